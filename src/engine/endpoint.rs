@@ -1,0 +1,74 @@
+//! One device of a participant, and how to tell it from another.
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::ids::{Aor, Flow};
+use crate::engine::time::Time;
+
+/// What makes two appearances the same endpoint, the surest sign that was there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Identity {
+    /// `+sip.instance` (RFC 5626 4.1) or the instance within a GRUU (RFC 5627), lower case, no brackets.
+    Instance(Box<str>),
+    /// Microsoft's `epid` parameter of From and To.
+    Epid(Box<str>),
+    /// Nothing better: the Contact's user and host with the User-Agent. A new host is another endpoint.
+    Contact {
+        user: Box<str>,
+        host: Box<str>,
+        user_agent: Box<str>,
+    },
+}
+
+/// An endpoint as it can be invited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    pub identity: Identity,
+    /// The Request-URI to use (the Contact's URI as it came).
+    pub contact: Box<str>,
+    /// The flow that it registered or called from; none where `contact` must be resolved.
+    pub flow: Option<Flow>,
+    /// Path of the registration (RFC 3327), topmost first, as name-addr texts: the Route to use.
+    pub path: Vec<Box<str>>,
+    /// The name shown to people: from the YAML, else display name, else User-Agent's product, else host.
+    pub name: Box<str>,
+}
+
+/// One registered Contact of an AOR (RFC 3261 10.3, RFC 5626).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    pub endpoint: Endpoint,
+    /// `reg-id` (RFC 5626 4.2): another number is a second flow of the same instance, not a move.
+    pub reg_id: Option<u32>,
+    /// Thousandths; 1000 where the Contact names none.
+    pub q: u16,
+    pub expires: Time,
+    pub call_id: Box<str>,
+    pub cseq: u32,
+    pub user_agent: Box<str>,
+    /// Contact header parameters as they came, for the 200 to a REGISTER.
+    pub params: Box<str>,
+    /// Methods of Allow, as they came; empty where there was none.
+    pub allow: Box<str>,
+    pub registered: Time,
+}
+
+/// What happened to the bindings of an AOR; told to every shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BindingChange {
+    /// A new endpoint, or a known one registered afresh (`moved`: over another flow than before).
+    Registered { binding: Box<Binding>, moved: bool },
+    /// Removed by the phone, or expired.
+    Removed {
+        binding: Box<Binding>,
+        expired: bool,
+    },
+}
+
+/// Bindings of one AOR that changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindingsChanged {
+    pub aor: Aor,
+    pub changes: Vec<BindingChange>,
+}

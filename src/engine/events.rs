@@ -1,0 +1,272 @@
+//! What the engine has to tell operators: the source of every log line, metric and history entry.
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::ids::{ConversationId, Side};
+use crate::engine::settings::Kind;
+use crate::engine::time::{Millis, Time};
+
+/// Something worth a metric, and perhaps a log line.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// An entry of a conversation's history; logged with its id and Call-ID.
+    Conversation {
+        id: ConversationId,
+        call_id: Box<str>,
+        kind: Kind,
+        what: Happening,
+    },
+    Registered {
+        aor: Box<str>,
+        contact: Box<str>,
+        expires: Millis,
+    },
+    Unregistered {
+        aor: Box<str>,
+        contact: Box<str>,
+        expired: bool,
+    },
+    /// A request was refused by us, not by an endpoint.
+    Refused {
+        method: Box<str>,
+        status: u16,
+        why: &'static str,
+        peer: Box<str>,
+    },
+    /// Bytes that are no SIP message, or a message that says nonsense.
+    Malformed {
+        reason: &'static str,
+        peer: Box<str>,
+    },
+    /// A response or ACK that belongs to nothing.
+    Stray {
+        what: &'static str,
+    },
+    Retransmitted {
+        kind: Retransmission,
+    },
+    /// A transaction ended without its answer.
+    TransactionTimeout {
+        method: Box<str>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retransmission {
+    /// A peer sent a request or response again.
+    Received,
+    /// We did.
+    Sent,
+}
+
+/// Why an endpoint is thought lost, or suspected (design: signals of loss).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
+    /// An in-dialog request was answered by a code that ends the dialog (RFC 5057).
+    RequestFailed,
+    /// An in-dialog request was not answered.
+    NoAnswer,
+    /// A probe was not answered.
+    ProbeTimeout,
+    /// A probe said that the dialog is unknown.
+    ProbeRefused,
+    /// The flow closed, or ICMP says that nobody is there.
+    Transport,
+    /// ICMP on the media socket.
+    MediaUnreachable,
+    /// The binding expired or was removed.
+    Registration,
+    /// No media although there should be.
+    Silence,
+    /// BYE with a Reason that says the network failed.
+    FailureBye,
+    /// The same instance registered over another flow and does not answer in the old dialog.
+    Moved,
+    /// The 2xx to an INVITE was never acknowledged.
+    NoAck,
+    /// The admin API.
+    Operator,
+}
+
+impl Signal {
+    /// Every signal, for the metrics that must exist from the start.
+    pub const ALL: [Self; 12] = [
+        Self::RequestFailed,
+        Self::NoAnswer,
+        Self::ProbeTimeout,
+        Self::ProbeRefused,
+        Self::Transport,
+        Self::MediaUnreachable,
+        Self::Registration,
+        Self::Silence,
+        Self::FailureBye,
+        Self::Moved,
+        Self::NoAck,
+        Self::Operator,
+    ];
+
+    /// Returns the word used in logs, labels and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestFailed => "request_failed",
+            Self::NoAnswer => "no_answer",
+            Self::ProbeTimeout => "probe_timeout",
+            Self::ProbeRefused => "probe_refused",
+            Self::Transport => "transport",
+            Self::MediaUnreachable => "media_unreachable",
+            Self::Registration => "registration",
+            Self::Silence => "silence",
+            Self::FailureBye => "failure_bye",
+            Self::Moved => "moved",
+            Self::NoAck => "no_ack",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// What became of the notice to a survivor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeOutcome {
+    Delivered,
+    /// Sent out of dialog, since the phone's Allow lacks MESSAGE.
+    DeliveredOutOfDialog,
+    Refused,
+    Unanswered,
+}
+
+impl NoticeOutcome {
+    /// Every outcome, for the metrics that must exist from the start.
+    pub const ALL: [Self; 4] = [
+        Self::Delivered,
+        Self::DeliveredOutOfDialog,
+        Self::Refused,
+        Self::Unanswered,
+    ];
+
+    /// Returns the word used in logs, labels and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::DeliveredOutOfDialog => "delivered_out_of_dialog",
+            Self::Refused => "refused",
+            Self::Unanswered => "unanswered",
+        }
+    }
+}
+
+/// How a conversation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// A BYE of this side.
+    HungUp(Side),
+    /// The caller cancelled before an answer.
+    Cancelled,
+    /// Nobody took the call: the final status that the caller got.
+    Failed(u16),
+    /// The lost side could not be reached again in time.
+    RestoreTimeout(Side),
+    Operator,
+    /// Our own limits or failure (no ports, too many restorations).
+    Gave(/** why */ GaveUp),
+}
+
+/// Why we ended a conversation ourselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GaveUp {
+    NoMediaPorts,
+    TooManyRestorations,
+    /// Nothing is known to invite the lost side by.
+    NobodyToInvite,
+    /// The survivor would not take the session that the new endpoint can do.
+    NoCommonFormat,
+}
+
+/// One entry of a conversation's history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Happening {
+    Invited {
+        from: Box<str>,
+        to: Box<str>,
+    },
+    Ringing {
+        endpoint: Box<str>,
+    },
+    Refused {
+        endpoint: Box<str>,
+        status: u16,
+    },
+    Answered {
+        endpoint: Box<str>,
+    },
+    Suspected {
+        side: Side,
+        signal: Signal,
+    },
+    /// A suspicion came to nothing.
+    Alive {
+        side: Side,
+    },
+    Lost {
+        side: Side,
+        signal: Signal,
+        endpoint: Box<str>,
+    },
+    /// An INVITE of a restoration went out.
+    Reinvited {
+        side: Side,
+        endpoint: Box<str>,
+        attempt: u32,
+    },
+    Restored {
+        side: Side,
+        endpoint: Box<str>,
+        same: bool,
+        after: Millis,
+    },
+    /// The phone repaired its leg by itself.
+    Repaired {
+        side: Side,
+        endpoint: Box<str>,
+    },
+    Notice {
+        side: Side,
+        outcome: NoticeOutcome,
+    },
+    Queued {
+        from: Side,
+    },
+    Delivered {
+        from: Side,
+    },
+    /// A message whose first delivery was never answered went to the next endpoint again.
+    Redelivered {
+        from: Side,
+    },
+    /// The endpoint refused the message itself.
+    Rejected {
+        from: Side,
+        status: u16,
+    },
+    /// No room for the message: the sender was told.
+    Overflow {
+        from: Side,
+    },
+    Rebuilt,
+    Ended {
+        how: Ending,
+        undelivered: u32,
+    },
+}
+
+/// A happening and its time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    pub at: Time,
+    #[serde(flatten)]
+    pub what: Happening,
+}

@@ -1,0 +1,214 @@
+//! What the engine asks of the world, and what the world tells it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+
+use crate::engine::endpoint::{Binding, BindingsChanged};
+use crate::engine::events::Event;
+use crate::engine::ids::{Aor, ConversationId, Flow, Side, Transport};
+use crate::engine::time::Time;
+
+/// Names one question to the world; its answer carries it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// What the engine is told.
+#[derive(Debug)]
+pub enum Input {
+    /// One SIP message, or what claims to be one, of a datagram or a framed stream.
+    Message {
+        flow: Flow,
+        bytes: Bytes,
+    },
+    /// ICMP says that nobody listens there, or a send failed (RFC 3261 18.4). Every shard is told.
+    Unreachable {
+        transport: Transport,
+        peer: SocketAddr,
+    },
+    /// A connection closed or was reset, or could not be opened. Every shard is told.
+    Closed {
+        flow: Flow,
+    },
+    /// Bindings changed on another shard.
+    Bindings(BindingsChanged),
+    Resolved {
+        token: Token,
+        addresses: Vec<(Transport, SocketAddr)>,
+    },
+    Media(MediaEvent),
+    /// The snapshot asked for with this token is committed, or could not be.
+    Stored {
+        token: Token,
+        ok: bool,
+    },
+    Command(Command),
+}
+
+/// What an operator may order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// The side's endpoint is to be treated as lost.
+    DeclareLost {
+        conversation: ConversationId,
+        side: Side,
+    },
+    HangUp {
+        conversation: ConversationId,
+    },
+    /// Take no new conversations (503), let the standing ones end.
+    Drain,
+}
+
+/// What the engine wants done. The order is part of the contract: whoever carries outputs out
+/// finishes one before the next (a `Persist` before a `Send` is "stored before answered").
+#[derive(Debug)]
+pub enum Output {
+    Send {
+        flow: Flow,
+        bytes: Bytes,
+    },
+    /// A, AAAA (and later NAPTR, SRV) of a host; answered by `Input::Resolved`, empty on failure.
+    Resolve {
+        token: Token,
+        host: Box<str>,
+        port: Option<u16>,
+        transport: Option<Transport>,
+    },
+    Media(MediaCommand),
+    /// The conversation's durable state changed: `Engine::snapshot` has it. With a token, the world
+    /// answers `Input::Stored` once it is safe.
+    Persist {
+        conversation: ConversationId,
+        token: Option<Token>,
+    },
+    /// The conversation is over: its snapshot may go.
+    Forget {
+        conversation: ConversationId,
+    },
+    /// For the other shards.
+    Bindings(BindingsChanged),
+    Event(Event),
+}
+
+/// What the engine asks for and needs at once. Nothing here waits.
+pub trait World {
+    /// Returns host and port that the peer of this flow is told to reach us at (Via, Contact).
+    fn advertised(&self, flow: &Flow) -> SocketAddr;
+    /// Returns a flow to reach an address by: the listener to send from, an open connection where
+    /// there is one. None where no listener speaks that transport or family.
+    fn flow_to(&self, transport: Transport, peer: SocketAddr) -> Option<Flow>;
+    /// Returns the bindings of an AOR, expired ones among them until they are swept.
+    fn bindings(&self, aor: &Aor) -> Vec<Binding>;
+    /// Changes the bindings of an AOR as one act.
+    fn change_bindings(&mut self, aor: &Aor, act: &mut dyn FnMut(&mut Vec<Binding>));
+    /// Returns AORs with bindings that expire at or before `now`.
+    fn expired(&mut self, now: Time) -> Vec<Aor>;
+}
+
+/// One of the relay's sessions; a conversation has one.
+pub type MediaId = ConversationId;
+
+/// Ports are taken for a side and a fork: a re-fork has a new generation, so that what a lost phone
+/// still sends never reaches the new stream.
+pub type Generation = u32;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum MediaCommand {
+    /// Take one port pair a stream for a side. Answered by `MediaEvent::Opened`.
+    /// Opening a side again with a greater generation keeps the older until `Configure` names the
+    /// newer one; with more streams than before adds ports and keeps those there are.
+    Open {
+        media: MediaId,
+        side: Side,
+        generation: Generation,
+        streams: usize,
+        /// Address of the SIP peer: says which of our addresses, and which family, to use.
+        toward: IpAddr,
+        /// After a restart: the ports to take again, RTP ports by stream (RTCP is one above).
+        again: Vec<u16>,
+    },
+    /// The offer/answer of a side is complete (or has changed): these are its streams now. The
+    /// generation named becomes the side's live one; older ones are closed.
+    Configure {
+        media: MediaId,
+        side: Side,
+        generation: Generation,
+        /// Address the signalling came from: a source that may be latched to beside those of the SDP.
+        signalling: IpAddr,
+        streams: Vec<StreamSettings>,
+    },
+    /// The side's endpoint is lost: what still comes from it is dropped, and the other side gets the
+    /// filler until the side is configured anew.
+    Lost { media: MediaId, side: Side },
+    /// Give back a generation's ports (a fork that failed).
+    CloseSide {
+        media: MediaId,
+        side: Side,
+        generation: Generation,
+    },
+    /// Give everything back.
+    Close { media: MediaId },
+}
+
+/// One `m=` line of a side, as far as the relay needs it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamSettings {
+    /// False: rejected (port 0) or no RTP stream; nothing is relayed.
+    pub active: bool,
+    /// Where the side wants its RTP, of its SDP.
+    pub rtp: Option<SocketAddr>,
+    /// Where it wants RTCP: of `a=rtcp`, else the RTP port plus one; the RTP address with rtcp-mux.
+    pub rtcp: Option<SocketAddr>,
+    pub rtcp_mux: bool,
+    /// The side may send (its direction is sendrecv or sendonly): silence is then a suspicion.
+    pub sends: bool,
+    /// The side wants to receive.
+    pub receives: bool,
+    /// Audio: silence filler is possible; video: a key frame is asked for after a re-fork.
+    pub video: bool,
+    /// SRTP, DTLS: carried as it is, no rewriting of what is inside (keys are end to end).
+    pub opaque: bool,
+    /// Formats in order of the side's preference.
+    pub formats: Vec<PayloadFormat>,
+    /// Milliseconds in a packet, 20 where nothing is said.
+    pub ptime: u16,
+}
+
+/// One RTP payload format (`a=rtpmap`, or RFC 3551's static table).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PayloadFormat {
+    pub number: u8,
+    /// Encoding name in upper case: `PCMU`, `OPUS`, `TELEPHONE-EVENT`.
+    pub name: Box<str>,
+    pub clock: u32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum MediaEvent {
+    Opened {
+        media: MediaId,
+        side: Side,
+        generation: Generation,
+        /// By stream: our RTP address. RTCP is one port above. None where no ports were free.
+        result: Option<Vec<SocketAddr>>,
+    },
+    /// Nothing came from the side for the configured time although it should send.
+    Silent { media: MediaId, side: Side },
+    /// It comes again.
+    Flowing { media: MediaId, side: Side },
+    /// ICMP port unreachable to what we sent to the side.
+    Unreachable { media: MediaId, side: Side },
+}
+
+impl MediaEvent {
+    /// Returns the session it is about.
+    pub fn media(&self) -> MediaId {
+        match self {
+            Self::Opened { media, .. }
+            | Self::Silent { media, .. }
+            | Self::Flowing { media, .. }
+            | Self::Unreachable { media, .. } => *media,
+        }
+    }
+}

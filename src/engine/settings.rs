@@ -1,0 +1,272 @@
+//! What the operator wishes, as the engine needs it: resolved, checked, without defaults left to take.
+//! `config` makes it; the tests make their own.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::ids::Aor;
+use crate::engine::time::Millis;
+
+/// Calls carry media; sessions carry text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Audio or video.
+    Call,
+    /// IM session: `m=message`, text in in-dialog MESSAGE.
+    Session,
+}
+
+impl Kind {
+    /// Returns the word used in logs, labels and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::Session => "session",
+        }
+    }
+}
+
+/// A value that may differ between calls and IM sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PerKind<T> {
+    pub audio: T,
+    pub message: T,
+}
+
+impl<T: Copy> PerKind<T> {
+    /// Makes a value that is the same for both.
+    pub fn both(value: T) -> Self {
+        Self {
+            audio: value,
+            message: value,
+        }
+    }
+
+    /// Returns the value for a kind.
+    pub fn of(&self, kind: Kind) -> T {
+        match kind {
+            Kind::Call => self.audio,
+            Kind::Session => self.message,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub node: Box<str>,
+    pub timers: TimerSettings,
+    /// First match wins.
+    pub domains: Vec<Domain>,
+    pub users: BTreeMap<Aor, Credentials>,
+    pub endpoints: Vec<StaticEndpoint>,
+    /// Instance URN (lower case) to the name shown to people.
+    pub names: BTreeMap<Box<str>, Box<str>>,
+    pub upstreams: BTreeMap<Box<str>, Upstream>,
+    /// First match wins; tried after domains.
+    pub routes: Vec<Route>,
+    pub fork: ForkSettings,
+    pub detect: DetectSettings,
+    pub restore: RestoreSettings,
+    pub notice: NoticeSettings,
+    pub messages: MessageSettings,
+    pub media: MediaSettings,
+    pub limits: LimitSettings,
+    /// How long an ended conversation's history stays in memory for the API.
+    pub history_keep: Millis,
+}
+
+/// RFC 3261 17, table 4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimerSettings {
+    pub t1: Millis,
+    pub t2: Millis,
+    pub t4: Millis,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Domain {
+    /// Lower case host, or `*` for any.
+    pub host: Box<str>,
+    pub realm: Box<str>,
+    pub served_by: ServedBy,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ServedBy {
+    Registrar(RegistrarSettings),
+    Upstream(Box<str>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct RegistrarSettings {
+    pub max_expires: Millis,
+    pub min_expires: Millis,
+    pub max_bindings: usize,
+    pub auth: Auth,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Digest against `Settings::users`.
+    Users,
+    /// Anyone; `config` accepts it on loopback listeners only.
+    None,
+}
+
+/// HA1 of a user in its realm, lower-case hex (RFC 7616 3.4.2).
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Credentials {
+    pub ha1_md5: Option<Box<str>>,
+    pub ha1_sha256: Option<Box<str>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct StaticEndpoint {
+    pub aor: Aor,
+    /// A SIP URI.
+    pub contact: Box<str>,
+    pub name: Option<Box<str>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upstream {
+    /// SIP URIs, tried in order.
+    pub targets: Vec<Box<str>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// `*` matches any run of characters; held against the Request-URI as `sip:user@host`.
+    pub pattern: Box<str>,
+    pub to: Box<str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForkOrder {
+    Parallel,
+    Q,
+    Serial,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EarlyDialogs {
+    /// The caller sees one early dialog per branch.
+    Forward,
+    /// The caller sees one stable early dialog.
+    Single,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ForkSettings {
+    pub order: ForkOrder,
+    pub ring_timeout: Millis,
+    pub early_dialogs: EarlyDialogs,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct DetectSettings {
+    pub grace: Millis,
+    pub transport: bool,
+    pub registration: bool,
+    /// None: never.
+    pub probe: Option<ProbeSettings>,
+    /// No RTP for this long is a suspicion; None: never.
+    pub media_silence: Option<Millis>,
+    /// A silent leg is probed before it counts as lost (else silence alone is loss).
+    pub media_confirm: bool,
+    pub failure_bye: Vec<FailureCause>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeSettings {
+    /// A leg that showed no life for this long is probed.
+    pub interval: Millis,
+    pub timeout: Millis,
+    pub tries: u32,
+}
+
+/// A cause in the Reason header of a BYE (RFC 3326) that says the network failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureCause {
+    Sip(u16),
+    Q850(u16),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestoreOrder {
+    SameFirst,
+    All,
+    Q,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct RestoreSettings {
+    pub order: RestoreOrder,
+    pub same_first_for: PerKind<Millis>,
+    /// Ask the same endpoint to answer by itself (RFC 5373).
+    pub auto_answer_same: bool,
+    pub avoid_voicemail: bool,
+    pub ring_timeout: Millis,
+    pub retry: RetrySettings,
+    pub timeout: PerKind<Millis>,
+    pub filler: bool,
+    pub max_per_conversation: u32,
+    /// Re-forks of the whole node per second.
+    pub rate: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetrySettings {
+    pub first: Millis,
+    pub factor: f64,
+    pub max: Millis,
+    /// Share of the delay by which it may be longer or shorter.
+    pub jitter: f64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct NoticeSettings {
+    /// By language; the key "" holds the text for no language in particular.
+    pub continued: BTreeMap<Box<str>, Box<str>>,
+    pub failed: BTreeMap<Box<str>, Box<str>>,
+    pub language: Box<str>,
+    pub out_of_dialog: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct MessageSettings {
+    pub suspect_after: Millis,
+    pub per_conversation: usize,
+    pub bytes_per_conversation: usize,
+    pub total_bytes: usize,
+    pub max_age: Millis,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaMode {
+    Relay,
+    /// Not anchored: addresses pass as they are, a new leg costs the survivor a re-INVITE.
+    Direct,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Latch {
+    /// The first packet may come from the IP in the SDP or of the signalling source.
+    Signalling,
+    /// From the IP in the SDP only.
+    Sdp,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct MediaSettings {
+    pub mode: MediaMode,
+    pub latch: Latch,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitSettings {
+    pub conversations: usize,
+    pub message_size: usize,
+}

@@ -1,0 +1,99 @@
+//! What the API and the metrics see of the engine.
+
+use serde::Serialize;
+
+use crate::engine::events::Entry;
+use crate::engine::ids::{ConversationId, Side};
+use crate::engine::settings::Kind;
+use crate::engine::time::Time;
+
+/// Where a conversation is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    Inviting,
+    Established,
+    Suspect,
+    Restoring,
+    Ended,
+}
+
+impl Stage {
+    /// Every stage, for the metrics that must exist from the start.
+    pub const ALL: [Self; 5] = [
+        Self::Inviting,
+        Self::Established,
+        Self::Suspect,
+        Self::Restoring,
+        Self::Ended,
+    ];
+
+    /// Returns the word used in logs, labels and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inviting => "inviting",
+            Self::Established => "established",
+            Self::Suspect => "suspect",
+            Self::Restoring => "restoring",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// One line of the list of conversations.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// As `ConversationId` displays itself.
+    pub id: String,
+    #[serde(skip)]
+    pub key: ConversationId,
+    pub kind: Kind,
+    pub stage: Stage,
+    pub from: String,
+    pub to: String,
+    pub call_id: String,
+    pub started: Time,
+    pub answered: Option<Time>,
+    pub ended: Option<Time>,
+    /// Times that a side was restored.
+    pub restorations: u32,
+    /// Messages waiting for delivery.
+    pub queued: u32,
+}
+
+/// One leg, as the API shows it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LegView {
+    pub side: Side,
+    pub state: &'static str,
+    pub endpoint: String,
+    pub contact: String,
+    pub flow: String,
+    pub call_id: String,
+}
+
+/// One conversation in full.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Detail {
+    #[serde(flatten)]
+    pub summary: Summary,
+    pub legs: Vec<LegView>,
+    pub history: Vec<Entry>,
+}
+
+/// Everything that must be zero again when all is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Gauges {
+    pub inviting: usize,
+    pub established: usize,
+    pub suspect: usize,
+    pub restoring: usize,
+    /// Ended, but still seeing off its last transactions.
+    pub ended: usize,
+    pub legs: usize,
+    pub client_transactions: usize,
+    pub server_transactions: usize,
+    pub queued_messages: usize,
+    pub queued_bytes: usize,
+    pub timers: usize,
+}
