@@ -1,0 +1,445 @@
+//! Prometheus metrics: counts the engine's events, and shows the readings of a scrape.
+//!
+//! Handles are made once and kept, so that an event costs one atomic addition. Every label value that
+//! is known beforehand exists from the start with 0: a rate can be taken over the first increment.
+
+mod family;
+mod labels;
+pub mod names;
+mod process;
+mod readings;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus::{
+    Counter, Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder,
+};
+
+use crate::engine::events::{Event, Happening, NoticeOutcome, Retransmission, Signal};
+use crate::engine::settings::Kind;
+use crate::engine::view::Stage;
+
+use self::family::Maker;
+use self::process::Process;
+pub use self::readings::{Readings, RelayReading, TransportReading};
+
+/// Seconds; a restoration takes one round trip at best and `restore.timeout` at worst.
+const RESTORATION_BUCKETS: [f64; 13] = [
+    0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 90.0, 120.0,
+];
+
+const KINDS: [Kind; 2] = [Kind::Call, Kind::Session];
+
+/// All metrics of the process. Shared by every shard.
+pub struct Metrics {
+    registry: Registry,
+    conversations: ConversationMetrics,
+    messages: MessageMetrics,
+    protocol: ProtocolMetrics,
+    read: ReadMetrics,
+    /// Readings are set and gathered as one act, or two scrapes at once would mix.
+    scrape: Mutex<()>,
+}
+
+struct ConversationMetrics {
+    started: [IntCounter; 2],
+    answered: [IntCounter; 2],
+    rebuilt: [IntCounter; 2],
+    ended: [[IntCounter; labels::ENDINGS.len()]; 2],
+    branches_refused: [IntCounter; labels::CLASSES.len()],
+    suspicions: [IntCounter; Signal::ALL.len()],
+    suspicions_settled: IntCounter,
+    losses: [IntCounter; Signal::ALL.len()],
+    reinvites: IntCounter,
+    restorations: [IntCounter; labels::RESULTS.len()],
+    restoration_duration: [Histogram; 2],
+    notices: [IntCounter; NoticeOutcome::ALL.len()],
+}
+
+struct MessageMetrics {
+    queued: IntCounter,
+    delivered: IntCounter,
+    redelivered: IntCounter,
+    rejected: IntCounter,
+    overflow: IntCounter,
+    undelivered: IntCounter,
+}
+
+struct ProtocolMetrics {
+    /// Received, sent.
+    retransmissions: [IntCounter; 2],
+    timeouts: [IntCounter; labels::METHODS.len()],
+    malformed: IntCounterVec,
+    stray: IntCounterVec,
+    refused: IntCounterVec,
+    /// Registered, unregistered, expired.
+    registrations: [IntCounter; 3],
+}
+
+/// What is set at each scrape.
+struct ReadMetrics {
+    conversations: [IntGauge; Stage::ALL.len()],
+    legs: IntGauge,
+    /// Client, server.
+    transactions: [IntGauge; 2],
+    timers: IntGauge,
+    messages_waiting: IntGauge,
+    message_bytes_waiting: IntGauge,
+    bindings: IntGauge,
+    connections: IntGauge,
+    accepted: IntCounter,
+    refused: IntCounter,
+    datagrams_received: IntCounter,
+    datagrams_sent: IntCounter,
+    datagrams_dropped: IntCounter,
+    mailbox_overflows: IntCounter,
+    shard_answer: Gauge,
+    relay_sessions: IntGauge,
+    /// Used, free.
+    relay_ports: [IntGauge; 2],
+    /// RTP received and sent, RTCP received and sent.
+    relay_packets: [IntCounter; 4],
+    /// Received, sent.
+    relay_bytes: [IntCounter; 2],
+    /// Stranger, malformed, no target, send.
+    relay_dropped: [IntCounter; 4],
+    relay_filler: IntCounter,
+    cpu: Counter,
+    resident: IntGauge,
+    fds: IntGauge,
+    fds_max: IntGauge,
+    threads: IntGauge,
+    process_start: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// The content type of what `render` returns.
+    pub const CONTENT_TYPE: &'static str = prometheus::TEXT_FORMAT;
+
+    /// Makes all metrics, with a registry of their own.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let make = Maker(&registry);
+        make.counters_of_build();
+        Self {
+            conversations: ConversationMetrics::new(&make),
+            messages: MessageMetrics::new(&make),
+            protocol: ProtocolMetrics::new(&make),
+            read: ReadMetrics::new(&make),
+            scrape: Mutex::new(()),
+            registry,
+        }
+    }
+
+    /// Counts an event.
+    pub fn event(&self, event: &Event) {
+        let protocol = &self.protocol;
+        match event {
+            Event::Conversation { kind, what, .. } => self.happening(*kind, what),
+            Event::Registered { .. } => protocol.registrations[0].inc(),
+            Event::Unregistered { expired, .. } => {
+                protocol.registrations[if *expired { 2 } else { 1 }].inc();
+            }
+            Event::Refused { method, status, .. } => {
+                let method = labels::METHODS[labels::method(method)];
+                protocol
+                    .refused
+                    .with_label_values(&[method, &status.to_string()])
+                    .inc();
+            }
+            Event::Malformed { reason, .. } => {
+                protocol.malformed.with_label_values(&[reason]).inc();
+            }
+            Event::Stray { what } => protocol.stray.with_label_values(&[what]).inc(),
+            Event::Retransmitted {
+                kind: Retransmission::Received,
+            } => protocol.retransmissions[0].inc(),
+            Event::Retransmitted {
+                kind: Retransmission::Sent,
+            } => protocol.retransmissions[1].inc(),
+            Event::TransactionTimeout { method } => {
+                protocol.timeouts[labels::method(method)].inc();
+            }
+        }
+    }
+
+    fn happening(&self, kind: Kind, what: &Happening) {
+        let conversations = &self.conversations;
+        let messages = &self.messages;
+        let kind = kind as usize;
+        match what {
+            Happening::Invited { .. } => conversations.started[kind].inc(),
+            // Neither changes a count: what rings shows in the legs.
+            Happening::Ringing { .. } => {}
+            Happening::Refused { status, .. } => {
+                conversations.branches_refused[labels::class(*status)].inc();
+            }
+            Happening::Answered { .. } => conversations.answered[kind].inc(),
+            Happening::Suspected { signal, .. } => {
+                conversations.suspicions[*signal as usize].inc();
+            }
+            Happening::Alive { .. } => conversations.suspicions_settled.inc(),
+            Happening::Lost { signal, .. } => conversations.losses[*signal as usize].inc(),
+            Happening::Reinvited { .. } => conversations.reinvites.inc(),
+            Happening::Restored { same, after, .. } => {
+                let result = if *same { 0 } else { 1 };
+                conversations.restorations[result].inc();
+                conversations.restoration_duration[result].observe(after.0 as f64 / 1000.0);
+            }
+            Happening::Repaired { .. } => conversations.restorations[2].inc(),
+            Happening::Notice { outcome, .. } => conversations.notices[*outcome as usize].inc(),
+            Happening::Queued { .. } => messages.queued.inc(),
+            Happening::Delivered { .. } => messages.delivered.inc(),
+            Happening::Redelivered { .. } => messages.redelivered.inc(),
+            Happening::Rejected { .. } => messages.rejected.inc(),
+            Happening::Overflow { .. } => messages.overflow.inc(),
+            Happening::Rebuilt => conversations.rebuilt[kind].inc(),
+            Happening::Ended { how, undelivered } => {
+                conversations.ended[kind][labels::ending(*how)].inc();
+                messages.undelivered.inc_by(u64::from(*undelivered));
+                if let Some(result) = labels::failed_restoration(*how) {
+                    conversations.restorations[result].inc();
+                }
+            }
+        }
+    }
+
+    /// Makes the reasons of malformed messages exist with 0 from the start.
+    pub fn expect_malformed<'a>(&self, reasons: impl IntoIterator<Item = &'a str>) {
+        for reason in reasons {
+            self.protocol.malformed.with_label_values(&[reason]);
+        }
+    }
+
+    /// Returns everything in Prometheus' text format. `took` is how long the slowest shard took to
+    /// answer for these readings.
+    pub fn render(&self, readings: &Readings, took: Duration) -> String {
+        let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        self.read.set(readings, took);
+        let mut text = String::with_capacity(16 * 1024);
+        if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics could not be written");
+        }
+        text
+    }
+}
+
+impl Maker<'_> {
+    fn counters_of_build(&self) {
+        let [info] = self.gauges_by(names::BUILD_INFO, "version", [env!("CARGO_PKG_VERSION")]);
+        info.set(1);
+    }
+
+    fn by_kind(&self, family: names::Family) -> [IntCounter; 2] {
+        self.counters_by(family, "kind", KINDS.map(Kind::as_str))
+    }
+}
+
+impl ConversationMetrics {
+    fn new(make: &Maker<'_>) -> Self {
+        let signals = Signal::ALL.map(Signal::as_str);
+        let ended = make.counters(names::ENDED, &["kind", "how"]);
+        Self {
+            started: make.by_kind(names::STARTED),
+            answered: make.by_kind(names::ANSWERED),
+            rebuilt: make.by_kind(names::REBUILT),
+            ended: KINDS.map(|kind| {
+                labels::ENDINGS.map(|how| ended.with_label_values(&[kind.as_str(), how]))
+            }),
+            branches_refused: make.counters_by(names::BRANCHES_REFUSED, "class", labels::CLASSES),
+            suspicions: make.counters_by(names::SUSPICIONS, "signal", signals),
+            suspicions_settled: make.counter(names::SUSPICIONS_SETTLED),
+            losses: make.counters_by(names::LOSSES, "reason", signals),
+            reinvites: make.counter(names::REINVITES),
+            restorations: make.counters_by(names::RESTORATIONS, "result", labels::RESULTS),
+            restoration_duration: make.histograms_by(
+                names::RESTORATION_DURATION,
+                "result",
+                [labels::RESULTS[0], labels::RESULTS[1]],
+                &RESTORATION_BUCKETS,
+            ),
+            notices: make.counters_by(
+                names::NOTICES,
+                "outcome",
+                NoticeOutcome::ALL.map(NoticeOutcome::as_str),
+            ),
+        }
+    }
+}
+
+impl MessageMetrics {
+    fn new(make: &Maker<'_>) -> Self {
+        Self {
+            queued: make.counter(names::MESSAGES_QUEUED),
+            delivered: make.counter(names::MESSAGES_DELIVERED),
+            redelivered: make.counter(names::MESSAGES_REDELIVERED),
+            rejected: make.counter(names::MESSAGES_REJECTED),
+            overflow: make.counter(names::MESSAGES_OVERFLOW),
+            undelivered: make.counter(names::MESSAGES_UNDELIVERED),
+        }
+    }
+}
+
+impl ProtocolMetrics {
+    fn new(make: &Maker<'_>) -> Self {
+        let refused = make.counters(names::REFUSED, &["method", "status"]);
+        for (method, statuses) in labels::USUAL_REFUSALS {
+            for status in *statuses {
+                refused.with_label_values(&[*method, &status.to_string()]);
+            }
+        }
+        Self {
+            retransmissions: make.counters_by(
+                names::RETRANSMISSIONS,
+                "direction",
+                ["received", "sent"],
+            ),
+            timeouts: make.counters_by(names::TRANSACTION_TIMEOUTS, "method", labels::METHODS),
+            malformed: make.counters(names::MALFORMED, &["reason"]),
+            stray: make.counters(names::STRAY, &["what"]),
+            refused,
+            registrations: make.counters_by(
+                names::REGISTRATIONS,
+                "change",
+                ["registered", "unregistered", "expired"],
+            ),
+        }
+    }
+}
+
+impl ReadMetrics {
+    fn new(make: &Maker<'_>) -> Self {
+        let packets = make.counters(names::RELAY_PACKETS, &["protocol", "direction"]);
+        Self {
+            conversations: make.gauges_by(
+                names::CONVERSATIONS,
+                "state",
+                Stage::ALL.map(Stage::as_str),
+            ),
+            legs: make.gauge(names::LEGS),
+            transactions: make.gauges_by(names::TRANSACTIONS, "role", ["client", "server"]),
+            timers: make.gauge(names::TIMERS),
+            messages_waiting: make.gauge(names::MESSAGES_WAITING),
+            message_bytes_waiting: make.gauge(names::MESSAGE_BYTES_WAITING),
+            bindings: make.gauge(names::BINDINGS),
+            connections: make.gauge(names::CONNECTIONS),
+            accepted: make.counter(names::CONNECTIONS_ACCEPTED),
+            refused: make.counter(names::CONNECTIONS_REFUSED),
+            datagrams_received: make.counter(names::DATAGRAMS_RECEIVED),
+            datagrams_sent: make.counter(names::DATAGRAMS_SENT),
+            datagrams_dropped: make.counter(names::DATAGRAMS_DROPPED),
+            mailbox_overflows: make.counter(names::MAILBOX_OVERFLOWS),
+            shard_answer: make.float(names::SHARD_ANSWER),
+            relay_sessions: make.gauge(names::RELAY_SESSIONS),
+            relay_ports: make.gauges_by(names::RELAY_PORTS, "state", ["used", "free"]),
+            relay_packets: [
+                ["rtp", "received"],
+                ["rtp", "sent"],
+                ["rtcp", "received"],
+                ["rtcp", "sent"],
+            ]
+            .map(|values| packets.with_label_values(&values)),
+            relay_bytes: make.counters_by(names::RELAY_BYTES, "direction", ["received", "sent"]),
+            relay_dropped: make.counters_by(
+                names::RELAY_DROPPED,
+                "reason",
+                ["stranger", "malformed", "no_target", "send"],
+            ),
+            relay_filler: make.counter(names::RELAY_FILLER),
+            cpu: make.float_counter(names::PROCESS_CPU),
+            resident: make.gauge(names::PROCESS_RSS),
+            fds: make.gauge(names::PROCESS_FDS),
+            fds_max: make.gauge(names::PROCESS_FDS_MAX),
+            threads: make.gauge(names::PROCESS_THREADS),
+            process_start: make.float(names::PROCESS_START),
+        }
+    }
+
+    fn set(&self, readings: &Readings, took: Duration) {
+        let shards = &readings.shards;
+        let by_stage = [
+            shards.inviting,
+            shards.established,
+            shards.suspect,
+            shards.restoring,
+            shards.ended,
+        ];
+        for (gauge, count) in self.conversations.iter().zip(by_stage) {
+            show(gauge, count as u64);
+        }
+        show(&self.legs, shards.legs as u64);
+        show(&self.transactions[0], shards.client_transactions as u64);
+        show(&self.transactions[1], shards.server_transactions as u64);
+        show(&self.timers, shards.timers as u64);
+        show(&self.messages_waiting, shards.queued_messages as u64);
+        show(&self.message_bytes_waiting, shards.queued_bytes as u64);
+        show(&self.bindings, readings.bindings);
+        self.shard_answer.set(took.as_secs_f64());
+        self.set_transport(&readings.transport);
+        self.set_relay(&readings.relay);
+        self.set_process(&Process::read());
+    }
+
+    fn set_transport(&self, transport: &TransportReading) {
+        show(&self.connections, transport.connections);
+        raise(&self.accepted, transport.accepted);
+        raise(&self.refused, transport.refused);
+        raise(&self.datagrams_received, transport.datagrams_received);
+        raise(&self.datagrams_sent, transport.datagrams_sent);
+        raise(&self.datagrams_dropped, transport.datagrams_dropped);
+        raise(&self.mailbox_overflows, transport.mailbox_overflows);
+    }
+
+    fn set_relay(&self, relay: &RelayReading) {
+        show(&self.relay_sessions, relay.sessions);
+        show(&self.relay_ports[0], relay.ports_used);
+        show(
+            &self.relay_ports[1],
+            relay.ports.saturating_sub(relay.ports_used),
+        );
+        raise(&self.relay_packets[0], relay.rtp_received);
+        raise(&self.relay_packets[1], relay.rtp_sent);
+        raise(&self.relay_packets[2], relay.rtcp_received);
+        raise(&self.relay_packets[3], relay.rtcp_sent);
+        raise(&self.relay_bytes[0], relay.bytes_received);
+        raise(&self.relay_bytes[1], relay.bytes_sent);
+        raise(&self.relay_dropped[0], relay.dropped_stranger);
+        raise(&self.relay_dropped[1], relay.dropped_malformed);
+        raise(&self.relay_dropped[2], relay.dropped_no_target);
+        raise(&self.relay_dropped[3], relay.dropped_send);
+        raise(&self.relay_filler, relay.filler);
+    }
+
+    fn set_process(&self, process: &Process) {
+        let more = process.cpu_seconds - self.cpu.get();
+        if more > 0.0 {
+            self.cpu.inc_by(more);
+        }
+        show(&self.resident, process.resident_bytes);
+        show(&self.fds, process.open_fds);
+        show(&self.fds_max, process.max_fds);
+        show(&self.threads, process.threads);
+        self.process_start.set(process.started);
+    }
+}
+
+/// Sets a gauge.
+fn show(gauge: &IntGauge, value: u64) {
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+}
+
+/// Brings a counter up to a total kept elsewhere. A total that fell is a reading that came late: the
+/// counter never falls.
+fn raise(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! Every metric's name and help text. `docs/metrics.md` explains them; a test holds the two together.
+
+/// The name of a metric and the sentence that Prometheus shows with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    pub name: &'static str,
+    pub help: &'static str,
+}
+
+macro_rules! families {
+    ($($constant:ident = $name:literal, $help:literal;)*) => {
+        $(pub(super) const $constant: Family = Family { name: $name, help: $help };)*
+
+        /// Every family that Refork exports.
+        pub const ALL: &[Family] = &[$($constant),*];
+    };
+}
+
+families! {
+    BUILD_INFO = "refork_build_info", "Always 1; the labels say what runs.";
+
+    CONVERSATIONS = "refork_conversations", "Conversations there are now, by state.";
+    STARTED = "refork_conversations_started_total", "Conversations begun by an INVITE.";
+    ANSWERED = "refork_conversations_answered_total", "Conversations answered by an endpoint.";
+    REBUILT = "refork_conversations_rebuilt_total", "Conversations taken up again from the store.";
+    ENDED = "refork_conversations_ended_total", "Conversations ended, by how.";
+    LEGS = "refork_legs", "Legs there are now, branches of forks among them.";
+    BRANCHES_REFUSED = "refork_branches_refused_total", "Final refusals of endpoints to an INVITE, by class.";
+
+    SUSPICIONS = "refork_suspicions_total", "Suspicions of a lost endpoint, by signal.";
+    SUSPICIONS_SETTLED = "refork_suspicions_settled_total", "Suspicions that came to nothing.";
+    LOSSES = "refork_losses_total", "Endpoints found lost, by reason.";
+    REINVITES = "refork_reinvites_total", "INVITEs sent to restore a conversation.";
+    RESTORATIONS = "refork_restorations_total", "Restorations that ended, by result.";
+    RESTORATION_DURATION = "refork_restoration_duration_seconds", "Time from loss to the new leg.";
+    NOTICES = "refork_notices_total", "Notices to survivors, by outcome.";
+
+    MESSAGES_WAITING = "refork_messages_waiting", "Messages that wait for delivery now.";
+    MESSAGE_BYTES_WAITING = "refork_message_bytes_waiting", "Bytes of the messages that wait now.";
+    MESSAGES_QUEUED = "refork_messages_queued_total", "Messages kept because the far side was away.";
+    MESSAGES_DELIVERED = "refork_messages_delivered_total", "Kept messages that an endpoint took.";
+    MESSAGES_REDELIVERED = "refork_messages_redelivered_total", "Messages sent to a second endpoint, which may be seen twice.";
+    MESSAGES_REJECTED = "refork_messages_rejected_total", "Messages that an endpoint refused for what they are.";
+    MESSAGES_OVERFLOW = "refork_messages_overflow_total", "Messages turned away for want of room.";
+    MESSAGES_UNDELIVERED = "refork_messages_undelivered_total", "Messages still waiting when their conversation ended.";
+
+    TRANSACTIONS = "refork_transactions", "SIP transactions there are now, by role.";
+    TRANSACTION_TIMEOUTS = "refork_transaction_timeouts_total", "Transactions that ended without an answer, by method.";
+    RETRANSMISSIONS = "refork_retransmissions_total", "SIP messages sent again, by direction.";
+    TIMERS = "refork_timers", "Timers set now.";
+
+    MALFORMED = "refork_malformed_total", "Bytes that are no SIP message, or one that makes no sense, by reason.";
+    STRAY = "refork_stray_total", "Responses and ACKs that belong to nothing, by what they are.";
+    REFUSED = "refork_refused_total", "Requests that Refork itself refused, by method and status.";
+
+    BINDINGS = "refork_bindings", "Registered contacts there are now.";
+    REGISTRATIONS = "refork_registrations_total", "Changes of bindings, by what happened.";
+
+    CONNECTIONS = "refork_connections", "Stream connections open now.";
+    CONNECTIONS_ACCEPTED = "refork_connections_accepted_total", "Stream connections accepted.";
+    CONNECTIONS_REFUSED = "refork_connections_refused_total", "Stream connections turned away by a limit.";
+    DATAGRAMS_RECEIVED = "refork_datagrams_received_total", "SIP datagrams received.";
+    DATAGRAMS_SENT = "refork_datagrams_sent_total", "SIP datagrams sent.";
+    DATAGRAMS_DROPPED = "refork_datagrams_dropped_total", "SIP datagrams that could not be taken or sent.";
+    MAILBOX_OVERFLOWS = "refork_mailbox_overflows_total", "Inputs dropped because a shard's mailbox was full.";
+    SHARD_ANSWER = "refork_shard_answer_seconds", "Time that the slowest shard took to answer this scrape.";
+
+    RELAY_SESSIONS = "refork_relay_sessions", "Media sessions there are now.";
+    RELAY_PORTS = "refork_relay_ports", "Media ports, by whether they are used.";
+    RELAY_PACKETS = "refork_relay_packets_total", "Media packets, by protocol and direction.";
+    RELAY_BYTES = "refork_relay_bytes_total", "Payload bytes of media datagrams, by direction.";
+    RELAY_DROPPED = "refork_relay_dropped_total", "Media packets not relayed, by reason.";
+    RELAY_FILLER = "refork_relay_filler_packets_total", "Packets made to keep a survivor's stream alive.";
+
+    PROCESS_CPU = "process_cpu_seconds_total", "User and system CPU time.";
+    PROCESS_RSS = "process_resident_memory_bytes", "Resident memory.";
+    PROCESS_FDS = "process_open_fds", "Open file descriptors.";
+    PROCESS_FDS_MAX = "process_max_fds", "Limit of open file descriptors.";
+    PROCESS_THREADS = "process_threads", "Threads.";
+    PROCESS_START = "process_start_time_seconds", "Start of the process, seconds since the Unix epoch.";
+}

@@ -1,0 +1,56 @@
+//! What is not told by events but read at each scrape: sums over shards, sockets and the relay.
+
+use crate::engine::view::Gauges;
+
+/// Everything that a scrape asks for. Totals only ever grow in the life of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readings {
+    /// Summed over all shards.
+    pub shards: Gauges,
+    /// Contacts registered now, over all AORs.
+    pub bindings: u64,
+    pub transport: TransportReading,
+    pub relay: RelayReading,
+}
+
+/// Counters of the SIP sockets, summed over all shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransportReading {
+    /// Stream connections open now.
+    pub connections: u64,
+    pub accepted: u64,
+    /// Turned away by a limit on connections.
+    pub refused: u64,
+    pub datagrams_received: u64,
+    pub datagrams_sent: u64,
+    /// Received but too large or not taken by a shard, or not taken by the kernel for sending.
+    pub datagrams_dropped: u64,
+    /// Inputs lost because a shard's mailbox was full.
+    pub mailbox_overflows: u64,
+}
+
+/// Counters of the media relay, summed over all its threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RelayReading {
+    /// Media sessions now.
+    pub sessions: u64,
+    pub ports_used: u64,
+    /// How many ports the configured range has.
+    pub ports: u64,
+    pub rtp_received: u64,
+    pub rtp_sent: u64,
+    pub rtcp_received: u64,
+    pub rtcp_sent: u64,
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    /// From an address that the stream is not latched to.
+    pub dropped_stranger: u64,
+    /// Neither RTP nor RTCP.
+    pub dropped_malformed: u64,
+    /// The other side has no address yet, does not want to receive, or the source's side is lost.
+    pub dropped_no_target: u64,
+    /// The kernel took no more.
+    pub dropped_send: u64,
+    /// Made by us while a side was away.
+    pub filler: u64,
+}

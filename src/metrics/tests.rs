@@ -1,0 +1,323 @@
+use super::*;
+use crate::engine::events::{Ending, GaveUp};
+use crate::engine::ids::{ConversationId, Side};
+use crate::engine::time::Millis;
+use crate::engine::view::Gauges;
+
+fn render(metrics: &Metrics) -> String {
+    metrics.render(&Readings::default(), Duration::ZERO)
+}
+
+/// Returns a sample's value by its name and labels as written.
+fn value(text: &str, series: &str) -> f64 {
+    let line = text
+        .lines()
+        .find(|line| {
+            line.strip_prefix(series)
+                .is_some_and(|rest| rest.starts_with(' '))
+        })
+        .unwrap_or_else(|| panic!("no {series} in\n{text}"));
+    line[series.len() + 1..].parse().unwrap()
+}
+
+fn happened(what: Happening) -> Event {
+    Event::Conversation {
+        id: ConversationId(1),
+        call_id: "a@b".into(),
+        kind: Kind::Call,
+        what,
+    }
+}
+
+fn lost(signal: Signal) -> Happening {
+    Happening::Lost {
+        side: Side::Callee,
+        signal,
+        endpoint: "desk".into(),
+    }
+}
+
+fn restored(same: bool, after: u64) -> Happening {
+    Happening::Restored {
+        side: Side::Callee,
+        endpoint: "desk".into(),
+        same,
+        after: Millis(after),
+    }
+}
+
+#[test]
+fn every_family_is_there_from_the_start() {
+    let metrics = Metrics::new();
+    metrics.expect_malformed(["no_via"]);
+    metrics.event(&Event::Stray { what: "ack" });
+    let text = render(&metrics);
+    for family in names::ALL {
+        let head = format!("# TYPE {} ", family.name);
+        assert!(text.contains(&head), "{} is missing", family.name);
+    }
+}
+
+#[test]
+fn labels_stand_where_their_values_point() {
+    let metrics = Metrics::new();
+    for signal in Signal::ALL {
+        assert_eq!(Signal::ALL[signal as usize], signal);
+        metrics.event(&happened(lost(signal)));
+        let series = format!("refork_losses_total{{reason=\"{}\"}}", signal.as_str());
+        assert_eq!(value(&render(&metrics), &series), 1.0);
+    }
+    for outcome in NoticeOutcome::ALL {
+        assert_eq!(NoticeOutcome::ALL[outcome as usize], outcome);
+    }
+    for (at, kind) in KINDS.into_iter().enumerate() {
+        assert_eq!(kind as usize, at);
+    }
+}
+
+#[test]
+fn an_event_counts_once_in_its_place() {
+    let side = Side::Caller;
+    let endpoint = || "desk".into();
+    let cases = [
+        (
+            happened(Happening::Invited {
+                from: "a".into(),
+                to: "b".into(),
+            }),
+            "refork_conversations_started_total{kind=\"call\"}",
+        ),
+        (
+            happened(Happening::Refused {
+                endpoint: endpoint(),
+                status: 603,
+            }),
+            "refork_branches_refused_total{class=\"6xx\"}",
+        ),
+        (
+            happened(Happening::Answered {
+                endpoint: endpoint(),
+            }),
+            "refork_conversations_answered_total{kind=\"call\"}",
+        ),
+        (
+            happened(Happening::Suspected {
+                side,
+                signal: Signal::Silence,
+            }),
+            "refork_suspicions_total{signal=\"silence\"}",
+        ),
+        (
+            happened(Happening::Alive { side }),
+            "refork_suspicions_settled_total",
+        ),
+        (
+            happened(Happening::Reinvited {
+                side,
+                endpoint: endpoint(),
+                attempt: 1,
+            }),
+            "refork_reinvites_total",
+        ),
+        (
+            happened(Happening::Repaired {
+                side,
+                endpoint: endpoint(),
+            }),
+            "refork_restorations_total{result=\"repaired\"}",
+        ),
+        (
+            happened(Happening::Notice {
+                side,
+                outcome: NoticeOutcome::Refused,
+            }),
+            "refork_notices_total{outcome=\"refused\"}",
+        ),
+        (
+            happened(Happening::Queued { from: side }),
+            "refork_messages_queued_total",
+        ),
+        (
+            happened(Happening::Delivered { from: side }),
+            "refork_messages_delivered_total",
+        ),
+        (
+            happened(Happening::Redelivered { from: side }),
+            "refork_messages_redelivered_total",
+        ),
+        (
+            happened(Happening::Rejected {
+                from: side,
+                status: 415,
+            }),
+            "refork_messages_rejected_total",
+        ),
+        (
+            happened(Happening::Overflow { from: side }),
+            "refork_messages_overflow_total",
+        ),
+        (
+            happened(Happening::Rebuilt),
+            "refork_conversations_rebuilt_total{kind=\"call\"}",
+        ),
+        (
+            happened(Happening::Ended {
+                how: Ending::Gave(GaveUp::NobodyToInvite),
+                undelivered: 0,
+            }),
+            "refork_conversations_ended_total{how=\"nobody_to_invite\",kind=\"call\"}",
+        ),
+        (
+            Event::Registered {
+                aor: "a".into(),
+                contact: "c".into(),
+                expires: Millis(1),
+            },
+            "refork_registrations_total{change=\"registered\"}",
+        ),
+        (
+            Event::Unregistered {
+                aor: "a".into(),
+                contact: "c".into(),
+                expired: true,
+            },
+            "refork_registrations_total{change=\"expired\"}",
+        ),
+        (
+            Event::Unregistered {
+                aor: "a".into(),
+                contact: "c".into(),
+                expired: false,
+            },
+            "refork_registrations_total{change=\"unregistered\"}",
+        ),
+        (
+            Event::Refused {
+                method: "REGISTER".into(),
+                status: 401,
+                why: "no credentials",
+                peer: "p".into(),
+            },
+            "refork_refused_total{method=\"REGISTER\",status=\"401\"}",
+        ),
+        (
+            Event::Malformed {
+                reason: "no_via",
+                peer: "p".into(),
+            },
+            "refork_malformed_total{reason=\"no_via\"}",
+        ),
+        (
+            Event::Retransmitted {
+                kind: Retransmission::Sent,
+            },
+            "refork_retransmissions_total{direction=\"sent\"}",
+        ),
+        (
+            Event::Retransmitted {
+                kind: Retransmission::Received,
+            },
+            "refork_retransmissions_total{direction=\"received\"}",
+        ),
+        (
+            Event::TransactionTimeout {
+                method: "INVENTED".into(),
+            },
+            "refork_transaction_timeouts_total{method=\"other\"}",
+        ),
+    ];
+    for (event, series) in cases {
+        let metrics = Metrics::new();
+        metrics.expect_malformed(["no_via"]);
+        assert_eq!(value(&render(&metrics), series), 0.0, "before {event:?}");
+        metrics.event(&event);
+        assert_eq!(value(&render(&metrics), series), 1.0, "after {event:?}");
+    }
+}
+
+#[test]
+fn a_restoration_is_timed_by_its_result() {
+    let metrics = Metrics::new();
+    metrics.event(&happened(restored(true, 300)));
+    metrics.event(&happened(restored(false, 5_000)));
+    metrics.event(&happened(Happening::Ended {
+        how: Ending::RestoreTimeout(Side::Callee),
+        undelivered: 3,
+    }));
+    let text = render(&metrics);
+    for (series, expected) in [
+        ("refork_restorations_total{result=\"same_endpoint\"}", 1.0),
+        ("refork_restorations_total{result=\"other_endpoint\"}", 1.0),
+        ("refork_restorations_total{result=\"timeout\"}", 1.0),
+        (
+            "refork_restoration_duration_seconds_bucket{result=\"same_endpoint\",le=\"0.25\"}",
+            0.0,
+        ),
+        (
+            "refork_restoration_duration_seconds_bucket{result=\"same_endpoint\",le=\"0.5\"}",
+            1.0,
+        ),
+        (
+            "refork_restoration_duration_seconds_sum{result=\"other_endpoint\"}",
+            5.0,
+        ),
+        ("refork_messages_undelivered_total", 3.0),
+    ] {
+        assert_eq!(value(&text, series), expected, "{series}");
+    }
+}
+
+#[test]
+fn readings_set_gauges_and_raise_counters() {
+    let metrics = Metrics::new();
+    let mut readings = Readings {
+        shards: Gauges {
+            established: 4,
+            client_transactions: 2,
+            ..Gauges::default()
+        },
+        bindings: 9,
+        ..Readings::default()
+    };
+    readings.relay.rtp_sent = 70;
+    readings.relay.ports = 100;
+    readings.relay.ports_used = 8;
+    metrics.render(&readings, Duration::ZERO);
+    readings.shards.established = 3;
+    readings.relay.rtp_sent = 90;
+    let text = metrics.render(&readings, Duration::from_millis(250));
+    for (series, expected) in [
+        ("refork_conversations{state=\"established\"}", 3.0),
+        ("refork_transactions{role=\"client\"}", 2.0),
+        ("refork_bindings", 9.0),
+        (
+            "refork_relay_packets_total{direction=\"sent\",protocol=\"rtp\"}",
+            90.0,
+        ),
+        ("refork_relay_ports{state=\"used\"}", 8.0),
+        ("refork_relay_ports{state=\"free\"}", 92.0),
+        ("refork_shard_answer_seconds", 0.25),
+    ] {
+        assert_eq!(value(&text, series), expected, "{series}");
+    }
+}
+
+#[test]
+fn a_peer_cannot_grow_the_labels() {
+    let metrics = Metrics::new();
+    let lines = || render(&metrics).lines().count();
+    let refused = |method: String| Event::Refused {
+        method: method.into(),
+        status: 405,
+        why: "unknown method",
+        peer: "p".into(),
+    };
+    let before = lines();
+    for n in 0..50 {
+        metrics.event(&refused(format!("M{n}")));
+        metrics.event(&Event::TransactionTimeout {
+            method: format!("M{n}").into(),
+        });
+    }
+    assert_eq!(lines(), before);
+}
