@@ -1,5 +1,6 @@
 //! Refork: a SIP back-to-back middlebox that keeps conversations alive when an endpoint is lost.
 
+pub mod admin;
 pub mod engine;
 pub mod metrics;
 pub mod observe;

@@ -1,0 +1,131 @@
+//! What the API answers, apart from the engine's own types: this is a contract with other programs.
+
+use serde::Serialize;
+
+use crate::engine::endpoint::{Binding, Identity};
+use crate::engine::events::{Entry, Happening};
+use crate::engine::ids::Aor;
+use crate::engine::view::{Detail, LegView, Summary};
+
+use super::timestamp::Timestamp;
+
+/// A list under a name, so that fields can join it later.
+#[derive(Debug, Serialize)]
+pub(super) struct Conversations {
+    pub(super) conversations: Vec<ConversationJson>,
+}
+
+/// One conversation in a list.
+#[derive(Debug, Serialize)]
+pub(super) struct ConversationJson {
+    id: String,
+    kind: &'static str,
+    state: &'static str,
+    from: String,
+    to: String,
+    call_id: String,
+    started: Timestamp,
+    answered: Option<Timestamp>,
+    ended: Option<Timestamp>,
+    restorations: u32,
+    queued: u32,
+}
+
+impl From<Summary> for ConversationJson {
+    fn from(summary: Summary) -> Self {
+        Self {
+            id: summary.id,
+            kind: summary.kind.as_str(),
+            state: summary.stage.as_str(),
+            from: summary.from,
+            to: summary.to,
+            call_id: summary.call_id,
+            started: Timestamp(summary.started),
+            answered: summary.answered.map(Timestamp),
+            ended: summary.ended.map(Timestamp),
+            restorations: summary.restorations,
+            queued: summary.queued,
+        }
+    }
+}
+
+/// One conversation in full.
+#[derive(Debug, Serialize)]
+pub(super) struct DetailJson {
+    #[serde(flatten)]
+    summary: ConversationJson,
+    legs: Vec<LegView>,
+    history: Vec<EntryJson>,
+}
+
+#[derive(Debug, Serialize)]
+struct EntryJson {
+    at: Timestamp,
+    #[serde(flatten)]
+    what: Happening,
+}
+
+impl From<Entry> for EntryJson {
+    fn from(entry: Entry) -> Self {
+        Self {
+            at: Timestamp(entry.at),
+            what: entry.what,
+        }
+    }
+}
+
+impl From<Detail> for DetailJson {
+    fn from(detail: Detail) -> Self {
+        Self {
+            summary: detail.summary.into(),
+            legs: detail.legs,
+            history: detail.history.into_iter().map(EntryJson::from).collect(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Bindings {
+    pub(super) bindings: Vec<BindingJson>,
+}
+
+/// One registered contact.
+#[derive(Debug, Serialize)]
+pub(super) struct BindingJson {
+    aor: String,
+    contact: String,
+    name: String,
+    /// `+sip.instance`, where the endpoint has one.
+    instance: Option<String>,
+    reg_id: Option<u32>,
+    /// As SIP writes it: 1 is the highest.
+    q: f64,
+    flow: Option<String>,
+    path: Vec<String>,
+    user_agent: String,
+    registered: Timestamp,
+    expires: Timestamp,
+}
+
+impl From<(Aor, Binding)> for BindingJson {
+    fn from((aor, binding): (Aor, Binding)) -> Self {
+        let endpoint = binding.endpoint;
+        let instance = match endpoint.identity {
+            Identity::Instance(urn) => Some(urn.into()),
+            Identity::Epid(_) | Identity::Contact { .. } => None,
+        };
+        Self {
+            aor: aor.as_str().to_owned(),
+            contact: endpoint.contact.into(),
+            name: endpoint.name.into(),
+            instance,
+            reg_id: binding.reg_id,
+            q: f64::from(binding.q) / 1000.0,
+            flow: endpoint.flow.map(|flow| flow.to_string()),
+            path: endpoint.path.into_iter().map(String::from).collect(),
+            user_agent: binding.user_agent.into(),
+            registered: Timestamp(binding.registered),
+            expires: Timestamp(binding.expires),
+        }
+    }
+}

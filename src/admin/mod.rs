@@ -1,0 +1,27 @@
+//! The admin interface over HTTP: metrics, health, conversations, bindings. `docs/api.md` describes it.
+
+mod directory;
+mod guard;
+mod json;
+mod refusal;
+mod routes;
+mod serve;
+mod timestamp;
+
+use std::sync::Arc;
+
+use crate::metrics::Metrics;
+
+pub use self::directory::{Directory, Unanswered};
+pub use self::serve::serve;
+
+/// What the admin interface works with.
+pub struct AdminState<D> {
+    pub directory: D,
+    pub metrics: Arc<Metrics>,
+    /// Demanded of every request but those for health, where there is one.
+    pub token: Option<Box<str>>,
+}
+
+#[cfg(test)]
+mod tests;

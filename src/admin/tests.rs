@@ -1,0 +1,480 @@
+//! The interface as a client sees it: over a socket, in front of a directory that is a table.
+
+use std::sync::Mutex;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::engine::endpoint::{Binding, Endpoint, Identity};
+use crate::engine::events::{Ending, Entry, Happening, Signal};
+use crate::engine::ids::{Aor, ConversationId, Side};
+use crate::engine::ports::Command;
+use crate::engine::settings::Kind;
+use crate::engine::time::{Millis, Time};
+use crate::engine::view::{Detail, LegView, Stage, Summary};
+use crate::metrics::Readings;
+
+#[derive(Default)]
+struct Table {
+    details: Vec<Detail>,
+    bindings: Vec<(Aor, Binding)>,
+    commands: Arc<Mutex<Vec<Command>>>,
+    deaf: bool,
+    unbound: bool,
+}
+
+impl Table {
+    fn answer<T>(&self, value: T) -> Result<T, Unanswered> {
+        if self.deaf {
+            Err(Unanswered)
+        } else {
+            Ok(value)
+        }
+    }
+}
+
+impl Directory for Table {
+    fn is_listening(&self) -> bool {
+        !self.unbound
+    }
+
+    async fn readings(&self) -> Result<Readings, Unanswered> {
+        let mut readings = Readings::default();
+        readings.shards.established = self.details.len();
+        self.answer(readings)
+    }
+
+    async fn list(&self, limit: usize) -> Result<Vec<Summary>, Unanswered> {
+        let all = self.details.iter().map(|detail| detail.summary.clone());
+        self.answer(all.take(limit).collect())
+    }
+
+    async fn detail(&self, id: ConversationId) -> Result<Option<Detail>, Unanswered> {
+        let found = self.details.iter().find(|detail| detail.summary.key == id);
+        self.answer(found.cloned())
+    }
+
+    async fn command(&self, command: Command) -> Result<(), Unanswered> {
+        self.commands.lock().unwrap().push(command);
+        self.answer(())
+    }
+
+    fn bindings(&self, aor: Option<&Aor>, limit: usize) -> Vec<(Aor, Binding)> {
+        let wanted = |(of, _): &&(Aor, Binding)| aor.is_none_or(|aor| aor == of);
+        self.bindings
+            .iter()
+            .filter(wanted)
+            .take(limit)
+            .cloned()
+            .collect()
+    }
+}
+
+fn detail(key: u64, stage: Stage) -> Detail {
+    let id = ConversationId(key);
+    let ended = (stage == Stage::Ended).then_some(Time(9_000));
+    Detail {
+        summary: Summary {
+            id: id.to_string(),
+            key: id,
+            kind: Kind::Call,
+            stage,
+            from: "sip:alice@example.org".into(),
+            to: "sip:bob@example.org".into(),
+            call_id: "1@example.org".into(),
+            started: Time(1_000),
+            answered: (stage != Stage::Inviting).then_some(Time(2_500)),
+            ended,
+            restorations: 1,
+            queued: 0,
+        },
+        legs: vec![LegView {
+            side: Side::Callee,
+            state: "confirmed",
+            endpoint: "Desk".into(),
+            contact: "sip:bob@127.0.0.1:5080".into(),
+            flow: "udp:127.0.0.1:5080".into(),
+            call_id: "2@refork".into(),
+        }],
+        history: vec![
+            Entry {
+                at: Time(3_001),
+                what: Happening::Lost {
+                    side: Side::Callee,
+                    signal: Signal::Silence,
+                    endpoint: "Desk".into(),
+                },
+            },
+            Entry {
+                at: Time(3_501),
+                what: Happening::Restored {
+                    side: Side::Callee,
+                    endpoint: "Mobile".into(),
+                    same: false,
+                    after: Millis(500),
+                },
+            },
+            Entry {
+                at: Time(9_000),
+                what: Happening::Ended {
+                    how: Ending::HungUp(Side::Caller),
+                    undelivered: 0,
+                },
+            },
+        ],
+    }
+}
+
+fn binding(aor: &str) -> (Aor, Binding) {
+    let binding = Binding {
+        endpoint: Endpoint {
+            identity: Identity::Instance("urn:uuid:1".into()),
+            contact: "sip:bob@127.0.0.1:5080".into(),
+            flow: None,
+            path: Vec::new(),
+            name: "Desk".into(),
+        },
+        reg_id: Some(1),
+        q: 700,
+        expires: Time(60_000),
+        call_id: "r".into(),
+        cseq: 1,
+        user_agent: "phone".into(),
+        params: "".into(),
+        allow: "".into(),
+        registered: Time(0),
+    };
+    (Aor::from_canonical(aor), binding)
+}
+
+/// The interface on a free port of the loopback.
+struct Server {
+    address: std::net::SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    async fn start(directory: Table, token: Option<&str>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = AdminState {
+            directory,
+            metrics: Arc::new(Metrics::new()),
+            token: token.map(Into::into),
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(serve(listener, state, async {
+            let _ = stopped.await;
+        }));
+        Self {
+            address,
+            stop,
+            task,
+        }
+    }
+
+    /// Sends one request and returns status, head and body.
+    async fn ask(&self, line: &str, headers: &str) -> (u16, String, String) {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head.to_ascii_lowercase(), body.to_owned())
+    }
+
+    async fn json(&self, line: &str) -> (u16, Value) {
+        let (status, head, body) = self.ask(line, "").await;
+        assert!(
+            head.contains("content-type: application/json"),
+            "{line}: {head}"
+        );
+        (status, serde_json::from_str(&body).unwrap())
+    }
+}
+
+fn some() -> Table {
+    Table {
+        details: vec![
+            detail(0xab, Stage::Established),
+            detail(0xcd, Stage::Ended),
+            detail(0xef, Stage::Inviting),
+        ],
+        bindings: vec![
+            binding("sip:alice@example.org"),
+            binding("sip:bob@example.org"),
+        ],
+        ..Table::default()
+    }
+}
+
+#[tokio::test]
+async fn metrics_show_what_the_shards_read() {
+    let server = Server::start(some(), None).await;
+    let (status, head, body) = server.ask("GET /metrics", "").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: text/plain"), "{head}");
+    assert!(
+        body.contains("refork_conversations{state=\"established\"} 3\n"),
+        "{body}"
+    );
+}
+
+#[tokio::test]
+async fn ready_means_bound_and_answering() {
+    for (table, status) in [
+        (some(), 200),
+        (
+            Table {
+                deaf: true,
+                ..some()
+            },
+            503,
+        ),
+        (
+            Table {
+                unbound: true,
+                ..some()
+            },
+            503,
+        ),
+    ] {
+        let server = Server::start(table, None).await;
+        assert_eq!(server.ask("GET /readyz", "").await.0, status);
+        assert_eq!(server.ask("GET /healthz", "").await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn conversations_are_listed_and_filtered() {
+    let server = Server::start(some(), None).await;
+    let ids = |value: &Value| {
+        value["conversations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| {
+                one["id"]
+                    .as_str()
+                    .unwrap()
+                    .trim_start_matches('0')
+                    .to_owned()
+            })
+            .collect::<Vec<_>>()
+    };
+    for (query, expected) in [
+        ("", vec!["ab", "cd", "ef"]),
+        ("?limit=1", vec!["ab"]),
+        ("?state=ended", vec!["cd"]),
+        ("?state=inviting&limit=1", vec!["ef"]),
+        ("?state=restoring", vec![]),
+    ] {
+        let (status, value) = server
+            .json(&format!("GET /api/v1/conversations{query}"))
+            .await;
+        assert_eq!(
+            (status, ids(&value)),
+            (200, expected.iter().map(|id| (*id).to_owned()).collect()),
+            "{query}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn one_conversation_has_its_history() {
+    let server = Server::start(some(), None).await;
+    let (status, value) = server
+        .json("GET /api/v1/conversations/00000000000000ab")
+        .await;
+    assert_eq!(status, 200);
+    assert_eq!(
+        value,
+        json!({
+            "id": "00000000000000ab", "kind": "call", "state": "established",
+            "from": "sip:alice@example.org", "to": "sip:bob@example.org",
+            "call_id": "1@example.org",
+            "started": "1970-01-01T00:00:01.000Z",
+            "answered": "1970-01-01T00:00:02.500Z",
+            "ended": null,
+            "restorations": 1, "queued": 0,
+            "legs": [{
+                "side": "callee", "state": "confirmed", "endpoint": "Desk",
+                "contact": "sip:bob@127.0.0.1:5080", "flow": "udp:127.0.0.1:5080",
+                "call_id": "2@refork",
+            }],
+            "history": [
+                { "at": "1970-01-01T00:00:03.001Z", "event": "lost", "side": "callee",
+                  "signal": "silence", "endpoint": "Desk" },
+                { "at": "1970-01-01T00:00:03.501Z", "event": "restored", "side": "callee",
+                  "endpoint": "Mobile", "same": false, "after": 500 },
+                { "at": "1970-01-01T00:00:09.000Z", "event": "ended",
+                  "how": { "hung_up": "caller" }, "undelivered": 0 },
+            ],
+        })
+    );
+}
+
+#[tokio::test]
+async fn orders_reach_the_shard_once() {
+    let table = some();
+    let commands = table.commands.clone();
+    let server = Server::start(table, None).await;
+    let base = "/api/v1/conversations/00000000000000ab";
+    let (lost, _) = server.json(&format!("POST {base}/lost?side=callee")).await;
+    let (hung_up, _) = server.json(&format!("DELETE {base}")).await;
+    assert_eq!((lost, hung_up), (202, 202));
+    let conversation = ConversationId(0xab);
+    assert_eq!(
+        *commands.lock().unwrap(),
+        [
+            Command::DeclareLost {
+                conversation,
+                side: Side::Callee
+            },
+            Command::HangUp { conversation },
+        ]
+    );
+}
+
+#[tokio::test]
+async fn refusals_are_json_and_order_nothing() {
+    let table = some();
+    let commands = table.commands.clone();
+    let server = Server::start(table, None).await;
+    let base = "/api/v1/conversations";
+    for (line, status, error) in [
+        (format!("GET {base}/00000000000000aa"), 404, "not_found"),
+        (format!("GET {base}/nonsense"), 404, "not_found"),
+        ("GET /nowhere".to_owned(), 404, "not_found"),
+        (format!("PUT {base}"), 405, "method_not_allowed"),
+        ("POST /metrics".to_owned(), 405, "method_not_allowed"),
+        (format!("GET {base}?limit=0"), 400, "bad_request"),
+        (format!("GET {base}?limit=1001"), 400, "bad_request"),
+        (format!("GET {base}?limit=-1"), 400, "bad_request"),
+        (format!("GET {base}?state=asleep"), 400, "bad_request"),
+        (format!("GET {base}?stat=ended"), 400, "bad_request"),
+        (format!("POST {base}/ab/lost"), 400, "bad_request"),
+        (format!("POST {base}/ab/lost?side=both"), 400, "bad_request"),
+        (format!("POST {base}/aa/lost?side=caller"), 404, "not_found"),
+        (format!("POST {base}/cd/lost?side=caller"), 409, "conflict"),
+        (format!("POST {base}/ef/lost?side=caller"), 409, "conflict"),
+        (format!("DELETE {base}/cd"), 409, "conflict"),
+    ] {
+        let (got, value) = server.json(&line).await;
+        assert_eq!(
+            (got, value["error"].as_str()),
+            (status, Some(error)),
+            "{line}"
+        );
+        assert!(!value["message"].as_str().unwrap().is_empty(), "{line}");
+    }
+    assert!(commands.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn bindings_are_shown_by_aor() {
+    let server = Server::start(some(), None).await;
+    let (_, all) = server.json("GET /api/v1/bindings").await;
+    assert_eq!(all["bindings"].as_array().unwrap().len(), 2);
+    let (_, one) = server
+        .json("GET /api/v1/bindings?aor=sip:bob%40example.org")
+        .await;
+    assert_eq!(
+        one,
+        json!({ "bindings": [{
+            "aor": "sip:bob@example.org", "contact": "sip:bob@127.0.0.1:5080",
+            "name": "Desk", "instance": "urn:uuid:1", "reg_id": 1, "q": 0.7,
+            "flow": null, "path": [], "user_agent": "phone",
+            "registered": "1970-01-01T00:00:00.000Z",
+            "expires": "1970-01-01T00:01:00.000Z",
+        }]})
+    );
+}
+
+#[tokio::test]
+async fn a_token_guards_all_but_health() {
+    let server = Server::start(some(), Some("s3cret")).await;
+    let right = "Authorization: Bearer s3cret\r\n";
+    for (line, headers, status) in [
+        ("GET /healthz", "", 200),
+        ("GET /readyz", "", 200),
+        ("GET /metrics", "", 401),
+        ("GET /metrics", right, 200),
+        ("GET /api/v1/conversations", "", 401),
+        ("GET /api/v1/bindings", "Authorization: Bearer x\r\n", 401),
+        ("DELETE /api/v1/conversations/ab", "", 401),
+        ("DELETE /api/v1/conversations/ab", right, 202),
+    ] {
+        let (got, head, _) = server.ask(line, headers).await;
+        assert_eq!(got, status, "{line}");
+        assert_eq!(head.contains("www-authenticate: bearer"), got == 401);
+    }
+}
+
+#[tokio::test]
+async fn a_web_page_cannot_order() {
+    let table = some();
+    let commands = table.commands.clone();
+    let server = Server::start(table, None).await;
+    let origin = "Origin: http://evil.example\r\n";
+    let (status, ..) = server.ask("DELETE /api/v1/conversations/ab", origin).await;
+    assert_eq!(status, 403);
+    assert!(commands.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_shard_that_hangs_makes_503() {
+    let deaf = Table {
+        deaf: true,
+        ..some()
+    };
+    let server = Server::start(deaf, None).await;
+    for line in [
+        "GET /metrics",
+        "GET /api/v1/conversations",
+        "GET /api/v1/conversations/ab",
+        "DELETE /api/v1/conversations/ab",
+    ] {
+        assert_eq!(server.json(line).await.0, 503, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_without_end_is_refused() {
+    let server = Server::start(some(), None).await;
+    let long = format!("X: {}\r\n", "a".repeat(64 * 1024));
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{long}\r\n");
+    // The server may close before it has read everything, which fails the write.
+    let _ = stream.write_all(request.as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(
+        !answer.starts_with(b"HTTP/1.1 200"),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+}
+
+#[tokio::test]
+async fn a_shutdown_closes_idle_connections() {
+    let server = Server::start(some(), None).await;
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut first = [0; 12];
+    idle.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    server.stop.send(()).unwrap();
+    server.task.await.unwrap();
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).await.unwrap();
+}
