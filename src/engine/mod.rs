@@ -1,8 +1,11 @@
 //! The engine: SIP events and the time in, actions out. It owns no socket, no task and no clock.
 
+pub mod dialog;
+pub mod dispatch;
 pub mod endpoint;
 pub mod events;
 pub mod ids;
+pub mod mint;
 pub mod ports;
 pub mod settings;
 pub mod snapshot;

@@ -1,0 +1,160 @@
+//! Dialogs (RFC 3261 12): who the two ends are, in what order they speak, and how a request gets there.
+
+mod offer_answer;
+
+pub use offer_answer::{Act, Negotiation, Refusal};
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::ids::Flow;
+use crate::sip::{Address, Builder, Message, Method, Name};
+
+/// One dialog, seen from our end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dialog {
+    pub call_id: Box<str>,
+    pub local_tag: Box<str>,
+    /// None until the far end has shown its tag.
+    pub remote_tag: Option<Box<str>>,
+    /// Our From (name-addr without tag), the far end's To.
+    pub local: Box<str>,
+    pub remote: Box<str>,
+    pub local_cseq: u32,
+    pub remote_cseq: Option<u32>,
+    /// Request-URI of what we send: the far end's Contact.
+    pub target: Box<str>,
+    /// Topmost first (RFC 3261 12.2.1.1).
+    pub routes: Vec<Box<str>>,
+    pub flow: Flow,
+}
+
+/// RFC 3261 12.2.2: a request whose CSeq is not higher than one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfOrder;
+
+impl Dialog {
+    /// Makes the dialog of an INVITE that came to us (RFC 3261 12.1.1).
+    pub fn of_request(invite: &Message, flow: Flow, local_tag: Box<str>) -> Self {
+        Self {
+            call_id: invite.call_id().into(),
+            local_tag,
+            remote_tag: invite.from_tag().map(Into::into),
+            local: name_addr(&invite.to()),
+            remote: name_addr(&invite.from()),
+            local_cseq: 0,
+            remote_cseq: Some(invite.cseq()),
+            target: contact_uri(invite).unwrap_or_else(|| invite.from().uri.into()),
+            routes: invite.values(Name::RecordRoute).map(Into::into).collect(),
+            flow,
+        }
+    }
+
+    /// Takes the far end's tag, target and route set from a response to our INVITE (RFC 3261 12.1.2).
+    /// `flow` is where it came from.
+    pub fn answered_by(&mut self, response: &Message, flow: Flow) {
+        self.remote_tag = response.to_tag().map(Into::into);
+        if let Some(target) = contact_uri(response) {
+            self.target = target;
+        }
+        self.routes = response.values(Name::RecordRoute).map(Into::into).collect();
+        self.routes.reverse();
+        self.flow = flow;
+    }
+
+    /// Returns true where the message's Call-ID and tags are this dialog's.
+    pub fn owns(&self, request: &Message) -> bool {
+        *self.call_id == *request.call_id()
+            && request.to_tag() == Some(&self.local_tag)
+            && (self.remote_tag.is_none() || self.remote_tag.as_deref() == request.from_tag())
+    }
+
+    /// Checks and takes the CSeq of a request of the far end (RFC 3261 12.2.2).
+    ///
+    /// # Errors
+    /// A number that is not higher than the last: the request is old and gets a 500.
+    pub fn receive(&mut self, request: &Message) -> Result<(), OutOfOrder> {
+        if self.remote_cseq.is_some_and(|last| request.cseq() <= last) {
+            return Err(OutOfOrder);
+        }
+        self.remote_cseq = Some(request.cseq());
+        Ok(())
+    }
+
+    /// Takes a new remote target of a re-INVITE, an UPDATE or their 2xx (RFC 3261 12.2.1.2, RFC 3311 5.1),
+    /// and the flow it came over. Returns true where something changed.
+    pub fn refresh(&mut self, message: &Message, flow: Flow) -> bool {
+        let moved = self.flow != flow;
+        self.flow = flow;
+        let Some(target) = contact_uri(message) else {
+            return moved;
+        };
+        let new = target != self.target;
+        self.target = target;
+        new || moved
+    }
+
+    /// Begins the next request within the dialog, with everything but Contact and body.
+    pub fn request(&mut self, method: &Method, via: &str) -> Builder {
+        self.local_cseq += 1;
+        self.write(method, self.local_cseq, via)
+    }
+
+    /// Begins the ACK to the 2xx of the INVITE numbered `cseq` (RFC 3261 13.2.2.4).
+    pub fn ack(&self, cseq: u32, via: &str) -> Builder {
+        self.write(&Method::Ack, cseq, via)
+    }
+
+    fn write(&self, method: &Method, cseq: u32, via: &str) -> Builder {
+        // A strict router wants to be the Request-URI, the target goes last (RFC 3261 12.2.1.1).
+        let strict = self.routes.first().filter(|route| !is_loose(route));
+        let uri = strict.map_or(&*self.target, |route| bare_uri(route));
+        let mut builder = Builder::request(method, uri)
+            .header(Name::Via, via)
+            .header(Name::MaxForwards, 70);
+        for route in self.routes.iter().skip(usize::from(strict.is_some())) {
+            builder = builder.header(Name::Route, route);
+        }
+        if strict.is_some() {
+            builder = builder.header(Name::Route, format_args!("<{}>", self.target));
+        }
+        builder = builder.header(
+            Name::From,
+            format_args!("{};tag={}", self.local, self.local_tag),
+        );
+        builder = match &self.remote_tag {
+            Some(tag) => builder.header(Name::To, format_args!("{};tag={tag}", self.remote)),
+            None => builder.header(Name::To, &self.remote),
+        };
+        builder
+            .header(Name::CallId, &self.call_id)
+            .header(Name::CSeq, format_args!("{cseq} {}", method.as_str()))
+    }
+}
+
+/// Returns the URI of the first Contact.
+pub fn contact_uri(message: &Message) -> Option<Box<str>> {
+    let first = message.values(Name::Contact).next()?;
+    Address::parse(first).ok().map(|contact| contact.uri.into())
+}
+
+/// Returns a From or To as `"display" <uri>`, without its parameters.
+pub fn name_addr(address: &Address<'_>) -> Box<str> {
+    match &address.display {
+        Some(display) if !display.is_empty() => {
+            let quoted = display.replace('\\', "\\\\").replace('"', "\\\"");
+            format!("\"{quoted}\" <{}>", address.uri).into()
+        }
+        Some(_) | None => format!("<{}>", address.uri).into(),
+    }
+}
+
+fn bare_uri(route: &str) -> &str {
+    Address::parse(route).map_or(route, |address| address.uri)
+}
+
+fn is_loose(route: &str) -> bool {
+    Address::parse(route)
+        .ok()
+        .and_then(|address| address.uri_parsed().ok().map(|uri| uri.params.has("lr")))
+        .unwrap_or(true)
+}

@@ -1,0 +1,164 @@
+//! Every tag, branch and id that Refork invents, each naming the virtual shard that owns it.
+
+use std::fmt::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+
+use crate::engine::ids::{ConversationId, VIRTUAL_SHARDS, VirtualShard};
+use crate::engine::ports::Token;
+use crate::engine::time::Millis;
+
+/// RFC 3261 8.1.1.7: what every branch of this standard begins with.
+const COOKIE: &str = "z9hG4bK";
+/// What every tag of ours begins with, and every branch after the cookie.
+const OURS: &str = "rf";
+
+/// Source of everything that must be new and unguessable.
+pub struct Mint {
+    rng: StdRng,
+    tokens: u64,
+}
+
+impl Mint {
+    /// Makes a mint; the same seed gives the same coins.
+    pub fn new(seed: [u8; 32]) -> Self {
+        Self {
+            rng: StdRng::from_seed(seed),
+            tokens: 0,
+        }
+    }
+
+    /// Returns an id within a shard.
+    pub fn conversation(&mut self, shard: VirtualShard) -> ConversationId {
+        let low = self.rng.next_u64() >> 8;
+        ConversationId(u64::from(shard.0) << 56 | low)
+    }
+
+    /// Returns a From or To tag (RFC 3261 19.3) of a shard.
+    pub fn tag(&mut self, shard: VirtualShard) -> Box<str> {
+        let mut text = String::with_capacity(20);
+        self.coin(&mut text, shard);
+        text.into()
+    }
+
+    /// Returns a Via branch of a shard.
+    pub fn branch(&mut self, shard: VirtualShard) -> String {
+        let mut text = String::with_capacity(27);
+        text.push_str(COOKIE);
+        self.coin(&mut text, shard);
+        text
+    }
+
+    /// Returns a Call-ID, which names nothing: it shows no address of ours (topology hiding).
+    pub fn call_id(&mut self) -> Box<str> {
+        self.hex(16).into()
+    }
+
+    /// Returns `bytes` random bytes in hex.
+    pub fn hex(&mut self, bytes: usize) -> String {
+        let mut text = String::with_capacity(bytes * 2);
+        for _ in 0..bytes {
+            let _ = write!(text, "{:02x}", self.rng.next_u32() as u8);
+        }
+        text
+    }
+
+    /// Returns an SDP session id (RFC 8866 5.2): numeric, below 2^62 for the phones that parse it signed.
+    pub fn session(&mut self) -> u64 {
+        self.rng.next_u64() >> 2
+    }
+
+    /// Returns the name of a question to the world.
+    pub fn token(&mut self) -> Token {
+        self.tokens += 1;
+        Token(self.tokens)
+    }
+
+    /// Returns `span` made longer or shorter by up to `share` of it.
+    pub fn jitter(&mut self, span: Millis, share: f64) -> Millis {
+        let by = self.rng.random_range(-1.0..=1.0) * share;
+        Millis((span.0 as f64 * (1.0 + by)).max(1.0) as u64)
+    }
+
+    fn coin(&mut self, text: &mut String, shard: VirtualShard) {
+        let _ = write!(text, "{OURS}{:02x}{:016x}", shard.0, self.rng.next_u64());
+    }
+}
+
+/// Returns the number within a tag of ours, by which its leg is found.
+pub fn tag_key(tag: &str) -> Option<u64> {
+    let hex = tag.strip_prefix(OURS)?;
+    (hex.len() == 18 && hex.is_ascii()).then(|| u64::from_str_radix(&hex[2..], 16).ok())?
+}
+
+/// Returns the shard that a tag of ours names.
+pub fn tag_shard(tag: &str) -> Option<VirtualShard> {
+    let hex = tag.strip_prefix(OURS)?.get(..2)?;
+    shard(u8::from_str_radix(hex, 16).ok()?)
+}
+
+/// Returns the shard that a branch of ours names.
+pub fn branch_shard(branch: &str) -> Option<VirtualShard> {
+    tag_shard(branch.strip_prefix(COOKIE)?)
+}
+
+/// Returns the shard of what carries no tag of ours. The same on every machine and at every start.
+pub fn hash_shard(key: impl Hash) -> VirtualShard {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    VirtualShard((hasher.finish() % u64::from(VIRTUAL_SHARDS)) as u8)
+}
+
+fn shard(number: u8) -> Option<VirtualShard> {
+    (number < VIRTUAL_SHARDS).then_some(VirtualShard(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_and_branches_name_their_shard() {
+        let mut mint = Mint::new([7; 32]);
+        for number in 0..VIRTUAL_SHARDS {
+            let shard = VirtualShard(number);
+            let tag = mint.tag(shard);
+            assert_eq!(tag_shard(&tag), Some(shard));
+            assert!(tag_key(&tag).is_some());
+            assert_eq!(branch_shard(&mint.branch(shard)), Some(shard));
+            assert_eq!(mint.conversation(shard).shard(), shard);
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_names_none() {
+        for tag in [
+            "",
+            "rf",
+            "rfzz",
+            "abc",
+            "rfff0000000000000000",
+            "rf0",
+            "rf00\u{e9}00000000000000",
+        ] {
+            assert_eq!(
+                tag_shard(tag).is_some() && tag_key(tag).is_some(),
+                false,
+                "{tag}"
+            );
+        }
+        assert_eq!(branch_shard("z9hG4bK776asdhds"), None);
+        assert_eq!(branch_shard("rf00"), None);
+    }
+
+    #[test]
+    fn jitter_stays_within_its_share() {
+        let mut mint = Mint::new([1; 32]);
+        for _ in 0..1000 {
+            let span = mint.jitter(Millis(1000), 0.2);
+            assert!((800..=1200).contains(&span.0), "{span:?}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Writing messages: one buffer, filled once.
+
+use std::fmt::{self, Display, Write};
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::message::Field;
+use super::{Message, Method, Name};
+
+/// A message being written.
+pub struct Builder(Vec<u8>);
+
+impl Write for Builder {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl Builder {
+    /// Begins a request.
+    pub fn request(method: &Method, uri: &str) -> Self {
+        let mut builder = Self(Vec::with_capacity(1024));
+        builder.parts(&[method.as_str(), " ", uri, " SIP/2.0\r\n"]);
+        builder
+    }
+
+    /// Begins a response.
+    pub fn response(status: u16, reason: &str) -> Self {
+        let mut builder = Self(Vec::with_capacity(1024));
+        let _ = write!(builder, "SIP/2.0 {status} ");
+        builder.parts(&[reason, "\r\n"]);
+        builder
+    }
+
+    /// Begins the response to a request: its Via fields with `received` and `rport` on the topmost
+    /// (RFC 3261 18.2.1, RFC 3581 4), From, To with `to_tag` where it has none, Call-ID and CSeq.
+    pub fn respond(
+        request: &Message,
+        status: u16,
+        reason: &str,
+        to_tag: Option<&str>,
+        source: SocketAddr,
+    ) -> Self {
+        let mut builder = Self::response(status, reason);
+        let mut vias = request.vias();
+        if let Some(top) = vias.next() {
+            builder.stamped_via(request, top, source);
+        }
+        for via in vias {
+            builder.parts(&["Via: ", via, "\r\n"]);
+        }
+        builder = builder.copy(request, Name::From);
+        builder.parts(&["To: ", request.header(Name::To).unwrap_or("")]);
+        if let Some(tag) = to_tag
+            && request.to_tag().is_none()
+            && status > 100
+        {
+            builder.parts(&[";tag=", tag]);
+        }
+        builder.parts(&["\r\n"]);
+        builder
+            .copy(request, Name::CallId)
+            .copy(request, Name::CSeq)
+    }
+
+    fn stamped_via(&mut self, request: &Message, top: &str, source: SocketAddr) {
+        let via = request.via();
+        let wants_rport = via.rport.is_some();
+        let same_host = via
+            .host
+            .parse()
+            .is_ok_and(|host: std::net::IpAddr| host == source.ip());
+        let head = top.find(';').map_or(top, |at| &top[..at]);
+        self.parts(&["Via: ", head]);
+        for (name, value) in via.params.iter() {
+            let ours = name.eq_ignore_ascii_case("rport") || name.eq_ignore_ascii_case("received");
+            match value {
+                _ if ours => {}
+                Some(value) => self.parts(&[";", name, "=", value]),
+                None => self.parts(&[";", name]),
+            }
+        }
+        if wants_rport {
+            let _ = write!(self, ";rport={}", source.port());
+        }
+        if wants_rport || !same_host {
+            let _ = write!(self, ";received={}", source.ip());
+        }
+        self.parts(&["\r\n"]);
+    }
+
+    /// Writes a header field.
+    pub fn header(mut self, name: Name, value: impl Display) -> Self {
+        let _ = write!(self, "{}: {value}\r\n", name.as_str());
+        self
+    }
+
+    /// Writes a header field whose name `Name` does not know.
+    pub fn other(mut self, name: &str, value: impl Display) -> Self {
+        let _ = write!(self, "{name}: {value}\r\n");
+        self
+    }
+
+    /// Copies every field of a name, as it came.
+    pub fn copy(mut self, from: &Message, name: Name) -> Self {
+        for field in from.fields(name) {
+            self.parts(&[name.as_str(), ": ", field, "\r\n"]);
+        }
+        self
+    }
+
+    /// Copies one field, byte for byte.
+    pub fn raw(mut self, field: &Field<'_>) -> Self {
+        self.parts(&[field.raw_name, ": "]);
+        self.0.extend_from_slice(field.value);
+        self.parts(&["\r\n"]);
+        self
+    }
+
+    /// Writes whole header lines, each with its line end.
+    pub fn raw_lines(mut self, lines: &[u8]) -> Self {
+        self.0.extend_from_slice(lines);
+        self
+    }
+
+    /// Ends the message with a body.
+    pub fn body(mut self, content_type: &str, body: &[u8]) -> Bytes {
+        self.parts(&["Content-Type: ", content_type, "\r\n"]);
+        let _ = write!(self, "Content-Length: {}\r\n\r\n", body.len());
+        self.0.extend_from_slice(body);
+        Bytes::from(self.0)
+    }
+
+    /// Ends the message without a body.
+    pub fn end(mut self) -> Bytes {
+        self.parts(&["Content-Length: 0\r\n\r\n"]);
+        Bytes::from(self.0)
+    }
+
+    fn parts(&mut self, parts: &[&str]) {
+        for part in parts {
+            self.0.extend_from_slice(part.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Digest authentication (RFC 7616, RFC 8760, RFC 3261 22): what is hashed, and how it is written.
+
+use std::fmt::Write;
+
+use md5::Md5;
+use sha2::{Digest, Sha256};
+
+use super::params::split_quoted;
+
+/// A hash of the `algorithm` parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Algorithm {
+    Md5,
+    Sha256,
+}
+
+impl Algorithm {
+    /// Reads the parameter; nothing said is MD5 (RFC 7616 3.4).
+    pub fn parse(word: Option<&str>) -> Option<Self> {
+        match word {
+            None => Some(Self::Md5),
+            Some(word) if word.eq_ignore_ascii_case("MD5") => Some(Self::Md5),
+            Some(word) if word.eq_ignore_ascii_case("SHA-256") => Some(Self::Sha256),
+            Some(_) => None,
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Md5 => "MD5",
+            Self::Sha256 => "SHA-256",
+        }
+    }
+
+    /// Hashes text to lower-case hex.
+    pub fn hash(self, text: &str) -> String {
+        match self {
+            Self::Md5 => hex(&Md5::digest(text)),
+            Self::Sha256 => hex(&Sha256::digest(text)),
+        }
+    }
+}
+
+/// An Authorization header taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials<'a> {
+    pub username: &'a str,
+    pub realm: &'a str,
+    pub nonce: &'a str,
+    pub uri: &'a str,
+    pub response: &'a str,
+    pub algorithm: Option<&'a str>,
+    pub cnonce: Option<&'a str>,
+    pub qop: Option<&'a str>,
+    /// As it came: eight hex digits.
+    pub nc: Option<&'a str>,
+    pub opaque: Option<&'a str>,
+}
+
+impl<'a> Credentials<'a> {
+    /// Reads a header value; nothing where it is not Digest or lacks what it must have.
+    pub fn parse(value: &'a str) -> Option<Self> {
+        let (scheme, rest) = value.trim().split_once(|c: char| c.is_ascii_whitespace())?;
+        if !scheme.eq_ignore_ascii_case("Digest") {
+            return None;
+        }
+        let get = |name: &str| {
+            parameters(rest)
+                .find(|(known, _)| known.eq_ignore_ascii_case(name))
+                .map(|(_, v)| v)
+        };
+        Some(Self {
+            username: get("username")?,
+            realm: get("realm")?,
+            nonce: get("nonce")?,
+            uri: get("uri")?,
+            response: get("response")?,
+            algorithm: get("algorithm"),
+            cnonce: get("cnonce"),
+            qop: get("qop"),
+            nc: get("nc"),
+            opaque: get("opaque"),
+        })
+    }
+
+    /// Returns true where the response is what the holder of `ha1` would have sent (RFC 7616 3.4.1).
+    /// The comparison takes the same time wherever the two differ.
+    pub fn prove(&self, algorithm: Algorithm, ha1: &str, method: &str, body: &[u8]) -> bool {
+        let Some(expected) = self.expected(algorithm, ha1, method, body) else {
+            return false;
+        };
+        same(
+            expected.as_bytes(),
+            self.response.to_ascii_lowercase().as_bytes(),
+        )
+    }
+
+    fn expected(
+        &self,
+        algorithm: Algorithm,
+        ha1: &str,
+        method: &str,
+        body: &[u8],
+    ) -> Option<String> {
+        let ha2 = match self.qop {
+            Some(qop) if qop.eq_ignore_ascii_case("auth-int") => {
+                let entity = match algorithm {
+                    Algorithm::Md5 => hex(&Md5::digest(body)),
+                    Algorithm::Sha256 => hex(&Sha256::digest(body)),
+                };
+                algorithm.hash(&format!("{method}:{}:{entity}", self.uri))
+            }
+            Some(qop) if !qop.eq_ignore_ascii_case("auth") => return None,
+            Some(_) | None => algorithm.hash(&format!("{method}:{}", self.uri)),
+        };
+        Some(match self.qop {
+            Some(qop) => algorithm.hash(&format!(
+                "{ha1}:{}:{}:{}:{qop}:{ha2}",
+                self.nonce, self.nc?, self.cnonce?
+            )),
+            // RFC 2069, which old phones still speak.
+            None => algorithm.hash(&format!("{ha1}:{}:{ha2}", self.nonce)),
+        })
+    }
+}
+
+/// A challenge to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Challenge<'a> {
+    pub realm: &'a str,
+    pub nonce: &'a str,
+    pub algorithm: Algorithm,
+    pub stale: bool,
+}
+
+impl Challenge<'_> {
+    /// Writes the value of WWW-Authenticate or Proxy-Authenticate.
+    pub fn to_header(&self) -> String {
+        format!(
+            "Digest realm=\"{}\", nonce=\"{}\", algorithm={}, qop=\"auth\"{}",
+            self.realm,
+            self.nonce,
+            self.algorithm.as_str(),
+            if self.stale { ", stale=true" } else { "" }
+        )
+    }
+
+    /// Reads a challenge, for who has to answer one.
+    pub fn parse(value: &str) -> Option<Challenge<'_>> {
+        let (scheme, rest) = value.trim().split_once(|c: char| c.is_ascii_whitespace())?;
+        let get = |name: &str| {
+            parameters(rest)
+                .find(|(known, _)| known.eq_ignore_ascii_case(name))
+                .map(|(_, v)| v)
+        };
+        scheme.eq_ignore_ascii_case("Digest").then_some(())?;
+        Some(Challenge {
+            realm: get("realm")?,
+            nonce: get("nonce")?,
+            algorithm: Algorithm::parse(get("algorithm"))?,
+            stale: get("stale").is_some_and(|stale| stale.eq_ignore_ascii_case("true")),
+        })
+    }
+
+    /// Writes the Authorization value that answers it with qop `auth`.
+    pub fn answer(
+        &self,
+        username: &str,
+        ha1: &str,
+        method: &str,
+        uri: &str,
+        cnonce: &str,
+    ) -> String {
+        let (realm, nonce, nc) = (self.realm, self.nonce, "00000001");
+        let ha2 = self.algorithm.hash(&format!("{method}:{uri}"));
+        let response = self
+            .algorithm
+            .hash(&format!("{ha1}:{nonce}:{nc}:{cnonce}:auth:{ha2}"));
+        format!(
+            "Digest username=\"{username}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", \
+             response=\"{response}\", algorithm={}, cnonce=\"{cnonce}\", qop=auth, nc={nc}",
+            self.algorithm.as_str()
+        )
+    }
+}
+
+/// Returns HA1 (RFC 7616 3.4.2).
+pub fn ha1(algorithm: Algorithm, user: &str, realm: &str, password: &str) -> String {
+    algorithm.hash(&format!("{user}:{realm}:{password}"))
+}
+
+fn parameters(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    split_quoted(text, b',').filter_map(|part| {
+        let (name, value) = part.trim().split_once('=')?;
+        let value = value.trim();
+        let value = value
+            .strip_prefix('"')
+            .and_then(|v| v.strip_suffix('"'))
+            .unwrap_or(value);
+        Some((name.trim(), value))
+    })
+}
+
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 2617 3.5, and the same input hashed with SHA-256 by another implementation.
+    #[test]
+    fn the_example_of_the_rfc() {
+        for (algorithm, response) in [
+            (Algorithm::Md5, "6629fae49393a05397450978507c4ef1"),
+            (
+                Algorithm::Sha256,
+                "5abdd07184ba512a22c53f41470e5eea7dcaa3a93a59b630c13dfe0a5dc6e38b",
+            ),
+        ] {
+            let ha1 = ha1(algorithm, "Mufasa", "testrealm@host.com", "Circle Of Life");
+            let header = format!(
+                "Digest username=\"Mufasa\", realm=\"testrealm@host.com\", uri=\"/dir/index.html\", \
+                 algorithm={}, nonce=\"dcd98b7102dd2f0e8b11d0f600bfb0c093\", nc=00000001, \
+                 cnonce=\"0a4f113b\", qop=auth, response=\"{response}\", opaque=\"5ccc069c403ebaf9f0171e9517f40e41\"",
+                algorithm.as_str()
+            );
+            let credentials = Credentials::parse(&header).unwrap();
+            assert!(credentials.prove(algorithm, &ha1, "GET", b""));
+            assert!(!credentials.prove(algorithm, &ha1, "PUT", b""));
+        }
+    }
+
+    #[test]
+    fn a_challenge_can_be_answered() {
+        let challenge = Challenge {
+            realm: "r",
+            nonce: "n",
+            algorithm: Algorithm::Sha256,
+            stale: false,
+        };
+        let header = challenge.to_header();
+        let read = Challenge::parse(&header).unwrap();
+        assert_eq!(read, challenge);
+        let ha1 = ha1(Algorithm::Sha256, "bob", "r", "pw");
+        let answer = read.answer("bob", &ha1, "REGISTER", "sip:x", "c");
+        assert!(Credentials::parse(&answer).unwrap().prove(
+            Algorithm::Sha256,
+            &ha1,
+            "REGISTER",
+            b""
+        ));
+    }
+}

@@ -1,0 +1,95 @@
+//! Parameters: `;name=value;flag`, of URIs and of header values.
+
+/// The parameters of one URI or header value, as they came (without the first semicolon).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Params<'a>(&'a str);
+
+impl<'a> Params<'a> {
+    /// Wraps text that begins after the first semicolon.
+    pub fn new(text: &'a str) -> Self {
+        Self(text)
+    }
+
+    /// Returns the text.
+    pub fn as_str(&self) -> &'a str {
+        self.0
+    }
+
+    /// Goes through names and values; quotes of a value are removed.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> + use<'a> {
+        split_quoted(self.0, b';').filter_map(|part| {
+            let part = part.trim();
+            if part.is_empty() {
+                return None;
+            }
+            Some(match part.split_once('=') {
+                Some((name, value)) => (name.trim_end(), Some(unquoted(value.trim_start()))),
+                None => (part, None),
+            })
+        })
+    }
+
+    /// Returns a parameter: `Some(None)` where it stands without a value. Names have no case.
+    pub fn get(&self, name: &str) -> Option<Option<&'a str>> {
+        self.iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+
+    /// Returns a parameter's value.
+    pub fn value(&self, name: &str) -> Option<&'a str> {
+        self.get(name).flatten()
+    }
+
+    /// Returns true where the parameter is there, with or without a value.
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+}
+
+fn unquoted(value: &str) -> &str {
+    value
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .unwrap_or(value)
+}
+
+/// Splits at a separator outside of quotes and angle brackets.
+pub(super) fn split_quoted(text: &str, separator: u8) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let here = rest?;
+        let end = find_unquoted(here, separator);
+        match end {
+            Some(at) => {
+                rest = Some(&here[at + 1..]);
+                Some(&here[..at])
+            }
+            None => {
+                rest = None;
+                Some(here)
+            }
+        }
+    })
+}
+
+/// Finds a byte outside of quotes and angle brackets.
+pub(super) fn find_unquoted(text: &str, wanted: u8) -> Option<usize> {
+    let (mut quoted, mut angle, mut escaped) = (false, false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        if escaped {
+            escaped = false;
+            continue;
+        }
+        match byte {
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if quoted => {}
+            byte if byte == wanted && !angle => return Some(at),
+            b'<' => angle = true,
+            b'>' => angle = false,
+            _ => {}
+        }
+    }
+    None
+}

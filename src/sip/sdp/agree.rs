@@ -1,0 +1,147 @@
+//! Offer/answer arithmetic (RFC 3264): what two descriptions have in common.
+
+use std::fmt::Write;
+
+use super::line::{Line, lines};
+use super::parse::{Direction, Media, Payload, Sdp};
+
+/// Makes the offer to a new endpoint out of what the survivor last said: in each section the formats in
+/// use come first, under the survivor's own payload numbers; everything else stays.
+/// `told` is what the survivor was last told, that is, what it sends. None where either is no SDP.
+pub fn offer_again(said: &[u8], told: &[u8]) -> Option<Vec<u8>> {
+    let (said, told) = (Sdp::parse(said).ok()?, Sdp::parse(told).ok()?);
+    let mut out = String::with_capacity(said.text.len());
+    for line in lines(said.session()) {
+        push(&mut out, line);
+    }
+    for (at, media) in said.media().iter().enumerate() {
+        let in_use: Vec<Payload<'_>> = told
+            .media()
+            .get(at)
+            .map(|t| t.payloads().collect())
+            .unwrap_or_default();
+        let ordered = reordered(media, &in_use);
+        for (at, line) in lines(media.text).enumerate() {
+            if at == 0 {
+                let mut words = line.splitn(4, ' ');
+                let head: Vec<_> = words.by_ref().take(3).collect();
+                let _ = write!(out, "{} {}\r\n", head.join(" "), ordered.join(" "));
+            } else {
+                push(&mut out, line);
+            }
+        }
+    }
+    Some(out.into_bytes())
+}
+
+fn reordered<'a>(media: &Media<'a>, in_use: &[Payload<'_>]) -> Vec<&'a str> {
+    let is_used = |format: &&&str| {
+        let number: Option<u8> = format.parse().ok();
+        let payload =
+            number.and_then(|number| media.payloads().find(|payload| payload.number == number));
+        payload.is_some_and(|payload| in_use.iter().any(|used| same_format(&payload, used)))
+    };
+    let (mut first, rest): (Vec<&&str>, Vec<&&str>) = media.formats.iter().partition(is_used);
+    // The survivor's peer chose the order of what is in use.
+    first.sort_by_key(|format| {
+        let number: Option<u8> = format.parse().ok();
+        let payload =
+            number.and_then(|number| media.payloads().find(|payload| payload.number == number));
+        in_use
+            .iter()
+            .position(|used| payload.is_some_and(|payload| same_format(&payload, used)))
+    });
+    first.into_iter().chain(rest).copied().collect()
+}
+
+fn same_format(a: &Payload<'_>, b: &Payload<'_>) -> bool {
+    a.clock == b.clock && a.name.eq_ignore_ascii_case(b.name)
+}
+
+/// Returns true where a new endpoint's answer needs no word to the survivor: each stream that the
+/// survivor was told of is there, and has a format that the survivor may be sending.
+pub fn fits(told: &[u8], said: &[u8]) -> bool {
+    let (Ok(told), Ok(said)) = (Sdp::parse(told), Sdp::parse(said)) else {
+        return false;
+    };
+    told.media().iter().enumerate().all(|(at, told)| {
+        if told.port == 0 {
+            return true;
+        }
+        let Some(said) = said.media().get(at) else {
+            return false;
+        };
+        if said.port == 0 || said.kind != told.kind {
+            return false;
+        }
+        if !told.is_rtp() {
+            return true;
+        }
+        if told.is_secure() || said.is_secure() {
+            // Keys are end to end: the survivor must learn the new ones.
+            return false;
+        }
+        said.payloads()
+            .filter(|payload| !payload.name.eq_ignore_ascii_case("telephone-event"))
+            .any(|payload| told.payloads().any(|told| same_format(&payload, &told)))
+    })
+}
+
+/// Answers an offer with the session that stands: our sections as they are, each direction mirroring the
+/// offer's (so a hold is a hold), sections that are new refused. None where either is no SDP.
+pub fn answer_with(standing: &[u8], offer: &[u8]) -> Option<Vec<u8>> {
+    let (standing, offer) = (Sdp::parse(standing).ok()?, Sdp::parse(offer).ok()?);
+    let mut out = String::with_capacity(standing.text.len() + 32);
+    for line in lines(standing.session()) {
+        let directed = Line::parse(line).is_some_and(|line| {
+            line.letter == b'a' && Direction::parse(line.value.trim()).is_some()
+        });
+        if !directed {
+            push(&mut out, line);
+        }
+    }
+    for (at, offered) in offer.media().iter().enumerate() {
+        match standing
+            .media()
+            .get(at)
+            .filter(|ours| ours.port != 0 && offered.port != 0 && ours.kind == offered.kind)
+        {
+            Some(ours) => directed(&mut out, ours, offered.direction.mirrored()),
+            None => refused(&mut out, offered),
+        }
+    }
+    Some(out.into_bytes())
+}
+
+fn directed(out: &mut String, media: &Media<'_>, direction: Direction) {
+    for line in lines(media.text) {
+        let is_direction = Line::parse(line).is_some_and(|line| {
+            line.letter == b'a' && Direction::parse(line.value.trim()).is_some()
+        });
+        if !is_direction {
+            push(out, line);
+        }
+    }
+    // sendrecv is the default (RFC 3264 5.1): said only where it was said before, so that a session that
+    // has not changed reads the same.
+    let said = lines(media.text).any(|line| line == "a=sendrecv");
+    if direction != Direction::SendRecv || said {
+        let _ = write!(out, "a={}\r\n", direction.as_str());
+    }
+}
+
+fn refused(out: &mut String, media: &Media<'_>) {
+    let first = lines(media.text).next().unwrap_or("");
+    let mut words = first.splitn(3, ' ');
+    let (kind, _, rest) = (
+        words.next().unwrap_or(""),
+        words.next(),
+        words.next().unwrap_or(""),
+    );
+    let _ = write!(out, "{kind} 0 {rest}\r\n");
+}
+
+fn push(out: &mut String, line: &str) {
+    out.push_str(line);
+    out.push_str("\r\n");
+}

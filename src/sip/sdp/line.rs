@@ -1,0 +1,41 @@
+//! One line: a letter and its value.
+
+/// A line without its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Line<'a> {
+    pub letter: u8,
+    pub value: &'a str,
+}
+
+impl<'a> Line<'a> {
+    /// Reads `x=value`.
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
+        let (letter, value) = text.split_once('=')?;
+        let [letter] = letter.as_bytes() else {
+            return None;
+        };
+        letter.is_ascii_lowercase().then_some(Self {
+            letter: *letter,
+            value,
+        })
+    }
+
+    /// Returns the value of an attribute, empty for a flag.
+    pub(super) fn attribute(&self, name: &str) -> Option<&'a str> {
+        if self.letter != b'a' {
+            return None;
+        }
+        match self.value.split_once(':') {
+            Some((known, value)) if known == name => Some(value.trim()),
+            None if self.value.trim() == name => Some(""),
+            Some(_) | None => None,
+        }
+    }
+}
+
+/// Goes through the lines, bare line feeds and missing last line end allowed.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n')
+        .map(|line| line.strip_suffix('\r').unwrap_or(line))
+        .filter(|line| !line.is_empty())
+}

@@ -1,0 +1,29 @@
+//! Session descriptions (RFC 8866): looked into line by line, changed only where they must be.
+
+mod agree;
+mod line;
+mod parse;
+mod rewrite;
+#[cfg(test)]
+mod tests;
+
+pub use agree::{answer_with, fits, offer_again};
+pub use parse::{Direction, Kind, Media, Payload, Sdp};
+pub use rewrite::{Place, Rewrite};
+
+/// Larger ones are refused: no phone needs them.
+const BYTES_MAX: usize = 16 * 1024;
+const MEDIA_MAX: usize = 32;
+
+/// Why a body is no session description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SdpError {
+    #[error("session description is not text")]
+    NotText,
+    #[error("session description is too large")]
+    TooLarge,
+    #[error("session description does not begin with v=0")]
+    Version,
+    #[error("line {0} of the session description is not valid")]
+    Line(usize),
+}

@@ -1,0 +1,340 @@
+//! Looking into a session description.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::line::{Line, lines};
+use super::{BYTES_MAX, MEDIA_MAX, SdpError};
+
+/// A session description, borrowed from the body it stands in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sdp<'a> {
+    pub(super) text: &'a str,
+    media: Vec<Media<'a>>,
+}
+
+/// What an `m=` line carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Audio,
+    Video,
+    /// Text messages.
+    Message,
+    Other,
+}
+
+/// RFC 3264 5.1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Direction {
+    #[default]
+    SendRecv,
+    SendOnly,
+    RecvOnly,
+    Inactive,
+}
+
+/// One `m=` section.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Media<'a> {
+    pub kind: Kind,
+    pub port: u16,
+    pub proto: &'a str,
+    /// In order of preference.
+    pub formats: Vec<&'a str>,
+    /// Of its own c= line or the session's; a host name is none.
+    pub address: Option<IpAddr>,
+    pub direction: Direction,
+    pub rtcp_mux: bool,
+    /// Milliseconds.
+    pub ptime: Option<u16>,
+    /// The section's lines with the `m=` line.
+    pub(super) text: &'a str,
+    rtcp: Option<(u16, Option<IpAddr>)>,
+    secure: bool,
+    own_address: bool,
+}
+
+/// One RTP payload type (RFC 8866 6.6, RFC 3551 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payload<'a> {
+    pub number: u8,
+    pub name: &'a str,
+    pub clock: u32,
+}
+
+impl Direction {
+    /// Reads an attribute's name.
+    pub fn parse(word: &str) -> Option<Self> {
+        Some(match word {
+            "sendrecv" => Self::SendRecv,
+            "sendonly" => Self::SendOnly,
+            "recvonly" => Self::RecvOnly,
+            "inactive" => Self::Inactive,
+            _ => return None,
+        })
+    }
+
+    /// Returns the attribute's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SendRecv => "sendrecv",
+            Self::SendOnly => "sendonly",
+            Self::RecvOnly => "recvonly",
+            Self::Inactive => "inactive",
+        }
+    }
+
+    pub fn sends(self) -> bool {
+        matches!(self, Self::SendRecv | Self::SendOnly)
+    }
+
+    pub fn receives(self) -> bool {
+        matches!(self, Self::SendRecv | Self::RecvOnly)
+    }
+
+    /// Returns what the other end answers (RFC 3264 6.1).
+    pub fn mirrored(self) -> Self {
+        match self {
+            Self::SendRecv => Self::SendRecv,
+            Self::SendOnly => Self::RecvOnly,
+            Self::RecvOnly => Self::SendOnly,
+            Self::Inactive => Self::Inactive,
+        }
+    }
+}
+
+impl<'a> Sdp<'a> {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// It is no session description, or larger than any phone's.
+    pub fn parse(body: &'a [u8]) -> Result<Self, SdpError> {
+        if body.len() > BYTES_MAX {
+            return Err(SdpError::TooLarge);
+        }
+        let text = std::str::from_utf8(body).map_err(|_| SdpError::NotText)?;
+        for (at, line) in lines(text).enumerate() {
+            let parsed = Line::parse(line).ok_or(SdpError::Line(at + 1))?;
+            if at == 0 && (parsed.letter != b'v' || parsed.value.trim() != "0") {
+                return Err(SdpError::Version);
+            }
+        }
+        if text.trim().is_empty() {
+            return Err(SdpError::Version);
+        }
+        let (session, sections) = sections(text);
+        if sections.len() > MEDIA_MAX {
+            return Err(SdpError::TooLarge);
+        }
+        let common = Common::of(session);
+        let media = sections
+            .into_iter()
+            .map(|section| Media::parse(section, &common).ok_or(SdpError::Line(0)))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { text, media })
+    }
+
+    /// Returns the `m=` sections in their order.
+    pub fn media(&self) -> &[Media<'a>] {
+        &self.media
+    }
+
+    /// Returns the part before the first `m=` line.
+    pub(super) fn session(&self) -> &'a str {
+        sections(self.text).0
+    }
+}
+
+/// What the session level says for every section that does not say otherwise.
+#[derive(Default)]
+struct Common {
+    address: Option<IpAddr>,
+    direction: Direction,
+    fingerprint: bool,
+}
+
+impl Common {
+    fn of(session: &str) -> Self {
+        let mut common = Self::default();
+        for line in lines(session).filter_map(Line::parse) {
+            match line.letter {
+                b'c' => common.address = connection(line.value),
+                b'a' => {
+                    if let Some(direction) = Direction::parse(line.value.trim()) {
+                        common.direction = direction;
+                    }
+                    common.fingerprint |= line.attribute("fingerprint").is_some();
+                }
+                _ => {}
+            }
+        }
+        common
+    }
+}
+
+impl<'a> Media<'a> {
+    fn parse(text: &'a str, common: &Common) -> Option<Self> {
+        let mut all = lines(text).filter_map(Line::parse);
+        let mut words = all.next()?.value.split_ascii_whitespace();
+        let kind = match words.next()? {
+            "audio" => Kind::Audio,
+            "video" => Kind::Video,
+            "message" => Kind::Message,
+            _ => Kind::Other,
+        };
+        let port = words.next()?.split('/').next()?.parse().ok()?;
+        let proto = words.next()?;
+        let mut media = Self {
+            kind,
+            port,
+            proto,
+            formats: words.collect(),
+            address: common.address,
+            direction: common.direction,
+            rtcp_mux: false,
+            ptime: None,
+            text,
+            rtcp: None,
+            secure: proto.contains("SAVP") || common.fingerprint && proto.contains("AVP"),
+            own_address: false,
+        };
+        for line in all {
+            media.read(&line);
+        }
+        Some(media)
+    }
+
+    fn read(&mut self, line: &Line<'_>) {
+        if line.letter == b'c' {
+            self.address = connection(line.value);
+            self.own_address = true;
+        } else if let Some(direction) =
+            Direction::parse(line.value.trim()).filter(|_| line.letter == b'a')
+        {
+            self.direction = direction;
+        } else if line.attribute("rtcp-mux").is_some() {
+            self.rtcp_mux = true;
+        } else if let Some(value) = line.attribute("ptime") {
+            self.ptime = value.parse().ok().filter(|ms| (1..=200).contains(ms));
+        } else if let Some(value) = line.attribute("rtcp") {
+            // RFC 3605 2.1: port, then perhaps a whole address.
+            let mut words = value.split_ascii_whitespace();
+            if let Some(port) = words.next().and_then(|port| port.parse().ok()) {
+                self.rtcp = Some((port, words.nth(2).and_then(|ip| ip.parse().ok())));
+            }
+        } else if line.attribute("crypto").is_some() || line.attribute("fingerprint").is_some() {
+            self.secure = true;
+        }
+    }
+
+    /// Returns true for RTP of any profile.
+    pub fn is_rtp(&self) -> bool {
+        self.proto.contains("RTP/") && (self.proto.contains("AVP"))
+    }
+
+    /// Returns true where keys are agreed end to end: the relay carries it as it is.
+    pub fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// Returns true for the line that IM clients write for text in MESSAGE requests: `m=message 5060 sip ...`.
+    pub fn is_sip_message(&self) -> bool {
+        self.kind == Kind::Message && self.proto.eq_ignore_ascii_case("sip")
+    }
+
+    /// Returns true where the section has a c= line of its own.
+    pub(super) fn has_own_address(&self) -> bool {
+        self.own_address
+    }
+
+    /// Returns where RTCP goes: RFC 5761, RFC 3605, else one above RTP (RFC 3550 11).
+    pub fn rtcp_address(&self) -> Option<SocketAddr> {
+        let (port, address) = match self.rtcp {
+            _ if self.rtcp_mux => (self.port, None),
+            Some((port, address)) => (port, address),
+            None => (self.port.checked_add(1)?, None),
+        };
+        (self.port != 0 && port != 0)
+            .then(|| address.or(self.address).map(|ip| SocketAddr::new(ip, port)))
+            .flatten()
+    }
+
+    /// Goes through the RTP payload types in order of preference.
+    pub fn payloads(&self) -> impl Iterator<Item = Payload<'a>> + '_ {
+        self.formats.iter().filter_map(|format| {
+            let number: u8 = format.parse().ok().filter(|number| *number < 128)?;
+            self.mapped(number).or_else(|| fixed(number))
+        })
+    }
+
+    fn mapped(&self, number: u8) -> Option<Payload<'a>> {
+        lines(self.text).filter_map(Line::parse).find_map(|line| {
+            let (format, encoding) = line.attribute("rtpmap")?.split_once(' ')?;
+            if format.parse() != Ok(number) {
+                return None;
+            }
+            let mut parts = encoding.trim().split('/');
+            Some(Payload {
+                number,
+                name: parts.next()?,
+                clock: parts.next()?.trim().parse().ok()?,
+            })
+        })
+    }
+}
+
+/// Cuts a description into its session part and its `m=` sections.
+pub(super) fn sections(text: &str) -> (&str, Vec<&str>) {
+    let mut starts: Vec<usize> = text.match_indices("\nm=").map(|(at, _)| at + 1).collect();
+    if text.starts_with("m=") {
+        starts.insert(0, 0);
+    }
+    let session = &text[..starts.first().copied().unwrap_or(text.len())];
+    let ends = starts.iter().skip(1).copied().chain([text.len()]);
+    let media = starts
+        .iter()
+        .zip(ends)
+        .map(|(start, end)| &text[*start..end])
+        .collect();
+    (session, media)
+}
+
+fn connection(value: &str) -> Option<IpAddr> {
+    let mut words = value.split_ascii_whitespace();
+    let (_, _, address) = (words.next()?, words.next()?, words.next()?);
+    address.split('/').next()?.parse().ok()
+}
+
+/// RFC 3551 6: payload types that need no rtpmap.
+fn fixed(number: u8) -> Option<Payload<'static>> {
+    let (name, clock) = match number {
+        0 => ("PCMU", 8000),
+        3 => ("GSM", 8000),
+        4 => ("G723", 8000),
+        5 => ("DVI4", 8000),
+        6 => ("DVI4", 16000),
+        7 => ("LPC", 8000),
+        8 => ("PCMA", 8000),
+        9 => ("G722", 8000),
+        10 | 11 => ("L16", 44100),
+        12 => ("QCELP", 8000),
+        13 => ("CN", 8000),
+        14 => ("MPA", 90000),
+        15 => ("G728", 8000),
+        16 => ("DVI4", 11025),
+        17 => ("DVI4", 22050),
+        18 => ("G729", 8000),
+        25 => ("CELB", 90000),
+        26 => ("JPEG", 90000),
+        28 => ("NV", 90000),
+        31 => ("H261", 90000),
+        32 => ("MPV", 90000),
+        33 => ("MP2T", 90000),
+        34 => ("H263", 90000),
+        _ => return None,
+    };
+    Some(Payload {
+        number,
+        name,
+        clock,
+    })
+}

@@ -1,0 +1,204 @@
+//! Writing a session description again under our address, the rest byte for byte.
+
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+
+use super::line::{Line, lines};
+use super::parse::{Media, Sdp};
+
+/// What is to change.
+#[derive(Clone, Copy, Debug)]
+pub struct Rewrite<'a> {
+    /// Our session id and version for the o= line (RFC 8866 5.2).
+    pub session: u64,
+    pub version: u64,
+    /// Ours.
+    pub address: IpAddr,
+    /// Media is not anchored: the session's c= line stays as it is.
+    pub keep_session_address: bool,
+    /// By `m=` section.
+    pub places: &'a [Place],
+    /// ICE candidates name addresses that are not ours.
+    pub drop_ice: bool,
+}
+
+/// Where a section's stream is told to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// As it stands.
+    Keep,
+    At(SocketAddr),
+    /// Port 0 (RFC 3264 6).
+    Rejected,
+}
+
+impl Sdp<'_> {
+    /// Writes the description with these changes.
+    pub fn rewrite(&self, with: &Rewrite<'_>) -> Vec<u8> {
+        let mut out = String::with_capacity(self.text.len() + 64);
+        let mut placed = false;
+        for text in lines(self.session()) {
+            match Line::parse(text) {
+                Some(Line { letter: b'o', .. }) => {
+                    let (session, version) = (with.session, with.version);
+                    let _ = write!(
+                        out,
+                        "o=- {session} {version} IN {}\r\n",
+                        typed(with.address)
+                    );
+                }
+                Some(Line { letter: b'c', .. }) if !with.keep_session_address => {
+                    placed = true;
+                    connection(&mut out, with.address);
+                }
+                Some(line) if with.drop_ice && is_ice(&line) => {}
+                Some(_) | None => push(&mut out, text),
+            }
+        }
+        for (at, media) in self.media().iter().enumerate() {
+            let place = with.places.get(at).copied().unwrap_or(Place::Keep);
+            section(&mut out, media, place, placed, with);
+        }
+        out.into_bytes()
+    }
+
+    /// Writes the description under another version, nothing else changed.
+    pub fn with_version(&self, version: u64) -> Vec<u8> {
+        let mut out = String::with_capacity(self.text.len() + 8);
+        for text in lines(self.text) {
+            match Line::parse(text) {
+                Some(Line {
+                    letter: b'o',
+                    value,
+                }) => {
+                    let words: Vec<_> = value.split(' ').collect();
+                    let _ = match words[..] {
+                        [user, id, _, ref rest @ ..] => {
+                            write!(out, "o={user} {id} {version} {}\r\n", rest.join(" "))
+                        }
+                        _ => write!(out, "{text}\r\n"),
+                    };
+                }
+                Some(_) | None => push(&mut out, text),
+            }
+        }
+        out.into_bytes()
+    }
+}
+
+fn section(
+    out: &mut String,
+    media: &Media<'_>,
+    place: Place,
+    session_placed: bool,
+    with: &Rewrite<'_>,
+) {
+    let active = media.port != 0;
+    let at = match place {
+        Place::At(at) if active => Some(at),
+        Place::At(_) | Place::Keep | Place::Rejected => None,
+    };
+    let mut addressed = false;
+    for text in lines(media.text) {
+        let Some(line) = Line::parse(text) else {
+            push(out, text);
+            continue;
+        };
+        match line.letter {
+            b'm' => {
+                match (place, at) {
+                    (_, Some(at)) => media_line(out, media, at.port()),
+                    (Place::Rejected, None) => media_line(out, media, 0),
+                    (Place::Keep | Place::At(_), None) => push(out, text),
+                }
+                // The session's address is ours now: a stream that stays where it was must say so.
+                if place == Place::Keep
+                    && session_placed
+                    && !media.has_own_address()
+                    && active
+                    && let Some(address) = media.address
+                {
+                    connection(out, address);
+                }
+            }
+            b'c' => match at {
+                Some(at) => {
+                    addressed = true;
+                    connection(out, at.ip());
+                }
+                None if place == Place::Keep => push(out, text),
+                None => connection(out, with.address),
+            },
+            _ if line.attribute("rtcp").is_some() => match (place, at) {
+                (Place::Keep, _) => push(out, text),
+                (_, Some(at)) if media.is_rtp() && !media.rtcp_mux => {
+                    let _ = write!(out, "a=rtcp:{}\r\n", at.port().saturating_add(1));
+                }
+                (Place::At(_) | Place::Rejected, _) => {}
+            },
+            _ if with.drop_ice && is_ice(&line) => {}
+            _ => push(out, text),
+        }
+    }
+    if let Some(at) = at
+        && !addressed
+        && (at.ip() != with.address || !session_placed)
+    {
+        insert_connection(out, media, at.ip());
+    }
+}
+
+fn media_line(out: &mut String, media: &Media<'_>, port: u16) {
+    let first = lines(media.text).next().unwrap_or("");
+    let mut words = first.splitn(3, ' ');
+    let (kind, _, rest) = (
+        words.next().unwrap_or("m=audio"),
+        words.next(),
+        words.next().unwrap_or(""),
+    );
+    let _ = write!(out, "{kind} {port} {rest}\r\n");
+}
+
+/// Puts a c= line right behind the section's `m=` line (and its i= line, RFC 8866 5).
+fn insert_connection(out: &mut String, media: &Media<'_>, address: IpAddr) {
+    let Some(start) = out.rfind("m=") else { return };
+    let _ = media;
+    let mut at = out[start..]
+        .find("\r\n")
+        .map_or(out.len(), |end| start + end + 2);
+    if out[at..].starts_with("i=") {
+        at = out[at..].find("\r\n").map_or(out.len(), |end| at + end + 2);
+    }
+    out.insert_str(at, &format!("c=IN {}\r\n", typed(address)));
+}
+
+fn connection(out: &mut String, address: IpAddr) {
+    let _ = write!(out, "c=IN {}\r\n", typed(address));
+}
+
+fn typed(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => format!("IP4 {address}"),
+        IpAddr::V6(address) => format!("IP6 {address}"),
+    }
+}
+
+fn is_ice(line: &Line<'_>) -> bool {
+    [
+        "candidate",
+        "ice-ufrag",
+        "ice-pwd",
+        "ice-options",
+        "ice-lite",
+        "ice-mismatch",
+        "remote-candidates",
+        "end-of-candidates",
+    ]
+    .iter()
+    .any(|name| line.attribute(name).is_some())
+}
+
+fn push(out: &mut String, text: &str) {
+    out.push_str(text);
+    out.push_str("\r\n");
+}

@@ -1,0 +1,170 @@
+use super::*;
+
+const CALLER: &str = "v=0\r\no=alice 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+    m=audio 4000 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\na=ptime:20\r\na=candidate:1 1 UDP 1 192.0.2.1 4000 typ host\r\n\
+    m=video 0 RTP/AVP 99\r\n";
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn what_is_seen() {
+    let sdp = Sdp::parse(CALLER.as_bytes()).unwrap();
+    let audio = &sdp.media()[0];
+    assert_eq!(
+        (audio.kind, audio.port, audio.ptime),
+        (Kind::Audio, 4000, Some(20))
+    );
+    assert_eq!(audio.address, Some("192.0.2.1".parse().unwrap()));
+    assert_eq!(
+        audio.rtcp_address(),
+        Some("192.0.2.1:4001".parse().unwrap())
+    );
+    let payloads: Vec<_> = audio
+        .payloads()
+        .map(|p| (p.number, p.name, p.clock))
+        .collect();
+    assert_eq!(
+        payloads,
+        [
+            (0, "PCMU", 8000),
+            (8, "PCMA", 8000),
+            (101, "telephone-event", 8000)
+        ]
+    );
+    assert_eq!(sdp.media()[1].port, 0);
+}
+
+#[test]
+fn rewritten_only_where_it_must_be() {
+    let sdp = Sdp::parse(CALLER.as_bytes()).unwrap();
+    let places = [
+        Place::At("198.51.100.7:10000".parse().unwrap()),
+        Place::Rejected,
+    ];
+    let with = Rewrite {
+        session: 5,
+        version: 6,
+        address: "198.51.100.7".parse().unwrap(),
+        keep_session_address: false,
+        places: &places,
+        drop_ice: true,
+    };
+    assert_eq!(
+        text(sdp.rewrite(&with)),
+        "v=0\r\no=- 5 6 IN IP4 198.51.100.7\r\ns=-\r\nc=IN IP4 198.51.100.7\r\nt=0 0\r\n\
+         m=audio 10000 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\na=ptime:20\r\n\
+         m=video 0 RTP/AVP 99\r\n"
+    );
+}
+
+#[test]
+fn another_family_and_media_level_addresses() {
+    let v6 =
+        "v=0\no=- 1 1 IN IP6 ::1\ns=-\nt=0 0\nm=audio 4000 RTP/AVP 0\nc=IN IP6 ::1\na=rtcp:4009\n";
+    let sdp = Sdp::parse(v6.as_bytes()).unwrap();
+    assert_eq!(
+        sdp.media()[0].rtcp_address(),
+        Some("[::1]:4009".parse().unwrap())
+    );
+    let places = [Place::At("198.51.100.7:10000".parse().unwrap())];
+    let with = Rewrite {
+        session: 1,
+        version: 1,
+        address: "198.51.100.7".parse().unwrap(),
+        keep_session_address: false,
+        places: &places,
+        drop_ice: true,
+    };
+    assert_eq!(
+        text(sdp.rewrite(&with)),
+        "v=0\r\no=- 1 1 IN IP4 198.51.100.7\r\ns=-\r\nt=0 0\r\nm=audio 10000 RTP/AVP 0\r\nc=IN IP4 198.51.100.7\r\na=rtcp:10001\r\n"
+    );
+}
+
+#[test]
+fn a_section_that_stays_keeps_its_address() {
+    let sdp = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\nm=message 7000 TCP/MSRP *\r\n";
+    let sdp = Sdp::parse(sdp.as_bytes()).unwrap();
+    let places = [
+        Place::At("198.51.100.7:10000".parse().unwrap()),
+        Place::Keep,
+    ];
+    let with = Rewrite {
+        session: 1,
+        version: 1,
+        address: "198.51.100.7".parse().unwrap(),
+        keep_session_address: false,
+        places: &places,
+        drop_ice: true,
+    };
+    let out = text(sdp.rewrite(&with));
+    assert!(
+        out.ends_with("m=message 7000 TCP/MSRP *\r\nc=IN IP4 192.0.2.1\r\n"),
+        "{out}"
+    );
+}
+
+#[test]
+fn an_offer_again_has_what_is_in_use_first() {
+    let told = "v=0\r\no=- 1 1 IN IP4 1.1.1.1\r\ns=-\r\nt=0 0\r\nm=audio 9 RTP/AVP 8 96\r\na=rtpmap:96 telephone-event/8000\r\n";
+    let again = text(offer_again(CALLER.as_bytes(), told.as_bytes()).unwrap());
+    assert!(
+        again.contains("m=audio 4000 RTP/AVP 8 101 0\r\n"),
+        "{again}"
+    );
+}
+
+#[test]
+fn which_answers_fit() {
+    let told = b"v=0\r\no=- 1 1 IN IP4 1.1.1.1\r\ns=-\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n";
+    for (media, fit) in [
+        ("m=audio 9 RTP/AVP 0", true),
+        ("m=audio 9 RTP/AVP 96\r\na=rtpmap:96 pcmu/8000", true),
+        ("m=audio 9 RTP/AVP 8 0", true),
+        ("m=audio 9 RTP/AVP 8", false),
+        ("m=audio 0 RTP/AVP 0", false),
+        ("m=video 9 RTP/AVP 0", false),
+        (
+            "m=audio 9 RTP/AVP 101\r\na=rtpmap:101 telephone-event/8000",
+            false,
+        ),
+    ] {
+        let said = format!("v=0\r\no=- 1 1 IN IP4 2.2.2.2\r\ns=-\r\nt=0 0\r\n{media}\r\n");
+        assert_eq!(fits(told, said.as_bytes()), fit, "{media}");
+    }
+}
+
+#[test]
+fn a_hold_is_answered_with_the_standing_session() {
+    let standing = b"v=0\r\no=- 5 6 IN IP4 1.1.1.1\r\ns=-\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n";
+    let offer = b"v=0\r\no=- 1 2 IN IP4 2.2.2.2\r\ns=-\r\nt=0 0\r\na=sendonly\r\nm=audio 7 RTP/AVP 0\r\nm=video 8 RTP/AVP 99\r\n";
+    assert_eq!(
+        text(answer_with(standing, offer).unwrap()),
+        "v=0\r\no=- 5 6 IN IP4 1.1.1.1\r\ns=-\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\na=recvonly\r\nm=video 0 RTP/AVP 99\r\n"
+    );
+    let same = answer_with(standing, &standing[..]).unwrap();
+    assert_eq!(same, standing);
+}
+
+#[test]
+fn what_is_no_description() {
+    for bad in [
+        &b""[..],
+        b"\xff",
+        b"m=audio 9 RTP/AVP 0\r\n",
+        b"v=0\r\nnonsense\r\n",
+        b"v=0\r\nm=audio x RTP/AVP 0\r\n",
+        b"v=1\r\n",
+    ] {
+        assert!(Sdp::parse(bad).is_err(), "{bad:?}");
+    }
+    assert_eq!(Sdp::parse(&[b'v'; 20_000]), Err(SdpError::TooLarge));
+}
+
+#[test]
+fn only_the_version_changes() {
+    let out = text(Sdp::parse(CALLER.as_bytes()).unwrap().with_version(9));
+    assert_eq!(out, CALLER.replace("o=alice 1 1", "o=alice 1 9"));
+}

@@ -1,0 +1,303 @@
+//! SIP, SIPS and TEL URIs (RFC 3261 19.1, RFC 3966).
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv6Addr};
+
+use super::{BadSyntax, Params};
+
+/// A URI's scheme.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme<'a> {
+    Sip,
+    Sips,
+    Tel,
+    Other(&'a str),
+}
+
+/// A URI taken apart. Of a `tel:` URI the number is the user; of an unknown scheme all is the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uri<'a> {
+    pub scheme: Scheme<'a>,
+    pub user: Option<&'a str>,
+    pub password: Option<&'a str>,
+    /// IPv6 without brackets.
+    pub host: &'a str,
+    pub port: Option<u16>,
+    pub params: Params<'a>,
+    /// What follows the question mark.
+    pub headers: Option<&'a str>,
+}
+
+const URI: BadSyntax = BadSyntax("URI");
+
+impl<'a> Uri<'a> {
+    /// Reads a URI.
+    ///
+    /// # Errors
+    /// Bytes that no URI has, no scheme, no host, a port that is no number.
+    pub fn parse(text: &'a str) -> Result<Self, BadSyntax> {
+        if text
+            .bytes()
+            .any(|b| b <= b' ' || matches!(b, b'<' | b'>' | b'"') || b == 0x7f)
+        {
+            return Err(URI);
+        }
+        let (scheme, rest) = text.split_once(':').ok_or(URI)?;
+        let valid = scheme
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_alphabetic())
+            && scheme
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+        if !valid || rest.is_empty() {
+            return Err(URI);
+        }
+        let scheme = if scheme.eq_ignore_ascii_case("sip") {
+            Scheme::Sip
+        } else if scheme.eq_ignore_ascii_case("sips") {
+            Scheme::Sips
+        } else if scheme.eq_ignore_ascii_case("tel") {
+            Scheme::Tel
+        } else {
+            Scheme::Other(scheme)
+        };
+        let mut uri = Self {
+            scheme,
+            user: None,
+            password: None,
+            host: "",
+            port: None,
+            params: Params::default(),
+            headers: None,
+        };
+        match scheme {
+            Scheme::Tel => {
+                let (number, params) = rest.split_once(';').unwrap_or((rest, ""));
+                if number.is_empty() {
+                    return Err(URI);
+                }
+                uri.user = Some(number);
+                uri.params = Params::new(params);
+            }
+            Scheme::Other(_) => uri.host = rest,
+            Scheme::Sip | Scheme::Sips => uri.read_sip(rest)?,
+        }
+        Ok(uri)
+    }
+
+    fn read_sip(&mut self, rest: &'a str) -> Result<(), BadSyntax> {
+        // The user may hold semicolons and question marks: look for its end first (RFC 3261 25.1).
+        let after_user = match rest.rfind('@') {
+            Some(at) => {
+                let userinfo = &rest[..at];
+                let (user, password) = match userinfo.split_once(':') {
+                    Some((user, password)) => (user, Some(password)),
+                    None => (userinfo, None),
+                };
+                if user.is_empty() || !escapes_are_whole(userinfo) || userinfo.contains('@') {
+                    return Err(URI);
+                }
+                self.user = Some(user);
+                self.password = password;
+                &rest[at + 1..]
+            }
+            None => rest,
+        };
+        let (before, headers) = match after_user.split_once('?') {
+            Some((before, headers)) => (before, Some(headers)),
+            None => (after_user, None),
+        };
+        self.headers = headers;
+        let (hostport, params) = before.split_once(';').unwrap_or((before, ""));
+        self.params = Params::new(params);
+        (self.host, self.port) = host_and_port(hostport)?;
+        Ok(())
+    }
+
+    /// Returns the host where it is an address.
+    pub fn host_ip(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
+
+    /// Returns the word of the `transport` parameter.
+    pub fn transport(&self) -> Option<&'a str> {
+        self.params.value("transport")
+    }
+
+    /// Returns the user with its escapes undone; bytes that are not UTF-8 are replaced.
+    pub fn user_unescaped(&self) -> Cow<'a, str> {
+        self.user.map_or(Cow::Borrowed(""), unescaped)
+    }
+
+    /// Compares two URIs by RFC 3261 19.1.4.
+    pub fn equals(&self, other: &Uri<'_>) -> bool {
+        const MUST_MATCH: [&str; 4] = ["user", "ttl", "method", "maddr"];
+        let same_scheme = match (self.scheme, other.scheme) {
+            (Scheme::Other(a), Scheme::Other(b)) => a.eq_ignore_ascii_case(b),
+            (Scheme::Sip, Scheme::Sip)
+            | (Scheme::Sips, Scheme::Sips)
+            | (Scheme::Tel, Scheme::Tel) => true,
+            (Scheme::Sip | Scheme::Sips | Scheme::Tel | Scheme::Other(_), _) => false,
+        };
+        let same_value = |a: Option<Option<&str>>, b: Option<Option<&str>>| match (a, b) {
+            (Some(Some(a)), Some(Some(b))) => unescaped(a).eq_ignore_ascii_case(&unescaped(b)),
+            (a, b) => a.is_some() == b.is_some(),
+        };
+        same_scheme
+            && self.user.map(unescaped) == other.user.map(unescaped)
+            && self.password == other.password
+            && self.host.eq_ignore_ascii_case(other.host)
+            && self.port == other.port
+            && MUST_MATCH
+                .iter()
+                .all(|name| same_value(self.params.get(name), other.params.get(name)))
+            && self.params.iter().all(|(name, value)| {
+                other
+                    .params
+                    .get(name)
+                    .is_none_or(|theirs| same_value(Some(value), Some(theirs)))
+            })
+            && self.headers.unwrap_or("").len() == other.headers.unwrap_or("").len()
+            && self.headers.unwrap_or("").split('&').all(|header| {
+                other
+                    .headers
+                    .unwrap_or("")
+                    .split('&')
+                    .any(|theirs| unescaped(header).eq_ignore_ascii_case(&unescaped(theirs)))
+            })
+    }
+}
+
+/// Reads `host`, `host:port`, `[v6]` or `[v6]:port`; the host comes without brackets.
+pub(super) fn host_and_port(text: &str) -> Result<(&str, Option<u16>), BadSyntax> {
+    let text = text.trim();
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']').ok_or(URI)?;
+        host.parse::<Ipv6Addr>().map_err(|_| URI)?;
+        match rest.trim_start().strip_prefix(':') {
+            Some(port) => (host, Some(port)),
+            None if rest.trim().is_empty() => (host, None),
+            None => return Err(URI),
+        }
+    } else {
+        let (host, port) = match text.split_once(':') {
+            Some((host, port)) => (host.trim_end(), Some(port)),
+            None => (text, None),
+        };
+        let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        if host.is_empty() || !host.bytes().all(valid) {
+            return Err(URI);
+        }
+        (host, port)
+    };
+    let port = match port {
+        Some(port) => Some(port.trim().parse().map_err(|_| URI)?),
+        None => None,
+    };
+    Ok((host, port))
+}
+
+fn escapes_are_whole(text: &str) -> bool {
+    text.split('%').skip(1).all(|rest| {
+        rest.as_bytes()
+            .get(..2)
+            .is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
+    })
+}
+
+fn unescaped(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let hex = tail
+            .get(..2)
+            .and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        match hex {
+            Some(byte) if *first == b'%' => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            Some(_) | None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts() {
+        let uri =
+            Uri::parse("sip:user;par=u%40example.net:pw@example.com:5070;transport=tcp;lr?to=x")
+                .unwrap();
+        assert_eq!(
+            (uri.user, uri.password),
+            (Some("user;par=u%40example.net"), Some("pw"))
+        );
+        assert_eq!(
+            (uri.host, uri.port, uri.transport()),
+            ("example.com", Some(5070), Some("tcp"))
+        );
+        assert!(uri.params.has("lr"));
+        assert_eq!(uri.headers, Some("to=x"));
+        let uri = Uri::parse("sip:[2001:db8::10]:5060").unwrap();
+        assert_eq!((uri.host, uri.port), ("2001:db8::10", Some(5060)));
+        assert_eq!(
+            Uri::parse("tel:+1-201-555;x=y").unwrap().user,
+            Some("+1-201-555")
+        );
+        for bad in [
+            "",
+            "sip",
+            "sip:",
+            "sip:a b@c",
+            "<sip:a@b>",
+            "sip:2001:db8::10",
+            "sip:a@b:99999",
+            "sip:a%4@b",
+            "sip:@b",
+            "1sip:a",
+        ] {
+            assert!(Uri::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn comparison_of_rfc_3261_19_1_4() {
+        for (a, b, same) in [
+            (
+                "sip:%61lice@atlanta.com;transport=TCP",
+                "sip:alice@AtLanTa.CoM;Transport=tcp",
+                true,
+            ),
+            (
+                "sip:carol@chicago.com",
+                "sip:carol@chicago.com;newparam=5",
+                true,
+            ),
+            (
+                "sip:ALICE@AtLanTa.CoM;Transport=udp",
+                "sip:alice@AtLanTa.CoM;Transport=UDP",
+                false,
+            ),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com:5060", false),
+            ("sip:carol@chicago.com", "sips:carol@chicago.com", false),
+            ("sip:a@b;user=phone", "sip:a@b", false),
+        ] {
+            assert_eq!(
+                Uri::parse(a).unwrap().equals(&Uri::parse(b).unwrap()),
+                same,
+                "{a} {b}"
+            );
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Via (RFC 3261 20.42, RFC 3581).
+
+use super::uri::host_and_port;
+use super::{BadSyntax, Params};
+
+/// One Via value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Via<'a> {
+    pub transport: &'a str,
+    /// IPv6 without brackets.
+    pub host: &'a str,
+    pub port: Option<u16>,
+    pub branch: Option<&'a str>,
+    /// `Some(None)`: the peer asks for it.
+    pub rport: Option<Option<u16>>,
+    pub received: Option<&'a str>,
+    pub params: Params<'a>,
+}
+
+const VIA: BadSyntax = BadSyntax("Via");
+
+impl<'a> Via<'a> {
+    /// Reads one value.
+    ///
+    /// # Errors
+    /// No protocol, no host, empty.
+    pub fn parse(text: &'a str) -> Result<Self, BadSyntax> {
+        let (protocol, params) = match text.find(';') {
+            Some(at) => (&text[..at], &text[at + 1..]),
+            None => (text, ""),
+        };
+        let mut parts = protocol.trim().splitn(3, '/');
+        let (Some(name), Some(version), Some(rest)) = (parts.next(), parts.next(), parts.next())
+        else {
+            return Err(VIA);
+        };
+        if !name.trim().eq_ignore_ascii_case("SIP") || version.trim().is_empty() {
+            return Err(VIA);
+        }
+        let rest = rest.trim_start();
+        let (transport, sent_by) = rest
+            .split_once(|c: char| c.is_ascii_whitespace())
+            .ok_or(VIA)?;
+        let (host, port) = host_and_port(sent_by).map_err(|_| VIA)?;
+        let params = Params::new(params);
+        let rport = params
+            .get("rport")
+            .map(|value| value.and_then(|port| port.parse().ok()));
+        Ok(Self {
+            transport,
+            host,
+            port,
+            branch: params.value("branch").filter(|branch| !branch.is_empty()),
+            rport,
+            received: params.value("received"),
+            params,
+        })
+    }
+}
