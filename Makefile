@@ -1,0 +1,44 @@
+# What a developer types. `make help` lists it.
+
+CARGO ?= cargo
+CONFIG ?=
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: help run demo test bootstrap format lint unit clients deploy-check bench
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
+
+run: ## Build and start the server, on its defaults or with CONFIG=file
+	$(CARGO) build --release --locked
+	@exec target/release/refork run $(if $(CONFIG),-c $(CONFIG))
+
+demo: ## Show a call and an IM session that outlive a phone
+	$(CARGO) build --release --locked
+	@exec target/release/refork demo
+
+test: bootstrap format lint deploy-check unit clients ## Everything: installs what it needs, ends non-zero on any failure
+
+# In this order even with -j: they share the build folder, and a cheap failure comes first.
+.NOTPARALLEL: test
+
+bootstrap: ## Install the test tools that are missing
+	bash tests/bootstrap/install
+
+format: ## Check the formatting
+	$(CARGO) fmt --all --check
+
+lint: ## Clippy, with warnings as errors
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+deploy-check: ## Check what deploy/ ships with the tools that are here
+	bash tests/bootstrap/deploy-check
+
+unit: ## Rust tests
+	bash tests/bootstrap/rust-tests
+
+clients: ## Tests with real clients
+	bash tests/bootstrap/client-tests
+
+bench: ## Benchmarks
+	$(CARGO) bench --locked
