@@ -24,6 +24,7 @@ struct Table {
     bindings: Vec<(Aor, Binding)>,
     commands: Arc<Mutex<Vec<Command>>>,
     deaf: bool,
+    hangs: bool,
     unbound: bool,
 }
 
@@ -43,6 +44,9 @@ impl Directory for Table {
     }
 
     async fn readings(&self) -> Result<Readings, Unanswered> {
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
         let mut readings = Readings::default();
         readings.shards.established = self.details.len();
         self.answer(readings)
@@ -430,7 +434,7 @@ async fn a_web_page_cannot_order() {
 }
 
 #[tokio::test]
-async fn a_shard_that_hangs_makes_503() {
+async fn a_shard_that_is_gone_makes_503() {
     let deaf = Table {
         deaf: true,
         ..some()
@@ -444,6 +448,16 @@ async fn a_shard_that_hangs_makes_503() {
     ] {
         assert_eq!(server.json(line).await.0, 503, "{line}");
     }
+}
+
+#[tokio::test]
+async fn a_shard_that_hangs_is_not_ready() {
+    let hangs = Table {
+        hangs: true,
+        ..some()
+    };
+    let server = Server::start(hangs, None).await;
+    assert_eq!(server.json("GET /readyz").await.0, 503);
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ use prometheus::{
 use crate::engine::events::{Event, Happening, NoticeOutcome, Retransmission, Signal};
 use crate::engine::settings::Kind;
 use crate::engine::view::Stage;
+use crate::sip::Fault;
 
 use self::family::Maker;
 use self::process::Process;
@@ -211,13 +212,6 @@ impl Metrics {
         }
     }
 
-    /// Makes the reasons of malformed messages exist with 0 from the start.
-    pub fn expect_malformed<'a>(&self, reasons: impl IntoIterator<Item = &'a str>) {
-        for reason in reasons {
-            self.protocol.malformed.with_label_values(&[reason]);
-        }
-    }
-
     /// Returns everything in Prometheus' text format. `took` is how long the slowest shard took to
     /// answer for these readings.
     pub fn render(&self, readings: &Readings, took: Duration) -> String {
@@ -295,6 +289,10 @@ impl ProtocolMetrics {
                 refused.with_label_values(&[*method, &status.to_string()]);
             }
         }
+        let malformed = make.counters(names::MALFORMED, &["reason"]);
+        for fault in Fault::ALL {
+            malformed.with_label_values(&[fault.as_str()]);
+        }
         Self {
             retransmissions: make.counters_by(
                 names::RETRANSMISSIONS,
@@ -302,7 +300,7 @@ impl ProtocolMetrics {
                 ["received", "sent"],
             ),
             timeouts: make.counters_by(names::TRANSACTION_TIMEOUTS, "method", labels::METHODS),
-            malformed: make.counters(names::MALFORMED, &["reason"]),
+            malformed,
             stray: make.counters(names::STRAY, &["what"]),
             refused,
             registrations: make.counters_by(
