@@ -1,5 +1,7 @@
 //! What the API and the metrics see of the engine.
 
+use std::iter::Sum;
+
 use serde::Serialize;
 
 use crate::engine::events::Entry;
@@ -96,4 +98,23 @@ pub struct Gauges {
     pub queued_messages: usize,
     pub queued_bytes: usize,
     pub timers: usize,
+}
+
+impl Sum for Gauges {
+    /// Adds up shards.
+    fn sum<I: Iterator<Item = Self>>(shards: I) -> Self {
+        shards.fold(Self::default(), |sum, shard| Self {
+            inviting: sum.inviting + shard.inviting,
+            established: sum.established + shard.established,
+            suspect: sum.suspect + shard.suspect,
+            restoring: sum.restoring + shard.restoring,
+            ended: sum.ended + shard.ended,
+            legs: sum.legs + shard.legs,
+            client_transactions: sum.client_transactions + shard.client_transactions,
+            server_transactions: sum.server_transactions + shard.server_transactions,
+            queued_messages: sum.queued_messages + shard.queued_messages,
+            queued_bytes: sum.queued_bytes + shard.queued_bytes,
+            timers: sum.timers + shard.timers,
+        })
+    }
 }
