@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod engine;
+pub mod media;
 pub mod metrics;
 pub mod observe;
 pub mod sip;
