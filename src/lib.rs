@@ -1,8 +1,14 @@
 //! Refork: a SIP back-to-back middlebox that keeps conversations alive when an endpoint is lost.
 
 pub mod admin;
+pub mod app;
+pub mod config;
+pub mod demo;
+pub mod driver;
 pub mod engine;
 pub mod media;
 pub mod metrics;
 pub mod observe;
 pub mod sip;
+pub mod transport;
+pub mod ua;

@@ -1,15 +1,20 @@
 //! The engine: SIP events and the time in, actions out. It owns no socket, no task and no clock.
 
+pub mod conversation;
 pub mod dialog;
 pub mod dispatch;
 pub mod endpoint;
 pub mod events;
 pub mod ids;
+pub mod location;
 pub mod mint;
 pub mod ports;
+pub mod routing;
 pub mod settings;
 pub mod snapshot;
 pub mod time;
+pub mod timers;
+pub mod transaction;
 pub mod view;
 
 use std::collections::VecDeque;

@@ -1,0 +1,86 @@
+//! The configuration as the program needs it: it cannot be invalid.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::engine::ids::Transport;
+use crate::engine::settings::Settings;
+
+/// Everything, resolved.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    /// Shards; at least one.
+    pub workers: usize,
+    /// Not empty. A `ListenerId` is an index into it.
+    pub listeners: Vec<Listener>,
+    pub engine: Settings,
+    pub media: MediaConfig,
+    pub limits: TransportLimits,
+    pub admin: AdminConfig,
+    pub log: LogConfig,
+    /// Keys that are set but have no effect in this version, and the like: logged at the start.
+    pub warnings: Vec<String>,
+    /// Users of the first start, to be printed; empty where the file names users.
+    pub made_users: Vec<MadeUser>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    pub transport: Transport,
+    /// Port 0 takes any free one.
+    pub at: SocketAddr,
+    /// What peers are told instead of the local address of the flow.
+    pub advertise: Option<SocketAddr>,
+    /// Differentiated services code point of what is sent (RFC 4594), 0 to 63.
+    pub dscp: Option<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaConfig {
+    pub ports: RangeInclusive<u16>,
+    /// What peers are told; None: the local address toward the peer.
+    pub address: Option<IpAddr>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransportLimits {
+    /// Octets of one SIP message.
+    pub message_size: usize,
+    pub connections: usize,
+    pub connections_per_ip: usize,
+    /// A connection without a word for this long is closed.
+    pub idle: Duration,
+    /// A message that has begun must be whole by then.
+    pub header_timeout: Duration,
+    /// CRLF sent over registered UDP flows this often (RFC 5626 4.4.1 keeps the NAT's binding).
+    pub keepalive: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminConfig {
+    pub listen: SocketAddr,
+    pub token: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A filter as `tracing_subscriber::EnvFilter` reads it.
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// A user that the first start invented.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MadeUser {
+    pub aor: String,
+    pub password: String,
+}

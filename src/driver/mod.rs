@@ -1,0 +1,1 @@
+//! One shard: reads the clock, runs the engine, carries its outputs out.

@@ -1,0 +1,1 @@
+//! The conversation: anchored on whoever is still there.

@@ -1,0 +1,1 @@
+//! Who is where: addresses of record, endpoint identity, the registrar (RFC 3261 10).

@@ -1,0 +1,1 @@
+//! Where a request goes: (request, bindings, rules) to targets.
