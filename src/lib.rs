@@ -6,6 +6,8 @@ pub mod config;
 pub mod demo;
 pub mod driver;
 pub mod engine;
+// The threads that use the rest of it come with the relay.
+#[allow(dead_code)]
 pub mod media;
 pub mod metrics;
 pub mod observe;

@@ -194,7 +194,7 @@ impl Message {
     fn address(&self, name: Name) -> Address<'_> {
         let value = self.header(name).unwrap_or("");
         // Checked at parse; what was salvaged may be broken and is shown as it came.
-        Address::parse(value).unwrap_or(Address {
+        Address::parse(value).unwrap_or_else(|_| Address {
             display: None,
             uri: value,
             params: Default::default(),
@@ -204,7 +204,7 @@ impl Message {
     /// Returns the topmost Via.
     pub fn via(&self) -> Via<'_> {
         let text = self.vias().next().unwrap_or("");
-        Via::parse(text).unwrap_or(Via {
+        Via::parse(text).unwrap_or_else(|_| Via {
             transport: "",
             host: "",
             port: None,
@@ -486,7 +486,7 @@ fn index(bytes: Bytes) -> Result<Message, Malformed> {
         len: *body.as_ref().unwrap_or(&0) as u16,
     };
     message.bytes = bytes;
-    match fault.and(body.map(|_| ())) {
+    match fault.and_then(|()| body.map(|_| ())) {
         Ok(()) => Ok(message),
         Err(reason) => {
             let mut malformed = Malformed::new(reason);

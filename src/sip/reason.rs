@@ -64,11 +64,13 @@ pub fn reason_phrase(status: u16) -> &'static str {
         604 => "Does Not Exist Anywhere",
         606 => "Not Acceptable",
         607 => "Unwanted",
-        ..200 => "Session Progress",
-        200..300 => "OK",
-        300..400 => "Redirect",
-        400..500 => "Bad Request",
-        500..600 => "Server Error",
-        600.. => "Global Failure",
+        other => match other / 100 {
+            0 | 1 => "Session Progress",
+            2 => "OK",
+            3 => "Redirect",
+            4 => "Bad Request",
+            5 => "Server Error",
+            6.. => "Global Failure",
+        },
     }
 }
