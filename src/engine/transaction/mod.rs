@@ -1,1 +1,49 @@
 //! Transactions (RFC 3261 17, RFC 6026): the four machines and the table that finds them.
+
+mod layer;
+mod slab;
+
+pub use layer::Transactions;
+pub use slab::{ClientId, ServerId};
+
+use crate::engine::ids::Flow;
+use crate::sip::Message;
+
+/// What the transactions tell their user: `C` is what it keeps with a client transaction, `S` with a
+/// server transaction.
+#[derive(Clone, Debug)]
+pub enum Heard<C, S> {
+    /// A new request; its server transaction waits for `respond`.
+    Request {
+        server: ServerId,
+        request: Message,
+        flow: Flow,
+    },
+    /// An ACK that belongs to no failure (those are absorbed).
+    Ack { request: Message, flow: Flow },
+    /// A CANCEL for a pending INVITE came, and was answered 200. The user answers the INVITE (487).
+    Cancelled {
+        server: ServerId,
+        context: Option<S>,
+        cancel: Message,
+    },
+    /// Every provisional above 100, and the final response. Of an INVITE each 2xx, the first, sent
+    /// again, or of another fork (RFC 6026 7.2), and a failure once.
+    Response {
+        client: ClientId,
+        context: C,
+        response: Message,
+        flow: Flow,
+    },
+    /// No final answer in time (timers B and F).
+    Timeout { client: ClientId, context: C },
+    /// The transport failed before a final answer.
+    Unreachable { client: ClientId, context: C },
+    /// The 2xx to an INVITE was sent again and again for 64*T1, and no ACK came.
+    NoAck {
+        server: ServerId,
+        context: Option<S>,
+    },
+    /// A response that matches nothing.
+    Stray { response: Message, flow: Flow },
+}
