@@ -1,1 +1,16 @@
 //! Who is where: addresses of record, endpoint identity, the registrar (RFC 3261 10).
+//!
+//! `aor` tells which addresses are one person, `identity` which Contacts are one device; `auth` asks
+//! for proof, `bindings` is the table of RFC 3261 10.3 step 7 and `registrar` the rest of that section.
+
+mod aor;
+mod auth;
+mod bindings;
+mod hmac;
+mod identity;
+mod registrar;
+
+pub use aor::{aor_in, canonical, domain, is_known};
+pub use auth::{Authenticator, Challenge, Unproven};
+pub use identity::{caller, endpoint, identity, same, same_uri};
+pub use registrar::{Registered, Registrar};

@@ -1,1 +1,276 @@
 //! Where a request goes: (request, bindings, rules) to targets.
+
+use std::cmp::Reverse;
+
+use crate::engine::endpoint::{Binding, Endpoint, Identity};
+use crate::engine::ids::Aor;
+use crate::engine::location::{aor_in, canonical, domain, is_known, same, same_uri};
+use crate::engine::ports::World;
+use crate::engine::settings::{ForkOrder, ServedBy, Settings, StaticEndpoint};
+use crate::engine::time::Time;
+use crate::sip::{Scheme, Uri};
+
+/// Quality of what names none, in thousandths (RFC 3261 20.10).
+const Q_DEFAULT: u16 = 1000;
+
+/// One endpoint to invite.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub endpoint: Endpoint,
+    /// Preference in thousandths.
+    pub q: u16,
+}
+
+/// Who is meant, and by what they can be invited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    pub aor: Aor,
+    /// Highest q first; never empty.
+    pub targets: Vec<Target>,
+    /// How they are to be tried: as configured, but an upstream's targets, which are alternatives to
+    /// each other, one after another.
+    pub order: ForkOrder,
+}
+
+/// Why a request goes nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub status: u16,
+    /// For the operator, and for the reason phrase.
+    pub why: &'static str,
+}
+
+const fn refusal(status: u16, why: &'static str) -> Refusal {
+    Refusal { status, why }
+}
+
+/// Finds where a request with this Request-URI goes (RFC 3261 16.5).
+///
+/// 1. Endpoints of the AOR: live bindings and static endpoints, the latter for any host.
+/// 2. A domain that an upstream serves: the upstream.
+/// 3. A user of a domain of ours with no endpoint now.
+/// 4. The first route whose pattern matches, also for numbers dialled at a domain of ours.
+///
+/// # Errors
+/// 400 no URI; 416 a scheme that is not carried; 480 a user with no endpoint now (RFC 3261 21.4.18);
+/// 404 nobody; 500 an upstream that the configuration does not have.
+pub fn route(
+    uri: &str,
+    now: Time,
+    settings: &Settings,
+    world: &dyn World,
+) -> Result<Destination, Refusal> {
+    let parsed = Uri::parse(uri).map_err(|_| refusal(400, "the Request-URI is no URI"))?;
+    if let Scheme::Other(_) = parsed.scheme {
+        return Err(refusal(416, "the Request-URI's scheme is not carried"));
+    }
+    let (Some(named), Some(aor)) = (canonical(uri), aor_in(uri, settings)) else {
+        return Err(refusal(404, "the Request-URI names no user"));
+    };
+    let targets = endpoints(&aor, now, settings, world);
+    if !targets.is_empty() {
+        let order = settings.fork.order;
+        return Ok(Destination {
+            aor,
+            targets,
+            order,
+        });
+    }
+    match domain(named.host(), settings).map(|domain| &domain.served_by) {
+        Some(ServedBy::Upstream(upstream)) => return to_upstream(upstream, &parsed, aor, settings),
+        Some(ServedBy::Registrar(_)) if was_known(&aor, settings, world) => {
+            return Err(refusal(480, "no endpoint of the user is registered"));
+        }
+        Some(ServedBy::Registrar(_)) | None => {}
+    }
+    let route = settings
+        .routes
+        .iter()
+        .find(|route| matches(&route.pattern, named.as_str()));
+    match route {
+        Some(route) => to_upstream(&route.to, &parsed, named, settings),
+        None => Err(refusal(404, "nobody here by that name")),
+    }
+}
+
+/// Bindings that have expired but were not swept yet show that there is such a user.
+fn was_known(aor: &Aor, settings: &Settings, world: &dyn World) -> bool {
+    is_known(aor, settings) || !world.bindings(aor).is_empty()
+}
+
+/// Returns what can be invited for a participant now: live bindings, then static endpoints that are not
+/// among them, highest q first.
+///
+/// Of several flows of one instance (RFC 5626 7) only the latest is among them; `flows` has the others.
+pub fn endpoints(aor: &Aor, now: Time, settings: &Settings, world: &dyn World) -> Vec<Target> {
+    let mut live: Vec<Binding> = Vec::new();
+    for binding in world.bindings(aor) {
+        if binding.expires <= now {
+            continue;
+        }
+        let other_flow = live.iter_mut().find(|known| is_other_flow(known, &binding));
+        match other_flow {
+            Some(known) if known.registered < binding.registered => *known = binding,
+            Some(_) => {}
+            None => live.push(binding),
+        }
+    }
+    let mut targets: Vec<Target> = live
+        .into_iter()
+        .map(|binding| Target {
+            endpoint: binding.endpoint,
+            q: binding.q,
+        })
+        .collect();
+    for fixed in settings.endpoints.iter().filter(|fixed| fixed.aor == *aor) {
+        let known = targets
+            .iter()
+            .any(|target| same_uri(&target.endpoint.contact, &fixed.contact));
+        if !known {
+            targets.push(Target {
+                endpoint: fixed_endpoint(fixed),
+                q: Q_DEFAULT,
+            });
+        }
+    }
+    targets.sort_by_key(|target| Reverse(target.q));
+    targets
+}
+
+fn is_other_flow(a: &Binding, b: &Binding) -> bool {
+    matches!(a.endpoint.identity, Identity::Instance(_))
+        && a.endpoint.identity == b.endpoint.identity
+}
+
+/// Returns every way to one endpoint of a participant, the latest registered first.
+pub fn flows(aor: &Aor, identity: &Identity, now: Time, world: &dyn World) -> Vec<Endpoint> {
+    let mut bindings = world.bindings(aor);
+    bindings.retain(|b| b.expires > now && same(&b.endpoint.identity, identity));
+    bindings.sort_by_key(|binding| Reverse(binding.registered));
+    bindings.into_iter().map(|b| b.endpoint).collect()
+}
+
+/// Cuts targets, highest q first, into groups that are invited one after another.
+pub fn groups(targets: Vec<Target>, order: ForkOrder) -> Vec<Vec<Target>> {
+    let mut groups: Vec<Vec<Target>> = Vec::new();
+    for target in targets {
+        let joins = |group: &&mut Vec<Target>| match order {
+            ForkOrder::Parallel => true,
+            ForkOrder::Q => group.last().is_some_and(|last| last.q == target.q),
+            ForkOrder::Serial => false,
+        };
+        match groups.last_mut().filter(joins) {
+            Some(group) => group.push(target),
+            None => groups.push(vec![target]),
+        }
+    }
+    groups
+}
+
+fn fixed_endpoint(fixed: &StaticEndpoint) -> Endpoint {
+    let uri = Uri::parse(&fixed.contact).ok();
+    let host = uri.map_or(&*fixed.contact, |uri| uri.host);
+    Endpoint {
+        identity: Identity::Contact {
+            user: uri.map_or_else(Box::default, |uri| uri.user_unescaped().into()),
+            host: host.to_ascii_lowercase().into(),
+            user_agent: Box::default(),
+        },
+        contact: fixed.contact.clone(),
+        flow: None,
+        path: Vec::new(),
+        name: fixed.name.clone().unwrap_or_else(|| host.into()),
+    }
+}
+
+fn to_upstream(
+    name: &str,
+    uri: &Uri<'_>,
+    aor: Aor,
+    settings: &Settings,
+) -> Result<Destination, Refusal> {
+    let targets = settings.upstreams.get(name).map_or(&[][..], |u| &u.targets);
+    let targets: Vec<Target> = targets
+        .iter()
+        .filter_map(|target| upstream_endpoint(target, uri))
+        .map(|endpoint| Target {
+            endpoint,
+            q: Q_DEFAULT,
+        })
+        .collect();
+    if targets.is_empty() {
+        return Err(refusal(500, "the upstream has no targets"));
+    }
+    Ok(Destination {
+        aor,
+        targets,
+        order: ForkOrder::Serial,
+    })
+}
+
+/// The user that was asked for, at the upstream's address.
+fn upstream_endpoint(target: &str, uri: &Uri<'_>) -> Option<Endpoint> {
+    let at = Uri::parse(target).ok()?;
+    let user = uri.user?;
+    let scheme = match at.scheme {
+        Scheme::Sip => "sip",
+        Scheme::Sips => "sips",
+        Scheme::Tel | Scheme::Other(_) => return None,
+    };
+    let mut contact = format!("{scheme}:{user}@");
+    if at.host.contains(':') {
+        contact.extend(["[", at.host, "]"]);
+    } else {
+        contact.push_str(at.host);
+    }
+    if let Some(port) = at.port {
+        contact.push_str(&format!(":{port}"));
+    }
+    if !at.params.as_str().is_empty() {
+        contact.extend([";", at.params.as_str()]);
+    }
+    // RFC 3261 19.1.6: a number stays marked as one.
+    if uri.scheme == Scheme::Tel && !at.params.has("user") {
+        contact.push_str(";user=phone");
+    }
+    Some(Endpoint {
+        identity: Identity::Contact {
+            user: uri.user_unescaped().into(),
+            host: at.host.to_ascii_lowercase().into(),
+            user_agent: Box::default(),
+        },
+        contact: contact.into(),
+        flow: None,
+        path: Vec::new(),
+        name: at.host.into(),
+    })
+}
+
+/// Holds a pattern against text; `*` matches any run of characters, case does not count.
+fn matches(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    let (mut p, mut t) = (0, 0);
+    // Where to go on from when the last `*` must take one more character.
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(byte) if byte.eq_ignore_ascii_case(&text[t]) => {
+                p += 1;
+                t += 1;
+            }
+            Some(_) | None => match star {
+                Some((at, taken)) => {
+                    star = Some((at, taken + 1));
+                    p = at + 1;
+                    t = taken + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|byte| *byte == b'*')
+}

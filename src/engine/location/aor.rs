@@ -1,0 +1,150 @@
+//! Addresses of record in canonical form, and the domains they belong to.
+
+use std::fmt::Write;
+use std::net::Ipv6Addr;
+
+use crate::engine::ids::Aor;
+use crate::engine::settings::{Domain, ServedBy, Settings};
+use crate::sip::{Scheme, Uri};
+
+/// Returns the address of record of a URI in the form that `Aor` documents: two URIs that name the
+/// same person give the same text (RFC 3261 10.3 step 5).
+///
+/// Scheme `sips` becomes `sip`; password, port, parameters and headers are dropped; the host is in
+/// lower case, without a closing dot, IPv6 in its short form and in brackets. Of the user, escapes
+/// that need not be there are undone and others written with capitals; its case is kept (RFC 3261
+/// 19.1.4). Of a `tel:` URI the visual separators (RFC 3966 5.1.1) and the parameters are dropped.
+///
+/// None where it is no URI, has no user, or is of another scheme.
+pub fn canonical(uri: &str) -> Option<Aor> {
+    let uri = Uri::parse(uri).ok()?;
+    let user = uri.user?;
+    match uri.scheme {
+        Scheme::Sip | Scheme::Sips => {
+            Some(of_user(&unescaped(user.as_bytes()), &host_text(uri.host)))
+        }
+        Scheme::Tel => {
+            let number: String = user
+                .chars()
+                .filter(|c| !matches!(c, '-' | '.' | '(' | ')'))
+                .map(|c| c.to_ascii_lowercase())
+                .collect();
+            (!number.is_empty()).then(|| Aor::from_canonical(format!("tel:{number}")))
+        }
+        Scheme::Other(_) => None,
+    }
+}
+
+/// Returns the address of record that a URI means here: canonical, and under the domain `*` the one
+/// that phones meet at whatever name or address of ours they use.
+///
+/// Where the first domain that matches is `*` with a registrar, the host says nothing about the
+/// person: `sip:alice@192.0.2.1` and `sip:alice@server.lan` are one. The AOR is then, first of:
+/// 1. the one that was named, where a user or a static endpoint has it word for word;
+/// 2. the same user at the domain's realm, where a user or a static endpoint has that;
+/// 3. the only AOR with that user that users and static endpoints know;
+/// 4. the same user at the domain's realm.
+///
+/// None where `canonical` gives none.
+pub fn aor_in(uri: &str, settings: &Settings) -> Option<Aor> {
+    let named = canonical(uri)?;
+    match domain(named.host(), settings) {
+        Some(Domain {
+            host,
+            realm,
+            served_by: ServedBy::Registrar(_),
+        }) if &**host == "*" && !named.host().is_empty() => {
+            Some(at_any_host(named, realm, settings))
+        }
+        Some(_) | None => Some(named),
+    }
+}
+
+fn at_any_host(named: Aor, realm: &str, settings: &Settings) -> Aor {
+    if is_known(&named, settings) {
+        return named;
+    }
+    let at_realm = Aor::from_canonical(format!("sip:{}@{}", named.user(), host_text(realm)));
+    if is_known(&at_realm, settings) {
+        return at_realm;
+    }
+    let prefix = format!("sip:{}@", named.user());
+    // Users are in the order of their text: those of one user part stand side by side.
+    let users = settings
+        .users
+        .range(Aor::from_canonical(prefix.as_str())..)
+        .map(|(aor, _)| aor)
+        .take_while(|aor| aor.as_str().starts_with(&prefix));
+    let fixed = settings
+        .endpoints
+        .iter()
+        .map(|fixed| &fixed.aor)
+        .filter(|aor| aor.as_str().starts_with(&prefix));
+    let mut known = users.chain(fixed);
+    match known.next() {
+        Some(first) if known.all(|other| other == first) => first.clone(),
+        Some(_) | None => at_realm,
+    }
+}
+
+/// Returns true where the configuration names the AOR: as a user or by a static endpoint.
+pub fn is_known(aor: &Aor, settings: &Settings) -> bool {
+    settings.users.contains_key(aor) || settings.endpoints.iter().any(|fixed| fixed.aor == *aor)
+}
+
+/// Returns the first domain that a host belongs to; `*` is any, but not no host at all.
+pub fn domain<'s>(host: &str, settings: &'s Settings) -> Option<&'s Domain> {
+    if host.is_empty() {
+        return None;
+    }
+    let host = host_text(host);
+    settings
+        .domains
+        .iter()
+        .find(|domain| &*domain.host == "*" || host_text(&domain.host) == host)
+}
+
+/// Makes the AOR of a user whose escapes are undone, at a host that is already canonical.
+pub(super) fn of_user(user: &[u8], host: &str) -> Aor {
+    let mut text = String::with_capacity(user.len() + host.len() + 5);
+    text.push_str("sip:");
+    for byte in user {
+        if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(byte) {
+            text.push(char::from(*byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text.push('@');
+    text.push_str(host);
+    Aor::from_canonical(text)
+}
+
+/// Returns a host in lower case, IPv6 short and in brackets.
+fn host_text(host: &str) -> String {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    match bare.parse::<Ipv6Addr>() {
+        Ok(address) => format!("[{address}]"),
+        Err(_) => host.trim_end_matches('.').to_ascii_lowercase(),
+    }
+}
+
+/// Undoes escapes. Bytes, since what they stand for need not be UTF-8.
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, tail)) = rest.split_first() {
+        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) if *first == b'%' => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            Some(_) | None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    bytes
+}

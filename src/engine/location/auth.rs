@@ -1,0 +1,209 @@
+//! Digest authentication of requests (RFC 3261 22, RFC 8760), without memory: a nonce proves itself.
+
+use super::aor::of_user;
+use super::hmac::{hex, keyed_hash};
+use crate::engine::ids::Aor;
+use crate::engine::settings::{Domain, Settings};
+use crate::engine::time::{Millis, Time};
+use crate::sip::digest::{self, Algorithm, Credentials};
+use crate::sip::{Message, Name, Uri};
+
+/// How long a nonce is good; then the client is told `stale=true` and comes again by itself.
+const NONCE_LIFE: Millis = Millis::from_secs(5 * 60);
+/// Credentials looked at in one request.
+const CREDENTIALS_MAX: usize = 8;
+
+/// Why a request must come again with credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Challenge {
+    /// 401, or 407 where a proxy asks.
+    pub status: u16,
+    pub why: Unproven,
+    /// WWW-Authenticate or Proxy-Authenticate fields for the response, in the order to write them.
+    pub headers: Vec<(Name, String)>,
+}
+
+/// What was wrong with the credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unproven {
+    /// None for our realm: how every client begins.
+    Missing,
+    /// The right ones, for a nonce that is too old or of an earlier start.
+    Stale,
+    /// A wrong password, an unknown user, or credentials made for another request.
+    Wrong,
+}
+
+/// Asks for proof of who somebody is, and judges it.
+pub struct Authenticator {
+    secret: [u8; 32],
+}
+
+impl Authenticator {
+    /// Makes an authenticator. Those with the same secret accept each other's nonces.
+    pub fn new(secret: [u8; 32]) -> Self {
+        Self { secret }
+    }
+
+    /// Returns the user of `domain` whose credentials a request carries: an AOR at the host of
+    /// `claimed`, whom it says it comes from. The caller decides whether that user may do what is asked.
+    ///
+    /// Both algorithms are offered where both HA1 are known, MD5 first: RFC 8760 2.4 wants the
+    /// preferred one on top, but many phones look at the first challenge only and know nothing but MD5;
+    /// a client that knows SHA-256 finds it below. `nc` is not checked: within its life a nonce may be
+    /// used again.
+    ///
+    /// # Errors
+    /// The challenge to answer with. It does not show whether there is such a user.
+    pub fn authenticate(
+        &self,
+        request: &Message,
+        claimed: &Aor,
+        domain: &Domain,
+        settings: &Settings,
+        now: Time,
+        proxy: bool,
+    ) -> Result<Aor, Challenge> {
+        let name = if proxy {
+            Name::ProxyAuthorization
+        } else {
+            Name::Authorization
+        };
+        let mut why = Unproven::Missing;
+        let ours = request
+            .fields(name)
+            .filter_map(Credentials::parse)
+            .filter(|credentials| credentials.realm == &*domain.realm)
+            .take(CREDENTIALS_MAX);
+        for credentials in ours {
+            let Some(aor) = proven(&credentials, request, claimed, domain, settings) else {
+                why = Unproven::Wrong;
+                continue;
+            };
+            if self.is_fresh(credentials.nonce, &domain.realm, now) {
+                return Ok(aor);
+            }
+            why = Unproven::Stale;
+            break;
+        }
+        Err(self.challenge(claimed, domain, settings, now, proxy, why))
+    }
+
+    fn challenge(
+        &self,
+        claimed: &Aor,
+        domain: &Domain,
+        settings: &Settings,
+        now: Time,
+        proxy: bool,
+        why: Unproven,
+    ) -> Challenge {
+        let user = settings.users.get(claimed);
+        let offers = |has: fn(&crate::engine::settings::Credentials) -> bool| user.is_none_or(has);
+        let nonce = self.nonce(&domain.realm, now);
+        let (status, name) = if proxy {
+            (407, Name::ProxyAuthenticate)
+        } else {
+            (401, Name::WwwAuthenticate)
+        };
+        let headers = [
+            (Algorithm::Md5, offers(|user| user.ha1_md5.is_some())),
+            (Algorithm::Sha256, offers(|user| user.ha1_sha256.is_some())),
+        ]
+        .into_iter()
+        .filter(|(_, offered)| *offered)
+        .map(|(algorithm, _)| {
+            let challenge = digest::Challenge {
+                realm: &domain.realm,
+                nonce: &nonce,
+                algorithm,
+                stale: why == Unproven::Stale,
+            };
+            (name, challenge.to_header())
+        })
+        .collect();
+        Challenge {
+            status,
+            why,
+            headers,
+        }
+    }
+
+    /// Returns a nonce: the time, and a keyed hash of the time and the realm.
+    fn nonce(&self, realm: &str, now: Time) -> String {
+        let hash = keyed_hash(
+            &self.secret,
+            &[b"nonce", &now.0.to_be_bytes(), realm.as_bytes()],
+        );
+        format!("{:012x}{}", now.0, hex(&hash, 16))
+    }
+
+    /// Returns true for a nonce of ours that is not too old. Not of the future either: that one is of
+    /// another clock.
+    fn is_fresh(&self, nonce: &str, realm: &str, now: Time) -> bool {
+        let made = nonce
+            .get(..12)
+            .and_then(|time| u64::from_str_radix(time, 16).ok())
+            .map(Time);
+        made.is_some_and(|made| {
+            made <= now && now.since(made) <= NONCE_LIFE && self.nonce(realm, made) == nonce
+        })
+    }
+
+    /// Returns the To tag of a response to a request outside of dialogs: the same for each response to
+    /// it (RFC 3261 8.2.6.2), with nothing to remember.
+    pub(super) fn tag(&self, request: &Message) -> String {
+        let hash = keyed_hash(
+            &self.secret,
+            &[
+                b"tag",
+                request.call_id().as_bytes(),
+                request.from_tag().unwrap_or("").as_bytes(),
+            ],
+        );
+        hex(&hash, 8)
+    }
+}
+
+/// Returns the user that the credentials prove, whatever their nonce.
+fn proven(
+    credentials: &Credentials<'_>,
+    request: &Message,
+    claimed: &Aor,
+    domain: &Domain,
+    settings: &Settings,
+) -> Option<Aor> {
+    let user = credentials
+        .username
+        .strip_suffix(&*domain.realm)
+        .and_then(|user| user.strip_suffix('@'))
+        .or_else(|| {
+            let (user, host) = credentials.username.rsplit_once('@')?;
+            host.eq_ignore_ascii_case(claimed.host()).then_some(user)
+        })
+        .unwrap_or(credentials.username);
+    let aor = of_user(user.as_bytes(), claimed.host());
+    let known = settings.users.get(&aor)?;
+    let algorithm = Algorithm::parse(credentials.algorithm)?;
+    let ha1 = match algorithm {
+        Algorithm::Md5 => known.ha1_md5.as_deref(),
+        Algorithm::Sha256 => known.ha1_sha256.as_deref(),
+    }?;
+    let holds = meant_for(credentials.uri, request.uri())
+        && credentials.prove(algorithm, ha1, request.method().as_str(), request.body());
+    holds.then_some(aor)
+}
+
+/// Returns true where the digest's `uri` names what the Request-URI does (RFC 3261 22.4 rule 4): the
+/// same user and host. Ports and parameters may differ, since proxies and phones add and drop them.
+fn meant_for(uri: &str, request_uri: &str) -> bool {
+    if uri == request_uri {
+        return true;
+    }
+    match (Uri::parse(uri), Uri::parse(request_uri)) {
+        (Ok(a), Ok(b)) => {
+            a.user_unescaped() == b.user_unescaped() && a.host.eq_ignore_ascii_case(b.host)
+        }
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => false,
+    }
+}

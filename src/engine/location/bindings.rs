@@ -1,0 +1,147 @@
+//! The bindings of one AOR under a REGISTER: RFC 3261 10.3 step 7, and RFC 5626 6.
+
+use super::identity::{same, same_uri};
+use crate::engine::endpoint::{Binding, BindingChange, Identity};
+use crate::engine::time::Time;
+
+/// What a REGISTER asks of the bindings.
+pub(super) enum Wish {
+    /// `Contact: *` with Expires 0.
+    RemoveAll,
+    /// One for each Contact, in their order.
+    Contacts(Vec<Wanted>),
+}
+
+/// One Contact of a REGISTER.
+pub(super) struct Wanted {
+    pub(super) binding: Binding,
+    /// It asked for zero seconds.
+    pub(super) remove: bool,
+}
+
+/// Why nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unchanged {
+    /// A binding was made by a later request of the same Call-ID.
+    OutOfOrder,
+    TooMany,
+}
+
+/// Place of a request among those of its client.
+#[derive(Clone, Copy)]
+pub(super) struct Order<'a> {
+    pub(super) call_id: &'a str,
+    pub(super) cseq: u32,
+}
+
+impl Order<'_> {
+    /// Returns true where a binding is not older than the request (RFC 3261 10.3 step 7).
+    fn is_behind(&self, binding: &Binding) -> bool {
+        *binding.call_id == *self.call_id && binding.cseq >= self.cseq
+    }
+}
+
+/// Does all of what is wished, or nothing. Expired bindings go first: they count for nothing.
+///
+/// # Errors
+/// The request came out of order, or would leave more than `max` bindings; nothing has changed then.
+pub(super) fn apply(
+    bindings: &mut Vec<Binding>,
+    wish: &Wish,
+    order: Order<'_>,
+    max: usize,
+    now: Time,
+) -> Result<Vec<BindingChange>, Unchanged> {
+    let mut changes = Vec::new();
+    let mut kept = bindings.clone();
+    drop_expired(&mut kept, now, &mut changes);
+    match wish {
+        Wish::RemoveAll => {
+            if kept.iter().any(|binding| order.is_behind(binding)) {
+                return Err(Unchanged::OutOfOrder);
+            }
+            changes.extend(kept.drain(..).map(|binding| removed(binding, false)));
+        }
+        Wish::Contacts(wanted) => {
+            // Bindings of this very request are no measure for its order.
+            let mut fresh: Vec<Binding> = Vec::new();
+            for wanted in wanted {
+                fresh.retain(|binding| !replaces(&wanted.binding, binding));
+                let old: Vec<Binding> = kept
+                    .extract_if(.., |binding| replaces(&wanted.binding, binding))
+                    .collect();
+                if old.iter().any(|binding| order.is_behind(binding)) {
+                    return Err(Unchanged::OutOfOrder);
+                }
+                if !wanted.remove {
+                    fresh.push(wanted.binding.clone());
+                    changes.push(registered(&wanted.binding, &old));
+                    let others = old
+                        .into_iter()
+                        .filter(|old| !is_same_flow_of(old, &wanted.binding));
+                    changes.extend(others.map(|binding| removed(binding, false)));
+                } else {
+                    changes.extend(old.into_iter().map(|binding| removed(binding, false)));
+                }
+            }
+            kept.append(&mut fresh);
+            if kept.len() > max {
+                return Err(Unchanged::TooMany);
+            }
+        }
+    }
+    *bindings = kept;
+    Ok(changes)
+}
+
+/// Removes what has expired.
+pub(super) fn drop_expired(
+    bindings: &mut Vec<Binding>,
+    now: Time,
+    changes: &mut Vec<BindingChange>,
+) {
+    let expired = bindings.extract_if(.., |binding| binding.expires <= now);
+    changes.extend(expired.map(|binding| removed(binding, true)));
+}
+
+fn removed(binding: Binding, expired: bool) -> BindingChange {
+    BindingChange::Removed {
+        binding: Box::new(binding),
+        expired,
+    }
+}
+
+fn registered(binding: &Binding, old: &[Binding]) -> BindingChange {
+    let moved = old
+        .iter()
+        .any(|old| is_same_flow_of(old, binding) && old.endpoint.flow != binding.endpoint.flow);
+    BindingChange::Registered {
+        binding: Box::new(binding.clone()),
+        moved,
+    }
+}
+
+/// The same endpoint and reg-id: what moves when the address changes.
+fn is_same_flow_of(a: &Binding, b: &Binding) -> bool {
+    same(&a.endpoint.identity, &b.endpoint.identity) && a.reg_id == b.reg_id
+}
+
+/// Returns true where a new binding takes the place of an old one.
+///
+/// - Both with an instance: the same instance and the same reg-id, or neither with one, whatever the
+///   Contacts (RFC 5626 6). Two instances with the same Contact are two phones behind two NATs, unless
+///   they share a flow: then it is one phone that was given a new instance.
+/// - The same `epid`: as an instance without reg-id.
+/// - Else by the URIs (RFC 3261 10.3 step 7).
+fn replaces(new: &Binding, old: &Binding) -> bool {
+    let (a, b) = (&new.endpoint, &old.endpoint);
+    let same_contact = || same_uri(&a.contact, &b.contact);
+    match (&a.identity, &b.identity) {
+        (Identity::Instance(one), Identity::Instance(other)) if one == other => {
+            new.reg_id == old.reg_id
+        }
+        (Identity::Instance(_), Identity::Instance(_)) => a.flow == b.flow && same_contact(),
+        (Identity::Epid(one), Identity::Epid(other)) => one == other || same_contact(),
+        (Identity::Instance(_) | Identity::Epid(_) | Identity::Contact { .. }, _) => same_contact(),
+    }
+}

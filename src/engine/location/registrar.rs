@@ -1,0 +1,419 @@
+//! The registrar: REGISTER in, bindings and the whole response out (RFC 3261 10.3).
+
+use bytes::Bytes;
+
+use super::aor::{aor_in, domain};
+use super::auth::{Authenticator, Challenge, Unproven};
+use super::bindings::{Order, Unchanged, Wanted, Wish, apply, drop_expired};
+use super::identity::endpoint;
+use crate::engine::endpoint::{Binding, BindingChange, BindingsChanged, Identity};
+use crate::engine::events::Event;
+use crate::engine::ids::{Aor, Flow};
+use crate::engine::ports::World;
+use crate::engine::settings::{Auth, Domain, RegistrarSettings, ServedBy, Settings};
+use crate::engine::time::{Millis, Time};
+use crate::sip::{Address, Builder, Contacts, Message, Name, Uri, reason_phrase};
+
+/// What a REGISTER may require. `outbound`: reg-id is kept and the flow is used, but a 200 does not
+/// say `Require: outbound`, since flows are not yet guarded as RFC 5626 5.4 wants.
+const SUPPORTED: [&str; 2] = ["path", "outbound"];
+/// RFC 3261 10.2.1.1: what a client gets that names no time, or a wrong one (20.10).
+const DEFAULT_EXPIRES: Millis = Millis::from_secs(3600);
+/// Proxies on the way that a Path may name.
+const PATH_MAX: usize = 16;
+const Q_DEFAULT: u16 = 1000;
+
+/// The outcome of a REGISTER.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Registered {
+    pub status: u16,
+    /// The whole response, with a To tag.
+    pub response: Bytes,
+    /// For every shard; none where nothing changed.
+    pub changed: Option<BindingsChanged>,
+    pub events: Vec<Event>,
+}
+
+/// Keeps the bindings of the domains that are ours. Without state: the bindings are the world's.
+pub struct Registrar {
+    authenticator: Authenticator,
+}
+
+/// A REGISTER that changes nothing, as the response tells it.
+struct Refused {
+    status: u16,
+    /// For the operator, and the reason phrase. None for the first challenge, which is no refusal.
+    why: Option<&'static str>,
+    headers: Vec<(Name, String)>,
+}
+
+impl Refused {
+    fn new(status: u16, why: &'static str) -> Self {
+        Self {
+            status,
+            why: Some(why),
+            headers: Vec::new(),
+        }
+    }
+}
+
+impl From<Challenge> for Refused {
+    fn from(challenge: Challenge) -> Self {
+        let why = match challenge.why {
+            Unproven::Missing | Unproven::Stale => None,
+            Unproven::Wrong => Some("wrong credentials"),
+        };
+        Self {
+            status: challenge.status,
+            why,
+            headers: challenge.headers,
+        }
+    }
+}
+
+impl Registrar {
+    /// Makes a registrar. Registrars with the same secret accept each other's nonces: it is one for all
+    /// shards of a node, and best kept over a restart.
+    pub fn new(secret: [u8; 32]) -> Self {
+        Self {
+            authenticator: Authenticator::new(secret),
+        }
+    }
+
+    /// Returns what authenticates requests of other methods.
+    pub fn authenticator(&self) -> &Authenticator {
+        &self.authenticator
+    }
+
+    /// Takes a REGISTER that came over `flow`: all of it, or nothing (RFC 3261 10.3).
+    pub fn register(
+        &self,
+        request: &Message,
+        flow: &Flow,
+        now: Time,
+        settings: &Settings,
+        world: &mut dyn World,
+    ) -> Registered {
+        match self.accept(request, flow, now, settings, world) {
+            Ok((aor, changes)) => {
+                let events = changes
+                    .iter()
+                    .map(|change| event(&aor, change, now))
+                    .collect();
+                let bindings = world.bindings(&aor);
+                Registered {
+                    status: 200,
+                    response: self.accepted(request, flow, &bindings, now),
+                    changed: (!changes.is_empty()).then_some(BindingsChanged { aor, changes }),
+                    events,
+                }
+            }
+            Err(refused) => {
+                let event = refused.why.map(|why| Event::Refused {
+                    method: request.method().as_str().into(),
+                    status: refused.status,
+                    why,
+                    peer: flow.to_string().into(),
+                });
+                Registered {
+                    status: refused.status,
+                    response: self.refused(request, flow, &refused),
+                    changed: None,
+                    events: event.into_iter().collect(),
+                }
+            }
+        }
+    }
+
+    /// Removes what has expired by now.
+    pub fn sweep(&self, now: Time, world: &mut dyn World) -> (Vec<BindingsChanged>, Vec<Event>) {
+        let (mut all, mut events) = (Vec::new(), Vec::new());
+        for aor in world.expired(now) {
+            let mut changes = Vec::new();
+            world.change_bindings(&aor, &mut |bindings| {
+                drop_expired(bindings, now, &mut changes);
+            });
+            if !changes.is_empty() {
+                events.extend(changes.iter().map(|change| event(&aor, change, now)));
+                all.push(BindingsChanged { aor, changes });
+            }
+        }
+        (all, events)
+    }
+
+    fn accept(
+        &self,
+        request: &Message,
+        flow: &Flow,
+        now: Time,
+        settings: &Settings,
+        world: &mut dyn World,
+    ) -> Result<(Aor, Vec<BindingChange>), Refused> {
+        check_required(request)?;
+        let (aor, domain, registrar) = served(request, settings)?;
+        match registrar.auth {
+            Auth::None => {}
+            Auth::Users => {
+                let user = self
+                    .authenticator
+                    .authenticate(request, &aor, domain, settings, now, false)?;
+                if user != aor {
+                    return Err(Refused::new(403, "registers for somebody else"));
+                }
+            }
+        }
+        let Some(wish) = wish(request, flow, registrar, now, settings)? else {
+            return Ok((aor, Vec::new()));
+        };
+        let order = Order {
+            call_id: request.call_id(),
+            cseq: request.cseq(),
+        };
+        let mut outcome = Ok(Vec::new());
+        world.change_bindings(&aor, &mut |bindings| {
+            outcome = apply(bindings, &wish, order, registrar.max_bindings, now);
+        });
+        match outcome {
+            Ok(changes) => Ok((aor, changes)),
+            Err(Unchanged::OutOfOrder) => Err(Refused::new(500, "REGISTER out of order")),
+            Err(Unchanged::TooMany) => Err(Refused::new(403, "too many bindings")),
+        }
+    }
+
+    fn accepted(&self, request: &Message, flow: &Flow, bindings: &[Binding], now: Time) -> Bytes {
+        let tag = self.authenticator.tag(request);
+        let mut response =
+            Builder::respond(request, 200, reason_phrase(200), Some(&tag), flow.peer);
+        for binding in bindings.iter().filter(|binding| binding.expires > now) {
+            response = response.header(Name::Contact, contact(binding, now));
+        }
+        if knows_path(request) {
+            response = response.copy(request, Name::Path);
+        }
+        response.end()
+    }
+
+    fn refused(&self, request: &Message, flow: &Flow, refused: &Refused) -> Bytes {
+        let tag = self.authenticator.tag(request);
+        let phrase = match refused.status {
+            // These speak by their headers.
+            401 | 407 | 420 | 423 => reason_phrase(refused.status),
+            _ => refused.why.unwrap_or_else(|| reason_phrase(refused.status)),
+        };
+        let mut response = Builder::respond(request, refused.status, phrase, Some(&tag), flow.peer);
+        for (name, value) in &refused.headers {
+            response = response.header(*name, value);
+        }
+        response.end()
+    }
+}
+
+/// RFC 3261 10.3 step 2.
+fn check_required(request: &Message) -> Result<(), Refused> {
+    let unknown: Vec<&str> = request
+        .values(Name::Require)
+        .filter(|tag| {
+            !SUPPORTED
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(tag))
+        })
+        .collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let mut refused = Refused::new(420, "requires an extension that is not supported");
+    refused
+        .headers
+        .push((Name::Unsupported, unknown.join(", ")));
+    Err(refused)
+}
+
+/// Returns the AOR and the domain that serves it (RFC 3261 10.3 steps 1 and 5).
+///
+/// The Request-URI names the domain; phones that were given an address in its place are let through.
+fn served<'s>(
+    request: &Message,
+    settings: &'s Settings,
+) -> Result<(Aor, &'s Domain, &'s RegistrarSettings), Refused> {
+    let not_served = || Refused::new(404, "not served here");
+    let uri = Uri::parse(request.uri()).map_err(|_| Refused::new(400, "bad Request-URI"))?;
+    let to = request.to();
+    let named = to.uri_parsed().map_err(|_| Refused::new(400, "bad To"))?;
+    let aor = aor_in(to.uri, settings).ok_or_else(not_served)?;
+    let domain_of_aor = domain(named.host, settings).ok_or_else(not_served)?;
+    let same_domain =
+        domain(uri.host, settings).is_some_and(|domain| domain.host == domain_of_aor.host);
+    if !same_domain && uri.host_ip().is_none() {
+        return Err(not_served());
+    }
+    match &domain_of_aor.served_by {
+        ServedBy::Registrar(registrar) => Ok((aor, domain_of_aor, registrar)),
+        ServedBy::Upstream(_) => Err(not_served()),
+    }
+}
+
+/// Reads what the Contacts ask for; none where there are none: then it is a question.
+fn wish(
+    request: &Message,
+    flow: &Flow,
+    registrar: &RegistrarSettings,
+    now: Time,
+    settings: &Settings,
+) -> Result<Option<Wish>, Refused> {
+    let contacts = request
+        .contacts()
+        .map_err(|_| Refused::new(400, "bad Contact"))?;
+    let list = match contacts {
+        Contacts::None => return Ok(None),
+        Contacts::Star if request.expires() == Some(0) => return Ok(Some(Wish::RemoveAll)),
+        Contacts::Star => return Err(Refused::new(400, "Contact * without Expires 0")),
+        Contacts::List(list) => list,
+    };
+    let path = path(request)?;
+    let allow: Vec<&str> = request.fields(Name::Allow).collect();
+    let allow = allow.join(", ");
+    let mut wanted = Vec::with_capacity(list.len());
+    for contact in &list {
+        let scheme = contact.uri.split(':').next().unwrap_or("");
+        if !scheme.eq_ignore_ascii_case("sip") && !scheme.eq_ignore_ascii_case("sips") {
+            return Err(Refused::new(400, "Contact is no SIP URI"));
+        }
+        let expires = expires(contact, request, registrar)?;
+        let mut endpoint = endpoint(contact, request, Some(*flow), settings);
+        endpoint.path.clone_from(&path);
+        let reg_id = match endpoint.identity {
+            // RFC 5626 6: without an instance it means nothing.
+            Identity::Instance(_) => contact.params.value("reg-id").and_then(reg_id),
+            Identity::Epid(_) | Identity::Contact { .. } => None,
+        };
+        wanted.push(Wanted {
+            binding: Binding {
+                endpoint,
+                reg_id,
+                q: contact
+                    .params
+                    .value("q")
+                    .and_then(quality)
+                    .unwrap_or(Q_DEFAULT),
+                expires: now + expires,
+                call_id: request.call_id().into(),
+                cseq: request.cseq(),
+                user_agent: request.header(Name::UserAgent).unwrap_or("").into(),
+                params: contact.params.as_str().into(),
+                allow: allow.as_str().into(),
+                registered: now,
+            },
+            remove: expires == Millis(0),
+        });
+    }
+    Ok(Some(Wish::Contacts(wanted)))
+}
+
+/// Returns how long a Contact is to be bound: its parameter, else the header, else an hour; zero is a
+/// removal. More than the most is the most (RFC 3261 10.3 step 7).
+///
+/// # Errors
+/// 423 with Min-Expires.
+fn expires(
+    contact: &Address<'_>,
+    request: &Message,
+    registrar: &RegistrarSettings,
+) -> Result<Millis, Refused> {
+    let asked = match contact.params.get("expires") {
+        // RFC 3261 20.10: a value that is no number is an hour.
+        Some(value) => value.and_then(seconds).unwrap_or(DEFAULT_EXPIRES),
+        None => request
+            .expires()
+            .map_or(DEFAULT_EXPIRES, |s| Millis::from_secs(u64::from(s))),
+    };
+    if asked == Millis(0) {
+        return Ok(asked);
+    }
+    if asked < registrar.min_expires && asked < DEFAULT_EXPIRES {
+        let mut refused = Refused::new(423, "asks for too short a time");
+        let least = registrar.min_expires.as_secs_ceil();
+        refused.headers.push((Name::MinExpires, least.to_string()));
+        return Err(refused);
+    }
+    Ok(asked.min(registrar.max_expires))
+}
+
+/// Returns the Path (RFC 3327 5.3), topmost first. It is kept even where the phone does not know of it:
+/// the proxy that wrote it needs it. Only who knows of it is shown it.
+fn path(request: &Message) -> Result<Vec<Box<str>>, Refused> {
+    let mut path = Vec::new();
+    for value in request.values(Name::Path) {
+        if path.len() == PATH_MAX || Address::parse(value).is_err() {
+            return Err(Refused::new(400, "bad Path"));
+        }
+        path.push(value.into());
+    }
+    Ok(path)
+}
+
+fn knows_path(request: &Message) -> bool {
+    request.has_token(Name::Supported, "path") || request.has_token(Name::Require, "path")
+}
+
+/// Writes a binding for the 200: the Contact's parameters as they came, and what is left of its time.
+fn contact(binding: &Binding, now: Time) -> String {
+    let mut text = format!("<{}>", binding.endpoint.contact);
+    for part in parts(&binding.params) {
+        let name = part.split('=').next().unwrap_or("").trim();
+        if !name.is_empty() && !name.eq_ignore_ascii_case("expires") {
+            text.extend([";", part.trim()]);
+        }
+    }
+    let left = binding.expires.since(now).as_secs_ceil();
+    text.push_str(&format!(";expires={left}"));
+    text
+}
+
+/// Cuts parameters apart with their quotes, which `Params` takes off.
+fn parts(params: &str) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    params.split(move |c| {
+        let ends = c == ';' && !quoted;
+        quoted ^= c == '"' && !escaped;
+        escaped = quoted && c == '\\' && !escaped;
+        ends
+    })
+}
+
+fn seconds(text: &str) -> Option<Millis> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let number = digits.then(|| text.parse().unwrap_or(u32::MAX))?;
+    Some(Millis::from_secs(u64::from(number)))
+}
+
+/// Reads a reg-id: 1 to 2^31 - 1 (RFC 5626 4.2).
+fn reg_id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| (1..1 << 31).contains(id))
+}
+
+/// Reads a qvalue (RFC 3261 25.1) to thousandths.
+fn quality(text: &str) -> Option<u16> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = fraction.len() <= 3 && fraction.bytes().all(|b| b.is_ascii_digit());
+    let thousandths: u16 = format!("{fraction:0<3}").parse().ok().filter(|_| digits)?;
+    match whole {
+        "0" => Some(thousandths),
+        "1" if thousandths == 0 => Some(1000),
+        _ => None,
+    }
+}
+
+fn event(aor: &Aor, change: &BindingChange, now: Time) -> Event {
+    match change {
+        BindingChange::Registered { binding, .. } => Event::Registered {
+            aor: aor.as_str().into(),
+            contact: binding.endpoint.contact.clone(),
+            expires: binding.expires.since(now),
+        },
+        BindingChange::Removed { binding, expired } => Event::Unregistered {
+            aor: aor.as_str().into(),
+            contact: binding.endpoint.contact.clone(),
+            expired: *expired,
+        },
+    }
+}
