@@ -57,9 +57,9 @@ impl<'a> Address<'a> {
         Uri::parse(self.uri)
     }
 
-    /// Returns the tag of a From or To.
+    /// Returns the tag of a From or To; an empty one is none.
     pub fn tag(&self) -> Option<&'a str> {
-        self.params.value("tag")
+        self.params.value("tag").filter(|tag| !tag.is_empty())
     }
 }
 
@@ -95,7 +95,7 @@ fn read_display(text: &str) -> Result<(Option<Cow<'_, str>>, &str), BadSyntax> {
 fn find_angle(text: &str) -> Option<usize> {
     let at = text.find('<')?;
     // Angle brackets within a parameter's quotes are not the address's.
-    match find_unquoted(&text[..at], b';') {
+    match find_unquoted(&text.as_bytes()[..at], b';') {
         Some(_) => None,
         None => Some(at),
     }

@@ -22,7 +22,11 @@ impl Builder {
     /// Begins a request.
     pub fn request(method: &Method, uri: &str) -> Self {
         let mut builder = Self(Vec::with_capacity(1024));
-        builder.parts(&[method.as_str(), " ", uri, " SIP/2.0\r\n"]);
+        builder.parts(&[method.as_str(), " "]);
+        let at = builder.0.len();
+        builder.parts(&[uri]);
+        builder.keep_to_the_line(at);
+        builder.parts(&[" SIP/2.0\r\n"]);
         builder
     }
 
@@ -30,7 +34,7 @@ impl Builder {
     pub fn response(status: u16, reason: &str) -> Self {
         let mut builder = Self(Vec::with_capacity(1024));
         let _ = write!(builder, "SIP/2.0 {status} ");
-        builder.parts(&[reason, "\r\n"]);
+        builder.line(|builder| builder.parts(&[reason]));
         builder
     }
 
@@ -52,14 +56,17 @@ impl Builder {
             builder.parts(&["Via: ", via, "\r\n"]);
         }
         builder = builder.copy(request, Name::From);
-        builder.parts(&["To: ", request.header(Name::To).unwrap_or("")]);
-        if let Some(tag) = to_tag
-            && request.to_tag().is_none()
-            && status > 100
-        {
-            builder.parts(&[";tag=", tag]);
+        if let Some(to) = request.raw_fields(Name::To).next() {
+            builder.parts(&["To: "]);
+            builder.0.extend_from_slice(to);
+            if let Some(tag) = to_tag
+                && request.to_tag().is_none()
+                && status > 100
+            {
+                builder.parts(&[";tag=", tag]);
+            }
+            builder.parts(&["\r\n"]);
         }
-        builder.parts(&["\r\n"]);
         builder
             .copy(request, Name::CallId)
             .copy(request, Name::CSeq)
@@ -74,12 +81,11 @@ impl Builder {
             .is_ok_and(|host: std::net::IpAddr| host == source.ip());
         let head = top.find(';').map_or(top, |at| &top[..at]);
         self.parts(&["Via: ", head]);
-        for (name, value) in via.params.iter() {
+        for part in via.params.raw() {
+            let name = part.split('=').next().unwrap_or(part).trim_end();
             let ours = name.eq_ignore_ascii_case("rport") || name.eq_ignore_ascii_case("received");
-            match value {
-                _ if ours => {}
-                Some(value) => self.parts(&[";", name, "=", value]),
-                None => self.parts(&[";", name]),
+            if !ours {
+                self.parts(&[";", part]);
             }
         }
         if wants_rport {
@@ -91,22 +97,25 @@ impl Builder {
         self.parts(&["\r\n"]);
     }
 
-    /// Writes a header field.
-    pub fn header(mut self, name: Name, value: impl Display) -> Self {
-        let _ = write!(self, "{}: {value}\r\n", name.as_str());
-        self
+    /// Writes a header field; a line end within the value becomes spaces.
+    pub fn header(self, name: Name, value: impl Display) -> Self {
+        self.other(name.as_str(), value)
     }
 
-    /// Writes a header field whose name `Name` does not know.
+    /// Writes a header field whose name `Name` does not know; a line end within the value becomes spaces.
     pub fn other(mut self, name: &str, value: impl Display) -> Self {
-        let _ = write!(self, "{name}: {value}\r\n");
+        self.line(|builder| {
+            let _ = write!(builder, "{name}: {value}");
+        });
         self
     }
 
     /// Copies every field of a name, as it came.
     pub fn copy(mut self, from: &Message, name: Name) -> Self {
-        for field in from.fields(name) {
-            self.parts(&[name.as_str(), ": ", field, "\r\n"]);
+        for value in from.raw_fields(name) {
+            self.parts(&[name.as_str(), ": "]);
+            self.0.extend_from_slice(value);
+            self.parts(&["\r\n"]);
         }
         self
     }
@@ -127,7 +136,7 @@ impl Builder {
 
     /// Ends the message with a body.
     pub fn body(mut self, content_type: &str, body: &[u8]) -> Bytes {
-        self.parts(&["Content-Type: ", content_type, "\r\n"]);
+        self = self.header(Name::ContentType, content_type);
         let _ = write!(self, "Content-Length: {}\r\n\r\n", body.len());
         self.0.extend_from_slice(body);
         Bytes::from(self.0)
@@ -137,6 +146,23 @@ impl Builder {
     pub fn end(mut self) -> Bytes {
         self.parts(&["Content-Length: 0\r\n\r\n"]);
         Bytes::from(self.0)
+    }
+
+    fn line(&mut self, write: impl FnOnce(&mut Self)) {
+        let at = self.0.len();
+        write(self);
+        self.keep_to_the_line(at);
+        self.parts(&["\r\n"]);
+    }
+
+    /// What came from outside, unescaped perhaps, must not begin another header field.
+    fn keep_to_the_line(&mut self, at: usize) {
+        let written = &mut self.0[at..];
+        if memchr::memchr2(b'\r', b'\n', written).is_some() {
+            for byte in written.iter_mut().filter(|b| matches!(b, b'\r' | b'\n')) {
+                *byte = b' ';
+            }
+        }
     }
 
     fn parts(&mut self, parts: &[&str]) {

@@ -108,7 +108,7 @@ pub struct Malformed {
     pub reason: Fault,
     /// What a request gets for it.
     pub status: u16,
-    /// A request whose Via, From, To, Call-ID and CSeq are good enough for an answer.
+    /// A request whose topmost Via is good enough for an answer; anything else of it may be missing.
     pub salvaged: Option<Box<Message>>,
 }
 

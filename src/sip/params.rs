@@ -17,16 +17,17 @@ impl<'a> Params<'a> {
 
     /// Goes through names and values; quotes of a value are removed.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> + use<'a> {
-        split_quoted(self.0, b';').filter_map(|part| {
-            let part = part.trim();
-            if part.is_empty() {
-                return None;
-            }
-            Some(match part.split_once('=') {
-                Some((name, value)) => (name.trim_end(), Some(unquoted(value.trim_start()))),
-                None => (part, None),
-            })
+        self.raw().map(|part| match part.split_once('=') {
+            Some((name, value)) => (name.trim_end(), Some(unquoted(value.trim_start()))),
+            None => (part, None),
         })
+    }
+
+    /// Goes through the parameters as they came, quotes and all.
+    pub fn raw(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        split_quoted(self.0, b';')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
     }
 
     /// Returns a parameter: `Some(None)` where it stands without a value. Names have no case.
@@ -54,29 +55,42 @@ fn unquoted(value: &str) -> &str {
         .unwrap_or(value)
 }
 
+/// Reads a number of digits alone: no sign, no spaces.
+pub(super) fn digits<T: std::str::FromStr>(text: &str) -> Option<T> {
+    let numeric = text.bytes().all(|b| b.is_ascii_digit());
+    numeric.then(|| text.parse().ok()).flatten()
+}
+
 /// Splits at a separator outside of quotes and angle brackets.
 pub(super) fn split_quoted(text: &str, separator: u8) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
-        let here = rest?;
-        let end = find_unquoted(here, separator);
-        match end {
-            Some(at) => {
-                rest = Some(&here[at + 1..]);
-                Some(&here[..at])
-            }
-            None => {
-                rest = None;
-                Some(here)
-            }
-        }
+        let here = rest.take()?;
+        let Some(at) = find_unquoted(here.as_bytes(), separator) else {
+            return Some(here);
+        };
+        rest = Some(&here[at + 1..]);
+        Some(&here[..at])
+    })
+}
+
+/// Splits bytes of any encoding at a separator outside of quotes and angle brackets.
+pub(super) fn split_bytes(bytes: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(bytes);
+    std::iter::from_fn(move || {
+        let here = rest.take()?;
+        let Some(at) = find_unquoted(here, separator) else {
+            return Some(here);
+        };
+        rest = Some(&here[at + 1..]);
+        Some(&here[..at])
     })
 }
 
 /// Finds a byte outside of quotes and angle brackets.
-pub(super) fn find_unquoted(text: &str, wanted: u8) -> Option<usize> {
+pub(super) fn find_unquoted(text: &[u8], wanted: u8) -> Option<usize> {
     let (mut quoted, mut angle, mut escaped) = (false, false, false);
-    for (at, byte) in text.bytes().enumerate() {
+    for (at, byte) in text.iter().enumerate() {
         if escaped {
             escaped = false;
             continue;
@@ -85,7 +99,7 @@ pub(super) fn find_unquoted(text: &str, wanted: u8) -> Option<usize> {
             b'\\' if quoted => escaped = true,
             b'"' => quoted = !quoted,
             _ if quoted => {}
-            byte if byte == wanted && !angle => return Some(at),
+            byte if *byte == wanted && !angle => return Some(at),
             b'<' => angle = true,
             b'>' => angle = false,
             _ => {}

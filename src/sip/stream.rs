@@ -1,8 +1,9 @@
 //! Messages out of a byte stream (RFC 3261 18.3), and the keep-alives between them (RFC 5626 3.5.1).
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use super::Name;
+use super::message::{content_length, head_end};
 
 /// What came out of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,11 @@ pub struct Framer {
     buffer: BytesMut,
     /// Bytes of the buffer that hold no end of a header.
     scanned: usize,
+    /// Length of the message that is begun, once its header is whole.
+    whole: Option<usize>,
+    /// A CRLF was told as a pong, and may have been the first half of a ping.
+    halved: bool,
+    broken: bool,
     head_max: usize,
     body_max: usize,
 }
@@ -42,6 +48,9 @@ impl Framer {
         Self {
             buffer: BytesMut::new(),
             scanned: 0,
+            whole: None,
+            halved: false,
+            broken: false,
             head_max,
             body_max,
         }
@@ -49,7 +58,9 @@ impl Framer {
 
     /// Takes what was read.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.buffer.extend_from_slice(bytes);
+        if !self.broken {
+            self.buffer.extend_from_slice(bytes);
+        }
     }
 
     /// Returns true while a message is begun and not whole.
@@ -57,58 +68,83 @@ impl Framer {
         !self.buffer.is_empty()
     }
 
-    /// Returns the next whole frame.
+    /// Returns the next whole frame. After an error there is none: the stream is to be closed.
     pub fn next_frame(&mut self) -> Option<Result<Frame, FrameError>> {
+        let whole = match self.whole {
+            Some(whole) => whole,
+            None => match self.begin()? {
+                Ok(Begun::Message(whole)) => whole,
+                Ok(Begun::KeepAlive(frame)) => return Some(Ok(frame)),
+                Err(error) => {
+                    self.broken = true;
+                    self.buffer.clear();
+                    self.scanned = 0;
+                    return Some(Err(error));
+                }
+            },
+        };
+        if self.buffer.len() < whole {
+            self.whole = Some(whole);
+            return None;
+        }
+        self.whole = None;
+        self.scanned = 0;
+        let message = self.buffer.split_to(whole).freeze();
+        Some(Ok(Frame::Message(message)))
+    }
+
+    fn begin(&mut self) -> Option<Result<Begun, FrameError>> {
         if self.scanned == 0 {
             match self.keep_alive() {
-                KeepAlive::Frame(frame) => return Some(Ok(frame)),
+                KeepAlive::Frame(frame) => return Some(Ok(Begun::KeepAlive(frame))),
                 KeepAlive::Wait => return None,
-                KeepAlive::None => {}
+                KeepAlive::None => self.halved = false,
             }
         }
-        let from = self.scanned.saturating_sub(3);
-        let Some(blank) = memchr::memmem::find(&self.buffer[from..], b"\r\n\r\n") else {
+        let Some(head) = head_end(&self.buffer, self.scanned.saturating_sub(3)) else {
             self.scanned = self.buffer.len();
-            return (self.buffer.len() > self.head_max).then_some(Err(FrameError::HeadTooLarge));
+            return (self.scanned > self.head_max).then_some(Err(FrameError::HeadTooLarge));
         };
-        let head = from + blank + 4;
         if head > self.head_max {
             return Some(Err(FrameError::HeadTooLarge));
         }
-        let length = match content_length(&self.buffer[..head]) {
-            Ok(length) => length,
-            Err(error) => return Some(Err(error)),
-        };
-        if length > self.body_max {
-            return Some(Err(FrameError::BodyTooLarge));
+        // RFC 3261 20.14: it must be there on streams; without it nothing can follow, so there is no body.
+        match content_length(lengths(&self.buffer[..head])) {
+            Ok(told) if told.unwrap_or(0) > self.body_max as u64 => {
+                Some(Err(FrameError::BodyTooLarge))
+            }
+            Ok(told) => Some(Ok(Begun::Message(head + told.unwrap_or(0) as usize))),
+            Err(_) => Some(Err(FrameError::Length)),
         }
-        if self.buffer.len() < head + length {
-            // So that the next look finds the same blank line again.
-            self.scanned = head - 1;
-            return None;
-        }
-        self.scanned = 0;
-        Some(Ok(Frame::Message(
-            self.buffer.split_to(head + length).freeze(),
-        )))
     }
 
     fn keep_alive(&mut self) -> KeepAlive {
+        // A bare line feed means nothing.
+        let feeds = self.buffer.iter().take_while(|b| **b == b'\n').count();
+        self.buffer.advance(feeds);
         match &self.buffer[..self.buffer.len().min(4)] {
             b"\r\n\r\n" => {
-                let _ = self.buffer.split_to(4);
+                self.buffer.advance(4);
+                self.halved = false;
                 KeepAlive::Frame(Frame::Ping)
             }
-            [] => KeepAlive::Wait,
-            // Half a ping may be a whole pong: the next byte tells, or the next read.
-            b"\r" | b"\r\n\r" => KeepAlive::Wait,
-            [b'\r', b'\n', ..] => {
-                let _ = self.buffer.split_to(2);
-                KeepAlive::Frame(Frame::Pong)
+            [] | b"\r" | b"\r\n\r" => KeepAlive::Wait,
+            [b'\r', b'\n', rest @ ..] => {
+                // Whether this is a pong or half a ping the next read tells; a ping is answered in any case.
+                let ping = self.halved;
+                self.halved = !ping && rest.is_empty();
+                self.buffer.advance(2);
+                KeepAlive::Frame(if ping { Frame::Ping } else { Frame::Pong })
             }
             _ => KeepAlive::None,
         }
     }
+}
+
+enum Begun {
+    /// Of this length.
+    Message(usize),
+    KeepAlive(Frame),
 }
 
 enum KeepAlive {
@@ -117,30 +153,24 @@ enum KeepAlive {
     None,
 }
 
-fn content_length(head: &[u8]) -> Result<usize, FrameError> {
-    let mut told = None;
-    for line in head.split(|b| *b == b'\n').skip(1) {
-        let Some(colon) = memchr::memchr(b':', line) else {
-            continue;
-        };
-        if Name::parse(line[..colon].trim_ascii()) != Some(Name::ContentLength) {
-            continue;
+/// Goes through the values of Content-Length; a folded line belongs to the one before it.
+fn lengths(head: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = at;
+        loop {
+            let feed = memchr::memchr(b'\n', head.get(at..)?)?;
+            at += feed + 1;
+            if !matches!(head.get(at), Some(b' ' | b'\t')) {
+                return Some(&head[start..at]);
+            }
         }
-        let value = line[colon + 1..].trim_ascii();
-        if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-            return Err(FrameError::Length);
-        }
-        let value = std::str::from_utf8(value)
-            .ok()
-            .and_then(|value| value.parse::<usize>().ok());
-        let value = value.ok_or(FrameError::BodyTooLarge)?;
-        if told.is_some_and(|told| told != value) {
-            return Err(FrameError::Length);
-        }
-        told = Some(value);
-    }
-    // RFC 3261 20.14: it must be there on streams; without it nothing can follow, so there is no body.
-    Ok(told.unwrap_or(0))
+    })
+    .filter_map(|line| {
+        let colon = memchr::memchr(b':', line)?;
+        let name = Name::parse(line[..colon].trim_ascii_end())?;
+        (name == Name::ContentLength).then(|| line[colon + 1..].trim_ascii())
+    })
 }
 
 #[cfg(test)]
@@ -206,6 +236,8 @@ mod tests {
             let mut framer = Framer::new(100, 100);
             framer.push(bytes);
             assert_eq!(framer.next_frame(), Some(Err(error)));
+            framer.push(MESSAGE);
+            assert_eq!(framer.next_frame(), None, "nothing after an error");
         }
     }
 }

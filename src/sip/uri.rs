@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::params::digits;
 use super::{BadSyntax, Params};
 
 /// A URI's scheme.
@@ -127,12 +128,16 @@ impl<'a> Uri<'a> {
 
     /// Returns the user with its escapes undone; bytes that are not UTF-8 are replaced.
     pub fn user_unescaped(&self) -> Cow<'a, str> {
-        self.user.map_or(Cow::Borrowed(""), unescaped)
+        match self.user.map(octets) {
+            Some(Cow::Owned(bytes)) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+            Some(Cow::Borrowed(_)) | None => Cow::Borrowed(self.user.unwrap_or("")),
+        }
     }
 
-    /// Compares two URIs by RFC 3261 19.1.4.
+    /// Compares two URIs by RFC 3261 19.1.4, `tel:` ones by RFC 3966 4.
     pub fn equals(&self, other: &Uri<'_>) -> bool {
-        const MUST_MATCH: [&str; 4] = ["user", "ttl", "method", "maddr"];
+        // The text does not name transport, its examples do.
+        const MUST_MATCH: [&str; 5] = ["user", "ttl", "method", "maddr", "transport"];
         let same_scheme = match (self.scheme, other.scheme) {
             (Scheme::Other(a), Scheme::Other(b)) => a.eq_ignore_ascii_case(b),
             (Scheme::Sip, Scheme::Sip)
@@ -140,33 +145,52 @@ impl<'a> Uri<'a> {
             | (Scheme::Tel, Scheme::Tel) => true,
             (Scheme::Sip | Scheme::Sips | Scheme::Tel | Scheme::Other(_), _) => false,
         };
-        let same_value = |a: Option<Option<&str>>, b: Option<Option<&str>>| match (a, b) {
-            (Some(Some(a)), Some(Some(b))) => unescaped(a).eq_ignore_ascii_case(&unescaped(b)),
+        let same_param = |name: &str| match (self.params.get(name), other.params.get(name)) {
+            (Some(Some(a)), Some(Some(b))) => octets(a).eq_ignore_ascii_case(&octets(b)),
             (a, b) => a.is_some() == b.is_some(),
         };
         same_scheme
-            && self.user.map(unescaped) == other.user.map(unescaped)
-            && self.password == other.password
-            && self.host.eq_ignore_ascii_case(other.host)
+            && self.same_user(other)
+            && self.password.map(octets) == other.password.map(octets)
+            && same_host(self.host, other.host)
             && self.port == other.port
-            && MUST_MATCH
+            && MUST_MATCH.iter().all(|name| same_param(name))
+            && self
+                .params
                 .iter()
-                .all(|name| same_value(self.params.get(name), other.params.get(name)))
-            && self.params.iter().all(|(name, value)| {
-                other
-                    .params
-                    .get(name)
-                    .is_none_or(|theirs| same_value(Some(value), Some(theirs)))
-            })
-            && self.headers.unwrap_or("").len() == other.headers.unwrap_or("").len()
-            && self.headers.unwrap_or("").split('&').all(|header| {
-                other
-                    .headers
-                    .unwrap_or("")
-                    .split('&')
-                    .any(|theirs| unescaped(header).eq_ignore_ascii_case(&unescaped(theirs)))
-            })
+                .all(|(name, _)| !other.params.has(name) || same_param(name))
+            && sorted_headers(self.headers) == sorted_headers(other.headers)
     }
+
+    fn same_user(&self, other: &Uri<'_>) -> bool {
+        if self.scheme != Scheme::Tel {
+            return self.user.map(octets) == other.user.map(octets);
+        }
+        let number = |user: Option<&'a str>| user.unwrap_or("").bytes();
+        let shown = |b: &u8| !matches!(b, b'-' | b'.' | b'(' | b')');
+        let other_number = other.user.unwrap_or("").bytes();
+        number(self.user)
+            .filter(shown)
+            .map(|b| b.to_ascii_lowercase())
+            .eq(other_number.filter(shown).map(|b| b.to_ascii_lowercase()))
+    }
+}
+
+fn same_host(a: &str, b: &str) -> bool {
+    a.eq_ignore_ascii_case(b)
+        || matches!((a.parse::<Ipv6Addr>(), b.parse::<Ipv6Addr>()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// The header components, for a comparison that no order matters to.
+fn sorted_headers(headers: Option<&str>) -> Vec<Vec<u8>> {
+    let mut parts: Vec<_> = headers
+        .unwrap_or("")
+        .split('&')
+        .map(|part| octets(part).to_ascii_lowercase())
+        .filter(|part| !part.is_empty())
+        .collect();
+    parts.sort();
+    parts
 }
 
 /// Reads `host`, `host:port`, `[v6]` or `[v6]:port`; the host comes without brackets.
@@ -192,7 +216,7 @@ pub(super) fn host_and_port(text: &str) -> Result<(&str, Option<u16>), BadSyntax
         (host, port)
     };
     let port = match port {
-        Some(port) => Some(port.trim().parse().map_err(|_| URI)?),
+        Some(port) => Some(digits(port.trim()).ok_or(URI)?),
         None => None,
     };
     Ok((host, port))
@@ -206,16 +230,18 @@ fn escapes_are_whole(text: &str) -> bool {
     })
 }
 
-fn unescaped(text: &str) -> Cow<'_, str> {
+/// Undoes the escapes.
+fn octets(text: &str) -> Cow<'_, [u8]> {
     if !text.contains('%') {
-        return Cow::Borrowed(text);
+        return Cow::Borrowed(text.as_bytes());
     }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
-        let hex = tail
-            .get(..2)
-            .and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        let hex = tail.get(..2).and_then(|pair| match pair {
+            [high, low] => Some(nibble(*high)? << 4 | nibble(*low)?),
+            _ => None,
+        });
         match hex {
             Some(byte) if *first == b'%' => {
                 bytes.push(byte);
@@ -227,7 +253,11 @@ fn unescaped(text: &str) -> Cow<'_, str> {
             }
         }
     }
-    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+    Cow::Owned(bytes)
+}
+
+fn nibble(hex: u8) -> Option<u8> {
+    char::from(hex).to_digit(16).map(|digit| digit as u8)
 }
 
 #[cfg(test)]
@@ -292,6 +322,32 @@ mod tests {
             ("sip:bob@biloxi.com", "sip:bob@biloxi.com:5060", false),
             ("sip:carol@chicago.com", "sips:carol@chicago.com", false),
             ("sip:a@b;user=phone", "sip:a@b", false),
+            (
+                "sip:bob@biloxi.com",
+                "sip:bob@biloxi.com;transport=udp",
+                false,
+            ),
+            (
+                "sip:carol@chicago.com",
+                "sip:carol@chicago.com?Subject=next%20meeting",
+                false,
+            ),
+            (
+                "sip:biloxi.com;transport=tcp;method=REGISTER?to=sip:bob%40biloxi.com",
+                "sip:biloxi.com;method=REGISTER;transport=tcp?to=sip:bob%40biloxi.com",
+                true,
+            ),
+            (
+                "sip:alice@atlanta.com?subject=project%20x&priority=urgent",
+                "sip:alice@atlanta.com?priority=urgent&subject=project%20x",
+                true,
+            ),
+            ("sip:a@b?x=1&x=1", "sip:a@b?x=1&y=1", false),
+            ("sip:a@b;x=1;x=2", "sip:a@b;x=1;x=2", true),
+            ("sip:a%fe@b", "sip:a%ff@b", false),
+            ("sip:[2001:db8::1]", "sip:[2001:DB8:0::1]", true),
+            ("tel:+1-201-555-0123", "tel:+1.201(555)0123", true),
+            ("tel:+1-201-555-0123", "tel:+1-201-555-0124", false),
         ] {
             assert_eq!(
                 Uri::parse(a).unwrap().equals(&Uri::parse(b).unwrap()),

@@ -1,5 +1,6 @@
 //! Via (RFC 3261 20.42, RFC 3581).
 
+use super::params::digits;
 use super::uri::host_and_port;
 use super::{BadSyntax, Params};
 
@@ -43,9 +44,7 @@ impl<'a> Via<'a> {
             .ok_or(VIA)?;
         let (host, port) = host_and_port(sent_by).map_err(|_| VIA)?;
         let params = Params::new(params);
-        let rport = params
-            .get("rport")
-            .map(|value| value.and_then(|port| port.parse().ok()));
+        let rport = params.get("rport").map(|value| value.and_then(digits));
         Ok(Self {
             transport,
             host,

@@ -99,28 +99,18 @@ fn section(
         Place::At(_) | Place::Keep | Place::Rejected => None,
     };
     let mut addressed = false;
+    let start = out.len();
     for text in lines(media.text) {
         let Some(line) = Line::parse(text) else {
             push(out, text);
             continue;
         };
         match line.letter {
-            b'm' => {
-                match (place, at) {
-                    (_, Some(at)) => media_line(out, media, at.port()),
-                    (Place::Rejected, None) => media_line(out, media, 0),
-                    (Place::Keep | Place::At(_), None) => push(out, text),
-                }
-                // The session's address is ours now: a stream that stays where it was must say so.
-                if place == Place::Keep
-                    && session_placed
-                    && !media.has_own_address()
-                    && active
-                    && let Some(address) = media.address
-                {
-                    connection(out, address);
-                }
-            }
+            b'm' => match (place, at) {
+                (_, Some(at)) => media_line(out, media, at.port()),
+                (Place::Rejected, None) => media_line(out, media, 0),
+                (Place::Keep | Place::At(_), None) => push(out, text),
+            },
             b'c' => match at {
                 Some(at) => {
                     addressed = true;
@@ -144,7 +134,16 @@ fn section(
         && !addressed
         && (at.ip() != with.address || !session_placed)
     {
-        insert_connection(out, media, at.ip());
+        insert_connection(out, start, at.ip());
+    }
+    // The session's address is ours now: a stream that stays where it was must say so.
+    if place == Place::Keep
+        && session_placed
+        && !media.has_own_address()
+        && active
+        && let Some(address) = media.address
+    {
+        insert_connection(out, start, address);
     }
 }
 
@@ -159,15 +158,12 @@ fn media_line(out: &mut String, media: &Media<'_>, port: u16) {
     let _ = write!(out, "{kind} {port} {rest}\r\n");
 }
 
-/// Puts a c= line right behind the section's `m=` line (and its i= line, RFC 8866 5).
-fn insert_connection(out: &mut String, media: &Media<'_>, address: IpAddr) {
-    let Some(start) = out.rfind("m=") else { return };
-    let _ = media;
-    let mut at = out[start..]
-        .find("\r\n")
-        .map_or(out.len(), |end| start + end + 2);
+/// Puts a c= line right behind the `m=` line at `start`, and its i= line (RFC 8866 5).
+fn insert_connection(out: &mut String, start: usize, address: IpAddr) {
+    let after = |at: usize| out[at..].find("\r\n").map_or(out.len(), |end| at + end + 2);
+    let mut at = after(start);
     if out[at..].starts_with("i=") {
-        at = out[at..].find("\r\n").map_or(out.len(), |end| at + end + 2);
+        at = after(at);
     }
     out.insert_str(at, &format!("c=IN {}\r\n", typed(address)));
 }
