@@ -1,0 +1,229 @@
+//! A call or IM session as its user has it.
+
+use std::time::Duration;
+
+use crate::sip::{Method, Name};
+
+use super::UaError;
+use super::dialog::{Dialog, Ending, Phase, Text};
+use super::phone::Phone;
+use super::request::Ticket;
+use super::rtp::Packet;
+
+/// One call of a phone. It may be held on to after its end.
+#[derive(Clone, Debug)]
+pub struct Call {
+    phone: Phone,
+    index: usize,
+}
+
+impl Call {
+    pub(super) fn new(phone: Phone, index: usize) -> Self {
+        Self { phone, index }
+    }
+
+    pub fn phone(&self) -> &Phone {
+        &self.phone
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.look(|call| call.phase)
+    }
+
+    /// Returns how it ended; nothing while it has not.
+    pub fn ending(&self) -> Option<Ending> {
+        ending(self.phase())
+    }
+
+    pub fn call_id(&self) -> String {
+        self.look(|call| call.call_id.clone())
+    }
+
+    /// Returns what the other end last described.
+    pub fn remote_sdp(&self) -> Vec<u8> {
+        self.look(|call| call.remote_sdp.clone())
+    }
+
+    /// Returns the URI that the other end is reached by.
+    pub fn target(&self) -> String {
+        self.look(|call| call.target.clone())
+    }
+
+    /// Returns the texts that came within it, in their order.
+    pub fn texts(&self) -> Vec<Text> {
+        self.look(|call| call.texts.clone())
+    }
+
+    /// Returns the RTP packets that came, in their order.
+    pub fn heard(&self) -> Vec<Packet> {
+        self.look(|call| {
+            call.rtp
+                .as_ref()
+                .map(|rtp| rtp.received.clone())
+                .unwrap_or_default()
+        })
+    }
+
+    /// Returns the RTP packets that were sent.
+    pub fn said(&self) -> Vec<Packet> {
+        self.look(|call| {
+            call.rtp
+                .as_ref()
+                .map(|rtp| rtp.sent.clone())
+                .unwrap_or_default()
+        })
+    }
+
+    /// Sends 180.
+    pub fn ring(&self) -> Result<(), UaError> {
+        self.phone.0.act(|agent| {
+            agent.check_awake()?;
+            agent.ring(self.index);
+            Ok(())
+        })
+    }
+
+    /// Sends 200 with a description.
+    pub fn answer(&self) -> Result<(), UaError> {
+        self.phone.0.act(|agent| agent.answer(self.index))
+    }
+
+    /// Sends a final refusal.
+    pub fn refuse(&self, status: u16) -> Result<(), UaError> {
+        self.phone.0.act(|agent| agent.refuse(self.index, status))
+    }
+
+    /// Sends CANCEL, as soon as there was a provisional response.
+    pub fn cancel(&self) -> Result<(), UaError> {
+        self.phone.0.act(|agent| agent.cancel(self.index))
+    }
+
+    /// Sends BYE, and waits for its response.
+    pub fn hang_up(&self) -> Result<u16, UaError> {
+        self.request(Method::Bye, Vec::new(), None)
+    }
+
+    /// Sends BYE with a Reason (RFC 3326).
+    pub fn hang_up_because(&self, reason: &str) -> Result<u16, UaError> {
+        self.request(Method::Bye, vec![(Name::Reason, reason.to_owned())], None)
+    }
+
+    /// Puts it on hold by re-INVITE, and waits for the response.
+    pub fn hold(&self) -> Result<u16, UaError> {
+        let ticket = self.phone.0.act(|agent| agent.hold(self.index, true))?;
+        Ok(self.phone.response(ticket, "INVITE")?.status())
+    }
+
+    /// Takes it back from hold.
+    pub fn resume(&self) -> Result<u16, UaError> {
+        let ticket = self.phone.0.act(|agent| agent.hold(self.index, false))?;
+        Ok(self.phone.response(ticket, "INVITE")?.status())
+    }
+
+    /// Sends a text within the dialog, and waits for what becomes of it.
+    pub fn message(&self, text: &str) -> Result<u16, UaError> {
+        let ticket = self.post(text)?;
+        self.outcome(ticket)
+    }
+
+    /// Sends a text within the dialog, without waiting.
+    pub fn post(&self, text: &str) -> Result<Ticket, UaError> {
+        let body = Some(("text/plain", text.as_bytes().to_vec()));
+        self.phone
+            .0
+            .act(|agent| agent.in_dialog(self.index, Method::Message, Vec::new(), body))
+    }
+
+    /// Waits for the final status of what was posted.
+    pub fn outcome(&self, ticket: Ticket) -> Result<u16, UaError> {
+        Ok(self.phone.response(ticket, "MESSAGE")?.status())
+    }
+
+    /// Sends any request within the dialog, and waits for its final status.
+    pub fn request(
+        &self,
+        method: Method,
+        headers: Vec<(Name, String)>,
+        body: Option<(&'static str, Vec<u8>)>,
+    ) -> Result<u16, UaError> {
+        let name = method.as_str().to_owned();
+        let ticket = self
+            .phone
+            .0
+            .act(|agent| agent.in_dialog(self.index, method, headers, body))?;
+        Ok(self.phone.response(ticket, &name)?.status())
+    }
+
+    /// Waits until it rings there or here, or more.
+    pub fn wait_ringing(&self, within: Duration) -> Result<(), UaError> {
+        self.wait(within, "ringing", |call| {
+            (call.phase != Phase::Calling).then_some(())
+        })
+    }
+
+    /// Waits until it is answered and acknowledged.
+    pub fn wait_up(&self, within: Duration) -> Result<(), UaError> {
+        self.wait(within, "an answered call", |call| {
+            (call.phase == Phase::Up).then_some(())
+        })
+    }
+
+    /// Waits for its end.
+    pub fn wait_over(&self, within: Duration) -> Result<Ending, UaError> {
+        self.wait(within, "the end of the call", |call| ending(call.phase))
+    }
+
+    /// Waits until so many texts have come.
+    pub fn wait_texts(&self, count: usize, within: Duration) -> Result<Vec<Text>, UaError> {
+        let what = format!("{count} texts");
+        self.wait(within, &what, |call| {
+            (call.texts.len() >= count).then(|| call.texts.clone())
+        })
+    }
+
+    /// Waits until something is true of the RTP packets that have come.
+    pub fn wait_heard(
+        &self,
+        within: Duration,
+        what: &str,
+        mut enough: impl FnMut(&[Packet]) -> bool,
+    ) -> Result<(), UaError> {
+        self.wait(within, what, |call| {
+            let heard = call.rtp.as_ref().map_or(&[][..], |rtp| &rtp.received);
+            enough(heard).then_some(())
+        })
+    }
+
+    /// Waits until so many packets came of the phone with this voice.
+    pub fn wait_voice(&self, voice: u8, count: usize, within: Duration) -> Result<(), UaError> {
+        let what = format!("{count} packets of voice {voice:#04x}");
+        self.wait_heard(within, &what, |heard| {
+            let of_voice = heard
+                .iter()
+                .filter(|packet| packet.payload.first() == Some(&voice));
+            of_voice.count() >= count
+        })
+    }
+
+    fn look<T>(&self, look: impl FnOnce(&Dialog) -> T) -> T {
+        look(&self.phone.0.lock().calls[self.index])
+    }
+
+    fn wait<T>(
+        &self,
+        within: Duration,
+        what: &str,
+        mut look: impl FnMut(&Dialog) -> Option<T>,
+    ) -> Result<T, UaError> {
+        self.phone
+            .0
+            .wait(within, what, |agent| look(&agent.calls[self.index]))
+    }
+}
+
+fn ending(phase: Phase) -> Option<Ending> {
+    match phase {
+        Phase::Over(ending) => Some(ending),
+        Phase::Calling | Phase::Ringing | Phase::Answered | Phase::Up => None,
+    }
+}

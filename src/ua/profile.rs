@@ -1,0 +1,124 @@
+//! What a phone is, and how it behaves.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// What SIP is carried over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Udp,
+    Tcp,
+}
+
+impl Transport {
+    /// Returns the word of a Via.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+        }
+    }
+}
+
+/// How an INVITE is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reaction {
+    /// Rings, and waits for `Call::answer` or `Call::refuse`.
+    Ring,
+    /// Rings, and answers by itself after this long.
+    Answer(Duration),
+    /// Sends this final status, after ringing this long; at once without ringing where it is zero.
+    Refuse(u16, Duration),
+}
+
+/// What a phone does by itself.
+#[derive(Clone, Debug)]
+pub struct Script {
+    pub invite: Reaction,
+    /// False: MESSAGE is missing in Allow, and refused with 405.
+    pub takes_messages: bool,
+    /// What MESSAGE gets where it is taken.
+    pub message_status: u16,
+    /// What OPTIONS gets, in a dialog and outside.
+    pub options_status: u16,
+    /// False: an INVITE with Replaces is met as if it had none (RFC 3891 is an option).
+    pub knows_replaces: bool,
+    /// Sends RTP while a call's direction allows it.
+    pub speaks: bool,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            invite: Reaction::Ring,
+            takes_messages: true,
+            message_status: 200,
+            options_status: 200,
+            knows_replaces: true,
+            speaks: true,
+        }
+    }
+}
+
+/// One phone: who owns it, and what it tells about itself.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// How the log and the ladder call it.
+    pub label: String,
+    pub user: String,
+    pub domain: String,
+    /// Display name of From and Contact.
+    pub display: Option<String>,
+    pub password: String,
+    /// `urn:uuid:...` for `+sip.instance` (RFC 5626 4.1).
+    pub instance: Option<String>,
+    pub user_agent: String,
+    pub transport: Transport,
+    /// Loopback address to bind.
+    pub address: IpAddr,
+    /// Everything that has no better place to go is sent here.
+    pub server: SocketAddr,
+    /// RFC 3261 17.1.1.1.
+    pub t1: Duration,
+    /// Seconds asked for in REGISTER.
+    pub expires: u32,
+    /// Every octet of the RTP payloads it sends, so that it can be told who is heard.
+    pub voice: u8,
+    pub script: Script,
+}
+
+impl Profile {
+    /// Makes a plain UDP phone of `user` on the server's own address.
+    pub fn new(label: &str, user: &str, domain: &str, server: SocketAddr) -> Self {
+        Self {
+            label: label.to_owned(),
+            user: user.to_owned(),
+            domain: domain.to_owned(),
+            display: None,
+            password: String::new(),
+            instance: None,
+            user_agent: "refork-ua/1".to_owned(),
+            transport: Transport::Udp,
+            address: server.ip(),
+            server,
+            t1: Duration::from_millis(500),
+            expires: 3600,
+            voice: label.bytes().fold(0x20, |sum, byte| sum ^ byte) & 0x7f,
+            script: Script::default(),
+        }
+    }
+
+    /// Returns the address of record.
+    pub fn aor(&self) -> String {
+        format!("sip:{}@{}", self.user, self.domain)
+    }
+
+    /// Returns what Allow says.
+    pub(super) fn allow(&self) -> &'static str {
+        if self.script.takes_messages {
+            "INVITE, ACK, BYE, CANCEL, OPTIONS, MESSAGE, UPDATE, INFO"
+        } else {
+            "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO"
+        }
+    }
+}
