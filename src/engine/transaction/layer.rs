@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::slab::Slab;
+use super::clients::Clients;
+use super::effects::{Due, Effects, Whose};
+use super::servers::Servers;
 use super::{ClientId, Heard, ServerId};
 use crate::engine::ids::{ConnectionId, Flow, Transport};
 use crate::engine::ports::Output;
@@ -14,25 +16,33 @@ use crate::engine::time::Time;
 use crate::engine::timers::Timers;
 use crate::sip::Message;
 
+/// How many server transactions stand at most; a request beyond gets a 503 and leaves no trace.
+const SERVERS_MAX: usize = 200_000;
+
 /// The transactions of one shard.
 ///
 /// Whatever is called, what is to be sent is appended to `out` in order, and what the user is told
 /// waits in `poll_heard`.
 pub struct Transactions<C, S> {
     settings: TimerSettings,
-    clients: Slab<C>,
-    servers: Slab<Option<S>>,
-    timers: Timers<()>,
+    clients: Clients<C>,
+    servers: Servers<S>,
+    timers: Timers<Due>,
     heard: VecDeque<Heard<C, S>>,
 }
 
 impl<C: Clone, S: Clone> Transactions<C, S> {
     /// Makes a layer without transactions.
     pub fn new(settings: TimerSettings, now: Time) -> Self {
+        Self::with_limit(settings, now, SERVERS_MAX)
+    }
+
+    /// Makes a layer that holds no more than `servers` server transactions.
+    pub fn with_limit(settings: TimerSettings, now: Time, servers: usize) -> Self {
         Self {
             settings,
-            clients: Slab::new(),
-            servers: Slab::new(),
+            clients: Clients::new(),
+            servers: Servers::new(servers),
             timers: Timers::new(now),
             heard: VecDeque::new(),
         }
@@ -40,7 +50,12 @@ impl<C: Clone, S: Clone> Transactions<C, S> {
 
     /// Takes a message that came over `flow`.
     pub fn receive(&mut self, message: Message, flow: Flow, now: Time, out: &mut VecDeque<Output>) {
-        let _ = (message, flow, now, out, self.settings);
+        let (clients, servers, mut effects) = self.parts(now, out);
+        if message.is_request() {
+            servers.receive(message, flow, &mut effects);
+        } else {
+            clients.receive(message, flow, &mut effects);
+        }
     }
 
     /// Takes the news that nothing reaches a peer (ICMP), or that a connection closed or could not be
@@ -53,7 +68,9 @@ impl<C: Clone, S: Clone> Transactions<C, S> {
         now: Time,
         out: &mut VecDeque<Output>,
     ) {
-        let _ = (transport, peer, connection, now, out);
+        let (clients, servers, mut effects) = self.parts(now, out);
+        clients.flow_failed(transport, peer, connection, &mut effects);
+        servers.flow_failed(transport, peer, connection);
     }
 
     /// Sends a request, as it is built whole with a branch of ours in its top Via, and waits for its
@@ -66,8 +83,8 @@ impl<C: Clone, S: Clone> Transactions<C, S> {
         now: Time,
         out: &mut VecDeque<Output>,
     ) -> ClientId {
-        let _ = (bytes, flow, now, out);
-        ClientId(self.clients.insert(context))
+        let (clients, _, mut effects) = self.parts(now, out);
+        clients.request(bytes, flow, context, &mut effects)
     }
 
     /// Takes an INVITE back (RFC 3261 9.1), with the value of a Reason header. The CANCEL waits for a
@@ -80,20 +97,18 @@ impl<C: Clone, S: Clone> Transactions<C, S> {
         now: Time,
         out: &mut VecDeque<Output>,
     ) {
-        let _ = (client, reason, now, out);
+        let (clients, _, mut effects) = self.parts(now, out);
+        clients.cancel(client, reason, &mut effects);
     }
 
     /// Keeps something with a server transaction.
     pub fn bind(&mut self, server: ServerId, context: S) {
-        if let Some(kept) = self.servers.get_mut(server.0) {
-            *kept = Some(context);
-        }
+        self.servers.bind(server, context);
     }
 
     /// Returns a request and the flow it came over, until its final response.
     pub fn request_of(&self, server: ServerId) -> Option<(&Message, Flow)> {
-        let _ = server;
-        None
+        self.servers.request_of(server)
     }
 
     /// Answers a request. A 2xx to an INVITE is sent again until it is `acknowledged`.
@@ -105,17 +120,24 @@ impl<C: Clone, S: Clone> Transactions<C, S> {
         now: Time,
         out: &mut VecDeque<Output>,
     ) {
-        let _ = (server, status, bytes, now, out);
+        let (_, servers, mut effects) = self.parts(now, out);
+        servers.respond(server, status, bytes, &mut effects);
     }
 
     /// The dialog saw the ACK of a 2xx.
     pub fn acknowledged(&mut self, server: ServerId) {
-        let _ = server;
+        self.servers.acknowledged(server, &mut self.timers);
     }
 
     /// Fires what is due. Call it when `poll_timeout` has come.
     pub fn handle_timeout(&mut self, now: Time, out: &mut VecDeque<Output>) {
-        let _ = (now, out);
+        let (clients, servers, mut effects) = self.parts(now, out);
+        while let Some(due) = effects.timers.pop_due(now) {
+            match due.whose {
+                Whose::Client(id) => clients.due(id, due.hand, &mut effects),
+                Whose::Server(id) => servers.due(id, due.hand, &mut effects),
+            }
+        }
     }
 
     /// Returns when `handle_timeout` wants to be called, if ever.
@@ -136,5 +158,19 @@ impl<C: Clone, S: Clone> Transactions<C, S> {
     /// Counts timers.
     pub fn timers(&self) -> usize {
         self.timers.len()
+    }
+    fn parts<'a>(
+        &'a mut self,
+        now: Time,
+        out: &'a mut VecDeque<Output>,
+    ) -> (&'a mut Clients<C>, &'a mut Servers<S>, Effects<'a, C, S>) {
+        let effects = Effects {
+            settings: self.settings,
+            now,
+            timers: &mut self.timers,
+            heard: &mut self.heard,
+            out,
+        };
+        (&mut self.clients, &mut self.servers, effects)
     }
 }

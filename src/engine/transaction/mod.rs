@@ -1,7 +1,17 @@
 //! Transactions (RFC 3261 17, RFC 6026): the four machines and the table that finds them.
 
+mod clients;
+mod compose;
+mod effects;
+mod invite_client;
+mod invite_server;
 mod layer;
+mod lookup;
+mod non_invite_client;
+mod non_invite_server;
+mod servers;
 mod slab;
+mod table;
 
 pub use layer::Transactions;
 pub use slab::{ClientId, ServerId};

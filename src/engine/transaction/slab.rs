@@ -15,6 +15,17 @@ pub(super) struct Key {
     generation: u32,
 }
 
+impl Key {
+    pub(super) const MIN: Self = Self {
+        index: 0,
+        generation: 0,
+    };
+    pub(super) const MAX: Self = Self {
+        index: u32::MAX,
+        generation: u32::MAX,
+    };
+}
+
 /// Places that are used again.
 #[derive(Debug)]
 pub(super) struct Slab<T> {
@@ -37,23 +48,9 @@ impl<T> Slab<T> {
     }
 
     pub(super) fn insert(&mut self, item: T) -> Key {
-        if let Some(index) = self.free.pop() {
-            let place = &mut self.places[index as usize];
-            place.item = Some(item);
-            return Key {
-                index,
-                generation: place.generation,
-            };
-        }
-        let index = self.places.len() as u32;
-        self.places.push(Place {
-            generation: 0,
-            item: Some(item),
-        });
-        Key {
-            index,
-            generation: 0,
-        }
+        let index = self.free.pop().unwrap_or_else(|| self.grow());
+        self.places[index as usize].item = Some(item);
+        self.key(index)
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&T> {
@@ -78,12 +75,59 @@ impl<T> Slab<T> {
             .get_mut(key.index as usize)
             .filter(|place| place.generation == key.generation)?;
         let item = place.item.take()?;
-        place.generation = place.generation.wrapping_add(1);
-        self.free.push(key.index);
+        self.vacate(key.index);
         Some(item)
+    }
+
+    /// Returns a key that names nothing, and never will.
+    pub(super) fn spent(&mut self) -> Key {
+        let index = self.free.pop().unwrap_or_else(|| self.grow());
+        let key = self.key(index);
+        self.vacate(index);
+        key
     }
 
     pub(super) fn len(&self) -> usize {
         self.places.len() - self.free.len()
+    }
+
+    fn key(&self, index: u32) -> Key {
+        Key {
+            index,
+            generation: self.places[index as usize].generation,
+        }
+    }
+
+    fn grow(&mut self) -> u32 {
+        self.places.push(Place {
+            generation: 0,
+            item: None,
+        });
+        (self.places.len() - 1) as u32
+    }
+
+    fn vacate(&mut self, index: u32) {
+        let place = &mut self.places[index as usize];
+        place.generation = place.generation.wrapping_add(1);
+        self.free.push(index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_key_is_never_taken_for_a_new_one() {
+        let mut slab = Slab::new();
+        let first = slab.insert("first");
+        assert_eq!(slab.remove(first), Some("first"));
+        let spent = slab.spent();
+        let second = slab.insert("second");
+        assert_eq!((slab.get(first), slab.get(spent)), (None, None));
+        assert_eq!((slab.remove(first), slab.remove(spent)), (None, None));
+        assert_eq!(slab.get(second), Some(&"second"));
+        assert_eq!(slab.len(), 1);
+        assert_eq!(slab.places.len(), 1, "the place is used again");
     }
 }

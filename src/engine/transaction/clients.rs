@@ -1,0 +1,392 @@
+//! The client transactions: requests of ours that wait for their answers.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::effects::{Clock, Effects, Set, Whose};
+use super::lookup::Lookup;
+use super::slab::{Key, Slab};
+use super::table::{ClientAct as Act, Hand};
+use super::{ClientId, Heard, compose, invite_client, non_invite_client};
+use crate::engine::events::Event;
+use crate::engine::ids::{ConnectionId, Flow, Transport};
+use crate::sip::{Message, Method};
+
+#[derive(Debug)]
+pub(super) struct Clients<C> {
+    slab: Slab<Client<C>>,
+    /// Only looked up, never gone through.
+    by_branch: HashMap<Lookup, ClientId>,
+    /// Those that a broken transport ends, by whom they wait for.
+    by_peer: BTreeSet<(Transport, SocketAddr, Key)>,
+}
+
+#[derive(Debug)]
+struct Client<C> {
+    machine: Machine,
+    lookup: Lookup,
+    flow: Flow,
+    /// Where the request was sent: what `by_peer` has it under, as long as it has it.
+    watched: Option<(Transport, SocketAddr)>,
+    /// Nothing where the transaction is the layer's own CANCEL.
+    context: Option<C>,
+    /// The request; once a failure came, its ACK; once nothing can be sent any more, nothing.
+    bytes: Bytes,
+    /// What the CANCEL is to give as its reason.
+    reason: Option<Box<str>>,
+    clock: Clock,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Machine {
+    Invite(invite_client::State),
+    NonInvite(non_invite_client::State),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Input {
+    Response(u16),
+    Cancel,
+    Due(Hand),
+    Broken,
+}
+
+impl<C: Clone> Clients<C> {
+    pub(super) fn new() -> Self {
+        Self {
+            slab: Slab::new(),
+            by_branch: HashMap::new(),
+            by_peer: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Sends a request. One that is no request, or has no branch, reaches nobody.
+    pub(super) fn request<S>(
+        &mut self,
+        bytes: Bytes,
+        flow: Flow,
+        context: C,
+        effects: &mut Effects<'_, C, S>,
+    ) -> ClientId {
+        let parsed = Message::parse(bytes.clone()).ok();
+        let parsed = parsed.filter(Message::is_request);
+        let names = parsed
+            .as_ref()
+            .and_then(|request| Some((request.branch()?, request.method())));
+        let Some((branch, method)) = names else {
+            let client = ClientId(self.slab.spent());
+            effects.tell(Heard::Unreachable { client, context });
+            return client;
+        };
+        let lookup = Lookup::client(branch, method);
+        self.start(lookup, method, bytes, flow, Some(context), effects)
+    }
+
+    /// Takes a response.
+    pub(super) fn receive<S>(
+        &mut self,
+        response: Message,
+        flow: Flow,
+        effects: &mut Effects<'_, C, S>,
+    ) {
+        let found = response
+            .branch()
+            .map(|branch| Lookup::client(branch, response.method()))
+            .and_then(|lookup| self.by_branch.get(&lookup).copied());
+        let Some((id, client)) = found.and_then(|id| Some((id, self.slab.get_mut(id.0)?))) else {
+            effects.event(Event::Stray { what: "response" });
+            effects.tell(Heard::Stray { response, flow });
+            return;
+        };
+        if flow.transport == client.flow.transport && flow.transport.is_reliable() {
+            // The peer has come back over another connection: ACK and CANCEL take that one.
+            client.flow = flow;
+        }
+        let input = Input::Response(response.status());
+        self.feed(id, input, Some((response, flow)), effects);
+    }
+
+    /// Takes an INVITE back.
+    pub(super) fn cancel<S>(
+        &mut self,
+        id: ClientId,
+        reason: Option<&str>,
+        effects: &mut Effects<'_, C, S>,
+    ) {
+        if let Some(client) = self.slab.get_mut(id.0) {
+            if client.reason.is_none() {
+                client.reason = reason.map(Into::into);
+            }
+            self.feed(id, Input::Cancel, None, effects);
+        }
+    }
+
+    pub(super) fn due<S>(&mut self, id: ClientId, hand: Hand, effects: &mut Effects<'_, C, S>) {
+        self.feed(id, Input::Due(hand), None, effects);
+    }
+
+    /// Ends what waits for an answer over a flow, or over every flow to a peer.
+    pub(super) fn flow_failed<S>(
+        &mut self,
+        transport: Transport,
+        peer: SocketAddr,
+        connection: Option<ConnectionId>,
+        effects: &mut Effects<'_, C, S>,
+    ) {
+        let range = (transport, peer, Key::MIN)..=(transport, peer, Key::MAX);
+        let waiting: Vec<Key> = self.by_peer.range(range).map(|entry| entry.2).collect();
+        for key in waiting {
+            let sent_over = self.slab.get(key).map(|client| client.flow.connection);
+            // A flow without a connection took whichever was open.
+            let concerned = match (sent_over, connection) {
+                (Some(Some(sent_over)), Some(broken)) => sent_over == broken,
+                (Some(None), _) | (Some(_), None) => true,
+                (None, _) => false,
+            };
+            if concerned {
+                self.feed(ClientId(key), Input::Broken, None, effects);
+            }
+        }
+    }
+
+    fn start<S>(
+        &mut self,
+        lookup: Lookup,
+        method: &Method,
+        bytes: Bytes,
+        flow: Flow,
+        context: Option<C>,
+        effects: &mut Effects<'_, C, S>,
+    ) -> ClientId {
+        let (machine, acts) = Machine::start(method);
+        let watched = (flow.transport, flow.peer);
+        let id = ClientId(self.slab.insert(Client {
+            machine,
+            lookup,
+            flow,
+            watched: Some(watched),
+            context,
+            bytes,
+            reason: None,
+            clock: Clock::default(),
+        }));
+        self.by_branch.insert(lookup, id);
+        self.by_peer.insert((watched.0, watched.1, id.0));
+        self.act(id, acts, None, effects);
+        id
+    }
+
+    /// Takes one step.
+    fn feed<S>(
+        &mut self,
+        id: ClientId,
+        input: Input,
+        response: Option<(Message, Flow)>,
+        effects: &mut Effects<'_, C, S>,
+    ) {
+        let Some(client) = self.slab.get_mut(id.0) else {
+            return;
+        };
+        let acts = client.machine.step(input);
+        let (over, watch) = (client.machine.is_over(), client.machine.minds_transport());
+        if !watch && let Some((transport, peer)) = client.watched.take() {
+            self.by_peer.remove(&(transport, peer, id.0));
+        }
+        let then = self.act(id, acts, response, effects);
+        if over {
+            self.remove(id, effects);
+        } else if then == Set::AtOnce {
+            self.feed(id, Input::Due(Hand::Deadline), None, effects);
+        }
+    }
+
+    fn act<S>(
+        &mut self,
+        id: ClientId,
+        acts: &[Act],
+        mut response: Option<(Message, Flow)>,
+        effects: &mut Effects<'_, C, S>,
+    ) -> Set {
+        let whose = Whose::Client(id);
+        let mut then = Set::Runs;
+        for act in acts {
+            let Some(client) = self.slab.get_mut(id.0) else {
+                break;
+            };
+            let reliable = client.flow.transport.is_reliable();
+            match act {
+                Act::Send => effects.send(client.flow, client.bytes.clone()),
+                Act::Resend => effects.send_again(client.flow, client.bytes.clone()),
+                Act::Ack => {
+                    let invite = Message::parse(std::mem::take(&mut client.bytes));
+                    if let (Ok(invite), Some((failure, _))) = (invite, &response) {
+                        client.bytes = compose::ack(&invite, failure);
+                        effects.send(client.flow, client.bytes.clone());
+                    }
+                }
+                Act::Cancel => self.send_cancel(id, effects),
+                Act::Report => {
+                    if let (Some((response, flow)), Some(context)) =
+                        (response.take(), client.context.clone())
+                    {
+                        effects.tell(Heard::Response {
+                            client: id,
+                            context,
+                            response,
+                            flow,
+                        });
+                    }
+                }
+                Act::Timeout => {
+                    client.lapse(effects);
+                    if let Some(context) = client.context.clone() {
+                        effects.tell(Heard::Timeout {
+                            client: id,
+                            context,
+                        });
+                    }
+                }
+                Act::Lapse => client.lapse(effects),
+                Act::Unreachable => {
+                    if let Some(context) = client.context.clone() {
+                        effects.tell(Heard::Unreachable {
+                            client: id,
+                            context,
+                        });
+                    }
+                }
+                Act::Absorb => effects.absorbed(),
+                Act::Drop => client.bytes = Bytes::new(),
+                Act::Stop => client.clock.stop(effects.timers),
+                Act::Start(timer) => {
+                    if client.clock.start(*timer, reliable, whose, effects) == Set::AtOnce {
+                        then = Set::AtOnce;
+                    }
+                }
+                Act::Double(timer) => client.clock.double(*timer, whose, effects),
+                Act::Slow(timer) => client
+                    .clock
+                    .run(*timer, effects.settings.t2, whose, effects),
+            }
+        }
+        then
+    }
+
+    /// Sends the CANCEL of an INVITE, unless one is still under way.
+    fn send_cancel<S>(&mut self, id: ClientId, effects: &mut Effects<'_, C, S>) {
+        let Some(client) = self.slab.get(id.0) else {
+            return;
+        };
+        let Ok(invite) = Message::parse(client.bytes.clone()) else {
+            return;
+        };
+        let lookup = Lookup::client(invite.branch().unwrap_or(""), &Method::Cancel);
+        if self.by_branch.contains_key(&lookup) {
+            return;
+        }
+        let bytes = compose::cancel(&invite, client.reason.as_deref());
+        let flow = client.flow;
+        self.start(lookup, &Method::Cancel, bytes, flow, None, effects);
+    }
+
+    fn remove<S>(&mut self, id: ClientId, effects: &mut Effects<'_, C, S>) {
+        let Some(mut client) = self.slab.remove(id.0) else {
+            return;
+        };
+        client.clock.stop(effects.timers);
+        if self.by_branch.get(&client.lookup) == Some(&id) {
+            self.by_branch.remove(&client.lookup);
+        }
+    }
+}
+
+impl<C> Client<C> {
+    fn lapse<S>(&self, effects: &mut Effects<'_, C, S>) {
+        let method = self.bytes.split(|byte| *byte == b' ').next();
+        let method = method.and_then(|method| std::str::from_utf8(method).ok());
+        effects.event(Event::TransactionTimeout {
+            method: method.unwrap_or("").into(),
+        });
+    }
+}
+
+impl Machine {
+    fn start(method: &Method) -> (Self, &'static [Act]) {
+        if *method == Method::Invite {
+            let (state, acts) = invite_client::START;
+            (Self::Invite(state), acts)
+        } else {
+            let (state, acts) = non_invite_client::START;
+            (Self::NonInvite(state), acts)
+        }
+    }
+
+    fn step(&mut self, input: Input) -> &'static [Act] {
+        match self {
+            Self::Invite(state) => {
+                let (next, acts) = invite_client::step(*state, input.for_invite());
+                *state = next;
+                acts
+            }
+            Self::NonInvite(state) => {
+                let Some(input) = input.for_non_invite() else {
+                    return &[];
+                };
+                let (next, acts) = non_invite_client::step(*state, input);
+                *state = next;
+                acts
+            }
+        }
+    }
+
+    fn is_over(self) -> bool {
+        matches!(
+            self,
+            Self::Invite(invite_client::State::Terminated)
+                | Self::NonInvite(non_invite_client::State::Terminated)
+        )
+    }
+
+    fn minds_transport(self) -> bool {
+        match self {
+            Self::Invite(state) => state.minds_transport(),
+            Self::NonInvite(state) => state.minds_transport(),
+        }
+    }
+}
+
+impl Input {
+    fn for_invite(self) -> invite_client::Input {
+        use invite_client::Input as I;
+        match self {
+            Self::Response(..=100) => I::Trying,
+            Self::Response(101..=199) => I::Progress,
+            Self::Response(200..=299) => I::Success,
+            Self::Response(300..) => I::Failure,
+            Self::Cancel => I::Cancel,
+            Self::Due(Hand::Resend) => I::Resend,
+            Self::Due(Hand::Deadline) => I::Deadline,
+            Self::Broken => I::Broken,
+        }
+    }
+
+    /// Nothing for a CANCEL: RFC 3261 9.1 knows none of what is no INVITE.
+    fn for_non_invite(self) -> Option<non_invite_client::Input> {
+        use non_invite_client::Input as I;
+        Some(match self {
+            Self::Response(..=100) => I::Trying,
+            Self::Response(101..=199) => I::Progress,
+            Self::Response(200..) => I::Final,
+            Self::Cancel => return None,
+            Self::Due(Hand::Resend) => I::Resend,
+            Self::Due(Hand::Deadline) => I::Deadline,
+            Self::Broken => I::Broken,
+        })
+    }
+}

@@ -1,0 +1,485 @@
+//! The server transactions: requests of others that wait for our answers.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::effects::{Clock, Due, Effects, Set, Whose};
+use super::lookup::Lookup;
+use super::slab::{Key, Slab};
+use super::table::{Hand, ServerAct as Act};
+use super::{Heard, ServerId, compose, invite_server, non_invite_server};
+use crate::engine::events::Event;
+use crate::engine::ids::{ConnectionId, Flow, Transport};
+use crate::engine::timers::Timers;
+use crate::sip::{Message, Method};
+
+#[derive(Debug)]
+pub(super) struct Servers<S> {
+    slab: Slab<Server<S>>,
+    limit: usize,
+    /// Only looked up, never gone through, as `merged`.
+    by_branch: HashMap<Lookup, ServerId>,
+    merged: HashMap<Lookup, ServerId>,
+    /// Those that came over a connection, by its peer.
+    by_peer: BTreeSet<(Transport, SocketAddr, Key)>,
+}
+
+#[derive(Debug)]
+struct Server<S> {
+    machine: Machine,
+    lookup: Lookup,
+    merged: Option<Lookup>,
+    /// Where the request came from.
+    flow: Flow,
+    /// Where responses go.
+    reply: Flow,
+    /// Of its topmost Via: the port to connect to where the connection is gone.
+    sent_by_port: u16,
+    /// Until the final response.
+    request: Option<Box<Message>>,
+    /// The response sent last.
+    last: Option<Bytes>,
+    context: Option<S>,
+    clock: Clock,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Machine {
+    Invite(invite_server::State),
+    NonInvite(non_invite_server::State),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Input {
+    Request,
+    Ack,
+    Cancel,
+    Respond(u16),
+    Acknowledged,
+    Due(Hand),
+}
+
+/// What an input brings along.
+#[derive(Debug)]
+enum With {
+    Nothing,
+    Response(Bytes),
+    Message(Message, Flow),
+}
+
+impl<S: Clone> Servers<S> {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            slab: Slab::new(),
+            limit,
+            by_branch: HashMap::new(),
+            merged: HashMap::new(),
+            by_peer: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(super) fn bind(&mut self, id: ServerId, context: S) {
+        if let Some(server) = self.slab.get_mut(id.0) {
+            server.context = Some(context);
+        }
+    }
+
+    pub(super) fn request_of(&self, id: ServerId) -> Option<(&Message, Flow)> {
+        let server = self.slab.get(id.0)?;
+        Some((server.request.as_deref()?, server.flow))
+    }
+
+    pub(super) fn receive<C>(
+        &mut self,
+        request: Message,
+        flow: Flow,
+        effects: &mut Effects<'_, C, S>,
+    ) {
+        let lookup = Lookup::server(&request, &flow);
+        let found = self.by_branch.get(&lookup).copied();
+        match (request.method(), found) {
+            (Method::Ack, Some(id)) => {
+                self.feed(id, Input::Ack, With::Message(request, flow), effects);
+            }
+            (Method::Ack, None) => effects.tell(Heard::Ack { request, flow }),
+            (Method::Cancel, found) => self.cancel(found, request, flow, effects),
+            (_, Some(id)) => self.again(id, request, flow, effects),
+            (_, None) => self.first(lookup, request, flow, effects),
+        }
+    }
+
+    /// Takes a response of the user.
+    pub(super) fn respond<C>(
+        &mut self,
+        id: ServerId,
+        status: u16,
+        bytes: Bytes,
+        effects: &mut Effects<'_, C, S>,
+    ) {
+        let Some(server) = self.slab.get_mut(id.0) else {
+            return;
+        };
+        if status >= 200 {
+            server.request = None;
+        }
+        // Some clients try again with credentials but the same CSeq: that is no copy.
+        if matches!(status, 401 | 407)
+            && let Some(merged) = server.merged.take()
+        {
+            self.merged.remove(&merged);
+        }
+        self.feed(id, Input::Respond(status), With::Response(bytes), effects);
+    }
+
+    /// The 2xx need not be sent again.
+    pub(super) fn acknowledged(&mut self, id: ServerId, timers: &mut Timers<Due>) {
+        let Some(server) = self.slab.get_mut(id.0) else {
+            return;
+        };
+        // The only acts of this input are these two.
+        if !server.machine.step(Input::Acknowledged).is_empty() {
+            server.clock.quiet(timers);
+            server.last = None;
+        }
+    }
+
+    pub(super) fn due<C>(&mut self, id: ServerId, hand: Hand, effects: &mut Effects<'_, C, S>) {
+        self.feed(id, Input::Due(hand), With::Nothing, effects);
+    }
+
+    /// Lets responses go to where the client can be connected to (RFC 3261 18.2.2) once its connection
+    /// is gone.
+    pub(super) fn flow_failed(
+        &mut self,
+        transport: Transport,
+        peer: SocketAddr,
+        connection: Option<ConnectionId>,
+    ) {
+        let range = (transport, peer, Key::MIN)..=(transport, peer, Key::MAX);
+        for (_, _, key) in self.by_peer.range(range) {
+            if let Some(server) = self.slab.get_mut(*key)
+                && (connection.is_none() || server.reply.connection == connection)
+            {
+                server.reply.connection = None;
+                server.reply.peer.set_port(server.sent_by_port);
+            }
+        }
+    }
+
+    /// Takes a request that begins a transaction.
+    fn first<C>(
+        &mut self,
+        lookup: Lookup,
+        request: Message,
+        flow: Flow,
+        effects: &mut Effects<'_, C, S>,
+    ) {
+        let merged = Lookup::merged(&request);
+        let reply = reply_flow(&request, flow);
+        if merged.is_some_and(|merged| self.merged.contains_key(&merged)) {
+            return refuse(&request, 482, "merged request", reply, flow.peer, effects);
+        }
+        if self.slab.len() >= self.limit {
+            return refuse(
+                &request,
+                503,
+                "too many transactions",
+                reply,
+                flow.peer,
+                effects,
+            );
+        }
+        let (machine, acts) = Machine::start(request.method());
+        let id = ServerId(self.slab.insert(Server {
+            machine,
+            lookup,
+            merged,
+            flow,
+            reply,
+            sent_by_port: sent_by_port(&request, flow.transport),
+            request: Some(Box::new(request.clone())),
+            last: None,
+            context: None,
+            clock: Clock::default(),
+        }));
+        self.by_branch.insert(lookup, id);
+        if let Some(merged) = merged {
+            self.merged.insert(merged, id);
+        }
+        if flow.transport.is_reliable() {
+            self.by_peer.insert((flow.transport, flow.peer, id.0));
+        }
+        self.act(id, acts, With::Nothing, effects);
+        effects.tell(Heard::Request {
+            server: id,
+            request,
+            flow,
+        });
+    }
+
+    /// Takes a request that came before.
+    fn again<C>(
+        &mut self,
+        id: ServerId,
+        request: Message,
+        flow: Flow,
+        effects: &mut Effects<'_, C, S>,
+    ) {
+        if let Some(server) = self.slab.get_mut(id.0)
+            && server.flow != flow
+        {
+            // A NAT or the client itself has changed the way back.
+            if self
+                .by_peer
+                .remove(&(server.flow.transport, server.flow.peer, id.0))
+            {
+                self.by_peer.insert((flow.transport, flow.peer, id.0));
+            }
+            server.flow = flow;
+            server.reply = reply_flow(&request, flow);
+        }
+        self.feed(id, Input::Request, With::Nothing, effects);
+    }
+
+    /// Answers a CANCEL by itself (RFC 3261 9.2), without a transaction: to the same CANCEL it says the
+    /// same.
+    fn cancel<C>(
+        &mut self,
+        invite: Option<ServerId>,
+        cancel: Message,
+        flow: Flow,
+        effects: &mut Effects<'_, C, S>,
+    ) {
+        let reply = reply_flow(&cancel, flow);
+        let found = invite.and_then(|id| Some((id, self.slab.get(id.0)?)));
+        let Some((id, server)) = found else {
+            effects.event(Event::Stray { what: "cancel" });
+            effects.send(reply, compose::answer(&cancel, 481, None, flow.peer));
+            return;
+        };
+        let last = server
+            .last
+            .clone()
+            .and_then(|last| Message::parse(last).ok());
+        let tag = last.as_ref().and_then(Message::to_tag);
+        effects.send(reply, compose::answer(&cancel, 200, tag, flow.peer));
+        self.feed(id, Input::Cancel, With::Message(cancel, flow), effects);
+    }
+
+    /// Takes one step.
+    fn feed<C>(&mut self, id: ServerId, input: Input, with: With, effects: &mut Effects<'_, C, S>) {
+        let Some(server) = self.slab.get_mut(id.0) else {
+            return;
+        };
+        let acts = server.machine.step(input);
+        let over = server.machine.is_over();
+        let then = self.act(id, acts, with, effects);
+        if over {
+            self.remove(id, effects.timers);
+        } else if then == Set::AtOnce {
+            self.feed(id, Input::Due(Hand::Deadline), With::Nothing, effects);
+        }
+    }
+
+    fn act<C>(
+        &mut self,
+        id: ServerId,
+        acts: &[Act],
+        mut with: With,
+        effects: &mut Effects<'_, C, S>,
+    ) -> Set {
+        let whose = Whose::Server(id);
+        let mut then = Set::Runs;
+        let Some(server) = self.slab.get_mut(id.0) else {
+            return then;
+        };
+        let reliable = server.flow.transport.is_reliable();
+        for act in acts {
+            match act {
+                Act::Send => {
+                    if let With::Response(bytes) = &with {
+                        server.last = Some(bytes.clone());
+                        effects.send(server.reply, bytes.clone());
+                    }
+                }
+                Act::Resend => {
+                    if let Some(last) = &server.last {
+                        effects.send_again(server.reply, last.clone());
+                    }
+                }
+                Act::Trying => {
+                    if let Some(request) = &server.request {
+                        let bytes = compose::trying(request, server.flow.peer);
+                        server.last = Some(bytes.clone());
+                        effects.send(server.reply, bytes);
+                    }
+                }
+                Act::PassAck => {
+                    if let With::Message(request, flow) = with.take() {
+                        effects.tell(Heard::Ack { request, flow });
+                    }
+                }
+                Act::Cancelled => {
+                    if let With::Message(cancel, _) = with.take() {
+                        effects.tell(Heard::Cancelled {
+                            server: id,
+                            context: server.context.clone(),
+                            cancel,
+                        });
+                    }
+                }
+                Act::NoAck => effects.tell(Heard::NoAck {
+                    server: id,
+                    context: server.context.clone(),
+                }),
+                Act::Lapse => {
+                    let method = server.request.as_ref();
+                    let method = method.map_or("INVITE", |request| request.method().as_str());
+                    effects.event(Event::TransactionTimeout {
+                        method: method.into(),
+                    });
+                }
+                Act::Absorb => effects.absorbed(),
+                Act::Drop => server.last = None,
+                Act::Stop => server.clock.stop(effects.timers),
+                Act::Quiet => server.clock.quiet(effects.timers),
+                Act::Start(timer) => {
+                    if server.clock.start(*timer, reliable, whose, effects) == Set::AtOnce {
+                        then = Set::AtOnce;
+                    }
+                }
+                Act::Double(timer) => server.clock.double(*timer, whose, effects),
+            }
+        }
+        then
+    }
+
+    fn remove(&mut self, id: ServerId, timers: &mut Timers<Due>) {
+        let Some(mut server) = self.slab.remove(id.0) else {
+            return;
+        };
+        server.clock.stop(timers);
+        self.by_branch.remove(&server.lookup);
+        if let Some(merged) = server.merged {
+            self.merged.remove(&merged);
+        }
+        self.by_peer
+            .remove(&(server.flow.transport, server.flow.peer, id.0));
+    }
+}
+
+impl With {
+    fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Nothing)
+    }
+}
+
+impl Machine {
+    fn start(method: &Method) -> (Self, &'static [Act]) {
+        if *method == Method::Invite {
+            let (state, acts) = invite_server::START;
+            (Self::Invite(state), acts)
+        } else {
+            let (state, acts) = non_invite_server::START;
+            (Self::NonInvite(state), acts)
+        }
+    }
+
+    fn step(&mut self, input: Input) -> &'static [Act] {
+        match self {
+            Self::Invite(state) => {
+                let (next, acts) = invite_server::step(*state, input.for_invite());
+                *state = next;
+                acts
+            }
+            Self::NonInvite(state) => {
+                let Some(input) = input.for_non_invite() else {
+                    return &[];
+                };
+                let (next, acts) = non_invite_server::step(*state, input);
+                *state = next;
+                acts
+            }
+        }
+    }
+
+    fn is_over(self) -> bool {
+        matches!(
+            self,
+            Self::Invite(invite_server::State::Terminated)
+                | Self::NonInvite(non_invite_server::State::Terminated)
+        )
+    }
+}
+
+impl Input {
+    fn for_invite(self) -> invite_server::Input {
+        use invite_server::Input as I;
+        match self {
+            Self::Request => I::Invite,
+            Self::Ack => I::Ack,
+            Self::Cancel => I::Cancel,
+            Self::Respond(..=199) => I::Provisional,
+            Self::Respond(200..=299) => I::Success,
+            Self::Respond(300..) => I::Failure,
+            Self::Acknowledged => I::Acknowledged,
+            Self::Due(Hand::Resend) => I::Resend,
+            Self::Due(Hand::Deadline) => I::Deadline,
+        }
+    }
+
+    /// Nothing where it means nothing without an INVITE.
+    fn for_non_invite(self) -> Option<non_invite_server::Input> {
+        use non_invite_server::Input as I;
+        Some(match self {
+            Self::Request => I::Request,
+            Self::Respond(..=100) => I::Provisional,
+            // RFC 4320 4.1: no provisional but a 100 goes out, and no 408.
+            Self::Respond(101..=199) => return None,
+            Self::Respond(408) => I::Withheld,
+            Self::Respond(200..) => I::Final,
+            Self::Due(Hand::Resend) => I::Resend,
+            Self::Due(Hand::Deadline) => I::Deadline,
+            Self::Ack | Self::Cancel | Self::Acknowledged => return None,
+        })
+    }
+}
+
+/// Refuses a request without keeping anything of it.
+fn refuse<C, S>(
+    request: &Message,
+    status: u16,
+    why: &'static str,
+    reply: Flow,
+    source: SocketAddr,
+    effects: &mut Effects<'_, C, S>,
+) {
+    effects.event(Event::Refused {
+        method: request.method().as_str().into(),
+        status,
+        why,
+        peer: source.to_string().into(),
+    });
+    effects.send(reply, compose::answer(request, status, None, source));
+}
+
+/// Returns where responses go (RFC 3261 18.2.2, RFC 3581 4): back where the request came from, but over
+/// UDP to the port of the Via unless the client asks for the one that was seen.
+fn reply_flow(request: &Message, flow: Flow) -> Flow {
+    let mut reply = flow;
+    if !flow.transport.is_reliable() && request.via().rport.is_none() {
+        reply.peer.set_port(sent_by_port(request, flow.transport));
+    }
+    reply
+}
+
+fn sent_by_port(request: &Message, transport: Transport) -> u16 {
+    let port = request.via().port.filter(|port| *port != 0);
+    port.unwrap_or_else(|| transport.default_port())
+}
