@@ -1,0 +1,264 @@
+//! What operators turn: `store`, `tls`, `admin`, `timers`, `nat`, `acl`, `bans`, `history`, `limits`,
+//! `log`, `capture`, `cdr`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::quantity::{DAY, GIB, HOUR, KIB, MIB, MINUTE, MS, SECOND, Size, Span, Whole};
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Store {
+    /// A database in `node.data_dir`.
+    Embedded,
+    /// The URL of a Redis or Valkey.
+    Redis(String),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Tls {
+    /// PEM file.
+    pub(crate) certificate: Option<PathBuf>,
+    /// PEM file.
+    pub(crate) key: Option<PathBuf>,
+    /// PEM file; clients must have a certificate of it.
+    pub(crate) client_ca: Option<PathBuf>,
+}
+
+#[derive(Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Admin {
+    /// Address and port.
+    pub(crate) listen: SocketAddrText,
+    /// What clients must send; demanded off loopback.
+    pub(crate) token: Option<String>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddrText(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))),
+            token: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admin")
+            .field("listen", &self.listen)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An IP address with a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SocketAddrText(pub(crate) SocketAddr);
+
+impl super::text::FromText for SocketAddrText {
+    const WHAT: &'static str = "an address";
+
+    fn form() -> String {
+        "an IP address and a port: 127.0.0.1:8080, \"[::1]:8080\"".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map(Self)
+            .map_err(|_| format!("`{text}` is no IP address with a port"))
+    }
+
+    fn pattern() -> String {
+        "^[\\[\\]0-9a-fA-F:.]+:[0-9]+$".to_owned()
+    }
+}
+
+impl std::fmt::Display for SocketAddrText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+super::text::text_type!(SocketAddrText);
+
+/// RFC 3261 17, table 4.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Timers {
+    /// Round-trip time estimate.
+    pub(crate) t1: Span<{ 10 * MS }, { 10 * SECOND }>,
+    /// Longest wait between retransmissions.
+    pub(crate) t2: Span<{ 10 * MS }, MINUTE>,
+    /// How long a message stays in the network.
+    pub(crate) t4: Span<{ 10 * MS }, MINUTE>,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            t1: Span(500 * MS),
+            t2: Span(4 * SECOND),
+            t4: Span(5 * SECOND),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Nat {
+    /// Registered UDP flows get a CRLF this often (RFC 5626 4.4.1).
+    pub(crate) keepalive: Span<SECOND, HOUR>,
+}
+
+impl Default for Nat {
+    fn default() -> Self {
+        Self {
+            keepalive: Span(25 * SECOND),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Acl {
+    /// Networks; where there are any, all others are shut out. Refused in this version.
+    pub(crate) allow: Vec<String>,
+    /// Networks that are shut out. Refused in this version.
+    pub(crate) deny: Vec<String>,
+    /// Networks that need no digest and have no rate limit. No effect in this version.
+    pub(crate) trusted: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Bans {
+    /// Failures.
+    pub(crate) after: Whole<1, 1_000_000>,
+    /// In this time.
+    pub(crate) within: Span<SECOND, DAY>,
+    /// How long it is shut out.
+    #[serde(rename = "for")]
+    pub(crate) duration: Span<SECOND, { 30 * DAY }>,
+}
+
+impl Default for Bans {
+    fn default() -> Self {
+        Self {
+            after: Whole(20),
+            within: Span(MINUTE),
+            duration: Span(10 * MINUTE),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct History {
+    /// How long an ended conversation can be looked up.
+    pub(crate) keep: Span<0, { 400 * DAY }>,
+    /// Their size. No effect in this version.
+    pub(crate) max: Size<MIB, { 1024 * GIB }>,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            keep: Span(7 * DAY),
+            max: Size(GIB),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Limits {
+    /// Of one SIP message.
+    pub(crate) message_size: Size<{ 4 * KIB }, { 16 * MIB }>,
+    /// TCP connections.
+    pub(crate) connections: Whole<1, 1_000_000>,
+    /// TCP connections of one address.
+    pub(crate) connections_per_ip: Whole<1, 1_000_000>,
+    /// A connection without a word for this long is closed.
+    pub(crate) idle: Span<{ 10 * SECOND }, DAY>,
+    /// A message that has begun must be whole by then.
+    pub(crate) header_timeout: Span<{ 100 * MS }, { 5 * MINUTE }>,
+    /// Requests of one address. No effect in this version.
+    pub(crate) requests_per_ip: RequestsPerIp,
+    /// Conversations at a time.
+    pub(crate) conversations: Whole<1, 10_000_000>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_size: Size(64 * KIB),
+            connections: Whole(20_000),
+            connections_per_ip: Whole(200),
+            idle: Span(15 * MINUTE),
+            header_timeout: Span(5 * SECOND),
+            requests_per_ip: RequestsPerIp::default(),
+            conversations: Whole(100_000),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RequestsPerIp {
+    /// Per second.
+    pub(crate) rate: Whole<1, 1_000_000>,
+    /// At once.
+    pub(crate) burst: Whole<1, 1_000_000>,
+}
+
+impl Default for RequestsPerIp {
+    fn default() -> Self {
+        Self {
+            rate: Whole(200),
+            burst: Whole(400),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Log {
+    /// error, warn, info, debug or trace; or by module: `info,refork::engine=debug`.
+    pub(crate) level: String,
+    /// Lines for people, or JSON objects.
+    pub(crate) format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Capture {
+    /// A Homer: `udp://homer:9060`.
+    pub(crate) hep: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Cdr {
+    /// JSON lines.
+    pub(crate) file: Option<PathBuf>,
+}

@@ -1,0 +1,133 @@
+//! `domains`, `users`, `endpoints`, `upstreams`, `routes`: who is ours and where others are.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::quantity::{DAY, HOUR, MINUTE, SECOND, Span, Whole};
+
+/// Either served here or by an upstream.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Domain {
+    /// What HA1 was made with; by default the domain, of `*` refork.
+    pub(crate) realm: Option<String>,
+    /// Phones register here.
+    pub(crate) registrar: Option<Registrar>,
+    /// Name of the upstream that serves the domain.
+    pub(crate) upstream: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Registrar {
+    /// A longer wish is cut to this.
+    pub(crate) max_expires: Span<{ 10 * SECOND }, { 30 * DAY }>,
+    /// A shorter wish is refused with 423.
+    pub(crate) min_expires: Span<0, DAY>,
+    /// Contacts of one user.
+    pub(crate) max_bindings: Whole<1, 100>,
+    /// Whether a secret is asked for.
+    pub(crate) auth: Auth,
+}
+
+impl Default for Registrar {
+    fn default() -> Self {
+        Self {
+            max_expires: Span(HOUR),
+            min_expires: Span(MINUTE),
+            max_bindings: Whole(10),
+            auth: Auth::Users,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Auth {
+    /// Digest against `users`.
+    Users,
+    /// Anyone; where every listener is on loopback.
+    None,
+}
+
+/// A secret: a password, or one or both hashes of user, realm and password (RFC 7616 3.4.2).
+#[derive(Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct User {
+    /// In the clear.
+    pub(crate) password: Option<String>,
+    /// MD5 of `user:realm:password`, 32 hexadecimal digits.
+    pub(crate) ha1_md5: Option<String>,
+    /// SHA-256 of `user:realm:password`, 64 hexadecimal digits.
+    pub(crate) ha1_sha256: Option<String>,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("User")
+    }
+}
+
+/// `aor` and `contact` make a fixed endpoint; `instance` and `name` name one that registers.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Endpoint {
+    /// Whose endpoint it is.
+    pub(crate) aor: Option<String>,
+    /// SIP URI at which it is reached.
+    pub(crate) contact: Option<String>,
+    /// The instance it registers with (`+sip.instance`, RFC 5626).
+    pub(crate) instance: Option<String>,
+    /// What people are told.
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Upstream {
+    /// SIP URIs, tried in order.
+    pub(crate) targets: Vec<String>,
+    /// How often each is asked whether it lives. No effect in this version.
+    #[serde(default = "probe")]
+    pub(crate) probe: Option<Span<SECOND, HOUR>>,
+    /// Its word on who calls is believed. No effect in this version.
+    #[serde(default = "trusted")]
+    pub(crate) trusted: bool,
+    /// What we answer its challenges with. No effect in this version.
+    #[serde(default)]
+    pub(crate) credentials: Option<UpstreamCredentials>,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "serde wants the field's type")]
+fn probe() -> Option<Span<SECOND, HOUR>> {
+    Some(Span(10 * SECOND))
+}
+
+fn trusted() -> bool {
+    true
+}
+
+#[derive(Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UpstreamCredentials {
+    /// User name.
+    pub(crate) user: String,
+    /// Password.
+    pub(crate) password: String,
+}
+
+impl std::fmt::Debug for UpstreamCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("UpstreamCredentials")
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Route {
+    /// Held against the Request-URI as `sip:user@host`; `*` is any run of characters.
+    #[serde(rename = "match")]
+    pub(crate) pattern: String,
+    /// Name of an upstream.
+    pub(crate) to: String,
+}

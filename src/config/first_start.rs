@@ -1,0 +1,109 @@
+//! The users of a configuration that names nobody: made at the first start, read again after.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+use super::environment::Environment;
+use super::problem::ConfigErrors;
+use super::resolve::{UsersOf, users_of};
+use super::resolved::{Config, MadeUser};
+
+const NAMES: [&str; 3] = ["alice", "bob", "carol"];
+/// Without those that look alike; 32 of them, so that a byte chooses without bias.
+const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+/// 60 bits.
+const PASSWORD_LENGTH: usize = 12;
+const FILE: &str = "users.yaml";
+
+/// Gives the configuration its users, made now if this is the first start.
+///
+/// # Errors
+/// The file cannot be read or written, or holds what is no list of users.
+pub(super) fn add_users(
+    config: &mut Config,
+    environment: Environment<'_>,
+) -> Result<(), ConfigErrors> {
+    let path = config.data_dir.join(FILE);
+    let name = path.display().to_string();
+    let text = read_or_make(&path).map_err(|error| {
+        ConfigErrors::of_file(
+            &name,
+            format!("cannot keep the users of the first start: {error}"),
+            Some("set `node.data_dir` to a directory that can be written, or name `users`"),
+        )
+    })?;
+    let UsersOf {
+        credentials,
+        passwords,
+    } = users_of(&text, &name, &config.engine.domains, environment)?;
+    config.engine.users = credentials;
+    config.made_users = passwords
+        .into_iter()
+        .map(|(aor, password)| MadeUser {
+            aor: aor.as_str().to_owned(),
+            password,
+        })
+        .collect();
+    Ok(())
+}
+
+fn read_or_make(path: &Path) -> io::Result<String> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        read => return read,
+    }
+    let text = made()?;
+    if let Some(directory) = path.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
+    }
+    // Whole or not at all: a start that is cut short must not leave half a list.
+    let half = path.with_extension(format!("yaml.{}", std::process::id()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&half)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    // A second process that starts at the same time has made other passwords: the first file stands.
+    let linked = fs::hard_link(&half, path);
+    fs::remove_file(&half)?;
+    match linked {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => fs::read_to_string(path),
+        Err(error) => Err(error),
+        Ok(()) => Ok(text),
+    }
+}
+
+fn made() -> io::Result<String> {
+    let mut text = String::from(
+        "# Made by the first start, since the configuration names neither domains nor users.\n",
+    );
+    for name in NAMES {
+        let password = password()?;
+        text.push_str(&format!(
+            "sip:{name}@refork: {{ password: \"{password}\" }}\n"
+        ));
+    }
+    Ok(text)
+}
+
+fn password() -> io::Result<String> {
+    let mut bytes = [0; PASSWORD_LENGTH];
+    SysRng
+        .try_fill_bytes(&mut bytes)
+        .map_err(io::Error::other)?;
+    Ok(bytes
+        .iter()
+        .map(|b| char::from(ALPHABET[usize::from(*b) % ALPHABET.len()]))
+        .collect())
+}

@@ -1,0 +1,211 @@
+//! `fork`, `detect`, `restore`, `notice`, `messages`.
+
+use std::collections::BTreeMap;
+
+use super::{Check, key, operation::count};
+use crate::config::file::{self, NoticeText, PerKind as PerKindOfFile, TextOr};
+use crate::config::tree::Step;
+use crate::engine::settings::{
+    DetectSettings, EarlyDialogs, FailureCause, ForkOrder, ForkSettings, MessageSettings,
+    NoticeSettings, PerKind, ProbeSettings, RestoreOrder, RestoreSettings, RetrySettings,
+};
+use crate::engine::time::Millis;
+
+const LANGUAGES_MAX: usize = 64;
+const CAUSES_MAX: usize = 64;
+
+pub(super) fn fork(fork: &file::Fork) -> ForkSettings {
+    ForkSettings {
+        order: match fork.order {
+            file::Order::Parallel => ForkOrder::Parallel,
+            file::Order::Q => ForkOrder::Q,
+            file::Order::Serial => ForkOrder::Serial,
+        },
+        ring_timeout: Millis(fork.ring_timeout.0),
+        early_dialogs: match fork.early_dialogs {
+            file::EarlyDialogs::Forward => EarlyDialogs::Forward,
+            file::EarlyDialogs::Single => EarlyDialogs::Single,
+        },
+    }
+}
+
+pub(super) fn detect(detect: &file::Detect) -> DetectSettings {
+    let media = match &detect.media {
+        TextOr::Text(_) => None,
+        TextOr::Map(media) => Some(media),
+    };
+    DetectSettings {
+        grace: Millis(detect.grace.0),
+        transport: detect.transport,
+        registration: detect.registration,
+        probe: match &detect.probe {
+            TextOr::Text(_) => None,
+            TextOr::Map(probe) => Some(ProbeSettings {
+                interval: Millis(probe.interval.0),
+                timeout: Millis(probe.timeout.0),
+                tries: small(probe.tries.0),
+            }),
+        },
+        media_silence: media.map(|m| Millis(m.silence.0)),
+        media_confirm: media.is_none_or(|m| m.confirm),
+        failure_bye: detect
+            .failure_bye
+            .iter()
+            .take(CAUSES_MAX)
+            .map(|cause| match cause {
+                file::FailureCause::Sip(status) => FailureCause::Sip(*status),
+                file::FailureCause::Q850(cause) => FailureCause::Q850(*cause),
+            })
+            .collect(),
+    }
+}
+
+/// Ranges of the file keep these far below the type's end.
+fn small(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+/// Resolves a value per kind; what a map leaves out has its default.
+fn per_kind<const MIN: u64, const MAX: u64>(
+    value: &PerKindOfFile<MIN, MAX>,
+    default: &PerKindOfFile<MIN, MAX>,
+) -> PerKind<Millis> {
+    let of = |value: &PerKindOfFile<MIN, MAX>| match value {
+        TextOr::Text(both) => (Some(both.0), Some(both.0)),
+        TextOr::Map(kinds) => (kinds.audio.map(|s| s.0), kinds.message.map(|s| s.0)),
+    };
+    let ((audio, message), (default_audio, default_message)) = (of(value), of(default));
+    PerKind {
+        audio: Millis(audio.or(default_audio).unwrap_or(MIN)),
+        message: Millis(message.or(default_message).unwrap_or(MIN)),
+    }
+}
+
+pub(super) fn restore(restore: &file::Restore, check: &mut Check<'_>) -> RestoreSettings {
+    let default = file::Restore::default();
+    let retry = &restore.retry;
+    if retry.max.0 < retry.first.0 {
+        check.problem(
+            &key("restore.retry.max"),
+            format!(
+                "max ({}) is shorter than first ({})",
+                retry.max, retry.first
+            ),
+            "waits grow from first to max",
+        );
+    }
+    RestoreSettings {
+        order: match restore.order {
+            file::RestoreOrder::SameFirst => RestoreOrder::SameFirst,
+            file::RestoreOrder::All => RestoreOrder::All,
+            file::RestoreOrder::Q => RestoreOrder::Q,
+        },
+        same_first_for: per_kind(&restore.same_first_for, &default.same_first_for),
+        auto_answer_same: restore.auto_answer == file::AutoAnswer::SameEndpoint,
+        avoid_voicemail: restore.avoid_voicemail,
+        ring_timeout: Millis(restore.ring_timeout.0),
+        retry: RetrySettings {
+            first: Millis(retry.first.0),
+            factor: retry.factor.0,
+            max: Millis(retry.max.0),
+            jitter: retry.jitter.0,
+        },
+        timeout: per_kind(&restore.timeout, &default.timeout),
+        filler: restore.filler != file::Filler::Off,
+        max_per_conversation: small(restore.max_per_conversation.0),
+        rate: small(restore.rate.0),
+    }
+}
+
+pub(super) fn notice(notice: &file::Notice, check: &mut Check<'_>) -> NoticeSettings {
+    if !is_language(&notice.language) {
+        check.problem(
+            &key("notice.language"),
+            format!("`{}` is no language", notice.language),
+            "a tag of RFC 5646: en, pt-BR",
+        );
+    }
+    NoticeSettings {
+        continued: texts(&notice.continued, "continued", &notice.language, check),
+        failed: texts(&notice.failed, "failed", &notice.language, check),
+        language: notice.language.to_ascii_lowercase().into(),
+        out_of_dialog: notice.fallback.contains(&file::Fallback::OutOfDialog),
+    }
+}
+
+/// Resolves a text; the key "" holds the one for no language in particular.
+fn texts(
+    text: &NoticeText,
+    name: &str,
+    language: &str,
+    check: &mut Check<'_>,
+) -> BTreeMap<Box<str>, Box<str>> {
+    let path = [Step::Key("notice"), Step::Key(name)];
+    let map = match text {
+        TextOr::Text(text) => {
+            return BTreeMap::from([(Box::from(""), Box::from(text.0.as_str()))]);
+        }
+        TextOr::Map(map) => map,
+    };
+    if map.0.len() > LANGUAGES_MAX {
+        check.problem(
+            &path,
+            format!("there are more than {LANGUAGES_MAX} languages"),
+            "",
+        );
+    }
+    let mut texts = BTreeMap::new();
+    for (tag, text) in &map.0 {
+        if !is_language(tag) {
+            check.key_problem(
+                &[path[0], path[1], Step::Key(tag)],
+                format!("`{tag}` is no language"),
+                "a tag of RFC 5646: en, pt-BR",
+            );
+        }
+        let text: Box<str> = text.0.as_str().into();
+        if tag.eq_ignore_ascii_case(language) {
+            texts.insert("".into(), text.clone());
+        }
+        texts.insert(tag.to_ascii_lowercase().into(), text);
+    }
+    if !texts.contains_key("") {
+        check.problem(
+            &path,
+            format!("there is no text in `{language}`, the language of `notice.language`"),
+            "",
+        );
+    }
+    texts
+}
+
+fn is_language(tag: &str) -> bool {
+    const SUBTAG_MAX: usize = 8;
+    let mut subtags = tag.split('-');
+    subtags.next().is_some_and(|s| {
+        (2..=SUBTAG_MAX).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphabetic())
+    }) && subtags.all(|s| {
+        (1..=SUBTAG_MAX).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric())
+    })
+}
+
+pub(super) fn messages(messages: &file::Messages, check: &mut Check<'_>) -> MessageSettings {
+    let queue = &messages.queue;
+    if queue.total_bytes.0 < queue.bytes_per_conversation.0 {
+        check.problem(
+            &key("messages.queue.total_bytes"),
+            format!(
+                "total_bytes ({}) is less than bytes_per_conversation ({})",
+                queue.total_bytes, queue.bytes_per_conversation
+            ),
+            "",
+        );
+    }
+    MessageSettings {
+        suspect_after: Millis(messages.suspect_after.0),
+        per_conversation: count(queue.per_conversation.0),
+        bytes_per_conversation: count(queue.bytes_per_conversation.0),
+        total_bytes: count(queue.total_bytes.0),
+        max_age: Millis(queue.max_age.0),
+    }
+}

@@ -1,0 +1,132 @@
+//! What this version has not got: a warning where the key is set and leaving it out does no harm, an
+//! error where it would.
+
+use super::{Check, key};
+use crate::config::file::{Fallback, File, Filler, MediaMode, Store};
+use crate::config::tree::Step;
+
+/// Keys that are warned of when they are set.
+const WITHOUT_EFFECT: [&str; 15] = [
+    "tls.certificate",
+    "tls.key",
+    "tls.client_ca",
+    "detect.session_timer",
+    "messages.page_idle",
+    "media.rtpengine",
+    "store",
+    "acl.trusted",
+    "bans.after",
+    "bans.within",
+    "bans.for",
+    "history.max",
+    "limits.requests_per_ip",
+    "capture.hep",
+    "cdr.file",
+];
+
+pub(super) fn check(file: &File, check: &mut Check<'_>) {
+    for name in WITHOUT_EFFECT {
+        let says_nothing = match name {
+            "media.rtpengine" => {
+                file.media.rtpengine.is_empty() || file.media.mode == MediaMode::Rtpengine
+            }
+            "acl.trusted" => file.acl.trusted.is_empty(),
+            "store" => matches!(file.store, Store::Redis(_)),
+            _ => false,
+        };
+        if check.is_set(&key(name)) && !says_nothing {
+            check.warn(format!("`{name}` has no effect in this version"));
+        }
+    }
+    if file.messages.store_and_forward && check.is_set(&key("messages.store_and_forward")) {
+        check.warn("`messages.store_and_forward: true` has no effect in this version");
+    }
+    if file.notice.fallback.contains(&Fallback::Tone) {
+        check.warn("`notice.fallback`: `tone` has no effect in this version");
+    }
+    match &file.restore.filler {
+        Filler::Silence | Filler::Off => {}
+        Filler::Tone | Filler::File(_) => {
+            let filler = &file.restore.filler;
+            check.warn(format!(
+                "`restore.filler: {filler}` has no effect in this version: silence is sent"
+            ));
+        }
+    }
+    upstreams(file, check);
+    refuse(file, check);
+}
+
+fn upstreams(file: &File, check: &mut Check<'_>) {
+    for (name, _) in &file.upstreams.0 {
+        for part in ["probe", "trusted", "credentials"] {
+            let path = [Step::Key("upstreams"), Step::Key(name), Step::Key(part)];
+            if check.is_set(&path) {
+                let shown = check.shown(&path);
+                check.warn(format!("`{shown}` has no effect in this version"));
+            }
+        }
+    }
+}
+
+/// To leave these out would be dangerous, or leave nothing that works.
+fn refuse(file: &File, check: &mut Check<'_>) {
+    if file.media.mode == MediaMode::Rtpengine {
+        check.problem(
+            &key("media.mode"),
+            "this version has not got rtpengine yet",
+            "use relay, the built-in one, or direct",
+        );
+    }
+    if let Store::Redis(url) = &file.store {
+        if !url.starts_with("redis://") && !url.starts_with("rediss://") {
+            check.problem(
+                &key("store.redis"),
+                "this is no URL of a Redis",
+                "redis://host:port",
+            );
+        }
+        check.problem(
+            &key("store"),
+            "this version has not got Redis yet",
+            "use embedded",
+        );
+    }
+    let lists = [
+        ("acl.allow", &file.acl.allow),
+        ("acl.deny", &file.acl.deny),
+        ("acl.trusted", &file.acl.trusted),
+    ];
+    for (name, networks) in lists {
+        for (index, network) in networks.iter().enumerate() {
+            if !is_network(network) {
+                let mut path = key(name);
+                path.push(Step::Item(index));
+                check.problem(
+                    &path,
+                    format!("`{network}` is no network"),
+                    "an address, or one with a prefix length: 192.0.2.7, 10.0.0.0/8, 2001:db8::/32",
+                );
+            }
+        }
+        if name != "acl.trusted" && !networks.is_empty() {
+            check.problem(
+                &key(name),
+                "this version has not got access lists yet: nobody would be shut out",
+                "use the firewall of the host",
+            );
+        }
+    }
+}
+
+fn is_network(text: &str) -> bool {
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (text, None),
+    };
+    let Ok(address) = address.parse::<std::net::IpAddr>() else {
+        return false;
+    };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    length.is_none_or(|l| l.parse::<u8>().is_ok_and(|l| l <= most))
+}

@@ -1,0 +1,136 @@
+//! `listen` and `advertise`.
+
+use std::net::SocketAddr;
+
+use super::{Check, key};
+use crate::config::file::{Advertise, AdvertiseTo, Dscp, File, FromText, ListenAt, TextOr};
+use crate::config::resolved::Listener;
+use crate::config::tree::Step;
+use crate::engine::ids::Transport;
+
+const LISTENERS_MAX: usize = 64;
+
+pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> Vec<Listener> {
+    if file.listen.is_empty() {
+        check.problem(
+            &key("listen"),
+            "there is no listener",
+            "name one, or leave the key out",
+        );
+    }
+    if file.listen.len() > LISTENERS_MAX {
+        check.problem(
+            &key("listen"),
+            format!("there are more than {LISTENERS_MAX} listeners"),
+            "",
+        );
+    }
+    let told = told(file, check);
+    let mut listeners: Vec<Listener> = Vec::new();
+    for (index, entry) in file.listen.iter().enumerate() {
+        let path = [Step::Key("listen"), Step::Item(index)];
+        let (at, dscp, own) = match entry {
+            TextOr::Text(at) => (*at, None, None),
+            TextOr::Map(long) => (long.at, long.dscp, long.advertise),
+        };
+        check_listener(at, &listeners, &path, check);
+        let advertise = match own.unwrap_or_else(|| told.of(at)) {
+            AdvertiseTo::Auto => None,
+            AdvertiseTo::Address(ip, port) => {
+                if ip.is_ipv4() != at.at.is_ipv4() && own.is_some() {
+                    check.problem(
+                        &[path[0], path[1], Step::Key("advertise")],
+                        format!("{ip} is of another address family than the listener"),
+                        "",
+                    );
+                }
+                // Told to all listeners, it is meant for those of its family.
+                (ip.is_ipv4() == at.at.is_ipv4())
+                    .then(|| SocketAddr::new(ip, port.unwrap_or_else(|| at.at.port())))
+            }
+        };
+        listeners.push(Listener {
+            transport: at.transport,
+            at: at.at,
+            advertise,
+            dscp: dscp.map(|Dscp(value)| value),
+        });
+    }
+    listeners
+}
+
+fn check_listener(at: ListenAt, before: &[Listener], path: &[Step<'_>], check: &mut Check<'_>) {
+    match at.transport {
+        Transport::Udp | Transport::Tcp => {}
+        Transport::Tls | Transport::Ws | Transport::Wss => check.problem(
+            path,
+            format!("this version has not got {} yet", at.transport.via()),
+            "use udp or tcp",
+        ),
+    }
+    let twice = at.at.port() != 0
+        && before
+            .iter()
+            .any(|l| l.at == at.at && l.transport == at.transport);
+    if twice {
+        check.problem(path, format!("{at} is listed twice"), "keep one of them");
+    }
+}
+
+/// What `advertise` says, by listener.
+enum Told {
+    All(AdvertiseTo),
+    Each(Vec<(ListenAt, AdvertiseTo)>),
+}
+
+impl Told {
+    fn of(&self, listener: ListenAt) -> AdvertiseTo {
+        match self {
+            Self::All(to) => *to,
+            Self::Each(each) => each
+                .iter()
+                .find(|(at, _)| *at == listener)
+                .map_or(AdvertiseTo::Auto, |(_, to)| *to),
+        }
+    }
+}
+
+fn told(file: &File, check: &mut Check<'_>) -> Told {
+    let map = match &file.advertise {
+        Advertise::Text(to) => return Told::All(*to),
+        Advertise::Map(map) => map,
+    };
+    let known: Vec<ListenAt> = file
+        .listen
+        .iter()
+        .map(|l| match l {
+            TextOr::Text(at) => *at,
+            TextOr::Map(long) => long.at,
+        })
+        .collect();
+    let mut each = Vec::new();
+    for (name, to) in &map.0 {
+        let path = [Step::Key("advertise"), Step::Key(name)];
+        match ListenAt::from_text(name) {
+            Err(what) => check.key_problem(&path, what, &ListenAt::form()),
+            Ok(at) if !known.contains(&at) => check.key_problem(
+                &path,
+                "there is no such listener",
+                "the key is a listener as it stands under `listen`",
+            ),
+            Ok(at) => {
+                if let AdvertiseTo::Address(ip, _) = to
+                    && ip.is_ipv4() != at.at.is_ipv4()
+                {
+                    check.problem(
+                        &path,
+                        format!("{ip} is of another address family than the listener"),
+                        "",
+                    );
+                }
+                each.push((at, *to));
+            }
+        }
+    }
+    Told::Each(each)
+}

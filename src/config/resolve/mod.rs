@@ -1,0 +1,151 @@
+//! From the file to what the program needs: what values mean together, and what this version lacks.
+
+mod behaviour;
+mod effect;
+mod listeners;
+mod operation;
+mod people;
+
+pub(super) use people::{UsersOf, users_of};
+
+use std::path::Path;
+
+use super::file::File;
+use super::problem::Problem;
+use super::resolved::{Config, MediaConfig};
+use super::tree::{Step, Tree};
+use crate::engine::settings::{LimitSettings, MediaSettings, Settings};
+use crate::engine::time::Millis;
+
+/// What resolving finds out beside the configuration.
+pub(super) struct Resolved {
+    pub(super) config: Config,
+    /// The file names nobody: the first start makes users.
+    pub(super) names_nobody: bool,
+}
+
+/// Problems and warnings, with their places.
+pub(super) struct Check<'a> {
+    tree: &'a Tree,
+    problems: &'a mut Vec<Problem>,
+    warnings: Vec<String>,
+}
+
+/// A path of fixed keys.
+pub(super) fn key(path: &str) -> Vec<Step<'_>> {
+    path.split('.').map(Step::Key).collect()
+}
+
+impl<'a> Check<'a> {
+    pub(super) fn new(tree: &'a Tree, problems: &'a mut Vec<Problem>) -> Self {
+        Self {
+            tree,
+            problems,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Notes what is wrong with a value.
+    pub(super) fn problem(&mut self, path: &[Step<'_>], what: impl Into<String>, mend: &str) {
+        let mend = (!mend.is_empty()).then(|| mend.to_owned());
+        let (Ok(node) | Err(node)) = self.tree.nearest(path);
+        self.problems
+            .push(Problem::of_value(self.tree, node, what.into(), mend));
+    }
+
+    /// Notes what is wrong with a key.
+    pub(super) fn key_problem(&mut self, path: &[Step<'_>], what: impl Into<String>, mend: &str) {
+        let mend = (!mend.is_empty()).then(|| mend.to_owned());
+        let (Ok(node) | Err(node)) = self.tree.nearest(path);
+        self.problems
+            .push(Problem::of_key(self.tree, node, what.into(), mend));
+    }
+
+    pub(super) fn warn(&mut self, warning: impl Into<String>) {
+        self.warnings.push(warning.into());
+    }
+
+    /// Returns true where the file gives the key a value.
+    pub(super) fn is_set(&self, path: &[Step<'_>]) -> bool {
+        self.tree.find(path).is_some_and(|n| !self.tree.is_null(n))
+    }
+
+    /// Returns the path as it is shown.
+    pub(super) fn shown(&self, path: &[Step<'_>]) -> String {
+        let (Ok(node) | Err(node)) = self.tree.nearest(path);
+        self.tree.path(node)
+    }
+
+    /// Returns the names of a map's entries, also of those that could not be read.
+    fn all_keys(&self, path: &str) -> Vec<&'a str> {
+        self.tree.all_keys(&key(path))
+    }
+}
+
+/// Resolves a file. Problems are noted; with any, the result is not to be used.
+///
+/// `directory` is what a relative `users_file` is relative to.
+pub(super) fn resolve(
+    file: &File,
+    tree: &Tree,
+    directory: &Path,
+    environment: super::environment::Environment<'_>,
+    problems: &mut Vec<Problem>,
+) -> Resolved {
+    let mut check = Check::new(tree, problems);
+    effect::check(file, &mut check);
+    let listeners = listeners::resolve(file, &mut check);
+    let domains = people::domains(file, &listeners, &mut check);
+    let users = people::users(file, &domains, directory, environment, &mut check);
+    let (endpoints, names) = people::endpoints(file, &domains, &mut check);
+    let upstreams = people::upstreams(file, &mut check);
+    let routes = people::routes(file, &mut check);
+    let names_nobody =
+        file.domains.0.is_empty() && file.users.0.is_empty() && file.users_file.is_none();
+    if !names_nobody && users.is_empty() {
+        people::warn_of_nobody(&domains, &mut check);
+    }
+    let engine = Settings {
+        node: operation::node_name(file, &mut check),
+        timers: operation::timers(file, &mut check),
+        domains,
+        users,
+        endpoints,
+        names,
+        upstreams,
+        routes,
+        fork: behaviour::fork(&file.fork),
+        detect: behaviour::detect(&file.detect),
+        restore: behaviour::restore(&file.restore, &mut check),
+        notice: behaviour::notice(&file.notice, &mut check),
+        messages: behaviour::messages(&file.messages, &mut check),
+        media: MediaSettings {
+            mode: operation::media_mode(file),
+            latch: operation::latch(file),
+        },
+        limits: LimitSettings {
+            conversations: operation::count(file.limits.conversations.0),
+            message_size: operation::count(file.limits.message_size.0),
+        },
+        history_keep: Millis(file.history.keep.0),
+    };
+    let config = Config {
+        data_dir: file.node.data_dir.clone(),
+        workers: operation::workers(file),
+        media: MediaConfig {
+            ports: file.media.ports.first..=file.media.ports.last,
+            address: operation::media_address(file, &listeners, &mut check),
+        },
+        listeners,
+        engine,
+        limits: operation::limits(file),
+        admin: operation::admin(file, &mut check),
+        log: operation::log(file, &mut check),
+        warnings: check.warnings,
+        made_users: Vec::new(),
+    };
+    Resolved {
+        config,
+        names_nobody,
+    }
+}

@@ -1,0 +1,176 @@
+//! The node itself and what its operators turn.
+
+use std::fs;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use super::{Check, key};
+use crate::config::file::{self, Advertise, AdvertiseTo, File, MediaAddress, Workers};
+use crate::config::resolved::{AdminConfig, Listener, LogConfig, LogFormat, TransportLimits};
+use crate::engine::ids::{Transport, VIRTUAL_SHARDS};
+use crate::engine::settings::{Latch, MediaMode, TimerSettings};
+use crate::engine::time::Millis;
+
+const NAME_MAX: usize = 64;
+
+pub(super) fn node_name(file: &File, check: &mut Check<'_>) -> Box<str> {
+    let Some(name) = &file.node.name else {
+        return host_name();
+    };
+    if !is_name(name) {
+        check.problem(
+            &key("node.name"),
+            format!("`{name}` is no name for a node"),
+            "up to 64 letters, digits, dots, hyphens and underscores",
+        );
+    }
+    name.as_str().into()
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=NAME_MAX).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+}
+
+fn host_name() -> Box<str> {
+    fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .map(|name| name.trim().to_owned())
+        .filter(|name| is_name(name))
+        .unwrap_or_else(|| "refork".to_owned())
+        .into()
+}
+
+pub(super) fn workers(file: &File) -> usize {
+    match file.node.workers {
+        Workers::Count(count) => count,
+        Workers::Auto => std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(usize::from(VIRTUAL_SHARDS)),
+    }
+}
+
+pub(super) fn timers(file: &File, check: &mut Check<'_>) -> TimerSettings {
+    let timers = &file.timers;
+    if timers.t2.0 < timers.t1.0 {
+        check.problem(
+            &key("timers.t2"),
+            format!("t2 ({}) is shorter than t1 ({})", timers.t2, timers.t1),
+            "retransmissions begin after t1 and are at most t2 apart",
+        );
+    }
+    TimerSettings {
+        t1: Millis(timers.t1.0),
+        t2: Millis(timers.t2.0),
+        t4: Millis(timers.t4.0),
+    }
+}
+
+pub(super) fn media_mode(file: &File) -> MediaMode {
+    match file.media.mode {
+        // The latter has been refused.
+        file::MediaMode::Relay | file::MediaMode::Rtpengine => MediaMode::Relay,
+        file::MediaMode::Direct => MediaMode::Direct,
+    }
+}
+
+pub(super) fn latch(file: &File) -> Latch {
+    match file.media.latch {
+        file::Latch::Signalling => Latch::Signalling,
+        file::Latch::Sdp => Latch::Sdp,
+    }
+}
+
+/// `auto` follows what is told of the signalling, for the relay stands at the same address.
+pub(super) fn media_address(
+    file: &File,
+    listeners: &[Listener],
+    check: &mut Check<'_>,
+) -> Option<IpAddr> {
+    let ports = file.media.ports;
+    if file.media.mode == file::MediaMode::Relay {
+        for listener in listeners {
+            let port = listener.at.port();
+            if listener.transport == Transport::Udp && (ports.first..=ports.last).contains(&port) {
+                check.warn(format!(
+                    "the listener at udp://{} lies within `media.ports` ({ports}): its pair cannot \
+                     carry media",
+                    listener.at
+                ));
+            }
+        }
+    }
+    match (file.media.address, &file.advertise) {
+        (MediaAddress::Ip(ip), _) => Some(ip),
+        (MediaAddress::Auto, Advertise::Text(AdvertiseTo::Address(ip, _))) => Some(*ip),
+        (MediaAddress::Auto, Advertise::Text(AdvertiseTo::Auto) | Advertise::Map(_)) => None,
+    }
+}
+
+pub(super) fn limits(file: &File) -> TransportLimits {
+    let limits = &file.limits;
+    TransportLimits {
+        message_size: count(limits.message_size.0),
+        connections: count(limits.connections.0),
+        connections_per_ip: count(limits.connections_per_ip.0),
+        idle: Duration::from_millis(limits.idle.0),
+        header_timeout: Duration::from_millis(limits.header_timeout.0),
+        keepalive: Duration::from_millis(file.nat.keepalive.0),
+    }
+}
+
+pub(super) fn count(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+pub(super) fn admin(file: &File, check: &mut Check<'_>) -> AdminConfig {
+    let listen = file.admin.listen.0;
+    match &file.admin.token {
+        None if !listen.ip().is_loopback() => check.problem(
+            &key("admin.listen"),
+            format!("{listen} is not on loopback, and there is no token"),
+            "set `admin.token`, or listen on 127.0.0.1",
+        ),
+        Some(token) if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) => check
+            .problem(
+                &key("admin.token"),
+                "this is no token",
+                "visible ASCII characters without spaces; `openssl rand -hex 16` makes one",
+            ),
+        None | Some(_) => {}
+    }
+    AdminConfig {
+        listen,
+        token: file.admin.token.clone(),
+    }
+}
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+pub(super) fn log(file: &File, check: &mut Check<'_>) -> LogConfig {
+    let level = &file.log.level;
+    // A filter takes an unknown word for a module's name, and then logs nothing else.
+    let bare_words_are_levels = level
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.contains(['=', '[']))
+        .all(|part| LEVELS.contains(&part.to_ascii_lowercase().as_str()));
+    if !bare_words_are_levels || EnvFilter::try_new(level).is_err() {
+        check.problem(
+            &key("log.level"),
+            format!("`{level}` is no level"),
+            "off, error, warn, info, debug or trace; or by module: info,refork::engine=debug",
+        );
+    }
+    LogConfig {
+        level: level.clone(),
+        format: match file.log.format {
+            file::LogFormat::Text => LogFormat::Text,
+            file::LogFormat::Json => LogFormat::Json,
+        },
+    }
+}
