@@ -12,5 +12,6 @@ pub mod media;
 pub mod metrics;
 pub mod observe;
 pub mod sip;
+pub mod store;
 pub mod transport;
 pub mod ua;

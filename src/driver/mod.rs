@@ -1,1 +1,21 @@
-//! One shard: reads the clock, runs the engine, carries its outputs out.
+//! One shard a thread: it reads the clock, owns its sockets, runs its engine and carries out what the
+//! engine asks for. Nothing on its way from a socket to the engine and back takes a lock that another
+//! shard holds for longer than a look into a map.
+
+mod bindings;
+mod carry;
+mod clock;
+mod dispatch;
+mod keepalive;
+mod mailbox;
+mod resolver;
+mod shard;
+mod shared;
+mod world;
+
+pub use bindings::Bindings;
+pub use clock::Clock;
+pub use mailbox::{Mail, Mailboxes};
+pub use resolver::Resolver;
+pub use shard::{BELL, Shard, Start};
+pub use shared::Shared;

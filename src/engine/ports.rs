@@ -26,7 +26,9 @@ pub enum Input {
         transport: Transport,
         peer: SocketAddr,
     },
-    /// A connection closed or was reset, or could not be opened. Every shard is told.
+    /// A connection closed or was reset, or could not be opened. Every shard is told. Without
+    /// `connection`: one to this peer that served flows without it; one of ours that closes is told
+    /// both ways.
     Closed {
         flow: Flow,
     },

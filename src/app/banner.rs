@@ -1,0 +1,98 @@
+//! What a person who has just started the server wants to know.
+
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::config::MadeUser;
+use crate::transport::{Bound, toward};
+
+/// RFC 5737: an address beyond every router, to learn which of ours leads out.
+const OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+/// Writes where to point a phone, with which user, and where the metrics are.
+pub(super) fn banner(listeners: &[Bound], admin: SocketAddr, users: &[MadeUser]) -> String {
+    let mut text = String::from("\nRefork is running. Point a SIP phone at\n");
+    for bound in listeners {
+        let transport = bound.listener.transport.param();
+        for address in reachable(bound) {
+            let _ = writeln!(text, "  sip:{address};transport={transport}");
+        }
+    }
+    if !users.is_empty() {
+        text.push_str("as one of the users that this first start has made\n");
+        for MadeUser { aor, password } in users {
+            let _ = writeln!(text, "  {aor}  password {password}");
+        }
+    }
+    let _ = writeln!(text, "Metrics:       http://{admin}/metrics");
+    let _ = writeln!(text, "Conversations: http://{admin}/api/v1/conversations");
+    text.push('\n');
+    text
+}
+
+/// Returns the addresses that a phone can be given for a listener.
+fn reachable(bound: &Bound) -> Vec<SocketAddr> {
+    if let Some(told) = bound.listener.advertise {
+        return vec![told];
+    }
+    match bound.at.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => {
+            let mut ips = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
+            ips.extend(toward(OUTSIDE).filter(|ip| !ip.is_loopback()));
+            let port = bound.at.port();
+            ips.into_iter()
+                .rev()
+                .map(|ip| SocketAddr::new(ip, port))
+                .collect()
+        }
+        IpAddr::V4(_) | IpAddr::V6(_) => vec![bound.at],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Listener;
+    use crate::engine::ids::Transport;
+
+    #[test]
+    fn says_all_that_a_phone_needs() {
+        let at = "127.0.0.1:5060".parse().unwrap();
+        let bound = Bound {
+            listener: Listener {
+                transport: Transport::Tcp,
+                at,
+                advertise: None,
+                dscp: None,
+            },
+            at,
+        };
+        let user = MadeUser {
+            aor: "sip:alice@localhost".to_owned(),
+            password: "s3cret".to_owned(),
+        };
+        let text = banner(&[bound], "127.0.0.1:8080".parse().unwrap(), &[user]);
+        for part in [
+            "sip:127.0.0.1:5060;transport=tcp",
+            "sip:alice@localhost  password s3cret",
+            "http://127.0.0.1:8080/metrics",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn all_addresses_means_loopback_too() {
+        let at = "0.0.0.0:5070".parse().unwrap();
+        let bound = Bound {
+            listener: Listener {
+                transport: Transport::Udp,
+                at,
+                advertise: None,
+                dscp: None,
+            },
+            at,
+        };
+        assert!(reachable(&bound).contains(&"127.0.0.1:5070".parse().unwrap()));
+    }
+}

@@ -1,0 +1,138 @@
+//! The server as the admin interface asks it: questions into the shards' mailboxes, answers out.
+
+use std::cmp::Reverse;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::oneshot;
+
+use crate::admin::{Directory, Unanswered};
+use crate::driver::{Mail, Shared};
+use crate::engine::Engine;
+use crate::engine::endpoint::Binding;
+use crate::engine::ids::{Aor, ConversationId};
+use crate::engine::ports::{Command, Input};
+use crate::engine::view::{Detail, Gauges, Summary};
+use crate::metrics::{Metrics, Readings};
+
+pub(super) struct Shards {
+    shared: Arc<Shared>,
+    listening: Arc<AtomicBool>,
+}
+
+/// Adds what is shared to the shards' gauges.
+pub(super) fn readings(shared: &Shared, shards: Gauges) -> Readings {
+    Readings {
+        shards,
+        bindings: shared.bindings.count() as u64,
+        transport: shared.transport_reading(),
+        relay: shared.media.counters().reading(),
+    }
+}
+
+impl Shards {
+    pub(super) fn new(shared: Arc<Shared>, listening: Arc<AtomicBool>) -> Self {
+        Self { shared, listening }
+    }
+
+    pub(super) fn metrics(&self) -> &Arc<Metrics> {
+        &self.shared.metrics
+    }
+
+    /// Puts a question into a shard's mailbox now; the future waits for the answer.
+    fn ask<T, Q>(
+        &self,
+        worker: usize,
+        question: Q,
+    ) -> impl Future<Output = Result<T, Unanswered>> + Send + use<T, Q>
+    where
+        T: Send + 'static,
+        Q: FnOnce(&Engine) -> T + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        // Who asked may have given up since.
+        let ask = move |engine: &Engine| drop(reply.send(question(engine)));
+        let asked = self.shared.mailboxes.post(worker, Mail::Ask(Box::new(ask)));
+        async move {
+            if !asked {
+                return Err(Unanswered);
+            }
+            answer.await.map_err(|_| Unanswered)
+        }
+    }
+
+    /// Asks all shards at once, and collects.
+    fn ask_all<T, Q>(
+        &self,
+        question: Q,
+    ) -> impl Future<Output = Result<Vec<T>, Unanswered>> + Send + use<T, Q>
+    where
+        T: Send + 'static,
+        Q: Fn(&Engine) -> T + Clone + Send + 'static,
+    {
+        let workers = 0..self.shared.mailboxes.workers();
+        let asked: Vec<_> = workers
+            .map(|worker| self.ask(worker, question.clone()))
+            .collect();
+        async move {
+            let mut answers = Vec::with_capacity(asked.len());
+            for answer in asked {
+                answers.push(answer.await?);
+            }
+            Ok(answers)
+        }
+    }
+}
+
+impl Directory for Shards {
+    fn is_listening(&self) -> bool {
+        self.listening.load(Ordering::Relaxed)
+    }
+
+    async fn readings(&self) -> Result<Readings, Unanswered> {
+        let gauges = self.ask_all(Engine::gauges).await?;
+        Ok(readings(&self.shared, gauges.into_iter().sum()))
+    }
+
+    async fn list(&self, limit: usize) -> Result<Vec<Summary>, Unanswered> {
+        let lists = self.ask_all(move |engine| engine.list(limit)).await?;
+        let mut all: Vec<_> = lists.into_iter().flatten().collect();
+        all.sort_by_key(|summary| Reverse((summary.started, summary.key)));
+        all.truncate(limit);
+        Ok(all)
+    }
+
+    async fn detail(&self, id: ConversationId) -> Result<Option<Detail>, Unanswered> {
+        let owner = self.shared.mailboxes.owner_of(id);
+        self.ask(owner, move |engine| engine.detail(id)).await
+    }
+
+    fn command(&self, command: Command) -> impl Future<Output = Result<(), Unanswered>> + Send {
+        let mailboxes = &self.shared.mailboxes;
+        let post = |worker| mailboxes.post(worker, Mail::Input(Input::Command(command)));
+        let posted = match command {
+            Command::DeclareLost { conversation, .. } | Command::HangUp { conversation } => {
+                post(mailboxes.owner_of(conversation))
+            }
+            // Every shard is to be told, even where one is full.
+            Command::Drain => (0..mailboxes.workers())
+                .map(post)
+                .fold(true, |all, one| all & one),
+        };
+        std::future::ready(posted.then_some(()).ok_or(Unanswered))
+    }
+
+    fn bindings(&self, aor: Option<&Aor>, limit: usize) -> Vec<(Aor, Binding)> {
+        match aor {
+            None => self.shared.bindings.list(limit),
+            Some(aor) => {
+                let bindings = self.shared.bindings.of(aor).into_iter();
+                bindings
+                    .map(|binding| (aor.clone(), binding))
+                    .take(limit)
+                    .collect()
+            }
+        }
+    }
+}

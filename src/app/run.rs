@@ -1,0 +1,115 @@
+//! The server in the foreground: from start to the signal that ends it.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::Config;
+
+use super::banner::banner;
+use super::{Server, StartError, start};
+
+/// How long standing conversations may take to end by themselves. Short of the time that service
+/// managers wait before they kill (systemd's unit: 45 s, containers: 10 s and more).
+const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
+
+/// Starts the server, says where to point a phone, and returns once a signal has ended it.
+///
+/// SIGTERM or SIGINT drains it, a second one ends it at once. Conversations that still stand are left as
+/// they are: nobody gets a BYE.
+///
+/// # Errors
+/// It could not start.
+pub fn run(config: Config) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::system("runtime"))?;
+    // Before anything is started: a signal that comes meanwhile is not lost.
+    let _inside = runtime.enter();
+    let mut signals = Signals::new().map_err(StartError::system("signals"))?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let made_users = config.made_users.clone();
+    let server = start(config)?;
+    show(&banner(
+        &server.shared.listeners,
+        server.admin_address(),
+        &made_users,
+    ));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "refork serves");
+    runtime.block_on(async {
+        signals.end().await;
+        drain(&server, &mut signals).await;
+    });
+    server.stop();
+    tracing::info!("refork has stopped");
+    Ok(())
+}
+
+/// Waits for the standing conversations, for the deadline, or for another signal.
+async fn drain(server: &Server, signals: &mut Signals) {
+    server.begin_drain();
+    let standing = server.standing();
+    tracing::info!(
+        standing,
+        "draining: no new conversations; signal again to end at once"
+    );
+    let mut look = tokio::time::interval(super::DRAIN_LOOK);
+    let all_ended = async {
+        while server.standing() > 0 {
+            look.tick().await;
+        }
+    };
+    tokio::select! {
+        () = all_ended => {}
+        () = tokio::time::sleep(DRAIN_DEADLINE) => {
+            tracing::warn!(standing = server.standing(), "left standing as they are");
+        }
+        () = signals.end() => {
+            tracing::warn!(standing = server.standing(), "told to end at once");
+        }
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for a signal to end.
+    async fn end(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                Some(()) = self.hang_up.recv() => {
+                    tracing::warn!("this version does not reload: restart to change the configuration");
+                }
+            }
+        }
+    }
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "where to point a phone is for people, not for the log"
+)]
+fn show(text: &str) {
+    use io::Write;
+    print!("{text}");
+    // Nobody may be there to read it.
+    let _ = io::stdout().flush();
+}

@@ -1,0 +1,395 @@
+//! One shard: a poll loop around an engine.
+//!
+//! A turn: wait, take the mail, read the sockets (each for a bounded while), fire the timers, keep house.
+//! Every input is followed to its end before the next: the engine's outputs are carried out in order, and
+//! what they bring about at once (stored, resolved, unreachable) is the next input.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mio::event::Source;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::engine::Engine;
+use crate::engine::events::Event;
+use crate::engine::ids::{Flow, ListenerId, Transport};
+use crate::engine::ports::Input;
+use crate::engine::snapshot::Snapshot;
+use crate::engine::time::{Millis, Time};
+use crate::sip::Fault;
+use crate::sip::stream::FrameError;
+use crate::transport::{Closed, Counters, Datagram, Room, Socket, StreamEvent, Streams, Udp};
+
+use super::dispatch::shard_of;
+use super::keepalive::Keepalive;
+use super::mailbox::Mail;
+use super::shared::Shared;
+use super::world::Site;
+
+/// The token of a shard's bell; those of its listeners and connections follow.
+pub const BELL: Token = Token(0);
+const FIRST_LISTENER: usize = 1;
+const EVENTS_PER_TURN: usize = 1024;
+/// Mail taken before the sockets have their turn.
+const MAIL_PER_TURN: usize = 1024;
+/// Inputs that follow from one before the rest waits for the next turn.
+const CHAIN_MAX: usize = 4096;
+const HOUSEKEEPING: Millis = Millis::from_secs(1);
+/// How long the kernel's choice of a local address is believed.
+const ROUTES_KEPT: Millis = Millis::from_secs(60);
+
+/// What a shard begins with.
+pub struct Start {
+    pub worker: usize,
+    pub poll: Poll,
+    /// One a listener, in the order of the configuration.
+    pub sockets: Vec<Socket>,
+    pub engine: Engine,
+    /// Conversations of the shard to be taken up again.
+    pub snapshots: Vec<Snapshot>,
+}
+
+pub(super) enum Listening {
+    Udp(Udp),
+    Tcp(mio::net::TcpListener),
+}
+
+/// A shard; it lives on a thread of its own.
+pub struct Shard {
+    pub(super) worker: usize,
+    poll: Poll,
+    pub(super) engine: Engine,
+    pub(super) site: Site,
+    pub(super) shared: Arc<Shared>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) listening: Vec<Listening>,
+    pub(super) streams: Streams,
+    room: Room,
+    /// Sockets that may have more to read.
+    unread: BTreeSet<Token>,
+    /// Inputs that followed from outputs.
+    pub(super) backlog: VecDeque<Input>,
+    snapshots: Vec<Snapshot>,
+    keepalive: Keepalive,
+    house_kept: Time,
+    routes_forgotten: Time,
+    stopped: bool,
+}
+
+impl Shard {
+    /// Registers the sockets with the poll.
+    ///
+    /// # Errors
+    /// The poll does not take them.
+    pub fn new(start: Start, shared: Arc<Shared>) -> io::Result<Self> {
+        let registry = start.poll.registry();
+        let mut listening = Vec::with_capacity(start.sockets.len());
+        for (index, socket) in start.sockets.into_iter().enumerate() {
+            let token = Token(FIRST_LISTENER + index);
+            listening.push(match socket {
+                Socket::Udp(socket) => Listening::Udp(Udp::new(socket, registry, token)?),
+                Socket::Tcp(socket) => {
+                    let mut socket = mio::net::TcpListener::from_std(socket);
+                    socket.register(registry, token, Interest::READABLE)?;
+                    Listening::Tcp(socket)
+                }
+            });
+        }
+        let counters = Arc::clone(&shared.counters[start.worker]);
+        let streams = Streams::new(
+            start.worker,
+            Arc::clone(&shared.listeners),
+            Arc::clone(&shared.registry),
+            Arc::clone(&counters),
+            shared.stream_limits,
+            registry.try_clone()?,
+            FIRST_LISTENER + listening.len(),
+        );
+        let now = shared.clock.now();
+        Ok(Self {
+            worker: start.worker,
+            poll: start.poll,
+            engine: start.engine,
+            site: Site::new(Arc::clone(&shared), start.worker),
+            counters,
+            listening,
+            streams,
+            room: Room::new(shared.message_size),
+            unread: BTreeSet::new(),
+            backlog: VecDeque::new(),
+            snapshots: start.snapshots,
+            keepalive: Keepalive::new(shared.keepalive, now),
+            house_kept: now,
+            routes_forgotten: now,
+            stopped: false,
+            shared,
+        })
+    }
+
+    /// Works until it is told to stop.
+    ///
+    /// # Errors
+    /// The poll failed, and with it everything that the shard could hear.
+    pub fn run(mut self) -> io::Result<()> {
+        self.rebuild();
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        while !self.stopped {
+            match self.poll.poll(&mut events, Some(self.wait())) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            self.take_mail();
+            for event in &events {
+                if event.is_error() {
+                    self.take_errors(event.token());
+                }
+                if event.token() != BELL {
+                    self.unread.insert(event.token());
+                }
+            }
+            for token in std::mem::take(&mut self.unread) {
+                self.read(token);
+            }
+            self.fire();
+            self.keep_house();
+        }
+        Ok(())
+    }
+
+    fn rebuild(&mut self) {
+        for snapshot in std::mem::take(&mut self.snapshots) {
+            let now = self.shared.clock.now();
+            self.engine.rebuild(snapshot, now, &mut self.site);
+            self.carry_out();
+            self.settle();
+        }
+    }
+
+    /// Returns how long there is nothing to do by itself.
+    fn wait(&self) -> Duration {
+        if !self.unread.is_empty() || !self.backlog.is_empty() {
+            return Duration::ZERO;
+        }
+        let house = self.house_kept + HOUSEKEEPING;
+        let due = self.engine.poll_timeout().map_or(house, |at| at.min(house));
+        Duration::from_millis(due.since(self.shared.clock.now()).0)
+    }
+
+    /// Gives the engine an input and carries out all that follows from it.
+    fn take(&mut self, input: Input) {
+        self.backlog.push_back(input);
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..CHAIN_MAX {
+            let Some(input) = self.backlog.pop_front() else {
+                return;
+            };
+            let now = self.shared.clock.now();
+            self.engine.handle_input(input, now, &mut self.site);
+            self.carry_out();
+        }
+    }
+
+    fn take_mail(&mut self) {
+        let mailboxes = self.shared.mailboxes.clone();
+        mailboxes.hear(self.worker);
+        for _ in 0..MAIL_PER_TURN {
+            let Some(mail) = mailboxes.take(self.worker) else {
+                return;
+            };
+            match mail {
+                Mail::Input(input) => self.take(input),
+                Mail::Send { flow, bytes, from } => {
+                    self.send_stream(flow, bytes, from);
+                    self.settle();
+                }
+                Mail::Ask(question) => question(&self.engine),
+                Mail::Stop => self.stopped = true,
+            }
+        }
+        // The rest is fetched in the next turn, without waiting.
+        self.unread.insert(BELL);
+    }
+
+    fn listener(&self, token: Token) -> Option<&Listening> {
+        self.listening.get(token.0.checked_sub(FIRST_LISTENER)?)
+    }
+
+    fn take_errors(&mut self, token: Token) {
+        let mut unreachable = Vec::new();
+        if let Some(Listening::Udp(udp)) = self.listener(token) {
+            udp.errors(&mut unreachable);
+        }
+        self.tell_unreachable(unreachable);
+        self.settle();
+    }
+
+    fn read(&mut self, token: Token) {
+        if token == BELL {
+            return;
+        }
+        let index = token.0 - FIRST_LISTENER;
+        let more = if index >= self.listening.len() {
+            self.read_stream(token)
+        } else {
+            self.read_listener(index)
+        };
+        if more {
+            self.unread.insert(token);
+        }
+    }
+
+    fn read_listener(&mut self, index: usize) -> bool {
+        let listener = ListenerId(index as u16);
+        let udp = match &self.listening[index] {
+            Listening::Udp(udp) => udp,
+            Listening::Tcp(socket) => {
+                let now = self.shared.clock.now();
+                return self.streams.accept(socket, listener, now);
+            }
+        };
+        let (mut datagrams, mut unreachable) = (Vec::new(), Vec::new());
+        let more = udp.receive(
+            &mut self.room,
+            &self.counters,
+            &mut unreachable,
+            &mut datagrams,
+        );
+        for Datagram { peer, bytes } in datagrams {
+            let flow = Flow {
+                transport: Transport::Udp,
+                listener,
+                peer,
+                connection: None,
+            };
+            self.deliver(flow, bytes);
+        }
+        self.tell_unreachable(unreachable);
+        self.settle();
+        more
+    }
+
+    fn read_stream(&mut self, token: Token) -> bool {
+        let mut events = Vec::new();
+        let now = self.shared.clock.now();
+        let more = self.streams.ready(token, now, &mut events);
+        for event in events {
+            match event {
+                StreamEvent::Message { flow, bytes } => self.deliver(flow, bytes),
+                StreamEvent::Over {
+                    connection,
+                    peer,
+                    fault,
+                } => {
+                    if let Some(fault) = fault {
+                        self.tell(&Event::Malformed {
+                            reason: reason(fault).as_str(),
+                            peer: peer.to_string().into(),
+                        });
+                    }
+                    if let Some(closed) = self.streams.close(connection) {
+                        self.tell_closed(closed);
+                        self.settle();
+                    }
+                }
+            }
+        }
+        more
+    }
+
+    /// Hands a message to the shard that owns it.
+    fn deliver(&mut self, flow: Flow, bytes: Bytes) {
+        let mailboxes = &self.shared.mailboxes;
+        if mailboxes.workers() > 1
+            && let Some(shard) = shard_of(&bytes)
+        {
+            let owner = mailboxes.owner(shard);
+            if owner != self.worker {
+                let message = Mail::Input(Input::Message { flow, bytes });
+                if !mailboxes.post(owner, message) && flow.transport == Transport::Udp {
+                    Counters::add(&self.counters.datagrams_dropped);
+                }
+                return;
+            }
+        }
+        self.take(Input::Message { flow, bytes });
+    }
+
+    /// Tells every shard that nobody is there; this one once its outputs are carried out.
+    pub(super) fn tell_unreachable(&mut self, peers: Vec<SocketAddr>) {
+        for peer in peers {
+            let transport = Transport::Udp;
+            self.tell_all(move || Input::Unreachable { transport, peer });
+        }
+    }
+
+    /// Tells every shard of a connection that is gone, or was not to be had. One that we opened also
+    /// served flows that named no connection.
+    pub(super) fn tell_closed(&mut self, closed: Closed) {
+        let flow = closed.flow;
+        self.tell_all(move || Input::Closed { flow });
+        if closed.opened {
+            let flow = Flow {
+                connection: None,
+                ..flow
+            };
+            self.tell_all(move || Input::Closed { flow });
+        }
+    }
+
+    fn tell_all(&mut self, input: impl Fn() -> Input) {
+        self.backlog.push_back(input());
+        self.shared.mailboxes.tell_others(self.worker, input);
+    }
+
+    fn fire(&mut self) {
+        let now = self.shared.clock.now();
+        if self.engine.poll_timeout().is_some_and(|due| due <= now) {
+            self.engine.handle_timeout(now, &mut self.site);
+            self.carry_out();
+        }
+        self.settle();
+    }
+
+    fn keep_house(&mut self) {
+        let now = self.shared.clock.now();
+        if now < self.house_kept + HOUSEKEEPING {
+            return;
+        }
+        self.house_kept = now;
+        if now >= self.routes_forgotten + ROUTES_KEPT {
+            self.routes_forgotten = now;
+            self.site.forget_routes();
+        }
+        let shared = Arc::clone(&self.shared);
+        let spared = |flow: &Flow| shared.bindings.names(flow);
+        for closed in self.streams.sweep(now, &spared) {
+            self.tell_closed(closed);
+        }
+        // An accept that failed for want of descriptors is tried again; no event tells when.
+        for (index, listening) in self.listening.iter().enumerate() {
+            if matches!(listening, Listening::Tcp(_)) {
+                self.unread.insert(Token(FIRST_LISTENER + index));
+            }
+        }
+        for flow in self.keepalive.due(&shared.bindings, self.worker, now) {
+            self.send_keepalive(&flow);
+        }
+        self.settle();
+    }
+}
+
+/// Which fault of a message a stream's is.
+fn reason(fault: FrameError) -> Fault {
+    match fault {
+        FrameError::HeadTooLarge | FrameError::BodyTooLarge => Fault::TooLarge,
+        FrameError::Length => Fault::ContentLength,
+    }
+}

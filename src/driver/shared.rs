@@ -1,0 +1,81 @@
+//! What all shards share.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::ids::{ListenerId, Transport};
+use crate::media::MediaHandle;
+use crate::metrics::{Metrics, TransportReading};
+use crate::store::Store;
+use crate::transport::{Bound, Counters, Registry, StreamLimits};
+
+use super::bindings::Bindings;
+use super::clock::Clock;
+use super::mailbox::Mailboxes;
+use super::resolver::Resolver;
+
+/// One for the whole server.
+pub struct Shared {
+    pub clock: Clock,
+    /// A `ListenerId` is an index into it.
+    pub listeners: Arc<[Bound]>,
+    pub mailboxes: Mailboxes,
+    pub bindings: Bindings,
+    pub registry: Arc<Registry>,
+    /// By worker.
+    pub counters: Vec<Arc<Counters>>,
+    pub metrics: Arc<Metrics>,
+    pub media: MediaHandle,
+    pub store: Arc<dyn Store>,
+    pub resolver: Resolver,
+    pub stream_limits: StreamLimits,
+    /// Octets of a datagram.
+    pub message_size: usize,
+    /// CRLF goes over registered UDP flows this often; never where it is zero.
+    pub keepalive: Duration,
+}
+
+impl Shared {
+    /// Returns the counters of all sockets.
+    pub fn transport_reading(&self) -> TransportReading {
+        let mut reading = TransportReading {
+            mailbox_overflows: self.mailboxes.overflows(),
+            ..TransportReading::default()
+        };
+        for counters in &self.counters {
+            counters.read_into(&mut reading);
+        }
+        reading
+    }
+
+    pub(super) fn listener(&self, id: ListenerId) -> Option<&Bound> {
+        self.listeners.get(usize::from(id.0))
+    }
+
+    /// Returns the listener to reach a peer from: one on the address that the kernel would send from,
+    /// else one on all addresses, else any of the peer's family. None where there is none.
+    pub(super) fn listener_toward(
+        &self,
+        transport: Transport,
+        peer: SocketAddr,
+        local: Option<IpAddr>,
+    ) -> Option<ListenerId> {
+        let fits = |bound: &Bound| {
+            let ip = bound.at.ip();
+            if bound.listener.transport != transport || ip.is_ipv4() != peer.is_ipv4() {
+                None
+            } else if Some(ip) == local {
+                Some(0)
+            } else if ip.is_unspecified() {
+                Some(1)
+            } else {
+                Some(2)
+            }
+        };
+        let ranked = self.listeners.iter().enumerate();
+        let best = ranked.filter_map(|(index, bound)| Some((fits(bound)?, index)));
+        let (_, index) = best.min()?;
+        u16::try_from(index).ok().map(ListenerId)
+    }
+}

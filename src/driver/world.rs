@@ -1,0 +1,99 @@
+//! What an engine asks for and needs at once.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use crate::engine::endpoint::Binding;
+use crate::engine::ids::{Aor, Flow, Transport};
+use crate::engine::ports::World;
+use crate::engine::time::Time;
+use crate::transport::toward;
+
+use super::shared::Shared;
+
+/// Peers whose local address is remembered.
+const REMEMBERED_MAX: usize = 10_000;
+
+/// The world of one shard.
+pub(super) struct Site {
+    shared: Arc<Shared>,
+    worker: usize,
+    /// The kernel's answers by peer. Forgotten now and then: routes change.
+    local: RefCell<BTreeMap<IpAddr, Option<IpAddr>>>,
+}
+
+impl Site {
+    pub(super) fn new(shared: Arc<Shared>, worker: usize) -> Self {
+        Self {
+            shared,
+            worker,
+            local: RefCell::default(),
+        }
+    }
+
+    /// Asks the kernel anew from now on.
+    pub(super) fn forget_routes(&self) {
+        self.local.borrow_mut().clear();
+    }
+
+    fn local(&self, peer: IpAddr) -> Option<IpAddr> {
+        let mut local = self.local.borrow_mut();
+        if let Some(known) = local.get(&peer) {
+            return *known;
+        }
+        if local.len() >= REMEMBERED_MAX {
+            local.clear();
+        }
+        let found = toward(peer);
+        local.insert(peer, found);
+        found
+    }
+}
+
+impl World for Site {
+    fn advertised(&self, flow: &Flow) -> SocketAddr {
+        let known = self.shared.listener(flow.listener);
+        // A flow of a former life may name a listener that is no more.
+        let Some(bound) = known.or_else(|| self.shared.listeners.first()) else {
+            return SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        };
+        if let Some(told) = bound.listener.advertise {
+            return told;
+        }
+        if !bound.at.ip().is_unspecified() {
+            return bound.at;
+        }
+        let ip = self.local(flow.peer.ip());
+        SocketAddr::new(ip.unwrap_or_else(|| bound.at.ip()), bound.at.port())
+    }
+
+    fn flow_to(&self, transport: Transport, peer: SocketAddr) -> Option<Flow> {
+        if transport.is_reliable()
+            && let Some(open) = self.shared.registry.find(transport, peer)
+        {
+            return Some(open);
+        }
+        let local = self.local(peer.ip());
+        let listener = self.shared.listener_toward(transport, peer, local)?;
+        Some(Flow {
+            transport,
+            listener,
+            peer,
+            connection: None,
+        })
+    }
+
+    fn bindings(&self, aor: &Aor) -> Vec<Binding> {
+        self.shared.bindings.of(aor)
+    }
+
+    fn change_bindings(&mut self, aor: &Aor, act: &mut dyn FnMut(&mut Vec<Binding>)) {
+        self.shared.bindings.change(aor, act);
+    }
+
+    fn expired(&mut self, now: Time) -> Vec<Aor> {
+        self.shared.bindings.expired(self.worker, now)
+    }
+}

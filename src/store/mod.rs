@@ -1,0 +1,36 @@
+//! Where conversations' durable state lies. One interface; for now there is the memory only.
+
+mod memory;
+
+use thiserror::Error;
+
+use crate::engine::ids::ConversationId;
+
+pub use memory::MemoryStore;
+
+/// The store did not take or give what it should.
+#[derive(Debug, Error)]
+#[error("the store failed")]
+pub struct StoreError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// Keeps the newest snapshot of every conversation. Shared by all shards; each conversation is written
+/// by one of them.
+pub trait Store: Send + Sync + 'static {
+    /// Keeps a snapshot in the place of an older one. When it returns, the snapshot is safe.
+    ///
+    /// # Errors
+    /// It could not be made safe; the older one still stands.
+    fn put(&self, id: ConversationId, snapshot: &[u8]) -> Result<(), StoreError>;
+
+    /// Drops what is kept of a conversation.
+    ///
+    /// # Errors
+    /// It may still be there at the next start.
+    fn remove(&self, id: ConversationId) -> Result<(), StoreError>;
+
+    /// Returns everything kept, in the order of ids.
+    ///
+    /// # Errors
+    /// Some of it could not be read.
+    fn all(&self) -> Result<Vec<(ConversationId, Vec<u8>)>, StoreError>;
+}

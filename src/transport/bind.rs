@@ -1,0 +1,207 @@
+//! The sockets of a listener: one a worker, all on the same port.
+
+use std::io;
+use std::net::SocketAddr;
+
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
+use thiserror::Error;
+
+use crate::config::Listener;
+use crate::engine::ids::Transport;
+
+use super::sys;
+
+/// Asked of the kernel, which may give less (net.core.rmem_max).
+const UDP_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+const BACKLOG: i32 = 1024;
+
+/// A listener could not be opened.
+#[derive(Debug, Error)]
+pub enum BindError {
+    #[error("{} is not spoken by this version: take it out of `listen`", .0.param())]
+    Unspoken(Transport),
+    #[error("{}", mend(.0))]
+    System(#[source] io::Error),
+}
+
+/// A listener and the address that it got.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    pub listener: Listener,
+    pub at: SocketAddr,
+}
+
+/// One worker's socket of a listener.
+pub enum Socket {
+    Udp(std::net::UdpSocket),
+    Tcp(std::net::TcpListener),
+}
+
+/// Opens a listener: `workers` sockets that share one port, over which the kernel spreads its peers.
+///
+/// # Errors
+/// The address is taken or not this machine's, or the port needs rights that the process lacks.
+pub fn bind(listener: &Listener, workers: usize) -> Result<(Bound, Vec<Socket>), BindError> {
+    let kind = match listener.transport {
+        Transport::Udp => Kind::Udp,
+        Transport::Tcp => Kind::Tcp,
+        other @ (Transport::Tls | Transport::Ws | Transport::Wss) => {
+            return Err(BindError::Unspoken(other));
+        }
+    };
+    let first = open(kind, listener, listener.at, false).map_err(BindError::System)?;
+    let at = local_address(&first).map_err(BindError::System)?;
+    let bound = Bound {
+        listener: *listener,
+        at,
+    };
+    if workers <= 1 {
+        return Ok((bound, vec![kind.finish(first).map_err(BindError::System)?]));
+    }
+    // The first one was bound alone, which fails where another process has the port: sockets that
+    // share a port would not notice, and each would get a part of the messages.
+    drop(first);
+    let sockets = (0..workers)
+        .map(|_| kind.finish(open(kind, listener, at, true)?))
+        .collect::<io::Result<_>>()
+        .map_err(BindError::System)?;
+    Ok((bound, sockets))
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Udp,
+    Tcp,
+}
+
+impl Kind {
+    /// Makes it listen.
+    fn finish(self, socket: RawSocket) -> io::Result<Socket> {
+        Ok(match self {
+            Self::Udp => Socket::Udp(socket.into()),
+            Self::Tcp => {
+                socket.listen(BACKLOG)?;
+                Socket::Tcp(socket.into())
+            }
+        })
+    }
+}
+
+fn open(kind: Kind, listener: &Listener, at: SocketAddr, shared: bool) -> io::Result<RawSocket> {
+    let (form, protocol) = match kind {
+        Kind::Udp => (Type::DGRAM, Protocol::UDP),
+        Kind::Tcp => (Type::STREAM, Protocol::TCP),
+    };
+    let socket = RawSocket::new(Domain::for_address(at), form, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    if at.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    match kind {
+        Kind::Udp => {
+            // Smaller buffers do as well, if not as long.
+            let _ = socket.set_recv_buffer_size(UDP_BUFFER_BYTES);
+            let _ = socket.set_send_buffer_size(UDP_BUFFER_BYTES);
+            sys::report_errors(&socket, at.is_ipv6())?;
+        }
+        // Old connections in TIME_WAIT must not keep a restart from the port.
+        Kind::Tcp => socket.set_reuse_address(true)?,
+    }
+    socket.set_reuse_port(shared)?;
+    mark(&socket, listener, at)?;
+    socket.bind(&at.into())?;
+    Ok(socket)
+}
+
+/// Marks what is sent with the listener's code point (RFC 2474).
+pub(super) fn mark<'s>(
+    socket: impl Into<SockRef<'s>>,
+    listener: &Listener,
+    at: SocketAddr,
+) -> io::Result<()> {
+    let Some(dscp) = listener.dscp else {
+        return Ok(());
+    };
+    let class = u32::from(dscp) << 2;
+    let socket = socket.into();
+    if at.is_ipv6() {
+        socket.set_tclass_v6(class)
+    } else {
+        socket.set_tos_v4(class)
+    }
+}
+
+fn local_address(socket: &RawSocket) -> io::Result<SocketAddr> {
+    let address = socket.local_addr()?.as_socket();
+    address.ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))
+}
+
+/// Says what is wrong and what to do about it.
+fn mend(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::AddrInUse {
+        "another process listens there: stop it, or name another port".to_owned()
+    } else if error.kind() == io::ErrorKind::AddrNotAvailable {
+        "the address is not one of this machine's".to_owned()
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        "ports below 1024 need CAP_NET_BIND_SERVICE: name a higher one".to_owned()
+    } else {
+        error.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listener(transport: Transport, at: &str) -> Listener {
+        Listener {
+            transport,
+            at: at.parse().unwrap(),
+            advertise: None,
+            dscp: Some(24),
+        }
+    }
+
+    #[test]
+    fn workers_share_the_port_that_the_first_got() {
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let (bound, sockets) = bind(&listener(transport, "127.0.0.1:0"), 3).unwrap();
+            assert_ne!(bound.at.port(), 0);
+            for socket in &sockets {
+                let at = match socket {
+                    Socket::Udp(socket) => socket.local_addr(),
+                    Socket::Tcp(socket) => socket.local_addr(),
+                };
+                assert_eq!(at.unwrap(), bound.at);
+            }
+            assert_eq!(sockets.len(), 3);
+        }
+    }
+
+    #[test]
+    fn a_port_in_use_is_refused_even_where_ports_are_shared() {
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let (bound, _held) = bind(&listener(transport, "127.0.0.1:0"), 2).unwrap();
+            for workers in [1, 2] {
+                let again = bind(&listener(transport, &bound.at.to_string()), workers);
+                let error = again.err().map(|error| error.to_string());
+                assert!(
+                    error
+                        .as_deref()
+                        .is_some_and(|e| e.contains("another process")),
+                    "{transport:?} {workers}: {error:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn foreign_addresses_and_unspoken_transports_are_refused() {
+        // RFC 5737: an address of documentation is nobody's.
+        assert!(bind(&listener(Transport::Udp, "192.0.2.1:0"), 1).is_err());
+        assert!(matches!(
+            bind(&listener(Transport::Tls, "127.0.0.1:0"), 1),
+            Err(BindError::Unspoken(Transport::Tls))
+        ));
+    }
+}

@@ -1,0 +1,373 @@
+//! The stream connections of one shard: accepted, opened, read, written, and closed in the end.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mio::event::Source;
+use mio::{Interest, Token};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::config::TransportLimits;
+use crate::engine::ids::{ConnectionId, Flow, ListenerId, Transport};
+use crate::engine::time::{Millis, Time};
+use crate::sip::stream::FrameError;
+
+use super::bind::{Bound, mark};
+use super::connection::{Broken, Connection, Reading};
+use super::counters::Counters;
+use super::registry::{Origin, Registry, connection_id, number_of, worker_of};
+
+/// Connections accepted from one listener before others have their turn.
+const ACCEPT_PER_TURN: usize = 64;
+/// How long opening a connection may take. Short of RFC 3261's 64*T1, so that another target is tried.
+const OPEN_TIMEOUT: Millis = Millis::from_secs(5);
+/// The kernel asks a silent peer whether it is there: a phone that lost its power says no farewell.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_INTERVAL: Duration = Duration::from_secs(15);
+/// What was sent must be acknowledged by then.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(30);
+const ROOM_BYTES: usize = 16 * 1024;
+
+/// What came out of a connection.
+#[derive(Debug)]
+pub enum StreamEvent {
+    Message {
+        flow: Flow,
+        bytes: Bytes,
+    },
+    /// Nothing comes from it any more: to be closed once the messages before are dealt with.
+    Over {
+        connection: ConnectionId,
+        peer: SocketAddr,
+        fault: Option<FrameError>,
+    },
+}
+
+/// A connection that is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    pub flow: Flow,
+    /// We opened it, for flows that named no connection.
+    pub opened: bool,
+}
+
+/// What became of something to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carried {
+    Done,
+    /// The connection is this worker's.
+    Elsewhere(usize),
+    /// The flow's connection is long gone; nobody but the sender needs to be told.
+    Gone,
+    /// It broke just now, or could not be opened.
+    Closed(Closed),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct StreamLimits {
+    /// Octets of a header, and of a body.
+    pub message_size: usize,
+    pub idle: Millis,
+    pub header_timeout: Millis,
+}
+
+impl From<&TransportLimits> for StreamLimits {
+    fn from(limits: &TransportLimits) -> Self {
+        let millis = |span: Duration| Millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
+        Self {
+            message_size: limits.message_size,
+            idle: millis(limits.idle),
+            header_timeout: millis(limits.header_timeout),
+        }
+    }
+}
+
+/// The connections that belong to one shard.
+pub struct Streams {
+    worker: usize,
+    listeners: Arc<[Bound]>,
+    registry: Arc<Registry>,
+    counters: Arc<Counters>,
+    limits: StreamLimits,
+    poll: mio::Registry,
+    /// Connection `n` has the token `first_token + n`.
+    first_token: usize,
+    next: u64,
+    open: BTreeMap<u64, Connection>,
+    room: Box<[u8]>,
+}
+
+impl Streams {
+    /// Makes an empty table; connections are registered with `poll` from `first_token` on.
+    pub fn new(
+        worker: usize,
+        listeners: Arc<[Bound]>,
+        registry: Arc<Registry>,
+        counters: Arc<Counters>,
+        limits: StreamLimits,
+        poll: mio::Registry,
+        first_token: usize,
+    ) -> Self {
+        Self {
+            worker,
+            listeners,
+            registry,
+            counters,
+            limits,
+            poll,
+            first_token,
+            next: 0,
+            open: BTreeMap::new(),
+            room: vec![0; ROOM_BYTES].into(),
+        }
+    }
+
+    /// Accepts what waits, within the limits. Returns true where more may wait.
+    pub fn accept(
+        &mut self,
+        socket: &mio::net::TcpListener,
+        listener: ListenerId,
+        now: Time,
+    ) -> bool {
+        for _ in 0..ACCEPT_PER_TURN {
+            let (stream, peer) = match socket.accept() {
+                Ok(accepted) => accepted,
+                // None waits, or there are no descriptors left; the next look comes with the next turn
+                // of housekeeping, lest the shard spin.
+                Err(_) => return false,
+            };
+            if !self.registry.admit(Origin::Accepted, peer.ip()) {
+                Counters::add(&self.counters.refused);
+                continue;
+            }
+            let flow = Flow {
+                transport: Transport::Tcp,
+                listener,
+                peer,
+                connection: Some(connection_id(self.worker, self.next)),
+            };
+            tune(&stream);
+            if self.add(flow, Origin::Accepted, stream, now).is_ok() {
+                Counters::add(&self.counters.accepted);
+                // Another connection with the same address and port can't be open.
+                let _ = self.registry.claim(flow);
+            }
+        }
+        true
+    }
+
+    /// Reads and writes what the poll says is possible. Returns true where more may be there to read.
+    pub fn ready(&mut self, token: Token, now: Time, into: &mut Vec<StreamEvent>) -> bool {
+        let number = (token.0 - self.first_token) as u64;
+        let Some(connection) = self.open.get_mut(&number) else {
+            return false;
+        };
+        let flow = connection.flow;
+        let over = |fault| StreamEvent::Over {
+            connection: connection_id(self.worker, number),
+            peer: flow.peer,
+            fault,
+        };
+        let written = if connection.is_opening() {
+            connection.finish_opening(now)
+        } else {
+            connection.flush(now)
+        };
+        if written == Err(Broken) {
+            into.push(over(None));
+            return false;
+        }
+        if connection.is_opening() {
+            return false;
+        }
+        let mut messages = Vec::new();
+        let reading = connection.read(&mut self.room, now, &mut messages);
+        let message = |bytes| StreamEvent::Message { flow, bytes };
+        into.extend(messages.into_iter().map(message));
+        match reading {
+            Reading::Drained => false,
+            Reading::More => true,
+            Reading::Over(fault) => {
+                into.push(over(fault));
+                false
+            }
+        }
+    }
+
+    /// Sends over the flow's connection, or over any to its peer, opening one where there is none.
+    pub fn send(&mut self, flow: &Flow, bytes: Bytes, now: Time) -> Carried {
+        let known = flow.connection.or_else(|| {
+            let found = self.registry.find(flow.transport, flow.peer)?;
+            found.connection
+        });
+        let Some(id) = known else {
+            return self.open(flow, bytes, now);
+        };
+        if worker_of(id) != self.worker {
+            return Carried::Elsewhere(worker_of(id));
+        }
+        let Some(connection) = self.open.get_mut(&number_of(id)) else {
+            return Carried::Gone;
+        };
+        match connection.send(bytes, now) {
+            Ok(()) => Carried::Done,
+            Err(Broken) => self.close(id).map_or(Carried::Gone, Carried::Closed),
+        }
+    }
+
+    /// Closes a connection; nothing where it is closed already.
+    pub fn close(&mut self, id: ConnectionId) -> Option<Closed> {
+        let mut connection = self.open.remove(&number_of(id))?;
+        // It fails only where the poll has lost the socket already.
+        let _ = connection.source().deregister(&self.poll);
+        Counters::take(&self.counters.connections);
+        self.registry.forget(&connection.flow);
+        let ip = connection.flow.peer.ip();
+        self.registry.release(connection.origin, ip);
+        Some(Closed {
+            flow: connection.flow,
+            opened: connection.origin == Origin::Opened,
+        })
+    }
+
+    /// Closes what took too long: to open, to send a message that it began, or to say anything at all
+    /// while nobody needs it (`spared`).
+    pub fn sweep(&mut self, now: Time, spared: &dyn Fn(&Flow) -> bool) -> Vec<Closed> {
+        let late: Vec<_> = self
+            .open
+            .values()
+            .filter(|connection| {
+                let idle = connection.idle_for(now);
+                if connection.is_opening() {
+                    return idle >= OPEN_TIMEOUT;
+                }
+                connection.midway_for(now) >= self.limits.header_timeout
+                    || idle >= self.limits.idle && !spared(&connection.flow)
+            })
+            .filter_map(|connection| connection.flow.connection)
+            .collect();
+        late.into_iter().filter_map(|id| self.close(id)).collect()
+    }
+
+    fn open(&mut self, flow: &Flow, bytes: Bytes, now: Time) -> Carried {
+        let failed = Carried::Closed(Closed {
+            flow: *flow,
+            opened: false,
+        });
+        let id = connection_id(self.worker, self.next);
+        let flow = Flow {
+            connection: Some(id),
+            ..*flow
+        };
+        if let Err(held) = self.registry.claim(flow) {
+            // Another shard was faster.
+            return held
+                .connection
+                .map_or(failed, |id| Carried::Elsewhere(worker_of(id)));
+        }
+        if !self.registry.admit(Origin::Opened, flow.peer.ip()) {
+            Counters::add(&self.counters.refused);
+            self.registry.forget(&flow);
+            return failed;
+        }
+        let Ok(stream) = self.connect(&flow) else {
+            self.registry.release(Origin::Opened, flow.peer.ip());
+            self.registry.forget(&flow);
+            return failed;
+        };
+        if self.add(flow, Origin::Opened, stream, now).is_err() {
+            return failed;
+        }
+        match self
+            .open
+            .get_mut(&number_of(id))
+            .map(|c| c.send(bytes, now))
+        {
+            Some(Ok(())) => Carried::Done,
+            Some(Err(Broken)) | None => {
+                self.close(id);
+                failed
+            }
+        }
+    }
+
+    fn connect(&self, flow: &Flow) -> io::Result<mio::net::TcpStream> {
+        let socket = Socket::new(
+            Domain::for_address(flow.peer),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        socket.set_nonblocking(true)?;
+        if let Some(bound) = self.listeners.get(usize::from(flow.listener.0)) {
+            mark(&socket, &bound.listener, flow.peer)?;
+            if let Some(from) = source_address(bound, flow.peer) {
+                socket.bind(&SocketAddr::new(from, 0).into())?;
+            }
+        }
+        match socket.connect(&flow.peer.into()) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+            Err(error) => return Err(error),
+        }
+        let stream = mio::net::TcpStream::from_std(socket.into());
+        tune(&stream);
+        Ok(stream)
+    }
+
+    /// Takes a connection, for which there is a place, into the table.
+    fn add(
+        &mut self,
+        flow: Flow,
+        origin: Origin,
+        stream: mio::net::TcpStream,
+        now: Time,
+    ) -> io::Result<()> {
+        let number = self.next;
+        self.next += 1;
+        let mut connection = Connection::new(flow, origin, stream, self.limits.message_size, now);
+        let token = Token(self.first_token + number as usize);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = connection.source().register(&self.poll, token, interest) {
+            self.registry.release(origin, flow.peer.ip());
+            self.registry.forget(&flow);
+            return Err(error);
+        }
+        Counters::add(&self.counters.connections);
+        self.open.insert(number, connection);
+        Ok(())
+    }
+}
+
+impl Drop for Streams {
+    fn drop(&mut self) {
+        let all: Vec<_> = self
+            .open
+            .values()
+            .filter_map(|c| c.flow.connection)
+            .collect();
+        for id in all {
+            self.close(id);
+        }
+    }
+}
+
+/// A listener bound to one address sends from it, too.
+fn source_address(bound: &Bound, peer: SocketAddr) -> Option<IpAddr> {
+    let ip = bound.at.ip();
+    (!ip.is_unspecified() && ip.is_ipv4() == peer.is_ipv4()).then_some(ip)
+}
+
+/// Best effort: a connection works without.
+fn tune(stream: &mio::net::TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new()
+        .with_time(PROBE_AFTER)
+        .with_interval(PROBE_INTERVAL);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN));
+}

@@ -1,0 +1,159 @@
+//! Datagrams: received in batches, sent one by one, and the ICMP errors that come back for them.
+
+use std::io;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use mio::event::Source;
+use mio::{Interest, Registry, Token};
+
+use super::counters::Counters;
+use super::sys::{self, Arrived, BATCH, QueuedError};
+
+/// Tries to send one datagram: each may meet the error of another that was sent before.
+const SEND_TRIES: usize = 4;
+/// Errors taken off the queue in one go; forged ones must not keep a shard from its work.
+const ERRORS_MAX: usize = 256;
+
+/// A datagram that may hold a message.
+#[derive(Debug)]
+pub struct Datagram {
+    pub peer: SocketAddr,
+    pub bytes: Bytes,
+}
+
+/// What became of a datagram to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    Done,
+    /// The kernel has no room for it, or it is larger than a datagram can be.
+    Dropped,
+    /// There is no way to the peer.
+    Unreachable,
+}
+
+/// Where datagrams are received into; one a shard serves all its sockets.
+pub struct Room {
+    buffer: Vec<u8>,
+    size: usize,
+    arrived: Vec<Arrived>,
+}
+
+impl Room {
+    /// Makes room for datagrams of up to `size` bytes; larger ones are dropped.
+    pub fn new(size: usize) -> Self {
+        let size = size.max(1);
+        Self {
+            buffer: vec![0; BATCH * size],
+            size,
+            arrived: Vec::with_capacity(BATCH),
+        }
+    }
+}
+
+/// One worker's socket of a UDP listener.
+pub struct Udp {
+    socket: mio::net::UdpSocket,
+}
+
+impl Udp {
+    /// Takes over a socket and asks for word when it can be read.
+    ///
+    /// # Errors
+    /// The poll does not take it.
+    pub fn new(socket: std::net::UdpSocket, registry: &Registry, token: Token) -> io::Result<Self> {
+        let mut socket = mio::net::UdpSocket::from_std(socket);
+        socket.register(registry, token, Interest::READABLE)?;
+        Ok(Self { socket })
+    }
+
+    /// Takes one batch of datagrams. Returns true where more may wait.
+    ///
+    /// What holds only line ends is a keep-alive, empty ones are one too: neither wants an answer over
+    /// UDP (RFC 5626 3.5.1 asks for one over streams only).
+    pub fn receive(
+        &self,
+        room: &mut Room,
+        counters: &Counters,
+        unreachable: &mut Vec<SocketAddr>,
+        into: &mut Vec<Datagram>,
+    ) -> bool {
+        match sys::receive(&self.socket, &mut room.buffer, room.size, &mut room.arrived) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            // The error of something sent before stood in the way: what arrived is behind it.
+            Err(_) => {
+                self.errors(unreachable);
+                return true;
+            }
+        }
+        for (arrived, place) in room.arrived.iter().zip(room.buffer.chunks_exact(room.size)) {
+            Counters::add(&counters.datagrams_received);
+            let Some(peer) = arrived.peer.filter(|_| !arrived.truncated) else {
+                Counters::add(&counters.datagrams_dropped);
+                continue;
+            };
+            let bytes = without_keep_alive(&place[..arrived.len]);
+            if !bytes.is_empty() {
+                let bytes = Bytes::copy_from_slice(bytes);
+                into.push(Datagram { peer, bytes });
+            }
+        }
+        room.arrived.len() == BATCH
+    }
+
+    /// Empties the error queue: who is not there is appended to `unreachable`. Returns true where
+    /// there was any error at all.
+    pub fn errors(&self, unreachable: &mut Vec<SocketAddr>) -> bool {
+        let mut any = false;
+        for _ in 0..ERRORS_MAX {
+            match sys::next_error(&self.socket) {
+                Some(QueuedError::Nobody(peer)) => {
+                    if !unreachable.contains(&peer) {
+                        unreachable.push(peer);
+                    }
+                }
+                Some(QueuedError::Other) => {}
+                None => break,
+            }
+            any = true;
+        }
+        any
+    }
+
+    /// Sends one datagram. Errors of others that stand in the way are put into `unreachable`, and the
+    /// datagram is sent again.
+    pub fn send(
+        &self,
+        bytes: &[u8],
+        peer: SocketAddr,
+        counters: &Counters,
+        unreachable: &mut Vec<SocketAddr>,
+    ) -> Sent {
+        for _ in 0..SEND_TRIES {
+            let Err(error) = self.socket.send_to(bytes, peer) else {
+                Counters::add(&counters.datagrams_sent);
+                return Sent::Done;
+            };
+            let full = matches!(
+                error.raw_os_error(),
+                Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM)
+            );
+            let others = self.errors(unreachable);
+            if full || error.raw_os_error() == Some(libc::EMSGSIZE) && !others {
+                Counters::add(&counters.datagrams_dropped);
+                return Sent::Dropped;
+            }
+        }
+        Counters::add(&counters.datagrams_dropped);
+        Sent::Unreachable
+    }
+}
+
+/// Takes line ends and zeroes off the front: phones send them to keep a NAT's binding open.
+fn without_keep_alive(bytes: &[u8]) -> &[u8] {
+    let begin = bytes
+        .iter()
+        .position(|byte| !matches!(byte, b'\r' | b'\n' | 0));
+    begin.map_or(&[], |begin| &bytes[begin..])
+}
