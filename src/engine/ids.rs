@@ -169,7 +169,7 @@ impl fmt::Display for Flow {
 pub struct Aor(Box<str>);
 
 impl Aor {
-    /// Wraps text that is already canonical; `engine::location::aor` makes it so.
+    /// Wraps text that is already canonical; `engine::location::canonical` makes it so.
     pub fn from_canonical(text: impl Into<Box<str>>) -> Self {
         Self(text.into())
     }

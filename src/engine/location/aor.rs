@@ -148,3 +148,153 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
     }
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{aor, default_settings, registrar, settings};
+    use super::*;
+    use crate::engine::settings::{Auth, StaticEndpoint};
+
+    #[test]
+    fn canonical_form() {
+        for (uri, expected) in [
+            ("sip:bob@example.org", "sip:bob@example.org"),
+            ("SIPS:Bob@Example.ORG.", "sip:Bob@example.org"),
+            (
+                "sip:bob:pw@example.org:5070;transport=tcp?subject=x",
+                "sip:bob@example.org",
+            ),
+            ("sip:%62ob%2fx@example.org", "sip:bob/x@example.org"),
+            ("sip:b%c3%a9%40x@h", "sip:b%C3%A9%40x@h"),
+            ("sip:b\u{e9}@h", "sip:b%C3%A9@h"),
+            ("sip:%ff%3A@h", "sip:%FF%3A@h"),
+            (
+                "sip:+1-201;phone-context=x@h",
+                "sip:+1-201;phone-context=x@h",
+            ),
+            ("sip:bob@[2001:DB8:0::1]:5060", "sip:bob@[2001:db8::1]"),
+            ("sip:bob@192.0.2.1:5060", "sip:bob@192.0.2.1"),
+            ("tel:+1-(201).555-0123;x=y", "tel:+12015550123"),
+            ("tel:7A42", "tel:7a42"),
+        ] {
+            assert_eq!(canonical(uri).unwrap().as_str(), expected, "{uri}");
+            // What is canonical stays so.
+            assert_eq!(canonical(expected).unwrap().as_str(), expected);
+        }
+        for none in [
+            "",
+            "bob",
+            "sip:example.org",
+            "sip:@example.org",
+            "mailto:bob@example.org",
+            "tel:-.-",
+            "sip:bob@",
+            "sip:a%4@b",
+        ] {
+            assert_eq!(canonical(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_domain_of_any_host_has_one_address_for_a_user() {
+        let mut settings = default_settings();
+        for uri in [
+            "sip:alice@refork",
+            "sip:alice@192.0.2.1:5060",
+            "sip:alice@[2001:db8::1]",
+            "sips:alice@Server.lan",
+        ] {
+            assert_eq!(
+                aor_in(uri, &settings).unwrap().as_str(),
+                "sip:alice@refork",
+                "{uri}"
+            );
+        }
+        // Nobody's: at the realm.
+        assert_eq!(
+            aor_in("sip:dave@h", &settings).unwrap().as_str(),
+            "sip:dave@refork"
+        );
+        // Named word for word.
+        settings
+            .users
+            .insert(aor("sip:alice@example.org"), Default::default());
+        for (uri, expected) in [
+            ("sip:alice@example.org", "sip:alice@example.org"),
+            ("sip:alice@192.0.2.1", "sip:alice@refork"),
+        ] {
+            assert_eq!(aor_in(uri, &settings).unwrap().as_str(), expected, "{uri}");
+        }
+        // The only one with that user, however often; not one of two; not one that begins alike.
+        let fixed = |text: &str| StaticEndpoint {
+            aor: aor(text),
+            contact: "sip:x@y".into(),
+            name: None,
+        };
+        settings
+            .users
+            .insert(aor("sip:bob@home"), Default::default());
+        settings
+            .users
+            .insert(aor("sip:bobby@home"), Default::default());
+        settings.endpoints = vec![
+            fixed("sip:bob@home"),
+            fixed("sip:carol@a"),
+            fixed("sip:carol@b"),
+        ];
+        for (uri, expected) in [
+            ("sip:bob@192.0.2.1", "sip:bob@home"),
+            ("sip:carol@192.0.2.1", "sip:carol@refork"),
+            ("sip:bo@192.0.2.1", "sip:bo@refork"),
+        ] {
+            assert_eq!(aor_in(uri, &settings).unwrap().as_str(), expected, "{uri}");
+        }
+        // A number is at no host.
+        assert_eq!(aor_in("tel:+1", &settings).unwrap().as_str(), "tel:+1");
+    }
+
+    #[test]
+    fn hosts_of_other_domains_stay() {
+        let mut settings = settings();
+        settings.domains.push(Domain {
+            host: "*".into(),
+            realm: "refork".into(),
+            served_by: ServedBy::Upstream("pbx".into()),
+        });
+        for same in ["sip:alice@example.org", "sip:alice@elsewhere.example"] {
+            assert_eq!(aor_in(same, &settings).unwrap().as_str(), same);
+        }
+    }
+
+    #[test]
+    fn the_first_domain_that_matches() {
+        let mut settings = settings();
+        settings.domains.push(Domain {
+            host: "2001:db8::1".into(),
+            realm: "six".into(),
+            served_by: registrar(Auth::None),
+        });
+        let find = |settings: &Settings, host: &str| {
+            domain(host, settings).map(|domain| domain.realm.to_string())
+        };
+        for (host, realm) in [
+            ("Example.Org", Some("example.org")),
+            ("example.org.", Some("example.org")),
+            ("[2001:DB8::1]", Some("six")),
+            ("sub.example.org", None),
+            ("", None),
+        ] {
+            assert_eq!(find(&settings, host).as_deref(), realm, "{host}");
+        }
+        settings.domains.insert(
+            0,
+            Domain {
+                host: "*".into(),
+                realm: "any".into(),
+                served_by: registrar(Auth::None),
+            },
+        );
+        assert_eq!(find(&settings, "example.org").as_deref(), Some("any"));
+        assert_eq!(find(&settings, ""), None);
+    }
+}

@@ -3,7 +3,7 @@
 use super::aor::of_user;
 use super::hmac::{hex, keyed_hash};
 use crate::engine::ids::Aor;
-use crate::engine::settings::{Domain, Settings};
+use crate::engine::settings::{Credentials as Ha1, Domain, Settings};
 use crate::engine::time::{Millis, Time};
 use crate::sip::digest::{self, Algorithm, Credentials};
 use crate::sip::{Message, Name, Uri};
@@ -98,8 +98,12 @@ impl Authenticator {
         proxy: bool,
         why: Unproven,
     ) -> Challenge {
-        let user = settings.users.get(claimed);
-        let offers = |has: fn(&crate::engine::settings::Credentials) -> bool| user.is_none_or(has);
+        // A user with no HA1 at all looks like one that does not exist.
+        let user = settings
+            .users
+            .get(claimed)
+            .filter(|user| user.ha1_md5.is_some() || user.ha1_sha256.is_some());
+        let offers = |has: fn(&Ha1) -> bool| user.is_none_or(has);
         let nonce = self.nonce(&domain.realm, now);
         let (status, name) = if proxy {
             (407, Name::ProxyAuthenticate)
@@ -205,5 +209,159 @@ fn meant_for(uri: &str, request_uri: &str) -> bool {
             a.user_unescaped() == b.user_unescaped() && a.host.eq_ignore_ascii_case(b.host)
         }
         (Ok(_) | Err(_), Ok(_) | Err(_)) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{START, aor, message, settings};
+    use super::*;
+
+    fn request(authorization: &str) -> Message {
+        message(&format!(
+            "INVITE sip:bob@example.org SIP/2.0\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\n\
+             From: <sip:alice@example.org>;tag=1\nTo: <sip:bob@example.org>\nCall-ID: c\n\
+             CSeq: 1 INVITE\n{authorization}"
+        ))
+    }
+
+    fn header(challenge: &Challenge, at: usize) -> digest::Challenge<'_> {
+        digest::Challenge::parse(&challenge.headers[at].1).unwrap()
+    }
+
+    fn ha1(algorithm: Algorithm, user: &str) -> String {
+        digest::ha1(algorithm, user, "example.org", "secret")
+    }
+
+    fn judge(authenticator: &Authenticator, header: &str, now: Time) -> Result<Aor, Challenge> {
+        let settings = settings();
+        let request = request(header);
+        let claimed = aor("sip:alice@example.org");
+        authenticator.authenticate(
+            &request,
+            &claimed,
+            &settings.domains[0],
+            &settings,
+            now,
+            true,
+        )
+    }
+
+    #[test]
+    fn a_proxy_asks_with_its_own_headers() {
+        let authenticator = Authenticator::new([1; 32]);
+        let challenge = judge(&authenticator, "", START).unwrap_err();
+        assert_eq!((challenge.status, challenge.why), (407, Unproven::Missing));
+        assert_eq!(challenge.headers.len(), 2);
+        assert!(
+            challenge
+                .headers
+                .iter()
+                .all(|(name, _)| *name == Name::ProxyAuthenticate)
+        );
+        for at in 0..2 {
+            let asked = header(&challenge, at);
+            let ha1 = ha1(asked.algorithm, "alice");
+            let answer = asked.answer("alice", &ha1, "INVITE", "sip:bob@example.org", "x");
+            let proxy = judge(
+                &authenticator,
+                &format!("Proxy-Authorization: {answer}\n"),
+                START,
+            );
+            assert_eq!(proxy, Ok(aor("sip:alice@example.org")));
+            // Of no use in the other header.
+            let other = judge(&authenticator, &format!("Authorization: {answer}\n"), START);
+            assert_eq!(other.unwrap_err().why, Unproven::Missing);
+        }
+    }
+
+    #[test]
+    fn only_the_right_credentials_prove_anything() {
+        let authenticator = Authenticator::new([1; 32]);
+        let challenge = judge(&authenticator, "", START).unwrap_err();
+        let asked = header(&challenge, 0);
+        let right = ha1(asked.algorithm, "alice");
+        let answer = |user: &str, ha1: &str, method: &str, uri: &str| {
+            let answer = asked.answer(user, ha1, method, uri, "x");
+            judge(
+                &authenticator,
+                &format!("Proxy-Authorization: {answer}\n"),
+                START,
+            )
+        };
+        let here = "sip:bob@example.org";
+        let alice = Ok(aor("sip:alice@example.org"));
+        assert_eq!(answer("alice", &right, "INVITE", here), alice);
+        assert_eq!(
+            answer(
+                "alice",
+                &right,
+                "INVITE",
+                "sip:bob@EXAMPLE.org:5060;transport=udp"
+            ),
+            alice
+        );
+        let bob = ha1(asked.algorithm, "bob");
+        assert_eq!(
+            answer("bob", &bob, "INVITE", here),
+            Ok(aor("sip:bob@example.org"))
+        );
+        assert_eq!(
+            answer("alice@example.org", &right, "INVITE", here),
+            alice,
+            "user@realm, with the HA1 of the user alone"
+        );
+        for wrong in [
+            answer("alice", &bob, "INVITE", here),
+            answer("alice", &right, "REGISTER", here),
+            answer("alice", &right, "INVITE", "sip:carol@example.org"),
+            answer("alice", &right, "INVITE", "sip:bob@example.com"),
+            answer("nobody", &right, "INVITE", here),
+            // Knows SHA-256 only, and this is MD5.
+            answer("carol", &ha1(Algorithm::Md5, "carol"), "INVITE", here),
+        ] {
+            let challenge = wrong.unwrap_err();
+            assert_eq!(challenge.why, Unproven::Wrong);
+            assert!(!header(&challenge, 0).stale);
+        }
+    }
+
+    #[test]
+    fn a_nonce_grows_old() {
+        let authenticator = Authenticator::new([1; 32]);
+        let challenge = judge(&authenticator, "", START).unwrap_err();
+        let asked = header(&challenge, 0);
+        let answer = |nonce: &str| {
+            let asked = digest::Challenge {
+                nonce,
+                ..asked.clone()
+            };
+            let right = ha1(asked.algorithm, "alice");
+            let answer = asked.answer("alice", &right, "INVITE", "sip:bob@example.org", "x");
+            format!("Proxy-Authorization: {answer}\n")
+        };
+        let ours = answer(asked.nonce);
+        for at in [START, START + NONCE_LIFE] {
+            assert!(judge(&authenticator, &ours, at).is_ok());
+        }
+        // Too old, of the future, of another secret, no nonce of ours, one with its time changed.
+        let later = format!("{:012x}{}", START.0 + 1, &asked.nonce[12..]);
+        let other = Authenticator::new([2; 32]);
+        for (judged, credentials, at) in [
+            (&authenticator, &ours, START + NONCE_LIFE + Millis(1)),
+            (&authenticator, &ours, START - Millis(1)),
+            (&other, &ours, START),
+            (&authenticator, &answer("x"), START),
+            (
+                &authenticator,
+                &answer("\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}"),
+                START,
+            ),
+            (&authenticator, &answer(&later), START + Millis(1)),
+        ] {
+            let challenge = judge(judged, credentials, at).unwrap_err();
+            assert_eq!(challenge.why, Unproven::Stale);
+            assert!(header(&challenge, 0).stale);
+        }
     }
 }

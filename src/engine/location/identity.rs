@@ -67,9 +67,10 @@ pub fn endpoint(
 
 /// Returns the endpoint that sent a request over `flow` in the name of `aor`.
 ///
-/// Phones name their instance when they register, but seldom when they call: the sender is the binding
-/// of `aor` with the same identity, else the only one with that flow, else the one with that Contact.
-/// Its identity, name and path hold then, with the Contact and flow of this request.
+/// Phones name their instance when they register, but seldom when they call. The sender is the binding
+/// of `aor` with the same instance or `epid`; where the request has no instance, else the only one with
+/// that flow, or with that Contact, or else one that `same` agrees to. Its identity, name and path hold
+/// then, with the Contact and flow of this request.
 pub fn caller(
     contact: &Address<'_>,
     request: &Message,
@@ -79,18 +80,42 @@ pub fn caller(
     settings: &Settings,
     world: &dyn World,
 ) -> Endpoint {
-    let mut endpoint = endpoint(contact, request, Some(*flow), settings);
-    let bindings = world.bindings(aor);
-    let live = || bindings.iter().filter(|binding| binding.expires > now);
-    let by_identity = live().find(|binding| same(&binding.endpoint.identity, &endpoint.identity));
-    let by_flow = || only(live().filter(|binding| binding.endpoint.flow == Some(*flow)));
-    let by_contact = || only(live().filter(|b| same_uri(&b.endpoint.contact, contact.uri)));
-    if let Some(binding) = by_identity.or_else(by_flow).or_else(by_contact) {
-        endpoint.identity = binding.endpoint.identity.clone();
-        endpoint.name = binding.endpoint.name.clone();
-        endpoint.path = binding.endpoint.path.clone();
+    let mut caller = endpoint(contact, request, Some(*flow), settings);
+    let mut bindings = world.bindings(aor);
+    bindings.retain(|binding| binding.expires > now);
+    let registered = match &caller.identity {
+        Identity::Instance(_) => by_identity(&bindings, &caller.identity),
+        Identity::Epid(_) => {
+            by_identity(&bindings, &caller.identity).or_else(|| by_flow(&bindings, flow))
+        }
+        Identity::Contact { .. } => by_flow(&bindings, flow)
+            .or_else(|| by_contact(&bindings, contact.uri))
+            .or_else(|| by_identity(&bindings, &caller.identity)),
+    };
+    if let Some(binding) = registered {
+        caller.identity = binding.endpoint.identity.clone();
+        caller.name = binding.endpoint.name.clone();
+        caller.path = binding.endpoint.path.clone();
     }
-    endpoint
+    caller
+}
+
+fn by_identity<'b>(bindings: &'b [Binding], identity: &Identity) -> Option<&'b Binding> {
+    bindings
+        .iter()
+        .find(|b| same(&b.endpoint.identity, identity))
+}
+
+fn by_flow<'b>(bindings: &'b [Binding], flow: &Flow) -> Option<&'b Binding> {
+    only(bindings.iter().filter(|b| b.endpoint.flow == Some(*flow)))
+}
+
+fn by_contact<'b>(bindings: &'b [Binding], uri: &str) -> Option<&'b Binding> {
+    only(
+        bindings
+            .iter()
+            .filter(|b| same_uri(&b.endpoint.contact, uri)),
+    )
 }
 
 /// Returns the one binding there is, none where there are more.
@@ -167,7 +192,7 @@ fn name(
     let display = contact.display.as_deref().map(str::trim);
     by_instance
         .or_else(by_contact)
-        .or(display.filter(|display| !display.is_empty()))
+        .or_else(|| display.filter(|display| !display.is_empty()))
         .or_else(|| product(message))
         .map_or_else(|| host_of(contact.uri), shown)
 }
@@ -200,4 +225,229 @@ fn product(message: &Message) -> Option<&str> {
         .split(|c: char| c.is_whitespace() || matches!(c, '/' | '(' | ','))
         .next()
         .filter(|product| !product.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Book, START, aor, message, settings, udp};
+    use super::*;
+    use crate::engine::settings::StaticEndpoint;
+    use crate::engine::time::Millis;
+    use crate::sip::Contacts;
+
+    fn request(lines: &str) -> Message {
+        message(&format!(
+            "INVITE sip:alice@example.org SIP/2.0\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\n\
+             To: <sip:alice@example.org>;epid=ffff\nCall-ID: c\nCSeq: 1 INVITE\n{lines}\n"
+        ))
+    }
+
+    fn response(lines: &str) -> Message {
+        message(&format!(
+            "SIP/2.0 200 OK\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\n\
+             From: <sip:alice@example.org>;tag=1;epid=eeee\nCall-ID: c\nCSeq: 1 INVITE\n{lines}\n"
+        ))
+    }
+
+    fn first(message: &Message) -> Address<'_> {
+        match message.contacts().unwrap() {
+            Contacts::List(list) => list.into_iter().next().unwrap(),
+            Contacts::None | Contacts::Star => panic!("no contact"),
+        }
+    }
+
+    fn of(message: &Message) -> Identity {
+        identity(&first(message), message)
+    }
+
+    fn by_contact(user: &str, host: &str, user_agent: &str) -> Identity {
+        Identity::Contact {
+            user: user.into(),
+            host: host.into(),
+            user_agent: user_agent.into(),
+        }
+    }
+
+    #[test]
+    fn the_surest_sign_counts() {
+        let urn = "urn:uuid:00000000-0000-1000-8000-000a95a0e128";
+        let from = "From: <sip:bob@example.org>;tag=1;epid=01AB";
+        let instance = "+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-000A95A0E128>\"";
+        let gruu = "<sip:bob@example.org;gr=urn:uuid:00000000-0000-1000-8000-000A95A0E128>";
+        let escaped = gruu.replace("urn:uuid:", "urn%3Auuid%3a");
+        let to = "To: <sip:bob@example.org>;tag=2;epid=01AB";
+        for (message, expected) in [
+            (
+                request(&format!("{from}\nContact: <sip:bob@h:5>;{instance}")),
+                Identity::Instance(urn.into()),
+            ),
+            (
+                request(&format!("{from}\nContact: sip:bob@h:5;reg-id=1;{instance}")),
+                Identity::Instance(urn.into()),
+            ),
+            (
+                request(&format!("{from}\nContact: {gruu}")),
+                Identity::Instance(urn.into()),
+            ),
+            (
+                request(&format!("{from}\nContact: {escaped}")),
+                Identity::Instance(urn.into()),
+            ),
+            // A GRUU that does not show its instance; an empty instance.
+            (
+                request(&format!(
+                    "{from}\nContact: <sip:bob@h;gr=kjh29>;+sip.instance=\"<>\""
+                )),
+                Identity::Epid("01ab".into()),
+            ),
+            (
+                response(&format!("{to}\nContact: <sip:bob@h:5>")),
+                Identity::Epid("01ab".into()),
+            ),
+            (
+                request(
+                    "From: <sip:b@c>;tag=1\nContact: <sip:%62ob@H:5>\nUser-Agent: Phone/1.0 (x)",
+                ),
+                by_contact("bob", "h", "Phone"),
+            ),
+            (
+                response("To: <sip:b@c>;tag=1\nContact: <sip:bob@H>\nServer: Phone 2"),
+                by_contact("bob", "h", "Phone"),
+            ),
+            (
+                response("To: <sip:b@c>;tag=1\nContact: <sip:bob@H>\nUser-Agent: Phone"),
+                by_contact("bob", "h", "Phone"),
+            ),
+            (
+                request("From: <sip:b@c>;tag=1\nContact: <sip:[2001:DB8::1]>\nServer: X"),
+                by_contact("", "2001:db8::1", ""),
+            ),
+        ] {
+            assert_eq!(of(&message), expected, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn which_are_the_same() {
+        let instance = |text: &str| Identity::Instance(text.into());
+        let epid = |text: &str| Identity::Epid(text.into());
+        let phone = by_contact("bob", "h", "Phone");
+        for (a, b, expected) in [
+            (instance("x"), instance("x"), true),
+            (instance("x"), instance("y"), false),
+            (instance("x"), epid("x"), false),
+            (epid("x"), epid("x"), true),
+            (instance("x"), phone.clone(), false),
+            (phone.clone(), phone.clone(), true),
+            (phone.clone(), by_contact("bob", "h", ""), true),
+            (phone.clone(), by_contact("bob", "h", "Other"), false),
+            (phone.clone(), by_contact("bob", "i", "Phone"), false),
+            (phone.clone(), by_contact("rob", "h", "Phone"), false),
+        ] {
+            assert_eq!(same(&a, &b), expected, "{a:?} {b:?}");
+            assert_eq!(same(&b, &a), expected, "{b:?} {a:?}");
+        }
+    }
+
+    #[test]
+    fn the_name_shown() {
+        let mut settings = settings();
+        settings
+            .names
+            .insert("urn:x:1".into(), "Bob's mobile".into());
+        settings.endpoints.push(StaticEndpoint {
+            aor: aor("sip:bob@example.org"),
+            contact: "sip:bob@192.0.2.9:5080".into(),
+            name: Some("Bob's desk".into()),
+        });
+        let long = "x".repeat(100);
+        for (lines, expected) in [
+            (
+                "Contact: \"Me\" <sip:bob@h>;+sip.instance=\"<URN:x:1>\"",
+                "Bob's mobile",
+            ),
+            (
+                "Contact: \"Me\" <sip:bob@h>;+sip.instance=\"<urn:x:2>\"",
+                "Me",
+            ),
+            ("Contact: \"Me\" <sip:bob@192.0.2.9:5080>", "Bob's desk"),
+            (
+                "Contact: \" Me too \" <sip:bob@h>\nUser-Agent: Phone/1",
+                "Me too",
+            ),
+            ("Contact: \"\" <sip:bob@h>\nUser-Agent: Phone/1", "Phone"),
+            ("Contact: <sip:bob@h>\nUser-Agent: (none) x", "h"),
+            ("Contact: <sip:bob@[2001:db8::1]:5060>", "2001:db8::1"),
+            (&format!("Contact: {long} <sip:bob@h>"), &long[..64]),
+        ] {
+            let message = request(&format!("From: <sip:b@c>;tag=1\n{lines}"));
+            let endpoint = endpoint(&first(&message), &message, None, &settings);
+            assert_eq!(&*endpoint.name, expected, "{lines}");
+        }
+    }
+
+    #[test]
+    fn a_caller_is_known_by_its_registration() {
+        let settings = settings();
+        let bob = aor("sip:bob@example.org");
+        let binding = |contact: &str, peer: &str, name: &str, live: bool| {
+            let message = request(&format!("From: <sip:b@c>;tag=1\nContact: {contact}"));
+            let mut endpoint = endpoint(&first(&message), &message, Some(udp(peer)), &settings);
+            endpoint.name = name.into();
+            Binding {
+                endpoint,
+                reg_id: None,
+                q: 1000,
+                expires: if live { START + Millis(1) } else { START },
+                call_id: "c".into(),
+                cseq: 1,
+                user_agent: "".into(),
+                params: "".into(),
+                allow: "".into(),
+                registered: START,
+            }
+        };
+        let one = "<sip:bob-0x1@192.0.2.1>;+sip.instance=\"<urn:x:1>\"";
+        let two = "<sip:bob-0x2@192.0.2.2>;+sip.instance=\"<urn:x:2>\"";
+        let book = Book(
+            [(
+                bob.clone(),
+                vec![
+                    binding(one, "192.0.2.1:5060", "one", true),
+                    binding(two, "192.0.2.2:5060", "two", true),
+                    binding("<sip:bob@old>", "192.0.2.3:5060", "old", false),
+                    binding("<sip:a@192.0.2.7:1>", "192.0.2.7:5060", "a", true),
+                    binding("<sip:b@192.0.2.7:2>", "192.0.2.7:5060", "b", true),
+                ],
+            )]
+            .into(),
+        );
+        for (contact, peer, expected) in [
+            // By the instance, wherever it calls from now.
+            (two, "192.0.2.1:5060", "two"),
+            // By the flow.
+            ("<sip:bob@elsewhere:9>", "192.0.2.1:5060", "one"),
+            // By the Contact, from another port.
+            ("<sip:bob-0x2@192.0.2.2>", "192.0.2.2:9999", "two"),
+            // Two on one flow: by the Contact.
+            ("<sip:b@192.0.2.7:2>", "192.0.2.7:5060", "b"),
+            // By user and host, where the port alone is new.
+            ("<sip:a@192.0.2.7:3>", "192.0.2.7:5061", "a"),
+            // Another instance is another endpoint, even on a flow that is known.
+            (
+                "<sip:x@h>;+sip.instance=\"<urn:x:3>\"",
+                "192.0.2.1:5060",
+                "h",
+            ),
+            ("<sip:bob@old>", "192.0.2.3:5060", "old"),
+            ("<sip:bob@new>", "192.0.2.3:5060", "new"),
+        ] {
+            let message = request(&format!("From: <sip:b@c>;tag=1\nContact: {contact}"));
+            let contact = first(&message);
+            let flow = udp(peer);
+            let caller = caller(&contact, &message, &flow, &bob, START, &settings, &book);
+            assert_eq!(&*caller.name, expected, "{contact:?}");
+            assert_eq!((&*caller.contact, caller.flow), (contact.uri, Some(flow)));
+        }
+    }
 }

@@ -9,6 +9,10 @@ mod bindings;
 mod hmac;
 mod identity;
 mod registrar;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use aor::{aor_in, canonical, domain, is_known};
 pub use auth::{Authenticator, Challenge, Unproven};

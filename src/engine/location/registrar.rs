@@ -19,8 +19,13 @@ use crate::sip::{Address, Builder, Contacts, Message, Name, Uri, reason_phrase};
 const SUPPORTED: [&str; 2] = ["path", "outbound"];
 /// RFC 3261 10.2.1.1: what a client gets that names no time, or a wrong one (20.10).
 const DEFAULT_EXPIRES: Millis = Millis::from_secs(3600);
-/// Proxies on the way that a Path may name.
+/// Proxies on the way that a Path may name, and bytes of each.
 const PATH_MAX: usize = 16;
+const PATH_ENTRY_MAX: usize = 512;
+/// Bytes of a Contact, of its URI and its parameters.
+const CONTACT_MAX: usize = 2048;
+/// Bytes kept of User-Agent and of Allow; what is longer is cut.
+const TEXT_MAX: usize = 512;
 const Q_DEFAULT: u16 = 1000;
 
 /// The outcome of a REGISTER.
@@ -278,6 +283,9 @@ fn wish(
         if !scheme.eq_ignore_ascii_case("sip") && !scheme.eq_ignore_ascii_case("sips") {
             return Err(Refused::new(400, "Contact is no SIP URI"));
         }
+        if contact.uri.len() + contact.params.as_str().len() > CONTACT_MAX {
+            return Err(Refused::new(400, "Contact too long"));
+        }
         let expires = expires(contact, request, registrar)?;
         let mut endpoint = endpoint(contact, request, Some(*flow), settings);
         endpoint.path.clone_from(&path);
@@ -298,9 +306,9 @@ fn wish(
                 expires: now + expires,
                 call_id: request.call_id().into(),
                 cseq: request.cseq(),
-                user_agent: request.header(Name::UserAgent).unwrap_or("").into(),
+                user_agent: cut(request.header(Name::UserAgent).unwrap_or("")).into(),
                 params: contact.params.as_str().into(),
-                allow: allow.as_str().into(),
+                allow: cut(&allow).into(),
                 registered: now,
             },
             remove: expires == Millis(0),
@@ -343,7 +351,8 @@ fn expires(
 fn path(request: &Message) -> Result<Vec<Box<str>>, Refused> {
     let mut path = Vec::new();
     for value in request.values(Name::Path) {
-        if path.len() == PATH_MAX || Address::parse(value).is_err() {
+        let fits = path.len() < PATH_MAX && value.len() <= PATH_ENTRY_MAX;
+        if !fits || Address::parse(value).is_err() {
             return Err(Refused::new(400, "bad Path"));
         }
         path.push(value.into());
@@ -378,6 +387,10 @@ fn parts(params: &str) -> impl Iterator<Item = &str> {
         escaped = quoted && c == '\\' && !escaped;
         ends
     })
+}
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(TEXT_MAX)]
 }
 
 fn seconds(text: &str) -> Option<Millis> {

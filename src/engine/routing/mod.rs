@@ -10,6 +10,9 @@ use crate::engine::settings::{ForkOrder, ServedBy, Settings, StaticEndpoint};
 use crate::engine::time::Time;
 use crate::sip::{Scheme, Uri};
 
+#[cfg(test)]
+mod tests;
+
 /// Quality of what names none, in thousandths (RFC 3261 20.10).
 const Q_DEFAULT: u16 = 1000;
 

@@ -1,0 +1,198 @@
+//! What the tests of location and routing share: a world of bindings, settings, messages as text.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::canonical;
+use crate::engine::endpoint::Binding;
+use crate::engine::ids::{Aor, Flow, ListenerId, Transport};
+use crate::engine::ports::World;
+use crate::engine::settings::*;
+use crate::engine::time::{Millis, Time};
+use crate::sip::Message;
+use crate::sip::digest::{Algorithm, ha1};
+
+/// A moment to begin at.
+pub(crate) const START: Time = Time(1_750_000_000_000);
+
+/// Bindings, and nothing else of the world.
+#[derive(Default)]
+pub(crate) struct Book(pub(crate) BTreeMap<Aor, Vec<Binding>>);
+
+impl World for Book {
+    fn advertised(&self, flow: &Flow) -> SocketAddr {
+        flow.peer
+    }
+
+    fn flow_to(&self, _: Transport, _: SocketAddr) -> Option<Flow> {
+        None
+    }
+
+    fn bindings(&self, aor: &Aor) -> Vec<Binding> {
+        self.0.get(aor).cloned().unwrap_or_default()
+    }
+
+    fn change_bindings(&mut self, aor: &Aor, act: &mut dyn FnMut(&mut Vec<Binding>)) {
+        let bindings = self.0.entry(aor.clone()).or_default();
+        act(bindings);
+        if bindings.is_empty() {
+            self.0.remove(aor);
+        }
+    }
+
+    fn expired(&mut self, now: Time) -> Vec<Aor> {
+        let due: BTreeSet<&Aor> = self
+            .0
+            .iter()
+            .filter(|(_, bindings)| bindings.iter().any(|binding| binding.expires <= now))
+            .map(|(aor, _)| aor)
+            .collect();
+        due.into_iter().cloned().collect()
+    }
+}
+
+pub(crate) fn aor(text: &str) -> Aor {
+    canonical(text).unwrap()
+}
+
+pub(crate) fn message(text: &str) -> Message {
+    let text = text.replace("\r\n", "\n").replace('\n', "\r\n");
+    Message::parse(Bytes::from(format!("{text}\r\n"))).unwrap()
+}
+
+pub(crate) fn udp(peer: &str) -> Flow {
+    Flow {
+        transport: Transport::Udp,
+        listener: ListenerId(0),
+        peer: peer.parse().unwrap(),
+        connection: None,
+    }
+}
+
+pub(crate) fn registrar(auth: Auth) -> ServedBy {
+    ServedBy::Registrar(RegistrarSettings {
+        max_expires: Millis::from_secs(7200),
+        min_expires: Millis::from_secs(60),
+        max_bindings: 3,
+        auth,
+    })
+}
+
+/// Domains: `example.org` with users, `open.example` without, `pbx.example.net` of an upstream.
+pub(crate) fn settings() -> Settings {
+    let domain = |host: &str, served_by| Domain {
+        host: host.into(),
+        realm: host.into(),
+        served_by,
+    };
+    let user = |user: &str, md5: bool, sha256: bool| {
+        let ha1 = |algorithm| Some(ha1(algorithm, user, "example.org", "secret").into());
+        let credentials = Credentials {
+            ha1_md5: ha1(Algorithm::Md5).filter(|_| md5),
+            ha1_sha256: ha1(Algorithm::Sha256).filter(|_| sha256),
+        };
+        (aor(&format!("sip:{user}@example.org")), credentials)
+    };
+    Settings {
+        domains: vec![
+            domain("example.org", registrar(Auth::Users)),
+            domain("open.example", registrar(Auth::None)),
+            domain("pbx.example.net", ServedBy::Upstream("pbx".into())),
+        ],
+        users: BTreeMap::from([
+            user("alice", true, true),
+            user("bob", true, false),
+            user("carol", false, true),
+        ]),
+        ..bare()
+    }
+}
+
+/// As with no file: the domain `*` with realm `refork`, and alice.
+pub(crate) fn default_settings() -> Settings {
+    let credentials = Credentials {
+        ha1_md5: Some(ha1(Algorithm::Md5, "alice", "refork", "secret").into()),
+        ha1_sha256: None,
+    };
+    Settings {
+        domains: vec![Domain {
+            host: "*".into(),
+            realm: "refork".into(),
+            served_by: registrar(Auth::Users),
+        }],
+        users: BTreeMap::from([(aor("sip:alice@refork"), credentials)]),
+        ..bare()
+    }
+}
+
+fn bare() -> Settings {
+    Settings {
+        node: "test".into(),
+        timers: TimerSettings {
+            t1: Millis(500),
+            t2: Millis(4000),
+            t4: Millis(5000),
+        },
+        domains: Vec::new(),
+        users: BTreeMap::new(),
+        endpoints: Vec::new(),
+        names: BTreeMap::new(),
+        upstreams: BTreeMap::new(),
+        routes: Vec::new(),
+        fork: ForkSettings {
+            order: ForkOrder::Parallel,
+            ring_timeout: Millis::from_secs(60),
+            early_dialogs: EarlyDialogs::Forward,
+        },
+        detect: DetectSettings {
+            grace: Millis::from_secs(5),
+            transport: true,
+            registration: true,
+            probe: None,
+            media_silence: None,
+            media_confirm: true,
+            failure_bye: Vec::new(),
+        },
+        restore: RestoreSettings {
+            order: RestoreOrder::SameFirst,
+            same_first_for: PerKind::both(Millis::from_secs(2)),
+            auto_answer_same: false,
+            avoid_voicemail: true,
+            ring_timeout: Millis::from_secs(30),
+            retry: RetrySettings {
+                first: Millis(500),
+                factor: 2.0,
+                max: Millis::from_secs(8),
+                jitter: 0.2,
+            },
+            timeout: PerKind::both(Millis::from_secs(60)),
+            filler: true,
+            max_per_conversation: 10,
+            rate: 100,
+        },
+        notice: NoticeSettings {
+            continued: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            language: "en".into(),
+            out_of_dialog: true,
+        },
+        messages: MessageSettings {
+            suspect_after: Millis::from_secs(2),
+            per_conversation: 200,
+            bytes_per_conversation: 1 << 20,
+            total_bytes: 1 << 28,
+            max_age: Millis::from_secs(3600),
+        },
+        media: MediaSettings {
+            mode: MediaMode::Relay,
+            latch: Latch::Signalling,
+        },
+        limits: LimitSettings {
+            conversations: 1000,
+            message_size: 65_536,
+        },
+        history_keep: Millis::from_secs(60),
+    }
+}

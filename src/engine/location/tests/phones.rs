@@ -1,0 +1,185 @@
+//! What is kept of a phone with its binding.
+
+use super::*;
+use crate::engine::endpoint::Identity;
+use crate::engine::settings::StaticEndpoint;
+
+/// RFC 5626 6, and phones whose Contact changes with every start.
+#[test]
+fn an_instance_is_one_phone_whatever_its_contact() {
+    let contact = |uri: &str, instance: &str, more: &str| {
+        format!("Contact: <{uri}>;+sip.instance=\"<urn:x:{instance}>\"{more}")
+    };
+    let (here, there) = ("192.0.2.1:5060", "198.51.100.1:5060");
+    for (first, second, peer, expected) in [
+        // Started again: another user.
+        (
+            contact("sip:bob-1@h", "1", ""),
+            contact("sip:bob-2@h", "1", ""),
+            here,
+            vec!["+sip:bob-2@h"],
+        ),
+        // Moved.
+        (
+            contact("sip:bob-1@h", "1", ""),
+            contact("sip:bob-1@i", "1", ""),
+            there,
+            vec![">sip:bob-1@i"],
+        ),
+        (
+            contact("sip:b@h", "1", ";reg-id=1"),
+            contact("sip:b@i", "1", ";reg-id=1"),
+            there,
+            vec![">sip:b@i"],
+        ),
+        // A second flow.
+        (
+            contact("sip:b@h", "1", ";reg-id=1"),
+            contact("sip:b@h", "1", ";reg-id=2"),
+            there,
+            vec!["+sip:b@h", "2"],
+        ),
+        // Two phones with the same address at home.
+        (
+            contact("sip:b@192.168.0.2", "1", ""),
+            contact("sip:b@192.168.0.2", "2", ""),
+            there,
+            vec!["+sip:b@192.168.0.2", "2"],
+        ),
+        // One phone set up anew.
+        (
+            contact("sip:b@192.168.0.2", "1", ""),
+            contact("sip:b@192.168.0.2", "2", ""),
+            here,
+            vec!["+sip:b@192.168.0.2", "-sip:b@192.168.0.2"],
+        ),
+        // Gone under its new Contact.
+        (
+            contact("sip:bob-1@h", "1", ""),
+            contact("sip:bob-2@h", "1", ";expires=0"),
+            here,
+            vec!["-sip:bob-1@h", "0"],
+        ),
+        // Without an instance, reg-id means nothing.
+        (
+            "Contact: <sip:b@h>;reg-id=1".into(),
+            "Contact: <sip:b@h>;reg-id=2".into(),
+            there,
+            vec![">sip:b@h"],
+        ),
+        // Another phone behind the same Contact: no move.
+        (
+            "Contact: <sip:b@h>\nUser-Agent: A".into(),
+            "Contact: <sip:b@h>\nUser-Agent: B".into(),
+            there,
+            vec!["+sip:b@h", "-sip:b@h"],
+        ),
+    ] {
+        let mut room = Room::new(settings());
+        room.contacts(&open(1, &first));
+        let (done, _) = room.register(&open(2, &second).over(peer));
+        let mut got = changes(&done);
+        let count = room.bindings(OPEN).len();
+        if count != 1 {
+            got.push(count.to_string());
+        }
+        assert_eq!(got, expected, "{first} {second}");
+    }
+}
+
+#[test]
+fn reg_id_is_kept_where_it_is_one() {
+    for (reg_id, expected) in [
+        ("1", Some(1)),
+        ("2147483647", Some(2_147_483_647)),
+        ("0", None),
+        ("2147483648", None),
+        ("x", None),
+    ] {
+        let mut room = Room::new(settings());
+        room.contacts(&open(
+            1,
+            &format!("Contact: <sip:b@h>;reg-id={reg_id};+sip.instance=\"<urn:x:1>\""),
+        ));
+        let binding = &room.bindings(OPEN)[0];
+        assert_eq!(binding.reg_id, expected, "{reg_id}");
+        assert_eq!(
+            binding.endpoint.identity,
+            Identity::Instance("urn:x:1".into())
+        );
+    }
+}
+
+#[test]
+fn an_epid_is_one_phone_too() {
+    let mut room = Room::new(settings());
+    let with_epid = |cseq, contact: &str, epid| {
+        let mut request = open(cseq, &format!("Contact: <{contact}>"));
+        request.from_params = epid;
+        request
+    };
+    room.contacts(&with_epid(1, "sip:b@h:1", ";epid=AA"));
+    assert_eq!(
+        room.contacts(&with_epid(2, "sip:b@h:2", ";epid=aa")).len(),
+        1
+    );
+    assert_eq!(
+        room.contacts(&with_epid(3, "sip:b@h:3", ";epid=bb")).len(),
+        2
+    );
+}
+
+#[test]
+fn a_path_is_kept_and_shown_to_who_knows_of_it() {
+    let path = "Path: <sip:edge;lr>, \"x, y\" <sip:core;lr>\nPath: <sip:last;lr>";
+    let kept = ["<sip:edge;lr>", "\"x, y\" <sip:core;lr>", "<sip:last;lr>"];
+    for (line, shown) in [
+        ("Supported: gruu, path", 3),
+        ("Require: path", 3),
+        ("Supported: gruu", 0),
+    ] {
+        let mut room = Room::new(settings());
+        let (_, response) = room.register(&open(1, "Contact: <sip:b@h>").with(path).with(line));
+        assert_eq!(response.values(Name::Path).count(), shown, "{line}");
+        let binding = &room.bindings(OPEN)[0];
+        let path: Vec<&str> = binding.endpoint.path.iter().map(|p| &**p).collect();
+        assert_eq!(path, kept);
+    }
+    let mut room = Room::new(settings());
+    let many = format!("Path: {}<sip:x;lr>", "<sip:x;lr>, ".repeat(16));
+    for bad in [
+        &*many,
+        "Path: <sip:edge;lr",
+        &format!("Path: <sip:{}>", "x".repeat(600)),
+    ] {
+        let status = room.status(&open(1, "Contact: <sip:b@h>").with(bad));
+        assert_eq!(status, 400, "{bad}");
+    }
+}
+
+#[test]
+fn a_name_from_the_configuration_is_kept_with_the_binding() {
+    let mut settings = settings();
+    settings
+        .names
+        .insert("urn:x:1".into(), "Bob's mobile".into());
+    settings.endpoints.push(StaticEndpoint {
+        aor: aor(OPEN),
+        contact: "sip:bob@192.0.2.7:5080".into(),
+        name: Some("Bob's desk phone".into()),
+    });
+    let mut room = Room::new(settings);
+    room.contacts(&open(
+        1,
+        "Contact: <sip:b@h>;+sip.instance=\"<URN:x:1>\", <sip:bob@192.0.2.7:5080>",
+    ));
+    let names: Vec<Box<str>> = room
+        .bindings(OPEN)
+        .into_iter()
+        .map(|b| b.endpoint.name)
+        .collect();
+    assert_eq!(
+        names,
+        ["Bob's mobile".into(), "Bob's desk phone".into()] as [Box<str>; 2]
+    );
+}
