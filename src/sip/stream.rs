@@ -216,6 +216,66 @@ mod tests {
     }
 
     #[test]
+    fn a_ping_is_answered_wherever_it_is_cut() {
+        for cut in 0..4 {
+            let mut framer = Framer::new(1000, 1000);
+            framer.push(&b"\r\n\r\n"[..cut]);
+            let mut got = frames(&mut framer);
+            framer.push(&b"\r\n\r\n"[cut..]);
+            got.extend(frames(&mut framer));
+            let pings = got.iter().filter(|frame| **frame == Ok(Frame::Ping));
+            assert_eq!(pings.count(), 1, "cut at {cut}: {got:?}");
+            assert!(!framer.is_midway());
+        }
+    }
+
+    #[test]
+    fn no_message_hides_in_another() {
+        for (stream, heads) in [
+            // Legal space, in front of the colon and folded.
+            (
+                "A b SIP/2.0\r\nContent-Length : 3\r\n\r\nxyzC d SIP/2.0\r\nl: 0\r\n\r\n",
+                &["A", "C"][..],
+            ),
+            (
+                "A b SIP/2.0\r\nContent-Length:\r\n\t 3\r\n\r\nxyzC d SIP/2.0\r\nl: 0\r\n\r\n",
+                &["A", "C"],
+            ),
+            // No Content-Length but a word in another value.
+            (
+                "A b SIP/2.0\r\nX: 1\r\n Content-Length: 20\r\n\r\nC d SIP/2.0\r\nl: 0\r\n\r\n",
+                &["A", "C"],
+            ),
+            // Bare line feeds end a header here and in the parser alike.
+            (
+                "A b SIP/2.0\nl: 0\n\nC d SIP/2.0\r\nl: 0\r\n\r\n",
+                &["A", "C"],
+            ),
+            (
+                "A b SIP/2.0\r\nl: 2\n\r\nxyC d SIP/2.0\r\n\r\n",
+                &["A", "C"],
+            ),
+            // A second request as a body is a body.
+            (
+                "A b SIP/2.0\r\nl: 20\r\n\r\nC d SIP/2.0\r\nl: 0\r\n\r",
+                &["A"],
+            ),
+        ] {
+            let mut framer = Framer::new(1000, 1000);
+            framer.push(stream.as_bytes());
+            let got: Vec<_> = frames(&mut framer)
+                .into_iter()
+                .map(|frame| match frame {
+                    Ok(Frame::Message(bytes)) => char::from(bytes[0]).to_string(),
+                    other => format!("{other:?}"),
+                })
+                .collect();
+            assert_eq!(got, heads, "{stream:?}");
+            assert!(!framer.is_midway(), "{stream:?}");
+        }
+    }
+
+    #[test]
     fn what_closes_a_stream() {
         for (bytes, error) in [
             (

@@ -113,7 +113,7 @@ impl Reader {
             .items
             .iter()
             .find(|item| matches!(item, Item::Mod(module) if is_test(&module.attrs)))
-            .map_or(text.lines().count(), |item| item.span().start().line - 1);
+            .map_or_else(|| text.lines().count(), |item| item.span().start().line - 1);
         self.reading
     }
 

@@ -168,3 +168,28 @@ fn only_the_version_changes() {
     let out = text(Sdp::parse(CALLER.as_bytes()).unwrap().with_version(9));
     assert_eq!(out, CALLER.replace("o=alice 1 1", "o=alice 1 9"));
 }
+
+#[test]
+fn an_address_is_put_behind_its_media_line() {
+    let sdp = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+        m=audio 4000 RTP/AVP 96\r\ni=talk\r\na=fmtp:96 stream=1\r\n\
+        m=message 7000 TCP/MSRP *\r\ni=text\r\na=path:x?m=1\r\n";
+    let sdp = Sdp::parse(sdp.as_bytes()).unwrap();
+    let with = Rewrite {
+        session: 1,
+        version: 1,
+        address: "198.51.100.7".parse().unwrap(),
+        keep_session_address: false,
+        places: &[
+            Place::At("198.51.100.8:10000".parse().unwrap()),
+            Place::Keep,
+        ],
+        drop_ice: false,
+    };
+    assert_eq!(
+        text(sdp.rewrite(&with)),
+        "v=0\r\no=- 1 1 IN IP4 198.51.100.7\r\ns=-\r\nc=IN IP4 198.51.100.7\r\nt=0 0\r\n\
+         m=audio 10000 RTP/AVP 96\r\ni=talk\r\nc=IN IP4 198.51.100.8\r\na=fmtp:96 stream=1\r\n\
+         m=message 7000 TCP/MSRP *\r\ni=text\r\nc=IN IP4 192.0.2.1\r\na=path:x?m=1\r\n"
+    );
+}
