@@ -48,7 +48,7 @@ impl Authenticator {
     /// Returns the user of `domain` whose credentials a request carries: an AOR at the host of
     /// `claimed`, whom it says it comes from. The caller decides whether that user may do what is asked.
     ///
-    /// Both algorithms are offered where both HA1 are known, MD5 first: RFC 8760 2.4 wants the
+    /// Both algorithms are offered where both HA1 are known, MD5 first: RFC 8760 2.3 wants the
     /// preferred one on top, but many phones look at the first challenge only and know nothing but MD5;
     /// a client that knows SHA-256 finds it below. `nc` is not checked: within its life a nonce may be
     /// used again.

@@ -11,7 +11,7 @@ use crate::sip::{Address, Message, Name, Uri};
 const NAME_MAX: usize = 64;
 
 /// Returns what tells the endpoint behind a Contact from others, the surest sign that is there:
-/// `+sip.instance` (RFC 5626 4.1), the instance in a GRUU (RFC 5627 5.1), `epid`, else the Contact's
+/// `+sip.instance` (RFC 5626 4.1), the instance in a GRUU (RFC 5627), `epid`, else the Contact's
 /// user and host with the product of User-Agent or Server.
 ///
 /// `message` is the request or response that the Contact stands in; `epid` is that of its sender:
