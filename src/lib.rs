@@ -2,12 +2,14 @@
 
 pub mod admin;
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod driver;
 pub mod engine;
 // The threads that use the rest of it come with the relay.
 #[allow(dead_code)]
+pub mod logging;
 pub mod media;
 pub mod metrics;
 pub mod observe;

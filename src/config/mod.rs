@@ -84,7 +84,7 @@ fn resolved(
     let mut problems = Vec::new();
     let file: Option<File> = read::read(&tree, &mut problems);
     problems.extend(tree.take_problems());
-    let directory = Path::new(name).parent().unwrap_or(Path::new(""));
+    let directory = Path::new(name).parent().unwrap_or_else(|| Path::new(""));
     let resolved =
         file.map(|file| resolve::resolve(&file, &tree, directory, environment, &mut problems));
     match resolved {

@@ -80,11 +80,14 @@ impl de::Error for ReadError {
     }
 
     fn invalid_type(unexpected: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        let found = match unexpected {
-            de::Unexpected::Map => "a map",
-            de::Unexpected::Seq => "a list",
-            de::Unexpected::Unit | de::Unexpected::Option => "nothing",
-            _ => "a single value",
+        let found = if unexpected == de::Unexpected::Map {
+            "a map"
+        } else if unexpected == de::Unexpected::Seq {
+            "a list"
+        } else if unexpected == de::Unexpected::Unit {
+            "nothing"
+        } else {
+            "a single value"
         };
         Self::of(
             format!("{found} stands where {} belongs", expected_thing(expected)),

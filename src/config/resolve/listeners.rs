@@ -44,6 +44,13 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> Vec<Listener> {
                         "",
                     );
                 }
+                if port.is_none() && at.at.port() == 0 {
+                    check.problem(
+                        &path,
+                        format!("{ip} is advertised without a port, and port 0 is any free one"),
+                        "give one of them a port",
+                    );
+                }
                 // Told to all listeners, it is meant for those of its family.
                 (ip.is_ipv4() == at.at.is_ipv4())
                     .then(|| SocketAddr::new(ip, port.unwrap_or_else(|| at.at.port())))

@@ -1,12 +1,15 @@
 //! From the file to what the program needs: what values mean together, and what this version lacks.
 
 mod behaviour;
+mod domains;
 mod effect;
+mod endpoints;
 mod listeners;
 mod operation;
-mod people;
+mod upstreams;
+mod users;
 
-pub(super) use people::{UsersOf, users_of};
+pub(super) use users::{UsersOf, users_of};
 
 use std::path::Path;
 
@@ -43,6 +46,11 @@ impl<'a> Check<'a> {
             problems,
             warnings: Vec::new(),
         }
+    }
+
+    /// Returns false where a part of the value could not be read: what it lacks may be there.
+    pub(super) fn is_whole(&self, path: &[Step<'_>]) -> bool {
+        self.tree.find(path).is_none_or(|n| self.tree.is_whole(n))
     }
 
     /// Notes what is wrong with a value.
@@ -95,15 +103,15 @@ pub(super) fn resolve(
     let mut check = Check::new(tree, problems);
     effect::check(file, &mut check);
     let listeners = listeners::resolve(file, &mut check);
-    let domains = people::domains(file, &listeners, &mut check);
-    let users = people::users(file, &domains, directory, environment, &mut check);
-    let (endpoints, names) = people::endpoints(file, &domains, &mut check);
-    let upstreams = people::upstreams(file, &mut check);
-    let routes = people::routes(file, &mut check);
+    let domains = domains::resolve(file, &listeners, &mut check);
+    let users = users::resolve(file, &domains, directory, environment, &mut check);
+    let (endpoints, names) = endpoints::resolve(file, &domains, &mut check);
+    let upstreams = upstreams::resolve(file, &mut check);
+    let routes = upstreams::routes(file, &mut check);
     let names_nobody =
         file.domains.0.is_empty() && file.users.0.is_empty() && file.users_file.is_none();
     if !names_nobody && users.is_empty() {
-        people::warn_of_nobody(&domains, &mut check);
+        users::warn_of_nobody(&domains, &mut check);
     }
     let engine = Settings {
         node: operation::node_name(file, &mut check),

@@ -1,0 +1,93 @@
+//! `upstreams` and `routes`: where others are.
+
+use std::collections::BTreeMap;
+
+use super::Check;
+use crate::config::file::File;
+use crate::config::problem::nearest;
+use crate::config::tree::Step;
+use crate::engine::ids::Transport;
+use crate::engine::settings::{Route, Upstream};
+use crate::sip::{Scheme, Uri};
+
+/// Checks a SIP URI that requests are sent to.
+pub(super) fn check_target(text: &str, path: &[Step<'_>], check: &mut Check<'_>) {
+    const FORM: &str = "sip:host, sip:user@host:port or sip:host;transport=tcp";
+    let Ok(uri) = Uri::parse(text) else {
+        return check.problem(path, format!("`{text}` is no SIP URI"), FORM);
+    };
+    let transport = uri.transport().map(Transport::parse);
+    match (uri.scheme, transport) {
+        (Scheme::Sip, None | Some(Some(Transport::Udp | Transport::Tcp))) => {}
+        (Scheme::Sips, _)
+        | (Scheme::Sip, Some(Some(Transport::Tls | Transport::Ws | Transport::Wss))) => {
+            check.problem(
+                path,
+                format!("`{text}` wants TLS or a WebSocket, which this version has not got yet"),
+                FORM,
+            );
+        }
+        (Scheme::Sip, Some(None)) => {
+            check.problem(path, format!("`{text}` names an unknown transport"), FORM);
+        }
+        (Scheme::Tel | Scheme::Other(_), _) => {
+            check.problem(path, format!("`{text}` is no SIP URI"), FORM);
+        }
+    }
+}
+
+pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> BTreeMap<Box<str>, Upstream> {
+    let mut upstreams = BTreeMap::new();
+    for (name, upstream) in &file.upstreams.0 {
+        let path = [
+            Step::Key("upstreams"),
+            Step::Key(name),
+            Step::Key("targets"),
+        ];
+        if upstream.targets.is_empty() {
+            check.problem(&path, "there is no target", "name at least one SIP URI");
+        }
+        for (index, target) in upstream.targets.iter().enumerate() {
+            let path = [path[0], path[1], path[2], Step::Item(index)];
+            check_target(target, &path, check);
+        }
+        let targets = upstream.targets.iter().map(|t| t.as_str().into()).collect();
+        upstreams.insert(name.as_str().into(), Upstream { targets });
+    }
+    upstreams
+}
+
+/// Checks that there is an upstream of that name.
+pub(super) fn check_upstream(name: &str, path: &[Step<'_>], check: &mut Check<'_>) {
+    let known = check.all_keys("upstreams");
+    if known.contains(&name) {
+        return;
+    }
+    let mend = match nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => "there are no `upstreams`".to_owned(),
+        None => format!("the upstreams are: {}", known.join(", ")),
+    };
+    check.problem(path, format!("there is no upstream `{name}`"), &mend);
+}
+
+pub(super) fn routes(file: &File, check: &mut Check<'_>) -> Vec<Route> {
+    let mut routes = Vec::new();
+    for (index, route) in file.routes.iter().enumerate() {
+        let path = [Step::Key("routes"), Step::Item(index)];
+        check_upstream(&route.to, &[path[0], path[1], Step::Key("to")], check);
+        let scheme = ["sip:", "*"].iter().any(|s| route.pattern.starts_with(s));
+        if !scheme || route.pattern.contains(char::is_whitespace) {
+            check.problem(
+                &[path[0], path[1], Step::Key("match")],
+                format!("`{}` can match nothing", route.pattern),
+                "held against sip:user@host; * is any run of characters: sip:+*@*",
+            );
+        }
+        routes.push(Route {
+            pattern: route.pattern.as_str().into(),
+            to: route.to.as_str().into(),
+        });
+    }
+    routes
+}

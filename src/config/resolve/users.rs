@@ -1,0 +1,194 @@
+//! `users` and `users_file`: secrets.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::domains::{AOR_FORM, aor};
+use super::{Check, key};
+use crate::config::environment::Environment;
+use crate::config::file::{File, Ordered, User};
+use crate::config::problem::{ConfigErrors, Problem};
+use crate::config::read::read;
+use crate::config::tree::{Step, Tree};
+use crate::engine::ids::Aor;
+use crate::engine::settings::{Auth, Credentials, Domain, ServedBy};
+use crate::sip::Uri;
+use crate::sip::digest::{Algorithm, ha1};
+
+/// Users with their credentials, and what of them is written in the clear.
+#[derive(Default)]
+pub(crate) struct UsersOf {
+    pub(crate) credentials: BTreeMap<Aor, Credentials>,
+    pub(crate) passwords: Vec<(Aor, String)>,
+}
+
+pub(super) fn resolve(
+    file: &File,
+    domains: &[Domain],
+    directory: &Path,
+    environment: Environment<'_>,
+    check: &mut Check<'_>,
+) -> BTreeMap<Aor, Credentials> {
+    let mut users = UsersOf::default();
+    resolve_users(
+        &file.users,
+        &[Step::Key("users")],
+        domains,
+        &mut users,
+        check,
+    );
+    let Some(path) = &file.users_file else {
+        return users.credentials;
+    };
+    let path = directory.join(path);
+    let name = path.display().to_string();
+    match std::fs::read_to_string(&path) {
+        Ok(text) => match users_of(&text, &name, domains, environment) {
+            Ok(more) => {
+                for (aor, credentials) in more.credentials {
+                    if users.credentials.contains_key(&aor) {
+                        let what = format!("{name} has `{aor}` too");
+                        check.key_problem(&key("users_file"), what, "keep one of them");
+                    }
+                    users.credentials.insert(aor, credentials);
+                }
+            }
+            Err(errors) => check.problems.extend_from_slice(errors.problems()),
+        },
+        Err(error) => check.problem(
+            &key("users_file"),
+            format!("cannot read {name}: {error}"),
+            "the path is relative to the configuration file",
+        ),
+    }
+    users.credentials
+}
+
+/// Reads a file of users: addresses of record to secrets.
+///
+/// # Errors
+/// All that is wrong with it.
+pub(crate) fn users_of(
+    text: &str,
+    name: &str,
+    domains: &[Domain],
+    environment: Environment<'_>,
+) -> Result<UsersOf, ConfigErrors> {
+    let tree = Tree::parse(text, name, environment)?;
+    let mut problems: Vec<Problem> = Vec::new();
+    let mut users = UsersOf::default();
+    if let Some(file) = read::<Ordered<User>>(&tree, &mut problems) {
+        let mut check = Check::new(&tree, &mut problems);
+        resolve_users(&file, &[], domains, &mut users, &mut check);
+    }
+    problems.extend(tree.take_problems());
+    if problems.is_empty() {
+        Ok(users)
+    } else {
+        Err(ConfigErrors::new(problems))
+    }
+}
+
+fn resolve_users(
+    file: &Ordered<User>,
+    at: &[Step<'_>],
+    domains: &[Domain],
+    users: &mut UsersOf,
+    check: &mut Check<'_>,
+) {
+    for (name, user) in &file.0 {
+        let mut path = at.to_vec();
+        path.push(Step::Key(name));
+        let (aor, domain) = match aor(name, domains) {
+            Ok(found) => found,
+            Err(what) => {
+                check.key_problem(&path, what, AOR_FORM);
+                continue;
+            }
+        };
+        let Some(domain) = domain else {
+            let hosts: Vec<_> = domains.iter().map(|d| &*d.host).collect();
+            let what = format!("no domain serves `{}`", aor.host());
+            let mend = format!("the domains are: {}", hosts.join(", "));
+            check.key_problem(&path, what, &mend);
+            continue;
+        };
+        if let ServedBy::Upstream(upstream) = &domain.served_by {
+            let what = format!("`{}` is served by the upstream `{upstream}`", domain.host);
+            check.key_problem(&path, what, "only users of a registrar have a secret here");
+            continue;
+        }
+        let credentials = credentials(name, user, domain, &path, check);
+        if users.credentials.insert(aor.clone(), credentials).is_some() {
+            let what = format!("the same user as another: both are `{aor}`");
+            check.key_problem(&path, what, "keep one of them");
+        }
+        if let Some(password) = &user.password {
+            users.passwords.push((aor, password.clone()));
+        }
+    }
+}
+
+fn credentials(
+    name: &str,
+    user: &User,
+    domain: &Domain,
+    path: &[Step<'_>],
+    check: &mut Check<'_>,
+) -> Credentials {
+    const FORM: &str = "`password`, or `ha1_md5`, `ha1_sha256` or both";
+    let mut hash = |part, value: &Option<String>, digits: usize| {
+        let value = value.as_ref()?;
+        if value.len() != digits || !value.bytes().all(|b| b.is_ascii_hexdigit()) {
+            let mut path = path.to_vec();
+            path.push(Step::Key(part));
+            check.problem(
+                &path,
+                "this is no such hash",
+                &format!("{digits} hexadecimal digits"),
+            );
+        }
+        Some(value.to_ascii_lowercase().into_boxed_str())
+    };
+    let ha1_md5 = hash("ha1_md5", &user.ha1_md5, 32);
+    let ha1_sha256 = hash("ha1_sha256", &user.ha1_sha256, 64);
+    let has_hash = ha1_md5.is_some() || ha1_sha256.is_some();
+    let Some(password) = &user.password else {
+        if !has_hash && check.is_whole(path) {
+            check.key_problem(path, "there is no secret", FORM);
+        }
+        return Credentials {
+            ha1_md5,
+            ha1_sha256,
+        };
+    };
+    if has_hash {
+        check.key_problem(path, "there are a password and a hash", FORM);
+    }
+    if password.is_empty() {
+        let mut path = path.to_vec();
+        path.push(Step::Key("password"));
+        check.problem(&path, "the password is empty", "");
+    }
+    let login =
+        Uri::parse(name).map_or_else(|_| String::new(), |u| u.user_unescaped().into_owned());
+    let made = |algorithm| Some(ha1(algorithm, &login, &domain.realm, password).into_boxed_str());
+    Credentials {
+        ha1_md5: made(Algorithm::Md5),
+        ha1_sha256: made(Algorithm::Sha256),
+    }
+}
+
+/// Tells of registrars that nobody can register with.
+pub(super) fn warn_of_nobody(domains: &[Domain], check: &mut Check<'_>) {
+    for domain in domains {
+        if let ServedBy::Registrar(registrar) = &domain.served_by
+            && registrar.auth == Auth::Users
+        {
+            check.warn(format!(
+                "nobody can register in the domain `{}`: there are no users",
+                domain.host
+            ));
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Where the log goes: stderr, as lines for people or as JSON objects.
+
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::{LogConfig, LogFormat};
+
+/// Starts the log. A second call leaves the first one's log standing.
+pub fn start(config: &LogConfig) {
+    // Someone else's subscriber, in a test or an embedding program, is no reason not to run.
+    let _ = subscriber(config, std::io::stderr).try_init();
+}
+
+/// Makes a log that writes to `writer`.
+fn subscriber<W>(config: &LogConfig, writer: W) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    // The configuration has refused a level that is none.
+    let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = fmt::fmt().with_env_filter(filter).with_writer(writer);
+    match config.format {
+        LogFormat::Text => {
+            let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            Box::new(log.with_ansi(colours).with_target(false).finish())
+        }
+        LogFormat::Json => Box::new(
+            log.json()
+                .flatten_event(true)
+                .with_current_span(true)
+                .with_span_list(false)
+                .finish(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::Value;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Memory {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut memory = self.0.lock().map_err(|_| io::ErrorKind::Other)?;
+            memory.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(level: &str, format: LogFormat, act: impl FnOnce()) -> String {
+        let memory = Memory::default();
+        let writer = memory.clone();
+        let config = LogConfig {
+            level: level.to_owned(),
+            format,
+        };
+        tracing::subscriber::with_default(subscriber(&config, move || writer.clone()), act);
+        let bytes = memory.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn json_has_one_object_per_event() {
+        let text = logged("info", LogFormat::Json, || {
+            let span = tracing::info_span!("conversation", conversation = "0300018f2c5d7a10");
+            let _entered = span.enter();
+            tracing::info!(reason = "no \"answer\"\n", legs = 2, "leg lost");
+            tracing::debug!("not at this level");
+        });
+        let lines: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), 1, "{text}");
+        assert_eq!(lines[0]["level"], "INFO");
+        assert_eq!(lines[0]["message"], "leg lost");
+        assert_eq!(lines[0]["reason"], "no \"answer\"\n");
+        assert_eq!(lines[0]["legs"], 2);
+        assert_eq!(lines[0]["span"]["conversation"], "0300018f2c5d7a10");
+        assert_eq!(lines[0]["target"], "refork::logging::tests");
+        let timestamp = lines[0]["timestamp"].as_str().unwrap();
+        assert!(
+            timestamp.contains('T') && timestamp.ends_with('Z'),
+            "{timestamp}"
+        );
+    }
+
+    #[test]
+    fn the_level_may_differ_by_module() {
+        let text = logged("warn,refork::logging=debug", LogFormat::Text, || {
+            tracing::debug!("ours");
+            tracing::info!(target: "another", "theirs");
+            tracing::warn!(target: "another", "loud");
+        });
+        assert!(text.contains("ours") && text.contains("loud"), "{text}");
+        assert!(!text.contains("theirs"), "{text}");
+    }
+}
