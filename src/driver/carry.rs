@@ -118,7 +118,7 @@ impl Shard {
                     self.shared.mailboxes.post(from, Mail::Input(gone));
                 }
             }
-            Carried::Closed(closed) => self.tell_closed(closed),
+            Carried::Closed(flow) => self.tell_closed(flow),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::engine::snapshot::Snapshot;
 use crate::engine::time::{Millis, Time};
 use crate::sip::Fault;
 use crate::sip::stream::FrameError;
-use crate::transport::{Closed, Counters, Datagram, Room, Socket, StreamEvent, Streams, Udp};
+use crate::transport::{Counters, Datagram, Room, Socket, StreamEvent, Streams, Udp};
 
 use super::dispatch::shard_of;
 use super::keepalive::Keepalive;
@@ -294,8 +294,8 @@ impl Shard {
                             peer: peer.to_string().into(),
                         });
                     }
-                    if let Some(closed) = self.streams.close(connection) {
-                        self.tell_closed(closed);
+                    if let Some(flow) = self.streams.close(connection) {
+                        self.tell_closed(flow);
                         self.settle();
                     }
                 }
@@ -330,18 +330,9 @@ impl Shard {
         }
     }
 
-    /// Tells every shard of a connection that is gone, or was not to be had. One that we opened also
-    /// served flows that named no connection.
-    pub(super) fn tell_closed(&mut self, closed: Closed) {
-        let flow = closed.flow;
+    /// Tells every shard of a connection that is gone, or was not to be had.
+    pub(super) fn tell_closed(&mut self, flow: Flow) {
         self.tell_all(move || Input::Closed { flow });
-        if closed.opened {
-            let flow = Flow {
-                connection: None,
-                ..flow
-            };
-            self.tell_all(move || Input::Closed { flow });
-        }
     }
 
     fn tell_all(&mut self, input: impl Fn() -> Input) {
@@ -370,8 +361,8 @@ impl Shard {
         }
         let shared = Arc::clone(&self.shared);
         let spared = |flow: &Flow| shared.bindings.names(flow);
-        for closed in self.streams.sweep(now, &spared) {
-            self.tell_closed(closed);
+        for flow in self.streams.sweep(now, &spared) {
+            self.tell_closed(flow);
         }
         // An accept that failed for want of descriptors is tried again; no event tells when.
         for (index, listening) in self.listening.iter().enumerate() {

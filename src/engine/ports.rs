@@ -26,9 +26,8 @@ pub enum Input {
         transport: Transport,
         peer: SocketAddr,
     },
-    /// A connection closed or was reset, or could not be opened. Every shard is told. Without
-    /// `connection`: one to this peer that served flows without it; one of ours that closes is told
-    /// both ways.
+    /// A connection closed or was reset, or could not be opened. Every shard is told. It concerns
+    /// flows to the peer that name no connection, too; without one itself, there is none to this peer.
     Closed {
         flow: Flow,
     },

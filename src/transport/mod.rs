@@ -14,5 +14,5 @@ pub use bind::{BindError, Bound, Socket, bind};
 pub use counters::Counters;
 pub use local::{bindable, toward};
 pub use registry::{Registry, worker_of};
-pub use streams::{Carried, Closed, StreamEvent, StreamLimits, Streams};
+pub use streams::{Carried, StreamEvent, StreamLimits, Streams};
 pub use udp::{Datagram, Room, Sent, Udp};

@@ -47,14 +47,6 @@ pub enum StreamEvent {
     },
 }
 
-/// A connection that is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed {
-    pub flow: Flow,
-    /// We opened it, for flows that named no connection.
-    pub opened: bool,
-}
-
 /// What became of something to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carried {
@@ -63,8 +55,8 @@ pub enum Carried {
     Elsewhere(usize),
     /// The flow's connection is long gone; nobody but the sender needs to be told.
     Gone,
-    /// It broke just now, or could not be opened.
-    Closed(Closed),
+    /// It broke just now, or could not be opened (then the flow names no connection).
+    Closed(Flow),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -134,11 +126,10 @@ impl Streams {
         now: Time,
     ) -> bool {
         for _ in 0..ACCEPT_PER_TURN {
-            let (stream, peer) = match socket.accept() {
-                Ok(accepted) => accepted,
-                // None waits, or there are no descriptors left; the next look comes with the next turn
-                // of housekeeping, lest the shard spin.
-                Err(_) => return false,
+            // None waits, or there are no descriptors left: then housekeeping looks again, lest the
+            // shard spin.
+            let Ok((stream, peer)) = socket.accept() else {
+                return false;
             };
             if !self.registry.admit(Origin::Accepted, peer.ip()) {
                 Counters::add(&self.counters.refused);
@@ -220,7 +211,7 @@ impl Streams {
     }
 
     /// Closes a connection; nothing where it is closed already.
-    pub fn close(&mut self, id: ConnectionId) -> Option<Closed> {
+    pub fn close(&mut self, id: ConnectionId) -> Option<Flow> {
         let mut connection = self.open.remove(&number_of(id))?;
         // It fails only where the poll has lost the socket already.
         let _ = connection.source().deregister(&self.poll);
@@ -228,15 +219,12 @@ impl Streams {
         self.registry.forget(&connection.flow);
         let ip = connection.flow.peer.ip();
         self.registry.release(connection.origin, ip);
-        Some(Closed {
-            flow: connection.flow,
-            opened: connection.origin == Origin::Opened,
-        })
+        Some(connection.flow)
     }
 
     /// Closes what took too long: to open, to send a message that it began, or to say anything at all
     /// while nobody needs it (`spared`).
-    pub fn sweep(&mut self, now: Time, spared: &dyn Fn(&Flow) -> bool) -> Vec<Closed> {
+    pub fn sweep(&mut self, now: Time, spared: &dyn Fn(&Flow) -> bool) -> Vec<Flow> {
         let late: Vec<_> = self
             .open
             .values()
@@ -254,10 +242,7 @@ impl Streams {
     }
 
     fn open(&mut self, flow: &Flow, bytes: Bytes, now: Time) -> Carried {
-        let failed = Carried::Closed(Closed {
-            flow: *flow,
-            opened: false,
-        });
+        let failed = Carried::Closed(*flow);
         let id = connection_id(self.worker, self.next);
         let flow = Flow {
             connection: Some(id),

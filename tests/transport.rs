@@ -1,0 +1,487 @@
+//! The SIP sockets over the real loopback: batches, ICMP errors, framing, limits, time-outs. Time is an
+//! argument, so nothing waits for a clock; what waits for the kernel waits for the poll.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mio::{Events, Interest, Poll, Token};
+use refork::config::Listener;
+use refork::engine::ids::{Flow, ListenerId, Transport};
+use refork::engine::time::{Millis, Time};
+use refork::transport::{
+    Bound, Carried, Counters, Datagram, Registry, Room, Sent, Socket, StreamEvent, StreamLimits,
+    Streams, Udp, bind,
+};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const LISTENER: Token = Token(1);
+const FIRST_CONNECTION: usize = 2;
+const OPTIONS: &[u8] = b"OPTIONS sip:a@b SIP/2.0\r\nContent-Length: 4\r\nX: 1\r\n\r\nbody";
+
+fn listener(transport: Transport, ip: &str) -> Listener {
+    Listener {
+        transport,
+        at: SocketAddr::new(ip.parse().unwrap(), 0),
+        advertise: None,
+        dscp: None,
+    }
+}
+
+/// A UDP socket of ours, its poll, and what came out of it so far.
+struct Datagrams {
+    poll: Poll,
+    udp: Udp,
+    at: SocketAddr,
+    room: Room,
+    counters: Counters,
+    unreachable: Vec<SocketAddr>,
+    received: Vec<Datagram>,
+}
+
+impl Datagrams {
+    fn new(ip: &str, message_size: usize) -> Self {
+        let poll = Poll::new().unwrap();
+        let (bound, mut sockets) = bind(&listener(Transport::Udp, ip), 1).unwrap();
+        let Some(Socket::Udp(socket)) = sockets.pop() else {
+            panic!("not a UDP socket");
+        };
+        Self {
+            udp: Udp::new(socket, poll.registry(), LISTENER).unwrap(),
+            poll,
+            at: bound.at,
+            room: Room::new(message_size),
+            counters: Counters::default(),
+            unreachable: Vec::new(),
+            received: Vec::new(),
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8], to: SocketAddr) -> Sent {
+        self.udp
+            .send(bytes, to, &self.counters, &mut self.unreachable)
+    }
+
+    /// Takes what comes until there is enough.
+    fn until(&mut self, enough: impl Fn(&Self) -> bool) {
+        let mut events = Events::with_capacity(8);
+        while !enough(self) {
+            self.poll.poll(&mut events, Some(PATIENCE)).unwrap();
+            assert!(!events.is_empty(), "nothing came");
+            for event in &events {
+                if event.is_error() {
+                    self.udp.errors(&mut self.unreachable);
+                }
+            }
+            while self.udp.receive(
+                &mut self.room,
+                &self.counters,
+                &mut self.unreachable,
+                &mut self.received,
+            ) {}
+        }
+    }
+}
+
+/// An address where nobody listens any more.
+fn deserted(ip: &str) -> SocketAddr {
+    let socket = UdpSocket::bind((ip, 0)).unwrap();
+    socket.local_addr().unwrap()
+}
+
+#[test]
+fn icmp_names_who_is_not_there() {
+    for ip in ["127.0.0.1", "::1"] {
+        let mut ours = Datagrams::new(ip, 1000);
+        let nobody = deserted(ip);
+        assert_eq!(ours.send(b"anyone?", nobody), Sent::Done);
+        ours.until(|ours| !ours.unreachable.is_empty());
+        assert_eq!(ours.unreachable, [nobody], "{ip}");
+    }
+}
+
+#[test]
+fn the_error_of_one_does_not_keep_a_datagram_from_another() {
+    let mut ours = Datagrams::new("127.0.0.1", 1000);
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    let nobody = deserted("127.0.0.1");
+    let mut buffer = [0; 100];
+    for _ in 0..20 {
+        ours.unreachable.clear();
+        assert_eq!(ours.send(b"anyone?", nobody), Sent::Done);
+        // On loopback the error is there when send returns, and meets the next call.
+        assert_eq!(ours.send(b"hello", peer.local_addr().unwrap()), Sent::Done);
+        assert_eq!(peer.recv(&mut buffer).unwrap(), 5);
+        assert_eq!(ours.unreachable, [nobody]);
+    }
+}
+
+#[test]
+fn a_peer_without_a_way_to_it_is_unreachable() {
+    let mut ours = Datagrams::new("127.0.0.1", 1000);
+    // RFC 5737; from a loopback address there is no way out of the machine.
+    let outside = "192.0.2.1:5060".parse().unwrap();
+    assert_eq!(ours.send(b"hello", outside), Sent::Unreachable);
+    assert_eq!(
+        ours.counters.datagrams_dropped.load(Ordering::Relaxed),
+        1,
+        "counted"
+    );
+}
+
+#[test]
+fn more_than_a_datagram_holds_says_nothing_of_the_peer() {
+    let mut ours = Datagrams::new("127.0.0.1", 1000);
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let sent = ours.send(&[b'x'; 70_000], peer.local_addr().unwrap());
+    assert_eq!(sent, Sent::Dropped);
+}
+
+#[test]
+fn datagrams_come_whole_or_not_at_all() {
+    let mut ours = Datagrams::new("127.0.0.1", 100);
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let send = |bytes: &[u8]| peer.send_to(bytes, ours.at).unwrap();
+    // Empty, keep-alives of phones, a line end before a message, one too large, and the last.
+    send(b"");
+    send(b"\r\n\r\n");
+    send(&[0; 4]);
+    send(b"\r\nfirst");
+    send(&[b'x'; 101]);
+    send(&[b'y'; 100]);
+    for number in 0..100_u8 {
+        send(&[b'z', number]);
+    }
+    ours.until(|ours| ours.received.len() == 102);
+    assert_eq!(&*ours.received[0].bytes, b"first");
+    assert_eq!(&*ours.received[1].bytes, &[b'y'; 100]);
+    for (number, datagram) in ours.received[2..].iter().enumerate() {
+        assert_eq!(&*datagram.bytes, [b'z', number as u8]);
+        assert_eq!(datagram.peer, peer.local_addr().unwrap());
+    }
+    assert_eq!(ours.counters.datagrams_dropped.load(Ordering::Relaxed), 1);
+}
+
+/// The connections of one shard, with their poll and a listener.
+struct Shard {
+    poll: Poll,
+    socket: mio::net::TcpListener,
+    at: SocketAddr,
+    streams: Streams,
+    registry: Arc<Registry>,
+    counters: Arc<Counters>,
+    now: Time,
+    messages: Vec<(Flow, Bytes)>,
+    closed: Vec<Flow>,
+    accepted: usize,
+}
+
+impl Shard {
+    fn new(connections: usize, connections_per_ip: usize) -> Self {
+        let poll = Poll::new().unwrap();
+        let (bound, mut sockets) = bind(&listener(Transport::Tcp, "127.0.0.1"), 1).unwrap();
+        let Some(Socket::Tcp(socket)) = sockets.pop() else {
+            panic!("not a TCP socket");
+        };
+        let mut socket = mio::net::TcpListener::from_std(socket);
+        poll.registry()
+            .register(&mut socket, LISTENER, Interest::READABLE)
+            .unwrap();
+        let registry = Arc::new(Registry::new(connections, connections_per_ip));
+        let counters = Arc::new(Counters::default());
+        let listeners: Arc<[Bound]> = Arc::new([bound]);
+        let limits = StreamLimits {
+            message_size: 1000,
+            idle: Millis::from_secs(60),
+            header_timeout: Millis::from_secs(5),
+        };
+        Self {
+            streams: Streams::new(
+                0,
+                listeners,
+                Arc::clone(&registry),
+                Arc::clone(&counters),
+                limits,
+                poll.registry().try_clone().unwrap(),
+                FIRST_CONNECTION,
+            ),
+            poll,
+            socket,
+            at: bound.at,
+            registry,
+            counters,
+            now: Time(1_000_000),
+            messages: Vec::new(),
+            closed: Vec::new(),
+            accepted: 0,
+        }
+    }
+
+    fn until(&mut self, enough: impl Fn(&Self) -> bool) {
+        let mut events = Events::with_capacity(64);
+        while !enough(self) {
+            self.poll.poll(&mut events, Some(PATIENCE)).unwrap();
+            assert!(!events.is_empty(), "nothing came");
+            for event in &events {
+                if event.token() == LISTENER {
+                    while self.streams.accept(&self.socket, ListenerId(0), self.now) {}
+                } else {
+                    self.read(event.token());
+                }
+            }
+            self.accepted = self.counters.accepted.load(Ordering::Relaxed) as usize;
+        }
+    }
+
+    fn read(&mut self, token: Token) {
+        loop {
+            let mut out = Vec::new();
+            let more = self.streams.ready(token, self.now, &mut out);
+            for event in out {
+                match event {
+                    StreamEvent::Message { flow, bytes } => self.messages.push((flow, bytes)),
+                    StreamEvent::Over { connection, .. } => {
+                        self.closed.extend(self.streams.close(connection));
+                    }
+                }
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    fn connect(&mut self) -> TcpStream {
+        let before = self.accepted;
+        let stream = TcpStream::connect(self.at).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        self.until(|shard| shard.accepted > before);
+        stream
+    }
+
+    fn open(&self) -> u64 {
+        self.counters.connections.load(Ordering::Relaxed)
+    }
+
+    fn sweep_after(&mut self, span: Millis) -> Vec<Flow> {
+        self.now = self.now + span;
+        self.streams.sweep(self.now, &|_| false)
+    }
+}
+
+fn read_exactly(stream: &mut TcpStream, expected: &[u8]) {
+    let mut buffer = vec![0; expected.len()];
+    stream.read_exact(&mut buffer).unwrap();
+    assert_eq!(buffer, expected);
+}
+
+fn is_closed(stream: &mut TcpStream) -> bool {
+    matches!(stream.read(&mut [0; 100]), Ok(0) | Err(_))
+}
+
+fn to(peer: SocketAddr) -> Flow {
+    Flow {
+        transport: Transport::Tcp,
+        listener: ListenerId(0),
+        peer,
+        connection: None,
+    }
+}
+
+#[test]
+fn frames_are_found_wherever_the_stream_is_cut() {
+    let mut shard = Shard::new(10, 10);
+    let mut phone = shard.connect();
+    for cut in 1..OPTIONS.len() {
+        phone.write_all(&OPTIONS[..cut]).unwrap();
+        // The ping's answer on a second connection says that the first piece was read alone.
+        let mut other = shard.connect();
+        other.write_all(b"\r\n\r\n").unwrap();
+        let first = shard.messages.len();
+        other.shutdown(std::net::Shutdown::Write).unwrap();
+        let closed = shard.closed.len();
+        shard.until(|shard| shard.closed.len() > closed);
+        read_exactly(&mut other, b"\r\n");
+        assert_eq!(shard.messages.len(), first, "cut at {cut}");
+        phone.write_all(&OPTIONS[cut..]).unwrap();
+        shard.until(|shard| shard.messages.len() > first);
+        let (flow, bytes) = &shard.messages[first];
+        assert_eq!(bytes, OPTIONS, "cut at {cut}");
+        assert_eq!(flow.peer, phone.local_addr().unwrap());
+        assert!(flow.connection.is_some());
+    }
+}
+
+#[test]
+fn what_is_answered_goes_over_the_connection_that_asked() {
+    let mut shard = Shard::new(10, 10);
+    let mut phone = shard.connect();
+    phone.write_all(OPTIONS).unwrap();
+    shard.until(|shard| shard.messages.len() == 1);
+    let flow = shard.messages[0].0;
+    for flow in [flow, to(flow.peer)] {
+        let answer = Bytes::from_static(b"SIP/2.0 200 OK\r\n\r\n");
+        assert_eq!(
+            shard.streams.send(&flow, answer.clone(), shard.now),
+            Carried::Done
+        );
+        read_exactly(&mut phone, &answer);
+    }
+    assert_eq!(shard.open(), 1, "reused");
+}
+
+#[test]
+fn a_connection_is_opened_where_there_is_none() {
+    let mut shard = Shard::new(10, 10);
+    let phone = TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = phone.local_addr().unwrap();
+    for piece in [&b"INVITE one"[..], b", two"] {
+        let sent = shard
+            .streams
+            .send(&to(peer), Bytes::from_static(piece), shard.now);
+        assert_eq!(sent, Carried::Done);
+    }
+    let (mut accepted, _) = phone.accept().unwrap();
+    accepted.set_read_timeout(Some(PATIENCE)).unwrap();
+    let flow = shard.registry.find(Transport::Tcp, peer).unwrap();
+    // What waited for the connection goes out in order once the poll says that it is open.
+    let mut events = Events::with_capacity(8);
+    shard.poll.poll(&mut events, Some(PATIENCE)).unwrap();
+    for event in &events {
+        shard.read(event.token());
+    }
+    read_exactly(&mut accepted, b"INVITE one, two");
+    assert_eq!(shard.open(), 1);
+    drop(accepted);
+    shard.until(|shard| !shard.closed.is_empty());
+    assert_eq!(shard.closed, [flow]);
+    assert_eq!(shard.registry.find(Transport::Tcp, peer), None);
+    assert_eq!(
+        shard
+            .streams
+            .send(&flow, Bytes::from_static(b"x"), shard.now),
+        Carried::Gone
+    );
+    assert_eq!(shard.open(), 0);
+}
+
+#[test]
+fn a_connection_that_is_refused_is_told() {
+    let mut shard = Shard::new(10, 10);
+    let peer = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    };
+    let bytes = Bytes::from_static(b"x");
+    match shard.streams.send(&to(peer), bytes, shard.now) {
+        Carried::Closed(closed) => shard.closed.push(closed),
+        Carried::Done => shard.until(|shard| !shard.closed.is_empty()),
+        other @ (Carried::Elsewhere(_) | Carried::Gone) => panic!("{other:?}"),
+    }
+    assert_eq!(shard.closed[0].peer, peer);
+    assert_eq!(shard.open(), 0);
+    assert_eq!(shard.registry.find(Transport::Tcp, peer), None);
+}
+
+#[test]
+fn too_many_connections_are_turned_away() {
+    let mut shard = Shard::new(10, 2);
+    let (_first, second) = (shard.connect(), shard.connect());
+    let mut third = TcpStream::connect(shard.at).unwrap();
+    third.set_read_timeout(Some(PATIENCE)).unwrap();
+    shard.until(|shard| shard.counters.refused.load(Ordering::Relaxed) == 1);
+    assert!(is_closed(&mut third));
+    assert_eq!(shard.open(), 2);
+    drop(second);
+    shard.until(|shard| shard.closed.len() == 1);
+    shard.connect();
+    assert_eq!(shard.open(), 2);
+}
+
+#[test]
+fn a_message_that_is_never_whole_closes_its_connection() {
+    let mut shard = Shard::new(10, 10);
+    let (mut slow, mut patient) = (shard.connect(), shard.connect());
+    slow.write_all(OPTIONS).unwrap();
+    slow.write_all(b"OPTIONS sip:").unwrap();
+    patient.write_all(b"\r\n\r\n").unwrap();
+    shard.until(|shard| shard.messages.len() == 1);
+    // The rest of what slow has written may lie in another segment: the next byte brings it in.
+    slow.write_all(b"a").unwrap();
+    let mut pong = [0; 2];
+    let mut events = Events::with_capacity(8);
+    shard.poll.poll(&mut events, Some(PATIENCE)).unwrap();
+    for event in &events {
+        shard.read(event.token());
+    }
+    patient.read_exact(&mut pong).unwrap();
+    assert!(shard.sweep_after(Millis(4_999)).is_empty());
+    // Bytes that trickle in do not buy time.
+    slow.write_all(b"b").unwrap();
+    shard.poll.poll(&mut events, Some(PATIENCE)).unwrap();
+    for event in &events {
+        shard.read(event.token());
+    }
+    let closed = shard.sweep_after(Millis(1));
+    assert_eq!(closed.len(), 1);
+    assert_eq!(closed[0].peer, slow.local_addr().unwrap());
+    assert!(is_closed(&mut slow));
+    assert_eq!(shard.open(), 1);
+}
+
+#[test]
+fn idle_connections_go_unless_they_are_needed() {
+    let mut shard = Shard::new(10, 10);
+    let (mut needed, mut idle) = (shard.connect(), shard.connect());
+    shard.now = shard.now + Millis::from_secs(60);
+    let peer = needed.local_addr().unwrap();
+    let closed = shard.streams.sweep(shard.now, &|flow| flow.peer == peer);
+    assert_eq!(closed.len(), 1);
+    assert!(is_closed(&mut idle));
+    needed.write_all(OPTIONS).unwrap();
+    shard.until(|shard| shard.messages.len() == 1);
+    assert!(shard.sweep_after(Millis(59_999)).is_empty());
+    assert_eq!(shard.sweep_after(Millis(1)).len(), 1);
+    assert_eq!(shard.open(), 0);
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_gone() {
+    let mut shard = Shard::new(10, 10);
+    let deaf = shard.connect();
+    let flow = to(deaf.local_addr().unwrap());
+    let piece = Bytes::from(vec![b'x'; 60_000]);
+    let mut sent = 0;
+    let closed = loop {
+        match shard.streams.send(&flow, piece.clone(), shard.now) {
+            Carried::Done => sent += piece.len(),
+            Carried::Closed(closed) => break closed,
+            other @ (Carried::Elsewhere(_) | Carried::Gone) => panic!("{other:?}"),
+        }
+        assert!(sent < 100 << 20, "no bound on what waits");
+    };
+    assert_eq!(closed.peer, deaf.local_addr().unwrap());
+    assert_eq!(shard.open(), 0);
+}
+
+#[test]
+fn a_stream_that_cannot_be_framed_is_closed() {
+    for nonsense in [
+        &b"OPTIONS sip:a@b SIP/2.0\r\nContent-Length: -1\r\n\r\n"[..],
+        b"OPTIONS sip:a@b SIP/2.0\r\nContent-Length: 9999\r\n\r\n",
+        &[b'x'; 2000],
+    ] {
+        let mut shard = Shard::new(10, 10);
+        let mut phone = shard.connect();
+        phone.write_all(OPTIONS).unwrap();
+        phone.write_all(nonsense).unwrap();
+        shard.until(|shard| shard.closed.len() == 1);
+        assert_eq!(shard.messages.len(), 1, "what came before is heard");
+        assert!(is_closed(&mut phone));
+    }
+}
