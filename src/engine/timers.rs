@@ -225,3 +225,166 @@ impl<T> Timers<T> {
         entry.item.take()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::engine::time::Millis;
+
+    #[test]
+    fn timers_go_off_by_time_and_then_in_order() {
+        let mut timers = Timers::new(Time(1000));
+        for (at, item) in [
+            (1500, 'c'),
+            (1100, 'a'),
+            (1500, 'd'),
+            (1100, 'b'),
+            (900_000, 'e'),
+        ] {
+            timers.insert(Time(at), item);
+        }
+        assert_eq!(timers.pop_due(Time(1099)), None);
+        assert_eq!(timers.pop_due(Time(1100)), Some('a'));
+        timers.insert(Time(1500), 'x');
+        let rest: String = std::iter::from_fn(|| timers.pop_due(Time(2000))).collect();
+        assert_eq!(rest, "bcdx");
+        assert_eq!(timers.pop_due(Time(u64::MAX)), Some('e'));
+        assert!(timers.is_empty());
+        assert_eq!(timers.next_due(), None);
+    }
+
+    #[test]
+    fn a_timer_that_is_gone_is_not_cancelled() {
+        let mut timers = Timers::new(Time(0));
+        let first = timers.insert(Time(5), 1);
+        assert_eq!(timers.pop_due(Time(5)), Some(1));
+        assert_eq!(timers.cancel(first), None);
+        let second = timers.insert(Time(9), 2);
+        assert_eq!(timers.cancel(first), None, "the place has another owner");
+        assert_eq!(timers.cancel(second), Some(2));
+        assert_eq!(timers.cancel(second), None);
+        assert!(timers.is_empty());
+    }
+
+    #[test]
+    fn the_end_of_time_can_be_waited_for() {
+        let mut timers = Timers::new(Time(u64::MAX - 70));
+        timers.insert(Time(u64::MAX), ());
+        assert_eq!(timers.pop_due(Time(u64::MAX - 1)), None);
+        assert_eq!(timers.pop_due(Time(u64::MAX)), Some(()));
+        timers.insert(Time(u64::MAX), ());
+        assert_eq!(timers.next_due(), Some(Time(u64::MAX)));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(u64),
+        Cancel(usize),
+        Pop(u64),
+        /// Go to where `next_due` points.
+        Follow,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let span = || prop_oneof![0u64..10, 0u64..200, 0u64..100_000, 0u64..1 << 45];
+        prop_oneof![
+            4 => span().prop_map(Step::Insert),
+            1 => any::<usize>().prop_map(Step::Cancel),
+            1 => span().prop_map(Step::Pop),
+            2 => Just(Step::Follow),
+        ]
+    }
+
+    /// What the wheel is held against: the same, plainly.
+    struct Model {
+        wheel: Timers<u64>,
+        plain: BTreeMap<(u64, u64), TimerId>,
+        /// Every timer there ever was: its place in `plain`.
+        set: Vec<((u64, u64), TimerId)>,
+        now: u64,
+    }
+
+    impl Model {
+        fn take(&mut self, step: &Step) {
+            match step {
+                Step::Insert(span) => {
+                    let number = self.set.len() as u64;
+                    let at = self.now.saturating_add(*span);
+                    let id = self.wheel.insert(Time(at), number);
+                    self.plain.insert((at, number), id);
+                    self.set.push(((at, number), id));
+                }
+                Step::Cancel(which) if !self.set.is_empty() => {
+                    let (place, id) = self.set[which % self.set.len()];
+                    let there = self.plain.remove(&place).map(|_| place.1);
+                    assert_eq!(self.wheel.cancel(id), there);
+                }
+                Step::Cancel(_) => {}
+                Step::Pop(span) => {
+                    self.now = self.now.saturating_add(*span);
+                    self.drain();
+                }
+                Step::Follow => {
+                    let first = self.plain.keys().next().map(|place| place.0);
+                    let mut calls = 0;
+                    while let Some(Time(due)) = self.wheel.next_due() {
+                        assert!(Some(due) <= first, "too late");
+                        assert!(due >= self.now);
+                        self.now = due;
+                        calls += 1;
+                        if Some(due) == first {
+                            break;
+                        }
+                        assert_eq!(self.wheel.pop_due(Time(due)), None);
+                    }
+                    assert!(calls <= LEVELS, "{calls} calls to reach one timer");
+                    self.drain();
+                }
+            }
+            assert_eq!(self.wheel.len(), self.plain.len());
+            assert_eq!(self.wheel.next_due().is_none(), self.plain.is_empty());
+        }
+
+        fn drain(&mut self) {
+            while let Some(number) = self.wheel.pop_due(Time(self.now)) {
+                let first = self.plain.pop_first().map(|(place, _)| place);
+                assert_eq!(first.map(|place| place.1), Some(number));
+                assert!(first <= Some((self.now, u64::MAX)));
+            }
+            let first = self.plain.keys().next();
+            assert!(first.is_none_or(|place| place.0 > self.now));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_wheel_does_what_an_ordered_map_does(
+            start in prop_oneof![Just(0), Just(1_700_000_000_000), any::<u64>()],
+            steps in prop::collection::vec(step(), 0..200),
+        ) {
+            let mut model = Model {
+                wheel: Timers::new(Time(start)),
+                plain: BTreeMap::new(),
+                set: Vec::new(),
+                now: start,
+            };
+            for step in &steps {
+                model.take(step);
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_that_has_passed_counts_as_now() {
+        let mut timers = Timers::new(Time(100));
+        timers.insert(Time(100) + Millis(1), "first");
+        timers.insert(Time(50), "late");
+        assert_eq!(timers.next_due(), Some(Time(100)));
+        assert_eq!(timers.pop_due(Time(200)), Some("late"));
+        assert_eq!(timers.pop_due(Time(200)), Some("first"));
+    }
+}

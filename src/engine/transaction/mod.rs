@@ -12,6 +12,8 @@ mod non_invite_server;
 mod servers;
 mod slab;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use layer::Transactions;
 pub use slab::{ClientId, ServerId};

@@ -1,0 +1,281 @@
+//! Requests of ours.
+
+use super::*;
+
+#[test]
+fn an_unanswered_invite_over_udp_is_sent_seven_times_and_times_out() {
+    let mut bench = Bench::new();
+    bench.request(&ours("INVITE"), udp());
+    assert_eq!(bench.seen(), ["send INVITE"]);
+    assert_eq!(
+        bench.pass(32_000),
+        [
+            "500 send INVITE",
+            "1500 send INVITE",
+            "3500 send INVITE",
+            "7500 send INVITE",
+            "15500 send INVITE",
+            "31500 send INVITE",
+            "32000 count INVITE timeout",
+            "32000 tell timeout",
+        ]
+    );
+    assert_eq!(bench.retransmitted, (0, 6));
+    assert_eq!(bench.layer.counts(), (1, 0), "a frozen phone may thaw");
+    assert!(bench.pass(180_000).is_empty());
+    bench.assert_empty();
+}
+
+#[test]
+fn an_unanswered_invite_over_tcp_is_sent_once() {
+    let mut bench = Bench::new();
+    bench.request(&ours("INVITE"), tcp(1));
+    assert_eq!(bench.seen(), ["send INVITE"]);
+    assert_eq!(
+        bench.pass(60_000),
+        ["32000 count INVITE timeout", "32000 tell timeout"]
+    );
+    bench.pass(180_000);
+    bench.assert_empty();
+}
+
+#[test]
+fn a_provisional_response_ends_the_retransmissions_and_the_wait() {
+    let mut bench = Bench::new();
+    bench.request(&ours("INVITE"), udp());
+    bench.pass(700);
+    assert!(bench.receive(&answer(100, "INVITE", "x"), udp()).is_empty());
+    assert!(bench.pass(600_000).is_empty());
+    for _ in 0..2 {
+        let seen = bench.receive(&answer(180, "INVITE", "x"), udp());
+        assert_eq!(seen, ["tell 180 INVITE"]);
+    }
+    assert_eq!(bench.layer.timers(), 0);
+    bench.receive(&answer(486, "INVITE", "x"), udp());
+    bench.pass(32_000);
+    bench.assert_empty();
+}
+
+#[test]
+fn a_failure_is_told_once_and_acknowledged_each_time() {
+    let mut bench = Bench::new();
+    bench.request(&ours("INVITE"), udp());
+    bench.receive(&answer(180, "INVITE", "x"), udp());
+    let seen = bench.receive(&answer(486, "INVITE", "x"), udp());
+    assert_eq!(seen, ["send ACK", "tell 486 INVITE"]);
+    let ack = bench.last_sent();
+    assert_eq!(ack.uri(), "sip:bob@192.0.2.1");
+    assert_eq!(ack.branch(), Some("z9hG4bKours"));
+    assert_eq!(ack.vias().count(), 1);
+    assert_eq!((ack.cseq(), ack.to_tag()), (7, Some("x")));
+    assert_eq!(
+        (ack.from_tag(), ack.call_id()),
+        (Some("a"), "ours@198.51.100.1")
+    );
+    assert_eq!(ack.values(crate::sip::Name::Route).count(), 3);
+    assert_eq!(bench.sent_to, Some(udp()));
+
+    bench.pass(31_999);
+    let seen = bench.receive(&answer(486, "INVITE", "x"), udp());
+    assert_eq!(seen, ["send ACK"]);
+    assert_eq!(bench.retransmitted, (1, 1));
+    bench.pass(1);
+    bench.assert_empty();
+}
+
+#[test]
+fn a_failure_over_tcp_leaves_nothing_behind() {
+    let mut bench = Bench::new();
+    bench.request(&ours("INVITE"), tcp(1));
+    bench.seen();
+    let seen = bench.receive(&answer(603, "INVITE", "x"), tcp(1));
+    assert_eq!(seen, ["send ACK", "tell 603 INVITE"]);
+    bench.assert_empty();
+}
+
+#[test]
+fn every_2xx_goes_up_of_whichever_fork() {
+    let mut bench = Bench::new();
+    bench.request(&ours("INVITE"), udp());
+    bench.seen();
+    for tag in ["x", "x", "y", "x"] {
+        let seen = bench.receive(&answer(200, "INVITE", tag), udp());
+        assert_eq!(seen, ["tell 200 INVITE"]);
+        bench.pass(1000);
+    }
+    // Another fork's ringing or failure came late.
+    assert!(bench.receive(&answer(180, "INVITE", "z"), udp()).is_empty());
+    assert!(bench.receive(&answer(486, "INVITE", "z"), udp()).is_empty());
+    bench.pass(27_999);
+    let seen = bench.receive(&answer(200, "INVITE", "w"), udp());
+    assert_eq!(seen, ["tell 200 INVITE"]);
+    bench.pass(1);
+    bench.assert_empty();
+}
+
+#[test]
+fn a_2xx_after_a_failure_goes_up() {
+    let mut bench = Bench::new();
+    bench.request(&ours("INVITE"), udp());
+    bench.receive(&answer(486, "INVITE", "x"), udp());
+    let seen = bench.receive(&answer(200, "INVITE", "y"), udp());
+    assert_eq!(seen, ["tell 200 INVITE"]);
+}
+
+#[test]
+fn a_phone_that_thaws_after_the_timeout_is_cancelled() {
+    let mut bench = Bench::new();
+    bench.request(&ours("INVITE"), udp());
+    bench.pass(100_000);
+    let seen = bench.receive(&answer(180, "INVITE", "x"), udp());
+    assert_eq!(seen, ["send CANCEL"]);
+    // It is sent again like any request, but not for every sign of life.
+    assert!(bench.receive(&answer(180, "INVITE", "x"), udp()).is_empty());
+    assert_eq!(bench.pass(1500), ["500 send CANCEL", "1500 send CANCEL"]);
+    assert!(bench.receive(&answer(200, "CANCEL", "x"), udp()).is_empty());
+    let seen = bench.receive(&answer(487, "INVITE", "x"), udp());
+    assert_eq!(seen, ["send ACK"]);
+    bench.pass(32_000);
+    bench.assert_empty();
+}
+
+#[test]
+fn a_phone_that_thaws_and_answers_is_told() {
+    let mut bench = Bench::new();
+    bench.request(&ours("INVITE"), udp());
+    bench.pass(100_000);
+    bench.receive(&answer(180, "INVITE", "x"), udp());
+    for _ in 0..2 {
+        let seen = bench.receive(&answer(200, "INVITE", "x"), udp());
+        assert_eq!(seen, ["tell 200 INVITE"]);
+    }
+    bench.pass(32_000);
+    bench.assert_empty();
+}
+
+#[test]
+fn a_request_over_udp_is_sent_at_growing_intervals_up_to_t2() {
+    let mut bench = Bench::new();
+    bench.request(&ours("MESSAGE"), udp());
+    bench.seen();
+    assert_eq!(
+        bench.pass(40_000),
+        [
+            "500 send MESSAGE",
+            "1500 send MESSAGE",
+            "3500 send MESSAGE",
+            "7500 send MESSAGE",
+            "11500 send MESSAGE",
+            "15500 send MESSAGE",
+            "19500 send MESSAGE",
+            "23500 send MESSAGE",
+            "27500 send MESSAGE",
+            "31500 send MESSAGE",
+            "32000 count MESSAGE timeout",
+            "32000 tell timeout",
+        ]
+    );
+    bench.assert_empty();
+}
+
+#[test]
+fn a_100_slows_a_request_down_to_t2() {
+    let mut bench = Bench::new();
+    bench.request(&ours("BYE"), udp());
+    bench.seen();
+    assert!(bench.receive(&answer(100, "BYE", "x"), udp()).is_empty());
+    assert_eq!(
+        bench.pass(9000),
+        ["500 send BYE", "4500 send BYE", "8500 send BYE"]
+    );
+    let seen = bench.receive(&answer(200, "BYE", "x"), udp());
+    assert_eq!(seen, ["tell 200 BYE"]);
+    assert!(bench.receive(&answer(200, "BYE", "x"), udp()).is_empty());
+    assert_eq!(bench.retransmitted.0, 1);
+    assert!(bench.pass(5000).is_empty());
+    bench.assert_empty();
+}
+
+#[test]
+fn an_answered_request_over_tcp_leaves_nothing_behind() {
+    let mut bench = Bench::new();
+    bench.request(&ours("OPTIONS"), tcp(1));
+    bench.seen();
+    assert!(bench.pass(31_999).is_empty());
+    let seen = bench.receive(&answer(405, "OPTIONS", "x"), tcp(1));
+    assert_eq!(seen, ["tell 405 OPTIONS"]);
+    bench.assert_empty();
+    // What comes after is nobody's.
+    let seen = bench.receive(&answer(405, "OPTIONS", "x"), tcp(1));
+    assert_eq!(seen, ["count stray response", "tell stray 405 OPTIONS"]);
+}
+
+#[test]
+fn a_response_finds_its_request_by_branch_and_method() {
+    let mut bench = Bench::new();
+    bench.request(&ours("INVITE"), udp());
+    bench.seen();
+    let seen = bench.receive(&answer(200, "BYE", "x"), udp());
+    assert_eq!(seen, ["count stray response", "tell stray 200 BYE"]);
+    let other = answer(200, "INVITE", "x").replace("z9hG4bKours", "z9hG4bKother");
+    let seen = bench.receive(&other, udp());
+    assert_eq!(seen, ["count stray response", "tell stray 200 INVITE"]);
+}
+
+#[test]
+fn nobody_waits_for_a_peer_that_is_not_there() {
+    let mut bench = Bench::new();
+    bench.request(&ours("INVITE"), udp());
+    bench.request(&ours("MESSAGE").replace("ours;", "second;"), udp());
+    bench.request(&ours("OPTIONS"), udp_from("192.0.2.2:5060"));
+    bench.seen();
+    assert_eq!(bench.fail(udp()), ["tell unreachable", "tell unreachable"]);
+    assert_eq!(bench.layer.counts(), (1, 0));
+    assert!(bench.fail(udp()).is_empty());
+    bench.pass(32_000);
+    bench.assert_empty();
+}
+
+#[test]
+fn a_closed_connection_ends_what_went_over_it() {
+    let mut bench = Bench::new();
+    let any = Flow {
+        connection: None,
+        ..tcp(0)
+    };
+    bench.request(&ours("MESSAGE"), tcp(1));
+    bench.request(&ours("MESSAGE").replace("ours;", "second;"), tcp(2));
+    bench.request(&ours("MESSAGE").replace("ours;", "third;"), any);
+    bench.seen();
+    assert_eq!(bench.fail(tcp(1)), ["tell unreachable", "tell unreachable"]);
+    assert_eq!(bench.layer.counts(), (1, 0));
+    assert_eq!(bench.fail(any), ["tell unreachable"]);
+    bench.assert_empty();
+}
+
+#[test]
+fn a_phone_that_rings_behind_a_closed_connection_is_remembered() {
+    let mut bench = Bench::new();
+    bench.request(&ours("INVITE"), tcp(1));
+    bench.receive(&answer(180, "INVITE", "x"), tcp(1));
+    assert_eq!(bench.fail(tcp(1)), ["tell unreachable"]);
+    // It comes back over another connection, and that one is taken.
+    let seen = bench.receive(&answer(180, "INVITE", "x"), tcp(2));
+    assert_eq!(seen, ["send CANCEL"]);
+    assert_eq!(bench.sent_to, Some(tcp(2)));
+    bench.receive(&answer(200, "CANCEL", "x"), tcp(2));
+    bench.receive(&answer(487, "INVITE", "x"), tcp(2));
+    assert_eq!(bench.sent_to, Some(tcp(2)));
+    bench.assert_empty();
+}
+
+#[test]
+fn what_is_no_request_reaches_nobody() {
+    let mut bench = Bench::new();
+    let without_branch = ours("MESSAGE").replace(";branch=z9hG4bKours", "");
+    for text in ["nonsense", &answer(200, "INVITE", "x"), &without_branch] {
+        bench.request(text, udp());
+        assert_eq!(bench.seen(), ["tell unreachable"]);
+    }
+    bench.assert_empty();
+}

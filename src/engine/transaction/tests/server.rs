@@ -1,0 +1,282 @@
+//! Requests of others.
+
+use super::*;
+
+#[test]
+fn an_invite_that_takes_long_gets_a_100() {
+    let mut bench = Bench::new();
+    assert_eq!(
+        bench.receive(&theirs("INVITE", "z9hG4bK1"), udp()),
+        ["tell INVITE"]
+    );
+    assert_eq!(bench.pass(10_000), ["200 send 100 INVITE"]);
+    assert_eq!(bench.last_sent().to_tag(), None);
+    assert_eq!(
+        bench.receive(&theirs("INVITE", "z9hG4bK1"), udp()),
+        ["send 100 INVITE"]
+    );
+    assert_eq!(bench.retransmitted, (1, 1));
+    assert_eq!(bench.respond(180), ["send 180 INVITE"]);
+    assert_eq!(
+        bench.receive(&theirs("INVITE", "z9hG4bK1"), udp()),
+        ["send 180 INVITE"]
+    );
+}
+
+#[test]
+fn an_invite_that_is_answered_soon_gets_no_100() {
+    let mut bench = Bench::new();
+    bench.receive(&theirs("INVITE", "z9hG4bK1"), udp());
+    bench.pass(199);
+    bench.respond(183);
+    assert!(bench.pass(10_000).is_empty());
+}
+
+#[test]
+fn a_failure_over_udp_is_sent_until_it_is_acknowledged() {
+    let mut bench = Bench::new();
+    bench.receive(&theirs("INVITE", "z9hG4bK1"), udp());
+    assert_eq!(bench.respond(486), ["send 486 INVITE"]);
+    assert_eq!(
+        bench.pass(12_000),
+        [
+            "500 send 486 INVITE",
+            "1500 send 486 INVITE",
+            "3500 send 486 INVITE",
+            "7500 send 486 INVITE",
+            "11500 send 486 INVITE",
+        ]
+    );
+    assert_eq!(
+        bench.receive(&theirs("INVITE", "z9hG4bK1"), udp()),
+        ["send 486 INVITE"]
+    );
+    assert!(bench.receive(&theirs("ACK", "z9hG4bK1"), udp()).is_empty());
+    assert!(bench.pass(4999).is_empty());
+    assert!(bench.receive(&theirs("ACK", "z9hG4bK1"), udp()).is_empty());
+    assert!(
+        bench
+            .receive(&theirs("INVITE", "z9hG4bK1"), udp())
+            .is_empty()
+    );
+    bench.pass(1);
+    bench.assert_empty();
+}
+
+#[test]
+fn a_failure_that_is_never_acknowledged_is_given_up() {
+    let mut bench = Bench::new();
+    bench.receive(&theirs("INVITE", "z9hG4bK1"), udp());
+    bench.respond(500);
+    let seen = bench.pass(32_000);
+    assert_eq!(seen.len(), 11, "{seen:?}");
+    assert_eq!(seen.last().expect("eleven"), "32000 count INVITE timeout");
+    bench.assert_empty();
+}
+
+#[test]
+fn a_failure_over_tcp_is_sent_once_and_its_ack_ends_it() {
+    let mut bench = Bench::new();
+    bench.receive(&theirs("INVITE", "z9hG4bK1"), tcp(1));
+    bench.respond(404);
+    assert!(bench.pass(20_000).is_empty());
+    assert!(bench.receive(&theirs("ACK", "z9hG4bK1"), tcp(1)).is_empty());
+    bench.assert_empty();
+}
+
+#[test]
+fn a_2xx_is_sent_until_its_dialog_saw_the_ack() {
+    for flow in [udp(), tcp(1)] {
+        let mut bench = Bench::new();
+        bench.receive(&theirs("INVITE", "z9hG4bK1"), flow);
+        assert_eq!(bench.respond(200), ["send 200 INVITE"]);
+        assert_eq!(
+            bench.pass(8000),
+            [
+                "500 send 200 INVITE",
+                "1500 send 200 INVITE",
+                "3500 send 200 INVITE",
+                "7500 send 200 INVITE",
+            ]
+        );
+        assert!(
+            bench
+                .receive(&theirs("INVITE", "z9hG4bK1"), flow)
+                .is_empty()
+        );
+        // The ACK of a 2xx has a branch of its own (RFC 3261 13.2.2.4).
+        assert_eq!(
+            bench.receive(&theirs("ACK", "z9hG4bK2"), flow),
+            ["tell ACK"]
+        );
+        bench
+            .layer
+            .acknowledged(bench.server.expect("the INVITE was told"));
+        assert!(bench.pass(10_000).is_empty());
+        assert!(
+            bench
+                .receive(&theirs("INVITE", "z9hG4bK1"), flow)
+                .is_empty(),
+            "a late retransmission is absorbed"
+        );
+        assert_eq!(bench.retransmitted.0, 2);
+        assert!(bench.pass(14_000).is_empty());
+        bench.assert_empty();
+    }
+}
+
+#[test]
+fn an_ack_of_a_2xx_with_the_branch_of_the_invite_goes_up() {
+    let mut bench = Bench::new();
+    bench.receive(&theirs("INVITE", "z9hG4bK1"), udp());
+    bench.respond(200);
+    let ack = theirs("ACK", "z9hG4bK1");
+    assert_eq!(bench.receive(&ack, udp()), ["tell ACK"]);
+    bench
+        .layer
+        .acknowledged(bench.server.expect("the INVITE was told"));
+    assert_eq!(bench.receive(&ack, udp()), ["tell ACK"]);
+}
+
+#[test]
+fn a_2xx_that_is_never_acknowledged_is_told() {
+    let mut bench = Bench::new();
+    bench.receive(&theirs("INVITE", "z9hG4bK1"), udp());
+    bench
+        .layer
+        .bind(bench.server.expect("the INVITE was told"), "bound");
+    bench.respond(200);
+    let seen = bench.pass(32_000);
+    assert_eq!(
+        seen[10..],
+        [
+            "32000 count INVITE timeout",
+            "32000 tell no ack Some(\"bound\")"
+        ]
+    );
+    bench.assert_empty();
+}
+
+#[test]
+fn a_request_is_kept_until_its_final_response() {
+    let mut bench = Bench::new();
+    bench.receive(&theirs("INVITE", "z9hG4bK1"), udp());
+    let server = bench.server.expect("the INVITE was told");
+    bench.respond(180);
+    let (request, flow) = bench.layer.request_of(server).expect("it rings");
+    assert_eq!((request.cseq(), flow), (3, udp()));
+    bench.respond(200);
+    assert!(bench.layer.request_of(server).is_none());
+    // It has its final response, and keeps it.
+    assert!(bench.respond(486).is_empty());
+    assert_eq!(bench.pass(500), ["500 send 200 INVITE"]);
+}
+
+#[test]
+fn a_request_that_comes_again_gets_the_same_answer() {
+    let mut bench = Bench::new();
+    let message = theirs("MESSAGE", "z9hG4bK1");
+    assert_eq!(bench.receive(&message, udp()), ["tell MESSAGE"]);
+    assert!(bench.receive(&message, udp()).is_empty());
+    assert_eq!(bench.respond(200), ["send 200 MESSAGE"]);
+    bench.pass(31_999);
+    assert_eq!(bench.receive(&message, udp()), ["send 200 MESSAGE"]);
+    assert_eq!(bench.retransmitted, (2, 1));
+    bench.pass(1);
+    bench.assert_empty();
+}
+
+#[test]
+fn an_answer_over_tcp_leaves_nothing_behind() {
+    let mut bench = Bench::new();
+    bench.receive(&theirs("MESSAGE", "z9hG4bK1"), tcp(1));
+    assert_eq!(bench.respond(202), ["send 202 MESSAGE"]);
+    bench.assert_empty();
+}
+
+#[test]
+fn a_request_that_takes_long_gets_a_100_and_after_64_t1_nothing() {
+    let mut bench = Bench::new();
+    bench.receive(&theirs("MESSAGE", "z9hG4bK1"), udp());
+    assert!(bench.respond(180).is_empty(), "RFC 4320 4.1");
+    assert_eq!(
+        bench.pass(40_000),
+        ["3500 send 100 MESSAGE", "32000 count MESSAGE timeout"]
+    );
+    bench.assert_empty();
+    assert!(bench.respond(200).is_empty(), "nobody waits any more");
+}
+
+#[test]
+fn a_408_is_never_sent_to_what_is_no_invite() {
+    let mut bench = Bench::new();
+    let message = theirs("MESSAGE", "z9hG4bK1");
+    bench.receive(&message, udp());
+    bench.pass(4000);
+    assert!(bench.respond(408).is_empty());
+    assert!(bench.receive(&message, udp()).is_empty());
+    bench.pass(32_000);
+    bench.assert_empty();
+
+    bench.receive(&theirs("INVITE", "z9hG4bK2"), udp());
+    assert_eq!(bench.respond(408), ["send 408 INVITE"]);
+}
+
+#[test]
+fn responses_over_udp_go_to_the_port_of_the_via_without_rport() {
+    let invite = theirs("INVITE", "z9hG4bK1");
+    let from = udp_from("192.0.2.1:61000");
+    for (via, port) in [
+        ("192.0.2.1:5070;branch=z9hG4bK1;rport", 61000),
+        ("192.0.2.1:5070;branch=z9hG4bK1", 5070),
+        ("192.0.2.1;branch=z9hG4bK1", 5060),
+        ("phone.example:5070;branch=z9hG4bK1", 5070),
+    ] {
+        let mut bench = Bench::new();
+        let text = invite.replace("192.0.2.1:5070;branch=z9hG4bK1;rport", via);
+        bench.receive(&text, from);
+        bench.respond(180);
+        let sent_to = bench.sent_to.expect("the 180 was sent").peer;
+        assert_eq!(sent_to, std::net::SocketAddr::from(([192, 0, 2, 1], port)));
+    }
+}
+
+#[test]
+fn responses_over_tcp_go_back_over_the_connection_or_to_the_port_of_the_via() {
+    let mut bench = Bench::new();
+    bench.receive(&theirs("INVITE", "z9hG4bK1"), tcp(1));
+    bench.respond(180);
+    assert_eq!(bench.sent_to, Some(tcp(1)));
+    assert!(bench.fail(tcp(2)).is_empty());
+    bench.respond(183);
+    assert_eq!(bench.sent_to, Some(tcp(1)));
+    assert!(bench.fail(tcp(1)).is_empty());
+    bench.respond(200);
+    let flow = bench.sent_to.expect("the 200 was sent");
+    assert_eq!((flow.peer.port(), flow.connection), (5070, None));
+    // The client connects again and sends its INVITE again.
+    bench.receive(&theirs("INVITE", "z9hG4bK1"), tcp(3));
+    bench.pass(500);
+    assert_eq!(bench.sent_to, Some(tcp(3)));
+}
+
+#[test]
+fn beyond_the_limit_a_request_gets_503_and_leaves_no_trace() {
+    let mut bench = Bench::new();
+    bench.layer = Transactions::with_limit(TIMERS, START, 1);
+    bench.receive(&theirs("INVITE", "z9hG4bK1"), udp());
+    let second = theirs("MESSAGE", "z9hG4bK2");
+    for _ in 0..2 {
+        assert_eq!(
+            bench.receive(&second, udp()),
+            ["count 503 of ours", "send 503 MESSAGE"]
+        );
+        let retry_after = bench.last_sent().header(crate::sip::Name::RetryAfter);
+        assert!(retry_after.is_some());
+        assert_eq!(bench.layer.counts(), (0, 1));
+    }
+    bench.respond(486);
+    bench.receive(&theirs("ACK", "z9hG4bK1"), udp());
+    bench.pass(5000);
+    assert_eq!(bench.receive(&second, udp()), ["tell MESSAGE"]);
+}
