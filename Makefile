@@ -4,7 +4,7 @@ CARGO ?= cargo
 CONFIG ?=
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help run demo test bootstrap format lint unit clients deploy-check bench
+.PHONY: help run demo test bootstrap format lint unit clients deploy-check bench fuzz
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -42,3 +42,11 @@ clients: ## Tests with real clients
 
 bench: ## Benchmarks
 	$(CARGO) bench --locked
+
+FUZZ_SECONDS ?= 60
+fuzz: ## Fuzz each target of fuzz/ for FUZZ_SECONDS, from the torture messages
+	@for target in $$(sed -n 's/^name = "\([a-z]*\)"$$/\1/p' fuzz/Cargo.toml); do \
+	  mkdir -p fuzz/corpus/$$target || exit 1; \
+	  cp -n tests/torture/*/*.dat fuzz/corpus/$$target/ || exit 1; \
+	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 || exit 1; \
+	done

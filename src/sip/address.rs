@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::params::find_unquoted;
+use super::params::{find_unquoted, is_balanced};
 use super::{BadSyntax, Params, Uri};
 
 /// A display name, a URI as it came, and header parameters.
@@ -39,7 +39,7 @@ impl<'a> Address<'a> {
             None if params.is_empty() => "",
             None => return Err(ADDRESS),
         };
-        if uri.is_empty() || uri.contains(['<', '"']) {
+        if uri.is_empty() || uri.contains(['<', '"']) || !is_balanced(params) {
             return Err(ADDRESS);
         }
         Ok(Self {
@@ -149,6 +149,7 @@ mod tests {
             "\"x\" sip:a@b",
             "<sip:a@b> x",
             "<>",
+            "<sip:a@b>;x=\"y",
         ] {
             assert!(Address::parse(bad).is_err(), "{bad}");
         }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
-use super::params::split_quoted;
+use super::params::{is_balanced, split_quoted};
 
 /// A hash of the `algorithm` parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -189,15 +189,26 @@ pub fn ha1(algorithm: Algorithm, user: &str, realm: &str, password: &str) -> Str
     algorithm.hash(&format!("{user}:{realm}:{password}"))
 }
 
+/// Goes through the parameters; of a quoted value what stands between the quotes, as RFC 7616 hashes it.
 fn parameters(text: &str) -> impl Iterator<Item = (&str, &str)> {
     split_quoted(text, b',').filter_map(|part| {
         let (name, value) = part.trim().split_once('=')?;
         let value = value.trim();
-        let value = value
-            .strip_prefix('"')
-            .and_then(|v| v.strip_suffix('"'))
-            .unwrap_or(value);
-        Some((name.trim(), value))
+        let value = match value.strip_prefix('"') {
+            Some(quoted) => quoted.strip_suffix('"')?,
+            None => value,
+        };
+        let sound = is_balanced(part) && !unescaped_quote(value);
+        sound.then_some((name.trim(), value))
+    })
+}
+
+fn unescaped_quote(value: &str) -> bool {
+    let mut escaped = false;
+    value.bytes().any(|byte| {
+        let quote = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        quote
     })
 }
 
@@ -238,6 +249,18 @@ mod tests {
             let credentials = Credentials::parse(&header).unwrap();
             assert!(credentials.prove(algorithm, &ha1, "GET", b""));
             assert!(!credentials.prove(algorithm, &ha1, "PUT", b""));
+        }
+    }
+
+    #[test]
+    fn a_quote_out_of_place_is_no_value() {
+        let header =
+            |nonce: &str| format!("Digest realm=\"a, \\\"b\\\"\", nonce={nonce}, algorithm=MD5");
+        let good = header("\"n\"");
+        let challenge = Challenge::parse(&good).unwrap();
+        assert_eq!((challenge.realm, challenge.nonce), ("a, \\\"b\\\"", "n"));
+        for nonce in ["\"n", "n\"", "\"", "\"a\"b\"", "\"a\" b=\"c\""] {
+            assert_eq!(Challenge::parse(&header(nonce)), None, "{nonce}");
         }
     }
 

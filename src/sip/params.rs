@@ -48,6 +48,23 @@ impl<'a> Params<'a> {
     }
 }
 
+/// Returns true where each quote and angle bracket has its other half: what is put behind the text
+/// stays outside of them.
+pub(super) fn is_balanced(text: &str) -> bool {
+    let (mut quoted, mut angle, mut escaped) = (false, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'<' if !quoted => angle = true,
+            b'>' if !quoted => angle = false,
+            _ => {}
+        }
+    }
+    !quoted && !angle
+}
+
 fn unquoted(value: &str) -> &str {
     value
         .strip_prefix('"')

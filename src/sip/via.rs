@@ -1,6 +1,6 @@
 //! Via (RFC 3261 20.42, RFC 3581).
 
-use super::params::digits;
+use super::params::{digits, is_balanced};
 use super::uri::host_and_port;
 use super::{BadSyntax, Params};
 
@@ -24,7 +24,7 @@ impl<'a> Via<'a> {
     /// Reads one value.
     ///
     /// # Errors
-    /// No protocol, no host, empty.
+    /// No protocol, no host, empty, a quote without its other half.
     pub fn parse(text: &'a str) -> Result<Self, BadSyntax> {
         let (protocol, params) = match text.find(';') {
             Some(at) => (&text[..at], &text[at + 1..]),
@@ -43,6 +43,9 @@ impl<'a> Via<'a> {
             .split_once(|c: char| c.is_ascii_whitespace())
             .ok_or(VIA)?;
         let (host, port) = host_and_port(sent_by).map_err(|_| VIA)?;
+        if !is_balanced(params) {
+            return Err(VIA);
+        }
         let params = Params::new(params);
         let rport = params.get("rport").map(|value| value.and_then(digits));
         Ok(Self {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::line::{Line, lines};
+use super::line::{Line, lines, media_words};
 use super::parse::{Direction, Media, Payload, Sdp};
 
 /// Makes the offer to a new endpoint out of what the survivor last said: in each section the formats in
@@ -23,9 +23,12 @@ pub fn offer_again(said: &[u8], told: &[u8]) -> Option<Vec<u8>> {
         let ordered = reordered(media, &in_use);
         for (at, line) in lines(media.text).enumerate() {
             if at == 0 {
-                let mut words = line.splitn(4, ' ');
-                let head: Vec<_> = words.by_ref().take(3).collect();
-                let _ = write!(out, "{} {}\r\n", head.join(" "), ordered.join(" "));
+                let (kind, port, _) = media_words(line);
+                let _ = write!(out, "{kind} {port} {}", media.proto);
+                for format in &ordered {
+                    let _ = write!(out, " {format}");
+                }
+                out.push_str("\r\n");
             } else {
                 push(&mut out, line);
             }
@@ -132,12 +135,7 @@ fn directed(out: &mut String, media: &Media<'_>, direction: Direction) {
 
 fn refused(out: &mut String, media: &Media<'_>) {
     let first = lines(media.text).next().unwrap_or("");
-    let mut words = first.splitn(3, ' ');
-    let (kind, _, rest) = (
-        words.next().unwrap_or(""),
-        words.next(),
-        words.next().unwrap_or(""),
-    );
+    let (kind, _, rest) = media_words(first);
     let _ = write!(out, "{kind} 0 {rest}\r\n");
 }
 

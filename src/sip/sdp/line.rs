@@ -39,3 +39,12 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
         .map(|line| line.strip_suffix('\r').unwrap_or(line))
         .filter(|line| !line.is_empty())
 }
+
+/// Cuts an `m=` line into its kind with the letter, its port, and what follows.
+pub(super) fn media_words(line: &str) -> (&str, &str, &str) {
+    let word = |text: &'_ str| text.find(' ').unwrap_or(text.len());
+    let (kind, rest) = line.split_at(word(line));
+    let rest = rest.trim_start_matches(' ');
+    let (port, rest) = rest.split_at(word(rest));
+    (kind, port, rest.trim_start_matches(' '))
+}

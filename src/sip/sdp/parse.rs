@@ -113,7 +113,10 @@ impl<'a> Sdp<'a> {
         }
         let text = std::str::from_utf8(body).map_err(|_| SdpError::NotText)?;
         for (at, line) in lines(text).enumerate() {
-            let parsed = Line::parse(line).ok_or(SdpError::Line(at + 1))?;
+            // A carriage return that ends no line is one for some and none for others.
+            let parsed = Line::parse(line)
+                .filter(|line| !line.value.contains('\r'))
+                .ok_or(SdpError::Line(at + 1))?;
             if at == 0 && (parsed.letter != b'v' || parsed.value.trim() != "0") {
                 return Err(SdpError::Version);
             }
@@ -174,7 +177,11 @@ impl Common {
 impl<'a> Media<'a> {
     fn parse(text: &'a str, common: &Common) -> Option<Self> {
         let mut all = lines(text).filter_map(Line::parse);
-        let mut words = all.next()?.value.split_ascii_whitespace();
+        let value = all
+            .next()
+            .filter(|line| !line.value.starts_with(' '))?
+            .value;
+        let mut words = value.split(' ').filter(|word| !word.is_empty());
         let kind = match words.next()? {
             "audio" => Kind::Audio,
             "video" => Kind::Video,

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use super::line::{Line, lines};
+use super::line::{Line, lines, media_words};
 use super::parse::{Media, Sdp};
 
 /// What is to change.
@@ -36,7 +36,7 @@ impl Sdp<'_> {
     /// Writes the description with these changes.
     pub fn rewrite(&self, with: &Rewrite<'_>) -> Vec<u8> {
         let mut out = String::with_capacity(self.text.len() + 64);
-        let mut placed = false;
+        let mut replaced = None;
         for text in lines(self.session()) {
             match Line::parse(text) {
                 Some(Line { letter: b'o', .. }) => {
@@ -48,7 +48,7 @@ impl Sdp<'_> {
                     );
                 }
                 Some(Line { letter: b'c', .. }) if !with.keep_session_address => {
-                    placed = true;
+                    replaced = Some(text);
                     connection(&mut out, with.address);
                 }
                 Some(line) if with.drop_ice && is_ice(&line) => {}
@@ -57,7 +57,7 @@ impl Sdp<'_> {
         }
         for (at, media) in self.media().iter().enumerate() {
             let place = with.places.get(at).copied().unwrap_or(Place::Keep);
-            section(&mut out, media, place, placed, with);
+            section(&mut out, media, place, replaced, with);
         }
         out.into_bytes()
     }
@@ -90,7 +90,7 @@ fn section(
     out: &mut String,
     media: &Media<'_>,
     place: Place,
-    session_placed: bool,
+    replaced: Option<&str>,
     with: &Rewrite<'_>,
 ) {
     let active = media.port != 0;
@@ -132,40 +132,34 @@ fn section(
     }
     if let Some(at) = at
         && !addressed
-        && (at.ip() != with.address || !session_placed)
+        && (at.ip() != with.address || replaced.is_none())
     {
-        insert_connection(out, start, at.ip());
+        insert_connection(out, start, &format!("c=IN {}", typed(at.ip())));
     }
     // The session's address is ours now: a stream that stays where it was must say so.
     if place == Place::Keep
-        && session_placed
         && !media.has_own_address()
         && active
-        && let Some(address) = media.address
+        && let Some(line) = replaced
     {
-        insert_connection(out, start, address);
+        insert_connection(out, start, line);
     }
 }
 
 fn media_line(out: &mut String, media: &Media<'_>, port: u16) {
     let first = lines(media.text).next().unwrap_or("");
-    let mut words = first.splitn(3, ' ');
-    let (kind, _, rest) = (
-        words.next().unwrap_or("m=audio"),
-        words.next(),
-        words.next().unwrap_or(""),
-    );
+    let (kind, _, rest) = media_words(first);
     let _ = write!(out, "{kind} {port} {rest}\r\n");
 }
 
 /// Puts a c= line right behind the `m=` line at `start`, and its i= line (RFC 8866 5).
-fn insert_connection(out: &mut String, start: usize, address: IpAddr) {
+fn insert_connection(out: &mut String, start: usize, line: &str) {
     let after = |at: usize| out[at..].find("\r\n").map_or(out.len(), |end| at + end + 2);
     let mut at = after(start);
     if out[at..].starts_with("i=") {
         at = after(at);
     }
-    out.insert_str(at, &format!("c=IN {}\r\n", typed(address)));
+    out.insert_str(at, &format!("{line}\r\n"));
 }
 
 fn connection(out: &mut String, address: IpAddr) {

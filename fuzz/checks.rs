@@ -1,0 +1,205 @@
+//! What must hold of any bytes at all. The fuzz targets and `tests/fuzz_smoke.rs` share it.
+
+use bytes::Bytes;
+use refork::sip::digest::{Challenge, Credentials};
+use refork::sip::sdp::{self, Place, Rewrite, Sdp};
+use refork::sip::stream::{Frame, FrameError, Framer};
+use refork::sip::{Address, Builder, Message, Name, Uri, Via};
+
+/// A datagram. Whatever is taken, or can be answered, is answered by a message that is taken.
+pub fn message(bytes: &[u8]) {
+    match Message::parse(Bytes::copy_from_slice(bytes)) {
+        Ok(message) => {
+            look_at(&message);
+            let again = Message::parse(message.bytes().clone()).expect("taken once, taken twice");
+            assert_eq!(again.body(), message.body());
+            answered(&message);
+        }
+        Err(malformed) => {
+            if let Some(request) = malformed.salvaged {
+                assert!(request.is_request());
+                look_at(&request);
+                let answer = answer(&request);
+                assert!(answer.starts_with(b"SIP/2.0 400 x\r\nVia: "));
+            }
+        }
+    }
+}
+
+/// Asks a message for everything it can tell.
+fn look_at(message: &Message) {
+    let fields: usize = message.all().map(|field| field.value.len()).sum();
+    assert!(fields + message.body().len() <= message.bytes().len());
+    let _ = (
+        message.uri(),
+        message.reason_phrase(),
+        message.via(),
+        message.contacts(),
+    );
+    let _ = (
+        message.expires(),
+        message.max_forwards(),
+        message.content_type(),
+    );
+    for field in message.all() {
+        assert!(!field.value.contains(&b'\n') && !field.value.contains(&b'\r'));
+        let Ok(value) = std::str::from_utf8(field.value) else {
+            continue;
+        };
+        uri(value);
+        let _ = (Via::parse(value), Credentials::parse(value));
+        if let Ok(address) = Address::parse(value) {
+            uri(address.uri);
+            assert!(address.params.iter().count() <= value.len());
+        }
+    }
+    for party in [message.from(), message.to()] {
+        uri(party.uri);
+    }
+    let _ = message.has_token(Name::Supported, "timer");
+}
+
+fn uri(text: &str) {
+    if let Ok(uri) = Uri::parse(text) {
+        assert!(uri.equals(&uri), "{text}");
+        let _ = (uri.user_unescaped(), uri.host_ip(), uri.transport());
+    }
+}
+
+fn answer(request: &Message) -> Bytes {
+    Builder::respond(
+        request,
+        400,
+        "x",
+        Some("ours"),
+        ([198, 51, 100, 7], 5060).into(),
+    )
+    .end()
+}
+
+fn answered(request: &Message) {
+    if !request.is_request() {
+        return;
+    }
+    let answer = Message::parse(answer(request)).expect("an answer is a message");
+    assert_eq!(answer.status(), 400);
+    assert_eq!(answer.call_id(), request.call_id());
+    assert_eq!(answer.branch(), request.branch());
+    assert_eq!(
+        (answer.cseq(), answer.method()),
+        (request.cseq(), request.method())
+    );
+    assert_eq!(answer.from_tag(), request.from_tag());
+    assert_eq!(answer.to_tag(), request.to_tag().or(Some("ours")));
+}
+
+/// A stream, cut where its first bytes say: the same as in one piece. Framer and parser must agree on
+/// where each message ends, or one could hide in another.
+pub fn stream(bytes: &[u8]) {
+    let (cuts, bytes) = bytes.split_at(bytes.len().min(4));
+    let whole = frames(&[bytes]);
+    let mut pieces = Vec::new();
+    let mut rest = bytes;
+    for cut in cuts {
+        let (piece, after) = rest.split_at(usize::from(*cut).min(rest.len()));
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces.push(rest);
+    assert_eq!(frames(&pieces), whole);
+    for frame in whole.into_iter().flatten() {
+        if let Ok(message) = Message::parse(frame.clone()) {
+            let head = frame.len() - message.body().len();
+            assert!(frame.ends_with(message.body()));
+            assert_eq!(frame[head - 1], b'\n');
+            look_at(&message);
+        }
+    }
+}
+
+fn frames(pieces: &[&[u8]]) -> Vec<Result<Bytes, FrameError>> {
+    let mut framer = Framer::new(2048, 2048);
+    let mut frames = Vec::new();
+    for piece in pieces {
+        framer.push(piece);
+        while let Some(frame) = framer.next_frame() {
+            match frame {
+                Ok(Frame::Message(bytes)) => frames.push(Ok(bytes)),
+                Ok(Frame::Ping | Frame::Pong) => {}
+                Err(error) => frames.push(Err(error)),
+            }
+        }
+    }
+    frames
+}
+
+/// Two descriptions, cut at the first zero byte.
+pub fn sdp(bytes: &[u8]) {
+    let mut parts = bytes.splitn(2, |b| *b == 0);
+    let (one, two) = (parts.next().unwrap_or(b""), parts.next().unwrap_or(b""));
+    let _ = sdp::fits(one, two);
+    for made in [sdp::offer_again(one, two), sdp::answer_with(one, two)] {
+        if let Some(made) = made {
+            assert!(Sdp::parse(&made).is_ok() || made.len() > 16 * 1024);
+        }
+    }
+    let Ok(parsed) = Sdp::parse(one) else { return };
+    for media in parsed.media() {
+        let _ = (
+            media.payloads().count(),
+            media.rtcp_address(),
+            media.is_rtp(),
+        );
+    }
+    for place in [
+        Place::Keep,
+        Place::At(([198, 51, 100, 7], 4000).into()),
+        Place::Rejected,
+    ] {
+        let places = vec![place; parsed.media().len()];
+        let rewritten = parsed.rewrite(&Rewrite {
+            session: 1,
+            version: 2,
+            address: [198, 51, 100, 7].into(),
+            keep_session_address: false,
+            places: &places,
+            drop_ice: true,
+        });
+        if rewritten.len() > 16 * 1024 {
+            continue;
+        }
+        let again = Sdp::parse(&rewritten).expect("what was rewritten can be read");
+        assert_eq!(again.media().len(), parsed.media().len());
+        for (ours, theirs) in again.media().iter().zip(parsed.media()) {
+            match place {
+                Place::At(at) if theirs.port != 0 => {
+                    assert_eq!((ours.address, ours.port), (Some(at.ip()), at.port()));
+                }
+                Place::At(_) | Place::Rejected => assert_eq!(ours.port, 0),
+                Place::Keep if theirs.port == 0 => {}
+                Place::Keep => assert_eq!((ours.address, ours.port), (theirs.address, theirs.port)),
+            }
+        }
+    }
+}
+
+/// A header value of authentication.
+pub fn digest(bytes: &[u8]) {
+    let Ok(value) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    if let Some(credentials) = Credentials::parse(value) {
+        for algorithm in [
+            refork::sip::digest::Algorithm::Md5,
+            refork::sip::digest::Algorithm::Sha256,
+        ] {
+            let _ = credentials.prove(algorithm, "00", "INVITE", bytes);
+        }
+    }
+    if let Some(challenge) = Challenge::parse(value) {
+        let answer = challenge.answer("bob", "00", "REGISTER", "sip:x", "c");
+        if let Some(credentials) = Credentials::parse(&answer) {
+            assert!(credentials.prove(challenge.algorithm, "00", "REGISTER", b""));
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The fuzz targets of `fuzz/` for some seconds on stable Rust: the same mutations at every run.
+//! `make fuzz` goes on from there, guided by coverage.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../fuzz/checks.rs"]
+#[allow(unreachable_pub)]
+mod checks;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+/// Xorshift: small, and the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % limit.max(1) as u64) as usize
+    }
+
+    fn one_of<'a, T>(&mut self, list: &'a [T]) -> &'a T {
+        &list[self.below(list.len())]
+    }
+}
+
+/// What breaks parsers.
+const PIECES: &[&[u8]] = &[
+    b"\r\n",
+    b"\r\n\r\n",
+    b"\n",
+    b"\r",
+    b"\n\n",
+    b"\r\n ",
+    b"\t",
+    b" ",
+    b"\0",
+    b"\xff",
+    b":",
+    b";",
+    b",",
+    b"<",
+    b">",
+    b"\"",
+    b"\\",
+    b"%",
+    b"%00",
+    b"@",
+    b"=",
+    b"?",
+    b"[",
+    b"]",
+    b"[::1]",
+    b"/",
+    b"*",
+    b"SIP/2.0",
+    b"sip:",
+    b"tel:",
+    b"Via: ",
+    b"v:",
+    b"l: 0",
+    b"Content-Length : 5",
+    b"Content-Length:\r\n 3",
+    b"-1",
+    b"+1",
+    b"65535",
+    b"65536",
+    b"2147483648",
+    b"4294967296",
+    b"18446744073709551615",
+    b";branch=",
+    b";tag=",
+    b";rport",
+    b"v=0\r\n",
+    b"m=",
+    b"c=IN IP4 ",
+    b"a=",
+    b"o=",
+    b"m=audio 0 RTP/AVP 0\r\n",
+    b"\"Digest ",
+    b"nonce=\"",
+    b"algorithm=",
+];
+
+fn mutated(random: &mut Random, corpus: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = random.one_of(corpus).clone();
+    for _ in 0..=random.below(5) {
+        let at = random.below(bytes.len() + 1);
+        let to = at + random.below((bytes.len() - at).min(64) + 1);
+        match random.below(7) {
+            0 if at < bytes.len() => bytes[at] = random.below(256) as u8,
+            1 => bytes.truncate(at),
+            2 => drop(bytes.drain(at..to)),
+            3 => {
+                let piece = bytes[at..to].to_vec();
+                bytes.splice(at..at, piece);
+            }
+            4 => {
+                // The end of another one.
+                let other = random.one_of(corpus);
+                let from = random.below(other.len() + 1);
+                bytes.truncate(at);
+                bytes.extend_from_slice(&other[from..]);
+            }
+            5 => {
+                // One of a line's neighbours takes its place.
+                let piece = random.one_of(PIECES);
+                bytes.splice(at..to, piece.iter().copied());
+            }
+            _ => {
+                let piece = random.one_of(PIECES);
+                bytes.splice(at..at, piece.iter().copied());
+            }
+        }
+    }
+    bytes
+}
+
+fn torture() -> Vec<Vec<u8>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/torture");
+    let mut files: Vec<_> = ["rfc4475", "rfc5118"]
+        .iter()
+        .flat_map(|rfc| std::fs::read_dir(root.join(rfc)).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    files
+        .iter()
+        .map(|path| std::fs::read(path).unwrap())
+        .collect()
+}
+
+fn run(check: fn(&[u8]), corpus: &[Vec<u8>], seed: u64, times: usize) {
+    assert!(!corpus.is_empty());
+    corpus.iter().for_each(|bytes| check(bytes));
+    let mut random = Random(seed);
+    for round in 0..times {
+        let bytes = mutated(&mut random, corpus);
+        if catch_unwind(AssertUnwindSafe(|| check(&bytes))).is_err() {
+            panic!("seed {seed:#x}, round {round}: {}", bytes.escape_ascii());
+        }
+    }
+}
+
+#[test]
+fn messages() {
+    run(checks::message, &torture(), 0x5eed_0001, 40_000);
+}
+
+#[test]
+fn streams() {
+    let mut corpus = torture();
+    // Several in one stream, behind the four bytes that say where it is cut.
+    for at in 0..20 {
+        let mut stream = vec![at as u8, 7, 200, 90];
+        stream.extend(corpus[at..at + 3].concat());
+        corpus.push(stream);
+    }
+    run(checks::stream, &corpus, 0x5eed_0002, 30_000);
+}
+
+#[test]
+fn descriptions() {
+    let mut corpus: Vec<Vec<u8>> = torture()
+        .into_iter()
+        .filter_map(|message| {
+            let at = message.windows(5).position(|w| w == b"\r\nv=0")?;
+            Some(message[at + 2..].to_vec())
+        })
+        .collect();
+    assert!(corpus.len() > 10, "{}", corpus.len());
+    let pairs: Vec<_> = corpus.windows(2).map(|pair| pair.join(&0)).collect();
+    corpus.extend(pairs);
+    run(checks::sdp, &corpus, 0x5eed_0003, 30_000);
+}
+
+#[test]
+fn authentication() {
+    let corpus = [
+        "Digest realm=\"r\", nonce=\"n\", algorithm=SHA-256, qop=\"auth\", stale=true",
+        "Digest username=\"bob\", realm=\"r\", nonce=\"n\", uri=\"sip:x\", response=\"0\", algorithm=MD5, cnonce=\"c\", qop=auth-int, nc=00000001",
+    ];
+    let corpus = corpus.map(|text| text.as_bytes().to_vec());
+    run(checks::digest, &corpus, 0x5eed_0004, 20_000);
+}
