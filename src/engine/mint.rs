@@ -70,6 +70,13 @@ impl Mint {
         self.rng.next_u64() >> 2
     }
 
+    /// Returns a key for what must not be guessed, as nonces are.
+    pub fn secret(&mut self) -> [u8; 32] {
+        let mut secret = [0; 32];
+        self.rng.fill_bytes(&mut secret);
+        secret
+    }
+
     /// Returns the name of a question to the world.
     pub fn token(&mut self) -> Token {
         self.tokens += 1;
@@ -106,9 +113,14 @@ pub fn branch_shard(branch: &str) -> Option<VirtualShard> {
 
 /// Returns the shard of what carries no tag of ours. The same on every machine and at every start.
 pub fn hash_shard(key: impl Hash) -> VirtualShard {
+    VirtualShard((hash64(key) % u64::from(VIRTUAL_SHARDS)) as u8)
+}
+
+/// Returns a hash that is the same on every machine and at every start.
+pub fn hash64(key: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
-    VirtualShard((hasher.finish() % u64::from(VIRTUAL_SHARDS)) as u8)
+    hasher.finish()
 }
 
 fn shard(number: u8) -> Option<VirtualShard> {

@@ -1,14 +1,17 @@
 //! The durable state of a conversation: what it is rebuilt from after a restart.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::ids::ConversationId;
 
-/// Goes up when a field changes its meaning; readers refuse what is newer than they are.
+/// Goes up when a field changes its meaning; readers refuse what is of another version.
 pub const VERSION: u32 = 1;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     pub version: u32,
     pub id: ConversationId,
+    /// The conversation, in MessagePack: for the engine alone.
+    pub state: Bytes,
 }

@@ -1,1 +1,314 @@
-//! The conversation: anchored on whoever is still there.
+//! The conversation: anchored on whoever is still there. `LIFECYCLE.md` beside this file draws its life.
+//!
+//! One file an act: `inviting` the first fork, `carry` and `renegotiate` what goes on while both are
+//! there, `letters` messages, `signs` and `check` suspicion and probes, `restore` and `join` the re-fork,
+//! `survivor` what is answered meanwhile, `repair` a phone that comes back by itself, `notice` the word to
+//! the survivor, `ending` the end.
+
+mod answers;
+mod calling;
+mod carry;
+mod check;
+pub(crate) mod context;
+mod early;
+mod ending;
+mod fork;
+mod index;
+mod inviting;
+mod join;
+mod leg;
+mod letters;
+mod media;
+mod notice;
+mod outcome;
+mod queue;
+mod rebuild;
+mod renegotiate;
+mod repair;
+mod restore;
+mod signs;
+mod survivor;
+mod view;
+mod wishes;
+
+use serde::{Deserialize, Serialize};
+
+use self::check::Check;
+use self::context::Context;
+use self::inviting::Invitation;
+use self::leg::Leg;
+use self::media::Ports;
+use self::queue::Queue;
+use self::renegotiate::Renegotiation;
+use self::restore::Restoration;
+use crate::engine::endpoint::Identity;
+use crate::engine::events::{Entry, Event, Happening};
+use crate::engine::ids::{Aor, ConversationId, LegId, Side};
+use crate::engine::ports::{MediaCommand, Output};
+use crate::engine::settings::Kind;
+use crate::engine::time::Time;
+use crate::engine::timers::TimerId;
+use crate::engine::transaction::{ClientId, ServerId};
+use crate::engine::view::Stage;
+use crate::sip::Method;
+
+pub(crate) use self::calling::{Way, way};
+pub(crate) use self::carry::hops_left;
+pub(crate) use self::index::{Key, aor_key, peer_key};
+pub(crate) use self::inviting::{Arrival, sdp_of};
+pub(crate) use self::repair::replaced;
+
+/// Entries kept of a conversation's history; what comes in between is left out.
+const HISTORY_MAX: usize = 256;
+
+/// One call or IM session. What is skipped by serde is gone after a restart, and `rebuild` says what
+/// becomes of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Conversation {
+    pub(crate) id: ConversationId,
+    pub(crate) kind: Kind,
+    /// The caller's Call-ID, for logs.
+    pub(crate) call_id: Box<str>,
+    pub(crate) started: Time,
+    pub(crate) answered: Option<Time>,
+    pub(crate) ended: Option<Time>,
+    /// By side.
+    parties: [Party; 2],
+    ports: [Ports; 2],
+    next_leg: u32,
+    restorations: u32,
+    history: Vec<Entry>,
+    /// The last word is out: BYE follows at that time at the latest.
+    closing: Option<ending::Closing>,
+    #[serde(skip)]
+    invitation: Option<Box<Invitation>>,
+    #[serde(skip)]
+    carried: Vec<Carried>,
+    #[serde(skip)]
+    renegotiation: Option<Box<Renegotiation>>,
+    /// What the engine keeps with it: its timer, and what it is indexed by.
+    #[serde(skip)]
+    pub(crate) timer: Option<(Time, TimerId)>,
+    #[serde(skip)]
+    pub(crate) indexed: Vec<Key>,
+}
+
+/// One of the two ends.
+#[derive(Debug, Serialize, Deserialize)]
+struct Party {
+    aor: Aor,
+    /// Name-addr without a tag: who the other side talks to.
+    address: Box<str>,
+    /// Accept-Language of its INVITE (RFC 3261 20.3), for the notice.
+    languages: Box<str>,
+    leg: Option<Leg>,
+    lost: Option<Box<Restoration>>,
+    #[serde(skip)]
+    check: Option<Check>,
+    /// Messages to it.
+    queue: Queue,
+    /// Which endpoint of it the other side knows of.
+    believed: Option<Identity>,
+    /// Its media comes.
+    #[serde(skip)]
+    flowing: bool,
+    /// A suspicion came to nothing: the same signs are not looked at before then.
+    #[serde(skip)]
+    trusted_until: Time,
+}
+
+/// A request of one side that waits for the other side's answer.
+#[derive(Debug)]
+struct Carried {
+    client: ClientId,
+    server: ServerId,
+    from: Side,
+    method: Method,
+}
+
+impl Party {
+    fn new(aor: Aor, address: Box<str>) -> Self {
+        Self {
+            aor,
+            address,
+            languages: "".into(),
+            leg: None,
+            lost: None,
+            check: None,
+            queue: Queue::default(),
+            believed: None,
+            flowing: false,
+            trusted_until: Time(0),
+        }
+    }
+
+    /// Returns the session of its live leg, or of the one that was lost.
+    fn talk(&self) -> Option<&leg::Talk> {
+        let lost = self.lost.as_ref().map(|lost| &lost.old.talk);
+        self.leg.as_ref().map(|leg| &leg.talk).or(lost)
+    }
+
+    fn is_up(&self) -> bool {
+        self.leg.as_ref().is_some_and(|leg| leg.confirmed)
+    }
+}
+
+impl Conversation {
+    fn party(&self, side: Side) -> &Party {
+        &self.parties[side.index()]
+    }
+
+    fn party_mut(&mut self, side: Side) -> &mut Party {
+        &mut self.parties[side.index()]
+    }
+
+    fn leg_mut(&mut self, side: Side) -> Option<&mut Leg> {
+        self.parties[side.index()].leg.as_mut()
+    }
+
+    fn new_leg_id(&mut self) -> LegId {
+        self.next_leg += 1;
+        LegId(self.next_leg)
+    }
+
+    /// Returns the side whose live leg has this id.
+    fn side_of(&self, leg: LegId) -> Option<Side> {
+        [Side::Caller, Side::Callee].into_iter().find(|side| {
+            self.party(*side)
+                .leg
+                .as_ref()
+                .is_some_and(|known| known.id == leg)
+        })
+    }
+
+    /// Returns the side that is being restored, by the leg that it lost.
+    fn lost_side_of(&self, leg: LegId) -> Option<Side> {
+        [Side::Caller, Side::Callee].into_iter().find(|side| {
+            self.party(*side)
+                .lost
+                .as_ref()
+                .is_some_and(|lost| lost.old.id == leg)
+        })
+    }
+
+    /// Returns where it is in its life.
+    pub(crate) fn stage(&self) -> Stage {
+        if self.ended.is_some() {
+            Stage::Ended
+        } else if self.answered.is_none() {
+            Stage::Inviting
+        } else if self.parties.iter().any(|party| party.lost.is_some()) {
+            Stage::Restoring
+        } else if self.parties.iter().any(|party| {
+            party
+                .check
+                .as_ref()
+                .is_some_and(|check| check.signal.is_some())
+        }) {
+            Stage::Suspect
+        } else {
+            Stage::Established
+        }
+    }
+
+    /// Writes a line of history, which is also the log's and the metrics'.
+    fn note(&mut self, context: &mut Context<'_>, what: Happening) {
+        if self.history.len() < HISTORY_MAX || matches!(what, Happening::Ended { .. }) {
+            self.history.push(Entry {
+                at: context.now,
+                what: what.clone(),
+            });
+        }
+        context.emit(Event::Conversation {
+            id: self.id,
+            call_id: self.call_id.clone(),
+            kind: self.kind,
+            what,
+        });
+    }
+
+    /// The durable state changed. Before the answer there is none: a phone that rings is no conversation.
+    fn persist(&self, context: &mut Context<'_>) {
+        if self.answered.is_some() && self.ended.is_none() {
+            context.shared.out.push_back(Output::Persist {
+                conversation: self.id,
+                token: None,
+            });
+        }
+    }
+
+    fn media(&self, context: &mut Context<'_>, command: MediaCommand) {
+        context.shared.out.push_back(Output::Media(command));
+    }
+
+    /// Tells the relay what a side's streams are now.
+    fn configure(&self, context: &mut Context<'_>, side: Side) {
+        let ports = &self.ports[side.index()];
+        if ports.state != media::PortState::Open {
+            return;
+        }
+        let (party, other) = (self.party(side), self.party(side.other()));
+        let Some(leg) = &party.leg else { return };
+        let Some(said) = &leg.talk.said else { return };
+        let heard = other.talk().and_then(|talk| talk.said.as_deref());
+        self.media(
+            context,
+            MediaCommand::Configure {
+                media: self.id,
+                side,
+                generation: ports.generation,
+                signalling: leg.dialog.flow.peer.ip(),
+                streams: media::streams(said, heard),
+            },
+        );
+    }
+
+    /// Returns when `on_deadline` wants to be called.
+    pub(crate) fn deadline(&self, suspect_after: crate::engine::time::Millis) -> Option<Time> {
+        let ringing = self
+            .invitation
+            .as_ref()
+            .and_then(|invitation| invitation.fork.next_deadline());
+        let closing = self.closing.as_ref().map(|closing| closing.at);
+        let parties = self.parties.iter().flat_map(|party| {
+            let overdue = party
+                .queue
+                .letters
+                .iter()
+                .find(|letter| letter.server.is_some() && letter.storing.is_none())
+                .map(|letter| letter.received + suspect_after)
+                .filter(|_| party.lost.is_none());
+            let later = party
+                .queue
+                .not_before
+                .filter(|_| !party.queue.letters.is_empty() && party.is_up());
+            [
+                overdue,
+                later,
+                party.check.as_ref().and_then(|check| check.next),
+                party.lost.as_ref().and_then(|lost| lost.next_deadline()),
+            ]
+        });
+        parties.chain([ringing, closing]).flatten().min()
+    }
+
+    /// Does what is due.
+    pub(crate) fn on_deadline(&mut self, context: &mut Context<'_>) {
+        self.ring_out(context);
+        for side in [Side::Caller, Side::Callee] {
+            self.check_due(context, side);
+            self.letters_overdue(context, side);
+            if self
+                .party(side)
+                .queue
+                .not_before
+                .is_some_and(|at| at <= context.now)
+            {
+                self.party_mut(side).queue.not_before = None;
+            }
+            self.restore_due(context, side);
+            self.pump(context, side);
+        }
+        self.close_due(context);
+    }
+}

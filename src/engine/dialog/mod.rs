@@ -80,6 +80,13 @@ impl Dialog {
         Ok(())
     }
 
+    /// After a restart: our numbers jump beyond all that can have been sent, and the far end's last
+    /// request, whose answer may never have left, is taken once more.
+    pub fn resume(&mut self, jump: u32) {
+        self.local_cseq = self.local_cseq.saturating_add(jump);
+        self.remote_cseq = self.remote_cseq.and_then(|last| last.checked_sub(1));
+    }
+
     /// Takes a new remote target of a re-INVITE, an UPDATE or their 2xx (RFC 3261 12.2.1.2, RFC 3311 5.1),
     /// and the flow it came over. Returns true where something changed.
     pub fn refresh(&mut self, message: &Message, flow: Flow) -> bool {
@@ -96,21 +103,28 @@ impl Dialog {
     /// Begins the next request within the dialog, with everything but Contact and body.
     pub fn request(&mut self, method: &Method, via: &str) -> Builder {
         self.local_cseq += 1;
-        self.write(method, self.local_cseq, via)
+        self.write(method, self.local_cseq, via, 70)
+    }
+
+    /// Begins a request that was carried here from another dialog, with what is left of its hops
+    /// (RFC 7332 3).
+    pub fn carried(&mut self, method: &Method, via: &str, hops: u8) -> Builder {
+        self.local_cseq += 1;
+        self.write(method, self.local_cseq, via, hops)
     }
 
     /// Begins the ACK to the 2xx of the INVITE numbered `cseq` (RFC 3261 13.2.2.4).
     pub fn ack(&self, cseq: u32, via: &str) -> Builder {
-        self.write(&Method::Ack, cseq, via)
+        self.write(&Method::Ack, cseq, via, 70)
     }
 
-    fn write(&self, method: &Method, cseq: u32, via: &str) -> Builder {
+    fn write(&self, method: &Method, cseq: u32, via: &str, hops: u8) -> Builder {
         // A strict router wants to be the Request-URI, the target goes last (RFC 3261 12.2.1.1).
         let strict = self.routes.first().filter(|route| !is_loose(route));
         let uri = strict.map_or(&*self.target, |route| bare_uri(route));
         let mut builder = Builder::request(method, uri)
             .header(Name::Via, via)
-            .header(Name::MaxForwards, 70);
+            .header(Name::MaxForwards, hops);
         for route in self.routes.iter().skip(usize::from(strict.is_some())) {
             builder = builder.header(Name::Route, route);
         }

@@ -1,0 +1,349 @@
+//! Requests that reach us: those within a dialog go to their conversation, the others begin something.
+
+use super::conversation::context::{ALLOW, Context, RETRY_AFTER_S, SUPPORTED, end_with};
+use super::conversation::{Arrival, Conversation, hops_left, replaced, sdp_of};
+use super::{Engine, routing};
+use crate::engine::events::Event;
+use crate::engine::ids::Flow;
+use crate::engine::mint::{hash_shard, tag_key};
+use crate::engine::ports::{Output, World};
+use crate::engine::time::Time;
+use crate::engine::transaction::ServerId;
+use crate::sip::{Builder, Malformed, Message, Method, Name, Uri, reason_phrase, sdp::Sdp};
+
+/// Why a request is turned away, for the peer and for the operator.
+type Refusal = (u16, &'static str);
+
+impl Engine {
+    pub(super) fn request(
+        &mut self,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+        now: Time,
+        world: &mut dyn World,
+    ) {
+        if request.to_tag().is_some() {
+            return self.within_dialog(server, request, flow, now, world);
+        }
+        if let Err((status, why)) = self.acceptable(request) {
+            return self
+                .shared
+                .context(now, world)
+                .turn_away(server, request, status, why);
+        }
+        match request.method() {
+            Method::Register => self.register(server, request, flow, now, world),
+            Method::Invite => self.invite(server, request, flow, now, world),
+            Method::Options => self.options(server, request, now, world),
+            Method::Message => {
+                let mut context = self.shared.context(now, world);
+                self.passages.begin(&mut context, server, request);
+            }
+            Method::Bye | Method::Info | Method::Update | Method::Prack | Method::Notify => {
+                self.shared
+                    .context(now, world)
+                    .refuse(server, 481, "no dialog is named");
+            }
+            Method::Subscribe => {
+                self.shared
+                    .context(now, world)
+                    .refuse(server, 489, "no event is served here");
+            }
+            Method::Refer | Method::Publish => {
+                self.shared
+                    .context(now, world)
+                    .refuse(server, 405, "method outside of a dialog");
+            }
+            Method::Ack | Method::Cancel | Method::Other(_) => {
+                self.shared
+                    .context(now, world)
+                    .refuse(server, 501, "method that is not known");
+            }
+        }
+    }
+
+    fn within_dialog(
+        &mut self,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+        now: Time,
+        world: &mut dyn World,
+    ) {
+        let bound = request
+            .to_tag()
+            .and_then(tag_key)
+            .and_then(|key| self.shared.tags.get(&key))
+            .copied();
+        let known = bound.is_some_and(|(id, leg)| {
+            self.with(id, now, world, |conversation, context| {
+                conversation.on_request(context, leg, server, request, flow);
+            })
+        });
+        if !known {
+            self.shared
+                .context(now, world)
+                .refuse(server, 481, "no such dialog");
+        }
+    }
+
+    /// RFC 3261 8.2.2, 16.3: what is looked at before anything is done.
+    fn acceptable(&self, request: &Message) -> Result<(), Refusal> {
+        if request.max_forwards() == Some(0)
+            && !matches!(request.method(), Method::Register | Method::Options)
+        {
+            return Err((483, "no hops left"));
+        }
+        let known = |value: &str| {
+            let own: &[&str] = if *request.method() == Method::Register {
+                // The registrar knows its own.
+                return true;
+            } else if *request.method() == Method::Invite {
+                &["replaces"]
+            } else {
+                &[]
+            };
+            own.iter().any(|own| value.eq_ignore_ascii_case(own))
+        };
+        if request
+            .values(Name::Require)
+            .chain(request.values(Name::ProxyRequire))
+            .any(|value| !known(value))
+        {
+            return Err((420, "extension that is not supported"));
+        }
+        if !matches!(
+            Uri::parse(request.uri()).map(|uri| uri.scheme),
+            Ok(crate::sip::Scheme::Sip | crate::sip::Scheme::Sips | crate::sip::Scheme::Tel)
+        ) {
+            return Err((416, "scheme that is not carried"));
+        }
+        Ok(())
+    }
+
+    fn register(
+        &mut self,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+        now: Time,
+        world: &mut dyn World,
+    ) {
+        let registered = self
+            .registrar
+            .register(request, &flow, now, &self.shared.settings, world);
+        self.shared
+            .out
+            .extend(registered.events.into_iter().map(Output::Event));
+        self.shared.transactions.respond(
+            server,
+            registered.status,
+            registered.response,
+            now,
+            &mut self.shared.out,
+        );
+        if let Some(changed) = registered.changed {
+            self.bindings_changed(&changed, now, world);
+            self.shared.out.push_back(Output::Bindings(changed));
+        }
+    }
+
+    fn options(&mut self, server: ServerId, request: &Message, now: Time, world: &mut dyn World) {
+        let mut context = self.shared.context(now, world);
+        if request.max_forwards() != Some(0)
+            && Uri::parse(request.uri()).is_ok_and(|uri| uri.user.is_some())
+        {
+            let settings = &context.shared.settings;
+            if let Err(refusal) = routing::route(request.uri(), now, settings, context.world) {
+                return context.refuse(server, refusal.status, refusal.why);
+            }
+        }
+        let tag = context.shared.mint.hex(8);
+        context.respond(server, 200, "OK", Some(&tag), |builder| {
+            builder
+                .header(Name::Allow, ALLOW)
+                .header(Name::Accept, "application/sdp")
+                .header(Name::Supported, SUPPORTED)
+                .end()
+        });
+    }
+
+    fn invite(
+        &mut self,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+        now: Time,
+        world: &mut dyn World,
+    ) {
+        if let Some(value) = request.header(Name::Replaces) {
+            return self.replacing(server, request, flow, value, now, world);
+        }
+        let full = self.conversations.len() >= self.shared.settings.limits.conversations;
+        let mut context = self.shared.context(now, world);
+        if full || self.draining {
+            let why = if full {
+                "limits.conversations is reached"
+            } else {
+                "draining"
+            };
+            return context.refuse(server, 503, why);
+        }
+        let arrival = match arrival(&context, server, request, flow) {
+            Ok(arrival) => arrival,
+            Err((status, why)) => return context.turn_away(server, request, status, why),
+        };
+        let shard = hash_shard(request.call_id());
+        let id = context.shared.mint.conversation(shard);
+        let conversation = Conversation::begin(&mut context, id, arrival);
+        self.conversations.insert(id, Box::new(conversation));
+        self.settle(id);
+    }
+
+    /// RFC 3891 3: the dialog is ours, or there is none to replace.
+    fn replacing(
+        &mut self,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+        value: &str,
+        now: Time,
+        world: &mut dyn World,
+    ) {
+        let replaced = replaced(value);
+        let bound = replaced
+            .as_ref()
+            .and_then(|replaced| tag_key(replaced.local_tag))
+            .and_then(|key| self.shared.tags.get(&key))
+            .copied();
+        let known = match (&replaced, bound) {
+            (Some(replaced), Some((id, leg))) => {
+                self.with(id, now, world, |conversation, context| {
+                    conversation.on_replacing(context, leg, server, request, flow, replaced);
+                })
+            }
+            _ => false,
+        };
+        if !known {
+            let (status, why) = if replaced.is_some() {
+                (481, "Replaces of a dialog that is not known")
+            } else {
+                (400, "Replaces that cannot be read")
+            };
+            self.shared.context(now, world).refuse(server, status, why);
+        }
+    }
+
+    /// Bytes that are no message we work with: counted, and answered where a request can be.
+    pub(super) fn malformed(&mut self, malformed: Malformed, flow: Flow) {
+        self.emit(Event::Malformed {
+            reason: malformed.reason.as_str(),
+            peer: flow.to_string().into(),
+        });
+        let Some(request) = malformed
+            .salvaged
+            .filter(|request| *request.method() != Method::Ack)
+        else {
+            return;
+        };
+        let tag = self.shared.mint.hex(8);
+        let status = malformed.status;
+        // Without a transaction: a peer that sends it again is told again (RFC 3261 8.2.7).
+        let bytes = Builder::respond(
+            &request,
+            status,
+            reason_phrase(status),
+            Some(&tag),
+            flow.peer,
+        )
+        .end();
+        self.shared.out.push_back(Output::Send { flow, bytes });
+    }
+}
+
+fn arrival<'a>(
+    context: &Context<'_>,
+    server: ServerId,
+    request: &'a Message,
+    flow: Flow,
+) -> Result<Arrival<'a>, Refusal> {
+    let hops = hops_left(request).ok_or((483, "no hops left"))?;
+    let offer = sdp_of(request);
+    if !request.body().is_empty() && offer.is_none() {
+        return Err((415, "body of an INVITE that is no SDP"));
+    }
+    if offer
+        .as_deref()
+        .is_some_and(|offer| Sdp::parse(offer.as_bytes()).is_err())
+    {
+        return Err((400, "session description that cannot be read"));
+    }
+    if request.values(Name::Contact).next().is_none() {
+        return Err((400, "INVITE without Contact"));
+    }
+    let settings = &context.shared.settings;
+    let destination = routing::route(request.uri(), context.now, settings, context.world)
+        .map_err(|refusal| (refusal.status, refusal.why))?;
+    Ok(Arrival {
+        server,
+        request,
+        flow,
+        destination,
+        offer,
+        hops,
+    })
+}
+
+impl Context<'_> {
+    /// Refuses a request with the header that tells what would be right.
+    fn turn_away(&mut self, server: ServerId, request: &Message, status: u16, why: &'static str) {
+        match status {
+            420 => {
+                let unsupported = super::conversation::context::joined(
+                    request
+                        .values(Name::Require)
+                        .chain(request.values(Name::ProxyRequire))
+                        .filter(|value| !value.eq_ignore_ascii_case("replaces")),
+                );
+                self.refuse_with(server, status, why, Name::Unsupported, &unsupported);
+            }
+            415 => self.refuse_with(server, status, why, Name::Accept, "application/sdp"),
+            500 | 503 => self.refuse_with(
+                server,
+                status,
+                why,
+                Name::RetryAfter,
+                &RETRY_AFTER_S.to_string(),
+            ),
+            _ => self.refuse(server, status, why),
+        }
+    }
+
+    fn refuse_with(
+        &mut self,
+        server: ServerId,
+        status: u16,
+        why: &'static str,
+        name: Name,
+        value: &str,
+    ) {
+        if let Some((request, flow)) = self.shared.transactions.request_of(server) {
+            let event = Event::Refused {
+                method: request.method().as_str().into(),
+                status,
+                why,
+                peer: flow.to_string().into(),
+            };
+            self.emit(event);
+        }
+        let tag = self.shared.mint.hex(8);
+        self.respond(
+            server,
+            status,
+            reason_phrase(status),
+            Some(&tag),
+            |builder| end_with(builder.header(name, value), None, b""),
+        );
+    }
+}

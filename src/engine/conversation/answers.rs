@@ -1,0 +1,172 @@
+//! Answers to what we sent, and the lack of them: each goes to the act that asked.
+
+use super::Conversation;
+use super::context::{Context, Errand, What, acknowledge_and_leave};
+use crate::engine::events::Signal;
+use crate::engine::ids::{Flow, LegId, Side, Transport};
+use crate::engine::ports::Token;
+use crate::engine::transaction::ClientId;
+use crate::sip::{Message, Method};
+
+impl Conversation {
+    /// A response to a request of ours.
+    pub(crate) fn on_response(
+        &mut self,
+        context: &mut Context<'_>,
+        client: ClientId,
+        errand: Errand,
+        response: &Message,
+        flow: Flow,
+    ) {
+        let leg = errand.leg;
+        match errand.what {
+            What::Invite => self.invite_response(context, leg, response, flow),
+            What::Carry => {
+                self.lives_by(context, leg, response);
+                if self.renegotiation_response(context, client, response, flow) {
+                    return;
+                }
+                if (200..300).contains(&response.status()) && *response.method() == Method::Invite {
+                    return self.acknowledge_known(context, leg, response);
+                }
+                self.carried_response(context, client, response);
+            }
+            What::Letter(to, number) => {
+                self.lives_by(context, leg, response);
+                self.letter_response(context, leg, to, number, response);
+            }
+            What::Probe => self.probe_response(context, leg, response),
+            What::Doubt => self.doubt_response(context, leg, response, flow),
+            What::Join => {
+                self.lives_by(context, leg, response);
+                self.join_response(context, leg, response, flow);
+            }
+            What::Farewell | What::Passage(_) => {}
+        }
+    }
+
+    fn invite_response(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        response: &Message,
+        flow: Flow,
+    ) {
+        if self.is_inviting(leg) {
+            return self.invitation_response(context, leg, response, flow);
+        }
+        if let Some(side) = self.branch_side(leg) {
+            return self.again_response(context, side, leg, response, flow);
+        }
+        if !(200..300).contains(&response.status()) {
+            return;
+        }
+        let winner = self
+            .side_of(leg)
+            .and_then(|side| self.leg_mut(side))
+            .is_some_and(|leg| leg.dialog.remote_tag.as_deref() == response.to_tag());
+        if winner {
+            self.acknowledge_known(context, leg, response);
+        } else {
+            // Another phone took the call after it was won (RFC 3261 13.2.2.4).
+            acknowledge_and_leave(context, response, flow);
+        }
+    }
+
+    fn acknowledge_known(&mut self, context: &mut Context<'_>, leg: LegId, response: &Message) {
+        let id = self.id;
+        if let Some(side) = self.side_of(leg)
+            && let Some(leg) = self.leg_mut(side)
+        {
+            leg.acknowledge_again(context, id, response.cseq());
+        }
+    }
+
+    /// Any word of the endpoint's is a sign of life, but not a proxy's that it is away.
+    fn lives_by(&mut self, context: &mut Context<'_>, leg: LegId, response: &Message) {
+        let away = matches!(
+            response.status(),
+            404 | 408 | 410 | 430 | 480 | 481 | 503 | 504
+        );
+        if !away && let Some(side) = self.side_of(leg) {
+            self.shows_life(context, side);
+        }
+    }
+
+    /// A request of ours got no answer: by time-out, or since nobody could be reached.
+    pub(crate) fn on_unanswered(
+        &mut self,
+        context: &mut Context<'_>,
+        client: ClientId,
+        errand: Errand,
+        unreachable: bool,
+    ) {
+        let leg = errand.leg;
+        let signal = if unreachable {
+            Signal::Transport
+        } else {
+            Signal::NoAnswer
+        };
+        match errand.what {
+            What::Invite => {
+                if self.is_inviting(leg) {
+                    let status = if unreachable { 480 } else { 408 };
+                    self.invitation_unanswered(context, leg, status);
+                } else if let Some(side) = self.branch_side(leg) {
+                    self.again_failed(context, side, leg, if unreachable { 503 } else { 408 });
+                }
+            }
+            What::Carry => self.carry_unanswered(context, client, leg, signal),
+            What::Letter(to, number) => self.letter_unanswered(context, leg, to, number, signal),
+            What::Probe if unreachable => self.probe_unanswered(context, leg),
+            // A probe has a time-out of its own, shorter than the transaction's.
+            What::Probe => {}
+            What::Doubt => self.doubt_unanswered(context, leg),
+            What::Join => self.join_unanswered(context, leg, signal),
+            What::Farewell | What::Passage(_) => {}
+        }
+    }
+
+    fn carry_unanswered(
+        &mut self,
+        context: &mut Context<'_>,
+        client: ClientId,
+        leg: LegId,
+        signal: Signal,
+    ) {
+        let pending = self.is_renegotiating(client)
+            || self.carried.iter().any(|carried| carried.client == client);
+        let Some(side) = self.side_of(leg).filter(|_| pending) else {
+            return;
+        };
+        if signal == Signal::Transport {
+            // No more than a suspicion; who asked is answered as if the other were away.
+            self.settle_renegotiation(context, side);
+            self.settle_carried(context, side);
+            self.suspect(context, side, signal);
+        } else {
+            self.lose(context, side, signal);
+        }
+    }
+
+    /// A host was looked up for a branch.
+    pub(crate) fn on_resolved(
+        &mut self,
+        context: &mut Context<'_>,
+        token: Token,
+        addresses: &[(Transport, std::net::SocketAddr)],
+    ) {
+        self.invitation_resolved(context, token, addresses);
+        self.again_resolved(context, token, addresses);
+    }
+
+    /// The store's answer.
+    pub(crate) fn on_safe(&mut self, context: &mut Context<'_>, token: Token, ok: bool) {
+        self.on_stored(context, token, ok);
+    }
+
+    /// The operator says that a side is lost.
+    pub(crate) fn declare_lost(&mut self, context: &mut Context<'_>, side: Side) {
+        self.lose(context, side, Signal::Operator);
+    }
+}

@@ -1,0 +1,334 @@
+//! Requests within the conversation: whose they are, and across to the other side.
+
+use super::context::{Context, What, crossing, end_with};
+use super::inviting::{self, ours};
+use super::leg::Leg;
+use super::{Carried, Conversation, outcome};
+use crate::engine::events::{Ending, Signal};
+use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::transaction::{ClientId, ServerId};
+use crate::sip::{Message, Method, Name};
+
+/// Requests of one side that may wait for the other at a time; a phone that sends more is refused.
+const CARRIED_MAX: usize = 32;
+
+impl Conversation {
+    /// A request with a To tag of ours.
+    pub(crate) fn on_request(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+    ) {
+        if let Some(side) = self.side_of(leg) {
+            self.live_request(context, side, server, request, flow);
+        } else if let Some(side) = self.lost_side_of(leg) {
+            self.lost_request(context, side, server, request, flow);
+        } else if *request.method() == Method::Bye && self.is_inviting(leg) {
+            context.answer(server, 200, None);
+            self.early_farewell(context, leg);
+        } else {
+            context.refuse(
+                server,
+                481,
+                "request within a dialog that is not established",
+            );
+        }
+    }
+
+    fn live_request(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+    ) {
+        let Some(leg) = self.leg_mut(side) else {
+            return;
+        };
+        if !leg.dialog.owns(request) {
+            return context.refuse(server, 481, "tags of another dialog");
+        }
+        if leg.dialog.receive(request).is_err() {
+            return context.refuse(server, 500, "CSeq lower than one before");
+        }
+        leg.abilities.learn(request);
+        self.shows_life(context, side);
+        if self.answered.is_none() {
+            return self.early_request(context, server, request);
+        }
+        match request.method() {
+            Method::Bye => self.on_bye(context, side, server, request),
+            Method::Message => self.on_message(context, side, server, request),
+            Method::Invite | Method::Update => {
+                self.on_renegotiate(context, side, server, request, flow)
+            }
+            Method::Options
+            | Method::Info
+            | Method::Notify
+            | Method::Refer
+            | Method::Subscribe
+            | Method::Publish
+            | Method::Other(_) => self.carry(context, side, server, request),
+            Method::Prack => {
+                context.refuse(server, 481, "PRACK for a response that was not reliable")
+            }
+            Method::Register | Method::Ack | Method::Cancel => {
+                context.refuse(server, 405, "method not meant for a dialog");
+            }
+        }
+    }
+
+    /// The caller's dialog is early yet: it may give up; a text waits for who answers.
+    fn early_request(&mut self, context: &mut Context<'_>, server: ServerId, request: &Message) {
+        match request.method() {
+            Method::Bye => {
+                context.answer(server, 200, None);
+                self.caller_gone(context);
+            }
+            Method::Message => self.on_message(context, Side::Caller, server, request),
+            Method::Options => context.answer(server, 200, None),
+            Method::Prack => {
+                context.refuse(server, 481, "PRACK for a response that was not reliable")
+            }
+            Method::Invite
+            | Method::Ack
+            | Method::Cancel
+            | Method::Register
+            | Method::Info
+            | Method::Update
+            | Method::Subscribe
+            | Method::Notify
+            | Method::Refer
+            | Method::Publish
+            | Method::Other(_) => context.refuse(server, 500, "request before the answer"),
+        }
+    }
+
+    /// Sends a request on within the other side's dialog, all but the dialog's own fields as it came.
+    pub(super) fn carry(
+        &mut self,
+        context: &mut Context<'_>,
+        from: Side,
+        server: ServerId,
+        request: &Message,
+    ) {
+        if self.party(from.other()).lost.is_some() {
+            return self.answer_for_the_lost(context, from, server, request);
+        }
+        if self.carried.len() >= CARRIED_MAX {
+            return context.refuse(server, 500, "too many requests wait for the other side");
+        }
+        let Some(hops) = hops_left(request) else {
+            return context.refuse(server, 483, "no hops left");
+        };
+        let id = self.id;
+        let Some(leg) = self.leg_mut(from.other()) else {
+            return context.refuse(server, 500, "the other side has no dialog yet");
+        };
+        let flow = leg.dialog.flow;
+        let via = context.via(id, &flow);
+        let mut builder = leg.dialog.carried(request.method(), &via, hops);
+        if matches!(
+            request.method(),
+            Method::Notify | Method::Refer | Method::Subscribe
+        ) {
+            builder = builder.header(Name::Contact, context.contact(&flow));
+        }
+        let builder = builder.raw_lines(&crossing(request));
+        let bytes = end_with(builder, request.content_type(), request.body());
+        let errand = super::context::Errand {
+            conversation: id,
+            leg: leg.id,
+            what: What::Carry,
+        };
+        let client = context.send(bytes, flow, errand);
+        self.carried.push(Carried {
+            client,
+            server,
+            from,
+            method: request.method().clone(),
+        });
+    }
+
+    /// An answer to what was carried.
+    pub(super) fn carried_response(
+        &mut self,
+        context: &mut Context<'_>,
+        client: ClientId,
+        response: &Message,
+    ) {
+        // RFC 4320 4.1: a non-INVITE request gets no provisional that its sender did not ask for.
+        if response.status() < 200 {
+            return;
+        }
+        let Some(at) = self
+            .carried
+            .iter()
+            .position(|carried| carried.client == client)
+        else {
+            return;
+        };
+        if outcome::ends_dialog(response.status()) {
+            let lost = self.carried[at].from.other();
+            return self.lose(context, lost, Signal::RequestFailed);
+        }
+        let carried = self.carried.remove(at);
+        let contact = self
+            .leg_mut(carried.from)
+            .filter(|_| matches!(carried.method, Method::Subscribe | Method::Refer))
+            .map(|leg| context.contact(&leg.dialog.flow));
+        context.respond(
+            carried.server,
+            response.status(),
+            response.reason_phrase(),
+            None,
+            |mut builder| {
+                if let Some(contact) = contact {
+                    builder = builder.header(Name::Contact, contact);
+                }
+                end_with(
+                    builder.raw_lines(&crossing(response)),
+                    response.content_type(),
+                    response.body(),
+                )
+            },
+        );
+    }
+
+    /// The other side is lost: what it owed an answer is answered here.
+    pub(super) fn settle_carried(&mut self, context: &mut Context<'_>, lost: Side) {
+        let (waiting, rest) = std::mem::take(&mut self.carried)
+            .into_iter()
+            .partition(|carried| carried.from == lost.other());
+        self.carried = rest;
+        let waiting: Vec<Carried> = waiting;
+        for carried in waiting {
+            let Some((request, _)) = context.shared.transactions.request_of(carried.server) else {
+                continue;
+            };
+            let request = request.clone();
+            self.answer_for_the_lost(context, carried.from, carried.server, &request);
+        }
+    }
+
+    /// BYE: a farewell, or a network that failed (RFC 3326).
+    fn on_bye(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        server: ServerId,
+        request: &Message,
+    ) {
+        context.answer(server, 200, None);
+        if self.is_failure_bye(context, request) && !self.other_is_leaving() {
+            return self.lose(context, side, Signal::FailureBye);
+        }
+        self.hang_up(context, side, request);
+    }
+
+    fn is_failure_bye(&self, context: &Context<'_>, request: &Message) -> bool {
+        use crate::engine::settings::FailureCause;
+        let causes = &context.shared.settings.detect.failure_bye;
+        request.values(Name::Reason).any(|reason| {
+            let (protocol, params) = reason.split_once(';').unwrap_or((reason, ""));
+            let cause = crate::sip::Params::new(params)
+                .value("cause")
+                .and_then(|cause| cause.parse::<u16>().ok());
+            cause.is_some_and(|cause| {
+                causes.iter().any(|known| match known {
+                    FailureCause::Sip(known) => {
+                        protocol.trim().eq_ignore_ascii_case("SIP") && *known == cause
+                    }
+                    FailureCause::Q850(known) => {
+                        protocol.trim().eq_ignore_ascii_case("Q.850") && *known == cause
+                    }
+                })
+            })
+        })
+    }
+
+    fn other_is_leaving(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    /// Ends the conversation by the wish of one side: the other gets the BYE with what it carried.
+    fn hang_up(&mut self, context: &mut Context<'_>, side: Side, request: &Message) {
+        let id = self.id;
+        let lines = crossing(request);
+        if let Some(other) = self.party_mut(side.other()).leg.take() {
+            let mut other: Leg = other;
+            let _ = other.request(context, id, &Method::Bye, What::Farewell, |builder| {
+                end_with(
+                    builder.raw_lines(&lines),
+                    request.content_type(),
+                    request.body(),
+                )
+            });
+            context.forget_tag(&other.dialog.local_tag);
+        }
+        if let Some(leg) = self.party_mut(side).leg.take() {
+            context.forget_tag(&leg.dialog.local_tag);
+        }
+        self.finish(context, Ending::HungUp(side));
+    }
+
+    /// Answers a request that changes nothing but its own dialog with a 2xx of ours.
+    pub(super) fn accept_alone(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        server: ServerId,
+        sdp: Option<&str>,
+    ) {
+        let Some(leg) = self.leg_mut(side) else {
+            return;
+        };
+        let contact = context.contact(&leg.dialog.flow);
+        context.respond(server, 200, "OK", None, |builder| {
+            end_with(
+                ours(builder, &contact),
+                Some("application/sdp"),
+                sdp.unwrap_or("").as_bytes(),
+            )
+        });
+    }
+
+    /// The ACK to a 2xx of ours (RFC 3261 13.2.2.4): it may bring the answer that the other side waits for.
+    pub(crate) fn on_ack(&mut self, context: &mut Context<'_>, leg: LegId, request: &Message) {
+        let Some(side) = self.side_of(leg) else {
+            return;
+        };
+        let Some(leg) = self.leg_mut(side) else {
+            return;
+        };
+        let Some(waiting) = leg
+            .unacknowledged
+            .take_if(|waiting| waiting.cseq == request.cseq())
+        else {
+            return;
+        };
+        context.shared.transactions.acknowledged(waiting.server);
+        self.shows_life(context, side);
+        if waiting.answer_due {
+            self.late_answer(context, side, inviting::sdp_of(request));
+        }
+    }
+
+    /// Our 2xx was never acknowledged.
+    pub(crate) fn on_no_ack(&mut self, context: &mut Context<'_>, leg: LegId) {
+        if let Some(side) = self.side_of(leg)
+            && self.answered.is_some()
+        {
+            self.lose(context, side, Signal::NoAck);
+        }
+    }
+}
+
+/// Returns Max-Forwards less one (RFC 7332): None where none is left.
+pub(crate) fn hops_left(request: &Message) -> Option<u8> {
+    request.max_forwards().unwrap_or(70).checked_sub(1)
+}

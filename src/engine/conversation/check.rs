@@ -1,0 +1,506 @@
+//! Is the endpoint still there? Signs of loss, and the probes that settle them.
+//!
+//! ```text
+//!  Idle ── no life for `probe.interval` ──► Asked ── answered ──► Idle
+//!   │                                        │ │
+//!   └── a sign ──► Asked (suspect)           │ └─ 481 ─► Doubted ── 2xx ──► Idle
+//!                    │ media still flows:    │             │
+//!                    └─► waits `grace`  ─────┴─────────────┴── no, or nothing ──► lost
+//! ```
+
+use super::Conversation;
+use super::context::{Context, What, end_with};
+use super::inviting::sdp_of;
+use super::outcome;
+use crate::engine::dialog::Act;
+use crate::engine::events::{Happening, Signal};
+use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::location;
+use crate::engine::settings::{Kind, ProbeSettings};
+use crate::engine::time::{Millis, Time};
+use crate::sip::{Message, Method};
+
+/// After a suspicion that came to nothing, the same kind of sign is left alone for so long.
+const TRUST: Millis = Millis::from_secs(30);
+/// Where the operator wants no probes, a suspicion still has to be settled.
+const PROBE: ProbeSettings = ProbeSettings {
+    interval: Millis::from_secs(15),
+    timeout: Millis::from_secs(4),
+    tries: 2,
+};
+
+/// The watch over one leg.
+#[derive(Debug)]
+pub(super) struct Check {
+    /// None: no more than routine.
+    pub(super) signal: Option<Signal>,
+    pub(super) next: Option<Time>,
+    step: Step,
+    /// Media still flows: no verdict before then.
+    grace: Time,
+    /// A connection that is closed: no probe goes there.
+    pub(super) dead: Option<Flow>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Idle,
+    /// Probes are out: tries left after these, and how many still may be answered.
+    Asked {
+        left: u32,
+        out: u32,
+    },
+    /// Nothing can be asked; at the end of the grace it is lost.
+    Waiting,
+    Doubted,
+}
+
+impl Conversation {
+    /// Begins the routine watch over a side's new leg.
+    pub(super) fn watch(&mut self, context: &mut Context<'_>, side: Side) {
+        let next = context
+            .shared
+            .settings
+            .detect
+            .probe
+            .map(|probe| context.now + probe.interval);
+        let flows = self.ports[side.index()].state == super::media::PortState::Open
+            && self
+                .party(side)
+                .talk()
+                .and_then(|talk| talk.said.as_deref())
+                .is_some_and(|said| {
+                    super::media::streams(said, None)
+                        .iter()
+                        .any(|stream| stream.active && stream.sends)
+                });
+        let party = self.party_mut(side);
+        party.flowing = flows;
+        party.check = Some(Check {
+            signal: None,
+            next,
+            step: Step::Idle,
+            grace: context.now,
+            dead: None,
+        });
+    }
+
+    /// The endpoint said something within its dialog.
+    pub(super) fn shows_life(&mut self, context: &mut Context<'_>, side: Side) {
+        let now = context.now;
+        if let Some(leg) = self.leg_mut(side) {
+            leg.seen = now;
+        }
+        if self
+            .party(side)
+            .check
+            .as_ref()
+            .is_some_and(|check| check.signal.is_some())
+        {
+            self.alive(context, side);
+        }
+    }
+
+    /// A suspicion came to nothing.
+    pub(super) fn alive(&mut self, context: &mut Context<'_>, side: Side) {
+        let now = context.now;
+        let suspected = self
+            .party(side)
+            .check
+            .as_ref()
+            .is_some_and(|check| check.signal.is_some());
+        let flowing = self.party(side).flowing;
+        self.watch(context, side);
+        let party = self.party_mut(side);
+        party.flowing = flowing;
+        if let Some(leg) = party.leg.as_mut() {
+            leg.seen = now;
+        }
+        if suspected {
+            party.trusted_until = now + TRUST;
+            self.note(context, Happening::Alive { side });
+            self.pump(context, side);
+        }
+    }
+
+    /// A sign that a side may be lost.
+    pub(super) fn suspect(&mut self, context: &mut Context<'_>, side: Side, signal: Signal) {
+        let detect = &context.shared.settings.detect;
+        let wanted = match signal {
+            Signal::Transport | Signal::MediaUnreachable => detect.transport,
+            Signal::Registration | Signal::Moved => detect.registration,
+            Signal::RequestFailed
+            | Signal::NoAnswer
+            | Signal::ProbeTimeout
+            | Signal::ProbeRefused
+            | Signal::Silence
+            | Signal::FailureBye
+            | Signal::NoAck
+            | Signal::Operator => true,
+        };
+        let grace = context.now + detect.grace;
+        let party = self.party(side);
+        let soft = matches!(
+            signal,
+            Signal::MediaUnreachable | Signal::Silence | Signal::Registration
+        );
+        if !wanted
+            || !party.is_up()
+            || self.answered.is_none()
+            || self.closing.is_some()
+            || soft && context.now < party.trusted_until
+        {
+            return;
+        }
+        if matches!(signal, Signal::MediaUnreachable | Signal::Silence) {
+            self.party_mut(side).flowing = false;
+        }
+        let before = self
+            .party(side)
+            .check
+            .as_ref()
+            .and_then(|check| check.signal);
+        if before.is_some() && signal != Signal::Moved {
+            // Already under suspicion; without media there is no grace any more.
+            if self
+                .party(side)
+                .check
+                .as_ref()
+                .is_some_and(|check| check.step == Step::Waiting)
+                && !self.party(side).flowing
+            {
+                self.lose(context, side, signal);
+            }
+            return;
+        }
+        let dead = self.party(side).check.as_ref().and_then(|check| check.dead);
+        self.note(context, Happening::Suspected { side, signal });
+        self.party_mut(side).check = Some(Check {
+            signal: Some(signal),
+            next: None,
+            step: Step::Idle,
+            grace: if self.party(side).flowing {
+                grace
+            } else {
+                context.now
+            },
+            dead,
+        });
+        match signal {
+            // Nothing to wait for: there is no media, and no other way to an IM client.
+            Signal::Transport if self.kind == Kind::Session && dead.is_some() => {
+                self.lose(context, side, signal)
+            }
+            Signal::Moved | Signal::ProbeRefused => self.doubt(context, side),
+            Signal::RequestFailed
+            | Signal::NoAnswer
+            | Signal::ProbeTimeout
+            | Signal::Transport
+            | Signal::MediaUnreachable
+            | Signal::Registration
+            | Signal::Silence
+            | Signal::FailureBye
+            | Signal::NoAck
+            | Signal::Operator => {
+                let tries = self.probing(context).tries;
+                self.ask_alive(context, side, tries);
+            }
+        }
+    }
+
+    fn probing(&self, context: &Context<'_>) -> ProbeSettings {
+        context.shared.settings.detect.probe.unwrap_or(PROBE)
+    }
+
+    /// Sends OPTIONS over every flow known for the endpoint.
+    fn ask_alive(&mut self, context: &mut Context<'_>, side: Side, tries: u32) {
+        let probe = self.probing(context);
+        let flows = self.flows(context, side);
+        let id = self.id;
+        for flow in &flows {
+            if let Some(leg) = self.leg_mut(side) {
+                leg.request_over(
+                    context,
+                    id,
+                    &Method::Options,
+                    What::Probe,
+                    *flow,
+                    |builder| builder.end(),
+                );
+            }
+        }
+        let Some(check) = self.party_mut(side).check.as_mut() else {
+            return;
+        };
+        if flows.is_empty() {
+            check.step = Step::Waiting;
+            check.next = Some(check.grace.max(context.now));
+        } else {
+            check.step = Step::Asked {
+                left: tries.saturating_sub(1),
+                out: flows.len() as u32,
+            };
+            check.next = Some(context.now + probe.timeout);
+        }
+    }
+
+    /// Returns the flows that a side's endpoint may be reached over.
+    fn flows(&self, context: &Context<'_>, side: Side) -> Vec<Flow> {
+        let party = self.party(side);
+        let Some(leg) = &party.leg else {
+            return Vec::new();
+        };
+        let dead = party.check.as_ref().and_then(|check| check.dead);
+        let registered = context
+            .world
+            .bindings(&party.aor)
+            .into_iter()
+            .filter(|binding| {
+                binding.expires > context.now
+                    && location::same(&binding.endpoint.identity, &leg.endpoint.identity)
+            })
+            .filter_map(|binding| binding.endpoint.flow);
+        let mut flows = vec![leg.dialog.flow];
+        for flow in registered {
+            if !flows.contains(&flow) {
+                flows.push(flow);
+            }
+        }
+        flows.retain(|flow| Some(*flow) != dead);
+        flows.truncate(4);
+        flows
+    }
+
+    /// Does what the watch over a side wants done now.
+    pub(super) fn check_due(&mut self, context: &mut Context<'_>, side: Side) {
+        let now = context.now;
+        let probe = self.probing(context);
+        let party = self.party(side);
+        let flowing = party.flowing;
+        let Some(check) = party
+            .check
+            .as_ref()
+            .filter(|check| check.next.is_some_and(|next| next <= now))
+        else {
+            return;
+        };
+        let Some(seen) = party.leg.as_ref().map(|leg| leg.seen) else {
+            return;
+        };
+        let (step, signal, grace) = (check.step, check.signal, check.grace);
+        match step {
+            Step::Idle => {
+                let quiet = seen + probe.interval <= now && !flowing;
+                if quiet && !self.is_busy(side) {
+                    self.ask_alive(context, side, probe.tries);
+                } else if let Some(check) = self.party_mut(side).check.as_mut() {
+                    let from = if quiet || flowing { now } else { seen };
+                    check.next = Some(from + probe.interval);
+                }
+            }
+            Step::Asked { left, .. } if left > 0 => {
+                if signal.is_none() {
+                    self.note(
+                        context,
+                        Happening::Suspected {
+                            side,
+                            signal: Signal::ProbeTimeout,
+                        },
+                    );
+                    if let Some(check) = self.party_mut(side).check.as_mut() {
+                        check.signal = Some(Signal::ProbeTimeout);
+                    }
+                }
+                self.ask_alive(context, side, left);
+            }
+            Step::Asked { .. } if flowing && grace > now => {
+                if let Some(check) = self.party_mut(side).check.as_mut() {
+                    check.step = Step::Waiting;
+                    check.next = Some(grace);
+                }
+            }
+            Step::Asked { .. } | Step::Waiting | Step::Doubted => {
+                self.lose(context, side, signal.unwrap_or(Signal::ProbeTimeout));
+            }
+        }
+    }
+
+    /// A request of ours is on its way to the side anyhow: its answer will tell.
+    fn is_busy(&self, side: Side) -> bool {
+        self.party(side).queue.under_way.is_some()
+            || self
+                .carried
+                .iter()
+                .any(|carried| carried.from == side.other())
+    }
+
+    /// An answer to OPTIONS: any proves the device, but 481 denies the dialog (design: signals of loss).
+    pub(super) fn probe_response(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        response: &Message,
+    ) {
+        let Some(side) = self.side_of(leg).filter(|_| response.status() >= 200) else {
+            return;
+        };
+        let asked = self
+            .party(side)
+            .check
+            .as_ref()
+            .is_some_and(|check| matches!(check.step, Step::Asked { .. } | Step::Waiting));
+        if !asked {
+            return;
+        }
+        match response.status() {
+            status if outcome::ends_dialog(status) => {
+                if self
+                    .party(side)
+                    .check
+                    .as_ref()
+                    .is_some_and(|check| check.signal.is_none())
+                {
+                    let signal = Signal::ProbeRefused;
+                    self.note(context, Happening::Suspected { side, signal });
+                    if let Some(check) = self.party_mut(side).check.as_mut() {
+                        check.signal = Some(signal);
+                    }
+                }
+                self.doubt(context, side);
+            }
+            // A proxy's word that the device is away.
+            408 | 480 | 503 | 504 => self.probe_unanswered(context, leg),
+            _ => self.alive(context, side),
+        }
+    }
+
+    /// A probe could not be delivered.
+    pub(super) fn probe_unanswered(&mut self, context: &mut Context<'_>, leg: LegId) {
+        let Some(side) = self.side_of(leg) else {
+            return;
+        };
+        let flowing = self.party(side).flowing;
+        let Some(check) = self.party_mut(side).check.as_mut() else {
+            return;
+        };
+        let Step::Asked { left, out } = check.step else {
+            return;
+        };
+        if out > 1 {
+            check.step = Step::Asked { left, out: out - 1 };
+            return;
+        }
+        if flowing && check.grace > context.now {
+            check.step = Step::Waiting;
+            check.next = Some(check.grace);
+            return;
+        }
+        let signal = check.signal.unwrap_or(Signal::Transport);
+        self.lose(context, side, signal);
+    }
+
+    /// Asks the dialog itself, by the session that stands: UPDATE, or re-INVITE where Allow lacks it.
+    fn doubt(&mut self, context: &mut Context<'_>, side: Side) {
+        let probe = self.probing(context);
+        let id = self.id;
+        let Some(leg) = self.leg_mut(side) else {
+            return;
+        };
+        let Ok(offered) = leg.negotiation.step(Act::SendOffer) else {
+            // Another offer is open: its outcome decides as well.
+            return self.alive(context, side);
+        };
+        leg.negotiation = offered;
+        let told = leg.talk.told.clone();
+        let method = if leg.abilities.update {
+            Method::Update
+        } else {
+            Method::Invite
+        };
+        leg.request(context, id, &method, What::Doubt, |builder| {
+            end_with(
+                builder,
+                Some("application/sdp"),
+                told.as_deref().unwrap_or("").as_bytes(),
+            )
+        });
+        if let Some(check) = self.party_mut(side).check.as_mut() {
+            check.step = Step::Doubted;
+            check.next = Some(context.now + probe.timeout.times(u64::from(probe.tries.max(1))));
+        }
+    }
+
+    /// The dialog's own answer.
+    pub(super) fn doubt_response(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        response: &Message,
+        flow: Flow,
+    ) {
+        let Some(side) = self.side_of(leg) else {
+            return;
+        };
+        let status = response.status();
+        if status < 200 {
+            return;
+        }
+        let id = self.id;
+        let Some(leg) = self.leg_mut(side) else {
+            return;
+        };
+        let expected = leg.negotiation.step(Act::Fail);
+        if (200..300).contains(&status) && *response.method() == Method::Invite {
+            leg.acknowledge(context, id, response.cseq(), None);
+        }
+        if let Ok(idle) = expected {
+            leg.negotiation = idle;
+        }
+        if self
+            .party(side)
+            .check
+            .as_ref()
+            .is_none_or(|check| check.step != Step::Doubted)
+        {
+            return;
+        }
+        let signal = self
+            .party(side)
+            .check
+            .as_ref()
+            .and_then(|check| check.signal);
+        if outcome::ends_dialog(status) || matches!(status, 408 | 480 | 503) {
+            return self.lose(context, side, signal.unwrap_or(Signal::ProbeRefused));
+        }
+        if (200..300).contains(&status)
+            && let Some(leg) = self.leg_mut(side)
+        {
+            let _ = leg.dialog.refresh(response, flow);
+            leg.abilities.learn(response);
+            let said = sdp_of(response);
+            let changed = said.is_some() && said != leg.talk.said;
+            if changed {
+                leg.talk.said = said;
+                self.configure(context, side);
+            }
+            self.persist(context);
+        }
+        self.alive(context, side);
+    }
+
+    pub(super) fn doubt_unanswered(&mut self, context: &mut Context<'_>, leg: LegId) {
+        let Some(side) = self.side_of(leg) else {
+            return;
+        };
+        let Some(check) = self
+            .party(side)
+            .check
+            .as_ref()
+            .filter(|check| check.step == Step::Doubted)
+        else {
+            return;
+        };
+        let signal = check.signal.unwrap_or(Signal::ProbeRefused);
+        self.lose(context, side, signal);
+    }
+}

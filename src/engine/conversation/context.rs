@@ -1,0 +1,370 @@
+//! What a conversation works with besides itself: transactions, the mint, and the way out.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt::{Display, Write};
+
+use bytes::Bytes;
+
+use crate::engine::events::Event;
+use crate::engine::ids::{ConversationId, Flow, LegId, Side};
+use crate::engine::mint::{Mint, tag_key};
+use crate::engine::ports::{Output, Token, World};
+use crate::engine::settings::Settings;
+use crate::engine::time::Time;
+use crate::engine::transaction::{ClientId, ServerId, Transactions};
+use crate::sip::{Builder, Message, Method, Name, Uri, reason_phrase};
+
+/// Methods that we take (RFC 3261 20.5).
+pub(crate) const ALLOW: &str =
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, MESSAGE, INFO, UPDATE, NOTIFY, REFER";
+/// Extensions that we take (RFC 3261 20.37).
+pub(crate) const SUPPORTED: &str = "replaces";
+/// Seconds after which who was refused for a moment may ask again.
+pub(crate) const RETRY_AFTER_S: u32 = 2;
+
+/// What a request of ours was sent for: comes back with its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Errand {
+    pub(crate) conversation: ConversationId,
+    pub(crate) leg: LegId,
+    pub(crate) what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// The INVITE of a branch.
+    Invite,
+    /// A request of the other side, carried across.
+    Carry,
+    /// A MESSAGE of the queue to a side, by its number.
+    Letter(Side, u32),
+    /// OPTIONS that asks whether the device lives.
+    Probe,
+    /// UPDATE or re-INVITE that asks whether the dialog lives.
+    Doubt,
+    /// The re-INVITE to a survivor whose session the new answer does not fit.
+    Join,
+    /// Nothing hangs on the answer: BYE.
+    Farewell,
+    /// A request outside of any dialog, by its number (`Passages`).
+    Passage(u64),
+}
+
+/// Which leg an INVITE to us belongs to.
+pub(crate) type Bound = (ConversationId, LegId);
+
+/// What all conversations of a shard share.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) mint: Mint,
+    pub(crate) transactions: Transactions<Errand, Bound>,
+    pub(crate) out: VecDeque<Output>,
+    /// Our tags, by their number.
+    pub(crate) tags: HashMap<u64, Bound>,
+    /// Whose question an answer of the world belongs to.
+    pub(crate) asked: HashMap<Token, ConversationId>,
+    pub(crate) budget: Budget,
+    /// Messages waiting in all queues, and their octets.
+    pub(crate) queued: (usize, usize),
+}
+
+/// One turn's view of the world.
+pub(crate) struct Context<'a> {
+    pub(crate) now: Time,
+    pub(crate) world: &'a mut dyn World,
+    pub(crate) shared: &'a mut Shared,
+}
+
+impl Context<'_> {
+    pub(crate) fn emit(&mut self, event: Event) {
+        self.shared.out.push_back(Output::Event(event));
+    }
+
+    /// Asks the world something for a conversation.
+    pub(crate) fn ask(&mut self, conversation: ConversationId) -> Token {
+        let token = self.shared.mint.token();
+        self.shared.asked.insert(token, conversation);
+        token
+    }
+
+    /// Makes a tag by which a leg is found.
+    pub(crate) fn tag(&mut self, bound: Bound) -> Box<str> {
+        let tag = self.shared.mint.tag(bound.0.shard());
+        self.know_tag(&tag, bound);
+        tag
+    }
+
+    pub(crate) fn know_tag(&mut self, tag: &str, bound: Bound) {
+        if let Some(key) = tag_key(tag) {
+            self.shared.tags.insert(key, bound);
+        }
+    }
+
+    pub(crate) fn forget_tag(&mut self, tag: &str) {
+        if let Some(key) = tag_key(tag) {
+            self.shared.tags.remove(&key);
+        }
+    }
+
+    /// Writes the Via of a request over a flow (RFC 3261 18.1.1, RFC 3581).
+    pub(crate) fn via(&mut self, id: ConversationId, flow: &Flow) -> String {
+        let ours = self.world.advertised(flow);
+        let branch = self.shared.mint.branch(id.shard());
+        format!(
+            "SIP/2.0/{} {ours};branch={branch};rport",
+            flow.transport.via()
+        )
+    }
+
+    /// Writes our Contact toward the peer of a flow.
+    pub(crate) fn contact(&self, flow: &Flow) -> String {
+        let ours = self.world.advertised(flow);
+        if flow.transport.is_reliable() {
+            format!("<sip:refork@{ours};transport={}>", flow.transport.param())
+        } else {
+            format!("<sip:refork@{ours}>")
+        }
+    }
+
+    pub(crate) fn send(&mut self, bytes: Bytes, flow: Flow, errand: Errand) -> ClientId {
+        let Shared {
+            transactions, out, ..
+        } = &mut *self.shared;
+        transactions.request(bytes, flow, errand, self.now, out)
+    }
+
+    /// Sends without a transaction: an ACK to a 2xx (RFC 3261 13.2.2.4).
+    pub(crate) fn send_alone(&mut self, bytes: Bytes, flow: Flow) {
+        self.shared.out.push_back(Output::Send { flow, bytes });
+    }
+
+    pub(crate) fn cancel(&mut self, client: ClientId, reason: Option<&str>) {
+        let Shared {
+            transactions, out, ..
+        } = &mut *self.shared;
+        transactions.cancel(client, reason, self.now, out);
+    }
+
+    /// Answers a request; `finish` adds what the answer needs and ends it.
+    pub(crate) fn respond(
+        &mut self,
+        server: ServerId,
+        status: u16,
+        reason: &str,
+        to_tag: Option<&str>,
+        finish: impl FnOnce(Builder) -> Bytes,
+    ) {
+        let Some((request, flow)) = self.shared.transactions.request_of(server) else {
+            return;
+        };
+        let bytes = finish(Builder::respond(request, status, reason, to_tag, flow.peer));
+        let Shared {
+            transactions, out, ..
+        } = &mut *self.shared;
+        transactions.respond(server, status, bytes, self.now, out);
+    }
+
+    /// Answers a request with a status and nothing else.
+    pub(crate) fn answer(&mut self, server: ServerId, status: u16, to_tag: Option<&str>) {
+        self.respond(server, status, reason_phrase(status), to_tag, |builder| {
+            if matches!(status, 500 | 503) {
+                builder.header(Name::RetryAfter, RETRY_AFTER_S).end()
+            } else {
+                builder.end()
+            }
+        });
+    }
+
+    /// Refuses a request for a reason of ours: the peer gets the status, the operator the reason.
+    pub(crate) fn refuse(&mut self, server: ServerId, status: u16, why: &'static str) {
+        if let Some((request, flow)) = self.shared.transactions.request_of(server) {
+            let event = Event::Refused {
+                method: request.method().as_str().into(),
+                status,
+                why,
+                peer: flow.to_string().into(),
+            };
+            self.emit(event);
+        }
+        let tag = self.shared.mint.hex(8);
+        self.answer(server, status, Some(&tag));
+    }
+}
+
+/// Header fields that belong to one leg and never cross to the other (topology hiding, RFC 7092 3.2):
+/// transaction and dialog, routes, credentials, and what is agreed hop by hop.
+const STAYS: &[Name] = &[
+    Name::Via,
+    Name::From,
+    Name::To,
+    Name::CallId,
+    Name::CSeq,
+    Name::Contact,
+    Name::MaxForwards,
+    Name::Route,
+    Name::RecordRoute,
+    Name::ContentLength,
+    Name::ContentType,
+    Name::Allow,
+    Name::Supported,
+    Name::Require,
+    Name::ProxyRequire,
+    Name::Unsupported,
+    Name::Authorization,
+    Name::ProxyAuthorization,
+    Name::ProxyAuthenticate,
+    Name::WwwAuthenticate,
+    Name::AuthenticationInfo,
+    Name::SessionExpires,
+    Name::MinSe,
+    Name::RSeq,
+    Name::RAck,
+    Name::Replaces,
+    Name::Path,
+    Name::ServiceRoute,
+    Name::UserAgent,
+    Name::Server,
+    Name::PAssertedIdentity,
+    Name::PPreferredIdentity,
+    Name::HistoryInfo,
+    Name::Identity,
+    Name::Warning,
+];
+
+/// Returns the lines of a message that cross to the other leg, each with its line end.
+pub(crate) fn crossing(message: &Message) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for field in message.all() {
+        if field.name.is_some_and(|name| STAYS.contains(&name)) {
+            continue;
+        }
+        lines.extend_from_slice(field.raw_name.as_bytes());
+        lines.extend_from_slice(b": ");
+        lines.extend_from_slice(field.value);
+        lines.extend_from_slice(b"\r\n");
+    }
+    lines
+}
+
+/// Ends a message with a body, or without one where it is empty.
+pub(crate) fn end_with(builder: Builder, content_type: Option<&str>, body: &[u8]) -> Bytes {
+    if body.is_empty() {
+        builder.end()
+    } else {
+        builder.body(content_type.unwrap_or("application/octet-stream"), body)
+    }
+}
+
+/// Ends the dialog of a 2xx that nobody waits for: ACK, then BYE, made from the response alone
+/// (RFC 3261 13.2.2.4, 15). `via` is called for each request.
+pub(crate) fn acknowledge_and_leave(context: &mut Context<'_>, response: &Message, flow: Flow) {
+    let Some(shard) = response
+        .branch()
+        .and_then(crate::engine::mint::branch_shard)
+    else {
+        return;
+    };
+    let id = ConversationId(u64::from(shard.0) << 56);
+    let target = response
+        .values(Name::Contact)
+        .next()
+        .and_then(|contact| crate::sip::Address::parse(contact).ok())
+        .map_or_else(
+            || response.to().uri.to_owned(),
+            |contact| contact.uri.to_owned(),
+        );
+    if Uri::parse(&target).is_err() {
+        return;
+    }
+    let routes: Vec<String> = response.values(Name::RecordRoute).map(Into::into).collect();
+    for (method, cseq) in [
+        (Method::Ack, response.cseq()),
+        (Method::Bye, response.cseq().saturating_add(1)),
+    ] {
+        let via = context.via(id, &flow);
+        let mut builder = Builder::request(&method, &target)
+            .header(Name::Via, via)
+            .header(Name::MaxForwards, 70);
+        for route in routes.iter().rev() {
+            builder = builder.header(Name::Route, route);
+        }
+        builder = builder
+            .copy(response, Name::From)
+            .copy(response, Name::To)
+            .copy(response, Name::CallId)
+            .header(Name::CSeq, format_args!("{cseq} {}", method.as_str()));
+        if method == Method::Ack {
+            context.send_alone(builder.end(), flow);
+        } else {
+            let bytes = builder.header(Name::Reason, ELSEWHERE).end();
+            let errand = Errand {
+                conversation: id,
+                leg: LegId(u32::MAX),
+                what: What::Farewell,
+            };
+            context.send(bytes, flow, errand);
+        }
+    }
+}
+
+/// RFC 3326 2: why a branch or a lost dialog ends.
+pub(crate) const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
+
+/// How many re-forks may begin in a second: a mass loss is worked off in order (design: `restore.rate`).
+#[derive(Debug)]
+pub(crate) struct Budget {
+    per_second: u32,
+    /// Starts given out, by the second they lie in.
+    given: BTreeMap<u64, u32>,
+}
+
+impl Budget {
+    pub(crate) fn new(per_second: u32) -> Self {
+        Self {
+            per_second: per_second.max(1),
+            given: BTreeMap::new(),
+        }
+    }
+
+    /// Takes a start: now, or the first second that has room.
+    pub(crate) fn take(&mut self, now: Time) -> Time {
+        let this = now.0 / 1000;
+        self.given = self.given.split_off(&this);
+        let mut second = this;
+        while self
+            .given
+            .get(&second)
+            .is_some_and(|given| *given >= self.per_second)
+        {
+            second += 1;
+        }
+        *self.given.entry(second).or_insert(0) += 1;
+        if second == this {
+            now
+        } else {
+            Time(second * 1000)
+        }
+    }
+}
+
+/// Joins values by commas.
+pub(crate) fn joined(values: impl Iterator<Item = impl Display>) -> String {
+    values.fold(String::new(), |mut text, value| {
+        let _ = write!(text, "{}{value}", if text.is_empty() { "" } else { ", " });
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_spreads_a_storm_over_seconds() {
+        let mut budget = Budget::new(2);
+        let now = Time(5_500);
+        let starts: Vec<u64> = (0..5).map(|_| budget.take(now).0).collect();
+        assert_eq!(starts, [5_500, 5_500, 6_000, 6_000, 7_000]);
+        assert_eq!(budget.take(Time(8_000)), Time(8_000));
+    }
+}

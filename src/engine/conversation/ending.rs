@@ -1,0 +1,120 @@
+//! The end: by a farewell, by the operator, or since nobody came back.
+
+use serde::{Deserialize, Serialize};
+
+use super::context::Context;
+use super::queue::Author;
+use super::{Conversation, media};
+use crate::engine::events::{Ending, Happening};
+use crate::engine::ids::Side;
+use crate::engine::ports::{MediaCommand, Output};
+use crate::engine::time::{Millis, Time};
+
+/// How long the BYE waits for the answer to the last word.
+const LAST_WORD: Millis = Millis::from_secs(2);
+/// RFC 3326 2: why the survivor gets a BYE.
+const GONE: &str = "SIP;cause=480;text=\"The other party could not be reached again\"";
+
+/// The last word is on its way to the survivor.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Closing {
+    pub(super) at: Time,
+    how: Ending,
+}
+
+impl Conversation {
+    /// Nobody came back in time, or we give up: the survivor is told, then gets its BYE.
+    pub(super) fn close(&mut self, context: &mut Context<'_>, lost: Side, how: Ending) {
+        if self.closing.is_some() {
+            return;
+        }
+        for side in [Side::Caller, Side::Callee] {
+            self.stop_restoring(context, side);
+        }
+        if !self.party(lost.other()).is_up() {
+            return self.finish(context, how);
+        }
+        self.closing = Some(Closing {
+            at: context.now + LAST_WORD,
+            how,
+        });
+        self.last_word(context, lost);
+        self.persist(context);
+    }
+
+    /// The survivor has answered the last word.
+    pub(super) fn last_word_said(&mut self, context: &mut Context<'_>) {
+        if let Some(closing) = self.closing {
+            self.finish(context, closing.how);
+        }
+    }
+
+    pub(super) fn close_due(&mut self, context: &mut Context<'_>) {
+        if let Some(closing) = self.closing
+            && closing.at <= context.now
+        {
+            self.finish(context, closing.how);
+        }
+    }
+
+    /// The operator ends it.
+    pub(crate) fn hang_up_both(&mut self, context: &mut Context<'_>) {
+        if self.invitation.is_some() {
+            return self.give_up_inviting(context, 480, Ending::Operator);
+        }
+        self.finish(context, Ending::Operator);
+    }
+
+    /// Ends everything that still stands and gives everything back.
+    pub(super) fn finish(&mut self, context: &mut Context<'_>, how: Ending) {
+        if self.ended.is_some() {
+            return;
+        }
+        let id = self.id;
+        let mut undelivered = 0;
+        for side in [Side::Caller, Side::Callee] {
+            self.stop_restoring(context, side);
+            for letter in self.drain_queue(context, side) {
+                if let Some(server) = letter.server {
+                    context.answer(server, 480, None);
+                } else if letter.author == Author::Other {
+                    undelivered += 1;
+                }
+            }
+            let party = self.party_mut(side);
+            party.check = None;
+            if let Some(mut lost) = party.lost.take() {
+                lost.old.bye(context, id, None);
+                context.forget_tag(&lost.old.dialog.local_tag);
+            }
+            if let Some(mut leg) = self.party_mut(side).leg.take() {
+                context.forget_tag(&leg.dialog.local_tag);
+                if leg.confirmed {
+                    let reason =
+                        matches!(how, Ending::RestoreTimeout(_) | Ending::Gave(_)).then_some(GONE);
+                    leg.bye(context, id, reason);
+                }
+            }
+        }
+        for carried in std::mem::take(&mut self.carried) {
+            context.answer(carried.server, 481, None);
+        }
+        self.drop_renegotiation(context);
+        if self
+            .ports
+            .iter()
+            .any(|ports| ports.state != media::PortState::None)
+        {
+            self.media(context, MediaCommand::Close { media: id });
+        }
+        self.closing = None;
+        self.ended = Some(context.now);
+        if self.answered.is_some() {
+            context
+                .shared
+                .out
+                .push_back(Output::Forget { conversation: id });
+        }
+        self.note(context, Happening::Ended { how, undelivered });
+    }
+}

@@ -1,0 +1,206 @@
+//! INVITEs that are out for one side: the first fork of a conversation, or the re-fork that restores it.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::leg::Leg;
+use crate::engine::endpoint::{Endpoint, Identity};
+use crate::engine::ids::LegId;
+use crate::engine::ports::Token;
+use crate::engine::routing::Target;
+use crate::engine::time::Time;
+use crate::engine::transaction::ClientId;
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Fork {
+    /// Groups that have not had their turn.
+    #[serde(skip)]
+    pub(crate) waiting: VecDeque<Vec<Target>>,
+    /// Those whose INVITE is out are durable.
+    #[serde(serialize_with = "durable")]
+    pub(crate) branches: Vec<Branch>,
+    /// The best failure so far (RFC 3261 16.7).
+    #[serde(skip)]
+    pub(crate) best: Option<Verdict>,
+}
+
+/// One INVITE to one endpoint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Branch {
+    pub(crate) leg: Leg,
+    pub(crate) state: BranchState,
+    /// As it was sent: after a restart the same goes out again, a retransmission to the phone.
+    pub(crate) invite: Bytes,
+    #[serde(skip)]
+    pub(crate) client: Option<ClientId>,
+    /// Carries Replaces of the lost dialog (RFC 3891).
+    pub(crate) replaces: bool,
+    pub(crate) rang: bool,
+    /// When it stops ringing.
+    pub(crate) until: Time,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum BranchState {
+    /// The Contact's host is being looked up.
+    #[serde(skip)]
+    Resolving(Token),
+    /// A flow is known; the media ports are not open yet.
+    Ready,
+    /// The INVITE is out.
+    Calling,
+    /// It took the call, but the survivor must first agree to another session.
+    Joining,
+}
+
+/// A final failure, as far as it is passed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) status: u16,
+    pub(crate) reason: Box<str>,
+    /// Header lines that cross.
+    pub(crate) lines: Vec<u8>,
+}
+
+impl Fork {
+    pub(crate) fn branch(&mut self, leg: LegId) -> Option<&mut Branch> {
+        self.branches.iter_mut().find(|branch| branch.leg.id == leg)
+    }
+
+    pub(crate) fn take(&mut self, leg: LegId) -> Option<Branch> {
+        let at = self
+            .branches
+            .iter()
+            .position(|branch| branch.leg.id == leg)?;
+        Some(self.branches.remove(at))
+    }
+
+    /// Returns the branch to an endpoint that is still out.
+    pub(crate) fn to(&self, identity: &Identity) -> Option<&Branch> {
+        self.branches
+            .iter()
+            .find(|branch| branch.leg.endpoint.identity == *identity)
+    }
+
+    /// Keeps the better of two failures.
+    pub(crate) fn judge(&mut self, verdict: Verdict) {
+        if self
+            .best
+            .as_ref()
+            .is_none_or(|best| rank(verdict.status) < rank(best.status))
+        {
+            self.best = Some(verdict);
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        self.branches
+            .iter()
+            .filter(|branch| branch.state == BranchState::Calling)
+            .map(|branch| branch.until)
+            .min()
+    }
+}
+
+impl Branch {
+    pub(crate) fn new(leg: Leg, state: BranchState, until: Time) -> Self {
+        Self {
+            leg,
+            state,
+            invite: Bytes::new(),
+            client: None,
+            replaces: false,
+            rang: false,
+            until,
+        }
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.leg.endpoint
+    }
+}
+
+fn durable<S: Serializer>(branches: &[Branch], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(
+        branches
+            .iter()
+            .filter(|branch| matches!(branch.state, BranchState::Calling | BranchState::Joining))
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// RFC 3261 16.7 step 6: a 6xx first, else the lowest class; within it what tells the caller how to do
+/// better, and a time-out or an unreachable phone last, since it hides what others said.
+fn rank(status: u16) -> (u16, u16) {
+    match status {
+        600.. => (0, 0),
+        401 | 407 | 415 | 420 | 484 => (4, 0),
+        408 | 480 => (4, 2),
+        503 => (5, 9),
+        _ => (status / 100, 1),
+    }
+}
+
+/// What a final failure says of the endpoint that gave it (design: one that refused is not rung again).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The person or the phone said no.
+    Refused,
+    /// Nobody was there, or something on the way is ill: worth another try.
+    Absent,
+}
+
+/// Tells a refusal from an absence.
+pub(crate) fn failure(status: u16) -> Failure {
+    match status {
+        // 404 and 410: the Contact is stale; the same device may register another one.
+        404 | 408 | 410 | 430 | 481 | 491 | 500 | 502..=504 => Failure::Absent,
+        _ => Failure::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_failure_is_kept() {
+        for (statuses, best) in [
+            (&[408, 486][..], 486),
+            (&[486, 408], 486),
+            (&[480, 404], 404),
+            (&[503, 500], 500),
+            (&[503, 404], 404),
+            (&[486, 603], 603),
+            (&[302, 486], 302),
+            (&[486, 407], 407),
+            (&[408, 503], 408),
+        ] {
+            let mut fork = Fork::default();
+            for status in statuses {
+                fork.judge(Verdict {
+                    status: *status,
+                    reason: "".into(),
+                    lines: Vec::new(),
+                });
+            }
+            assert_eq!(
+                fork.best.map(|best| best.status),
+                Some(best),
+                "{statuses:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_no_is_told_from_an_absence() {
+        for status in [486, 600, 603, 480, 403, 488, 302] {
+            assert_eq!(failure(status), Failure::Refused, "{status}");
+        }
+        for status in [408, 503, 500, 404, 481] {
+            assert_eq!(failure(status), Failure::Absent, "{status}");
+        }
+    }
+}

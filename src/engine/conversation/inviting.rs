@@ -1,0 +1,501 @@
+//! The first fork: the caller waits, the callee's endpoints ring, the first 2xx wins (RFC 3261 13, 16.7).
+
+use std::net::SocketAddr;
+
+use super::calling::toward;
+use super::context::{ALLOW, Context, ELSEWHERE, SUPPORTED, crossing, end_with};
+use super::fork::{BranchState, Fork, Verdict};
+use super::leg::{Leg, Unacknowledged};
+use super::media::{self, PortState};
+use super::{Conversation, Party};
+use crate::engine::dialog::{Dialog, name_addr};
+use crate::engine::endpoint::Endpoint;
+use crate::engine::events::{Ending, GaveUp, Happening};
+use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side, Transport};
+use crate::engine::location;
+use crate::engine::ports::Token;
+use crate::engine::routing::{self, Destination};
+use crate::engine::settings::Kind;
+use crate::engine::transaction::ServerId;
+use crate::sip::{Address, Builder, Message, Name, reason_phrase};
+
+/// What there is only until the answer.
+#[derive(Debug)]
+pub(super) struct Invitation {
+    pub(super) server: ServerId,
+    pub(super) fork: Fork,
+    pub(super) offer: Option<Box<str>>,
+    streams: usize,
+    /// Header lines of the caller's INVITE that cross.
+    lines: Vec<u8>,
+    hops: u8,
+    /// The tags by which the caller sees the branches (RFC 3261 12.1): by leg of the branch.
+    pub(super) early: Vec<(LegId, Box<str>)>,
+}
+
+/// An INVITE that begins a conversation.
+pub(crate) struct Arrival<'a> {
+    pub(crate) server: ServerId,
+    pub(crate) request: &'a Message,
+    pub(crate) flow: Flow,
+    pub(crate) destination: Destination,
+    pub(crate) offer: Option<Box<str>>,
+    pub(crate) hops: u8,
+}
+
+impl Conversation {
+    /// Begins a conversation.
+    pub(crate) fn begin(
+        context: &mut Context<'_>,
+        id: ConversationId,
+        arrival: Arrival<'_>,
+    ) -> Self {
+        let Arrival {
+            server,
+            request,
+            flow,
+            destination,
+            offer,
+            hops,
+        } = arrival;
+        let text_only = offer.as_deref().is_some_and(media::is_text_only);
+        let (from, to) = (request.from(), request.to());
+        let settings = &context.shared.settings;
+        let caller_aor =
+            location::aor_in(from.uri, settings).unwrap_or_else(|| Aor::from_canonical(from.uri));
+        let endpoint = caller_endpoint(context, request, flow, &caller_aor);
+        let mut conversation = Self {
+            id,
+            kind: if text_only { Kind::Session } else { Kind::Call },
+            call_id: request.call_id().into(),
+            started: context.now,
+            answered: None,
+            ended: None,
+            parties: [
+                Party::new(caller_aor, name_addr(&from)),
+                Party::new(destination.aor.clone(), name_addr(&to)),
+            ],
+            ports: Default::default(),
+            next_leg: 0,
+            restorations: 0,
+            history: Vec::new(),
+            closing: None,
+            invitation: None,
+            carried: Vec::new(),
+            renegotiation: None,
+            timer: None,
+            indexed: Vec::new(),
+        };
+        let leg = conversation.new_leg_id();
+        let tag = context.tag((id, leg));
+        let dialog = Dialog::of_request(request, flow, tag);
+        let session = context.shared.mint.session();
+        let mut leg = Leg::new(leg, Side::Caller, dialog, endpoint, session, context.now);
+        leg.abilities.learn(request);
+        leg.talk.said.clone_from(&offer);
+        context.shared.transactions.bind(server, (id, leg.id));
+        let caller = conversation.party_mut(Side::Caller);
+        caller.languages = request.header(Name::AcceptLanguage).unwrap_or("").into();
+        caller.leg = Some(leg);
+        let mode = context.shared.settings.media.mode;
+        conversation.invitation = Some(Box::new(Invitation {
+            server,
+            fork: Fork {
+                waiting: routing::groups(destination.targets, destination.order).into(),
+                ..Fork::default()
+            },
+            streams: media::streams_needed(offer.as_deref(), mode),
+            offer,
+            lines: crossing(request),
+            hops,
+            early: Vec::new(),
+        }));
+        let (from, to) = (from.uri.into(), to.uri.into());
+        conversation.note(context, Happening::Invited { from, to });
+        conversation.next_group(context);
+        conversation
+    }
+
+    /// Gives the next group of endpoints its turn, or the caller the best failure.
+    fn next_group(&mut self, context: &mut Context<'_>) {
+        let ring = context.shared.settings.fork.ring_timeout;
+        loop {
+            let Some(invitation) = &mut self.invitation else {
+                return;
+            };
+            if !invitation.fork.branches.is_empty() {
+                return self.launch(context);
+            }
+            let Some(group) = invitation.fork.waiting.pop_front() else {
+                return self.fail(context);
+            };
+            for target in group {
+                let branch = self.make_branch(context, Side::Callee, target.endpoint, ring);
+                let Some(invitation) = &mut self.invitation else {
+                    return;
+                };
+                match branch {
+                    Some(branch) => invitation.fork.branches.push(branch),
+                    None => invitation.fork.judge(verdict(480)),
+                }
+            }
+        }
+    }
+
+    /// Sends what is ready to be sent.
+    fn launch(&mut self, context: &mut Context<'_>) {
+        let Some(invitation) = &self.invitation else {
+            return;
+        };
+        let streams = invitation.streams;
+        let toward = toward(&invitation.fork);
+        let near = self
+            .leg_mut(Side::Caller)
+            .map(|leg| leg.dialog.flow.peer.ip());
+        let caller_ready = self.ports_ready(context, Side::Caller, streams, near);
+        let callee_ready = self.ports_ready(context, Side::Callee, streams, toward);
+        if !(caller_ready && callee_ready) {
+            return;
+        }
+        let Some(mut invitation) = self.invitation.take() else {
+            return;
+        };
+        for branch in &mut invitation.fork.branches {
+            if branch.state == BranchState::Ready {
+                let lines = &invitation.lines;
+                self.call(
+                    context,
+                    branch,
+                    invitation.offer.as_deref(),
+                    invitation.hops,
+                    |builder| builder.raw_lines(lines),
+                );
+            }
+        }
+        self.invitation = Some(invitation);
+    }
+
+    /// The relay has opened ports, or has none.
+    pub(super) fn invitation_ports(&mut self, context: &mut Context<'_>) {
+        if self.invitation.is_none() {
+            return;
+        }
+        if self
+            .ports
+            .iter()
+            .any(|ports| ports.state == PortState::Failed)
+        {
+            self.give_up_inviting(context, 503, Ending::Gave(GaveUp::NoMediaPorts));
+        } else {
+            self.launch(context);
+        }
+    }
+
+    pub(super) fn invitation_resolved(
+        &mut self,
+        context: &mut Context<'_>,
+        token: Token,
+        addresses: &[(Transport, SocketAddr)],
+    ) {
+        let Some(invitation) = &mut self.invitation else {
+            return;
+        };
+        if Self::resolved(context, &mut invitation.fork, token, addresses).is_some() {
+            invitation.fork.judge(verdict(480));
+        }
+        self.next_group(context);
+    }
+
+    /// Writes what one side said for the leg of another.
+    pub(super) fn tell(
+        &mut self,
+        context: &Context<'_>,
+        side: Side,
+        said: &str,
+    ) -> Option<Box<str>> {
+        let mode = context.shared.settings.media.mode;
+        let ports = &self.ports[side.index()];
+        let leg = self.parties[side.index()].leg.as_mut()?;
+        let ours = context.world.advertised(&leg.dialog.flow);
+        media::tell(&mut leg.talk, said, ports, ours, mode)
+    }
+
+    /// An answer of a branch while the caller waits.
+    pub(super) fn invitation_response(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        response: &Message,
+        flow: Flow,
+    ) {
+        match response.status() {
+            ..200 => self.ringing(context, leg, response, flow),
+            200..300 => self.accepted(context, leg, response, flow),
+            status => {
+                let lines = crossing(response);
+                let reason = response.reason_phrase().into();
+                self.branch_failed(
+                    context,
+                    leg,
+                    Verdict {
+                        status,
+                        reason,
+                        lines,
+                    },
+                );
+            }
+        }
+    }
+
+    /// A branch failed: the others go on, or the next group has its turn.
+    pub(super) fn branch_failed(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        verdict: Verdict,
+    ) {
+        let Some(invitation) = &mut self.invitation else {
+            return;
+        };
+        let Some(branch) = invitation.fork.take(leg) else {
+            return;
+        };
+        context.forget_tag(&branch.leg.dialog.local_tag);
+        let status = verdict.status;
+        let endpoint = branch.endpoint().name.clone();
+        invitation.fork.judge(verdict);
+        self.note(context, Happening::Refused { endpoint, status });
+        if status >= 600
+            && let Some(mut invitation) = self.invitation.take()
+        {
+            // RFC 3261 16.7 step 5: nobody else need ring.
+            self.cancel_branches(context, &mut invitation.fork, None);
+            self.invitation = Some(invitation);
+        }
+        self.next_group(context);
+    }
+
+    /// The first 2xx wins.
+    fn accepted(&mut self, context: &mut Context<'_>, leg: LegId, response: &Message, flow: Flow) {
+        let Some(mut invitation) = self.invitation.take() else {
+            return;
+        };
+        let Some(mut branch) = invitation.fork.take(leg) else {
+            self.invitation = Some(invitation);
+            return;
+        };
+        self.cancel_branches(context, &mut invitation.fork, Some(ELSEWHERE));
+        branch.leg.dialog.answered_by(response, flow);
+        branch.leg.abilities.learn(response);
+        branch.leg.seen = context.now;
+        branch.leg.confirmed = true;
+        let said = sdp_of(response);
+        branch.leg.talk.said.clone_from(&said);
+        let delayed = invitation.offer.is_none() && said.is_some();
+        if delayed {
+            branch.leg.owe_ack(response.cseq());
+        } else {
+            branch
+                .leg
+                .acknowledge(context, self.id, response.cseq(), None);
+        }
+        let identity = branch.endpoint().identity.clone();
+        let endpoint = branch.endpoint().name.clone();
+        self.choose_tag(context, &invitation, leg);
+        let callee = self.party_mut(Side::Callee);
+        callee.leg = Some(branch.leg);
+        callee.believed = Some(identity);
+        let Some(caller) = self.party_mut(Side::Caller).leg.as_mut() else {
+            return;
+        };
+        caller.confirmed = true;
+        let identity = caller.endpoint.identity.clone();
+        let (tag, contact) = (
+            caller.dialog.local_tag.clone(),
+            context.contact(&caller.dialog.flow),
+        );
+        caller.unacknowledged = Some(Unacknowledged {
+            server: invitation.server,
+            cseq: caller.dialog.remote_cseq.unwrap_or(0),
+            answer_due: delayed,
+        });
+        self.party_mut(Side::Caller).believed = Some(identity);
+        let body = said
+            .as_deref()
+            .and_then(|said| self.tell(context, Side::Caller, said));
+        self.answered = Some(context.now);
+        self.persist(context);
+        let lines = crossing(response);
+        context.respond(
+            invitation.server,
+            response.status(),
+            response.reason_phrase(),
+            Some(&tag),
+            |builder| {
+                let builder = ours(builder, &contact).raw_lines(&lines);
+                end_with(
+                    builder,
+                    Some("application/sdp"),
+                    body.as_deref().unwrap_or("").as_bytes(),
+                )
+            },
+        );
+        self.configure(context, Side::Caller);
+        self.configure(context, Side::Callee);
+        self.note(context, Happening::Answered { endpoint });
+        for side in [Side::Caller, Side::Callee] {
+            self.watch(context, side);
+            self.pump(context, side);
+        }
+    }
+
+    /// Nobody took the call.
+    fn fail(&mut self, context: &mut Context<'_>) {
+        let Some(mut invitation) = self.invitation.take() else {
+            return;
+        };
+        let best = invitation.fork.best.take().unwrap_or_else(|| verdict(480));
+        // RFC 3261 16.7 step 6: a 503 is for us, not for the caller's whole client.
+        let status = if best.status == 503 { 500 } else { best.status };
+        let reason = if status == best.status && !best.reason.is_empty() {
+            &*best.reason
+        } else {
+            reason_phrase(status)
+        };
+        let tag = self
+            .leg_mut(Side::Caller)
+            .map(|leg| leg.dialog.local_tag.clone());
+        context.respond(
+            invitation.server,
+            status,
+            reason,
+            tag.as_deref(),
+            |builder| builder.raw_lines(&best.lines).end(),
+        );
+        self.drop_early(context, &invitation);
+        self.finish(context, Ending::Failed(status));
+    }
+
+    /// The caller thought better of it (RFC 3261 9.2), or we must end what has not begun.
+    pub(super) fn give_up_inviting(&mut self, context: &mut Context<'_>, status: u16, how: Ending) {
+        let Some(mut invitation) = self.invitation.take() else {
+            return;
+        };
+        let tag = self
+            .leg_mut(Side::Caller)
+            .map(|leg| leg.dialog.local_tag.clone());
+        context.answer(invitation.server, status, tag.as_deref());
+        self.cancel_branches(context, &mut invitation.fork, None);
+        self.drop_early(context, &invitation);
+        self.finish(context, how);
+    }
+
+    /// CANCEL of the caller.
+    pub(crate) fn on_cancelled(&mut self, context: &mut Context<'_>) {
+        self.give_up_inviting(context, 487, Ending::Cancelled);
+    }
+
+    /// Ends the ringing of phones that nobody answers, in the first fork.
+    pub(super) fn ring_out(&mut self, context: &mut Context<'_>) {
+        let Some(mut invitation) = self.invitation.take() else {
+            return;
+        };
+        let out = self.rung_out(context, &mut invitation.fork);
+        let any = !out.is_empty();
+        for branch in out {
+            invitation.fork.judge(verdict(408));
+            let endpoint = branch.endpoint().name.clone();
+            self.note(
+                context,
+                Happening::Refused {
+                    endpoint,
+                    status: 408,
+                },
+            );
+        }
+        self.invitation = Some(invitation);
+        if any {
+            self.next_group(context);
+        }
+    }
+
+    /// Returns true where the leg is one of the first fork's branches.
+    pub(super) fn is_inviting(&self, leg: LegId) -> bool {
+        self.invitation.as_ref().is_some_and(|invitation| {
+            invitation
+                .fork
+                .branches
+                .iter()
+                .any(|branch| branch.leg.id == leg)
+        })
+    }
+
+    /// Closes a conversation whose caller is gone before anyone answered.
+    pub(super) fn caller_gone(&mut self, context: &mut Context<'_>) {
+        if self.invitation.is_some() {
+            self.give_up_inviting(context, 487, Ending::Cancelled);
+        }
+    }
+}
+
+/// A failure of our own making.
+pub(super) fn verdict(status: u16) -> Verdict {
+    Verdict {
+        status,
+        reason: reason_phrase(status).into(),
+        lines: Vec::new(),
+    }
+}
+
+/// Returns the session description of a message.
+pub(crate) fn sdp_of(message: &Message) -> Option<Box<str>> {
+    let is_sdp = message.content_type().is_some_and(|kind| {
+        kind.split(';')
+            .next()
+            .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/sdp"))
+    });
+    if !is_sdp || message.body().is_empty() {
+        return None;
+    }
+    std::str::from_utf8(message.body()).ok().map(Into::into)
+}
+
+/// Adds what every 2xx of ours to an INVITE or UPDATE carries.
+pub(super) fn ours(builder: Builder, contact: &str) -> Builder {
+    builder
+        .header(Name::Contact, contact)
+        .header(Name::Allow, ALLOW)
+        .header(Name::Supported, SUPPORTED)
+}
+
+fn caller_endpoint(context: &Context<'_>, request: &Message, flow: Flow, aor: &Aor) -> Endpoint {
+    let contact = request.values(Name::Contact).next().unwrap_or("");
+    let contact = Address::parse(contact).unwrap_or_else(|_| request.from());
+    let settings = &context.shared.settings;
+    location::caller(
+        &contact,
+        request,
+        &flow,
+        aor,
+        context.now,
+        settings,
+        context.world,
+    )
+}
+
+impl Conversation {
+    /// What follows an INVITE's failure without a response.
+    pub(super) fn invitation_unanswered(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        status: u16,
+    ) {
+        self.branch_failed(context, leg, verdict(status));
+    }
+
+    /// Takes the branch of the early dialog that ended itself.
+    pub(super) fn early_farewell(&mut self, context: &mut Context<'_>, leg: LegId) {
+        self.branch_failed(context, leg, verdict(480));
+    }
+}

@@ -1,0 +1,264 @@
+//! A new leg takes the lost one's place; or the lost one comes back.
+
+use super::Conversation;
+use super::context::{Context, ELSEWHERE, What, end_with};
+use super::fork::BranchState;
+use super::inviting::sdp_of;
+use super::leg::{Leg, Talk};
+use super::media::{self, PortState};
+use crate::engine::dialog::Act;
+use crate::engine::events::{Happening, Signal};
+use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::location;
+use crate::engine::ports::MediaCommand;
+use crate::engine::settings::MediaMode;
+use crate::sip::{Message, Method, sdp};
+
+/// The re-INVITE to the survivor, while an answer waits for its consent.
+#[derive(Debug)]
+pub(super) struct Joining {
+    pub(super) leg: LegId,
+    pub(super) before: Talk,
+}
+
+impl Conversation {
+    /// A 2xx of the re-fork: joined, where the survivor's session takes it.
+    pub(super) fn again_answered(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        leg: LegId,
+        response: &Message,
+        flow: Flow,
+    ) {
+        let id = self.id;
+        let relayed = context.shared.settings.media.mode == MediaMode::Relay;
+        let told = self
+            .party(side.other())
+            .talk()
+            .and_then(|talk| talk.told.clone());
+        let survivor_up = self.party(side.other()).is_up();
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let joining = lost.joining.is_some();
+        let Some(branch) = lost.fork.branch(leg) else {
+            return;
+        };
+        if branch.state == BranchState::Joining {
+            return branch.leg.acknowledge_again(context, id, response.cseq());
+        }
+        let said = sdp_of(response);
+        branch.leg.dialog.answered_by(response, flow);
+        branch.leg.abilities.learn(response);
+        branch.leg.seen = context.now;
+        branch.leg.confirmed = true;
+        branch.leg.talk.said.clone_from(&said);
+        branch.leg.acknowledge(context, id, response.cseq(), None);
+        let fits = match (&told, &said) {
+            (Some(told), Some(said)) => {
+                relayed && sdp::fits(told.as_bytes(), said.as_bytes()) || !has_media(said)
+            }
+            (None, _) | (_, None) => true,
+        };
+        if fits || !survivor_up {
+            if let Some(branch) = lost.fork.take(leg) {
+                self.adopt(context, side, branch.leg);
+            }
+            return;
+        }
+        branch.state = BranchState::Joining;
+        if joining {
+            // Another answer waits for the survivor's consent already.
+            if let Some(branch) = lost.fork.take(leg) {
+                self.drop_branch(context, branch, Some(ELSEWHERE));
+            }
+            return;
+        }
+        self.join(context, side, leg, said.unwrap_or_default());
+    }
+
+    /// Only where the answer does not fit does the survivor get a re-INVITE, and it gets one.
+    fn join(&mut self, context: &mut Context<'_>, side: Side, leg: LegId, said: Box<str>) {
+        let (id, survivor) = (self.id, side.other());
+        let Some(before) = self.leg_mut(survivor).and_then(|leg| {
+            leg.negotiation = leg.negotiation.step(Act::SendOffer).ok()?;
+            Some(leg.talk.clone())
+        }) else {
+            // The survivor has an offer open: the new endpoint is asked again a little later.
+            return self.join_failed(context, side, leg, false);
+        };
+        let told = self.tell(context, survivor, &said);
+        if let Some(lost) = &mut self.party_mut(side).lost {
+            lost.joining = Some(Joining { leg, before });
+        }
+        if let Some(leg) = self.leg_mut(survivor) {
+            leg.request(context, id, &Method::Invite, What::Join, |builder| {
+                end_with(
+                    builder,
+                    Some("application/sdp"),
+                    told.as_deref().unwrap_or("").as_bytes(),
+                )
+            });
+        }
+    }
+
+    /// The survivor's answer to that re-INVITE.
+    pub(super) fn join_response(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        response: &Message,
+        flow: Flow,
+    ) {
+        let id = self.id;
+        let Some(survivor) = self.side_of(leg).filter(|_| response.status() >= 200) else {
+            return;
+        };
+        let side = survivor.other();
+        let ok = response.status() < 300;
+        let Some(leg) = self.leg_mut(survivor) else {
+            return;
+        };
+        if ok {
+            leg.acknowledge(context, id, response.cseq(), None);
+        }
+        let Some(joining) = self
+            .party_mut(side)
+            .lost
+            .as_mut()
+            .and_then(|lost| lost.joining.take())
+        else {
+            return;
+        };
+        self.settle_negotiations(survivor);
+        let Some(leg) = self.leg_mut(survivor) else {
+            return;
+        };
+        if !ok {
+            leg.talk = joining.before;
+            let refused = response.status() != 491;
+            return self.join_failed(context, side, joining.leg, refused);
+        }
+        let _ = leg.dialog.refresh(response, flow);
+        if let Some(said) = sdp_of(response) {
+            leg.talk.said = Some(said);
+        }
+        let branch = self
+            .party_mut(side)
+            .lost
+            .as_mut()
+            .and_then(|lost| lost.fork.take(joining.leg));
+        if let Some(branch) = branch {
+            self.adopt(context, side, branch.leg);
+            self.configure(context, survivor);
+        }
+    }
+
+    /// The survivor did not answer the re-INVITE: it may be lost itself.
+    pub(super) fn join_unanswered(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        signal: Signal,
+    ) {
+        if let Some(survivor) = self.side_of(leg) {
+            self.lose(context, survivor, signal);
+        }
+    }
+
+    /// The survivor is gone while it was asked: the answer is joined without it.
+    pub(super) fn abort_join(&mut self, side: Side) {
+        if let Some(lost) = &mut self.party_mut(side).lost {
+            lost.joining = None;
+        }
+    }
+
+    fn join_failed(&mut self, context: &mut Context<'_>, side: Side, leg: LegId, refused: bool) {
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let Some(branch) = lost.fork.take(leg) else {
+            return;
+        };
+        if refused {
+            lost.refused.push(branch.leg.endpoint.identity.clone());
+        }
+        let endpoint = branch.leg.endpoint.name.clone();
+        self.drop_branch(context, branch, None);
+        self.note(
+            context,
+            Happening::Refused {
+                endpoint,
+                status: 488,
+            },
+        );
+        self.go_on(context, side);
+    }
+
+    /// A new leg takes the lost one's place.
+    fn adopt(&mut self, context: &mut Context<'_>, side: Side, leg: Leg) {
+        let Some(mut lost) = self.party_mut(side).lost.take() else {
+            return;
+        };
+        self.cancel_branches(context, &mut lost.fork, Some(ELSEWHERE));
+        let same = location::same(&leg.endpoint.identity, &lost.old.endpoint.identity);
+        let endpoint = leg.endpoint.name.clone();
+        let after = context.now.since(lost.since);
+        self.bury(context, lost.old, same.then_some(leg.dialog.flow));
+        self.party_mut(side).leg = Some(leg);
+        self.restorations += 1;
+        self.configure(context, side);
+        self.watch(context, side);
+        self.note(
+            context,
+            Happening::Restored {
+                side,
+                endpoint,
+                same,
+                after,
+            },
+        );
+        self.persist(context);
+        self.pump(context, side);
+        self.announce(context, side);
+    }
+
+    /// A lost dialog gets a best-effort end: a phone that comes back to life finds no call left on it.
+    pub(super) fn bury(&self, context: &mut Context<'_>, mut old: Leg, flow: Option<Flow>) {
+        context.forget_tag(&old.dialog.local_tag);
+        if let Some(flow) = flow {
+            old.dialog.flow = flow;
+        }
+        old.bye(context, self.id, Some(ELSEWHERE));
+    }
+
+    /// Takes the lost leg back: the phone came back by itself.
+    pub(super) fn revive(&mut self, context: &mut Context<'_>, side: Side) -> Option<Leg> {
+        let mut lost = self.party_mut(side).lost.take()?;
+        self.cancel_branches(context, &mut lost.fork, Some(ELSEWHERE));
+        let ports = &mut self.ports[side.index()];
+        let generation = ports.generation;
+        let opened = ports.state != PortState::None;
+        *ports = lost.old_ports;
+        if opened {
+            let command = MediaCommand::CloseSide {
+                media: self.id,
+                side,
+                generation,
+            };
+            self.media(context, command);
+        }
+        if let Some(Joining { before, .. }) = lost.joining
+            && let Some(leg) = self.leg_mut(side.other())
+        {
+            leg.talk = before;
+        }
+        Some(lost.old)
+    }
+}
+
+/// Returns true where a session has more than text in it.
+fn has_media(said: &str) -> bool {
+    !media::is_text_only(said)
+}

@@ -1,0 +1,232 @@
+//! One dialog between us and one endpoint, with the session that was agreed in it.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::context::{ALLOW, Context, Errand, What};
+use crate::engine::dialog::{Dialog, Negotiation};
+use crate::engine::endpoint::Endpoint;
+use crate::engine::ids::{ConversationId, Flow, LegId, Side};
+use crate::engine::time::Time;
+use crate::engine::transaction::{ClientId, ServerId};
+use crate::sip::{Builder, Message, Method, Name};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Leg {
+    pub(crate) id: LegId,
+    pub(crate) side: Side,
+    pub(crate) dialog: Dialog,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) abilities: Abilities,
+    pub(crate) talk: Talk,
+    /// When it last showed life.
+    pub(crate) seen: Time,
+    /// The endpoint has answered (or been answered) with a 2xx.
+    pub(crate) confirmed: bool,
+    /// Whose offer is open. A restart forgets it: the request that carried it is gone too.
+    #[serde(skip)]
+    pub(crate) negotiation: Negotiation,
+    /// An INVITE of theirs that has our 2xx and waits for the ACK.
+    #[serde(skip)]
+    pub(crate) unacknowledged: Option<Unacknowledged>,
+    /// The ACK to a 2xx of theirs: kept back until the other side's ACK brings the answer, or sent
+    /// already and kept for the 2xx that come again.
+    #[serde(skip)]
+    pub(crate) ack: Option<Ack>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Unacknowledged {
+    pub(crate) server: ServerId,
+    pub(crate) cseq: u32,
+    /// Our 2xx carried an offer, so the ACK must bring the answer.
+    pub(crate) answer_due: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Ack {
+    pub(crate) cseq: u32,
+    /// None while it waits for the answer.
+    pub(crate) body: Option<Box<str>>,
+    pub(crate) waits: bool,
+}
+
+/// What the endpoint can do, by its Allow and Supported; nothing said means yes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Abilities {
+    pub(crate) message: bool,
+    /// Only where it said so: an UPDATE that fails proves nothing.
+    pub(crate) update: bool,
+    pub(crate) replaces: bool,
+}
+
+impl Default for Abilities {
+    fn default() -> Self {
+        Self {
+            message: true,
+            update: false,
+            replaces: false,
+        }
+    }
+}
+
+impl Abilities {
+    /// Reads a message of the endpoint; what it does not say stays as it was.
+    pub(crate) fn learn(&mut self, message: &Message) {
+        if message.header(Name::Allow).is_some() {
+            self.message = message.has_token(Name::Allow, "MESSAGE");
+            self.update = message.has_token(Name::Allow, "UPDATE");
+        }
+        if message.header(Name::Supported).is_some() {
+            self.replaces = message.has_token(Name::Supported, "replaces");
+        }
+    }
+}
+
+/// The session descriptions of one leg: whose o= line is ours (RFC 8866 5.2).
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Talk {
+    pub(crate) session: u64,
+    pub(crate) version: u64,
+    /// What we last told the endpoint.
+    pub(crate) told: Option<Box<str>>,
+    /// What it last said.
+    pub(crate) said: Option<Box<str>>,
+}
+
+impl Leg {
+    pub(crate) fn new(
+        id: LegId,
+        side: Side,
+        dialog: Dialog,
+        endpoint: Endpoint,
+        session: u64,
+        now: Time,
+    ) -> Self {
+        Self {
+            id,
+            side,
+            dialog,
+            endpoint,
+            abilities: Abilities::default(),
+            talk: Talk {
+                session,
+                version: 1,
+                ..Talk::default()
+            },
+            seen: now,
+            confirmed: false,
+            negotiation: Negotiation::Idle,
+            unacknowledged: None,
+            ack: None,
+        }
+    }
+
+    /// Sends a request within the dialog; `finish` adds what it carries and ends it.
+    pub(crate) fn request(
+        &mut self,
+        context: &mut Context<'_>,
+        id: ConversationId,
+        method: &Method,
+        what: What,
+        finish: impl FnOnce(Builder) -> Bytes,
+    ) -> ClientId {
+        let flow = self.dialog.flow;
+        self.request_over(context, id, method, what, flow, finish)
+    }
+
+    /// The same over another flow of the endpoint.
+    pub(crate) fn request_over(
+        &mut self,
+        context: &mut Context<'_>,
+        id: ConversationId,
+        method: &Method,
+        what: What,
+        flow: Flow,
+        finish: impl FnOnce(Builder) -> Bytes,
+    ) -> ClientId {
+        let via = context.via(id, &flow);
+        let mut builder = self.dialog.request(method, &via);
+        if matches!(
+            method,
+            Method::Invite | Method::Update | Method::Subscribe | Method::Refer | Method::Notify
+        ) {
+            builder = builder.header(Name::Contact, context.contact(&flow));
+        }
+        if matches!(method, Method::Invite | Method::Update) {
+            builder = builder.header(Name::Allow, ALLOW);
+        }
+        let errand = Errand {
+            conversation: id,
+            leg: self.id,
+            what,
+        };
+        context.send(finish(builder), flow, errand)
+    }
+
+    /// Acknowledges the 2xx of an INVITE of ours (RFC 3261 13.2.2.4).
+    pub(crate) fn acknowledge(
+        &mut self,
+        context: &mut Context<'_>,
+        id: ConversationId,
+        cseq: u32,
+        answer: Option<Box<str>>,
+    ) {
+        self.ack = Some(Ack {
+            cseq,
+            body: answer,
+            waits: false,
+        });
+        self.acknowledge_again(context, id, cseq);
+    }
+
+    /// Keeps the ACK back until the answer is known.
+    pub(crate) fn owe_ack(&mut self, cseq: u32) {
+        self.ack = Some(Ack {
+            cseq,
+            body: None,
+            waits: true,
+        });
+    }
+
+    /// A 2xx came again: its ACK was lost.
+    pub(crate) fn acknowledge_again(
+        &mut self,
+        context: &mut Context<'_>,
+        id: ConversationId,
+        cseq: u32,
+    ) {
+        let body = match &self.ack {
+            Some(ack) if ack.cseq == cseq && ack.waits => return,
+            Some(ack) if ack.cseq == cseq => ack.body.clone(),
+            Some(_) | None => None,
+        };
+        let flow = self.dialog.flow;
+        let via = context.via(id, &flow);
+        let builder = self.dialog.ack(cseq, &via);
+        let bytes = match body {
+            Some(sdp) => builder.body("application/sdp", sdp.as_bytes()),
+            None => builder.end(),
+        };
+        context.send_alone(bytes, flow);
+    }
+
+    /// Says BYE; nothing hangs on the answer.
+    pub(crate) fn bye(
+        &mut self,
+        context: &mut Context<'_>,
+        id: ConversationId,
+        reason: Option<&str>,
+    ) {
+        self.request(
+            context,
+            id,
+            &Method::Bye,
+            What::Farewell,
+            |builder| match reason {
+                Some(reason) => builder.header(Name::Reason, reason).end(),
+                None => builder.end(),
+            },
+        );
+    }
+}

@@ -1,0 +1,421 @@
+//! MESSAGE requests within the conversation: one under way a direction, kept while nobody takes them.
+
+use bytes::Bytes;
+
+use super::Conversation;
+use super::context::{Context, RETRY_AFTER_S, What, crossing};
+use super::queue::{Author, Letter, NoRoom, Reply, reply};
+use crate::engine::events::{Happening, Signal};
+use crate::engine::ids::{LegId, Side};
+use crate::engine::ports::{Output, Token};
+use crate::engine::time::Millis;
+use crate::engine::transaction::ServerId;
+use crate::sip::{Message, Method, Name};
+
+impl Conversation {
+    /// A MESSAGE of one side for the other.
+    pub(super) fn on_message(
+        &mut self,
+        context: &mut Context<'_>,
+        from: Side,
+        server: ServerId,
+        request: &Message,
+    ) {
+        let to = from.other();
+        if is_passing(request) {
+            return self.on_passing(context, from, server, request);
+        }
+        let known = |letter: &Letter| {
+            letter.author == Author::Other
+                && letter.server.is_none()
+                && letter.cseq == request.cseq()
+        };
+        if self.party(to).queue.letters.iter().any(known) {
+            // Stored before a restart; the sender never saw the 202.
+            return context.answer(server, 202, None);
+        }
+        let letter = Letter {
+            number: 0,
+            lines: Bytes::from(crossing(request)),
+            content_type: request.content_type().unwrap_or("text/plain").into(),
+            body: Bytes::copy_from_slice(request.body()),
+            received: context.now,
+            author: Author::Other,
+            cseq: request.cseq(),
+            sent: false,
+            server: Some(server),
+            storing: None,
+        };
+        if let Err(no_room) = self.enqueue(context, to, letter) {
+            self.note(context, Happening::Overflow { from });
+            return match no_room {
+                NoRoom::TooLarge => context.refuse(server, 413, "message larger than a queue"),
+                NoRoom::Full => context.refuse(server, 500, "queue of messages full"),
+            };
+        }
+        if self.party(to).lost.is_some() {
+            self.store_letters(context, to);
+        }
+        self.pump(context, to);
+    }
+
+    /// Typing notices: worth something now or never (RFC 3994).
+    fn on_passing(
+        &mut self,
+        context: &mut Context<'_>,
+        from: Side,
+        server: ServerId,
+        request: &Message,
+    ) {
+        let to = self.party(from.other());
+        if to.is_up() && to.queue.letters.is_empty() {
+            self.carry(context, from, server, request);
+        } else {
+            context.answer(server, 200, None);
+        }
+    }
+
+    pub(super) fn enqueue(
+        &mut self,
+        context: &mut Context<'_>,
+        to: Side,
+        letter: Letter,
+    ) -> Result<u32, NoRoom> {
+        let queue = &mut self.party_mut(to).queue;
+        let before = queue.bytes();
+        let total = context.shared.queued.1;
+        let number = queue.push(letter, total, &context.shared.settings.messages)?;
+        let grown = queue.bytes() - before;
+        context.shared.queued.0 += 1;
+        context.shared.queued.1 += grown;
+        Ok(number)
+    }
+
+    fn dequeue(&mut self, context: &mut Context<'_>, to: Side, number: u32) -> Option<Letter> {
+        let queue = &mut self.party_mut(to).queue;
+        let before = queue.bytes();
+        let letter = queue.remove(number)?;
+        let shrunk = before - queue.bytes();
+        context.shared.queued.0 = context.shared.queued.0.saturating_sub(1);
+        context.shared.queued.1 = context.shared.queued.1.saturating_sub(shrunk);
+        Some(letter)
+    }
+
+    /// Takes everything out of a queue, at the end.
+    pub(super) fn drain_queue(&mut self, context: &mut Context<'_>, to: Side) -> Vec<Letter> {
+        let numbers: Vec<u32> = self
+            .party(to)
+            .queue
+            .letters
+            .iter()
+            .map(|letter| letter.number)
+            .collect();
+        numbers
+            .into_iter()
+            .filter_map(|number| self.dequeue(context, to, number))
+            .collect()
+    }
+
+    /// Sends the next letter to a side, if one may go now.
+    pub(super) fn pump(&mut self, context: &mut Context<'_>, to: Side) {
+        self.expire_letters(context, to);
+        let party = self.party(to);
+        let doubted = party
+            .check
+            .as_ref()
+            .is_some_and(|check| check.signal.is_some());
+        if !party.is_up() || doubted || self.answered.is_none() || self.ended.is_some() {
+            return;
+        }
+        let Some(number) = party.queue.due(context.now) else {
+            return;
+        };
+        let id = self.id;
+        let party = &mut self.parties[to.index()];
+        let Some(letter) = party.queue.letter(number) else {
+            return;
+        };
+        let Some(leg) = party.leg.as_mut() else {
+            return;
+        };
+        if letter.author != Author::Other && !leg.abilities.message {
+            return self.notice_outside(context, to, number);
+        }
+        let again = std::mem::replace(&mut letter.sent, true);
+        let (lines, kind, body) = (
+            letter.lines.clone(),
+            letter.content_type.clone(),
+            letter.body.clone(),
+        );
+        let author = letter.author;
+        leg.request(
+            context,
+            id,
+            &Method::Message,
+            What::Letter(to, number),
+            |builder| builder.raw_lines(&lines).body(&kind, &body),
+        );
+        party.queue.under_way = Some(number);
+        if author == Author::Notice {
+            self.believe(to.other());
+        }
+        if again && author == Author::Other {
+            self.note(context, Happening::Redelivered { from: to.other() });
+        }
+    }
+
+    fn expire_letters(&mut self, context: &mut Context<'_>, to: Side) {
+        let max_age = context.shared.settings.messages.max_age;
+        let queue = &self.party(to).queue;
+        let old: Vec<u32> = queue
+            .letters
+            .iter()
+            .filter(|letter| {
+                letter.received + max_age <= context.now && queue.under_way != Some(letter.number)
+            })
+            .map(|letter| letter.number)
+            .collect();
+        for number in old {
+            let Some(letter) = self.dequeue(context, to, number) else {
+                continue;
+            };
+            if let Some(server) = letter.server {
+                context.answer(server, 408, None);
+            }
+            self.note(
+                context,
+                Happening::Rejected {
+                    from: to.other(),
+                    status: 408,
+                },
+            );
+            self.persist(context);
+        }
+    }
+
+    /// An endpoint answered a letter.
+    pub(super) fn letter_response(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        to: Side,
+        number: u32,
+        response: &Message,
+    ) {
+        let status = response.status();
+        if status < 200 {
+            return;
+        }
+        let current = self.side_of(leg) == Some(to);
+        let queue = &mut self.party_mut(to).queue;
+        if current && queue.under_way == Some(number) {
+            queue.under_way = None;
+        } else if !(200..300).contains(&status) {
+            // Only good news of an earlier try counts.
+            return;
+        }
+        let Some(author) = queue.letter(number).map(|letter| letter.author) else {
+            return self.pump(context, to);
+        };
+        if author != Author::Other {
+            return self.notice_answered(context, to, number, status);
+        }
+        match reply(status) {
+            Reply::Taken => self.letter_taken(context, to, number, response),
+            Reply::Rejected => {
+                self.dequeue_answered(context, to, number, response);
+                self.note(
+                    context,
+                    Happening::Rejected {
+                        from: to.other(),
+                        status,
+                    },
+                );
+                self.persist(context);
+            }
+            Reply::Later => self.letter_put_off(context, to, number, response),
+            Reply::DialogGone => return self.lose(context, to, Signal::RequestFailed),
+        }
+        self.pump(context, to);
+    }
+
+    fn letter_taken(
+        &mut self,
+        context: &mut Context<'_>,
+        to: Side,
+        number: u32,
+        response: &Message,
+    ) {
+        if !self.dequeue_answered(context, to, number, response) {
+            self.note(context, Happening::Delivered { from: to.other() });
+            self.persist(context);
+        }
+    }
+
+    /// Takes a letter out and passes the answer to its sender, where that still waits. Returns true then.
+    fn dequeue_answered(
+        &mut self,
+        context: &mut Context<'_>,
+        to: Side,
+        number: u32,
+        response: &Message,
+    ) -> bool {
+        let Some(letter) = self.dequeue(context, to, number) else {
+            return false;
+        };
+        let Some(server) = letter.server else {
+            return false;
+        };
+        let lines = crossing(response);
+        context.respond(
+            server,
+            response.status(),
+            response.reason_phrase(),
+            None,
+            |builder| builder.raw_lines(&lines).end(),
+        );
+        true
+    }
+
+    /// «Not now»: the sender's to decide, where it still waits; else we try again.
+    fn letter_put_off(
+        &mut self,
+        context: &mut Context<'_>,
+        to: Side,
+        number: u32,
+        response: &Message,
+    ) {
+        let waits = self
+            .party_mut(to)
+            .queue
+            .letter(number)
+            .is_some_and(|letter| letter.server.is_some());
+        if waits {
+            self.dequeue_answered(context, to, number, response);
+            return;
+        }
+        let after = response
+            .header(Name::RetryAfter)
+            .and_then(|value| value.split([' ', ';', '(']).next()?.parse::<u64>().ok())
+            .unwrap_or_else(|| u64::from(RETRY_AFTER_S))
+            .clamp(1, 60);
+        self.party_mut(to).queue.not_before = Some(context.now + Millis::from_secs(after));
+    }
+
+    /// A letter got no answer at all: by time-out, or since nobody could be reached.
+    pub(super) fn letter_unanswered(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        to: Side,
+        number: u32,
+        signal: Signal,
+    ) {
+        if self.side_of(leg) != Some(to) || self.party(to).queue.under_way != Some(number) {
+            return;
+        }
+        let queue = &mut self.party_mut(to).queue;
+        queue.under_way = None;
+        if queue
+            .letter(number)
+            .is_some_and(|letter| letter.author != Author::Other)
+        {
+            // A failed notice is never a sign of loss.
+            return self.notice_answered(context, to, number, 408);
+        }
+        if signal == Signal::Transport {
+            self.suspect(context, to, signal);
+        } else {
+            self.lose(context, to, signal);
+        }
+    }
+
+    /// The far side lets a letter wait: the store takes it, then the sender is told, and the far side asked.
+    pub(super) fn letters_overdue(&mut self, context: &mut Context<'_>, to: Side) {
+        let after = context.shared.settings.messages.suspect_after;
+        let overdue = self.answered.is_some()
+            && self.party(to).queue.letters.iter().any(|letter| {
+                letter.server.is_some()
+                    && letter.storing.is_none()
+                    && letter.received + after <= context.now
+            });
+        if overdue {
+            self.store_letters(context, to);
+            if self.party(to).lost.is_none() {
+                self.suspect(context, to, Signal::NoAnswer);
+            }
+        }
+    }
+
+    /// Asks the store to keep the letters whose senders still wait.
+    pub(super) fn store_letters(&mut self, context: &mut Context<'_>, to: Side) {
+        let waits = |letter: &&mut Letter| letter.server.is_some() && letter.storing.is_none();
+        if !self
+            .party_mut(to)
+            .queue
+            .letters
+            .iter_mut()
+            .any(|mut letter| waits(&mut letter))
+        {
+            return;
+        }
+        let token = context.ask(self.id);
+        for letter in self.party_mut(to).queue.letters.iter_mut().filter(waits) {
+            letter.storing = Some(token);
+        }
+        context.shared.out.push_back(Output::Persist {
+            conversation: self.id,
+            token: Some(token),
+        });
+    }
+
+    /// The store has answered: 202 only for what is safe (RFC 3428 7).
+    pub(super) fn on_stored(&mut self, context: &mut Context<'_>, token: Token, ok: bool) {
+        for to in [Side::Caller, Side::Callee] {
+            let mut stored = Vec::new();
+            for letter in &mut self.party_mut(to).queue.letters {
+                if letter.storing == Some(token) {
+                    letter.storing = None;
+                    stored.extend(letter.server.take().map(|server| (letter.number, server)));
+                }
+            }
+            for (number, server) in stored {
+                if ok {
+                    context.answer(server, 202, None);
+                    self.note(context, Happening::Queued { from: to.other() });
+                } else {
+                    context.refuse(server, 500, "the store failed");
+                    if self.party(to).queue.under_way != Some(number) {
+                        self.dequeue(context, to, number);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The endpoint is lost: what was under way goes to the next one, and is kept until then.
+    pub(super) fn letters_of_the_lost(&mut self, context: &mut Context<'_>, lost: Side) {
+        self.party_mut(lost).queue.under_way = None;
+        self.party_mut(lost).queue.not_before = None;
+        self.store_letters(context, lost);
+    }
+
+    pub(super) fn dequeue_notice(
+        &mut self,
+        context: &mut Context<'_>,
+        to: Side,
+        number: u32,
+    ) -> Option<Letter> {
+        self.dequeue(context, to, number)
+    }
+}
+
+/// Returns true for what is never queued: typing notices, of IETF's and of Microsoft's making.
+fn is_passing(request: &Message) -> bool {
+    request.content_type().is_some_and(|kind| {
+        let kind = kind.split(';').next().unwrap_or("").trim();
+        kind.eq_ignore_ascii_case("application/im-iscomposing+xml")
+            || kind.eq_ignore_ascii_case("application/x-ms-keyboard-activity")
+            || kind.eq_ignore_ascii_case("text/x-msmsgscontrol")
+    })
+}

@@ -1,0 +1,283 @@
+//! The word to the survivor: exactly one for each change of endpoint, and a last one where nobody came back.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::context::{Context, Errand, What};
+use super::queue::{Author, Letter};
+use super::{Conversation, Party};
+use crate::engine::events::{Happening, NoticeOutcome};
+use crate::engine::ids::Side;
+use crate::engine::location;
+use crate::engine::settings::NoticeSettings;
+use crate::sip::{Address, Builder, Method, Name};
+
+/// Marks the words of a machine (RFC 5436 2.7.2): on a two-party leg they would look like the other's.
+const MARK: &[u8] = b"Auto-Submitted: auto-generated\r\n";
+
+impl Conversation {
+    /// Tells the other side where this one is now, if it does not know and the queue is delivered.
+    pub(super) fn announce(&mut self, context: &mut Context<'_>, side: Side) {
+        let to = side.other();
+        self.withdraw(context, to);
+        let party = self.party(side);
+        let Some(leg) = &party.leg else { return };
+        let known = party
+            .believed
+            .as_ref()
+            .is_none_or(|believed| location::same(believed, &leg.endpoint.identity));
+        if known || !party.queue.letters.is_empty() {
+            return;
+        }
+        let settings = &context.shared.settings.notice;
+        let template = text(&settings.continued, self.party(to), settings);
+        let body = template
+            .replace("{participant}", &participant(party))
+            .replace("{endpoint}", &leg.endpoint.name);
+        self.say(context, to, Author::Notice, body);
+    }
+
+    /// Takes back notices that have not been sent: what they said is no longer so.
+    fn withdraw(&mut self, context: &mut Context<'_>, to: Side) {
+        let queue = &self.party(to).queue;
+        let old: Vec<u32> = queue
+            .letters
+            .iter()
+            .filter(|letter| {
+                letter.author == Author::Notice && queue.under_way != Some(letter.number)
+            })
+            .map(|letter| letter.number)
+            .collect();
+        for number in old {
+            self.dequeue_notice(context, to, number);
+        }
+    }
+
+    /// The other side is told of the endpoint that this side has now.
+    pub(super) fn believe(&mut self, side: Side) {
+        let party = self.party_mut(side);
+        party.believed = party
+            .leg
+            .as_ref()
+            .map(|leg| leg.endpoint.identity.clone())
+            .or_else(|| party.believed.take());
+    }
+
+    /// The last word: nobody came back.
+    pub(super) fn last_word(&mut self, context: &mut Context<'_>, lost: Side) {
+        let to = lost.other();
+        let settings = &context.shared.settings.notice;
+        let template = text(&settings.failed, self.party(to), settings);
+        let body = template
+            .replace("{participant}", &participant(self.party(lost)))
+            .replace(
+                "{undelivered}",
+                &self.party(lost).queue.waiting().to_string(),
+            );
+        self.say(context, to, Author::LastWord, body);
+    }
+
+    fn say(&mut self, context: &mut Context<'_>, to: Side, author: Author, body: String) {
+        let letter = Letter {
+            number: 0,
+            lines: Bytes::from_static(MARK),
+            content_type: "text/plain;charset=UTF-8".into(),
+            body: Bytes::from(body),
+            received: context.now,
+            author,
+            cseq: 0,
+            sent: false,
+            server: None,
+            storing: None,
+        };
+        if self.enqueue(context, to, letter).is_err() {
+            self.outcome(context, to, author, NoticeOutcome::Refused);
+        }
+        self.pump(context, to);
+    }
+
+    /// The phone's Allow lacks MESSAGE: to its Contact, outside of the dialog, or not at all.
+    pub(super) fn notice_outside(&mut self, context: &mut Context<'_>, to: Side, number: u32) {
+        let id = self.id;
+        let address = self.party(to.other()).address.clone();
+        let party = &mut self.parties[to.index()];
+        let (Some(letter), Some(leg)) = (party.queue.letter(number), &party.leg) else {
+            return;
+        };
+        let author = letter.author;
+        if !context.shared.settings.notice.out_of_dialog {
+            return self.notice_ends(context, to, number, NoticeOutcome::Refused);
+        }
+        let flow = leg.dialog.flow;
+        let via = context.via(id, &flow);
+        let call_id = context.shared.mint.call_id();
+        let tag = context.shared.mint.tag(id.shard());
+        let bytes = Builder::request(&Method::Message, &leg.dialog.target)
+            .header(Name::Via, via)
+            .header(Name::MaxForwards, 70)
+            .header(Name::From, format_args!("{address};tag={tag}"))
+            .header(Name::To, &party.address)
+            .header(Name::CallId, call_id)
+            .header(Name::CSeq, "1 MESSAGE")
+            .raw_lines(&letter.lines)
+            .body(&letter.content_type, &letter.body);
+        let errand = Errand {
+            conversation: id,
+            leg: leg.id,
+            what: What::Letter(to, number),
+        };
+        party.queue.under_way = Some(number);
+        context.send(bytes, flow, errand);
+        if author == Author::Notice {
+            self.believe(to.other());
+        }
+    }
+
+    /// The survivor's phone answered the notice, or did not: counted, and no sign of anything.
+    pub(super) fn notice_answered(
+        &mut self,
+        context: &mut Context<'_>,
+        to: Side,
+        number: u32,
+        status: u16,
+    ) {
+        let in_dialog = self
+            .party(to)
+            .leg
+            .as_ref()
+            .is_some_and(|leg| leg.abilities.message);
+        let outcome = match status {
+            200..300 if in_dialog => NoticeOutcome::Delivered,
+            200..300 => NoticeOutcome::DeliveredOutOfDialog,
+            408 => NoticeOutcome::Unanswered,
+            _ => NoticeOutcome::Refused,
+        };
+        // 405 and 501 say that the phone has no MESSAGE: once more outside of the dialog.
+        if matches!(status, 405 | 501) && in_dialog && context.shared.settings.notice.out_of_dialog
+        {
+            if let Some(leg) = self.leg_mut(to) {
+                leg.abilities.message = false;
+            }
+            return self.notice_outside(context, to, number);
+        }
+        self.notice_ends(context, to, number, outcome);
+    }
+
+    fn notice_ends(
+        &mut self,
+        context: &mut Context<'_>,
+        to: Side,
+        number: u32,
+        outcome: NoticeOutcome,
+    ) {
+        let Some(letter) = self.dequeue_notice(context, to, number) else {
+            return;
+        };
+        if letter.author == Author::Notice {
+            self.believe(to.other());
+        }
+        self.outcome(context, to, letter.author, outcome);
+        self.persist(context);
+        if letter.author == Author::LastWord {
+            return self.last_word_said(context);
+        }
+        self.pump(context, to);
+    }
+
+    fn outcome(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        author: Author,
+        outcome: NoticeOutcome,
+    ) {
+        if author == Author::Notice {
+            self.note(context, Happening::Notice { side, outcome });
+        }
+    }
+}
+
+/// Returns the words for a survivor: the first of its languages that there is a text for (RFC 3261 20.3).
+fn text<'a>(
+    texts: &'a BTreeMap<Box<str>, Box<str>>,
+    survivor: &Party,
+    settings: &'a NoticeSettings,
+) -> &'a str {
+    let find = |language: &str| {
+        let language = language
+            .split(';')
+            .next()
+            .unwrap_or("")
+            .trim()
+            .to_ascii_lowercase();
+        let primary = language.split('-').next().unwrap_or("").to_owned();
+        texts
+            .get(language.as_str())
+            .or_else(|| texts.get(primary.as_str()))
+            .filter(|_| !language.is_empty())
+    };
+    survivor
+        .languages
+        .split(',')
+        .find_map(find)
+        .or_else(|| find(&settings.language))
+        .or_else(|| texts.get(""))
+        .or_else(|| texts.values().next())
+        .map_or("", |text| text)
+}
+
+/// Returns the name of a participant: display name, else the user of the address.
+fn participant(party: &Party) -> String {
+    Address::parse(&party.address)
+        .ok()
+        .and_then(|address| address.display.map(|display| display.into_owned()))
+        .filter(|display| !display.is_empty())
+        .unwrap_or_else(|| party.aor.user().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ids::Aor;
+
+    #[test]
+    fn the_survivors_language_chooses_the_text() {
+        let texts: BTreeMap<Box<str>, Box<str>> =
+            [("", "any"), ("de", "deutsch"), ("en", "english")]
+                .map(|(k, v)| (k.into(), v.into()))
+                .into();
+        let settings = NoticeSettings {
+            continued: texts.clone(),
+            failed: texts.clone(),
+            language: "fr".into(),
+            out_of_dialog: true,
+        };
+        let mut party = Party::new(Aor::from_canonical("sip:a@b"), "<sip:a@b>".into());
+        for (languages, expected) in [
+            ("", "any"),
+            ("de-AT, en;q=0.8", "deutsch"),
+            ("it, EN;q=0.5", "english"),
+        ] {
+            party.languages = languages.into();
+            assert_eq!(text(&texts, &party, &settings), expected, "{languages}");
+        }
+        party.languages = "".into();
+        let settings = NoticeSettings {
+            language: "en".into(),
+            ..settings
+        };
+        assert_eq!(text(&texts, &party, &settings), "english");
+    }
+
+    #[test]
+    fn a_participant_is_called_by_the_display_name() {
+        let party = Party::new(
+            Aor::from_canonical("sip:bob@b"),
+            "\"Bob \\\"B\\\" Lee\" <sip:bob@b>".into(),
+        );
+        assert_eq!(participant(&party), "Bob \"B\" Lee");
+        let party = Party::new(Aor::from_canonical("sip:bob@b"), "<sip:bob@b>".into());
+        assert_eq!(participant(&party), "bob");
+    }
+}

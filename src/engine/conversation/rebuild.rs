@@ -1,0 +1,54 @@
+//! Going on after a restart, from the durable state alone.
+
+use super::Conversation;
+use super::context::Context;
+use super::media::PortState;
+use crate::engine::events::Happening;
+use crate::engine::ids::Side;
+
+/// What may have been sent since the last snapshot is jumped over: CSeq only has to rise (RFC 3261 12.2.1.1).
+const JUMP: u32 = 1000;
+
+impl Conversation {
+    /// Takes the conversation up again.
+    pub(crate) fn rebuild(&mut self, context: &mut Context<'_>) {
+        for side in [Side::Caller, Side::Callee] {
+            let id = self.id;
+            let party = self.party_mut(side);
+            let queued = (party.queue.letters.len(), party.queue.bytes());
+            context.shared.queued.0 += queued.0;
+            context.shared.queued.1 += queued.1;
+            let live = party.leg.as_mut();
+            for leg in live
+                .into_iter()
+                .chain(party.lost.as_mut().map(|lost| &mut lost.old))
+            {
+                leg.dialog.resume(JUMP);
+                context.know_tag(&leg.dialog.local_tag, (id, leg.id));
+            }
+            let toward = party.leg.as_ref().map(|leg| leg.dialog.flow.peer.ip());
+            let ports = &mut self.ports[side.index()];
+            match ports.state {
+                PortState::Open => {
+                    if let Some(toward) =
+                        toward.or_else(|| ports.addresses.first().map(std::net::SocketAddr::ip))
+                    {
+                        let command = ports.open_again(id, side, toward);
+                        self.media(context, command);
+                    }
+                }
+                PortState::Opening | PortState::Failed => ports.state = PortState::None,
+                PortState::None => {}
+            }
+            self.resume_restoring(context, side);
+            if self.party(side).leg.is_some() {
+                self.watch(context, side);
+            }
+        }
+        self.note(context, Happening::Rebuilt);
+        for side in [Side::Caller, Side::Callee] {
+            self.pump(context, side);
+        }
+        self.persist(context);
+    }
+}

@@ -1,0 +1,309 @@
+//! re-INVITE and UPDATE: a new offer goes across, the answer comes back (RFC 3261 14, RFC 3311, RFC 3264 8).
+
+use super::Conversation;
+use super::context::{Context, What, end_with};
+use super::inviting::sdp_of;
+use super::leg::{Talk, Unacknowledged};
+use super::outcome;
+use crate::engine::dialog::{Act, Negotiation, Refusal};
+use crate::engine::events::Signal;
+use crate::engine::ids::{Flow, Side};
+use crate::engine::transaction::{ClientId, ServerId};
+use crate::sip::{Message, Method};
+
+/// One re-INVITE or UPDATE under way across.
+#[derive(Debug)]
+pub(super) struct Renegotiation {
+    from: Side,
+    server: ServerId,
+    client: ClientId,
+    /// Their request is an INVITE; so its 2xx waits for an ACK.
+    invite: bool,
+    /// Ours is; an UPDATE goes on as one where the phone does not know UPDATE.
+    ours_invite: bool,
+    offer: Option<Box<str>>,
+    /// What the other side was told before (RFC 6141: all is as it was where it fails).
+    before: Talk,
+}
+
+impl Conversation {
+    pub(super) fn on_renegotiate(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+    ) {
+        let offer = sdp_of(request);
+        if !request.body().is_empty() && offer.is_none() {
+            return context.refuse(server, 415, "body of a re-INVITE or UPDATE that is no SDP");
+        }
+        let invite = *request.method() == Method::Invite;
+        let Some(leg) = self.leg_mut(side) else {
+            return;
+        };
+        // RFC 3261 12.2.2: a target refresh request tells where the endpoint is now.
+        let moved = leg.dialog.refresh(request, flow);
+        let refreshes = offer.is_some() && offer == leg.talk.said || offer.is_none() && !invite;
+        if self.party(side.other()).lost.is_some() {
+            return self.renegotiate_with_the_standing(context, side, server, request, offer);
+        }
+        if let Err(refusal) = self.negotiations(side, Act::ReceiveOffer, Act::SendOffer) {
+            let (status, why) = match refusal {
+                Refusal::Busy => (500, "another offer of theirs is open"),
+                Refusal::Glare | Refusal::Wait | Refusal::Unasked => (491, "another offer is open"),
+            };
+            return context.refuse(server, status, why);
+        }
+        if refreshes {
+            // Nothing new: a session timer or a keep-alive of this leg alone.
+            self.settle_negotiations(side);
+            let told =
+                offer.and_then(|_| self.party(side).talk().and_then(|talk| talk.told.clone()));
+            self.accept_alone(context, side, server, told.as_deref());
+            if invite {
+                self.await_ack(side, server, request.cseq(), false);
+            }
+            if moved {
+                self.configure(context, side);
+                self.persist(context);
+            }
+            return;
+        }
+        self.offer_across(context, side, server, request, offer);
+    }
+
+    fn offer_across(
+        &mut self,
+        context: &mut Context<'_>,
+        from: Side,
+        server: ServerId,
+        request: &Message,
+        offer: Option<Box<str>>,
+    ) {
+        let (id, to) = (self.id, from.other());
+        let Some(before) = self.leg_mut(to).map(|leg| leg.talk.clone()) else {
+            self.settle_negotiations(from);
+            return context.refuse(server, 500, "the other side has no dialog yet");
+        };
+        let told = match &offer {
+            Some(offer) => match self.tell(context, to, offer) {
+                Some(told) => Some(told),
+                None => {
+                    self.settle_negotiations(from);
+                    return context.refuse(server, 488, "offer that cannot be read");
+                }
+            },
+            None => None,
+        };
+        let invite = *request.method() == Method::Invite;
+        let Some(leg) = self.leg_mut(to) else { return };
+        let ours_invite = invite || !leg.abilities.update;
+        let method = if ours_invite {
+            Method::Invite
+        } else {
+            Method::Update
+        };
+        let client = leg.request(context, id, &method, What::Carry, |builder| {
+            end_with(
+                builder,
+                Some("application/sdp"),
+                told.as_deref().unwrap_or("").as_bytes(),
+            )
+        });
+        self.renegotiation = Some(Box::new(Renegotiation {
+            from,
+            server,
+            client,
+            invite,
+            ours_invite,
+            offer,
+            before,
+        }));
+    }
+
+    /// Takes an answer to our re-INVITE or UPDATE. Returns false where it is none of it.
+    pub(super) fn renegotiation_response(
+        &mut self,
+        context: &mut Context<'_>,
+        client: ClientId,
+        response: &Message,
+        flow: Flow,
+    ) -> bool {
+        let Some(pending) = self
+            .renegotiation
+            .take_if(|pending| pending.client == client)
+        else {
+            return false;
+        };
+        let (from, to) = (pending.from, pending.from.other());
+        let status = response.status();
+        match status {
+            ..200 => self.renegotiation = Some(pending),
+            200..300 => self.agreed(context, *pending, response, flow),
+            _ if outcome::ends_dialog(status) => {
+                self.renegotiation = Some(pending);
+                self.lose(context, to, Signal::RequestFailed);
+            }
+            _ => {
+                self.settle_negotiations(from);
+                if let Some(leg) = self.leg_mut(to) {
+                    leg.talk = pending.before;
+                }
+                context.respond(
+                    pending.server,
+                    status,
+                    response.reason_phrase(),
+                    None,
+                    |builder| builder.raw_lines(&super::context::crossing(response)).end(),
+                );
+            }
+        }
+        true
+    }
+
+    fn agreed(
+        &mut self,
+        context: &mut Context<'_>,
+        pending: Renegotiation,
+        response: &Message,
+        flow: Flow,
+    ) {
+        let (id, from, to) = (self.id, pending.from, pending.from.other());
+        let said = sdp_of(response);
+        let late = pending.offer.is_none() && said.is_some();
+        let Some(leg) = self.leg_mut(to) else { return };
+        let _ = leg.dialog.refresh(response, flow);
+        leg.abilities.learn(response);
+        if let Some(said) = &said {
+            leg.talk.said = Some(said.clone());
+        }
+        if pending.ours_invite {
+            if late {
+                leg.owe_ack(response.cseq());
+            } else {
+                leg.acknowledge(context, id, response.cseq(), None);
+            }
+        }
+        if let (Some(offer), Some(leg)) = (&pending.offer, self.leg_mut(from)) {
+            leg.talk.said = Some(offer.clone());
+        }
+        let told = said
+            .as_deref()
+            .and_then(|said| self.tell(context, from, said));
+        let cseq = context
+            .shared
+            .transactions
+            .request_of(pending.server)
+            .map_or(0, |(request, _)| request.cseq());
+        self.accept_alone(context, from, pending.server, told.as_deref());
+        if pending.invite {
+            self.await_ack(from, pending.server, cseq, late);
+        }
+        if !late {
+            self.settle_negotiations(from);
+            self.configure(context, from);
+            self.configure(context, to);
+        }
+        self.persist(context);
+    }
+
+    /// The answer to an offer that came in a 2xx has come with the ACK: the other side's ACK takes it on.
+    pub(super) fn late_answer(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        answer: Option<Box<str>>,
+    ) {
+        let (id, to) = (self.id, side.other());
+        self.settle_negotiations(side);
+        let Some(answer) = answer else { return };
+        if let Some(leg) = self.leg_mut(side) {
+            leg.talk.said = Some(answer.clone());
+        }
+        let told = self.tell(context, to, &answer);
+        if let Some(leg) = self.leg_mut(to)
+            && let Some(ack) = leg.ack.take_if(|ack| ack.waits)
+        {
+            leg.acknowledge(context, id, ack.cseq, told);
+        }
+        self.configure(context, side);
+        self.configure(context, to);
+        self.persist(context);
+    }
+
+    /// The other side is lost while a renegotiation waits for it: the standing session is the answer.
+    pub(super) fn settle_renegotiation(&mut self, context: &mut Context<'_>, lost: Side) {
+        let Some(pending) = self.renegotiation.take() else {
+            return;
+        };
+        self.settle_negotiations(pending.from);
+        if pending.from == lost {
+            // It asked and is gone; what the survivor was asked stands as it answers.
+            return;
+        }
+        let Some((request, _)) = context.shared.transactions.request_of(pending.server) else {
+            return;
+        };
+        let request = request.clone();
+        self.renegotiate_with_the_standing(
+            context,
+            pending.from,
+            pending.server,
+            &request,
+            pending.offer,
+        );
+    }
+
+    /// The end: whoever waits is told.
+    pub(super) fn drop_renegotiation(&mut self, context: &mut Context<'_>) {
+        if let Some(pending) = self.renegotiation.take() {
+            context.answer(pending.server, 481, None);
+        }
+    }
+
+    /// Our request got no answer at all.
+    pub(super) fn is_renegotiating(&self, client: ClientId) -> bool {
+        self.renegotiation
+            .as_ref()
+            .is_some_and(|pending| pending.client == client)
+    }
+
+    pub(super) fn await_ack(&mut self, side: Side, server: ServerId, cseq: u32, answer_due: bool) {
+        if let Some(leg) = self.leg_mut(side) {
+            leg.unacknowledged = Some(Unacknowledged {
+                server,
+                cseq,
+                answer_due,
+            });
+        }
+    }
+
+    /// Takes a step on both legs, or on neither.
+    fn negotiations(&mut self, side: Side, here: Act, there: Act) -> Result<(), Refusal> {
+        let step = |leg: Option<&super::Leg>, act| {
+            leg.map_or(Ok(Negotiation::Idle), |leg| leg.negotiation.step(act))
+        };
+        let near = step(self.party(side).leg.as_ref(), here)?;
+        let far = step(self.party(side.other()).leg.as_ref(), there)?;
+        if let Some(leg) = self.leg_mut(side) {
+            leg.negotiation = near;
+        }
+        if let Some(leg) = self.leg_mut(side.other()) {
+            leg.negotiation = far;
+        }
+        Ok(())
+    }
+
+    /// What was open between the two is closed, by an answer or by a failure.
+    pub(super) fn settle_negotiations(&mut self, side: Side) {
+        for side in [side, side.other()] {
+            if let Some(leg) = self.leg_mut(side)
+                && let Ok(idle) = leg.negotiation.step(Act::Fail)
+            {
+                leg.negotiation = idle;
+            }
+        }
+    }
+}

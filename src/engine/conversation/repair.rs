@@ -1,0 +1,221 @@
+//! A phone that comes back by itself: by a request in the lost dialog, or an INVITE with Replaces. It wins
+//! over whatever we have under way.
+
+use super::Conversation;
+use super::context::{Context, end_with};
+use super::inviting::{ours, sdp_of};
+use super::leg::Leg;
+use super::media;
+use crate::engine::dialog::Dialog;
+use crate::engine::events::{Ending, Happening};
+use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::location;
+use crate::engine::transaction::ServerId;
+use crate::sip::{Address, Message, Method, Name, Params, sdp};
+
+/// The value of a Replaces header (RFC 3891 6.1), the tags as we see them.
+pub(crate) struct Replaced<'a> {
+    pub(crate) call_id: &'a str,
+    /// Ours.
+    pub(crate) local_tag: &'a str,
+    pub(crate) remote_tag: &'a str,
+}
+
+/// Reads a Replaces header.
+pub(crate) fn replaced(value: &str) -> Option<Replaced<'_>> {
+    let (call_id, params) = value.split_once(';')?;
+    let params = Params::new(params);
+    Some(Replaced {
+        call_id: call_id.trim(),
+        local_tag: params.value("to-tag")?,
+        remote_tag: params.value("from-tag")?,
+    })
+}
+
+impl Conversation {
+    /// A request in the dialog of an endpoint that counts as lost: it lives.
+    pub(super) fn lost_request(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+    ) {
+        let owned = self
+            .party(side)
+            .lost
+            .as_ref()
+            .is_some_and(|lost| lost.old.dialog.owns(request));
+        if !owned || self.closing.is_some() {
+            return context.refuse(server, 481, "dialog that has ended");
+        }
+        if *request.method() == Method::Bye {
+            // It took leave before it could be reached again.
+            context.answer(server, 200, None);
+            return self.finish(context, Ending::HungUp(side));
+        }
+        let Some(leg) = self.revive(context, side) else {
+            return;
+        };
+        let (id, endpoint) = (leg.id, leg.endpoint.name.clone());
+        self.party_mut(side).leg = Some(leg);
+        self.configure(context, side);
+        self.watch(context, side);
+        self.note(context, Happening::Repaired { side, endpoint });
+        self.persist(context);
+        self.on_request(context, id, server, request, flow);
+        self.pump(context, side);
+        self.announce(context, side);
+    }
+
+    /// An INVITE that replaces a dialog of ours (RFC 3891 3).
+    pub(crate) fn on_replacing(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+        replaced: &Replaced<'_>,
+    ) {
+        let side = self.side_of(leg).or_else(|| self.lost_side_of(leg));
+        let Some(side) = side.filter(|_| self.answered.is_some() && self.closing.is_none()) else {
+            return context.refuse(server, 481, "Replaces of a dialog that has ended");
+        };
+        let party = self.party(side);
+        let old = party
+            .leg
+            .as_ref()
+            .or_else(|| party.lost.as_ref().map(|lost| &lost.old));
+        let matches = old.is_some_and(|old| {
+            *old.dialog.call_id == *replaced.call_id
+                && *old.dialog.local_tag == *replaced.local_tag
+                && old.dialog.remote_tag.as_deref() == Some(replaced.remote_tag)
+        });
+        let settings = &context.shared.settings;
+        let owner =
+            location::aor_in(request.from().uri, settings).is_some_and(|aor| aor == party.aor);
+        if !matches {
+            return context.refuse(server, 481, "Replaces of a dialog that is not known");
+        }
+        if !owner {
+            return context.refuse(server, 403, "Replaces of somebody else's dialog");
+        }
+        self.replace(context, side, server, request, flow);
+    }
+
+    fn replace(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+    ) {
+        let id = self.id;
+        let mut leg = self.replacing_leg(context, side, request, flow);
+        let offer = sdp_of(request);
+        let other = self.party(side.other()).talk();
+        let (heard, told) = (
+            other.and_then(|talk| talk.said.clone()),
+            other.and_then(|talk| talk.told.clone()),
+        );
+        // The ports of the lost leg are the side's again: nothing else has been agreed for others.
+        let old = match self.revive(context, side) {
+            Some(old) => Some(old),
+            None => self.party_mut(side).leg.take(),
+        };
+        let mode = context.shared.settings.media.mode;
+        let ours_at = context.world.advertised(&flow);
+        let standing = heard.as_deref().and_then(|heard| {
+            media::tell(
+                &mut leg.talk,
+                heard,
+                &self.ports[side.index()],
+                ours_at,
+                mode,
+            )
+        });
+        let body = match (&offer, &standing) {
+            (Some(offer), Some(standing)) => {
+                sdp::answer_with(standing.as_bytes(), offer.as_bytes())
+                    .and_then(|answer| String::from_utf8(answer).ok())
+                    .map(String::into_boxed_str)
+            }
+            (Some(_), None) => None,
+            (None, standing) => standing.clone(),
+        };
+        let fits = match (&offer, &told) {
+            (Some(offer), Some(told)) => {
+                sdp::fits(told.as_bytes(), offer.as_bytes()) || media::is_text_only(offer)
+            }
+            (Some(_), None) | (None, _) => true,
+        };
+        if !fits || offer.is_some() && body.is_none() {
+            // The old leg is the side's again, and a probe will tell whether it lives.
+            self.party_mut(side).leg = old;
+            self.watch(context, side);
+            self.suspect(context, side, crate::engine::events::Signal::Moved);
+            return context.refuse(server, 488, "Replaces with a session that does not fit");
+        }
+        leg.talk.told.clone_from(&body);
+        leg.talk.said.clone_from(&offer);
+        leg.confirmed = true;
+        let (leg_id, endpoint) = (leg.id, leg.endpoint.name.clone());
+        let (tag, contact) = (leg.dialog.local_tag.clone(), context.contact(&flow));
+        context.shared.transactions.bind(server, (id, leg_id));
+        context.respond(server, 200, "OK", Some(&tag), |builder| {
+            end_with(
+                ours(builder, &contact),
+                Some("application/sdp"),
+                body.as_deref().unwrap_or("").as_bytes(),
+            )
+        });
+        self.party_mut(side).leg = Some(leg);
+        self.await_ack(
+            side,
+            server,
+            request.cseq(),
+            offer.is_none() && body.is_some(),
+        );
+        if let Some(old) = old {
+            self.bury(context, old, None);
+        }
+        self.configure(context, side);
+        self.watch(context, side);
+        self.note(context, Happening::Repaired { side, endpoint });
+        self.persist(context);
+        self.pump(context, side);
+        self.announce(context, side);
+    }
+
+    fn replacing_leg(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        request: &Message,
+        flow: Flow,
+    ) -> Leg {
+        let leg = self.new_leg_id();
+        let tag = context.tag((self.id, leg));
+        let dialog = Dialog::of_request(request, flow, tag);
+        let settings = &context.shared.settings;
+        let contact = request.values(Name::Contact).next().unwrap_or("");
+        let contact = Address::parse(contact).unwrap_or_else(|_| request.from());
+        let aor = &self.party(side).aor;
+        let endpoint = location::caller(
+            &contact,
+            request,
+            &flow,
+            aor,
+            context.now,
+            settings,
+            context.world,
+        );
+        let session = context.shared.mint.session();
+        let mut leg = Leg::new(leg, side, dialog, endpoint, session, context.now);
+        leg.abilities.learn(request);
+        leg
+    }
+}

@@ -1,0 +1,578 @@
+//! The re-fork: the lost side's endpoints are invited again, the first that answers is joined, and the
+//! survivor learns nothing of it.
+
+use serde::{Deserialize, Serialize};
+
+use super::Conversation;
+use super::calling::toward;
+use super::context::{Context, ELSEWHERE, What};
+use super::fork::{Branch, BranchState, Failure, Fork, failure};
+use super::join::Joining;
+use super::leg::Leg;
+use super::media::{self, PortState, Ports};
+use super::wishes::wishes;
+use crate::engine::endpoint::{Endpoint, Identity};
+use crate::engine::events::{Ending, GaveUp, Happening, Signal};
+use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::location;
+use crate::engine::ports::{MediaCommand, Token};
+use crate::engine::routing;
+use crate::engine::settings::RestoreOrder;
+use crate::engine::time::{Millis, Time};
+use crate::sip::{Message, sdp};
+
+/// One side between its loss and its new leg.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Restoration {
+    /// The leg that was lost: its dialog may be replaced, and gets a BYE in the end.
+    pub(super) old: Leg,
+    pub(super) old_ports: Ports,
+    pub(super) since: Time,
+    signal: Signal,
+    deadline: Time,
+    pub(super) fork: Fork,
+    /// When the first INVITE may go: the node keeps to `restore.rate`.
+    start: Option<Time>,
+    /// When not only the same endpoint is asked.
+    all_at: Option<Time>,
+    retry_at: Option<Time>,
+    /// Rounds of INVITEs so far.
+    round: u32,
+    attempts: u32,
+    /// Rang out or said no: not rung again.
+    pub(super) refused: Vec<Identity>,
+    /// Knows nothing of the lost dialog: invited without Replaces.
+    plain: Vec<Identity>,
+    /// The re-INVITE to the survivor, while an answer waits for its consent.
+    #[serde(skip)]
+    pub(super) joining: Option<Joining>,
+}
+
+impl Restoration {
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        [
+            Some(self.deadline),
+            self.start,
+            self.all_at,
+            self.retry_at,
+            self.fork.next_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}
+
+impl Conversation {
+    /// A side's endpoint is gone.
+    pub(crate) fn lose(&mut self, context: &mut Context<'_>, side: Side, signal: Signal) {
+        if !self.party(side).is_up()
+            || self.answered.is_none()
+            || self.ended.is_some()
+            || self.closing.is_some()
+        {
+            return;
+        }
+        let Some(old) = self.party_mut(side).leg.take() else {
+            return;
+        };
+        let endpoint = old.endpoint.name.clone();
+        self.party_mut(side).check = None;
+        self.note(
+            context,
+            Happening::Lost {
+                side,
+                signal,
+                endpoint,
+            },
+        );
+        let settings = &context.shared.settings.restore;
+        let (most, timeout) = (
+            settings.max_per_conversation,
+            settings.timeout.of(self.kind),
+        );
+        let start = context.shared.budget.take(context.now);
+        let ports = &mut self.ports[side.index()];
+        let new_ports = Ports {
+            generation: ports.generation + 1,
+            ..Ports::default()
+        };
+        let old_ports = std::mem::replace(ports, new_ports);
+        if old_ports.state == PortState::Open {
+            self.media(
+                context,
+                MediaCommand::Lost {
+                    media: self.id,
+                    side,
+                },
+            );
+        }
+        self.party_mut(side).lost = Some(Box::new(Restoration {
+            old,
+            old_ports,
+            since: context.now,
+            signal,
+            deadline: context.now + timeout,
+            fork: Fork::default(),
+            start: Some(start),
+            all_at: None,
+            retry_at: None,
+            round: 0,
+            attempts: 0,
+            refused: Vec::new(),
+            plain: Vec::new(),
+            joining: None,
+        }));
+        self.abort_join(side.other());
+        self.settle_renegotiation(context, side);
+        self.settle_carried(context, side);
+        self.letters_of_the_lost(context, side);
+        if self.restorations >= most {
+            return self.close(context, side, Ending::Gave(GaveUp::TooManyRestorations));
+        }
+        self.persist(context);
+        self.restore_due(context, side);
+    }
+
+    /// Does what a restoration wants done now.
+    pub(super) fn restore_due(&mut self, context: &mut Context<'_>, side: Side) {
+        let now = context.now;
+        if self.closing.is_some() {
+            return;
+        }
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let due = |at: &mut Option<Time>| at.take_if(|at| *at <= now).is_some();
+        let (start, all, retry) = (
+            due(&mut lost.start),
+            due(&mut lost.all_at),
+            due(&mut lost.retry_at),
+        );
+        if lost.deadline <= now {
+            return self.close(context, side, Ending::RestoreTimeout(side));
+        }
+        self.again_rung_out(context, side);
+        if start {
+            self.first_round(context, side);
+        } else if all || retry {
+            self.ask_all(context, side);
+        }
+    }
+
+    /// The same endpoint first, or everyone at once.
+    fn first_round(&mut self, context: &mut Context<'_>, side: Side) {
+        let order = context.shared.settings.restore.order;
+        let first_for = context.shared.settings.restore.same_first_for.of(self.kind);
+        let endpoints = self.endpoints(context, side);
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let same: Vec<Endpoint> = endpoints
+            .iter()
+            .filter(|endpoint| location::same(&endpoint.identity, &lost.old.endpoint.identity))
+            .cloned()
+            .collect();
+        if order == RestoreOrder::SameFirst && !same.is_empty() {
+            lost.all_at = Some(context.now + first_for);
+            self.ask(context, side, same);
+        } else {
+            self.ask(context, side, endpoints);
+        }
+    }
+
+    fn ask_all(&mut self, context: &mut Context<'_>, side: Side) {
+        let endpoints = self.endpoints(context, side);
+        self.ask(context, side, endpoints);
+    }
+
+    /// Returns whom a lost participant can be reached at, the lost endpoint among them.
+    fn endpoints(&self, context: &Context<'_>, side: Side) -> Vec<Endpoint> {
+        let party = self.party(side);
+        let Some(lost) = &party.lost else {
+            return Vec::new();
+        };
+        let settings = &context.shared.settings;
+        let mut endpoints: Vec<Endpoint> =
+            routing::endpoints(&party.aor, context.now, settings, context.world)
+                .into_iter()
+                .map(|target| target.endpoint)
+                .collect();
+        let old = &lost.old;
+        if !endpoints
+            .iter()
+            .any(|endpoint| location::same(&endpoint.identity, &old.endpoint.identity))
+        {
+            // It never registered here, or no longer is: what it called or answered from is what we have.
+            endpoints.insert(
+                0,
+                Endpoint {
+                    contact: old.dialog.target.clone(),
+                    flow: Some(old.dialog.flow),
+                    ..old.endpoint.clone()
+                },
+            );
+        }
+        endpoints
+    }
+
+    /// Invites those endpoints that are not being rung and have not refused.
+    fn ask(&mut self, context: &mut Context<'_>, side: Side, endpoints: Vec<Endpoint>) {
+        let ring = context.shared.settings.restore.ring_timeout;
+        let mut failed = false;
+        for endpoint in endpoints {
+            let Some(lost) = &self.party(side).lost else {
+                return;
+            };
+            let skip = lost.fork.to(&endpoint.identity).is_some()
+                || lost
+                    .refused
+                    .iter()
+                    .any(|known| location::same(known, &endpoint.identity));
+            if skip {
+                continue;
+            }
+            match self.make_branch(context, side, endpoint, ring) {
+                Some(branch) => {
+                    if let Some(lost) = &mut self.party_mut(side).lost {
+                        lost.fork.branches.push(branch);
+                    }
+                }
+                None => failed = true,
+            }
+        }
+        self.launch_again(context, side);
+        let empty = self
+            .party(side)
+            .lost
+            .as_ref()
+            .is_some_and(|lost| lost.fork.branches.is_empty());
+        if failed || empty {
+            self.go_on(context, side);
+        }
+    }
+
+    /// Sends what is ready to be sent, once there are ports.
+    fn launch_again(&mut self, context: &mut Context<'_>, side: Side) {
+        let Some(lost) = &self.party(side).lost else {
+            return;
+        };
+        let offer = self.offer_to(side);
+        let streams = match &offer {
+            Some(offer) => media::streams_needed(Some(offer), context.shared.settings.media.mode),
+            None => 0,
+        };
+        let toward = toward(&lost.fork);
+        if toward.is_none() || !self.ports_ready(context, side, streams, toward) {
+            return;
+        }
+        let Some(mut lost) = self.party_mut(side).lost.take() else {
+            return;
+        };
+        let mut sent = Vec::new();
+        for branch in &mut lost.fork.branches {
+            if branch.state != BranchState::Ready {
+                continue;
+            }
+            lost.attempts += 1;
+            let same = location::same(&branch.leg.endpoint.identity, &lost.old.endpoint.identity);
+            let plain = lost
+                .plain
+                .iter()
+                .any(|known| location::same(known, &branch.leg.endpoint.identity));
+            branch.replaces = same && lost.old.abilities.replaces && !plain;
+            branch.until = context.now + context.shared.settings.restore.ring_timeout;
+            let settings = &context.shared.settings.restore;
+            let wishes = wishes(
+                branch.replaces.then_some(&lost.old),
+                same && settings.auto_answer_same,
+                settings.avoid_voicemail,
+            );
+            self.call(context, branch, offer.as_deref(), 70, |builder| {
+                wishes.write(builder)
+            });
+            sent.push((branch.leg.endpoint.name.clone(), lost.attempts));
+        }
+        self.party_mut(side).lost = Some(lost);
+        for (endpoint, attempt) in sent {
+            self.note(
+                context,
+                Happening::Reinvited {
+                    side,
+                    endpoint,
+                    attempt,
+                },
+            );
+        }
+        self.persist(context);
+    }
+
+    /// Returns the offer to a new endpoint: what is in use first, then the rest of what the survivor said.
+    fn offer_to(&self, side: Side) -> Option<Box<str>> {
+        let talk = self.party(side.other()).talk()?;
+        let said = talk.said.as_deref()?;
+        let ordered = talk
+            .told
+            .as_deref()
+            .and_then(|told| sdp::offer_again(said.as_bytes(), told.as_bytes()))
+            .and_then(|offer| String::from_utf8(offer).ok());
+        Some(ordered.map_or_else(|| said.into(), Into::into))
+    }
+
+    /// The relay has opened ports for a side, or has none.
+    pub(super) fn ports_opened(&mut self, context: &mut Context<'_>, side: Side) {
+        if self.answered.is_none() {
+            return self.invitation_ports(context);
+        }
+        if self.party(side).lost.is_none() {
+            // After a restart: the streams of the standing leg run on the ports taken again.
+            return self.configure(context, side);
+        }
+        if self.ports[side.index()].state == PortState::Failed {
+            self.ports[side.index()].state = PortState::None;
+            return self.close(context, side, Ending::Gave(GaveUp::NoMediaPorts));
+        }
+        self.launch_again(context, side);
+    }
+
+    pub(super) fn again_resolved(
+        &mut self,
+        context: &mut Context<'_>,
+        token: Token,
+        addresses: &[(crate::engine::ids::Transport, std::net::SocketAddr)],
+    ) {
+        for side in [Side::Caller, Side::Callee] {
+            let Some(lost) = &mut self.party_mut(side).lost else {
+                continue;
+            };
+            let failed = Self::resolved(context, &mut lost.fork, token, addresses);
+            self.launch_again(context, side);
+            if failed.is_some() {
+                self.go_on(context, side);
+            }
+        }
+    }
+
+    /// Returns the side whose re-fork has this branch.
+    pub(super) fn branch_side(&self, leg: LegId) -> Option<Side> {
+        [Side::Caller, Side::Callee].into_iter().find(|side| {
+            self.party(*side)
+                .lost
+                .as_ref()
+                .is_some_and(|lost| lost.fork.branches.iter().any(|branch| branch.leg.id == leg))
+        })
+    }
+
+    /// An answer to an INVITE of the re-fork.
+    pub(super) fn again_response(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        leg: LegId,
+        response: &Message,
+        flow: Flow,
+    ) {
+        match response.status() {
+            ..200 => self.again_ringing(context, side, leg, response, flow),
+            200..300 => self.again_answered(context, side, leg, response, flow),
+            status => self.again_failed(context, side, leg, status),
+        }
+    }
+
+    fn again_ringing(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        leg: LegId,
+        response: &Message,
+        flow: Flow,
+    ) {
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let Some(branch) = lost.fork.branch(leg) else {
+            return;
+        };
+        if response.to_tag().is_some() {
+            branch.leg.dialog.answered_by(response, flow);
+        }
+        let first = !std::mem::replace(&mut branch.rang, true);
+        let endpoint = branch.endpoint().name.clone();
+        if first {
+            self.note(context, Happening::Ringing { endpoint });
+        }
+    }
+
+    /// A branch failed: by status, or without a response (408, 503).
+    pub(super) fn again_failed(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        leg: LegId,
+        status: u16,
+    ) {
+        let id = self.id;
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let Some(branch) = lost.fork.take(leg) else {
+            return;
+        };
+        context.forget_tag(&branch.leg.dialog.local_tag);
+        let endpoint = branch.leg.endpoint.clone();
+        let name = endpoint.name.clone();
+        if branch.replaces && matches!(status, 481 | 486 | 420 | 501) {
+            // It knows nothing of the lost dialog; or, busy with it, it does (RFC 3891 3).
+            lost.plain.push(endpoint.identity.clone());
+            if status == 486 {
+                lost.old.bye(context, id, Some(ELSEWHERE));
+            }
+            self.note(
+                context,
+                Happening::Refused {
+                    endpoint: name,
+                    status,
+                },
+            );
+            return self.ask(context, side, vec![endpoint]);
+        }
+        if failure(status) == Failure::Refused {
+            lost.refused.push(endpoint.identity);
+        }
+        self.note(
+            context,
+            Happening::Refused {
+                endpoint: name,
+                status,
+            },
+        );
+        self.go_on(context, side);
+    }
+
+    /// What is tried next: everyone, where only the same endpoint was asked; else again after a while.
+    pub(super) fn go_on(&mut self, context: &mut Context<'_>, side: Side) {
+        let retry = context.shared.settings.restore.retry;
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        if lost.all_at.is_some() {
+            if lost.fork.branches.is_empty() {
+                lost.all_at = Some(context.now);
+                self.restore_due(context, side);
+            }
+            return;
+        }
+        if lost.retry_at.is_some() || lost.start.is_some() {
+            return;
+        }
+        let pause = retry.first.0 as f64 * retry.factor.powi(lost.round.min(30) as i32);
+        let pause = Millis((pause as u64).clamp(1, retry.max.0.max(1)));
+        lost.round += 1;
+        lost.retry_at = Some(context.now + context.shared.mint.jitter(pause, retry.jitter));
+    }
+
+    /// Ends the ringing of phones that nobody answers.
+    fn again_rung_out(&mut self, context: &mut Context<'_>, side: Side) {
+        let Some(mut lost) = self.party_mut(side).lost.take() else {
+            return;
+        };
+        let out = self.rung_out(context, &mut lost.fork);
+        let rang: Vec<Branch> = out;
+        let any = !rang.is_empty();
+        let mut names = Vec::new();
+        for branch in rang {
+            names.push(branch.endpoint().name.clone());
+            if branch.rang {
+                lost.refused.push(branch.leg.endpoint.identity.clone());
+            }
+        }
+        self.party_mut(side).lost = Some(lost);
+        for endpoint in names {
+            self.note(
+                context,
+                Happening::Refused {
+                    endpoint,
+                    status: 408,
+                },
+            );
+        }
+        if any {
+            self.go_on(context, side);
+        }
+    }
+
+    /// An endpoint registers while its participant is lost: it is invited at once.
+    pub(super) fn registered_meanwhile(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        endpoint: &Endpoint,
+    ) {
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        if lost.start.is_some() {
+            return;
+        }
+        let known = lost
+            .fork
+            .to(&endpoint.identity)
+            .map(|branch| (branch.leg.id, branch.leg.dialog.flow, branch.rang));
+        if let Some((leg, flow, rang)) = known {
+            if rang || Some(flow) == endpoint.flow {
+                return;
+            }
+            // The branch runs to where the endpoint no longer is.
+            if let Some(branch) = lost.fork.take(leg) {
+                self.drop_branch(context, branch, None);
+            }
+        }
+        self.ask(context, side, vec![endpoint.clone()]);
+    }
+
+    /// Ends what is under way for a side; it stays lost.
+    pub(super) fn stop_restoring(&mut self, context: &mut Context<'_>, side: Side) {
+        let Some(mut lost) = self.party_mut(side).lost.take() else {
+            return;
+        };
+        self.cancel_branches(context, &mut lost.fork, None);
+        (lost.start, lost.all_at, lost.retry_at) = (None, None, None);
+        self.party_mut(side).lost = Some(lost);
+    }
+
+    /// After a restart: the INVITEs that were out go out again, as retransmissions to the phones.
+    pub(super) fn resume_restoring(&mut self, context: &mut Context<'_>, side: Side) {
+        let id = self.id;
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let mut tags = vec![(lost.old.dialog.local_tag.clone(), lost.old.id)];
+        lost.fork
+            .branches
+            .retain(|branch| branch.state != BranchState::Ready);
+        for branch in &mut lost.fork.branches {
+            if branch.state == BranchState::Joining {
+                // Whether the survivor agreed is not known: the answer is asked for once more.
+                branch.leg.bye(context, id, None);
+                continue;
+            }
+            let errand = super::context::Errand {
+                conversation: id,
+                leg: branch.leg.id,
+                what: What::Invite,
+            };
+            branch.client =
+                Some(context.send(branch.invite.clone(), branch.leg.dialog.flow, errand));
+            tags.push((branch.leg.dialog.local_tag.clone(), branch.leg.id));
+        }
+        lost.fork
+            .branches
+            .retain(|branch| branch.state != BranchState::Joining);
+        if lost.fork.branches.is_empty() && lost.start.is_none() && lost.retry_at.is_none() {
+            lost.retry_at = Some(context.now);
+        }
+        for (tag, leg) in tags {
+            context.know_tag(&tag, (id, leg));
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What the survivor is answered while the other side is lost. It never gets a code that ends its dialog.
+
+use super::Conversation;
+use super::context::Context;
+use crate::engine::ids::Side;
+use crate::engine::transaction::ServerId;
+use crate::sip::sdp::{self, Sdp};
+use crate::sip::{Message, Method};
+
+impl Conversation {
+    /// A request for the lost side, other than MESSAGE and offers.
+    pub(super) fn answer_for_the_lost(
+        &mut self,
+        context: &mut Context<'_>,
+        from: Side,
+        server: ServerId,
+        request: &Message,
+    ) {
+        match request.method() {
+            // Digits pressed into silence are gone, as they would be on a bad line.
+            Method::Options | Method::Info | Method::Notify => {
+                self.accept_alone(context, from, server, None)
+            }
+            Method::Message => context.answer(server, 200, None),
+            Method::Invite | Method::Update => {
+                let offer = super::inviting::sdp_of(request);
+                self.renegotiate_with_the_standing(context, from, server, request, offer);
+            }
+            Method::Refer
+            | Method::Subscribe
+            | Method::Publish
+            | Method::Prack
+            | Method::Register
+            | Method::Ack
+            | Method::Bye
+            | Method::Cancel
+            | Method::Other(_) => context.refuse(server, 500, "the other side is being restored"),
+        }
+    }
+
+    /// A re-INVITE or UPDATE is answered with the session that stands; what it wishes (a hold, another
+    /// address) is remembered and is part of the offer to the new endpoint.
+    pub(super) fn renegotiate_with_the_standing(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        server: ServerId,
+        request: &Message,
+        offer: Option<Box<str>>,
+    ) {
+        let invite = *request.method() == Method::Invite;
+        let late = offer.is_none() && invite;
+        let Some(leg) = self.leg_mut(side) else {
+            return;
+        };
+        let body = match offer {
+            Some(offer) => {
+                let answer = leg
+                    .talk
+                    .told
+                    .as_deref()
+                    .and_then(|told| standing(told, &offer, leg.talk.version));
+                let Some((answer, version)) = answer else {
+                    return context.refuse(server, 488, "offer that cannot be read");
+                };
+                leg.talk.version = version;
+                leg.talk.told = Some(answer.clone());
+                leg.talk.said = Some(offer);
+                Some(answer)
+            }
+            None => leg.talk.told.clone().filter(|_| invite),
+        };
+        self.accept_alone(context, side, server, body.as_deref());
+        if invite {
+            self.await_ack(side, server, request.cseq(), late && body.is_some());
+        }
+        self.configure(context, side);
+        self.persist(context);
+    }
+}
+
+/// Returns the answer out of what was told before, and its version: one more where it reads otherwise.
+fn standing(told: &str, offer: &str, version: u64) -> Option<(Box<str>, u64)> {
+    let answer = sdp::answer_with(told.as_bytes(), offer.as_bytes())?;
+    if answer == told.as_bytes() {
+        return Some((told.into(), version));
+    }
+    let answer = Sdp::parse(&answer).ok()?.with_version(version + 1);
+    Some((String::from_utf8(answer).ok()?.into(), version + 1))
+}

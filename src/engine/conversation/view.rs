@@ -1,0 +1,74 @@
+//! What the API sees of a conversation.
+
+use super::Conversation;
+use super::leg::Leg;
+use crate::engine::ids::Side;
+use crate::engine::view::{Detail, LegView, Summary};
+
+impl Conversation {
+    pub(crate) fn summary(&self) -> Summary {
+        Summary {
+            id: self.id.to_string(),
+            key: self.id,
+            kind: self.kind,
+            stage: self.stage(),
+            from: self.party(Side::Caller).aor.to_string(),
+            to: self.party(Side::Callee).aor.to_string(),
+            call_id: self.call_id.to_string(),
+            started: self.started,
+            answered: self.answered,
+            ended: self.ended,
+            restorations: self.restorations,
+            queued: self.parties.iter().map(|party| party.queue.waiting()).sum(),
+        }
+    }
+
+    pub(crate) fn detail(&self) -> Detail {
+        Detail {
+            summary: self.summary(),
+            legs: self.legs().map(|(state, leg)| view(state, leg)).collect(),
+            history: self.history.clone(),
+        }
+    }
+
+    /// Counts dialogs, those of branches among them.
+    pub(crate) fn leg_count(&self) -> usize {
+        self.legs().count()
+    }
+
+    fn legs(&self) -> impl Iterator<Item = (&'static str, &Leg)> {
+        let invited = self
+            .invitation
+            .iter()
+            .flat_map(|invitation| &invitation.fork.branches);
+        let again = self
+            .parties
+            .iter()
+            .filter_map(|party| party.lost.as_ref())
+            .flat_map(|lost| &lost.fork.branches);
+        let lost = self
+            .parties
+            .iter()
+            .filter_map(|party| party.lost.as_ref())
+            .map(|lost| ("lost", &lost.old));
+        let live = self.parties.iter().filter_map(|party| {
+            let leg = party.leg.as_ref()?;
+            Some((if leg.confirmed { "confirmed" } else { "early" }, leg))
+        });
+        let branches = invited
+            .chain(again)
+            .map(|branch| (if branch.rang { "ringing" } else { "calling" }, &branch.leg));
+        live.chain(lost).chain(branches)
+    }
+}
+
+fn view(state: &'static str, leg: &Leg) -> LegView {
+    LegView {
+        side: leg.side,
+        state,
+        endpoint: leg.endpoint.name.to_string(),
+        contact: leg.dialog.target.to_string(),
+        flow: leg.dialog.flow.to_string(),
+        call_id: leg.dialog.call_id.to_string(),
+    }
+}
