@@ -7,6 +7,7 @@
 
 mod agent;
 mod call;
+mod continuity;
 mod description;
 mod dialog;
 mod incoming;
@@ -27,6 +28,7 @@ use std::io;
 use std::time::Duration;
 
 pub use call::Call;
+pub use continuity::{Continuity, Seam};
 pub use description::Medium;
 pub use dialog::{Ending, Phase, Text};
 pub use ladder::{Burst, Ladder};

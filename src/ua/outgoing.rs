@@ -15,6 +15,15 @@ pub(super) const SDP: &str = "application/sdp";
 impl Agent {
     /// REGISTER (RFC 3261 10.2); 0 seconds takes the binding away.
     pub(super) fn register(&mut self, expires: u32) -> Result<Ticket, UaError> {
+        self.register_contact(self.contact(), expires)
+    }
+
+    /// REGISTER with `*` (RFC 3261 10.2.2).
+    pub(super) fn unregister_all(&mut self) -> Result<Ticket, UaError> {
+        self.register_contact("*".to_owned(), 0)
+    }
+
+    fn register_contact(&mut self, contact: String, expires: u32) -> Result<Ticket, UaError> {
         self.check_awake()?;
         self.registration.1 += 1;
         let draft = Draft {
@@ -26,7 +35,7 @@ impl Agent {
             call_id: self.registration.0.clone(),
             cseq: self.registration.1,
             headers: vec![
-                (Name::Contact, self.contact()),
+                (Name::Contact, contact),
                 (Name::Expires, expires.to_string()),
                 (Name::Allow, self.profile.allow().to_owned()),
                 (Name::UserAgent, self.profile.user_agent.clone()),

@@ -19,6 +19,8 @@ use super::net::Net;
 use super::profile::{Profile, Script};
 use super::request::Ticket;
 
+/// The kernel counts milliseconds in 31 bits.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
 const BELL: Token = Token(0);
 /// A final response comes within 64 times T1 or never.
 const RESPONSE_WITHIN: Duration = Duration::from_secs(35);
@@ -91,6 +93,17 @@ impl Phone {
     pub fn register_for(&self, expires: u32) -> Result<u16, UaError> {
         let ticket = self.0.act(|agent| agent.register(expires))?;
         Ok(self.response(ticket, "REGISTER")?.status())
+    }
+
+    /// Takes all bindings of its user away, those of other phones too (RFC 3261 10.2.2).
+    pub fn unregister_all(&self) -> Result<u16, UaError> {
+        let ticket = self.0.act(Agent::unregister_all)?;
+        Ok(self.response(ticket, "REGISTER")?.status())
+    }
+
+    /// Returns true while it is neither killed nor frozen.
+    pub fn is_awake(&self) -> bool {
+        self.0.lock().check_awake().is_ok()
     }
 
     /// Calls somebody; the call goes on by itself.
@@ -264,7 +277,7 @@ fn live(mut poll: Poll, phone: impl Fn() -> Option<Arc<Shared>>) {
             let now = shared.log.now();
             agent
                 .deadline()
-                .map(|deadline| deadline.saturating_sub(now))
+                .map(|deadline| deadline.saturating_sub(now).min(SLEEP_MAX))
         };
         match poll.poll(&mut events, timeout) {
             Ok(()) => {}

@@ -1,0 +1,275 @@
+//! Calls whose one end is lost.
+
+use std::time::Duration;
+
+use refork::engine::settings::PerKind;
+use refork::engine::time::Millis;
+use refork::sip::Method;
+use refork::ua::{Call, Continuity, Ending, Medium, Phone};
+
+use crate::stage::{
+    LATER, Loss, SOON, Stage, answers, connect, hang_up, requests_since, rings, standing, talk,
+};
+
+/// A packet's worth of samples.
+const PACKET: i64 = 160;
+
+/// The survivor's stream went on: one source, no sequence number missing, timestamps in step with the
+/// time, and the marker where the new voice begins.
+fn went_on(survivor: &Call, new: &Phone) {
+    let seen = Continuity::of(&survivor.heard());
+    assert_eq!(
+        (seen.sources, seen.breaks, seen.steps_back),
+        (1, 0, 0),
+        "{seen:?}"
+    );
+    assert!(seen.worst_drift() <= PACKET, "{seen:?}");
+    let seam = seen.seam_to(new.profile().voice).expect("a seam");
+    assert!(seam.marker, "{seen:?}");
+}
+
+/// Bob's desk phone is lost; his mobile answers.
+fn callee_is_lost(loss: Loss) {
+    let stage = Stage::new();
+    let (alice, desk) = (stage.phone("alice"), stage.desk());
+    let (call, taken) = connect(&alice, &desk, Medium::Audio);
+    talk(&call, &taken);
+    let mobile = stage.mobile();
+    answers(&mobile);
+    let since = stage.log.now();
+    loss.happens_to(&desk);
+
+    let again = mobile.incoming(LATER).unwrap();
+    again.wait_up(SOON).unwrap();
+    talk(&call, &again);
+    let notice = call.wait_texts(1, SOON).unwrap();
+    assert!(notice[0].body.contains("Bob's mobile"), "{notice:?}");
+    went_on(&call, &mobile);
+    // No other word to the survivor, and the conversation is as alive as before.
+    assert_eq!(requests_since(&stage.log, &alice, since), [Method::Message]);
+    assert_eq!(call.message("still here?").unwrap(), 200);
+    assert_eq!(again.message("yes").unwrap(), 200);
+    assert_eq!(again.wait_texts(1, SOON).unwrap()[0].body, "still here?");
+
+    if let Loss::Freeze = loss {
+        // Back to life, the old phone finds no call left on it.
+        desk.thaw();
+        assert_eq!(taken.wait_over(SOON).unwrap(), Ending::HungUpThere);
+        for late in desk.all_calls() {
+            late.wait_over(SOON).unwrap();
+        }
+    }
+    hang_up(&again, &call);
+    assert_eq!(call.texts().len(), 2, "the notice came once");
+    stage.finish();
+}
+
+#[test]
+fn the_callee_is_killed() {
+    callee_is_lost(Loss::Kill);
+}
+
+#[test]
+fn the_callee_freezes() {
+    callee_is_lost(Loss::Freeze);
+}
+
+/// Alice's desk phone is lost after she has called; her mobile answers.
+fn caller_is_lost(loss: Loss) {
+    let stage = Stage::new();
+    let (desk, bob) = (stage.phone("alice-desk"), stage.desk());
+    let (call, taken) = connect(&desk, &bob, Medium::Audio);
+    talk(&call, &taken);
+    let mobile = stage.phone("alice-mobile");
+    answers(&mobile);
+    let since = stage.log.now();
+    loss.happens_to(&desk);
+
+    let again = mobile.incoming(LATER).unwrap();
+    again.wait_up(SOON).unwrap();
+    talk(&taken, &again);
+    taken.wait_texts(1, SOON).unwrap();
+    went_on(&taken, &mobile);
+    assert_eq!(requests_since(&stage.log, &bob, since), [Method::Message]);
+    // A re-fork looks as if the survivor had called.
+    let invite = mobile
+        .wait_received(SOON, "the INVITE", |seen| {
+            seen.iter()
+                .any(|message| *message.method() == Method::Invite)
+        })
+        .unwrap();
+    let invite = invite
+        .iter()
+        .find(|message| *message.method() == Method::Invite)
+        .unwrap();
+    assert_eq!(invite.from().uri, "sip:bob@example.org");
+
+    if let Loss::Freeze = loss {
+        desk.thaw();
+        assert_eq!(call.wait_over(SOON).unwrap(), Ending::HungUpThere);
+    }
+    hang_up(&taken, &again);
+    stage.finish();
+}
+
+#[test]
+fn the_caller_is_killed() {
+    caller_is_lost(Loss::Kill);
+}
+
+#[test]
+fn the_caller_freezes() {
+    caller_is_lost(Loss::Freeze);
+}
+
+#[test]
+fn the_same_phone_comes_back_and_nobody_is_told() {
+    let stage = Stage::new();
+    let (alice, desk) = (stage.phone("alice"), stage.desk());
+    let (call, taken) = connect(&alice, &desk, Medium::Audio);
+    talk(&call, &taken);
+    let since = stage.log.now();
+    desk.kill();
+    let desk = stage.restart(&desk);
+    answers(&desk);
+    assert_eq!(desk.register().unwrap(), 200);
+    let again = desk.incoming(LATER).unwrap();
+    again.wait_up(SOON).unwrap();
+    talk(&call, &again);
+    let seen = Continuity::of(&call.heard());
+    assert_eq!(
+        (seen.sources, seen.breaks, seen.steps_back),
+        (1, 0, 0),
+        "{seen:?}"
+    );
+    // A text of Bob's is delivered after the notice would have been.
+    assert_eq!(again.message("that was my battery").unwrap(), 200);
+    let texts = call.wait_texts(1, SOON).unwrap();
+    assert_eq!(texts[0].body, "that was my battery");
+    hang_up(&call, &again);
+    assert_eq!(requests_since(&stage.log, &alice, since), [Method::Message]);
+    assert_eq!(call.texts().len(), 1);
+    stage.finish();
+}
+
+#[test]
+fn several_are_asked_and_only_one_is_left_with_the_call() {
+    let stage = Stage::new();
+    let (alice, desk) = (stage.phone("alice"), stage.desk());
+    let (call, taken) = connect(&alice, &desk, Medium::Audio);
+    talk(&call, &taken);
+    let (mobile, soft) = (stage.mobile(), stage.phone("bob-soft"));
+    rings(&mobile);
+    rings(&soft);
+    desk.freeze();
+    let ringing = [
+        mobile.incoming(LATER).unwrap(),
+        soft.incoming(LATER).unwrap(),
+    ];
+    ringing[1].answer().unwrap();
+    ringing[1].wait_up(SOON).unwrap();
+    assert_eq!(ringing[0].wait_over(SOON).unwrap(), Ending::Cancelled);
+    talk(&call, &ringing[1]);
+    desk.thaw();
+    taken.wait_over(SOON).unwrap();
+    for late in desk.all_calls() {
+        late.wait_over(SOON).unwrap();
+    }
+    assert_eq!(standing(&desk) + standing(&mobile), 0);
+    hang_up(&call, &ringing[1]);
+    stage.finish();
+}
+
+#[test]
+fn nobody_comes_back() {
+    let stage = Stage::with(|config| {
+        config.engine.restore.timeout = PerKind::both(Millis(3000));
+    });
+    let (alice, desk) = (stage.phone("alice"), stage.desk());
+    let (call, taken) = connect(&alice, &desk, Medium::Audio);
+    talk(&call, &taken);
+    let since = stage.log.now();
+    desk.kill();
+    assert_eq!(call.wait_over(LATER).unwrap(), Ending::HungUpThere);
+    let texts = call.texts();
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    assert!(texts[0].body.contains("could not be reached"), "{texts:?}");
+    let seen = requests_since(&stage.log, &alice, since);
+    assert_eq!(seen, [Method::Message, Method::Bye]);
+    // Meanwhile the line was not dead.
+    let seen = Continuity::of(&call.heard());
+    assert_eq!((seen.sources, seen.breaks), (1, 0), "{seen:?}");
+    let last = call.heard().last().map(|packet| packet.at).unwrap();
+    assert!(
+        last > since + Duration::from_secs(2),
+        "silence until the end"
+    );
+    assert_eq!(
+        stage.metric("refork_restorations_total{result=\"timeout\"}"),
+        1.0
+    );
+    stage.finish();
+}
+
+#[test]
+fn the_survivor_hangs_up_while_the_other_is_looked_for() {
+    let stage = Stage::new();
+    let (alice, desk) = (stage.phone("alice"), stage.desk());
+    let (call, taken) = connect(&alice, &desk, Medium::Audio);
+    talk(&call, &taken);
+    let mobile = stage.mobile();
+    rings(&mobile);
+    desk.kill();
+    let ringing = mobile.incoming(LATER).unwrap();
+    // Hold is answered meanwhile as if nothing were wrong.
+    assert_eq!(call.hold().unwrap(), 200);
+    assert_eq!(call.resume().unwrap(), 200);
+    assert_eq!(call.hang_up().unwrap(), 200);
+    assert_eq!(ringing.wait_over(SOON).unwrap(), Ending::Cancelled);
+    stage.finish();
+}
+
+#[test]
+fn a_phone_that_registers_meanwhile_is_asked() {
+    let stage = Stage::new();
+    let (alice, desk) = (stage.phone("alice"), stage.desk());
+    let (call, taken) = connect(&alice, &desk, Medium::Audio);
+    talk(&call, &taken);
+    let since = stage.log.now();
+    desk.kill();
+    // Silence of the phone is filled by the server once it counts as lost.
+    let voice = desk.profile().voice;
+    call.wait_heard(LATER, "the filler", |heard| {
+        let last = heard.last().and_then(|packet| packet.payload.first());
+        last.is_some_and(|last| *last != voice)
+    })
+    .unwrap();
+    let mobile = stage.phone_with("bob-mobile", |profile| {
+        profile.script.invite = refork::ua::Reaction::Answer(Duration::ZERO);
+    });
+    let again = mobile.incoming(LATER).unwrap();
+    again.wait_up(SOON).unwrap();
+    talk(&call, &again);
+    call.wait_texts(1, SOON).unwrap();
+    assert_eq!(requests_since(&stage.log, &alice, since), [Method::Message]);
+    hang_up(&again, &call);
+    stage.finish();
+}
+
+#[test]
+fn a_bye_that_is_no_farewell() {
+    let stage = Stage::new();
+    let (alice, desk) = (stage.phone("alice"), stage.desk());
+    let (call, taken) = connect(&alice, &desk, Medium::Audio);
+    talk(&call, &taken);
+    let mobile = stage.mobile();
+    answers(&mobile);
+    rings(&desk);
+    let reason = "SIP;cause=503;text=\"lost my network\"";
+    assert_eq!(taken.hang_up_because(reason).unwrap(), 200);
+    let again = mobile.incoming(LATER).unwrap();
+    again.wait_up(SOON).unwrap();
+    talk(&call, &again);
+    hang_up(&call, &again);
+    stage.finish();
+}

@@ -1,0 +1,12 @@
+//! Whole conversations over real sockets: the server as it runs, and phones that know nothing of it
+//! but SIP. Each test prints the ladder of what its phones saw where it fails.
+
+#![allow(clippy::unwrap_used)]
+
+mod calls;
+mod forks;
+mod loss;
+mod metrics;
+mod sessions;
+mod stage;
+mod transports;
