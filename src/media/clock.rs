@@ -7,6 +7,7 @@ use std::ops::Add;
 pub(crate) struct Micros(pub(crate) u64);
 
 impl Micros {
+    #[cfg(test)]
     pub(crate) const fn from_ms(ms: u64) -> Self {
         Self(ms * 1000)
     }

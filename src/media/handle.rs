@@ -11,6 +11,7 @@ use thiserror::Error;
 use crate::engine::ids::Side;
 use crate::engine::ports::{MediaCommand, MediaEvent, MediaId};
 use crate::media::counters::RelayCounters;
+use crate::media::pool::Share;
 use crate::media::report::{LineState, SessionReport};
 use crate::media::settings::RelaySettings;
 use crate::media::{sys, thread};
@@ -75,10 +76,18 @@ impl Relay {
         settings: RelaySettings,
         events: impl Fn(MediaEvent) + Send + Sync + 'static,
     ) -> Result<Self, StartError> {
+        let pairs = Share::new(settings.ports.clone(), 0, 1).ports().count();
+        if pairs == 0 {
+            return Err(StartError::NoPorts {
+                from: *settings.ports.start(),
+                to: *settings.ports.end(),
+            });
+        }
         sys::raise_file_limit();
         let counters = Arc::new(RelayCounters::default());
         let events: EventSink = Arc::new(events);
-        let count = settings.threads.max(1);
+        // Each thread has its own share of the ports.
+        let count = settings.threads.clamp(1, pairs);
         let mut workers = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
         for index in 0..count {

@@ -1,18 +1,38 @@
 //! The RTP relay: what `MediaCommand` asks for, done on threads of its own.
 //!
-//! A pure core (`session`, `line`, `latch`, `rtcp`, ...) takes packets and the time and says what to
-//! send; a thin shell (`thread`, `sockets`, `sys`) owns the sockets, reads the clock and is the only
-//! part that speaks to the kernel. No packet allocates, and none takes a lock.
+//! A pure core (`session`, `forward`, `line`, `latch`, `rtcp`, `filler`, ...) takes packets and the
+//! time and says what to send; a thin shell (`thread`, `desk`, `traffic`, `wires`, `sockets`, `sys`)
+//! owns the sockets, reads the clock and is the only part that speaks to the kernel. No packet allocates, and none takes a lock.
 
 mod clock;
 mod counters;
+mod desk;
+mod filler;
+mod forward;
 mod handle;
+mod latch;
+mod line;
+mod payload;
+mod place;
+mod pool;
+mod reception;
 mod report;
+mod rtcp;
+mod rtp;
+mod session;
 mod settings;
+mod sockets;
+mod stream;
 mod sys;
 mod thread;
+mod traffic;
+mod watch;
+mod wires;
 
 pub use counters::RelayCounters;
 pub use handle::{MediaHandle, Relay, StartError};
 pub use report::{LineState, Received, SessionReport, StreamReport};
 pub use settings::RelaySettings;
+
+#[cfg(test)]
+mod tests;

@@ -1,18 +1,30 @@
-//! One relay thread.
+//! One relay thread: waits for packets, orders and alarms, and hands them to its desk.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::{Events, Poll, Token, Waker};
+use rand::{
+    Rng, RngExt, SeedableRng,
+    rngs::{StdRng, SysRng},
+};
 
-use crate::engine::ports::{MediaCommand, MediaEvent};
+use crate::media::clock::Micros;
 use crate::media::counters::RelayCounters;
+use crate::media::desk::{Desk, Fittings};
 use crate::media::handle::{Bell, EventSink, Order, StartError, Worker};
+use crate::media::pool::{Pool, Share};
 use crate::media::settings::RelaySettings;
 
 const BELL: Token = Token(usize::MAX);
+/// Sockets that are looked at in one turn.
+const READY: usize = 256;
+/// Orders that are carried out in one turn: each may open a few sockets, and packets wait meanwhile.
+const ORDERS: usize = 32;
 
 /// Starts thread `index` of `count`.
 pub(crate) fn spawn(
@@ -22,49 +34,146 @@ pub(crate) fn spawn(
     events: EventSink,
     counters: Arc<RelayCounters>,
 ) -> Result<(Worker, JoinHandle<()>), StartError> {
-    let mut poll = Poll::new().map_err(StartError::System)?;
+    let poll = Poll::new().map_err(StartError::System)?;
     let waker = Waker::new(poll.registry(), BELL).map_err(StartError::System)?;
     let bell = Arc::new(Bell {
         waker,
         rung: AtomicBool::new(false),
     });
     let (orders, incoming) = channel();
+    let mut random = StdRng::try_from_rng(&mut SysRng)
+        .map_err(|error| StartError::System(io::Error::other(error)))?;
+    let share = Share::new(settings.ports.clone(), index, count);
+    let pool = Pool::new(share, |below| random.random_range(0..below));
+    counters
+        .ports
+        .fetch_add(2 * pool.size() as u64, Ordering::Relaxed);
+    let clock = Clock::start();
+    let desk = Desk::new(Fittings {
+        registry: poll.registry().try_clone().map_err(StartError::System)?,
+        settings,
+        events,
+        counters: Arc::clone(&counters),
+        pool,
+        random: Box::new(move || random.next_u64()),
+        epoch_us: clock.epoch_us,
+    });
     let worker = Worker {
         orders,
         bell: Arc::clone(&bell),
     };
+    let mut turns = Turns {
+        poll,
+        clock,
+        desk,
+        incoming,
+        bell,
+        counters,
+        more_orders: false,
+    };
     let thread = std::thread::Builder::new()
         .name(format!("relay-{index}"))
-        .spawn(move || {
-            let _ = (count, settings, counters);
-            let mut ready = Events::with_capacity(64);
-            loop {
-                if poll.poll(&mut ready, None).is_err() {
-                    continue;
-                }
-                bell.rung.store(false, Ordering::Release);
-                while let Ok(order) = incoming.try_recv() {
-                    match order {
-                        Order::Command(MediaCommand::Open {
-                            media,
-                            side,
-                            generation,
-                            ..
-                        }) => {
-                            events(MediaEvent::Opened {
-                                media,
-                                side,
-                                generation,
-                                result: None,
-                            });
-                        }
-                        Order::Command(_) | Order::Resume { .. } => {}
-                        Order::Report { reply, .. } => reply(None),
-                        Order::Stop => return,
-                    }
-                }
-            }
-        })
+        .spawn(move || turns.run())
         .map_err(StartError::System)?;
     Ok((worker, thread))
+}
+
+struct Turns {
+    poll: Poll,
+    clock: Clock,
+    desk: Desk,
+    incoming: Receiver<Order>,
+    bell: Arc<Bell>,
+    counters: Arc<RelayCounters>,
+    /// The last turn left orders in the queue.
+    more_orders: bool,
+}
+
+impl Turns {
+    fn run(&mut self) {
+        let mut ready = Events::with_capacity(READY);
+        loop {
+            if let Err(error) = self.poll.poll(&mut ready, self.patience()) {
+                if error.kind() != io::ErrorKind::Interrupted {
+                    tracing::error!(%error, "a relay thread can't wait for packets");
+                    return;
+                }
+                continue;
+            }
+            // Orders first: they were given before the packets that come because of them.
+            let rung = self.bell.rung.load(Ordering::Acquire);
+            if (rung || self.more_orders) && !self.carry_out_orders() {
+                return;
+            }
+            self.desk.read_on(self.clock.now());
+            for event in ready.iter().filter(|event| event.token() != BELL) {
+                self.desk.ready(event, self.clock.now());
+            }
+            self.desk.tick(self.clock.now());
+            self.desk.tally.flush(&self.counters);
+        }
+    }
+
+    /// Returns how long to wait for packets: until the next alarm.
+    fn patience(&self) -> Option<Duration> {
+        if self.more_orders {
+            return Some(Duration::ZERO);
+        }
+        let now = self.clock.now();
+        let wait = self.desk.deadline(now)?.since(now);
+        Some(Duration::from_micros(wait))
+    }
+
+    /// Returns false after `Stop`.
+    fn carry_out_orders(&mut self) -> bool {
+        // Lowered before the queue is looked at: whoever queues after the look rings again.
+        self.bell.rung.store(false, Ordering::Release);
+        for _ in 0..ORDERS {
+            let Ok(order) = self.incoming.try_recv() else {
+                self.more_orders = false;
+                return true;
+            };
+            let now = self.clock.now();
+            match order {
+                Order::Command(command) => self.desk.command(command, now),
+                Order::Report { media, reply } => {
+                    // So that whoever asked finds the totals no older than the report.
+                    self.desk.tally.flush(&self.counters);
+                    reply(self.desk.report(media));
+                }
+                Order::Resume { media, side, lines } => {
+                    self.desk.resume(media, side, &lines, now);
+                }
+                Order::Stop => return false,
+            }
+        }
+        self.more_orders = true;
+        true
+    }
+}
+
+/// The clock of one relay thread.
+struct Clock {
+    start: Instant,
+    epoch_us: u64,
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the relay's threads read the clock themselves; its core does not"
+)]
+impl Clock {
+    fn start() -> Self {
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            start: Instant::now(),
+            epoch_us: unix.as_micros() as u64,
+        }
+    }
+
+    fn now(&self) -> Micros {
+        Micros(self.start.elapsed().as_micros() as u64)
+    }
 }

@@ -1,0 +1,245 @@
+//! What becomes of a packet.
+
+use std::net::SocketAddr;
+
+use crate::engine::ids::Side;
+use crate::media::clock::Micros;
+use crate::media::counters::{Dropped, Tally};
+use crate::media::latch::Verdict;
+use crate::media::payload::PayloadMap;
+use crate::media::rtcp::{self, Passage};
+use crate::media::rtp::{self, Header};
+use crate::media::session::{Party, Session};
+use crate::media::stream::{Port, Stream};
+
+/// Where a packet came in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    /// The side by whose live ports it came.
+    pub(crate) side: Side,
+    pub(crate) stream: usize,
+    pub(crate) port: Port,
+    pub(crate) source: SocketAddr,
+}
+
+/// Where it goes: to the other side's stream of the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Forward {
+    /// Of our ports on the other side, the one to send from.
+    pub(crate) port: Port,
+    pub(crate) to: SocketAddr,
+    /// Octets of the packet, which was rewritten in place.
+    pub(crate) length: usize,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Passed {
+    pub(crate) forward: Option<Forward>,
+    /// `Session::poll` has something to do now.
+    pub(crate) attention: bool,
+}
+
+impl Session {
+    /// Takes a packet, rewrites it in place, and says where it goes.
+    pub(crate) fn packet(
+        &mut self,
+        arrival: &Arrival,
+        packet: &mut [u8],
+        now: Micros,
+        tally: &mut Tally,
+    ) -> Passed {
+        let [caller, callee] = &mut self.sides;
+        let (near, far) = match arrival.side {
+            Side::Caller => (caller, callee),
+            Side::Callee => (callee, caller),
+        };
+        let forward = match pass(near, far, arrival, packet, now, tally) {
+            Ok(forward) => Some(forward),
+            Err(why) => {
+                tally.drop_one(why);
+                None
+            }
+        };
+        let asks = near
+            .streams
+            .get(arrival.stream)
+            .is_some_and(|stream| stream.key_frame.is_some());
+        Passed {
+            forward,
+            attention: near.flowing || asks,
+        }
+    }
+}
+
+fn pass(
+    near: &mut Party,
+    far: &mut Party,
+    arrival: &Arrival,
+    packet: &mut [u8],
+    now: Micros,
+    tally: &mut Tally,
+) -> Result<Forward, Dropped> {
+    let known = near.live.is_some() && !near.lost;
+    let stream = near
+        .streams
+        .get_mut(arrival.stream)
+        .filter(|stream| known && stream.settings.active)
+        .ok_or(Dropped::NoTarget)?;
+    let there = far.live.is_some() && !far.lost;
+    let other = far
+        .streams
+        .get_mut(arrival.stream)
+        .filter(|stream| there && stream.settings.active);
+
+    let opaque = stream.settings.opaque || other.as_ref().is_some_and(|o| o.settings.opaque);
+    let control = arrival.port == Port::Rtcp || rtp::is_rtcp(packet);
+    let header = match (opaque, control) {
+        (true, _) => None,
+        (false, true) if rtcp::is_valid(packet) => None,
+        (false, true) => return Err(Dropped::Malformed),
+        (false, false) => Some(rtp::parse(packet).ok_or(Dropped::Malformed)?),
+    };
+    let verdict = match (arrival.port, &header) {
+        (Port::Rtcp, _) => stream.rtcp.judge_beside(arrival.source, &stream.rtp, now),
+        (Port::Rtp, Some(header)) => stream.rtp.judge(arrival.source, Some(header.ssrc), now),
+        (Port::Rtp, None) if opaque => {
+            let ssrc = rtp::ssrc(packet);
+            stream.rtp.judge_opaque(arrival.source, ssrc, now)
+        }
+        (Port::Rtp, None) => stream.rtp.judge(arrival.source, None, now),
+    };
+    match verdict {
+        Verdict::Ours => {}
+        Verdict::Moved => {
+            tally.relatches += 1;
+            stream.rtcp.release();
+        }
+        Verdict::Stranger => return Err(Dropped::Stranger),
+    }
+    near.flowing |= near.watch.heard(now);
+    match header {
+        Some(header) => forward_rtp(stream, other, packet, header, now, tally),
+        None if opaque => forward_opaque(stream, other, packet, control, now),
+        None => forward_rtcp(stream, other, packet),
+    }
+}
+
+fn forward_rtp(
+    stream: &mut Stream,
+    other: Option<&mut Stream>,
+    packet: &mut [u8],
+    mut header: Header,
+    now: Micros,
+    tally: &mut Tally,
+) -> Result<Forward, Dropped> {
+    let mapped = stream.map.get(header.number);
+    stream
+        .reception
+        .note(&header, mapped.clock, mapped.coding.is_timed(), now);
+    let other = other.ok_or(Dropped::NoTarget)?;
+    let to = other.rtp.target().filter(|_| other.settings.receives);
+    let Some(to) = to else {
+        // What is not sent leaves no hole: the line goes on by a seam.
+        other.line.cut();
+        return Err(Dropped::NoTarget);
+    };
+    let number = mapped.to.ok_or(Dropped::NoTarget)?;
+    let place = other
+        .line
+        .place(&header, mapped.clock, now)
+        .ok_or(Dropped::Malformed)?;
+    stream.away = false;
+    other.filler = None;
+    if mapped.coding.speaks() {
+        other.spoken = Some((number, mapped.coding));
+    }
+    if place.seam {
+        tally.seams += 1;
+        if stream.settings.video {
+            stream.key_frame = Some(header.ssrc);
+        } else {
+            // RFC 3551 4.1: a talkspurt begins. In video the marker ends a frame, and stays.
+            header.marker = true;
+        }
+    }
+    header.number = number;
+    header.sequence = place.sequence;
+    header.timestamp = place.timestamp;
+    header.ssrc = place.ssrc;
+    rtp::write(packet, &header);
+    Ok(Forward {
+        port: Port::Rtp,
+        to,
+        length: packet.len(),
+    })
+}
+
+fn forward_rtcp(
+    stream: &Stream,
+    other: Option<&mut Stream>,
+    packet: &mut [u8],
+) -> Result<Forward, Dropped> {
+    let line = other.as_ref().map(|other| &other.line);
+    let passage = Passage {
+        speaks: line.and_then(|line| line.shift()),
+        line: line.and_then(|line| line.ssrc()),
+        packets: line.map_or(0, |line| line.packets() as u32),
+        octets: line.map_or(0, |line| line.octets() as u32),
+        hears: stream.line.shift(),
+    };
+    let rewritten = rtcp::rewrite(packet, &passage).map_err(|_| Dropped::Malformed)?;
+    let other = other.ok_or(Dropped::NoTarget)?;
+    let (port, to) = other.rtcp_target().ok_or(Dropped::NoTarget)?;
+    if rewritten.length == 0 {
+        return Err(Dropped::NoTarget);
+    }
+    if rewritten.sender_report {
+        other.line.set_reported();
+    }
+    Ok(Forward {
+        port,
+        to,
+        length: rewritten.length,
+    })
+}
+
+fn forward_opaque(
+    stream: &mut Stream,
+    other: Option<&mut Stream>,
+    packet: &[u8],
+    control: bool,
+    now: Micros,
+) -> Result<Forward, Dropped> {
+    let header = (!control).then(|| rtp::parse(packet)).flatten();
+    if let Some(header) = &header {
+        let mapped = stream.map.get(header.number);
+        let timed = mapped.coding.is_timed();
+        stream.reception.note(header, mapped.clock, timed, now);
+    }
+    let other = other.ok_or(Dropped::NoTarget)?;
+    let (port, to) = if control {
+        other.rtcp_target()
+    } else {
+        other.rtp.target().map(|to| (Port::Rtp, to))
+    }
+    .ok_or(Dropped::NoTarget)?;
+    stream.away = false;
+    if let Some(header) = &header {
+        other.line.count(header.payload);
+    }
+    Ok(Forward {
+        port,
+        to,
+        length: packet.len(),
+    })
+}
+
+impl Stream {
+    /// Pairs the formats of the two sides.
+    pub(crate) fn map_with(&mut self, other: &mut Self) {
+        let (ours, theirs) = (&self.settings, &other.settings);
+        self.map = PayloadMap::between(&ours.formats, &theirs.formats, ours.video);
+        other.map = PayloadMap::between(&theirs.formats, &ours.formats, theirs.video);
+    }
+}

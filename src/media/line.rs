@@ -1,0 +1,322 @@
+//! The one line of SSRC, sequence numbers and timestamps that a side sees, whoever speaks on it.
+//!
+//! Sources come and go (phones, our own filler); each is joined to the line at a *seam*: its first
+//! packet gets the next sequence number, and a timestamp that is ahead by the time that passed.
+//! Between seams a source's numbers are shifted by constants, so that what the network lost or
+//! swapped is lost or swapped for the receiver too, as RTP has it.
+
+use crate::media::clock::{Micros, ticks};
+use crate::media::report::LineState;
+use crate::media::rtp::Header;
+
+/// RFC 3550 A.1: a gap this wide is not loss but a source that started over.
+const MAX_DROPOUT: i16 = 3000;
+/// RFC 3550 A.1: a packet this late is not late but of another start.
+const MAX_MISORDER: i16 = 100;
+/// Packets a second that may have been sent since a state was saved: audio, and video.
+const AUDIO_RATE: u64 = 100;
+const VIDEO_RATE: u64 = 1000;
+const VIDEO_CLOCK: u32 = 90_000;
+/// A jump wider than half of the sequence space would look like a step back.
+const MAX_SKIP: u64 = 30_000;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    /// What to start with where we speak first.
+    seed: u64,
+    head: Option<Head>,
+    source: Option<Source>,
+    packets: u64,
+    octets: u64,
+}
+
+/// The newest that was sent.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    ssrc: u32,
+    sequence: u16,
+    timestamp: u32,
+    clock: u32,
+    /// When `timestamp` was first sent.
+    at: Micros,
+    /// Ticks from one timestamp to the next, as last seen.
+    step: u32,
+}
+
+/// Who speaks now, and how its numbers become the line's.
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    ssrc: u32,
+    /// Highest sequence number received.
+    highest: u16,
+    sequence_shift: u16,
+    timestamp_shift: u32,
+    /// Sequence numbers since the seam: nothing older has a place on the line.
+    since: u32,
+    /// Where a source that jumped would go on (RFC 3550 A.1 `bad_seq`).
+    jumped_to: Option<u16>,
+    /// A sender report of this source was passed on.
+    reported: bool,
+}
+
+/// A packet's place on the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) ssrc: u32,
+    pub(crate) sequence: u16,
+    pub(crate) timestamp: u32,
+    /// The first of its source on a line that had another before.
+    pub(crate) seam: bool,
+}
+
+/// How the RTCP of the source that speaks is made to fit the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shift {
+    /// SSRC of the line.
+    pub(crate) line: u32,
+    /// SSRC of the source.
+    pub(crate) source: u32,
+    pub(crate) sequence: u16,
+    pub(crate) timestamp: u32,
+    /// A sender report of this source was passed on, so an LSR can be meant for it.
+    pub(crate) reported: bool,
+}
+
+impl Line {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            head: None,
+            source: None,
+            packets: 0,
+            octets: 0,
+        }
+    }
+
+    /// Goes on with a line of before a restart. `age_ms`: since the state's `at_ms`.
+    pub(crate) fn resume(&mut self, state: &LineState, age_ms: u64, now: Micros) {
+        let rate = if state.clock == VIDEO_CLOCK {
+            VIDEO_RATE
+        } else {
+            AUDIO_RATE
+        };
+        let skip = (age_ms.saturating_mul(rate) / 1000 + 1).min(MAX_SKIP) as u16;
+        self.source = None;
+        self.head = Some(Head {
+            ssrc: state.ssrc,
+            sequence: state.sequence.wrapping_add(skip),
+            timestamp: state
+                .timestamp
+                .wrapping_add(ticks(age_ms.saturating_mul(1000), state.clock)),
+            clock: state.clock,
+            at: now,
+            step: 0,
+        });
+    }
+
+    /// Ends the source that speaks: whatever comes next is joined by a seam.
+    pub(crate) fn cut(&mut self) {
+        self.source = None;
+    }
+
+    /// Finds a packet's place. None where its sequence number fits nowhere.
+    pub(crate) fn place(&mut self, packet: &Header, clock: u32, now: Micros) -> Option<Place> {
+        let Some(source) = self.source.as_mut().filter(|s| s.ssrc == packet.ssrc) else {
+            return Some(self.join(packet, clock, now));
+        };
+        let ahead = packet.sequence.wrapping_sub(source.highest) as i16;
+        if source.jumped_to == Some(packet.sequence) {
+            return Some(self.join(packet, clock, now));
+        }
+        if !(-MAX_MISORDER..MAX_DROPOUT).contains(&ahead) {
+            source.jumped_to = Some(packet.sequence.wrapping_add(1));
+            return None;
+        }
+        source.jumped_to = None;
+        let place = Place {
+            ssrc: self.head?.ssrc,
+            sequence: packet.sequence.wrapping_add(source.sequence_shift),
+            timestamp: packet.timestamp.wrapping_add(source.timestamp_shift),
+            seam: false,
+        };
+        if ahead > 0 {
+            source.highest = packet.sequence;
+            source.since = source.since.saturating_add(u32::from(ahead.unsigned_abs()));
+            self.advance(&place, clock, now);
+        } else if u32::from(ahead.unsigned_abs()) > source.since {
+            // From before the seam: its number is taken.
+            return None;
+        }
+        self.count(packet.payload);
+        Some(place)
+    }
+
+    /// Adds a packet of our own that lasts `step` ticks. `seam`: something else was before it, or
+    /// nothing, or more time passed than one packet.
+    pub(crate) fn fill(
+        &mut self,
+        step: u32,
+        clock: u32,
+        octets: usize,
+        seam: bool,
+        now: Micros,
+    ) -> Place {
+        self.source = None;
+        let place = match &self.head {
+            None => Place {
+                ssrc: (self.seed >> 32) as u32,
+                // Room above, so that it does not wrap at once (RFC 3711 3.3.1 would lose count).
+                sequence: self.seed as u16 >> 1,
+                timestamp: (self.seed >> 16) as u32,
+                seam: true,
+            },
+            Some(head) => Place {
+                ssrc: head.ssrc,
+                sequence: head.sequence.wrapping_add(1),
+                timestamp: if seam {
+                    head.after(now)
+                } else {
+                    head.timestamp.wrapping_add(step)
+                },
+                seam,
+            },
+        };
+        self.advance(&place, clock, now);
+        if let Some(head) = &mut self.head {
+            head.step = step;
+        }
+        self.count(octets);
+        place
+    }
+
+    /// Returns how the speaking source's numbers become the line's; none while nobody speaks.
+    pub(crate) fn shift(&self) -> Option<Shift> {
+        let (source, head) = (self.source?, self.head?);
+        Some(Shift {
+            line: head.ssrc,
+            source: source.ssrc,
+            sequence: source.sequence_shift,
+            timestamp: source.timestamp_shift,
+            reported: source.reported,
+        })
+    }
+
+    /// A sender report of the speaking source was passed on.
+    pub(crate) fn set_reported(&mut self) {
+        if let Some(source) = &mut self.source {
+            source.reported = true;
+        }
+    }
+
+    /// Returns the line's SSRC, once there is one.
+    pub(crate) fn ssrc(&self) -> Option<u32> {
+        self.head.map(|head| head.ssrc)
+    }
+
+    /// Returns the SSRC to speak under: the line's, or the one it would start with.
+    pub(crate) fn own_ssrc(&self) -> u32 {
+        self.ssrc().unwrap_or((self.seed >> 32) as u32)
+    }
+
+    /// Returns when the newest timestamp was sent.
+    pub(crate) fn last_at(&self) -> Option<Micros> {
+        self.head.map(|head| head.at)
+    }
+
+    /// Returns the timestamp of this moment on the line.
+    pub(crate) fn timestamp_at(&self, now: Micros) -> Option<u32> {
+        self.head.map(|head| {
+            head.timestamp
+                .wrapping_add(ticks(now.since(head.at), head.clock))
+        })
+    }
+
+    pub(crate) fn packets(&self) -> u64 {
+        self.packets
+    }
+
+    pub(crate) fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    /// Returns what outlives a restart. `at_ms` turns our time into that of the Unix epoch.
+    pub(crate) fn state(&self, at_ms: impl FnOnce(Micros) -> u64) -> Option<LineState> {
+        self.head.map(|head| LineState {
+            ssrc: head.ssrc,
+            sequence: head.sequence,
+            timestamp: head.timestamp,
+            clock: head.clock,
+            at_ms: at_ms(head.at),
+        })
+    }
+
+    fn join(&mut self, packet: &Header, clock: u32, now: Micros) -> Place {
+        let place = match &self.head {
+            // The first source's numbers are the line's.
+            None => Place {
+                ssrc: packet.ssrc,
+                sequence: packet.sequence,
+                timestamp: packet.timestamp,
+                seam: false,
+            },
+            Some(head) => Place {
+                ssrc: head.ssrc,
+                sequence: head.sequence.wrapping_add(1),
+                timestamp: head.after(now),
+                seam: true,
+            },
+        };
+        self.source = Some(Source {
+            ssrc: packet.ssrc,
+            highest: packet.sequence,
+            sequence_shift: place.sequence.wrapping_sub(packet.sequence),
+            timestamp_shift: place.timestamp.wrapping_sub(packet.timestamp),
+            since: 0,
+            jumped_to: None,
+            reported: false,
+        });
+        self.advance(&place, clock, now);
+        self.count(packet.payload);
+        place
+    }
+
+    fn advance(&mut self, place: &Place, clock: u32, now: Micros) {
+        let Some(head) = &mut self.head else {
+            self.head = Some(Head {
+                ssrc: place.ssrc,
+                sequence: place.sequence,
+                timestamp: place.timestamp,
+                clock,
+                at: now,
+                step: 0,
+            });
+            return;
+        };
+        if place.timestamp != head.timestamp {
+            let next = place.sequence == head.sequence.wrapping_add(1);
+            let step = place.timestamp.wrapping_sub(head.timestamp);
+            if next && !place.seam && step < clock {
+                head.step = step;
+            }
+            head.timestamp = place.timestamp;
+            head.clock = clock;
+            head.at = now;
+        }
+        head.sequence = place.sequence;
+    }
+
+    /// Counts a packet that is sent.
+    pub(crate) fn count(&mut self, octets: usize) {
+        self.packets += 1;
+        self.octets += octets as u64;
+    }
+}
+
+impl Head {
+    /// Returns the timestamp of a source that joins now: ahead by the time that passed (in ticks of
+    /// the clock before it, RFC 7160 4.1), but not on top of the last packet.
+    fn after(&self, now: Micros) -> u32 {
+        let passed = ticks(now.since(self.at), self.clock);
+        self.timestamp.wrapping_add(passed.max(self.step).max(1))
+    }
+}

@@ -1,0 +1,181 @@
+//! Payload type numbers: those of one side made those of the other.
+
+use crate::engine::ports::PayloadFormat;
+
+/// What a format is to the relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Coding {
+    Pcmu,
+    Pcma,
+    /// RFC 4733: many packets with one timestamp.
+    Event,
+    /// RFC 3389 comfort noise.
+    Noise,
+    Other,
+}
+
+impl Coding {
+    pub(crate) fn of(name: &str) -> Self {
+        match name {
+            "PCMU" => Self::Pcmu,
+            "PCMA" => Self::Pcma,
+            "TELEPHONE-EVENT" => Self::Event,
+            "CN" => Self::Noise,
+            _ => Self::Other,
+        }
+    }
+
+    /// Returns true for what carries the conversation itself.
+    pub(crate) fn speaks(self) -> bool {
+        match self {
+            Self::Pcmu | Self::Pcma | Self::Other => true,
+            Self::Event | Self::Noise => false,
+        }
+    }
+
+    /// Returns true where each packet's timestamp says when it was made.
+    pub(crate) fn is_timed(self) -> bool {
+        self != Self::Event
+    }
+
+    /// Returns the octet that is silence in this format, where one octet can be it.
+    pub(crate) fn silence(self) -> Option<u8> {
+        match self {
+            Self::Pcmu => Some(0xff),
+            Self::Pcma => Some(0xd5),
+            Self::Event | Self::Noise | Self::Other => None,
+        }
+    }
+}
+
+/// What becomes of one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mapped {
+    pub(crate) from: u8,
+    /// None: the other side knows no such format, and by this number means another one.
+    pub(crate) to: Option<u8>,
+    pub(crate) clock: u32,
+    pub(crate) coding: Coding,
+}
+
+/// The way from one side's numbers to the other's.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PayloadMap {
+    formats: Vec<Mapped>,
+    clock: u32,
+}
+
+impl PayloadMap {
+    /// Pairs formats by name and clock rate: the same number where it means the same, else the
+    /// first, second, ... of that name with the first, second, ... of the other side.
+    pub(crate) fn between(from: &[PayloadFormat], to: &[PayloadFormat], video: bool) -> Self {
+        let formats = from
+            .iter()
+            .enumerate()
+            .map(|(index, format)| Mapped {
+                from: format.number,
+                to: partner(format, &from[..index], to),
+                clock: format.clock.max(1),
+                coding: Coding::of(&format.name),
+            })
+            .collect();
+        Self {
+            formats,
+            clock: if video { 90_000 } else { 8000 },
+        }
+    }
+
+    /// Looks a number up; one that is not in the list passes as it is.
+    pub(crate) fn get(&self, number: u8) -> Mapped {
+        self.formats
+            .iter()
+            .find(|mapped| mapped.from == number)
+            .copied()
+            .unwrap_or_else(|| Mapped {
+                from: number,
+                to: Some(number),
+                clock: self.clock.max(1),
+                coding: Coding::Other,
+            })
+    }
+}
+
+fn partner(format: &PayloadFormat, before: &[PayloadFormat], to: &[PayloadFormat]) -> Option<u8> {
+    let same = |other: &&PayloadFormat| other.name == format.name && other.clock == format.clock;
+    let candidates = || to.iter().filter(same);
+    let rank = before.iter().filter(same).count();
+    candidates()
+        .find(|other| other.number == format.number)
+        .or_else(|| candidates().nth(rank))
+        .or_else(|| candidates().next())
+        .map(|other| other.number)
+        .or_else(|| {
+            let taken = to.iter().any(|other| other.number == format.number);
+            (!taken).then_some(format.number)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn formats(list: &[(u8, &str, u32)]) -> Vec<PayloadFormat> {
+        list.iter()
+            .map(|&(number, name, clock)| PayloadFormat {
+                number,
+                name: name.into(),
+                clock,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn pairs_by_name_and_clock() {
+        let from = formats(&[
+            (0, "PCMU", 8000),
+            (96, "OPUS", 48_000),
+            (97, "H264", 90_000),
+            (98, "H264", 90_000),
+            (101, "TELEPHONE-EVENT", 8000),
+            (102, "TELEPHONE-EVENT", 48_000),
+            (110, "SPEEX", 8000),
+            (111, "SPEEX", 16_000),
+        ]);
+        let to = formats(&[
+            (111, "OPUS", 48_000),
+            (0, "PCMU", 8000),
+            (126, "H264", 90_000),
+            (125, "H264", 90_000),
+            (96, "TELEPHONE-EVENT", 8000),
+        ]);
+        let map = PayloadMap::between(&from, &to, false);
+        for (number, expected) in [
+            (0, Some(0)),
+            (96, Some(111)),
+            (97, Some(126)),
+            (98, Some(125)),
+            (101, Some(96)),
+            // The other side has no such format and the number is free: as it is.
+            (102, Some(102)),
+            (110, Some(110)),
+            // It would be taken for OPUS.
+            (111, None),
+            // Not in the list at all.
+            (18, Some(18)),
+            (127, Some(127)),
+        ] {
+            assert_eq!(map.get(number).to, expected, "{number}");
+        }
+        assert_eq!(map.get(96).clock, 48_000);
+        assert_eq!(map.get(18).clock, 8000);
+        assert_eq!(map.get(101).coding, Coding::Event);
+    }
+
+    #[test]
+    fn prefers_a_number_that_means_the_same() {
+        let from = formats(&[(97, "H264", 90_000), (98, "H264", 90_000)]);
+        let to = formats(&[(98, "H264", 90_000), (99, "H264", 90_000)]);
+        let map = PayloadMap::between(&from, &to, true);
+        assert_eq!(map.get(98).to, Some(98));
+    }
+}

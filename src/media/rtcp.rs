@@ -1,0 +1,393 @@
+//! RTCP (RFC 3550 6, RFC 4585, RFC 3611), rewritten to fit the lines, in place.
+//!
+//! What one side says of itself (SSRC, sender reports) is moved onto the line toward the other side;
+//! what it says of what it hears (report blocks, feedback) is moved back from the line toward it to
+//! the source that speaks on that line. A BYE never passes: it ends a source, and a line outlives
+//! its sources; the end of a call is SIP's to tell. Sender reports of a source that is not (or no
+//! more) the one that speaks pass as receiver reports, since their timestamps have no meaning there.
+
+use crate::media::line::Shift;
+
+const SR: u8 = 200;
+const RR: u8 = 201;
+const SDES: u8 = 202;
+const BYE: u8 = 203;
+const APP: u8 = 204;
+const RTPFB: u8 = 205;
+const PSFB: u8 = 206;
+const XR: u8 = 207;
+
+const HEADER: usize = 8;
+const SENDER_INFO: usize = 20;
+const BLOCK: usize = 24;
+/// Seconds from 1900 to 1970 (RFC 3550 4).
+const NTP_OFFSET: u64 = 2_208_988_800;
+
+/// A compound packet that is not what it claims to be (RFC 3550 A.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+/// Between which lines a compound packet passes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Passage {
+    /// How the side that sends the RTCP stands on the line toward the other.
+    pub(crate) speaks: Option<Shift>,
+    /// SSRC of the line toward the other side, once there is one.
+    pub(crate) line: Option<u32>,
+    /// Packets and payload octets sent on that line.
+    pub(crate) packets: u32,
+    pub(crate) octets: u32,
+    /// How the other side stands on the line that the sending side hears.
+    pub(crate) hears: Option<Shift>,
+}
+
+/// What is left of a compound packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rewritten {
+    /// Octets to send; zero where nothing is left.
+    pub(crate) length: usize,
+    /// A sender report is among it.
+    pub(crate) sender_report: bool,
+}
+
+/// Rewrites a compound packet. Reduced-size ones (RFC 5506) are taken as well.
+pub(crate) fn rewrite(bytes: &mut [u8], passage: &Passage) -> Result<Rewritten, Malformed> {
+    check(bytes)?;
+    let mut done = Rewritten::default();
+    let mut read = 0;
+    while let Some(length) = bytes.get(read..).and_then(packet_length) {
+        let end = (read + length).min(bytes.len());
+        let kept = rewrite_one(&mut bytes[read..end], passage, &mut done.sender_report);
+        bytes.copy_within(read..read + kept, done.length);
+        done.length += kept;
+        read = end;
+    }
+    Ok(done)
+}
+
+/// Writes a picture-loss indication (RFC 4585 6.3.1) with the report and name that must go before
+/// it, and returns its length.
+pub(crate) fn write_key_frame_request(into: &mut [u8; 64], sender: u32, source: u32) -> usize {
+    let mut writer = Writer { into, length: 0 };
+    writer.put(&[0x80, RR, 0, 1]);
+    writer.put(&sender.to_be_bytes());
+    writer.name(sender);
+    writer.put(&[0x81, PSFB, 0, 2]);
+    writer.put(&sender.to_be_bytes());
+    writer.put(&source.to_be_bytes());
+    writer.length
+}
+
+/// A sender report of our own: for a line that we alone speak on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnReport {
+    pub(crate) ssrc: u32,
+    /// Microseconds since the Unix epoch.
+    pub(crate) unix_us: u64,
+    pub(crate) timestamp: u32,
+    pub(crate) packets: u32,
+    pub(crate) octets: u32,
+}
+
+/// Writes a sender report (RFC 3550 6.4.1) and the name, and returns its length.
+pub(crate) fn write_sender_report(into: &mut [u8; 64], report: &OwnReport) -> usize {
+    let mut writer = Writer { into, length: 0 };
+    let seconds = report.unix_us / 1_000_000 + NTP_OFFSET;
+    let fraction = ((report.unix_us % 1_000_000) << 32) / 1_000_000;
+    writer.put(&[0x80, SR, 0, 6]);
+    for word in [
+        report.ssrc,
+        seconds as u32,
+        fraction as u32,
+        report.timestamp,
+        report.packets,
+        report.octets,
+    ] {
+        writer.put(&word.to_be_bytes());
+    }
+    writer.name(report.ssrc);
+    writer.length
+}
+
+/// Returns true for a compound packet that is what it claims to be.
+pub(crate) fn is_valid(bytes: &[u8]) -> bool {
+    check(bytes).is_ok()
+}
+
+struct Writer<'a> {
+    into: &'a mut [u8; 64],
+    length: usize,
+}
+
+impl Writer<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.into[self.length..self.length + bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
+    }
+
+    /// SDES with the CNAME that every compound must have (RFC 3550 6.1): the SSRC in hex, which
+    /// tells nobody anything new.
+    fn name(&mut self, ssrc: u32) {
+        self.put(&[0x81, SDES, 0, 4]);
+        self.put(&ssrc.to_be_bytes());
+        self.put(&[1, 8]);
+        for shift in (0..8).rev() {
+            self.put(&[b"0123456789abcdef"[(ssrc >> (4 * shift)) as usize & 15]]);
+        }
+        self.put(&[0, 0]);
+    }
+}
+
+/// RFC 3550 A.2: versions and lengths must be right to the last octet, and only the last packet may
+/// be padded.
+fn check(bytes: &[u8]) -> Result<(), Malformed> {
+    let mut at = 0;
+    while at < bytes.len() {
+        let length = packet_length(&bytes[at..]).ok_or(Malformed)?;
+        let packet = bytes.get(at..at + length).ok_or(Malformed)?;
+        at += length;
+        if packet[0] >> 6 != 2 || !(192..=223).contains(&packet[1]) {
+            return Err(Malformed);
+        }
+        let count = usize::from(packet[0] & 0x1f);
+        let needed = match packet[1] {
+            SR => HEADER + SENDER_INFO + BLOCK * count,
+            RR => HEADER + BLOCK * count,
+            SDES => 4 + 8 * count.min(1),
+            BYE => 4 + 4 * count,
+            RTPFB | PSFB | APP => HEADER + 4,
+            XR => HEADER,
+            _ => 4,
+        };
+        let padding = if packet[0] & 0x20 == 0 {
+            0
+        } else {
+            match packet[length - 1] {
+                0 => return Err(Malformed),
+                padding if at == bytes.len() => usize::from(padding),
+                _ => return Err(Malformed),
+            }
+        };
+        if length < needed + padding {
+            return Err(Malformed);
+        }
+    }
+    if at == 0 { Err(Malformed) } else { Ok(()) }
+}
+
+/// Returns the octets of the packet at the start, as its header says.
+fn packet_length(bytes: &[u8]) -> Option<usize> {
+    let (header, _) = bytes.split_first_chunk::<4>()?;
+    Some(4 * (usize::from(u16::from_be_bytes([header[2], header[3]])) + 1))
+}
+
+/// Rewrites one packet and returns how much of its front stays.
+fn rewrite_one(packet: &mut [u8], passage: &Passage, sender_report: &mut bool) -> usize {
+    let count = usize::from(packet[0] & 0x1f);
+    match packet[1] {
+        SR => {
+            let from = word(packet, 4);
+            let speaks = passage.speaks.filter(|s| Some(s.source) == from);
+            passage.own(packet, 4);
+            for index in 0..count {
+                passage.block(packet, HEADER + SENDER_INFO + BLOCK * index);
+            }
+            if let Some(speaks) = speaks {
+                if let Some(timestamp) = word(packet, 16) {
+                    put(packet, 16, timestamp.wrapping_add(speaks.timestamp));
+                }
+                put(packet, 20, passage.packets);
+                put(packet, 24, passage.octets);
+                *sender_report = true;
+                packet.len()
+            } else {
+                packet[1] = RR;
+                packet.copy_within(HEADER + SENDER_INFO.., HEADER);
+                shorten(packet, packet.len() - SENDER_INFO)
+            }
+        }
+        RR => {
+            passage.own(packet, 4);
+            for index in 0..count {
+                passage.block(packet, HEADER + BLOCK * index);
+            }
+            packet.len()
+        }
+        SDES => {
+            passage.chunks(packet, count);
+            packet.len()
+        }
+        BYE => 0,
+        RTPFB => {
+            passage.own(packet, 4);
+            let known = passage.heard(packet, 8);
+            match count {
+                // RFC 4585 6.2.1: a generic NACK names sequence numbers.
+                1 if known => each(packet, 12, 4, |entry| passage.sequence(entry, 0)),
+                // RFC 5104 4.2: TMMBR and TMMBN.
+                3 | 4 => each(packet, 12, 8, |entry| passage.heard(entry, 0)),
+                _ => {}
+            }
+            packet.len()
+        }
+        PSFB => {
+            passage.own(packet, 4);
+            passage.heard(packet, 8);
+            match count {
+                // RFC 5104 4.3: FIR, TSTR, TSTN, VBCM name their SSRC inside.
+                4..=7 => each(packet, 12, 8, |entry| passage.heard(entry, 0)),
+                15 if packet.get(12..16) == Some(b"REMB") => {
+                    each(packet, 20, 4, |entry| passage.heard(entry, 0));
+                }
+                _ => {}
+            }
+            packet.len()
+        }
+        XR => {
+            passage.own(packet, 4);
+            passage.extended(packet);
+            packet.len()
+        }
+        APP => {
+            passage.own(packet, 4);
+            packet.len()
+        }
+        _ => {
+            if let (Some(speaks), true) = (passage.speaks, packet.len() >= HEADER)
+                && word(packet, 4) == Some(speaks.source)
+            {
+                put(packet, 4, speaks.line);
+            }
+            packet.len()
+        }
+    }
+}
+
+impl Passage {
+    /// The SSRC by which the sending side speaks.
+    fn own(&self, packet: &mut [u8], at: usize) {
+        if let Some(line) = self.line {
+            put(packet, at, line);
+        }
+    }
+
+    /// The SSRC of something that the sending side hears.
+    fn heard(&self, packet: &mut [u8], at: usize) -> bool {
+        let Some(hears) = self.hears.filter(|h| Some(h.line) == word(packet, at)) else {
+            return false;
+        };
+        put(packet, at, hears.source);
+        true
+    }
+
+    /// A sequence number of what the sending side hears.
+    fn sequence(&self, packet: &mut [u8], at: usize) {
+        if let (Some(hears), Some([high, low])) = (
+            self.hears,
+            packet
+                .get(at..at + 2)
+                .and_then(|b| b.first_chunk::<2>())
+                .copied(),
+        ) {
+            let sequence = u16::from_be_bytes([high, low]).wrapping_sub(hears.sequence);
+            packet[at..at + 2].copy_from_slice(&sequence.to_be_bytes());
+        }
+    }
+
+    /// A report block (RFC 3550 6.4.1).
+    fn block(&self, packet: &mut [u8], at: usize) {
+        if !self.heard(packet, at) {
+            return;
+        }
+        let Some(hears) = self.hears else { return };
+        if let Some(highest) = word(packet, at + 8) {
+            let (cycles, low) = ((highest >> 16) as u16, highest as u16);
+            let moved = low.wrapping_sub(hears.sequence);
+            let cycles = cycles.saturating_sub(u16::from(moved > low));
+            put(packet, at + 8, u32::from(cycles) << 16 | u32::from(moved));
+        }
+        if !hears.reported {
+            // It answers a sender report of a source that is gone.
+            put(packet, at + 16, 0);
+            put(packet, at + 20, 0);
+        }
+    }
+
+    /// SDES chunks (RFC 3550 6.5): an SSRC, items, a null, all padded to words.
+    fn chunks(&self, packet: &mut [u8], count: usize) {
+        let mut at = 4;
+        for index in 0..count {
+            let Some(ssrc) = word(packet, at) else { return };
+            if index == 0 || self.speaks.is_some_and(|s| s.source == ssrc) {
+                self.own(packet, at);
+            }
+            at += 4;
+            while let Some(&kind) = packet.get(at) {
+                if kind == 0 {
+                    at = (at / 4 + 1) * 4;
+                    break;
+                }
+                let Some(&length) = packet.get(at + 1) else {
+                    return;
+                };
+                at += 2 + usize::from(length);
+            }
+        }
+    }
+
+    /// Extended report blocks (RFC 3611 4).
+    fn extended(&self, packet: &mut [u8]) {
+        let mut at = HEADER;
+        while let Some(length) = packet.get(at..).and_then(packet_length) {
+            let Some(block) = packet.get_mut(at..at + length) else {
+                return;
+            };
+            at += length;
+            match block[0] {
+                // Loss, duplicates, receipt times, statistics: SSRC, begin_seq, end_seq.
+                1 | 2 | 3 | 6 => {
+                    let known = self.heard(block, 4);
+                    if known {
+                        self.sequence(block, 8);
+                        self.sequence(block, 10);
+                    }
+                }
+                // DLRR: sub-blocks of SSRC, LRR, DLRR.
+                5 => each(block, 4, 12, |entry| self.heard(entry, 0)),
+                // VoIP metrics.
+                7 => {
+                    self.heard(block, 4);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn each<T>(packet: &mut [u8], from: usize, size: usize, mut act: impl FnMut(&mut [u8]) -> T) {
+    if let Some(entries) = packet.get_mut(from..) {
+        for entry in entries.chunks_exact_mut(size) {
+            act(entry);
+        }
+    }
+}
+
+/// Writes the length that a packet is cut to, and returns it.
+fn shorten(packet: &mut [u8], length: usize) -> usize {
+    let words = (length / 4 - 1) as u16;
+    packet[2..4].copy_from_slice(&words.to_be_bytes());
+    length
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes
+        .get(at..at + 4)?
+        .first_chunk::<4>()
+        .map(|b| u32::from_be_bytes(*b))
+}
+
+fn put(bytes: &mut [u8], at: usize, word: u32) {
+    if let Some(place) = bytes.get_mut(at..at + 4) {
+        place.copy_from_slice(&word.to_be_bytes());
+    }
+}

@@ -1,0 +1,365 @@
+//! One conversation's media: two sides, the same streams on each. Pure: packets, commands and the
+//! time go in, packets and events come out.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::engine::ids::Side;
+use crate::engine::ports::{Generation, MediaEvent, MediaId, StreamSettings};
+use crate::engine::settings::Latch as LatchRule;
+use crate::media::clock::Micros;
+use crate::media::filler::{self, Filler};
+use crate::media::report::{LineState, SessionReport, StreamReport};
+use crate::media::rtcp::{self, OwnReport};
+use crate::media::stream::{Port, Stream};
+use crate::media::watch::Watch;
+
+/// Microseconds between two words about the same dead target.
+const REFUSED_AGAIN: u64 = 1_000_000;
+
+/// What all sessions have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SessionRules {
+    pub(crate) latch: LatchRule,
+    /// In microseconds.
+    pub(crate) silence: Option<u64>,
+    pub(crate) filler: bool,
+    /// The Unix time at our `Micros(0)`, in microseconds.
+    pub(crate) epoch_us: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) media: MediaId,
+    pub(crate) rules: SessionRules,
+    pub(crate) sides: [Party; 2],
+    seed: u64,
+}
+
+/// One side.
+#[derive(Debug)]
+pub(crate) struct Party {
+    pub(crate) live: Option<Generation>,
+    pub(crate) lost: bool,
+    pub(crate) watch: Watch,
+    pub(crate) streams: Vec<Stream>,
+    /// Events not yet told.
+    pub(crate) flowing: bool,
+    pub(crate) unreachable: bool,
+}
+
+/// Takes what a session has to say by itself.
+pub(crate) trait Outbox {
+    fn send(&mut self, side: Side, stream: usize, port: Port, to: SocketAddr, packet: &[u8]);
+    fn filled(&mut self);
+    fn event(&mut self, event: MediaEvent);
+}
+
+/// What `Configure` says of a side.
+pub(crate) struct Configuration {
+    pub(crate) side: Side,
+    pub(crate) generation: Generation,
+    pub(crate) signalling: IpAddr,
+    pub(crate) streams: Vec<StreamSettings>,
+    /// Our ports on this side are IPv4.
+    pub(crate) v4: bool,
+}
+
+impl Session {
+    /// `seed`: chooses the numbers of lines that we start ourselves; not to be guessed by others.
+    pub(crate) fn new(media: MediaId, rules: SessionRules, seed: u64) -> Self {
+        let party = || Party {
+            live: None,
+            lost: false,
+            watch: Watch::new(rules.silence),
+            streams: Vec::new(),
+            flowing: false,
+            unreachable: false,
+        };
+        Self {
+            media,
+            rules,
+            sides: [party(), party()],
+            seed,
+        }
+    }
+
+    /// Returns the live generation of each side.
+    pub(crate) fn live(&self) -> [Option<Generation>; 2] {
+        [self.sides[0].live, self.sides[1].live]
+    }
+
+    /// Makes room for a side's streams.
+    pub(crate) fn open(&mut self, side: Side, streams: usize) {
+        let seed = self.seed;
+        let party = &mut self.sides[side.index()];
+        for index in party.streams.len()..streams {
+            let salt = (index as u64) << 1 | side.index() as u64;
+            party.streams.push(Stream::new(mix(seed ^ mix(salt))));
+        }
+    }
+
+    /// Takes up lines of before a restart.
+    pub(crate) fn resume(&mut self, side: Side, lines: &[LineState], now: Micros) {
+        let unix_ms = self.unix_ms(now);
+        for (stream, state) in self.sides[side.index()].streams.iter_mut().zip(lines) {
+            let age_ms = unix_ms.saturating_sub(state.at_ms);
+            stream.line.resume(state, age_ms, now);
+        }
+    }
+
+    /// The side's streams are these now.
+    pub(crate) fn configure(&mut self, told: Configuration, now: Micros) {
+        let signalling = (self.rules.latch == LatchRule::Signalling).then_some(told.signalling);
+        self.open(told.side, told.streams.len());
+        let [caller, callee] = &mut self.sides;
+        let (near, far) = match told.side {
+            Side::Caller => (caller, callee),
+            Side::Callee => (callee, caller),
+        };
+        let anew = near.live != Some(told.generation);
+        if anew {
+            near.watch.forget();
+            near.flowing = false;
+            near.unreachable = false;
+        }
+        near.live = Some(told.generation);
+        near.lost = false;
+        let mut settings = told.streams.into_iter();
+        for (index, stream) in near.streams.iter_mut().enumerate() {
+            match settings.next() {
+                Some(new) => stream.settings = new,
+                None => stream.settings.active = false,
+            }
+            let sendable = |to: Option<SocketAddr>| to.filter(|to| is_sendable(*to, told.v4));
+            let rtp = sendable(stream.settings.rtp);
+            let allowed = [stream.settings.rtp.map(|to| to.ip()), signalling];
+            stream.rtp.signalled(rtp, allowed, anew, now);
+            let rtcp = sendable(stream.settings.rtcp);
+            stream.rtcp.signalled(rtcp, allowed, anew, now);
+            stream.away &= stream.settings.active;
+            if let Some(other) = far.streams.get_mut(index) {
+                if anew {
+                    other.line.cut();
+                    // The new endpoint sees nothing until a key frame comes.
+                    if stream.settings.video && stream.settings.receives {
+                        other.key_frame = other.rtp.ssrc();
+                    }
+                }
+                stream.map_with(other);
+            }
+        }
+        let sends = |stream: &Stream| stream.settings.active && stream.settings.sends;
+        if near.streams.iter().any(sends) {
+            near.watch.expect(now);
+        } else {
+            near.watch.pause();
+        }
+        self.refill(now);
+    }
+
+    /// The side's endpoint is lost.
+    pub(crate) fn lose(&mut self, side: Side, now: Micros) {
+        let near = &mut self.sides[side.index()];
+        near.lost = true;
+        near.flowing = false;
+        near.unreachable = false;
+        near.watch.forget();
+        for stream in &mut near.streams {
+            stream.away = stream.settings.active;
+            stream.key_frame = None;
+        }
+        for stream in &mut self.sides[side.other().index()].streams {
+            stream.line.cut();
+        }
+        self.refill(now);
+    }
+
+    /// The side's live ports are gone.
+    pub(crate) fn unplug(&mut self, side: Side, now: Micros) {
+        self.sides[side.index()].live = None;
+        self.sides[side.index()].watch.forget();
+        self.refill(now);
+    }
+
+    /// ICMP says that nobody takes what one of our ports on this side sent there. Returns true where
+    /// that is news.
+    pub(crate) fn refused(
+        &mut self,
+        side: Side,
+        stream: usize,
+        target: SocketAddr,
+        now: Micros,
+    ) -> bool {
+        let near = &mut self.sides[side.index()];
+        if near.lost || near.live.is_none() {
+            return false;
+        }
+        let Some(stream) = near.streams.get_mut(stream) else {
+            return false;
+        };
+        // Only the RTP target counts: many phones never open an RTCP port.
+        if stream.rtp.target() != Some(target) {
+            return false;
+        }
+        let known = stream
+            .refused
+            .is_some_and(|(to, told)| to == target && now.since(told) < REFUSED_AGAIN);
+        if known {
+            return false;
+        }
+        stream.refused = Some((target, now));
+        near.unreachable = true;
+        true
+    }
+
+    /// Does what is due, and says what is to be said.
+    pub(crate) fn poll(&mut self, now: Micros, out: &mut impl Outbox) {
+        let media = self.media;
+        for side in [Side::Caller, Side::Callee] {
+            let near = &mut self.sides[side.index()];
+            if std::mem::take(&mut near.flowing) {
+                out.event(MediaEvent::Flowing { media, side });
+            }
+            if near.watch.due(now) {
+                out.event(MediaEvent::Silent { media, side });
+            }
+            if std::mem::take(&mut near.unreachable) {
+                out.event(MediaEvent::Unreachable { media, side });
+            }
+            for (index, stream) in near.streams.iter_mut().enumerate() {
+                stream.ask_for_key_frame(side, index, out);
+                stream.fill(side, index, self.rules.epoch_us, now, out);
+            }
+        }
+    }
+
+    /// Returns when `poll` has something to do next.
+    pub(crate) fn deadline(&self) -> Option<Micros> {
+        let fillers = self
+            .sides
+            .iter()
+            .flat_map(|party| &party.streams)
+            .filter_map(|stream| stream.filler.as_ref().map(Filler::deadline));
+        let watches = self.sides.iter().filter_map(|party| party.watch.deadline());
+        fillers.chain(watches).min()
+    }
+
+    /// Returns counters and lines; `port` tells our RTP port of a side and stream.
+    pub(crate) fn report(&self, port: impl Fn(Side, usize) -> u16) -> SessionReport {
+        let side = |side: Side| {
+            let streams = &self.sides[side.index()].streams;
+            let report = |(index, stream): (usize, &Stream)| StreamReport {
+                received: stream.reception.received(),
+                sent_packets: stream.line.packets(),
+                sent_octets: stream.line.octets(),
+                port: port(side, index),
+                line: stream.line.state(|at| self.unix_ms(at)),
+            };
+            streams.iter().enumerate().map(report).collect()
+        };
+        SessionReport {
+            sides: [side(Side::Caller), side(Side::Callee)],
+        }
+    }
+
+    fn unix_ms(&self, at: Micros) -> u64 {
+        (self.rules.epoch_us + at.0) / 1000
+    }
+
+    /// Starts and stops fillers so that they are where they should be.
+    fn refill(&mut self, now: Micros) {
+        for side in [Side::Caller, Side::Callee] {
+            let [caller, callee] = &mut self.sides;
+            let (hears, speaks) = match side {
+                Side::Caller => (caller, &*callee),
+                Side::Callee => (callee, &*caller),
+            };
+            let reachable = hears.live.is_some() && !hears.lost;
+            for (index, stream) in hears.streams.iter_mut().enumerate() {
+                let from = speaks.streams.get(index);
+                let wanted = self.rules.filler
+                    && reachable
+                    && stream.settings.active
+                    && stream.settings.receives
+                    && !stream.settings.opaque
+                    && from.is_some_and(|from| from.away && !from.settings.opaque);
+                match stream.silence().filter(|_| wanted) {
+                    None => stream.filler = None,
+                    Some(_) if stream.filler.is_some() => {}
+                    Some((number, octet)) => {
+                        let ptime = stream.settings.ptime;
+                        let filler = Filler::start(number, octet, ptime, &stream.line, now);
+                        stream.filler = Some(filler);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Stream {
+    fn ask_for_key_frame(&mut self, side: Side, index: usize, out: &mut impl Outbox) {
+        let Some(source) = self.key_frame.take() else {
+            return;
+        };
+        if let Some((port, to)) = self.rtcp_target() {
+            let mut packet = [0; 64];
+            let length = rtcp::write_key_frame_request(&mut packet, self.line.own_ssrc(), source);
+            out.send(side, index, port, to, &packet[..length]);
+        }
+    }
+
+    fn fill(
+        &mut self,
+        side: Side,
+        index: usize,
+        epoch_us: u64,
+        now: Micros,
+        out: &mut impl Outbox,
+    ) {
+        let (Some(filler), Some(to)) = (&mut self.filler, self.rtp.target()) else {
+            return;
+        };
+        let mut packet = [0; filler::LONGEST];
+        while let Some(length) = filler.poll(&mut self.line, &mut packet, now) {
+            out.send(side, index, Port::Rtp, to, &packet[..length]);
+            out.filled();
+        }
+        if !filler.report_due(now) {
+            return;
+        }
+        if let (Some(timestamp), Some((port, to))) =
+            (self.line.timestamp_at(now), self.rtcp_target())
+        {
+            let report = OwnReport {
+                ssrc: self.line.own_ssrc(),
+                unix_us: epoch_us + now.0,
+                timestamp,
+                packets: self.line.packets() as u32,
+                octets: self.line.octets() as u32,
+            };
+            let mut packet = [0; 64];
+            let length = rtcp::write_sender_report(&mut packet, &report);
+            out.send(side, index, port, to, &packet[..length]);
+        }
+    }
+}
+
+/// Whether something can be sent there at all: not to a hold of old (`c=0.0.0.0`), a group, or the
+/// other family.
+fn is_sendable(to: SocketAddr, v4: bool) -> bool {
+    let whole_network = to.ip() == IpAddr::V4(std::net::Ipv4Addr::BROADCAST);
+    to.port() != 0
+        && to.is_ipv4() == v4
+        && !to.ip().is_unspecified()
+        && !to.ip().is_multicast()
+        && !whole_network
+}
+
+/// Spreads a seed's bits (splitmix64).
+fn mix(seed: u64) -> u64 {
+    let mut mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
+}

@@ -1,0 +1,127 @@
+//! Watches that a side is heard as long as it should be.
+//!
+//! ```text
+//! idle --expect--> listening --due--> silent
+//!  ^                |  ^ heard          | heard: flowing again
+//!  +----- pause ----+  +----------------+
+//! ```
+
+use crate::media::clock::Micros;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watch {
+    /// How long is too long, in microseconds; none: never.
+    after: Option<u64>,
+    state: State,
+    /// `Silent` was told and `Flowing` not yet.
+    owes: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    Listening { since: Micros },
+    Silent,
+}
+
+impl Watch {
+    pub(crate) fn new(after: Option<u64>) -> Self {
+        Self {
+            after,
+            state: State::Idle,
+            owes: false,
+        }
+    }
+
+    /// From now on something should come: the side was configured and sends. A silence that was
+    /// told before may be told again.
+    pub(crate) fn expect(&mut self, now: Micros) {
+        self.state = State::Listening { since: now };
+    }
+
+    /// Nothing needs to come: hold, or nothing configured.
+    pub(crate) fn pause(&mut self) {
+        self.state = State::Idle;
+    }
+
+    /// Another endpoint: what was told of the one before no longer counts.
+    pub(crate) fn forget(&mut self) {
+        *self = Self::new(self.after);
+    }
+
+    /// Something valid came. Returns true where that ends a silence that was told.
+    pub(crate) fn heard(&mut self, now: Micros) -> bool {
+        match self.state {
+            State::Idle => {}
+            State::Listening { .. } | State::Silent => {
+                self.state = State::Listening { since: now };
+            }
+        }
+        std::mem::take(&mut self.owes)
+    }
+
+    /// Returns true where a silence is to be told now.
+    pub(crate) fn due(&mut self, now: Micros) -> bool {
+        let due = self.deadline().is_some_and(|deadline| deadline <= now);
+        if due {
+            self.state = State::Silent;
+            self.owes = true;
+        }
+        due
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Micros> {
+        match (self.state, self.after) {
+            (State::Listening { since }, Some(after)) => Some(since + after),
+            (State::Listening { .. }, None) | (State::Idle | State::Silent, _) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_each_silence_once() {
+        let ms = Micros::from_ms;
+        let mut watch = Watch::new(Some(3_000_000));
+        assert!(!watch.due(ms(9000)));
+        watch.expect(ms(1000));
+        assert_eq!(watch.deadline(), Some(ms(4000)));
+        assert!(!watch.due(ms(3999)));
+        assert!(!watch.heard(ms(2000)));
+        assert!(!watch.due(ms(4999)));
+        assert!(watch.due(ms(5000)));
+        assert!(!watch.due(ms(60_000)));
+        assert!(watch.heard(ms(61_000)));
+        assert!(!watch.heard(ms(61_020)));
+        assert!(watch.due(ms(64_020)));
+    }
+
+    #[test]
+    fn a_hold_pauses_and_an_answer_starts_anew() {
+        let ms = Micros::from_ms;
+        let mut watch = Watch::new(Some(3_000_000));
+        watch.expect(ms(0));
+        watch.pause();
+        assert!(!watch.due(ms(10_000)));
+        watch.expect(ms(20_000));
+        assert!(watch.due(ms(23_000)));
+        watch.expect(ms(24_000));
+        assert!(watch.due(ms(27_000)));
+        // Told twice, over once.
+        assert!(watch.heard(ms(28_000)));
+        assert!(!watch.heard(ms(28_001)));
+        watch.due(ms(40_000));
+        watch.forget();
+        assert!(!watch.heard(ms(41_000)));
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_told() {
+        let mut watch = Watch::new(None);
+        watch.expect(Micros(0));
+        assert!(!watch.due(Micros(u64::MAX)));
+    }
+}

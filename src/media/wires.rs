@@ -1,0 +1,89 @@
+//! The sockets of one session, and how packets leave by them.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::engine::ids::Side;
+use crate::engine::ports::{Generation, MediaEvent};
+use crate::media::counters::Tally;
+use crate::media::handle::EventSink;
+use crate::media::place::Place;
+use crate::media::rtp;
+use crate::media::session::Outbox;
+use crate::media::sockets::{Local, Pair};
+use crate::media::stream::Port;
+
+/// By side, the generations of ports that stand.
+#[derive(Default)]
+pub(crate) struct Wires {
+    pub(crate) legs: [Vec<Leg>; 2],
+}
+
+/// The ports of one generation of a side.
+pub(crate) struct Leg {
+    pub(crate) generation: Generation,
+    pub(crate) local: Local,
+    pub(crate) pairs: Vec<Pair>,
+}
+
+impl Wires {
+    pub(crate) fn leg(&self, side: Side, generation: Generation) -> Option<&Leg> {
+        self.legs[side.index()]
+            .iter()
+            .find(|leg| leg.generation == generation)
+    }
+
+    /// Returns the pair that a token is about.
+    pub(crate) fn pair_mut(&mut self, place: &Place) -> Option<&mut Pair> {
+        self.legs[place.side.index()]
+            .iter_mut()
+            .find(|leg| Place::fold(leg.generation) == place.generation)?
+            .pairs
+            .get_mut(place.stream)
+    }
+}
+
+/// The way out of a session, by its live ports.
+pub(crate) struct Way<'a> {
+    pub(crate) wires: &'a Wires,
+    /// By side.
+    pub(crate) live: [Option<Generation>; 2],
+    pub(crate) tally: &'a mut Tally,
+    pub(crate) events: &'a EventSink,
+}
+
+impl Outbox for Way<'_> {
+    fn send(&mut self, side: Side, stream: usize, port: Port, to: SocketAddr, packet: &[u8]) {
+        let pair = self.live[side.index()]
+            .and_then(|generation| self.wires.leg(side, generation))
+            .and_then(|leg| leg.pairs.get(stream));
+        let Some(pair) = pair else {
+            self.tally.dropped_no_target += 1;
+            return;
+        };
+        let socket = pair.socket(port);
+        let sent = match socket.send_to(packet, to) {
+            // Any other error may be that of a packet before, told by ICMP (ip(7)): it is cleared
+            // by being told, and this one was not sent.
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => socket.send_to(packet, to),
+            sent => sent,
+        };
+        match sent {
+            Ok(_) if rtp::is_rtcp(packet) => self.tally.rtcp_sent += 1,
+            Ok(_) => self.tally.rtp_sent += 1,
+            Err(_) => {
+                self.tally.dropped_send += 1;
+                return;
+            }
+        }
+        self.tally.bytes_sent += packet.len() as u64;
+    }
+
+    fn filled(&mut self) {
+        self.tally.filler += 1;
+    }
+
+    fn event(&mut self, event: MediaEvent) {
+        (self.events)(event);
+    }
+}
