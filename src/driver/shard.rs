@@ -164,7 +164,10 @@ impl Shard {
     fn rebuild(&mut self) {
         for snapshot in std::mem::take(&mut self.snapshots) {
             let now = self.shared.clock.now();
-            self.engine.rebuild(snapshot, now, &mut self.site);
+            let id = snapshot.id;
+            if !self.engine.rebuild(snapshot, now, &mut self.site) {
+                tracing::error!(conversation = %id, "cannot be taken up again");
+            }
             self.carry_out();
             self.settle();
         }

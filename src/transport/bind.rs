@@ -139,11 +139,11 @@ fn local_address(socket: &RawSocket) -> io::Result<SocketAddr> {
 /// Says what is wrong and what to do about it.
 fn mend(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::AddrInUse {
-        "another process listens there: stop it, or name another port".to_owned()
+        "another process listens there: stop it, or change `listen`".to_owned()
     } else if error.kind() == io::ErrorKind::AddrNotAvailable {
-        "the address is not one of this machine's".to_owned()
+        "the address is not one of this machine's: change `listen`".to_owned()
     } else if error.kind() == io::ErrorKind::PermissionDenied {
-        "ports below 1024 need CAP_NET_BIND_SERVICE: name a higher one".to_owned()
+        "ports below 1024 need CAP_NET_BIND_SERVICE: give it, or change `listen`".to_owned()
     } else {
         error.to_string()
     }

@@ -1,0 +1,304 @@
+//! The whole server on real sockets: started, asked, disturbed, drained and stopped.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use refork::app::{Server, StartError, start};
+use refork::config::{self, Config};
+use refork::engine::ids::Transport;
+use refork::engine::view::Gauges;
+use refork::sip::Message;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Nobody answers within this time who answers at all on loopback.
+const SILENCE: Duration = Duration::from_millis(300);
+
+fn config(workers: usize, more: &str) -> Config {
+    let text = format!(
+        "node: {{ workers: {workers} }}\n\
+         listen: [\"udp://127.0.0.1:0\", \"tcp://127.0.0.1:0\"]\n\
+         admin: {{ listen: \"127.0.0.1:0\" }}\n\
+         timers: {{ t1: 20ms, t2: 40ms, t4: 20ms }}\n\
+         {more}\n"
+    );
+    config::parse(&text, "test.yaml", &|_| None).unwrap()
+}
+
+fn server(workers: usize) -> Server {
+    start(config(workers, "")).unwrap()
+}
+
+fn address(server: &Server, transport: Transport) -> SocketAddr {
+    let addresses = server.sip_addresses();
+    let found = addresses.iter().find(|address| address.0 == transport);
+    found.unwrap().1
+}
+
+fn phone() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+fn options(call_id: &str, via: &str, at: SocketAddr) -> String {
+    format!(
+        "OPTIONS sip:{at} SIP/2.0\r\n\
+         Via: SIP/2.0/{via} {at};rport;branch=z9hG4bK-{call_id}\r\n\
+         From: <sip:tester@127.0.0.1>;tag=1\r\n\
+         To: <sip:{at}>\r\n\
+         Call-ID: {call_id}\r\n\
+         CSeq: 1 OPTIONS\r\n\
+         Max-Forwards: 70\r\n\
+         Content-Length: 0\r\n\r\n"
+    )
+}
+
+fn receive(socket: &UdpSocket) -> Message {
+    let mut buffer = vec![0; 65_536];
+    let len = socket.recv(&mut buffer).unwrap();
+    Message::parse(buffer[..len].to_vec().into()).unwrap()
+}
+
+/// Reads one response without a body.
+fn read_response(stream: &mut TcpStream) -> Message {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        bytes.push(byte[0]);
+    }
+    Message::parse(bytes.into()).unwrap()
+}
+
+/// Asks the admin interface; returns the status and all that follows the head.
+fn get(server: &Server, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(server.admin_address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: refork\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
+fn metric(server: &Server, name: &str) -> u64 {
+    let (_, text) = get(server, "/metrics");
+    let line = text.lines().find(|line| {
+        line.strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with(' '))
+    });
+    let line = line.unwrap_or_else(|| panic!("no metric {name}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+/// Looks again and again, since nobody outside is told when something has come to its end.
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < PATIENCE, "never: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Waits for the last transactions; then nothing may be left.
+fn comes_to_rest(server: &Server) {
+    until("every gauge zero", || {
+        let readings = server.readings().unwrap();
+        readings.shards == Gauges::default() && readings.bindings == 0
+    });
+}
+
+#[test]
+fn answers_over_udp_and_tcp_and_comes_to_rest() {
+    for workers in [1, 2] {
+        let server = server(workers);
+        let udp = address(&server, Transport::Udp);
+        let phone = phone();
+        phone
+            .send_to(options("u1", "UDP", udp).as_bytes(), udp)
+            .unwrap();
+        let answer = receive(&phone);
+        assert_eq!((answer.status(), answer.call_id()), (200, "u1"));
+
+        let tcp = address(&server, Transport::Tcp);
+        let mut stream = TcpStream::connect(tcp).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+            .write_all(options("t1", "TCP", tcp).as_bytes())
+            .unwrap();
+        let answer = read_response(&mut stream);
+        assert_eq!((answer.status(), answer.call_id()), (200, "t1"));
+        assert_eq!(server.readings().unwrap().transport.connections, 1);
+        drop(stream);
+        until("connection closed", || {
+            server.readings().unwrap().transport.connections == 0
+        });
+        comes_to_rest(&server);
+    }
+}
+
+#[test]
+fn nonsense_is_counted_and_harms_nobody() {
+    let server = server(2);
+    let udp = address(&server, Transport::Udp);
+    let phone = phone();
+    for nonsense in [
+        &b"hello"[..],
+        &[0xff; 1400],
+        b"INVITE\r\n\r\n",
+        b"SIP/2.0 200 OK\r\n\r\n",
+        b"\x00\x01\x00\x00STUN",
+    ] {
+        phone.send_to(nonsense, udp).unwrap();
+    }
+    let mut stream = TcpStream::connect(address(&server, Transport::Tcp)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+        .write_all(b"OPTIONS sip:a SIP/2.0\r\nContent-Length: x\r\n\r\n")
+        .unwrap();
+    assert!(matches!(stream.read(&mut [0; 10]), Ok(0) | Err(_)));
+    let counted = |reason| {
+        metric(
+            &server,
+            &format!("refork_malformed_total{{reason=\"{reason}\"}}"),
+        )
+    };
+    until("counted", || {
+        counted("not_sip") >= 1 && counted("content_length") >= 1
+    });
+    phone
+        .send_to(options("after", "UDP", udp).as_bytes(), udp)
+        .unwrap();
+    until("an answer", || receive(&phone).call_id() == "after");
+    comes_to_rest(&server);
+}
+
+#[test]
+fn a_message_that_the_wrong_socket_received_is_answered_once() {
+    let server = server(2);
+    let udp = address(&server, Transport::Udp);
+    // The kernel spreads peers over the sockets, their Call-IDs name the shards: all four pairs occur.
+    let phones: Vec<_> = (0..8).map(|_| phone()).collect();
+    for (number, phone) in phones.iter().enumerate() {
+        let mut missing = BTreeSet::new();
+        for call in 0..16 {
+            let call_id = format!("p{number}c{call}");
+            let request = options(&call_id, "UDP", phone.local_addr().unwrap());
+            phone.send_to(request.as_bytes(), udp).unwrap();
+            missing.insert(call_id);
+        }
+        while !missing.is_empty() {
+            let answer = receive(phone);
+            assert_eq!(answer.status(), 200);
+            assert!(missing.remove(answer.call_id()), "answered twice");
+        }
+    }
+    for phone in &phones {
+        phone.set_read_timeout(Some(SILENCE / 8)).unwrap();
+        assert!(phone.recv(&mut [0; 10]).is_err(), "answered twice");
+    }
+    assert_eq!(metric(&server, "refork_mailbox_overflows_total"), 0);
+    comes_to_rest(&server);
+}
+
+#[test]
+fn a_connection_is_heard_by_whichever_shard_owns_the_message() {
+    let server = server(2);
+    let tcp = address(&server, Transport::Tcp);
+    let mut stream = TcpStream::connect(tcp).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut missing = BTreeSet::new();
+    for call in 0..32 {
+        let call_id = format!("c{call}");
+        // In two pieces, cut somewhere else each time.
+        let request = options(&call_id, "TCP", tcp);
+        let (one, two) = request.as_bytes().split_at(1 + call * 7 % 200);
+        stream.write_all(one).unwrap();
+        stream.write_all(b"").unwrap();
+        stream.write_all(two).unwrap();
+        missing.insert(call_id);
+    }
+    while !missing.is_empty() {
+        let answer = read_response(&mut stream);
+        assert!(missing.remove(answer.call_id()), "answered twice");
+    }
+    stream.write_all(b"\r\n\r\n").unwrap();
+    let mut pong = [0; 2];
+    stream.read_exact(&mut pong).unwrap();
+    assert_eq!(&pong, b"\r\n");
+}
+
+#[test]
+fn operators_are_answered() {
+    let server = server(2);
+    assert_eq!(get(&server, "/healthz").0, 200);
+    assert_eq!(get(&server, "/readyz").0, 200);
+    let (status, text) = get(&server, "/metrics");
+    assert_eq!(status, 200);
+    assert!(text.contains("refork_conversations{state=\"established\"} 0"));
+    let (status, text) = get(&server, "/api/v1/conversations");
+    assert_eq!(status, 200);
+    assert!(text.contains("[]"), "{text}");
+    assert_eq!(
+        get(&server, "/api/v1/conversations/00000000000000ff").0,
+        404
+    );
+    assert_eq!(get(&server, "/api/v1/bindings").0, 200);
+    let phone = phone();
+    let udp = address(&server, Transport::Udp);
+    phone
+        .send_to(options("m", "UDP", udp).as_bytes(), udp)
+        .unwrap();
+    receive(&phone);
+    assert_eq!(metric(&server, "refork_datagrams_received_total"), 1);
+    assert_eq!(metric(&server, "refork_datagrams_sent_total"), 1);
+}
+
+#[test]
+fn draining_turns_new_conversations_away_and_readiness_off() {
+    let server = server(2);
+    assert_eq!(server.drain(PATIENCE), 0);
+    assert_eq!(get(&server, "/healthz").0, 200);
+    assert_eq!(get(&server, "/readyz").0, 503);
+    server.stop();
+}
+
+#[test]
+fn addresses_in_use_are_named_with_the_mend() {
+    let server = server(1);
+    let (udp, admin) = (address(&server, Transport::Udp), server.admin_address());
+    let mut again = config(2, "");
+    again.listeners[0].at = udp;
+    let error = start(again).err().unwrap();
+    assert!(matches!(error, StartError::Listen { .. }));
+    let text = error.to_string();
+    for part in [&udp.to_string(), "another process", "`listen`"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let mut again = config(1, "");
+    again.admin.listen = admin;
+    let text = start(again).err().unwrap().to_string();
+    for part in [&admin.to_string(), "`admin.listen`"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn what_is_stopped_gives_its_ports_back() {
+    let server = server(2);
+    let at = server.sip_addresses();
+    let admin = server.admin_address();
+    server.stop();
+    let mut again = config(2, "");
+    for (listener, (_, at)) in again.listeners.iter_mut().zip(&at) {
+        listener.at = *at;
+    }
+    again.admin.listen = admin;
+    assert_eq!(start(again).unwrap().sip_addresses(), at);
+}
