@@ -1,15 +1,399 @@
-//! The configuration as operators meet it.
+//! The configuration as operators meet it: what is wrong is told with its place, examples are valid, the
+//! reference is whole.
 
-use refork::config;
+#![allow(clippy::unwrap_used)]
 
-fn nothing(_: &str) -> Option<String> {
-    None
+#[path = "config/refused.rs"]
+mod refused;
+#[path = "config/schema.rs"]
+mod schema;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use refork::config::{self, Config, ConfigErrors};
+use refork::engine::ids::{Aor, Transport};
+use refork::engine::settings::{Auth, FailureCause, ServedBy};
+use refork::engine::time::Millis;
+
+fn top(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
+
+fn read(path: &str) -> String {
+    fs::read_to_string(top(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn environment(name: &str) -> Option<String> {
+    match name {
+        "PORT" => Some("5099".to_owned()),
+        "SECRET" => Some("swordfish".to_owned()),
+        _ => None,
+    }
+}
+
+fn parse(text: &str) -> Result<Config, ConfigErrors> {
+    config::parse(text, "refork.yaml", &environment)
+}
+
+fn valid(text: &str) -> Config {
+    parse(text).unwrap_or_else(|errors| panic!("{text}\n{errors}"))
+}
+
+const EXAMPLES: [&str; 6] = [
+    "config/refork.yaml",
+    "config/minimal.yaml",
+    "config/office.yaml",
+    "config/in-front-of-pbx.yaml",
+    "config/im-only.yaml",
+    "deploy/refork.yaml",
+];
 
 #[test]
 fn an_empty_file_is_the_defaults() {
-    let config = config::parse("", "refork.yaml", &nothing).unwrap();
-    assert_eq!(config.listeners.len(), 2);
+    let config = valid("");
+    let listeners: Vec<_> = config
+        .listeners
+        .iter()
+        .map(|l| (l.transport, l.at.to_string()))
+        .collect();
+    assert_eq!(
+        listeners,
+        [
+            (Transport::Udp, "0.0.0.0:5060".to_owned()),
+            (Transport::Tcp, "0.0.0.0:5060".to_owned())
+        ]
+    );
+    assert_eq!(config.admin.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.admin.token, None);
+    assert_eq!(config.media.ports, 10_000..=32_767);
+    assert_eq!(&*config.engine.domains[0].host, "*");
     assert_eq!(&*config.engine.domains[0].realm, "refork");
+    assert!(!config.engine.node.is_empty());
+    assert!(config.workers >= 1);
+    assert_eq!(config.engine.restore.same_first_for.audio, Millis(2_000));
+    assert_eq!(config.engine.restore.same_first_for.message, Millis(12_000));
+    assert_eq!(config.limits.keepalive, Duration::from_secs(25));
     assert_eq!(config.warnings, Vec::<String>::new());
+    let ServedBy::Registrar(registrar) = &config.engine.domains[0].served_by else {
+        panic!("the default domain has a registrar");
+    };
+    assert_eq!(registrar.auth, Auth::Users);
+    assert_eq!(registrar.max_bindings, 10);
+}
+
+#[test]
+fn sections_without_a_line_are_empty() {
+    let sections = "node:\nlisten:\n  - udp://127.0.0.1:5060\ndomains:\nusers:\nendpoints:\nupstreams:\nroutes:\ndetect:\n";
+    assert_eq!(valid(sections).engine.domains.len(), 1);
+}
+
+#[test]
+fn values_come_from_the_environment() {
+    let config = valid(
+        "listen: [\"udp://127.0.0.1:${PORT}\"]\n\
+         limits: { connections: \"${CONNECTIONS:-77}\" }\n\
+         admin: { token: \"${SECRET}\", listen: 0.0.0.0:8080 }\n\
+         node:\n  name: ${NAME:-}\n",
+    );
+    assert_eq!(config.listeners[0].at.port(), 5099);
+    assert_eq!(config.limits.connections, 77);
+    assert_eq!(config.admin.token.as_deref(), Some("swordfish"));
+}
+
+#[test]
+fn every_kind_of_value_reaches_the_program() {
+    let config = valid(
+        r#"
+node: { name: refork-1, workers: 3, data_dir: /tmp/refork }
+listen:
+  - { at: "udp://127.0.0.1:5060", dscp: cs3, advertise: "203.0.113.5:5070" }
+  - tcp://[::1]:5061
+advertise: 198.51.100.1
+domains:
+  Example.ORG: { registrar: { max_expires: 10m, auth: none } }
+  pbx.example.net: { upstream: pbx }
+users:
+  sip:al%69ce@EXAMPLE.org: { password: swordfish }
+  sip:bob@example.org: { ha1_md5: "FFD893EDA3D1A5AEBA6E5BD2F7A2C8E7" }
+endpoints:
+  - { aor: "sip:bob@example.org", contact: "sip:bob@127.0.0.1:5080", name: "Bob's desk phone" }
+  - { instance: "urn:uuid:00000000-0000-1000-8000-000A95A0E128", name: "Bob's mobile" }
+upstreams: { pbx: { targets: ["sip:127.0.0.1:5090;transport=tcp"] } }
+routes: [{ match: "sip:+*@*", to: pbx }]
+detect: { probe: off, media: off, failure_bye: [503, "q850:27"] }
+restore: { same_first_for: 1s, timeout: { message: 10m }, filler: off, rate: 10/s }
+notice: { language: de, continued: { de: "{participant} ist jetzt an {endpoint}.", en: "{endpoint}" } }
+log: { level: "info,refork::engine=debug", format: json }
+"#,
+    );
+    assert_eq!(config.workers, 3);
+    assert_eq!(config.listeners[0].dscp, Some(24));
+    let told: Vec<_> = config.listeners.iter().map(|l| l.advertise).collect();
+    assert_eq!(told, [Some("203.0.113.5:5070".parse().unwrap()), None]);
+    assert_eq!(config.media.address, Some("198.51.100.1".parse().unwrap()));
+    let engine = &config.engine;
+    assert_eq!(&*engine.domains[0].host, "example.org");
+    let alice = &engine.users[&Aor::from_canonical("sip:alice@example.org")];
+    // printf 'alice:example.org:swordfish' | md5sum
+    assert_eq!(
+        alice.ha1_md5.as_deref(),
+        Some("0f2caac78f2716b1bfddf0a656091718")
+    );
+    assert_eq!(alice.ha1_sha256.as_ref().map(|h| h.len()), Some(64));
+    let bob = &engine.users[&Aor::from_canonical("sip:bob@example.org")];
+    assert_eq!(
+        bob.ha1_md5.as_deref(),
+        Some("ffd893eda3d1a5aeba6e5bd2f7a2c8e7")
+    );
+    assert_eq!(bob.ha1_sha256, None);
+    assert_eq!(&*engine.endpoints[0].contact, "sip:bob@127.0.0.1:5080");
+    assert_eq!(
+        engine
+            .names
+            .get("urn:uuid:00000000-0000-1000-8000-000a95a0e128")
+            .map(|n| &**n),
+        Some("Bob's mobile")
+    );
+    assert_eq!(engine.routes[0].to, "pbx".into());
+    assert_eq!(engine.detect.probe, None);
+    assert_eq!(engine.detect.media_silence, None);
+    assert_eq!(
+        engine.detect.failure_bye,
+        [FailureCause::Sip(503), FailureCause::Q850(27)]
+    );
+    assert_eq!(engine.restore.same_first_for.message, Millis(1_000));
+    assert_eq!(engine.restore.timeout.audio, Millis(60_000));
+    assert_eq!(engine.restore.timeout.message, Millis(600_000));
+    assert!(!engine.restore.filler);
+    assert_eq!(engine.restore.rate, 10);
+    assert_eq!(engine.notice.continued[""], engine.notice.continued["de"]);
+    assert_eq!(&*engine.notice.continued["en"], "{endpoint}");
+    assert!(engine.notice.failed.contains_key(""));
+}
+
+#[test]
+fn users_of_any_domain_have_its_realm() {
+    let config = valid("users: { \"sip:alice@*\": { password: swordfish } }\n");
+    let aors: Vec<_> = config.engine.users.keys().map(Aor::as_str).collect();
+    assert_eq!(aors, ["sip:alice@refork"]);
+    assert_eq!(&*config.engine.domains[0].host, "*");
+}
+
+#[test]
+fn aliases_repeat_what_they_stand_for() {
+    let config = valid("restore: { ring_timeout: &long 45s }\nfork: { ring_timeout: *long }\n");
+    assert_eq!(config.engine.fork.ring_timeout, Millis(45_000));
+}
+
+#[test]
+fn what_has_no_effect_is_warned_of() {
+    for (text, key) in [
+        ("capture: { hep: \"udp://homer:9060\" }", "`capture.hep`"),
+        ("cdr: { file: calls.json }", "`cdr.file`"),
+        ("bans: { after: 3 }", "`bans.after`"),
+        ("bans: { for: 1h }", "`bans.for`"),
+        (
+            "detect: { session_timer: { expires: 10m } }",
+            "`detect.session_timer`",
+        ),
+        (
+            "messages: { store_and_forward: true }",
+            "`messages.store_and_forward: true`",
+        ),
+        ("messages: { page_idle: 1m }", "`messages.page_idle`"),
+        (
+            "media: { rtpengine: [\"udp://127.0.0.1:2223\"] }",
+            "`media.rtpengine`",
+        ),
+        ("store: embedded", "`store`"),
+        ("acl: { trusted: [10.0.0.0/8] }", "`acl.trusted`"),
+        ("history: { max: 2GiB }", "`history.max`"),
+        (
+            "limits: { requests_per_ip: { rate: 5 } }",
+            "`limits.requests_per_ip`",
+        ),
+        ("tls: { key: key.pem }", "`tls.key`"),
+        ("restore: { filler: tone }", "`restore.filler: tone`"),
+        (
+            "restore: { filler: wait.wav }",
+            "`restore.filler: wait.wav`",
+        ),
+        ("notice: { fallback: [tone] }", "`notice.fallback`"),
+        (
+            "upstreams: { a: { targets: [\"sip:a\"], probe: 5s } }",
+            "`upstreams.a.probe`",
+        ),
+    ] {
+        let warnings = valid(text).warnings;
+        assert_eq!(warnings.len(), 1, "{text}: {warnings:?}");
+        assert!(
+            warnings[0].starts_with(key) || warnings[0].contains("no effect in this version"),
+            "{text}: {warnings:?}"
+        );
+        assert!(
+            warnings[0].contains(key.trim_matches('`')),
+            "{text}: {warnings:?}"
+        );
+    }
+    for text in [
+        "capture: { hep: null }",
+        "messages: { store_and_forward: false }",
+        "acl: { allow: [], deny: [], trusted: [] }",
+    ] {
+        assert_eq!(valid(text).warnings, Vec::<String>::new(), "{text}");
+    }
+}
+
+#[test]
+fn guessable_passwords_are_warned_of() {
+    let text =
+        "users: { sip:a@refork: { password: 1234 }, sip:b@refork: { password: \"long enough\" } }";
+    assert_eq!(
+        valid(text).warnings,
+        ["the password of `sip:a@refork` is easily guessed"]
+    );
+}
+
+#[test]
+fn examples_are_valid() {
+    for path in EXAMPLES {
+        let checked = config::check(&top(path));
+        assert!(checked.is_ok(), "{}", checked.unwrap_err());
+    }
+}
+
+#[test]
+fn the_reference_has_the_defaults() {
+    let defaults = format!("{:#?}", valid(""));
+    let reference = format!("{:#?}", valid(&read("config/refork.yaml")));
+    assert_eq!(reference, defaults);
+}
+
+#[test]
+fn what_the_reference_comments_out_is_valid_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let whole: String = read("config/refork.yaml")
+        .lines()
+        .map(|line| {
+            let text = line.trim_start();
+            match text.strip_prefix('#') {
+                Some(key) if !key.is_empty() && !key.starts_with(' ') => {
+                    format!("{}{key}\n", &line[..line.len() - text.len()])
+                }
+                Some(_) | None => format!("{line}\n"),
+            }
+        })
+        .collect();
+    assert!(whole.contains("\ncdr:") && whole.contains("\n  example.org:\n    realm:"));
+    let path = directory.path().join("refork.yaml");
+    fs::write(&path, whole).unwrap();
+    fs::write(
+        directory.path().join("users.yaml"),
+        "sip:carol@example.org: { password: swordfish }\n",
+    )
+    .unwrap();
+    let config = config::check(&path).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(config.engine.users.len(), 3);
+    assert_eq!(config.engine.domains.len(), 2);
+    assert_eq!(config.listeners.len(), 3);
+}
+
+#[test]
+fn the_first_start_makes_users_and_later_ones_keep_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("state");
+    let path = directory.path().join("refork.yaml");
+    fs::write(
+        &path,
+        format!("node: {{ data_dir: \"{}\" }}\n", data.display()),
+    )
+    .unwrap();
+
+    assert!(config::check(&path).unwrap().made_users.is_empty());
+    assert!(!data.exists(), "a check writes nothing");
+
+    let first = config::load(&path).unwrap();
+    let names: Vec<_> = first.made_users.iter().map(|u| u.aor.as_str()).collect();
+    assert_eq!(
+        names,
+        ["sip:alice@refork", "sip:bob@refork", "sip:carol@refork"]
+    );
+    assert!(first.made_users.iter().all(|u| u.password.len() == 12));
+    assert_ne!(first.made_users[0].password, first.made_users[1].password);
+    assert_eq!(first.engine.users.len(), 3);
+    let kept = data.join("users.yaml");
+    assert_eq!(
+        fs::metadata(&kept).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    assert_eq!(
+        fs::read_dir(&data).unwrap().count(),
+        1,
+        "no half file is left"
+    );
+
+    let second = config::load(&path).unwrap();
+    assert_eq!(second.made_users, first.made_users);
+    assert_eq!(second.engine.users, first.engine.users);
+
+    fs::write(&kept, "sip:dave@refork: { password: }\n").unwrap();
+    let errors = config::load(&path).unwrap_err();
+    assert!(
+        errors.problems()[0].file.ends_with("users.yaml"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn users_may_stand_in_a_file_of_their_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("refork.yaml");
+    fs::write(
+        &path,
+        "users_file: people.yaml\nusers: { sip:a@refork: { password: swordfish } }\n",
+    )
+    .unwrap();
+    let people = directory.path().join("people.yaml");
+
+    fs::write(&people, "sip:b@refork: { password: swordfish }\n").unwrap();
+    let config = config::load(&path).unwrap();
+    assert_eq!(config.engine.users.len(), 2);
+    assert!(config.made_users.is_empty());
+
+    fs::write(
+        &people,
+        "sip:a@refork: { password: another one }\nsip:c@refork: { pass: x }\n",
+    )
+    .unwrap();
+    let errors = config::load(&path).unwrap_err();
+    let problem = &errors.problems()[0];
+    assert!(problem.file.ends_with("people.yaml"), "{errors}");
+    assert_eq!(
+        (problem.at, problem.key.as_str()),
+        (Some((2, 17)), "sip:c@refork.pass")
+    );
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("taken");
+    fs::write(&file, "").unwrap();
+    let path = directory.path().join("refork.yaml");
+    fs::write(
+        &path,
+        format!("node: {{ data_dir: \"{}\" }}\n", file.display()),
+    )
+    .unwrap();
+    let errors = config::load(&path).unwrap_err();
+    assert!(
+        errors
+            .to_string()
+            .contains("cannot keep the users of the first start"),
+        "{errors}"
+    );
+    assert!(errors.to_string().contains("node.data_dir"), "{errors}");
 }

@@ -34,8 +34,9 @@ fn widen(schema: &mut Schema) {
         || object.contains_key("pattern")
         || object.contains_key("enum")
         || object.contains_key("const");
-    if object.get("type").and_then(Value::as_str) == Some("object") {
-        object.insert("type".to_owned(), serde_json::json!(["object", "null"]));
+    if let Some(kind @ ("object" | "array")) = object.get("type").and_then(Value::as_str) {
+        let kinds = serde_json::json!([kind, "null"]);
+        object.insert("type".to_owned(), kinds);
     }
     if narrow {
         let mut inner = std::mem::take(object);

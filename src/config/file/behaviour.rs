@@ -65,6 +65,10 @@ impl FromText for Off {
     fn pattern() -> String {
         "^(off|false)$".to_owned()
     }
+
+    fn looks_like() -> &'static [&'static str] {
+        &["string", "boolean"]
+    }
 }
 
 impl fmt::Display for Off {
@@ -210,6 +214,10 @@ impl FromText for FailureCause {
 
     fn pattern() -> String {
         "^(q850:[0-9]+|[3-6][0-9][0-9])$".to_owned()
+    }
+
+    fn looks_like() -> &'static [&'static str] {
+        &["string", "integer"]
     }
 }
 

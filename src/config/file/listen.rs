@@ -177,6 +177,10 @@ impl FromText for Dscp {
     fn pattern() -> String {
         "^(cs[0-7]|af[1-4][1-3]|ef|[0-9]+)$".to_owned()
     }
+
+    fn looks_like() -> &'static [&'static str] {
+        &["string", "integer"]
+    }
 }
 
 impl fmt::Display for Dscp {

@@ -59,6 +59,10 @@ impl FromText for Workers {
     fn pattern() -> String {
         "^(auto|[0-9]+)$".to_owned()
     }
+
+    fn looks_like() -> &'static [&'static str] {
+        &["string", "integer"]
+    }
 }
 
 impl fmt::Display for Workers {

@@ -19,6 +19,10 @@ pub(crate) trait FromText: Sized {
     fn from_text(text: &str) -> Result<Self, String>;
     /// A regular expression of ECMA 262 that every such word fits.
     fn pattern() -> String;
+    /// Types of YAML that the word may look like.
+    fn looks_like() -> &'static [&'static str] {
+        &["string"]
+    }
 }
 
 /// Reads a word into a type; for `Deserialize` and for map keys.
@@ -68,7 +72,7 @@ macro_rules! text_type {
 
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 use $crate::config::file::text::FromText;
-                schemars::json_schema!({ "type": "string", "pattern": Self::pattern() })
+                schemars::json_schema!({ "type": Self::looks_like(), "pattern": Self::pattern() })
             }
         }
     };

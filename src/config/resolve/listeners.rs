@@ -11,7 +11,7 @@ use crate::engine::ids::Transport;
 const LISTENERS_MAX: usize = 64;
 
 pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> Vec<Listener> {
-    if file.listen.is_empty() {
+    if file.listen.is_empty() && check.is_whole(&key("listen")) {
         check.problem(
             &key("listen"),
             "there is no listener",

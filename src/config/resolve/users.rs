@@ -15,6 +15,9 @@ use crate::engine::settings::{Auth, Credentials, Domain, ServedBy};
 use crate::sip::Uri;
 use crate::sip::digest::{Algorithm, ha1};
 
+/// Octets; shorter ones are warned of.
+const GOOD_PASSWORD: usize = 8;
+
 /// Users with their credentials, and what of them is written in the clear.
 #[derive(Default)]
 pub(crate) struct UsersOf {
@@ -169,6 +172,8 @@ fn credentials(
         let mut path = path.to_vec();
         path.push(Step::Key("password"));
         check.problem(&path, "the password is empty", "");
+    } else if password.len() < GOOD_PASSWORD || password.starts_with("change me") {
+        check.warn(format!("the password of `{name}` is easily guessed"));
     }
     let login =
         Uri::parse(name).map_or_else(|_| String::new(), |u| u.user_unescaped().into_owned());

@@ -10,7 +10,7 @@ use crate::config::environment::{Environment, fill_in};
 use crate::config::problem::Problem;
 
 /// Keys and values of a file, those repeated by aliases counted each time.
-const NODES_MAX: usize = 2_000_000;
+const NODES_MAX: usize = 1_000_000;
 /// Lists and maps within each other.
 const DEPTH_MAX: usize = 32;
 
