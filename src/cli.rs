@@ -34,6 +34,8 @@ pub enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Show a call and an IM session that outlive a phone
+    Demo,
     /// Print the JSON Schema of the configuration
     Schema,
 }

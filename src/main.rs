@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use mimalloc::MiMalloc;
 use refork::cli::{self, Cli, Command};
-use refork::{app, config, logging};
+use refork::{app, config, demo, logging};
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { config } => run(config.as_deref()),
         Command::Check { config } => cli::check(&config),
+        Command::Demo => demo::run(),
         Command::Schema => cli::schema(),
     }
 }

@@ -112,7 +112,7 @@ fn version_and_help_are_there() {
     );
     let (code, stdout, _) = output(refork().arg("--help"));
     assert_eq!(code, Some(0));
-    for command in ["run", "check", "schema"] {
+    for command in ["run", "check", "demo", "schema"] {
         assert!(stdout.contains(command), "{stdout}");
     }
     let (code, _, _) = output(refork().arg("fly"));
