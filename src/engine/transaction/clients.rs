@@ -107,6 +107,13 @@ impl<C: Clone> Clients<C> {
         if flow.transport == client.flow.transport && flow.transport.is_reliable() {
             // The peer has come back over another connection: ACK and CANCEL take that one.
             client.flow = flow;
+            if let Some((transport, peer)) = client.watched
+                && peer != flow.peer
+            {
+                client.watched = Some((transport, flow.peer));
+                self.by_peer.remove(&(transport, peer, id.0));
+                self.by_peer.insert((transport, flow.peer, id.0));
+            }
         }
         let input = Input::Response(response.status());
         self.feed(id, input, Some((response, flow)), effects);

@@ -23,6 +23,9 @@ const SERVERS_MAX: usize = 200_000;
 ///
 /// Whatever is called, what is to be sent is appended to `out` in order, and what the user is told
 /// waits in `poll_heard`.
+///
+/// What the layer refuses by itself (481, 482, 503) leaves no transaction, so the ACK of such an INVITE
+/// goes up as one that no dialog knows.
 pub struct Transactions<C, S> {
     settings: TimerSettings,
     clients: Clients<C>,
@@ -150,7 +153,8 @@ impl<C: Clone, S: Clone> Transactions<C, S> {
         self.heard.pop_front()
     }
 
-    /// Counts client and server transactions.
+    /// Counts client and server transactions, among them INVITEs that were given up and are only
+    /// remembered.
     pub fn counts(&self) -> (usize, usize) {
         (self.clients.len(), self.servers.len())
     }

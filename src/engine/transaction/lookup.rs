@@ -42,7 +42,7 @@ impl Lookup {
         let via = request.via();
         match via.branch.filter(|branch| is_unique(branch)) {
             Some(branch) => {
-                let host = via.host.to_ascii_lowercase();
+                let host = AnyCase(via.host);
                 Self::of(('s', branch, host, via.port, method, source))
             }
             // As RFC 2543 has it. The To tag, which differs between an INVITE and its ACK, is left aside:
@@ -95,6 +95,18 @@ impl Lookup {
         let high = hasher.finish();
         hasher.write_u8(0);
         Self(u128::from(high) << 64 | u128::from(hasher.finish()))
+    }
+}
+
+/// Text whose case does not matter.
+struct AnyCase<'a>(&'a str);
+
+impl Hash for AnyCase<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for byte in self.0.bytes() {
+            state.write_u8(byte.to_ascii_lowercase());
+        }
+        state.write_u8(0xff);
     }
 }
 

@@ -254,6 +254,17 @@ fn a_closed_connection_ends_what_went_over_it() {
 }
 
 #[test]
+fn the_connection_that_a_response_came_over_is_watched_from_then_on() {
+    let mut bench = Bench::new();
+    bench.request(&ours("INVITE"), tcp(1));
+    let mut second = tcp(2);
+    second.peer.set_port(40_001);
+    bench.receive(&answer(180, "INVITE", "x"), second);
+    assert!(bench.fail(tcp(1)).is_empty());
+    assert_eq!(bench.fail(second), ["tell unreachable"]);
+}
+
+#[test]
 fn a_phone_that_rings_behind_a_closed_connection_is_remembered() {
     let mut bench = Bench::new();
     bench.request(&ours("INVITE"), tcp(1));
