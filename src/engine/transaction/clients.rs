@@ -66,6 +66,12 @@ impl<C: Clone> Clients<C> {
         self.slab.len()
     }
 
+    /// Counts what the indexes hold, which is nothing when there are no transactions.
+    #[cfg(test)]
+    pub(super) fn indexed(&self) -> usize {
+        self.by_branch.len() + self.by_peer.len()
+    }
+
     /// Sends a request. One that is no request, or has no branch, reaches nobody.
     pub(super) fn request<S>(
         &mut self,

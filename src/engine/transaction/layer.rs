@@ -163,6 +163,11 @@ impl<C: Clone, S: Clone> Transactions<C, S> {
     pub fn timers(&self) -> usize {
         self.timers.len()
     }
+    #[cfg(test)]
+    pub(super) fn indexed(&self) -> (usize, usize) {
+        (self.clients.indexed(), self.servers.indexed())
+    }
+
     fn parts<'a>(
         &'a mut self,
         now: Time,

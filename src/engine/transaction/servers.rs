@@ -84,6 +84,12 @@ impl<S: Clone> Servers<S> {
         self.slab.len()
     }
 
+    /// Counts what the indexes hold, which is nothing when there are no transactions.
+    #[cfg(test)]
+    pub(super) fn indexed(&self) -> usize {
+        self.by_branch.len() + self.merged.len() + self.by_peer.len()
+    }
+
     pub(super) fn bind(&mut self, id: ServerId, context: S) {
         if let Some(server) = self.slab.get_mut(id.0) {
             server.context = Some(context);

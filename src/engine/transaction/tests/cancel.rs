@@ -80,6 +80,24 @@ fn an_invite_cancelled_without_an_answer_times_out_silently() {
 }
 
 #[test]
+fn a_cancel_that_is_under_way_is_not_sent_twice() {
+    let mut bench = Bench::new();
+    let client = bench.request(&ours("INVITE"), udp());
+    bench.receive(&answer(180, "INVITE", "x"), udp());
+    bench.cancel(client);
+    bench.receive(&answer(200, "CANCEL", "x"), udp());
+    bench.fail(udp());
+    // The INVITE is given up, but its phone has just taken the CANCEL.
+    assert!(bench.receive(&answer(180, "INVITE", "x"), udp()).is_empty());
+    assert_eq!(
+        bench.receive(&answer(487, "INVITE", "x"), udp()),
+        ["send ACK"]
+    );
+    bench.pass(32_000);
+    bench.assert_empty();
+}
+
+#[test]
 fn a_held_cancel_and_its_invite_time_out_silently() {
     let mut bench = Bench::new();
     let client = bench.request(&ours("INVITE"), tcp(1));

@@ -281,6 +281,23 @@ fn a_phone_that_rings_behind_a_closed_connection_is_remembered() {
 }
 
 #[test]
+fn two_requests_with_one_branch_do_not_end_each_other() {
+    let mut bench = Bench::new();
+    bench.request(&ours("MESSAGE"), udp());
+    bench.pass(1000);
+    bench.request(&ours("MESSAGE"), udp());
+    let seen = bench.pass(31_500);
+    assert!(seen.contains(&"31000 tell timeout".to_owned()), "{seen:?}");
+    // The second one still waits.
+    assert_eq!(
+        bench.receive(&answer(200, "MESSAGE", "x"), udp()),
+        ["tell 200 MESSAGE"]
+    );
+    bench.pass(5000);
+    bench.assert_empty();
+}
+
+#[test]
 fn what_is_no_request_reaches_nobody() {
     let mut bench = Bench::new();
     let without_branch = ours("MESSAGE").replace(";branch=z9hG4bKours", "");

@@ -171,6 +171,7 @@ impl Bench {
 
     fn assert_empty(&self) {
         assert_eq!((self.layer.counts(), self.layer.timers()), ((0, 0), 0));
+        assert_eq!(self.layer.indexed(), (0, 0));
         assert_eq!(self.layer.poll_timeout(), None);
     }
 }
