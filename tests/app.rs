@@ -5,13 +5,16 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
-use refork::app::{Server, StartError, start};
+use refork::app::{Server, StartError, start, start_with};
 use refork::config::{self, Config};
 use refork::engine::ids::Transport;
 use refork::engine::view::Gauges;
 use refork::sip::Message;
+use refork::store::MemoryStore;
+use refork::ua::{self, Call, Ending, Log, Medium, Phone, Profile, Reaction};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Nobody answers within this time who answers at all on loopback.
@@ -30,6 +33,30 @@ fn config(workers: usize, more: &str) -> Config {
 
 fn server(workers: usize) -> Server {
     start(config(workers, "")).unwrap()
+}
+
+/// A domain whose phones need no password.
+const OPEN_DOMAIN: &str = "domains: { example.org: { registrar: { auth: none } } }";
+
+fn registered(server: &Server, log: &Log, user: &str, transport: ua::Transport) -> Phone {
+    let wanted = match transport {
+        ua::Transport::Udp => Transport::Udp,
+        ua::Transport::Tcp => Transport::Tcp,
+    };
+    let mut profile = Profile::new(user, user, "example.org", address(server, wanted));
+    profile.transport = transport;
+    profile.script.invite = Reaction::Answer(Duration::ZERO);
+    let phone = Phone::start(profile, log).unwrap();
+    assert_eq!(phone.register().unwrap(), 200);
+    phone
+}
+
+fn session(alice: &Phone, bob: &Phone) -> (Call, Call) {
+    let call = alice.call("sip:bob@example.org", Medium::Text).unwrap();
+    let taken = bob.incoming(PATIENCE).unwrap();
+    call.wait_up(PATIENCE).unwrap();
+    taken.wait_up(PATIENCE).unwrap();
+    (call, taken)
 }
 
 fn address(server: &Server, transport: Transport) -> SocketAddr {
@@ -98,6 +125,7 @@ fn metric(server: &Server, name: &str) -> u64 {
 }
 
 /// Looks again and again, since nobody outside is told when something has come to its end.
+#[expect(clippy::disallowed_methods, reason = "the test's own deadline")]
 fn until(what: &str, mut so: impl FnMut() -> bool) {
     let begun = std::time::Instant::now();
     while !so() {
@@ -301,4 +329,125 @@ fn what_is_stopped_gives_its_ports_back() {
     }
     again.admin.listen = admin;
     assert_eq!(start(again).unwrap().sip_addresses(), at);
+}
+
+#[test]
+fn sessions_cross_shards_and_transports_and_leave_nothing_behind() {
+    let log = Log::start();
+    let server = start(config(2, OPEN_DOMAIN)).unwrap();
+    let alice = registered(&server, &log, "alice", ua::Transport::Tcp);
+    let bob = registered(&server, &log, "bob", ua::Transport::Udp);
+    assert_eq!(server.readings().unwrap().bindings, 2);
+    // Their Call-IDs are spread over the shards by chance.
+    for round in 0..8 {
+        let (call, taken) = session(&alice, &bob);
+        let text = format!("hello {round}");
+        assert_eq!(call.message(&text).unwrap(), 200);
+        assert_eq!(taken.message("and back").unwrap(), 200);
+        taken.wait_texts(1, PATIENCE).unwrap();
+        assert_eq!(taken.texts()[0].body, text);
+        assert_eq!(server.readings().unwrap().shards.established, 1);
+        assert_eq!(call.hang_up().unwrap(), 200);
+        assert_eq!(taken.wait_over(PATIENCE).unwrap(), Ending::HungUpThere);
+    }
+    for phone in [&alice, &bob] {
+        assert_eq!(phone.unregister_all().unwrap(), 200);
+    }
+    comes_to_rest(&server);
+}
+
+#[test]
+fn a_session_outlives_the_server() {
+    let log = Log::start();
+    let store = Arc::new(MemoryStore::new());
+    let first = start_with(config(2, OPEN_DOMAIN), store.clone()).unwrap();
+    let alice = registered(&first, &log, "alice", ua::Transport::Udp);
+    let bob = registered(&first, &log, "bob", ua::Transport::Udp);
+    let (call, taken) = session(&alice, &bob);
+    assert_eq!(call.message("before").unwrap(), 200);
+    let at = first.sip_addresses();
+    first.stop();
+    assert_eq!(store.len(), 1);
+
+    // One worker more than before would do as well: tags name virtual shards.
+    let mut again = config(3, OPEN_DOMAIN);
+    for (listener, (_, at)) in again.listeners.iter_mut().zip(&at) {
+        listener.at = *at;
+    }
+    let second = start_with(again, store.clone()).unwrap();
+    assert_eq!(call.message("after").unwrap(), 200);
+    taken.wait_texts(2, PATIENCE).unwrap();
+    let texts: Vec<_> = taken.texts().into_iter().map(|text| text.body).collect();
+    assert_eq!(texts, ["before", "after"]);
+    assert_eq!(taken.hang_up().unwrap(), 200);
+    assert_eq!(call.wait_over(PATIENCE).unwrap(), Ending::HungUpThere);
+    comes_to_rest(&second);
+    assert!(store.is_empty());
+}
+
+#[test]
+fn an_endpoint_that_is_not_there_fails_the_call_at_once() {
+    for transport in ["udp", "tcp"] {
+        // Bound and given up again: nobody listens there.
+        let nobody = phone().local_addr().unwrap();
+        let text = format!(
+            "endpoints: [{{ aor: \"sip:bob@example.org\", \
+             contact: \"sip:bob@{nobody};transport={transport}\" }}]\n\
+             {OPEN_DOMAIN}"
+        );
+        let mut config = config(2, &text);
+        // With the usual T1, only the transport's error can be faster than the test's patience.
+        config.engine.timers = config::parse("", "", &|_| None).unwrap().engine.timers;
+        let server = start(config).unwrap();
+        let log = Log::start();
+        let alice = registered(&server, &log, "alice", ua::Transport::Udp);
+        let call = alice.call("sip:bob@example.org", Medium::Text).unwrap();
+        let ending = call.wait_over(PATIENCE).unwrap();
+        assert!(matches!(ending, Ending::Refused(_)), "{ending:?}");
+    }
+}
+
+#[test]
+fn a_draining_server_turns_new_conversations_away() {
+    let log = Log::start();
+    let server = start(config(2, OPEN_DOMAIN)).unwrap();
+    let alice = registered(&server, &log, "alice", ua::Transport::Udp);
+    let bob = registered(&server, &log, "bob", ua::Transport::Udp);
+    let (call, _taken) = session(&alice, &bob);
+    assert_eq!(server.drain(SILENCE), 1, "one still stands");
+    let refused = alice.call("sip:bob@example.org", Medium::Text).unwrap();
+    let ending = refused.wait_over(PATIENCE).unwrap();
+    assert_eq!(ending, Ending::Refused(503));
+    assert_eq!(call.message("still here").unwrap(), 200);
+    assert_eq!(call.hang_up().unwrap(), 200);
+    assert_eq!(server.drain(PATIENCE), 0);
+}
+
+#[test]
+fn registered_udp_flows_are_kept_alive() {
+    let server = start(config(
+        2,
+        &format!("nat: {{ keepalive: 1s }}\n{OPEN_DOMAIN}"),
+    ))
+    .unwrap();
+    let udp = address(&server, Transport::Udp);
+    let phone = phone();
+    let at = phone.local_addr().unwrap();
+    let register = format!(
+        "REGISTER sip:example.org SIP/2.0\r\n\
+         Via: SIP/2.0/UDP {at};rport;branch=z9hG4bK-k1\r\n\
+         From: <sip:alice@example.org>;tag=1\r\n\
+         To: <sip:alice@example.org>\r\n\
+         Call-ID: k1\r\n\
+         CSeq: 1 REGISTER\r\n\
+         Contact: <sip:alice@{at}>\r\n\
+         Content-Length: 0\r\n\r\n"
+    );
+    phone.send_to(register.as_bytes(), udp).unwrap();
+    assert_eq!(receive(&phone).status(), 200);
+    for _ in 0..2 {
+        let mut buffer = [0; 100];
+        let len = phone.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..len], b"\r\n\r\n");
+    }
 }
