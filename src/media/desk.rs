@@ -176,8 +176,9 @@ impl Desk {
         let slot = *self.by_media.get(&media)?;
         let entry = self.entries.get(slot as usize)?.as_ref()?;
         Some(entry.session.report(|side, stream| {
-            let live = entry.session.sides[side.index()].live;
+            let live = entry.session.live()[side.index()];
             live.and_then(|generation| entry.wires.leg(side, generation))
+                .or_else(|| entry.wires.legs[side.index()].last())
                 .and_then(|leg| leg.pairs.get(stream))
                 .map_or(0, |pair| pair.port)
         }))

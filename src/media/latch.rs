@@ -95,11 +95,6 @@ impl Latch {
         verdict
     }
 
-    /// Returns the SSRC locked to.
-    pub(crate) fn ssrc(&self) -> Option<u32> {
-        self.ssrc
-    }
-
     /// Judges a packet of a stream that is not ours to read: many SSRCs may share an address.
     pub(crate) fn judge_opaque(
         &mut self,

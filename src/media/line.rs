@@ -320,3 +320,219 @@ impl Head {
         self.timestamp.wrapping_add(passed.max(self.step).max(1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CLOCK: u32 = 8000;
+
+    fn packet(ssrc: u32, sequence: u16, timestamp: u32) -> Header {
+        Header {
+            marker: false,
+            number: 0,
+            sequence,
+            timestamp,
+            ssrc,
+            payload: 160,
+        }
+    }
+
+    fn ms(ms: u64) -> Micros {
+        Micros::from_ms(ms)
+    }
+
+    #[test]
+    fn the_first_source_gives_its_numbers() {
+        let mut line = Line::new(1);
+        let place = line.place(&packet(7, 65_535, 1000), CLOCK, ms(0)).unwrap();
+        let expected = Place {
+            ssrc: 7,
+            sequence: 65_535,
+            timestamp: 1000,
+            seam: false,
+        };
+        assert_eq!(place, expected);
+        let next = line.place(&packet(7, 0, 1160), CLOCK, ms(20)).unwrap();
+        assert_eq!((next.sequence, next.timestamp, next.seam), (0, 1160, false));
+    }
+
+    #[test]
+    fn another_source_follows_by_one_and_by_the_time_that_passed() {
+        for (gap_ms, ticks) in [(3, 160), (20, 160), (21, 168), (1500, 12_000)] {
+            let mut line = Line::new(1);
+            line.place(&packet(7, 9, 840), CLOCK, ms(0)).unwrap();
+            line.place(&packet(7, 10, 1000), CLOCK, ms(20)).unwrap();
+            let place = line
+                .place(&packet(8, 500, 777_777), CLOCK, ms(20 + gap_ms))
+                .unwrap();
+            let expected = Place {
+                ssrc: 7,
+                sequence: 11,
+                timestamp: 1000 + ticks,
+                seam: true,
+            };
+            assert_eq!(place, expected, "{gap_ms} ms");
+        }
+    }
+
+    #[test]
+    fn one_ssrc_on_two_endpoints_is_two_sources() {
+        let mut line = Line::new(1);
+        line.place(&packet(7, 10, 1000), CLOCK, ms(0)).unwrap();
+        line.cut();
+        let place = line.place(&packet(7, 11, 50), CLOCK, ms(1000)).unwrap();
+        assert_eq!(
+            (place.sequence, place.timestamp, place.seam),
+            (11, 9000, true)
+        );
+    }
+
+    #[test]
+    fn what_is_older_than_the_seam_has_no_place() {
+        let mut line = Line::new(1);
+        line.place(&packet(7, 10, 0), CLOCK, ms(0)).unwrap();
+        line.place(&packet(8, 100, 0), CLOCK, ms(20)).unwrap();
+        assert_eq!(line.place(&packet(8, 99, 0), CLOCK, ms(21)), None);
+        line.place(&packet(8, 103, 480), CLOCK, ms(80)).unwrap();
+        let late = line.place(&packet(8, 101, 160), CLOCK, ms(81)).unwrap();
+        assert_eq!(late.sequence, 12);
+        assert_eq!(line.place(&packet(8, 99, 0), CLOCK, ms(82)), None);
+    }
+
+    #[test]
+    fn a_source_that_starts_over_is_believed_the_second_time() {
+        let mut line = Line::new(1);
+        line.place(&packet(7, 10, 0), CLOCK, ms(0)).unwrap();
+        assert_eq!(line.place(&packet(7, 30_000, 9), CLOCK, ms(20)), None);
+        let place = line.place(&packet(7, 30_001, 169), CLOCK, ms(40)).unwrap();
+        assert_eq!(
+            (place.sequence, place.timestamp, place.seam),
+            (11, 320, true)
+        );
+    }
+
+    #[test]
+    fn a_seam_counts_in_the_clock_of_what_was_before() {
+        let mut line = Line::new(1);
+        line.place(&packet(7, 10, 0), 48_000, ms(0)).unwrap();
+        let place = line.place(&packet(8, 1, 0), 8000, ms(1000)).unwrap();
+        assert_eq!(place.timestamp, 48_000);
+        let place = line.place(&packet(9, 1, 0), 8000, ms(2000)).unwrap();
+        assert_eq!(place.timestamp, 56_000);
+    }
+
+    #[test]
+    fn a_timestamp_that_repeats_counts_from_its_first_packet() {
+        // A telephone event: one timestamp for 100 ms.
+        let mut line = Line::new(1);
+        for n in 0..5u16 {
+            let at = ms(20 * u64::from(n));
+            line.place(&packet(7, 10 + n, 1000), CLOCK, at).unwrap();
+        }
+        let place = line.place(&packet(8, 1, 0), CLOCK, ms(100)).unwrap();
+        assert_eq!(place.timestamp, 1800);
+    }
+
+    #[test]
+    fn our_own_packets_join_like_a_source() {
+        let mut line = Line::new(1);
+        line.place(&packet(7, 10, 1000), CLOCK, ms(0)).unwrap();
+        let first = line.fill(160, CLOCK, 160, true, ms(3000));
+        assert_eq!((first.sequence, first.timestamp), (11, 25_000));
+        let second = line.fill(160, CLOCK, 160, false, ms(3020));
+        assert_eq!((second.sequence, second.timestamp), (12, 25_160));
+        // A source that comes right after does not lie on top of it.
+        let place = line.place(&packet(8, 1, 0), CLOCK, ms(3021)).unwrap();
+        assert_eq!((place.sequence, place.timestamp), (13, 25_320));
+        assert_eq!((line.packets(), line.octets()), (4, 640));
+    }
+
+    #[test]
+    fn resumes_beyond_what_can_have_been_sent() {
+        let state = LineState {
+            ssrc: 7,
+            sequence: 65_500,
+            timestamp: 1000,
+            clock: CLOCK,
+            at_ms: 1_000_000,
+        };
+        let mut line = Line::new(1);
+        line.resume(&state, 2000, ms(5));
+        let place = line.place(&packet(8, 1, 0), CLOCK, ms(1005)).unwrap();
+        assert_eq!(place.ssrc, 7);
+        assert!(place.seam);
+        let ahead = place.sequence.wrapping_sub(state.sequence);
+        assert!((100..3000).contains(&ahead), "{ahead}");
+        assert_eq!(place.timestamp, 1000 + 3 * CLOCK);
+        assert_eq!(line.state(|at| at.0).unwrap().sequence, place.sequence);
+    }
+
+    /// What a source sends and what the network makes of it.
+    fn source() -> impl Strategy<Value = (u32, u16, u32, Vec<(u8, bool)>, u64)> {
+        (
+            1..4u32,
+            any::<u16>(),
+            any::<u32>(),
+            // By packet: how many places it comes late, and whether it is lost.
+            proptest::collection::vec((0..3u8, any::<bool>()), 1..40),
+            0..5000u64,
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_is_one_line(
+            sources in proptest::collection::vec(source(), 1..8),
+            lossy in any::<bool>(),
+        ) {
+            let mut line = Line::new(5);
+            let mut now = ms(1);
+            let mut numbers = BTreeSet::new();
+            let mut newest: Option<(i64, Place, Micros)> = None;
+            for (ssrc, sequence, timestamp, packets, pause_ms) in sources {
+                line.cut();
+                now = now + pause_ms * 1000;
+                // By arrival; a source's first packet is neither late nor lost.
+                let mut order: Vec<_> = (0..packets.len())
+                    .filter(|n| *n == 0 || !lossy || !packets[*n].1)
+                    .collect();
+                order.sort_by_key(|n| if *n == 0 { 0 } else { n + usize::from(packets[*n].0) });
+                let before = newest;
+                let mut first = None;
+                for n in order {
+                    now = now + 20_000;
+                    let header = packet(
+                        ssrc,
+                        sequence.wrapping_add(n as u16),
+                        timestamp.wrapping_add(160 * n as u32),
+                    );
+                    let place = line.place(&header, CLOCK, now).unwrap();
+                    let number = n as i64 + *first.get_or_insert_with(|| {
+                        before.map_or(i64::from(place.sequence), |(number, ..)| number + 1)
+                    });
+                    prop_assert_eq!(place.sequence, number as u16);
+                    prop_assert!(numbers.insert(number), "{} twice", number);
+                    prop_assert_eq!(place.seam, n == 0 && before.is_some());
+                    if let Some((_, last, at)) = before {
+                        prop_assert_eq!(place.ssrc, last.ssrc);
+                        let passed = ticks(now.since(at), CLOCK);
+                        let step = place.timestamp.wrapping_sub(last.timestamp);
+                        prop_assert!(n > 0 || step.abs_diff(passed) <= 160);
+                    }
+                    if newest.is_none_or(|(top, ..)| number > top) {
+                        newest = Some((number, place, now));
+                    }
+                }
+            }
+            if !lossy {
+                let (low, high) = (numbers.first().unwrap(), numbers.last().unwrap());
+                prop_assert_eq!(high - low + 1, numbers.len() as i64, "a hole");
+            }
+        }
+    }
+}

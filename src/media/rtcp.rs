@@ -391,3 +391,223 @@ fn put(bytes: &mut [u8], at: usize, word: u32) {
         place.copy_from_slice(&word.to_be_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PHONE: u32 = 0x0000_0b0b;
+    const LINE: u32 = 0x1111_1111;
+    const FAR: u32 = 0x0000_0a0a;
+    const FAR_LINE: u32 = 0x2222_2222;
+
+    fn passage() -> Passage {
+        Passage {
+            speaks: Some(Shift {
+                line: LINE,
+                source: PHONE,
+                sequence: 100,
+                timestamp: 1000,
+                reported: false,
+            }),
+            line: Some(LINE),
+            packets: 77,
+            octets: 7700,
+            hears: Some(Shift {
+                line: FAR_LINE,
+                source: FAR,
+                sequence: 50,
+                timestamp: 5,
+                reported: true,
+            }),
+        }
+    }
+
+    fn rtcp(kind: u8, count: u8, words: &[u32]) -> Vec<u8> {
+        let mut bytes = vec![0x80 | count, kind, 0, words.len() as u8];
+        for word in words {
+            bytes.extend_from_slice(&word.to_be_bytes());
+        }
+        bytes
+    }
+
+    fn pass(parts: &[Vec<u8>], passage: &Passage) -> Result<Vec<u8>, Malformed> {
+        let mut bytes = parts.concat();
+        let rewritten = rewrite(&mut bytes, passage)?;
+        bytes.truncate(rewritten.length);
+        Ok(bytes)
+    }
+
+    fn block(ssrc: u32, highest: u32, lsr: u32) -> [u32; 6] {
+        [ssrc, 0x0100_0002, highest, 9, lsr, lsr]
+    }
+
+    fn name(ssrc: u32) -> Vec<u8> {
+        // CNAME "a@b": type, length, three octets, and three nulls.
+        rtcp(SDES, 1, &[ssrc, 0x0103_6140, 0x6200_0000])
+    }
+
+    #[test]
+    fn a_report_moves_onto_the_lines() {
+        let info = [PHONE, 11, 12, 5000, 3, 300];
+        let told = [&info[..], &block(FAR_LINE, 0x0001_0010, 4)].concat();
+        let passed = pass(&[rtcp(SR, 1, &told), name(PHONE)], &passage()).unwrap();
+        // 16 less 50 is below the wrap, so in the cycle before.
+        let info = [LINE, 11, 12, 6000, 77, 7700];
+        let expected = [&info[..], &block(FAR, 0x0000_ffde, 4)].concat();
+        assert_eq!(passed, [rtcp(SR, 1, &expected), name(LINE)].concat());
+    }
+
+    #[test]
+    fn a_report_of_a_source_that_does_not_speak_is_no_sender_report() {
+        let mut quiet = passage();
+        quiet.speaks = None;
+        let told = [&[PHONE, 11, 12, 5000, 3, 300][..], &block(FAR_LINE, 60, 4)].concat();
+        let passed = pass(&[rtcp(SR, 1, &told), name(PHONE)], &quiet).unwrap();
+        let expected = [&[LINE][..], &block(FAR, 10, 4)].concat();
+        assert_eq!(passed, [rtcp(RR, 1, &expected), name(LINE)].concat());
+    }
+
+    #[test]
+    fn an_answer_to_a_report_that_was_never_passed_says_nothing() {
+        let mut fresh = passage();
+        fresh.hears.as_mut().unwrap().reported = false;
+        let told = [&[PHONE][..], &block(FAR_LINE, 60, 4)].concat();
+        let passed = pass(&[rtcp(RR, 1, &told)], &fresh).unwrap();
+        let expected = [&[LINE][..], &block(FAR, 10, 0)].concat();
+        assert_eq!(passed, rtcp(RR, 1, &expected));
+    }
+
+    #[test]
+    fn a_bye_never_passes() {
+        let bye = rtcp(BYE, 1, &[PHONE]);
+        let passed = pass(&[rtcp(RR, 0, &[PHONE]), bye.clone()], &passage()).unwrap();
+        assert_eq!(passed, rtcp(RR, 0, &[LINE]));
+        assert!(pass(&[bye], &passage()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn feedback_finds_the_source() {
+        let remb = u32::from_be_bytes(*b"REMB");
+        for (sent, expected) in [
+            // Picture loss.
+            (
+                rtcp(PSFB, 1, &[PHONE, FAR_LINE]),
+                rtcp(PSFB, 1, &[LINE, FAR]),
+            ),
+            // Full intra request: the SSRC is inside.
+            (
+                rtcp(PSFB, 4, &[PHONE, 0, FAR_LINE, 7 << 24]),
+                rtcp(PSFB, 4, &[LINE, 0, FAR, 7 << 24]),
+            ),
+            // Bandwidth.
+            (
+                rtcp(PSFB, 15, &[PHONE, 0, remb, 0x0100_0001, FAR_LINE]),
+                rtcp(PSFB, 15, &[LINE, 0, remb, 0x0100_0001, FAR]),
+            ),
+            // Two lost packets: 60 and 1 are 10 and 65487 at the source.
+            (
+                rtcp(RTPFB, 1, &[PHONE, FAR_LINE, 60 << 16 | 3, 1 << 16]),
+                rtcp(RTPFB, 1, &[LINE, FAR, 10 << 16 | 3, 65_487 << 16]),
+            ),
+            // Of something that we did not send.
+            (
+                rtcp(RTPFB, 1, &[PHONE, 99, 60 << 16]),
+                rtcp(RTPFB, 1, &[LINE, 99, 60 << 16]),
+            ),
+            // Statistics and voice metrics.
+            (
+                rtcp(XR, 0, &[PHONE, 0x0600_0002, FAR_LINE, 60 << 16 | 70]),
+                rtcp(XR, 0, &[LINE, 0x0600_0002, FAR, 10 << 16 | 20]),
+            ),
+            (
+                rtcp(XR, 0, &[PHONE, 0x0500_0003, FAR_LINE, 1, 2]),
+                rtcp(XR, 0, &[LINE, 0x0500_0003, FAR, 1, 2]),
+            ),
+        ] {
+            let passed = pass(std::slice::from_ref(&sent), &passage()).unwrap();
+            assert_eq!(passed, expected, "{sent:x?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_add_up_is_malformed() {
+        let good = rtcp(RR, 0, &[PHONE]);
+        let padded = |padding: u8| {
+            let mut bytes = rtcp(RR, 0, &[PHONE, u32::from(padding)]);
+            bytes[0] |= 0x20;
+            bytes
+        };
+        for (bytes, why) in [
+            (vec![], "empty"),
+            (good[..7].to_vec(), "cut"),
+            (vec![0x80, RR], "no length"),
+            (rtcp(RR, 1, &[PHONE]), "a block is missing"),
+            (rtcp(SR, 0, &[PHONE, 1, 2, 3]), "sender info is missing"),
+            (rtcp(BYE, 2, &[PHONE]), "an SSRC is missing"),
+            ([&good[..], &[0x40, RR, 0, 0]].concat(), "version"),
+            ([&good[..], &[0x80, 0, 0, 0]].concat(), "type"),
+            (padded(0), "no padding"),
+            (padded(8), "padding over the SSRC"),
+            ([padded(4), good.clone()].concat(), "padding in the middle"),
+        ] {
+            assert!(pass(&[bytes], &passage()).is_err(), "{why}");
+        }
+        assert!(pass(&[good.clone(), padded(4)], &passage()).is_ok());
+    }
+
+    #[test]
+    fn what_we_write_ourselves_is_valid() {
+        let mut bytes = [0; 64];
+        let length = write_key_frame_request(&mut bytes, LINE, PHONE);
+        assert!(is_valid(&bytes[..length]));
+        assert_eq!(
+            bytes[length - 12..length],
+            rtcp(PSFB, 1, &[LINE, PHONE])[..]
+        );
+        let report = OwnReport {
+            ssrc: LINE,
+            unix_us: 1_500_000,
+            timestamp: 5,
+            packets: 6,
+            octets: 7,
+        };
+        let length = write_sender_report(&mut bytes, &report);
+        assert!(is_valid(&bytes[..length]));
+        let info = [LINE, 2_208_988_801, 1 << 31, 5, 6, 7];
+        assert_eq!(bytes[..28], rtcp(SR, 0, &info)[..]);
+        assert_eq!(&bytes[length - 10..length], b"11111111\0\0");
+    }
+
+    proptest! {
+        #[test]
+        fn no_octets_do_harm(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let length = bytes.len();
+            if let Ok(rewritten) = rewrite(&mut bytes, &passage()) {
+                prop_assert!(rewritten.length <= length);
+            }
+        }
+
+        #[test]
+        fn what_passes_stays_whole(
+            parts in proptest::collection::vec(
+                (192..=223u8, 0..32u8, proptest::collection::vec(any::<u32>(), 0..12)),
+                1..6,
+            ),
+            speaks in any::<bool>(),
+        ) {
+            let bytes: Vec<_> = parts.iter().map(|(kind, count, w)| rtcp(*kind, *count, w)).collect();
+            let mut passage = passage();
+            if !speaks {
+                passage.speaks = None;
+            }
+            if let Ok(passed) = pass(&bytes, &passage) {
+                prop_assert!(passed.is_empty() || is_valid(&passed));
+                let byes = parts.iter().filter(|(kind, ..)| *kind == BYE).count();
+                prop_assert!(byes == 0 || passed.len() < bytes.concat().len());
+            }
+        }
+    }
+}

@@ -139,11 +139,9 @@ impl Session {
             stream.away &= stream.settings.active;
             if let Some(other) = far.streams.get_mut(index) {
                 if anew {
+                    // Both ways: what the new endpoint says, and what it was not there to hear.
                     other.line.cut();
-                    // The new endpoint sees nothing until a key frame comes.
-                    if stream.settings.video && stream.settings.receives {
-                        other.key_frame = other.rtp.ssrc();
-                    }
+                    stream.line.cut();
                 }
                 stream.map_with(other);
             }
@@ -282,6 +280,7 @@ impl Session {
                     && stream.settings.active
                     && stream.settings.receives
                     && !stream.settings.opaque
+                    && stream.rtp.target().is_some()
                     && from.is_some_and(|from| from.away && !from.settings.opaque);
                 match stream.silence().filter(|_| wanted) {
                     None => stream.filler = None,
@@ -317,7 +316,11 @@ impl Stream {
         now: Micros,
         out: &mut impl Outbox,
     ) {
-        let (Some(filler), Some(to)) = (&mut self.filler, self.rtp.target()) else {
+        let Some(filler) = &mut self.filler else {
+            return;
+        };
+        let Some(to) = self.rtp.target() else {
+            self.filler = None;
             return;
         };
         let mut packet = [0; filler::LONGEST];
