@@ -513,7 +513,7 @@ mod tests {
                     );
                     let place = line.place(&header, CLOCK, now).unwrap();
                     let number = n as i64 + *first.get_or_insert_with(|| {
-                        before.map_or(i64::from(place.sequence), |(number, ..)| number + 1)
+                        before.map_or_else(|| place.sequence.into(), |(number, ..)| number + 1)
                     });
                     prop_assert_eq!(place.sequence, number as u16);
                     prop_assert!(numbers.insert(number), "{} twice", number);
