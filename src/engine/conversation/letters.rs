@@ -237,6 +237,7 @@ impl Conversation {
             Reply::DialogGone => return self.lose(context, to, Signal::RequestFailed),
         }
         self.pump(context, to);
+        self.announce(context, to);
     }
 
     fn letter_taken(

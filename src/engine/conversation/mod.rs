@@ -270,6 +270,7 @@ impl Conversation {
             .as_ref()
             .and_then(|invitation| invitation.fork.next_deadline());
         let closing = self.closing.as_ref().map(|closing| closing.at);
+        let ending = closing.is_some();
         let parties = self.parties.iter().flat_map(|party| {
             let overdue = party
                 .queue
@@ -286,7 +287,11 @@ impl Conversation {
                 overdue,
                 later,
                 party.check.as_ref().and_then(|check| check.next),
-                party.lost.as_ref().and_then(|lost| lost.next_deadline()),
+                party
+                    .lost
+                    .as_ref()
+                    .filter(|_| !ending)
+                    .and_then(|lost| lost.next_deadline()),
             ]
         });
         parties.chain([ringing, closing]).flatten().min()

@@ -1,0 +1,334 @@
+//! Calls in their first fork: who rings, who wins, what the caller sees.
+
+use refork::engine::settings::{EarlyDialogs, ForkOrder};
+use refork::engine::time::Millis;
+use refork::sip::{Builder, Method, Name};
+
+use crate::people::*;
+use crate::table::*;
+
+fn three() -> Table {
+    let mut table = Table::new(settings());
+    table.register("bob", desk(), "desk");
+    table.register("bob", mobile(), "mobile");
+    table.register("bob", third(), "third");
+    table
+}
+
+#[test]
+fn a_call_and_its_end() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.receive(alice(), a.request(Method::Bye).end());
+    t.response_to(alice(), 200);
+    let bye = t.request_to(desk(), Method::Bye);
+    t.reply(&bye, 200, desk());
+    t.nothing_to(alice());
+    t.ends_empty();
+}
+
+#[test]
+fn nothing_of_one_leg_shows_on_the_other() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&sdp(alice(), 1, "sendrecv"));
+    let invite = t.request_to(desk(), Method::Invite);
+    let seen = String::from_utf8(invite.bytes().to_vec()).unwrap();
+    for hidden in ["198.51.100.1", "call1", "tcall1", "Via: SIP/2.0/UDP 198"] {
+        assert!(!seen.contains(hidden), "{hidden} shows in\n{seen}");
+    }
+    assert_eq!(invite.max_forwards(), Some(69));
+    t.receive(
+        desk(),
+        with_sdp(answer_to(&invite), &sdp(desk(), 1, "sendrecv")),
+    );
+    let ok = t.response_to(alice(), 200);
+    let seen = String::from_utf8(ok.bytes().to_vec()).unwrap();
+    assert!(
+        !seen.contains("198.51.100.2") && !seen.contains("b1;"),
+        "{seen}"
+    );
+}
+
+#[test]
+fn the_first_to_answer_wins_and_the_others_stop_ringing() {
+    let mut t = three();
+    t.alice_invites(&sdp(alice(), 1, "sendrecv"));
+    let [i1, i2, i3] = [desk(), mobile(), third()].map(|at| (at, t.request_to(at, Method::Invite)));
+    let mut tags = Vec::new();
+    for (at, invite) in [&i1, &i2, &i3] {
+        t.reply(invite, 180, *at);
+        tags.push(t.response_to(alice(), 180).to_tag().unwrap().to_owned());
+    }
+    tags.sort();
+    tags.dedup();
+    assert_eq!(tags.len(), 3, "one early dialog a branch");
+    t.receive(
+        mobile(),
+        with_sdp(
+            response(&i2.1, 200, mobile(), "m1"),
+            &sdp(mobile(), 1, "sendrecv"),
+        ),
+    );
+    t.request_to(mobile(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    assert!(tags.iter().any(|tag| Some(&**tag) == ok.to_tag()));
+    t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+    let cancel = t.request_to(desk(), Method::Cancel);
+    assert!(cancel.header(Name::Reason).unwrap().contains("cause=200"));
+    t.reply(&cancel, 200, desk());
+    t.reply(&i1.1, 487, desk());
+    t.request_to(desk(), Method::Ack);
+    // The third one answers as the CANCEL reaches it.
+    t.request_to(third(), Method::Cancel);
+    t.receive(
+        third(),
+        with_sdp(
+            response(&i3.1, 200, third(), "c1"),
+            &sdp(third(), 1, "sendrecv"),
+        ),
+    );
+    t.request_to(third(), Method::Ack);
+    t.request_to(third(), Method::Bye);
+    t.nothing_to(alice());
+}
+
+#[test]
+fn one_stable_early_dialog_where_it_is_wished() {
+    let mut wishes = settings();
+    wishes.fork.early_dialogs = EarlyDialogs::Single;
+    let mut t = Table::new(wishes);
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    t.alice_invites(&sdp(alice(), 1, "sendrecv"));
+    let mut tags = Vec::new();
+    for at in [desk(), mobile()] {
+        let invite = t.request_to(at, Method::Invite);
+        t.reply(&invite, 180, at);
+        tags.push(t.response_to(alice(), 180).to_tag().unwrap().to_owned());
+    }
+    assert_eq!(tags[0], tags[1]);
+}
+
+#[test]
+fn serial_forking_asks_one_after_another() {
+    let mut wishes = settings();
+    wishes.fork.order = ForkOrder::Serial;
+    let mut t = Table::new(wishes);
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    t.alice_invites(&sdp(alice(), 1, "sendrecv"));
+    let first = t.request_to(desk(), Method::Invite);
+    t.nothing_to(mobile());
+    t.reply(&first, 486, desk());
+    t.request_to(desk(), Method::Ack);
+    let second = t.request_to(mobile(), Method::Invite);
+    t.reply(&second, 603, mobile());
+    t.response_to(alice(), 603);
+    t.discard(mobile());
+    t.receive(alice(), cancel_like(Method::Ack));
+    t.ends_empty();
+}
+
+fn cancel_like(method: Method) -> bytes::Bytes {
+    let name = method.as_str().to_owned();
+    Builder::request(&method, "sip:bob@example.org")
+        .header(
+            Name::Via,
+            format_args!("SIP/2.0/UDP {};branch=z9hG4bKcall1INVITE;rport", alice()),
+        )
+        .header(Name::MaxForwards, 70)
+        .header(Name::From, "\"alice\" <sip:alice@example.org>;tag=tcall1")
+        .header(Name::To, "<sip:bob@example.org>")
+        .header(Name::CallId, "call1")
+        .header(Name::CSeq, format_args!("1 {name}"))
+        .end()
+}
+
+#[test]
+fn the_caller_cancels() {
+    let mut t = three();
+    t.alice_invites(&sdp(alice(), 1, "sendrecv"));
+    let invites = [desk(), mobile(), third()].map(|at| (at, t.request_to(at, Method::Invite)));
+    for (at, invite) in &invites {
+        t.reply(invite, 180, *at);
+        t.response_to(alice(), 180);
+    }
+    t.receive(alice(), cancel_like(Method::Cancel));
+    t.response_to(alice(), 200);
+    t.response_to(alice(), 487);
+    t.receive(alice(), cancel_like(Method::Ack));
+    for (at, invite) in &invites {
+        let cancel = t.request_to(*at, Method::Cancel);
+        t.reply(&cancel, 200, *at);
+        t.reply(invite, 487, *at);
+        t.request_to(*at, Method::Ack);
+    }
+    t.ends_empty();
+}
+
+#[test]
+fn the_best_failure_reaches_the_caller() {
+    let mut t = three();
+    t.alice_invites(&sdp(alice(), 1, "sendrecv"));
+    for (at, status) in [(desk(), 404), (mobile(), 486), (third(), 503)] {
+        let invite = t.request_to(at, Method::Invite);
+        t.reply(&invite, status, at);
+        t.request_to(at, Method::Ack);
+    }
+    let final_response = t.next_to(alice());
+    assert!(
+        matches!(final_response.status(), 404 | 486),
+        "{}",
+        title(&final_response)
+    );
+    t.receive(alice(), cancel_like(Method::Ack));
+    t.ends_empty();
+}
+
+#[test]
+fn nobody_answers() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&sdp(alice(), 1, "sendrecv"));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.reply(&invite, 180, desk());
+    t.response_to(alice(), 180);
+    t.pass(Millis::from_secs(59));
+    t.nothing_to(alice());
+    t.pass(Millis::from_secs(2));
+    t.request_to(desk(), Method::Cancel);
+    t.response_to(alice(), 408);
+}
+
+#[test]
+fn who_is_not_there_is_told_of() {
+    let mut t = Table::new(settings());
+    t.alice_invites(&sdp(alice(), 1, "sendrecv"));
+    assert!(matches!(t.next_to(alice()).status(), 404 | 480));
+    t.receive(alice(), cancel_like(Method::Ack));
+    t.ends_empty();
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_with_what_would_be_right() {
+    for (edit, status, header) in [
+        ("Require: foo\r\n", 420, Some((Name::Unsupported, "foo"))),
+        ("Max-Forwards: 0\r\n", 483, None),
+    ] {
+        let mut t = Table::new(settings());
+        t.register("bob", desk(), "desk");
+        let invite = with_sdp(
+            request(Method::Invite, "alice", "bob", alice(), "call1"),
+            &sdp(alice(), 1, "sendrecv"),
+        );
+        let text = String::from_utf8(invite.to_vec()).unwrap();
+        let text = text.replace(
+            "Max-Forwards: 70\r\n",
+            if edit.starts_with("Max") {
+                edit
+            } else {
+                "Max-Forwards: 70\r\n"
+            },
+        );
+        let text = if edit.starts_with("Max") {
+            text
+        } else {
+            text.replacen("From:", &format!("{edit}From:"), 1)
+        };
+        t.receive(alice(), text.into());
+        let refusal = t.response_to(alice(), status);
+        if let Some((name, value)) = header {
+            assert_eq!(refusal.header(name), Some(value));
+        }
+        t.nothing_to(desk());
+    }
+}
+
+#[test]
+fn an_invite_without_an_offer_gets_the_callees() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.receive(
+        alice(),
+        request(Method::Invite, "alice", "bob", alice(), "call1").end(),
+    );
+    let invite = t.request_to(desk(), Method::Invite);
+    assert!(invite.body().is_empty());
+    t.receive(
+        desk(),
+        with_sdp(answer_to(&invite), &sdp(desk(), 1, "sendrecv")),
+    );
+    t.nothing_to(desk());
+    let ok = t.response_to(alice(), 200);
+    assert!(text(&ok).contains("c=IN IP4 192.0.2.1"));
+    let dialog = Remote::of_answer(&ok, alice());
+    t.receive(
+        alice(),
+        with_sdp(
+            dialog.numbered(Method::Ack, 1),
+            &sdp(alice(), 1, "sendrecv"),
+        ),
+    );
+    let ack = t.request_to(desk(), Method::Ack);
+    assert!(text(&ack).contains("m=audio") && !text(&ack).contains("198.51.100.1"));
+    // A 2xx that comes again is acknowledged again, with the same answer.
+    t.receive(
+        desk(),
+        with_sdp(answer_to(&invite), &sdp(desk(), 1, "sendrecv")),
+    );
+    assert_eq!(text(&t.request_to(desk(), Method::Ack)), text(&ack));
+}
+
+#[test]
+fn the_2xx_is_repeated_until_the_caller_acknowledges_it() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&sdp(alice(), 1, "sendrecv"));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(
+        desk(),
+        with_sdp(answer_to(&invite), &sdp(desk(), 1, "sendrecv")),
+    );
+    let ok = t.response_to(alice(), 200);
+    t.pass(Millis(600));
+    assert_eq!(t.response_to(alice(), 200).bytes(), ok.bytes());
+    t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+    t.pass(Millis::from_secs(10));
+    t.nothing_to(alice());
+}
+
+#[test]
+fn a_drained_node_takes_no_new_calls_and_keeps_the_old() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.input(refork::engine::ports::Input::Command(
+        refork::engine::ports::Command::Drain,
+    ));
+    let invite = request(Method::Invite, "alice", "bob", alice(), "call2");
+    t.receive(alice(), with_sdp(invite, &sdp(alice(), 1, "sendrecv")));
+    assert!(
+        t.response_to(alice(), 503)
+            .header(Name::RetryAfter)
+            .is_some()
+    );
+    t.receive(alice(), a.message("still here"));
+    assert_eq!(text(&t.request_to(desk(), Method::Message)), "still here");
+}
+
+#[test]
+fn a_text_outside_of_any_dialog_goes_to_every_endpoint_and_one_answer_comes_back() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    let text_request =
+        request(Method::Message, "alice", "bob", alice(), "page1").body("text/plain", b"hi");
+    t.receive(alice(), text_request);
+    let first = t.request_to(desk(), Method::Message);
+    let second = t.request_to(mobile(), Method::Message);
+    t.reply(&first, 480, desk());
+    t.nothing_to(alice());
+    t.reply(&second, 200, mobile());
+    t.response_to(alice(), 200);
+    t.ends_empty();
+}

@@ -1,0 +1,182 @@
+//! What goes on while both are there: requests across, offers, glare.
+
+use refork::sip::{Method, Name};
+
+use crate::people::*;
+use crate::table::*;
+
+#[test]
+fn a_hold_goes_across_and_the_session_version_rises_by_one() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly")),
+    );
+    // Bob's phone knows UPDATE, but a re-INVITE stays one.
+    let hold = t.request_to(desk(), Method::Invite);
+    let body = text(&hold);
+    assert!(
+        body.contains("a=sendonly") && !body.contains("198.51.100"),
+        "{body}"
+    );
+    let version = |body: &str| -> u64 {
+        let origin = body.lines().find(|line| line.starts_with("o=")).unwrap();
+        origin.split(' ').nth(2).unwrap().parse().unwrap()
+    };
+    assert_eq!(version(&body), 2);
+    t.receive(
+        desk(),
+        with_sdp(
+            response(&hold, 200, desk(), "b1"),
+            &sdp(desk(), 2, "recvonly"),
+        ),
+    );
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    assert!(text(&ok).contains("a=recvonly"));
+    assert_eq!(version(&text(&ok)), 2);
+    t.receive(alice(), a.ack(ok.cseq()));
+    t.nothing_to(alice());
+}
+
+#[test]
+fn an_offer_that_says_nothing_new_is_answered_here() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Update), &sdp(alice(), 1, "sendrecv")),
+    );
+    let ok = t.response_to(alice(), 200);
+    assert!(text(&ok).contains("m=audio"));
+    t.receive(alice(), a.request(Method::Update).end());
+    t.response_to(alice(), 200);
+    t.nothing_to(desk());
+}
+
+#[test]
+fn an_update_becomes_a_reinvite_where_the_phone_knows_none() {
+    let mut t = Table::new(settings());
+    let (_, mut b) = t.established();
+    t.receive(
+        desk(),
+        with_sdp(b.request(Method::Update), &sdp(desk(), 2, "sendonly")),
+    );
+    let offer = t.request_to(alice(), Method::Invite);
+    t.receive(
+        alice(),
+        with_sdp(
+            response(&offer, 200, alice(), "tcall1"),
+            &sdp(alice(), 2, "recvonly"),
+        ),
+    );
+    t.request_to(alice(), Method::Ack);
+    t.response_to(desk(), 200);
+}
+
+#[test]
+fn glare_gets_491_and_the_first_offer_goes_on() {
+    let mut t = Table::new(settings());
+    let (mut a, mut b) = t.established();
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly")),
+    );
+    let offer = t.request_to(desk(), Method::Invite);
+    t.receive(
+        desk(),
+        with_sdp(b.request(Method::Invite), &sdp(desk(), 2, "sendonly")),
+    );
+    t.response_to(desk(), 491);
+    t.receive(desk(), b.ack(b.cseq));
+    t.receive(
+        desk(),
+        with_sdp(
+            response(&offer, 200, desk(), "b1"),
+            &sdp(desk(), 2, "recvonly"),
+        ),
+    );
+    t.request_to(desk(), Method::Ack);
+    t.response_to(alice(), 200);
+}
+
+#[test]
+fn a_refused_offer_leaves_all_as_it_was() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly")),
+    );
+    let offer = t.request_to(desk(), Method::Invite);
+    t.reply(&offer, 488, desk());
+    t.request_to(desk(), Method::Ack);
+    let refused = t.response_to(alice(), 488);
+    t.receive(alice(), a.ack(refused.cseq()));
+    // The next one is tried like the first.
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 3, "inactive")),
+    );
+    let offer = t.request_to(desk(), Method::Invite);
+    assert!(text(&offer).contains("o=- ") && text(&offer).contains(" 2 IN IP4"));
+}
+
+#[test]
+fn digits_and_unknown_headers_cross() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    let info = a
+        .request(Method::Info)
+        .other("X-Trace", "7")
+        .body("application/dtmf-relay", b"Signal=5\r\n");
+    t.receive(alice(), info);
+    let carried = t.request_to(desk(), Method::Info);
+    assert_eq!(carried.other("X-Trace"), Some("7"));
+    assert_eq!(carried.body(), b"Signal=5\r\n");
+    assert_eq!(carried.max_forwards(), Some(69));
+    t.reply(&carried, 200, desk());
+    t.response_to(alice(), 200);
+}
+
+#[test]
+fn what_belongs_to_no_dialog_is_told_so() {
+    let mut t = Table::new(settings());
+    let (a, mut b) = t.established();
+    let mut forged = a.clone();
+    forged.local = forged.local.replace("tcall1", "other");
+    t.receive(alice(), forged.request(Method::Bye).end());
+    t.response_to(alice(), 481);
+    let mut unknown = a.clone();
+    unknown.remote = "<sip:bob@example.org>;tag=rf00ffffffffffffffff".into();
+    unknown.cseq = 50;
+    t.receive(alice(), unknown.request(Method::Info).end());
+    t.response_to(alice(), 481);
+    t.nothing_to(desk());
+    // An old CSeq is refused, and does not reach the other side (RFC 3261 12.2.2).
+    t.receive(desk(), b.request(Method::Info).end());
+    let info = t.request_to(alice(), Method::Info);
+    t.reply(&info, 200, alice());
+    t.response_to(desk(), 200);
+    t.receive(desk(), b.numbered(Method::Options, 3).end());
+    t.response_to(desk(), 500);
+    t.nothing_to(alice());
+}
+
+#[test]
+fn a_farewell_carries_its_reason() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    let bye = a
+        .request(Method::Bye)
+        .header(Name::Reason, "Q.850;cause=16;text=\"bye\"")
+        .end();
+    t.receive(alice(), bye);
+    assert!(
+        t.request_to(desk(), Method::Bye)
+            .header(Name::Reason)
+            .unwrap()
+            .contains("cause=16")
+    );
+}

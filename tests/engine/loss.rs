@@ -1,0 +1,284 @@
+//! Signs of loss: what is one, what only looks like one.
+
+use refork::engine::events::{Happening, Signal};
+use refork::engine::ids::Side;
+use refork::engine::ports::{Input, MediaEvent};
+use refork::engine::time::Millis;
+use refork::sip::{Method, Name};
+
+use crate::people::*;
+use crate::table::*;
+
+impl Table {
+    fn media_event(&mut self, event: impl Fn(refork::engine::ids::ConversationId) -> MediaEvent) {
+        let id = self.engine.list(1)[0].key;
+        self.input(Input::Media(event(id)));
+    }
+
+    fn losses(&self) -> Vec<Signal> {
+        self.history()
+            .into_iter()
+            .filter_map(|what| match what {
+                Happening::Lost { signal, .. } => Some(*signal),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+#[test]
+fn a_481_is_loss_and_the_survivor_hears_nothing_of_it() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.receive(
+        alice(),
+        a.request(Method::Info)
+            .body("application/dtmf-relay", b"Signal=1\r\n"),
+    );
+    let info = t.request_to(desk(), Method::Info);
+    t.reply(&info, 481, desk());
+    assert_eq!(t.losses(), [Signal::RequestFailed]);
+    t.response_to(alice(), 200);
+    t.nothing_to(alice());
+}
+
+#[test]
+fn silence_asks_and_a_living_phone_answers() {
+    for (status, losses) in [(200, 0), (405, 0), (501, 0)] {
+        let mut t = Table::new(settings());
+        t.established();
+        t.media_event(|media| MediaEvent::Silent {
+            media,
+            side: Side::Callee,
+        });
+        let probe = t.request_to(desk(), Method::Options);
+        t.reply(&probe, status, desk());
+        assert_eq!(t.losses().len(), losses, "{status}");
+        assert_eq!(
+            t.happened(|what| matches!(what, Happening::Alive { .. })),
+            1
+        );
+        // The same sign again is left alone for a while.
+        t.media_event(|media| MediaEvent::Silent {
+            media,
+            side: Side::Callee,
+        });
+        t.nothing_to(desk());
+    }
+}
+
+#[test]
+fn silence_without_an_answer_is_loss_after_two_tries() {
+    let mut t = Table::new(settings());
+    t.established();
+    t.media_event(|media| MediaEvent::Silent {
+        media,
+        side: Side::Callee,
+    });
+    t.pass(Millis(7_900));
+    assert!(t.losses().is_empty());
+    t.pass(Millis(200));
+    assert_eq!(t.losses(), [Signal::Silence]);
+    t.nothing_to(alice());
+}
+
+#[test]
+fn a_probe_that_denies_the_dialog_is_settled_by_update() {
+    for (status, lost) in [(200, false), (481, true), (500, false)] {
+        let mut t = Table::new(settings());
+        t.established();
+        t.media_event(|media| MediaEvent::Silent {
+            media,
+            side: Side::Callee,
+        });
+        let probe = t.request_to(desk(), Method::Options);
+        t.reply(&probe, 481, desk());
+        let update = t.request_to(desk(), Method::Update);
+        assert!(
+            text(&update).contains("m=audio"),
+            "it shows the session that stands"
+        );
+        t.reply(&update, status, desk());
+        assert_eq!(!t.losses().is_empty(), lost, "{status}");
+    }
+}
+
+#[test]
+fn a_rebooted_phone_answers_options_and_is_found_lost_by_its_registration() {
+    let mut t = Table::new(settings());
+    t.established();
+    // The same instance from another port: its dialog must be asked there.
+    let again = phone("198.51.100.2:6000");
+    t.register_again("bob", again, "desk", 2);
+    let update = t.request_to(again, Method::Update);
+    t.reply(&update, 481, again);
+    assert_eq!(t.losses(), [Signal::Moved]);
+    t.request_to(again, Method::Invite);
+}
+
+#[test]
+fn a_phone_that_moved_with_its_dialog_goes_on_there() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    let again = phone("203.0.113.9:6000");
+    t.register_again("bob", again, "desk", 2);
+    let update = t.request_to(again, Method::Update);
+    assert!(update.uri().contains("203.0.113.9"));
+    t.receive(
+        again,
+        with_sdp(
+            response(&update, 200, again, "b1"),
+            &sdp(again, 2, "sendrecv"),
+        ),
+    );
+    assert!(t.losses().is_empty());
+    t.receive(alice(), a.message("hello"));
+    t.request_to(again, Method::Message);
+    t.nothing_to(alice());
+}
+
+#[test]
+fn icmp_while_media_flows_waits_for_the_grace() {
+    let mut t = Table::new(settings());
+    t.established();
+    t.icmp(desk());
+    // Probed at once, over the same flow; ICMP again says that nobody listens.
+    t.request_to(desk(), Method::Options);
+    t.icmp(desk());
+    assert!(t.losses().is_empty(), "media still flows");
+    t.pass(Millis(4_900));
+    assert!(t.losses().is_empty());
+    t.pass(Millis(200));
+    assert_eq!(t.losses(), [Signal::Transport]);
+}
+
+#[test]
+fn icmp_without_media_is_settled_at_once() {
+    let mut t = Table::new(settings());
+    t.established();
+    t.media_event(|media| MediaEvent::Unreachable {
+        media,
+        side: Side::Callee,
+    });
+    t.request_to(desk(), Method::Options);
+    t.icmp(desk());
+    assert_eq!(t.losses(), [Signal::MediaUnreachable]);
+}
+
+#[test]
+fn a_forged_icmp_harms_nobody() {
+    let mut t = Table::new(settings());
+    t.established();
+    t.icmp(desk());
+    let probe = t.request_to(desk(), Method::Options);
+    t.reply(&probe, 200, desk());
+    assert!(t.losses().is_empty());
+    t.nothing_to(alice());
+}
+
+#[test]
+fn a_text_session_on_a_closed_connection_is_restored_at_once() {
+    let mut t = Table::new(settings());
+    t.register_over_tcp("bob", desk(), 7, "desk");
+    t.register("bob", mobile(), "mobile");
+    t.alice_invites(&text_sdp(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive_over(
+        tcp(desk(), 7),
+        with_sdp(answer_to(&invite), &text_sdp(desk())),
+    );
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+    t.closed(desk(), 7);
+    assert_eq!(t.losses(), [Signal::Transport]);
+}
+
+#[test]
+fn a_bye_that_is_no_farewell_is_loss() {
+    for (reason, lost) in [
+        ("SIP;cause=503;text=\"gone\"", true),
+        ("Q.850;cause=38", true),
+        ("SIP;cause=200", false),
+        ("Q.850;cause=16", false),
+        ("SIP;cause=38", false),
+    ] {
+        let mut t = Table::new(settings());
+        let (_, mut b) = t.established();
+        t.receive(
+            desk(),
+            b.request(Method::Bye).header(Name::Reason, reason).end(),
+        );
+        t.response_to(desk(), 200);
+        assert_eq!(!t.losses().is_empty(), lost, "{reason}");
+        if lost {
+            t.nothing_to(alice());
+        } else {
+            t.request_to(alice(), Method::Bye);
+        }
+    }
+}
+
+#[test]
+fn a_leg_without_a_word_is_probed_and_one_lost_probe_is_no_loss() {
+    let mut t = Table::new(settings());
+    t.texting();
+    t.pass(Millis::from_secs(16));
+    t.request_to(alice(), Method::Options);
+    let probe = t.request_to(desk(), Method::Options);
+    // The first is lost, its retransmissions too; the second is answered.
+    drop(probe);
+    t.discard(desk());
+    t.pass(Millis::from_secs(4));
+    let mut last = t.request_to(desk(), Method::Options);
+    while last.cseq() < 3 {
+        last = t.request_to(desk(), Method::Options);
+    }
+    t.reply(&last, 200, desk());
+    assert_eq!(
+        t.happened(|what| matches!(
+            what,
+            Happening::Lost {
+                side: Side::Callee,
+                ..
+            }
+        )),
+        0
+    );
+}
+
+#[test]
+fn no_probe_where_media_flows() {
+    let mut t = Table::new(settings());
+    t.established();
+    t.pass(Millis::from_secs(120));
+    t.nothing_to(desk());
+    t.nothing_to(alice());
+}
+
+#[test]
+fn a_2xx_that_the_caller_never_acknowledges_is_its_loss() {
+    let mut t = Table::new(settings());
+    t.register("alice", alice(), "alice");
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&sdp(alice(), 1, "sendrecv"));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(
+        desk(),
+        with_sdp(answer_to(&invite), &sdp(desk(), 1, "sendrecv")),
+    );
+    t.request_to(desk(), Method::Ack);
+    t.pass(Millis::from_secs(33));
+    assert_eq!(t.losses(), [Signal::NoAck]);
+    t.nothing_to(desk());
+}
+
+#[test]
+fn a_registration_that_ends_is_a_suspicion() {
+    let mut t = Table::new(settings());
+    t.texting();
+    t.unregister("bob", desk(), "desk", 2);
+    let probe = t.request_to(desk(), Method::Options);
+    t.reply(&probe, 200, desk());
+    assert!(t.losses().is_empty());
+}

@@ -1,0 +1,18 @@
+//! The engine by scenarios that read like a ladder: events in, actions out, no socket and no clock.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    unreachable_pub,
+    reason = "a test: what it does not look for it leaves aside"
+)]
+
+mod calls;
+mod dialogs;
+mod loss;
+mod messages;
+mod people;
+mod repair;
+mod restart;
+mod restore;
+mod table;

@@ -1,0 +1,233 @@
+//! Text within the conversation: in order, once, none lost.
+
+use refork::engine::events::{Happening, NoticeOutcome};
+use refork::engine::time::Millis;
+use refork::sip::{Method, Name};
+
+use crate::people::*;
+use crate::table::*;
+
+#[test]
+fn a_message_waits_for_the_far_sides_answer_and_gets_that_one() {
+    for status in [200, 202, 415, 486] {
+        let mut t = Table::new(settings());
+        let (mut a, _) = t.texting();
+        t.receive(alice(), a.message("hi"));
+        let carried = t.request_to(desk(), Method::Message);
+        t.nothing_to(alice());
+        t.reply(&carried, status, desk());
+        t.response_to(alice(), status);
+        assert_eq!(t.engine.gauges().queued_messages, 0);
+    }
+}
+
+#[test]
+fn one_is_under_way_at_a_time_and_order_is_the_senders() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.texting();
+    for text in ["1", "2", "3"] {
+        t.receive(alice(), a.message(text));
+    }
+    for expected in ["1", "2", "3"] {
+        let carried = t.request_to(desk(), Method::Message);
+        assert_eq!(text(&carried), expected);
+        t.nothing_to(desk());
+        t.reply(&carried, 200, desk());
+        t.response_to(alice(), 200);
+    }
+}
+
+#[test]
+fn what_the_far_side_lets_wait_is_stored_before_it_is_accepted() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.texting();
+    t.store_waits = true;
+    t.receive(alice(), a.message("hi"));
+    t.request_to(desk(), Method::Message);
+    t.pass(Millis(2_100));
+    t.nothing_to(alice());
+    t.store_answers(true);
+    t.response_to(alice(), 202);
+}
+
+#[test]
+fn a_store_that_fails_is_no_202() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.texting();
+    t.bob_is_lost();
+    t.store_waits = true;
+    t.receive(alice(), a.message("hi"));
+    t.store_answers(false);
+    assert!(
+        t.response_to(alice(), 500)
+            .header(Name::RetryAfter)
+            .is_some()
+    );
+    assert_eq!(t.engine.gauges().queued_messages, 0);
+}
+
+#[test]
+fn messages_to_a_lost_side_arrive_in_order_at_the_new_endpoint_then_the_notice() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    let (mut a, _) = t.texting();
+    // The first is under way when the phone dies: it will be delivered again.
+    t.receive(alice(), a.message("1"));
+    t.request_to(desk(), Method::Message);
+    t.bob_is_lost();
+    t.response_to(alice(), 202);
+    for text in ["2", "3"] {
+        t.receive(alice(), a.message(text));
+        t.response_to(alice(), 202);
+    }
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &text_sdp(mobile()));
+    for expected in ["1", "2", "3"] {
+        t.nothing_to(alice());
+        let carried = t.request_to(mobile(), Method::Message);
+        assert_eq!(text(&carried), expected);
+        t.reply(&carried, 200, mobile());
+    }
+    let notice = t.request_to(alice(), Method::Message);
+    assert!(text(&notice).contains("Phone-mobile"));
+    t.reply(&notice, 200, alice());
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Redelivered { .. })),
+        1
+    );
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Delivered { .. })),
+        3
+    );
+}
+
+#[test]
+fn a_late_200_of_the_lost_phone_counts() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    let (mut a, _) = t.texting();
+    t.receive(alice(), a.message("1"));
+    let sent = t.request_to(desk(), Method::Message);
+    t.bob_is_lost();
+    t.reply(&sent, 200, desk());
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &text_sdp(mobile()));
+    t.nothing_to(mobile());
+}
+
+#[test]
+fn one_bad_message_does_not_block_the_rest() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    let (mut a, _) = t.texting();
+    t.bob_is_lost();
+    for text in ["bad", "good"] {
+        t.receive(alice(), a.message(text));
+        t.response_to(alice(), 202);
+    }
+    t.takes_over(desk(), "b2", &text_sdp(desk()));
+    let bad = loop {
+        let message = t.next_to(desk());
+        if *message.method() == Method::Message {
+            break message;
+        }
+    };
+    t.reply(&bad, 415, desk());
+    assert_eq!(text(&t.request_to(desk(), Method::Message)), "good");
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Rejected { status: 415, .. })),
+        1
+    );
+}
+
+#[test]
+fn a_full_queue_says_so() {
+    let mut wishes = settings();
+    wishes.messages.per_conversation = 1;
+    wishes.messages.bytes_per_conversation = 100;
+    let mut t = Table::new(wishes);
+    let (mut a, _) = t.texting();
+    t.bob_is_lost();
+    t.receive(alice(), a.message("1"));
+    t.response_to(alice(), 202);
+    t.receive(alice(), a.message("2"));
+    assert!(
+        t.response_to(alice(), 500)
+            .header(Name::RetryAfter)
+            .is_some()
+    );
+    t.receive(alice(), a.message(&"x".repeat(101)));
+    t.response_to(alice(), 413);
+}
+
+#[test]
+fn typing_is_answered_and_never_queued() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.texting();
+    let typing = |a: &mut Remote| {
+        a.request(Method::Message)
+            .body("application/im-iscomposing+xml", b"<x/>")
+    };
+    t.receive(alice(), typing(&mut a));
+    let carried = t.request_to(desk(), Method::Message);
+    t.reply(&carried, 200, desk());
+    t.response_to(alice(), 200);
+    t.bob_is_lost();
+    t.receive(alice(), typing(&mut a));
+    t.response_to(alice(), 200);
+    assert_eq!(t.engine.gauges().queued_messages, 0);
+}
+
+#[test]
+fn a_phone_without_message_is_told_outside_of_the_dialog() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    t.established();
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &sdp(mobile(), 1, "sendrecv"));
+    let notice = t.request_to(alice(), Method::Message);
+    t.reply(&notice, 405, alice());
+    let outside = t.request_to(alice(), Method::Message);
+    assert!(outside.to_tag().is_none());
+    assert_ne!(outside.call_id(), notice.call_id());
+    t.reply(&outside, 200, alice());
+    let told = |what: &Happening| {
+        matches!(
+            what,
+            Happening::Notice {
+                outcome: NoticeOutcome::DeliveredOutOfDialog,
+                ..
+            }
+        )
+    };
+    assert_eq!(t.happened(told), 1);
+    t.nothing_to(alice());
+}
+
+#[test]
+fn a_failed_notice_is_no_sign_of_loss() {
+    for status in [481, 500, 408] {
+        let mut t = Table::new(settings());
+        t.register("bob", desk(), "desk");
+        t.register("bob", mobile(), "mobile");
+        t.established();
+        t.bob_is_lost();
+        t.pass(Millis(2_100));
+        t.takes_over(mobile(), "m1", &sdp(mobile(), 1, "sendrecv"));
+        let notice = t.request_to(alice(), Method::Message);
+        t.reply(&notice, status, alice());
+        assert_eq!(
+            t.happened(|what| matches!(what, Happening::Lost { .. })),
+            1,
+            "{status}"
+        );
+        assert_eq!(
+            t.happened(|what| matches!(what, Happening::Notice { .. })),
+            1
+        );
+    }
+}

@@ -1,0 +1,266 @@
+//! Alice calls Bob: what most tests begin with.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use refork::engine::ids::{Aor, Transport};
+use refork::engine::settings::*;
+use refork::engine::time::Millis;
+use refork::sip::{Message, Method, Name};
+
+use crate::table::{Remote, Table, phone, request, response, sdp, tcp, text_sdp, with_sdp};
+
+pub fn alice() -> SocketAddr {
+    phone("198.51.100.1:5060")
+}
+
+/// Bob's desk phone, his mobile, and a third one.
+pub fn desk() -> SocketAddr {
+    phone("198.51.100.2:5060")
+}
+
+pub fn mobile() -> SocketAddr {
+    phone("198.51.100.3:5060")
+}
+
+pub fn third() -> SocketAddr {
+    phone("198.51.100.4:5060")
+}
+
+pub fn settings() -> Settings {
+    let texts = |text: &str| BTreeMap::from([("".into(), text.into())]);
+    Settings {
+        node: "test".into(),
+        timers: TimerSettings {
+            t1: Millis(500),
+            t2: Millis(4000),
+            t4: Millis(5000),
+        },
+        domains: vec![Domain {
+            host: "example.org".into(),
+            realm: "example.org".into(),
+            served_by: ServedBy::Registrar(RegistrarSettings {
+                max_expires: Millis::from_secs(3600),
+                min_expires: Millis::from_secs(60),
+                max_bindings: 10,
+                auth: Auth::None,
+            }),
+        }],
+        users: BTreeMap::new(),
+        endpoints: Vec::new(),
+        names: BTreeMap::from([("urn:uuid:desk".into(), "Bob's desk phone".into())]),
+        upstreams: BTreeMap::new(),
+        routes: Vec::new(),
+        fork: ForkSettings {
+            order: ForkOrder::Parallel,
+            ring_timeout: Millis::from_secs(60),
+            early_dialogs: EarlyDialogs::Forward,
+        },
+        detect: DetectSettings {
+            grace: Millis::from_secs(5),
+            transport: true,
+            registration: true,
+            probe: Some(ProbeSettings {
+                interval: Millis::from_secs(15),
+                timeout: Millis::from_secs(4),
+                tries: 2,
+            }),
+            media_silence: Some(Millis::from_secs(3)),
+            media_confirm: true,
+            failure_bye: vec![FailureCause::Sip(503), FailureCause::Q850(38)],
+        },
+        restore: RestoreSettings {
+            order: RestoreOrder::SameFirst,
+            same_first_for: PerKind::both(Millis::from_secs(2)),
+            auto_answer_same: false,
+            avoid_voicemail: true,
+            ring_timeout: Millis::from_secs(30),
+            retry: RetrySettings {
+                first: Millis(500),
+                factor: 2.0,
+                max: Millis::from_secs(8),
+                jitter: 0.2,
+            },
+            timeout: PerKind::both(Millis::from_secs(60)),
+            filler: true,
+            max_per_conversation: 10,
+            rate: 2500,
+        },
+        notice: NoticeSettings {
+            continued: texts("{participant} is continuing on {endpoint}."),
+            failed: texts("{participant} is gone; {undelivered} not delivered."),
+            language: "en".into(),
+            out_of_dialog: true,
+        },
+        messages: MessageSettings {
+            suspect_after: Millis::from_secs(2),
+            per_conversation: 200,
+            bytes_per_conversation: 1 << 20,
+            total_bytes: 1 << 28,
+            max_age: Millis::from_secs(3600),
+        },
+        media: MediaSettings {
+            mode: MediaMode::Relay,
+            latch: Latch::Signalling,
+        },
+        limits: LimitSettings {
+            conversations: 1000,
+            message_size: 65_536,
+        },
+        history_keep: Millis::from_secs(3600),
+    }
+}
+
+pub fn bob() -> Aor {
+    Aor::from_canonical("sip:bob@example.org")
+}
+
+impl Table {
+    /// Registers an endpoint of a user under an instance.
+    pub fn register(&mut self, user: &str, at: SocketAddr, instance: &str) {
+        self.register_again(user, at, instance, 1);
+    }
+
+    pub fn register_again(&mut self, user: &str, at: SocketAddr, instance: &str, cseq: u32) {
+        let register = self.register_request(user, at, instance, cseq, 3600);
+        self.receive(at, register);
+        self.response_to(at, 200);
+    }
+
+    pub fn register_over_tcp(
+        &mut self,
+        user: &str,
+        at: SocketAddr,
+        connection: u64,
+        instance: &str,
+    ) {
+        let register = self.register_request(user, at, instance, 1, 3600);
+        self.receive_over(tcp(at, connection), register);
+        self.response_to(at, 200);
+    }
+
+    pub fn unregister(&mut self, user: &str, at: SocketAddr, instance: &str, cseq: u32) {
+        let register = self.register_request(user, at, instance, cseq, 0);
+        self.receive(at, register);
+        self.response_to(at, 200);
+    }
+
+    fn register_request(
+        &self,
+        user: &str,
+        at: SocketAddr,
+        instance: &str,
+        cseq: u32,
+        expires: u32,
+    ) -> bytes::Bytes {
+        refork::sip::Builder::request(&Method::Register, "sip:example.org")
+            .header(
+                Name::Via,
+                format_args!(
+                    "SIP/2.0/UDP {at};branch=z9hG4bKr{instance}{cseq}{};rport",
+                    at.port()
+                ),
+            )
+            .header(Name::MaxForwards, 70)
+            .header(
+                Name::From,
+                format_args!("<sip:{user}@example.org>;tag=r{instance}"),
+            )
+            .header(Name::To, format_args!("<sip:{user}@example.org>"))
+            .header(Name::CallId, format_args!("reg-{instance}"))
+            .header(Name::CSeq, format_args!("{cseq} REGISTER"))
+            .header(
+                Name::Contact,
+                format_args!("<sip:{user}@{at}>;+sip.instance=\"<urn:uuid:{instance}>\""),
+            )
+            .header(Name::UserAgent, format_args!("Phone-{instance}/1"))
+            .header(Name::Expires, expires)
+            .end()
+    }
+
+    /// Alice's INVITE to Bob is on the table.
+    pub fn alice_invites(&mut self, body: &str) {
+        let invite = request(Method::Invite, "alice", "bob", alice(), "call1");
+        self.receive(alice(), with_sdp(invite, body));
+    }
+
+    /// Alice and Bob's desk phone talk. Returns both dialogs as the phones keep them.
+    pub fn established(&mut self) -> (Remote, Remote) {
+        self.established_with(&sdp(alice(), 1, "sendrecv"), &sdp(desk(), 1, "sendrecv"))
+    }
+
+    pub fn texting(&mut self) -> (Remote, Remote) {
+        self.established_with(&text_sdp(alice()), &text_sdp(desk()))
+    }
+
+    pub fn established_with(&mut self, offer: &str, answer: &str) -> (Remote, Remote) {
+        if self.site.bindings.get(&bob()).is_none_or(Vec::is_empty) {
+            self.register("bob", desk(), "desk");
+        }
+        self.alice_invites(offer);
+        let invite = self.request_to(desk(), Method::Invite);
+        self.receive(desk(), with_sdp(answer_to(&invite), answer));
+        self.request_to(desk(), Method::Ack);
+        let ok = self.response_to(alice(), 200);
+        let dialog = Remote::of_answer(&ok, alice());
+        self.receive(alice(), dialog.ack(1));
+        let other = Remote::of_invite(&invite, desk(), "b1");
+        // The other phones end the INVITE that was not answered by them.
+        for at in [mobile(), third()] {
+            if let Some(invite) = self.waiting(at, &Method::Invite) {
+                self.receive(at, response(&invite, 487, at, "gone").end());
+                self.discard(at);
+            }
+        }
+        (dialog, other)
+    }
+
+    /// The operator declares Bob's endpoint lost: the shortest way into a restoration.
+    pub fn bob_is_lost(&mut self) {
+        let id = self.engine.list(1)[0].key;
+        self.input(refork::engine::ports::Input::Command(
+            refork::engine::ports::Command::DeclareLost {
+                conversation: id,
+                side: refork::engine::ids::Side::Callee,
+            },
+        ));
+    }
+
+    /// A phone takes the INVITE of a re-fork; the survivor must not have noticed.
+    pub fn takes_over(&mut self, at: SocketAddr, tag: &str, answer: &str) -> Remote {
+        let invite = self.request_to(at, Method::Invite);
+        self.receive(at, with_sdp(response(&invite, 200, at, tag), answer));
+        let ack = self.request_to(at, Method::Ack);
+        assert_eq!(ack.cseq(), invite.cseq());
+        Remote::of_invite(&invite, at, tag)
+    }
+
+    /// Answers a request of ours with a status.
+    pub fn reply(&mut self, request: &Message, status: u16, at: SocketAddr) {
+        self.receive(at, response(request, status, at, "x1").end());
+    }
+
+    /// ICMP says that nobody listens there.
+    pub fn icmp(&mut self, peer: SocketAddr) {
+        self.input(refork::engine::ports::Input::Unreachable {
+            transport: Transport::Udp,
+            peer,
+        });
+    }
+
+    pub fn closed(&mut self, peer: SocketAddr, connection: u64) {
+        self.input(refork::engine::ports::Input::Closed {
+            flow: tcp(peer, connection),
+        });
+    }
+}
+
+/// A 200 of Bob's desk phone, which can do what phones can.
+pub fn answer_to(invite: &Message) -> refork::sip::Builder {
+    response(invite, 200, desk(), "b1")
+        .header(
+            Name::Allow,
+            "INVITE, ACK, CANCEL, BYE, OPTIONS, MESSAGE, UPDATE",
+        )
+        .header(Name::Supported, "replaces")
+}

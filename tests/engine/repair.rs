@@ -1,0 +1,107 @@
+//! Phones that repair themselves while we are at it.
+
+use refork::engine::events::Happening;
+use refork::engine::time::Millis;
+use refork::sip::{Method, Name};
+
+use crate::people::*;
+use crate::table::*;
+
+fn replaces(dialog: &Remote) -> String {
+    let tag = |value: &str| value.rsplit_once("tag=").unwrap().1.to_owned();
+    format!(
+        "{};to-tag={};from-tag={}",
+        dialog.call_id,
+        tag(&dialog.remote),
+        tag(&dialog.local)
+    )
+}
+
+#[test]
+fn a_request_in_the_lost_dialog_brings_it_back() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    let (mut a, mut b) = t.established();
+    t.bob_is_lost();
+    t.request_to(desk(), Method::Invite);
+    t.pass(Millis(2_100));
+    let ringing = t.request_to(mobile(), Method::Invite);
+    t.reply(&ringing, 180, mobile());
+    t.discard(desk());
+    t.receive(
+        desk(),
+        with_sdp(b.request(Method::Invite), &sdp(desk(), 1, "sendrecv")),
+    );
+    t.response_to(desk(), 200);
+    t.request_to(mobile(), Method::Cancel);
+    t.nothing_to(alice());
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Repaired { .. })),
+        1
+    );
+    t.discard(desk());
+    t.receive(alice(), a.message("back?"));
+    t.request_to(desk(), Method::Message);
+}
+
+#[test]
+fn an_invite_with_replaces_wins() {
+    let mut t = Table::new(settings());
+    let (mut a, b) = t.established();
+    t.bob_is_lost();
+    t.discard(desk());
+    let again = phone("203.0.113.9:5060");
+    let invite = request(Method::Invite, "bob", "alice", again, "repair")
+        .header(Name::Replaces, replaces(&b))
+        .header(Name::Require, "replaces");
+    t.receive(again, with_sdp(invite, &sdp(again, 1, "sendrecv")));
+    let ok = t.response_to(again, 200);
+    assert!(text(&ok).contains("m=audio") && text(&ok).contains("192.0.2.1"));
+    let dialog = Remote::of_answer(&ok, again);
+    t.receive(again, dialog.ack(1));
+    t.receive(alice(), a.message("hello"));
+    t.request_to(again, Method::Message);
+    // The old dialog and the INVITEs that were out are ended.
+    let ends: Vec<_> = (0..t.discard(desk())).collect();
+    assert!(!ends.is_empty());
+}
+
+#[test]
+fn replaces_of_somebody_else_is_refused() {
+    let mut t = Table::new(settings());
+    let (_, b) = t.established();
+    let thief = phone("203.0.113.66:5060");
+    let invite = |call: &str, replaces: String, user: &str| {
+        with_sdp(
+            request(Method::Invite, user, "alice", thief, call).header(Name::Replaces, replaces),
+            &sdp(thief, 1, "sendrecv"),
+        )
+    };
+    t.receive(thief, invite("x1", replaces(&b), "mallory"));
+    t.response_to(thief, 403);
+    t.receive(
+        thief,
+        invite(
+            "x2",
+            replaces(&b).replace("from-tag=b1", "from-tag=zz"),
+            "bob",
+        ),
+    );
+    t.response_to(thief, 481);
+    t.receive(thief, invite("x3", "nonsense".into(), "bob"));
+    t.response_to(thief, 400);
+    t.nothing_to(desk());
+    t.nothing_to(alice());
+}
+
+#[test]
+fn a_lost_phone_that_says_bye_ends_the_conversation() {
+    let mut t = Table::new(settings());
+    let (_, mut b) = t.established();
+    t.bob_is_lost();
+    t.discard(desk());
+    t.receive(desk(), b.request(Method::Bye).end());
+    t.response_to(desk(), 200);
+    t.request_to(alice(), Method::Bye);
+}

@@ -1,0 +1,130 @@
+//! kill -9: what was durable goes on.
+
+use refork::engine::time::Millis;
+use refork::sip::{Method, Name};
+
+use crate::people::*;
+use crate::table::*;
+
+#[test]
+fn a_standing_call_goes_on_and_no_phone_notices() {
+    let mut t = Table::new(settings());
+    let (mut a, mut b) = t.established();
+    t.restart();
+    t.nothing_to(alice());
+    t.nothing_to(desk());
+    t.receive(alice(), a.message("still there?"));
+    let carried = t.request_to(desk(), Method::Message);
+    t.reply(&carried, 200, desk());
+    t.response_to(alice(), 200);
+    t.receive(desk(), b.message("yes"));
+    let carried = t.request_to(alice(), Method::Message);
+    t.reply(&carried, 200, alice());
+    t.response_to(desk(), 200);
+    t.receive(alice(), a.request(Method::Bye).end());
+    t.response_to(alice(), 200);
+    let bye = t.request_to(desk(), Method::Bye);
+    t.reply(&bye, 200, desk());
+    t.ends_empty();
+}
+
+#[test]
+fn the_sequence_jumps_beyond_what_may_have_been_sent() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.receive(alice(), a.message("1"));
+    let before = t.request_to(desk(), Method::Message);
+    t.reply(&before, 200, desk());
+    t.response_to(alice(), 200);
+    t.restart();
+    t.receive(alice(), a.message("2"));
+    let after = t.request_to(desk(), Method::Message);
+    assert!(after.cseq() > before.cseq() + 100);
+}
+
+#[test]
+fn a_restoration_goes_on_with_the_same_invite() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    t.established();
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    t.discard(desk());
+    let before = t.request_to(mobile(), Method::Invite);
+    t.restart();
+    let after = t.request_to(mobile(), Method::Invite);
+    assert_eq!(
+        before.bytes(),
+        after.bytes(),
+        "a retransmission to the phone"
+    );
+    t.receive(
+        mobile(),
+        with_sdp(
+            response(&after, 200, mobile(), "m1"),
+            &sdp(mobile(), 1, "sendrecv"),
+        ),
+    );
+    t.request_to(mobile(), Method::Ack);
+    t.request_to(alice(), Method::Message);
+    t.nothing_to(alice());
+}
+
+#[test]
+fn accepted_messages_outlive_the_process_and_come_once() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.texting();
+    t.bob_is_lost();
+    for text in ["1", "2"] {
+        t.receive(alice(), a.message(text));
+        t.response_to(alice(), 202);
+    }
+    t.discard(desk());
+    t.restart();
+    // The sender never saw its 202 and sends the last one again.
+    t.receive(
+        alice(),
+        a.numbered(Method::Message, a.cseq).body("text/plain", b"2"),
+    );
+    t.response_to(alice(), 202);
+    let again = loop {
+        let message = t.next_to(desk());
+        if *message.method() == Method::Invite {
+            break message;
+        }
+    };
+    t.receive(
+        desk(),
+        with_sdp(response(&again, 200, desk(), "b2"), &text_sdp(desk())),
+    );
+    for expected in ["1", "2"] {
+        let carried = loop {
+            let message = t.next_to(desk());
+            if *message.method() == Method::Message {
+                break message;
+            }
+        };
+        assert_eq!(text(&carried), expected);
+        t.reply(&carried, 200, desk());
+    }
+    assert_eq!(t.engine.gauges().queued_messages, 0);
+}
+
+#[test]
+fn a_call_that_rings_is_no_conversation_yet() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&sdp(alice(), 1, "sendrecv"));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.restart();
+    assert_eq!(t.engine.gauges().inviting, 0);
+    // Whoever answers now is not left in a call with nobody.
+    t.receive(
+        desk(),
+        with_sdp(answer_to(&invite), &sdp(desk(), 1, "sendrecv")),
+    );
+    t.request_to(desk(), Method::Ack);
+    let bye = t.request_to(desk(), Method::Bye);
+    assert_eq!(bye.header(Name::CSeq), Some("2 BYE"));
+}

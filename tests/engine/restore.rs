@@ -1,0 +1,467 @@
+//! The re-fork: without a word to the survivor.
+
+use refork::engine::events::{Ending, Happening};
+use refork::engine::ids::Side;
+use refork::engine::ports::MediaCommand;
+use refork::engine::time::Millis;
+use refork::sip::{Message, Method, Name};
+
+use crate::people::*;
+use crate::table::*;
+
+fn audio(at: std::net::SocketAddr) -> String {
+    sdp(at, 1, "sendrecv")
+}
+
+fn two() -> Table {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    t
+}
+
+#[test]
+fn the_same_endpoint_first_then_all_and_one_notice() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    let again = t.request_to(desk(), Method::Invite);
+    assert_eq!(
+        again
+            .header(Name::Replaces)
+            .map(|value| value.contains("to-tag=b1")),
+        Some(true)
+    );
+    assert!(
+        again
+            .header(Name::RejectContact)
+            .unwrap()
+            .contains("automata")
+    );
+    t.nothing_to(mobile());
+    t.pass(Millis(2_100));
+    let invite = t.request_to(mobile(), Method::Invite);
+    assert!(invite.header(Name::Replaces).is_none());
+    assert_ne!(invite.call_id(), again.call_id());
+    t.reply(&invite, 180, mobile());
+    t.nothing_to(alice());
+    t.receive(
+        mobile(),
+        with_sdp(response(&invite, 200, mobile(), "m1"), &audio(mobile())),
+    );
+    t.request_to(mobile(), Method::Ack);
+    let notice = t.request_to(alice(), Method::Message);
+    assert_eq!(text(&notice), "bob is continuing on Phone-mobile.");
+    assert_eq!(notice.other("Auto-Submitted"), Some("auto-generated"));
+    t.reply(&notice, 200, alice());
+    t.nothing_to(alice());
+    // The lost dialog gets a BYE, for a phone that comes back to life.
+    let bye = loop {
+        let message = t.next_to(desk());
+        if *message.method() == Method::Bye {
+            break message;
+        }
+    };
+    assert!(bye.header(Name::Reason).is_some());
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Restored { same: false, .. })),
+        1
+    );
+}
+
+#[test]
+fn the_same_endpoint_again_needs_no_notice() {
+    let mut t = two();
+    let (mut a, _) = t.established();
+    t.bob_is_lost();
+    t.takes_over(desk(), "b2", &audio(desk()));
+    t.nothing_to(alice());
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Restored { same: true, .. })),
+        1
+    );
+    // The conversation goes on as if nothing had been.
+    t.discard(desk());
+    t.receive(alice(), a.message("hello"));
+    assert_eq!(text(&t.request_to(desk(), Method::Message)), "hello");
+}
+
+#[test]
+fn a_phone_that_knows_nothing_of_the_old_dialog_is_asked_again_without() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    let with = t.request_to(desk(), Method::Invite);
+    t.reply(&with, 481, desk());
+    t.request_to(desk(), Method::Ack);
+    let without = t.request_to(desk(), Method::Invite);
+    assert!(with.header(Name::Replaces).is_some() && without.header(Name::Replaces).is_none());
+}
+
+#[test]
+fn a_phone_busy_with_the_old_dialog_is_freed_of_it_and_asked_again() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    let busy = t.request_to(desk(), Method::Invite);
+    t.reply(&busy, 486, desk());
+    t.request_to(desk(), Method::Ack);
+    t.request_to(desk(), Method::Bye);
+    t.request_to(desk(), Method::Invite);
+}
+
+#[test]
+fn who_refused_is_not_rung_again_and_who_is_away_is() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    let first = t.request_to(desk(), Method::Invite);
+    t.reply(&first, 603, desk());
+    t.request_to(desk(), Method::Ack);
+    // At once, since there is nothing to wait for.
+    let away = t.request_to(mobile(), Method::Invite);
+    t.reply(&away, 503, mobile());
+    t.request_to(mobile(), Method::Ack);
+    t.pass(Millis(700));
+    t.request_to(mobile(), Method::Invite);
+    t.pass(Millis::from_secs(20));
+    t.discard(mobile());
+    t.nothing_to(desk());
+}
+
+#[test]
+fn an_endpoint_that_registers_meanwhile_is_invited_at_once() {
+    let mut t = Table::new(settings());
+    t.established();
+    t.bob_is_lost();
+    t.icmp(desk());
+    t.discard(desk());
+    t.register("bob", mobile(), "mobile");
+    t.takes_over(mobile(), "m1", &audio(mobile()));
+    t.request_to(alice(), Method::Message);
+}
+
+#[test]
+fn the_same_phone_back_on_another_port_is_the_same_endpoint() {
+    let mut t = Table::new(settings());
+    t.established();
+    t.bob_is_lost();
+    let again = phone("198.51.100.2:6000");
+    t.register_again("bob", again, "desk", 2);
+    // The INVITE that went to where it no longer is ends; the new one goes there.
+    t.takes_over(again, "b2", &audio(again));
+    t.nothing_to(alice());
+}
+
+#[test]
+fn the_one_stream_goes_on_and_nothing_else_of_the_survivor_is_touched() {
+    let mut t = two();
+    t.established();
+    let before = t.media.len();
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &audio(mobile()));
+    let mut seen = t.media[before..].iter().map(|command| match command {
+        MediaCommand::Lost {
+            side: Side::Callee, ..
+        } => "lost",
+        MediaCommand::Open {
+            side: Side::Callee,
+            generation: 1,
+            ..
+        } => "open",
+        MediaCommand::Configure {
+            side: Side::Callee,
+            generation: 1,
+            ..
+        } => "configure",
+        _ => "other",
+    });
+    assert_eq!(
+        seen.by_ref().collect::<Vec<_>>(),
+        ["lost", "open", "configure"]
+    );
+}
+
+#[test]
+fn the_offer_begins_with_what_is_in_use() {
+    let mut t = two();
+    // Bob's desk phone took PCMA.
+    let answer = audio(desk()).replace("RTP/AVP 0 8 101", "RTP/AVP 8 101");
+    t.established_with(&audio(alice()), &answer);
+    t.bob_is_lost();
+    let invite = t.request_to(desk(), Method::Invite);
+    assert!(
+        text(&invite).contains("RTP/AVP 8 101 0"),
+        "{}",
+        text(&invite)
+    );
+}
+
+#[test]
+fn an_answer_that_does_not_fit_costs_the_survivor_one_reinvite() {
+    let mut t = two();
+    let answer = audio(desk()).replace("RTP/AVP 0 8 101", "RTP/AVP 8 101");
+    t.established_with(&audio(alice()), &answer);
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    let pcmu = audio(mobile()).replace("RTP/AVP 0 8 101", "RTP/AVP 0");
+    t.takes_over(mobile(), "m1", &pcmu);
+    let join = t.request_to(alice(), Method::Invite);
+    assert!(
+        text(&join).contains("RTP/AVP 0") && text(&join).contains(" 2 IN IP4"),
+        "{}",
+        text(&join)
+    );
+    t.receive(
+        alice(),
+        with_sdp(response(&join, 200, alice(), "tcall1"), &audio(alice())),
+    );
+    t.request_to(alice(), Method::Ack);
+    t.request_to(alice(), Method::Message);
+    t.nothing_to(alice());
+}
+
+#[test]
+fn a_survivor_that_refuses_is_spared_and_the_next_endpoint_asked() {
+    let mut t = two();
+    let answer = audio(desk()).replace("RTP/AVP 0 8 101", "RTP/AVP 8 101");
+    t.established_with(&audio(alice()), &answer);
+    t.bob_is_lost();
+    t.discard(desk());
+    t.pass(Millis(2_100));
+    t.takes_over(
+        mobile(),
+        "m1",
+        &audio(mobile()).replace("RTP/AVP 0 8 101", "RTP/AVP 0"),
+    );
+    let join = t.request_to(alice(), Method::Invite);
+    t.reply(&join, 488, alice());
+    t.request_to(alice(), Method::Ack);
+    t.request_to(mobile(), Method::Bye);
+    t.nothing_to(alice());
+}
+
+#[test]
+fn two_answers_and_one_is_joined() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    let first = t.request_to(desk(), Method::Invite);
+    t.reply(&first, 180, desk());
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &audio(mobile()));
+    t.request_to(desk(), Method::Cancel);
+    // Too late: it has answered.
+    t.receive(
+        desk(),
+        with_sdp(response(&first, 200, desk(), "late"), &audio(desk())),
+    );
+    let mut seen: Vec<Message> = Vec::new();
+    for _ in 0..3 {
+        seen.push(t.next_to(desk()));
+    }
+    let late: Vec<_> = seen
+        .iter()
+        .filter(|message| message.to_tag() == Some("late"))
+        .map(|message| message.method().as_str().to_owned())
+        .collect();
+    assert_eq!(late, ["ACK", "BYE"]);
+}
+
+#[test]
+fn a_frozen_phone_that_thaws_is_left_without_a_call() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    let waiting = t.request_to(desk(), Method::Invite);
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &audio(mobile()));
+    t.pass(Millis::from_secs(60));
+    t.discard(desk());
+    // It rings for the INVITE that waited in its socket: CANCEL.
+    t.reply(&waiting, 180, desk());
+    t.request_to(desk(), Method::Cancel);
+    // And if it answers all the same: ACK and BYE.
+    t.receive(
+        desk(),
+        with_sdp(response(&waiting, 200, desk(), "thaw"), &audio(desk())),
+    );
+    t.request_to(desk(), Method::Ack);
+    t.request_to(desk(), Method::Bye);
+}
+
+#[test]
+fn nobody_comes_back() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.bob_is_lost();
+    t.discard(desk());
+    t.receive(alice(), a.message("are you there?"));
+    t.response_to(alice(), 202);
+    t.pass(Millis::from_secs(59));
+    t.nothing_to(alice());
+    t.pass(Millis(1_200));
+    let word = t.request_to(alice(), Method::Message);
+    assert_eq!(text(&word), "bob is gone; 1 not delivered.");
+    t.reply(&word, 200, alice());
+    let bye = t.request_to(alice(), Method::Bye);
+    assert!(bye.header(Name::Reason).unwrap().contains("cause=480"));
+    t.reply(&bye, 200, alice());
+    assert_eq!(
+        t.happened(|what| matches!(
+            what,
+            Happening::Ended {
+                how: Ending::RestoreTimeout(Side::Callee),
+                undelivered: 1
+            }
+        )),
+        1
+    );
+    t.ends_empty();
+}
+
+#[test]
+fn the_survivor_is_answered_meanwhile() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.bob_is_lost();
+    t.discard(desk());
+    t.receive(alice(), a.request(Method::Options).end());
+    t.response_to(alice(), 200);
+    t.receive(
+        alice(),
+        a.request(Method::Info)
+            .body("application/dtmf-relay", b"Signal=1\r\n"),
+    );
+    t.response_to(alice(), 200);
+    t.receive(
+        alice(),
+        a.request(Method::Refer)
+            .header(Name::ReferTo, "<sip:x@y>")
+            .end(),
+    );
+    assert!(
+        t.response_to(alice(), 500)
+            .header(Name::RetryAfter)
+            .is_some()
+    );
+    // A hold is granted, and remembered.
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly")),
+    );
+    let ok = t.response_to(alice(), 200);
+    assert!(text(&ok).contains("a=recvonly"));
+    t.receive(alice(), a.ack(ok.cseq()));
+    t.register("bob", mobile(), "mobile");
+    let invite = t.request_to(mobile(), Method::Invite);
+    assert!(text(&invite).contains("a=sendonly"));
+}
+
+#[test]
+fn a_survivor_who_hangs_up_ends_it_all() {
+    let mut t = two();
+    let (mut a, _) = t.established();
+    t.bob_is_lost();
+    let waiting = t.request_to(desk(), Method::Invite);
+    t.reply(&waiting, 180, desk());
+    t.receive(alice(), a.request(Method::Bye).end());
+    t.response_to(alice(), 200);
+    let methods: Vec<_> = (0..2)
+        .map(|_| t.next_to(desk()).method().as_str().to_owned())
+        .collect();
+    assert_eq!(methods, ["CANCEL", "BYE"]);
+    t.ends_empty();
+}
+
+#[test]
+fn either_side_may_be_the_lost_one_and_both() {
+    let mut t = Table::new(settings());
+    t.register("alice", alice(), "alice");
+    t.register("bob", desk(), "desk");
+    t.established();
+    t.bob_is_lost();
+    let id = t.engine.list(1)[0].key;
+    t.input(refork::engine::ports::Input::Command(
+        refork::engine::ports::Command::DeclareLost {
+            conversation: id,
+            side: Side::Caller,
+        },
+    ));
+    t.takes_over(alice(), "a2", &audio(alice()));
+    t.takes_over(desk(), "b2", &audio(desk()));
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Restored { .. })),
+        2
+    );
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Notice { .. })),
+        0
+    );
+}
+
+#[test]
+fn an_endpoint_that_answers_and_dies_again_and_again_is_given_up() {
+    let mut wishes = settings();
+    wishes.restore.max_per_conversation = 2;
+    let mut t = Table::new(wishes);
+    t.established();
+    for tag in ["b2", "b3"] {
+        t.bob_is_lost();
+        loop {
+            let message = t.next_to(desk());
+            if *message.method() == Method::Invite {
+                t.receive(
+                    desk(),
+                    with_sdp(response(&message, 200, desk(), tag), &audio(desk())),
+                );
+                break;
+            }
+        }
+        t.discard(desk());
+        t.nothing_to(alice());
+    }
+    t.bob_is_lost();
+    let word = t.request_to(alice(), Method::Message);
+    t.reply(&word, 200, alice());
+    t.request_to(alice(), Method::Bye);
+}
+
+#[test]
+fn a_storm_is_worked_off_in_order() {
+    let mut wishes = settings();
+    wishes.restore.rate = 1;
+    let mut t = Table::new(wishes);
+    t.register("bob", desk(), "desk");
+    for call in ["c1", "c2", "c3"] {
+        t.receive(
+            alice(),
+            with_sdp(
+                request(Method::Invite, "alice", "bob", alice(), call),
+                &audio(alice()),
+            ),
+        );
+        let invite = t.request_to(desk(), Method::Invite);
+        t.receive(
+            desk(),
+            with_sdp(response(&invite, 200, desk(), call), &audio(desk())),
+        );
+        t.request_to(desk(), Method::Ack);
+    }
+    let all: Vec<_> = t.engine.list(3).iter().map(|summary| summary.key).collect();
+    for conversation in all {
+        t.input(refork::engine::ports::Input::Command(
+            refork::engine::ports::Command::DeclareLost {
+                conversation,
+                side: Side::Callee,
+            },
+        ));
+    }
+    let invited = |t: &Table| t.happened(|what| matches!(what, Happening::Reinvited { .. }));
+    assert_eq!(invited(&t), 1);
+    t.pass(Millis(1_000));
+    assert_eq!(invited(&t), 2);
+    t.pass(Millis(1_000));
+    assert_eq!(invited(&t), 3);
+}

@@ -1,0 +1,493 @@
+//! The engine on a table: a world that answers at once, a clock that is turned by hand, and phones that
+//! say what the test says. Every message is written down, and shown as a ladder where a test fails.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use refork::engine::Engine;
+use refork::engine::endpoint::Binding;
+use refork::engine::events::{Event, Happening};
+use refork::engine::ids::{
+    Aor, ConnectionId, ConversationId, Flow, ListenerId, Transport, VIRTUAL_SHARDS, VirtualShard,
+};
+use refork::engine::ports::{Input, MediaCommand, MediaEvent, Output, Token, World};
+use refork::engine::settings::Settings;
+use refork::engine::snapshot::Snapshot;
+use refork::engine::time::{Millis, Time};
+use refork::sip::{Builder, Message, Method, Name, reason_phrase};
+
+pub const SERVER: &str = "192.0.2.1:5060";
+
+/// The world of one engine.
+#[derive(Default)]
+pub struct Site {
+    pub bindings: BTreeMap<Aor, Vec<Binding>>,
+}
+
+impl World for Site {
+    fn advertised(&self, _: &Flow) -> SocketAddr {
+        SERVER.parse().unwrap()
+    }
+
+    fn flow_to(&self, transport: Transport, peer: SocketAddr) -> Option<Flow> {
+        matches!(transport, Transport::Udp | Transport::Tcp).then_some(Flow {
+            transport,
+            listener: ListenerId(0),
+            peer,
+            connection: None,
+        })
+    }
+
+    fn bindings(&self, aor: &Aor) -> Vec<Binding> {
+        self.bindings.get(aor).cloned().unwrap_or_default()
+    }
+
+    fn change_bindings(&mut self, aor: &Aor, act: &mut dyn FnMut(&mut Vec<Binding>)) {
+        act(self.bindings.entry(aor.clone()).or_default());
+    }
+
+    fn expired(&mut self, now: Time) -> Vec<Aor> {
+        let due = |bindings: &Vec<Binding>| bindings.iter().any(|binding| binding.expires <= now);
+        self.bindings
+            .iter()
+            .filter(|(_, bindings)| due(bindings))
+            .map(|(aor, _)| aor.clone())
+            .collect()
+    }
+}
+
+pub struct Table {
+    pub engine: Engine,
+    pub site: Site,
+    settings: Settings,
+    pub now: Time,
+    mail: VecDeque<(SocketAddr, Message)>,
+    pub events: Vec<Event>,
+    pub media: Vec<MediaCommand>,
+    store: BTreeMap<ConversationId, Vec<u8>>,
+    /// The store does not answer while this is set.
+    pub store_waits: bool,
+    asked: Vec<Token>,
+    next_port: u16,
+    ladder: String,
+}
+
+impl Table {
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            engine: engine(settings.clone(), 1),
+            site: Site::default(),
+            settings,
+            now: Time(1_700_000_000_000),
+            mail: VecDeque::new(),
+            events: Vec::new(),
+            media: Vec::new(),
+            store: BTreeMap::new(),
+            store_waits: false,
+            asked: Vec::new(),
+            next_port: 20_000,
+            ladder: String::new(),
+        }
+    }
+
+    /// Gives the engine an input and carries out what it wants.
+    pub fn input(&mut self, input: Input) {
+        self.engine.handle_input(input, self.now, &mut self.site);
+        self.drain();
+    }
+
+    pub fn receive(&mut self, from: SocketAddr, bytes: Bytes) {
+        self.receive_over(flow(from), bytes);
+    }
+
+    pub fn receive_over(&mut self, flow: Flow, bytes: Bytes) {
+        let message = Message::parse(bytes.clone()).unwrap();
+        self.write(flow.peer, "──►", &message);
+        self.input(Input::Message { flow, bytes });
+    }
+
+    fn drain(&mut self) {
+        loop {
+            let Some(output) = self.engine.poll_output() else {
+                break;
+            };
+            match output {
+                Output::Send { flow, bytes } => {
+                    let message = Message::parse(bytes.clone()).unwrap_or_else(|error| {
+                        panic!("{error}: {}", String::from_utf8_lossy(&bytes))
+                    });
+                    self.write(flow.peer, "◄──", &message);
+                    // 100 only stops retransmissions.
+                    if message.status() != 100 {
+                        self.mail.push_back((flow.peer, message));
+                    }
+                }
+                Output::Media(command) => self.relay(command),
+                Output::Persist {
+                    conversation,
+                    token,
+                } => {
+                    if let Some(snapshot) = self.engine.snapshot(conversation) {
+                        self.store
+                            .insert(conversation, rmp_serde::to_vec(&snapshot).unwrap());
+                    }
+                    self.asked.extend(token);
+                    if !self.store_waits {
+                        self.store_answers(true);
+                    }
+                }
+                Output::Forget { conversation } => {
+                    self.store.remove(&conversation);
+                }
+                Output::Event(event) => self.events.push(event),
+                Output::Resolve { token, .. } => self.input(Input::Resolved {
+                    token,
+                    addresses: Vec::new(),
+                }),
+                Output::Bindings(_) => {}
+            }
+        }
+        self.engine
+            .check_invariants()
+            .unwrap_or_else(|broken| panic!("{broken}\n{}", self.ladder));
+    }
+
+    pub fn store_answers(&mut self, ok: bool) {
+        for token in std::mem::take(&mut self.asked) {
+            self.input(Input::Stored { token, ok });
+        }
+    }
+
+    fn relay(&mut self, command: MediaCommand) {
+        self.media.push(command.clone());
+        if let MediaCommand::Open {
+            media,
+            side,
+            generation,
+            streams,
+            again,
+            ..
+        } = command
+        {
+            let ports = (0..streams).map(|stream| {
+                again.get(stream).copied().unwrap_or_else(|| {
+                    self.next_port += 2;
+                    self.next_port
+                })
+            });
+            let addresses = ports
+                .map(|port| SocketAddr::new("192.0.2.1".parse().unwrap(), port))
+                .collect();
+            self.input(Input::Media(MediaEvent::Opened {
+                media,
+                side,
+                generation,
+                result: Some(addresses),
+            }));
+        }
+    }
+
+    /// Turns the clock, stopping at every deadline.
+    pub fn pass(&mut self, span: Millis) {
+        let end = self.now + span;
+        while let Some(due) = self.engine.poll_timeout().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            self.engine.handle_timeout(self.now, &mut self.site);
+            self.drain();
+        }
+        self.now = end;
+    }
+
+    /// Kills the engine and starts another one from the store.
+    pub fn restart(&mut self) {
+        let _ = writeln!(self.ladder, "          restart");
+        self.engine = engine(self.settings.clone(), 2);
+        for bytes in self.store.values().cloned().collect::<Vec<_>>() {
+            let snapshot: Snapshot = rmp_serde::from_slice(&bytes).unwrap();
+            assert!(self.engine.rebuild(snapshot, self.now, &mut self.site));
+            self.drain();
+        }
+    }
+
+    /// Returns the next message to a phone.
+    #[track_caller]
+    pub fn next_to(&mut self, phone: SocketAddr) -> Message {
+        let at = self.mail.iter().position(|(to, _)| *to == phone);
+        let Some(at) = at else {
+            panic!("nothing was sent to {phone}\n{}", self.ladder);
+        };
+        self.mail.remove(at).unwrap().1
+    }
+
+    /// Returns the next message to a phone, which must be this request.
+    #[track_caller]
+    pub fn request_to(&mut self, phone: SocketAddr, method: Method) -> Message {
+        let message = self.next_to(phone);
+        assert!(
+            message.is_request() && *message.method() == method,
+            "{phone} got {} and not {method:?}\n{}",
+            title(&message),
+            self.ladder
+        );
+        message
+    }
+
+    /// Returns the next message to a phone, which must be a response with this status.
+    #[track_caller]
+    pub fn response_to(&mut self, phone: SocketAddr, status: u16) -> Message {
+        let message = self.next_to(phone);
+        assert_eq!(
+            message.status(),
+            status,
+            "{phone} got {}\n{}",
+            title(&message),
+            self.ladder
+        );
+        message
+    }
+
+    /// Returns a request that waits for a phone, if there is one.
+    pub fn waiting(&mut self, phone: SocketAddr, method: &Method) -> Option<Message> {
+        let is = |(to, message): &(SocketAddr, Message)| {
+            *to == phone && message.is_request() && message.method() == method
+        };
+        let at = self.mail.iter().position(is)?;
+        Some(self.mail.remove(at)?.1)
+    }
+
+    /// Nothing has been sent to the phone.
+    #[track_caller]
+    pub fn nothing_to(&mut self, phone: SocketAddr) {
+        if let Some((_, message)) = self.mail.iter().find(|(to, _)| *to == phone) {
+            panic!("{phone} got {}\n{}", title(message), self.ladder);
+        }
+    }
+
+    /// Forgets what was sent to a phone: it is dead.
+    pub fn discard(&mut self, phone: SocketAddr) -> usize {
+        let before = self.mail.len();
+        self.mail.retain(|(to, _)| *to != phone);
+        before - self.mail.len()
+    }
+
+    /// Returns what the history says, in words.
+    pub fn history(&self) -> Vec<&Happening> {
+        self.events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Conversation { what, .. } => Some(what),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub fn happened(&self, test: impl Fn(&Happening) -> bool) -> usize {
+        self.history().into_iter().filter(|what| test(what)).count()
+    }
+
+    /// Waits until every transaction has had its time, then nothing may be left.
+    #[track_caller]
+    pub fn ends_empty(&mut self) {
+        self.pass(Millis::from_secs(400));
+        let gauges = self.engine.gauges();
+        assert_eq!(gauges, Default::default(), "left over\n{}", self.ladder);
+        assert!(
+            self.store.is_empty(),
+            "the store keeps an ended conversation"
+        );
+    }
+
+    fn write(&mut self, peer: SocketAddr, arrow: &str, message: &Message) {
+        let at = self.now.0 % 1_000_000;
+        let _ = writeln!(
+            self.ladder,
+            "{:>8.3} {peer:<22} {arrow} {}",
+            at as f64 / 1000.0,
+            title(message)
+        );
+    }
+}
+
+fn engine(settings: Settings, seed: u8) -> Engine {
+    let shards = (0..VIRTUAL_SHARDS).map(VirtualShard).collect();
+    Engine::new(settings, shards, [seed; 32])
+}
+
+pub fn title(message: &Message) -> String {
+    if message.is_request() {
+        format!(
+            "{} {} {}",
+            message.method().as_str(),
+            message.uri(),
+            message.cseq()
+        )
+    } else {
+        format!(
+            "{} {} {}",
+            message.status(),
+            message.reason_phrase(),
+            message.method().as_str()
+        )
+    }
+}
+
+pub fn flow(peer: SocketAddr) -> Flow {
+    Flow {
+        transport: Transport::Udp,
+        listener: ListenerId(0),
+        peer,
+        connection: None,
+    }
+}
+
+pub fn tcp(peer: SocketAddr, connection: u64) -> Flow {
+    Flow {
+        transport: Transport::Tcp,
+        listener: ListenerId(1),
+        peer,
+        connection: Some(ConnectionId(connection)),
+    }
+}
+
+pub fn phone(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// An audio session as phones offer it.
+pub fn sdp(address: SocketAddr, version: u32, direction: &str) -> String {
+    let (ip, port) = (address.ip(), 4000);
+    format!(
+        "v=0\r\no=- 7 {version} IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
+         m=audio {port} RTP/AVP 0 8 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n\
+         a=rtpmap:101 telephone-event/8000\r\na={direction}\r\n"
+    )
+}
+
+/// A text session as legacy IM clients offer it.
+pub fn text_sdp(address: SocketAddr) -> String {
+    let ip = address.ip();
+    format!(
+        "v=0\r\no=- 7 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=message 5060 sip null\r\n"
+    )
+}
+
+/// A request of a phone outside of any dialog.
+pub fn request(method: Method, from: &str, to: &str, at: SocketAddr, call_id: &str) -> Builder {
+    let (from_uri, name) = (
+        format!("sip:{from}@example.org"),
+        method.as_str().to_owned(),
+    );
+    Builder::request(&method, &format!("sip:{to}@example.org"))
+        .header(
+            Name::Via,
+            format_args!("SIP/2.0/UDP {at};branch=z9hG4bK{call_id}{name};rport"),
+        )
+        .header(Name::MaxForwards, 70)
+        .header(
+            Name::From,
+            format_args!("\"{from}\" <{from_uri}>;tag=t{call_id}"),
+        )
+        .header(Name::To, format_args!("<sip:{to}@example.org>"))
+        .header(Name::CallId, call_id)
+        .header(Name::CSeq, format_args!("1 {name}"))
+        .header(Name::Contact, format_args!("<sip:{from}@{at}>"))
+}
+
+pub fn with_sdp(builder: Builder, sdp: &str) -> Bytes {
+    builder.body("application/sdp", sdp.as_bytes())
+}
+
+/// A phone's response to a request of ours.
+pub fn response(request: &Message, status: u16, at: SocketAddr, tag: &str) -> Builder {
+    Builder::respond(
+        request,
+        status,
+        reason_phrase(status),
+        Some(tag),
+        SERVER.parse().unwrap(),
+    )
+    .header(Name::Contact, format_args!("<sip:phone@{at}>"))
+}
+
+/// The far side of a dialog with us, as a phone keeps it.
+#[derive(Clone)]
+pub struct Remote {
+    pub at: SocketAddr,
+    pub call_id: String,
+    pub local: String,
+    pub remote: String,
+    pub target: String,
+    pub cseq: u32,
+}
+
+impl Remote {
+    /// The caller's, of our 2xx.
+    pub fn of_answer(answer: &Message, at: SocketAddr) -> Self {
+        Self {
+            at,
+            call_id: answer.call_id().into(),
+            local: answer.header(Name::From).unwrap().into(),
+            remote: answer.header(Name::To).unwrap().into(),
+            target: contact(answer),
+            cseq: answer.cseq(),
+        }
+    }
+
+    /// The callee's, of our INVITE.
+    pub fn of_invite(invite: &Message, at: SocketAddr, tag: &str) -> Self {
+        Self {
+            at,
+            call_id: invite.call_id().into(),
+            local: format!("{};tag={tag}", invite.header(Name::To).unwrap()),
+            remote: invite.header(Name::From).unwrap().into(),
+            target: contact(invite),
+            cseq: 100,
+        }
+    }
+
+    pub fn request(&mut self, method: Method) -> Builder {
+        self.cseq += 1;
+        self.numbered(method, self.cseq)
+    }
+
+    pub fn ack(&self, cseq: u32) -> Bytes {
+        self.numbered(Method::Ack, cseq).end()
+    }
+
+    pub fn numbered(&self, method: Method, cseq: u32) -> Builder {
+        let (at, name) = (self.at, method.as_str().to_owned());
+        let unique = format!("{}{cseq}{name}{}", self.call_id.len(), at.port());
+        Builder::request(&method, &self.target)
+            .header(
+                Name::Via,
+                format_args!("SIP/2.0/UDP {at};branch=z9hG4bKp{unique};rport"),
+            )
+            .header(Name::MaxForwards, 70)
+            .header(Name::From, &self.local)
+            .header(Name::To, &self.remote)
+            .header(Name::CallId, &self.call_id)
+            .header(Name::CSeq, format_args!("{cseq} {name}"))
+            .header(Name::Contact, format_args!("<sip:phone@{at}>"))
+    }
+
+    pub fn message(&mut self, text: &str) -> Bytes {
+        self.request(Method::Message)
+            .body("text/plain", text.as_bytes())
+    }
+}
+
+pub fn contact(message: &Message) -> String {
+    let value = message.values(Name::Contact).next().expect("a Contact");
+    value
+        .trim_start_matches('<')
+        .split('>')
+        .next()
+        .unwrap()
+        .into()
+}
+
+pub fn text(message: &Message) -> String {
+    String::from_utf8(message.body().to_vec()).unwrap()
+}
