@@ -13,7 +13,7 @@
 //!
 //! `tests/torture.rs` and `sip::message::tests` cover those.
 
-#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
+#![allow(clippy::unwrap_used, clippy::unwrap_in_result)]
 
 mod generated;
 
