@@ -19,7 +19,7 @@ pub(super) fn banner(listeners: &[Bound], admin: SocketAddr, users: &[MadeUser])
         }
     }
     if !users.is_empty() {
-        text.push_str("as one of the users that this first start has made\n");
+        text.push_str("as one of these users, made by the first start and kept since\n");
         for MadeUser { aor, password } in users {
             let _ = writeln!(text, "  {aor}  password {password}");
         }
