@@ -7,8 +7,6 @@ pub mod config;
 pub mod demo;
 pub mod driver;
 pub mod engine;
-// The threads that use the rest of it come with the relay.
-#[allow(dead_code)]
 pub mod logging;
 pub mod media;
 pub mod metrics;
