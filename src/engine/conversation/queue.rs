@@ -50,6 +50,7 @@ pub(crate) struct Queue {
     #[serde(serialize_with = "durable")]
     pub(crate) letters: VecDeque<Letter>,
     next: u32,
+    #[serde(skip)]
     bytes: usize,
     /// The letter that has been sent and not been answered.
     #[serde(skip)]
@@ -139,6 +140,15 @@ impl Queue {
             .count() as u32
     }
 
+    /// Counts anew after a restart: not every letter was durable.
+    pub(crate) fn recount(&mut self) {
+        self.bytes = self
+            .letters
+            .iter()
+            .map(|letter| letter.body.len() + letter.lines.len())
+            .sum();
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -210,6 +220,18 @@ mod tests {
         queue.not_before = Some(Time(5));
         assert_eq!(queue.due(Time(4)), None);
         assert_eq!(queue.due(Time(5)), Some(second));
+    }
+
+    #[test]
+    fn bytes_are_counted_anew_after_a_restart() {
+        let mut queue = Queue::default();
+        queue.push(letter(b"abc"), 0, &limits()).unwrap();
+        queue.push(letter(b"de"), 0, &limits()).unwrap();
+        let stored = rmp_serde::to_vec(&queue).unwrap();
+        let mut queue: Queue = rmp_serde::from_slice(&stored).unwrap();
+        queue.letters.pop_front();
+        queue.recount();
+        assert_eq!(queue.bytes(), 2);
     }
 
     #[test]

@@ -15,6 +15,7 @@ impl Conversation {
         for side in [Side::Caller, Side::Callee] {
             let id = self.id;
             let party = self.party_mut(side);
+            party.queue.recount();
             let queued = (party.queue.letters.len(), party.queue.bytes());
             context.shared.queued.0 += queued.0;
             context.shared.queued.1 += queued.1;
