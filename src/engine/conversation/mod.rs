@@ -265,12 +265,14 @@ impl Conversation {
 
     /// Returns when `on_deadline` wants to be called.
     pub(crate) fn deadline(&self, suspect_after: crate::engine::time::Millis) -> Option<Time> {
+        // Nobody is probed or sought any more, so nothing else can come due.
+        if let Some(closing) = &self.closing {
+            return Some(closing.at);
+        }
         let ringing = self
             .invitation
             .as_ref()
             .and_then(|invitation| invitation.fork.next_deadline());
-        let closing = self.closing.as_ref().map(|closing| closing.at);
-        let ending = closing.is_some();
         let parties = self.parties.iter().flat_map(|party| {
             let overdue = party
                 .queue
@@ -287,14 +289,10 @@ impl Conversation {
                 overdue,
                 later,
                 party.check.as_ref().and_then(|check| check.next),
-                party
-                    .lost
-                    .as_ref()
-                    .filter(|_| !ending)
-                    .and_then(|lost| lost.next_deadline()),
+                party.lost.as_ref().and_then(|lost| lost.next_deadline()),
             ]
         });
-        parties.chain([ringing, closing]).flatten().min()
+        parties.flatten().chain(ringing).min()
     }
 
     /// Does what is due.
