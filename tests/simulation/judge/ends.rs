@@ -1,0 +1,84 @@
+//! What began must end: no phone is left ringing, unacknowledged or in a call that is over.
+
+use refork::engine::time::{Millis, Time};
+
+use super::legs::Leg;
+use super::{Case, TRANSACTION};
+
+/// Longer than any ring timeout of the settings, shorter than a phone rings by itself.
+const RINGING_MAX: Millis = Millis(90_000);
+
+impl Case<'_> {
+    pub(super) fn ends(&mut self) {
+        let mut found = Vec::new();
+        let last = self.log.entries.last().map_or(Time(0), |entry| entry.at);
+        for (number, leg) in self.legs.iter().enumerate() {
+            if !leg.scarred {
+                self.finished(leg, &mut found);
+            }
+            for rival in &self.legs[number + 1..] {
+                if leg.talk == rival.talk && leg.side == rival.side {
+                    self.alone(leg, rival, last, &mut found);
+                }
+            }
+        }
+        for (at, phone, what) in found {
+            self.blame(at, phone, what);
+        }
+    }
+
+    fn finished(&self, leg: &Leg, found: &mut Vec<(Time, usize, String)>) {
+        let mut blame = |at, what: &str| found.push((at, leg.phone, what.to_owned()));
+        match (leg.answered, leg.refused) {
+            (Some(at), _) if leg.acked.is_none() => {
+                blame(at, "2xx never acknowledged");
+            }
+            (Some(at), _) if leg.end().is_none() => {
+                blame(at, "call never ended");
+            }
+            (None, Some((at, _))) => {
+                if !leg.refusal_acked && !self.restarted(at, at + TRANSACTION) {
+                    blame(at, "final response never acknowledged");
+                }
+                if at.since(leg.invited) > RINGING_MAX {
+                    blame(at, "left ringing");
+                }
+            }
+            (None, None) => blame(leg.invited, "INVITE never finished"),
+            (Some(_), _) => {}
+        }
+        let Some((at, _)) = leg.refused.filter(|_| !leg.outgoing) else {
+            return;
+        };
+        // Whoever won, the others stop ringing.
+        let won = self
+            .side(leg.talk, leg.side)
+            .filter(|rival| rival.call_id != leg.call_id && !rival.scarred)
+            .filter(|rival| rival.stood_at(at))
+            .filter_map(|rival| rival.acked)
+            .min();
+        if won.is_some_and(|won| at.since(won.max(leg.invited)) > TRANSACTION) {
+            blame(at, "rang on after another had answered");
+        }
+    }
+
+    /// Two phones of a side are in the conversation only while the loser is told so.
+    fn alone(&self, leg: &Leg, rival: &Leg, last: Time, found: &mut Vec<(Time, usize, String)>) {
+        let (Some(a), Some(b)) = (leg.acked, rival.acked) else {
+            return;
+        };
+        let end = |leg: &Leg| leg.end().unwrap_or(last);
+        let until = end(leg).min(end(rival));
+        let trouble = [leg.phone, rival.phone]
+            .into_iter()
+            .flat_map(|phone| &self.troubles[phone])
+            .filter(|(begin, _)| *begin <= until)
+            .map(|(_, end)| *end)
+            .max();
+        let from = a.max(b).max(trouble.unwrap_or_default());
+        if until.since(from) > TRANSACTION {
+            let what = "two phones of a side in the conversation".to_owned();
+            found.push((until, leg.phone, what));
+        }
+    }
+}

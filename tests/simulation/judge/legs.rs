@@ -1,0 +1,233 @@
+//! The log, sorted by dialog.
+
+use refork::engine::ids::Side;
+use refork::engine::time::Time;
+use refork::sip::{Message, Method};
+
+use crate::log::{Fault, Log, PhoneId, What};
+
+/// A request within a dialog, or a MESSAGE outside of one, at its first coming or going.
+pub(super) struct Request {
+    pub(super) at: Time,
+    pub(super) method: Method,
+    pub(super) branch: String,
+    pub(super) body: String,
+    /// Its final response, when and what.
+    pub(super) answer: Option<(Time, u16)>,
+}
+
+/// What a phone saw of one dialog with the server, from the INVITE on.
+pub(super) struct Leg {
+    pub(super) phone: PhoneId,
+    pub(super) talk: usize,
+    pub(super) side: Side,
+    pub(super) call_id: String,
+    /// The phone sent the INVITE.
+    pub(super) outgoing: bool,
+    pub(super) invited: Time,
+    branch: String,
+    cseq: u32,
+    remote_tag: Option<String>,
+    /// First and last 2xx.
+    pub(super) answered: Option<Time>,
+    pub(super) acked: Option<Time>,
+    /// Final response that is no success.
+    pub(super) refused: Option<(Time, u16)>,
+    pub(super) refusal_acked: bool,
+    pub(super) cancelled: bool,
+    pub(super) bye_got: Option<Time>,
+    pub(super) bye_sent: Option<Time>,
+    /// The phone lost its memory.
+    died: Option<Time>,
+    pub(super) got: Vec<Request>,
+    pub(super) sent: Vec<Request>,
+    /// Success with another tag than before.
+    pub(super) second_success: Option<Time>,
+    pub(super) scarred: bool,
+}
+
+impl Leg {
+    fn new(log: &Log, phone: PhoneId, outgoing: bool, at: Time, invite: &Message) -> Self {
+        let card = &log.roster[phone];
+        Self {
+            phone,
+            talk: card.talk,
+            side: card.side,
+            call_id: invite.call_id().to_owned(),
+            outgoing,
+            invited: at,
+            branch: invite.branch().unwrap_or_default().to_owned(),
+            cseq: invite.cseq(),
+            remote_tag: None,
+            answered: None,
+            acked: None,
+            refused: None,
+            refusal_acked: false,
+            cancelled: false,
+            bye_got: None,
+            bye_sent: None,
+            died: None,
+            got: Vec::new(),
+            sent: Vec::new(),
+            second_success: None,
+            scarred: false,
+        }
+    }
+
+    /// Returns when it was over for the phone.
+    pub(super) fn end(&self) -> Option<Time> {
+        let refused = self.refused.map(|(at, _)| at);
+        [self.bye_got, self.bye_sent, refused, self.died]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Returns when the INVITE was through: acknowledged or refused.
+    pub(super) fn settled(&self) -> Option<Time> {
+        self.acked.or_else(|| self.end())
+    }
+
+    pub(super) fn stood_at(&self, at: Time) -> bool {
+        self.acked.is_some_and(|acked| acked <= at) && self.end().is_none_or(|end| end > at)
+    }
+}
+
+/// Sorts a log.
+pub(super) fn of(log: &Log) -> Vec<Leg> {
+    let mut legs = Vec::new();
+    for entry in &log.entries {
+        let Some(phone) = entry.phone else { continue };
+        match &entry.what {
+            What::Got(message) => take(log, &mut legs, phone, entry.at, message, false),
+            What::Sent(message) => take(log, &mut legs, phone, entry.at, message, true),
+            What::Fault(Fault::Killed) => {
+                for leg in legs.iter_mut().filter(|leg: &&mut Leg| leg.phone == phone) {
+                    leg.died.get_or_insert(entry.at);
+                }
+            }
+            What::Fault(Fault::Frozen | Fault::Cut | Fault::Reset | Fault::Moved)
+            | What::TimedOut(_)
+            | What::HungUp
+            | What::Recovered
+            | What::ServerDown
+            | What::ServerUp
+            | What::Remark(_) => {}
+        }
+    }
+    legs
+}
+
+fn take(log: &Log, legs: &mut Vec<Leg>, phone: PhoneId, at: Time, message: &Message, sent: bool) {
+    let known = legs
+        .iter_mut()
+        .rev()
+        .find(|leg| leg.phone == phone && leg.call_id == message.call_id());
+    let begins = message.is_request()
+        && *message.method() == Method::Invite
+        && message.to_tag().is_none()
+        && known
+            .as_ref()
+            .is_none_or(|leg| Some(&*leg.branch) != message.branch());
+    if begins {
+        legs.push(Leg::new(log, phone, sent, at, message));
+        return;
+    }
+    // A MESSAGE outside of dialogs is taken to the phone's latest.
+    let leg = match known {
+        Some(leg) => leg,
+        None if *message.method() == Method::Message => {
+            match legs.iter_mut().rev().find(|leg| leg.phone == phone) {
+                Some(leg) => leg,
+                None => return,
+            }
+        }
+        None => return,
+    };
+    if message.is_request() {
+        leg.request(at, message, sent);
+    } else {
+        leg.response(at, message, sent);
+    }
+}
+
+impl Leg {
+    fn request(&mut self, at: Time, message: &Message, sent: bool) {
+        let of_invite = Some(&*self.branch) == message.branch();
+        match message.method() {
+            Method::Ack if of_invite => self.refusal_acked = true,
+            Method::Ack => {
+                if message.cseq() == self.cseq {
+                    self.acked.get_or_insert(at);
+                }
+            }
+            Method::Cancel => self.cancelled = true,
+            Method::Invite if of_invite => {}
+            Method::Bye if sent => {
+                self.bye_sent.get_or_insert(at);
+            }
+            Method::Bye => {
+                self.bye_got.get_or_insert(at);
+            }
+            Method::Invite
+            | Method::Options
+            | Method::Register
+            | Method::Message
+            | Method::Info
+            | Method::Update
+            | Method::Prack
+            | Method::Subscribe
+            | Method::Notify
+            | Method::Refer
+            | Method::Publish
+            | Method::Other(_) => self.remember(at, message, sent),
+        }
+    }
+
+    fn remember(&mut self, at: Time, message: &Message, sent: bool) {
+        let list = if sent { &mut self.sent } else { &mut self.got };
+        let branch = message.branch().unwrap_or_default();
+        if list.iter().all(|known| known.branch != branch) {
+            list.push(Request {
+                at,
+                method: message.method().clone(),
+                branch: branch.to_owned(),
+                body: String::from_utf8_lossy(message.body()).into_owned(),
+                answer: None,
+            });
+        }
+    }
+
+    fn response(&mut self, at: Time, message: &Message, sent: bool) {
+        let status = message.status();
+        if status < 200 {
+            return;
+        }
+        let first = *message.method() == Method::Invite && message.cseq() == self.cseq;
+        if first && self.outgoing != sent {
+            return self.invite_answered(at, message);
+        }
+        // What the phone sent is answered by what it gets, and the other way round.
+        let list = if sent { &mut self.got } else { &mut self.sent };
+        if let Some(request) = list
+            .iter_mut()
+            .find(|request| Some(&*request.branch) == message.branch())
+        {
+            request.answer.get_or_insert((at, status));
+        }
+    }
+
+    fn invite_answered(&mut self, at: Time, message: &Message) {
+        let status = message.status();
+        if status >= 300 {
+            self.refused.get_or_insert((at, status));
+            return;
+        }
+        self.answered.get_or_insert(at);
+        let tag = message.to_tag().map(ToOwned::to_owned);
+        if self.remote_tag.is_some() && self.remote_tag != tag {
+            self.second_success.get_or_insert(at);
+        }
+        self.remote_tag = tag;
+    }
+}

@@ -1,0 +1,166 @@
+//! The reference judge: from what the phones sent and got, and from nothing else, it tells whether the
+//! server kept its promises.
+//!
+//! Phones that something befell while their leg stood are *scarred*: of them little is asked. All others
+//! must not have noticed anything.
+
+mod ends;
+mod legs;
+mod notices;
+mod peace;
+#[cfg(test)]
+mod tests;
+mod texts;
+
+use refork::engine::ids::Side;
+use refork::engine::time::{Millis, Time};
+
+use crate::log::{Fault, Log, PhoneId, What};
+use crate::run::{Rest, START};
+use legs::Leg;
+
+pub(crate) const RESTORE_TIMEOUT: Millis = Millis(60_000);
+pub(crate) const CONTINUED: &str = "CONTINUED ";
+pub(crate) const FAILED: &str = "FAILED ";
+
+/// How long a transaction may take to give up, and a little more.
+const TRANSACTION: Millis = Millis(36_000);
+
+/// Returns the body of a side's `number`th text.
+pub(crate) fn text(talk: usize, side: Side, number: u32) -> String {
+    format!("text {talk} {} {number}", side.as_str())
+}
+
+/// Everything that the rules look at.
+struct Case<'a> {
+    log: &'a Log,
+    legs: Vec<Leg>,
+    farewells: Vec<(Time, usize)>,
+    /// From the death to the rising again.
+    restarts: Vec<(Time, Time)>,
+    /// By phone: from a fault until the phone is itself again.
+    troubles: Vec<Vec<(Time, Time)>>,
+    found: Vec<String>,
+}
+
+/// Returns what was broken, in words.
+pub(crate) fn judge(log: &Log) -> Vec<String> {
+    let mut case = Case {
+        log,
+        legs: legs::of(log),
+        farewells: Vec::new(),
+        restarts: Vec::new(),
+        troubles: vec![Vec::new(); log.roster.len()],
+        found: Vec::new(),
+    };
+    case.read();
+    case.scar();
+    case.peace();
+    case.ends();
+    case.texts();
+    case.notices();
+    case.found
+}
+
+/// Returns what was left behind.
+pub(crate) fn drained(rest: &Rest) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut zero = |what: &str, count: usize| {
+        if count > 0 {
+            found.push(format!("{count} {what} left at the end"));
+        }
+    };
+    zero("media sessions", rest.media_sessions);
+    zero("media ports", rest.media_ports);
+    zero("snapshots", rest.snapshots);
+    zero("bindings", rest.bindings);
+    if rest.gauges != Default::default() {
+        found.push(format!("gauges are not zero at the end: {:?}", rest.gauges));
+    }
+    for phone in &rest.busy {
+        found.push(format!("{phone} is still in a call at the end"));
+    }
+    found.extend(rest.misuse.iter().chain(&rest.broken).cloned());
+    found
+}
+
+impl Case<'_> {
+    fn read(&mut self) {
+        const FOR_EVER: Time = Time(u64::MAX);
+        for entry in &self.log.entries {
+            match (&entry.what, entry.phone) {
+                (What::HungUp, Some(phone)) => {
+                    let talk = self.log.roster[phone].talk;
+                    self.farewells.push((entry.at, talk));
+                }
+                (What::ServerDown, _) => self.restarts.push((entry.at, FOR_EVER)),
+                (What::ServerUp, _) => {
+                    if let Some(last) = self.restarts.last_mut() {
+                        last.1 = entry.at;
+                    }
+                }
+                (What::Fault(fault), Some(phone)) => {
+                    let until = match fault {
+                        Fault::Killed | Fault::Frozen | Fault::Cut => FOR_EVER,
+                        Fault::Reset | Fault::Moved => entry.at + TRANSACTION,
+                    };
+                    self.troubles[phone].push((entry.at, until));
+                }
+                (What::Recovered, Some(phone)) => {
+                    for trouble in &mut self.troubles[phone] {
+                        trouble.1 = trouble.1.min(entry.at + TRANSACTION);
+                    }
+                }
+                (What::HungUp | What::Fault(_) | What::Recovered, None)
+                | (What::Got(_) | What::Sent(_) | What::TimedOut(_) | What::Remark(_), _) => {}
+            }
+        }
+    }
+
+    /// Marks the legs of which little can be asked.
+    fn scar(&mut self) {
+        let mut legs = std::mem::take(&mut self.legs);
+        for leg in &mut legs {
+            let card = &self.log.roster[leg.phone];
+            let end = leg.end().unwrap_or(Time(u64::MAX));
+            let settled = leg.settled().unwrap_or(end);
+            let hit = self.trouble(leg.phone, leg.invited, end);
+            let orphaned = self.restarted(leg.invited, settled);
+            let cut_off = card.stream && self.restarted(leg.invited, end);
+            leg.scarred = hit || orphaned || cut_off || card.traits.ignores_options();
+        }
+        self.legs = legs;
+    }
+
+    fn trouble(&self, phone: PhoneId, from: Time, until: Time) -> bool {
+        self.troubles[phone]
+            .iter()
+            .any(|(begin, end)| *begin <= until && *end >= from)
+    }
+
+    fn restarted(&self, from: Time, until: Time) -> bool {
+        self.restarts
+            .iter()
+            .any(|(down, up)| *down <= until && *up >= from)
+    }
+
+    /// Returns true where a user of the conversation has put the receiver down by then.
+    fn bid_farewell(&self, talk: usize, by: Time) -> bool {
+        self.farewells
+            .iter()
+            .any(|(at, of)| *of == talk && *at <= by)
+    }
+
+    fn side(&self, talk: usize, side: Side) -> impl Iterator<Item = &Leg> {
+        self.legs
+            .iter()
+            .filter(move |leg| leg.talk == talk && leg.side == side)
+    }
+
+    fn blame(&mut self, at: Time, phone: PhoneId, what: impl std::fmt::Display) {
+        let at = at.since(START).0;
+        let name = &self.log.roster[phone].name;
+        self.found
+            .push(format!("{}.{:03} {name}: {what}", at / 1000, at % 1000));
+    }
+}

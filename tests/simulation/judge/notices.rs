@@ -1,0 +1,96 @@
+//! Exactly one notice for each change of endpoint, and none without.
+
+use refork::engine::time::{Millis, Time};
+
+use super::legs::Leg;
+use super::{CONTINUED, Case, FAILED, TRANSACTION};
+
+/// Within this, a notice is there.
+const PROMPT: Millis = Millis(15_000);
+/// The two legs of a call begin to stand at nearly one time.
+const NEARLY: Millis = Millis(4000);
+
+impl Case<'_> {
+    pub(super) fn notices(&mut self) {
+        let mut found = Vec::new();
+        let last = self.log.entries.last().map_or(Time(0), |entry| entry.at);
+        for leg in self.legs.iter().filter(|leg| !leg.scarred) {
+            if let Some(acked) = leg.acked {
+                self.of_leg(leg, acked, leg.end().unwrap_or(last), &mut found);
+            }
+        }
+        for (at, phone, what) in found {
+            self.blame(at, phone, what);
+        }
+    }
+
+    fn of_leg(&self, leg: &Leg, acked: Time, end: Time, found: &mut Vec<(Time, usize, String)>) {
+        let mut blame = |at, what| found.push((at, leg.phone, what));
+        let mut known = self.known_at(leg, acked);
+        for request in &leg.got {
+            let Some(name) = request.body.strip_prefix(CONTINUED) else {
+                continue;
+            };
+            let named = self
+                .side(leg.talk, leg.side.other())
+                .filter(|peer| peer.answered.is_some_and(|at| at <= request.at))
+                .find(|peer| self.log.roster[peer.phone].name == name);
+            let Some(named) = named else {
+                blame(
+                    request.at,
+                    format!("notice of {name:?}, who has not answered"),
+                );
+                continue;
+            };
+            if known == Some(named.phone) {
+                blame(request.at, format!("notice of {name} without a change"));
+            }
+            known = Some(named.phone);
+        }
+        let failures: Vec<_> = leg
+            .got
+            .iter()
+            .filter(|got| got.body.starts_with(FAILED))
+            .map(|got| got.at)
+            .collect();
+        if let Some(at) = failures.first()
+            && (failures.len() > 1 || end > *at + TRANSACTION)
+        {
+            blame(*at, "told of failure, and that was not the end".to_owned());
+        }
+        let Some(known) = known else { return };
+        let by = end - PROMPT;
+        let holder = self
+            .side(leg.talk, leg.side.other())
+            .filter(|peer| {
+                peer.acked
+                    .is_some_and(|acked| acked <= by && acked > leg.invited)
+            })
+            .filter(|peer| !peer.scarred && peer.stood_at(end - Millis(1000)))
+            .max_by_key(|peer| peer.acked);
+        if let Some(holder) = holder
+            && holder.phone != known
+        {
+            let name = &self.log.roster[holder.phone].name;
+            blame(end, format!("never told that it talks to {name}"));
+        }
+    }
+
+    /// Returns whom a phone talks to when its leg begins to stand, where that is certain.
+    fn known_at(&self, leg: &Leg, acked: Time) -> Option<usize> {
+        // One that takes over may be told of a change that its user has not heard of yet.
+        let takes_over = self
+            .side(leg.talk, leg.side)
+            .any(|earlier| earlier.acked.is_some_and(|at| at < acked));
+        if takes_over {
+            return None;
+        }
+        let mut standing = self
+            .side(leg.talk, leg.side.other())
+            .filter(|peer| peer.acked.is_some_and(|at| at <= acked + NEARLY))
+            .filter(|peer| peer.end().is_none_or(|end| end > acked));
+        let only = standing.next()?;
+        let shaken = self.trouble(only.phone, acked, acked + NEARLY);
+        (standing.next().is_none() && !shaken).then_some(only.phone)
+    }
+}

@@ -1,0 +1,147 @@
+//! Whoever nothing befell must not notice anything.
+
+use refork::engine::time::{Millis, Time};
+use refork::sip::Method;
+
+use super::legs::Leg;
+use super::{Case, FAILED, RESTORE_TIMEOUT, TRANSACTION};
+
+impl Case<'_> {
+    pub(super) fn peace(&mut self) {
+        let mut found = Vec::new();
+        for leg in self.legs.iter().filter(|leg| !leg.scarred) {
+            self.requests(leg, &mut found);
+            self.answers(leg, &mut found);
+            if let Some(at) = leg.bye_got
+                && !self.may_end(leg, at)
+            {
+                found.push((at, leg.phone, "BYE although nothing was over".to_owned()));
+            }
+            if let Some(at) = leg.second_success {
+                let what = "a second 2xx of another dialog".to_owned();
+                found.push((at, leg.phone, what));
+            }
+        }
+        for (at, phone, what) in found {
+            self.blame(at, phone, what);
+        }
+    }
+
+    /// Nothing comes but probes, messages, and what the other side asks for.
+    fn requests(&self, leg: &Leg, found: &mut Vec<(Time, usize, String)>) {
+        for request in &leg.got {
+            let allowed = match request.method {
+                Method::Options | Method::Message => true,
+                Method::Invite | Method::Update => self
+                    .side(leg.talk, leg.side.other())
+                    .flat_map(|other| &other.sent)
+                    .any(|sent| {
+                        sent.at <= request.at
+                            && matches!(sent.method, Method::Invite | Method::Update)
+                    }),
+                Method::Ack
+                | Method::Bye
+                | Method::Cancel
+                | Method::Register
+                | Method::Info
+                | Method::Prack
+                | Method::Subscribe
+                | Method::Notify
+                | Method::Refer
+                | Method::Publish
+                | Method::Other(_) => false,
+            };
+            if !allowed {
+                let what = format!("{} that nobody asked for", request.method.as_str());
+                found.push((request.at, leg.phone, what));
+            }
+        }
+    }
+
+    /// Its own requests are answered, and never by a code that ends the dialog (RFC 5057).
+    fn answers(&self, leg: &Leg, found: &mut Vec<(Time, usize, String)>) {
+        for request in &leg.sent {
+            let latest = request.at + TRANSACTION;
+            if self.bid_farewell(leg.talk, latest) || leg.end().is_some_and(|end| end <= latest) {
+                continue;
+            }
+            let method = request.method.as_str();
+            match request.answer {
+                Some((at, 404 | 408 | 410 | 416 | 481..=485 | 502 | 604)) => {
+                    let what = format!("{method} answered so that the dialog ends");
+                    found.push((at, leg.phone, what));
+                }
+                None if !self.restarted(request.at, latest) => {
+                    let what = format!("{method} never answered");
+                    found.push((request.at, leg.phone, what));
+                }
+                Some(_) | None => {}
+            }
+        }
+    }
+
+    /// Returns true where the server may end a leg then.
+    fn may_end(&self, leg: &Leg, at: Time) -> bool {
+        if self.bid_farewell(leg.talk, at) || leg.bye_sent.is_some_and(|sent| sent <= at) {
+            return true;
+        }
+        let other = leg.side.other();
+        let recently = at - TRANSACTION;
+        let peer_ended = self.side(leg.talk, other).any(|peer| {
+            peer.bye_sent
+                .is_some_and(|sent| sent <= at && sent >= recently)
+        });
+        // A branch that answered too late.
+        let late = leg.answered.is_some_and(|answered| answered >= recently)
+            && self.side(leg.talk, leg.side).any(|rival| {
+                rival.call_id != leg.call_id && rival.acked.is_some_and(|acked| acked <= at)
+            });
+        peer_ended || late || self.gave_up(leg, at)
+    }
+
+    /// Returns true where the other side was lost, and sought for long enough in vain.
+    fn gave_up(&self, leg: &Leg, at: Time) -> bool {
+        let other = leg.side.other();
+        let deaf = self
+            .side(leg.talk, other)
+            .filter(|peer| self.log.roster[peer.phone].traits.ignores_options())
+            .map(|peer| peer.invited);
+        let roster = self.log.roster.iter().enumerate();
+        let hit = roster
+            .filter(|(_, card)| card.talk == leg.talk && card.side == other)
+            .flat_map(|(phone, _)| &self.troubles[phone])
+            .map(|(begin, _)| *begin);
+        let restarts = self.restarts.iter().map(|(down, _)| *down);
+        let lost = deaf.chain(hit).chain(restarts).min();
+        let sought = lost.is_some_and(|lost| lost + RESTORE_TIMEOUT <= at + Millis(1000));
+        let found = self
+            .side(leg.talk, other)
+            .any(|peer| !peer.scarred && peer.stood_at(at));
+        let told = leg
+            .got
+            .iter()
+            .any(|request| request.body.starts_with(FAILED));
+        sought && !found && told && !self.never_asked(leg, at)
+    }
+
+    /// Returns true where an endpoint was there all the time, willing, and was not invited.
+    fn never_asked(&self, leg: &Leg, at: Time) -> bool {
+        let from = at - RESTORE_TIMEOUT - Millis(1000);
+        let known = |phone| {
+            self.legs
+                .iter()
+                .filter(move |leg: &&Leg| leg.phone == phone)
+        };
+        let asked = |phone| {
+            known(phone).any(|leg| {
+                !leg.outgoing && leg.end().is_none_or(|end| end >= from) && leg.invited <= at
+            })
+        };
+        let roster = self.log.roster.iter().enumerate();
+        !self.restarted(from, at)
+            && roster
+                .filter(|(_, card)| card.talk == leg.talk && card.side == leg.side.other())
+                .filter(|(_, card)| card.traits.answers())
+                .any(|(phone, _)| !self.trouble(phone, from, at) && !asked(phone))
+    }
+}

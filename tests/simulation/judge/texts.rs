@@ -1,0 +1,155 @@
+//! Messages: in order, each once, none lost.
+
+use std::collections::BTreeMap;
+
+use refork::engine::ids::Side;
+use refork::engine::time::{Millis, Time};
+use refork::sip::Method;
+
+use super::{CONTINUED, Case, FAILED, text};
+
+/// Within this, what waits is delivered to a phone that is there.
+const PROMPT: Millis = Millis(12_000);
+
+/// One coming of a text to a phone.
+struct Coming {
+    at: Time,
+    number: u32,
+    leg: usize,
+}
+
+impl Case<'_> {
+    pub(super) fn texts(&mut self) {
+        let talks = self.log.roster.iter().map(|card| card.talk).max();
+        for talk in 0..talks.map_or(0, |last| last + 1) {
+            for side in [Side::Caller, Side::Callee] {
+                self.direction(talk, side);
+            }
+        }
+        self.strangers();
+    }
+
+    /// Judges what `side` of a conversation wrote.
+    fn direction(&mut self, talk: usize, side: Side) {
+        let comings = self.comings(talk, side);
+        let mut found = Vec::new();
+        let mut latest: BTreeMap<usize, u32> = BTreeMap::new();
+        let mut seen: BTreeMap<u32, usize> = BTreeMap::new();
+        for coming in &comings {
+            let leg = &self.legs[coming.leg];
+            let excused = leg.scarred || !self.restarts.is_empty();
+            let before = latest.insert(coming.leg, coming.number);
+            if before.is_some_and(|before| before > coming.number) {
+                found.push((coming, "out of order"));
+            }
+            let earlier = seen.insert(coming.number, coming.leg);
+            let again_elsewhere = earlier.is_some_and(|earlier| {
+                earlier != coming.leg && (self.legs[earlier].scarred || excused)
+            });
+            if earlier.is_some() && !again_elsewhere && !excused {
+                found.push((coming, "came twice"));
+            }
+        }
+        // From leg to leg, only what was under way may come again.
+        for coming in &comings {
+            let ahead = comings.iter().any(|other| {
+                self.legs[other.leg].invited < self.legs[coming.leg].invited
+                    && other.number > coming.number
+            });
+            if ahead {
+                found.push((
+                    coming,
+                    "came to a later phone after its successor to an earlier",
+                ));
+            }
+        }
+        let found: Vec<_> = found
+            .into_iter()
+            .map(|(coming, what)| {
+                let text = text(talk, side, coming.number);
+                (
+                    coming.at,
+                    self.legs[coming.leg].phone,
+                    format!("{text:?} {what}"),
+                )
+            })
+            .collect();
+        for (at, phone, what) in found {
+            self.blame(at, phone, what);
+        }
+        self.lost(talk, side, &comings);
+    }
+
+    fn comings(&self, talk: usize, side: Side) -> Vec<Coming> {
+        let mut comings = Vec::new();
+        for (number, leg) in self.legs.iter().enumerate() {
+            if leg.talk != talk || leg.side != side.other() {
+                continue;
+            }
+            for request in leg.got.iter().filter(|got| got.method == Method::Message) {
+                if let Some(of) = number_of(&request.body, talk, side) {
+                    comings.push(Coming {
+                        at: request.at,
+                        number: of,
+                        leg: number,
+                    });
+                }
+            }
+        }
+        comings.sort_by_key(|coming| coming.at);
+        comings
+    }
+
+    /// What was accepted arrives, if the conversation goes on.
+    fn lost(&mut self, talk: usize, side: Side, comings: &[Coming]) {
+        let last = self.log.entries.last().map_or(Time(0), |entry| entry.at);
+        let mut found = Vec::new();
+        for leg in self.side(talk, side) {
+            for request in &leg.sent {
+                let Some(number) = number_of(&request.body, talk, side) else {
+                    continue;
+                };
+                let Some((at, 200..300)) = request.answer else {
+                    continue;
+                };
+                if comings.iter().any(|coming| coming.number == number) {
+                    continue;
+                }
+                let skipped = comings.iter().any(|coming| coming.number > number);
+                let reachable = self.side(talk, side.other()).any(|peer| {
+                    let from = peer.acked.map(|acked| acked.max(at) + PROMPT);
+                    !peer.scarred && from.is_some_and(|from| from <= peer.end().unwrap_or(last))
+                });
+                if skipped || reachable {
+                    let what = format!("{:?} accepted and lost", request.body);
+                    found.push((at, leg.phone, what));
+                }
+            }
+        }
+        for (at, phone, what) in found {
+            self.blame(at, phone, what);
+        }
+    }
+
+    /// Every MESSAGE is a text of the other side or a word of the server.
+    fn strangers(&mut self) {
+        let mut found = Vec::new();
+        for leg in &self.legs {
+            for request in leg.got.iter().filter(|got| got.method == Method::Message) {
+                let body = &request.body;
+                let system = body.starts_with(CONTINUED) || body.starts_with(FAILED);
+                if !system && number_of(body, leg.talk, leg.side.other()).is_none() {
+                    found.push((request.at, leg.phone, format!("{body:?} is not for it")));
+                }
+            }
+        }
+        for (at, phone, what) in found {
+            self.blame(at, phone, what);
+        }
+    }
+}
+
+fn number_of(body: &str, talk: usize, side: Side) -> Option<u32> {
+    let start = format!("text {talk} {} ", side.as_str());
+    body.strip_prefix(&start)?.parse().ok()
+}

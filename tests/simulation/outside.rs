@@ -1,0 +1,73 @@
+//! What the engine asks for and needs at once: bindings, flows, addresses.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use refork::engine::endpoint::Binding;
+use refork::engine::ids::{Aor, ConnectionId, Flow, ListenerId, Transport};
+use refork::engine::ports::World;
+use refork::engine::time::Time;
+
+pub(crate) const UDP: ListenerId = ListenerId(0);
+pub(crate) const TCP: ListenerId = ListenerId(1);
+
+pub(crate) struct Outside {
+    pub(crate) server: SocketAddr,
+    bindings: BTreeMap<Aor, Vec<Binding>>,
+    /// Open connections by their far end.
+    pub(crate) connections: BTreeMap<SocketAddr, ConnectionId>,
+}
+
+impl Outside {
+    pub(crate) fn new(server: SocketAddr) -> Self {
+        Self {
+            server,
+            bindings: BTreeMap::new(),
+            connections: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn bindings_left(&self) -> usize {
+        self.bindings.values().map(Vec::len).sum()
+    }
+}
+
+impl World for Outside {
+    fn advertised(&self, _flow: &Flow) -> SocketAddr {
+        self.server
+    }
+
+    fn flow_to(&self, transport: Transport, peer: SocketAddr) -> Option<Flow> {
+        let (listener, connection) = match transport {
+            Transport::Udp => (UDP, None),
+            Transport::Tcp => (TCP, self.connections.get(&peer).copied()),
+            Transport::Tls | Transport::Ws | Transport::Wss => return None,
+        };
+        Some(Flow {
+            transport,
+            listener,
+            peer,
+            connection,
+        })
+    }
+
+    fn bindings(&self, aor: &Aor) -> Vec<Binding> {
+        self.bindings.get(aor).cloned().unwrap_or_default()
+    }
+
+    fn change_bindings(&mut self, aor: &Aor, act: &mut dyn FnMut(&mut Vec<Binding>)) {
+        let list = self.bindings.entry(aor.clone()).or_default();
+        act(list);
+        if list.is_empty() {
+            self.bindings.remove(aor);
+        }
+    }
+
+    fn expired(&mut self, now: Time) -> Vec<Aor> {
+        self.bindings
+            .iter()
+            .filter(|(_, list)| list.iter().any(|binding| binding.expires <= now))
+            .map(|(aor, _)| aor.clone())
+            .collect()
+    }
+}

@@ -1,0 +1,87 @@
+//! One call or session of a phone: its dialog and where it stands.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use refork::engine::time::Time;
+use refork::sip::{Address, Message, Name};
+
+use super::session::Session;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Our INVITE is out.
+    Calling,
+    /// An INVITE came; when it is told that it rings, answered, given up.
+    Ringing {
+        ring: Option<Time>,
+        answer: Option<Time>,
+        give_up: Time,
+    },
+    /// Our 2xx is out, its ACK has not come.
+    Answered,
+    Live,
+    /// Our BYE is out.
+    Ending,
+}
+
+pub(crate) struct Call {
+    pub(crate) id: u64,
+    pub(crate) stage: Stage,
+    pub(crate) call_id: String,
+    pub(crate) local_tag: String,
+    pub(crate) remote_tag: Option<String>,
+    /// Our From and the far end's To, without tags.
+    pub(crate) local: String,
+    pub(crate) remote: String,
+    pub(crate) target: String,
+    pub(crate) local_cseq: u32,
+    pub(crate) remote_cseq: u32,
+    pub(crate) session: Session,
+    /// Branch of the INVITE that began it.
+    pub(crate) branch: String,
+    /// The ACK of our last INVITE and its number.
+    pub(crate) ack: Option<(u32, Bytes)>,
+    /// Texts that wait for the one under way.
+    pub(crate) texts: VecDeque<String>,
+    pub(crate) texting: bool,
+    /// A re-INVITE of ours is under way, or is to be tried again.
+    pub(crate) changing: bool,
+    pub(crate) change_at: Option<Time>,
+    /// The call that this one takes the place of.
+    pub(crate) replaces: Option<u64>,
+}
+
+impl Call {
+    /// Returns true where a dialog stands.
+    pub(crate) fn stands(&self) -> bool {
+        matches!(self.stage, Stage::Answered | Stage::Live)
+    }
+
+    pub(crate) fn owns(&self, request: &Message) -> bool {
+        self.call_id == request.call_id()
+            && request.to_tag() == Some(&self.local_tag)
+            && self.remote_tag.as_deref() == request.from_tag()
+    }
+
+    /// Takes the far end's Contact.
+    pub(crate) fn retarget(&mut self, message: &Message) {
+        if let Some(contact) = message.values(Name::Contact).next()
+            && let Ok(contact) = Address::parse(contact)
+        {
+            self.target = contact.uri.to_owned();
+        }
+    }
+
+    pub(crate) fn next(&self) -> Option<Time> {
+        let ringing = match self.stage {
+            Stage::Ringing {
+                ring,
+                answer,
+                give_up,
+            } => [ring, answer, Some(give_up)].into_iter().flatten().min(),
+            Stage::Calling | Stage::Answered | Stage::Live | Stage::Ending => None,
+        };
+        [ringing, self.change_at].into_iter().flatten().min()
+    }
+}

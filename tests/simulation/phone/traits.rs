@@ -1,0 +1,92 @@
+//! How a phone behaves.
+
+use refork::engine::time::Millis;
+
+/// What is odd about a phone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Temper {
+    Perfect,
+    /// Sends its 2xx twice at once.
+    AnswersTwice,
+    IgnoresOptions,
+    /// Has no MESSAGE in Allow, and refuses it within a dialog.
+    NoMessage,
+    /// Answers slowly and sends again late.
+    Slow,
+    /// Rings for ever.
+    NeverAnswers,
+    Declines,
+    Busy,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Traits {
+    pub(crate) temper: Temper,
+    /// RFC 3891.
+    pub(crate) replaces: bool,
+    /// RFC 3311.
+    pub(crate) update: bool,
+    /// Rings although it is in a call; else it says 486.
+    pub(crate) call_waiting: bool,
+    /// Sends a re-INVITE by itself after it has moved.
+    pub(crate) repairs: bool,
+    pub(crate) ring_after: Millis,
+    pub(crate) answer_after: Millis,
+}
+
+impl Traits {
+    pub(crate) fn perfect() -> Self {
+        Self {
+            temper: Temper::Perfect,
+            replaces: true,
+            update: true,
+            call_waiting: true,
+            repairs: false,
+            ring_after: Millis(100),
+            answer_after: Millis(1000),
+        }
+    }
+
+    pub(crate) fn of(temper: Temper) -> Self {
+        Self {
+            temper,
+            ..Self::perfect()
+        }
+    }
+
+    /// Returns true where its user takes calls.
+    pub(crate) fn answers(&self) -> bool {
+        match self.temper {
+            Temper::Perfect
+            | Temper::AnswersTwice
+            | Temper::IgnoresOptions
+            | Temper::NoMessage
+            | Temper::Slow => true,
+            Temper::NeverAnswers | Temper::Declines | Temper::Busy => false,
+        }
+    }
+
+    pub(crate) fn ignores_options(&self) -> bool {
+        self.temper == Temper::IgnoresOptions
+    }
+
+    pub(crate) fn allow(&self) -> String {
+        let mut allow = String::from("INVITE, ACK, BYE, CANCEL, OPTIONS");
+        if self.update {
+            allow.push_str(", UPDATE");
+        }
+        if self.temper != Temper::NoMessage {
+            allow.push_str(", MESSAGE");
+        }
+        allow
+    }
+
+    /// RFC 3261 17.1.1.1.
+    pub(crate) fn t1(&self) -> Millis {
+        if self.temper == Temper::Slow {
+            Millis(1500)
+        } else {
+            Millis(500)
+        }
+    }
+}

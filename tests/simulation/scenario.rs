@@ -1,0 +1,377 @@
+//! What a run is made of: phones, weather, and what happens when. A seed makes one.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use refork::engine::ids::Side;
+use refork::engine::settings::{
+    Auth, DetectSettings, Domain, EarlyDialogs, FailureCause, ForkOrder, ForkSettings, Kind, Latch,
+    LimitSettings, MediaMode, MediaSettings, MessageSettings, NoticeSettings, PerKind,
+    ProbeSettings, RegistrarSettings, RestoreOrder, RestoreSettings, RetrySettings, ServedBy,
+    Settings, TimerSettings,
+};
+use refork::engine::time::Millis;
+
+use crate::dice::Dice;
+use crate::judge;
+use crate::log::{Fault, PhoneId};
+use crate::net::Weather;
+use crate::phone::{Spec, Temper, Traits};
+
+/// Whom a fault befalls.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Victim {
+    Phone(PhoneId),
+    /// Whoever is in the conversation then.
+    Holder(usize, Side),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Act {
+    Register(PhoneId),
+    Call {
+        phone: PhoneId,
+        user: String,
+        kind: Kind,
+    },
+    Say {
+        talk: usize,
+        side: Side,
+    },
+    Hold {
+        talk: usize,
+        side: Side,
+        on: bool,
+    },
+    /// A user of this side puts the receiver down; where nobody can, one of the other side does.
+    HangUp {
+        talk: usize,
+        side: Side,
+    },
+    HangUpAgain {
+        talk: usize,
+        side: Side,
+        tries: u32,
+    },
+    Befall {
+        victim: Victim,
+        fault: Fault,
+        /// Of a killed phone: ICMP and RST tell of it.
+        speaks: bool,
+        /// None: for ever.
+        lasts: Option<Millis>,
+    },
+    Restart {
+        down: Millis,
+    },
+}
+
+pub(crate) struct Scenario {
+    pub(crate) seed: u64,
+    pub(crate) settings: Settings,
+    pub(crate) weather: Weather,
+    /// Of a hundred writes so many are late.
+    pub(crate) slow_store: u64,
+    pub(crate) phones: Vec<Spec>,
+    /// Conversation and side of each phone.
+    pub(crate) places: Vec<(usize, Side)>,
+    pub(crate) acts: Vec<(Millis, Act)>,
+    pub(crate) length: Millis,
+}
+
+impl Scenario {
+    /// Makes an empty one in fair weather.
+    pub(crate) fn empty(seed: u64) -> Self {
+        Self {
+            seed,
+            settings: settings(),
+            weather: Weather::fair(),
+            slow_store: 0,
+            phones: Vec::new(),
+            places: Vec::new(),
+            acts: Vec::new(),
+            length: Millis::from_secs(120),
+        }
+    }
+
+    pub(crate) fn at(&mut self, ms: u64, act: Act) {
+        self.acts.push((Millis(ms), act));
+    }
+
+    /// Adds a phone of a conversation's side, which registers at `ms`.
+    pub(crate) fn phone(
+        &mut self,
+        talk: usize,
+        side: Side,
+        traits: Traits,
+        stream: bool,
+        ms: u64,
+    ) -> PhoneId {
+        let id = self.phones.len();
+        let number = self
+            .places
+            .iter()
+            .filter(|place| **place == (talk, side))
+            .count();
+        let user = user(talk, side);
+        let ip = Ipv4Addr::new(10, 1, talk as u8, id as u8 + 1);
+        self.phones.push(Spec {
+            name: format!("{user}-{number}"),
+            user,
+            address: SocketAddr::new(IpAddr::V4(ip), 5060),
+            stream,
+            traits,
+        });
+        self.places.push((talk, side));
+        self.at(ms, Act::Register(id));
+        id
+    }
+
+    /// Makes the scenario of a seed.
+    pub(crate) fn of(seed: u64) -> Self {
+        let mut dice = Dice::new(seed ^ 0x5ce0_a210);
+        let mut scenario = Self::empty(seed);
+        scenario.weather = Weather {
+            loss: dice.between(0, 8),
+            duplication: dice.between(0, 10),
+            delay: dice.between(1, 40),
+            jitter: dice.between(0, 80),
+            late: dice.between(0, 4),
+        };
+        scenario.slow_store = dice.between(0, 30);
+        let length = dice.between(40_000, 150_000);
+        for talk in 0..dice.between(1, 4) as usize {
+            scenario.talk(talk, length, &mut dice);
+        }
+        if dice.percent(35) {
+            for _ in 0..dice.between(1, 2) {
+                let down = dice.span(0, 4000);
+                scenario.at(dice.between(3000, length), Act::Restart { down });
+            }
+        }
+        // The last restoration runs out, and the last user gives up.
+        scenario.length = Millis(length + 200_000);
+        scenario
+    }
+
+    fn talk(&mut self, talk: usize, length: u64, dice: &mut Dice) {
+        let kind = dice.pick(&[Kind::Call, Kind::Session]);
+        let callers = if dice.percent(70) { 1 } else { 2 };
+        let mut first = None;
+        for number in 0..callers {
+            let caller = self.phone(
+                talk,
+                Side::Caller,
+                traits(kind, number == 0, dice),
+                dice.percent(35),
+                dice.between(0, 1000),
+            );
+            first.get_or_insert(caller);
+        }
+        for number in 0..dice.between(1, 3) {
+            let traits = traits(kind, number == 0 && dice.percent(85), dice);
+            let (stream, at) = (dice.percent(35), dice.between(0, 1500));
+            self.phone(talk, Side::Callee, traits, stream, at);
+        }
+        let user = user(talk, Side::Callee);
+        let at = dice.between(3000, 5000);
+        if let Some(phone) = first {
+            self.at(at, Act::Call { phone, user, kind });
+        }
+        if kind == Kind::Session {
+            for _ in 0..dice.between(5, 25) {
+                let side = dice.pick(&[Side::Caller, Side::Callee]);
+                self.at(dice.between(6000, length), Act::Say { talk, side });
+            }
+        } else if dice.percent(30) {
+            let side = dice.pick(&[Side::Caller, Side::Callee]);
+            let at = dice.between(8000, length);
+            let (on, off) = (true, false);
+            self.at(at, Act::Hold { talk, side, on });
+            let later = at + dice.between(500, 20_000);
+            self.at(
+                later,
+                Act::Hold {
+                    talk,
+                    side,
+                    on: off,
+                },
+            );
+        }
+        for _ in 0..dice.between(0, 3) {
+            self.fault(talk, length, dice);
+        }
+        let side = dice.pick(&[Side::Caller, Side::Callee]);
+        let end = if dice.percent(15) {
+            dice.between(10_000, length)
+        } else {
+            length + dice.between(0, 10_000)
+        };
+        self.at(end, Act::HangUp { talk, side });
+    }
+
+    fn fault(&mut self, talk: usize, length: u64, dice: &mut Dice) {
+        let side = if dice.percent(70) {
+            Side::Callee
+        } else {
+            Side::Caller
+        };
+        let victim = if dice.percent(85) {
+            Victim::Holder(talk, side)
+        } else {
+            let of_talk: Vec<_> = (0..self.places.len())
+                .filter(|phone| self.places[*phone].0 == talk)
+                .collect();
+            Victim::Phone(dice.pick(&of_talk))
+        };
+        let fault = dice.pick(&[
+            Fault::Killed,
+            Fault::Killed,
+            Fault::Frozen,
+            Fault::Cut,
+            Fault::Reset,
+            Fault::Moved,
+        ]);
+        let for_ever = match fault {
+            Fault::Killed => 50,
+            Fault::Frozen | Fault::Cut => 25,
+            Fault::Reset | Fault::Moved => 100,
+        };
+        let lasts = (!dice.percent(for_ever)).then(|| dice.span(1000, 90_000));
+        let speaks = dice.percent(50);
+        let at = dice.between(5000, length);
+        self.at(
+            at,
+            Act::Befall {
+                victim,
+                fault,
+                speaks,
+                lasts,
+            },
+        );
+    }
+}
+
+pub(crate) fn user(talk: usize, side: Side) -> String {
+    match side {
+        Side::Caller => format!("a{talk}"),
+        Side::Callee => format!("b{talk}"),
+    }
+}
+
+fn traits(kind: Kind, answers: bool, dice: &mut Dice) -> Traits {
+    let temper = dice.pick(&[
+        Temper::Perfect,
+        Temper::Perfect,
+        Temper::Perfect,
+        Temper::AnswersTwice,
+        Temper::Slow,
+        Temper::IgnoresOptions,
+        Temper::NoMessage,
+        Temper::NeverAnswers,
+        Temper::Declines,
+        Temper::Busy,
+    ]);
+    let unfit = answers && !Traits::of(temper).answers();
+    let mute = kind == Kind::Session && temper == Temper::NoMessage;
+    Traits {
+        temper: if unfit || mute {
+            Temper::Perfect
+        } else {
+            temper
+        },
+        replaces: dice.percent(70),
+        update: dice.percent(60),
+        call_waiting: dice.percent(60),
+        repairs: dice.percent(40),
+        ring_after: dice.span(20, 800),
+        answer_after: dice.span(900, 6000),
+    }
+}
+
+pub(crate) fn settings() -> Settings {
+    let text = |text: &str| BTreeMap::from([("".into(), text.into())]);
+    Settings {
+        node: "sim".into(),
+        timers: TimerSettings {
+            t1: Millis(500),
+            t2: Millis(4000),
+            t4: Millis(5000),
+        },
+        domains: vec![Domain {
+            host: "sim.test".into(),
+            realm: "sim.test".into(),
+            served_by: ServedBy::Registrar(RegistrarSettings {
+                max_expires: Millis::from_secs(3600),
+                min_expires: Millis::from_secs(60),
+                max_bindings: 10,
+                auth: Auth::None,
+            }),
+        }],
+        users: BTreeMap::new(),
+        endpoints: Vec::new(),
+        names: BTreeMap::new(),
+        upstreams: BTreeMap::new(),
+        routes: Vec::new(),
+        fork: ForkSettings {
+            order: ForkOrder::Parallel,
+            ring_timeout: Millis::from_secs(40),
+            early_dialogs: EarlyDialogs::Forward,
+        },
+        detect: DetectSettings {
+            grace: Millis::from_secs(5),
+            transport: true,
+            registration: true,
+            probe: Some(ProbeSettings {
+                interval: Millis::from_secs(15),
+                timeout: Millis::from_secs(4),
+                tries: 2,
+            }),
+            media_silence: Some(Millis::from_secs(3)),
+            media_confirm: true,
+            failure_bye: vec![FailureCause::Sip(408), FailureCause::Q850(41)],
+        },
+        restore: RestoreSettings {
+            order: RestoreOrder::SameFirst,
+            same_first_for: PerKind {
+                audio: Millis::from_secs(2),
+                message: Millis::from_secs(12),
+            },
+            auto_answer_same: false,
+            avoid_voicemail: true,
+            ring_timeout: Millis::from_secs(30),
+            retry: RetrySettings {
+                first: Millis(500),
+                factor: 2.0,
+                max: Millis::from_secs(8),
+                jitter: 0.2,
+            },
+            timeout: PerKind::both(judge::RESTORE_TIMEOUT),
+            filler: true,
+            max_per_conversation: 10,
+            rate: 2500,
+        },
+        notice: NoticeSettings {
+            continued: text(&format!("{}{{endpoint}}", judge::CONTINUED)),
+            failed: text(&format!("{}{{undelivered}}", judge::FAILED)),
+            language: "en".into(),
+            out_of_dialog: true,
+        },
+        messages: MessageSettings {
+            suspect_after: Millis::from_secs(2),
+            per_conversation: 200,
+            bytes_per_conversation: 1 << 20,
+            total_bytes: 1 << 28,
+            max_age: Millis::from_secs(3600),
+        },
+        media: MediaSettings {
+            mode: MediaMode::Relay,
+            latch: Latch::Signalling,
+        },
+        limits: LimitSettings {
+            conversations: 10_000,
+            message_size: 65_536,
+        },
+        history_keep: Millis::from_secs(30),
+    }
+}

@@ -1,0 +1,68 @@
+//! Snapshots as a database would keep them: bytes, committed now or a little later.
+
+use std::collections::BTreeMap;
+
+use refork::engine::ids::ConversationId;
+use refork::engine::ports::Token;
+use refork::engine::snapshot::Snapshot;
+
+#[derive(Default)]
+pub(crate) struct Store {
+    committed: BTreeMap<ConversationId, (u64, Vec<u8>)>,
+    /// Written, and lost where the server dies before they are committed.
+    under_way: BTreeMap<Token, (ConversationId, u64, Vec<u8>)>,
+    writes: u64,
+}
+
+impl Store {
+    /// Takes a snapshot; with a token it counts once `commit` is called with that.
+    pub(crate) fn write(&mut self, snapshot: &Snapshot, token: Option<Token>) {
+        self.writes += 1;
+        let bytes = rmp_serde::to_vec_named(snapshot).expect("a snapshot can be written");
+        match token {
+            Some(token) => {
+                let written = (snapshot.id, self.writes, bytes);
+                self.under_way.insert(token, written);
+            }
+            None => {
+                self.committed.insert(snapshot.id, (self.writes, bytes));
+            }
+        }
+    }
+
+    /// Returns false where there is nothing of that token: the server has died meanwhile.
+    pub(crate) fn commit(&mut self, token: Token) -> bool {
+        let Some((id, write, bytes)) = self.under_way.remove(&token) else {
+            return false;
+        };
+        let newer = self
+            .committed
+            .get(&id)
+            .is_some_and(|(known, _)| *known > write);
+        if !newer {
+            self.committed.insert(id, (write, bytes));
+        }
+        true
+    }
+
+    pub(crate) fn forget(&mut self, id: ConversationId) {
+        self.committed.remove(&id);
+        self.under_way.retain(|_, (known, ..)| *known != id);
+    }
+
+    /// The server has died.
+    pub(crate) fn crash(&mut self) {
+        self.under_way.clear();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.committed.len()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Snapshot> {
+        self.committed
+            .values()
+            .map(|(_, bytes)| rmp_serde::from_slice(bytes).expect("a snapshot can be read"))
+            .collect()
+    }
+}
