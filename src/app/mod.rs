@@ -4,6 +4,7 @@ mod banner;
 mod directory;
 mod http;
 mod run;
+mod share;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -303,7 +304,8 @@ fn engine(config: &Config, worker: usize, workers: usize) -> Result<Engine, Star
             what: "randomness",
             source: io::Error::other(error),
         })?;
-    Ok(Engine::new(config.engine.clone(), shards, seed))
+    let settings = share::of_shard(&config.engine, workers);
+    Ok(Engine::new(settings, shards, seed))
 }
 
 /// Reads what the store kept, by worker.

@@ -1,0 +1,39 @@
+//! What one shard has of the limits that hold for the node.
+
+use crate::engine::settings::Settings;
+
+/// Returns the settings of one shard among `workers`. Calls fall to shards by a hash, so that an even part
+/// for each is the whole for the node; rounded up, so that nobody is left with none.
+pub(super) fn of_shard(settings: &Settings, workers: usize) -> Settings {
+    let mut settings = settings.clone();
+    let workers = workers.max(1);
+    let limits = &mut settings.limits;
+    limits.conversations = limits.conversations.div_ceil(workers);
+    let messages = &mut settings.messages;
+    messages.total_bytes = messages.total_bytes.div_ceil(workers);
+    let rate = &mut settings.restore.rate;
+    *rate = rate.div_ceil(u32::try_from(workers).unwrap_or(u32::MAX));
+    settings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_make_up_the_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("refork.yaml");
+        let text = "limits: { conversations: 7 }\nrestore: { rate: 10/s }\n\
+                    messages: { queue: { total_bytes: 8MiB } }\n";
+        std::fs::write(&file, text).unwrap();
+        let whole = crate::config::check(&file).unwrap().engine;
+        for (workers, conversations, rate, mib) in [(1, 7, 10, 8), (2, 4, 5, 4), (4, 2, 3, 2)] {
+            let part = of_shard(&whole, workers);
+            assert_eq!(part.limits.conversations, conversations);
+            assert_eq!(part.restore.rate, rate);
+            assert_eq!(part.messages.total_bytes, mib << 20);
+        }
+        assert_eq!(of_shard(&whole, 64).limits.conversations, 1);
+    }
+}
