@@ -111,7 +111,9 @@ fn tests_that_show_conformance_exist() {
                 continue;
             }
             assert!(
-                text.contains(&format!("fn {word}(")),
+                ["fn", "def"]
+                    .iter()
+                    .any(|begin| text.contains(&format!("{begin} {word}("))),
                 "{path} has no test {word}: {row}"
             );
             tests += 1;
