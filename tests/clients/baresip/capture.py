@@ -1,0 +1,102 @@
+"""A capture at one party, and what tshark reads out of it."""
+
+import signal
+import subprocess
+from dataclasses import dataclass
+
+from ladder import Seen
+from refork import wait_until
+
+PACKET_SECONDS = 0.020
+CLOCK = 8000
+
+
+class Capture:
+    """tshark at a phone's interface."""
+
+    def __init__(self, path, namespace, address):
+        self.path, self.address = path, address
+        self.errors = open(f"{path}.log", "w+")
+        self.process = subprocess.Popen(
+            ["ip", "netns", "exec", namespace, "tshark", "-q", "-i", "eth0", "-w", str(path)],
+            stdout=subprocess.DEVNULL, stderr=self.errors)
+        wait_until("tshark captures", self.is_capturing)
+
+    def is_capturing(self):
+        assert self.process.poll() is None, open(self.errors.name).read()
+        return "Capturing on" in open(self.errors.name).read()
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.errors.close()
+
+    def fields(self, filter, names):
+        command = ["tshark", "-r", str(self.path), "-Y", filter, "-T", "fields", "-E", "separator=/t",
+                   "-E", "occurrence=l"]
+        for name in names:
+            command += ["-e", name]
+        out = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+        return [line.split("\t") for line in out.splitlines()]
+
+    def sip(self, party):
+        """Returns the SIP messages, for the ladder."""
+        names = ["frame.time_epoch", "ip.src", "sip.Request-Line", "sip.Status-Line", "sip.CSeq", "sip.Via",
+                 "sip.Call-ID", "sip.To", "text"]
+        seen = []
+        for time, source, request, status, cseq, via, call_id, to, text in self.fields("sip", names):
+            headers = {"cseq": cseq, "via": via, "call-id": call_id, "to": to}
+            seen.append(Seen(party, float(time), source == self.address, request or status, headers, text))
+        return seen
+
+    def rtp(self, incoming):
+        """Returns the RTP packets in one direction."""
+        way = "dst" if incoming else "src"
+        names = ["frame.time_epoch", "rtp.ssrc", "rtp.seq", "rtp.timestamp", "rtp.p_type", "udp.srcport"]
+        return [Packet(float(time), ssrc, int(seq), int(timestamp), int(payload), int(port)) for
+                time, ssrc, seq, timestamp, payload, port in
+                self.fields(f"rtp && ip.{way} == {self.address}", names)]
+
+
+@dataclass
+class Packet:
+    time: float
+    ssrc: str
+    seq: int
+    timestamp: int
+    payload: int
+    port: int
+
+
+def judge_unbroken(packets):
+    """Fails unless the packets are one stream, and returns its figures.
+
+    One SSRC from one port; no gap in the sequence; the timestamp advancing by the time that passed, within
+    one packet. Packets can only be late, so of each half second the earliest one is compared."""
+    assert len(packets) > 100, f"only {len(packets)} packets"
+    assert len({packet.ssrc for packet in packets}) == 1, {packet.ssrc for packet in packets}
+    assert len({packet.port for packet in packets}) == 1, {packet.port for packet in packets}
+    for before, after in zip(packets, packets[1:]):
+        step = (after.seq - before.seq) % 65536
+        assert step == 1, f"sequence {before.seq} -> {after.seq} after {after.time - packets[0].time:.3f} s"
+        ahead = (after.timestamp - before.timestamp) % 2**32
+        assert 0 < ahead < 2**31, f"timestamp {before.timestamp} -> {after.timestamp}"
+    first = packets[0]
+    windows = {}
+    for packet in packets:
+        late = packet.time - first.time - ((packet.timestamp - first.timestamp) % 2**32) / CLOCK
+        window = int((packet.time - first.time) * 2)
+        windows[window] = min(late, windows.get(window, late))
+    drift = {window: late - windows[0] for window, late in windows.items()}
+    worst = max(drift.values(), key=abs)
+    assert abs(worst) <= PACKET_SECONDS, (
+        f"the timestamp is off by {worst * 1000:.1f} ms: " +
+        ", ".join(f"{window / 2:g} s: {late * 1000:.1f}" for window, late in drift.items()))
+    longest = max(after.time - before.time for before, after in zip(packets, packets[1:]))
+    return (f"{len(packets)} packets, one SSRC, no gap, timestamp within {abs(worst) * 1000:.1f} ms of the time "
+            f"that passed, longest pause {longest * 1000:.0f} ms")

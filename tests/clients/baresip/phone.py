@@ -1,0 +1,135 @@
+"""A baresip in its network namespace: configured, commanded by ctrl_tcp, listened to."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import wave
+from pathlib import Path
+
+from refork import wait_until
+
+MODULES = next(Path("/usr/lib").glob("**/baresip/modules"), Path("/usr/lib/baresip/modules"))
+CONTROL_PORT = 4444
+
+CONFIG = """
+poll_method epoll
+sip_listen {address}:5060
+net_interface eth0
+call_local_timeout 120
+call_max_calls 4
+audio_path /usr/share/baresip
+audio_source aufile,{source}
+audio_level no
+rtp_tos 184
+jitter_buffer_delay 0-2
+rtcp_enable yes
+rtp_stats yes
+module_path {modules}
+module stdio.so
+module g711.so
+module aufile.so
+module uuid.so
+module_app account.so
+module_app contact.so
+module_app menu.so
+module_app ctrl_tcp.so
+ctrl_tcp_listen {address}:{control}
+"""
+
+
+def tone(path, seconds):
+    """Writes a buzz that lasts: a file that ends would end the call."""
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(8000)
+        period = b"".join(int(6000 if at < 20 else -6000).to_bytes(2, "little", signed=True) for at in range(40))
+        out.writeframes(period * (200 * seconds))
+
+
+class Phone:
+    """One phone of one person."""
+
+    def __init__(self, folder, namespace, name, address, user, password, server):
+        self.name, self.address, self.namespace = name, address, namespace
+        self.folder = Path(folder) / name
+        self.folder.mkdir(parents=True)
+        source = self.folder / "speaks.wav"
+        tone(source, 150)
+        (self.folder / "config").write_text(CONFIG.format(
+            address=address, modules=MODULES, source=source, control=CONTROL_PORT))
+        (self.folder / "accounts").write_text(
+            f"<sip:{user}@example.org;transport=udp>;auth_user={user};auth_pass={password}"
+            f';outbound="sip:{server};transport=udp";regint=60;audio_codecs=PCMU/8000/1'
+            f";answermode={'manual' if name == 'alice' else 'auto'};ptime=20\n")
+        (self.folder / "contacts").write_text('"Bob" <sip:bob@example.org>\n')
+        self.events = []
+        self.process = None
+
+    def start(self):
+        self.out = open(self.folder / "log", "w")
+        self.process = subprocess.Popen(
+            ["ip", "netns", "exec", self.namespace, "baresip", "-4", "-f", str(self.folder)],
+            stdin=subprocess.PIPE, stdout=self.out, stderr=subprocess.STDOUT, cwd=self.folder,
+            env={**os.environ, "HOME": str(self.folder)})
+        self.control = wait_until(f"{self.name} takes commands", self.connect, 60)
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def connect(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"{self.name} ended: {self.log()}")
+        try:
+            return socket.create_connection((self.address, CONTROL_PORT), timeout=1)
+        except OSError:
+            return None
+
+    def listen(self):
+        self.control.settimeout(None)
+        buffer = b""
+        while True:
+            try:
+                read = self.control.recv(65536)
+            except OSError:
+                return
+            if not read:
+                return
+            buffer += read
+            while found := re.match(rb"(\d+):", buffer):
+                end = found.end() + int(found[1])
+                if len(buffer) <= end:
+                    break
+                self.events.append(json.loads(buffer[found.end():end]))
+                buffer = buffer[end + 1:]
+
+    def command(self, command, params=""):
+        text = json.dumps({"command": command, "params": params, "token": command}).encode()
+        self.control.sendall(b"%d:%s," % (len(text), text))
+
+    def count(self, kind):
+        return sum(1 for event in self.events if event.get("type") == kind)
+
+    def wait_for(self, kind, seconds=30, times=1):
+        wait_until(f"{self.name}: {kind}", lambda: self.count(kind) >= times, seconds)
+
+    def log(self):
+        return (self.folder / "log").read_text(errors="replace")
+
+    def signal(self, which):
+        # `ip netns exec` becomes baresip: it is the process itself.
+        self.process.send_signal(which)
+
+    def end(self):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        if self.process:
+            self.process.wait()
+            self.out.close()
