@@ -28,7 +28,7 @@ use crate::engine::snapshot::{self, Snapshot};
 use crate::engine::view::Gauges;
 use crate::media::{self, Relay, RelaySettings};
 use crate::metrics::{Metrics, Readings};
-use crate::store::{MemoryStore, Store, StoreError};
+use crate::store::{Store, StoreError, Volatile};
 use crate::transport::{BindError, Bound, Registry, Socket, bind, bindable};
 
 use self::directory::Shards;
@@ -89,7 +89,7 @@ pub struct Server {
 /// # Errors
 /// An address could not be bound, or the system has no threads or descriptors left.
 pub fn start(config: Config) -> Result<Server, StartError> {
-    start_with(config, Arc::new(MemoryStore::new()))
+    start_with(config, Arc::new(Volatile))
 }
 
 /// Starts a server over a store, whose conversations are taken up again.

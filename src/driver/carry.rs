@@ -128,6 +128,9 @@ impl Shard {
 
     /// Returns true once the conversation's state is safe.
     fn persist(&self, conversation: ConversationId) -> bool {
+        if !self.shared.store.keeps() {
+            return true;
+        }
         let Some(snapshot) = self.engine.snapshot(conversation) else {
             // Ended since, or not answered yet: there is nothing to keep.
             return true;

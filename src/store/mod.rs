@@ -1,12 +1,15 @@
-//! Where conversations' durable state lies. One interface; for now there is the memory only.
+//! Where conversations' durable state lies. One interface; for now there is none that outlives the
+//! process: a node runs without one, and tests restart engines from one in memory.
 
 mod memory;
+mod volatile;
 
 use thiserror::Error;
 
 use crate::engine::ids::ConversationId;
 
 pub use memory::MemoryStore;
+pub use volatile::Volatile;
 
 /// The store did not take or give what it should.
 #[derive(Debug, Error)]
@@ -16,6 +19,11 @@ pub struct StoreError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 /// Keeps the newest snapshot of every conversation. Shared by all shards; each conversation is written
 /// by one of them.
 pub trait Store: Send + Sync + 'static {
+    /// Returns false where nothing is kept: then no snapshot need be made.
+    fn keeps(&self) -> bool {
+        true
+    }
+
     /// Keeps a snapshot in the place of an older one. When it returns, the snapshot is safe.
     ///
     /// # Errors
