@@ -198,7 +198,7 @@ impl Engine {
         let id = context.shared.mint.conversation(shard);
         let conversation = Conversation::begin(&mut context, id, arrival);
         self.conversations.insert(id, Box::new(conversation));
-        self.settle(id);
+        self.settle(id, now);
     }
 
     /// RFC 3891 3: the dialog is ours, or there is none to replace.

@@ -492,16 +492,16 @@ impl Engine {
             return false;
         };
         act(conversation, &mut self.shared.context(now, world));
-        self.settle(id);
+        self.settle(id, now);
         true
     }
 
     /// Brings timer and index in line with a conversation, or lets it go.
-    fn settle(&mut self, id: ConversationId) {
+    fn settle(&mut self, id: ConversationId, now: Time) {
         let Some(conversation) = self.conversations.get_mut(&id) else {
             return;
         };
-        let over = conversation.ended.is_some();
+        let (over, soonest) = (conversation.ended.is_some(), now + Millis(1));
         let deadline = conversation
             .deadline(self.shared.settings.messages.suspect_after)
             .filter(|_| !over);
@@ -509,7 +509,8 @@ impl Engine {
             if let Some((_, timer)) = conversation.timer.take() {
                 self.timers.cancel(timer);
             }
-            conversation.timer = deadline.map(|at| (at, self.timers.insert(at, id)));
+            // A deadline that lies in the past is a bug of ours: it must not stop the shard.
+            conversation.timer = deadline.map(|at| (at, self.timers.insert(at.max(soonest), id)));
         }
         let keys = if over {
             Default::default()

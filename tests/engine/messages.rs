@@ -231,3 +231,45 @@ fn a_failed_notice_is_no_sign_of_loss() {
         );
     }
 }
+
+#[test]
+fn a_message_that_a_living_phone_never_answers_is_given_up_not_the_phone() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.texting();
+    for text in ["poison", "next"] {
+        t.receive(alice(), a.message(text));
+    }
+    for _ in 0..70 {
+        t.pass(Millis(500));
+        for at in [alice(), desk()] {
+            while let Some(probe) = t.waiting(at, &Method::Options) {
+                t.reply(&probe, 200, at);
+            }
+        }
+    }
+    assert_eq!(t.happened(|what| matches!(what, Happening::Lost { .. })), 0);
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Rejected { status: 408, .. })),
+        1
+    );
+    let next = std::iter::from_fn(|| t.waiting(desk(), &Method::Message))
+        .find(|message| text(message) == "next");
+    assert!(next.is_some(), "one bad message does not block the rest");
+}
+
+#[test]
+fn a_text_before_the_answer_waits_for_who_answers() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&text_sdp(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.reply(&invite, 180, desk());
+    let early = Remote::of_answer(&t.response_to(alice(), 180), alice());
+    let mut early = early;
+    t.receive(alice(), early.message("pick up!"));
+    t.pass(Millis::from_secs(5));
+    t.nothing_to(desk());
+    t.receive(desk(), with_sdp(answer_to(&invite), &text_sdp(desk())));
+    t.request_to(desk(), Method::Ack);
+    assert_eq!(text(&t.request_to(desk(), Method::Message)), "pick up!");
+}

@@ -145,7 +145,7 @@ impl Table {
         self.response_to(at, 200);
     }
 
-    fn register_request(
+    pub fn register_request(
         &self,
         user: &str,
         at: SocketAddr,

@@ -465,3 +465,50 @@ fn a_storm_is_worked_off_in_order() {
     t.pass(Millis(1_000));
     assert_eq!(invited(&t), 3);
 }
+
+#[test]
+fn a_survivor_lost_while_it_is_asked_does_not_hold_up_the_new_leg() {
+    let mut t = two();
+    t.register("alice", alice(), "alice");
+    let answer = audio(desk()).replace("RTP/AVP 0 8 101", "RTP/AVP 8 101");
+    t.established_with(&audio(alice()), &answer);
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    t.takes_over(
+        mobile(),
+        "m1",
+        &audio(mobile()).replace("RTP/AVP 0 8 101", "RTP/AVP 0"),
+    );
+    let join = t.request_to(alice(), Method::Invite);
+    t.reply(&join, 481, alice());
+    t.request_to(alice(), Method::Ack);
+    // A refusal by a phone that no longer knows the dialog is its loss, not the new endpoint's fault.
+    t.request_to(alice(), Method::Invite);
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Restored { .. })),
+        1
+    );
+}
+
+#[test]
+fn a_phone_that_calls_itself_otherwise_after_its_start_is_invited_anew() {
+    let mut t = Table::new(settings());
+    t.established();
+    t.bob_is_lost();
+    let old = t.request_to(desk(), Method::Invite);
+    let register =
+        String::from_utf8(t.register_request("bob", desk(), "desk", 2, 3600).to_vec()).unwrap();
+    let renamed = register.replace(
+        "<sip:bob@198.51.100.2:5060>;+sip",
+        "<sip:bob-2@198.51.100.2:5060>;+sip",
+    );
+    t.receive(desk(), renamed.into());
+    let mut invites = vec![old.uri().to_owned()];
+    while let Some(invite) = t.waiting(desk(), &Method::Invite) {
+        invites.push(invite.uri().to_owned());
+    }
+    assert!(
+        invites.iter().any(|uri| uri.contains("bob-2")),
+        "{invites:?}"
+    );
+}

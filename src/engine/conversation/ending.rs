@@ -30,6 +30,7 @@ impl Conversation {
         }
         for side in [Side::Caller, Side::Callee] {
             self.stop_restoring(context, side);
+            self.party_mut(side).check = None;
         }
         if !self.party(lost.other()).is_up() {
             return self.finish(context, how);

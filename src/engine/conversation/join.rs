@@ -6,6 +6,7 @@ use super::fork::BranchState;
 use super::inviting::sdp_of;
 use super::leg::{Leg, Talk};
 use super::media::{self, PortState};
+use super::outcome;
 use crate::engine::dialog::Act;
 use crate::engine::events::{Happening, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
@@ -135,6 +136,16 @@ impl Conversation {
         let Some(leg) = self.leg_mut(survivor) else {
             return;
         };
+        if outcome::ends_dialog(response.status()) {
+            leg.talk = joining.before;
+            if let Some(lost) = &mut self.party_mut(side).lost {
+                lost.joining = Some(Joining {
+                    leg: joining.leg,
+                    before: Talk::default(),
+                });
+            }
+            return self.lose(context, survivor, Signal::RequestFailed);
+        }
         if !ok {
             leg.talk = joining.before;
             let refused = response.status() != 491;
@@ -168,9 +179,16 @@ impl Conversation {
     }
 
     /// The survivor is gone while it was asked: the answer is joined without it.
-    pub(super) fn abort_join(&mut self, side: Side) {
-        if let Some(lost) = &mut self.party_mut(side).lost {
-            lost.joining = None;
+    pub(super) fn join_without(&mut self, context: &mut Context<'_>, survivor: Side) {
+        let side = survivor.other();
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let Some(joining) = lost.joining.take() else {
+            return;
+        };
+        if let Some(branch) = lost.fork.take(joining.leg) {
+            self.adopt(context, side, branch.leg);
         }
     }
 

@@ -12,6 +12,10 @@ use crate::engine::time::Millis;
 use crate::engine::transaction::ServerId;
 use crate::sip::{Message, Method, Name};
 
+/// A phone that said something else so shortly before lives, whatever it makes of a message (timer F is
+/// 32 s).
+const ALIVE_WITHIN: Millis = Millis::from_secs(30);
+
 impl Conversation {
     /// A MESSAGE of one side for the other.
     pub(super) fn on_message(
@@ -324,8 +328,28 @@ impl Conversation {
             // A failed notice is never a sign of loss.
             return self.notice_answered(context, to, number, 408);
         }
+        let now = context.now;
+        let lives = self
+            .leg_mut(to)
+            .is_some_and(|leg| leg.seen + ALIVE_WITHIN > now);
         if signal == Signal::Transport {
             self.suspect(context, to, signal);
+        } else if lives {
+            // It answers everything but this: one bad message never blocks the rest.
+            if let Some(letter) = self.dequeue(context, to, number) {
+                if let Some(server) = letter.server {
+                    context.answer(server, 408, None);
+                }
+                self.note(
+                    context,
+                    Happening::Rejected {
+                        from: to.other(),
+                        status: 408,
+                    },
+                );
+                self.persist(context);
+            }
+            self.pump(context, to);
         } else {
             self.lose(context, to, signal);
         }

@@ -280,7 +280,7 @@ impl Conversation {
                 .iter()
                 .find(|letter| letter.server.is_some() && letter.storing.is_none())
                 .map(|letter| letter.received + suspect_after)
-                .filter(|_| party.lost.is_none());
+                .filter(|_| party.lost.is_none() && self.answered.is_some());
             let later = party
                 .queue
                 .not_before

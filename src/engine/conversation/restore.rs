@@ -123,7 +123,7 @@ impl Conversation {
             plain: Vec::new(),
             joining: None,
         }));
-        self.abort_join(side.other());
+        self.join_without(context, side);
         self.settle_renegotiation(context, side);
         self.settle_carried(context, side);
         self.letters_of_the_lost(context, side);
@@ -204,11 +204,16 @@ impl Conversation {
             .any(|endpoint| location::same(&endpoint.identity, &old.endpoint.identity))
         {
             // It never registered here, or no longer is: what it called or answered from is what we have.
+            // A connection that is closed may be opened again to where it came from.
+            let flow = Flow {
+                connection: None,
+                ..old.dialog.flow
+            };
             endpoints.insert(
                 0,
                 Endpoint {
                     contact: old.dialog.target.clone(),
-                    flow: Some(old.dialog.flow),
+                    flow: Some(flow),
                     ..old.endpoint.clone()
                 },
             );
@@ -514,15 +519,16 @@ impl Conversation {
         if lost.start.is_some() {
             return;
         }
-        let known = lost
-            .fork
-            .to(&endpoint.identity)
-            .map(|branch| (branch.leg.id, branch.leg.dialog.flow, branch.rang));
-        if let Some((leg, flow, rang)) = known {
-            if rang || Some(flow) == endpoint.flow {
+        if let Some(branch) = lost.fork.to(&endpoint.identity) {
+            let (leg, flow, rings) = (
+                branch.leg.id,
+                branch.leg.dialog.flow,
+                &branch.leg.endpoint.contact,
+            );
+            if *rings == endpoint.contact && endpoint.flow.is_none_or(|known| known == flow) {
                 return;
             }
-            // The branch runs to where the endpoint no longer is.
+            // The branch runs to where the endpoint no longer is, or to what it no longer calls itself.
             if let Some(branch) = lost.fork.take(leg) {
                 self.drop_branch(context, branch, None);
             }
