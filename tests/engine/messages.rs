@@ -239,7 +239,7 @@ fn a_message_that_a_living_phone_never_answers_is_given_up_not_the_phone() {
     for text in ["poison", "next"] {
         t.receive(alice(), a.message(text));
     }
-    for _ in 0..70 {
+    for _ in 0..140 {
         t.pass(Millis(500));
         for at in [alice(), desk()] {
             while let Some(probe) = t.waiting(at, &Method::Options) {

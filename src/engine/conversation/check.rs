@@ -291,10 +291,10 @@ impl Conversation {
         match step {
             Step::Idle => {
                 let quiet = seen + probe.interval <= now && !flowing;
-                if quiet && !self.is_busy(side) {
+                if quiet {
                     self.ask_alive(context, side, probe.tries);
                 } else if let Some(check) = self.party_mut(side).check.as_mut() {
-                    let from = if quiet || flowing { now } else { seen };
+                    let from = if flowing { now } else { seen };
                     check.next = Some(from + probe.interval);
                 }
             }
@@ -323,15 +323,6 @@ impl Conversation {
                 self.lose(context, side, signal.unwrap_or(Signal::ProbeTimeout));
             }
         }
-    }
-
-    /// A request of ours is on its way to the side anyhow: its answer will tell.
-    fn is_busy(&self, side: Side) -> bool {
-        self.party(side).queue.under_way.is_some()
-            || self
-                .carried
-                .iter()
-                .any(|carried| carried.from == side.other())
     }
 
     /// An answer to OPTIONS: any proves the device, but 481 denies the dialog (design: signals of loss).

@@ -12,9 +12,8 @@ use crate::engine::time::Millis;
 use crate::engine::transaction::ServerId;
 use crate::sip::{Message, Method, Name};
 
-/// A phone that said something else so shortly before lives, whatever it makes of a message (timer F is
-/// 32 s).
-const ALIVE_WITHIN: Millis = Millis::from_secs(30);
+/// A phone that lives and does not answer a message for so many tries never will.
+const TRIES: u32 = 2;
 
 impl Conversation {
     /// A MESSAGE of one side for the other.
@@ -46,7 +45,8 @@ impl Conversation {
             received: context.now,
             author: Author::Other,
             cseq: request.cseq(),
-            sent: false,
+            tries: 0,
+            sent_at: context.now,
             server: Some(server),
             storing: None,
         };
@@ -145,7 +145,9 @@ impl Conversation {
         if letter.author != Author::Other && !leg.abilities.message {
             return self.notice_outside(context, to, number);
         }
-        let again = std::mem::replace(&mut letter.sent, true);
+        let again = letter.tries > 0;
+        letter.tries += 1;
+        letter.sent_at = context.now;
         let (lines, kind, body) = (
             letter.lines.clone(),
             letter.content_type.clone(),
@@ -328,12 +330,17 @@ impl Conversation {
             // A failed notice is never a sign of loss.
             return self.notice_answered(context, to, number, 408);
         }
-        let now = context.now;
-        let lives = self
-            .leg_mut(to)
-            .is_some_and(|leg| leg.seen + ALIVE_WITHIN > now);
-        if signal == Signal::Transport {
+        let Some((tries, sent_at)) = queue
+            .letter(number)
+            .map(|letter| (letter.tries, letter.sent_at))
+        else {
+            return self.pump(context, to);
+        };
+        let lives = self.leg_mut(to).is_some_and(|leg| leg.seen > sent_at);
+        if signal == Signal::Transport || lives && tries < TRIES {
+            // A probe settles it; the letter goes once more if the phone is there.
             self.suspect(context, to, signal);
+            self.pump(context, to);
         } else if lives {
             // It answers everything but this: one bad message never blocks the rest.
             if let Some(letter) = self.dequeue(context, to, number) {

@@ -87,7 +87,8 @@ impl Conversation {
             received: context.now,
             author,
             cseq: 0,
-            sent: false,
+            tries: 0,
+            sent_at: context.now,
             server: None,
             storing: None,
         };

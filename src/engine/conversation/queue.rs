@@ -22,8 +22,9 @@ pub(crate) struct Letter {
     pub(crate) author: Author,
     /// CSeq of the sender's request: after a restart it may come again.
     pub(crate) cseq: u32,
-    /// Has been sent to an endpoint that never answered: the next one may see it twice.
-    pub(crate) sent: bool,
+    /// Times that it was sent. Where the endpoint never answered, the next one may see it twice.
+    pub(crate) tries: u32,
+    pub(crate) sent_at: Time,
     /// The sender's transaction, while it has no final answer.
     #[serde(skip)]
     pub(crate) server: Option<ServerId>,
@@ -190,7 +191,8 @@ mod tests {
             received: Time(0),
             author: Author::Other,
             cseq: 1,
-            sent: false,
+            tries: 0,
+            sent_at: Time(0),
             server: None,
             storing: None,
         }
