@@ -105,6 +105,8 @@ impl Stage {
         let user = label.split('-').next().unwrap();
         let mut profile = Profile::new(label, user, "example.org", self.sip(Transport::Udp, false));
         profile.password = PASSWORD.to_owned();
+        // Without an instance this is what tells it from others on the same host.
+        profile.user_agent = format!("{label}/1");
         profile.t1 = Duration::from_millis(100);
         change(&mut profile);
         let phone = Phone::start(profile, &self.log).unwrap();
