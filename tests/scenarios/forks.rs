@@ -37,6 +37,22 @@ fn three_ring_and_one_answers() {
 }
 
 #[test]
+fn refusals_are_forgotten_after_timer_d() {
+    let stage = Stage::new();
+    let alice = stage.phone("alice");
+    let phones = three(&stage);
+    for phone in &phones {
+        phone.script(|script| script.invite = Reaction::Refuse(486, Duration::ZERO));
+    }
+    let call = alice.call("sip:bob@example.org", Medium::Audio).unwrap();
+    assert_eq!(call.wait_over(SOON).unwrap(), Ending::Refused(486));
+    assert_eq!(alice.unregister_all().unwrap(), 200);
+    assert_eq!(phones[0].unregister_all().unwrap(), 200);
+    stage.wait_drained(Duration::from_secs(40), |_, _| false);
+    stage.finish();
+}
+
+#[test]
 fn two_answer_at_once() {
     let stage = Stage::new();
     let alice = stage.phone("alice");

@@ -12,7 +12,7 @@ use refork::config::{self, Config};
 use refork::engine::ids;
 use refork::sip::Method;
 use refork::ua::{
-    Burst, Call, Ending, Ladder, Log, Medium, Phase, Phone, Profile, Reaction, Transport,
+    Burst, Call, Ending, Ladder, Log, Medium, Phase, Phone, Profile, Reaction, Transport, What,
 };
 
 use crate::metrics;
@@ -160,16 +160,42 @@ impl Stage {
         for phone in users.values() {
             assert_eq!(phone.unregister_all().unwrap(), 200);
         }
+        let refused = self.refusals();
+        self.wait_drained(DRAINED_WITHIN, |name, value| {
+            let of_refusals =
+                name == "refork_timers" || name == "refork_transactions{role=\"client\"}";
+            of_refusals && value <= refused as f64
+        });
+    }
+
+    /// Waits until the gauges are zero, but for what is allowed to be left.
+    pub(crate) fn wait_drained(&self, within: Duration, allowed: impl Fn(&str, f64) -> bool) {
         let admin = self.server.admin_address();
-        let ends = self.log.now() + DRAINED_WITHIN;
+        let ends = self.log.now() + within;
         loop {
-            let left = metrics::left_over(admin);
+            let mut left = metrics::left_over(admin);
+            left.retain(|(name, value)| !allowed(name, *value));
             if left.is_empty() {
                 break;
             }
             assert!(self.log.now() < ends, "left over: {left:#?}");
             pause();
         }
+    }
+
+    /// Counts the INVITEs that phones refused: for 32 s, whatever T1 is, each may come back
+    /// (RFC 3261 17.1.1.2, timer D).
+    fn refusals(&self) -> usize {
+        let entries = self.log.entries();
+        let refusals = entries.iter().filter(|entry| match &entry.what {
+            What::Sent { message, .. } => {
+                !entry.again && *message.method() == Method::Invite && message.status() >= 300
+            }
+            What::Received { .. } | What::Killed | What::Frozen | What::Thawed | What::Note(_) => {
+                false
+            }
+        });
+        refusals.count()
     }
 
     /// Switches a dead phone on once more, to speak to the registrar in its user's name.
