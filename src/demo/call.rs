@@ -87,8 +87,8 @@ impl Scene<'_> {
         self.list.check(
             true,
             format!(
-                "Bob's mobile rang {:.1} s after the desk phone had died, and was answered",
-                rang.as_secs_f64()
+                "Bob's mobile rang {} ms after the desk phone had died, and was answered",
+                rang.as_millis()
             ),
         );
         let notice = call.wait_texts(1, SOON)?;

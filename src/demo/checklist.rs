@@ -70,15 +70,12 @@ impl Checklist {
         self.check(
             seen.steps_back == 0 && drift <= PACKET && !seen.seams.is_empty(),
             format!(
-                "  its timestamps advanced by the time that passed, within {drift} samples \
+                "Its timestamps advanced by the time that passed, within {drift} samples \
                  (a packet has {PACKET})"
             ),
         );
         let marker = seen.seam_to(new_voice).is_some_and(|seam| seam.marker);
-        self.check(
-            marker,
-            "  the marker stands where the mobile's voice begins",
-        );
+        self.check(marker, "Its marker is set where the mobile's voice begins");
     }
 
     /// Nothing rings and nothing stands on any phone that lives.

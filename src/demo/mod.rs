@@ -40,7 +40,7 @@ pub fn run() -> ExitCode {
             page.rule();
             if seen == all {
                 page.line(&format!(
-                    "All {all} points were observed by the phones themselves. Next: `refork run`, and point your own at it."
+                    "All {all} points were observed by the phones. Next: `refork run`, and point your own at it."
                 ));
                 ExitCode::SUCCESS
             } else {
