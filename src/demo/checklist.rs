@@ -62,7 +62,7 @@ impl Checklist {
         self.check(
             seen.sources == 1,
             format!(
-                "  from {} source (SSRC), as if from one phone",
+                "Its packets carry {} SSRC, as those of one phone do",
                 seen.sources
             ),
         );

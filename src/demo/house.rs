@@ -12,7 +12,7 @@ use super::DemoError;
 pub(super) const ALICE: &str = "Alice";
 pub(super) const DESK: &str = "Bob's desk";
 pub(super) const MOBILE: &str = "Bob's mobile";
-pub(super) const BOB: &str = "sip:bob@example.org";
+pub(super) const BOB: &str = "\"Bob\" <sip:bob@example.org>";
 
 /// Loopback only, any free ports, three users, and limits that need less patience than a network does.
 const SETTINGS: &str = r#"

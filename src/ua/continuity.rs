@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::rtp::Packet;
 
-/// Packets on each side of a seam whose middle tells how the timestamps stand to the clock: one late
-/// packet says nothing.
-const NEAR: usize = 25;
+/// Packets on each side of a seam of which the least delayed tells how the timestamps stand to the
+/// clock: a late packet says nothing.
+const NEAR: usize = 250;
 /// Samples in a millisecond.
 const PER_MS: i64 = 8;
 
@@ -87,18 +87,15 @@ fn voice(packet: &Packet) -> u8 {
     packet.payload.first().copied().unwrap_or(0)
 }
 
-/// Returns the middle of how far the timestamps are ahead of the arrivals, in samples since `zero`.
+/// Returns how far the timestamps are ahead of the arrivals, in samples since `zero`, by the packet that
+/// was delayed least.
 fn offset(packets: &[Packet], zero: &Packet) -> i64 {
-    let mut all: Vec<i64> = packets
-        .iter()
-        .map(|packet| {
-            let stamp = i64::from(packet.timestamp.wrapping_sub(zero.timestamp) as i32);
-            let passed = packet.at.saturating_sub(zero.at).as_micros() as i64;
-            stamp - passed * PER_MS / 1000
-        })
-        .collect();
-    all.sort_unstable();
-    all.get(all.len() / 2).copied().unwrap_or(0)
+    let offsets = packets.iter().map(|packet| {
+        let stamp = i64::from(packet.timestamp.wrapping_sub(zero.timestamp) as i32);
+        let passed = packet.at.saturating_sub(zero.at).as_micros() as i64;
+        stamp - passed * PER_MS / 1000
+    });
+    offsets.max().unwrap_or(0)
 }
 
 #[cfg(test)]

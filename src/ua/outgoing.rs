@@ -1,7 +1,7 @@
 //! Requests that a phone sends.
 
 use crate::sip::sdp::Direction;
-use crate::sip::{Method, Name};
+use crate::sip::{Address, Method, Name};
 
 use super::UaError;
 use super::agent::Agent;
@@ -45,7 +45,7 @@ impl Agent {
         self.request(draft, Purpose::Plain)
     }
 
-    /// INVITE with an offer. Returns the call's place.
+    /// INVITE with an offer to a URI, or to a name and a URI in brackets. Returns the call's place.
     pub(super) fn place(&mut self, to: &str, medium: Medium) -> Result<usize, UaError> {
         self.place_with(to, medium, Vec::new())
     }
@@ -59,6 +59,12 @@ impl Agent {
     ) -> Result<usize, UaError> {
         self.check_awake()?;
         headers.extend(self.dialog_headers());
+        let uri = Address::parse(to).map_or(to, |address| address.uri);
+        let remote = if uri == to {
+            format!("<{to}>")
+        } else {
+            to.to_owned()
+        };
         let rtp = self.open_rtp(medium)?;
         let (session, call_id, local_tag) = (random() >> 32, fresh(), fresh());
         let port = rtp.as_ref().map_or(0, |rtp| rtp.port);
@@ -66,10 +72,10 @@ impl Agent {
         let offer = description::write(medium, self.local.ip(), port, session, 1, direction);
         let invite = Draft {
             method: Method::Invite,
-            uri: to.to_owned(),
+            uri: uri.to_owned(),
             routes: Vec::new(),
             from: format!("{};tag={local_tag}", self.myself()),
-            to: format!("<{to}>"),
+            to: remote.clone(),
             call_id: call_id.clone(),
             cseq: 1,
             headers,
@@ -88,8 +94,8 @@ impl Agent {
             local_tag,
             remote_tag: None,
             local: self.myself(),
-            remote: format!("<{to}>"),
-            target: to.to_owned(),
+            remote,
+            target: uri.to_owned(),
             routes: Vec::new(),
             local_cseq: 1,
             remote_cseq: 0,

@@ -106,7 +106,7 @@ impl Phone {
         self.0.lock().check_awake().is_ok()
     }
 
-    /// Calls somebody; the call goes on by itself.
+    /// Calls somebody, by URI or as `"Name" <uri>`; the call goes on by itself.
     pub fn call(&self, to: &str, medium: Medium) -> Result<Call, UaError> {
         let index = self.0.act(|agent| agent.place(to, medium))?;
         Ok(Call::new(self.clone(), index))
