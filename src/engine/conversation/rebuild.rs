@@ -27,7 +27,21 @@ impl Conversation {
                 leg.dialog.resume(JUMP);
                 context.know_tag(&leg.dialog.local_tag, (id, leg.id));
             }
+            // A phone that repairs its lost dialog goes on with the ports that it knows.
+            let old = party.lost.as_mut().and_then(|lost| {
+                let toward = lost.old.dialog.flow.peer.ip();
+                let open = lost.old_ports.state == PortState::Open;
+                open.then(|| {
+                    let command = lost.old_ports.open_again(id, side, toward);
+                    // Nobody waits for these: they are as they were, or the repair finds no media.
+                    lost.old_ports.state = PortState::Open;
+                    command
+                })
+            });
             let toward = party.leg.as_ref().map(|leg| leg.dialog.flow.peer.ip());
+            if let Some(command) = old {
+                self.media(context, command);
+            }
             let ports = &mut self.ports[side.index()];
             match ports.state {
                 PortState::Open => {
