@@ -316,6 +316,7 @@ impl Conversation {
         if waiting.answer_due {
             self.late_answer(context, side, inviting::sdp_of(request));
         }
+        self.pump(context, side);
     }
 
     /// Our 2xx was never acknowledged.

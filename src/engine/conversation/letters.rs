@@ -128,7 +128,12 @@ impl Conversation {
             .check
             .as_ref()
             .is_some_and(|check| check.signal.is_some());
-        if !party.is_up() || doubted || self.answered.is_none() || self.ended.is_some() {
+        // Until its ACK is here, a caller may not know of the dialog, and would deny it.
+        let unsure = party
+            .leg
+            .as_ref()
+            .is_some_and(|leg| leg.unacknowledged.is_some());
+        if !party.is_up() || doubted || unsure || self.answered.is_none() || self.ended.is_some() {
             return;
         }
         let Some(number) = party.queue.due(context.now) else {
@@ -373,7 +378,9 @@ impl Conversation {
             });
         if overdue {
             self.store_letters(context, to);
-            if self.party(to).lost.is_none() {
+            let party = self.party(to);
+            let asked = party.queue.under_way.is_some();
+            if party.lost.is_none() && asked {
                 self.suspect(context, to, Signal::NoAnswer);
             }
         }
