@@ -39,7 +39,7 @@ impl Store {
             .committed
             .get(&id)
             .is_some_and(|(known, _)| *known > write);
-        if !newer {
+        if !newer && write > 0 {
             self.committed.insert(id, (write, bytes));
         }
         true
@@ -47,12 +47,23 @@ impl Store {
 
     pub(crate) fn forget(&mut self, id: ConversationId) {
         self.committed.remove(&id);
-        self.under_way.retain(|_, (known, ..)| *known != id);
+        // Its writes are still answered, but leave nothing.
+        for (_, write, _) in self
+            .under_way
+            .values_mut()
+            .filter(|(known, ..)| *known == id)
+        {
+            *write = 0;
+        }
     }
 
     /// The server has died.
     pub(crate) fn crash(&mut self) {
         self.under_way.clear();
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.under_way.is_empty()
     }
 
     pub(crate) fn len(&self) -> usize {

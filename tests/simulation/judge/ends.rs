@@ -67,6 +67,17 @@ impl Case<'_> {
         let (Some(a), Some(b)) = (leg.acked, rival.acked) else {
             return;
         };
+        // A stopped phone finds the BYE in its socket; one that was away for longer than a transaction
+        // cannot have been told.
+        let away = |leg: &Leg| {
+            self.absences[leg.phone]
+                .iter()
+                .any(|(from, until)| *from <= a.max(b) + TRANSACTION && *until >= a.max(b))
+        };
+        let restarted = self.restarted(a.max(b), a.max(b) + TRANSACTION);
+        if away(leg) || away(rival) || restarted {
+            return;
+        }
         let end = |leg: &Leg| leg.end().unwrap_or(last);
         let until = end(leg).min(end(rival));
         let trouble = [leg.phone, rival.phone]

@@ -40,6 +40,8 @@ struct Case<'a> {
     restarts: Vec<(Time, Time)>,
     /// By phone: from a fault until the phone is itself again.
     troubles: Vec<Vec<(Time, Time)>>,
+    /// Those in which nothing could reach it, nor wait for it.
+    absences: Vec<Vec<(Time, Time)>>,
     found: Vec<String>,
 }
 
@@ -51,6 +53,7 @@ pub(crate) fn judge(log: &Log) -> Vec<String> {
         farewells: Vec::new(),
         restarts: Vec::new(),
         troubles: vec![Vec::new(); log.roster.len()],
+        absences: vec![Vec::new(); log.roster.len()],
         found: Vec::new(),
     };
     case.read();
@@ -105,9 +108,13 @@ impl Case<'_> {
                         Fault::Reset | Fault::Moved => entry.at + TRANSACTION,
                     };
                     self.troubles[phone].push((entry.at, until));
+                    if *fault != Fault::Frozen {
+                        self.absences[phone].push((entry.at, until));
+                    }
                 }
                 (What::Recovered, Some(phone)) => {
-                    for trouble in &mut self.troubles[phone] {
+                    let absences = self.absences[phone].iter_mut();
+                    for trouble in self.troubles[phone].iter_mut().chain(absences) {
                         trouble.1 = trouble.1.min(entry.at + TRANSACTION);
                     }
                 }

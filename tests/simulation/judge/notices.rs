@@ -7,7 +7,7 @@ use super::{CONTINUED, Case, FAILED, TRANSACTION};
 
 /// Within this, a notice is there.
 const PROMPT: Millis = Millis(15_000);
-/// The two legs of a call begin to stand at nearly one time.
+/// Whoever is hit so soon after the beginning may not have been the one.
 const NEARLY: Millis = Millis(4000);
 
 impl Case<'_> {
@@ -42,7 +42,8 @@ impl Case<'_> {
                 );
                 continue;
             };
-            if known == Some(named.phone) {
+            // One that was not answered when the server died may come again.
+            if known == Some(named.phone) && !self.restarted(acked, request.at) {
                 blame(request.at, format!("notice of {name} without a change"));
             }
             known = Some(named.phone);
@@ -53,8 +54,9 @@ impl Case<'_> {
             .filter(|got| got.body.starts_with(FAILED))
             .map(|got| got.at)
             .collect();
+        let again = failures.len() > 1 && !self.restarted(acked, end);
         if let Some(at) = failures.first()
-            && (failures.len() > 1 || end > *at + TRANSACTION)
+            && (again || end > *at + TRANSACTION)
         {
             blame(*at, "told of failure, and that was not the end".to_owned());
         }
@@ -85,9 +87,13 @@ impl Case<'_> {
         if takes_over {
             return None;
         }
+        if !leg.outgoing {
+            let mut callers = self.side(leg.talk, leg.side.other());
+            return callers.find(|peer| peer.outgoing).map(|peer| peer.phone);
+        }
         let mut standing = self
             .side(leg.talk, leg.side.other())
-            .filter(|peer| peer.acked.is_some_and(|at| at <= acked + NEARLY))
+            .filter(|peer| peer.answered.is_some_and(|at| at <= acked))
             .filter(|peer| peer.end().is_none_or(|end| end > acked));
         let only = standing.next()?;
         let shaken = self.trouble(only.phone, acked, acked + NEARLY);

@@ -29,7 +29,9 @@ impl Case<'_> {
 
     /// Nothing comes but probes, messages, and what the other side asks for.
     fn requests(&self, leg: &Leg, found: &mut Vec<(Time, usize, String)>) {
-        for request in &leg.got {
+        // Whoever has put the receiver down is asked no more than its BYE takes to arrive.
+        let done = leg.bye_sent.unwrap_or(Time(u64::MAX));
+        for request in leg.got.iter().filter(|request| request.at < done) {
             let allowed = match request.method {
                 Method::Options | Method::Message => true,
                 Method::Invite | Method::Update => self
@@ -94,7 +96,7 @@ impl Case<'_> {
         // A branch that answered too late.
         let late = leg.answered.is_some_and(|answered| answered >= recently)
             && self.side(leg.talk, leg.side).any(|rival| {
-                rival.call_id != leg.call_id && rival.acked.is_some_and(|acked| acked <= at)
+                rival.call_id != leg.call_id && rival.answered.is_some_and(|first| first <= at)
             });
         peer_ended || late || self.gave_up(leg, at)
     }

@@ -86,7 +86,10 @@ impl Case<'_> {
             if leg.talk != talk || leg.side != side.other() {
                 continue;
             }
-            for request in leg.got.iter().filter(|got| got.method == Method::Message) {
+            let texts = leg.got.iter().filter(|got| got.method == Method::Message);
+            // A try that comes too late is refused by its number and never seen (RFC 3261 12.2.2).
+            let stale = |status| status == 500 || status == 481;
+            for request in texts.filter(|got| !got.answer.is_some_and(|(_, s)| stale(s))) {
                 if let Some(of) = number_of(&request.body, talk, side) {
                     comings.push(Coming {
                         at: request.at,

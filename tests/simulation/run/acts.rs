@@ -18,8 +18,10 @@ impl Simulation {
         let now = self.now;
         match act {
             Act::Register(phone) => {
-                self.phones[phone].register(now);
-                self.flush(phone);
+                if self.lines[phone].power == Power::On {
+                    self.phones[phone].register(now);
+                    self.flush(phone);
+                }
             }
             Act::Call { phone, user, kind } => {
                 if self.lines[phone].power == Power::On {

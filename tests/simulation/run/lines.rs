@@ -11,6 +11,7 @@ use super::{Event, Simulation};
 use crate::log::{PhoneId, What, line};
 use crate::net::{Connection, Power};
 use crate::outside::{TCP, UDP};
+use crate::scenario::Act;
 
 /// Datagrams that a stopped phone's socket keeps.
 const WAITING_MAX: usize = 100;
@@ -98,6 +99,10 @@ impl Simulation {
             let ip = self.phones[phone].spec.address.ip();
             let port = 30_000 + (self.connections % 30_000) as u16;
             self.connect(phone, SocketAddr::new(ip, port));
+            // A phone that has made a new connection registers over it.
+            if !bytes.starts_with(b"REGISTER") {
+                self.after(Millis(1), Event::Act(Act::Register(phone)));
+            }
         }
         let delay = self.scenario.weather.delay(&mut self.chance);
         let (now, cut) = (self.now, self.lines[phone].cut);

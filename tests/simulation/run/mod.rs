@@ -28,6 +28,8 @@ pub(crate) const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(1
 pub(crate) const START: Time = Time(1_800_000_000_000);
 /// How often the relay looks at its streams.
 const WATCH: Millis = Millis(500);
+/// By then a BYE has been answered, or given up.
+const GOODBYE: Millis = Millis(40_000);
 /// More than this at one instant is a loop without end.
 pub(super) const STEPS_PER_INSTANT: u32 = 5000;
 
@@ -167,6 +169,8 @@ impl Simulation {
     /// Runs the scenario to its end, and on until everything has run out.
     pub(crate) fn run(&mut self) -> Rest {
         self.run_until(START + self.scenario.length);
+        self.say_goodbye();
+        self.run_until(self.now + GOODBYE);
         for phone in 0..self.phones.len() {
             if self.lines[phone].power == Power::On {
                 // What a phone could not be told while it was away, its user notices.
@@ -194,6 +198,21 @@ impl Simulation {
                 .filter(|(phone, line)| line.passes() && phone.is_busy())
                 .map(|(phone, _)| phone.spec.name.clone())
                 .collect(),
+        }
+    }
+
+    /// Whatever still goes on is ended by one of its phones: the others must learn of it.
+    fn say_goodbye(&mut self) {
+        let mut ended = Vec::new();
+        for phone in 0..self.phones.len() {
+            let (talk, _) = self.scenario.places[phone];
+            if self.lines[phone].passes()
+                && !ended.contains(&talk)
+                && self.phones[phone].hang_up(self.now)
+            {
+                ended.push(talk);
+            }
+            self.flush(phone);
         }
     }
 
