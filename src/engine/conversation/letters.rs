@@ -286,6 +286,10 @@ impl Conversation {
             None,
             |builder| builder.raw_lines(&lines).end(),
         );
+        // The store was faster or slower than the endpoint: what it may hold must not be sent again.
+        if letter.storing.is_some() {
+            self.persist(context);
+        }
         true
     }
 
