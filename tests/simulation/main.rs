@@ -21,6 +21,8 @@ mod store;
 
 use std::io::Write;
 
+use log::What;
+use refork::sip::{Method, Name};
 use run::{START, Simulation};
 use scenario::Scenario;
 
@@ -42,10 +44,11 @@ fn number(name: &str) -> Option<u64> {
 /// Runs the seeds of `share` in `shares` parts.
 fn seeds(share: u64, shares: u64) {
     let count = number("SIM_SEEDS").unwrap_or(SEEDS);
-    let mut wrong = Vec::new();
+    let (mut wrong, mut census) = (Vec::new(), Census::default());
     let mut first = None;
     for seed in (0..count).filter(|seed| seed % shares == share) {
         let (found, run) = verdict(Scenario::of(seed));
+        census.count(&run.log);
         if found.is_empty() {
             continue;
         }
@@ -61,6 +64,56 @@ fn seeds(share: u64, shares: u64) {
         wrong.len(),
         count / shares,
     );
+    let runs = (count / shares) as usize;
+    assert!(census.is_rich(runs), "{runs} runs, and only {census:?}");
+}
+
+/// What happened in all runs together: a judge of runs in which nothing happens is content too.
+#[derive(Debug, Default)]
+struct Census {
+    /// Calls and sessions that the phones' ACKs say were answered.
+    acks: usize,
+    faults: usize,
+    restarts: usize,
+    /// Invitations to the lost, by the header that only those have.
+    replacements: usize,
+    continued: usize,
+    failed: usize,
+    texts: usize,
+}
+
+impl Census {
+    fn count(&mut self, log: &log::Log) {
+        for entry in &log.entries {
+            match &entry.what {
+                What::Fault(_) => self.faults += 1,
+                What::ServerUp => self.restarts += 1,
+                What::Got(message) if message.is_request() => {
+                    let body = String::from_utf8_lossy(message.body());
+                    self.acks += usize::from(*message.method() == Method::Ack);
+                    self.replacements += usize::from(message.header(Name::Replaces).is_some());
+                    self.continued += usize::from(body.starts_with(judge::CONTINUED));
+                    self.failed += usize::from(body.starts_with(judge::FAILED));
+                    self.texts += usize::from(body.starts_with("text "));
+                }
+                What::Got(_)
+                | What::Sent(_)
+                | What::TimedOut(_)
+                | What::HungUp
+                | What::Recovered
+                | What::ServerDown
+                | What::Remark(_) => {}
+            }
+        }
+    }
+
+    fn is_rich(&self, runs: usize) -> bool {
+        let often = [self.acks, self.faults, self.texts, self.replacements];
+        let seldom = [self.restarts, self.continued, self.failed];
+        runs < 50
+            || often.iter().all(|count| *count >= runs)
+                && seldom.iter().all(|count| *count >= runs / 10)
+    }
 }
 
 #[test]

@@ -75,19 +75,21 @@ fn fair(scenario: Scenario) -> Simulation {
 /// Returns when a phone got requests of a method for the first time each, in milliseconds.
 fn got(log: &Log, phone: PhoneId, method: &Method) -> Vec<u64> {
     let mut branches = Vec::new();
-    log.entries
-        .iter()
-        .filter(|entry| entry.phone == Some(phone))
-        .filter_map(|entry| match &entry.what {
-            What::Got(message) if message.is_request() && message.method() == method => {
-                let branch = message.branch()?.to_owned();
-                let first = !branches.contains(&branch);
+    let mut times = Vec::new();
+    for entry in &log.entries {
+        if entry.phone == Some(phone)
+            && let What::Got(message) = &entry.what
+            && message.is_request()
+            && message.method() == method
+        {
+            let branch = message.branch().unwrap_or_default();
+            if !branches.contains(&branch) {
                 branches.push(branch);
-                first.then_some(entry.at.since(START).0)
+                times.push(entry.at.since(START).0);
             }
-            _ => None,
-        })
-        .collect()
+        }
+    }
+    times
 }
 
 /// Returns the bodies of the messages that a phone got.
