@@ -46,14 +46,20 @@ impl Engine {
                     .refuse(server, 481, "no dialog is named");
             }
             Method::Subscribe => {
-                self.shared
-                    .context(now, world)
-                    .refuse(server, 489, "no event is served here");
+                self.shared.context(now, world).turn_away(
+                    server,
+                    request,
+                    489,
+                    "no event is served here",
+                );
             }
             Method::Refer | Method::Publish => {
-                self.shared
-                    .context(now, world)
-                    .refuse(server, 405, "method outside of a dialog");
+                self.shared.context(now, world).turn_away(
+                    server,
+                    request,
+                    405,
+                    "method outside of a dialog",
+                );
             }
             Method::Ack | Method::Cancel | Method::Other(_) => {
                 self.shared
@@ -308,6 +314,9 @@ impl Context<'_> {
                 );
                 self.refuse_with(server, status, why, Name::Unsupported, &unsupported);
             }
+            405 => self.refuse_with(server, status, why, Name::Allow, ALLOW),
+            // RFC 6665 4.2.1.3: the header that tells what would be taken, which is nothing.
+            489 => self.refuse_with(server, status, why, Name::AllowEvents, ""),
             415 => self.refuse_with(server, status, why, Name::Accept, "application/sdp"),
             500 | 503 => self.refuse_with(
                 server,

@@ -246,6 +246,30 @@ fn what_cannot_be_done_is_refused_with_what_would_be_right() {
 }
 
 #[test]
+fn methods_that_are_not_served_are_told_with_those_that_are() {
+    let mut t = Table::new(settings());
+    for (method, status, header) in [
+        (Method::Publish, 405, Some(Name::Allow)),
+        (Method::Refer, 405, Some(Name::Allow)),
+        (Method::Subscribe, 489, Some(Name::AllowEvents)),
+        (Method::Info, 481, None),
+        (Method::Other("NEWMETHOD".into()), 501, None),
+    ] {
+        let call = format!("x{}", method.as_str());
+        t.receive(
+            alice(),
+            request(method, "alice", "bob", alice(), &call).end(),
+        );
+        let refusal = t.response_to(alice(), status);
+        assert!(refusal.to_tag().is_some());
+        if let Some(header) = header {
+            assert!(refusal.header(header).is_some(), "{status}");
+        }
+    }
+    t.ends_empty();
+}
+
+#[test]
 fn an_invite_without_an_offer_gets_the_callees() {
     let mut t = Table::new(settings());
     t.register("bob", desk(), "desk");

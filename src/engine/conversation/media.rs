@@ -8,7 +8,7 @@ use super::leg::Talk;
 use crate::engine::ids::Side;
 use crate::engine::ports::{Generation, MediaCommand, MediaId, PayloadFormat, StreamSettings};
 use crate::engine::settings::MediaMode;
-use crate::sip::sdp::{Direction, Kind, Place, Rewrite, Sdp};
+use crate::sip::sdp::{Direction, Kind, Media, Place, Rewrite, Sdp};
 
 /// The relay's ports on one side.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -161,6 +161,11 @@ pub(crate) fn tell(
     Some(changed)
 }
 
+/// RFC 2543 put a stream on hold by the address 0.0.0.0 (RFC 3264 8.4).
+fn is_old_hold(media: &Media<'_>) -> bool {
+    media.address.is_some_and(|ip| ip.is_unspecified())
+}
+
 /// Returns what the relay must know of a side's streams, by what it and the other side said.
 pub(crate) fn streams(said: &str, other: Option<&str>) -> Vec<StreamSettings> {
     let Ok(sdp) = Sdp::parse(said.as_bytes()) else {
@@ -180,13 +185,13 @@ pub(crate) fn streams(said: &str, other: Option<&str>) -> Vec<StreamSettings> {
             active: media.port != 0 && media.is_rtp(),
             rtp: media
                 .address
-                .filter(|_| media.port != 0)
+                .filter(|ip| media.port != 0 && !ip.is_unspecified())
                 .map(|ip| SocketAddr::new(ip, media.port)),
             rtcp: media.rtcp_address(),
             rtcp_mux: media.rtcp_mux,
             // A phone that holds may play music or nothing: its silence says nothing.
-            sends: media.direction == Direction::SendRecv && wanted(at),
-            receives: media.direction.receives(),
+            sends: media.direction == Direction::SendRecv && !is_old_hold(media) && wanted(at),
+            receives: media.direction.receives() && !is_old_hold(media),
             video: media.kind == Kind::Video,
             opaque: media.is_secure(),
             formats: media
