@@ -33,7 +33,8 @@ fn a_request_in_the_lost_dialog_brings_it_back() {
         desk(),
         with_sdp(b.request(Method::Invite), &sdp(desk(), 1, "sendrecv")),
     );
-    t.response_to(desk(), 200);
+    let ok = t.response_to(desk(), 200);
+    t.receive(desk(), b.ack(ok.cseq()));
     t.request_to(mobile(), Method::Cancel);
     t.nothing_to(alice());
     assert_eq!(
