@@ -34,6 +34,10 @@ pub enum Unproven {
     Wrong,
 }
 
+/// Phones, by the beginning of their User-Agent, that give up where one of several challenges names an
+/// algorithm that they do not know, instead of passing it over (RFC 7616 3.7).
+const GIVE_UP: [&str; 3] = ["baresip v0.", "baresip v1.", "baresip v2."];
+
 /// Asks for proof of who somebody is, and judges it.
 pub struct Authenticator {
     secret: [u8; 32],
@@ -50,8 +54,8 @@ impl Authenticator {
     ///
     /// Both algorithms are offered where both HA1 are known, MD5 first: RFC 8760 2.3 wants the
     /// preferred one on top, but many phones look at the first challenge only and know nothing but MD5;
-    /// a client that knows SHA-256 finds it below. `nc` is not checked: within its life a nonce may be
-    /// used again.
+    /// a client that knows SHA-256 finds it below. A phone that would give up there is offered MD5 alone.
+    /// `nc` is not checked: within its life a nonce may be used again.
     ///
     /// # Errors
     /// The challenge to answer with. It does not show whether there is such a user.
@@ -86,11 +90,12 @@ impl Authenticator {
             why = Unproven::Stale;
             break;
         }
-        Err(self.challenge(claimed, domain, settings, now, proxy, why))
+        Err(self.challenge(request, claimed, domain, settings, now, proxy, why))
     }
 
     fn challenge(
         &self,
+        request: &Message,
         claimed: &Aor,
         domain: &Domain,
         settings: &Settings,
@@ -110,22 +115,21 @@ impl Authenticator {
         } else {
             (401, Name::WwwAuthenticate)
         };
-        let headers = [
-            (Algorithm::Md5, offers(|user| user.ha1_md5.is_some())),
-            (Algorithm::Sha256, offers(|user| user.ha1_sha256.is_some())),
-        ]
-        .into_iter()
-        .filter(|(_, offered)| *offered)
-        .map(|(algorithm, _)| {
-            let challenge = digest::Challenge {
-                realm: &domain.realm,
-                nonce: &nonce,
-                algorithm,
-                stale: why == Unproven::Stale,
-            };
-            (name, challenge.to_header())
-        })
-        .collect();
+        let md5 = offers(|user| user.ha1_md5.is_some());
+        let sha256 = offers(|user| user.ha1_sha256.is_some()) && !(md5 && gives_up(request));
+        let headers = [(Algorithm::Md5, md5), (Algorithm::Sha256, sha256)]
+            .into_iter()
+            .filter(|(_, offered)| *offered)
+            .map(|(algorithm, _)| {
+                let challenge = digest::Challenge {
+                    realm: &domain.realm,
+                    nonce: &nonce,
+                    algorithm,
+                    stale: why == Unproven::Stale,
+                };
+                (name, challenge.to_header())
+            })
+            .collect();
         Challenge {
             status,
             why,
@@ -167,6 +171,12 @@ impl Authenticator {
         );
         hex(&hash, 8)
     }
+}
+
+fn gives_up(request: &Message) -> bool {
+    request
+        .header(Name::UserAgent)
+        .is_some_and(|agent| GIVE_UP.iter().any(|phone| agent.starts_with(phone)))
 }
 
 /// Returns the user that the credentials prove, whatever their nonce.

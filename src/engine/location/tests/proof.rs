@@ -55,6 +55,43 @@ fn digest_of_both_kinds() {
 }
 
 #[test]
+fn a_phone_that_gives_up_at_an_unknown_algorithm_is_not_shown_one() {
+    for (user, agent, offered) in [
+        (
+            "alice",
+            "baresip v1.0.0 (x86_64/linux)",
+            vec![Algorithm::Md5],
+        ),
+        (
+            "dave",
+            "baresip v1.0.0 (x86_64/linux)",
+            vec![Algorithm::Md5],
+        ),
+        (
+            "carol",
+            "baresip v1.0.0 (x86_64/linux)",
+            vec![Algorithm::Sha256],
+        ),
+        (
+            "alice",
+            "baresip v3.1.0",
+            vec![Algorithm::Md5, Algorithm::Sha256],
+        ),
+        ("alice", "Other", vec![Algorithm::Md5, Algorithm::Sha256]),
+    ] {
+        let mut room = Room::new(settings());
+        let lines = format!("User-Agent: {agent}\r\nContact: <sip:x@h>");
+        let request = Request::new(&format!("sip:{user}@example.org"), 1, &lines);
+        let (_, response) = room.register(&request);
+        let algorithms: Vec<Algorithm> = response
+            .fields(Name::WwwAuthenticate)
+            .map(|challenge| Challenge::parse(challenge).unwrap().algorithm)
+            .collect();
+        assert_eq!(algorithms, offered, "{user} {agent}");
+    }
+}
+
+#[test]
 fn nobody_registers_for_another() {
     let mut room = Room::new(settings());
     let request = Request::new("sip:alice@example.org", 1, "Contact: <sip:x@h>");
