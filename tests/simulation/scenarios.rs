@@ -353,3 +353,21 @@ fn restart_with_messages_in_the_queue() {
         assert_eq!(texts, all, "restarted at {at}");
     }
 }
+
+#[test]
+fn a_new_dialogs_numbers_are_not_the_old_ones() {
+    // Both texts are the first of their dialogs, and both wait for the same caller.
+    let (mut scenario, a, b) = call(Kind::Session);
+    phone(&mut scenario, CALLEE, late());
+    befall(&mut scenario, 10_000, a, Fault::Killed, Some(55_000));
+    say(&mut scenario, 11_000, CALLEE);
+    befall(&mut scenario, 14_000, b, Fault::Killed, None);
+    say(&mut scenario, 60_000, CALLEE);
+    hang_up(&mut scenario, 100_000, CALLER);
+    let run = fair(scenario);
+    let heard = heard(&run.log, a);
+    for number in 1..=2 {
+        let text = crate::judge::text(0, CALLEE, number);
+        assert!(heard.contains(&text), "{text:?} is not in {heard:?}");
+    }
+}

@@ -28,9 +28,11 @@ impl Conversation {
         if is_passing(request) {
             return self.on_passing(context, from, server, request);
         }
+        let over = self.party(from).leg.as_ref().map(|leg| leg.id);
         let known = |letter: &Letter| {
             letter.author == Author::Other
                 && letter.server.is_none()
+                && letter.over == over
                 && letter.cseq == request.cseq()
         };
         if self.party(to).queue.letters.iter().any(known) {
@@ -45,6 +47,7 @@ impl Conversation {
             received: context.now,
             author: Author::Other,
             cseq: request.cseq(),
+            over,
             tries: 0,
             sent_at: context.now,
             server: Some(server),

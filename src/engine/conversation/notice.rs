@@ -87,6 +87,7 @@ impl Conversation {
             received: context.now,
             author,
             cseq: 0,
+            over: None,
             tries: 0,
             sent_at: context.now,
             server: None,

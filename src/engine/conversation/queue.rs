@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::engine::ids::LegId;
 use crate::engine::ports::Token;
 use crate::engine::settings::MessageSettings;
 use crate::engine::time::Time;
@@ -22,6 +23,8 @@ pub(crate) struct Letter {
     pub(crate) author: Author,
     /// CSeq of the sender's request: after a restart it may come again.
     pub(crate) cseq: u32,
+    /// The leg that it came over; CSeq counts within its dialog alone.
+    pub(crate) over: Option<LegId>,
     /// Times that it was sent. Where the endpoint never answered, the next one may see it twice.
     pub(crate) tries: u32,
     pub(crate) sent_at: Time,
@@ -191,6 +194,7 @@ mod tests {
             received: Time(0),
             author: Author::Other,
             cseq: 1,
+            over: None,
             tries: 0,
             sent_at: Time(0),
             server: None,
