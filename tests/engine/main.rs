@@ -15,4 +15,5 @@ mod people;
 mod repair;
 mod restart;
 mod restore;
+mod routes;
 mod table;

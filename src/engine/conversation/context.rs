@@ -157,7 +157,12 @@ impl Context<'_> {
         let Some((request, flow)) = self.shared.transactions.request_of(server) else {
             return;
         };
-        let bytes = finish(Builder::respond(request, status, reason, to_tag, flow.peer));
+        let mut builder = Builder::respond(request, status, reason, to_tag, flow.peer);
+        if request.to_tag().is_none() && (101..300).contains(&status) {
+            // RFC 3261 12.1.1: what begins a dialog shows the way that it came.
+            builder = builder.copy(request, Name::RecordRoute);
+        }
+        let bytes = finish(builder);
         let Shared {
             transactions, out, ..
         } = &mut *self.shared;
