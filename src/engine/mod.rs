@@ -310,11 +310,12 @@ impl Engine {
                     }
                 }
                 Heard::Cancelled {
+                    server,
                     context: Some((id, _)),
                     ..
                 } => {
                     self.with(id, now, world, |conversation, context| {
-                        conversation.on_cancelled(context)
+                        conversation.on_cancelled(context, server)
                     });
                 }
                 Heard::Cancelled {

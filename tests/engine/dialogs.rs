@@ -124,6 +124,60 @@ fn a_refused_offer_leaves_all_as_it_was() {
 }
 
 #[test]
+fn an_offer_that_is_taken_back_leaves_all_as_it_was() {
+    let mut t = Table::new(settings());
+    let (mut a, mut b) = t.established();
+    let hold = with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly"));
+    t.receive(alice(), hold.clone());
+    let offer = t.request_to(desk(), Method::Invite);
+    t.reply(&offer, 180, desk());
+    // The CANCEL has the INVITE's branch.
+    let cancel = String::from_utf8(hold.to_vec()).unwrap();
+    let head = cancel.split("Content-Type").next().unwrap();
+    let cancel = format!(
+        "{}Content-Length: 0\r\n\r\n",
+        head.replace("INVITE sip", "CANCEL sip")
+            .replace("2 INVITE", "2 CANCEL")
+    );
+    t.receive(alice(), cancel.into());
+    t.response_to(alice(), 200);
+    t.response_to(alice(), 487);
+    t.request_to(desk(), Method::Cancel);
+    t.reply(&offer, 487, desk());
+    t.request_to(desk(), Method::Ack);
+    // Both may offer again.
+    t.receive(
+        desk(),
+        with_sdp(b.request(Method::Invite), &sdp(desk(), 2, "sendonly")),
+    );
+    t.request_to(alice(), Method::Invite);
+}
+
+#[test]
+fn a_held_call_is_probed_since_no_media_tells_of_its_life() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly")),
+    );
+    let offer = t.request_to(desk(), Method::Invite);
+    t.receive(
+        desk(),
+        with_sdp(
+            response(&offer, 200, desk(), "b1"),
+            &sdp(desk(), 2, "recvonly"),
+        ),
+    );
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), a.ack(ok.cseq()));
+    t.pass(refork::engine::time::Millis::from_secs(31));
+    t.request_to(desk(), Method::Options);
+    t.request_to(alice(), Method::Options);
+}
+
+#[test]
 fn digits_and_unknown_headers_cross() {
     let mut t = Table::new(settings());
     let (mut a, _) = t.established();

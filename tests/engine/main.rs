@@ -9,6 +9,7 @@
 
 mod calls;
 mod dialogs;
+mod hostile;
 mod loss;
 mod messages;
 mod people;

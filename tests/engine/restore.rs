@@ -292,6 +292,28 @@ fn a_frozen_phone_that_thaws_is_left_without_a_call() {
 }
 
 #[test]
+fn a_phone_that_was_cut_off_for_long_finds_no_call_left_when_it_registers() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &audio(mobile()));
+    let notice = t.request_to(alice(), Method::Message);
+    t.reply(&notice, 200, alice());
+    // Neither the BYE nor what followed reached it.
+    t.pass(Millis::from_secs(50));
+    t.discard(desk());
+    let back = phone("198.51.100.2:7000");
+    t.register_again("bob", back, "desk", 2);
+    let bye = t.request_to(back, Method::Bye);
+    assert_eq!(bye.to_tag(), Some("b1"));
+    t.reply(&bye, 200, back);
+    // Once is enough.
+    t.register_again("bob", back, "desk", 3);
+    t.nothing_to(back);
+}
+
+#[test]
 fn nobody_comes_back() {
     let mut t = Table::new(settings());
     let (mut a, _) = t.established();

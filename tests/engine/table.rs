@@ -67,6 +67,8 @@ pub struct Table {
     pub events: Vec<Event>,
     pub media: Vec<MediaCommand>,
     store: BTreeMap<ConversationId, Vec<u8>>,
+    /// What the phones send is damaged: so is what is copied from it, as into an ACK or a 400.
+    pub damages: bool,
     /// The store does not answer while this is set.
     pub store_waits: bool,
     asked: Vec<Token>,
@@ -85,6 +87,7 @@ impl Table {
             events: Vec::new(),
             media: Vec::new(),
             store: BTreeMap::new(),
+            damages: false,
             store_waits: false,
             asked: Vec::new(),
             next_port: 20_000,
@@ -108,6 +111,20 @@ impl Table {
         self.input(Input::Message { flow, bytes });
     }
 
+    /// Takes bytes as they come from the network, sound or not.
+    pub fn raw(&mut self, from: SocketAddr, bytes: Bytes) {
+        self.input(Input::Message {
+            flow: flow(from),
+            bytes,
+        });
+    }
+
+    /// Returns the next message to a phone, if there is one.
+    pub fn any_to(&mut self, phone: SocketAddr) -> Option<Message> {
+        let at = self.mail.iter().position(|(to, _)| *to == phone)?;
+        Some(self.mail.remove(at)?.1)
+    }
+
     fn drain(&mut self) {
         loop {
             let Some(output) = self.engine.poll_output() else {
@@ -115,9 +132,11 @@ impl Table {
             };
             match output {
                 Output::Send { flow, bytes } => {
-                    let message = Message::parse(bytes.clone()).unwrap_or_else(|error| {
-                        panic!("{error}: {}", String::from_utf8_lossy(&bytes))
-                    });
+                    let message = match Message::parse(bytes.clone()) {
+                        Ok(message) => message,
+                        Err(_) if self.damages => continue,
+                        Err(error) => panic!("{error}: {}", String::from_utf8_lossy(&bytes)),
+                    };
                     self.write(flow.peer, "◄──", &message);
                     // 100 only stops retransmissions.
                     if message.status() != 100 {

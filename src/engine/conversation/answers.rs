@@ -19,6 +19,9 @@ impl Conversation {
         flow: Flow,
     ) {
         let leg = errand.leg;
+        if *response.method() == Method::Invite && response.status() >= 200 {
+            self.reinvite_answered(leg, client);
+        }
         match errand.what {
             What::Invite => self.invite_response(context, leg, response, flow),
             What::Carry => {
@@ -41,7 +44,28 @@ impl Conversation {
                 self.lives_by(context, leg, response);
                 self.join_response(context, leg, response, flow);
             }
+            What::Farewell if response.status() >= 200 => {
+                self.ghosts.retain(|ghost| ghost.id != leg);
+            }
             What::Farewell | What::Passage(_) => {}
+        }
+    }
+
+    fn reinvite_answered(&mut self, leg: LegId, client: ClientId) {
+        let lost = self
+            .parties
+            .iter_mut()
+            .filter_map(|party| party.lost.as_mut());
+        let known = lost.map(|lost| &mut lost.old).find(|known| known.id == leg);
+        if let Some(known) = known {
+            known.reinvite.take_if(|open| *open == client);
+        }
+        let live = self
+            .parties
+            .iter_mut()
+            .filter_map(|party| party.leg.as_mut());
+        if let Some(known) = live.into_iter().find(|known| known.id == leg) {
+            known.reinvite.take_if(|open| *open == client);
         }
     }
 

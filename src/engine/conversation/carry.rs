@@ -261,6 +261,7 @@ impl Conversation {
         let lines = crossing(request);
         if let Some(other) = self.party_mut(side.other()).leg.take() {
             let mut other: Leg = other;
+            other.leave(context);
             let _ = other.request(context, id, &Method::Bye, What::Farewell, |builder| {
                 end_with(
                     builder.raw_lines(&lines),
@@ -270,7 +271,8 @@ impl Conversation {
             });
             context.forget_tag(&other.dialog.local_tag);
         }
-        if let Some(leg) = self.party_mut(side).leg.take() {
+        if let Some(mut leg) = self.party_mut(side).leg.take() {
+            leg.leave(context);
             context.forget_tag(&leg.dialog.local_tag);
         }
         self.finish(context, Ending::HungUp(side));

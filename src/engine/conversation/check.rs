@@ -64,18 +64,7 @@ impl Conversation {
             .detect
             .probe
             .map(|probe| context.now + probe.interval);
-        let flows = self.ports[side.index()].state == super::media::PortState::Open
-            && self
-                .party(side)
-                .talk()
-                .and_then(|talk| talk.said.as_deref())
-                .is_some_and(|said| {
-                    super::media::streams(said, None)
-                        .iter()
-                        .any(|stream| stream.active && stream.sends)
-                });
         let party = self.party_mut(side);
-        party.flowing = flows;
         party.check = Some(Check {
             signal: None,
             next,
@@ -109,10 +98,8 @@ impl Conversation {
             .check
             .as_ref()
             .is_some_and(|check| check.signal.is_some());
-        let flowing = self.party(side).flowing;
         self.watch(context, side);
         let party = self.party_mut(side);
-        party.flowing = flowing;
         if let Some(leg) = party.leg.as_mut() {
             leg.seen = now;
         }

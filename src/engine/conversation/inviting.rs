@@ -79,6 +79,7 @@ impl Conversation {
             next_leg: 0,
             restorations: 0,
             history: Vec::new(),
+            ghosts: Vec::new(),
             closing: None,
             invitation: None,
             carried: Vec::new(),
@@ -390,8 +391,11 @@ impl Conversation {
         self.finish(context, how);
     }
 
-    /// CANCEL of the caller.
-    pub(crate) fn on_cancelled(&mut self, context: &mut Context<'_>) {
+    /// CANCEL of the caller, or of who offered anew.
+    pub(crate) fn on_cancelled(&mut self, context: &mut Context<'_>, server: ServerId) {
+        if self.invitation.is_none() {
+            return self.renegotiation_cancelled(context, server);
+        }
         self.give_up_inviting(context, 487, Ending::Cancelled);
     }
 

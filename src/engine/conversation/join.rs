@@ -8,12 +8,16 @@ use super::leg::{Leg, Talk};
 use super::media::{self, PortState};
 use super::outcome;
 use crate::engine::dialog::Act;
+use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Happening, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::ports::MediaCommand;
 use crate::engine::settings::MediaMode;
 use crate::sip::{Message, Method, sdp};
+
+/// Lost dialogs remembered at a time.
+const GHOSTS_MAX: usize = 4;
 
 /// The re-INVITE to the survivor, while an answer waits for its consent.
 #[derive(Debug)]
@@ -243,12 +247,29 @@ impl Conversation {
     }
 
     /// A lost dialog gets a best-effort end: a phone that comes back to life finds no call left on it.
-    pub(super) fn bury(&self, context: &mut Context<'_>, mut old: Leg, flow: Option<Flow>) {
+    pub(super) fn bury(&mut self, context: &mut Context<'_>, mut old: Leg, flow: Option<Flow>) {
         context.forget_tag(&old.dialog.local_tag);
         if let Some(flow) = flow {
             old.dialog.flow = flow;
         }
         old.bye(context, self.id, Some(ELSEWHERE));
+        if self.ghosts.len() < GHOSTS_MAX {
+            self.ghosts.push(old);
+        }
+    }
+
+    /// A phone is back on the network: a dead call of ours that it still holds ends now.
+    pub(super) fn lay_ghosts(&mut self, context: &mut Context<'_>, endpoint: &Endpoint) {
+        let id = self.id;
+        for ghost in &mut self.ghosts {
+            if !location::same(&ghost.endpoint.identity, &endpoint.identity) {
+                continue;
+            }
+            if let Some(flow) = endpoint.flow {
+                ghost.dialog.flow = flow;
+            }
+            ghost.bye(context, id, Some(ELSEWHERE));
+        }
     }
 
     /// Takes the lost leg back: the phone came back by itself.

@@ -26,6 +26,9 @@ pub(crate) struct Leg {
     /// Whose offer is open. A restart forgets it: the request that carried it is gone too.
     #[serde(skip)]
     pub(crate) negotiation: Negotiation,
+    /// A re-INVITE of ours that has no final answer.
+    #[serde(skip)]
+    pub(crate) reinvite: Option<ClientId>,
     /// An INVITE of theirs that has our 2xx and waits for the ACK.
     #[serde(skip)]
     pub(crate) unacknowledged: Option<Unacknowledged>,
@@ -117,6 +120,7 @@ impl Leg {
             seen: now,
             confirmed: false,
             negotiation: Negotiation::Idle,
+            reinvite: None,
             unacknowledged: None,
             ack: None,
         }
@@ -161,7 +165,18 @@ impl Leg {
             leg: self.id,
             what,
         };
-        context.send(finish(builder), flow, errand)
+        let client = context.send(finish(builder), flow, errand);
+        if *method == Method::Invite {
+            self.reinvite = Some(client);
+        }
+        client
+    }
+
+    /// The dialog ends: nothing of ours stays open in it.
+    pub(crate) fn leave(&mut self, context: &mut Context<'_>) {
+        if let Some(client) = self.reinvite.take() {
+            context.cancel(client, None);
+        }
     }
 
     /// Acknowledges the 2xx of an INVITE of ours (RFC 3261 13.2.2.4).
@@ -218,6 +233,7 @@ impl Leg {
         id: ConversationId,
         reason: Option<&str>,
     ) {
+        self.leave(context);
         self.request(
             context,
             id,

@@ -78,6 +78,8 @@ pub struct Conversation {
     next_leg: u32,
     restorations: u32,
     history: Vec<Entry>,
+    /// Lost dialogs whose BYE nobody answered: it goes out once more when their phone registers.
+    ghosts: Vec<Leg>,
     /// The last word is out: BYE follows at that time at the latest.
     closing: Option<ending::Closing>,
     #[serde(skip)]
@@ -242,7 +244,7 @@ impl Conversation {
     }
 
     /// Tells the relay what a side's streams are now.
-    fn configure(&self, context: &mut Context<'_>, side: Side) {
+    fn configure(&mut self, context: &mut Context<'_>, side: Side) {
         let ports = &self.ports[side.index()];
         if ports.state != media::PortState::Open {
             return;
@@ -251,6 +253,9 @@ impl Conversation {
         let Some(leg) = &party.leg else { return };
         let Some(said) = &leg.talk.said else { return };
         let heard = other.talk().and_then(|talk| talk.said.as_deref());
+        let streams = media::streams(said, heard);
+        // The relay counts anew from here: what should come is taken to come until it says otherwise.
+        let flowing = streams.iter().any(|stream| stream.active && stream.sends);
         self.media(
             context,
             MediaCommand::Configure {
@@ -258,9 +263,10 @@ impl Conversation {
                 side,
                 generation: ports.generation,
                 signalling: leg.dialog.flow.peer.ip(),
-                streams: media::streams(said, heard),
+                streams,
             },
         );
+        self.party_mut(side).flowing = flowing;
     }
 
     /// Returns when `on_deadline` wants to be called.

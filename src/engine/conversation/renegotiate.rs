@@ -71,6 +71,10 @@ impl Conversation {
             }
             return;
         }
+        let (id, leg) = (self.id, self.party(side).leg.as_ref().map(|leg| leg.id));
+        if let Some(leg) = leg {
+            context.shared.transactions.bind(server, (id, leg));
+        }
         self.offer_across(context, side, server, request, offer);
     }
 
@@ -240,8 +244,8 @@ impl Conversation {
         };
         self.settle_negotiations(pending.from);
         if pending.from == lost {
-            // It asked and is gone; what the survivor was asked stands as it answers.
-            return;
+            // It asked and is gone; should it live, it may ask again.
+            return context.answer(pending.server, 500, None);
         }
         let Some((request, _)) = context.shared.transactions.request_of(pending.server) else {
             return;
@@ -254,6 +258,22 @@ impl Conversation {
             &request,
             pending.offer,
         );
+    }
+
+    /// The offer is taken back (RFC 3261 9.2): all is as it was.
+    pub(super) fn renegotiation_cancelled(&mut self, context: &mut Context<'_>, server: ServerId) {
+        let Some(pending) = self
+            .renegotiation
+            .take_if(|pending| pending.server == server)
+        else {
+            return context.answer(server, 487, None);
+        };
+        context.answer(server, 487, None);
+        self.settle_negotiations(pending.from);
+        if let Some(leg) = self.leg_mut(pending.from.other()) {
+            leg.leave(context);
+            leg.talk = pending.before;
+        }
     }
 
     /// The end: whoever waits is told.

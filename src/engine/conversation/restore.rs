@@ -73,9 +73,10 @@ impl Conversation {
         {
             return;
         }
-        let Some(old) = self.party_mut(side).leg.take() else {
+        let Some(mut old) = self.party_mut(side).leg.take() else {
             return;
         };
+        old.leave(context);
         let endpoint = old.endpoint.name.clone();
         self.party_mut(side).check = None;
         self.note(

@@ -95,6 +95,7 @@ impl Conversation {
             for change in &changed.changes {
                 match change {
                     BindingChange::Registered { binding, moved } => {
+                        self.lay_ghosts(context, &binding.endpoint);
                         if self.party(side).lost.is_some() {
                             self.registered_meanwhile(context, side, &binding.endpoint);
                         } else {
