@@ -85,6 +85,7 @@ impl Conversation {
             let party = self.party_mut(side);
             party.check = None;
             if let Some(mut lost) = party.lost.take() {
+                lost.old.dialog.flow = self.way_back(context, &lost.old);
                 lost.old.bye(context, id, None);
                 context.forget_tag(&lost.old.dialog.local_tag);
             }

@@ -13,6 +13,7 @@ use crate::engine::events::{Happening, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::ports::MediaCommand;
+use crate::engine::routing;
 use crate::engine::settings::MediaMode;
 use crate::sip::{Message, Method, sdp};
 
@@ -227,7 +228,7 @@ impl Conversation {
         let same = location::same(&leg.endpoint.identity, &lost.old.endpoint.identity);
         let endpoint = leg.endpoint.name.clone();
         let after = context.now.since(lost.since);
-        self.bury(context, lost.old, same.then_some(leg.dialog.flow));
+        self.bury(context, lost.old);
         self.party_mut(side).leg = Some(leg);
         self.restorations += 1;
         self.configure(context, side);
@@ -247,15 +248,27 @@ impl Conversation {
     }
 
     /// A lost dialog gets a best-effort end: a phone that comes back to life finds no call left on it.
-    pub(super) fn bury(&mut self, context: &mut Context<'_>, mut old: Leg, flow: Option<Flow>) {
+    pub(super) fn bury(&mut self, context: &mut Context<'_>, mut old: Leg) {
         context.forget_tag(&old.dialog.local_tag);
-        if let Some(flow) = flow {
-            old.dialog.flow = flow;
-        }
+        old.dialog.flow = self.way_back(context, &old);
         old.bye(context, self.id, Some(ELSEWHERE));
         if self.ghosts.len() < GHOSTS_MAX {
             self.ghosts.push(old);
         }
+    }
+
+    /// Returns where a lost endpoint is best reached: where it registered last, else where it was.
+    pub(super) fn way_back(&self, context: &Context<'_>, old: &Leg) -> Flow {
+        let aor = &self.party(old.side).aor;
+        let known = routing::flows(aor, &old.endpoint.identity, context.now, context.world);
+        known
+            .into_iter()
+            .find_map(|endpoint| endpoint.flow)
+            .unwrap_or(Flow {
+                // A connection that is closed may be opened again.
+                connection: None,
+                ..old.dialog.flow
+            })
     }
 
     /// A phone is back on the network: a dead call of ours that it still holds ends now.

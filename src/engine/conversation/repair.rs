@@ -180,7 +180,7 @@ impl Conversation {
             offer.is_none() && body.is_some(),
         );
         if let Some(old) = old {
-            self.bury(context, old, None);
+            self.bury(context, old);
         }
         self.configure(context, side);
         self.watch(context, side);
