@@ -273,3 +273,32 @@ fn a_text_before_the_answer_waits_for_who_answers() {
     t.request_to(desk(), Method::Ack);
     assert_eq!(text(&t.request_to(desk(), Method::Message)), "pick up!");
 }
+
+#[test]
+fn no_202_once_the_last_word_is_out() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.bob_is_lost();
+    t.pass(Millis::from_secs(60));
+    let word = t.request_to(alice(), Method::Message);
+    t.receive(alice(), a.message("one more"));
+    let answer = t.next_to(alice());
+    t.reply(&word, 200, alice());
+    assert!(
+        answer.status() >= 300,
+        "{} for a text that is thrown away",
+        answer.status()
+    );
+}
+
+#[test]
+fn a_text_that_overtakes_the_2xx_is_not_denied() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&text_sdp(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    let mut b = Remote::of_invite(&invite, desk(), "b1");
+    t.receive(desk(), b.message("hi"));
+    let answer = t.next_to(desk());
+    assert_ne!(answer.status(), 481, "481 ends the dialog for Bob's client");
+}

@@ -111,6 +111,19 @@ pub fn settings() -> Settings {
     }
 }
 
+/// What a phone offers or answers for a call.
+pub fn audio(at: SocketAddr) -> String {
+    sdp(at, 1, "sendrecv")
+}
+
+/// Bob has a desk phone and a mobile.
+pub fn two() -> Table {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    t
+}
+
 pub fn bob() -> Aor {
     Aor::from_canonical("sip:bob@example.org")
 }

@@ -1,6 +1,6 @@
 //! Phones that repair themselves while we are at it.
 
-use refork::engine::events::Happening;
+use refork::engine::events::{Ending, Happening};
 use refork::engine::time::Millis;
 use refork::sip::{Method, Name};
 
@@ -101,8 +101,53 @@ fn a_lost_phone_that_says_bye_ends_the_conversation() {
     let mut t = Table::new(settings());
     let (_, mut b) = t.established();
     t.bob_is_lost();
-    t.discard(desk());
+    let replacing = t.request_to(desk(), Method::Invite);
     t.receive(desk(), b.request(Method::Bye).end());
     t.response_to(desk(), 200);
+    // What our Replaces asked for would be followed by a 200; it knows no such dialog any more.
+    t.nothing_to(alice());
+    t.reply(&replacing, 481, desk());
     t.request_to(alice(), Method::Bye);
+}
+
+#[test]
+fn the_bye_that_our_replaces_brings_along_is_no_farewell() {
+    let mut t = two();
+    let (_, mut b) = t.established();
+    t.bob_is_lost();
+    let again = t.request_to(desk(), Method::Invite);
+    assert!(again.header(Name::Replaces).is_some());
+    // RFC 3891 3: the phone accepts and ends the replaced dialog; its 200 is lost or comes second.
+    t.receive(desk(), b.request(Method::Bye).end());
+    t.receive(
+        desk(),
+        with_sdp(response(&again, 200, desk(), "b2"), &audio(desk())),
+    );
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Ended { .. })),
+        0
+    );
+    t.nothing_to(alice());
+}
+
+#[test]
+fn a_failure_bye_in_the_lost_dialog_does_not_end_the_conversation() {
+    let mut t = two();
+    let (_, mut b) = t.established();
+    t.bob_is_lost();
+    let bye = b
+        .request(Method::Bye)
+        .header(Name::Reason, "Q.850;cause=38;text=\"RTP timeout\"")
+        .end();
+    t.receive(desk(), bye);
+    assert_eq!(
+        t.happened(|what| matches!(
+            what,
+            Happening::Ended {
+                how: Ending::HungUp(_),
+                ..
+            }
+        )),
+        0
+    );
 }

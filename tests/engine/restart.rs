@@ -128,3 +128,18 @@ fn a_call_that_rings_is_no_conversation_yet() {
     let bye = t.request_to(desk(), Method::Bye);
     assert_eq!(bye.header(Name::CSeq), Some("2 BYE"));
 }
+
+#[test]
+fn a_restart_does_not_repeat_the_notice() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &audio(mobile()));
+    let _seen = t.request_to(alice(), Method::Message);
+    t.restart();
+    assert!(
+        t.waiting(alice(), &Method::Message).is_none(),
+        "Alice is told twice"
+    );
+}

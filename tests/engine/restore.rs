@@ -9,17 +9,6 @@ use refork::sip::{Message, Method, Name};
 use crate::people::*;
 use crate::table::*;
 
-fn audio(at: std::net::SocketAddr) -> String {
-    sdp(at, 1, "sendrecv")
-}
-
-fn two() -> Table {
-    let mut t = Table::new(settings());
-    t.register("bob", desk(), "desk");
-    t.register("bob", mobile(), "mobile");
-    t
-}
-
 #[test]
 fn the_same_endpoint_first_then_all_and_one_notice() {
     let mut t = two();
@@ -532,5 +521,29 @@ fn a_phone_that_calls_itself_otherwise_after_its_start_is_invited_anew() {
     assert!(
         invites.iter().any(|uri| uri.contains("bob-2")),
         "{invites:?}"
+    );
+}
+
+#[test]
+fn a_phone_busy_with_the_lost_call_is_freed_without_replaces_too() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(
+        desk(),
+        with_sdp(response(&invite, 200, desk(), "b1"), &audio(desk())),
+    );
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+    t.discard(desk());
+    t.bob_is_lost();
+    let busy = t.request_to(desk(), Method::Invite);
+    t.reply(&busy, 486, desk());
+    t.discard(desk());
+    t.pass(Millis::from_secs(30));
+    assert!(
+        t.waiting(desk(), &Method::Invite).is_some(),
+        "one line, held by the very call that is to be restored: never asked again"
     );
 }

@@ -1,6 +1,8 @@
 //! Proxies between us and the phones: Record-Route, loose and strict routes, other places than Contact.
 
 use bytes::Bytes;
+use refork::engine::events::Happening;
+use refork::engine::time::Millis;
 use refork::sip::{Method, Name};
 
 use crate::people::*;
@@ -145,7 +147,55 @@ fn the_same_endpoint_may_be_asked_to_answer_by_itself() {
             .unwrap()
             .contains("answer-after=0")
     );
-    t.pass(refork::engine::time::Millis(2_100));
+    t.pass(Millis(2_100));
     let other = t.request_to(mobile(), Method::Invite);
     assert!(other.header(Name::AnswerMode).is_none() && other.header(Name::CallInfo).is_none());
+}
+
+#[test]
+fn a_nat_that_changes_the_port_is_followed_within_the_dialog() {
+    let mut t = Table::new(settings());
+    let (mut a, mut b) = t.texting();
+    let rebound = phone("198.51.100.1:61000");
+    t.receive(rebound, a.message("one"));
+    let one = t.request_to(desk(), Method::Message);
+    t.reply(&one, 200, desk());
+    t.discard(alice());
+    t.receive(desk(), b.message("two"));
+    assert!(
+        t.waiting(rebound, &Method::Message).is_some(),
+        "sent to the port that the NAT has closed"
+    );
+}
+
+#[test]
+fn behind_a_nat_that_changed_the_port_texts_go_both_ways() {
+    let mut t = Table::new(settings());
+    let (mut a, mut b) = t.texting();
+    let rebound = phone("198.51.100.1:61000");
+    t.receive(desk(), b.message("from bob"));
+    let mut got = 0;
+    for minute in 0..5 {
+        t.receive(rebound, a.message(&format!("from alice {minute}")));
+        for _ in 0..12 {
+            t.pass(Millis::from_secs(5));
+            for method in [
+                Method::Message,
+                Method::Options,
+                Method::Invite,
+                Method::Update,
+            ] {
+                while let Some(request) = t.waiting(desk(), &method) {
+                    t.reply(&request, 200, desk());
+                }
+            }
+            got += usize::from(t.waiting(rebound, &Method::Message).is_some());
+        }
+    }
+    let repaired = t.happened(|what| matches!(what, Happening::Repaired { .. }));
+    assert!(
+        got > 0,
+        "lost {} times, repaired {repaired} times, and nothing came through",
+        t.happened(|what| matches!(what, Happening::Lost { .. }))
+    );
 }

@@ -29,12 +29,15 @@ impl Conversation {
         } else if *request.method() == Method::Bye && self.is_inviting(leg) {
             context.answer(server, 200, None);
             self.early_farewell(context, leg);
+        } else if self.is_inviting(leg) || self.branch_side(leg).is_some() {
+            // It has overtaken the 2xx, or speaks before it: the dialog is there, we are not so far.
+            if *request.method() == Method::Options {
+                context.answer(server, 200, None);
+            } else {
+                context.refuse(server, 500, "request before the answer");
+            }
         } else {
-            context.refuse(
-                server,
-                481,
-                "request within a dialog that is not established",
-            );
+            context.refuse(server, 481, "request within a dialog that has ended");
         }
     }
 
@@ -56,6 +59,7 @@ impl Conversation {
             return context.refuse(server, 500, "CSeq lower than one before");
         }
         leg.abilities.learn(request);
+        self.follow(context, side, flow);
         self.shows_life(context, side);
         if self.answered.is_none() {
             return self.early_request(context, server, request);
@@ -80,6 +84,22 @@ impl Conversation {
                 context.refuse(server, 405, "method not meant for a dialog");
             }
         }
+    }
+
+    /// Requests go where the phone was last heard from: a NAT may have given it another port, a closed
+    /// connection another one. Its tags and CSeq were checked; the target changes by re-INVITE only.
+    fn follow(&mut self, context: &mut Context<'_>, side: Side, flow: Flow) {
+        let Some(leg) = self.leg_mut(side) else {
+            return;
+        };
+        let before = std::mem::replace(&mut leg.dialog.flow, flow);
+        if before == flow {
+            return;
+        }
+        if before.peer.ip() != flow.peer.ip() {
+            self.configure(context, side);
+        }
+        self.persist(context);
     }
 
     /// The caller's dialog is early yet: it may give up; a text waits for who answers.
@@ -230,7 +250,7 @@ impl Conversation {
         self.hang_up(context, side, request);
     }
 
-    fn is_failure_bye(&self, context: &Context<'_>, request: &Message) -> bool {
+    pub(super) fn is_failure_bye(&self, context: &Context<'_>, request: &Message) -> bool {
         use crate::engine::settings::FailureCause;
         let causes = &context.shared.settings.detect.failure_bye;
         request.values(Name::Reason).any(|reason| {

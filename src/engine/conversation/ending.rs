@@ -86,7 +86,9 @@ impl Conversation {
             party.check = None;
             if let Some(mut lost) = party.lost.take() {
                 lost.old.dialog.flow = self.way_back(context, &lost.old);
-                lost.old.bye(context, id, None);
+                if !lost.gone {
+                    lost.old.bye(context, id, None);
+                }
                 context.forget_tag(&lost.old.dialog.local_tag);
             }
             if let Some(mut leg) = self.party_mut(side).leg.take() {

@@ -228,7 +228,11 @@ impl Conversation {
         let same = location::same(&leg.endpoint.identity, &lost.old.endpoint.identity);
         let endpoint = leg.endpoint.name.clone();
         let after = context.now.since(lost.since);
-        self.bury(context, lost.old);
+        if lost.gone {
+            context.forget_tag(&lost.old.dialog.local_tag);
+        } else {
+            self.bury(context, lost.old);
+        }
         self.party_mut(side).leg = Some(leg);
         self.restorations += 1;
         self.configure(context, side);

@@ -29,6 +29,10 @@ impl Conversation {
             return self.on_passing(context, from, server, request);
         }
         let over = self.party(from).leg.as_ref().map(|leg| leg.id);
+        if self.closing.is_some() {
+            // What was not delivered has been counted and told.
+            return context.refuse(server, 480, "the other side could not be reached again");
+        }
         let known = |letter: &Letter| {
             letter.author == Author::Other
                 && letter.server.is_none()

@@ -3,6 +3,7 @@
 use super::Conversation;
 use super::context::Context;
 use super::media::PortState;
+use super::queue::Author;
 use crate::engine::events::Happening;
 use crate::engine::ids::Side;
 
@@ -14,6 +15,11 @@ impl Conversation {
     pub(crate) fn rebuild(&mut self, context: &mut Context<'_>) {
         for side in [Side::Caller, Side::Callee] {
             let id = self.id;
+            // A notice that went out may have arrived: it is not said twice.
+            self.party_mut(side)
+                .queue
+                .letters
+                .retain(|letter| letter.author == Author::Other || letter.tries == 0);
             let party = self.party_mut(side);
             party.queue.recount();
             let queued = (party.queue.letters.len(), party.queue.bytes());

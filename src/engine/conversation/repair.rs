@@ -51,14 +51,14 @@ impl Conversation {
             return context.refuse(server, 481, "dialog that has ended");
         }
         if *request.method() == Method::Bye {
-            // It took leave before it could be reached again.
             context.answer(server, 200, None);
-            return self.finish(context, Ending::HungUp(side));
+            return self.lost_bye(context, side, request);
         }
-        let Some(leg) = self.revive(context, side) else {
+        let Some(mut leg) = self.revive(context, side) else {
             return;
         };
         let (id, endpoint) = (leg.id, leg.endpoint.name.clone());
+        leg.dialog.flow = flow;
         self.party_mut(side).leg = Some(leg);
         self.configure(context, side);
         self.watch(context, side);
@@ -67,6 +67,22 @@ impl Conversation {
         self.on_request(context, id, server, request, flow);
         self.pump(context, side);
         self.announce(context, side);
+    }
+
+    /// A BYE in the lost dialog: a farewell, the end that our Replaces asked for (RFC 3891 3), or a phone
+    /// that gives up a network.
+    fn lost_bye(&mut self, context: &mut Context<'_>, side: Side, request: &Message) {
+        let failed = self.is_failure_bye(context, request);
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let replaced = lost.fork.branches.iter().any(|branch| branch.replaces);
+        if !failed && !replaced {
+            return self.finish(context, Ending::HungUp(side));
+        }
+        lost.gone = true;
+        lost.farewell = !failed;
+        self.persist(context);
     }
 
     /// An INVITE that replaces a dialog of ours (RFC 3891 3).

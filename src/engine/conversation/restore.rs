@@ -41,6 +41,10 @@ pub(super) struct Restoration {
     attempts: u32,
     /// Rang out or said no: not rung again.
     pub(super) refused: Vec<Identity>,
+    /// The lost dialog has ended by a BYE of its phone: it can be neither replaced nor ended.
+    pub(super) gone: bool,
+    /// That BYE may have been a farewell, or what our Replaces asked for: the answer to it tells.
+    pub(super) farewell: bool,
     /// Knows nothing of the lost dialog: invited without Replaces.
     plain: Vec<Identity>,
     /// The re-INVITE to the survivor, while an answer waits for its consent.
@@ -121,6 +125,8 @@ impl Conversation {
             round: 0,
             attempts: 0,
             refused: Vec::new(),
+            gone: false,
+            farewell: false,
             plain: Vec::new(),
             joining: None,
         }));
@@ -286,7 +292,7 @@ impl Conversation {
                 .plain
                 .iter()
                 .any(|known| location::same(known, &branch.leg.endpoint.identity));
-            branch.replaces = same && lost.old.abilities.replaces && !plain;
+            branch.replaces = same && lost.old.abilities.replaces && !plain && !lost.gone;
             branch.until = context.now + context.shared.settings.restore.ring_timeout;
             let settings = &context.shared.settings.restore;
             let wishes = wishes(
@@ -427,10 +433,20 @@ impl Conversation {
         context.forget_tag(&branch.leg.dialog.local_tag);
         let endpoint = branch.leg.endpoint.clone();
         let name = endpoint.name.clone();
-        if branch.replaces && matches!(status, 481 | 486 | 420 | 501) {
-            // It knows nothing of the lost dialog; or, busy with it, it does (RFC 3891 3).
+        let same = location::same(&endpoint.identity, &lost.old.endpoint.identity);
+        let asked_plainly = lost
+            .plain
+            .iter()
+            .any(|known| location::same(known, &endpoint.identity));
+        let unknown = branch.replaces && matches!(status, 481 | 420 | 501);
+        let busy = same && status == 486 && !asked_plainly;
+        if unknown && lost.farewell {
+            return self.finish(context, Ending::HungUp(side));
+        }
+        if unknown || busy {
+            // It knows nothing of the lost dialog; or, busy with that, it still has it (RFC 3891 3).
             lost.plain.push(endpoint.identity.clone());
-            if status == 486 {
+            if busy && !lost.gone {
                 lost.old.bye(context, id, Some(ELSEWHERE));
             }
             self.note(
