@@ -187,6 +187,34 @@ fn the_best_failure_reaches_the_caller() {
 }
 
 #[test]
+fn a_redirection_says_where_to() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&sdp(alice(), 1, "sendrecv"));
+    let invite = t.request_to(desk(), Method::Invite);
+    let moved = Builder::respond(
+        &invite,
+        302,
+        "Moved Temporarily",
+        Some("b1"),
+        SERVER.parse().unwrap(),
+    )
+    .header(
+        Name::Contact,
+        "<sip:carol@example.org>, <sip:dave@example.org>;q=0.5",
+    )
+    .end();
+    t.receive(desk(), moved);
+    t.request_to(desk(), Method::Ack);
+    let moved = t.response_to(alice(), 302);
+    let contacts: Vec<_> = moved.values(Name::Contact).collect();
+    assert_eq!(
+        contacts,
+        ["<sip:carol@example.org>", "<sip:dave@example.org>;q=0.5"]
+    );
+}
+
+#[test]
 fn nobody_answers() {
     let mut t = Table::new(settings());
     t.register("bob", desk(), "desk");

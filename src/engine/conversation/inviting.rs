@@ -233,7 +233,10 @@ impl Conversation {
             ..200 => self.ringing(context, leg, response, flow),
             200..300 => self.accepted(context, leg, response, flow),
             status => {
-                let lines = crossing(response);
+                let mut lines = crossing(response);
+                if status < 400 {
+                    lines.extend(contacts(response));
+                }
                 let reason = response.reason_phrase().into();
                 self.branch_failed(
                     context,
@@ -449,6 +452,14 @@ pub(super) fn verdict(status: u16) -> Verdict {
         reason: reason_phrase(status).into(),
         lines: Vec::new(),
     }
+}
+
+/// Returns where a redirection points (RFC 3261 8.1.3.4): the one Contact that is meant for who asked.
+fn contacts(response: &Message) -> Vec<u8> {
+    response
+        .values(Name::Contact)
+        .flat_map(|contact| format!("Contact: {contact}\r\n").into_bytes())
+        .collect()
 }
 
 /// Returns the session description of a message.
