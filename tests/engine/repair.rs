@@ -151,3 +151,17 @@ fn a_failure_bye_in_the_lost_dialog_does_not_end_the_conversation() {
         0
     );
 }
+
+#[test]
+fn a_replaces_that_does_not_fit_leaves_nothing_behind() {
+    let mut t = Table::new(settings());
+    let (mut a, b) = t.established();
+    let again = phone("203.0.113.9:5060");
+    let g722 = sdp(again, 1, "sendrecv").replace("RTP/AVP 0 8 101", "RTP/AVP 9");
+    let invite = request(Method::Invite, "bob", "alice", again, "repair")
+        .header(Name::Replaces, replaces(&b));
+    t.receive(again, with_sdp(invite, &g722));
+    t.response_to(again, 488);
+    t.receive(alice(), a.request(Method::Bye).end());
+    t.ends_empty();
+}

@@ -169,6 +169,7 @@ impl Conversation {
             (Some(_), None) | (None, _) => true,
         };
         if !fits || offer.is_some() && body.is_none() {
+            context.forget_tag(&leg.dialog.local_tag);
             // The old leg is the side's again, and a probe will tell whether it lives.
             self.party_mut(side).leg = old;
             self.watch(context, side);
