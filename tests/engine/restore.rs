@@ -119,6 +119,23 @@ fn who_refused_is_not_rung_again_and_who_is_away_is() {
 }
 
 #[test]
+fn a_480_is_an_absence_unless_it_rang_there() {
+    for (rings, again) in [(false, true), (true, false)] {
+        let mut t = Table::new(settings());
+        t.established();
+        t.bob_is_lost();
+        let first = t.request_to(desk(), Method::Invite);
+        if rings {
+            t.reply(&first, 180, desk());
+        }
+        t.reply(&first, 480, desk());
+        t.discard(desk());
+        t.pass(Millis::from_secs(30));
+        assert_eq!(t.waiting(desk(), &Method::Invite).is_some(), again);
+    }
+}
+
+#[test]
 fn an_endpoint_that_registers_meanwhile_is_invited_at_once() {
     let mut t = Table::new(settings());
     t.established();

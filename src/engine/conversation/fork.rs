@@ -153,10 +153,12 @@ pub(crate) enum Failure {
 }
 
 /// Tells a refusal from an absence.
-pub(crate) fn failure(status: u16) -> Failure {
+pub(crate) fn failure(status: u16, rang: bool) -> Failure {
     match status {
+        // The person let it ring; without that it is a proxy's word that nobody is registered now.
+        480 if rang => Failure::Refused,
         // 404 and 410: the Contact is stale; the same device may register another one.
-        404 | 408 | 410 | 430 | 481 | 491 | 500 | 502..=504 => Failure::Absent,
+        404 | 408 | 410 | 430 | 480 | 481 | 491 | 500 | 502..=504 => Failure::Absent,
         _ => Failure::Refused,
     }
 }
@@ -196,11 +198,12 @@ mod tests {
 
     #[test]
     fn a_no_is_told_from_an_absence() {
-        for status in [486, 600, 603, 480, 403, 488, 302] {
-            assert_eq!(failure(status), Failure::Refused, "{status}");
+        for status in [486, 600, 603, 403, 488, 302] {
+            assert_eq!(failure(status, false), Failure::Refused, "{status}");
         }
-        for status in [408, 503, 500, 404, 481] {
-            assert_eq!(failure(status), Failure::Absent, "{status}");
+        for status in [408, 503, 500, 404, 480, 481] {
+            assert_eq!(failure(status, false), Failure::Absent, "{status}");
         }
+        assert_eq!(failure(480, true), Failure::Refused);
     }
 }

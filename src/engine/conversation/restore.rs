@@ -458,7 +458,7 @@ impl Conversation {
             );
             return self.ask(context, side, vec![endpoint]);
         }
-        if failure(status) == Failure::Refused {
+        if failure(status, branch.rang) == Failure::Refused {
             lost.refused.push(endpoint.identity);
         }
         self.note(
