@@ -312,10 +312,10 @@ impl Engine {
                 Heard::Cancelled {
                     server,
                     context: Some((id, _)),
-                    ..
+                    cancel,
                 } => {
                     self.with(id, now, world, |conversation, context| {
-                        conversation.on_cancelled(context, server)
+                        conversation.on_cancelled(context, server, &cancel)
                     });
                 }
                 Heard::Cancelled {

@@ -168,6 +168,25 @@ fn the_caller_cancels() {
 }
 
 #[test]
+fn the_reason_for_which_the_caller_cancels_reaches_the_phones() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&sdp(alice(), 1, "sendrecv"));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.reply(&invite, 180, desk());
+    // RFC 3326 3.1: the phones of a ring group show no missed call.
+    let cancel = String::from_utf8(cancel_like(Method::Cancel).to_vec()).unwrap();
+    let reasons =
+        "Reason: SIP;cause=200;text=\"Call completed elsewhere\"\r\nReason: Q.850;cause=26\r\n";
+    let cancel = cancel.replacen("CSeq:", &format!("{reasons}CSeq:"), 1);
+    t.receive(alice(), cancel.into());
+    let cancel = t.request_to(desk(), Method::Cancel);
+    let reasons: Vec<_> = cancel.values(Name::Reason).collect();
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    assert!(reasons[0].contains("cause=200"));
+}
+
+#[test]
 fn the_best_failure_reaches_the_caller() {
     let mut t = three();
     t.alice_invites(&sdp(alice(), 1, "sendrecv"));

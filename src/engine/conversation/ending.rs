@@ -61,7 +61,7 @@ impl Conversation {
     /// The operator ends it.
     pub(crate) fn hang_up_both(&mut self, context: &mut Context<'_>) {
         if self.invitation.is_some() {
-            return self.give_up_inviting(context, 480, Ending::Operator);
+            return self.give_up_inviting(context, 480, Ending::Operator, None);
         }
         self.finish(context, Ending::Operator);
     }

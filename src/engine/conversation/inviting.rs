@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::calling::toward;
-use super::context::{ALLOW, Context, ELSEWHERE, SUPPORTED, crossing, end_with};
+use super::context::{ALLOW, Context, ELSEWHERE, SUPPORTED, crossing, end_with, joined};
 use super::fork::{BranchState, Fork, Verdict};
 use super::leg::{Leg, Unacknowledged};
 use super::media::{self, PortState};
@@ -186,7 +186,7 @@ impl Conversation {
             .iter()
             .any(|ports| ports.state == PortState::Failed)
         {
-            self.give_up_inviting(context, 503, Ending::Gave(GaveUp::NoMediaPorts));
+            self.give_up_inviting(context, 503, Ending::Gave(GaveUp::NoMediaPorts), None);
         } else {
             self.launch(context);
         }
@@ -381,7 +381,13 @@ impl Conversation {
     }
 
     /// The caller thought better of it (RFC 3261 9.2), or we must end what has not begun.
-    pub(super) fn give_up_inviting(&mut self, context: &mut Context<'_>, status: u16, how: Ending) {
+    pub(super) fn give_up_inviting(
+        &mut self,
+        context: &mut Context<'_>,
+        status: u16,
+        how: Ending,
+        reason: Option<&str>,
+    ) {
         let Some(mut invitation) = self.invitation.take() else {
             return;
         };
@@ -389,17 +395,25 @@ impl Conversation {
             .leg_mut(Side::Caller)
             .map(|leg| leg.dialog.local_tag.clone());
         context.answer(invitation.server, status, tag.as_deref());
-        self.cancel_branches(context, &mut invitation.fork, None);
+        self.cancel_branches(context, &mut invitation.fork, reason);
         self.drop_early(context, &invitation);
         self.finish(context, how);
     }
 
     /// CANCEL of the caller, or of who offered anew.
-    pub(crate) fn on_cancelled(&mut self, context: &mut Context<'_>, server: ServerId) {
+    pub(crate) fn on_cancelled(
+        &mut self,
+        context: &mut Context<'_>,
+        server: ServerId,
+        cancel: &Message,
+    ) {
         if self.invitation.is_none() {
             return self.renegotiation_cancelled(context, server);
         }
-        self.give_up_inviting(context, 487, Ending::Cancelled);
+        // RFC 3326 3.1: where another phone took the call, these show none that was missed.
+        let reason = joined(cancel.values(Name::Reason));
+        let reason = (!reason.is_empty()).then_some(&*reason);
+        self.give_up_inviting(context, 487, Ending::Cancelled, reason);
     }
 
     /// Ends the ringing of phones that nobody answers, in the first fork.
@@ -440,7 +454,7 @@ impl Conversation {
     /// Closes a conversation whose caller is gone before anyone answered.
     pub(super) fn caller_gone(&mut self, context: &mut Context<'_>) {
         if self.invitation.is_some() {
-            self.give_up_inviting(context, 487, Ending::Cancelled);
+            self.give_up_inviting(context, 487, Ending::Cancelled, None);
         }
     }
 }
