@@ -258,6 +258,25 @@ fn who_is_not_there_is_told_of() {
 }
 
 #[test]
+fn an_icmp_while_it_rings_neither_fails_the_call_nor_leaves_it_ringing() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&sdp(alice(), 1, "sendrecv"));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.reply(&invite, 180, desk());
+    t.response_to(alice(), 180);
+    // Forged, or a router's for the moment that the Wi-Fi was away.
+    t.icmp(desk());
+    t.pass(Millis::from_secs(3));
+    t.nothing_to(alice());
+    t.nothing_to(desk());
+    // Nobody answers: the phone that was thought away is told too.
+    t.pass(Millis::from_secs(60));
+    t.request_to(desk(), Method::Cancel);
+    t.response_to(alice(), 408);
+}
+
+#[test]
 fn what_cannot_be_done_is_refused_with_what_would_be_right() {
     for (edit, status, header) in [
         ("Require: foo\r\n", 420, Some((Name::Unsupported, "foo"))),

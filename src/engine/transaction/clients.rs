@@ -155,14 +155,19 @@ impl<C: Clone> Clients<C> {
         let range = (transport, peer, Key::MIN)..=(transport, peer, Key::MAX);
         let waiting: Vec<Key> = self.by_peer.range(range).map(|entry| entry.2).collect();
         for key in waiting {
-            let sent_over = self.slab.get(key).map(|client| client.flow.connection);
-            // A flow without a connection took whichever was open.
-            let concerned = match (sent_over, connection) {
-                (Some(Some(sent_over)), Some(broken)) => sent_over == broken,
-                (Some(None), _) | (Some(_), None) => true,
-                (None, _) => false,
+            let Some(client) = self.slab.get_mut(key) else {
+                continue;
             };
-            if concerned {
+            // A flow without a connection took whichever was open.
+            let concerned = match (client.flow.connection, connection) {
+                (Some(sent_over), Some(broken)) => sent_over == broken,
+                (None, _) | (_, None) => true,
+            };
+            // A CANCEL goes out again in spite of an ICMP: the phone would ring on.
+            let goes_on = client.context.is_none() && !transport.is_reliable();
+            if concerned && !goes_on {
+                // What still goes there, as a CANCEL may, opens another connection.
+                client.flow.connection = None;
                 self.feed(ClientId(key), Input::Broken, None, effects);
             }
         }

@@ -15,10 +15,10 @@ use super::table::{ClientAct as Act, Timer};
 ///      |                     |  B: tell user                    |
 ///      | 1xx: send CANCEL    | 1xx                              |
 ///      v                     v                                  v
-///  Cancelling <--------- Proceeding                         Abandoned
-///      |   cancel: send CANCEL |                                |  1xx: send CANCEL
-///      | 64*T1                 |                                v
-///      +-----------------------|-----> Abandoned             Recalled
+///  Cancelling <--------- Proceeding ---------------+        Abandoned
+///      |   cancel: send CANCEL |   C: tell user,     |          |  1xx: send CANCEL
+///      | 64*T1                 |      send CANCEL    |          v
+///      +-----------------------|-----> Abandoned     +-----> Recalled
 ///                              |                                |
 ///      from every state above: | 2xx                 300-699    | Forget
 ///                              v                        v       v
@@ -84,8 +84,8 @@ const RESEND: &[Act] = &[Act::Resend, Act::Double(Timer::A)];
 pub(super) fn step(state: State, input: Input) -> (State, &'static [Act]) {
     use {Input as I, State as S};
     match (state, input) {
-        (S::Calling, I::Trying) => (S::Proceeding, &[Act::Stop]),
-        (S::Calling, I::Progress) => (S::Proceeding, &[Act::Stop, Act::Report]),
+        (S::Calling, I::Trying) => (S::Proceeding, &[Act::Stop, Act::Start(Timer::C)]),
+        (S::Calling, I::Progress) => (S::Proceeding, &[Act::Stop, Act::Report, Act::Start(Timer::C)]),
         (S::Calling, I::Success) => (S::Accepted, ACCEPT),
         (S::Calling, I::Failure) => (S::Completed, FAIL),
         (S::Calling, I::Cancel) => (S::Held, &[]),
@@ -109,19 +109,19 @@ pub(super) fn step(state: State, input: Input) -> (State, &'static [Act]) {
         (S::Proceeding, I::Success) => (S::Accepted, ACCEPT),
         (S::Proceeding, I::Failure) => (S::Completed, FAIL),
         (S::Proceeding, I::Cancel) => (S::Cancelling, CANCEL),
-        // No timer runs: how long it may ring is the user's to say (timer C).
-        (S::Proceeding, I::Resend | I::Deadline) => (S::Proceeding, &[]),
-        // It rings there, and may be answered over another connection.
-        (S::Proceeding, I::Broken) => (S::Abandoned, &[Act::Unreachable, Act::Start(Timer::Forget)]),
+        (S::Proceeding, I::Resend) => (S::Proceeding, &[]),
+        // How long it may ring is the user's to say; this is for what the user has lost sight of.
+        (S::Proceeding, I::Deadline) => (S::Recalled, &[Act::Timeout, Act::Cancel, Act::Start(Timer::Forget)]),
+        // It rings there, and may be answered over another connection; and anybody can forge an ICMP.
+        (S::Proceeding, I::Broken) => (S::Proceeding, &[]),
 
         (S::Cancelling, I::Trying) => (S::Cancelling, &[]),
         (S::Cancelling, I::Progress) => (S::Cancelling, &[Act::Report]),
         // RFC 3261 9.1: the CANCEL came too late.
         (S::Cancelling, I::Success) => (S::Accepted, ACCEPT),
         (S::Cancelling, I::Failure) => (S::Completed, FAIL),
-        (S::Cancelling, I::Cancel | I::Resend) => (S::Cancelling, &[]),
+        (S::Cancelling, I::Cancel | I::Resend | I::Broken) => (S::Cancelling, &[]),
         (S::Cancelling, I::Deadline) => (S::Abandoned, &[Act::Lapse, Act::Start(Timer::Forget)]),
-        (S::Cancelling, I::Broken) => (S::Abandoned, &[Act::Stop, Act::Start(Timer::Forget)]),
 
         (S::Completed, I::Trying | I::Progress) => (S::Completed, &[]),
         // A proxy passes on a 2xx even after a failure (RFC 3261 16.7), and somebody must end that call.
@@ -157,7 +157,7 @@ pub(super) fn step(state: State, input: Input) -> (State, &'static [Act]) {
 }
 
 impl State {
-    /// Returns true as long as a broken transport changes anything.
+    /// Returns true as long as a broken transport changes anything, be it only where a CANCEL goes.
     pub(super) fn minds_transport(self) -> bool {
         match self {
             Self::Calling | Self::Held | Self::Proceeding | Self::Cancelling => true,
@@ -197,8 +197,8 @@ mod tests {
         Input::Broken,
     ];
     const TABLE: &str = "
-        Calling Trying -> Proceeding: Stop
-        Calling Progress -> Proceeding: Stop, Report
+        Calling Trying -> Proceeding: Stop, Start(C)
+        Calling Progress -> Proceeding: Stop, Report, Start(C)
         Calling Success -> Accepted: Stop, Drop, Report, Start(M)
         Calling Failure -> Completed: Stop, Ack, Report, Start(D)
         Calling Cancel -> Held:
@@ -221,8 +221,8 @@ mod tests {
         Proceeding Failure -> Completed: Stop, Ack, Report, Start(D)
         Proceeding Cancel -> Cancelling: Stop, Cancel, Start(Withdrawn)
         Proceeding Resend -> Proceeding:
-        Proceeding Deadline -> Proceeding:
-        Proceeding Broken -> Abandoned: Unreachable, Start(Forget)
+        Proceeding Deadline -> Recalled: Timeout, Cancel, Start(Forget)
+        Proceeding Broken -> Proceeding:
 
         Cancelling Trying -> Cancelling:
         Cancelling Progress -> Cancelling: Report
@@ -231,7 +231,7 @@ mod tests {
         Cancelling Cancel -> Cancelling:
         Cancelling Resend -> Cancelling:
         Cancelling Deadline -> Abandoned: Lapse, Start(Forget)
-        Cancelling Broken -> Abandoned: Stop, Start(Forget)
+        Cancelling Broken -> Cancelling:
 
         Completed Trying -> Completed:
         Completed Progress -> Completed:

@@ -70,6 +70,7 @@ pub(super) enum ServerAct {
 pub(super) enum Timer {
     A,
     B,
+    C,
     D,
     E,
     F,
@@ -104,6 +105,8 @@ pub(super) enum Hand {
 }
 
 const TIMER_D_MIN: Millis = Millis::from_secs(32);
+/// RFC 3261 16.6 step 11, and longer than any `ring_timeout` may be.
+const TIMER_C: Millis = Millis::from_secs(660);
 const FORGET: Millis = Millis::from_secs(180);
 const TRYING: Millis = Millis(200);
 const ATTEMPTS: u64 = 64;
@@ -116,6 +119,7 @@ impl Timer {
                 Hand::Resend
             }
             Self::B
+            | Self::C
             | Self::D
             | Self::F
             | Self::H
@@ -139,6 +143,7 @@ impl Timer {
             Self::B | Self::F | Self::H | Self::L | Self::M | Self::Withdrawn | Self::Answer => {
                 Some(long)
             }
+            Self::C => Some(TIMER_C),
             Self::D => unless_reliable(long.max(TIMER_D_MIN)),
             Self::I | Self::K => unless_reliable(settings.t4),
             Self::J => unless_reliable(long),
@@ -209,6 +214,7 @@ mod tests {
             // Timer, over UDP, over a reliable transport.
             (Timer::A, Some(500), None),
             (Timer::B, Some(32_000), Some(32_000)),
+            (Timer::C, Some(660_000), Some(660_000)),
             (Timer::D, Some(32_000), Some(0)),
             (Timer::E, Some(500), None),
             (Timer::F, Some(32_000), Some(32_000)),

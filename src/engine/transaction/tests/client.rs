@@ -50,7 +50,8 @@ fn a_provisional_response_ends_the_retransmissions_and_the_wait() {
         let seen = bench.receive(&answer(180, "INVITE", "x"), udp());
         assert_eq!(seen, ["tell 180 INVITE"]);
     }
-    assert_eq!(bench.layer.timers(), 0);
+    // Timer C alone.
+    assert_eq!(bench.layer.timers(), 1);
     bench.receive(&answer(486, "INVITE", "x"), udp());
     bench.pass(32_000);
     bench.assert_empty();
@@ -254,25 +255,54 @@ fn a_closed_connection_ends_what_went_over_it() {
 }
 
 #[test]
-fn the_connection_that_a_response_came_over_is_watched_from_then_on() {
-    let mut bench = Bench::new();
-    bench.request(&ours("INVITE"), tcp(1));
-    let mut second = tcp(2);
-    second.peer.set_port(40_001);
-    bench.receive(&answer(180, "INVITE", "x"), second);
-    assert!(bench.fail(tcp(1)).is_empty());
-    assert_eq!(bench.fail(second), ["tell unreachable"]);
+fn a_broken_transport_does_not_end_what_rings() {
+    for flow in [udp(), tcp(1)] {
+        let mut bench = Bench::new();
+        let invite = bench.request(&ours("INVITE"), flow);
+        bench.receive(&answer(180, "INVITE", "x"), flow);
+        assert!(bench.fail(flow).is_empty());
+        assert_eq!(bench.cancel(invite), ["send CANCEL"]);
+        // The closed connection is not waited for: a CANCEL opens another one.
+        assert_eq!(bench.sent_to.and_then(|flow| flow.connection), None);
+        bench.receive(&answer(200, "CANCEL", "x"), flow);
+        bench.receive(&answer(487, "INVITE", "x"), flow);
+        bench.pass(32_000);
+        bench.assert_empty();
+    }
 }
 
 #[test]
-fn a_phone_that_rings_behind_a_closed_connection_is_remembered() {
+fn an_icmp_does_not_take_a_cancel_back() {
     let mut bench = Bench::new();
-    bench.request(&ours("INVITE"), tcp(1));
+    let invite = bench.request(&ours("INVITE"), udp());
+    bench.receive(&answer(180, "INVITE", "x"), udp());
+    bench.cancel(invite);
+    assert!(bench.fail(udp()).is_empty());
+    assert_eq!(bench.pass(500), ["500 send CANCEL"]);
+}
+
+#[test]
+fn what_rings_for_ever_is_cancelled() {
+    let mut bench = Bench::new();
+    bench.request(&ours("INVITE"), udp());
+    bench.receive(&answer(180, "INVITE", "x"), udp());
+    assert!(bench.pass(659_999).is_empty());
+    assert_eq!(
+        bench.pass(1),
+        ["1 count INVITE timeout", "1 send CANCEL", "1 tell timeout"]
+    );
+    bench.pass(180_000);
+    bench.assert_empty();
+}
+
+#[test]
+fn a_phone_that_rings_and_is_back_over_another_connection_is_cancelled_there() {
+    let mut bench = Bench::new();
+    let invite = bench.request(&ours("INVITE"), tcp(1));
     bench.receive(&answer(180, "INVITE", "x"), tcp(1));
-    assert_eq!(bench.fail(tcp(1)), ["tell unreachable"]);
-    // It comes back over another connection, and that one is taken.
-    let seen = bench.receive(&answer(180, "INVITE", "x"), tcp(2));
-    assert_eq!(seen, ["send CANCEL"]);
+    assert!(bench.fail(tcp(1)).is_empty());
+    bench.receive(&answer(180, "INVITE", "x"), tcp(2));
+    assert_eq!(bench.cancel(invite), ["send CANCEL"]);
     assert_eq!(bench.sent_to, Some(tcp(2)));
     bench.receive(&answer(200, "CANCEL", "x"), tcp(2));
     bench.receive(&answer(487, "INVITE", "x"), tcp(2));
