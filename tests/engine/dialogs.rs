@@ -234,3 +234,22 @@ fn a_farewell_carries_its_reason() {
             .contains("cause=16")
     );
 }
+
+#[test]
+fn a_503_of_a_phone_does_not_stop_the_other_phones_client() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.receive(alice(), a.request(Method::Info).end());
+    let info = t.request_to(desk(), Method::Info);
+    t.reply(&info, 503, desk());
+    let refused = t.response_to(alice(), 500);
+    assert!(refused.header(Name::RetryAfter).is_some());
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly")),
+    );
+    let offer = t.request_to(desk(), Method::Invite);
+    t.reply(&offer, 503, desk());
+    let refused = t.response_to(alice(), 500);
+    assert!(refused.header(Name::RetryAfter).is_some());
+}

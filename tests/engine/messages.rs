@@ -302,3 +302,14 @@ fn a_text_that_overtakes_the_2xx_is_not_denied() {
     let answer = t.next_to(desk());
     assert_ne!(answer.status(), 481, "481 ends the dialog for Bob's client");
 }
+
+#[test]
+fn a_503_of_a_phone_does_not_stop_the_senders_client() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.receive(alice(), a.message("one"));
+    let one = t.request_to(desk(), Method::Message);
+    t.reply(&one, 503, desk());
+    let refused = t.response_to(alice(), 500);
+    assert!(refused.header(Name::RetryAfter).is_some());
+}

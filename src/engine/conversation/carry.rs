@@ -201,22 +201,16 @@ impl Conversation {
             .leg_mut(carried.from)
             .filter(|_| matches!(carried.method, Method::Subscribe | Method::Refer))
             .map(|leg| context.contact(&leg.dialog.flow));
-        context.respond(
-            carried.server,
-            response.status(),
-            response.reason_phrase(),
-            None,
-            |mut builder| {
-                if let Some(contact) = contact {
-                    builder = builder.header(Name::Contact, contact);
-                }
-                end_with(
-                    builder.raw_lines(&crossing(response)),
-                    response.content_type(),
-                    response.body(),
-                )
-            },
-        );
+        context.hand_on(carried.server, response, |mut builder| {
+            if let Some(contact) = contact {
+                builder = builder.header(Name::Contact, contact);
+            }
+            end_with(
+                builder.raw_lines(&crossing(response)),
+                response.content_type(),
+                response.body(),
+            )
+        });
     }
 
     /// The other side is lost: what it owed an answer is answered here.

@@ -169,6 +169,28 @@ impl Context<'_> {
         transactions.respond(server, status, bytes, self.now, out);
     }
 
+    /// Hands the final answer of one side to the other. A 503 speaks of that endpoint alone, and would
+    /// stop all that the other has to do with us: it becomes a 500 (RFC 3261 16.7 step 6).
+    pub(crate) fn hand_on(
+        &mut self,
+        server: ServerId,
+        response: &Message,
+        finish: impl FnOnce(Builder) -> Bytes,
+    ) {
+        if response.status() != 503 {
+            let (status, reason) = (response.status(), response.reason_phrase());
+            return self.respond(server, status, reason, None, finish);
+        }
+        let later = response.header(Name::RetryAfter).is_none();
+        self.respond(server, 500, reason_phrase(500), None, |builder| {
+            finish(if later {
+                builder.header(Name::RetryAfter, RETRY_AFTER_S)
+            } else {
+                builder
+            })
+        });
+    }
+
     /// Answers a request with a status and nothing else.
     pub(crate) fn answer(&mut self, server: ServerId, status: u16, to_tag: Option<&str>) {
         self.respond(server, status, reason_phrase(status), to_tag, |builder| {

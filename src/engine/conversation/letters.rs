@@ -286,13 +286,7 @@ impl Conversation {
             return false;
         };
         let lines = crossing(response);
-        context.respond(
-            server,
-            response.status(),
-            response.reason_phrase(),
-            None,
-            |builder| builder.raw_lines(&lines).end(),
-        );
+        context.hand_on(server, response, |builder| builder.raw_lines(&lines).end());
         // The store was faster or slower than the endpoint: what it may hold must not be sent again.
         if letter.storing.is_some() {
             self.persist(context);

@@ -155,13 +155,9 @@ impl Conversation {
                 if let Some(leg) = self.leg_mut(to) {
                     leg.talk = pending.before;
                 }
-                context.respond(
-                    pending.server,
-                    status,
-                    response.reason_phrase(),
-                    None,
-                    |builder| builder.raw_lines(&super::context::crossing(response)).end(),
-                );
+                context.hand_on(pending.server, response, |builder| {
+                    builder.raw_lines(&super::context::crossing(response)).end()
+                });
             }
         }
         true
