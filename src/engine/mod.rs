@@ -356,6 +356,7 @@ impl Engine {
                     // A phone that thawed after everyone had given up: it must not be left in a call.
                     if (200..300).contains(&response.status())
                         && *response.method() == Method::Invite
+                        && !self.acknowledge_standing(&response, now, world)
                     {
                         acknowledge_and_leave(
                             &mut self.shared.context(now, world),
@@ -366,6 +367,25 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Acknowledges a 2xx whose INVITE is forgotten, as after a restart, where its dialog stands. Returns
+    /// false where it does not.
+    fn acknowledge_standing(
+        &mut self,
+        response: &Message,
+        now: Time,
+        world: &mut dyn World,
+    ) -> bool {
+        let key = response.from_tag().and_then(tag_key);
+        let Some((id, leg)) = key.and_then(|key| self.shared.tags.get(&key)).copied() else {
+            return false;
+        };
+        let mut stands = false;
+        self.with(id, now, world, |conversation, context| {
+            stands = conversation.acknowledge_standing(context, leg, response);
+        });
+        stands
     }
 
     fn response(

@@ -143,3 +143,31 @@ fn a_restart_does_not_repeat_the_notice() {
         "Alice is told twice"
     );
 }
+
+#[test]
+fn a_2xx_to_an_invite_of_before_is_acknowledged_and_ends_no_call() {
+    let mut t = Table::new(settings());
+    let (mut a, mut b) = t.established();
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly")),
+    );
+    let reinvite = t.request_to(desk(), Method::Invite);
+    t.restart();
+    let answer = || {
+        with_sdp(
+            response(&reinvite, 200, desk(), "b1"),
+            &sdp(desk(), 2, "recvonly"),
+        )
+    };
+    for _ in 0..2 {
+        t.receive(desk(), answer());
+        assert_eq!(t.request_to(desk(), Method::Ack).cseq(), reinvite.cseq());
+        t.nothing_to(desk());
+    }
+    t.receive(desk(), b.request(Method::Bye).end());
+    t.response_to(desk(), 200);
+    let bye = t.request_to(alice(), Method::Bye);
+    t.reply(&bye, 200, alice());
+    t.ends_empty();
+}

@@ -106,6 +106,35 @@ impl Conversation {
         }
     }
 
+    /// A 2xx to an INVITE that is forgotten, as after a restart: where its dialog stands, or is only
+    /// thought lost, it wants its ACK and no BYE. Returns false where it is another dialog.
+    pub(crate) fn acknowledge_standing(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        response: &Message,
+    ) -> bool {
+        let id = self.id;
+        let known = self.parties.iter_mut().find_map(|party| {
+            let lost = party.lost.as_mut().map(|lost| &mut lost.old);
+            party
+                .leg
+                .as_mut()
+                .into_iter()
+                .chain(lost)
+                .find(|known| known.id == leg && known.confirmed)
+        });
+        let same = |known: &&mut super::Leg| {
+            *known.dialog.call_id == *response.call_id()
+                && known.dialog.remote_tag.as_deref() == response.to_tag()
+        };
+        let Some(known) = known.filter(same) else {
+            return false;
+        };
+        known.acknowledge_again(context, id, response.cseq());
+        true
+    }
+
     /// Any word of the endpoint's is a sign of life, but not a proxy's that it is away.
     fn lives_by(&mut self, context: &mut Context<'_>, leg: LegId, response: &Message) {
         let away = matches!(
