@@ -1,5 +1,7 @@
 //! kill -9: what was durable goes on.
 
+use refork::engine::ids::Side;
+use refork::engine::ports::MediaCommand;
 use refork::engine::time::Millis;
 use refork::sip::{Method, Name};
 
@@ -170,4 +172,43 @@ fn a_2xx_to_an_invite_of_before_is_acknowledged_and_ends_no_call() {
     let bye = t.request_to(alice(), Method::Bye);
     t.reply(&bye, 200, alice());
     t.ends_empty();
+}
+
+/// Returns the sides whose ports the relay was asked for again since then.
+fn taken_again(t: &Table, since: usize) -> Vec<(Side, u32)> {
+    t.media[since..]
+        .iter()
+        .filter_map(|command| match command {
+            MediaCommand::Open {
+                side,
+                generation,
+                again,
+                ..
+            } if !again.is_empty() => Some((*side, *generation)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn media_ports_are_taken_again_where_one_restart_follows_another() {
+    let mut t = Table::new(settings());
+    t.established();
+    // The second death comes before the relay has answered.
+    t.relay_waits = true;
+    t.restart();
+    let before = t.media.len();
+    t.restart();
+    assert_eq!(
+        taken_again(&t, before),
+        [(Side::Caller, 0), (Side::Callee, 0)]
+    );
+    // So do those of a phone that is lost and may come back.
+    t.bob_is_lost();
+    let before = t.media.len();
+    t.restart();
+    assert_eq!(
+        taken_again(&t, before),
+        [(Side::Caller, 0), (Side::Callee, 0)]
+    );
 }

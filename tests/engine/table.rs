@@ -71,6 +71,8 @@ pub struct Table {
     pub damages: bool,
     /// The store does not answer while this is set.
     pub store_waits: bool,
+    /// The relay does not answer while this is set.
+    pub relay_waits: bool,
     asked: Vec<Token>,
     next_port: u16,
     ladder: String,
@@ -89,6 +91,7 @@ impl Table {
             store: BTreeMap::new(),
             damages: false,
             store_waits: false,
+            relay_waits: false,
             asked: Vec::new(),
             next_port: 20_000,
             ladder: String::new(),
@@ -189,6 +192,7 @@ impl Table {
             again,
             ..
         } = command
+            && !self.relay_waits
         {
             let ports = (0..streams).map(|stream| {
                 again.get(stream).copied().unwrap_or_else(|| {

@@ -67,6 +67,16 @@ impl Ports {
         }
     }
 
+    /// Returns true where ports were open before a restart, or were being taken again when the next one
+    /// came.
+    pub(crate) fn are_taken(&self) -> bool {
+        match self.state {
+            PortState::Open => true,
+            PortState::Opening => !self.addresses.is_empty(),
+            PortState::None | PortState::Failed => false,
+        }
+    }
+
     pub(crate) fn opened(&mut self, result: Option<Vec<SocketAddr>>) {
         self.state = match result {
             Some(addresses) => {

@@ -36,8 +36,7 @@ impl Conversation {
             // A phone that repairs its lost dialog goes on with the ports that it knows.
             let old = party.lost.as_mut().and_then(|lost| {
                 let toward = lost.old.dialog.flow.peer.ip();
-                let open = lost.old_ports.state == PortState::Open;
-                open.then(|| {
+                lost.old_ports.are_taken().then(|| {
                     let command = lost.old_ports.open_again(id, side, toward);
                     // Nobody waits for these: they are as they were, or the repair finds no media.
                     lost.old_ports.state = PortState::Open;
@@ -49,17 +48,13 @@ impl Conversation {
                 self.media(context, command);
             }
             let ports = &mut self.ports[side.index()];
-            match ports.state {
-                PortState::Open => {
-                    if let Some(toward) =
-                        toward.or_else(|| ports.addresses.first().map(std::net::SocketAddr::ip))
-                    {
-                        let command = ports.open_again(id, side, toward);
-                        self.media(context, command);
-                    }
+            let toward = toward.or_else(|| ports.addresses.first().map(std::net::SocketAddr::ip));
+            match toward.filter(|_| ports.are_taken()) {
+                Some(toward) => {
+                    let command = ports.open_again(id, side, toward);
+                    self.media(context, command);
                 }
-                PortState::Opening | PortState::Failed => ports.state = PortState::None,
-                PortState::None => {}
+                None => ports.state = PortState::None,
             }
             self.resume_restoring(context, side);
             if self.party(side).leg.is_some() {
