@@ -2,7 +2,7 @@
 
 use refork::engine::events::{Happening, Signal};
 use refork::engine::ids::Side;
-use refork::engine::ports::{Input, MediaEvent};
+use refork::engine::ports::{Command, Input, MediaCommand, MediaEvent};
 use refork::engine::time::Millis;
 use refork::sip::{Method, Name};
 
@@ -281,4 +281,24 @@ fn a_registration_that_ends_is_a_suspicion() {
     let probe = t.request_to(desk(), Method::Options);
     t.reply(&probe, 200, desk());
     assert!(t.losses().is_empty());
+}
+
+#[test]
+fn both_lost_before_their_turn_give_the_media_ports_back() {
+    let mut settings = settings();
+    settings.restore.rate = 1;
+    let mut t = Table::new(settings);
+    let (_, mut b) = t.established();
+    // The first loss takes this second's turn; Bob's phone says at once that it lives.
+    t.bob_is_lost();
+    t.receive(desk(), b.request(Method::Options).end());
+    t.bob_is_lost();
+    let id = t.engine.list(1)[0].key;
+    t.input(Input::Command(Command::DeclareLost {
+        conversation: id,
+        side: Side::Caller,
+    }));
+    t.receive(desk(), b.request(Method::Bye).end());
+    let closed = |command: &MediaCommand| matches!(command, MediaCommand::Close { .. });
+    assert!(t.media.iter().any(closed));
 }

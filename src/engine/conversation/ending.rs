@@ -72,6 +72,13 @@ impl Conversation {
             return;
         }
         let id = self.id;
+        let relayed = |ports: &media::Ports| ports.state != media::PortState::None;
+        let has_media = self.ports.iter().any(relayed)
+            || self
+                .parties
+                .iter()
+                .filter_map(|party| party.lost.as_ref())
+                .any(|lost| relayed(&lost.old_ports));
         let mut undelivered = 0;
         for side in [Side::Caller, Side::Callee] {
             self.stop_restoring(context, side);
@@ -104,11 +111,7 @@ impl Conversation {
             context.answer(carried.server, 481, None);
         }
         self.drop_renegotiation(context);
-        if self
-            .ports
-            .iter()
-            .any(|ports| ports.state != media::PortState::None)
-        {
+        if has_media {
             self.media(context, MediaCommand::Close { media: id });
         }
         self.closing = None;
