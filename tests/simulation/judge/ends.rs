@@ -33,11 +33,15 @@ impl Case<'_> {
             (Some(at), _) if leg.acked.is_none() => {
                 blame(at, "2xx never acknowledged");
             }
-            (Some(at), _) if leg.end().is_none() => {
+            (Some(at), _) if leg.end().is_none() && !leg.learnt_that_it_is_over() => {
                 blame(at, "call never ended");
             }
             (None, Some((at, _))) => {
-                if !leg.refusal_acked && !self.restarted(at, at + TRANSACTION) {
+                // Where the response or its ACK went down with the phone's connection or the server, a
+                // phone on a stream has nobody to send it again to.
+                let excused = self.restarted(at, at + TRANSACTION)
+                    || self.trouble(leg.phone, at, at + TRANSACTION);
+                if !leg.refusal_acked && !excused {
                     blame(at, "final response never acknowledged");
                 }
                 if at.since(leg.invited) > RINGING_MAX {

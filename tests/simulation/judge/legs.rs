@@ -83,6 +83,14 @@ impl Leg {
             .min()
     }
 
+    /// Returns true where a request of its own was answered by a code after which it has no call any more.
+    pub(super) fn learnt_that_it_is_over(&self) -> bool {
+        self.sent
+            .iter()
+            .filter_map(|request| request.answer)
+            .any(|(_, status)| ends_dialog(status))
+    }
+
     /// Returns when the INVITE was through: acknowledged or refused.
     pub(super) fn settled(&self) -> Option<Time> {
         self.acked.or_else(|| self.end())
@@ -91,6 +99,11 @@ impl Leg {
     pub(super) fn stood_at(&self, at: Time) -> bool {
         self.acked.is_some_and(|acked| acked <= at) && self.end().is_none_or(|end| end > at)
     }
+}
+
+/// Returns true for the codes after which a phone drops its dialog without a word (RFC 5057).
+pub(super) fn ends_dialog(status: u16) -> bool {
+    matches!(status, 404 | 408 | 410 | 416 | 481..=485 | 502 | 604)
 }
 
 /// Sorts a log.

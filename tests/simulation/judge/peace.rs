@@ -3,7 +3,7 @@
 use refork::engine::time::{Millis, Time};
 use refork::sip::Method;
 
-use super::legs::Leg;
+use super::legs::{Leg, ends_dialog};
 use super::{Case, FAILED, RESTORE_TIMEOUT, TRANSACTION};
 
 impl Case<'_> {
@@ -69,7 +69,7 @@ impl Case<'_> {
             }
             let method = request.method.as_str();
             match request.answer {
-                Some((at, 404 | 408 | 410 | 416 | 481..=485 | 502 | 604)) => {
+                Some((at, status)) if ends_dialog(status) => {
                     let what = format!("{method} answered so that the dialog ends");
                     found.push((at, leg.phone, what));
                 }
@@ -98,7 +98,21 @@ impl Case<'_> {
             && self.side(leg.talk, leg.side).any(|rival| {
                 rival.call_id != leg.call_id && rival.answered.is_some_and(|first| first <= at)
             });
-        peer_ended || late || self.gave_up(leg, at)
+        peer_ended || late || self.declined_by_another(leg, at) || self.gave_up(leg, at)
+    }
+
+    /// Returns true where it took a call that another phone had declined for all (RFC 3261 16.7 step 5).
+    fn declined_by_another(&self, leg: &Leg, at: Time) -> bool {
+        let declined = self.side(leg.talk, leg.side).any(|rival| {
+            rival.call_id != leg.call_id
+                && rival
+                    .refused
+                    .is_some_and(|(said, status)| status >= 600 && said <= at)
+        });
+        let begun = self
+            .side(leg.talk, leg.side.other())
+            .any(|peer| peer.answered.is_some_and(|answered| answered <= at));
+        declined && !begun
     }
 
     /// Returns true where the other side was lost, and sought for long enough in vain.

@@ -458,6 +458,45 @@ fn a_healthy_phone_is_not_given_up_for_another() {
 }
 
 #[test]
+fn a_call_that_another_declined_for_all_is_taken_back() {
+    let story = |status| {
+        let mut story = Story::new();
+        story.invite(1000, A, "ca", true);
+        story.invite(1050, B, "cb", false);
+        story.invite(1050, C, "cc", false);
+        story.final_response(1100, C, "cc", status, true);
+        story.final_response(1200, A, "ca", status, false);
+        story.final_response(1300, B, "cb", 200, true);
+        story.ack(1350, B, "cb", false);
+        story.got(1360, B, "cb", Method::Bye);
+        judge(&story.log)
+    };
+    let bye = "BYE although nothing was over";
+    assert!(!story(603).iter().any(|found| found.contains(bye)));
+    finds(&story(486), bye);
+}
+
+#[test]
+fn a_phone_may_learn_from_an_answer_that_its_call_is_over() {
+    let mut story = Story::call();
+    story.add(60_000, B, What::HungUp);
+    story.inside(60_000, B, "cb", (Method::Bye, ""), Some(200), true);
+    let ended = "call never ended";
+    finds(&judge(&story.log), ended);
+    story.says(70_000, "are you there?", 481);
+    spotless(&judge(&story.log));
+}
+
+#[test]
+fn a_refusal_may_go_down_with_its_connection() {
+    let mut story = Story::call();
+    story.invite(1500, C, "cc", false);
+    story.final_response(2000, C, "cc", 486, true);
+    story.add(2050, C, What::Fault(Fault::Reset));
+    spotless(&story.end(60_000, &[(B, "cb")]));
+}
+
+#[test]
 fn two_phones_of_a_side() {
     let mut story = Story::call();
     story.answer(3000, C, "cc");
