@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use refork::engine::events::Happening;
+use refork::engine::settings::{Route, Upstream};
 use refork::engine::time::Millis;
-use refork::sip::{Method, Name};
+use refork::sip::{Builder, Method, Name};
 
 use crate::people::*;
 use crate::table::*;
@@ -197,5 +198,36 @@ fn behind_a_nat_that_changed_the_port_texts_go_both_ways() {
         got > 0,
         "lost {} times, repaired {repaired} times, and nothing came through",
         t.happened(|what| matches!(what, Happening::Lost { .. }))
+    );
+}
+
+#[test]
+fn behind_an_upstream_the_aor_is_asked_for_again() {
+    let mut wishes = settings();
+    let targets = vec!["sip:198.51.100.2:5060".into()];
+    wishes.upstreams.insert("pbx".into(), Upstream { targets });
+    wishes.routes.push(Route {
+        pattern: "sip:4*@*".into(),
+        to: "pbx".into(),
+    });
+    let mut t = Table::new(wishes);
+    let invite = request(Method::Invite, "alice", "401", alice(), "call1");
+    t.receive(alice(), with_sdp(invite, &sdp(alice(), 1, "sendrecv")));
+    let invite = t.request_to(desk(), Method::Invite);
+    // Asterisk's Contact names nobody.
+    let ok = Builder::respond(&invite, 200, "OK", Some("b1"), SERVER.parse().unwrap())
+        .header(Name::Contact, "<sip:198.51.100.2:5060>");
+    t.receive(desk(), with_sdp(ok, &sdp(desk(), 1, "sendrecv")));
+    t.discard(desk());
+    t.restart();
+    t.bob_is_lost();
+    t.pass(Millis::from_secs(20));
+    let mut asked = Vec::new();
+    while let Some(invite) = t.waiting(desk(), &Method::Invite) {
+        asked.push(invite.uri().to_owned());
+    }
+    assert!(
+        asked.iter().any(|uri| uri.contains("401@")),
+        "only {asked:?} was asked"
     );
 }

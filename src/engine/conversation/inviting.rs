@@ -98,6 +98,8 @@ impl Conversation {
         let caller = conversation.party_mut(Side::Caller);
         caller.languages = request.header(Name::AcceptLanguage).unwrap_or("").into();
         caller.leg = Some(leg);
+        conversation.party_mut(Side::Callee).asked =
+            destination.upstream.then(|| request.uri().into());
         let mode = context.shared.settings.media.mode;
         conversation.invitation = Some(Box::new(Invitation {
             server,

@@ -111,6 +111,8 @@ struct Party {
     queue: Queue,
     /// Which endpoint of it the other side knows of.
     believed: Option<Identity>,
+    /// The Request-URI by which an upstream was asked for it.
+    asked: Option<Box<str>>,
     /// Its media comes.
     #[serde(skip)]
     flowing: bool,
@@ -139,6 +141,7 @@ impl Party {
             check: None,
             queue: Queue::default(),
             believed: None,
+            asked: None,
             flowing: false,
             trusted_until: Time(0),
         }

@@ -205,6 +205,20 @@ impl Conversation {
                 .into_iter()
                 .map(|target| target.endpoint)
                 .collect();
+        if endpoints.is_empty()
+            && let Some(asked) = &party.asked
+            && let Ok(there) = routing::route(asked, context.now, settings, context.world)
+        {
+            // The Contact of an upstream often names nobody. Its targets are alternatives to each other.
+            let turn = lost.round as usize % there.targets.len().max(1);
+            return there
+                .targets
+                .into_iter()
+                .skip(turn)
+                .take(1)
+                .map(|target| target.endpoint)
+                .collect();
+        }
         let old = &lost.old;
         if !endpoints
             .iter()

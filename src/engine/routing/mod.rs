@@ -33,6 +33,8 @@ pub struct Destination {
     /// How they are to be tried: as configured, but an upstream's targets, which are alternatives to
     /// each other, one after another.
     pub order: ForkOrder,
+    /// The targets are an upstream's, which knows the user's endpoints; we don't.
+    pub upstream: bool,
 }
 
 /// Why a request goes nowhere.
@@ -77,6 +79,7 @@ pub fn route(
             aor,
             targets,
             order,
+            upstream: false,
         });
     }
     match domain(named.host(), settings).map(|domain| &domain.served_by) {
@@ -208,6 +211,7 @@ fn to_upstream(
         aor,
         targets,
         order: ForkOrder::Serial,
+        upstream: true,
     })
 }
 
