@@ -261,6 +261,9 @@ impl Engine {
                 return Err(format!("the index names {key:?} of {id}, which has ended"));
             }
         }
+        for conversation in self.conversations.values() {
+            conversation.check_negotiations(|client| self.shared.transactions.waits(client))?;
+        }
         if self.conversations.is_empty() {
             let left = (
                 self.shared.tags.len(),

@@ -138,6 +138,31 @@ fn a_phone_that_moved_with_its_dialog_goes_on_there() {
 }
 
 #[test]
+fn a_doubt_without_an_answer_does_not_block_offers_for_good() {
+    let mut t = Table::new(settings());
+    let (mut a, mut b) = t.established();
+    let again = phone("203.0.113.9:6000");
+    t.register_again("bob", again, "desk", 2);
+    t.request_to(again, Method::Update);
+    t.receive(again, b.request(Method::Info).end());
+    for _ in 0..8 {
+        t.pass(Millis::from_secs(5));
+        t.receive(again, b.request(Method::Info).end());
+        while let Some(info) = t.waiting(alice(), &Method::Info) {
+            t.reply(&info, 200, alice());
+        }
+    }
+    assert!(t.losses().is_empty());
+    t.discard(again);
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly")),
+    );
+    t.nothing_to(alice());
+    t.request_to(again, Method::Invite);
+}
+
+#[test]
 fn icmp_while_media_flows_waits_for_the_grace() {
     let mut t = Table::new(settings());
     t.established();

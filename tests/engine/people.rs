@@ -124,6 +124,11 @@ pub fn two() -> Table {
     t
 }
 
+/// What no phone that talks PCMU or PCMA can be joined with unasked.
+pub fn g722(at: SocketAddr) -> String {
+    sdp(at, 1, "sendrecv").replace("RTP/AVP 0 8 101", "RTP/AVP 9")
+}
+
 pub fn bob() -> Aor {
     Aor::from_canonical("sip:bob@example.org")
 }

@@ -157,11 +157,45 @@ fn a_replaces_that_does_not_fit_leaves_nothing_behind() {
     let mut t = Table::new(settings());
     let (mut a, b) = t.established();
     let again = phone("203.0.113.9:5060");
-    let g722 = sdp(again, 1, "sendrecv").replace("RTP/AVP 0 8 101", "RTP/AVP 9");
     let invite = request(Method::Invite, "bob", "alice", again, "repair")
         .header(Name::Replaces, replaces(&b));
-    t.receive(again, with_sdp(invite, &g722));
+    t.receive(again, with_sdp(invite, &g722(again)));
     t.response_to(again, 488);
     t.receive(alice(), a.request(Method::Bye).end());
     t.ends_empty();
+}
+
+#[test]
+fn after_a_repair_while_joining_the_survivor_may_offer_again() {
+    let mut t = two();
+    let (mut a, mut b) = t.established();
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    let invite = t.request_to(mobile(), Method::Invite);
+    t.receive(
+        mobile(),
+        with_sdp(response(&invite, 200, mobile(), "m1"), &g722(mobile())),
+    );
+    let join = t.request_to(alice(), Method::Invite);
+    // The old phone comes back by itself, then Alice agrees.
+    t.receive(desk(), b.request(Method::Info).end());
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Repaired { .. })),
+        1
+    );
+    t.receive(
+        alice(),
+        with_sdp(
+            response(&join, 200, alice(), "tcall1"),
+            &sdp(alice(), 2, "sendrecv"),
+        ),
+    );
+    t.discard(alice());
+    t.discard(desk());
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 3, "sendonly")),
+    );
+    t.nothing_to(alice());
+    t.request_to(desk(), Method::Invite);
 }

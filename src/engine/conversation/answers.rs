@@ -19,8 +19,8 @@ impl Conversation {
         flow: Flow,
     ) {
         let leg = errand.leg;
-        if *response.method() == Method::Invite && response.status() >= 200 {
-            self.reinvite_answered(leg, client);
+        if response.status() >= 200 {
+            self.reinvite_over(leg, client, errand.what);
         }
         match errand.what {
             What::Invite => self.invite_response(context, leg, response, flow),
@@ -42,7 +42,7 @@ impl Conversation {
             What::Doubt => self.doubt_response(context, leg, response, flow),
             What::Join => {
                 self.lives_by(context, leg, response);
-                self.join_response(context, leg, response, flow);
+                self.join_response(context, client, leg, response, flow);
             }
             What::Farewell if response.status() >= 200 => {
                 self.ghosts.retain(|ghost| ghost.id != leg);
@@ -51,21 +51,18 @@ impl Conversation {
         }
     }
 
-    fn reinvite_answered(&mut self, leg: LegId, client: ClientId) {
-        let lost = self
-            .parties
-            .iter_mut()
-            .filter_map(|party| party.lost.as_mut());
-        let known = lost.map(|lost| &mut lost.old).find(|known| known.id == leg);
-        if let Some(known) = known {
-            known.reinvite.take_if(|open| *open == client);
-        }
-        let live = self
-            .parties
-            .iter_mut()
-            .filter_map(|party| party.leg.as_mut());
-        if let Some(known) = live.into_iter().find(|known| known.id == leg) {
-            known.reinvite.take_if(|open| *open == client);
+    /// A re-INVITE or UPDATE of ours has its final answer, or gets none. What was asked for ourselves is
+    /// settled with it; what was carried across is settled with who asked.
+    fn reinvite_over(&mut self, leg: LegId, client: ClientId, what: What) {
+        let known = self.parties.iter_mut().flat_map(|party| {
+            let lost = party.lost.as_mut().map(|lost| &mut lost.old);
+            lost.into_iter().chain(party.leg.as_mut())
+        });
+        for leg in known.filter(|known| known.id == leg) {
+            let over = leg.reinvite.take_if(|open| *open == client).is_some();
+            if over && matches!(what, What::Doubt | What::Join) {
+                leg.settle();
+            }
         }
     }
 
@@ -160,6 +157,7 @@ impl Conversation {
         } else {
             Signal::NoAnswer
         };
+        self.reinvite_over(leg, client, errand.what);
         match errand.what {
             What::Invite => {
                 if self.is_inviting(leg) {

@@ -427,12 +427,8 @@ impl Conversation {
         let Some(leg) = self.leg_mut(side) else {
             return;
         };
-        let expected = leg.negotiation.step(Act::Fail);
         if (200..300).contains(&status) && *response.method() == Method::Invite {
             leg.acknowledge(context, id, response.cseq(), None);
-        }
-        if let Ok(idle) = expected {
-            leg.negotiation = idle;
         }
         if self
             .party(side)

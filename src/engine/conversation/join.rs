@@ -15,6 +15,7 @@ use crate::engine::location;
 use crate::engine::ports::MediaCommand;
 use crate::engine::routing;
 use crate::engine::settings::MediaMode;
+use crate::engine::transaction::ClientId;
 use crate::sip::{Message, Method, sdp};
 
 /// Lost dialogs remembered at a time.
@@ -24,7 +25,8 @@ const GHOSTS_MAX: usize = 4;
 #[derive(Debug)]
 pub(super) struct Joining {
     pub(super) leg: LegId,
-    pub(super) before: Talk,
+    client: ClientId,
+    before: Talk,
 }
 
 impl Conversation {
@@ -95,16 +97,21 @@ impl Conversation {
             return self.join_failed(context, side, leg, false);
         };
         let told = self.tell(context, survivor, &said);
+        let Some(asked) = self.leg_mut(survivor) else {
+            return;
+        };
+        let client = asked.request(context, id, &Method::Invite, What::Join, |builder| {
+            end_with(
+                builder,
+                Some("application/sdp"),
+                told.as_deref().unwrap_or("").as_bytes(),
+            )
+        });
         if let Some(lost) = &mut self.party_mut(side).lost {
-            lost.joining = Some(Joining { leg, before });
-        }
-        if let Some(leg) = self.leg_mut(survivor) {
-            leg.request(context, id, &Method::Invite, What::Join, |builder| {
-                end_with(
-                    builder,
-                    Some("application/sdp"),
-                    told.as_deref().unwrap_or("").as_bytes(),
-                )
+            lost.joining = Some(Joining {
+                leg,
+                client,
+                before,
             });
         }
     }
@@ -113,6 +120,7 @@ impl Conversation {
     pub(super) fn join_response(
         &mut self,
         context: &mut Context<'_>,
+        client: ClientId,
         leg: LegId,
         response: &Message,
         flow: Flow,
@@ -133,11 +141,11 @@ impl Conversation {
             .party_mut(side)
             .lost
             .as_mut()
-            .and_then(|lost| lost.joining.take())
+            .and_then(|lost| lost.joining.take_if(|joining| joining.client == client))
         else {
+            // It was taken back: somebody else has the place, or nobody.
             return;
         };
-        self.settle_negotiations(survivor);
         let Some(leg) = self.leg_mut(survivor) else {
             return;
         };
@@ -146,6 +154,7 @@ impl Conversation {
             if let Some(lost) = &mut self.party_mut(side).lost {
                 lost.joining = Some(Joining {
                     leg: joining.leg,
+                    client,
                     before: Talk::default(),
                 });
             }
@@ -225,6 +234,7 @@ impl Conversation {
             return;
         };
         self.cancel_branches(context, &mut lost.fork, Some(ELSEWHERE));
+        self.unask(context, side.other(), lost.joining.take());
         let same = location::same(&leg.endpoint.identity, &lost.old.endpoint.identity);
         let endpoint = leg.endpoint.name.clone();
         let after = context.now.since(lost.since);
@@ -305,12 +315,23 @@ impl Conversation {
             };
             self.media(context, command);
         }
-        if let Some(Joining { before, .. }) = lost.joining
-            && let Some(leg) = self.leg_mut(side.other())
+        self.unask(context, side.other(), lost.joining.take());
+        Some(lost.old)
+    }
+
+    /// The re-INVITE to the survivor is taken back: all is as it was.
+    pub(super) fn unask(
+        &mut self,
+        context: &mut Context<'_>,
+        survivor: Side,
+        joining: Option<Joining>,
+    ) {
+        if let Some(Joining { before, .. }) = joining
+            && let Some(leg) = self.leg_mut(survivor)
         {
+            leg.leave(context);
             leg.talk = before;
         }
-        Some(lost.old)
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::context::{ALLOW, Context, Errand, What};
-use crate::engine::dialog::{Dialog, Negotiation};
+use crate::engine::dialog::{Act, Dialog, Negotiation};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::{ConversationId, Flow, LegId, Side};
 use crate::engine::time::Time;
@@ -26,7 +26,7 @@ pub(crate) struct Leg {
     /// Whose offer is open. A restart forgets it: the request that carried it is gone too.
     #[serde(skip)]
     pub(crate) negotiation: Negotiation,
-    /// A re-INVITE of ours that has no final answer.
+    /// A re-INVITE or UPDATE of ours that has no final answer.
     #[serde(skip)]
     pub(crate) reinvite: Option<ClientId>,
     /// An INVITE of theirs that has our 2xx and waits for the ACK.
@@ -166,16 +166,24 @@ impl Leg {
             what,
         };
         let client = context.send(finish(builder), flow, errand);
-        if *method == Method::Invite {
+        if matches!(method, Method::Invite | Method::Update) {
             self.reinvite = Some(client);
         }
         client
     }
 
-    /// The dialog ends: nothing of ours stays open in it.
+    /// The dialog ends, or what we asked in it is taken back: nothing of ours stays open in it.
     pub(crate) fn leave(&mut self, context: &mut Context<'_>) {
         if let Some(client) = self.reinvite.take() {
             context.cancel(client, None);
+        }
+        self.settle();
+    }
+
+    /// No offer is open any more, by an answer or by a failure.
+    pub(crate) fn settle(&mut self) {
+        if let Ok(idle) = self.negotiation.step(Act::Fail) {
+            self.negotiation = idle;
         }
     }
 

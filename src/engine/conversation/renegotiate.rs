@@ -241,6 +241,10 @@ impl Conversation {
         self.settle_negotiations(pending.from);
         if pending.from == lost {
             // It asked and is gone; should it live, it may ask again.
+            if let Some(leg) = self.leg_mut(lost.other()) {
+                leg.leave(context);
+                leg.talk = pending.before;
+            }
             return context.answer(pending.server, 500, None);
         }
         let Some((request, _)) = context.shared.transactions.request_of(pending.server) else {
@@ -296,6 +300,34 @@ impl Conversation {
         }
     }
 
+    /// An offer that is open is open for a reason that ends: else every later one would get 491.
+    pub(crate) fn check_negotiations(
+        &self,
+        waits: impl Fn(ClientId) -> bool,
+    ) -> Result<(), String> {
+        for leg in self
+            .parties
+            .iter()
+            .filter_map(|party| party.leg.as_ref())
+            .filter(|leg| leg.negotiation != Negotiation::Idle)
+        {
+            let asked = leg.reinvite.is_some_and(&waits);
+            let across = self
+                .renegotiation
+                .as_ref()
+                .is_some_and(|pending| waits(pending.client));
+            let unacknowledged =
+                leg.unacknowledged.is_some() || leg.ack.as_ref().is_some_and(|ack| ack.waits);
+            if !(asked || across || unacknowledged) {
+                return Err(format!(
+                    "{:?} for good on the leg of the {:?} of {}",
+                    leg.negotiation, leg.side, self.id
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Takes a step on both legs, or on neither.
     fn negotiations(&mut self, side: Side, here: Act, there: Act) -> Result<(), Refusal> {
         let step = |leg: Option<&super::Leg>, act| {
@@ -315,10 +347,8 @@ impl Conversation {
     /// What was open between the two is closed, by an answer or by a failure.
     pub(super) fn settle_negotiations(&mut self, side: Side) {
         for side in [side, side.other()] {
-            if let Some(leg) = self.leg_mut(side)
-                && let Ok(idle) = leg.negotiation.step(Act::Fail)
-            {
-                leg.negotiation = idle;
+            if let Some(leg) = self.leg_mut(side) {
+                leg.settle();
             }
         }
     }

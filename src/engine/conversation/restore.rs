@@ -573,6 +573,7 @@ impl Conversation {
             return;
         };
         self.cancel_branches(context, &mut lost.fork, None);
+        self.unask(context, side.other(), lost.joining.take());
         (lost.start, lost.all_at, lost.retry_at) = (None, None, None);
         self.party_mut(side).lost = Some(lost);
     }

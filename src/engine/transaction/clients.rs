@@ -66,6 +66,10 @@ impl<C: Clone> Clients<C> {
         self.slab.len()
     }
 
+    pub(super) fn waits(&self, id: ClientId) -> bool {
+        self.slab.get(id.0).is_some()
+    }
+
     /// Counts what the indexes hold, which is nothing when there are no transactions.
     #[cfg(test)]
     pub(super) fn indexed(&self) -> usize {

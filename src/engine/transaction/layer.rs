@@ -104,6 +104,11 @@ impl<C: Clone, S: Clone> Transactions<C, S> {
         clients.cancel(client, reason, &mut effects);
     }
 
+    /// Returns true where a request of ours may still be answered.
+    pub fn waits(&self, client: ClientId) -> bool {
+        self.clients.waits(client)
+    }
+
     /// Keeps something with a server transaction.
     pub fn bind(&mut self, server: ServerId, context: S) {
         self.servers.bind(server, context);
