@@ -270,11 +270,12 @@ impl Agent {
         } else {
             405
         };
+        // Stamped before the answer goes out: the next text may come of it at once.
+        let text = Text::of(request, self.now());
         self.reply(link, request, status);
         if !(200..300).contains(&status) {
             return;
         }
-        let text = Text::of(request, self.now());
         match dialog {
             Some(call) => self.calls[call].texts.push(text),
             None => self.texts.push(text),
