@@ -1,6 +1,6 @@
 //! The whole server on real sockets: started, asked, disturbed, drained and stopped.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test: what cannot be had ends it")]
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

@@ -1,7 +1,7 @@
 //! The configuration as operators meet it: what is wrong is told with its place, examples are valid, the
 //! reference is whole.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test: what cannot be had ends it")]
 
 #[path = "config/refused.rs"]
 mod refused;

@@ -13,7 +13,11 @@
 //!
 //! `tests/torture.rs` and `sip::message::tests` cover those.
 
-#![allow(clippy::unwrap_used, clippy::unwrap_in_result)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    reason = "a test: what cannot be had ends it"
+)]
 
 mod generated;
 

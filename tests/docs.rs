@@ -1,6 +1,6 @@
 //! What the pages say is there is there.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test: what cannot be had ends it")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

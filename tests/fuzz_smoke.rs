@@ -1,10 +1,10 @@
 //! The fuzz targets of `fuzz/` for some seconds on stable Rust: the same mutations at every run.
 //! `make fuzz` goes on from there, guided by coverage.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test: what cannot be had ends it")]
 
 #[path = "../fuzz/checks.rs"]
-#[allow(unreachable_pub)]
+#[allow(unreachable_pub, reason = "the fuzz targets use it too")]
 mod checks;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

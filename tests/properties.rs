@@ -1,6 +1,6 @@
 //! What holds for every message, stream, URI and description.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test: what cannot be had ends it")]
 
 mod generated;
 

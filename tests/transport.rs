@@ -1,7 +1,7 @@
 //! The SIP sockets over the real loopback: batches, ICMP errors, framing, limits, time-outs. Time is an
 //! argument, so nothing waits for a clock; what waits for the kernel waits for the poll.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test: what cannot be had ends it")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};

@@ -361,6 +361,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn a_wheel_does_what_an_ordered_map_does(
             start in prop_oneof![Just(0), Just(1_700_000_000_000), any::<u64>()],

@@ -485,6 +485,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn a_line_is_one_line(
             sources in proptest::collection::vec(source(), 1..8),

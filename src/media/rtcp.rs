@@ -582,6 +582,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn no_octets_do_harm(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let length = bytes.len();

@@ -139,6 +139,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn writes_only_what_it_read(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             if let Some(header) = parse(&bytes) {

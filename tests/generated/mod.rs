@@ -1,6 +1,6 @@
 //! Messages out of a generator, with what they must come to.
 
-#![allow(unreachable_pub)]
+#![allow(unreachable_pub, reason = "a module of several test programs")]
 
 use proptest::collection::vec;
 use proptest::option;

@@ -1,7 +1,7 @@
 //! Whole conversations over real sockets: the server as it runs, and phones that know nothing of it
 //! but SIP. Each test prints the ladder of what its phones saw where it fails.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test: what cannot be had ends it")]
 
 mod calls;
 mod forks;

@@ -196,6 +196,8 @@ impl Bench {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn nothing_is_left_behind(steps in prop::collection::vec(step(), 0..60)) {
         let mut bench = Bench::new();
