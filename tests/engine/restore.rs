@@ -249,6 +249,25 @@ fn a_survivor_that_refuses_is_spared_and_the_next_endpoint_asked() {
 }
 
 #[test]
+fn an_offer_of_the_survivor_while_it_is_asked_to_join_is_glare() {
+    let mut t = two();
+    let (mut a, _) = t.established();
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    let invite = t.request_to(mobile(), Method::Invite);
+    t.receive(
+        mobile(),
+        with_sdp(response(&invite, 200, mobile(), "m1"), &g722(mobile())),
+    );
+    t.request_to(alice(), Method::Invite);
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly")),
+    );
+    t.response_to(alice(), 491);
+}
+
+#[test]
 fn two_answers_and_one_is_joined() {
     let mut t = two();
     t.established();

@@ -46,15 +46,16 @@ impl Conversation {
         // RFC 3261 12.2.2: a target refresh request tells where the endpoint is now.
         let moved = leg.dialog.refresh(request, flow);
         let refreshes = offer.is_some() && offer == leg.talk.said || offer.is_none() && !invite;
-        if self.party(side.other()).lost.is_some() {
-            return self.renegotiate_with_the_standing(context, side, server, request, offer);
-        }
         if let Err(refusal) = self.negotiations(side, Act::ReceiveOffer, Act::SendOffer) {
             let (status, why) = match refusal {
                 Refusal::Busy => (500, "another offer of theirs is open"),
                 Refusal::Glare | Refusal::Wait | Refusal::Unasked => (491, "another offer is open"),
             };
             return context.refuse(server, status, why);
+        }
+        if self.party(side.other()).lost.is_some() {
+            self.settle_negotiations(side);
+            return self.renegotiate_with_the_standing(context, side, server, request, offer);
         }
         if refreshes {
             // Nothing new: a session timer or a keep-alive of this leg alone.

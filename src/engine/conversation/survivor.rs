@@ -2,6 +2,7 @@
 
 use super::Conversation;
 use super::context::Context;
+use crate::engine::dialog::Negotiation;
 use crate::engine::ids::Side;
 use crate::engine::transaction::ServerId;
 use crate::sip::sdp::{self, Sdp};
@@ -71,8 +72,12 @@ impl Conversation {
             None => leg.talk.told.clone().filter(|_| invite),
         };
         self.accept_alone(context, side, server, body.as_deref());
+        let answer_due = late && body.is_some();
+        if answer_due && let Some(leg) = self.leg_mut(side) {
+            leg.negotiation = Negotiation::Offered;
+        }
         if invite {
-            self.await_ack(side, server, request.cseq(), late && body.is_some());
+            self.await_ack(side, server, request.cseq(), answer_due);
         }
         self.configure(context, side);
         self.persist(context);
