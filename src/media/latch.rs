@@ -6,6 +6,8 @@
 //! - after signalling, to another address that may be latched to;
 //! - where the old address fell silent and its own SSRC goes on elsewhere (a NAT that rebinds, a
 //!   phone that changed its network and has not said so yet);
+//! - to the very address of the SDP, whoever was faster: of two phones that answer at once the loser's
+//!   packets may come first; and, once the source has fallen silent, to any that may be latched to;
 //! - on the same address, where the old SSRC fell silent: PBXs switch sources without a word.
 
 use std::net::{IpAddr, SocketAddr};
@@ -77,6 +79,12 @@ impl Latch {
                 }
             }
             Some(_) if self.open && self.may_latch(from, now) => Verdict::Ours,
+            Some(_) if self.sdp == Some(from) && ssrc != self.ssrc && self.may_latch(from, now) => {
+                Verdict::Ours
+            }
+            Some(_) if now.since(self.heard) >= MOVE_AFTER && self.may_latch(from, now) => {
+                Verdict::Ours
+            }
             Some(_)
                 if ssrc.is_some() && self.ssrc == ssrc && now.since(self.heard) >= MOVE_AFTER =>
             {
@@ -202,6 +210,22 @@ mod tests {
         assert_eq!(latch.judge(at(EVIL), Some(7), ms(500)), Verdict::Moved);
         assert_eq!(latch.target(), Some(at(EVIL)));
         assert_eq!(latch.judge(at(A), Some(7), ms(501)), Verdict::Stranger);
+    }
+
+    #[test]
+    fn the_address_of_the_sdp_wins_over_who_was_faster() {
+        // Two phones behind one address answer at once, and the loser's packet is here first.
+        let mut latch = latch();
+        assert_eq!(latch.judge(at(A2), Some(8), ms(1)), Verdict::Ours);
+        assert_eq!(latch.judge(at(A), Some(7), ms(2)), Verdict::Ours);
+        assert_eq!(latch.judge(at(A2), Some(8), ms(3)), Verdict::Stranger);
+        assert_eq!(latch.target(), Some(at(A)));
+        // Behind a NAT neither sends from there: the winner has its turn when the loser is silent.
+        let mut latch = self::latch();
+        assert_eq!(latch.judge(at(NAT), Some(8), ms(1)), Verdict::Ours);
+        let winner = at("198.51.100.9:62000");
+        assert_eq!(latch.judge(winner, Some(7), ms(400)), Verdict::Stranger);
+        assert_eq!(latch.judge(winner, Some(7), ms(501)), Verdict::Ours);
     }
 
     #[test]

@@ -313,3 +313,62 @@ fn a_503_of_a_phone_does_not_stop_the_senders_client() {
     let refused = t.response_to(alice(), 500);
     assert!(refused.header(Name::RetryAfter).is_some());
 }
+
+#[test]
+fn the_notice_follows_a_message_that_nobody_answers() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    let (mut a, _) = t.texting();
+    t.bob_is_lost();
+    t.receive(alice(), a.message("poison"));
+    t.response_to(alice(), 202);
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &text_sdp(mobile()));
+    for _ in 0..200 {
+        t.pass(Millis(500));
+        for at in [alice(), mobile()] {
+            while let Some(probe) = t.waiting(at, &Method::Options) {
+                t.reply(&probe, 200, at);
+            }
+        }
+    }
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Rejected { status: 408, .. })),
+        1
+    );
+    let notice = t.waiting(alice(), &Method::Message);
+    assert!(notice.is_some(), "no notice");
+}
+
+#[test]
+fn the_notice_follows_a_message_that_grew_too_old() {
+    let mut wishes = settings();
+    wishes.messages.max_age = Millis::from_secs(20);
+    let mut t = Table::new(wishes);
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    let (mut a, _) = t.texting();
+    t.bob_is_lost();
+    t.receive(alice(), a.message("later"));
+    t.response_to(alice(), 202);
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &text_sdp(mobile()));
+    for _ in 0..100 {
+        t.pass(Millis(500));
+        while let Some(m) = t.waiting(mobile(), &Method::Message) {
+            t.reply(&m, 480, mobile());
+        }
+        for at in [alice(), mobile()] {
+            while let Some(probe) = t.waiting(at, &Method::Options) {
+                t.reply(&probe, 200, at);
+            }
+        }
+    }
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Rejected { status: 408, .. })),
+        1
+    );
+    let notice = t.waiting(alice(), &Method::Message);
+    assert!(notice.is_some(), "no notice");
+}

@@ -208,6 +208,7 @@ impl Conversation {
                 },
             );
             self.persist(context);
+            self.announce(context, to);
         }
     }
 
@@ -367,6 +368,7 @@ impl Conversation {
                 self.persist(context);
             }
             self.pump(context, to);
+            self.announce(context, to);
         } else {
             self.lose(context, to, signal);
         }
