@@ -327,3 +327,50 @@ fn both_lost_before_their_turn_give_the_media_ports_back() {
     let closed = |command: &MediaCommand| matches!(command, MediaCommand::Close { .. });
     assert!(t.media.iter().any(closed));
 }
+
+#[test]
+fn a_481_that_speaks_of_a_subscription_asks_the_dialog_itself() {
+    for method in [Method::Notify, Method::Subscribe, Method::Refer] {
+        let mut t = Table::new(settings());
+        let (mut a, _) = t.established();
+        // RFC 6665 4.1.3, RFC 5057 5.1: nobody subscribed, or no longer; the call may go on all the same.
+        let request = a.request(method.clone()).other("Event", "talk").end();
+        t.receive(alice(), request);
+        let carried = t.request_to(desk(), method.clone());
+        t.reply(&carried, 481, desk());
+        t.response_to(alice(), 481);
+        assert!(t.losses().is_empty(), "{method:?}");
+        let update = t.request_to(desk(), Method::Update);
+        t.reply(&update, 481, desk());
+        assert_eq!(t.losses(), [Signal::RequestFailed]);
+    }
+}
+
+#[test]
+fn a_request_that_a_living_phone_ignores_is_no_loss() {
+    let mut t = Table::new(settings());
+    let (mut a, mut b) = t.established();
+    t.receive(alice(), a.request(Method::Info).body("application/x", b"x"));
+    t.request_to(desk(), Method::Info);
+    for _ in 0..9 {
+        t.pass(Millis::from_secs(4));
+        t.discard(desk());
+        t.receive(desk(), b.request(Method::Info).end());
+        while let Some(info) = t.waiting(alice(), &Method::Info) {
+            t.reply(&info, 200, alice());
+        }
+    }
+    // RFC 4320 4.2: who asked has given up by now, and gets no answer any more.
+    t.nothing_to(alice());
+    assert!(t.losses().is_empty(), "it spoke a moment ago");
+    let doubts = |what: &Happening| {
+        matches!(
+            what,
+            Happening::Suspected {
+                signal: Signal::NoAnswer,
+                ..
+            }
+        )
+    };
+    assert_eq!(t.happened(doubts), 1);
+}

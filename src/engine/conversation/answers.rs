@@ -195,7 +195,7 @@ impl Conversation {
             self.settle_renegotiation(context, side);
             self.settle_carried(context, side);
             self.suspect(context, side, signal);
-        } else {
+        } else if !self.ignored(context, client) {
             self.lose(context, side, signal);
         }
     }

@@ -171,6 +171,7 @@ impl Conversation {
             server,
             from,
             method: request.method().clone(),
+            sent: context.now,
         });
     }
 
@@ -192,9 +193,11 @@ impl Conversation {
         else {
             return;
         };
-        if outcome::ends_dialog(response.status()) {
-            let lost = self.carried[at].from.other();
-            return self.lose(context, lost, Signal::RequestFailed);
+        let to = self.carried[at].from.other();
+        let gone = outcome::ends_dialog(response.status());
+        let doubtful = gone && outcome::is_of_a_usage(&self.carried[at].method, response.status());
+        if gone && !doubtful {
+            return self.lose(context, to, Signal::RequestFailed);
         }
         let carried = self.carried.remove(at);
         let contact = self
@@ -211,6 +214,28 @@ impl Conversation {
                 response.body(),
             )
         });
+        if doubtful {
+            self.suspect(context, to, Signal::RequestFailed);
+        }
+    }
+
+    /// A request got no answer of an endpoint that has spoken since: that one is not taken there, and a
+    /// probe settles the rest. Returns false where it has not spoken.
+    pub(super) fn ignored(&mut self, context: &mut Context<'_>, client: ClientId) -> bool {
+        let parties = &self.parties;
+        let lives = |carried: &Carried| {
+            let leg = parties[carried.from.other().index()].leg.as_ref();
+            leg.is_some_and(|leg| leg.seen > carried.sent)
+        };
+        let at = self
+            .carried
+            .iter()
+            .position(|carried| carried.client == client && lives(carried));
+        let Some(at) = at else { return false };
+        let carried = self.carried.remove(at);
+        context.answer(carried.server, 500, None);
+        self.suspect(context, carried.from.other(), Signal::NoAnswer);
+        true
     }
 
     /// The other side is lost: what it owed an answer is answered here.

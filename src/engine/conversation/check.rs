@@ -129,7 +129,10 @@ impl Conversation {
         let party = self.party(side);
         let soft = matches!(
             signal,
-            Signal::MediaUnreachable | Signal::Silence | Signal::Registration
+            Signal::MediaUnreachable
+                | Signal::Silence
+                | Signal::Registration
+                | Signal::RequestFailed
         );
         if !wanted
             || !party.is_up()
@@ -178,9 +181,10 @@ impl Conversation {
             Signal::Transport if self.kind == Kind::Session && dead.is_some() => {
                 self.lose(context, side, signal)
             }
-            Signal::Moved | Signal::ProbeRefused => self.doubt(context, side),
-            Signal::RequestFailed
-            | Signal::NoAnswer
+            Signal::Moved | Signal::ProbeRefused | Signal::RequestFailed => {
+                self.doubt(context, side)
+            }
+            Signal::NoAnswer
             | Signal::ProbeTimeout
             | Signal::Transport
             | Signal::MediaUnreachable

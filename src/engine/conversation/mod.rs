@@ -128,6 +128,7 @@ struct Carried {
     server: ServerId,
     from: Side,
     method: Method,
+    sent: Time,
 }
 
 impl Party {
