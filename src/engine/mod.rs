@@ -347,11 +347,11 @@ impl Engine {
                     self.unanswered(client, errand, true, now, world);
                 }
                 Heard::NoAck {
+                    server,
                     context: Some((id, leg)),
-                    ..
                 } => {
                     self.with(id, now, world, |conversation, context| {
-                        conversation.on_no_ack(context, leg)
+                        conversation.on_no_ack(context, leg, server)
                     });
                 }
                 Heard::NoAck { context: None, .. } => {}

@@ -299,6 +299,31 @@ fn a_2xx_that_the_caller_never_acknowledges_is_its_loss() {
 }
 
 #[test]
+fn a_reinvite_that_is_never_acknowledged_is_a_suspicion() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 1, "sendrecv")),
+    );
+    t.pass(Millis::from_secs(33));
+    let suspected = |what: &Happening| {
+        matches!(
+            what,
+            Happening::Suspected {
+                side: Side::Caller,
+                signal: Signal::NoAnswer,
+            }
+        )
+    };
+    assert_eq!(t.happened(suspected), 1);
+    let probe = t.waiting(alice(), &Method::Options).unwrap();
+    t.reply(&probe, 200, alice());
+    t.pass(Millis::from_secs(10));
+    assert!(t.losses().is_empty());
+}
+
+#[test]
 fn a_registration_that_ends_is_a_suspicion() {
     let mut t = Table::new(settings());
     t.texting();

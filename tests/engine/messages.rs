@@ -143,6 +143,98 @@ fn one_bad_message_does_not_block_the_rest() {
 }
 
 #[test]
+fn a_reinvite_whose_ack_is_lost_does_not_stop_the_messages() {
+    let mut t = Table::new(settings());
+    let (mut a, mut b) = t.established();
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly")),
+    );
+    let offer = t.request_to(desk(), Method::Invite);
+    t.receive(
+        desk(),
+        with_sdp(
+            response(&offer, 200, desk(), "b1"),
+            &sdp(desk(), 2, "recvonly"),
+        ),
+    );
+    t.discard(desk());
+    // No ACK of Alice ever; but she lives.
+    for _ in 0..12 {
+        t.pass(Millis(3_500));
+        while let Some(probe) = t.waiting(alice(), &Method::Options) {
+            t.reply(&probe, 200, alice());
+        }
+        t.receive(alice(), a.request(Method::Info).end());
+        if let Some(info) = t.waiting(desk(), &Method::Info) {
+            t.reply(&info, 200, desk());
+        }
+        while let Some(probe) = t.waiting(desk(), &Method::Options) {
+            t.reply(&probe, 200, desk());
+        }
+    }
+    assert_eq!(t.happened(|what| matches!(what, Happening::Lost { .. })), 0);
+    t.discard(alice());
+    t.receive(desk(), b.message("are you there?"));
+    t.pass(Millis::from_secs(5));
+    assert!(
+        t.waiting(alice(), &Method::Message).is_some(),
+        "the text never reaches Alice"
+    );
+}
+
+#[test]
+fn a_refresh_whose_ack_is_lost_does_not_stop_the_messages() {
+    let mut t = Table::new(settings());
+    let (mut a, mut b) = t.established();
+    // A session timer's re-INVITE that says nothing new.
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 1, "sendrecv")),
+    );
+    for _ in 0..12 {
+        t.pass(Millis(3_500));
+        while let Some(probe) = t.waiting(alice(), &Method::Options) {
+            t.reply(&probe, 200, alice());
+        }
+        t.receive(alice(), a.request(Method::Info).end());
+        while let Some(info) = t.waiting(desk(), &Method::Info) {
+            t.reply(&info, 200, desk());
+        }
+        while let Some(probe) = t.waiting(desk(), &Method::Options) {
+            t.reply(&probe, 200, desk());
+        }
+    }
+    assert_eq!(t.happened(|what| matches!(what, Happening::Lost { .. })), 0);
+    t.discard(alice());
+    t.receive(desk(), b.message("are you there?"));
+    t.pass(Millis::from_secs(5));
+    assert!(t.waiting(alice(), &Method::Message).is_some());
+}
+
+#[test]
+fn a_caller_that_speaks_in_the_dialog_knows_of_it_without_its_ack() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&sdp(alice(), 1, "sendrecv"));
+    let invite = t.request_to(desk(), Method::Invite);
+    let mut b = Remote::of_invite(&invite, desk(), "b1");
+    t.receive(
+        desk(),
+        with_sdp(
+            response(&invite, 200, desk(), "b1"),
+            &sdp(desk(), 1, "sendrecv"),
+        ),
+    );
+    let ok = t.response_to(alice(), 200);
+    t.receive(desk(), b.message("hi"));
+    t.nothing_to(alice());
+    let mut a = Remote::of_answer(&ok, alice());
+    t.receive(alice(), a.request(Method::Options).end());
+    t.request_to(alice(), Method::Message);
+}
+
+#[test]
 fn a_full_queue_says_so() {
     let mut wishes = settings();
     wishes.messages.per_conversation = 1;

@@ -59,6 +59,10 @@ impl Conversation {
             return context.refuse(server, 500, "CSeq lower than one before");
         }
         leg.abilities.learn(request);
+        let proves = leg.unacknowledged.as_mut().is_some_and(|waiting| {
+            // It speaks in the dialog, so it has the 2xx.
+            std::mem::take(&mut waiting.first)
+        });
         self.follow(context, side, flow);
         self.shows_life(context, side);
         if self.answered.is_none() {
@@ -83,6 +87,9 @@ impl Conversation {
             Method::Register | Method::Ack | Method::Cancel => {
                 context.refuse(server, 405, "method not meant for a dialog");
             }
+        }
+        if proves {
+            self.pump(context, side);
         }
     }
 
@@ -360,13 +367,24 @@ impl Conversation {
         self.pump(context, side);
     }
 
-    /// Our 2xx was never acknowledged.
-    pub(crate) fn on_no_ack(&mut self, context: &mut Context<'_>, leg: LegId) {
-        if let Some(side) = self.side_of(leg)
-            && self.answered.is_some()
-        {
-            self.lose(context, side, Signal::NoAck);
+    /// Our 2xx was never acknowledged. Who never had the dialog is lost; who is only silent in it is asked.
+    pub(crate) fn on_no_ack(&mut self, context: &mut Context<'_>, leg: LegId, server: ServerId) {
+        let Some(side) = self.side_of(leg) else {
+            return;
+        };
+        let Some(waiting) = self.leg_mut(side).and_then(|leg| {
+            leg.unacknowledged
+                .take_if(|waiting| waiting.server == server)
+        }) else {
+            return;
+        };
+        if waiting.first {
+            return self.lose(context, side, Signal::NoAck);
         }
+        if waiting.answer_due {
+            self.late_answer(context, side, None);
+        }
+        self.suspect(context, side, Signal::NoAnswer);
     }
 }
 

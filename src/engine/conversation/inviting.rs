@@ -324,6 +324,7 @@ impl Conversation {
             server: invitation.server,
             cseq: caller.dialog.remote_cseq.unwrap_or(0),
             answer_due: delayed,
+            first: true,
         });
         self.party_mut(Side::Caller).believed = Some(identity);
         let body = said

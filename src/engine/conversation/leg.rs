@@ -44,6 +44,8 @@ pub(crate) struct Unacknowledged {
     pub(crate) cseq: u32,
     /// Our 2xx carried an offer, so the ACK must bring the answer.
     pub(crate) answer_due: bool,
+    /// It is the 2xx that makes the dialog, and nothing shows yet that the endpoint has it.
+    pub(crate) first: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -139,7 +139,8 @@ impl Conversation {
         let unsure = party
             .leg
             .as_ref()
-            .is_some_and(|leg| leg.unacknowledged.is_some());
+            .and_then(|leg| leg.unacknowledged.as_ref())
+            .is_some_and(|waiting| waiting.first);
         if !party.is_up() || doubted || unsure || self.answered.is_none() || self.ended.is_some() {
             return;
         }

@@ -64,7 +64,7 @@ impl Conversation {
                 offer.and_then(|_| self.party(side).talk().and_then(|talk| talk.told.clone()));
             self.accept_alone(context, side, server, told.as_deref());
             if invite {
-                self.await_ack(side, server, request.cseq(), false);
+                self.await_ack(context, side, server, request.cseq(), false);
             }
             if moved {
                 self.configure(context, side);
@@ -200,7 +200,7 @@ impl Conversation {
             .map_or(0, |(request, _)| request.cseq());
         self.accept_alone(context, from, pending.server, told.as_deref());
         if pending.invite {
-            self.await_ack(from, pending.server, cseq, late);
+            self.await_ack(context, from, pending.server, cseq, late);
         }
         if !late {
             self.settle_negotiations(from);
@@ -291,12 +291,23 @@ impl Conversation {
             .is_some_and(|pending| pending.client == client)
     }
 
-    pub(super) fn await_ack(&mut self, side: Side, server: ServerId, cseq: u32, answer_due: bool) {
+    /// The 2xx to a re-INVITE is out.
+    pub(super) fn await_ack(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        server: ServerId,
+        cseq: u32,
+        answer_due: bool,
+    ) {
+        let id = self.id;
         if let Some(leg) = self.leg_mut(side) {
+            context.shared.transactions.bind(server, (id, leg.id));
             leg.unacknowledged = Some(Unacknowledged {
                 server,
                 cseq,
                 answer_due,
+                first: false,
             });
         }
     }

@@ -4,7 +4,7 @@
 use super::Conversation;
 use super::context::{Context, end_with};
 use super::inviting::{ours, sdp_of};
-use super::leg::Leg;
+use super::leg::{Leg, Unacknowledged};
 use super::media;
 use crate::engine::dialog::Dialog;
 use crate::engine::events::{Ending, Happening};
@@ -189,13 +189,13 @@ impl Conversation {
                 body.as_deref().unwrap_or("").as_bytes(),
             )
         });
-        self.party_mut(side).leg = Some(leg);
-        self.await_ack(
-            side,
+        leg.unacknowledged = Some(Unacknowledged {
             server,
-            request.cseq(),
-            offer.is_none() && body.is_some(),
-        );
+            cseq: request.cseq(),
+            answer_due: offer.is_none() && body.is_some(),
+            first: true,
+        });
+        self.party_mut(side).leg = Some(leg);
         if let Some(old) = old {
             self.bury(context, old);
         }

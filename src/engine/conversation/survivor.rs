@@ -77,7 +77,7 @@ impl Conversation {
             leg.negotiation = Negotiation::Offered;
         }
         if invite {
-            self.await_ack(side, server, request.cseq(), answer_due);
+            self.await_ack(context, side, server, request.cseq(), answer_due);
         }
         self.configure(context, side);
         self.persist(context);
