@@ -150,8 +150,6 @@ impl fmt::Display for Words {
             Ending::Operator => f.write_str("ended by the operator"),
             Ending::Gave(GaveUp::NoMediaPorts) => f.write_str("no media ports left"),
             Ending::Gave(GaveUp::TooManyRestorations) => f.write_str("too many restorations"),
-            Ending::Gave(GaveUp::NobodyToInvite) => f.write_str("nobody to invite"),
-            Ending::Gave(GaveUp::NoCommonFormat) => f.write_str("no common format"),
         }
     }
 }

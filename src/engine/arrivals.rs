@@ -325,7 +325,7 @@ impl Context<'_> {
                 Name::RetryAfter,
                 &RETRY_AFTER_S.to_string(),
             ),
-            _ => self.refuse(server, status, why),
+            status => self.refuse(server, status, why),
         }
     }
 

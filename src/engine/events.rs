@@ -179,10 +179,6 @@ pub enum Ending {
 pub enum GaveUp {
     NoMediaPorts,
     TooManyRestorations,
-    /// Nothing is known to invite the lost side by.
-    NobodyToInvite,
-    /// The survivor would not take the session that the new endpoint can do.
-    NoCommonFormat,
 }
 
 /// One entry of a conversation's history.

@@ -19,6 +19,7 @@ pub mod timers;
 pub mod transaction;
 pub mod view;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::engine::conversation::context::{
@@ -216,7 +217,8 @@ impl Engine {
                 Stage::Established => gauges.established += 1,
                 Stage::Suspect => gauges.suspect += 1,
                 Stage::Restoring => gauges.restoring += 1,
-                Stage::Ended => gauges.ended += 1,
+                // It has been let go of.
+                Stage::Ended => {}
             }
         }
         gauges
@@ -227,12 +229,20 @@ impl Engine {
         let live = self
             .conversations
             .values()
-            .map(|conversation| conversation.summary());
-        let ended = self.ended.iter().map(|detail| detail.summary.clone());
-        let mut all: Vec<Summary> = live.chain(ended).collect();
-        all.sort_by_key(|summary| (std::cmp::Reverse(summary.started), summary.key));
+            .map(|conversation| (Reverse(conversation.started), conversation.id, None));
+        let ended = self.ended.iter().map(|detail| {
+            let summary = &detail.summary;
+            (Reverse(summary.started), summary.key, Some(summary))
+        });
+        let mut all: Vec<_> = live.chain(ended).collect();
+        all.sort_by_key(|(started, id, _)| (*started, *id));
         all.truncate(limit);
-        all
+        all.into_iter()
+            .filter_map(|(_, id, ended)| match ended {
+                Some(summary) => Some(summary.clone()),
+                None => self.conversations.get(&id).map(|live| live.summary()),
+            })
+            .collect()
     }
 
     /// Returns one conversation with its history.

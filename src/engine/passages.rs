@@ -153,7 +153,7 @@ impl Passages {
         let Some(request) = request else { return };
         match (flow, hops_left(&request)) {
             (Some(flow), Some(hops)) => self.send(context, number, &request, &endpoint, flow, hops),
-            _ => self.failed(context, number, 480, None),
+            (None, Some(_) | None) | (Some(_), None) => self.failed(context, number, 480, None),
         }
     }
 

@@ -21,7 +21,15 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// Every stage, for the metrics that must exist from the start.
+    /// Those that conversations go through before their end, for the metrics that must exist from the start.
+    pub const LIVE: [Self; 4] = [
+        Self::Inviting,
+        Self::Established,
+        Self::Suspect,
+        Self::Restoring,
+    ];
+
+    /// Every stage.
     pub const ALL: [Self; 5] = [
         Self::Inviting,
         Self::Established,
@@ -90,8 +98,6 @@ pub struct Gauges {
     pub established: usize,
     pub suspect: usize,
     pub restoring: usize,
-    /// Ended, but still seeing off its last transactions.
-    pub ended: usize,
     pub legs: usize,
     pub client_transactions: usize,
     pub server_transactions: usize,
@@ -108,7 +114,6 @@ impl Sum for Gauges {
             established: sum.established + shard.established,
             suspect: sum.suspect + shard.suspect,
             restoring: sum.restoring + shard.restoring,
-            ended: sum.ended + shard.ended,
             legs: sum.legs + shard.legs,
             client_transactions: sum.client_transactions + shard.client_transactions,
             server_transactions: sum.server_transactions + shard.server_transactions,

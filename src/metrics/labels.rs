@@ -39,7 +39,7 @@ pub(super) const USUAL_REFUSALS: &[(&str, &[u16])] = &[
 ];
 
 /// How a conversation ended, as the label `how`.
-pub(super) const ENDINGS: [&str; 9] = [
+pub(super) const ENDINGS: [&str; 7] = [
     "hung_up",
     "cancelled",
     "failed",
@@ -47,8 +47,6 @@ pub(super) const ENDINGS: [&str; 9] = [
     "operator",
     "no_media_ports",
     "too_many_restorations",
-    "nobody_to_invite",
-    "no_common_format",
 ];
 
 /// Index into `ENDINGS`.
@@ -61,8 +59,6 @@ pub(super) fn ending(how: Ending) -> usize {
         Ending::Operator => 4,
         Ending::Gave(GaveUp::NoMediaPorts) => 5,
         Ending::Gave(GaveUp::TooManyRestorations) => 6,
-        Ending::Gave(GaveUp::NobodyToInvite) => 7,
-        Ending::Gave(GaveUp::NoCommonFormat) => 8,
     }
 }
 
@@ -82,9 +78,7 @@ pub(super) const RESULTS: [&str; 5] = [
 pub(super) fn failed_restoration(how: Ending) -> Option<usize> {
     match how {
         Ending::RestoreTimeout(_) => Some(3),
-        Ending::Gave(
-            GaveUp::TooManyRestorations | GaveUp::NobodyToInvite | GaveUp::NoCommonFormat,
-        ) => Some(4),
+        Ending::Gave(GaveUp::TooManyRestorations) => Some(4),
         Ending::HungUp(_)
         | Ending::Cancelled
         | Ending::Failed(_)
@@ -140,16 +134,6 @@ mod tests {
             (
                 Ending::Gave(GaveUp::TooManyRestorations),
                 "too_many_restorations",
-                Some("gave_up"),
-            ),
-            (
-                Ending::Gave(GaveUp::NobodyToInvite),
-                "nobody_to_invite",
-                Some("gave_up"),
-            ),
-            (
-                Ending::Gave(GaveUp::NoCommonFormat),
-                "no_common_format",
                 Some("gave_up"),
             ),
         ] {

@@ -80,7 +80,7 @@ struct ProtocolMetrics {
 
 /// What is set at each scrape.
 struct ReadMetrics {
-    conversations: [IntGauge; Stage::ALL.len()],
+    conversations: [IntGauge; Stage::LIVE.len()],
     legs: IntGauge,
     /// Client, server.
     transactions: [IntGauge; 2],
@@ -319,7 +319,7 @@ impl ReadMetrics {
             conversations: make.gauges_by(
                 names::CONVERSATIONS,
                 "state",
-                Stage::ALL.map(Stage::as_str),
+                Stage::LIVE.map(Stage::as_str),
             ),
             legs: make.gauge(names::LEGS),
             transactions: make.gauges_by(names::TRANSACTIONS, "role", ["client", "server"]),
@@ -367,7 +367,6 @@ impl ReadMetrics {
             shards.established,
             shards.suspect,
             shards.restoring,
-            shards.ended,
         ];
         for (gauge, count) in self.conversations.iter().zip(by_stage) {
             show(gauge, count as u64);

@@ -161,10 +161,10 @@ fn an_event_counts_once_in_its_place() {
         ),
         (
             happened(Happening::Ended {
-                how: Ending::Gave(GaveUp::NobodyToInvite),
+                how: Ending::Gave(GaveUp::TooManyRestorations),
                 undelivered: 0,
             }),
-            "refork_conversations_ended_total{how=\"nobody_to_invite\",kind=\"call\"}",
+            "refork_conversations_ended_total{how=\"too_many_restorations\",kind=\"call\"}",
         ),
         (
             Event::Registered {

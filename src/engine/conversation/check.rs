@@ -352,7 +352,7 @@ impl Conversation {
             }
             // A proxy's word that the device is away.
             408 | 480 | 503 | 504 => self.probe_unanswered(context, leg),
-            _ => self.alive(context, side),
+            ..300 | 300.. => self.alive(context, side),
         }
     }
 

@@ -460,6 +460,21 @@ impl Conversation {
             self.give_up_inviting(context, 487, Ending::Cancelled, None);
         }
     }
+
+    /// What follows an INVITE's failure without a response.
+    pub(super) fn invitation_unanswered(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        status: u16,
+    ) {
+        self.branch_failed(context, leg, verdict(status));
+    }
+
+    /// Takes the branch of the early dialog that ended itself.
+    pub(super) fn early_farewell(&mut self, context: &mut Context<'_>, leg: LegId) {
+        self.branch_failed(context, leg, verdict(480));
+    }
 }
 
 /// A failure of our own making.
@@ -513,21 +528,4 @@ fn caller_endpoint(context: &Context<'_>, request: &Message, flow: Flow, aor: &A
         settings,
         context.world,
     )
-}
-
-impl Conversation {
-    /// What follows an INVITE's failure without a response.
-    pub(super) fn invitation_unanswered(
-        &mut self,
-        context: &mut Context<'_>,
-        leg: LegId,
-        status: u16,
-    ) {
-        self.branch_failed(context, leg, verdict(status));
-    }
-
-    /// Takes the branch of the early dialog that ended itself.
-    pub(super) fn early_farewell(&mut self, context: &mut Context<'_>, leg: LegId) {
-        self.branch_failed(context, leg, verdict(480));
-    }
 }

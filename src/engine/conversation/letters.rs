@@ -102,7 +102,12 @@ impl Conversation {
         Ok(number)
     }
 
-    fn dequeue(&mut self, context: &mut Context<'_>, to: Side, number: u32) -> Option<Letter> {
+    pub(super) fn dequeue(
+        &mut self,
+        context: &mut Context<'_>,
+        to: Side,
+        number: u32,
+    ) -> Option<Letter> {
         let queue = &mut self.party_mut(to).queue;
         let before = queue.bytes();
         let letter = queue.remove(number)?;
@@ -445,15 +450,6 @@ impl Conversation {
         self.party_mut(lost).queue.under_way = None;
         self.party_mut(lost).queue.not_before = None;
         self.store_letters(context, lost);
-    }
-
-    pub(super) fn dequeue_notice(
-        &mut self,
-        context: &mut Context<'_>,
-        to: Side,
-        number: u32,
-    ) -> Option<Letter> {
-        self.dequeue(context, to, number)
     }
 }
 

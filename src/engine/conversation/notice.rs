@@ -50,7 +50,7 @@ impl Conversation {
             .map(|letter| letter.number)
             .collect();
         for number in old {
-            self.dequeue_notice(context, to, number);
+            self.dequeue(context, to, number);
         }
     }
 
@@ -173,7 +173,7 @@ impl Conversation {
         number: u32,
         outcome: NoticeOutcome,
     ) {
-        let Some(letter) = self.dequeue_notice(context, to, number) else {
+        let Some(letter) = self.dequeue(context, to, number) else {
             return;
         };
         if letter.author == Author::Notice {

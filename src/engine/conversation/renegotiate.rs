@@ -147,11 +147,11 @@ impl Conversation {
         match status {
             ..200 => self.renegotiation = Some(pending),
             200..300 => self.agreed(context, *pending, response, flow),
-            _ if outcome::ends_dialog(status) => {
+            300.. if outcome::ends_dialog(status) => {
                 self.renegotiation = Some(pending);
                 self.lose(context, to, Signal::RequestFailed);
             }
-            _ => {
+            300.. => {
                 self.settle_negotiations(from);
                 if let Some(leg) = self.leg_mut(to) {
                     leg.talk = pending.before;
