@@ -41,6 +41,26 @@ fn a_hold_goes_across_and_the_session_version_rises_by_one() {
 }
 
 #[test]
+fn a_hold_of_the_old_kind_reaches_the_other_phone_as_one() {
+    for (said, told) in [("", "a=sendonly"), ("a=recvonly\r\n", "a=inactive")] {
+        let mut t = Table::new(settings());
+        let (mut a, _) = t.established();
+        // RFC 3264 8.4: by the address, and no direction.
+        let hold = sdp(alice(), 2, "sendrecv")
+            .replace("c=IN IP4 198.51.100.1", "c=IN IP4 0.0.0.0")
+            .replace("a=sendrecv\r\n", said);
+        t.receive(alice(), with_sdp(a.request(Method::Invite), &hold));
+        let offer = t.request_to(desk(), Method::Invite);
+        let directions: Vec<_> = text(&offer)
+            .lines()
+            .filter(|line| line.starts_with("a=") && !line.contains(':'))
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(directions, [told]);
+    }
+}
+
+#[test]
 fn an_offer_that_says_nothing_new_is_answered_here() {
     let mut t = Table::new(settings());
     let (mut a, _) = t.established();

@@ -186,7 +186,9 @@ pub(crate) fn streams(said: &str, other: Option<&str>) -> Vec<StreamSettings> {
         other
             .as_ref()
             .and_then(|other| other.media().get(at))
-            .is_none_or(|media| media.port != 0 && media.direction.receives())
+            .is_none_or(|media| {
+                media.port != 0 && media.direction.receives() && !is_old_hold(media)
+            })
     };
     sdp.media()
         .iter()

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use super::line::{Line, lines, media_words};
-use super::parse::{Media, Sdp};
+use super::parse::{Direction, Media, Sdp};
 
 /// What is to change.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +98,7 @@ fn section(
         Place::At(at) if active => Some(at),
         Place::At(_) | Place::Keep | Place::Rejected => None,
     };
+    let held = at.and_then(|_| held(media));
     let mut addressed = false;
     let start = out.len();
     for text in lines(media.text) {
@@ -127,8 +128,12 @@ fn section(
                 (Place::At(_) | Place::Rejected, _) => {}
             },
             _ if with.drop_ice && is_ice(&line) => {}
+            b'a' if held.is_some() && Direction::parse(line.value.trim()).is_some() => {}
             _ => push(out, text),
         }
+    }
+    if let Some(direction) = held {
+        let _ = write!(out, "a={}\r\n", direction.as_str());
     }
     if let Some(at) = at
         && !addressed
@@ -144,6 +149,16 @@ fn section(
     {
         insert_connection(out, start, line);
     }
+}
+
+/// Returns the direction that a stream on hold by its address has (RFC 3264 8.4): the new address does
+/// not say any more that nothing is to be sent to it.
+fn held(media: &Media<'_>) -> Option<Direction> {
+    let held = media.is_rtp() && media.address.is_some_and(|ip| ip.is_unspecified());
+    held.then_some(match media.direction {
+        Direction::SendRecv | Direction::SendOnly => Direction::SendOnly,
+        Direction::RecvOnly | Direction::Inactive => Direction::Inactive,
+    })
 }
 
 fn media_line(out: &mut String, media: &Media<'_>, port: u16) {
