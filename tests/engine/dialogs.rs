@@ -198,6 +198,26 @@ fn a_held_call_is_probed_since_no_media_tells_of_its_life() {
 }
 
 #[test]
+fn an_ack_without_the_answer_it_owes_does_not_keep_the_other_sides_back() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.receive(alice(), a.request(Method::Invite).end());
+    let late = t.request_to(desk(), Method::Invite);
+    t.receive(
+        desk(),
+        with_sdp(
+            response(&late, 200, desk(), "b1"),
+            &sdp(desk(), 2, "sendrecv"),
+        ),
+    );
+    t.response_to(alice(), 200);
+    t.nothing_to(desk());
+    t.receive(alice(), a.ack(a.cseq));
+    let ack = t.request_to(desk(), Method::Ack);
+    assert!(text(&ack).contains("m=audio"));
+}
+
+#[test]
 fn digits_and_unknown_headers_cross() {
     let mut t = Table::new(settings());
     let (mut a, _) = t.established();

@@ -324,6 +324,30 @@ fn a_reinvite_that_is_never_acknowledged_is_a_suspicion() {
 }
 
 #[test]
+fn a_callee_whose_offer_the_lost_caller_never_answers_is_acknowledged() {
+    let mut t = Table::new(settings());
+    t.register("alice", alice(), "alice");
+    t.register("bob", desk(), "desk");
+    let invite = request(Method::Invite, "alice", "bob", alice(), "call1").end();
+    t.receive(alice(), invite);
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(
+        desk(),
+        with_sdp(answer_to(&invite), &sdp(desk(), 1, "sendonly")),
+    );
+    t.nothing_to(desk());
+    let conversation = t.engine.list(1)[0].key;
+    let side = Side::Caller;
+    t.input(Input::Command(Command::DeclareLost { conversation, side }));
+    let ack = t.request_to(desk(), Method::Ack);
+    let body = text(&ack);
+    assert!(
+        body.contains("a=recvonly") && !body.contains("198.51.100"),
+        "{body}"
+    );
+}
+
+#[test]
 fn a_registration_that_ends_is_a_suspicion() {
     let mut t = Table::new(settings());
     t.texting();

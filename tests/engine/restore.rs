@@ -2,7 +2,7 @@
 
 use refork::engine::events::{Ending, Happening};
 use refork::engine::ids::Side;
-use refork::engine::ports::MediaCommand;
+use refork::engine::ports::{Command, Input, MediaCommand};
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
@@ -407,6 +407,34 @@ fn the_survivor_is_answered_meanwhile() {
 }
 
 #[test]
+fn an_ack_that_is_owed_is_sent_when_the_other_side_is_lost() {
+    let mut t = Table::new(settings());
+    let (mut a, mut b) = t.established();
+    t.receive(alice(), a.request(Method::Invite).end());
+    let late = t.request_to(desk(), Method::Invite);
+    t.receive(
+        desk(),
+        with_sdp(
+            response(&late, 200, desk(), "b1"),
+            &sdp(desk(), 2, "sendrecv"),
+        ),
+    );
+    t.response_to(alice(), 200);
+    let conversation = t.engine.list(1)[0].key;
+    let side = Side::Caller;
+    t.input(Input::Command(Command::DeclareLost { conversation, side }));
+    t.discard(alice());
+    let ack = t.request_to(desk(), Method::Ack);
+    assert!(text(&ack).contains("m=audio"), "the answer to its offer");
+    // Both may offer again.
+    t.receive(
+        desk(),
+        with_sdp(b.request(Method::Invite), &sdp(desk(), 3, "sendonly")),
+    );
+    t.response_to(desk(), 200);
+}
+
+#[test]
 fn a_survivor_who_hangs_up_ends_it_all() {
     let mut t = two();
     let (mut a, _) = t.established();
@@ -430,12 +458,10 @@ fn either_side_may_be_the_lost_one_and_both() {
     t.established();
     t.bob_is_lost();
     let id = t.engine.list(1)[0].key;
-    t.input(refork::engine::ports::Input::Command(
-        refork::engine::ports::Command::DeclareLost {
-            conversation: id,
-            side: Side::Caller,
-        },
-    ));
+    t.input(Input::Command(Command::DeclareLost {
+        conversation: id,
+        side: Side::Caller,
+    }));
     t.takes_over(alice(), "a2", &audio(alice()));
     t.takes_over(desk(), "b2", &audio(desk()));
     assert_eq!(
@@ -498,12 +524,10 @@ fn a_storm_is_worked_off_in_order() {
     }
     let all: Vec<_> = t.engine.list(3).iter().map(|summary| summary.key).collect();
     for conversation in all {
-        t.input(refork::engine::ports::Input::Command(
-            refork::engine::ports::Command::DeclareLost {
-                conversation,
-                side: Side::Callee,
-            },
-        ));
+        t.input(Input::Command(Command::DeclareLost {
+            conversation,
+            side: Side::Callee,
+        }));
     }
     let invited = |t: &Table| t.happened(|what| matches!(what, Happening::Reinvited { .. }));
     assert_eq!(invited(&t), 1);

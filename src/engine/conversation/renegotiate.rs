@@ -218,17 +218,26 @@ impl Conversation {
         answer: Option<Box<str>>,
     ) {
         let (id, to) = (self.id, side.other());
-        self.settle_negotiations(side);
-        let Some(answer) = answer else { return };
+        if let Some(leg) = self.leg_mut(side) {
+            leg.settle();
+        }
+        let Some(answer) = answer else {
+            return self.acknowledge_with_the_standing(context, to);
+        };
         if let Some(leg) = self.leg_mut(side) {
             leg.talk.said = Some(answer.clone());
         }
-        let told = self.tell(context, to, &answer);
-        if let Some(leg) = self.leg_mut(to)
-            && let Some(ack) = leg.ack.take_if(|ack| ack.waits)
+        let owed = |leg: &mut super::Leg| leg.ack.as_ref().is_some_and(|ack| ack.waits);
+        if self.leg_mut(to).is_some_and(owed)
+            && let Some(told) = self.tell(context, to, &answer)
+            && let Some(leg) = self.leg_mut(to)
+            && let Some(ack) = leg.ack.take()
         {
-            leg.acknowledge(context, id, ack.cseq, told);
+            leg.settle();
+            leg.acknowledge(context, id, ack.cseq, Some(told));
         }
+        // Where it cannot be read.
+        self.acknowledge_with_the_standing(context, to);
         self.configure(context, side);
         self.configure(context, to);
         self.persist(context);

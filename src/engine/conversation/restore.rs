@@ -81,6 +81,10 @@ impl Conversation {
             return;
         };
         old.leave(context);
+        old.ack.take_if(|ack| ack.waits);
+        if let Some(waiting) = &mut old.unacknowledged {
+            waiting.answer_due = false;
+        }
         let endpoint = old.endpoint.name.clone();
         self.party_mut(side).check = None;
         self.note(
@@ -131,6 +135,7 @@ impl Conversation {
             joining: None,
         }));
         self.join_without(context, side);
+        self.acknowledge_with_the_standing(context, side.other());
         self.settle_renegotiation(context, side);
         self.settle_carried(context, side);
         self.letters_of_the_lost(context, side);

@@ -84,6 +84,36 @@ impl Conversation {
     }
 }
 
+impl Conversation {
+    /// The ACK to an offer in a 2xx waits for an answer that will not come from the other side: the
+    /// session that stands is the answer, else the endpoint repeats its 2xx and hangs up.
+    pub(super) fn acknowledge_with_the_standing(&mut self, context: &mut Context<'_>, side: Side) {
+        let id = self.id;
+        let Some(leg) = self.leg_mut(side) else {
+            return;
+        };
+        let Some(ack) = leg.ack.take_if(|ack| ack.waits) else {
+            return;
+        };
+        leg.settle();
+        let (told, offer) = (leg.talk.told.clone(), leg.talk.said.clone());
+        let offer = offer.unwrap_or_default();
+        // Nothing stands before the first answer: its own formats, on our ports, fit it best.
+        let told = told.or_else(|| self.tell(context, side, &offer));
+        let Some(leg) = self.leg_mut(side) else {
+            return;
+        };
+        let answer = told.and_then(|told| standing(&told, &offer, leg.talk.version));
+        let answer = answer.map(|(answer, version)| {
+            leg.talk.version = version;
+            leg.talk.told = Some(answer.clone());
+            answer
+        });
+        leg.acknowledge(context, id, ack.cseq, answer);
+        self.configure(context, side);
+    }
+}
+
 /// Returns the answer out of what was told before, and its version: one more where it reads otherwise.
 fn standing(told: &str, offer: &str, version: u64) -> Option<(Box<str>, u64)> {
     let answer = sdp::answer_with(told.as_bytes(), offer.as_bytes())?;
