@@ -3,7 +3,7 @@
 //! is one run, bit for bit; a judge that knows only what the phones saw says whether it was right.
 //!
 //! `SIM_SEED=n cargo test --test simulation replay -- --nocapture` shows one run as a ladder,
-//! `SIM_SEEDS=n cargo test --test simulation seeds` tries more of them.
+//! `SIM_SEEDS=n cargo test --test simulation seeds` tries more of them, `SIM_FROM=n` others.
 
 #![allow(clippy::unwrap_used, reason = "a test: what cannot be had ends it")]
 
@@ -44,9 +44,10 @@ fn number(name: &str) -> Option<u64> {
 /// Runs the seeds of `share` in `shares` parts.
 fn seeds(share: u64, shares: u64) {
     let count = number("SIM_SEEDS").unwrap_or(SEEDS);
+    let from = number("SIM_FROM").unwrap_or(0);
     let (mut wrong, mut census) = (Vec::new(), Census::default());
     let mut first = None;
-    for seed in (0..count).filter(|seed| seed % shares == share) {
+    for seed in (from..from + count).filter(|seed| seed % shares == share) {
         let (found, run) = verdict(Scenario::of(seed));
         census.count(&run.log);
         if found.is_empty() {
