@@ -2,6 +2,7 @@
 
 use refork::engine::ids::Side;
 use refork::engine::ports::MediaCommand;
+use refork::engine::settings::Kind;
 use refork::engine::time::Millis;
 use refork::sip::{Method, Name};
 
@@ -211,4 +212,23 @@ fn media_ports_are_taken_again_where_one_restart_follows_another() {
         taken_again(&t, before),
         [(Side::Caller, 0), (Side::Callee, 0)]
     );
+}
+
+#[test]
+fn the_last_word_is_said_again_before_the_bye() {
+    let mut t = Table::new(settings());
+    t.established();
+    t.bob_is_lost();
+    t.pass(settings().restore.timeout.of(Kind::Call));
+    let word = t.request_to(alice(), Method::Message);
+    t.restart();
+    t.pass(Millis(400));
+    let again = t.request_to(alice(), Method::Message);
+    assert_eq!(text(&again), text(&word));
+    t.nothing_to(alice());
+    t.reply(&again, 200, alice());
+    let bye = t.request_to(alice(), Method::Bye);
+    t.reply(&bye, 200, alice());
+    t.discard(desk());
+    t.ends_empty();
 }

@@ -50,6 +50,13 @@ impl Conversation {
         }
     }
 
+    /// After a restart the last word goes out once more, and is given its time.
+    pub(super) fn close_later(&mut self, context: &Context<'_>) {
+        if let Some(closing) = &mut self.closing {
+            closing.at = closing.at.max(context.now + LAST_WORD);
+        }
+    }
+
     pub(super) fn close_due(&mut self, context: &mut Context<'_>) {
         if let Some(closing) = self.closing
             && closing.at <= context.now

@@ -15,11 +15,12 @@ impl Conversation {
     pub(crate) fn rebuild(&mut self, context: &mut Context<'_>) {
         for side in [Side::Caller, Side::Callee] {
             let id = self.id;
-            // A notice that went out may have arrived: it is not said twice.
+            // A notice that went out may have arrived: it is not said twice. The last word is, for a BYE
+            // that nothing explains is worse.
             self.party_mut(side)
                 .queue
                 .letters
-                .retain(|letter| letter.author == Author::Other || letter.tries == 0);
+                .retain(|letter| letter.author != Author::Notice || letter.tries == 0);
             let party = self.party_mut(side);
             party.queue.recount();
             let queued = (party.queue.letters.len(), party.queue.bytes());
@@ -61,6 +62,7 @@ impl Conversation {
                 self.watch(context, side);
             }
         }
+        self.close_later(context);
         self.note(context, Happening::Rebuilt);
         for side in [Side::Caller, Side::Callee] {
             self.pump(context, side);
