@@ -96,6 +96,9 @@ impl RelayCounters {
             dropped_no_target: of(&self.dropped_no_target),
             dropped_send: of(&self.dropped_send),
             filler: of(&self.filler),
+            relatches: of(&self.relatches),
+            seams: of(&self.seams),
+            unreachable: of(&self.unreachable),
         }
     }
 }

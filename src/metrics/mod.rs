@@ -106,6 +106,9 @@ struct ReadMetrics {
     /// Stranger, malformed, no target, send.
     relay_dropped: [IntCounter; 4],
     relay_filler: IntCounter,
+    relay_relatches: IntCounter,
+    relay_seams: IntCounter,
+    relay_unreachable: IntCounter,
     cpu: Counter,
     resident: IntGauge,
     fds: IntGauge,
@@ -351,6 +354,9 @@ impl ReadMetrics {
                 ["stranger", "malformed", "no_target", "send"],
             ),
             relay_filler: make.counter(names::RELAY_FILLER),
+            relay_relatches: make.counter(names::RELAY_RELATCHES),
+            relay_seams: make.counter(names::RELAY_SEAMS),
+            relay_unreachable: make.counter(names::RELAY_UNREACHABLE),
             cpu: make.float_counter(names::PROCESS_CPU),
             resident: make.gauge(names::PROCESS_RSS),
             fds: make.gauge(names::PROCESS_FDS),
@@ -412,6 +418,9 @@ impl ReadMetrics {
         raise(&self.relay_dropped[2], relay.dropped_no_target);
         raise(&self.relay_dropped[3], relay.dropped_send);
         raise(&self.relay_filler, relay.filler);
+        raise(&self.relay_relatches, relay.relatches);
+        raise(&self.relay_seams, relay.seams);
+        raise(&self.relay_unreachable, relay.unreachable);
     }
 
     fn set_process(&self, process: &Process) {

@@ -71,6 +71,9 @@ families! {
     RELAY_BYTES = "refork_relay_bytes_total", "Payload bytes of media datagrams, by direction.";
     RELAY_DROPPED = "refork_relay_dropped_total", "Media packets not relayed, by reason.";
     RELAY_FILLER = "refork_relay_filler_packets_total", "Packets made to keep a survivor's stream alive.";
+    RELAY_RELATCHES = "refork_relay_relatches_total", "Streams that went on from another address without a word of signalling.";
+    RELAY_SEAMS = "refork_relay_seams_total", "Sources joined to a stream that another spoke on before.";
+    RELAY_UNREACHABLE = "refork_relay_unreachable_total", "ICMP errors that named a place that media is sent to.";
 
     PROCESS_CPU = "process_cpu_seconds_total", "User and system CPU time.";
     PROCESS_RSS = "process_resident_memory_bytes", "Resident memory.";

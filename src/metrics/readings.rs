@@ -53,4 +53,10 @@ pub struct RelayReading {
     pub dropped_send: u64,
     /// Made by us while a side was away.
     pub filler: u64,
+    /// Streams that went on from another address without a word of signalling.
+    pub relatches: u64,
+    /// Sources joined to a stream that had one before.
+    pub seams: u64,
+    /// ICMP errors that named a place we send to.
+    pub unreachable: u64,
 }
