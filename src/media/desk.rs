@@ -7,42 +7,41 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use mio::{Interest, Registry, Token};
+use mio::Token;
 
 use crate::engine::ids::Side;
 use crate::engine::ports::{Generation, MediaCommand, MediaEvent, MediaId};
 use crate::media::clock::Micros;
 use crate::media::counters::{RelayCounters, Tally};
 use crate::media::handle::EventSink;
-use crate::media::place::{MAX_STREAMS, Place};
-use crate::media::pool::Pool;
+use crate::media::pairs::Pairs;
+use crate::media::place::{MAX_STREAMS, PairId, Place};
 use crate::media::report::{LineState, SessionReport};
 use crate::media::session::{Configuration, Session, SessionRules};
 use crate::media::settings::RelaySettings;
-use crate::media::sockets::{Local, Pair};
-use crate::media::stream::Port;
+use crate::media::sockets::{Local, Routes};
+use crate::media::table::Table;
 use crate::media::traffic::Buffer;
 use crate::media::wires::{Leg, Way, Wires};
 
-/// Ports held by others on this machine that are passed over for one pair.
-const TRIES: usize = 256;
 /// Generations of one side that may stand together.
 const MAX_LEGS: usize = 16;
 
 pub(crate) struct Desk {
     pub(crate) tally: Tally,
-    pub(crate) entries: Vec<Option<Entry>>,
+    pub(crate) entries: Table<Entry>,
     /// Sockets with more to read than one turn allows.
     pub(crate) unread: VecDeque<Token>,
     pub(crate) buffer: Box<Buffer>,
-    pub(crate) events: EventSink,
-    registry: Registry,
+    /// Events not yet told.
+    pub(crate) events: Vec<MediaEvent>,
+    sink: EventSink,
+    pub(crate) pairs: Pairs,
+    routes: Routes,
     settings: RelaySettings,
-    rules: SessionRules,
+    rules: Arc<SessionRules>,
     counters: Arc<RelayCounters>,
-    pool: Pool,
     random: Box<dyn FnMut() -> u64 + Send>,
-    vacant: Vec<u32>,
     by_media: HashMap<MediaId, u32>,
     alarms: BinaryHeap<Reverse<(Micros, u32)>>,
 }
@@ -57,11 +56,10 @@ pub(crate) struct Entry {
 
 /// What a desk is made of.
 pub(crate) struct Fittings {
-    pub(crate) registry: Registry,
+    pub(crate) pairs: Pairs,
     pub(crate) settings: RelaySettings,
     pub(crate) events: EventSink,
     pub(crate) counters: Arc<RelayCounters>,
-    pub(crate) pool: Pool,
     /// Not to be guessed from outside.
     pub(crate) random: Box<dyn FnMut() -> u64 + Send>,
     /// The Unix time at `Micros(0)`, in microseconds.
@@ -81,22 +79,22 @@ impl Desk {
         let settings = fittings.settings;
         Self {
             tally: Tally::default(),
-            entries: Vec::new(),
+            entries: Table::new(),
             unread: VecDeque::new(),
             buffer: Box::new(Buffer::default()),
-            events: fittings.events,
-            registry: fittings.registry,
-            rules: SessionRules {
+            events: Vec::new(),
+            sink: fittings.events,
+            pairs: fittings.pairs,
+            routes: Routes::default(),
+            rules: Arc::new(SessionRules {
                 latch: settings.latch,
                 silence: settings.silence.map(|ms| ms.saturating_mul(1000)),
                 filler: settings.filler,
                 epoch_us: fittings.epoch_us,
-            },
+            }),
             settings,
             counters: fittings.counters,
-            pool: fittings.pool,
             random: fittings.random,
-            vacant: Vec::new(),
             by_media: HashMap::new(),
             alarms: BinaryHeap::new(),
         }
@@ -118,12 +116,17 @@ impl Desk {
                     streams,
                     again,
                 };
-                let result = Local::toward(toward, &self.settings)
+                let result = self
+                    .routes
+                    .toward(toward, &self.settings, now)
                     .and_then(|local| self.open(media, &wanted, local, now));
                 if let Err(error) = &result {
+                    if error.kind() == io::ErrorKind::AddrNotAvailable {
+                        self.routes.forget();
+                    }
                     tracing::warn!(%media, side = side.as_str(), %error, "no media ports");
                 }
-                (self.events)(MediaEvent::Opened {
+                self.events.push(MediaEvent::Opened {
                     media,
                     side,
                     generation,
@@ -174,14 +177,22 @@ impl Desk {
 
     pub(crate) fn report(&self, media: MediaId) -> Option<SessionReport> {
         let slot = *self.by_media.get(&media)?;
-        let entry = self.entries.get(slot as usize)?.as_ref()?;
+        let entry = self.entries.get(slot)?;
         Some(entry.session.report(|side, stream| {
             let live = entry.session.live()[side.index()];
             live.and_then(|generation| entry.wires.leg(side, generation))
                 .or_else(|| entry.wires.legs[side.index()].last())
                 .and_then(|leg| leg.pairs.get(stream))
+                .and_then(|id| self.pairs.get(*id))
                 .map_or(0, |pair| pair.port)
         }))
+    }
+
+    /// Tells what happened: together, so that whoever listens is woken once.
+    pub(crate) fn tell(&mut self) {
+        for event in self.events.drain(..) {
+            (self.sink)(event);
+        }
     }
 
     /// Does what is due.
@@ -191,18 +202,20 @@ impl Desk {
                 break;
             }
             self.alarms.pop();
-            let entry = self.entries.get_mut(slot as usize).and_then(Option::as_mut);
+            let entry = self.entries.get_mut(slot);
             if let Some(entry) = entry.filter(|entry| entry.armed == Some(at)) {
                 entry.armed = None;
                 self.attend(slot, now);
             }
         }
+        self.pairs.tidy(now);
     }
 
     /// Returns when to be called next whatever happens: `now` where there is more to read.
     pub(crate) fn deadline(&self, now: Micros) -> Option<Micros> {
         if self.unread.is_empty() {
-            self.alarms.peek().map(|Reverse((at, _))| *at)
+            let alarm = self.alarms.peek().map(|Reverse((at, _))| *at);
+            alarm.into_iter().chain(self.pairs.deadline()).min()
         } else {
             Some(now)
         }
@@ -210,14 +223,15 @@ impl Desk {
 
     /// Lets a session say what it has to say, and sets its alarm.
     pub(crate) fn attend(&mut self, slot: u32, now: Micros) {
-        let Some(entry) = self.entries.get_mut(slot as usize).and_then(Option::as_mut) else {
+        let Some(entry) = self.entries.get_mut(slot) else {
             return;
         };
         let mut way = Way {
             wires: &entry.wires,
+            pairs: &self.pairs,
             live: entry.session.live(),
             tally: &mut self.tally,
-            events: &self.events,
+            events: &mut self.events,
         };
         entry.session.poll(now, &mut way);
         if let Some(deadline) = entry.session.deadline()
@@ -252,7 +266,7 @@ impl Desk {
     ) -> io::Result<Vec<SocketAddr>> {
         let side = wanted.side;
         let refuse = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-        let Some(entry) = self.entries.get_mut(slot as usize).and_then(Option::as_mut) else {
+        let Some(entry) = self.entries.get_mut(slot) else {
             return refuse("no such session");
         };
         if wanted.streams > MAX_STREAMS {
@@ -268,25 +282,27 @@ impl Desk {
         }
         let local = standing.map_or(local, |leg| leg.local);
         let there = standing.map_or(0, |leg| leg.pairs.len());
-        let mut taken: Vec<Pair> = Vec::new();
+        let mut taken: Vec<PairId> = Vec::with_capacity(wanted.streams.saturating_sub(there));
         for stream in there..wanted.streams {
             let place = Place {
                 slot,
+                generation: wanted.generation,
                 side,
-                generation: Place::fold(wanted.generation),
-                stream,
-                port: Port::Rtp,
+                stream: stream as u8,
             };
             let again = wanted.again.get(stream).copied();
-            match self.take_pair(local, again, place, now) {
-                Ok(pair) => taken.push(pair),
+            match self.pairs.take(local.bind, again, place, now) {
+                Ok(id) => {
+                    self.counters.ports_used.fetch_add(2, Ordering::Relaxed);
+                    taken.push(id);
+                }
                 Err(error) => {
                     self.give_back(taken, now);
                     return Err(error);
                 }
             }
         }
-        let Some(entry) = self.entries.get_mut(slot as usize).and_then(Option::as_mut) else {
+        let Some(entry) = self.entries.get_mut(slot) else {
             return refuse("no such session");
         };
         entry.session.open(side, wanted.streams);
@@ -295,78 +311,30 @@ impl Desk {
             .iter()
             .position(|leg| leg.generation == wanted.generation)
         {
-            Some(index) => &mut legs[index],
+            Some(index) => {
+                legs[index].pairs.append(&mut taken);
+                &legs[index]
+            }
             None => {
+                // One is the rule, and most sides never have another.
+                legs.reserve_exact(1);
                 legs.push(Leg {
                     generation: wanted.generation,
                     local,
-                    pairs: Vec::new(),
+                    pairs: taken,
                 });
-                let last = legs.len() - 1;
-                &mut legs[last]
+                &legs[legs.len() - 1]
             }
         };
-        leg.pairs.extend(taken);
-        let told = leg.pairs.iter().take(wanted.streams);
-        Ok(told
-            .map(|pair| SocketAddr::new(local.told, pair.port))
-            .collect())
-    }
-
-    /// Takes and registers one pair: the one that is asked for again, else the next that is free.
-    fn take_pair(
-        &mut self,
-        local: Local,
-        again: Option<u16>,
-        place: Place,
-        now: Micros,
-    ) -> io::Result<Pair> {
-        let mut found = None;
-        if let Some(port) = again.filter(|port| port % 2 == 0 && *port != 0) {
-            match Pair::bind(local.bind, port) {
-                Ok(pair) => {
-                    self.pool.take_this(port);
-                    found = Some(pair);
-                }
-                Err(error) => tracing::warn!(port, %error, "a media port is not to be had again"),
-            }
-        }
-        let tries = TRIES.min(self.pool.size());
-        let mut pair = match found {
-            Some(pair) => pair,
-            None => self.take_next(local, tries, now)?,
-        };
-        for port in [Port::Rtp, Port::Rtcp] {
-            let token = Place { port, ..place }.token();
-            let socket = pair.socket_mut(port);
-            if let Err(error) = self.registry.register(socket, token, Interest::READABLE) {
-                self.pool.release(pair.port, now);
-                return Err(error);
-            }
-        }
-        self.counters.ports_used.fetch_add(2, Ordering::Relaxed);
-        Ok(pair)
-    }
-
-    fn take_next(&mut self, local: Local, tries: usize, now: Micros) -> io::Result<Pair> {
-        let mut last = io::Error::new(io::ErrorKind::AddrInUse, "all ports are taken");
-        for _ in 0..tries {
-            let Some(port) = self.pool.take(now) else {
-                break;
-            };
-            match Pair::bind(local.bind, port) {
-                Ok(pair) => return Ok(pair),
-                Err(error) => {
-                    self.pool.put_off(port);
-                    let taken_by_others = error.kind() == io::ErrorKind::AddrInUse;
-                    last = error;
-                    if !taken_by_others {
-                        break;
-                    }
-                }
-            }
-        }
-        Err(last)
+        // Exact, for it is kept as long as the call.
+        let mut told = Vec::with_capacity(wanted.streams);
+        let pairs = leg.pairs.iter().take(wanted.streams);
+        told.extend(
+            pairs
+                .filter_map(|id| self.pairs.get(*id))
+                .map(|pair| SocketAddr::new(local.told, pair.port)),
+        );
+        Ok(told)
     }
 
     fn configure(&mut self, media: MediaId, mut told: Configuration, now: Micros) {
@@ -403,16 +371,16 @@ impl Desk {
         self.vacate_if_bare(slot, now);
     }
 
-    fn give_back(&mut self, pairs: Vec<Pair>, now: Micros) {
-        for pair in pairs {
-            self.pool.release(pair.port, now);
+    fn give_back(&mut self, pairs: Vec<PairId>, now: Micros) {
+        for id in pairs {
+            self.pairs.release(id, now);
             self.counters.ports_used.fetch_sub(2, Ordering::Relaxed);
         }
     }
 
     fn entry(&mut self, media: MediaId) -> Option<(u32, &mut Entry)> {
         let slot = *self.by_media.get(&media)?;
-        let entry = self.entries.get_mut(slot as usize)?.as_mut()?;
+        let entry = self.entries.get_mut(slot)?;
         Some((slot, entry))
     }
 
@@ -422,20 +390,11 @@ impl Desk {
             return slot;
         }
         let entry = Entry {
-            session: Session::new(media, self.rules, (self.random)()),
+            session: Session::new(media, Arc::clone(&self.rules), (self.random)()),
             wires: Wires::default(),
             armed: None,
         };
-        let slot = match self.vacant.pop() {
-            Some(slot) => {
-                self.entries[slot as usize] = Some(entry);
-                slot
-            }
-            None => {
-                self.entries.push(Some(entry));
-                self.entries.len() as u32 - 1
-            }
-        };
+        let slot = self.entries.insert(entry);
         self.by_media.insert(media, slot);
         self.counters.sessions.fetch_add(1, Ordering::Relaxed);
         slot
@@ -443,18 +402,17 @@ impl Desk {
 
     /// Ends a session that holds no port: it can't relay anything.
     fn vacate_if_bare(&mut self, slot: u32, now: Micros) {
-        let entry = self.entries.get(slot as usize).and_then(Option::as_ref);
+        let entry = self.entries.get(slot);
         if entry.is_some_and(|entry| entry.wires.legs.iter().all(Vec::is_empty)) {
             self.vacate(slot, now);
         }
     }
 
     fn vacate(&mut self, slot: u32, now: Micros) {
-        let Some(entry) = self.entries.get_mut(slot as usize).and_then(Option::take) else {
+        let Some(entry) = self.entries.remove(slot) else {
             return;
         };
         self.by_media.remove(&entry.session.media);
-        self.vacant.push(slot);
         self.counters.sessions.fetch_sub(1, Ordering::Relaxed);
         let legs = entry.wires.legs.into_iter().flatten();
         self.give_back(legs.flat_map(|leg| leg.pairs).collect(), now);

@@ -6,7 +6,7 @@ use crate::engine::ids::Side;
 use crate::media::clock::Micros;
 use crate::media::counters::{Dropped, Tally};
 use crate::media::latch::Verdict;
-use crate::media::payload::PayloadMap;
+use crate::media::payload::{Mapped, PayloadMap};
 use crate::media::rtcp::{self, Passage};
 use crate::media::rtp::{self, Header};
 use crate::media::session::{Party, Session};
@@ -84,15 +84,15 @@ fn pass(
     let stream = near
         .streams
         .get_mut(arrival.stream)
-        .filter(|stream| known && stream.settings.active)
+        .filter(|stream| known && stream.wishes.active)
         .ok_or(Dropped::NoTarget)?;
     let there = far.live.is_some() && !far.lost;
     let other = far
         .streams
         .get_mut(arrival.stream)
-        .filter(|stream| there && stream.settings.active);
+        .filter(|stream| there && stream.wishes.active);
 
-    let opaque = stream.settings.opaque || other.as_ref().is_some_and(|o| o.settings.opaque);
+    let opaque = stream.wishes.opaque || other.as_ref().is_some_and(|o| o.wishes.opaque);
     let control = arrival.port == Port::Rtcp || rtp::is_rtcp(packet);
     let header = match (opaque, control) {
         (true, _) => None,
@@ -101,7 +101,7 @@ fn pass(
         (false, false) => Some(rtp::parse(packet).ok_or(Dropped::Malformed)?),
     };
     let verdict = match (arrival.port, &header) {
-        (Port::Rtcp, _) => stream.rtcp.judge_beside(arrival.source, &stream.rtp, now),
+        (Port::Rtcp, _) => stream.rtcp.judge(arrival.source, &stream.rtp, now),
         (Port::Rtp, Some(header)) => stream.rtp.judge(arrival.source, Some(header.ssrc), now),
         (Port::Rtp, None) if opaque => {
             let ssrc = rtp::ssrc(packet);
@@ -133,12 +133,12 @@ fn forward_rtp(
     now: Micros,
     tally: &mut Tally,
 ) -> Result<Forward, Dropped> {
-    let mapped = stream.map.get(header.number);
+    let mapped = stream.format(header.number);
     stream
         .reception
         .note(&header, mapped.clock, mapped.coding.is_timed(), now);
     let other = other.ok_or(Dropped::NoTarget)?;
-    let to = other.rtp.target().filter(|_| other.settings.receives);
+    let to = other.rtp.target().filter(|_| other.wishes.receives);
     let Some(to) = to else {
         // What is not sent leaves no hole: the line goes on by a seam.
         other.line.cut();
@@ -156,7 +156,7 @@ fn forward_rtp(
     }
     if place.seam {
         tally.seams += 1;
-        if stream.settings.video {
+        if stream.wishes.video {
             stream.key_frame = Some(header.ssrc);
         } else {
             // RFC 3551 4.1: a talkspurt begins. In video the marker ends a frame, and stays.
@@ -213,7 +213,7 @@ fn forward_opaque(
 ) -> Result<Forward, Dropped> {
     let header = (!control).then(|| rtp::parse(packet)).flatten();
     if let Some(header) = &header {
-        let mapped = stream.map.get(header.number);
+        let mapped = stream.format(header.number);
         let timed = mapped.coding.is_timed();
         stream.reception.note(header, mapped.clock, timed, now);
     }
@@ -238,14 +238,21 @@ fn forward_opaque(
 impl Stream {
     /// Pairs the formats of the two sides.
     pub(crate) fn map_with(&mut self, other: &mut Self) {
-        let (ours, theirs) = (&self.settings, &other.settings);
-        self.map = PayloadMap::between(&ours.formats, &theirs.formats, ours.video);
-        other.map = PayloadMap::between(&theirs.formats, &ours.formats, theirs.video);
+        let (ours, theirs) = (&self.wishes.formats, &other.wishes.formats);
+        self.map = PayloadMap::between(ours, theirs);
+        other.map = PayloadMap::between(theirs, ours);
+    }
+
+    fn format(&self, number: u8) -> Mapped {
+        let clock = if self.wishes.video { 90_000 } else { 8000 };
+        self.map.get(number, clock)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::engine::ids::ConversationId;
     use crate::engine::ports::{MediaEvent, PayloadFormat, StreamSettings};
@@ -340,7 +347,7 @@ mod tests {
                 epoch_us: 1_000_000_000,
             };
             Self {
-                session: Session::new(ConversationId(1), rules, 42),
+                session: Session::new(ConversationId(1), Arc::new(rules), 42),
                 now: Micros::from_ms(1),
                 tally: Tally::default(),
                 said: Said::default(),

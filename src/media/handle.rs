@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 
@@ -11,10 +11,17 @@ use thiserror::Error;
 use crate::engine::ids::Side;
 use crate::engine::ports::{MediaCommand, MediaEvent, MediaId};
 use crate::media::counters::RelayCounters;
+use crate::media::pairs::Bounds;
 use crate::media::pool::Share;
 use crate::media::report::{LineState, SessionReport};
 use crate::media::settings::RelaySettings;
 use crate::media::{sys, thread};
+
+/// Pairs at rest that are kept open, over all threads: enough for 800 calls a second that come and
+/// go. Each costs the kernel about 5 KiB, for some seconds.
+const KEPT: usize = 8192;
+/// Files that a pair needs.
+const PAIR: usize = 2;
 
 /// The relay could not start.
 #[derive(Debug, Error)]
@@ -51,14 +58,48 @@ pub(crate) struct Worker {
 
 /// Wakes a relay thread, once for however many orders wait.
 pub(crate) struct Bell {
-    pub(crate) waker: mio::Waker,
-    pub(crate) rung: AtomicBool,
+    waker: mio::Waker,
+    rung: AtomicBool,
+    /// The thread looks for orders within `thread::LINGER` even if nobody rings.
+    attended: AtomicBool,
 }
 
 impl Bell {
+    pub(crate) fn new(waker: mio::Waker) -> Self {
+        Self {
+            waker,
+            rung: AtomicBool::new(false),
+            attended: AtomicBool::new(false),
+        }
+    }
+
+    /// Lowers the bell, before the queue is looked at: whoever queues after the look rings again.
+    pub(crate) fn hear(&self) {
+        if self.rung.load(Ordering::Relaxed) {
+            self.rung.swap(false, Ordering::AcqRel);
+        }
+    }
+
+    /// Promises to look for orders soon, or no more: then the queue is to be looked at once again.
+    pub(crate) fn attend(&self, attended: bool) {
+        self.attended.store(attended, Ordering::Relaxed);
+        if !attended {
+            // Either we see the order, or whoever queued it sees that nobody attends.
+            fence(Ordering::SeqCst);
+        }
+    }
+
     fn ring(&self) {
         if !self.rung.swap(true, Ordering::AcqRel) && self.waker.wake().is_err() {
             self.rung.store(false, Ordering::Release);
+        }
+    }
+
+    /// Rings unless the queue is looked at soon anyway. To be called once the order is queued.
+    fn ring_unless_attended(&self) {
+        fence(Ordering::SeqCst);
+        if !self.attended.load(Ordering::Relaxed) {
+            self.ring();
         }
     }
 }
@@ -83,11 +124,16 @@ impl Relay {
                 to: *settings.ports.end(),
             });
         }
-        sys::raise_file_limit();
+        let files = sys::raise_file_limit();
         let counters = Arc::new(RelayCounters::default());
         let events: EventSink = Arc::new(events);
         // Each thread has its own share of the ports.
         let count = settings.threads.clamp(1, pairs);
+        // A quarter of the files is never filled with pairs that only rest.
+        let bounds = Bounds {
+            at_rest: KEPT / count,
+            open: (files / 4 * 3) / PAIR / count,
+        };
         let mut workers = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
         for index in 0..count {
@@ -95,6 +141,7 @@ impl Relay {
                 index,
                 count,
                 settings.clone(),
+                bounds,
                 Arc::clone(&events),
                 Arc::clone(&counters),
             )?;
@@ -185,8 +232,32 @@ impl MediaHandle {
 impl Worker {
     fn send(&self, order: Order) {
         // It fails only after Stop, when there is nothing left to command.
-        if self.orders.send(order).is_ok() {
+        let can_wait = order.can_wait();
+        if self.orders.send(order).is_err() {
+            return;
+        }
+        if can_wait {
+            self.bell.ring_unless_attended();
+        } else {
             self.bell.ring();
+        }
+    }
+}
+
+impl Order {
+    /// Returns true where nobody waits for the outcome. A packet that it matters to wakes the thread,
+    /// which carries out orders first.
+    fn can_wait(&self) -> bool {
+        match self {
+            Self::Command(
+                MediaCommand::Configure { .. }
+                | MediaCommand::CloseSide { .. }
+                | MediaCommand::Close { .. },
+            ) => true,
+            Self::Command(MediaCommand::Open { .. } | MediaCommand::Lost { .. })
+            | Self::Report { .. }
+            | Self::Resume { .. }
+            | Self::Stop => false,
         }
     }
 }

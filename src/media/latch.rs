@@ -29,18 +29,31 @@ pub(crate) enum Verdict {
     Stranger,
 }
 
-#[derive(Clone, Debug, Default)]
+/// Where RTP comes from.
+#[derive(Debug, Default)]
 pub(crate) struct Latch {
+    spot: Spot,
+    allowed: [Option<IpAddr>; 2],
+    ssrc: Option<u32>,
+}
+
+/// Where RTCP comes from that has a port of its own, beside RTP's.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    spot: Spot,
+}
+
+/// What there is to know of one address.
+#[derive(Debug, Default)]
+struct Spot {
     /// Address of the SDP; none where it can't be sent to.
     sdp: Option<SocketAddr>,
-    allowed: [Option<IpAddr>; 2],
     source: Option<SocketAddr>,
-    ssrc: Option<u32>,
     heard: Micros,
     /// Signalling came after the last packet.
     open: bool,
     /// The address left behind when the SDP named a new one, and when.
-    former: Option<(SocketAddr, Micros)>,
+    former: Option<Box<(SocketAddr, Micros)>>,
 }
 
 impl Latch {
@@ -53,40 +66,38 @@ impl Latch {
         now: Micros,
     ) {
         if anew {
-            *self = Self::default();
-        } else if sdp != self.sdp {
-            self.former = self.source.take().map(|source| (source, now));
+            self.ssrc = None;
         }
-        self.sdp = sdp;
+        self.spot.signalled(sdp, anew, now);
         self.allowed = allowed;
-        self.open = true;
     }
 
     /// Returns where to send.
     pub(crate) fn target(&self) -> Option<SocketAddr> {
-        self.source.or(self.sdp)
+        self.spot.target()
     }
 
     /// Judges a packet by its source and locks to it where it may.
     pub(crate) fn judge(&mut self, from: SocketAddr, ssrc: Option<u32>, now: Micros) -> Verdict {
-        let verdict = match self.source {
+        let spot = &self.spot;
+        let verdict = match spot.source {
             Some(source) if source == from => {
                 let known = ssrc.is_none() || self.ssrc.is_none() || self.ssrc == ssrc;
-                if known || self.open || now.since(self.heard) >= SSRC_AFTER {
+                if known || spot.open || now.since(spot.heard) >= SSRC_AFTER {
                     Verdict::Ours
                 } else {
                     Verdict::Stranger
                 }
             }
-            Some(_) if self.open && self.may_latch(from, now) => Verdict::Ours,
-            Some(_) if self.sdp == Some(from) && ssrc != self.ssrc && self.may_latch(from, now) => {
+            Some(_) if spot.open && self.may_latch(from, now) => Verdict::Ours,
+            Some(_) if spot.sdp == Some(from) && ssrc != self.ssrc && self.may_latch(from, now) => {
                 Verdict::Ours
             }
-            Some(_) if now.since(self.heard) >= MOVE_AFTER && self.may_latch(from, now) => {
+            Some(_) if now.since(spot.heard) >= MOVE_AFTER && self.may_latch(from, now) => {
                 Verdict::Ours
             }
             Some(_)
-                if ssrc.is_some() && self.ssrc == ssrc && now.since(self.heard) >= MOVE_AFTER =>
+                if ssrc.is_some() && self.ssrc == ssrc && now.since(spot.heard) >= MOVE_AFTER =>
             {
                 Verdict::Moved
             }
@@ -95,10 +106,8 @@ impl Latch {
             None => Verdict::Stranger,
         };
         if verdict != Verdict::Stranger {
-            self.source = Some(from);
+            self.spot.lock(from, now);
             self.ssrc = ssrc.or(self.ssrc);
-            self.heard = now;
-            self.open = false;
         }
         verdict
     }
@@ -110,44 +119,85 @@ impl Latch {
         ssrc: Option<u32>,
         now: Micros,
     ) -> Verdict {
-        if self.source == Some(from) {
+        if self.spot.source == Some(from) {
             self.ssrc = ssrc.or(self.ssrc);
             return self.judge(from, None, now);
         }
         self.judge(from, ssrc, now)
     }
 
-    /// Judges RTCP on a port of its own: it may come from where RTP does, by another port.
-    pub(crate) fn judge_beside(&mut self, from: SocketAddr, rtp: &Self, now: Micros) -> Verdict {
-        let beside = match rtp.source {
+    fn may_latch(&self, from: SocketAddr, now: Micros) -> bool {
+        self.allows(from) && !self.spot.is_left(from, now)
+    }
+
+    fn allows(&self, from: SocketAddr) -> bool {
+        self.allowed.contains(&Some(from.ip()))
+    }
+}
+
+impl Beside {
+    /// Signalling told where the side's RTCP is.
+    pub(crate) fn signalled(&mut self, sdp: Option<SocketAddr>, anew: bool, now: Micros) {
+        self.spot.signalled(sdp, anew, now);
+    }
+
+    /// Returns where to send.
+    pub(crate) fn target(&self) -> Option<SocketAddr> {
+        self.spot.target()
+    }
+
+    /// Judges a packet: it may come from where RTP does, by another port.
+    pub(crate) fn judge(&mut self, from: SocketAddr, rtp: &Latch, now: Micros) -> Verdict {
+        let beside = match rtp.spot.source {
             Some(source) => source.ip() == from.ip(),
             None => rtp.may_latch(from, now),
         };
-        let quiet = self.open || now.since(self.heard) >= MOVE_AFTER;
-        let verdict = match self.source {
+        let spot = &self.spot;
+        let quiet = spot.open || now.since(spot.heard) >= MOVE_AFTER;
+        let verdict = match spot.source {
             Some(source) if source == from => Verdict::Ours,
             Some(_) if beside && quiet => Verdict::Ours,
-            None if beside || self.may_latch(from, now) => Verdict::Ours,
+            None if beside || rtp.allows(from) && !spot.is_left(from, now) => Verdict::Ours,
             Some(_) | None => Verdict::Stranger,
         };
         if verdict != Verdict::Stranger {
-            self.source = Some(from);
-            self.heard = now;
-            self.open = false;
+            self.spot.lock(from, now);
         }
         verdict
     }
 
     /// Forgets the source but not where it may be: after the RTP beside it moved.
     pub(crate) fn release(&mut self) {
-        self.source = None;
+        self.spot.source = None;
+    }
+}
+
+impl Spot {
+    fn signalled(&mut self, sdp: Option<SocketAddr>, anew: bool, now: Micros) {
+        if anew {
+            *self = Self::default();
+        } else if sdp != self.sdp {
+            self.former = self.source.take().map(|source| Box::new((source, now)));
+        }
+        self.sdp = sdp;
+        self.open = true;
     }
 
-    fn may_latch(&self, from: SocketAddr, now: Micros) -> bool {
-        let stale = self.former.is_some_and(|(address, left)| {
-            address == from && self.sdp != Some(from) && now.since(left) < MOVE_AFTER
-        });
-        !stale && self.allowed.contains(&Some(from.ip()))
+    fn target(&self) -> Option<SocketAddr> {
+        self.source.or(self.sdp)
+    }
+
+    fn lock(&mut self, from: SocketAddr, now: Micros) {
+        self.source = Some(from);
+        self.heard = now;
+        self.open = false;
+    }
+
+    /// Returns true for the address that was just left: what comes from there was underway.
+    fn is_left(&self, from: SocketAddr, now: Micros) -> bool {
+        self.former.as_deref().is_some_and(|(address, left)| {
+            *address == from && self.sdp != Some(from) && now.since(*left) < MOVE_AFTER
+        })
     }
 }
 
@@ -277,15 +327,15 @@ mod tests {
     #[test]
     fn rtcp_comes_from_where_rtp_does() {
         let mut rtp = latch();
-        let mut rtcp = Latch::default();
-        rtcp.signalled(Some(at("192.0.2.1:4001")), rtp.allowed, false, ms(0));
+        let mut rtcp = Beside::default();
+        rtcp.signalled(Some(at("192.0.2.1:4001")), false, ms(0));
         rtp.judge(at(NAT), Some(7), ms(1));
         let beside = at("198.51.100.9:61777");
-        assert_eq!(rtcp.judge_beside(at(EVIL), &rtp, ms(2)), Verdict::Stranger);
-        assert_eq!(rtcp.judge_beside(beside, &rtp, ms(2)), Verdict::Ours);
+        assert_eq!(rtcp.judge(at(EVIL), &rtp, ms(2)), Verdict::Stranger);
+        assert_eq!(rtcp.judge(beside, &rtp, ms(2)), Verdict::Ours);
         assert_eq!(rtcp.target(), Some(beside));
         let other = at("198.51.100.9:61778");
-        assert_eq!(rtcp.judge_beside(other, &rtp, ms(3)), Verdict::Stranger);
-        assert_eq!(rtcp.judge_beside(other, &rtp, ms(503)), Verdict::Ours);
+        assert_eq!(rtcp.judge(other, &rtp, ms(3)), Verdict::Stranger);
+        assert_eq!(rtcp.judge(other, &rtp, ms(503)), Verdict::Ours);
     }
 }

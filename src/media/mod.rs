@@ -1,8 +1,8 @@
 //! The RTP relay: what `MediaCommand` asks for, done on threads of its own.
 //!
 //! A pure core (`session`, `forward`, `line`, `latch`, `rtcp`, `filler`, ...) takes packets and the
-//! time and says what to send; a thin shell (`thread`, `desk`, `traffic`, `wires`, `sockets`, `sys`)
-//! owns the sockets, reads the clock and is the only part that speaks to the kernel. No packet allocates, and none takes a lock.
+//! time and says what to send; a thin shell (`thread`, `desk`, `traffic`, `wires`, `pairs`, `sockets`,
+//! `sys`) owns the sockets, reads the clock and is the only part that speaks to the kernel. No packet allocates, and none takes a lock.
 
 mod clock;
 mod counters;
@@ -12,6 +12,7 @@ mod forward;
 mod handle;
 mod latch;
 mod line;
+mod pairs;
 mod payload;
 mod place;
 mod pool;
@@ -24,6 +25,7 @@ mod settings;
 mod sockets;
 mod stream;
 mod sys;
+mod table;
 mod thread;
 mod traffic;
 mod watch;

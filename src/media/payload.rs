@@ -48,6 +48,34 @@ impl Coding {
     }
 }
 
+/// One format of a side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Format {
+    pub(crate) number: u8,
+    pub(crate) coding: Coding,
+    pub(crate) clock: u32,
+    /// Only of `Coding::Other`: the rest are told apart by their coding.
+    name: Option<Box<str>>,
+}
+
+impl From<PayloadFormat> for Format {
+    fn from(format: PayloadFormat) -> Self {
+        let coding = Coding::of(&format.name);
+        Self {
+            number: format.number,
+            coding,
+            clock: format.clock,
+            name: (coding == Coding::Other).then_some(format.name),
+        }
+    }
+}
+
+impl Format {
+    fn is_same(&self, other: &Self) -> bool {
+        self.coding == other.coding && self.name == other.name && self.clock == other.clock
+    }
+}
+
 /// What becomes of one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mapped {
@@ -61,14 +89,13 @@ pub(crate) struct Mapped {
 /// The way from one side's numbers to the other's.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PayloadMap {
-    formats: Vec<Mapped>,
-    clock: u32,
+    formats: Box<[Mapped]>,
 }
 
 impl PayloadMap {
     /// Pairs formats by name and clock rate: the same number where it means the same, else the
     /// first, second, ... of that name with the first, second, ... of the other side.
-    pub(crate) fn between(from: &[PayloadFormat], to: &[PayloadFormat], video: bool) -> Self {
+    pub(crate) fn between(from: &[Format], to: &[Format]) -> Self {
         let formats = from
             .iter()
             .enumerate()
@@ -76,32 +103,29 @@ impl PayloadMap {
                 from: format.number,
                 to: partner(format, &from[..index], to),
                 clock: format.clock.max(1),
-                coding: Coding::of(&format.name),
+                coding: format.coding,
             })
             .collect();
-        Self {
-            formats,
-            clock: if video { 90_000 } else { 8000 },
-        }
+        Self { formats }
     }
 
-    /// Looks a number up; one that is not in the list passes as it is.
-    pub(crate) fn get(&self, number: u8) -> Mapped {
+    /// Looks a number up; one that is not in the list passes as it is, with the clock rate `usual`.
+    pub(crate) fn get(&self, number: u8, usual: u32) -> Mapped {
         self.formats
             .iter()
             .find(|mapped| mapped.from == number)
             .copied()
-            .unwrap_or_else(|| Mapped {
+            .unwrap_or(Mapped {
                 from: number,
                 to: Some(number),
-                clock: self.clock.max(1),
+                clock: usual,
                 coding: Coding::Other,
             })
     }
 }
 
-fn partner(format: &PayloadFormat, before: &[PayloadFormat], to: &[PayloadFormat]) -> Option<u8> {
-    let same = |other: &&PayloadFormat| other.name == format.name && other.clock == format.clock;
+fn partner(format: &Format, before: &[Format], to: &[Format]) -> Option<u8> {
+    let same = |other: &&Format| other.is_same(format);
     let candidates = || to.iter().filter(same);
     let rank = before.iter().filter(same).count();
     candidates()
@@ -119,13 +143,14 @@ fn partner(format: &PayloadFormat, before: &[PayloadFormat], to: &[PayloadFormat
 mod tests {
     use super::*;
 
-    fn formats(list: &[(u8, &str, u32)]) -> Vec<PayloadFormat> {
+    fn formats(list: &[(u8, &str, u32)]) -> Vec<Format> {
         list.iter()
             .map(|&(number, name, clock)| PayloadFormat {
                 number,
                 name: name.into(),
                 clock,
             })
+            .map(Format::from)
             .collect()
     }
 
@@ -148,7 +173,7 @@ mod tests {
             (125, "H264", 90_000),
             (96, "TELEPHONE-EVENT", 8000),
         ]);
-        let map = PayloadMap::between(&from, &to, false);
+        let map = PayloadMap::between(&from, &to);
         for (number, expected) in [
             (0, Some(0)),
             (96, Some(111)),
@@ -164,18 +189,18 @@ mod tests {
             (18, Some(18)),
             (127, Some(127)),
         ] {
-            assert_eq!(map.get(number).to, expected, "{number}");
+            assert_eq!(map.get(number, 8000).to, expected, "{number}");
         }
-        assert_eq!(map.get(96).clock, 48_000);
-        assert_eq!(map.get(18).clock, 8000);
-        assert_eq!(map.get(101).coding, Coding::Event);
+        assert_eq!(map.get(96, 8000).clock, 48_000);
+        assert_eq!(map.get(18, 8000).clock, 8000);
+        assert_eq!(map.get(101, 8000).coding, Coding::Event);
     }
 
     #[test]
     fn prefers_a_number_that_means_the_same() {
         let from = formats(&[(97, "H264", 90_000), (98, "H264", 90_000)]);
         let to = formats(&[(98, "H264", 90_000), (99, "H264", 90_000)]);
-        let map = PayloadMap::between(&from, &to, true);
-        assert_eq!(map.get(98).to, Some(98));
+        let map = PayloadMap::between(&from, &to);
+        assert_eq!(map.get(98, 8000).to, Some(98));
     }
 }

@@ -1,4 +1,4 @@
-//! What an event of the poller is about, packed into its token.
+//! Which socket is whose: what the poller's tokens and the open pairs say of each other.
 
 use mio::Token;
 
@@ -7,56 +7,35 @@ use crate::engine::ports::Generation;
 use crate::media::stream::Port;
 
 /// Streams of one session.
-pub(crate) const MAX_STREAMS: usize = 1 << STREAM_BITS;
+pub(crate) const MAX_STREAMS: usize = 16;
 
-const STREAM_BITS: u32 = 4;
-const GENERATION_BITS: u32 = 26;
-
-const _: () = assert!(usize::BITS == 64, "a token holds a place in 64 bits");
-
-/// One socket: of a session, a side, a generation of ports, a stream.
+/// Where a pair stands: in a session, on a side, of a generation of ports, for a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) slot: u32,
-    pub(crate) side: Side,
-    /// Only the low bits, see `fold`.
     pub(crate) generation: Generation,
-    pub(crate) stream: usize,
-    pub(crate) port: Port,
+    pub(crate) side: Side,
+    /// Below `MAX_STREAMS`.
+    pub(crate) stream: u8,
 }
 
-impl Place {
-    /// Cuts a generation to what a token holds; those of one side that stand together differ there.
-    pub(crate) fn fold(generation: Generation) -> Generation {
-        generation & ((1 << GENERATION_BITS) - 1)
+/// The number of an open pair. It is used again once the pair is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PairId(pub(crate) u32);
+
+impl PairId {
+    /// Returns the token of one of the pair's sockets, which it keeps whoever uses it.
+    pub(crate) fn token(self, port: Port) -> Token {
+        Token((self.0 as usize) << 1 | usize::from(port == Port::Rtcp))
     }
 
-    pub(crate) fn token(self) -> Token {
-        let mut bits = u64::from(Self::fold(self.generation));
-        bits = bits << STREAM_BITS | self.stream as u64 & (MAX_STREAMS as u64 - 1);
-        bits = bits << 1 | u64::from(self.port == Port::Rtcp);
-        bits = bits << 1 | self.side.index() as u64;
-        bits = bits << 32 | u64::from(self.slot);
-        Token(bits as usize)
-    }
-
-    pub(crate) fn of(token: Token) -> Self {
-        let bits = token.0 as u64;
-        Self {
-            slot: bits as u32,
-            side: if bits >> 32 & 1 == 0 {
-                Side::Caller
-            } else {
-                Side::Callee
-            },
-            port: if bits >> 33 & 1 == 0 {
-                Port::Rtp
-            } else {
-                Port::Rtcp
-            },
-            stream: (bits >> 34) as usize & (MAX_STREAMS - 1),
-            generation: (bits >> (34 + STREAM_BITS)) as Generation,
-        }
+    pub(crate) fn of(token: Token) -> (Self, Port) {
+        let port = if token.0 & 1 == 0 {
+            Port::Rtp
+        } else {
+            Port::Rtcp
+        };
+        (Self((token.0 >> 1) as u32), port)
     }
 }
 
@@ -65,21 +44,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_holds_a_place() {
-        for side in [Side::Caller, Side::Callee] {
+    fn a_token_holds_a_pair_and_a_port() {
+        for id in [0, 1, 77_777, u32::MAX] {
             for port in [Port::Rtp, Port::Rtcp] {
-                for (slot, generation, stream) in
-                    [(0, 0, 0), (u32::MAX - 1, 7, 15), (3, (1 << 26) - 1, 1)]
-                {
-                    let place = Place {
-                        slot,
-                        side,
-                        generation,
-                        stream,
-                        port,
-                    };
-                    assert_eq!(Place::of(place.token()), place);
-                }
+                let token = PairId(id).token(port);
+                assert_eq!(PairId::of(token), (PairId(id), port));
             }
         }
     }

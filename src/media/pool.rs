@@ -103,6 +103,11 @@ impl Pool {
         }
     }
 
+    /// Returns true for a pair of this share, free or taken.
+    pub(crate) fn contains(&self, port: u16) -> bool {
+        self.share.contains(port)
+    }
+
     /// Returns how many pairs the share has.
     pub(crate) fn size(&self) -> usize {
         self.size

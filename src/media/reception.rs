@@ -9,19 +9,19 @@ use crate::media::rtp::Header;
 pub(crate) struct Reception {
     packets: u64,
     octets: u64,
-    /// Of the sources before this one.
+    /// Expected less received, over all sources.
     lost: i64,
-    run: Option<Run>,
+    run: Run,
 }
 
 /// One source, from its first sequence number on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Run {
-    ssrc: u32,
-    /// Lowest and highest sequence number, counted on over wraps.
-    first: i64,
-    highest: i64,
-    received: i64,
+    /// None before the first.
+    ssrc: Option<u32>,
+    /// From the lowest sequence number to the highest.
+    span: u32,
+    highest: u16,
     clock: u32,
     timestamp: u32,
     at: Micros,
@@ -35,17 +35,23 @@ impl Reception {
     pub(crate) fn note(&mut self, packet: &Header, clock: u32, timed: bool, now: Micros) {
         self.packets += 1;
         self.octets += packet.payload as u64;
-        let Some(run) = self.run.as_mut().filter(|r| r.ssrc == packet.ssrc) else {
-            return self.begin(packet, clock, now);
-        };
-        let ahead = i64::from(packet.sequence.wrapping_sub(run.highest as u16) as i16);
-        if !(-100..3000).contains(&ahead) {
+        let run = &mut self.run;
+        let ahead = packet.sequence.wrapping_sub(run.highest) as i16;
+        if run.ssrc != Some(packet.ssrc) || !(-100..3000).contains(&ahead) {
             return self.begin(packet, clock, now);
         }
-        let sequence = run.highest + ahead;
-        run.highest = run.highest.max(sequence);
-        run.first = run.first.min(sequence);
-        run.received += 1;
+        let distance = u32::from(ahead.unsigned_abs());
+        // How far the range of what is expected grows; this packet is one of it.
+        let more = if ahead > 0 {
+            run.highest = packet.sequence;
+            run.span = run.span.saturating_add(distance);
+            distance
+        } else {
+            let below = distance.saturating_sub(run.span);
+            run.span = run.span.max(distance);
+            below
+        };
+        self.lost += i64::from(more) - 1;
         if timed {
             if run.clock == clock {
                 let passed = now.since(run.at) as i64 * i64::from(clock) / 1_000_000;
@@ -65,36 +71,22 @@ impl Reception {
         Received {
             packets: self.packets,
             octets: self.octets,
-            lost: self.lost + self.run.map_or(0, |run| run.lost()),
-            jitter_us: self.run.map_or(0, |run| {
-                run.jitter * 1_000_000 / 16 / u64::from(run.clock.max(1))
-            }),
+            lost: self.lost,
+            jitter_us: self.run.jitter * 1_000_000 / 16 / u64::from(self.run.clock.max(1)),
         }
     }
 
     fn begin(&mut self, packet: &Header, clock: u32, now: Micros) {
-        self.lost += self.run.map_or(0, |run| run.lost());
-        let jitter = self
-            .run
-            .filter(|run| run.clock == clock)
-            .map_or(0, |run| run.jitter);
-        let sequence = i64::from(packet.sequence);
-        self.run = Some(Run {
-            ssrc: packet.ssrc,
-            first: sequence,
-            highest: sequence,
-            received: 1,
+        let same_clock = self.run.clock == clock;
+        self.run = Run {
+            ssrc: Some(packet.ssrc),
+            span: 0,
+            highest: packet.sequence,
             clock,
             timestamp: packet.timestamp,
             at: now,
-            jitter,
-        });
-    }
-}
-
-impl Run {
-    fn lost(&self) -> i64 {
-        self.highest - self.first + 1 - self.received
+            jitter: if same_clock { self.run.jitter } else { 0 },
+        };
     }
 }
 

@@ -2,6 +2,7 @@
 //! time go in, packets and events come out.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use crate::engine::ids::Side;
 use crate::engine::ports::{Generation, MediaEvent, MediaId, StreamSettings};
@@ -30,7 +31,7 @@ pub(crate) struct SessionRules {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) media: MediaId,
-    pub(crate) rules: SessionRules,
+    pub(crate) rules: Arc<SessionRules>,
     pub(crate) sides: [Party; 2],
     seed: u64,
 }
@@ -66,11 +67,12 @@ pub(crate) struct Configuration {
 
 impl Session {
     /// `seed`: chooses the numbers of lines that we start ourselves; not to be guessed by others.
-    pub(crate) fn new(media: MediaId, rules: SessionRules, seed: u64) -> Self {
+    pub(crate) fn new(media: MediaId, rules: Arc<SessionRules>, seed: u64) -> Self {
+        let silence = rules.silence;
         let party = || Party {
             live: None,
             lost: false,
-            watch: Watch::new(rules.silence),
+            watch: Watch::new(silence),
             streams: Vec::new(),
             flowing: false,
             unreachable: false,
@@ -92,6 +94,9 @@ impl Session {
     pub(crate) fn open(&mut self, side: Side, streams: usize) {
         let seed = self.seed;
         let party = &mut self.sides[side.index()];
+        let more = streams.saturating_sub(party.streams.len());
+        // Nearly always one, and left at that.
+        party.streams.reserve_exact(more);
         for index in party.streams.len()..streams {
             let salt = (index as u64) << 1 | side.index() as u64;
             party.streams.push(Stream::new(mix(seed ^ mix(salt))));
@@ -126,17 +131,19 @@ impl Session {
         near.lost = false;
         let mut settings = told.streams.into_iter();
         for (index, stream) in near.streams.iter_mut().enumerate() {
-            match settings.next() {
-                Some(new) => stream.settings = new,
-                None => stream.settings.active = false,
+            let new = settings.next();
+            if new.is_some() || anew {
+                let [rtp, rtcp] = new.as_ref().map_or([None; 2], |new| [new.rtp, new.rtcp]);
+                let sendable = |to: Option<SocketAddr>| to.filter(|to| is_sendable(*to, told.v4));
+                let allowed = [rtp.map(|to| to.ip()), signalling];
+                stream.rtp.signalled(sendable(rtp), allowed, anew, now);
+                stream.rtcp.signalled(sendable(rtcp), anew, now);
             }
-            let sendable = |to: Option<SocketAddr>| to.filter(|to| is_sendable(*to, told.v4));
-            let rtp = sendable(stream.settings.rtp);
-            let allowed = [stream.settings.rtp.map(|to| to.ip()), signalling];
-            stream.rtp.signalled(rtp, allowed, anew, now);
-            let rtcp = sendable(stream.settings.rtcp);
-            stream.rtcp.signalled(rtcp, allowed, anew, now);
-            stream.away &= stream.settings.active;
+            match new {
+                Some(new) => stream.wishes = new.into(),
+                None => stream.wishes.active = false,
+            }
+            stream.away &= stream.wishes.active;
             if let Some(other) = far.streams.get_mut(index) {
                 if anew {
                     // Both ways: what the new endpoint says, and what it was not there to hear.
@@ -146,7 +153,7 @@ impl Session {
                 stream.map_with(other);
             }
         }
-        let sends = |stream: &Stream| stream.settings.active && stream.settings.sends;
+        let sends = |stream: &Stream| stream.wishes.active && stream.wishes.sends;
         if near.streams.iter().any(sends) {
             near.watch.expect(now);
         } else {
@@ -163,7 +170,7 @@ impl Session {
         near.unreachable = false;
         near.watch.forget();
         for stream in &mut near.streams {
-            stream.away = stream.settings.active;
+            stream.away = stream.wishes.active;
             stream.key_frame = None;
         }
         for stream in &mut self.sides[side.other().index()].streams {
@@ -201,11 +208,12 @@ impl Session {
         }
         let known = stream
             .refused
-            .is_some_and(|(to, told)| to == target && now.since(told) < REFUSED_AGAIN);
+            .as_deref()
+            .is_some_and(|(to, told)| *to == target && now.since(*told) < REFUSED_AGAIN);
         if known {
             return false;
         }
-        stream.refused = Some((target, now));
+        stream.refused = Some(Box::new((target, now)));
         near.unreachable = true;
         true
     }
@@ -237,7 +245,7 @@ impl Session {
             .sides
             .iter()
             .flat_map(|party| &party.streams)
-            .filter_map(|stream| stream.filler.as_ref().map(Filler::deadline));
+            .filter_map(|stream| stream.filler.as_deref().map(Filler::deadline));
         let watches = self.sides.iter().filter_map(|party| party.watch.deadline());
         fillers.chain(watches).min()
     }
@@ -277,18 +285,18 @@ impl Session {
                 let from = speaks.streams.get(index);
                 let wanted = self.rules.filler
                     && reachable
-                    && stream.settings.active
-                    && stream.settings.receives
-                    && !stream.settings.opaque
+                    && stream.wishes.active
+                    && stream.wishes.receives
+                    && !stream.wishes.opaque
                     && stream.rtp.target().is_some()
-                    && from.is_some_and(|from| from.away && !from.settings.opaque);
+                    && from.is_some_and(|from| from.away && !from.wishes.opaque);
                 match stream.silence().filter(|_| wanted) {
                     None => stream.filler = None,
                     Some(_) if stream.filler.is_some() => {}
                     Some((number, octet)) => {
-                        let ptime = stream.settings.ptime;
+                        let ptime = stream.wishes.ptime;
                         let filler = Filler::start(number, octet, ptime, &stream.line, now);
-                        stream.filler = Some(filler);
+                        stream.filler = Some(Box::new(filler));
                     }
                 }
             }

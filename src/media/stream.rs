@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use crate::engine::ports::StreamSettings;
 use crate::media::clock::Micros;
 use crate::media::filler::{self, Filler};
-use crate::media::latch::Latch;
+use crate::media::latch::{Beside, Latch};
 use crate::media::line::Line;
-use crate::media::payload::{Coding, PayloadMap};
+use crate::media::payload::{Coding, Format, PayloadMap};
 use crate::media::reception::Reception;
 
 /// The two ports of a stream.
@@ -17,11 +17,40 @@ pub(crate) enum Port {
     Rtcp,
 }
 
-#[derive(Clone, Debug)]
+/// What a side wants, see `StreamSettings`; where it is, its latches know.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    pub(crate) active: bool,
+    pub(crate) rtcp_mux: bool,
+    pub(crate) sends: bool,
+    pub(crate) receives: bool,
+    pub(crate) video: bool,
+    pub(crate) opaque: bool,
+    pub(crate) ptime: u16,
+    pub(crate) formats: Box<[Format]>,
+}
+
+impl From<StreamSettings> for Wishes {
+    fn from(settings: StreamSettings) -> Self {
+        Self {
+            active: settings.active,
+            rtcp_mux: settings.rtcp_mux,
+            sends: settings.sends,
+            receives: settings.receives,
+            video: settings.video,
+            opaque: settings.opaque,
+            ptime: settings.ptime,
+            formats: settings.formats.into_iter().map(Format::from).collect(),
+        }
+    }
+}
+
+/// There are two of them for as long as a call is: what is rare stands in a box.
+#[derive(Debug)]
 pub(crate) struct Stream {
-    pub(crate) settings: StreamSettings,
+    pub(crate) wishes: Wishes,
     pub(crate) rtp: Latch,
-    pub(crate) rtcp: Latch,
+    pub(crate) rtcp: Beside,
     pub(crate) reception: Reception,
     /// From this side's payload numbers to the other's.
     pub(crate) map: PayloadMap,
@@ -30,33 +59,22 @@ pub(crate) struct Stream {
     /// The format that last spoke on the line, by this side's number.
     pub(crate) spoken: Option<(u8, Coding)>,
     /// Speaks on the line while the other side is away.
-    pub(crate) filler: Option<Filler>,
+    pub(crate) filler: Option<Box<Filler>>,
     /// This side was lost, and nothing has come from its successor.
     pub(crate) away: bool,
     /// A key frame is to be asked of this SSRC.
     pub(crate) key_frame: Option<u32>,
     /// The target that last refused a packet, and when that was told.
-    pub(crate) refused: Option<(SocketAddr, Micros)>,
+    pub(crate) refused: Option<Box<(SocketAddr, Micros)>>,
 }
 
 impl Stream {
     /// Makes a stream of which nothing is known. `seed`: for a line that we start ourselves.
     pub(crate) fn new(seed: u64) -> Self {
         Self {
-            settings: StreamSettings {
-                active: false,
-                rtp: None,
-                rtcp: None,
-                rtcp_mux: false,
-                sends: false,
-                receives: false,
-                video: false,
-                opaque: false,
-                formats: Vec::new(),
-                ptime: 20,
-            },
+            wishes: Wishes::default(),
             rtp: Latch::default(),
-            rtcp: Latch::default(),
+            rtcp: Beside::default(),
             reception: Reception::default(),
             map: PayloadMap::default(),
             line: Line::new(seed),
@@ -70,7 +88,7 @@ impl Stream {
 
     /// Returns where this side's RTCP goes, and from which of our ports (RFC 5761).
     pub(crate) fn rtcp_target(&self) -> Option<(Port, SocketAddr)> {
-        if self.settings.rtcp_mux {
+        if self.wishes.rtcp_mux {
             self.rtp.target().map(|to| (Port::Rtp, to))
         } else {
             self.rtcp.target().map(|to| (Port::Rtcp, to))
@@ -80,15 +98,38 @@ impl Stream {
     /// Returns payload number and octet of silence for this side: in the format that last spoke, or
     /// before anyone spoke in the first that we can make.
     pub(crate) fn silence(&self) -> Option<(u8, u8)> {
-        let listed = |number| self.settings.formats.iter().any(|f| f.number == number);
+        let listed = |number| self.wishes.formats.iter().any(|f| f.number == number);
         match self.spoken {
             Some((number, coding)) if listed(number) => {
                 coding.silence().map(|octet| (number, octet))
             }
-            Some(_) | None => self.settings.formats.iter().find_map(|format| {
-                let octet = Coding::of(&format.name).silence()?;
+            Some(_) | None => self.wishes.formats.iter().find_map(|format| {
+                let octet = format.coding.silence()?;
                 (format.clock == filler::CLOCK).then_some((format.number, octet))
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of;
+
+    use super::*;
+    use crate::media::desk::Entry;
+    use crate::media::place::PairId;
+    use crate::media::sockets::Pair;
+    use crate::media::wires::Leg;
+
+    /// What a call of one stream holds in memory, without what its formats add and the allocator
+    /// rounds up.
+    #[test]
+    fn a_call_is_small() {
+        let side = size_of::<Leg>()
+            + size_of::<PairId>()
+            + size_of::<Option<Pair>>()
+            + size_of::<Stream>();
+        let call = size_of::<Option<Entry>>() + 2 * side;
+        assert!(call <= 1450, "{call} octets");
     }
 }

@@ -11,26 +11,29 @@ use std::mem::{MaybeUninit, size_of};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 
-/// Raises the soft limit on open files to the hard one: every call has four sockets.
+/// Raises the soft limit on open files to the hard one, and returns it: every call has four sockets.
 /// Where it can't be raised, the ports that can't be opened are refused one by one.
-pub(crate) fn raise_file_limit() {
+pub(crate) fn raise_file_limit() -> usize {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: both calls get a pointer to a whole rlimit that lives through the call.
     unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && limit.rlim_cur < limit.rlim_max
-        {
-            limit.rlim_cur = limit.rlim_max;
-            if libc::setrlimit(libc::RLIMIT_NOFILE, &limit) != 0 {
-                tracing::warn!(
-                    error = %io::Error::last_os_error(),
-                    "the limit on open files could not be raised"
-                );
-            }
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) != 0 {
+            return 0;
+        }
+        let soft = limit.rlim_cur;
+        limit.rlim_cur = limit.rlim_max;
+        if soft < limit.rlim_max && libc::setrlimit(libc::RLIMIT_NOFILE, &limit) != 0 {
+            tracing::warn!(
+                error = %io::Error::last_os_error(),
+                "the limit on open files could not be raised"
+            );
+            limit.rlim_cur = soft;
         }
     }
+    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
 }
 
 /// Asks for ICMP errors of what a UDP socket sends (ip(7) `IP_RECVERR`): without it an unconnected

@@ -442,6 +442,49 @@ fn silence_is_told_and_its_end() {
 }
 
 #[test]
+fn orders_that_can_wait_are_carried_out_by_themselves() {
+    let rig = Rig::new(|settings| settings.silence = Some(40));
+    let a = Phone::new(1);
+    rig.open(Side::Caller, 1);
+    let (media, side) = (CALL, Side::Caller);
+    // The first comes right after an order, the rest when the thread no longer looks for any.
+    for _ in 0..3 {
+        rig.configure(side, 1, a.settings());
+        assert_eq!(rig.next_event(), MediaEvent::Silent { media, side });
+    }
+    rig.close();
+}
+
+#[test]
+fn what_comes_to_a_pair_at_rest_is_for_nobody() {
+    let rig = Rig::new(|_| {});
+    let (mut a, b) = (Phone::new(1), Phone::new(2));
+    let [to_a, _] = rig.call(&a, &b);
+    rig.handle().command(MediaCommand::Close { media: CALL });
+    rig.report();
+    for _ in 0..3 {
+        a.talk(to_a);
+    }
+    // The same port for the same phone: what came before is not heard after.
+    let again = rig.open_with(Side::Caller, 1, V4, 1, vec![to_a.port()]);
+    assert_eq!(again, Some(vec![to_a]));
+    rig.open(Side::Callee, 1);
+    rig.configure(Side::Caller, 1, a.settings());
+    rig.configure(Side::Callee, 1, b.settings());
+    rig.report();
+    let said = a.talk(to_a);
+    assert_eq!(b.hear().0, said);
+    b.hears_nothing();
+    let counters = rig.handle();
+    let dropped = counters
+        .counters()
+        .dropped_no_target
+        .load(Ordering::Relaxed);
+    assert_eq!(dropped, 3);
+    rig.close();
+}
+
+#[test]
 fn oversize_and_odd_datagrams_go_nowhere() {
     let rig = Rig::new(|_| {});
     let (mut a, b) = (Phone::new(1), Phone::new(2));

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -17,6 +17,7 @@ use crate::media::clock::Micros;
 use crate::media::counters::RelayCounters;
 use crate::media::desk::{Desk, Fittings};
 use crate::media::handle::{Bell, EventSink, Order, StartError, Worker};
+use crate::media::pairs::{Bounds, Pairs};
 use crate::media::pool::{Pool, Share};
 use crate::media::settings::RelaySettings;
 
@@ -25,21 +26,22 @@ const BELL: Token = Token(usize::MAX);
 const READY: usize = 256;
 /// Orders that are carried out in one turn: each may open a few sockets, and packets wait meanwhile.
 const ORDERS: usize = 32;
+/// Microseconds after an order in which we look for those that can wait, so that in a steady load
+/// nobody needs to ring for them.
+const LINGER: u64 = 10_000;
 
-/// Starts thread `index` of `count`.
+/// Starts thread `index` of `count`. `bounds`: of this thread.
 pub(crate) fn spawn(
     index: usize,
     count: usize,
     settings: RelaySettings,
+    bounds: Bounds,
     events: EventSink,
     counters: Arc<RelayCounters>,
 ) -> Result<(Worker, JoinHandle<()>), StartError> {
     let poll = Poll::new().map_err(StartError::System)?;
     let waker = Waker::new(poll.registry(), BELL).map_err(StartError::System)?;
-    let bell = Arc::new(Bell {
-        waker,
-        rung: AtomicBool::new(false),
-    });
+    let bell = Arc::new(Bell::new(waker));
     let (orders, incoming) = channel();
     let mut random = StdRng::try_from_rng(&mut SysRng)
         .map_err(|error| StartError::System(io::Error::other(error)))?;
@@ -48,13 +50,13 @@ pub(crate) fn spawn(
     counters
         .ports
         .fetch_add(2 * pool.size() as u64, Ordering::Relaxed);
+    let registry = poll.registry().try_clone().map_err(StartError::System)?;
     let clock = Clock::start();
     let desk = Desk::new(Fittings {
-        registry: poll.registry().try_clone().map_err(StartError::System)?,
+        pairs: Pairs::new(registry, pool, bounds),
         settings,
         events,
         counters: Arc::clone(&counters),
-        pool,
         random: Box::new(move || random.next_u64()),
         epoch_us: clock.epoch_us,
     });
@@ -70,6 +72,7 @@ pub(crate) fn spawn(
         bell,
         counters,
         more_orders: false,
+        attends_until: None,
     };
     let thread = std::thread::Builder::new()
         .name(format!("relay-{index}"))
@@ -87,6 +90,8 @@ struct Turns {
     counters: Arc<RelayCounters>,
     /// The last turn left orders in the queue.
     more_orders: bool,
+    /// Until when we look for orders that nobody rings for.
+    attends_until: Option<Micros>,
 }
 
 impl Turns {
@@ -101,8 +106,7 @@ impl Turns {
                 continue;
             }
             // Orders first: they were given before the packets that come because of them.
-            let rung = self.bell.rung.load(Ordering::Acquire);
-            if (rung || self.more_orders) && !self.carry_out_orders() {
+            if !self.carry_out_orders() {
                 return;
             }
             self.desk.read_on(self.clock.now());
@@ -110,7 +114,16 @@ impl Turns {
                 self.desk.ready(event, self.clock.now());
             }
             self.desk.tick(self.clock.now());
+            self.desk.tell();
             self.desk.tally.flush(&self.counters);
+            let now = self.clock.now();
+            if self.attends_until.is_some_and(|until| until <= now) {
+                self.attends_until = None;
+                self.bell.attend(false);
+                if !self.carry_out_orders() {
+                    return;
+                }
+            }
         }
     }
 
@@ -120,25 +133,31 @@ impl Turns {
             return Some(Duration::ZERO);
         }
         let now = self.clock.now();
-        let wait = self.desk.deadline(now)?.since(now);
+        let deadline = self.desk.deadline(now);
+        let wait = deadline.into_iter().chain(self.attends_until).min()?;
+        let wait = wait.since(now);
         Some(Duration::from_micros(wait))
     }
 
     /// Returns false after `Stop`.
     fn carry_out_orders(&mut self) -> bool {
-        // Lowered before the queue is looked at: whoever queues after the look rings again.
-        self.bell.rung.store(false, Ordering::Release);
-        for _ in 0..ORDERS {
+        self.bell.hear();
+        self.more_orders = false;
+        for count in 0..ORDERS {
             let Ok(order) = self.incoming.try_recv() else {
-                self.more_orders = false;
+                if count > 0 {
+                    self.linger();
+                }
                 return true;
             };
             let now = self.clock.now();
             match order {
                 Order::Command(command) => self.desk.command(command, now),
                 Order::Report { media, reply } => {
-                    // So that whoever asked finds the totals no older than the report.
+                    // So that whoever asked finds the totals and has the events no older than the
+                    // report.
                     self.desk.tally.flush(&self.counters);
+                    self.desk.tell();
                     reply(self.desk.report(media));
                 }
                 Order::Resume { media, side, lines } => {
@@ -148,7 +167,17 @@ impl Turns {
             }
         }
         self.more_orders = true;
+        self.linger();
         true
+    }
+
+    /// Those who ask for something wait for the answer, and where one order came, others follow.
+    fn linger(&mut self) {
+        self.desk.tell();
+        if self.attends_until.is_none() {
+            self.bell.attend(true);
+        }
+        self.attends_until = Some(self.clock.now() + LINGER);
     }
 }
 

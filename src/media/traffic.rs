@@ -7,9 +7,9 @@ use mio::event::Event;
 
 use crate::media::clock::Micros;
 use crate::media::counters::Dropped;
-use crate::media::desk::{Desk, Entry};
+use crate::media::desk::Desk;
 use crate::media::forward::Arrival;
-use crate::media::place::Place;
+use crate::media::place::PairId;
 use crate::media::rtp;
 use crate::media::session::Outbox;
 use crate::media::stream::Port;
@@ -47,32 +47,30 @@ impl Desk {
             let Some(token) = self.unread.pop_front() else {
                 return;
             };
-            let place = Place::of(token);
-            if let Some(pair) = self.entry_at(&place).and_then(|e| e.wires.pair_mut(&place)) {
-                pair.set_waiting(place.port, false);
+            let (id, port) = PairId::of(token);
+            if let Some(pair) = self.pairs.get_mut(id) {
+                pair.set_waiting(port, false);
                 self.read(token, now);
             }
         }
     }
 
     fn read(&mut self, token: Token, now: Micros) {
-        let place = Place::of(token);
-        let Some(entry) = self
-            .entries
-            .get_mut(place.slot as usize)
-            .and_then(Option::as_mut)
-        else {
+        let (id, port) = PairId::of(token);
+        let Some(pair) = self.pairs.get(id) else {
             return;
         };
-        let live = entry.session.live();
-        let current = live[place.side.index()].map(Place::fold) == Some(place.generation);
+        // What comes to a pair at rest, or of a generation that is not live, is for nobody.
+        let mut current = pair.place.and_then(|place| {
+            let entry = self.entries.get_mut(place.slot)?;
+            let live = entry.session.live();
+            let current = live[place.side.index()] == Some(place.generation);
+            current.then_some((place, entry, live))
+        });
         let mut attention = false;
         let mut drained = false;
         for _ in 0..BURST {
-            let Some(pair) = entry.wires.pair_mut(&place) else {
-                return;
-            };
-            let received = pair.socket(place.port).recv_from(&mut self.buffer.0);
+            let received = pair.socket(port).recv_from(&mut self.buffer.0);
             let (length, source) = match received {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -84,7 +82,7 @@ impl Desk {
             };
             let packet = &mut self.buffer.0[..length];
             self.tally.bytes_received += length as u64;
-            if place.port == Port::Rtcp || rtp::is_rtcp(packet) {
+            if port == Port::Rtcp || rtp::is_rtcp(packet) {
                 self.tally.rtcp_received += 1;
             } else {
                 self.tally.rtp_received += 1;
@@ -93,14 +91,15 @@ impl Desk {
                 self.tally.drop_one(Dropped::Malformed);
                 continue;
             }
-            if !current {
+            let Some((place, entry, live)) = &mut current else {
                 self.tally.drop_one(Dropped::NoTarget);
                 continue;
-            }
+            };
+            let stream = usize::from(place.stream);
             let arrival = Arrival {
                 side: place.side,
-                stream: place.stream,
-                port: place.port,
+                stream,
+                port,
                 source,
             };
             let passed = entry.session.packet(&arrival, packet, now, &mut self.tally);
@@ -108,58 +107,55 @@ impl Desk {
             if let Some(forward) = passed.forward {
                 let mut way = Way {
                     wires: &entry.wires,
-                    live,
+                    pairs: &self.pairs,
+                    live: *live,
                     tally: &mut self.tally,
-                    events: &self.events,
+                    events: &mut self.events,
                 };
                 let packet = &packet[..forward.length];
                 let side = place.side.other();
-                way.send(side, place.stream, forward.port, forward.to, packet);
+                way.send(side, stream, forward.port, forward.to, packet);
             }
         }
+        let slot = current.filter(|_| attention).map(|(place, ..)| place.slot);
         if !drained
-            && let Some(pair) = entry.wires.pair_mut(&place)
-            && pair.set_waiting(place.port, true)
+            && let Some(pair) = self.pairs.get_mut(id)
+            && pair.set_waiting(port, true)
         {
             self.unread.push_back(token);
         }
-        if attention {
-            self.attend(place.slot, now);
+        if let Some(slot) = slot {
+            self.attend(slot, now);
         }
     }
 
     /// Reads what ICMP said of packets that this socket sent.
     fn read_errors(&mut self, token: Token, now: Micros) {
-        let place = Place::of(token);
-        let Some(entry) = self
-            .entries
-            .get_mut(place.slot as usize)
-            .and_then(Option::as_mut)
-        else {
+        let (id, port) = PairId::of(token);
+        let Some(pair) = self.pairs.get(id) else {
             return;
         };
-        let live = entry.session.live()[place.side.index()].map(Place::fold);
+        let mut current = pair.place.and_then(|place| {
+            let entry = self.entries.get_mut(place.slot)?;
+            let live = entry.session.live()[place.side.index()];
+            (live == Some(place.generation)).then_some((place, entry))
+        });
         let mut attention = false;
         for _ in 0..ERRORS {
-            let pair = entry.wires.pair_mut(&place);
-            let Some(error) = pair.and_then(|pair| sys::next_error(pair.socket(place.port))) else {
+            let Some(error) = sys::next_error(pair.socket(port)) else {
                 break;
             };
             let Some(target) = error.destination.filter(|_| error.unreachable) else {
                 continue;
             };
             self.tally.unreachable += 1;
-            if live == Some(place.generation) {
-                let session = &mut entry.session;
-                attention |= session.refused(place.side, place.stream, target, now);
+            if let Some((place, entry)) = &mut current {
+                let stream = usize::from(place.stream);
+                attention |= entry.session.refused(place.side, stream, target, now);
             }
         }
-        if attention {
+        if let Some((place, _)) = current.filter(|_| attention) {
             self.attend(place.slot, now);
         }
-    }
-
-    fn entry_at(&mut self, place: &Place) -> Option<&mut Entry> {
-        self.entries.get_mut(place.slot as usize)?.as_mut()
     }
 }

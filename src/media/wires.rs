@@ -1,4 +1,4 @@
-//! The sockets of one session, and how packets leave by them.
+//! The port pairs of one session, and how packets leave by them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use crate::engine::ids::Side;
 use crate::engine::ports::{Generation, MediaEvent};
 use crate::media::counters::Tally;
-use crate::media::handle::EventSink;
-use crate::media::place::Place;
+use crate::media::pairs::Pairs;
+use crate::media::place::PairId;
 use crate::media::rtp;
 use crate::media::session::Outbox;
-use crate::media::sockets::{Local, Pair};
+use crate::media::sockets::Local;
 use crate::media::stream::Port;
 
 /// By side, the generations of ports that stand.
@@ -23,7 +23,8 @@ pub(crate) struct Wires {
 pub(crate) struct Leg {
     pub(crate) generation: Generation,
     pub(crate) local: Local,
-    pub(crate) pairs: Vec<Pair>,
+    /// By stream.
+    pub(crate) pairs: Vec<PairId>,
 }
 
 impl Wires {
@@ -32,31 +33,24 @@ impl Wires {
             .iter()
             .find(|leg| leg.generation == generation)
     }
-
-    /// Returns the pair that a token is about.
-    pub(crate) fn pair_mut(&mut self, place: &Place) -> Option<&mut Pair> {
-        self.legs[place.side.index()]
-            .iter_mut()
-            .find(|leg| Place::fold(leg.generation) == place.generation)?
-            .pairs
-            .get_mut(place.stream)
-    }
 }
 
 /// The way out of a session, by its live ports.
 pub(crate) struct Way<'a> {
     pub(crate) wires: &'a Wires,
+    pub(crate) pairs: &'a Pairs,
     /// By side.
     pub(crate) live: [Option<Generation>; 2],
     pub(crate) tally: &'a mut Tally,
-    pub(crate) events: &'a EventSink,
+    pub(crate) events: &'a mut Vec<MediaEvent>,
 }
 
 impl Outbox for Way<'_> {
     fn send(&mut self, side: Side, stream: usize, port: Port, to: SocketAddr, packet: &[u8]) {
         let pair = self.live[side.index()]
             .and_then(|generation| self.wires.leg(side, generation))
-            .and_then(|leg| leg.pairs.get(stream));
+            .and_then(|leg| leg.pairs.get(stream))
+            .and_then(|id| self.pairs.get(*id));
         let Some(pair) = pair else {
             self.tally.dropped_no_target += 1;
             return;
@@ -84,6 +78,6 @@ impl Outbox for Way<'_> {
     }
 
     fn event(&mut self, event: MediaEvent) {
-        (self.events)(event);
+        self.events.push(event);
     }
 }
