@@ -92,7 +92,7 @@ fn the_dashboard_shows_every_metric() {
 
 #[test]
 fn label_values_asked_for_exist() {
-    let text = Metrics::new().render(&Readings::default(), Duration::ZERO);
+    let text = Metrics::new("n1").render(&Readings::default(), Duration::ZERO);
     for expression in expressions() {
         for (metric, label, values) in matchers(&expression) {
             if ["instance", "job"].contains(&label) {
@@ -144,7 +144,7 @@ fn the_page_explains_every_metric_and_no_other() {
 
 #[test]
 fn the_page_names_type_and_labels_as_exported() {
-    let metrics = Metrics::new();
+    let metrics = Metrics::new("n1");
     metrics.event(&Event::Stray { what: "x" });
     let text = metrics.render(&Readings::default(), Duration::ZERO);
     for row in read(METRICS_PAGE)

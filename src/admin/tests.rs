@@ -168,7 +168,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let state = AdminState {
             directory,
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::new(Metrics::new("n1")),
             token: token.map(Into::into),
         };
         let (stop, stopped) = oneshot::channel::<()>();

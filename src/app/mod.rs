@@ -114,7 +114,7 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
         bindings: Bindings::new(workers),
         registry: Arc::new(Registry::new(limits.connections, limits.connections_per_ip)),
         counters: (0..workers).map(|_| Arc::default()).collect(),
-        metrics: Arc::new(Metrics::new()),
+        metrics: Arc::new(Metrics::new(&config.engine.node)),
         media: relay.handle(),
         resolver: Resolver::start(&mailboxes).map_err(StartError::system("thread"))?,
         mailboxes,

@@ -33,13 +33,14 @@ pub fn run(config: Config) -> Result<(), StartError> {
         tracing::warn!("{warning}");
     }
     let made_users = config.made_users.clone();
+    let node = config.engine.node.clone();
     let server = start(config)?;
     show(&banner(
         &server.shared.listeners,
         server.admin_address(),
         &made_users,
     ));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "refork serves");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), %node, "refork serves");
     runtime.block_on(async {
         signals.end().await;
         drain(&server, &mut signals).await;

@@ -56,6 +56,13 @@ impl Maker<'_> {
         values.map(|value| all.with_label_values(&[value]))
     }
 
+    pub(super) fn gauges(&self, family: Family, labels: &[&str]) -> IntGaugeVec {
+        self.keep(IntGaugeVec::new(
+            Opts::new(family.name, family.help),
+            labels,
+        ))
+    }
+
     /// One gauge for each value of the only label, in the order given.
     pub(super) fn gauges_by<const N: usize>(
         &self,
@@ -63,10 +70,7 @@ impl Maker<'_> {
         label: &str,
         values: [&str; N],
     ) -> [IntGauge; N] {
-        let all: IntGaugeVec = self.keep(IntGaugeVec::new(
-            Opts::new(family.name, family.help),
-            &[label],
-        ));
+        let all = self.gauges(family, &[label]);
         values.map(|value| all.with_label_values(&[value]))
     }
 

@@ -117,21 +117,15 @@ struct ReadMetrics {
     process_start: Gauge,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Metrics {
     /// The content type of what `render` returns.
     pub const CONTENT_TYPE: &'static str = prometheus::TEXT_FORMAT;
 
-    /// Makes all metrics, with a registry of their own.
-    pub fn new() -> Self {
+    /// Makes all metrics of a node, with a registry of their own.
+    pub fn new(node: &str) -> Self {
         let registry = Registry::new();
         let make = Maker(&registry);
-        make.counters_of_build();
+        make.build_info(node);
         Self {
             conversations: ConversationMetrics::new(&make),
             messages: MessageMetrics::new(&make),
@@ -229,9 +223,10 @@ impl Metrics {
 }
 
 impl Maker<'_> {
-    fn counters_of_build(&self) {
-        let [info] = self.gauges_by(names::BUILD_INFO, "version", [env!("CARGO_PKG_VERSION")]);
-        info.set(1);
+    fn build_info(&self, node: &str) {
+        let info = self.gauges(names::BUILD_INFO, &["version", "node"]);
+        info.with_label_values(&[env!("CARGO_PKG_VERSION"), node])
+            .set(1);
     }
 
     fn by_kind(&self, family: names::Family) -> [IntCounter; 2] {

@@ -48,7 +48,7 @@ fn restored(same: bool, after: u64) -> Happening {
 
 #[test]
 fn every_family_is_there_from_the_start() {
-    let metrics = Metrics::new();
+    let metrics = Metrics::new("n1");
     metrics.event(&Event::Stray { what: "ack" });
     let text = render(&metrics);
     for family in names::ALL {
@@ -58,8 +58,17 @@ fn every_family_is_there_from_the_start() {
 }
 
 #[test]
+fn the_node_has_its_name() {
+    let series = format!(
+        "refork_build_info{{node=\"n1\",version=\"{}\"}}",
+        env!("CARGO_PKG_VERSION")
+    );
+    assert_eq!(value(&render(&Metrics::new("n1")), &series), 1.0);
+}
+
+#[test]
 fn labels_stand_where_their_values_point() {
-    let metrics = Metrics::new();
+    let metrics = Metrics::new("n1");
     for signal in Signal::ALL {
         assert_eq!(Signal::ALL[signal as usize], signal);
         metrics.event(&happened(lost(signal)));
@@ -226,7 +235,7 @@ fn an_event_counts_once_in_its_place() {
         ),
     ];
     for (event, series) in cases {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new("n1");
         assert_eq!(value(&render(&metrics), series), 0.0, "before {event:?}");
         metrics.event(&event);
         assert_eq!(value(&render(&metrics), series), 1.0, "after {event:?}");
@@ -235,7 +244,7 @@ fn an_event_counts_once_in_its_place() {
 
 #[test]
 fn a_restoration_is_timed_by_its_result() {
-    let metrics = Metrics::new();
+    let metrics = Metrics::new("n1");
     metrics.event(&happened(restored(true, 300)));
     metrics.event(&happened(restored(false, 5_000)));
     metrics.event(&happened(Happening::Ended {
@@ -267,7 +276,7 @@ fn a_restoration_is_timed_by_its_result() {
 
 #[test]
 fn readings_set_gauges_and_raise_counters() {
-    let metrics = Metrics::new();
+    let metrics = Metrics::new("n1");
     let mut readings = Readings {
         shards: Gauges {
             established: 4,
@@ -302,7 +311,7 @@ fn readings_set_gauges_and_raise_counters() {
 
 #[test]
 fn a_peer_cannot_grow_the_labels() {
-    let metrics = Metrics::new();
+    let metrics = Metrics::new("n1");
     let lines = || render(&metrics).lines().count();
     let refused = |method: String| Event::Refused {
         method: method.into(),

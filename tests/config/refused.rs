@@ -438,6 +438,20 @@ const CASES: &[Case] = &[
         "{participant}",
     ),
     (
+        "notice: { failed: \"{participant} left {endpoint}\" }\n",
+        "notice.failed",
+        (1, 19),
+        "`{endpoint}` is not known",
+        "{participant} and {undelivered}",
+    ),
+    (
+        "notice: { continued: { en: x, de: \"{undelivered} warten\" } }\n",
+        "notice.continued.de",
+        (1, 35),
+        "`{undelivered}` is not known",
+        "{participant} and {endpoint}",
+    ),
+    (
         "notice: { failed: { de: weg } }\n",
         "notice.failed",
         (1, 19),

@@ -126,23 +126,55 @@ pub(super) fn notice(notice: &file::Notice, check: &mut Check<'_>) -> NoticeSett
         );
     }
     NoticeSettings {
-        continued: texts(&notice.continued, "continued", &notice.language, check),
-        failed: texts(&notice.failed, "failed", &notice.language, check),
+        continued: texts(&notice.continued, &CONTINUED, &notice.language, check),
+        failed: texts(&notice.failed, &FAILED, &notice.language, check),
         language: notice.language.to_ascii_lowercase().into(),
         out_of_dialog: notice.fallback.contains(&file::Fallback::OutOfDialog),
+    }
+}
+
+/// One of the texts, and what is filled in there.
+struct Occasion {
+    key: &'static str,
+    placeholders: [&'static str; 2],
+}
+
+const CONTINUED: Occasion = Occasion {
+    key: "continued",
+    placeholders: ["{participant}", "{endpoint}"],
+};
+
+const FAILED: Occasion = Occasion {
+    key: "failed",
+    placeholders: ["{participant}", "{undelivered}"],
+};
+
+impl Occasion {
+    /// Refuses a placeholder that the other text has: people would read it as it stands.
+    fn check(&self, text: &str, path: &[Step<'_>], check: &mut Check<'_>) {
+        for placeholder in CONTINUED.placeholders.iter().chain(&FAILED.placeholders) {
+            if text.contains(placeholder) && !self.placeholders.contains(placeholder) {
+                check.problem(
+                    path,
+                    format!("`{placeholder}` is not known when this is said"),
+                    &format!("placeholders here are {}", self.placeholders.join(" and ")),
+                );
+            }
+        }
     }
 }
 
 /// Resolves a text; the key "" holds the one for no language in particular.
 fn texts(
     text: &NoticeText,
-    name: &str,
+    occasion: &Occasion,
     language: &str,
     check: &mut Check<'_>,
 ) -> BTreeMap<Box<str>, Box<str>> {
-    let path = [Step::Key("notice"), Step::Key(name)];
+    let path = [Step::Key("notice"), Step::Key(occasion.key)];
     let map = match text {
         TextOr::Text(text) => {
+            occasion.check(&text.0, &path, check);
             return BTreeMap::from([(Box::from(""), Box::from(text.0.as_str()))]);
         }
         TextOr::Map(map) => map,
@@ -163,6 +195,7 @@ fn texts(
                 "a tag of RFC 5646: en, pt-BR",
             );
         }
+        occasion.check(&text.0, &[path[0], path[1], Step::Key(tag)], check);
         let text: Box<str> = text.0.as_str().into();
         if tag.eq_ignore_ascii_case(language) {
             texts.insert("".into(), text.clone());
