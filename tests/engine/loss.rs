@@ -1,5 +1,7 @@
 //! Signs of loss: what is one, what only looks like one.
 
+use std::net::SocketAddr;
+
 use refork::engine::events::{Happening, Signal};
 use refork::engine::ids::Side;
 use refork::engine::ports::{Command, Input, MediaCommand, MediaEvent};
@@ -201,22 +203,94 @@ fn a_forged_icmp_harms_nobody() {
     t.nothing_to(alice());
 }
 
-#[test]
-fn a_text_session_on_a_closed_connection_is_restored_at_once() {
+/// Alice calls from a TCP connection, her Contact as given; she and Bob's desk phone talk.
+fn over_tcp(from: SocketAddr, contact: SocketAddr, offer: &str, answer: &str) -> (Table, Remote) {
     let mut t = Table::new(settings());
-    t.register_over_tcp("bob", desk(), 7, "desk");
-    t.register("bob", mobile(), "mobile");
-    t.alice_invites(&text_sdp(alice()));
+    t.register("bob", desk(), "desk");
+    let invite = request(Method::Invite, "alice", "bob", contact, "call1");
+    t.receive_over(tcp(from, 7), with_sdp(invite, offer));
     let invite = t.request_to(desk(), Method::Invite);
-    t.receive_over(
-        tcp(desk(), 7),
-        with_sdp(answer_to(&invite), &text_sdp(desk())),
-    );
-    t.request_to(desk(), Method::Ack);
-    let ok = t.response_to(alice(), 200);
-    t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
-    t.closed(desk(), 7);
-    assert_eq!(t.losses(), [Signal::Transport]);
+    t.receive(desk(), with_sdp(answer_to(&invite), answer));
+    let ok = t.response_to(from, 200);
+    let a = Remote::of_answer(&ok, from);
+    t.receive_over(tcp(from, 7), a.ack(1));
+    t.discard(desk());
+    (t, a)
+}
+
+#[test]
+fn a_closed_connection_of_a_talking_phone_is_no_loss() {
+    // An idle connection is closed, as Kamailio does after two minutes; the media goes on. The phone
+    // behind a NAT cannot be asked, another may be asked at its Contact, and a firewall keep that away.
+    for (contact, answers) in [
+        (alice(), true),
+        (alice(), false),
+        (phone("10.0.0.1:5060"), false),
+    ] {
+        let from = phone("198.51.100.1:49152");
+        let (mut t, _) = over_tcp(
+            from,
+            contact,
+            &sdp(alice(), 1, "sendrecv"),
+            &sdp(desk(), 1, "sendrecv"),
+        );
+        let media = t.engine.list(1)[0].key;
+        t.input(Input::Media(MediaEvent::Flowing {
+            media,
+            side: Side::Caller,
+        }));
+        t.closed(from, 7);
+        t.pass(Millis::from_secs(4));
+        let probe = t.waiting(alice(), &Method::Options);
+        assert_eq!(probe.is_some(), contact == alice());
+        if let Some(probe) = probe.filter(|_| answers) {
+            t.receive_over(tcp(alice(), 8), response(&probe, 200, alice(), "x1").end());
+        }
+        t.pass(Millis::from_secs(60));
+        assert!(t.losses().is_empty());
+        t.nothing_to(from);
+        assert_eq!(
+            t.happened(|what| matches!(what, Happening::Alive { .. })),
+            1
+        );
+        // Once the media stops, a phone that cannot be asked is lost.
+        t.discard(alice());
+        t.input(Input::Media(MediaEvent::Silent {
+            media,
+            side: Side::Caller,
+        }));
+        t.pass(Millis::from_secs(40));
+        assert_eq!(t.losses().len(), 1);
+    }
+}
+
+#[test]
+fn what_follows_a_closed_connection_takes_the_one_that_was_answered_over() {
+    let from = phone("198.51.100.1:49152");
+    let (mut t, _) = over_tcp(from, alice(), &text_sdp(alice()), &text_sdp(desk()));
+    t.closed(from, 7);
+    let probe = t.request_to(alice(), Method::Options);
+    t.receive_over(tcp(alice(), 8), response(&probe, 200, alice(), "x1").end());
+    assert!(t.losses().is_empty());
+    t.closed(alice(), 8);
+    t.request_to(alice(), Method::Options);
+    t.nothing_to(from);
+}
+
+#[test]
+fn a_text_session_on_a_closed_connection_that_cannot_be_opened_is_restored_at_once() {
+    // Behind a NAT nobody opens one; elsewhere it is tried, and refused.
+    for (contact, asked) in [(phone("10.0.0.1:5060"), 0), (alice(), 1)] {
+        let from = phone("198.51.100.1:49152");
+        let (mut t, _) = over_tcp(from, contact, &text_sdp(alice()), &text_sdp(desk()));
+        t.closed(from, 7);
+        assert_eq!(t.discard(alice()), asked);
+        if asked > 0 {
+            assert!(t.losses().is_empty());
+            t.closed(alice(), 8);
+        }
+        assert_eq!(t.losses(), [Signal::Transport]);
+    }
 }
 
 #[test]

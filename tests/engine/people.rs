@@ -145,18 +145,6 @@ impl Table {
         self.response_to(at, 200);
     }
 
-    pub fn register_over_tcp(
-        &mut self,
-        user: &str,
-        at: SocketAddr,
-        connection: u64,
-        instance: &str,
-    ) {
-        let register = self.register_request(user, at, instance, 1, 3600);
-        self.receive_over(tcp(at, connection), register);
-        self.response_to(at, 200);
-    }
-
     pub fn unregister(&mut self, user: &str, at: SocketAddr, instance: &str, cseq: u32) {
         let register = self.register_request(user, at, instance, cseq, 0);
         self.receive(at, register);

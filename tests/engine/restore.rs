@@ -607,3 +607,27 @@ fn a_phone_busy_with_the_lost_call_is_freed_without_replaces_too() {
         "one line, held by the very call that is to be restored: never asked again"
     );
 }
+
+#[test]
+fn a_caller_who_came_over_a_connection_that_is_closed_is_sought_at_its_contact() {
+    // Unregistered, from an ephemeral port, listening on 5060 as its Contact says.
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    let ephemeral = phone("198.51.100.1:49152");
+    let invite = request(Method::Invite, "alice", "bob", alice(), "call1");
+    t.receive_over(tcp(ephemeral, 7), with_sdp(invite, &audio(alice())));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    let ok = t.response_to(ephemeral, 200);
+    let a = Remote::of_answer(&ok, ephemeral);
+    t.receive_over(tcp(ephemeral, 7), a.ack(1));
+    t.closed(ephemeral, 7);
+    t.request_to(alice(), Method::Options);
+    let conversation = t.engine.list(1)[0].key;
+    t.input(Input::Command(Command::DeclareLost {
+        conversation,
+        side: Side::Caller,
+    }));
+    t.request_to(alice(), Method::Invite);
+    t.nothing_to(ephemeral);
+}

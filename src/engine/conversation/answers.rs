@@ -38,7 +38,7 @@ impl Conversation {
                 self.lives_by(context, leg, response);
                 self.letter_response(context, leg, to, number, response);
             }
-            What::Probe => self.probe_response(context, leg, response),
+            What::Probe => self.probe_response(context, leg, response, flow),
             What::Doubt => self.doubt_response(context, leg, response, flow),
             What::Join => {
                 self.lives_by(context, leg, response);

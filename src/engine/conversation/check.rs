@@ -11,7 +11,9 @@
 use super::Conversation;
 use super::context::{Context, What, end_with};
 use super::inviting::sdp_of;
+use super::leg::Leg;
 use super::outcome;
+use super::reach::way_anew;
 use crate::engine::dialog::Act;
 use crate::engine::events::{Happening, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
@@ -40,6 +42,8 @@ pub(super) struct Check {
     grace: Time,
     /// A connection that is closed: no probe goes there.
     pub(super) dead: Option<Flow>,
+    /// It is closed, and who could only be asked over a new one need not take that: media is life.
+    unasked: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +54,7 @@ enum Step {
         left: u32,
         out: u32,
     },
-    /// Nothing can be asked; at the end of the grace it is lost.
+    /// Nothing more is asked; at the end of the grace it is lost.
     Waiting,
     Doubted,
 }
@@ -65,12 +69,15 @@ impl Conversation {
             .probe
             .map(|probe| context.now + probe.interval);
         let party = self.party_mut(side);
+        let flow = party.leg.as_ref().map(|leg| leg.dialog.flow);
+        let before = party.check.as_ref().and_then(|check| check.dead);
         party.check = Some(Check {
             signal: None,
             next,
             step: Step::Idle,
             grace: context.now,
-            dead: None,
+            dead: before.filter(|dead| flow == Some(*dead)),
+            unasked: false,
         });
     }
 
@@ -175,10 +182,13 @@ impl Conversation {
                 context.now
             },
             dead,
+            unasked: false,
         });
         match signal {
             // Nothing to wait for: there is no media, and no other way to an IM client.
-            Signal::Transport if self.kind == Kind::Session && dead.is_some() => {
+            Signal::Transport
+                if self.kind == Kind::Session && self.flows(context, side).is_empty() =>
+            {
                 self.lose(context, side, signal)
             }
             Signal::Moved | Signal::ProbeRefused | Signal::RequestFailed => {
@@ -207,6 +217,10 @@ impl Conversation {
     fn ask_alive(&mut self, context: &mut Context<'_>, side: Side, tries: u32) {
         let probe = self.probing(context);
         let flows = self.flows(context, side);
+        let unasked = self.closed_leg(side).is_some_and(|leg| {
+            let anew = way_anew(context, leg);
+            flows.iter().all(|flow| Some(*flow) == anew)
+        });
         let id = self.id;
         for flow in &flows {
             if let Some(leg) = self.leg_mut(side) {
@@ -223,6 +237,7 @@ impl Conversation {
         let Some(check) = self.party_mut(side).check.as_mut() else {
             return;
         };
+        check.unasked = unasked;
         if flows.is_empty() {
             check.step = Step::Waiting;
             check.next = Some(check.grace.max(context.now));
@@ -251,15 +266,25 @@ impl Conversation {
                     && location::same(&binding.endpoint.identity, &leg.endpoint.identity)
             })
             .filter_map(|binding| binding.endpoint.flow);
-        let mut flows = vec![leg.dialog.flow];
-        for flow in registered {
+        let own = match self.closed_leg(side) {
+            Some(leg) => way_anew(context, leg),
+            None => Some(leg.dialog.flow),
+        };
+        let mut flows = Vec::from_iter(own);
+        for flow in registered.filter(|flow| Some(*flow) != dead) {
             if !flows.contains(&flow) {
                 flows.push(flow);
             }
         }
-        flows.retain(|flow| Some(*flow) != dead);
         flows.truncate(4);
         flows
+    }
+
+    /// Returns a side's leg where the connection that its requests take is closed.
+    fn closed_leg(&self, side: Side) -> Option<&Leg> {
+        let party = self.party(side);
+        let dead = party.check.as_ref()?.dead?;
+        party.leg.as_ref().filter(|leg| leg.dialog.flow == dead)
     }
 
     /// Does what the watch over a side wants done now.
@@ -310,6 +335,9 @@ impl Conversation {
                     check.next = Some(grace);
                 }
             }
+            Step::Asked { .. } | Step::Waiting if flowing && check.unasked => {
+                self.alive(context, side);
+            }
             Step::Asked { .. } | Step::Waiting | Step::Doubted => {
                 self.lose(context, side, signal.unwrap_or(Signal::ProbeTimeout));
             }
@@ -322,6 +350,7 @@ impl Conversation {
         context: &mut Context<'_>,
         leg: LegId,
         response: &Message,
+        flow: Flow,
     ) {
         let Some(side) = self.side_of(leg).filter(|_| response.status() >= 200) else {
             return;
@@ -352,7 +381,20 @@ impl Conversation {
             }
             // A proxy's word that the device is away.
             408 | 480 | 503 | 504 => self.probe_unanswered(context, leg),
-            ..300 | 300.. => self.alive(context, side),
+            ..300 | 300.. => {
+                self.reconnect(context, side, flow);
+                self.alive(context, side);
+            }
+        }
+    }
+
+    /// The connection of a leg is closed, and it was found over another one: what follows takes that.
+    fn reconnect(&mut self, context: &mut Context<'_>, side: Side, flow: Flow) {
+        if self.closed_leg(side).is_some()
+            && let Some(leg) = self.leg_mut(side)
+        {
+            leg.dialog.flow = flow;
+            self.persist(context);
         }
     }
 
@@ -376,6 +418,9 @@ impl Conversation {
             check.step = Step::Waiting;
             check.next = Some(check.grace);
             return;
+        }
+        if flowing && check.unasked {
+            return self.alive(context, side);
         }
         let signal = check.signal.unwrap_or(Signal::Transport);
         self.lose(context, side, signal);

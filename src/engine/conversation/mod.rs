@@ -1,7 +1,8 @@
 //! The conversation: anchored on whoever is still there. `LIFECYCLE.md` beside this file draws its life.
 //!
 //! One file an act: `inviting` the first fork, `carry` and `renegotiate` what goes on while both are
-//! there, `letters` messages, `signs` and `check` suspicion and probes, `restore` and `join` the re-fork,
+//! there, `letters` messages, `signs` and `check` suspicion and probes, `restore`, `reach` and `join` the
+//! re-fork,
 //! `survivor` what is answered meanwhile, `repair` a phone that comes back by itself, `notice` the word to
 //! the survivor, `ending` the end.
 
@@ -22,6 +23,7 @@ mod media;
 mod notice;
 mod outcome;
 mod queue;
+mod reach;
 mod rebuild;
 mod renegotiate;
 mod repair;

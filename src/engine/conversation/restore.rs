@@ -16,7 +16,6 @@ use crate::engine::events::{Ending, GaveUp, Happening, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::ports::{MediaCommand, Token};
-use crate::engine::routing;
 use crate::engine::settings::RestoreOrder;
 use crate::engine::time::{Millis, Time};
 use crate::sip::{Message, sdp};
@@ -37,7 +36,7 @@ pub(super) struct Restoration {
     all_at: Option<Time>,
     retry_at: Option<Time>,
     /// Rounds of INVITEs so far.
-    round: u32,
+    pub(super) round: u32,
     attempts: u32,
     /// Rang out or said no: not rung again.
     pub(super) refused: Vec<Identity>,
@@ -196,55 +195,6 @@ impl Conversation {
     fn ask_all(&mut self, context: &mut Context<'_>, side: Side) {
         let endpoints = self.endpoints(context, side);
         self.ask(context, side, endpoints);
-    }
-
-    /// Returns whom a lost participant can be reached at, the lost endpoint among them.
-    fn endpoints(&self, context: &Context<'_>, side: Side) -> Vec<Endpoint> {
-        let party = self.party(side);
-        let Some(lost) = &party.lost else {
-            return Vec::new();
-        };
-        let settings = &context.shared.settings;
-        let mut endpoints: Vec<Endpoint> =
-            routing::endpoints(&party.aor, context.now, settings, context.world)
-                .into_iter()
-                .map(|target| target.endpoint)
-                .collect();
-        if endpoints.is_empty()
-            && let Some(asked) = &party.asked
-            && let Ok(there) = routing::route(asked, context.now, settings, context.world)
-        {
-            // The Contact of an upstream often names nobody. Its targets are alternatives to each other.
-            let turn = lost.round as usize % there.targets.len().max(1);
-            return there
-                .targets
-                .into_iter()
-                .skip(turn)
-                .take(1)
-                .map(|target| target.endpoint)
-                .collect();
-        }
-        let old = &lost.old;
-        if !endpoints
-            .iter()
-            .any(|endpoint| location::same(&endpoint.identity, &old.endpoint.identity))
-        {
-            // It never registered here, or no longer is: what it called or answered from is what we have.
-            // A connection that is closed may be opened again to where it came from.
-            let flow = Flow {
-                connection: None,
-                ..old.dialog.flow
-            };
-            endpoints.insert(
-                0,
-                Endpoint {
-                    contact: old.dialog.target.clone(),
-                    flow: Some(flow),
-                    ..old.endpoint.clone()
-                },
-            );
-        }
-        endpoints
     }
 
     /// Invites those endpoints that are not being rung and have not refused.

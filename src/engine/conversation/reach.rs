@@ -1,0 +1,103 @@
+//! Whom a lost participant is reached at, and the way there once its connection is closed.
+
+use std::net::SocketAddr;
+
+use super::Conversation;
+use super::context::Context;
+use super::leg::Leg;
+use crate::engine::endpoint::Endpoint;
+use crate::engine::ids::{Flow, Side, Transport};
+use crate::engine::location;
+use crate::engine::routing;
+use crate::sip::{Address, Scheme, Uri};
+
+impl Conversation {
+    /// Returns whom a lost participant can be reached at, the lost endpoint among them.
+    pub(super) fn endpoints(&self, context: &Context<'_>, side: Side) -> Vec<Endpoint> {
+        let party = self.party(side);
+        let Some(lost) = &party.lost else {
+            return Vec::new();
+        };
+        let settings = &context.shared.settings;
+        let mut endpoints: Vec<Endpoint> =
+            routing::endpoints(&party.aor, context.now, settings, context.world)
+                .into_iter()
+                .map(|target| target.endpoint)
+                .collect();
+        if endpoints.is_empty()
+            && let Some(asked) = &party.asked
+            && let Ok(there) = routing::route(asked, context.now, settings, context.world)
+        {
+            // The Contact of an upstream often names nobody. Its targets are alternatives to each other.
+            let turn = lost.round as usize % there.targets.len().max(1);
+            return there
+                .targets
+                .into_iter()
+                .skip(turn)
+                .take(1)
+                .map(|target| target.endpoint)
+                .collect();
+        }
+        let old = &lost.old;
+        if !endpoints
+            .iter()
+            .any(|endpoint| location::same(&endpoint.identity, &old.endpoint.identity))
+        {
+            // It never registered here, or no longer is: what it called or answered from is what we have.
+            endpoints.insert(
+                0,
+                Endpoint {
+                    contact: old.dialog.target.clone(),
+                    flow: flow_again(context, old),
+                    ..old.endpoint.clone()
+                },
+            );
+        }
+        endpoints
+    }
+}
+
+/// Returns the flow that a lost leg's endpoint is invited over: the one that it had, where that is open.
+/// None leaves it to the name in the Contact.
+fn flow_again(context: &Context<'_>, old: &Leg) -> Option<Flow> {
+    let before = Flow {
+        connection: None,
+        ..old.dialog.flow
+    };
+    if !before.transport.is_reliable() {
+        return Some(before);
+    }
+    let open = context.world.flow_to(before.transport, before.peer);
+    if let Some(open) = open.filter(|flow| flow.connection.is_some()) {
+        return Some(open);
+    }
+    let named = Uri::parse(&old.dialog.target).is_ok_and(|uri| uri.host_ip().is_none());
+    // Behind a NAT the port that it came from is as good as any other.
+    way_anew(context, old).or_else(|| (!named).then_some(before))
+}
+
+/// Returns the flow to a leg whose connection is closed: an open one that takes its place, else a new
+/// one to its topmost Route or its Contact. None for what cannot be called: a WebSocket client, and a
+/// phone behind a NAT, whose Contact is not where it is seen; or where a name had to be looked up.
+pub(super) fn way_anew(context: &Context<'_>, leg: &Leg) -> Option<Flow> {
+    let old = leg.dialog.flow;
+    let route = leg.dialog.routes.first();
+    let hop = route.map_or(&*leg.dialog.target, |route| {
+        Address::parse(route).map_or(route, |address| address.uri)
+    });
+    let uri = Uri::parse(hop).ok()?;
+    let ip = uri.host_ip()?;
+    if route.is_none() && ip != old.peer.ip() {
+        return None;
+    }
+    let transport = match uri.transport() {
+        _ if uri.scheme == Scheme::Sips => Transport::Tls,
+        Some(word) => Transport::parse(word)?,
+        None => old.transport,
+    };
+    if matches!(transport, Transport::Ws | Transport::Wss) {
+        return None;
+    }
+    let port = uri.port.unwrap_or_else(|| transport.default_port());
+    context.world.flow_to(transport, SocketAddr::new(ip, port))
+}
