@@ -1,5 +1,6 @@
 //! What goes on while both are there: requests across, offers, glare.
 
+use refork::engine::time::Millis;
 use refork::sip::{Method, Name};
 
 use crate::people::*;
@@ -192,7 +193,7 @@ fn a_held_call_is_probed_since_no_media_tells_of_its_life() {
     t.request_to(desk(), Method::Ack);
     let ok = t.response_to(alice(), 200);
     t.receive(alice(), a.ack(ok.cseq()));
-    t.pass(refork::engine::time::Millis::from_secs(31));
+    t.pass(Millis::from_secs(31));
     t.request_to(desk(), Method::Options);
     t.request_to(alice(), Method::Options);
 }
@@ -292,4 +293,70 @@ fn a_503_of_a_phone_does_not_stop_the_other_phones_client() {
     t.reply(&offer, 503, desk());
     let refused = t.response_to(alice(), 500);
     assert!(refused.header(Name::RetryAfter).is_some());
+}
+
+#[test]
+fn what_the_survivor_wishes_while_the_new_phone_rings_is_applied_after() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    let (mut a, _) = t.established();
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly")),
+    );
+    let hold = t.request_to(desk(), Method::Invite);
+    t.receive(
+        desk(),
+        with_sdp(
+            response(&hold, 200, desk(), "b1"),
+            &sdp(desk(), 2, "recvonly"),
+        ),
+    );
+    t.receive(alice(), a.ack(a.cseq));
+    t.discard(alice());
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    let invite = t.request_to(mobile(), Method::Invite);
+    assert!(text(&invite).contains("a=sendonly"));
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 3, "sendrecv")),
+    );
+    let ok = t.response_to(alice(), 200);
+    assert!(!text(&ok).contains("only"), "Alice may speak and hear");
+    t.receive(alice(), a.ack(a.cseq));
+    t.receive(
+        mobile(),
+        with_sdp(
+            response(&invite, 200, mobile(), "m1"),
+            &sdp(mobile(), 1, "recvonly"),
+        ),
+    );
+    t.request_to(mobile(), Method::Ack);
+    let resume = t.request_to(mobile(), Method::Invite);
+    assert!(text(&resume).contains("a=sendrecv") && text(&resume).contains(" 2 IN IP4"));
+    // Meanwhile nobody else may offer.
+    let notice = t.request_to(alice(), Method::Message);
+    t.reply(&notice, 200, alice());
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 4, "sendonly")),
+    );
+    t.response_to(alice(), 491);
+    t.receive(alice(), a.ack(a.cseq));
+    t.receive(
+        mobile(),
+        with_sdp(
+            response(&resume, 200, mobile(), "m1"),
+            &sdp(mobile(), 2, "sendrecv"),
+        ),
+    );
+    t.request_to(mobile(), Method::Ack);
+    t.nothing_to(alice());
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 5, "sendonly")),
+    );
+    t.request_to(mobile(), Method::Invite);
 }

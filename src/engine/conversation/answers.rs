@@ -44,6 +44,10 @@ impl Conversation {
                 self.lives_by(context, leg, response);
                 self.join_response(context, client, leg, response, flow);
             }
+            What::Wish => {
+                self.lives_by(context, leg, response);
+                self.wish_response(context, leg, response, flow);
+            }
             What::Farewell if response.status() >= 200 => {
                 self.ghosts.retain(|ghost| ghost.id != leg);
             }
@@ -60,7 +64,7 @@ impl Conversation {
         });
         for leg in known.filter(|known| known.id == leg) {
             let over = leg.reinvite.take_if(|open| *open == client).is_some();
-            if over && matches!(what, What::Doubt | What::Join) {
+            if over && matches!(what, What::Doubt | What::Join | What::Wish) {
                 leg.settle();
             }
         }
@@ -174,6 +178,7 @@ impl Conversation {
             What::Probe => {}
             What::Doubt => self.doubt_unanswered(context, leg),
             What::Join => self.join_unanswered(context, leg, signal),
+            What::Wish => self.wish_unanswered(context, leg, signal),
             What::Farewell | What::Passage(_) => {}
         }
     }

@@ -44,6 +44,8 @@ pub(crate) enum What {
     Doubt,
     /// The re-INVITE to a survivor whose session the new answer does not fit.
     Join,
+    /// The offer to a new endpoint of what the survivor wished while it was rung.
+    Wish,
     /// Nothing hangs on the answer: BYE.
     Farewell,
     /// A request outside of any dialog, by its number (`Passages`).

@@ -72,6 +72,7 @@ impl Conversation {
         if fits || !survivor_up {
             if let Some(branch) = lost.fork.take(leg) {
                 self.adopt(context, side, branch.leg);
+                self.catch_up(context, side);
             }
             return;
         }
@@ -259,6 +260,105 @@ impl Conversation {
         self.persist(context);
         self.pump(context, side);
         self.announce(context, side);
+    }
+
+    /// The survivor may have held or resumed while the new endpoint rang, and was answered here: the
+    /// endpoint is offered now what its INVITE did not say.
+    fn catch_up(&mut self, context: &mut Context<'_>, side: Side) {
+        let id = self.id;
+        let Some(offer) = self.offer_to(side) else {
+            return;
+        };
+        let mode = context.shared.settings.media.mode;
+        let ports = &self.ports[side.index()];
+        let Some(leg) = self.parties[side.index()].leg.as_mut() else {
+            return;
+        };
+        let ours = context.world.advertised(&leg.dialog.flow);
+        let before = leg.talk.clone();
+        let mut talk = before.clone();
+        let told = media::tell(&mut talk, &offer, ports, ours, mode);
+        let (Some(told), Some(known)) = (told, &before.told) else {
+            return;
+        };
+        if media::same_directions(&told, known) {
+            return;
+        }
+        let Ok(offered) = leg.negotiation.step(Act::SendOffer) else {
+            return;
+        };
+        leg.negotiation = offered;
+        leg.talk = talk;
+        leg.before = Some(Box::new(before));
+        let method = if leg.abilities.update {
+            Method::Update
+        } else {
+            Method::Invite
+        };
+        leg.request(context, id, &method, What::Wish, |builder| {
+            end_with(builder, Some("application/sdp"), told.as_bytes())
+        });
+        self.persist(context);
+    }
+
+    /// The answer to that offer. The survivor has had its own long since.
+    pub(super) fn wish_response(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        response: &Message,
+        flow: Flow,
+    ) {
+        let id = self.id;
+        let Some(side) = self.side_of(leg).filter(|_| response.status() >= 200) else {
+            return;
+        };
+        if outcome::ends_dialog(response.status()) {
+            return self.lose(context, side, Signal::RequestFailed);
+        }
+        let ok = response.status() < 300;
+        let Some(leg) = self.leg_mut(side) else {
+            return;
+        };
+        let Some(before) = leg.before.take() else {
+            if ok && *response.method() == Method::Invite {
+                leg.acknowledge_again(context, id, response.cseq());
+            }
+            return;
+        };
+        if !ok {
+            // RFC 6141: all is as it was.
+            leg.talk = *before;
+            return;
+        }
+        if *response.method() == Method::Invite {
+            leg.acknowledge(context, id, response.cseq(), None);
+        }
+        let _ = leg.dialog.refresh(response, flow);
+        leg.abilities.learn(response);
+        if let Some(said) = sdp_of(response) {
+            leg.talk.said = Some(said);
+        }
+        self.configure(context, side);
+        self.persist(context);
+    }
+
+    /// A probe settles what the silence means.
+    pub(super) fn wish_unanswered(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        signal: Signal,
+    ) {
+        let Some(side) = self.side_of(leg) else {
+            return;
+        };
+        if let Some(leg) = self.leg_mut(side)
+            && let Some(before) = leg.before.take()
+        {
+            leg.talk = *before;
+        }
+        self.suspect(context, side, signal);
     }
 
     /// A lost dialog gets a best-effort end: a phone that comes back to life finds no call left on it.

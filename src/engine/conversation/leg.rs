@@ -26,6 +26,9 @@ pub(crate) struct Leg {
     /// Whose offer is open. A restart forgets it: the request that carried it is gone too.
     #[serde(skip)]
     pub(crate) negotiation: Negotiation,
+    /// What was told before an offer of ours alone (`What::Wish`) that is open.
+    #[serde(skip)]
+    pub(crate) before: Option<Box<Talk>>,
     /// A re-INVITE or UPDATE of ours that has no final answer.
     #[serde(skip)]
     pub(crate) reinvite: Option<ClientId>,
@@ -122,6 +125,7 @@ impl Leg {
             seen: now,
             confirmed: false,
             negotiation: Negotiation::Idle,
+            before: None,
             reinvite: None,
             unacknowledged: None,
             ack: None,

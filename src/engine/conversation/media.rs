@@ -171,6 +171,16 @@ pub(crate) fn tell(
     Some(changed)
 }
 
+/// Returns true where two descriptions hold and refuse the same streams.
+pub(crate) fn same_directions(one: &str, other: &str) -> bool {
+    let (Ok(one), Ok(other)) = (Sdp::parse(one.as_bytes()), Sdp::parse(other.as_bytes())) else {
+        return true;
+    };
+    one.media().iter().zip(other.media()).all(|(one, other)| {
+        (one.port == 0) == (other.port == 0) && one.direction == other.direction
+    })
+}
+
 /// RFC 2543 put a stream on hold by the address 0.0.0.0 (RFC 3264 8.4).
 fn is_old_hold(media: &Media<'_>) -> bool {
     media.address.is_some_and(|ip| ip.is_unspecified())

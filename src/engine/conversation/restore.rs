@@ -289,7 +289,7 @@ impl Conversation {
     }
 
     /// Returns the offer to a new endpoint: what is in use first, then the rest of what the survivor said.
-    fn offer_to(&self, side: Side) -> Option<Box<str>> {
+    pub(super) fn offer_to(&self, side: Side) -> Option<Box<str>> {
         let talk = self.party(side.other()).talk()?;
         let said = talk.said.as_deref()?;
         let ordered = talk
