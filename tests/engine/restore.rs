@@ -268,6 +268,44 @@ fn an_offer_of_the_survivor_while_it_is_asked_to_join_is_glare() {
 }
 
 #[test]
+fn a_491_to_the_join_does_not_hang_up_on_who_answered() {
+    let mut t = two();
+    let (mut a, _) = t.established();
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    let invite = t.request_to(mobile(), Method::Invite);
+    t.receive(
+        mobile(),
+        with_sdp(response(&invite, 200, mobile(), "m1"), &g722(mobile())),
+    );
+    t.request_to(mobile(), Method::Ack);
+    let join = t.request_to(alice(), Method::Invite);
+    t.reply(&join, 491, alice());
+    t.request_to(alice(), Method::Ack);
+    // Her own offer has its turn first, and is answered by what stands.
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly")),
+    );
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), a.ack(ok.cseq()));
+    t.pass(Millis(2_000));
+    let join = t.request_to(alice(), Method::Invite);
+    assert!(text(&join).contains("RTP/AVP 9"), "{}", text(&join));
+    t.discard(alice());
+    t.receive(
+        alice(),
+        with_sdp(response(&join, 200, alice(), "tcall1"), &g722(alice())),
+    );
+    t.request_to(alice(), Method::Ack);
+    t.nothing_to(mobile());
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Restored { .. })),
+        1
+    );
+}
+
+#[test]
 fn two_answers_and_one_is_joined() {
     let mut t = two();
     t.established();

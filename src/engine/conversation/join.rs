@@ -15,18 +15,21 @@ use crate::engine::location;
 use crate::engine::ports::MediaCommand;
 use crate::engine::routing;
 use crate::engine::settings::MediaMode;
+use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::ClientId;
 use crate::sip::{Message, Method, sdp};
 
 /// Lost dialogs remembered at a time.
 const GHOSTS_MAX: usize = 4;
 
-/// The re-INVITE to the survivor, while an answer waits for its consent.
+/// An answer that waits for the survivor's consent.
 #[derive(Debug)]
 pub(super) struct Joining {
     pub(super) leg: LegId,
-    client: ClientId,
-    before: Talk,
+    /// The re-INVITE to the survivor, and what that was told before.
+    asked: Option<(ClientId, Talk)>,
+    /// When it is asked again: it had an offer of its own.
+    pub(super) again_at: Option<Time>,
 }
 
 impl Conversation {
@@ -40,12 +43,8 @@ impl Conversation {
         flow: Flow,
     ) {
         let id = self.id;
-        let relayed = context.shared.settings.media.mode == MediaMode::Relay;
-        let told = self
-            .party(side.other())
-            .talk()
-            .and_then(|talk| talk.told.clone());
-        let survivor_up = self.party(side.other()).is_up();
+        let said = sdp_of(response);
+        let fits = self.fits(context, side.other(), said.as_deref());
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
@@ -56,20 +55,13 @@ impl Conversation {
         if branch.state == BranchState::Joining {
             return branch.leg.acknowledge_again(context, id, response.cseq());
         }
-        let said = sdp_of(response);
         branch.leg.dialog.answered_by(response, flow);
         branch.leg.abilities.learn(response);
         branch.leg.seen = context.now;
         branch.leg.confirmed = true;
         branch.leg.talk.said.clone_from(&said);
         branch.leg.acknowledge(context, id, response.cseq(), None);
-        let fits = match (&told, &said) {
-            (Some(told), Some(said)) => {
-                relayed && sdp::fits(told.as_bytes(), said.as_bytes()) || !has_media(said)
-            }
-            (None, _) | (_, None) => true,
-        };
-        if fits || !survivor_up {
+        if fits {
             if let Some(branch) = lost.fork.take(leg) {
                 self.adopt(context, side, branch.leg);
                 self.catch_up(context, side);
@@ -84,18 +76,40 @@ impl Conversation {
             }
             return;
         }
-        self.join(context, side, leg, said.unwrap_or_default());
+        self.join(context, side, leg);
+    }
+
+    /// Returns true where a session goes with the survivor's, or nobody is there to be asked.
+    fn fits(&self, context: &Context<'_>, survivor: Side, said: Option<&str>) -> bool {
+        let relayed = context.shared.settings.media.mode == MediaMode::Relay;
+        let party = self.party(survivor);
+        let told = party.talk().and_then(|talk| talk.told.as_deref());
+        let fits = match (told, said) {
+            (Some(told), Some(said)) => {
+                relayed && sdp::fits(told.as_bytes(), said.as_bytes()) || !has_media(said)
+            }
+            (None, _) | (_, None) => true,
+        };
+        fits || !party.is_up()
     }
 
     /// Only where the answer does not fit does the survivor get a re-INVITE, and it gets one.
-    fn join(&mut self, context: &mut Context<'_>, side: Side, leg: LegId, said: Box<str>) {
+    fn join(&mut self, context: &mut Context<'_>, side: Side, leg: LegId) {
         let (id, survivor) = (self.id, side.other());
+        let branch = self
+            .party_mut(side)
+            .lost
+            .as_mut()
+            .and_then(|lost| lost.fork.branch(leg));
+        let Some(said) = branch.map(|branch| branch.leg.talk.said.clone().unwrap_or_default())
+        else {
+            return;
+        };
         let Some(before) = self.leg_mut(survivor).and_then(|leg| {
             leg.negotiation = leg.negotiation.step(Act::SendOffer).ok()?;
             Some(leg.talk.clone())
         }) else {
-            // The survivor has an offer open: the new endpoint is asked again a little later.
-            return self.join_failed(context, side, leg, false);
+            return self.join_later(context, side, leg);
         };
         let told = self.tell(context, survivor, &said);
         let Some(asked) = self.leg_mut(survivor) else {
@@ -111,9 +125,52 @@ impl Conversation {
         if let Some(lost) = &mut self.party_mut(side).lost {
             lost.joining = Some(Joining {
                 leg,
-                client,
-                before,
+                asked: Some((client, before)),
+                again_at: None,
             });
+        }
+    }
+
+    /// The survivor has an offer of its own open: the new leg stays, and it is asked again after the
+    /// pause of RFC 3261 14.1, longer where the dialog is of our making.
+    fn join_later(&mut self, context: &mut Context<'_>, side: Side, leg: LegId) {
+        let survivor = self.party(side.other()).leg.as_ref();
+        let theirs = survivor.is_some_and(|leg| leg.dialog.call_id == self.call_id);
+        let (middle, share) = if theirs {
+            (Millis(1000), 1.0)
+        } else {
+            (Millis(3050), 950.0 / 3050.0)
+        };
+        let pause = context.shared.mint.jitter(middle, share);
+        if let Some(lost) = &mut self.party_mut(side).lost {
+            lost.joining = Some(Joining {
+                leg,
+                asked: None,
+                again_at: Some(context.now + pause),
+            });
+        }
+    }
+
+    /// The pause is over; meanwhile the survivor's session may have become one that fits.
+    pub(super) fn join_due(&mut self, context: &mut Context<'_>, side: Side) {
+        let now = context.now;
+        let due = |joining: &mut Joining| joining.again_at.is_some_and(|at| at <= now);
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let Some(leg) = lost.joining.take_if(due).map(|joining| joining.leg) else {
+            return;
+        };
+        let said = lost
+            .fork
+            .branch(leg)
+            .and_then(|branch| branch.leg.talk.said.clone());
+        if !self.fits(context, side.other(), said.as_deref()) {
+            return self.join(context, side, leg);
+        }
+        let lost = self.party_mut(side).lost.as_mut();
+        if let Some(branch) = lost.and_then(|lost| lost.fork.take(leg)) {
+            self.adopt(context, side, branch.leg);
         }
     }
 
@@ -138,12 +195,7 @@ impl Conversation {
         if ok {
             leg.acknowledge(context, id, response.cseq(), None);
         }
-        let Some(joining) = self
-            .party_mut(side)
-            .lost
-            .as_mut()
-            .and_then(|lost| lost.joining.take_if(|joining| joining.client == client))
-        else {
+        let Some((waiting, before)) = self.joining(side, client) else {
             // It was taken back: somebody else has the place, or nobody.
             return;
         };
@@ -151,20 +203,22 @@ impl Conversation {
             return;
         };
         if outcome::ends_dialog(response.status()) {
-            leg.talk = joining.before;
+            leg.talk = before;
             if let Some(lost) = &mut self.party_mut(side).lost {
                 lost.joining = Some(Joining {
-                    leg: joining.leg,
-                    client,
-                    before: Talk::default(),
+                    leg: waiting,
+                    asked: None,
+                    again_at: None,
                 });
             }
             return self.lose(context, survivor, Signal::RequestFailed);
         }
         if !ok {
-            leg.talk = joining.before;
-            let refused = response.status() != 491;
-            return self.join_failed(context, side, joining.leg, refused);
+            leg.talk = before;
+            if response.status() == 491 {
+                return self.join_later(context, side, waiting);
+            }
+            return self.join_failed(context, side, waiting);
         }
         let _ = leg.dialog.refresh(response, flow);
         if let Some(said) = sdp_of(response) {
@@ -174,11 +228,24 @@ impl Conversation {
             .party_mut(side)
             .lost
             .as_mut()
-            .and_then(|lost| lost.fork.take(joining.leg));
+            .and_then(|lost| lost.fork.take(waiting));
         if let Some(branch) = branch {
             self.adopt(context, side, branch.leg);
             self.configure(context, survivor);
         }
+    }
+
+    /// Takes what waits for this very re-INVITE: the leg, and what the survivor was told before.
+    fn joining(&mut self, side: Side, client: ClientId) -> Option<(LegId, Talk)> {
+        let lost = self.party_mut(side).lost.as_mut()?;
+        let asked = |joining: &mut Joining| {
+            joining
+                .asked
+                .as_ref()
+                .is_some_and(|(open, _)| *open == client)
+        };
+        let joining = lost.joining.take_if(asked)?;
+        Some((joining.leg, joining.asked?.1))
     }
 
     /// The survivor did not answer the re-INVITE: it may be lost itself.
@@ -207,16 +274,14 @@ impl Conversation {
         }
     }
 
-    fn join_failed(&mut self, context: &mut Context<'_>, side: Side, leg: LegId, refused: bool) {
+    fn join_failed(&mut self, context: &mut Context<'_>, side: Side, leg: LegId) {
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
         let Some(branch) = lost.fork.take(leg) else {
             return;
         };
-        if refused {
-            lost.refused.push(branch.leg.endpoint.identity.clone());
-        }
+        lost.refused.push(branch.leg.endpoint.identity.clone());
         let endpoint = branch.leg.endpoint.name.clone();
         self.drop_branch(context, branch, None);
         self.note(
@@ -426,7 +491,7 @@ impl Conversation {
         survivor: Side,
         joining: Option<Joining>,
     ) {
-        if let Some(Joining { before, .. }) = joining
+        if let Some((_, before)) = joining.and_then(|joining| joining.asked)
             && let Some(leg) = self.leg_mut(survivor)
         {
             leg.leave(context);

@@ -58,6 +58,7 @@ impl Restoration {
             self.start,
             self.all_at,
             self.retry_at,
+            self.joining.as_ref().and_then(|joining| joining.again_at),
             self.fork.next_deadline(),
         ]
         .into_iter()
@@ -163,6 +164,7 @@ impl Conversation {
         if lost.deadline <= now {
             return self.close(context, side, Ending::RestoreTimeout(side));
         }
+        self.join_due(context, side);
         self.again_rung_out(context, side);
         if start {
             self.first_round(context, side);
