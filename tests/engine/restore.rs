@@ -306,6 +306,38 @@ fn a_491_to_the_join_does_not_hang_up_on_who_answered() {
 }
 
 #[test]
+fn who_hangs_up_while_the_survivor_is_asked_is_not_joined() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    let invite = t.request_to(mobile(), Method::Invite);
+    t.receive(
+        mobile(),
+        with_sdp(response(&invite, 200, mobile(), "m1"), &g722(mobile())),
+    );
+    t.request_to(mobile(), Method::Ack);
+    let join = t.request_to(alice(), Method::Invite);
+    let mut m = Remote::of_invite(&invite, mobile(), "m1");
+    t.receive(mobile(), m.request(Method::Bye).end());
+    t.response_to(mobile(), 200);
+    t.receive(
+        alice(),
+        with_sdp(
+            response(&join, 200, alice(), "tcall1"),
+            &sdp(alice(), 2, "sendrecv"),
+        ),
+    );
+    t.pass(Millis::from_secs(20));
+    t.nothing_to(mobile());
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Restored { .. })),
+        0
+    );
+    assert!(t.waiting(desk(), &Method::Invite).is_some());
+}
+
+#[test]
 fn two_answers_and_one_is_joined() {
     let mut t = two();
     t.established();

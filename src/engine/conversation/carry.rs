@@ -29,6 +29,10 @@ impl Conversation {
         } else if *request.method() == Method::Bye && self.is_inviting(leg) {
             context.answer(server, 200, None);
             self.early_farewell(context, leg);
+        } else if *request.method() == Method::Bye
+            && let Some(side) = self.branch_side(leg)
+        {
+            self.again_farewell(context, side, leg, server, request);
         } else if self.is_inviting(leg) || self.branch_side(leg).is_some() {
             // It has overtaken the 2xx, or speaks before it: the dialog is there, we are not so far.
             if *request.method() == Method::Options {

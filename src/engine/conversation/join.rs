@@ -16,7 +16,7 @@ use crate::engine::ports::MediaCommand;
 use crate::engine::routing;
 use crate::engine::settings::MediaMode;
 use crate::engine::time::{Millis, Time};
-use crate::engine::transaction::ClientId;
+use crate::engine::transaction::{ClientId, ServerId};
 use crate::sip::{Message, Method, sdp};
 
 /// Lost dialogs remembered at a time.
@@ -291,6 +291,43 @@ impl Conversation {
                 status: 488,
             },
         );
+        self.go_on(context, side);
+    }
+
+    /// Who is invited again takes leave, mostly while the survivor is asked: the others go on.
+    pub(super) fn again_farewell(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        leg: LegId,
+        server: ServerId,
+        request: &Message,
+    ) {
+        let refused = !self.is_failure_bye(context, request);
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let branch = lost.fork.branch(leg);
+        if !branch.is_some_and(|branch| branch.leg.dialog.owns(request)) {
+            return context.refuse(server, 481, "tags of another dialog");
+        }
+        let joining = lost.joining.take_if(|joining| joining.leg == leg);
+        let Some(branch) = lost.fork.take(leg) else {
+            return;
+        };
+        let endpoint = branch.leg.endpoint.name.clone();
+        if refused {
+            lost.refused.push(branch.leg.endpoint.identity.clone());
+        }
+        context.answer(server, 200, None);
+        if branch.state == BranchState::Joining {
+            context.forget_tag(&branch.leg.dialog.local_tag);
+        } else {
+            self.drop_branch(context, branch, None);
+        }
+        self.unask(context, side.other(), joining);
+        let status = 480;
+        self.note(context, Happening::Refused { endpoint, status });
         self.go_on(context, side);
     }
 
