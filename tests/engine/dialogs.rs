@@ -61,6 +61,64 @@ fn a_hold_of_the_old_kind_reaches_the_other_phone_as_one() {
     }
 }
 
+/// Returns the o= line of a description.
+fn origin(message: &refork::sip::Message) -> String {
+    let body = text(message);
+    body.lines()
+        .find(|line| line.starts_with("o="))
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn an_offer_that_changes_nothing_for_the_other_side_has_an_equal_o_line() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&sdp(alice(), 1, "sendrecv"));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(
+        desk(),
+        with_sdp(answer_to(&invite), &sdp(desk(), 1, "sendrecv")),
+    );
+    t.request_to(desk(), Method::Ack);
+    let answer = t.response_to(alice(), 200);
+    let mut a = Remote::of_answer(&answer, alice());
+    t.receive(alice(), a.ack(1));
+    // She counts her version up and says the same (RFC 3264 8): nothing of it concerns Bob's phone.
+    for version in 2..5 {
+        t.receive(
+            alice(),
+            with_sdp(
+                a.request(Method::Invite),
+                &sdp(alice(), version, "sendrecv"),
+            ),
+        );
+        let offer = t.request_to(desk(), Method::Invite);
+        assert_eq!(origin(&offer), origin(&invite));
+        t.receive(
+            desk(),
+            with_sdp(
+                response(&offer, 200, desk(), "b1"),
+                &sdp(desk(), version, "sendrecv"),
+            ),
+        );
+        t.request_to(desk(), Method::Ack);
+        let again = t.response_to(alice(), 200);
+        assert_eq!(text(&again), text(&answer));
+        t.receive(alice(), a.ack(again.cseq()));
+    }
+    // What does change counts from there.
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 5, "sendonly")),
+    );
+    let offer = t.request_to(desk(), Method::Invite);
+    assert_eq!(
+        origin(&offer),
+        origin(&invite).replacen(" 1 IN", " 2 IN", 1)
+    );
+}
+
 #[test]
 fn an_offer_that_says_nothing_new_is_answered_here() {
     let mut t = Table::new(settings());

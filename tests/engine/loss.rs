@@ -497,3 +497,24 @@ fn a_request_that_a_living_phone_ignores_is_no_loss() {
     };
     assert_eq!(t.happened(doubts), 1);
 }
+
+#[test]
+fn a_new_leg_is_watched_like_the_first() {
+    let mut t = two();
+    t.texting();
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &text_sdp(mobile()));
+    let notice = t.request_to(alice(), Method::Message);
+    t.reply(&notice, 200, alice());
+    t.discard(desk());
+    // Nobody says a word; then the mobile is dead too.
+    t.pass(Millis::from_secs(16));
+    while let Some(probe) = t.waiting(alice(), &Method::Options) {
+        t.reply(&probe, 200, alice());
+    }
+    t.request_to(mobile(), Method::Options);
+    t.pass(Millis::from_secs(9));
+    assert_eq!(t.losses(), [Signal::Operator, Signal::ProbeTimeout]);
+    assert!(t.waiting(mobile(), &Method::Invite).is_some());
+}

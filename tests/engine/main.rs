@@ -9,6 +9,7 @@
 
 mod calls;
 mod dialogs;
+mod hiding;
 mod hostile;
 mod loss;
 mod messages;
@@ -16,5 +17,7 @@ mod people;
 mod repair;
 mod restart;
 mod restore;
+mod retries;
 mod routes;
 mod table;
+mod video;

@@ -103,6 +103,39 @@ fn messages_to_a_lost_side_arrive_in_order_at_the_new_endpoint_then_the_notice()
 }
 
 #[test]
+fn the_notice_is_not_said_again_while_the_conversation_goes_on() {
+    let mut t = two();
+    let (mut a, _) = t.established();
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    let mut b = t.takes_over(mobile(), "m1", &audio(mobile()));
+    let notice = t.request_to(alice(), Method::Message);
+    t.reply(&notice, 200, alice());
+    for _ in 0..3 {
+        t.receive(alice(), a.message("hello"));
+        let carried = t.request_to(mobile(), Method::Message);
+        assert_eq!(text(&carried), "hello");
+        t.reply(&carried, 200, mobile());
+        t.response_to(alice(), 200);
+        t.receive(mobile(), b.message("hi"));
+        let carried = t.request_to(alice(), Method::Message);
+        assert_eq!(text(&carried), "hi");
+        t.reply(&carried, 200, alice());
+        t.response_to(mobile(), 200);
+    }
+    t.nothing_to(alice());
+    // Nor when the same phone is lost and comes back.
+    t.bob_is_lost();
+    t.discard(mobile());
+    t.register_again("bob", mobile(), "mobile", 2);
+    t.nothing_to(alice());
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Notice { .. })),
+        1
+    );
+}
+
+#[test]
 fn a_late_200_of_the_lost_phone_counts() {
     let mut t = Table::new(settings());
     t.register("bob", desk(), "desk");

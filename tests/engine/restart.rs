@@ -232,3 +232,28 @@ fn the_last_word_is_said_again_before_the_bye() {
     t.discard(desk());
     t.ends_empty();
 }
+
+#[test]
+fn a_new_leg_is_durable_as_soon_as_it_is_joined() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.bob_is_lost();
+    // The same endpoint: nothing is said to Alice, so nothing else is written down.
+    let mut b = t.takes_over(desk(), "b2", &sdp(desk(), 1, "sendrecv"));
+    t.discard(desk());
+    t.restart();
+    assert!(
+        t.waiting(desk(), &Method::Invite).is_none(),
+        "what has been restored is restored again"
+    );
+    t.receive(alice(), a.message("still there?"));
+    let carried = t.request_to(desk(), Method::Message);
+    assert_eq!(carried.to_tag(), Some("b2"));
+    t.reply(&carried, 200, desk());
+    t.response_to(alice(), 200);
+    t.receive(desk(), b.message("yes"));
+    let carried = t.request_to(alice(), Method::Message);
+    t.reply(&carried, 200, alice());
+    t.response_to(desk(), 200);
+    t.nothing_to(alice());
+}

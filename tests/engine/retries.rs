@@ -1,0 +1,161 @@
+//! Whom a re-fork asks, in what order, and how often.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use refork::engine::settings::{PerKind, RestoreOrder};
+use refork::engine::time::{Millis, Time};
+use refork::sip::{Message, Method, Name};
+
+use crate::people::*;
+use crate::table::*;
+
+/// INVITEs by their Call-ID, so that a retransmission counts no second time, with when they came.
+#[derive(Default)]
+struct Asked(BTreeMap<SocketAddr, Vec<(String, Time)>>);
+
+impl Asked {
+    fn times(&self, who: SocketAddr) -> usize {
+        self.0.get(&who).map_or(0, Vec::len)
+    }
+
+    /// Milliseconds between one INVITE and the next.
+    fn gaps(&self, who: SocketAddr) -> Vec<u64> {
+        let all = &self.0[&who];
+        all.windows(2)
+            .map(|pair| pair[1].1.0 - pair[0].1.0)
+            .collect()
+    }
+}
+
+/// How finely the clock is turned: as far may a gap seem longer or shorter than it is.
+const STEP: u64 = 50;
+
+/// Turns the clock while each phone does with a new INVITE what its hand says.
+fn watch(
+    t: &mut Table,
+    span: Millis,
+    phones: &[SocketAddr],
+    mut hand: impl FnMut(&mut Table, &Message, SocketAddr),
+) -> Asked {
+    let mut asked = Asked::default();
+    for _ in 0..span.0 / STEP {
+        for who in phones {
+            while let Some(message) = t.any_to(*who) {
+                match message.method() {
+                    Method::Invite if message.is_request() => {
+                        let known = asked.0.entry(*who).or_default();
+                        if known.iter().all(|(id, _)| id != message.call_id()) {
+                            known.push((message.call_id().into(), t.now));
+                            hand(t, &message, *who);
+                        }
+                    }
+                    Method::Cancel => {
+                        t.reply(&message, 200, *who);
+                        let invite = cancelled(&message);
+                        t.receive(*who, invite);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        t.pass(Millis(STEP));
+    }
+    asked
+}
+
+/// The 487 to the INVITE that a CANCEL ends.
+fn cancelled(cancel: &Message) -> bytes::Bytes {
+    let shown = String::from_utf8(cancel.bytes().to_vec()).unwrap();
+    let invite = shown
+        .replace("CANCEL sip", "INVITE sip")
+        .replace(" CANCEL\r\n", " INVITE\r\n");
+    let invite = Message::parse(invite.into()).unwrap();
+    response(&invite, 487, desk(), "x1").end()
+}
+
+/// Wishes that leave a re-fork time to try for long.
+fn patient() -> refork::engine::settings::Settings {
+    let mut wishes = settings();
+    wishes.restore.timeout = PerKind::both(Millis::from_secs(120));
+    // What is to be seen is asked, not found out.
+    wishes.detect.probe = None;
+    wishes.detect.media_silence = None;
+    wishes
+}
+
+#[test]
+fn who_is_away_is_asked_again_ever_later_up_to_the_limit() {
+    let mut t = Table::new(patient());
+    t.established();
+    t.bob_is_lost();
+    let asked = watch(
+        &mut t,
+        Millis::from_secs(100),
+        &[desk()],
+        |t, invite, who| {
+            t.reply(invite, 503, who);
+        },
+    );
+    // At once for all endpoints after the same one; then half a second, and twice as long each time.
+    let gaps = asked.gaps(desk());
+    let wanted = [0, 500, 1_000, 2_000, 4_000]
+        .into_iter()
+        .chain(std::iter::repeat(8_000));
+    for (gap, pause) in gaps.iter().zip(wanted) {
+        let (least, most) = (pause * 8 / 10, pause * 12 / 10 + 2 * STEP);
+        assert!(
+            (least.saturating_sub(STEP)..=most).contains(gap),
+            "{gaps:?}"
+        );
+    }
+    // 92.5 s in steps of 8 s, give or take a fifth.
+    assert!((14..=20).contains(&gaps.len()), "{gaps:?}");
+    let late = &gaps[5..];
+    assert!(
+        late.iter().any(|gap| *gap != late[0]),
+        "without jitter: {gaps:?}"
+    );
+    t.nothing_to(alice());
+}
+
+#[test]
+fn who_rang_out_is_rung_once_and_who_is_away_goes_on_being_asked() {
+    let mut t = Table::new(patient());
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    t.established();
+    t.bob_is_lost();
+    let phones = [desk(), mobile()];
+    let asked = watch(&mut t, Millis::from_secs(100), &phones, |t, invite, who| {
+        let status = if who == mobile() { 180 } else { 503 };
+        t.reply(invite, status, who);
+    });
+    assert_eq!(
+        asked.times(mobile()),
+        1,
+        "a phone that rang out rings again"
+    );
+    assert!(asked.times(desk()) > 5, "{}", asked.times(desk()));
+}
+
+#[test]
+fn an_order_of_all_asks_everyone_at_once() {
+    let mut wishes = settings();
+    wishes.restore.order = RestoreOrder::All;
+    let mut t = Table::new(wishes);
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    t.established();
+    t.bob_is_lost();
+    // Without a turn of the clock.
+    let same = t.request_to(desk(), Method::Invite);
+    let other = t.request_to(mobile(), Method::Invite);
+    assert!(same.header(Name::Replaces).is_some() && other.header(Name::Replaces).is_none());
+    t.receive(
+        mobile(),
+        with_sdp(response(&other, 200, mobile(), "m1"), &audio(mobile())),
+    );
+    t.request_to(mobile(), Method::Ack);
+    t.request_to(alice(), Method::Message);
+}

@@ -1,0 +1,117 @@
+//! Sound and pictures: two streams of one session.
+
+use std::net::SocketAddr;
+
+use refork::engine::ids::Side;
+use refork::engine::ports::{MediaCommand, StreamSettings};
+use refork::sip::{Message, Method};
+
+use crate::people::*;
+use crate::table::*;
+
+fn both(at: SocketAddr) -> String {
+    let video = "m=video 4002 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=sendrecv\r\n";
+    audio(at) + video
+}
+
+/// Returns the ports of the m= lines.
+fn ports(message: &Message) -> Vec<u16> {
+    text(message)
+        .lines()
+        .filter_map(|line| line.strip_prefix("m="))
+        .map(|line| line.split(' ').nth(1).unwrap().parse().unwrap())
+        .collect()
+}
+
+/// Returns the streams of a side as the relay was told last.
+fn told(t: &Table, of: Side, in_generation: u32) -> Vec<StreamSettings> {
+    let last = t.media.iter().rev().find_map(|command| match command {
+        MediaCommand::Configure {
+            side,
+            generation,
+            streams,
+            ..
+        } if *side == of && *generation == in_generation => Some(streams.clone()),
+        _ => None,
+    });
+    last.expect("the side was configured")
+}
+
+/// Two streams: the second one, and no other, carries pictures.
+#[track_caller]
+fn shows_both(streams: &[StreamSettings], at: SocketAddr) {
+    let seen: Vec<_> = streams
+        .iter()
+        .map(|stream| (stream.video, stream.active, stream.sends, stream.rtp))
+        .collect();
+    let place = |port| Some(SocketAddr::new(at.ip(), port));
+    assert_eq!(
+        seen,
+        [
+            (false, true, true, place(4000)),
+            (true, true, true, place(4002))
+        ]
+    );
+    let format = &streams[1].formats[0];
+    assert_eq!(
+        (format.number, &*format.name, format.clock),
+        (96, "H264", 90_000)
+    );
+}
+
+#[test]
+fn a_call_with_pictures_has_two_streams_before_and_after_a_refork() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&both(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), with_sdp(answer_to(&invite), &both(desk())));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+    let (to_bob, to_alice) = (ports(&invite), ports(&ok));
+    let mut all = [to_bob.clone(), to_alice].concat();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 4, "each stream has a port of its own: {all:?}");
+    assert!(all.iter().all(|port| *port >= 20_000), "of the relay");
+    shows_both(&told(&t, Side::Caller, 0), alice());
+    shows_both(&told(&t, Side::Callee, 0), desk());
+
+    t.bob_is_lost();
+    t.register("bob", mobile(), "mobile");
+    let again = t.request_to(mobile(), Method::Invite);
+    assert_eq!(ports(&again).len(), 2);
+    assert!(ports(&again).iter().all(|port| !all.contains(port)));
+    t.receive(
+        mobile(),
+        with_sdp(response(&again, 200, mobile(), "m1"), &both(mobile())),
+    );
+    shows_both(&told(&t, Side::Callee, 1), mobile());
+    // Alice learns of it by the notice alone: her streams stay as they are.
+    t.request_to(alice(), Method::Message);
+    t.nothing_to(alice());
+}
+
+#[test]
+fn a_phone_without_pictures_turns_down_the_second_stream_only() {
+    let mut t = Table::new(settings());
+    let refused = audio(desk()) + "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n";
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&both(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), with_sdp(answer_to(&invite), &refused));
+    let ok = t.response_to(alice(), 200);
+    assert_eq!(ports(&ok)[1], 0);
+    let active: Vec<bool> = told(&t, Side::Callee, 0)
+        .iter()
+        .map(|stream| stream.active)
+        .collect();
+    assert_eq!(active, [true, false]);
+    // What she would send to nobody is not missed.
+    let sends: Vec<bool> = told(&t, Side::Caller, 0)
+        .iter()
+        .map(|stream| stream.sends)
+        .collect();
+    assert_eq!(sends, [true, false]);
+}
