@@ -274,39 +274,120 @@ fn a_restoration_is_timed_by_its_result() {
     }
 }
 
+/// Every reading with a value of its own, which `more` raises. A field that is new must be named here.
+fn distinct(more: u64) -> Readings {
+    let n = |value: u64| value + more;
+    let count = |value: u64| n(value) as usize;
+    Readings {
+        shards: Gauges {
+            inviting: count(101),
+            established: count(102),
+            suspect: count(103),
+            restoring: count(104),
+            ended: count(105),
+            legs: count(106),
+            client_transactions: count(107),
+            server_transactions: count(108),
+            timers: count(109),
+            queued_messages: count(110),
+            queued_bytes: count(111),
+        },
+        bindings: n(201),
+        transport: TransportReading {
+            connections: n(301),
+            accepted: n(302),
+            refused: n(303),
+            datagrams_received: n(304),
+            datagrams_sent: n(305),
+            datagrams_dropped: n(306),
+            mailbox_overflows: n(307),
+        },
+        relay: RelayReading {
+            sessions: n(401),
+            ports_used: n(402),
+            ports: 10_000,
+            rtp_received: n(403),
+            rtp_sent: n(404),
+            rtcp_received: n(405),
+            rtcp_sent: n(406),
+            bytes_received: n(407),
+            bytes_sent: n(408),
+            dropped_stranger: n(409),
+            dropped_malformed: n(410),
+            dropped_no_target: n(411),
+            dropped_send: n(412),
+            filler: n(413),
+        },
+    }
+}
+
 #[test]
 fn readings_set_gauges_and_raise_counters() {
-    let metrics = Metrics::new("n1");
-    let mut readings = Readings {
-        shards: Gauges {
-            established: 4,
-            client_transactions: 2,
-            ..Gauges::default()
-        },
-        bindings: 9,
-        ..Readings::default()
-    };
-    readings.relay.rtp_sent = 70;
-    readings.relay.ports = 100;
-    readings.relay.ports_used = 8;
-    metrics.render(&readings, Duration::ZERO);
-    readings.shards.established = 3;
-    readings.relay.rtp_sent = 90;
-    let text = metrics.render(&readings, Duration::from_millis(250));
-    for (series, expected) in [
-        ("refork_conversations{state=\"established\"}", 3.0),
-        ("refork_transactions{role=\"client\"}", 2.0),
-        ("refork_bindings", 9.0),
+    let series = [
+        ("refork_conversations{state=\"inviting\"}", 101),
+        ("refork_conversations{state=\"established\"}", 102),
+        ("refork_conversations{state=\"suspect\"}", 103),
+        ("refork_conversations{state=\"restoring\"}", 104),
+        ("refork_conversations{state=\"ended\"}", 105),
+        ("refork_legs", 106),
+        ("refork_transactions{role=\"client\"}", 107),
+        ("refork_transactions{role=\"server\"}", 108),
+        ("refork_timers", 109),
+        ("refork_messages_waiting", 110),
+        ("refork_message_bytes_waiting", 111),
+        ("refork_bindings", 201),
+        ("refork_connections", 301),
+        ("refork_connections_accepted_total", 302),
+        ("refork_connections_refused_total", 303),
+        ("refork_datagrams_received_total", 304),
+        ("refork_datagrams_sent_total", 305),
+        ("refork_datagrams_dropped_total", 306),
+        ("refork_mailbox_overflows_total", 307),
+        ("refork_relay_sessions", 401),
+        ("refork_relay_ports{state=\"used\"}", 402),
+        (
+            "refork_relay_packets_total{direction=\"received\",protocol=\"rtp\"}",
+            403,
+        ),
         (
             "refork_relay_packets_total{direction=\"sent\",protocol=\"rtp\"}",
-            90.0,
+            404,
         ),
-        ("refork_relay_ports{state=\"used\"}", 8.0),
-        ("refork_relay_ports{state=\"free\"}", 92.0),
-        ("refork_shard_answer_seconds", 0.25),
-    ] {
-        assert_eq!(value(&text, series), expected, "{series}");
+        (
+            "refork_relay_packets_total{direction=\"received\",protocol=\"rtcp\"}",
+            405,
+        ),
+        (
+            "refork_relay_packets_total{direction=\"sent\",protocol=\"rtcp\"}",
+            406,
+        ),
+        ("refork_relay_bytes_total{direction=\"received\"}", 407),
+        ("refork_relay_bytes_total{direction=\"sent\"}", 408),
+        ("refork_relay_dropped_total{reason=\"stranger\"}", 409),
+        ("refork_relay_dropped_total{reason=\"malformed\"}", 410),
+        ("refork_relay_dropped_total{reason=\"no_target\"}", 411),
+        ("refork_relay_dropped_total{reason=\"send\"}", 412),
+        ("refork_relay_filler_packets_total", 413),
+    ];
+    let metrics = Metrics::new("n1");
+    // A second scrape: gauges show what is now, counters have grown to the total.
+    for more in [0, 1_000] {
+        let text = metrics.render(&distinct(more), Duration::from_millis(250 + more));
+        for (series, least) in series {
+            assert_eq!(value(&text, series), (least + more) as f64, "{series}");
+        }
+        let free = 10_000 - 402 - more;
+        assert_eq!(
+            value(&text, "refork_relay_ports{state=\"free\"}"),
+            free as f64
+        );
+        let took = (250 + more) as f64 / 1000.0;
+        assert_eq!(value(&text, "refork_shard_answer_seconds"), took);
     }
+    // A gauge falls with its reading; a total that seems to fall came late.
+    let text = render(&metrics);
+    assert_eq!(value(&text, "refork_legs"), 0.0);
+    assert_eq!(value(&text, "refork_relay_filler_packets_total"), 1_413.0);
 }
 
 #[test]

@@ -228,3 +228,133 @@ pub(crate) fn streams(said: &str, other: Option<&str>) -> Vec<StreamSettings> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A session with one stream of sound.
+    fn said(address: &str, port: u16, direction: &str) -> String {
+        format!(
+            "v=0\r\no=- 7 1 IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n\
+             m=audio {port} RTP/AVP 0\r\n{direction}"
+        )
+    }
+
+    #[test]
+    fn silence_is_watched_only_where_a_voice_is_due() {
+        const HERE: &str = "198.51.100.1";
+        const ANY: &str = "0.0.0.0";
+        // What the side says: address, port, direction; what the other says, if it has said anything;
+        // whether the stream runs, whether the side's silence tells, whether it is sent to.
+        let cases = [
+            (HERE, 4000, "sendrecv", None, (true, true, true)),
+            (HERE, 4000, "", None, (true, true, true)),
+            (HERE, 4000, "sendonly", None, (true, false, false)),
+            (HERE, 4000, "recvonly", None, (true, false, true)),
+            (HERE, 4000, "inactive", None, (true, false, false)),
+            (ANY, 4000, "sendrecv", None, (true, false, false)),
+            (
+                HERE,
+                4000,
+                "sendrecv",
+                Some((HERE, 4000, "sendrecv")),
+                (true, true, true),
+            ),
+            (
+                HERE,
+                4000,
+                "sendrecv",
+                Some((HERE, 4000, "recvonly")),
+                (true, true, true),
+            ),
+            (
+                HERE,
+                4000,
+                "sendrecv",
+                Some((HERE, 4000, "sendonly")),
+                (true, false, true),
+            ),
+            (
+                HERE,
+                4000,
+                "sendrecv",
+                Some((HERE, 4000, "inactive")),
+                (true, false, true),
+            ),
+            (
+                HERE,
+                4000,
+                "sendrecv",
+                Some((HERE, 0, "sendrecv")),
+                (true, false, true),
+            ),
+            (
+                HERE,
+                4000,
+                "recvonly",
+                Some((HERE, 4000, "sendonly")),
+                (true, false, true),
+            ),
+        ];
+        for (address, port, direction, other, expected) in cases {
+            let line = |direction: &str| match direction {
+                "" => String::new(),
+                direction => format!("a={direction}\r\n"),
+            };
+            let other_said =
+                other.map(|(address, port, direction)| said(address, port, &line(direction)));
+            let streams = streams(
+                &said(address, port, &line(direction)),
+                other_said.as_deref(),
+            );
+            let [stream] = &streams[..] else {
+                panic!("{streams:?}");
+            };
+            assert_eq!(
+                (stream.active, stream.sends, stream.receives),
+                expected,
+                "{address} {port} {direction:?}, other {other:?}"
+            );
+            let place = (address == HERE).then(|| SocketAddr::new(HERE.parse().unwrap(), port));
+            assert_eq!(stream.rtp, place);
+        }
+    }
+
+    #[test]
+    fn a_rejected_stream_and_one_of_text_carry_nothing() {
+        let rejected = said("198.51.100.1", 0, "a=sendrecv\r\n");
+        let stream = &streams(&rejected, None)[0];
+        assert_eq!((stream.active, stream.rtp), (false, None));
+        let text = rejected.replace("audio 0 RTP/AVP 0", "message 5060 sip null");
+        assert!(!streams(&text, None)[0].active);
+        assert_eq!(streams("not a description", None), []);
+    }
+
+    #[test]
+    fn an_equal_text_keeps_its_version() {
+        let mut talk = Talk {
+            session: 7,
+            version: 3,
+            ..Talk::default()
+        };
+        let ports = Ports {
+            addresses: vec!["192.0.2.1:20000".parse().unwrap()],
+            ..Ports::default()
+        };
+        let mut version = |said: String| {
+            let us = "192.0.2.1:5060".parse().unwrap();
+            let told = tell(&mut talk, &said, &ports, us, MediaMode::Relay).unwrap();
+            let origin = told.lines().find(|line| line.starts_with("o=")).unwrap();
+            origin.split(' ').nth(2).unwrap().to_owned()
+        };
+        let call = said("198.51.100.1", 4000, "");
+        let hold = said("198.51.100.1", 4000, "a=sendonly\r\n");
+        assert_eq!(version(call.clone()), "3");
+        // Where the phone is does not show, and so changes nothing.
+        assert_eq!(version(said("198.51.100.9", 5000, "")), "3");
+        assert_eq!(version(hold.clone()), "4");
+        assert_eq!(version(hold), "4");
+        assert_eq!(version(call), "5");
+    }
+}
