@@ -316,6 +316,9 @@ fn distinct(more: u64) -> Readings {
             dropped_no_target: n(411),
             dropped_send: n(412),
             filler: n(413),
+            relatches: n(414),
+            seams: n(415),
+            unreachable: n(416),
         },
     }
 }
@@ -366,6 +369,9 @@ fn readings_set_gauges_and_raise_counters() {
         ("refork_relay_dropped_total{reason=\"no_target\"}", 411),
         ("refork_relay_dropped_total{reason=\"send\"}", 412),
         ("refork_relay_filler_packets_total", 413),
+        ("refork_relay_relatches_total", 414),
+        ("refork_relay_seams_total", 415),
+        ("refork_relay_unreachable_total", 416),
     ];
     let metrics = Metrics::new("n1");
     // A second scrape: gauges show what is now, counters have grown to the total.
