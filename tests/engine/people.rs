@@ -145,6 +145,14 @@ impl Table {
         self.response_to(at, 200);
     }
 
+    /// As `register`, with a preference as it stands in the Contact.
+    pub fn register_with_q(&mut self, user: &str, at: SocketAddr, instance: &str, q: &str) {
+        let register = self.register_request(user, at, instance, 1, 3600);
+        let register = String::from_utf8_lossy(&register).replace(";+sip", &format!(";q={q};+sip"));
+        self.receive(at, register.into());
+        self.response_to(at, 200);
+    }
+
     pub fn unregister(&mut self, user: &str, at: SocketAddr, instance: &str, cseq: u32) {
         let register = self.register_request(user, at, instance, cseq, 0);
         self.receive(at, register);

@@ -3,6 +3,7 @@
 use refork::engine::events::{Ending, Happening};
 use refork::engine::ids::Side;
 use refork::engine::ports::{Command, Input, MediaCommand};
+use refork::engine::settings::RestoreOrder;
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
@@ -700,4 +701,56 @@ fn a_caller_who_came_over_a_connection_that_is_closed_is_sought_at_its_contact()
     }));
     t.request_to(alice(), Method::Invite);
     t.nothing_to(ephemeral);
+}
+
+/// Bob has three phones, of which the lost one is the least preferred.
+fn by_q() -> Table {
+    let mut wishes = settings();
+    wishes.restore.order = RestoreOrder::Q;
+    let mut t = Table::new(wishes);
+    t.register_with_q("bob", desk(), "desk", "0.2");
+    t.established();
+    t.register_with_q("bob", mobile(), "mobile", "0.9");
+    t.register_with_q("bob", third(), "third", "0.5");
+    t.bob_is_lost();
+    t
+}
+
+#[test]
+fn by_q_value_the_next_are_asked_when_the_time_of_those_before_is_up() {
+    let mut t = by_q();
+    let best = t.request_to(mobile(), Method::Invite);
+    t.reply(&best, 180, mobile());
+    t.nothing_to(third());
+    t.pass(Millis(2_100));
+    t.request_to(third(), Method::Invite);
+    assert!(t.waiting(desk(), &Method::Invite).is_none());
+    t.pass(Millis(2_100));
+    t.request_to(desk(), Method::Invite);
+    // It has been ringing all the while.
+    t.receive(
+        mobile(),
+        with_sdp(response(&best, 200, mobile(), "m1"), &audio(mobile())),
+    );
+    t.request_to(mobile(), Method::Ack);
+    t.request_to(alice(), Method::Message);
+}
+
+#[test]
+fn by_q_value_the_next_are_asked_at_once_when_those_before_have_failed() {
+    let mut t = by_q();
+    let best = t.request_to(mobile(), Method::Invite);
+    t.reply(&best, 603, mobile());
+    t.request_to(mobile(), Method::Ack);
+    let second = t.request_to(third(), Method::Invite);
+    t.reply(&second, 503, third());
+    t.request_to(third(), Method::Ack);
+    t.request_to(desk(), Method::Invite);
+    t.discard(desk());
+    // Who was away is asked again when everyone has had a turn, who refused is not.
+    let last = t.waiting(third(), &Method::Invite);
+    assert!(last.is_none());
+    t.pass(Millis::from_secs(40));
+    t.request_to(third(), Method::Invite);
+    t.nothing_to(mobile());
 }

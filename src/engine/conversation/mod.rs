@@ -28,6 +28,7 @@ mod rebuild;
 mod renegotiate;
 mod repair;
 mod restore;
+mod rounds;
 mod signs;
 mod survivor;
 mod view;

@@ -8,52 +8,43 @@ use super::leg::Leg;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::{Flow, Side, Transport};
 use crate::engine::location;
-use crate::engine::routing;
+use crate::engine::routing::{self, Q_DEFAULT, Target};
 use crate::sip::{Address, Scheme, Uri};
 
 impl Conversation {
     /// Returns whom a lost participant can be reached at, the lost endpoint among them.
-    pub(super) fn endpoints(&self, context: &Context<'_>, side: Side) -> Vec<Endpoint> {
+    ///
+    /// Highest q first, as of now: who has registered or left since the last round counts.
+    pub(super) fn targets_again(&self, context: &Context<'_>, side: Side) -> Vec<Target> {
         let party = self.party(side);
         let Some(lost) = &party.lost else {
             return Vec::new();
         };
         let settings = &context.shared.settings;
-        let mut endpoints: Vec<Endpoint> =
-            routing::endpoints(&party.aor, context.now, settings, context.world)
-                .into_iter()
-                .map(|target| target.endpoint)
-                .collect();
-        if endpoints.is_empty()
+        let mut targets = routing::endpoints(&party.aor, context.now, settings, context.world);
+        if targets.is_empty()
             && let Some(asked) = &party.asked
             && let Ok(there) = routing::route(asked, context.now, settings, context.world)
         {
             // The Contact of an upstream often names nobody. Its targets are alternatives to each other.
             let turn = lost.round as usize % there.targets.len().max(1);
-            return there
-                .targets
-                .into_iter()
-                .skip(turn)
-                .take(1)
-                .map(|target| target.endpoint)
-                .collect();
+            return there.targets.into_iter().skip(turn).take(1).collect();
         }
         let old = &lost.old;
-        if !endpoints
+        if !targets
             .iter()
-            .any(|endpoint| location::same(&endpoint.identity, &old.endpoint.identity))
+            .any(|target| location::same(&target.endpoint.identity, &old.endpoint.identity))
         {
             // It never registered here, or no longer is: what it called or answered from is what we have.
-            endpoints.insert(
-                0,
-                Endpoint {
-                    contact: old.dialog.target.clone(),
-                    flow: flow_again(context, old),
-                    ..old.endpoint.clone()
-                },
-            );
+            let endpoint = Endpoint {
+                contact: old.dialog.target.clone(),
+                flow: flow_again(context, old),
+                ..old.endpoint.clone()
+            };
+            let q = Q_DEFAULT;
+            targets.insert(0, Target { endpoint, q });
         }
-        endpoints
+        targets
     }
 }
 

@@ -16,7 +16,6 @@ use crate::engine::events::{Ending, GaveUp, Happening, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::ports::{MediaCommand, Token};
-use crate::engine::settings::RestoreOrder;
 use crate::engine::time::{Millis, Time};
 use crate::sip::{Message, sdp};
 
@@ -32,8 +31,11 @@ pub(super) struct Restoration {
     pub(super) fork: Fork,
     /// When the first INVITE may go: the node keeps to `restore.rate`.
     start: Option<Time>,
-    /// When not only the same endpoint is asked.
-    all_at: Option<Time>,
+    /// When not only those are asked whose turn is first.
+    pub(super) all_at: Option<Time>,
+    /// The q-value of those whose turn it is, where that orders them.
+    #[serde(skip)]
+    pub(super) turn: Option<u16>,
     retry_at: Option<Time>,
     /// Rounds of INVITEs so far.
     pub(super) round: u32,
@@ -125,6 +127,7 @@ impl Conversation {
             fork: Fork::default(),
             start: Some(start),
             all_at: None,
+            turn: None,
             retry_at: None,
             round: 0,
             attempts: 0,
@@ -168,39 +171,15 @@ impl Conversation {
         self.again_rung_out(context, side);
         if start {
             self.first_round(context, side);
-        } else if all || retry {
+        } else if retry {
             self.ask_all(context, side);
+        } else if all {
+            self.next_round(context, side);
         }
-    }
-
-    /// The same endpoint first, or everyone at once.
-    fn first_round(&mut self, context: &mut Context<'_>, side: Side) {
-        let order = context.shared.settings.restore.order;
-        let first_for = context.shared.settings.restore.same_first_for.of(self.kind);
-        let endpoints = self.endpoints(context, side);
-        let Some(lost) = &mut self.party_mut(side).lost else {
-            return;
-        };
-        let same: Vec<Endpoint> = endpoints
-            .iter()
-            .filter(|endpoint| location::same(&endpoint.identity, &lost.old.endpoint.identity))
-            .cloned()
-            .collect();
-        if order == RestoreOrder::SameFirst && !same.is_empty() {
-            lost.all_at = Some(context.now + first_for);
-            self.ask(context, side, same);
-        } else {
-            self.ask(context, side, endpoints);
-        }
-    }
-
-    fn ask_all(&mut self, context: &mut Context<'_>, side: Side) {
-        let endpoints = self.endpoints(context, side);
-        self.ask(context, side, endpoints);
     }
 
     /// Invites those endpoints that are not being rung and have not refused.
-    fn ask(&mut self, context: &mut Context<'_>, side: Side, endpoints: Vec<Endpoint>) {
+    pub(super) fn ask(&mut self, context: &mut Context<'_>, side: Side, endpoints: Vec<Endpoint>) {
         let ring = context.shared.settings.restore.ring_timeout;
         let mut failed = false;
         for endpoint in endpoints {

@@ -14,7 +14,7 @@ use crate::sip::{Scheme, Uri};
 mod tests;
 
 /// Quality of what names none, in thousandths (RFC 3261 20.10).
-const Q_DEFAULT: u16 = 1000;
+pub(crate) const Q_DEFAULT: u16 = 1000;
 
 /// One endpoint to invite.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,70 @@
+//! Whose turn it is in a re-fork: the same endpoint first, all at once, or by q-value.
+
+use super::Conversation;
+use super::context::Context;
+use crate::engine::endpoint::Endpoint;
+use crate::engine::ids::Side;
+use crate::engine::location;
+use crate::engine::routing::{self, Target};
+use crate::engine::settings::{ForkOrder, RestoreOrder};
+
+impl Conversation {
+    /// Asks those whose turn is first.
+    pub(super) fn first_round(&mut self, context: &mut Context<'_>, side: Side) {
+        match context.shared.settings.restore.order {
+            RestoreOrder::SameFirst => self.ask_the_same(context, side),
+            RestoreOrder::All => self.ask_all(context, side),
+            RestoreOrder::Q => self.ask_the_next(context, side),
+        }
+    }
+
+    /// Those asked so far have failed, or had their time: the next ones, while the others ring on.
+    pub(super) fn next_round(&mut self, context: &mut Context<'_>, side: Side) {
+        match context.shared.settings.restore.order {
+            RestoreOrder::SameFirst | RestoreOrder::All => self.ask_all(context, side),
+            RestoreOrder::Q => self.ask_the_next(context, side),
+        }
+    }
+
+    pub(super) fn ask_all(&mut self, context: &mut Context<'_>, side: Side) {
+        let all = self.targets_again(context, side);
+        self.ask(context, side, endpoints(all));
+    }
+
+    /// Asks the lost endpoint alone for a while; everyone, where it is not to be reached.
+    fn ask_the_same(&mut self, context: &mut Context<'_>, side: Side) {
+        let first_for = context.shared.settings.restore.same_first_for.of(self.kind);
+        let mut targets = self.targets_again(context, side);
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let old = &lost.old.endpoint.identity;
+        let is_old = |target: &Target| location::same(&target.endpoint.identity, old);
+        if targets.iter().any(is_old) {
+            targets.retain(is_old);
+            lost.all_at = Some(context.now + first_for);
+        }
+        self.ask(context, side, endpoints(targets));
+    }
+
+    /// Asks those of the next lower q-value; after the lowest everyone, again and again.
+    fn ask_the_next(&mut self, context: &mut Context<'_>, side: Side) {
+        let first_for = context.shared.settings.restore.same_first_for.of(self.kind);
+        let mut targets = self.targets_again(context, side);
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        targets.retain(|target| lost.turn.is_none_or(|turn| target.q < turn));
+        let mut groups = routing::groups(targets, ForkOrder::Q).into_iter();
+        let Some(group) = groups.next() else {
+            return self.ask_all(context, side);
+        };
+        lost.turn = group.first().map(|target| target.q);
+        lost.all_at = groups.next().map(|_| context.now + first_for);
+        self.ask(context, side, endpoints(group));
+    }
+}
+
+fn endpoints(targets: Vec<Target>) -> Vec<Endpoint> {
+    targets.into_iter().map(|target| target.endpoint).collect()
+}
