@@ -518,3 +518,44 @@ fn a_new_leg_is_watched_like_the_first() {
     assert_eq!(t.losses(), [Signal::Operator, Signal::ProbeTimeout]);
     assert!(t.waiting(mobile(), &Method::Invite).is_some());
 }
+
+#[test]
+fn a_phone_to_which_options_means_nothing_is_asked_otherwise_and_seldom() {
+    let mut t = Table::new(settings());
+    t.texting();
+    let (mut asked, mut offers) = (0, 0);
+    for _ in 0..20 {
+        t.pass(Millis::from_secs(15));
+        while let Some(probe) = t.waiting(alice(), &Method::Options) {
+            t.reply(&probe, 200, alice());
+        }
+        while let Some(probe) = t.waiting(desk(), &Method::Options) {
+            asked += 1;
+            t.reply(&probe, 481, desk());
+        }
+        while let Some(doubt) = t.waiting(desk(), &Method::Update) {
+            offers += 1;
+            let ok = response(&doubt, 200, desk(), "b1");
+            t.receive(desk(), with_sdp(ok, &text_sdp(desk())));
+        }
+    }
+    assert!(t.losses().is_empty());
+    assert_eq!(asked, 1);
+    // Five minutes: the first doubt, then one a minute.
+    assert!((4..=6).contains(&offers), "{offers}");
+    let suspected = |what: &Happening| matches!(what, Happening::Suspected { .. });
+    assert_eq!(t.happened(suspected), 1);
+    // It is watched all the same.
+    t.pass(Millis::from_secs(75));
+    let lost = |what: &Happening| {
+        matches!(
+            what,
+            Happening::Lost {
+                side: Side::Callee,
+                signal: Signal::ProbeTimeout,
+                ..
+            }
+        )
+    };
+    assert_eq!(t.happened(lost), 1);
+}

@@ -7,6 +7,8 @@
 //!                    │ media still flows:    │             │
 //!                    └─► waits `grace`  ─────┴─────────────┴── no, or nothing ──► lost
 //! ```
+//!
+//! A phone that denies OPTIONS in a dialog which it then is found to hold is doubted from Idle, and seldom.
 
 use super::Conversation;
 use super::context::{Context, What, end_with};
@@ -24,6 +26,8 @@ use crate::sip::{Message, Method};
 
 /// After a suspicion that came to nothing, the same kind of sign is left alone for so long.
 const TRUST: Millis = Millis::from_secs(30);
+/// An offer asks more of a phone than OPTIONS does: so many times rarer.
+const SELDOM: u64 = 4;
 /// Where the operator wants no probes, a suspicion still has to be settled.
 const PROBE: ProbeSettings = ProbeSettings {
     interval: Millis::from_secs(15),
@@ -44,6 +48,8 @@ pub(super) struct Check {
     pub(super) dead: Option<Flow>,
     /// It is closed, and who could only be asked over a new one need not take that: media is life.
     unasked: bool,
+    /// OPTIONS was denied.
+    denied: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,12 +68,8 @@ enum Step {
 impl Conversation {
     /// Begins the routine watch over a side's new leg.
     pub(super) fn watch(&mut self, context: &mut Context<'_>, side: Side) {
-        let next = context
-            .shared
-            .settings
-            .detect
-            .probe
-            .map(|probe| context.now + probe.interval);
+        let wanted = context.shared.settings.detect.probe.is_some();
+        let next = wanted.then(|| context.now + self.pace(context, side));
         let party = self.party_mut(side);
         let flow = party.leg.as_ref().map(|leg| leg.dialog.flow);
         let before = party.check.as_ref().and_then(|check| check.dead);
@@ -78,6 +80,7 @@ impl Conversation {
             grace: context.now,
             dead: before.filter(|dead| flow == Some(*dead)),
             unasked: false,
+            denied: false,
         });
     }
 
@@ -91,7 +94,7 @@ impl Conversation {
             .party(side)
             .check
             .as_ref()
-            .is_some_and(|check| check.signal.is_some())
+            .is_some_and(|check| check.signal.is_some() || check.step == Step::Doubted)
         {
             self.alive(context, side);
         }
@@ -183,6 +186,7 @@ impl Conversation {
             },
             dead,
             unasked: false,
+            denied: false,
         });
         match signal {
             // Nothing to wait for: there is no media, and no other way to an IM client.
@@ -211,6 +215,14 @@ impl Conversation {
 
     fn probing(&self, context: &Context<'_>) -> ProbeSettings {
         context.shared.settings.detect.probe.unwrap_or(PROBE)
+    }
+
+    /// Returns after how much quiet a side is asked by routine.
+    fn pace(&self, context: &Context<'_>, side: Side) -> Millis {
+        let leg = self.party(side).leg.as_ref();
+        let seldom = leg.is_some_and(|leg| leg.denies_options);
+        let times = if seldom { SELDOM } else { 1 };
+        self.probing(context).interval.times(times)
     }
 
     /// Sends OPTIONS over every flow known for the endpoint.
@@ -290,7 +302,7 @@ impl Conversation {
     /// Does what the watch over a side wants done now.
     pub(super) fn check_due(&mut self, context: &mut Context<'_>, side: Side) {
         let now = context.now;
-        let probe = self.probing(context);
+        let (probe, pace) = (self.probing(context), self.pace(context, side));
         let party = self.party(side);
         let flowing = party.flowing;
         let Some(check) = party
@@ -300,18 +312,21 @@ impl Conversation {
         else {
             return;
         };
-        let Some(seen) = party.leg.as_ref().map(|leg| leg.seen) else {
+        let leg = party.leg.as_ref();
+        let Some((seen, denies)) = leg.map(|leg| (leg.seen, leg.denies_options)) else {
             return;
         };
         let (step, signal, grace) = (check.step, check.signal, check.grace);
         match step {
             Step::Idle => {
-                let quiet = seen + probe.interval <= now && !flowing;
-                if quiet {
+                let quiet = seen + pace <= now && !flowing;
+                if quiet && denies {
+                    self.doubt(context, side);
+                } else if quiet {
                     self.ask_alive(context, side, probe.tries);
                 } else if let Some(check) = self.party_mut(side).check.as_mut() {
                     let from = if flowing { now } else { seen };
-                    check.next = Some(from + probe.interval);
+                    check.next = Some(from + pace);
                 }
             }
             Step::Asked { left, .. } if left > 0 => {
@@ -376,6 +391,9 @@ impl Conversation {
                     if let Some(check) = self.party_mut(side).check.as_mut() {
                         check.signal = Some(signal);
                     }
+                }
+                if let Some(check) = self.party_mut(side).check.as_mut() {
+                    check.denied = true;
                 }
                 self.doubt(context, side);
             }
@@ -487,11 +505,9 @@ impl Conversation {
         {
             return;
         }
-        let signal = self
-            .party(side)
-            .check
-            .as_ref()
-            .and_then(|check| check.signal);
+        let check = self.party(side).check.as_ref();
+        let signal = check.and_then(|check| check.signal);
+        let denied = check.is_some_and(|check| check.denied);
         if outcome::ends_dialog(status) || matches!(status, 408 | 480 | 503) {
             return self.lose(context, side, signal.unwrap_or(Signal::ProbeRefused));
         }
@@ -501,6 +517,7 @@ impl Conversation {
             let _ = leg.dialog.refresh(response, flow);
             leg.abilities.learn(response);
             let said = sdp_of(response);
+            leg.denies_options |= denied;
             let changed = said.is_some() && said != leg.talk.said;
             if changed {
                 leg.talk.said = said;

@@ -23,6 +23,8 @@ pub(crate) struct Leg {
     pub(crate) seen: Time,
     /// The endpoint has answered (or been answered) with a 2xx.
     pub(crate) confirmed: bool,
+    /// It denies OPTIONS within a dialog that stands: only an UPDATE or re-INVITE tells whether it does.
+    pub(crate) denies_options: bool,
     /// Whose offer is open. A restart forgets it: the request that carried it is gone too.
     #[serde(skip)]
     pub(crate) negotiation: Negotiation,
@@ -124,6 +126,7 @@ impl Leg {
             },
             seen: now,
             confirmed: false,
+            denies_options: false,
             negotiation: Negotiation::Idle,
             before: None,
             reinvite: None,
