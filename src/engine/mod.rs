@@ -23,7 +23,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::engine::conversation::context::{
-    Budget, Context, Errand, Shared, What, acknowledge_and_leave,
+    Budget, Context, Errand, Leaving, Shared, Strays, What, acknowledge_and_leave,
 };
 use crate::engine::conversation::{Conversation, Key, aor_key, peer_key};
 use crate::engine::endpoint::BindingsChanged;
@@ -73,6 +73,7 @@ impl Engine {
             shared: Shared {
                 transactions: Transactions::new(settings.timers, Time(0)),
                 budget: Budget::new(settings.restore.rate),
+                strays: Strays::default(),
                 settings,
                 mint,
                 out: VecDeque::new(),
@@ -370,12 +371,10 @@ impl Engine {
                     if (200..300).contains(&response.status())
                         && *response.method() == Method::Invite
                         && !self.acknowledge_standing(&response, now, world)
+                        && self.shared.strays.take(now)
                     {
-                        acknowledge_and_leave(
-                            &mut self.shared.context(now, world),
-                            &response,
-                            flow,
-                        );
+                        let mut context = self.shared.context(now, world);
+                        acknowledge_and_leave(&mut context, &response, flow, Leaving::Once);
                     }
                 }
             }
@@ -421,7 +420,8 @@ impl Engine {
         });
         let lone = !known && errand.what == What::Invite && (200..300).contains(&response.status());
         if lone {
-            acknowledge_and_leave(&mut self.shared.context(now, world), response, flow);
+            let mut context = self.shared.context(now, world);
+            acknowledge_and_leave(&mut context, response, flow, Leaving::Surely);
         }
     }
 

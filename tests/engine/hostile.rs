@@ -221,3 +221,25 @@ fn nothing_that_is_sent_within_a_conversation_breaks_it() {
         "the nonsense no longer reaches the conversation: {lost} losses"
     );
 }
+
+#[test]
+fn a_forged_2xx_is_not_multiplied() {
+    let mut t = Table::new(settings());
+    let victim = phone("203.0.113.66:53");
+    let forge = |number: u32| {
+        format!(
+            "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP {SERVER};branch=z9hG4bKrf{number:018}\r\n\
+             From: <sip:a@b>;tag=1\r\nTo: <sip:c@d>;tag=2\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n\
+             Contact: <sip:x@203.0.113.67>\r\nRecord-Route: <sip:203.0.113.68;lr>\r\n\
+             Content-Length: 0\r\n\r\n"
+        )
+    };
+    t.receive(victim, forge(0).into());
+    t.pass(Millis::from_secs(33));
+    assert_eq!(t.discard(victim), 2, "an ACK and a BYE");
+    for number in 0..1000 {
+        t.receive(victim, forge(number).into());
+    }
+    assert_eq!(t.discard(victim), 100);
+    t.ends_empty();
+}

@@ -66,6 +66,7 @@ pub(crate) struct Shared {
     /// Whose question an answer of the world belongs to.
     pub(crate) asked: HashMap<Token, ConversationId>,
     pub(crate) budget: Budget,
+    pub(crate) strays: Strays,
     /// Messages waiting in all queues, and their octets.
     pub(crate) queued: (usize, usize),
 }
@@ -285,8 +286,13 @@ pub(crate) fn end_with(builder: Builder, content_type: Option<&str>, body: &[u8]
 }
 
 /// Ends the dialog of a 2xx that nobody waits for: ACK, then BYE, made from the response alone
-/// (RFC 3261 13.2.2.4, 15). `via` is called for each request.
-pub(crate) fn acknowledge_and_leave(context: &mut Context<'_>, response: &Message, flow: Flow) {
+/// (RFC 3261 13.2.2.4, 15).
+pub(crate) fn acknowledge_and_leave(
+    context: &mut Context<'_>,
+    response: &Message,
+    flow: Flow,
+    bye: Leaving,
+) {
     let Some(shard) = response
         .branch()
         .and_then(crate::engine::mint::branch_shard)
@@ -324,8 +330,12 @@ pub(crate) fn acknowledge_and_leave(context: &mut Context<'_>, response: &Messag
             .header(Name::CSeq, format_args!("{cseq} {}", method.as_str()));
         if method == Method::Ack {
             context.send_alone(builder.end(), flow);
+            continue;
+        }
+        let bytes = builder.header(Name::Reason, ELSEWHERE).end();
+        if bye == Leaving::Once {
+            context.send_alone(bytes, flow);
         } else {
-            let bytes = builder.header(Name::Reason, ELSEWHERE).end();
             let errand = Errand {
                 conversation: id,
                 leg: LegId(u32::MAX),
@@ -333,6 +343,40 @@ pub(crate) fn acknowledge_and_leave(context: &mut Context<'_>, response: &Messag
             };
             context.send(bytes, flow, errand);
         }
+    }
+}
+
+/// How the BYE of a 2xx that nobody waits for goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// In a transaction: its INVITE is known to be ours.
+    Surely,
+    /// Without one: anybody may have forged the 2xx, and whoever has not comes again with it.
+    Once,
+}
+
+/// Two messages go out for each stray 2xx, perhaps to a victim: so many a second and no more.
+const STRAYS_A_SECOND: u32 = 50;
+
+/// What stray 2xx have had answered in this second.
+#[derive(Debug, Default)]
+pub(crate) struct Strays {
+    second: u64,
+    answered: u32,
+}
+
+impl Strays {
+    /// Returns true where one more may be answered.
+    pub(crate) fn take(&mut self, now: Time) -> bool {
+        let second = now.0 / 1000;
+        if self.second != second {
+            *self = Self {
+                second,
+                answered: 0,
+            };
+        }
+        self.answered += 1;
+        self.answered <= STRAYS_A_SECOND
     }
 }
 
