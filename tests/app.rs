@@ -424,6 +424,32 @@ fn a_draining_server_turns_new_conversations_away() {
 }
 
 #[test]
+fn what_nothing_keeps_is_hung_up_on_both_sides_before_the_end() {
+    let log = Log::start();
+    let server = start(config(2, OPEN_DOMAIN)).unwrap();
+    let alice = registered(&server, &log, "alice", ua::Transport::Tcp);
+    let bob = registered(&server, &log, "bob", ua::Transport::Udp);
+    let (call, taken) = session(&alice, &bob);
+    server.hang_up(PATIENCE);
+    assert_eq!(server.drain(Duration::ZERO), 0);
+    server.stop();
+    for end in [&call, &taken] {
+        assert_eq!(end.wait_over(PATIENCE).unwrap(), Ending::HungUpThere);
+    }
+}
+
+#[test]
+fn what_a_store_keeps_is_not_hung_up() {
+    let log = Log::start();
+    let server = start_with(config(2, OPEN_DOMAIN), Arc::new(MemoryStore::new())).unwrap();
+    let alice = registered(&server, &log, "alice", ua::Transport::Udp);
+    let bob = registered(&server, &log, "bob", ua::Transport::Udp);
+    let (call, _taken) = session(&alice, &bob);
+    server.hang_up(PATIENCE);
+    assert_eq!(call.message("still here").unwrap(), 200);
+}
+
+#[test]
 fn registered_udp_flows_are_kept_alive() {
     let server = start(config(
         2,

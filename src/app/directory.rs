@@ -116,7 +116,7 @@ impl Directory for Shards {
                 post(mailboxes.owner_of(conversation))
             }
             // Every shard is to be told, even where one is full.
-            Command::Drain => (0..mailboxes.workers())
+            Command::HangUpAll | Command::Drain => (0..mailboxes.workers())
                 .map(post)
                 .fold(true, |all, one| all & one),
         };

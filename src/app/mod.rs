@@ -190,6 +190,21 @@ impl Server {
         }
     }
 
+    /// Hangs up what still stands where it would not outlive the process, for nothing keeps it, and waits
+    /// until every phone has answered or the time is over.
+    pub fn hang_up(&self, deadline: Duration) {
+        if self.shared.store.keeps() || self.standing() == 0 {
+            return;
+        }
+        self.order(Command::HangUpAll);
+        let clock = self.shared.clock;
+        let begun = clock.now();
+        let waits = || self.gauges().unwrap_or_default().client_transactions > 0;
+        while waits() && Duration::from_millis(clock.now().since(begun).0) < deadline {
+            std::thread::sleep(DRAIN_LOOK);
+        }
+    }
+
     /// Stops: sockets close, threads end. What still stands is left as it is.
     pub fn stop(mut self) {
         self.halt();
@@ -197,9 +212,13 @@ impl Server {
 
     fn begin_drain(&self) {
         self.listening.store(false, Ordering::Relaxed);
+        self.order(Command::Drain);
+    }
+
+    fn order(&self, command: Command) {
         for worker in 0..self.shared.mailboxes.workers() {
-            let drain = Mail::Input(Input::Command(Command::Drain));
-            self.shared.mailboxes.post(worker, drain);
+            let order = Mail::Input(Input::Command(command));
+            self.shared.mailboxes.post(worker, order);
         }
     }
 

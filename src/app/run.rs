@@ -14,10 +14,13 @@ use super::{Server, StartError, start};
 /// managers wait before they kill (systemd's unit: 45 s, containers: 10 s and more).
 const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
 
+/// How long phones may take to answer the BYE of what has not ended by then.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Starts the server, says where to point a phone, and returns once a signal has ended it.
 ///
-/// SIGTERM or SIGINT drains it, a second one ends it at once. Conversations that still stand are left as
-/// they are: nobody gets a BYE.
+/// SIGTERM or SIGINT drains it, a second one ends the drain. Conversations that still stand get a BYE
+/// where no store keeps them, and are left as they are where one does.
 ///
 /// # Errors
 /// It could not start.
@@ -45,6 +48,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
         signals.end().await;
         drain(&server, &mut signals).await;
     });
+    server.hang_up(FAREWELL);
     server.stop();
     tracing::info!("refork has stopped");
     Ok(())
@@ -67,7 +71,7 @@ async fn drain(server: &Server, signals: &mut Signals) {
     tokio::select! {
         () = all_ended => {}
         () = tokio::time::sleep(DRAIN_DEADLINE) => {
-            tracing::warn!(standing = server.standing(), "left standing as they are");
+            tracing::warn!(standing = server.standing(), "still standing at the end of the drain");
         }
         () = signals.end() => {
             tracing::warn!(standing = server.standing(), "told to end at once");

@@ -502,6 +502,13 @@ impl Engine {
                     conversation.hang_up_both(context);
                 });
             }
+            Command::HangUpAll => {
+                for id in Vec::from_iter(self.conversations.keys().copied()) {
+                    self.with(id, now, world, |conversation, context| {
+                        conversation.hang_up_both(context);
+                    });
+                }
+            }
             Command::Drain => self.draining = true,
         }
     }

@@ -57,6 +57,8 @@ pub enum Command {
     HangUp {
         conversation: ConversationId,
     },
+    /// End every conversation: they would not outlive the process.
+    HangUpAll,
     /// Take no new conversations (503), let the standing ones end.
     Drain,
 }

@@ -15,6 +15,9 @@ const LAST_WORD: Millis = Millis::from_secs(2);
 /// RFC 3326 2: why the survivor gets a BYE.
 const GONE: &str = "SIP;cause=480;text=\"The other party could not be reached again\"";
 
+/// RFC 3326 2, Q.850 31: the operator, or the process that ends, has no better one.
+const ORDERED: &str = "Q.850;cause=31;text=\"Ended by the operator\"";
+
 /// The last word is on its way to the survivor.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Closing {
@@ -108,8 +111,11 @@ impl Conversation {
             if let Some(mut leg) = self.party_mut(side).leg.take() {
                 context.forget_tag(&leg.dialog.local_tag);
                 if leg.confirmed {
-                    let reason =
-                        matches!(how, Ending::RestoreTimeout(_) | Ending::Gave(_)).then_some(GONE);
+                    let reason = match how {
+                        Ending::RestoreTimeout(_) | Ending::Gave(_) => Some(GONE),
+                        Ending::Operator => Some(ORDERED),
+                        Ending::HungUp(_) | Ending::Cancelled | Ending::Failed(_) => None,
+                    };
                     leg.bye(context, id, reason);
                 }
             }
