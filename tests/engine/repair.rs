@@ -69,6 +69,26 @@ fn an_invite_with_replaces_wins() {
 }
 
 #[test]
+fn what_was_under_way_in_a_replaced_dialog_is_settled() {
+    let mut t = Table::new(settings());
+    let (mut a, b) = t.established();
+    t.receive(alice(), a.message("hi"));
+    t.request_to(desk(), Method::Message);
+    let hold = with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly"));
+    t.receive(alice(), hold);
+    t.request_to(desk(), Method::Invite);
+    let again = phone("203.0.113.9:5060");
+    let invite = request(Method::Invite, "bob", "alice", again, "repair")
+        .header(Name::Replaces, replaces(&b));
+    t.receive(again, with_sdp(invite, &audio(again)));
+    let ok = t.response_to(again, 200);
+    t.response_to(alice(), 200);
+    t.response_to(alice(), 202);
+    t.receive(again, Remote::of_answer(&ok, again).ack(1));
+    t.request_to(again, Method::Message);
+}
+
+#[test]
 fn replaces_of_somebody_else_is_refused() {
     let mut t = Table::new(settings());
     let (_, b) = t.established();

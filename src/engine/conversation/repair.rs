@@ -199,6 +199,11 @@ impl Conversation {
         if let Some(old) = old {
             self.bury(context, old);
         }
+        // What the old dialog owed the other side, nobody owes any more.
+        self.acknowledge_with_the_standing(context, side.other());
+        self.settle_renegotiation(context, side);
+        self.settle_carried(context, side);
+        self.letters_of_the_lost(context, side);
         self.configure(context, side);
         self.watch(context, side);
         self.note(context, Happening::Repaired { side, endpoint });
