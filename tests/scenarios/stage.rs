@@ -95,6 +95,19 @@ impl Stage {
         found.unwrap_or_else(|| panic!("no metric {name}")).1
     }
 
+    /// Waits until a gauge shows this much.
+    pub(crate) fn wait_metric(&self, name: &str, wanted: f64) {
+        let ends = self.log.now() + SOON;
+        loop {
+            let shown = self.metric(name);
+            if shown == wanted {
+                return;
+            }
+            assert!(self.log.now() < ends, "{name} is {shown}, not {wanted}");
+            pause();
+        }
+    }
+
     /// Switches on a phone over UDP and registers it.
     pub(crate) fn phone(&self, label: &str) -> Phone {
         self.phone_with(label, |_| ())
