@@ -450,6 +450,26 @@ fn what_a_store_keeps_is_not_hung_up() {
 }
 
 #[test]
+fn a_silent_connection_is_kept_while_a_conversation_needs_it() {
+    for workers in [1, 2] {
+        let mut config = config(workers, OPEN_DOMAIN);
+        config.limits.idle = Duration::from_millis(500);
+        let server = start(config).unwrap();
+        let log = Log::start();
+        let alice = registered(&server, &log, "alice", ua::Transport::Tcp);
+        let bob = registered(&server, &log, "bob", ua::Transport::Udp);
+        let (call, _taken) = session(&alice, &bob);
+        // No binding names the connection any more.
+        assert_eq!(alice.unregister_all().unwrap(), 200);
+        let mut idle = TcpStream::connect(address(&server, Transport::Tcp)).unwrap();
+        idle.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(idle.read(&mut [0; 10]).unwrap(), 0, "nobody needs this one");
+        assert_eq!(server.readings().unwrap().transport.connections, 1);
+        assert_eq!(call.message("still here").unwrap(), 200);
+    }
+}
+
+#[test]
 fn registered_udp_flows_are_kept_alive() {
     let server = start(config(
         2,

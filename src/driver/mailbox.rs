@@ -10,7 +10,7 @@ use crossbeam_queue::ArrayQueue;
 use mio::{Registry, Token, Waker};
 
 use crate::engine::Engine;
-use crate::engine::ids::{ConversationId, Flow, VirtualShard};
+use crate::engine::ids::{ConnectionId, ConversationId, Flow, VirtualShard};
 use crate::engine::ports::Input;
 
 const CAPACITY: usize = 16 * 1024;
@@ -29,6 +29,8 @@ pub enum Mail {
     },
     /// A question to the engine. It must be quick.
     Ask(Box<dyn FnOnce(&Engine) + Send>),
+    /// A connection of this shard, asked for by it, that a conversation of another needs.
+    Needed(ConnectionId),
     /// Leave everything as it stands, and end.
     Stop,
 }

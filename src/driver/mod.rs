@@ -11,6 +11,7 @@ mod mailbox;
 mod resolver;
 mod shard;
 mod shared;
+mod spare;
 mod world;
 
 pub use bindings::Bindings;

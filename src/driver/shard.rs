@@ -28,6 +28,7 @@ use super::dispatch::shard_of;
 use super::keepalive::Keepalive;
 use super::mailbox::Mail;
 use super::shared::Shared;
+use super::spare::Spared;
 use super::world::Site;
 
 /// The token of a shard's bell; those of its listeners and connections follow.
@@ -75,6 +76,7 @@ pub struct Shard {
     pub(super) backlog: VecDeque<Input>,
     snapshots: Vec<Snapshot>,
     keepalive: Keepalive,
+    spared: Spared,
     house_kept: Time,
     routes_forgotten: Time,
     stopped: bool,
@@ -123,6 +125,7 @@ impl Shard {
             backlog: VecDeque::new(),
             snapshots: start.snapshots,
             keepalive: Keepalive::new(shared.keepalive, now),
+            spared: Spared::default(),
             house_kept: now,
             routes_forgotten: now,
             stopped: false,
@@ -214,6 +217,9 @@ impl Shard {
                     self.settle();
                 }
                 Mail::Ask(question) => question(&self.engine),
+                Mail::Needed(connection) => {
+                    self.spared.needed(connection, self.shared.clock.now());
+                }
                 Mail::Stop => self.stopped = true,
             }
         }
@@ -363,7 +369,13 @@ impl Shard {
             self.site.forget_routes();
         }
         let shared = Arc::clone(&self.shared);
-        let spared = |flow: &Flow| shared.bindings.names(flow);
+        let (engine, others) = (&self.engine, &self.spared);
+        others.forget(now);
+        let spared = |flow: &Flow| {
+            shared.bindings.names(flow)
+                || engine.uses(flow)
+                || others.holds(flow, self.worker, &shared.mailboxes, now)
+        };
         for flow in self.streams.sweep(now, &spared) {
             self.tell_closed(flow);
         }

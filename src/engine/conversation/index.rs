@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use super::Conversation;
-use crate::engine::ids::{Aor, Transport};
+use crate::engine::Engine;
+use crate::engine::ids::{Aor, Flow, Transport};
 use crate::engine::mint::hash64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +20,24 @@ pub(crate) fn aor_key(aor: &Aor) -> Key {
 
 pub(crate) fn peer_key(transport: Transport, peer: SocketAddr) -> Key {
     Key::Peer(transport, peer)
+}
+
+impl Engine {
+    /// Returns true where a leg needs the flow, or whichever connection there is to its peer.
+    pub fn uses(&self, flow: &Flow) -> bool {
+        let found = self.found_by(peer_key(flow.transport, flow.peer));
+        let conversations = found.iter().filter_map(|id| self.conversations.get(id));
+        conversations
+            .flat_map(|conversation| &conversation.parties)
+            .filter_map(|party| party.leg.as_ref())
+            .any(|leg| {
+                let own = leg.dialog.flow;
+                (own.transport, own.peer) == (flow.transport, flow.peer)
+                    && own
+                        .connection
+                        .is_none_or(|own| Some(own) == flow.connection)
+            })
+    }
 }
 
 impl Conversation {
