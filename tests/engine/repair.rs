@@ -1,6 +1,8 @@
 //! Phones that repair themselves while we are at it.
 
 use refork::engine::events::{Ending, Happening};
+use refork::engine::ids::Side;
+use refork::engine::ports::MediaCommand;
 use refork::engine::time::Millis;
 use refork::sip::{Method, Name};
 
@@ -218,4 +220,25 @@ fn after_a_repair_while_joining_the_survivor_may_offer_again() {
     );
     t.nothing_to(alice());
     t.request_to(desk(), Method::Invite);
+}
+
+#[test]
+fn ports_that_were_given_back_are_not_taken_for_the_next_ones() {
+    let mut t = two();
+    let (_, mut b) = t.established();
+    let opened = |t: &Table| -> Vec<u32> {
+        let of = |command: &MediaCommand| match command {
+            MediaCommand::Open {
+                side: Side::Callee,
+                generation,
+                ..
+            } => Some(*generation),
+            _ => None,
+        };
+        t.media.iter().filter_map(of).collect()
+    };
+    t.bob_is_lost();
+    t.receive(desk(), b.request(Method::Info).end());
+    t.bob_is_lost();
+    assert_eq!(opened(&t), [0, 1, 2]);
 }

@@ -5,7 +5,7 @@ use super::context::{Context, ELSEWHERE, What, end_with};
 use super::fork::BranchState;
 use super::inviting::sdp_of;
 use super::leg::{Leg, Talk};
-use super::media::{self, PortState};
+use super::media::{self, PortState, Ports};
 use super::outcome;
 use crate::engine::dialog::Act;
 use crate::engine::endpoint::Endpoint;
@@ -508,7 +508,10 @@ impl Conversation {
         let ports = &mut self.ports[side.index()];
         let generation = ports.generation;
         let opened = ports.state != PortState::None;
-        *ports = lost.old_ports;
+        *ports = Ports {
+            newest: ports.newest,
+            ..lost.old_ports
+        };
         if opened {
             let command = MediaCommand::CloseSide {
                 media: self.id,

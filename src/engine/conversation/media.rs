@@ -14,6 +14,8 @@ use crate::sip::sdp::{Direction, Kind, Media, Place, Rewrite, Sdp};
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Ports {
     pub(crate) generation: Generation,
+    /// The newest that was ever opened on this side: one that was given back is not used again.
+    pub(crate) newest: Generation,
     pub(crate) state: PortState,
     /// By stream; empty until they are open.
     pub(crate) addresses: Vec<SocketAddr>,

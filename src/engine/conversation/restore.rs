@@ -105,7 +105,8 @@ impl Conversation {
         let start = context.shared.budget.take(context.now);
         let ports = &mut self.ports[side.index()];
         let new_ports = Ports {
-            generation: ports.generation + 1,
+            generation: ports.newest + 1,
+            newest: ports.newest + 1,
             ..Ports::default()
         };
         let old_ports = std::mem::replace(ports, new_ports);
