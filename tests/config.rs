@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use refork::config::{self, Config, ConfigErrors};
 use refork::engine::ids::{Aor, Transport};
-use refork::engine::settings::{Auth, FailureCause, ServedBy};
+use refork::engine::settings::{Auth, FailureCause, ServedBy, Settings};
 use refork::engine::time::Millis;
 
 fn top(path: &str) -> PathBuf {
@@ -54,6 +54,12 @@ const EXAMPLES: [&str; 6] = [
 #[test]
 fn an_empty_file_is_the_defaults() {
     let config = valid("");
+    let node = config.engine.node.clone();
+    let defaults = Settings {
+        node,
+        ..Settings::default()
+    };
+    assert_eq!(config.engine, defaults);
     let listeners: Vec<_> = config
         .listeners
         .iter()

@@ -1,5 +1,5 @@
 //! What the operator wishes, as the engine needs it: resolved, checked, without defaults left to take.
-//! `config` makes it; the tests make their own.
+//! `config` makes it. `Default` is what it makes of an empty file, for tests to begin with.
 
 use std::collections::BTreeMap;
 
@@ -269,4 +269,162 @@ pub struct MediaSettings {
 pub struct LimitSettings {
     pub conversations: usize,
     pub message_size: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            node: "refork".into(),
+            timers: TimerSettings::default(),
+            domains: vec![Domain {
+                host: "*".into(),
+                realm: "refork".into(),
+                served_by: ServedBy::Registrar(RegistrarSettings::default()),
+            }],
+            users: BTreeMap::new(),
+            endpoints: Vec::new(),
+            names: BTreeMap::new(),
+            upstreams: BTreeMap::new(),
+            routes: Vec::new(),
+            fork: ForkSettings::default(),
+            detect: DetectSettings::default(),
+            restore: RestoreSettings::default(),
+            notice: NoticeSettings::default(),
+            messages: MessageSettings::default(),
+            media: MediaSettings::default(),
+            limits: LimitSettings::default(),
+            history_keep: Millis::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
+impl Default for TimerSettings {
+    fn default() -> Self {
+        Self {
+            t1: Millis(500),
+            t2: Millis(4000),
+            t4: Millis(5000),
+        }
+    }
+}
+
+impl Default for RegistrarSettings {
+    fn default() -> Self {
+        Self {
+            max_expires: Millis::from_secs(3600),
+            min_expires: Millis::from_secs(60),
+            max_bindings: 10,
+            auth: Auth::Users,
+        }
+    }
+}
+
+impl Default for ForkSettings {
+    fn default() -> Self {
+        Self {
+            order: ForkOrder::Parallel,
+            ring_timeout: Millis::from_secs(60),
+            early_dialogs: EarlyDialogs::Forward,
+        }
+    }
+}
+
+impl Default for DetectSettings {
+    fn default() -> Self {
+        use FailureCause::{Q850, Sip};
+        Self {
+            grace: Millis::from_secs(5),
+            transport: true,
+            registration: true,
+            probe: Some(ProbeSettings::default()),
+            media_silence: Some(Millis::from_secs(3)),
+            media_confirm: true,
+            failure_bye: vec![Sip(408), Sip(480), Sip(503), Q850(27), Q850(38), Q850(41)],
+        }
+    }
+}
+
+impl Default for ProbeSettings {
+    fn default() -> Self {
+        Self {
+            interval: Millis::from_secs(15),
+            timeout: Millis::from_secs(4),
+            tries: 2,
+        }
+    }
+}
+
+impl Default for RestoreSettings {
+    fn default() -> Self {
+        Self {
+            order: RestoreOrder::SameFirst,
+            same_first_for: PerKind {
+                audio: Millis::from_secs(2),
+                message: Millis::from_secs(12),
+            },
+            auto_answer_same: false,
+            avoid_voicemail: true,
+            ring_timeout: Millis::from_secs(30),
+            retry: RetrySettings::default(),
+            timeout: PerKind::both(Millis::from_secs(60)),
+            filler: true,
+            max_per_conversation: 10,
+            rate: 2500,
+        }
+    }
+}
+
+impl Default for RetrySettings {
+    fn default() -> Self {
+        Self {
+            first: Millis(500),
+            factor: 2.0,
+            max: Millis::from_secs(8),
+            jitter: 0.2,
+        }
+    }
+}
+
+impl Default for NoticeSettings {
+    fn default() -> Self {
+        let text = |text: &str| BTreeMap::from([("".into(), text.into())]);
+        Self {
+            continued: text("{participant} is continuing on {endpoint}."),
+            failed: text(
+                "{participant} could not be reached again. {undelivered} messages were not delivered.",
+            ),
+            language: "en".into(),
+            out_of_dialog: true,
+        }
+    }
+}
+
+impl Default for MessageSettings {
+    fn default() -> Self {
+        Self {
+            suspect_after: Millis::from_secs(2),
+            per_conversation: 200,
+            bytes_per_conversation: 1 << 20,
+            total_bytes: 1 << 28,
+            max_age: Millis::from_secs(3600),
+        }
+    }
+}
+
+impl Default for MediaSettings {
+    fn default() -> Self {
+        Self {
+            mode: MediaMode::Relay,
+            latch: Latch::Signalling,
+        }
+    }
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            conversations: 100_000,
+            message_size: 64 * 1024,
+        }
+    }
 }

@@ -28,86 +28,38 @@ pub fn third() -> SocketAddr {
 }
 
 pub fn settings() -> Settings {
-    let texts = |text: &str| BTreeMap::from([("".into(), text.into())]);
     Settings {
         node: "test".into(),
-        timers: TimerSettings {
-            t1: Millis(500),
-            t2: Millis(4000),
-            t4: Millis(5000),
-        },
         domains: vec![Domain {
             host: "example.org".into(),
             realm: "example.org".into(),
             served_by: ServedBy::Registrar(RegistrarSettings {
-                max_expires: Millis::from_secs(3600),
-                min_expires: Millis::from_secs(60),
-                max_bindings: 10,
                 auth: Auth::None,
+                ..RegistrarSettings::default()
             }),
         }],
-        users: BTreeMap::new(),
-        endpoints: Vec::new(),
         names: BTreeMap::from([("urn:uuid:desk".into(), "Bob's desk phone".into())]),
-        upstreams: BTreeMap::new(),
-        routes: Vec::new(),
-        fork: ForkSettings {
-            order: ForkOrder::Parallel,
-            ring_timeout: Millis::from_secs(60),
-            early_dialogs: EarlyDialogs::Forward,
-        },
         detect: DetectSettings {
-            grace: Millis::from_secs(5),
-            transport: true,
-            registration: true,
-            probe: Some(ProbeSettings {
-                interval: Millis::from_secs(15),
-                timeout: Millis::from_secs(4),
-                tries: 2,
-            }),
-            media_silence: Some(Millis::from_secs(3)),
-            media_confirm: true,
             failure_bye: vec![FailureCause::Sip(503), FailureCause::Q850(38)],
+            ..DetectSettings::default()
         },
         restore: RestoreSettings {
-            order: RestoreOrder::SameFirst,
             same_first_for: PerKind::both(Millis::from_secs(2)),
-            auto_answer_same: false,
-            avoid_voicemail: true,
-            ring_timeout: Millis::from_secs(30),
-            retry: RetrySettings {
-                first: Millis(500),
-                factor: 2.0,
-                max: Millis::from_secs(8),
-                jitter: 0.2,
-            },
-            timeout: PerKind::both(Millis::from_secs(60)),
-            filler: true,
-            max_per_conversation: 10,
-            rate: 2500,
+            ..RestoreSettings::default()
         },
         notice: NoticeSettings {
-            continued: texts("{participant} is continuing on {endpoint}."),
-            failed: texts("{participant} is gone; {undelivered} not delivered."),
-            language: "en".into(),
-            out_of_dialog: true,
-        },
-        messages: MessageSettings {
-            suspect_after: Millis::from_secs(2),
-            per_conversation: 200,
-            bytes_per_conversation: 1 << 20,
-            total_bytes: 1 << 28,
-            max_age: Millis::from_secs(3600),
-        },
-        media: MediaSettings {
-            mode: MediaMode::Relay,
-            latch: Latch::Signalling,
+            failed: BTreeMap::from([(
+                "".into(),
+                "{participant} is gone; {undelivered} not delivered.".into(),
+            )]),
+            ..NoticeSettings::default()
         },
         limits: LimitSettings {
             conversations: 1000,
-            message_size: 65_536,
+            ..LimitSettings::default()
         },
         history_keep: Millis::from_secs(3600),
+        ..Settings::default()
     }
 }
 

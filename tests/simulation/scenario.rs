@@ -5,10 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use refork::engine::ids::Side;
 use refork::engine::settings::{
-    Auth, DetectSettings, Domain, EarlyDialogs, FailureCause, ForkOrder, ForkSettings, Kind, Latch,
-    LimitSettings, MediaMode, MediaSettings, MessageSettings, NoticeSettings, PerKind,
-    ProbeSettings, RegistrarSettings, RestoreOrder, RestoreSettings, RetrySettings, ServedBy,
-    Settings, TimerSettings,
+    Auth, DetectSettings, Domain, FailureCause, ForkSettings, Kind, NoticeSettings, PerKind,
+    RegistrarSettings, RestoreSettings, ServedBy, Settings,
 };
 use refork::engine::time::Millis;
 
@@ -293,85 +291,32 @@ pub(crate) fn settings() -> Settings {
     let text = |text: &str| BTreeMap::from([("".into(), text.into())]);
     Settings {
         node: "sim".into(),
-        timers: TimerSettings {
-            t1: Millis(500),
-            t2: Millis(4000),
-            t4: Millis(5000),
-        },
         domains: vec![Domain {
             host: "sim.test".into(),
             realm: "sim.test".into(),
             served_by: ServedBy::Registrar(RegistrarSettings {
-                max_expires: Millis::from_secs(3600),
-                min_expires: Millis::from_secs(60),
-                max_bindings: 10,
                 auth: Auth::None,
+                ..RegistrarSettings::default()
             }),
         }],
-        users: BTreeMap::new(),
-        endpoints: Vec::new(),
-        names: BTreeMap::new(),
-        upstreams: BTreeMap::new(),
-        routes: Vec::new(),
         fork: ForkSettings {
-            order: ForkOrder::Parallel,
             ring_timeout: Millis::from_secs(40),
-            early_dialogs: EarlyDialogs::Forward,
+            ..ForkSettings::default()
         },
         detect: DetectSettings {
-            grace: Millis::from_secs(5),
-            transport: true,
-            registration: true,
-            probe: Some(ProbeSettings {
-                interval: Millis::from_secs(15),
-                timeout: Millis::from_secs(4),
-                tries: 2,
-            }),
-            media_silence: Some(Millis::from_secs(3)),
-            media_confirm: true,
             failure_bye: vec![FailureCause::Sip(408), FailureCause::Q850(41)],
+            ..DetectSettings::default()
         },
         restore: RestoreSettings {
-            order: RestoreOrder::SameFirst,
-            same_first_for: PerKind {
-                audio: Millis::from_secs(2),
-                message: Millis::from_secs(12),
-            },
-            auto_answer_same: false,
-            avoid_voicemail: true,
-            ring_timeout: Millis::from_secs(30),
-            retry: RetrySettings {
-                first: Millis(500),
-                factor: 2.0,
-                max: Millis::from_secs(8),
-                jitter: 0.2,
-            },
             timeout: PerKind::both(judge::RESTORE_TIMEOUT),
-            filler: true,
-            max_per_conversation: 10,
-            rate: 2500,
+            ..RestoreSettings::default()
         },
         notice: NoticeSettings {
             continued: text(&format!("{}{{endpoint}}", judge::CONTINUED)),
             failed: text(&format!("{}{{undelivered}}", judge::FAILED)),
-            language: "en".into(),
-            out_of_dialog: true,
-        },
-        messages: MessageSettings {
-            suspect_after: Millis::from_secs(2),
-            per_conversation: 200,
-            bytes_per_conversation: 1 << 20,
-            total_bytes: 1 << 28,
-            max_age: Millis::from_secs(3600),
-        },
-        media: MediaSettings {
-            mode: MediaMode::Relay,
-            latch: Latch::Signalling,
-        },
-        limits: LimitSettings {
-            conversations: 10_000,
-            message_size: 65_536,
+            ..NoticeSettings::default()
         },
         history_keep: Millis::from_secs(30),
+        ..Settings::default()
     }
 }

@@ -106,7 +106,7 @@ pub(crate) fn settings() -> Settings {
             user("bob", true, false),
             user("carol", false, true),
         ]),
-        ..bare()
+        ..Settings::default()
     }
 }
 
@@ -123,76 +123,6 @@ pub(crate) fn default_settings() -> Settings {
             served_by: registrar(Auth::Users),
         }],
         users: BTreeMap::from([(aor("sip:alice@refork"), credentials)]),
-        ..bare()
-    }
-}
-
-fn bare() -> Settings {
-    Settings {
-        node: "test".into(),
-        timers: TimerSettings {
-            t1: Millis(500),
-            t2: Millis(4000),
-            t4: Millis(5000),
-        },
-        domains: Vec::new(),
-        users: BTreeMap::new(),
-        endpoints: Vec::new(),
-        names: BTreeMap::new(),
-        upstreams: BTreeMap::new(),
-        routes: Vec::new(),
-        fork: ForkSettings {
-            order: ForkOrder::Parallel,
-            ring_timeout: Millis::from_secs(60),
-            early_dialogs: EarlyDialogs::Forward,
-        },
-        detect: DetectSettings {
-            grace: Millis::from_secs(5),
-            transport: true,
-            registration: true,
-            probe: None,
-            media_silence: None,
-            media_confirm: true,
-            failure_bye: Vec::new(),
-        },
-        restore: RestoreSettings {
-            order: RestoreOrder::SameFirst,
-            same_first_for: PerKind::both(Millis::from_secs(2)),
-            auto_answer_same: false,
-            avoid_voicemail: true,
-            ring_timeout: Millis::from_secs(30),
-            retry: RetrySettings {
-                first: Millis(500),
-                factor: 2.0,
-                max: Millis::from_secs(8),
-                jitter: 0.2,
-            },
-            timeout: PerKind::both(Millis::from_secs(60)),
-            filler: true,
-            max_per_conversation: 10,
-            rate: 100,
-        },
-        notice: NoticeSettings {
-            continued: BTreeMap::new(),
-            failed: BTreeMap::new(),
-            language: "en".into(),
-            out_of_dialog: true,
-        },
-        messages: MessageSettings {
-            suspect_after: Millis::from_secs(2),
-            per_conversation: 200,
-            bytes_per_conversation: 1 << 20,
-            total_bytes: 1 << 28,
-            max_age: Millis::from_secs(3600),
-        },
-        media: MediaSettings {
-            mode: MediaMode::Relay,
-            latch: Latch::Signalling,
-        },
-        limits: LimitSettings {
-            conversations: 1000,
-            message_size: 65_536,
-        },
-        history_keep: Millis::from_secs(60),
+        ..Settings::default()
     }
 }
