@@ -260,6 +260,13 @@ impl Engine {
         })
     }
 
+    /// Returns true where a conversation needs the flow. Quick: it may be asked of every silent one.
+    pub fn uses(&self, flow: &Flow) -> bool {
+        let found = self.found_by(peer_key(flow.transport, flow.peer));
+        let mut conversations = found.iter().filter_map(|id| self.conversations.get(id));
+        conversations.any(|conversation| conversation.needs(flow))
+    }
+
     /// Returns the settings it works by.
     pub fn settings(&self) -> &Settings {
         &self.shared.settings

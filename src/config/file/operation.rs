@@ -182,7 +182,7 @@ pub(crate) struct Limits {
     pub(crate) connections: Whole<1, 1_000_000>,
     /// TCP connections of one address.
     pub(crate) connections_per_ip: Whole<1, 1_000_000>,
-    /// A connection without a word for this long is closed.
+    /// A connection without a word for this long is closed, unless something needs it.
     pub(crate) idle: Span<{ 10 * SECOND }, DAY>,
     /// A message that has begun must be whole by then.
     pub(crate) header_timeout: Span<{ 100 * MS }, { 5 * MINUTE }>,

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use super::Conversation;
-use crate::engine::Engine;
 use crate::engine::ids::{Aor, Flow, Transport};
 use crate::engine::mint::hash64;
 
@@ -22,24 +21,6 @@ pub(crate) fn peer_key(transport: Transport, peer: SocketAddr) -> Key {
     Key::Peer(transport, peer)
 }
 
-impl Engine {
-    /// Returns true where a leg needs the flow, or whichever connection there is to its peer.
-    pub fn uses(&self, flow: &Flow) -> bool {
-        let found = self.found_by(peer_key(flow.transport, flow.peer));
-        let conversations = found.iter().filter_map(|id| self.conversations.get(id));
-        conversations
-            .flat_map(|conversation| &conversation.parties)
-            .filter_map(|party| party.leg.as_ref())
-            .any(|leg| {
-                let own = leg.dialog.flow;
-                (own.transport, own.peer) == (flow.transport, flow.peer)
-                    && own
-                        .connection
-                        .is_none_or(|own| Some(own) == flow.connection)
-            })
-    }
-}
-
 impl Conversation {
     /// Returns what it is to be found by now.
     pub(crate) fn keys(&self) -> [Option<Key>; 4] {
@@ -54,5 +35,16 @@ impl Conversation {
             peer(a),
             peer(b),
         ]
+    }
+
+    /// Returns true where a leg needs the flow, or whichever connection there is to its peer.
+    pub(crate) fn needs(&self, flow: &Flow) -> bool {
+        let legs = self.parties.iter().filter_map(|party| party.leg.as_ref());
+        legs.map(|leg| leg.dialog.flow).any(|own| {
+            (own.transport, own.peer) == (flow.transport, flow.peer)
+                && own
+                    .connection
+                    .is_none_or(|own| Some(own) == flow.connection)
+        })
     }
 }
