@@ -164,7 +164,8 @@ pub struct StreamSettings {
     /// Where it wants RTCP: of `a=rtcp`, else the RTP port plus one; the RTP address with rtcp-mux.
     pub rtcp: Option<SocketAddr>,
     pub rtcp_mux: bool,
-    /// The side may send (its direction is sendrecv or sendonly): silence is then a suspicion.
+    /// The side is to send (sendrecv, and the other side hears it): silence is then a suspicion. A side
+    /// that holds the other may send music or nothing.
     pub sends: bool,
     /// The side wants to receive.
     pub receives: bool,
