@@ -53,7 +53,7 @@ class Callee:
         self.port = free_port(self.address)
 
     def endpoint(self):
-        contact = f"sip:{self.name}@{self.address}:{self.port}"
+        contact = f"sip:{self.name}@{self.address}:{self.port}" + (";transport=tcp" if self.stage.tcp else "")
         return f'  - {{ aor: "sip:{self.stage.user}@example.org", contact: "{contact}", name: "{self.shown}" }}'
 
     def start(self):
@@ -77,6 +77,7 @@ class Stage:
         self.act, self.callees, self.net = scenario, callees, net
         self.name = scenario.__name__
         self.user = self.name.replace("_", "-")
+        self.tcp = self.name.endswith("over_tcp")
         self.folder = WORK / self.name
         self.folder.mkdir(parents=True)
         self.caller = None
@@ -103,7 +104,7 @@ class Stage:
             "sipp", "-sf", str(scenario), "-i", address, "-p", str(port), "-mi", address,
             "-mp", str(free_port(address)), "-nostdin", "-trace_msg",
             "-message_file", str(self.folder / f"{name}.trace"), "-trace_err",
-            "-error_file", str(self.folder / f"{name}.errors"), *extra]
+            "-error_file", str(self.folder / f"{name}.errors"), *(["-t", "t1"] if self.tcp else []), *extra]
         with open(self.folder / f"{name}.out", "w") as out:
             return subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=self.folder,
                                     env={**os.environ, "TERM": "dumb"})
@@ -226,8 +227,17 @@ def lost_by_sigstop(stage):
     lost(stage, signal.SIGSTOP)
 
 
+def basic_call_over_tcp(stage):
+    basic_call(stage)
+
+
+def lost_by_sigkill_over_tcp(stage):
+    lost(stage, signal.SIGKILL)
+
+
 SCENARIOS = [
     (basic_call, [Callee("desk", "Desk", ring_ms=200)]),
+    (basic_call_over_tcp, [Callee("desk", "Desk", ring_ms=200)]),
     (fork_to_three, [
         Callee("desk", "Desk", ring_ms=20000), Callee("mobile", "Mobile", ring_ms=700),
         Callee("soft", "Softphone", ring_ms=20000)]),
@@ -237,6 +247,7 @@ SCENARIOS = [
     (texts_in_the_call, [Callee("desk", "Desk")]),
     (lost_by_sigkill, [Callee("desk", "Desk"), Callee("mobile", "Mobile", ring_ms=700)]),
     (lost_by_sigstop, [Callee("desk", "Desk"), Callee("mobile", "Mobile", ring_ms=700)]),
+    (lost_by_sigkill_over_tcp, [Callee("desk", "Desk"), Callee("mobile", "Mobile", ring_ms=700)]),
 ]
 
 
