@@ -178,14 +178,16 @@ impl Server {
     /// Returns how many still stand.
     pub fn drain(&self, deadline: Duration) -> usize {
         self.begin_drain();
+        self.wait_while(deadline, || self.standing() > 0);
+        self.standing()
+    }
+
+    /// Looks again and again whether something is still so. The shards tell nobody when they have nothing
+    /// left, and at the end of the process a look every so often costs less than telling would.
+    fn wait_while(&self, deadline: Duration, still: impl Fn() -> bool) {
         let clock = self.shared.clock;
         let begun = clock.now();
-        loop {
-            let standing = self.standing();
-            let waited = Duration::from_millis(clock.now().since(begun).0);
-            if standing == 0 || waited >= deadline {
-                return standing;
-            }
+        while still() && Duration::from_millis(clock.now().since(begun).0) < deadline {
             std::thread::sleep(DRAIN_LOOK);
         }
     }
@@ -197,12 +199,9 @@ impl Server {
             return;
         }
         self.order(Command::HangUpAll);
-        let clock = self.shared.clock;
-        let begun = clock.now();
-        let waits = || self.gauges().unwrap_or_default().client_transactions > 0;
-        while waits() && Duration::from_millis(clock.now().since(begun).0) < deadline {
-            std::thread::sleep(DRAIN_LOOK);
-        }
+        self.wait_while(deadline, || {
+            self.gauges().unwrap_or_default().client_transactions > 0
+        });
     }
 
     /// Stops: sockets close, threads end. What still stands is left as it is.

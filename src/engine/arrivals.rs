@@ -1,6 +1,6 @@
 //! Requests that reach us: those within a dialog go to their conversation, the others begin something.
 
-use super::conversation::context::{ALLOW, Context, RETRY_AFTER_S, SUPPORTED, end_with};
+use super::conversation::context::{ALLOW, Context, SUPPORTED};
 use super::conversation::{Arrival, Conversation, hops_left, replaced, sdp_of};
 use super::{Engine, routing};
 use crate::engine::events::Event;
@@ -302,57 +302,17 @@ fn arrival<'a>(
 }
 
 impl Context<'_> {
-    /// Refuses a request with the header that tells what would be right.
+    /// Refuses a request that begins something.
     fn turn_away(&mut self, server: ServerId, request: &Message, status: u16, why: &'static str) {
-        match status {
-            420 => {
-                let unsupported = super::conversation::context::joined(
-                    request
-                        .values(Name::Require)
-                        .chain(request.values(Name::ProxyRequire))
-                        .filter(|value| !value.eq_ignore_ascii_case("replaces")),
-                );
-                self.refuse_with(server, status, why, Name::Unsupported, &unsupported);
-            }
-            405 => self.refuse_with(server, status, why, Name::Allow, ALLOW),
-            // RFC 6665 4.2.1.3: the header that tells what would be taken, which is nothing.
-            489 => self.refuse_with(server, status, why, Name::AllowEvents, ""),
-            415 => self.refuse_with(server, status, why, Name::Accept, "application/sdp"),
-            500 | 503 => self.refuse_with(
-                server,
-                status,
-                why,
-                Name::RetryAfter,
-                &RETRY_AFTER_S.to_string(),
-            ),
-            status => self.refuse(server, status, why),
+        if status != 420 {
+            return self.refuse(server, status, why);
         }
-    }
-
-    fn refuse_with(
-        &mut self,
-        server: ServerId,
-        status: u16,
-        why: &'static str,
-        name: Name,
-        value: &str,
-    ) {
-        if let Some((request, flow)) = self.shared.transactions.request_of(server) {
-            let event = Event::Refused {
-                method: request.method().as_str().into(),
-                status,
-                why,
-                peer: flow.to_string().into(),
-            };
-            self.emit(event);
-        }
-        let tag = self.shared.mint.hex(8);
-        self.respond(
-            server,
-            status,
-            reason_phrase(status),
-            Some(&tag),
-            |builder| end_with(builder.header(name, value), None, b""),
+        let unsupported = super::conversation::context::joined(
+            request
+                .values(Name::Require)
+                .chain(request.values(Name::ProxyRequire))
+                .filter(|value| !value.eq_ignore_ascii_case("replaces")),
         );
+        self.refuse_extension(server, why, &unsupported);
     }
 }

@@ -27,7 +27,7 @@ use crate::engine::conversation::context::{
 };
 use crate::engine::conversation::{Conversation, Key, aor_key, peer_key};
 use crate::engine::endpoint::BindingsChanged;
-use crate::engine::events::Event;
+use crate::engine::events::{Event, Signal};
 use crate::engine::ids::{ConversationId, Flow, ListenerId, VirtualShard};
 use crate::engine::location::Registrar;
 use crate::engine::mint::{Mint, tag_key};
@@ -123,7 +123,7 @@ impl Engine {
             Input::Stored { token, ok } => {
                 if let Some(id) = self.shared.asked.remove(&token) {
                     self.with(id, now, world, |conversation, context| {
-                        conversation.on_safe(context, token, ok);
+                        conversation.on_stored(context, token, ok);
                     });
                 }
             }
@@ -501,7 +501,7 @@ impl Engine {
         match command {
             Command::DeclareLost { conversation, side } => {
                 self.with(conversation, now, world, |conversation, context| {
-                    conversation.declare_lost(context, side);
+                    conversation.lose(context, side, Signal::Operator);
                 });
             }
             Command::HangUp { conversation } => {

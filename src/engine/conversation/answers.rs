@@ -3,7 +3,7 @@
 use super::Conversation;
 use super::context::{Context, Errand, Leaving, What, acknowledge_and_leave};
 use crate::engine::events::Signal;
-use crate::engine::ids::{Flow, LegId, Side, Transport};
+use crate::engine::ids::{Flow, LegId, Transport};
 use crate::engine::ports::Token;
 use crate::engine::transaction::ClientId;
 use crate::sip::{Message, Method};
@@ -214,15 +214,5 @@ impl Conversation {
     ) {
         self.invitation_resolved(context, token, addresses);
         self.again_resolved(context, token, addresses);
-    }
-
-    /// The store's answer.
-    pub(crate) fn on_safe(&mut self, context: &mut Context<'_>, token: Token, ok: bool) {
-        self.on_stored(context, token, ok);
-    }
-
-    /// The operator says that a side is lost.
-    pub(crate) fn declare_lost(&mut self, context: &mut Context<'_>, side: Side) {
-        self.lose(context, side, Signal::Operator);
     }
 }

@@ -197,16 +197,27 @@ impl Context<'_> {
     /// Answers a request with a status and nothing else.
     pub(crate) fn answer(&mut self, server: ServerId, status: u16, to_tag: Option<&str>) {
         self.respond(server, status, reason_phrase(status), to_tag, |builder| {
-            if matches!(status, 500 | 503) {
-                builder.header(Name::RetryAfter, RETRY_AFTER_S).end()
-            } else {
-                builder.end()
-            }
+            what_would_be_right(builder, status).end()
         });
     }
 
     /// Refuses a request for a reason of ours: the peer gets the status, the operator the reason.
     pub(crate) fn refuse(&mut self, server: ServerId, status: u16, why: &'static str) {
+        self.tell_refusal(server, status, why);
+        let tag = self.shared.mint.hex(8);
+        self.answer(server, status, Some(&tag));
+    }
+
+    /// Refuses an extension (RFC 3261 8.2.2.3), naming those that we do not have.
+    pub(crate) fn refuse_extension(&mut self, server: ServerId, why: &'static str, names: &str) {
+        self.tell_refusal(server, 420, why);
+        let tag = self.shared.mint.hex(8);
+        self.respond(server, 420, reason_phrase(420), Some(&tag), |builder| {
+            builder.header(Name::Unsupported, names).end()
+        });
+    }
+
+    fn tell_refusal(&mut self, server: ServerId, status: u16, why: &'static str) {
         if let Some((request, flow)) = self.shared.transactions.request_of(server) {
             let event = Event::Refused {
                 method: request.method().as_str().into(),
@@ -216,8 +227,20 @@ impl Context<'_> {
             };
             self.emit(event);
         }
-        let tag = self.shared.mint.hex(8);
-        self.answer(server, status, Some(&tag));
+    }
+}
+
+/// Adds the header by which a refusal tells what would be taken, or when.
+fn what_would_be_right(builder: Builder, status: u16) -> Builder {
+    match status {
+        // RFC 3261 8.2.1.
+        405 => builder.header(Name::Allow, ALLOW),
+        // RFC 3261 8.2.3.
+        415 => builder.header(Name::Accept, "application/sdp"),
+        // RFC 6665 4.2.1.3: nothing would be.
+        489 => builder.header(Name::AllowEvents, ""),
+        500 | 503 => builder.header(Name::RetryAfter, RETRY_AFTER_S),
+        _ => builder,
     }
 }
 

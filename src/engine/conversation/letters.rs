@@ -422,7 +422,7 @@ impl Conversation {
     }
 
     /// The store has answered: 202 only for what is safe (RFC 3428 7).
-    pub(super) fn on_stored(&mut self, context: &mut Context<'_>, token: Token, ok: bool) {
+    pub(crate) fn on_stored(&mut self, context: &mut Context<'_>, token: Token, ok: bool) {
         for to in [Side::Caller, Side::Callee] {
             let mut stored = Vec::new();
             for letter in &mut self.party_mut(to).queue.letters {
