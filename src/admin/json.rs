@@ -110,8 +110,8 @@ pub(super) struct BindingJson {
 impl From<(Aor, Binding)> for BindingJson {
     fn from((aor, binding): (Aor, Binding)) -> Self {
         let endpoint = binding.endpoint;
-        let instance = match endpoint.identity {
-            Identity::Instance(urn) => Some(urn.into()),
+        let instance = match &*endpoint.identity {
+            Identity::Instance(urn) => Some(urn.to_string()),
             Identity::Epid(_) | Identity::Contact { .. } => None,
         };
         Self {

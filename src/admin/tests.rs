@@ -136,7 +136,7 @@ fn detail(key: u64, stage: Stage) -> Detail {
 fn binding(aor: &str) -> (Aor, Binding) {
     let binding = Binding {
         endpoint: Endpoint {
-            identity: Identity::Instance("urn:uuid:1".into()),
+            identity: Identity::Instance("urn:uuid:1".into()).into(),
             contact: "sip:bob@127.0.0.1:5080".into(),
             flow: None,
             path: Vec::new(),

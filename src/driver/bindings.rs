@@ -192,7 +192,7 @@ pub(super) mod tests {
     pub(crate) fn binding(port: u16, expires: u64) -> Binding {
         Binding {
             endpoint: Endpoint {
-                identity: Identity::Instance("urn:uuid:1".into()),
+                identity: Identity::Instance("urn:uuid:1".into()).into(),
                 contact: "sip:a@127.0.0.1".into(),
                 flow: Some(flow(port)),
                 path: Vec::new(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use crossbeam_queue::ArrayQueue;
+use crossbeam_queue::SegQueue;
 use mio::{Registry, Token, Waker};
 
 use crate::engine::Engine;
@@ -48,7 +48,8 @@ impl Mail {
 }
 
 struct Mailbox {
-    queue: ArrayQueue<Mail>,
+    /// Grows in blocks and gives them back: a ring of this capacity would cost its megabytes for ever.
+    queue: SegQueue<Mail>,
     waker: Waker,
     rung: AtomicBool,
     overflows: AtomicU64,
@@ -56,11 +57,17 @@ struct Mailbox {
 
 impl Mailbox {
     fn post(&self, mail: Mail) -> bool {
-        let full = mail.is_expendable() && self.queue.len() >= CAPACITY - RESERVE;
-        if full || self.queue.push(mail).is_err() {
+        let room = if mail.is_expendable() {
+            CAPACITY - RESERVE
+        } else {
+            CAPACITY
+        };
+        // Who posts at the same moment may go beyond it by one each.
+        if self.queue.len() >= room {
             self.overflows.fetch_add(1, Ordering::Relaxed);
             return false;
         }
+        self.queue.push(mail);
         if !self.rung.swap(true, Ordering::AcqRel) && self.waker.wake().is_err() {
             // The next one to post rings again.
             self.rung.store(false, Ordering::Release);
@@ -81,7 +88,7 @@ impl Mailboxes {
     pub fn new<'p>(polls: impl Iterator<Item = &'p Registry>, bell: Token) -> io::Result<Self> {
         let boxes = polls.map(|registry| {
             Ok(Mailbox {
-                queue: ArrayQueue::new(CAPACITY),
+                queue: SegQueue::new(),
                 waker: Waker::new(registry, bell)?,
                 rung: AtomicBool::new(false),
                 overflows: AtomicU64::new(0),

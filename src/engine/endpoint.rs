@@ -1,5 +1,7 @@
 //! One device of a participant, and how to tell it from another.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::engine::ids::{Aor, Flow};
@@ -24,7 +26,8 @@ pub enum Identity {
 /// An endpoint as it can be invited.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
-    pub identity: Identity,
+    /// Shared by whoever remembers the endpoint.
+    pub identity: Arc<Identity>,
     /// The Request-URI to use (the Contact's URI as it came).
     pub contact: Box<str>,
     /// The flow that it registered or called from; none where `contact` must be resolved.

@@ -565,14 +565,13 @@ impl Engine {
         } else {
             conversation.keys()
         };
-        if !keys.iter().flatten().eq(&conversation.indexed) {
-            for key in std::mem::take(&mut conversation.indexed) {
+        if keys != conversation.indexed {
+            for key in conversation.indexed.into_iter().flatten() {
                 self.index.remove(&(key, id));
             }
-            for key in keys.into_iter().flatten() {
-                self.index.insert((key, id));
-                conversation.indexed.push(key);
-            }
+            self.index
+                .extend(keys.into_iter().flatten().map(|key| (key, id)));
+            conversation.indexed = keys;
         }
         if over && let Some(conversation) = self.conversations.remove(&id) {
             if self.ended.len() >= ENDED_MAX {

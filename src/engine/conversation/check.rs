@@ -45,7 +45,7 @@ pub(super) struct Check {
     /// Media still flows: no verdict before then.
     grace: Time,
     /// A connection that is closed: no probe goes there.
-    pub(super) dead: Option<Flow>,
+    pub(super) dead: Option<Box<Flow>>,
     /// It is closed, and who could only be asked over a new one need not take that: media is life.
     unasked: bool,
     /// OPTIONS was denied.
@@ -72,13 +72,13 @@ impl Conversation {
         let next = wanted.then(|| context.now + self.pace(context, side));
         let party = self.party_mut(side);
         let flow = party.leg.as_ref().map(|leg| leg.dialog.flow);
-        let before = party.check.as_ref().and_then(|check| check.dead);
+        let before = party.check.as_mut().and_then(|check| check.dead.take());
         party.check = Some(Check {
             signal: None,
             next,
             step: Step::Idle,
             grace: context.now,
-            dead: before.filter(|dead| flow == Some(*dead)),
+            dead: before.filter(|dead| flow == Some(**dead)),
             unasked: false,
             denied: false,
         });
@@ -173,7 +173,8 @@ impl Conversation {
             }
             return;
         }
-        let dead = self.party(side).check.as_ref().and_then(|check| check.dead);
+        let before = self.party_mut(side).check.as_mut();
+        let dead = before.and_then(|check| check.dead.take());
         self.note(context, Happening::Suspected { side, signal });
         self.party_mut(side).check = Some(Check {
             signal: Some(signal),
@@ -268,7 +269,7 @@ impl Conversation {
         let Some(leg) = &party.leg else {
             return Vec::new();
         };
-        let dead = party.check.as_ref().and_then(|check| check.dead);
+        let dead = party.check.as_ref().and_then(|check| check.dead.as_deref());
         let registered = context
             .world
             .bindings(&party.aor)
@@ -283,7 +284,7 @@ impl Conversation {
             None => Some(leg.dialog.flow),
         };
         let mut flows = Vec::from_iter(own);
-        for flow in registered.filter(|flow| Some(*flow) != dead) {
+        for flow in registered.filter(|flow| Some(flow) != dead) {
             if !flows.contains(&flow) {
                 flows.push(flow);
             }
@@ -295,8 +296,8 @@ impl Conversation {
     /// Returns a side's leg where the connection that its requests take is closed.
     fn closed_leg(&self, side: Side) -> Option<&Leg> {
         let party = self.party(side);
-        let dead = party.check.as_ref()?.dead?;
-        party.leg.as_ref().filter(|leg| leg.dialog.flow == dead)
+        let dead = party.check.as_ref()?.dead.as_deref()?;
+        party.leg.as_ref().filter(|leg| leg.dialog.flow == *dead)
     }
 
     /// Does what the watch over a side wants done now.

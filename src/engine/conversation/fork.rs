@@ -81,7 +81,7 @@ impl Fork {
     pub(crate) fn to(&self, identity: &Identity) -> Option<&Branch> {
         self.branches
             .iter()
-            .find(|branch| branch.leg.endpoint.identity == *identity)
+            .find(|branch| branch.leg.endpoint.identity.as_ref() == identity)
     }
 
     /// Keeps the better of two failures.

@@ -1,29 +1,35 @@
 //! By what a conversation is found that is not named: the peers of its legs, and the two AORs.
 
+use std::hash::Hash;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 
 use super::Conversation;
 use crate::engine::ids::{Aor, Flow, Transport};
 use crate::engine::mint::hash64;
 
+/// A hash, for there are four to a conversation: whoever is found compares for himself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Key {
-    Peer(Transport, SocketAddr),
-    /// A hash: whoever is found compares for himself.
-    Aor(u64),
-}
+pub(crate) struct Key(NonZeroU64);
+
+/// What a conversation is found by.
+pub(crate) type Keys = [Option<Key>; 4];
 
 pub(crate) fn aor_key(aor: &Aor) -> Key {
-    Key::Aor(hash64(aor))
+    key(aor)
 }
 
 pub(crate) fn peer_key(transport: Transport, peer: SocketAddr) -> Key {
-    Key::Peer(transport, peer)
+    key((transport, peer))
+}
+
+fn key(of: impl Hash) -> Key {
+    Key(NonZeroU64::new(hash64(of)).unwrap_or(NonZeroU64::MIN))
 }
 
 impl Conversation {
     /// Returns what it is to be found by now.
-    pub(crate) fn keys(&self) -> [Option<Key>; 4] {
+    pub(crate) fn keys(&self) -> Keys {
         let [a, b] = &self.parties;
         let peer = |party: &super::Party| {
             let flow = party.leg.as_ref()?.dialog.flow;

@@ -85,7 +85,7 @@ impl Conversation {
             carried: Vec::new(),
             renegotiation: None,
             timer: None,
-            indexed: Vec::new(),
+            indexed: [None; 4],
         };
         let leg = conversation.new_leg_id();
         let tag = context.tag((id, leg));

@@ -401,18 +401,13 @@ impl Conversation {
 
     /// Asks the store to keep the letters whose senders still wait.
     pub(super) fn store_letters(&mut self, context: &mut Context<'_>, to: Side) {
-        let waits = |letter: &&mut Letter| letter.server.is_some() && letter.storing.is_none();
-        if !self
-            .party_mut(to)
-            .queue
-            .letters
-            .iter_mut()
-            .any(|mut letter| waits(&mut letter))
-        {
+        let waits = |letter: &Letter| letter.server.is_some() && letter.storing.is_none();
+        if !self.party(to).queue.letters.iter().any(waits) {
             return;
         }
         let token = context.ask(self.id);
-        for letter in self.party_mut(to).queue.letters.iter_mut().filter(waits) {
+        let letters = &mut self.party_mut(to).queue.letters;
+        for letter in letters.iter_mut().filter(|letter| waits(letter)) {
             letter.storing = Some(token);
         }
         context.shared.out.push_back(Output::Persist {
@@ -424,6 +419,9 @@ impl Conversation {
     /// The store has answered: 202 only for what is safe (RFC 3428 7).
     pub(crate) fn on_stored(&mut self, context: &mut Context<'_>, token: Token, ok: bool) {
         for to in [Side::Caller, Side::Callee] {
+            if self.party(to).queue.letters.is_empty() {
+                continue;
+            }
             let mut stored = Vec::new();
             for letter in &mut self.party_mut(to).queue.letters {
                 if letter.storing == Some(token) {
@@ -447,8 +445,13 @@ impl Conversation {
 
     /// The endpoint is lost: what was under way goes to the next one, and is kept until then.
     pub(super) fn letters_of_the_lost(&mut self, context: &mut Context<'_>, lost: Side) {
-        self.party_mut(lost).queue.under_way = None;
-        self.party_mut(lost).queue.not_before = None;
+        let queue = &self.party(lost).queue;
+        if queue.letters.is_empty() && queue.not_before.is_none() {
+            return;
+        }
+        let queue = &mut self.party_mut(lost).queue;
+        queue.under_way = None;
+        queue.not_before = None;
         self.store_letters(context, lost);
     }
 }

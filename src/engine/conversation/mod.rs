@@ -34,6 +34,8 @@ mod survivor;
 mod view;
 mod wishes;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use self::check::Check;
@@ -41,7 +43,7 @@ use self::context::Context;
 use self::inviting::Invitation;
 use self::leg::Leg;
 use self::media::Ports;
-use self::queue::Queue;
+use self::queue::SlimQueue;
 use self::renegotiate::Renegotiation;
 use self::restore::Restoration;
 use crate::engine::endpoint::Identity;
@@ -57,7 +59,7 @@ use crate::sip::Method;
 
 pub(crate) use self::calling::{Way, way};
 pub(crate) use self::carry::hops_left;
-pub(crate) use self::index::{Key, aor_key, peer_key};
+pub(crate) use self::index::{Key, Keys, aor_key, peer_key};
 pub(crate) use self::inviting::{Arrival, sdp_of};
 pub(crate) use self::repair::replaced;
 
@@ -95,7 +97,7 @@ pub struct Conversation {
     #[serde(skip)]
     pub(crate) timer: Option<(Time, TimerId)>,
     #[serde(skip)]
-    pub(crate) indexed: Vec<Key>,
+    pub(crate) indexed: Keys,
 }
 
 /// One of the two ends.
@@ -111,9 +113,9 @@ struct Party {
     #[serde(skip)]
     check: Option<Check>,
     /// Messages to it.
-    queue: Queue,
+    queue: SlimQueue,
     /// Which endpoint of it the other side knows of.
-    believed: Option<Identity>,
+    believed: Option<Arc<Identity>>,
     /// The Request-URI by which an upstream was asked for it.
     asked: Option<Box<str>>,
     /// Its media comes.
@@ -143,7 +145,7 @@ impl Party {
             leg: None,
             lost: None,
             check: None,
-            queue: Queue::default(),
+            queue: SlimQueue::default(),
             believed: None,
             asked: None,
             flowing: false,

@@ -1,6 +1,7 @@
 //! Messages on their way to one side: in order, one under way, none lost (RFC 3428).
 
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer};
@@ -61,6 +62,32 @@ pub(crate) struct Queue {
     pub(crate) under_way: Option<u32>,
     /// The endpoint said «later»: not before then.
     pub(crate) not_before: Option<Time>,
+}
+
+/// A queue that takes memory once something changes in it: few calls carry text.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct SlimQueue(Option<Box<Queue>>);
+
+static UNUSED: Queue = Queue {
+    letters: VecDeque::new(),
+    next: 0,
+    bytes: 0,
+    under_way: None,
+    not_before: None,
+};
+
+impl Deref for SlimQueue {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        self.0.as_deref().unwrap_or(&UNUSED)
+    }
+}
+
+impl DerefMut for SlimQueue {
+    fn deref_mut(&mut self) -> &mut Queue {
+        self.0.get_or_insert_default()
+    }
 }
 
 fn durable<S: Serializer>(letters: &VecDeque<Letter>, to: S) -> Result<S::Ok, S::Error> {

@@ -17,15 +17,16 @@ impl Conversation {
             let id = self.id;
             // A notice that went out may have arrived: it is not said twice. The last word is, for a BYE
             // that nothing explains is worse.
-            self.party_mut(side)
-                .queue
-                .letters
-                .retain(|letter| letter.author != Author::Notice || letter.tries == 0);
             let party = self.party_mut(side);
-            party.queue.recount();
-            let queued = (party.queue.letters.len(), party.queue.bytes());
-            context.shared.queued.0 += queued.0;
-            context.shared.queued.1 += queued.1;
+            if !party.queue.letters.is_empty() {
+                let queue = &mut party.queue;
+                queue
+                    .letters
+                    .retain(|letter| letter.author != Author::Notice || letter.tries == 0);
+                queue.recount();
+                context.shared.queued.0 += queue.letters.len();
+                context.shared.queued.1 += queue.bytes();
+            }
             let live = party.leg.as_mut();
             for leg in live
                 .into_iter()

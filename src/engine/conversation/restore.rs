@@ -1,6 +1,8 @@
 //! The re-fork: the lost side's endpoints are invited again, the first that answers is joined, and the
 //! survivor learns nothing of it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::Conversation;
@@ -41,13 +43,13 @@ pub(super) struct Restoration {
     pub(super) round: u32,
     attempts: u32,
     /// Rang out or said no: not rung again.
-    pub(super) refused: Vec<Identity>,
+    pub(super) refused: Vec<Arc<Identity>>,
     /// The lost dialog has ended by a BYE of its phone: it can be neither replaced nor ended.
     pub(super) gone: bool,
     /// That BYE may have been a farewell, or what our Replaces asked for: the answer to it tells.
     pub(super) farewell: bool,
     /// Knows nothing of the lost dialog: invited without Replaces.
-    plain: Vec<Identity>,
+    plain: Vec<Arc<Identity>>,
     /// The re-INVITE to the survivor, while an answer waits for its consent.
     #[serde(skip)]
     pub(super) joining: Option<Joining>,

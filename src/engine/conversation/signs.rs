@@ -77,7 +77,7 @@ impl Conversation {
                 continue;
             }
             if closed && let Some(check) = self.party_mut(side).check.as_mut() {
-                check.dead = Some(flow);
+                check.dead = Some(flow.into());
             }
             self.suspect(context, side, Signal::Transport);
         }

@@ -136,7 +136,7 @@ fn is_same_flow_of(a: &Binding, b: &Binding) -> bool {
 fn replaces(new: &Binding, old: &Binding) -> bool {
     let (a, b) = (&new.endpoint, &old.endpoint);
     let same_contact = || same_uri(&a.contact, &b.contact);
-    match (&a.identity, &b.identity) {
+    match (&*a.identity, &*b.identity) {
         (Identity::Instance(one), Identity::Instance(other)) if one == other => {
             new.reg_id == old.reg_id
         }

@@ -57,7 +57,7 @@ pub fn endpoint(
     let identity = identity(contact, message);
     let name = name(&identity, contact, message, settings);
     Endpoint {
-        identity,
+        identity: identity.into(),
         contact: contact.uri.into(),
         flow,
         path: Vec::new(),
@@ -83,7 +83,7 @@ pub fn caller(
     let mut caller = endpoint(contact, request, Some(*flow), settings);
     let mut bindings = world.bindings(aor);
     bindings.retain(|binding| binding.expires > now);
-    let registered = match &caller.identity {
+    let registered = match &*caller.identity {
         Identity::Instance(_) => by_identity(&bindings, &caller.identity),
         Identity::Epid(_) => {
             by_identity(&bindings, &caller.identity).or_else(|| by_flow(&bindings, flow))

@@ -289,7 +289,7 @@ fn wish(
         let expires = expires(contact, request, registrar)?;
         let mut endpoint = endpoint(contact, request, Some(*flow), settings);
         endpoint.path.clone_from(&path);
-        let reg_id = match endpoint.identity {
+        let reg_id = match &*endpoint.identity {
             // RFC 5626 6: without an instance it means nothing.
             Identity::Instance(_) => contact.params.value("reg-id").and_then(reg_id),
             Identity::Epid(_) | Identity::Contact { .. } => None,

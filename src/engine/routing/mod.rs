@@ -1,6 +1,7 @@
 //! Where a request goes: (request, bindings, rules) to targets.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use crate::engine::endpoint::{Binding, Endpoint, Identity};
 use crate::engine::ids::Aor;
@@ -144,7 +145,7 @@ pub fn endpoints(aor: &Aor, now: Time, settings: &Settings, world: &dyn World) -
 }
 
 fn is_other_flow(a: &Binding, b: &Binding) -> bool {
-    matches!(a.endpoint.identity, Identity::Instance(_))
+    matches!(*a.endpoint.identity, Identity::Instance(_))
         && a.endpoint.identity == b.endpoint.identity
 }
 
@@ -177,11 +178,11 @@ fn fixed_endpoint(fixed: &StaticEndpoint) -> Endpoint {
     let uri = Uri::parse(&fixed.contact).ok();
     let host = uri.map_or(&*fixed.contact, |uri| uri.host);
     Endpoint {
-        identity: Identity::Contact {
+        identity: Arc::new(Identity::Contact {
             user: uri.map_or_else(Box::default, |uri| uri.user_unescaped().into()),
             host: host.to_ascii_lowercase().into(),
             user_agent: Box::default(),
-        },
+        }),
         contact: fixed.contact.clone(),
         flow: None,
         path: Vec::new(),
@@ -241,11 +242,11 @@ fn upstream_endpoint(target: &str, uri: &Uri<'_>) -> Option<Endpoint> {
         contact.push_str(";user=phone");
     }
     Some(Endpoint {
-        identity: Identity::Contact {
+        identity: Arc::new(Identity::Contact {
             user: uri.user_unescaped().into(),
             host: at.host.to_ascii_lowercase().into(),
             user_agent: Box::default(),
-        },
+        }),
         contact: contact.into(),
         flow: None,
         path: Vec::new(),

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::engine::ids::Flow;
 use crate::engine::location::testing::{Book, START, aor, default_settings, settings, udp};
@@ -15,14 +17,14 @@ fn fixed(owner: &str, contact: &str) -> StaticEndpoint {
 fn binding(contact: &str, q: u16, identity: Option<(&str, u32)>, registered: u64) -> Binding {
     Binding {
         endpoint: Endpoint {
-            identity: match identity {
+            identity: Arc::new(match identity {
                 Some((instance, _)) => Identity::Instance(instance.into()),
                 None => Identity::Contact {
                     user: "".into(),
                     host: contact.into(),
                     user_agent: "".into(),
                 },
-            },
+            }),
             contact: contact.into(),
             flow: Some(udp("192.0.2.1:5060")),
             path: vec!["<sip:edge;lr>".into()],

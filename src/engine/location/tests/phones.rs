@@ -104,7 +104,7 @@ fn reg_id_is_kept_where_it_is_one() {
         let binding = &room.bindings(OPEN)[0];
         assert_eq!(binding.reg_id, expected, "{reg_id}");
         assert_eq!(
-            binding.endpoint.identity,
+            *binding.endpoint.identity,
             Identity::Instance("urn:x:1".into())
         );
     }
