@@ -33,7 +33,7 @@ impl Case<'_> {
             (Some(at), _) if leg.acked.is_none() => {
                 blame(at, "2xx never acknowledged");
             }
-            (Some(at), _) if leg.end().is_none() && !leg.learnt_that_it_is_over() => {
+            (Some(at), _) if leg.end().is_none() && leg.learnt().is_none() => {
                 blame(at, "call never ended");
             }
             (None, Some((at, _))) => {
@@ -82,7 +82,11 @@ impl Case<'_> {
         if away(leg) || away(rival) || restarted {
             return;
         }
-        let end = |leg: &Leg| leg.end().unwrap_or(last);
+        // A phone that was told 481 knows that the dialog is gone, though no BYE ever reached it.
+        let end = |leg: &Leg| {
+            let ends = [leg.end(), leg.learnt()];
+            ends.into_iter().flatten().min().unwrap_or(last)
+        };
         let until = end(leg).min(end(rival));
         let trouble = [leg.phone, rival.phone]
             .into_iter()

@@ -83,12 +83,11 @@ impl Leg {
             .min()
     }
 
-    /// Returns true where a request of its own was answered by a code after which it has no call any more.
-    pub(super) fn learnt_that_it_is_over(&self) -> bool {
-        self.sent
-            .iter()
-            .filter_map(|request| request.answer)
-            .any(|(_, status)| ends_dialog(status))
+    /// Returns when a request of its own was answered by a code after which it has no call any more.
+    pub(super) fn learnt(&self) -> Option<Time> {
+        let answers = self.sent.iter().filter_map(|request| request.answer);
+        let over = answers.filter(|(_, status)| ends_dialog(*status));
+        over.map(|(at, _)| at).min()
     }
 
     /// Returns when the INVITE was through: acknowledged or refused.

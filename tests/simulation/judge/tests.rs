@@ -504,6 +504,18 @@ fn two_phones_of_a_side() {
         &story.end(90_000, &[(B, "cb"), (C, "cc")]),
         "two phones of a side",
     );
+    // One that was away for longer than its BYE is told when it speaks.
+    let mut story = Story::call();
+    story.add(10_000, B, What::Fault(Fault::Killed));
+    story.answer(15_000, C, "cc");
+    story.hears(15_500, A, "ca", "CONTINUED b0-1");
+    story.add(80_000, B, What::Recovered);
+    let act = (Method::Message, "are you there?");
+    story.inside(81_000, B, "cb", act, Some(481), true);
+    story.add(200_000, B, What::HungUp);
+    let found = story.end(200_000, &[(C, "cc")]);
+    let two = |what: &String| what.contains("two phones of a side");
+    assert!(!found.iter().any(two), "{found:?}");
     // One that has just been thawed is given the time to be told.
     let mut story = Story::call();
     story.add(10_000, B, What::Fault(Fault::Frozen));
