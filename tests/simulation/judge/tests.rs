@@ -506,14 +506,16 @@ fn two_phones_of_a_side() {
     );
     // One that was away for longer than its BYE is told when it speaks.
     let mut story = Story::call();
-    story.add(10_000, B, What::Fault(Fault::Killed));
+    story.add(10_000, B, What::Fault(Fault::Cut));
     story.answer(15_000, C, "cc");
     story.hears(15_500, A, "ca", "CONTINUED b0-1");
     story.add(80_000, B, What::Recovered);
     let act = (Method::Message, "are you there?");
     story.inside(81_000, B, "cb", act, Some(481), true);
-    story.add(200_000, B, What::HungUp);
-    let found = story.end(200_000, &[(C, "cc")]);
+    // Its own new call is then its only one.
+    story.add(90_000, C, What::Fault(Fault::Killed));
+    story.answer(100_000, B, "cb2");
+    let found = story.end(200_000, &[(B, "cb2")]);
     let two = |what: &String| what.contains("two phones of a side");
     assert!(!found.iter().any(two), "{found:?}");
     // One that has just been thawed is given the time to be told.
