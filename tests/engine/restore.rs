@@ -96,8 +96,36 @@ fn a_phone_busy_with_the_old_dialog_is_freed_of_it_and_asked_again() {
     let busy = t.request_to(desk(), Method::Invite);
     t.reply(&busy, 486, desk());
     t.request_to(desk(), Method::Ack);
-    t.request_to(desk(), Method::Bye);
+    let bye = t.request_to(desk(), Method::Bye);
+    assert_eq!(bye.header(Name::Reason), None, "it is wanted here");
+    t.reply(&bye, 200, desk());
+    // Not at once: overtaking its BYE, the INVITE would find the phone busy still.
+    t.nothing_to(desk());
+    t.pass(Millis(500));
+    let again = t.request_to(desk(), Method::Invite);
+    assert_eq!(again.header(Name::Replaces), None);
+    t.reply(&again, 486, desk());
+    t.request_to(desk(), Method::Ack);
+    t.pass(Millis(1000));
     t.request_to(desk(), Method::Invite);
+}
+
+#[test]
+fn a_phone_busy_with_something_else_is_left_in_peace() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    for pause in [500, 1000, 2000, 4000] {
+        let busy = t.request_to(desk(), Method::Invite);
+        t.reply(&busy, 486, desk());
+        if let Some(bye) = t.waiting(desk(), &Method::Bye) {
+            t.reply(&bye, 200, desk());
+        }
+        t.discard(desk());
+        t.pass(Millis(pause));
+    }
+    assert!(t.waiting(desk(), &Method::Invite).is_none());
+    t.request_to(mobile(), Method::Invite);
 }
 
 #[test]
@@ -543,6 +571,30 @@ fn either_side_may_be_the_lost_one_and_both() {
         t.happened(|what| matches!(what, Happening::Notice { .. })),
         0
     );
+}
+
+#[test]
+fn who_moved_while_a_notice_to_it_waited_is_announced_too() {
+    let mut t = two();
+    t.register("alice", third(), "laptop");
+    t.established();
+    let id = t.engine.list(1)[0].key;
+    t.input(Input::Command(Command::DeclareLost {
+        conversation: id,
+        side: Side::Caller,
+    }));
+    t.pass(Millis(2_100));
+    t.takes_over(third(), "a2", &audio(third()));
+    // Bob's desk phone is dead before it has read that Alice is elsewhere.
+    t.request_to(desk(), Method::Message);
+    t.bob_is_lost();
+    t.discard(desk());
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &audio(mobile()));
+    let about_alice = t.request_to(mobile(), Method::Message);
+    t.reply(&about_alice, 200, mobile());
+    let about_bob = t.request_to(third(), Method::Message);
+    assert_eq!(text(&about_bob), "bob is continuing on Phone-mobile.");
 }
 
 #[test]

@@ -185,6 +185,8 @@ impl Conversation {
             return self.last_word_said(context);
         }
         self.pump(context, to);
+        // A word about this side may have waited for its queue.
+        self.announce(context, to);
     }
 
     fn outcome(

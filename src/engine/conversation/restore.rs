@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Conversation;
 use super::calling::toward;
-use super::context::{Context, ELSEWHERE, What};
+use super::context::{Context, What};
 use super::fork::{Branch, BranchState, Failure, Fork, failure};
 use super::join::Joining;
 use super::leg::Leg;
@@ -20,6 +20,10 @@ use crate::engine::location;
 use crate::engine::ports::{MediaCommand, Token};
 use crate::engine::time::{Millis, Time};
 use crate::sip::{Message, sdp};
+
+/// A lost endpoint that is busy is asked so many times more: it may be so with the lost dialog itself,
+/// until our BYE is there.
+const BUSY_MAX: u32 = 3;
 
 /// One side between its loss and its new leg.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,6 +54,8 @@ pub(super) struct Restoration {
     pub(super) farewell: bool,
     /// Knows nothing of the lost dialog: invited without Replaces.
     plain: Vec<Arc<Identity>>,
+    /// Times that the lost endpoint said that it is busy.
+    busy: u32,
     /// The re-INVITE to the survivor, while an answer waits for its consent.
     #[serde(skip)]
     pub(super) joining: Option<Joining>,
@@ -138,6 +144,7 @@ impl Conversation {
             gone: false,
             farewell: false,
             plain: Vec::new(),
+            busy: 0,
             joining: None,
         }));
         self.join_without(context, side);
@@ -376,7 +383,7 @@ impl Conversation {
         leg: LegId,
         status: u16,
     ) {
-        let id = self.id;
+        let (id, retry) = (self.id, context.shared.settings.restore.retry);
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
@@ -387,40 +394,36 @@ impl Conversation {
         let endpoint = branch.leg.endpoint.clone();
         let name = endpoint.name.clone();
         let same = location::same(&endpoint.identity, &lost.old.endpoint.identity);
-        let asked_plainly = lost
-            .plain
-            .iter()
-            .any(|known| location::same(known, &endpoint.identity));
+        let refused = Happening::Refused {
+            endpoint: name,
+            status,
+        };
         let unknown = branch.replaces && matches!(status, 481 | 420 | 501);
-        let busy = same && status == 486 && !asked_plainly;
         if unknown && lost.farewell {
             return self.finish(context, Ending::HungUp(side));
         }
-        if unknown || busy {
-            // It knows nothing of the lost dialog; or, busy with that, it still has it (RFC 3891 3).
+        if unknown {
+            // It knows nothing of the lost dialog (RFC 3891 3).
             lost.plain.push(endpoint.identity.clone());
-            if busy && !lost.gone {
-                lost.old.bye(context, id, Some(ELSEWHERE));
-            }
-            self.note(
-                context,
-                Happening::Refused {
-                    endpoint: name,
-                    status,
-                },
-            );
+            self.note(context, refused);
             return self.ask(context, side, vec![endpoint]);
+        }
+        if same && status == 486 && lost.busy < BUSY_MAX {
+            // With the lost dialog, as it may be: asked again once that has had time to end.
+            if lost.busy == 0 && !lost.gone {
+                lost.old.bye(context, id, None);
+            }
+            lost.plain.push(endpoint.identity);
+            let pause = Millis(retry.first.0.saturating_mul(1 << lost.busy));
+            lost.busy += 1;
+            lost.all_at = None;
+            lost.start = Some(context.now + pause);
+            return self.note(context, refused);
         }
         if failure(status, branch.rang) == Failure::Refused {
             lost.refused.push(endpoint.identity);
         }
-        self.note(
-            context,
-            Happening::Refused {
-                endpoint: name,
-                status,
-            },
-        );
+        self.note(context, refused);
         self.go_on(context, side);
     }
 
