@@ -215,6 +215,7 @@ impl Table {
     }
 
     pub fn closed(&mut self, peer: SocketAddr, connection: u64) {
+        self.site.open.remove(&peer);
         self.input(refork::engine::ports::Input::Closed {
             flow: tcp(peer, connection),
         });

@@ -732,6 +732,29 @@ fn a_phone_busy_with_the_lost_call_is_freed_without_replaces_too() {
 }
 
 #[test]
+fn who_registered_over_a_connection_that_is_closed_is_called_at_its_contact() {
+    let ephemeral = phone("198.51.100.2:49152");
+    let behind_nat = phone("203.0.113.9:49152");
+    for (seen, there) in [(ephemeral, desk()), (behind_nat, behind_nat)] {
+        let mut t = Table::new(settings());
+        let register = t.register_request("bob", desk(), "desk", 1, 3600);
+        let register = String::from_utf8_lossy(&register).replace(">;+sip", ";transport=tcp>;+sip");
+        t.receive_over(tcp(seen, 7), register.into());
+        t.response_to(seen, 200);
+        t.alice_invites(&audio(alice()));
+        let over_it = t.request_to(seen, Method::Invite);
+        t.receive_over(tcp(seen, 7), response(&over_it, 486, seen, "b1").end());
+        t.discard(seen);
+        t.discard(alice());
+        t.closed(seen, 7);
+        let again = request(Method::Invite, "alice", "bob", alice(), "call2");
+        t.receive(alice(), with_sdp(again, &audio(alice())));
+        let anew = t.request_to(there, Method::Invite);
+        assert!(anew.header(Name::Via).unwrap().starts_with("SIP/2.0/TCP"));
+    }
+}
+
+#[test]
 fn a_caller_who_came_over_a_connection_that_is_closed_is_sought_at_its_contact() {
     // Unregistered, from an ephemeral port, listening on 5060 as its Contact says.
     let mut t = Table::new(settings());

@@ -24,6 +24,8 @@ pub const SERVER: &str = "192.0.2.1:5060";
 #[derive(Default)]
 pub struct Site {
     pub bindings: BTreeMap<Aor, Vec<Binding>>,
+    /// Open connections, by their peer.
+    pub open: BTreeMap<SocketAddr, Flow>,
 }
 
 impl World for Site {
@@ -32,6 +34,10 @@ impl World for Site {
     }
 
     fn flow_to(&self, transport: Transport, peer: SocketAddr) -> Option<Flow> {
+        let open = self.open.get(&peer);
+        if let Some(open) = open.filter(|flow| flow.transport == transport) {
+            return Some(*open);
+        }
         matches!(transport, Transport::Udp | Transport::Tcp).then_some(Flow {
             transport,
             listener: ListenerId(0),
@@ -111,6 +117,9 @@ impl Table {
     pub fn receive_over(&mut self, flow: Flow, bytes: Bytes) {
         let message = Message::parse(bytes.clone()).unwrap();
         self.write(flow.peer, "──►", &message);
+        if flow.connection.is_some() {
+            self.site.open.insert(flow.peer, flow);
+        }
         self.input(Input::Message { flow, bytes });
     }
 

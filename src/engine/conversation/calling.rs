@@ -7,6 +7,7 @@ use super::context::{ALLOW, Context, Errand, SUPPORTED, What};
 use super::fork::{Branch, BranchState, Fork};
 use super::leg::Leg;
 use super::media::{self, PortState};
+use super::reach::standing;
 use crate::engine::dialog::Dialog;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::{Flow, ListenerId, Side, Transport};
@@ -31,7 +32,15 @@ pub(crate) enum Way {
 /// (RFC 3261 8.1.2).
 pub(crate) fn way(context: &Context<'_>, endpoint: &Endpoint) -> Way {
     if let Some(flow) = endpoint.flow {
-        return Way::Known(flow);
+        if let Some(flow) = standing(context, &flow) {
+            return Way::Known(flow);
+        }
+        // Its connection is closed. Another can be made where no NAT lies between.
+        let contact = Uri::parse(&endpoint.contact).ok();
+        let here = contact.and_then(|uri| uri.host_ip()) == Some(flow.peer.ip());
+        if !here || !endpoint.path.is_empty() {
+            return Way::Known(flow);
+        }
     }
     let first = endpoint.path.first();
     let hop = first.map_or(&*endpoint.contact, |route| {

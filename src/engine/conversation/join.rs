@@ -7,6 +7,7 @@ use super::inviting::sdp_of;
 use super::leg::{Leg, Talk};
 use super::media::{self, PortState, Ports};
 use super::outcome;
+use super::reach::{standing, way_anew};
 use crate::engine::dialog::Act;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Happening, Signal};
@@ -477,14 +478,16 @@ impl Conversation {
     pub(super) fn way_back(&self, context: &Context<'_>, old: &Leg) -> Flow {
         let aor = &self.party(old.side).aor;
         let known = routing::flows(aor, &old.endpoint.identity, context.now, context.world);
-        known
-            .into_iter()
-            .find_map(|endpoint| endpoint.flow)
-            .unwrap_or(Flow {
-                // A connection that is closed may be opened again.
-                connection: None,
-                ..old.dialog.flow
-            })
+        let registered = known.into_iter().filter_map(|endpoint| endpoint.flow);
+        let standing = registered
+            .filter_map(|flow| standing(context, &flow))
+            .next();
+        // A connection that is closed may be opened again.
+        let anew = || way_anew(context, old).filter(|_| old.dialog.flow.transport.is_reliable());
+        standing.or_else(anew).unwrap_or(Flow {
+            connection: None,
+            ..old.dialog.flow
+        })
     }
 
     /// A phone is back on the network: a dead call of ours that it still holds ends now.

@@ -55,16 +55,22 @@ fn flow_again(context: &Context<'_>, old: &Leg) -> Option<Flow> {
         connection: None,
         ..old.dialog.flow
     };
-    if !before.transport.is_reliable() {
-        return Some(before);
-    }
-    let open = context.world.flow_to(before.transport, before.peer);
-    if let Some(open) = open.filter(|flow| flow.connection.is_some()) {
-        return Some(open);
+    if let Some(flow) = standing(context, &before) {
+        return Some(flow);
     }
     let named = Uri::parse(&old.dialog.target).is_ok_and(|uri| uri.host_ip().is_none());
     // Behind a NAT the port that it came from is as good as any other.
     way_anew(context, old).or_else(|| (!named).then_some(before))
+}
+
+/// Returns how the peer of a flow can be told something as things stand: datagrams always find a way, over
+/// a stream it takes an open connection.
+pub(super) fn standing(context: &Context<'_>, flow: &Flow) -> Option<Flow> {
+    if !flow.transport.is_reliable() {
+        return Some(*flow);
+    }
+    let open = context.world.flow_to(flow.transport, flow.peer);
+    open.filter(|flow| flow.connection.is_some())
 }
 
 /// Returns the flow to a leg whose connection is closed: an open one that takes its place, else a new
