@@ -38,7 +38,7 @@ pub(super) struct Leg {
     pub(super) bye_got: Option<Time>,
     pub(super) bye_sent: Option<Time>,
     /// The phone lost its memory.
-    died: Option<Time>,
+    pub(super) died: Option<Time>,
     pub(super) got: Vec<Request>,
     pub(super) sent: Vec<Request>,
     /// Success with another tag than before.

@@ -69,7 +69,12 @@ impl Case<'_> {
                     .is_some_and(|acked| acked <= by && acked > leg.invited)
             })
             .filter(|peer| !peer.scarred && peer.stood_at(end - Millis(1000)))
-            .max_by_key(|peer| peer.acked);
+            .max_by_key(|peer| peer.acked)
+            // A notice that was on its way when the server went down is not sent twice.
+            .filter(|peer| {
+                peer.acked
+                    .is_some_and(|acked| !self.restarted(acked, acked + TRANSACTION))
+            });
         if let Some(holder) = holder
             && holder.phone != known
         {

@@ -90,8 +90,13 @@ impl Case<'_> {
         let other = leg.side.other();
         let recently = at - TRANSACTION;
         let peer_ended = self.side(leg.talk, other).any(|peer| {
-            peer.bye_sent
-                .is_some_and(|sent| sent <= at && sent >= recently)
+            let dead_before_the_answer = peer
+                .died
+                .filter(|died| peer.acked.is_none() && leg.answered.is_some_and(|at| at >= *died));
+            [peer.bye_sent, dead_before_the_answer]
+                .into_iter()
+                .flatten()
+                .any(|ended| ended <= at && ended >= recently)
         });
         // A branch that answered too late.
         let late = leg.answered.is_some_and(|answered| answered >= recently)
