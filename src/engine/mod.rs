@@ -381,7 +381,7 @@ impl Engine {
                         && self.shared.strays.take(now)
                     {
                         let mut context = self.shared.context(now, world);
-                        acknowledge_and_leave(&mut context, &response, flow, Leaving::Once);
+                        acknowledge_and_leave(&mut context, &response, flow, Leaving::Once, None);
                     }
                 }
             }
@@ -428,7 +428,7 @@ impl Engine {
         let lone = !known && errand.what == What::Invite && (200..300).contains(&response.status());
         if lone {
             let mut context = self.shared.context(now, world);
-            acknowledge_and_leave(&mut context, response, flow, Leaving::Surely);
+            acknowledge_and_leave(&mut context, response, flow, Leaving::Surely, None);
         }
     }
 

@@ -168,6 +168,24 @@ fn the_caller_cancels() {
 }
 
 #[test]
+fn an_answer_that_crosses_the_callers_cancel_is_no_call_completed_elsewhere() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.reply(&invite, 180, desk());
+    t.receive(alice(), cancel_like(Method::Cancel));
+    let cancel = t.request_to(desk(), Method::Cancel);
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.reply(&cancel, 200, desk());
+    t.request_to(desk(), Method::Ack);
+    let bye = t.request_to(desk(), Method::Bye);
+    assert_eq!(bye.header(Name::Reason), None, "a missed call");
+    t.reply(&bye, 200, desk());
+    t.ends_empty();
+}
+
+#[test]
 fn the_reason_for_which_the_caller_cancels_reaches_the_phones() {
     let mut t = Table::new(settings());
     t.register("bob", desk(), "desk");

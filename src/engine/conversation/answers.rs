@@ -1,7 +1,7 @@
 //! Answers to what we sent, and the lack of them: each goes to the act that asked.
 
 use super::Conversation;
-use super::context::{Context, Errand, Leaving, What, acknowledge_and_leave};
+use super::context::{Context, ELSEWHERE, Errand, Leaving, What, acknowledge_and_leave};
 use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, LegId, Transport};
 use crate::engine::ports::Token;
@@ -94,7 +94,7 @@ impl Conversation {
             self.acknowledge_known(context, leg, response);
         } else {
             // Another phone took the call after it was won (RFC 3261 13.2.2.4).
-            acknowledge_and_leave(context, response, flow, Leaving::Surely);
+            acknowledge_and_leave(context, response, flow, Leaving::Surely, Some(ELSEWHERE));
         }
     }
 

@@ -309,12 +309,13 @@ pub(crate) fn end_with(builder: Builder, content_type: Option<&str>, body: &[u8]
 }
 
 /// Ends the dialog of a 2xx that nobody waits for: ACK, then BYE, made from the response alone
-/// (RFC 3261 13.2.2.4, 15).
+/// (RFC 3261 13.2.2.4, 15). `reason` is the BYE's (RFC 3326).
 pub(crate) fn acknowledge_and_leave(
     context: &mut Context<'_>,
     response: &Message,
     flow: Flow,
     bye: Leaving,
+    reason: Option<&str>,
 ) {
     let Some(shard) = response
         .branch()
@@ -355,7 +356,10 @@ pub(crate) fn acknowledge_and_leave(
             context.send_alone(builder.end(), flow);
             continue;
         }
-        let bytes = builder.header(Name::Reason, ELSEWHERE).end();
+        let bytes = match reason {
+            Some(reason) => builder.header(Name::Reason, reason).end(),
+            None => builder.end(),
+        };
         if bye == Leaving::Once {
             context.send_alone(bytes, flow);
         } else {
