@@ -308,8 +308,8 @@ pub(crate) fn end_with(builder: Builder, content_type: Option<&str>, body: &[u8]
     }
 }
 
-/// Ends the dialog of a 2xx that nobody waits for: ACK, then BYE, made from the response alone
-/// (RFC 3261 13.2.2.4, 15). `reason` is the BYE's (RFC 3326).
+/// Ends the dialog of a 2xx that nobody waits for, by messages made from the response alone: ACK, then
+/// BYE (RFC 3261 13.2.2.4, 15). `reason` is the BYE's (RFC 3326).
 pub(crate) fn acknowledge_and_leave(
     context: &mut Context<'_>,
     response: &Message,
@@ -353,7 +353,9 @@ pub(crate) fn acknowledge_and_leave(
             .copy(response, Name::CallId)
             .header(Name::CSeq, format_args!("{cseq} {}", method.as_str()));
         if method == Method::Ack {
-            context.send_alone(builder.end(), flow);
+            if bye == Leaving::Surely {
+                context.send_alone(builder.end(), flow);
+            }
             continue;
         }
         let bytes = match reason {
@@ -378,11 +380,12 @@ pub(crate) fn acknowledge_and_leave(
 pub(crate) enum Leaving {
     /// In a transaction: its INVITE is known to be ours.
     Surely,
-    /// Without one: anybody may have forged the 2xx, and whoever has not comes again with it.
+    /// Without one: anybody may have forged the 2xx. There is no ACK either, so that whoever has not
+    /// forged it, and did not get the BYE, sends the 2xx again and is answered again.
     Once,
 }
 
-/// Two messages go out for each stray 2xx, perhaps to a victim: so many a second and no more.
+/// Every stray 2xx is answered, perhaps to a victim: so many a second and no more.
 const STRAYS_A_SECOND: u32 = 50;
 
 /// What stray 2xx have had answered in this second.

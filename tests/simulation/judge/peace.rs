@@ -34,13 +34,21 @@ impl Case<'_> {
         for request in leg.got.iter().filter(|request| request.at < done) {
             let allowed = match request.method {
                 Method::Options | Method::Message => true,
-                Method::Invite | Method::Update => self
-                    .side(leg.talk, leg.side.other())
-                    .flat_map(|other| &other.sent)
-                    .any(|sent| {
-                        sent.at <= request.at
-                            && matches!(sent.method, Method::Invite | Method::Update)
-                    }),
+                Method::Invite | Method::Update => {
+                    let asked = |other: &Leg| {
+                        other.sent.iter().any(|sent| {
+                            sent.at <= request.at
+                                && matches!(sent.method, Method::Invite | Method::Update)
+                        })
+                    };
+                    // Both were rung at once: what the one answered is news to the other.
+                    let joined_meanwhile = |other: &Leg| {
+                        let rang = leg.invited..leg.acked.unwrap_or(leg.invited);
+                        !leg.outgoing && other.acked.is_some_and(|at| rang.contains(&at))
+                    };
+                    self.side(leg.talk, leg.side.other())
+                        .any(|other| asked(other) || joined_meanwhile(other))
+                }
                 Method::Ack
                 | Method::Bye
                 | Method::Cancel
@@ -90,9 +98,7 @@ impl Case<'_> {
         let other = leg.side.other();
         let recently = at - TRANSACTION;
         let peer_ended = self.side(leg.talk, other).any(|peer| {
-            let dead_before_the_answer = peer
-                .died
-                .filter(|died| peer.acked.is_none() && leg.answered.is_some_and(|at| at >= *died));
+            let dead_before_the_answer = peer.died.filter(|_| peer.acked.is_none());
             [peer.bye_sent, dead_before_the_answer]
                 .into_iter()
                 .flatten()
