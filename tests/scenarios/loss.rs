@@ -8,8 +8,20 @@ use refork::sip::Method;
 use refork::ua::{Call, Continuity, Ending, Medium, Phone};
 
 use crate::stage::{
-    LATER, Loss, SOON, Stage, answers, connect, hang_up, requests_since, rings, standing, talk,
+    LATER, Loss, SOON, Stage, answers, connect, hang_up, killed_and_frozen, only_told,
+    requests_since, rings, standing, talk,
 };
+
+killed_and_frozen!(
+    the_callee_is_lost,
+    the_caller_is_lost,
+    the_same_phone_comes_back_and_nobody_is_told,
+    several_are_asked_and_only_one_is_left_with_the_call,
+    the_gauges_show_what_is_there,
+    nobody_comes_back,
+    the_survivor_hangs_up_while_the_other_is_looked_for,
+    a_phone_that_registers_meanwhile_is_asked,
+);
 
 /// A packet's worth of samples, judged by the packets that were delayed least.
 const DRIFT_MAX: i64 = 160;
@@ -42,7 +54,7 @@ fn went_on(survivor: &Call, new: &Phone) {
 }
 
 /// Bob's desk phone is lost; his mobile answers.
-fn callee_is_lost(loss: Loss) {
+fn the_callee_is_lost(loss: Loss) {
     let stage = Stage::new();
     let (alice, desk) = (stage.phone("alice"), stage.desk());
     let (call, taken) = connect(&alice, &desk, Medium::Audio);
@@ -59,36 +71,19 @@ fn callee_is_lost(loss: Loss) {
     assert!(notice[0].body.contains("Bob's mobile"), "{notice:?}");
     went_on(&call, &mobile);
     // No other word to the survivor, and the conversation is as alive as before.
-    assert_eq!(requests_since(&stage.log, &alice, since), [Method::Message]);
+    only_told(&stage.log, &alice, since, 1);
     assert_eq!(call.message("still here?").unwrap(), 200);
     assert_eq!(again.message("yes").unwrap(), 200);
     assert_eq!(again.wait_texts(1, SOON).unwrap()[0].body, "still here?");
 
-    if let Loss::Freeze = loss {
-        // Back to life, the old phone finds no call left on it.
-        desk.thaw();
-        taken.wait_over(SOON).unwrap();
-        for late in desk.all_calls() {
-            late.wait_over(SOON).unwrap();
-        }
-    }
+    loss.is_over_for(&desk);
     hang_up(&again, &call);
     assert_eq!(call.texts().len(), 2, "the notice came once");
     stage.finish();
 }
 
-#[test]
-fn the_callee_is_killed() {
-    callee_is_lost(Loss::Kill);
-}
-
-#[test]
-fn the_callee_freezes() {
-    callee_is_lost(Loss::Freeze);
-}
-
 /// Alice's desk phone is lost after she has called; her mobile answers.
-fn caller_is_lost(loss: Loss) {
+fn the_caller_is_lost(loss: Loss) {
     let stage = Stage::new();
     let (desk, bob) = (stage.phone("alice-desk"), stage.desk());
     let (call, taken) = connect(&desk, &bob, Medium::Audio);
@@ -103,7 +98,7 @@ fn caller_is_lost(loss: Loss) {
     talk(&taken, &again);
     taken.wait_texts(1, SOON).unwrap();
     went_on(&taken, &mobile);
-    assert_eq!(requests_since(&stage.log, &bob, since), [Method::Message]);
+    only_told(&stage.log, &bob, since, 1);
     // A re-fork looks as if the survivor had called.
     let invite = mobile
         .wait_received(SOON, "the INVITE", |seen| {
@@ -117,38 +112,31 @@ fn caller_is_lost(loss: Loss) {
         .unwrap();
     assert_eq!(invite.from().uri, "sip:bob@example.org");
 
-    if let Loss::Freeze = loss {
-        desk.thaw();
-        call.wait_over(SOON).unwrap();
-        for late in desk.all_calls() {
-            late.wait_over(SOON).unwrap();
-        }
-    }
+    loss.is_over_for(&desk);
     hang_up(&taken, &again);
     stage.finish();
 }
 
-#[test]
-fn the_caller_is_killed() {
-    caller_is_lost(Loss::Kill);
-}
-
-#[test]
-fn the_caller_freezes() {
-    caller_is_lost(Loss::Freeze);
-}
-
-#[test]
-fn the_same_phone_comes_back_and_nobody_is_told() {
+fn the_same_phone_comes_back_and_nobody_is_told(loss: Loss) {
     let stage = Stage::new();
     let (alice, desk) = (stage.phone("alice"), stage.desk());
     let (call, taken) = connect(&alice, &desk, Medium::Audio);
     talk(&call, &taken);
     let since = stage.log.now();
-    desk.kill();
-    let desk = stage.restart(&desk);
-    answers(&desk);
-    assert_eq!(desk.register().unwrap(), 200);
+    loss.happens_to(&desk);
+    let desk = match loss {
+        Loss::Kill => {
+            let desk = stage.restart(&desk);
+            answers(&desk);
+            assert_eq!(desk.register().unwrap(), 200);
+            desk
+        }
+        Loss::Freeze => {
+            stage.wait_metric("refork_conversations{state=\"restoring\"}", 1.0);
+            desk.thaw();
+            desk
+        }
+    };
     let again = desk.incoming(LATER).unwrap();
     again.wait_up(SOON).unwrap();
     talk(&call, &again);
@@ -163,13 +151,12 @@ fn the_same_phone_comes_back_and_nobody_is_told() {
     let texts = call.wait_texts(1, SOON).unwrap();
     assert_eq!(texts[0].body, "that was my battery");
     hang_up(&call, &again);
-    assert_eq!(requests_since(&stage.log, &alice, since), [Method::Message]);
+    only_told(&stage.log, &alice, since, 1);
     assert_eq!(call.texts().len(), 1);
     stage.finish();
 }
 
-#[test]
-fn several_are_asked_and_only_one_is_left_with_the_call() {
+fn several_are_asked_and_only_one_is_left_with_the_call(loss: Loss) {
     let stage = Stage::new();
     let (alice, desk) = (stage.phone("alice"), stage.desk());
     let (call, taken) = connect(&alice, &desk, Medium::Audio);
@@ -177,7 +164,8 @@ fn several_are_asked_and_only_one_is_left_with_the_call() {
     let (mobile, soft) = (stage.mobile(), stage.phone("bob-soft"));
     rings(&mobile);
     rings(&soft);
-    desk.freeze();
+    let since = stage.log.now();
+    loss.happens_to(&desk);
     let ringing = [
         mobile.incoming(LATER).unwrap(),
         soft.incoming(LATER).unwrap(),
@@ -186,18 +174,15 @@ fn several_are_asked_and_only_one_is_left_with_the_call() {
     ringing[1].wait_up(SOON).unwrap();
     assert_eq!(ringing[0].wait_over(SOON).unwrap(), Ending::Cancelled);
     talk(&call, &ringing[1]);
-    desk.thaw();
-    taken.wait_over(SOON).unwrap();
-    for late in desk.all_calls() {
-        late.wait_over(SOON).unwrap();
-    }
-    assert_eq!(standing(&desk) + standing(&mobile), 0);
+    call.wait_texts(1, SOON).unwrap();
+    only_told(&stage.log, &alice, since, 1);
+    loss.is_over_for(&desk);
+    assert_eq!(standing(&mobile), 0);
     hang_up(&call, &ringing[1]);
     stage.finish();
 }
 
-#[test]
-fn the_gauges_show_what_is_there() {
+fn the_gauges_show_what_is_there(loss: Loss) {
     let stage = Stage::new();
     let (alice, desk) = (stage.phone("alice"), stage.desk());
     let (call, taken) = connect(&alice, &desk, Medium::Audio);
@@ -212,7 +197,7 @@ fn the_gauges_show_what_is_there() {
 
     let mobile = stage.mobile();
     rings(&mobile);
-    desk.kill();
+    loss.happens_to(&desk);
     for text in ["one", "two"] {
         assert_eq!(call.message(text).unwrap(), 202);
     }
@@ -227,12 +212,12 @@ fn the_gauges_show_what_is_there() {
     ringing.wait_up(SOON).unwrap();
     ringing.wait_texts(2, SOON).unwrap();
     stage.wait_metric("refork_messages_waiting", 0.0);
+    loss.is_over_for(&desk);
     hang_up(&call, &ringing);
     stage.finish();
 }
 
-#[test]
-fn nobody_comes_back() {
+fn nobody_comes_back(loss: Loss) {
     let stage = Stage::with(|config| {
         config.engine.restore.timeout = PerKind::both(Millis(3000));
     });
@@ -240,13 +225,14 @@ fn nobody_comes_back() {
     let (call, taken) = connect(&alice, &desk, Medium::Audio);
     talk(&call, &taken);
     let since = stage.log.now();
-    desk.kill();
+    loss.happens_to(&desk);
     assert_eq!(call.wait_over(LATER).unwrap(), Ending::HungUpThere);
     let texts = call.texts();
     assert_eq!(texts.len(), 1, "{texts:?}");
     assert!(texts[0].body.contains("could not be reached"), "{texts:?}");
     let seen = requests_since(&stage.log, &alice, since);
     assert_eq!(seen, [Method::Message, Method::Bye]);
+    loss.is_over_for(&desk);
     // Meanwhile the line was not dead.
     let seen = Continuity::of(&call.heard());
     assert_eq!((seen.sources, seen.breaks), (1, 0), "{seen:?}");
@@ -262,32 +248,33 @@ fn nobody_comes_back() {
     stage.finish();
 }
 
-#[test]
-fn the_survivor_hangs_up_while_the_other_is_looked_for() {
+fn the_survivor_hangs_up_while_the_other_is_looked_for(loss: Loss) {
     let stage = Stage::new();
     let (alice, desk) = (stage.phone("alice"), stage.desk());
     let (call, taken) = connect(&alice, &desk, Medium::Audio);
     talk(&call, &taken);
     let mobile = stage.mobile();
     rings(&mobile);
-    desk.kill();
+    let since = stage.log.now();
+    loss.happens_to(&desk);
     let ringing = mobile.incoming(LATER).unwrap();
     // Hold is answered meanwhile as if nothing were wrong.
     assert_eq!(call.hold().unwrap(), 200);
     assert_eq!(call.resume().unwrap(), 200);
+    only_told(&stage.log, &alice, since, 0);
     assert_eq!(call.hang_up().unwrap(), 200);
     assert_eq!(ringing.wait_over(SOON).unwrap(), Ending::Cancelled);
+    loss.is_over_for(&desk);
     stage.finish();
 }
 
-#[test]
-fn a_phone_that_registers_meanwhile_is_asked() {
+fn a_phone_that_registers_meanwhile_is_asked(loss: Loss) {
     let stage = Stage::new();
     let (alice, desk) = (stage.phone("alice"), stage.desk());
     let (call, taken) = connect(&alice, &desk, Medium::Audio);
     talk(&call, &taken);
     let since = stage.log.now();
-    desk.kill();
+    loss.happens_to(&desk);
     // Silence of the phone is filled by the server once it counts as lost.
     let voice = desk.profile().voice;
     call.wait_heard(LATER, "the filler", |heard| {
@@ -302,7 +289,8 @@ fn a_phone_that_registers_meanwhile_is_asked() {
     again.wait_up(SOON).unwrap();
     talk(&call, &again);
     call.wait_texts(1, SOON).unwrap();
-    assert_eq!(requests_since(&stage.log, &alice, since), [Method::Message]);
+    only_told(&stage.log, &alice, since, 1);
+    loss.is_over_for(&desk);
     hang_up(&again, &call);
     stage.finish();
 }

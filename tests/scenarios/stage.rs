@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::thread;
 use std::time::Duration;
 
 use refork::app::{self, Server};
@@ -232,12 +231,10 @@ impl Stage {
 impl Drop for Stage {
     #[expect(
         clippy::print_stdout,
-        reason = "the harness shows it where the test fails"
+        reason = "the harness shows it where the test fails, or where it is asked to"
     )]
     fn drop(&mut self) {
-        if thread::panicking() {
-            println!("{}", self.ladder());
-        }
+        println!("{}", self.ladder());
     }
 }
 
@@ -264,7 +261,40 @@ impl Loss {
             Self::Freeze => phone.freeze(),
         }
     }
+
+    /// The conversation goes on elsewhere, or is over: brought back to life, the lost phone finds no call
+    /// left on it.
+    pub(crate) fn is_over_for(self, phone: &Phone) {
+        match self {
+            // Whatever it held went with it.
+            Self::Kill => {}
+            Self::Freeze => {
+                phone.thaw();
+                for call in phone.all_calls() {
+                    call.wait_over(SOON).unwrap();
+                }
+            }
+        }
+    }
 }
+
+/// Runs a test of a loss twice: as `killed` and as `frozen`.
+macro_rules! killed_and_frozen {
+    ($($test:ident),* $(,)?) => {
+        $(mod $test {
+            #[test]
+            fn killed() {
+                super::$test($crate::stage::Loss::Kill);
+            }
+
+            #[test]
+            fn frozen() {
+                super::$test($crate::stage::Loss::Freeze);
+            }
+        })*
+    };
+}
+pub(crate) use killed_and_frozen;
 
 /// Lets a phone answer by itself.
 pub(crate) fn answers(phone: &Phone) {
@@ -314,6 +344,13 @@ pub(crate) fn requests_since(log: &Log, phone: &Phone, since: Duration) -> Vec<M
         .map(|message| message.method().clone())
         .filter(|method| *method != Method::Ack)
         .collect()
+}
+
+/// On the wire, the survivor has got so many MESSAGEs since, and no other request.
+#[track_caller]
+pub(crate) fn only_told(log: &Log, survivor: &Phone, since: Duration, messages: usize) {
+    let seen = requests_since(log, survivor, since);
+    assert_eq!(seen, vec![Method::Message; messages]);
 }
 
 /// Returns the calls of a phone that stand.

@@ -2,9 +2,17 @@
 
 use refork::ua::{Medium, Phone, Transport};
 
-use crate::stage::{LATER, SOON, Stage, answers, connect, hang_up, talk};
+use crate::stage::{
+    LATER, Loss, SOON, Stage, answers, connect, hang_up, killed_and_frozen, only_told, talk,
+};
 
-fn over(stage: &Stage, label: &str, transport: Transport, v6: bool) -> Phone {
+killed_and_frozen!(
+    a_tcp_phone_is_replaced,
+    an_ipv6_phone_is_replaced,
+    a_tcp_caller_is_replaced,
+);
+
+pub(crate) fn over(stage: &Stage, label: &str, transport: Transport, v6: bool) -> Phone {
     let server = stage.sip(transport, v6);
     stage.phone_with(label, |profile| {
         profile.server = server;
@@ -48,20 +56,44 @@ fn ipv6_calls_ipv4_over_another_transport() {
     call_across((Transport::Tcp, true), (Transport::Udp, false));
 }
 
-#[test]
-fn a_killed_tcp_phone_is_replaced() {
+/// One end is lost, and its user's other phone takes the call.
+fn replaced(loss: Loss, transport: Transport, v6: bool, callee: bool) {
     let stage = Stage::new();
-    let alice = over(&stage, "alice", Transport::Tcp, false);
-    let desk = over(&stage, "bob-desk", Transport::Tcp, false);
-    let (call, taken) = connect(&alice, &desk, Medium::Audio);
-    talk(&call, &taken);
-    let mobile = over(&stage, "bob-mobile", Transport::Tcp, false);
+    let phone = |label: &str| over(&stage, label, transport, v6);
+    let (survivor, lost, mobile) = if callee {
+        (phone("alice"), phone("bob-desk"), "bob-mobile")
+    } else {
+        (phone("bob"), phone("alice-desk"), "alice-mobile")
+    };
+    let (stays, goes) = if callee {
+        connect(&survivor, &lost, Medium::Audio)
+    } else {
+        let (call, taken) = connect(&lost, &survivor, Medium::Audio);
+        (taken, call)
+    };
+    talk(&stays, &goes);
+    let mobile = phone(mobile);
     answers(&mobile);
-    desk.kill();
+    let since = stage.log.now();
+    loss.happens_to(&lost);
     let again = mobile.incoming(LATER).unwrap();
     again.wait_up(SOON).unwrap();
-    talk(&call, &again);
-    call.wait_texts(1, SOON).unwrap();
-    hang_up(&again, &call);
+    talk(&stays, &again);
+    stays.wait_texts(1, SOON).unwrap();
+    only_told(&stage.log, &survivor, since, 1);
+    loss.is_over_for(&lost);
+    hang_up(&again, &stays);
     stage.finish();
+}
+
+fn a_tcp_phone_is_replaced(loss: Loss) {
+    replaced(loss, Transport::Tcp, false, true);
+}
+
+fn an_ipv6_phone_is_replaced(loss: Loss) {
+    replaced(loss, Transport::Udp, true, true);
+}
+
+fn a_tcp_caller_is_replaced(loss: Loss) {
+    replaced(loss, Transport::Tcp, false, false);
 }
