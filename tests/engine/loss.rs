@@ -140,6 +140,36 @@ fn a_phone_that_moved_with_its_dialog_goes_on_there() {
 }
 
 #[test]
+fn a_phone_whose_move_was_not_seen_is_found_by_its_registration() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.texting();
+    // It registered anew while nobody listened, as in a restart.
+    let again = phone("203.0.113.9:6000");
+    let binding = &mut t.site.bindings.get_mut(&bob()).unwrap()[0];
+    binding.endpoint.flow = Some(flow(again));
+    binding.endpoint.contact = format!("sip:bob@{again}").into();
+    t.receive(alice(), a.message("hello"));
+    t.request_to(desk(), Method::Message);
+    t.pass(Millis(2_100));
+    t.response_to(alice(), 202);
+    t.discard(desk());
+    let probe = t.request_to(again, Method::Options);
+    t.reply(&probe, 200, again);
+    let update = t.request_to(again, Method::Update);
+    assert!(update.uri().contains("203.0.113.9"));
+    t.receive(
+        again,
+        with_sdp(response(&update, 200, again, "b1"), &text_sdp(again)),
+    );
+    // Its text does not wait for the time-out of what went to the old place.
+    let message = t.request_to(again, Method::Message);
+    assert_eq!(text(&message), "hello");
+    t.reply(&message, 200, again);
+    assert!(t.losses().is_empty());
+    t.nothing_to(alice());
+}
+
+#[test]
 fn a_doubt_without_an_answer_does_not_block_offers_for_good() {
     let mut t = Table::new(settings());
     let (mut a, mut b) = t.established();

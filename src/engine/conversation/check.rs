@@ -401,6 +401,9 @@ impl Conversation {
             // A proxy's word that the device is away.
             408 | 480 | 503 | 504 => self.probe_unanswered(context, leg),
             ..300 | 300.. => {
+                if let Some(endpoint) = self.found_elsewhere(context, side, flow) {
+                    return self.registered(context, side, &endpoint, true);
+                }
                 self.reconnect(context, side, flow);
                 self.alive(context, side);
             }
@@ -519,6 +522,13 @@ impl Conversation {
             leg.abilities.learn(response);
             let said = sdp_of(response);
             leg.denies_options |= denied;
+            if signal == Some(Signal::Moved) {
+                // What is under way went to where it no longer is.
+                self.send_letter_again(side);
+            }
+            let Some(leg) = self.leg_mut(side) else {
+                return;
+            };
             let changed = said.is_some() && said != leg.talk.said;
             if changed {
                 leg.talk.said = said;

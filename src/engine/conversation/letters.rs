@@ -443,6 +443,14 @@ impl Conversation {
         }
     }
 
+    /// What is under way is sent once more. Where both arrive, that is the one window in which a receiver
+    /// sees it twice.
+    pub(super) fn send_letter_again(&mut self, to: Side) {
+        if self.party(to).queue.under_way.is_some() {
+            self.party_mut(to).queue.under_way = None;
+        }
+    }
+
     /// The endpoint is lost: what was under way goes to the next one, and is kept until then.
     pub(super) fn letters_of_the_lost(&mut self, context: &mut Context<'_>, lost: Side) {
         let queue = &self.party(lost).queue;

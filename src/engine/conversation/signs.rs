@@ -7,6 +7,7 @@ use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, Side};
 use crate::engine::location;
 use crate::engine::ports::MediaEvent;
+use crate::engine::routing;
 
 impl Conversation {
     /// What the relay saw.
@@ -115,8 +116,33 @@ impl Conversation {
         }
     }
 
+    /// Returns the binding of a leg that does not answer where it was, but does over another flow: its move
+    /// was not seen, as in a restart.
+    pub(super) fn found_elsewhere(
+        &self,
+        context: &Context<'_>,
+        side: Side,
+        flow: Flow,
+    ) -> Option<Endpoint> {
+        let party = self.party(side);
+        let (leg, check) = (party.leg.as_ref()?, party.check.as_ref()?);
+        let deaf = matches!(check.signal, Some(Signal::NoAnswer | Signal::ProbeTimeout));
+        if !deaf || flow.peer == leg.dialog.flow.peer {
+            return None;
+        }
+        let known = routing::flows(
+            &party.aor,
+            &leg.endpoint.identity,
+            context.now,
+            context.world,
+        );
+        known
+            .into_iter()
+            .find(|endpoint| endpoint.flow.is_some_and(|known| known.peer == flow.peer))
+    }
+
     /// The endpoint of a standing leg registered: over another flow, its dialog goes there too.
-    fn registered(
+    pub(super) fn registered(
         &mut self,
         context: &mut Context<'_>,
         side: Side,
