@@ -80,17 +80,21 @@ def sipp_trace(party, path):
     return messages
 
 
-def draw(messages, others="refork"):
-    """Prints all that was seen, in the order of time."""
+def drawn(messages, others="refork"):
+    """Returns all that was seen, in the order of time, as lines."""
     messages = sorted(messages, key=lambda seen: seen.time)
     if not messages:
-        print("    (nothing was seen)")
-        return
+        return "    (nothing was seen)"
     start = messages[0].time
     width = max(len(seen.party) for seen in messages)
-    for seen in messages:
-        arrow = "--->" if seen.sent else "<---"
-        print(f"    {seen.time - start:8.3f}  {seen.party:>{width}} {arrow} {others}  {seen}")
+    return "\n".join(
+        f"    {seen.time - start:8.3f}  {seen.party:>{width}} {'--->' if seen.sent else '<---'} {others}  {seen}"
+        for seen in messages)
+
+
+def draw(messages, others="refork"):
+    """Prints all that was seen, in the order of time."""
+    print(drawn(messages, others))
 
 
 def requests_to(messages, party):
@@ -116,3 +120,14 @@ def unfinished(messages, party):
                 if seen.party == party and seen.sent and seen.status == 200 and seen.cseq_method == "INVITE"}
     ended = {seen.call_id for seen in messages if seen.party == party and seen.method == "BYE"}
     return answered - ended
+
+
+def texts(messages, party, sent):
+    """Returns the texts that a party sent in MESSAGEs, or that came to it; retransmissions left aside."""
+    known, bodies = set(), []
+    for seen in messages:
+        key = (seen.call_id, seen.headers.get("via"), seen.headers.get("cseq"))
+        if seen.party == party and seen.sent == sent and seen.method == "MESSAGE" and key not in known:
+            known.add(key)
+            bodies.append(seen.body)
+    return bodies
