@@ -140,6 +140,30 @@ fn a_phone_that_moved_with_its_dialog_goes_on_there() {
 }
 
 #[test]
+fn a_caller_that_has_not_acknowledged_is_not_asked_about_a_dialog_it_may_not_know() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    let ok = t.response_to(alice(), 200);
+    // Every copy of the 200 is lost for a while, so nothing is heard of her.
+    t.pass(Millis::from_secs(3));
+    t.media_event(|media| MediaEvent::Silent {
+        media,
+        side: Side::Caller,
+    });
+    t.pass(Millis::from_secs(17));
+    let asked = |method| t.waiting(alice(), &method).is_some();
+    assert_eq!([Method::Options, Method::Update].map(asked), [false; 2]);
+    t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+    t.discard(alice());
+    t.pass(Millis::from_secs(20));
+    t.request_to(alice(), Method::Options);
+    assert!(t.losses().is_empty());
+}
+
+#[test]
 fn a_phone_whose_move_was_not_seen_is_found_by_its_registration() {
     let mut t = Table::new(settings());
     let (mut a, _) = t.texting();

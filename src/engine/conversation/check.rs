@@ -148,7 +148,7 @@ impl Conversation {
             || !party.is_up()
             || self.answered.is_none()
             || self.closing.is_some()
-            || soft && context.now < party.trusted_until
+            || soft && (context.now < party.trusted_until || party.may_not_know())
         {
             return;
         }
@@ -305,7 +305,7 @@ impl Conversation {
         let now = context.now;
         let (probe, pace) = (self.probing(context), self.pace(context, side));
         let party = self.party(side);
-        let flowing = party.flowing;
+        let (flowing, unsure) = (party.flowing, party.may_not_know());
         let Some(check) = party
             .check
             .as_ref()
@@ -320,13 +320,13 @@ impl Conversation {
         let (step, signal, grace) = (check.step, check.signal, check.grace);
         match step {
             Step::Idle => {
-                let quiet = seen + pace <= now && !flowing;
+                let quiet = seen + pace <= now && !flowing && !unsure;
                 if quiet && denies {
                     self.doubt(context, side);
                 } else if quiet {
                     self.ask_alive(context, side, probe.tries);
                 } else if let Some(check) = self.party_mut(side).check.as_mut() {
-                    let from = if flowing { now } else { seen };
+                    let from = if flowing || unsure { now } else { seen };
                     check.next = Some(from + pace);
                 }
             }

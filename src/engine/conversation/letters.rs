@@ -140,13 +140,12 @@ impl Conversation {
             .check
             .as_ref()
             .is_some_and(|check| check.signal.is_some());
-        // Until its ACK is here, a caller may not know of the dialog, and would deny it.
-        let unsure = party
-            .leg
-            .as_ref()
-            .and_then(|leg| leg.unacknowledged.as_ref())
-            .is_some_and(|waiting| waiting.first);
-        if !party.is_up() || doubted || unsure || self.answered.is_none() || self.ended.is_some() {
+        if !party.is_up()
+            || doubted
+            || party.may_not_know()
+            || self.answered.is_none()
+            || self.ended.is_some()
+        {
             return;
         }
         let Some(number) = party.queue.due(context.now) else {

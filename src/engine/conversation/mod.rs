@@ -159,6 +159,16 @@ impl Party {
         self.leg.as_ref().map(|leg| &leg.talk).or(lost)
     }
 
+    /// Until its ACK is here, a caller may not know of the dialog, and would deny it. The 2xx goes out again
+    /// and again meanwhile, and has a time-out of its own.
+    fn may_not_know(&self) -> bool {
+        let waiting = self
+            .leg
+            .as_ref()
+            .and_then(|leg| leg.unacknowledged.as_ref());
+        waiting.is_some_and(|waiting| waiting.first)
+    }
+
     fn is_up(&self) -> bool {
         self.leg.as_ref().is_some_and(|leg| leg.confirmed)
     }
