@@ -144,6 +144,9 @@ pub fn sdp(bytes: &[u8]) {
     }
     let Ok(parsed) = Sdp::parse(one) else { return };
     for media in parsed.media() {
+        for crypto in media.crypto() {
+            assert_eq!(sdp::Crypto::parse(&crypto.write()), Ok(crypto));
+        }
         let _ = (
             media.payloads().count(),
             media.rtcp_address(),

@@ -23,6 +23,7 @@ mod rtp;
 mod session;
 mod settings;
 mod sockets;
+pub mod srtp;
 mod stream;
 mod sys;
 mod table;

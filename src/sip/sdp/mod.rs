@@ -1,6 +1,7 @@
 //! Session descriptions (RFC 8866): looked into line by line, changed only where they must be.
 
 mod agree;
+mod crypto;
 mod line;
 mod parse;
 mod rewrite;
@@ -8,6 +9,7 @@ mod rewrite;
 mod tests;
 
 pub use agree::{answer_with, fits, offer_again};
+pub use crypto::{Crypto, CryptoError, MasterKey, Suite};
 pub use parse::{Direction, Kind, Media, Payload, Sdp};
 pub use rewrite::{Place, Rewrite};
 
