@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Phones (baresip) call through Refork, each in a network namespace of its own on a bridge; the called one
-# is killed, or frozen, and the other phone of the same person goes on. Judged from a capture at the caller.
+# Phones (baresip) call through Refork, each in a network namespace of its own on a bridge; one of a call is
+# killed, or frozen, and the other phone of the same person goes on. Judged from a capture at the survivor.
+# Names of scenarios as arguments run only those.
 # As of client-tests: REFORK is the server's path, WORK an empty folder. Needs root for the namespaces.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -10,6 +11,16 @@ if [ "$(id -u)" != 0 ]; then
   if sudo -n true 2>/dev/null; then exec sudo -n --preserve-env=REFORK,WORK,PATH bash "$here/baresip.sh" "$@"; fi
   echo "network namespaces need root, or sudo without a password" >&2
   exit 1
+fi
+
+# Each scenario has namespaces of its own, so several run at a time.
+if [ "$#" != 1 ]; then
+  [ "$#" != 0 ] || mapfile -t scenarios < <(python3 "$here/baresip/run.py" --list)
+  [ "$#" = 0 ] || scenarios=("$@")
+  printf '%s\n' "${scenarios[@]}" |
+    xargs -P 3 -I{} bash -c 'bash "$0" "$1" >"$WORK/$1.out" 2>&1; ended=$?; cat "$WORK/$1.out"; exit $ended' \
+      "$here/baresip.sh" {}
+  exit
 fi
 
 id=rf$$

@@ -54,7 +54,7 @@ def tone(path, seconds):
 class Phone:
     """One phone of one person."""
 
-    def __init__(self, folder, namespace, name, address, user, password, server):
+    def __init__(self, folder, namespace, name, address, user, password, server, answers=True, transport="udp"):
         self.name, self.address, self.namespace = name, address, namespace
         self.folder = Path(folder) / name
         self.folder.mkdir(parents=True)
@@ -63,9 +63,9 @@ class Phone:
         (self.folder / "config").write_text(CONFIG.format(
             address=address, modules=MODULES, source=source, control=CONTROL_PORT))
         (self.folder / "accounts").write_text(
-            f"<sip:{user}@example.org;transport=udp>;auth_user={user};auth_pass={password}"
-            f';outbound="sip:{server};transport=udp";regint=60;audio_codecs=PCMU/8000/1'
-            f";answermode={'manual' if name == 'alice' else 'auto'};ptime=20\n")
+            f"<sip:{user}@example.org;transport={transport}>;auth_user={user};auth_pass={password}"
+            f';outbound="sip:{server};transport={transport}";regint=60;audio_codecs=PCMU/8000/1'
+            f";answermode={'auto' if answers else 'manual'};ptime=20\n")
         (self.folder / "contacts").write_text('"Bob" <sip:bob@example.org>\n')
         self.events = []
         self.process = None
