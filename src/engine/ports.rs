@@ -8,6 +8,7 @@ use crate::engine::endpoint::{Binding, BindingsChanged};
 use crate::engine::events::Event;
 use crate::engine::ids::{Aor, ConversationId, Flow, Side, Transport};
 use crate::engine::time::Time;
+use crate::sip::sdp::MasterKey;
 
 /// Names one question to the world; its answer carries it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -173,10 +174,21 @@ pub struct StreamSettings {
     pub video: bool,
     /// SRTP, DTLS: carried as it is, no rewriting of what is inside (keys are end to end).
     pub opaque: bool,
+    /// SRTP that ends here: every packet to and from the side is under these keys.
+    pub srtp: Option<Box<SrtpKeys>>,
     /// Formats in order of the side's preference.
     pub formats: Vec<PayloadFormat>,
     /// Milliseconds in a packet, 20 where nothing is said.
     pub ptime: u16,
+}
+
+/// The keys of one stream on one side (RFC 4568).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SrtpKeys {
+    /// What we send under.
+    pub ours: MasterKey,
+    /// What the side sends under.
+    pub theirs: MasterKey,
 }
 
 /// One RTP payload format (`a=rtpmap`, or RFC 3551's static table).

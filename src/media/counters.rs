@@ -13,6 +13,12 @@ pub(crate) enum Dropped {
     Malformed,
     /// Its side is lost or not configured, or the other side has no address or wants nothing.
     NoTarget,
+    /// SRTP whose tag does not fit.
+    Forged,
+    /// SRTP that was here before, or is too old to tell.
+    Replayed,
+    /// Not to be encrypted: its index was used, or there is no room.
+    Unsealed,
 }
 
 macro_rules! counters {
@@ -55,6 +61,9 @@ counters! {
     dropped_stranger,
     dropped_malformed,
     dropped_no_target,
+    dropped_forged,
+    dropped_replayed,
+    dropped_unsealed,
     /// Not taken by the kernel.
     dropped_send,
     /// Silence packets made by us while a side was away.
@@ -73,6 +82,9 @@ impl Tally {
             Dropped::Stranger => self.dropped_stranger += 1,
             Dropped::Malformed => self.dropped_malformed += 1,
             Dropped::NoTarget => self.dropped_no_target += 1,
+            Dropped::Forged => self.dropped_forged += 1,
+            Dropped::Replayed => self.dropped_replayed += 1,
+            Dropped::Unsealed => self.dropped_unsealed += 1,
         }
     }
 }
@@ -94,6 +106,9 @@ impl RelayCounters {
             dropped_stranger: of(&self.dropped_stranger),
             dropped_malformed: of(&self.dropped_malformed),
             dropped_no_target: of(&self.dropped_no_target),
+            dropped_forged: of(&self.dropped_forged),
+            dropped_replayed: of(&self.dropped_replayed),
+            dropped_unsealed: of(&self.dropped_unsealed),
             dropped_send: of(&self.dropped_send),
             filler: of(&self.filler),
             relatches: of(&self.relatches),

@@ -41,11 +41,13 @@ pub(crate) struct Passed {
 }
 
 impl Session {
-    /// Takes a packet, rewrites it in place, and says where it goes.
+    /// Takes the packet in the first `length` octets of `room`, rewrites it in place, and says where it
+    /// goes. SRTP wants `GROWTH` octets behind it.
     pub(crate) fn packet(
         &mut self,
         arrival: &Arrival,
-        packet: &mut [u8],
+        room: &mut [u8],
+        length: usize,
         now: Micros,
         tally: &mut Tally,
     ) -> Passed {
@@ -54,7 +56,10 @@ impl Session {
             Side::Caller => (caller, callee),
             Side::Callee => (callee, caller),
         };
-        let forward = match pass(near, far, arrival, packet, now, tally) {
+        let passed = pass(near, far, arrival, &mut room[..length], now, tally);
+        let unix_us = self.rules.epoch_us + now.0;
+        let sealed = passed.and_then(|forward| seal(far, arrival, forward, room, unix_us));
+        let forward = match sealed {
             Ok(forward) => Some(forward),
             Err(why) => {
                 tally.drop_one(why);
@@ -94,6 +99,9 @@ fn pass(
 
     let opaque = stream.wishes.opaque || other.as_ref().is_some_and(|o| o.wishes.opaque);
     let control = arrival.port == Port::Rtcp || rtp::is_rtcp(packet);
+    // Before anything is believed: what is forged neither latches nor counts as life.
+    let length = stream.unseal(control, packet)?;
+    let packet = &mut packet[..length];
     let header = match (opaque, control) {
         (true, _) => None,
         (false, true) if rtcp::is_valid(packet) => None,
@@ -123,6 +131,22 @@ fn pass(
         None if opaque => forward_opaque(stream, other, packet, control, now),
         None => forward_rtcp(stream, other, packet),
     }
+}
+
+/// Encrypts what goes to a side that speaks SRTP.
+fn seal(
+    far: &mut Party,
+    arrival: &Arrival,
+    forward: Forward,
+    room: &mut [u8],
+    unix_us: u64,
+) -> Result<Forward, Dropped> {
+    let Some(other) = far.streams.get_mut(arrival.stream) else {
+        return Ok(forward);
+    };
+    let control = rtp::is_rtcp(room);
+    let length = other.seal(control, room, forward.length, unix_us)?;
+    Ok(Forward { length, ..forward })
 }
 
 fn forward_rtp(
@@ -315,6 +339,7 @@ mod tests {
             receives: true,
             video: false,
             opaque: false,
+            srtp: None,
             formats: formats(&[(0, "PCMU", 8000), (8, "PCMA", 8000)]),
             ptime: 20,
         }
@@ -381,15 +406,16 @@ mod tests {
             packet: &[u8],
         ) -> Option<(Port, SocketAddr, Vec<u8>)> {
             let mut packet = packet.to_vec();
+            let length = packet.len();
             let arrival = Arrival {
                 side,
                 stream: 0,
                 port,
                 source: at(source),
             };
-            let passed = self
-                .session
-                .packet(&arrival, &mut packet, self.now, &mut self.tally);
+            let passed =
+                self.session
+                    .packet(&arrival, &mut packet, length, self.now, &mut self.tally);
             if passed.attention {
                 self.session.poll(self.now, &mut self.said);
             }

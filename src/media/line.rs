@@ -17,6 +17,8 @@ const MAX_MISORDER: i16 = 100;
 const AUDIO_RATE: u64 = 100;
 const VIDEO_RATE: u64 = 1000;
 const VIDEO_CLOCK: u32 = 90_000;
+/// What the time before the first packet of a line of our own is counted by, in Hz.
+const OWN_CLOCK: u32 = 8000;
 /// A jump wider than half of the sequence space would look like a step back.
 const MAX_SKIP: u64 = 30_000;
 
@@ -24,6 +26,8 @@ const MAX_SKIP: u64 = 30_000;
 pub(crate) struct Line {
     /// What to start with where we speak first.
     seed: u64,
+    /// It began by `start_as_own`.
+    owned: bool,
     head: Option<Head>,
     source: Option<Source>,
     packets: u64,
@@ -86,6 +90,7 @@ impl Line {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             seed,
+            owned: false,
             head: None,
             source: None,
             packets: 0,
@@ -109,6 +114,25 @@ impl Line {
                 .timestamp
                 .wrapping_add(ticks(age_ms.saturating_mul(1000), state.clock)),
             clock: state.clock,
+            at: now,
+            step: 0,
+        });
+    }
+
+    /// Makes a line on which nothing was sent by us begin under an SSRC of its own, and not that of its
+    /// first source, or of a process before. Under a key that outlives a restart the numbers of either
+    /// may have been used (RFC 3711 9.1).
+    pub(crate) fn start_as_own(&mut self, now: Micros) {
+        if self.packets > 0 || self.owned {
+            return;
+        }
+        self.owned = true;
+        self.source = None;
+        self.head = Some(Head {
+            ssrc: (self.seed >> 32) as u32,
+            sequence: self.seed as u16 >> 1,
+            timestamp: (self.seed >> 16) as u32,
+            clock: OWN_CLOCK,
             at: now,
             step: 0,
         });

@@ -20,6 +20,7 @@ mod reception;
 mod report;
 mod rtcp;
 mod rtp;
+mod secure;
 mod session;
 mod settings;
 mod sockets;

@@ -11,6 +11,7 @@ use crate::media::clock::Micros;
 use crate::media::filler::{self, Filler};
 use crate::media::report::{LineState, SessionReport, StreamReport};
 use crate::media::rtcp::{self, OwnReport};
+use crate::media::srtp::GROWTH;
 use crate::media::stream::{Port, Stream};
 use crate::media::watch::Watch;
 
@@ -116,6 +117,7 @@ impl Session {
     pub(crate) fn configure(&mut self, told: Configuration, now: Micros) {
         let signalling = (self.rules.latch == LatchRule::Signalling).then_some(told.signalling);
         self.open(told.side, told.streams.len());
+        let unix_us = self.rules.epoch_us + now.0;
         let [caller, callee] = &mut self.sides;
         let (near, far) = match told.side {
             Side::Caller => (caller, callee),
@@ -140,7 +142,14 @@ impl Session {
                 stream.rtcp.signalled(sendable(rtcp), anew, now);
             }
             match new {
-                Some(new) => stream.wishes = new.into(),
+                Some(mut new) => {
+                    let keys = new.srtp.take();
+                    stream.wishes = new.into();
+                    if keys.is_some() {
+                        stream.line.start_as_own(now);
+                    }
+                    stream.secure_with(keys, unix_us);
+                }
                 None => stream.wishes.active = false,
             }
             stream.away &= stream.wishes.active;
@@ -233,7 +242,8 @@ impl Session {
                 out.event(MediaEvent::Unreachable { media, side });
             }
             for (index, stream) in near.streams.iter_mut().enumerate() {
-                stream.ask_for_key_frame(side, index, out);
+                let unix_us = self.rules.epoch_us + now.0;
+                stream.ask_for_key_frame(side, index, unix_us, out);
                 stream.fill(side, index, self.rules.epoch_us, now, out);
             }
         }
@@ -305,14 +315,14 @@ impl Session {
 }
 
 impl Stream {
-    fn ask_for_key_frame(&mut self, side: Side, index: usize, out: &mut impl Outbox) {
+    fn ask_for_key_frame(&mut self, side: Side, index: usize, unix_us: u64, out: &mut impl Outbox) {
         let Some(source) = self.key_frame.take() else {
             return;
         };
         if let Some((port, to)) = self.rtcp_target() {
             let mut packet = [0; 64];
             let length = rtcp::write_key_frame_request(&mut packet, self.line.own_ssrc(), source);
-            out.send(side, index, port, to, &packet[..length]);
+            self.send_control(&packet[..length], side, index, (port, to), unix_us, out);
         }
     }
 
@@ -324,19 +334,29 @@ impl Stream {
         now: Micros,
         out: &mut impl Outbox,
     ) {
-        let Some(filler) = &mut self.filler else {
+        if self.filler.is_none() {
             return;
-        };
+        }
         let Some(to) = self.rtp.target() else {
             self.filler = None;
             return;
         };
-        let mut packet = [0; filler::LONGEST];
-        while let Some(length) = filler.poll(&mut self.line, &mut packet, now) {
-            out.send(side, index, Port::Rtp, to, &packet[..length]);
-            out.filled();
+        let mut report_due = false;
+        let mut packet = [0; filler::LONGEST + GROWTH];
+        while let Some(filler) = &mut self.filler {
+            let Some(room) = packet.first_chunk_mut() else {
+                return;
+            };
+            let Some(length) = filler.poll(&mut self.line, room, now) else {
+                report_due = filler.report_due(now);
+                break;
+            };
+            if let Ok(length) = self.seal(false, &mut packet, length, epoch_us + now.0) {
+                out.send(side, index, Port::Rtp, to, &packet[..length]);
+                out.filled();
+            }
         }
-        if !filler.report_due(now) {
+        if !report_due {
             return;
         }
         if let (Some(timestamp), Some((port, to))) =
@@ -351,7 +371,31 @@ impl Stream {
             };
             let mut packet = [0; 64];
             let length = rtcp::write_sender_report(&mut packet, &report);
-            out.send(side, index, port, to, &packet[..length]);
+            self.send_control(
+                &packet[..length],
+                side,
+                index,
+                (port, to),
+                report.unix_us,
+                out,
+            );
+        }
+    }
+
+    /// Sends RTCP of our own.
+    fn send_control(
+        &mut self,
+        packet: &[u8],
+        side: Side,
+        index: usize,
+        (port, to): (Port, SocketAddr),
+        unix_us: u64,
+        out: &mut impl Outbox,
+    ) {
+        let mut room = [0; 64 + GROWTH];
+        room[..packet.len()].copy_from_slice(packet);
+        if let Ok(length) = self.seal(true, &mut room, packet.len(), unix_us) {
+            out.send(side, index, port, to, &room[..length]);
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::media::latch::{Beside, Latch};
 use crate::media::line::Line;
 use crate::media::payload::{Coding, Format, PayloadMap};
 use crate::media::reception::Reception;
+use crate::media::secure::Secure;
 
 /// The two ports of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,8 @@ pub(crate) struct Stream {
     pub(crate) away: bool,
     /// A key frame is to be asked of this SSRC.
     pub(crate) key_frame: Option<u32>,
+    /// SRTP on this side.
+    pub(crate) secure: Option<Box<Secure>>,
     /// The target that last refused a packet, and when that was told.
     pub(crate) refused: Option<Box<(SocketAddr, Micros)>>,
 }
@@ -82,6 +85,7 @@ impl Stream {
             filler: None,
             away: false,
             key_frame: None,
+            secure: None,
             refused: None,
         }
     }
@@ -130,6 +134,6 @@ mod tests {
             + size_of::<Option<Pair>>()
             + size_of::<Stream>();
         let call = size_of::<Option<Entry>>() + 2 * side;
-        assert!(call <= 1450, "{call} octets");
+        assert!(call <= 1460, "{call} octets");
     }
 }

@@ -171,6 +171,7 @@ impl Phone {
             receives: true,
             video: false,
             opaque: false,
+            srtp: None,
             formats: vec![PayloadFormat {
                 number: 0,
                 name: "PCMU".into(),

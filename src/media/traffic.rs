@@ -12,6 +12,7 @@ use crate::media::forward::Arrival;
 use crate::media::place::PairId;
 use crate::media::rtp;
 use crate::media::session::Outbox;
+use crate::media::srtp::GROWTH;
 use crate::media::stream::Port;
 use crate::media::sys;
 use crate::media::wires::Way;
@@ -23,12 +24,12 @@ const BURST: usize = 16;
 /// Entries read of one error queue in a turn.
 const ERRORS: usize = 16;
 
-/// Room for a datagram, and one octet more by which one that is too long shows.
-pub(crate) struct Buffer([u8; LONGEST + 1]);
+/// Room for a datagram, one octet more by which one that is too long shows, and what SRTP adds.
+pub(crate) struct Buffer([u8; LONGEST + 1 + GROWTH]);
 
 impl Default for Buffer {
     fn default() -> Self {
-        Self([0; LONGEST + 1])
+        Self([0; LONGEST + 1 + GROWTH])
     }
 }
 
@@ -70,7 +71,7 @@ impl Desk {
         let mut attention = false;
         let mut drained = false;
         for _ in 0..BURST {
-            let received = pair.socket(port).recv_from(&mut self.buffer.0);
+            let received = pair.socket(port).recv_from(&mut self.buffer.0[..=LONGEST]);
             let (length, source) = match received {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -80,7 +81,7 @@ impl Desk {
                 // The ICMP error of something sent before: the error queue tells what of.
                 Err(_) => continue,
             };
-            let packet = &mut self.buffer.0[..length];
+            let packet = &self.buffer.0[..length];
             self.tally.bytes_received += length as u64;
             if port == Port::Rtcp || rtp::is_rtcp(packet) {
                 self.tally.rtcp_received += 1;
@@ -102,7 +103,10 @@ impl Desk {
                 port,
                 source,
             };
-            let passed = entry.session.packet(&arrival, packet, now, &mut self.tally);
+            let room = &mut self.buffer.0;
+            let passed = entry
+                .session
+                .packet(&arrival, room, length, now, &mut self.tally);
             attention |= passed.attention;
             if let Some(forward) = passed.forward {
                 let mut way = Way {
@@ -112,7 +116,7 @@ impl Desk {
                     tally: &mut self.tally,
                     events: &mut self.events,
                 };
-                let packet = &packet[..forward.length];
+                let packet = &self.buffer.0[..forward.length];
                 let side = place.side.other();
                 way.send(side, stream, forward.port, forward.to, packet);
             }

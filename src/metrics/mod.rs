@@ -104,7 +104,7 @@ struct ReadMetrics {
     /// Received, sent.
     relay_bytes: [IntCounter; 2],
     /// Stranger, malformed, no target, send.
-    relay_dropped: [IntCounter; 4],
+    relay_dropped: [IntCounter; 7],
     relay_filler: IntCounter,
     relay_relatches: IntCounter,
     relay_seams: IntCounter,
@@ -346,7 +346,15 @@ impl ReadMetrics {
             relay_dropped: make.counters_by(
                 names::RELAY_DROPPED,
                 "reason",
-                ["stranger", "malformed", "no_target", "send"],
+                [
+                    "stranger",
+                    "malformed",
+                    "no_target",
+                    "send",
+                    "forged",
+                    "replayed",
+                    "unsealed",
+                ],
             ),
             relay_filler: make.counter(names::RELAY_FILLER),
             relay_relatches: make.counter(names::RELAY_RELATCHES),
@@ -412,6 +420,9 @@ impl ReadMetrics {
         raise(&self.relay_dropped[1], relay.dropped_malformed);
         raise(&self.relay_dropped[2], relay.dropped_no_target);
         raise(&self.relay_dropped[3], relay.dropped_send);
+        raise(&self.relay_dropped[4], relay.dropped_forged);
+        raise(&self.relay_dropped[5], relay.dropped_replayed);
+        raise(&self.relay_dropped[6], relay.dropped_unsealed);
         raise(&self.relay_filler, relay.filler);
         raise(&self.relay_relatches, relay.relatches);
         raise(&self.relay_seams, relay.seams);

@@ -49,6 +49,12 @@ pub struct RelayReading {
     pub dropped_malformed: u64,
     /// The other side has no address yet, does not want to receive, or the source's side is lost.
     pub dropped_no_target: u64,
+    /// SRTP whose tag does not fit.
+    pub dropped_forged: u64,
+    /// SRTP that was here before.
+    pub dropped_replayed: u64,
+    /// Not to be encrypted a second time under one index.
+    pub dropped_unsealed: u64,
     /// The kernel took no more.
     pub dropped_send: u64,
     /// Made by us while a side was away.

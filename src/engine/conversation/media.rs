@@ -218,6 +218,7 @@ pub(crate) fn streams(said: &str, other: Option<&str>) -> Vec<StreamSettings> {
             receives: media.direction.receives() && !is_old_hold(media),
             video: media.kind == Kind::Video,
             opaque: media.is_secure(),
+            srtp: None,
             formats: media
                 .payloads()
                 .map(|payload| PayloadFormat {
