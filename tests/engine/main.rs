@@ -14,6 +14,7 @@ mod hostile;
 mod loss;
 mod messages;
 mod people;
+mod races;
 mod repair;
 mod restart;
 mod restore;

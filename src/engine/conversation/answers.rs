@@ -2,6 +2,7 @@
 
 use super::Conversation;
 use super::context::{Context, ELSEWHERE, Errand, Leaving, What, acknowledge_and_leave};
+use crate::engine::dialog::Do;
 use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, LegId, Transport};
 use crate::engine::ports::Token;
@@ -86,13 +87,7 @@ impl Conversation {
         if !(200..300).contains(&response.status()) {
             return;
         }
-        let winner = self
-            .side_of(leg)
-            .and_then(|side| self.leg_mut(side))
-            .is_some_and(|leg| leg.dialog.remote_tag.as_deref() == response.to_tag());
-        if winner {
-            self.acknowledge_known(context, leg, response);
-        } else {
+        if !self.acknowledge_standing(context, leg, response) {
             // Another phone took the call after it was won (RFC 3261 13.2.2.4).
             acknowledge_and_leave(context, response, flow, Leaving::Surely, Some(ELSEWHERE));
         }
@@ -107,8 +102,8 @@ impl Conversation {
         }
     }
 
-    /// A 2xx to an INVITE that is forgotten, as after a restart: where its dialog stands, or is only
-    /// thought lost, it wants its ACK and no BYE. Returns false where it is another dialog.
+    /// A 2xx to an INVITE that has been answered, or is forgotten, as after a restart: where its dialog
+    /// stands, or is only thought lost, it wants its ACK and no BYE. Returns false where it is another dialog.
     pub(crate) fn acknowledge_standing(
         &mut self,
         context: &mut Context<'_>,
@@ -123,17 +118,17 @@ impl Conversation {
                 .as_mut()
                 .into_iter()
                 .chain(lost)
-                .find(|known| known.id == leg && known.confirmed)
+                .find(|known| known.id == leg && known.life.is_up())
         });
-        let same = |known: &&mut super::Leg| {
-            *known.dialog.call_id == *response.call_id()
-                && known.dialog.remote_tag.as_deref() == response.to_tag()
-        };
-        let Some(known) = known.filter(same) else {
+        let ours = |known: &&mut super::Leg| *known.dialog.call_id == *response.call_id();
+        let Some(known) = known.filter(ours) else {
             return false;
         };
-        known.acknowledge_again(context, id, response.cseq());
-        true
+        let again = known.take_success(response) == Do::AckAgain;
+        if again {
+            known.acknowledge_again(context, id, response.cseq());
+        }
+        again
     }
 
     /// Any word of the endpoint's is a sign of life, but not a proxy's that it is away.

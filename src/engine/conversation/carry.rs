@@ -1,9 +1,11 @@
 //! Requests within the conversation: whose they are, and across to the other side.
 
 use super::context::{Context, What, crossing, end_with};
+use super::fork::Branch;
 use super::inviting::{self, ours};
 use super::leg::Leg;
 use super::{Carried, Conversation, outcome};
+use crate::engine::dialog::{Admission, Do, Happens};
 use crate::engine::events::{Ending, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::transaction::{ClientId, ServerId};
@@ -26,22 +28,59 @@ impl Conversation {
             self.live_request(context, side, server, request, flow);
         } else if let Some(side) = self.lost_side_of(leg) {
             self.lost_request(context, side, server, request, flow);
-        } else if *request.method() == Method::Bye && self.is_inviting(leg) {
-            context.answer(server, 200, None);
-            self.early_farewell(context, leg);
-        } else if *request.method() == Method::Bye
-            && let Some(side) = self.branch_side(leg)
-        {
-            self.again_farewell(context, side, leg, server, request);
         } else if self.is_inviting(leg) || self.branch_side(leg).is_some() {
-            // It has overtaken the 2xx, or speaks before it: the dialog is there, we are not so far.
-            if *request.method() == Method::Options {
-                context.answer(server, 200, None);
-            } else {
-                context.refuse(server, 500, "request before the answer");
-            }
+            self.early_request(context, leg, server, request);
         } else {
             context.refuse(server, 481, "request within a dialog that has ended");
+        }
+    }
+
+    /// Returns the branch of the first fork or of a re-fork.
+    fn branch_mut(&mut self, leg: LegId) -> Option<&mut Branch> {
+        let first = self.invitation.as_mut().map(|first| &mut first.fork);
+        let again = self.parties.iter_mut();
+        let again = again.filter_map(|party| party.lost.as_mut().map(|lost| &mut lost.fork));
+        first
+            .into_iter()
+            .chain(again)
+            .find_map(|fork| fork.branch(leg))
+    }
+
+    /// Who is invited speaks before its 2xx, or has overtaken it.
+    fn early_request(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        server: ServerId,
+        request: &Message,
+    ) {
+        let Some(branch) = self.branch_mut(leg) else {
+            return;
+        };
+        if !branch.leg.dialog.owns(request) {
+            // A proxy may have forked there: it is not the phone that rings now.
+            return context.refuse(server, 481, "tags of another dialog");
+        }
+        if branch.leg.dialog.receive(request).is_err() {
+            return context.refuse(server, 500, "CSeq lower than one before");
+        }
+        match branch.leg.life.admit(request.method()) {
+            Admission::Take if *request.method() == Method::Bye => {
+                let _ = branch.leg.life.take(Happens::Bye);
+                match self.branch_side(leg) {
+                    Some(side) => self.again_farewell(context, side, leg, server, request),
+                    None => {
+                        context.answer(server, 200, None);
+                        self.early_farewell(context, leg);
+                    }
+                }
+            }
+            // It has answered, and waits for the survivor's consent.
+            Admission::Take if *request.method() != Method::Options => {
+                context.refuse(server, 500, "request before the answer");
+            }
+            Admission::Take | Admission::Here => context.answer(server, 200, None),
+            Admission::Refuse(status, why) => context.refuse(server, status, why),
         }
     }
 
@@ -63,37 +102,45 @@ impl Conversation {
             return context.refuse(server, 500, "CSeq lower than one before");
         }
         leg.abilities.learn(request);
-        let proves = leg.unacknowledged.as_mut().is_some_and(|waiting| {
-            // It speaks in the dialog, so it has the 2xx.
-            std::mem::take(&mut waiting.first)
-        });
+        let before = leg.life;
+        let _ = leg.life.take(Happens::Speech);
+        let proves = leg.life != before;
+        let admission = leg.life.admit(request.method());
         self.follow(context, side, flow);
         self.shows_life(context, side);
-        if self.answered.is_none() {
-            return self.early_request(context, server, request);
+        match admission {
+            Admission::Take => self.take_request(context, side, server, request),
+            Admission::Here => context.answer(server, 200, None),
+            Admission::Refuse(status, why) => context.refuse(server, status, why),
         }
+        if proves {
+            self.pump(context, side);
+        }
+    }
+
+    /// What is admitted has its effect.
+    fn take_request(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        server: ServerId,
+        request: &Message,
+    ) {
         match request.method() {
             Method::Bye => self.on_bye(context, side, server, request),
             Method::Message => self.on_message(context, side, server, request),
-            Method::Invite | Method::Update => {
-                self.on_renegotiate(context, side, server, request, flow)
-            }
+            Method::Invite | Method::Update => self.on_renegotiate(context, side, server, request),
             Method::Options
             | Method::Info
             | Method::Notify
             | Method::Refer
             | Method::Subscribe
             | Method::Publish
+            | Method::Prack
+            | Method::Register
+            | Method::Ack
+            | Method::Cancel
             | Method::Other(_) => self.carry(context, side, server, request),
-            Method::Prack => {
-                context.refuse(server, 481, "PRACK for a response that was not reliable")
-            }
-            Method::Register | Method::Ack | Method::Cancel => {
-                context.refuse(server, 405, "method not meant for a dialog");
-            }
-        }
-        if proves {
-            self.pump(context, side);
         }
     }
 
@@ -111,32 +158,6 @@ impl Conversation {
             self.configure(context, side);
         }
         self.persist(context);
-    }
-
-    /// The caller's dialog is early yet: it may give up; a text waits for who answers.
-    fn early_request(&mut self, context: &mut Context<'_>, server: ServerId, request: &Message) {
-        match request.method() {
-            Method::Bye => {
-                context.answer(server, 200, None);
-                self.caller_gone(context);
-            }
-            Method::Message => self.on_message(context, Side::Caller, server, request),
-            Method::Options => context.answer(server, 200, None),
-            Method::Prack => {
-                context.refuse(server, 481, "PRACK for a response that was not reliable")
-            }
-            Method::Invite
-            | Method::Ack
-            | Method::Cancel
-            | Method::Register
-            | Method::Info
-            | Method::Update
-            | Method::Subscribe
-            | Method::Notify
-            | Method::Refer
-            | Method::Publish
-            | Method::Other(_) => context.refuse(server, 500, "request before the answer"),
-        }
     }
 
     /// Sends a request on within the other side's dialog, all but the dialog's own fields as it came.
@@ -211,6 +232,9 @@ impl Conversation {
             return self.lose(context, to, Signal::RequestFailed);
         }
         let carried = self.carried.remove(at);
+        if (200..300).contains(&response.status()) {
+            self.retarget(context, &carried, response);
+        }
         let contact = self
             .leg_mut(carried.from)
             .filter(|_| matches!(carried.method, Method::Subscribe | Method::Refer))
@@ -227,6 +251,22 @@ impl Conversation {
         });
         if doubtful {
             self.suspect(context, to, Signal::RequestFailed);
+        }
+    }
+
+    /// Both ends may have told where they are now.
+    fn retarget(&mut self, context: &mut Context<'_>, carried: &Carried, response: &Message) {
+        let mut moved = false;
+        if let Some(leg) = self.leg_mut(carried.from)
+            && let Some((request, _)) = context.shared.transactions.request_of(carried.server)
+        {
+            moved |= leg.dialog.refresh(request);
+        }
+        if let Some(leg) = self.leg_mut(carried.from.other()) {
+            moved |= leg.dialog.refresh(response);
+        }
+        if moved {
+            self.persist(context);
         }
     }
 
@@ -274,8 +314,13 @@ impl Conversation {
         request: &Message,
     ) {
         context.answer(server, 200, None);
-        if self.is_failure_bye(context, request) && !self.other_is_leaving() {
+        let up = self.party(side).is_up();
+        if up && self.is_failure_bye(context, request) && !self.other_is_leaving() {
             return self.lose(context, side, Signal::FailureBye);
+        }
+        let act = self.leg_mut(side).map(|leg| leg.life.take(Happens::Bye));
+        if act == Some(Do::Reject) {
+            return self.caller_gone(context);
         }
         self.hang_up(context, side, request);
     }
@@ -312,6 +357,7 @@ impl Conversation {
         if let Some(other) = self.party_mut(side.other()).leg.take() {
             let mut other: Leg = other;
             other.leave(context);
+            let _ = other.life.take(Happens::Leave);
             let _ = other.request(context, id, &Method::Bye, What::Farewell, |builder| {
                 end_with(
                     builder.raw_lines(&lines),
@@ -363,6 +409,7 @@ impl Conversation {
         else {
             return;
         };
+        let _ = leg.life.take(Happens::Ack);
         context.shared.transactions.acknowledged(waiting.server);
         self.shows_life(context, side);
         if waiting.answer_due {
@@ -382,7 +429,9 @@ impl Conversation {
         }) else {
             return;
         };
-        if waiting.first {
+        if let Some(leg) = self.leg_mut(side)
+            && leg.life.take(Happens::NoAck) == Do::Lose
+        {
             return self.lose(context, side, Signal::NoAck);
         }
         if waiting.answer_due {

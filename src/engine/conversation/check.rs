@@ -518,7 +518,7 @@ impl Conversation {
         if (200..300).contains(&status)
             && let Some(leg) = self.leg_mut(side)
         {
-            let _ = leg.dialog.refresh(response, flow);
+            leg.dialog.refresh_over(response, flow);
             leg.abilities.learn(response);
             let said = sdp_of(response);
             leg.denies_options |= denied;

@@ -4,6 +4,7 @@ use super::Conversation;
 use super::context::{Context, crossing, end_with};
 use super::inviting::{Invitation, sdp_of};
 use super::media::{self, PortState};
+use crate::engine::dialog::{Do, Happens};
 use crate::engine::events::Happening;
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::ports::MediaCommand;
@@ -29,7 +30,7 @@ impl Conversation {
         };
         let first = !branch.rang;
         branch.rang = true;
-        if response.to_tag().is_some() {
+        if response.to_tag().is_some() && branch.leg.life.take(Happens::Provisional) == Do::Ring {
             branch.leg.dialog.answered_by(response, flow);
         }
         branch.leg.abilities.learn(response);

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::context::Context;
 use super::queue::Author;
 use super::{Conversation, media};
+use crate::engine::dialog::{Do, Happens};
 use crate::engine::events::{Ending, Happening};
 use crate::engine::ids::Side;
 use crate::engine::ports::{MediaCommand, Output};
@@ -110,7 +111,7 @@ impl Conversation {
             }
             if let Some(mut leg) = self.party_mut(side).leg.take() {
                 context.forget_tag(&leg.dialog.local_tag);
-                if leg.confirmed {
+                if leg.life.take(Happens::Leave) == Do::Bye {
                     let reason = match how {
                         Ending::RestoreTimeout(_) | Ending::Gave(_) => Some(GONE),
                         Ending::Operator => Some(ORDERED),

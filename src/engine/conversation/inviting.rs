@@ -8,7 +8,7 @@ use super::fork::{BranchState, Fork, Verdict};
 use super::leg::{Leg, Unacknowledged};
 use super::media::{self, PortState};
 use super::{Conversation, Party};
-use crate::engine::dialog::{Dialog, name_addr};
+use crate::engine::dialog::{Dialog, Happens, Life, name_addr};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Ending, GaveUp, Happening};
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side, Transport};
@@ -92,6 +92,7 @@ impl Conversation {
         let dialog = Dialog::of_request(request, flow, tag);
         let session = context.shared.mint.session();
         let mut leg = Leg::new(leg, Side::Caller, dialog, endpoint, session, context.now);
+        leg.life = Life::Invited;
         leg.abilities.learn(request);
         leg.talk.said.clone_from(&offer);
         context.shared.transactions.bind(server, (id, leg.id));
@@ -291,10 +292,10 @@ impl Conversation {
             return;
         };
         self.cancel_branches(context, &mut invitation.fork, Some(ELSEWHERE));
+        let _ = branch.leg.take_success(response);
         branch.leg.dialog.answered_by(response, flow);
         branch.leg.abilities.learn(response);
         branch.leg.seen = context.now;
-        branch.leg.confirmed = true;
         let said = sdp_of(response);
         branch.leg.talk.said.clone_from(&said);
         let delayed = invitation.offer.is_none() && said.is_some();
@@ -314,7 +315,7 @@ impl Conversation {
         let Some(caller) = self.party_mut(Side::Caller).leg.as_mut() else {
             return;
         };
-        caller.confirmed = true;
+        let _ = caller.life.take(Happens::Accept);
         let identity = caller.endpoint.identity.clone();
         let (tag, contact) = (
             caller.dialog.local_tag.clone(),
@@ -324,7 +325,6 @@ impl Conversation {
             server: invitation.server,
             cseq: caller.dialog.remote_cseq.unwrap_or(0),
             answer_due: delayed,
-            first: true,
         });
         self.party_mut(Side::Caller).believed = Some(identity);
         let body = said

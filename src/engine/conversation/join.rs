@@ -1,14 +1,14 @@
 //! A new leg takes the lost one's place; or the lost one comes back.
 
 use super::Conversation;
-use super::context::{Context, ELSEWHERE, What, end_with};
+use super::context::{Context, ELSEWHERE, Leaving, What, acknowledge_and_leave, end_with};
 use super::fork::BranchState;
 use super::inviting::sdp_of;
 use super::leg::{Leg, Talk};
 use super::media::{self, PortState, Ports};
 use super::outcome;
 use super::reach::{standing, way_anew};
-use crate::engine::dialog::Act;
+use crate::engine::dialog::{Act, Do, Happens};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Happening, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
@@ -53,13 +53,25 @@ impl Conversation {
         let Some(branch) = lost.fork.branch(leg) else {
             return;
         };
-        if branch.state == BranchState::Joining {
-            return branch.leg.acknowledge_again(context, id, response.cseq());
+        match branch.leg.take_success(response) {
+            Do::AckAgain => return branch.leg.acknowledge_again(context, id, response.cseq()),
+            Do::AckAndBye => {
+                let why = Some(ELSEWHERE);
+                return acknowledge_and_leave(context, response, flow, Leaving::Surely, why);
+            }
+            Do::Begin
+            | Do::Nothing
+            | Do::Ring
+            | Do::Lose
+            | Do::Ask
+            | Do::Bye
+            | Do::Cancel
+            | Do::Reject
+            | Do::End => {}
         }
         branch.leg.dialog.answered_by(response, flow);
         branch.leg.abilities.learn(response);
         branch.leg.seen = context.now;
-        branch.leg.confirmed = true;
         branch.leg.talk.said.clone_from(&said);
         branch.leg.acknowledge(context, id, response.cseq(), None);
         if fits {
@@ -221,7 +233,7 @@ impl Conversation {
             }
             return self.join_failed(context, side, waiting);
         }
-        let _ = leg.dialog.refresh(response, flow);
+        leg.dialog.refresh_over(response, flow);
         if let Some(said) = sdp_of(response) {
             leg.talk.said = Some(said);
         }
@@ -437,7 +449,7 @@ impl Conversation {
         if *response.method() == Method::Invite {
             leg.acknowledge(context, id, response.cseq(), None);
         }
-        let _ = leg.dialog.refresh(response, flow);
+        leg.dialog.refresh_over(response, flow);
         leg.abilities.learn(response);
         if let Some(said) = sdp_of(response) {
             leg.talk.said = Some(said);
@@ -500,7 +512,9 @@ impl Conversation {
             if let Some(flow) = endpoint.flow {
                 ghost.dialog.flow = flow;
             }
-            ghost.bye(context, id, Some(ELSEWHERE));
+            if ghost.life.take(Happens::Return) == Do::Bye {
+                ghost.bye(context, id, Some(ELSEWHERE));
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::context::{ALLOW, Context, Errand, What};
-use crate::engine::dialog::{Act, Dialog, Negotiation};
+use crate::engine::dialog::{Act, Dialog, Do, Happens, Life, Negotiation};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::{ConversationId, Flow, LegId, Side};
 use crate::engine::time::Time;
@@ -21,8 +21,8 @@ pub(crate) struct Leg {
     pub(crate) talk: Talk,
     /// When it last showed life.
     pub(crate) seen: Time,
-    /// The endpoint has answered (or been answered) with a 2xx.
-    pub(crate) confirmed: bool,
+    /// How far the dialog is.
+    pub(crate) life: Life,
     /// It denies OPTIONS within a dialog that stands: only an UPDATE or re-INVITE tells whether it does.
     pub(crate) denies_options: bool,
     /// Whose offer is open. A restart forgets it: the request that carried it is gone too.
@@ -49,8 +49,6 @@ pub(crate) struct Unacknowledged {
     pub(crate) cseq: u32,
     /// Our 2xx carried an offer, so the ACK must bring the answer.
     pub(crate) answer_due: bool,
-    /// It is the 2xx that makes the dialog, and nothing shows yet that the endpoint has it.
-    pub(crate) first: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -125,7 +123,7 @@ impl Leg {
                 ..Talk::default()
             },
             seen: now,
-            confirmed: false,
+            life: Life::Calling,
             denies_options: false,
             negotiation: Negotiation::Idle,
             before: None,
@@ -133,6 +131,16 @@ impl Leg {
             unacknowledged: None,
             ack: None,
         }
+    }
+
+    /// A 2xx to the INVITE that makes the dialog, the first or one more.
+    pub(crate) fn take_success(&mut self, response: &Message) -> Do {
+        let same = self.dialog.remote_tag.as_deref() == response.to_tag();
+        self.life.take(if same {
+            Happens::Success
+        } else {
+            Happens::OtherSuccess
+        })
     }
 
     /// Sends a request within the dialog; `finish` adds what it carries and ends it.
@@ -250,6 +258,7 @@ impl Leg {
         id: ConversationId,
         reason: Option<&str>,
     ) {
+        let _ = self.life.take(Happens::Leave);
         self.leave(context);
         self.request(
             context,

@@ -46,6 +46,7 @@ use self::media::Ports;
 use self::queue::SlimQueue;
 use self::renegotiate::Renegotiation;
 use self::restore::Restoration;
+use crate::engine::dialog::Life;
 use crate::engine::endpoint::Identity;
 use crate::engine::events::{Entry, Event, Happening};
 use crate::engine::ids::{Aor, ConversationId, LegId, Side};
@@ -162,15 +163,13 @@ impl Party {
     /// Until its ACK is here, a caller may not know of the dialog, and would deny it. The 2xx goes out again
     /// and again meanwhile, and has a time-out of its own.
     fn may_not_know(&self) -> bool {
-        let waiting = self
-            .leg
+        self.leg
             .as_ref()
-            .and_then(|leg| leg.unacknowledged.as_ref());
-        waiting.is_some_and(|waiting| waiting.first)
+            .is_some_and(|leg| leg.life == Life::Answered)
     }
 
     fn is_up(&self) -> bool {
-        self.leg.as_ref().is_some_and(|leg| leg.confirmed)
+        self.leg.as_ref().is_some_and(|leg| leg.life.is_up())
     }
 }
 

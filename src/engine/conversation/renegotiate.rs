@@ -5,7 +5,7 @@ use super::context::{Context, What, end_with};
 use super::inviting::sdp_of;
 use super::leg::{Talk, Unacknowledged};
 use super::outcome;
-use crate::engine::dialog::{Act, Negotiation, Refusal};
+use crate::engine::dialog::{Negotiation, Refusal, Request};
 use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, Side};
 use crate::engine::transaction::{ClientId, ServerId};
@@ -33,25 +33,25 @@ impl Conversation {
         side: Side,
         server: ServerId,
         request: &Message,
-        flow: Flow,
     ) {
         let offer = sdp_of(request);
         if !request.body().is_empty() && offer.is_none() {
             return context.refuse(server, 415, "body of a re-INVITE or UPDATE that is no SDP");
         }
         let invite = *request.method() == Method::Invite;
+        let asks = Request::of(request.method(), offer.is_some());
+        if let Err(refusal) = self.negotiations(side, asks) {
+            let (status, why) = refusal.answer();
+            return context.refuse(server, status, why);
+        }
         let Some(leg) = self.leg_mut(side) else {
             return;
         };
-        // RFC 3261 12.2.2: a target refresh request tells where the endpoint is now.
-        let moved = leg.dialog.refresh(request, flow);
-        let refreshes = offer.is_some() && offer == leg.talk.said || offer.is_none() && !invite;
-        if let Err(refusal) = self.negotiations(side, Act::ReceiveOffer, Act::SendOffer) {
-            let (status, why) = match refusal {
-                Refusal::Busy => (500, "another offer of theirs is open"),
-                Refusal::Glare | Refusal::Wait | Refusal::Unasked => (491, "another offer is open"),
-            };
-            return context.refuse(server, status, why);
+        let refreshes = offer.is_some() && offer == leg.talk.said;
+        if asks == Request::Refresh {
+            let moved = leg.dialog.refresh(request);
+            self.accept_alone(context, side, server, None);
+            return self.moved(context, side, moved);
         }
         if self.party(side.other()).lost.is_some() {
             self.settle_negotiations(side);
@@ -60,23 +60,29 @@ impl Conversation {
         if refreshes {
             // Nothing new: a session timer or a keep-alive of this leg alone.
             self.settle_negotiations(side);
-            let told =
-                offer.and_then(|_| self.party(side).talk().and_then(|talk| talk.told.clone()));
+            let told = self.party(side).talk().and_then(|talk| talk.told.clone());
+            let moved = self
+                .leg_mut(side)
+                .is_some_and(|leg| leg.dialog.refresh(request));
             self.accept_alone(context, side, server, told.as_deref());
             if invite {
                 self.await_ack(context, side, server, request.cseq(), false);
             }
-            if moved {
-                self.configure(context, side);
-                self.persist(context);
-            }
-            return;
+            return self.moved(context, side, moved);
         }
         let (id, leg) = (self.id, self.party(side).leg.as_ref().map(|leg| leg.id));
         if let Some(leg) = leg {
             context.shared.transactions.bind(server, (id, leg));
         }
         self.offer_across(context, side, server, request, offer);
+    }
+
+    /// The endpoint has told where it is now.
+    fn moved(&mut self, context: &mut Context<'_>, side: Side, moved: bool) {
+        if moved {
+            self.configure(context, side);
+            self.persist(context);
+        }
     }
 
     fn offer_across(
@@ -175,7 +181,7 @@ impl Conversation {
         let said = sdp_of(response);
         let late = pending.offer.is_none() && said.is_some();
         let Some(leg) = self.leg_mut(to) else { return };
-        let _ = leg.dialog.refresh(response, flow);
+        leg.dialog.refresh_over(response, flow);
         leg.abilities.learn(response);
         if let Some(said) = &said {
             leg.talk.said = Some(said.clone());
@@ -187,17 +193,20 @@ impl Conversation {
                 leg.acknowledge(context, id, response.cseq(), None);
             }
         }
-        if let (Some(offer), Some(leg)) = (&pending.offer, self.leg_mut(from)) {
-            leg.talk.said = Some(offer.clone());
-        }
         let told = said
             .as_deref()
             .and_then(|said| self.tell(context, from, said));
-        let cseq = context
-            .shared
-            .transactions
-            .request_of(pending.server)
-            .map_or(0, |(request, _)| request.cseq());
+        let request = context.shared.transactions.request_of(pending.server);
+        let cseq = request.map_or(0, |(request, _)| request.cseq());
+        if let Some(leg) = self.leg_mut(from) {
+            if let Some((request, _)) = request {
+                // RFC 6141 4: one that is refused would not have moved it.
+                let _ = leg.dialog.refresh(request);
+            }
+            if let Some(offer) = pending.offer {
+                leg.talk.said = Some(offer);
+            }
+        }
         self.accept_alone(context, from, pending.server, told.as_deref());
         if pending.invite {
             self.await_ack(context, from, pending.server, cseq, late);
@@ -312,12 +321,15 @@ impl Conversation {
         let id = self.id;
         if let Some(leg) = self.leg_mut(side) {
             context.shared.transactions.bind(server, (id, leg.id));
-            leg.unacknowledged = Some(Unacknowledged {
+            let before = leg.unacknowledged.replace(Unacknowledged {
                 server,
                 cseq,
                 answer_due,
-                first: false,
             });
+            if let Some(before) = before {
+                // Who asks anew has had that 2xx, though its ACK was lost.
+                context.shared.transactions.acknowledged(before.server);
+            }
         }
     }
 
@@ -349,13 +361,14 @@ impl Conversation {
         Ok(())
     }
 
-    /// Takes a step on both legs, or on neither.
-    fn negotiations(&mut self, side: Side, here: Act, there: Act) -> Result<(), Refusal> {
-        let step = |leg: Option<&super::Leg>, act| {
-            leg.map_or(Ok(Negotiation::Idle), |leg| leg.negotiation.step(act))
+    /// Opens what one side asks on both legs, or on neither.
+    fn negotiations(&mut self, side: Side, asks: Request) -> Result<(), Refusal> {
+        let open = |side| {
+            let leg = self.party(side).leg.as_ref();
+            leg.map_or(Negotiation::Idle, |leg| leg.negotiation)
         };
-        let near = step(self.party(side).leg.as_ref(), here)?;
-        let far = step(self.party(side.other()).leg.as_ref(), there)?;
+        let near = open(side).receive(asks)?;
+        let far = open(side.other()).send(asks)?;
         if let Some(leg) = self.leg_mut(side) {
             leg.negotiation = near;
         }

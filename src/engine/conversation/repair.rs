@@ -6,7 +6,7 @@ use super::context::{Context, end_with};
 use super::inviting::{ours, sdp_of};
 use super::leg::{Leg, Unacknowledged};
 use super::media;
-use crate::engine::dialog::Dialog;
+use crate::engine::dialog::{Dialog, Happens, Life};
 use crate::engine::events::{Ending, Happening};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
@@ -178,7 +178,7 @@ impl Conversation {
         }
         leg.talk.told.clone_from(&body);
         leg.talk.said.clone_from(&offer);
-        leg.confirmed = true;
+        let _ = leg.life.take(Happens::Accept);
         let (leg_id, endpoint) = (leg.id, leg.endpoint.name.clone());
         let (tag, contact) = (leg.dialog.local_tag.clone(), context.contact(&flow));
         context.shared.transactions.bind(server, (id, leg_id));
@@ -193,7 +193,6 @@ impl Conversation {
             server,
             cseq: request.cseq(),
             answer_due: offer.is_none() && body.is_some(),
-            first: true,
         });
         self.party_mut(side).leg = Some(leg);
         if let Some(old) = old {
@@ -237,6 +236,7 @@ impl Conversation {
         );
         let session = context.shared.mint.session();
         let mut leg = Leg::new(leg, side, dialog, endpoint, session, context.now);
+        leg.life = Life::Invited;
         leg.abilities.learn(request);
         leg
     }

@@ -13,6 +13,7 @@ use super::join::Joining;
 use super::leg::Leg;
 use super::media::{self, PortState, Ports};
 use super::wishes::wishes;
+use crate::engine::dialog::{Do, Happens};
 use crate::engine::endpoint::{Endpoint, Identity};
 use crate::engine::events::{Ending, GaveUp, Happening, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
@@ -365,7 +366,7 @@ impl Conversation {
         let Some(branch) = lost.fork.branch(leg) else {
             return;
         };
-        if response.to_tag().is_some() {
+        if response.to_tag().is_some() && branch.leg.life.take(Happens::Provisional) == Do::Ring {
             branch.leg.dialog.answered_by(response, flow);
         }
         let first = !std::mem::replace(&mut branch.rang, true);

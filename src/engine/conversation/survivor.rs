@@ -71,6 +71,7 @@ impl Conversation {
             }
             None => leg.talk.told.clone().filter(|_| invite),
         };
+        let _ = leg.dialog.refresh(request);
         self.accept_alone(context, side, server, body.as_deref());
         let answer_due = late && body.is_some();
         if answer_due && let Some(leg) = self.leg_mut(side) {

@@ -53,7 +53,14 @@ impl Conversation {
             .map(|lost| ("lost", &lost.old));
         let live = self.parties.iter().filter_map(|party| {
             let leg = party.leg.as_ref()?;
-            Some((if leg.confirmed { "confirmed" } else { "early" }, leg))
+            Some((
+                if leg.life.is_up() {
+                    "confirmed"
+                } else {
+                    "early"
+                },
+                leg,
+            ))
         });
         let branches = invited
             .chain(again)

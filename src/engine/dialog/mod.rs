@@ -1,8 +1,16 @@
 //! Dialogs (RFC 3261 12): who the two ends are, in what order they speak, and how a request gets there.
 
+#[cfg(test)]
+mod check;
+mod life;
 mod offer_answer;
+mod requests;
+#[cfg(test)]
+mod tests;
 
+pub use life::{Do, Happens, Life};
 pub use offer_answer::{Act, Negotiation, Refusal};
+pub use requests::{Admission, Order, Request, Turn, refreshes_target};
 
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +60,11 @@ impl Dialog {
     /// Takes the far end's tag, target and route set from a response to our INVITE (RFC 3261 12.1.2).
     /// `flow` is where it came from.
     pub fn answered_by(&mut self, response: &Message, flow: Flow) {
-        self.remote_tag = response.to_tag().map(Into::into);
+        if self.remote_tag.as_deref() != response.to_tag() {
+            // A proxy has forked: who speaks now counts its own numbers.
+            self.remote_cseq = None;
+            self.remote_tag = response.to_tag().map(Into::into);
+        }
         if let Some(target) = contact_uri(response) {
             self.target = target;
         }
@@ -73,10 +85,11 @@ impl Dialog {
     /// # Errors
     /// A number that is not higher than the last: the request is old and gets a 500.
     pub fn receive(&mut self, request: &Message) -> Result<(), OutOfOrder> {
-        if self.remote_cseq.is_some_and(|last| request.cseq() <= last) {
-            return Err(OutOfOrder);
+        match Order::of(self.remote_cseq, request.cseq()).turn(request.method()) {
+            Turn::Take => self.remote_cseq = Some(request.cseq()),
+            Turn::OfInvite => {}
+            Turn::Stale => return Err(OutOfOrder),
         }
-        self.remote_cseq = Some(request.cseq());
         Ok(())
     }
 
@@ -87,17 +100,24 @@ impl Dialog {
         self.remote_cseq = self.remote_cseq.and_then(|last| last.checked_sub(1));
     }
 
-    /// Takes a new remote target of a re-INVITE, an UPDATE or their 2xx (RFC 3261 12.2.1.2, RFC 3311 5.1),
-    /// and the flow it came over. Returns true where something changed.
-    pub fn refresh(&mut self, message: &Message, flow: Flow) -> bool {
-        let moved = self.flow != flow;
-        self.flow = flow;
+    /// Takes the new remote target of a target refresh request that is accepted, or of the 2xx to one
+    /// (RFC 3261 12.2.1.2, 12.2.2, RFC 6141 4). Returns true where it is another.
+    pub fn refresh(&mut self, message: &Message) -> bool {
+        if !refreshes_target(message.method()) {
+            return false;
+        }
         let Some(target) = contact_uri(message) else {
-            return moved;
+            return false;
         };
         let new = target != self.target;
         self.target = target;
-        new || moved
+        new
+    }
+
+    /// The same, with the flow that a 2xx came over.
+    pub fn refresh_over(&mut self, response: &Message, flow: Flow) {
+        self.flow = flow;
+        let _ = self.refresh(response);
     }
 
     /// Begins the next request within the dialog, with everything but Contact and body.
