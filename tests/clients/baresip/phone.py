@@ -7,10 +7,10 @@ import signal
 import socket
 import subprocess
 import threading
-import wave
 from pathlib import Path
 
 from refork import wait_until
+from tone import tone
 
 MODULES = next(Path("/usr/lib").glob("**/baresip/modules"), Path("/usr/lib/baresip/modules"))
 CONTROL_PORT = 4444
@@ -39,16 +39,6 @@ module_app menu.so
 module_app ctrl_tcp.so
 ctrl_tcp_listen {address}:{control}
 """
-
-
-def tone(path, seconds):
-    """Writes a buzz that lasts: a file that ends would end the call."""
-    with wave.open(str(path), "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(8000)
-        period = b"".join(int(6000 if at < 20 else -6000).to_bytes(2, "little", signed=True) for at in range(40))
-        out.writeframes(period * (200 * seconds))
 
 
 class Phone:

@@ -37,7 +37,8 @@ class Capture:
         self.errors.close()
 
     def fields(self, filter, names):
-        command = ["tshark", "-r", str(self.path), "-Y", filter, "-T", "fields", "-E", "separator=/t",
+        # By its looks too: a phone that sends STUN from its RTP port has tshark forget what the SDP said.
+        command = ["tshark", "-r", str(self.path), "--enable-heuristic", "rtp_udp", "-Y", filter, "-T", "fields", "-E", "separator=/t",
                    "-E", "occurrence=l"]
         for name in names:
             command += ["-e", name]
@@ -60,7 +61,7 @@ class Capture:
         names = ["frame.time_epoch", "rtp.ssrc", "rtp.seq", "rtp.timestamp", "rtp.p_type", "udp.srcport"]
         return [Packet(float(time), ssrc, int(seq), int(timestamp), int(payload), int(port)) for
                 time, ssrc, seq, timestamp, payload, port in
-                self.fields(f"rtp && ip.{way} == {self.address}", names)]
+                self.fields(f"rtp.seq && !rtcp && !stun && !icmp && ip.{way} == {self.address}", names)]
 
 
 @dataclass

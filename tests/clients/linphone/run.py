@@ -1,0 +1,92 @@
+"""linphone to linphone through Refork: a call and texts; the called phone is lost, another one goes on."""
+
+import signal
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "common"))
+sys.path.insert(0, str(HERE))
+
+import ladder  # noqa: E402
+from capture import judge_unbroken  # noqa: E402
+from household import ADDRESSES, perform  # noqa: E402
+from phone import Phone  # noqa: E402
+from refork import wait_until  # noqa: E402
+
+TALK_SECONDS = 3
+BOB = "sip:bob@example.org"
+
+
+def text(stage):
+    """A text outside of any dialog, there and back."""
+    capture = stage.capture("alice")
+    alice, desk = stage.phone("alice"), stage.phone("desk")
+    alice.command(f"message {BOB} good morning")
+    wait_until("Bob reads it", lambda: desk.texts() == ["good morning"])
+    desk.command("message sip:alice@example.org good evening")
+    wait_until("Alice reads it", lambda: alice.texts() == ["good evening"])
+    capture.stop()
+    ladder.draw(capture.sip("alice"))
+    # Digest: the first REGISTER is challenged, the second one taken.
+    assert ladder.statuses_to(capture.sip("alice"), "alice", "REGISTER")[:2] == [401, 200]
+
+
+def lost(stage, how):
+    """Loses the desk phone while it talks with Alice, who is told once and asked for nothing."""
+    capture, at_desk, at_mobile = (stage.capture(name) for name in ADDRESSES)
+    alice, desk = stage.phone("alice", answers=False), stage.phone("desk")
+    alice.command(f"call {BOB}")
+    alice.speaks()
+    desk.speaks()
+    mobile = stage.phone("mobile")
+    time.sleep(TALK_SECONDS)  # They talk.
+    lost_at = time.time()
+    desk.signal(how)
+    mobile.speaks()
+    restored_at = time.time()
+    wait_until("Alice reads who goes on", lambda: alice.texts(), 20)
+    if how == signal.SIGSTOP:
+        desk.signal(signal.SIGCONT)
+        desk.wait_for("End", 40)
+    time.sleep(TALK_SECONDS)  # They talk on.
+    assert alice.count("End") == 0, "Alice's call has ended"
+    ended_at = time.time()
+    alice.command("terminate")
+    mobile.wait_for("End")
+    stage.server.wait_for_rest()
+    for one in (capture, at_desk, at_mobile):
+        one.stop()
+
+    seen = capture.sip("alice")
+    ladder.draw(seen)
+    print(f"    restored {restored_at - lost_at:.1f} s after the loss; Alice read: {alice.texts()}")
+    to_alice = capture.rtp(incoming=True)
+    print(f"    to Alice: {judge_unbroken(to_alice)}")
+    after = [packet for packet in to_alice if restored_at < packet.time < ended_at]
+    assert len(after) > (ended_at - restored_at) * 50 * 0.7, f"only {len(after)} packets after the restoration"
+    for name, at in (("desk", at_desk), ("mobile", at_mobile)):
+        heard, said = len(at.rtp(incoming=True)), len(at.rtp(incoming=False))
+        print(f"    {name}: {heard} packets heard, {said} said")
+        assert heard > 100 and said > 100, f"{name} had no audio both ways"
+    methods = [message.method for message in ladder.requests_to(seen, "alice")]
+    assert methods == ["MESSAGE"], f"Alice was asked for {methods}"
+    assert len(alice.texts()) == 1, alice.texts()
+    if how == signal.SIGSTOP:
+        print("    the frozen phone:")
+        ladder.draw(at_desk.sip("desk"))
+        left = ladder.unfinished(at_desk.sip("desk"), "desk")
+        assert not left, f"the thawed phone still holds {left}"
+
+
+def killed(stage):
+    lost(stage, signal.SIGKILL)
+
+
+def frozen(stage):
+    lost(stage, signal.SIGSTOP)
+
+
+SCENARIOS = (frozen, killed, text)
+sys.exit(perform(SCENARIOS, Phone))
