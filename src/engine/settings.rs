@@ -262,6 +262,8 @@ pub enum Latch {
 #[derive(Clone, Debug, PartialEq)]
 pub struct MediaSettings {
     pub mode: MediaMode,
+    /// The relay tells every peer of its family this address of ours, wherever that peer is.
+    pub address: Option<std::net::IpAddr>,
     pub latch: Latch,
 }
 
@@ -415,6 +417,7 @@ impl Default for MediaSettings {
     fn default() -> Self {
         Self {
             mode: MediaMode::Relay,
+            address: None,
             latch: Latch::Signalling,
         }
     }

@@ -9,6 +9,7 @@
 
 mod calls;
 mod dialogs;
+mod families;
 mod hiding;
 mod hostile;
 mod loss;

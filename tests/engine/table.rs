@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use refork::engine::Engine;
@@ -20,6 +20,16 @@ use refork::sip::{Builder, Message, Method, Name, reason_phrase};
 
 pub const SERVER: &str = "192.0.2.1:5060";
 
+/// Returns what a peer is told to reach us at: the LAN, IPv6 and the rest are three networks of ours.
+pub fn ours(peer: IpAddr) -> SocketAddr {
+    let ours = match peer {
+        IpAddr::V4(peer) if peer.octets()[0] == 10 => "10.0.0.1:5060",
+        IpAddr::V4(_) => SERVER,
+        IpAddr::V6(_) => "[2001:db8::1]:5060",
+    };
+    ours.parse().unwrap()
+}
+
 /// The world of one engine.
 #[derive(Default)]
 pub struct Site {
@@ -29,8 +39,8 @@ pub struct Site {
 }
 
 impl World for Site {
-    fn advertised(&self, _: &Flow) -> SocketAddr {
-        SERVER.parse().unwrap()
+    fn advertised(&self, flow: &Flow) -> SocketAddr {
+        ours(flow.peer.ip())
     }
 
     fn flow_to(&self, transport: Transport, peer: SocketAddr) -> Option<Flow> {
@@ -79,6 +89,8 @@ pub struct Table {
     pub store_waits: bool,
     /// The relay does not answer while this is set.
     pub relay_waits: bool,
+    /// The relay has no ports toward these.
+    pub no_ports: fn(IpAddr) -> bool,
     asked: Vec<Token>,
     next_port: u16,
     ladder: String,
@@ -98,6 +110,7 @@ impl Table {
             damages: false,
             store_waits: false,
             relay_waits: false,
+            no_ports: |_| false,
             asked: Vec::new(),
             next_port: 20_000,
             ladder: String::new(),
@@ -199,7 +212,7 @@ impl Table {
             generation,
             streams,
             again,
-            ..
+            toward,
         } = command
             && !self.relay_waits
         {
@@ -210,13 +223,14 @@ impl Table {
                 })
             });
             let addresses = ports
-                .map(|port| SocketAddr::new("192.0.2.1".parse().unwrap(), port))
+                .map(|port| SocketAddr::new(ours(toward).ip(), port))
                 .collect();
+            let result = (!(self.no_ports)(toward)).then_some(addresses);
             self.input(Input::Media(MediaEvent::Opened {
                 media,
                 side,
                 generation,
-                result: Some(addresses),
+                result,
             }));
         }
     }

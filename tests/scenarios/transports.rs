@@ -10,6 +10,7 @@ killed_and_frozen!(
     a_tcp_phone_is_replaced,
     an_ipv6_phone_is_replaced,
     a_tcp_caller_is_replaced,
+    an_ipv4_phone_is_replaced_by_an_ipv6_one,
 );
 
 pub(crate) fn over(stage: &Stage, label: &str, transport: Transport, v6: bool) -> Phone {
@@ -88,6 +89,28 @@ fn replaced(loss: Loss, transport: Transport, v6: bool, callee: bool) {
 
 fn a_tcp_phone_is_replaced(loss: Loss) {
     replaced(loss, Transport::Tcp, false, true);
+}
+
+/// Both phones are offered ports that they can reach, when they are called and when one is lost.
+fn an_ipv4_phone_is_replaced_by_an_ipv6_one(loss: Loss) {
+    let stage = Stage::new();
+    let alice = over(&stage, "alice", Transport::Udp, false);
+    let desk = over(&stage, "bob-desk", Transport::Udp, false);
+    let mobile = over(&stage, "bob-mobile", Transport::Udp, true);
+    let (call, taken) = connect(&alice, &desk, Medium::Audio);
+    talk(&call, &taken);
+    mobile.incoming(SOON).unwrap().wait_over(SOON).unwrap();
+    answers(&mobile);
+    let since = stage.log.now();
+    loss.happens_to(&desk);
+    let again = mobile.incoming(LATER).unwrap();
+    again.wait_up(SOON).unwrap();
+    talk(&call, &again);
+    call.wait_texts(1, SOON).unwrap();
+    only_told(&stage.log, &alice, since, 1);
+    loss.is_over_for(&desk);
+    hang_up(&again, &call);
+    stage.finish();
 }
 
 fn an_ipv6_phone_is_replaced(loss: Loss) {

@@ -113,6 +113,7 @@ pub(super) fn resolve(
     if !names_nobody && users.is_empty() {
         users::warn_of_nobody(&domains, &mut check);
     }
+    let media_address = operation::media_address(file, &listeners, &mut check);
     let engine = Settings {
         node: operation::node_name(file, &mut check),
         timers: operation::timers(file, &mut check),
@@ -129,6 +130,7 @@ pub(super) fn resolve(
         messages: behaviour::messages(&file.messages, &mut check),
         media: MediaSettings {
             mode: operation::media_mode(file),
+            address: media_address,
             latch: operation::latch(file),
         },
         limits: LimitSettings {
@@ -142,7 +144,7 @@ pub(super) fn resolve(
         workers: operation::workers(file),
         media: MediaConfig {
             ports: file.media.ports.first..=file.media.ports.last,
-            address: operation::media_address(file, &listeners, &mut check),
+            address: media_address,
         },
         listeners,
         engine,

@@ -6,7 +6,7 @@ use super::Conversation;
 use super::context::{ALLOW, Context, Errand, SUPPORTED, What};
 use super::fork::{Branch, BranchState, Fork};
 use super::leg::Leg;
-use super::media::{self, PortState};
+use super::media;
 use super::reach::standing;
 use crate::engine::dialog::Dialog;
 use crate::engine::endpoint::Endpoint;
@@ -125,27 +125,6 @@ impl Conversation {
         Some(Branch::new(leg, state, context.now + ring))
     }
 
-    /// Has ports opened for a side that needs them. Returns true once nothing is missing.
-    pub(super) fn ports_ready(
-        &mut self,
-        context: &mut Context<'_>,
-        side: Side,
-        streams: usize,
-        toward: Option<IpAddr>,
-    ) -> bool {
-        let ports = &mut self.ports[side.index()];
-        if streams == 0 {
-            return true;
-        }
-        if ports.state == PortState::None
-            && let Some(toward) = toward
-        {
-            let command = ports.open(self.id, side, streams, toward);
-            self.media(context, command);
-        }
-        self.ports[side.index()].state == PortState::Open
-    }
-
     /// Sends the INVITE of a branch that is ready, with an offer for it. `more` adds header fields.
     pub(super) fn call(
         &self,
@@ -163,7 +142,7 @@ impl Conversation {
             media::tell(
                 &mut leg.talk,
                 offer,
-                &self.ports[leg.side.index()],
+                self.ports[leg.side.index()].of(branch.generation),
                 ours,
                 mode,
             )
@@ -272,12 +251,4 @@ impl Conversation {
             }
         }
     }
-}
-
-/// Returns where the first branch that is ready goes to.
-pub(super) fn toward(fork: &Fork) -> Option<IpAddr> {
-    fork.branches
-        .iter()
-        .find(|branch| branch.state == BranchState::Ready)
-        .map(|branch| branch.leg.dialog.flow.peer.ip())
 }

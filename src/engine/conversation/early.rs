@@ -103,15 +103,18 @@ impl Conversation {
             // An offer in an unreliable response is none (RFC 3261 13.2.1).
             return None;
         }
+        if !self.may_be_heard(leg) {
+            return None;
+        }
         let told = self.tell(context, Side::Caller, said)?;
         self.configure(context, Side::Caller);
-        let ports = &self.ports[Side::Callee.index()];
         let invitation = self.invitation.as_ref()?;
         let branch = invitation
             .fork
             .branches
             .iter()
             .find(|branch| branch.leg.id == leg)?;
+        let ports = self.ports[Side::Callee.index()].of(branch.generation);
         if ports.state == PortState::Open {
             let command = MediaCommand::Configure {
                 media: self.id,

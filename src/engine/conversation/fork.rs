@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::leg::Leg;
 use crate::engine::endpoint::{Endpoint, Identity};
 use crate::engine::ids::LegId;
-use crate::engine::ports::Token;
+use crate::engine::ports::{Generation, Token};
 use crate::engine::routing::Target;
 use crate::engine::time::Time;
 use crate::engine::transaction::ClientId;
@@ -40,6 +40,9 @@ pub(crate) struct Branch {
     pub(crate) rang: bool,
     /// When it stops ringing.
     pub(crate) until: Time,
+    /// The ports that its offer names.
+    #[serde(default)]
+    pub(crate) generation: Generation,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +78,12 @@ impl Fork {
             .iter()
             .position(|branch| branch.leg.id == leg)?;
         Some(self.branches.remove(at))
+    }
+
+    /// Takes out those whose offer names these ports, or would.
+    pub(crate) fn take_of(&mut self, generation: Generation) -> Vec<Branch> {
+        let theirs = |branch: &mut Branch| branch.has_ports() && branch.generation == generation;
+        self.branches.extract_if(.., theirs).collect()
     }
 
     /// Returns the branch to an endpoint that is still out.
@@ -113,7 +122,16 @@ impl Branch {
             client: None,
             replaces: false,
             rang: false,
+            generation: 0,
             until,
+        }
+    }
+
+    /// Returns true once it is known which ports it has.
+    pub(crate) fn has_ports(&self) -> bool {
+        match self.state {
+            BranchState::Ready | BranchState::Calling | BranchState::Joining => true,
+            BranchState::Resolving(_) => false,
         }
     }
 

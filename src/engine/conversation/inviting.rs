@@ -2,18 +2,18 @@
 
 use std::net::SocketAddr;
 
-use super::calling::toward;
 use super::context::{ALLOW, Context, ELSEWHERE, SUPPORTED, crossing, end_with, joined};
-use super::fork::{BranchState, Fork, Verdict};
+use super::fork::{Fork, Verdict};
 use super::leg::{Leg, Unacknowledged};
-use super::media::{self, PortState};
+use super::media;
+use super::toward::unreached_by_media;
 use super::{Conversation, Party};
 use crate::engine::dialog::{Dialog, Happens, Life, name_addr};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Ending, GaveUp, Happening};
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side, Transport};
 use crate::engine::location;
-use crate::engine::ports::Token;
+use crate::engine::ports::{Generation, Token};
 use crate::engine::routing::{self, Destination};
 use crate::engine::settings::Kind;
 use crate::engine::transaction::ServerId;
@@ -148,24 +148,14 @@ impl Conversation {
 
     /// Sends what is ready to be sent.
     fn launch(&mut self, context: &mut Context<'_>) {
-        let Some(invitation) = &self.invitation else {
-            return;
-        };
-        let streams = invitation.streams;
-        let toward = toward(&invitation.fork);
-        let near = self
-            .leg_mut(Side::Caller)
-            .map(|leg| leg.dialog.flow.peer.ip());
-        let caller_ready = self.ports_ready(context, Side::Caller, streams, near);
-        let callee_ready = self.ports_ready(context, Side::Callee, streams, toward);
-        if !(caller_ready && callee_ready) {
-            return;
-        }
         let Some(mut invitation) = self.invitation.take() else {
             return;
         };
+        let streams = invitation.streams;
+        let caller_ready = self.caller_ports(context, streams);
+        self.want_ports(context, Side::Callee, &mut invitation.fork, streams);
         for branch in &mut invitation.fork.branches {
-            if branch.state == BranchState::Ready {
+            if caller_ready && self.callable(branch, streams) {
                 let lines = &invitation.lines;
                 self.call(
                     context,
@@ -180,19 +170,35 @@ impl Conversation {
     }
 
     /// The relay has opened ports, or has none.
-    pub(super) fn invitation_ports(&mut self, context: &mut Context<'_>) {
+    pub(super) fn invitation_ports(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        generation: Generation,
+    ) {
         if self.invitation.is_none() {
             return;
         }
-        if self
-            .ports
-            .iter()
-            .any(|ports| ports.state == PortState::Failed)
-        {
-            self.give_up_inviting(context, 503, Ending::Gave(GaveUp::NoMediaPorts), None);
-        } else {
-            self.launch(context);
+        let ports = &mut self.ports[side.index()];
+        if !ports.failed(generation) {
+            return self.launch(context);
         }
+        if !ports.do_without(generation) {
+            return self.give_up_inviting(context, 503, Ending::Gave(GaveUp::NoMediaPorts), None);
+        }
+        // The endpoints at our other addresses ring on.
+        let Some(invitation) = &mut self.invitation else {
+            return;
+        };
+        let unreached = invitation.fork.take_of(generation);
+        for branch in unreached {
+            context.forget_tag(&branch.leg.dialog.local_tag);
+            self.note(context, unreached_by_media(&branch));
+            if let Some(invitation) = &mut self.invitation {
+                invitation.fork.judge(verdict(503));
+            }
+        }
+        self.next_group(context);
     }
 
     pub(super) fn invitation_resolved(
@@ -309,6 +315,7 @@ impl Conversation {
         let identity = branch.endpoint().identity.clone();
         let endpoint = branch.endpoint().name.clone();
         self.choose_tag(context, &invitation, leg);
+        let unused = self.ports[Side::Callee.index()].settle(branch.generation);
         let callee = self.party_mut(Side::Callee);
         callee.leg = Some(branch.leg);
         callee.believed = Some(identity);
@@ -349,6 +356,7 @@ impl Conversation {
         );
         self.configure(context, Side::Caller);
         self.configure(context, Side::Callee);
+        self.close_ports(context, Side::Callee, unused);
         self.note(context, Happening::Answered { endpoint });
         for side in [Side::Caller, Side::Callee] {
             self.watch(context, side);

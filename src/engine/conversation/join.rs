@@ -2,10 +2,10 @@
 
 use super::Conversation;
 use super::context::{Context, ELSEWHERE, Leaving, What, acknowledge_and_leave, end_with};
-use super::fork::BranchState;
+use super::fork::{Branch, BranchState};
 use super::inviting::sdp_of;
 use super::leg::{Leg, Talk};
-use super::media::{self, PortState, Ports};
+use super::media::{self, Ports};
 use super::outcome;
 use super::reach::{standing, way_anew};
 use crate::engine::dialog::{Act, Do, Happens};
@@ -13,7 +13,6 @@ use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Happening, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
-use crate::engine::ports::MediaCommand;
 use crate::engine::routing;
 use crate::engine::settings::MediaMode;
 use crate::engine::time::{Millis, Time};
@@ -76,7 +75,7 @@ impl Conversation {
         branch.leg.acknowledge(context, id, response.cseq(), None);
         if fits {
             if let Some(branch) = lost.fork.take(leg) {
-                self.adopt(context, side, branch.leg);
+                self.adopt(context, side, branch);
                 self.catch_up(context, side);
             }
             return;
@@ -183,7 +182,7 @@ impl Conversation {
         }
         let lost = self.party_mut(side).lost.as_mut();
         if let Some(branch) = lost.and_then(|lost| lost.fork.take(leg)) {
-            self.adopt(context, side, branch.leg);
+            self.adopt(context, side, branch);
         }
     }
 
@@ -243,7 +242,7 @@ impl Conversation {
             .as_mut()
             .and_then(|lost| lost.fork.take(waiting));
         if let Some(branch) = branch {
-            self.adopt(context, side, branch.leg);
+            self.adopt(context, side, branch);
             self.configure(context, survivor);
         }
     }
@@ -283,7 +282,7 @@ impl Conversation {
             return;
         };
         if let Some(branch) = lost.fork.take(joining.leg) {
-            self.adopt(context, side, branch.leg);
+            self.adopt(context, side, branch);
         }
     }
 
@@ -345,7 +344,8 @@ impl Conversation {
     }
 
     /// A new leg takes the lost one's place.
-    fn adopt(&mut self, context: &mut Context<'_>, side: Side, leg: Leg) {
+    fn adopt(&mut self, context: &mut Context<'_>, side: Side, branch: Branch) {
+        let leg = branch.leg;
         let Some(mut lost) = self.party_mut(side).lost.take() else {
             return;
         };
@@ -361,7 +361,9 @@ impl Conversation {
         }
         self.party_mut(side).leg = Some(leg);
         self.restorations += 1;
+        let unused = self.ports[side.index()].settle(branch.generation);
         self.configure(context, side);
+        self.close_ports(context, side, unused);
         self.watch(context, side);
         self.note(
             context,
@@ -523,20 +525,12 @@ impl Conversation {
         let mut lost = self.party_mut(side).lost.take()?;
         self.cancel_branches(context, &mut lost.fork, Some(ELSEWHERE));
         let ports = &mut self.ports[side.index()];
-        let generation = ports.generation;
-        let opened = ports.state != PortState::None;
+        let opened = ports.generations();
         *ports = Ports {
             newest: ports.newest,
             ..lost.old_ports
         };
-        if opened {
-            let command = MediaCommand::CloseSide {
-                media: self.id,
-                side,
-                generation,
-            };
-            self.media(context, command);
-        }
+        self.close_ports(context, side, opened);
         self.unask(context, side.other(), lost.joining.take());
         Some(lost.old)
     }

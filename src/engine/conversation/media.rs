@@ -19,6 +19,13 @@ pub(crate) struct Ports {
     pub(crate) state: PortState,
     /// By stream; empty until they are open.
     pub(crate) addresses: Vec<SocketAddr>,
+    /// Which address of ours the endpoint reaches that they are for. After a restart only its family is
+    /// known.
+    #[serde(skip)]
+    pub(super) reach: Option<IpAddr>,
+    /// Those for endpoints of the same fork that reach us at another address; mostly there are none.
+    #[serde(default)]
+    pub(super) others: Vec<Self>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

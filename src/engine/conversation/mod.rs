@@ -2,7 +2,7 @@
 //!
 //! One file an act: `inviting` the first fork, `carry` and `renegotiate` what goes on while both are
 //! there, `letters` messages, `signs` and `check` suspicion and probes, `restore`, `reach` and `join` the
-//! re-fork,
+//! re-fork, `toward` the ports of a fork,
 //! `survivor` what is answered meanwhile, `repair` a phone that comes back by itself, `notice` the word to
 //! the survivor, `ending` the end.
 
@@ -31,6 +31,7 @@ mod restore;
 mod rounds;
 mod signs;
 mod survivor;
+mod toward;
 mod view;
 mod wishes;
 

@@ -50,11 +50,16 @@ impl Conversation {
                 self.media(context, command);
             }
             let ports = &mut self.ports[side.index()];
+            ports.keep_taken();
             let toward = toward.or_else(|| ports.addresses.first().map(std::net::SocketAddr::ip));
             match toward.filter(|_| ports.are_taken()) {
                 Some(toward) => {
-                    let command = ports.open_again(id, side, toward);
-                    self.media(context, command);
+                    let first = ports.open_again(id, side, toward);
+                    let others = ports.open_others_again(id, side);
+                    self.media(context, first);
+                    for command in others {
+                        self.media(context, command);
+                    }
                 }
                 None => ports.state = PortState::None,
             }

@@ -6,19 +6,19 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Conversation;
-use super::calling::toward;
 use super::context::{Context, What};
 use super::fork::{Branch, BranchState, Failure, Fork, failure};
 use super::join::Joining;
 use super::leg::Leg;
 use super::media::{self, PortState, Ports};
+use super::toward::unreached_by_media;
 use super::wishes::wishes;
 use crate::engine::dialog::{Do, Happens};
 use crate::engine::endpoint::{Endpoint, Identity};
 use crate::engine::events::{Ending, GaveUp, Happening, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
-use crate::engine::ports::{MediaCommand, Token};
+use crate::engine::ports::{Generation, MediaCommand, Token};
 use crate::engine::time::{Millis, Time};
 use crate::sip::{Message, sdp};
 
@@ -227,24 +227,18 @@ impl Conversation {
 
     /// Sends what is ready to be sent, once there are ports.
     fn launch_again(&mut self, context: &mut Context<'_>, side: Side) {
-        let Some(lost) = &self.party(side).lost else {
-            return;
-        };
         let offer = self.offer_to(side);
         let streams = match &offer {
             Some(offer) => media::streams_needed(Some(offer), context.shared.settings.media.mode),
             None => 0,
         };
-        let toward = toward(&lost.fork);
-        if toward.is_none() || !self.ports_ready(context, side, streams, toward) {
-            return;
-        }
         let Some(mut lost) = self.party_mut(side).lost.take() else {
             return;
         };
+        self.want_ports(context, side, &mut lost.fork, streams);
         let mut sent = Vec::new();
         for branch in &mut lost.fork.branches {
-            if branch.state != BranchState::Ready {
+            if !self.callable(branch, streams) {
                 continue;
             }
             lost.attempts += 1;
@@ -267,6 +261,9 @@ impl Conversation {
             sent.push((branch.leg.endpoint.name.clone(), lost.attempts));
         }
         self.party_mut(side).lost = Some(lost);
+        if sent.is_empty() {
+            return;
+        }
         for (endpoint, attempt) in sent {
             self.note(
                 context,
@@ -293,19 +290,36 @@ impl Conversation {
     }
 
     /// The relay has opened ports for a side, or has none.
-    pub(super) fn ports_opened(&mut self, context: &mut Context<'_>, side: Side) {
+    pub(super) fn ports_opened(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        generation: Generation,
+    ) {
         if self.answered.is_none() {
-            return self.invitation_ports(context);
+            return self.invitation_ports(context, side, generation);
         }
         if self.party(side).lost.is_none() {
             // After a restart: the streams of the standing leg run on the ports taken again.
             return self.configure(context, side);
         }
-        if self.ports[side.index()].state == PortState::Failed {
-            self.ports[side.index()].state = PortState::None;
+        let ports = &mut self.ports[side.index()];
+        if !ports.failed(generation) {
+            return self.launch_again(context, side);
+        }
+        if !ports.do_without(generation) {
+            ports.state = PortState::None;
             return self.close(context, side, Ending::Gave(GaveUp::NoMediaPorts));
         }
-        self.launch_again(context, side);
+        // The endpoints at our other addresses ring on; these are asked again later.
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        for branch in lost.fork.take_of(generation) {
+            self.note(context, unreached_by_media(&branch));
+            self.drop_branch(context, branch, None);
+        }
+        self.go_on(context, side);
     }
 
     pub(super) fn again_resolved(

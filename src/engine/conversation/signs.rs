@@ -19,9 +19,9 @@ impl Conversation {
                 result,
                 ..
             } => {
-                if self.ports[side.index()].generation == generation {
-                    self.ports[side.index()].opened(result);
-                    self.ports_opened(context, side);
+                if let Some(ports) = self.ports[side.index()].find(generation) {
+                    ports.opened(result);
+                    self.ports_opened(context, side, generation);
                 }
             }
             MediaEvent::Silent { side, .. } => {
