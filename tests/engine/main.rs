@@ -16,6 +16,7 @@ mod loss;
 mod messages;
 mod people;
 mod races;
+mod refusals;
 mod repair;
 mod restart;
 mod restore;

@@ -1,7 +1,7 @@
 //! kill -9: what was durable goes on.
 
 use refork::engine::ids::Side;
-use refork::engine::ports::MediaCommand;
+use refork::engine::ports::{Command, Input, MediaCommand};
 use refork::engine::settings::Kind;
 use refork::engine::time::Millis;
 use refork::sip::{Method, Name};
@@ -131,6 +131,11 @@ fn a_call_that_rings_is_no_conversation_yet() {
         );
         let bye = t.request_to(desk(), Method::Bye);
         assert_eq!(bye.header(Name::CSeq), Some("2 BYE"));
+        assert_eq!(
+            bye.header(Name::Reason),
+            None,
+            "nobody completed it elsewhere"
+        );
     }
     t.nothing_to(desk());
 }
@@ -259,4 +264,40 @@ fn a_new_leg_is_durable_as_soon_as_it_is_joined() {
     t.reply(&carried, 200, alice());
     t.response_to(desk(), 200);
     t.nothing_to(alice());
+}
+
+#[test]
+fn a_word_that_waited_for_the_queue_is_said_after_a_restart() {
+    let mut t = two();
+    t.register("alice", third(), "laptop");
+    t.established();
+    let id = t.engine.list(1)[0].key;
+    t.input(Input::Command(Command::DeclareLost {
+        conversation: id,
+        side: Side::Caller,
+    }));
+    t.pass(Millis(2_100));
+    t.takes_over(third(), "a2", &audio(third()));
+    t.request_to(desk(), Method::Message);
+    t.bob_is_lost();
+    t.discard(desk());
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &audio(mobile()));
+    let about_alice = t.request_to(mobile(), Method::Message);
+    t.restart();
+    t.reply(&about_alice, 200, mobile());
+    for _ in 0..40 {
+        t.pass(Millis(1000));
+        while let Some(m) = t.waiting(mobile(), &Method::Message) {
+            t.reply(&m, 200, mobile());
+        }
+        while let Some(m) = t.waiting(mobile(), &Method::Options) {
+            t.reply(&m, 200, mobile());
+        }
+        while let Some(m) = t.waiting(third(), &Method::Options) {
+            t.reply(&m, 200, third());
+        }
+    }
+    let about_bob = t.request_to(third(), Method::Message);
+    assert_eq!(text(&about_bob), "bob is continuing on Phone-mobile.");
 }

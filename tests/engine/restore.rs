@@ -89,46 +89,6 @@ fn a_phone_that_knows_nothing_of_the_old_dialog_is_asked_again_without() {
 }
 
 #[test]
-fn a_phone_busy_with_the_old_dialog_is_freed_of_it_and_asked_again() {
-    let mut t = two();
-    t.established();
-    t.bob_is_lost();
-    let busy = t.request_to(desk(), Method::Invite);
-    t.reply(&busy, 486, desk());
-    t.request_to(desk(), Method::Ack);
-    let bye = t.request_to(desk(), Method::Bye);
-    assert_eq!(bye.header(Name::Reason), None, "it is wanted here");
-    t.reply(&bye, 200, desk());
-    // Not at once: overtaking its BYE, the INVITE would find the phone busy still.
-    t.nothing_to(desk());
-    t.pass(Millis(500));
-    let again = t.request_to(desk(), Method::Invite);
-    assert_eq!(again.header(Name::Replaces), None);
-    t.reply(&again, 486, desk());
-    t.request_to(desk(), Method::Ack);
-    t.pass(Millis(1000));
-    t.request_to(desk(), Method::Invite);
-}
-
-#[test]
-fn a_phone_busy_with_something_else_is_left_in_peace() {
-    let mut t = two();
-    t.established();
-    t.bob_is_lost();
-    for pause in [500, 1000, 2000, 4000] {
-        let busy = t.request_to(desk(), Method::Invite);
-        t.reply(&busy, 486, desk());
-        if let Some(bye) = t.waiting(desk(), &Method::Bye) {
-            t.reply(&bye, 200, desk());
-        }
-        t.discard(desk());
-        t.pass(Millis(pause));
-    }
-    assert!(t.waiting(desk(), &Method::Invite).is_none());
-    t.request_to(mobile(), Method::Invite);
-}
-
-#[test]
 fn who_refused_is_not_rung_again_and_who_is_away_is() {
     let mut t = two();
     t.established();
@@ -704,30 +664,6 @@ fn a_phone_that_calls_itself_otherwise_after_its_start_is_invited_anew() {
     assert!(
         invites.iter().any(|uri| uri.contains("bob-2")),
         "{invites:?}"
-    );
-}
-
-#[test]
-fn a_phone_busy_with_the_lost_call_is_freed_without_replaces_too() {
-    let mut t = Table::new(settings());
-    t.register("bob", desk(), "desk");
-    t.alice_invites(&audio(alice()));
-    let invite = t.request_to(desk(), Method::Invite);
-    t.receive(
-        desk(),
-        with_sdp(response(&invite, 200, desk(), "b1"), &audio(desk())),
-    );
-    let ok = t.response_to(alice(), 200);
-    t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
-    t.discard(desk());
-    t.bob_is_lost();
-    let busy = t.request_to(desk(), Method::Invite);
-    t.reply(&busy, 486, desk());
-    t.discard(desk());
-    t.pass(Millis::from_secs(30));
-    assert!(
-        t.waiting(desk(), &Method::Invite).is_some(),
-        "one line, held by the very call that is to be restored: never asked again"
     );
 }
 

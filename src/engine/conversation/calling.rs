@@ -57,7 +57,9 @@ pub(crate) fn way(context: &Context<'_>, endpoint: &Endpoint) -> Way {
     };
     match uri.host_ip() {
         Some(ip) => {
-            let transport = transport.unwrap_or(Transport::Udp);
+            // Without a word of its own it speaks what it registered over.
+            let own = endpoint.flow.map(|flow| flow.transport);
+            let transport = transport.or(own).unwrap_or(Transport::Udp);
             let peer = SocketAddr::new(ip, uri.port.unwrap_or_else(|| transport.default_port()));
             context
                 .world

@@ -93,6 +93,16 @@ impl Fork {
             .find(|branch| branch.leg.endpoint.identity.as_ref() == identity)
     }
 
+    /// Returns true where an endpoint rings, or is about to, at the very place. What is registered twice
+    /// under one identity may be reached at one of the two alone.
+    pub(crate) fn rings_at(&self, endpoint: &Endpoint) -> bool {
+        self.branches.iter().any(|branch| {
+            let known = &branch.leg.endpoint;
+            (&known.identity, &known.contact, known.flow)
+                == (&endpoint.identity, &endpoint.contact, endpoint.flow)
+        })
+    }
+
     /// Keeps the better of two failures.
     pub(crate) fn judge(&mut self, verdict: Verdict) {
         if self

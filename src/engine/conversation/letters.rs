@@ -181,6 +181,7 @@ impl Conversation {
         party.queue.under_way = Some(number);
         if author == Author::Notice {
             self.believe(to.other());
+            self.persist(context);
         }
         if again && author == Author::Other {
             self.note(context, Happening::Redelivered { from: to.other() });

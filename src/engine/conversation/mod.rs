@@ -1,12 +1,13 @@
 //! The conversation: anchored on whoever is still there. `LIFECYCLE.md` beside this file draws its life.
 //!
 //! One file an act: `inviting` the first fork, `carry` and `renegotiate` what goes on while both are
-//! there, `letters` messages, `signs` and `check` suspicion and probes, `restore`, `reach` and `join` the
-//! re-fork, `toward` the ports of a fork,
+//! there, `letters` messages, `signs` and `check` suspicion and probes, `restore`, `busy`, `reach` and
+//! `join` the re-fork, `toward` the ports of a fork,
 //! `survivor` what is answered meanwhile, `repair` a phone that comes back by itself, `notice` the word to
 //! the survivor, `ending` the end.
 
 mod answers;
+mod busy;
 mod calling;
 mod carry;
 mod check;

@@ -72,6 +72,7 @@ impl Conversation {
         self.note(context, Happening::Rebuilt);
         for side in [Side::Caller, Side::Callee] {
             self.pump(context, side);
+            self.announce(context, side);
         }
         self.persist(context);
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Conversation;
+use super::busy::Busy;
 use super::context::{Context, What};
 use super::fork::{Branch, BranchState, Failure, Fork, failure};
 use super::join::Joining;
@@ -21,10 +22,6 @@ use crate::engine::location;
 use crate::engine::ports::{Generation, MediaCommand, Token};
 use crate::engine::time::{Millis, Time};
 use crate::sip::{Message, sdp};
-
-/// A lost endpoint that is busy is asked so many times more: it may be so with the lost dialog itself,
-/// until our BYE is there.
-const BUSY_MAX: u32 = 3;
 
 /// One side between its loss and its new leg.
 #[derive(Debug, Serialize, Deserialize)]
@@ -55,8 +52,7 @@ pub(super) struct Restoration {
     pub(super) farewell: bool,
     /// Knows nothing of the lost dialog: invited without Replaces.
     plain: Vec<Arc<Identity>>,
-    /// Times that the lost endpoint said that it is busy.
-    busy: u32,
+    pub(super) busy: Busy,
     /// The re-INVITE to the survivor, while an answer waits for its consent.
     #[serde(skip)]
     pub(super) joining: Option<Joining>,
@@ -69,6 +65,7 @@ impl Restoration {
             self.start,
             self.all_at,
             self.retry_at,
+            self.busy.next_deadline(),
             self.joining.as_ref().and_then(|joining| joining.again_at),
             self.fork.next_deadline(),
         ]
@@ -145,7 +142,7 @@ impl Conversation {
             gone: false,
             farewell: false,
             plain: Vec::new(),
-            busy: 0,
+            busy: Busy::default(),
             joining: None,
         }));
         self.join_without(context, side);
@@ -187,6 +184,7 @@ impl Conversation {
         } else if all {
             self.next_round(context, side);
         }
+        self.ask_the_freed(context, side);
     }
 
     /// Invites those endpoints that are not being rung and have not refused.
@@ -197,7 +195,8 @@ impl Conversation {
             let Some(lost) = &self.party(side).lost else {
                 return;
             };
-            let skip = lost.fork.to(&endpoint.identity).is_some()
+            let skip = lost.fork.rings_at(&endpoint)
+                || lost.busy.holds_back(&endpoint)
                 || lost
                     .refused
                     .iter()
@@ -398,7 +397,6 @@ impl Conversation {
         leg: LegId,
         status: u16,
     ) {
-        let (id, retry) = (self.id, context.shared.settings.restore.retry);
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
@@ -423,19 +421,17 @@ impl Conversation {
             self.note(context, refused);
             return self.ask(context, side, vec![endpoint]);
         }
-        if same && status == 486 && lost.busy < BUSY_MAX {
-            // With the lost dialog, as it may be: asked again once that has had time to end.
-            if lost.busy == 0 && !lost.gone {
-                lost.old.bye(context, id, None);
+        // Where it rang, somebody has pressed a button.
+        if same && status == 486 && !branch.rang {
+            lost.plain.push(endpoint.identity.clone());
+            if self.free(context, side, &endpoint, branch.leg.dialog.flow) {
+                self.persist(context);
+                return self.note(context, refused);
             }
-            lost.plain.push(endpoint.identity);
-            let pause = Millis(retry.first.0.saturating_mul(1 << lost.busy));
-            lost.busy += 1;
-            lost.all_at = None;
-            lost.start = Some(context.now + pause);
-            return self.note(context, refused);
         }
-        if failure(status, branch.rang) == Failure::Refused {
+        if failure(status, branch.rang) == Failure::Refused
+            && let Some(lost) = &mut self.party_mut(side).lost
+        {
             lost.refused.push(endpoint.identity);
         }
         self.note(context, refused);
@@ -444,6 +440,8 @@ impl Conversation {
 
     /// What is tried next: everyone, where only the same endpoint was asked; else again after a while.
     pub(super) fn go_on(&mut self, context: &mut Context<'_>, side: Side) {
+        // Who failed is not to be rung again after a restart.
+        self.persist(context);
         let retry = context.shared.settings.restore.retry;
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
@@ -532,6 +530,7 @@ impl Conversation {
         self.cancel_branches(context, &mut lost.fork, None);
         self.unask(context, side.other(), lost.joining.take());
         (lost.start, lost.all_at, lost.retry_at) = (None, None, None);
+        lost.busy = Busy::default();
         self.party_mut(side).lost = Some(lost);
     }
 
