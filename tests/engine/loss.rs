@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use refork::engine::events::{Happening, Signal};
 use refork::engine::ids::Side;
-use refork::engine::ports::{Command, Input, MediaCommand, MediaEvent};
+use refork::engine::ports::{Input, MediaCommand, MediaEvent};
 use refork::engine::time::Millis;
 use refork::sip::{Method, Name};
 
@@ -464,9 +464,7 @@ fn a_callee_whose_offer_the_lost_caller_never_answers_is_acknowledged() {
         with_sdp(answer_to(&invite), &sdp(desk(), 1, "sendonly")),
     );
     t.nothing_to(desk());
-    let conversation = t.engine.list(1)[0].key;
-    let side = Side::Caller;
-    t.input(Input::Command(Command::DeclareLost { conversation, side }));
+    t.alice_is_lost();
     let ack = t.request_to(desk(), Method::Ack);
     let body = text(&ack);
     assert!(
@@ -495,11 +493,7 @@ fn both_lost_before_their_turn_give_the_media_ports_back() {
     t.bob_is_lost();
     t.receive(desk(), b.request(Method::Options).end());
     t.bob_is_lost();
-    let id = t.engine.list(1)[0].key;
-    t.input(Input::Command(Command::DeclareLost {
-        conversation: id,
-        side: Side::Caller,
-    }));
+    t.alice_is_lost();
     t.receive(desk(), b.request(Method::Bye).end());
     let closed = |command: &MediaCommand| matches!(command, MediaCommand::Close { .. });
     assert!(t.media.iter().any(closed));

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use refork::engine::ids::{Aor, Transport};
+use refork::engine::ids::{Aor, Side, Transport};
+use refork::engine::ports::{Command, Input};
 use refork::engine::settings::*;
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
@@ -183,13 +184,32 @@ impl Table {
 
     /// The operator declares Bob's endpoint lost: the shortest way into a restoration.
     pub fn bob_is_lost(&mut self) {
-        let id = self.engine.list(1)[0].key;
-        self.input(refork::engine::ports::Input::Command(
-            refork::engine::ports::Command::DeclareLost {
-                conversation: id,
-                side: refork::engine::ids::Side::Callee,
-            },
-        ));
+        self.is_lost(Side::Callee);
+    }
+
+    pub fn alice_is_lost(&mut self) {
+        self.is_lost(Side::Caller);
+    }
+
+    fn is_lost(&mut self, side: Side) {
+        let conversation = self.engine.list(1)[0].key;
+        self.input(Input::Command(Command::DeclareLost { conversation, side }));
+    }
+
+    /// Alice goes on at her third phone; before Bob's desk phone has read of it, Bob is at his mobile.
+    /// Returns the word about Alice, which has reached the mobile.
+    pub fn both_have_moved(&mut self) -> Message {
+        self.register("alice", third(), "laptop");
+        self.established();
+        self.alice_is_lost();
+        self.pass(Millis(2_100));
+        self.takes_over(third(), "a2", &audio(third()));
+        self.request_to(desk(), Method::Message);
+        self.bob_is_lost();
+        self.discard(desk());
+        self.pass(Millis(2_100));
+        self.takes_over(mobile(), "m1", &audio(mobile()));
+        self.request_to(mobile(), Method::Message)
     }
 
     /// A phone takes the INVITE of a re-fork; the survivor must not have noticed.
@@ -208,7 +228,7 @@ impl Table {
 
     /// ICMP says that nobody listens there.
     pub fn icmp(&mut self, peer: SocketAddr) {
-        self.input(refork::engine::ports::Input::Unreachable {
+        self.input(Input::Unreachable {
             transport: Transport::Udp,
             peer,
         });
@@ -216,7 +236,7 @@ impl Table {
 
     pub fn closed(&mut self, peer: SocketAddr, connection: u64) {
         self.site.open.remove(&peer);
-        self.input(refork::engine::ports::Input::Closed {
+        self.input(Input::Closed {
             flow: tcp(peer, connection),
         });
     }

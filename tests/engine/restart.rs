@@ -1,7 +1,7 @@
 //! kill -9: what was durable goes on.
 
 use refork::engine::ids::Side;
-use refork::engine::ports::{Command, Input, MediaCommand};
+use refork::engine::ports::MediaCommand;
 use refork::engine::settings::Kind;
 use refork::engine::time::Millis;
 use refork::sip::{Method, Name};
@@ -269,21 +269,7 @@ fn a_new_leg_is_durable_as_soon_as_it_is_joined() {
 #[test]
 fn a_word_that_waited_for_the_queue_is_said_after_a_restart() {
     let mut t = two();
-    t.register("alice", third(), "laptop");
-    t.established();
-    let id = t.engine.list(1)[0].key;
-    t.input(Input::Command(Command::DeclareLost {
-        conversation: id,
-        side: Side::Caller,
-    }));
-    t.pass(Millis(2_100));
-    t.takes_over(third(), "a2", &audio(third()));
-    t.request_to(desk(), Method::Message);
-    t.bob_is_lost();
-    t.discard(desk());
-    t.pass(Millis(2_100));
-    t.takes_over(mobile(), "m1", &audio(mobile()));
-    let about_alice = t.request_to(mobile(), Method::Message);
+    let about_alice = t.both_have_moved();
     t.restart();
     t.reply(&about_alice, 200, mobile());
     for _ in 0..40 {

@@ -479,9 +479,7 @@ fn an_ack_that_is_owed_is_sent_when_the_other_side_is_lost() {
         ),
     );
     t.response_to(alice(), 200);
-    let conversation = t.engine.list(1)[0].key;
-    let side = Side::Caller;
-    t.input(Input::Command(Command::DeclareLost { conversation, side }));
+    t.alice_is_lost();
     t.discard(alice());
     let ack = t.request_to(desk(), Method::Ack);
     assert!(text(&ack).contains("m=audio"), "the answer to its offer");
@@ -516,11 +514,7 @@ fn either_side_may_be_the_lost_one_and_both() {
     t.register("bob", desk(), "desk");
     t.established();
     t.bob_is_lost();
-    let id = t.engine.list(1)[0].key;
-    t.input(Input::Command(Command::DeclareLost {
-        conversation: id,
-        side: Side::Caller,
-    }));
+    t.alice_is_lost();
     t.takes_over(alice(), "a2", &audio(alice()));
     t.takes_over(desk(), "b2", &audio(desk()));
     assert_eq!(
@@ -536,22 +530,7 @@ fn either_side_may_be_the_lost_one_and_both() {
 #[test]
 fn who_moved_while_a_notice_to_it_waited_is_announced_too() {
     let mut t = two();
-    t.register("alice", third(), "laptop");
-    t.established();
-    let id = t.engine.list(1)[0].key;
-    t.input(Input::Command(Command::DeclareLost {
-        conversation: id,
-        side: Side::Caller,
-    }));
-    t.pass(Millis(2_100));
-    t.takes_over(third(), "a2", &audio(third()));
-    // Bob's desk phone is dead before it has read that Alice is elsewhere.
-    t.request_to(desk(), Method::Message);
-    t.bob_is_lost();
-    t.discard(desk());
-    t.pass(Millis(2_100));
-    t.takes_over(mobile(), "m1", &audio(mobile()));
-    let about_alice = t.request_to(mobile(), Method::Message);
+    let about_alice = t.both_have_moved();
     t.reply(&about_alice, 200, mobile());
     let about_bob = t.request_to(third(), Method::Message);
     assert_eq!(text(&about_bob), "bob is continuing on Phone-mobile.");

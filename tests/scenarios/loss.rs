@@ -124,19 +124,7 @@ fn the_same_phone_comes_back_and_nobody_is_told(loss: Loss) {
     talk(&call, &taken);
     let since = stage.log.now();
     loss.happens_to(&desk);
-    let desk = match loss {
-        Loss::Kill => {
-            let desk = stage.restart(&desk);
-            answers(&desk);
-            assert_eq!(desk.register().unwrap(), 200);
-            desk
-        }
-        Loss::Freeze => {
-            stage.wait_metric("refork_conversations{state=\"restoring\"}", 1.0);
-            desk.thaw();
-            desk
-        }
-    };
+    let desk = loss.comes_back(&stage, &desk);
     let again = desk.incoming(LATER).unwrap();
     again.wait_up(SOON).unwrap();
     talk(&call, &again);

@@ -82,19 +82,7 @@ fn the_same_phone_gets_what_was_written_meanwhile(loss: Loss) {
     for nth in 0..10 {
         assert_eq!(call.message(&format!("text {nth}")).unwrap(), 202);
     }
-    let desk = match loss {
-        Loss::Kill => {
-            let desk = stage.restart(&desk);
-            answers(&desk);
-            assert_eq!(desk.register().unwrap(), 200);
-            desk
-        }
-        Loss::Freeze => {
-            stage.wait_metric("refork_conversations{state=\"restoring\"}", 1.0);
-            desk.thaw();
-            desk
-        }
-    };
+    let desk = loss.comes_back(&stage, &desk);
     let again = desk.incoming(LATER).unwrap();
     // What had waited in the socket of the frozen one came within the lost dialog.
     let before = taken.texts().len() - 1;

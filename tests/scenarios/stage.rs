@@ -262,6 +262,24 @@ impl Loss {
         }
     }
 
+    /// The lost phone is there again while it is sought: switched on and registered anew, or thawed with
+    /// all that it knew.
+    pub(crate) fn comes_back(self, stage: &Stage, phone: &Phone) -> Phone {
+        match self {
+            Self::Kill => {
+                let again = stage.restart(phone);
+                answers(&again);
+                assert_eq!(again.register().unwrap(), 200);
+                again
+            }
+            Self::Freeze => {
+                stage.wait_metric("refork_conversations{state=\"restoring\"}", 1.0);
+                phone.thaw();
+                phone.clone()
+            }
+        }
+    }
+
     /// The conversation goes on elsewhere, or is over: brought back to life, the lost phone finds no call
     /// left on it.
     pub(crate) fn is_over_for(self, phone: &Phone) {

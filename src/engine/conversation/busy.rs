@@ -32,9 +32,9 @@ impl Busy {
 }
 
 impl Conversation {
-    /// Ends the lost dialog at its busy endpoint, which said so over this flow, and is asked again once that has had time to arrive:
-    /// an INVITE that overtakes the BYE finds it busy still. Returns false where it was asked often
-    /// enough: it is busy with something else.
+    /// Ends the lost dialog at its busy endpoint, over the flow by which it said so, and asks it again
+    /// once that has had time to arrive: an INVITE that overtakes the BYE finds it busy still. Returns
+    /// false where it was asked often enough: it is busy with something else.
     pub(super) fn free(
         &mut self,
         context: &mut Context<'_>,

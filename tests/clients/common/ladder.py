@@ -122,6 +122,14 @@ def unfinished(messages, party):
     return answered - ended
 
 
+def nothing_left(messages, party):
+    """Shows what a thawed phone saw, and fails where it still holds a call."""
+    print("    the frozen phone:")
+    draw(messages)
+    left = unfinished(messages, party)
+    assert not left, f"the thawed phone still holds {left}"
+
+
 def texts(messages, party, sent):
     """Returns the texts that a party sent in MESSAGEs, or that came to it; retransmissions left aside."""
     known, bodies = set(), []
