@@ -12,9 +12,9 @@ fi
 
 # Each scenario has namespaces of its own, so several run at a time.
 if [ "$#" != 1 ]; then
-  [ "$#" != 0 ] || mapfile -t scenarios < <(python3 "$here/$FAMILY/run.py" --list)
-  [ "$#" = 0 ] || scenarios=("$@")
-  printf '%s\n' "${scenarios[@]}" |
+  # Apart, so that a list that cannot be had ends this script and does not pass for an empty one.
+  scenarios=$(if [ "$#" = 0 ]; then python3 "$here/$FAMILY/run.py" --list; else printf '%s\n' "$@"; fi)
+  echo "$scenarios" |
     xargs -P 3 -I{} bash -c 'bash "$0" "$1" >"$WORK/$1.out" 2>&1; ended=$?; cat "$WORK/$1.out"; exit $ended' \
       "$here/$FAMILY.sh" {}
   exit
