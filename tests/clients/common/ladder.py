@@ -109,9 +109,15 @@ def requests_to(messages, party):
 
 
 def statuses_to(messages, party, method):
-    """Returns the statuses of the responses that came to a party for a method."""
-    return [seen.status for seen in messages
-            if seen.party == party and not seen.sent and seen.status and seen.cseq_method == method]
+    """Returns the statuses of the responses that came to a party for a method.
+
+    A party that was slow to hear an answer asks again and gets it again (RFC 3261 17.2.2): that is one
+    answer. Two different ones to a request are two.
+    """
+    return list({
+        (seen.call_id, seen.headers.get("via"), seen.headers.get("cseq"), seen.status): seen.status
+        for seen in messages
+        if seen.party == party and not seen.sent and seen.status and seen.cseq_method == method}.values())
 
 
 def unfinished(messages, party):
