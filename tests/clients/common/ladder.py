@@ -121,11 +121,15 @@ def statuses_to(messages, party, method):
 
 
 def unfinished(messages, party):
-    """Returns the Call-IDs of the calls that a party answered, but was sent no BYE for and sent none."""
-    answered = {seen.call_id for seen in messages
-                if seen.party == party and seen.sent and seen.status == 200 and seen.cseq_method == "INVITE"}
+    """Returns the Call-IDs of a party's calls that still ring, or were answered and had no BYE either way."""
+    statuses = {}
+    for seen in messages:
+        if seen.party == party and seen.sent and seen.status and seen.cseq_method == "INVITE":
+            statuses.setdefault(seen.call_id, set()).add(seen.status)
+    answered = {call for call, given in statuses.items() if 200 in given}
+    ringing = {call for call, given in statuses.items() if max(given) < 200}
     ended = {seen.call_id for seen in messages if seen.party == party and seen.method == "BYE"}
-    return answered - ended
+    return ringing | answered - ended
 
 
 def nothing_left(messages, party):

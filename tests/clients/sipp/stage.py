@@ -19,7 +19,9 @@ TEXT = "m=message 5060 sip null"
 class Callee:
     """A SIPp that is called; ended by its process id."""
 
-    def __init__(self, name, shown, script="callee", ring_ms=1, of="callee"):
+    # A thawed phone must still ring when the CANCEL comes: SIPp answers none that comes just as it stops
+    # ringing, and then its INVITE has no answer for ever.
+    def __init__(self, name, shown, script="callee", ring_ms=100, of="callee"):
         self.name, self.shown, self.script, self.ring_ms, self.of = name, shown, script, ring_ms, of
         self.process = None
 
