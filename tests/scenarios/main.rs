@@ -9,4 +9,5 @@ mod loss;
 mod metrics;
 mod sessions;
 mod stage;
+mod torture;
 mod transports;
