@@ -202,10 +202,6 @@ fn what_has_no_effect_is_warned_of() {
         ("bans: { after: 3 }", "`bans.after`"),
         ("bans: { for: 1h }", "`bans.for`"),
         (
-            "detect: { session_timer: { expires: 10m } }",
-            "`detect.session_timer`",
-        ),
-        (
             "messages: { store_and_forward: true }",
             "`messages.store_and_forward: true`",
         ),

@@ -1,7 +1,7 @@
 //! Requests that reach us: those within a dialog go to their conversation, the others begin something.
 
-use super::conversation::context::{ALLOW, Context, SUPPORTED};
-use super::conversation::{Arrival, Conversation, hops_left, replaced, sdp_of};
+use super::conversation::context::{ALLOW, Context, supported};
+use super::conversation::{Arrival, Conversation, hops_left, replaced, sdp_of, too_brief};
 use super::{Engine, routing};
 use crate::engine::events::Event;
 use crate::engine::ids::Flow;
@@ -102,15 +102,15 @@ impl Engine {
             return Err((483, "no hops left"));
         }
         let known = |value: &str| {
-            let own: &[&str] = if *request.method() == Method::Register {
+            let own = if *request.method() == Method::Register {
                 // The registrar knows its own.
                 return true;
             } else if *request.method() == Method::Invite {
-                &["replaces"]
+                supported(&self.shared.settings)
             } else {
-                &[]
+                ""
             };
-            own.iter().any(|own| value.eq_ignore_ascii_case(own))
+            tokens(own).any(|own| value.eq_ignore_ascii_case(own))
         };
         if request
             .values(Name::Require)
@@ -165,12 +165,12 @@ impl Engine {
                 return context.refuse(server, refusal.status, refusal.why);
             }
         }
-        let tag = context.shared.mint.hex(8);
+        let (tag, supported) = (context.shared.mint.hex(8), context.supported());
         context.respond(server, 200, "OK", Some(&tag), |builder| {
             builder
                 .header(Name::Allow, ALLOW)
                 .header(Name::Accept, "application/sdp")
-                .header(Name::Supported, SUPPORTED)
+                .header(Name::Supported, supported)
                 .end()
         });
     }
@@ -288,6 +288,9 @@ fn arrival<'a>(
     if request.values(Name::Contact).next().is_none() {
         return Err((400, "INVITE without Contact"));
     }
+    if too_brief(context, request) {
+        return Err((422, "session timer shorter than the smallest"));
+    }
     let settings = &context.shared.settings;
     let destination = routing::route(request.uri(), context.now, settings, context.world)
         .map_err(|refusal| (refusal.status, refusal.why))?;
@@ -311,8 +314,15 @@ impl Context<'_> {
             request
                 .values(Name::Require)
                 .chain(request.values(Name::ProxyRequire))
-                .filter(|value| !value.eq_ignore_ascii_case("replaces")),
+                .filter(|value| {
+                    let own = tokens(self.supported());
+                    !own.into_iter().any(|own| value.eq_ignore_ascii_case(own))
+                }),
         );
         self.refuse_extension(server, why, &unsupported);
     }
+}
+
+fn tokens(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim)
 }

@@ -85,13 +85,15 @@ pub enum Signal {
     Moved,
     /// The 2xx to an INVITE was never acknowledged.
     NoAck,
+    /// The session timer ran out (RFC 4028).
+    SessionExpired,
     /// The admin API.
     Operator,
 }
 
 impl Signal {
     /// Every signal, for the metrics that must exist from the start.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::RequestFailed,
         Self::NoAnswer,
         Self::ProbeTimeout,
@@ -103,6 +105,7 @@ impl Signal {
         Self::FailureBye,
         Self::Moved,
         Self::NoAck,
+        Self::SessionExpired,
         Self::Operator,
     ];
 
@@ -120,6 +123,7 @@ impl Signal {
             Self::FailureBye => "failure_bye",
             Self::Moved => "moved",
             Self::NoAck => "no_ack",
+            Self::SessionExpired => "session_expired",
             Self::Operator => "operator",
         }
     }

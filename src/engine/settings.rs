@@ -176,7 +176,29 @@ pub struct DetectSettings {
     pub media_silence: Option<Millis>,
     /// A silent leg is probed before it counts as lost (else silence alone is loss).
     pub media_confirm: bool,
+    /// RFC 4028; None: none is asked for or agreed to.
+    pub session_timer: Option<SessionTimerSettings>,
     pub failure_bye: Vec<FailureCause>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionTimerSettings {
+    /// Session-Expires.
+    pub expires_s: u32,
+    /// Min-SE.
+    pub min_s: u32,
+    pub refresher: RefresherChoice,
+}
+
+/// Who is to refresh a session where the far end leaves that to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefresherChoice {
+    /// Our requests leave it to who answers; who asks us refreshes.
+    Auto,
+    /// Who sends the request.
+    Uac,
+    /// Who answers it.
+    Uas,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -341,7 +363,18 @@ impl Default for DetectSettings {
             probe: Some(ProbeSettings::default()),
             media_silence: Some(Millis::from_secs(3)),
             media_confirm: true,
+            session_timer: Some(SessionTimerSettings::default()),
             failure_bye: vec![Sip(408), Sip(480), Sip(503), Q850(27), Q850(38), Q850(41)],
+        }
+    }
+}
+
+impl Default for SessionTimerSettings {
+    fn default() -> Self {
+        Self {
+            expires_s: 1800,
+            min_s: 90,
+            refresher: RefresherChoice::Auto,
         }
     }
 }

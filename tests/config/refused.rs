@@ -389,6 +389,13 @@ const CASES: &[Case] = &[
         "q850:27",
     ),
     (
+        "detect: { session_timer: { expires: 2m, min: 3m } }\n",
+        "detect.session_timer.expires",
+        (1, 37),
+        "expires (2m) is shorter than min (3m)",
+        "at least",
+    ),
+    (
         "restore:\n  retry: { max: 8x }\n",
         "restore.retry.max",
         (2, 17),

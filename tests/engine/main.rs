@@ -22,5 +22,6 @@ mod restart;
 mod restore;
 mod retries;
 mod routes;
+mod session_timers;
 mod table;
 mod video;

@@ -92,7 +92,7 @@ pub(crate) struct Detect {
     pub(crate) media: TextOr<Off, MediaSilence>,
     /// A binding that expires, is removed or fails is a suspicion.
     pub(crate) registration: bool,
-    /// Session timers (RFC 4028). No effect in this version.
+    /// Session timers (RFC 4028): a map, or `off`.
     pub(crate) session_timer: TextOr<Off, SessionTimer>,
     /// Causes in a BYE's Reason that say the network failed: 408, q850:27.
     pub(crate) failure_bye: Vec<FailureCause>,
@@ -156,11 +156,11 @@ impl Default for MediaSilence {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct SessionTimer {
-    /// Session-Expires.
+    /// Session-Expires: a session that nobody refreshes for so long has ended.
     pub(crate) expires: Span<{ 90 * SECOND }, DAY>,
-    /// Min-SE.
+    /// Min-SE: who asks for less gets 422.
     pub(crate) min: Span<{ 90 * SECOND }, DAY>,
-    /// Who refreshes.
+    /// Who refreshes where the other end leaves that to us.
     pub(crate) refresher: Refresher,
 }
 

@@ -12,8 +12,8 @@ mod quantity;
 mod text;
 
 pub(super) use behaviour::{
-    AutoAnswer, Detect, EarlyDialogs, FailureCause, Filler, Fork, Order, PerKind, Restore,
-    RestoreOrder,
+    AutoAnswer, Detect, EarlyDialogs, FailureCause, Filler, Fork, Order, PerKind, Refresher,
+    Restore, RestoreOrder, SessionTimer,
 };
 pub(super) use listen::{Advertise, AdvertiseTo, Dscp, Listen, ListenAt};
 pub(super) use media::{Latch, Media, MediaAddress, MediaMode};

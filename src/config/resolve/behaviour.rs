@@ -7,7 +7,8 @@ use crate::config::file::{self, NoticeText, PerKind as PerKindOfFile, TextOr};
 use crate::config::tree::Step;
 use crate::engine::settings::{
     DetectSettings, EarlyDialogs, FailureCause, ForkOrder, ForkSettings, MessageSettings,
-    NoticeSettings, PerKind, ProbeSettings, RestoreOrder, RestoreSettings, RetrySettings,
+    NoticeSettings, PerKind, ProbeSettings, RefresherChoice, RestoreOrder, RestoreSettings,
+    RetrySettings, SessionTimerSettings,
 };
 use crate::engine::time::Millis;
 
@@ -29,7 +30,7 @@ pub(super) fn fork(fork: &file::Fork) -> ForkSettings {
     }
 }
 
-pub(super) fn detect(detect: &file::Detect) -> DetectSettings {
+pub(super) fn detect(detect: &file::Detect, check: &mut Check<'_>) -> DetectSettings {
     let media = match &detect.media {
         TextOr::Text(_) => None,
         TextOr::Map(media) => Some(media),
@@ -48,6 +49,10 @@ pub(super) fn detect(detect: &file::Detect) -> DetectSettings {
         },
         media_silence: media.map(|m| Millis(m.silence.0)),
         media_confirm: media.is_none_or(|m| m.confirm),
+        session_timer: match &detect.session_timer {
+            TextOr::Text(_) => None,
+            TextOr::Map(timer) => Some(session_timer(timer, check)),
+        },
         failure_bye: detect
             .failure_bye
             .iter()
@@ -57,6 +62,29 @@ pub(super) fn detect(detect: &file::Detect) -> DetectSettings {
                 file::FailureCause::Q850(cause) => FailureCause::Q850(*cause),
             })
             .collect(),
+    }
+}
+
+fn session_timer(timer: &file::SessionTimer, check: &mut Check<'_>) -> SessionTimerSettings {
+    if timer.expires.0 < timer.min.0 {
+        check.problem(
+            &key("detect.session_timer.expires"),
+            format!(
+                "expires ({}) is shorter than min ({})",
+                timer.expires, timer.min
+            ),
+            "what is asked for is at least what is taken",
+        );
+    }
+    let seconds = |span: u64| small(Millis(span).as_secs_ceil());
+    SessionTimerSettings {
+        expires_s: seconds(timer.expires.0),
+        min_s: seconds(timer.min.0),
+        refresher: match timer.refresher {
+            file::Refresher::Auto => RefresherChoice::Auto,
+            file::Refresher::Uac => RefresherChoice::Uac,
+            file::Refresher::Uas => RefresherChoice::Uas,
+        },
     }
 }
 

@@ -6,11 +6,10 @@ use crate::config::file::{Fallback, File, Filler, MediaMode, Store};
 use crate::config::tree::Step;
 
 /// Keys that are warned of when they are set.
-const WITHOUT_EFFECT: [&str; 15] = [
+const WITHOUT_EFFECT: [&str; 14] = [
     "tls.certificate",
     "tls.key",
     "tls.client_ca",
-    "detect.session_timer",
     "messages.page_idle",
     "media.rtpengine",
     "store",

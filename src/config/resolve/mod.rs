@@ -124,7 +124,7 @@ pub(super) fn resolve(
         upstreams,
         routes,
         fork: behaviour::fork(&file.fork),
-        detect: behaviour::detect(&file.detect),
+        detect: behaviour::detect(&file.detect, &mut check),
         restore: behaviour::restore(&file.restore, &mut check),
         notice: behaviour::notice(&file.notice, &mut check),
         messages: behaviour::messages(&file.messages, &mut check),

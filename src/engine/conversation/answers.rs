@@ -23,6 +23,7 @@ impl Conversation {
         if response.status() >= 200 {
             self.reinvite_over(leg, client, errand.what);
         }
+        self.session_renewed(context, errand, response);
         match errand.what {
             What::Invite => self.invite_response(context, leg, response, flow),
             What::Carry => {
@@ -49,6 +50,10 @@ impl Conversation {
                 self.lives_by(context, leg, response);
                 self.wish_response(context, leg, response, flow);
             }
+            What::Refresh => {
+                self.lives_by(context, leg, response);
+                self.refresh_response(context, leg, response, flow);
+            }
             What::Farewell if response.status() >= 200 => {
                 self.ghosts.retain(|ghost| ghost.id != leg);
             }
@@ -65,7 +70,7 @@ impl Conversation {
         });
         for leg in known.filter(|known| known.id == leg) {
             let over = leg.reinvite.take_if(|open| *open == client).is_some();
-            if over && matches!(what, What::Doubt | What::Join | What::Wish) {
+            if over && matches!(what, What::Doubt | What::Join | What::Wish | What::Refresh) {
                 leg.settle();
             }
         }
@@ -174,6 +179,7 @@ impl Conversation {
             What::Doubt => self.doubt_unanswered(context, leg),
             What::Join => self.join_unanswered(context, leg, signal),
             What::Wish => self.wish_unanswered(context, leg, signal),
+            What::Refresh => self.refresh_unanswered(context, leg, signal),
             What::Farewell | What::Passage(_) => {}
         }
     }

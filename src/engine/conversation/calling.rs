@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Conversation;
-use super::context::{ALLOW, Context, Errand, SUPPORTED, What};
+use super::context::{Context, Errand, What};
 use super::fork::{Branch, BranchState, Fork};
 use super::leg::Leg;
 use super::media;
@@ -153,10 +153,8 @@ impl Conversation {
         let builder = leg
             .dialog
             .carried(&Method::Invite, &via, hops)
-            .header(Name::Contact, context.contact(&flow))
-            .header(Name::Allow, ALLOW)
-            .header(Name::Supported, SUPPORTED);
-        let builder = more(builder);
+            .header(Name::Contact, context.contact(&flow));
+        let builder = more(leg.capable(context, builder));
         let bytes = match body {
             Some(sdp) => builder.body("application/sdp", sdp.as_bytes()),
             None => builder.end(),

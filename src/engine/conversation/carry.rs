@@ -2,7 +2,7 @@
 
 use super::context::{Context, What, crossing, end_with};
 use super::fork::Branch;
-use super::inviting::{self, ours};
+use super::inviting;
 use super::leg::Leg;
 use super::{Carried, Conversation, outcome};
 use crate::engine::dialog::{Admission, Do, Happens};
@@ -36,7 +36,7 @@ impl Conversation {
     }
 
     /// Returns the branch of the first fork or of a re-fork.
-    fn branch_mut(&mut self, leg: LegId) -> Option<&mut Branch> {
+    pub(super) fn branch_mut(&mut self, leg: LegId) -> Option<&mut Branch> {
         let first = self.invitation.as_mut().map(|first| &mut first.fork);
         let again = self.parties.iter_mut();
         let again = again.filter_map(|party| party.lost.as_mut().map(|lost| &mut lost.fork));
@@ -385,10 +385,10 @@ impl Conversation {
         let Some(leg) = self.leg_mut(side) else {
             return;
         };
-        let contact = context.contact(&leg.dialog.flow);
+        let accepting = leg.accepting(context, server);
         context.respond(server, 200, "OK", None, |builder| {
             end_with(
-                ours(builder, &contact),
+                accepting.write(builder),
                 Some("application/sdp"),
                 sdp.unwrap_or("").as_bytes(),
             )

@@ -133,6 +133,7 @@ impl Conversation {
             | Signal::Silence
             | Signal::FailureBye
             | Signal::NoAck
+            | Signal::SessionExpired
             | Signal::Operator => true,
         };
         let grace = context.now + detect.grace;
@@ -196,9 +197,10 @@ impl Conversation {
             {
                 self.lose(context, side, signal)
             }
-            Signal::Moved | Signal::ProbeRefused | Signal::RequestFailed => {
-                self.doubt(context, side)
-            }
+            Signal::Moved
+            | Signal::ProbeRefused
+            | Signal::RequestFailed
+            | Signal::SessionExpired => self.doubt(context, side),
             Signal::NoAnswer
             | Signal::ProbeTimeout
             | Signal::Transport

@@ -17,8 +17,6 @@ use crate::sip::{Builder, Message, Method, Name, Uri, reason_phrase};
 /// Methods that we take (RFC 3261 20.5).
 pub(crate) const ALLOW: &str =
     "INVITE, ACK, CANCEL, BYE, OPTIONS, MESSAGE, INFO, UPDATE, NOTIFY, REFER";
-/// Extensions that we take (RFC 3261 20.37).
-pub(crate) const SUPPORTED: &str = "replaces";
 /// Seconds after which who was refused for a moment may ask again.
 pub(crate) const RETRY_AFTER_S: u32 = 2;
 
@@ -46,6 +44,8 @@ pub(crate) enum What {
     Join,
     /// The offer to a new endpoint of what the survivor wished while it was rung.
     Wish,
+    /// UPDATE or re-INVITE by which the session goes on (RFC 4028).
+    Refresh,
     /// Nothing hangs on the answer: BYE.
     Farewell,
     /// A request outside of any dialog, by its number (`Passages`).
@@ -129,6 +129,11 @@ impl Context<'_> {
         }
     }
 
+    /// Returns the extensions that we take (RFC 3261 20.37).
+    pub(crate) fn supported(&self) -> &'static str {
+        supported(&self.shared.settings)
+    }
+
     pub(crate) fn send(&mut self, bytes: Bytes, flow: Flow, errand: Errand) -> ClientId {
         let Shared {
             transactions, out, ..
@@ -196,8 +201,15 @@ impl Context<'_> {
 
     /// Answers a request with a status and nothing else.
     pub(crate) fn answer(&mut self, server: ServerId, status: u16, to_tag: Option<&str>) {
+        let min_se = self.shared.settings.detect.session_timer;
+        let min_se = min_se.map_or(0, |timer| timer.min_s);
         self.respond(server, status, reason_phrase(status), to_tag, |builder| {
-            what_would_be_right(builder, status).end()
+            match status {
+                // RFC 4028 6.
+                422 => builder.header(Name::MinSe, min_se),
+                _ => what_would_be_right(builder, status),
+            }
+            .end()
         });
     }
 
@@ -227,6 +239,14 @@ impl Context<'_> {
             };
             self.emit(event);
         }
+    }
+}
+
+/// Returns the extensions that we take by these settings.
+pub(crate) fn supported(settings: &Settings) -> &'static str {
+    match settings.detect.session_timer {
+        Some(_) => "replaces, timer",
+        None => "replaces",
     }
 }
 

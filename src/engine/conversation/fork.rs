@@ -137,6 +137,16 @@ impl Branch {
         }
     }
 
+    /// Its INVITE has failed for a reason that another one does away with: no dialog came of it.
+    pub(crate) fn call_again(&mut self) {
+        let dialog = &mut self.leg.dialog;
+        dialog.remote_tag = None;
+        dialog.target.clone_from(&self.leg.endpoint.contact);
+        dialog.routes.clone_from(&self.leg.endpoint.path);
+        self.state = BranchState::Ready;
+        self.client = None;
+    }
+
     /// Returns true once it is known which ports it has.
     pub(crate) fn has_ports(&self) -> bool {
         match self.state {

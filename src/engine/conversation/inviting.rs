@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::context::{ALLOW, Context, ELSEWHERE, SUPPORTED, crossing, end_with, joined};
+use super::context::{Context, ELSEWHERE, crossing, end_with, joined};
 use super::fork::{Fork, Verdict};
 use super::leg::{Leg, Unacknowledged};
 use super::media;
@@ -17,7 +17,7 @@ use crate::engine::ports::{Generation, Token};
 use crate::engine::routing::{self, Destination};
 use crate::engine::settings::Kind;
 use crate::engine::transaction::ServerId;
-use crate::sip::{Address, Builder, Message, Name, reason_phrase};
+use crate::sip::{Address, Message, Name, reason_phrase};
 
 /// What there is only until the answer.
 #[derive(Debug)]
@@ -241,6 +241,7 @@ impl Conversation {
         match response.status() {
             ..200 => self.ringing(context, leg, response, flow),
             200..300 => self.accepted(context, leg, response, flow),
+            422 if self.asks_for_longer(context, leg, response) => self.launch(context),
             status => {
                 let mut lines = crossing(response);
                 if status < 400 {
@@ -301,6 +302,7 @@ impl Conversation {
         let _ = branch.leg.take_success(response);
         branch.leg.dialog.answered_by(response, flow);
         branch.leg.abilities.learn(response);
+        branch.leg.timed_by(context, response);
         branch.leg.seen = context.now;
         let said = sdp_of(response);
         branch.leg.talk.said.clone_from(&said);
@@ -324,10 +326,8 @@ impl Conversation {
         };
         let _ = caller.life.take(Happens::Accept);
         let identity = caller.endpoint.identity.clone();
-        let (tag, contact) = (
-            caller.dialog.local_tag.clone(),
-            context.contact(&caller.dialog.flow),
-        );
+        let tag = caller.dialog.local_tag.clone();
+        let accepting = caller.accepting(context, invitation.server);
         caller.unacknowledged = Some(Unacknowledged {
             server: invitation.server,
             cseq: caller.dialog.remote_cseq.unwrap_or(0),
@@ -346,7 +346,7 @@ impl Conversation {
             response.reason_phrase(),
             Some(&tag),
             |builder| {
-                let builder = ours(builder, &contact).raw_lines(&lines);
+                let builder = accepting.write(builder).raw_lines(&lines);
                 end_with(
                     builder,
                     Some("application/sdp"),
@@ -513,14 +513,6 @@ pub(crate) fn sdp_of(message: &Message) -> Option<Box<str>> {
         return None;
     }
     std::str::from_utf8(message.body()).ok().map(Into::into)
-}
-
-/// Adds what every 2xx of ours to an INVITE or UPDATE carries.
-pub(super) fn ours(builder: Builder, contact: &str) -> Builder {
-    builder
-        .header(Name::Contact, contact)
-        .header(Name::Allow, ALLOW)
-        .header(Name::Supported, SUPPORTED)
 }
 
 fn caller_endpoint(context: &Context<'_>, request: &Message, flow: Flow, aor: &Aor) -> Endpoint {

@@ -70,6 +70,7 @@ impl Conversation {
         }
         branch.leg.dialog.answered_by(response, flow);
         branch.leg.abilities.learn(response);
+        branch.leg.timed_by(context, response);
         branch.leg.seen = context.now;
         branch.leg.talk.said.clone_from(&said);
         branch.leg.acknowledge(context, id, response.cseq(), None);
@@ -227,7 +228,12 @@ impl Conversation {
         }
         if !ok {
             leg.talk = before;
-            if response.status() == 491 {
+            // RFC 4028 7.3: the next one asks for what it demands.
+            let brief = response.status() == 422
+                && self
+                    .leg_mut(survivor)
+                    .is_some_and(|leg| leg.too_brief(context, response));
+            if brief || response.status() == 491 {
                 return self.join_later(context, side, waiting);
             }
             return self.join_failed(context, side, waiting);

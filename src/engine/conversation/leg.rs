@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::context::{ALLOW, Context, Errand, What};
+use super::context::{Context, Errand, What};
+use crate::engine::dialog::session_timer::SessionTimer;
 use crate::engine::dialog::{Act, Dialog, Do, Happens, Life, Negotiation};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::{ConversationId, Flow, LegId, Side};
@@ -41,6 +42,9 @@ pub(crate) struct Leg {
     /// already and kept for the 2xx that come again.
     #[serde(skip)]
     pub(crate) ack: Option<Ack>,
+    /// None where its endpoint knows of none.
+    #[serde(default)]
+    pub(crate) timer: Option<Box<SessionTimer>>,
 }
 
 #[derive(Clone, Debug)]
@@ -130,6 +134,7 @@ impl Leg {
             reinvite: None,
             unacknowledged: None,
             ack: None,
+            timer: None,
         }
     }
 
@@ -175,7 +180,7 @@ impl Leg {
             builder = builder.header(Name::Contact, context.contact(&flow));
         }
         if matches!(method, Method::Invite | Method::Update) {
-            builder = builder.header(Name::Allow, ALLOW);
+            builder = self.capable(context, builder);
         }
         let errand = Errand {
             conversation: id,

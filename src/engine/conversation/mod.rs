@@ -1,7 +1,7 @@
 //! The conversation: anchored on whoever is still there. `LIFECYCLE.md` beside this file draws its life.
 //!
 //! One file an act: `inviting` the first fork, `carry` and `renegotiate` what goes on while both are
-//! there, `letters` messages, `signs` and `check` suspicion and probes, `restore`, `busy`, `reach` and
+//! there, `refresh` session timers, `letters` messages, `signs` and `check` suspicion and probes, `restore`, `busy`, `reach` and
 //! `join` the re-fork, `toward` the ports of a fork,
 //! `survivor` what is answered meanwhile, `repair` a phone that comes back by itself, `notice` the word to
 //! the survivor, `ending` the end.
@@ -26,6 +26,7 @@ mod outcome;
 mod queue;
 mod reach;
 mod rebuild;
+mod refresh;
 mod renegotiate;
 mod repair;
 mod restore;
@@ -64,6 +65,7 @@ pub(crate) use self::calling::{Way, way};
 pub(crate) use self::carry::hops_left;
 pub(crate) use self::index::{Key, Keys, aor_key, peer_key};
 pub(crate) use self::inviting::{Arrival, sdp_of};
+pub(crate) use self::refresh::too_brief;
 pub(crate) use self::repair::replaced;
 
 /// Entries kept of a conversation's history; what comes in between is left out.
@@ -316,6 +318,7 @@ impl Conversation {
                 later,
                 party.check.as_ref().and_then(|check| check.next),
                 party.lost.as_ref().and_then(|lost| lost.next_deadline()),
+                party.leg.as_ref().and_then(Leg::next_refresh),
             ]
         });
         parties.flatten().chain(ringing).min()
@@ -336,6 +339,7 @@ impl Conversation {
                 self.party_mut(side).queue.not_before = None;
             }
             self.restore_due(context, side);
+            self.refresh_due(context, side);
             self.pump(context, side);
         }
         self.close_due(context);

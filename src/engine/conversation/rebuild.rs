@@ -33,6 +33,7 @@ impl Conversation {
                 .chain(party.lost.as_mut().map(|lost| &mut lost.old))
             {
                 leg.dialog.resume(JUMP);
+                leg.resume_timer(context.now);
                 context.know_tag(&leg.dialog.local_tag, (id, leg.id));
             }
             // A phone that repairs its lost dialog goes on with the ports that it knows.

@@ -3,11 +3,12 @@
 use super::Conversation;
 use super::context::{Context, What, end_with};
 use super::inviting::sdp_of;
-use super::leg::{Talk, Unacknowledged};
+use super::leg::{Leg, Talk, Unacknowledged};
 use super::outcome;
+use super::refresh::too_brief;
 use crate::engine::dialog::{Negotiation, Refusal, Request};
 use crate::engine::events::Signal;
-use crate::engine::ids::{Flow, Side};
+use crate::engine::ids::{ConversationId, Flow, Side};
 use crate::engine::transaction::{ClientId, ServerId};
 use crate::sip::{Message, Method};
 
@@ -39,6 +40,9 @@ impl Conversation {
             return context.refuse(server, 415, "body of a re-INVITE or UPDATE that is no SDP");
         }
         let invite = *request.method() == Method::Invite;
+        if too_brief(context, request) {
+            return context.refuse(server, 422, "session timer shorter than the smallest");
+        }
         let asks = Request::of(request.method(), offer.is_some());
         if let Err(refusal) = self.negotiations(side, asks) {
             let (status, why) = refusal.answer();
@@ -111,18 +115,7 @@ impl Conversation {
         let invite = *request.method() == Method::Invite;
         let Some(leg) = self.leg_mut(to) else { return };
         let ours_invite = invite || !leg.abilities.update;
-        let method = if ours_invite {
-            Method::Invite
-        } else {
-            Method::Update
-        };
-        let client = leg.request(context, id, &method, What::Carry, |builder| {
-            end_with(
-                builder,
-                Some("application/sdp"),
-                told.as_deref().unwrap_or("").as_bytes(),
-            )
-        });
+        let client = offer_anew(context, id, leg, ours_invite, told.as_deref());
         self.renegotiation = Some(Box::new(Renegotiation {
             from,
             server,
@@ -142,7 +135,7 @@ impl Conversation {
         response: &Message,
         flow: Flow,
     ) -> bool {
-        let Some(pending) = self
+        let Some(mut pending) = self
             .renegotiation
             .take_if(|pending| pending.client == client)
         else {
@@ -157,6 +150,9 @@ impl Conversation {
                 self.renegotiation = Some(pending);
                 self.lose(context, to, Signal::RequestFailed);
             }
+            422 if self.offers_for_longer(context, &mut pending, response) => {
+                self.renegotiation = Some(pending);
+            }
             300.. => {
                 self.settle_negotiations(from);
                 if let Some(leg) = self.leg_mut(to) {
@@ -167,6 +163,25 @@ impl Conversation {
                 });
             }
         }
+        true
+    }
+
+    /// RFC 4028 7.3: the other side takes no timer as short as that; it is asked for what it demands.
+    fn offers_for_longer(
+        &mut self,
+        context: &mut Context<'_>,
+        pending: &mut Renegotiation,
+        response: &Message,
+    ) -> bool {
+        let id = self.id;
+        let Some(leg) = self.leg_mut(pending.from.other()) else {
+            return false;
+        };
+        if !leg.too_brief(context, response) {
+            return false;
+        }
+        let told = leg.talk.told.clone().filter(|_| pending.offer.is_some());
+        pending.client = offer_anew(context, id, leg, pending.ours_invite, told.as_deref());
         true
     }
 
@@ -236,7 +251,7 @@ impl Conversation {
         if let Some(leg) = self.leg_mut(side) {
             leg.talk.said = Some(answer.clone());
         }
-        let owed = |leg: &mut super::Leg| leg.ack.as_ref().is_some_and(|ack| ack.waits);
+        let owed = |leg: &mut Leg| leg.ack.as_ref().is_some_and(|ack| ack.waits);
         if self.leg_mut(to).is_some_and(owed)
             && let Some(told) = self.tell(context, to, &answer)
             && let Some(leg) = self.leg_mut(to)
@@ -386,4 +401,25 @@ impl Conversation {
             }
         }
     }
+}
+
+fn offer_anew(
+    context: &mut Context<'_>,
+    id: ConversationId,
+    leg: &mut Leg,
+    invite: bool,
+    told: Option<&str>,
+) -> ClientId {
+    let method = if invite {
+        Method::Invite
+    } else {
+        Method::Update
+    };
+    leg.request(context, id, &method, What::Carry, |builder| {
+        end_with(
+            builder,
+            Some("application/sdp"),
+            told.unwrap_or("").as_bytes(),
+        )
+    })
 }

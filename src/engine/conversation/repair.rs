@@ -3,7 +3,7 @@
 
 use super::Conversation;
 use super::context::{Context, end_with};
-use super::inviting::{ours, sdp_of};
+use super::inviting::sdp_of;
 use super::leg::{Leg, Unacknowledged};
 use super::media;
 use crate::engine::dialog::{Dialog, Happens, Life};
@@ -59,6 +59,7 @@ impl Conversation {
         };
         let (id, endpoint) = (leg.id, leg.endpoint.name.clone());
         leg.dialog.flow = flow;
+        leg.resume_timer(context.now);
         self.party_mut(side).leg = Some(leg);
         self.configure(context, side);
         self.watch(context, side);
@@ -180,11 +181,12 @@ impl Conversation {
         leg.talk.said.clone_from(&offer);
         let _ = leg.life.take(Happens::Accept);
         let (leg_id, endpoint) = (leg.id, leg.endpoint.name.clone());
-        let (tag, contact) = (leg.dialog.local_tag.clone(), context.contact(&flow));
+        let tag = leg.dialog.local_tag.clone();
+        let accepting = leg.accepting(context, server);
         context.shared.transactions.bind(server, (id, leg_id));
         context.respond(server, 200, "OK", Some(&tag), |builder| {
             end_with(
-                ours(builder, &contact),
+                accepting.write(builder),
                 Some("application/sdp"),
                 body.as_deref().unwrap_or("").as_bytes(),
             )

@@ -361,6 +361,9 @@ impl Conversation {
         match response.status() {
             ..200 => self.again_ringing(context, side, leg, response, flow),
             200..300 => self.again_answered(context, side, leg, response, flow),
+            422 if self.asks_for_longer(context, leg, response) => {
+                self.launch_again(context, side);
+            }
             status => self.again_failed(context, side, leg, status),
         }
     }

@@ -5,6 +5,7 @@ mod check;
 mod life;
 mod offer_answer;
 mod requests;
+pub mod session_timer;
 #[cfg(test)]
 mod tests;
 

@@ -94,6 +94,16 @@ def texts_in_the_call(stage):
     assert texts == ["first text", "second text"], texts
 
 
+def session_timers(stage):
+    stage.call("caller_refreshes", ["-d", "6000"])
+    stage.caller_ends_well()
+    wait_until("the callee is told good-bye", lambda: "BYE" in stage.requests("desk"))
+    # Each leg has its own: one asks us and is answered, the other is asked by us.
+    assert stage.requests("desk") == ["INVITE", "ACK", "UPDATE", "BYE"], stage.requests("desk")
+    assert stage.requests("alice") == [], stage.requests("alice")
+    assert stage.statuses("alice", "UPDATE") == [200]
+
+
 def basic_call_over_tcp(stage):
     basic_call(stage)
 
@@ -108,6 +118,7 @@ SCENARIOS = [
     (busy, [Callee("desk", "Desk", script="callee_busy")]),
     (no_answer, [Callee("desk", "Desk", ring_ms=30000)]),
     (texts_in_the_call, [Callee("desk", "Desk")]),
+    (session_timers, [Callee("desk", "Desk", script="callee_refreshed")]),
     *losses.SCENARIOS,
 ]
 

@@ -1,0 +1,344 @@
+//! Session timers (RFC 4028): each leg has its own.
+
+use refork::engine::events::{Happening, Signal};
+use refork::engine::settings::RefresherChoice;
+use refork::engine::time::Millis;
+use refork::sip::{Message, Method, Name};
+
+use crate::people::*;
+use crate::table::*;
+
+/// Alice's phone talks, Bob's too, each with lines about its timer. Returns both dialogs, what Bob's was
+/// asked, and what Alice's was answered.
+fn call(t: &mut Table, alices: &str, bobs: &str) -> (Remote, Remote, Message, Message) {
+    if t.site.bindings.is_empty() {
+        t.register("bob", desk(), "desk");
+    }
+    let invite = request(Method::Invite, "alice", "bob", alice(), "call1");
+    t.receive(
+        alice(),
+        with_sdp(invite.raw_lines(alices.as_bytes()), &audio(alice())),
+    );
+    let invite = t.request_to(desk(), Method::Invite);
+    let answer = answer_to(&invite).raw_lines(bobs.as_bytes());
+    t.receive(desk(), with_sdp(answer, &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    let a = Remote::of_answer(&ok, alice());
+    t.receive(alice(), a.ack(1));
+    let b = Remote::of_invite(&invite, desk(), "b1");
+    (a, b, invite, ok)
+}
+
+/// Turns the clock while both phones answer OPTIONS. Stops at the first other request to either.
+fn pass_until_asked(t: &mut Table, secs: u64) -> Option<Message> {
+    for _ in 0..secs {
+        t.pass(Millis::from_secs(1));
+        for at in [alice(), desk(), mobile()] {
+            while let Some(options) = t.waiting(at, &Method::Options) {
+                t.reply(&options, 200, at);
+            }
+            if let Some(message) = t.any_to(at) {
+                return Some(message);
+            }
+        }
+    }
+    None
+}
+
+const UAC: &str = "Supported: timer\r\nSession-Expires: 600;refresher=uac\r\n";
+
+#[test]
+fn each_leg_has_its_own_timer() {
+    let mut t = Table::new(settings());
+    // The caller knows of no timer, the callee wants to be refreshed.
+    let (_, _, invite, ok) = call(&mut t, "", "Session-Expires: 600;refresher=uac\r\n");
+    assert_eq!(invite.header(Name::SessionExpires), Some("1800"));
+    assert_eq!(invite.header(Name::MinSe), Some("90"));
+    assert!(invite.has_token(Name::Supported, "timer"));
+    assert_eq!(ok.header(Name::SessionExpires), None);
+    let start = t.now;
+    let update = pass_until_asked(&mut t, 400).unwrap();
+    assert_eq!(t.now.since(start).0 / 1000, 300);
+    assert_eq!(title(&update), format!("UPDATE sip:phone@{} 2", desk()));
+    assert_eq!(
+        update.header(Name::SessionExpires),
+        Some("600;refresher=uac")
+    );
+    assert_eq!(update.body(), b"");
+    let renewed = response(&update, 200, desk(), "b1")
+        .header(Name::SessionExpires, "600;refresher=uac")
+        .header(Name::Require, "timer")
+        .end();
+    t.receive(desk(), renewed);
+    let update = pass_until_asked(&mut t, 299);
+    assert!(update.is_none(), "{update:?}");
+    // Without a timer in the answer the session lasts for ever (RFC 4028 7.2).
+    let update = pass_until_asked(&mut t, 2).unwrap();
+    t.receive(desk(), response(&update, 200, desk(), "b1").end());
+    assert!(pass_until_asked(&mut t, 2900).is_none());
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Suspected { .. })),
+        0
+    );
+}
+
+#[test]
+fn the_callers_refresh_does_not_cross() {
+    let mut t = Table::new(settings());
+    let (mut a, _, _, ok) = call(&mut t, UAC, "");
+    assert_eq!(ok.header(Name::SessionExpires), Some("600;refresher=uac"));
+    assert!(ok.has_token(Name::Require, "timer"));
+    assert!(pass_until_asked(&mut t, 300).is_none());
+    let update = a.request(Method::Update).raw_lines(UAC.as_bytes()).end();
+    t.receive(alice(), update);
+    let ok = t.response_to(alice(), 200);
+    assert_eq!(ok.header(Name::SessionExpires), Some("600;refresher=uac"));
+    t.nothing_to(desk());
+    // By re-INVITE with what stands, too.
+    assert!(pass_until_asked(&mut t, 300).is_none());
+    let again = a.request(Method::Invite).raw_lines(UAC.as_bytes());
+    t.receive(alice(), with_sdp(again, &audio(alice())));
+    let ok = t.response_to(alice(), 200);
+    assert_eq!(ok.header(Name::SessionExpires), Some("600;refresher=uac"));
+    t.receive(alice(), a.ack(ok.cseq()));
+    t.nothing_to(desk());
+    assert!(pass_until_asked(&mut t, 560).is_none());
+}
+
+#[test]
+fn a_refresh_that_does_not_come_is_a_sign_of_loss_and_no_bye() {
+    let mut t = Table::new(settings());
+    call(&mut t, "", "Session-Expires: 600;refresher=uas\r\n");
+    let start = t.now;
+    let doubt = pass_until_asked(&mut t, 700).unwrap();
+    // RFC 4028 10: 32 seconds before its end.
+    assert_eq!(t.now.since(start).0 / 1000, 568);
+    assert_eq!(
+        t.happened(|what| matches!(
+            what,
+            Happening::Suspected {
+                signal: Signal::SessionExpired,
+                ..
+            }
+        )),
+        1
+    );
+    // The phone has ended the call on its side.
+    assert_eq!(*doubt.method(), Method::Update);
+    t.reply(&doubt, 481, desk());
+    t.pass(Millis(100));
+    t.nothing_to(alice());
+    t.takes_over(desk(), "b2", &audio(desk()));
+    t.nothing_to(alice());
+}
+
+#[test]
+fn a_late_phone_that_still_has_its_call_goes_on() {
+    let mut t = Table::new(settings());
+    call(&mut t, "", "Session-Expires: 600;refresher=uas\r\n");
+    let doubt = pass_until_asked(&mut t, 700).unwrap();
+    assert_eq!(doubt.header(Name::SessionExpires), Some("600"));
+    let answer =
+        response(&doubt, 200, desk(), "b1").header(Name::SessionExpires, "600;refresher=uac");
+    t.receive(desk(), with_sdp(answer, &audio(desk())));
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Alive { .. })),
+        1
+    );
+    // It has been asked to refresh no longer.
+    let update = pass_until_asked(&mut t, 301).unwrap();
+    assert_eq!(*update.method(), Method::Update);
+}
+
+#[test]
+fn without_update_the_standing_session_is_offered_by_reinvite() {
+    let mut t = Table::new(settings());
+    let bobs = "Session-Expires: 600;refresher=uac\r\n";
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    let answer = response(&invite, 200, desk(), "b1")
+        .header(Name::Allow, "INVITE, ACK, BYE, CANCEL, OPTIONS")
+        .raw_lines(bobs.as_bytes());
+    t.receive(desk(), with_sdp(answer, &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+    let again = pass_until_asked(&mut t, 301).unwrap();
+    assert_eq!(*again.method(), Method::Invite);
+    assert_eq!(text(&again), text(&invite), "the same version of the same");
+    // RFC 3261 14.2: he has an offer of his own.
+    t.reply(&again, 491, desk());
+    t.request_to(desk(), Method::Ack);
+    let again = pass_until_asked(&mut t, 40).unwrap();
+    let answer = response(&again, 200, desk(), "b1").raw_lines(bobs.as_bytes());
+    t.receive(desk(), with_sdp(answer, &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    t.nothing_to(alice());
+}
+
+#[test]
+fn a_refresh_that_is_denied_is_a_loss_and_one_that_is_unanswered_a_suspicion() {
+    for denied in [true, false] {
+        let mut t = Table::new(settings());
+        call(&mut t, "", "Session-Expires: 600;refresher=uac\r\n");
+        let update = pass_until_asked(&mut t, 301).unwrap();
+        if denied {
+            t.reply(&update, 481, desk());
+        } else {
+            t.pass(Millis::from_secs(45));
+        }
+        assert_eq!(t.happened(|what| matches!(what, Happening::Lost { .. })), 1);
+        while let Some(options) = t.waiting(alice(), &Method::Options) {
+            t.reply(&options, 200, alice());
+        }
+        t.nothing_to(alice());
+    }
+}
+
+#[test]
+fn who_asks_for_less_than_we_take_is_told_what_we_take() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    let brief = "Supported: timer\r\nSession-Expires: 60\r\n";
+    let invite = request(Method::Invite, "alice", "bob", alice(), "brief");
+    t.receive(
+        alice(),
+        with_sdp(invite.raw_lines(brief.as_bytes()), &audio(alice())),
+    );
+    let refused = t.response_to(alice(), 422);
+    assert_eq!(refused.header(Name::MinSe), Some("90"));
+    t.nothing_to(desk());
+    // Within the dialog as well.
+    let (mut a, ..) = call(&mut t, UAC, "");
+    let update = a.request(Method::Update).raw_lines(brief.as_bytes()).end();
+    t.receive(alice(), update);
+    let refused = t.response_to(alice(), 422);
+    assert_eq!(refused.header(Name::MinSe), Some("90"));
+}
+
+#[test]
+fn who_takes_no_less_is_asked_for_more() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&audio(alice()));
+    let first = t.request_to(desk(), Method::Invite);
+    let brief = response(&first, 422, desk(), "b0").header(Name::MinSe, 7200);
+    t.receive(desk(), brief.end());
+    t.request_to(desk(), Method::Ack);
+    t.nothing_to(alice());
+    // RFC 4028 7.3: the same call, one CSeq on.
+    let second = t.request_to(desk(), Method::Invite);
+    assert_eq!(second.call_id(), first.call_id());
+    assert_eq!(second.cseq(), first.cseq() + 1);
+    assert_eq!(second.to_tag(), None);
+    assert_eq!(text(&second), text(&first));
+    assert_eq!(second.header(Name::SessionExpires), Some("7200"));
+    assert_eq!(second.header(Name::MinSe), Some("7200"));
+    // One who demands the same again wants no call.
+    let brief = response(&second, 422, desk(), "b0").header(Name::MinSe, 7200);
+    t.receive(desk(), brief.end());
+    t.request_to(desk(), Method::Ack);
+    t.response_to(alice(), 422);
+    t.nothing_to(desk());
+}
+
+#[test]
+fn a_hold_goes_to_who_takes_no_less() {
+    let mut t = Table::new(settings());
+    let (mut a, ..) = call(&mut t, "", "");
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly")),
+    );
+    let first = t.request_to(desk(), Method::Invite);
+    let brief = response(&first, 422, desk(), "b1").header(Name::MinSe, 7200);
+    t.receive(desk(), brief.end());
+    t.request_to(desk(), Method::Ack);
+    t.nothing_to(alice());
+    let second = t.request_to(desk(), Method::Invite);
+    assert_eq!(text(&second), text(&first));
+    assert_eq!(second.header(Name::SessionExpires), Some("7200"));
+    let answer = response(&second, 200, desk(), "b1");
+    t.receive(desk(), with_sdp(answer, &sdp(desk(), 2, "recvonly")));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    assert!(text(&ok).contains("a=recvonly"));
+}
+
+#[test]
+fn the_survivor_refreshes_while_the_other_is_sought() {
+    let mut t = Table::new(settings());
+    let (mut a, ..) = call(&mut t, UAC, "");
+    t.pass(Millis::from_secs(300));
+    for at in [alice(), desk()] {
+        t.discard(at);
+    }
+    t.bob_is_lost();
+    let update = a.request(Method::Update).raw_lines(UAC.as_bytes()).end();
+    t.receive(alice(), update);
+    let ok = t.response_to(alice(), 200);
+    assert_eq!(ok.header(Name::SessionExpires), Some("600;refresher=uac"));
+}
+
+#[test]
+fn a_timer_survives_a_restart() {
+    let mut t = Table::new(settings());
+    call(&mut t, UAC, "Session-Expires: 600;refresher=uac\r\n");
+    t.pass(Millis::from_secs(10));
+    t.restart();
+    let update = pass_until_asked(&mut t, 291).unwrap();
+    assert_eq!(
+        update.header(Name::SessionExpires),
+        Some("600;refresher=uac")
+    );
+    let renewed =
+        response(&update, 200, desk(), "b1").header(Name::SessionExpires, "600;refresher=uac");
+    t.receive(desk(), renewed.end());
+    // Alice's phone should have refreshed.
+    let doubt = pass_until_asked(&mut t, 280).unwrap();
+    assert_eq!(doubt.call_id(), "call1");
+}
+
+#[test]
+fn who_is_to_refresh_can_be_chosen() {
+    for (refresher, asked, answered) in [
+        (RefresherChoice::Auto, "1800", "1800;refresher=uac"),
+        (
+            RefresherChoice::Uac,
+            "1800;refresher=uac",
+            "1800;refresher=uac",
+        ),
+        (
+            RefresherChoice::Uas,
+            "1800;refresher=uas",
+            "1800;refresher=uas",
+        ),
+    ] {
+        let mut wishes = settings();
+        wishes.detect.session_timer.as_mut().unwrap().refresher = refresher;
+        let mut t = Table::new(wishes);
+        let (_, _, invite, ok) = call(&mut t, "Supported: timer\r\n", "");
+        assert_eq!(invite.header(Name::SessionExpires), Some(asked));
+        assert_eq!(ok.header(Name::SessionExpires), Some(answered));
+    }
+}
+
+#[test]
+fn where_it_is_off_nothing_is_said_of_timers() {
+    let mut wishes = settings();
+    wishes.detect.session_timer = None;
+    let mut t = Table::new(wishes);
+    let (_, _, invite, ok) = call(&mut t, UAC, "Session-Expires: 600;refresher=uac\r\n");
+    for message in [&invite, &ok] {
+        assert_eq!(message.header(Name::SessionExpires), None);
+        assert!(!message.has_token(Name::Supported, "timer"));
+    }
+    assert!(pass_until_asked(&mut t, 700).is_none());
+    let required = request(Method::Invite, "alice", "bob", alice(), "call2");
+    let required = required.header(Name::Require, "timer");
+    t.receive(alice(), with_sdp(required, &audio(alice())));
+    let refused = t.response_to(alice(), 420);
+    assert_eq!(refused.header(Name::Unsupported), Some("timer"));
+}
