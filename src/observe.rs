@@ -104,6 +104,17 @@ fn happening(id: ConversationId, call_id: &Clean<'_>, kind: Kind, what: &Happeni
             let (side, endpoint) = (side.as_str(), Clean(endpoint));
             info!(conversation = %id, %call_id, side, %endpoint, same, after_ms = after.0, "restored");
         }
+        Happening::Transferring { side, to } => {
+            let to = Clean(to);
+            info!(conversation = %id, %call_id, side = side.as_str(), %to, "transferring");
+        }
+        Happening::Transferred { side, endpoint } => {
+            let endpoint = Clean(endpoint);
+            info!(conversation = %id, %call_id, side = side.as_str(), %endpoint, "transferred");
+        }
+        Happening::TransferFailed { side, status } => {
+            info!(conversation = %id, %call_id, side = side.as_str(), status, "transfer failed");
+        }
         Happening::Repaired { side, endpoint } => {
             let (side, endpoint) = (side.as_str(), Clean(endpoint));
             info!(conversation = %id, %call_id, side, %endpoint, "repaired by the phone");
@@ -147,6 +158,7 @@ impl fmt::Display for Words {
             Ending::RestoreTimeout(side) => {
                 write!(f, "{} could not be reached again", side.as_str())
             }
+            Ending::Transfer(status) => write!(f, "transfer failed with {status}"),
             Ending::Operator => f.write_str("ended by the operator"),
             Ending::Gave(GaveUp::NoMediaPorts) => f.write_str("no media ports left"),
             Ending::Gave(GaveUp::TooManyRestorations) => f.write_str("too many restorations"),

@@ -1,6 +1,6 @@
 //! Requests that reach us: those within a dialog go to their conversation, the others begin something.
 
-use super::conversation::context::{ALLOW, Context, supported};
+use super::conversation::context::{ALLOW, Context, Refusal, supported};
 use super::conversation::{Arrival, Conversation, hops_left, replaced, sdp_of, too_brief};
 use super::{Engine, routing};
 use crate::engine::events::Event;
@@ -10,9 +10,6 @@ use crate::engine::ports::{Output, World};
 use crate::engine::time::Time;
 use crate::engine::transaction::ServerId;
 use crate::sip::{Builder, Malformed, Message, Method, Name, Uri, reason_phrase, sdp::Sdp};
-
-/// Why a request is turned away, for the peer and for the operator.
-type Refusal = (u16, &'static str);
 
 impl Engine {
     pub(super) fn request(

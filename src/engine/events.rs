@@ -173,6 +173,8 @@ pub enum Ending {
     /// The lost side could not be reached again in time.
     RestoreTimeout(Side),
     Operator,
+    /// Nobody took a transferred call, with this status, and the transferor had hung up.
+    Transfer(u16),
     /// Our own limits or failure (no ports, too many restorations).
     Gave(/** why */ GaveUp),
 }
@@ -227,6 +229,21 @@ pub enum Happening {
         endpoint: Box<str>,
         same: bool,
         after: Millis,
+    },
+    /// A REFER of this side is carried out: `to` is invited in its place.
+    Transferring {
+        side: Side,
+        to: Box<str>,
+    },
+    /// The target has taken the side's place.
+    Transferred {
+        side: Side,
+        endpoint: Box<str>,
+    },
+    /// Nobody took the call.
+    TransferFailed {
+        side: Side,
+        status: u16,
     },
     /// The phone repaired its leg by itself.
     Repaired {

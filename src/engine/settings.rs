@@ -67,6 +67,7 @@ pub struct Settings {
     /// First match wins; tried after domains.
     pub routes: Vec<Route>,
     pub fork: ForkSettings,
+    pub refer: ReferPolicy,
     pub detect: DetectSettings,
     pub restore: RestoreSettings,
     pub notice: NoticeSettings,
@@ -163,6 +164,15 @@ pub struct ForkSettings {
     pub order: ForkOrder,
     pub ring_timeout: Millis,
     pub early_dialogs: EarlyDialogs,
+}
+
+/// What becomes of a REFER within a dialog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReferPolicy {
+    /// The transfer is ours to do; the other side's phone sees nothing of it.
+    Execute,
+    /// It goes to the other side's phone as it came.
+    Pass,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -311,6 +321,7 @@ impl Default for Settings {
             upstreams: BTreeMap::new(),
             routes: Vec::new(),
             fork: ForkSettings::default(),
+            refer: ReferPolicy::Execute,
             detect: DetectSettings::default(),
             restore: RestoreSettings::default(),
             notice: NoticeSettings::default(),

@@ -39,7 +39,7 @@ pub(super) const USUAL_REFUSALS: &[(&str, &[u16])] = &[
 ];
 
 /// How a conversation ended, as the label `how`.
-pub(super) const ENDINGS: [&str; 7] = [
+pub(super) const ENDINGS: [&str; 8] = [
     "hung_up",
     "cancelled",
     "failed",
@@ -47,6 +47,7 @@ pub(super) const ENDINGS: [&str; 7] = [
     "operator",
     "no_media_ports",
     "too_many_restorations",
+    "transfer_failed",
 ];
 
 /// Index into `ENDINGS`.
@@ -59,6 +60,7 @@ pub(super) fn ending(how: Ending) -> usize {
         Ending::Operator => 4,
         Ending::Gave(GaveUp::NoMediaPorts) => 5,
         Ending::Gave(GaveUp::TooManyRestorations) => 6,
+        Ending::Transfer(_) => 7,
     }
 }
 
@@ -70,6 +72,9 @@ pub(super) const RESULTS: [&str; 5] = [
     "timeout",
     "gave_up",
 ];
+
+/// How a transfer ended, as the label `result`.
+pub(super) const TRANSFERS: [&str; 2] = ["transferred", "failed"];
 
 /// Index into `RESULTS` of the restoration that an ending cut short, where it did.
 ///
@@ -83,6 +88,7 @@ pub(super) fn failed_restoration(how: Ending) -> Option<usize> {
         | Ending::Cancelled
         | Ending::Failed(_)
         | Ending::Operator
+        | Ending::Transfer(_)
         | Ending::Gave(GaveUp::NoMediaPorts) => None,
     }
 }
@@ -136,6 +142,7 @@ mod tests {
                 "too_many_restorations",
                 Some("gave_up"),
             ),
+            (Ending::Transfer(486), "transfer_failed", None),
         ] {
             assert_eq!(ENDINGS[ending(how)], label);
             assert_eq!(failed_restoration(how).map(|at| RESULTS[at]), restoration);

@@ -54,6 +54,7 @@ struct ConversationMetrics {
     losses: [IntCounter; Signal::ALL.len()],
     reinvites: IntCounter,
     restorations: [IntCounter; labels::RESULTS.len()],
+    transfers: [IntCounter; labels::TRANSFERS.len()],
     restoration_duration: [Histogram; 2],
     notices: [IntCounter; NoticeOutcome::ALL.len()],
 }
@@ -191,6 +192,10 @@ impl Metrics {
                 conversations.restorations[result].inc();
                 conversations.restoration_duration[result].observe(after.0 as f64 / 1000.0);
             }
+            // It ends as one of the two that follow, or with the conversation.
+            Happening::Transferring { .. } => {}
+            Happening::Transferred { .. } => conversations.transfers[0].inc(),
+            Happening::TransferFailed { .. } => conversations.transfers[1].inc(),
             Happening::Repaired { .. } => conversations.restorations[2].inc(),
             Happening::Notice { outcome, .. } => conversations.notices[*outcome as usize].inc(),
             Happening::Queued { .. } => messages.queued.inc(),
@@ -251,6 +256,7 @@ impl ConversationMetrics {
             losses: make.counters_by(names::LOSSES, "reason", signals),
             reinvites: make.counter(names::REINVITES),
             restorations: make.counters_by(names::RESTORATIONS, "result", labels::RESULTS),
+            transfers: make.counters_by(names::TRANSFERS, "result", labels::TRANSFERS),
             restoration_duration: make.histograms_by(
                 names::RESTORATION_DURATION,
                 "result",

@@ -128,6 +128,17 @@ fn an_event_counts_once_in_its_place() {
             "refork_reinvites_total",
         ),
         (
+            happened(Happening::Transferred {
+                side,
+                endpoint: "x".into(),
+            }),
+            "refork_transfers_total{result=\"transferred\"}",
+        ),
+        (
+            happened(Happening::TransferFailed { side, status: 486 }),
+            "refork_transfers_total{result=\"failed\"}",
+        ),
+        (
             happened(Happening::Repaired {
                 side,
                 endpoint: endpoint(),

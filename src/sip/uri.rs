@@ -134,6 +134,16 @@ impl<'a> Uri<'a> {
         }
     }
 
+    /// Goes through the header components, their escapes undone (RFC 3261 19.1.1); what is not UTF-8 is left
+    /// out.
+    pub fn header_fields(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
+        let parts = self.headers.unwrap_or("").split('&');
+        parts.filter_map(|part| {
+            let (name, value) = part.split_once('=')?;
+            Some((text(octets(name))?, text(octets(value))?))
+        })
+    }
+
     /// Compares two URIs by RFC 3261 19.1.4, `tel:` ones by RFC 3966 4.
     pub fn equals(&self, other: &Uri<'_>) -> bool {
         // The text does not name transport, its examples do.
@@ -256,6 +266,13 @@ fn octets(text: &str) -> Cow<'_, [u8]> {
     Cow::Owned(bytes)
 }
 
+fn text(octets: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
+    match octets {
+        Cow::Borrowed(octets) => std::str::from_utf8(octets).ok().map(Cow::Borrowed),
+        Cow::Owned(octets) => String::from_utf8(octets).ok().map(Cow::Owned),
+    }
+}
+
 fn nibble(hex: u8) -> Option<u8> {
     char::from(hex).to_digit(16).map(|digit| digit as u8)
 }
@@ -263,6 +280,21 @@ fn nibble(hex: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn header_components_come_without_their_escapes() {
+        let uri = Uri::parse(
+            "sip:a@b?Replaces=x%40y%3Bto-tag%3D1%3Bfrom-tag%3D2&subject=a%20b&n&bad=%FF",
+        )
+        .unwrap();
+        let fields: Vec<_> = uri.header_fields().collect();
+        let expected = [("Replaces", "x@y;to-tag=1;from-tag=2"), ("subject", "a b")];
+        assert_eq!(
+            fields,
+            expected.map(|(name, value)| (name.into(), value.into()))
+        );
+        assert_eq!(Uri::parse("sip:a@b").unwrap().header_fields().count(), 0);
+    }
 
     #[test]
     fn parts() {

@@ -502,7 +502,7 @@ fn both_lost_before_their_turn_give_the_media_ports_back() {
 #[test]
 fn a_481_that_speaks_of_a_subscription_asks_the_dialog_itself() {
     for method in [Method::Notify, Method::Subscribe, Method::Refer] {
-        let mut t = Table::new(settings());
+        let mut t = Table::new(refer_passes());
         let (mut a, _) = t.established();
         // RFC 6665 4.1.3, RFC 5057 5.1: nobody subscribed, or no longer; the call may go on all the same.
         let request = a.request(method.clone()).other("Event", "talk").end();

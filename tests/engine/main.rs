@@ -24,4 +24,5 @@ mod retries;
 mod routes;
 mod session_timers;
 mod table;
+mod transfer;
 mod video;

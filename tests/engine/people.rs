@@ -64,6 +64,14 @@ pub fn settings() -> Settings {
     }
 }
 
+/// A REFER goes to the other side's phone as it came.
+pub fn refer_passes() -> Settings {
+    Settings {
+        refer: ReferPolicy::Pass,
+        ..settings()
+    }
+}
+
 /// What a phone offers or answers for a call.
 pub fn audio(at: SocketAddr) -> String {
     sdp(at, 1, "sendrecv")

@@ -103,7 +103,7 @@ fn a_target_moves_by_what_is_accepted_alone() {
 
 #[test]
 fn a_refer_that_is_accepted_moves_the_target() {
-    let mut t = Table::new(settings());
+    let mut t = Table::new(refer_passes());
     let (mut a, mut b) = t.established();
     for (status, uri) in [
         (603, format!("sip:phone@{}", alice())),

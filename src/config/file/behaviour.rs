@@ -44,6 +44,13 @@ pub(crate) enum EarlyDialogs {
     Single,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Refer {
+    Execute,
+    Pass,
+}
+
 /// Turns a feature off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Off;

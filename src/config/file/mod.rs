@@ -12,7 +12,7 @@ mod quantity;
 mod text;
 
 pub(super) use behaviour::{
-    AutoAnswer, Detect, EarlyDialogs, FailureCause, Filler, Fork, Order, PerKind, Refresher,
+    AutoAnswer, Detect, EarlyDialogs, FailureCause, Filler, Fork, Order, PerKind, Refer, Refresher,
     Restore, RestoreOrder, SessionTimer,
 };
 pub(super) use listen::{Advertise, AdvertiseTo, Dscp, Listen, ListenAt};
@@ -57,6 +57,8 @@ pub(super) struct File {
     pub(super) routes: Vec<Route>,
     /// How a call looks for whom it is for.
     pub(super) fork: Fork,
+    /// Transfers (RFC 3515): carried out here, or passed to the other side's phone.
+    pub(super) refer: Refer,
     /// How the loss of an endpoint is noticed.
     pub(super) detect: Detect,
     /// How a lost endpoint is replaced.
@@ -105,6 +107,7 @@ impl Default for File {
             upstreams: Ordered::default(),
             routes: Vec::new(),
             fork: Fork::default(),
+            refer: Refer::Execute,
             detect: Detect::default(),
             restore: Restore::default(),
             notice: Notice::default(),

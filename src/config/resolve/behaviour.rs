@@ -7,8 +7,8 @@ use crate::config::file::{self, NoticeText, PerKind as PerKindOfFile, TextOr};
 use crate::config::tree::Step;
 use crate::engine::settings::{
     DetectSettings, EarlyDialogs, FailureCause, ForkOrder, ForkSettings, MessageSettings,
-    NoticeSettings, PerKind, ProbeSettings, RefresherChoice, RestoreOrder, RestoreSettings,
-    RetrySettings, SessionTimerSettings,
+    NoticeSettings, PerKind, ProbeSettings, ReferPolicy, RefresherChoice, RestoreOrder,
+    RestoreSettings, RetrySettings, SessionTimerSettings,
 };
 use crate::engine::time::Millis;
 
@@ -27,6 +27,13 @@ pub(super) fn fork(fork: &file::Fork) -> ForkSettings {
             file::EarlyDialogs::Forward => EarlyDialogs::Forward,
             file::EarlyDialogs::Single => EarlyDialogs::Single,
         },
+    }
+}
+
+pub(super) fn refer(refer: file::Refer) -> ReferPolicy {
+    match refer {
+        file::Refer::Execute => ReferPolicy::Execute,
+        file::Refer::Pass => ReferPolicy::Pass,
     }
 }
 

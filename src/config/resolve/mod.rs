@@ -125,6 +125,7 @@ pub(super) fn resolve(
         routes,
         fork: behaviour::fork(&file.fork),
         detect: behaviour::detect(&file.detect, &mut check),
+        refer: behaviour::refer(file.refer),
         restore: behaviour::restore(&file.restore, &mut check),
         notice: behaviour::notice(&file.notice, &mut check),
         messages: behaviour::messages(&file.messages, &mut check),

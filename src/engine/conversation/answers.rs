@@ -54,6 +54,10 @@ impl Conversation {
                 self.lives_by(context, leg, response);
                 self.refresh_response(context, leg, response, flow);
             }
+            What::Report => {
+                self.lives_by(context, leg, response);
+                self.report_response(context, leg, response);
+            }
             What::Farewell if response.status() >= 200 => {
                 self.ghosts.retain(|ghost| ghost.id != leg);
             }
@@ -180,6 +184,7 @@ impl Conversation {
             What::Join => self.join_unanswered(context, leg, signal),
             What::Wish => self.wish_unanswered(context, leg, signal),
             What::Refresh => self.refresh_unanswered(context, leg, signal),
+            What::Report => self.report_unanswered(context, leg, signal),
             What::Farewell | What::Passage(_) => {}
         }
     }

@@ -28,6 +28,8 @@ impl Conversation {
             self.live_request(context, side, server, request, flow);
         } else if let Some(side) = self.lost_side_of(leg) {
             self.lost_request(context, side, server, request, flow);
+        } else if self.is_leaving(leg) {
+            self.leaving_request(context, leg, server, request);
         } else if self.is_inviting(leg) || self.branch_side(leg).is_some() {
             self.early_request(context, leg, server, request);
         } else {
@@ -130,10 +132,10 @@ impl Conversation {
             Method::Bye => self.on_bye(context, side, server, request),
             Method::Message => self.on_message(context, side, server, request),
             Method::Invite | Method::Update => self.on_renegotiate(context, side, server, request),
+            Method::Refer => self.on_refer(context, side, server, request),
             Method::Options
             | Method::Info
             | Method::Notify
-            | Method::Refer
             | Method::Subscribe
             | Method::Publish
             | Method::Prack
@@ -398,7 +400,7 @@ impl Conversation {
     /// The ACK to a 2xx of ours (RFC 3261 13.2.2.4): it may bring the answer that the other side waits for.
     pub(crate) fn on_ack(&mut self, context: &mut Context<'_>, leg: LegId, request: &Message) {
         let Some(side) = self.side_of(leg) else {
-            return;
+            return self.acknowledged_aside(context, leg, request);
         };
         let Some(leg) = self.leg_mut(side) else {
             return;

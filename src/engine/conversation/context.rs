@@ -46,11 +46,16 @@ pub(crate) enum What {
     Wish,
     /// UPDATE or re-INVITE by which the session goes on (RFC 4028).
     Refresh,
+    /// The NOTIFY that says what becomes of a REFER.
+    Report,
     /// Nothing hangs on the answer: BYE.
     Farewell,
     /// A request outside of any dialog, by its number (`Passages`).
     Passage(u64),
 }
+
+/// Why a request is turned away, for the peer and for the operator.
+pub(crate) type Refusal = (u16, &'static str);
 
 /// Which leg an INVITE to us belongs to.
 pub(crate) type Bound = (ConversationId, LegId);
@@ -245,8 +250,8 @@ impl Context<'_> {
 /// Returns the extensions that we take by these settings.
 pub(crate) fn supported(settings: &Settings) -> &'static str {
     match settings.detect.session_timer {
-        Some(_) => "replaces, timer",
-        None => "replaces",
+        Some(_) => "replaces, norefersub, timer",
+        None => "replaces, norefersub",
     }
 }
 

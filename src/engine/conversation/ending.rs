@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 use super::queue::Author;
+use super::transfer::why_failed;
 use super::{Conversation, media};
 use crate::engine::dialog::{Do, Happens};
 use crate::engine::events::{Ending, Happening};
@@ -90,6 +91,16 @@ impl Conversation {
                 .iter()
                 .filter_map(|party| party.lost.as_ref())
                 .any(|lost| relayed(&lost.old_ports));
+        // A transfer that has failed: its transferor had hung up.
+        let failed = match how {
+            Ending::Transfer(status) => Some(status),
+            Ending::HungUp(_)
+            | Ending::Cancelled
+            | Ending::Failed(_)
+            | Ending::RestoreTimeout(_)
+            | Ending::Operator
+            | Ending::Gave(_) => None,
+        };
         let mut undelivered = 0;
         for side in [Side::Caller, Side::Callee] {
             self.stop_restoring(context, side);
@@ -103,6 +114,9 @@ impl Conversation {
             let party = self.party_mut(side);
             party.check = None;
             if let Some(mut lost) = party.lost.take() {
+                if let Some(status) = lost.transfer.as_ref().map_or(failed, |_| Some(487)) {
+                    lost.old.report_at_last(context, id, status);
+                }
                 lost.old.dialog.flow = self.way_back(context, &lost.old);
                 if !lost.gone {
                     lost.old.bye(context, id, None);
@@ -113,14 +127,16 @@ impl Conversation {
                 context.forget_tag(&leg.dialog.local_tag);
                 if leg.life.take(Happens::Leave) == Do::Bye {
                     let reason = match how {
-                        Ending::RestoreTimeout(_) | Ending::Gave(_) => Some(GONE),
-                        Ending::Operator => Some(ORDERED),
+                        Ending::RestoreTimeout(_) | Ending::Gave(_) => Some(GONE.into()),
+                        Ending::Operator => Some(ORDERED.into()),
+                        Ending::Transfer(status) => Some(why_failed(status)),
                         Ending::HungUp(_) | Ending::Cancelled | Ending::Failed(_) => None,
                     };
-                    leg.bye(context, id, reason);
+                    leg.bye(context, id, reason.as_deref());
                 }
             }
         }
+        self.end_all_leaving(context);
         for carried in std::mem::take(&mut self.carried) {
             context.answer(carried.server, 481, None);
         }

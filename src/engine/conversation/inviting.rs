@@ -80,6 +80,7 @@ impl Conversation {
             restorations: 0,
             history: Vec::new(),
             ghosts: Vec::new(),
+            leaving: Vec::new(),
             closing: None,
             invitation: None,
             carried: Vec::new(),

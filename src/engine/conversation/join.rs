@@ -103,7 +103,12 @@ impl Conversation {
             }
             (None, _) | (_, None) => true,
         };
-        fits || !party.is_up()
+        // Whom the transferor has put on hold is told that this is over.
+        let resumes = self.is_transferring(survivor.other())
+            && told
+                .zip(said)
+                .is_some_and(|(told, said)| !media::same_directions(told, said));
+        fits && !resumes || !party.is_up()
     }
 
     /// Only where the answer does not fit does the survivor get a re-INVITE, and it gets one.
@@ -300,6 +305,7 @@ impl Conversation {
             return;
         };
         lost.refused.push(branch.leg.endpoint.identity.clone());
+        Self::judge_target(lost, 488);
         let endpoint = branch.leg.endpoint.name.clone();
         self.drop_branch(context, branch, None);
         self.note(
@@ -337,6 +343,7 @@ impl Conversation {
         if refused {
             lost.refused.push(branch.leg.endpoint.identity.clone());
         }
+        Self::judge_target(lost, 480);
         context.answer(server, 200, None);
         if branch.state == BranchState::Joining {
             context.forget_tag(&branch.leg.dialog.local_tag);
@@ -360,26 +367,33 @@ impl Conversation {
         let same = location::same(&leg.endpoint.identity, &lost.old.endpoint.identity);
         let endpoint = leg.endpoint.name.clone();
         let after = context.now.since(lost.since);
-        if lost.gone {
-            context.forget_tag(&lost.old.dialog.local_tag);
-        } else {
-            self.bury(context, lost.old);
-        }
+        let transferred = lost.transfer.is_some();
         self.party_mut(side).leg = Some(leg);
-        self.restorations += 1;
+        if transferred {
+            self.transferred(context, lost.old, endpoint.clone());
+        } else {
+            self.restorations += 1;
+            if lost.gone {
+                context.forget_tag(&lost.old.dialog.local_tag);
+            } else {
+                self.bury(context, lost.old);
+            }
+        }
         let unused = self.ports[side.index()].settle(branch.generation);
         self.configure(context, side);
         self.close_ports(context, side, unused);
         self.watch(context, side);
-        self.note(
-            context,
-            Happening::Restored {
-                side,
-                endpoint,
-                same,
-                after,
-            },
-        );
+        if !transferred {
+            self.note(
+                context,
+                Happening::Restored {
+                    side,
+                    endpoint,
+                    same,
+                    after,
+                },
+            );
+        }
         self.persist(context);
         self.pump(context, side);
         self.announce(context, side);
@@ -387,7 +401,7 @@ impl Conversation {
 
     /// The survivor may have held or resumed while the new endpoint rang, and was answered here: the
     /// endpoint is offered now what its INVITE did not say.
-    fn catch_up(&mut self, context: &mut Context<'_>, side: Side) {
+    pub(super) fn catch_up(&mut self, context: &mut Context<'_>, side: Side) {
         let id = self.id;
         let Some(offer) = self.offer_to(side) else {
             return;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::context::{Context, Errand, What};
+use super::report::Reports;
 use crate::engine::dialog::session_timer::SessionTimer;
 use crate::engine::dialog::{Act, Dialog, Do, Happens, Life, Negotiation};
 use crate::engine::endpoint::Endpoint;
@@ -45,6 +46,9 @@ pub(crate) struct Leg {
     /// None where its endpoint knows of none.
     #[serde(default)]
     pub(crate) timer: Option<Box<SessionTimer>>,
+    /// What the phone is told of its last REFER.
+    #[serde(default)]
+    pub(crate) reports: Option<Box<Reports>>,
 }
 
 #[derive(Clone, Debug)]
@@ -135,6 +139,7 @@ impl Leg {
             unacknowledged: None,
             ack: None,
             timer: None,
+            reports: None,
         }
     }
 

@@ -1,12 +1,15 @@
 //! The conversation: anchored on whoever is still there. `LIFECYCLE.md` beside this file draws its life.
 //!
 //! One file an act: `inviting` the first fork, `carry` and `renegotiate` what goes on while both are
-//! there, `refresh` session timers, `letters` messages, `signs` and `check` suspicion and probes, `restore`, `busy`, `reach` and
-//! `join` the re-fork, `toward` the ports of a fork,
+//! there, `refresh` session timers, `letters` messages, `signs` and `check` suspicion and probes,
+//! `restore`, `busy`, `reach` and `join` the re-fork, `toward` the ports of a fork, `aside` what there is of
+//! a side without a leg,
 //! `survivor` what is answered meanwhile, `repair` a phone that comes back by itself, `notice` the word to
-//! the survivor, `ending` the end.
+//! the survivor; `refer` and `transfer` a side that goes on with somebody else, `report` what its transferor
+//! is told, `leaving` until that one hangs up; `ending` the end.
 
 mod answers;
+mod aside;
 mod busy;
 mod calling;
 mod carry;
@@ -18,6 +21,7 @@ mod fork;
 mod index;
 mod inviting;
 mod join;
+mod leaving;
 mod leg;
 mod letters;
 mod media;
@@ -26,14 +30,17 @@ mod outcome;
 mod queue;
 mod reach;
 mod rebuild;
+mod refer;
 mod refresh;
 mod renegotiate;
 mod repair;
+mod report;
 mod restore;
 mod rounds;
 mod signs;
 mod survivor;
 mod toward;
+mod transfer;
 mod view;
 mod wishes;
 
@@ -41,6 +48,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use self::aside::Restoration;
 use self::check::Check;
 use self::context::Context;
 use self::inviting::Invitation;
@@ -48,7 +56,6 @@ use self::leg::Leg;
 use self::media::Ports;
 use self::queue::SlimQueue;
 use self::renegotiate::Renegotiation;
-use self::restore::Restoration;
 use crate::engine::dialog::Life;
 use crate::engine::endpoint::Identity;
 use crate::engine::events::{Entry, Event, Happening};
@@ -90,6 +97,9 @@ pub struct Conversation {
     history: Vec<Entry>,
     /// Lost dialogs whose BYE nobody answered: it goes out once more when their phone registers.
     ghosts: Vec<Leg>,
+    /// Dialogs of those who have transferred the other side.
+    #[serde(default)]
+    leaving: Vec<leaving::Leaving>,
     /// The last word is out: BYE follows at that time at the latest.
     closing: Option<ending::Closing>,
     #[serde(skip)]
@@ -172,6 +182,12 @@ impl Party {
             .is_some_and(|leg| leg.life == Life::Answered)
     }
 
+    /// Its leg is gone against anybody's will, which it is not in a transfer.
+    fn is_lost(&self) -> bool {
+        let aside = self.lost.as_ref();
+        aside.is_some_and(|aside| aside.transfer.is_none())
+    }
+
     fn is_up(&self) -> bool {
         self.leg.as_ref().is_some_and(|leg| leg.life.is_up())
     }
@@ -221,7 +237,7 @@ impl Conversation {
             Stage::Ended
         } else if self.answered.is_none() {
             Stage::Inviting
-        } else if self.parties.iter().any(|party| party.lost.is_some()) {
+        } else if self.parties.iter().any(Party::is_lost) {
             Stage::Restoring
         } else if self.parties.iter().any(|party| {
             party
@@ -321,7 +337,8 @@ impl Conversation {
                 party.leg.as_ref().and_then(Leg::next_refresh),
             ]
         });
-        parties.flatten().chain(ringing).min()
+        let leaving = self.leaving.iter().map(|leaving| leaving.until);
+        parties.flatten().chain(ringing).chain(leaving).min()
     }
 
     /// Does what is due.
@@ -342,6 +359,7 @@ impl Conversation {
             self.refresh_due(context, side);
             self.pump(context, side);
         }
+        self.part(context);
         self.close_due(context);
     }
 }

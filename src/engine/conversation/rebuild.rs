@@ -69,6 +69,11 @@ impl Conversation {
                 self.watch(context, side);
             }
         }
+        let id = self.id;
+        for leaving in &mut self.leaving {
+            leaving.leg.dialog.resume(JUMP);
+            context.know_tag(&leaving.leg.dialog.local_tag, (id, leaving.leg.id));
+        }
         self.close_later(context);
         self.note(context, Happening::Rebuilt);
         for side in [Side::Caller, Side::Callee] {

@@ -158,9 +158,12 @@ impl Conversation {
     ) {
         let within = match errand.what {
             What::Carry | What::Doubt | What::Join | What::Wish | What::Refresh => true,
-            What::Invite | What::Letter(..) | What::Probe | What::Farewell | What::Passage(_) => {
-                false
-            }
+            What::Invite
+            | What::Letter(..)
+            | What::Probe
+            | What::Report
+            | What::Farewell
+            | What::Passage(_) => false,
         };
         let renews =
             within && (200..300).contains(&response.status()) && refreshes(response.method());

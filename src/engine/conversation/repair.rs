@@ -42,6 +42,9 @@ impl Conversation {
         request: &Message,
         flow: Flow,
     ) {
+        if self.is_transferring(side) {
+            return self.transferor_request(context, side, server, request, flow);
+        }
         let owned = self
             .party(side)
             .lost

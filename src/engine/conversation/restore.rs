@@ -1,79 +1,22 @@
 //! The re-fork: the lost side's endpoints are invited again, the first that answers is joined, and the
 //! survivor learns nothing of it.
 
-use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
-
 use super::Conversation;
+use super::aside::Restoration;
 use super::busy::Busy;
 use super::context::{Context, What};
-use super::fork::{Branch, BranchState, Failure, Fork, failure};
-use super::join::Joining;
-use super::leg::Leg;
-use super::media::{self, PortState, Ports};
+use super::fork::{Branch, BranchState, Failure, failure};
+use super::media::{self, PortState};
 use super::toward::unreached_by_media;
 use super::wishes::wishes;
 use crate::engine::dialog::{Do, Happens};
-use crate::engine::endpoint::{Endpoint, Identity};
+use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Ending, GaveUp, Happening, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
-use crate::engine::ports::{Generation, MediaCommand, Token};
+use crate::engine::ports::{Generation, Token};
 use crate::engine::time::{Millis, Time};
 use crate::sip::{Message, sdp};
-
-/// One side between its loss and its new leg.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Restoration {
-    /// The leg that was lost: its dialog may be replaced, and gets a BYE in the end.
-    pub(super) old: Leg,
-    pub(super) old_ports: Ports,
-    pub(super) since: Time,
-    signal: Signal,
-    deadline: Time,
-    pub(super) fork: Fork,
-    /// When the first INVITE may go: the node keeps to `restore.rate`.
-    start: Option<Time>,
-    /// When not only those are asked whose turn is first.
-    pub(super) all_at: Option<Time>,
-    /// The q-value of those whose turn it is, where that orders them.
-    #[serde(skip)]
-    pub(super) turn: Option<u16>,
-    retry_at: Option<Time>,
-    /// Rounds of INVITEs so far.
-    pub(super) round: u32,
-    attempts: u32,
-    /// Rang out or said no: not rung again.
-    pub(super) refused: Vec<Arc<Identity>>,
-    /// The lost dialog has ended by a BYE of its phone: it can be neither replaced nor ended.
-    pub(super) gone: bool,
-    /// That BYE may have been a farewell, or what our Replaces asked for: the answer to it tells.
-    pub(super) farewell: bool,
-    /// Knows nothing of the lost dialog: invited without Replaces.
-    plain: Vec<Arc<Identity>>,
-    pub(super) busy: Busy,
-    /// The re-INVITE to the survivor, while an answer waits for its consent.
-    #[serde(skip)]
-    pub(super) joining: Option<Joining>,
-}
-
-impl Restoration {
-    pub(super) fn next_deadline(&self) -> Option<Time> {
-        [
-            Some(self.deadline),
-            self.start,
-            self.all_at,
-            self.retry_at,
-            self.busy.next_deadline(),
-            self.joining.as_ref().and_then(|joining| joining.again_at),
-            self.fork.next_deadline(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-    }
-}
 
 impl Conversation {
     /// A side's endpoint is gone.
@@ -85,16 +28,10 @@ impl Conversation {
         {
             return;
         }
-        let Some(mut old) = self.party_mut(side).leg.take() else {
+        let Some(old) = self.party_mut(side).leg.take() else {
             return;
         };
-        old.leave(context);
-        old.ack.take_if(|ack| ack.waits);
-        if let Some(waiting) = &mut old.unacknowledged {
-            waiting.answer_due = false;
-        }
         let endpoint = old.endpoint.name.clone();
-        self.party_mut(side).check = None;
         self.note(
             context,
             Happening::Lost {
@@ -109,47 +46,8 @@ impl Conversation {
             settings.timeout.of(self.kind),
         );
         let start = context.shared.budget.take(context.now);
-        let ports = &mut self.ports[side.index()];
-        let new_ports = Ports {
-            generation: ports.newest + 1,
-            newest: ports.newest + 1,
-            ..Ports::default()
-        };
-        let old_ports = std::mem::replace(ports, new_ports);
-        if old_ports.state == PortState::Open {
-            self.media(
-                context,
-                MediaCommand::Lost {
-                    media: self.id,
-                    side,
-                },
-            );
-        }
-        self.party_mut(side).lost = Some(Box::new(Restoration {
-            old,
-            old_ports,
-            since: context.now,
-            signal,
-            deadline: context.now + timeout,
-            fork: Fork::default(),
-            start: Some(start),
-            all_at: None,
-            turn: None,
-            retry_at: None,
-            round: 0,
-            attempts: 0,
-            refused: Vec::new(),
-            gone: false,
-            farewell: false,
-            plain: Vec::new(),
-            busy: Busy::default(),
-            joining: None,
-        }));
-        self.join_without(context, side);
-        self.acknowledge_with_the_standing(context, side.other());
-        self.settle_renegotiation(context, side);
-        self.settle_carried(context, side);
-        self.letters_of_the_lost(context, side);
+        let lost = Restoration::new(old, start, context.now, context.now + timeout);
+        self.put_aside(context, side, lost);
         if self.restorations >= most {
             return self.close(context, side, Ending::Gave(GaveUp::TooManyRestorations));
         }
@@ -172,11 +70,21 @@ impl Conversation {
             due(&mut lost.all_at),
             due(&mut lost.retry_at),
         );
+        let transfers = lost.transfer.is_some();
+        if lost.deadline <= now && transfers {
+            return self.transfer_failed(context, side, 408);
+        }
         if lost.deadline <= now {
             return self.close(context, side, Ending::RestoreTimeout(side));
         }
         self.join_due(context, side);
         self.again_rung_out(context, side);
+        if transfers {
+            if start || retry {
+                self.next_targets(context, side);
+            }
+            return;
+        }
         if start {
             self.first_round(context, side);
         } else if retry {
@@ -189,12 +97,12 @@ impl Conversation {
 
     /// Invites those endpoints that are not being rung and have not refused.
     pub(super) fn ask(&mut self, context: &mut Context<'_>, side: Side, endpoints: Vec<Endpoint>) {
-        let ring = context.shared.settings.restore.ring_timeout;
         let mut failed = false;
         for endpoint in endpoints {
             let Some(lost) = &self.party(side).lost else {
                 return;
             };
+            let ring = Self::ring_time(context, lost);
             let skip = lost.fork.rings_at(&endpoint)
                 || lost.busy.holds_back(&endpoint)
                 || lost
@@ -235,6 +143,7 @@ impl Conversation {
             return;
         };
         self.want_ports(context, side, &mut lost.fork, streams);
+        let (ring, lines) = (Self::ring_time(context, &lost), Self::transfer_lines(&lost));
         let mut sent = Vec::new();
         for branch in &mut lost.fork.branches {
             if !self.callable(branch, streams) {
@@ -247,7 +156,13 @@ impl Conversation {
                 .iter()
                 .any(|known| location::same(known, &branch.leg.endpoint.identity));
             branch.replaces = same && lost.old.abilities.replaces && !plain && !lost.gone;
-            branch.until = context.now + context.shared.settings.restore.ring_timeout;
+            branch.until = context.now + ring;
+            if let Some(lines) = &lines {
+                self.call(context, branch, offer.as_deref(), 70, |builder| {
+                    builder.raw_lines(lines)
+                });
+                continue;
+            }
             let settings = &context.shared.settings.restore;
             let wishes = wishes(
                 branch.replaces.then_some(&lost.old),
@@ -259,8 +174,9 @@ impl Conversation {
             });
             sent.push((branch.leg.endpoint.name.clone(), lost.attempts));
         }
+        let transfers = lost.transfer.is_some();
         self.party_mut(side).lost = Some(lost);
-        if sent.is_empty() {
+        if sent.is_empty() && !transfers {
             return;
         }
         for (endpoint, attempt) in sent {
@@ -279,7 +195,8 @@ impl Conversation {
     /// Returns the offer to a new endpoint: what is in use first, then the rest of what the survivor said.
     pub(super) fn offer_to(&self, side: Side) -> Option<Box<str>> {
         let talk = self.party(side.other()).talk()?;
-        let said = talk.said.as_deref()?;
+        let resumed = self.resumed(side);
+        let said = resumed.as_deref().or(talk.said.as_deref())?;
         let ordered = talk
             .told
             .as_deref()
@@ -308,6 +225,9 @@ impl Conversation {
         }
         if !ports.do_without(generation) {
             ports.state = PortState::None;
+            if self.is_transferring(side) {
+                return self.transfer_failed(context, side, 503);
+            }
             return self.close(context, side, Ending::Gave(GaveUp::NoMediaPorts));
         }
         // The endpoints at our other addresses ring on; these are asked again later.
@@ -389,6 +309,7 @@ impl Conversation {
         let endpoint = branch.endpoint().name.clone();
         if first {
             self.note(context, Happening::Ringing { endpoint });
+            self.target_rings(context, side);
         }
     }
 
@@ -407,6 +328,7 @@ impl Conversation {
             return;
         };
         context.forget_tag(&branch.leg.dialog.local_tag);
+        Self::judge_target(lost, status);
         let endpoint = branch.leg.endpoint.clone();
         let name = endpoint.name.clone();
         let same = location::same(&endpoint.identity, &lost.old.endpoint.identity);
@@ -445,6 +367,9 @@ impl Conversation {
     pub(super) fn go_on(&mut self, context: &mut Context<'_>, side: Side) {
         // Who failed is not to be rung again after a restart.
         self.persist(context);
+        if self.is_transferring(side) {
+            return self.next_targets(context, side);
+        }
         let retry = context.shared.settings.restore.retry;
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
@@ -479,6 +404,7 @@ impl Conversation {
             if branch.rang {
                 lost.refused.push(branch.leg.endpoint.identity.clone());
             }
+            Self::judge_target(&mut lost, 408);
         }
         self.party_mut(side).lost = Some(lost);
         for endpoint in names {

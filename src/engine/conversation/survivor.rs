@@ -1,9 +1,10 @@
 //! What the survivor is answered while the other side is lost. It never gets a code that ends its dialog.
 
 use super::Conversation;
-use super::context::Context;
-use crate::engine::dialog::Negotiation;
-use crate::engine::ids::Side;
+use super::context::{Context, end_with};
+use super::leg::{Leg, Unacknowledged};
+use crate::engine::dialog::{Happens, Negotiation};
+use crate::engine::ids::{ConversationId, LegId, Side};
 use crate::engine::transaction::ServerId;
 use crate::sip::sdp::{self, Sdp};
 use crate::sip::{Message, Method};
@@ -112,6 +113,71 @@ impl Conversation {
         });
         leg.acknowledge(context, id, ack.cseq, answer);
         self.configure(context, side);
+    }
+}
+
+/// A re-INVITE or UPDATE of who has no part in the conversation for now: the session that stands is the
+/// answer.
+pub(super) fn answer_aside(
+    context: &mut Context<'_>,
+    id: ConversationId,
+    leg: &mut Leg,
+    server: ServerId,
+    request: &Message,
+) {
+    let invite = *request.method() == Method::Invite;
+    let offer = super::inviting::sdp_of(request);
+    let told = leg.talk.told.clone();
+    let body = match (&offer, told) {
+        (Some(offer), Some(told)) => {
+            let Some((answer, version)) = standing(&told, offer, leg.talk.version) else {
+                return context.refuse(server, 488, "offer that cannot be read");
+            };
+            leg.talk.version = version;
+            leg.talk.told = Some(answer.clone());
+            leg.talk.said = Some(offer.clone());
+            Some(answer)
+        }
+        (Some(_), None) => return context.refuse(server, 488, "offer where no session stands"),
+        (None, told) => told.filter(|_| invite),
+    };
+    let _ = leg.dialog.refresh(request);
+    let accepting = leg.accepting(context, server);
+    context.respond(server, 200, "OK", None, |builder| {
+        end_with(
+            accepting.write(builder),
+            Some("application/sdp"),
+            body.as_deref().unwrap_or("").as_bytes(),
+        )
+    });
+    if invite {
+        context.shared.transactions.bind(server, (id, leg.id));
+        leg.unacknowledged = Some(Unacknowledged {
+            server,
+            cseq: request.cseq(),
+            answer_due: false,
+        });
+    }
+}
+
+impl Conversation {
+    /// The ACK of who has no part in the conversation for now.
+    pub(super) fn acknowledged_aside(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        request: &Message,
+    ) {
+        let Some(leg) = self.reporting(leg) else {
+            return;
+        };
+        let waiting = leg
+            .unacknowledged
+            .take_if(|waiting| waiting.cseq == request.cseq());
+        if let Some(waiting) = waiting {
+            let _ = leg.life.take(Happens::Ack);
+            context.shared.transactions.acknowledged(waiting.server);
+        }
     }
 }
 

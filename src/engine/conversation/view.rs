@@ -50,7 +50,11 @@ impl Conversation {
             .parties
             .iter()
             .filter_map(|party| party.lost.as_ref())
-            .map(|lost| ("lost", &lost.old));
+            .map(|lost| {
+                let transfers = lost.transfer.is_some();
+                (if transfers { "transferring" } else { "lost" }, &lost.old)
+            });
+        let leaving = self.leaving.iter().map(|leaving| ("leaving", &leaving.leg));
         let live = self.parties.iter().filter_map(|party| {
             let leg = party.leg.as_ref()?;
             Some((
@@ -65,7 +69,7 @@ impl Conversation {
         let branches = invited
             .chain(again)
             .map(|branch| (if branch.rang { "ringing" } else { "calling" }, &branch.leg));
-        live.chain(lost).chain(branches)
+        live.chain(lost).chain(leaving).chain(branches)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod agree;
 mod crypto;
+mod hold;
 mod line;
 mod parse;
 mod rewrite;
@@ -10,6 +11,7 @@ mod tests;
 
 pub use agree::{answer_with, fits, offer_again};
 pub use crypto::{Crypto, CryptoError, MasterKey, Suite};
+pub use hold::resumed;
 pub use parse::{Direction, Kind, Media, Payload, Sdp};
 pub use rewrite::{Place, Rewrite};
 

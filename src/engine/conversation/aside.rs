@@ -1,0 +1,134 @@
+//! A side without a leg: what there is of it until a new one takes the place, or the old one comes back.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Conversation;
+use super::busy::Busy;
+use super::context::Context;
+use super::fork::Fork;
+use super::join::Joining;
+use super::leg::Leg;
+use super::media::{PortState, Ports};
+use super::transfer::Transfer;
+use crate::engine::endpoint::Identity;
+use crate::engine::ids::Side;
+use crate::engine::ports::MediaCommand;
+use crate::engine::time::Time;
+
+/// One side between its loss and its new leg.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Restoration {
+    /// The leg that was lost: its dialog may be replaced, and gets a BYE in the end.
+    pub(super) old: Leg,
+    pub(super) old_ports: Ports,
+    pub(super) since: Time,
+    pub(super) deadline: Time,
+    pub(super) fork: Fork,
+    /// When the first INVITE may go: the node keeps to `restore.rate`.
+    pub(super) start: Option<Time>,
+    /// When not only those are asked whose turn is first.
+    pub(super) all_at: Option<Time>,
+    /// The q-value of those whose turn it is, where that orders them.
+    #[serde(skip)]
+    pub(super) turn: Option<u16>,
+    pub(super) retry_at: Option<Time>,
+    /// Rounds of INVITEs so far.
+    pub(super) round: u32,
+    pub(super) attempts: u32,
+    /// Rang out or said no: not rung again.
+    pub(super) refused: Vec<Arc<Identity>>,
+    /// The lost dialog has ended by a BYE of its phone: it can be neither replaced nor ended.
+    pub(super) gone: bool,
+    /// That BYE may have been a farewell, or what our Replaces asked for: the answer to it tells.
+    pub(super) farewell: bool,
+    /// Knows nothing of the lost dialog: invited without Replaces.
+    pub(super) plain: Vec<Arc<Identity>>,
+    pub(super) busy: Busy,
+    /// The re-INVITE to the survivor, while an answer waits for its consent.
+    #[serde(skip)]
+    pub(super) joining: Option<Joining>,
+    /// The old leg was not lost: its phone transfers the other side to somebody else.
+    pub(super) transfer: Option<Box<Transfer>>,
+}
+
+impl Restoration {
+    pub(super) fn new(old: Leg, start: Time, now: Time, deadline: Time) -> Self {
+        Self {
+            old,
+            old_ports: Ports::default(),
+            since: now,
+            deadline,
+            fork: Fork::default(),
+            start: Some(start),
+            all_at: None,
+            turn: None,
+            retry_at: None,
+            round: 0,
+            attempts: 0,
+            refused: Vec::new(),
+            gone: false,
+            farewell: false,
+            plain: Vec::new(),
+            busy: Busy::default(),
+            joining: None,
+            transfer: None,
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        [
+            Some(self.deadline),
+            self.start,
+            self.all_at,
+            self.retry_at,
+            self.busy.next_deadline(),
+            self.joining.as_ref().and_then(|joining| joining.again_at),
+            self.fork.next_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}
+
+impl Conversation {
+    /// A side's leg has no part in the conversation, for now at least: what it owed the other side is settled
+    /// here, and ports are ready for the next one.
+    pub(super) fn put_aside(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        mut lost: Restoration,
+    ) {
+        lost.old.leave(context);
+        lost.old.ack.take_if(|ack| ack.waits);
+        if let Some(waiting) = &mut lost.old.unacknowledged {
+            waiting.answer_due = false;
+        }
+        self.party_mut(side).check = None;
+        let ports = &mut self.ports[side.index()];
+        let new_ports = Ports {
+            generation: ports.newest + 1,
+            newest: ports.newest + 1,
+            ..Ports::default()
+        };
+        lost.old_ports = std::mem::replace(ports, new_ports);
+        if lost.old_ports.state == PortState::Open {
+            self.media(
+                context,
+                MediaCommand::Lost {
+                    media: self.id,
+                    side,
+                },
+            );
+        }
+        self.party_mut(side).lost = Some(Box::new(lost));
+        self.join_without(context, side);
+        self.acknowledge_with_the_standing(context, side.other());
+        self.settle_renegotiation(context, side);
+        self.settle_carried(context, side);
+        self.letters_of_the_lost(context, side);
+    }
+}

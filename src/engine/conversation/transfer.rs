@@ -1,0 +1,340 @@
+//! A transfer (RFC 3515, RFC 5589): one phone asks that the other side goes on with somebody else. We do it
+//! ourselves: the transferee's phone sees no REFER, and keeps its dialog and its line of RTP.
+//!
+//! ```text
+//!   transferee          Refork          transferor          target
+//!       │◄═══ a call ═══►│◄════ a call ════►│                 │
+//!       │                │◄──── REFER ──────│                 │
+//!       │                │── 202, NOTIFY 100►│                │
+//!       │  filler        │──────────── INVITE ───────────────►│
+//!       │                │── NOTIFY 180 ────►│◄──── 180 ──────│
+//!       │                │◄─────────────── 200 ───────────────│
+//!       │◄═══════════════╪═══ a call ════════╪═══════════════►│
+//!       │                │── NOTIFY 200 ────►│                │
+//!       │                │◄──── BYE ────────│                 │
+//! ```
+//!
+//! The transferor's side is without a leg meanwhile, as one that was lost, but its participant is the target
+//! already. Where nobody takes the call the transferor has its place back; where it has hung up, as phones
+//! mostly do at once, the transferee gets a BYE that says why.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::aside::Restoration;
+use super::context::Context;
+use super::fork::Fork;
+use super::leg::Leg;
+use super::refer::{self, Refer, referred_by};
+use super::{Conversation, Party, survivor};
+use crate::engine::dialog::{Admission, Happens};
+use crate::engine::endpoint::Endpoint;
+use crate::engine::events::{Ending, Happening};
+use crate::engine::ids::{Aor, Flow, Side};
+use crate::engine::routing::{self, Destination, Target};
+use crate::engine::settings::ReferPolicy;
+use crate::engine::time::Millis;
+use crate::engine::transaction::ServerId;
+use crate::sip::{Message, Method, reason_phrase, sdp};
+
+/// What a transfer takes beyond the ringing of its targets.
+const MARGIN: Millis = Millis::from_secs(10);
+/// The reports outlive the transfer by so much.
+const REPORTS_MARGIN: Millis = Millis::from_secs(30);
+
+/// A side that is being transferred.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Transfer {
+    /// Who transfers; back in its place where nobody takes the call.
+    transferor: Person,
+    /// Header lines of the targets' INVITEs.
+    lines: Bytes,
+}
+
+/// What makes a party one person and not another.
+#[derive(Debug, Serialize, Deserialize)]
+struct Person {
+    aor: Aor,
+    address: Box<str>,
+    languages: Box<str>,
+    asked: Option<Box<str>>,
+}
+
+impl Person {
+    fn swap(&mut self, party: &mut Party) {
+        std::mem::swap(&mut self.aor, &mut party.aor);
+        std::mem::swap(&mut self.address, &mut party.address);
+        std::mem::swap(&mut self.languages, &mut party.languages);
+        std::mem::swap(&mut self.asked, &mut party.asked);
+    }
+}
+
+impl Conversation {
+    /// A REFER within the dialog of a standing leg.
+    pub(super) fn on_refer(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        server: ServerId,
+        request: &Message,
+    ) {
+        if context.shared.settings.refer == ReferPolicy::Pass {
+            return self.carry(context, side, server, request);
+        }
+        if self.closing.is_some() || self.party(side.other()).lost.is_some() {
+            return context.refuse(server, 500, "transfer of a side that is being restored");
+        }
+        let refer = match refer::read(request) {
+            Ok(refer) => refer,
+            Err((status, why)) => return context.refuse(server, status, why),
+        };
+        match self.destination(context, &refer) {
+            Ok(destination) => {
+                self.begin_transfer(context, side, server, request, refer, destination);
+            }
+            // RFC 5057 5.1: a code that speaks of the target would end the transferor's dialog.
+            Err(_) => context.refuse(server, 603, "transfer to nobody who can be called"),
+        }
+    }
+
+    /// Returns who is meant: whom the transferor could call.
+    fn destination(
+        &self,
+        context: &Context<'_>,
+        refer: &Refer,
+    ) -> Result<Destination, routing::Refusal> {
+        let settings = &context.shared.settings;
+        routing::route(&refer.target, context.now, settings, context.world)
+    }
+
+    fn begin_transfer(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        server: ServerId,
+        request: &Message,
+        refer: Refer,
+        destination: Destination,
+    ) {
+        let id = self.id;
+        let Some(mut old) = self.party_mut(side).leg.take() else {
+            return;
+        };
+        let contact = context.contact(&old.dialog.flow);
+        let _ = old.dialog.refresh(request);
+        context.accept_refer(server, &contact, refer.subscribes);
+        let groups: VecDeque<Vec<Target>> =
+            routing::groups(destination.targets, destination.order).into();
+        let ring = context.shared.settings.fork.ring_timeout;
+        let deadline = context.now + ring.times(groups.len() as u64) + MARGIN;
+        if refer.subscribes {
+            old.subscribe(request, deadline + REPORTS_MARGIN);
+            old.report(context, id, 100);
+        }
+        let party = self.party_mut(side);
+        let mut lines = referred_by(&party.address).into_bytes();
+        lines.extend_from_slice(&refer.lines);
+        if let Some(replaces) = &refer.replaces {
+            lines.extend_from_slice(format!("Replaces: {replaces}\r\n").as_bytes());
+        }
+        let same_person = party.aor == destination.aor;
+        let mut transferor = Person {
+            aor: destination.aor,
+            address: refer.address,
+            languages: Box::default(),
+            asked: destination.upstream.then_some(refer.target),
+        };
+        transferor.swap(party);
+        let mut aside = Restoration::new(old, context.now, context.now, deadline);
+        if same_person {
+            // To another of its own phones.
+            aside.refused.push(aside.old.endpoint.identity.clone());
+        }
+        aside.fork = Fork {
+            waiting: groups,
+            ..Fork::default()
+        };
+        aside.transfer = Some(Box::new(Transfer {
+            transferor,
+            lines: lines.into(),
+        }));
+        let to = self.party(side).aor.to_string().into();
+        self.note(context, Happening::Transferring { side, to });
+        self.put_aside(context, side, aside);
+        self.persist(context);
+        self.restore_due(context, side);
+    }
+
+    pub(super) fn is_transferring(&self, side: Side) -> bool {
+        let aside = self.party(side).lost.as_ref();
+        aside.is_some_and(|aside| aside.transfer.is_some())
+    }
+
+    /// Gives the next group of targets its turn; where none is left, or somebody has said no for all
+    /// (RFC 3261 16.7 step 5), the transfer has failed.
+    pub(super) fn next_targets(&mut self, context: &mut Context<'_>, side: Side) {
+        let Some(aside) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let best = aside.fork.best.as_ref().map(|best| best.status);
+        let no_for_all = best.is_some_and(|status| status >= 600);
+        if !aside.fork.branches.is_empty() && !no_for_all {
+            return;
+        }
+        let group = aside.fork.waiting.pop_front().filter(|_| !no_for_all);
+        let Some(group) = group else {
+            return self.transfer_failed(context, side, best.unwrap_or(480));
+        };
+        let endpoints: Vec<Endpoint> = group.into_iter().map(|target| target.endpoint).collect();
+        self.ask(context, side, endpoints);
+    }
+
+    /// Header lines of a target's INVITE.
+    pub(super) fn transfer_lines(aside: &Restoration) -> Option<Bytes> {
+        aside
+            .transfer
+            .as_ref()
+            .map(|transfer| transfer.lines.clone())
+    }
+
+    /// A target rings.
+    pub(super) fn target_rings(&mut self, context: &mut Context<'_>, side: Side) {
+        let id = self.id;
+        if let Some(aside) = &mut self.party_mut(side).lost
+            && aside.transfer.is_some()
+        {
+            aside.old.report(context, id, 180);
+        }
+    }
+
+    /// The target has taken the transferor's place.
+    pub(super) fn transferred(
+        &mut self,
+        context: &mut Context<'_>,
+        mut transferor: Leg,
+        to: Box<str>,
+    ) {
+        let (id, side) = (self.id, transferor.side);
+        transferor.report(context, id, 200);
+        self.note(context, Happening::Transferred { side, endpoint: to });
+        self.let_go(context, transferor);
+    }
+
+    /// Nobody took the call.
+    pub(super) fn transfer_failed(&mut self, context: &mut Context<'_>, side: Side, status: u16) {
+        let id = self.id;
+        let Some(mut aside) = self.party_mut(side).lost.take() else {
+            return;
+        };
+        let Some(mut transfer) = aside.transfer.take() else {
+            self.party_mut(side).lost = Some(aside);
+            return;
+        };
+        self.note(context, Happening::TransferFailed { side, status });
+        if aside.gone {
+            self.party_mut(side).lost = Some(aside);
+            return self.finish(context, Ending::Transfer(status));
+        }
+        transfer.transferor.swap(self.party_mut(side));
+        self.party_mut(side).lost = Some(aside);
+        let Some(mut transferor) = self.revive(context, side) else {
+            return;
+        };
+        transferor.report(context, id, status);
+        self.party_mut(side).leg = Some(transferor);
+        self.configure(context, side);
+        self.watch(context, side);
+        self.persist(context);
+        // What the transferee has said meanwhile.
+        self.catch_up(context, side);
+        self.pump(context, side);
+        self.announce(context, side);
+    }
+
+    /// A request of the transferor, while its target is called.
+    pub(super) fn transferor_request(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+    ) {
+        let id = self.id;
+        let Some(aside) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        if !aside.old.dialog.owns(request) {
+            return context.refuse(server, 481, "tags of another dialog");
+        }
+        if aside.old.dialog.receive(request).is_err() {
+            return context.refuse(server, 500, "CSeq lower than one before");
+        }
+        aside.old.dialog.flow = flow;
+        aside.old.seen = context.now;
+        let _ = aside.old.life.take(Happens::Speech);
+        match aside.old.life.admit(request.method()) {
+            Admission::Take => {}
+            Admission::Here => return context.answer(server, 200, None),
+            Admission::Refuse(status, why) => return context.refuse(server, status, why),
+        }
+        match request.method() {
+            Method::Bye => {
+                let _ = aside.old.life.take(Happens::Bye);
+                aside.old.leave(context);
+                aside.gone = true;
+                context.answer(server, 200, None);
+                self.persist(context);
+            }
+            Method::Invite | Method::Update => {
+                survivor::answer_aside(context, id, &mut aside.old, server, request);
+                self.persist(context);
+            }
+            Method::Message => self.on_message(context, side, server, request),
+            Method::Options | Method::Info | Method::Notify => context.answer(server, 200, None),
+            Method::Subscribe if aside.old.resubscribed(context, id, server, request) => {}
+            Method::Refer => context.refuse(server, 491, "another transfer is under way"),
+            Method::Subscribe
+            | Method::Publish
+            | Method::Prack
+            | Method::Register
+            | Method::Ack
+            | Method::Cancel
+            | Method::Other(_) => context.refuse(server, 500, "the other side is transferred"),
+        }
+    }
+
+    /// Returns what the transferee would say without the transferor's hold.
+    pub(super) fn resumed(&self, side: Side) -> Option<Box<str>> {
+        let aside = self.party(side).lost.as_ref();
+        let holder = aside.filter(|aside| aside.transfer.is_some())?;
+        let holder = holder.old.talk.said.as_deref()?;
+        let said = self.party(side.other()).talk()?.said.as_deref()?;
+        let opened = sdp::resumed(said.as_bytes(), holder.as_bytes())?;
+        String::from_utf8(opened).ok().map(String::into_boxed_str)
+    }
+
+    /// Returns how long a branch of a side may ring.
+    pub(super) fn ring_time(context: &Context<'_>, aside: &Restoration) -> Millis {
+        let settings = &context.shared.settings;
+        match aside.transfer {
+            Some(_) => settings.fork.ring_timeout,
+            None => settings.restore.ring_timeout,
+        }
+    }
+
+    /// A target failed: the best answer is the transferor's.
+    pub(super) fn judge_target(aside: &mut Restoration, status: u16) {
+        if aside.transfer.is_some() {
+            aside.fork.judge(super::inviting::verdict(status));
+        }
+    }
+}
+
+/// RFC 3326 2: why the transferee gets a BYE.
+pub(super) fn why_failed(status: u16) -> String {
+    let phrase = reason_phrase(status);
+    format!("SIP;cause={status};text=\"The transfer failed: {phrase}\"")
+}
