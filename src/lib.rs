@@ -13,5 +13,6 @@ pub mod metrics;
 pub mod observe;
 pub mod sip;
 pub mod store;
+pub mod tls;
 pub mod transport;
 pub mod ua;

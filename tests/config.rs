@@ -7,6 +7,8 @@
 mod refused;
 #[path = "config/schema.rs"]
 mod schema;
+#[path = "config/tls.rs"]
+mod tls;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -217,7 +219,7 @@ fn what_has_no_effect_is_warned_of() {
             "limits: { requests_per_ip: { rate: 5 } }",
             "`limits.requests_per_ip`",
         ),
-        ("tls: { key: key.pem }", "`tls.key`"),
+        ("tls: { key: key.pem }", "`tls`"),
         ("restore: { filler: tone }", "`restore.filler: tone`"),
         (
             "restore: { filler: wait.wav }",
@@ -297,10 +299,11 @@ fn what_the_reference_comments_out_is_valid_too() {
         "sip:carol@example.org: { password: swordfish }\n",
     )
     .unwrap();
+    tls::write_pair(directory.path(), "cert.pem", "key.pem");
     let config = config::check(&path).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(config.engine.users.len(), 3);
     assert_eq!(config.engine.domains.len(), 2);
-    assert_eq!(config.listeners.len(), 3);
+    assert_eq!(config.listeners.len(), 5);
 }
 
 #[test]

@@ -3,21 +3,28 @@
 
 #![allow(clippy::unwrap_used, reason = "a test: what cannot be had ends it")]
 
+#[path = "transport/authority.rs"]
+mod authority;
+#[path = "transport/shard.rs"]
+mod shard;
+#[path = "transport/tls.rs"]
+mod tls;
+#[path = "transport/web.rs"]
+mod web;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 use refork::config::Listener;
 use refork::engine::ids::{Flow, ListenerId, Transport};
-use refork::engine::time::{Millis, Time};
-use refork::transport::{
-    Bound, Carried, Counters, Datagram, Registry, Room, Sent, Socket, StreamEvent, StreamLimits,
-    Streams, Udp, bind,
-};
+use refork::engine::time::Millis;
+use refork::transport::{Carried, Counters, Datagram, Room, Sent, Socket, Udp, bind};
+
+use shard::Shard;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const LISTENER: Token = Token(1);
@@ -166,114 +173,6 @@ fn datagrams_come_whole_or_not_at_all() {
         assert_eq!(datagram.peer, peer.local_addr().unwrap());
     }
     assert_eq!(ours.counters.datagrams_dropped.load(Ordering::Relaxed), 1);
-}
-
-/// The connections of one shard, with their poll and a listener.
-struct Shard {
-    poll: Poll,
-    socket: mio::net::TcpListener,
-    at: SocketAddr,
-    streams: Streams,
-    registry: Arc<Registry>,
-    counters: Arc<Counters>,
-    now: Time,
-    messages: Vec<(Flow, Bytes)>,
-    closed: Vec<Flow>,
-    accepted: usize,
-}
-
-impl Shard {
-    fn new(connections: usize, connections_per_ip: usize) -> Self {
-        let poll = Poll::new().unwrap();
-        let (bound, mut sockets) = bind(&listener(Transport::Tcp, "127.0.0.1"), 1).unwrap();
-        let Some(Socket::Tcp(socket)) = sockets.pop() else {
-            panic!("not a TCP socket");
-        };
-        let mut socket = mio::net::TcpListener::from_std(socket);
-        poll.registry()
-            .register(&mut socket, LISTENER, Interest::READABLE)
-            .unwrap();
-        let registry = Arc::new(Registry::new(connections, connections_per_ip));
-        let counters = Arc::new(Counters::default());
-        let listeners: Arc<[Bound]> = Arc::new([bound]);
-        let limits = StreamLimits {
-            message_size: 1000,
-            idle: Millis::from_secs(60),
-            header_timeout: Millis::from_secs(5),
-        };
-        Self {
-            streams: Streams::new(
-                0,
-                listeners,
-                Arc::clone(&registry),
-                Arc::clone(&counters),
-                limits,
-                poll.registry().try_clone().unwrap(),
-                FIRST_CONNECTION,
-            ),
-            poll,
-            socket,
-            at: bound.at,
-            registry,
-            counters,
-            now: Time(1_000_000),
-            messages: Vec::new(),
-            closed: Vec::new(),
-            accepted: 0,
-        }
-    }
-
-    fn until(&mut self, enough: impl Fn(&Self) -> bool) {
-        let mut events = Events::with_capacity(64);
-        while !enough(self) {
-            self.poll.poll(&mut events, Some(PATIENCE)).unwrap();
-            assert!(!events.is_empty(), "nothing came");
-            for event in &events {
-                if event.token() == LISTENER {
-                    while self.streams.accept(&self.socket, ListenerId(0), self.now) {}
-                } else {
-                    self.read(event.token());
-                }
-            }
-            self.accepted = self.counters.accepted.load(Ordering::Relaxed) as usize;
-        }
-    }
-
-    fn read(&mut self, token: Token) {
-        loop {
-            let mut out = Vec::new();
-            let more = self.streams.ready(token, self.now, &mut out);
-            for event in out {
-                match event {
-                    StreamEvent::Message { flow, bytes } => self.messages.push((flow, bytes)),
-                    StreamEvent::Over { connection, .. } => {
-                        self.closed.extend(self.streams.close(connection));
-                    }
-                }
-            }
-            if !more {
-                return;
-            }
-        }
-    }
-
-    fn connect(&mut self) -> TcpStream {
-        let before = self.accepted;
-        let stream = TcpStream::connect(self.at).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        self.until(|shard| shard.accepted > before);
-        stream
-    }
-
-    fn open(&self) -> u64 {
-        self.counters.connections.load(Ordering::Relaxed)
-    }
-
-    fn sweep_after(&mut self, span: Millis) -> Vec<Flow> {
-        self.now = self.now + span;
-        self.streams.sweep(self.now, &|_| false)
-    }
 }
 
 fn read_exactly(stream: &mut TcpStream, expected: &[u8]) {

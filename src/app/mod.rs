@@ -29,6 +29,7 @@ use crate::engine::view::Gauges;
 use crate::media::{self, Relay, RelaySettings};
 use crate::metrics::{Metrics, Readings};
 use crate::store::{Store, StoreError, Volatile};
+use crate::tls::{self, Tls};
 use crate::transport::{BindError, Bound, Registry, Socket, bind, bindable};
 
 use self::directory::Shards;
@@ -57,6 +58,8 @@ pub enum StartError {
          stop what has it, or change `admin.listen`"
     )]
     Admin { at: SocketAddr, source: io::Error },
+    #[error("cannot speak TLS: {0}: change `tls`")]
+    Tls(#[source] tls::Fault),
     #[error("cannot relay media: {0}: change `media`")]
     Media(#[source] media::StartError),
     #[error("cannot read what was kept: {0}")]
@@ -108,11 +111,14 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
         .map_err(StartError::system("waker"))?;
     let relay = start_relay(&config, workers, mailboxes.clone())?;
     let limits = &config.limits;
+    let tls = config.tls.clone().map(Tls::load).transpose();
+    let tls = tls.map_err(StartError::Tls)?.map(Arc::new);
     let shared = Arc::new(Shared {
         clock: Clock::start(),
         listeners: listeners.into(),
         bindings: Bindings::new(workers),
         registry: Arc::new(Registry::new(limits.connections, limits.connections_per_ip)),
+        tls,
         counters: (0..workers).map(|_| Arc::default()).collect(),
         metrics: Arc::new(Metrics::new(&config.engine.node)),
         media: relay.handle(),
@@ -166,6 +172,32 @@ impl Server {
     /// Returns where metrics and the API are served.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin_address
+    }
+
+    /// Reads the certificates again. Connections that stand keep theirs; where the files cannot be used, the
+    /// old certificates stay. Returns true where all is well, or there are none.
+    pub fn reload_certificates(&self) -> bool {
+        let Some(tls) = &self.shared.tls else {
+            return true;
+        };
+        match tls.reload() {
+            Ok(()) => {
+                tracing::info!("certificates were read again");
+                true
+            }
+            Err(fault) => {
+                tracing::warn!(%fault, "certificates stay as they were");
+                false
+            }
+        }
+    }
+
+    /// Returns true where a certificate's file is not the one that was read last.
+    pub fn certificates_changed(&self) -> bool {
+        self.shared
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.has_changed())
     }
 
     /// Asks every shard for its counts; none where one does not answer.

@@ -14,6 +14,9 @@ use super::{Server, StartError, start};
 /// managers wait before they kill (systemd's unit: 45 s, containers: 10 s and more).
 const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
 
+/// How often it is looked whether a certificate has been renewed.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(10);
+
 /// How long phones may take to answer the BYE of what has not ended by then.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -45,13 +48,35 @@ pub fn run(config: Config) -> Result<(), StartError> {
     ));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %node, "refork serves");
     runtime.block_on(async {
-        signals.end().await;
+        serve(&server, &mut signals).await;
         drain(&server, &mut signals).await;
     });
     server.hang_up(FAREWELL);
     server.stop();
     tracing::info!("refork has stopped");
     Ok(())
+}
+
+/// Waits for a signal to end; meanwhile takes up certificates that were renewed.
+async fn serve(server: &Server, signals: &mut Signals) {
+    let mut look = tokio::time::interval(CERTIFICATE_LOOK);
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+            Some(()) = signals.hang_up.recv() => {
+                server.reload_certificates();
+                tracing::warn!(
+                    "certificates are read again; restart to change the rest of the configuration"
+                );
+            }
+            _ = look.tick() => {
+                if server.certificates_changed() {
+                    server.reload_certificates();
+                }
+            }
+        }
+    }
 }
 
 /// Waits for the standing conversations, for the deadline, or for another signal.
@@ -94,16 +119,11 @@ impl Signals {
         })
     }
 
-    /// Waits for a signal to end.
+    /// Waits for another signal to end.
     async fn end(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                Some(()) = self.hang_up.recv() => {
-                    tracing::warn!("this version does not reload: restart to change the configuration");
-                }
-            }
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::engine::ids::Transport;
 use crate::engine::settings::Settings;
+use crate::tls;
 
 /// Everything, resolved.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub struct Config {
     pub workers: usize,
     /// Not empty. A `ListenerId` is an index into it.
     pub listeners: Vec<Listener>,
+    /// There where a listener needs certificates; they could be read.
+    pub tls: Option<tls::Files>,
     pub engine: Settings,
     pub media: MediaConfig,
     pub limits: TransportLimits,

@@ -22,7 +22,9 @@ use crate::engine::snapshot::Snapshot;
 use crate::engine::time::{Millis, Time};
 use crate::sip::Fault;
 use crate::sip::stream::FrameError;
-use crate::transport::{Counters, Datagram, Room, Socket, StreamEvent, Streams, Udp};
+use crate::transport::{
+    Counters, Datagram, Fault as Ending, Room, Socket, StreamEvent, Streams, Udp,
+};
 
 use super::dispatch::shard_of;
 use super::keepalive::Keepalive;
@@ -108,6 +110,7 @@ impl Shard {
             Arc::clone(&shared.registry),
             Arc::clone(&counters),
             shared.stream_limits,
+            shared.tls.clone(),
             registry.try_clone()?,
             FIRST_LISTENER + listening.len(),
         );
@@ -297,12 +300,7 @@ impl Shard {
                     peer,
                     fault,
                 } => {
-                    if let Some(fault) = fault {
-                        self.tell(&Event::Malformed {
-                            reason: reason(fault).as_str(),
-                            peer: peer.to_string().into(),
-                        });
-                    }
+                    self.tell_fault(fault, peer);
                     if let Some(flow) = self.streams.close(connection) {
                         self.tell_closed(flow);
                         self.settle();
@@ -311,6 +309,25 @@ impl Shard {
             }
         }
         more
+    }
+
+    fn tell_fault(&self, fault: Ending, peer: SocketAddr) {
+        let malformed = match fault {
+            Ending::Ended => return,
+            Ending::Shake(why) => {
+                return tracing::debug!(%peer, why = why.as_str(), "handshake failed");
+            }
+            Ending::Overflow => {
+                return tracing::info!(%peer, "closed a connection whose peer does not read");
+            }
+            Ending::Frame(FrameError::HeadTooLarge | FrameError::BodyTooLarge) => Fault::TooLarge,
+            Ending::Frame(FrameError::Length) => Fault::ContentLength,
+            Ending::WebSocket => Fault::NotSip,
+        };
+        self.tell(&Event::Malformed {
+            reason: malformed.as_str(),
+            peer: peer.to_string().into(),
+        });
     }
 
     /// Hands a message to the shard that owns it.
@@ -389,13 +406,5 @@ impl Shard {
             self.send_keepalive(&flow);
         }
         self.settle();
-    }
-}
-
-/// Which fault of a message a stream's is.
-fn reason(fault: FrameError) -> Fault {
-    match fault {
-        FrameError::HeadTooLarge | FrameError::BodyTooLarge => Fault::TooLarge,
-        FrameError::Length => Fault::ContentLength,
     }
 }

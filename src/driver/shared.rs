@@ -8,6 +8,7 @@ use crate::engine::ids::{ListenerId, Transport};
 use crate::media::MediaHandle;
 use crate::metrics::{Metrics, TransportReading};
 use crate::store::Store;
+use crate::tls::Tls;
 use crate::transport::{Bound, Counters, Registry, StreamLimits};
 
 use super::bindings::Bindings;
@@ -23,6 +24,8 @@ pub struct Shared {
     pub mailboxes: Mailboxes,
     pub bindings: Bindings,
     pub registry: Arc<Registry>,
+    /// There where a listener needs it.
+    pub tls: Option<Arc<Tls>>,
     /// By worker.
     pub counters: Vec<Arc<Counters>>,
     pub metrics: Arc<Metrics>,

@@ -75,6 +75,9 @@ impl World for Site {
         {
             return Some(open);
         }
+        if matches!(transport, Transport::Tls | Transport::Ws | Transport::Wss) {
+            return None;
+        }
         let local = self.local(peer.ip());
         let listener = self.shared.listener_toward(transport, peer, local)?;
         Some(Flow {

@@ -98,6 +98,16 @@ impl Transport {
         !matches!(self, Self::Udp)
     }
 
+    /// Returns true where what is said cannot be read on the way.
+    pub fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
+    /// Returns true where messages come in WebSocket frames (RFC 7118).
+    pub fn is_web_socket(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+
     /// Returns the word of the Via header (RFC 3261 20.42).
     pub fn via(self) -> &'static str {
         match self {
@@ -109,7 +119,15 @@ impl Transport {
         }
     }
 
-    /// Returns the word of the `transport` URI parameter.
+    /// Returns the word of the `transport` URI parameter; RFC 7118 5.2 has one for both WebSockets.
+    pub fn uri_param(self) -> &'static str {
+        match self {
+            Self::Wss => "ws",
+            Self::Udp | Self::Tcp | Self::Tls | Self::Ws => self.param(),
+        }
+    }
+
+    /// Returns the word of listeners and logs.
     pub fn param(self) -> &'static str {
         match self {
             Self::Udp => "udp",

@@ -21,6 +21,20 @@ pub(super) const METHODS: [&str; 15] = [
     "other",
 ];
 
+/// Transports that have connections.
+pub(super) const STREAMS: [&str; 4] = ["tcp", "tls", "ws", "wss"];
+
+/// Why handshakes come to nothing.
+pub const HANDSHAKES: [&str; 7] = [
+    "certificate",
+    "incompatible",
+    "alert",
+    "nonsense",
+    "upgrade",
+    "timeout",
+    "left",
+];
+
 /// Index into `METHODS`.
 pub(super) fn method(name: &str) -> usize {
     METHODS

@@ -22,6 +22,7 @@ use crate::engine::view::Stage;
 use crate::sip::Fault;
 
 use self::family::Maker;
+pub use self::labels::HANDSHAKES;
 use self::process::Process;
 pub use self::readings::{Readings, RelayReading, TransportReading};
 
@@ -89,9 +90,11 @@ struct ReadMetrics {
     messages_waiting: IntGauge,
     message_bytes_waiting: IntGauge,
     bindings: IntGauge,
-    connections: IntGauge,
+    connections: [IntGauge; labels::STREAMS.len()],
     accepted: IntCounter,
     refused: IntCounter,
+    overflowed: IntCounter,
+    handshakes_failed: [IntCounter; HANDSHAKES.len()],
     datagrams_received: IntCounter,
     datagrams_sent: IntCounter,
     datagrams_dropped: IntCounter,
@@ -331,9 +334,11 @@ impl ReadMetrics {
             messages_waiting: make.gauge(names::MESSAGES_WAITING),
             message_bytes_waiting: make.gauge(names::MESSAGE_BYTES_WAITING),
             bindings: make.gauge(names::BINDINGS),
-            connections: make.gauge(names::CONNECTIONS),
+            connections: make.gauges_by(names::CONNECTIONS, "transport", labels::STREAMS),
             accepted: make.counter(names::CONNECTIONS_ACCEPTED),
             refused: make.counter(names::CONNECTIONS_REFUSED),
+            overflowed: make.counter(names::CONNECTIONS_OVERFLOWED),
+            handshakes_failed: make.counters_by(names::HANDSHAKES_FAILED, "reason", HANDSHAKES),
             datagrams_received: make.counter(names::DATAGRAMS_RECEIVED),
             datagrams_sent: make.counter(names::DATAGRAMS_SENT),
             datagrams_dropped: make.counter(names::DATAGRAMS_DROPPED),
@@ -400,7 +405,14 @@ impl ReadMetrics {
     }
 
     fn set_transport(&self, transport: &TransportReading) {
-        show(&self.connections, transport.connections);
+        for (shown, open) in self.connections.iter().zip(transport.connections) {
+            show(shown, open);
+        }
+        raise(&self.overflowed, transport.overflowed);
+        let failed = self.handshakes_failed.iter();
+        for (shown, failed) in failed.zip(transport.handshakes_failed) {
+            raise(shown, failed);
+        }
         raise(&self.accepted, transport.accepted);
         raise(&self.refused, transport.refused);
         raise(&self.datagrams_received, transport.datagrams_received);

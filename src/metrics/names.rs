@@ -57,9 +57,11 @@ families! {
     BINDINGS = "refork_bindings", "Registered contacts there are now.";
     REGISTRATIONS = "refork_registrations_total", "Changes of bindings, by what happened.";
 
-    CONNECTIONS = "refork_connections", "Stream connections open now.";
+    CONNECTIONS = "refork_connections", "Stream connections open now, by transport.";
     CONNECTIONS_ACCEPTED = "refork_connections_accepted_total", "Stream connections accepted.";
     CONNECTIONS_REFUSED = "refork_connections_refused_total", "Stream connections turned away by a limit.";
+    CONNECTIONS_OVERFLOWED = "refork_connections_overflowed_total", "Stream connections closed because the peer did not read.";
+    HANDSHAKES_FAILED = "refork_handshakes_failed_total", "TLS and WebSocket handshakes that came to nothing, by reason.";
     DATAGRAMS_RECEIVED = "refork_datagrams_received_total", "SIP datagrams received.";
     DATAGRAMS_SENT = "refork_datagrams_sent_total", "SIP datagrams sent.";
     DATAGRAMS_DROPPED = "refork_datagrams_dropped_total", "SIP datagrams that could not be taken or sent.";

@@ -16,11 +16,15 @@ pub struct Readings {
 /// Counters of the SIP sockets, summed over all shards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TransportReading {
-    /// Stream connections open now.
-    pub connections: u64,
+    /// Stream connections open now, by `labels::STREAMS`.
+    pub connections: [u64; 4],
     pub accepted: u64,
     /// Turned away by a limit on connections.
     pub refused: u64,
+    /// Closed because the peer did not read.
+    pub overflowed: u64,
+    /// Handshakes that came to nothing, by `labels::HANDSHAKES`.
+    pub handshakes_failed: [u64; 7],
     pub datagrams_received: u64,
     pub datagrams_sent: u64,
     /// Received but too large or not taken by a shard, or not taken by the kernel for sending.

@@ -18,8 +18,6 @@ const BACKLOG: i32 = 1024;
 /// A listener could not be opened.
 #[derive(Debug, Error)]
 pub enum BindError {
-    #[error("{} is not spoken by this version: take it out of `listen`", .0.param())]
-    Unspoken(Transport),
     #[error("{}", mend(.0))]
     System(#[source] io::Error),
 }
@@ -44,10 +42,7 @@ pub enum Socket {
 pub fn bind(listener: &Listener, workers: usize) -> Result<(Bound, Vec<Socket>), BindError> {
     let kind = match listener.transport {
         Transport::Udp => Kind::Udp,
-        Transport::Tcp => Kind::Tcp,
-        other @ (Transport::Tls | Transport::Ws | Transport::Wss) => {
-            return Err(BindError::Unspoken(other));
-        }
+        Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => Kind::Tcp,
     };
     let first = open(kind, listener, listener.at, false).map_err(BindError::System)?;
     let at = local_address(&first).map_err(BindError::System)?;
@@ -196,12 +191,8 @@ mod tests {
     }
 
     #[test]
-    fn foreign_addresses_and_unspoken_transports_are_refused() {
+    fn foreign_addresses_are_refused() {
         // RFC 5737: an address of documentation is nobody's.
         assert!(bind(&listener(Transport::Udp, "192.0.2.1:0"), 1).is_err());
-        assert!(matches!(
-            bind(&listener(Transport::Tls, "127.0.0.1:0"), 1),
-            Err(BindError::Unspoken(Transport::Tls))
-        ));
     }
 }

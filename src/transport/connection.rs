@@ -1,22 +1,21 @@
 //! One stream connection: bytes in and out, no decisions.
 
-use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
+use rustls::pki_types::CertificateDer;
 
 use crate::engine::ids::Flow;
 use crate::engine::time::{Millis, Time};
-use crate::sip::stream::{Frame, FrameError, Framer};
 
+use super::fault::{Fault, Shake};
+use super::layer::Layer;
+use super::outbox::Outbox;
 use super::registry::Origin;
+use super::speech::Speech;
 
-/// What waits to be written to one connection. Beyond it the peer does not read, and is as good as gone.
-const UNWRITTEN_MAX: usize = 256 * 1024;
 /// Read from one connection before others have their turn.
 const READ_PER_TURN: usize = 64 * 1024;
-/// RFC 5626 3.5.1: the answer to a double CRLF.
-const PONG: &[u8] = b"\r\n";
 
 /// What a connection has to say after a read.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,23 +24,21 @@ pub(super) enum Reading {
     Drained,
     /// More may be there.
     More,
-    /// Nothing can come any more: closed, reset, or framed so that nobody can tell where a message ends.
-    Over(Option<FrameError>),
+    /// Nothing can come any more.
+    Over(Fault),
 }
-
-/// The connection can't be written to any more.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Broken;
 
 pub(super) struct Connection {
     pub(super) flow: Flow,
     pub(super) origin: Origin,
     stream: mio::net::TcpStream,
-    framer: Framer,
-    unwritten: VecDeque<Bytes>,
-    unwritten_len: usize,
+    layer: Layer,
+    speech: Speech,
+    outbox: Outbox,
     /// Not connected yet: what is sent waits.
     opening: bool,
+    /// When the handshake began, until all of it is done.
+    shaking: Option<Time>,
     /// When anything last came or went, or the connection began.
     active: Time,
     /// When the message under way began.
@@ -53,17 +50,20 @@ impl Connection {
         flow: Flow,
         origin: Origin,
         stream: mio::net::TcpStream,
-        message_size: usize,
+        layer: Layer,
+        speech: Speech,
         now: Time,
     ) -> Self {
+        let shaking = layer.is_shaking() || !speech.is_open();
         Self {
             flow,
             origin,
             stream,
-            framer: Framer::new(message_size, message_size),
-            unwritten: VecDeque::new(),
-            unwritten_len: 0,
+            layer,
+            speech,
+            outbox: Outbox::default(),
             opening: origin == Origin::Opened,
+            shaking: shaking.then_some(now),
             active: now,
             midway: None,
         }
@@ -77,8 +77,22 @@ impl Connection {
         self.opening
     }
 
+    pub(super) fn is_shaking(&self) -> bool {
+        self.shaking.is_some()
+    }
+
+    /// Returns the certificate that the peer has proved to hold.
+    pub(super) fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.layer.certificate()
+    }
+
     pub(super) fn idle_for(&self, now: Time) -> Millis {
         now.since(self.active)
+    }
+
+    /// Returns how long the handshake has taken so far.
+    pub(super) fn shaking_for(&self, now: Time) -> Millis {
+        self.shaking.map_or(Millis(0), |begun| now.since(begun))
     }
 
     /// Returns how long the message under way has taken so far.
@@ -96,54 +110,64 @@ impl Connection {
         let mut taken = 0;
         while taken < READ_PER_TURN {
             match self.stream.read(room) {
-                Ok(0) => return Reading::Over(None),
+                Ok(0) => return Reading::Over(self.as_seen(Fault::Ended)),
                 Ok(len) => {
                     taken += len;
                     self.active = now;
-                    self.framer.push(&room[..len]);
-                    if let Err(over) = self.take_frames(now, messages) {
-                        return Reading::Over(over);
+                    let outcome = self.take(&room[..len], now, messages);
+                    if let Err(fault) = outcome.and_then(|()| self.flush(now)) {
+                        // What says why may still go out.
+                        let _ = self.flush(now);
+                        return Reading::Over(self.as_seen(fault));
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Reading::Drained,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Reading::Over(None),
+                Err(_) => return Reading::Over(self.as_seen(Fault::Ended)),
             }
         }
         Reading::More
     }
 
-    fn take_frames(
-        &mut self,
-        now: Time,
-        messages: &mut Vec<Bytes>,
-    ) -> Result<(), Option<FrameError>> {
-        let mut any = false;
-        while let Some(frame) = self.framer.next_frame() {
-            any = true;
-            match frame.map_err(Some)? {
-                Frame::Message(bytes) => messages.push(bytes),
-                Frame::Ping => self
-                    .send(Bytes::from_static(PONG), now)
-                    .map_err(|Broken| None)?,
-                Frame::Pong => {}
+    fn take(&mut self, wire: &[u8], now: Time, messages: &mut Vec<Bytes>) -> Result<(), Fault> {
+        let (speech, midway) = (&mut self.speech, &mut self.midway);
+        let mut reply = Vec::new();
+        let taken = self.layer.take(wire, &mut self.outbox, |said| {
+            let progress = speech.take(said, messages, &mut reply)?;
+            if !progress.midway {
+                *midway = None;
+            } else if progress.any || midway.is_none() {
+                *midway = Some(now);
             }
+            Ok(())
+        });
+        if !reply.is_empty() {
+            self.layer.say(reply.into(), &mut self.outbox)?;
         }
-        if !self.framer.is_midway() {
-            self.midway = None;
-        } else if any || self.midway.is_none() {
-            self.midway = Some(now);
+        taken?;
+        self.layer.pump(&mut self.outbox)?;
+        if self.shaking.is_some() && !self.layer.is_shaking() && self.speech.is_open() {
+            self.shaking = None;
         }
         Ok(())
     }
 
-    /// Sends, or keeps for later what the kernel does not take now.
-    pub(super) fn send(&mut self, bytes: Bytes, now: Time) -> Result<(), Broken> {
-        if self.unwritten_len + bytes.len() > UNWRITTEN_MAX {
-            return Err(Broken);
+    /// A peer that leaves in the midst of a handshake has refused it.
+    fn as_seen(&self, fault: Fault) -> Fault {
+        match fault {
+            Fault::Ended if self.is_shaking() && !self.opening => Fault::Shake(Shake::Left),
+            Fault::Ended
+            | Fault::Frame(_)
+            | Fault::WebSocket
+            | Fault::Shake(_)
+            | Fault::Overflow => fault,
         }
-        self.unwritten_len += bytes.len();
-        self.unwritten.push_back(bytes);
+    }
+
+    /// Sends, or keeps for later what the kernel does not take now.
+    pub(super) fn send(&mut self, message: Bytes, now: Time) -> Result<(), Fault> {
+        let said = self.speech.write(message)?;
+        self.layer.say(said, &mut self.outbox)?;
         if self.opening {
             return Ok(());
         }
@@ -151,40 +175,46 @@ impl Connection {
     }
 
     /// Writes what waits, as far as the kernel takes it.
-    pub(super) fn flush(&mut self, now: Time) -> Result<(), Broken> {
-        while let Some(front) = self.unwritten.front_mut() {
-            match self.stream.write(front) {
-                Ok(0) => return Err(Broken),
-                Ok(len) => {
-                    self.active = now;
-                    self.unwritten_len -= len;
-                    front.advance(len);
-                    if front.is_empty() {
-                        self.unwritten.pop_front();
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Err(Broken),
-            }
+    pub(super) fn flush(&mut self, now: Time) -> Result<(), Fault> {
+        match self.outbox.write_to(&mut self.stream) {
+            Ok(true) => self.active = now,
+            Ok(false) => {}
+            Err(_) => return Err(self.as_seen(Fault::Ended)),
         }
         Ok(())
     }
 
     /// Looks whether a connection that was being opened is open now.
-    pub(super) fn finish_opening(&mut self, now: Time) -> Result<(), Broken> {
+    pub(super) fn finish_opening(&mut self, now: Time) -> Result<(), Fault> {
         if let Ok(Some(_)) | Err(_) = self.stream.take_error() {
-            return Err(Broken);
+            return Err(Fault::Ended);
         }
         match self.stream.peer_addr() {
             Ok(_) => {
                 self.opening = false;
                 self.active = now;
+                if self.is_shaking() {
+                    self.shaking = Some(now);
+                }
+                self.layer.pump(&mut self.outbox)?;
                 self.flush(now)
             }
             // Not yet: another event comes.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-            Err(_) => Err(Broken),
+            Err(_) => Err(Fault::Ended),
         }
+    }
+
+    /// Says farewell as far as the kernel takes it without waiting.
+    pub(super) fn leave(&mut self) {
+        if self.opening {
+            return;
+        }
+        let said = self.speech.leave();
+        if !said.is_empty() {
+            let _ = self.layer.say(said, &mut self.outbox);
+        }
+        self.layer.leave(&mut self.outbox);
+        let _ = self.outbox.write_to(&mut self.stream);
     }
 }

@@ -1,17 +1,23 @@
-//! Sockets: datagrams in batches with their ICMP errors, streams cut into messages, and what all
+//! Sockets: datagrams in batches with their ICMP errors, streams (plain, under TLS, WebSockets) cut into messages, and what all
 //! shards must know of each other's connections. No clock and no thread of its own: a shard calls it.
 
 mod bind;
 mod connection;
 mod counters;
+mod fault;
+mod layer;
 mod local;
+mod outbox;
 mod registry;
+mod speech;
 mod streams;
 mod sys;
 mod udp;
+mod web;
 
 pub use bind::{BindError, Bound, Socket, bind};
 pub use counters::Counters;
+pub use fault::{Fault, Shake};
 pub use local::{bindable, toward};
 pub use registry::{Registry, worker_of};
 pub use streams::{Carried, StreamEvent, StreamLimits, Streams};

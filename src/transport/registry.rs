@@ -1,6 +1,7 @@
 //! What all shards must know of each other's connections: who has one to a peer, and how many there are.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::{DashMap, Entry};
@@ -27,6 +28,8 @@ pub(super) fn number_of(id: ConnectionId) -> u64 {
 #[derive(Debug)]
 pub struct Registry {
     open: DashMap<(Transport, SocketAddr), Flow>,
+    /// The names in the certificates that peers have proved to hold.
+    vouched: DashMap<ConnectionId, Arc<[Box<str>]>>,
     by_ip: DashMap<IpAddr, usize>,
     accepted: AtomicUsize,
     opened: AtomicUsize,
@@ -48,6 +51,7 @@ impl Registry {
     pub fn new(max: usize, max_by_ip: usize) -> Self {
         Self {
             open: DashMap::new(),
+            vouched: DashMap::new(),
             by_ip: DashMap::new(),
             accepted: AtomicUsize::new(0),
             opened: AtomicUsize::new(0),
@@ -105,7 +109,19 @@ impl Registry {
         }
     }
 
+    /// Returns the names that the peer of a connection has proved by its certificate (RFC 5922 7.1).
+    pub fn vouched(&self, connection: ConnectionId) -> Option<Arc<[Box<str>]>> {
+        self.vouched.get(&connection).map(|names| names.clone())
+    }
+
+    pub(super) fn vouch(&self, connection: ConnectionId, names: Vec<Box<str>>) {
+        self.vouched.insert(connection, names.into());
+    }
+
     pub(super) fn forget(&self, flow: &Flow) {
+        if let Some(connection) = &flow.connection {
+            self.vouched.remove(connection);
+        }
         self.open
             .remove_if(&(flow.transport, flow.peer), |_, held| {
                 held.connection == flow.connection

@@ -14,12 +14,15 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use crate::config::TransportLimits;
 use crate::engine::ids::{ConnectionId, Flow, ListenerId, Transport};
 use crate::engine::time::{Millis, Time};
-use crate::sip::stream::FrameError;
+use crate::tls::{self, Tls};
 
 use super::bind::{Bound, mark};
-use super::connection::{Broken, Connection, Reading};
+use super::connection::{Connection, Reading};
 use super::counters::Counters;
+use super::fault::{Fault, Shake};
+use super::layer::Layer;
 use super::registry::{Origin, Registry, connection_id, number_of, worker_of};
+use super::speech::Speech;
 
 /// Connections accepted from one listener before others have their turn.
 const ACCEPT_PER_TURN: usize = 64;
@@ -43,7 +46,7 @@ pub enum StreamEvent {
     Over {
         connection: ConnectionId,
         peer: SocketAddr,
-        fault: Option<FrameError>,
+        fault: Fault,
     },
 }
 
@@ -85,6 +88,8 @@ pub struct Streams {
     registry: Arc<Registry>,
     counters: Arc<Counters>,
     limits: StreamLimits,
+    /// There where a listener needs it.
+    tls: Option<Arc<Tls>>,
     poll: mio::Registry,
     /// Connection `n` has the token `first_token + n`.
     first_token: usize,
@@ -101,6 +106,7 @@ impl Streams {
         registry: Arc<Registry>,
         counters: Arc<Counters>,
         limits: StreamLimits,
+        tls: Option<Arc<Tls>>,
         poll: mio::Registry,
         first_token: usize,
     ) -> Self {
@@ -110,6 +116,7 @@ impl Streams {
             registry,
             counters,
             limits,
+            tls,
             poll,
             first_token,
             next: 0,
@@ -125,6 +132,8 @@ impl Streams {
         listener: ListenerId,
         now: Time,
     ) -> bool {
+        let bound = self.listeners.get(usize::from(listener.0));
+        let transport = bound.map_or(Transport::Tcp, |bound| bound.listener.transport);
         for _ in 0..ACCEPT_PER_TURN {
             // None waits, or there are no descriptors left: then housekeeping looks again, lest the
             // shard spin.
@@ -136,16 +145,22 @@ impl Streams {
                 continue;
             }
             let flow = Flow {
-                transport: Transport::Tcp,
+                transport,
                 listener,
                 peer,
                 connection: Some(connection_id(self.worker, self.next)),
             };
             tune(&stream);
-            if self.add(flow, Origin::Accepted, stream, now).is_ok() {
+            let Some(layer) = self.layer_of_server(transport) else {
+                self.registry.release(Origin::Accepted, peer.ip());
+                continue;
+            };
+            if let Ok(ready) = self.add(flow, Origin::Accepted, stream, layer, now) {
                 Counters::add(&self.counters.accepted);
-                // Another connection with the same address and port can't be open.
-                let _ = self.registry.claim(flow);
+                if ready {
+                    // Another connection with the same address and port can't be open.
+                    let _ = self.registry.claim(flow);
+                }
             }
         }
         true
@@ -158,25 +173,36 @@ impl Streams {
             return false;
         };
         let flow = connection.flow;
-        let over = |fault| StreamEvent::Over {
-            connection: connection_id(self.worker, number),
-            peer: flow.peer,
-            fault,
+        let counters = &self.counters;
+        let over = |fault| {
+            counters.ended(fault);
+            StreamEvent::Over {
+                connection: connection_id(self.worker, number),
+                peer: flow.peer,
+                fault,
+            }
         };
         let written = if connection.is_opening() {
             connection.finish_opening(now)
         } else {
             connection.flush(now)
         };
-        if written == Err(Broken) {
-            into.push(over(None));
+        if let Err(fault) = written {
+            into.push(over(fault));
             return false;
         }
         if connection.is_opening() {
             return false;
         }
-        let mut messages = Vec::new();
+        let (mut messages, shaking) = (Vec::new(), connection.is_shaking());
         let reading = connection.read(&mut self.room, now, &mut messages);
+        if shaking && !connection.is_shaking() {
+            if let (Some(id), Some(certificate)) = (flow.connection, connection.certificate()) {
+                self.registry.vouch(id, tls::names(certificate));
+            }
+            // What was opened is known already.
+            let _ = self.registry.claim(flow);
+        }
         let message = |bytes| StreamEvent::Message { flow, bytes };
         into.extend(messages.into_iter().map(message));
         match reading {
@@ -206,24 +232,30 @@ impl Streams {
         };
         match connection.send(bytes, now) {
             Ok(()) => Carried::Done,
-            Err(Broken) => self.close(id).map_or(Carried::Gone, Carried::Closed),
+            Err(fault) => {
+                self.counters.ended(fault);
+                self.close(id).map_or(Carried::Gone, Carried::Closed)
+            }
         }
     }
 
     /// Closes a connection; nothing where it is closed already.
     pub fn close(&mut self, id: ConnectionId) -> Option<Flow> {
         let mut connection = self.open.remove(&number_of(id))?;
+        connection.leave();
         // It fails only where the poll has lost the socket already.
         let _ = connection.source().deregister(&self.poll);
-        Counters::take(&self.counters.connections);
+        if let Some(open) = self.counters.of(connection.flow.transport) {
+            Counters::take(open);
+        }
         self.registry.forget(&connection.flow);
         let ip = connection.flow.peer.ip();
         self.registry.release(connection.origin, ip);
         Some(connection.flow)
     }
 
-    /// Closes what took too long: to open, to send a message that it began, or to say anything at all
-    /// while nobody needs it (`spared`).
+    /// Closes what took too long: to open, for its handshake, to send a message that it began, or to say
+    /// anything at all while nobody needs it (`spared`).
     pub fn sweep(&mut self, now: Time, spared: &dyn Fn(&Flow) -> bool) -> Vec<Flow> {
         let late: Vec<_> = self
             .open
@@ -233,7 +265,11 @@ impl Streams {
                 if connection.is_opening() {
                     return idle >= OPEN_TIMEOUT;
                 }
-                connection.midway_for(now) >= self.limits.header_timeout
+                let late = connection.shaking_for(now) >= self.limits.header_timeout;
+                if late {
+                    self.counters.ended(Fault::Shake(Shake::Timeout));
+                }
+                late || connection.midway_for(now) >= self.limits.header_timeout
                     || idle >= self.limits.idle && !spared(&connection.flow)
             })
             .filter_map(|connection| connection.flow.connection)
@@ -243,6 +279,10 @@ impl Streams {
 
     fn open(&mut self, flow: &Flow, bytes: Bytes, now: Time) -> Carried {
         let failed = Carried::Closed(*flow);
+        if flow.transport != Transport::Tcp {
+            // RFC 7118 5: nobody can connect to a WebSocket client.
+            return failed;
+        }
         let id = connection_id(self.worker, self.next);
         let flow = Flow {
             connection: Some(id),
@@ -264,7 +304,10 @@ impl Streams {
             self.registry.forget(&flow);
             return failed;
         };
-        if self.add(flow, Origin::Opened, stream, now).is_err() {
+        if self
+            .add(flow, Origin::Opened, stream, Layer::Plain, now)
+            .is_err()
+        {
             return failed;
         }
         match self
@@ -273,10 +316,12 @@ impl Streams {
             .map(|c| c.send(bytes, now))
         {
             Some(Ok(())) => Carried::Done,
-            Some(Err(Broken)) | None => {
+            Some(Err(fault)) => {
+                self.counters.ended(fault);
                 self.close(id);
                 failed
             }
+            None => failed,
         }
     }
 
@@ -303,17 +348,35 @@ impl Streams {
         Ok(stream)
     }
 
-    /// Takes a connection, for which there is a place, into the table.
+    /// Returns what lies between the wire and the messages of who connects to us; none where certificates
+    /// are missing, which the configuration rules out.
+    fn layer_of_server(&self, transport: Transport) -> Option<Layer> {
+        if !transport.is_secure() {
+            return Some(Layer::Plain);
+        }
+        let session = rustls::ServerConnection::new(self.tls.as_ref()?.server()).ok()?;
+        Some(Layer::tls(session))
+    }
+
+    /// Takes a connection, for which there is a place, into the table. Returns whether it can be used at
+    /// once.
     fn add(
         &mut self,
         flow: Flow,
         origin: Origin,
         stream: mio::net::TcpStream,
+        layer: Layer,
         now: Time,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let number = self.next;
         self.next += 1;
-        let mut connection = Connection::new(flow, origin, stream, self.limits.message_size, now);
+        let speech = if flow.transport.is_web_socket() {
+            Speech::web_socket(self.limits.message_size)
+        } else {
+            Speech::stream(self.limits.message_size)
+        };
+        let mut connection = Connection::new(flow, origin, stream, layer, speech, now);
+        let ready = !connection.is_shaking();
         let token = Token(self.first_token + number as usize);
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = connection.source().register(&self.poll, token, interest) {
@@ -321,9 +384,11 @@ impl Streams {
             self.registry.forget(&flow);
             return Err(error);
         }
-        Counters::add(&self.counters.connections);
+        if let Some(open) = self.counters.of(flow.transport) {
+            Counters::add(open);
+        }
         self.open.insert(number, connection);
-        Ok(())
+        Ok(ready)
     }
 }
 

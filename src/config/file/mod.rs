@@ -20,7 +20,8 @@ pub(super) use media::{Latch, Media, MediaAddress, MediaMode};
 pub(super) use messages::{Fallback, Messages, Notice, NoticeText};
 pub(super) use node::{Node, Workers};
 pub(super) use operation::{
-    Acl, Admin, Bans, Capture, Cdr, History, Limits, Log, LogFormat, Nat, Store, Timers, Tls,
+    Acl, Admin, Bans, Capture, Cdr, ClientAuth, History, Limits, Log, LogFormat, Nat, Store,
+    Timers, Tls,
 };
 pub(super) use people::{Auth, Domain, Endpoint, Registrar, Route, Upstream, User};
 pub(super) use text::{FromText, Ordered, TextOr};
@@ -41,7 +42,7 @@ pub(super) struct File {
     /// What peers are told instead of the local address: `auto`, an address, or a map from listener
     /// to address and port.
     pub(super) advertise: Advertise,
-    /// Certificate for TLS listeners. No effect in this version.
+    /// Certificates of `tls` and `wss` listeners, read again when they change.
     pub(super) tls: Tls,
     /// Who is ours; the first match wins, `*` is any.
     pub(super) domains: Ordered<Option<Domain>>,

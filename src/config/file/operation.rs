@@ -21,12 +21,35 @@ pub(crate) enum Store {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Tls {
-    /// PEM file.
+    /// PEM file: the certificate, then the rest of its chain. Relative to this file.
     pub(crate) certificate: Option<PathBuf>,
     /// PEM file.
     pub(crate) key: Option<PathBuf>,
-    /// PEM file; clients must have a certificate of it.
+    /// More certificates, each for the names in it.
+    pub(crate) more: Vec<TlsPair>,
+    /// PEM file with the CAs that certificates of clients are held against; without it none is asked for.
     pub(crate) client_ca: Option<PathBuf>,
+    /// Whether clients must show a certificate, where there is a `client_ca`.
+    pub(crate) client_auth: ClientAuth,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TlsPair {
+    /// PEM file.
+    pub(crate) certificate: PathBuf,
+    /// PEM file.
+    pub(crate) key: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ClientAuth {
+    /// Who has none is turned away.
+    #[default]
+    Required,
+    /// Who has none is a stranger.
+    Optional,
 }
 
 #[derive(Clone, PartialEq, Deserialize, Serialize, JsonSchema)]

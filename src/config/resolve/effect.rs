@@ -6,10 +6,7 @@ use crate::config::file::{Fallback, File, Filler, MediaMode, Store};
 use crate::config::tree::Step;
 
 /// Keys that are warned of when they are set.
-const WITHOUT_EFFECT: [&str; 14] = [
-    "tls.certificate",
-    "tls.key",
-    "tls.client_ca",
+const WITHOUT_EFFECT: &[&str] = &[
     "messages.page_idle",
     "media.rtpengine",
     "store",
@@ -24,7 +21,7 @@ const WITHOUT_EFFECT: [&str; 14] = [
 ];
 
 pub(super) fn check(file: &File, check: &mut Check<'_>) {
-    for name in WITHOUT_EFFECT {
+    for &name in WITHOUT_EFFECT {
         let says_nothing = match name {
             "media.rtpengine" => {
                 file.media.rtpengine.is_empty() || file.media.mode == MediaMode::Rtpengine

@@ -6,7 +6,6 @@ use super::{Check, key};
 use crate::config::file::{Advertise, AdvertiseTo, Dscp, File, FromText, ListenAt, TextOr};
 use crate::config::resolved::Listener;
 use crate::config::tree::Step;
-use crate::engine::ids::Transport;
 
 const LISTENERS_MAX: usize = 64;
 
@@ -67,14 +66,6 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> Vec<Listener> {
 }
 
 fn check_listener(at: ListenAt, before: &[Listener], path: &[Step<'_>], check: &mut Check<'_>) {
-    match at.transport {
-        Transport::Udp | Transport::Tcp => {}
-        Transport::Tls | Transport::Ws | Transport::Wss => check.problem(
-            path,
-            format!("this version has not got {} yet", at.transport.via()),
-            "use udp or tcp",
-        ),
-    }
     let twice = at.at.port() != 0
         && before
             .iter()

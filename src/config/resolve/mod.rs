@@ -6,6 +6,7 @@ mod effect;
 mod endpoints;
 mod listeners;
 mod operation;
+mod tls;
 mod upstreams;
 mod users;
 
@@ -103,6 +104,7 @@ pub(super) fn resolve(
     let mut check = Check::new(tree, problems);
     effect::check(file, &mut check);
     let listeners = listeners::resolve(file, &mut check);
+    let tls = tls::resolve(file, &listeners, directory, &mut check);
     let domains = domains::resolve(file, &listeners, &mut check);
     let users = users::resolve(file, &domains, directory, environment, &mut check);
     let (endpoints, names) = endpoints::resolve(file, &domains, &mut check);
@@ -148,6 +150,7 @@ pub(super) fn resolve(
             address: media_address,
         },
         listeners,
+        tls,
         engine,
         limits: operation::limits(file),
         admin: operation::admin(file, &mut check),

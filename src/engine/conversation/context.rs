@@ -128,7 +128,10 @@ impl Context<'_> {
     pub(crate) fn contact(&self, flow: &Flow) -> String {
         let ours = self.world.advertised(flow);
         if flow.transport.is_reliable() {
-            format!("<sip:refork@{ours};transport={}>", flow.transport.param())
+            format!(
+                "<sip:refork@{ours};transport={}>",
+                flow.transport.uri_param()
+            )
         } else {
             format!("<sip:refork@{ours}>")
         }

@@ -1,0 +1,63 @@
+//! What is in force now, and reading it again.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::SystemTime;
+
+use rustls::server::ServerConfig;
+
+use super::load::{self, Fault, Files};
+
+/// Certificates in force. A handshake takes those of its beginning; connections that stand keep theirs.
+pub struct Tls {
+    files: Files,
+    server: RwLock<Arc<ServerConfig>>,
+    /// When each file was last changed, as of the last reading.
+    stamps: Mutex<Vec<Option<SystemTime>>>,
+}
+
+impl Tls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// The first that cannot be used.
+    pub fn load(files: Files) -> Result<Self, Fault> {
+        let stamps = stamps(&files);
+        let server = load::server(&files)?;
+        Ok(Self {
+            files,
+            server: RwLock::new(server),
+            stamps: Mutex::new(stamps),
+        })
+    }
+
+    /// Returns what a new connection of a client is met with.
+    pub fn server(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.server.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the files again; new connections get what they say. Whoever resumes a session of before has
+    /// to prove itself anew.
+    ///
+    /// # Errors
+    /// The first fault: all stays as it was.
+    pub fn reload(&self) -> Result<(), Fault> {
+        *lock(&self.stamps) = stamps(&self.files);
+        let server = load::server(&self.files)?;
+        *self.server.write().unwrap_or_else(PoisonError::into_inner) = server;
+        Ok(())
+    }
+
+    /// Returns true where a file is not the one that was read last.
+    pub fn has_changed(&self) -> bool {
+        *lock(&self.stamps) != stamps(&self.files)
+    }
+}
+
+fn stamps(files: &Files) -> Vec<Option<SystemTime>> {
+    let changed = |path| std::fs::metadata(path).and_then(|about| about.modified());
+    files.all().map(|path| changed(path).ok()).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

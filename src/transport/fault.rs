@@ -1,0 +1,70 @@
+//! Why a connection ends.
+
+use crate::sip::stream::FrameError;
+
+use super::outbox::Full;
+
+/// What ended a connection, or keeps it from being used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Closed or reset by the peer, or by the network.
+    Ended,
+    /// Nobody can tell where a message ends.
+    Frame(FrameError),
+    /// The frames of a WebSocket are none.
+    WebSocket,
+    /// The handshake came to nothing.
+    Shake(Shake),
+    /// The peer does not read.
+    Overflow,
+}
+
+impl From<Full> for Fault {
+    fn from(Full: Full) -> Self {
+        Self::Overflow
+    }
+}
+
+/// Why a handshake came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shake {
+    /// The peer's certificate: missing, expired, of nobody we trust, of another name.
+    Certificate,
+    /// No version, cipher or group in common.
+    Incompatible,
+    /// The peer refused us, by an alert.
+    Alert,
+    /// What came is no TLS, or TLS that makes no sense.
+    Nonsense,
+    /// The HTTP request asks for no WebSocket that speaks SIP.
+    Upgrade,
+    /// Not done in time.
+    Timeout,
+    /// The peer left in the midst of it.
+    Left,
+}
+
+impl Shake {
+    pub const ALL: [Self; 7] = [
+        Self::Certificate,
+        Self::Incompatible,
+        Self::Alert,
+        Self::Nonsense,
+        Self::Upgrade,
+        Self::Timeout,
+        Self::Left,
+    ];
+
+    /// Returns the word used in logs and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Incompatible => "incompatible",
+            Self::Alert => "alert",
+            Self::Nonsense => "nonsense",
+            Self::Upgrade => "upgrade",
+            Self::Timeout => "timeout",
+            Self::Left => "left",
+        }
+    }
+}

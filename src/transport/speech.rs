@@ -1,0 +1,112 @@
+//! How messages are told apart on a connection: by their lengths in a stream, or one a WebSocket message.
+
+use bytes::Bytes;
+
+use crate::sip::stream::{Frame, Framer};
+
+use super::fault::Fault;
+use super::web::Web;
+
+/// RFC 5626 3.5.1: the answer to a double CRLF.
+const PONG: &[u8] = b"\r\n";
+const PING: &[u8] = b"\r\n\r\n";
+
+pub(super) enum Speech {
+    Stream(Framer),
+    Web(Box<Web>),
+}
+
+impl Speech {
+    pub(super) fn stream(message_size: usize) -> Self {
+        Self::Stream(Framer::new(message_size, message_size))
+    }
+
+    pub(super) fn web_socket(message_size: usize) -> Self {
+        Self::Web(Box::new(Web::new(message_size)))
+    }
+
+    /// Returns true once messages can be said.
+    pub(super) fn is_open(&self) -> bool {
+        match self {
+            Self::Stream(_) => true,
+            Self::Web(web) => web.is_open(),
+        }
+    }
+
+    /// Takes what was said. Whole messages are appended to `messages`, answers to pings and the like to
+    /// `reply`. Returns whether something is begun and not whole, and whether anything was whole.
+    pub(super) fn take(
+        &mut self,
+        said: &[u8],
+        messages: &mut Vec<Bytes>,
+        reply: &mut Vec<u8>,
+    ) -> Result<Progress, Fault> {
+        match self {
+            Self::Stream(framer) => {
+                framer.push(said);
+                let mut any = false;
+                while let Some(frame) = framer.next_frame() {
+                    any = true;
+                    match frame.map_err(Fault::Frame)? {
+                        Frame::Message(bytes) => messages.push(bytes),
+                        Frame::Ping => reply.extend_from_slice(PONG),
+                        Frame::Pong => {}
+                    }
+                }
+                Ok(Progress {
+                    midway: framer.is_midway(),
+                    any,
+                })
+            }
+            Self::Web(web) => {
+                let first = messages.len();
+                let any = web.take(said, messages, reply)?;
+                let mut pings = 0;
+                let heard = messages.drain(first..).collect::<Vec<_>>();
+                for message in heard {
+                    // RFC 7118 6: the keep-alive of streams may be spoken here, too.
+                    if &*message == PING {
+                        pings += 1;
+                    } else if !message.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
+                        messages.push(message);
+                    }
+                }
+                for _ in 0..pings {
+                    web.say(Bytes::from_static(PONG), reply)?;
+                }
+                // The codec does not tell of a frame that is begun: where nothing was whole, one is.
+                Ok(Progress { midway: !any, any })
+            }
+        }
+    }
+
+    /// Returns a message as it is said.
+    pub(super) fn write(&mut self, message: Bytes) -> Result<Bytes, Fault> {
+        match self {
+            Self::Stream(_) => Ok(message),
+            Self::Web(web) => {
+                let mut said = Vec::with_capacity(message.len() + 16);
+                web.say(message, &mut said)?;
+                Ok(said.into())
+            }
+        }
+    }
+
+    /// Returns what is said at the end.
+    pub(super) fn leave(&mut self) -> Bytes {
+        match self {
+            Self::Stream(_) => Bytes::new(),
+            Self::Web(web) => {
+                let mut said = Vec::new();
+                web.leave(&mut said);
+                said.into()
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Progress {
+    pub(super) midway: bool,
+    pub(super) any: bool,
+}

@@ -1,0 +1,212 @@
+//! SIP over WebSocket (RFC 7118, RFC 6455), the server's side: the upgrade, then one message a frame.
+
+use std::io::{self, Read, Write};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tungstenite::Error;
+use tungstenite::handshake::machine::TryParse;
+use tungstenite::handshake::server::{Request, Response, create_response, write_response};
+use tungstenite::http::HeaderValue;
+use tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
+
+use crate::sip::stream::FrameError;
+
+use super::fault::{Fault, Shake};
+
+/// Bytes of the HTTP request that asks for the upgrade; browsers send a cookie or two.
+const REQUEST_MAX: usize = 16 * 1024;
+/// Read into the codec's own buffer at a time.
+const READ_BYTES: usize = 4 * 1024;
+/// RFC 7118 4.1: the only subprotocol there is here.
+const SUBPROTOCOL: &str = "sip";
+const PROTOCOL_HEADER: &str = "Sec-WebSocket-Protocol";
+
+/// One WebSocket: bytes in; messages, and bytes to be sent, out.
+pub(super) struct Web {
+    state: State,
+    message_max: usize,
+}
+
+enum State {
+    /// The HTTP request as far as it has come.
+    Asked(BytesMut),
+    Open {
+        codec: Box<WebSocketContext>,
+        incoming: BytesMut,
+    },
+}
+
+impl Web {
+    pub(super) fn new(message_max: usize) -> Self {
+        Self {
+            state: State::Asked(BytesMut::new()),
+            message_max,
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open { .. })
+    }
+
+    /// Takes what came. Messages are appended to `messages`, what is to be sent to `outgoing`. Returns
+    /// true where anything was whole.
+    pub(super) fn take(
+        &mut self,
+        bytes: &[u8],
+        messages: &mut Vec<Bytes>,
+        outgoing: &mut Vec<u8>,
+    ) -> Result<bool, Fault> {
+        let mut any = false;
+        match &mut self.state {
+            State::Open { incoming, .. } => incoming.extend_from_slice(bytes),
+            State::Asked(asked) => {
+                asked.extend_from_slice(bytes);
+                let Some(len) = answer(asked, outgoing)? else {
+                    return Ok(false);
+                };
+                asked.advance(len);
+                any = true;
+                self.state = State::Open {
+                    incoming: std::mem::take(asked),
+                    codec: Box::new(WebSocketContext::new(
+                        Role::Server,
+                        Some(limits(self.message_max)),
+                    )),
+                };
+            }
+        }
+        Ok(self.read(messages, outgoing)? || any)
+    }
+
+    fn read(&mut self, messages: &mut Vec<Bytes>, outgoing: &mut Vec<u8>) -> Result<bool, Fault> {
+        let State::Open { codec, incoming } = &mut self.state else {
+            return Ok(false);
+        };
+        let mut any = false;
+        let mut pipe = Pipe { incoming, outgoing };
+        loop {
+            match codec.read(&mut pipe) {
+                Ok(Message::Text(text)) => messages.push(text.into()),
+                Ok(Message::Binary(bytes)) => messages.push(bytes),
+                // A ping is answered by the codec; what a pong or a close means it knows as well.
+                Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_)) => {
+                }
+                Err(error) => {
+                    let flushed = codec.flush(&mut pipe);
+                    return over(&error)
+                        .map_or_else(|| flushed.map(|()| any).map_err(|_| Fault::Ended), Err);
+                }
+            }
+            any = true;
+        }
+    }
+
+    /// Writes one message into `outgoing`: as text where it is, else as binary (RFC 7118 5.1 takes both).
+    pub(super) fn say(&mut self, bytes: Bytes, outgoing: &mut Vec<u8>) -> Result<(), Fault> {
+        let State::Open { codec, incoming } = &mut self.state else {
+            return Err(Fault::Ended);
+        };
+        let message = match tungstenite::Utf8Bytes::try_from(bytes.clone()) {
+            Ok(text) => Message::Text(text),
+            Err(_) => Message::Binary(bytes),
+        };
+        let mut pipe = Pipe { incoming, outgoing };
+        codec
+            .write(&mut pipe, message)
+            .and_then(|()| codec.flush(&mut pipe))
+            .map_err(|_| Fault::Ended)
+    }
+
+    /// Says that nothing more comes.
+    pub(super) fn leave(&mut self, outgoing: &mut Vec<u8>) {
+        if let State::Open { codec, incoming } = &mut self.state {
+            // Whatever becomes of it, the connection is closed.
+            let _ = codec.close(&mut Pipe { incoming, outgoing }, None);
+        }
+    }
+}
+
+/// Returns why nothing more comes; none where nothing more has come yet.
+fn over(error: &Error) -> Option<Fault> {
+    if matches!(error, Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock) {
+        None
+    } else if matches!(error, Error::ConnectionClosed | Error::AlreadyClosed) {
+        Some(Fault::Ended)
+    } else if matches!(error, Error::Capacity(_)) {
+        Some(Fault::Frame(FrameError::BodyTooLarge))
+    } else {
+        Some(Fault::WebSocket)
+    }
+}
+
+fn limits(message_max: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(usize::MAX)
+        .max_message_size(Some(message_max))
+        .max_frame_size(Some(message_max))
+}
+
+/// Reads the request and writes the answer. Returns its length once it is whole.
+fn answer(asked: &BytesMut, outgoing: &mut Vec<u8>) -> Result<Option<usize>, Fault> {
+    let request = match Request::try_parse(asked) {
+        Ok(Some(request)) => Some(request),
+        Ok(None) if asked.len() <= REQUEST_MAX => return Ok(None),
+        Ok(None) | Err(_) => None,
+    };
+    let accepted = request.and_then(|(len, request)| Some((len, accept(&request)?)));
+    if let Some((len, response)) = accepted
+        && write_response(&mut *outgoing, &response).is_ok()
+    {
+        return Ok(Some(len));
+    }
+    outgoing.clear();
+    outgoing.extend_from_slice(
+        b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n\
+          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: sip\r\nContent-Length: 0\r\n\r\n",
+    );
+    Err(Fault::Shake(Shake::Upgrade))
+}
+
+/// RFC 7118 4: the client offers `sip`, and is told that it is taken.
+fn accept(request: &Request) -> Option<Response> {
+    let offers = request.headers().get_all(PROTOCOL_HEADER).iter();
+    let sip = offers
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|word| word.trim().eq_ignore_ascii_case(SUBPROTOCOL));
+    let mut response = create_response(request).ok().filter(|_| sip)?;
+    let taken = HeaderValue::from_static(SUBPROTOCOL);
+    response.headers_mut().insert(PROTOCOL_HEADER, taken);
+    Some(response)
+}
+
+/// The codec's stream: what came, and what goes. It never blocks for long: there is more, or there is not.
+struct Pipe<'a> {
+    incoming: &'a mut BytesMut,
+    outgoing: &'a mut Vec<u8>,
+}
+
+impl Read for Pipe<'_> {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        if self.incoming.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let len = room.len().min(self.incoming.len());
+        room[..len].copy_from_slice(&self.incoming[..len]);
+        self.incoming.advance(len);
+        Ok(len)
+    }
+}
+
+impl Write for Pipe<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.outgoing.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

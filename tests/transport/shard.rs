@@ -1,0 +1,167 @@
+//! The connections of one shard, driven by hand.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use mio::{Events, Interest, Poll, Token};
+use refork::engine::ids::{Flow, ListenerId, Transport};
+use refork::engine::time::{Millis, Time};
+use refork::tls::Tls;
+use refork::transport::{
+    Bound, Counters, Fault, Registry, Shake, Socket, StreamEvent, StreamLimits, Streams, bind,
+};
+
+use super::{FIRST_CONNECTION, LISTENER, PATIENCE, listener};
+
+/// The connections of one shard, with their poll and a listener.
+pub(crate) struct Shard {
+    pub(crate) poll: Poll,
+    socket: mio::net::TcpListener,
+    pub(crate) at: SocketAddr,
+    pub(crate) streams: Streams,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) now: Time,
+    pub(crate) messages: Vec<(Flow, Bytes)>,
+    pub(crate) closed: Vec<Flow>,
+    /// Why connections ended.
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) accepted: usize,
+}
+
+impl Shard {
+    pub(crate) fn new(connections: usize, connections_per_ip: usize) -> Self {
+        Self::over(Transport::Tcp, None, connections, connections_per_ip)
+    }
+
+    pub(crate) fn over(
+        transport: Transport,
+        tls: Option<Arc<Tls>>,
+        connections: usize,
+        connections_per_ip: usize,
+    ) -> Self {
+        let poll = Poll::new().unwrap();
+        let (bound, mut sockets) = bind(&listener(transport, "127.0.0.1"), 1).unwrap();
+        let Some(Socket::Tcp(socket)) = sockets.pop() else {
+            panic!("not a TCP socket");
+        };
+        let mut socket = mio::net::TcpListener::from_std(socket);
+        poll.registry()
+            .register(&mut socket, LISTENER, Interest::READABLE)
+            .unwrap();
+        let registry = Arc::new(Registry::new(connections, connections_per_ip));
+        let counters = Arc::new(Counters::default());
+        let listeners: Arc<[Bound]> = Arc::new([bound]);
+        let limits = StreamLimits {
+            message_size: 1000,
+            idle: Millis::from_secs(60),
+            header_timeout: Millis::from_secs(5),
+        };
+        Self {
+            streams: Streams::new(
+                0,
+                listeners,
+                Arc::clone(&registry),
+                Arc::clone(&counters),
+                limits,
+                tls,
+                poll.registry().try_clone().unwrap(),
+                FIRST_CONNECTION,
+            ),
+            poll,
+            socket,
+            at: bound.at,
+            registry,
+            counters,
+            now: Time(1_000_000),
+            messages: Vec::new(),
+            closed: Vec::new(),
+            faults: Vec::new(),
+            accepted: 0,
+        }
+    }
+
+    pub(crate) fn until(&mut self, enough: impl Fn(&Self) -> bool) {
+        let mut events = Events::with_capacity(64);
+        while !enough(self) {
+            self.poll.poll(&mut events, Some(PATIENCE)).unwrap();
+            assert!(!events.is_empty(), "nothing came");
+            for event in &events {
+                if event.token() == LISTENER {
+                    while self.streams.accept(&self.socket, ListenerId(0), self.now) {}
+                } else {
+                    self.read(event.token());
+                }
+            }
+            self.accepted = self.counters.accepted.load(Ordering::Relaxed) as usize;
+        }
+    }
+
+    /// Waits once, and reads what there is.
+    pub(crate) fn turn(&mut self) {
+        let mut events = Events::with_capacity(8);
+        self.poll.poll(&mut events, Some(PATIENCE)).unwrap();
+        for event in &events {
+            if event.token() != LISTENER {
+                self.read(event.token());
+            }
+        }
+    }
+
+    pub(crate) fn read(&mut self, token: Token) {
+        loop {
+            let mut out = Vec::new();
+            let more = self.streams.ready(token, self.now, &mut out);
+            for event in out {
+                match event {
+                    StreamEvent::Message { flow, bytes } => self.messages.push((flow, bytes)),
+                    StreamEvent::Over {
+                        connection, fault, ..
+                    } => {
+                        self.faults.push(fault);
+                        self.closed.extend(self.streams.close(connection));
+                    }
+                }
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn connect(&mut self) -> TcpStream {
+        let before = self.accepted;
+        let stream = TcpStream::connect(self.at).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        self.until(|shard| shard.accepted > before);
+        stream
+    }
+
+    pub(crate) fn open(&self) -> u64 {
+        let open = self.counters.connections.iter();
+        open.map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    pub(crate) fn sweep_after(&mut self, span: Millis) -> Vec<Flow> {
+        self.now = self.now + span;
+        self.streams.sweep(self.now, &|_| false)
+    }
+
+    /// Returns how many handshakes came to nothing for a reason.
+    pub(crate) fn failed(&self, why: Shake) -> u64 {
+        let at = Shake::ALL.iter().position(|known| *known == why).unwrap();
+        self.counters.handshakes_failed[at].load(Ordering::Relaxed)
+    }
+
+    /// Answers the newest message over its flow.
+    pub(crate) fn answer(&mut self, bytes: &'static [u8]) {
+        let flow = self.messages.last().unwrap().0;
+        let sent = self
+            .streams
+            .send(&flow, Bytes::from_static(bytes), self.now);
+        assert_eq!(sent, refork::transport::Carried::Done);
+    }
+}
