@@ -136,6 +136,7 @@ fn parts(bench: &mut Criterion) {
                     version: 2,
                     address: source.ip(),
                     keep_session_address: false,
+                    covers: &[],
                     places: &places,
                     drop_ice: true,
                 })

@@ -164,6 +164,7 @@ pub fn sdp(bytes: &[u8]) {
             version: 2,
             address: [198, 51, 100, 7].into(),
             keep_session_address: false,
+            covers: &[],
             places: &places,
             drop_ice: true,
         });

@@ -47,6 +47,8 @@ pub fn log(event: &Event) {
         }
         Event::Malformed { reason, peer } => debug!(reason, peer = %Clean(peer), "malformed"),
         Event::Stray { what } => debug!(what, "stray"),
+        Event::Keyed { clear: true } => debug!("SRTP keys over signalling that is not encrypted"),
+        Event::Keyed { clear: false } => debug!("SRTP keys"),
         Event::Retransmitted { kind } => match kind {
             Retransmission::Received => debug!("retransmission received"),
             Retransmission::Sent => debug!("retransmission sent"),

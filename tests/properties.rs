@@ -228,6 +228,7 @@ proptest! {
             version: 8,
             address: [198, 51, 100, 7].into(),
             keep_session_address: false,
+            covers: &[],
             places: &places,
             drop_ice: true,
         };

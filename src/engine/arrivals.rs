@@ -1,7 +1,7 @@
 //! Requests that reach us: those within a dialog go to their conversation, the others begin something.
 
 use super::conversation::context::{ALLOW, Context, Refusal, supported};
-use super::conversation::{Arrival, Conversation, hops_left, replaced, sdp_of, too_brief};
+use super::conversation::{Arrival, Conversation, hops_left, refusal, replaced, sdp_of, too_brief};
 use super::{Engine, routing};
 use crate::engine::events::Event;
 use crate::engine::ids::Flow;
@@ -289,6 +289,10 @@ fn arrival<'a>(
         return Err((422, "session timer shorter than the smallest"));
     }
     let settings = &context.shared.settings;
+    let media = &settings.media;
+    if let Some(why) = offer.as_deref().and_then(|offer| refusal(offer, media)) {
+        return Err((488, why));
+    }
     let destination = routing::route(request.uri(), context.now, settings, context.world)
         .map_err(|refusal| (refusal.status, refusal.why))?;
     Ok(Arrival {

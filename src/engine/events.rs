@@ -42,6 +42,11 @@ pub enum Event {
     Stray {
         what: &'static str,
     },
+    /// A leg has agreed on SRTP keys (RFC 4568).
+    Keyed {
+        /// Its signalling is not encrypted: whoever reads it has the keys.
+        clear: bool,
+    },
     Retransmitted {
         kind: Retransmission,
     },

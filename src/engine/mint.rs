@@ -77,6 +77,11 @@ impl Mint {
         secret
     }
 
+    /// Fills in what must not be guessed, as keys are.
+    pub fn fill(&mut self, octets: &mut [u8]) {
+        self.rng.fill_bytes(octets);
+    }
+
     /// Returns the name of a question to the world.
     pub fn token(&mut self) -> Token {
         self.tokens += 1;

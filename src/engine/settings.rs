@@ -291,9 +291,21 @@ pub enum Latch {
     Sdp,
 }
 
+/// SRTP with keys in the session description, which ends at each leg (RFC 4568).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Srtp {
+    /// It is not spoken: who offers nothing else is refused.
+    Off,
+    /// Each leg as its endpoint has it.
+    Optional,
+    /// On every leg.
+    Required,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct MediaSettings {
     pub mode: MediaMode,
+    pub srtp: Srtp,
     /// The relay tells every peer of its family this address of ours, wherever that peer is.
     pub address: Option<std::net::IpAddr>,
     pub latch: Latch,
@@ -461,6 +473,7 @@ impl Default for MediaSettings {
     fn default() -> Self {
         Self {
             mode: MediaMode::Relay,
+            srtp: Srtp::Optional,
             address: None,
             latch: Latch::Signalling,
         }

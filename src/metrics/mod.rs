@@ -76,6 +76,8 @@ struct ProtocolMetrics {
     malformed: IntCounterVec,
     stray: IntCounterVec,
     refused: IntCounterVec,
+    /// Encrypted, clear.
+    srtp_legs: [IntCounter; 2],
     /// Registered, unregistered, expired.
     registrations: [IntCounter; 3],
 }
@@ -160,6 +162,7 @@ impl Metrics {
                 protocol.malformed.with_label_values(&[reason]).inc();
             }
             Event::Stray { what } => protocol.stray.with_label_values(&[what]).inc(),
+            Event::Keyed { clear } => protocol.srtp_legs[usize::from(*clear)].inc(),
             Event::Retransmitted {
                 kind: Retransmission::Received,
             } => protocol.retransmissions[0].inc(),
@@ -310,6 +313,7 @@ impl ProtocolMetrics {
             malformed,
             stray: make.counters(names::STRAY, &["what"]),
             refused,
+            srtp_legs: make.counters_by(names::SRTP_LEGS, "signalling", ["encrypted", "clear"]),
             registrations: make.counters_by(
                 names::REGISTRATIONS,
                 "change",

@@ -52,6 +52,7 @@ families! {
 
     MALFORMED = "refork_malformed_total", "Bytes that are no SIP message, or one that makes no sense, by reason.";
     STRAY = "refork_stray_total", "Responses and ACKs that belong to nothing, by what they are.";
+    SRTP_LEGS = "refork_srtp_legs_total", "Legs that agreed on SRTP keys, by whether their signalling was encrypted.";
     REFUSED = "refork_refused_total", "Requests that Refork itself refused, by method and status.";
 
     BINDINGS = "refork_bindings", "Registered contacts there are now.";

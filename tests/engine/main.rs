@@ -23,6 +23,7 @@ mod restore;
 mod retries;
 mod routes;
 mod session_timers;
+mod srtp;
 mod table;
 mod transfer;
 mod video;

@@ -24,7 +24,7 @@ fn ports(message: &Message) -> Vec<u16> {
 }
 
 /// Returns the streams of a side as the relay was told last.
-fn told(t: &Table, of: Side, in_generation: u32) -> Vec<StreamSettings> {
+pub fn told(t: &Table, of: Side, in_generation: u32) -> Vec<StreamSettings> {
     let last = t.media.iter().rev().find_map(|command| match command {
         MediaCommand::Configure {
             side,

@@ -18,6 +18,9 @@ pub(crate) struct Media {
     /// Where the first packet may come from: the address of the SDP or of the signalling, or the
     /// former only.
     pub(crate) latch: Latch,
+    /// SRTP with keys in the SDP, which ends at each leg: not spoken, as each phone has it, or on every
+    /// leg.
+    pub(crate) srtp: Srtp,
     /// What peers are told: `auto`, or an IP address.
     pub(crate) address: MediaAddress,
     /// Control addresses of rtpengine. No effect in this version.
@@ -33,6 +36,7 @@ impl Default for Media {
                 last: 32_767,
             },
             latch: Latch::Signalling,
+            srtp: Srtp::Optional,
             address: MediaAddress::Auto,
             rtpengine: Vec::new(),
         }
@@ -45,6 +49,14 @@ pub(crate) enum MediaMode {
     Relay,
     Rtpengine,
     Direct,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Srtp {
+    Off,
+    Optional,
+    Required,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

@@ -16,7 +16,7 @@ pub(super) use behaviour::{
     Restore, RestoreOrder, SessionTimer,
 };
 pub(super) use listen::{Advertise, AdvertiseTo, Dscp, Listen, ListenAt};
-pub(super) use media::{Latch, Media, MediaAddress, MediaMode};
+pub(super) use media::{Latch, Media, MediaAddress, MediaMode, Srtp};
 pub(super) use messages::{Fallback, Messages, Notice, NoticeText};
 pub(super) use node::{Node, Workers};
 pub(super) use operation::{

@@ -133,6 +133,7 @@ pub(super) fn resolve(
         messages: behaviour::messages(&file.messages, &mut check),
         media: MediaSettings {
             mode: operation::media_mode(file),
+            srtp: operation::srtp(file, &listeners, &mut check),
             address: media_address,
             latch: operation::latch(file),
         },

@@ -10,7 +10,7 @@ use super::{Check, key};
 use crate::config::file::{self, Advertise, AdvertiseTo, File, MediaAddress, Workers};
 use crate::config::resolved::{AdminConfig, Listener, LogConfig, LogFormat, TransportLimits};
 use crate::engine::ids::{Transport, VIRTUAL_SHARDS};
-use crate::engine::settings::{Latch, MediaMode, TimerSettings};
+use crate::engine::settings::{Latch, MediaMode, Srtp, TimerSettings};
 use crate::engine::time::Millis;
 
 const NAME_MAX: usize = 64;
@@ -75,6 +75,22 @@ pub(super) fn media_mode(file: &File) -> MediaMode {
         // The latter has been refused.
         file::MediaMode::Relay | file::MediaMode::Rtpengine => MediaMode::Relay,
         file::MediaMode::Direct => MediaMode::Direct,
+    }
+}
+
+pub(super) fn srtp(file: &File, listeners: &[Listener], check: &mut Check<'_>) -> Srtp {
+    match file.media.srtp {
+        file::Srtp::Off => Srtp::Off,
+        file::Srtp::Optional => Srtp::Optional,
+        file::Srtp::Required => {
+            if !listeners.iter().any(|at| at.transport.is_secure()) {
+                check.warn(
+                    "`media.srtp: required` without a listener for TLS: \
+                     whoever can read the signalling has the keys",
+                );
+            }
+            Srtp::Required
+        }
     }
 }
 

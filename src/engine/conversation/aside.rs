@@ -51,6 +51,9 @@ pub(super) struct Restoration {
     pub(super) joining: Option<Joining>,
     /// The old leg was not lost: its phone transfers the other side to somebody else.
     pub(super) transfer: Option<Box<Transfer>>,
+    /// Refused SRTP, or the lack of it: whether it is asked with it now.
+    #[serde(default)]
+    pub(super) turned: Vec<(Arc<Identity>, bool)>,
 }
 
 impl Restoration {
@@ -74,6 +77,7 @@ impl Restoration {
             busy: Busy::default(),
             joining: None,
             transfer: None,
+            turned: Vec::new(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::Conversation;
 use super::context::{Context, Errand, What};
 use super::fork::{Branch, BranchState, Fork};
+use super::keys::{Role, Telling};
 use super::leg::Leg;
 use super::media;
 use super::reach::standing;
@@ -140,6 +141,8 @@ impl Conversation {
         let flow = leg.dialog.flow;
         let mode = context.shared.settings.media.mode;
         let ours = context.world.advertised(&flow);
+        let mut telling = Telling::new(context.shared, Role::Offer);
+        telling.secure = branch.secure;
         let body = offer.and_then(|offer| {
             media::tell(
                 &mut leg.talk,
@@ -147,6 +150,7 @@ impl Conversation {
                 self.ports[leg.side.index()].of(branch.generation),
                 ours,
                 mode,
+                &mut telling,
             )
         });
         let via = context.via(self.id, &flow);

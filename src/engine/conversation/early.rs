@@ -3,6 +3,7 @@
 use super::Conversation;
 use super::context::{Context, crossing, end_with};
 use super::inviting::{Invitation, sdp_of};
+use super::keys::Role;
 use super::media::{self, PortState};
 use crate::engine::dialog::{Do, Happens};
 use crate::engine::events::Happening;
@@ -106,7 +107,7 @@ impl Conversation {
         if !self.may_be_heard(leg) {
             return None;
         }
-        let told = self.tell(context, Side::Caller, said)?;
+        let told = self.tell(context, Side::Caller, said, Role::Answer)?;
         self.configure(context, Side::Caller);
         let invitation = self.invitation.as_ref()?;
         let branch = invitation
@@ -121,7 +122,7 @@ impl Conversation {
                 side: Side::Callee,
                 generation: ports.generation,
                 signalling: branch.leg.dialog.flow.peer.ip(),
-                streams: media::streams(said, invitation.offer.as_deref()),
+                streams: media::streams(said, invitation.offer.as_deref(), &branch.leg.talk.keys),
             };
             self.media(context, command);
         }

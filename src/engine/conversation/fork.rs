@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::inviting::sdp_of;
 use super::leg::Leg;
 use crate::engine::endpoint::{Endpoint, Identity};
 use crate::engine::ids::LegId;
@@ -12,6 +13,7 @@ use crate::engine::ports::{Generation, Token};
 use crate::engine::routing::Target;
 use crate::engine::time::Time;
 use crate::engine::transaction::ClientId;
+use crate::sip::Message;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Fork {
@@ -43,6 +45,12 @@ pub(crate) struct Branch {
     /// The ports that its offer names.
     #[serde(default)]
     pub(crate) generation: Generation,
+    /// Whether it is offered SRTP; none: as the other side has it.
+    #[serde(default)]
+    pub(crate) secure: Option<bool>,
+    /// It was asked the other way before, and refused.
+    #[serde(default)]
+    pub(crate) turned: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +141,8 @@ impl Branch {
             replaces: false,
             rang: false,
             generation: 0,
+            secure: None,
+            turned: false,
             until,
         }
     }
@@ -153,6 +163,12 @@ impl Branch {
             BranchState::Ready | BranchState::Calling | BranchState::Joining => true,
             BranchState::Resolving(_) => false,
         }
+    }
+
+    /// Returns true where a 2xx leaves out the keys that the INVITE asked for.
+    pub(crate) fn lacks_keys(&self, response: &Message) -> bool {
+        let said = sdp_of(response);
+        said.is_some_and(|said| self.leg.talk.keys.misses(&said))
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {

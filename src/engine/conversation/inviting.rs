@@ -2,11 +2,15 @@
 
 use std::net::SocketAddr;
 
-use super::context::{Context, ELSEWHERE, crossing, end_with, joined};
+use super::context::{
+    Context, ELSEWHERE, Leaving, acknowledge_and_leave, crossing, end_with, joined,
+};
 use super::fork::{Fork, Verdict};
+use super::keys::{Role, Telling};
 use super::leg::{Leg, Unacknowledged};
 use super::media;
 use super::toward::unreached_by_media;
+use super::turn::other_way;
 use super::{Conversation, Party};
 use crate::engine::dialog::{Dialog, Happens, Life, name_addr};
 use crate::engine::endpoint::Endpoint;
@@ -122,7 +126,7 @@ impl Conversation {
     }
 
     /// Gives the next group of endpoints its turn, or the caller the best failure.
-    fn next_group(&mut self, context: &mut Context<'_>) {
+    pub(super) fn next_group(&mut self, context: &mut Context<'_>) {
         let ring = context.shared.settings.fork.ring_timeout;
         loop {
             let Some(invitation) = &mut self.invitation else {
@@ -220,15 +224,17 @@ impl Conversation {
     /// Writes what one side said for the leg of another.
     pub(super) fn tell(
         &mut self,
-        context: &Context<'_>,
+        context: &mut Context<'_>,
         side: Side,
         said: &str,
+        role: Role,
     ) -> Option<Box<str>> {
         let mode = context.shared.settings.media.mode;
         let ports = &self.ports[side.index()];
         let leg = self.parties[side.index()].leg.as_mut()?;
         let ours = context.world.advertised(&leg.dialog.flow);
-        media::tell(&mut leg.talk, said, ports, ours, mode)
+        let mut telling = Telling::new(context.shared, role);
+        media::tell(&mut leg.talk, said, ports, ours, mode, &mut telling)
     }
 
     /// An answer of a branch while the caller waits.
@@ -241,6 +247,10 @@ impl Conversation {
     ) {
         match response.status() {
             ..200 => self.ringing(context, leg, response, flow),
+            200..300 if self.lacks_keys(leg, response) => {
+                acknowledge_and_leave(context, response, flow, Leaving::Surely, None);
+                self.branch_failed(context, leg, verdict(488));
+            }
             200..300 => self.accepted(context, leg, response, flow),
             422 if self.asks_for_longer(context, leg, response) => self.launch(context),
             status => {
@@ -278,6 +288,11 @@ impl Conversation {
         context.forget_tag(&branch.leg.dialog.local_tag);
         let status = verdict.status;
         let endpoint = branch.endpoint().name.clone();
+        let media = &context.shared.settings.media;
+        if let Some(secure) = other_way(media, status, invitation.offer.as_deref(), &branch) {
+            self.note(context, Happening::Refused { endpoint, status });
+            return self.ask_the_other_way(context, branch, secure);
+        }
         invitation.fork.judge(verdict);
         self.note(context, Happening::Refused { endpoint, status });
         if status >= 600
@@ -335,9 +350,10 @@ impl Conversation {
             answer_due: delayed,
         });
         self.party_mut(Side::Caller).believed = Some(identity);
+        let role = if delayed { Role::Offer } else { Role::Answer };
         let body = said
             .as_deref()
-            .and_then(|said| self.tell(context, Side::Caller, said));
+            .and_then(|said| self.tell(context, Side::Caller, said, role));
         self.answered = Some(context.now);
         self.persist(context);
         let lines = crossing(response);

@@ -4,6 +4,7 @@ use super::Conversation;
 use super::context::{Context, ELSEWHERE, Leaving, What, acknowledge_and_leave, end_with};
 use super::fork::{Branch, BranchState};
 use super::inviting::sdp_of;
+use super::keys::{Role, Telling};
 use super::leg::{Leg, Talk};
 use super::media::{self, Ports};
 use super::outcome;
@@ -129,7 +130,7 @@ impl Conversation {
         }) else {
             return self.join_later(context, side, leg);
         };
-        let told = self.tell(context, survivor, &said);
+        let told = self.tell(context, survivor, &said, Role::Offer);
         let Some(asked) = self.leg_mut(survivor) else {
             return;
         };
@@ -414,7 +415,8 @@ impl Conversation {
         let ours = context.world.advertised(&leg.dialog.flow);
         let before = leg.talk.clone();
         let mut talk = before.clone();
-        let told = media::tell(&mut talk, &offer, ports, ours, mode);
+        let mut telling = Telling::new(context.shared, Role::Offer);
+        let told = media::tell(&mut talk, &offer, ports, ours, mode, &mut telling);
         let (Some(told), Some(known)) = (told, &before.told) else {
             return;
         };

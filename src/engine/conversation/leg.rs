@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::context::{Context, Errand, What};
+use super::keys::Keyring;
 use super::report::Reports;
 use crate::engine::dialog::session_timer::SessionTimer;
 use crate::engine::dialog::{Act, Dialog, Do, Happens, Life, Negotiation};
@@ -108,6 +109,8 @@ pub(crate) struct Talk {
     pub(crate) told: Option<Box<str>>,
     /// What it last said.
     pub(crate) said: Option<Box<str>>,
+    #[serde(default)]
+    pub(crate) keys: Keyring,
 }
 
 impl Leg {

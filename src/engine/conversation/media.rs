@@ -4,11 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::keys::{Covers, Keyring, Telling};
 use super::leg::Talk;
 use crate::engine::ids::Side;
 use crate::engine::ports::{Generation, MediaCommand, MediaId, PayloadFormat, StreamSettings};
 use crate::engine::settings::MediaMode;
-use crate::sip::sdp::{Direction, Kind, Media, Place, Rewrite, Sdp};
+use crate::sip::sdp::{Direction, Keying, Kind, Media, Place, Rewrite, Sdp};
 
 /// The relay's ports on one side.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -123,15 +124,21 @@ pub(crate) fn is_text_only(offer: &str) -> bool {
 /// Writes what one side said for the other: under our o= line and our addresses, the rest as it came.
 /// The version goes up by one where something changed, and only there (RFC 3264 8).
 /// None where it is no session description.
-pub(crate) fn tell(
+pub(super) fn tell(
     talk: &mut Talk,
     said: &str,
     ports: &Ports,
     signalling: SocketAddr,
     mode: MediaMode,
+    telling: &mut Telling<'_>,
 ) -> Option<Box<str>> {
     let sdp = Sdp::parse(said.as_bytes()).ok()?;
     let relayed = mode == MediaMode::Relay;
+    let covers = match mode {
+        MediaMode::Relay => Covers::find(talk, &sdp, telling),
+        MediaMode::Direct => Covers::default(),
+    };
+    let covers = covers.with(&talk.keys);
     let places: Vec<Place> = sdp
         .media()
         .iter()
@@ -162,7 +169,8 @@ pub(crate) fn tell(
             address,
             keep_session_address: !relayed,
             places: &places,
-            drop_ice: relayed && !sdp.media().iter().any(|media| media.is_secure()),
+            covers: &covers,
+            drop_ice: relayed && !ends_at_the_phones(&sdp),
         });
         String::from_utf8(bytes).ok().map(String::into_boxed_str)
     };
@@ -180,6 +188,12 @@ pub(crate) fn tell(
     Some(changed)
 }
 
+/// Returns true where the endpoints agree on keys between them, and may need their own ways to each other.
+fn ends_at_the_phones(sdp: &Sdp<'_>) -> bool {
+    let mut media = sdp.media().iter();
+    media.any(|media| media.keying() == Keying::EndToEnd)
+}
+
 /// Returns true where two descriptions hold and refuse the same streams.
 pub(crate) fn same_directions(one: &str, other: &str) -> bool {
     let (Ok(one), Ok(other)) = (Sdp::parse(one.as_bytes()), Sdp::parse(other.as_bytes())) else {
@@ -195,8 +209,9 @@ fn is_old_hold(media: &Media<'_>) -> bool {
     media.address.is_some_and(|ip| ip.is_unspecified())
 }
 
-/// Returns what the relay must know of a side's streams, by what it and the other side said.
-pub(crate) fn streams(said: &str, other: Option<&str>) -> Vec<StreamSettings> {
+/// Returns what the relay must know of a side's streams, by what it and the other side said, and by our
+/// keys on its leg.
+pub(super) fn streams(said: &str, other: Option<&str>, keys: &Keyring) -> Vec<StreamSettings> {
     let Ok(sdp) = Sdp::parse(said.as_bytes()) else {
         return Vec::new();
     };
@@ -213,7 +228,7 @@ pub(crate) fn streams(said: &str, other: Option<&str>) -> Vec<StreamSettings> {
         .iter()
         .enumerate()
         .map(|(at, media)| StreamSettings {
-            active: media.port != 0 && media.is_rtp(),
+            active: media.port != 0 && media.is_rtp() && !keys.bars(at, media),
             rtp: media
                 .address
                 .filter(|ip| media.port != 0 && !ip.is_unspecified())
@@ -224,8 +239,8 @@ pub(crate) fn streams(said: &str, other: Option<&str>) -> Vec<StreamSettings> {
             sends: media.direction == Direction::SendRecv && !is_old_hold(media) && wanted(at),
             receives: media.direction.receives() && !is_old_hold(media),
             video: media.kind == Kind::Video,
-            opaque: media.is_secure(),
-            srtp: None,
+            opaque: media.keying() == Keying::EndToEnd,
+            srtp: keys.keys(at, media),
             formats: media
                 .payloads()
                 .map(|payload| PayloadFormat {
@@ -241,7 +256,10 @@ pub(crate) fn streams(said: &str, other: Option<&str>) -> Vec<StreamSettings> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::keys::Role;
     use super::*;
+    use crate::engine::mint::Mint;
+    use crate::engine::settings::Srtp;
 
     /// A session with one stream of sound.
     fn said(address: &str, port: u16, direction: &str) -> String {
@@ -317,6 +335,7 @@ mod tests {
             let streams = streams(
                 &said(address, port, &line(direction)),
                 other_said.as_deref(),
+                &Keyring::default(),
             );
             let [stream] = &streams[..] else {
                 panic!("{streams:?}");
@@ -334,11 +353,11 @@ mod tests {
     #[test]
     fn a_rejected_stream_and_one_of_text_carry_nothing() {
         let rejected = said("198.51.100.1", 0, "a=sendrecv\r\n");
-        let stream = &streams(&rejected, None)[0];
+        let stream = &streams(&rejected, None, &Keyring::default())[0];
         assert_eq!((stream.active, stream.rtp), (false, None));
         let text = rejected.replace("audio 0 RTP/AVP 0", "message 5060 sip null");
-        assert!(!streams(&text, None)[0].active);
-        assert_eq!(streams("not a description", None), []);
+        assert!(!streams(&text, None, &Keyring::default())[0].active);
+        assert_eq!(streams("not a description", None, &Keyring::default()), []);
     }
 
     #[test]
@@ -352,9 +371,16 @@ mod tests {
             addresses: vec!["192.0.2.1:20000".parse().unwrap()],
             ..Ports::default()
         };
+        let mut mint = Mint::new([1; 32]);
         let mut version = |said: String| {
             let us = "192.0.2.1:5060".parse().unwrap();
-            let told = tell(&mut talk, &said, &ports, us, MediaMode::Relay).unwrap();
+            let mut telling = Telling {
+                role: Role::Offer,
+                srtp: Srtp::Optional,
+                secure: None,
+                mint: &mut mint,
+            };
+            let told = tell(&mut talk, &said, &ports, us, MediaMode::Relay, &mut telling).unwrap();
             let origin = told.lines().find(|line| line.starts_with("o=")).unwrap();
             origin.split(' ').nth(2).unwrap().to_owned()
         };

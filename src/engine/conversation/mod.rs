@@ -2,7 +2,8 @@
 //!
 //! One file an act: `inviting` the first fork, `carry` and `renegotiate` what goes on while both are
 //! there, `refresh` session timers, `letters` messages, `signs` and `check` suspicion and probes,
-//! `restore`, `busy`, `reach` and `join` the re-fork, `toward` the ports of a fork, `aside` what there is of
+//! `restore`, `busy`, `reach` and `join` the re-fork, `toward` the ports of a fork, `keys` and
+//! `turn` SRTP on each leg, `aside` what there is of
 //! a side without a leg,
 //! `survivor` what is answered meanwhile, `repair` a phone that comes back by itself, `notice` the word to
 //! the survivor; `refer` and `transfer` a side that goes on with somebody else, `report` what its transferor
@@ -21,6 +22,7 @@ mod fork;
 mod index;
 mod inviting;
 mod join;
+mod keys;
 mod leaving;
 mod leg;
 mod letters;
@@ -41,6 +43,7 @@ mod signs;
 mod survivor;
 mod toward;
 mod transfer;
+mod turn;
 mod view;
 mod wishes;
 
@@ -72,6 +75,7 @@ pub(crate) use self::calling::{Way, way};
 pub(crate) use self::carry::hops_left;
 pub(crate) use self::index::{Key, Keys, aor_key, peer_key};
 pub(crate) use self::inviting::{Arrival, sdp_of};
+pub(crate) use self::keys::refusal;
 pub(crate) use self::refresh::too_brief;
 pub(crate) use self::repair::replaced;
 
@@ -291,9 +295,10 @@ impl Conversation {
         let Some(leg) = &party.leg else { return };
         let Some(said) = &leg.talk.said else { return };
         let heard = other.talk().and_then(|talk| talk.said.as_deref());
-        let streams = media::streams(said, heard);
+        let streams = media::streams(said, heard, &leg.talk.keys);
         // The relay counts anew from here: what should come is taken to come until it says otherwise.
         let flowing = streams.iter().any(|stream| stream.active && stream.sends);
+        let keyed = streams.iter().any(|stream| stream.srtp.is_some());
         self.media(
             context,
             MediaCommand::Configure {
@@ -304,6 +309,12 @@ impl Conversation {
                 streams,
             },
         );
+        if keyed && let Some(leg) = self.leg_mut(side) {
+            let clear = !leg.dialog.flow.transport.is_secure();
+            if !std::mem::replace(&mut leg.talk.keys.noted, true) {
+                context.emit(Event::Keyed { clear });
+            }
+        }
         self.party_mut(side).flowing = flowing;
     }
 

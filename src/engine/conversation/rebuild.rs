@@ -1,7 +1,8 @@
 //! Going on after a restart, from the durable state alone.
 
 use super::Conversation;
-use super::context::Context;
+use super::context::{Context, Errand, What};
+use super::fork::BranchState;
 use super::media::PortState;
 use super::queue::Author;
 use crate::engine::events::Happening;
@@ -81,5 +82,41 @@ impl Conversation {
             self.announce(context, side);
         }
         self.persist(context);
+    }
+
+    /// After a restart: the INVITEs that were out go out again, as retransmissions to the phones.
+    fn resume_restoring(&mut self, context: &mut Context<'_>, side: Side) {
+        let id = self.id;
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let mut tags = vec![(lost.old.dialog.local_tag.clone(), lost.old.id)];
+        lost.fork
+            .branches
+            .retain(|branch| branch.state != BranchState::Ready);
+        for branch in &mut lost.fork.branches {
+            if branch.state == BranchState::Joining {
+                // Whether the survivor agreed is not known: the answer is asked for once more.
+                branch.leg.bye(context, id, None);
+                continue;
+            }
+            let errand = Errand {
+                conversation: id,
+                leg: branch.leg.id,
+                what: What::Invite,
+            };
+            branch.client =
+                Some(context.send(branch.invite.clone(), branch.leg.dialog.flow, errand));
+            tags.push((branch.leg.dialog.local_tag.clone(), branch.leg.id));
+        }
+        lost.fork
+            .branches
+            .retain(|branch| branch.state != BranchState::Joining);
+        if lost.fork.branches.is_empty() && lost.start.is_none() && lost.retry_at.is_none() {
+            lost.retry_at = Some(context.now);
+        }
+        for (tag, leg) in tags {
+            context.know_tag(&tag, (id, leg));
+        }
     }
 }

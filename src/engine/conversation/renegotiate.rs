@@ -3,9 +3,11 @@
 use super::Conversation;
 use super::context::{Context, What, end_with};
 use super::inviting::sdp_of;
+use super::keys::{Role, refusal};
 use super::leg::{Leg, Talk, Unacknowledged};
 use super::outcome;
 use super::refresh::too_brief;
+use super::survivor;
 use crate::engine::dialog::{Negotiation, Refusal, Request};
 use crate::engine::events::Signal;
 use crate::engine::ids::{ConversationId, Flow, Side};
@@ -39,6 +41,10 @@ impl Conversation {
         if !request.body().is_empty() && offer.is_none() {
             return context.refuse(server, 415, "body of a re-INVITE or UPDATE that is no SDP");
         }
+        let media = &context.shared.settings.media;
+        if let Some(why) = offer.as_deref().and_then(|offer| refusal(offer, media)) {
+            return context.refuse(server, 488, why);
+        }
         let invite = *request.method() == Method::Invite;
         if too_brief(context, request) {
             return context.refuse(server, 422, "session timer shorter than the smallest");
@@ -64,10 +70,11 @@ impl Conversation {
         if refreshes {
             // Nothing new: a session timer or a keep-alive of this leg alone.
             self.settle_negotiations(side);
-            let told = self.party(side).talk().and_then(|talk| talk.told.clone());
-            let moved = self
-                .leg_mut(side)
-                .is_some_and(|leg| leg.dialog.refresh(request));
+            let Some(leg) = self.leg_mut(side) else {
+                return;
+            };
+            let told = survivor::answer_again(&mut leg.talk, context.shared);
+            let moved = leg.dialog.refresh(request);
             self.accept_alone(context, side, server, told.as_deref());
             if invite {
                 self.await_ack(context, side, server, request.cseq(), false);
@@ -103,7 +110,7 @@ impl Conversation {
             return context.refuse(server, 500, "the other side has no dialog yet");
         };
         let told = match &offer {
-            Some(offer) => match self.tell(context, to, offer) {
+            Some(offer) => match self.tell(context, to, offer, Role::Offer) {
                 Some(told) => Some(told),
                 None => {
                     self.settle_negotiations(from);
@@ -208,9 +215,6 @@ impl Conversation {
                 leg.acknowledge(context, id, response.cseq(), None);
             }
         }
-        let told = said
-            .as_deref()
-            .and_then(|said| self.tell(context, from, said));
         let request = context.shared.transactions.request_of(pending.server);
         let cseq = request.map_or(0, |(request, _)| request.cseq());
         if let Some(leg) = self.leg_mut(from) {
@@ -222,6 +226,10 @@ impl Conversation {
                 leg.talk.said = Some(offer);
             }
         }
+        let role = if late { Role::Offer } else { Role::Answer };
+        let told = said
+            .as_deref()
+            .and_then(|said| self.tell(context, from, said, role));
         self.accept_alone(context, from, pending.server, told.as_deref());
         if pending.invite {
             self.await_ack(context, from, pending.server, cseq, late);
@@ -253,7 +261,7 @@ impl Conversation {
         }
         let owed = |leg: &mut Leg| leg.ack.as_ref().is_some_and(|ack| ack.waits);
         if self.leg_mut(to).is_some_and(owed)
-            && let Some(told) = self.tell(context, to, &answer)
+            && let Some(told) = self.tell(context, to, &answer, Role::Answer)
             && let Some(leg) = self.leg_mut(to)
             && let Some(ack) = leg.ack.take()
         {

@@ -4,6 +4,7 @@
 use super::Conversation;
 use super::context::{Context, end_with};
 use super::inviting::sdp_of;
+use super::keys::{Role, Telling};
 use super::leg::{Leg, Unacknowledged};
 use super::media;
 use crate::engine::dialog::{Dialog, Happens, Life};
@@ -148,6 +149,12 @@ impl Conversation {
         };
         let mode = context.shared.settings.media.mode;
         let ours_at = context.world.advertised(&flow);
+        leg.talk.said.clone_from(&offer);
+        let role = if offer.is_some() {
+            Role::Answer
+        } else {
+            Role::Offer
+        };
         let standing = heard.as_deref().and_then(|heard| {
             media::tell(
                 &mut leg.talk,
@@ -155,6 +162,7 @@ impl Conversation {
                 &self.ports[side.index()],
                 ours_at,
                 mode,
+                &mut Telling::new(context.shared, role),
             )
         });
         let body = match (&offer, &standing) {
@@ -181,7 +189,6 @@ impl Conversation {
             return context.refuse(server, 488, "Replaces with a session that does not fit");
         }
         leg.talk.told.clone_from(&body);
-        leg.talk.said.clone_from(&offer);
         let _ = leg.life.take(Happens::Accept);
         let (leg_id, endpoint) = (leg.id, leg.endpoint.name.clone());
         let tag = leg.dialog.local_tag.clone();

@@ -4,10 +4,11 @@
 use super::Conversation;
 use super::aside::Restoration;
 use super::busy::Busy;
-use super::context::{Context, What};
-use super::fork::{Branch, BranchState, Failure, failure};
+use super::context::{Context, Leaving, acknowledge_and_leave};
+use super::fork::{Branch, Failure, failure};
 use super::media::{self, PortState};
 use super::toward::unreached_by_media;
+use super::turn::turned;
 use super::wishes::wishes;
 use crate::engine::dialog::{Do, Happens};
 use crate::engine::endpoint::Endpoint;
@@ -155,6 +156,10 @@ impl Conversation {
                 .plain
                 .iter()
                 .any(|known| location::same(known, &branch.leg.endpoint.identity));
+            // The same phone is asked for the session that it had.
+            let turned = turned(&lost.turned, &branch.leg.endpoint.identity);
+            branch.turned = turned.is_some();
+            branch.secure = turned.or_else(|| same.then(|| !lost.old.talk.keys.is_empty()));
             branch.replaces = same && lost.old.abilities.replaces && !plain && !lost.gone;
             branch.until = context.now + ring;
             if let Some(lines) = &lines {
@@ -280,6 +285,10 @@ impl Conversation {
     ) {
         match response.status() {
             ..200 => self.again_ringing(context, side, leg, response, flow),
+            200..300 if self.again_lacks_keys(side, leg, response) => {
+                acknowledge_and_leave(context, response, flow, Leaving::Surely, None);
+                self.again_failed(context, side, leg, 488);
+            }
             200..300 => self.again_answered(context, side, leg, response, flow),
             422 if self.asks_for_longer(context, leg, response) => {
                 self.launch_again(context, side);
@@ -353,6 +362,10 @@ impl Conversation {
                 self.persist(context);
                 return self.note(context, refused);
             }
+        }
+        if self.turns(context, side, &branch, status) {
+            self.note(context, refused);
+            return self.ask(context, side, vec![endpoint]);
         }
         if failure(status, branch.rang) == Failure::Refused
             && let Some(lost) = &mut self.party_mut(side).lost
@@ -461,41 +474,5 @@ impl Conversation {
         (lost.start, lost.all_at, lost.retry_at) = (None, None, None);
         lost.busy = Busy::default();
         self.party_mut(side).lost = Some(lost);
-    }
-
-    /// After a restart: the INVITEs that were out go out again, as retransmissions to the phones.
-    pub(super) fn resume_restoring(&mut self, context: &mut Context<'_>, side: Side) {
-        let id = self.id;
-        let Some(lost) = &mut self.party_mut(side).lost else {
-            return;
-        };
-        let mut tags = vec![(lost.old.dialog.local_tag.clone(), lost.old.id)];
-        lost.fork
-            .branches
-            .retain(|branch| branch.state != BranchState::Ready);
-        for branch in &mut lost.fork.branches {
-            if branch.state == BranchState::Joining {
-                // Whether the survivor agreed is not known: the answer is asked for once more.
-                branch.leg.bye(context, id, None);
-                continue;
-            }
-            let errand = super::context::Errand {
-                conversation: id,
-                leg: branch.leg.id,
-                what: What::Invite,
-            };
-            branch.client =
-                Some(context.send(branch.invite.clone(), branch.leg.dialog.flow, errand));
-            tags.push((branch.leg.dialog.local_tag.clone(), branch.leg.id));
-        }
-        lost.fork
-            .branches
-            .retain(|branch| branch.state != BranchState::Joining);
-        if lost.fork.branches.is_empty() && lost.start.is_none() && lost.retry_at.is_none() {
-            lost.retry_at = Some(context.now);
-        }
-        for (tag, leg) in tags {
-            context.know_tag(&tag, (id, leg));
-        }
     }
 }

@@ -1,10 +1,12 @@
 //! What the survivor is answered while the other side is lost. It never gets a code that ends its dialog.
 
 use super::Conversation;
-use super::context::{Context, end_with};
-use super::leg::{Leg, Unacknowledged};
+use super::context::{Context, Shared, end_with};
+use super::keys::{self, Role, Telling};
+use super::leg::{Leg, Talk, Unacknowledged};
 use crate::engine::dialog::{Happens, Negotiation};
 use crate::engine::ids::{ConversationId, LegId, Side};
+use crate::engine::settings::MediaMode;
 use crate::engine::transaction::ServerId;
 use crate::sip::sdp::{self, Sdp};
 use crate::sip::{Message, Method};
@@ -57,18 +59,13 @@ impl Conversation {
         };
         let body = match offer {
             Some(offer) => {
-                let answer = leg
-                    .talk
-                    .told
-                    .as_deref()
-                    .and_then(|told| standing(told, &offer, leg.talk.version));
-                let Some((answer, version)) = answer else {
+                let told = leg.talk.told.clone();
+                let answer =
+                    told.and_then(|told| stand(&mut leg.talk, &told, offer, context.shared));
+                if answer.is_none() {
                     return context.refuse(server, 488, "offer that cannot be read");
-                };
-                leg.talk.version = version;
-                leg.talk.told = Some(answer.clone());
-                leg.talk.said = Some(offer);
-                Some(answer)
+                }
+                answer
             }
             None => leg.talk.told.clone().filter(|_| invite),
         };
@@ -101,16 +98,11 @@ impl Conversation {
         let (told, offer) = (leg.talk.told.clone(), leg.talk.said.clone());
         let offer = offer.unwrap_or_default();
         // Nothing stands before the first answer: its own formats, on our ports, fit it best.
-        let told = told.or_else(|| self.tell(context, side, &offer));
+        let told = told.or_else(|| self.tell(context, side, &offer, Role::Answer));
         let Some(leg) = self.leg_mut(side) else {
             return;
         };
-        let answer = told.and_then(|told| standing(&told, &offer, leg.talk.version));
-        let answer = answer.map(|(answer, version)| {
-            leg.talk.version = version;
-            leg.talk.told = Some(answer.clone());
-            answer
-        });
+        let answer = told.and_then(|told| stand(&mut leg.talk, &told, offer, context.shared));
         leg.acknowledge(context, id, ack.cseq, answer);
         self.configure(context, side);
     }
@@ -130,13 +122,11 @@ pub(super) fn answer_aside(
     let told = leg.talk.told.clone();
     let body = match (&offer, told) {
         (Some(offer), Some(told)) => {
-            let Some((answer, version)) = standing(&told, offer, leg.talk.version) else {
+            let answer = stand(&mut leg.talk, &told, offer.clone(), context.shared);
+            if answer.is_none() {
                 return context.refuse(server, 488, "offer that cannot be read");
-            };
-            leg.talk.version = version;
-            leg.talk.told = Some(answer.clone());
-            leg.talk.said = Some(offer.clone());
-            Some(answer)
+            }
+            answer
         }
         (Some(_), None) => return context.refuse(server, 488, "offer where no session stands"),
         (None, told) => told.filter(|_| invite),
@@ -181,12 +171,33 @@ impl Conversation {
     }
 }
 
-/// Returns the answer out of what was told before, and its version: one more where it reads otherwise.
-fn standing(told: &str, offer: &str, version: u64) -> Option<(Box<str>, u64)> {
-    let answer = sdp::answer_with(told.as_bytes(), offer.as_bytes())?;
-    if answer == told.as_bytes() {
-        return Some((told.into(), version));
+/// Returns the answer to an offer that the endpoint made before: what it was told, with one line of keys
+/// a stream (RFC 4568 5.1.2) where that was an offer with several.
+pub(super) fn answer_again(talk: &mut Talk, shared: &mut Shared) -> Option<Box<str>> {
+    let told = talk.told.clone()?;
+    if talk.keys.is_empty() {
+        return Some(told);
     }
-    let answer = Sdp::parse(&answer).ok()?.with_version(version + 1);
-    Some((String::from_utf8(answer).ok()?.into(), version + 1))
+    let offer = talk.said.clone()?;
+    stand(talk, &told, offer, shared)
+}
+
+/// Makes the answer to an offer out of what was told before, under the keys that the offer goes with;
+/// its version is one more where it reads otherwise.
+fn stand(talk: &mut Talk, told: &str, offer: Box<str>, shared: &mut Shared) -> Option<Box<str>> {
+    let answer = sdp::answer_with(told.as_bytes(), offer.as_bytes())?;
+    talk.said = Some(offer);
+    let answer = if shared.settings.media.mode == MediaMode::Relay {
+        keys::cover(talk, answer, &mut Telling::new(shared, Role::Answer))?
+    } else {
+        answer
+    };
+    if answer == told.as_bytes() {
+        return Some(told.into());
+    }
+    let answer = Sdp::parse(&answer).ok()?.with_version(talk.version + 1);
+    let answer: Box<str> = String::from_utf8(answer).ok()?.into();
+    talk.version += 1;
+    talk.told = Some(answer.clone());
+    Some(answer)
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::line::{Line, lines, media_words};
-use super::parse::{Direction, Media, Payload, Sdp};
+use super::parse::{Direction, Keying, Media, Payload, Sdp};
 
 /// Makes the offer to a new endpoint out of what the survivor last said: in each section the formats in
 /// use come first, under the survivor's own payload numbers; everything else stays.
@@ -62,7 +62,8 @@ fn same_format(a: &Payload<'_>, b: &Payload<'_>) -> bool {
 }
 
 /// Returns true where a new endpoint's answer needs no word to the survivor: each stream that the
-/// survivor was told of is there, and has a format that the survivor may be sending.
+/// survivor was told of is there, and has a format that the survivor may be sending. Keys in the
+/// descriptions are each leg's own.
 pub fn fits(told: &[u8], said: &[u8]) -> bool {
     let (Ok(told), Ok(said)) = (Sdp::parse(told), Sdp::parse(said)) else {
         return false;
@@ -80,8 +81,8 @@ pub fn fits(told: &[u8], said: &[u8]) -> bool {
         if !told.is_rtp() {
             return true;
         }
-        if told.is_secure() || said.is_secure() {
-            // Keys are end to end: the survivor must learn the new ones.
+        if told.keying() == Keying::EndToEnd || said.keying() == Keying::EndToEnd {
+            // The survivor must agree on new ones.
             return false;
         }
         said.payloads()

@@ -12,8 +12,8 @@ mod tests;
 pub use agree::{answer_with, fits, offer_again};
 pub use crypto::{Crypto, CryptoError, MasterKey, Suite};
 pub use hold::resumed;
-pub use parse::{Direction, Kind, Media, Payload, Sdp};
-pub use rewrite::{Place, Rewrite};
+pub use parse::{Direction, Keying, Kind, Media, Payload, Sdp};
+pub use rewrite::{Cover, Place, Rewrite};
 
 /// Larger ones are refused: no phone needs them.
 const BYTES_MAX: usize = 16 * 1024;

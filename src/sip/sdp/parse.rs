@@ -32,6 +32,18 @@ pub enum Direction {
     Inactive,
 }
 
+/// How the keys of a stream are agreed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keying {
+    /// Plain RTP, or no RTP at all.
+    #[default]
+    None,
+    /// In the description itself: `a=crypto` (RFC 4568).
+    Sdes,
+    /// Between the endpoints alone: DTLS-SRTP (RFC 5763), MIKEY (RFC 4567).
+    EndToEnd,
+}
+
 /// One `m=` section.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Media<'a> {
@@ -49,7 +61,7 @@ pub struct Media<'a> {
     /// The section's lines with the `m=` line.
     pub(super) text: &'a str,
     rtcp: Option<(u16, Option<IpAddr>)>,
-    secure: bool,
+    keying: Keying,
     own_address: bool,
 }
 
@@ -174,6 +186,39 @@ impl Common {
     }
 }
 
+/// What the lines of a section say of keys.
+#[derive(Default)]
+struct Keys {
+    crypto: bool,
+    fingerprint: bool,
+    mikey: bool,
+}
+
+impl Keys {
+    fn read(&mut self, line: &Line<'_>) {
+        self.crypto |= line.attribute("crypto").is_some();
+        self.fingerprint |= line.attribute("fingerprint").is_some();
+        self.mikey |= line.attribute("key-mgmt").is_some();
+    }
+
+    /// Where a phone offers several ways at once, keys in the description come before the others.
+    fn of(&self, media: &Media<'_>) -> Keying {
+        if !media.is_rtp() {
+            Keying::None
+        } else if media.proto.contains("TLS/") {
+            Keying::EndToEnd
+        } else if self.crypto {
+            Keying::Sdes
+        } else if self.fingerprint || self.mikey {
+            Keying::EndToEnd
+        } else if media.must_be_secure() {
+            Keying::Sdes
+        } else {
+            Keying::None
+        }
+    }
+}
+
 impl<'a> Media<'a> {
     fn parse(text: &'a str, common: &Common) -> Option<Self> {
         let mut all = lines(text).filter_map(Line::parse);
@@ -201,12 +246,18 @@ impl<'a> Media<'a> {
             ptime: None,
             text,
             rtcp: None,
-            secure: proto.contains("SAVP") || common.fingerprint && proto.contains("AVP"),
+            keying: Keying::None,
             own_address: false,
+        };
+        let mut keys = Keys {
+            fingerprint: common.fingerprint,
+            ..Keys::default()
         };
         for line in all {
             media.read(&line);
+            keys.read(&line);
         }
+        media.keying = keys.of(&media);
         Some(media)
     }
 
@@ -228,8 +279,6 @@ impl<'a> Media<'a> {
             if let Some(port) = words.next().and_then(|port| port.parse().ok()) {
                 self.rtcp = Some((port, words.nth(2).and_then(|ip| ip.parse().ok())));
             }
-        } else if line.attribute("crypto").is_some() || line.attribute("fingerprint").is_some() {
-            self.secure = true;
         }
     }
 
@@ -238,9 +287,14 @@ impl<'a> Media<'a> {
         self.proto.contains("RTP/") && (self.proto.contains("AVP"))
     }
 
-    /// Returns true where keys are agreed end to end: the relay carries it as it is.
-    pub fn is_secure(&self) -> bool {
-        self.secure
+    /// Returns how the stream's keys are agreed.
+    pub fn keying(&self) -> Keying {
+        self.keying
+    }
+
+    /// Returns true where the profile itself says that the stream is encrypted (RFC 3711 12).
+    pub fn must_be_secure(&self) -> bool {
+        self.proto.contains("SAVP")
     }
 
     /// Returns true for the line that IM clients write for text in MESSAGE requests: `m=message 5060 sip ...`.

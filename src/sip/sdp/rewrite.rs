@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
+use super::crypto::Crypto;
 use super::line::{Line, lines, media_words};
 use super::parse::{Direction, Media, Sdp};
 
@@ -18,6 +19,8 @@ pub struct Rewrite<'a> {
     pub keep_session_address: bool,
     /// By `m=` section.
     pub places: &'a [Place],
+    /// By `m=` section; what is missing stays as it stands.
+    pub covers: &'a [Cover<'a>],
     /// ICE candidates name addresses that are not ours.
     pub drop_ice: bool,
 }
@@ -30,6 +33,21 @@ pub enum Place {
     At(SocketAddr),
     /// Port 0 (RFC 3264 6).
     Rejected,
+}
+
+/// How a section's stream is told to be encrypted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cover<'a> {
+    /// As it stands.
+    #[default]
+    Keep,
+    /// Under this profile, with these keys and nothing else that was said of keys: plain RTP without any.
+    Ours {
+        profile: &'a str,
+        keys: &'a [Crypto],
+    },
+    /// Port 0 (RFC 3264 6) under this profile.
+    Refused { profile: &'a str },
 }
 
 impl Sdp<'_> {
@@ -57,7 +75,33 @@ impl Sdp<'_> {
         }
         for (at, media) in self.media().iter().enumerate() {
             let place = with.places.get(at).copied().unwrap_or(Place::Keep);
-            section(&mut out, media, place, replaced, with);
+            let cover = with.covers.get(at).copied().unwrap_or_default();
+            section(&mut out, media, (place, cover), replaced, with);
+        }
+        out.into_bytes()
+    }
+
+    /// Writes the description with its streams covered so, nothing else changed.
+    pub fn covered(&self, covers: &[Cover<'_>]) -> Vec<u8> {
+        let mut out = String::with_capacity(self.text.len() + 128);
+        for text in lines(self.session()) {
+            push(&mut out, text);
+        }
+        for (at, media) in self.media().iter().enumerate() {
+            let cover = covers.get(at).copied().unwrap_or_default();
+            for text in lines(media.text) {
+                match Line::parse(text) {
+                    Some(Line { letter: b'm', .. }) => {
+                        let refused = matches!(cover, Cover::Refused { .. });
+                        media_line(&mut out, media, refused.then_some(0), cover);
+                    }
+                    Some(line) if cover.drops(&line) => {}
+                    Some(_) | None => push(&mut out, text),
+                }
+            }
+            if media.port != 0 {
+                cover.write(&mut out);
+            }
         }
         out.into_bytes()
     }
@@ -86,14 +130,39 @@ impl Sdp<'_> {
     }
 }
 
+impl Cover<'_> {
+    /// Returns true for what another said of keys.
+    fn drops(&self, line: &Line<'_>) -> bool {
+        *self != Self::Keep
+            && ["crypto", "fingerprint", "setup", "tls-id", "key-mgmt"]
+                .iter()
+                .any(|name| line.attribute(name).is_some())
+    }
+
+    fn write(&self, out: &mut String) {
+        match self {
+            Self::Keep | Self::Refused { .. } => {}
+            Self::Ours { keys, .. } => {
+                for key in *keys {
+                    let _ = write!(out, "a=crypto:{}\r\n", key.write());
+                }
+            }
+        }
+    }
+}
+
 fn section(
     out: &mut String,
     media: &Media<'_>,
-    place: Place,
+    (place, cover): (Place, Cover<'_>),
     replaced: Option<&str>,
     with: &Rewrite<'_>,
 ) {
     let active = media.port != 0;
+    let place = match cover {
+        Cover::Refused { .. } => Place::Rejected,
+        Cover::Keep | Cover::Ours { .. } => place,
+    };
     let at = match place {
         Place::At(at) if active => Some(at),
         Place::At(_) | Place::Keep | Place::Rejected => None,
@@ -108,9 +177,9 @@ fn section(
         };
         match line.letter {
             b'm' => match (place, at) {
-                (_, Some(at)) => media_line(out, media, at.port()),
-                (Place::Rejected, None) => media_line(out, media, 0),
-                (Place::Keep | Place::At(_), None) => push(out, text),
+                (_, Some(at)) => media_line(out, media, Some(at.port()), cover),
+                (Place::Rejected, None) => media_line(out, media, Some(0), cover),
+                (Place::Keep | Place::At(_), None) => media_line(out, media, None, cover),
             },
             b'c' => match at {
                 Some(at) => {
@@ -128,12 +197,16 @@ fn section(
                 (Place::At(_) | Place::Rejected, _) => {}
             },
             _ if with.drop_ice && is_ice(&line) => {}
+            _ if cover.drops(&line) => {}
             b'a' if held.is_some() && Direction::parse(line.value.trim()).is_some() => {}
             _ => push(out, text),
         }
     }
     if let Some(direction) = held {
         let _ = write!(out, "a={}\r\n", direction.as_str());
+    }
+    if place != Place::Rejected && active {
+        cover.write(out);
     }
     if let Some(at) = at
         && !addressed
@@ -161,10 +234,20 @@ fn held(media: &Media<'_>) -> Option<Direction> {
     })
 }
 
-fn media_line(out: &mut String, media: &Media<'_>, port: u16) {
+/// Writes the `m=` line with another port, where there is one, and under the profile of its cover.
+fn media_line(out: &mut String, media: &Media<'_>, port: Option<u16>, cover: Cover<'_>) {
     let first = lines(media.text).next().unwrap_or("");
-    let (kind, _, rest) = media_words(first);
-    let _ = write!(out, "{kind} {port} {rest}\r\n");
+    let (kind, stands, rest) = media_words(first);
+    let (profile, formats) = rest.split_at(rest.find(' ').unwrap_or(rest.len()));
+    let profile = match cover {
+        Cover::Keep => profile,
+        Cover::Ours { profile, .. } | Cover::Refused { profile } => profile,
+    };
+    let _ = match port {
+        Some(port) => write!(out, "{kind} {port} {profile}{formats}\r\n"),
+        None if cover == Cover::Keep => write!(out, "{first}\r\n"),
+        None => write!(out, "{kind} {stands} {profile}{formats}\r\n"),
+    };
 }
 
 /// Puts a c= line right behind the `m=` line at `start`, and its i= line (RFC 8866 5).

@@ -48,6 +48,7 @@ fn rewritten_only_where_it_must_be() {
         version: 6,
         address: "198.51.100.7".parse().unwrap(),
         keep_session_address: false,
+        covers: &[],
         places: &places,
         drop_ice: true,
     };
@@ -74,6 +75,7 @@ fn another_family_and_media_level_addresses() {
         version: 1,
         address: "198.51.100.7".parse().unwrap(),
         keep_session_address: false,
+        covers: &[],
         places: &places,
         drop_ice: true,
     };
@@ -96,6 +98,7 @@ fn a_section_that_stays_keeps_its_address() {
         version: 1,
         address: "198.51.100.7".parse().unwrap(),
         keep_session_address: false,
+        covers: &[],
         places: &places,
         drop_ice: true,
     };
@@ -104,6 +107,99 @@ fn a_section_that_stays_keeps_its_address() {
         out.ends_with("m=message 7000 TCP/MSRP *\r\nc=IN IP4 192.0.2.1\r\n"),
         "{out}"
     );
+}
+
+#[test]
+fn keys_are_covered_by_ours() {
+    let theirs = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+        m=audio 4000 RTP/SAVP 0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AAAA\r\na=ptime:20\r\na=fingerprint:sha-1 A\r\n\
+        m=video 4002 RTP/AVPF 96\r\na=crypto:2 NONE inline:x\r\n\
+        m=audio 4004 RTP/SAVP 0\r\na=crypto:1 NONE inline:x\r\n\
+        m=audio 4006  RTP/SAVP 0\r\na=crypto:1 NONE inline:x\r\n";
+    let sdp = Sdp::parse(theirs.as_bytes()).unwrap();
+    let key = MasterKey::fresh(Suite::AesCm128HmacSha1_80, |octets| octets.fill(0));
+    let keys = [Crypto { tag: 7, key }];
+    let covers = [
+        Cover::Ours {
+            profile: "RTP/AVP",
+            keys: &[],
+        },
+        Cover::Ours {
+            profile: "RTP/SAVPF",
+            keys: &keys,
+        },
+        Cover::Refused { profile: "RTP/AVP" },
+        Cover::Keep,
+    ];
+    let line = format!("a=crypto:{}\r\n", keys[0].write());
+    let media = |video: u16| {
+        format!(
+            "m=audio 4000 RTP/AVP 0\r\na=ptime:20\r\nm=video {video} RTP/SAVPF 96\r\n{}\
+             m=audio 0 RTP/AVP 0\r\nm=audio 4006  RTP/SAVP 0\r\na=crypto:1 NONE inline:x\r\n",
+            if video == 0 { "" } else { &line }
+        )
+    };
+    let covered = text(sdp.covered(&covers));
+    let head = &theirs[..theirs.find("m=").unwrap()];
+    assert_eq!(covered, format!("{head}{}", media(4002)));
+    let with = Rewrite {
+        session: 1,
+        version: 1,
+        address: "192.0.2.1".parse().unwrap(),
+        keep_session_address: false,
+        covers: &covers,
+        places: &[Place::Keep, Place::Rejected],
+        drop_ice: true,
+    };
+    let rewritten = text(sdp.rewrite(&with));
+    let without = |text: &str| text.replace("c=IN IP4 192.0.2.1\r\n", "");
+    assert!(without(&rewritten).ends_with(&media(0)), "{rewritten}");
+}
+
+#[test]
+fn who_agrees_on_the_keys() {
+    let of = |session: &str, media: &str| {
+        let sdp = format!("v=0\r\no=- 1 1 IN IP4 1.1.1.1\r\ns=-\r\nt=0 0\r\n{session}{media}");
+        Sdp::parse(sdp.as_bytes()).unwrap().media()[0].keying()
+    };
+    let (crypto, print) = ("a=crypto:1 X inline:y\r\n", "a=fingerprint:sha-1 A\r\n");
+    for (session, media, keying) in [
+        ("", "m=audio 9 RTP/AVP 0\r\n".to_owned(), Keying::None),
+        ("", "m=audio 9 RTP/SAVP 0\r\n".to_owned(), Keying::Sdes),
+        ("", format!("m=audio 9 RTP/AVP 0\r\n{crypto}"), Keying::Sdes),
+        (
+            "",
+            format!("m=audio 9 RTP/SAVP 0\r\n{crypto}{print}"),
+            Keying::Sdes,
+        ),
+        (
+            print,
+            format!("m=audio 9 RTP/SAVPF 0\r\n{crypto}"),
+            Keying::Sdes,
+        ),
+        (
+            print,
+            "m=audio 9 RTP/AVP 0\r\n".to_owned(),
+            Keying::EndToEnd,
+        ),
+        (
+            "",
+            format!("m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n{crypto}"),
+            Keying::EndToEnd,
+        ),
+        (
+            "",
+            "m=audio 9 RTP/SAVP 0\r\na=key-mgmt:mikey AQ\r\n".to_owned(),
+            Keying::EndToEnd,
+        ),
+        (
+            print,
+            "m=message 9 TCP/TLS/MSRP *\r\n".to_owned(),
+            Keying::None,
+        ),
+    ] {
+        assert_eq!(of(session, &media), keying, "{session}{media}");
+    }
 }
 
 #[test]
@@ -180,6 +276,7 @@ fn an_address_is_put_behind_its_media_line() {
         version: 1,
         address: "198.51.100.7".parse().unwrap(),
         keep_session_address: false,
+        covers: &[],
         places: &[
             Place::At("198.51.100.8:10000".parse().unwrap()),
             Place::Keep,
