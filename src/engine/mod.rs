@@ -6,7 +6,9 @@ pub mod dialog;
 pub mod dispatch;
 pub mod endpoint;
 pub mod events;
+mod heard;
 pub mod ids;
+mod inspect;
 pub mod location;
 pub mod mint;
 mod passages;
@@ -19,27 +21,24 @@ pub mod timers;
 pub mod transaction;
 pub mod view;
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use crate::engine::conversation::context::{
-    Budget, Context, Errand, Leaving, Shared, Strays, What, acknowledge_and_leave,
-};
+use crate::engine::conversation::context::{Budget, Context, Shared, Strays};
 use crate::engine::conversation::{Conversation, Key, aor_key, peer_key};
 use crate::engine::endpoint::BindingsChanged;
 use crate::engine::events::{Event, Signal};
 use crate::engine::ids::{ConversationId, Flow, ListenerId, VirtualShard};
 use crate::engine::location::Registrar;
-use crate::engine::mint::{Mint, tag_key};
+use crate::engine::mint::Mint;
 use crate::engine::passages::Passages;
 use crate::engine::ports::{Command, Input, Output, World};
 use crate::engine::settings::Settings;
 use crate::engine::snapshot::{Snapshot, VERSION};
 use crate::engine::time::{Millis, Time};
 use crate::engine::timers::Timers;
-use crate::engine::transaction::{Heard, Transactions};
-use crate::engine::view::{Detail, Gauges, Stage, Summary};
-use crate::sip::{Message, Method};
+use crate::engine::transaction::Transactions;
+use crate::engine::view::Detail;
+use crate::sip::Message;
 
 /// How often expired bindings are looked for.
 const SWEEP: Millis = Millis::from_secs(1);
@@ -200,104 +199,6 @@ impl Engine {
         true
     }
 
-    /// Counts what there is now.
-    pub fn gauges(&self) -> Gauges {
-        let (client_transactions, server_transactions) = self.shared.transactions.counts();
-        let mut gauges = Gauges {
-            client_transactions,
-            server_transactions,
-            queued_messages: self.shared.queued.0,
-            queued_bytes: self.shared.queued.1,
-            timers: self.timers.len() + self.shared.transactions.timers(),
-            ..Gauges::default()
-        };
-        for conversation in self.conversations.values() {
-            gauges.legs += conversation.leg_count();
-            match conversation.stage() {
-                Stage::Inviting => gauges.inviting += 1,
-                Stage::Established => gauges.established += 1,
-                Stage::Suspect => gauges.suspect += 1,
-                Stage::Restoring => gauges.restoring += 1,
-                // It has been let go of.
-                Stage::Ended => {}
-            }
-        }
-        gauges
-    }
-
-    /// Lists live conversations, and ended ones as long as their history is kept; newest first.
-    pub fn list(&self, limit: usize) -> Vec<Summary> {
-        let live = self
-            .conversations
-            .values()
-            .map(|conversation| (Reverse(conversation.started), conversation.id, None));
-        let ended = self.ended.iter().map(|detail| {
-            let summary = &detail.summary;
-            (Reverse(summary.started), summary.key, Some(summary))
-        });
-        let mut all: Vec<_> = live.chain(ended).collect();
-        all.sort_by_key(|(started, id, _)| (*started, *id));
-        all.truncate(limit);
-        all.into_iter()
-            .filter_map(|(_, id, ended)| match ended {
-                Some(summary) => Some(summary.clone()),
-                None => self.conversations.get(&id).map(|live| live.summary()),
-            })
-            .collect()
-    }
-
-    /// Returns one conversation with its history.
-    pub fn detail(&self, id: ConversationId) -> Option<Detail> {
-        let live = self
-            .conversations
-            .get(&id)
-            .map(|conversation| conversation.detail());
-        live.or_else(|| {
-            self.ended
-                .iter()
-                .find(|detail| detail.summary.key == id)
-                .cloned()
-        })
-    }
-
-    /// Returns true where a conversation needs the flow. Quick: it may be asked of every silent one.
-    pub fn uses(&self, flow: &Flow) -> bool {
-        let found = self.found_by(peer_key(flow.transport, flow.peer));
-        let mut conversations = found.iter().filter_map(|id| self.conversations.get(id));
-        conversations.any(|conversation| conversation.needs(flow))
-    }
-
-    /// Returns the settings it works by.
-    pub fn settings(&self) -> &Settings {
-        &self.shared.settings
-    }
-
-    /// Looks at what must always be so; returns what is not, for tests and simulations.
-    pub fn check_invariants(&self) -> Result<(), String> {
-        for (key, id) in &self.index {
-            if !self.conversations.contains_key(id) {
-                return Err(format!("the index names {key:?} of {id}, which has ended"));
-            }
-        }
-        for conversation in self.conversations.values() {
-            conversation.check_negotiations(|client| self.shared.transactions.waits(client))?;
-        }
-        if self.conversations.is_empty() {
-            let left = (
-                self.shared.tags.len(),
-                self.shared.asked.len(),
-                self.shared.queued,
-                self.timers.len(),
-            );
-            if left != (0, 0, (0, 0), 0) {
-                return Err(format!(
-                    "no conversation, but tags, questions, messages, timers: {left:?}"
-                ));
-            }
-        }
-        Ok(())
-    }
-
     /// Reads a message; one that is none is counted, and answered where that can be.
     fn receive(&mut self, bytes: bytes::Bytes, flow: Flow, now: Time) {
         match Message::parse(bytes) {
@@ -308,147 +209,6 @@ impl Engine {
             }
             Err(malformed) => self.malformed(malformed, flow),
         }
-    }
-
-    /// Goes through what the transactions tell.
-    fn listen(&mut self, now: Time, world: &mut dyn World) {
-        while let Some(heard) = self.shared.transactions.poll_heard() {
-            match heard {
-                Heard::Request {
-                    server,
-                    request,
-                    flow,
-                } => self.request(server, &request, flow, now, world),
-                Heard::Ack { request, .. } => {
-                    let bound = request
-                        .to_tag()
-                        .and_then(tag_key)
-                        .and_then(|key| self.shared.tags.get(&key));
-                    if let Some((id, leg)) = bound.copied() {
-                        self.with(id, now, world, |conversation, context| {
-                            conversation.on_ack(context, leg, &request);
-                        });
-                    }
-                }
-                Heard::Cancelled {
-                    server,
-                    context: Some((id, _)),
-                    cancel,
-                } => {
-                    self.with(id, now, world, |conversation, context| {
-                        conversation.on_cancelled(context, server, &cancel)
-                    });
-                }
-                Heard::Cancelled {
-                    server,
-                    context: None,
-                    ..
-                } => {
-                    self.shared.context(now, world).answer(server, 487, None);
-                }
-                Heard::Response {
-                    client,
-                    context: errand,
-                    response,
-                    flow,
-                } => self.response(client, errand, &response, flow, now, world),
-                Heard::Timeout {
-                    client,
-                    context: errand,
-                } => {
-                    self.unanswered(client, errand, false, now, world);
-                }
-                Heard::Unreachable {
-                    client,
-                    context: errand,
-                } => {
-                    self.unanswered(client, errand, true, now, world);
-                }
-                Heard::NoAck {
-                    server,
-                    context: Some((id, leg)),
-                } => {
-                    self.with(id, now, world, |conversation, context| {
-                        conversation.on_no_ack(context, leg, server)
-                    });
-                }
-                Heard::NoAck { context: None, .. } => {}
-                Heard::Stray { response, flow } => {
-                    // A phone that thawed after everyone had given up: it must not be left in a call.
-                    if (200..300).contains(&response.status())
-                        && *response.method() == Method::Invite
-                        && !self.acknowledge_standing(&response, now, world)
-                        && self.shared.strays.take(now)
-                    {
-                        let mut context = self.shared.context(now, world);
-                        acknowledge_and_leave(&mut context, &response, flow, Leaving::Once, None);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Acknowledges a 2xx whose INVITE is forgotten, as after a restart, where its dialog stands. Returns
-    /// false where it does not.
-    fn acknowledge_standing(
-        &mut self,
-        response: &Message,
-        now: Time,
-        world: &mut dyn World,
-    ) -> bool {
-        let key = response.from_tag().and_then(tag_key);
-        let Some((id, leg)) = key.and_then(|key| self.shared.tags.get(&key)).copied() else {
-            return false;
-        };
-        let mut stands = false;
-        self.with(id, now, world, |conversation, context| {
-            stands = conversation.acknowledge_standing(context, leg, response);
-        });
-        stands
-    }
-
-    fn response(
-        &mut self,
-        client: transaction::ClientId,
-        errand: Errand,
-        response: &Message,
-        flow: Flow,
-        now: Time,
-        world: &mut dyn World,
-    ) {
-        if let What::Passage(number) = errand.what {
-            let mut context = self.shared.context(now, world);
-            return self
-                .passages
-                .on_response(&mut context, number, client, response);
-        }
-        let known = self.with(errand.conversation, now, world, |conversation, context| {
-            conversation.on_response(context, client, errand, response, flow);
-        });
-        let lone = !known && errand.what == What::Invite && (200..300).contains(&response.status());
-        if lone {
-            let mut context = self.shared.context(now, world);
-            acknowledge_and_leave(&mut context, response, flow, Leaving::Surely, None);
-        }
-    }
-
-    fn unanswered(
-        &mut self,
-        client: transaction::ClientId,
-        errand: Errand,
-        unreachable: bool,
-        now: Time,
-        world: &mut dyn World,
-    ) {
-        if let What::Passage(number) = errand.what {
-            let mut context = self.shared.context(now, world);
-            return self
-                .passages
-                .on_unanswered(&mut context, number, client, unreachable);
-        }
-        self.with(errand.conversation, now, world, |conversation, context| {
-            conversation.on_unanswered(context, client, errand, unreachable);
-        });
     }
 
     fn flow_failed(&mut self, flow: &Flow, closed: bool, now: Time, world: &mut dyn World) {

@@ -1,0 +1,153 @@
+//! What the transactions tell: requests, answers and the lack of them, each to whom it concerns.
+
+use super::Engine;
+use super::conversation::context::{Errand, Leaving, What, acknowledge_and_leave};
+use crate::engine::ids::Flow;
+use crate::engine::mint::tag_key;
+use crate::engine::ports::World;
+use crate::engine::time::Time;
+use crate::engine::transaction::{ClientId, Heard};
+use crate::sip::{Message, Method};
+
+impl Engine {
+    /// Goes through what the transactions tell.
+    pub(super) fn listen(&mut self, now: Time, world: &mut dyn World) {
+        while let Some(heard) = self.shared.transactions.poll_heard() {
+            match heard {
+                Heard::Request {
+                    server,
+                    request,
+                    flow,
+                } => self.request(server, &request, flow, now, world),
+                Heard::Ack { request, .. } => {
+                    let bound = request
+                        .to_tag()
+                        .and_then(tag_key)
+                        .and_then(|key| self.shared.tags.get(&key));
+                    if let Some((id, leg)) = bound.copied() {
+                        self.with(id, now, world, |conversation, context| {
+                            conversation.on_ack(context, leg, &request);
+                        });
+                    }
+                }
+                Heard::Cancelled {
+                    server,
+                    context: Some((id, _)),
+                    cancel,
+                } => {
+                    self.with(id, now, world, |conversation, context| {
+                        conversation.on_cancelled(context, server, &cancel)
+                    });
+                }
+                Heard::Cancelled {
+                    server,
+                    context: None,
+                    ..
+                } => {
+                    self.shared.context(now, world).answer(server, 487, None);
+                }
+                Heard::Response {
+                    client,
+                    context: errand,
+                    response,
+                    flow,
+                } => self.response(client, errand, &response, flow, now, world),
+                Heard::Timeout {
+                    client,
+                    context: errand,
+                } => {
+                    self.unanswered(client, errand, false, now, world);
+                }
+                Heard::Unreachable {
+                    client,
+                    context: errand,
+                } => {
+                    self.unanswered(client, errand, true, now, world);
+                }
+                Heard::NoAck {
+                    server,
+                    context: Some((id, leg)),
+                } => {
+                    self.with(id, now, world, |conversation, context| {
+                        conversation.on_no_ack(context, leg, server)
+                    });
+                }
+                Heard::NoAck { context: None, .. } => {}
+                Heard::Stray { response, flow } => {
+                    // A phone that thawed after everyone had given up: it must not be left in a call.
+                    if (200..300).contains(&response.status())
+                        && *response.method() == Method::Invite
+                        && !self.acknowledge_standing(&response, now, world)
+                        && self.shared.strays.take(now)
+                    {
+                        let mut context = self.shared.context(now, world);
+                        acknowledge_and_leave(&mut context, &response, flow, Leaving::Once, None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Acknowledges a 2xx whose INVITE is forgotten, as after a restart, where its dialog stands. Returns
+    /// false where it does not.
+    fn acknowledge_standing(
+        &mut self,
+        response: &Message,
+        now: Time,
+        world: &mut dyn World,
+    ) -> bool {
+        let key = response.from_tag().and_then(tag_key);
+        let Some((id, leg)) = key.and_then(|key| self.shared.tags.get(&key)).copied() else {
+            return false;
+        };
+        let mut stands = false;
+        self.with(id, now, world, |conversation, context| {
+            stands = conversation.acknowledge_standing(context, leg, response);
+        });
+        stands
+    }
+
+    fn response(
+        &mut self,
+        client: ClientId,
+        errand: Errand,
+        response: &Message,
+        flow: Flow,
+        now: Time,
+        world: &mut dyn World,
+    ) {
+        if let What::Passage(number) = errand.what {
+            let mut context = self.shared.context(now, world);
+            return self
+                .passages
+                .on_response(&mut context, number, client, response);
+        }
+        let known = self.with(errand.conversation, now, world, |conversation, context| {
+            conversation.on_response(context, client, errand, response, flow);
+        });
+        let lone = !known && errand.what == What::Invite && (200..300).contains(&response.status());
+        if lone {
+            let mut context = self.shared.context(now, world);
+            acknowledge_and_leave(&mut context, response, flow, Leaving::Surely, None);
+        }
+    }
+
+    fn unanswered(
+        &mut self,
+        client: ClientId,
+        errand: Errand,
+        unreachable: bool,
+        now: Time,
+        world: &mut dyn World,
+    ) {
+        if let What::Passage(number) = errand.what {
+            let mut context = self.shared.context(now, world);
+            return self
+                .passages
+                .on_unanswered(&mut context, number, client, unreachable);
+        }
+        self.with(errand.conversation, now, world, |conversation, context| {
+            conversation.on_unanswered(context, client, errand, unreachable);
+        });
+    }
+}
