@@ -45,6 +45,20 @@ pub fn log(event: &Event) {
             let (method, peer) = (Clean(method), Clean(peer));
             debug!(%method, status, why, %peer, "refused");
         }
+        Event::Unproven {
+            method,
+            aor,
+            why,
+            peer,
+        } => {
+            let (method, aor, failed) = (Clean(method), Clean(aor), why.is_failure());
+            let why = why.as_str();
+            if failed {
+                info!(%method, %aor, why, %peer, "not authenticated");
+            } else {
+                debug!(%method, %aor, why, %peer, "asked for credentials");
+            }
+        }
         Event::Malformed { reason, peer } => debug!(reason, peer = %Clean(peer), "malformed"),
         Event::Stray { what } => debug!(what, "stray"),
         Event::Keyed { clear: true } => debug!("SRTP keys over signalling that is not encrypted"),

@@ -213,7 +213,6 @@ fn what_has_no_effect_is_warned_of() {
             "`media.rtpengine`",
         ),
         ("store: embedded", "`store`"),
-        ("acl: { trusted: [10.0.0.0/8] }", "`acl.trusted`"),
         ("history: { max: 2GiB }", "`history.max`"),
         (
             "limits: { requests_per_ip: { rate: 5 } }",

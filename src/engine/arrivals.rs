@@ -1,7 +1,9 @@
 //! Requests that reach us: those within a dialog go to their conversation, the others begin something.
 
+use super::admission::{Asker, NOT_FOR_STRANGERS};
 use super::conversation::context::{ALLOW, Context, Refusal, supported};
 use super::conversation::{Arrival, Conversation, hops_left, refusal, replaced, sdp_of, too_brief};
+use super::routing::Destination;
 use super::{Engine, routing};
 use crate::engine::events::Event;
 use crate::engine::ids::Flow;
@@ -31,11 +33,17 @@ impl Engine {
         }
         match request.method() {
             Method::Register => self.register(server, request, flow, now, world),
-            Method::Invite => self.invite(server, request, flow, now, world),
-            Method::Options => self.options(server, request, now, world),
+            Method::Invite => {
+                if let Some(asker) = self.admit(server, request, flow, now, world) {
+                    self.invite(server, request, flow, &asker, now, world);
+                }
+            }
+            Method::Options => self.options(server, request, flow, now, world),
             Method::Message => {
-                let mut context = self.shared.context(now, world);
-                self.passages.begin(&mut context, server, request);
+                if let Some(asker) = self.admit(server, request, flow, now, world) {
+                    let mut context = self.shared.context(now, world);
+                    self.passages.begin(&mut context, server, request, &asker);
+                }
             }
             Method::Bye | Method::Info | Method::Update | Method::Prack | Method::Notify => {
                 self.shared
@@ -152,16 +160,27 @@ impl Engine {
         }
     }
 
-    fn options(&mut self, server: ServerId, request: &Message, now: Time, world: &mut dyn World) {
-        let mut context = self.shared.context(now, world);
+    /// About a user it tells what an INVITE would be told (RFC 3261 11.2), and to nobody else.
+    fn options(
+        &mut self,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+        now: Time,
+        world: &mut dyn World,
+    ) {
         if request.max_forwards() != Some(0)
             && Uri::parse(request.uri()).is_ok_and(|uri| uri.user.is_some())
         {
-            let settings = &context.shared.settings;
-            if let Err(refusal) = routing::route(request.uri(), now, settings, context.world) {
-                return context.refuse(server, refusal.status, refusal.why);
+            let Some(asker) = self.admit(server, request, flow, now, world) else {
+                return;
+            };
+            let context = self.shared.context(now, world);
+            if let Err((status, why)) = destination(&context, request, &asker) {
+                return self.shared.context(now, world).refuse(server, status, why);
             }
         }
+        let mut context = self.shared.context(now, world);
         let (tag, supported) = (context.shared.mint.hex(8), context.supported());
         context.respond(server, 200, "OK", Some(&tag), |builder| {
             builder
@@ -177,6 +196,7 @@ impl Engine {
         server: ServerId,
         request: &Message,
         flow: Flow,
+        asker: &Asker,
         now: Time,
         world: &mut dyn World,
     ) {
@@ -193,7 +213,7 @@ impl Engine {
             };
             return context.refuse(server, 503, why);
         }
-        let arrival = match arrival(&context, server, request, flow) {
+        let arrival = match arrival(&context, server, request, flow, asker) {
             Ok(arrival) => arrival,
             Err((status, why)) => return context.turn_away(server, request, status, why),
         };
@@ -270,6 +290,7 @@ fn arrival<'a>(
     server: ServerId,
     request: &'a Message,
     flow: Flow,
+    asker: &Asker,
 ) -> Result<Arrival<'a>, Refusal> {
     let hops = hops_left(request).ok_or((483, "no hops left"))?;
     let offer = sdp_of(request);
@@ -288,13 +309,11 @@ fn arrival<'a>(
     if too_brief(context, request) {
         return Err((422, "session timer shorter than the smallest"));
     }
-    let settings = &context.shared.settings;
-    let media = &settings.media;
+    let media = &context.shared.settings.media;
     if let Some(why) = offer.as_deref().and_then(|offer| refusal(offer, media)) {
         return Err((488, why));
     }
-    let destination = routing::route(request.uri(), context.now, settings, context.world)
-        .map_err(|refusal| (refusal.status, refusal.why))?;
+    let destination = destination(context, request, asker)?;
     Ok(Arrival {
         server,
         request,
@@ -303,6 +322,22 @@ fn arrival<'a>(
         offer,
         hops,
     })
+}
+
+/// Returns where a request goes, for one who may reach that.
+pub(super) fn destination(
+    context: &Context<'_>,
+    request: &Message,
+    asker: &Asker,
+) -> Result<Destination, Refusal> {
+    let settings = &context.shared.settings;
+    let destination = routing::route(request.uri(), context.now, settings, context.world)
+        .map_err(|refusal| (refusal.status, refusal.why))?;
+    if asker.may_reach(&destination) {
+        Ok(destination)
+    } else {
+        Err(NOT_FOR_STRANGERS)
+    }
 }
 
 impl Context<'_> {

@@ -1,5 +1,7 @@
 //! What the engine has to tell operators: the source of every log line, metric and history entry.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::engine::ids::{ConversationId, Side};
@@ -33,6 +35,15 @@ pub enum Event {
         why: &'static str,
         peer: Box<str>,
     },
+    /// A request that must prove who sent it did not: what a phone begins with, and what a guesser of
+    /// passwords leaves behind.
+    Unproven {
+        method: Box<str>,
+        /// In whose name it is.
+        aor: Box<str>,
+        why: Unproven,
+        peer: SocketAddr,
+    },
     /// Bytes that are no SIP message, or a message that says nonsense.
     Malformed {
         reason: &'static str,
@@ -54,6 +65,42 @@ pub enum Event {
     TransactionTimeout {
         method: Box<str>,
     },
+}
+
+/// What was wrong with the credentials of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unproven {
+    /// None for our realm: how every client begins.
+    Missing,
+    /// The right ones, for a nonce that is too old or of an earlier start.
+    Stale,
+    /// A wrong password, an unknown user, or credentials made for another request.
+    Wrong,
+    /// The right ones of somebody else.
+    Other,
+}
+
+impl Unproven {
+    /// Every reason, for the metrics that must exist from the start.
+    pub const ALL: [Self; 4] = [Self::Missing, Self::Stale, Self::Wrong, Self::Other];
+
+    /// Returns the word used in logs and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Stale => "stale",
+            Self::Wrong => "wrong",
+            Self::Other => "other",
+        }
+    }
+
+    /// Returns true where it speaks of guessing, and not of how every client begins.
+    pub fn is_failure(self) -> bool {
+        match self {
+            Self::Wrong | Self::Other => true,
+            Self::Missing | Self::Stale => false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The engine: SIP events and the time in, actions out. It owns no socket, no task and no clock.
 
+mod admission;
 mod arrivals;
 pub mod conversation;
 pub mod dialog;
@@ -11,6 +12,7 @@ pub mod ids;
 mod inspect;
 pub mod location;
 pub mod mint;
+pub mod network;
 mod passages;
 pub mod ports;
 pub mod routing;
@@ -23,6 +25,7 @@ pub mod view;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+use crate::engine::admission::Peers;
 use crate::engine::conversation::context::{Budget, Context, Shared, Strays};
 use crate::engine::conversation::{Conversation, Key, aor_key, peer_key};
 use crate::engine::endpoint::BindingsChanged;
@@ -49,6 +52,7 @@ const ENDED_MAX: usize = 10_000;
 pub struct Engine {
     shared: Shared,
     registrar: Registrar,
+    peers: Peers,
     conversations: BTreeMap<ConversationId, Box<Conversation>>,
     passages: Passages,
     timers: Timers<ConversationId>,
@@ -68,6 +72,7 @@ impl Engine {
         let shard = shards.first().copied().unwrap_or(VirtualShard(0));
         Self {
             registrar: Registrar::new(secret),
+            peers: Peers::new(&settings),
             passages: Passages::new(shard),
             shared: Shared {
                 transactions: Transactions::new(settings.timers, Time(0)),
@@ -109,7 +114,7 @@ impl Engine {
                     self.with(id, now, world, |conversation, context| {
                         conversation.on_resolved(context, token, &addresses);
                     });
-                } else {
+                } else if !self.peers.on_resolved(token, &addresses, now) {
                     let mut context = self.shared.context(now, world);
                     self.passages.on_resolved(&mut context, token, &addresses);
                 }
@@ -244,6 +249,8 @@ impl Engine {
             self.bindings_changed(&changed, now, world);
             self.shared.out.push_back(Output::Bindings(changed));
         }
+        let questions = self.peers.refresh(now, &mut self.shared.mint);
+        self.shared.out.extend(questions);
         self.passages.sweep(now);
         self.listen(now, world);
         self.forget_old(now);

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
+use super::admission::Asker;
+use super::arrivals::destination;
 use super::conversation::context::{Context, Errand, What, crossing, end_with};
 use super::conversation::{Way, hops_left, way};
-use super::routing;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::{ConversationId, Flow, LegId, Transport, VirtualShard};
 use crate::engine::ports::{Output, Token};
@@ -46,15 +47,19 @@ impl Passages {
     }
 
     /// Sends a request to every endpoint of whom it is for; the first that takes it answers.
-    pub(super) fn begin(&mut self, context: &mut Context<'_>, server: ServerId, request: &Message) {
+    pub(super) fn begin(
+        &mut self,
+        context: &mut Context<'_>,
+        server: ServerId,
+        request: &Message,
+        asker: &Asker,
+    ) {
         if self.standing.len() >= PASSAGES_MAX {
             return context.refuse(server, 500, "too many messages under way");
         }
-        let settings = &context.shared.settings;
-        let destination = match routing::route(request.uri(), context.now, settings, context.world)
-        {
+        let destination = match destination(context, request, asker) {
             Ok(destination) => destination,
-            Err(refusal) => return context.refuse(server, refusal.status, refusal.why),
+            Err((status, why)) => return context.refuse(server, status, why),
         };
         let Some(hops) = hops_left(request) else {
             return context.refuse(server, 483, "no hops left");

@@ -2,10 +2,12 @@
 //! `config` makes it. `Default` is what it makes of an empty file, for tests to begin with.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::engine::ids::Aor;
+use crate::engine::network::Network;
 use crate::engine::time::Millis;
 
 /// Calls carry media; sessions carry text.
@@ -74,6 +76,7 @@ pub struct Settings {
     pub messages: MessageSettings,
     pub media: MediaSettings,
     pub limits: LimitSettings,
+    pub acl: AclSettings,
     /// How long an ended conversation's history stays in memory for the API.
     pub history_keep: Millis,
 }
@@ -135,6 +138,8 @@ pub struct StaticEndpoint {
 pub struct Upstream {
     /// SIP URIs, tried in order.
     pub targets: Vec<Box<str>>,
+    /// Its word on who calls is believed, by its address.
+    pub trusted: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -307,7 +312,7 @@ pub struct MediaSettings {
     pub mode: MediaMode,
     pub srtp: Srtp,
     /// The relay tells every peer of its family this address of ours, wherever that peer is.
-    pub address: Option<std::net::IpAddr>,
+    pub address: Option<IpAddr>,
     pub latch: Latch,
 }
 
@@ -315,6 +320,20 @@ pub struct MediaSettings {
 pub struct LimitSettings {
     pub conversations: usize,
     pub message_size: usize,
+}
+
+/// Who is heard, by address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AclSettings {
+    /// No digest is asked for.
+    pub trusted: Vec<Network>,
+}
+
+impl AclSettings {
+    /// Returns true where no digest is asked for.
+    pub fn trusts(&self, source: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.holds(source))
+    }
 }
 
 impl Default for Settings {
@@ -340,6 +359,7 @@ impl Default for Settings {
             messages: MessageSettings::default(),
             media: MediaSettings::default(),
             limits: LimitSettings::default(),
+            acl: AclSettings::default(),
             history_keep: Millis::from_secs(7 * 24 * 3600),
         }
     }

@@ -16,7 +16,7 @@ use prometheus::{
     Counter, Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder,
 };
 
-use crate::engine::events::{Event, Happening, NoticeOutcome, Retransmission, Signal};
+use crate::engine::events::{Event, Happening, NoticeOutcome, Retransmission, Signal, Unproven};
 use crate::engine::settings::Kind;
 use crate::engine::view::Stage;
 use crate::sip::Fault;
@@ -78,6 +78,7 @@ struct ProtocolMetrics {
     refused: IntCounterVec,
     /// Encrypted, clear.
     srtp_legs: [IntCounter; 2],
+    unproven: [IntCounter; Unproven::ALL.len()],
     /// Registered, unregistered, expired.
     registrations: [IntCounter; 3],
 }
@@ -158,6 +159,7 @@ impl Metrics {
                     .with_label_values(&[method, &status.to_string()])
                     .inc();
             }
+            Event::Unproven { why, .. } => protocol.unproven[*why as usize].inc(),
             Event::Malformed { reason, .. } => {
                 protocol.malformed.with_label_values(&[reason]).inc();
             }
@@ -314,6 +316,7 @@ impl ProtocolMetrics {
             stray: make.counters(names::STRAY, &["what"]),
             refused,
             srtp_legs: make.counters_by(names::SRTP_LEGS, "signalling", ["encrypted", "clear"]),
+            unproven: make.counters_by(names::UNPROVEN, "why", Unproven::ALL.map(Unproven::as_str)),
             registrations: make.counters_by(
                 names::REGISTRATIONS,
                 "change",

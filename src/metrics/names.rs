@@ -54,6 +54,7 @@ families! {
     STRAY = "refork_stray_total", "Responses and ACKs that belong to nothing, by what they are.";
     SRTP_LEGS = "refork_srtp_legs_total", "Legs that agreed on SRTP keys, by whether their signalling was encrypted.";
     REFUSED = "refork_refused_total", "Requests that Refork itself refused, by method and status.";
+    UNPROVEN = "refork_unproven_total", "Requests that did not prove who sent them, by what was wrong.";
 
     BINDINGS = "refork_bindings", "Registered contacts there are now.";
     REGISTRATIONS = "refork_registrations_total", "Changes of bindings, by what happened.";

@@ -220,6 +220,15 @@ fn an_event_counts_once_in_its_place() {
             "refork_refused_total{method=\"REGISTER\",status=\"401\"}",
         ),
         (
+            Event::Unproven {
+                method: "INVITE".into(),
+                aor: "a".into(),
+                why: Unproven::Wrong,
+                peer: ([192, 0, 2, 1], 5060).into(),
+            },
+            "refork_unproven_total{why=\"wrong\"}",
+        ),
+        (
             Event::Malformed {
                 reason: "via",
                 peer: "p".into(),

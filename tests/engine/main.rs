@@ -7,6 +7,7 @@
     reason = "a test: what it does not look for it leaves aside"
 )]
 
+mod admission;
 mod calls;
 mod dialogs;
 mod families;

@@ -205,7 +205,13 @@ fn behind_a_nat_that_changed_the_port_texts_go_both_ways() {
 fn behind_an_upstream_the_aor_is_asked_for_again() {
     let mut wishes = settings();
     let targets = vec!["sip:198.51.100.2:5060".into()];
-    wishes.upstreams.insert("pbx".into(), Upstream { targets });
+    wishes.upstreams.insert(
+        "pbx".into(),
+        Upstream {
+            targets,
+            trusted: false,
+        },
+    );
     wishes.routes.push(Route {
         pattern: "sip:4*@*".into(),
         to: "pbx".into(),

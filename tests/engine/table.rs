@@ -91,6 +91,8 @@ pub struct Table {
     pub relay_waits: bool,
     /// The relay has no ports toward these.
     pub no_ports: fn(IpAddr) -> bool,
+    /// What host names stand for.
+    pub names: BTreeMap<&'static str, SocketAddr>,
     asked: Vec<Token>,
     next_port: u16,
     ladder: String,
@@ -111,6 +113,7 @@ impl Table {
             store_waits: false,
             relay_waits: false,
             no_ports: |_| false,
+            names: BTreeMap::new(),
             asked: Vec::new(),
             next_port: 20_000,
             ladder: String::new(),
@@ -186,10 +189,19 @@ impl Table {
                     self.store.remove(&conversation);
                 }
                 Output::Event(event) => self.events.push(event),
-                Output::Resolve { token, .. } => self.input(Input::Resolved {
+                Output::Resolve {
                     token,
-                    addresses: Vec::new(),
-                }),
+                    host,
+                    transport,
+                    ..
+                } => {
+                    let found = self.names.get(&*host);
+                    let addresses = found.map(|at| (transport.unwrap_or(Transport::Udp), *at));
+                    self.input(Input::Resolved {
+                        token,
+                        addresses: addresses.into_iter().collect(),
+                    });
+                }
                 Output::Bindings(_) => {}
             }
         }

@@ -152,7 +152,7 @@ pub(crate) struct Acl {
     pub(crate) allow: Vec<String>,
     /// Networks that are shut out. Refused in this version.
     pub(crate) deny: Vec<String>,
-    /// Networks that need no digest and have no rate limit. No effect in this version.
+    /// Networks that are asked for no digest, and whose word on who calls is believed.
     pub(crate) trusted: Vec<String>,
 }
 

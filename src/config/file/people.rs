@@ -90,7 +90,7 @@ pub(crate) struct Upstream {
     /// How often each is asked whether it lives. No effect in this version.
     #[serde(default = "probe")]
     pub(crate) probe: Option<Span<SECOND, HOUR>>,
-    /// Its word on who calls is believed. No effect in this version.
+    /// Its word on who calls is believed: no digest is asked of its addresses.
     #[serde(default = "trusted")]
     pub(crate) trusted: bool,
     /// What we answer its challenges with. No effect in this version.

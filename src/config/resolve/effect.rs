@@ -10,7 +10,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "messages.page_idle",
     "media.rtpengine",
     "store",
-    "acl.trusted",
     "bans.after",
     "bans.within",
     "bans.for",
@@ -26,7 +25,6 @@ pub(super) fn check(file: &File, check: &mut Check<'_>) {
             "media.rtpengine" => {
                 file.media.rtpengine.is_empty() || file.media.mode == MediaMode::Rtpengine
             }
-            "acl.trusted" => file.acl.trusted.is_empty(),
             "store" => matches!(file.store, Store::Redis(_)),
             _ => false,
         };
@@ -56,7 +54,7 @@ pub(super) fn check(file: &File, check: &mut Check<'_>) {
 
 fn upstreams(file: &File, check: &mut Check<'_>) {
     for (name, _) in &file.upstreams.0 {
-        for part in ["probe", "trusted", "credentials"] {
+        for part in ["probe", "credentials"] {
             let path = [Step::Key("upstreams"), Step::Key(name), Step::Key(part)];
             if check.is_set(&path) {
                 let shown = check.shown(&path);
@@ -99,24 +97,8 @@ fn refuse(file: &File, check: &mut Check<'_>) {
             "use embedded",
         );
     }
-    let lists = [
-        ("acl.allow", &file.acl.allow),
-        ("acl.deny", &file.acl.deny),
-        ("acl.trusted", &file.acl.trusted),
-    ];
-    for (name, networks) in lists {
-        for (index, network) in networks.iter().enumerate() {
-            if !is_network(network) {
-                let mut path = key(name);
-                path.push(Step::Item(index));
-                check.problem(
-                    &path,
-                    format!("`{network}` is no network"),
-                    "an address, or one with a prefix length: 192.0.2.7, 10.0.0.0/8, 2001:db8::/32",
-                );
-            }
-        }
-        if name != "acl.trusted" && !networks.is_empty() {
+    for (name, networks) in [("acl.allow", &file.acl.allow), ("acl.deny", &file.acl.deny)] {
+        if !networks.is_empty() {
             check.problem(
                 &key(name),
                 "this version has not got access lists yet: nobody would be shut out",
@@ -124,16 +106,4 @@ fn refuse(file: &File, check: &mut Check<'_>) {
             );
         }
     }
-}
-
-fn is_network(text: &str) -> bool {
-    let (address, length) = match text.split_once('/') {
-        Some((address, length)) => (address, Some(length)),
-        None => (text, None),
-    };
-    let Ok(address) = address.parse::<std::net::IpAddr>() else {
-        return false;
-    };
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    length.is_none_or(|l| l.parse::<u8>().is_ok_and(|l| l <= most))
 }

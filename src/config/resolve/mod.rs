@@ -1,5 +1,6 @@
 //! From the file to what the program needs: what values mean together, and what this version lacks.
 
+mod acl;
 mod behaviour;
 mod domains;
 mod effect;
@@ -141,6 +142,7 @@ pub(super) fn resolve(
             conversations: operation::count(file.limits.conversations.0),
             message_size: operation::count(file.limits.message_size.0),
         },
+        acl: acl::resolve(file, &mut check),
         history_keep: Millis(file.history.keep.0),
     };
     let config = Config {

@@ -52,7 +52,8 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> BTreeMap<Box<str>, 
             check_target(target, &path, check);
         }
         let targets = upstream.targets.iter().map(|t| t.as_str().into()).collect();
-        upstreams.insert(name.as_str().into(), Upstream { targets });
+        let trusted = upstream.trusted;
+        upstreams.insert(name.as_str().into(), Upstream { targets, trusted });
     }
     upstreams
 }

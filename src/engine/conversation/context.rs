@@ -237,7 +237,8 @@ impl Context<'_> {
         });
     }
 
-    fn tell_refusal(&mut self, server: ServerId, status: u16, why: &'static str) {
+    /// Tells the operator of a refusal that is answered otherwise.
+    pub(crate) fn tell_refusal(&mut self, server: ServerId, status: u16, why: &'static str) {
         if let Some((request, flow)) = self.shared.transactions.request_of(server) {
             let event = Event::Refused {
                 method: request.method().as_str().into(),

@@ -105,7 +105,7 @@ impl Conversation {
         caller.languages = request.header(Name::AcceptLanguage).unwrap_or("").into();
         caller.leg = Some(leg);
         conversation.party_mut(Side::Callee).asked =
-            destination.upstream.then(|| request.uri().into());
+            destination.upstream.map(|_| request.uri().into());
         let mode = context.shared.settings.media.mode;
         conversation.invitation = Some(Box::new(Invitation {
             server,

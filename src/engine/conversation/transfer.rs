@@ -144,7 +144,7 @@ impl Conversation {
             aor: destination.aor,
             address: refer.address,
             languages: Box::default(),
-            asked: destination.upstream.then_some(refer.target),
+            asked: destination.upstream.map(|_| refer.target),
         };
         transferor.swap(party);
         let mut aside = Restoration::new(old, context.now, context.now, deadline);

@@ -2,6 +2,7 @@
 
 use super::aor::of_user;
 use super::hmac::{hex, keyed_hash};
+use crate::engine::events::Unproven;
 use crate::engine::ids::Aor;
 use crate::engine::settings::{Credentials as Ha1, Domain, Settings};
 use crate::engine::time::{Millis, Time};
@@ -21,17 +22,6 @@ pub struct Challenge {
     pub why: Unproven,
     /// WWW-Authenticate or Proxy-Authenticate fields for the response, in the order to write them.
     pub headers: Vec<(Name, String)>,
-}
-
-/// What was wrong with the credentials.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unproven {
-    /// None for our realm: how every client begins.
-    Missing,
-    /// The right ones, for a nonce that is too old or of an earlier start.
-    Stale,
-    /// A wrong password, an unknown user, or credentials made for another request.
-    Wrong,
 }
 
 /// Phones, by the beginning of their User-Agent, that give up where one of several challenges names an
@@ -160,7 +150,7 @@ impl Authenticator {
 
     /// Returns the To tag of a response to a request outside of dialogs: the same for each response to
     /// it (RFC 3261 8.2.6.2), with nothing to remember.
-    pub(super) fn tag(&self, request: &Message) -> String {
+    pub(crate) fn tag(&self, request: &Message) -> String {
         let hash = keyed_hash(
             &self.secret,
             &[

@@ -15,6 +15,6 @@ pub(crate) mod testing;
 mod tests;
 
 pub use aor::{aor_in, canonical, domain, is_known};
-pub use auth::{Authenticator, Challenge, Unproven};
+pub use auth::{Authenticator, Challenge};
 pub use identity::{caller, endpoint, identity, same, same_uri};
 pub use registrar::{Registered, Registrar};

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 
 use super::aor::{aor_in, domain};
-use super::auth::{Authenticator, Challenge, Unproven};
+use super::auth::{Authenticator, Challenge};
 use super::bindings::{Order, Unchanged, Wanted, Wish, apply, drop_expired};
 use super::identity::endpoint;
 use crate::engine::endpoint::{Binding, BindingChange, BindingsChanged, Identity};
-use crate::engine::events::Event;
+use crate::engine::events::{Event, Unproven};
 use crate::engine::ids::{Aor, Flow};
 use crate::engine::ports::World;
 use crate::engine::settings::{Auth, Domain, RegistrarSettings, ServedBy, Settings};
@@ -50,6 +50,8 @@ struct Refused {
     /// For the operator, and the reason phrase. None for the first challenge, which is no refusal.
     why: Option<&'static str>,
     headers: Vec<(Name, String)>,
+    /// In whose name the request is, where that was not proven.
+    unproven: Option<(Aor, Unproven)>,
 }
 
 impl Refused {
@@ -58,20 +60,16 @@ impl Refused {
             status,
             why: Some(why),
             headers: Vec::new(),
+            unproven: None,
         }
     }
-}
 
-impl From<Challenge> for Refused {
-    fn from(challenge: Challenge) -> Self {
-        let why = match challenge.why {
-            Unproven::Missing | Unproven::Stale => None,
-            Unproven::Wrong => Some("wrong credentials"),
-        };
+    fn challenged(aor: Aor, challenge: Challenge) -> Self {
         Self {
             status: challenge.status,
-            why,
+            why: challenge.why.is_failure().then_some("wrong credentials"),
             headers: challenge.headers,
+            unproven: Some((aor, challenge.why)),
         }
     }
 }
@@ -114,8 +112,15 @@ impl Registrar {
                 }
             }
             Err(refused) => {
-                let event = refused.why.map(|why| Event::Refused {
-                    method: request.method().as_str().into(),
+                let method: Box<str> = request.method().as_str().into();
+                let unproven = refused.unproven.as_ref().map(|(aor, why)| Event::Unproven {
+                    method: method.clone(),
+                    aor: aor.as_str().into(),
+                    why: *why,
+                    peer: flow.peer,
+                });
+                let refusal = refused.why.map(|why| Event::Refused {
+                    method,
                     status: refused.status,
                     why,
                     peer: flow.to_string().into(),
@@ -124,7 +129,7 @@ impl Registrar {
                     status: refused.status,
                     response: self.refused(request, flow, &refused),
                     changed: None,
-                    events: event.into_iter().collect(),
+                    events: unproven.into_iter().chain(refusal).collect(),
                 }
             }
         }
@@ -158,12 +163,16 @@ impl Registrar {
         let (aor, domain, registrar) = served(request, settings)?;
         match registrar.auth {
             Auth::None => {}
+            Auth::Users if settings.acl.trusts(flow.peer.ip()) => {}
             Auth::Users => {
                 let user = self
                     .authenticator
-                    .authenticate(request, &aor, domain, settings, now, false)?;
+                    .authenticate(request, &aor, domain, settings, now, false)
+                    .map_err(|challenge| Refused::challenged(aor.clone(), challenge))?;
                 if user != aor {
-                    return Err(Refused::new(403, "registers for somebody else"));
+                    let mut refused = Refused::new(403, "registers for somebody else");
+                    refused.unproven = Some((aor, Unproven::Other));
+                    return Err(refused);
                 }
             }
         }

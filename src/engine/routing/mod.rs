@@ -34,8 +34,8 @@ pub struct Destination {
     /// How they are to be tried: as configured, but an upstream's targets, which are alternatives to
     /// each other, one after another.
     pub order: ForkOrder,
-    /// The targets are an upstream's, which knows the user's endpoints; we don't.
-    pub upstream: bool,
+    /// The targets are this upstream's, which knows the user's endpoints; we don't.
+    pub upstream: Option<Box<str>>,
 }
 
 /// Why a request goes nowhere.
@@ -80,7 +80,7 @@ pub fn route(
             aor,
             targets,
             order,
-            upstream: false,
+            upstream: None,
         });
     }
     match domain(named.host(), settings).map(|domain| &domain.served_by) {
@@ -212,7 +212,7 @@ fn to_upstream(
         aor,
         targets,
         order: ForkOrder::Serial,
-        upstream: true,
+        upstream: Some(name.into()),
     })
 }
 

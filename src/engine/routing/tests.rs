@@ -70,6 +70,7 @@ fn wired() -> Settings {
     let mut settings = settings();
     let upstream = |targets: &[&str]| Upstream {
         targets: targets.iter().map(|target| (*target).into()).collect(),
+        trusted: true,
     };
     let route = |pattern: &str, to: &str| Route {
         pattern: pattern.into(),

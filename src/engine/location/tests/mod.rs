@@ -11,7 +11,7 @@ use std::fmt::Write;
 use super::testing::{Book, START, aor, message, settings, udp};
 use super::{Registered, Registrar};
 use crate::engine::endpoint::{Binding, BindingChange};
-use crate::engine::events::Event;
+use crate::engine::events::{Event, Unproven};
 use crate::engine::ids::Flow;
 use crate::engine::ports::World;
 use crate::engine::settings::Settings;
@@ -161,8 +161,21 @@ fn changes(done: &Registered) -> Vec<String> {
 }
 
 fn why(done: &Registered) -> Option<&'static str> {
-    match done.events.as_slice() {
-        [Event::Refused { why, .. }] => Some(why),
-        _ => None,
-    }
+    done.events.iter().find_map(|event| {
+        let Event::Refused { why, .. } = event else {
+            return None;
+        };
+        Some(*why)
+    })
+}
+
+/// Returns what was wrong with the credentials.
+fn unproven(done: &Registered) -> Vec<Unproven> {
+    let why = |event: &Event| {
+        let Event::Unproven { why, .. } = event else {
+            return None;
+        };
+        Some(*why)
+    };
+    done.events.iter().filter_map(why).collect()
 }

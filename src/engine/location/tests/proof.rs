@@ -26,11 +26,8 @@ fn digest_of_both_kinds() {
         let mut room = Room::new(settings());
         let request = Request::new(&to, 1, "Contact: <sip:x@h>");
         let (done, response) = room.register(&request);
-        assert_eq!(
-            (done.status, done.events.len()),
-            (401, 0),
-            "the first is no refusal"
-        );
+        assert_eq!((done.status, why(&done)), (401, None));
+        assert_eq!(unproven(&done), [Unproven::Missing], "no refusal");
         let challenges: Vec<&str> = response.fields(Name::WwwAuthenticate).collect();
         let algorithms: Vec<Algorithm> = challenges
             .iter()
@@ -40,6 +37,7 @@ fn digest_of_both_kinds() {
         for challenge in challenges {
             let (done, again) = room.register(&answered(&request, challenge, user, "wrong"));
             assert_eq!((done.status, why(&done)), (401, Some("wrong credentials")));
+            assert_eq!(unproven(&done), [Unproven::Wrong]);
             let again = again.header(Name::WwwAuthenticate).unwrap();
             assert!(!Challenge::parse(again).unwrap().stale);
             assert_eq!(room.book.0.len(), 0);
@@ -102,6 +100,7 @@ fn nobody_registers_for_another() {
         (done.status, why(&done)),
         (403, Some("registers for somebody else"))
     );
+    assert_eq!(unproven(&done), [Unproven::Other]);
     assert_eq!(room.book.0.len(), 0);
 }
 
@@ -113,7 +112,8 @@ fn an_old_nonce_is_renewed_without_asking_the_user() {
     let challenge = response.header(Name::WwwAuthenticate).unwrap();
     room.now = START + Millis::from_secs(301);
     let (done, response) = room.register(&answered(&request, challenge, "bob", "secret"));
-    assert_eq!((done.status, done.events.len()), (401, 0));
+    assert_eq!((done.status, why(&done)), (401, None));
+    assert_eq!(unproven(&done), [Unproven::Stale]);
     let challenge = response.header(Name::WwwAuthenticate).unwrap();
     assert!(challenge.ends_with("stale=true"), "{challenge}");
     assert_eq!(

@@ -1,0 +1,228 @@
+//! Who may: what a request that begins something must prove, and how far it then gets.
+//!
+//! | the source, and whom the request says it is from | what is asked | how far |
+//! | --- | --- | --- |
+//! | a trusted network, or a trusted upstream's address | nothing | anywhere |
+//! | a user of a domain with `auth: users` | digest as that user (RFC 3261 22.3) | anywhere |
+//! | a user of a domain with `auth: none` | nothing | anywhere |
+//! | a user of a domain that an upstream serves | nothing here: the upstream judges | our users, that upstream |
+//! | anonymous (RFC 3323 4.1.1.3), or no SIP address | digest as any user, where a domain is for all | as that user |
+//! | anybody else | nothing | our users |
+//!
+//! A source that lies on the flow of a binding is asked like any other: the address of a datagram proves
+//! nothing, and over a connection a phone keeps its nonce.
+
+mod peers;
+
+pub(crate) use self::peers::Peers;
+
+use super::Engine;
+use super::conversation::context::Context;
+use super::location::{self, Challenge};
+use super::routing::Destination;
+use crate::engine::events::{Event, Unproven};
+use crate::engine::ids::{Aor, Flow};
+use crate::engine::ports::World;
+use crate::engine::settings::{Auth, Domain, ServedBy, Settings};
+use crate::engine::time::Time;
+use crate::engine::transaction::ServerId;
+use crate::sip::digest::Credentials;
+use crate::sip::{Message, Name, Scheme, reason_phrase};
+
+/// Who sent a request, as far as that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// A user of ours, by digest.
+    Proven(Aor),
+    /// In the name of a user of a domain that asks for no proof.
+    Unasked(Aor),
+    /// A peer whose word is believed.
+    Trusted,
+    /// In the name of a user whom this upstream knows, and we don't.
+    Of(Box<str>),
+    Stranger,
+}
+
+impl Asker {
+    /// Returns true where a request may go on to a destination: strangers reach our users and nothing that
+    /// lies behind us.
+    pub(crate) fn may_reach(&self, destination: &Destination) -> bool {
+        match (self, &destination.upstream) {
+            (Self::Proven(_) | Self::Unasked(_) | Self::Trusted, _) | (_, None) => true,
+            (Self::Of(theirs), Some(upstream)) => theirs == upstream,
+            (Self::Stranger, Some(_)) => false,
+        }
+    }
+}
+
+/// What is told to a stranger that wants more than our users.
+pub(crate) const NOT_FOR_STRANGERS: (u16, &str) = (403, "beyond our users, for somebody unknown");
+
+/// In whose name a request is.
+struct Claim<'s> {
+    aor: Aor,
+    domain: &'s Domain,
+    /// Any user of the domain may have sent it.
+    anonymous: bool,
+}
+
+enum Rejection {
+    Challenge(Box<Challenge>, Aor),
+    Refuse(Aor, &'static str),
+}
+
+impl Engine {
+    /// Lets a first request in, or answers it: a challenge (407), or a refusal (403).
+    pub(super) fn admit(
+        &mut self,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+        now: Time,
+        world: &mut dyn World,
+    ) -> Option<Asker> {
+        let (aor, rejection) = match self.judge(request, flow, now) {
+            Ok(asker) => return Some(asker),
+            Err(Rejection::Refuse(aor, why)) => {
+                self.unproven(request, flow, &aor, Unproven::Other);
+                self.shared.context(now, world).refuse(server, 403, why);
+                return None;
+            }
+            Err(Rejection::Challenge(challenge, aor)) => (aor, challenge),
+        };
+        self.unproven(request, flow, &aor, rejection.why);
+        let tag = self.registrar.authenticator().tag(request);
+        let mut context = self.shared.context(now, world);
+        if rejection.why.is_failure() {
+            context.tell_refusal(server, rejection.status, "wrong credentials");
+        }
+        context.challenge(server, &rejection, &tag);
+        None
+    }
+
+    fn judge(&mut self, request: &Message, flow: Flow, now: Time) -> Result<Asker, Rejection> {
+        let settings = &self.shared.settings;
+        if self.peers.trusts(flow.peer.ip(), settings) {
+            return Ok(Asker::Trusted);
+        }
+        let Some(claim) = claim(request, settings) else {
+            return Ok(Asker::Stranger);
+        };
+        let Claim {
+            aor,
+            domain,
+            anonymous,
+        } = claim;
+        match &domain.served_by {
+            ServedBy::Upstream(upstream) => return Ok(Asker::Of(upstream.clone())),
+            ServedBy::Registrar(registrar) if registrar.auth == Auth::None => {
+                return Ok(Asker::Unasked(aor));
+            }
+            ServedBy::Registrar(_) => {}
+        }
+        let authenticator = self.registrar.authenticator();
+        match authenticator.authenticate(request, &aor, domain, settings, now, true) {
+            Ok(user) if user == aor || anonymous => Ok(Asker::Proven(user)),
+            Ok(_) => Err(Rejection::Refuse(aor, "in the name of somebody else")),
+            Err(challenge) => Err(Rejection::Challenge(Box::new(challenge), aor)),
+        }
+    }
+
+    fn unproven(&mut self, request: &Message, flow: Flow, aor: &Aor, why: Unproven) {
+        self.emit(Event::Unproven {
+            method: request.method().as_str().into(),
+            aor: aor.as_str().into(),
+            why,
+            peer: flow.peer,
+        });
+    }
+}
+
+/// Returns in whose name a request is, where a domain here has to do with that.
+fn claim<'s>(request: &Message, settings: &'s Settings) -> Option<Claim<'s>> {
+    let from = request.from();
+    let uri = from.uri_parsed().ok();
+    let named = uri.filter(|uri| {
+        matches!(uri.scheme, Scheme::Sip | Scheme::Sips)
+            && !uri.host.eq_ignore_ascii_case("anonymous.invalid")
+    });
+    if let Some(uri) = named {
+        let domain = location::domain(uri.host, settings)?;
+        // Without a user it is the domain itself that speaks, whom no password proves.
+        let aor = location::aor_in(from.uri, settings)
+            .unwrap_or_else(|| Aor::from_canonical(format!("sip:{}", uri.host)));
+        return Some(Claim {
+            aor,
+            domain,
+            anonymous: false,
+        });
+    }
+    let (aor, domain) = preferred(request, settings)
+        .or_else(|| by_credentials(request, settings))
+        .or_else(|| for_all(settings))?;
+    Some(Claim {
+        aor,
+        domain,
+        anonymous: true,
+    })
+}
+
+/// RFC 3325 9.2: whom an anonymous user wants to be known as to those who may know.
+fn preferred<'s>(request: &Message, settings: &'s Settings) -> Option<(Aor, &'s Domain)> {
+    let value = request.values(Name::PPreferredIdentity).next()?;
+    let address = crate::sip::Address::parse(value).ok()?;
+    let host = address.uri_parsed().ok()?.host;
+    let domain = location::domain(host, settings)?;
+    Some((location::aor_in(address.uri, settings)?, domain))
+}
+
+/// The first credentials for a realm of ours.
+fn by_credentials<'s>(request: &Message, settings: &'s Settings) -> Option<(Aor, &'s Domain)> {
+    let mut ours = request
+        .fields(Name::ProxyAuthorization)
+        .filter_map(Credentials::parse)
+        .filter_map(|credentials| {
+            let mut domains = settings.domains.iter();
+            let domain = domains.find(|domain| *domain.realm == *credentials.realm)?;
+            let user = credentials.username.split('@').next().unwrap_or("");
+            let host = if &*domain.host == "*" {
+                &domain.realm
+            } else {
+                &domain.host
+            };
+            let aor = location::aor_in(&format!("sip:{user}@{host}"), settings)?;
+            Some((aor, domain))
+        });
+    ours.next()
+}
+
+/// Where a domain is for every host, nobody is a stranger.
+fn for_all(settings: &Settings) -> Option<(Aor, &Domain)> {
+    let domain = settings
+        .domains
+        .iter()
+        .find(|domain| &*domain.host == "*")?;
+    let aor = location::aor_in("sip:anonymous@anonymous.invalid", settings)?;
+    Some((aor, domain))
+}
+
+impl Context<'_> {
+    /// Asks for proof (RFC 3261 22.3). `tag` is the same for each answer to the request.
+    fn challenge(&mut self, server: ServerId, challenge: &Challenge, tag: &str) {
+        let status = challenge.status;
+        self.respond(
+            server,
+            status,
+            reason_phrase(status),
+            Some(tag),
+            |builder| {
+                let headers = challenge.headers.iter();
+                headers
+                    .fold(builder, |builder, (name, value)| {
+                        builder.header(*name, value)
+                    })
+                    .end()
+            },
+        );
+    }
+}

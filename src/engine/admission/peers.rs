@@ -1,0 +1,191 @@
+//! Who is believed: networks of the configuration, and upstreams at the addresses that their names have.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::engine::ids::Transport;
+use crate::engine::mint::Mint;
+use crate::engine::ports::{Output, Token};
+use crate::engine::settings::Settings;
+use crate::engine::time::{Millis, Time};
+use crate::sip::{Scheme, Uri};
+
+/// How often the names of upstreams are looked up.
+const REFRESH: Millis = Millis::from_secs(60);
+/// How long an address is believed that no look-up has shown since.
+const KEEP: Millis = Millis::from_secs(15 * 60);
+/// Addresses known of all upstreams.
+const ADDRESSES_MAX: usize = 4096;
+
+/// The addresses of upstreams that are trusted.
+pub(crate) struct Peers {
+    /// By address: when a look-up last showed it. None: the configuration names it itself.
+    known: BTreeMap<IpAddr, Option<Time>>,
+    /// Hosts that must be looked up, with the port and the transport of their URI.
+    names: Vec<(Box<str>, Option<u16>, Option<Transport>)>,
+    asked: Vec<Token>,
+    next: Time,
+}
+
+impl Peers {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let mut peers = Self {
+            known: BTreeMap::new(),
+            names: Vec::new(),
+            asked: Vec::new(),
+            next: Time(0),
+        };
+        let trusted = settings
+            .upstreams
+            .values()
+            .filter(|upstream| upstream.trusted);
+        for target in trusted.flat_map(|upstream| &upstream.targets) {
+            let Ok(uri) = Uri::parse(target) else {
+                continue;
+            };
+            if matches!(uri.scheme, Scheme::Tel | Scheme::Other(_)) {
+                continue;
+            }
+            match uri.host_ip() {
+                Some(ip) => {
+                    peers.known.insert(ip.to_canonical(), None);
+                }
+                None => {
+                    let transport = uri.transport().and_then(Transport::parse);
+                    let name = (uri.host.into(), uri.port, transport);
+                    if !peers.names.contains(&name) {
+                        peers.names.push(name);
+                    }
+                }
+            }
+        }
+        peers
+    }
+
+    /// Returns true where a request from there is believed in what it says of its sender.
+    pub(crate) fn trusts(&self, source: IpAddr, settings: &Settings) -> bool {
+        let source = source.to_canonical();
+        settings.acl.trusts(source) || self.known.contains_key(&source)
+    }
+
+    /// Asks anew where the upstreams are, when it is time.
+    pub(crate) fn refresh(&mut self, now: Time, mint: &mut Mint) -> Vec<Output> {
+        if now < self.next || self.names.is_empty() {
+            return Vec::new();
+        }
+        self.next = now + REFRESH;
+        self.known
+            .retain(|_, seen| seen.is_none_or(|seen| seen + KEEP > now));
+        // An answer that comes after the next question is of no use.
+        self.asked.clear();
+        let names = self.names.iter();
+        let questions = names.map(|(host, port, transport)| {
+            let token = mint.token();
+            self.asked.push(token);
+            Output::Resolve {
+                token,
+                host: host.clone(),
+                port: *port,
+                transport: *transport,
+            }
+        });
+        questions.collect()
+    }
+
+    /// Takes the answer to a question of `refresh`. Returns false where it is none.
+    pub(crate) fn on_resolved(
+        &mut self,
+        token: Token,
+        addresses: &[(Transport, SocketAddr)],
+        now: Time,
+    ) -> bool {
+        let Some(at) = self.asked.iter().position(|asked| *asked == token) else {
+            return false;
+        };
+        self.asked.swap_remove(at);
+        for (_, address) in addresses {
+            let ip = address.ip().to_canonical();
+            if self.known.len() < ADDRESSES_MAX || self.known.contains_key(&ip) {
+                let seen = self.known.entry(ip).or_insert(Some(now));
+                *seen = seen.map(|_| now);
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::settings::Upstream;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn settings(targets: &[&str], trusted: bool) -> Settings {
+        let upstream = Upstream {
+            targets: targets.iter().map(|target| (*target).into()).collect(),
+            trusted,
+        };
+        Settings {
+            upstreams: [("pbx".into(), upstream)].into(),
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn an_address_in_the_configuration_is_known_from_the_start() {
+        let here = settings(&["sip:192.0.2.1:5070", "sip:[2001:db8::1]"], true);
+        let mut peers = Peers::new(&here);
+        for (source, trusted) in [
+            ("192.0.2.1", true),
+            ("::ffff:192.0.2.1", true),
+            ("2001:db8::1", true),
+            ("192.0.2.2", false),
+        ] {
+            assert_eq!(peers.trusts(ip(source), &here), trusted, "{source}");
+        }
+        assert!(peers.refresh(Time(0), &mut Mint::new([1; 32])).is_empty());
+        let here = settings(&["sip:192.0.2.1:5070"], false);
+        assert!(!Peers::new(&here).trusts(ip("192.0.2.1"), &here));
+    }
+
+    #[test]
+    fn a_name_is_looked_up_again_and_again() {
+        let here = settings(&["sip:pbx.example:5070;transport=tcp"], true);
+        let (mut peers, mut mint) = (Peers::new(&here), Mint::new([1; 32]));
+        let mut ask = |peers: &mut Peers, now| {
+            let asked = peers.refresh(now, &mut mint).pop()?;
+            let Output::Resolve {
+                token,
+                host,
+                port,
+                transport,
+            } = asked
+            else {
+                panic!("{asked:?}");
+            };
+            assert_eq!((&*host, port), ("pbx.example", Some(5070)));
+            assert_eq!(transport, Some(Transport::Tcp));
+            Some(token)
+        };
+        let answer = |text: &str| vec![(Transport::Tcp, SocketAddr::new(ip(text), 5070))];
+        let now = Time(1_000_000);
+        let first = ask(&mut peers, now).unwrap();
+        assert_eq!(ask(&mut peers, now), None, "it was asked a moment ago");
+        assert!(!peers.on_resolved(Token(first.0 ^ 1), &answer("192.0.2.9"), now));
+        assert!(peers.on_resolved(first, &answer("192.0.2.1"), now));
+        assert!(!peers.on_resolved(first, &answer("192.0.2.9"), now), "once");
+        assert!(peers.trusts(ip("192.0.2.1"), &here));
+        assert!(!peers.trusts(ip("192.0.2.9"), &here));
+        // It has moved: the old address is believed for a while.
+        let second = ask(&mut peers, now + REFRESH).unwrap();
+        assert!(peers.on_resolved(second, &answer("192.0.2.2"), now + REFRESH));
+        assert!(peers.trusts(ip("192.0.2.1"), &here) && peers.trusts(ip("192.0.2.2"), &here));
+        // A resolver that fails takes nothing away before that.
+        let third = ask(&mut peers, now + KEEP).unwrap();
+        assert!(peers.on_resolved(third, &[], now + KEEP));
+        assert!(!peers.trusts(ip("192.0.2.1"), &here) && peers.trusts(ip("192.0.2.2"), &here));
+    }
+}

@@ -1,0 +1,113 @@
+//! Networks of access lists.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// An address with a prefix length: `192.0.2.0/24`, `2001:db8::/32`, or one address alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    length: u8,
+}
+
+/// The text is no network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoNetwork;
+
+impl Network {
+    /// Returns true where the address lies within. An IPv4 address that came over an IPv6 socket
+    /// (`::ffff:192.0.2.1`, RFC 4291 2.5.5.2) is that IPv4 address.
+    pub fn holds(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let shift = 32 - u32::from(self.length);
+                let differs = u32::from(own) ^ u32::from(other);
+                differs.checked_shr(shift).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let shift = 128 - u32::from(self.length);
+                let differs = u128::from(own) ^ u128::from(other);
+                differs.checked_shr(shift).unwrap_or(0) == 0
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = NoNetwork;
+
+    fn from_str(text: &str) -> Result<Self, NoNetwork> {
+        let (address, length) = match text.split_once('/') {
+            Some((address, length)) => (address, Some(length)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| NoNetwork)?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let length = match length {
+            None => most,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits.parse().map_err(|_| NoNetwork)?
+            }
+            Some(_) => return Err(NoNetwork),
+        };
+        (length <= most)
+            .then_some(Self { address, length })
+            .ok_or(NoNetwork)
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_within() {
+        for (network, inside, outside) in [
+            ("192.0.2.7", "192.0.2.7", "192.0.2.6"),
+            ("192.0.2.7", "::ffff:192.0.2.7", "2001:db8::1"),
+            ("10.1.2.3/8", "10.255.0.1", "11.0.0.1"),
+            ("192.0.2.128/25", "192.0.2.200", "192.0.2.127"),
+            ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::"),
+            ("::1", "::1", "127.0.0.1"),
+        ] {
+            let network: Network = network.parse().unwrap();
+            assert!(network.holds(inside.parse().unwrap()), "{network} {inside}");
+            assert!(
+                !network.holds(outside.parse().unwrap()),
+                "{network} {outside}"
+            );
+        }
+        let all: Network = "0.0.0.0/0".parse().unwrap();
+        assert!(all.holds("203.0.113.1".parse().unwrap()));
+        assert!(!all.holds("2001:db8::1".parse().unwrap()));
+        let all: Network = "::/0".parse().unwrap();
+        assert!(all.holds("ffff::".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_is_no_network() {
+        for text in [
+            "",
+            "10.0.0",
+            "10.0.0.0/33",
+            "10.0.0.0/",
+            "10.0.0.0/+8",
+            "10.0.0.0/8/8",
+            "::/129",
+            "[::1]",
+            "example.org",
+            "/8",
+            "10.0.0.0/256",
+        ] {
+            assert_eq!(text.parse::<Network>(), Err(NoNetwork), "{text}");
+        }
+    }
+}

@@ -1,0 +1,489 @@
+//! Who may: digest, trusted peers and strangers.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use refork::engine::events::{Event, Unproven};
+use refork::engine::ids::Aor;
+use refork::engine::settings::*;
+use refork::engine::time::Millis;
+use refork::sip::digest::{Algorithm, Challenge, ha1};
+use refork::sip::{Message, Method, Name};
+
+use crate::people::*;
+use crate::table::*;
+
+/// In a network that is trusted.
+fn gateway() -> SocketAddr {
+    phone("203.0.113.7:5060")
+}
+
+fn pbx() -> SocketAddr {
+    phone("192.0.2.50:5060")
+}
+
+fn trunk() -> SocketAddr {
+    phone("192.0.2.60:5060")
+}
+
+/// Alice, Bob and Carol have secrets; numbers go to a trunk, `pbx.example.net` is a PBX's.
+fn guarded() -> Settings {
+    let domain = |host: &str, served_by| Domain {
+        host: host.into(),
+        realm: host.into(),
+        served_by,
+    };
+    let upstream = |target: &str, trusted| Upstream {
+        targets: vec![target.into()],
+        trusted,
+    };
+    let user = |name: &str| {
+        let secret = secret(name);
+        let ha1 = |algorithm| Some(ha1(algorithm, name, "example.org", &secret).into());
+        let credentials = Credentials {
+            ha1_md5: ha1(Algorithm::Md5),
+            ha1_sha256: ha1(Algorithm::Sha256),
+        };
+        (aor(name), credentials)
+    };
+    Settings {
+        domains: vec![
+            domain(
+                "example.org",
+                ServedBy::Registrar(RegistrarSettings::default()),
+            ),
+            domain("pbx.example.net", ServedBy::Upstream("pbx".into())),
+        ],
+        users: ["alice", "bob", "carol"].map(user).into(),
+        upstreams: [
+            ("pbx".into(), upstream("sip:192.0.2.50", true)),
+            ("trunk".into(), upstream("sip:192.0.2.60", false)),
+        ]
+        .into(),
+        routes: vec![Route {
+            pattern: "sip:+*@*".into(),
+            to: "trunk".into(),
+        }],
+        acl: AclSettings {
+            trusted: vec!["203.0.113.0/24".parse().unwrap()],
+        },
+        ..settings()
+    }
+}
+
+fn aor(user: &str) -> Aor {
+    Aor::from_canonical(format!("sip:{user}@example.org"))
+}
+
+fn secret(user: &str) -> String {
+    format!("{user}'s secret")
+}
+
+/// The request once more with credentials, as a phone sends it (RFC 3261 22.2): the next CSeq, a new branch.
+fn with_secret(request: &Bytes, challenged: &Message, user: &str, secret: &str) -> Bytes {
+    let (asked, answer) = match challenged.status() {
+        401 => (Name::WwwAuthenticate, "Authorization"),
+        407 => (Name::ProxyAuthenticate, "Proxy-Authorization"),
+        other => panic!("{other} is no challenge"),
+    };
+    let first = Message::parse(request.clone()).unwrap();
+    let method = first.method().as_str();
+    let challenge = challenged.fields(asked).find_map(Challenge::parse).unwrap();
+    let ha1 = ha1(challenge.algorithm, user, challenge.realm, secret);
+    let credentials = challenge.answer(user, &ha1, method, first.uri(), "c");
+    let text = std::str::from_utf8(request).unwrap();
+    let next = format!(
+        "{answer}: {credentials}\r\nCSeq: {} {method}",
+        first.cseq() + 1
+    );
+    text.replacen(&format!("CSeq: {} {method}", first.cseq()), &next, 1)
+        .replacen("branch=z9hG4bK", "branch=z9hG4bKagain", 1)
+        .into()
+}
+
+/// The same with the user's own secret.
+fn again(request: &Bytes, challenged: &Message, user: &str) -> Bytes {
+    with_secret(request, challenged, user, &secret(user))
+}
+
+/// A phone's ACK to a final response that is no 2xx.
+fn ack_of(invite: &Bytes, refused: &Message) -> Bytes {
+    let to = refused.header(Name::To).unwrap();
+    let text = std::str::from_utf8(invite).unwrap();
+    let head = text.split("\r\n\r\n").next().unwrap();
+    let lines = head.split("\r\n").map(|line| match line.split_once(": ") {
+        None => line.replacen("INVITE", "ACK", 1),
+        Some(("CSeq", value)) => format!("CSeq: {}", value.replace("INVITE", "ACK")),
+        Some(("To", _)) => format!("To: {to}"),
+        Some(("Content-Length", _)) => "Content-Length: 0".into(),
+        Some(_) => line.into(),
+    });
+    let lines: Vec<String> = lines.collect();
+    format!("{}\r\n\r\n", lines.join("\r\n")).into()
+}
+
+fn invite(from: &str, to: &str, at: SocketAddr, call_id: &str) -> Bytes {
+    with_sdp(
+        request(Method::Invite, from, to, at, call_id),
+        &sdp(at, 1, "sendrecv"),
+    )
+}
+
+fn page(from: &str, to: &str, at: SocketAddr, call_id: &str) -> Bytes {
+    request(Method::Message, from, to, at, call_id).body("text/plain", b"hello")
+}
+
+/// The same request from somewhere else, or to somewhere else.
+fn instead(request: &Bytes, what: &str, by: &str) -> Bytes {
+    let text = std::str::from_utf8(request).unwrap();
+    assert!(text.contains(what), "{text}");
+    text.replace(what, by).into()
+}
+
+/// Bob's desk phone has registered.
+fn house() -> Table {
+    let mut t = Table::new(guarded());
+    t.signs_on("bob", desk(), "desk");
+    t
+}
+
+impl Table {
+    /// Registers an endpoint by digest.
+    fn signs_on(&mut self, user: &str, at: SocketAddr, instance: &str) {
+        let register = self.register_request(user, at, instance, 1, 3600);
+        self.receive(at, register.clone());
+        let challenged = self.response_to(at, 401);
+        self.receive(at, again(&register, &challenged, user));
+        self.response_to(at, 200);
+    }
+
+    /// Sends a request, is challenged, and returns the challenge.
+    #[track_caller]
+    fn is_asked(&mut self, at: SocketAddr, request: &Bytes) -> Message {
+        self.receive(at, request.clone());
+        let challenged = self.response_to(at, 407);
+        if *challenged.method() == Method::Invite {
+            self.receive(at, ack_of(request, &challenged));
+        }
+        self.nothing_to(at);
+        challenged
+    }
+
+    /// Sends a request and is refused for good.
+    #[track_caller]
+    fn is_refused(&mut self, at: SocketAddr, request: &Bytes, status: u16) {
+        self.receive(at, request.clone());
+        let refused = self.response_to(at, status);
+        if *refused.method() == Method::Invite {
+            self.receive(at, ack_of(request, &refused));
+        }
+    }
+
+    fn unproven(&self) -> Vec<Unproven> {
+        let why = |event: &Event| match event {
+            Event::Unproven { why, .. } => Some(*why),
+            _ => None,
+        };
+        self.events.iter().filter_map(why).collect()
+    }
+}
+
+#[test]
+fn a_caller_proves_who_it_is() {
+    let mut t = house();
+    let first = invite("alice", "bob", alice(), "call1");
+    t.receive(alice(), first.clone());
+    let challenged = t.response_to(alice(), 407);
+    // A copy gets the same answer, and nobody is asked twice.
+    t.receive(alice(), first.clone());
+    let copy = t.response_to(alice(), 407);
+    assert_eq!(copy.to_tag(), challenged.to_tag());
+    t.receive(alice(), ack_of(&first, &challenged));
+    t.nothing_to(desk());
+    assert!(t.engine.list(10).is_empty(), "a conversation of nobody");
+    let gauges = t.engine.gauges();
+    assert_eq!((gauges.legs, gauges.inviting), (0, 0));
+    t.receive(alice(), again(&first, &challenged, "alice"));
+    let invite = t.request_to(desk(), Method::Invite);
+    for secret in [Name::ProxyAuthorization, Name::Authorization] {
+        assert_eq!(invite.header(secret), None, "it is between Alice and us");
+    }
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    assert_ne!(ok.to_tag(), challenged.to_tag());
+    let mut a = Remote::of_answer(&ok, alice());
+    t.receive(alice(), a.ack(2));
+    t.receive(alice(), a.request(Method::Bye).end());
+    t.response_to(alice(), 200);
+    let bye = t.request_to(desk(), Method::Bye);
+    t.reply(&bye, 200, desk());
+    assert_eq!(t.unproven(), [Unproven::Missing, Unproven::Missing]);
+    t.ends_empty();
+}
+
+#[test]
+fn texts_and_questions_about_users_are_asked_too() {
+    let mut t = house();
+    let text = page("alice", "bob", alice(), "text1");
+    let challenged = t.is_asked(alice(), &text);
+    t.nothing_to(desk());
+    t.receive(alice(), again(&text, &challenged, "alice"));
+    let came = t.request_to(desk(), Method::Message);
+    assert_eq!(came.body(), b"hello");
+    t.reply(&came, 200, desk());
+    t.response_to(alice(), 200);
+    // Whether there is such a user, and where, is for those who may call it.
+    for user in ["bob", "nobody"] {
+        let options = request(Method::Options, "alice", user, alice(), user).end();
+        t.is_asked(alice(), &options);
+    }
+    let options = request(Method::Options, "alice", "x", alice(), "o3").end();
+    let of_the_server = instead(&options, "OPTIONS sip:x@", "OPTIONS sip:");
+    t.receive(alice(), of_the_server);
+    t.response_to(alice(), 200);
+    t.ends_empty();
+}
+
+#[test]
+fn what_proves_nothing_is_counted_and_told() {
+    let mut t = house();
+    let first = invite("alice", "bob", alice(), "call1");
+    let challenged = t.is_asked(alice(), &first);
+    let guess = with_secret(&first, &challenged, "alice", "12345");
+    let once_more = t.is_asked(alice(), &guess);
+    assert!(
+        !once_more
+            .header(Name::ProxyAuthenticate)
+            .unwrap()
+            .contains("stale")
+    );
+    // A user that does not exist looks like one whose password is wrong.
+    let nobody = instead(&first, "alice", "nobody");
+    let nobody = instead(&nobody, "call1", "call2");
+    let challenged = t.is_asked(alice(), &nobody);
+    t.is_asked(alice(), &again(&nobody, &challenged, "nobody"));
+    // Bob's password is good for Bob alone.
+    let third = invite("alice", "bob", alice(), "call3");
+    let challenged = t.is_asked(alice(), &third);
+    t.is_refused(alice(), &again(&third, &challenged, "bob"), 403);
+    t.nothing_to(desk());
+    assert!(t.engine.list(10).is_empty());
+    use Unproven::{Missing, Other, Wrong};
+    // The first is of Bob's registration.
+    let expected = [Missing, Missing, Wrong, Missing, Wrong, Missing, Other];
+    assert_eq!(t.unproven(), expected);
+    let told = t.events.iter().find_map(|event| match event {
+        Event::Unproven {
+            why: Wrong,
+            aor,
+            peer,
+            method,
+        } => Some((aor.as_ref(), *peer, method.as_ref())),
+        _ => None,
+    });
+    assert_eq!(told, Some(("sip:alice@example.org", alice(), "INVITE")));
+    let refused = |status: u16| {
+        let is = |event: &&Event| matches!(event, Event::Refused { status: s, .. } if *s == status);
+        t.events.iter().filter(is).count()
+    };
+    assert_eq!((refused(407), refused(403)), (2, 1));
+    t.ends_empty();
+}
+
+#[test]
+fn strangers_reach_our_users_and_nothing_beyond() {
+    let mut t = house();
+    let stranger = phone("198.51.100.77:5060");
+    let of = |to: &str, call_id: &str| {
+        let from = invite("mallory", to, stranger, call_id);
+        instead(
+            &from,
+            "sip:mallory@example.org",
+            "sip:mallory@elsewhere.example",
+        )
+    };
+    t.receive(stranger, of("bob", "call1"));
+    let ringing = t.request_to(desk(), Method::Invite);
+    t.reply(&ringing, 486, desk());
+    t.request_to(desk(), Method::Ack);
+    let busy = t.response_to(stranger, 486);
+    t.receive(stranger, ack_of(&of("bob", "call1"), &busy));
+    t.is_refused(stranger, &of("+4930123", "call2"), 403);
+    let to_pbx = instead(
+        &of("dave", "call3"),
+        "sip:dave@example.org",
+        "sip:dave@pbx.example.net",
+    );
+    t.is_refused(stranger, &to_pbx, 403);
+    let text = page("mallory", "+4930123", stranger, "text1");
+    let text = instead(
+        &text,
+        "sip:mallory@example.org",
+        "sip:mallory@elsewhere.example",
+    );
+    t.is_refused(stranger, &text, 403);
+    for beyond in [pbx(), trunk()] {
+        t.nothing_to(beyond);
+    }
+    t.ends_empty();
+}
+
+#[test]
+fn a_user_of_a_pbx_is_the_pbxs_to_judge() {
+    let mut t = house();
+    let handset = phone("198.51.100.78:5060");
+    let of = |to: &str, call_id: &str| {
+        let from = invite("dave", to, handset, call_id);
+        instead(&from, "sip:dave@example.org", "sip:dave@pbx.example.net")
+    };
+    let within = instead(
+        &of("erin", "call1"),
+        "sip:erin@example.org",
+        "sip:erin@pbx.example.net",
+    );
+    t.receive(handset, within.clone());
+    let asked = t.request_to(pbx(), Method::Invite);
+    t.reply(&asked, 404, pbx());
+    t.request_to(pbx(), Method::Ack);
+    let refused = t.response_to(handset, 404);
+    t.receive(handset, ack_of(&within, &refused));
+    // Not for calls over another upstream, which would bill us.
+    t.is_refused(handset, &of("+4930123", "call2"), 403);
+    t.nothing_to(trunk());
+    t.ends_empty();
+}
+
+#[test]
+fn a_trusted_peer_is_asked_nothing() {
+    for peer in [gateway(), pbx(), phone("192.0.2.50:40123")] {
+        let mut t = house();
+        let first = invite("alice", "bob", peer, "call1");
+        t.receive(peer, first.clone());
+        let ringing = t.request_to(desk(), Method::Invite);
+        t.reply(&ringing, 486, desk());
+        t.request_to(desk(), Method::Ack);
+        let busy = t.response_to(peer, 486);
+        t.receive(peer, ack_of(&first, &busy));
+        t.receive(peer, page("+4940", "bob", peer, "text1"));
+        let text = t.request_to(desk(), Method::Message);
+        t.reply(&text, 200, desk());
+        t.response_to(peer, 200);
+        t.ends_empty();
+    }
+    // An upstream that is not trusted is like anybody else.
+    let mut t = house();
+    t.is_asked(trunk(), &invite("alice", "bob", trunk(), "call1"));
+    t.nothing_to(desk());
+}
+
+#[test]
+fn only_a_trusted_network_registers_without_a_secret() {
+    let mut t = house();
+    t.register("carol", gateway(), "carol");
+    assert_eq!(t.site.bindings[&aor("carol")].len(), 1);
+    let register = t.register_request("carol", pbx(), "another", 1, 3600);
+    t.receive(pbx(), register);
+    t.response_to(pbx(), 401);
+}
+
+#[test]
+fn an_upstream_is_known_by_the_addresses_of_its_name() {
+    let mut settings = guarded();
+    let upstream = settings.upstreams.get_mut("pbx").unwrap();
+    upstream.targets = vec!["sip:pbx.example.net;transport=tcp".into()];
+    let mut t = Table::new(settings);
+    t.names.insert("pbx.example.net", pbx());
+    t.is_asked(pbx(), &invite("alice", "bob", pbx(), "call1"));
+    t.pass(Millis(1));
+    t.is_refused(pbx(), &invite("alice", "bob", pbx(), "call2"), 480);
+    // It moves; the old address is believed for a while.
+    let moved = phone("192.0.2.51:5060");
+    t.names.insert("pbx.example.net", moved);
+    t.pass(Millis::from_secs(61));
+    t.is_refused(moved, &invite("alice", "bob", moved, "call3"), 480);
+    t.is_refused(pbx(), &invite("alice", "bob", pbx(), "call4"), 480);
+    t.pass(Millis::from_secs(16 * 60));
+    t.is_asked(pbx(), &invite("alice", "bob", pbx(), "call5"));
+    t.is_refused(moved, &invite("alice", "bob", moved, "call6"), 480);
+}
+
+#[test]
+fn who_hides_its_name_from_others_proves_it_to_us() {
+    let anonymous = |from: &str, to: &str, call_id: &str, preferred: Option<&str>| {
+        let mut builder = request(Method::Invite, from, to, alice(), call_id);
+        if let Some(preferred) = preferred {
+            builder = builder.header(Name::PPreferredIdentity, preferred);
+        }
+        let invite = with_sdp(builder, &sdp(alice(), 1, "sendrecv"));
+        instead(
+            &invite,
+            &format!("<sip:{from}@example.org>;tag"),
+            "<sip:anonymous@anonymous.invalid>;tag",
+        )
+    };
+    let mut t = house();
+    // By the identity that it prefers.
+    let first = anonymous(
+        "alice",
+        "+4930123",
+        "call1",
+        Some("<sip:alice@example.org>"),
+    );
+    let challenged = t.is_asked(alice(), &first);
+    t.receive(alice(), again(&first, &challenged, "alice"));
+    let out = t.request_to(trunk(), Method::Invite);
+    assert!(
+        out.header(Name::From)
+            .unwrap()
+            .contains("anonymous.invalid")
+    );
+    assert_eq!(out.header(Name::PPreferredIdentity), None);
+    t.reply(&out, 486, trunk());
+    t.request_to(trunk(), Method::Ack);
+    t.response_to(alice(), 486);
+    // By nothing: it is a stranger, unless it brings credentials.
+    let second = anonymous("alice", "+4930123", "call2", None);
+    t.is_refused(alice(), &second, 403);
+    let third = anonymous("alice", "+4930123", "call3", None);
+    t.receive(alice(), again(&third, &challenged, "alice"));
+    t.request_to(trunk(), Method::Invite);
+    // Where a domain is for every host, nobody is a stranger.
+    let mut settings = guarded();
+    settings.domains[0].host = "*".into();
+    let mut t = Table::new(settings);
+    let fourth = anonymous("alice", "+4930123", "call4", None);
+    let challenged = t.is_asked(alice(), &fourth);
+    t.receive(alice(), again(&fourth, &challenged, "alice"));
+    t.request_to(trunk(), Method::Invite);
+}
+
+#[test]
+fn who_cancels_is_not_asked_again() {
+    let mut t = house();
+    let first = invite("alice", "bob", alice(), "call1");
+    let challenged = t.is_asked(alice(), &first);
+    let second = again(&first, &challenged, "alice");
+    t.receive(alice(), second.clone());
+    let ringing = t.request_to(desk(), Method::Invite);
+    t.reply(&ringing, 180, desk());
+    t.response_to(alice(), 180);
+    let sent = Message::parse(second.clone()).unwrap();
+    let cancel = refork::sip::Builder::request(&Method::Cancel, sent.uri())
+        .header(Name::Via, sent.header(Name::Via).unwrap())
+        .header(Name::MaxForwards, 70)
+        .header(Name::From, sent.header(Name::From).unwrap())
+        .header(Name::To, sent.header(Name::To).unwrap())
+        .header(Name::CallId, "call1")
+        .header(Name::CSeq, "2 CANCEL")
+        .end();
+    t.receive(alice(), cancel);
+    t.response_to(alice(), 200);
+    let gone = t.response_to(alice(), 487);
+    t.receive(alice(), ack_of(&second, &gone));
+    let cancel = t.request_to(desk(), Method::Cancel);
+    t.reply(&cancel, 200, desk());
+    t.reply(&ringing, 487, desk());
+    t.request_to(desk(), Method::Ack);
+    t.ends_empty();
+}
