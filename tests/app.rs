@@ -42,6 +42,9 @@ fn registered(server: &Server, log: &Log, user: &str, transport: ua::Transport) 
     let wanted = match transport {
         ua::Transport::Udp => Transport::Udp,
         ua::Transport::Tcp => Transport::Tcp,
+        ua::Transport::Tls => Transport::Tls,
+        ua::Transport::Ws => Transport::Ws,
+        ua::Transport::Wss => Transport::Wss,
     };
     let mut profile = Profile::new(user, user, "example.org", address(server, wanted));
     profile.transport = transport;

@@ -9,13 +9,13 @@ use bytes::Bytes;
 
 use crate::sip::{Message, Uri};
 
-use super::UaError;
 use super::dialog::{Dialog, Ending, Role, Text, Todo};
 use super::log::{Log, What};
 use super::net::{Link, Net};
 use super::profile::Profile;
 use super::request::{Ticket, fresh};
 use super::transactions::{Due, Purpose, Transactions};
+use super::{Transport, UaError};
 
 #[derive(Debug)]
 pub(super) struct Agent {
@@ -220,18 +220,27 @@ impl Agent {
         });
         let peer = named.unwrap_or(self.profile.server);
         match &mut self.net {
-            Some(net) => Ok(net.link_to(peer)?),
+            Some(net) => {
+                let profile = &self.profile;
+                Ok(net.link_to(peer, profile.trust.as_ref(), &profile.domain)?)
+            }
             None => Err(UaError::Killed(self.profile.label.clone())),
         }
     }
 
     /// Returns our Contact's URI.
     pub(super) fn contact_uri(&self) -> String {
-        let transport = match self.profile.transport {
-            super::Transport::Udp => "",
-            super::Transport::Tcp => ";transport=tcp",
-        };
-        format!("sip:{}@{}{transport}", self.profile.user, self.local)
+        let (user, transport) = (&self.profile.user, self.profile.transport.param());
+        format!("sip:{user}@{}{transport}", self.sent_by())
+    }
+
+    /// Returns the host and port that we name. A WebSocket client has none that anybody could connect to
+    /// (RFC 7118 5).
+    pub(super) fn sent_by(&self) -> String {
+        match self.profile.transport {
+            Transport::Udp | Transport::Tcp | Transport::Tls => self.local.to_string(),
+            Transport::Ws | Transport::Wss => format!("{}.invalid", self.label),
+        }
     }
 
     /// Returns our Contact for dialogs, with the instance (RFC 5626 4.2.1 allows it there too).

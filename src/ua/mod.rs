@@ -23,6 +23,7 @@ mod rtp;
 #[cfg(test)]
 mod tests;
 mod transactions;
+mod wire;
 
 use std::io;
 use std::time::Duration;

@@ -1,21 +1,21 @@
-//! A phone's SIP sockets: one UDP socket, or a TCP listener and its connections.
+//! A phone's SIP sockets: one UDP socket, or connections and, over TCP, a listener.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use mio::net::{TcpListener, TcpStream, UdpSocket};
+use mio::net::UdpSocket;
+use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-
-use crate::sip::stream::{Frame, Framer};
+use rustls::ClientConfig;
+use socket2::{Domain, Socket, Type};
 
 use super::Transport;
+use super::wire::{Connection, Trust};
 
-const HEAD_MAX: usize = 64 * 1024;
-const BODY_MAX: usize = 64 * 1024;
-const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// The poll only says that something came; then everything is read.
 const ANY: Token = Token(1);
 
@@ -23,18 +23,18 @@ const ANY: Token = Token(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Link {
     Udp(SocketAddr),
-    Tcp { connection: u64, peer: SocketAddr },
+    Connection { connection: u64, peer: SocketAddr },
 }
 
 impl Link {
     pub(super) fn peer(&self) -> SocketAddr {
         match self {
-            Self::Udp(peer) | Self::Tcp { peer, .. } => *peer,
+            Self::Udp(peer) | Self::Connection { peer, .. } => *peer,
         }
     }
 
     pub(super) fn is_reliable(&self) -> bool {
-        matches!(self, Self::Tcp { .. })
+        matches!(self, Self::Connection { .. })
     }
 }
 
@@ -42,6 +42,7 @@ impl Link {
 #[derive(Debug)]
 pub(super) struct Net {
     registry: Registry,
+    transport: Transport,
     main: Main,
     connections: BTreeMap<u64, Connection>,
     counter: u64,
@@ -52,16 +53,10 @@ pub(super) struct Net {
 enum Main {
     Udp(UdpSocket),
     Tcp(TcpListener),
-}
-
-#[derive(Debug)]
-struct Connection {
-    socket: TcpStream,
-    framer: Framer,
-    peer: SocketAddr,
-    /// Not yet taken by the kernel.
-    waiting: Vec<u8>,
-    closed: bool,
+    /// Holds the port that is named, where nobody listens.
+    Client {
+        _held: Socket,
+    },
 }
 
 impl Net {
@@ -80,14 +75,24 @@ impl Net {
                 (Main::Udp(socket), local)
             }
             Transport::Tcp => {
-                let mut listener = TcpListener::bind(any)?;
-                registry.register(&mut listener, ANY, Interest::READABLE)?;
+                let listener = TcpListener::bind(any)?;
+                listener.set_nonblocking(true)?;
+                let fd = listener.as_raw_fd();
+                registry.register(&mut SourceFd(&fd), ANY, Interest::READABLE)?;
                 let local = listener.local_addr()?;
                 (Main::Tcp(listener), local)
+            }
+            Transport::Tls | Transport::Ws | Transport::Wss => {
+                let held = Socket::new(Domain::for_address(any), Type::STREAM, None)?;
+                held.bind(&any.into())?;
+                let local = held.local_addr()?.as_socket();
+                let local = local.ok_or(ErrorKind::AddrNotAvailable)?;
+                (Main::Client { _held: held }, local)
             }
         };
         Ok(Self {
             registry,
+            transport,
             main,
             connections: BTreeMap::new(),
             counter: 0,
@@ -105,7 +110,12 @@ impl Net {
     }
 
     /// Finds the way to an address: the open connection, or a new one.
-    pub(super) fn link_to(&mut self, peer: SocketAddr) -> io::Result<Link> {
+    pub(super) fn link_to(
+        &mut self,
+        peer: SocketAddr,
+        trust: Option<&Arc<ClientConfig>>,
+        server: &str,
+    ) -> io::Result<Link> {
         if let Main::Udp(_) = self.main {
             return Ok(Link::Udp(peer));
         }
@@ -114,32 +124,25 @@ impl Net {
             .iter()
             .find(|(_, known)| known.peer == peer && !known.closed);
         if let Some((connection, _)) = open {
-            return Ok(Link::Tcp {
+            return Ok(Link::Connection {
                 connection: *connection,
                 peer,
             });
         }
-        let socket = std::net::TcpStream::connect_timeout(&peer, CONNECT_WITHIN)?;
-        socket.set_nonblocking(true)?;
-        socket.set_nodelay(true)?;
-        let connection = self.keep(TcpStream::from_std(socket), peer)?;
-        Ok(Link::Tcp { connection, peer })
+        let trust = Trust {
+            config: trust,
+            server,
+        };
+        let connection = self.keep(Connection::open(self.transport, peer, &trust)?)?;
+        Ok(Link::Connection { connection, peer })
     }
 
-    fn keep(&mut self, mut socket: TcpStream, peer: SocketAddr) -> io::Result<u64> {
-        self.registry
-            .register(&mut socket, ANY, Interest::READABLE | Interest::WRITABLE)?;
+    fn keep(&mut self, connection: Connection) -> io::Result<u64> {
+        let fd = connection.fd();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.registry.register(&mut SourceFd(&fd), ANY, interest)?;
         self.counter += 1;
-        self.connections.insert(
-            self.counter,
-            Connection {
-                socket,
-                framer: Framer::new(HEAD_MAX, BODY_MAX),
-                peer,
-                waiting: Vec::new(),
-                closed: false,
-            },
-        );
+        self.connections.insert(self.counter, connection);
         Ok(self.counter)
     }
 
@@ -149,13 +152,12 @@ impl Net {
             (Main::Udp(socket), Link::Udp(peer)) => {
                 let _ = socket.send_to(bytes, peer);
             }
-            (_, Link::Tcp { connection, .. }) => {
+            (_, Link::Connection { connection, .. }) => {
                 if let Some(connection) = self.connections.get_mut(&connection) {
-                    connection.waiting.extend_from_slice(bytes);
-                    connection.flush();
+                    connection.send(bytes);
                 }
             }
-            (Main::Tcp(_), Link::Udp(_)) => {}
+            (Main::Tcp(_) | Main::Client { .. }, Link::Udp(_)) => {}
         }
     }
 
@@ -183,12 +185,13 @@ impl Net {
                 }
                 for (socket, peer) in fresh {
                     // A connection that can't be watched is one that the peer sees closed.
-                    let _ = self.keep(socket, peer);
+                    let _ = Connection::accepted(socket, peer).and_then(|known| self.keep(known));
                 }
             }
+            Main::Client { .. } => {}
         }
         for (connection, known) in &mut self.connections {
-            let link = Link::Tcp {
+            let link = Link::Connection {
                 connection: *connection,
                 peer: known.peer,
             };
@@ -196,55 +199,6 @@ impl Net {
             messages.extend(known.read().into_iter().map(|bytes| (link, bytes)));
         }
         self.connections.retain(|_, known| !known.closed);
-        messages
-    }
-}
-
-impl Connection {
-    fn flush(&mut self) {
-        while !self.waiting.is_empty() {
-            match self.socket.write(&self.waiting) {
-                Ok(written) => {
-                    self.waiting.drain(..written);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(_) => {
-                    self.closed = true;
-                    return;
-                }
-            }
-        }
-    }
-
-    fn read(&mut self) -> Vec<Bytes> {
-        let mut buffer = [0; 16 * 1024];
-        loop {
-            match self.socket.read(&mut buffer) {
-                Ok(0) => {
-                    self.closed = true;
-                    break;
-                }
-                Ok(length) => self.framer.push(&buffer[..length]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(_) => {
-                    self.closed = true;
-                    break;
-                }
-            }
-        }
-        let mut messages = Vec::new();
-        while let Some(frame) = self.framer.next_frame() {
-            match frame {
-                Ok(Frame::Message(bytes)) => messages.push(bytes),
-                Ok(Frame::Ping) => self.waiting.extend_from_slice(b"\r\n"),
-                Ok(Frame::Pong) => {}
-                Err(_) => {
-                    self.closed = true;
-                    break;
-                }
-            }
-        }
-        self.flush();
         messages
     }
 }

@@ -272,7 +272,10 @@ impl Agent {
 
     pub(super) fn via(&self, branch: &str) -> String {
         let transport = self.profile.transport.as_str();
-        format!("SIP/2.0/{transport} {};branch={branch};rport", self.local)
+        format!(
+            "SIP/2.0/{transport} {};branch={branch};rport",
+            self.sent_by()
+        )
     }
 
     pub(super) fn dialog_headers(&self) -> Vec<(Name, String)> {

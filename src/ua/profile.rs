@@ -1,13 +1,19 @@
 //! What a phone is, and how it behaves.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::ClientConfig;
 
 /// What SIP is carried over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     Udp,
     Tcp,
+    Tls,
+    Ws,
+    Wss,
 }
 
 impl Transport {
@@ -16,6 +22,23 @@ impl Transport {
         match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Ws => "WS",
+            Self::Wss => "WSS",
+        }
+    }
+
+    pub(super) fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
+    /// Returns the `transport` parameter of a Contact (RFC 7118 5.2 has one word for both WebSockets).
+    pub(super) fn param(self) -> &'static str {
+        match self {
+            Self::Udp => "",
+            Self::Tcp => ";transport=tcp",
+            Self::Tls => ";transport=tls",
+            Self::Ws | Self::Wss => ";transport=ws",
         }
     }
 }
@@ -74,6 +97,8 @@ pub struct Profile {
     pub instance: Option<String>,
     pub user_agent: String,
     pub transport: Transport,
+    /// Whom it trusts over TLS; its server must prove to be `domain`.
+    pub trust: Option<Arc<ClientConfig>>,
     /// Loopback address to bind.
     pub address: IpAddr,
     /// Everything that has no better place to go is sent here.
@@ -99,6 +124,7 @@ impl Profile {
             instance: None,
             user_agent: "refork-ua/1".to_owned(),
             transport: Transport::Udp,
+            trust: None,
             address: server.ip(),
             server,
             t1: Duration::from_millis(500),

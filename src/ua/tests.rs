@@ -27,10 +27,7 @@ fn pair(transport: Transport) -> (Log, Phone, Phone) {
 }
 
 fn address_of(phone: &Phone) -> String {
-    let transport = match phone.profile().transport {
-        Transport::Udp => "",
-        Transport::Tcp => ";transport=tcp",
-    };
+    let transport = phone.profile().transport.param();
     format!("sip:{}@{}{transport}", phone.label(), phone.local())
 }
 

@@ -7,6 +7,7 @@ mod calls;
 mod forks;
 mod loss;
 mod metrics;
+mod secure;
 mod sessions;
 mod stage;
 mod torture;

@@ -80,6 +80,9 @@ impl Stage {
         let wanted = match transport {
             Transport::Udp => ids::Transport::Udp,
             Transport::Tcp => ids::Transport::Tcp,
+            Transport::Tls => ids::Transport::Tls,
+            Transport::Ws => ids::Transport::Ws,
+            Transport::Wss => ids::Transport::Wss,
         };
         let all = self.server.sip_addresses();
         let found = all

@@ -262,7 +262,9 @@ fn endure(send: impl Fn(&str, Outcome, usize, &Stage) -> Heard, transport: Trans
     for (number, (name, outcome)) in TABLE.iter().enumerate() {
         let outcome = match transport {
             Transport::Tcp if UNFRAMED.contains(name) => Silence,
-            Transport::Tcp | Transport::Udp => *outcome,
+            Transport::Udp | Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+                *outcome
+            }
         };
         let heard = send(name, outcome, number, &stage);
         if heard.alive != Some(200) || !outcome.is_met_by(heard.answer) {
