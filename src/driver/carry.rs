@@ -59,7 +59,24 @@ impl Shard {
                 let tell = || Input::Bindings(changed.clone());
                 self.shared.mailboxes.tell_others(self.worker, tell);
             }
+            Output::Inquiry(inquiry) => {
+                let owner = self.shared.mailboxes.owner(inquiry.shard);
+                self.hand_over(owner, Input::Inquiry(inquiry));
+            }
+            Output::Found(found) => {
+                let owner = self.shared.mailboxes.owner_of(found.by);
+                self.hand_over(owner, Input::Found(found));
+            }
             Output::Event(event) => self.tell(&event),
+        }
+    }
+
+    /// Gives an input to the worker that it is for.
+    fn hand_over(&mut self, worker: usize, input: Input) {
+        if worker == self.worker {
+            self.backlog.push_back(input);
+        } else {
+            self.shared.mailboxes.post(worker, Mail::Input(input));
         }
     }
 

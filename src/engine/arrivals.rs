@@ -7,6 +7,7 @@ use super::routing::Destination;
 use super::{Engine, routing};
 use crate::engine::events::Event;
 use crate::engine::ids::Flow;
+use crate::engine::inquiry::{Found, Inquiry};
 use crate::engine::mint::{hash_shard, tag_key};
 use crate::engine::ports::{Output, World};
 use crate::engine::time::Time;
@@ -258,6 +259,20 @@ impl Engine {
         }
     }
 
+    /// Another conversation, perhaps of another shard, asks for the other end of a call.
+    pub(super) fn inquired(&mut self, inquiry: &Inquiry) {
+        let bound = tag_key(&inquiry.local_tag).and_then(|key| self.shared.tags.get(&key));
+        let counterpart = bound.and_then(|(id, leg)| {
+            let conversation = self.conversations.get(id)?;
+            conversation.counterpart(*leg, inquiry).map(Box::new)
+        });
+        self.shared.out.push_back(Output::Found(Found {
+            token: inquiry.token,
+            by: inquiry.by,
+            counterpart,
+        }));
+    }
+
     /// Bytes that are no message we work with: counted, and answered where a request can be.
     pub(super) fn malformed(&mut self, malformed: Malformed, flow: Flow) {
         self.emit(Event::Malformed {
@@ -319,6 +334,7 @@ fn arrival<'a>(
         request,
         flow,
         destination,
+        reach: asker.reach(),
         offer,
         hops,
     })

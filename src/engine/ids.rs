@@ -43,6 +43,10 @@ impl std::str::FromStr for ConversationId {
     }
 }
 
+/// Names one question to the world; its answer carries it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
 /// One leg of a conversation; never used twice within it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LegId(pub u32);

@@ -9,12 +9,15 @@ pub mod endpoint;
 pub mod events;
 mod heard;
 pub mod ids;
+pub mod inquiry;
 mod inspect;
 pub mod location;
 pub mod mint;
 pub mod network;
+mod orders;
 mod passages;
 pub mod ports;
+pub mod reach;
 pub mod routing;
 pub mod settings;
 pub mod snapshot;
@@ -29,12 +32,12 @@ use crate::engine::admission::Peers;
 use crate::engine::conversation::context::{Budget, Context, Shared, Strays};
 use crate::engine::conversation::{Conversation, Key, aor_key, peer_key};
 use crate::engine::endpoint::BindingsChanged;
-use crate::engine::events::{Event, Signal};
+use crate::engine::events::Event;
 use crate::engine::ids::{ConversationId, Flow, ListenerId, VirtualShard};
 use crate::engine::location::Registrar;
 use crate::engine::mint::Mint;
 use crate::engine::passages::Passages;
-use crate::engine::ports::{Command, Input, Output, World};
+use crate::engine::ports::{Input, Output, World};
 use crate::engine::settings::Settings;
 use crate::engine::snapshot::{Snapshot, VERSION};
 use crate::engine::time::{Millis, Time};
@@ -128,6 +131,14 @@ impl Engine {
                 if let Some(id) = self.shared.asked.remove(&token) {
                     self.with(id, now, world, |conversation, context| {
                         conversation.on_stored(context, token, ok);
+                    });
+                }
+            }
+            Input::Inquiry(inquiry) => self.inquired(&inquiry),
+            Input::Found(found) => {
+                if let Some(id) = self.shared.asked.remove(&found.token) {
+                    self.with(id, now, world, |conversation, context| {
+                        conversation.on_found(context, found.token, found.counterpart);
                     });
                 }
             }
@@ -261,29 +272,6 @@ impl Engine {
         let old = |detail: &Detail| detail.summary.ended.is_none_or(|ended| ended + keep <= now);
         while self.ended.front().is_some_and(old) {
             self.ended.pop_front();
-        }
-    }
-
-    fn command(&mut self, command: Command, now: Time, world: &mut dyn World) {
-        match command {
-            Command::DeclareLost { conversation, side } => {
-                self.with(conversation, now, world, |conversation, context| {
-                    conversation.lose(context, side, Signal::Operator);
-                });
-            }
-            Command::HangUp { conversation } => {
-                self.with(conversation, now, world, |conversation, context| {
-                    conversation.hang_up_both(context);
-                });
-            }
-            Command::HangUpAll => {
-                for id in Vec::from_iter(self.conversations.keys().copied()) {
-                    self.with(id, now, world, |conversation, context| {
-                        conversation.hang_up_both(context);
-                    });
-                }
-            }
-            Command::Drain => self.draining = true,
         }
     }
 

@@ -6,13 +6,11 @@ use bytes::Bytes;
 
 use crate::engine::endpoint::{Binding, BindingsChanged};
 use crate::engine::events::Event;
+pub use crate::engine::ids::Token;
 use crate::engine::ids::{Aor, ConversationId, Flow, Side, Transport};
+use crate::engine::inquiry::{Found, Inquiry};
 use crate::engine::time::Time;
 use crate::sip::sdp::MasterKey;
-
-/// Names one question to the world; its answer carries it back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token(pub u64);
 
 /// What the engine is told.
 #[derive(Debug)]
@@ -44,6 +42,10 @@ pub enum Input {
         token: Token,
         ok: bool,
     },
+    /// Another shard's, or our own.
+    Inquiry(Inquiry),
+    /// The answer to an inquiry of ours.
+    Found(Found),
     Command(Command),
 }
 
@@ -92,6 +94,10 @@ pub enum Output {
     },
     /// For the other shards.
     Bindings(BindingsChanged),
+    /// For the shard that the inquiry names, which may be our own.
+    Inquiry(Inquiry),
+    /// For the shard of the conversation that asked.
+    Found(Found),
     Event(Event),
 }
 

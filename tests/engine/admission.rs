@@ -330,6 +330,38 @@ fn strangers_reach_our_users_and_nothing_beyond() {
 }
 
 #[test]
+fn a_stranger_cannot_transfer_anybody_beyond_our_users() {
+    let mut t = house();
+    let stranger = phone("198.51.100.77:5060");
+    let from = invite("mallory", "bob", stranger, "call1");
+    let from = instead(
+        &from,
+        "sip:mallory@example.org",
+        "sip:mallory@elsewhere.example",
+    );
+    t.receive(stranger, from);
+    let ringing = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), with_sdp(answer_to(&ringing), &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    let mut mallory = Remote::of_answer(&t.response_to(stranger, 200), stranger);
+    t.receive(stranger, mallory.ack(1));
+    let refer = mallory
+        .request(Method::Refer)
+        .header(Name::ReferTo, "<sip:+4930123@example.org>");
+    t.receive(stranger, refer.end());
+    t.response_to(stranger, 403);
+    t.nothing_to(trunk());
+    // Whom it called may.
+    let mut bob = Remote::of_invite(&ringing, desk(), "b1");
+    let refer = bob
+        .request(Method::Refer)
+        .header(Name::ReferTo, "<sip:+4930123@example.org>");
+    t.receive(desk(), refer.end());
+    t.response_to(desk(), 202);
+    t.request_to(trunk(), Method::Invite);
+}
+
+#[test]
 fn a_user_of_a_pbx_is_the_pbxs_to_judge() {
     let mut t = house();
     let handset = phone("198.51.100.78:5060");

@@ -71,6 +71,18 @@ fn an_invite_with_replaces_wins() {
 }
 
 #[test]
+fn a_confirmed_dialog_is_not_replaced_where_an_early_one_was_meant() {
+    let mut t = Table::new(settings());
+    let (mut a, b) = t.established();
+    let invite = request(Method::Invite, "bob", "alice", mobile(), "early")
+        .header(Name::Replaces, format_args!("{};early-only", replaces(&b)));
+    t.receive(mobile(), with_sdp(invite, &audio(mobile())));
+    t.response_to(mobile(), 486);
+    t.receive(alice(), a.message("still there?"));
+    t.request_to(desk(), Method::Message);
+}
+
+#[test]
 fn what_was_under_way_in_a_replaced_dialog_is_settled() {
     let mut t = Table::new(settings());
     let (mut a, b) = t.established();

@@ -87,6 +87,8 @@ pub struct Table {
     pub damages: bool,
     /// The store does not answer while this is set.
     pub store_waits: bool,
+    /// What shards ask one another does not arrive while this is set.
+    pub inquiries_lost: bool,
     /// The relay does not answer while this is set.
     pub relay_waits: bool,
     /// The relay has no ports toward these.
@@ -111,6 +113,7 @@ impl Table {
             store: BTreeMap::new(),
             damages: false,
             store_waits: false,
+            inquiries_lost: false,
             relay_waits: false,
             no_ports: |_| false,
             names: BTreeMap::new(),
@@ -203,6 +206,9 @@ impl Table {
                     });
                 }
                 Output::Bindings(_) => {}
+                Output::Inquiry(inquiry) if self.inquiries_lost => drop(inquiry),
+                Output::Inquiry(inquiry) => self.input(Input::Inquiry(inquiry)),
+                Output::Found(found) => self.input(Input::Found(found)),
             }
         }
         self.engine

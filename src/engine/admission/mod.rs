@@ -19,6 +19,7 @@ pub(crate) use self::peers::Peers;
 use super::Engine;
 use super::conversation::context::Context;
 use super::location::{self, Challenge};
+use super::reach::Reach;
 use super::routing::Destination;
 use crate::engine::events::{Event, Unproven};
 use crate::engine::ids::{Aor, Flow};
@@ -47,10 +48,15 @@ impl Asker {
     /// Returns true where a request may go on to a destination: strangers reach our users and nothing that
     /// lies behind us.
     pub(crate) fn may_reach(&self, destination: &Destination) -> bool {
-        match (self, &destination.upstream) {
-            (Self::Proven(_) | Self::Unasked(_) | Self::Trusted, _) | (_, None) => true,
-            (Self::Of(theirs), Some(upstream)) => theirs == upstream,
-            (Self::Stranger, Some(_)) => false,
+        self.reach().takes(destination.upstream.as_deref())
+    }
+
+    /// Returns how far its calls may go, and its transfers.
+    pub(crate) fn reach(&self) -> Reach {
+        match self {
+            Self::Proven(_) | Self::Unasked(_) | Self::Trusted => Reach::Anywhere,
+            Self::Of(upstream) => Reach::Upstream(upstream.clone()),
+            Self::Stranger => Reach::Users,
         }
     }
 }

@@ -137,6 +137,7 @@ impl Conversation {
             }
         }
         self.end_all_leaving(context);
+        self.drop_inquiry(context);
         for carried in std::mem::take(&mut self.carried) {
             context.answer(carried.server, 481, None);
         }

@@ -18,6 +18,7 @@ use crate::engine::events::{Ending, GaveUp, Happening};
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side, Transport};
 use crate::engine::location;
 use crate::engine::ports::{Generation, Token};
+use crate::engine::reach::Reach;
 use crate::engine::routing::{self, Destination};
 use crate::engine::settings::Kind;
 use crate::engine::transaction::ServerId;
@@ -43,6 +44,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) request: &'a Message,
     pub(crate) flow: Flow,
     pub(crate) destination: Destination,
+    /// How far the caller's transfers may go.
+    pub(crate) reach: Reach,
     pub(crate) offer: Option<Box<str>>,
     pub(crate) hops: u8,
 }
@@ -59,6 +62,7 @@ impl Conversation {
             request,
             flow,
             destination,
+            reach,
             offer,
             hops,
         } = arrival;
@@ -76,8 +80,8 @@ impl Conversation {
             answered: None,
             ended: None,
             parties: [
-                Party::new(caller_aor, name_addr(&from)),
-                Party::new(destination.aor.clone(), name_addr(&to)),
+                Party::new(caller_aor, name_addr(&from), reach),
+                Party::new(destination.aor.clone(), name_addr(&to), destination.reach()),
             ],
             ports: Default::default(),
             next_leg: 0,
@@ -89,6 +93,7 @@ impl Conversation {
             invitation: None,
             carried: Vec::new(),
             renegotiation: None,
+            inquiring: None,
             timer: None,
             indexed: [None; 4],
         };

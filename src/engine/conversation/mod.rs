@@ -6,11 +6,13 @@
 //! `turn` SRTP on each leg, `aside` what there is of
 //! a side without a leg,
 //! `survivor` what is answered meanwhile, `repair` a phone that comes back by itself, `notice` the word to
-//! the survivor; `refer` and `transfer` a side that goes on with somebody else, `report` what its transferor
+//! the survivor; `refer` and `transfer` a side that goes on with somebody else, `attended`
+//! where the transferor has called that one itself, `report` what its transferor
 //! is told, `leaving` until that one hangs up; `ending` the end.
 
 mod answers;
 mod aside;
+mod attended;
 mod busy;
 mod calling;
 mod carry;
@@ -64,6 +66,7 @@ use crate::engine::endpoint::Identity;
 use crate::engine::events::{Entry, Event, Happening};
 use crate::engine::ids::{Aor, ConversationId, LegId, Side};
 use crate::engine::ports::{MediaCommand, Output};
+use crate::engine::reach::Reach;
 use crate::engine::settings::Kind;
 use crate::engine::time::Time;
 use crate::engine::timers::TimerId;
@@ -112,6 +115,8 @@ pub struct Conversation {
     carried: Vec<Carried>,
     #[serde(skip)]
     renegotiation: Option<Box<Renegotiation>>,
+    #[serde(skip)]
+    inquiring: Option<Box<attended::Inquiring>>,
     /// What the engine keeps with it: its timer, and what it is indexed by.
     #[serde(skip)]
     pub(crate) timer: Option<(Time, TimerId)>,
@@ -125,6 +130,8 @@ struct Party {
     aor: Aor,
     /// Name-addr without a tag: who the other side talks to.
     address: Box<str>,
+    /// How far its transfers may go.
+    reach: Reach,
     /// Accept-Language of its INVITE (RFC 3261 20.3), for the notice.
     languages: Box<str>,
     leg: Option<Leg>,
@@ -156,10 +163,11 @@ struct Carried {
 }
 
 impl Party {
-    fn new(aor: Aor, address: Box<str>) -> Self {
+    fn new(aor: Aor, address: Box<str>, reach: Reach) -> Self {
         Self {
             aor,
             address,
+            reach,
             languages: "".into(),
             leg: None,
             lost: None,
@@ -190,6 +198,11 @@ impl Party {
     fn is_lost(&self) -> bool {
         let aside = self.lost.as_ref();
         aside.is_some_and(|aside| aside.transfer.is_none())
+    }
+
+    /// Whether somebody may take over a dialog of it, or ask who is at its other end: the same person alone.
+    fn may_be_replaced_by(&self, who: &Aor) -> bool {
+        self.aor == *who
     }
 
     fn is_up(&self) -> bool {
@@ -348,8 +361,14 @@ impl Conversation {
                 party.leg.as_ref().and_then(Leg::next_refresh),
             ]
         });
+        let inquiring = self.inquiring.iter().map(|inquiring| inquiring.until);
         let leaving = self.leaving.iter().map(|leaving| leaving.until);
-        parties.flatten().chain(ringing).chain(leaving).min()
+        parties
+            .flatten()
+            .chain(ringing)
+            .chain(leaving)
+            .chain(inquiring)
+            .min()
     }
 
     /// Does what is due.
@@ -371,6 +390,7 @@ impl Conversation {
             self.pump(context, side);
         }
         self.part(context);
+        self.inquiry_due(context);
         self.close_due(context);
     }
 }

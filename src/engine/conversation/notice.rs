@@ -244,6 +244,7 @@ fn participant(party: &Party) -> String {
 mod tests {
     use super::*;
     use crate::engine::ids::Aor;
+    use crate::engine::reach::Reach;
 
     #[test]
     fn the_survivors_language_chooses_the_text() {
@@ -257,7 +258,11 @@ mod tests {
             language: "fr".into(),
             out_of_dialog: true,
         };
-        let mut party = Party::new(Aor::from_canonical("sip:a@b"), "<sip:a@b>".into());
+        let mut party = Party::new(
+            Aor::from_canonical("sip:a@b"),
+            "<sip:a@b>".into(),
+            Reach::Users,
+        );
         for (languages, expected) in [
             ("", "any"),
             ("de-AT, en;q=0.8", "deutsch"),
@@ -279,9 +284,14 @@ mod tests {
         let party = Party::new(
             Aor::from_canonical("sip:bob@b"),
             "\"Bob \\\"B\\\" Lee\" <sip:bob@b>".into(),
+            Reach::Users,
         );
         assert_eq!(participant(&party), "Bob \"B\" Lee");
-        let party = Party::new(Aor::from_canonical("sip:bob@b"), "<sip:bob@b>".into());
+        let party = Party::new(
+            Aor::from_canonical("sip:bob@b"),
+            "<sip:bob@b>".into(),
+            Reach::Users,
+        );
         assert_eq!(participant(&party), "bob");
     }
 }

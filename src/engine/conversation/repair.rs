@@ -20,6 +20,8 @@ pub(crate) struct Replaced<'a> {
     /// Ours.
     pub(crate) local_tag: &'a str,
     pub(crate) remote_tag: &'a str,
+    /// Only while nobody has answered it.
+    pub(crate) early_only: bool,
 }
 
 /// Reads a Replaces header.
@@ -30,6 +32,7 @@ pub(crate) fn replaced(value: &str) -> Option<Replaced<'_>> {
         call_id: call_id.trim(),
         local_tag: params.value("to-tag")?,
         remote_tag: params.value("from-tag")?,
+        early_only: params.has("early-only"),
     })
 }
 
@@ -115,13 +118,17 @@ impl Conversation {
                 && old.dialog.remote_tag.as_deref() == Some(replaced.remote_tag)
         });
         let settings = &context.shared.settings;
-        let owner =
-            location::aor_in(request.from().uri, settings).is_some_and(|aor| aor == party.aor);
+        let owner = location::aor_in(request.from().uri, settings)
+            .is_some_and(|aor| party.may_be_replaced_by(&aor));
         if !matches {
             return context.refuse(server, 481, "Replaces of a dialog that is not known");
         }
         if !owner {
             return context.refuse(server, 403, "Replaces of somebody else's dialog");
+        }
+        if replaced.early_only {
+            // RFC 3891 3.
+            return context.refuse(server, 486, "Replaces of an early dialog that is confirmed");
         }
         self.replace(context, side, server, request, flow);
     }

@@ -24,20 +24,24 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::aside::Restoration;
-use super::context::Context;
+use super::attended::Named;
+use super::context::{Context, Refusal};
 use super::fork::Fork;
 use super::leg::Leg;
 use super::refer::{self, Refer, referred_by};
+use super::repair::replaced;
 use super::{Conversation, Party, survivor};
 use crate::engine::dialog::{Admission, Happens};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Ending, Happening};
 use crate::engine::ids::{Aor, Flow, Side};
-use crate::engine::routing::{self, Destination, Target};
+use crate::engine::mint::tag_shard;
+use crate::engine::reach::Reach;
+use crate::engine::routing::{self, Target};
 use crate::engine::settings::ReferPolicy;
 use crate::engine::time::Millis;
 use crate::engine::transaction::ServerId;
-use crate::sip::{Message, Method, reason_phrase, sdp};
+use crate::sip::{Message, Method, Name, reason_phrase, sdp};
 
 /// What a transfer takes beyond the ringing of its targets.
 const MARGIN: Millis = Millis::from_secs(10);
@@ -55,11 +59,21 @@ pub(super) struct Transfer {
 
 /// What makes a party one person and not another.
 #[derive(Debug, Serialize, Deserialize)]
-struct Person {
-    aor: Aor,
-    address: Box<str>,
-    languages: Box<str>,
-    asked: Option<Box<str>>,
+pub(super) struct Person {
+    pub(super) aor: Aor,
+    pub(super) address: Box<str>,
+    pub(super) languages: Box<str>,
+    pub(super) asked: Option<Box<str>>,
+    pub(super) reach: Reach,
+}
+
+/// Whom a transfer goes to.
+pub(super) struct Aim {
+    pub(super) person: Person,
+    /// Whose turn it is one after another.
+    pub(super) groups: VecDeque<Vec<Target>>,
+    /// Value of the INVITE's Replaces.
+    pub(super) replaces: Option<Box<str>>,
 }
 
 impl Person {
@@ -68,6 +82,7 @@ impl Person {
         std::mem::swap(&mut self.address, &mut party.address);
         std::mem::swap(&mut self.languages, &mut party.languages);
         std::mem::swap(&mut self.asked, &mut party.asked);
+        std::mem::swap(&mut self.reach, &mut party.reach);
     }
 }
 
@@ -86,47 +101,81 @@ impl Conversation {
         if self.closing.is_some() || self.party(side.other()).lost.is_some() {
             return context.refuse(server, 500, "transfer of a side that is being restored");
         }
+        if self.inquiring.is_some() {
+            return context.refuse(server, 491, "another transfer is under way");
+        }
         let refer = match refer::read(request) {
             Ok(refer) => refer,
             Err((status, why)) => return context.refuse(server, status, why),
         };
-        match self.destination(context, &refer) {
-            Ok(destination) => {
-                self.begin_transfer(context, side, server, request, refer, destination);
-            }
-            // RFC 5057 5.1: a code that speaks of the target would end the transferor's dialog.
-            Err(_) => context.refuse(server, 603, "transfer to nobody who can be called"),
+        let named = refer.replaces.as_deref().and_then(replaced);
+        let ours = named.and_then(|named| {
+            Some(Named {
+                shard: tag_shard(named.local_tag)?,
+                call_id: named.call_id.into(),
+                local_tag: named.local_tag.into(),
+                remote_tag: named.remote_tag.into(),
+            })
+        });
+        match ours {
+            Some(named) => self.inquire(context, side, server, request, refer, named),
+            None => match self.aim(context, side, &refer) {
+                Ok(aim) => self.begin_transfer(context, side, server, request, &refer, aim),
+                Err((status, why)) => context.refuse(server, status, why),
+            },
         }
     }
 
-    /// Returns who is meant: whom the transferor could call.
-    fn destination(
-        &self,
-        context: &Context<'_>,
-        refer: &Refer,
-    ) -> Result<Destination, routing::Refusal> {
+    /// Finds who is meant: whom the transferor could call.
+    fn aim(&self, context: &Context<'_>, side: Side, refer: &Refer) -> Result<Aim, Refusal> {
+        // RFC 5057 5.1: a code that speaks of the target would end the transferor's dialog.
+        const NOBODY: Refusal = (603, "transfer to nobody who can be called");
         let settings = &context.shared.settings;
-        routing::route(&refer.target, context.now, settings, context.world)
+        let destination = routing::route(&refer.target, context.now, settings, context.world)
+            .map_err(|_| NOBODY)?;
+        if !self
+            .party(side)
+            .reach
+            .takes(destination.upstream.as_deref())
+        {
+            return Err((403, "transfer beyond what the transferor may call"));
+        }
+        let reach = destination.reach();
+        Ok(Aim {
+            person: Person {
+                aor: destination.aor,
+                address: refer.address.clone(),
+                languages: Box::default(),
+                asked: destination.upstream.map(|_| refer.target.clone()),
+                reach,
+            },
+            groups: routing::groups(destination.targets, destination.order).into(),
+            // A dialog that is none of ours: the target knows it, or not.
+            replaces: refer.replaces.clone(),
+        })
     }
 
-    fn begin_transfer(
+    pub(super) fn begin_transfer(
         &mut self,
         context: &mut Context<'_>,
         side: Side,
         server: ServerId,
         request: &Message,
-        refer: Refer,
-        destination: Destination,
+        refer: &Refer,
+        aim: Aim,
     ) {
         let id = self.id;
         let Some(mut old) = self.party_mut(side).leg.take() else {
-            return;
+            return context.refuse(server, 500, "transferor without a dialog");
         };
+        let Aim {
+            mut person,
+            groups,
+            replaces,
+        } = aim;
         let contact = context.contact(&old.dialog.flow);
         let _ = old.dialog.refresh(request);
         context.accept_refer(server, &contact, refer.subscribes);
-        let groups: VecDeque<Vec<Target>> =
-            routing::groups(destination.targets, destination.order).into();
         let ring = context.shared.settings.fork.ring_timeout;
         let deadline = context.now + ring.times(groups.len() as u64) + MARGIN;
         if refer.subscribes {
@@ -136,17 +185,12 @@ impl Conversation {
         let party = self.party_mut(side);
         let mut lines = referred_by(&party.address).into_bytes();
         lines.extend_from_slice(&refer.lines);
-        if let Some(replaces) = &refer.replaces {
-            lines.extend_from_slice(format!("Replaces: {replaces}\r\n").as_bytes());
+        if let Some(replaces) = replaces {
+            let line = format!("{}: {replaces}\r\n", Name::Replaces.as_str());
+            lines.extend_from_slice(line.as_bytes());
         }
-        let same_person = party.aor == destination.aor;
-        let mut transferor = Person {
-            aor: destination.aor,
-            address: refer.address,
-            languages: Box::default(),
-            asked: destination.upstream.map(|_| refer.target),
-        };
-        transferor.swap(party);
+        let same_person = party.aor == person.aor;
+        person.swap(party);
         let mut aside = Restoration::new(old, context.now, context.now, deadline);
         if same_person {
             // To another of its own phones.
@@ -157,7 +201,7 @@ impl Conversation {
             ..Fork::default()
         };
         aside.transfer = Some(Box::new(Transfer {
-            transferor,
+            transferor: person,
             lines: lines.into(),
         }));
         let to = self.party(side).aor.to_string().into();

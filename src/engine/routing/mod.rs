@@ -7,6 +7,7 @@ use crate::engine::endpoint::{Binding, Endpoint, Identity};
 use crate::engine::ids::Aor;
 use crate::engine::location::{aor_in, canonical, domain, is_known, same, same_uri};
 use crate::engine::ports::World;
+use crate::engine::reach::Reach;
 use crate::engine::settings::{ForkOrder, ServedBy, Settings, StaticEndpoint};
 use crate::engine::time::Time;
 use crate::sip::{Scheme, Uri};
@@ -36,6 +37,17 @@ pub struct Destination {
     pub order: ForkOrder,
     /// The targets are this upstream's, which knows the user's endpoints; we don't.
     pub upstream: Option<Box<str>>,
+}
+
+impl Destination {
+    /// Returns how far whoever takes the call there may reach: a phone of our users anywhere, what lies
+    /// behind an upstream nothing beyond it.
+    pub fn reach(&self) -> Reach {
+        match &self.upstream {
+            Some(upstream) => Reach::Upstream(upstream.clone()),
+            None => Reach::Anywhere,
+        }
+    }
 }
 
 /// Why a request goes nowhere.

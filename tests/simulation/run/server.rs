@@ -131,6 +131,8 @@ impl Simulation {
             Output::Forget { conversation } => self.store.forget(conversation),
             // One shard has no others to tell.
             Output::Bindings(_) => {}
+            Output::Inquiry(inquiry) => self.inform(Input::Inquiry(inquiry)),
+            Output::Found(found) => self.inform(Input::Found(found)),
             Output::Event(event) => self.remark(None, format!("{event:?}")),
         }
     }

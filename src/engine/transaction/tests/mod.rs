@@ -142,7 +142,9 @@ impl Bench {
                 | Output::Media(_)
                 | Output::Persist { .. }
                 | Output::Forget { .. }
-                | Output::Bindings(_) => panic!("a layer of transactions does not {output:?}"),
+                | Output::Bindings(_)
+                | Output::Inquiry(_)
+                | Output::Found(_) => panic!("a layer of transactions does not {output:?}"),
             }
         }
         while let Some(heard) = self.layer.poll_heard() {

@@ -1,0 +1,192 @@
+//! An attended transfer (RFC 5589 7): the transferor has called the target itself, and names that call.
+//!
+//! ```text
+//!   transferee         this call     transferor     the other call         target
+//!       │◄═══════════════►│◄═════════════►│◄═══════════════►│◄═════════════►│
+//!       │                 │◄─ REFER ──────│                 │               │
+//!       │                 │   (Replaces: the other call)    │               │
+//!       │                 ├── who is there? ───────────────►│               │
+//!       │                 │◄──────────────────────── target ┤               │
+//!       │                 │───── INVITE, Replaces: the target's dialog ────►│
+//!       │◄════════════════╪══════════════════════════════════════ 200 ═════►│
+//!       │                 ├─ NOTIFY 200 ─►│                 │◄──── BYE ─────│
+//!       │                 │               │◄───── BYE ──────│               │
+//! ```
+//!
+//! The two calls are two conversations, often of two shards, with tags, ports and snapshots of their own.
+//! Neither is moved: the target's phone is invited into the transferee's conversation, in place of the
+//! dialog that it has in the other one, as it would be by the transferee's phone. So all that follows is as
+//! after any transfer, and the other conversation ends by the target's own BYE. A phone that has not got
+//! Replaces is simply called (RFC 5589 7.6).
+
+use super::Conversation;
+use super::context::Context;
+use super::refer::Refer;
+use super::transfer::{Aim, Person};
+use crate::engine::endpoint::Endpoint;
+use crate::engine::ids::{LegId, Side, VirtualShard};
+use crate::engine::inquiry::{Counterpart, Inquiry};
+use crate::engine::ports::{Output, Token};
+use crate::engine::routing::{Q_DEFAULT, Target};
+use crate::engine::time::{Millis, Time};
+use crate::engine::transaction::ServerId;
+use crate::sip::Message;
+
+/// Another shard answers at once, or is so busy that it never will.
+const PATIENCE: Millis = Millis::from_secs(2);
+
+/// A REFER that waits for the answer of another shard.
+#[derive(Debug)]
+pub(super) struct Inquiring {
+    token: Token,
+    side: Side,
+    server: ServerId,
+    request: Message,
+    refer: Refer,
+    pub(super) until: Time,
+}
+
+/// A dialog of ours that a REFER names, by our tag and theirs.
+pub(super) struct Named {
+    pub(super) shard: VirtualShard,
+    pub(super) call_id: Box<str>,
+    pub(super) local_tag: Box<str>,
+    pub(super) remote_tag: Box<str>,
+}
+
+impl Conversation {
+    /// Asks who is at the other end of the call that the REFER names by its Call-ID and tags.
+    pub(super) fn inquire(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        server: ServerId,
+        request: &Message,
+        refer: Refer,
+        named: Named,
+    ) {
+        let token = context.ask(self.id);
+        self.inquiring = Some(Box::new(Inquiring {
+            token,
+            side,
+            server,
+            request: request.clone(),
+            refer,
+            until: context.now + PATIENCE,
+        }));
+        let whose = self.party(side).aor.clone();
+        context.shared.out.push_back(Output::Inquiry(Inquiry {
+            token,
+            by: self.id,
+            shard: named.shard,
+            call_id: named.call_id,
+            local_tag: named.local_tag,
+            remote_tag: named.remote_tag,
+            whose,
+        }));
+    }
+
+    /// Returns the other end of a call of ours, for who has that call.
+    pub(crate) fn counterpart(&self, leg: LegId, inquiry: &Inquiry) -> Option<Counterpart> {
+        let side = self.side_of(leg).filter(|_| self.answered.is_some())?;
+        let (own, other) = (self.party(side), self.party(side.other()));
+        let dialog = &own.leg.as_ref()?.dialog;
+        let names = dialog.call_id == inquiry.call_id
+            && dialog.local_tag == inquiry.local_tag
+            && dialog.remote_tag.as_ref() == Some(&inquiry.remote_tag);
+        // Nobody asks for the other end of its own call: there is nobody to join it with.
+        if !names || !own.may_be_replaced_by(&inquiry.whose) || self.id == inquiry.by {
+            return None;
+        }
+        let leg = other.leg.as_ref().filter(|leg| leg.life.is_up())?;
+        let dialog = &leg.dialog;
+        let tag = dialog.remote_tag.as_deref()?;
+        // RFC 3891 6.1: the tags as the target sees them.
+        let replaces = format!(
+            "{};to-tag={tag};from-tag={}",
+            dialog.call_id, dialog.local_tag
+        );
+        Some(Counterpart {
+            aor: other.aor.clone(),
+            address: other.address.clone(),
+            languages: other.languages.clone(),
+            asked: other.asked.clone(),
+            reach: other.reach.clone(),
+            endpoint: Endpoint {
+                flow: Some(dialog.flow),
+                ..leg.endpoint.clone()
+            },
+            replaces: leg.abilities.replaces.then(|| replaces.into()),
+        })
+    }
+
+    /// The answer has come.
+    pub(crate) fn on_found(
+        &mut self,
+        context: &mut Context<'_>,
+        token: Token,
+        counterpart: Option<Box<Counterpart>>,
+    ) {
+        let Some(inquiring) = self.inquiring.take_if(|waiting| waiting.token == token) else {
+            return;
+        };
+        let Inquiring {
+            side,
+            server,
+            request,
+            refer,
+            ..
+        } = *inquiring;
+        if self.party(side).lost.is_some() || self.party(side.other()).lost.is_some() {
+            return context.refuse(server, 500, "transfer of a side that is being restored");
+        }
+        let Some(counterpart) = counterpart else {
+            return context.refuse(
+                server,
+                603,
+                "transfer to a call that the transferor has not got",
+            );
+        };
+        let Counterpart {
+            aor,
+            address,
+            languages,
+            asked,
+            reach,
+            endpoint,
+            replaces,
+        } = *counterpart;
+        let q = Q_DEFAULT;
+        let aim = Aim {
+            person: Person {
+                aor,
+                address,
+                languages,
+                asked,
+                reach,
+            },
+            groups: [vec![Target { endpoint, q }]].into(),
+            replaces,
+        };
+        self.begin_transfer(context, side, server, &request, &refer, aim);
+    }
+
+    pub(super) fn inquiry_due(&mut self, context: &mut Context<'_>) {
+        let now = context.now;
+        if let Some(inquiring) = self.inquiring.take_if(|waiting| waiting.until <= now) {
+            context.shared.asked.remove(&inquiring.token);
+            context.refuse(
+                inquiring.server,
+                500,
+                "the shard of the named call does not answer",
+            );
+        }
+    }
+
+    pub(super) fn drop_inquiry(&mut self, context: &mut Context<'_>) {
+        if let Some(inquiring) = self.inquiring.take() {
+            context.shared.asked.remove(&inquiring.token);
+            context.answer(inquiring.server, 481, None);
+        }
+    }
+}

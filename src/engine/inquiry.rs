@@ -1,0 +1,45 @@
+//! What one shard asks another: who is at the other end of a dialog that is named in a REFER (RFC 5589 7).
+
+use crate::engine::endpoint::Endpoint;
+use crate::engine::ids::{Aor, ConversationId, Token, VirtualShard};
+use crate::engine::reach::Reach;
+
+/// Asks for the other end of a call of somebody's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inquiry {
+    pub token: Token,
+    /// Who asks, and is answered.
+    pub by: ConversationId,
+    /// Who knows.
+    pub shard: VirtualShard,
+    /// The dialog, as Replaces names it (RFC 3891 6.1): one between us and `whose` phone.
+    pub call_id: Box<str>,
+    pub local_tag: Box<str>,
+    pub remote_tag: Box<str>,
+    pub whose: Aor,
+}
+
+/// The answer to an inquiry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub token: Token,
+    pub by: ConversationId,
+    /// None where there is no such call, it is not `whose`, or it has no other end now.
+    pub counterpart: Option<Box<Counterpart>>,
+}
+
+/// The other end of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counterpart {
+    pub aor: Aor,
+    /// Name-addr without a tag.
+    pub address: Box<str>,
+    pub languages: Box<str>,
+    /// The Request-URI by which an upstream was asked for it.
+    pub asked: Option<Box<str>>,
+    pub reach: Reach,
+    /// Where it is invited to replace its dialog.
+    pub endpoint: Endpoint,
+    /// Value of the Replaces that names its dialog with us; none where its phone has not got that.
+    pub replaces: Option<Box<str>>,
+}
