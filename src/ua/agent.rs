@@ -14,6 +14,7 @@ use super::log::{Log, What};
 use super::net::{Link, Net};
 use super::profile::Profile;
 use super::request::{Ticket, fresh};
+use super::rtp::Rtp;
 use super::transactions::{Due, Purpose, Transactions};
 use super::{Transport, UaError};
 
@@ -71,7 +72,7 @@ impl Agent {
 
     pub(super) fn kill(&mut self) {
         if self.net.take().is_some() {
-            for rtp in self.calls.iter_mut().filter_map(|call| call.rtp.as_mut()) {
+            for rtp in self.calls.iter_mut().flat_map(|call| &mut call.rtp) {
                 rtp.close();
             }
             self.log.push(&self.label, What::Killed);
@@ -90,7 +91,7 @@ impl Agent {
             self.frozen = false;
             self.log.push(&self.label, What::Thawed);
             let now = self.now();
-            for rtp in self.calls.iter_mut().filter_map(|call| call.rtp.as_mut()) {
+            for rtp in self.calls.iter_mut().flat_map(|call| &mut call.rtp) {
                 rtp.resume(now);
             }
         }
@@ -107,7 +108,7 @@ impl Agent {
             return;
         }
         let log = self.log.clone();
-        for rtp in self.calls.iter_mut().filter_map(|call| call.rtp.as_mut()) {
+        for rtp in self.calls.iter_mut().flat_map(|call| &mut call.rtp) {
             rtp.listen(|| log.now());
         }
         let Some(net) = &mut self.net else { return };
@@ -128,7 +129,7 @@ impl Agent {
         }
         for call in 0..self.calls.len() {
             self.run_script(call, now);
-            if let Some(rtp) = &mut self.calls[call].rtp {
+            for rtp in &mut self.calls[call].rtp {
                 rtp.speak(now);
             }
         }
@@ -164,7 +165,8 @@ impl Agent {
         let voices = self
             .calls
             .iter()
-            .filter_map(|call| call.rtp.as_ref()?.deadline());
+            .flat_map(|call| &call.rtp)
+            .filter_map(Rtp::deadline);
         scripts
             .chain(voices)
             .chain(self.transactions.deadline())

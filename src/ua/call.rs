@@ -54,24 +54,27 @@ impl Call {
         self.look(|call| call.texts.clone())
     }
 
-    /// Returns the RTP packets that came, in their order.
+    /// Returns the RTP packets of its sound that came, in their order.
     pub fn heard(&self) -> Vec<Packet> {
-        self.look(|call| {
-            call.rtp
-                .as_ref()
-                .map(|rtp| rtp.received.clone())
-                .unwrap_or_default()
-        })
+        self.look(|call| call.rtp.first().map(|rtp| rtp.received.clone()))
+            .unwrap_or_default()
     }
 
-    /// Returns the RTP packets that were sent.
+    /// Returns those of its pictures.
+    pub fn seen(&self) -> Vec<Packet> {
+        self.look(|call| call.rtp.get(1).map(|rtp| rtp.received.clone()))
+            .unwrap_or_default()
+    }
+
+    /// Returns the RTP packets of its sound that were sent.
     pub fn said(&self) -> Vec<Packet> {
-        self.look(|call| {
-            call.rtp
-                .as_ref()
-                .map(|rtp| rtp.sent.clone())
-                .unwrap_or_default()
-        })
+        self.look(|call| call.rtp.first().map(|rtp| rtp.sent.clone()))
+            .unwrap_or_default()
+    }
+
+    /// Returns how many packets came that could not be deciphered, or plain where they must not be.
+    pub fn undeciphered(&self) -> usize {
+        self.look(|call| call.rtp.iter().map(|rtp| rtp.undeciphered).sum())
     }
 
     /// Sends 180.
@@ -117,6 +120,12 @@ impl Call {
     /// Takes it back from hold.
     pub fn resume(&self) -> Result<u16, UaError> {
         let ticket = self.phone.0.act(|agent| agent.hold(self.index, false))?;
+        Ok(self.phone.response(ticket, "INVITE")?.status())
+    }
+
+    /// Offers pictures beside the sound by re-INVITE, or takes them out, and waits for the response.
+    pub fn show(&self, pictures: bool) -> Result<u16, UaError> {
+        let ticket = self.phone.0.act(|agent| agent.show(self.index, pictures))?;
         Ok(self.phone.response(ticket, "INVITE")?.status())
     }
 
@@ -189,8 +198,20 @@ impl Call {
         mut enough: impl FnMut(&[Packet]) -> bool,
     ) -> Result<(), UaError> {
         self.wait(within, what, |call| {
-            let heard = call.rtp.as_ref().map_or(&[][..], |rtp| &rtp.received);
+            let heard = call.rtp.first().map_or(&[][..], |rtp| &rtp.received);
             enough(heard).then_some(())
+        })
+    }
+
+    /// Waits until so many packets of its pictures came of the phone with this voice.
+    pub fn wait_pictures(&self, voice: u8, count: usize, within: Duration) -> Result<(), UaError> {
+        let what = format!("{count} pictures of {voice:#04x}");
+        self.wait(within, &what, |call| {
+            let seen = call.rtp.get(1).map_or(&[][..], |rtp| &rtp.received);
+            let of_voice = seen
+                .iter()
+                .filter(|packet| packet.payload.first() == Some(&voice));
+            (of_voice.count() >= count).then_some(())
         })
     }
 

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use crate::sip::sdp::Direction;
 use crate::sip::{Message, Name};
 
-use super::description::{self, Medium};
+use super::description::{self, Medium, Section};
 use super::net::Link;
+use super::profile::Script;
 use super::request::Draft;
 use super::rtp::Rtp;
 
@@ -127,7 +128,8 @@ pub(super) struct Dialog {
     /// Our offer waits for its answer.
     pub(super) offering: bool,
     pub(super) remote_sdp: Vec<u8>,
-    pub(super) rtp: Option<Rtp>,
+    /// By `m=` line; none of text.
+    pub(super) rtp: Vec<Rtp>,
     pub(super) texts: Vec<Text>,
     /// Somebody asked for it with `Phone::incoming`.
     pub(super) seen: bool,
@@ -154,7 +156,7 @@ impl Dialog {
         if !self.is_over() {
             self.phase = Phase::Over(how);
         }
-        if let Some(rtp) = &mut self.rtp {
+        for rtp in &mut self.rtp {
             rtp.close();
         }
     }
@@ -172,26 +174,21 @@ impl Dialog {
 
     /// Writes our description as it stands.
     pub(super) fn describe(&self, address: IpAddr) -> Vec<u8> {
-        let port = self.rtp.as_ref().map_or(0, |rtp| rtp.port);
-        description::write(
-            self.medium,
-            address,
-            port,
-            self.session,
-            self.version,
-            self.direction,
-        )
+        let sections: Vec<Section> = self.rtp.iter().map(Rtp::section).collect();
+        let version = (self.session, self.version);
+        description::write(address, version, self.direction, &sections)
     }
 
     /// Takes what the other end described, and speaks or is silent as both agreed.
-    pub(super) fn apply(&mut self, description: &[u8], speaks: bool, now: Duration) {
+    pub(super) fn apply(&mut self, description: &[u8], script: &Script, now: Duration) {
         let Some(remote) = description::read(description) else {
             return;
         };
         self.remote_sdp = description.to_vec();
-        if let Some(rtp) = &mut self.rtp {
-            let speaking = speaks && self.direction.sends() && remote.direction.receives();
-            rtp.set(remote.rtp, speaking, now);
+        for (rtp, remote) in self.rtp.iter_mut().zip(&remote.streams) {
+            let runs = rtp.agree(remote, script.srtp);
+            let speaking = script.speaks && self.direction.sends() && remote.direction.receives();
+            rtp.set(remote.rtp.filter(|_| runs), speaking, now);
         }
     }
 

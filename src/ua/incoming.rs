@@ -11,9 +11,10 @@ use super::description::{self, Medium};
 use super::dialog::{Dialog, Ending, Phase, Role, Taken, Text, Todo};
 use super::net::Link;
 use super::outgoing::SDP;
-use super::profile::Reaction;
+use super::profile::{Reaction, Script, Srtp};
 use super::request::{fresh, random};
 use super::rtp::Rtp;
+use super::srtp;
 
 impl Agent {
     pub(super) fn on_request(&mut self, link: Link, request: &Message) {
@@ -75,6 +76,9 @@ impl Agent {
             Ok(replaced) => replaced,
             Err(status) => return self.reply(link, request, status),
         };
+        if !self.takes(request.body()) {
+            return self.reply(link, request, 488);
+        }
         let medium = description::read(request.body()).map_or(Medium::Audio, |it| it.medium);
         let remote = request.header(Name::From).unwrap_or("");
         let local = request.header(Name::To).unwrap_or("");
@@ -105,7 +109,7 @@ impl Agent {
             on_hold: false,
             offering: request.body().is_empty(),
             remote_sdp: Vec::new(),
-            rtp: None,
+            rtp: Vec::new(),
             texts: Vec::new(),
             seen: false,
         };
@@ -188,14 +192,15 @@ impl Agent {
         }
         let offer = taken.invite.body().to_vec();
         let rtp = self.open_rtp(dialog.medium)?;
-        let (address, now, speaks) = (self.local.ip(), self.now(), self.profile.script.speaks);
+        let (address, now) = (self.local.ip(), self.now());
+        let script = self.profile.script.clone();
         let dialog = &mut self.calls[call];
         dialog.rtp = rtp;
-        dialog.mirror(&offer);
+        dialog.mirror(&offer, &script);
         let body = dialog.describe(address);
         dialog.phase = Phase::Answered;
         self.respond_to_invite(call, 200, Some(body));
-        self.calls[call].apply(&offer, speaks, now);
+        self.calls[call].apply(&offer, &script, now);
         Ok(())
     }
 
@@ -232,7 +237,21 @@ impl Agent {
 
     /// Re-INVITE or UPDATE of a standing dialog: answered with what we have, mirrored.
     fn on_offer(&mut self, link: Link, request: &Message, call: usize) {
-        let (address, now, speaks) = (self.local.ip(), self.now(), self.profile.script.speaks);
+        let (address, now) = (self.local.ip(), self.now());
+        let script = self.profile.script.clone();
+        if !self.takes(request.body()) {
+            return self.reply(link, request, 488);
+        }
+        let pictures = description::read(request.body())
+            .is_some_and(|offer| offer.streams.get(1).is_some_and(|it| it.rtp.is_some()));
+        let has_none = self.calls[call].rtp.get(1).is_none_or(Rtp::is_closed);
+        let more = match pictures && has_none && script.shows {
+            true => self
+                .open_rtp(Medium::Video)
+                .ok()
+                .and_then(|mut all| all.pop()),
+            false => None,
+        };
         let dialog = &mut self.calls[call];
         if !dialog.is_standing() {
             return self.reply(link, request, 481);
@@ -245,10 +264,14 @@ impl Agent {
         dialog.refresh_target(request);
         let is_invite = *request.method() == Method::Invite;
         let body = (is_invite || !request.body().is_empty()).then(|| {
-            dialog.mirror(request.body());
+            if let Some(more) = more {
+                dialog.rtp.truncate(1);
+                dialog.rtp.push(more);
+            }
+            dialog.mirror(request.body(), &script);
             dialog.offering = request.body().is_empty();
             dialog.version += 1;
-            dialog.apply(request.body(), speaks, now);
+            dialog.apply(request.body(), &script, now);
             dialog.describe(address)
         });
         let tag = dialog.local_tag.clone();
@@ -315,25 +338,46 @@ impl Agent {
         let Some(call) = self.calls.iter().position(|call| call.owns(ack)) else {
             return;
         };
-        let (now, speaks) = (self.now(), self.profile.script.speaks);
+        let (now, script) = (self.now(), self.profile.script.clone());
         let dialog = &mut self.calls[call];
         if dialog.phase == Phase::Answered {
             dialog.phase = Phase::Up;
         }
         if dialog.offering && !ack.body().is_empty() {
             dialog.offering = false;
-            dialog.apply(ack.body(), speaks, now);
+            dialog.apply(ack.body(), &script, now);
         }
     }
 
-    pub(super) fn open_rtp(&self, medium: Medium) -> Result<Option<Rtp>, UaError> {
-        match (medium, &self.net) {
-            (Medium::Text, _) => Ok(None),
-            (Medium::Audio, None) => Err(UaError::Killed(self.profile.label.clone())),
-            (Medium::Audio, Some(net)) => {
-                let (socket, port) = net.open_rtp()?;
-                Ok(Some(Rtp::new(socket, port, self.profile.voice)))
-            }
+    pub(super) fn open_rtp(&self, medium: Medium) -> Result<Vec<Rtp>, UaError> {
+        let streams = match medium {
+            Medium::Text => 0,
+            Medium::Audio => 1,
+            Medium::Video => 2,
+        };
+        let Some(net) = &self.net else {
+            return Err(UaError::Killed(self.profile.label.clone()));
+        };
+        let open = |at| {
+            let (socket, port) = net.open_rtp()?;
+            let (voice, srtp) = (self.profile.voice, self.profile.script.srtp);
+            Ok(Rtp::new(socket, port, voice, at == 1, srtp))
+        };
+        (0..streams).map(open).collect()
+    }
+
+    /// Returns true where we can answer an offer's sound: it is encrypted as we want it.
+    fn takes(&self, offer: &[u8]) -> bool {
+        let Some(offer) = description::read(offer).filter(|offer| offer.medium != Medium::Text)
+        else {
+            return true;
+        };
+        let sound = &offer.streams[0];
+        let spoken = srtp::spoken(sound.lines.clone()).is_some();
+        match self.profile.script.srtp {
+            Srtp::Off => !sound.bound,
+            Srtp::Optional => !sound.bound || spoken,
+            Srtp::Required => spoken,
         }
     }
 
@@ -372,17 +416,23 @@ impl Agent {
 }
 
 impl Dialog {
-    /// Takes the direction that answers an offer (RFC 3264 6.1); without an offer ours stays.
-    fn mirror(&mut self, offer: &[u8]) {
+    /// Takes the direction and the keys that answer an offer (RFC 3264 6.1); without an offer ours stay.
+    fn mirror(&mut self, offer: &[u8], script: &Script) {
         let Some(remote) = description::read(offer) else {
             return;
         };
+        for (at, (rtp, remote)) in self.rtp.iter_mut().zip(&remote.streams).enumerate() {
+            if remote.rtp.is_none() || at > 0 && !script.shows {
+                rtp.close();
+            }
+            rtp.answer_to(remote, script.srtp);
+        }
         let ours = if self.on_hold {
             Direction::SendOnly
         } else {
             Direction::SendRecv
         };
-        let theirs = remote.direction.mirrored();
+        let theirs = remote.streams[0].direction.mirrored();
         self.direction = match (
             ours.sends() && theirs.sends(),
             ours.receives() && theirs.receives(),

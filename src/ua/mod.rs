@@ -20,6 +20,7 @@ mod profile;
 mod request;
 mod responses;
 mod rtp;
+mod srtp;
 #[cfg(test)]
 mod tests;
 mod transactions;
@@ -35,7 +36,7 @@ pub use dialog::{Ending, Phase, Text};
 pub use ladder::{Burst, Ladder};
 pub use log::{Entry, Log, What};
 pub use phone::Phone;
-pub use profile::{Profile, Reaction, Script, Transport};
+pub use profile::{Profile, Reaction, Script, Srtp, Transport};
 pub use request::Ticket;
 pub use rtp::Packet;
 

@@ -8,6 +8,7 @@ use super::agent::Agent;
 use super::description::{self, Medium};
 use super::dialog::{Dialog, Ending, Phase, Placed, Role};
 use super::request::{Draft, Ticket, fresh, random};
+use super::rtp::Rtp;
 use super::transactions::{Client, GIVE_UP_T1S, Purpose, resend};
 
 pub(super) const SDP: &str = "application/sdp";
@@ -67,9 +68,9 @@ impl Agent {
         };
         let rtp = self.open_rtp(medium)?;
         let (session, call_id, local_tag) = (random() >> 32, fresh(), fresh());
-        let port = rtp.as_ref().map_or(0, |rtp| rtp.port);
         let direction = Direction::SendRecv;
-        let offer = description::write(medium, self.local.ip(), port, session, 1, direction);
+        let sections: Vec<_> = rtp.iter().map(Rtp::section).collect();
+        let offer = description::write(self.local.ip(), (session, 1), direction, &sections);
         let invite = Draft {
             method: Method::Invite,
             uri: uri.to_owned(),
@@ -166,6 +167,27 @@ impl Agent {
         } else {
             Direction::SendRecv
         };
+        dialog.version += 1;
+        dialog.offering = true;
+        let offer = dialog.describe(address);
+        self.in_dialog(call, Method::Invite, Vec::new(), Some((SDP, offer)))
+    }
+
+    /// Re-INVITE that adds pictures, or takes them out (RFC 3264 8.1, 8.2).
+    pub(super) fn show(&mut self, call: usize, pictures: bool) -> Result<Ticket, UaError> {
+        let address = self.local.ip();
+        let more = match pictures {
+            true => self.open_rtp(Medium::Video)?.pop(),
+            false => None,
+        };
+        let dialog = &mut self.calls[call];
+        if let Some(old) = dialog.rtp.get_mut(1) {
+            old.close();
+        }
+        if let Some(more) = more {
+            dialog.rtp.truncate(1);
+            dialog.rtp.push(more);
+        }
         dialog.version += 1;
         dialog.offering = true;
         let offer = dialog.describe(address);

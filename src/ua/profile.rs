@@ -54,6 +54,17 @@ pub enum Reaction {
     Refuse(u16, Duration),
 }
 
+/// Whether a phone encrypts its media, with keys in the description (RFC 4568).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Srtp {
+    /// It knows nothing of it: a profile that asks for it is refused.
+    Off,
+    /// Where the other end does too: it offers a key under the plain profile.
+    Optional,
+    /// Always: what is plain is refused.
+    Required,
+}
+
 /// What a phone does by itself.
 #[derive(Clone, Debug)]
 pub struct Script {
@@ -68,6 +79,9 @@ pub struct Script {
     pub knows_replaces: bool,
     /// Sends RTP while a call's direction allows it.
     pub speaks: bool,
+    pub srtp: Srtp,
+    /// Takes pictures where they are offered.
+    pub shows: bool,
 }
 
 impl Default for Script {
@@ -79,6 +93,8 @@ impl Default for Script {
             options_status: 200,
             knows_replaces: true,
             speaks: true,
+            srtp: Srtp::Off,
+            shows: true,
         }
     }
 }

@@ -154,12 +154,12 @@ impl Agent {
             return;
         };
         self.send(link, bytes.clone());
-        let (now, speaks) = (self.now(), self.profile.script.speaks);
+        let (now, script) = (self.now(), self.profile.script.clone());
         let dialog = &mut self.calls[call];
         dialog.acks.push(Ack { cseq, link, bytes });
         if dialog.offering {
             dialog.offering = false;
-            dialog.apply(response.body(), speaks, now);
+            dialog.apply(response.body(), &script, now);
         }
         if purpose == Purpose::Reinvite(call) {
             return;

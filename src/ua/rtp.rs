@@ -1,16 +1,25 @@
-//! A phone's voice: one RTP packet of G.711 every 20 ms (RFC 3550, RFC 3551), and a record of what came.
+//! One stream of a phone: its voice, one RTP packet of G.711 every 20 ms (RFC 3550, RFC 3551), or what it
+//! shows, and a record of what came.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use mio::net::UdpSocket;
 
+use crate::sip::sdp::Crypto;
+
+use super::description::{Cover, RemoteStream, Section};
+use super::profile::Srtp;
 use super::request::random;
+use super::srtp::{self, Line};
 
 /// Milliseconds in a packet.
 const PTIME: Duration = Duration::from_millis(20);
-/// Samples in a packet, at 8000 Hz.
+/// Octets in a packet; of voice at 8000 Hz its samples too.
 const SAMPLES: u32 = 160;
+/// What a packet lasts at the 90 kHz of pictures.
+const PICTURE: u32 = 1800;
+const PICTURE_TYPE: u8 = 96;
 const HEADER: usize = 12;
 /// A record of ten minutes; what comes after is not kept.
 const PACKETS_MAX: usize = 30_000;
@@ -65,7 +74,7 @@ impl Packet {
     }
 }
 
-/// The voice of one call.
+/// The voice of one call, or its pictures.
 #[derive(Debug)]
 pub(super) struct Rtp {
     /// None: the call is over or the phone is killed.
@@ -79,13 +88,26 @@ pub(super) struct Rtp {
     ssrc: u32,
     voice: u8,
     begins: bool,
+    video: bool,
+    pub(super) cover: Cover,
+    /// Ours and theirs, with the keys that they were made of.
+    lines: Option<((Crypto, Line), (Crypto, Line))>,
+    /// Packets that came and could not be deciphered, or came plain where they must not.
+    pub(super) undeciphered: usize,
     pub(super) sent: Vec<Packet>,
     pub(super) received: Vec<Packet>,
 }
 
 impl Rtp {
-    pub(super) fn new(socket: UdpSocket, port: u16, voice: u8) -> Self {
+    pub(super) fn new(socket: UdpSocket, port: u16, voice: u8, video: bool, srtp: Srtp) -> Self {
         Self {
+            video,
+            cover: Cover {
+                bound: srtp == Srtp::Required,
+                line: (srtp != Srtp::Off).then(|| srtp::fresh(1)),
+            },
+            lines: None,
+            undeciphered: 0,
             socket: Some(socket),
             port,
             remote: None,
@@ -101,6 +123,48 @@ impl Rtp {
         }
     }
 
+    /// Returns what we say of it.
+    pub(super) fn section(&self) -> Section {
+        Section {
+            port: if self.socket.is_some() { self.port } else { 0 },
+            cover: self.cover.clone(),
+        }
+    }
+
+    /// Covers the stream as the answer to an offer must (RFC 4568 5.1.2).
+    pub(super) fn answer_to(&mut self, offer: &RemoteStream, srtp: Srtp) {
+        self.cover.bound = offer.bound;
+        let theirs = srtp::spoken(offer.lines.clone()).filter(|_| srtp != Srtp::Off);
+        self.cover.line = theirs.map(|theirs| {
+            let mut ours = self.cover.line.take();
+            let line = ours.get_or_insert_with(|| srtp::fresh(1));
+            line.tag = theirs.tag;
+            line.clone()
+        });
+    }
+
+    /// Takes what the other end said of its keys. Returns true where the stream may run.
+    pub(super) fn agree(&mut self, remote: &RemoteStream, srtp: Srtp) -> bool {
+        let tag = self.cover.line.as_ref().map(|ours| ours.tag);
+        let lines = remote.lines.iter().cloned();
+        let theirs = srtp::spoken(lines.filter(|line| Some(line.tag) == tag).collect());
+        let (Some(ours), Some(theirs)) = (self.cover.line.clone(), theirs) else {
+            self.lines = None;
+            return !self.cover.bound && srtp != Srtp::Required;
+        };
+        let before = self.lines.take();
+        let (old_ours, old_theirs) = match before {
+            Some((ours, theirs)) => (Some(ours), Some(theirs)),
+            None => (None, None),
+        };
+        let keep = |old: Option<(Crypto, Line)>, new: Crypto| match old {
+            Some((known, line)) if known.key == new.key => Some((new, line)),
+            Some(_) | None => Line::new(&new.key).map(|line| (new, line)),
+        };
+        self.lines = keep(old_ours, ours).zip(keep(old_theirs, theirs));
+        self.lines.is_some()
+    }
+
     /// Sets where to speak to, and whether to.
     pub(super) fn set(&mut self, remote: Option<SocketAddr>, speaking: bool, now: Duration) {
         if speaking && !self.speaking {
@@ -109,6 +173,10 @@ impl Rtp {
         }
         self.remote = remote;
         self.speaking = speaking && remote.is_some();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.socket.is_none()
     }
 
     pub(super) fn close(&mut self) {
@@ -137,18 +205,23 @@ impl Rtp {
                 timestamp: self.timestamp,
                 ssrc: self.ssrc,
                 marker: self.begins,
-                payload_type: 0,
+                payload_type: if self.video { PICTURE_TYPE } else { 0 },
                 payload: vec![self.voice; SAMPLES as usize],
                 peer,
             };
             self.begins = false;
             // A peer that is gone is told by silence, as with a phone of flesh and plastic.
-            let _ = socket.send_to(&packet.to_bytes(), peer);
+            let bytes = match &mut self.lines {
+                Some(((_, ours), _)) => ours.seal(packet.to_bytes()),
+                None => packet.to_bytes(),
+            };
+            let _ = socket.send_to(&bytes, peer);
             if self.sent.len() < PACKETS_MAX {
                 self.sent.push(packet);
             }
             self.sequence = self.sequence.wrapping_add(1);
-            self.timestamp = self.timestamp.wrapping_add(SAMPLES);
+            let step = if self.video { PICTURE } else { SAMPLES };
+            self.timestamp = self.timestamp.wrapping_add(step);
             self.next += PTIME;
         }
     }
@@ -160,7 +233,16 @@ impl Rtp {
         loop {
             match socket.recv_from(&mut buffer) {
                 Ok((length, peer)) => {
-                    let packet = Packet::parse(&buffer[..length], now(), peer);
+                    let bytes = match &mut self.lines {
+                        Some((_, (_, theirs))) => theirs.open(&buffer[..length]),
+                        None if self.cover.bound => None,
+                        None => Some(buffer[..length].to_vec()),
+                    };
+                    let Some(bytes) = bytes else {
+                        self.undeciphered += 1;
+                        continue;
+                    };
+                    let packet = Packet::parse(&bytes, now(), peer);
                     if self.received.len() < PACKETS_MAX {
                         self.received.extend(packet);
                     }

@@ -9,6 +9,7 @@ mod loss;
 mod metrics;
 mod secure;
 mod sessions;
+mod srtp;
 mod stage;
 mod torture;
 mod transports;

@@ -33,6 +33,7 @@ module stdio.so
 module g711.so
 module aufile.so
 module uuid.so
+module srtp.so
 module_app account.so
 module_app contact.so
 module_app menu.so
@@ -44,10 +45,13 @@ ctrl_tcp_listen {address}:{control}
 class Phone:
     """One phone of one person."""
 
-    def __init__(self, folder, namespace, name, address, user, password, server, answers=True, transport="udp"):
+    def __init__(self, folder, namespace, name, address, user, password, server, answers=True, transport="udp",
+                 encrypts=None):
+        """`encrypts`: how, by baresip's name for it."""
         self.name, self.address, self.namespace = name, address, namespace
         self.folder = Path(folder) / name
         self.folder.mkdir(parents=True)
+        self.encrypts = encrypts
         source = self.folder / "speaks.wav"
         tone(source, 150)
         (self.folder / "config").write_text(CONFIG.format(
@@ -55,7 +59,8 @@ class Phone:
         (self.folder / "accounts").write_text(
             f"<sip:{user}@example.org;transport={transport}>;auth_user={user};auth_pass={password}"
             f';outbound="sip:{server};transport={transport}";regint=60;audio_codecs=PCMU/8000/1'
-            f";answermode={'auto' if answers else 'manual'};ptime=20\n")
+            f";answermode={'auto' if answers else 'manual'};ptime=20"
+            + (f";mediaenc={encrypts}" if encrypts else "") + "\n")
         (self.folder / "contacts").write_text('"Bob" <sip:bob@example.org>\n')
         self.events = []
         self.process = None

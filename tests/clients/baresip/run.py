@@ -18,14 +18,18 @@ from refork import wait_until  # noqa: E402
 TALK_SECONDS = 3
 
 
-def lost(stage, how, caller="alice", opening=()):
-    """Loses the desk phone while it talks with Alice, who is asked for the opening and then told once."""
+def lost(stage, how, caller="alice", opening=(), encrypt=None):
+    """Loses the desk phone while it talks with Alice, who is asked for the opening and then told once.
+
+    `encrypt` says how each phone encrypts its media, by its name."""
+    encrypt = encrypt or dict.fromkeys(ADDRESSES)
     capture, at_desk, at_mobile = (stage.capture(name) for name in ADDRESSES)
-    alice, desk = (stage.phone(name, answers=name != caller) for name in ("alice", "desk"))
+    alice, desk = (
+        stage.phone(name, answers=name != caller, encrypts=encrypt[name]) for name in ("alice", "desk"))
     stage.phones[caller].command("dial", f"sip:{'bob' if caller == 'alice' else 'alice'}@example.org")
     alice.wait_for("CALL_ESTABLISHED")
     desk.wait_for("CALL_ESTABLISHED")
-    mobile = stage.phone("mobile")
+    mobile = stage.phone("mobile", encrypts=encrypt["mobile"])
     time.sleep(TALK_SECONDS)  # They talk.
     lost_at = time.time()
     desk.signal(how)
@@ -66,6 +70,16 @@ def lost(stage, how, caller="alice", opening=()):
     assert methods == [*opening, "MESSAGE"], f"Alice was asked for {methods}"
     if how == signal.SIGSTOP:
         ladder.nothing_left(at_desk.sip("desk"), "desk")
+    for phone in (alice, desk, mobile):
+        deciphered(phone, stage)
+
+
+def deciphered(phone, stage):
+    """A phone that encrypts had keys, and could decipher all that it heard."""
+    said = phone.log()
+    assert "failed to decrypt" not in said and "auth check failed" not in said, said
+    if phone.encrypts:
+        assert "SRTP is Enabled" in said, said
 
 
 def killed(stage):
@@ -92,7 +106,21 @@ def frozen_over_tcp(stage):
     lost(stage, signal.SIGSTOP)
 
 
-SCENARIOS = (frozen, killed, caller_frozen, caller_killed, frozen_over_tcp, killed_over_tcp)
+def encrypted_killed(stage):
+    # Alice's phone offers its key under the plain profile.
+    lost(stage, signal.SIGKILL, encrypt={"alice": "srtp", "desk": "srtp-mand", "mobile": "srtp-mand"})
+
+
+def encrypted_survivor_of_plain_phones(stage):
+    lost(stage, signal.SIGKILL, encrypt={"alice": "srtp-mand", "desk": None, "mobile": None})
+
+
+def plain_survivor_of_encrypting_phones(stage):
+    lost(stage, signal.SIGKILL, encrypt={"alice": None, "desk": "srtp-mand", "mobile": "srtp-mand"})
+
+
+SCENARIOS = (frozen, killed, caller_frozen, caller_killed, frozen_over_tcp, killed_over_tcp, encrypted_killed,
+             encrypted_survivor_of_plain_phones, plain_survivor_of_encrypting_phones)
 
 
 sys.exit(perform(SCENARIOS, Phone))

@@ -58,10 +58,10 @@ class Stage:
         self.phones = {}
         self.captures = []
 
-    def phone(self, name, answers=True):
+    def phone(self, name, answers=True, **more):
         user = "alice" if name == "alice" else "bob"
         phone = self.make(self.folder, f"{NAMESPACE}-{name}", name, ADDRESSES[name], user, secret(user), SERVER,
-                          answers, self.transport)
+                          answers, self.transport, **more)
         self.phones[name] = phone
         phone.start()
         bindings = len(self.phones)
