@@ -67,6 +67,19 @@ pub fn log(event: &Event) {
             Retransmission::Received => debug!("retransmission received"),
             Retransmission::Sent => debug!("retransmission sent"),
         },
+        Event::NotLocated { host, kept: false } => warn!(host = %Clean(host), "not located"),
+        Event::NotLocated { host, kept: true } => {
+            warn!(host = %Clean(host), "DNS does not answer: its last word is used");
+        }
+        Event::TargetFailed {
+            name,
+            target,
+            failure,
+            next,
+        } => {
+            let (name, failure) = (Clean(name), failure.as_str());
+            debug!(%name, target, failure, next, "target failed");
+        }
         Event::TransactionTimeout { method } => {
             debug!(method = %Clean(method), "transaction timed out");
         }

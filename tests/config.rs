@@ -131,6 +131,8 @@ endpoints:
   - { instance: "urn:uuid:00000000-0000-1000-8000-000A95A0E128", name: "Bob's mobile" }
 upstreams: { pbx: { targets: ["sip:127.0.0.1:5090;transport=tcp"] } }
 routes: [{ match: "sip:+*@*", to: pbx }]
+dns: { servers: [192.0.2.53, "[::1]:5353"], timeout: 1s, attempts: 3 }
+fork: { failover: 2s }
 detect: { probe: off, media: off, failure_bye: [503, "q850:27"] }
 restore: { same_first_for: 1s, timeout: { message: 10m }, filler: off, rate: 10/s }
 notice: { language: de, continued: { de: "{participant} ist jetzt an {endpoint}.", en: "{endpoint}" } }
@@ -142,6 +144,10 @@ log: { level: "info,refork::engine=debug", format: json }
     let told: Vec<_> = config.listeners.iter().map(|l| l.advertise).collect();
     assert_eq!(told, [Some("203.0.113.5:5070".parse().unwrap()), None]);
     assert_eq!(config.media.address, Some("198.51.100.1".parse().unwrap()));
+    let servers: Vec<_> = config.dns.servers.iter().map(|at| at.to_string()).collect();
+    assert_eq!(servers, ["192.0.2.53:53", "[::1]:5353"]);
+    assert_eq!((config.dns.timeout.as_secs(), config.dns.attempts), (1, 3));
+    assert_eq!(config.engine.fork.failover, Millis(2_000));
     let engine = &config.engine;
     assert_eq!(&*engine.domains[0].host, "example.org");
     let alice = &engine.users[&Aor::from_canonical("sip:alice@example.org")];

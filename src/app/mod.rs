@@ -113,6 +113,8 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
     let limits = &config.limits;
     let tls = config.tls.clone().map(Tls::load).transpose();
     let tls = tls.map_err(StartError::Tls)?.map(Arc::new);
+    let metrics = Arc::new(Metrics::new(&config.engine.node));
+    let resolver = Resolver::start(config.dns.clone(), &listeners, &mailboxes, &metrics);
     let shared = Arc::new(Shared {
         clock: Clock::start(),
         listeners: listeners.into(),
@@ -120,9 +122,9 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
         registry: Arc::new(Registry::new(limits.connections, limits.connections_per_ip)),
         tls,
         counters: (0..workers).map(|_| Arc::default()).collect(),
-        metrics: Arc::new(Metrics::new(&config.engine.node)),
+        metrics,
         media: relay.handle(),
-        resolver: Resolver::start(&mailboxes).map_err(StartError::system("thread"))?,
+        resolver: resolver.map_err(StartError::system("thread"))?,
         mailboxes,
         stream_limits: limits.into(),
         message_size: limits.message_size,

@@ -14,6 +14,7 @@ mod tree;
 use std::path::Path;
 
 pub use problem::{ConfigErrors, Problem};
+pub use resolved::DnsConfig;
 pub use resolved::{
     AdminConfig, Config, Listener, LogConfig, LogFormat, MadeUser, MediaConfig, TransportLimits,
 };

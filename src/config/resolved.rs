@@ -21,6 +21,7 @@ pub struct Config {
     pub tls: Option<tls::Files>,
     pub engine: Settings,
     pub media: MediaConfig,
+    pub dns: DnsConfig,
     pub limits: TransportLimits,
     pub admin: AdminConfig,
     pub log: LogConfig,
@@ -46,6 +47,25 @@ pub struct MediaConfig {
     pub ports: RangeInclusive<u16>,
     /// What peers are told; None: the local address toward the peer.
     pub address: Option<IpAddr>,
+}
+
+/// How names are looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsConfig {
+    /// Empty: those of the system.
+    pub servers: Vec<SocketAddr>,
+    /// How long a server has time to answer.
+    pub timeout: Duration,
+    /// How often a question is put.
+    pub attempts: usize,
+}
+
+impl DnsConfig {
+    /// Returns how long a name is sought: for two of the three rounds that it takes nobody may answer.
+    pub fn deadline(&self) -> Duration {
+        let attempts = u32::try_from(self.attempts).unwrap_or(u32::MAX);
+        self.timeout.saturating_mul(attempts.saturating_mul(3))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,19 +26,9 @@ impl Shard {
     fn carry(&mut self, output: Output) {
         match output {
             Output::Send { flow, bytes } => self.send(flow, bytes),
-            Output::Resolve {
-                token,
-                host,
-                port,
-                transport,
-            } => {
-                let question = Question {
-                    worker: self.worker,
-                    token,
-                    host,
-                    port,
-                    transport,
-                };
+            Output::Resolve { token, hop } => {
+                let worker = self.worker;
+                let question = Question { worker, token, hop };
                 self.backlog.extend(self.shared.resolver.ask(question));
             }
             Output::Media(command) => self.shared.media.command(command),

@@ -82,3 +82,12 @@ impl Shared {
         u16::try_from(index).ok().map(ListenerId)
     }
 }
+
+/// Returns true where we can be the one who begins: no connection is opened over TLS in this version, and
+/// nobody can be called over a WebSocket.
+pub(super) fn can_open(transport: Transport) -> bool {
+    match transport {
+        Transport::Udp | Transport::Tcp => true,
+        Transport::Tls | Transport::Ws | Transport::Wss => false,
+    }
+}

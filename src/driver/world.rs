@@ -11,7 +11,7 @@ use crate::engine::ports::World;
 use crate::engine::time::Time;
 use crate::transport::toward;
 
-use super::shared::Shared;
+use super::shared::{Shared, can_open};
 
 /// Peers whose local address is remembered.
 const REMEMBERED_MAX: usize = 10_000;
@@ -75,7 +75,7 @@ impl World for Site {
         {
             return Some(open);
         }
-        if matches!(transport, Transport::Tls | Transport::Ws | Transport::Wss) {
+        if !can_open(transport) {
             return None;
         }
         let local = self.local(peer.ip());

@@ -61,6 +61,21 @@ pub enum Event {
     Retransmitted {
         kind: Retransmission,
     },
+    /// DNS has no target for a name.
+    NotLocated {
+        host: Box<str>,
+        /// DNS was not to be reached, and what it last said is used.
+        kept: bool,
+    },
+    /// A target that was located failed (RFC 3263 4.3).
+    TargetFailed {
+        /// What it was sought for: the name of the endpoint or upstream.
+        name: Box<str>,
+        target: Box<str>,
+        failure: TargetFailure,
+        /// Another one is tried in its place.
+        next: bool,
+    },
     /// A transaction ended without its answer.
     TransactionTimeout {
         method: Box<str>,
@@ -99,6 +114,44 @@ impl Unproven {
         match self {
             Self::Wrong | Self::Other => true,
             Self::Missing | Self::Stale => false,
+        }
+    }
+}
+
+/// How a target failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetFailure {
+    /// It said nothing in time.
+    Silent,
+    /// ICMP, or no connection.
+    Unreachable,
+    /// 503, with the pause that it asked for.
+    Unavailable(Option<Millis>),
+}
+
+impl TargetFailure {
+    /// Every word, for the metrics that must exist from the start.
+    pub const WORDS: [&'static str; 3] = ["silent", "unreachable", "unavailable"];
+
+    /// Returns the index of its word.
+    pub fn index(self) -> usize {
+        match self {
+            Self::Silent => 0,
+            Self::Unreachable => 1,
+            Self::Unavailable(_) => 2,
+        }
+    }
+
+    /// Returns the word used in logs and labels.
+    pub fn as_str(self) -> &'static str {
+        Self::WORDS[self.index()]
+    }
+
+    /// Returns how long the target asked to be left alone.
+    pub fn pause(self) -> Option<Millis> {
+        match self {
+            Self::Silent | Self::Unreachable => None,
+            Self::Unavailable(pause) => pause,
         }
     }
 }

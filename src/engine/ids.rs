@@ -112,6 +112,14 @@ impl Transport {
         matches!(self, Self::Ws | Self::Wss)
     }
 
+    /// Returns what a `sips:` URI means by the word (RFC 3261 26.2.2).
+    pub fn secured(self) -> Self {
+        match self {
+            Self::Udp | Self::Tcp | Self::Tls => Self::Tls,
+            Self::Ws | Self::Wss => Self::Wss,
+        }
+    }
+
     /// Returns the word of the Via header (RFC 3261 20.42).
     pub fn via(self) -> &'static str {
         match self {

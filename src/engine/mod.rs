@@ -11,6 +11,7 @@ mod heard;
 pub mod ids;
 pub mod inquiry;
 mod inspect;
+pub mod locating;
 pub mod location;
 pub mod mint;
 pub mod network;
@@ -34,6 +35,7 @@ use crate::engine::conversation::{Conversation, Key, aor_key, peer_key};
 use crate::engine::endpoint::BindingsChanged;
 use crate::engine::events::Event;
 use crate::engine::ids::{ConversationId, Flow, ListenerId, VirtualShard};
+use crate::engine::locating::Shunned;
 use crate::engine::location::Registrar;
 use crate::engine::mint::Mint;
 use crate::engine::passages::Passages;
@@ -81,6 +83,7 @@ impl Engine {
                 transactions: Transactions::new(settings.timers, Time(0)),
                 budget: Budget::new(settings.restore.rate),
                 strays: Strays::default(),
+                shunned: Shunned::default(),
                 settings,
                 mint,
                 out: VecDeque::new(),
@@ -112,14 +115,14 @@ impl Engine {
             }
             Input::Closed { flow } => self.flow_failed(&flow, true, now, world),
             Input::Bindings(changed) => self.bindings_changed(&changed, now, world),
-            Input::Resolved { token, addresses } => {
+            Input::Resolved { token, targets } => {
                 if let Some(id) = self.shared.asked.remove(&token) {
                     self.with(id, now, world, |conversation, context| {
-                        conversation.on_resolved(context, token, &addresses);
+                        conversation.on_resolved(context, token, &targets);
                     });
-                } else if !self.peers.on_resolved(token, &addresses, now) {
+                } else if !self.peers.on_resolved(token, &targets, now) {
                     let mut context = self.shared.context(now, world);
-                    self.passages.on_resolved(&mut context, token, &addresses);
+                    self.passages.on_resolved(&mut context, token, &targets);
                 }
             }
             Input::Media(event) => {
@@ -262,7 +265,9 @@ impl Engine {
         }
         let questions = self.peers.refresh(now, &mut self.shared.mint);
         self.shared.out.extend(questions);
-        self.passages.sweep(now);
+        let mut context = self.shared.context(now, world);
+        self.passages.sweep(&mut context);
+        self.shared.shunned.sweep(now);
         self.listen(now, world);
         self.forget_old(now);
     }
@@ -338,15 +343,5 @@ impl Engine {
 
     fn emit(&mut self, event: Event) {
         self.shared.out.push_back(Output::Event(event));
-    }
-}
-
-impl Shared {
-    fn context<'a>(&'a mut self, now: Time, world: &'a mut dyn World) -> Context<'a> {
-        Context {
-            now,
-            world,
-            shared: self,
-        }
     }
 }

@@ -1,14 +1,16 @@
 //! MESSAGE outside of a dialog (RFC 3428): on to the endpoints of whom it is for, and the answer back.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::admission::Asker;
 use super::arrivals::destination;
-use super::conversation::context::{Context, Errand, What, crossing, end_with};
+use super::conversation::context::{Context, Errand, What, crossing, end_with, retry_after};
+use super::conversation::failover::{next_flow, target_failed};
 use super::conversation::{Way, hops_left, way};
 use crate::engine::endpoint::Endpoint;
-use crate::engine::ids::{ConversationId, Flow, LegId, Transport, VirtualShard};
+use crate::engine::events::TargetFailure;
+use crate::engine::ids::{ConversationId, Flow, LegId, VirtualShard};
+use crate::engine::locating::Located;
 use crate::engine::ports::{Output, Token};
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::{ClientId, ServerId};
@@ -24,16 +26,38 @@ pub(super) struct Passages {
     shard: VirtualShard,
     next: u64,
     standing: BTreeMap<u64, Passage>,
-    asked: HashMap<Token, (u64, Endpoint)>,
+    asked: HashMap<Token, (u64, Addressee)>,
 }
 
 struct Passage {
     server: ServerId,
     request: Message,
     began: Time,
-    /// Endpoints that have not answered.
+    hops: u8,
+    /// Endpoints whose targets are being located, and tries that have not failed.
     out: usize,
+    tries: Vec<Try>,
     best: u16,
+}
+
+/// An endpoint that gets the request, by the same Call-ID and tag wherever it is sent to: reached twice, it
+/// can tell (RFC 3261 8.2.2.2).
+#[derive(Clone)]
+struct Addressee {
+    endpoint: Endpoint,
+    call_id: Box<str>,
+    tag: Box<str>,
+}
+
+/// The request, sent to one target.
+struct Try {
+    client: ClientId,
+    to: Addressee,
+    flow: Flow,
+    /// Other targets of the same hop; None where the flow is a phone's own.
+    rest: Option<VecDeque<Located>>,
+    /// When the next of them has its turn, where this one has said nothing.
+    silent_at: Option<Time>,
 }
 
 impl Passages {
@@ -70,35 +94,38 @@ impl Passages {
             server,
             request: request.clone(),
             began: context.now,
+            hops,
             out: 0,
+            tries: Vec::new(),
             best: 480,
         };
         for target in destination.targets {
-            match way(context, &target.endpoint) {
-                Way::Known(flow) => {
-                    passage.out += 1;
-                    self.send(context, number, request, &target.endpoint, flow, hops);
+            let way = way(context, &target.endpoint);
+            let to = Addressee {
+                endpoint: target.endpoint,
+                call_id: context.shared.mint.call_id(),
+                tag: context.shared.mint.hex(8).into(),
+            };
+            match way {
+                Way::Known(flow) => self.send(context, number, &mut passage, to, flow, None),
+                Way::Located(flow) => {
+                    let rest = Some(VecDeque::new());
+                    self.send(context, number, &mut passage, to, flow, rest);
                 }
-                Way::Ask {
-                    host,
-                    port,
-                    transport,
-                } => {
+                Way::Ask(hop) => {
                     passage.out += 1;
                     let token = context.shared.mint.token();
-                    self.asked.insert(token, (number, target.endpoint));
-                    context.shared.out.push_back(Output::Resolve {
-                        token,
-                        host,
-                        port,
-                        transport,
-                    });
+                    self.asked.insert(token, (number, to));
+                    let out = &mut context.shared.out;
+                    out.push_back(Output::Resolve { token, hop });
                 }
+                Way::Away => passage.best = 503,
                 Way::None => {}
             }
         }
         if passage.out == 0 {
-            return context.refuse(server, 480, "no way to any endpoint");
+            let status = if passage.best == 503 { 500 } else { 480 };
+            return context.refuse(server, status, "no way to any endpoint");
         }
         self.standing.insert(number, passage);
     }
@@ -107,27 +134,26 @@ impl Passages {
         &self,
         context: &mut Context<'_>,
         number: u64,
-        request: &Message,
-        endpoint: &Endpoint,
+        passage: &mut Passage,
+        to: Addressee,
         flow: Flow,
-        hops: u8,
+        rest: Option<VecDeque<Located>>,
     ) {
         let id = ConversationId(u64::from(self.shard.0) << 56);
+        let request = &passage.request;
         let via = context.via(id, &flow);
-        let tag = context.shared.mint.hex(8);
-        let call_id = context.shared.mint.call_id();
-        let from = bare(request.header(Name::From).unwrap_or(""));
-        let to = bare(request.header(Name::To).unwrap_or(""));
+        let endpoint = &to.endpoint;
         let mut builder = Builder::request(request.method(), &endpoint.contact)
             .header(Name::Via, via)
-            .header(Name::MaxForwards, hops);
+            .header(Name::MaxForwards, passage.hops);
         for route in &endpoint.path {
             builder = builder.header(Name::Route, route);
         }
+        let from = bare(request.header(Name::From).unwrap_or(""));
         let builder = builder
-            .header(Name::From, format_args!("{from};tag={tag}"))
-            .header(Name::To, to)
-            .header(Name::CallId, call_id)
+            .header(Name::From, format_args!("{from};tag={}", to.tag))
+            .header(Name::To, bare(request.header(Name::To).unwrap_or("")))
+            .header(Name::CallId, &to.call_id)
             .header(Name::CSeq, format_args!("1 {}", request.method().as_str()))
             .raw_lines(&crossing(request));
         let bytes = end_with(builder, request.content_type(), request.body());
@@ -136,37 +162,45 @@ impl Passages {
             leg: LegId(0),
             what: What::Passage(number),
         };
-        context.send(bytes, flow, errand);
+        let failover = context.shared.settings.fork.failover;
+        let others = rest.as_ref().is_some_and(|rest| !rest.is_empty());
+        passage.out += 1;
+        passage.tries.push(Try {
+            client: context.send(bytes, flow, errand),
+            to,
+            flow,
+            rest,
+            silent_at: others.then(|| context.now + failover),
+        });
     }
 
     pub(super) fn on_resolved(
         &mut self,
         context: &mut Context<'_>,
         token: Token,
-        addresses: &[(Transport, SocketAddr)],
+        targets: &[Located],
     ) {
-        let Some((number, endpoint)) = self.asked.remove(&token) else {
+        let Some((number, to)) = self.asked.remove(&token) else {
             return;
         };
-        let flow = addresses
-            .iter()
-            .find_map(|(transport, peer)| context.world.flow_to(*transport, *peer));
-        let request = self
-            .standing
-            .get(&number)
-            .map(|passage| passage.request.clone());
-        let Some(request) = request else { return };
-        match (flow, hops_left(&request)) {
-            (Some(flow), Some(hops)) => self.send(context, number, &request, &endpoint, flow, hops),
-            (None, Some(_) | None) | (Some(_), None) => self.failed(context, number, 480, None),
+        let Some(mut passage) = self.standing.remove(&number) else {
+            return;
+        };
+        let mut rest = context.shared.shunned.order(targets, context.now);
+        let away = rest.is_empty() && !targets.is_empty();
+        if let Some(flow) = next_flow(context, &mut rest) {
+            self.send(context, number, &mut passage, to, flow, Some(rest));
         }
+        // The question is settled; what was sent counts by itself.
+        self.standing.insert(number, passage);
+        self.failed(context, number, if away { 503 } else { 480 }, None);
     }
 
     pub(super) fn on_response(
         &mut self,
         context: &mut Context<'_>,
         number: u64,
-        _client: ClientId,
+        client: ClientId,
         response: &Message,
     ) {
         match response.status() {
@@ -176,7 +210,11 @@ impl Passages {
                     pass_back(context, &passage, response);
                 }
             }
-            status => self.failed(context, number, status, Some(response)),
+            status => {
+                let failure = TargetFailure::Unavailable(retry_after(response));
+                self.over(context, number, client, (status == 503).then_some(failure));
+                self.failed(context, number, status, Some(response));
+            }
         }
     }
 
@@ -184,11 +222,55 @@ impl Passages {
         &mut self,
         context: &mut Context<'_>,
         number: u64,
-        _client: ClientId,
+        client: ClientId,
         unreachable: bool,
     ) {
+        let failure = if unreachable {
+            TargetFailure::Unreachable
+        } else {
+            TargetFailure::Silent
+        };
+        self.over(context, number, client, Some(failure));
         // RFC 4320 4.2: a 408 that comes when the sender has given up helps nobody.
         self.failed(context, number, if unreachable { 480 } else { 408 }, None);
+    }
+
+    /// A try is over. Where its target failed, the next one has its turn (RFC 3263 4.3).
+    fn over(
+        &mut self,
+        context: &mut Context<'_>,
+        number: u64,
+        client: ClientId,
+        failure: Option<TargetFailure>,
+    ) {
+        let Some(mut passage) = self.standing.remove(&number) else {
+            return;
+        };
+        let tries = &mut passage.tries;
+        let at = tries.iter().position(|sent| sent.client == client);
+        if let Some(over) = at.map(|at| tries.swap_remove(at))
+            && let Some(failure) = failure
+        {
+            self.next_target(context, number, &mut passage, over, failure);
+        }
+        self.standing.insert(number, passage);
+    }
+
+    fn next_target(
+        &self,
+        context: &mut Context<'_>,
+        number: u64,
+        passage: &mut Passage,
+        failed: Try,
+        failure: TargetFailure,
+    ) {
+        let Some(mut rest) = failed.rest else { return };
+        let next = next_flow(context, &mut rest);
+        let name = &failed.to.endpoint.name;
+        target_failed(context, name, failed.flow, failure, next.is_some());
+        if let Some(flow) = next {
+            self.send(context, number, passage, failed.to, flow, Some(rest));
+        }
     }
 
     fn failed(
@@ -202,7 +284,7 @@ impl Passages {
             return;
         };
         passage.out = passage.out.saturating_sub(1);
-        if passage.best == 480 || passage.best == 408 || status >= 600 {
+        if matches!(passage.best, 480 | 408 | 503) || status >= 600 {
             passage.best = status;
         }
         if passage.out > 0 {
@@ -215,13 +297,20 @@ impl Passages {
             Some(response) => pass_back(context, &passage, response),
             None => {
                 let tag = context.shared.mint.hex(8);
-                context.answer(passage.server, passage.best, Some(&tag));
+                // RFC 3261 16.7 step 6: a 503 speaks of that target, not of us.
+                let status = if passage.best == 503 {
+                    500
+                } else {
+                    passage.best
+                };
+                context.answer(passage.server, status, Some(&tag));
             }
         }
     }
 
-    /// Lets go of what nobody will answer any more.
-    pub(super) fn sweep(&mut self, now: Time) {
+    /// Lets go of what nobody will answer any more, and asks the next target where one is silent.
+    pub(super) fn sweep(&mut self, context: &mut Context<'_>) {
+        let now = context.now;
         while let Some(entry) = self.standing.first_entry() {
             if entry.get().began + AGE_MAX > now {
                 break;
@@ -231,6 +320,43 @@ impl Passages {
         let standing = &self.standing;
         self.asked
             .retain(|_, (number, _)| standing.contains_key(number));
+        let silent = |passage: &Passage| {
+            let mut tries = passage.tries.iter();
+            tries.any(|sent| sent.silent_at.is_some_and(|at| at <= now))
+        };
+        let due: Vec<u64> = self
+            .standing
+            .iter()
+            .filter(|(_, passage)| silent(passage))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in due {
+            self.fall_silent(context, number);
+        }
+    }
+
+    /// The silent target may still answer: whichever does first counts.
+    fn fall_silent(&mut self, context: &mut Context<'_>, number: u64) {
+        let Some(mut passage) = self.standing.remove(&number) else {
+            return;
+        };
+        let now = context.now;
+        let tries = passage.tries.iter_mut();
+        let due: Vec<Try> = tries
+            .filter_map(|sent| {
+                sent.silent_at.take_if(|at| *at <= now)?;
+                let silent = context.shared.transactions.is_silent(sent.client);
+                silent.then(|| Try {
+                    to: sent.to.clone(),
+                    rest: sent.rest.take(),
+                    ..*sent
+                })
+            })
+            .collect();
+        for silent in due {
+            self.next_target(context, number, &mut passage, silent, TargetFailure::Silent);
+        }
+        self.standing.insert(number, passage);
     }
 }
 

@@ -9,6 +9,7 @@ use crate::engine::events::Event;
 pub use crate::engine::ids::Token;
 use crate::engine::ids::{Aor, ConversationId, Flow, Side, Transport};
 use crate::engine::inquiry::{Found, Inquiry};
+use crate::engine::locating::{Hop, Located};
 use crate::engine::time::Time;
 use crate::sip::sdp::MasterKey;
 
@@ -32,9 +33,10 @@ pub enum Input {
     },
     /// Bindings changed on another shard.
     Bindings(BindingsChanged),
+    /// What was located, the first to be tried first; nothing where nothing was found.
     Resolved {
         token: Token,
-        addresses: Vec<(Transport, SocketAddr)>,
+        targets: Vec<Located>,
     },
     Media(MediaEvent),
     /// The snapshot asked for with this token is committed, or could not be.
@@ -74,12 +76,10 @@ pub enum Output {
         flow: Flow,
         bytes: Bytes,
     },
-    /// A, AAAA (and later NAPTR, SRV) of a host; answered by `Input::Resolved`, empty on failure.
+    /// Locate a hop that is a name (RFC 3263); answered by `Input::Resolved`.
     Resolve {
         token: Token,
-        host: Box<str>,
-        port: Option<u16>,
-        transport: Option<Transport>,
+        hop: Hop,
     },
     Media(MediaCommand),
     /// The conversation's durable state changed: `Engine::snapshot` has it. With a token, the world

@@ -169,6 +169,8 @@ pub struct ForkSettings {
     pub order: ForkOrder,
     pub ring_timeout: Millis,
     pub early_dialogs: EarlyDialogs,
+    /// A target that says nothing for so long gives way to the next one of its hop.
+    pub failover: Millis,
 }
 
 /// What becomes of a REFER within a dialog.
@@ -392,6 +394,7 @@ impl Default for ForkSettings {
             order: ForkOrder::Parallel,
             ring_timeout: Millis::from_secs(60),
             early_dialogs: EarlyDialogs::Forward,
+            failover: Millis::from_secs(4),
         }
     }
 }

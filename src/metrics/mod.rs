@@ -16,7 +16,9 @@ use prometheus::{
     Counter, Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder,
 };
 
-use crate::engine::events::{Event, Happening, NoticeOutcome, Retransmission, Signal, Unproven};
+use crate::engine::events::{
+    Event, Happening, NoticeOutcome, Retransmission, Signal, TargetFailure, Unproven,
+};
 use crate::engine::settings::Kind;
 use crate::engine::view::Stage;
 use crate::sip::Fault;
@@ -73,6 +75,10 @@ struct ProtocolMetrics {
     /// Received, sent.
     retransmissions: [IntCounter; 2],
     timeouts: [IntCounter; labels::METHODS.len()],
+    /// What DNS last said was used, nothing was found.
+    not_located: [IntCounter; 2],
+    /// By failure: another target was tried, none was left.
+    target_failures: [[IntCounter; 2]; TargetFailure::WORDS.len()],
     malformed: IntCounterVec,
     stray: IntCounterVec,
     refused: IntCounterVec,
@@ -171,6 +177,10 @@ impl Metrics {
             Event::Retransmitted {
                 kind: Retransmission::Sent,
             } => protocol.retransmissions[1].inc(),
+            Event::NotLocated { kept, .. } => protocol.not_located[usize::from(!kept)].inc(),
+            Event::TargetFailed { failure, next, .. } => {
+                protocol.target_failures[failure.index()][usize::from(!next)].inc();
+            }
             Event::TransactionTimeout { method } => {
                 protocol.timeouts[labels::method(method)].inc();
             }
@@ -301,6 +311,7 @@ impl ProtocolMetrics {
                 refused.with_label_values(&[*method, &status.to_string()]);
             }
         }
+        let failures = make.counters(names::TARGET_FAILURES, &["failure", "then"]);
         let malformed = make.counters(names::MALFORMED, &["reason"]);
         for fault in Fault::ALL {
             malformed.with_label_values(&[fault.as_str()]);
@@ -312,6 +323,10 @@ impl ProtocolMetrics {
                 ["received", "sent"],
             ),
             timeouts: make.counters_by(names::TRANSACTION_TIMEOUTS, "method", labels::METHODS),
+            not_located: make.counters_by(names::NOT_LOCATED, "then", ["kept", "none"]),
+            target_failures: TargetFailure::WORDS.map(|failure| {
+                ["next", "none"].map(|then| failures.with_label_values(&[failure, then]))
+            }),
             malformed,
             stray: make.counters(names::STRAY, &["what"]),
             refused,

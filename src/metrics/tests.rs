@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::events::{Ending, GaveUp};
+use crate::engine::events::{Ending, GaveUp, TargetFailure};
 use crate::engine::ids::{ConversationId, Side};
 use crate::engine::time::Millis;
 use crate::engine::view::Gauges;
@@ -246,6 +246,22 @@ fn an_event_counts_once_in_its_place() {
                 kind: Retransmission::Received,
             },
             "refork_retransmissions_total{direction=\"received\"}",
+        ),
+        (
+            Event::TargetFailed {
+                name: "pbx".into(),
+                target: "udp:192.0.2.1:5060".into(),
+                failure: TargetFailure::Unavailable(None),
+                next: true,
+            },
+            "refork_target_failures_total{failure=\"unavailable\",then=\"next\"}",
+        ),
+        (
+            Event::NotLocated {
+                host: "example.net".into(),
+                kept: false,
+            },
+            "refork_not_located_total{then=\"none\"}",
         ),
         (
             Event::TransactionTimeout {

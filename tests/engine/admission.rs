@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use refork::engine::events::{Event, Unproven};
-use refork::engine::ids::Aor;
+use refork::engine::ids::{Aor, Transport};
 use refork::engine::settings::*;
 use refork::engine::time::Millis;
 use refork::sip::digest::{Algorithm, Challenge, ha1};
@@ -425,13 +425,14 @@ fn an_upstream_is_known_by_the_addresses_of_its_name() {
     let upstream = settings.upstreams.get_mut("pbx").unwrap();
     upstream.targets = vec!["sip:pbx.example.net;transport=tcp".into()];
     let mut t = Table::new(settings);
-    t.names.insert("pbx.example.net", pbx());
+    let at = |pbx| vec![(Transport::Tcp, pbx)];
+    t.names.insert("pbx.example.net".into(), at(pbx()));
     t.is_asked(pbx(), &invite("alice", "bob", pbx(), "call1"));
     t.pass(Millis(1));
     t.is_refused(pbx(), &invite("alice", "bob", pbx(), "call2"), 480);
     // It moves; the old address is believed for a while.
     let moved = phone("192.0.2.51:5060");
-    t.names.insert("pbx.example.net", moved);
+    t.names.insert("pbx.example.net".into(), at(moved));
     t.pass(Millis::from_secs(61));
     t.is_refused(moved, &invite("alice", "bob", moved, "call3"), 480);
     t.is_refused(pbx(), &invite("alice", "bob", pbx(), "call4"), 480);

@@ -10,6 +10,7 @@
 mod admission;
 mod calls;
 mod dialogs;
+mod failover;
 mod families;
 mod hiding;
 mod hostile;

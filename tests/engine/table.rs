@@ -12,6 +12,7 @@ use refork::engine::events::{Event, Happening};
 use refork::engine::ids::{
     Aor, ConnectionId, ConversationId, Flow, ListenerId, Transport, VIRTUAL_SHARDS, VirtualShard,
 };
+use refork::engine::locating::Located;
 use refork::engine::ports::{Input, MediaCommand, MediaEvent, Output, Token, World};
 use refork::engine::settings::Settings;
 use refork::engine::snapshot::Snapshot;
@@ -93,8 +94,8 @@ pub struct Table {
     pub relay_waits: bool,
     /// The relay has no ports toward these.
     pub no_ports: fn(IpAddr) -> bool,
-    /// What host names stand for.
-    pub names: BTreeMap<&'static str, SocketAddr>,
+    /// What the names of hosts are located at.
+    pub names: BTreeMap<Box<str>, Vec<Located>>,
     asked: Vec<Token>,
     next_port: u16,
     ladder: String,
@@ -192,18 +193,9 @@ impl Table {
                     self.store.remove(&conversation);
                 }
                 Output::Event(event) => self.events.push(event),
-                Output::Resolve {
-                    token,
-                    host,
-                    transport,
-                    ..
-                } => {
-                    let found = self.names.get(&*host);
-                    let addresses = found.map(|at| (transport.unwrap_or(Transport::Udp), *at));
-                    self.input(Input::Resolved {
-                        token,
-                        addresses: addresses.into_iter().collect(),
-                    });
+                Output::Resolve { token, hop } => {
+                    let targets = self.names.get(&hop.host).cloned().unwrap_or_default();
+                    self.input(Input::Resolved { token, targets });
                 }
                 Output::Bindings(_) => {}
                 Output::Inquiry(inquiry) if self.inquiries_lost => drop(inquiry),

@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "a test: what cannot be had ends it")]
 
 mod calls;
+mod dns;
 mod forks;
 mod loss;
 mod metrics;
+mod names;
 mod secure;
 mod sessions;
 mod srtp;

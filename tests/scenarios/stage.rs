@@ -58,6 +58,8 @@ pub(crate) struct Stage {
     pub(crate) log: Log,
     server: Server,
     phones: Mutex<Vec<Phone>>,
+    /// Phones that register nowhere.
+    servers: Mutex<Vec<Phone>>,
 }
 
 impl Stage {
@@ -73,6 +75,7 @@ impl Stage {
             log: Log::start(),
             server: app::start(config).unwrap(),
             phones: Mutex::new(Vec::new()),
+            servers: Mutex::new(Vec::new()),
         }
     }
 
@@ -130,6 +133,16 @@ impl Stage {
         phone
     }
 
+    /// Switches on a phone that stands for a server: it registers nowhere.
+    pub(crate) fn server(&self, label: &str, transport: Transport, v6: bool) -> Phone {
+        let mut profile = Profile::new(label, label, "example.net", self.sip(transport, v6));
+        profile.transport = transport;
+        profile.t1 = Duration::from_millis(100);
+        let phone = Phone::start(profile, &self.log).unwrap();
+        self.servers.lock().unwrap().push(phone.clone());
+        phone
+    }
+
     /// Bob's phones with the names that the server has for them.
     pub(crate) fn desk(&self) -> Phone {
         self.phone_with("bob-desk", |profile| {
@@ -159,6 +172,17 @@ impl Stage {
     pub(crate) fn finish(self) {
         let phones = self.phones.lock().unwrap().clone();
         let mut users = BTreeMap::new();
+        for server in &*self.servers.lock().unwrap() {
+            for call in server.all_calls() {
+                if server.is_awake() {
+                    assert!(
+                        call.wait_over(SOON).is_ok(),
+                        "{} has a call left",
+                        server.label()
+                    );
+                }
+            }
+        }
         for phone in &phones {
             if !phone.is_awake() {
                 let again = self.take_the_place_of(phone);
@@ -220,7 +244,8 @@ impl Stage {
     }
 
     fn ladder(&self) -> String {
-        let phones = self.phones.lock().unwrap();
+        let mut phones = self.phones.lock().unwrap().clone();
+        phones.extend(self.servers.lock().unwrap().iter().cloned());
         let mut labels: Vec<&str> = phones.iter().map(Phone::label).collect();
         labels.dedup();
         let calls: Vec<Call> = phones.iter().flat_map(Phone::all_calls).collect();
@@ -242,7 +267,7 @@ impl Drop for Stage {
 }
 
 /// Waits a moment between two looks at something that tells nobody when it changes.
-fn pause() {
+pub(crate) fn pause() {
     let (_held, never) = channel::<()>();
     let waited = never.recv_timeout(Duration::from_millis(50));
     assert_eq!(waited, Err(RecvTimeoutError::Timeout));

@@ -17,6 +17,8 @@ pub(crate) struct Fork {
     pub(crate) ring_timeout: Span<SECOND, { 10 * MINUTE }>,
     /// One early dialog per branch to the caller, or a single one.
     pub(crate) early_dialogs: EarlyDialogs,
+    /// A target that says nothing for so long gives way to the next one of its name or upstream.
+    pub(crate) failover: Span<{ 500 * MS }, { 32 * SECOND }>,
 }
 
 impl Default for Fork {
@@ -25,6 +27,7 @@ impl Default for Fork {
             order: Order::Parallel,
             ring_timeout: Span(MINUTE),
             early_dialogs: EarlyDialogs::Forward,
+            failover: Span(4 * SECOND),
         }
     }
 }

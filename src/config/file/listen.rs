@@ -128,7 +128,7 @@ impl fmt::Display for AdvertiseTo {
 text_type!(AdvertiseTo);
 
 /// Reads an IP address with or without a port; an IPv6 address with one stands in brackets.
-fn address_of(text: &str) -> Option<(IpAddr, Option<u16>)> {
+pub(super) fn address_of(text: &str) -> Option<(IpAddr, Option<u16>)> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Some((address.ip(), Some(address.port())));
     }

@@ -2,6 +2,7 @@
 //! together is for `resolve`.
 
 mod behaviour;
+mod dns;
 mod listen;
 mod media;
 mod messages;
@@ -15,6 +16,7 @@ pub(super) use behaviour::{
     AutoAnswer, Detect, EarlyDialogs, FailureCause, Filler, Fork, Order, PerKind, Refer, Refresher,
     Restore, RestoreOrder, SessionTimer,
 };
+pub(super) use dns::Dns;
 pub(super) use listen::{Advertise, AdvertiseTo, Dscp, Listen, ListenAt};
 pub(super) use media::{Latch, Media, MediaAddress, MediaMode, Srtp};
 pub(super) use messages::{Fallback, Messages, Notice, NoticeText};
@@ -56,6 +58,8 @@ pub(super) struct File {
     pub(super) upstreams: Ordered<Upstream>,
     /// What else may be called; the first match wins, tried after the domains.
     pub(super) routes: Vec<Route>,
+    /// How names are looked up.
+    pub(super) dns: Dns,
     /// How a call looks for whom it is for.
     pub(super) fork: Fork,
     /// Transfers (RFC 3515): carried out here, or passed to the other side's phone.
@@ -107,6 +111,7 @@ impl Default for File {
             endpoints: Vec::new(),
             upstreams: Ordered::default(),
             routes: Vec::new(),
+            dns: Dns::default(),
             fork: Fork::default(),
             refer: Refer::Execute,
             detect: Detect::default(),

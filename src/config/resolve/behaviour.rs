@@ -27,6 +27,7 @@ pub(super) fn fork(fork: &file::Fork) -> ForkSettings {
             file::EarlyDialogs::Forward => EarlyDialogs::Forward,
             file::EarlyDialogs::Single => EarlyDialogs::Single,
         },
+        failover: Millis(fork.failover.0),
     }
 }
 

@@ -152,6 +152,7 @@ pub(super) fn resolve(
             ports: file.media.ports.first..=file.media.ports.last,
             address: media_address,
         },
+        dns: operation::dns(file),
         listeners,
         tls,
         engine,

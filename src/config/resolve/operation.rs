@@ -8,7 +8,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::{Check, key};
 use crate::config::file::{self, Advertise, AdvertiseTo, File, MediaAddress, Workers};
-use crate::config::resolved::{AdminConfig, Listener, LogConfig, LogFormat, TransportLimits};
+use crate::config::resolved::{
+    AdminConfig, DnsConfig, Listener, LogConfig, LogFormat, TransportLimits,
+};
 use crate::engine::ids::{Transport, VIRTUAL_SHARDS};
 use crate::engine::settings::{Latch, MediaMode, Srtp, TimerSettings};
 use crate::engine::time::Millis;
@@ -136,6 +138,15 @@ pub(super) fn limits(file: &File) -> TransportLimits {
         idle: Duration::from_millis(limits.idle.0),
         header_timeout: Duration::from_millis(limits.header_timeout.0),
         keepalive: Duration::from_millis(file.nat.keepalive.0),
+    }
+}
+
+pub(super) fn dns(file: &File) -> DnsConfig {
+    let dns = &file.dns;
+    DnsConfig {
+        servers: dns.servers.iter().map(|server| server.0).collect(),
+        timeout: Duration::from_millis(dns.timeout.0),
+        attempts: count(dns.attempts.0),
     }
 }
 

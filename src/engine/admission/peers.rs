@@ -1,14 +1,14 @@
 //! Who is believed: networks of the configuration, and upstreams at the addresses that their names have.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use crate::engine::ids::Transport;
+use crate::engine::locating::{Hop, Located};
 use crate::engine::mint::Mint;
 use crate::engine::ports::{Output, Token};
 use crate::engine::settings::Settings;
 use crate::engine::time::{Millis, Time};
-use crate::sip::{Scheme, Uri};
+use crate::sip::Uri;
 
 /// How often the names of upstreams are looked up.
 const REFRESH: Millis = Millis::from_secs(60);
@@ -21,8 +21,8 @@ const ADDRESSES_MAX: usize = 4096;
 pub(crate) struct Peers {
     /// By address: when a look-up last showed it. None: the configuration names it itself.
     known: BTreeMap<IpAddr, Option<Time>>,
-    /// Hosts that must be looked up, with the port and the transport of their URI.
-    names: Vec<(Box<str>, Option<u16>, Option<Transport>)>,
+    /// Those that must be located.
+    names: Vec<Hop>,
     asked: Vec<Token>,
     next: Time,
 }
@@ -43,20 +43,13 @@ impl Peers {
             let Ok(uri) = Uri::parse(target) else {
                 continue;
             };
-            if matches!(uri.scheme, Scheme::Tel | Scheme::Other(_)) {
-                continue;
-            }
-            match uri.host_ip() {
-                Some(ip) => {
-                    peers.known.insert(ip.to_canonical(), None);
+            let Some(hop) = Hop::of(&uri) else { continue };
+            match hop.numeric() {
+                Some((_, at)) => {
+                    peers.known.insert(at.ip().to_canonical(), None);
                 }
-                None => {
-                    let transport = uri.transport().and_then(Transport::parse);
-                    let name = (uri.host.into(), uri.port, transport);
-                    if !peers.names.contains(&name) {
-                        peers.names.push(name);
-                    }
-                }
+                None if peers.names.contains(&hop) => {}
+                None => peers.names.push(hop),
             }
         }
         peers
@@ -79,31 +72,21 @@ impl Peers {
         // An answer that comes after the next question is of no use.
         self.asked.clear();
         let names = self.names.iter();
-        let questions = names.map(|(host, port, transport)| {
-            let token = mint.token();
+        let questions = names.map(|hop| {
+            let (token, hop) = (mint.token(), hop.clone());
             self.asked.push(token);
-            Output::Resolve {
-                token,
-                host: host.clone(),
-                port: *port,
-                transport: *transport,
-            }
+            Output::Resolve { token, hop }
         });
         questions.collect()
     }
 
     /// Takes the answer to a question of `refresh`. Returns false where it is none.
-    pub(crate) fn on_resolved(
-        &mut self,
-        token: Token,
-        addresses: &[(Transport, SocketAddr)],
-        now: Time,
-    ) -> bool {
+    pub(crate) fn on_resolved(&mut self, token: Token, targets: &[Located], now: Time) -> bool {
         let Some(at) = self.asked.iter().position(|asked| *asked == token) else {
             return false;
         };
         self.asked.swap_remove(at);
-        for (_, address) in addresses {
+        for (_, address) in targets {
             let ip = address.ip().to_canonical();
             if self.known.len() < ADDRESSES_MAX || self.known.contains_key(&ip) {
                 let seen = self.known.entry(ip).or_insert(Some(now));
@@ -116,7 +99,10 @@ impl Peers {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
+    use crate::engine::ids::Transport;
     use crate::engine::settings::Upstream;
 
     fn ip(text: &str) -> IpAddr {
@@ -157,17 +143,11 @@ mod tests {
         let (mut peers, mut mint) = (Peers::new(&here), Mint::new([1; 32]));
         let mut ask = |peers: &mut Peers, now| {
             let asked = peers.refresh(now, &mut mint).pop()?;
-            let Output::Resolve {
-                token,
-                host,
-                port,
-                transport,
-            } = asked
-            else {
+            let Output::Resolve { token, hop } = asked else {
                 panic!("{asked:?}");
             };
-            assert_eq!((&*host, port), ("pbx.example", Some(5070)));
-            assert_eq!(transport, Some(Transport::Tcp));
+            assert_eq!((&*hop.host, hop.port), ("pbx.example", Some(5070)));
+            assert_eq!(hop.transport, Some(Transport::Tcp));
             Some(token)
         };
         let answer = |text: &str| vec![(Transport::Tcp, SocketAddr::new(ip(text), 5070))];

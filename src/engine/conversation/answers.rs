@@ -3,8 +3,9 @@
 use super::Conversation;
 use super::context::{Context, ELSEWHERE, Errand, Leaving, What, acknowledge_and_leave};
 use crate::engine::dialog::Do;
-use crate::engine::events::Signal;
-use crate::engine::ids::{Flow, LegId, Transport};
+use crate::engine::events::{Signal, TargetFailure};
+use crate::engine::ids::{Flow, LegId};
+use crate::engine::locating::Located;
 use crate::engine::ports::Token;
 use crate::engine::transaction::ClientId;
 use crate::sip::{Message, Method};
@@ -25,6 +26,7 @@ impl Conversation {
         }
         self.session_renewed(context, errand, response);
         match errand.what {
+            What::Invite if self.target_answered(context, leg, response, flow) => {}
             What::Invite => self.invite_response(context, leg, response, flow),
             What::Carry => {
                 self.lives_by(context, leg, response);
@@ -160,13 +162,14 @@ impl Conversation {
         unreachable: bool,
     ) {
         let leg = errand.leg;
-        let signal = if unreachable {
-            Signal::Transport
+        let (signal, failure) = if unreachable {
+            (Signal::Transport, TargetFailure::Unreachable)
         } else {
-            Signal::NoAnswer
+            (Signal::NoAnswer, TargetFailure::Silent)
         };
         self.reinvite_over(leg, client, errand.what);
         match errand.what {
+            What::Invite if self.fail_over(context, leg, failure) => {}
             What::Invite => {
                 if self.is_inviting(leg) {
                     let status = if unreachable { 480 } else { 408 };
@@ -216,9 +219,9 @@ impl Conversation {
         &mut self,
         context: &mut Context<'_>,
         token: Token,
-        addresses: &[(Transport, std::net::SocketAddr)],
+        targets: &[Located],
     ) {
-        self.invitation_resolved(context, token, addresses);
-        self.again_resolved(context, token, addresses);
+        self.invitation_resolved(context, token, targets);
+        self.again_resolved(context, token, targets);
     }
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Conversation;
 use super::context::{Context, Errand, What};
+use super::failover::next_flow;
 use super::fork::{Branch, BranchState, Fork};
 use super::keys::{Role, Telling};
 use super::leg::Leg;
@@ -12,19 +13,21 @@ use super::reach::standing;
 use crate::engine::dialog::Dialog;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::{Flow, ListenerId, Side, Transport};
-use crate::engine::ports::Output;
-use crate::engine::time::Millis;
-use crate::sip::{Address, Builder, Method, Name, Scheme, Uri};
+use crate::engine::locating::{Hop, Located};
+use crate::engine::ports::{Output, Token};
+use crate::engine::time::{Millis, Time};
+use crate::sip::{Address, Builder, Method, Name, Uri};
 
 /// Where a request to an endpoint goes.
 pub(crate) enum Way {
+    /// Where the endpoint came from.
     Known(Flow),
-    /// A name has to be looked up first.
-    Ask {
-        host: Box<str>,
-        port: Option<u16>,
-        transport: Option<Transport>,
-    },
+    /// The address that its URI names.
+    Located(Flow),
+    /// A name has to be located first.
+    Ask(Hop),
+    /// Whoever is there asked to be left alone for a while.
+    Away,
     /// No listener speaks the transport or the family, or it is no SIP URI.
     None,
 }
@@ -44,35 +47,26 @@ pub(crate) fn way(context: &Context<'_>, endpoint: &Endpoint) -> Way {
         }
     }
     let first = endpoint.path.first();
-    let hop = first.map_or(&*endpoint.contact, |route| {
+    let uri = first.map_or(&*endpoint.contact, |route| {
         Address::parse(route).map_or(route, |address| address.uri)
     });
-    let Ok(uri) = Uri::parse(hop) else {
+    let hop = Uri::parse(uri).ok().and_then(|uri| Hop::of(&uri));
+    let Some(mut hop) = hop else {
         return Way::None;
     };
-    let transport = match (uri.scheme, uri.transport().map(Transport::parse)) {
-        (Scheme::Sip, None) => None,
-        (Scheme::Sip, Some(Some(transport))) => Some(transport),
-        (Scheme::Sips, _) => Some(Transport::Tls),
-        (Scheme::Sip, Some(None)) | (Scheme::Tel | Scheme::Other(_), _) => return Way::None,
-    };
-    match uri.host_ip() {
-        Some(ip) => {
-            // Without a word of its own it speaks what it registered over.
-            let own = endpoint.flow.map(|flow| flow.transport);
-            let transport = transport.or(own).unwrap_or(Transport::Udp);
-            let peer = SocketAddr::new(ip, uri.port.unwrap_or_else(|| transport.default_port()));
-            context
-                .world
-                .flow_to(transport, peer)
-                .map_or(Way::None, Way::Known)
-        }
-        None => Way::Ask {
-            host: uri.host.into(),
-            port: uri.port,
-            transport,
-        },
+    if hop.numeric().is_some() {
+        // Without a word of its own it speaks what it registered over.
+        let own = endpoint.flow.map(|flow| flow.transport);
+        hop.transport = hop.transport.or(own);
     }
+    let Some(target) = hop.numeric() else {
+        return Way::Ask(hop);
+    };
+    if context.shared.shunned.is_away(&target, context.now) {
+        return Way::Away;
+    }
+    let flow = context.world.flow_to(target.0, target.1);
+    flow.map_or(Way::None, Way::Located)
 }
 
 /// Stands in a dialog whose flow is not known yet; nothing is ever sent over it.
@@ -84,32 +78,45 @@ const NOWHERE: Flow = Flow {
 };
 
 impl Conversation {
-    /// Makes a branch to an endpoint of a side. None where there is no way to it.
+    /// Makes a branch to an endpoint of a side.
+    ///
+    /// # Errors
+    /// There is no way to it, or none now: the status that says so.
     pub(super) fn make_branch(
         &mut self,
         context: &mut Context<'_>,
         side: Side,
         endpoint: Endpoint,
         ring: Millis,
-    ) -> Option<Branch> {
-        let (flow, state) = match way(context, &endpoint) {
-            Way::Known(flow) => (flow, BranchState::Ready),
-            Way::Ask {
-                host,
-                port,
-                transport,
-            } => {
+    ) -> Result<Branch, u16> {
+        let (flow, state, located) = match way(context, &endpoint) {
+            Way::Known(flow) => (flow, BranchState::Ready, false),
+            Way::Located(flow) => (flow, BranchState::Ready, true),
+            Way::Ask(hop) => {
                 let token = context.ask(self.id);
-                context.shared.out.push_back(Output::Resolve {
-                    token,
-                    host,
-                    port,
-                    transport,
-                });
-                (NOWHERE, BranchState::Resolving(token))
+                let out = &mut context.shared.out;
+                out.push_back(Output::Resolve { token, hop });
+                (NOWHERE, BranchState::Resolving(token), true)
             }
-            Way::None => return None,
+            Way::Away => return Err(503),
+            Way::None => return Err(480),
         };
+        let until = context.now + ring;
+        let mut branch = self.branch_over(context, side, endpoint, flow, state, until);
+        branch.located = located;
+        Ok(branch)
+    }
+
+    /// Makes a branch over a flow.
+    pub(super) fn branch_over(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        endpoint: Endpoint,
+        flow: Flow,
+        state: BranchState,
+        until: Time,
+    ) -> Branch {
         let leg = self.new_leg_id();
         let dialog = Dialog {
             call_id: context.shared.mint.call_id(),
@@ -125,7 +132,7 @@ impl Conversation {
         };
         let session = context.shared.mint.session();
         let leg = Leg::new(leg, side, dialog, endpoint, session, context.now);
-        Some(Branch::new(leg, state, context.now + ring))
+        Branch::new(leg, state, until)
     }
 
     /// Sends the INVITE of a branch that is ready, with an offer for it. `more` adds header fields.
@@ -171,6 +178,8 @@ impl Conversation {
         };
         branch.state = BranchState::Calling;
         branch.client = Some(context.send(bytes, flow, errand));
+        let failover = context.shared.settings.fork.failover;
+        branch.silent_at = (!branch.rest.is_empty()).then(|| context.now + failover);
     }
 
     /// Takes branches out of the fork and cancels them: nothing of them is left.
@@ -226,32 +235,32 @@ impl Conversation {
         out
     }
 
-    /// Takes the answer of a look-up to the branch that asked. Returns the branch's leg where nothing
-    /// was found.
+    /// Takes what was located to the branch that asked. Returns what becomes of the branch where there is
+    /// no target that can be asked now: it is gone, with this status.
     pub(super) fn resolved(
         context: &mut Context<'_>,
         fork: &mut Fork,
-        token: crate::engine::ports::Token,
-        addresses: &[(Transport, SocketAddr)],
-    ) -> Option<Branch> {
+        token: Token,
+        targets: &[Located],
+    ) -> Option<u16> {
         let at = fork
             .branches
             .iter()
             .position(|branch| branch.state == BranchState::Resolving(token))?;
-        let flow = addresses
-            .iter()
-            .find_map(|(transport, peer)| context.world.flow_to(*transport, *peer));
-        match flow {
+        let mut rest = context.shared.shunned.order(targets, context.now);
+        let away = rest.is_empty() && !targets.is_empty();
+        match next_flow(context, &mut rest) {
             Some(flow) => {
                 let branch = &mut fork.branches[at];
                 branch.leg.dialog.flow = flow;
+                branch.rest = rest;
                 branch.state = BranchState::Ready;
                 None
             }
             None => {
                 let branch = fork.branches.remove(at);
                 context.forget_tag(&branch.leg.dialog.local_tag);
-                Some(branch)
+                Some(if away { 503 } else { 480 })
             }
         }
     }

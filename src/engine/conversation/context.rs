@@ -7,10 +7,11 @@ use bytes::Bytes;
 
 use crate::engine::events::Event;
 use crate::engine::ids::{ConversationId, Flow, LegId, Side};
+use crate::engine::locating::Shunned;
 use crate::engine::mint::{Mint, tag_key};
 use crate::engine::ports::{Output, Token, World};
 use crate::engine::settings::Settings;
-use crate::engine::time::Time;
+use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::{ClientId, ServerId, Transactions};
 use crate::sip::{Builder, Message, Method, Name, Uri, reason_phrase};
 
@@ -72,6 +73,7 @@ pub(crate) struct Shared {
     pub(crate) asked: HashMap<Token, ConversationId>,
     pub(crate) budget: Budget,
     pub(crate) strays: Strays,
+    pub(crate) shunned: Shunned,
     /// Messages waiting in all queues, and their octets.
     pub(crate) queued: (usize, usize),
 }
@@ -81,6 +83,16 @@ pub(crate) struct Context<'a> {
     pub(crate) now: Time,
     pub(crate) world: &'a mut dyn World,
     pub(crate) shared: &'a mut Shared,
+}
+
+impl Shared {
+    pub(crate) fn context<'a>(&'a mut self, now: Time, world: &'a mut dyn World) -> Context<'a> {
+        Context {
+            now,
+            world,
+            shared: self,
+        }
+    }
 }
 
 impl Context<'_> {
@@ -257,6 +269,14 @@ pub(crate) fn supported(settings: &Settings) -> &'static str {
         Some(_) => "replaces, norefersub, timer",
         None => "replaces, norefersub",
     }
+}
+
+/// Returns how long a refusal asks to be left alone (RFC 3261 20.33).
+pub(crate) fn retry_after(response: &Message) -> Option<Millis> {
+    let value = response.header(Name::RetryAfter)?.trim_start();
+    let end = value.find(|c: char| !c.is_ascii_digit());
+    let seconds: u32 = value[..end.unwrap_or(value.len())].parse().ok()?;
+    Some(Millis::from_secs(u64::from(seconds)))
 }
 
 /// Adds the header by which a refusal tells what would be taken, or when.

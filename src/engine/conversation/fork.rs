@@ -9,6 +9,7 @@ use super::inviting::sdp_of;
 use super::leg::Leg;
 use crate::engine::endpoint::{Endpoint, Identity};
 use crate::engine::ids::LegId;
+use crate::engine::locating::Located;
 use crate::engine::ports::{Generation, Token};
 use crate::engine::routing::Target;
 use crate::engine::time::Time;
@@ -40,6 +41,15 @@ pub(crate) struct Branch {
     /// Carries Replaces of the lost dialog (RFC 3891).
     pub(crate) replaces: bool,
     pub(crate) rang: bool,
+    /// Its flow leads to a target that was located (RFC 3263), not to where a phone came from.
+    #[serde(skip)]
+    pub(crate) located: bool,
+    /// Targets of the same hop that have not been tried.
+    #[serde(skip)]
+    pub(crate) rest: VecDeque<Located>,
+    /// When the next of them has its turn, where this one has said nothing.
+    #[serde(skip)]
+    pub(crate) silent_at: Option<Time>,
     /// When it stops ringing.
     pub(crate) until: Time,
     /// The ports that its offer names.
@@ -126,7 +136,11 @@ impl Fork {
         self.branches
             .iter()
             .filter(|branch| branch.state == BranchState::Calling)
-            .map(|branch| branch.until)
+            .map(|branch| {
+                branch
+                    .silent_at
+                    .map_or(branch.until, |at| at.min(branch.until))
+            })
             .min()
     }
 }
@@ -140,6 +154,9 @@ impl Branch {
             client: None,
             replaces: false,
             rang: false,
+            located: false,
+            rest: VecDeque::new(),
+            silent_at: None,
             generation: 0,
             secure: None,
             turned: false,

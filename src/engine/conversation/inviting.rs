@@ -1,7 +1,5 @@
 //! The first fork: the caller waits, the callee's endpoints ring, the first 2xx wins (RFC 3261 13, 16.7).
 
-use std::net::SocketAddr;
-
 use super::context::{
     Context, ELSEWHERE, Leaving, acknowledge_and_leave, crossing, end_with, joined,
 };
@@ -15,7 +13,8 @@ use super::{Conversation, Party};
 use crate::engine::dialog::{Dialog, Happens, Life, name_addr};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Ending, GaveUp, Happening};
-use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side, Transport};
+use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side};
+use crate::engine::locating::Located;
 use crate::engine::location;
 use crate::engine::ports::{Generation, Token};
 use crate::engine::reach::Reach;
@@ -149,8 +148,8 @@ impl Conversation {
                     return;
                 };
                 match branch {
-                    Some(branch) => invitation.fork.branches.push(branch),
-                    None => invitation.fork.judge(verdict(480)),
+                    Ok(branch) => invitation.fork.branches.push(branch),
+                    Err(status) => invitation.fork.judge(verdict(status)),
                 }
             }
         }
@@ -215,13 +214,13 @@ impl Conversation {
         &mut self,
         context: &mut Context<'_>,
         token: Token,
-        addresses: &[(Transport, SocketAddr)],
+        targets: &[Located],
     ) {
         let Some(invitation) = &mut self.invitation else {
             return;
         };
-        if Self::resolved(context, &mut invitation.fork, token, addresses).is_some() {
-            invitation.fork.judge(verdict(480));
+        if let Some(status) = Self::resolved(context, &mut invitation.fork, token, targets) {
+            invitation.fork.judge(verdict(status));
         }
         self.next_group(context);
     }

@@ -2,9 +2,8 @@
 //!
 //! One file an act: `inviting` the first fork, `carry` and `renegotiate` what goes on while both are
 //! there, `refresh` session timers, `letters` messages, `signs` and `check` suspicion and probes,
-//! `restore`, `busy`, `reach` and `join` the re-fork, `toward` the ports of a fork, `keys` and
-//! `turn` SRTP on each leg, `aside` what there is of
-//! a side without a leg,
+//! `restore`, `busy`, `reach` and `join` the re-fork, `failover` the next target of a hop, `toward` the
+//! ports of a fork, `keys` and `turn` SRTP on each leg, `aside` what there is of a side without a leg,
 //! `survivor` what is answered meanwhile, `repair` a phone that comes back by itself, `notice` the word to
 //! the survivor; `refer` and `transfer` a side that goes on with somebody else, `attended`
 //! where the transferor has called that one itself, `report` what its transferor
@@ -20,6 +19,7 @@ mod check;
 pub(crate) mod context;
 mod early;
 mod ending;
+pub(crate) mod failover;
 mod fork;
 mod index;
 mod inviting;
@@ -374,6 +374,7 @@ impl Conversation {
     /// Does what is due.
     pub(crate) fn on_deadline(&mut self, context: &mut Context<'_>) {
         self.ring_out(context);
+        self.fall_silent(context);
         for side in [Side::Caller, Side::Callee] {
             self.check_due(context, side);
             self.letters_overdue(context, side);

@@ -1,15 +1,14 @@
 //! Whom a lost participant is reached at, and the way there once its connection is closed.
 
-use std::net::SocketAddr;
-
 use super::Conversation;
 use super::context::Context;
 use super::leg::Leg;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::{Flow, Side, Transport};
+use crate::engine::locating::Hop;
 use crate::engine::location;
 use crate::engine::routing::{self, Q_DEFAULT, Target};
-use crate::sip::{Address, Scheme, Uri};
+use crate::sip::{Address, Uri};
 
 impl Conversation {
     /// Returns whom a lost participant can be reached at, the lost endpoint among them.
@@ -82,19 +81,14 @@ pub(super) fn way_anew(context: &Context<'_>, leg: &Leg) -> Option<Flow> {
     let hop = route.map_or(&*leg.dialog.target, |route| {
         Address::parse(route).map_or(route, |address| address.uri)
     });
-    let uri = Uri::parse(hop).ok()?;
-    let ip = uri.host_ip()?;
-    if route.is_none() && ip != old.peer.ip() {
+    let mut hop = Hop::of(&Uri::parse(hop).ok()?)?;
+    if !hop.secure {
+        hop.transport = hop.transport.or(Some(old.transport));
+    }
+    let (transport, peer) = hop.numeric()?;
+    let natted = route.is_none() && peer.ip() != old.peer.ip();
+    if natted || matches!(transport, Transport::Ws | Transport::Wss) {
         return None;
     }
-    let transport = match uri.transport() {
-        _ if uri.scheme == Scheme::Sips => Transport::Tls,
-        Some(word) => Transport::parse(word)?,
-        None => old.transport,
-    };
-    if matches!(transport, Transport::Ws | Transport::Wss) {
-        return None;
-    }
-    let port = uri.port.unwrap_or_else(|| transport.default_port());
-    context.world.flow_to(transport, SocketAddr::new(ip, port))
+    context.world.flow_to(transport, peer)
 }

@@ -14,6 +14,7 @@ use crate::engine::dialog::{Do, Happens};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Ending, GaveUp, Happening, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::locating::Located;
 use crate::engine::location;
 use crate::engine::ports::{Generation, Token};
 use crate::engine::time::{Millis, Time};
@@ -114,12 +115,12 @@ impl Conversation {
                 continue;
             }
             match self.make_branch(context, side, endpoint, ring) {
-                Some(branch) => {
+                Ok(branch) => {
                     if let Some(lost) = &mut self.party_mut(side).lost {
                         lost.fork.branches.push(branch);
                     }
                 }
-                None => failed = true,
+                Err(_) => failed = true,
             }
         }
         self.launch_again(context, side);
@@ -134,7 +135,7 @@ impl Conversation {
     }
 
     /// Sends what is ready to be sent, once there are ports.
-    fn launch_again(&mut self, context: &mut Context<'_>, side: Side) {
+    pub(super) fn launch_again(&mut self, context: &mut Context<'_>, side: Side) {
         let offer = self.offer_to(side);
         let streams = match &offer {
             Some(offer) => media::streams_needed(Some(offer), context.shared.settings.media.mode),
@@ -250,13 +251,13 @@ impl Conversation {
         &mut self,
         context: &mut Context<'_>,
         token: Token,
-        addresses: &[(crate::engine::ids::Transport, std::net::SocketAddr)],
+        targets: &[Located],
     ) {
         for side in [Side::Caller, Side::Callee] {
             let Some(lost) = &mut self.party_mut(side).lost else {
                 continue;
             };
-            let failed = Self::resolved(context, &mut lost.fork, token, addresses);
+            let failed = Self::resolved(context, &mut lost.fork, token, targets);
             self.launch_again(context, side);
             if failed.is_some() {
                 self.go_on(context, side);

@@ -58,7 +58,7 @@ impl Conversation {
     ) {
         let ring = context.shared.settings.fork.ring_timeout;
         let branch = self.make_branch(context, Side::Callee, refused.leg.endpoint, ring);
-        if let Some(mut branch) = branch
+        if let Ok(mut branch) = branch
             && let Some(invitation) = &mut self.invitation
         {
             branch.secure = Some(secure);

@@ -70,6 +70,17 @@ impl<C: Clone> Clients<C> {
         self.slab.get(id.0).is_some()
     }
 
+    pub(super) fn is_silent(&self, id: ClientId) -> bool {
+        let machine = self.slab.get(id.0).map(|client| client.machine);
+        matches!(
+            machine,
+            Some(
+                Machine::Invite(invite_client::State::Calling)
+                    | Machine::NonInvite(non_invite_client::State::Trying)
+            )
+        )
+    }
+
     /// Counts what the indexes hold, which is nothing when there are no transactions.
     #[cfg(test)]
     pub(super) fn indexed(&self) -> usize {

@@ -109,6 +109,11 @@ impl<C: Clone, S: Clone> Transactions<C, S> {
         self.clients.waits(client)
     }
 
+    /// Returns true where nothing at all has come back for a request of ours yet.
+    pub fn is_silent(&self, client: ClientId) -> bool {
+        self.clients.is_silent(client)
+    }
+
     /// Keeps something with a server transaction.
     pub fn bind(&mut self, server: ServerId, context: S) {
         self.servers.bind(server, context);

@@ -1,7 +1,7 @@
 //! The server: the engine, its relay, its store, its death and its rising again.
 
 use refork::engine::Engine;
-use refork::engine::ids::{Transport, VIRTUAL_SHARDS, VirtualShard};
+use refork::engine::ids::{VIRTUAL_SHARDS, VirtualShard};
 use refork::engine::ports::{Input, Output};
 use refork::engine::time::Millis;
 
@@ -82,20 +82,9 @@ impl Simulation {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Send { flow, bytes } => self.send_from_server(flow, bytes),
-            Output::Resolve {
-                token,
-                host,
-                port,
-                transport,
-            } => {
-                let transport = transport.unwrap_or(Transport::Udp);
-                let port = port.unwrap_or_else(|| transport.default_port());
-                let address = host.parse().map(|ip| (transport, (ip, port)));
-                let addresses = address
-                    .map(|(transport, (ip, port))| (transport, std::net::SocketAddr::new(ip, port)))
-                    .into_iter()
-                    .collect();
-                self.inform(Input::Resolved { token, addresses });
+            Output::Resolve { token, .. } => {
+                let targets = Vec::new();
+                self.inform(Input::Resolved { token, targets });
             }
             Output::Media(command) => {
                 self.remark(None, format!("media {command:?}"));

@@ -1,0 +1,201 @@
+//! Calls to where DNS says (RFC 3263), by a real name server.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use refork::engine::settings::{Route, Upstream};
+use refork::engine::time::Millis;
+use refork::ua::{Call, Ending, Medium, Phone, Reaction, Transport};
+
+use crate::dns::NameServer;
+use crate::stage::{SOON, Stage, answers, hang_up, pause, talk};
+
+/// A server where numbers that begin with 4 are behind this URI.
+fn stage(dns: &NameServer, uri: &str) -> Stage {
+    Stage::with(|config| {
+        config.dns.servers = vec![dns.at];
+        config.dns.timeout = Duration::from_millis(500);
+        config.engine.fork.failover = Millis(700);
+        let targets = vec![uri.into()];
+        let upstreams = &mut config.engine.upstreams;
+        upstreams.insert(
+            "pbx".into(),
+            Upstream {
+                targets,
+                trusted: false,
+            },
+        );
+        config.engine.routes.push(Route {
+            pattern: "sip:4*@*".into(),
+            to: "pbx".into(),
+        });
+    })
+}
+
+/// A port where nobody listens.
+fn nobody() -> SocketAddr {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap()
+}
+
+fn port(phone: &Phone) -> u16 {
+    phone.local().port()
+}
+
+fn calls(alice: &Phone) -> Call {
+    alice.call("sip:401@example.org", Medium::Audio).unwrap()
+}
+
+/// Alice calls, and this one takes the call.
+fn is_reached(alice: &Phone, by: &Phone) {
+    answers(by);
+    let call = calls(alice);
+    let taken = by.incoming(SOON).unwrap();
+    call.wait_up(SOON).unwrap();
+    taken.wait_up(SOON).unwrap();
+    talk(&call, &taken);
+    hang_up(&call, &taken);
+}
+
+#[test]
+fn naptr_leads_to_srv_and_past_all_that_fails() {
+    let mut dns = NameServer::start("");
+    let stage = stage(&dns, "sip:pbx.example.net");
+    let alice = stage.phone("alice");
+    let [busy, frozen, last] =
+        ["busy", "frozen", "last"].map(|label| stage.server(label, Transport::Udp, false));
+    let over_tcp = stage.server("over-tcp", Transport::Tcp, false);
+    let ports = [nobody().port(), port(&busy), port(&frozen), port(&last)];
+    let [dead, busy_at, frozen_at, last_at] = ports;
+    // TLS, which we have no listener for, is what the domain would rather have.
+    let records = format!(
+        "pbx 60 NAPTR 10 10 \"s\" \"SIPS+D2T\" \"\" _sips._tcp.pbx\n\
+         pbx 60 NAPTR 20 10 \"s\" \"SIP+D2U\" \"\" _sip._udp.pbx\n\
+         pbx 60 NAPTR 20 20 \"s\" \"SIP+D2T\" \"\" _sip._tcp.pbx\n\
+         _sips._tcp.pbx 60 SRV 0 0 5061 ns\n\
+         _sip._udp.pbx 60 SRV 40 0 {last_at} one\n\
+         _sip._udp.pbx 60 SRV 10 0 {dead} one\n\
+         _sip._udp.pbx 60 SRV 20 0 {busy_at} one\n\
+         _sip._udp.pbx 60 SRV 30 0 {frozen_at} one\n\
+         _sip._tcp.pbx 60 SRV 10 0 {} one\n\
+         one 60 A 127.0.0.1",
+        port(&over_tcp),
+    );
+    dns.change(&records);
+    busy.script(|script| script.invite = Reaction::Refuse(503, Duration::ZERO));
+    frozen.freeze();
+    is_reached(&alice, &last);
+    frozen.thaw();
+    for failure in ["unreachable", "unavailable", "silent"] {
+        let name = format!("refork_target_failures_total{{failure=\"{failure}\",then=\"next\"}}");
+        assert_eq!(stage.metric(&name), 1.0, "{failure}");
+    }
+    // With the last one gone, the next service in the same order.
+    frozen.script(|script| script.invite = Reaction::Refuse(503, Duration::ZERO));
+    last.kill();
+    is_reached(&alice, &over_tcp);
+    stage.finish();
+}
+
+#[test]
+fn a_name_without_services_has_addresses_of_both_families() {
+    let dns = NameServer::start("two 60 A 127.0.0.1\ntwo 60 AAAA ::1");
+    // The port is one that only the IPv6 phone has.
+    let probe = Stage::new();
+    let six = probe.server("six", Transport::Udp, true);
+    let stage = stage(&dns, &format!("sip:two.example.net:{}", port(&six)));
+    let alice = stage.phone("alice");
+    is_reached(&alice, &six);
+    let call = alice.call("sip:nobody@example.org", Medium::Audio).unwrap();
+    assert_eq!(call.wait_over(SOON).unwrap(), Ending::Refused(404));
+    stage.finish();
+}
+
+#[test]
+fn answers_are_kept_as_long_as_their_zone_says() {
+    let mut dns = NameServer::start("");
+    let stage = stage(&dns, "sip:pbx.example.net;transport=udp");
+    let alice = stage.phone("alice");
+    let old = stage.server("old", Transport::Udp, false);
+    let new = stage.server("new", Transport::Udp, false);
+    let records = |ttl: u32, phone: &Phone| {
+        let at = port(phone);
+        format!("_sip._udp.pbx {ttl} SRV 0 0 {at} one\none 3600 A 127.0.0.1")
+    };
+    // That there is no such name is kept for the second that the zone says, and no longer.
+    let call = calls(&alice);
+    assert_eq!(call.wait_over(SOON).unwrap(), Ending::Refused(480));
+    dns.change(&records(1, &old));
+    answers(&old);
+    answers(&new);
+    let ends = stage.log.now() + SOON;
+    loop {
+        assert!(
+            stage.log.now() < ends,
+            "what was not there is never looked for again"
+        );
+        let call = calls(&alice);
+        if call.wait_up(Duration::from_millis(500)).is_ok() {
+            call.hang_up().unwrap();
+            break;
+        }
+        pause();
+    }
+    // It has moved; the old answer stands for a second.
+    dns.change(&records(3600, &new));
+    let ends = stage.log.now() + SOON;
+    while new.calls() == 0 {
+        assert!(stage.log.now() < ends, "the old answer is never forgotten");
+        let call = calls(&alice);
+        call.wait_up(SOON).unwrap();
+        call.hang_up().unwrap();
+        pause();
+    }
+    // The name server is gone, and the answer stands.
+    dns.stop();
+    let before = new.calls();
+    let call = calls(&alice);
+    call.wait_up(SOON).unwrap();
+    assert_eq!(new.calls(), before + 1);
+    assert_eq!(call.hang_up().unwrap(), 200);
+    stage.finish();
+}
+
+#[test]
+fn the_last_word_of_a_name_server_outlives_it() {
+    let mut dns = NameServer::start("");
+    let stage = stage(&dns, "sip:pbx.example.net;transport=udp");
+    let alice = stage.phone("alice");
+    let bob = stage.server("pbx", Transport::Udp, false);
+    let at = port(&bob);
+    dns.change(&format!(
+        "_sip._udp.pbx 1 SRV 0 0 {at} one\none 1 A 127.0.0.1"
+    ));
+    is_reached(&alice, &bob);
+    dns.stop();
+    let kept = "refork_not_located_total{then=\"kept\"}";
+    let ends = stage.log.now() + SOON;
+    while stage.metric(kept) == 0.0 {
+        assert!(stage.log.now() < ends, "the answer never expires");
+        is_reached(&alice, &bob);
+    }
+    stage.finish();
+}
+
+#[test]
+fn a_message_goes_past_what_fails() {
+    let mut dns = NameServer::start("");
+    let stage = stage(&dns, "sip:pbx.example.net;transport=udp");
+    let alice = stage.phone("alice");
+    let bob = stage.server("pbx", Transport::Udp, false);
+    let (dead, at) = (nobody().port(), port(&bob));
+    dns.change(&format!(
+        "_sip._udp.pbx 60 SRV 0 0 {dead} one\n_sip._udp.pbx 60 SRV 1 0 {at} one\none 60 A 127.0.0.1"
+    ));
+    assert_eq!(
+        alice.page("sip:401@example.org", "are you there?").unwrap(),
+        200
+    );
+    assert_eq!(bob.texts().len(), 1);
+    stage.finish();
+}
