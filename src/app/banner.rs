@@ -15,7 +15,11 @@ pub(super) fn banner(listeners: &[Bound], admin: SocketAddr, users: &[MadeUser])
     for bound in listeners {
         let transport = bound.listener.transport.param();
         for address in reachable(bound) {
-            let _ = writeln!(text, "  sip:{address};transport={transport}");
+            let _ = if bound.listener.transport.is_web_socket() {
+                writeln!(text, "  {transport}://{address} (a browser)")
+            } else {
+                writeln!(text, "  sip:{address};transport={transport}")
+            };
         }
     }
     if !users.is_empty() {

@@ -3,7 +3,7 @@
 use super::aor::of_user;
 use super::hmac::{hex, keyed_hash};
 use crate::engine::events::Unproven;
-use crate::engine::ids::Aor;
+use crate::engine::ids::{Aor, Transport};
 use crate::engine::settings::{Credentials as Ha1, Domain, Settings};
 use crate::engine::time::{Millis, Time};
 use crate::sip::digest::{self, Algorithm, Credentials};
@@ -163,10 +163,14 @@ impl Authenticator {
     }
 }
 
+/// The libraries of browsers know nothing but MD5, and SIP.js sees the last challenge alone.
 fn gives_up(request: &Message) -> bool {
-    request
+    let via = Transport::parse(request.via().transport);
+    let browser = via.is_some_and(Transport::is_web_socket);
+    let of_phone = request
         .header(Name::UserAgent)
-        .is_some_and(|agent| GIVE_UP.iter().any(|phone| agent.starts_with(phone)))
+        .is_some_and(|agent| GIVE_UP.iter().any(|phone| agent.starts_with(phone)));
+    browser || of_phone
 }
 
 /// Returns the user that the credentials prove, whatever their nonce.
@@ -272,6 +276,25 @@ mod tests {
             // Of no use in the other header.
             let other = judge(&authenticator, &format!("Authorization: {answer}\n"), START);
             assert_eq!(other.unwrap_err().why, Unproven::Missing);
+        }
+    }
+
+    #[test]
+    fn a_browser_is_offered_md5_alone() {
+        let (authenticator, settings) = (Authenticator::new([1; 32]), settings());
+        for (transport, offers) in [("WS", 1), ("WSS", 1), ("TLS", 2)] {
+            let request = message(&format!(
+                "REGISTER sip:example.org SIP/2.0\nVia: SIP/2.0/{transport} h;branch=z9hG4bK1\n\
+                 From: <sip:alice@example.org>;tag=1\nTo: <sip:alice@example.org>\nCall-ID: c\n\
+                 CSeq: 1 REGISTER\n"
+            ));
+            let claimed = aor("sip:alice@example.org");
+            let domain = &settings.domains[0];
+            let challenge =
+                authenticator.authenticate(&request, &claimed, domain, &settings, START, false);
+            let challenge = challenge.unwrap_err();
+            assert_eq!(challenge.headers.len(), offers, "{transport}");
+            assert_eq!(header(&challenge, 0).algorithm, Algorithm::Md5);
         }
     }
 
