@@ -112,7 +112,7 @@ impl Engine {
                 // The registrar knows its own.
                 return true;
             } else if *request.method() == Method::Invite {
-                supported(&self.shared.settings)
+                supported(&self.shared.settings, true)
             } else {
                 ""
             };

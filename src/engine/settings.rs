@@ -171,6 +171,8 @@ pub struct ForkSettings {
     pub early_dialogs: EarlyDialogs,
     /// A target that says nothing for so long gives way to the next one of its hop.
     pub failover: Millis,
+    /// RFC 3262: provisional responses may want a PRACK.
+    pub reliable_provisionals: bool,
 }
 
 /// What becomes of a REFER within a dialog.
@@ -395,6 +397,7 @@ impl Default for ForkSettings {
             ring_timeout: Millis::from_secs(60),
             early_dialogs: EarlyDialogs::Forward,
             failover: Millis::from_secs(4),
+            reliable_provisionals: true,
         }
     }
 }

@@ -10,6 +10,7 @@
 mod admission;
 mod calls;
 mod dialogs;
+mod early_updates;
 mod failover;
 mod families;
 mod hiding;
@@ -19,6 +20,7 @@ mod messages;
 mod people;
 mod races;
 mod refusals;
+mod reliable;
 mod repair;
 mod restart;
 mod restore;

@@ -19,6 +19,8 @@ pub(crate) struct Fork {
     pub(crate) early_dialogs: EarlyDialogs,
     /// A target that says nothing for so long gives way to the next one of its name or upstream.
     pub(crate) failover: Span<{ 500 * MS }, { 32 * SECOND }>,
+    /// Provisional responses may be reliable (RFC 3262).
+    pub(crate) reliable_provisionals: bool,
 }
 
 impl Default for Fork {
@@ -28,6 +30,7 @@ impl Default for Fork {
             ring_timeout: Span(MINUTE),
             early_dialogs: EarlyDialogs::Forward,
             failover: Span(4 * SECOND),
+            reliable_provisionals: true,
         }
     }
 }

@@ -28,6 +28,7 @@ pub(super) fn fork(fork: &file::Fork) -> ForkSettings {
             file::EarlyDialogs::Single => EarlyDialogs::Single,
         },
         failover: Millis(fork.failover.0),
+        reliable_provisionals: fork.reliable_provisionals,
     }
 }
 

@@ -60,6 +60,7 @@ impl Conversation {
                 self.lives_by(context, leg, response);
                 self.report_response(context, leg, response);
             }
+            What::Early => self.early_response(context, client, response),
             What::Farewell if response.status() >= 200 => {
                 self.ghosts.retain(|ghost| ghost.id != leg);
             }
@@ -188,6 +189,7 @@ impl Conversation {
             What::Wish => self.wish_unanswered(context, leg, signal),
             What::Refresh => self.refresh_unanswered(context, leg, signal),
             What::Report => self.report_unanswered(context, leg, signal),
+            What::Early => self.early_unanswered(context, client),
             What::Farewell | What::Passage(_) => {}
         }
     }

@@ -135,13 +135,15 @@ impl Conversation {
         Branch::new(leg, state, until)
     }
 
-    /// Sends the INVITE of a branch that is ready, with an offer for it. `more` adds header fields.
+    /// Sends the INVITE of a branch that is ready, with an offer for it; `reliable` where provisional responses
+    /// may want a PRACK. `more` adds header fields.
     pub(super) fn call(
         &self,
         context: &mut Context<'_>,
         branch: &mut Branch,
         offer: Option<&str>,
         hops: u8,
+        reliable: bool,
         more: impl FnOnce(Builder) -> Builder,
     ) {
         let leg = &mut branch.leg;
@@ -165,7 +167,7 @@ impl Conversation {
             .dialog
             .carried(&Method::Invite, &via, hops)
             .header(Name::Contact, context.contact(&flow));
-        let builder = more(leg.capable(context, builder));
+        let builder = more(leg.capable(context, builder, reliable));
         let bytes = match body {
             Some(sdp) => builder.body("application/sdp", sdp.as_bytes()),
             None => builder.end(),

@@ -1,7 +1,6 @@
 //! Requests within the conversation: whose they are, and across to the other side.
 
 use super::context::{Context, What, crossing, end_with};
-use super::fork::Branch;
 use super::inviting;
 use super::leg::Leg;
 use super::{Carried, Conversation, outcome};
@@ -24,7 +23,10 @@ impl Conversation {
         request: &Message,
         flow: Flow,
     ) {
-        if let Some(side) = self.side_of(leg) {
+        let side = self.side_of(leg);
+        if side == Some(Side::Caller) && self.invitation.is_some() {
+            self.caller_request(context, server, request, flow);
+        } else if let Some(side) = side {
             self.live_request(context, side, server, request, flow);
         } else if let Some(side) = self.lost_side_of(leg) {
             self.lost_request(context, side, server, request, flow);
@@ -34,55 +36,6 @@ impl Conversation {
             self.early_request(context, leg, server, request);
         } else {
             context.refuse(server, 481, "request within a dialog that has ended");
-        }
-    }
-
-    /// Returns the branch of the first fork or of a re-fork.
-    pub(super) fn branch_mut(&mut self, leg: LegId) -> Option<&mut Branch> {
-        let first = self.invitation.as_mut().map(|first| &mut first.fork);
-        let again = self.parties.iter_mut();
-        let again = again.filter_map(|party| party.lost.as_mut().map(|lost| &mut lost.fork));
-        first
-            .into_iter()
-            .chain(again)
-            .find_map(|fork| fork.branch(leg))
-    }
-
-    /// Who is invited speaks before its 2xx, or has overtaken it.
-    fn early_request(
-        &mut self,
-        context: &mut Context<'_>,
-        leg: LegId,
-        server: ServerId,
-        request: &Message,
-    ) {
-        let Some(branch) = self.branch_mut(leg) else {
-            return;
-        };
-        if !branch.leg.dialog.owns(request) {
-            // A proxy may have forked there: it is not the phone that rings now.
-            return context.refuse(server, 481, "tags of another dialog");
-        }
-        if branch.leg.dialog.receive(request).is_err() {
-            return context.refuse(server, 500, "CSeq lower than one before");
-        }
-        match branch.leg.life.admit(request.method()) {
-            Admission::Take if *request.method() == Method::Bye => {
-                let _ = branch.leg.life.take(Happens::Bye);
-                match self.branch_side(leg) {
-                    Some(side) => self.again_farewell(context, side, leg, server, request),
-                    None => {
-                        context.answer(server, 200, None);
-                        self.early_farewell(context, leg);
-                    }
-                }
-            }
-            // It has answered, and waits for the survivor's consent.
-            Admission::Take if *request.method() != Method::Options => {
-                context.refuse(server, 500, "request before the answer");
-            }
-            Admission::Take | Admission::Here => context.answer(server, 200, None),
-            Admission::Refuse(status, why) => context.refuse(server, status, why),
         }
     }
 
@@ -132,13 +85,13 @@ impl Conversation {
             Method::Bye => self.on_bye(context, side, server, request),
             Method::Message => self.on_message(context, side, server, request),
             Method::Invite | Method::Update => self.on_renegotiate(context, side, server, request),
+            Method::Prack => self.late_prack(context, side, server, request),
             Method::Refer => self.on_refer(context, side, server, request),
             Method::Options
             | Method::Info
             | Method::Notify
             | Method::Subscribe
             | Method::Publish
-            | Method::Prack
             | Method::Register
             | Method::Ack
             | Method::Cancel

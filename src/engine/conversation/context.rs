@@ -17,7 +17,7 @@ use crate::sip::{Builder, Message, Method, Name, Uri, reason_phrase};
 
 /// Methods that we take (RFC 3261 20.5).
 pub(crate) const ALLOW: &str =
-    "INVITE, ACK, CANCEL, BYE, OPTIONS, MESSAGE, INFO, UPDATE, NOTIFY, REFER";
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, MESSAGE, INFO, UPDATE, PRACK, NOTIFY, REFER";
 /// Seconds after which who was refused for a moment may ask again.
 pub(crate) const RETRY_AFTER_S: u32 = 2;
 
@@ -49,6 +49,8 @@ pub(crate) enum What {
     Refresh,
     /// The NOTIFY that says what becomes of a REFER.
     Report,
+    /// PRACK or UPDATE in an early dialog.
+    Early,
     /// Nothing hangs on the answer: BYE.
     Farewell,
     /// A request outside of any dialog, by its number (`Passages`).
@@ -151,7 +153,7 @@ impl Context<'_> {
 
     /// Returns the extensions that we take (RFC 3261 20.37).
     pub(crate) fn supported(&self) -> &'static str {
-        supported(&self.shared.settings)
+        supported(&self.shared.settings, true)
     }
 
     pub(crate) fn send(&mut self, bytes: Bytes, flow: Flow, errand: Errand) -> ClientId {
@@ -182,15 +184,31 @@ impl Context<'_> {
         to_tag: Option<&str>,
         finish: impl FnOnce(Builder) -> Bytes,
     ) {
-        let Some((request, flow)) = self.shared.transactions.request_of(server) else {
-            return;
-        };
+        if let Some(bytes) = self.compose(server, status, reason, to_tag, finish) {
+            self.reply(server, status, bytes);
+        }
+    }
+
+    /// Writes an answer without sending it. None where the request has its final one.
+    pub(crate) fn compose(
+        &self,
+        server: ServerId,
+        status: u16,
+        reason: &str,
+        to_tag: Option<&str>,
+        finish: impl FnOnce(Builder) -> Bytes,
+    ) -> Option<Bytes> {
+        let (request, flow) = self.shared.transactions.request_of(server)?;
         let mut builder = Builder::respond(request, status, reason, to_tag, flow.peer);
         if request.to_tag().is_none() && (101..300).contains(&status) {
             // RFC 3261 12.1.1: what begins a dialog shows the way that it came.
             builder = builder.copy(request, Name::RecordRoute);
         }
-        let bytes = finish(builder);
+        Some(finish(builder))
+    }
+
+    /// Sends an answer as it is written, the first time or again.
+    pub(crate) fn reply(&mut self, server: ServerId, status: u16, bytes: Bytes) {
         let Shared {
             transactions, out, ..
         } = &mut *self.shared;
@@ -263,11 +281,14 @@ impl Context<'_> {
     }
 }
 
-/// Returns the extensions that we take by these settings.
-pub(crate) fn supported(settings: &Settings) -> &'static str {
-    match settings.detect.session_timer {
-        Some(_) => "replaces, norefersub, timer",
-        None => "replaces, norefersub",
+/// Returns the extensions that we take by these settings; `reliable` where provisional responses may be.
+pub(crate) fn supported(settings: &Settings, reliable: bool) -> &'static str {
+    let reliable = reliable && settings.fork.reliable_provisionals;
+    match (settings.detect.session_timer, reliable) {
+        (Some(_), true) => "replaces, norefersub, timer, 100rel",
+        (Some(_), false) => "replaces, norefersub, timer",
+        (None, true) => "replaces, norefersub, 100rel",
+        (None, false) => "replaces, norefersub",
     }
 }
 

@@ -1,19 +1,43 @@
 //! Early dialogs: what the caller sees of phones that ring (RFC 3261 12.1, 13.2.2.1).
 
 use super::Conversation;
-use super::context::{Context, crossing, end_with};
+use super::context::{ALLOW, Context, crossing, end_with};
 use super::inviting::{Invitation, sdp_of};
-use super::keys::Role;
+use super::keys::{Role, Telling};
+use super::leg::Talk;
 use super::media::{self, PortState};
-use crate::engine::dialog::{Do, Happens};
+use super::prack::Owed;
+use crate::engine::dialog::reliable::{self, Carries, Order, Sent};
+use crate::engine::dialog::{Dialog, Do, Happens};
 use crate::engine::events::Happening;
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::ports::MediaCommand;
 use crate::engine::settings::EarlyDialogs;
 use crate::sip::{Message, Name};
 
+/// One early dialog with the caller: of one branch, or the one that stands for all of them.
+#[derive(Debug)]
+pub(super) struct Early {
+    pub(super) dialog: Dialog,
+    pub(super) talk: Talk,
+    pub(super) branches: Vec<LegId>,
+    /// Responses that want a PRACK of the caller's.
+    pub(super) sent: Sent,
+    /// PRACKs that wait for the caller's, which may bring what they carry.
+    pub(super) owed: Vec<Owed>,
+    /// The caller has the answer to its offer, or has answered ours: both may offer anew.
+    pub(super) settled: bool,
+}
+
+impl Invitation {
+    pub(super) fn early_of(&self, leg: LegId) -> Option<usize> {
+        let of = |early: &Early| early.branches.contains(&leg);
+        self.early.iter().position(of)
+    }
+}
+
 impl Conversation {
-    /// A provisional response of a branch (RFC 3261 13.2.2.1): the caller sees it under the branch's tag.
+    /// A provisional response of a branch (RFC 3261 13.2.2.1): the caller sees it in the branch's dialog.
     pub(super) fn ringing(
         &mut self,
         context: &mut Context<'_>,
@@ -21,16 +45,22 @@ impl Conversation {
         response: &Message,
         flow: Flow,
     ) {
-        let forward = context.shared.settings.fork.early_dialogs == EarlyDialogs::Forward;
         let Some(invitation) = &mut self.invitation else {
             return;
         };
-        let server = invitation.server;
+        let (wants, offered) = (invitation.wants, invitation.offer.is_some());
         let Some(branch) = invitation.fork.branch(leg) else {
             return;
         };
-        let first = !branch.rang;
-        branch.rang = true;
+        let asks = reliable::rseq(response);
+        if let (Some(rseq), Some(tag)) = (asks, response.to_tag()) {
+            match branch.heard.take(tag, rseq) {
+                Order::Take => {}
+                // RFC 3262 4: its PRACK is under way, or it is looked at in its turn.
+                Order::Again | Order::Gap | Order::TooMany => return,
+            }
+        }
+        let first = !std::mem::replace(&mut branch.rang, true);
         if response.to_tag().is_some() && branch.leg.life.take(Happens::Provisional) == Do::Ring {
             branch.leg.dialog.answered_by(response, flow);
         }
@@ -38,127 +68,229 @@ impl Conversation {
         let said = sdp_of(response);
         if let Some(said) = &said {
             branch.leg.talk.said = Some(said.clone());
+            branch.settled |= asks.is_some() && offered;
         }
         let endpoint = branch.endpoint().name.clone();
+        let owed = asks.map(|rseq| Owed::new(&branch.leg, rseq, response.cseq()));
         if first {
             self.note(context, Happening::Ringing { endpoint });
         }
-        let tag = self.early_tag(context, leg, forward);
-        let body = said.and_then(|said| self.early_media(context, leg, &said));
-        let status = response.status();
-        let lines = crossing(response);
-        let Some(caller) = self.leg_mut(Side::Caller) else {
+        let reliably = wants.reliably(asks.is_some());
+        // An offer in an unreliable response is none (RFC 3261 13.2.1).
+        let takes = offered || reliably && asks.is_some();
+        let Some(at) = self.early_with(context, leg) else {
             return;
         };
-        let contact = context.contact(&caller.dialog.flow);
-        context.respond(
+        let body = said
+            .filter(|_| takes)
+            .and_then(|said| self.early_media(context, leg, at, &said));
+        let carries = match (&body, offered) {
+            (None, _) => Carries::Nothing,
+            (Some(_), true) => Carries::Answer,
+            (Some(_), false) => Carries::Offer,
+        };
+        let how = reliably.then_some(carries);
+        let number = self.show_ringing(context, at, response, body.as_deref(), how);
+        let waits = number.filter(|_| carries != Carries::Nothing);
+        let early = self.early_mut(at);
+        match (owed, waits, early) {
+            (Some(owed), Some(number), Some(early)) => early.owed.push(owed.under(number)),
+            (Some(owed), ..) => {
+                self.prack(context, &owed, None);
+            }
+            (None, ..) => {}
+        }
+    }
+
+    /// Sends a branch's response on to the caller, where told so reliably (RFC 3262 3). Returns the number
+    /// that it has then.
+    fn show_ringing(
+        &mut self,
+        context: &mut Context<'_>,
+        at: usize,
+        response: &Message,
+        body: Option<&str>,
+        reliably: Option<Carries>,
+    ) -> Option<u32> {
+        let timers = context.shared.settings.timers;
+        let supported = context.supported();
+        let invitation = self.invitation.as_deref_mut()?;
+        let server = invitation.server;
+        let early = invitation.early.get_mut(at)?;
+        let tag = early.dialog.local_tag.clone();
+        let contact = context.contact(&early.dialog.flow);
+        let lines = crossing(response);
+        let number = match reliably {
+            None => None,
+            // So many wait that the caller need not hear of one more.
+            Some(_) => Some(early.sent.number()?),
+        };
+        let bytes = context.compose(
             server,
-            status,
+            response.status(),
             response.reason_phrase(),
             Some(&tag),
             |builder| {
-                let builder = builder.header(Name::Contact, contact).raw_lines(&lines);
+                let mut builder = builder.header(Name::Contact, contact).raw_lines(&lines);
+                if let Some(number) = number {
+                    builder = builder
+                        .header(Name::Require, "100rel")
+                        .header(Name::RSeq, number)
+                        .header(Name::Allow, ALLOW)
+                        .header(Name::Supported, supported);
+                }
                 end_with(
                     builder,
                     Some("application/sdp"),
-                    body.as_deref().unwrap_or("").as_bytes(),
+                    body.unwrap_or("").as_bytes(),
                 )
             },
-        );
-    }
-
-    /// Returns the tag of the caller's early dialog with a branch.
-    fn early_tag(&mut self, context: &mut Context<'_>, leg: LegId, forward: bool) -> Box<str> {
-        let id = self.id;
-        let Some(caller) = self.leg_mut(Side::Caller) else {
-            return "".into();
-        };
-        let (own, caller_leg) = (caller.dialog.local_tag.clone(), caller.id);
-        let Some(invitation) = &mut self.invitation else {
-            return own;
-        };
-        if let Some((_, tag)) = invitation.early.iter().find(|(known, _)| *known == leg) {
-            return tag.clone();
+        )?;
+        let status = response.status();
+        let now = reliably.is_none_or(|carries| {
+            let bytes = bytes.clone();
+            early
+                .sent
+                .push(status, bytes, carries, context.now, &timers)
+        });
+        if now {
+            context.reply(server, status, bytes);
         }
-        let tag = if forward && !invitation.early.is_empty() {
-            context.tag((id, caller_leg))
-        } else {
-            own
-        };
-        invitation.early.push((leg, tag.clone()));
-        tag
+        number
     }
 
-    /// Early media: the caller is told where it comes from, and the relay what it is.
+    pub(super) fn early_mut(&mut self, at: usize) -> Option<&mut Early> {
+        let invitation = self.invitation.as_deref_mut()?;
+        invitation.early.get_mut(at)
+    }
+
+    /// Returns the caller's early dialog with a branch, a new one where there is none yet.
+    pub(super) fn early_with(&mut self, context: &mut Context<'_>, leg: LegId) -> Option<usize> {
+        let forward = context.shared.settings.fork.early_dialogs == EarlyDialogs::Forward;
+        let id = self.id;
+        let caller = self.parties[Side::Caller.index()].leg.as_ref()?;
+        let invitation = self.invitation.as_deref_mut()?;
+        if let Some(known) = invitation.early_of(leg) {
+            return Some(known);
+        }
+        if !forward && let Some(one) = invitation.early.first_mut() {
+            one.branches.push(leg);
+            return Some(0);
+        }
+        let mut dialog = caller.dialog.clone();
+        if !invitation.early.is_empty() {
+            dialog.local_tag = context.tag((id, caller.id));
+        }
+        // RFC 3262 3: a number that nobody can know before.
+        let first = context.shared.mint.session() as u32;
+        invitation.early.push(Early {
+            dialog,
+            talk: caller.talk.clone(),
+            branches: vec![leg],
+            sent: Sent::after(first),
+            owed: Vec::new(),
+            settled: false,
+        });
+        Some(invitation.early.len() - 1)
+    }
+
+    /// Early media: the caller is told where it comes from, and the relay what it is. None where the caller
+    /// has heard of it, or cannot.
     fn early_media(
         &mut self,
         context: &mut Context<'_>,
         leg: LegId,
+        at: usize,
         said: &str,
     ) -> Option<Box<str>> {
-        let offered = self
-            .invitation
-            .as_ref()
-            .is_some_and(|invitation| invitation.offer.is_some());
-        if !offered {
-            // An offer in an unreliable response is none (RFC 3261 13.2.1).
+        // After an answer only an offer can change what is heard (RFC 3261 13.2.1).
+        let settled = self.early_mut(at)?.settled;
+        if settled || !self.may_be_heard(leg) {
             return None;
         }
-        if !self.may_be_heard(leg) {
-            return None;
-        }
-        let told = self.tell(context, Side::Caller, said, Role::Answer)?;
+        let offered = self.invitation.as_deref()?.offer.is_some();
+        let role = if offered { Role::Answer } else { Role::Offer };
+        let told = self.tell_early(context, at, said, role)?;
         self.configure(context, Side::Caller);
-        let invitation = self.invitation.as_ref()?;
-        let branch = invitation
-            .fork
-            .branches
-            .iter()
-            .find(|branch| branch.leg.id == leg)?;
-        let ports = self.ports[Side::Callee.index()].of(branch.generation);
-        if ports.state == PortState::Open {
-            let command = MediaCommand::Configure {
-                media: self.id,
-                side: Side::Callee,
-                generation: ports.generation,
-                signalling: branch.leg.dialog.flow.peer.ip(),
-                streams: media::streams(said, invitation.offer.as_deref(), &branch.leg.talk.keys),
-            };
-            self.media(context, command);
-        }
+        self.configure_branch(context, leg, said);
         Some(told)
     }
 
-    /// The caller's dialog is the early one of the branch that won; the others are gone.
-    pub(super) fn choose_tag(
+    /// Writes what a branch said for the caller, in its early dialog with it.
+    pub(super) fn tell_early(
         &mut self,
         context: &mut Context<'_>,
-        invitation: &Invitation,
-        leg: LegId,
-    ) {
-        let Some(caller) = self.leg_mut(Side::Caller) else {
+        at: usize,
+        said: &str,
+        role: Role,
+    ) -> Option<Box<str>> {
+        let mode = context.shared.settings.media.mode;
+        let ports = &self.ports[Side::Caller.index()];
+        let early = self.invitation.as_deref_mut()?.early.get_mut(at)?;
+        let ours = context.world.advertised(&early.dialog.flow);
+        let telling = &mut Telling::new(context.shared, role);
+        let told = media::tell(&mut early.talk, said, ports, ours, mode, telling);
+        // The caller has one address of ours, and so one set of keys, whoever is heard.
+        if let Some(caller) = self.parties[Side::Caller.index()].leg.as_mut() {
+            caller.talk.keys.clone_from(&early.talk.keys);
+        }
+        told
+    }
+
+    /// Tells the relay what the streams of a branch are that has not answered yet.
+    pub(super) fn configure_branch(&mut self, context: &mut Context<'_>, leg: LegId, said: &str) {
+        let Some(invitation) = self.invitation.as_deref_mut() else {
             return;
         };
+        let Some(branch) = invitation.fork.branch(leg) else {
+            return;
+        };
+        let ports = self.ports[Side::Callee.index()].of(branch.generation);
+        if ports.state != PortState::Open {
+            return;
+        }
+        let caller = self.parties[Side::Caller.index()].talk();
+        let command = MediaCommand::Configure {
+            media: self.id,
+            side: Side::Callee,
+            generation: ports.generation,
+            signalling: branch.leg.dialog.flow.peer.ip(),
+            streams: media::streams(
+                said,
+                caller.and_then(|talk| talk.said.as_deref()),
+                &branch.leg.talk.keys,
+            ),
+        };
+        self.media(context, command);
+    }
+
+    /// The caller's dialog is the early one of the branch that won; the others are gone. Returns it.
+    pub(super) fn choose_early(
+        &mut self,
+        context: &mut Context<'_>,
+        mut invitation: Box<Invitation>,
+        at: usize,
+    ) -> Option<Early> {
+        let chosen = (at < invitation.early.len()).then(|| invitation.early.swap_remove(at));
+        let caller = self.leg_mut(Side::Caller)?;
         let own = caller.dialog.local_tag.clone();
-        let chosen = invitation
-            .early
-            .iter()
-            .find(|(known, _)| *known == leg)
-            .map_or_else(|| own.clone(), |(_, tag)| tag.clone());
-        for (_, tag) in &invitation.early {
-            if *tag != chosen {
-                context.forget_tag(tag);
+        if let Some(chosen) = &chosen {
+            caller.dialog = chosen.dialog.clone();
+            caller.talk = chosen.talk.clone();
+        }
+        let tag = caller.dialog.local_tag.clone();
+        let others = invitation.early.iter();
+        for other in others.map(|early| &early.dialog.local_tag).chain([&own]) {
+            if *other != tag {
+                context.forget_tag(other);
             }
         }
-        if own != chosen && !invitation.early.iter().any(|(_, tag)| *tag == own) {
-            context.forget_tag(&own);
-        }
-        caller.dialog.local_tag = chosen;
+        chosen
     }
 
     pub(super) fn drop_early(&self, context: &mut Context<'_>, invitation: &Invitation) {
-        for (_, tag) in &invitation.early {
-            context.forget_tag(tag);
+        for early in &invitation.early {
+            context.forget_tag(&early.dialog.local_tag);
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::inviting::sdp_of;
 use super::leg::Leg;
+use crate::engine::dialog::reliable::Heard;
 use crate::engine::endpoint::{Endpoint, Identity};
 use crate::engine::ids::LegId;
 use crate::engine::locating::Located;
@@ -61,6 +62,12 @@ pub(crate) struct Branch {
     /// It was asked the other way before, and refused.
     #[serde(default)]
     pub(crate) turned: bool,
+    /// The reliable responses heard so far. A restart may take one twice: its PRACK is as good.
+    #[serde(skip)]
+    pub(crate) heard: Heard,
+    /// Offer and answer of its INVITE are complete before the 2xx (RFC 3262 5).
+    #[serde(skip)]
+    pub(crate) settled: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +168,8 @@ impl Branch {
             secure: None,
             turned: false,
             until,
+            heard: Heard::default(),
+            settled: false,
         }
     }
 
@@ -172,6 +181,8 @@ impl Branch {
         dialog.routes.clone_from(&self.leg.endpoint.path);
         self.state = BranchState::Ready;
         self.client = None;
+        self.heard = Heard::default();
+        self.settled = false;
     }
 
     /// Returns true once it is known which ports it has.
@@ -184,7 +195,9 @@ impl Branch {
 
     /// Returns true where a 2xx leaves out the keys that the INVITE asked for.
     pub(crate) fn lacks_keys(&self, response: &Message) -> bool {
-        let said = sdp_of(response);
+        // Where its answer came before (RFC 3262 5), that counts.
+        let before = self.leg.talk.said.clone().filter(|_| self.settled);
+        let said = sdp_of(response).or(before);
         said.is_some_and(|said| self.leg.talk.keys.misses(&said))
     }
 

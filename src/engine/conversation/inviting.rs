@@ -1,16 +1,17 @@
 //! The first fork: the caller waits, the callee's endpoints ring, the first 2xx wins (RFC 3261 13, 16.7).
 
-use super::context::{
-    Context, ELSEWHERE, Leaving, acknowledge_and_leave, crossing, end_with, joined,
-};
+use super::context::{Context, Leaving, acknowledge_and_leave, crossing, joined};
+use super::early::Early;
+use super::early_offers::Crossing;
 use super::fork::{Fork, Verdict};
 use super::keys::{Role, Telling};
-use super::leg::{Leg, Unacknowledged};
+use super::leg::Leg;
 use super::media;
+use super::prack::Wants;
 use super::toward::unreached_by_media;
 use super::turn::other_way;
 use super::{Conversation, Party};
-use crate::engine::dialog::{Dialog, Happens, Life, name_addr};
+use crate::engine::dialog::{Dialog, Life, name_addr};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Ending, GaveUp, Happening};
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side};
@@ -29,12 +30,17 @@ pub(super) struct Invitation {
     pub(super) server: ServerId,
     pub(super) fork: Fork,
     pub(super) offer: Option<Box<str>>,
-    streams: usize,
+    pub(super) streams: usize,
     /// Header lines of the caller's INVITE that cross.
     lines: Vec<u8>,
     hops: u8,
-    /// The tags by which the caller sees the branches (RFC 3261 12.1): by leg of the branch.
-    pub(super) early: Vec<(LegId, Box<str>)>,
+    /// What the caller sees of the branches (RFC 3261 12.1).
+    pub(super) early: Vec<Early>,
+    pub(super) wants: Wants,
+    /// Offers in early dialogs that have no answer yet.
+    pub(super) crossings: Vec<Crossing>,
+    /// A 2xx that must wait.
+    pub(super) held: Option<Box<(LegId, Message, Flow)>>,
 }
 
 /// An INVITE that begins a conversation.
@@ -110,7 +116,8 @@ impl Conversation {
         caller.leg = Some(leg);
         conversation.party_mut(Side::Callee).asked =
             destination.upstream.map(|_| request.uri().into());
-        let mode = context.shared.settings.media.mode;
+        let settings = &context.shared.settings;
+        let mode = settings.media.mode;
         conversation.invitation = Some(Box::new(Invitation {
             server,
             fork: Fork {
@@ -122,6 +129,9 @@ impl Conversation {
             lines: crossing(request),
             hops,
             early: Vec::new(),
+            wants: Wants::of(request, settings),
+            crossings: Vec::new(),
+            held: None,
         }));
         let (from, to) = (from.uri.into(), to.uri.into());
         conversation.note(context, Happening::Invited { from, to });
@@ -166,11 +176,15 @@ impl Conversation {
         for branch in &mut invitation.fork.branches {
             if caller_ready && self.callable(branch, streams) {
                 let lines = &invitation.lines;
+                // RFC 3262 5: an offer in one of its responses needs an answer, which only a caller can give
+                // that hears of it.
+                let reliable = invitation.offer.is_some() || invitation.wants != Wants::Never;
                 self.call(
                     context,
                     branch,
                     invitation.offer.as_deref(),
                     invitation.hops,
+                    reliable,
                     |builder| builder.raw_lines(lines),
                 );
             }
@@ -290,6 +304,10 @@ impl Conversation {
             return;
         };
         context.forget_tag(&branch.leg.dialog.local_tag);
+        self.settle_crossings(context, Some(leg));
+        let Some(invitation) = &mut self.invitation else {
+            return;
+        };
         let status = verdict.status;
         let endpoint = branch.endpoint().name.clone();
         let media = &context.shared.settings.media;
@@ -309,84 +327,9 @@ impl Conversation {
         self.next_group(context);
     }
 
-    /// The first 2xx wins.
-    fn accepted(&mut self, context: &mut Context<'_>, leg: LegId, response: &Message, flow: Flow) {
-        let Some(mut invitation) = self.invitation.take() else {
-            return;
-        };
-        let Some(mut branch) = invitation.fork.take(leg) else {
-            self.invitation = Some(invitation);
-            return;
-        };
-        self.cancel_branches(context, &mut invitation.fork, Some(ELSEWHERE));
-        let _ = branch.leg.take_success(response);
-        branch.leg.dialog.answered_by(response, flow);
-        branch.leg.abilities.learn(response);
-        branch.leg.timed_by(context, response);
-        branch.leg.seen = context.now;
-        let said = sdp_of(response);
-        branch.leg.talk.said.clone_from(&said);
-        let delayed = invitation.offer.is_none() && said.is_some();
-        if delayed {
-            branch.leg.owe_ack(response.cseq());
-        } else {
-            branch
-                .leg
-                .acknowledge(context, self.id, response.cseq(), None);
-        }
-        let identity = branch.endpoint().identity.clone();
-        let endpoint = branch.endpoint().name.clone();
-        self.choose_tag(context, &invitation, leg);
-        let unused = self.ports[Side::Callee.index()].settle(branch.generation);
-        let callee = self.party_mut(Side::Callee);
-        callee.leg = Some(branch.leg);
-        callee.believed = Some(identity);
-        let Some(caller) = self.party_mut(Side::Caller).leg.as_mut() else {
-            return;
-        };
-        let _ = caller.life.take(Happens::Accept);
-        let identity = caller.endpoint.identity.clone();
-        let tag = caller.dialog.local_tag.clone();
-        let accepting = caller.accepting(context, invitation.server);
-        caller.unacknowledged = Some(Unacknowledged {
-            server: invitation.server,
-            cseq: caller.dialog.remote_cseq.unwrap_or(0),
-            answer_due: delayed,
-        });
-        self.party_mut(Side::Caller).believed = Some(identity);
-        let role = if delayed { Role::Offer } else { Role::Answer };
-        let body = said
-            .as_deref()
-            .and_then(|said| self.tell(context, Side::Caller, said, role));
-        self.answered = Some(context.now);
-        self.persist(context);
-        let lines = crossing(response);
-        context.respond(
-            invitation.server,
-            response.status(),
-            response.reason_phrase(),
-            Some(&tag),
-            |builder| {
-                let builder = accepting.write(builder).raw_lines(&lines);
-                end_with(
-                    builder,
-                    Some("application/sdp"),
-                    body.as_deref().unwrap_or("").as_bytes(),
-                )
-            },
-        );
-        self.configure(context, Side::Caller);
-        self.configure(context, Side::Callee);
-        self.close_ports(context, Side::Callee, unused);
-        self.note(context, Happening::Answered { endpoint });
-        for side in [Side::Caller, Side::Callee] {
-            self.watch(context, side);
-            self.pump(context, side);
-        }
-    }
-
     /// Nobody took the call.
     fn fail(&mut self, context: &mut Context<'_>) {
+        self.settle_crossings(context, None);
         let Some(mut invitation) = self.invitation.take() else {
             return;
         };
@@ -420,6 +363,7 @@ impl Conversation {
         how: Ending,
         reason: Option<&str>,
     ) {
+        self.settle_crossings(context, None);
         let Some(mut invitation) = self.invitation.take() else {
             return;
         };

@@ -44,7 +44,12 @@ impl Conversation {
         flow: Flow,
     ) {
         let id = self.id;
-        let said = sdp_of(response);
+        // RFC 3262 5: the answer may have come before, reliably, and does not come again.
+        let before = self
+            .branch_mut(leg)
+            .filter(|branch| branch.leg.dialog.remote_tag.as_deref() == response.to_tag());
+        let before = before.and_then(|branch| branch.leg.talk.said.clone());
+        let said = sdp_of(response).or(before);
         let fits = self.fits(context, side.other(), said.as_deref());
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::context::{Context, Errand, What};
 use super::keys::Keyring;
 use super::report::Reports;
+use crate::engine::dialog::reliable::RAck;
 use crate::engine::dialog::session_timer::SessionTimer;
 use crate::engine::dialog::{Act, Dialog, Do, Happens, Life, Negotiation};
 use crate::engine::endpoint::Endpoint;
@@ -58,6 +59,8 @@ pub(crate) struct Unacknowledged {
     pub(crate) cseq: u32,
     /// Our 2xx carried an offer, so the ACK must bring the answer.
     pub(crate) answer_due: bool,
+    /// A reliable response that the 2xx has overtaken.
+    pub(crate) provisional: Option<RAck>,
 }
 
 #[derive(Clone, Debug)]
@@ -188,7 +191,8 @@ impl Leg {
             builder = builder.header(Name::Contact, context.contact(&flow));
         }
         if matches!(method, Method::Invite | Method::Update) {
-            builder = self.capable(context, builder);
+            // No provisional response to a re-INVITE is worth a PRACK.
+            builder = self.capable(context, builder, false);
         }
         let errand = Errand {
             conversation: id,

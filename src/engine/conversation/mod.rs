@@ -1,6 +1,7 @@
 //! The conversation: anchored on whoever is still there. `LIFECYCLE.md` beside this file draws its life.
 //!
-//! One file an act: `inviting` the first fork, `carry` and `renegotiate` what goes on while both are
+//! One file an act: `inviting` the first fork, `early`, `early_requests`, `prack` and `early_offers` what goes
+//! on in it before `answered`, `carry` and `renegotiate` what goes on while both are
 //! there, `refresh` session timers, `letters` messages, `signs` and `check` suspicion and probes,
 //! `restore`, `busy`, `reach` and `join` the re-fork, `failover` the next target of a hop, `toward` the
 //! ports of a fork, `keys` and `turn` SRTP on each leg, `aside` what there is of a side without a leg,
@@ -9,6 +10,7 @@
 //! where the transferor has called that one itself, `report` what its transferor
 //! is told, `leaving` until that one hangs up; `ending` the end.
 
+mod answered;
 mod answers;
 mod aside;
 mod attended;
@@ -18,6 +20,8 @@ mod carry;
 mod check;
 pub(crate) mod context;
 mod early;
+mod early_offers;
+mod early_requests;
 mod ending;
 pub(crate) mod failover;
 mod fork;
@@ -31,6 +35,7 @@ mod letters;
 mod media;
 mod notice;
 mod outcome;
+mod prack;
 mod queue;
 mod reach;
 mod rebuild;
@@ -340,7 +345,7 @@ impl Conversation {
         let ringing = self
             .invitation
             .as_ref()
-            .and_then(|invitation| invitation.fork.next_deadline());
+            .and_then(|invitation| invitation.next_deadline());
         let parties = self.parties.iter().flat_map(|party| {
             let overdue = party
                 .queue
@@ -375,6 +380,7 @@ impl Conversation {
     pub(crate) fn on_deadline(&mut self, context: &mut Context<'_>) {
         self.ring_out(context);
         self.fall_silent(context);
+        self.provisionals_due(context);
         for side in [Side::Caller, Side::Callee] {
             self.check_due(context, side);
             self.letters_overdue(context, side);

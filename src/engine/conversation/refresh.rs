@@ -1,7 +1,7 @@
 //! Session timers (RFC 4028): each leg has its own, and a refresh of one does not cross to the other.
 
 use super::Conversation;
-use super::context::{ALLOW, Context, Errand, What, end_with};
+use super::context::{ALLOW, Context, Errand, What, end_with, supported};
 use super::inviting::sdp_of;
 use super::leg::Leg;
 use super::outcome;
@@ -35,11 +35,17 @@ impl Accepting {
 
 impl Leg {
     /// Adds what every INVITE or UPDATE of ours says of us.
-    pub(super) fn capable(&self, context: &Context<'_>, builder: Builder) -> Builder {
+    pub(super) fn capable(
+        &self,
+        context: &Context<'_>,
+        builder: Builder,
+        reliable: bool,
+    ) -> Builder {
+        let settings = &context.shared.settings;
         let builder = builder
             .header(Name::Allow, ALLOW)
-            .header(Name::Supported, context.supported());
-        let Some(wish) = &context.shared.settings.detect.session_timer else {
+            .header(Name::Supported, supported(settings, reliable));
+        let Some(wish) = &settings.detect.session_timer else {
             return builder;
         };
         match &self.timer {
@@ -162,6 +168,7 @@ impl Conversation {
             | What::Letter(..)
             | What::Probe
             | What::Report
+            | What::Early
             | What::Farewell
             | What::Passage(_) => false,
         };

@@ -348,6 +348,7 @@ impl Conversation {
                 server,
                 cseq,
                 answer_due,
+                provisional: None,
             });
             if let Some(before) = before {
                 // Who asks anew has had that 2xx, though its ACK was lost.

@@ -212,6 +212,7 @@ impl Conversation {
             server,
             cseq: request.cseq(),
             answer_due: offer.is_none() && body.is_some(),
+            provisional: None,
         });
         self.party_mut(side).leg = Some(leg);
         if let Some(old) = old {

@@ -6,10 +6,13 @@ use super::aside::Restoration;
 use super::busy::Busy;
 use super::context::{Context, Leaving, acknowledge_and_leave};
 use super::fork::{Branch, Failure, failure};
+use super::inviting::sdp_of;
 use super::media::{self, PortState};
+use super::prack::Owed;
 use super::toward::unreached_by_media;
 use super::turn::turned;
 use super::wishes::wishes;
+use crate::engine::dialog::reliable::{self, Order};
 use crate::engine::dialog::{Do, Happens};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Ending, GaveUp, Happening, Signal};
@@ -146,7 +149,7 @@ impl Conversation {
         };
         self.want_ports(context, side, &mut lost.fork, streams);
         let (ring, lines) = (Self::ring_time(context, &lost), Self::transfer_lines(&lost));
-        let mut sent = Vec::new();
+        let (mut sent, reliable) = (Vec::new(), offer.is_some());
         for branch in &mut lost.fork.branches {
             if !self.callable(branch, streams) {
                 continue;
@@ -164,7 +167,7 @@ impl Conversation {
             branch.replaces = same && lost.old.abilities.replaces && !plain && !lost.gone;
             branch.until = context.now + ring;
             if let Some(lines) = &lines {
-                self.call(context, branch, offer.as_deref(), 70, |builder| {
+                self.call(context, branch, offer.as_deref(), 70, reliable, |builder| {
                     builder.raw_lines(lines)
                 });
                 continue;
@@ -175,7 +178,7 @@ impl Conversation {
                 same && settings.auto_answer_same,
                 settings.avoid_voicemail,
             );
-            self.call(context, branch, offer.as_deref(), 70, |builder| {
+            self.call(context, branch, offer.as_deref(), 70, reliable, |builder| {
                 wishes.write(builder)
             });
             sent.push((branch.leg.endpoint.name.clone(), lost.attempts));
@@ -312,14 +315,31 @@ impl Conversation {
         let Some(branch) = lost.fork.branch(leg) else {
             return;
         };
+        let asks = reliable::rseq(response);
+        if let (Some(rseq), Some(tag)) = (asks, response.to_tag())
+            && branch.heard.take(tag, rseq) != Order::Take
+        {
+            return;
+        }
         if response.to_tag().is_some() && branch.leg.life.take(Happens::Provisional) == Do::Ring {
             branch.leg.dialog.answered_by(response, flow);
         }
+        let said = sdp_of(response).filter(|_| asks.is_some());
+        if said.is_some() {
+            // The answer, which need not come again with the 2xx (RFC 3262 5).
+            branch.leg.talk.said = said;
+            branch.settled = true;
+        }
+        let owed = asks.map(|rseq| Owed::new(&branch.leg, rseq, response.cseq()));
         let first = !std::mem::replace(&mut branch.rang, true);
         let endpoint = branch.endpoint().name.clone();
         if first {
             self.note(context, Happening::Ringing { endpoint });
             self.target_rings(context, side);
+        }
+        if let Some(owed) = owed {
+            self.prack(context, &owed, None);
+            self.persist(context);
         }
     }
 

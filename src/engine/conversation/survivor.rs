@@ -146,6 +146,7 @@ pub(super) fn answer_aside(
             server,
             cseq: request.cseq(),
             answer_due: false,
+            provisional: None,
         });
     }
 }
@@ -184,7 +185,12 @@ pub(super) fn answer_again(talk: &mut Talk, shared: &mut Shared) -> Option<Box<s
 
 /// Makes the answer to an offer out of what was told before, under the keys that the offer goes with;
 /// its version is one more where it reads otherwise.
-fn stand(talk: &mut Talk, told: &str, offer: Box<str>, shared: &mut Shared) -> Option<Box<str>> {
+pub(super) fn stand(
+    talk: &mut Talk,
+    told: &str,
+    offer: Box<str>,
+    shared: &mut Shared,
+) -> Option<Box<str>> {
     let answer = sdp::answer_with(told.as_bytes(), offer.as_bytes())?;
     talk.said = Some(offer);
     let answer = if shared.settings.media.mode == MediaMode::Relay {

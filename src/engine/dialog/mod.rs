@@ -4,6 +4,7 @@
 mod check;
 mod life;
 mod offer_answer;
+pub mod reliable;
 mod requests;
 pub mod session_timer;
 #[cfg(test)]

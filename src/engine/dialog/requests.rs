@@ -120,7 +120,9 @@ impl Life {
                 | M::Prack | M::Subscribe | M::Notify | M::Refer | M::Publish | M::Other(_),
             ) => OVER,
             (Self::Calling | Self::Ringing | Self::Invited | Self::Answered | Self::Confirmed, M::Ack | M::Cancel | M::Register) => NEVER,
-            (Self::Calling | Self::Ringing | Self::Invited | Self::Answered | Self::Confirmed, M::Prack) => NO_PRACK,
+            (Self::Calling | Self::Ringing, M::Prack) => NO_PRACK,
+            // RFC 3262 3: whether a response waits for it, and be it one that our 2xx has overtaken.
+            (Self::Invited | Self::Answered | Self::Confirmed, M::Prack) => Admission::Take,
             (Self::Calling | Self::Ringing | Self::Invited | Self::Answered | Self::Confirmed, M::Bye) => Admission::Take,
 
             // It has overtaken the 2xx, or speaks before it: the dialog is there, we are not so far.
@@ -128,11 +130,13 @@ impl Life {
             // A text of the caller's waits for who answers.
             (Self::Invited, M::Message) => Admission::Take,
             (Self::Calling | Self::Ringing, M::Message) => EARLY,
-            // An INVITE while the first is pending (RFC 3261 14.2), an UPDATE while its offer is open
-            // (RFC 3311 5.2): 500 for both as well.
+            // RFC 3311 5.1: in an early dialog, which there is not before a provisional response.
+            (Self::Ringing | Self::Invited, M::Update) => Admission::Take,
+            (Self::Calling, M::Update) => EARLY,
+            // An INVITE while the first is pending (RFC 3261 14.2): 500 as well.
             (
                 Self::Calling | Self::Ringing | Self::Invited,
-                M::Invite | M::Info | M::Update | M::Subscribe | M::Notify | M::Refer | M::Publish | M::Other(_),
+                M::Invite | M::Info | M::Subscribe | M::Notify | M::Refer | M::Publish | M::Other(_),
             ) => EARLY,
 
             (
@@ -300,8 +304,8 @@ mod tests {
             REGISTER 405 405 405 405 405 481
             MESSAGE 500 500 t t t 481
             INFO 500 500 500 t t 481
-            UPDATE 500 500 500 t t 481
-            PRACK 481 481 481 481 481 481
+            UPDATE 500 t t t t 481
+            PRACK 481 481 t t t 481
             SUBSCRIBE 500 500 500 t t 481
             NOTIFY 500 500 500 t t 481
             REFER 500 500 500 t t 481

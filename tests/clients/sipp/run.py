@@ -94,6 +94,14 @@ def texts_in_the_call(stage):
     assert texts == ["first text", "second text"], texts
 
 
+def reliable_provisionals(stage):
+    stage.call("caller_pracks", ["-d", str(TALK_MS)])
+    stage.caller_ends_well()
+    wait_until("the callee is told good-bye", lambda: "BYE" in stage.requests("desk"))
+    assert stage.requests("desk") == ["INVITE", "PRACK", "ACK", "BYE"], stage.requests("desk")
+    assert stage.statuses("alice", "PRACK") == [200]
+
+
 def session_timers(stage):
     stage.call("caller_refreshes", ["-d", "6000"])
     stage.caller_ends_well()
@@ -118,6 +126,7 @@ SCENARIOS = [
     (busy, [Callee("desk", "Desk", script="callee_busy")]),
     (no_answer, [Callee("desk", "Desk", ring_ms=30000)]),
     (texts_in_the_call, [Callee("desk", "Desk")]),
+    (reliable_provisionals, [Callee("desk", "Desk", script="callee_reliable")]),
     (session_timers, [Callee("desk", "Desk", script="callee_refreshed")]),
     *losses.SCENARIOS,
 ]

@@ -1,0 +1,148 @@
+//! The first 2xx: who sent it has the call, and the caller gets it (RFC 3261 13.2.2.4, RFC 3264 4).
+
+use super::Conversation;
+use super::context::{Context, ELSEWHERE, crossing, end_with};
+use super::fork::Branch;
+use super::inviting::{Invitation, sdp_of};
+use super::keys::Role;
+use super::leg::Unacknowledged;
+use crate::engine::dialog::Happens;
+use crate::engine::dialog::reliable::RAck;
+use crate::engine::events::Happening;
+use crate::engine::ids::{Flow, LegId, Side};
+use crate::sip::Message;
+
+impl Branch {
+    /// Takes what a 2xx says of the session. Returns the description that holds, and whether it is an offer
+    /// that the ACK must answer.
+    pub(super) fn take_description(
+        &mut self,
+        response: &Message,
+        offered: bool,
+    ) -> (Option<Box<str>>, bool) {
+        let same = self.leg.dialog.remote_tag.as_deref() == response.to_tag();
+        let settled = self.settled && same;
+        let said = sdp_of(response);
+        let delayed = !offered && !settled && said.is_some();
+        // RFC 3262 5: the answer may have come before, reliably, and does not come again.
+        let before = self.leg.talk.said.take().filter(|_| same);
+        let holds = said.or(before);
+        self.leg.talk.said.clone_from(&holds);
+        (holds, delayed)
+    }
+}
+
+impl Invitation {
+    /// RFC 3262 3, 5: returns true where the caller owes a PRACK, or one of the two an answer, before it may
+    /// have the 2xx of this branch.
+    fn holds(&self, leg: LegId) -> bool {
+        let early = self.early.iter();
+        let mut mine = early.filter(|early| early.branches.contains(&leg));
+        mine.any(|early| early.sent.holds_success()) || self.is_crossing(leg)
+    }
+}
+
+impl Conversation {
+    /// The first 2xx wins.
+    pub(super) fn accepted(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        response: &Message,
+        flow: Flow,
+    ) {
+        let Some(at) = self.early_with(context, leg) else {
+            return;
+        };
+        let Some(mut invitation) = self.invitation.take() else {
+            return;
+        };
+        if invitation.holds(leg) {
+            let held = || Box::new((leg, response.clone(), flow));
+            invitation.held.get_or_insert_with(held);
+            self.invitation = Some(invitation);
+            return;
+        }
+        let Some(mut branch) = invitation.fork.take(leg) else {
+            self.invitation = Some(invitation);
+            return;
+        };
+        self.cancel_branches(context, &mut invitation.fork, Some(ELSEWHERE));
+        self.invitation = Some(invitation);
+        self.settle_crossings(context, None);
+        let Some(invitation) = self.invitation.take() else {
+            return;
+        };
+        let server = invitation.server;
+        let (said, delayed) = branch.take_description(response, invitation.offer.is_some());
+        let _ = branch.leg.take_success(response);
+        branch.leg.dialog.answered_by(response, flow);
+        branch.leg.abilities.learn(response);
+        branch.leg.timed_by(context, response);
+        branch.leg.seen = context.now;
+        if delayed {
+            branch.leg.owe_ack(response.cseq());
+        } else {
+            branch
+                .leg
+                .acknowledge(context, self.id, response.cseq(), None);
+        }
+        let identity = branch.endpoint().identity.clone();
+        let endpoint = branch.endpoint().name.clone();
+        let caller = self.party(Side::Caller).leg.as_ref();
+        let cseq = caller.and_then(|leg| leg.dialog.remote_cseq).unwrap_or(0);
+        let chosen = self.choose_early(context, invitation, at);
+        let unused = self.ports[Side::Callee.index()].settle(branch.generation);
+        let callee = self.party_mut(Side::Callee);
+        callee.leg = Some(branch.leg);
+        callee.believed = Some(identity);
+        let Some(caller) = self.party_mut(Side::Caller).leg.as_mut() else {
+            return;
+        };
+        let _ = caller.life.take(Happens::Accept);
+        let identity = caller.endpoint.identity.clone();
+        let tag = caller.dialog.local_tag.clone();
+        let accepting = caller.accepting(context, server);
+        let out = chosen.as_ref().and_then(|early| early.sent.out());
+        caller.unacknowledged = Some(Unacknowledged {
+            server,
+            cseq,
+            answer_due: delayed,
+            provisional: out.map(|(rseq, _)| RAck { rseq, cseq }),
+        });
+        let settled = chosen.is_some_and(|early| early.settled);
+        let before = caller.talk.told.clone().filter(|_| settled);
+        self.party_mut(Side::Caller).believed = Some(identity);
+        let role = if delayed { Role::Offer } else { Role::Answer };
+        let body = said
+            .as_deref()
+            .and_then(|said| self.tell(context, Side::Caller, said, role))
+            // The caller has it reliably, and might take it for an offer (RFC 6337 3.1.1).
+            .filter(|told| before.as_ref() != Some(told));
+        self.answered = Some(context.now);
+        self.persist(context);
+        let lines = crossing(response);
+        context.respond(
+            server,
+            response.status(),
+            response.reason_phrase(),
+            Some(&tag),
+            |builder| {
+                let builder = accepting.write(builder).raw_lines(&lines);
+                end_with(
+                    builder,
+                    Some("application/sdp"),
+                    body.as_deref().unwrap_or("").as_bytes(),
+                )
+            },
+        );
+        self.configure(context, Side::Caller);
+        self.configure(context, Side::Callee);
+        self.close_ports(context, Side::Callee, unused);
+        self.note(context, Happening::Answered { endpoint });
+        for side in [Side::Caller, Side::Callee] {
+            self.watch(context, side);
+            self.pump(context, side);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! UPDATE in early dialogs (RFC 3311).
+
+use refork::sip::{Message, Method, Name};
+
+use crate::people::*;
+use crate::reliable::*;
+use crate::table::*;
+
+/// Both have offer and answer before the call is taken. Returns the dialogs, and Bob's INVITE.
+fn settled(t: &mut Table) -> (Remote, Remote, Message) {
+    alice_calls(t, SUPPORTED, &audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    let early = reliably(&invite, 183, desk(), "b1", 5);
+    t.receive(desk(), with_sdp(early, &audio(desk())));
+    let early = t.response_to(alice(), 183);
+    assert!(early.has_token(Name::Allow, "UPDATE"));
+    let mut a = Remote::of_answer(&early, alice());
+    let bytes = prack(&mut a, &early).end();
+    t.receive(alice(), bytes);
+    t.response_to(alice(), 200);
+    let carried = t.request_to(desk(), Method::Prack);
+    t.receive(desk(), response(&carried, 200, desk(), "b1").end());
+    let b = Remote::of_invite(&invite, desk(), "b1");
+    (a, b, invite)
+}
+
+/// Bob takes the call, which has its session.
+fn taken(t: &mut Table, a: &Remote, invite: &Message) {
+    t.receive(desk(), answer_to(invite).end());
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    assert_eq!((ok.method(), ok.body()), (&Method::Invite, &b""[..]));
+    t.receive(alice(), a.ack(1));
+    t.nothing_to(alice());
+    t.nothing_to(desk());
+}
+
+#[test]
+fn the_callers_update_crosses() {
+    let mut t = Table::new(settings());
+    let (mut a, _, invite) = settled(&mut t);
+    let offer = a.request(Method::Update);
+    t.receive(alice(), with_sdp(offer, &sdp(alice(), 2, "sendonly")));
+    let update = t.request_to(desk(), Method::Update);
+    assert!(text(&update).contains("a=sendonly"));
+    assert!(!text(&update).contains("198.51.100"));
+    assert_eq!(update.to_tag(), Some("b1"));
+    let answer = response(&update, 200, desk(), "b1");
+    t.receive(desk(), with_sdp(answer, &sdp(desk(), 2, "recvonly")));
+    let ok = t.response_to(alice(), 200);
+    assert!(text(&ok).contains("a=recvonly"));
+    assert!(ok.header(Name::Contact).is_some());
+    taken(&mut t, &a, &invite);
+}
+
+#[test]
+fn the_callees_update_crosses() {
+    let mut t = Table::new(settings());
+    let (a, mut b, invite) = settled(&mut t);
+    let offer = b.request(Method::Update);
+    t.receive(desk(), with_sdp(offer, &sdp(desk(), 2, "sendonly")));
+    let update = t.request_to(alice(), Method::Update);
+    assert!(text(&update).contains("a=sendonly"));
+    assert_eq!(update.from_tag(), a.remote.split("tag=").nth(1));
+    let answer = response(&update, 200, alice(), "tcall1");
+    t.receive(alice(), with_sdp(answer, &sdp(alice(), 2, "recvonly")));
+    let ok = t.response_to(desk(), 200);
+    assert!(text(&ok).contains("a=recvonly"));
+    taken(&mut t, &a, &invite);
+}
+
+#[test]
+fn a_refused_update_leaves_all_as_it_was() {
+    let mut t = Table::new(settings());
+    let (mut a, _, invite) = settled(&mut t);
+    let offer = a.request(Method::Update);
+    t.receive(alice(), with_sdp(offer, &sdp(alice(), 2, "sendonly")));
+    let update = t.request_to(desk(), Method::Update);
+    t.reply(&update, 488, desk());
+    t.response_to(alice(), 488);
+    // The next is the same version again.
+    let offer = a.request(Method::Update);
+    t.receive(alice(), with_sdp(offer, &sdp(alice(), 2, "sendonly")));
+    let again = t.request_to(desk(), Method::Update);
+    assert_eq!(text(&again), text(&update));
+    // One that gets no answer at all.
+    for _ in 0..33 {
+        t.pass(refork::engine::time::Millis::from_secs(1));
+        t.discard(desk());
+    }
+    // RFC 4320 4.1: nobody listens for its answer any more.
+    t.nothing_to(alice());
+    taken(&mut t, &a, &invite);
+}
+
+#[test]
+fn two_offers_in_one_early_dialog_are_glare() {
+    let mut t = Table::new(settings());
+    let (mut a, mut b, invite) = settled(&mut t);
+    let offer = a.request(Method::Update);
+    t.receive(alice(), with_sdp(offer, &sdp(alice(), 2, "sendonly")));
+    let update = t.request_to(desk(), Method::Update);
+    // RFC 3311 5.2: we wait for an answer there.
+    let offer = b.request(Method::Update);
+    t.receive(desk(), with_sdp(offer, &sdp(desk(), 2, "sendonly")));
+    t.response_to(desk(), 491);
+    // And have not answered here.
+    let offer = a.request(Method::Update);
+    t.receive(alice(), with_sdp(offer, &sdp(alice(), 3, "sendrecv")));
+    let busy = t.response_to(alice(), 500);
+    assert!(busy.header(Name::RetryAfter).is_some());
+    // Without an offer it is taken whatever is open.
+    t.receive(alice(), a.request(Method::Update).end());
+    t.response_to(alice(), 200);
+    t.receive(desk(), b.request(Method::Update).end());
+    t.response_to(desk(), 200);
+    let answer = response(&update, 200, desk(), "b1");
+    t.receive(desk(), with_sdp(answer, &sdp(desk(), 2, "recvonly")));
+    t.response_to(alice(), 200);
+    taken(&mut t, &a, &invite);
+}
+
+#[test]
+fn an_update_before_the_first_answer_must_wait() {
+    let mut t = Table::new(settings());
+    alice_calls(&mut t, "", &audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.reply(&invite, 180, desk());
+    let ringing = t.response_to(alice(), 180);
+    let mut a = Remote::of_answer(&ringing, alice());
+    let offer = a.request(Method::Update);
+    t.receive(alice(), with_sdp(offer, &sdp(alice(), 2, "sendonly")));
+    let busy = t.response_to(alice(), 500);
+    assert!(busy.header(Name::RetryAfter).is_some());
+    // RFC 3311 5.2: we have offered, and have no answer.
+    let mut b = Remote::of_invite(&invite, desk(), "x1");
+    let offer = b.request(Method::Update);
+    t.receive(desk(), with_sdp(offer, &sdp(desk(), 2, "sendonly")));
+    t.response_to(desk(), 491);
+    t.nothing_to(alice());
+}
+
+#[test]
+fn a_callee_that_moves_its_early_media_is_answered_for_a_caller_that_knows_no_update() {
+    let mut t = Table::new(settings());
+    alice_calls(&mut t, "", &audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    let early = reliably(&invite, 183, desk(), "b1", 5);
+    t.receive(desk(), with_sdp(early, &audio(desk())));
+    let carried = t.request_to(desk(), Method::Prack);
+    t.receive(desk(), response(&carried, 200, desk(), "b1").end());
+    let early = t.response_to(alice(), 183);
+    // She has no answer that she could rely on, and may not be offered anything (RFC 3311 5.1).
+    let mut b = Remote::of_invite(&invite, desk(), "b1");
+    let offer = b.request(Method::Update);
+    let moved = audio(desk())
+        .replace("m=audio 4000", "m=audio 4100")
+        .replace("o=- 7 1", "o=- 7 2");
+    t.receive(desk(), with_sdp(offer, &moved));
+    let ok = t.response_to(desk(), 200);
+    assert!(text(&ok).contains("m=audio"));
+    t.nothing_to(alice());
+    t.receive(desk(), answer_to(&invite).end());
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    assert_eq!(text(&ok), text(&early), "where his media is does not show");
+}
+
+#[test]
+fn who_waits_for_a_phone_that_is_gone_is_told_so() {
+    let mut t = Table::new(settings());
+    let (mut a, _, invite) = settled(&mut t);
+    let offer = a.request(Method::Update);
+    t.receive(alice(), with_sdp(offer, &sdp(alice(), 2, "sendonly")));
+    t.request_to(desk(), Method::Update);
+    t.reply(&invite, 486, desk());
+    t.request_to(desk(), Method::Ack);
+    let update = t.response_to(alice(), 481);
+    assert_eq!(*update.method(), Method::Update);
+    t.response_to(alice(), 486);
+}
