@@ -140,6 +140,7 @@ fn binding(aor: &str) -> (Aor, Binding) {
             contact: "sip:bob@127.0.0.1:5080".into(),
             flow: None,
             path: Vec::new(),
+            through: None,
             name: "Desk".into(),
         },
         reg_id: Some(1),
@@ -151,6 +152,7 @@ fn binding(aor: &str) -> (Aor, Binding) {
         params: "".into(),
         allow: "".into(),
         registered: Time(0),
+        token: None,
     };
     (Aor::from_canonical(aor), binding)
 }

@@ -196,6 +196,7 @@ pub(super) mod tests {
                 contact: "sip:a@127.0.0.1".into(),
                 flow: Some(flow(port)),
                 path: Vec::new(),
+                through: None,
                 name: "a".into(),
             },
             reg_id: None,
@@ -207,6 +208,7 @@ pub(super) mod tests {
             params: "".into(),
             allow: "".into(),
             registered: Time(0),
+            token: None,
         }
     }
 

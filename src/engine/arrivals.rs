@@ -3,6 +3,7 @@
 use super::admission::{Asker, NOT_FOR_STRANGERS};
 use super::conversation::context::{ALLOW, Context, Refusal, supported};
 use super::conversation::{Arrival, Conversation, hops_left, refusal, replaced, sdp_of, too_brief};
+use super::edge::Named;
 use super::routing::Destination;
 use super::{Engine, routing};
 use crate::engine::events::Event;
@@ -26,6 +27,9 @@ impl Engine {
         if request.to_tag().is_some() {
             return self.within_dialog(server, request, flow, now, world);
         }
+        if self.carried_over_the_edge(server, request, flow, now, world) {
+            return;
+        }
         if let Err((status, why)) = self.acceptable(request) {
             return self
                 .shared
@@ -43,7 +47,8 @@ impl Engine {
             Method::Message => {
                 if let Some(asker) = self.admit(server, request, flow, now, world) {
                     let mut context = self.shared.context(now, world);
-                    self.passages.begin(&mut context, server, request, &asker);
+                    self.passages
+                        .begin(&mut context, server, request, &flow, &asker);
                 }
             }
             Method::Bye | Method::Info | Method::Update | Method::Prack | Method::Notify => {
@@ -93,7 +98,7 @@ impl Engine {
                 conversation.on_request(context, leg, server, request, flow);
             })
         });
-        if !known {
+        if !known && !self.carried_over_the_edge(server, request, flow, now, world) {
             self.shared
                 .context(now, world)
                 .refuse(server, 481, "no such dialog");
@@ -142,6 +147,9 @@ impl Engine {
         now: Time,
         world: &mut dyn World,
     ) {
+        if self.registered_beyond(server, request, flow, now, world) {
+            return;
+        }
         let registered = self
             .registrar
             .register(request, &flow, now, &self.shared.settings, world);
@@ -155,10 +163,7 @@ impl Engine {
             now,
             &mut self.shared.out,
         );
-        if let Some(changed) = registered.changed {
-            self.bindings_changed(&changed, now, world);
-            self.shared.out.push_back(Output::Bindings(changed));
-        }
+        self.bindings_have_changed(registered.changed, now, world);
     }
 
     /// About a user it tells what an INVITE would be told (RFC 3261 11.2), and to nobody else.
@@ -177,7 +182,7 @@ impl Engine {
                 return;
             };
             let context = self.shared.context(now, world);
-            if let Err((status, why)) = destination(&context, request, &asker) {
+            if let Err((status, why)) = destination(&context, request, &flow, &asker) {
                 return self.shared.context(now, world).refuse(server, status, why);
             }
         }
@@ -328,7 +333,7 @@ fn arrival<'a>(
     if let Some(why) = offer.as_deref().and_then(|offer| refusal(offer, media)) {
         return Err((488, why));
     }
-    let destination = destination(context, request, asker)?;
+    let destination = destination(context, request, &flow, asker)?;
     Ok(Arrival {
         server,
         request,
@@ -344,8 +349,13 @@ fn arrival<'a>(
 pub(super) fn destination(
     context: &Context<'_>,
     request: &Message,
+    flow: &Flow,
     asker: &Asker,
 ) -> Result<Destination, Refusal> {
+    let named = Named::by(request, context.now, context.world);
+    if let Some(named) = named.filter(|named| !named.is_from(flow)) {
+        return named.destination(request);
+    }
     let settings = &context.shared.settings;
     let destination = routing::route(request.uri(), context.now, settings, context.world)
         .map_err(|refusal| (refusal.status, refusal.why))?;

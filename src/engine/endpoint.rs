@@ -36,6 +36,10 @@ pub struct Endpoint {
     pub path: Vec<Box<str>>,
     /// The name shown to people: from the YAML, else display name, else User-Agent's product, else host.
     pub name: Box<str>,
+    /// SIP URI of the upstream's target that it is asked through, whatever host `contact` names: the upstream
+    /// knows the participant's endpoints, we don't.
+    #[serde(default)]
+    pub through: Option<Box<str>>,
 }
 
 /// One registered Contact of an AOR (RFC 3261 10.3, RFC 5626).
@@ -55,6 +59,9 @@ pub struct Binding {
     /// Methods of Allow, as they came; empty where there was none.
     pub allow: Box<str>,
     pub registered: Time,
+    /// By what an upstream names it to us, where it is registered there and only kept here.
+    #[serde(default)]
+    pub token: Option<Box<str>>,
 }
 
 /// What happened to the bindings of an AOR; told to every shard.

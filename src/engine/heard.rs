@@ -122,6 +122,13 @@ impl Engine {
                 .passages
                 .on_response(&mut context, number, client, response);
         }
+        if let What::Relay(number) = errand.what {
+            let mut context = self.shared.context(now, world);
+            let changed = self
+                .relays
+                .on_response(&mut context, number, client, response);
+            return self.bindings_have_changed(changed, now, world);
+        }
         let known = self.with(errand.conversation, now, world, |conversation, context| {
             conversation.on_response(context, client, errand, response, flow);
         });
@@ -144,6 +151,12 @@ impl Engine {
             let mut context = self.shared.context(now, world);
             return self
                 .passages
+                .on_unanswered(&mut context, number, client, unreachable);
+        }
+        if let What::Relay(number) = errand.what {
+            let mut context = self.shared.context(now, world);
+            return self
+                .relays
                 .on_unanswered(&mut context, number, client, unreachable);
         }
         self.with(errand.conversation, now, world, |conversation, context| {

@@ -5,6 +5,7 @@ mod arrivals;
 pub mod conversation;
 pub mod dialog;
 pub mod dispatch;
+mod edge;
 pub mod endpoint;
 pub mod events;
 mod heard;
@@ -32,6 +33,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use crate::engine::admission::Peers;
 use crate::engine::conversation::context::{Budget, Context, Shared, Strays};
 use crate::engine::conversation::{Conversation, Key, aor_key, peer_key};
+use crate::engine::edge::Relays;
 use crate::engine::endpoint::BindingsChanged;
 use crate::engine::events::Event;
 use crate::engine::ids::{ConversationId, Flow, ListenerId, VirtualShard};
@@ -60,6 +62,7 @@ pub struct Engine {
     peers: Peers,
     conversations: BTreeMap<ConversationId, Box<Conversation>>,
     passages: Passages,
+    relays: Relays,
     timers: Timers<ConversationId>,
     /// Conversations by what they are found by that does not name them.
     index: BTreeSet<(Key, ConversationId)>,
@@ -79,6 +82,7 @@ impl Engine {
             registrar: Registrar::new(secret),
             peers: Peers::new(&settings),
             passages: Passages::new(shard),
+            relays: Relays::new(shard),
             shared: Shared {
                 transactions: Transactions::new(settings.timers, Time(0)),
                 budget: Budget::new(settings.restore.rate),
@@ -123,6 +127,7 @@ impl Engine {
                 } else if !self.peers.on_resolved(token, &targets, now) {
                     let mut context = self.shared.context(now, world);
                     self.passages.on_resolved(&mut context, token, &targets);
+                    self.relays.on_resolved(&mut context, token, &targets);
                 }
             }
             Input::Media(event) => {
@@ -254,19 +259,32 @@ impl Engine {
         }
     }
 
+    /// Bindings changed by what this shard took: for its own conversations, and for the other shards.
+    fn bindings_have_changed(
+        &mut self,
+        changed: Option<BindingsChanged>,
+        now: Time,
+        world: &mut dyn World,
+    ) {
+        if let Some(changed) = changed {
+            self.bindings_changed(&changed, now, world);
+            self.shared.out.push_back(Output::Bindings(changed));
+        }
+    }
+
     fn sweep(&mut self, now: Time, world: &mut dyn World) {
         let (changes, events) = self.registrar.sweep(now, world);
         self.shared
             .out
             .extend(events.into_iter().map(Output::Event));
         for changed in changes {
-            self.bindings_changed(&changed, now, world);
-            self.shared.out.push_back(Output::Bindings(changed));
+            self.bindings_have_changed(Some(changed), now, world);
         }
         let questions = self.peers.refresh(now, &mut self.shared.mint);
         self.shared.out.extend(questions);
         let mut context = self.shared.context(now, world);
         self.passages.sweep(&mut context);
+        self.relays.sweep(&mut context);
         self.shared.shunned.sweep(now);
         self.listen(now, world);
         self.forget_old(now);

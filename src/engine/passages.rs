@@ -76,12 +76,13 @@ impl Passages {
         context: &mut Context<'_>,
         server: ServerId,
         request: &Message,
+        flow: &Flow,
         asker: &Asker,
     ) {
         if self.standing.len() >= PASSAGES_MAX {
             return context.refuse(server, 500, "too many messages under way");
         }
-        let destination = match destination(context, request, asker) {
+        let destination = match destination(context, request, flow, asker) {
             Ok(destination) => destination,
             Err((status, why)) => return context.refuse(server, status, why),
         };

@@ -140,6 +140,18 @@ pub struct Upstream {
     pub targets: Vec<Box<str>>,
     /// Its word on who calls is believed, by its address.
     pub trusted: bool,
+    /// How phones that register through us are reached from there.
+    pub path: PathMode,
+}
+
+/// How an upstream is told where phones are that register with it through us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PathMode {
+    /// By a Path header (RFC 3327); the Contact stays the phone's.
+    #[default]
+    Path,
+    /// By a Contact of ours, where the upstream does not know of Path.
+    Contact,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -36,6 +36,7 @@ fn guarded() -> Settings {
     let upstream = |target: &str, trusted| Upstream {
         targets: vec![target.into()],
         trusted,
+        path: PathMode::Path,
     };
     let user = |name: &str| {
         let secret = secret(name);

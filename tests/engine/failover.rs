@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use refork::engine::events::{Event, TargetFailure};
 use refork::engine::ids::Transport;
 use refork::engine::ports::Input;
-use refork::engine::settings::{Route, Settings, Upstream};
+use refork::engine::settings::{PathMode, Route, Settings, Upstream};
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
@@ -20,6 +20,7 @@ fn behind_a_name() -> Settings {
         "pbx".into(),
         Upstream {
             targets,
+            path: PathMode::Path,
             trusted: false,
         },
     );

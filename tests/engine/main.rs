@@ -11,6 +11,7 @@ mod admission;
 mod calls;
 mod dialogs;
 mod early_updates;
+mod edge;
 mod failover;
 mod families;
 mod hiding;

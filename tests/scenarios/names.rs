@@ -21,6 +21,7 @@ fn stage(dns: &NameServer, uri: &str) -> Stage {
         upstreams.insert(
             "pbx".into(),
             Upstream {
+                path: refork::engine::settings::PathMode::Path,
                 targets,
                 trusted: false,
             },

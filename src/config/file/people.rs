@@ -96,6 +96,19 @@ pub(crate) struct Upstream {
     /// What we answer its challenges with. No effect in this version.
     #[serde(default)]
     pub(crate) credentials: Option<UpstreamCredentials>,
+    /// How it is told where phones are that register with it through us.
+    #[serde(default)]
+    pub(crate) path: PathMode,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PathMode {
+    /// By a Path header (RFC 3327); the Contact stays the phone's.
+    #[default]
+    Path,
+    /// By a Contact of ours, for upstreams that do not know of Path.
+    Contact,
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "serde wants the field's type")]

@@ -48,7 +48,6 @@ pub(super) fn check(file: &File, check: &mut Check<'_>) {
         }
     }
     upstreams(file, check);
-    domains(file, check);
     refuse(file, check);
 }
 
@@ -60,16 +59,6 @@ fn upstreams(file: &File, check: &mut Check<'_>) {
                 let shown = check.shown(&path);
                 check.warn(format!("`{shown}` has no effect in this version"));
             }
-        }
-    }
-}
-
-fn domains(file: &File, check: &mut Check<'_>) {
-    for (name, domain) in &file.domains.0 {
-        if domain.as_ref().is_some_and(|d| d.upstream.is_some()) {
-            check.warn(format!(
-                "the domain `{name}`: calls go on to its upstream, REGISTER does not in this version"
-            ));
         }
     }
 }

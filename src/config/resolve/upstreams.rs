@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::Check;
-use crate::config::file::File;
+use crate::config::file::{self, File};
 use crate::config::problem::nearest;
 use crate::config::tree::Step;
 use crate::engine::ids::Transport;
-use crate::engine::settings::{Route, Upstream};
+use crate::engine::settings::{PathMode, Route, Upstream};
 use crate::sip::{Scheme, Uri};
 
 /// Checks a SIP URI that requests are sent to.
@@ -51,9 +51,20 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> BTreeMap<Box<str>, 
             let path = [path[0], path[1], path[2], Step::Item(index)];
             check_target(target, &path, check);
         }
+        let path = match upstream.path {
+            file::PathMode::Path => PathMode::Path,
+            file::PathMode::Contact => PathMode::Contact,
+        };
         let targets = upstream.targets.iter().map(|t| t.as_str().into()).collect();
         let trusted = upstream.trusted;
-        upstreams.insert(name.as_str().into(), Upstream { targets, trusted });
+        upstreams.insert(
+            name.as_str().into(),
+            Upstream {
+                targets,
+                trusted,
+                path,
+            },
+        );
     }
     upstreams
 }

@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
     use crate::engine::ids::Transport;
-    use crate::engine::settings::Upstream;
+    use crate::engine::settings::{PathMode, Upstream};
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -113,6 +113,7 @@ mod tests {
         let upstream = Upstream {
             targets: targets.iter().map(|target| (*target).into()).collect(),
             trusted,
+            path: PathMode::Path,
         };
         Settings {
             upstreams: [("pbx".into(), upstream)].into(),

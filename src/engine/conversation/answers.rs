@@ -64,7 +64,7 @@ impl Conversation {
             What::Farewell if response.status() >= 200 => {
                 self.ghosts.retain(|ghost| ghost.id != leg);
             }
-            What::Farewell | What::Passage(_) => {}
+            What::Farewell | What::Passage(_) | What::Relay(_) => {}
         }
     }
 
@@ -190,7 +190,7 @@ impl Conversation {
             What::Refresh => self.refresh_unanswered(context, leg, signal),
             What::Report => self.report_unanswered(context, leg, signal),
             What::Early => self.early_unanswered(context, client),
-            What::Farewell | What::Passage(_) => {}
+            What::Farewell | What::Passage(_) | What::Relay(_) => {}
         }
     }
 

@@ -32,8 +32,8 @@ pub(crate) enum Way {
     None,
 }
 
-/// Finds the way to an endpoint: the flow it registered over, else its topmost Route or its Contact
-/// (RFC 3261 8.1.2).
+/// Finds the way to an endpoint: the flow it registered over, else its topmost Route, the upstream that it is
+/// asked through, or its Contact (RFC 3261 8.1.2).
 pub(crate) fn way(context: &Context<'_>, endpoint: &Endpoint) -> Way {
     if let Some(flow) = endpoint.flow {
         if let Some(flow) = standing(context, &flow) {
@@ -47,7 +47,8 @@ pub(crate) fn way(context: &Context<'_>, endpoint: &Endpoint) -> Way {
         }
     }
     let first = endpoint.path.first();
-    let uri = first.map_or(&*endpoint.contact, |route| {
+    let last = endpoint.through.as_ref().unwrap_or(&endpoint.contact);
+    let uri = first.map_or(&**last, |route| {
         Address::parse(route).map_or(route, |address| address.uri)
     });
     let hop = Uri::parse(uri).ok().and_then(|uri| Hop::of(&uri));

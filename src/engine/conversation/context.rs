@@ -55,6 +55,8 @@ pub(crate) enum What {
     Farewell,
     /// A request outside of any dialog, by its number (`Passages`).
     Passage(u64),
+    /// A request that a proxy would carry, by its number (`Relays`).
+    Relay(u64),
 }
 
 /// Why a request is turned away, for the peer and for the operator.

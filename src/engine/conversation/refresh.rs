@@ -170,7 +170,8 @@ impl Conversation {
             | What::Report
             | What::Early
             | What::Farewell
-            | What::Passage(_) => false,
+            | What::Passage(_)
+            | What::Relay(_) => false,
         };
         let renews =
             within && (200..300).contains(&response.status()) && refreshes(response.method());

@@ -5,6 +5,7 @@ use crate::engine::endpoint::{Binding, BindingChange, Identity};
 use crate::engine::time::Time;
 
 /// What a REGISTER asks of the bindings.
+#[derive(Debug)]
 pub(super) enum Wish {
     /// `Contact: *` with Expires 0.
     RemoveAll,
@@ -13,6 +14,7 @@ pub(super) enum Wish {
 }
 
 /// One Contact of a REGISTER.
+#[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) binding: Binding,
     /// It asked for zero seconds.
@@ -133,7 +135,7 @@ fn is_same_flow_of(a: &Binding, b: &Binding) -> bool {
 ///   they share a flow: then it is one phone that was given a new instance.
 /// - The same `epid`: as an instance without reg-id.
 /// - Else by the URIs (RFC 3261 10.3 step 7).
-fn replaces(new: &Binding, old: &Binding) -> bool {
+pub(super) fn replaces(new: &Binding, old: &Binding) -> bool {
     let (a, b) = (&new.endpoint, &old.endpoint);
     let same_contact = || same_uri(&a.contact, &b.contact);
     match (&*a.identity, &*b.identity) {

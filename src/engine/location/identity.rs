@@ -61,6 +61,7 @@ pub fn endpoint(
         contact: contact.uri.into(),
         flow,
         path: Vec::new(),
+        through: None,
         name,
     }
 }
@@ -405,6 +406,7 @@ mod tests {
                 params: "".into(),
                 allow: "".into(),
                 registered: START,
+                token: None,
             }
         };
         let one = "<sip:bob-0x1@192.0.2.1>;+sip.instance=\"<urn:x:1>\"";

@@ -45,10 +45,10 @@ pub struct Registrar {
 }
 
 /// A REGISTER that changes nothing, as the response tells it.
-struct Refused {
-    status: u16,
+pub(super) struct Refused {
+    pub(super) status: u16,
     /// For the operator, and the reason phrase. None for the first challenge, which is no refusal.
-    why: Option<&'static str>,
+    pub(super) why: Option<&'static str>,
     headers: Vec<(Name, String)>,
     /// In whose name the request is, where that was not proven.
     unproven: Option<(Aor, Unproven)>,
@@ -267,7 +267,7 @@ fn served<'s>(
 }
 
 /// Reads what the Contacts ask for; none where there are none: then it is a question.
-fn wish(
+pub(super) fn wish(
     request: &Message,
     flow: &Flow,
     registrar: &RegistrarSettings,
@@ -319,6 +319,7 @@ fn wish(
                 params: contact.params.as_str().into(),
                 allow: cut(&allow).into(),
                 registered: now,
+                token: None,
             },
             remove: expires == Millis(0),
         });
@@ -369,7 +370,7 @@ fn path(request: &Message) -> Result<Vec<Box<str>>, Refused> {
     Ok(path)
 }
 
-fn knows_path(request: &Message) -> bool {
+pub(crate) fn knows_path(request: &Message) -> bool {
     request.has_token(Name::Supported, "path") || request.has_token(Name::Require, "path")
 }
 
@@ -402,7 +403,7 @@ fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(TEXT_MAX)]
 }
 
-fn seconds(text: &str) -> Option<Millis> {
+pub(super) fn seconds(text: &str) -> Option<Millis> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let number = digits.then(|| text.parse().unwrap_or(u32::MAX))?;
     Some(Millis::from_secs(u64::from(number)))
@@ -425,7 +426,7 @@ fn quality(text: &str) -> Option<u16> {
     }
 }
 
-fn event(aor: &Aor, change: &BindingChange, now: Time) -> Event {
+pub(super) fn event(aor: &Aor, change: &BindingChange, now: Time) -> Event {
     match change {
         BindingChange::Registered { binding, .. } => Event::Registered {
             aor: aor.as_str().into(),

@@ -64,8 +64,10 @@ const fn refusal(status: u16, why: &'static str) -> Refusal {
 
 /// Finds where a request with this Request-URI goes (RFC 3261 16.5).
 ///
-/// 1. Endpoints of the AOR: live bindings and static endpoints, the latter for any host.
-/// 2. A domain that an upstream serves: the upstream.
+/// 1. Endpoints of the AOR: live bindings and static endpoints, the latter for any host. Of a domain that an
+///    upstream serves the latter alone: its bindings are the upstream's to fork to.
+/// 2. A domain that an upstream serves: the upstream, by the Request-URI as it is, which credentials for the
+///    upstream were computed over (RFC 7616 3.4.3).
 /// 3. A user of a domain of ours with no endpoint now.
 /// 4. The first route whose pattern matches, also for numbers dialled at a domain of ours.
 ///
@@ -85,7 +87,11 @@ pub fn route(
     let (Some(named), Some(aor)) = (canonical(uri), aor_in(uri, settings)) else {
         return Err(refusal(404, "the Request-URI names no user"));
     };
-    let targets = endpoints(&aor, now, settings, world);
+    let served_by = domain(named.host(), settings).map(|domain| &domain.served_by);
+    let targets = match served_by {
+        Some(ServedBy::Upstream(_)) => with_fixed(Vec::new(), &aor, settings),
+        Some(ServedBy::Registrar(_)) | None => endpoints(&aor, now, settings, world),
+    };
     if !targets.is_empty() {
         let order = settings.fork.order;
         return Ok(Destination {
@@ -95,8 +101,10 @@ pub fn route(
             upstream: None,
         });
     }
-    match domain(named.host(), settings).map(|domain| &domain.served_by) {
-        Some(ServedBy::Upstream(upstream)) => return to_upstream(upstream, &parsed, aor, settings),
+    match served_by {
+        Some(ServedBy::Upstream(upstream)) => {
+            return to_upstream(upstream, aor, settings, |_| Some(uri.into()));
+        }
         Some(ServedBy::Registrar(_)) if was_known(&aor, settings, world) => {
             return Err(refusal(480, "no endpoint of the user is registered"));
         }
@@ -107,7 +115,7 @@ pub fn route(
         .iter()
         .find(|route| matches(&route.pattern, named.as_str()));
     match route {
-        Some(route) => to_upstream(&route.to, &parsed, named, settings),
+        Some(route) => to_upstream(&route.to, named, settings, |at| readdressed(at, &parsed)),
         None => Err(refusal(404, "nobody here by that name")),
     }
 }
@@ -134,13 +142,17 @@ pub fn endpoints(aor: &Aor, now: Time, settings: &Settings, world: &dyn World) -
             None => live.push(binding),
         }
     }
-    let mut targets: Vec<Target> = live
+    let targets = live
         .into_iter()
         .map(|binding| Target {
             endpoint: binding.endpoint,
             q: binding.q,
         })
         .collect();
+    with_fixed(targets, aor, settings)
+}
+
+fn with_fixed(mut targets: Vec<Target>, aor: &Aor, settings: &Settings) -> Vec<Target> {
     for fixed in settings.endpoints.iter().filter(|fixed| fixed.aor == *aor) {
         let known = targets
             .iter()
@@ -198,25 +210,27 @@ fn fixed_endpoint(fixed: &StaticEndpoint) -> Endpoint {
         contact: fixed.contact.clone(),
         flow: None,
         path: Vec::new(),
+        through: None,
         name: fixed.name.clone().unwrap_or_else(|| host.into()),
     }
 }
 
 fn to_upstream(
     name: &str,
-    uri: &Uri<'_>,
     aor: Aor,
     settings: &Settings,
+    contact: impl Fn(&Uri<'_>) -> Option<String>,
 ) -> Result<Destination, Refusal> {
-    let targets = settings.upstreams.get(name).map_or(&[][..], |u| &u.targets);
-    let targets: Vec<Target> = targets
-        .iter()
-        .filter_map(|target| upstream_endpoint(target, uri))
-        .map(|endpoint| Target {
-            endpoint,
-            q: Q_DEFAULT,
+    let targets = hops(name, settings)
+        .filter_map(|target| {
+            let at = Uri::parse(target).ok()?;
+            let endpoint = upstream_endpoint(target, &at, aor.user(), contact(&at)?);
+            Some(Target {
+                endpoint,
+                q: Q_DEFAULT,
+            })
         })
-        .collect();
+        .collect::<Vec<Target>>();
     if targets.is_empty() {
         return Err(refusal(500, "the upstream has no targets"));
     }
@@ -228,9 +242,40 @@ fn to_upstream(
     })
 }
 
-/// The user that was asked for, at the upstream's address.
-fn upstream_endpoint(target: &str, uri: &Uri<'_>) -> Option<Endpoint> {
-    let at = Uri::parse(target).ok()?;
+/// Returns the targets of an upstream that requests can be sent to, in their order.
+pub(crate) fn hops<'s>(name: &str, settings: &'s Settings) -> impl Iterator<Item = &'s str> {
+    let targets = settings.upstreams.get(name).map_or(&[][..], |u| &u.targets);
+    targets.iter().map(|target| &**target).filter(|target| {
+        Uri::parse(target).is_ok_and(|uri| match uri.scheme {
+            Scheme::Sip | Scheme::Sips => true,
+            Scheme::Tel | Scheme::Other(_) => false,
+        })
+    })
+}
+
+/// An upstream, asked for a user by this Request-URI.
+pub(crate) fn upstream_endpoint(
+    target: &str,
+    at: &Uri<'_>,
+    user: &str,
+    contact: String,
+) -> Endpoint {
+    Endpoint {
+        identity: Arc::new(Identity::Contact {
+            user: user.into(),
+            host: at.host.to_ascii_lowercase().into(),
+            user_agent: Box::default(),
+        }),
+        contact: contact.into(),
+        flow: None,
+        path: Vec::new(),
+        name: at.host.into(),
+        through: Some(target.into()),
+    }
+}
+
+/// Writes the user that was asked for, at the upstream's address.
+fn readdressed(at: &Uri<'_>, uri: &Uri<'_>) -> Option<String> {
     let user = uri.user?;
     let scheme = match at.scheme {
         Scheme::Sip => "sip",
@@ -253,17 +298,7 @@ fn upstream_endpoint(target: &str, uri: &Uri<'_>) -> Option<Endpoint> {
     if uri.scheme == Scheme::Tel && !at.params.has("user") {
         contact.push_str(";user=phone");
     }
-    Some(Endpoint {
-        identity: Arc::new(Identity::Contact {
-            user: uri.user_unescaped().into(),
-            host: at.host.to_ascii_lowercase().into(),
-            user_agent: Box::default(),
-        }),
-        contact: contact.into(),
-        flow: None,
-        path: Vec::new(),
-        name: at.host.into(),
-    })
+    Some(contact)
 }
 
 /// Holds a pattern against text; `*` matches any run of characters, case does not count.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::engine::ids::Flow;
 use crate::engine::location::testing::{Book, START, aor, default_settings, settings, udp};
-use crate::engine::settings::{Domain, Route, Upstream};
+use crate::engine::settings::{Domain, PathMode, Route, Upstream};
 use crate::engine::time::Millis;
 
 fn fixed(owner: &str, contact: &str) -> StaticEndpoint {
@@ -28,6 +28,7 @@ fn binding(contact: &str, q: u16, identity: Option<(&str, u32)>, registered: u64
             contact: contact.into(),
             flow: Some(udp("192.0.2.1:5060")),
             path: vec!["<sip:edge;lr>".into()],
+            through: None,
             name: contact.into(),
         },
         reg_id: identity.map(|(_, reg_id)| reg_id),
@@ -39,6 +40,7 @@ fn binding(contact: &str, q: u16, identity: Option<(&str, u32)>, registered: u64
         params: "".into(),
         allow: "".into(),
         registered: Time(registered),
+        token: None,
     }
 }
 
@@ -71,6 +73,7 @@ fn wired() -> Settings {
     let upstream = |targets: &[&str]| Upstream {
         targets: targets.iter().map(|target| (*target).into()).collect(),
         trusted: true,
+        path: PathMode::Path,
     };
     let route = |pattern: &str, to: &str| Route {
         pattern: pattern.into(),
@@ -113,6 +116,11 @@ fn where_a_request_goes() {
             "sip:alice@example.org",
             &[binding("sip:alice@h", 500, None, 0)],
         ),
+        // Kept here for the upstream, which forks.
+        (
+            "sip:dave@pbx.example.net",
+            &[binding("sip:dave@h", 500, None, 0)],
+        ),
         ("sip:bob@example.org", &[expired("sip:bob@h")]),
         ("sip:guest@open.example", &[expired("sip:guest@h")]),
     ]);
@@ -123,6 +131,7 @@ fn where_a_request_goes() {
         ])
     };
     let one = |contact: &str| Ok(vec![contact.to_owned()]);
+    let as_it_is = |uri: &str| Ok(vec![uri.to_owned(); 2]);
     for (uri, expected) in [
         ("sip:alice@example.org", one("sip:alice@h")),
         ("sips:%61lice@EXAMPLE.org:5061;x=y", one("sip:alice@h")),
@@ -138,8 +147,14 @@ fn where_a_request_goes() {
         ("sip:nobody@example.org", Err(404)),
         ("sip:nobody@open.example", Err(404)),
         // Upstreams: by domain, by number, by the first pattern that matches.
-        ("sip:dave@pbx.example.net", pbx("dave", "")),
-        ("sip:d%20v@pbx.example.net", pbx("d%20v", "")),
+        (
+            "sip:dave@pbx.example.net",
+            as_it_is("sip:dave@pbx.example.net"),
+        ),
+        (
+            "sips:d%20v@PBX.example.net:5061;x=1",
+            as_it_is("sips:d%20v@PBX.example.net:5061;x=1"),
+        ),
         ("sip:+1555@example.org", pbx("+1555", "")),
         ("sip:+1555@elsewhere.example", pbx("+1555", "")),
         ("sip:+4930@example.org", one("sips:+4930@trunk.example")),
@@ -176,6 +191,13 @@ fn an_upstream_is_resolved_and_its_targets_are_alternatives() {
     for target in &destination.targets {
         assert_eq!((target.endpoint.flow, target.q), (None::<Flow>, 1000));
     }
+    let through = destination.targets.iter();
+    let through = through.map(|target| target.endpoint.through.as_deref());
+    let there = [
+        "sip:pbx1.example.net:5070;transport=tcp",
+        "sip:[2001:DB8::5]",
+    ];
+    assert_eq!(through.collect::<Vec<_>>(), there.map(Some));
     let door = route("sip:door@example.org", START, &settings, &world).unwrap();
     assert_eq!(door.order, settings.fork.order);
     assert_eq!(&*door.targets[0].endpoint.name, "fixed");

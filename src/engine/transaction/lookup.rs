@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::engine::ids::Flow;
-use crate::sip::{Message, Method};
+use crate::sip::{Message, Method, Name};
 
 /// RFC 3261 8.1.1.7: a branch that begins so is unique.
 const COOKIE: &str = "z9hG4bK";
@@ -61,8 +61,8 @@ impl Lookup {
     }
 
     /// The request behind its copies that came by other paths (RFC 3261 8.2.2.2); nothing within a
-    /// dialog. A proxy that forks through us to several endpoints sends each its own Request-URI, and
-    /// those are no copies.
+    /// dialog. A proxy that forks through us to several endpoints sends each its own Request-URI or
+    /// its own Route, and those are no copies.
     pub(super) fn merged(request: &Message) -> Option<Self> {
         if request.to_tag().is_some() {
             return None;
@@ -74,6 +74,7 @@ impl Lookup {
             request.cseq(),
             request.method(),
             request.uri(),
+            request.values(Name::Route).next(),
         )))
     }
 

@@ -1,0 +1,48 @@
+//! The edge of a PBX: what phones say to an upstream outside of calls and texts goes on to it, and what it
+//! says to them comes back over their flows.
+//!
+//! Here we are a proxy that keeps the transactions (RFC 3261 16) and not an end: From, To, Call-ID and CSeq
+//! stay, and with them the phone's credentials and the upstream's challenges; a dialog that begins so, as by
+//! SUBSCRIBE, is the phone's with the upstream, and goes through us by Record-Route. Calls and texts are
+//! anchored by the conversation as everywhere.
+//!
+//! `arrivals` tells which requests those are, `token` names the phones to the upstream, `register` takes REGISTER on and learns what is granted,
+//! `relay` carries requests and answers, `forward` writes them.
+
+mod arrivals;
+mod forward;
+mod register;
+mod relay;
+mod token;
+
+pub(crate) use self::relay::Relays;
+pub(crate) use self::token::Named;
+
+use crate::engine::routing::{Destination, Q_DEFAULT, Target};
+use crate::engine::settings::ForkOrder;
+use crate::sip::Message;
+
+impl Named {
+    /// Returns the one phone that an upstream asks for by a first request: the others of the same user are
+    /// the upstream's to ask.
+    ///
+    /// # Errors
+    /// 430: it is no longer kept here (RFC 5626 5.3.1).
+    pub(crate) fn destination(
+        &self,
+        request: &Message,
+    ) -> Result<Destination, (u16, &'static str)> {
+        let Some(binding) = self.exactly(request.uri()) else {
+            return Err((430, "the phone is no longer registered through here"));
+        };
+        Ok(Destination {
+            aor: self.aor.clone(),
+            targets: vec![Target {
+                endpoint: binding.endpoint.clone(),
+                q: Q_DEFAULT,
+            }],
+            order: ForkOrder::Parallel,
+            upstream: None,
+        })
+    }
+}

@@ -1,0 +1,606 @@
+//! In front of a PBX: phones register with it through us, and what it says to them comes back over their
+//! flows.
+
+use std::net::SocketAddr;
+
+use refork::engine::events::{Event, Happening};
+use refork::engine::ids::Aor;
+use refork::engine::settings::*;
+use refork::engine::time::Millis;
+use refork::sip::{Builder, Message, Method, Name};
+
+use crate::people::*;
+use crate::table::*;
+
+fn pbx() -> SocketAddr {
+    phone("198.51.100.50:5060")
+}
+
+fn other_pbx() -> SocketAddr {
+    phone("198.51.100.51:5060")
+}
+
+/// Phones of pbx.example.net register with the PBX, which has a second machine.
+fn in_front(path: PathMode) -> Table {
+    let mut settings = settings();
+    settings.domains.insert(
+        0,
+        Domain {
+            host: "pbx.example.net".into(),
+            realm: "pbx.example.net".into(),
+            served_by: ServedBy::Upstream("pbx".into()),
+        },
+    );
+    settings.upstreams.insert(
+        "pbx".into(),
+        Upstream {
+            targets: vec![
+                format!("sip:{}", pbx()).into(),
+                format!("sip:{}", other_pbx()).into(),
+            ],
+            path,
+            trusted: true,
+        },
+    );
+    Table::new(settings)
+}
+
+fn at_pbx(user: &str) -> Aor {
+    Aor::from_canonical(format!("sip:{user}@pbx.example.net"))
+}
+
+/// All phones have the same private address, each behind a NAT of its own.
+fn contact_of(user: &str, at: SocketAddr) -> String {
+    let ip = at.ip();
+    format!("\"{user}\" <sip:{user}@10.0.0.7:5060;x=1>;q=0.5;+sip.instance=\"<urn:uuid:{ip}>\"")
+}
+
+/// A REGISTER of a phone for the PBX.
+fn register(user: &str, at: SocketAddr, cseq: u32, expires: u32) -> Builder {
+    first(
+        Method::Register,
+        user,
+        "",
+        at,
+        &format!("reg-{user}-{}", at.ip()),
+        cseq,
+    )
+    .header(Name::Contact, contact_of(user, at))
+    .header(Name::Expires, expires)
+}
+
+/// A request outside of any dialog to somebody of the PBX's domain, or to the domain itself.
+fn first(
+    method: Method,
+    from: &str,
+    to: &str,
+    at: SocketAddr,
+    call_id: &str,
+    cseq: u32,
+) -> Builder {
+    let name = method.as_str().to_owned();
+    let domain = "pbx.example.net";
+    let (uri, to) = if to.is_empty() {
+        (format!("sip:{domain}"), format!("sip:{from}@{domain}"))
+    } else {
+        (format!("sip:{to}@{domain}"), format!("sip:{to}@{domain}"))
+    };
+    Builder::request(&method, &uri)
+        .header(
+            Name::Via,
+            format_args!("SIP/2.0/UDP {at};branch=z9hG4bK{call_id}{name}{cseq};rport"),
+        )
+        .header(Name::MaxForwards, 70)
+        .header(
+            Name::From,
+            format_args!("<sip:{from}@{domain}>;tag=t{call_id}"),
+        )
+        .header(Name::To, format_args!("<{to}>"))
+        .header(Name::CallId, call_id)
+        .header(Name::CSeq, format_args!("{cseq} {name}"))
+}
+
+/// The PBX's 200 to a REGISTER: the Contacts as they came, and what it grants.
+fn granted(register: &Message, expires: u32) -> Builder {
+    let mut ok = response(register, 200, pbx(), "p1").end();
+    // Without the Contact that every response of this table has.
+    let text = String::from_utf8(ok.to_vec()).unwrap();
+    let text: String = text
+        .split_inclusive("\r\n")
+        .filter(|line| !line.starts_with("Contact:") && !line.starts_with("Content-Length"))
+        .take_while(|line| *line != "\r\n")
+        .collect();
+    ok = text.into_bytes().into();
+    let mut builder = Builder::response(200, "OK");
+    let head = String::from_utf8(ok.to_vec()).unwrap();
+    builder = builder.raw_lines(head.split_once("\r\n").unwrap().1.as_bytes());
+    for contact in register.values(Name::Contact) {
+        builder = builder.header(Name::Contact, format_args!("{contact};expires={expires}"));
+    }
+    builder
+        .copy(register, Name::Path)
+        .header(Name::ServiceRoute, "<sip:198.51.100.50;lr>")
+}
+
+impl Table {
+    /// A phone registers with the PBX. Returns what the PBX was sent.
+    fn register_beyond(&mut self, user: &str, at: SocketAddr) -> Message {
+        self.receive(at, register(user, at, 1, 3600).end());
+        let onward = self.request_to(pbx(), Method::Register);
+        self.receive(pbx(), granted(&onward, 1800).end());
+        self.response_to(at, 200);
+        onward
+    }
+}
+
+fn path_of(register: &Message) -> String {
+    register.header(Name::Path).expect("a Path").to_owned()
+}
+
+#[test]
+fn a_register_goes_on_with_a_path_and_is_kept_for_as_long_as_granted() {
+    let mut t = in_front(PathMode::Path);
+    let asked = register("bob", desk(), 1, 3600)
+        .header(
+            Name::Authorization,
+            "Digest username=\"bob\", uri=\"sip:pbx.example.net\"",
+        )
+        .header(Name::Route, "<sip:192.0.2.1;lr>")
+        .other("X-Phone", "kept")
+        .end();
+    t.receive(desk(), asked);
+    let onward = t.request_to(pbx(), Method::Register);
+    assert_eq!(onward.uri(), "sip:pbx.example.net");
+    assert_eq!(onward.call_id(), "reg-bob-198.51.100.2");
+    assert_eq!((onward.cseq(), onward.max_forwards()), (1, Some(69)));
+    assert_eq!(
+        onward.vias().count(),
+        1,
+        "the phone's own address is nobody's business"
+    );
+    assert!(onward.via().host.contains("192.0.2.1"));
+    assert_eq!(
+        onward.header(Name::Contact),
+        Some(&*contact_of("bob", desk()))
+    );
+    assert!(
+        onward
+            .header(Name::Authorization)
+            .unwrap()
+            .contains("username=\"bob\"")
+    );
+    assert_eq!(onward.header(Name::Route), None);
+    assert_eq!(onward.other("X-Phone"), Some("kept"));
+    assert!(onward.has_token(Name::Supported, "path"));
+    let path = path_of(&onward);
+    assert!(path.ends_with("@192.0.2.1:5060;lr>"), "{path}");
+    assert!(
+        t.site
+            .bindings
+            .get(&at_pbx("bob"))
+            .is_none_or(Vec::is_empty),
+        "not before the 200"
+    );
+
+    t.receive(pbx(), granted(&onward, 1800).end());
+    let ok = t.response_to(desk(), 200);
+    assert_eq!(ok.to_tag(), Some("p1"));
+    assert_eq!(
+        ok.header(Name::Contact),
+        Some(&*format!("{};expires=1800", contact_of("bob", desk())))
+    );
+    for hidden in [Name::Path, Name::ServiceRoute] {
+        assert_eq!(ok.header(hidden), None);
+    }
+    let kept = &t.site.bindings[&at_pbx("bob")];
+    assert_eq!(kept.len(), 1);
+    assert_eq!(kept[0].endpoint.flow, Some(flow(desk())));
+    assert_eq!(kept[0].expires, t.now + Millis::from_secs(1800));
+    assert!(
+        t.events
+            .iter()
+            .any(|event| matches!(event, Event::Registered { .. }))
+    );
+    t.pass(Millis::from_secs(1802));
+    assert!(t.site.bindings[&at_pbx("bob")].is_empty(), "expired");
+    t.ends_empty();
+}
+
+#[test]
+fn a_challenge_and_a_refusal_are_the_pbxs_own_and_keep_nothing() {
+    for (status, name, value) in [
+        (
+            401,
+            Name::WwwAuthenticate,
+            "Digest realm=\"pbx\", nonce=\"n\"",
+        ),
+        (
+            407,
+            Name::ProxyAuthenticate,
+            "Digest realm=\"pbx\", nonce=\"n\"",
+        ),
+        (423, Name::MinExpires, "7200"),
+        (403, Name::Reason, "SIP;cause=403"),
+    ] {
+        let mut t = in_front(PathMode::Path);
+        t.receive(desk(), register("bob", desk(), 1, 3600).end());
+        let onward = t.request_to(pbx(), Method::Register);
+        t.receive(
+            pbx(),
+            response(&onward, status, pbx(), "p1")
+                .header(name, value)
+                .end(),
+        );
+        let refused = t.response_to(desk(), status);
+        assert_eq!(refused.header(name), Some(value));
+        assert!(
+            t.site
+                .bindings
+                .get(&at_pbx("bob"))
+                .is_none_or(Vec::is_empty)
+        );
+        // With credentials, under the next number.
+        t.receive(desk(), register("bob", desk(), 2, 3600).end());
+        let onward = t.request_to(pbx(), Method::Register);
+        t.receive(pbx(), granted(&onward, 60).end());
+        t.response_to(desk(), 200);
+        assert_eq!(t.site.bindings[&at_pbx("bob")].len(), 1);
+        t.ends_empty();
+    }
+}
+
+#[test]
+fn a_refresh_keeps_its_path_and_another_phone_has_another() {
+    let mut t = in_front(PathMode::Path);
+    let first = path_of(&t.register_beyond("bob", desk()));
+    t.receive(desk(), register("bob", desk(), 2, 3600).end());
+    let again = t.request_to(pbx(), Method::Register);
+    assert_eq!(path_of(&again), first);
+    t.receive(pbx(), granted(&again, 1800).end());
+    t.response_to(desk(), 200);
+    assert_eq!(t.site.bindings[&at_pbx("bob")].len(), 1);
+    assert_ne!(path_of(&t.register_beyond("alice", alice())), first);
+}
+
+#[test]
+fn a_phone_that_leaves_is_forgotten() {
+    let mut t = in_front(PathMode::Path);
+    t.register_beyond("bob", desk());
+    t.receive(desk(), register("bob", desk(), 2, 0).end());
+    let onward = t.request_to(pbx(), Method::Register);
+    assert_eq!(
+        t.site.bindings[&at_pbx("bob")].len(),
+        1,
+        "not before the PBX agrees"
+    );
+    t.receive(pbx(), response(&onward, 200, pbx(), "p1").end());
+    t.response_to(desk(), 200);
+    assert!(t.site.bindings[&at_pbx("bob")].is_empty());
+
+    t.register_beyond("bob", mobile());
+    let all = first(
+        Method::Register,
+        "bob",
+        "",
+        mobile(),
+        "reg-bob-198.51.100.3",
+        9,
+    )
+    .header(Name::Contact, "*")
+    .header(Name::Expires, 0);
+    t.receive(mobile(), all.end());
+    let onward = t.request_to(pbx(), Method::Register);
+    assert_eq!(onward.header(Name::Contact), Some("*"));
+    t.receive(pbx(), response(&onward, 200, pbx(), "p1").end());
+    t.response_to(mobile(), 200);
+    assert!(t.site.bindings[&at_pbx("bob")].is_empty());
+}
+
+#[test]
+fn what_the_pbx_does_not_show_it_has_not_bound() {
+    let mut t = in_front(PathMode::Path);
+    t.receive(desk(), register("bob", desk(), 1, 3600).end());
+    let onward = t.request_to(pbx(), Method::Register);
+    // The Contact of the table's responses is another phone's.
+    t.receive(pbx(), response(&onward, 200, pbx(), "p1").end());
+    t.response_to(desk(), 200);
+    assert!(
+        t.site
+            .bindings
+            .get(&at_pbx("bob"))
+            .is_none_or(Vec::is_empty)
+    );
+}
+
+#[test]
+fn a_pbx_without_path_is_given_contacts_of_ours() {
+    let mut t = in_front(PathMode::Contact);
+    t.receive(desk(), register("bob", desk(), 1, 3600).end());
+    let onward = t.request_to(pbx(), Method::Register);
+    assert_eq!(onward.header(Name::Path), None);
+    let contact = onward.header(Name::Contact).unwrap();
+    assert!(contact.starts_with("\"bob\" <sip:rf-"), "{contact}");
+    assert!(
+        contact.contains("@192.0.2.1:5060>;q=0.5;+sip.instance="),
+        "{contact}"
+    );
+    assert!(!contact.contains("10.0.0.7"));
+    let uri = crate::table::contact(&onward.clone()).replace("\"bob\" <", "");
+    t.receive(pbx(), granted(&onward, 1800).end());
+    let ok = t.response_to(desk(), 200);
+    assert_eq!(
+        ok.header(Name::Contact),
+        Some(&*format!("{};expires=1800", contact_of("bob", desk()))),
+        "the phone finds its own"
+    );
+    // A call to that Contact is a call to the phone.
+    let invite = first(Method::Invite, "alice", "bob", pbx(), "c9", 1)
+        .header(Name::Contact, format_args!("<sip:{}>", pbx()));
+    let invite = with_sdp(invite, &audio(pbx()));
+    let text = String::from_utf8(invite.to_vec()).unwrap();
+    let invite = text.replacen("sip:bob@pbx.example.net", &uri, 1);
+    t.receive(pbx(), invite.into());
+    let asked = t.request_to(desk(), Method::Invite);
+    assert_eq!(asked.uri(), "sip:bob@10.0.0.7:5060;x=1");
+}
+
+#[test]
+fn the_next_target_is_asked_where_one_is_down() {
+    let mut t = in_front(PathMode::Path);
+    t.receive(desk(), register("bob", desk(), 1, 3600).end());
+    t.request_to(pbx(), Method::Register);
+    t.icmp(pbx());
+    let onward = t.request_to(other_pbx(), Method::Register);
+    t.receive(other_pbx(), response(&onward, 503, other_pbx(), "p1").end());
+    // 503 would keep the phone from all that we do.
+    t.response_to(desk(), 500);
+    assert!(
+        t.site
+            .bindings
+            .get(&at_pbx("bob"))
+            .is_none_or(Vec::is_empty)
+    );
+    t.ends_empty();
+}
+
+#[test]
+fn a_phone_that_asks_too_fast_waits_and_what_is_malformed_goes_nowhere() {
+    let mut t = in_front(PathMode::Path);
+    for cseq in 1..=8 {
+        t.receive(desk(), register("bob", desk(), cseq, 3600).end());
+        t.request_to(pbx(), Method::Register);
+    }
+    t.receive(desk(), register("bob", desk(), 9, 3600).end());
+    t.response_to(desk(), 500);
+    t.nothing_to(pbx());
+    t.receive(
+        mobile(),
+        register("carol", mobile(), 1, 60)
+            .header(Name::ProxyRequire, "gold")
+            .end(),
+    );
+    t.response_to(mobile(), 420);
+    let bad =
+        first(Method::Register, "carol", "", mobile(), "r2", 1).header(Name::Contact, "<tel:+49>");
+    t.receive(mobile(), bad.end());
+    t.response_to(mobile(), 400);
+    let many = (0..40).fold(
+        first(Method::Register, "carol", "", mobile(), "r3", 1),
+        |builder, n| builder.header(Name::Contact, format_args!("<sip:c{n}@10.0.0.9>")),
+    );
+    t.receive(mobile(), many.end());
+    t.response_to(mobile(), 403);
+    t.nothing_to(pbx());
+    t.discard(pbx());
+    t.ends_empty();
+}
+
+/// The PBX calls a phone by its Path.
+fn invite_by(path: &str, contact: &str, call_id: &str) -> bytes::Bytes {
+    let invite = first(Method::Invite, "alice", "bob", pbx(), call_id, 1)
+        .header(Name::Route, path)
+        .header(Name::Contact, format_args!("<sip:{}>", pbx()));
+    let invite = with_sdp(invite, &audio(pbx()));
+    let text = String::from_utf8(invite.to_vec()).unwrap();
+    text.replacen("sip:bob@pbx.example.net", contact, 1).into()
+}
+
+const OF_BOB: &str = "sip:bob@10.0.0.7:5060;x=1";
+
+#[test]
+fn the_pbx_asks_for_one_phone_and_gets_that_one() {
+    let mut t = in_front(PathMode::Path);
+    let path = path_of(&t.register_beyond("bob", desk()));
+    t.register_beyond("bob", mobile());
+    t.receive(pbx(), invite_by(&path, OF_BOB, "c1"));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.nothing_to(mobile());
+    assert_eq!(invite.uri(), OF_BOB);
+    assert_eq!(invite.header(Name::Route), None);
+    assert!(!String::from_utf8_lossy(invite.bytes()).contains("198.51.100.50"));
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    t.response_to(pbx(), 200);
+}
+
+#[test]
+fn who_is_gone_or_unknown_is_a_flow_that_failed() {
+    let mut t = in_front(PathMode::Path);
+    let path = path_of(&t.register_beyond("bob", desk()));
+    // Another Contact of the same phone; a token that nobody gave out; a phone that has left.
+    t.receive(pbx(), invite_by(&path, "sip:bob@10.0.0.7:5099", "c1"));
+    t.response_to(pbx(), 430);
+    let forged = path.replacen("rf-", "rf-0", 1).replacen("-736", "-73", 1);
+    t.receive(pbx(), invite_by(&forged, OF_BOB, "c2"));
+    t.nothing_to(desk());
+    t.discard(pbx());
+    let guessed = {
+        let at = path.find("rf-").unwrap() + 3;
+        let digit = if &path[at..=at] == "0" { "1" } else { "0" };
+        format!("{}{digit}{}", &path[..at], &path[at + 1..])
+    };
+    t.receive(pbx(), invite_by(&guessed, OF_BOB, "c3"));
+    t.response_to(pbx(), 430);
+    t.pass(Millis::from_secs(1801));
+    t.receive(pbx(), invite_by(&path, OF_BOB, "c4"));
+    t.response_to(pbx(), 430);
+    t.nothing_to(desk());
+}
+
+#[test]
+fn a_fork_of_the_pbx_to_two_phones_is_no_merged_request() {
+    let mut t = in_front(PathMode::Path);
+    let one = path_of(&t.register_beyond("bob", desk()));
+    let other = path_of(&t.register_beyond("bob", mobile()));
+    // Both phones have the same private address.
+    t.receive(pbx(), invite_by(&one, OF_BOB, "c1"));
+    let text = String::from_utf8(invite_by(&other, OF_BOB, "c1").to_vec()).unwrap();
+    t.receive(
+        pbx(),
+        text.replacen("branch=z9hG4bK", "branch=z9hG4bKother", 1)
+            .into(),
+    );
+    t.request_to(desk(), Method::Invite);
+    t.request_to(mobile(), Method::Invite);
+}
+
+#[test]
+fn a_subscription_is_the_phones_own_and_comes_through_here() {
+    let mut t = in_front(PathMode::Path);
+    t.register_beyond("bob", desk());
+    let subscribe = first(Method::Subscribe, "bob", "bob", desk(), "sub1", 1)
+        .header(Name::Event, "message-summary")
+        .header(Name::Contact, "<sip:bob@10.0.0.7:5060>");
+    t.receive(desk(), subscribe.end());
+    let onward = t.request_to(pbx(), Method::Subscribe);
+    assert_eq!(onward.header(Name::Event), Some("message-summary"));
+    let record = onward
+        .header(Name::RecordRoute)
+        .expect("a Record-Route")
+        .to_owned();
+    t.receive(
+        pbx(),
+        response(&onward, 202, pbx(), "p9")
+            .copy(&onward, Name::RecordRoute)
+            .end(),
+    );
+    let accepted = t.response_to(desk(), 202);
+    assert_eq!(
+        accepted.values(Name::RecordRoute).collect::<Vec<_>>(),
+        [&*record]
+    );
+    assert_eq!(accepted.to_tag(), Some("p9"));
+
+    // The PBX notifies in the phone's dialog.
+    let notify = Builder::request(&Method::Notify, "sip:bob@10.0.0.7:5060")
+        .header(
+            Name::Via,
+            format_args!("SIP/2.0/UDP {};branch=z9hG4bKn1", pbx()),
+        )
+        .header(Name::MaxForwards, 70)
+        .header(Name::Route, &record)
+        .header(Name::From, "<sip:bob@pbx.example.net>;tag=p9")
+        .header(Name::To, "<sip:bob@pbx.example.net>;tag=tsub1")
+        .header(Name::CallId, "sub1")
+        .header(Name::CSeq, "5 NOTIFY")
+        .header(Name::Event, "message-summary")
+        .header(Name::Contact, format_args!("<sip:{}>", pbx()));
+    t.receive(
+        pbx(),
+        notify.body(
+            "application/simple-message-summary",
+            b"Messages-Waiting: yes\r\n",
+        ),
+    );
+    let notify = t.request_to(desk(), Method::Notify);
+    assert_eq!(
+        (notify.uri(), notify.header(Name::Route)),
+        ("sip:bob@10.0.0.7:5060", None)
+    );
+    assert_eq!(text(&notify), "Messages-Waiting: yes\r\n");
+    t.receive(desk(), response(&notify, 200, desk(), "x").end());
+    t.response_to(pbx(), 200);
+
+    // The phone refreshes, by the route that it was shown.
+    let refresh = Builder::request(&Method::Subscribe, &format!("sip:{}", pbx()))
+        .header(
+            Name::Via,
+            format_args!("SIP/2.0/UDP {};branch=z9hG4bKs2;rport", desk()),
+        )
+        .header(Name::MaxForwards, 70)
+        .header(Name::Route, &record)
+        .header(Name::From, "<sip:bob@pbx.example.net>;tag=tsub1")
+        .header(Name::To, "<sip:bob@pbx.example.net>;tag=p9")
+        .header(Name::CallId, "sub1")
+        .header(Name::CSeq, "2 SUBSCRIBE")
+        .header(Name::Event, "message-summary");
+    t.receive(desk(), refresh.end());
+    let refresh = t.request_to(pbx(), Method::Subscribe);
+    assert_eq!(refresh.header(Name::Route), None);
+    t.reply(&refresh, 481, pbx());
+    t.response_to(desk(), 481);
+    t.ends_empty();
+}
+
+#[test]
+fn a_stranger_subscribes_to_nothing() {
+    let mut t = in_front(PathMode::Path);
+    let subscribe =
+        first(Method::Subscribe, "bob", "bob", third(), "sub1", 1).header(Name::Event, "presence");
+    t.receive(third(), subscribe.end());
+    t.response_to(third(), 403);
+    t.nothing_to(pbx());
+}
+
+#[test]
+fn the_pbx_pings_a_phone_and_hears_nothing_of_a_dead_one() {
+    let mut t = in_front(PathMode::Path);
+    let path = path_of(&t.register_beyond("bob", desk()));
+    let options = |cseq| {
+        let options = first(Method::Options, "pbx", "bob", pbx(), "ping", cseq)
+            .header(Name::Route, &path)
+            .end();
+        let text = String::from_utf8(options.to_vec()).unwrap();
+        bytes::Bytes::from(text.replacen("sip:bob@pbx.example.net", OF_BOB, 1))
+    };
+    t.receive(pbx(), options(1));
+    let ping = t.request_to(desk(), Method::Options);
+    t.reply(&ping, 200, desk());
+    t.response_to(pbx(), 200);
+    t.receive(pbx(), options(2));
+    t.request_to(desk(), Method::Options);
+    t.icmp(desk());
+    t.pass(Millis::from_secs(40));
+    t.nothing_to(pbx());
+    t.ends_empty();
+}
+
+#[test]
+fn a_lost_phone_is_sought_over_the_flows_that_are_kept() {
+    let mut t = in_front(PathMode::Path);
+    let path = path_of(&t.register_beyond("bob", desk()));
+    t.register_beyond("bob", mobile());
+    t.receive(pbx(), invite_by(&path, OF_BOB, "c1"));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(pbx(), 200);
+    t.receive(pbx(), Remote::of_answer(&ok, pbx()).ack(1));
+    t.bob_is_lost();
+    // The same phone first, then whoever else is kept here; the PBX is not asked while one of them rings.
+    t.request_to(desk(), Method::Invite);
+    t.nothing_to(mobile());
+    t.pass(Millis(2_100));
+    let again = t.request_to(mobile(), Method::Invite);
+    t.reply(&again, 180, mobile());
+    t.nothing_to(pbx());
+    t.receive(
+        mobile(),
+        with_sdp(response(&again, 200, mobile(), "m1"), &audio(mobile())),
+    );
+    t.request_to(mobile(), Method::Ack);
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Restored { .. })),
+        1
+    );
+}
