@@ -1,6 +1,6 @@
 //! Requests that reach us: those within a dialog go to their conversation, the others begin something.
 
-use super::admission::{Asker, NOT_FOR_STRANGERS};
+use super::asker::{Asker, NOT_FOR_STRANGERS};
 use super::conversation::context::{ALLOW, Context, Refusal, supported};
 use super::conversation::{Arrival, Conversation, hops_left, refusal, replaced, sdp_of, too_brief};
 use super::edge::Named;
@@ -94,6 +94,9 @@ impl Engine {
             .and_then(|key| self.shared.tags.get(&key))
             .copied();
         let known = bound.is_some_and(|(id, leg)| {
+            let Some(flow) = self.admit_within(server, request, flow, (id, leg), now, world) else {
+                return true;
+            };
             self.with(id, now, world, |conversation, context| {
                 conversation.on_request(context, leg, server, request, flow);
             })
@@ -207,7 +210,7 @@ impl Engine {
         world: &mut dyn World,
     ) {
         if let Some(value) = request.header(Name::Replaces) {
-            return self.replacing(server, request, flow, value, now, world);
+            return self.replacing(server, request, flow, asker, value, now, world);
         }
         let full = self.conversations.len() >= self.shared.settings.limits.conversations;
         let mut context = self.shared.context(now, world);
@@ -236,6 +239,7 @@ impl Engine {
         server: ServerId,
         request: &Message,
         flow: Flow,
+        asker: &Asker,
         value: &str,
         now: Time,
         world: &mut dyn World,
@@ -249,7 +253,7 @@ impl Engine {
         let known = match (&replaced, bound) {
             (Some(replaced), Some((id, leg))) => {
                 self.with(id, now, world, |conversation, context| {
-                    conversation.on_replacing(context, leg, server, request, flow, replaced);
+                    conversation.on_replacing(context, leg, server, request, flow, asker, replaced);
                 })
             }
             _ => false,
@@ -338,8 +342,8 @@ fn arrival<'a>(
         server,
         request,
         flow,
+        asker: asker.clone(),
         destination,
-        reach: asker.reach(),
         offer,
         hops,
     })
@@ -359,7 +363,7 @@ pub(super) fn destination(
     let settings = &context.shared.settings;
     let destination = routing::route(request.uri(), context.now, settings, context.world)
         .map_err(|refusal| (refusal.status, refusal.why))?;
-    if asker.may_reach(&destination) {
+    if asker.may_reach(destination.upstream.as_deref()) {
         Ok(destination)
     } else {
         Err(NOT_FOR_STRANGERS)

@@ -19,12 +19,15 @@ impl Engine {
                     request,
                     flow,
                 } => self.request(server, &request, flow, now, world),
-                Heard::Ack { request, .. } => {
+                Heard::Ack { request, flow } => {
                     let bound = request
                         .to_tag()
                         .and_then(tag_key)
                         .and_then(|key| self.shared.tags.get(&key));
-                    if let Some((id, leg)) = bound.copied() {
+                    if let Some((id, leg)) = bound.copied()
+                        && (request.body().is_empty()
+                            || self.is_from_the_dialog(&request, flow, (id, leg), now, world))
+                    {
                         self.with(id, now, world, |conversation, context| {
                             conversation.on_ack(context, leg, &request);
                         });

@@ -1,8 +1,8 @@
 //! What one shard asks another: who is at the other end of a dialog that is named in a REFER (RFC 5589 7).
 
+use crate::engine::asker::Asker;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::{Aor, ConversationId, Token, VirtualShard};
-use crate::engine::reach::Reach;
 
 /// Asks for the other end of a call of somebody's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct Counterpart {
     pub languages: Box<str>,
     /// The Request-URI by which an upstream was asked for it.
     pub asked: Option<Box<str>>,
-    pub reach: Reach,
+    pub asker: Asker,
     /// Where it is invited to replace its dialog.
     pub endpoint: Endpoint,
     /// Value of the Replaces that names its dialog with us; none where its phone has not got that.

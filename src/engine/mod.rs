@@ -2,6 +2,7 @@
 
 mod admission;
 mod arrivals;
+pub mod asker;
 pub mod conversation;
 pub mod dialog;
 pub mod dispatch;
@@ -19,7 +20,6 @@ pub mod network;
 mod orders;
 mod passages;
 pub mod ports;
-pub mod reach;
 pub mod routing;
 pub mod settings;
 pub mod snapshot;

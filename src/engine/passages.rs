@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use super::admission::Asker;
 use super::arrivals::destination;
 use super::conversation::context::{Context, Errand, What, crossing, end_with, retry_after};
 use super::conversation::failover::{next_flow, target_failed};
 use super::conversation::{Way, hops_left, way};
+use crate::engine::asker::Asker;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::TargetFailure;
 use crate::engine::ids::{ConversationId, Flow, LegId, VirtualShard};

@@ -83,7 +83,13 @@ impl Agent {
         match purpose {
             Purpose::Reinvite(call) => self.calls[call].local_cseq = draft.cseq,
             Purpose::Plain if draft.method == Method::Register => self.registration.1 = draft.cseq,
-            Purpose::Plain | Purpose::Bye | Purpose::Invite(_) => {}
+            Purpose::Plain | Purpose::Bye => {
+                let mut calls = self.calls.iter_mut();
+                if let Some(call) = calls.find(|call| call.call_id == draft.call_id) {
+                    call.local_cseq = draft.cseq;
+                }
+            }
+            Purpose::Invite(_) => {}
         }
         self.transmit(draft, purpose, format!("z9hG4bK{}", fresh()), ticket)
             .is_ok()

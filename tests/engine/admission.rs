@@ -521,3 +521,226 @@ fn who_cancels_is_not_asked_again() {
     t.request_to(desk(), Method::Ack);
     t.ends_empty();
 }
+
+/// Alice and Bob's desk phone talk, both known by their passwords.
+fn in_a_call() -> (Table, Remote, Remote) {
+    let mut t = house();
+    let first = invite("alice", "bob", alice(), "call1");
+    let challenged = t.is_asked(alice(), &first);
+    t.receive(alice(), again(&first, &challenged, "alice"));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    let a = Remote::of_answer(&ok, alice());
+    t.receive(alice(), a.ack(2));
+    (t, a, Remote::of_invite(&invite, desk(), "b1"))
+}
+
+/// Where nobody of ours has been seen.
+fn elsewhere() -> SocketAddr {
+    phone("198.51.100.200:5060")
+}
+
+#[test]
+fn who_knows_the_tags_cannot_take_a_dialog_over() {
+    for method in [
+        Method::Bye,
+        Method::Invite,
+        Method::Update,
+        Method::Message,
+        Method::Refer,
+        Method::Options,
+    ] {
+        let (mut t, mut a, _) = in_a_call();
+        a.at = elsewhere();
+        let forged = a
+            .request(method.clone())
+            .body("application/sdp", audio(elsewhere()).as_bytes());
+        let challenged = t.is_asked(elsewhere(), &forged);
+        // Bob's password does not open Alice's dialog.
+        t.is_refused(elsewhere(), &again(&forged, &challenged, "bob"), 403);
+        for phone in [alice(), desk()] {
+            t.nothing_to(phone);
+        }
+        // What was forged has used no number up, and our requests go where they went.
+        a.at = alice();
+        a.cseq -= 1;
+        t.receive(alice(), a.message("mine"));
+        let text = t.request_to(desk(), Method::Message);
+        t.reply(&text, 200, desk());
+        t.response_to(alice(), 200);
+        let conversation = t.engine.list(1)[0].key;
+        t.input(refork::engine::ports::Input::Command(
+            refork::engine::ports::Command::HangUp { conversation },
+        ));
+        assert!(
+            t.waiting(alice(), &Method::Bye).is_some(),
+            "after {method:?}"
+        );
+    }
+}
+
+#[test]
+fn a_phone_that_moved_proves_itself_and_goes_on() {
+    let (mut t, mut a, mut b) = in_a_call();
+    a.at = elsewhere();
+    let moved = with_sdp(a.request(Method::Invite), &audio(elsewhere()));
+    let challenged = t.is_asked(elsewhere(), &moved);
+    a.cseq += 1;
+    t.receive(elsewhere(), again(&moved, &challenged, "alice"));
+    let across = t.request_to(desk(), Method::Invite);
+    t.receive(
+        desk(),
+        with_sdp(response(&across, 200, desk(), "b1"), &audio(desk())),
+    );
+    t.response_to(elsewhere(), 200);
+    t.receive(elsewhere(), a.ack(a.cseq));
+    t.request_to(desk(), Method::Ack);
+    // What is for Alice goes there now, and nothing more is asked.
+    t.receive(desk(), b.message("to where you are"));
+    let text = t.request_to(elsewhere(), Method::Message);
+    t.reply(&text, 200, elsewhere());
+    t.response_to(desk(), 200);
+    t.receive(elsewhere(), a.request(Method::Bye).end());
+    t.response_to(elsewhere(), 200);
+    let bye = t.request_to(desk(), Method::Bye);
+    t.reply(&bye, 200, desk());
+    t.nothing_to(alice());
+    t.ends_empty();
+}
+
+#[test]
+fn a_phone_that_registered_from_there_is_not_asked() {
+    let (mut t, _, mut b) = in_a_call();
+    t.signs_on("bob", mobile(), "desk2");
+    b.at = mobile();
+    t.receive(mobile(), b.request(Method::Bye).end());
+    t.response_to(mobile(), 200);
+    let bye = t.request_to(alice(), Method::Bye);
+    t.reply(&bye, 200, alice());
+    t.ends_empty();
+}
+
+#[test]
+fn a_lost_dialog_comes_back_with_the_password_only() {
+    let (mut t, _, mut b) = in_a_call();
+    t.bob_is_lost();
+    t.discard(desk());
+    b.at = elsewhere();
+    let back = b.request(Method::Options).end();
+    let challenged = t.is_asked(elsewhere(), &back);
+    let repaired = |t: &Table| {
+        t.happened(|what| matches!(what, refork::engine::events::Happening::Repaired { .. }))
+    };
+    assert_eq!(repaired(&t), 0);
+    t.receive(elsewhere(), again(&back, &challenged, "bob"));
+    assert_eq!(repaired(&t), 1);
+}
+
+#[test]
+fn only_its_owner_replaces_a_dialog() {
+    let (mut t, a, _) = in_a_call();
+    let replacing = |from: &str, at: SocketAddr, call_id: &str| {
+        let (local, remote) = (&a.local, &a.remote);
+        let tag = |value: &str| value.split("tag=").nth(1).unwrap().to_owned();
+        let replaces = format!(
+            "{};to-tag={};from-tag={}",
+            a.call_id,
+            tag(remote),
+            tag(local)
+        );
+        let builder =
+            request(Method::Invite, from, "bob", at, call_id).header(Name::Replaces, replaces);
+        with_sdp(builder, &audio(at))
+    };
+    // In Alice's name, but without her password.
+    let forged = replacing("alice", elsewhere(), "r1");
+    let challenged = t.is_asked(elsewhere(), &forged);
+    t.is_refused(elsewhere(), &again(&forged, &challenged, "carol"), 403);
+    // In Carol's own name.
+    let hers = replacing("carol", third(), "r2");
+    let challenged = t.is_asked(third(), &hers);
+    t.is_refused(third(), &again(&hers, &challenged, "carol"), 403);
+    // In Alice's name, from another domain's.
+    let foreign = instead(
+        &replacing("alice", elsewhere(), "r3"),
+        "sip:alice@example.org>;tag",
+        "sip:alice@elsewhere.example>;tag",
+    );
+    t.is_refused(elsewhere(), &foreign, 403);
+    t.nothing_to(alice());
+    let right = replacing("alice", elsewhere(), "r4");
+    let challenged = t.is_asked(elsewhere(), &right);
+    t.receive(elsewhere(), again(&right, &challenged, "alice"));
+    t.response_to(elsewhere(), 200);
+    t.request_to(alice(), Method::Bye);
+}
+
+#[test]
+fn a_stranger_that_moves_may_leave_but_takes_nothing_along() {
+    let mut t = house();
+    let stranger = phone("198.51.100.77:5060");
+    let first = invite("mallory", "bob", stranger, "call1");
+    let first = instead(
+        &first,
+        "sip:mallory@example.org",
+        "sip:mallory@elsewhere.example",
+    );
+    t.receive(stranger, first);
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    let mut m = Remote::of_answer(&t.response_to(stranger, 200), stranger);
+    t.receive(stranger, m.ack(1));
+    let mut b = Remote::of_invite(&invite, desk(), "b1");
+    m.at = elsewhere();
+    let diverted = with_sdp(m.request(Method::Invite), &audio(elsewhere()));
+    t.is_refused(elsewhere(), &diverted, 403);
+    t.receive(elsewhere(), m.message("still here"));
+    let text = t.request_to(desk(), Method::Message);
+    t.reply(&text, 200, desk());
+    t.response_to(elsewhere(), 200);
+    t.receive(desk(), b.message("where?"));
+    let text = t.request_to(stranger, Method::Message);
+    t.reply(&text, 200, stranger);
+    t.response_to(desk(), 200);
+    // It may not have others called at our cost either.
+    m.at = stranger;
+    let refer = m
+        .request(Method::Refer)
+        .header(Name::ReferTo, "<sip:+4930123@example.org>")
+        .end();
+    t.receive(stranger, refer);
+    t.response_to(stranger, 403);
+    t.nothing_to(trunk());
+    m.at = elsewhere();
+    t.receive(elsewhere(), m.request(Method::Bye).end());
+    t.response_to(elsewhere(), 200);
+    let bye = t.request_to(desk(), Method::Bye);
+    t.reply(&bye, 200, desk());
+    t.ends_empty();
+}
+
+#[test]
+fn an_answer_from_elsewhere_moves_nothing() {
+    let (mut t, mut a, mut b) = in_a_call();
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly")),
+    );
+    let across = t.request_to(desk(), Method::Invite);
+    // By whoever has seen the branch: the answer counts, its source does not.
+    let ok = with_sdp(response(&across, 200, desk(), "b1"), &audio(desk()));
+    t.receive(elsewhere(), ok);
+    t.response_to(alice(), 200);
+    t.receive(alice(), a.ack(a.cseq));
+    t.request_to(desk(), Method::Ack);
+    t.receive(alice(), a.message("to the desk"));
+    let text = t.request_to(desk(), Method::Message);
+    t.reply(&text, 200, desk());
+    t.response_to(alice(), 200);
+    t.nothing_to(elsewhere());
+    t.receive(desk(), b.request(Method::Bye).end());
+    t.response_to(desk(), 200);
+}

@@ -12,6 +12,7 @@
 //! A source that lies on the flow of a binding is asked like any other: the address of a datagram proves
 //! nothing, and over a connection a phone keeps its nonce.
 
+mod dialogs;
 mod peers;
 
 pub(crate) use self::peers::Peers;
@@ -19,8 +20,7 @@ pub(crate) use self::peers::Peers;
 use super::Engine;
 use super::conversation::context::Context;
 use super::location::{self, Challenge};
-use super::reach::Reach;
-use super::routing::Destination;
+use crate::engine::asker::Asker;
 use crate::engine::events::{Event, Unproven};
 use crate::engine::ids::{Aor, Flow};
 use crate::engine::ports::World;
@@ -29,40 +29,6 @@ use crate::engine::time::Time;
 use crate::engine::transaction::ServerId;
 use crate::sip::digest::Credentials;
 use crate::sip::{Message, Name, Scheme, reason_phrase};
-
-/// Who sent a request, as far as that is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Asker {
-    /// A user of ours, by digest.
-    Proven(Aor),
-    /// In the name of a user of a domain that asks for no proof.
-    Unasked(Aor),
-    /// A peer whose word is believed.
-    Trusted,
-    /// In the name of a user whom this upstream knows, and we don't.
-    Of(Box<str>),
-    Stranger,
-}
-
-impl Asker {
-    /// Returns true where a request may go on to a destination: strangers reach our users and nothing that
-    /// lies behind us.
-    pub(crate) fn may_reach(&self, destination: &Destination) -> bool {
-        self.reach().takes(destination.upstream.as_deref())
-    }
-
-    /// Returns how far its calls may go, and its transfers.
-    pub(crate) fn reach(&self) -> Reach {
-        match self {
-            Self::Proven(_) | Self::Unasked(_) | Self::Trusted => Reach::Anywhere,
-            Self::Of(upstream) => Reach::Upstream(upstream.clone()),
-            Self::Stranger => Reach::Users,
-        }
-    }
-}
-
-/// What is told to a stranger that wants more than our users.
-pub(crate) const NOT_FOR_STRANGERS: (u16, &str) = (403, "beyond our users, for somebody unknown");
 
 /// In whose name a request is.
 struct Claim<'s> {
@@ -96,14 +62,28 @@ impl Engine {
             }
             Err(Rejection::Challenge(challenge, aor)) => (aor, challenge),
         };
-        self.unproven(request, flow, &aor, rejection.why);
+        self.ask(server, request, flow, &aor, &rejection, now, world);
+        None
+    }
+
+    /// Asks for proof. What came instead of it is told to the operator.
+    fn ask(
+        &mut self,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+        aor: &Aor,
+        challenge: &Challenge,
+        now: Time,
+        world: &mut dyn World,
+    ) {
+        self.unproven(request, flow, aor, challenge.why);
         let tag = self.registrar.authenticator().tag(request);
         let mut context = self.shared.context(now, world);
-        if rejection.why.is_failure() {
-            context.tell_refusal(server, rejection.status, "wrong credentials");
+        if challenge.why.is_failure() {
+            context.tell_refusal(server, challenge.status, "wrong credentials");
         }
-        context.challenge(server, &rejection, &tag);
-        None
+        context.challenge(server, challenge, &tag);
     }
 
     fn judge(&mut self, request: &Message, flow: Flow, now: Time) -> Result<Asker, Rejection> {

@@ -111,7 +111,7 @@ impl Conversation {
             address: other.address.clone(),
             languages: other.languages.clone(),
             asked: other.asked.clone(),
-            reach: other.reach.clone(),
+            asker: other.asker.clone(),
             endpoint: Endpoint {
                 flow: Some(dialog.flow),
                 ..leg.endpoint.clone()
@@ -152,7 +152,7 @@ impl Conversation {
             address,
             languages,
             asked,
-            reach,
+            asker,
             endpoint,
             replaces,
         } = *counterpart;
@@ -163,7 +163,7 @@ impl Conversation {
                 address,
                 languages,
                 asked,
-                reach,
+                asker,
             },
             groups: [vec![Target { endpoint, q }]].into(),
             replaces,

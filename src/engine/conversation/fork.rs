@@ -93,6 +93,10 @@ pub(crate) struct Verdict {
 }
 
 impl Fork {
+    pub(crate) fn find(&self, leg: LegId) -> Option<&Branch> {
+        self.branches.iter().find(|branch| branch.leg.id == leg)
+    }
+
     pub(crate) fn branch(&mut self, leg: LegId) -> Option<&mut Branch> {
         self.branches.iter_mut().find(|branch| branch.leg.id == leg)
     }

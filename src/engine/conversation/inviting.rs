@@ -11,6 +11,7 @@ use super::prack::Wants;
 use super::toward::unreached_by_media;
 use super::turn::other_way;
 use super::{Conversation, Party};
+use crate::engine::asker::Asker;
 use crate::engine::dialog::{Dialog, Life, name_addr};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Ending, GaveUp, Happening};
@@ -18,7 +19,6 @@ use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side};
 use crate::engine::locating::Located;
 use crate::engine::location;
 use crate::engine::ports::{Generation, Token};
-use crate::engine::reach::Reach;
 use crate::engine::routing::{self, Destination};
 use crate::engine::settings::Kind;
 use crate::engine::transaction::ServerId;
@@ -48,9 +48,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) server: ServerId,
     pub(crate) request: &'a Message,
     pub(crate) flow: Flow,
+    pub(crate) asker: Asker,
     pub(crate) destination: Destination,
-    /// How far the caller's transfers may go.
-    pub(crate) reach: Reach,
     pub(crate) offer: Option<Box<str>>,
     pub(crate) hops: u8,
 }
@@ -66,16 +65,23 @@ impl Conversation {
             server,
             request,
             flow,
+            asker,
             destination,
-            reach,
             offer,
             hops,
         } = arrival;
         let text_only = offer.as_deref().is_some_and(media::is_text_only);
         let (from, to) = (request.from(), request.to());
         let settings = &context.shared.settings;
-        let caller_aor =
-            location::aor_in(from.uri, settings).unwrap_or_else(|| Aor::from_canonical(from.uri));
+        let caller_aor = match &asker {
+            // Also where it hides its name from the other side.
+            Asker::Proven(user) => user.clone(),
+            Asker::Unasked(_) | Asker::Trusted | Asker::Of(_) | Asker::Stranger => {
+                location::aor_in(from.uri, settings)
+                    .unwrap_or_else(|| Aor::from_canonical(from.uri))
+            }
+        };
+        let callee = destination.asker(settings);
         let endpoint = caller_endpoint(context, request, flow, &caller_aor);
         let mut conversation = Self {
             id,
@@ -85,8 +91,8 @@ impl Conversation {
             answered: None,
             ended: None,
             parties: [
-                Party::new(caller_aor, name_addr(&from), reach),
-                Party::new(destination.aor.clone(), name_addr(&to), destination.reach()),
+                Party::new(caller_aor, asker, name_addr(&from)),
+                Party::new(destination.aor.clone(), callee, name_addr(&to)),
             ],
             ports: Default::default(),
             next_leg: 0,

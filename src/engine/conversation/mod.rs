@@ -66,12 +66,12 @@ use self::leg::Leg;
 use self::media::Ports;
 use self::queue::SlimQueue;
 use self::renegotiate::Renegotiation;
-use crate::engine::dialog::Life;
+use crate::engine::asker::Asker;
+use crate::engine::dialog::{Dialog, Life};
 use crate::engine::endpoint::Identity;
 use crate::engine::events::{Entry, Event, Happening};
 use crate::engine::ids::{Aor, ConversationId, LegId, Side};
 use crate::engine::ports::{MediaCommand, Output};
-use crate::engine::reach::Reach;
 use crate::engine::settings::Kind;
 use crate::engine::time::Time;
 use crate::engine::timers::TimerId;
@@ -133,10 +133,10 @@ pub struct Conversation {
 #[derive(Debug, Serialize, Deserialize)]
 struct Party {
     aor: Aor,
+    /// What is known of who it is, and how far its transfers may go.
+    asker: Asker,
     /// Name-addr without a tag: who the other side talks to.
     address: Box<str>,
-    /// How far its transfers may go.
-    reach: Reach,
     /// Accept-Language of its INVITE (RFC 3261 20.3), for the notice.
     languages: Box<str>,
     leg: Option<Leg>,
@@ -157,6 +157,12 @@ struct Party {
     trusted_until: Time,
 }
 
+/// Whom one of the dialogs is with.
+pub(crate) struct Partner<'a> {
+    pub(crate) asker: &'a Asker,
+    pub(crate) dialog: &'a Dialog,
+}
+
 /// A request of one side that waits for the other side's answer.
 #[derive(Debug)]
 struct Carried {
@@ -168,11 +174,11 @@ struct Carried {
 }
 
 impl Party {
-    fn new(aor: Aor, address: Box<str>, reach: Reach) -> Self {
+    fn new(aor: Aor, asker: Asker, address: Box<str>) -> Self {
         Self {
             aor,
+            asker,
             address,
-            reach,
             languages: "".into(),
             leg: None,
             lost: None,
@@ -226,6 +232,40 @@ impl Conversation {
 
     fn leg_mut(&mut self, side: Side) -> Option<&mut Leg> {
         self.parties[side.index()].leg.as_mut()
+    }
+
+    /// Returns whom the dialog of a leg is with.
+    pub(crate) fn partner(&self, leg: LegId) -> Option<Partner<'_>> {
+        let invited = self.invitation.as_ref().map(|first| &first.fork);
+        let invited = invited.and_then(|fork| fork.find(leg)).map(|branch| {
+            let asker = &self.party(Side::Callee).asker;
+            (&branch.leg, asker)
+        });
+        let of_sides = self.parties.iter().find_map(|party| {
+            let aside = party.lost.as_deref();
+            let live = party.leg.as_ref().map(|live| (live, &party.asker));
+            let old = aside.map(|aside| {
+                let transfer = aside.transfer.as_ref();
+                let asker = transfer.map_or(&party.asker, |transfer| transfer.asker());
+                (&aside.old, asker)
+            });
+            let branch = aside.and_then(|aside| aside.fork.find(leg));
+            let branch = branch.map(|branch| (&branch.leg, &party.asker));
+            [live, old, branch]
+                .into_iter()
+                .flatten()
+                .find(|(known, _)| known.id == leg)
+        });
+        // Who has left has nothing to move any more.
+        let left = self.leaving.iter().map(|leaving| &leaving.leg);
+        let left = left.map(|leg| (leg, &Asker::Stranger));
+        let (leg, asker) = invited
+            .or(of_sides)
+            .or_else(|| left.into_iter().find(|(known, _)| known.id == leg))?;
+        Some(Partner {
+            asker,
+            dialog: &leg.dialog,
+        })
     }
 
     fn new_leg_id(&mut self) -> LegId {

@@ -243,8 +243,8 @@ fn participant(party: &Party) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::asker::Asker;
     use crate::engine::ids::Aor;
-    use crate::engine::reach::Reach;
 
     #[test]
     fn the_survivors_language_chooses_the_text() {
@@ -260,8 +260,8 @@ mod tests {
         };
         let mut party = Party::new(
             Aor::from_canonical("sip:a@b"),
+            Asker::Stranger,
             "<sip:a@b>".into(),
-            Reach::Users,
         );
         for (languages, expected) in [
             ("", "any"),
@@ -283,14 +283,14 @@ mod tests {
     fn a_participant_is_called_by_the_display_name() {
         let party = Party::new(
             Aor::from_canonical("sip:bob@b"),
+            Asker::Stranger,
             "\"Bob \\\"B\\\" Lee\" <sip:bob@b>".into(),
-            Reach::Users,
         );
         assert_eq!(participant(&party), "Bob \"B\" Lee");
         let party = Party::new(
             Aor::from_canonical("sip:bob@b"),
+            Asker::Stranger,
             "<sip:bob@b>".into(),
-            Reach::Users,
         );
         assert_eq!(participant(&party), "bob");
     }

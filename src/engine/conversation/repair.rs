@@ -7,6 +7,7 @@ use super::inviting::sdp_of;
 use super::keys::{Role, Telling};
 use super::leg::{Leg, Unacknowledged};
 use super::media;
+use crate::engine::asker::Asker;
 use crate::engine::dialog::{Dialog, Happens, Life};
 use crate::engine::events::{Ending, Happening};
 use crate::engine::ids::{Flow, LegId, Side};
@@ -101,6 +102,7 @@ impl Conversation {
         server: ServerId,
         request: &Message,
         flow: Flow,
+        asker: &Asker,
         replaced: &Replaced<'_>,
     ) {
         let side = self.side_of(leg).or_else(|| self.lost_side_of(leg));
@@ -118,8 +120,16 @@ impl Conversation {
                 && old.dialog.remote_tag.as_deref() == Some(replaced.remote_tag)
         });
         let settings = &context.shared.settings;
-        let owner = location::aor_in(request.from().uri, settings)
-            .is_some_and(|aor| party.may_be_replaced_by(&aor));
+        let named = location::aor_in(request.from().uri, settings);
+        let owner = match asker {
+            Asker::Proven(user) | Asker::Unasked(user) => party.may_be_replaced_by(user),
+            Asker::Trusted => named.is_some_and(|named| party.may_be_replaced_by(&named)),
+            // Nothing shows who it is but where it comes from.
+            Asker::Of(_) | Asker::Stranger => {
+                let here = |old: &Leg| old.dialog.flow.peer.ip() == flow.peer.ip();
+                named.is_some_and(|named| party.may_be_replaced_by(&named)) && old.is_some_and(here)
+            }
+        };
         if !matches {
             return context.refuse(server, 481, "Replaces of a dialog that is not known");
         }

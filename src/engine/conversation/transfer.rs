@@ -31,12 +31,12 @@ use super::leg::Leg;
 use super::refer::{self, Refer, referred_by};
 use super::repair::replaced;
 use super::{Conversation, Party, survivor};
+use crate::engine::asker::Asker;
 use crate::engine::dialog::{Admission, Happens};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Ending, Happening};
 use crate::engine::ids::{Aor, Flow, Side};
 use crate::engine::mint::tag_shard;
-use crate::engine::reach::Reach;
 use crate::engine::routing::{self, Target};
 use crate::engine::settings::ReferPolicy;
 use crate::engine::time::Millis;
@@ -64,7 +64,7 @@ pub(super) struct Person {
     pub(super) address: Box<str>,
     pub(super) languages: Box<str>,
     pub(super) asked: Option<Box<str>>,
-    pub(super) reach: Reach,
+    pub(super) asker: Asker,
 }
 
 /// Whom a transfer goes to.
@@ -76,13 +76,20 @@ pub(super) struct Aim {
     pub(super) replaces: Option<Box<str>>,
 }
 
+impl Transfer {
+    /// Returns what is known of who transfers.
+    pub(super) fn asker(&self) -> &Asker {
+        &self.transferor.asker
+    }
+}
+
 impl Person {
     fn swap(&mut self, party: &mut Party) {
         std::mem::swap(&mut self.aor, &mut party.aor);
         std::mem::swap(&mut self.address, &mut party.address);
         std::mem::swap(&mut self.languages, &mut party.languages);
         std::mem::swap(&mut self.asked, &mut party.asked);
-        std::mem::swap(&mut self.reach, &mut party.reach);
+        std::mem::swap(&mut self.asker, &mut party.asker);
     }
 }
 
@@ -135,19 +142,19 @@ impl Conversation {
             .map_err(|_| NOBODY)?;
         if !self
             .party(side)
-            .reach
-            .takes(destination.upstream.as_deref())
+            .asker
+            .may_reach(destination.upstream.as_deref())
         {
             return Err((403, "transfer beyond what the transferor may call"));
         }
-        let reach = destination.reach();
+        let asker = destination.asker(settings);
         Ok(Aim {
             person: Person {
                 aor: destination.aor,
                 address: refer.address.clone(),
                 languages: Box::default(),
                 asked: destination.upstream.map(|_| refer.target.clone()),
-                reach,
+                asker,
             },
             groups: routing::groups(destination.targets, destination.order).into(),
             // A dialog that is none of ours: the target knows it, or not.

@@ -72,7 +72,7 @@ impl Dialog {
         }
         self.routes = response.values(Name::RecordRoute).map(Into::into).collect();
         self.routes.reverse();
-        self.flow = flow;
+        self.follow(flow);
     }
 
     /// Returns true where the message's Call-ID and tags are this dialog's.
@@ -118,8 +118,17 @@ impl Dialog {
 
     /// The same, with the flow that a 2xx came over.
     pub fn refresh_over(&mut self, response: &Message, flow: Flow) {
-        self.flow = flow;
+        self.follow(flow);
         let _ = self.refresh(response);
+    }
+
+    /// Takes the way that an answer came: of the host that was asked, whose NAT may have changed the port.
+    /// One that comes from elsewhere is an answer, but moves nothing.
+    fn follow(&mut self, flow: Flow) {
+        let (before, now) = (self.flow.peer.ip(), flow.peer.ip());
+        if before.to_canonical() == now.to_canonical() {
+            self.flow = flow;
+        }
     }
 
     /// Begins the next request within the dialog, with everything but Contact and body.

@@ -2,7 +2,7 @@
 
 use super::Named;
 use crate::engine::Engine;
-use crate::engine::admission::NOT_FOR_STRANGERS;
+use crate::engine::asker::NOT_FOR_STRANGERS;
 use crate::engine::ids::Flow;
 use crate::engine::location;
 use crate::engine::ports::World;
@@ -39,7 +39,7 @@ impl Engine {
             let Some(asker) = self.admit(server, request, flow, now, world) else {
                 return true;
             };
-            if !asker.reach().takes(Some(upstream)) {
+            if !asker.may_reach(Some(upstream)) {
                 let (status, why) = NOT_FOR_STRANGERS;
                 self.shared.context(now, world).refuse(server, status, why);
                 return true;

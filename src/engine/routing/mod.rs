@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use crate::engine::asker::Asker;
 use crate::engine::endpoint::{Binding, Endpoint, Identity};
 use crate::engine::ids::Aor;
 use crate::engine::location::{aor_in, canonical, domain, is_known, same, same_uri};
 use crate::engine::ports::World;
-use crate::engine::reach::Reach;
-use crate::engine::settings::{ForkOrder, ServedBy, Settings, StaticEndpoint};
+use crate::engine::settings::{Auth, ForkOrder, ServedBy, Settings, StaticEndpoint};
 use crate::engine::time::Time;
 use crate::sip::{Scheme, Uri};
 
@@ -40,12 +40,22 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// Returns how far whoever takes the call there may reach: a phone of our users anywhere, what lies
-    /// behind an upstream nothing beyond it.
-    pub fn reach(&self) -> Reach {
-        match &self.upstream {
-            Some(upstream) => Reach::Upstream(upstream.clone()),
-            None => Reach::Anywhere,
+    /// Returns what is known of whoever takes the call there.
+    pub fn asker(&self, settings: &Settings) -> Asker {
+        if let Some(name) = &self.upstream {
+            let trusted = settings.upstreams.get(name).is_some_and(|u| u.trusted);
+            return if trusted {
+                Asker::Trusted
+            } else {
+                Asker::Of(name.clone())
+            };
+        }
+        let aor = self.aor.clone();
+        match domain(aor.host(), settings).map(|domain| &domain.served_by) {
+            Some(ServedBy::Registrar(registrar)) if registrar.auth == Auth::None => {
+                Asker::Unasked(aor)
+            }
+            Some(ServedBy::Registrar(_) | ServedBy::Upstream(_)) | None => Asker::Proven(aor),
         }
     }
 }

@@ -1,4 +1,5 @@
-"""sipsak against Refork: OPTIONS, REGISTER with the right and with a wrong password, MESSAGE to a phone."""
+"""sipsak against Refork: OPTIONS, REGISTER with the right and with a wrong password, MESSAGE to a phone in a user's name and
+in a stranger's."""
 
 import os
 import socket
@@ -34,9 +35,9 @@ log: {{ level: debug, format: text }}
 # sipsak's own message mode (-M) ends by a segmentation fault in Debian's 0.9.8.1, so it sends a file.
 MESSAGE = """MESSAGE sip:bob@example.org SIP/2.0
 Via: SIP/2.0/UDP {at};branch=z9hG4bK-smoke;rport
-From: <sip:alice@example.org>;tag=smoke
+From: <{sender}>;tag=smoke
 To: <sip:bob@example.org>
-Call-ID: smoke@sipsak
+Call-ID: {call_id}@sipsak
 CSeq: 1 MESSAGE
 Max-Forwards: 70
 Content-Type: text/plain
@@ -92,9 +93,19 @@ def register(smoke):
     assert smoke.bindings() == 1, smoke.bindings()
 
 
+def message_unasked(smoke):
+    # In a user's name it needs that user's password, which is not sent with a file.
+    file, port = WORK / "unasked.sip", free_port("127.0.0.1")
+    file.write_text(MESSAGE.format(at=f"127.0.0.1:{port}", sender="sip:alice@example.org", call_id="unasked"))
+    status, said = smoke.sipsak("-l", str(port), "-f", str(file), "-p", smoke.sip, "-s", "sip:bob@example.org")
+    assert status != 0 and "SIP/2.0 407" in said, f"{status}: {said}"
+    # Two registrations were challenged before, and one guessed.
+    assert smoke.server.metrics().get("refork_unproven_total", 0) >= 4
+
+
 def message(smoke):
     file, port = WORK / "message.sip", free_port("127.0.0.1")
-    file.write_text(MESSAGE.format(at=f"127.0.0.1:{port}"))
+    file.write_text(MESSAGE.format(at=f"127.0.0.1:{port}", sender="sip:dave@elsewhere.example", call_id="smoke"))
     sending = subprocess.Popen(
         ["sipsak", "-vvv", "-l", str(port), "-f", str(file), "-p", smoke.sip, "-s", "sip:bob@example.org"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -117,7 +128,7 @@ def message(smoke):
 def main():
     smoke, results = Smoke(), []
     try:
-        for act in (options, wrong_password, register, message):
+        for act in (options, wrong_password, register, message_unasked, message):
             print(f"-- {act.__name__}", flush=True)
             failure = None
             try:

@@ -1,0 +1,53 @@
+//! Who somebody is, as far as that is known, and how far their calls and transfers may go.
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::ids::Aor;
+
+/// What is told to a stranger that wants more than our users.
+pub const NOT_FOR_STRANGERS: (u16, &str) = (403, "beyond our users, for somebody unknown");
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Asker {
+    /// A user of ours: by digest, or by what is registered or configured for it.
+    Proven(Aor),
+    /// In the name of a user of a domain that asks for no proof.
+    Unasked(Aor),
+    /// A peer whose word is believed.
+    Trusted,
+    /// In the name of a user whom this upstream knows, and we don't; or that upstream itself.
+    Of(Box<str>),
+    #[default]
+    Stranger,
+}
+
+impl Asker {
+    /// Returns true where a call of theirs may go to our users (no upstream), or to an upstream.
+    pub fn may_reach(&self, upstream: Option<&str>) -> bool {
+        match (self, upstream) {
+            (Self::Proven(_) | Self::Unasked(_) | Self::Trusted, _) | (_, None) => true,
+            (Self::Of(theirs), Some(upstream)) => **theirs == *upstream,
+            (Self::Stranger, Some(_)) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_reaches_more_than_its_own() {
+        let alice = || Aor::from_canonical("sip:alice@example.org");
+        for (asker, users, own, other) in [
+            (Asker::Proven(alice()), true, true, true),
+            (Asker::Unasked(alice()), true, true, true),
+            (Asker::Trusted, true, true, true),
+            (Asker::Of("pbx".into()), true, true, false),
+            (Asker::Stranger, true, false, false),
+        ] {
+            let reached = [None, Some("pbx"), Some("trunk")].map(|to| asker.may_reach(to));
+            assert_eq!(reached, [users, own, other], "{asker:?}");
+        }
+    }
+}
