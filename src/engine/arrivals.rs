@@ -101,6 +101,11 @@ impl Engine {
                 conversation.on_request(context, leg, server, request, flow);
             })
         });
+        let known = known
+            || self
+                .shared
+                .context(now, world)
+                .parting_request(server, request);
         if !known && !self.carried_over_the_edge(server, request, flow, now, world) {
             self.shared
                 .context(now, world)

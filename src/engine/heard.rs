@@ -31,6 +31,9 @@ impl Engine {
                         self.with(id, now, world, |conversation, context| {
                             conversation.on_ack(context, leg, &request);
                         });
+                    } else {
+                        let mut context = self.shared.context(now, world);
+                        context.parting_acknowledged(&request);
                     }
                 }
                 Heard::Cancelled {
@@ -71,9 +74,13 @@ impl Engine {
                     server,
                     context: Some((id, leg)),
                 } => {
-                    self.with(id, now, world, |conversation, context| {
+                    let known = self.with(id, now, world, |conversation, context| {
                         conversation.on_no_ack(context, leg, server)
                     });
+                    if !known {
+                        let mut context = self.shared.context(now, world);
+                        context.parting_unacknowledged(server);
+                    }
                 }
                 Heard::NoAck { context: None, .. } => {}
                 Heard::Stray { response, flow } => {

@@ -32,6 +32,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::engine::admission::Peers;
 use crate::engine::conversation::context::{Budget, Context, Shared, Strays};
+use crate::engine::conversation::parting::Partings;
 use crate::engine::conversation::{Conversation, Key, aor_key, peer_key};
 use crate::engine::edge::Relays;
 use crate::engine::endpoint::BindingsChanged;
@@ -87,6 +88,7 @@ impl Engine {
                 transactions: Transactions::new(settings.timers, Time(0)),
                 budget: Budget::new(settings.restore.rate),
                 strays: Strays::default(),
+                partings: Partings::default(),
                 shunned: Shunned::default(),
                 settings,
                 mint,

@@ -2,7 +2,7 @@
 
 use super::context::{Context, What, crossing, end_with};
 use super::inviting;
-use super::leg::Leg;
+use super::parting::Bye;
 use super::{Carried, Conversation, outcome};
 use crate::engine::dialog::{Admission, Do, Happens};
 use crate::engine::events::{Ending, Signal};
@@ -310,17 +310,7 @@ impl Conversation {
         let id = self.id;
         let lines = crossing(request);
         if let Some(other) = self.party_mut(side.other()).leg.take() {
-            let mut other: Leg = other;
-            other.leave(context);
-            let _ = other.life.take(Happens::Leave);
-            let _ = other.request(context, id, &Method::Bye, What::Farewell, |builder| {
-                end_with(
-                    builder.raw_lines(&lines),
-                    request.content_type(),
-                    request.body(),
-                )
-            });
-            context.forget_tag(&other.dialog.local_tag);
+            other.part(context, id, Bye::like(request, lines));
         }
         if let Some(mut leg) = self.party_mut(side).leg.take() {
             leg.leave(context);

@@ -5,6 +5,7 @@ use std::fmt::{Display, Write};
 
 use bytes::Bytes;
 
+use super::parting::Partings;
 use crate::engine::events::Event;
 use crate::engine::ids::{ConversationId, Flow, LegId, Side};
 use crate::engine::locating::Shunned;
@@ -77,6 +78,8 @@ pub(crate) struct Shared {
     pub(crate) asked: HashMap<Token, ConversationId>,
     pub(crate) budget: Budget,
     pub(crate) strays: Strays,
+    /// Dialogs that wait for an ACK before their BYE.
+    pub(crate) partings: Partings,
     pub(crate) shunned: Shunned,
     /// Messages waiting in all queues, and their octets.
     pub(crate) queued: (usize, usize),

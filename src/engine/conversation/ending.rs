@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
+use super::parting::Bye;
 use super::queue::Author;
 use super::transfer::why_failed;
 use super::{Conversation, media};
-use crate::engine::dialog::{Do, Happens};
 use crate::engine::events::{Ending, Happening};
 use crate::engine::ids::Side;
 use crate::engine::ports::{MediaCommand, Output};
@@ -118,22 +118,20 @@ impl Conversation {
                     lost.old.report_at_last(context, id, status);
                 }
                 lost.old.dialog.flow = self.way_back(context, &lost.old);
-                if !lost.gone {
-                    lost.old.bye(context, id, None);
+                if lost.gone {
+                    context.forget_tag(&lost.old.dialog.local_tag);
+                } else {
+                    lost.old.part(context, id, Bye::because(None));
                 }
-                context.forget_tag(&lost.old.dialog.local_tag);
             }
-            if let Some(mut leg) = self.party_mut(side).leg.take() {
-                context.forget_tag(&leg.dialog.local_tag);
-                if leg.life.take(Happens::Leave) == Do::Bye {
-                    let reason = match how {
-                        Ending::RestoreTimeout(_) | Ending::Gave(_) => Some(GONE.into()),
-                        Ending::Operator => Some(ORDERED.into()),
-                        Ending::Transfer(status) => Some(why_failed(status)),
-                        Ending::HungUp(_) | Ending::Cancelled | Ending::Failed(_) => None,
-                    };
-                    leg.bye(context, id, reason.as_deref());
-                }
+            if let Some(leg) = self.party_mut(side).leg.take() {
+                let reason = match how {
+                    Ending::RestoreTimeout(_) | Ending::Gave(_) => Some(GONE.into()),
+                    Ending::Operator => Some(ORDERED.into()),
+                    Ending::Transfer(status) => Some(why_failed(status)),
+                    Ending::HungUp(_) | Ending::Cancelled | Ending::Failed(_) => None,
+                };
+                leg.part(context, id, Bye::because(reason.as_deref()));
             }
         }
         self.end_all_leaving(context);

@@ -8,8 +8,9 @@ use super::keys::{Role, Telling};
 use super::leg::{Leg, Talk};
 use super::media::{self, Ports};
 use super::outcome;
+use super::parting::Bye;
 use super::reach::{standing, way_anew};
-use crate::engine::dialog::{Act, Do, Happens};
+use crate::engine::dialog::{Act, Do, Happens, Life};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Happening, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
@@ -70,6 +71,7 @@ impl Conversation {
             | Do::Lose
             | Do::Ask
             | Do::Bye
+            | Do::ByeAfterAck
             | Do::Cancel
             | Do::Reject
             | Do::End => {}
@@ -509,6 +511,9 @@ impl Conversation {
     pub(super) fn bury(&mut self, context: &mut Context<'_>, mut old: Leg) {
         context.forget_tag(&old.dialog.local_tag);
         old.dialog.flow = self.way_back(context, &old);
+        if old.life == Life::Answered {
+            return old.part(context, self.id, Bye::because(Some(ELSEWHERE)));
+        }
         old.bye(context, self.id, Some(ELSEWHERE));
         if self.ghosts.len() < GHOSTS_MAX {
             self.ghosts.push(old);

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::Conversation;
 use super::context::Context;
 use super::leg::Leg;
-use crate::engine::dialog::{Do, Happens};
+use super::parting::Bye;
+use crate::engine::dialog::Happens;
 use crate::engine::ids::LegId;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::ServerId;
@@ -54,11 +55,8 @@ impl Conversation {
         }
     }
 
-    fn end_leaving(&self, context: &mut Context<'_>, mut leg: Leg) {
-        context.forget_tag(&leg.dialog.local_tag);
-        if leg.life.take(Happens::Leave) == Do::Bye {
-            leg.bye(context, self.id, None);
-        }
+    fn end_leaving(&self, context: &mut Context<'_>, leg: Leg) {
+        leg.part(context, self.id, Bye::because(None));
     }
 
     pub(super) fn is_leaving(&self, leg: LegId) -> bool {

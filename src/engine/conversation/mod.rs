@@ -8,7 +8,7 @@
 //! `survivor` what is answered meanwhile, `repair` a phone that comes back by itself, `notice` the word to
 //! the survivor; `refer` and `transfer` a side that goes on with somebody else, `attended`
 //! where the transferor has called that one itself, `report` what its transferor
-//! is told, `leaving` until that one hangs up; `ending` the end.
+//! is told, `leaving` until that one hangs up; `ending` the end, `parting` a BYE that waits for an ACK.
 
 mod answered;
 mod answers;
@@ -35,6 +35,7 @@ mod letters;
 mod media;
 mod notice;
 mod outcome;
+pub(crate) mod parting;
 mod prack;
 mod queue;
 mod reach;

@@ -78,6 +78,8 @@ pub enum Do {
     Ask,
     /// A BYE goes out.
     Bye,
+    /// A BYE goes out once the ACK is here, or has had its time (RFC 3261 15).
+    ByeAfterAck,
     /// The INVITE is taken back.
     Cancel,
     /// The INVITE gets a final response that is no 2xx.
@@ -116,7 +118,7 @@ impl Life {
             (Self::Answered, H::NoAck) => (Self::Confirmed, Do::Lose),
             // RFC 5407 3.1.6: the caller may send it before its ACK arrives.
             (Self::Answered, H::Bye) => (Self::Ended, Do::End),
-            (Self::Answered, H::Leave) => (Self::Ended, Do::Bye),
+            (Self::Answered, H::Leave) => (Self::Ended, Do::ByeAfterAck),
             // RFC 5407 3.1.2: the CANCEL has crossed our 2xx, and changes nothing.
             (Self::Answered, H::Refuse) => (Self::Answered, Do::Nothing),
             (Self::Answered, H::Return) => (Self::Answered, Do::Nothing),
@@ -247,7 +249,7 @@ mod tests {
         Answered NoAck -> Confirmed Lose
         Answered Speech -> Confirmed Nothing
         Answered Bye -> Ended End
-        Answered Leave -> Ended Bye
+        Answered Leave -> Ended ByeAfterAck
         Answered Return -> Answered Nothing
 
         Confirmed Provisional -> Confirmed Nothing
