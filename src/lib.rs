@@ -7,6 +7,7 @@ pub mod config;
 pub mod demo;
 pub mod driver;
 pub mod engine;
+pub mod gate;
 pub mod logging;
 pub mod media;
 pub mod metrics;

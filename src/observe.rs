@@ -60,6 +60,10 @@ pub fn log(event: &Event) {
             }
         }
         Event::Malformed { reason, peer } => debug!(reason, peer = %Clean(peer), "malformed"),
+        // The gate names whom it shuts out.
+        Event::Offence { what, peer, proven } => {
+            debug!(what = what.as_str(), %peer, proven, "offence");
+        }
         Event::Stray { what } => debug!(what, "stray"),
         Event::Keyed { clear: true } => debug!("SRTP keys over signalling that is not encrypted"),
         Event::Keyed { clear: false } => debug!("SRTP keys"),

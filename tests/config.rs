@@ -207,8 +207,6 @@ fn what_has_no_effect_is_warned_of() {
     for (text, key) in [
         ("capture: { hep: \"udp://homer:9060\" }", "`capture.hep`"),
         ("cdr: { file: calls.json }", "`cdr.file`"),
-        ("bans: { after: 3 }", "`bans.after`"),
-        ("bans: { for: 1h }", "`bans.for`"),
         (
             "messages: { store_and_forward: true }",
             "`messages.store_and_forward: true`",
@@ -220,10 +218,6 @@ fn what_has_no_effect_is_warned_of() {
         ),
         ("store: embedded", "`store`"),
         ("history: { max: 2GiB }", "`history.max`"),
-        (
-            "limits: { requests_per_ip: { rate: 5 } }",
-            "`limits.requests_per_ip`",
-        ),
         ("tls: { key: key.pem }", "`tls`"),
         ("restore: { filler: tone }", "`restore.filler: tone`"),
         (

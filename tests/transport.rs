@@ -89,6 +89,7 @@ impl Datagrams {
                 &mut self.room,
                 &self.counters,
                 &mut self.unreachable,
+                &|_, _| true,
                 &mut self.received,
             ) {}
         }

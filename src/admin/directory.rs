@@ -5,7 +5,9 @@ use std::future::Future;
 use crate::engine::endpoint::Binding;
 use crate::engine::ids::{Aor, ConversationId};
 use crate::engine::ports::Command;
+use crate::engine::time::Millis;
 use crate::engine::view::{Detail, Summary};
+use crate::gate::{Ban, Source};
 use crate::metrics::Readings;
 
 /// A shard did not answer: it hangs, it is overloaded, or the server is stopping.
@@ -40,4 +42,13 @@ pub trait Directory: Send + Sync + 'static {
 
     /// Returns up to `limit` bindings: of one AOR, or of all, in the order of AORs.
     fn bindings(&self, aor: Option<&Aor>, limit: usize) -> Vec<(Aor, Binding)>;
+
+    /// Returns up to `limit` sources that are shut out, in their order.
+    fn bans(&self, limit: usize) -> Vec<Ban>;
+
+    /// Shuts a source out, for the configured time where none is named. None: no more can be.
+    fn ban(&self, source: Source, span: Option<Millis>) -> Option<Ban>;
+
+    /// Lets a source in again. Returns false where it was not shut out.
+    fn lift(&self, source: Source) -> bool;
 }

@@ -6,6 +6,7 @@ use crate::engine::endpoint::{Binding, Identity};
 use crate::engine::events::{Entry, Happening};
 use crate::engine::ids::Aor;
 use crate::engine::view::{Detail, LegView, Summary};
+use crate::gate::Ban;
 
 use super::timestamp::Timestamp;
 
@@ -126,6 +127,31 @@ impl From<(Aor, Binding)> for BindingJson {
             user_agent: binding.user_agent.into(),
             registered: Timestamp(binding.registered),
             expires: Timestamp(binding.expires),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Bans {
+    pub(super) bans: Vec<BanJson>,
+}
+
+/// One source that is shut out.
+#[derive(Debug, Serialize)]
+pub(super) struct BanJson {
+    source: String,
+    why: &'static str,
+    since: Timestamp,
+    until: Timestamp,
+}
+
+impl From<Ban> for BanJson {
+    fn from(ban: Ban) -> Self {
+        Self {
+            source: ban.source.to_string(),
+            why: ban.why.as_str(),
+            since: Timestamp(ban.since),
+            until: Timestamp(ban.until),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The admin interface over HTTP: metrics, health, conversations, bindings. `docs/api.md` describes it.
 
+mod bans;
 mod directory;
 mod guard;
 mod json;

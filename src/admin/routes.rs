@@ -19,6 +19,7 @@ use crate::engine::ports::Command;
 use crate::engine::view::{Detail, Stage};
 
 use super::AdminState;
+use super::bans;
 use super::directory::{Directory, Unanswered};
 use super::guard::{self, Token};
 use super::json::{BindingJson, Bindings, ConversationJson, Conversations, DetailJson};
@@ -35,7 +36,7 @@ const SEARCHED_MAX: usize = 10_000;
 /// No request has a body that is read.
 const BODY_MAX: usize = 1024;
 
-type Shared<D> = Arc<AdminState<D>>;
+pub(super) type Shared<D> = Arc<AdminState<D>>;
 
 /// Makes the router.
 pub(super) fn router<D: Directory>(state: AdminState<D>) -> Router {
@@ -49,6 +50,12 @@ pub(super) fn router<D: Directory>(state: AdminState<D>) -> Router {
         )
         .route("/api/v1/conversations/{id}/lost", post(declare_lost::<D>))
         .route("/api/v1/bindings", get(bindings::<D>))
+        .route(
+            "/api/v1/bans",
+            get(bans::bans::<D>)
+                .post(bans::ban::<D>)
+                .delete(bans::lift::<D>),
+        )
         .layer(middleware::from_fn_with_state(token, guard::check));
     Router::new()
         .route("/healthz", get(async || "ok\n"))
@@ -212,14 +219,14 @@ async fn within<T>(
     }
 }
 
-fn query_of<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Refusal> {
+pub(super) fn query_of<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Refusal> {
     match query {
         Ok(Query(query)) => Ok(query),
         Err(rejection) => Err(Refusal::bad_request(rejection.body_text())),
     }
 }
 
-fn limit_of(limit: Option<usize>) -> Result<usize, Refusal> {
+pub(super) fn limit_of(limit: Option<usize>) -> Result<usize, Refusal> {
     match limit {
         None => Ok(LIMIT_DEFAULT),
         Some(limit @ 1..=LIMIT_MAX) => Ok(limit),

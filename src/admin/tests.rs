@@ -16,6 +16,7 @@ use crate::engine::ports::Command;
 use crate::engine::settings::Kind;
 use crate::engine::time::{Millis, Time};
 use crate::engine::view::{Detail, LegView, Stage, Summary};
+use crate::gate::{Ban, Source, Why};
 use crate::metrics::Readings;
 
 #[derive(Default)]
@@ -23,6 +24,7 @@ struct Table {
     details: Vec<Detail>,
     bindings: Vec<(Aor, Binding)>,
     commands: Arc<Mutex<Vec<Command>>>,
+    bans: Arc<Mutex<Vec<Ban>>>,
     deaf: bool,
     hangs: bool,
     unbound: bool,
@@ -75,6 +77,33 @@ impl Directory for Table {
             .take(limit)
             .cloned()
             .collect()
+    }
+
+    fn bans(&self, limit: usize) -> Vec<Ban> {
+        let bans = self.bans.lock().unwrap();
+        bans.iter().take(limit).copied().collect()
+    }
+
+    fn ban(&self, source: Source, span: Option<Millis>) -> Option<Ban> {
+        let mut bans = self.bans.lock().unwrap();
+        let ban = Ban {
+            source,
+            why: Why::Operator,
+            since: Time(1_000),
+            until: Time(1_000) + span.unwrap_or(Millis(600_000)),
+        };
+        // A table of two.
+        (bans.len() < 2).then(|| {
+            bans.push(ban);
+            ban
+        })
+    }
+
+    fn lift(&self, source: Source) -> bool {
+        let mut bans = self.bans.lock().unwrap();
+        let before = bans.len();
+        bans.retain(|ban| ban.source != source);
+        bans.len() < before
     }
 }
 
@@ -493,4 +522,43 @@ async fn a_shutdown_closes_idle_connections() {
     server.task.await.unwrap();
     let mut rest = Vec::new();
     idle.read_to_end(&mut rest).await.unwrap();
+}
+
+#[tokio::test]
+async fn bans_are_listed_made_and_lifted() {
+    let server = Server::start(some(), None).await;
+    let path = "/api/v1/bans";
+    let (status, made) = server
+        .json(&format!("POST {path}?source=2001:db8::7&for_ms=5000"))
+        .await;
+    let ban = json!({
+        "source": "2001:db8::/64",
+        "why": "operator",
+        "since": "1970-01-01T00:00:01.000Z",
+        "until": "1970-01-01T00:00:06.000Z",
+    });
+    assert_eq!((status, &made), (201, &ban));
+    let (status, _) = server.json(&format!("POST {path}?source=192.0.2.1")).await;
+    assert_eq!(status, 201);
+    let (status, full) = server.json(&format!("POST {path}?source=192.0.2.2")).await;
+    assert_eq!((status, &full["error"]), (409, &json!("conflict")));
+    let (_, listed) = server.json(&format!("GET {path}")).await;
+    assert_eq!(listed["bans"].as_array().unwrap().len(), 2);
+    assert_eq!(listed["bans"][0], ban);
+    let (_, listed) = server.json(&format!("GET {path}?limit=1")).await;
+    assert_eq!(listed["bans"].as_array().unwrap().len(), 1);
+    let lift = format!("DELETE {path}?source=2001:db8::/64");
+    assert_eq!(server.ask(&lift, "").await.0, 204);
+    assert_eq!(server.json(&lift).await.0, 404);
+    for wrong in [
+        format!("POST {path}"),
+        format!("POST {path}?source=somebody"),
+        format!("POST {path}?source=192.0.2.0/24"),
+        format!("POST {path}?source=192.0.2.1&for_ms=0"),
+        format!("POST {path}?source=192.0.2.1&for_ms=99999999999"),
+        format!("DELETE {path}"),
+        format!("GET {path}?limit=0"),
+    ] {
+        assert_eq!(server.json(&wrong).await.0, 400, "{wrong}");
+    }
 }

@@ -13,7 +13,9 @@ use crate::engine::Engine;
 use crate::engine::endpoint::Binding;
 use crate::engine::ids::{Aor, ConversationId};
 use crate::engine::ports::{Command, Input};
+use crate::engine::time::Millis;
 use crate::engine::view::{Detail, Gauges, Summary};
+use crate::gate::{Ban, Source};
 use crate::metrics::{Metrics, Readings};
 
 pub(super) struct Shards {
@@ -27,6 +29,7 @@ pub(super) fn readings(shared: &Shared, shards: Gauges) -> Readings {
         shards,
         bindings: shared.bindings.count() as u64,
         transport: shared.transport_reading(),
+        gate: shared.gate.reading(),
         relay: shared.media.counters().reading(),
     }
 }
@@ -134,5 +137,17 @@ impl Directory for Shards {
                     .collect()
             }
         }
+    }
+
+    fn bans(&self, limit: usize) -> Vec<Ban> {
+        self.shared.gate.banned(limit, self.shared.clock.now())
+    }
+
+    fn ban(&self, source: Source, span: Option<Millis>) -> Option<Ban> {
+        self.shared.gate.ban(source, span, self.shared.clock.now())
+    }
+
+    fn lift(&self, source: Source) -> bool {
+        self.shared.gate.lift(source, self.shared.clock.now())
     }
 }

@@ -20,12 +20,13 @@ use rand::rngs::SysRng;
 use thiserror::Error;
 
 use crate::config::Config;
-use crate::driver::{BELL, Bindings, Clock, Mail, Mailboxes, Resolver, Shard, Shared, Start};
+use crate::driver::{BELL, Bindings, Clock, Legs, Mail, Mailboxes, Resolver, Shard, Shared, Start};
 use crate::engine::Engine;
 use crate::engine::ids::{Transport, VIRTUAL_SHARDS, VirtualShard};
 use crate::engine::ports::{Command, Input, MediaEvent};
 use crate::engine::snapshot::{self, Snapshot};
 use crate::engine::view::Gauges;
+use crate::gate::Gate;
 use crate::media::{self, Relay, RelaySettings};
 use crate::metrics::{Metrics, Readings};
 use crate::store::{Store, StoreError, Volatile};
@@ -119,6 +120,8 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
         clock: Clock::start(),
         listeners: listeners.into(),
         bindings: Bindings::new(workers),
+        legs: Legs::default(),
+        gate: Gate::new(config.rate, config.bans),
         registry: Arc::new(Registry::new(limits.connections, limits.connections_per_ip)),
         tls,
         counters: (0..workers).map(|_| Arc::default()).collect(),
@@ -142,12 +145,13 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
         listening: Arc::clone(&listening),
         shared: Arc::clone(&shared),
     };
+    let secret = random()?;
     for (worker, poll) in polls.into_iter().enumerate() {
         let start = Start {
             worker,
             poll,
             sockets: sockets.iter_mut().filter_map(Vec::pop).collect(),
-            engine: engine(&config, worker, workers)?,
+            engine: engine(&config, worker, workers, secret)?,
             snapshots: std::mem::take(&mut kept[worker]),
         };
         let shard = Shard::new(start, Arc::clone(&shared)).map_err(StartError::system("poll"))?;
@@ -344,20 +348,29 @@ fn unspecified(address: IpAddr) -> IpAddr {
     }
 }
 
-fn engine(config: &Config, worker: usize, workers: usize) -> Result<Engine, StartError> {
+fn engine(
+    config: &Config,
+    worker: usize,
+    workers: usize,
+    secret: [u8; 32],
+) -> Result<Engine, StartError> {
     let shards = (0..VIRTUAL_SHARDS)
         .filter(|shard| usize::from(*shard) % workers == worker)
         .map(VirtualShard)
         .collect();
-    let mut seed = [0; 32];
+    let settings = share::of_shard(&config.engine, workers);
+    Ok(Engine::new(settings, shards, random()?).with_secret(secret))
+}
+
+fn random() -> Result<[u8; 32], StartError> {
+    let mut bytes = [0; 32];
     SysRng
-        .try_fill_bytes(&mut seed)
+        .try_fill_bytes(&mut bytes)
         .map_err(|error| StartError::System {
             what: "randomness",
             source: io::Error::other(error),
         })?;
-    let settings = share::of_shard(&config.engine, workers);
-    Ok(Engine::new(settings, shards, seed))
+    Ok(bytes)
 }
 
 /// Reads what the store kept, by worker.

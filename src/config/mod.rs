@@ -16,7 +16,8 @@ use std::path::Path;
 pub use problem::{ConfigErrors, Problem};
 pub use resolved::DnsConfig;
 pub use resolved::{
-    AdminConfig, Config, Listener, LogConfig, LogFormat, MadeUser, MediaConfig, TransportLimits,
+    AdminConfig, BanConfig, Config, Listener, LogConfig, LogFormat, MadeUser, MediaConfig,
+    RateConfig, TransportLimits,
 };
 pub use schema::schema;
 

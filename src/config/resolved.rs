@@ -23,6 +23,8 @@ pub struct Config {
     pub media: MediaConfig,
     pub dns: DnsConfig,
     pub limits: TransportLimits,
+    pub rate: RateConfig,
+    pub bans: BanConfig,
     pub admin: AdminConfig,
     pub log: LogConfig,
     /// Keys that are set but have no effect in this version, and the like: logged at the start.
@@ -80,6 +82,24 @@ pub struct TransportLimits {
     pub header_timeout: Duration,
     /// CRLF sent over registered UDP flows this often (RFC 5626 4.4.1 keeps the NAT's binding).
     pub keepalive: Duration,
+}
+
+/// What one source may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateConfig {
+    /// At least one.
+    pub per_second: u32,
+    /// At once; at least one.
+    pub burst: u32,
+}
+
+/// When a source is shut out: after so many offences within a time, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BanConfig {
+    /// At least one.
+    pub after: u32,
+    pub within: Duration,
+    pub duration: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

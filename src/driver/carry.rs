@@ -72,6 +72,12 @@ impl Shard {
 
     /// Counts and logs an event.
     pub(super) fn tell(&self, event: &Event) {
+        if let Event::Offence { what, peer, proven } = event
+            && !self.engine.trusts(peer.ip())
+        {
+            let now = self.shared.clock.now();
+            self.shared.gate.strike(peer.ip(), *what, *proven, now);
+        }
         self.shared.metrics.event(event);
         observe::log(event);
     }

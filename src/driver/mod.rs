@@ -6,6 +6,7 @@ mod bindings;
 mod carry;
 mod clock;
 mod dispatch;
+mod entrance;
 mod keepalive;
 mod mailbox;
 mod resolver;
@@ -16,6 +17,7 @@ mod world;
 
 pub use bindings::Bindings;
 pub use clock::Clock;
+pub use entrance::Legs;
 pub use mailbox::{Mail, Mailboxes};
 pub use resolver::Resolver;
 pub use shard::{BELL, Shard, Start};

@@ -15,7 +15,7 @@ use mio::event::Source;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::engine::Engine;
-use crate::engine::events::Event;
+use crate::engine::events::{Event, Offence};
 use crate::engine::ids::{Flow, ListenerId, Transport};
 use crate::engine::ports::Input;
 use crate::engine::snapshot::Snapshot;
@@ -27,6 +27,7 @@ use crate::transport::{
 };
 
 use super::dispatch::shard_of;
+use super::entrance::{Entrance, Held};
 use super::keepalive::Keepalive;
 use super::mailbox::Mail;
 use super::shared::Shared;
@@ -74,11 +75,15 @@ pub struct Shard {
     room: Room,
     /// Sockets that may have more to read.
     unread: BTreeSet<Token>,
+    /// Connections whose source has sent more than it may.
+    held: Held,
     /// Inputs that followed from outputs.
     pub(super) backlog: VecDeque<Input>,
     snapshots: Vec<Snapshot>,
     keepalive: Keepalive,
     spared: Spared,
+    /// The bans up to this one have had their connections closed.
+    bans_kept: u64,
     house_kept: Time,
     routes_forgotten: Time,
     stopped: bool,
@@ -125,10 +130,12 @@ impl Shard {
             streams,
             room: Room::new(shared.message_size),
             unread: BTreeSet::new(),
+            held: Held::default(),
             backlog: VecDeque::new(),
             snapshots: start.snapshots,
             keepalive: Keepalive::new(shared.keepalive, now),
             spared: Spared::default(),
+            bans_kept: 0,
             house_kept: now,
             routes_forgotten: now,
             stopped: false,
@@ -158,6 +165,7 @@ impl Shard {
                     self.unread.insert(event.token());
                 }
             }
+            self.release();
             for token in std::mem::take(&mut self.unread) {
                 self.read(token);
             }
@@ -185,7 +193,8 @@ impl Shard {
             return Duration::ZERO;
         }
         let house = self.house_kept + HOUSEKEEPING;
-        let due = self.engine.poll_timeout().map_or(house, |at| at.min(house));
+        let due = [self.engine.poll_timeout(), self.held.next()];
+        let due = due.into_iter().flatten().fold(house, Time::min);
         Duration::from_millis(due.since(self.shared.clock.now()).0)
     }
 
@@ -260,28 +269,41 @@ impl Shard {
 
     fn read_listener(&mut self, index: usize) -> bool {
         let listener = ListenerId(index as u16);
+        let now = self.shared.clock.now();
         let udp = match &self.listening[index] {
             Listening::Udp(udp) => udp,
             Listening::Tcp(socket) => {
-                let now = self.shared.clock.now();
-                return self.streams.accept(socket, listener, now);
+                let entrance = Entrance {
+                    shared: &self.shared,
+                    engine: &self.engine,
+                    now,
+                };
+                let admits = |peer| entrance.admits(peer);
+                return self.streams.accept(socket, listener, now, &admits);
             }
         };
+        let entrance = Entrance {
+            shared: &self.shared,
+            engine: &self.engine,
+            now,
+        };
+        let flow = |peer| Flow {
+            transport: Transport::Udp,
+            listener,
+            peer,
+            connection: None,
+        };
+        let hears = |peer, bytes: &[u8]| entrance.hears(&flow(peer), bytes);
         let (mut datagrams, mut unreachable) = (Vec::new(), Vec::new());
         let more = udp.receive(
             &mut self.room,
             &self.counters,
             &mut unreachable,
+            &hears,
             &mut datagrams,
         );
         for Datagram { peer, bytes } in datagrams {
-            let flow = Flow {
-                transport: Transport::Udp,
-                listener,
-                peer,
-                connection: None,
-            };
-            self.deliver(flow, bytes);
+            self.deliver(flow(peer), bytes);
         }
         self.tell_unreachable(unreachable);
         self.settle();
@@ -289,12 +311,31 @@ impl Shard {
     }
 
     fn read_stream(&mut self, token: Token) -> bool {
-        let mut events = Vec::new();
         let now = self.shared.clock.now();
+        let Some(flow) = self.streams.flow_of(token) else {
+            return false;
+        };
+        if self.held.holds(token) {
+            return false;
+        }
+        let entrance = self.entrance(now);
+        if entrance.closes(&flow) {
+            self.close(flow);
+            return false;
+        }
+        let wait = entrance.holds(&flow);
+        if wait > Millis(0) {
+            self.held.hold(token, now + wait);
+            return false;
+        }
+        let mut events = Vec::new();
         let more = self.streams.ready(token, now, &mut events);
         for event in events {
             match event {
-                StreamEvent::Message { flow, bytes } => self.deliver(flow, bytes),
+                StreamEvent::Message { flow, bytes } => {
+                    self.entrance(now).read(&flow, &bytes);
+                    self.deliver(flow, bytes);
+                }
                 StreamEvent::Over {
                     connection,
                     peer,
@@ -328,6 +369,51 @@ impl Shard {
             reason: malformed.as_str(),
             peer: peer.to_string().into(),
         });
+        self.tell(&Event::Offence {
+            what: Offence::Malformed,
+            peer,
+            proven: true,
+        });
+    }
+
+    fn entrance(&self, now: Time) -> Entrance<'_> {
+        Entrance {
+            shared: &self.shared,
+            engine: &self.engine,
+            now,
+        }
+    }
+
+    /// Lets what was held be read again, when its time has come.
+    fn release(&mut self) {
+        let now = self.shared.clock.now();
+        while let Some(token) = self.held.pop_due(now) {
+            self.unread.insert(token);
+        }
+    }
+
+    fn close(&mut self, flow: Flow) {
+        if let Some(flow) = flow.connection.and_then(|id| self.streams.close(id)) {
+            self.tell_closed(flow);
+            self.settle();
+        }
+    }
+
+    /// Closes the connections of whoever has been shut out since.
+    fn shut_out(&mut self, now: Time) {
+        let generation = self.shared.gate.generation();
+        if generation == self.bans_kept {
+            return;
+        }
+        self.bans_kept = generation;
+        let entrance = Entrance {
+            shared: &self.shared,
+            engine: &self.engine,
+            now,
+        };
+        for flow in self.streams.close_where(&|flow| entrance.closes(flow)) {
+            self.tell_closed(flow);
+        }
     }
 
     /// Hands a message to the shard that owns it.
@@ -396,6 +482,8 @@ impl Shard {
         for flow in self.streams.sweep(now, &spared) {
             self.tell_closed(flow);
         }
+        self.shut_out(now);
+        self.shared.gate.sweep(now);
         // An accept that failed for want of descriptors is tried again; no event tells when.
         for (index, listening) in self.listening.iter().enumerate() {
             if matches!(listening, Listening::Tcp(_)) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::ids::{ListenerId, Transport};
+use crate::gate::Gate;
 use crate::media::MediaHandle;
 use crate::metrics::{Metrics, TransportReading};
 use crate::store::Store;
@@ -13,6 +14,7 @@ use crate::transport::{Bound, Counters, Registry, StreamLimits};
 
 use super::bindings::Bindings;
 use super::clock::Clock;
+use super::entrance::Legs;
 use super::mailbox::Mailboxes;
 use super::resolver::Resolver;
 
@@ -23,6 +25,8 @@ pub struct Shared {
     pub listeners: Arc<[Bound]>,
     pub mailboxes: Mailboxes,
     pub bindings: Bindings,
+    pub legs: Legs,
+    pub gate: Gate,
     pub registry: Arc<Registry>,
     /// There where a listener needs it.
     pub tls: Option<Arc<Tls>>,

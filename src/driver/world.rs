@@ -92,6 +92,10 @@ impl World for Site {
         self.shared.bindings.of(aor)
     }
 
+    fn leg(&mut self, peer: u64, begins: bool) {
+        self.shared.legs.count(peer, begins);
+    }
+
     fn change_bindings(&mut self, aor: &Aor, act: &mut dyn FnMut(&mut Vec<Binding>)) {
         self.shared.bindings.change(aor, act);
     }

@@ -1,12 +1,13 @@
 //! Requests that reach us: those within a dialog go to their conversation, the others begin something.
 
+use super::admission::offence;
 use super::asker::{Asker, NOT_FOR_STRANGERS};
 use super::conversation::context::{ALLOW, Context, Refusal, supported};
 use super::conversation::{Arrival, Conversation, hops_left, refusal, replaced, sdp_of, too_brief};
 use super::edge::Named;
 use super::routing::Destination;
 use super::{Engine, routing};
-use crate::engine::events::Event;
+use crate::engine::events::{Event, Offence};
 use crate::engine::ids::Flow;
 use crate::engine::inquiry::{Found, Inquiry};
 use crate::engine::mint::{hash_shard, tag_key};
@@ -47,8 +48,12 @@ impl Engine {
             Method::Message => {
                 if let Some(asker) = self.admit(server, request, flow, now, world) {
                     let mut context = self.shared.context(now, world);
-                    self.passages
+                    let begun = self
+                        .passages
                         .begin(&mut context, server, request, &flow, &asker);
+                    if let Err(status) = begun {
+                        self.looked_for(&asker, status, flow);
+                    }
                 }
             }
             Method::Bye | Method::Info | Method::Update | Method::Prack | Method::Notify => {
@@ -191,7 +196,8 @@ impl Engine {
             };
             let context = self.shared.context(now, world);
             if let Err((status, why)) = destination(&context, request, &flow, &asker) {
-                return self.shared.context(now, world).refuse(server, status, why);
+                self.shared.context(now, world).refuse(server, status, why);
+                return self.looked_for(&asker, status, flow);
             }
         }
         let mut context = self.shared.context(now, world);
@@ -229,13 +235,16 @@ impl Engine {
         }
         let arrival = match arrival(&context, server, request, flow, asker) {
             Ok(arrival) => arrival,
-            Err((status, why)) => return context.turn_away(server, request, status, why),
+            Err((status, why)) => {
+                context.turn_away(server, request, status, why);
+                return self.looked_for(asker, status, flow);
+            }
         };
         let shard = hash_shard(request.call_id());
         let id = context.shared.mint.conversation(shard);
         let conversation = Conversation::begin(&mut context, id, arrival);
         self.conversations.insert(id, Box::new(conversation));
-        self.settle(id, now);
+        self.settle(id, now, world);
     }
 
     /// RFC 3891 3: the dialog is ours, or there is none to replace.
@@ -293,6 +302,7 @@ impl Engine {
             reason: malformed.reason.as_str(),
             peer: flow.to_string().into(),
         });
+        self.emit(offence(Offence::Malformed, flow, false));
         let Some(request) = malformed
             .salvaged
             .filter(|request| *request.method() != Method::Ack)

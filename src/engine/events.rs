@@ -49,6 +49,14 @@ pub enum Event {
         reason: &'static str,
         peer: Box<str>,
     },
+    /// Something that speaks of an attack; who does so again and again is shut out.
+    Offence {
+        what: Offence,
+        peer: SocketAddr,
+        /// It came from there: over a connection, or in answer to what was sent there. The source of any
+        /// other datagram may be made up.
+        proven: bool,
+    },
     /// A response or ACK that belongs to nothing.
     Stray {
         what: &'static str,
@@ -152,6 +160,39 @@ impl TargetFailure {
         match self {
             Self::Silent | Self::Unreachable => None,
             Self::Unavailable(pause) => pause,
+        }
+    }
+}
+
+/// What a request did that no phone does again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Offence {
+    /// A wrong password, or another's.
+    Credentials,
+    /// It is no SIP.
+    Malformed,
+    /// It names a program that looks for what can be broken into.
+    Scanner,
+    /// It asks for somebody who does not exist.
+    UnknownUser,
+}
+
+impl Offence {
+    /// Every offence, for the metrics that must exist from the start.
+    pub const ALL: [Self; 4] = [
+        Self::Credentials,
+        Self::Malformed,
+        Self::Scanner,
+        Self::UnknownUser,
+    ];
+
+    /// Returns the word used in logs, labels and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Credentials => "credentials",
+            Self::Malformed => "malformed",
+            Self::Scanner => "scanner",
+            Self::UnknownUser => "unknown_user",
         }
     }
 }

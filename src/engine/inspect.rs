@@ -1,10 +1,11 @@
 //! What is seen of the engine from outside: gauges, lists, and what must always hold.
 
 use std::cmp::Reverse;
+use std::net::{IpAddr, SocketAddr};
 
 use super::Engine;
 use super::conversation::peer_key;
-use crate::engine::ids::{ConversationId, Flow};
+use crate::engine::ids::{ConversationId, Flow, Transport};
 use crate::engine::settings::Settings;
 use crate::engine::view::{Detail, Gauges, Stage, Summary};
 
@@ -74,6 +75,16 @@ impl Engine {
         let found = self.found_by(peer_key(flow.transport, flow.peer));
         let mut conversations = found.iter().filter_map(|id| self.conversations.get(id));
         conversations.any(|conversation| conversation.needs(flow))
+    }
+
+    /// Names a peer, as `World::leg` is told of it.
+    pub fn peer_number(transport: Transport, peer: SocketAddr) -> u64 {
+        peer_key(transport, peer).number()
+    }
+
+    /// Returns true where a source is trusted: a network of the configuration, or a trusted upstream.
+    pub fn trusts(&self, source: IpAddr) -> bool {
+        self.peers.trusts(source, &self.shared.settings)
     }
 
     /// Returns the settings it works by.

@@ -30,13 +30,13 @@ pub mod view;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use crate::engine::admission::Peers;
+use crate::engine::admission::{Peers, is_of_scanner, offence};
 use crate::engine::conversation::context::{Budget, Context, Shared, Strays};
 use crate::engine::conversation::parting::Partings;
-use crate::engine::conversation::{Conversation, Key, aor_key, peer_key};
+use crate::engine::conversation::{Conversation, Key, aor_key, peer_key, peers};
 use crate::engine::edge::Relays;
 use crate::engine::endpoint::BindingsChanged;
-use crate::engine::events::Event;
+use crate::engine::events::{Event, Offence};
 use crate::engine::ids::{ConversationId, Flow, ListenerId, VirtualShard};
 use crate::engine::locating::Shunned;
 use crate::engine::location::Registrar;
@@ -104,6 +104,13 @@ impl Engine {
             next_sweep: Time(0),
             draining: false,
         }
+    }
+
+    /// Gives it the secret that the other shards of the node have, so that they know each other's nonces.
+    #[must_use]
+    pub fn with_secret(mut self, secret: [u8; 32]) -> Self {
+        self.registrar = Registrar::new(secret);
+        self
     }
 
     /// Takes one event. Its consequences wait in `poll_output`.
@@ -228,6 +235,9 @@ impl Engine {
     /// Reads a message; one that is none is counted, and answered where that can be.
     fn receive(&mut self, bytes: bytes::Bytes, flow: Flow, now: Time) {
         match Message::parse(bytes) {
+            Ok(message) if is_of_scanner(&message) => {
+                self.emit(offence(Offence::Scanner, flow, false));
+            }
             Ok(message) => {
                 self.shared
                     .transactions
@@ -320,12 +330,12 @@ impl Engine {
             return false;
         };
         act(conversation, &mut self.shared.context(now, world));
-        self.settle(id, now);
+        self.settle(id, now, world);
         true
     }
 
     /// Brings timer and index in line with a conversation, or lets it go.
-    fn settle(&mut self, id: ConversationId, now: Time) {
+    fn settle(&mut self, id: ConversationId, now: Time, world: &mut dyn World) {
         let Some(conversation) = self.conversations.get_mut(&id) else {
             return;
         };
@@ -346,6 +356,13 @@ impl Engine {
             conversation.keys()
         };
         if keys != conversation.indexed {
+            // Those that begin first: a peer that stays never counts as gone.
+            for peer in peers(&keys) {
+                world.leg(peer.number(), true);
+            }
+            for peer in peers(&conversation.indexed) {
+                world.leg(peer.number(), false);
+            }
             for key in conversation.indexed.into_iter().flatten() {
                 self.index.remove(&(key, id));
             }

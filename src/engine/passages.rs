@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::arrivals::destination;
-use super::conversation::context::{Context, Errand, What, crossing, end_with, retry_after};
+use super::conversation::context::{
+    Context, Errand, Refusal, What, crossing, end_with, retry_after,
+};
 use super::conversation::failover::{next_flow, target_failed};
 use super::conversation::{Way, hops_left, way};
 use crate::engine::asker::Asker;
@@ -71,6 +73,9 @@ impl Passages {
     }
 
     /// Sends a request to every endpoint of whom it is for; the first that takes it answers.
+    ///
+    /// # Errors
+    /// It was refused with this status.
     pub(super) fn begin(
         &mut self,
         context: &mut Context<'_>,
@@ -78,17 +83,27 @@ impl Passages {
         request: &Message,
         flow: &Flow,
         asker: &Asker,
-    ) {
+    ) -> Result<(), u16> {
+        let begun = self.try_begin(context, server, request, flow, asker);
+        begun.map_err(|(status, why)| {
+            context.refuse(server, status, why);
+            status
+        })
+    }
+
+    fn try_begin(
+        &mut self,
+        context: &mut Context<'_>,
+        server: ServerId,
+        request: &Message,
+        flow: &Flow,
+        asker: &Asker,
+    ) -> Result<(), Refusal> {
         if self.standing.len() >= PASSAGES_MAX {
-            return context.refuse(server, 500, "too many messages under way");
+            return Err((500, "too many messages under way"));
         }
-        let destination = match destination(context, request, flow, asker) {
-            Ok(destination) => destination,
-            Err((status, why)) => return context.refuse(server, status, why),
-        };
-        let Some(hops) = hops_left(request) else {
-            return context.refuse(server, 483, "no hops left");
-        };
+        let destination = destination(context, request, flow, asker)?;
+        let hops = hops_left(request).ok_or((483, "no hops left"))?;
         self.next += 1;
         let number = self.next;
         let mut passage = Passage {
@@ -126,9 +141,10 @@ impl Passages {
         }
         if passage.out == 0 {
             let status = if passage.best == 503 { 500 } else { 480 };
-            return context.refuse(server, status, "no way to any endpoint");
+            return Err((status, "no way to any endpoint"));
         }
         self.standing.insert(number, passage);
+        Ok(())
     }
 
     fn send(

@@ -4,6 +4,7 @@
 //! is known beforehand exists from the start with 0: a rate can be taken over the first increment.
 
 mod family;
+mod gate;
 mod labels;
 pub mod names;
 mod process;
@@ -24,9 +25,10 @@ use crate::engine::view::Stage;
 use crate::sip::Fault;
 
 use self::family::Maker;
+use self::gate::GateMetrics;
 pub use self::labels::HANDSHAKES;
 use self::process::Process;
-pub use self::readings::{Readings, RelayReading, TransportReading};
+pub use self::readings::{GateReading, Readings, RelayReading, TransportReading};
 
 /// Seconds; a restoration takes one round trip at best and `restore.timeout` at worst.
 const RESTORATION_BUCKETS: [f64; 13] = [
@@ -108,6 +110,7 @@ struct ReadMetrics {
     datagrams_sent: IntCounter,
     datagrams_dropped: IntCounter,
     mailbox_overflows: IntCounter,
+    gate: GateMetrics,
     shard_answer: Gauge,
     relay_sessions: IntGauge,
     /// Used, free.
@@ -169,6 +172,8 @@ impl Metrics {
             Event::Malformed { reason, .. } => {
                 protocol.malformed.with_label_values(&[reason]).inc();
             }
+            // The gate counts them.
+            Event::Offence { .. } => {}
             Event::Stray { what } => protocol.stray.with_label_values(&[what]).inc(),
             Event::Keyed { clear } => protocol.srtp_legs[usize::from(*clear)].inc(),
             Event::Retransmitted {
@@ -365,6 +370,7 @@ impl ReadMetrics {
             datagrams_sent: make.counter(names::DATAGRAMS_SENT),
             datagrams_dropped: make.counter(names::DATAGRAMS_DROPPED),
             mailbox_overflows: make.counter(names::MAILBOX_OVERFLOWS),
+            gate: GateMetrics::new(make),
             shard_answer: make.float(names::SHARD_ANSWER),
             relay_sessions: make.gauge(names::RELAY_SESSIONS),
             relay_ports: make.gauges_by(names::RELAY_PORTS, "state", ["used", "free"]),
@@ -422,6 +428,7 @@ impl ReadMetrics {
         show(&self.bindings, readings.bindings);
         self.shard_answer.set(took.as_secs_f64());
         self.set_transport(&readings.transport);
+        self.gate.set(&readings.gate);
         self.set_relay(&readings.relay);
         self.set_process(&Process::read());
     }

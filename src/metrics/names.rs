@@ -72,6 +72,12 @@ families! {
     MAILBOX_OVERFLOWS = "refork_mailbox_overflows_total", "Inputs dropped because a shard's mailbox was full.";
     SHARD_ANSWER = "refork_shard_answer_seconds", "Time that the slowest shard took to answer this scrape.";
 
+    BANNED = "refork_banned", "Sources that are shut out now.";
+    BANS = "refork_bans_total", "Sources shut out, by why.";
+    STRIKES = "refork_strikes_total", "Requests that speak of an attack, by what is wrong with them.";
+    GATE_DROPPED = "refork_gate_dropped_total", "Datagrams and new connections not looked at, by reason.";
+    GATE_CLOSED = "refork_gate_closed_total", "Connections closed because their source was shut out.";
+
     RELAY_SESSIONS = "refork_relay_sessions", "Media sessions there are now.";
     RELAY_PORTS = "refork_relay_ports", "Media ports, by whether they are used.";
     RELAY_PACKETS = "refork_relay_packets_total", "Media packets, by protocol and direction.";

@@ -1,5 +1,6 @@
 //! What is not told by events but read at each scrape: sums over shards, sockets and the relay.
 
+use crate::engine::events::Offence;
 use crate::engine::view::Gauges;
 
 /// Everything that a scrape asks for. Totals only ever grow in the life of the process.
@@ -10,6 +11,7 @@ pub struct Readings {
     /// Contacts registered now, over all AORs.
     pub bindings: u64,
     pub transport: TransportReading,
+    pub gate: GateReading,
     pub relay: RelayReading,
 }
 
@@ -31,6 +33,23 @@ pub struct TransportReading {
     pub datagrams_dropped: u64,
     /// Inputs lost because a shard's mailbox was full.
     pub mailbox_overflows: u64,
+}
+
+/// Counters of the gate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GateReading {
+    /// Sources that are shut out now.
+    pub banned_now: u64,
+    /// Datagrams and connections of sources that sent more than they may.
+    pub dropped_too_much: u64,
+    /// Datagrams and connections of sources that are shut out.
+    pub dropped_banned: u64,
+    /// Connections closed because their source was shut out.
+    pub closed: u64,
+    /// By offence.
+    pub strikes: [u64; Offence::ALL.len()],
+    /// By offence, then those that an operator made.
+    pub bans: [u64; Offence::ALL.len() + 1],
 }
 
 /// Counters of the media relay, summed over all its threads.

@@ -125,12 +125,13 @@ impl Streams {
         }
     }
 
-    /// Accepts what waits, within the limits. Returns true where more may wait.
+    /// Accepts what waits, within the limits and of peers that somebody admits. Returns true where more may wait.
     pub fn accept(
         &mut self,
         socket: &mio::net::TcpListener,
         listener: ListenerId,
         now: Time,
+        admits: &dyn Fn(SocketAddr) -> bool,
     ) -> bool {
         let bound = self.listeners.get(usize::from(listener.0));
         let transport = bound.map_or(Transport::Tcp, |bound| bound.listener.transport);
@@ -140,7 +141,7 @@ impl Streams {
             let Ok((stream, peer)) = socket.accept() else {
                 return false;
             };
-            if !self.registry.admit(Origin::Accepted, peer.ip()) {
+            if !admits(peer) || !self.registry.admit(Origin::Accepted, peer.ip()) {
                 Counters::add(&self.counters.refused);
                 continue;
             }
@@ -213,6 +214,22 @@ impl Streams {
                 false
             }
         }
+    }
+
+    /// Returns the flow of a connection.
+    pub fn flow_of(&self, token: Token) -> Option<Flow> {
+        let number = token.0.checked_sub(self.first_token)? as u64;
+        Some(self.open.get(&number)?.flow)
+    }
+
+    /// Closes every connection that is to be closed.
+    pub fn close_where(&mut self, is_closed: &dyn Fn(&Flow) -> bool) -> Vec<Flow> {
+        let flows = self.open.values().map(|connection| connection.flow);
+        let ids: Vec<_> = flows
+            .filter(is_closed)
+            .filter_map(|flow| flow.connection)
+            .collect();
+        ids.into_iter().filter_map(|id| self.close(id)).collect()
     }
 
     /// Sends over the flow's connection, or over any to its peer, opening one where there is none.

@@ -67,7 +67,8 @@ impl Udp {
         Ok(Self { socket })
     }
 
-    /// Takes one batch of datagrams. Returns true where more may wait.
+    /// Takes one batch of datagrams, of those that somebody wants to hear. Returns true where more may
+    /// wait.
     ///
     /// What holds only line ends is a keep-alive, empty ones are one too: neither wants an answer over
     /// UDP (RFC 5626 3.5.1 asks for one over streams only).
@@ -76,6 +77,7 @@ impl Udp {
         room: &mut Room,
         counters: &Counters,
         unreachable: &mut Vec<SocketAddr>,
+        hears: &dyn Fn(SocketAddr, &[u8]) -> bool,
         into: &mut Vec<Datagram>,
     ) -> bool {
         match sys::receive(&self.socket, &mut room.buffer, room.size, &mut room.arrived) {
@@ -94,7 +96,7 @@ impl Udp {
                 continue;
             };
             let bytes = without_keep_alive(&place[..arrived.len]);
-            if !bytes.is_empty() {
+            if !bytes.is_empty() && hears(peer, bytes) {
                 let bytes = Bytes::copy_from_slice(bytes);
                 into.push(Datagram { peer, bytes });
             }

@@ -18,6 +18,7 @@ mod hiding;
 mod hostile;
 mod loss;
 mod messages;
+mod offences;
 mod partings;
 mod people;
 mod races;

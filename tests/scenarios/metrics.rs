@@ -19,23 +19,29 @@ const GAUGES: [&str; 9] = [
 
 /// Returns the samples of a scrape, by name with labels.
 pub(crate) fn scrape(admin: SocketAddr) -> Vec<(String, f64)> {
+    ask(admin, "GET", "/metrics")
+        .lines()
+        .filter(|line| line.starts_with("refork_"))
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
+}
+
+/// Asks the admin interface for what it does not refuse.
+pub(crate) fn ask(admin: SocketAddr, method: &str, path: &str) -> String {
     let mut socket = TcpStream::connect_timeout(&admin, Duration::from_secs(2)).unwrap();
     socket
         .set_read_timeout(Some(Duration::from_secs(10)))
         .unwrap();
     write!(
         socket,
-        "GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n"
     )
     .unwrap();
     let mut text = String::new();
     socket.read_to_string(&mut text).unwrap();
-    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
-    text.lines()
-        .filter(|line| line.starts_with("refork_"))
-        .filter_map(|line| line.rsplit_once(' '))
-        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
-        .collect()
+    assert!(text.starts_with("HTTP/1.1 20"), "{text}");
+    text
 }
 
 /// Returns the gauges that are not zero yet.

@@ -94,6 +94,10 @@ impl Stage {
         found.unwrap().1
     }
 
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.server.admin_address()
+    }
+
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let samples = metrics::scrape(self.server.admin_address());
         let found = samples.iter().find(|(known, _)| known == name);

@@ -257,7 +257,8 @@ fn listen(
 const UNFRAMED: [&str; 3] = ["rfc4475/clerr", "rfc4475/ncl", "rfc4475/mcl01"];
 
 fn endure(send: impl Fn(&str, Outcome, usize, &Stage) -> Heard, transport: Transport) {
-    let stage = Stage::new();
+    // Each is an offence over a connection: the judge must not be shut out.
+    let stage = Stage::with(|config| config.bans.after = 10_000);
     let mut wrong = Vec::new();
     for (number, (name, outcome)) in TABLE.iter().enumerate() {
         let outcome = match transport {

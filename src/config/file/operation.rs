@@ -209,7 +209,7 @@ pub(crate) struct Limits {
     pub(crate) idle: Span<{ 10 * SECOND }, DAY>,
     /// A message that has begun must be whole by then.
     pub(crate) header_timeout: Span<{ 100 * MS }, { 5 * MINUTE }>,
-    /// Requests of one address. No effect in this version.
+    /// Requests of one address, or of one IPv6 /64.
     pub(crate) requests_per_ip: RequestsPerIp,
     /// Conversations at a time.
     pub(crate) conversations: Whole<1, 10_000_000>,

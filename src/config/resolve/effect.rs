@@ -10,11 +10,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "messages.page_idle",
     "media.rtpengine",
     "store",
-    "bans.after",
-    "bans.within",
-    "bans.for",
     "history.max",
-    "limits.requests_per_ip",
     "capture.hep",
     "cdr.file",
 ];

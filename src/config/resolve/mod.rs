@@ -157,6 +157,8 @@ pub(super) fn resolve(
         tls,
         engine,
         limits: operation::limits(file),
+        rate: operation::rate(file),
+        bans: operation::bans(file),
         admin: operation::admin(file, &mut check),
         log: operation::log(file, &mut check),
         warnings: check.warnings,

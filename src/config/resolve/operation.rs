@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 use super::{Check, key};
 use crate::config::file::{self, Advertise, AdvertiseTo, File, MediaAddress, Workers};
 use crate::config::resolved::{
-    AdminConfig, DnsConfig, Listener, LogConfig, LogFormat, TransportLimits,
+    AdminConfig, BanConfig, DnsConfig, Listener, LogConfig, LogFormat, RateConfig, TransportLimits,
 };
 use crate::engine::ids::{Transport, VIRTUAL_SHARDS};
 use crate::engine::settings::{Latch, MediaMode, Srtp, TimerSettings};
@@ -148,6 +148,26 @@ pub(super) fn dns(file: &File) -> DnsConfig {
         timeout: Duration::from_millis(dns.timeout.0),
         attempts: count(dns.attempts.0),
     }
+}
+
+pub(super) fn rate(file: &File) -> RateConfig {
+    let rate = &file.limits.requests_per_ip;
+    RateConfig {
+        per_second: number(rate.rate.0),
+        burst: number(rate.burst.0),
+    }
+}
+
+pub(super) fn bans(file: &File) -> BanConfig {
+    BanConfig {
+        after: number(file.bans.after.0),
+        within: Duration::from_millis(file.bans.within.0),
+        duration: Duration::from_millis(file.bans.duration.0),
+    }
+}
+
+fn number(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
 }
 
 pub(super) fn count(value: u64) -> usize {

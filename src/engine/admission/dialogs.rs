@@ -56,10 +56,18 @@ impl Engine {
                 let settings = &self.shared.settings;
                 let domain = location::domain(aor.host(), settings)?;
                 let authenticator = self.registrar.authenticator();
-                match authenticator.authenticate(request, &aor, domain, settings, now, true) {
+                match authenticator.authenticate(
+                    request,
+                    &aor,
+                    domain,
+                    settings,
+                    flow.peer.ip(),
+                    now,
+                    true,
+                ) {
                     Ok(user) if user == aor => Some(flow),
                     Ok(_) => {
-                        self.unproven(request, flow, &aor, Unproven::Other);
+                        self.unproven(request, flow, &aor, Unproven::Other, false);
                         let why = "within the dialog of somebody else";
                         self.shared.context(now, world).refuse(server, 403, why);
                         None

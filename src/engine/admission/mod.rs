@@ -14,14 +14,16 @@
 
 mod dialogs;
 mod peers;
+mod scanners;
 
 pub(crate) use self::peers::Peers;
+pub(crate) use self::scanners::is_of_scanner;
 
 use super::Engine;
 use super::conversation::context::Context;
 use super::location::{self, Challenge};
 use crate::engine::asker::Asker;
-use crate::engine::events::{Event, Unproven};
+use crate::engine::events::{Event, Offence, Unproven};
 use crate::engine::ids::{Aor, Flow};
 use crate::engine::ports::World;
 use crate::engine::settings::{Auth, Domain, ServedBy, Settings};
@@ -56,7 +58,7 @@ impl Engine {
         let (aor, rejection) = match self.judge(request, flow, now) {
             Ok(asker) => return Some(asker),
             Err(Rejection::Refuse(aor, why)) => {
-                self.unproven(request, flow, &aor, Unproven::Other);
+                self.unproven(request, flow, &aor, Unproven::Other, false);
                 self.shared.context(now, world).refuse(server, 403, why);
                 return None;
             }
@@ -77,7 +79,7 @@ impl Engine {
         now: Time,
         world: &mut dyn World,
     ) {
-        self.unproven(request, flow, aor, challenge.why);
+        self.unproven(request, flow, aor, challenge.why, challenge.answered);
         let tag = self.registrar.authenticator().tag(request);
         let mut context = self.shared.context(now, world);
         if challenge.why.is_failure() {
@@ -87,8 +89,8 @@ impl Engine {
     }
 
     fn judge(&mut self, request: &Message, flow: Flow, now: Time) -> Result<Asker, Rejection> {
-        let settings = &self.shared.settings;
-        if self.peers.trusts(flow.peer.ip(), settings) {
+        let (settings, source) = (&self.shared.settings, flow.peer.ip());
+        if self.peers.trusts(source, settings) {
             return Ok(Asker::Trusted);
         }
         let Some(claim) = claim(request, settings) else {
@@ -107,20 +109,47 @@ impl Engine {
             ServedBy::Registrar(_) => {}
         }
         let authenticator = self.registrar.authenticator();
-        match authenticator.authenticate(request, &aor, domain, settings, now, true) {
+        match authenticator.authenticate(request, &aor, domain, settings, source, now, true) {
             Ok(user) if user == aor || anonymous => Ok(Asker::Proven(user)),
             Ok(_) => Err(Rejection::Refuse(aor, "in the name of somebody else")),
             Err(challenge) => Err(Rejection::Challenge(Box::new(challenge), aor)),
         }
     }
 
-    fn unproven(&mut self, request: &Message, flow: Flow, aor: &Aor, why: Unproven) {
+    fn unproven(
+        &mut self,
+        request: &Message,
+        flow: Flow,
+        aor: &Aor,
+        why: Unproven,
+        answered: bool,
+    ) {
         self.emit(Event::Unproven {
             method: request.method().as_str().into(),
             aor: aor.as_str().into(),
             why,
             peer: flow.peer,
         });
+        if why.is_failure() {
+            self.emit(offence(Offence::Credentials, flow, answered));
+        }
+    }
+
+    /// Takes note of a stranger who asks for somebody that does not exist: he may be trying names.
+    pub(super) fn looked_for(&mut self, asker: &Asker, status: u16, flow: Flow) {
+        if status == 404 && *asker == Asker::Stranger {
+            self.emit(offence(Offence::UnknownUser, flow, false));
+        }
+    }
+}
+
+/// Returns an offence. Over a connection its source is proven; by datagram only where it `answered`
+/// something that was sent there.
+pub(super) fn offence(what: Offence, flow: Flow, answered: bool) -> Event {
+    Event::Offence {
+        what,
+        peer: flow.peer,
+        proven: answered || flow.transport.is_reliable(),
     }
 }
 

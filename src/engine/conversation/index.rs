@@ -15,6 +15,12 @@ pub(crate) struct Key(NonZeroU64);
 /// What a conversation is found by.
 pub(crate) type Keys = [Option<Key>; 4];
 
+impl Key {
+    pub(crate) fn number(self) -> u64 {
+        self.0.get()
+    }
+}
+
 pub(crate) fn aor_key(aor: &Aor) -> Key {
     key(aor)
 }
@@ -25,6 +31,11 @@ pub(crate) fn peer_key(transport: Transport, peer: SocketAddr) -> Key {
 
 fn key(of: impl Hash) -> Key {
     Key(NonZeroU64::new(hash64(of)).unwrap_or(NonZeroU64::MIN))
+}
+
+/// Returns the keys of peers among them.
+pub(crate) fn peers(keys: &Keys) -> impl Iterator<Item = Key> {
+    keys[2..].iter().flatten().copied()
 }
 
 impl Conversation {

@@ -82,7 +82,7 @@ use crate::sip::Method;
 
 pub(crate) use self::calling::{Way, way};
 pub(crate) use self::carry::hops_left;
-pub(crate) use self::index::{Key, Keys, aor_key, peer_key};
+pub(crate) use self::index::{Key, Keys, aor_key, peer_key, peers};
 pub(crate) use self::inviting::{Arrival, sdp_of};
 pub(crate) use self::keys::refusal;
 pub(crate) use self::refresh::too_brief;

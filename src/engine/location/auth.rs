@@ -1,5 +1,7 @@
 //! Digest authentication of requests (RFC 3261 22, RFC 8760), without memory: a nonce proves itself.
 
+use std::net::IpAddr;
+
 use super::aor::of_user;
 use super::hmac::{hex, keyed_hash};
 use crate::engine::events::Unproven;
@@ -11,6 +13,8 @@ use crate::sip::{Message, Name, Uri};
 
 /// How long a nonce is good; then the client is told `stale=true` and comes again by itself.
 const NONCE_LIFE: Millis = Millis::from_secs(5 * 60);
+/// Characters of a nonce: the time, 16 bytes and 4 bytes in hex.
+const NONCE_LEN: usize = 12 + 32 + 8;
 /// Credentials looked at in one request.
 const CREDENTIALS_MAX: usize = 8;
 
@@ -22,6 +26,9 @@ pub struct Challenge {
     pub why: Unproven,
     /// WWW-Authenticate or Proxy-Authenticate fields for the response, in the order to write them.
     pub headers: Vec<(Name, String)>,
+    /// There were credentials for a nonce that was given to the address that they came from: whoever
+    /// sent them is there, by datagram too.
+    pub answered: bool,
 }
 
 /// Phones, by the beginning of their User-Agent, that give up where one of several challenges names an
@@ -55,6 +62,7 @@ impl Authenticator {
         claimed: &Aor,
         domain: &Domain,
         settings: &Settings,
+        source: IpAddr,
         now: Time,
         proxy: bool,
     ) -> Result<Aor, Challenge> {
@@ -63,13 +71,14 @@ impl Authenticator {
         } else {
             Name::Authorization
         };
-        let mut why = Unproven::Missing;
+        let (mut why, mut answered) = (Unproven::Missing, false);
         let ours = request
             .fields(name)
             .filter_map(Credentials::parse)
             .filter(|credentials| credentials.realm == &*domain.realm)
             .take(CREDENTIALS_MAX);
         for credentials in ours {
+            answered |= self.was_given(credentials.nonce, &domain.realm, source, now);
             let Some(aor) = proven(&credentials, request, claimed, domain, settings) else {
                 why = Unproven::Wrong;
                 continue;
@@ -80,55 +89,21 @@ impl Authenticator {
             why = Unproven::Stale;
             break;
         }
-        Err(self.challenge(request, claimed, domain, settings, now, proxy, why))
+        let nonce = self.nonce(&domain.realm, source, now);
+        let mut challenge = challenge(request, claimed, domain, settings, &nonce, proxy, why);
+        challenge.answered = answered;
+        Err(challenge)
     }
 
-    fn challenge(
-        &self,
-        request: &Message,
-        claimed: &Aor,
-        domain: &Domain,
-        settings: &Settings,
-        now: Time,
-        proxy: bool,
-        why: Unproven,
-    ) -> Challenge {
-        // A user with no HA1 at all looks like one that does not exist.
-        let user = settings
-            .users
-            .get(claimed)
-            .filter(|user| user.ha1_md5.is_some() || user.ha1_sha256.is_some());
-        let offers = |has: fn(&Ha1) -> bool| user.is_none_or(has);
-        let nonce = self.nonce(&domain.realm, now);
-        let (status, name) = if proxy {
-            (407, Name::ProxyAuthenticate)
-        } else {
-            (401, Name::WwwAuthenticate)
-        };
-        let md5 = offers(|user| user.ha1_md5.is_some());
-        let sha256 = offers(|user| user.ha1_sha256.is_some()) && !(md5 && gives_up(request));
-        let headers = [(Algorithm::Md5, md5), (Algorithm::Sha256, sha256)]
-            .into_iter()
-            .filter(|(_, offered)| *offered)
-            .map(|(algorithm, _)| {
-                let challenge = digest::Challenge {
-                    realm: &domain.realm,
-                    nonce: &nonce,
-                    algorithm,
-                    stale: why == Unproven::Stale,
-                };
-                (name, challenge.to_header())
-            })
-            .collect();
-        Challenge {
-            status,
-            why,
-            headers,
-        }
+    /// Returns a nonce: the time, a keyed hash of the time and the realm, and one of that and whom it is
+    /// given to.
+    fn nonce(&self, realm: &str, source: IpAddr, now: Time) -> String {
+        let proof = self.proof(realm, now);
+        let place = self.place(&proof, source);
+        proof + &place
     }
 
-    /// Returns a nonce: the time, and a keyed hash of the time and the realm.
-    fn nonce(&self, realm: &str, now: Time) -> String {
+    fn proof(&self, realm: &str, now: Time) -> String {
         let hash = keyed_hash(
             &self.secret,
             &[b"nonce", &now.0.to_be_bytes(), realm.as_bytes()],
@@ -136,16 +111,36 @@ impl Authenticator {
         format!("{:012x}{}", now.0, hex(&hash, 16))
     }
 
+    fn place(&self, proof: &str, source: IpAddr) -> String {
+        let source = source.to_canonical().to_string();
+        let hash = keyed_hash(
+            &self.secret,
+            &[b"place", proof.as_bytes(), source.as_bytes()],
+        );
+        hex(&hash, 4)
+    }
+
     /// Returns true for a nonce of ours that is not too old. Not of the future either: that one is of
-    /// another clock.
+    /// another clock. Whom it was given to does not matter: phones change their networks.
     fn is_fresh(&self, nonce: &str, realm: &str, now: Time) -> bool {
         let made = nonce
             .get(..12)
             .and_then(|time| u64::from_str_radix(time, 16).ok())
             .map(Time);
         made.is_some_and(|made| {
-            made <= now && now.since(made) <= NONCE_LIFE && self.nonce(realm, made) == nonce
+            made <= now
+                && now.since(made) <= NONCE_LIFE
+                && nonce.len() == NONCE_LEN
+                && nonce.starts_with(&self.proof(realm, made))
         })
+    }
+
+    /// Returns true for a fresh nonce that was given to a source.
+    fn was_given(&self, nonce: &str, realm: &str, source: IpAddr, now: Time) -> bool {
+        self.is_fresh(nonce, realm, now)
+            && nonce
+                .split_at_checked(NONCE_LEN - 8)
+                .is_some_and(|(proof, place)| place == self.place(proof, source))
     }
 
     /// Returns the To tag of a response to a request outside of dialogs: the same for each response to
@@ -160,6 +155,49 @@ impl Authenticator {
             ],
         );
         hex(&hash, 8)
+    }
+}
+
+fn challenge(
+    request: &Message,
+    claimed: &Aor,
+    domain: &Domain,
+    settings: &Settings,
+    nonce: &str,
+    proxy: bool,
+    why: Unproven,
+) -> Challenge {
+    // A user with no HA1 at all looks like one that does not exist.
+    let user = settings
+        .users
+        .get(claimed)
+        .filter(|user| user.ha1_md5.is_some() || user.ha1_sha256.is_some());
+    let offers = |has: fn(&Ha1) -> bool| user.is_none_or(has);
+    let (status, name) = if proxy {
+        (407, Name::ProxyAuthenticate)
+    } else {
+        (401, Name::WwwAuthenticate)
+    };
+    let md5 = offers(|user| user.ha1_md5.is_some());
+    let sha256 = offers(|user| user.ha1_sha256.is_some()) && !(md5 && gives_up(request));
+    let headers = [(Algorithm::Md5, md5), (Algorithm::Sha256, sha256)]
+        .into_iter()
+        .filter(|(_, offered)| *offered)
+        .map(|(algorithm, _)| {
+            let challenge = digest::Challenge {
+                realm: &domain.realm,
+                nonce,
+                algorithm,
+                stale: why == Unproven::Stale,
+            };
+            (name, challenge.to_header())
+        })
+        .collect();
+    Challenge {
+        status,
+        why,
+        headers,
+        answered: false,
     }
 }
 
@@ -221,6 +259,8 @@ mod tests {
     use super::super::testing::{START, aor, message, settings};
     use super::*;
 
+    const SOURCE: std::net::Ipv4Addr = std::net::Ipv4Addr::new(192, 0, 2, 7);
+
     fn request(authorization: &str) -> Message {
         message(&format!(
             "INVITE sip:bob@example.org SIP/2.0\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\n\
@@ -246,6 +286,7 @@ mod tests {
             &claimed,
             &settings.domains[0],
             &settings,
+            SOURCE.into(),
             now,
             true,
         )
@@ -290,8 +331,15 @@ mod tests {
             ));
             let claimed = aor("sip:alice@example.org");
             let domain = &settings.domains[0];
-            let challenge =
-                authenticator.authenticate(&request, &claimed, domain, &settings, START, false);
+            let challenge = authenticator.authenticate(
+                &request,
+                &claimed,
+                domain,
+                &settings,
+                SOURCE.into(),
+                START,
+                false,
+            );
             let challenge = challenge.unwrap_err();
             assert_eq!(challenge.headers.len(), offers, "{transport}");
             assert_eq!(header(&challenge, 0).algorithm, Algorithm::Md5);
@@ -386,5 +434,37 @@ mod tests {
             assert_eq!(challenge.why, Unproven::Stale);
             assert!(header(&challenge, 0).stale);
         }
+    }
+
+    #[test]
+    fn a_nonce_shows_whom_it_was_given_to() {
+        let authenticator = Authenticator::new([1; 32]);
+        let challenge = judge(&authenticator, "", START).unwrap_err();
+        assert!(!challenge.answered);
+        let asked = header(&challenge, 0);
+        assert_eq!(asked.nonce.len(), NONCE_LEN);
+        let wrong = asked.answer("alice", "guess", "INVITE", "sip:bob@example.org", "x");
+        let right = ha1(asked.algorithm, "alice");
+        let right = asked.answer("alice", &right, "INVITE", "sip:bob@example.org", "x");
+        let settings = settings();
+        let from = |credentials: &str, source: [u8; 4], now| {
+            let request = request(&format!("Proxy-Authorization: {credentials}\n"));
+            let (claimed, domain) = (aor("sip:alice@example.org"), &settings.domains[0]);
+            authenticator.authenticate(
+                &request,
+                &claimed,
+                domain,
+                &settings,
+                source.into(),
+                now,
+                true,
+            )
+        };
+        let elsewhere = [192, 0, 2, 8];
+        assert!(from(&wrong, SOURCE.octets(), START).unwrap_err().answered);
+        assert!(!from(&wrong, elsewhere, START).unwrap_err().answered);
+        let late = START + NONCE_LIFE + Millis(1);
+        assert!(!from(&wrong, SOURCE.octets(), late).unwrap_err().answered);
+        assert!(from(&right, elsewhere, START).is_ok(), "phones move");
     }
 }

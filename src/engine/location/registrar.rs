@@ -7,7 +7,7 @@ use super::auth::{Authenticator, Challenge};
 use super::bindings::{Order, Unchanged, Wanted, Wish, apply, drop_expired};
 use super::identity::endpoint;
 use crate::engine::endpoint::{Binding, BindingChange, BindingsChanged, Identity};
-use crate::engine::events::{Event, Unproven};
+use crate::engine::events::{Event, Offence, Unproven};
 use crate::engine::ids::{Aor, Flow};
 use crate::engine::ports::World;
 use crate::engine::settings::{Auth, Domain, RegistrarSettings, ServedBy, Settings};
@@ -52,6 +52,8 @@ pub(super) struct Refused {
     headers: Vec<(Name, String)>,
     /// In whose name the request is, where that was not proven.
     unproven: Option<(Aor, Unproven)>,
+    /// The credentials answer what was sent to the same address.
+    answered: bool,
 }
 
 impl Refused {
@@ -61,6 +63,7 @@ impl Refused {
             why: Some(why),
             headers: Vec::new(),
             unproven: None,
+            answered: false,
         }
     }
 
@@ -70,6 +73,7 @@ impl Refused {
             why: challenge.why.is_failure().then_some("wrong credentials"),
             headers: challenge.headers,
             unproven: Some((aor, challenge.why)),
+            answered: challenge.answered,
         }
     }
 }
@@ -119,6 +123,15 @@ impl Registrar {
                     why: *why,
                     peer: flow.peer,
                 });
+                let failed = refused
+                    .unproven
+                    .as_ref()
+                    .is_some_and(|(_, why)| why.is_failure());
+                let offence = failed.then(|| Event::Offence {
+                    what: Offence::Credentials,
+                    peer: flow.peer,
+                    proven: flow.transport.is_reliable() || refused.answered,
+                });
                 let refusal = refused.why.map(|why| Event::Refused {
                     method,
                     status: refused.status,
@@ -129,7 +142,7 @@ impl Registrar {
                     status: refused.status,
                     response: self.refused(request, flow, &refused),
                     changed: None,
-                    events: unproven.into_iter().chain(refusal).collect(),
+                    events: unproven.into_iter().chain(offence).chain(refusal).collect(),
                 }
             }
         }
@@ -167,7 +180,7 @@ impl Registrar {
             Auth::Users => {
                 let user = self
                     .authenticator
-                    .authenticate(request, &aor, domain, settings, now, false)
+                    .authenticate(request, &aor, domain, settings, flow.peer.ip(), now, false)
                     .map_err(|challenge| Refused::challenged(aor.clone(), challenge))?;
                 if user != aor {
                     let mut refused = Refused::new(403, "registers for somebody else");

@@ -1,0 +1,186 @@
+//! What the gate says to the sockets of a shard: who is heard, and which connections wait.
+
+use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::net::SocketAddr;
+
+use dashmap::{DashMap, Entry};
+use mio::Token;
+
+use crate::engine::Engine;
+use crate::engine::ids::Flow;
+use crate::engine::time::{Millis, Time};
+use crate::gate::{Ground, Load, Verdict};
+
+use super::shared::Shared;
+
+/// The beginning of every response (RFC 3261 7.2).
+const RESPONSE: &[u8] = b"SIP/2.0 ";
+
+/// The peers of standing legs, of all shards: by `Engine::peer_number`, how many.
+#[derive(Debug, Default)]
+pub struct Legs(DashMap<u64, u32>);
+
+impl Legs {
+    pub(super) fn stands(&self, flow: &Flow) -> bool {
+        self.0
+            .contains_key(&Engine::peer_number(flow.transport, flow.peer))
+    }
+
+    pub(super) fn count(&self, peer: u64, begins: bool) {
+        match self.0.entry(peer) {
+            Entry::Vacant(free) if begins => drop(free.insert(1)),
+            // What ends has begun.
+            Entry::Vacant(_) => {}
+            Entry::Occupied(mut held) if begins => *held.get_mut() += 1,
+            Entry::Occupied(mut held) => {
+                *held.get_mut() -= 1;
+                if *held.get() == 0 {
+                    held.remove();
+                }
+            }
+        }
+    }
+}
+
+/// The gate as one shard asks it.
+pub(super) struct Entrance<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) engine: &'a Engine,
+    pub(super) now: Time,
+}
+
+impl Entrance<'_> {
+    /// Returns true where a datagram is to be looked at.
+    pub(super) fn hears(&self, flow: &Flow, bytes: &[u8]) -> bool {
+        let gate = &self.shared.gate;
+        let verdict = gate.hear(flow.peer.ip(), load(bytes), self.now, |ground| {
+            self.is_exempt(flow, ground)
+        });
+        verdict == Verdict::Heard
+    }
+
+    /// Returns true where a connection is to be accepted. Each counts as a request: a flow is none yet.
+    pub(super) fn admits(&self, peer: SocketAddr) -> bool {
+        let gate = &self.shared.gate;
+        let verdict = gate.hear(peer.ip(), Load::Request, self.now, |_| {
+            self.engine.trusts(peer.ip())
+        });
+        verdict == Verdict::Heard
+    }
+
+    /// Returns true where a connection is to be closed since its source is shut out.
+    pub(super) fn closes(&self, flow: &Flow) -> bool {
+        let gate = &self.shared.gate;
+        gate.closes(flow.peer.ip(), self.now, |ground| {
+            self.is_exempt(flow, ground)
+        })
+    }
+
+    /// Returns how long a connection is not to be read.
+    pub(super) fn holds(&self, flow: &Flow) -> Millis {
+        let gate = &self.shared.gate;
+        gate.unheard_for(flow.peer.ip(), self.now, |ground| {
+            self.is_exempt(flow, ground)
+        })
+    }
+
+    /// Counts a message that came over a connection.
+    pub(super) fn read(&self, flow: &Flow, bytes: &[u8]) {
+        let gate = &self.shared.gate;
+        gate.read(flow.peer.ip(), load(bytes), self.now, |ground| {
+            self.is_exempt(flow, ground)
+        });
+    }
+
+    fn is_exempt(&self, flow: &Flow, ground: Ground) -> bool {
+        match ground {
+            Ground::Trust => self.engine.trusts(flow.peer.ip()),
+            Ground::Any => {
+                self.shared.legs.stands(flow)
+                    || self.shared.bindings.names(flow)
+                    || self.engine.trusts(flow.peer.ip())
+            }
+        }
+    }
+}
+
+fn load(bytes: &[u8]) -> Load {
+    if bytes.starts_with(RESPONSE) {
+        Load::Response
+    } else {
+        Load::Request
+    }
+}
+
+/// Connections that are not read before their time.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    by_token: BTreeMap<Token, Time>,
+    by_time: BTreeSet<(Time, Token)>,
+}
+
+impl Held {
+    /// Holds a connection; one that is held already stays so until its time.
+    pub(super) fn hold(&mut self, token: Token, until: Time) {
+        if let btree_map::Entry::Vacant(free) = self.by_token.entry(token) {
+            free.insert(until);
+            self.by_time.insert((until, token));
+        }
+    }
+
+    pub(super) fn holds(&self, token: Token) -> bool {
+        self.by_token.contains_key(&token)
+    }
+
+    pub(super) fn next(&self) -> Option<Time> {
+        self.by_time.first().map(|(until, _)| *until)
+    }
+
+    pub(super) fn pop_due(&mut self, now: Time) -> Option<Token> {
+        let (until, token) = *self.by_time.first()?;
+        if until > now {
+            return None;
+        }
+        self.by_time.remove(&(until, token));
+        self.by_token.remove(&token);
+        Some(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_known_while_any_leg_to_it_stands() {
+        let legs = Legs::default();
+        let flow = Flow {
+            transport: crate::engine::ids::Transport::Udp,
+            listener: crate::engine::ids::ListenerId(0),
+            peer: ([192, 0, 2, 1], 5060).into(),
+            connection: None,
+        };
+        let peer = Engine::peer_number(flow.transport, flow.peer);
+        for begins in [true, true, false] {
+            legs.count(peer, begins);
+            assert!(legs.stands(&flow));
+        }
+        legs.count(peer, false);
+        assert!(!legs.stands(&flow) && legs.0.is_empty());
+        legs.count(peer, false);
+        assert!(legs.0.is_empty());
+    }
+
+    #[test]
+    fn held_until_its_time_and_once() {
+        let mut held = Held::default();
+        held.hold(Token(1), Time(20));
+        held.hold(Token(2), Time(10));
+        held.hold(Token(1), Time(30));
+        assert!(held.holds(Token(1)) && held.next() == Some(Time(10)));
+        assert_eq!(held.pop_due(Time(9)), None);
+        assert_eq!(held.pop_due(Time(25)), Some(Token(2)));
+        assert_eq!(held.pop_due(Time(25)), Some(Token(1)));
+        assert!(!held.holds(Token(1)) && held.next().is_none());
+    }
+}

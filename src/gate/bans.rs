@@ -1,0 +1,337 @@
+//! Sources that are shut out for a while, and the strikes that lead there.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use dashmap::DashMap;
+
+use super::source::Source;
+use crate::config::BanConfig;
+use crate::engine::events::Offence;
+use crate::engine::time::{Millis, Time};
+
+/// Sources that are shut out at a time.
+const BANS_MAX: usize = 64 * 1024;
+/// Sources with strikes at a time.
+const STRUCK_MAX: usize = 16 * 1024;
+/// Of so many that happen to come first, the one with the fewest strikes makes room for another.
+const LOOKED_AT: usize = 32;
+
+/// Why somebody is shut out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The last of too many.
+    Offence(Offence),
+    Operator,
+}
+
+impl Why {
+    /// Returns the word used in logs and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Offence(offence) => offence.as_str(),
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// One source that is shut out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ban {
+    pub source: Source,
+    pub why: Why,
+    pub since: Time,
+    pub until: Time,
+}
+
+/// Offences in this window and in the one before, as a sliding window counts them.
+#[derive(Clone, Copy, Debug)]
+struct Strikes {
+    begun: Time,
+    now: u32,
+    before: u32,
+}
+
+impl Strikes {
+    fn new(at: Time) -> Self {
+        Self {
+            begun: at,
+            now: 0,
+            before: 0,
+        }
+    }
+
+    /// Counts one more, and returns how many there were within `window`: of the window before, the share
+    /// that still lies within.
+    fn add(&mut self, window: Millis, at: Time) -> u32 {
+        let passed = at.since(self.begun).0;
+        let window = window.0.max(1);
+        if passed >= 2 * window {
+            *self = Self::new(at);
+        } else if passed >= window {
+            self.begun = self.begun + Millis(window);
+            (self.before, self.now) = (self.now, 0);
+        }
+        self.now = self.now.saturating_add(1);
+        let left = window.saturating_sub(at.since(self.begun).0);
+        let before = u64::from(self.before) * left / window;
+        self.now.saturating_add(before as u32)
+    }
+
+    fn is_over(&self, window: Millis, now: Time) -> bool {
+        now.since(self.begun) >= window.times(2)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Bans {
+    config: BanConfig,
+    banned: DashMap<Source, Ban>,
+    /// How many there are: nobody is looked up while it is zero.
+    count: AtomicUsize,
+    /// Grows with each ban: connections of its source are to be closed.
+    generation: AtomicU64,
+    /// Never on the way of a message: an offence is the end of its own.
+    strikes: Mutex<HashMap<Source, Strikes>>,
+}
+
+impl Bans {
+    pub(super) fn new(config: BanConfig) -> Self {
+        Self {
+            config,
+            banned: DashMap::new(),
+            count: AtomicUsize::new(0),
+            generation: AtomicU64::new(0),
+            strikes: Mutex::default(),
+        }
+    }
+
+    /// Returns why a source is shut out, where it is.
+    pub(super) fn hold(&self, source: Source, now: Time) -> Option<Why> {
+        if self.count() == 0 {
+            return None;
+        }
+        let ban = self.banned.get(&source)?;
+        (ban.until > now).then_some(ban.why)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Counts an offence whose source is proven. Returns the ban that it led to.
+    pub(super) fn strike(&self, source: Source, offence: Offence, now: Time) -> Option<Ban> {
+        let window = span(self.config.within);
+        let mut strikes = lock(&self.strikes);
+        if strikes.len() >= STRUCK_MAX && !strikes.contains_key(&source) {
+            make_room(&mut strikes, window, now);
+        }
+        let of_source = strikes.entry(source).or_insert_with(|| Strikes::new(now));
+        if of_source.add(window, now) < self.config.after {
+            return None;
+        }
+        strikes.remove(&source);
+        drop(strikes);
+        let until = now + span(self.config.duration);
+        self.ban(source, Why::Offence(offence), now, until)
+    }
+
+    /// Shuts a source out, or for longer. None where there is no room for it.
+    pub(super) fn ban(&self, source: Source, why: Why, now: Time, until: Time) -> Option<Ban> {
+        let ban = Ban {
+            source,
+            why,
+            since: now,
+            until,
+        };
+        if !self.banned.contains_key(&source) && self.count() >= BANS_MAX && !self.expire(now) {
+            return None;
+        }
+        if self.banned.insert(source, ban).is_none() {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.generation.fetch_add(1, Ordering::Release);
+        Some(ban)
+    }
+
+    /// Lets a source in again. Returns false where it was not shut out.
+    pub(super) fn lift(&self, source: Source, now: Time) -> bool {
+        lock(&self.strikes).remove(&source);
+        let Some((_, ban)) = self.banned.remove(&source) else {
+            return false;
+        };
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        ban.until > now
+    }
+
+    /// Returns up to `limit` bans in the order of sources.
+    pub(super) fn list(&self, limit: usize, now: Time) -> Vec<Ban> {
+        let mut bans: Vec<Ban> = self
+            .banned
+            .iter()
+            .map(|ban| *ban)
+            .filter(|ban| ban.until > now)
+            .collect();
+        bans.sort_unstable_by_key(|ban| ban.source);
+        bans.truncate(limit);
+        bans
+    }
+
+    /// Forgets what is over.
+    pub(super) fn sweep(&self, now: Time) {
+        self.expire(now);
+        let window = span(self.config.within);
+        lock(&self.strikes).retain(|_, strikes| !strikes.is_over(window, now));
+    }
+
+    /// Returns true where any was over.
+    fn expire(&self, now: Time) -> bool {
+        let mut gone = 0;
+        self.banned.retain(|_, ban| {
+            let stays = ban.until > now;
+            gone += usize::from(!stays);
+            stays
+        });
+        self.count.fetch_sub(gone, Ordering::Relaxed);
+        gone > 0
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "which come first is left to chance, so that nobody can aim"
+)]
+fn make_room(strikes: &mut HashMap<Source, Strikes>, window: Millis, now: Time) {
+    let few = |(_, strikes): &(&Source, &Strikes)| {
+        let over = strikes.is_over(window, now);
+        (!over, strikes.now.saturating_add(strikes.before))
+    };
+    let first = strikes.iter().take(LOOKED_AT);
+    let fewest = first.min_by_key(few).map(|(source, _)| *source);
+    if let Some(source) = fewest {
+        strikes.remove(&source);
+    }
+}
+
+fn span(of: std::time::Duration) -> Millis {
+    Millis(u64::try_from(of.as_millis()).unwrap_or(u64::MAX / 4))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const START: Time = Time(1_800_000_000_000);
+
+    fn bans() -> Bans {
+        Bans::new(BanConfig {
+            after: 5,
+            within: Duration::from_secs(60),
+            duration: Duration::from_secs(600),
+        })
+    }
+
+    fn source(last: u32) -> Source {
+        Source::of(std::net::Ipv4Addr::from(0x0a00_0000 ^ last).into())
+    }
+
+    fn at(seconds: u64) -> Time {
+        START + Millis::from_secs(seconds)
+    }
+
+    #[test]
+    fn so_many_in_so_long_and_for_so_long() {
+        let bans = bans();
+        for second in [0, 10, 20, 30] {
+            let struck = bans.strike(source(1), Offence::Credentials, at(second));
+            assert_eq!(struck, None);
+        }
+        assert!(bans.hold(source(1), at(59)).is_none() && bans.generation() == 0);
+        let ban = bans.strike(source(1), Offence::Malformed, at(59)).unwrap();
+        assert_eq!(ban.why.as_str(), "malformed");
+        assert_eq!((ban.since, ban.until), (at(59), at(659)));
+        assert!(bans.hold(source(1), at(658)).is_some() && bans.hold(source(2), at(60)).is_none());
+        assert_eq!((bans.count(), bans.generation()), (1, 1));
+        assert!(
+            bans.hold(source(1), at(659)).is_none(),
+            "over, swept or not"
+        );
+        bans.sweep(at(659));
+        assert_eq!((bans.count(), lock(&bans.strikes).len()), (0, 0));
+    }
+
+    #[test]
+    fn the_window_slides() {
+        let bans = bans();
+        // Four at the end of one window and one after it are five within a minute.
+        for second in [0, 57, 58, 59] {
+            assert_eq!(bans.strike(source(1), Offence::Scanner, at(second)), None);
+        }
+        assert_eq!(bans.strike(source(1), Offence::Scanner, at(61)), None);
+        assert!(
+            bans.strike(source(1), Offence::Scanner, at(62)).is_some(),
+            "fewer count for the first has gone by"
+        );
+        for minute in 0..30 {
+            let late = at(1000 + minute * 20);
+            assert_eq!(bans.strike(source(2), Offence::Scanner, late), None);
+        }
+    }
+
+    #[test]
+    fn many_strangers_do_not_wash_away_the_strikes_of_one() {
+        let bans = bans();
+        for _ in 0..4 {
+            bans.strike(source(0), Offence::Credentials, START);
+        }
+        for other in 1..(2 * STRUCK_MAX as u32) {
+            bans.strike(source(other), Offence::Malformed, START);
+        }
+        assert!(lock(&bans.strikes).len() <= STRUCK_MAX);
+        assert!(
+            bans.strike(source(0), Offence::Credentials, START)
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn a_full_table_keeps_those_it_has() {
+        let bans = bans();
+        for number in 0..=BANS_MAX as u32 {
+            let made = bans.ban(source(number), Why::Operator, START, at(60));
+            assert_eq!(made.is_some(), number < BANS_MAX as u32);
+        }
+        assert!(bans.hold(source(0), START).is_some());
+        assert!(bans.ban(source(0), Why::Operator, START, at(90)).is_some());
+        assert_eq!(bans.count(), BANS_MAX);
+        // Those that are over make room.
+        let late = bans.ban(source(u32::MAX), Why::Operator, at(60), at(90));
+        assert!(late.is_some());
+        assert_eq!(bans.count(), 2);
+    }
+
+    #[test]
+    fn an_operator_shuts_out_and_lets_in() {
+        let bans = bans();
+        bans.ban(source(2), Why::Operator, START, at(60));
+        bans.ban(source(1), Why::Operator, START, at(30));
+        let listed = bans.list(10, START);
+        assert_eq!(listed.len(), 2);
+        assert_eq!(listed[0].source, source(1));
+        assert_eq!(bans.list(10, at(30)).len(), 1);
+        assert!(bans.lift(source(2), START) && !bans.lift(source(2), START));
+        assert!(bans.hold(source(2), START).is_none());
+        assert_eq!(bans.count(), 1);
+    }
+}
