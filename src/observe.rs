@@ -102,6 +102,10 @@ fn happening(id: ConversationId, call_id: &Clean<'_>, kind: Kind, what: &Happeni
         Happening::Refused { endpoint, status } => {
             debug!(conversation = %id, %call_id, endpoint = %Clean(endpoint), status, "endpoint refused");
         }
+        Happening::Redirected { endpoint, to } => {
+            let (endpoint, to) = (Clean(endpoint), Clean(to));
+            info!(conversation = %id, %call_id, %endpoint, %to, "redirected");
+        }
         Happening::Answered { endpoint } => {
             info!(conversation = %id, %call_id, endpoint = %Clean(endpoint), "answered");
         }

@@ -3,7 +3,9 @@
 use super::admission::offence;
 use super::asker::{Asker, NOT_FOR_STRANGERS};
 use super::conversation::context::{ALLOW, Context, Refusal, supported};
-use super::conversation::{Arrival, Conversation, hops_left, refusal, replaced, sdp_of, too_brief};
+use super::conversation::{
+    Arrival, Conversation, breadth, has_looped, hops_left, refusal, replaced, sdp_of, too_brief,
+};
 use super::edge::Named;
 use super::routing::Destination;
 use super::{Engine, routing};
@@ -332,6 +334,7 @@ fn arrival<'a>(
     asker: &Asker,
 ) -> Result<Arrival<'a>, Refusal> {
     let hops = hops_left(request).ok_or((483, "no hops left"))?;
+    let breadth = breadth(request).ok_or((440, "no breadth left"))?;
     let offer = sdp_of(request);
     if !request.body().is_empty() && offer.is_none() {
         return Err((415, "body of an INVITE that is no SDP"));
@@ -361,6 +364,7 @@ fn arrival<'a>(
         destination,
         offer,
         hops,
+        breadth,
     })
 }
 
@@ -378,6 +382,12 @@ pub(super) fn destination(
     let settings = &context.shared.settings;
     let destination = routing::route(request.uri(), context.now, settings, context.world)
         .map_err(|refusal| (refusal.status, refusal.why))?;
+    if has_looped(request, &settings.node, &destination.aor) {
+        return Err((
+            482,
+            "request that went through us on its way to the same person",
+        ));
+    }
     if asker.may_reach(destination.upstream.as_deref()) {
         Ok(destination)
     } else {

@@ -348,6 +348,11 @@ pub enum Happening {
         endpoint: Box<str>,
         status: u16,
     },
+    /// An endpoint forwards the call: `to` has the next turn.
+    Redirected {
+        endpoint: Box<str>,
+        to: Box<str>,
+    },
     Answered {
         endpoint: Box<str>,
     },

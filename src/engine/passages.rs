@@ -11,7 +11,7 @@ use super::conversation::{Way, hops_left, way};
 use crate::engine::asker::Asker;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::TargetFailure;
-use crate::engine::ids::{ConversationId, Flow, LegId, VirtualShard};
+use crate::engine::ids::{Aor, ConversationId, Flow, LegId, VirtualShard};
 use crate::engine::locating::Located;
 use crate::engine::ports::{Output, Token};
 use crate::engine::time::{Millis, Time};
@@ -34,6 +34,8 @@ pub(super) struct Passages {
 struct Passage {
     server: ServerId,
     request: Message,
+    /// Whom it is for.
+    to: Aor,
     began: Time,
     hops: u8,
     /// Endpoints whose targets are being located, and tries that have not failed.
@@ -109,6 +111,7 @@ impl Passages {
         let mut passage = Passage {
             server,
             request: request.clone(),
+            to: destination.aor,
             began: context.now,
             hops,
             out: 0,
@@ -156,9 +159,9 @@ impl Passages {
         flow: Flow,
         rest: Option<VecDeque<Located>>,
     ) {
-        let id = ConversationId(u64::from(self.shard.0) << 56);
         let request = &passage.request;
-        let via = context.via(id, &flow);
+        let id = ConversationId(u64::from(self.shard.0) << 56);
+        let via = context.via_toward(id, &flow, &passage.to);
         let endpoint = &to.endpoint;
         let mut builder = Builder::request(request.method(), &endpoint.contact)
             .header(Name::Via, via)

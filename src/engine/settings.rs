@@ -176,6 +176,15 @@ pub enum EarlyDialogs {
     Single,
 }
 
+/// What becomes of a phone's 3xx.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redirects {
+    /// Whom it names is called, where the phone's user could call that.
+    Follow,
+    /// It is the caller's answer.
+    Pass,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct ForkSettings {
     pub order: ForkOrder,
@@ -185,6 +194,7 @@ pub struct ForkSettings {
     pub failover: Millis,
     /// RFC 3262: provisional responses may want a PRACK.
     pub reliable_provisionals: bool,
+    pub redirects: Redirects,
 }
 
 /// What becomes of a REFER within a dialog.
@@ -410,6 +420,7 @@ impl Default for ForkSettings {
             early_dialogs: EarlyDialogs::Forward,
             failover: Millis::from_secs(4),
             reliable_provisionals: true,
+            redirects: Redirects::Follow,
         }
     }
 }

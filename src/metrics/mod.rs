@@ -203,6 +203,8 @@ impl Metrics {
             Happening::Refused { status, .. } => {
                 conversations.branches_refused[labels::class(*status)].inc();
             }
+            // Its refusal is counted.
+            Happening::Redirected { .. } => {}
             Happening::Answered { .. } => conversations.answered[kind].inc(),
             Happening::Suspected { signal, .. } => {
                 conversations.suspicions[*signal as usize].inc();

@@ -41,6 +41,7 @@ pub fn reason_phrase(status: u16) -> &'static str {
         439 => "First Hop Lacks Outbound Support",
         480 => "Temporarily Unavailable",
         481 => "Call/Transaction Does Not Exist",
+        440 => "Max-Breadth Exceeded",
         482 => "Loop Detected",
         483 => "Too Many Hops",
         484 => "Address Incomplete",

@@ -105,7 +105,7 @@ const CASES: &[Case] = &[
         "fork.zzz",
         (1, 9),
         "no such key",
-        "order, ring_timeout, early_dialogs, failover, reliable_provisionals",
+        "order, ring_timeout, early_dialogs, failover, reliable_provisionals, redirects",
     ),
     (
         "node: { name: a b }\n",

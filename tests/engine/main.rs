@@ -14,6 +14,7 @@ mod early_updates;
 mod edge;
 mod failover;
 mod families;
+mod forwarding;
 mod hiding;
 mod hostile;
 mod loss;

@@ -21,6 +21,8 @@ pub(crate) struct Fork {
     pub(crate) failover: Span<{ 500 * MS }, { 32 * SECOND }>,
     /// Provisional responses may be reliable (RFC 3262).
     pub(crate) reliable_provisionals: bool,
+    /// A phone that forwards its calls (3xx): whom it names is called, or the caller is told.
+    pub(crate) redirects: Redirects,
 }
 
 impl Default for Fork {
@@ -31,6 +33,7 @@ impl Default for Fork {
             early_dialogs: EarlyDialogs::Forward,
             failover: Span(4 * SECOND),
             reliable_provisionals: true,
+            redirects: Redirects::Follow,
         }
     }
 }
@@ -48,6 +51,13 @@ pub(crate) enum Order {
 pub(crate) enum EarlyDialogs {
     Forward,
     Single,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Redirects {
+    Follow,
+    Pass,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

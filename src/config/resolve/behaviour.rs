@@ -7,7 +7,7 @@ use crate::config::file::{self, NoticeText, PerKind as PerKindOfFile, TextOr};
 use crate::config::tree::Step;
 use crate::engine::settings::{
     DetectSettings, EarlyDialogs, FailureCause, ForkOrder, ForkSettings, MessageSettings,
-    NoticeSettings, PerKind, ProbeSettings, ReferPolicy, RefresherChoice, RestoreOrder,
+    NoticeSettings, PerKind, ProbeSettings, Redirects, ReferPolicy, RefresherChoice, RestoreOrder,
     RestoreSettings, RetrySettings, SessionTimerSettings,
 };
 use crate::engine::time::Millis;
@@ -29,6 +29,10 @@ pub(super) fn fork(fork: &file::Fork) -> ForkSettings {
         },
         failover: Millis(fork.failover.0),
         reliable_provisionals: fork.reliable_provisionals,
+        redirects: match fork.redirects {
+            file::Redirects::Follow => Redirects::Follow,
+            file::Redirects::Pass => Redirects::Pass,
+        },
     }
 }
 

@@ -70,7 +70,7 @@ impl Conversation {
         self.cancel_branches(context, &mut invitation.fork, Some(ELSEWHERE));
         self.invitation = Some(invitation);
         self.settle_crossings(context, None);
-        let Some(invitation) = self.invitation.take() else {
+        let Some(mut invitation) = self.invitation.take() else {
             return;
         };
         let server = invitation.server;
@@ -91,9 +91,13 @@ impl Conversation {
         let endpoint = branch.endpoint().name.clone();
         let caller = self.party(Side::Caller).leg.as_ref();
         let cseq = caller.and_then(|leg| leg.dialog.remote_cseq).unwrap_or(0);
+        let person = invitation.fork.person.take();
         let chosen = self.choose_early(context, invitation, at);
         let unused = self.ports[Side::Callee.index()].settle(branch.generation);
         let callee = self.party_mut(Side::Callee);
+        if let Some(mut person) = person {
+            person.swap(callee);
+        }
         callee.leg = Some(branch.leg);
         callee.believed = Some(identity);
         let Some(caller) = self.party_mut(Side::Caller).leg.as_mut() else {

@@ -21,8 +21,10 @@
 
 use super::Conversation;
 use super::context::Context;
+use super::fork::Turn;
+use super::person::Person;
 use super::refer::Refer;
-use super::transfer::{Aim, Person};
+use super::transfer::Aim;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::{LegId, Side, VirtualShard};
 use crate::engine::inquiry::{Counterpart, Inquiry};
@@ -165,7 +167,7 @@ impl Conversation {
                 asked,
                 asker,
             },
-            groups: [vec![Target { endpoint, q }]].into(),
+            groups: Turn::of(vec![vec![Target { endpoint, q }]]),
             replaces,
         };
         self.begin_transfer(context, side, server, &request, &refer, aim);

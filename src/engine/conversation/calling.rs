@@ -163,7 +163,9 @@ impl Conversation {
                 &mut telling,
             )
         });
-        let via = context.via(self.id, &flow);
+        let party = self.party(leg.side);
+        let to = branch.meant.as_ref().unwrap_or(&party.aor);
+        let via = context.via_toward(self.id, &flow, to);
         let builder = leg
             .dialog
             .carried(&Method::Invite, &via, hops)

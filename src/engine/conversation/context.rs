@@ -5,9 +5,10 @@ use std::fmt::{Display, Write};
 
 use bytes::Bytes;
 
+use super::breadth::mark;
 use super::parting::Partings;
 use crate::engine::events::Event;
-use crate::engine::ids::{ConversationId, Flow, LegId, Side};
+use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side};
 use crate::engine::locating::Shunned;
 use crate::engine::mint::{Mint, tag_key};
 use crate::engine::ports::{Output, Token, World};
@@ -139,6 +140,17 @@ impl Context<'_> {
         let branch = self.shared.mint.branch(id.shard());
         format!(
             "SIP/2.0/{} {ours};branch={branch};rport",
+            flow.transport.via()
+        )
+    }
+
+    /// The same for a request that begins something: by its branch it is known where it comes back.
+    pub(crate) fn via_toward(&mut self, id: ConversationId, flow: &Flow, aor: &Aor) -> String {
+        let ours = self.world.advertised(flow);
+        let branch = self.shared.mint.branch(id.shard());
+        let mark = mark(&self.shared.settings.node, aor);
+        format!(
+            "SIP/2.0/{} {ours};branch={branch}.{mark};rport",
             flow.transport.via()
         )
     }
@@ -355,6 +367,7 @@ const STAYS: &[Name] = &[
     Name::PAssertedIdentity,
     Name::PPreferredIdentity,
     Name::HistoryInfo,
+    Name::MaxBreadth,
     Name::Identity,
     Name::Warning,
 ];

@@ -7,27 +7,60 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::inviting::sdp_of;
 use super::leg::Leg;
+use super::person::Person;
 use crate::engine::dialog::reliable::Heard;
 use crate::engine::endpoint::{Endpoint, Identity};
-use crate::engine::ids::LegId;
+use crate::engine::ids::{Aor, LegId};
 use crate::engine::locating::Located;
 use crate::engine::ports::{Generation, Token};
 use crate::engine::routing::Target;
 use crate::engine::time::Time;
 use crate::engine::transaction::ClientId;
-use crate::sip::Message;
+use crate::sip::{Message, Name};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Fork {
     /// Groups that have not had their turn.
     #[serde(skip)]
-    pub(crate) waiting: VecDeque<Vec<Target>>,
+    pub(crate) waiting: VecDeque<Turn>,
+    /// Who those are that have their turn, where the call was forwarded to them.
+    #[serde(default)]
+    pub(crate) person: Option<Box<Person>>,
+    /// The value of their INVITE's History-Info.
+    #[serde(skip)]
+    pub(crate) trail: Option<Box<str>>,
+    /// Whom the call was forwarded to.
+    #[serde(skip)]
+    pub(crate) visited: Vec<Aor>,
+    /// Redirections that were followed.
+    #[serde(skip)]
+    pub(crate) redirects: u32,
     /// Those whose INVITE is out are durable.
     #[serde(serialize_with = "durable")]
     pub(crate) branches: Vec<Branch>,
     /// The best failure so far (RFC 3261 16.7).
     #[serde(skip)]
     pub(crate) best: Option<Verdict>,
+}
+
+/// Endpoints that are invited together.
+#[derive(Clone, Debug)]
+pub(crate) struct Turn {
+    pub(crate) targets: Vec<Target>,
+    pub(crate) person: Option<Box<Person>>,
+    pub(crate) trail: Option<Box<str>>,
+}
+
+impl Turn {
+    /// Makes turns of groups that are tried one after another.
+    pub(crate) fn of(groups: Vec<Vec<Target>>) -> VecDeque<Self> {
+        let turn = |targets| Self {
+            targets,
+            person: None,
+            trail: None,
+        };
+        groups.into_iter().map(turn).collect()
+    }
 }
 
 /// One INVITE to one endpoint.
@@ -39,6 +72,9 @@ pub(crate) struct Branch {
     pub(crate) invite: Bytes,
     #[serde(skip)]
     pub(crate) client: Option<ClientId>,
+    /// Whom it is for, where the call was forwarded.
+    #[serde(skip)]
+    pub(crate) meant: Option<Aor>,
     /// Carries Replaces of the lost dialog (RFC 3891).
     pub(crate) replaces: bool,
     pub(crate) rang: bool,
@@ -95,6 +131,24 @@ pub(crate) struct Verdict {
 impl Fork {
     pub(crate) fn find(&self, leg: LegId) -> Option<&Branch> {
         self.branches.iter().find(|branch| branch.leg.id == leg)
+    }
+
+    /// Takes the next turn: who is called now, and why.
+    pub(crate) fn next_turn(&mut self) -> Option<Vec<Target>> {
+        let turn = self.waiting.pop_front()?;
+        (self.person, self.trail) = (turn.person, turn.trail);
+        Some(turn.targets)
+    }
+
+    /// Returns who is called now, where that is not the party.
+    pub(crate) fn meant(&self) -> Option<Aor> {
+        self.person.as_ref().map(|person| person.aor.clone())
+    }
+
+    /// Returns the History-Info line of a forwarded call.
+    pub(crate) fn trail_line(&self) -> Option<String> {
+        let trail = self.trail.as_ref()?;
+        Some(format!("{}: {trail}\r\n", Name::HistoryInfo.as_str()))
     }
 
     pub(crate) fn branch(&mut self, leg: LegId) -> Option<&mut Branch> {
@@ -163,6 +217,7 @@ impl Branch {
             state,
             invite: Bytes::new(),
             client: None,
+            meant: None,
             replaces: false,
             rang: false,
             located: false,

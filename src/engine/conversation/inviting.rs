@@ -3,14 +3,14 @@
 use super::context::{Context, Leaving, acknowledge_and_leave, crossing, joined};
 use super::early::Early;
 use super::early_offers::Crossing;
-use super::fork::{Fork, Verdict};
+use super::fork::{Fork, Turn, Verdict};
 use super::keys::{Role, Telling};
 use super::leg::Leg;
 use super::media;
 use super::prack::Wants;
 use super::toward::unreached_by_media;
 use super::turn::other_way;
-use super::{Conversation, Party};
+use super::{Conversation, Party, breadth};
 use crate::engine::asker::Asker;
 use crate::engine::dialog::{Dialog, Life, name_addr};
 use crate::engine::endpoint::Endpoint;
@@ -34,6 +34,8 @@ pub(super) struct Invitation {
     /// Header lines of the caller's INVITE that cross.
     lines: Vec<u8>,
     hops: u8,
+    /// Endpoints that may ring at a time (RFC 5393 5).
+    breadth: u32,
     /// What the caller sees of the branches (RFC 3261 12.1).
     pub(super) early: Vec<Early>,
     pub(super) wants: Wants,
@@ -52,6 +54,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) destination: Destination,
     pub(crate) offer: Option<Box<str>>,
     pub(crate) hops: u8,
+    /// Max-Breadth.
+    pub(crate) breadth: u32,
 }
 
 impl Conversation {
@@ -69,6 +73,7 @@ impl Conversation {
             destination,
             offer,
             hops,
+            breadth,
         } = arrival;
         let text_only = offer.as_deref().is_some_and(media::is_text_only);
         let (from, to) = (request.from(), request.to());
@@ -127,9 +132,13 @@ impl Conversation {
         conversation.invitation = Some(Box::new(Invitation {
             server,
             fork: Fork {
-                waiting: routing::groups(destination.targets, destination.order).into(),
+                waiting: Turn::of(breadth::narrow(
+                    routing::groups(destination.targets, destination.order),
+                    breadth,
+                )),
                 ..Fork::default()
             },
+            breadth,
             streams: media::streams_needed(offer.as_deref(), mode),
             offer,
             lines: crossing(request),
@@ -155,7 +164,7 @@ impl Conversation {
             if !invitation.fork.branches.is_empty() {
                 return self.launch(context);
             }
-            let Some(group) = invitation.fork.waiting.pop_front() else {
+            let Some(group) = invitation.fork.next_turn() else {
                 return self.fail(context);
             };
             for target in group {
@@ -179,9 +188,13 @@ impl Conversation {
         let streams = invitation.streams;
         let caller_ready = self.caller_ports(context, streams);
         self.want_ports(context, Side::Callee, &mut invitation.fork, streams);
+        let share = breadth::share(invitation.breadth, invitation.fork.branches.len());
+        let trail = invitation.fork.trail_line().unwrap_or_default();
+        let to = invitation.fork.meant();
         for branch in &mut invitation.fork.branches {
             if caller_ready && self.callable(branch, streams) {
                 let lines = &invitation.lines;
+                branch.meant.clone_from(&to);
                 // RFC 3262 5: an offer in one of its responses needs an answer, which only a caller can give
                 // that hears of it.
                 let reliable = invitation.offer.is_some() || invitation.wants != Wants::Never;
@@ -191,7 +204,12 @@ impl Conversation {
                     invitation.offer.as_deref(),
                     invitation.hops,
                     reliable,
-                    |builder| builder.raw_lines(lines),
+                    |builder| {
+                        builder
+                            .header(Name::MaxBreadth, share)
+                            .raw_lines(lines)
+                            .raw_lines(trail.as_bytes())
+                    },
                 );
             }
         }
@@ -278,6 +296,7 @@ impl Conversation {
             200..300 => self.accepted(context, leg, response, flow),
             422 if self.asks_for_longer(context, leg, response) => self.launch(context),
             status => {
+                self.redirected(context, Side::Callee, leg, response);
                 let mut lines = crossing(response);
                 if status < 400 {
                     lines.extend(contacts(response));

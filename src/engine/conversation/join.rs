@@ -376,6 +376,10 @@ impl Conversation {
         let endpoint = leg.endpoint.name.clone();
         let after = context.now.since(lost.since);
         let transferred = lost.transfer.is_some();
+        if let Some(person) = &mut lost.fork.person {
+            // Whom the target has forwarded the call to.
+            person.swap(self.party_mut(side));
+        }
         self.party_mut(side).leg = Some(leg);
         if transferred {
             self.transferred(context, lost.old, endpoint.clone());

@@ -8,12 +8,14 @@
 //! `survivor` what is answered meanwhile, `repair` a phone that comes back by itself, `notice` the word to
 //! the survivor; `refer` and `transfer` a side that goes on with somebody else, `attended`
 //! where the transferor has called that one itself, `report` what its transferor
-//! is told, `leaving` until that one hangs up; `ending` the end, `parting` a BYE that waits for an ACK.
+//! is told, `leaving` until that one hangs up; `redirect` phones that forward, `breadth` how many ring;
+//! `ending` the end, `parting` a BYE that waits for an ACK.
 
 mod answered;
 mod answers;
 mod aside;
 mod attended;
+mod breadth;
 mod busy;
 mod calling;
 mod carry;
@@ -36,10 +38,12 @@ mod media;
 mod notice;
 mod outcome;
 pub(crate) mod parting;
+mod person;
 mod prack;
 mod queue;
 mod reach;
 mod rebuild;
+mod redirect;
 mod refer;
 mod refresh;
 mod renegotiate;
@@ -80,6 +84,7 @@ use crate::engine::transaction::{ClientId, ServerId};
 use crate::engine::view::Stage;
 use crate::sip::Method;
 
+pub(crate) use self::breadth::{breadth, has_looped};
 pub(crate) use self::calling::{Way, way};
 pub(crate) use self::carry::hops_left;
 pub(crate) use self::index::{Key, Keys, aor_key, peer_key, peers};

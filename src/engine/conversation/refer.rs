@@ -90,7 +90,7 @@ pub(super) fn read(request: &Message) -> Result<Refer, Refusal> {
 }
 
 /// Writes a URI without what is for a REFER only.
-fn bare(uri: &Uri<'_>) -> Option<Box<str>> {
+pub(super) fn bare(uri: &Uri<'_>) -> Option<Box<str>> {
     let scheme = match uri.scheme {
         Scheme::Sip => "sip:",
         Scheme::Sips => "sips:",

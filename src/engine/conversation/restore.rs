@@ -1,7 +1,6 @@
 //! The re-fork: the lost side's endpoints are invited again, the first that answers is joined, and the
 //! survivor learns nothing of it.
 
-use super::Conversation;
 use super::aside::Restoration;
 use super::busy::Busy;
 use super::context::{Context, Leaving, acknowledge_and_leave};
@@ -12,6 +11,7 @@ use super::prack::Owed;
 use super::toward::unreached_by_media;
 use super::turn::turned;
 use super::wishes::wishes;
+use super::{Conversation, breadth};
 use crate::engine::dialog::reliable::{self, Order};
 use crate::engine::dialog::{Do, Happens};
 use crate::engine::endpoint::Endpoint;
@@ -21,7 +21,7 @@ use crate::engine::locating::Located;
 use crate::engine::location;
 use crate::engine::ports::{Generation, Token};
 use crate::engine::time::{Millis, Time};
-use crate::sip::{Message, sdp};
+use crate::sip::{Message, Name, sdp};
 
 impl Conversation {
     /// A side's endpoint is gone.
@@ -148,6 +148,11 @@ impl Conversation {
             return;
         };
         self.want_ports(context, side, &mut lost.fork, streams);
+        let share = breadth::share(breadth::own(), lost.fork.branches.len());
+        let (to, trail) = (
+            lost.fork.meant(),
+            lost.fork.trail_line().unwrap_or_default(),
+        );
         let (ring, lines) = (Self::ring_time(context, &lost), Self::transfer_lines(&lost));
         let (mut sent, reliable) = (Vec::new(), offer.is_some());
         for branch in &mut lost.fork.branches {
@@ -166,9 +171,13 @@ impl Conversation {
             branch.secure = turned.or_else(|| same.then(|| !lost.old.talk.keys.is_empty()));
             branch.replaces = same && lost.old.abilities.replaces && !plain && !lost.gone;
             branch.until = context.now + ring;
+            branch.meant.clone_from(&to);
             if let Some(lines) = &lines {
                 self.call(context, branch, offer.as_deref(), 70, reliable, |builder| {
-                    builder.raw_lines(lines)
+                    builder
+                        .header(Name::MaxBreadth, share)
+                        .raw_lines(lines)
+                        .raw_lines(trail.as_bytes())
                 });
                 continue;
             }
@@ -179,7 +188,7 @@ impl Conversation {
                 settings.avoid_voicemail,
             );
             self.call(context, branch, offer.as_deref(), 70, reliable, |builder| {
-                wishes.write(builder)
+                wishes.write(builder.header(Name::MaxBreadth, share))
             });
             sent.push((branch.leg.endpoint.name.clone(), lost.attempts));
         }
@@ -297,7 +306,12 @@ impl Conversation {
             422 if self.asks_for_longer(context, leg, response) => {
                 self.launch_again(context, side);
             }
-            status => self.again_failed(context, side, leg, status),
+            status => {
+                if self.is_transferring(side) {
+                    self.redirected(context, side, leg, response);
+                }
+                self.again_failed(context, side, leg, status);
+            }
         }
     }
 

@@ -26,18 +26,19 @@ use serde::{Deserialize, Serialize};
 use super::aside::Restoration;
 use super::attended::Named;
 use super::context::{Context, Refusal};
-use super::fork::Fork;
+use super::fork::{Fork, Turn};
 use super::leg::Leg;
+use super::person::Person;
 use super::refer::{self, Refer, referred_by};
 use super::repair::replaced;
-use super::{Conversation, Party, survivor};
+use super::{Conversation, survivor};
 use crate::engine::asker::Asker;
 use crate::engine::dialog::{Admission, Happens};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Ending, Happening};
-use crate::engine::ids::{Aor, Flow, Side};
+use crate::engine::ids::{Flow, Side};
 use crate::engine::mint::tag_shard;
-use crate::engine::routing::{self, Target};
+use crate::engine::routing;
 use crate::engine::settings::ReferPolicy;
 use crate::engine::time::Millis;
 use crate::engine::transaction::ServerId;
@@ -57,21 +58,11 @@ pub(super) struct Transfer {
     lines: Bytes,
 }
 
-/// What makes a party one person and not another.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Person {
-    pub(super) aor: Aor,
-    pub(super) address: Box<str>,
-    pub(super) languages: Box<str>,
-    pub(super) asked: Option<Box<str>>,
-    pub(super) asker: Asker,
-}
-
 /// Whom a transfer goes to.
 pub(super) struct Aim {
     pub(super) person: Person,
     /// Whose turn it is one after another.
-    pub(super) groups: VecDeque<Vec<Target>>,
+    pub(super) groups: VecDeque<Turn>,
     /// Value of the INVITE's Replaces.
     pub(super) replaces: Option<Box<str>>,
 }
@@ -80,16 +71,6 @@ impl Transfer {
     /// Returns what is known of who transfers.
     pub(super) fn asker(&self) -> &Asker {
         &self.transferor.asker
-    }
-}
-
-impl Person {
-    fn swap(&mut self, party: &mut Party) {
-        std::mem::swap(&mut self.aor, &mut party.aor);
-        std::mem::swap(&mut self.address, &mut party.address);
-        std::mem::swap(&mut self.languages, &mut party.languages);
-        std::mem::swap(&mut self.asked, &mut party.asked);
-        std::mem::swap(&mut self.asker, &mut party.asker);
     }
 }
 
@@ -147,16 +128,9 @@ impl Conversation {
         {
             return Err((403, "transfer beyond what the transferor may call"));
         }
-        let asker = destination.asker(settings);
         Ok(Aim {
-            person: Person {
-                aor: destination.aor,
-                address: refer.address.clone(),
-                languages: Box::default(),
-                asked: destination.upstream.map(|_| refer.target.clone()),
-                asker,
-            },
-            groups: routing::groups(destination.targets, destination.order).into(),
+            person: Person::at(settings, &destination, &refer.target, refer.address.clone()),
+            groups: Turn::of(routing::groups(destination.targets, destination.order)),
             // A dialog that is none of ours: the target knows it, or not.
             replaces: refer.replaces.clone(),
         })
@@ -234,8 +208,8 @@ impl Conversation {
         if !aside.fork.branches.is_empty() && !no_for_all {
             return;
         }
-        let group = aside.fork.waiting.pop_front().filter(|_| !no_for_all);
-        let Some(group) = group else {
+        let turn = (!no_for_all).then(|| aside.fork.next_turn()).flatten();
+        let Some(group) = turn else {
             return self.transfer_failed(context, side, best.unwrap_or(480));
         };
         let endpoints: Vec<Endpoint> = group.into_iter().map(|target| target.endpoint).collect();

@@ -1,0 +1,46 @@
+//! Who takes part, apart from the phone: what changes where a call goes on to somebody else.
+
+use serde::{Deserialize, Serialize};
+
+use super::Party;
+use crate::engine::asker::Asker;
+use crate::engine::ids::Aor;
+use crate::engine::routing::Destination;
+use crate::engine::settings::Settings;
+
+/// What makes a party one person and not another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Person {
+    pub(super) aor: Aor,
+    pub(super) address: Box<str>,
+    pub(super) languages: Box<str>,
+    pub(super) asked: Option<Box<str>>,
+    pub(super) asker: Asker,
+}
+
+impl Person {
+    /// Returns who is meant by a URI that leads to a destination.
+    pub(super) fn at(
+        settings: &Settings,
+        destination: &Destination,
+        uri: &str,
+        address: Box<str>,
+    ) -> Self {
+        Self {
+            aor: destination.aor.clone(),
+            address,
+            languages: Box::default(),
+            asked: destination.upstream.as_ref().map(|_| uri.into()),
+            asker: destination.asker(settings),
+        }
+    }
+
+    /// Puts the person in a party's place, and keeps who was there.
+    pub(super) fn swap(&mut self, party: &mut Party) {
+        std::mem::swap(&mut self.aor, &mut party.aor);
+        std::mem::swap(&mut self.address, &mut party.address);
+        std::mem::swap(&mut self.languages, &mut party.languages);
+        std::mem::swap(&mut self.asked, &mut party.asked);
+        std::mem::swap(&mut self.asker, &mut party.asker);
+    }
+}

@@ -1,0 +1,192 @@
+//! A phone that forwards its calls (RFC 3261 8.1.3.4, 16.5): whom it names is called instead, within limits,
+//! and is told whose call it was (RFC 7044).
+//!
+//! Those named have their turn once nobody else of the fork rings: one phone of several does not take the
+//! call away from the others. Called is only whom the one who forwards could call itself, and nobody twice.
+
+use std::cmp::Reverse;
+
+use super::Conversation;
+use super::context::Context;
+use super::fork::{Fork, Turn};
+use super::person::Person;
+use super::refer::bare;
+use crate::engine::asker::Asker;
+use crate::engine::events::Happening;
+use crate::engine::ids::{Aor, LegId, Side};
+use crate::engine::routing;
+use crate::engine::settings::Redirects;
+use crate::sip::{Address, Message, Name};
+
+/// Redirections followed for one call.
+const REDIRECTS_MAX: u32 = 5;
+/// Contacts looked at in one of them.
+const CONTACTS_MAX: usize = 8;
+
+/// Who forwards.
+struct Forwarder<'a> {
+    aor: &'a Aor,
+    asker: &'a Asker,
+}
+
+impl Conversation {
+    /// Where a branch of the first fork, or of a transfer's, names somebody else, that one has the next turn.
+    pub(super) fn redirected(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        leg: LegId,
+        response: &Message,
+    ) {
+        let mut aside = self.party_mut(side).lost.take();
+        let first = self.invitation.as_mut().map(|first| &mut first.fork);
+        let again = aside.as_mut().map(|aside| &mut aside.fork);
+        let fork = first.into_iter().chain(again).find_map(|fork| {
+            let endpoint = fork.branch(leg)?.endpoint().name.clone();
+            Some((fork, endpoint))
+        });
+        let told = fork.map(|(fork, endpoint)| {
+            let party = &self.parties[side.index()];
+            let person = fork.person.clone();
+            let by = Forwarder {
+                aor: person.as_ref().map_or(&party.aor, |person| &person.aor),
+                asker: person.as_ref().map_or(&party.asker, |person| &person.asker),
+            };
+            follow(context, fork, &by, &endpoint, response)
+        });
+        self.party_mut(side).lost = aside;
+        for happening in told.into_iter().flatten() {
+            self.note(context, happening);
+        }
+    }
+}
+
+/// Follows a redirection, where that is wished and somebody is named who may be called.
+fn follow(
+    context: &Context<'_>,
+    fork: &mut Fork,
+    by: &Forwarder<'_>,
+    endpoint: &str,
+    response: &Message,
+) -> Vec<Happening> {
+    let settings = &context.shared.settings;
+    let status = response.status();
+    // 305 names a proxy, 380 another service.
+    let moved = matches!(status, 300..=302);
+    if !moved || settings.fork.redirects == Redirects::Pass || fork.redirects >= REDIRECTS_MAX {
+        return Vec::new();
+    }
+    fork.redirects += 1;
+    if !fork.visited.contains(by.aor) {
+        fork.visited.push(by.aor.clone());
+    }
+    let mut named: Vec<(u16, Address<'_>)> = response
+        .values(Name::Contact)
+        .take(CONTACTS_MAX)
+        .filter_map(|contact| Address::parse(contact).ok())
+        .map(|contact| (quality(&contact), contact))
+        .collect();
+    named.sort_by_key(|(q, _)| Reverse(*q));
+    let (mut turns, mut told) = (Vec::new(), Vec::new());
+    for (_, contact) in named {
+        let uri = contact.uri_parsed().ok().and_then(|uri| bare(&uri));
+        let Some(uri) = uri else { continue };
+        let Ok(destination) = routing::route(&uri, context.now, settings, context.world) else {
+            continue;
+        };
+        let again = fork.visited.contains(&destination.aor);
+        if again || !by.asker.may_reach(destination.upstream.as_deref()) {
+            continue;
+        }
+        fork.visited.push(destination.aor.clone());
+        told.push(Happening::Redirected {
+            endpoint: endpoint.into(),
+            to: destination.aor.to_string().into(),
+        });
+        let person = Person::at(
+            settings,
+            &destination,
+            &uri,
+            format!("<{}>", destination.aor).into(),
+        );
+        let trail = Trail::after(fork.trail.as_deref(), by.aor, status, &uri, turns.len() + 1);
+        for targets in routing::groups(destination.targets, destination.order) {
+            turns.push(Turn {
+                targets,
+                person: Some(person.clone().into()),
+                trail: Some(trail.clone()),
+            });
+        }
+    }
+    for turn in turns.into_iter().rev() {
+        fork.waiting.push_front(turn);
+    }
+    told
+}
+
+/// Returns the preference of a Contact, in thousandths (RFC 3261 20.10).
+fn quality(contact: &Address<'_>) -> u16 {
+    let q = contact.params.value("q");
+    let q: Option<f32> = q.and_then(|q| q.parse().ok());
+    q.map_or(1000, |q| (q.clamp(0.0, 1.0) * 1000.0) as u16)
+}
+
+/// The value of History-Info (RFC 7044 5): whom the call was for, one after another.
+struct Trail;
+
+impl Trail {
+    /// Adds a step: who forwarded, why, and whom to. `nth` counts those named together.
+    fn after(before: Option<&str>, by: &Aor, status: u16, to: &str, nth: usize) -> Box<str> {
+        let start = before.map_or_else(|| format!("<{by}>;index=1"), str::to_owned);
+        let (head, last) = start.rsplit_once('<').unwrap_or(("", &start));
+        let (uri, params) = last.split_once('>').unwrap_or((last, ""));
+        let index = params
+            .split(';')
+            .find_map(|param| param.trim().strip_prefix("index="))
+            .unwrap_or("1");
+        // RFC 7044 10.2: the reason belongs to who was called in vain.
+        let joint = if uri.contains('?') { '&' } else { '?' };
+        format!(
+            "{head}<{uri}{joint}Reason=SIP%3Bcause%3D{status}>{params}, \
+             <{to}>;index={index}.{nth};mp={index}"
+        )
+        .into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trail_names_each_step_and_why() {
+        let bob = Aor::from_canonical("sip:bob@example.org");
+        let carol = Aor::from_canonical("sip:carol@example.org");
+        let first = Trail::after(None, &bob, 302, "sip:carol@example.org", 1);
+        assert_eq!(
+            &*first,
+            "<sip:bob@example.org?Reason=SIP%3Bcause%3D302>;index=1, \
+             <sip:carol@example.org>;index=1.1;mp=1"
+        );
+        let second = Trail::after(Some(&first), &carol, 301, "sip:dave@example.org", 2);
+        assert_eq!(
+            &*second,
+            "<sip:bob@example.org?Reason=SIP%3Bcause%3D302>;index=1, \
+             <sip:carol@example.org?Reason=SIP%3Bcause%3D301>;index=1.1;mp=1, \
+             <sip:dave@example.org>;index=1.1.2;mp=1.1"
+        );
+    }
+
+    #[test]
+    fn a_preference_that_is_none_is_the_highest() {
+        for (contact, q) in [
+            ("<sip:a@b>", 1000),
+            ("<sip:a@b>;q=0.5", 500),
+            ("<sip:a@b>;q=7", 1000),
+            ("<sip:a@b>;q=-1", 0),
+            ("<sip:a@b>;q=x", 1000),
+        ] {
+            assert_eq!(quality(&Address::parse(contact).unwrap()), q, "{contact}");
+        }
+    }
+}

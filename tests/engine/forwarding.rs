@@ -1,0 +1,269 @@
+//! Phones that forward their calls, requests that come back, and how many may ring for one.
+
+use refork::engine::events::Happening;
+use refork::engine::settings::*;
+use refork::engine::time::Millis;
+use refork::sip::{Message, Method, Name};
+
+use crate::people::*;
+use crate::table::*;
+
+fn carol() -> std::net::SocketAddr {
+    phone("198.51.100.5:5060")
+}
+
+fn dave() -> std::net::SocketAddr {
+    phone("198.51.100.6:5060")
+}
+
+/// Bob, Carol and Dave have a phone each.
+fn four() -> Table {
+    with(settings())
+}
+
+fn with(settings: Settings) -> Table {
+    let mut t = Table::new(settings);
+    t.register("bob", desk(), "desk");
+    t.register("carol", carol(), "carol");
+    t.register("dave", dave(), "dave");
+    t
+}
+
+impl Table {
+    /// A phone forwards the call.
+    fn forwards(&mut self, invite: &Message, at: std::net::SocketAddr, to: &[&str]) {
+        let mut moved = refork::sip::Builder::respond(
+            invite,
+            302,
+            "Moved Temporarily",
+            Some("f1"),
+            SERVER.parse().unwrap(),
+        );
+        for to in to {
+            moved = moved.header(Name::Contact, to);
+        }
+        self.receive(at, moved.end());
+        self.request_to(at, Method::Ack);
+    }
+}
+
+#[test]
+fn a_phone_that_forwards_is_followed_and_the_other_one_takes_part() {
+    let mut t = four();
+    t.alice_invites(&audio(alice()));
+    let first = t.request_to(desk(), Method::Invite);
+    assert_eq!(first.header(Name::HistoryInfo), None);
+    t.forwards(&first, desk(), &["<sip:carol@example.org>"]);
+    t.nothing_to(alice());
+    let invite = t.request_to(carol(), Method::Invite);
+    assert_eq!(invite.uri(), "sip:carol@198.51.100.5:5060");
+    // RFC 7044: whose call it was, and why it is hers now.
+    assert_eq!(
+        invite.header(Name::HistoryInfo),
+        Some(
+            "<sip:bob@example.org?Reason=SIP%3Bcause%3D302>;index=1, <sip:carol@example.org>;index=1.1;mp=1"
+        )
+    );
+    assert!(invite.header(Name::To).unwrap().contains("bob@example.org"));
+    t.receive(
+        carol(),
+        with_sdp(response(&invite, 200, carol(), "c1"), &audio(carol())),
+    );
+    t.request_to(carol(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    let mut a = Remote::of_answer(&ok, alice());
+    t.receive(alice(), a.ack(1));
+    assert_eq!(t.engine.list(1)[0].to, "sip:carol@example.org");
+    // It is Carol who is sought when her phone is lost.
+    t.register("carol", mobile(), "cm");
+    t.receive(alice(), a.message("there?"));
+    let there = t.request_to(carol(), Method::Message);
+    t.reply(&there, 481, carol());
+    t.response_to(alice(), 202);
+    t.discard(carol());
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &audio(mobile()));
+    t.nothing_to(desk());
+}
+
+#[test]
+fn those_named_are_tried_by_preference_and_nobody_twice() {
+    let mut t = four();
+    t.alice_invites(&audio(alice()));
+    let first = t.request_to(desk(), Method::Invite);
+    t.forwards(
+        &first,
+        desk(),
+        &[
+            "<sip:dave@example.org>;q=0.3",
+            "<sip:carol@example.org>;q=0.7",
+            "<sip:bob@example.org>",
+            "<sip:nobody@elsewhere.example>",
+            "nonsense",
+        ],
+    );
+    let second = t.request_to(carol(), Method::Invite);
+    t.nothing_to(dave());
+    // Carol sends it back, and to Dave, whose turn comes by itself.
+    t.forwards(
+        &second,
+        carol(),
+        &["<sip:bob@example.org>", "<sip:dave@example.org>"],
+    );
+    let third = t.request_to(dave(), Method::Invite);
+    assert!(
+        third
+            .header(Name::HistoryInfo)
+            .unwrap()
+            .ends_with("<sip:dave@example.org>;index=1.2;mp=1")
+    );
+    t.reply(&third, 486, dave());
+    t.request_to(dave(), Method::Ack);
+    // Nobody is left: the best of all answers is the caller's (RFC 3261 16.7).
+    t.response_to(alice(), 302);
+    t.nothing_to(desk());
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Redirected { .. })),
+        2
+    );
+}
+
+#[test]
+fn forwarding_ends_somewhere() {
+    let mut settings = settings();
+    settings.endpoints = (0..8)
+        .map(|n| StaticEndpoint {
+            aor: refork::engine::ids::Aor::from_canonical(format!("sip:u{n}@example.org")),
+            contact: format!("sip:u{n}@198.51.100.{}", 20 + n).into(),
+            name: None,
+        })
+        .collect();
+    let mut t = Table::new(settings);
+    let at = |n: usize| phone(&format!("198.51.100.{}:5060", 20 + n));
+    let invite = request(Method::Invite, "alice", "u0", alice(), "call1");
+    t.receive(alice(), with_sdp(invite, &audio(alice())));
+    for n in 0..5 {
+        let invite = t.request_to(at(n), Method::Invite);
+        let to = format!("<sip:u{}@example.org>", n + 1);
+        t.forwards(&invite, at(n), &[&to]);
+    }
+    let last = t.request_to(at(5), Method::Invite);
+    t.forwards(&last, at(5), &["<sip:u6@example.org>"]);
+    t.nothing_to(at(6));
+    t.response_to(alice(), 302);
+}
+
+#[test]
+fn a_redirection_is_the_callers_where_that_is_wished() {
+    let mut t = with(Settings {
+        fork: ForkSettings {
+            redirects: Redirects::Pass,
+            ..ForkSettings::default()
+        },
+        ..settings()
+    });
+    t.alice_invites(&audio(alice()));
+    let first = t.request_to(desk(), Method::Invite);
+    t.forwards(&first, desk(), &["<sip:carol@example.org>"]);
+    let moved = t.response_to(alice(), 302);
+    assert_eq!(contact(&moved), "sip:carol@example.org");
+    t.nothing_to(carol());
+}
+
+#[test]
+fn one_phone_of_several_takes_the_call_from_nobody() {
+    let mut t = four();
+    t.register("bob", mobile(), "mobile");
+    t.alice_invites(&audio(alice()));
+    let first = t.request_to(desk(), Method::Invite);
+    let other = t.request_to(mobile(), Method::Invite);
+    t.reply(&other, 180, mobile());
+    t.response_to(alice(), 180);
+    t.forwards(&first, desk(), &["<sip:carol@example.org>"]);
+    t.nothing_to(carol());
+    t.reply(&other, 486, mobile());
+    t.request_to(mobile(), Method::Ack);
+    t.request_to(carol(), Method::Invite);
+}
+
+#[test]
+fn a_target_of_a_transfer_may_forward_too() {
+    let mut t = four();
+    let (mut a, mut b) = t.established();
+    let refer = b
+        .request(Method::Refer)
+        .header(Name::ReferTo, "<sip:carol@example.org>");
+    t.receive(desk(), refer.end());
+    t.discard(desk());
+    let invite = t.request_to(carol(), Method::Invite);
+    t.forwards(&invite, carol(), &["<sip:dave@example.org>"]);
+    let invite = t.request_to(dave(), Method::Invite);
+    assert!(invite.header(Name::ReferredBy).is_some());
+    t.receive(
+        dave(),
+        with_sdp(response(&invite, 200, dave(), "d1"), &audio(dave())),
+    );
+    t.request_to(dave(), Method::Ack);
+    let word = t.request_to(alice(), Method::Message);
+    assert!(text(&word).starts_with("dave is continuing on "));
+    t.reply(&word, 200, alice());
+    t.receive(alice(), a.message("hello"));
+    t.request_to(dave(), Method::Message);
+}
+
+/// Returns our INVITE as a proxy sends it back to us.
+fn proxied(invite: &Message, uri: &str, at: std::net::SocketAddr) -> bytes::Bytes {
+    let text = String::from_utf8(invite.bytes().to_vec()).unwrap();
+    let (_, rest) = text.split_once("\r\n").unwrap();
+    format!("INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {at};branch=z9hG4bKproxy;rport\r\n{rest}")
+        .into()
+}
+
+#[test]
+fn a_request_that_comes_back_is_a_loop_and_one_for_another_person_is_none() {
+    let mut t = four();
+    t.alice_invites(&audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    let proxy = phone("198.51.100.99:5060");
+    t.receive(proxy, proxied(&invite, "sip:bob@example.org", proxy));
+    t.response_to(proxy, 482);
+    // RFC 5393 2: a spiral.
+    let other = proxied(&invite, "sip:carol@example.org", proxy);
+    let other = String::from_utf8(other.to_vec())
+        .unwrap()
+        .replace("z9hG4bKproxy", "z9hG4bKother");
+    let other = other.replace("CSeq: 1 INVITE", "CSeq: 2 INVITE");
+    t.receive(proxy, other.into());
+    t.request_to(carol(), Method::Invite);
+}
+
+#[test]
+fn breadth_is_shared_by_those_who_ring_and_the_rest_waits() {
+    let mut t = four();
+    t.register("bob", mobile(), "mobile");
+    t.register("bob", third(), "third");
+    let with_breadth = |breadth: &str, call: &str| {
+        let invite = request(Method::Invite, "alice", "bob", alice(), call)
+            .header(Name::MaxBreadth, breadth);
+        with_sdp(invite, &audio(alice()))
+    };
+    t.receive(alice(), with_breadth("2", "call1"));
+    let phones = [desk(), mobile(), third()];
+    let mut ringing: Vec<_> = phones
+        .iter()
+        .filter_map(|at| Some((*at, t.waiting(*at, &Method::Invite)?)))
+        .collect();
+    assert_eq!(ringing.len(), 2);
+    for (at, invite) in ringing.drain(..) {
+        let given: Vec<_> = invite.values(Name::MaxBreadth).collect();
+        assert_eq!(given, ["1"]);
+        t.reply(&invite, 486, at);
+        t.request_to(at, Method::Ack);
+    }
+    let last = phones.iter().find_map(|at| t.waiting(*at, &Method::Invite));
+    assert_eq!(last.unwrap().header(Name::MaxBreadth), Some("2"));
+    for none in ["0", "many"] {
+        t.receive(alice(), with_breadth(none, &format!("call{none}")));
+        t.response_to(alice(), 440);
+    }
+}
