@@ -17,7 +17,7 @@ pub enum Medium {
 }
 
 /// One stream of RTP as a phone describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Section {
     /// 0: refused, or taken out.
     pub(super) port: u16,

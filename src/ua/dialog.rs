@@ -130,6 +130,8 @@ pub(super) struct Dialog {
     pub(super) remote_sdp: Vec<u8>,
     /// By `m=` line; none of text.
     pub(super) rtp: Vec<Rtp>,
+    /// Sections that the other end has offered: an answer has as many (RFC 3264 6).
+    pub(super) offered: usize,
     pub(super) texts: Vec<Text>,
     /// Somebody asked for it with `Phone::incoming`.
     pub(super) seen: bool,
@@ -174,7 +176,10 @@ impl Dialog {
 
     /// Writes our description as it stands.
     pub(super) fn describe(&self, address: IpAddr) -> Vec<u8> {
-        let sections: Vec<Section> = self.rtp.iter().map(Rtp::section).collect();
+        let mut sections: Vec<Section> = self.rtp.iter().map(Rtp::section).collect();
+        if sections.len() < self.offered && self.medium != Medium::Text {
+            sections.resize(self.offered, Section::default());
+        }
         let version = (self.session, self.version);
         description::write(address, version, self.direction, &sections)
     }

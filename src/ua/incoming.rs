@@ -110,6 +110,7 @@ impl Agent {
             offering: request.body().is_empty(),
             remote_sdp: Vec::new(),
             rtp: Vec::new(),
+            offered: 0,
             texts: Vec::new(),
             seen: false,
         };
@@ -421,6 +422,7 @@ impl Dialog {
         let Some(remote) = description::read(offer) else {
             return;
         };
+        self.offered = remote.streams.len();
         for (at, (rtp, remote)) in self.rtp.iter_mut().zip(&remote.streams).enumerate() {
             if remote.rtp.is_none() || at > 0 && !script.shows {
                 rtp.close();

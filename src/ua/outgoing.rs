@@ -109,6 +109,7 @@ impl Agent {
             offering: true,
             remote_sdp: Vec::new(),
             rtp,
+            offered: 0,
             texts: Vec::new(),
             seen: true,
         });

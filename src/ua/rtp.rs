@@ -90,6 +90,8 @@ pub(super) struct Rtp {
     begins: bool,
     video: bool,
     pub(super) cover: Cover,
+    /// The other end has said something of it.
+    answered: bool,
     /// Ours and theirs, with the keys that they were made of.
     lines: Option<((Crypto, Line), (Crypto, Line))>,
     /// Packets that came and could not be deciphered, or came plain where they must not.
@@ -106,6 +108,7 @@ impl Rtp {
                 bound: srtp == Srtp::Required,
                 line: (srtp != Srtp::Off).then(|| srtp::fresh(1)),
             },
+            answered: false,
             lines: None,
             undeciphered: 0,
             socket: Some(socket),
@@ -145,6 +148,7 @@ impl Rtp {
 
     /// Takes what the other end said of its keys. Returns true where the stream may run.
     pub(super) fn agree(&mut self, remote: &RemoteStream, srtp: Srtp) -> bool {
+        self.answered = true;
         let tag = self.cover.line.as_ref().map(|ours| ours.tag);
         let lines = remote.lines.iter().cloned();
         let theirs = srtp::spoken(lines.filter(|line| Some(line.tag) == tag).collect());
@@ -235,6 +239,8 @@ impl Rtp {
                 Ok((length, peer)) => {
                     let bytes = match &mut self.lines {
                         Some((_, (_, theirs))) => theirs.open(&buffer[..length]),
+                        // It overtook the answer that its key is in.
+                        None if self.cover.bound && !self.answered => continue,
                         None if self.cover.bound => None,
                         None => Some(buffer[..length].to_vec()),
                     };

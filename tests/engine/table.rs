@@ -10,10 +10,11 @@ use refork::engine::Engine;
 use refork::engine::endpoint::Binding;
 use refork::engine::events::{Event, Happening};
 use refork::engine::ids::{
-    Aor, ConnectionId, ConversationId, Flow, ListenerId, Transport, VIRTUAL_SHARDS, VirtualShard,
+    Aor, ConnectionId, ConversationId, Flow, ListenerId, Side, Transport, VIRTUAL_SHARDS,
+    VirtualShard,
 };
 use refork::engine::locating::Located;
-use refork::engine::ports::{Input, MediaCommand, MediaEvent, Output, Token, World};
+use refork::engine::ports::{Generation, Input, MediaCommand, MediaEvent, Output, Token, World};
 use refork::engine::settings::Settings;
 use refork::engine::snapshot::Snapshot;
 use refork::engine::time::{Millis, Time};
@@ -97,7 +98,10 @@ pub struct Table {
     /// What the names of hosts are located at.
     pub names: BTreeMap<Box<str>, Vec<Located>>,
     asked: Vec<Token>,
+    unopened: Vec<MediaCommand>,
     next_port: u16,
+    /// What the relay has given, by stream.
+    given: BTreeMap<(ConversationId, Side, Generation), Vec<u16>>,
     ladder: String,
 }
 
@@ -119,7 +123,9 @@ impl Table {
             no_ports: |_| false,
             names: BTreeMap::new(),
             asked: Vec::new(),
+            unopened: Vec::new(),
             next_port: 20_000,
+            given: BTreeMap::new(),
             ladder: String::new(),
         }
     }
@@ -214,8 +220,24 @@ impl Table {
         }
     }
 
+    /// The relay answers what it let wait.
+    pub fn relay_answers(&mut self) {
+        self.relay_waits = false;
+        for command in std::mem::take(&mut self.unopened) {
+            self.open(command);
+        }
+    }
+
     fn relay(&mut self, command: MediaCommand) {
         self.media.push(command.clone());
+        if self.relay_waits {
+            self.unopened.push(command);
+        } else {
+            self.open(command);
+        }
+    }
+
+    fn open(&mut self, command: MediaCommand) {
         if let MediaCommand::Open {
             media,
             side,
@@ -224,18 +246,17 @@ impl Table {
             again,
             toward,
         } = command
-            && !self.relay_waits
         {
-            let ports = (0..streams).map(|stream| {
-                again.get(stream).copied().unwrap_or_else(|| {
-                    self.next_port += 2;
-                    self.next_port
-                })
-            });
-            let addresses = ports
-                .map(|port| SocketAddr::new(ours(toward).ip(), port))
-                .collect();
-            let result = (!(self.no_ports)(toward)).then_some(addresses);
+            let given = self.given.entry((media, side, generation)).or_default();
+            let refused = (self.no_ports)(toward);
+            while !refused && given.len() < streams {
+                self.next_port += 2;
+                let before = again.get(given.len()).copied();
+                given.push(before.unwrap_or(self.next_port));
+            }
+            let addresses = given.iter().take(streams);
+            let addresses = addresses.map(|port| SocketAddr::new(ours(toward).ip(), *port));
+            let result = (!refused).then(|| addresses.collect());
             self.input(Input::Media(MediaEvent::Opened {
                 media,
                 side,
@@ -260,6 +281,8 @@ impl Table {
     pub fn restart(&mut self) {
         let _ = writeln!(self.ladder, "          restart");
         self.engine = engine(self.settings.clone(), 2);
+        self.given.clear();
+        self.unopened.clear();
         for bytes in self.store.values().cloned().collect::<Vec<_>>() {
             let snapshot: Snapshot = rmp_serde::from_slice(&bytes).unwrap();
             assert!(self.engine.rebuild(snapshot, self.now, &mut self.site));

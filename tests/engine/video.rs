@@ -9,13 +9,13 @@ use refork::sip::{Message, Method};
 use crate::people::*;
 use crate::table::*;
 
-fn both(at: SocketAddr) -> String {
+pub fn both(at: SocketAddr) -> String {
     let video = "m=video 4002 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=sendrecv\r\n";
     audio(at) + video
 }
 
 /// Returns the ports of the m= lines.
-fn ports(message: &Message) -> Vec<u16> {
+pub fn ports(message: &Message) -> Vec<u16> {
     text(message)
         .lines()
         .filter_map(|line| line.strip_prefix("m="))
@@ -39,7 +39,7 @@ pub fn told(t: &Table, of: Side, in_generation: u32) -> Vec<StreamSettings> {
 
 /// Two streams: the second one, and no other, carries pictures.
 #[track_caller]
-fn shows_both(streams: &[StreamSettings], at: SocketAddr) {
+pub fn shows_both(streams: &[StreamSettings], at: SocketAddr) {
     let seen: Vec<_> = streams
         .iter()
         .map(|stream| (stream.video, stream.active, stream.sends, stream.rtp))

@@ -16,3 +16,4 @@ mod srtp;
 mod stage;
 mod torture;
 mod transports;
+mod video;

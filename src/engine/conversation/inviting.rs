@@ -109,6 +109,7 @@ impl Conversation {
             invitation: None,
             carried: Vec::new(),
             renegotiation: None,
+            growing: None,
             inquiring: None,
             timer: None,
             indexed: [None; 4],
@@ -272,10 +273,14 @@ impl Conversation {
         role: Role,
     ) -> Option<Box<str>> {
         let mode = context.shared.settings.media.mode;
+        let room = self.room(side.other());
         let ports = &self.ports[side.index()];
         let leg = self.parties[side.index()].leg.as_mut()?;
         let ours = context.world.advertised(&leg.dialog.flow);
         let mut telling = Telling::new(context.shared, role);
+        if role == Role::Offer {
+            telling.room = room;
+        }
         media::tell(&mut leg.talk, said, ports, ours, mode, &mut telling)
     }
 

@@ -111,8 +111,9 @@ impl Conversation {
             }
             (None, _) | (_, None) => true,
         };
-        // Whom the transferor has put on hold is told that this is over.
-        let resumes = self.is_transferring(survivor.other())
+        // Whom the other has put on hold that is gone now is told that this is over.
+        let side = survivor.other();
+        let resumes = (self.is_transferring(side) || self.resumed(side).is_some())
             && told
                 .zip(said)
                 .is_some_and(|(told, said)| !media::same_directions(told, said));

@@ -90,12 +90,14 @@ pub(crate) enum Role {
     Answer,
 }
 
-/// What may be told of keys.
+/// What may be told of streams and keys.
 pub(super) struct Telling<'a> {
     pub(super) role: Role,
     pub(super) srtp: Srtp,
     /// Whether an endpoint that nothing is agreed with yet is offered SRTP; none: as the other side has it.
     pub(super) secure: Option<bool>,
+    /// For how many streams the other side has ports.
+    pub(super) room: usize,
     pub(super) mint: &'a mut Mint,
 }
 
@@ -105,6 +107,7 @@ impl<'a> Telling<'a> {
             role,
             srtp: shared.settings.media.srtp,
             secure: None,
+            room: usize::MAX,
             mint: &mut shared.mint,
         }
     }

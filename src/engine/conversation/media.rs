@@ -86,16 +86,6 @@ impl Ports {
             PortState::None | PortState::Failed => false,
         }
     }
-
-    pub(crate) fn opened(&mut self, result: Option<Vec<SocketAddr>>) {
-        self.state = match result {
-            Some(addresses) => {
-                self.addresses = addresses;
-                PortState::Open
-            }
-            None => PortState::Failed,
-        };
-    }
 }
 
 /// Returns how many streams of an offer the relay carries: up to its last RTP section. An INVITE
@@ -149,10 +139,8 @@ pub(super) fn tell(
             } else if media.is_sip_message() {
                 Place::At(signalling)
             } else if relayed && media.is_rtp() {
-                ports
-                    .addresses
-                    .get(at)
-                    .map_or(Place::Rejected, |rtp| Place::At(*rtp))
+                let rtp = ports.addresses.get(at).filter(|_| at < telling.room);
+                rtp.map_or(Place::Rejected, |rtp| Place::At(*rtp))
             } else {
                 Place::Keep
             }
@@ -378,6 +366,7 @@ mod tests {
                 role: Role::Offer,
                 srtp: Srtp::Optional,
                 secure: None,
+                room: usize::MAX,
                 mint: &mut mint,
             };
             let told = tell(&mut talk, &said, &ports, us, MediaMode::Relay, &mut telling).unwrap();

@@ -1,8 +1,8 @@
 //! The conversation: anchored on whoever is still there. `LIFECYCLE.md` beside this file draws its life.
 //!
 //! One file an act: `inviting` the first fork, `early`, `early_requests`, `prack` and `early_offers` what goes
-//! on in it before `answered`, `carry` and `renegotiate` what goes on while both are
-//! there, `refresh` session timers, `letters` messages, `signs` and `check` suspicion and probes,
+//! on in it before `answered`, `carry`, `renegotiate` and `grow` what goes on while
+//! both are there, `refresh` session timers, `letters` messages, `signs` and `check` suspicion and probes,
 //! `restore`, `busy`, `reach` and `join` the re-fork, `failover` the next target of a hop, `toward` the
 //! ports of a fork, `keys` and `turn` SRTP on each leg, `aside` what there is of a side without a leg,
 //! `survivor` what is answered meanwhile, `repair` a phone that comes back by itself, `notice` the word to
@@ -27,6 +27,7 @@ mod early_requests;
 mod ending;
 pub(crate) mod failover;
 mod fork;
+mod grow;
 mod index;
 mod inviting;
 mod join;
@@ -66,6 +67,7 @@ use serde::{Deserialize, Serialize};
 use self::aside::Restoration;
 use self::check::Check;
 use self::context::Context;
+use self::grow::Growing;
 use self::inviting::Invitation;
 use self::leg::Leg;
 use self::media::Ports;
@@ -126,6 +128,8 @@ pub struct Conversation {
     carried: Vec<Carried>,
     #[serde(skip)]
     renegotiation: Option<Box<Renegotiation>>,
+    #[serde(skip)]
+    growing: Option<Box<Growing>>,
     #[serde(skip)]
     inquiring: Option<Box<attended::Inquiring>>,
     /// What the engine keeps with it: its timer, and what it is indexed by.

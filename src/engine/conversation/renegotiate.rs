@@ -85,6 +85,11 @@ impl Conversation {
         if let Some(leg) = leg {
             context.shared.transactions.bind(server, (id, leg));
         }
+        if let Some(offer) = &offer
+            && self.grow(context, side, server, offer)
+        {
+            return;
+        }
         self.offer_across(context, side, server, request, offer);
     }
 
@@ -96,7 +101,7 @@ impl Conversation {
         }
     }
 
-    fn offer_across(
+    pub(super) fn offer_across(
         &mut self,
         context: &mut Context<'_>,
         from: Side,
@@ -277,6 +282,7 @@ impl Conversation {
 
     /// The other side is lost while a renegotiation waits for it: the standing session is the answer.
     pub(super) fn settle_renegotiation(&mut self, context: &mut Context<'_>, lost: Side) {
+        self.settle_growing(context, lost);
         let Some(pending) = self.renegotiation.take() else {
             return;
         };
@@ -304,6 +310,9 @@ impl Conversation {
 
     /// The offer is taken back (RFC 3261 9.2): all is as it was.
     pub(super) fn renegotiation_cancelled(&mut self, context: &mut Context<'_>, server: ServerId) {
+        if self.growing_cancelled(context, server) {
+            return;
+        }
         let Some(pending) = self
             .renegotiation
             .take_if(|pending| pending.server == server)
@@ -320,6 +329,7 @@ impl Conversation {
 
     /// The end: whoever waits is told.
     pub(super) fn drop_renegotiation(&mut self, context: &mut Context<'_>) {
+        self.drop_growing(context);
         if let Some(pending) = self.renegotiation.take() {
             context.answer(pending.server, 481, None);
         }
@@ -372,7 +382,8 @@ impl Conversation {
             let across = self
                 .renegotiation
                 .as_ref()
-                .is_some_and(|pending| waits(pending.client));
+                .is_some_and(|pending| waits(pending.client))
+                || self.growing.is_some();
             let unacknowledged =
                 leg.unacknowledged.is_some() || leg.ack.as_ref().is_some_and(|ack| ack.waits);
             if !(asked || across || unacknowledged) {

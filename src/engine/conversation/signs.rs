@@ -21,7 +21,9 @@ impl Conversation {
             } => {
                 if let Some(ports) = self.ports[side.index()].find(generation) {
                     ports.opened(result);
-                    self.ports_opened(context, side, generation);
+                    if !self.grown(context, side, generation) {
+                        self.ports_opened(context, side, generation);
+                    }
                 }
             }
             MediaEvent::Silent { side, .. } => {

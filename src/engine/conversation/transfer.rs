@@ -42,7 +42,7 @@ use crate::engine::routing;
 use crate::engine::settings::ReferPolicy;
 use crate::engine::time::Millis;
 use crate::engine::transaction::ServerId;
-use crate::sip::{Message, Method, Name, reason_phrase, sdp};
+use crate::sip::{Message, Method, Name, reason_phrase};
 
 /// What a transfer takes beyond the ringing of its targets.
 const MARGIN: Millis = Millis::from_secs(10);
@@ -329,16 +329,6 @@ impl Conversation {
             | Method::Cancel
             | Method::Other(_) => context.refuse(server, 500, "the other side is transferred"),
         }
-    }
-
-    /// Returns what the transferee would say without the transferor's hold.
-    pub(super) fn resumed(&self, side: Side) -> Option<Box<str>> {
-        let aside = self.party(side).lost.as_ref();
-        let holder = aside.filter(|aside| aside.transfer.is_some())?;
-        let holder = holder.old.talk.said.as_deref()?;
-        let said = self.party(side.other()).talk()?.said.as_deref()?;
-        let opened = sdp::resumed(said.as_bytes(), holder.as_bytes())?;
-        String::from_utf8(opened).ok().map(String::into_boxed_str)
     }
 
     /// Returns how long a branch of a side may ring.

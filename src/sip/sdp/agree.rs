@@ -6,7 +6,8 @@ use super::line::{Line, lines, media_words};
 use super::parse::{Direction, Keying, Media, Payload, Sdp};
 
 /// Makes the offer to a new endpoint out of what the survivor last said: in each section the formats in
-/// use come first, under the survivor's own payload numbers; everything else stays.
+/// use come first, under the survivor's own payload numbers; what the survivor was refused is offered to
+/// nobody else, for it would not hear of it; everything else stays.
 /// `told` is what the survivor was last told, that is, what it sends. None where either is no SDP.
 pub fn offer_again(said: &[u8], told: &[u8]) -> Option<Vec<u8>> {
     let (said, told) = (Sdp::parse(said).ok()?, Sdp::parse(told).ok()?);
@@ -21,9 +22,11 @@ pub fn offer_again(said: &[u8], told: &[u8]) -> Option<Vec<u8>> {
             .map(|t| t.payloads().collect())
             .unwrap_or_default();
         let ordered = reordered(media, &in_use);
+        let refused = told.media().get(at).is_some_and(|told| told.port == 0);
         for (at, line) in lines(media.text).enumerate() {
             if at == 0 {
                 let (kind, port, _) = media_words(line);
+                let port = if refused { "0" } else { port };
                 let _ = write!(out, "{kind} {port} {}", media.proto);
                 for format in &ordered {
                     let _ = write!(out, " {format}");

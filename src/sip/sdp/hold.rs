@@ -16,8 +16,10 @@ pub fn resumed(said: &[u8], holder: &[u8]) -> Option<Vec<u8>> {
         .iter()
         .zip(holder.media())
         .map(|(media, holder)| {
+            // RFC 2543 held by the address 0.0.0.0.
+            let silenced = holder.address.is_some_and(|ip| ip.is_unspecified());
             media.port != 0
-                && !holder.direction.receives()
+                && (silenced || !holder.direction.receives())
                 && media.direction != Direction::SendRecv
         })
         .collect();
@@ -58,6 +60,10 @@ mod tests {
         let holder = said("a=sendonly\r\n", "");
         let opened = resumed(held.as_bytes(), holder.as_bytes()).unwrap();
         let expected = said("a=sendrecv\r\n", "a=inactive\r\n");
+        assert_eq!(String::from_utf8(opened).unwrap(), expected);
+        let silenced = said("", "").replace("c=IN IP4 198.51.100.1", "c=IN IP4 0.0.0.0");
+        let opened = resumed(held.as_bytes(), silenced.as_bytes()).unwrap();
+        let expected = said("a=sendrecv\r\n", "a=sendrecv\r\n");
         assert_eq!(String::from_utf8(opened).unwrap(), expected);
     }
 

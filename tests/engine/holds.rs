@@ -1,0 +1,216 @@
+//! Holds and their end, by either side and in every form (RFC 3264 8.4).
+
+use refork::engine::ids::Side;
+use refork::sip::{Message, Method};
+
+use crate::people::*;
+use crate::table::*;
+use crate::video::told;
+
+fn direction(message: &Message) -> String {
+    let body = text(message);
+    let lines = body.lines().filter_map(|line| line.strip_prefix("a="));
+    let mut found = lines.filter(|line| !line.contains(':'));
+    found.next().unwrap_or("sendrecv").to_owned()
+}
+
+/// What each side hears, and whether its silence would tell.
+fn heard(t: &Table) -> [(bool, bool); 2] {
+    [Side::Caller, Side::Callee].map(|side| {
+        let stream = &told(t, side, 0)[0];
+        (stream.receives, stream.sends)
+    })
+}
+
+#[test]
+fn either_side_holds_and_takes_it_back() {
+    // What is said, what the other is told, what it answers, what the holder is told; what caller and
+    // callee hear where the caller holds.
+    let table = [
+        (
+            "sendonly",
+            "sendonly",
+            "recvonly",
+            "recvonly",
+            [(false, false), (true, false)],
+        ),
+        (
+            "inactive",
+            "inactive",
+            "inactive",
+            "inactive",
+            [(false, false), (false, false)],
+        ),
+        (
+            "recvonly",
+            "recvonly",
+            "sendonly",
+            "sendonly",
+            [(true, false), (false, false)],
+        ),
+        (
+            "sendrecv",
+            "sendrecv",
+            "sendrecv",
+            "sendrecv",
+            [(true, true), (true, true)],
+        ),
+        // The other one holds too.
+        (
+            "sendonly",
+            "sendonly",
+            "inactive",
+            "inactive",
+            [(false, false), (false, false)],
+        ),
+        (
+            "sendrecv",
+            "sendrecv",
+            "sendonly",
+            "sendonly",
+            [(true, false), (false, false)],
+        ),
+        (
+            "sendrecv",
+            "sendrecv",
+            "sendrecv",
+            "sendrecv",
+            [(true, true), (true, true)],
+        ),
+    ];
+    for by in [Side::Caller, Side::Callee] {
+        for method in [Method::Invite, Method::Update] {
+            let mut t = Table::new(settings());
+            let (mut a, mut b) = t.established();
+            // Alice's phone says what it can: only then is it asked by UPDATE.
+            let mut version = 1;
+            for (said, across, answer, back, expected) in table {
+                version += 1;
+                let (from, to, dialog) = match by {
+                    Side::Caller => (alice(), desk(), &mut a),
+                    Side::Callee => (desk(), alice(), &mut b),
+                };
+                let offer = sdp(from, version, said);
+                t.receive(from, with_sdp(dialog.request(method.clone()), &offer));
+                let offer = t.next_to(to);
+                assert_eq!(direction(&offer), across, "{by:?} {said}");
+                let tag = if by == Side::Caller { "b1" } else { "x" };
+                let ok = response(&offer, 200, to, tag);
+                t.receive(to, with_sdp(ok, &sdp(to, version, answer)));
+                if *offer.method() == Method::Invite {
+                    t.request_to(to, Method::Ack);
+                }
+                let ok = t.response_to(from, 200);
+                assert_eq!(direction(&ok), back, "{by:?} {said}");
+                if method == Method::Invite {
+                    t.receive(from, dialog.ack(ok.cseq()));
+                }
+                let mut expected = expected;
+                if by == Side::Callee {
+                    expected.reverse();
+                }
+                assert_eq!(heard(&t), expected, "{by:?} {said} {answer}");
+            }
+        }
+    }
+}
+
+/// Somebody puts the other on hold.
+fn held_by(t: &mut Table, holder: Side, hold: &dyn Fn(&str) -> String) -> (Remote, Remote) {
+    let (mut a, mut b) = t.established();
+    let (from, to, dialog) = match holder {
+        Side::Caller => (alice(), desk(), &mut a),
+        Side::Callee => (desk(), alice(), &mut b),
+    };
+    let offer = hold(&sdp(from, 2, "sendrecv"));
+    t.receive(from, with_sdp(dialog.request(Method::Invite), &offer));
+    let offer = t.request_to(to, Method::Invite);
+    let tag = if holder == Side::Caller { "b1" } else { "x" };
+    let ok = response(&offer, 200, to, tag);
+    t.receive(to, with_sdp(ok, &sdp(to, 2, "recvonly")));
+    t.request_to(to, Method::Ack);
+    let ok = t.response_to(from, 200);
+    t.receive(from, dialog.ack(ok.cseq()));
+    (a, b)
+}
+
+#[test]
+fn whoever_held_is_lost_and_nobody_is_left_on_hold() {
+    let by_direction = |sdp: &str| sdp.replace("a=sendrecv", "a=sendonly");
+    let by_address = |sdp: &str| sdp.replace("c=IN IP4 198.51.100", "c=IN IP4 0.0.0.0 ;");
+    let by_address = |sdp: &str| {
+        let _ = by_address;
+        let line = sdp.lines().find(|line| line.starts_with("c=")).unwrap();
+        sdp.replace(line, "c=IN IP4 0.0.0.0")
+    };
+    let forms: [&dyn Fn(&str) -> String; 2] = [&by_direction, &by_address];
+    for hold in forms {
+        let mut t = Table::new(settings());
+        held_by(&mut t, Side::Callee, hold);
+        t.bob_is_lost();
+        t.register("bob", mobile(), "mobile");
+        let invite = t.request_to(mobile(), Method::Invite);
+        assert_eq!(direction(&invite), "sendrecv");
+        let ok = response(&invite, 200, mobile(), "m1");
+        t.receive(mobile(), with_sdp(ok, &sdp(mobile(), 1, "sendrecv")));
+        t.request_to(mobile(), Method::Ack);
+        let resumed = t.request_to(alice(), Method::Invite);
+        assert_eq!(direction(&resumed), "sendrecv");
+        let ok = response(&resumed, 200, alice(), "x");
+        t.receive(alice(), with_sdp(ok, &sdp(alice(), 3, "sendrecv")));
+        t.request_to(alice(), Method::Ack);
+        t.request_to(alice(), Method::Message);
+        t.nothing_to(alice());
+        t.nothing_to(mobile());
+        let stream = &told(&t, Side::Callee, 1)[0];
+        assert!(stream.receives && stream.sends);
+        assert!(told(&t, Side::Caller, 0)[0].receives);
+    }
+}
+
+#[test]
+fn a_new_phone_that_holds_by_itself_leaves_the_hold_as_it_is() {
+    let mut t = Table::new(settings());
+    held_by(&mut t, Side::Callee, &|sdp| {
+        sdp.replace("a=sendrecv", "a=sendonly")
+    });
+    t.bob_is_lost();
+    t.register("bob", mobile(), "mobile");
+    let invite = t.request_to(mobile(), Method::Invite);
+    let ok = response(&invite, 200, mobile(), "m1");
+    t.receive(mobile(), with_sdp(ok, &sdp(mobile(), 1, "sendonly")));
+    t.request_to(mobile(), Method::Ack);
+    t.request_to(alice(), Method::Message);
+    t.nothing_to(alice());
+}
+
+#[test]
+fn the_hold_of_a_survivor_lasts() {
+    let mut t = Table::new(settings());
+    held_by(&mut t, Side::Caller, &|sdp| {
+        sdp.replace("a=sendrecv", "a=sendonly")
+    });
+    t.bob_is_lost();
+    t.register("bob", mobile(), "mobile");
+    let invite = t.request_to(mobile(), Method::Invite);
+    assert_eq!(direction(&invite), "sendonly");
+    let ok = response(&invite, 200, mobile(), "m1");
+    t.receive(mobile(), with_sdp(ok, &sdp(mobile(), 1, "recvonly")));
+    t.request_to(mobile(), Method::Ack);
+    t.request_to(alice(), Method::Message);
+    t.nothing_to(alice());
+}
+
+#[test]
+fn a_phone_that_comes_back_by_itself_keeps_its_hold() {
+    let mut t = Table::new(settings());
+    let (_, mut b) = held_by(&mut t, Side::Callee, &|sdp| {
+        sdp.replace("a=sendrecv", "a=sendonly")
+    });
+    t.bob_is_lost();
+    t.discard(desk());
+    t.receive(desk(), b.message("here I am"));
+    t.request_to(alice(), Method::Message);
+    t.nothing_to(alice());
+    assert!(!told(&t, Side::Callee, 0)[0].receives);
+}
