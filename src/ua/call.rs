@@ -96,6 +96,38 @@ impl Call {
         self.phone.0.act(|agent| agent.refuse(self.index, status))
     }
 
+    /// Sends 302 with whom the caller is to call instead.
+    pub fn forward(&self, to: &str) -> Result<(), UaError> {
+        self.phone.0.act(|agent| agent.forward(self.index, to))
+    }
+
+    /// Asks by REFER that the other end goes on with somebody else.
+    pub fn transfer(&self, to: &str) -> Result<u16, UaError> {
+        let to = format!("<{to}>");
+        self.request(Method::Refer, vec![(Name::ReferTo, to)], None)
+    }
+
+    /// Asks by REFER that the other end goes on with that of another call of this phone (RFC 3891, 5589 7).
+    pub fn transfer_to(&self, other: &Self) -> Result<u16, UaError> {
+        let named = other.look(|call| {
+            format!(
+                "{}%3Bto-tag%3D{}%3Bfrom-tag%3D{}",
+                call.call_id.replace('@', "%40"),
+                call.remote_tag.as_deref().unwrap_or(""),
+                call.local_tag
+            )
+        });
+        let target = other.target();
+        self.transfer(&format!("{target}?Replaces={named}"))
+    }
+
+    /// Waits for the final status of what was asked by REFER.
+    pub fn wait_transferred(&self, within: Duration) -> Result<u16, UaError> {
+        self.wait(within, "the outcome of a transfer", |call| {
+            call.reports.iter().copied().find(|status| *status >= 200)
+        })
+    }
+
     /// Sends CANCEL, as soon as there was a provisional response.
     pub fn cancel(&self) -> Result<(), UaError> {
         self.phone.0.act(|agent| agent.cancel(self.index))

@@ -133,6 +133,8 @@ pub(super) struct Dialog {
     /// Sections that the other end has offered: an answer has as many (RFC 3264 6).
     pub(super) offered: usize,
     pub(super) texts: Vec<Text>,
+    /// What became of our REFERs, as NOTIFYs told.
+    pub(super) reports: Vec<u16>,
     /// Somebody asked for it with `Phone::incoming`.
     pub(super) seen: bool,
 }

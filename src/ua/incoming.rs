@@ -51,7 +51,11 @@ impl Agent {
                 let status = self.profile.script.options_status;
                 self.reply(link, request, status);
             }
-            (Method::Info | Method::Prack | Method::Notify, Some(_), Some(_)) => {
+            (Method::Notify, Some(_), Some(call)) => {
+                self.reply(link, request, 200);
+                self.calls[call].reports.extend(reported(request));
+            }
+            (Method::Info | Method::Prack, Some(_), Some(_)) => {
                 self.reply(link, request, 200);
             }
             (Method::Bye | Method::Update | Method::Info | Method::Prack, None, _) => {
@@ -112,6 +116,7 @@ impl Agent {
             rtp: Vec::new(),
             offered: 0,
             texts: Vec::new(),
+            reports: Vec::new(),
             seen: false,
         };
         dialog.refresh_target(request);
@@ -178,7 +183,7 @@ impl Agent {
 
     /// Sends 180.
     pub(super) fn ring(&mut self, call: usize) {
-        self.respond_to_invite(call, 180, None);
+        self.respond_to_invite(call, 180, None, None);
     }
 
     /// Sends 200 with our description: the answer, or our offer where the INVITE had none.
@@ -200,7 +205,7 @@ impl Agent {
         dialog.mirror(&offer, &script);
         let body = dialog.describe(address);
         dialog.phase = Phase::Answered;
-        self.respond_to_invite(call, 200, Some(body));
+        self.respond_to_invite(call, 200, Some(body), None);
         self.calls[call].apply(&offer, &script, now);
         Ok(())
     }
@@ -211,12 +216,29 @@ impl Agent {
         if self.calls[call].phase != Phase::Ringing {
             return Err(UaError::OutOfPlace("refusing"));
         }
-        self.respond_to_invite(call, status, None);
+        self.respond_to_invite(call, status, None, None);
         self.calls[call].end(Ending::Refused(status));
         Ok(())
     }
 
-    fn respond_to_invite(&mut self, call: usize, status: u16, body: Option<Vec<u8>>) {
+    /// Sends 302: the caller is to call somebody else.
+    pub(super) fn forward(&mut self, call: usize, to: &str) -> Result<(), UaError> {
+        self.check_awake()?;
+        if self.calls[call].phase != Phase::Ringing {
+            return Err(UaError::OutOfPlace("forwarding"));
+        }
+        self.respond_to_invite(call, 302, None, Some(to));
+        self.calls[call].end(Ending::Refused(302));
+        Ok(())
+    }
+
+    fn respond_to_invite(
+        &mut self,
+        call: usize,
+        status: u16,
+        body: Option<Vec<u8>>,
+        elsewhere: Option<&str>,
+    ) {
         let dialog = &self.calls[call];
         let Role::Taken(taken) = &dialog.role else {
             return;
@@ -228,6 +250,9 @@ impl Agent {
             for (name, value) in self.dialog_headers() {
                 builder = builder.header(name, value);
             }
+        }
+        if let Some(to) = elsewhere {
+            builder = builder.header(Name::Contact, format_args!("<{to}>"));
         }
         let bytes = match body {
             Some(body) => builder.body(SDP, &body),
@@ -318,7 +343,7 @@ impl Agent {
         if let Some(call) = call
             && self.calls[call].phase == Phase::Ringing
         {
-            self.respond_to_invite(call, 487, None);
+            self.respond_to_invite(call, 487, None, None);
             self.calls[call].end(Ending::Cancelled);
         }
     }
@@ -445,6 +470,12 @@ impl Dialog {
             (false, false) => Direction::Inactive,
         };
     }
+}
+
+/// Reads the status out of a NOTIFY for a REFER (RFC 3515 2.4.5).
+fn reported(notify: &Message) -> Option<u16> {
+    let line = std::str::from_utf8(notify.body()).ok()?;
+    line.strip_prefix("SIP/2.0 ")?.get(..3)?.parse().ok()
 }
 
 /// Cuts the parameters off a From value.

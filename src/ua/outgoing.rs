@@ -111,6 +111,7 @@ impl Agent {
             rtp,
             offered: 0,
             texts: Vec::new(),
+            reports: Vec::new(),
             seen: true,
         });
         self.request(invite, Purpose::Invite(call))?;

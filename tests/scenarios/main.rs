@@ -6,6 +6,7 @@
 mod attacks;
 mod calls;
 mod dns;
+mod flows;
 mod forks;
 mod loss;
 mod metrics;

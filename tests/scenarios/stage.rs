@@ -37,6 +37,7 @@ domains:
 users:
   sip:alice@example.org: { password: correct horse }
   sip:bob@example.org: { password: correct horse }
+  sip:carol@example.org: { password: correct horse }
 endpoints:
   - { instance: "urn:uuid:00000000-0000-1000-8000-00000000000d", name: "Bob's desk phone" }
   - { instance: "urn:uuid:00000000-0000-1000-8000-00000000000e", name: "Bob's mobile" }
