@@ -5,6 +5,8 @@
 
 #[path = "transport/authority.rs"]
 mod authority;
+#[path = "transport/hosts.rs"]
+mod hosts;
 #[path = "transport/shard.rs"]
 mod shard;
 #[path = "transport/tls.rs"]

@@ -87,11 +87,10 @@ impl Shared {
     }
 }
 
-/// Returns true where we can be the one who begins: no connection is opened over TLS in this version, and
-/// nobody can be called over a WebSocket.
+/// Returns true where we can be the one who begins: nobody can be called over a WebSocket (RFC 7118 5).
 pub(super) fn can_open(transport: Transport) -> bool {
     match transport {
-        Transport::Udp | Transport::Tcp => true,
-        Transport::Tls | Transport::Ws | Transport::Wss => false,
+        Transport::Udp | Transport::Tcp | Transport::Tls => true,
+        Transport::Ws | Transport::Wss => false,
     }
 }

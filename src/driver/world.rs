@@ -69,9 +69,15 @@ impl World for Site {
         SocketAddr::new(ip.unwrap_or_else(|| bound.at.ip()), bound.at.port())
     }
 
-    fn flow_to(&self, transport: Transport, peer: SocketAddr) -> Option<Flow> {
-        if transport.is_reliable()
-            && let Some(open) = self.shared.registry.find(transport, peer)
+    fn flow_to(&self, transport: Transport, peer: SocketAddr, host: &str) -> Option<Flow> {
+        let registry = &self.shared.registry;
+        let connection = match transport {
+            // Whoever came from there need not be the host.
+            Transport::Tls => Some(registry.to_host(host)?),
+            Transport::Udp | Transport::Tcp | Transport::Ws | Transport::Wss => None,
+        };
+        if connection.is_none()
+            && let Some(open) = self.open_to(transport, peer)
         {
             return Some(open);
         }
@@ -84,8 +90,13 @@ impl World for Site {
             transport,
             listener,
             peer,
-            connection: None,
+            connection,
         })
+    }
+
+    fn open_to(&self, transport: Transport, peer: SocketAddr) -> Option<Flow> {
+        let reliable = transport.is_reliable();
+        reliable.then(|| self.shared.registry.find(transport, peer))?
     }
 
     fn bindings(&self, aor: &Aor) -> Vec<Binding> {

@@ -172,9 +172,24 @@ impl Transport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ListenerId(pub u16);
 
-/// One TCP, TLS or WebSocket connection; never used twice in the life of the process.
+/// One TCP, TLS or WebSocket connection; never used twice in the life of the process. Or, over TLS to a
+/// server, any connection to the peer on which it has proved to be a certain host, else a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ConnectionId(pub u64);
+
+impl ConnectionId {
+    const ANY: u64 = 1 << 63;
+
+    /// Names whichever connection the host with this hash has proved itself on.
+    pub fn to_host(hash: u64) -> Self {
+        Self(hash | Self::ANY)
+    }
+
+    /// Returns true where a host is named rather than a connection: one that is closed is opened again.
+    pub fn is_to_host(self) -> bool {
+        self.0 & Self::ANY != 0
+    }
+}
 
 /// The 5-tuple or connection that an endpoint is reached through (RFC 5626 2).
 ///

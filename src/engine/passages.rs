@@ -208,7 +208,7 @@ impl Passages {
         };
         let mut rest = context.shared.shunned.order(targets, context.now);
         let away = rest.is_empty() && !targets.is_empty();
-        if let Some(flow) = next_flow(context, &mut rest) {
+        if let Some(flow) = next_flow(context, &to.endpoint, &mut rest) {
             self.send(context, number, &mut passage, to, flow, Some(rest));
         }
         // The question is settled; what was sent counts by itself.
@@ -285,7 +285,7 @@ impl Passages {
         failure: TargetFailure,
     ) {
         let Some(mut rest) = failed.rest else { return };
-        let next = next_flow(context, &mut rest);
+        let next = next_flow(context, &failed.to.endpoint, &mut rest);
         let name = &failed.to.endpoint.name;
         target_failed(context, name, failed.flow, failure, next.is_some());
         if let Some(flow) = next {

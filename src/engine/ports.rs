@@ -106,8 +106,11 @@ pub trait World {
     /// Returns host and port that the peer of this flow is told to reach us at (Via, Contact).
     fn advertised(&self, flow: &Flow) -> SocketAddr;
     /// Returns a flow to reach an address by: the listener to send from, an open connection where
-    /// there is one. None where no listener speaks that transport or family.
-    fn flow_to(&self, transport: Transport, peer: SocketAddr) -> Option<Flow>;
+    /// there is one. Over TLS the peer has to prove that it is `host`, the name that led to the address
+    /// (RFC 5922 7.3). None where no listener speaks that transport or family.
+    fn flow_to(&self, transport: Transport, peer: SocketAddr, host: &str) -> Option<Flow>;
+    /// Returns the open connection that a peer came by, or that was opened to it, whoever it is.
+    fn open_to(&self, transport: Transport, peer: SocketAddr) -> Option<Flow>;
     /// Returns the bindings of an AOR, expired ones among them until they are swept.
     fn bindings(&self, aor: &Aor) -> Vec<Binding>;
     /// A leg to a peer (`Engine::peer_number`) begins or ends: what comes from there is expected.

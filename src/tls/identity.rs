@@ -13,11 +13,7 @@ pub fn names(certificate: &CertificateDer<'_>) -> Vec<Box<str>> {
     let Ok(read) = EndEntityCert::try_from(certificate) else {
         return Vec::new();
     };
-    let of_uris: Vec<Box<str>> = read
-        .valid_uri_names()
-        .filter_map(of_uri)
-        .take(NAMES_MAX)
-        .collect();
+    let of_uris = domains_of_uris(certificate);
     if !of_uris.is_empty() {
         return of_uris;
     }
@@ -25,6 +21,15 @@ pub fn names(certificate: &CertificateDer<'_>) -> Vec<Box<str>> {
         .map(|name| name.to_ascii_lowercase().into())
         .take(NAMES_MAX)
         .collect()
+}
+
+/// Returns what the SIP URIs of a certificate name.
+pub(super) fn domains_of_uris(certificate: &CertificateDer<'_>) -> Vec<Box<str>> {
+    let Ok(read) = EndEntityCert::try_from(certificate) else {
+        return Vec::new();
+    };
+    let of_uris = read.valid_uri_names().filter_map(of_uri);
+    of_uris.take(NAMES_MAX).collect()
 }
 
 /// `sip:example.org` is the domain; a URI with a user is that user only, not the domain.

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
 
+use rustls::client::ClientConfig;
 use rustls::server::ServerConfig;
 
 use super::load::{self, Fault, Files};
@@ -11,6 +12,7 @@ use super::load::{self, Fault, Files};
 pub struct Tls {
     files: Files,
     server: RwLock<Arc<ServerConfig>>,
+    client: RwLock<Arc<ClientConfig>>,
     /// When each file was last changed, as of the last reading.
     stamps: Mutex<Vec<Option<SystemTime>>>,
 }
@@ -22,10 +24,11 @@ impl Tls {
     /// The first that cannot be used.
     pub fn load(files: Files) -> Result<Self, Fault> {
         let stamps = stamps(&files);
-        let server = load::server(&files)?;
+        let (server, client) = (load::server(&files)?, load::client(&files)?);
         Ok(Self {
             files,
             server: RwLock::new(server),
+            client: RwLock::new(client),
             stamps: Mutex::new(stamps),
         })
     }
@@ -35,6 +38,11 @@ impl Tls {
         Arc::clone(&self.server.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Returns what a new connection to a server is opened with.
+    pub fn client(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.client.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Reads the files again; new connections get what they say. Whoever resumes a session of before has
     /// to prove itself anew.
     ///
@@ -42,7 +50,8 @@ impl Tls {
     /// The first fault: all stays as it was.
     pub fn reload(&self) -> Result<(), Fault> {
         *lock(&self.stamps) = stamps(&self.files);
-        let server = load::server(&self.files)?;
+        let (server, client) = (load::server(&self.files)?, load::client(&self.files)?);
+        *self.client.write().unwrap_or_else(PoisonError::into_inner) = client;
         *self.server.write().unwrap_or_else(PoisonError::into_inner) = server;
         Ok(())
     }

@@ -4,15 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::RootCertStore;
+use rustls::client::ClientConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ServerConfig, WebPkiClientVerifier};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use thiserror::Error;
 
 use super::choose::ByName;
+use super::verify::ByHost;
 
 /// A certificate file that is larger is none.
 const FILE_MAX: u64 = 4 << 20;
@@ -39,6 +41,8 @@ pub struct Files {
     pub pairs: Vec<Pair>,
     pub client_ca: Option<PathBuf>,
     pub client_auth: ClientAuth,
+    /// Whom servers that we connect to are vouched for by, in place of the CAs that the system trusts.
+    pub server_ca: Option<PathBuf>,
 }
 
 /// Which of the files.
@@ -47,6 +51,7 @@ pub enum Part {
     Certificate(usize),
     Key(usize),
     ClientCa,
+    ServerCa,
 }
 
 /// What is wrong with a file; the operator's to mend.
@@ -65,6 +70,7 @@ impl Files {
         pairs
             .flat_map(|pair| [&*pair.certificate, &*pair.key])
             .chain(self.client_ca.as_deref())
+            .chain(self.server_ca.as_deref())
     }
 }
 
@@ -73,7 +79,8 @@ impl Files {
 /// # Errors
 /// The first fault.
 pub fn check(files: &Files) -> Result<(), Fault> {
-    server(files).map(|_| ())
+    server(files)?;
+    client(files).map(|_| ())
 }
 
 pub(super) fn provider() -> Arc<CryptoProvider> {
@@ -109,6 +116,52 @@ pub(super) fn server(files: &Files) -> Result<Arc<ServerConfig>, Fault> {
     Ok(Arc::new(config))
 }
 
+/// Makes what connections to servers work by. Where they ask who we are, they are shown our first
+/// certificate.
+pub(super) fn client(files: &Files) -> Result<Arc<ClientConfig>, Fault> {
+    let provider = provider();
+    let roots = match &files.server_ca {
+        Some(path) => roots(Part::ServerCa, path)?,
+        None => {
+            let mut roots = RootCertStore::empty();
+            // What cannot be read vouches for nobody.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            roots
+        }
+    };
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Fault {
+            part: Part::Certificate(0),
+            path: PathBuf::new(),
+            what: error.to_string(),
+        })?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(ByHost::new(roots, &provider)));
+    Ok(Arc::new(match files.pairs.first() {
+        Some(pair) => {
+            let own = SingleCertAndKey::from(certified(0, pair, &provider)?);
+            builder.with_client_cert_resolver(Arc::new(own))
+        }
+        None => builder.with_no_client_auth(),
+    }))
+}
+
+fn roots(part: Part, path: &Path) -> Result<RootCertStore, Fault> {
+    let fault = |what: String| Fault {
+        part,
+        path: path.to_owned(),
+        what,
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path).map_err(fault)? {
+        roots
+            .add(certificate)
+            .map_err(|error| fault(format!("is no certificate of a CA: {error}")))?;
+    }
+    Ok(roots)
+}
+
 fn verifier(
     files: &Files,
     provider: &Arc<CryptoProvider>,
@@ -121,12 +174,7 @@ fn verifier(
         path: path.clone(),
         what,
     };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path).map_err(fault)? {
-        roots
-            .add(certificate)
-            .map_err(|error| fault(format!("is no certificate of a CA: {error}")))?;
-    }
+    let roots = roots(Part::ClientCa, path)?;
     let builder =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
     let builder = match files.client_auth {

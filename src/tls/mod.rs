@@ -5,6 +5,7 @@ mod choose;
 mod identity;
 mod live;
 mod load;
+mod verify;
 
 pub use identity::names;
 pub use live::Tls;

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::{DashMap, Entry};
+use sha2::{Digest, Sha256};
 
 use crate::engine::ids::{ConnectionId, Flow, Transport};
 
 /// The number within a shard has this many bits; the shard stands above it.
 const NUMBER_BITS: u32 = 48;
+
+/// Hosts that TLS connections are opened to, as far as they are remembered.
+const HOSTS_MAX: usize = 10_000;
 
 /// Returns the worker that owns a connection.
 pub fn worker_of(id: ConnectionId) -> usize {
@@ -28,6 +32,9 @@ pub(super) fn number_of(id: ConnectionId) -> u64 {
 #[derive(Debug)]
 pub struct Registry {
     open: DashMap<(Transport, SocketAddr), Flow>,
+    /// Which connection a host has proved itself on, by address and host.
+    to_hosts: DashMap<(SocketAddr, ConnectionId), ConnectionId>,
+    hosts: DashMap<ConnectionId, Box<str>>,
     /// The names in the certificates that peers have proved to hold.
     vouched: DashMap<ConnectionId, Arc<[Box<str>]>>,
     by_ip: DashMap<IpAddr, usize>,
@@ -51,6 +58,8 @@ impl Registry {
     pub fn new(max: usize, max_by_ip: usize) -> Self {
         Self {
             open: DashMap::new(),
+            to_hosts: DashMap::new(),
+            hosts: DashMap::new(),
             vouched: DashMap::new(),
             by_ip: DashMap::new(),
             accepted: AtomicUsize::new(0),
@@ -109,8 +118,58 @@ impl Registry {
         }
     }
 
+    /// Names whichever connection a host has proved itself on. None where too many hosts are known, or one
+    /// has the hash of another.
+    pub fn to_host(&self, host: &str) -> Option<ConnectionId> {
+        let host = host.to_ascii_lowercase();
+        let hash = Sha256::digest(host.as_bytes());
+        let (first, _) = hash.split_first_chunk::<8>()?;
+        let id = ConnectionId::to_host(u64::from_be_bytes(*first));
+        if let Some(known) = self.hosts.get(&id) {
+            return (**known == *host).then_some(id);
+        }
+        if self.hosts.len() >= HOSTS_MAX {
+            // Those that are in use are named again by the next request to them.
+            self.hosts.clear();
+        }
+        self.hosts.insert(id, host.into());
+        Some(id)
+    }
+
+    /// Returns the host that a connection has to belong to.
+    pub(super) fn host(&self, id: ConnectionId) -> Option<Box<str>> {
+        self.hosts.get(&id).map(|host| host.clone())
+    }
+
+    pub(super) fn find_to_host(
+        &self,
+        peer: SocketAddr,
+        host: ConnectionId,
+    ) -> Option<ConnectionId> {
+        self.to_hosts.get(&(peer, host)).map(|id| *id)
+    }
+
+    /// As `claim`, of a connection on which the peer is to prove that it is a host.
+    pub(super) fn claim_to_host(
+        &self,
+        peer: SocketAddr,
+        host: ConnectionId,
+        id: ConnectionId,
+    ) -> Result<(), ConnectionId> {
+        match self.to_hosts.entry((peer, host)) {
+            Entry::Occupied(held) => Err(*held.get()),
+            Entry::Vacant(free) => {
+                free.insert(id);
+                Ok(())
+            }
+        }
+    }
+
     /// Returns the names that the peer of a connection has proved by its certificate (RFC 5922 7.1).
     pub fn vouched(&self, connection: ConnectionId) -> Option<Arc<[Box<str>]>> {
+        if connection.is_to_host() {
+            return self.host(connection).map(|host| [host].into());
+        }
         self.vouched.get(&connection).map(|names| names.clone())
     }
 
@@ -118,9 +177,13 @@ impl Registry {
         self.vouched.insert(connection, names.into());
     }
 
-    pub(super) fn forget(&self, flow: &Flow) {
-        if let Some(connection) = &flow.connection {
-            self.vouched.remove(connection);
+    /// Forgets a connection of a flow.
+    pub(super) fn forget(&self, flow: &Flow, id: ConnectionId) {
+        self.vouched.remove(&id);
+        if let Some(host) = flow.connection.filter(|named| named.is_to_host()) {
+            let own = |_: &_, held: &ConnectionId| *held == id;
+            self.to_hosts.remove_if(&(flow.peer, host), own);
+            return;
         }
         self.open
             .remove_if(&(flow.transport, flow.peer), |_, held| {
@@ -176,9 +239,43 @@ mod tests {
         };
         assert_eq!(registry.claim(flow(1)), Ok(()));
         assert_eq!(registry.claim(flow(2)), Err(flow(1)));
-        registry.forget(&flow(2));
+        registry.forget(&flow(2), ConnectionId(2));
         assert_eq!(registry.find(Transport::Tcp, flow(1).peer), Some(flow(1)));
-        registry.forget(&flow(1));
+        registry.forget(&flow(1), ConnectionId(1));
         assert_eq!(registry.find(Transport::Tcp, flow(1).peer), None);
+    }
+
+    #[test]
+    fn a_host_is_named_by_itself_and_has_a_connection_at_each_address() {
+        let registry = Registry::new(9, 9);
+        let (a, b) = (
+            registry.to_host("PBX.example").unwrap(),
+            registry.to_host("b.example").unwrap(),
+        );
+        assert!(a.is_to_host() && a != b && !ConnectionId(5).is_to_host());
+        assert_eq!(registry.to_host("pbx.EXAMPLE"), Some(a));
+        assert_eq!(registry.host(a).as_deref(), Some("pbx.example"));
+        let at = |last| SocketAddr::from(([127, 0, 0, last], 5061));
+        assert_eq!(registry.claim_to_host(at(1), a, ConnectionId(1)), Ok(()));
+        assert_eq!(
+            registry.claim_to_host(at(1), a, ConnectionId(2)),
+            Err(ConnectionId(1))
+        );
+        assert_eq!(registry.find_to_host(at(1), b), None, "of another name");
+        assert_eq!(registry.find_to_host(at(2), a), None, "at another address");
+        let flow = Flow {
+            transport: Transport::Tls,
+            listener: ListenerId(0),
+            peer: at(1),
+            connection: Some(a),
+        };
+        registry.forget(&flow, ConnectionId(2));
+        assert_eq!(registry.find_to_host(at(1), a), Some(ConnectionId(1)));
+        registry.forget(&flow, ConnectionId(1));
+        assert_eq!(registry.find_to_host(at(1), a), None);
+        for number in 0..2 * HOSTS_MAX {
+            assert!(registry.to_host(&format!("h{number}.example")).is_some());
+        }
+        assert!(registry.hosts.len() <= HOSTS_MAX);
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mio::event::Source;
 use mio::{Interest, Token};
+use rustls::pki_types::ServerName;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::config::TransportLimits;
@@ -198,11 +199,13 @@ impl Streams {
         let (mut messages, shaking) = (Vec::new(), connection.is_shaking());
         let reading = connection.read(&mut self.room, now, &mut messages);
         if shaking && !connection.is_shaking() {
-            if let (Some(id), Some(certificate)) = (flow.connection, connection.certificate()) {
-                self.registry.vouch(id, tls::names(certificate));
-            }
             // What was opened is known already.
-            let _ = self.registry.claim(flow);
+            if connection.origin == Origin::Accepted {
+                if let (Some(id), Some(certificate)) = (flow.connection, connection.certificate()) {
+                    self.registry.vouch(id, tls::names(certificate));
+                }
+                let _ = self.registry.claim(flow);
+            }
         }
         let message = |bytes| StreamEvent::Message { flow, bytes };
         into.extend(messages.into_iter().map(message));
@@ -234,10 +237,14 @@ impl Streams {
 
     /// Sends over the flow's connection, or over any to its peer, opening one where there is none.
     pub fn send(&mut self, flow: &Flow, bytes: Bytes, now: Time) -> Carried {
-        let known = flow.connection.or_else(|| {
-            let found = self.registry.find(flow.transport, flow.peer)?;
-            found.connection
-        });
+        let known = match flow.connection {
+            Some(host) if host.is_to_host() => self.registry.find_to_host(flow.peer, host),
+            Some(id) => Some(id),
+            None => {
+                let found = self.registry.find(flow.transport, flow.peer);
+                found.and_then(|found| found.connection)
+            }
+        };
         let Some(id) = known else {
             return self.open(flow, bytes, now);
         };
@@ -265,7 +272,7 @@ impl Streams {
         if let Some(open) = self.counters.of(connection.flow.transport) {
             Counters::take(open);
         }
-        self.registry.forget(&connection.flow);
+        self.registry.forget(&connection.flow, id);
         let ip = connection.flow.peer.ip();
         self.registry.release(connection.origin, ip);
         Some(connection.flow)
@@ -276,8 +283,8 @@ impl Streams {
     pub fn sweep(&mut self, now: Time, spared: &dyn Fn(&Flow) -> bool) -> Vec<Flow> {
         let late: Vec<_> = self
             .open
-            .values()
-            .filter(|connection| {
+            .iter()
+            .filter(|(_, connection)| {
                 let idle = connection.idle_for(now);
                 if connection.is_opening() {
                     return idle >= OPEN_TIMEOUT;
@@ -289,42 +296,44 @@ impl Streams {
                 late || connection.midway_for(now) >= self.limits.header_timeout
                     || idle >= self.limits.idle && !spared(&connection.flow)
             })
-            .filter_map(|connection| connection.flow.connection)
+            .map(|(number, _)| connection_id(self.worker, *number))
             .collect();
         late.into_iter().filter_map(|id| self.close(id)).collect()
     }
 
     fn open(&mut self, flow: &Flow, bytes: Bytes, now: Time) -> Carried {
         let failed = Carried::Closed(*flow);
-        if flow.transport != Transport::Tcp {
-            // RFC 7118 5: nobody can connect to a WebSocket client.
-            return failed;
-        }
         let id = connection_id(self.worker, self.next);
+        let Some(layer) = self.layer_of_client(flow) else {
+            return failed;
+        };
+        let host = flow.connection;
         let flow = Flow {
-            connection: Some(id),
+            connection: host.or(Some(id)),
             ..*flow
         };
-        if let Err(held) = self.registry.claim(flow) {
+        let claimed = match host {
+            Some(host) => self
+                .registry
+                .claim_to_host(flow.peer, host, id)
+                .map_err(Some),
+            None => self.registry.claim(flow).map_err(|held| held.connection),
+        };
+        if let Err(held) = claimed {
             // Another shard was faster.
-            return held
-                .connection
-                .map_or(failed, |id| Carried::Elsewhere(worker_of(id)));
+            return held.map_or(failed, |id| Carried::Elsewhere(worker_of(id)));
         }
         if !self.registry.admit(Origin::Opened, flow.peer.ip()) {
             Counters::add(&self.counters.refused);
-            self.registry.forget(&flow);
+            self.registry.forget(&flow, id);
             return failed;
         }
         let Ok(stream) = self.connect(&flow) else {
             self.registry.release(Origin::Opened, flow.peer.ip());
-            self.registry.forget(&flow);
+            self.registry.forget(&flow, id);
             return failed;
         };
-        if self
-            .add(flow, Origin::Opened, stream, Layer::Plain, now)
-            .is_err()
-        {
+        if self.add(flow, Origin::Opened, stream, layer, now).is_err() {
             return failed;
         }
         match self
@@ -339,6 +348,23 @@ impl Streams {
                 failed
             }
             None => failed,
+        }
+    }
+
+    /// Returns what lies between the wire and the messages of whom we connect to; none where nobody can be
+    /// connected to, or where the host is not known any more that has to prove itself.
+    fn layer_of_client(&self, flow: &Flow) -> Option<Layer> {
+        match flow.transport {
+            Transport::Tcp => Some(Layer::Plain),
+            Transport::Tls => {
+                let host = self.registry.host(flow.connection?)?;
+                let name = ServerName::try_from(String::from(host)).ok()?;
+                let config = self.tls.as_ref()?.client();
+                let session = rustls::ClientConnection::new(config, name).ok()?;
+                Some(Layer::tls(session))
+            }
+            // RFC 7118 5: nobody can connect to a WebSocket client.
+            Transport::Udp | Transport::Ws | Transport::Wss => None,
         }
     }
 
@@ -398,7 +424,8 @@ impl Streams {
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = connection.source().register(&self.poll, token, interest) {
             self.registry.release(origin, flow.peer.ip());
-            self.registry.forget(&flow);
+            self.registry
+                .forget(&flow, connection_id(self.worker, number));
             return Err(error);
         }
         if let Some(open) = self.counters.of(flow.transport) {
@@ -411,13 +438,9 @@ impl Streams {
 
 impl Drop for Streams {
     fn drop(&mut self) {
-        let all: Vec<_> = self
-            .open
-            .values()
-            .filter_map(|c| c.flow.connection)
-            .collect();
-        for id in all {
-            self.close(id);
+        let all: Vec<_> = self.open.keys().copied().collect();
+        for number in all {
+            self.close(connection_id(self.worker, number));
         }
     }
 }

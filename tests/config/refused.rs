@@ -336,8 +336,8 @@ const CASES: &[Case] = &[
         "endpoints: [{ aor: \"sip:a@refork\", contact: \"sips:a@b\" }]\n",
         "endpoints[0].contact",
         (1, 45),
-        "has not got yet",
-        "",
+        "no listener to speak it from",
+        "tls://",
     ),
     (
         "endpoints: [{ instance: mobile, name: M }]\n",

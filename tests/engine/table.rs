@@ -45,10 +45,14 @@ impl World for Site {
         ours(flow.peer.ip())
     }
 
-    fn flow_to(&self, transport: Transport, peer: SocketAddr) -> Option<Flow> {
-        let open = self.open.get(&peer);
-        if let Some(open) = open.filter(|flow| flow.transport == transport) {
-            return Some(*open);
+    fn open_to(&self, transport: Transport, peer: SocketAddr) -> Option<Flow> {
+        let open = self.open.get(&peer).copied();
+        open.filter(|flow| flow.transport == transport)
+    }
+
+    fn flow_to(&self, transport: Transport, peer: SocketAddr, _: &str) -> Option<Flow> {
+        if let Some(open) = self.open_to(transport, peer) {
+            return Some(open);
         }
         matches!(transport, Transport::Udp | Transport::Tcp).then_some(Flow {
             transport,

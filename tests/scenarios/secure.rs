@@ -1,12 +1,15 @@
 //! Phones over TLS and browsers over WebSockets: reached over the connection that they opened, and
 //! replaced when it is gone.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use refork::config::Listener;
+use refork::app::{self, Server};
+use refork::config::{self, Config, Listener};
 use refork::engine::ids;
+use refork::engine::settings::{PathMode, Route, Upstream};
 use refork::tls::{ClientAuth, Files, Pair};
-use refork::ua::{Medium, Phone, Transport};
+use refork::ua::{Medium, Phone, Profile, Transport};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 
@@ -21,11 +24,28 @@ killed_and_frozen!(
     a_session_of_browsers_goes_on,
 );
 
-const SECURE: [(ids::Transport, Transport); 3] = [
-    (ids::Transport::Tls, Transport::Tls),
-    (ids::Transport::Ws, Transport::Ws),
-    (ids::Transport::Wss, Transport::Wss),
-];
+const SECURE: [ids::Transport; 3] = [ids::Transport::Tls, ids::Transport::Ws, ids::Transport::Wss];
+
+fn listener(transport: ids::Transport) -> Listener {
+    Listener {
+        transport,
+        at: "127.0.0.1:0".parse().unwrap(),
+        advertise: None,
+        dscp: None,
+    }
+}
+
+/// Bob's server, which takes calls of anybody who comes over TLS.
+const OTHER: &str = r#"
+node: { name: other, workers: 1 }
+listen:
+  - udp://127.0.0.1:0
+domains:
+  "*": { realm: example.org, registrar: { auth: none } }
+media: { ports: 33000-33199 }
+timers: { t1: 50ms, t2: 200ms, t4: 200ms }
+admin: { listen: "127.0.0.1:0" }
+"#;
 
 struct House {
     stage: Stage,
@@ -35,8 +55,13 @@ struct House {
 
 impl House {
     fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    fn with(change: impl FnOnce(&mut Config)) -> Self {
         let files = tempfile::tempdir().unwrap();
-        let made = rcgen::generate_simple_self_signed(["example.org".to_owned()]).unwrap();
+        let names = ["example.org", "127.0.0.1"].map(str::to_owned);
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
         let pair = Pair {
             certificate: files.path().join("cert.pem"),
             key: files.path().join("key.pem"),
@@ -51,19 +76,14 @@ impl House {
             .with_root_certificates(roots)
             .with_no_client_auth();
         let stage = Stage::with(|config| {
-            config
-                .listeners
-                .extend(SECURE.map(|(transport, _)| Listener {
-                    transport,
-                    at: "127.0.0.1:0".parse().unwrap(),
-                    advertise: None,
-                    dscp: None,
-                }));
+            config.listeners.extend(SECURE.map(listener));
             config.tls = Some(Files {
                 pairs: vec![pair],
                 client_ca: None,
                 client_auth: ClientAuth::Required,
+                server_ca: Some(files.path().join("cert.pem")),
             });
+            change(config);
         });
         Self {
             stage,
@@ -161,4 +181,62 @@ fn a_browser_is_replaced(loss: Loss) {
 
 fn a_session_of_browsers_goes_on(loss: Loss) {
     replaced(loss, Transport::Ws, true, Medium::Text);
+}
+
+/// Starts another server, with the certificate of the house.
+fn other_server(files: &Files) -> Server {
+    let mut config = config::parse(OTHER, "other", &|_| None).unwrap();
+    config.listeners.push(listener(ids::Transport::Tls));
+    config.tls = Some(files.clone());
+    app::start(config).unwrap()
+}
+
+fn address(server: &Server, wanted: ids::Transport) -> SocketAddr {
+    let all = server.sip_addresses();
+    let mut all = all.iter();
+    all.find(|(transport, _)| *transport == wanted).unwrap().1
+}
+
+/// Through two servers, the one an upstream of the other.
+fn through_an_upstream(target: impl Fn(SocketAddr) -> String) {
+    let mut other = None;
+    let house = House::with(|config| {
+        let server = other_server(config.tls.as_ref().unwrap());
+        let target = target(address(&server, ids::Transport::Tls));
+        let upstream = Upstream {
+            targets: vec![target.into()],
+            trusted: true,
+            path: PathMode::default(),
+        };
+        config.engine.upstreams.insert("other".into(), upstream);
+        config.engine.routes.push(Route {
+            pattern: "sip:carol@*".into(),
+            to: "other".into(),
+        });
+        other = Some(server);
+    });
+    let server = other.unwrap();
+    let alice = house.phone("alice", Transport::Tls);
+    let at = address(&server, ids::Transport::Udp);
+    let mut profile = Profile::new("carol", "carol", "example.org", at);
+    profile.t1 = std::time::Duration::from_millis(100);
+    let carol = Phone::start(profile, &house.stage.log).unwrap();
+    assert_eq!(carol.register().unwrap(), 200);
+    let (call, taken) = connect(&alice, &carol, Medium::Audio);
+    talk(&call, &taken);
+    assert_eq!(taken.message("within").unwrap(), 200);
+    hang_up(&taken, &call);
+    let readings = server.readings().unwrap();
+    assert_eq!(readings.transport.connections, [0, 1, 0, 0]);
+    house.stage.finish();
+}
+
+#[test]
+fn an_upstream_is_called_over_tls() {
+    through_an_upstream(|at| format!("sip:{at};transport=tls"));
+}
+
+#[test]
+fn an_upstream_is_called_by_a_sips_uri() {
+    through_an_upstream(|at| format!("sips:{at}"));
 }

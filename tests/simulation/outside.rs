@@ -37,7 +37,12 @@ impl World for Outside {
         self.server
     }
 
-    fn flow_to(&self, transport: Transport, peer: SocketAddr) -> Option<Flow> {
+    fn open_to(&self, transport: Transport, peer: SocketAddr) -> Option<Flow> {
+        let open = self.flow_to(transport, peer, "");
+        open.filter(|flow| flow.connection.is_some())
+    }
+
+    fn flow_to(&self, transport: Transport, peer: SocketAddr, _: &str) -> Option<Flow> {
         let (listener, connection) = match transport {
             Transport::Udp => (UDP, None),
             Transport::Tcp => (TCP, self.connections.get(&peer).copied()),

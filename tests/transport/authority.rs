@@ -90,8 +90,15 @@ impl Authority {
             pairs: vec![pair],
             client_ca: None,
             client_auth: ClientAuth::Required,
+            server_ca: None,
         };
         Arc::new(Tls::load(files).unwrap())
+    }
+
+    pub(crate) fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.der().clone()).unwrap();
+        roots
     }
 
     /// Returns what a client is that trusts this CA, with a certificate of its own or without.
@@ -100,8 +107,7 @@ impl Authority {
         own: Option<Leaf>,
         versions: &[&'static rustls::SupportedProtocolVersion],
     ) -> Arc<rustls::ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.der().clone()).unwrap();
+        let roots = self.roots();
         let builder = rustls::ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(versions)
             .unwrap()

@@ -104,6 +104,7 @@ fn a_client_is_shown_the_certificate_of_the_name_that_it_asks_for() {
         pairs: vec![authority.keep("a", &first), authority.keep("b", &second)],
         client_ca: None,
         client_auth: ClientAuth::Required,
+        server_ca: None,
     };
     let tls = Arc::new(Tls::load(files).unwrap());
     let mut shard = Shard::over(Transport::Tls, Some(tls), 10, 10);
@@ -127,6 +128,7 @@ fn with_clients(authority: &Authority, client_auth: ClientAuth) -> Shard {
         pairs: vec![authority.keep("server", &authority.issue(&["sip.example.org"]))],
         client_ca: Some(authority.path("ca.pem")),
         client_auth,
+        server_ca: None,
     };
     let tls = Arc::new(Tls::load(files).unwrap());
     Shard::over(Transport::Tls, Some(tls), 10, 10)

@@ -31,6 +31,8 @@ pub(crate) struct Tls {
     pub(crate) client_ca: Option<PathBuf>,
     /// Whether clients must show a certificate, where there is a `client_ca`.
     pub(crate) client_auth: ClientAuth,
+    /// PEM file with the CAs that servers are held against that we connect to; without it, the system's.
+    pub(crate) server_ca: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]

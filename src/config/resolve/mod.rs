@@ -19,6 +19,7 @@ use super::file::File;
 use super::problem::Problem;
 use super::resolved::{Config, MediaConfig};
 use super::tree::{Step, Tree};
+use crate::engine::ids::Transport;
 use crate::engine::settings::{LimitSettings, MediaSettings, Settings};
 use crate::engine::time::Millis;
 
@@ -33,6 +34,8 @@ pub(super) struct Resolved {
 pub(super) struct Check<'a> {
     tree: &'a Tree,
     problems: &'a mut Vec<Problem>,
+    /// There is a listener that TLS can be spoken from.
+    speaks_tls: bool,
     warnings: Vec<String>,
 }
 
@@ -46,6 +49,7 @@ impl<'a> Check<'a> {
         Self {
             tree,
             problems,
+            speaks_tls: false,
             warnings: Vec::new(),
         }
     }
@@ -105,6 +109,7 @@ pub(super) fn resolve(
     let mut check = Check::new(tree, problems);
     effect::check(file, &mut check);
     let listeners = listeners::resolve(file, &mut check);
+    check.speaks_tls = listeners.iter().any(|l| l.transport == Transport::Tls);
     let tls = tls::resolve(file, &listeners, directory, &mut check);
     let domains = domains::resolve(file, &listeners, &mut check);
     let users = users::resolve(file, &domains, directory, environment, &mut check);

@@ -59,6 +59,7 @@ pub(super) fn resolve(
             .chain(more)
             .collect(),
         client_ca: tls.client_ca.as_ref().map(|ca| directory.join(ca)),
+        server_ca: tls.server_ca.as_ref().map(|ca| directory.join(ca)),
         client_auth: match tls.client_auth {
             file::ClientAuth::Required => ClientAuth::Required,
             file::ClientAuth::Optional => ClientAuth::Optional,
@@ -81,6 +82,7 @@ fn tell(fault: &Fault, check: &mut Check<'_>) {
         Part::Certificate(index) => of_more(index, "certificate"),
         Part::Key(index) => of_more(index, "key"),
         Part::ClientCa => key("tls.client_ca"),
+        Part::ServerCa => key("tls.server_ca"),
     };
     let mend = if fault.what.starts_with("cannot be read") {
         "the path is relative to the configuration file"

@@ -12,22 +12,34 @@ use crate::sip::{Scheme, Uri};
 
 /// Checks a SIP URI that requests are sent to.
 pub(super) fn check_target(text: &str, path: &[Step<'_>], check: &mut Check<'_>) {
-    const FORM: &str = "sip:host, sip:user@host:port or sip:host;transport=tcp";
+    const FORM: &str = "sip:host, sip:user@host:port, sip:host;transport=tcp or sips:host";
     let Ok(uri) = Uri::parse(text) else {
         return check.problem(path, format!("`{text}` is no SIP URI"), FORM);
     };
     let transport = uri.transport().map(Transport::parse);
     match (uri.scheme, transport) {
         (Scheme::Sip, None | Some(Some(Transport::Udp | Transport::Tcp))) => {}
-        (Scheme::Sips, _)
-        | (Scheme::Sip, Some(Some(Transport::Tls | Transport::Ws | Transport::Wss))) => {
+        (Scheme::Sips, None | Some(Some(Transport::Tcp | Transport::Tls)))
+        | (Scheme::Sip, Some(Some(Transport::Tls))) => {
+            if !check.speaks_tls {
+                check.problem(
+                    path,
+                    format!("`{text}` wants TLS, and there is no listener to speak it from"),
+                    "add one to `listen`: tls://0.0.0.0:5061",
+                );
+            }
+        }
+        (Scheme::Sip | Scheme::Sips, Some(Some(Transport::Ws | Transport::Wss))) => {
             check.problem(
                 path,
-                format!("`{text}` wants TLS or a WebSocket, which this version has not got yet"),
+                format!("`{text}`: nobody can be called over a WebSocket that it did not open"),
                 FORM,
             );
         }
-        (Scheme::Sip, Some(None)) => {
+        (Scheme::Sips, Some(Some(Transport::Udp))) => {
+            check.problem(path, format!("`{text}` wants TLS over UDP"), FORM);
+        }
+        (Scheme::Sip | Scheme::Sips, Some(None)) => {
             check.problem(path, format!("`{text}` names an unknown transport"), FORM);
         }
         (Scheme::Tel | Scheme::Other(_), _) => {

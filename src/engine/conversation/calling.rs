@@ -46,13 +46,7 @@ pub(crate) fn way(context: &Context<'_>, endpoint: &Endpoint) -> Way {
             return Way::Known(flow);
         }
     }
-    let first = endpoint.path.first();
-    let last = endpoint.through.as_ref().unwrap_or(&endpoint.contact);
-    let uri = first.map_or(&**last, |route| {
-        Address::parse(route).map_or(route, |address| address.uri)
-    });
-    let hop = Uri::parse(uri).ok().and_then(|uri| Hop::of(&uri));
-    let Some(mut hop) = hop else {
+    let Some(mut hop) = hop_of(endpoint) else {
         return Way::None;
     };
     if hop.numeric().is_some() {
@@ -66,8 +60,18 @@ pub(crate) fn way(context: &Context<'_>, endpoint: &Endpoint) -> Way {
     if context.shared.shunned.is_away(&target, context.now) {
         return Way::Away;
     }
-    let flow = context.world.flow_to(target.0, target.1);
+    let flow = context.world.flow_to(target.0, target.1, &hop.host);
     flow.map_or(Way::None, Way::Located)
+}
+
+/// Returns the next hop toward an endpoint whose flow is not known.
+pub(crate) fn hop_of(endpoint: &Endpoint) -> Option<Hop> {
+    let first = endpoint.path.first();
+    let last = endpoint.through.as_ref().unwrap_or(&endpoint.contact);
+    let uri = first.map_or(&**last, |route| {
+        Address::parse(route).map_or(route, |address| address.uri)
+    });
+    Hop::of(&Uri::parse(uri).ok()?)
 }
 
 /// Stands in a dialog whose flow is not known yet; nothing is ever sent over it.
@@ -169,7 +173,7 @@ impl Conversation {
         let builder = leg
             .dialog
             .carried(&Method::Invite, &via, hops)
-            .header(Name::Contact, context.contact(&flow));
+            .header(Name::Contact, context.contact(&leg.dialog));
         let builder = more(leg.capable(context, builder, reliable));
         let bytes = match body {
             Some(sdp) => builder.body("application/sdp", sdp.as_bytes()),
@@ -254,7 +258,7 @@ impl Conversation {
             .position(|branch| branch.state == BranchState::Resolving(token))?;
         let mut rest = context.shared.shunned.order(targets, context.now);
         let away = rest.is_empty() && !targets.is_empty();
-        match next_flow(context, &mut rest) {
+        match next_flow(context, &fork.branches[at].leg.endpoint, &mut rest) {
             Some(flow) => {
                 let branch = &mut fork.branches[at];
                 branch.leg.dialog.flow = flow;

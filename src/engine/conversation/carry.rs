@@ -143,7 +143,7 @@ impl Conversation {
             request.method(),
             Method::Notify | Method::Refer | Method::Subscribe
         ) {
-            builder = builder.header(Name::Contact, context.contact(&flow));
+            builder = builder.header(Name::Contact, context.contact(&leg.dialog));
         }
         let builder = builder.raw_lines(&crossing(request));
         let bytes = end_with(builder, request.content_type(), request.body());
@@ -193,7 +193,7 @@ impl Conversation {
         let contact = self
             .leg_mut(carried.from)
             .filter(|_| matches!(carried.method, Method::Subscribe | Method::Refer))
-            .map(|leg| context.contact(&leg.dialog.flow));
+            .map(|leg| context.contact(&leg.dialog));
         context.hand_on(carried.server, response, |mut builder| {
             if let Some(contact) = contact {
                 builder = builder.header(Name::Contact, contact);

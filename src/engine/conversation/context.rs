@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::breadth::mark;
 use super::parting::Partings;
+use crate::engine::dialog::Dialog;
 use crate::engine::events::Event;
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side};
 use crate::engine::locating::Shunned;
@@ -155,10 +156,17 @@ impl Context<'_> {
         )
     }
 
-    /// Writes our Contact toward the peer of a flow.
-    pub(crate) fn contact(&self, flow: &Flow) -> String {
+    /// Writes our Contact toward the peer of a dialog; a `sips:` one where the peer's is (RFC 3261 8.1.1.8,
+    /// 12.1.1).
+    pub(crate) fn contact(&self, dialog: &Dialog) -> String {
+        let flow = &dialog.flow;
         let ours = self.world.advertised(flow);
-        if flow.transport.is_reliable() {
+        if is_sips(&dialog.target) {
+            // RFC 3261 26.2.2: the scheme says TLS already; a WebSocket has to be named.
+            let web = flow.transport.is_web_socket();
+            let transport = if web { ";transport=ws" } else { "" };
+            format!("<sips:refork@{ours}{transport}>")
+        } else if flow.transport.is_reliable() {
             format!(
                 "<sip:refork@{ours};transport={}>",
                 flow.transport.uri_param()
@@ -315,6 +323,11 @@ pub(crate) fn retry_after(response: &Message) -> Option<Millis> {
     let end = value.find(|c: char| !c.is_ascii_digit());
     let seconds: u32 = value[..end.unwrap_or(value.len())].parse().ok()?;
     Some(Millis::from_secs(u64::from(seconds)))
+}
+
+fn is_sips(uri: &str) -> bool {
+    uri.split_once(':')
+        .is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("sips"))
 }
 
 /// Adds the header by which a refusal tells what would be taken, or when.

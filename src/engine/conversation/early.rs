@@ -118,7 +118,7 @@ impl Conversation {
         let server = invitation.server;
         let early = invitation.early.get_mut(at)?;
         let tag = early.dialog.local_tag.clone();
-        let contact = context.contact(&early.dialog.flow);
+        let contact = context.contact(&early.dialog);
         let lines = crossing(response);
         let number = match reliably {
             None => None,

@@ -306,14 +306,14 @@ impl Conversation {
         server: ServerId,
         sdp: Option<&str>,
     ) {
-        let flow = match side {
-            Side::Caller => self.early_mut(at).map(|early| early.dialog.flow),
+        let dialog = match side {
+            Side::Caller => self.early_mut(at).map(|early| &early.dialog),
             Side::Callee => leg
                 .and_then(|leg| self.branch_mut(leg))
-                .map(|branch| branch.leg.dialog.flow),
+                .map(|branch| &branch.leg.dialog),
         };
-        let Some(flow) = flow else { return };
-        let (contact, supported) = (context.contact(&flow), context.supported());
+        let Some(dialog) = dialog else { return };
+        let (contact, supported) = (context.contact(dialog), context.supported());
         context.respond(server, 200, "OK", None, |builder| {
             let builder = builder
                 .header(Name::Contact, contact)
@@ -368,10 +368,10 @@ fn update(
     told: &str,
 ) -> ClientId {
     let flow = dialog.flow;
-    let via = context.via(id, &flow);
+    let (via, contact) = (context.via(id, &flow), context.contact(dialog));
     let bytes = dialog
         .request(&Method::Update, &via)
-        .header(Name::Contact, context.contact(&flow))
+        .header(Name::Contact, contact)
         .header(Name::Allow, ALLOW)
         .body("application/sdp", told.as_bytes());
     let errand = Errand {

@@ -4,17 +4,24 @@
 use std::collections::VecDeque;
 
 use super::Conversation;
+use super::calling::hop_of;
 use super::context::{Context, retry_after};
 use super::fork::{Branch, BranchState, Fork};
+use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Event, TargetFailure};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::locating::Located;
 use crate::sip::Message;
 
-/// Takes the first of these targets that we have a listener for.
-pub(crate) fn next_flow(context: &Context<'_>, rest: &mut VecDeque<Located>) -> Option<Flow> {
+/// Takes the first of these targets of an endpoint that we have a listener for.
+pub(crate) fn next_flow(
+    context: &Context<'_>,
+    endpoint: &Endpoint,
+    rest: &mut VecDeque<Located>,
+) -> Option<Flow> {
+    let hop = hop_of(endpoint)?;
     while let Some((transport, peer)) = rest.pop_front() {
-        if let Some(flow) = context.world.flow_to(transport, peer) {
+        if let Some(flow) = context.world.flow_to(transport, peer, &hop.host) {
             return Some(flow);
         }
     }
@@ -62,7 +69,7 @@ impl Conversation {
         };
         let (failed, name) = (branch.leg.dialog.flow, branch.leg.endpoint.name.clone());
         let mut rest = std::mem::take(&mut branch.rest);
-        let next = next_flow(context, &mut rest);
+        let next = next_flow(context, &branch.leg.endpoint, &mut rest);
         let taken = next.and_then(|flow| Some((flow, fork.take(leg)?)));
         target_failed(context, &name, failed, failure, taken.is_some());
         let Some((flow, old)) = taken else {

@@ -188,7 +188,7 @@ impl Leg {
             method,
             Method::Invite | Method::Update | Method::Subscribe | Method::Refer | Method::Notify
         ) {
-            builder = builder.header(Name::Contact, context.contact(&flow));
+            builder = builder.header(Name::Contact, context.contact(&self.dialog));
         }
         if matches!(method, Method::Invite | Method::Update) {
             // No provisional response to a re-INVITE is worth a PRACK.

@@ -4,7 +4,7 @@ use super::Conversation;
 use super::context::Context;
 use super::leg::Leg;
 use crate::engine::endpoint::Endpoint;
-use crate::engine::ids::{Flow, Side, Transport};
+use crate::engine::ids::{ConnectionId, Flow, Side, Transport};
 use crate::engine::locating::Hop;
 use crate::engine::location;
 use crate::engine::routing::{self, Q_DEFAULT, Target};
@@ -50,8 +50,9 @@ impl Conversation {
 /// Returns the flow that a lost leg's endpoint is invited over: the one that it had, where that is open.
 /// None leaves it to the name in the Contact.
 fn flow_again(context: &Context<'_>, old: &Leg) -> Option<Flow> {
+    let own = old.dialog.flow.connection;
     let before = Flow {
-        connection: None,
+        connection: own.filter(|own| own.is_to_host()),
         ..old.dialog.flow
     };
     if let Some(flow) = standing(context, &before) {
@@ -65,11 +66,15 @@ fn flow_again(context: &Context<'_>, old: &Leg) -> Option<Flow> {
 /// Returns how the peer of a flow can be told something as things stand: datagrams always find a way, over
 /// a stream it takes an open connection.
 pub(super) fn standing(context: &Context<'_>, flow: &Flow) -> Option<Flow> {
-    if !flow.transport.is_reliable() {
+    if !flow.transport.is_reliable() || is_to_host(flow) {
         return Some(*flow);
     }
-    let open = context.world.flow_to(flow.transport, flow.peer);
-    open.filter(|flow| flow.connection.is_some())
+    context.world.open_to(flow.transport, flow.peer)
+}
+
+/// A connection that we open by the name of its host can be opened again.
+fn is_to_host(flow: &Flow) -> bool {
+    flow.connection.is_some_and(ConnectionId::is_to_host)
 }
 
 /// Returns the flow to a leg whose connection is closed: an open one that takes its place, else a new
@@ -77,6 +82,9 @@ pub(super) fn standing(context: &Context<'_>, flow: &Flow) -> Option<Flow> {
 /// phone behind a NAT, whose Contact is not where it is seen; or where a name had to be looked up.
 pub(super) fn way_anew(context: &Context<'_>, leg: &Leg) -> Option<Flow> {
     let old = leg.dialog.flow;
+    if is_to_host(&old) {
+        return Some(old);
+    }
     let route = leg.dialog.routes.first();
     let hop = route.map_or(&*leg.dialog.target, |route| {
         Address::parse(route).map_or(route, |address| address.uri)
@@ -90,5 +98,5 @@ pub(super) fn way_anew(context: &Context<'_>, leg: &Leg) -> Option<Flow> {
     if natted || matches!(transport, Transport::Ws | Transport::Wss) {
         return None;
     }
-    context.world.flow_to(transport, peer)
+    context.world.flow_to(transport, peer, &hop.host)
 }

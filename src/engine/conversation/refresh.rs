@@ -59,7 +59,7 @@ impl Leg {
         let request = context.shared.transactions.request_of(server);
         let timer = request.and_then(|(request, _)| self.timed_by_request(context, request));
         Accepting {
-            contact: context.contact(&self.dialog.flow),
+            contact: context.contact(&self.dialog),
             supported: context.supported(),
             timer,
         }

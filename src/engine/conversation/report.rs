@@ -137,7 +137,7 @@ impl Leg {
             .expires()
             .map_or(left, |asked| left.min(asked.into()));
         let (told, open) = (reports.told, reports.open);
-        let contact = context.contact(&self.dialog.flow);
+        let contact = context.contact(&self.dialog);
         context.respond(server, 200, "OK", None, |builder| {
             builder
                 .header(Name::Contact, contact)

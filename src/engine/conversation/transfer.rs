@@ -154,7 +154,7 @@ impl Conversation {
             groups,
             replaces,
         } = aim;
-        let contact = context.contact(&old.dialog.flow);
+        let contact = context.contact(&old.dialog);
         let _ = old.dialog.refresh(request);
         context.accept_refer(server, &contact, refer.subscribes);
         let ring = context.shared.settings.fork.ring_timeout;

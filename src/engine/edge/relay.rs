@@ -325,7 +325,7 @@ impl Relays {
             relay.out -= 1;
         }
         let mut rest = context.shared.shunned.order(targets, context.now);
-        match next_flow(context, &mut rest) {
+        match next_flow(context, &target, &mut rest) {
             Some(flow) => self.send(context, number, target, flow, Some(rest)),
             None => self.go_on(context, number, Some(Failure::Unreachable)),
         }
@@ -414,7 +414,7 @@ impl Relays {
         failure: TargetFailure,
     ) -> bool {
         let Some(mut rest) = rest else { return false };
-        let next = next_flow(context, &mut rest);
+        let next = next_flow(context, &target, &mut rest);
         let others = self
             .standing
             .get(&number)

@@ -26,7 +26,11 @@ impl World for Book {
         flow.peer
     }
 
-    fn flow_to(&self, _: Transport, _: SocketAddr) -> Option<Flow> {
+    fn flow_to(&self, _: Transport, _: SocketAddr, _: &str) -> Option<Flow> {
+        None
+    }
+
+    fn open_to(&self, _: Transport, _: SocketAddr) -> Option<Flow> {
         None
     }
 

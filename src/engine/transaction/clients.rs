@@ -182,7 +182,8 @@ impl<C: Clone> Clients<C> {
             let goes_on = client.context.is_none() && !transport.is_reliable();
             if concerned && !goes_on {
                 // What still goes there, as a CANCEL may, opens another connection.
-                client.flow.connection = None;
+                let own = client.flow.connection;
+                client.flow.connection = own.filter(|own| own.is_to_host());
                 self.feed(ClientId(key), Input::Broken, None, effects);
             }
         }

@@ -172,7 +172,8 @@ impl<S: Clone> Servers<S> {
             if let Some(server) = self.slab.get_mut(*key)
                 && (connection.is_none() || server.reply.connection == connection)
             {
-                server.reply.connection = None;
+                let own = server.reply.connection;
+                server.reply.connection = own.filter(|own| own.is_to_host());
                 server.reply.peer.set_port(server.sent_by_port);
             }
         }
