@@ -97,6 +97,8 @@ pub enum Unproven {
     Missing,
     /// The right ones, for a nonce that is too old or of an earlier start.
     Stale,
+    /// The right ones, but they have been used before.
+    Replayed,
     /// A wrong password, an unknown user, or credentials made for another request.
     Wrong,
     /// The right ones of somebody else.
@@ -105,13 +107,20 @@ pub enum Unproven {
 
 impl Unproven {
     /// Every reason, for the metrics that must exist from the start.
-    pub const ALL: [Self; 4] = [Self::Missing, Self::Stale, Self::Wrong, Self::Other];
+    pub const ALL: [Self; 5] = [
+        Self::Missing,
+        Self::Stale,
+        Self::Replayed,
+        Self::Wrong,
+        Self::Other,
+    ];
 
     /// Returns the word used in logs and labels.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Missing => "missing",
             Self::Stale => "stale",
+            Self::Replayed => "replayed",
             Self::Wrong => "wrong",
             Self::Other => "other",
         }
@@ -121,7 +130,7 @@ impl Unproven {
     pub fn is_failure(self) -> bool {
         match self {
             Self::Wrong | Self::Other => true,
-            Self::Missing | Self::Stale => false,
+            Self::Missing | Self::Stale | Self::Replayed => false,
         }
     }
 }

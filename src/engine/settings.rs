@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::ids::Aor;
 use crate::engine::network::Network;
 use crate::engine::time::Millis;
+use crate::sip::digest::Algorithm;
 
 /// Calls carry media; sessions carry text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -124,6 +125,18 @@ pub enum Auth {
 pub struct Credentials {
     pub ha1_md5: Option<Box<str>>,
     pub ha1_sha256: Option<Box<str>>,
+    pub ha1_sha512_256: Option<Box<str>>,
+}
+
+impl Credentials {
+    /// Returns the HA1 of one algorithm.
+    pub fn ha1(&self, algorithm: Algorithm) -> Option<&str> {
+        match algorithm {
+            Algorithm::Md5 => self.ha1_md5.as_deref(),
+            Algorithm::Sha256 => self.ha1_sha256.as_deref(),
+            Algorithm::Sha512_256 => self.ha1_sha512_256.as_deref(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

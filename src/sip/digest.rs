@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use md5::Md5;
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha512_256};
 
 use super::params::{is_balanced, split_quoted};
 
@@ -12,31 +12,37 @@ use super::params::{is_balanced, split_quoted};
 pub enum Algorithm {
     Md5,
     Sha256,
+    Sha512_256,
 }
 
 impl Algorithm {
+    /// Those that are known, the weakest first.
+    pub const ALL: [Self; 3] = [Self::Md5, Self::Sha256, Self::Sha512_256];
+
     /// Reads the parameter; nothing said is MD5 (RFC 7616 3.4).
     pub fn parse(word: Option<&str>) -> Option<Self> {
-        match word {
-            None => Some(Self::Md5),
-            Some(word) if word.eq_ignore_ascii_case("MD5") => Some(Self::Md5),
-            Some(word) if word.eq_ignore_ascii_case("SHA-256") => Some(Self::Sha256),
-            Some(_) => None,
-        }
+        let Some(word) = word else {
+            return Some(Self::Md5);
+        };
+        Self::ALL
+            .into_iter()
+            .find(|known| word.eq_ignore_ascii_case(known.as_str()))
     }
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Md5 => "MD5",
             Self::Sha256 => "SHA-256",
+            Self::Sha512_256 => "SHA-512-256",
         }
     }
 
     /// Hashes text to lower-case hex.
-    pub fn hash(self, text: &str) -> String {
+    pub fn hash(self, text: impl AsRef<[u8]>) -> String {
         match self {
             Self::Md5 => hex(&Md5::digest(text)),
             Self::Sha256 => hex(&Sha256::digest(text)),
+            Self::Sha512_256 => hex(&Sha512_256::digest(text)),
         }
     }
 }
@@ -83,6 +89,17 @@ impl<'a> Credentials<'a> {
         })
     }
 
+    /// Returns the nonce count; 0 where there is no `qop` to count for (RFC 7616 3.4). None where it is not
+    /// eight hex digits.
+    pub fn count(&self) -> Option<u32> {
+        if self.qop.is_none() {
+            return Some(0);
+        }
+        let nc = self.nc.filter(|nc| nc.len() == 8)?;
+        let digits = nc.bytes().all(|byte| byte.is_ascii_hexdigit());
+        digits.then(|| u32::from_str_radix(nc, 16).ok())?
+    }
+
     /// Returns true where the response is what the holder of `ha1` would have sent (RFC 7616 3.4.1).
     /// The comparison takes the same time wherever the two differ.
     pub fn prove(&self, algorithm: Algorithm, ha1: &str, method: &str, body: &[u8]) -> bool {
@@ -104,22 +121,19 @@ impl<'a> Credentials<'a> {
     ) -> Option<String> {
         let ha2 = match self.qop {
             Some(qop) if qop.eq_ignore_ascii_case("auth-int") => {
-                let entity = match algorithm {
-                    Algorithm::Md5 => hex(&Md5::digest(body)),
-                    Algorithm::Sha256 => hex(&Sha256::digest(body)),
-                };
-                algorithm.hash(&format!("{method}:{}:{entity}", self.uri))
+                let entity = algorithm.hash(body);
+                algorithm.hash(format!("{method}:{}:{entity}", self.uri))
             }
             Some(qop) if !qop.eq_ignore_ascii_case("auth") => return None,
-            Some(_) | None => algorithm.hash(&format!("{method}:{}", self.uri)),
+            Some(_) | None => algorithm.hash(format!("{method}:{}", self.uri)),
         };
         Some(match self.qop {
-            Some(qop) => algorithm.hash(&format!(
+            Some(qop) => algorithm.hash(format!(
                 "{ha1}:{}:{}:{}:{qop}:{ha2}",
                 self.nonce, self.nc?, self.cnonce?
             )),
             // RFC 2069, which old phones still speak.
-            None => algorithm.hash(&format!("{ha1}:{}:{ha2}", self.nonce)),
+            None => algorithm.hash(format!("{ha1}:{}:{ha2}", self.nonce)),
         })
     }
 }
@@ -162,7 +176,7 @@ impl Challenge<'_> {
         })
     }
 
-    /// Writes the Authorization value that answers it with qop `auth`.
+    /// Writes the Authorization value that answers it with qop `auth`, for the first time.
     pub fn answer(
         &self,
         username: &str,
@@ -171,11 +185,24 @@ impl Challenge<'_> {
         uri: &str,
         cnonce: &str,
     ) -> String {
-        let (realm, nonce, nc) = (self.realm, self.nonce, "00000001");
-        let ha2 = self.algorithm.hash(&format!("{method}:{uri}"));
+        self.answer_again(username, ha1, method, uri, cnonce, 1)
+    }
+
+    /// The same for the time numbered `count` (RFC 7616 3.4: nc).
+    pub fn answer_again(
+        &self,
+        username: &str,
+        ha1: &str,
+        method: &str,
+        uri: &str,
+        cnonce: &str,
+        count: u32,
+    ) -> String {
+        let (realm, nonce, nc) = (self.realm, self.nonce, format!("{count:08x}"));
+        let ha2 = self.algorithm.hash(format!("{method}:{uri}"));
         let response = self
             .algorithm
-            .hash(&format!("{ha1}:{nonce}:{nc}:{cnonce}:auth:{ha2}"));
+            .hash(format!("{ha1}:{nonce}:{nc}:{cnonce}:auth:{ha2}"));
         format!(
             "Digest username=\"{username}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", \
              response=\"{response}\", algorithm={}, cnonce=\"{cnonce}\", qop=auth, nc={nc}",
@@ -186,7 +213,7 @@ impl Challenge<'_> {
 
 /// Returns HA1 (RFC 7616 3.4.2).
 pub fn ha1(algorithm: Algorithm, user: &str, realm: &str, password: &str) -> String {
-    algorithm.hash(&format!("{user}:{realm}:{password}"))
+    algorithm.hash(format!("{user}:{realm}:{password}"))
 }
 
 /// Goes through the parameters; of a quoted value what stands between the quotes, as RFC 7616 hashes it.
@@ -233,6 +260,10 @@ mod tests {
     #[test]
     fn the_example_of_the_rfc() {
         for (algorithm, response) in [
+            (
+                Algorithm::Sha512_256,
+                "f23c08ec7334a881f8286e68450ddbd9f0cd91c41481f0e1433604da8113c6dc",
+            ),
             (Algorithm::Md5, "6629fae49393a05397450978507c4ef1"),
             (
                 Algorithm::Sha256,
@@ -249,6 +280,46 @@ mod tests {
             let credentials = Credentials::parse(&header).unwrap();
             assert!(credentials.prove(algorithm, &ha1, "GET", b""));
             assert!(!credentials.prove(algorithm, &ha1, "PUT", b""));
+        }
+    }
+
+    /// RFC 7616 3.4.2, 3.4.3: auth-int holds the body too.
+    #[test]
+    fn the_body_is_held_where_the_client_says_so() {
+        for algorithm in Algorithm::ALL {
+            let (ha1, body) = (ha1(algorithm, "bob", "r", "pw"), b"v=0");
+            let ha2 = algorithm.hash(format!("INVITE:sip:x:{}", algorithm.hash(body)));
+            let response = algorithm.hash(format!("{ha1}:n:00000001:c:auth-int:{ha2}"));
+            let header = format!(
+                "Digest username=\"bob\", realm=\"r\", nonce=\"n\", uri=\"sip:x\", qop=auth-int, \
+                 nc=00000001, cnonce=\"c\", response=\"{response}\", algorithm={}",
+                algorithm.as_str()
+            );
+            let credentials = Credentials::parse(&header).unwrap();
+            assert!(credentials.prove(algorithm, &ha1, "INVITE", body));
+            assert!(!credentials.prove(algorithm, &ha1, "INVITE", b"v=1"));
+        }
+    }
+
+    #[test]
+    fn counts_are_eight_hex_digits() {
+        for (more, count) in [
+            ("qop=auth, nc=0000000a", Some(10)),
+            ("qop=auth, nc=FFFFFFFF", Some(u32::MAX)),
+            ("qop=auth, nc=1", None),
+            ("qop=auth, nc=+0000001", None),
+            ("qop=auth", None),
+            // RFC 2069 has none.
+            ("opaque=x", Some(0)),
+        ] {
+            let header = format!(
+                "Digest username=\"bob\", realm=\"r\", nonce=\"n\", uri=\"sip:x\", response=\"0\", {more}"
+            );
+            assert_eq!(
+                Credentials::parse(&header).unwrap().count(),
+                count,
+                "{more}"
+            );
         }
     }
 

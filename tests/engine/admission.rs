@@ -44,6 +44,7 @@ fn guarded() -> Settings {
         let credentials = Credentials {
             ha1_md5: ha1(Algorithm::Md5),
             ha1_sha256: ha1(Algorithm::Sha256),
+            ha1_sha512_256: None,
         };
         (aor(name), credentials)
     };
@@ -480,15 +481,22 @@ fn who_hides_its_name_from_others_proves_it_to_us() {
     let second = anonymous("alice", "+4930123", "call2", None);
     t.is_refused(alice(), &second, 403);
     let third = anonymous("alice", "+4930123", "call3", None);
-    t.receive(alice(), again(&third, &challenged, "alice"));
+    let challenged = t.is_asked(alice(), &again(&third, &challenged, "alice"));
+    let asked = challenged.header(Name::ProxyAuthenticate).unwrap();
+    assert!(
+        asked.contains("stale=true"),
+        "these were used before: {asked}"
+    );
+    let fourth = anonymous("alice", "+4930123", "call4", None);
+    t.receive(alice(), again(&fourth, &challenged, "alice"));
     t.request_to(trunk(), Method::Invite);
     // Where a domain is for every host, nobody is a stranger.
     let mut settings = guarded();
     settings.domains[0].host = "*".into();
     let mut t = Table::new(settings);
-    let fourth = anonymous("alice", "+4930123", "call4", None);
-    let challenged = t.is_asked(alice(), &fourth);
-    t.receive(alice(), again(&fourth, &challenged, "alice"));
+    let fifth = anonymous("alice", "+4930123", "call5", None);
+    let challenged = t.is_asked(alice(), &fifth);
+    t.receive(alice(), again(&fifth, &challenged, "alice"));
     t.request_to(trunk(), Method::Invite);
 }
 

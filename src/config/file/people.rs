@@ -50,7 +50,7 @@ pub(crate) enum Auth {
     None,
 }
 
-/// A secret: a password, or one or both hashes of user, realm and password (RFC 7616 3.4.2).
+/// A secret: a password, or hashes of user, realm and password (RFC 7616 3.4.2).
 #[derive(Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct User {
@@ -60,6 +60,8 @@ pub(crate) struct User {
     pub(crate) ha1_md5: Option<String>,
     /// SHA-256 of `user:realm:password`, 64 hexadecimal digits.
     pub(crate) ha1_sha256: Option<String>,
+    /// SHA-512/256 of `user:realm:password`, 64 hexadecimal digits.
+    pub(crate) ha1_sha512_256: Option<String>,
 }
 
 impl std::fmt::Debug for User {

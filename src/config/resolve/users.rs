@@ -139,7 +139,7 @@ fn credentials(
     path: &[Step<'_>],
     check: &mut Check<'_>,
 ) -> Credentials {
-    const FORM: &str = "`password`, or `ha1_md5`, `ha1_sha256` or both";
+    const FORM: &str = "`password`, or `ha1_md5`, `ha1_sha256`, `ha1_sha512_256` or several";
     let mut hash = |part, value: &Option<String>, digits: usize| {
         let value = value.as_ref()?;
         if value.len() != digits || !value.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -155,7 +155,8 @@ fn credentials(
     };
     let ha1_md5 = hash("ha1_md5", &user.ha1_md5, 32);
     let ha1_sha256 = hash("ha1_sha256", &user.ha1_sha256, 64);
-    let has_hash = ha1_md5.is_some() || ha1_sha256.is_some();
+    let ha1_sha512_256 = hash("ha1_sha512_256", &user.ha1_sha512_256, 64);
+    let has_hash = ha1_md5.is_some() || ha1_sha256.is_some() || ha1_sha512_256.is_some();
     let Some(password) = &user.password else {
         if !has_hash && check.is_whole(path) {
             check.key_problem(path, "there is no secret", FORM);
@@ -163,6 +164,7 @@ fn credentials(
         return Credentials {
             ha1_md5,
             ha1_sha256,
+            ha1_sha512_256,
         };
     };
     if has_hash {
@@ -181,6 +183,8 @@ fn credentials(
     Credentials {
         ha1_md5: made(Algorithm::Md5),
         ha1_sha256: made(Algorithm::Sha256),
+        // Few phones know it, and some give up where it is offered: for those it must be asked for.
+        ha1_sha512_256: None,
     }
 }
 

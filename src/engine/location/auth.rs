@@ -1,20 +1,17 @@
-//! Digest authentication of requests (RFC 3261 22, RFC 8760), without memory: a nonce proves itself.
+//! Digest authentication of requests (RFC 3261 22, RFC 8760).
 
 use std::net::IpAddr;
 
 use super::aor::of_user;
 use super::hmac::{hex, keyed_hash};
+use super::nonce::Nonces;
 use crate::engine::events::Unproven;
 use crate::engine::ids::{Aor, Transport};
-use crate::engine::settings::{Credentials as Ha1, Domain, Settings};
-use crate::engine::time::{Millis, Time};
+use crate::engine::settings::{Domain, Settings};
+use crate::engine::time::Time;
 use crate::sip::digest::{self, Algorithm, Credentials};
 use crate::sip::{Message, Name, Uri};
 
-/// How long a nonce is good; then the client is told `stale=true` and comes again by itself.
-const NONCE_LIFE: Millis = Millis::from_secs(5 * 60);
-/// Characters of a nonce: the time, 16 bytes and 4 bytes in hex.
-const NONCE_LEN: usize = 12 + 32 + 8;
 /// Credentials looked at in one request.
 const CREDENTIALS_MAX: usize = 8;
 
@@ -38,26 +35,33 @@ const GIVE_UP: [&str; 3] = ["baresip v0.", "baresip v1.", "baresip v2."];
 /// Asks for proof of who somebody is, and judges it.
 pub struct Authenticator {
     secret: [u8; 32],
+    nonces: Nonces,
 }
 
 impl Authenticator {
-    /// Makes an authenticator. Those with the same secret accept each other's nonces.
+    /// Makes an authenticator. The secret must be its own: the counts of a nonce are remembered by one.
     pub fn new(secret: [u8; 32]) -> Self {
-        Self { secret }
+        Self {
+            secret,
+            nonces: Nonces::new(secret),
+        }
     }
 
     /// Returns the user of `domain` whose credentials a request carries: an AOR at the host of
     /// `claimed`, whom it says it comes from. The caller decides whether that user may do what is asked.
     ///
-    /// Both algorithms are offered where both HA1 are known, MD5 first: RFC 8760 2.3 wants the
-    /// preferred one on top, but many phones look at the first challenge only and know nothing but MD5;
-    /// a client that knows SHA-256 finds it below. A phone that would give up there is offered MD5 alone.
-    /// `nc` is not checked: within its life a nonce may be used again.
+    /// Each algorithm is offered whose HA1 is known, MD5 first: RFC 8760 2.3 wants the preferred one on
+    /// top, but many phones look at the first challenge only and know nothing but MD5; a client that knows
+    /// more finds it below. A phone that would give up there is offered MD5 alone. SHA-512-256, which some
+    /// that know SHA-256 give up at, is for users whose hash the configuration gives.
+    ///
+    /// A nonce may be used again within its life, under another count each time (RFC 7616 3.4); without
+    /// `qop`, as RFC 2069 had it, once.
     ///
     /// # Errors
     /// The challenge to answer with. It does not show whether there is such a user.
     pub fn authenticate(
-        &self,
+        &mut self,
         request: &Message,
         claimed: &Aor,
         domain: &Domain,
@@ -78,69 +82,28 @@ impl Authenticator {
             .filter(|credentials| credentials.realm == &*domain.realm)
             .take(CREDENTIALS_MAX);
         for credentials in ours {
-            answered |= self.was_given(credentials.nonce, &domain.realm, source, now);
+            answered |= self
+                .nonces
+                .was_given(credentials.nonce, &domain.realm, source, now);
             let Some(aor) = proven(&credentials, request, claimed, domain, settings) else {
                 why = Unproven::Wrong;
                 continue;
             };
-            if self.is_fresh(credentials.nonce, &domain.realm, now) {
-                return Ok(aor);
-            }
-            why = Unproven::Stale;
+            let nonce = self.nonces.read(credentials.nonce, &domain.realm, now);
+            why = match (nonce, credentials.count()) {
+                (_, None) => Unproven::Wrong,
+                (None, Some(_)) => Unproven::Stale,
+                (Some(nonce), Some(count)) if self.nonces.take(nonce, count, now) => {
+                    return Ok(aor);
+                }
+                (Some(_), Some(_)) => Unproven::Replayed,
+            };
             break;
         }
-        let nonce = self.nonce(&domain.realm, source, now);
+        let nonce = self.nonces.make(&domain.realm, source, now);
         let mut challenge = challenge(request, claimed, domain, settings, &nonce, proxy, why);
         challenge.answered = answered;
         Err(challenge)
-    }
-
-    /// Returns a nonce: the time, a keyed hash of the time and the realm, and one of that and whom it is
-    /// given to.
-    fn nonce(&self, realm: &str, source: IpAddr, now: Time) -> String {
-        let proof = self.proof(realm, now);
-        let place = self.place(&proof, source);
-        proof + &place
-    }
-
-    fn proof(&self, realm: &str, now: Time) -> String {
-        let hash = keyed_hash(
-            &self.secret,
-            &[b"nonce", &now.0.to_be_bytes(), realm.as_bytes()],
-        );
-        format!("{:012x}{}", now.0, hex(&hash, 16))
-    }
-
-    fn place(&self, proof: &str, source: IpAddr) -> String {
-        let source = source.to_canonical().to_string();
-        let hash = keyed_hash(
-            &self.secret,
-            &[b"place", proof.as_bytes(), source.as_bytes()],
-        );
-        hex(&hash, 4)
-    }
-
-    /// Returns true for a nonce of ours that is not too old. Not of the future either: that one is of
-    /// another clock. Whom it was given to does not matter: phones change their networks.
-    fn is_fresh(&self, nonce: &str, realm: &str, now: Time) -> bool {
-        let made = nonce
-            .get(..12)
-            .and_then(|time| u64::from_str_radix(time, 16).ok())
-            .map(Time);
-        made.is_some_and(|made| {
-            made <= now
-                && now.since(made) <= NONCE_LIFE
-                && nonce.len() == NONCE_LEN
-                && nonce.starts_with(&self.proof(realm, made))
-        })
-    }
-
-    /// Returns true for a fresh nonce that was given to a source.
-    fn was_given(&self, nonce: &str, realm: &str, source: IpAddr, now: Time) -> bool {
-        self.is_fresh(nonce, realm, now)
-            && nonce
-                .split_at_checked(NONCE_LEN - 8)
-                .is_some_and(|(proof, place)| place == self.place(proof, source))
     }
 
     /// Returns the To tag of a response to a request outside of dialogs: the same for each response to
@@ -168,27 +131,30 @@ fn challenge(
     why: Unproven,
 ) -> Challenge {
     // A user with no HA1 at all looks like one that does not exist.
-    let user = settings
-        .users
-        .get(claimed)
-        .filter(|user| user.ha1_md5.is_some() || user.ha1_sha256.is_some());
-    let offers = |has: fn(&Ha1) -> bool| user.is_none_or(has);
+    let user = settings.users.get(claimed).filter(|user| {
+        let mut known = Algorithm::ALL.iter();
+        known.any(|algorithm| user.ha1(*algorithm).is_some())
+    });
+    let offers = |algorithm: Algorithm| match user {
+        Some(user) => user.ha1(algorithm).is_some(),
+        // As who has a password.
+        None => algorithm != Algorithm::Sha512_256,
+    };
     let (status, name) = if proxy {
         (407, Name::ProxyAuthenticate)
     } else {
         (401, Name::WwwAuthenticate)
     };
-    let md5 = offers(|user| user.ha1_md5.is_some());
-    let sha256 = offers(|user| user.ha1_sha256.is_some()) && !(md5 && gives_up(request));
-    let headers = [(Algorithm::Md5, md5), (Algorithm::Sha256, sha256)]
+    let alone = offers(Algorithm::Md5) && gives_up(request);
+    let headers = Algorithm::ALL
         .into_iter()
-        .filter(|(_, offered)| *offered)
-        .map(|(algorithm, _)| {
+        .filter(|algorithm| offers(*algorithm) && (!alone || *algorithm == Algorithm::Md5))
+        .map(|algorithm| {
             let challenge = digest::Challenge {
                 realm: &domain.realm,
                 nonce,
                 algorithm,
-                stale: why == Unproven::Stale,
+                stale: matches!(why, Unproven::Stale | Unproven::Replayed),
             };
             (name, challenge.to_header())
         })
@@ -231,10 +197,7 @@ fn proven(
     let aor = of_user(user.as_bytes(), claimed.host());
     let known = settings.users.get(&aor)?;
     let algorithm = Algorithm::parse(credentials.algorithm)?;
-    let ha1 = match algorithm {
-        Algorithm::Md5 => known.ha1_md5.as_deref(),
-        Algorithm::Sha256 => known.ha1_sha256.as_deref(),
-    }?;
+    let ha1 = known.ha1(algorithm)?;
     let holds = meant_for(credentials.uri, request.uri())
         && credentials.prove(algorithm, ha1, request.method().as_str(), request.body());
     holds.then_some(aor)
@@ -256,8 +219,10 @@ fn meant_for(uri: &str, request_uri: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::nonce::{NONCE_LEN, NONCE_LIFE};
     use super::super::testing::{START, aor, message, settings};
     use super::*;
+    use crate::engine::time::Millis;
 
     const SOURCE: std::net::Ipv4Addr = std::net::Ipv4Addr::new(192, 0, 2, 7);
 
@@ -277,7 +242,7 @@ mod tests {
         digest::ha1(algorithm, user, "example.org", "secret")
     }
 
-    fn judge(authenticator: &Authenticator, header: &str, now: Time) -> Result<Aor, Challenge> {
+    fn judge(authenticator: &mut Authenticator, header: &str, now: Time) -> Result<Aor, Challenge> {
         let settings = settings();
         let request = request(header);
         let claimed = aor("sip:alice@example.org");
@@ -294,8 +259,8 @@ mod tests {
 
     #[test]
     fn a_proxy_asks_with_its_own_headers() {
-        let authenticator = Authenticator::new([1; 32]);
-        let challenge = judge(&authenticator, "", START).unwrap_err();
+        let mut authenticator = Authenticator::new([1; 32]);
+        let challenge = judge(&mut authenticator, "", START).unwrap_err();
         assert_eq!((challenge.status, challenge.why), (407, Unproven::Missing));
         assert_eq!(challenge.headers.len(), 2);
         assert!(
@@ -305,24 +270,29 @@ mod tests {
                 .all(|(name, _)| *name == Name::ProxyAuthenticate)
         );
         for at in 0..2 {
+            let challenge = judge(&mut authenticator, "", START).unwrap_err();
             let asked = header(&challenge, at);
             let ha1 = ha1(asked.algorithm, "alice");
             let answer = asked.answer("alice", &ha1, "INVITE", "sip:bob@example.org", "x");
             let proxy = judge(
-                &authenticator,
+                &mut authenticator,
                 &format!("Proxy-Authorization: {answer}\n"),
                 START,
             );
             assert_eq!(proxy, Ok(aor("sip:alice@example.org")));
             // Of no use in the other header.
-            let other = judge(&authenticator, &format!("Authorization: {answer}\n"), START);
+            let other = judge(
+                &mut authenticator,
+                &format!("Authorization: {answer}\n"),
+                START,
+            );
             assert_eq!(other.unwrap_err().why, Unproven::Missing);
         }
     }
 
     #[test]
     fn a_browser_is_offered_md5_alone() {
-        let (authenticator, settings) = (Authenticator::new([1; 32]), settings());
+        let (mut authenticator, settings) = (Authenticator::new([1; 32]), settings());
         for (transport, offers) in [("WS", 1), ("WSS", 1), ("TLS", 2)] {
             let request = message(&format!(
                 "REGISTER sip:example.org SIP/2.0\nVia: SIP/2.0/{transport} h;branch=z9hG4bK1\n\
@@ -348,14 +318,16 @@ mod tests {
 
     #[test]
     fn only_the_right_credentials_prove_anything() {
-        let authenticator = Authenticator::new([1; 32]);
-        let challenge = judge(&authenticator, "", START).unwrap_err();
+        let mut authenticator = Authenticator::new([1; 32]);
+        let challenge = judge(&mut authenticator, "", START).unwrap_err();
         let asked = header(&challenge, 0);
         let right = ha1(asked.algorithm, "alice");
-        let answer = |user: &str, ha1: &str, method: &str, uri: &str| {
-            let answer = asked.answer(user, ha1, method, uri, "x");
+        let mut count = 0;
+        let mut answer = |user: &str, ha1: &str, method: &str, uri: &str| {
+            count += 1;
+            let answer = asked.answer_again(user, ha1, method, uri, "x", count);
             judge(
-                &authenticator,
+                &mut authenticator,
                 &format!("Proxy-Authorization: {answer}\n"),
                 START,
             )
@@ -399,37 +371,48 @@ mod tests {
 
     #[test]
     fn a_nonce_grows_old() {
-        let authenticator = Authenticator::new([1; 32]);
-        let challenge = judge(&authenticator, "", START).unwrap_err();
+        let mut authenticator = Authenticator::new([1; 32]);
+        let challenge = judge(&mut authenticator, "", START).unwrap_err();
         let asked = header(&challenge, 0);
-        let answer = |nonce: &str| {
+        let counted = |nonce: &str, count| {
             let asked = digest::Challenge {
                 nonce,
                 ..asked.clone()
             };
-            let right = ha1(asked.algorithm, "alice");
-            let answer = asked.answer("alice", &right, "INVITE", "sip:bob@example.org", "x");
+            let (right, uri) = (ha1(asked.algorithm, "alice"), "sip:bob@example.org");
+            let answer = asked.answer_again("alice", &right, "INVITE", uri, "x", count);
             format!("Proxy-Authorization: {answer}\n")
         };
+        let answer = |nonce: &str| counted(nonce, 1);
         let ours = answer(asked.nonce);
-        for at in [START, START + NONCE_LIFE] {
-            assert!(judge(&authenticator, &ours, at).is_ok());
+        for (count, at) in [(2, START), (1, START + NONCE_LIFE)] {
+            let counted = counted(asked.nonce, count);
+            assert!(
+                judge(&mut authenticator, &counted, at).is_ok(),
+                "in any order"
+            );
+            // Whoever has read it on the way cannot use it.
+            let again = judge(&mut authenticator, &counted, at).unwrap_err();
+            assert_eq!(again.why, Unproven::Replayed);
+            assert!(header(&again, 0).stale, "the phone comes again by itself");
         }
         // Too old, of the future, of another secret, no nonce of ours, one with its time changed.
         let later = format!("{:012x}{}", START.0 + 1, &asked.nonce[12..]);
-        let other = Authenticator::new([2; 32]);
-        for (judged, credentials, at) in [
-            (&authenticator, &ours, START + NONCE_LIFE + Millis(1)),
-            (&authenticator, &ours, START - Millis(1)),
-            (&other, &ours, START),
-            (&authenticator, &answer("x"), START),
-            (
-                &authenticator,
-                &answer("\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}"),
-                START,
-            ),
-            (&authenticator, &answer(&later), START + Millis(1)),
+        let mut other = Authenticator::new([2; 32]);
+        let accents = "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}";
+        for (of_another, credentials, at) in [
+            (false, &ours, START + NONCE_LIFE + Millis(1)),
+            (false, &ours, START - Millis(1)),
+            (true, &ours, START),
+            (false, &answer("x"), START),
+            (false, &answer(accents), START),
+            (false, &answer(&later), START + Millis(1)),
         ] {
+            let judged = if of_another {
+                &mut other
+            } else {
+                &mut authenticator
+            };
             let challenge = judge(judged, credentials, at).unwrap_err();
             assert_eq!(challenge.why, Unproven::Stale);
             assert!(header(&challenge, 0).stale);
@@ -438,8 +421,8 @@ mod tests {
 
     #[test]
     fn a_nonce_shows_whom_it_was_given_to() {
-        let authenticator = Authenticator::new([1; 32]);
-        let challenge = judge(&authenticator, "", START).unwrap_err();
+        let mut authenticator = Authenticator::new([1; 32]);
+        let challenge = judge(&mut authenticator, "", START).unwrap_err();
         assert!(!challenge.answered);
         let asked = header(&challenge, 0);
         assert_eq!(asked.nonce.len(), NONCE_LEN);
@@ -447,7 +430,7 @@ mod tests {
         let right = ha1(asked.algorithm, "alice");
         let right = asked.answer("alice", &right, "INVITE", "sip:bob@example.org", "x");
         let settings = settings();
-        let from = |credentials: &str, source: [u8; 4], now| {
+        let mut from = |credentials: &str, source: [u8; 4], now| {
             let request = request(&format!("Proxy-Authorization: {credentials}\n"));
             let (claimed, domain) = (aor("sip:alice@example.org"), &settings.domains[0]);
             authenticator.authenticate(

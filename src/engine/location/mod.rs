@@ -10,6 +10,7 @@ mod bindings;
 mod held;
 mod hmac;
 mod identity;
+mod nonce;
 mod registrar;
 #[cfg(test)]
 pub(crate) mod testing;

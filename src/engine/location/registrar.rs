@@ -39,7 +39,7 @@ pub struct Registered {
     pub events: Vec<Event>,
 }
 
-/// Keeps the bindings of the domains that are ours. Without state: the bindings are the world's.
+/// Keeps the bindings of the domains that are ours. The bindings are the world's.
 pub struct Registrar {
     authenticator: Authenticator,
 }
@@ -79,8 +79,7 @@ impl Refused {
 }
 
 impl Registrar {
-    /// Makes a registrar. Registrars with the same secret accept each other's nonces: it is one for all
-    /// shards of a node, and best kept over a restart.
+    /// Makes a registrar. The secret must be its own: it is what nonces are known by.
     pub fn new(secret: [u8; 32]) -> Self {
         Self {
             authenticator: Authenticator::new(secret),
@@ -88,13 +87,13 @@ impl Registrar {
     }
 
     /// Returns what authenticates requests of other methods.
-    pub fn authenticator(&self) -> &Authenticator {
-        &self.authenticator
+    pub fn authenticator(&mut self) -> &mut Authenticator {
+        &mut self.authenticator
     }
 
     /// Takes a REGISTER that came over `flow`: all of it, or nothing (RFC 3261 10.3).
     pub fn register(
-        &self,
+        &mut self,
         request: &Message,
         flow: &Flow,
         now: Time,
@@ -165,7 +164,7 @@ impl Registrar {
     }
 
     fn accept(
-        &self,
+        &mut self,
         request: &Message,
         flow: &Flow,
         now: Time,

@@ -96,6 +96,7 @@ pub(crate) fn settings() -> Settings {
         let credentials = Credentials {
             ha1_md5: ha1(Algorithm::Md5).filter(|_| md5),
             ha1_sha256: ha1(Algorithm::Sha256).filter(|_| sha256),
+            ha1_sha512_256: ha1(Algorithm::Sha512_256).filter(|_| user == "erin"),
         };
         (aor(&format!("sip:{user}@example.org")), credentials)
     };
@@ -109,6 +110,7 @@ pub(crate) fn settings() -> Settings {
             user("alice", true, true),
             user("bob", true, false),
             user("carol", false, true),
+            user("erin", true, true),
         ]),
         ..Settings::default()
     }
@@ -119,6 +121,7 @@ pub(crate) fn default_settings() -> Settings {
     let credentials = Credentials {
         ha1_md5: Some(ha1(Algorithm::Md5, "alice", "refork", "secret").into()),
         ha1_sha256: None,
+        ha1_sha512_256: None,
     };
     Settings {
         domains: vec![Domain {
