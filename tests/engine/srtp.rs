@@ -519,6 +519,48 @@ fn early_media_is_under_the_keys_of_the_answer() {
 }
 
 #[test]
+fn of_several_that_are_heard_early_the_keys_of_who_answers_count() {
+    for takes in [desk(), mobile()] {
+        let mut t = two();
+        let hers = line(1, S80, 1);
+        t.alice_invites(&secure(alice(), std::slice::from_ref(&hers)));
+        let mut early = Vec::new();
+        let mut invites = Vec::new();
+        for (at, tag, octet) in [(desk(), "b1", 2), (mobile(), "m1", 3)] {
+            let invite = t.request_to(at, Method::Invite);
+            let answer = secure(at, &[line(1, S80, octet)]);
+            t.receive(at, with_sdp(response(&invite, 183, at, tag), &answer));
+            while let Some(heard) = t.any_to(alice()) {
+                if !heard.body().is_empty() {
+                    early.push((heard.to_tag().unwrap().to_owned(), offered(&heard)));
+                }
+            }
+            invites.push((at, invite, tag, answer));
+        }
+        let (at, invite, tag, answer) = invites.into_iter().find(|one| one.0 == takes).unwrap();
+        t.receive(at, with_sdp(response(&invite, 200, at, tag), &answer));
+        let ok = loop {
+            let message = t.next_to(alice());
+            if message.status() == 200 {
+                break message;
+            }
+        };
+        let (_, told) = offered(&ok);
+        assert_eq!(keys(&t, Side::Caller, 0), pair(&told[0], &hers));
+        // Who heard of it early was told the same then.
+        let before = early
+            .iter()
+            .filter(|(tag, _)| Some(tag.as_str()) == ok.to_tag());
+        for (_, before) in before {
+            assert_eq!(*before, offered(&ok));
+        }
+        let theirs = Sdp::parse(answer.as_bytes()).unwrap().media()[0].crypto();
+        let ours = &offered(&invite).1[0];
+        assert_eq!(keys(&t, Side::Callee, 0), pair(ours, &theirs[0]));
+    }
+}
+
+#[test]
 fn keys_between_the_phones_alone_stay_between_them() {
     let mut t = Table::new(settings());
     t.register("bob", desk(), "desk");
