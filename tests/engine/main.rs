@@ -13,6 +13,7 @@ mod dialogs;
 mod early_updates;
 mod edge;
 mod failover;
+mod failures;
 mod families;
 mod forwarding;
 mod growth;

@@ -2,6 +2,7 @@
 
 use super::Conversation;
 use super::context::{Context, ELSEWHERE, Errand, Leaving, What, acknowledge_and_leave};
+use super::outcome;
 use crate::engine::dialog::Do;
 use crate::engine::events::{Signal, TargetFailure};
 use crate::engine::ids::{Flow, LegId};
@@ -145,11 +146,9 @@ impl Conversation {
 
     /// Any word of the endpoint's is a sign of life, but not a proxy's that it is away.
     fn lives_by(&mut self, context: &mut Context<'_>, leg: LegId, response: &Message) {
-        let away = matches!(
-            response.status(),
-            404 | 408 | 410 | 430 | 480 | 481 | 503 | 504
-        );
-        if !away && let Some(side) = self.side_of(leg) {
+        if outcome::shows_life(response.status())
+            && let Some(side) = self.side_of(leg)
+        {
             self.shows_life(context, side);
         }
     }

@@ -1,9 +1,11 @@
 //! Requests within the conversation: whose they are, and across to the other side.
 
 use super::context::{Context, What, crossing, end_with};
+use super::demands::demands;
 use super::inviting;
 use super::parting::Bye;
-use super::{Carried, Conversation, outcome};
+use super::{Carried, Conversation};
+use crate::engine::dialog::failure::{Verdict, verdict};
 use crate::engine::dialog::{Admission, Do, Happens};
 use crate::engine::events::{Ending, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
@@ -64,6 +66,7 @@ impl Conversation {
         self.follow(context, side, flow);
         self.shows_life(context, side);
         match admission {
+            Admission::Take if context.refuse_demands(server, request) => {}
             Admission::Take => self.take_request(context, side, server, request),
             Admission::Here => context.answer(server, 200, None),
             Admission::Refuse(status, why) => context.refuse(server, status, why),
@@ -145,7 +148,9 @@ impl Conversation {
         ) {
             builder = builder.header(Name::Contact, context.contact(&leg.dialog));
         }
-        let builder = builder.raw_lines(&crossing(request));
+        let builder = builder
+            .raw_lines(&crossing(request))
+            .raw_lines(&demands(request));
         let bytes = end_with(builder, request.content_type(), request.body());
         let errand = super::context::Errand {
             conversation: id,
@@ -181,9 +186,11 @@ impl Conversation {
             return;
         };
         let to = self.carried[at].from.other();
-        let gone = outcome::ends_dialog(response.status());
-        let doubtful = gone && outcome::is_of_a_usage(&self.carried[at].method, response.status());
-        if gone && !doubtful {
+        let made = match response.status() {
+            ..300 => Verdict::Stands,
+            status => verdict(&self.carried[at].method, status),
+        };
+        if made == Verdict::Gone {
             return self.lose(context, to, Signal::RequestFailed);
         }
         let carried = self.carried.remove(at);
@@ -199,12 +206,14 @@ impl Conversation {
                 builder = builder.header(Name::Contact, contact);
             }
             end_with(
-                builder.raw_lines(&crossing(response)),
+                builder
+                    .raw_lines(&crossing(response))
+                    .raw_lines(&demands(response)),
                 response.content_type(),
                 response.body(),
             )
         });
-        if doubtful {
+        if made == Verdict::Doubt {
             self.suspect(context, to, Signal::RequestFailed);
         }
     }

@@ -6,6 +6,7 @@ use std::fmt::{Display, Write};
 use bytes::Bytes;
 
 use super::breadth::mark;
+use super::outcome::for_the_other_side;
 use super::parting::Partings;
 use crate::engine::dialog::Dialog;
 use crate::engine::events::Event;
@@ -240,20 +241,19 @@ impl Context<'_> {
         transactions.respond(server, status, bytes, self.now, out);
     }
 
-    /// Hands the final answer of one side to the other. A 503 speaks of that endpoint alone, and would
-    /// stop all that the other has to do with us: it becomes a 500 (RFC 3261 16.7 step 6).
+    /// Hands the final answer of one side to the other, as far as it is for that.
     pub(crate) fn hand_on(
         &mut self,
         server: ServerId,
         response: &Message,
         finish: impl FnOnce(Builder) -> Bytes,
     ) {
-        if response.status() != 503 {
-            let (status, reason) = (response.status(), response.reason_phrase());
-            return self.respond(server, status, reason, None, finish);
+        let status = for_the_other_side(response.status());
+        if status == response.status() {
+            return self.respond(server, status, response.reason_phrase(), None, finish);
         }
-        let later = response.header(Name::RetryAfter).is_none();
-        self.respond(server, 500, reason_phrase(500), None, |builder| {
+        let later = status == 500 && response.header(Name::RetryAfter).is_none();
+        self.respond(server, status, reason_phrase(status), None, |builder| {
             finish(if later {
                 builder.header(Name::RetryAfter, RETRY_AFTER_S)
             } else {

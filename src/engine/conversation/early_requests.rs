@@ -89,6 +89,9 @@ impl Conversation {
         leg.abilities.learn(request);
         leg.dialog.flow = flow;
         let admission = leg.life.admit(request.method());
+        if admission == Admission::Take && context.refuse_demands(server, request) {
+            return;
+        }
         match (admission, request.method()) {
             (Admission::Take, Method::Prack) => self.on_prack(context, at, server, request),
             (Admission::Take, Method::Update) => self.early_update(context, at, server, request),

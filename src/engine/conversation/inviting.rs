@@ -7,6 +7,7 @@ use super::fork::{Fork, Turn, Verdict};
 use super::keys::{Role, Telling};
 use super::leg::Leg;
 use super::media;
+use super::outcome::for_the_other_side;
 use super::prack::Wants;
 use super::toward::unreached_by_media;
 use super::turn::other_way;
@@ -364,8 +365,7 @@ impl Conversation {
             return;
         };
         let best = invitation.fork.best.take().unwrap_or_else(|| verdict(480));
-        // RFC 3261 16.7 step 6: a 503 is for us, not for the caller's whole client.
-        let status = if best.status == 503 { 500 } else { best.status };
+        let status = for_the_other_side(best.status);
         let reason = if status == best.status && !best.reason.is_empty() {
             &*best.reason
         } else {

@@ -1,7 +1,7 @@
 //! The conversation: anchored on whoever is still there. `LIFECYCLE.md` beside this file draws its life.
 //!
 //! One file an act: `inviting` the first fork, `early`, `early_requests`, `prack` and `early_offers` what goes
-//! on in it before `answered`, `carry`, `renegotiate` and `grow` what goes on while
+//! on in it before `answered`, `carry`, `demands`, `renegotiate` and `grow` what goes on while
 //! both are there, `refresh` session timers, `letters` messages, `signs` and `check` suspicion and probes,
 //! `restore`, `busy`, `reach` and `join` the re-fork, `failover` the next target of a hop, `toward` the
 //! ports of a fork, `keys` and `turn` SRTP on each leg, `aside` what there is of a side without a leg,
@@ -21,6 +21,7 @@ mod calling;
 mod carry;
 mod check;
 pub(crate) mod context;
+mod demands;
 mod early;
 mod early_offers;
 mod early_requests;

@@ -1,19 +1,29 @@
-//! What the failure of an in-dialog request does to the dialog (RFC 5057).
+//! What is heard of an endpoint by the answers to our requests (RFC 5057).
 
+use crate::engine::dialog::failure::{Verdict, verdict};
 use crate::sip::Method;
 
-/// Returns true where the endpoint's dialog with us is gone.
-///
-/// Narrower than RFC 5057's table 1: 405 and 489 speak of a method, and 480, 482 to 485 and 502 come from
-/// proxies that know nothing of the dialog; a probe settles those (design: signals of loss).
+/// Returns true where the endpoint's dialog with us is gone, by the answer to a request of the call.
 pub(crate) fn ends_dialog(status: u16) -> bool {
-    matches!(status, 404 | 410 | 430 | 481 | 604)
+    status >= 300 && verdict(&Method::Invite, status) == Verdict::Gone
 }
 
-/// Returns true where a failure that reads as the dialog's end speaks of a subscription alone, which an
-/// endpoint may not know, or know no longer, while the call goes on (RFC 5057 5.1, RFC 6665 4.1.3).
-pub(crate) fn is_of_a_usage(method: &Method, status: u16) -> bool {
-    status == 481 && matches!(method, Method::Notify | Method::Subscribe | Method::Refer)
+/// Returns true where an answer shows that the endpoint lives, and is no proxy's word that it is away.
+pub(crate) fn shows_life(status: u16) -> bool {
+    // A 503 or 504 ends no more than the request, but is no endpoint's.
+    status < 300
+        || !matches!(status, 503 | 504) && verdict(&Method::Invite, status) == Verdict::Stands
+}
+
+/// Returns what is handed on to the other side for a failure. A 503 speaks of that endpoint alone, and would
+/// stop all that the other has to do with us (RFC 3261 16.7 step 6). A challenge is for us: the other side
+/// has no credentials for it, and must not be told to try some (RFC 3261 21.4.2 wants the challenge with it).
+pub(crate) fn for_the_other_side(status: u16) -> u16 {
+    match status {
+        503 => 500,
+        401 | 407 => 403,
+        _ => status,
+    }
 }
 
 #[cfg(test)]
@@ -24,5 +34,25 @@ mod tests {
     fn only_what_speaks_of_the_dialog_ends_it() {
         let ending: Vec<u16> = (100..700).filter(|status| ends_dialog(*status)).collect();
         assert_eq!(ending, [404, 410, 430, 481, 604]);
+    }
+
+    #[test]
+    fn a_proxys_word_is_no_sign_of_life() {
+        let away: Vec<u16> = (200..700).filter(|status| !shows_life(*status)).collect();
+        assert_eq!(
+            away,
+            [
+                404, 408, 410, 416, 430, 480, 481, 482, 484, 485, 502, 503, 504, 604
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_for_us_alone_is_not_handed_on() {
+        let changed: Vec<(u16, u16)> = (300..700)
+            .map(|status| (status, for_the_other_side(status)))
+            .filter(|(heard, told)| heard != told)
+            .collect();
+        assert_eq!(changed, [(401, 403), (407, 403), (503, 500)]);
     }
 }

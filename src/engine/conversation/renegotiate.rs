@@ -8,6 +8,7 @@ use super::leg::{Leg, Talk, Unacknowledged};
 use super::outcome;
 use super::refresh::too_brief;
 use super::survivor;
+use crate::engine::dialog::failure::{Verdict, verdict};
 use crate::engine::dialog::{Negotiation, Refusal, Request};
 use crate::engine::events::Signal;
 use crate::engine::ids::{ConversationId, Flow, Side};
@@ -173,6 +174,9 @@ impl Conversation {
                 context.hand_on(pending.server, response, |builder| {
                     builder.raw_lines(&super::context::crossing(response)).end()
                 });
+                if verdict(response.method(), status) == Verdict::Doubt {
+                    self.suspect(context, to, Signal::RequestFailed);
+                }
             }
         }
         true

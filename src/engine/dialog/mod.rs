@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod check;
+pub mod failure;
 mod life;
 mod offer_answer;
 pub mod reliable;
