@@ -44,9 +44,9 @@ bench: ## Benchmarks
 	$(CARGO) bench --locked
 
 FUZZ_SECONDS ?= 60
-fuzz: ## Fuzz each target of fuzz/ for FUZZ_SECONDS, from the torture messages
+fuzz: ## Fuzz each target of fuzz/ for FUZZ_SECONDS, from the kept inputs and the torture messages
 	@for target in $$(sed -n 's/^name = "\([a-z]*\)"$$/\1/p' fuzz/Cargo.toml); do \
 	  mkdir -p fuzz/corpus/$$target || exit 1; \
-	  cp -n tests/torture/*/*.dat fuzz/corpus/$$target/ || exit 1; \
+	  cp -n tests/torture/*/*.dat fuzz/seeds/$$target/* fuzz/corpus/$$target/ || exit 1; \
 	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 || exit 1; \
 	done

@@ -206,3 +206,27 @@ pub fn digest(bytes: &[u8]) {
         }
     }
 }
+
+/// A compound RTCP packet, between two lines and between none.
+pub fn rtcp(bytes: &[u8]) {
+    for whole in [false, true] {
+        let mut packet = bytes.to_vec();
+        let Some(length) = refork::media::pass_rtcp(&mut packet, whole) else {
+            continue;
+        };
+        assert!(length <= bytes.len(), "what passes does not grow");
+        // What has passed once is RTCP.
+        let mut again = packet[..length].to_vec();
+        assert!(length == 0 || refork::media::pass_rtcp(&mut again, whole).is_some());
+    }
+}
+
+/// A file of the configuration. Whatever is in it, it is taken, or each fault has its place.
+pub fn config(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    if let Err(errors) = refork::config::parse(text, "fuzz.yaml", &|_| None) {
+        assert!(errors.to_string().contains("fuzz.yaml"), "{errors}");
+    }
+}

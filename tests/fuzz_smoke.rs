@@ -7,6 +7,10 @@
 #[allow(unreachable_pub, reason = "the fuzz targets use it too")]
 mod checks;
 
+#[path = "../fuzz/engine.rs"]
+#[allow(unreachable_pub, reason = "the fuzz target uses it too")]
+mod engine;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -132,7 +136,9 @@ fn torture() -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn run(check: fn(&[u8]), corpus: &[Vec<u8>], seed: u64, times: usize) {
+type Check = fn(&[u8]);
+
+fn run(check: Check, corpus: &[Vec<u8>], seed: u64, times: usize) {
     assert!(!corpus.is_empty());
     corpus.iter().for_each(|bytes| check(bytes));
     let mut random = Random(seed);
@@ -184,4 +190,72 @@ fn authentication() {
     ];
     let corpus = corpus.map(|text| text.as_bytes().to_vec());
     run(checks::digest, &corpus, 0x5eed_0004, 20_000);
+}
+
+/// What fuzzing has found worth keeping, smallest first.
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/seeds")
+        .join(target);
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut seeds: Vec<_> = entries
+        .map(|entry| std::fs::read(entry.unwrap().path()).unwrap())
+        .collect();
+    seeds.sort_by_key(|seed| (seed.len(), seed.clone()));
+    seeds
+}
+
+#[test]
+fn kept_inputs() {
+    let targets: [(&str, Check); 7] = [
+        ("message", checks::message),
+        ("stream", checks::stream),
+        ("sdp", checks::sdp),
+        ("digest", checks::digest),
+        ("rtcp", checks::rtcp),
+        ("config", checks::config),
+        ("engine", into_the_engine),
+    ];
+    for (target, check) in targets {
+        let seeds = seeds(target);
+        assert!(!seeds.is_empty(), "{target}");
+        for seed in seeds {
+            let sound = catch_unwind(AssertUnwindSafe(|| check(&seed))).is_ok();
+            assert!(sound, "{target}: {}", seed.escape_ascii());
+        }
+    }
+}
+
+#[test]
+fn compound_rtcp() {
+    run(checks::rtcp, &seeds("rtcp"), 0x5eed_0005, 60_000);
+}
+
+#[test]
+fn configuration() {
+    run(checks::config, &seeds("config"), 0x5eed_0006, 1_500);
+}
+
+fn into_the_engine(bytes: &[u8]) {
+    let _ = engine::run(bytes);
+}
+
+/// Sequences of messages, answers, losses and time into the engine.
+#[test]
+fn conversations() {
+    let mut random = Random(0x5eed_0007);
+    let mut corpus = seeds("engine");
+    for _ in 0..30 {
+        let length = 200 + random.below(3000);
+        corpus.push((0..length).map(|_| random.below(256) as u8).collect());
+    }
+    let reached = corpus.iter().map(|bytes| engine::run(bytes));
+    let [answered, lost, restored] = reached.fold([0; 3], |all, one| {
+        [all[0] + one[0], all[1] + one[1], all[2] + one[2]]
+    });
+    assert!(
+        answered > 10 && lost > 5 && restored > 2,
+        "the choices no longer reach conversations: {answered}, {lost}, {restored}"
+    );
+    run(into_the_engine, &corpus, 0x5eed_0008, 60);
 }

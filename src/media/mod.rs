@@ -38,5 +38,11 @@ pub use handle::{MediaHandle, Relay, StartError};
 pub use report::{LineState, Received, SessionReport, StreamReport};
 pub use settings::RelaySettings;
 
+/// Rewrites a compound RTCP packet in place as the relay does, between two lines where `joined`, else
+/// between none. Returns its new length; none where it is no RTCP. For the fuzz targets.
+pub fn pass_rtcp(bytes: &mut [u8], joined: bool) -> Option<usize> {
+    rtcp::rewrite_for_fuzzing(bytes, joined)
+}
+
 #[cfg(test)]
 mod tests;

@@ -109,6 +109,24 @@ pub(crate) fn write_sender_report(into: &mut [u8; 64], report: &OwnReport) -> us
     writer.length
 }
 
+pub(crate) fn rewrite_for_fuzzing(bytes: &mut [u8], joined: bool) -> Option<usize> {
+    let shift = Shift {
+        line: 0x0102_0304,
+        source: word(bytes, 4).unwrap_or(0),
+        sequence: 7,
+        timestamp: 160,
+        reported: true,
+    };
+    let passage = Passage {
+        speaks: joined.then_some(shift),
+        line: joined.then_some(shift.line),
+        packets: 1,
+        octets: 1,
+        hears: joined.then_some(shift),
+    };
+    rewrite(bytes, &passage).ok().map(|done| done.length)
+}
+
 /// Returns true for a compound packet that is what it claims to be.
 pub(crate) fn is_valid(bytes: &[u8]) -> bool {
     check(bytes).is_ok()

@@ -1,0 +1,8 @@
+#![no_main]
+
+#[path = "../engine.rs"]
+mod engine;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let _ = engine::run(bytes);
+});
