@@ -60,6 +60,16 @@ pub fn log(event: &Event) {
             }
         }
         Event::Malformed { reason, peer } => debug!(reason, peer = %Clean(peer), "malformed"),
+        Event::Overload { on: true, lateness } => {
+            warn!(
+                late_ms = lateness.0,
+                "overloaded: what is new is put off with 503"
+            );
+        }
+        Event::Overload {
+            on: false,
+            lateness,
+        } => info!(late_ms = lateness.0, "in time again: what is new is taken"),
         // The gate names whom it shuts out.
         Event::Offence { what, peer, proven } => {
             debug!(what = what.as_str(), %peer, proven, "offence");

@@ -31,6 +31,8 @@ pub enum Mail {
     Ask(Box<dyn FnOnce(&Engine) + Send>),
     /// A connection of this shard, asked for by it, that a conversation of another needs.
     Needed(ConnectionId),
+    /// Shows how long mail waits.
+    Mark,
     /// Leave everything as it stands, and end.
     Stop,
 }

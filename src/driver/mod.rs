@@ -8,6 +8,7 @@ mod clock;
 mod dispatch;
 mod entrance;
 mod keepalive;
+mod lateness;
 mod mailbox;
 mod resolver;
 mod shard;

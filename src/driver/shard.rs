@@ -29,6 +29,7 @@ use crate::transport::{
 use super::dispatch::shard_of;
 use super::entrance::{Entrance, Held};
 use super::keepalive::Keepalive;
+use super::lateness::Lateness;
 use super::mailbox::Mail;
 use super::shared::Shared;
 use super::spare::Spared;
@@ -81,6 +82,7 @@ pub struct Shard {
     pub(super) backlog: VecDeque<Input>,
     snapshots: Vec<Snapshot>,
     keepalive: Keepalive,
+    lateness: Lateness,
     spared: Spared,
     /// The bans up to this one have had their connections closed.
     bans_kept: u64,
@@ -134,6 +136,7 @@ impl Shard {
             backlog: VecDeque::new(),
             snapshots: start.snapshots,
             keepalive: Keepalive::new(shared.keepalive, now),
+            lateness: Lateness::new(now),
             spared: Spared::default(),
             bans_kept: 0,
             house_kept: now,
@@ -156,6 +159,7 @@ impl Shard {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             }
+            self.lateness.begin_turn(self.shared.clock.now());
             self.take_mail();
             for event in &events {
                 if event.is_error() {
@@ -171,6 +175,7 @@ impl Shard {
             }
             self.fire();
             self.keep_house();
+            self.end_turn();
         }
         Ok(())
     }
@@ -220,6 +225,7 @@ impl Shard {
         mailboxes.hear(self.worker);
         for _ in 0..MAIL_PER_TURN {
             let Some(mail) = mailboxes.take(self.worker) else {
+                self.lateness.mark_came(self.shared.clock.now());
                 return;
             };
             match mail {
@@ -232,11 +238,15 @@ impl Shard {
                 Mail::Needed(connection) => {
                     self.spared.needed(connection, self.shared.clock.now());
                 }
+                Mail::Mark => self.lateness.mark_came(self.shared.clock.now()),
                 Mail::Stop => self.stopped = true,
             }
         }
         // The rest is fetched in the next turn, without waiting.
         self.unread.insert(BELL);
+        if self.lateness.marks(self.shared.clock.now()) {
+            mailboxes.post(self.worker, Mail::Mark);
+        }
     }
 
     fn listener(&self, token: Token) -> Option<&Listening> {
@@ -454,11 +464,18 @@ impl Shard {
 
     fn fire(&mut self) {
         let now = self.shared.clock.now();
-        if self.engine.poll_timeout().is_some_and(|due| due <= now) {
+        if let Some(due) = self.engine.poll_timeout().filter(|due| *due <= now) {
+            self.lateness.fired(due, now);
             self.engine.handle_timeout(now, &mut self.site);
             self.carry_out();
         }
         self.settle();
+    }
+
+    fn end_turn(&mut self) {
+        if let Some(lateness) = self.lateness.end_turn(self.shared.clock.now()) {
+            self.take(Input::Lateness(lateness));
+        }
     }
 
     fn keep_house(&mut self) {

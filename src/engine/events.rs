@@ -57,6 +57,11 @@ pub enum Event {
         /// other datagram may be made up.
         proven: bool,
     },
+    /// The shard is late for a while (`on`), or in time again.
+    Overload {
+        on: bool,
+        lateness: Millis,
+    },
     /// A response or ACK that belongs to nothing.
     Stray {
         what: &'static str,

@@ -19,6 +19,7 @@ impl Engine {
             queued_messages: self.shared.queued.0,
             queued_bytes: self.shared.queued.1,
             timers: self.timers.len() + self.shared.transactions.timers(),
+            overloaded: usize::from(self.overload.is_on()),
             ..Gauges::default()
         };
         for conversation in self.conversations.values() {

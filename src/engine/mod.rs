@@ -18,6 +18,7 @@ pub mod location;
 pub mod mint;
 pub mod network;
 mod orders;
+mod overload;
 mod passages;
 pub mod ports;
 pub mod routing;
@@ -41,6 +42,7 @@ use crate::engine::ids::{ConversationId, Flow, ListenerId, VirtualShard};
 use crate::engine::locating::Shunned;
 use crate::engine::location::Registrar;
 use crate::engine::mint::Mint;
+use crate::engine::overload::Overload;
 use crate::engine::passages::Passages;
 use crate::engine::ports::{Input, Output, World};
 use crate::engine::settings::Settings;
@@ -70,6 +72,7 @@ pub struct Engine {
     ended: VecDeque<Detail>,
     next_sweep: Time,
     draining: bool,
+    overload: Overload,
 }
 
 impl Engine {
@@ -103,6 +106,7 @@ impl Engine {
             ended: VecDeque::new(),
             next_sweep: Time(0),
             draining: false,
+            overload: Overload::default(),
         }
     }
 
@@ -116,7 +120,7 @@ impl Engine {
     /// Takes one event. Its consequences wait in `poll_output`.
     pub fn handle_input(&mut self, input: Input, now: Time, world: &mut dyn World) {
         match input {
-            Input::Message { flow, bytes } => self.receive(bytes, flow, now),
+            Input::Message { flow, bytes } => self.receive(bytes, flow, now, world),
             Input::Unreachable { transport, peer } => {
                 let flow = Flow {
                     transport,
@@ -160,6 +164,7 @@ impl Engine {
                 }
             }
             Input::Command(command) => self.command(command, now, world),
+            Input::Lateness(lateness) => self.measure(lateness, now),
         }
         self.listen(now, world);
     }
@@ -233,15 +238,16 @@ impl Engine {
     }
 
     /// Reads a message; one that is none is counted, and answered where that can be.
-    fn receive(&mut self, bytes: bytes::Bytes, flow: Flow, now: Time) {
+    fn receive(&mut self, bytes: bytes::Bytes, flow: Flow, now: Time, world: &dyn World) {
         match Message::parse(bytes) {
             Ok(message) if is_of_scanner(&message) => {
                 self.emit(offence(Offence::Scanner, flow, false));
             }
             Ok(message) => {
-                self.shared
-                    .transactions
-                    .receive(message, flow, now, &mut self.shared.out)
+                if let Some(message) = self.put_off(message, flow, now, world) {
+                    let out = &mut self.shared.out;
+                    self.shared.transactions.receive(message, flow, now, out);
+                }
             }
             Err(malformed) => self.malformed(malformed, flow),
         }

@@ -10,7 +10,7 @@ pub use crate::engine::ids::Token;
 use crate::engine::ids::{Aor, ConversationId, Flow, Side, Transport};
 use crate::engine::inquiry::{Found, Inquiry};
 use crate::engine::locating::{Hop, Located};
-use crate::engine::time::Time;
+use crate::engine::time::{Millis, Time};
 use crate::sip::sdp::MasterKey;
 
 /// What the engine is told.
@@ -49,6 +49,8 @@ pub enum Input {
     /// The answer to an inquiry of ours.
     Found(Found),
     Command(Command),
+    /// How late what is worked on now is. To be told often, and most of all while it is late.
+    Lateness(Millis),
 }
 
 /// What an operator may order.

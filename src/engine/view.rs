@@ -104,6 +104,8 @@ pub struct Gauges {
     pub queued_messages: usize,
     pub queued_bytes: usize,
     pub timers: usize,
+    /// Shards that put off what is new.
+    pub overloaded: usize,
 }
 
 impl Sum for Gauges {
@@ -120,6 +122,7 @@ impl Sum for Gauges {
             queued_messages: sum.queued_messages + shard.queued_messages,
             queued_bytes: sum.queued_bytes + shard.queued_bytes,
             timers: sum.timers + shard.timers,
+            overloaded: sum.overloaded + shard.overloaded,
         })
     }
 }

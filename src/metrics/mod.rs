@@ -84,6 +84,7 @@ struct ProtocolMetrics {
     malformed: IntCounterVec,
     stray: IntCounterVec,
     refused: IntCounterVec,
+    overloads: IntCounter,
     /// Encrypted, clear.
     srtp_legs: [IntCounter; 2],
     unproven: [IntCounter; Unproven::ALL.len()],
@@ -110,6 +111,7 @@ struct ReadMetrics {
     datagrams_sent: IntCounter,
     datagrams_dropped: IntCounter,
     mailbox_overflows: IntCounter,
+    overloaded: IntGauge,
     gate: GateMetrics,
     shard_answer: Gauge,
     relay_sessions: IntGauge,
@@ -172,6 +174,7 @@ impl Metrics {
             Event::Malformed { reason, .. } => {
                 protocol.malformed.with_label_values(&[reason]).inc();
             }
+            Event::Overload { on, .. } => protocol.overloads.inc_by(u64::from(*on)),
             // The gate counts them.
             Event::Offence { .. } => {}
             Event::Stray { what } => protocol.stray.with_label_values(&[what]).inc(),
@@ -335,6 +338,7 @@ impl ProtocolMetrics {
                 ["next", "none"].map(|then| failures.with_label_values(&[failure, then]))
             }),
             malformed,
+            overloads: make.counter(names::OVERLOADS),
             stray: make.counters(names::STRAY, &["what"]),
             refused,
             srtp_legs: make.counters_by(names::SRTP_LEGS, "signalling", ["encrypted", "clear"]),
@@ -372,6 +376,7 @@ impl ReadMetrics {
             datagrams_sent: make.counter(names::DATAGRAMS_SENT),
             datagrams_dropped: make.counter(names::DATAGRAMS_DROPPED),
             mailbox_overflows: make.counter(names::MAILBOX_OVERFLOWS),
+            overloaded: make.gauge(names::OVERLOADED),
             gate: GateMetrics::new(make),
             shard_answer: make.float(names::SHARD_ANSWER),
             relay_sessions: make.gauge(names::RELAY_SESSIONS),
@@ -427,6 +432,7 @@ impl ReadMetrics {
         show(&self.timers, shards.timers as u64);
         show(&self.messages_waiting, shards.queued_messages as u64);
         show(&self.message_bytes_waiting, shards.queued_bytes as u64);
+        show(&self.overloaded, shards.overloaded as u64);
         show(&self.bindings, readings.bindings);
         self.shard_answer.set(took.as_secs_f64());
         self.set_transport(&readings.transport);

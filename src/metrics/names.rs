@@ -70,6 +70,8 @@ families! {
     DATAGRAMS_SENT = "refork_datagrams_sent_total", "SIP datagrams sent.";
     DATAGRAMS_DROPPED = "refork_datagrams_dropped_total", "SIP datagrams that could not be taken or sent.";
     MAILBOX_OVERFLOWS = "refork_mailbox_overflows_total", "Inputs dropped because a shard's mailbox was full.";
+    OVERLOADED = "refork_overloaded_shards", "Shards that put off what is new, since they are late.";
+    OVERLOADS = "refork_overloads_total", "Times that a shard began to put off what is new.";
     SHARD_ANSWER = "refork_shard_answer_seconds", "Time that the slowest shard took to answer this scrape.";
 
     BANNED = "refork_banned", "Sources that are shut out now.";

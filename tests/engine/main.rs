@@ -23,6 +23,7 @@ mod hostile;
 mod loss;
 mod messages;
 mod offences;
+mod overload;
 mod partings;
 mod people;
 mod races;

@@ -9,7 +9,7 @@ use refork::sip::{Method, Name};
 use crate::people::*;
 use crate::table::*;
 
-fn replaces(dialog: &Remote) -> String {
+pub fn replaces(dialog: &Remote) -> String {
     let tag = |value: &str| value.rsplit_once("tag=").unwrap().1.to_owned();
     format!(
         "{};to-tag={};from-tag={}",

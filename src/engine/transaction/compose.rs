@@ -50,6 +50,14 @@ pub(super) fn answer(
     }
 }
 
+/// Returns a 503 to a request that may come again after so many seconds (RFC 3261 20.33).
+pub(super) fn put_off(request: &Message, seconds: u64, source: SocketAddr) -> Bytes {
+    let tag = Lookup::tag(request);
+    Builder::respond(request, 503, reason_phrase(503), Some(&tag), source)
+        .header(Name::RetryAfter, seconds)
+        .end()
+}
+
 /// Begins what goes the same way as an INVITE, to whatever it reached.
 fn beside(invite: &Message, method: &Method) -> Builder {
     Builder::request(method, invite.uri())

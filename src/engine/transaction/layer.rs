@@ -61,6 +61,24 @@ impl<C: Clone, S: Clone> Transactions<C, S> {
         }
     }
 
+    /// Returns true where a request belongs to a transaction that stands.
+    pub fn knows(&self, request: &Message, flow: Flow) -> bool {
+        self.servers.knows(request, flow)
+    }
+
+    /// Answers a request 503 and forgets it: it may come again after so many seconds.
+    pub fn put_off(
+        &mut self,
+        request: &Message,
+        seconds: u64,
+        flow: Flow,
+        now: Time,
+        out: &mut VecDeque<Output>,
+    ) {
+        let (_, servers, mut effects) = self.parts(now, out);
+        servers.put_off(request, seconds, flow, &mut effects);
+    }
+
     /// Takes the news that nothing reaches a peer (ICMP), or that a connection closed or could not be
     /// opened; without a connection every flow to that peer is meant.
     pub fn flow_failed(

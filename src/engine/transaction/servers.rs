@@ -120,6 +120,27 @@ impl<S: Clone> Servers<S> {
         }
     }
 
+    pub(super) fn knows(&self, request: &Message, flow: Flow) -> bool {
+        self.by_branch.contains_key(&Lookup::server(request, &flow))
+    }
+
+    pub(super) fn put_off<C>(
+        &self,
+        request: &Message,
+        seconds: u64,
+        flow: Flow,
+        effects: &mut Effects<'_, C, S>,
+    ) {
+        effects.event(Event::Refused {
+            method: request.method().as_str().into(),
+            status: 503,
+            why: "overloaded",
+            peer: flow.peer.to_string().into(),
+        });
+        let reply = reply_flow(request, flow);
+        effects.send(reply, compose::put_off(request, seconds, flow.peer));
+    }
+
     /// Takes a response of the user.
     pub(super) fn respond<C>(
         &mut self,
