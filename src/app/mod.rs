@@ -121,7 +121,7 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
         listeners: listeners.into(),
         bindings: Bindings::new(workers),
         legs: Legs::default(),
-        gate: Gate::new(config.rate, config.bans),
+        gate: Gate::new(config.rate, config.bans, config.engine.acl.clone()),
         registry: Arc::new(Registry::new(limits.connections, limits.connections_per_ip)),
         tls,
         counters: (0..workers).map(|_| Arc::default()).collect(),

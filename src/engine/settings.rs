@@ -364,6 +364,10 @@ pub struct LimitSettings {
 /// Who is heard, by address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AclSettings {
+    /// Where there are any, all others are not heard.
+    pub allow: Vec<Network>,
+    /// Not heard, whatever else names them.
+    pub deny: Vec<Network>,
     /// No digest is asked for.
     pub trusted: Vec<Network>,
 }
@@ -371,8 +375,18 @@ pub struct AclSettings {
 impl AclSettings {
     /// Returns true where no digest is asked for.
     pub fn trusts(&self, source: IpAddr) -> bool {
-        self.trusted.iter().any(|network| network.holds(source))
+        holds(&self.trusted, source)
     }
+
+    /// Returns true where what comes from there is heard at all.
+    pub fn admits(&self, source: IpAddr) -> bool {
+        let listed = self.allow.is_empty() || holds(&self.allow, source) || self.trusts(source);
+        listed && !holds(&self.deny, source)
+    }
+}
+
+fn holds(networks: &[Network], source: IpAddr) -> bool {
+    networks.iter().any(|network| network.holds(source))
 }
 
 impl Default for Settings {

@@ -12,7 +12,9 @@
 //! datagram answers a nonce that was given to the same address. What anybody can put into a datagram with
 //! another's address shuts nobody out.
 //!
-//! Flows with a binding or a leg are exempt from both, as are trusted peers: behind one address may be
+//! **Lists** (`acl`). Who is denied, or not among those who are allowed, is not heard, whoever it is.
+//!
+//! Flows with a binding or a leg are exempt from rates and bans, as are trusted peers: behind one address may be
 //! many phones, and one that guesses passwords does not shut out those that are registered. Who is exempt
 //! is asked only where it matters, so that a flood costs a look into two tables.
 
@@ -25,6 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config::{BanConfig, RateConfig};
 use crate::engine::events::Offence;
+use crate::engine::settings::AclSettings;
 use crate::engine::time::{Millis, Time};
 use crate::metrics::GateReading;
 
@@ -66,11 +69,14 @@ pub enum Verdict {
     TooMuch,
     /// The source is shut out.
     Banned,
+    /// The configuration shuts the address out.
+    Denied,
 }
 
 /// The gate of a node, shared by all its shards.
 #[derive(Debug)]
 pub struct Gate {
+    acl: AclSettings,
     buckets: Buckets,
     requests: Pace,
     responses: Pace,
@@ -84,6 +90,7 @@ pub struct Gate {
 struct Counts {
     too_much: AtomicU64,
     banned: AtomicU64,
+    denied: AtomicU64,
     closed: AtomicU64,
     strikes: [AtomicU64; Offence::ALL.len()],
     /// By offence, then those of operators.
@@ -101,8 +108,9 @@ enum Of {
 
 impl Gate {
     /// Makes a gate that nobody has passed yet.
-    pub fn new(rate: RateConfig, bans: BanConfig) -> Self {
+    pub fn new(rate: RateConfig, bans: BanConfig, acl: AclSettings) -> Self {
         Self {
+            acl,
             buckets: Buckets::new(),
             requests: Pace::new(rate.per_second, rate.burst),
             responses: Pace::new(
@@ -124,6 +132,10 @@ impl Gate {
         now: Time,
         exempt: impl Fn(Ground) -> bool,
     ) -> Verdict {
+        if !self.acl.admits(peer) {
+            add(&self.counts.denied);
+            return Verdict::Denied;
+        }
         let source = Source::of(peer);
         if self.shuts_out(source, now, &exempt) {
             add(&self.counts.banned);
@@ -233,6 +245,7 @@ impl Gate {
             banned_now: self.bans.count() as u64,
             dropped_too_much: of(&self.counts.too_much),
             dropped_banned: of(&self.counts.banned),
+            dropped_denied: of(&self.counts.denied),
             closed: of(&self.counts.closed),
             strikes: self.counts.strikes.each_ref().map(of),
             bans: self.counts.bans.each_ref().map(of),

@@ -15,7 +15,34 @@ fn gate() -> Gate {
         within: Duration::from_secs(60),
         duration: Duration::from_secs(600),
     };
-    Gate::new(rate, bans)
+    Gate::new(rate, bans, AclSettings::default())
+}
+
+fn networks(list: &[&str]) -> Vec<crate::engine::network::Network> {
+    list.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+#[test]
+fn who_is_denied_is_not_heard_and_who_is_not_allowed_neither() {
+    let verdicts = |allow: &[&str], deny: &[&str]| {
+        let mut gate = gate();
+        gate.acl = AclSettings {
+            allow: networks(allow),
+            deny: networks(deny),
+            trusted: networks(&["192.0.2.9"]),
+        };
+        // Whoever it is: a registered phone, and a trusted peer too.
+        let heard = [1, 2, 9]
+            .map(|last| gate.hear(ip(last), Load::Request, START, |_| true) == Verdict::Heard);
+        let denied = heard.iter().filter(|heard| !**heard).count() as u64;
+        assert_eq!(gate.reading().dropped_denied, denied);
+        heard
+    };
+    assert_eq!(verdicts(&[], &[]), [true, true, true]);
+    assert_eq!(verdicts(&[], &["192.0.2.1"]), [false, true, true]);
+    assert_eq!(verdicts(&["192.0.2.1"], &[]), [true, false, true]);
+    let both = verdicts(&["192.0.2.0/24"], &["192.0.2.8/29", "192.0.2.2"]);
+    assert_eq!(both, [true, false, false]);
 }
 
 fn ip(last: u8) -> IpAddr {

@@ -10,8 +10,8 @@ use super::{names, raise, show};
 
 pub(super) struct GateMetrics {
     banned: IntGauge,
-    /// Over the rate, banned.
-    dropped: [IntCounter; 2],
+    /// Over the rate, banned, denied.
+    dropped: [IntCounter; 3],
     closed: IntCounter,
     strikes: [IntCounter; Offence::ALL.len()],
     /// By offence, then those of operators.
@@ -24,7 +24,7 @@ impl GateMetrics {
         let [a, b, c, d] = offences;
         Self {
             banned: make.gauge(names::BANNED),
-            dropped: make.counters_by(names::GATE_DROPPED, "reason", ["rate", "banned"]),
+            dropped: make.counters_by(names::GATE_DROPPED, "reason", ["rate", "banned", "denied"]),
             closed: make.counter(names::GATE_CLOSED),
             strikes: make.counters_by(names::STRIKES, "why", offences),
             bans: make.counters_by(names::BANS, "why", [a, b, c, d, "operator"]),
@@ -35,6 +35,7 @@ impl GateMetrics {
         show(&self.banned, gate.banned_now);
         raise(&self.dropped[0], gate.dropped_too_much);
         raise(&self.dropped[1], gate.dropped_banned);
+        raise(&self.dropped[2], gate.dropped_denied);
         raise(&self.closed, gate.closed);
         for (shown, total) in self.strikes.iter().zip(gate.strikes) {
             raise(shown, total);

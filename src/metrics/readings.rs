@@ -44,6 +44,7 @@ pub struct GateReading {
     pub dropped_too_much: u64,
     /// Datagrams and connections of sources that are shut out.
     pub dropped_banned: u64,
+    pub dropped_denied: u64,
     /// Connections closed because their source was shut out.
     pub closed: u64,
     /// By offence.

@@ -592,11 +592,11 @@ const CASES: &[Case] = &[
         "",
     ),
     (
-        "acl: { deny: [10.0.0.0/8] }\n",
-        "acl.deny",
-        (1, 14),
-        "nobody would be shut out",
-        "firewall",
+        "acl: { deny: [10.0.0.0/8, example.org] }\n",
+        "acl.deny[1]",
+        (1, 27),
+        "no network",
+        "10.0.0.0/8",
     ),
     (
         "acl: { trusted: [10.0.0.0/33] }\n",

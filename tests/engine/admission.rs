@@ -68,6 +68,7 @@ fn guarded() -> Settings {
         }],
         acl: AclSettings {
             trusted: vec!["203.0.113.0/24".parse().unwrap()],
+            ..AclSettings::default()
         },
         ..settings()
     }

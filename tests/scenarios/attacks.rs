@@ -258,3 +258,19 @@ fn read(connection: &mut TcpStream) -> String {
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
+
+#[test]
+fn who_is_on_the_list_is_met_with_silence() {
+    let stage = Stage::with(|config| {
+        config.engine.acl.deny = vec!["127.0.0.66".parse().unwrap()];
+    });
+    let alice = stage.phone("alice");
+    let mut stranger = Stranger::at(STRANGER, &stage);
+    assert_eq!(stranger.ask("OPTIONS", ""), None);
+    let mut neighbour = Stranger::at(Ipv4Addr::new(127, 0, 0, 67), &stage);
+    assert_eq!(neighbour.ask("OPTIONS", ""), Some(200));
+    assert_eq!(alice.register().unwrap(), 200);
+    let dropped = stage.metric("refork_gate_dropped_total{reason=\"denied\"}");
+    assert_eq!(dropped, 1.0);
+    stage.finish();
+}

@@ -150,9 +150,9 @@ impl Default for Nat {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Acl {
-    /// Networks; where there are any, all others are shut out. Refused in this version.
+    /// Networks; where there are any, all others but trusted ones are shut out.
     pub(crate) allow: Vec<String>,
-    /// Networks that are shut out. Refused in this version.
+    /// Networks that are shut out, whatever else names them.
     pub(crate) deny: Vec<String>,
     /// Networks that are asked for no digest, and whose word on who calls is believed.
     pub(crate) trusted: Vec<String>,

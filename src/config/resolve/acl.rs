@@ -25,9 +25,9 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> AclSettings {
         }
         networks
     };
-    networks("acl.allow", &file.acl.allow);
-    networks("acl.deny", &file.acl.deny);
     AclSettings {
+        allow: networks("acl.allow", &file.acl.allow),
+        deny: networks("acl.deny", &file.acl.deny),
         trusted: networks("acl.trusted", &file.acl.trusted),
     }
 }

@@ -82,13 +82,4 @@ fn refuse(file: &File, check: &mut Check<'_>) {
             "use embedded",
         );
     }
-    for (name, networks) in [("acl.allow", &file.acl.allow), ("acl.deny", &file.acl.deny)] {
-        if !networks.is_empty() {
-            check.problem(
-                &key(name),
-                "this version has not got access lists yet: nobody would be shut out",
-                "use the firewall of the host",
-            );
-        }
-    }
 }
