@@ -138,6 +138,7 @@ fn settings() -> Settings {
         targets: vec!["sip:pbx.example.net".into(), "sip:192.0.2.50".into()],
         trusted: false,
         path: PathMode::Path,
+        account: None,
     };
     Settings {
         domains: vec![

@@ -377,7 +377,7 @@ pub(super) fn destination(
 ) -> Result<Destination, Refusal> {
     let named = Named::by(request, context.now, context.world);
     if let Some(named) = named.filter(|named| !named.is_from(flow)) {
-        return named.destination(request);
+        return named.destination(request, &context.shared.settings);
     }
     let settings = &context.shared.settings;
     let destination = routing::route(request.uri(), context.now, settings, context.world)

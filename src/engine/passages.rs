@@ -7,7 +7,8 @@ use super::conversation::context::{
     Context, Errand, Refusal, What, crossing, end_with, retry_after,
 };
 use super::conversation::failover::{next_flow, target_failed};
-use super::conversation::{Way, hops_left, way};
+use super::conversation::{Way, crossing_with_proof, hops_left, upstream_of, way};
+use super::location;
 use crate::engine::asker::Asker;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::TargetFailure;
@@ -42,6 +43,8 @@ struct Passage {
     out: usize,
     tries: Vec<Try>,
     best: u16,
+    /// It goes to the upstream that knows its sender: who asks for proof is answered by whom it asks.
+    proves: bool,
 }
 
 /// An endpoint that gets the request, by the same Call-ID and tag wherever it is sent to: reached twice, it
@@ -62,6 +65,17 @@ struct Try {
     rest: Option<VecDeque<Located>>,
     /// When the next of them has its turn, where this one has said nothing.
     silent_at: Option<Time>,
+}
+
+impl Passage {
+    /// Returns the lines of the request, or of an answer to it, that cross.
+    fn lines(&self, message: &Message) -> Vec<u8> {
+        if self.proves {
+            crossing_with_proof(message)
+        } else {
+            crossing(message)
+        }
+    }
 }
 
 impl Passages {
@@ -106,6 +120,11 @@ impl Passages {
         }
         let destination = destination(context, request, flow, asker)?;
         let hops = hops_left(request).ok_or((483, "no hops left"))?;
+        let settings = &context.shared.settings;
+        let sender = location::aor_in(request.from().uri, settings);
+        let own = sender
+            .as_ref()
+            .and_then(|sender| upstream_of(sender, settings));
         self.next += 1;
         let number = self.next;
         let mut passage = Passage {
@@ -117,6 +136,7 @@ impl Passages {
             out: 0,
             tries: Vec::new(),
             best: 480,
+            proves: destination.upstream.is_some() && destination.upstream.as_deref() == own,
         };
         for target in destination.targets {
             let way = way(context, &target.endpoint);
@@ -125,7 +145,10 @@ impl Passages {
                 call_id: context.shared.mint.call_id(),
                 tag: context.shared.mint.hex(8).into(),
             };
+            // The targets of an upstream are alternatives to each other.
+            let alternative = to.endpoint.through.is_some() && passage.out > 0;
             match way {
+                _ if alternative => {}
                 Way::Known(flow) => self.send(context, number, &mut passage, to, flow, None),
                 Way::Located(flow) => {
                     let rest = Some(VecDeque::new());
@@ -175,7 +198,7 @@ impl Passages {
             .header(Name::To, bare(request.header(Name::To).unwrap_or("")))
             .header(Name::CallId, &to.call_id)
             .header(Name::CSeq, format_args!("1 {}", request.method().as_str()))
-            .raw_lines(&crossing(request));
+            .raw_lines(&passage.lines(request));
         let bytes = end_with(builder, request.content_type(), request.body());
         let errand = Errand {
             conversation: id,
@@ -394,7 +417,7 @@ fn pass_back(context: &mut Context<'_>, passage: &Passage, response: &Message) {
         reason_phrase(status)
     };
     context.respond(passage.server, status, reason, Some(&tag), |builder| {
-        let builder = builder.raw_lines(&crossing(response));
+        let builder = builder.raw_lines(&passage.lines(response));
         end_with(builder, response.content_type(), response.body())
     });
 }

@@ -155,6 +155,21 @@ pub struct Upstream {
     pub trusted: bool,
     /// How phones that register through us are reached from there.
     pub path: PathMode,
+    /// What we answer its challenges with.
+    pub account: Option<Account>,
+}
+
+/// Whom an upstream knows us as.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Account {
+    pub user: Box<str>,
+    pub password: Box<str>,
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Account")
+    }
 }
 
 /// How an upstream is told where phones are that register with it through us.

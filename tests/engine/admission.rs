@@ -37,6 +37,7 @@ fn guarded() -> Settings {
         targets: vec![target.into()],
         trusted,
         path: PathMode::Path,
+        account: None,
     };
     let user = |name: &str| {
         let secret = secret(name);

@@ -22,6 +22,10 @@ fn other_pbx() -> SocketAddr {
 
 /// Phones of pbx.example.net register with the PBX, which has a second machine.
 fn in_front(path: PathMode) -> Table {
+    Table::new(beyond(path))
+}
+
+fn beyond(path: PathMode) -> Settings {
     let mut settings = settings();
     settings.domains.insert(
         0,
@@ -40,9 +44,10 @@ fn in_front(path: PathMode) -> Table {
             ],
             path,
             trusted: true,
+            account: None,
         },
     );
-    Table::new(settings)
+    settings
 }
 
 fn at_pbx(user: &str) -> Aor {
@@ -603,4 +608,290 @@ fn a_lost_phone_is_sought_over_the_flows_that_are_kept() {
         t.happened(|what| matches!(what, Happening::Restored { .. })),
         1
     );
+}
+
+/// The caller at the PBX and Bob's desk phone talk. Returns the caller's end.
+fn called_by_the_pbx(t: &mut Table, path: &str) -> Remote {
+    t.receive(pbx(), invite_by(path, OF_BOB, "c1"));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(pbx(), 200);
+    let caller = Remote::of_answer(&ok, pbx());
+    t.receive(pbx(), caller.ack(1));
+    caller
+}
+
+/// The INVITE of a re-fork that the PBX gets for somebody.
+fn asked_at_the_pbx(t: &mut Table, user: &str) -> Message {
+    let invite = t.request_to(pbx(), Method::Invite);
+    assert_eq!(invite.uri(), format!("sip:{user}@pbx.example.net"));
+    assert_eq!(invite.to_tag(), None);
+    assert_eq!(invite.header(Name::Route), None);
+    assert_eq!(invite.header(Name::Replaces), None);
+    invite
+}
+
+#[test]
+fn where_no_phone_here_answers_the_pbx_is_asked_for_others() {
+    let mut t = in_front(PathMode::Path);
+    let path = path_of(&t.register_beyond("bob", desk()));
+    called_by_the_pbx(&mut t, &path);
+    t.bob_is_lost();
+    t.request_to(desk(), Method::Invite);
+    t.nothing_to(pbx());
+    // It says nothing: who else Bob is, the PBX knows.
+    t.pass(Millis(2_100));
+    let invite = asked_at_the_pbx(&mut t, "bob");
+    t.receive(
+        pbx(),
+        with_sdp(response(&invite, 200, pbx(), "m1"), &audio(pbx())),
+    );
+    t.request_to(pbx(), Method::Ack);
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Restored { .. })),
+        1
+    );
+    // From now on he is there.
+    t.bob_is_lost();
+    t.discard(pbx());
+    t.discard(desk());
+    t.pass(Millis(2_100));
+    assert!(
+        t.waiting(desk(), &Method::Invite).is_some(),
+        "what is kept here is asked too"
+    );
+}
+
+#[test]
+fn a_phone_that_rings_or_refuses_is_not_rung_again_by_way_of_the_pbx() {
+    for refuses in [false, true] {
+        let mut t = in_front(PathMode::Path);
+        let path = path_of(&t.register_beyond("bob", desk()));
+        t.register_beyond("bob", mobile());
+        called_by_the_pbx(&mut t, &path);
+        t.bob_is_lost();
+        t.pass(Millis(2_100));
+        let invite = t.request_to(mobile(), Method::Invite);
+        t.reply(&invite, if refuses { 603 } else { 180 }, mobile());
+        t.icmp(desk());
+        t.pass(Millis::from_secs(10));
+        assert!(t.waiting(pbx(), &Method::Invite).is_none());
+    }
+}
+
+/// Alice's phone, registered through us, calls Bob, who is somewhere beyond the PBX.
+fn calls_beyond(t: &mut Table) -> (Remote, Message) {
+    t.register_beyond("alice", alice());
+    let invite = first(Method::Invite, "alice", "bob", alice(), "c1", 1)
+        .header(Name::Contact, format_args!("<sip:alice@{}>", alice()));
+    t.receive(alice(), with_sdp(invite, &audio(alice())));
+    let onward = asked_at_the_pbx(t, "bob");
+    t.receive(
+        pbx(),
+        with_sdp(response(&onward, 200, pbx(), "b1"), &audio(pbx())),
+    );
+    t.request_to(pbx(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    let caller = Remote::of_answer(&ok, alice());
+    t.receive(alice(), caller.ack(1));
+    (caller, onward)
+}
+
+#[test]
+fn a_far_end_that_is_lost_is_asked_for_again_through_the_pbx() {
+    let mut t = in_front(PathMode::Path);
+    calls_beyond(&mut t);
+    t.bob_is_lost();
+    let invite = asked_at_the_pbx(&mut t, "bob");
+    assert!(
+        invite
+            .header(Name::From)
+            .unwrap()
+            .contains("sip:alice@pbx.example.net")
+    );
+    t.receive(
+        pbx(),
+        with_sdp(response(&invite, 200, pbx(), "b2"), &audio(pbx())),
+    );
+    t.request_to(pbx(), Method::Ack);
+    t.nothing_to(alice());
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Restored { .. })),
+        1
+    );
+}
+
+#[test]
+fn a_far_caller_is_asked_for_through_the_pbx_and_a_near_one_here() {
+    let mut t = in_front(PathMode::Path);
+    let path = path_of(&t.register_beyond("bob", desk()));
+    called_by_the_pbx(&mut t, &path);
+    t.alice_is_lost();
+    t.discard(desk());
+    asked_at_the_pbx(&mut t, "alice");
+
+    let mut t = in_front(PathMode::Path);
+    calls_beyond(&mut t);
+    t.alice_is_lost();
+    t.request_to(alice(), Method::Invite);
+    assert!(t.waiting(pbx(), &Method::Invite).is_none());
+}
+
+const CHALLENGE: &str = "Digest realm=\"pbx\", nonce=\"n1\", qop=\"auth\"";
+const CREDENTIALS: &str = "Digest username=\"alice\", realm=\"pbx\", nonce=\"n1\", uri=\"sip:bob@pbx.example.net\", response=\"0\"";
+
+#[test]
+fn the_pbx_asks_its_user_for_proof_and_nobody_else_is_shown_it() {
+    let mut t = in_front(PathMode::Path);
+    t.register_beyond("alice", alice());
+    let invite = |cseq| {
+        let invite = first(Method::Invite, "alice", "bob", alice(), "c1", cseq);
+        invite.header(Name::Contact, format_args!("<sip:alice@{}>", alice()))
+    };
+    t.receive(alice(), with_sdp(invite(1), &audio(alice())));
+    let onward = asked_at_the_pbx(&mut t, "bob");
+    let refused = response(&onward, 407, pbx(), "x").header(Name::ProxyAuthenticate, CHALLENGE);
+    t.receive(pbx(), refused.end());
+    t.request_to(pbx(), Method::Ack);
+    let asked = t.response_to(alice(), 407);
+    assert_eq!(asked.header(Name::ProxyAuthenticate), Some(CHALLENGE));
+    let again = invite(2).header(Name::ProxyAuthorization, CREDENTIALS);
+    t.receive(alice(), with_sdp(again, &audio(alice())));
+    let onward = asked_at_the_pbx(&mut t, "bob");
+    assert_eq!(onward.header(Name::ProxyAuthorization), Some(CREDENTIALS));
+
+    // To a phone of ours they do not go.
+    let mut t = in_front(PathMode::Path);
+    let path = path_of(&t.register_beyond("bob", desk()));
+    let text = String::from_utf8(invite_by(&path, OF_BOB, "c1").to_vec()).unwrap();
+    let with = format!("CSeq: 1 INVITE\r\nProxy-Authorization: {CREDENTIALS}");
+    t.receive(pbx(), text.replacen("CSeq: 1 INVITE", &with, 1).into());
+    let invite = t.request_to(desk(), Method::Invite);
+    assert_eq!(invite.header(Name::ProxyAuthorization), None);
+    let refused = response(&invite, 407, desk(), "x").header(Name::ProxyAuthenticate, CHALLENGE);
+    t.receive(desk(), refused.end());
+    t.request_to(desk(), Method::Ack);
+    assert_eq!(
+        t.response_to(pbx(), 407).header(Name::ProxyAuthenticate),
+        None
+    );
+}
+
+#[test]
+fn a_text_proves_itself_too_in_and_out_of_a_dialog() {
+    let mut t = in_front(PathMode::Path);
+    t.register_beyond("alice", alice());
+    let message = first(Method::Message, "alice", "bob", alice(), "m1", 1)
+        .header(Name::ProxyAuthorization, CREDENTIALS);
+    t.receive(alice(), message.body("text/plain", b"hi"));
+    let onward = t.request_to(pbx(), Method::Message);
+    assert_eq!(onward.uri(), "sip:bob@pbx.example.net");
+    assert_eq!(onward.header(Name::ProxyAuthorization), Some(CREDENTIALS));
+    let refused = response(&onward, 407, pbx(), "x").header(Name::ProxyAuthenticate, CHALLENGE);
+    t.receive(pbx(), refused.end());
+    let asked = t.response_to(alice(), 407);
+    assert_eq!(asked.header(Name::ProxyAuthenticate), Some(CHALLENGE));
+
+    let mut t = in_front(PathMode::Path);
+    let (mut caller, _) = calls_beyond(&mut t);
+    for method in [Method::Message, Method::Info, Method::Invite] {
+        let request = caller
+            .request(method.clone())
+            .header(Name::ProxyAuthorization, CREDENTIALS);
+        let bytes = match method {
+            Method::Invite => with_sdp(request, &audio(alice()).replace("sendrecv", "sendonly")),
+            _ => request.body("text/plain", b"hi"),
+        };
+        t.receive(alice(), bytes);
+        let onward = t.request_to(pbx(), method.clone());
+        assert_eq!(
+            onward.header(Name::ProxyAuthorization),
+            Some(CREDENTIALS),
+            "{method:?}"
+        );
+        let refused = response(&onward, 407, pbx(), "x").header(Name::ProxyAuthenticate, CHALLENGE);
+        t.receive(pbx(), refused.end());
+        let asked = t.response_to(alice(), 407);
+        assert_eq!(
+            asked.header(Name::ProxyAuthenticate),
+            Some(CHALLENGE),
+            "{method:?}"
+        );
+        t.discard(pbx());
+    }
+}
+
+#[test]
+fn the_pbx_texts_a_phone_by_its_path() {
+    let mut t = in_front(PathMode::Path);
+    let path = path_of(&t.register_beyond("bob", desk()));
+    t.register_beyond("bob", mobile());
+    let message = first(Method::Message, "alice", "bob", pbx(), "m1", 1)
+        .header(Name::Route, &path)
+        .body("text/plain", b"hi");
+    let text = String::from_utf8(message.to_vec()).unwrap();
+    t.receive(
+        pbx(),
+        text.replacen("sip:bob@pbx.example.net", OF_BOB, 1).into(),
+    );
+    let message = t.request_to(desk(), Method::Message);
+    assert_eq!(
+        (message.uri(), crate::table::text(&message).as_str()),
+        (OF_BOB, "hi")
+    );
+    t.nothing_to(mobile());
+    t.reply(&message, 200, desk());
+    t.response_to(pbx(), 200);
+}
+
+#[test]
+fn a_pbx_that_asks_who_asks_again_hears_of_our_account_once() {
+    for (account, challenge) in [
+        (
+            true,
+            "Digest realm=\"pbx\", nonce=\"n1\", qop=\"auth,auth-int\", opaque=\"o1\"",
+        ),
+        (true, "Digest realm=\"pbx\", nonce=\"n1\", algorithm=MD5"),
+        (false, CHALLENGE),
+    ] {
+        let mut settings = beyond(PathMode::Path);
+        if let Some(upstream) = settings.upstreams.get_mut("pbx") {
+            upstream.account = account.then(|| Account {
+                user: "refork".into(),
+                password: "secret".into(),
+            });
+        }
+        let mut t = Table::new(settings);
+        calls_beyond(&mut t);
+        t.bob_is_lost();
+        let first = asked_at_the_pbx(&mut t, "bob");
+        let refused = response(&first, 407, pbx(), "x").header(Name::ProxyAuthenticate, challenge);
+        t.receive(pbx(), refused.end());
+        t.request_to(pbx(), Method::Ack);
+        if !account {
+            t.nothing_to(pbx());
+            continue;
+        }
+        let again = asked_at_the_pbx(&mut t, "bob");
+        assert_eq!(again.call_id(), first.call_id());
+        assert_eq!(again.cseq(), first.cseq() + 1);
+        let proof = again.header(Name::ProxyAuthorization).unwrap();
+        assert_eq!(
+            proof.contains("opaque=\"o1\""),
+            challenge.contains("opaque")
+        );
+        let proof = refork::sip::digest::Credentials::parse(proof).unwrap();
+        assert_eq!((proof.username, proof.uri), ("refork", again.uri()));
+        if challenge.contains("qop") {
+            let md5 = refork::sip::digest::Algorithm::Md5;
+            let ha1 = refork::sip::digest::ha1(md5, "refork", "pbx", "secret");
+            assert!(proof.prove(md5, &ha1, "INVITE", b""));
+        }
+        // Taken for wrong.
+        let refused = response(&again, 407, pbx(), "x").header(Name::ProxyAuthenticate, challenge);
+        t.receive(pbx(), refused.end());
+        t.request_to(pbx(), Method::Ack);
+        t.nothing_to(pbx());
+    }
 }

@@ -21,6 +21,7 @@ fn behind_a_name() -> Settings {
         Upstream {
             targets,
             path: PathMode::Path,
+            account: None,
             trusted: false,
         },
     );

@@ -211,6 +211,7 @@ fn behind_an_upstream_the_aor_is_asked_for_again() {
             targets,
             trusted: false,
             path: PathMode::Path,
+            account: None,
         },
     );
     wishes.routes.push(Route {

@@ -22,6 +22,7 @@ fn stage(dns: &NameServer, uri: &str) -> Stage {
             "pbx".into(),
             Upstream {
                 path: refork::engine::settings::PathMode::Path,
+                account: None,
                 targets,
                 trusted: false,
             },

@@ -207,6 +207,7 @@ fn through_an_upstream(target: impl Fn(SocketAddr) -> String) {
             targets: vec![target.into()],
             trusted: true,
             path: PathMode::default(),
+            account: None,
         };
         config.engine.upstreams.insert("other".into(), upstream);
         config.engine.routes.push(Route {

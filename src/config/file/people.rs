@@ -95,7 +95,7 @@ pub(crate) struct Upstream {
     /// Its word on who calls is believed: no digest is asked of its addresses.
     #[serde(default = "trusted")]
     pub(crate) trusted: bool,
-    /// What we answer its challenges with. No effect in this version.
+    /// What we answer its challenges to an INVITE of ours with.
     #[serde(default)]
     pub(crate) credentials: Option<UpstreamCredentials>,
     /// How it is told where phones are that register with it through us.

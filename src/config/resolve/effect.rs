@@ -49,12 +49,10 @@ pub(super) fn check(file: &File, check: &mut Check<'_>) {
 
 fn upstreams(file: &File, check: &mut Check<'_>) {
     for (name, _) in &file.upstreams.0 {
-        for part in ["probe", "credentials"] {
-            let path = [Step::Key("upstreams"), Step::Key(name), Step::Key(part)];
-            if check.is_set(&path) {
-                let shown = check.shown(&path);
-                check.warn(format!("`{shown}` has no effect in this version"));
-            }
+        let path = [Step::Key("upstreams"), Step::Key(name), Step::Key("probe")];
+        if check.is_set(&path) {
+            let shown = check.shown(&path);
+            check.warn(format!("`{shown}` has no effect in this version"));
         }
     }
 }

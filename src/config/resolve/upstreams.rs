@@ -7,7 +7,7 @@ use crate::config::file::{self, File};
 use crate::config::problem::nearest;
 use crate::config::tree::Step;
 use crate::engine::ids::Transport;
-use crate::engine::settings::{PathMode, Route, Upstream};
+use crate::engine::settings::{Account, PathMode, Route, Upstream};
 use crate::sip::{Scheme, Uri};
 
 /// Checks a SIP URI that requests are sent to.
@@ -63,6 +63,22 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> BTreeMap<Box<str>, 
             let path = [path[0], path[1], path[2], Step::Item(index)];
             check_target(target, &path, check);
         }
+        let account = upstream.credentials.as_ref().map(|login| Account {
+            user: login.user.as_str().into(),
+            password: login.password.as_str().into(),
+        });
+        for (part, text) in account
+            .iter()
+            .flat_map(|a| [("user", &a.user), ("password", &a.password)])
+        {
+            let quotable =
+                |c: char| !c.is_control() && (part == "password" || !matches!(c, '"' | '\\'));
+            if text.is_empty() || !text.chars().all(quotable) {
+                let path = [path[0], path[1], Step::Key("credentials"), Step::Key(part)];
+                let form = "visible characters, in a user name no quotes and no backslashes";
+                check.problem(&path, format!("this is no {part}"), form);
+            }
+        }
         let path = match upstream.path {
             file::PathMode::Path => PathMode::Path,
             file::PathMode::Contact => PathMode::Contact,
@@ -75,6 +91,7 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> BTreeMap<Box<str>, 
                 targets,
                 trusted,
                 path,
+                account,
             },
         );
     }

@@ -114,6 +114,7 @@ mod tests {
             targets: targets.iter().map(|target| (*target).into()).collect(),
             trusted,
             path: PathMode::Path,
+            account: None,
         };
         Settings {
             upstreams: [("pbx".into(), upstream)].into(),

@@ -174,7 +174,10 @@ impl Conversation {
             .dialog
             .carried(&Method::Invite, &via, hops)
             .header(Name::Contact, context.contact(&leg.dialog));
-        let builder = more(leg.capable(context, builder, reliable));
+        let mut builder = more(leg.capable(context, builder, reliable));
+        if let Some((name, proof)) = &branch.proof {
+            builder = builder.header(*name, proof);
+        }
         let bytes = match body {
             Some(sdp) => builder.body("application/sdp", sdp.as_bytes()),
             None => builder.end(),

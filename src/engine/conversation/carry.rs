@@ -136,6 +136,7 @@ impl Conversation {
             return context.refuse(server, 483, "no hops left");
         };
         let id = self.id;
+        let lines = self.lines_for(context, from, request);
         let Some(leg) = self.leg_mut(from.other()) else {
             return context.refuse(server, 500, "the other side has no dialog yet");
         };
@@ -148,9 +149,7 @@ impl Conversation {
         ) {
             builder = builder.header(Name::Contact, context.contact(&leg.dialog));
         }
-        let builder = builder
-            .raw_lines(&crossing(request))
-            .raw_lines(&demands(request));
+        let builder = builder.raw_lines(&lines).raw_lines(&demands(request));
         let bytes = end_with(builder, request.content_type(), request.body());
         let errand = super::context::Errand {
             conversation: id,
@@ -201,14 +200,13 @@ impl Conversation {
             .leg_mut(carried.from)
             .filter(|_| matches!(carried.method, Method::Subscribe | Method::Refer))
             .map(|leg| context.contact(&leg.dialog));
+        let lines = self.lines_for(context, carried.from, response);
         context.hand_on(carried.server, response, |mut builder| {
             if let Some(contact) = contact {
                 builder = builder.header(Name::Contact, contact);
             }
             end_with(
-                builder
-                    .raw_lines(&crossing(response))
-                    .raw_lines(&demands(response)),
+                builder.raw_lines(&lines).raw_lines(&demands(response)),
                 response.content_type(),
                 response.body(),
             )

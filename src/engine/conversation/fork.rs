@@ -77,6 +77,9 @@ pub(crate) struct Branch {
     pub(crate) meant: Option<Aor>,
     /// Carries Replaces of the lost dialog (RFC 3891).
     pub(crate) replaces: bool,
+    /// What we answer the challenge of an upstream with.
+    #[serde(skip)]
+    pub(crate) proof: Option<(Name, Box<str>)>,
     pub(crate) rang: bool,
     /// Its flow leads to a target that was located (RFC 3263), not to where a phone came from.
     #[serde(skip)]
@@ -219,6 +222,7 @@ impl Branch {
             client: None,
             meant: None,
             replaces: false,
+            proof: None,
             rang: false,
             located: false,
             rest: VecDeque::new(),

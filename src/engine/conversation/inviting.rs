@@ -88,7 +88,7 @@ impl Conversation {
             }
         };
         let callee = destination.asker(settings);
-        let endpoint = caller_endpoint(context, request, flow, &caller_aor);
+        let endpoint = caller_endpoint(context, request, flow, &caller_aor, &destination);
         let mut conversation = Self {
             id,
             kind: if text_only { Kind::Session } else { Kind::Call },
@@ -127,8 +127,14 @@ impl Conversation {
         let caller = conversation.party_mut(Side::Caller);
         caller.languages = request.header(Name::AcceptLanguage).unwrap_or("").into();
         caller.leg = Some(leg);
-        conversation.party_mut(Side::Callee).asked =
-            destination.upstream.map(|_| request.uri().into());
+        conversation.vouched_for(context, &destination);
+        let through = destination.targets.first();
+        let through = through.and_then(|target| target.endpoint.through.as_deref());
+        let mut lines = crossing(request);
+        lines.extend(conversation.proof_through(context, Side::Caller, through, request));
+        if destination.upstream.is_some() {
+            conversation.party_mut(Side::Callee).asked = Some(request.uri().into());
+        }
         let settings = &context.shared.settings;
         let mode = settings.media.mode;
         conversation.invitation = Some(Box::new(Invitation {
@@ -143,7 +149,7 @@ impl Conversation {
             breadth,
             streams: media::streams_needed(offer.as_deref(), mode),
             offer,
-            lines: crossing(request),
+            lines,
             hops,
             early: Vec::new(),
             wants: Wants::of(request, settings),
@@ -301,9 +307,25 @@ impl Conversation {
             }
             200..300 => self.accepted(context, leg, response, flow),
             422 if self.asks_for_longer(context, leg, response) => self.launch(context),
+            // Who has an account there answers for itself.
+            401 | 407
+                if !self.asker_proves(context, leg)
+                    && self.answers_challenge(context, leg, response) =>
+            {
+                self.launch(context);
+            }
             status => {
+                let through = self.through(leg);
+                let through = through.as_deref();
+                if let (Some(_), true, Some(invitation)) =
+                    (through, status != 503, &mut self.invitation)
+                {
+                    // The upstream has spoken; its other machines would say the same.
+                    invitation.fork.waiting.clear();
+                }
                 self.redirected(context, Side::Callee, leg, response);
                 let mut lines = crossing(response);
+                lines.extend(self.proof_through(context, Side::Caller, through, response));
                 if status < 400 {
                     lines.extend(contacts(response));
                 }
@@ -319,6 +341,18 @@ impl Conversation {
                 );
             }
         }
+    }
+
+    fn asker_proves(&self, context: &Context<'_>, leg: LegId) -> bool {
+        let through = self.through(leg);
+        self.proves_through(context, Side::Caller, through.as_deref())
+    }
+
+    /// Returns the upstream's target that a branch was asked through.
+    fn through(&self, leg: LegId) -> Option<Box<str>> {
+        let mut branches = self.invitation.iter().flat_map(|i| &i.fork.branches);
+        let branch = branches.find(|branch| branch.leg.id == leg)?;
+        branch.leg.endpoint.through.clone()
     }
 
     /// A branch failed: the others go on, or the next group has its turn.
@@ -510,10 +544,23 @@ pub(crate) fn sdp_of(message: &Message) -> Option<Box<str>> {
     std::str::from_utf8(message.body()).ok().map(Into::into)
 }
 
-fn caller_endpoint(context: &Context<'_>, request: &Message, flow: Flow, aor: &Aor) -> Endpoint {
+fn caller_endpoint(
+    context: &Context<'_>,
+    request: &Message,
+    flow: Flow,
+    aor: &Aor,
+    destination: &Destination,
+) -> Endpoint {
     let contact = request.values(Name::Contact).next().unwrap_or("");
     let contact = Address::parse(contact).unwrap_or_else(|_| request.from());
     let settings = &context.shared.settings;
+    if let Some(upstream) = &destination.asked_by {
+        // Whoever it is, it is not a phone of ours that calls, but the upstream.
+        return Endpoint {
+            through: routing::hops(upstream, settings).next().map(Into::into),
+            ..location::endpoint(&contact, request, Some(flow), settings)
+        };
+    }
     location::caller(
         &contact,
         request,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::Conversation;
-use super::context::{Context, RETRY_AFTER_S, What, crossing};
+use super::context::{Context, RETRY_AFTER_S, What};
 use super::queue::{Author, Letter, NoRoom, Reply, reply};
 use crate::engine::events::{Happening, Signal};
 use crate::engine::ids::{LegId, Side};
@@ -45,7 +45,7 @@ impl Conversation {
         }
         let letter = Letter {
             number: 0,
-            lines: Bytes::from(crossing(request)),
+            lines: Bytes::from(self.lines_for(context, from, request)),
             content_type: request.content_type().unwrap_or("text/plain").into(),
             body: Bytes::copy_from_slice(request.body()),
             received: context.now,
@@ -292,7 +292,7 @@ impl Conversation {
         let Some(server) = letter.server else {
             return false;
         };
-        let lines = crossing(response);
+        let lines = self.lines_for(context, to.other(), response);
         context.hand_on(server, response, |builder| builder.raw_lines(&lines).end());
         // The store was faster or slower than the endpoint: what it may hold must not be sent again.
         if letter.storing.is_some() {

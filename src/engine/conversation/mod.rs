@@ -11,6 +11,7 @@
 //! is told, `leaving` until that one hangs up; `redirect` phones that forward, `breadth` how many ring;
 //! `ending` the end, `parting` a BYE that waits for an ACK.
 
+mod account;
 mod answered;
 mod answers;
 mod aside;
@@ -42,6 +43,7 @@ mod outcome;
 pub(crate) mod parting;
 mod person;
 mod prack;
+mod proof;
 mod queue;
 mod reach;
 mod rebuild;
@@ -93,6 +95,7 @@ pub(crate) use self::carry::hops_left;
 pub(crate) use self::index::{Key, Keys, aor_key, peer_key, peers};
 pub(crate) use self::inviting::{Arrival, sdp_of};
 pub(crate) use self::keys::refusal;
+pub(crate) use self::proof::{crossing_with_proof, upstream_of};
 pub(crate) use self::refresh::too_brief;
 pub(crate) use self::repair::replaced;
 
@@ -158,7 +161,7 @@ struct Party {
     queue: SlimQueue,
     /// Which endpoint of it the other side knows of.
     believed: Option<Arc<Identity>>,
-    /// The Request-URI by which an upstream was asked for it.
+    /// The Request-URI by which an upstream was asked for it, or can be: it knows the participant.
     asked: Option<Box<str>>,
     /// Its media comes.
     #[serde(skip)]

@@ -21,15 +21,15 @@ impl Conversation {
         };
         let settings = &context.shared.settings;
         let mut targets = routing::endpoints(&party.aor, context.now, settings, context.world);
-        if targets.is_empty()
-            && let Some(asked) = &party.asked
-            && let Ok(there) = routing::route(asked, context.now, settings, context.world)
-        {
-            // The Contact of an upstream often names nobody. Its targets are alternatives to each other.
-            let turn = lost.round as usize % there.targets.len().max(1);
-            return there.targets.into_iter().skip(turn).take(1).collect();
-        }
         let old = &lost.old;
+        // The Contact of an upstream often names nobody.
+        let beyond = old.endpoint.through.is_some();
+        if beyond && !targets.is_empty() {
+            return targets;
+        }
+        if beyond && let Some(there) = self.target_beyond(context, side) {
+            return vec![there];
+        }
         if !targets
             .iter()
             .any(|target| location::same(&target.endpoint.identity, &old.endpoint.identity))
@@ -44,6 +44,22 @@ impl Conversation {
             targets.insert(0, Target { endpoint, q });
         }
         targets
+    }
+}
+
+impl Conversation {
+    /// Returns the upstream that knows a lost participant's other endpoints, asked for the participant; each
+    /// time the next of its targets, which are alternatives to each other.
+    pub(super) fn target_beyond(&self, context: &Context<'_>, side: Side) -> Option<Target> {
+        let party = self.party(side);
+        let round = party.lost.as_ref()?.round as usize;
+        let asked = party.asked.as_deref()?;
+        let settings = &context.shared.settings;
+        let there = routing::route(asked, context.now, settings, context.world).ok()?;
+        let targets = there.targets;
+        let turn = round % targets.len().max(1);
+        let target = targets.into_iter().nth(turn)?;
+        there.upstream.map(|_| target)
     }
 }
 

@@ -126,9 +126,10 @@ impl Conversation {
             None => None,
         };
         let invite = *request.method() == Method::Invite;
+        let proof = self.proof_for(context, from, request);
         let Some(leg) = self.leg_mut(to) else { return };
         let ours_invite = invite || !leg.abilities.update;
-        let client = offer_anew(context, id, leg, ours_invite, told.as_deref());
+        let client = offer_anew(context, id, leg, ours_invite, told.as_deref(), &proof);
         self.renegotiation = Some(Box::new(Renegotiation {
             from,
             server,
@@ -171,8 +172,9 @@ impl Conversation {
                 if let Some(leg) = self.leg_mut(to) {
                     leg.talk = pending.before;
                 }
+                let lines = self.lines_for(context, from, response);
                 context.hand_on(pending.server, response, |builder| {
-                    builder.raw_lines(&super::context::crossing(response)).end()
+                    builder.raw_lines(&lines).end()
                 });
                 if verdict(response.method(), status) == Verdict::Doubt {
                     self.suspect(context, to, Signal::RequestFailed);
@@ -197,7 +199,7 @@ impl Conversation {
             return false;
         }
         let told = leg.talk.told.clone().filter(|_| pending.offer.is_some());
-        pending.client = offer_anew(context, id, leg, pending.ours_invite, told.as_deref());
+        pending.client = offer_anew(context, id, leg, pending.ours_invite, told.as_deref(), &[]);
         true
     }
 
@@ -433,6 +435,7 @@ fn offer_anew(
     leg: &mut Leg,
     invite: bool,
     told: Option<&str>,
+    lines: &[u8],
 ) -> ClientId {
     let method = if invite {
         Method::Invite
@@ -441,7 +444,7 @@ fn offer_anew(
     };
     leg.request(context, id, &method, What::Carry, |builder| {
         end_with(
-            builder,
+            builder.raw_lines(lines),
             Some("application/sdp"),
             told.unwrap_or("").as_bytes(),
         )

@@ -314,6 +314,9 @@ impl Conversation {
             422 if self.asks_for_longer(context, leg, response) => {
                 self.launch_again(context, side);
             }
+            401 | 407 if self.answers_challenge(context, leg, response) => {
+                self.launch_again(context, side);
+            }
             status => {
                 if self.is_transferring(side) {
                     self.redirected(context, side, leg, response);

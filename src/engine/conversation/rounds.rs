@@ -13,7 +13,7 @@ impl Conversation {
     pub(super) fn first_round(&mut self, context: &mut Context<'_>, side: Side) {
         match context.shared.settings.restore.order {
             RestoreOrder::SameFirst => self.ask_the_same(context, side),
-            RestoreOrder::All => self.ask_all(context, side),
+            RestoreOrder::All => self.ask_those_here(context, side),
             RestoreOrder::Q => self.ask_the_next(context, side),
         }
     }
@@ -26,7 +26,30 @@ impl Conversation {
         }
     }
 
+    /// Asks everyone: those that are reached from here, and where none of them shows life or says no, the
+    /// upstream that may know others.
     pub(super) fn ask_all(&mut self, context: &mut Context<'_>, side: Side) {
+        self.ask_those_here(context, side);
+        let Some(lost) = &self.party(side).lost else {
+            return;
+        };
+        let old = &lost.old.endpoint.identity;
+        let mut branches = lost.fork.branches.iter();
+        let hope = branches.any(|branch| {
+            let endpoint = branch.endpoint();
+            branch.rang
+                || endpoint.through.is_some()
+                || (lost.round == 0 && !location::same(&endpoint.identity, old))
+        });
+        if hope || !lost.refused.is_empty() {
+            return;
+        }
+        if let Some(there) = self.target_beyond(context, side) {
+            self.ask(context, side, vec![there.endpoint]);
+        }
+    }
+
+    fn ask_those_here(&mut self, context: &mut Context<'_>, side: Side) {
         let all = self.targets_again(context, side);
         self.ask(context, side, endpoints(all));
     }

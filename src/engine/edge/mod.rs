@@ -18,8 +18,9 @@ mod token;
 pub(crate) use self::relay::Relays;
 pub(crate) use self::token::Named;
 
+use crate::engine::conversation::upstream_of;
 use crate::engine::routing::{Destination, Q_DEFAULT, Target};
-use crate::engine::settings::ForkOrder;
+use crate::engine::settings::{ForkOrder, Settings};
 use crate::sip::Message;
 
 impl Named {
@@ -31,6 +32,7 @@ impl Named {
     pub(crate) fn destination(
         &self,
         request: &Message,
+        settings: &Settings,
     ) -> Result<Destination, (u16, &'static str)> {
         let Some(binding) = self.exactly(request.uri()) else {
             return Err((430, "the phone is no longer registered through here"));
@@ -43,6 +45,7 @@ impl Named {
             }],
             order: ForkOrder::Parallel,
             upstream: None,
+            asked_by: upstream_of(&self.aor, settings).map(Into::into),
         })
     }
 }

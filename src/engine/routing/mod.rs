@@ -37,6 +37,8 @@ pub struct Destination {
     pub order: ForkOrder,
     /// The targets are this upstream's, which knows the user's endpoints; we don't.
     pub upstream: Option<Box<str>>,
+    /// This upstream asks, for a phone that is kept here for it.
+    pub asked_by: Option<Box<str>>,
 }
 
 impl Destination {
@@ -109,6 +111,7 @@ pub fn route(
             targets,
             order,
             upstream: None,
+            asked_by: None,
         });
     }
     match served_by {
@@ -249,6 +252,7 @@ fn to_upstream(
         targets,
         order: ForkOrder::Serial,
         upstream: Some(name.into()),
+        asked_by: None,
     })
 }
 

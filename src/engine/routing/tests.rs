@@ -74,6 +74,7 @@ fn wired() -> Settings {
         targets: targets.iter().map(|target| (*target).into()).collect(),
         trusted: true,
         path: PathMode::Path,
+        account: None,
     };
     let route = |pattern: &str, to: &str| Route {
         pattern: pattern.into(),

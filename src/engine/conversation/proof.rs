@@ -1,0 +1,117 @@
+//! Credentials and challenges. They belong to one leg; but what lies beyond an upstream asks its own users for
+//! proof, and only they can give it: between a phone and the upstream that serves its domain both cross.
+
+use super::Conversation;
+use super::context::{Context, crossing};
+use crate::engine::ids::{Aor, Side};
+use crate::engine::location;
+use crate::engine::routing::{self, Destination};
+use crate::engine::settings::{ServedBy, Settings};
+use crate::sip::{Message, Name};
+
+const PROOF: [Name; 5] = [
+    Name::Authorization,
+    Name::ProxyAuthorization,
+    Name::WwwAuthenticate,
+    Name::ProxyAuthenticate,
+    Name::AuthenticationInfo,
+];
+
+/// Returns the upstream that serves the domain of a user.
+pub(crate) fn upstream_of<'s>(aor: &Aor, settings: &'s Settings) -> Option<&'s str> {
+    match &location::domain(aor.host(), settings)?.served_by {
+        ServedBy::Upstream(upstream) => Some(upstream),
+        ServedBy::Registrar(_) => None,
+    }
+}
+
+/// Returns the lines of a message that cross between a user and its upstream.
+pub(crate) fn crossing_with_proof(message: &Message) -> Vec<u8> {
+    let mut lines = crossing(message);
+    lines.extend(proof(message));
+    lines
+}
+
+fn proof(message: &Message) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for name in PROOF {
+        for value in message.raw_fields(name) {
+            lines.extend_from_slice(name.as_str().as_bytes());
+            lines.extend_from_slice(b": ");
+            lines.extend_from_slice(value);
+            lines.extend_from_slice(b"\r\n");
+        }
+    }
+    lines
+}
+
+impl Conversation {
+    /// Whom an upstream calls, or lets call, it can be asked for when they are lost: their word alone, of
+    /// strangers, would have us call anybody.
+    pub(super) fn vouched_for(&mut self, context: &Context<'_>, destination: &Destination) {
+        let settings = &context.shared.settings;
+        let caller = self.party_mut(Side::Caller);
+        let own = upstream_of(&caller.aor, settings);
+        let goes_on = own.is_some() && destination.upstream.as_deref() == own;
+        if goes_on || destination.asked_by.is_some() {
+            caller.asked = Some(caller.aor.as_str().into());
+        }
+        if destination.asked_by.is_some() {
+            let callee = self.party_mut(Side::Callee);
+            callee.asked = Some(callee.aor.as_str().into());
+        }
+    }
+
+    /// Returns the lines of a request of this side, or of the answer to one, that cross.
+    pub(super) fn lines_for(
+        &self,
+        context: &Context<'_>,
+        asker: Side,
+        message: &Message,
+    ) -> Vec<u8> {
+        let mut lines = crossing(message);
+        lines.extend(self.proof_for(context, asker, message));
+        lines
+    }
+
+    /// Returns those of them that are credentials or a challenge.
+    pub(super) fn proof_for(
+        &self,
+        context: &Context<'_>,
+        asker: Side,
+        message: &Message,
+    ) -> Vec<u8> {
+        let other = self.party(asker.other()).leg.as_ref();
+        let through = other.and_then(|leg| leg.endpoint.through.as_deref());
+        self.proof_through(context, asker, through, message)
+    }
+
+    /// The same where the other side is asked through an upstream, and has no leg yet.
+    pub(super) fn proof_through(
+        &self,
+        context: &Context<'_>,
+        asker: Side,
+        through: Option<&str>,
+        message: &Message,
+    ) -> Vec<u8> {
+        if self.proves_through(context, asker, through) {
+            proof(message)
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Returns true where that way leads to the upstream that serves the asker's domain.
+    pub(super) fn proves_through(
+        &self,
+        context: &Context<'_>,
+        asker: Side,
+        through: Option<&str>,
+    ) -> bool {
+        let settings = &context.shared.settings;
+        through.is_some_and(|through| {
+            let upstream = upstream_of(&self.party(asker).aor, settings);
+            upstream.is_some_and(|u| routing::hops(u, settings).any(|hop| hop == through))
+        })
+    }
+}
