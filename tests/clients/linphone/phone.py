@@ -18,7 +18,7 @@ sip_tls_port=0
 use_ipv6=0
 default_proxy=0
 guess_hostname=1
-[rtp]
+{encryption}[rtp]
 audio_rtp_port=7078
 audio_rtcp_enabled=1
 [sound]
@@ -44,7 +44,9 @@ realm=example.org
 class Phone:
     """One phone of one person."""
 
-    def __init__(self, folder, namespace, name, address, user, password, server, answers=True, transport="udp"):
+    def __init__(self, folder, namespace, name, address, user, password, server, answers=True, transport="udp",
+                 encrypts=False):
+        """`encrypts`: its media, always, with keys in the SDP."""
         self.name, self.address, self.namespace, self.answers = name, address, namespace, answers
         self.folder = Path(folder) / name
         # Without this folder its database cannot be opened, and no text comes.
@@ -52,7 +54,8 @@ class Phone:
         self.speech = self.folder / "speaks.wav"
         tone(self.speech, 150)
         (self.folder / "linphonerc").write_text(
-            CONFIG.format(server=server, transport=transport, user=user, password=password))
+            CONFIG.format(server=server, transport=transport, user=user, password=password,
+                          encryption="media_encryption=srtp\nmedia_encryption_mandatory=1\n" if encrypts else ""))
         self.process = None
 
     def start(self):

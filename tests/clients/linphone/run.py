@@ -33,14 +33,16 @@ def text(stage):
     assert ladder.statuses_to(capture.sip("alice"), "alice", "REGISTER")[:2] == [401, 200]
 
 
-def lost(stage, how):
-    """Loses the desk phone while it talks with Alice, who is told once and asked for nothing."""
+def lost(stage, how, encrypt=()):
+    """Loses the desk phone while it talks with Alice, who is told once and asked for nothing.
+
+    `encrypt` names the phones that encrypt their media."""
     capture, at_desk, at_mobile = (stage.capture(name) for name in ADDRESSES)
-    alice, desk = stage.phone("alice", answers=False), stage.phone("desk")
+    alice, desk = (stage.phone(name, answers=name != "alice", encrypts=name in encrypt) for name in ("alice", "desk"))
     alice.command(f"call {BOB}")
     alice.speaks()
     desk.speaks()
-    mobile = stage.phone("mobile")
+    mobile = stage.phone("mobile", encrypts="mobile" in encrypt)
     time.sleep(TALK_SECONDS)  # They talk.
     lost_at = time.time()
     desk.signal(how)
@@ -85,5 +87,15 @@ def frozen(stage):
     lost(stage, signal.SIGSTOP)
 
 
-SCENARIOS = (frozen, killed, text)
+def encrypted_killed(stage):
+    # The phone that goes on has no SRTP.
+    lost(stage, signal.SIGKILL, encrypt=("alice", "desk"))
+    for name in ("alice", "desk"):
+        said = (stage.phones[name].folder / "linphone.log").read_text(errors="replace")
+        assert "RTP/SAVP" in said and "a=crypto:" in said, f"{name} did not encrypt"
+        failed = [line for line in said.splitlines() if "unprotect" in line and "fail" in line]
+        assert not failed, f"{name} could not decipher {len(failed)} packets: {failed[0]}"
+
+
+SCENARIOS = (frozen, killed, encrypted_killed, text)
 sys.exit(perform(SCENARIOS, Phone))
