@@ -9,6 +9,7 @@
 
 mod admission;
 mod calls;
+mod delayed;
 mod dialogs;
 mod early_updates;
 mod edge;
