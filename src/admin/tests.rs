@@ -132,6 +132,7 @@ fn detail(key: u64, stage: Stage) -> Detail {
             contact: "sip:bob@127.0.0.1:5080".into(),
             flow: "udp:127.0.0.1:5080".into(),
             call_id: "2@refork".into(),
+            session_id: "11;remote=22".into(),
         }],
         history: vec![
             Entry {
@@ -343,6 +344,7 @@ async fn one_conversation_has_its_history() {
                 "side": "callee", "state": "confirmed", "endpoint": "Desk",
                 "contact": "sip:bob@127.0.0.1:5080", "flow": "udp:127.0.0.1:5080",
                 "call_id": "2@refork",
+                "session_id": "11;remote=22",
             }],
             "history": [
                 { "at": "1970-01-01T00:00:03.001Z", "event": "lost", "side": "callee",

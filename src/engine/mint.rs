@@ -70,6 +70,11 @@ impl Mint {
         self.rng.next_u64() >> 2
     }
 
+    /// Returns 128 random bits.
+    pub fn halves(&mut self) -> (u64, u64) {
+        (self.rng.next_u64(), self.rng.next_u64())
+    }
+
     /// Returns a key for what must not be guessed, as nonces are.
     pub fn secret(&mut self) -> [u8; 32] {
         let mut secret = [0; 32];

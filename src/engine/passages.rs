@@ -198,6 +198,7 @@ impl Passages {
             .header(Name::To, bare(request.header(Name::To).unwrap_or("")))
             .header(Name::CallId, &to.call_id)
             .header(Name::CSeq, format_args!("1 {}", request.method().as_str()))
+            .copy(request, Name::SessionId)
             .raw_lines(&passage.lines(request));
         let bytes = end_with(builder, request.content_type(), request.body());
         let errand = Errand {
@@ -417,7 +418,9 @@ fn pass_back(context: &mut Context<'_>, passage: &Passage, response: &Message) {
         reason_phrase(status)
     };
     context.respond(passage.server, status, reason, Some(&tag), |builder| {
-        let builder = builder.raw_lines(&passage.lines(response));
+        let builder = builder
+            .copy(response, Name::SessionId)
+            .raw_lines(&passage.lines(response));
         end_with(builder, response.content_type(), response.body())
     });
 }

@@ -80,6 +80,8 @@ pub struct LegView {
     pub contact: String,
     pub flow: String,
     pub call_id: String,
+    /// As it stands in what we send on the leg (RFC 7989).
+    pub session_id: String,
 }
 
 /// One conversation in full.

@@ -80,6 +80,8 @@ impl Conversation {
         branch.leg.abilities.learn(response);
         branch.leg.timed_by(context, response);
         branch.leg.seen = context.now;
+        branch.leg.is_named(context);
+        let uuid = branch.leg.dialog.session.theirs;
         if delayed {
             branch.leg.owe_ack(response.cseq());
         } else {
@@ -104,6 +106,7 @@ impl Conversation {
             return;
         };
         let _ = caller.life.take(Happens::Accept);
+        caller.dialog.session.ours = uuid;
         let identity = caller.endpoint.identity.clone();
         let tag = caller.dialog.local_tag.clone();
         let accepting = caller.accepting(context, server);

@@ -11,6 +11,7 @@ use super::leg::Leg;
 use super::media;
 use super::reach::standing;
 use crate::engine::dialog::Dialog;
+use crate::engine::dialog::session_id::{SessionId, Uuid};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::{Flow, ListenerId, Side, Transport};
 use crate::engine::locating::{Hop, Located};
@@ -134,6 +135,10 @@ impl Conversation {
             target: endpoint.contact.clone(),
             routes: endpoint.path.clone(),
             flow,
+            session: SessionId {
+                ours: self.uuid_of(side.other()),
+                theirs: Uuid::default(),
+            },
         };
         let session = context.shared.mint.session();
         let leg = Leg::new(leg, side, dialog, endpoint, session, context.now);

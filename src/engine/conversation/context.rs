@@ -9,6 +9,7 @@ use super::breadth::mark;
 use super::outcome::for_the_other_side;
 use super::parting::Partings;
 use crate::engine::dialog::Dialog;
+use crate::engine::dialog::session_id::SessionId;
 use crate::engine::events::Event;
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side};
 use crate::engine::locating::Shunned;
@@ -230,6 +231,9 @@ impl Context<'_> {
             // RFC 3261 12.1.1: what begins a dialog shows the way that it came.
             builder = builder.copy(request, Name::RecordRoute);
         }
+        if let Some(session) = answering(request) {
+            builder = builder.header(Name::SessionId, session);
+        }
         Some(finish(builder))
     }
 
@@ -381,9 +385,26 @@ const STAYS: &[Name] = &[
     Name::PPreferredIdentity,
     Name::HistoryInfo,
     Name::MaxBreadth,
+    Name::SessionId,
     Name::Identity,
     Name::Warning,
 ];
+
+/// Returns the Session-ID of an answer within a dialog: both ends as the one who asks knows them.
+fn answering(request: &Message) -> Option<SessionId> {
+    let asked = SessionId::of(request).filter(|_| request.to_tag().is_some())?;
+    (!asked.ours.is_nil()).then_some(asked)
+}
+
+/// The same of an answer to a first INVITE that makes no dialog of ours yet: with its Session-ID.
+pub(crate) fn crossing_first(response: &Message) -> Vec<u8> {
+    let mut lines = crossing(response);
+    if let Some(session) = response.header(Name::SessionId) {
+        let line = format!("{}: {session}\r\n", Name::SessionId.as_str());
+        lines.extend_from_slice(line.as_bytes());
+    }
+    lines
+}
 
 /// Returns the lines of a message that cross to the other leg, each with its line end.
 pub(crate) fn crossing(message: &Message) -> Vec<u8> {

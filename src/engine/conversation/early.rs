@@ -1,7 +1,7 @@
 //! Early dialogs: what the caller sees of phones that ring (RFC 3261 12.1, 13.2.2.1).
 
 use super::Conversation;
-use super::context::{ALLOW, Context, crossing, end_with};
+use super::context::{ALLOW, Context, crossing_first, end_with};
 use super::inviting::{Invitation, sdp_of};
 use super::keys::{Role, Telling};
 use super::leg::Talk;
@@ -119,7 +119,7 @@ impl Conversation {
         let early = invitation.early.get_mut(at)?;
         let tag = early.dialog.local_tag.clone();
         let contact = context.contact(&early.dialog);
-        let lines = crossing(response);
+        let lines = crossing_first(response);
         let number = match reliably {
             None => None,
             // So many wait that the caller need not hear of one more.

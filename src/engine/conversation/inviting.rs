@@ -1,6 +1,6 @@
 //! The first fork: the caller waits, the callee's endpoints ring, the first 2xx wins (RFC 3261 13, 16.7).
 
-use super::context::{Context, Leaving, acknowledge_and_leave, crossing, joined};
+use super::context::{Context, Leaving, acknowledge_and_leave, crossing, crossing_first, joined};
 use super::early::Early;
 use super::early_offers::Crossing;
 use super::fork::{Fork, Turn, Verdict};
@@ -121,6 +121,7 @@ impl Conversation {
         let session = context.shared.mint.session();
         let mut leg = Leg::new(leg, Side::Caller, dialog, endpoint, session, context.now);
         leg.life = Life::Invited;
+        leg.is_named(context);
         leg.abilities.learn(request);
         leg.talk.said.clone_from(&offer);
         context.shared.transactions.bind(server, (id, leg.id));
@@ -324,7 +325,7 @@ impl Conversation {
                     invitation.fork.waiting.clear();
                 }
                 self.redirected(context, Side::Callee, leg, response);
-                let mut lines = crossing(response);
+                let mut lines = crossing_first(response);
                 lines.extend(self.proof_through(context, Side::Caller, through, response));
                 if status < 400 {
                     lines.extend(contacts(response));

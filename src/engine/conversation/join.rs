@@ -77,6 +77,7 @@ impl Conversation {
             | Do::End => {}
         }
         branch.leg.dialog.answered_by(response, flow);
+        branch.leg.is_named(context);
         branch.leg.abilities.learn(response);
         branch.leg.timed_by(context, response);
         branch.leg.seen = context.now;

@@ -7,6 +7,7 @@ use super::context::{Context, Errand, What};
 use super::keys::Keyring;
 use super::report::Reports;
 use crate::engine::dialog::reliable::RAck;
+use crate::engine::dialog::session_id::Uuid;
 use crate::engine::dialog::session_timer::SessionTimer;
 use crate::engine::dialog::{Act, Dialog, Do, Happens, Life, Negotiation};
 use crate::engine::endpoint::Endpoint;
@@ -146,6 +147,14 @@ impl Leg {
             ack: None,
             timer: None,
             reports: None,
+        }
+    }
+
+    /// The endpoint has told by now what it calls itself in Session-ID, or we do it in its place.
+    pub(crate) fn is_named(&mut self, context: &mut Context<'_>) {
+        if self.dialog.session.theirs.is_nil() {
+            let (high, low) = context.shared.mint.halves();
+            self.dialog.session.theirs = Uuid::random(high, low);
         }
     }
 

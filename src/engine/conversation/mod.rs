@@ -77,6 +77,7 @@ use self::media::Ports;
 use self::queue::SlimQueue;
 use self::renegotiate::Renegotiation;
 use crate::engine::asker::Asker;
+use crate::engine::dialog::session_id::Uuid;
 use crate::engine::dialog::{Dialog, Life};
 use crate::engine::endpoint::Identity;
 use crate::engine::events::{Entry, Event, Happening};
@@ -280,6 +281,14 @@ impl Conversation {
             asker,
             dialog: &leg.dialog,
         })
+    }
+
+    /// Returns by what a side is known in Session-ID, whichever phone it has (RFC 7989).
+    fn uuid_of(&self, side: Side) -> Uuid {
+        let party = self.party(side);
+        let lost = party.lost.as_ref().map(|lost| &lost.old);
+        let leg = party.leg.as_ref().or(lost);
+        leg.map(|leg| leg.dialog.session.theirs).unwrap_or_default()
     }
 
     fn new_leg_id(&mut self) -> LegId {

@@ -6,6 +6,7 @@ use super::inviting::sdp_of;
 use super::leg::Leg;
 use super::outcome;
 use crate::engine::dialog;
+use crate::engine::dialog::session_id::SessionId;
 use crate::engine::dialog::session_timer::{self, Accepted, SessionTimer};
 use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, LegId, Side};
@@ -18,6 +19,7 @@ pub(super) struct Accepting {
     contact: String,
     supported: &'static str,
     timer: Option<Accepted>,
+    session: Option<SessionId>,
 }
 
 impl Accepting {
@@ -26,6 +28,10 @@ impl Accepting {
             .header(Name::Contact, self.contact)
             .header(Name::Allow, ALLOW)
             .header(Name::Supported, self.supported);
+        let builder = match self.session {
+            Some(session) => builder.header(Name::SessionId, session),
+            None => builder,
+        };
         match self.timer {
             Some(timer) => timer.write(builder),
             None => builder,
@@ -58,7 +64,10 @@ impl Leg {
     pub(super) fn accepting(&mut self, context: &Context<'_>, server: ServerId) -> Accepting {
         let request = context.shared.transactions.request_of(server);
         let timer = request.and_then(|(request, _)| self.timed_by_request(context, request));
+        let first = request.is_some_and(|(request, _)| request.to_tag().is_none());
+        let session = self.dialog.session;
         Accepting {
+            session: (first && !session.ours.is_nil()).then_some(session),
             contact: context.contact(&self.dialog),
             supported: context.supported(),
             timer,

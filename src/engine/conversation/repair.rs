@@ -267,6 +267,8 @@ impl Conversation {
         let session = context.shared.mint.session();
         let mut leg = Leg::new(leg, side, dialog, endpoint, session, context.now);
         leg.life = Life::Invited;
+        leg.is_named(context);
+        leg.dialog.session.ours = self.uuid_of(side.other());
         leg.abilities.learn(request);
         leg
     }

@@ -81,5 +81,6 @@ fn view(state: &'static str, leg: &Leg) -> LegView {
         contact: leg.dialog.target.to_string(),
         flow: leg.dialog.flow.to_string(),
         call_id: leg.dialog.call_id.to_string(),
+        session_id: leg.dialog.session.to_string(),
     }
 }

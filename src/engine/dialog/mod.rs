@@ -7,6 +7,7 @@ mod life;
 mod offer_answer;
 pub mod reliable;
 mod requests;
+pub mod session_id;
 pub mod session_timer;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ pub use requests::{Admission, Order, Request, Turn, refreshes_target};
 
 use serde::{Deserialize, Serialize};
 
+use self::session_id::SessionId;
 use crate::engine::ids::Flow;
 use crate::sip::{Address, Builder, Message, Method, Name};
 
@@ -37,6 +39,8 @@ pub struct Dialog {
     /// Topmost first (RFC 3261 12.2.1.1).
     pub routes: Vec<Box<str>>,
     pub flow: Flow,
+    #[serde(default)]
+    pub session: SessionId,
 }
 
 /// RFC 3261 12.2.2: a request whose CSeq is not higher than one before.
@@ -46,7 +50,10 @@ pub struct OutOfOrder;
 impl Dialog {
     /// Makes the dialog of an INVITE that came to us (RFC 3261 12.1.1).
     pub fn of_request(invite: &Message, flow: Flow, local_tag: Box<str>) -> Self {
+        let mut session = SessionId::default();
+        session.learn(invite);
         Self {
+            session,
             call_id: invite.call_id().into(),
             local_tag,
             remote_tag: invite.from_tag().map(Into::into),
@@ -71,6 +78,7 @@ impl Dialog {
         if let Some(target) = contact_uri(response) {
             self.target = target;
         }
+        self.session.learn(response);
         self.routes = response.values(Name::RecordRoute).map(Into::into).collect();
         self.routes.reverse();
         self.follow(flow);
@@ -93,6 +101,7 @@ impl Dialog {
             Turn::OfInvite => {}
             Turn::Stale => return Err(OutOfOrder),
         }
+        self.session.learn(request);
         Ok(())
     }
 
@@ -171,9 +180,14 @@ impl Dialog {
             Some(tag) => builder.header(Name::To, format_args!("{};tag={tag}", self.remote)),
             None => builder.header(Name::To, &self.remote),
         };
-        builder
+        let builder = builder
             .header(Name::CallId, &self.call_id)
-            .header(Name::CSeq, format_args!("{cseq} {}", method.as_str()))
+            .header(Name::CSeq, format_args!("{cseq} {}", method.as_str()));
+        if self.session.ours.is_nil() {
+            builder
+        } else {
+            builder.header(Name::SessionId, self.session)
+        }
     }
 }
 
