@@ -4,6 +4,7 @@ use bytes::Bytes;
 use refork::sip::digest::{Challenge, Credentials};
 use refork::sip::sdp::{self, Place, Rewrite, Sdp};
 use refork::sip::stream::{Frame, FrameError, Framer};
+use refork::sip::stun;
 use refork::sip::{Address, Builder, Message, Name, Uri, Via};
 
 /// A datagram. Whatever is taken, or can be answered, is answered by a message that is taken.
@@ -228,5 +229,15 @@ pub fn config(bytes: &[u8]) {
     };
     if let Err(errors) = refork::config::parse(text, "fuzz.yaml", &|_| None) {
         assert!(errors.to_string().contains("fuzz.yaml"), "{errors}");
+    }
+}
+
+/// A STUN packet. Little comes back, and it is STUN that is not answered again.
+pub fn stun(bytes: &[u8]) {
+    let peer = ([192, 0, 2, 1], 5060).into();
+    if let Some(answer) = stun::answer(bytes, peer) {
+        assert!(stun::is_stun(bytes) && stun::is_stun(&answer));
+        assert!(answer.len() <= 64 && answer.len() % 4 == 0);
+        assert_eq!(stun::answer(&answer, peer), None);
     }
 }

@@ -259,3 +259,12 @@ fn conversations() {
     );
     run(into_the_engine, &corpus, 0x5eed_0008, 60);
 }
+
+#[test]
+fn stun() {
+    let mut request = vec![0, 1, 0, 12, 0x21, 0x12, 0xa4, 0x42];
+    request.extend(1..=12);
+    let bare = [&[0, 1, 0, 0], &request[4..]].concat();
+    request.extend([0x80, 0x22, 0, 2, b'a', b'b', 0, 0, 0, 3, 0, 0]);
+    run(checks::stun, &[bare, request], 0x5eed_0009, 20_000);
+}

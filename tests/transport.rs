@@ -198,6 +198,28 @@ fn to(peer: SocketAddr) -> Flow {
 }
 
 #[test]
+fn stun_says_where_a_phone_is_seen() {
+    for ip in ["127.0.0.1", "::1"] {
+        let mut ours = Datagrams::new(ip, 1000);
+        let phone = UdpSocket::bind((ip, 0)).unwrap();
+        phone.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut request = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+        request.extend(1..=12);
+        phone.send_to(&request, ours.at).unwrap();
+        phone.send_to(b"OPTIONS", ours.at).unwrap();
+        ours.until(|ours| ours.received.len() == 1);
+        assert_eq!(&*ours.received[0].bytes, b"OPTIONS", "STUN is no message");
+        let mut answer = [0; 100];
+        let len = phone.recv(&mut answer).unwrap();
+        assert_eq!(&answer[..2], [1, 1]);
+        assert_eq!(&answer[4..20], &request[4..20]);
+        let port = u16::from_be_bytes([answer[26], answer[27]]) ^ 0x2112;
+        assert_eq!(port, phone.local_addr().unwrap().port());
+        assert_eq!(len, if ip == "::1" { 44 } else { 32 });
+    }
+}
+
+#[test]
 fn frames_are_found_wherever_the_stream_is_cut() {
     let mut shard = Shard::new(10, 10);
     let mut phone = shard.connect();

@@ -14,6 +14,7 @@ mod params;
 mod reason;
 pub mod sdp;
 pub mod stream;
+pub mod stun;
 mod uri;
 mod via;
 

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 
+use crate::sip::stun;
+
 use super::counters::Counters;
 use super::sys::{self, Arrived, BATCH, QueuedError};
 
@@ -71,7 +73,7 @@ impl Udp {
     /// wait.
     ///
     /// What holds only line ends is a keep-alive, empty ones are one too: neither wants an answer over
-    /// UDP (RFC 5626 3.5.1 asks for one over streams only).
+    /// UDP (RFC 5626 3.5.1 asks for one over streams only). STUN is answered at once (3.5.2).
     pub fn receive(
         &self,
         room: &mut Room,
@@ -95,6 +97,15 @@ impl Udp {
                 Counters::add(&counters.datagrams_dropped);
                 continue;
             };
+            if stun::is_stun(&place[..arrived.len]) {
+                // Like any datagram, the answer may be lost: who asked asks again.
+                let answer = stun::answer(&place[..arrived.len], peer);
+                let sent = answer.and_then(|answer| self.socket.send_to(&answer, peer).ok());
+                if sent.is_some() {
+                    Counters::add(&counters.datagrams_sent);
+                }
+                continue;
+            }
             let bytes = without_keep_alive(&place[..arrived.len]);
             if !bytes.is_empty() && hears(peer, bytes) {
                 let bytes = Bytes::copy_from_slice(bytes);

@@ -35,6 +35,7 @@ mod restart;
 mod restore;
 mod retries;
 mod routes;
+mod secure;
 mod session_id;
 mod session_timers;
 mod srtp;

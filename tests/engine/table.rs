@@ -54,7 +54,7 @@ impl World for Site {
         if let Some(open) = self.open_to(transport, peer) {
             return Some(open);
         }
-        matches!(transport, Transport::Udp | Transport::Tcp).then_some(Flow {
+        matches!(transport, Transport::Udp | Transport::Tcp | Transport::Tls).then_some(Flow {
             transport,
             listener: ListenerId(0),
             peer,

@@ -14,8 +14,7 @@ use crate::engine::settings::{Auth, Domain, RegistrarSettings, ServedBy, Setting
 use crate::engine::time::{Millis, Time};
 use crate::sip::{Address, Builder, Contacts, Message, Name, Uri, reason_phrase};
 
-/// What a REGISTER may require. `outbound`: reg-id is kept and the flow is used, but a 200 does not
-/// say `Require: outbound`, since flows are not yet guarded as RFC 5626 5.4 wants.
+/// What a REGISTER may require.
 const SUPPORTED: [&str; 2] = ["path", "outbound"];
 /// RFC 3261 10.2.1.1: what a client gets that names no time, or a wrong one (20.10).
 const DEFAULT_EXPIRES: Millis = Millis::from_secs(3600);
@@ -213,6 +212,9 @@ impl Registrar {
         for binding in bindings.iter().filter(|binding| binding.expires > now) {
             response = response.header(Name::Contact, contact(binding, now));
         }
+        if is_outbound(request) {
+            response = response.header(Name::Require, "outbound");
+        }
         if knows_path(request) {
             response = response.copy(request, Name::Path);
         }
@@ -380,6 +382,29 @@ fn path(request: &Message) -> Result<Vec<Box<str>>, Refused> {
         path.push(value.into());
     }
     Ok(path)
+}
+
+/// RFC 5626 6: true where the phone keeps flows and we, or the proxy that it is connected to, keep them
+/// too. It is told so, and looks after them by CRLF or STUN.
+fn is_outbound(request: &Message) -> bool {
+    let knows = |name| request.has_token(name, "outbound");
+    if !knows(Name::Supported) && !knows(Name::Require) {
+        return false;
+    }
+    let edge = request.values(Name::Path).last();
+    let edge = edge.and_then(|path| Address::parse(path).ok());
+    let kept = match edge {
+        Some(edge) => edge.uri_parsed().is_ok_and(|uri| uri.params.has("ob")),
+        None => request.vias().count() == 1,
+    };
+    let Ok(Contacts::List(contacts)) = request.contacts() else {
+        return false;
+    };
+    let names_flow = |contact: &Address<'_>| {
+        let reg_id = contact.params.value("reg-id").and_then(reg_id);
+        reg_id.is_some() && contact.params.has("+sip.instance")
+    };
+    kept && contacts.iter().any(names_flow)
 }
 
 pub(crate) fn knows_path(request: &Message) -> bool {

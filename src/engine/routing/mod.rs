@@ -141,7 +141,8 @@ fn was_known(aor: &Aor, settings: &Settings, world: &dyn World) -> bool {
 /// Returns what can be invited for a participant now: live bindings, then static endpoints that are not
 /// among them, highest q first.
 ///
-/// Of several flows of one instance (RFC 5626 7) only the latest is among them; `flows` has the others.
+/// Of several flows of one instance only one is among them: of those that are open the latest (RFC 5626 7);
+/// `flows` has the others.
 pub fn endpoints(aor: &Aor, now: Time, settings: &Settings, world: &dyn World) -> Vec<Target> {
     let mut live: Vec<Binding> = Vec::new();
     for binding in world.bindings(aor) {
@@ -150,8 +151,12 @@ pub fn endpoints(aor: &Aor, now: Time, settings: &Settings, world: &dyn World) -
         }
         let other_flow = live.iter_mut().find(|known| is_other_flow(known, &binding));
         match other_flow {
-            Some(known) if known.registered < binding.registered => *known = binding,
-            Some(_) => {}
+            Some(known) => {
+                let rank = |one: &Binding| (is_open(one, world), one.registered);
+                if rank(known) < rank(&binding) {
+                    *known = binding;
+                }
+            }
             None => live.push(binding),
         }
     }
@@ -179,6 +184,19 @@ fn with_fixed(mut targets: Vec<Target>, aor: &Aor, settings: &Settings) -> Vec<T
     }
     targets.sort_by_key(|target| Reverse(target.q));
     targets
+}
+
+/// Returns false for a binding whose connection is closed.
+fn is_open(binding: &Binding, world: &dyn World) -> bool {
+    binding.endpoint.flow.is_none_or(|flow| {
+        let closed = |id| {
+            world
+                .open_to(flow.transport, flow.peer)
+                .and_then(|f| f.connection)
+                != Some(id)
+        };
+        !flow.connection.is_some_and(closed)
+    })
 }
 
 fn is_other_flow(a: &Binding, b: &Binding) -> bool {

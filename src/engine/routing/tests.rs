@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::engine::ids::Flow;
+use crate::engine::ids::{ConnectionId, Flow, Transport};
 use crate::engine::location::testing::{Book, START, aor, default_settings, settings, udp};
 use crate::engine::settings::{Domain, PathMode, Route, Upstream};
 use crate::engine::time::Millis;
@@ -279,6 +279,34 @@ fn what_can_be_invited() {
     // Static endpoints do not expire.
     let later = endpoints(&bob, START + Millis(1000), &settings, &world);
     assert_eq!(contacts(&later), ["sip:b@h1", "sip:desk@h9"]);
+}
+
+#[test]
+fn of_two_flows_the_one_that_is_open_is_taken() {
+    let over = |contact: &str, reg_id, registered, connection| {
+        let mut binding = binding(contact, 500, Some(("urn:x:1", reg_id)), registered);
+        binding.endpoint.flow = Some(Flow {
+            transport: Transport::Tls,
+            connection: Some(ConnectionId(connection)),
+            ..udp("192.0.2.1:5061")
+        });
+        binding
+    };
+    let bob = "sip:bob@example.org";
+    // Nothing is open in this world: only what needs no connection is.
+    let datagrams = binding("sip:udp@h", 500, Some(("urn:x:1", 2)), 1);
+    for bindings in [
+        [over("sip:tls@h", 1, 2, 7), datagrams.clone()],
+        [datagrams, over("sip:tls@h", 1, 2, 7)],
+    ] {
+        let world = book(&[(bob, &bindings)]);
+        let targets = endpoints(&aor(bob), START, &settings(), &world);
+        assert_eq!(contacts(&targets), ["sip:udp@h"]);
+    }
+    // Where none is, the latest is as good as any.
+    let world = book(&[(bob, &[over("sip:a@h", 1, 1, 7), over("sip:b@h", 2, 2, 8)])]);
+    let targets = endpoints(&aor(bob), START, &settings(), &world);
+    assert_eq!(contacts(&targets), ["sip:b@h"]);
 }
 
 #[test]

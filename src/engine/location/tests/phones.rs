@@ -111,6 +111,40 @@ fn reg_id_is_kept_where_it_is_one() {
 }
 
 #[test]
+fn a_phone_that_keeps_flows_is_told_that_they_are_kept() {
+    let flow = "Contact: <sip:b@h>;reg-id=1;+sip.instance=\"<urn:x:1>\"";
+    for (contact, line, told) in [
+        (flow, "Supported: path, outbound", true),
+        (flow, "Require: outbound", true),
+        (flow, "Supported: path", false),
+        ("Contact: <sip:b@h>;reg-id=1", "Supported: outbound", false),
+        (
+            "Contact: <sip:b@h>;+sip.instance=\"<urn:x:1>\"",
+            "Supported: outbound",
+            false,
+        ),
+        // The proxy that the phone is connected to must keep the flow.
+        (flow, "Supported: outbound\nPath: <sip:edge;lr;ob>", true),
+        (
+            flow,
+            "Supported: outbound\nPath: <sip:core;lr;ob>, <sip:edge;lr>",
+            false,
+        ),
+        (
+            flow,
+            "Supported: outbound\nVia: SIP/2.0/UDP edge;branch=z9hG4bK2",
+            false,
+        ),
+    ] {
+        let mut room = Room::new(settings());
+        let (_, response) = room.register(&open(1, contact).with(line));
+        assert_eq!(response.status(), 200, "{line}");
+        let says = response.has_token(Name::Require, "outbound");
+        assert_eq!(says, told, "{contact} {line}");
+    }
+}
+
+#[test]
 fn an_epid_is_one_phone_too() {
     let mut room = Room::new(settings());
     let with_epid = |cseq, contact: &str, epid| {
