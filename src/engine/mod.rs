@@ -31,7 +31,7 @@ pub mod view;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use crate::engine::admission::{Peers, is_of_scanner, offence};
+use crate::engine::admission::{Peers, is_of_scanner, is_too_long_a_way, offence};
 use crate::engine::conversation::context::{Budget, Context, Shared, Strays};
 use crate::engine::conversation::parting::Partings;
 use crate::engine::conversation::{Conversation, Key, aor_key, peer_key, peers};
@@ -51,7 +51,7 @@ use crate::engine::time::{Millis, Time};
 use crate::engine::timers::Timers;
 use crate::engine::transaction::Transactions;
 use crate::engine::view::Detail;
-use crate::sip::Message;
+use crate::sip::{Fault, Message};
 
 /// How often expired bindings are looked for.
 const SWEEP: Millis = Millis::from_secs(1);
@@ -242,6 +242,13 @@ impl Engine {
         match Message::parse(bytes) {
             Ok(message) if is_of_scanner(&message) => {
                 self.emit(offence(Offence::Scanner, flow, false));
+            }
+            Ok(message) if is_too_long_a_way(&message) => {
+                self.emit(Event::Malformed {
+                    reason: Fault::TooManyHeaders.as_str(),
+                    peer: flow.to_string().into(),
+                });
+                self.emit(offence(Offence::Malformed, flow, false));
             }
             Ok(message) => {
                 if let Some(message) = self.put_off(message, flow, now, world) {

@@ -8,6 +8,7 @@
 )]
 
 mod admission;
+mod bombs;
 mod calls;
 mod delayed;
 mod dialogs;

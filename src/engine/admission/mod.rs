@@ -17,7 +17,7 @@ mod peers;
 mod scanners;
 
 pub(crate) use self::peers::Peers;
-pub(crate) use self::scanners::is_of_scanner;
+pub(crate) use self::scanners::{is_of_scanner, is_too_long_a_way};
 
 use super::Engine;
 use super::conversation::context::Context;

@@ -23,6 +23,8 @@ const PATH_MAX: usize = 16;
 const PATH_ENTRY_MAX: usize = 512;
 /// Bytes of a Contact, of its URI and its parameters.
 const CONTACT_MAX: usize = 2048;
+/// Contacts that any REGISTER may have, however few may be bound.
+const CONTACTS_MIN: usize = 8;
 /// Bytes kept of User-Agent and of Allow; what is longer is cut.
 const TEXT_MAX: usize = 512;
 const Q_DEFAULT: u16 = 1000;
@@ -297,6 +299,10 @@ pub(super) fn wish(
         Contacts::Star => return Err(Refused::new(400, "Contact * without Expires 0")),
         Contacts::List(list) => list,
     };
+    // As many as there may be, put in the place of as many. Each is held against all the others.
+    if list.len() > 2 * registrar.max_bindings.max(CONTACTS_MIN) {
+        return Err(Refused::new(403, "too many bindings"));
+    }
     let path = path(request)?;
     let allow: Vec<&str> = request.fields(Name::Allow).collect();
     let allow = allow.join(", ");
