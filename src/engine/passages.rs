@@ -7,7 +7,9 @@ use super::conversation::context::{
     Context, Errand, Refusal, What, crossing, end_with, retry_after,
 };
 use super::conversation::failover::{next_flow, target_failed};
-use super::conversation::{Way, crossing_with_proof, hops_left, upstream_of, way};
+use super::conversation::{
+    Way, asserted, crossing_with_proof, hops_left, is_told, upstream_of, way,
+};
 use super::location;
 use crate::engine::asker::Asker;
 use crate::engine::endpoint::Endpoint;
@@ -37,6 +39,10 @@ struct Passage {
     request: Message,
     /// Whom it is for.
     to: Aor,
+    /// Who is there.
+    addressed: Asker,
+    /// What trusted peers are told of who sends it.
+    asserted: Option<Box<str>>,
     began: Time,
     hops: u8,
     /// Endpoints whose targets are being located, and tries that have not failed.
@@ -130,6 +136,8 @@ impl Passages {
         let mut passage = Passage {
             server,
             request: request.clone(),
+            addressed: destination.asker(&context.shared.settings),
+            asserted: asserted(request, asker),
             to: destination.aor,
             began: context.now,
             hops,
@@ -191,6 +199,10 @@ impl Passages {
             .header(Name::MaxForwards, passage.hops);
         for route in &endpoint.path {
             builder = builder.header(Name::Route, route);
+        }
+        let told = is_told(&passage.addressed, &flow, &context.shared.settings);
+        if let Some(asserted) = passage.asserted.as_deref().filter(|_| told) {
+            builder = builder.header(Name::PAssertedIdentity, asserted);
         }
         let from = bare(request.header(Name::From).unwrap_or(""));
         let builder = builder

@@ -754,3 +754,62 @@ fn an_answer_from_elsewhere_moves_nothing() {
     t.receive(desk(), b.request(Method::Bye).end());
     t.response_to(desk(), 200);
 }
+
+#[test]
+fn only_who_is_trusted_is_told_who_calls() {
+    let asserted = |message: &Message| {
+        message
+            .header(Name::PAssertedIdentity)
+            .map(ToOwned::to_owned)
+    };
+    let claimed = "<sip:president@example.org>";
+    let alices = "\"alice\" <sip:alice@example.org>";
+    let carriers = "<tel:+4940123>, <sip:+4940123@carrier.example>";
+    for trusted in [true, false] {
+        let mut settings = guarded();
+        settings.upstreams.get_mut("trunk").unwrap().trusted = trusted;
+        let mut t = Table::new(settings);
+        t.signs_on("bob", desk(), "desk");
+        for method in [Method::Invite, Method::Message] {
+            let call_id = method.as_str().to_owned();
+            // Whatever she says of herself, it is what she has proven.
+            let first = request(method.clone(), "alice", "+4930123", alice(), &call_id)
+                .header(Name::PAssertedIdentity, claimed)
+                .header(Name::Privacy, "id");
+            let first = with_sdp(first, &audio(alice()));
+            let challenged = t.is_asked(alice(), &first);
+            t.receive(alice(), again(&first, &challenged, "alice"));
+            let out = t.request_to(trunk(), method);
+            assert_eq!(asserted(&out).as_deref(), trusted.then_some(alices));
+            assert_eq!(out.header(Name::Privacy), Some("id"));
+        }
+        // A phone is not told, even where we know.
+        let known = request(Method::Invite, "+4940", "bob", gateway(), "in")
+            .header(Name::PAssertedIdentity, carriers);
+        t.receive(gateway(), with_sdp(known, &audio(gateway())));
+        let ringing = t.request_to(desk(), Method::Invite);
+        assert_eq!(asserted(&ringing), None);
+        // From one trusted peer to another it goes as it is.
+        let through = request(Method::Invite, "+4940", "+4930123", gateway(), "through")
+            .header(Name::PAssertedIdentity, carriers);
+        t.receive(gateway(), with_sdp(through, &audio(gateway())));
+        let out = t.request_to(trunk(), Method::Invite);
+        assert_eq!(asserted(&out).as_deref(), trusted.then_some(carriers));
+    }
+    // A stranger's word is nobody's.
+    let mut settings = guarded();
+    settings.acl.trusted.push("198.51.100.2".parse().unwrap());
+    let mut t = Table::new(settings);
+    t.register("bob", desk(), "desk");
+    let stranger = phone("198.51.100.77:5060");
+    let from = request(Method::Invite, "mallory", "bob", stranger, "call1")
+        .header(Name::PAssertedIdentity, claimed);
+    let from = with_sdp(from, &audio(stranger));
+    let from = instead(
+        &from,
+        "sip:mallory@example.org",
+        "sip:mallory@elsewhere.example",
+    );
+    t.receive(stranger, from);
+    assert_eq!(asserted(&t.request_to(desk(), Method::Invite)), None);
+}

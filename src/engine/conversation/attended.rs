@@ -20,6 +20,7 @@
 //! Replaces is simply called (RFC 5589 7.6).
 
 use super::Conversation;
+use super::asserted::asserted_of_called;
 use super::context::Context;
 use super::fork::Turn;
 use super::person::Person;
@@ -165,6 +166,7 @@ impl Conversation {
                 address,
                 languages,
                 asked,
+                asserted: asserted_of_called(&asker),
                 asker,
             },
             groups: Turn::of(vec![vec![Target { endpoint, q }]]),

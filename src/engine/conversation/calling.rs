@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Conversation;
+use super::asserted::is_told;
 use super::context::{Context, Errand, What};
 use super::failover::next_flow;
 use super::fork::{Branch, BranchState, Fork};
@@ -10,6 +11,7 @@ use super::keys::{Role, Telling};
 use super::leg::Leg;
 use super::media;
 use super::reach::standing;
+use crate::engine::asker::Asker;
 use crate::engine::dialog::Dialog;
 use crate::engine::dialog::session_id::{SessionId, Uuid};
 use crate::engine::endpoint::Endpoint;
@@ -179,6 +181,17 @@ impl Conversation {
             .dialog
             .carried(&Method::Invite, &via, hops)
             .header(Name::Contact, context.contact(&leg.dialog));
+        // Whom a phone forwards to is not whom the party is known as.
+        let known = branch
+            .meant
+            .as_ref()
+            .map_or(&party.asker, |_| &Asker::Stranger);
+        let told = is_told(known, &flow, &context.shared.settings);
+        let asserted = self.party(leg.side.other()).asserted.as_deref();
+        let builder = match asserted.filter(|_| told) {
+            Some(asserted) => builder.header(Name::PAssertedIdentity, asserted),
+            None => builder,
+        };
         let mut builder = more(leg.capable(context, builder, reliable));
         if let Some((name, proof)) = &branch.proof {
             builder = builder.header(*name, proof);

@@ -1,5 +1,6 @@
 //! The first fork: the caller waits, the callee's endpoints ring, the first 2xx wins (RFC 3261 13, 16.7).
 
+use super::asserted::{asserted, asserted_of_called};
 use super::context::{Context, Leaving, acknowledge_and_leave, crossing, crossing_first, joined};
 use super::early::Early;
 use super::early_offers::Crossing;
@@ -88,6 +89,7 @@ impl Conversation {
             }
         };
         let callee = destination.asker(settings);
+        let identities = [asserted(request, &asker), asserted_of_called(&callee)];
         let endpoint = caller_endpoint(context, request, flow, &caller_aor, &destination);
         let mut conversation = Self {
             id,
@@ -115,6 +117,9 @@ impl Conversation {
             timer: None,
             indexed: [None; 4],
         };
+        for (party, asserted) in conversation.parties.iter_mut().zip(identities) {
+            party.asserted = asserted;
+        }
         let leg = conversation.new_leg_id();
         let tag = context.tag((id, leg));
         let dialog = Dialog::of_request(request, flow, tag);

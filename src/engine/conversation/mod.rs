@@ -15,6 +15,7 @@ mod account;
 mod answered;
 mod answers;
 mod aside;
+mod asserted;
 mod attended;
 mod breadth;
 mod busy;
@@ -90,6 +91,7 @@ use crate::engine::transaction::{ClientId, ServerId};
 use crate::engine::view::Stage;
 use crate::sip::Method;
 
+pub(crate) use self::asserted::{asserted, is_told};
 pub(crate) use self::breadth::{breadth, has_looped};
 pub(crate) use self::calling::{Way, way};
 pub(crate) use self::carry::hops_left;
@@ -152,6 +154,9 @@ struct Party {
     asker: Asker,
     /// Name-addr without a tag: who the other side talks to.
     address: Box<str>,
+    /// What trusted peers are told of who it is.
+    #[serde(default)]
+    asserted: Option<Box<str>>,
     /// Accept-Language of its INVITE (RFC 3261 20.3), for the notice.
     languages: Box<str>,
     leg: Option<Leg>,
@@ -194,6 +199,7 @@ impl Party {
             aor,
             asker,
             address,
+            asserted: None,
             languages: "".into(),
             leg: None,
             lost: None,

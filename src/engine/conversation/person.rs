@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Party;
+use super::asserted::asserted_of_called;
 use crate::engine::asker::Asker;
 use crate::engine::ids::Aor;
 use crate::engine::routing::Destination;
@@ -16,6 +17,8 @@ pub(crate) struct Person {
     pub(super) languages: Box<str>,
     pub(super) asked: Option<Box<str>>,
     pub(super) asker: Asker,
+    #[serde(default)]
+    pub(super) asserted: Option<Box<str>>,
 }
 
 impl Person {
@@ -31,6 +34,7 @@ impl Person {
             address,
             languages: Box::default(),
             asked: destination.upstream.as_ref().map(|_| uri.into()),
+            asserted: asserted_of_called(&destination.asker(settings)),
             asker: destination.asker(settings),
         }
     }
@@ -42,5 +46,6 @@ impl Person {
         std::mem::swap(&mut self.languages, &mut party.languages);
         std::mem::swap(&mut self.asked, &mut party.asked);
         std::mem::swap(&mut self.asker, &mut party.asker);
+        std::mem::swap(&mut self.asserted, &mut party.asserted);
     }
 }
