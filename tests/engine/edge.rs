@@ -773,7 +773,7 @@ fn the_pbx_asks_its_user_for_proof_and_nobody_else_is_shown_it() {
     t.receive(desk(), refused.end());
     t.request_to(desk(), Method::Ack);
     assert_eq!(
-        t.response_to(pbx(), 407).header(Name::ProxyAuthenticate),
+        t.response_to(pbx(), 403).header(Name::ProxyAuthenticate),
         None
     );
 }

@@ -4,6 +4,7 @@ use super::context::{Context, What, crossing, end_with};
 use super::demands::demands;
 use super::inviting;
 use super::parting::Bye;
+use super::proof::is_challenge;
 use super::{Carried, Conversation};
 use crate::engine::dialog::failure::{Verdict, verdict};
 use crate::engine::dialog::{Admission, Do, Happens};
@@ -201,16 +202,21 @@ impl Conversation {
             .filter(|_| matches!(carried.method, Method::Subscribe | Method::Refer))
             .map(|leg| context.contact(&leg.dialog));
         let lines = self.lines_for(context, carried.from, response);
-        context.hand_on(carried.server, response, |mut builder| {
-            if let Some(contact) = contact {
-                builder = builder.header(Name::Contact, contact);
-            }
-            end_with(
-                builder.raw_lines(&lines).raw_lines(&demands(response)),
-                response.content_type(),
-                response.body(),
-            )
-        });
+        context.hand_on(
+            carried.server,
+            response,
+            is_challenge(&lines),
+            |mut builder| {
+                if let Some(contact) = contact {
+                    builder = builder.header(Name::Contact, contact);
+                }
+                end_with(
+                    builder.raw_lines(&lines).raw_lines(&demands(response)),
+                    response.content_type(),
+                    response.body(),
+                )
+            },
+        );
         if made == Verdict::Doubt {
             self.suspect(context, to, Signal::RequestFailed);
         }

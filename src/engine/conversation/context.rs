@@ -250,9 +250,10 @@ impl Context<'_> {
         &mut self,
         server: ServerId,
         response: &Message,
+        challenge_crosses: bool,
         finish: impl FnOnce(Builder) -> Bytes,
     ) {
-        let status = for_the_other_side(response.status());
+        let status = for_the_other_side(response.status(), challenge_crosses);
         if status == response.status() {
             return self.respond(server, status, response.reason_phrase(), None, finish);
         }

@@ -214,7 +214,7 @@ impl Conversation {
         } = crossing_over;
         if response.status() >= 300 {
             self.restore_told(from, at, leg, crossing_over.before);
-            context.hand_on(server, response, |builder| {
+            context.hand_on(server, response, false, |builder| {
                 builder.raw_lines(&crossing(response)).end()
             });
             return self.let_in(context);

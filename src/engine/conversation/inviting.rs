@@ -10,6 +10,7 @@ use super::leg::Leg;
 use super::media;
 use super::outcome::for_the_other_side;
 use super::prack::Wants;
+use super::proof::is_challenge;
 use super::toward::unreached_by_media;
 use super::turn::other_way;
 use super::{Conversation, Party, breadth};
@@ -405,7 +406,7 @@ impl Conversation {
             return;
         };
         let best = invitation.fork.best.take().unwrap_or_else(|| verdict(480));
-        let status = for_the_other_side(best.status);
+        let status = for_the_other_side(best.status, is_challenge(&best.lines));
         let reason = if status == best.status && !best.reason.is_empty() {
             &*best.reason
         } else {

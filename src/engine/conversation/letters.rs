@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::Conversation;
 use super::context::{Context, RETRY_AFTER_S, What};
+use super::proof::is_challenge;
 use super::queue::{Author, Letter, NoRoom, Reply, reply};
 use crate::engine::events::{Happening, Signal};
 use crate::engine::ids::{LegId, Side};
@@ -293,7 +294,9 @@ impl Conversation {
             return false;
         };
         let lines = self.lines_for(context, to.other(), response);
-        context.hand_on(server, response, |builder| builder.raw_lines(&lines).end());
+        context.hand_on(server, response, is_challenge(&lines), |builder| {
+            builder.raw_lines(&lines).end()
+        });
         // The store was faster or slower than the endpoint: what it may hold must not be sent again.
         if letter.storing.is_some() {
             self.persist(context);

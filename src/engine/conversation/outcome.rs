@@ -16,12 +16,13 @@ pub(crate) fn shows_life(status: u16) -> bool {
 }
 
 /// Returns what is handed on to the other side for a failure. A 503 speaks of that endpoint alone, and would
-/// stop all that the other has to do with us (RFC 3261 16.7 step 6). A challenge is for us: the other side
-/// has no credentials for it, and must not be told to try some (RFC 3261 21.4.2 wants the challenge with it).
-pub(crate) fn for_the_other_side(status: u16) -> u16 {
+/// stop all that the other has to do with us (RFC 3261 16.7 step 6). A challenge that does not cross is for us:
+/// the other side has no credentials for it, and must not be told to try some (RFC 3261 21.4.2 wants the
+/// challenge with it).
+pub(crate) fn for_the_other_side(status: u16, challenge_crosses: bool) -> u16 {
     match status {
         503 => 500,
-        401 | 407 => 403,
+        401 | 407 if !challenge_crosses => 403,
         _ => status,
     }
 }
@@ -50,7 +51,7 @@ mod tests {
     #[test]
     fn what_is_for_us_alone_is_not_handed_on() {
         let changed: Vec<(u16, u16)> = (300..700)
-            .map(|status| (status, for_the_other_side(status)))
+            .map(|status| (status, for_the_other_side(status, false)))
             .filter(|(heard, told)| heard != told)
             .collect();
         assert_eq!(changed, [(401, 403), (407, 403), (503, 500)]);

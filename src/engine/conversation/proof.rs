@@ -45,6 +45,13 @@ fn proof(message: &Message) -> Vec<u8> {
     lines
 }
 
+/// Returns true where there is a challenge among lines that cross.
+pub(super) fn is_challenge(lines: &[u8]) -> bool {
+    [Name::WwwAuthenticate, Name::ProxyAuthenticate]
+        .into_iter()
+        .any(|name| memchr::memmem::find(lines, name.as_str().as_bytes()).is_some())
+}
+
 impl Conversation {
     /// Whom an upstream calls, or lets call, it can be asked for when they are lost: their word alone, of
     /// strangers, would have us call anybody.

@@ -6,6 +6,7 @@ use super::inviting::sdp_of;
 use super::keys::{Role, refusal};
 use super::leg::{Leg, Talk, Unacknowledged};
 use super::outcome;
+use super::proof::is_challenge;
 use super::refresh::too_brief;
 use super::survivor;
 use crate::engine::dialog::failure::{Verdict, verdict};
@@ -173,7 +174,7 @@ impl Conversation {
                     leg.talk = pending.before;
                 }
                 let lines = self.lines_for(context, from, response);
-                context.hand_on(pending.server, response, |builder| {
+                context.hand_on(pending.server, response, is_challenge(&lines), |builder| {
                     builder.raw_lines(&lines).end()
                 });
                 if verdict(response.method(), status) == Verdict::Doubt {
