@@ -139,6 +139,7 @@ fn settings() -> Settings {
         trusted: false,
         path: PathMode::Path,
         account: None,
+        probe: None,
     };
     Settings {
         domains: vec![
@@ -304,7 +305,8 @@ impl Bench {
                         *count += usize::from(more);
                     }
                 }
-                Output::Media(_) | Output::Bindings(_) | Output::Event(_) => {}
+                Output::Media(_) | Output::Bindings(_) | Output::Observed(_) | Output::Event(_) => {
+                }
             }
         }
         if let Err(broken) = self.engine.check_invariants() {

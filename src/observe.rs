@@ -81,6 +81,21 @@ pub fn log(event: &Event) {
             Retransmission::Received => debug!("retransmission received"),
             Retransmission::Sent => debug!("retransmission sent"),
         },
+        Event::UpstreamChanged {
+            upstream,
+            target,
+            before: Some(_),
+            state,
+            used: true,
+        } => info!(%upstream, %target, state, "upstream"),
+        Event::UpstreamChanged { before: None, .. } => {}
+        Event::UpstreamChanged {
+            upstream,
+            target,
+            before: Some(_),
+            state,
+            used: false,
+        } => warn!(%upstream, %target, state, "upstream"),
         Event::NotLocated { host, kept: false } => warn!(host = %Clean(host), "not located"),
         Event::NotLocated { host, kept: true } => {
             warn!(host = %Clean(host), "DNS does not answer: its last word is used");

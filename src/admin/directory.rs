@@ -6,7 +6,7 @@ use crate::engine::endpoint::Binding;
 use crate::engine::ids::{Aor, ConversationId};
 use crate::engine::ports::Command;
 use crate::engine::time::Millis;
-use crate::engine::view::{Detail, Summary};
+use crate::engine::view::{Detail, Summary, UpstreamView};
 use crate::gate::{Ban, Source};
 use crate::metrics::Readings;
 
@@ -39,6 +39,9 @@ pub trait Directory: Send + Sync + 'static {
     /// Hands an order to the conversation's shard. Returns when it is in the mailbox, not when it is
     /// carried out.
     fn command(&self, command: Command) -> impl Future<Output = Result<(), Unanswered>> + Send;
+
+    /// Lists the targets of upstreams.
+    fn upstreams(&self) -> impl Future<Output = Result<Vec<UpstreamView>, Unanswered>> + Send;
 
     /// Returns up to `limit` bindings: of one AOR, or of all, in the order of AORs.
     fn bindings(&self, aor: Option<&Aor>, limit: usize) -> Vec<(Aor, Binding)>;

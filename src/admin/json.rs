@@ -5,7 +5,8 @@ use serde::Serialize;
 use crate::engine::endpoint::{Binding, Identity};
 use crate::engine::events::{Entry, Happening};
 use crate::engine::ids::Aor;
-use crate::engine::view::{Detail, LegView, Summary};
+use crate::engine::time::Time;
+use crate::engine::view::{Detail, LegView, Summary, UpstreamView};
 use crate::gate::Ban;
 
 use super::timestamp::Timestamp;
@@ -88,6 +89,32 @@ impl From<Detail> for DetailJson {
 #[derive(Debug, Serialize)]
 pub(super) struct Bindings {
     pub(super) bindings: Vec<BindingJson>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Upstreams {
+    pub(super) upstreams: Vec<UpstreamJson>,
+}
+
+/// One target of an upstream.
+#[derive(Debug, Serialize)]
+pub(super) struct UpstreamJson {
+    upstream: String,
+    target: String,
+    state: &'static str,
+    /// Nothing where it has been so from the start.
+    since: Option<Timestamp>,
+}
+
+impl From<UpstreamView> for UpstreamJson {
+    fn from(view: UpstreamView) -> Self {
+        Self {
+            upstream: view.upstream.into(),
+            target: view.target.into(),
+            state: view.state.as_str(),
+            since: (view.since > Time(0)).then_some(Timestamp(view.since)),
+        }
+    }
 }
 
 /// One registered contact.

@@ -22,7 +22,9 @@ use super::AdminState;
 use super::bans;
 use super::directory::{Directory, Unanswered};
 use super::guard::{self, Token};
-use super::json::{BindingJson, Bindings, ConversationJson, Conversations, DetailJson};
+use super::json::{
+    BindingJson, Bindings, ConversationJson, Conversations, DetailJson, UpstreamJson, Upstreams,
+};
 use super::refusal::Refusal;
 
 /// How long a question to the shards may take.
@@ -56,6 +58,7 @@ pub(super) fn router<D: Directory>(state: AdminState<D>) -> Router {
                 .post(bans::ban::<D>)
                 .delete(bans::lift::<D>),
         )
+        .route("/api/v1/upstreams", get(upstreams::<D>))
         .layer(middleware::from_fn_with_state(token, guard::check));
     Router::new()
         .route("/healthz", get(async || "ok\n"))
@@ -178,6 +181,14 @@ async fn bindings<D: Directory>(
         .map(BindingJson::from)
         .collect();
     Ok(Json(Bindings { bindings }))
+}
+
+async fn upstreams<D: Directory>(
+    State(state): State<Shared<D>>,
+) -> Result<Json<Upstreams>, Refusal> {
+    let found = within(ANSWER_TIMEOUT, state.directory.upstreams()).await?;
+    let upstreams = found.into_iter().map(UpstreamJson::from).collect();
+    Ok(Json(Upstreams { upstreams }))
 }
 
 /// Hands an order over and says so: 202, since the shard carries it out later.

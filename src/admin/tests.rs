@@ -11,11 +11,12 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::engine::endpoint::{Binding, Endpoint, Identity};
 use crate::engine::events::{Ending, Entry, Happening, Signal};
+use crate::engine::health::Health;
 use crate::engine::ids::{Aor, ConversationId, Side};
 use crate::engine::ports::Command;
 use crate::engine::settings::Kind;
 use crate::engine::time::{Millis, Time};
-use crate::engine::view::{Detail, LegView, Stage, Summary};
+use crate::engine::view::{Detail, LegView, Stage, Summary, UpstreamView};
 use crate::gate::{Ban, Source, Why};
 use crate::metrics::Readings;
 
@@ -67,6 +68,19 @@ impl Directory for Table {
     async fn command(&self, command: Command) -> Result<(), Unanswered> {
         self.commands.lock().unwrap().push(command);
         self.answer(())
+    }
+
+    async fn upstreams(&self) -> Result<Vec<UpstreamView>, Unanswered> {
+        let view = |state, since| UpstreamView {
+            upstream: "pbx".into(),
+            target: "sip:pbx.example.net".into(),
+            state,
+            since,
+        };
+        self.answer(vec![
+            view(Health::Up, Time(0)),
+            view(Health::Ejected, Time(60_000)),
+        ])
     }
 
     fn bindings(&self, aor: Option<&Aor>, limit: usize) -> Vec<(Aor, Binding)> {
@@ -436,6 +450,21 @@ async fn bindings_are_shown_by_aor() {
 }
 
 #[tokio::test]
+async fn upstreams_are_shown_with_their_state() {
+    let server = Server::start(some(), None).await;
+    let (_, all) = server.json("GET /api/v1/upstreams").await;
+    let (upstream, target) = ("pbx", "sip:pbx.example.net");
+    assert_eq!(
+        all,
+        json!({ "upstreams": [
+            { "upstream": upstream, "target": target, "state": "up", "since": null },
+            { "upstream": upstream, "target": target, "state": "ejected",
+              "since": "1970-01-01T00:01:00.000Z" },
+        ]})
+    );
+}
+
+#[tokio::test]
 async fn a_token_guards_all_but_health() {
     let server = Server::start(some(), Some("s3cret")).await;
     let right = "Authorization: Bearer s3cret\r\n";
@@ -446,6 +475,7 @@ async fn a_token_guards_all_but_health() {
         ("GET /metrics", right, 200),
         ("GET /api/v1/conversations", "", 401),
         ("GET /api/v1/bindings", "Authorization: Bearer x\r\n", 401),
+        ("GET /api/v1/upstreams", "", 401),
         ("DELETE /api/v1/conversations/ab", "", 401),
         ("DELETE /api/v1/conversations/ab", right, 202),
     ] {

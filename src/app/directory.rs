@@ -11,10 +11,10 @@ use crate::admin::{Directory, Unanswered};
 use crate::driver::{Mail, Shared};
 use crate::engine::Engine;
 use crate::engine::endpoint::Binding;
-use crate::engine::ids::{Aor, ConversationId};
+use crate::engine::ids::{Aor, ConversationId, VirtualShard};
 use crate::engine::ports::{Command, Input};
 use crate::engine::time::Millis;
-use crate::engine::view::{Detail, Gauges, Summary};
+use crate::engine::view::{Detail, Gauges, Summary, UpstreamView};
 use crate::gate::{Ban, Source};
 use crate::metrics::{Metrics, Readings};
 
@@ -124,6 +124,11 @@ impl Directory for Shards {
                 .fold(true, |all, one| all & one),
         };
         std::future::ready(posted.then_some(()).ok_or(Unanswered))
+    }
+
+    fn upstreams(&self) -> impl Future<Output = Result<Vec<UpstreamView>, Unanswered>> + Send {
+        let leads = self.shared.mailboxes.owner(VirtualShard(0));
+        self.ask(leads, Engine::upstreams)
     }
 
     fn bindings(&self, aor: Option<&Aor>, limit: usize) -> Vec<(Aor, Binding)> {

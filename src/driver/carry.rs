@@ -57,6 +57,10 @@ impl Shard {
                 let owner = self.shared.mailboxes.owner_of(found.by);
                 self.hand_over(owner, Input::Found(found));
             }
+            Output::Observed(seen) => {
+                let tell = || Input::Observed(seen.clone());
+                self.shared.mailboxes.tell_others(self.worker, tell);
+            }
             Output::Event(event) => self.tell(&event),
         }
     }

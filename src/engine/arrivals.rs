@@ -388,11 +388,11 @@ pub(super) fn destination(
             "request that went through us on its way to the same person",
         ));
     }
-    if asker.may_reach(destination.upstream.as_deref()) {
-        Ok(destination)
-    } else {
-        Err(NOT_FOR_STRANGERS)
+    if !asker.may_reach(destination.upstream.as_deref()) {
+        return Err(NOT_FOR_STRANGERS);
     }
+    let chosen = context.choose(destination, request.call_id());
+    chosen.ok_or((500, "every target of the upstream is down"))
 }
 
 impl Context<'_> {

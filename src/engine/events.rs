@@ -74,6 +74,16 @@ pub enum Event {
     Retransmitted {
         kind: Retransmission,
     },
+    /// A target of an upstream is up, or is not; told by one shard, of each target at the start.
+    UpstreamChanged {
+        upstream: Box<str>,
+        target: Box<str>,
+        /// None at the start.
+        before: Option<&'static str>,
+        state: &'static str,
+        /// It may be asked.
+        used: bool,
+    },
     /// DNS has no target for a name.
     NotLocated {
         host: Box<str>,

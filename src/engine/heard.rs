@@ -139,6 +139,12 @@ impl Engine {
                 .on_response(&mut context, number, client, response);
             return self.bindings_have_changed(changed, now, world);
         }
+        if let What::Upstream(index) = errand.what {
+            let mut context = self.shared.context(now, world);
+            return self
+                .probes
+                .on_response(&mut context, index, client, response);
+        }
         let known = self.with(errand.conversation, now, world, |conversation, context| {
             conversation.on_response(context, client, errand, response, flow);
         });
@@ -168,6 +174,10 @@ impl Engine {
             return self
                 .relays
                 .on_unanswered(&mut context, number, client, unreachable);
+        }
+        if let What::Upstream(index) = errand.what {
+            let mut context = self.shared.context(now, world);
+            return self.probes.on_unanswered(&mut context, index, client);
         }
         self.with(errand.conversation, now, world, |conversation, context| {
             conversation.on_unanswered(context, client, errand, unreachable);

@@ -7,7 +7,7 @@ use super::Engine;
 use super::conversation::peer_key;
 use crate::engine::ids::{ConversationId, Flow, Transport};
 use crate::engine::settings::Settings;
-use crate::engine::view::{Detail, Gauges, Stage, Summary};
+use crate::engine::view::{Detail, Gauges, Stage, Summary, UpstreamView};
 
 impl Engine {
     /// Counts what there is now.
@@ -34,6 +34,11 @@ impl Engine {
             }
         }
         gauges
+    }
+
+    /// Lists the targets of upstreams.
+    pub fn upstreams(&self) -> Vec<UpstreamView> {
+        self.shared.upstreams.view()
     }
 
     /// Lists live conversations, and ended ones as long as their history is kept; newest first.

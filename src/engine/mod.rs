@@ -9,6 +9,8 @@ pub mod dispatch;
 mod edge;
 pub mod endpoint;
 pub mod events;
+pub mod group;
+pub mod health;
 mod heard;
 pub mod ids;
 pub mod inquiry;
@@ -21,12 +23,14 @@ mod orders;
 mod overload;
 mod passages;
 pub mod ports;
+mod probes;
 pub mod routing;
 pub mod settings;
 pub mod snapshot;
 pub mod time;
 pub mod timers;
 pub mod transaction;
+pub mod upstreams;
 pub mod view;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -34,6 +38,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use crate::engine::admission::{Peers, is_of_scanner, is_too_long_a_way, offence};
 use crate::engine::conversation::context::{Budget, Context, Shared, Strays};
 use crate::engine::conversation::parting::Partings;
+use crate::engine::conversation::watching::changed;
 use crate::engine::conversation::{Conversation, Key, aor_key, peer_key, peers};
 use crate::engine::edge::Relays;
 use crate::engine::endpoint::BindingsChanged;
@@ -45,11 +50,13 @@ use crate::engine::mint::Mint;
 use crate::engine::overload::Overload;
 use crate::engine::passages::Passages;
 use crate::engine::ports::{Input, Output, World};
+use crate::engine::probes::Probes;
 use crate::engine::settings::Settings;
 use crate::engine::snapshot::{Snapshot, VERSION};
 use crate::engine::time::{Millis, Time};
 use crate::engine::timers::Timers;
 use crate::engine::transaction::Transactions;
+use crate::engine::upstreams::Upstreams;
 use crate::engine::view::Detail;
 use crate::sip::{Fault, Message};
 
@@ -66,6 +73,7 @@ pub struct Engine {
     conversations: BTreeMap<ConversationId, Box<Conversation>>,
     passages: Passages,
     relays: Relays,
+    probes: Probes,
     timers: Timers<ConversationId>,
     /// Conversations by what they are found by that does not name them.
     index: BTreeSet<(Key, ConversationId)>,
@@ -82,11 +90,22 @@ impl Engine {
         let mut mint = Mint::new(seed);
         let secret = mint.secret();
         let shard = shards.first().copied().unwrap_or(VirtualShard(0));
+        let leads = shards.contains(&VirtualShard(0));
+        let upstreams = Upstreams::new(&settings, Time(0));
+        let told = upstreams.view().into_iter().filter(|_| leads);
+        let out =
+            told.map(|seen| Output::Event(changed(seen.upstream, seen.target, None, seen.state)));
+        let probed = if leads {
+            upstreams.probed()
+        } else {
+            Vec::new()
+        };
         Self {
             registrar: Registrar::new(secret),
             peers: Peers::new(&settings),
             passages: Passages::new(shard),
             relays: Relays::new(shard),
+            probes: Probes::new(VirtualShard(0), probed),
             shared: Shared {
                 transactions: Transactions::new(settings.timers, Time(0)),
                 budget: Budget::new(settings.restore.rate),
@@ -95,7 +114,9 @@ impl Engine {
                 shunned: Shunned::default(),
                 settings,
                 mint,
-                out: VecDeque::new(),
+                out: out.collect(),
+                upstreams,
+                leads,
                 tags: HashMap::new(),
                 asked: HashMap::new(),
                 queued: (0, 0),
@@ -132,6 +153,7 @@ impl Engine {
             }
             Input::Closed { flow } => self.flow_failed(&flow, true, now, world),
             Input::Bindings(changed) => self.bindings_changed(&changed, now, world),
+            Input::Observed(seen) => self.shared.saw(&seen, now),
             Input::Resolved { token, targets } => {
                 if let Some(id) = self.shared.asked.remove(&token) {
                     self.with(id, now, world, |conversation, context| {
@@ -139,6 +161,9 @@ impl Engine {
                     });
                 } else if !self.peers.on_resolved(token, &targets, now) {
                     let mut context = self.shared.context(now, world);
+                    if self.probes.on_resolved(&mut context, token, &targets) {
+                        return;
+                    }
                     self.passages.on_resolved(&mut context, token, &targets);
                     self.relays.on_resolved(&mut context, token, &targets);
                 }
@@ -184,6 +209,8 @@ impl Engine {
             });
             self.listen(now, world);
         }
+        self.probes.fire(&mut self.shared.context(now, world));
+        self.listen(now, world);
         if self.next_sweep <= now {
             self.next_sweep = now + SWEEP;
             self.sweep(now, world);
@@ -200,6 +227,7 @@ impl Engine {
         [
             self.shared.transactions.poll_timeout(),
             self.timers.next_due(),
+            self.probes.next_due(),
             Some(self.next_sweep),
         ]
         .into_iter()
@@ -310,6 +338,7 @@ impl Engine {
         let mut context = self.shared.context(now, world);
         self.passages.sweep(&mut context);
         self.relays.sweep(&mut context);
+        self.probes.hurry(&mut context);
         self.shared.shunned.sweep(now);
         self.listen(now, world);
         self.forget_old(now);

@@ -7,6 +7,7 @@ use super::conversation::context::{
     Context, Errand, Refusal, What, crossing, end_with, retry_after,
 };
 use super::conversation::failover::{next_flow, target_failed};
+use super::conversation::size::{over, over_tcp};
 use super::conversation::{
     Way, asserted, crossing_with_proof, hops_left, is_told, upstream_of, way,
 };
@@ -14,6 +15,7 @@ use super::location;
 use crate::engine::asker::Asker;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::TargetFailure;
+use crate::engine::health::Sign;
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId, VirtualShard};
 use crate::engine::locating::Located;
 use crate::engine::ports::{Output, Token};
@@ -69,6 +71,8 @@ struct Try {
     flow: Flow,
     /// Other targets of the same hop; None where the flow is a phone's own.
     rest: Option<VecDeque<Located>>,
+    /// It was too large for a datagram: what follows on a failure is sent as it is.
+    grown: bool,
     /// When the next of them has its turn, where this one has said nothing.
     silent_at: Option<Time>,
 }
@@ -157,10 +161,10 @@ impl Passages {
             let alternative = to.endpoint.through.is_some() && passage.out > 0;
             match way {
                 _ if alternative => {}
-                Way::Known(flow) => self.send(context, number, &mut passage, to, flow, None),
+                Way::Known(flow) => self.send(context, number, &mut passage, to, flow, None, false),
                 Way::Located(flow) => {
                     let rest = Some(VecDeque::new());
-                    self.send(context, number, &mut passage, to, flow, rest);
+                    self.send(context, number, &mut passage, to, flow, rest, false);
                 }
                 Way::Ask(hop) => {
                     passage.out += 1;
@@ -189,6 +193,7 @@ impl Passages {
         to: Addressee,
         flow: Flow,
         rest: Option<VecDeque<Located>>,
+        grown: bool,
     ) {
         let request = &passage.request;
         let id = ConversationId(u64::from(self.shard.0) << 56);
@@ -212,7 +217,14 @@ impl Passages {
             .header(Name::CSeq, format_args!("1 {}", request.method().as_str()))
             .copy(request, Name::SessionId)
             .raw_lines(&passage.lines(request));
-        let bytes = end_with(builder, request.content_type(), request.body());
+        let mut bytes = end_with(builder, request.content_type(), request.body());
+        let (mut flow, mut rest, mut grown) = (flow, rest, grown);
+        if let Some(rest) = rest.as_mut().filter(|_| !grown)
+            && let Some(tcp) = over_tcp(context, endpoint, flow, bytes.len(), rest)
+            && let Some(moved) = over(context, &bytes, &tcp, "")
+        {
+            (flow, bytes, grown) = (tcp, moved, true);
+        }
         let errand = Errand {
             conversation: id,
             leg: LegId(0),
@@ -226,6 +238,7 @@ impl Passages {
             to,
             flow,
             rest,
+            grown,
             silent_at: others.then(|| context.now + failover),
         });
     }
@@ -245,7 +258,7 @@ impl Passages {
         let mut rest = context.shared.shunned.order(targets, context.now);
         let away = rest.is_empty() && !targets.is_empty();
         if let Some(flow) = next_flow(context, &to.endpoint, &mut rest) {
-            self.send(context, number, &mut passage, to, flow, Some(rest));
+            self.send(context, number, &mut passage, to, flow, Some(rest), false);
         }
         // The question is settled; what was sent counts by itself.
         self.standing.insert(number, passage);
@@ -262,6 +275,7 @@ impl Passages {
         match response.status() {
             ..200 => {}
             200..300 => {
+                self.over(context, number, client, None);
                 if let Some(passage) = self.standing.remove(&number) {
                     pass_back(context, &passage, response);
                 }
@@ -304,10 +318,14 @@ impl Passages {
         };
         let tries = &mut passage.tries;
         let at = tries.iter().position(|sent| sent.client == client);
-        if let Some(over) = at.map(|at| tries.swap_remove(at))
-            && let Some(failure) = failure
-        {
-            self.next_target(context, number, &mut passage, over, failure);
+        match (at.map(|at| tries.swap_remove(at)), failure) {
+            (Some(over), Some(failure)) => {
+                self.next_target(context, number, &mut passage, over, failure);
+            }
+            (Some(over), None) if over.rest.is_some() => {
+                context.call_shows(&over.to.endpoint, Sign::CallAnswered);
+            }
+            (Some(_), None) | (None, _) => {}
         }
         self.standing.insert(number, passage);
     }
@@ -322,10 +340,17 @@ impl Passages {
     ) {
         let Some(mut rest) = failed.rest else { return };
         let next = next_flow(context, &failed.to.endpoint, &mut rest);
-        let name = &failed.to.endpoint.name;
-        target_failed(context, name, failed.flow, failure, next.is_some());
+        let endpoint = &failed.to.endpoint;
+        target_failed(
+            context,
+            endpoint,
+            failed.flow,
+            failure,
+            (next.is_some(), false),
+        );
         if let Some(flow) = next {
-            self.send(context, number, passage, failed.to, flow, Some(rest));
+            let grown = failed.grown;
+            self.send(context, number, passage, failed.to, flow, Some(rest), grown);
         }
     }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::engine::endpoint::{Binding, BindingsChanged};
 use crate::engine::events::Event;
+use crate::engine::health::Observation;
 pub use crate::engine::ids::Token;
 use crate::engine::ids::{Aor, ConversationId, Flow, Side, Transport};
 use crate::engine::inquiry::{Found, Inquiry};
@@ -33,6 +34,8 @@ pub enum Input {
     },
     /// Bindings changed on another shard.
     Bindings(BindingsChanged),
+    /// Another shard has seen a target of an upstream.
+    Observed(Observation),
     /// What was located, the first to be tried first; nothing where nothing was found.
     Resolved {
         token: Token,
@@ -96,6 +99,8 @@ pub enum Output {
     },
     /// For the other shards.
     Bindings(BindingsChanged),
+    /// For the other shards.
+    Observed(Observation),
     /// For the shard that the inquiry names, which may be our own.
     Inquiry(Inquiry),
     /// For the shard of the conversation that asked.

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::engine::group::UpstreamTarget;
 use crate::engine::ids::Aor;
 use crate::engine::network::Network;
 use crate::engine::time::Millis;
@@ -150,7 +151,9 @@ pub struct StaticEndpoint {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
     /// SIP URIs, tried in order.
-    pub targets: Vec<Box<str>>,
+    pub targets: Vec<UpstreamTarget>,
+    /// How often each is asked whether it lives. None: never.
+    pub probe: Option<Millis>,
     /// Its word on who calls is believed, by its address.
     pub trusted: bool,
     /// How phones that register through us are reached from there.

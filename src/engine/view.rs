@@ -5,6 +5,7 @@ use std::iter::Sum;
 use serde::Serialize;
 
 use crate::engine::events::Entry;
+use crate::engine::health::Health;
 use crate::engine::ids::{ConversationId, Side};
 use crate::engine::settings::Kind;
 use crate::engine::time::Time;
@@ -48,6 +49,17 @@ impl Stage {
             Self::Ended => "ended",
         }
     }
+}
+
+/// One target of an upstream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamView {
+    pub upstream: Box<str>,
+    /// Its URI.
+    pub target: Box<str>,
+    pub state: Health,
+    /// When it came to be so.
+    pub since: Time,
 }
 
 /// One line of the list of conversations.

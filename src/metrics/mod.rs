@@ -20,6 +20,7 @@ use prometheus::{
 use crate::engine::events::{
     Event, Happening, NoticeOutcome, Retransmission, Signal, TargetFailure, Unproven,
 };
+use crate::engine::health::Health;
 use crate::engine::settings::Kind;
 use crate::engine::view::Stage;
 use crate::sip::Fault;
@@ -77,6 +78,8 @@ struct ProtocolMetrics {
     /// Received, sent.
     retransmissions: [IntCounter; 2],
     timeouts: [IntCounter; labels::METHODS.len()],
+    /// By state.
+    upstreams: [IntGauge; Health::ALL.len()],
     /// What DNS last said was used, nothing was found.
     not_located: [IntCounter; 2],
     /// By failure: another target was tried, none was left.
@@ -185,6 +188,16 @@ impl Metrics {
             Event::Retransmitted {
                 kind: Retransmission::Sent,
             } => protocol.retransmissions[1].inc(),
+            Event::UpstreamChanged { before, state, .. } => {
+                for (health, gauge) in Health::ALL.iter().zip(&protocol.upstreams) {
+                    if *before == Some(health.as_str()) {
+                        gauge.dec();
+                    }
+                    if *state == health.as_str() {
+                        gauge.inc();
+                    }
+                }
+            }
             Event::NotLocated { kept, .. } => protocol.not_located[usize::from(!kept)].inc(),
             Event::TargetFailed { failure, next, .. } => {
                 protocol.target_failures[failure.index()][usize::from(!next)].inc();
@@ -333,6 +346,11 @@ impl ProtocolMetrics {
                 ["received", "sent"],
             ),
             timeouts: make.counters_by(names::TRANSACTION_TIMEOUTS, "method", labels::METHODS),
+            upstreams: make.gauges_by(
+                names::UPSTREAM_TARGETS,
+                "state",
+                Health::ALL.map(Health::as_str),
+            ),
             not_located: make.counters_by(names::NOT_LOCATED, "then", ["kept", "none"]),
             target_failures: TargetFailure::WORDS.map(|failure| {
                 ["next", "none"].map(|then| failures.with_label_values(&[failure, then]))

@@ -46,6 +46,7 @@ families! {
     MESSAGES_UNDELIVERED = "refork_messages_undelivered_total", "Messages still waiting when their conversation ended.";
 
     TRANSACTIONS = "refork_transactions", "SIP transactions there are now, by role.";
+    UPSTREAM_TARGETS = "refork_upstream_targets", "Targets of upstreams, by state.";
     NOT_LOCATED = "refork_not_located_total", "Names that DNS had no target for, and whether its last word was used.";
     TARGET_FAILURES = "refork_target_failures_total", "Located targets that failed, by how, and whether another was tried.";
     TRANSACTION_TIMEOUTS = "refork_transaction_timeouts_total", "Transactions that ended without an answer, by method.";

@@ -257,6 +257,16 @@ fn an_event_counts_once_in_its_place() {
             "refork_target_failures_total{failure=\"unavailable\",then=\"next\"}",
         ),
         (
+            Event::UpstreamChanged {
+                upstream: "pbx".into(),
+                target: "sip:pbx.example.net".into(),
+                before: None,
+                state: "ejected",
+                used: false,
+            },
+            "refork_upstream_targets{state=\"ejected\"}",
+        ),
+        (
             Event::NotLocated {
                 host: "example.net".into(),
                 kept: false,

@@ -87,6 +87,20 @@ const CASES: &[Case] = &[
         "192.0.2.53",
     ),
     (
+        "upstreams: { a: { targets: [{ uri: \"tel:1\" }] } }\n",
+        "upstreams.a.targets[0].uri",
+        (1, 36),
+        "no SIP URI",
+        "sip:host",
+    ),
+    (
+        "upstreams: { a: { targets: [{ uri: \"sip:a\", weight: 0 }] } }\n",
+        "upstreams.a.targets[0].weight",
+        (1, 53),
+        "too small",
+        "",
+    ),
+    (
         "dns: { attempts: 0 }\n",
         "dns.attempts",
         (1, 18),

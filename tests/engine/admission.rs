@@ -38,6 +38,7 @@ fn guarded() -> Settings {
         trusted,
         path: PathMode::Path,
         account: None,
+        probe: None,
     };
     let user = |name: &str| {
         let secret = secret(name);

@@ -38,10 +38,11 @@ fn beyond(path: PathMode) -> Settings {
     settings.upstreams.insert(
         "pbx".into(),
         Upstream {
-            targets: vec![
-                format!("sip:{}", pbx()).into(),
-                format!("sip:{}", other_pbx()).into(),
-            ],
+            targets: UpstreamTarget::in_order([
+                format!("sip:{}", pbx()),
+                format!("sip:{}", other_pbx()),
+            ]),
+            probe: None,
             path,
             trusted: true,
             account: None,

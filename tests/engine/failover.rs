@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 
 use refork::engine::events::{Event, TargetFailure};
+use refork::engine::health::{Observation, Sign};
 use refork::engine::ids::Transport;
 use refork::engine::ports::Input;
-use refork::engine::settings::{PathMode, Route, Settings, Upstream};
+use refork::engine::settings::{PathMode, Route, Settings, Upstream, UpstreamTarget};
 use refork::engine::time::Millis;
+use refork::engine::upstreams::hop_of;
 use refork::sip::{Message, Method, Name};
 
 use crate::people::*;
@@ -23,6 +25,7 @@ fn behind_a_name() -> Settings {
             path: PathMode::Path,
             account: None,
             trusted: false,
+            probe: None,
         },
     );
     wishes.routes.push(Route {
@@ -305,5 +308,216 @@ fn the_re_fork_goes_on_to_the_next_target_too() {
     t.response_to(alice(), 200);
     let bye = t.request_to(mobile(), Method::Bye);
     t.reply(&bye, 200, mobile());
+    t.ends_empty();
+}
+
+/// An upstream of two targets that are probed: the desk phone's place first, the mobile's second.
+fn probed() -> Table {
+    let mut wishes = behind_a_name();
+    let upstream = wishes.upstreams.get_mut("pbx").unwrap();
+    upstream.probe = Some(Millis::from_secs(10));
+    upstream.targets = UpstreamTarget::in_order(["sip:198.51.100.2", "sip:198.51.100.3"]);
+    Table::new(wishes)
+}
+
+/// Lets time pass; these answer what they are probed with.
+fn lives(t: &mut Table, seconds: u64, who: &[(SocketAddr, u16)]) {
+    for _ in 0..seconds * 10 {
+        t.pass(Millis(100));
+        for (at, status) in who {
+            while let Some(probe) = t.waiting(*at, &Method::Options) {
+                t.reply(&probe, *status, *at);
+            }
+        }
+    }
+    t.discard(desk());
+    t.discard(mobile());
+}
+
+fn states(t: &Table) -> String {
+    let states = t.engine.upstreams().into_iter();
+    let states = states.map(|view| view.state.as_str());
+    states.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_target_that_answers_no_probe_is_put_out_and_comes_back() {
+    let mut t = probed();
+    // Whatever it says, it lives.
+    lives(&mut t, 20, &[(desk(), 404), (mobile(), 200)]);
+    assert_eq!(states(&t), "up up");
+    lives(&mut t, 30, &[(mobile(), 405)]);
+    assert_eq!(states(&t), "ejected up");
+    invites(&mut t, "call1");
+    let invite = t.request_to(mobile(), Method::Invite);
+    t.nothing_to(desk());
+    answers(&mut t, &invite, mobile());
+    // 503 is no sign of life, 408 is a proxy's word that there is none.
+    lives(&mut t, 30, &[(desk(), 503), (mobile(), 408)]);
+    assert_eq!(states(&t), "ejected ejected");
+    invites(&mut t, "the-second-call");
+    let refusal = t.response_to(alice(), 500);
+    assert!(refusal.header(Name::RetryAfter).is_some());
+    t.nothing_to(desk());
+    t.nothing_to(mobile());
+    texts(&mut t, "m1");
+    t.response_to(alice(), 500);
+    // Two answers in a row, ten seconds apart.
+    for wanted in ["returning ejected", "up ejected"] {
+        let mut seconds = 0;
+        while states(&t) != wanted {
+            lives(&mut t, 1, &[(desk(), 200)]);
+            seconds += 1;
+            assert!(seconds < 15, "{} and not {wanted}", states(&t));
+        }
+    }
+    t.discard(alice());
+    invites(&mut t, "and-the-third-call");
+    let invite = t.request_to(desk(), Method::Invite);
+    answers(&mut t, &invite, desk());
+    let told = t.events.iter().filter_map(|event| match event {
+        Event::UpstreamChanged { state, used, .. } => Some((*state, *used)),
+        _ => None,
+    });
+    let told: Vec<_> = told.skip(2).collect();
+    assert_eq!(told[..2], [("suspect", true), ("ejected", false)]);
+    assert_eq!(told[told.len() - 2..], [("returning", false), ("up", true)]);
+}
+
+#[test]
+fn a_call_that_fails_makes_a_probe_and_both_put_the_target_out() {
+    let mut t = probed();
+    lives(&mut t, 2, &[(desk(), 200), (mobile(), 200)]);
+    invites(&mut t, "call1");
+    t.request_to(desk(), Method::Invite);
+    t.icmp(desk());
+    // The next one of the group, as the next branch of a serial fork.
+    let invite = t.request_to(mobile(), Method::Invite);
+    answers(&mut t, &invite, mobile());
+    assert_eq!(states(&t), "suspect up");
+    lives(&mut t, 6, &[(mobile(), 200)]);
+    assert_eq!(states(&t), "ejected up");
+}
+
+#[test]
+fn what_another_shard_has_seen_counts_here() {
+    let mut t = probed();
+    lives(&mut t, 2, &[(desk(), 200), (mobile(), 200)]);
+    for _ in 0..2 {
+        t.input(Input::Observed(Observation {
+            hop: hop_of("sip:198.51.100.2").unwrap(),
+            sign: Sign::CallFailed,
+        }));
+    }
+    assert_eq!(states(&t), "ejected up");
+}
+
+#[test]
+fn a_silent_target_of_an_upstream_gives_way_to_the_next() {
+    let mut t = probed();
+    lives(&mut t, 2, &[(desk(), 200), (mobile(), 200)]);
+    invites(&mut t, "call1");
+    t.request_to(desk(), Method::Invite);
+    t.pass(Millis(4_100));
+    t.discard(desk());
+    let invite = t.request_to(mobile(), Method::Invite);
+    // The last one has its whole time.
+    t.pass(Millis::from_secs(5));
+    t.discard(mobile());
+    answers(&mut t, &invite, mobile());
+}
+
+/// An INVITE of Alice's whose Subject makes it too large for a datagram.
+fn invites_at_length(t: &mut Table, call_id: &str) {
+    let invite = request(Method::Invite, "alice", "401", alice(), call_id);
+    let invite = invite.header(Name::Subject, "long ".repeat(300));
+    t.receive(alice(), with_sdp(invite, &audio(alice())));
+}
+
+fn goes_over(message: &Message, transport: &str, contact: &str) {
+    let via = message.header(Name::Via).unwrap();
+    assert!(via.starts_with(&format!("SIP/2.0/{transport} ")), "{via}");
+    if *message.method() == Method::Invite {
+        assert_eq!(message.header(Name::Contact).unwrap(), contact);
+    }
+}
+
+const OVER_TCP: &str = "<sip:refork@192.0.2.1:5060;transport=tcp>";
+const OVER_UDP: &str = "<sip:refork@192.0.2.1:5060>";
+
+#[test]
+fn what_is_too_large_for_a_datagram_goes_over_tcp_where_dns_has_it() {
+    let mut t = table();
+    let targets = vec![(Transport::Udp, desk()), (Transport::Tcp, mobile())];
+    t.names.insert("pbx.example.net".into(), targets);
+    invites_at_length(&mut t, "call1");
+    let invite = t.request_to(mobile(), Method::Invite);
+    goes_over(&invite, "TCP", OVER_TCP);
+    assert_eq!(invite.values(Name::Via).count(), 1);
+    assert!(invite.body().starts_with(b"v=0") && invite.header(Name::Subject).is_some());
+    answers(&mut t, &invite, mobile());
+    // What fits stays where it is.
+    invites(&mut t, "the-second-call");
+    let invite = t.request_to(desk(), Method::Invite);
+    goes_over(&invite, "UDP", OVER_UDP);
+    answers(&mut t, &invite, desk());
+    t.ends_empty();
+}
+
+#[test]
+fn tcp_is_tried_where_nothing_is_known_and_a_refusal_is_remembered() {
+    let mut t = table();
+    t.names
+        .insert("pbx.example.net".into(), vec![(Transport::Udp, desk())]);
+    invites_at_length(&mut t, "call1");
+    let invite = t.request_to(desk(), Method::Invite);
+    goes_over(&invite, "TCP", OVER_TCP);
+    t.closed(desk(), 1);
+    // RFC 3261 18.1.1: where TCP is refused, by UDP all the same.
+    let invite = t.request_to(desk(), Method::Invite);
+    goes_over(&invite, "UDP", OVER_UDP);
+    answers(&mut t, &invite, desk());
+    invites_at_length(&mut t, "the-second-call");
+    let invite = t.request_to(desk(), Method::Invite);
+    goes_over(&invite, "UDP", OVER_UDP);
+    answers(&mut t, &invite, desk());
+    t.ends_empty();
+}
+
+#[test]
+fn a_phone_gets_everything_over_its_own_flow() {
+    let mut t = table();
+    t.register("bob", desk(), "desk");
+    let invite = request(Method::Invite, "alice", "bob", alice(), "call1");
+    let invite = invite.header(Name::Subject, "long ".repeat(300));
+    t.receive(alice(), with_sdp(invite, &audio(alice())));
+    let invite = t.request_to(desk(), Method::Invite);
+    goes_over(&invite, "UDP", OVER_UDP);
+    // Nor does what is said to have nothing but UDP.
+    let mut wishes = behind_a_name();
+    let upstream = wishes.upstreams.get_mut("pbx").unwrap();
+    upstream.targets = vec!["sip:198.51.100.2;transport=udp".into()];
+    let mut t = Table::new(wishes);
+    invites_at_length(&mut t, "call1");
+    let invite = t.request_to(desk(), Method::Invite);
+    goes_over(&invite, "UDP", OVER_UDP);
+}
+
+#[test]
+fn a_message_that_is_too_large_goes_over_tcp_too() {
+    let mut t = table();
+    let message = request(Method::Message, "alice", "401", alice(), "m1");
+    t.receive(
+        alice(),
+        message.body("text/plain", "long ".repeat(300).as_bytes()),
+    );
+    let sent = t.request_to(desk(), Method::Message);
+    goes_over(&sent, "TCP", OVER_TCP);
+    t.closed(desk(), 1);
+    let sent = t.request_to(desk(), Method::Message);
+    goes_over(&sent, "UDP", OVER_UDP);
+    assert_eq!(sent.body().len(), 1500);
+    t.reply(&sent, 200, desk());
+    t.response_to(alice(), 200);
     t.ends_empty();
 }

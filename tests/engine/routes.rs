@@ -212,6 +212,7 @@ fn behind_an_upstream_the_aor_is_asked_for_again() {
             trusted: false,
             path: PathMode::Path,
             account: None,
+            probe: None,
         },
     );
     wishes.routes.push(Route {

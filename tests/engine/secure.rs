@@ -19,6 +19,7 @@ fn a_sips_target_is_called_over_tls_and_told_a_sips_contact() {
             trusted: false,
             path: PathMode::default(),
             account: None,
+            probe: None,
         };
         wishes.upstreams.insert("pbx".into(), upstream);
         wishes.routes.push(Route {

@@ -207,7 +207,7 @@ impl Table {
                     let targets = self.names.get(&hop.host).cloned().unwrap_or_default();
                     self.input(Input::Resolved { token, targets });
                 }
-                Output::Bindings(_) => {}
+                Output::Bindings(_) | Output::Observed(_) => {}
                 Output::Inquiry(inquiry) if self.inquiries_lost => drop(inquiry),
                 Output::Inquiry(inquiry) => self.input(Input::Inquiry(inquiry)),
                 Output::Found(found) => self.input(Input::Found(found)),

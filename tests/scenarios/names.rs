@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use refork::engine::settings::{Route, Upstream};
+use refork::engine::settings::{PathMode, Route, Upstream};
 use refork::engine::time::Millis;
 use refork::ua::{Call, Ending, Medium, Phone, Reaction, Transport};
 
@@ -21,10 +21,11 @@ fn stage(dns: &NameServer, uri: &str) -> Stage {
         upstreams.insert(
             "pbx".into(),
             Upstream {
-                path: refork::engine::settings::PathMode::Path,
+                path: PathMode::Path,
                 account: None,
                 targets,
                 trusted: false,
+                probe: None,
             },
         );
         config.engine.routes.push(Route {
@@ -199,5 +200,38 @@ fn a_message_goes_past_what_fails() {
         200
     );
     assert_eq!(bob.texts().len(), 1);
+    stage.finish();
+}
+
+#[test]
+fn an_upstream_that_is_down_is_put_out_and_comes_back() {
+    let probe = Stage::new();
+    let pbx = probe.server("pbx", Transport::Udp, false);
+    let stage = Stage::with(|config| {
+        config.engine.fork.failover = Millis(300);
+        let upstream = Upstream {
+            targets: vec![format!("sip:{}", pbx.local()).as_str().into()],
+            trusted: false,
+            path: PathMode::Path,
+            probe: Some(Millis(1_000)),
+            account: None,
+        };
+        config.engine.upstreams.insert("pbx".into(), upstream);
+        config.engine.routes.push(Route {
+            pattern: "sip:4*@*".into(),
+            to: "pbx".into(),
+        });
+    });
+    let alice = stage.phone("alice");
+    let targets = |state: &str| format!("refork_upstream_targets{{state=\"{state}\"}}");
+    stage.wait_metric(&targets("up"), 1.0);
+    is_reached(&alice, &pbx);
+    pbx.freeze();
+    stage.wait_metric(&targets("ejected"), 1.0);
+    let call = calls(&alice);
+    assert_eq!(call.wait_over(SOON).unwrap(), Ending::Refused(500));
+    pbx.thaw();
+    stage.wait_metric(&targets("up"), 1.0);
+    is_reached(&alice, &pbx);
     stage.finish();
 }

@@ -204,7 +204,8 @@ fn through_an_upstream(target: impl Fn(SocketAddr) -> String) {
         let server = other_server(config.tls.as_ref().unwrap());
         let target = target(address(&server, ids::Transport::Tls));
         let upstream = Upstream {
-            targets: vec![target.into()],
+            targets: vec![target.as_str().into()],
+            probe: None,
             trusted: true,
             path: PathMode::default(),
             account: None,

@@ -25,7 +25,9 @@ pub(super) use operation::{
     Acl, Admin, Bans, Capture, Cdr, ClientAuth, History, Limits, Log, LogFormat, Nat, Store,
     Timers, Tls,
 };
-pub(super) use people::{Auth, Domain, Endpoint, PathMode, Registrar, Route, Upstream, User};
+pub(super) use people::{
+    Auth, Domain, Endpoint, PathMode, Registrar, Route, TargetUri, Upstream, User,
+};
 pub(super) use text::{FromText, Ordered, TextOr};
 
 use std::path::PathBuf;

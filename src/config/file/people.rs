@@ -1,9 +1,12 @@
 //! `domains`, `users`, `endpoints`, `upstreams`, `routes`: who is ours and where others are.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::quantity::{DAY, HOUR, MINUTE, SECOND, Span, Whole};
+use super::text::{FromText, TextOr, text_type};
 
 /// Either served here or by an upstream.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -64,8 +67,8 @@ pub(crate) struct User {
     pub(crate) ha1_sha512_256: Option<String>,
 }
 
-impl std::fmt::Debug for User {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("User")
     }
 }
@@ -87,9 +90,9 @@ pub(crate) struct Endpoint {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Upstream {
-    /// SIP URIs, tried in order.
-    pub(crate) targets: Vec<String>,
-    /// How often each is asked whether it lives. No effect in this version.
+    /// SIP URIs, or maps with one and its priority and weight.
+    pub(crate) targets: Vec<UpstreamTarget>,
+    /// How often each is asked whether it lives.
     #[serde(default = "probe")]
     pub(crate) probe: Option<Span<SECOND, HOUR>>,
     /// Its word on who calls is believed: no digest is asked of its addresses.
@@ -113,6 +116,53 @@ pub(crate) enum PathMode {
     Contact,
 }
 
+pub(crate) type UpstreamTarget = TextOr<TargetUri, TargetLong>;
+
+/// A SIP URI; `resolve` reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TargetUri(pub(crate) String);
+
+impl FromText for TargetUri {
+    const WHAT: &'static str = "a SIP URI";
+
+    fn form() -> String {
+        "a SIP URI, or a map with `uri`".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        Ok(Self(text.to_owned()))
+    }
+
+    fn pattern() -> String {
+        "^[sS][iI][pP][sS]?:".to_owned()
+    }
+}
+
+impl fmt::Display for TargetUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+text_type!(TargetUri);
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TargetLong {
+    /// SIP URI.
+    pub(crate) uri: String,
+    /// The least is asked first; by default the place in the list.
+    #[serde(default)]
+    pub(crate) priority: Option<Whole<1, 1000>>,
+    /// Share of the calls among those of one priority.
+    #[serde(default = "weight")]
+    pub(crate) weight: Whole<1, 1000>,
+}
+
+fn weight() -> Whole<1, 1000> {
+    Whole(1)
+}
+
 #[expect(clippy::unnecessary_wraps, reason = "serde wants the field's type")]
 fn probe() -> Option<Span<SECOND, HOUR>> {
     Some(Span(10 * SECOND))
@@ -131,8 +181,8 @@ pub(crate) struct UpstreamCredentials {
     pub(crate) password: String,
 }
 
-impl std::fmt::Debug for UpstreamCredentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for UpstreamCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("UpstreamCredentials")
     }
 }

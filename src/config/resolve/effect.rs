@@ -3,7 +3,6 @@
 
 use super::{Check, key};
 use crate::config::file::{Fallback, File, Filler, MediaMode, Store};
-use crate::config::tree::Step;
 
 /// Keys that are warned of when they are set.
 const WITHOUT_EFFECT: &[&str] = &[
@@ -43,18 +42,7 @@ pub(super) fn check(file: &File, check: &mut Check<'_>) {
             ));
         }
     }
-    upstreams(file, check);
     refuse(file, check);
-}
-
-fn upstreams(file: &File, check: &mut Check<'_>) {
-    for (name, _) in &file.upstreams.0 {
-        let path = [Step::Key("upstreams"), Step::Key(name), Step::Key("probe")];
-        if check.is_set(&path) {
-            let shown = check.shown(&path);
-            check.warn(format!("`{shown}` has no effect in this version"));
-        }
-    }
 }
 
 /// To leave these out would be dangerous, or leave nothing that works.

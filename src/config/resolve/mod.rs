@@ -84,12 +84,6 @@ impl<'a> Check<'a> {
         self.tree.find(path).is_some_and(|n| !self.tree.is_null(n))
     }
 
-    /// Returns the path as it is shown.
-    pub(super) fn shown(&self, path: &[Step<'_>]) -> String {
-        let (Ok(node) | Err(node)) = self.tree.nearest(path);
-        self.tree.path(node)
-    }
-
     /// Returns the names of a map's entries, also of those that could not be read.
     fn all_keys(&self, path: &str) -> Vec<&'a str> {
         self.tree.all_keys(&key(path))

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::Check;
-use crate::config::file::{self, File};
+use crate::config::file::{self, File, TargetUri, TextOr};
 use crate::config::problem::nearest;
 use crate::config::tree::Step;
 use crate::engine::ids::Transport;
-use crate::engine::settings::{Account, PathMode, Route, Upstream};
+use crate::engine::settings::{Account, PathMode, Route, Upstream, UpstreamTarget};
+use crate::engine::time::Millis;
 use crate::sip::{Scheme, Uri};
 
 /// Checks a SIP URI that requests are sent to.
@@ -59,9 +60,26 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> BTreeMap<Box<str>, 
         if upstream.targets.is_empty() {
             check.problem(&path, "there is no target", "name at least one SIP URI");
         }
+        let mut targets = Vec::new();
         for (index, target) in upstream.targets.iter().enumerate() {
             let path = [path[0], path[1], path[2], Step::Item(index)];
-            check_target(target, &path, check);
+            let (uri, priority, weight) = match target {
+                TextOr::Text(TargetUri(uri)) => {
+                    check_target(uri, &path, check);
+                    (uri, None, 1)
+                }
+                TextOr::Map(long) => {
+                    let path = [path[0], path[1], path[2], path[3], Step::Key("uri")];
+                    check_target(&long.uri, &path, check);
+                    (&long.uri, long.priority, long.weight.0)
+                }
+            };
+            let place = u64::try_from(index).map_or(u64::MAX, |index| index + 1);
+            targets.push(UpstreamTarget {
+                uri: uri.as_str().into(),
+                priority: narrow(priority.map_or(place, |priority| priority.0)),
+                weight: narrow(weight),
+            });
         }
         let account = upstream.credentials.as_ref().map(|login| Account {
             user: login.user.as_str().into(),
@@ -83,19 +101,20 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> BTreeMap<Box<str>, 
             file::PathMode::Path => PathMode::Path,
             file::PathMode::Contact => PathMode::Contact,
         };
-        let targets = upstream.targets.iter().map(|t| t.as_str().into()).collect();
-        let trusted = upstream.trusted;
-        upstreams.insert(
-            name.as_str().into(),
-            Upstream {
-                targets,
-                trusted,
-                path,
-                account,
-            },
-        );
+        let upstream = Upstream {
+            targets,
+            trusted: upstream.trusted,
+            path,
+            probe: upstream.probe.map(|span| Millis(span.0)),
+            account,
+        };
+        upstreams.insert(name.as_str().into(), upstream);
     }
     upstreams
+}
+
+fn narrow(number: u64) -> u16 {
+    u16::try_from(number).unwrap_or(u16::MAX)
 }
 
 /// Checks that there is an upstream of that name.

@@ -40,7 +40,7 @@ impl Peers {
             .values()
             .filter(|upstream| upstream.trusted);
         for target in trusted.flat_map(|upstream| &upstream.targets) {
-            let Ok(uri) = Uri::parse(target) else {
+            let Ok(uri) = Uri::parse(&target.uri) else {
                 continue;
             };
             let Some(hop) = Hop::of(&uri) else { continue };
@@ -115,6 +115,7 @@ mod tests {
             trusted,
             path: PathMode::Path,
             account: None,
+            probe: None,
         };
         Settings {
             upstreams: [("pbx".into(), upstream)].into(),

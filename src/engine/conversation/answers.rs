@@ -65,7 +65,7 @@ impl Conversation {
             What::Farewell if response.status() >= 200 => {
                 self.ghosts.retain(|ghost| ghost.id != leg);
             }
-            What::Farewell | What::Passage(_) | What::Relay(_) => {}
+            What::Farewell | What::Passage(_) | What::Relay(_) | What::Upstream(_) => {}
         }
     }
 
@@ -189,7 +189,7 @@ impl Conversation {
             What::Refresh => self.refresh_unanswered(context, leg, signal),
             What::Report => self.report_unanswered(context, leg, signal),
             What::Early => self.early_unanswered(context, client),
-            What::Farewell | What::Passage(_) | What::Relay(_) => {}
+            What::Farewell | What::Passage(_) | What::Relay(_) | What::Upstream(_) => {}
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use bytes::Bytes;
+
 use super::Conversation;
 use super::asserted::is_told;
 use super::context::{Context, Errand, What};
@@ -11,6 +13,7 @@ use super::keys::{Role, Telling};
 use super::leg::Leg;
 use super::media;
 use super::reach::standing;
+use super::size::{over, over_tcp};
 use crate::engine::asker::Asker;
 use crate::engine::dialog::Dialog;
 use crate::engine::dialog::session_id::{SessionId, Uuid};
@@ -19,6 +22,7 @@ use crate::engine::ids::{Flow, ListenerId, Side, Transport};
 use crate::engine::locating::{Hop, Located};
 use crate::engine::ports::{Output, Token};
 use crate::engine::time::{Millis, Time};
+use crate::engine::upstreams::place_of;
 use crate::sip::{Address, Builder, Method, Name, Uri};
 
 /// Where a request to an endpoint goes.
@@ -200,16 +204,48 @@ impl Conversation {
             Some(sdp) => builder.body("application/sdp", sdp.as_bytes()),
             None => builder.end(),
         };
+        let (flow, bytes) = Self::sized(context, branch, flow, bytes);
         branch.invite = bytes.clone();
         let errand = Errand {
             conversation: self.id,
-            leg: leg.id,
+            leg: branch.leg.id,
             what: What::Invite,
         };
         branch.state = BranchState::Calling;
         branch.client = Some(context.send(bytes, flow, errand));
         let failover = context.shared.settings.fork.failover;
-        branch.silent_at = (!branch.rest.is_empty()).then(|| context.now + failover);
+        let place = place_of(&branch.leg.endpoint);
+        let other = branch.located && context.shared.upstreams.has_other(place);
+        let hurry = other || !branch.rest.is_empty();
+        branch.silent_at = hurry.then(|| context.now + failover);
+    }
+
+    /// Moves an INVITE that no datagram should carry to TCP, once.
+    fn sized(
+        context: &mut Context<'_>,
+        branch: &mut Branch,
+        flow: Flow,
+        bytes: Bytes,
+    ) -> (Flow, Bytes) {
+        if !branch.located || branch.grown {
+            return (flow, bytes);
+        }
+        let (endpoint, rest) = (&branch.leg.endpoint, &mut branch.rest);
+        let tcp = over_tcp(context, endpoint, flow, bytes.len(), rest);
+        let moved = tcp.and_then(|tcp| {
+            let dialog = Dialog {
+                flow: tcp,
+                ..branch.leg.dialog.clone()
+            };
+            let contact = context.contact(&dialog);
+            Some((tcp, over(context, &bytes, &tcp, &contact)?))
+        });
+        let Some((tcp, bytes)) = moved else {
+            return (flow, bytes);
+        };
+        branch.grown = true;
+        branch.leg.dialog.flow = tcp;
+        (tcp, bytes)
     }
 
     /// Takes branches out of the fork and cancels them: nothing of them is left.

@@ -18,6 +18,7 @@ use crate::engine::ports::{Output, Token, World};
 use crate::engine::settings::Settings;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::{ClientId, ServerId, Transactions};
+use crate::engine::upstreams::Upstreams;
 use crate::sip::{Builder, Message, Method, Name, Uri, reason_phrase};
 
 /// Methods that we take (RFC 3261 20.5).
@@ -62,6 +63,8 @@ pub(crate) enum What {
     Passage(u64),
     /// A request that a proxy would carry, by its number (`Relays`).
     Relay(u64),
+    /// OPTIONS to a target of an upstream, by its number (`Probes`).
+    Upstream(usize),
 }
 
 /// Why a request is turned away, for the peer and for the operator.
@@ -85,6 +88,9 @@ pub(crate) struct Shared {
     /// Dialogs that wait for an ACK before their BYE.
     pub(crate) partings: Partings,
     pub(crate) shunned: Shunned,
+    pub(crate) upstreams: Upstreams,
+    /// This shard probes upstreams, and tells the operator of them.
+    pub(crate) leads: bool,
     /// Messages waiting in all queues, and their octets.
     pub(crate) queued: (usize, usize),
 }
@@ -161,9 +167,12 @@ impl Context<'_> {
     /// Writes our Contact toward the peer of a dialog; a `sips:` one where the peer's is (RFC 3261 8.1.1.8,
     /// 12.1.1).
     pub(crate) fn contact(&self, dialog: &Dialog) -> String {
-        let flow = &dialog.flow;
+        self.contact_over(&dialog.flow, is_sips(&dialog.target))
+    }
+
+    pub(crate) fn contact_over(&self, flow: &Flow, sips: bool) -> String {
         let ours = self.world.advertised(flow);
-        if is_sips(&dialog.target) {
+        if sips {
             // RFC 3261 26.2.2: the scheme says TLS already; a WebSocket has to be named.
             let web = flow.transport.is_web_socket();
             let transport = if web { ";transport=ws" } else { "" };

@@ -9,8 +9,10 @@ use super::context::{Context, retry_after};
 use super::fork::{Branch, BranchState, Fork};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Event, TargetFailure};
+use crate::engine::health::Sign;
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::locating::Located;
+use crate::engine::upstreams::place_of;
 use crate::sip::Message;
 
 /// Takes the first of these targets of an endpoint that we have a listener for.
@@ -19,31 +21,43 @@ pub(crate) fn next_flow(
     endpoint: &Endpoint,
     rest: &mut VecDeque<Located>,
 ) -> Option<Flow> {
-    let hop = hop_of(endpoint)?;
+    next_flow_to(context, &hop_of(endpoint)?.host, rest)
+}
+
+/// Takes the first of these targets of a host that we have a listener for.
+pub(crate) fn next_flow_to(
+    context: &Context<'_>,
+    host: &str,
+    rest: &mut VecDeque<Located>,
+) -> Option<Flow> {
     while let Some((transport, peer)) = rest.pop_front() {
-        if let Some(flow) = context.world.flow_to(transport, peer, &hop.host) {
+        if let Some(flow) = context.world.flow_to(transport, peer, host) {
             return Some(flow);
         }
     }
     None
 }
 
-/// Remembers that a target failed, and tells the operator.
+/// Remembers that a target failed, and tells the operator. `address`: the hop has another address;
+/// `other`: another hop has its turn.
 pub(crate) fn target_failed(
     context: &mut Context<'_>,
-    name: &str,
+    endpoint: &Endpoint,
     flow: Flow,
     failure: TargetFailure,
-    next: bool,
+    (address, other): (bool, bool),
 ) {
     let target = (flow.transport, flow.peer);
     let now = context.now;
     context.shared.shunned.failed(target, failure.pause(), now);
+    if !address {
+        context.call_shows(endpoint, Sign::CallFailed);
+    }
     context.emit(Event::TargetFailed {
-        name: name.into(),
+        name: endpoint.name.clone(),
         target: flow.to_string().into(),
         failure,
-        next,
+        next: address || other,
     });
 }
 
@@ -67,11 +81,17 @@ impl Conversation {
         let Some(branch) = fork.branch(leg).filter(calling) else {
             return false;
         };
-        let (failed, name) = (branch.leg.dialog.flow, branch.leg.endpoint.name.clone());
+        let (failed, endpoint) = (branch.leg.dialog.flow, branch.leg.endpoint.clone());
         let mut rest = std::mem::take(&mut branch.rest);
         let next = next_flow(context, &branch.leg.endpoint, &mut rest);
         let taken = next.and_then(|flow| Some((flow, fork.take(leg)?)));
-        target_failed(context, &name, failed, failure, taken.is_some());
+        target_failed(
+            context,
+            &endpoint,
+            failed,
+            failure,
+            (taken.is_some(), false),
+        );
         let Some((flow, old)) = taken else {
             return false;
         };
@@ -88,7 +108,7 @@ impl Conversation {
             old.until,
         );
         (branch.located, branch.rest) = (true, rest);
-        (branch.secure, branch.turned) = (old.secure, old.turned);
+        (branch.secure, branch.turned, branch.grown) = (old.secure, old.turned, old.grown);
         let inviting = self.answered.is_none();
         if inviting {
             if let Some(invitation) = &mut self.invitation {
@@ -113,6 +133,10 @@ impl Conversation {
         if response.status() != 503 {
             let target = (flow.transport, flow.peer);
             context.shared.shunned.answered(&target);
+            let branch = self.fork_of(leg).and_then(|(_, fork)| fork.branch(leg));
+            if let Some(branch) = branch.filter(|branch| branch.located) {
+                context.call_shows(&branch.leg.endpoint, Sign::CallAnswered);
+            }
             return false;
         }
         let failure = TargetFailure::Unavailable(retry_after(response));
@@ -134,12 +158,25 @@ impl Conversation {
             .flat_map(|fork| &mut fork.branches)
             .filter_map(|branch| {
                 branch.silent_at.take_if(|at| *at <= now)?;
-                Some((branch.leg.id, branch.client?))
+                Some((
+                    branch.leg.id,
+                    branch.client?,
+                    place_of(&branch.leg.endpoint).to_owned(),
+                ))
             })
             .collect();
-        for (leg, client) in due {
-            if context.shared.transactions.is_silent(client) {
-                self.fail_over(context, leg, TargetFailure::Silent);
+        for (leg, client, contact) in due {
+            if !context.shared.transactions.is_silent(client)
+                || self.fail_over(context, leg, TargetFailure::Silent)
+                || !context.shared.upstreams.has_other(&contact)
+            {
+                continue;
+            }
+            // The next target of the upstream has its turn.
+            context.cancel(client, None);
+            match self.branch_side(leg) {
+                Some(side) => self.again_failed(context, side, leg, 408),
+                None => self.invitation_unanswered(context, leg, 408),
             }
         }
     }

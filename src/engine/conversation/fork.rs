@@ -84,6 +84,9 @@ pub(crate) struct Branch {
     /// Its flow leads to a target that was located (RFC 3263), not to where a phone came from.
     #[serde(skip)]
     pub(crate) located: bool,
+    /// Its INVITE was too large for a datagram: what follows on a failure is sent as it is.
+    #[serde(skip)]
+    pub(crate) grown: bool,
     /// Targets of the same hop that have not been tried.
     #[serde(skip)]
     pub(crate) rest: VecDeque<Located>,
@@ -225,6 +228,7 @@ impl Branch {
             proof: None,
             rang: false,
             located: false,
+            grown: false,
             rest: VecDeque::new(),
             silent_at: None,
             generation: 0,

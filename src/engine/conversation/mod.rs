@@ -3,7 +3,8 @@
 //! One file an act: `inviting` the first fork, `early`, `early_requests`, `prack` and `early_offers` what goes
 //! on in it before `answered`, `carry`, `demands`, `renegotiate` and `grow` what goes on while
 //! both are there, `refresh` session timers, `letters` messages, `signs` and `check` suspicion and probes,
-//! `restore`, `busy`, `reach` and `join` the re-fork, `failover` the next target of a hop, `toward` the
+//! `restore`, `busy`, `reach` and `join` the re-fork, `failover` the next target of a hop, `size` what no
+//! datagram should carry, `watching` the targets of upstreams, `toward` the
 //! ports of a fork, `keys` and `turn` SRTP on each leg, `aside` what there is of a side without a leg,
 //! `survivor` what is answered meanwhile, `repair` a phone that comes back by itself, `notice` the word to
 //! the survivor; `refer` and `transfer` a side that goes on with somebody else, `attended`
@@ -57,11 +58,13 @@ mod report;
 mod restore;
 mod rounds;
 mod signs;
+pub(crate) mod size;
 mod survivor;
 mod toward;
 mod transfer;
 mod turn;
 mod view;
+pub(crate) mod watching;
 mod wishes;
 
 use std::sync::Arc;

@@ -56,10 +56,12 @@ impl Conversation {
         let asked = party.asked.as_deref()?;
         let settings = &context.shared.settings;
         let there = routing::route(asked, context.now, settings, context.world).ok()?;
-        let targets = there.targets;
-        let turn = round % targets.len().max(1);
-        let target = targets.into_iter().nth(turn)?;
-        there.upstream.map(|_| target)
+        let upstreams = &context.shared.upstreams;
+        // Where one is known to have failed, the best is asked; else each in turn.
+        let all_up = upstreams.all_up(there.upstream.as_deref()?);
+        let targets = context.choose(there, (self.id, round))?.targets;
+        let turn = if all_up { round % targets.len() } else { 0 };
+        targets.into_iter().nth(turn)
     }
 }
 

@@ -180,7 +180,8 @@ impl Conversation {
             | What::Early
             | What::Farewell
             | What::Passage(_)
-            | What::Relay(_) => false,
+            | What::Relay(_)
+            | What::Upstream(_) => false,
         };
         let renews =
             within && (200..300).contains(&response.status()) && refreshes(response.method());

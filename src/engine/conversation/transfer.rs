@@ -128,6 +128,9 @@ impl Conversation {
         {
             return Err((403, "transfer beyond what the transferor may call"));
         }
+        let destination = context
+            .choose(destination, &refer.target)
+            .ok_or((500, "every target of the upstream is down"))?;
         Ok(Aim {
             person: Person::at(settings, &destination, &refer.target, refer.address.clone()),
             groups: Turn::of(routing::groups(destination.targets, destination.order)),

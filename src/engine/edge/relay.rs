@@ -10,14 +10,17 @@ use crate::engine::conversation::failover::{next_flow, target_failed};
 use crate::engine::conversation::{Way, hops_left, way};
 use crate::engine::endpoint::{BindingsChanged, Endpoint};
 use crate::engine::events::TargetFailure;
+use crate::engine::health::Sign;
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId, VirtualShard};
 use crate::engine::locating::Located;
 use crate::engine::location;
+use crate::engine::mint::hash64;
 use crate::engine::ports::{Output, Token};
 use crate::engine::routing::{hops, upstream_endpoint};
 use crate::engine::settings::PathMode;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::{ClientId, ServerId};
+use crate::engine::upstreams::{hop_of, place_of};
 use crate::sip::{Address, Message, Method, Name, Uri};
 
 /// Nobody waits longer for an answer than its own transaction does.
@@ -355,6 +358,7 @@ impl Relays {
         if let Some(sent) = relay.tries.iter().find(|sent| sent.client == client) {
             let target = (sent.flow.transport, sent.flow.peer);
             context.shared.shunned.answered(&target);
+            context.call_shows(&sent.target, Sign::CallAnswered);
         }
         let (rewritten, without) = match &relay.registration {
             Some(registration) => registration.shown(context, &relay.request, response),
@@ -419,13 +423,7 @@ impl Relays {
             .standing
             .get(&number)
             .is_some_and(|relay| !relay.targets.is_empty());
-        target_failed(
-            context,
-            &target.name,
-            failed,
-            failure,
-            next.is_some() || others,
-        );
+        target_failed(context, &target, failed, failure, (next.is_some(), others));
         match next {
             Some(flow) => {
                 self.send(context, number, target, flow, Some(rest));
@@ -567,7 +565,12 @@ fn upstream_targets(
     request: &Message,
 ) -> VecDeque<Endpoint> {
     let targets = hops(upstream, &context.shared.settings);
-    targets.flat_map(|target| onward(target, request)).collect()
+    let targets: Vec<Endpoint> = targets.flat_map(|target| onward(target, request)).collect();
+    let (upstreams, key) = (&context.shared.upstreams, hash64(request.call_id()));
+    let place = |endpoint: &Endpoint| hop_of(place_of(endpoint));
+    let chosen = upstreams.choose(upstream, targets.clone(), place, key, context.now);
+    // Where all are down, whoever waits for an answer has time to see one come back.
+    if chosen.is_empty() { targets } else { chosen }.into()
 }
 
 /// A target that is asked by the Request-URI as it came.

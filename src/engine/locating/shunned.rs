@@ -52,6 +52,12 @@ impl Shunned {
         self.until.remove(target);
     }
 
+    /// Returns true where a target failed lately.
+    pub fn has(&self, target: &Located, now: Time) -> bool {
+        let shun = self.until.get(target);
+        shun.is_some_and(|shun| now < shun.until)
+    }
+
     /// Returns true where a target asked to be left alone.
     pub fn is_away(&self, target: &Located, now: Time) -> bool {
         let shun = self.until.get(target);
@@ -101,7 +107,7 @@ mod tests {
         shunned.failed(target(2), Some(Millis(5_000)), Time(0));
         assert_eq!(order(&shunned, 4_999), [3, 1]);
         assert!(shunned.is_away(&target(2), Time(4_999)));
-        assert!(!shunned.is_away(&target(1), Time(1)));
+        assert!(!shunned.is_away(&target(1), Time(1)) && shunned.has(&target(1), Time(1)));
         assert_eq!(order(&shunned, 5_000), [2, 3, 1]);
         assert_eq!(order(&shunned, 30_000), [1, 2, 3]);
         shunned.answered(&target(1));

@@ -277,7 +277,7 @@ fn to_upstream(
 /// Returns the targets of an upstream that requests can be sent to, in their order.
 pub(crate) fn hops<'s>(name: &str, settings: &'s Settings) -> impl Iterator<Item = &'s str> {
     let targets = settings.upstreams.get(name).map_or(&[][..], |u| &u.targets);
-    targets.iter().map(|target| &**target).filter(|target| {
+    targets.iter().map(|target| &*target.uri).filter(|target| {
         Uri::parse(target).is_ok_and(|uri| match uri.scheme {
             Scheme::Sip | Scheme::Sips => true,
             Scheme::Tel | Scheme::Other(_) => false,

@@ -75,6 +75,7 @@ fn wired() -> Settings {
         trusted: true,
         path: PathMode::Path,
         account: None,
+        probe: None,
     };
     let route = |pattern: &str, to: &str| Route {
         pattern: pattern.into(),

@@ -143,6 +143,7 @@ impl Bench {
                 | Output::Persist { .. }
                 | Output::Forget { .. }
                 | Output::Bindings(_)
+                | Output::Observed(_)
                 | Output::Inquiry(_)
                 | Output::Found(_) => panic!("a layer of transactions does not {output:?}"),
             }

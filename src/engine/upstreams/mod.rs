@@ -1,0 +1,222 @@
+//! Upstreams as groups: which of their targets are used, and in which order. What is seen of one on any
+//! shard is told to all, so that each has the same picture; one shard probes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::engine::endpoint::Endpoint;
+use crate::engine::health::{Health, Sign};
+use crate::engine::locating::Hop;
+use crate::engine::mint::hash64;
+use crate::engine::settings::Settings;
+use crate::engine::time::{Millis, Time};
+use crate::engine::view::UpstreamView;
+use crate::sip::Uri;
+
+/// Without probes nothing but a call can show that a target is back: after this long it has its turn again.
+const REST: Millis = Millis::from_secs(30);
+
+/// The targets of all upstreams.
+#[derive(Debug, Default)]
+pub struct Upstreams {
+    groups: BTreeMap<Box<str>, Vec<Member>>,
+    watched: BTreeMap<Hop, Watched>,
+    /// Those that a call failed at: they are probed soon.
+    hurry: BTreeSet<Hop>,
+}
+
+#[derive(Debug)]
+struct Member {
+    hop: Hop,
+    uri: Box<str>,
+    priority: u16,
+    weight: u16,
+}
+
+/// The same place may be a target of several upstreams.
+#[derive(Clone, Copy, Debug)]
+struct Watched {
+    health: Health,
+    since: Time,
+    /// How often it is probed. None: never.
+    probe: Option<Millis>,
+}
+
+impl Watched {
+    /// Returns how late it is asked. None: not at all, as long as probes do not show that it is back.
+    fn rank(&self, now: Time) -> Option<u8> {
+        match (self.health, self.probe) {
+            (Health::Up, _) => Some(0),
+            (Health::Suspect, Some(_)) => Some(1),
+            (Health::Ejected | Health::Returning, Some(_)) => None,
+            (Health::Suspect | Health::Ejected | Health::Returning, None)
+                if self.since + REST <= now =>
+            {
+                Some(0)
+            }
+            (Health::Suspect | Health::Returning, None) => Some(1),
+            (Health::Ejected, None) => Some(2),
+        }
+    }
+}
+
+impl Upstreams {
+    /// Takes all for up until something else shows.
+    pub fn new(settings: &Settings, now: Time) -> Self {
+        let mut upstreams = Self::default();
+        for (name, upstream) in &settings.upstreams {
+            let mut members = Vec::new();
+            for target in &upstream.targets {
+                let uri = Uri::parse(&target.uri).ok();
+                let Some(hop) = uri.and_then(|uri| Hop::of(&uri)) else {
+                    continue;
+                };
+                let watched = upstreams.watched.entry(hop.clone()).or_insert(Watched {
+                    health: Health::Up,
+                    since: now,
+                    probe: None,
+                });
+                let soonest = watched.probe.into_iter().chain(upstream.probe).min();
+                watched.probe = soonest;
+                members.push(Member {
+                    hop,
+                    uri: target.uri.clone(),
+                    priority: target.priority,
+                    weight: target.weight,
+                });
+            }
+            upstreams.groups.insert(name.clone(), members);
+        }
+        upstreams
+    }
+
+    /// Returns those targets of an upstream that may be asked, the first to be asked first: who failed
+    /// lately last, the rest by priority and, within it, by weight. The same `key` draws the same.
+    pub fn choose<T>(
+        &self,
+        name: &str,
+        targets: Vec<T>,
+        place: impl Fn(&T) -> Option<Hop>,
+        key: u64,
+        now: Time,
+    ) -> Vec<T> {
+        let members = self.groups.get(name).map_or(&[][..], |members| members);
+        let mut chosen = Vec::with_capacity(targets.len());
+        for target in targets {
+            let hop = place(&target);
+            let known = hop.and_then(|hop| {
+                let member = members.iter().find(|member| member.hop == hop)?;
+                Some((member, self.watched.get(&hop)?))
+            });
+            let Some((member, watched)) = known else {
+                chosen.push((0, 0, 0.0, target));
+                continue;
+            };
+            if let Some(rank) = watched.rank(now) {
+                // Of exponentials whose rates are the weights the least is drawn by weight.
+                let uniform = (hash64((key, &member.hop)) >> 11) as f64 / (1u64 << 53) as f64;
+                let drawn = -(1.0 - uniform).ln() / f64::from(member.weight.max(1));
+                chosen.push((rank, member.priority, drawn, target));
+            }
+        }
+        chosen.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2)));
+        chosen.into_iter().map(|(.., target)| target).collect()
+    }
+
+    /// Takes what was seen of a place. Returns what the place was and is, where that is not the same.
+    pub fn observe(&mut self, hop: &Hop, sign: Sign, now: Time) -> Option<(Health, Health)> {
+        let watched = self.watched.get_mut(hop)?;
+        let next = watched.health.after(sign);
+        if sign == Sign::CallFailed {
+            self.hurry.insert(hop.clone());
+        }
+        // Each failure begins the rest anew.
+        if next != watched.health || next == Health::Ejected {
+            watched.since = now;
+        }
+        let before = std::mem::replace(&mut watched.health, next);
+        (next != before).then_some((before, next))
+    }
+
+    /// Returns true where a sign says something that is not known already.
+    pub fn minds(&self, hop: &Hop, sign: Sign) -> bool {
+        let watched = self.watched.get(hop);
+        watched.is_some_and(|watched| !sign.is_good() || watched.health != Health::Up)
+    }
+
+    /// Returns true where another target of the same upstream is up, and could be asked instead.
+    pub fn has_other(&self, uri: &str) -> bool {
+        let Some(hop) = hop_of(uri) else { return false };
+        let is_up = |member: &Member| {
+            let watched = self.watched.get(&member.hop);
+            watched.is_some_and(|watched| watched.health == Health::Up)
+        };
+        let mut groups = self.groups.values();
+        groups.any(|members| {
+            let other = |member: &Member| member.hop != hop && is_up(member);
+            members.iter().any(|member| member.hop == hop) && members.iter().any(other)
+        })
+    }
+
+    /// Returns true where all targets of an upstream are up.
+    pub fn all_up(&self, name: &str) -> bool {
+        let mut members = self.groups.get(name).into_iter().flatten();
+        members.all(|member| {
+            let watched = self.watched.get(&member.hop);
+            watched.is_some_and(|watched| watched.health == Health::Up)
+        })
+    }
+
+    /// Returns the places that are to be probed soon, and forgets them.
+    pub fn hurried(&mut self) -> BTreeSet<Hop> {
+        std::mem::take(&mut self.hurry)
+    }
+
+    /// Returns the places that are probed, with a URI of each, and how often.
+    pub fn probed(&self) -> Vec<(Hop, Box<str>, Millis)> {
+        let members = self.groups.values().flatten();
+        let uris: BTreeMap<&Hop, &Box<str>> = members.map(|m| (&m.hop, &m.uri)).collect();
+        let probed = self.watched.iter().filter_map(|(hop, watched)| {
+            let uri = uris.get(hop)?;
+            Some((hop.clone(), (*uri).clone(), watched.probe?))
+        });
+        probed.collect()
+    }
+
+    /// Lists all targets.
+    pub fn view(&self) -> Vec<UpstreamView> {
+        let all = self.groups.iter().flat_map(|(name, members)| {
+            members.iter().filter_map(|member| {
+                let watched = self.watched.get(&member.hop)?;
+                Some(UpstreamView {
+                    upstream: name.clone(),
+                    target: member.uri.clone(),
+                    state: watched.health,
+                    since: watched.since,
+                })
+            })
+        });
+        all.collect()
+    }
+
+    /// Returns the names of the upstreams that a place belongs to, with its URI there.
+    pub fn names_of(&self, hop: &Hop) -> Vec<(Box<str>, Box<str>)> {
+        let all = self.groups.iter().flat_map(|(name, members)| {
+            let members = members.iter().filter(|member| member.hop == *hop);
+            members.map(|member| (name.clone(), member.uri.clone()))
+        });
+        all.collect()
+    }
+}
+
+/// Returns the URI that says where an endpoint is asked at: of its upstream, else its own.
+pub fn place_of(endpoint: &Endpoint) -> &str {
+    endpoint.through.as_deref().unwrap_or(&endpoint.contact)
+}
+
+/// Returns the next hop of a URI.
+pub fn hop_of(uri: &str) -> Option<Hop> {
+    Hop::of(&Uri::parse(uri).ok()?)
+}
+
+#[cfg(test)]
+mod tests;
