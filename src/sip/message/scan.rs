@@ -294,7 +294,9 @@ fn field(bytes: &[u8], start: usize, end: usize) -> Option<Indexed> {
 /// Undoes line folding (RFC 3261 7.3.1): the line end within a value becomes spaces. The body stays.
 fn unfold(bytes: &[u8], mut at: usize) -> Bytes {
     let mut copy = bytes.to_vec();
-    while let Some(Line { end, next, .. }) = line(&copy, at) {
+    // What has been folded in is not looked at again: a value may be thousands of lines.
+    let mut from = at;
+    while let Some(Line { end, next, .. }) = line(&copy, from) {
         if end == at {
             break;
         }
@@ -303,6 +305,7 @@ fn unfold(bytes: &[u8], mut at: usize) -> Bytes {
         } else {
             at = next;
         }
+        from = next;
     }
     Bytes::from(copy)
 }
