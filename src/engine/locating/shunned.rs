@@ -1,6 +1,6 @@
 //! Targets that failed lately.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Located;
 use crate::engine::time::{Millis, Time};
@@ -16,6 +16,8 @@ const REMEMBERED_MAX: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Shunned {
     until: BTreeMap<Located, Shun>,
+    /// The same, by when they are free again.
+    soonest: BTreeSet<(Time, Located)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -33,23 +35,21 @@ impl Shunned {
             until: now + span,
             away: pause.is_some(),
         };
-        if self.until.len() >= REMEMBERED_MAX && !self.until.contains_key(&target) {
-            self.sweep(now);
-            let mut all = self.until.iter();
-            let first = all.next().map(|(target, shun)| (shun.until, *target));
-            let soonest = all.fold(first, |soonest, (target, shun)| {
-                soonest.min(Some((shun.until, *target)))
-            });
-            if let Some((_, target)) = soonest.filter(|_| self.until.len() >= REMEMBERED_MAX) {
-                self.until.remove(&target);
-            }
+        self.answered(&target);
+        if self.until.len() >= REMEMBERED_MAX
+            && let Some((_, soonest)) = self.soonest.pop_first()
+        {
+            self.until.remove(&soonest);
         }
+        self.soonest.insert((shun.until, target));
         self.until.insert(target, shun);
     }
 
     /// A target answered.
     pub fn answered(&mut self, target: &Located) {
-        self.until.remove(target);
+        if let Some(shun) = self.until.remove(target) {
+            self.soonest.remove(&(shun.until, *target));
+        }
     }
 
     /// Returns true where a target failed lately.
@@ -80,7 +80,11 @@ impl Shunned {
 
     /// Forgets what is over.
     pub fn sweep(&mut self, now: Time) {
-        self.until.retain(|_, shun| now < shun.until);
+        while self.soonest.first().is_some_and(|(until, _)| *until <= now)
+            && let Some((_, target)) = self.soonest.pop_first()
+        {
+            self.until.remove(&target);
+        }
     }
 }
 
@@ -125,6 +129,6 @@ mod tests {
         shunned.failed(target(1), Some(Millis(u64::MAX)), Time(0));
         assert!(!shunned.is_away(&target(1), Time(AWAY_MAX.0)));
         shunned.sweep(Time(AWAY_MAX.0));
-        assert!(shunned.until.is_empty());
+        assert!(shunned.until.is_empty() && shunned.soonest.is_empty());
     }
 }
