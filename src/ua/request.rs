@@ -116,7 +116,7 @@ mod tests {
             .header(Name::CSeq, "1 REGISTER")
             .header(
                 Name::WwwAuthenticate,
-                "Digest realm=\"r\", nonce=\"n\", algorithm=SHA-512-256",
+                "Digest realm=\"r\", nonce=\"n\", algorithm=SHA3-512",
             )
             .header(
                 Name::WwwAuthenticate,
