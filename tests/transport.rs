@@ -50,6 +50,8 @@ struct Datagrams {
     room: Room,
     counters: Counters,
     unreachable: Vec<SocketAddr>,
+    /// Who is not to be heard.
+    shut_out: Option<SocketAddr>,
     received: Vec<Datagram>,
 }
 
@@ -67,6 +69,7 @@ impl Datagrams {
             room: Room::new(message_size),
             counters: Counters::default(),
             unreachable: Vec::new(),
+            shut_out: None,
             received: Vec::new(),
         }
     }
@@ -91,7 +94,7 @@ impl Datagrams {
                 &mut self.room,
                 &self.counters,
                 &mut self.unreachable,
-                &|_, _| true,
+                &|peer, _| Some(peer) != self.shut_out,
                 &mut self.received,
             ) {}
         }
@@ -217,6 +220,20 @@ fn stun_says_where_a_phone_is_seen() {
         assert_eq!(port, phone.local_addr().unwrap().port());
         assert_eq!(len, if ip == "::1" { 44 } else { 32 });
     }
+}
+
+#[test]
+fn who_is_shut_out_is_not_told_where_it_is_seen_either() {
+    let mut ours = Datagrams::new("127.0.0.1", 1000);
+    let [phone, other] = [0, 0].map(|port| UdpSocket::bind(("127.0.0.1", port)).unwrap());
+    ours.shut_out = Some(phone.local_addr().unwrap());
+    let mut request = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+    request.extend(1..=12);
+    phone.send_to(&request, ours.at).unwrap();
+    other.send_to(b"OPTIONS", ours.at).unwrap();
+    ours.until(|ours| ours.received.len() == 1);
+    phone.set_nonblocking(true).unwrap();
+    assert!(phone.recv(&mut [0; 100]).is_err());
 }
 
 #[test]

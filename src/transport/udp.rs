@@ -97,16 +97,20 @@ impl Udp {
                 Counters::add(&counters.datagrams_dropped);
                 continue;
             };
-            if stun::is_stun(&place[..arrived.len]) {
+            let bytes = &place[..arrived.len];
+            if stun::is_stun(bytes) {
+                if !hears(peer, bytes) {
+                    continue;
+                }
                 // Like any datagram, the answer may be lost: who asked asks again.
-                let answer = stun::answer(&place[..arrived.len], peer);
+                let answer = stun::answer(bytes, peer);
                 let sent = answer.and_then(|answer| self.socket.send_to(&answer, peer).ok());
                 if sent.is_some() {
                     Counters::add(&counters.datagrams_sent);
                 }
                 continue;
             }
-            let bytes = without_keep_alive(&place[..arrived.len]);
+            let bytes = without_keep_alive(bytes);
             if !bytes.is_empty() && hears(peer, bytes) {
                 let bytes = Bytes::copy_from_slice(bytes);
                 into.push(Datagram { peer, bytes });
