@@ -1,6 +1,6 @@
 //! Reliable provisional responses (RFC 3262): PRACK on each leg, and what it brings.
 
-use refork::engine::settings::EarlyDialogs;
+use refork::engine::settings::{EarlyDialogs, ForkOrder};
 use refork::engine::time::Millis;
 use refork::sip::{Builder, Message, Method, Name};
 
@@ -416,6 +416,24 @@ fn phones_behind_a_forking_proxy_are_acknowledged_each_in_its_dialog() {
     let third = t.request_to(desk(), Method::Prack);
     assert_eq!(third.to_tag(), Some("p1"));
     assert!(third.cseq() > second.cseq() && second.cseq() > first.cseq());
+}
+
+#[test]
+fn a_farewell_to_the_phone_that_rings_gives_the_next_one_its_turn() {
+    let mut wishes = settings();
+    wishes.fork.order = ForkOrder::Serial;
+    let mut t = Table::new(wishes);
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    alice_calls(&mut t, "", &audio(alice()));
+    let first = t.request_to(desk(), Method::Invite);
+    t.reply(&first, 180, desk());
+    let mut early = Remote::of_answer(&t.response_to(alice(), 180), alice());
+    t.receive(alice(), early.request(Method::Bye).end());
+    t.response_to(alice(), 200);
+    t.request_to(desk(), Method::Cancel);
+    t.request_to(mobile(), Method::Invite);
+    t.nothing_to(alice());
 }
 
 #[test]

@@ -131,7 +131,7 @@ impl Conversation {
             .iter()
             .filter_map(|leg| fork.take(*leg))
             .collect();
-        let none_left = fork.branches.is_empty() && fork.waiting.is_empty();
+        let (none_rings, none_waits) = (fork.branches.is_empty(), fork.waiting.is_empty());
         let own = self
             .leg_mut(Side::Caller)
             .map(|leg| leg.dialog.local_tag.clone());
@@ -142,8 +142,10 @@ impl Conversation {
             self.settle_crossings(context, Some(branch.leg.id));
             self.drop_branch(context, branch, None);
         }
-        if none_left {
-            self.caller_gone(context);
+        match (none_rings, none_waits) {
+            (true, true) => self.caller_gone(context),
+            (true, false) => self.next_group(context),
+            (false, _) => {}
         }
     }
 }
