@@ -85,18 +85,19 @@ impl Authenticator {
             answered |= self
                 .nonces
                 .was_given(credentials.nonce, &domain.realm, source, now);
+            // First of all: whether a password is right under a nonce that anybody made up is not told.
+            let Some(nonce) = self.nonces.read(credentials.nonce, &domain.realm, now) else {
+                why = Unproven::Stale;
+                continue;
+            };
             let Some(aor) = proven(&credentials, request, claimed, domain, settings) else {
                 why = Unproven::Wrong;
                 continue;
             };
-            let nonce = self.nonces.read(credentials.nonce, &domain.realm, now);
-            why = match (nonce, credentials.count()) {
-                (_, None) => Unproven::Wrong,
-                (None, Some(_)) => Unproven::Stale,
-                (Some(nonce), Some(count)) if self.nonces.take(nonce, count, now) => {
-                    return Ok(aor);
-                }
-                (Some(_), Some(_)) => Unproven::Replayed,
+            why = match credentials.count() {
+                None => Unproven::Wrong,
+                Some(count) if self.nonces.take(nonce, count, now) => return Ok(aor),
+                Some(_) => Unproven::Replayed,
             };
             break;
         }

@@ -111,6 +111,24 @@ fn nobody_registers_for_another() {
 }
 
 #[test]
+fn under_a_nonce_of_nobodys_no_password_is_judged() {
+    let mut room = Room::new(settings());
+    let request = Request::new("sip:bob@example.org", 1, "Contact: <sip:x@h>");
+    let made_up = r#"Digest realm="example.org", nonce="made-up", qop="auth", algorithm=MD5"#;
+    let answers = ["secret", "wrong"].map(|password| {
+        let (done, response) = room.register(&answered(&request, made_up, "bob", password));
+        let challenge = response.header(Name::WwwAuthenticate).unwrap();
+        let stale = Challenge::parse(challenge).unwrap().stale;
+        (done.status, stale, unproven(&done))
+    });
+    assert_eq!(answers[0], (401, true, vec![Unproven::Stale]));
+    assert_eq!(
+        answers[0], answers[1],
+        "the right one looks like a wrong one"
+    );
+}
+
+#[test]
 fn an_old_nonce_is_renewed_without_asking_the_user() {
     let mut room = Room::new(settings());
     let request = Request::new("sip:bob@example.org", 1, "Contact: <sip:x@h>");
