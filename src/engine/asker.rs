@@ -15,8 +15,10 @@ pub enum Asker {
     Unasked(Aor),
     /// A peer whose word is believed.
     Trusted,
-    /// In the name of a user whom this upstream knows, and we don't; or that upstream itself.
+    /// A user whom this upstream knows, and has let register; or that upstream itself.
     Of(Box<str>),
+    /// In the name of a user whom this upstream would know; nothing shows that it is that user.
+    Says(Box<str>),
     #[default]
     Stranger,
 }
@@ -26,8 +28,19 @@ impl Asker {
     pub fn may_reach(&self, upstream: Option<&str>) -> bool {
         match (self, upstream) {
             (Self::Proven(_) | Self::Unasked(_) | Self::Trusted, _) | (_, None) => true,
-            (Self::Of(theirs), Some(upstream)) => **theirs == *upstream,
+            // A call of its own is the upstream's to judge.
+            (Self::Of(theirs) | Self::Says(theirs), Some(upstream)) => **theirs == *upstream,
             (Self::Stranger, Some(_)) => false,
+        }
+    }
+
+    /// The same where we call in their stead, with our own account or address: the upstream judges us then.
+    pub fn may_send_to(&self, upstream: Option<&str>) -> bool {
+        match self {
+            Self::Says(_) => upstream.is_none(),
+            Self::Proven(_) | Self::Unasked(_) | Self::Trusted | Self::Of(_) | Self::Stranger => {
+                self.may_reach(upstream)
+            }
         }
     }
 }
@@ -44,10 +57,14 @@ mod tests {
             (Asker::Unasked(alice()), true, true, true),
             (Asker::Trusted, true, true, true),
             (Asker::Of("pbx".into()), true, true, false),
+            (Asker::Says("pbx".into()), true, true, false),
             (Asker::Stranger, true, false, false),
         ] {
             let reached = [None, Some("pbx"), Some("trunk")].map(|to| asker.may_reach(to));
             assert_eq!(reached, [users, own, other], "{asker:?}");
+            let says = matches!(asker, Asker::Says(_));
+            let sent = [None, Some("pbx"), Some("trunk")].map(|to| asker.may_send_to(to));
+            assert_eq!(sent, [users, own && !says, other], "{asker:?}");
         }
     }
 }

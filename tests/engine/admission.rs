@@ -367,6 +367,26 @@ fn a_stranger_cannot_transfer_anybody_beyond_our_users() {
 }
 
 #[test]
+fn who_only_says_to_be_of_a_pbx_transfers_nobody_there() {
+    let mut t = house();
+    let handset = phone("198.51.100.78:5060");
+    let from = invite("dave", "bob", handset, "call1");
+    let from = instead(&from, "sip:dave@example.org", "sip:dave@pbx.example.net");
+    t.receive(handset, from);
+    let ringing = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), with_sdp(answer_to(&ringing), &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    let mut dave = Remote::of_answer(&t.response_to(handset, 200), handset);
+    t.receive(handset, dave.ack(1));
+    let refer = dave
+        .request(Method::Refer)
+        .header(Name::ReferTo, "<sip:+190055@pbx.example.net>");
+    t.receive(handset, refer.end());
+    t.response_to(handset, 403);
+    t.nothing_to(pbx());
+}
+
+#[test]
 fn a_user_of_a_pbx_is_the_pbxs_to_judge() {
     let mut t = house();
     let handset = phone("198.51.100.78:5060");

@@ -724,6 +724,18 @@ fn a_far_end_that_is_lost_is_asked_for_again_through_the_pbx() {
 }
 
 #[test]
+fn a_phone_that_the_pbx_let_register_transfers_to_whom_the_pbx_knows() {
+    let mut t = in_front(PathMode::Path);
+    let (mut caller, _) = calls_beyond(&mut t);
+    let refer = caller
+        .request(Method::Refer)
+        .header(Name::ReferTo, "<sip:carol@pbx.example.net>");
+    t.receive(alice(), refer.end());
+    t.response_to(alice(), 202);
+    asked_at_the_pbx(&mut t, "carol");
+}
+
+#[test]
 fn a_far_caller_is_asked_for_through_the_pbx_and_a_near_one_here() {
     let mut t = in_front(PathMode::Path);
     let path = path_of(&t.register_beyond("bob", desk()));

@@ -123,7 +123,7 @@ impl Engine {
             Asker::Unasked(_) => Place::Same,
             Asker::Proven(aor) if is_registered(aor, &flow, now, world) => Place::Same,
             Asker::Proven(aor) if has_secret(aor, settings) => Place::Asked(aor.clone()),
-            Asker::Proven(_) | Asker::Trusted | Asker::Of(_) | Asker::Stranger => {
+            Asker::Proven(_) | Asker::Trusted | Asker::Of(_) | Asker::Says(_) | Asker::Stranger => {
                 Place::Elsewhere(dialog.flow)
             }
         }
@@ -154,6 +154,17 @@ fn is_registered(aor: &Aor, flow: &Flow, now: Time, world: &dyn World) -> bool {
     world.bindings(aor).iter().any(|binding| {
         let known = binding.endpoint.flow;
         binding.expires > now && known.is_some_and(|known| is_near(&known, flow))
+    })
+}
+
+/// The user has registered over this very flow.
+pub(super) fn is_bound(aor: &Aor, flow: &Flow, now: Time, world: &dyn World) -> bool {
+    world.bindings(aor).iter().any(|binding| {
+        let known = binding.endpoint.flow.filter(|_| binding.expires > now);
+        known.is_some_and(|known| {
+            (known.transport, known.peer) == (flow.transport, flow.peer)
+                || (known.connection.is_some() && known.connection == flow.connection)
+        })
     })
 }
 

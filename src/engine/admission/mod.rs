@@ -5,7 +5,7 @@
 //! | a trusted network, or a trusted upstream's address | nothing | anywhere |
 //! | a user of a domain with `auth: users` | digest as that user (RFC 3261 22.3) | anywhere |
 //! | a user of a domain with `auth: none` | nothing | anywhere |
-//! | a user of a domain that an upstream serves | nothing here: the upstream judges | our users, that upstream |
+//! | a user of a domain that an upstream serves | nothing here: the upstream judges | our users, that upstream; transfers there only from a flow that it let register |
 //! | anonymous (RFC 3323 4.1.1.3), or no SIP address | digest as any user, where a domain is for all | as that user |
 //! | anybody else | nothing | our users |
 //!
@@ -55,7 +55,7 @@ impl Engine {
         now: Time,
         world: &mut dyn World,
     ) -> Option<Asker> {
-        let (aor, rejection) = match self.judge(request, flow, now) {
+        let (aor, rejection) = match self.judge(request, flow, now, world) {
             Ok(asker) => return Some(asker),
             Err(Rejection::Refuse(aor, why)) => {
                 self.unproven(request, flow, &aor, Unproven::Other, false);
@@ -88,7 +88,13 @@ impl Engine {
         context.challenge(server, challenge, &tag);
     }
 
-    fn judge(&mut self, request: &Message, flow: Flow, now: Time) -> Result<Asker, Rejection> {
+    fn judge(
+        &mut self,
+        request: &Message,
+        flow: Flow,
+        now: Time,
+        world: &dyn World,
+    ) -> Result<Asker, Rejection> {
         let (settings, source) = (&self.shared.settings, flow.peer.ip());
         if self.peers.trusts(source, settings) {
             return Ok(Asker::Trusted);
@@ -102,7 +108,10 @@ impl Engine {
             anonymous,
         } = claim;
         match &domain.served_by {
-            ServedBy::Upstream(upstream) => return Ok(Asker::Of(upstream.clone())),
+            ServedBy::Upstream(upstream) if dialogs::is_bound(&aor, &flow, now, world) => {
+                return Ok(Asker::Of(upstream.clone()));
+            }
+            ServedBy::Upstream(upstream) => return Ok(Asker::Says(upstream.clone())),
             ServedBy::Registrar(registrar) if registrar.auth == Auth::None => {
                 return Ok(Asker::Unasked(aor));
             }

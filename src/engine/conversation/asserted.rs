@@ -32,7 +32,7 @@ pub(crate) fn asserted(request: &Message, asker: &Asker) -> Option<Box<str>> {
                 .contains(&joined.len())
                 .then(|| joined.into())
         }
-        Asker::Unasked(_) | Asker::Of(_) | Asker::Stranger => None,
+        Asker::Unasked(_) | Asker::Of(_) | Asker::Says(_) | Asker::Stranger => None,
     }
 }
 
@@ -40,7 +40,9 @@ pub(crate) fn asserted(request: &Message, asker: &Asker) -> Option<Box<str>> {
 pub(super) fn asserted_of_called(asker: &Asker) -> Option<Box<str>> {
     match asker {
         Asker::Proven(user) => Some(format!("<{user}>").into()),
-        Asker::Unasked(_) | Asker::Trusted | Asker::Of(_) | Asker::Stranger => None,
+        Asker::Unasked(_) | Asker::Trusted | Asker::Of(_) | Asker::Says(_) | Asker::Stranger => {
+            None
+        }
     }
 }
 

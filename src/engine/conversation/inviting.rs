@@ -84,10 +84,12 @@ impl Conversation {
         let caller_aor = match &asker {
             // Also where it hides its name from the other side.
             Asker::Proven(user) => user.clone(),
-            Asker::Unasked(_) | Asker::Trusted | Asker::Of(_) | Asker::Stranger => {
-                location::aor_in(from.uri, settings)
-                    .unwrap_or_else(|| Aor::from_canonical(from.uri))
-            }
+            Asker::Unasked(_)
+            | Asker::Trusted
+            | Asker::Of(_)
+            | Asker::Says(_)
+            | Asker::Stranger => location::aor_in(from.uri, settings)
+                .unwrap_or_else(|| Aor::from_canonical(from.uri)),
         };
         let callee = destination.asker(settings);
         let identities = [asserted(request, &asker), asserted_of_called(&callee)];

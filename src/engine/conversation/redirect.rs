@@ -95,7 +95,7 @@ fn follow(
             continue;
         };
         let again = fork.visited.contains(&destination.aor);
-        if again || !by.asker.may_reach(destination.upstream.as_deref()) {
+        if again || !by.asker.may_send_to(destination.upstream.as_deref()) {
             continue;
         }
         fork.visited.push(destination.aor.clone());

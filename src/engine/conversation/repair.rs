@@ -125,7 +125,7 @@ impl Conversation {
             Asker::Proven(user) | Asker::Unasked(user) => party.may_be_replaced_by(user),
             Asker::Trusted => named.is_some_and(|named| party.may_be_replaced_by(&named)),
             // Nothing shows who it is but where it comes from.
-            Asker::Of(_) | Asker::Stranger => {
+            Asker::Of(_) | Asker::Says(_) | Asker::Stranger => {
                 let here = |old: &Leg| old.dialog.flow.peer.ip() == flow.peer.ip();
                 named.is_some_and(|named| party.may_be_replaced_by(&named)) && old.is_some_and(here)
             }

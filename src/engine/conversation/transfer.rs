@@ -124,7 +124,7 @@ impl Conversation {
         if !self
             .party(side)
             .asker
-            .may_reach(destination.upstream.as_deref())
+            .may_send_to(destination.upstream.as_deref())
         {
             return Err((403, "transfer beyond what the transferor may call"));
         }
