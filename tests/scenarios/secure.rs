@@ -212,7 +212,7 @@ fn through_an_upstream(target: impl Fn(SocketAddr) -> String) {
         };
         config.engine.upstreams.insert("other".into(), upstream);
         config.engine.routes.push(Route {
-            pattern: "sip:carol@*".into(),
+            pattern: "sip:zoe@*".into(),
             to: "other".into(),
         });
         other = Some(server);
@@ -220,11 +220,11 @@ fn through_an_upstream(target: impl Fn(SocketAddr) -> String) {
     let server = other.unwrap();
     let alice = house.phone("alice", Transport::Tls);
     let at = address(&server, ids::Transport::Udp);
-    let mut profile = Profile::new("carol", "carol", "example.org", at);
+    let mut profile = Profile::new("zoe", "zoe", "example.org", at);
     profile.t1 = std::time::Duration::from_millis(100);
-    let carol = Phone::start(profile, &house.stage.log).unwrap();
-    assert_eq!(carol.register().unwrap(), 200);
-    let (call, taken) = connect(&alice, &carol, Medium::Audio);
+    let zoe = Phone::start(profile, &house.stage.log).unwrap();
+    assert_eq!(zoe.register().unwrap(), 200);
+    let (call, taken) = connect(&alice, &zoe, Medium::Audio);
     talk(&call, &taken);
     assert_eq!(taken.message("within").unwrap(), 200);
     hang_up(&taken, &call);
