@@ -2,6 +2,7 @@
 
 use super::identity::{same, same_uri};
 use crate::engine::endpoint::{Binding, BindingChange, Identity};
+use crate::engine::ids::Flow;
 use crate::engine::time::Time;
 
 /// What a REGISTER asks of the bindings.
@@ -94,6 +95,39 @@ pub(super) fn apply(
     }
     *bindings = kept;
     Ok(changes)
+}
+
+/// As `apply`, where bindings over connections that are `closed` make room for what is too much, the oldest
+/// first: a phone that has a new port or instance after each loss would be shut out by what it was before.
+pub(super) fn apply_over(
+    bindings: &mut Vec<Binding>,
+    wish: &Wish,
+    order: Order<'_>,
+    max: usize,
+    now: Time,
+    closed: &[Flow],
+) -> Result<Vec<BindingChange>, Unchanged> {
+    let (mut kept, mut changes) = (bindings.clone(), Vec::new());
+    loop {
+        match apply(&mut kept, wish, order, max, now) {
+            Ok(applied) => {
+                changes.extend(applied);
+                *bindings = kept;
+                return Ok(changes);
+            }
+            Err(Unchanged::OutOfOrder) => return Err(Unchanged::OutOfOrder),
+            Err(Unchanged::TooMany) => {}
+        }
+        let gone = kept.iter().enumerate().filter(|(_, binding)| {
+            let flow = binding.endpoint.flow;
+            flow.is_some_and(|flow| closed.contains(&flow))
+        });
+        let oldest = gone.min_by_key(|(_, binding)| binding.registered);
+        let Some((at, _)) = oldest else {
+            return Err(Unchanged::TooMany);
+        };
+        changes.push(removed(kept.remove(at), false));
+    }
 }
 
 /// Removes what has expired.

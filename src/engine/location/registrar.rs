@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::aor::{aor_in, domain};
 use super::auth::{Authenticator, Challenge};
-use super::bindings::{Order, Unchanged, Wanted, Wish, apply, drop_expired};
+use super::bindings::{Order, Unchanged, Wanted, Wish, apply, apply_over, drop_expired};
 use super::identity::endpoint;
 use crate::engine::endpoint::{Binding, BindingChange, BindingsChanged, Identity};
 use crate::engine::events::{Event, Offence, Unproven};
@@ -200,6 +200,13 @@ impl Registrar {
         world.change_bindings(&aor, &mut |bindings| {
             outcome = apply(bindings, &wish, order, registrar.max_bindings, now);
         });
+        if matches!(outcome, Err(Unchanged::TooMany)) {
+            let closed = closed(&world.bindings(&aor), world);
+            world.change_bindings(&aor, &mut |bindings| {
+                let max = registrar.max_bindings;
+                outcome = apply_over(bindings, &wish, order, max, now, &closed);
+            });
+        }
         match outcome {
             Ok(changes) => Ok((aor, changes)),
             Err(Unchanged::OutOfOrder) => Err(Refused::new(500, "REGISTER out of order")),
@@ -236,6 +243,16 @@ impl Registrar {
         }
         response.end()
     }
+}
+
+/// Returns the flows of bindings whose connections are closed.
+fn closed(bindings: &[Binding], world: &dyn World) -> Vec<Flow> {
+    let flows = bindings.iter().filter_map(|binding| binding.endpoint.flow);
+    let is_closed = |flow: &Flow| {
+        let open = world.open_to(flow.transport, flow.peer);
+        flow.connection.is_some() && open.and_then(|open| open.connection) != flow.connection
+    };
+    flows.filter(is_closed).collect()
 }
 
 /// RFC 3261 10.3 step 2.

@@ -1,6 +1,7 @@
 //! What REGISTER does to bindings (RFC 3261 10.3 step 7).
 
 use super::*;
+use crate::engine::ids::{ConnectionId, Transport};
 
 #[test]
 fn a_binding_is_made_shown_and_removed() {
@@ -113,6 +114,25 @@ fn quality() {
         room.contacts(&open(1, &format!("Contact: <sip:a@h>;{q}")));
         assert_eq!(room.bindings(OPEN)[0].q, expected, "{q}");
     }
+}
+
+/// After each loss such a phone has a new port, and it names no instance.
+#[test]
+fn a_phone_is_not_shut_out_by_the_connections_that_it_lost() {
+    let mut room = Room::new(settings());
+    room.contacts(&open(1, "Contact: <sip:udp@h>").in_call("other"));
+    for cseq in 1..9 {
+        let mut request = open(cseq, &format!("Contact: <sip:a@h:{cseq}>"));
+        request.flow.transport = Transport::Tcp;
+        request.flow.connection = Some(ConnectionId(cseq.into()));
+        let (done, _) = room.register(&request);
+        assert_eq!(done.status, 200, "{cseq}");
+        room.now = room.now + Millis(1);
+    }
+    let kept = room.bindings(OPEN);
+    let mut kept: Vec<&str> = kept.iter().map(|b| &*b.endpoint.contact).collect();
+    kept.sort_unstable();
+    assert_eq!(kept, ["sip:a@h:7", "sip:a@h:8", "sip:udp@h"]);
 }
 
 #[test]
