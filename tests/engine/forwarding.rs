@@ -119,8 +119,8 @@ fn those_named_are_tried_by_preference_and_nobody_twice() {
     );
     t.reply(&third, 486, dave());
     t.request_to(dave(), Method::Ack);
-    // Nobody is left: the best of all answers is the caller's (RFC 3261 16.7).
-    t.response_to(alice(), 302);
+    // Nobody is left: what was followed is no answer any more (RFC 3261 16.7 step 4).
+    t.response_to(alice(), 486);
     t.nothing_to(desk());
     assert_eq!(
         t.happened(|what| matches!(what, Happening::Redirected { .. })),

@@ -104,6 +104,9 @@ pub(crate) struct Branch {
     /// It was asked the other way before, and refused.
     #[serde(default)]
     pub(crate) turned: bool,
+    /// Whom it named is called in its place.
+    #[serde(skip)]
+    pub(crate) followed: bool,
     /// The reliable responses heard so far. A restart may take one twice: its PRACK is as good.
     #[serde(skip)]
     pub(crate) heard: Heard,
@@ -192,6 +195,14 @@ impl Fork {
         })
     }
 
+    /// The upstream of the present turn has spoken: its other machines would say the same. Who was named by
+    /// somebody that forwards is somebody else.
+    pub(crate) fn skip_other_machines(&mut self) {
+        let present = self.person.as_ref().map(|person| &person.aor);
+        self.waiting
+            .retain(|turn| turn.person.as_ref().map(|person| &person.aor) != present);
+    }
+
     /// Keeps the better of two failures.
     pub(crate) fn judge(&mut self, verdict: Verdict) {
         if self
@@ -234,6 +245,7 @@ impl Branch {
             generation: 0,
             secure: None,
             turned: false,
+            followed: false,
             until,
             heard: Heard::default(),
             settled: false,

@@ -329,8 +329,7 @@ impl Conversation {
                 if let (Some(_), true, Some(invitation)) =
                     (through, status != 503, &mut self.invitation)
                 {
-                    // The upstream has spoken; its other machines would say the same.
-                    invitation.fork.waiting.clear();
+                    invitation.fork.skip_other_machines();
                 }
                 self.redirected(context, Side::Callee, leg, response);
                 let mut lines = crossing_first(response);
@@ -389,7 +388,10 @@ impl Conversation {
             self.note(context, Happening::Refused { endpoint, status });
             return self.ask_the_other_way(context, branch, secure);
         }
-        invitation.fork.judge(verdict);
+        // RFC 3261 16.7 step 4: what was followed is no answer any more.
+        if !branch.followed {
+            invitation.fork.judge(verdict);
+        }
         self.note(context, Happening::Refused { endpoint, status });
         if status >= 600
             && let Some(mut invitation) = self.invitation.take()

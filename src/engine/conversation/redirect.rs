@@ -52,7 +52,12 @@ impl Conversation {
                 aor: person.as_ref().map_or(&party.aor, |person| &person.aor),
                 asker: person.as_ref().map_or(&party.asker, |person| &person.asker),
             };
-            follow(context, fork, &by, &endpoint, response)
+            let (told, followed) = follow(context, fork, &by, &endpoint, response);
+            let branch = fork.branches.iter_mut().find(|branch| branch.leg.id == leg);
+            if let Some(branch) = branch {
+                branch.followed = followed;
+            }
+            told
         });
         self.party_mut(side).lost = aside;
         for happening in told.into_iter().flatten() {
@@ -61,20 +66,21 @@ impl Conversation {
     }
 }
 
-/// Follows a redirection, where that is wished and somebody is named who may be called.
+/// Follows a redirection, where that is wished and somebody is named who may be called. Returns what happened,
+/// and true where whom it names is called, or was.
 fn follow(
     context: &Context<'_>,
     fork: &mut Fork,
     by: &Forwarder<'_>,
     endpoint: &str,
     response: &Message,
-) -> Vec<Happening> {
+) -> (Vec<Happening>, bool) {
     let settings = &context.shared.settings;
     let status = response.status();
     // 305 names a proxy, 380 another service.
     let moved = matches!(status, 300..=302);
     if !moved || settings.fork.redirects == Redirects::Pass || fork.redirects >= REDIRECTS_MAX {
-        return Vec::new();
+        return (Vec::new(), false);
     }
     fork.redirects += 1;
     if !fork.visited.contains(by.aor) {
@@ -87,7 +93,7 @@ fn follow(
         .map(|contact| (quality(&contact), contact))
         .collect();
     named.sort_by_key(|(q, _)| Reverse(*q));
-    let (mut turns, mut told) = (Vec::new(), Vec::new());
+    let (mut turns, mut told, mut followed) = (Vec::new(), Vec::new(), false);
     for (_, contact) in named {
         let uri = contact.uri_parsed().ok().and_then(|uri| bare(&uri));
         let Some(uri) = uri else { continue };
@@ -95,9 +101,11 @@ fn follow(
             continue;
         };
         let again = fork.visited.contains(&destination.aor);
+        followed |= again;
         if again || !by.asker.may_send_to(destination.upstream.as_deref()) {
             continue;
         }
+        followed = true;
         fork.visited.push(destination.aor.clone());
         told.push(Happening::Redirected {
             endpoint: endpoint.into(),
@@ -121,7 +129,7 @@ fn follow(
     for turn in turns.into_iter().rev() {
         fork.waiting.push_front(turn);
     }
-    told
+    (told, followed)
 }
 
 /// Returns the preference of a Contact, in thousandths (RFC 3261 20.10).

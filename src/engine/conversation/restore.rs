@@ -383,7 +383,9 @@ impl Conversation {
             return;
         };
         context.forget_tag(&branch.leg.dialog.local_tag);
-        Self::judge_target(lost, status);
+        if !branch.followed {
+            Self::judge_target(lost, status);
+        }
         let endpoint = branch.leg.endpoint.clone();
         let name = endpoint.name.clone();
         let same = location::same(&endpoint.identity, &lost.old.endpoint.identity);
