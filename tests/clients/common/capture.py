@@ -8,6 +8,8 @@ from ladder import Seen
 from refork import wait_until
 
 PACKET_SECONDS = 0.020
+# How late a packet may leave on a busy machine.
+JITTER_SECONDS = 0.010
 CLOCK = 8000
 
 
@@ -78,7 +80,8 @@ def judge_unbroken(packets):
     """Fails unless the packets are one stream, and returns its figures.
 
     One SSRC from one port; no gap in the sequence; the timestamp advancing by the time that passed, within
-    one packet. Packets can only be late, so of each half second the earliest one is compared."""
+    one packet and its jitter: at the seam the new phone's first packet follows the last one of the filler by a
+    whole packet, whenever it comes. Packets can only be late, so of each half second the earliest is compared."""
     assert len(packets) > 100, f"only {len(packets)} packets"
     assert len({packet.ssrc for packet in packets}) == 1, {packet.ssrc for packet in packets}
     assert len({packet.port for packet in packets}) == 1, {packet.port for packet in packets}
@@ -95,7 +98,7 @@ def judge_unbroken(packets):
         windows[window] = min(late, windows.get(window, late))
     drift = {window: late - windows[0] for window, late in windows.items()}
     worst = max(drift.values(), key=abs)
-    assert abs(worst) <= PACKET_SECONDS, (
+    assert abs(worst) <= PACKET_SECONDS + JITTER_SECONDS, (
         f"the timestamp is off by {worst * 1000:.1f} ms: " +
         ", ".join(f"{window / 2:g} s: {late * 1000:.1f}" for window, late in drift.items()))
     longest = max(after.time - before.time for before, after in zip(packets, packets[1:]))
