@@ -118,6 +118,13 @@ pub trait World {
     fn flow_to(&self, transport: Transport, peer: SocketAddr, host: &str) -> Option<Flow>;
     /// Returns the open connection that a peer came by, or that was opened to it, whoever it is.
     fn open_to(&self, transport: Transport, peer: SocketAddr) -> Option<Flow>;
+    /// Returns false for a flow whose connection is closed.
+    fn is_open(&self, flow: &Flow) -> bool {
+        flow.connection.is_none_or(|id| {
+            let open = self.open_to(flow.transport, flow.peer);
+            open.and_then(|open| open.connection) == Some(id)
+        })
+    }
     /// Returns the bindings of an AOR, expired ones among them until they are swept.
     fn bindings(&self, aor: &Aor) -> Vec<Binding>;
     /// A leg to a peer (`Engine::peer_number`) begins or ends: what comes from there is expected.

@@ -117,17 +117,9 @@ impl Relays {
             Ok(registration) => registration,
             Err((status, why)) => return context.refuse(server, status, why),
         };
-        let targets = upstream_targets(context, upstream, request);
         let relay = Relay {
             registration: Some(Box::new(registration)),
-            ..Relay::new(
-                context.now,
-                server,
-                request,
-                flow,
-                Toward::Upstream,
-                targets,
-            )
+            ..Relay::upward(context, server, request, flow, upstream)
         };
         self.begin(context, relay);
     }
@@ -155,17 +147,9 @@ impl Relays {
                 return context.refuse(server, 403, "the phone has not registered through here");
             }
         }
-        let targets = upstream_targets(context, upstream, request);
         let relay = Relay {
             recorded,
-            ..Relay::new(
-                context.now,
-                server,
-                request,
-                flow,
-                Toward::Upstream,
-                targets,
-            )
+            ..Relay::upward(context, server, request, flow, upstream)
         };
         self.begin(context, relay);
     }
@@ -546,6 +530,25 @@ impl Relay {
             recorded: None,
             registration: None,
         }
+    }
+
+    /// To the upstream's targets, as they may be asked now.
+    fn upward(
+        context: &Context<'_>,
+        server: ServerId,
+        request: &Message,
+        from: Flow,
+        upstream: &str,
+    ) -> Self {
+        let targets = upstream_targets(context, upstream, request);
+        Self::new(
+            context.now,
+            server,
+            request,
+            from,
+            Toward::Upstream,
+            targets,
+        )
     }
 }
 

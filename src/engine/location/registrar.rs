@@ -248,11 +248,7 @@ impl Registrar {
 /// Returns the flows of bindings whose connections are closed.
 fn closed(bindings: &[Binding], world: &dyn World) -> Vec<Flow> {
     let flows = bindings.iter().filter_map(|binding| binding.endpoint.flow);
-    let is_closed = |flow: &Flow| {
-        let open = world.open_to(flow.transport, flow.peer);
-        flow.connection.is_some() && open.and_then(|open| open.connection) != flow.connection
-    };
-    flows.filter(is_closed).collect()
+    flows.filter(|flow| !world.is_open(flow)).collect()
 }
 
 /// RFC 3261 10.3 step 2.

@@ -188,15 +188,8 @@ fn with_fixed(mut targets: Vec<Target>, aor: &Aor, settings: &Settings) -> Vec<T
 
 /// Returns false for a binding whose connection is closed.
 fn is_open(binding: &Binding, world: &dyn World) -> bool {
-    binding.endpoint.flow.is_none_or(|flow| {
-        let closed = |id| {
-            world
-                .open_to(flow.transport, flow.peer)
-                .and_then(|f| f.connection)
-                != Some(id)
-        };
-        !flow.connection.is_some_and(closed)
-    })
+    let flow = binding.endpoint.flow;
+    flow.is_none_or(|flow| world.is_open(&flow))
 }
 
 fn is_other_flow(a: &Binding, b: &Binding) -> bool {
