@@ -17,16 +17,8 @@ SERVER = "10.99.0.1:5060"
 ADMIN = "127.0.0.1:8080"
 ADDRESSES = {"alice": "10.99.0.2", "desk": "10.99.0.3", "mobile": "10.99.0.4"}
 
-CONFIG = """
-node: {{ name: clients, workers: 1, data_dir: {data} }}
-listen: [udp://10.99.0.1:5060, tcp://10.99.0.1:5060]
-domains:
-  example.org:
-    realm: example.org
-    registrar: {{ auth: users }}
-users:
-  sip:alice@example.org: {{ password: {alice} }}
-  sip:bob@example.org: {{ password: {bob} }}
+# Losses are seen and settled soon.
+QUICK = """\
 detect:
   grace: 2s
   probe: {{ interval: 15s, timeout: 1s, tries: 2 }}
@@ -38,6 +30,18 @@ admin: {{ listen: "127.0.0.1:8080", token: null }}
 timers: {{ t1: 250ms, t2: 2s, t4: 2s }}
 log: {{ level: debug, format: text }}
 """
+
+CONFIG = """
+node: {{ name: clients, workers: 1, data_dir: {data} }}
+listen: [udp://10.99.0.1:5060, tcp://10.99.0.1:5060]
+domains:
+  example.org:
+    realm: example.org
+    registrar: {{ auth: users }}
+users:
+  sip:alice@example.org: {{ password: {alice} }}
+  sip:bob@example.org: {{ password: {bob} }}
+""" + QUICK
 
 
 def secret(user):

@@ -14,7 +14,7 @@ sys.path.insert(0, str(HERE.parent / "baresip"))
 import household  # noqa: E402
 import ladder  # noqa: E402
 from capture import judge_unbroken  # noqa: E402
-from household import ADDRESSES, SERVER, perform, secret  # noqa: E402
+from household import ADDRESSES, QUICK, SERVER, perform, secret  # noqa: E402
 from phone import Phone  # noqa: E402
 from refork import Refork, wait_until  # noqa: E402
 
@@ -32,17 +32,7 @@ upstreams:
     targets: ["sip:10.99.0.1:5080"]
     credentials: {{ user: refork, password: refork-secret }}
     path: {path}
-detect:
-  grace: 2s
-  probe: {{ interval: 15s, timeout: 1s, tries: 2 }}
-  media: {{ silence: 1s, confirm: true }}
-restore:
-  same_first_for: {{ audio: 1s, message: 1s }}
-media: {{ mode: relay, ports: 20000-20199 }}
-admin: {{ listen: "127.0.0.1:8080", token: null }}
-timers: {{ t1: 250ms, t2: 2s, t4: 2s }}
-log: {{ level: debug, format: text }}
-"""
+""" + QUICK
 
 
 class Kamailio:
