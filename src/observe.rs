@@ -71,8 +71,8 @@ pub fn log(event: &Event) {
             lateness,
         } => info!(late_ms = lateness.0, "in time again: what is new is taken"),
         // The gate names whom it shuts out.
-        Event::Offence { what, peer, proven } => {
-            debug!(what = what.as_str(), %peer, proven, "offence");
+        Event::Offence { what, flow, proven } => {
+            debug!(what = what.as_str(), peer = %flow.peer, proven, "offence");
         }
         Event::Stray { what } => debug!(what, "stray"),
         Event::Keyed { clear: true } => debug!("SRTP keys over signalling that is not encrypted"),

@@ -247,7 +247,7 @@ fn what_has_no_effect_is_warned_of() {
     for text in [
         "capture: { hep: null }",
         "messages: { store_and_forward: false }",
-        "acl: { allow: [], deny: [], trusted: [] }",
+        "acl: { allow: [], deny: [], trusted: [], trusted_certificates: [] }",
     ] {
         assert_eq!(valid(text).warnings, Vec::<String>::new(), "{text}");
     }

@@ -76,11 +76,11 @@ impl Shard {
 
     /// Counts and logs an event.
     pub(super) fn tell(&self, event: &Event) {
-        if let Event::Offence { what, peer, proven } = event
-            && !self.engine.trusts(peer.ip())
+        if let Event::Offence { what, flow, proven } = event
+            && !self.engine.trusts(flow, &self.site)
         {
             let now = self.shared.clock.now();
-            self.shared.gate.strike(peer.ip(), *what, *proven, now);
+            self.shared.gate.strike(flow.peer.ip(), *what, *proven, now);
         }
         self.shared.metrics.event(event);
         observe::log(event);

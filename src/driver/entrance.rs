@@ -1,7 +1,6 @@
 //! What the gate says to the sockets of a shard: who is heard, and which connections wait.
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};
-use std::net::SocketAddr;
 
 use dashmap::{DashMap, Entry};
 use mio::Token;
@@ -12,6 +11,7 @@ use crate::engine::time::{Millis, Time};
 use crate::gate::{Ground, Load, Verdict};
 
 use super::shared::Shared;
+use super::world::Site;
 
 /// The beginning of every response (RFC 3261 7.2).
 const RESPONSE: &[u8] = b"SIP/2.0 ";
@@ -46,6 +46,7 @@ impl Legs {
 pub(super) struct Entrance<'a> {
     pub(super) shared: &'a Shared,
     pub(super) engine: &'a Engine,
+    pub(super) site: &'a Site,
     pub(super) now: Time,
 }
 
@@ -59,11 +60,12 @@ impl Entrance<'_> {
         verdict == Verdict::Heard
     }
 
-    /// Returns true where a connection is to be accepted. Each counts as a request: a flow is none yet.
-    pub(super) fn admits(&self, peer: SocketAddr) -> bool {
+    /// Returns true where a connection is to be accepted. Each counts as a request: it has no binding, no leg
+    /// and no certificate yet.
+    pub(super) fn admits(&self, flow: &Flow) -> bool {
         let gate = &self.shared.gate;
-        let verdict = gate.hear(peer.ip(), Load::Request, self.now, |_| {
-            self.engine.trusts(peer.ip())
+        let verdict = gate.hear(flow.peer.ip(), Load::Request, self.now, |_| {
+            self.engine.trusts(flow, self.site)
         });
         verdict == Verdict::Heard
     }
@@ -94,11 +96,11 @@ impl Entrance<'_> {
 
     fn is_exempt(&self, flow: &Flow, ground: Ground) -> bool {
         match ground {
-            Ground::Trust => self.engine.trusts(flow.peer.ip()),
+            Ground::Trust => self.engine.trusts(flow, self.site),
             Ground::Any => {
                 self.shared.legs.stands(flow)
                     || self.shared.bindings.names(flow)
-                    || self.engine.trusts(flow.peer.ip())
+                    || self.engine.trusts(flow, self.site)
             }
         }
     }

@@ -286,15 +286,17 @@ impl Shard {
                 let entrance = Entrance {
                     shared: &self.shared,
                     engine: &self.engine,
+                    site: &self.site,
                     now,
                 };
-                let admits = |peer| entrance.admits(peer);
+                let admits = |flow: &Flow| entrance.admits(flow);
                 return self.streams.accept(socket, listener, now, &admits);
             }
         };
         let entrance = Entrance {
             shared: &self.shared,
             engine: &self.engine,
+            site: &self.site,
             now,
         };
         let flow = |peer| Flow {
@@ -346,12 +348,8 @@ impl Shard {
                     self.entrance(now).read(&flow, &bytes);
                     self.deliver(flow, bytes);
                 }
-                StreamEvent::Over {
-                    connection,
-                    peer,
-                    fault,
-                } => {
-                    self.tell_fault(fault, peer);
+                StreamEvent::Over { connection, fault } => {
+                    self.tell_fault(fault, flow);
                     if let Some(flow) = self.streams.close(connection) {
                         self.tell_closed(flow);
                         self.settle();
@@ -362,7 +360,8 @@ impl Shard {
         more
     }
 
-    fn tell_fault(&self, fault: Ending, peer: SocketAddr) {
+    fn tell_fault(&self, fault: Ending, flow: Flow) {
+        let peer = flow.peer;
         let malformed = match fault {
             Ending::Ended => return,
             Ending::Shake(why) => {
@@ -381,7 +380,7 @@ impl Shard {
         });
         self.tell(&Event::Offence {
             what: Offence::Malformed,
-            peer,
+            flow,
             proven: true,
         });
     }
@@ -390,6 +389,7 @@ impl Shard {
         Entrance {
             shared: &self.shared,
             engine: &self.engine,
+            site: &self.site,
             now,
         }
     }
@@ -419,6 +419,7 @@ impl Shard {
         let entrance = Entrance {
             shared: &self.shared,
             engine: &self.engine,
+            site: &self.site,
             now,
         };
         for flow in self.streams.close_where(&|flow| entrance.closes(flow)) {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::engine::endpoint::Binding;
-use crate::engine::ids::{Aor, Flow, Transport};
+use crate::engine::ids::{Aor, ConnectionId, Flow, Transport};
 use crate::engine::ports::World;
 use crate::engine::time::Time;
 use crate::transport::toward;
@@ -97,6 +97,12 @@ impl World for Site {
     fn open_to(&self, transport: Transport, peer: SocketAddr) -> Option<Flow> {
         let reliable = transport.is_reliable();
         reliable.then(|| self.shared.registry.find(transport, peer))?
+    }
+
+    fn vouched(&self, connection: ConnectionId) -> Option<Arc<[Box<str>]>> {
+        // A host that we connected to is known by other CAs than clients are.
+        let accepted = !connection.is_to_host();
+        accepted.then(|| self.shared.registry.vouched(connection))?
     }
 
     fn bindings(&self, aor: &Aor) -> Vec<Binding> {

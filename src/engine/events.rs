@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::ids::{ConversationId, Side};
+use crate::engine::ids::{ConversationId, Flow, Side};
 use crate::engine::settings::Kind;
 use crate::engine::time::{Millis, Time};
 
@@ -52,7 +52,7 @@ pub enum Event {
     /// Something that speaks of an attack; who does so again and again is shut out.
     Offence {
         what: Offence,
-        peer: SocketAddr,
+        flow: Flow,
         /// It came from there: over a connection, or in answer to what was sent there. The source of any
         /// other datagram may be made up.
         proven: bool,

@@ -1,11 +1,12 @@
 //! What is seen of the engine from outside: gauges, lists, and what must always hold.
 
 use std::cmp::Reverse;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::Engine;
 use super::conversation::peer_key;
 use crate::engine::ids::{ConversationId, Flow, Transport};
+use crate::engine::ports::World;
 use crate::engine::settings::Settings;
 use crate::engine::view::{Detail, Gauges, Stage, Summary, UpstreamView};
 
@@ -88,9 +89,9 @@ impl Engine {
         peer_key(transport, peer).number()
     }
 
-    /// Returns true where a source is trusted: a network of the configuration, or a trusted upstream.
-    pub fn trusts(&self, source: IpAddr) -> bool {
-        self.peers.trusts(source, &self.shared.settings)
+    /// Returns true where a peer is trusted: by its address or its certificate, or as an upstream.
+    pub fn trusts(&self, flow: &Flow, world: &dyn World) -> bool {
+        self.peers.trusts(flow, &self.shared.settings, world)
     }
 
     /// Returns the settings it works by.

@@ -30,6 +30,7 @@ pub mod snapshot;
 pub mod time;
 pub mod timers;
 pub mod transaction;
+mod trust;
 pub mod upstreams;
 pub mod view;
 

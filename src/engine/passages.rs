@@ -205,7 +205,7 @@ impl Passages {
         for route in &endpoint.path {
             builder = builder.header(Name::Route, route);
         }
-        let told = is_told(&passage.addressed, &flow, &context.shared.settings);
+        let told = is_told(&passage.addressed, &flow, context);
         if let Some(asserted) = passage.asserted.as_deref().filter(|_| told) {
             builder = builder.header(Name::PAssertedIdentity, asserted);
         }

@@ -1,6 +1,7 @@
 //! What the engine asks of the world, and what the world tells it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -8,7 +9,7 @@ use crate::engine::endpoint::{Binding, BindingsChanged};
 use crate::engine::events::Event;
 use crate::engine::health::Observation;
 pub use crate::engine::ids::Token;
-use crate::engine::ids::{Aor, ConversationId, Flow, Side, Transport};
+use crate::engine::ids::{Aor, ConnectionId, ConversationId, Flow, Side, Transport};
 use crate::engine::inquiry::{Found, Inquiry};
 use crate::engine::locating::{Hop, Located};
 use crate::engine::time::{Millis, Time};
@@ -124,6 +125,10 @@ pub trait World {
             let open = self.open_to(flow.transport, flow.peer);
             open.and_then(|open| open.connection) == Some(id)
         })
+    }
+    /// Returns the names in the certificate that the client of a connection has proved to hold (RFC 5922 7.1).
+    fn vouched(&self, _connection: ConnectionId) -> Option<Arc<[Box<str>]>> {
+        None
     }
     /// Returns the bindings of an AOR, expired ones among them until they are swept.
     fn bindings(&self, aor: &Aor) -> Vec<Binding>;

@@ -379,7 +379,7 @@ pub struct LimitSettings {
     pub message_size: usize,
 }
 
-/// Who is heard, by address.
+/// Who is heard, and who is trusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AclSettings {
     /// Where there are any, all others are not heard.
@@ -388,12 +388,23 @@ pub struct AclSettings {
     pub deny: Vec<Network>,
     /// No digest is asked for.
     pub trusted: Vec<Network>,
+    /// None of who proves by a certificate to be one of these either: domains, and `sip:user@domain`, in lower
+    /// case (RFC 5922 7.1).
+    pub trusted_certificates: Vec<Box<str>>,
 }
 
 impl AclSettings {
     /// Returns true where no digest is asked for.
     pub fn trusts(&self, source: IpAddr) -> bool {
         holds(&self.trusted, source)
+    }
+
+    /// Returns true where no digest is asked of who has proved to have these names. Names are equal or are not:
+    /// RFC 5922 7.2 knows no wildcards.
+    pub fn trusts_names(&self, names: &[Box<str>]) -> bool {
+        names
+            .iter()
+            .any(|name| self.trusted_certificates.contains(name))
     }
 
     /// Returns true where what comes from there is heard at all.

@@ -30,6 +30,7 @@ fn who_is_denied_is_not_heard_and_who_is_not_allowed_neither() {
             allow: networks(allow),
             deny: networks(deny),
             trusted: networks(&["192.0.2.9"]),
+            ..AclSettings::default()
         };
         // Whoever it is: a registered phone, and a trusted peer too.
         let heard = [1, 2, 9]

@@ -46,7 +46,6 @@ pub enum StreamEvent {
     /// Nothing comes from it any more: to be closed once the messages before are dealt with.
     Over {
         connection: ConnectionId,
-        peer: SocketAddr,
         fault: Fault,
     },
 }
@@ -132,7 +131,7 @@ impl Streams {
         socket: &mio::net::TcpListener,
         listener: ListenerId,
         now: Time,
-        admits: &dyn Fn(SocketAddr) -> bool,
+        admits: &dyn Fn(&Flow) -> bool,
     ) -> bool {
         let bound = self.listeners.get(usize::from(listener.0));
         let transport = bound.map_or(Transport::Tcp, |bound| bound.listener.transport);
@@ -142,16 +141,16 @@ impl Streams {
             let Ok((stream, peer)) = socket.accept() else {
                 return false;
             };
-            if !admits(peer) || !self.registry.admit(Origin::Accepted, peer.ip()) {
-                Counters::add(&self.counters.refused);
-                continue;
-            }
             let flow = Flow {
                 transport,
                 listener,
                 peer,
                 connection: Some(connection_id(self.worker, self.next)),
             };
+            if !admits(&flow) || !self.registry.admit(Origin::Accepted, peer.ip()) {
+                Counters::add(&self.counters.refused);
+                continue;
+            }
             tune(&stream);
             let Some(layer) = self.layer_of_server(transport) else {
                 self.registry.release(Origin::Accepted, peer.ip());
@@ -180,7 +179,6 @@ impl Streams {
             counters.ended(fault);
             StreamEvent::Over {
                 connection: connection_id(self.worker, number),
-                peer: flow.peer,
                 fault,
             }
         };

@@ -613,6 +613,13 @@ const CASES: &[Case] = &[
         "10.0.0.0/8",
     ),
     (
+        "acl: { trusted_certificates: [pbx.example.net] }\n",
+        "acl.trusted_certificates",
+        (1, 30),
+        "no client is asked for a certificate",
+        "tls.client_ca",
+    ),
+    (
         "acl: { trusted: [10.0.0.0/33] }\n",
         "acl.trusted[0]",
         (1, 18),

@@ -22,12 +22,12 @@ fn pbx() -> SocketAddr {
     phone("192.0.2.50:5060")
 }
 
-fn trunk() -> SocketAddr {
+pub fn trunk() -> SocketAddr {
     phone("192.0.2.60:5060")
 }
 
 /// Alice, Bob and Carol have secrets; numbers go to a trunk, `pbx.example.net` is a PBX's.
-fn guarded() -> Settings {
+pub fn guarded() -> Settings {
     let domain = |host: &str, served_by| Domain {
         host: host.into(),
         realm: host.into(),
@@ -112,7 +112,7 @@ fn again(request: &Bytes, challenged: &Message, user: &str) -> Bytes {
 }
 
 /// A phone's ACK to a final response that is no 2xx.
-fn ack_of(invite: &Bytes, refused: &Message) -> Bytes {
+pub fn ack_of(invite: &Bytes, refused: &Message) -> Bytes {
     let to = refused.header(Name::To).unwrap();
     let text = std::str::from_utf8(invite).unwrap();
     let head = text.split("\r\n\r\n").next().unwrap();

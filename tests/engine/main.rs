@@ -10,6 +10,7 @@
 mod admission;
 mod bombs;
 mod calls;
+mod certificates;
 mod delayed;
 mod dialogs;
 mod early_updates;

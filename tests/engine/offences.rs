@@ -15,8 +15,12 @@ impl Table {
         self.events.clear();
         self.input(Input::Message { flow, bytes });
         let offence = |event: &Event| match event {
-            Event::Offence { what, peer, proven } => {
-                assert_eq!(*peer, flow.peer);
+            Event::Offence {
+                what,
+                flow: from,
+                proven,
+            } => {
+                assert_eq!(*from, flow);
                 Some((*what, *proven))
             }
             _ => None,

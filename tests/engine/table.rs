@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use refork::engine::Engine;
@@ -38,6 +39,8 @@ pub struct Site {
     pub bindings: BTreeMap<Aor, Vec<Binding>>,
     /// Open connections, by their peer.
     pub open: BTreeMap<SocketAddr, Flow>,
+    /// What the certificates of connections say.
+    pub vouched: BTreeMap<ConnectionId, Arc<[Box<str>]>>,
 }
 
 impl World for Site {
@@ -60,6 +63,10 @@ impl World for Site {
             peer,
             connection: None,
         })
+    }
+
+    fn vouched(&self, connection: ConnectionId) -> Option<Arc<[Box<str>]>> {
+        self.vouched.get(&connection).cloned()
     }
 
     fn bindings(&self, aor: &Aor) -> Vec<Binding> {

@@ -4,7 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "a test: what cannot be had ends it")]
 
 mod attacks;
+#[path = "../transport/authority.rs"]
+mod authority;
 mod calls;
+mod certificates;
 mod dns;
 mod flows;
 mod forks;

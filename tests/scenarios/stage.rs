@@ -140,9 +140,20 @@ impl Stage {
 
     /// Switches on a phone that stands for a server: it registers nowhere.
     pub(crate) fn server(&self, label: &str, transport: Transport, v6: bool) -> Phone {
-        let mut profile = Profile::new(label, label, "example.net", self.sip(transport, v6));
-        profile.transport = transport;
+        let at = self.sip(transport, v6);
+        self.stranger(label, |profile| {
+            profile.domain = "example.net".into();
+            profile.server = at;
+            profile.transport = transport;
+        })
+    }
+
+    /// Switches on a phone that knows no password, and does not register.
+    pub(crate) fn stranger(&self, label: &str, change: impl FnOnce(&mut Profile)) -> Phone {
+        let at = self.sip(Transport::Udp, false);
+        let mut profile = Profile::new(label, label, "example.org", at);
         profile.t1 = Duration::from_millis(100);
+        change(&mut profile);
         let phone = Phone::start(profile, &self.log).unwrap();
         self.servers.lock().unwrap().push(phone.clone());
         phone

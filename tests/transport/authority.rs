@@ -1,13 +1,13 @@
 //! A CA of a test, and the files that it makes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
-use refork::tls::{ClientAuth, Files, Pair, Tls};
+use refork::tls::Pair;
 use rustls::RootCertStore;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -83,18 +83,6 @@ impl Authority {
         pair
     }
 
-    /// Returns what a listener needs that asks clients for nothing.
-    pub(crate) fn listener(&self, names: &[&str]) -> Arc<Tls> {
-        let pair = self.keep("server", &self.issue(names));
-        let files = Files {
-            pairs: vec![pair],
-            client_ca: None,
-            client_auth: ClientAuth::Required,
-            server_ca: None,
-        };
-        Arc::new(Tls::load(files).unwrap())
-    }
-
     pub(crate) fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.der().clone()).unwrap();
@@ -123,9 +111,4 @@ impl Authority {
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
-}
-
-/// Overwrites a file in place.
-pub(crate) fn spoil(path: &Path) {
-    std::fs::write(path, "nothing of the kind\n").unwrap();
 }

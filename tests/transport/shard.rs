@@ -8,11 +8,12 @@ use bytes::Bytes;
 use mio::{Events, Interest, Poll, Token};
 use refork::engine::ids::{Flow, ListenerId, Transport};
 use refork::engine::time::{Millis, Time};
-use refork::tls::Tls;
+use refork::tls::{ClientAuth, Files, Tls};
 use refork::transport::{
     Bound, Counters, Fault, Registry, Shake, Socket, StreamEvent, StreamLimits, Streams, bind,
 };
 
+use super::authority::Authority;
 use super::{FIRST_CONNECTION, LISTENER, PATIENCE, listener};
 
 /// The connections of one shard, with their poll and a listener.
@@ -167,5 +168,19 @@ impl Shard {
             .streams
             .send(&flow, Bytes::from_static(bytes), self.now);
         assert_eq!(sent, refork::transport::Carried::Done);
+    }
+}
+
+impl Authority {
+    /// Returns what a listener needs that asks clients for nothing.
+    pub(crate) fn listener(&self, names: &[&str]) -> Arc<Tls> {
+        let pair = self.keep("server", &self.issue(names));
+        let files = Files {
+            pairs: vec![pair],
+            client_ca: None,
+            client_auth: ClientAuth::Required,
+            server_ca: None,
+        };
+        Arc::new(Tls::load(files).unwrap())
     }
 }

@@ -14,7 +14,7 @@ use refork::transport::{Carried, Fault, Shake};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::authority::{Authority, spoil};
+use super::authority::Authority;
 use super::shard::Shard;
 use super::{OPTIONS, PATIENCE, to};
 
@@ -198,7 +198,7 @@ fn certificates_are_renewed_and_what_stands_goes_on() {
     shard.answer(ANSWER);
     still.join().unwrap().unwrap();
     // Half a renewal changes nothing.
-    spoil(&authority.path("server.key"));
+    std::fs::write(authority.path("server.key"), "nothing of the kind\n").unwrap();
     assert!(tls.reload().is_err());
     let newer = served(&mut shard, client(), "sip.example.org");
     assert_eq!(certificate(&newer), &*renewed.certificate);

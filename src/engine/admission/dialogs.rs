@@ -115,7 +115,7 @@ impl Engine {
         }
         if is_near(&dialog.flow, &flow)
             || is_named(dialog, flow.peer.ip())
-            || self.peers.trusts(flow.peer.ip(), settings)
+            || self.peers.trusts(&flow, settings, world)
         {
             return Place::Same;
         }

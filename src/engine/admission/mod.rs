@@ -2,7 +2,7 @@
 //!
 //! | the source, and whom the request says it is from | what is asked | how far |
 //! | --- | --- | --- |
-//! | a trusted network, or a trusted upstream's address | nothing | anywhere |
+//! | a trusted network or certificate, or a trusted upstream's address | nothing | anywhere |
 //! | a user of a domain with `auth: users` | digest as that user (RFC 3261 22.3) | anywhere |
 //! | a user of a domain with `auth: none` | nothing | anywhere |
 //! | a user of a domain that an upstream serves | nothing here: the upstream judges | our users, that upstream; transfers there only from a flow that it let register |
@@ -96,7 +96,7 @@ impl Engine {
         world: &dyn World,
     ) -> Result<Asker, Rejection> {
         let (settings, source) = (&self.shared.settings, flow.peer.ip());
-        if self.peers.trusts(source, settings) {
+        if self.peers.trusts(&flow, settings, world) {
             return Ok(Asker::Trusted);
         }
         let Some(claim) = claim(request, settings) else {
@@ -157,7 +157,7 @@ impl Engine {
 pub(super) fn offence(what: Offence, flow: Flow, answered: bool) -> Event {
     Event::Offence {
         what,
-        peer: flow.peer,
+        flow,
         proven: answered || flow.transport.is_reliable(),
     }
 }

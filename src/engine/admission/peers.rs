@@ -1,13 +1,15 @@
-//! Who is believed: networks of the configuration, and upstreams at the addresses that their names have.
+//! Who is believed: whom the configuration lists, and upstreams at the addresses that their names have.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use crate::engine::ids::Flow;
 use crate::engine::locating::{Hop, Located};
 use crate::engine::mint::Mint;
-use crate::engine::ports::{Output, Token};
+use crate::engine::ports::{Output, Token, World};
 use crate::engine::settings::Settings;
 use crate::engine::time::{Millis, Time};
+use crate::engine::trust;
 use crate::sip::Uri;
 
 /// How often the names of upstreams are looked up.
@@ -55,10 +57,13 @@ impl Peers {
         peers
     }
 
-    /// Returns true where a request from there is believed in what it says of its sender.
-    pub(crate) fn trusts(&self, source: IpAddr, settings: &Settings) -> bool {
-        let source = source.to_canonical();
-        settings.acl.trusts(source) || self.known.contains_key(&source)
+    /// Returns true where a request over the flow is believed in what it says of its sender.
+    pub(crate) fn trusts(&self, flow: &Flow, settings: &Settings, world: &dyn World) -> bool {
+        self.knows(flow.peer.ip()) || trust::is_listed(flow, settings, world)
+    }
+
+    fn knows(&self, source: IpAddr) -> bool {
+        self.known.contains_key(&source.to_canonical())
     }
 
     /// Asks anew where the upstreams are, when it is time.
@@ -133,11 +138,11 @@ mod tests {
             ("2001:db8::1", true),
             ("192.0.2.2", false),
         ] {
-            assert_eq!(peers.trusts(ip(source), &here), trusted, "{source}");
+            assert_eq!(peers.knows(ip(source)), trusted, "{source}");
         }
         assert!(peers.refresh(Time(0), &mut Mint::new([1; 32])).is_empty());
         let here = settings(&["sip:192.0.2.1:5070"], false);
-        assert!(!Peers::new(&here).trusts(ip("192.0.2.1"), &here));
+        assert!(!Peers::new(&here).knows(ip("192.0.2.1")));
     }
 
     #[test]
@@ -160,15 +165,15 @@ mod tests {
         assert!(!peers.on_resolved(Token(first.0 ^ 1), &answer("192.0.2.9"), now));
         assert!(peers.on_resolved(first, &answer("192.0.2.1"), now));
         assert!(!peers.on_resolved(first, &answer("192.0.2.9"), now), "once");
-        assert!(peers.trusts(ip("192.0.2.1"), &here));
-        assert!(!peers.trusts(ip("192.0.2.9"), &here));
+        assert!(peers.knows(ip("192.0.2.1")));
+        assert!(!peers.knows(ip("192.0.2.9")));
         // It has moved: the old address is believed for a while.
         let second = ask(&mut peers, now + REFRESH).unwrap();
         assert!(peers.on_resolved(second, &answer("192.0.2.2"), now + REFRESH));
-        assert!(peers.trusts(ip("192.0.2.1"), &here) && peers.trusts(ip("192.0.2.2"), &here));
+        assert!(peers.knows(ip("192.0.2.1")) && peers.knows(ip("192.0.2.2")));
         // A resolver that fails takes nothing away before that.
         let third = ask(&mut peers, now + KEEP).unwrap();
         assert!(peers.on_resolved(third, &[], now + KEEP));
-        assert!(!peers.trusts(ip("192.0.2.1"), &here) && peers.trusts(ip("192.0.2.2"), &here));
+        assert!(!peers.knows(ip("192.0.2.1")) && peers.knows(ip("192.0.2.2")));
     }
 }

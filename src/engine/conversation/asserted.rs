@@ -1,9 +1,10 @@
 //! What trusted peers are told of who somebody is (RFC 3325): P-Asserted-Identity, and nobody else is.
 
+use super::context::Context;
 use crate::engine::asker::Asker;
 use crate::engine::dialog::name_addr;
 use crate::engine::ids::Flow;
-use crate::engine::settings::Settings;
+use crate::engine::trust;
 use crate::sip::{Address, Message, Name, Params};
 
 /// Octets of what is handed on of a trusted peer's word.
@@ -46,7 +47,7 @@ pub(super) fn asserted_of_called(asker: &Asker) -> Option<Box<str>> {
     }
 }
 
-/// Returns true where a peer may be told: an upstream that is trusted, or an address that is.
-pub(crate) fn is_told(asker: &Asker, flow: &Flow, settings: &Settings) -> bool {
-    *asker == Asker::Trusted || settings.acl.trusts(flow.peer.ip())
+/// Returns true where a peer may be told: an upstream that is trusted, or an address or certificate that is.
+pub(crate) fn is_told(asker: &Asker, flow: &Flow, context: &Context<'_>) -> bool {
+    *asker == Asker::Trusted || trust::is_listed(flow, &context.shared.settings, &*context.world)
 }

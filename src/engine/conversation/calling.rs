@@ -190,7 +190,7 @@ impl Conversation {
             .meant
             .as_ref()
             .map_or(&party.asker, |_| &Asker::Stranger);
-        let told = is_told(known, &flow, &context.shared.settings);
+        let told = is_told(known, &flow, context);
         let asserted = self.party(leg.side.other()).asserted.as_deref();
         let builder = match asserted.filter(|_| told) {
             Some(asserted) => builder.header(Name::PAssertedIdentity, asserted),

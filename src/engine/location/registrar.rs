@@ -12,6 +12,7 @@ use crate::engine::ids::{Aor, Flow};
 use crate::engine::ports::World;
 use crate::engine::settings::{Auth, Domain, RegistrarSettings, ServedBy, Settings};
 use crate::engine::time::{Millis, Time};
+use crate::engine::trust;
 use crate::sip::{Address, Builder, Contacts, Message, Name, Uri, reason_phrase};
 
 /// What a REGISTER may require.
@@ -129,7 +130,7 @@ impl Registrar {
                     .is_some_and(|(_, why)| why.is_failure());
                 let offence = failed.then(|| Event::Offence {
                     what: Offence::Credentials,
-                    peer: flow.peer,
+                    flow: *flow,
                     proven: flow.transport.is_reliable() || refused.answered,
                 });
                 let refusal = refused.why.map(|why| Event::Refused {
@@ -176,7 +177,7 @@ impl Registrar {
         let (aor, domain, registrar) = served(request, settings)?;
         match registrar.auth {
             Auth::None => {}
-            Auth::Users if settings.acl.trusts(flow.peer.ip()) => {}
+            Auth::Users if trust::is_listed(flow, settings, world) => {}
             Auth::Users => {
                 let user = self
                     .authenticator
