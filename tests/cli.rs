@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test: what cannot be had ends it")]
 
+#[path = "transport/authority.rs"]
+mod authority;
+#[path = "cli/certificates.rs"]
+mod certificates;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, UdpSocket};

@@ -1,7 +1,7 @@
 //! What is in force now, and reading it again.
 
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::SystemTime;
 
 use rustls::client::ClientConfig;
 use rustls::server::ServerConfig;
@@ -13,8 +13,8 @@ pub struct Tls {
     files: Files,
     server: RwLock<Arc<ServerConfig>>,
     client: RwLock<Arc<ClientConfig>>,
-    /// When each file was last changed, as of the last reading.
-    stamps: Mutex<Vec<Option<SystemTime>>>,
+    /// Which each file was, as of the last reading.
+    stamps: Mutex<Vec<Option<Stamp>>>,
 }
 
 impl Tls {
@@ -62,9 +62,23 @@ impl Tls {
     }
 }
 
-fn stamps(files: &Files) -> Vec<Option<SystemTime>> {
-    let changed = |path| std::fs::metadata(path).and_then(|about| about.modified());
-    files.all().map(|path| changed(path).ok()).collect()
+/// Which file it is, and its last change of any kind. The time of the last writing would not do: whoever copies
+/// or unpacks a file may set it to what it was elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    file: (u64, u64),
+    changed: (i64, i64),
+}
+
+fn stamps(files: &Files) -> Vec<Option<Stamp>> {
+    let stamp = |path| {
+        let about = std::fs::metadata(path).ok()?;
+        Some(Stamp {
+            file: (about.dev(), about.ino()),
+            changed: (about.ctime(), about.ctime_nsec()),
+        })
+    };
+    files.all().map(stamp).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
