@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::arrivals::destination;
-use super::conversation::context::{
-    Context, Errand, Refusal, What, crossing, end_with, retry_after,
-};
+use super::conversation::context::{Context, Errand, Refusal, What, end_with, retry_after};
+use super::conversation::crossing::crossing;
 use super::conversation::failover::{next_flow, target_failed};
 use super::conversation::size::{over, over_tcp};
+use super::conversation::trail::{Step, Steps, Trail};
 use super::conversation::{
     Way, asserted, crossing_with_proof, hops_left, is_told, upstream_of, way,
 };
@@ -45,6 +45,9 @@ struct Passage {
     addressed: Asker,
     /// What trusted peers are told of who sends it.
     asserted: Option<Box<str>>,
+    /// Whom it was for before (RFC 7044).
+    trail: Option<Box<Trail>>,
+    steps: Steps,
     began: Time,
     hops: u8,
     /// Endpoints whose targets are being located, and tries that have not failed.
@@ -142,6 +145,8 @@ impl Passages {
             request: request.clone(),
             addressed: destination.asker(&context.shared.settings),
             asserted: asserted(request, asker),
+            trail: Trail::of(request),
+            steps: Steps::default(),
             to: destination.aor,
             began: context.now,
             hops,
@@ -208,6 +213,11 @@ impl Passages {
         let told = is_told(&passage.addressed, &flow, context);
         if let Some(asserted) = passage.asserted.as_deref().filter(|_| told) {
             builder = builder.header(Name::PAssertedIdentity, asserted);
+        }
+        if let Some(trail) = &passage.trail {
+            let step = Step::toward(endpoint);
+            let trail = trail.toward(&endpoint.contact, step, &mut passage.steps);
+            builder = builder.raw_lines(trail.line(told).as_bytes());
         }
         let from = bare(request.header(Name::From).unwrap_or(""));
         let builder = builder

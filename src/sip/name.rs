@@ -51,6 +51,7 @@ names! {
     ContentDisposition "Content-Disposition";
     ContentEncoding "Content-Encoding" b'e';
     Date "Date";
+    Diversion "Diversion";
     Event "Event" b'o';
     Expires "Expires";
     HistoryInfo "History-Info";

@@ -28,7 +28,7 @@ const STAYS: &[(Name, &str)] = &[
     (Name::Server, "secret/1"),
     (Name::PAssertedIdentity, "<sip:secret@example.net>"),
     (Name::PPreferredIdentity, "<sip:secret@example.net>"),
-    (Name::HistoryInfo, "<sip:secret@example.net>;index=1"),
+    (Name::Diversion, "<sip:secret@example.net>"),
     (
         Name::Identity,
         "secret;info=<https://example.net/secret.pem>",
@@ -141,7 +141,9 @@ fn what_goes_on_within_the_dialogs_hides_its_leg() {
         let (mut a, mut b) = t.established();
         for (from, to) in [(alice(), desk()), (desk(), alice())] {
             let far = if from == alice() { &mut a } else { &mut b };
-            let sent = marked(far.request(method.clone())).body("text/plain", b"hi");
+            let sent = marked(far.request(method.clone()))
+                .header(Name::HistoryInfo, "<sip:secret@example.net>;index=1")
+                .body("text/plain", b"hi");
             t.receive(from, sent);
             let carried = t.request_to(to, method.clone());
             hides(&carried);

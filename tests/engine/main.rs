@@ -21,6 +21,7 @@ mod families;
 mod forwarding;
 mod growth;
 mod hiding;
+mod history;
 mod holds;
 mod hostile;
 mod loss;

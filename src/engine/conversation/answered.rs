@@ -1,7 +1,8 @@
 //! The first 2xx: who sent it has the call, and the caller gets it (RFC 3261 13.2.2.4, RFC 3264 4).
 
 use super::Conversation;
-use super::context::{Context, ELSEWHERE, crossing, end_with};
+use super::context::{Context, ELSEWHERE, end_with};
+use super::crossing::crossing;
 use super::fork::Branch;
 use super::inviting::{Invitation, sdp_of};
 use super::keys::Role;
@@ -63,6 +64,11 @@ impl Conversation {
             self.invitation = Some(invitation);
             return;
         }
+        self.invitation = Some(invitation);
+        let history = self.history_back(context, leg, response);
+        let Some(mut invitation) = self.invitation.take() else {
+            return;
+        };
         let Some(mut branch) = invitation.fork.take(leg) else {
             self.invitation = Some(invitation);
             return;
@@ -128,7 +134,8 @@ impl Conversation {
             .filter(|told| before.as_ref() != Some(told));
         self.answered = Some(context.now);
         self.persist(context);
-        let lines = crossing(response);
+        let mut lines = crossing(response);
+        lines.extend(history);
         context.respond(
             server,
             response.status(),

@@ -169,7 +169,7 @@ impl Conversation {
                 asserted: asserted_of_called(&asker),
                 asker,
             },
-            groups: Turn::of(vec![vec![Target { endpoint, q }]]),
+            groups: Turn::of(vec![vec![Target { endpoint, q }]], None),
             replaces,
         };
         self.begin_transfer(context, side, server, &request, &refer, aim);

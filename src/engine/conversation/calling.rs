@@ -152,7 +152,7 @@ impl Conversation {
     }
 
     /// Sends the INVITE of a branch that is ready, with an offer for it; `reliable` where provisional responses
-    /// may want a PRACK. `more` adds header fields.
+    /// may want a PRACK. `more` adds header fields, and is told whether the endpoint is trusted.
     pub(super) fn call(
         &self,
         context: &mut Context<'_>,
@@ -160,7 +160,7 @@ impl Conversation {
         offer: Option<&str>,
         hops: u8,
         reliable: bool,
-        more: impl FnOnce(Builder) -> Builder,
+        more: impl FnOnce(Builder, bool) -> Builder,
     ) {
         let leg = &mut branch.leg;
         let flow = leg.dialog.flow;
@@ -196,7 +196,10 @@ impl Conversation {
             Some(asserted) => builder.header(Name::PAssertedIdentity, asserted),
             None => builder,
         };
-        let mut builder = more(leg.capable(context, builder, reliable));
+        let mut builder = more(leg.capable(context, builder, reliable), told);
+        if let Some(trail) = &branch.trail {
+            builder = builder.raw_lines(trail.line(told).as_bytes());
+        }
         if let Some((name, proof)) = &branch.proof {
             builder = builder.header(*name, proof);
         }

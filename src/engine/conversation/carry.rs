@@ -1,6 +1,7 @@
 //! Requests within the conversation: whose they are, and across to the other side.
 
-use super::context::{Context, What, crossing, end_with};
+use super::context::{Context, What, end_with};
+use super::crossing::crossing;
 use super::demands::demands;
 use super::inviting;
 use super::parting::Bye;

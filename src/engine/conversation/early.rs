@@ -1,7 +1,8 @@
 //! Early dialogs: what the caller sees of phones that ring (RFC 3261 12.1, 13.2.2.1).
 
 use super::Conversation;
-use super::context::{ALLOW, Context, crossing_first, end_with};
+use super::context::{ALLOW, Context, end_with};
+use super::crossing::crossing_first;
 use super::inviting::{Invitation, sdp_of};
 use super::keys::{Role, Telling};
 use super::leg::Talk;
@@ -90,7 +91,8 @@ impl Conversation {
             (Some(_), false) => Carries::Offer,
         };
         let how = reliably.then_some(carries);
-        let number = self.show_ringing(context, at, response, body.as_deref(), how);
+        let history = self.history_back(context, leg, response);
+        let number = self.show_ringing(context, at, response, &history, body.as_deref(), how);
         let waits = number.filter(|_| carries != Carries::Nothing);
         let early = self.early_mut(at);
         match (owed, waits, early) {
@@ -109,6 +111,7 @@ impl Conversation {
         context: &mut Context<'_>,
         at: usize,
         response: &Message,
+        history: &[u8],
         body: Option<&str>,
         reliably: Option<Carries>,
     ) -> Option<u32> {
@@ -119,7 +122,8 @@ impl Conversation {
         let early = invitation.early.get_mut(at)?;
         let tag = early.dialog.local_tag.clone();
         let contact = context.contact(&early.dialog);
-        let lines = crossing_first(response);
+        let mut lines = crossing_first(response);
+        lines.extend(history);
         let number = match reliably {
             None => None,
             // So many wait that the caller need not hear of one more.

@@ -1,7 +1,8 @@
 //! Offers before the call is taken: UPDATE (RFC 3311) in early dialogs, and what a PRACK brings (RFC 3262 5).
 
 use super::Conversation;
-use super::context::{ALLOW, Context, Errand, What, crossing, end_with};
+use super::context::{ALLOW, Context, Errand, What, end_with};
+use super::crossing::crossing;
 use super::inviting::{Invitation, sdp_of};
 use super::keys::{Role, Telling};
 use super::leg::Talk;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::inviting::sdp_of;
 use super::leg::Leg;
 use super::person::Person;
+use super::trail::{Step, Steps, Trail};
 use crate::engine::dialog::reliable::Heard;
 use crate::engine::endpoint::{Endpoint, Identity};
 use crate::engine::ids::{Aor, LegId};
@@ -26,9 +27,11 @@ pub(crate) struct Fork {
     /// Who those are that have their turn, where the call was forwarded to them.
     #[serde(default)]
     pub(crate) person: Option<Box<Person>>,
-    /// The value of their INVITE's History-Info.
+    /// Whom the call was for until it was theirs.
     #[serde(skip)]
-    pub(crate) trail: Option<Box<str>>,
+    pub(crate) trail: Option<Box<Trail>>,
+    #[serde(skip)]
+    pub(crate) steps: Steps,
     /// Whom the call was forwarded to.
     #[serde(skip)]
     pub(crate) visited: Vec<Aor>,
@@ -48,16 +51,16 @@ pub(crate) struct Fork {
 pub(crate) struct Turn {
     pub(crate) targets: Vec<Target>,
     pub(crate) person: Option<Box<Person>>,
-    pub(crate) trail: Option<Box<str>>,
+    pub(crate) trail: Option<Box<Trail>>,
 }
 
 impl Turn {
     /// Makes turns of groups that are tried one after another.
-    pub(crate) fn of(groups: Vec<Vec<Target>>) -> VecDeque<Self> {
+    pub(crate) fn of(groups: Vec<Vec<Target>>, trail: Option<&Trail>) -> VecDeque<Self> {
         let turn = |targets| Self {
             targets,
             person: None,
-            trail: None,
+            trail: trail.cloned().map(Box::new),
         };
         groups.into_iter().map(turn).collect()
     }
@@ -75,6 +78,9 @@ pub(crate) struct Branch {
     /// Whom it is for, where the call was forwarded.
     #[serde(skip)]
     pub(crate) meant: Option<Aor>,
+    /// Whom the call was for, down to this endpoint.
+    #[serde(skip)]
+    pub(crate) trail: Option<Box<Trail>>,
     /// Carries Replaces of the lost dialog (RFC 3891).
     pub(crate) replaces: bool,
     /// What we answer the challenge of an upstream with.
@@ -154,10 +160,15 @@ impl Fork {
         self.person.as_ref().map(|person| person.aor.clone())
     }
 
-    /// Returns the History-Info line of a forwarded call.
-    pub(crate) fn trail_line(&self) -> Option<String> {
-        let trail = self.trail.as_ref()?;
-        Some(format!("{}: {trail}\r\n", Name::HistoryInfo.as_str()))
+    /// Gives those of this turn that have none the trail that leads to each of them.
+    pub(crate) fn lead_on(&mut self) {
+        let Some(trail) = &self.trail else { return };
+        let unled = |branch: &&mut Branch| branch.trail.is_none();
+        for branch in self.branches.iter_mut().filter(unled) {
+            let endpoint = &branch.leg.endpoint;
+            let step = Step::toward(endpoint);
+            branch.trail = Some(trail.toward(&endpoint.contact, step, &mut self.steps));
+        }
     }
 
     pub(crate) fn branch(&mut self, leg: LegId) -> Option<&mut Branch> {
@@ -235,6 +246,7 @@ impl Branch {
             invite: Bytes::new(),
             client: None,
             meant: None,
+            trail: None,
             replaces: false,
             proof: None,
             rang: false,

@@ -1,17 +1,18 @@
 //! The first fork: the caller waits, the callee's endpoints ring, the first 2xx wins (RFC 3261 13, 16.7).
 
 use super::asserted::{asserted, asserted_of_called};
-use super::context::{Context, Leaving, acknowledge_and_leave, crossing, crossing_first, joined};
+use super::context::{Context, Leaving, acknowledge_and_leave};
+use super::crossing::{crossing, crossing_first};
+use super::diverted::Diverted;
 use super::early::Early;
 use super::early_offers::Crossing;
 use super::fork::{Fork, Turn, Verdict};
 use super::keys::{Role, Telling};
 use super::leg::Leg;
 use super::media;
-use super::outcome::for_the_other_side;
 use super::prack::Wants;
-use super::proof::is_challenge;
 use super::toward::unreached_by_media;
+use super::trail::{self, Trail};
 use super::turn::other_way;
 use super::{Conversation, Party, breadth};
 use crate::engine::asker::Asker;
@@ -46,6 +47,10 @@ pub(super) struct Invitation {
     pub(super) crossings: Vec<Crossing>,
     /// A 2xx that must wait.
     pub(super) held: Option<Box<(LegId, Message, Flow)>>,
+    /// The caller wants to know whom its call went to (RFC 7044).
+    pub(super) told: bool,
+    /// Who has diverted it before, by a word that is believed.
+    diverted: Diverted,
 }
 
 /// An INVITE that begins a conversation.
@@ -141,6 +146,10 @@ impl Conversation {
         let through = through.and_then(|target| target.endpoint.through.as_deref());
         let mut lines = crossing(request);
         lines.extend(conversation.proof_through(context, Side::Caller, through, request));
+        let believed = destination.asked_by.is_some()
+            || conversation.party(Side::Caller).asker == Asker::Trusted;
+        let diverted = Diverted::of(request, believed);
+        let trail = Trail::of(request);
         if destination.upstream.is_some() {
             conversation.party_mut(Side::Callee).asked = Some(request.uri().into());
         }
@@ -149,13 +158,18 @@ impl Conversation {
         conversation.invitation = Some(Box::new(Invitation {
             server,
             fork: Fork {
-                waiting: Turn::of(breadth::narrow(
-                    routing::groups(destination.targets, destination.order),
-                    breadth,
-                )),
+                waiting: Turn::of(
+                    breadth::narrow(
+                        routing::groups(destination.targets, destination.order),
+                        breadth,
+                    ),
+                    trail.as_deref(),
+                ),
                 ..Fork::default()
             },
             breadth,
+            told: trail::wants(request),
+            diverted,
             streams: media::streams_needed(offer.as_deref(), mode),
             offer,
             lines,
@@ -206,11 +220,15 @@ impl Conversation {
         let caller_ready = self.caller_ports(context, streams);
         self.want_ports(context, Side::Callee, &mut invitation.fork, streams);
         let share = breadth::share(invitation.breadth, invitation.fork.branches.len());
-        let trail = invitation.fork.trail_line().unwrap_or_default();
+        invitation.fork.lead_on();
         let to = invitation.fork.meant();
         for branch in &mut invitation.fork.branches {
             if caller_ready && self.callable(branch, streams) {
-                let lines = &invitation.lines;
+                let (lines, diverted) = (&invitation.lines, &invitation.diverted);
+                let asks: &[u8] = match invitation.told {
+                    true => b"Supported: histinfo\r\n",
+                    false => b"",
+                };
                 branch.meant.clone_from(&to);
                 // RFC 3262 5: an offer in one of its responses needs an answer, which only a caller can give
                 // that hears of it.
@@ -221,11 +239,12 @@ impl Conversation {
                     invitation.offer.as_deref(),
                     invitation.hops,
                     reliable,
-                    |builder| {
+                    |builder, told| {
                         builder
                             .header(Name::MaxBreadth, share)
+                            .raw_lines(asks)
                             .raw_lines(lines)
-                            .raw_lines(trail.as_bytes())
+                            .raw_lines(diverted.lines(told).as_bytes())
                     },
                 );
             }
@@ -333,6 +352,7 @@ impl Conversation {
                 }
                 self.redirected(context, Side::Callee, leg, response);
                 let mut lines = crossing_first(response);
+                lines.extend(self.history_back(context, leg, response));
                 lines.extend(self.proof_through(context, Side::Caller, through, response));
                 if status < 400 {
                     lines.extend(contacts(response));
@@ -403,94 +423,6 @@ impl Conversation {
         self.next_group(context);
     }
 
-    /// Nobody took the call.
-    fn fail(&mut self, context: &mut Context<'_>) {
-        self.settle_crossings(context, None);
-        let Some(mut invitation) = self.invitation.take() else {
-            return;
-        };
-        let best = invitation.fork.best.take().unwrap_or_else(|| verdict(480));
-        let status = for_the_other_side(best.status, is_challenge(&best.lines));
-        let reason = if status == best.status && !best.reason.is_empty() {
-            &*best.reason
-        } else {
-            reason_phrase(status)
-        };
-        let tag = self
-            .leg_mut(Side::Caller)
-            .map(|leg| leg.dialog.local_tag.clone());
-        context.respond(
-            invitation.server,
-            status,
-            reason,
-            tag.as_deref(),
-            |builder| builder.raw_lines(&best.lines).end(),
-        );
-        self.drop_early(context, &invitation);
-        self.finish(context, Ending::Failed(status));
-    }
-
-    /// The caller thought better of it (RFC 3261 9.2), or we must end what has not begun.
-    pub(super) fn give_up_inviting(
-        &mut self,
-        context: &mut Context<'_>,
-        status: u16,
-        how: Ending,
-        reason: Option<&str>,
-    ) {
-        self.settle_crossings(context, None);
-        let Some(mut invitation) = self.invitation.take() else {
-            return;
-        };
-        let tag = self
-            .leg_mut(Side::Caller)
-            .map(|leg| leg.dialog.local_tag.clone());
-        context.answer(invitation.server, status, tag.as_deref());
-        self.cancel_branches(context, &mut invitation.fork, reason);
-        self.drop_early(context, &invitation);
-        self.finish(context, how);
-    }
-
-    /// CANCEL of the caller, or of who offered anew.
-    pub(crate) fn on_cancelled(
-        &mut self,
-        context: &mut Context<'_>,
-        server: ServerId,
-        cancel: &Message,
-    ) {
-        if self.invitation.is_none() {
-            return self.renegotiation_cancelled(context, server);
-        }
-        // RFC 3326 3.1: where another phone took the call, these show none that was missed.
-        let reason = joined(cancel.values(Name::Reason));
-        let reason = (!reason.is_empty()).then_some(&*reason);
-        self.give_up_inviting(context, 487, Ending::Cancelled, reason);
-    }
-
-    /// Ends the ringing of phones that nobody answers, in the first fork.
-    pub(super) fn ring_out(&mut self, context: &mut Context<'_>) {
-        let Some(mut invitation) = self.invitation.take() else {
-            return;
-        };
-        let out = self.rung_out(context, &mut invitation.fork);
-        let any = !out.is_empty();
-        for branch in out {
-            invitation.fork.judge(verdict(408));
-            let endpoint = branch.endpoint().name.clone();
-            self.note(
-                context,
-                Happening::Refused {
-                    endpoint,
-                    status: 408,
-                },
-            );
-        }
-        self.invitation = Some(invitation);
-        if any {
-            self.next_group(context);
-        }
-    }
-
     /// Returns true where the leg is one of the first fork's branches.
     pub(super) fn is_inviting(&self, leg: LegId) -> bool {
         self.invitation.as_ref().is_some_and(|invitation| {
@@ -500,13 +432,6 @@ impl Conversation {
                 .iter()
                 .any(|branch| branch.leg.id == leg)
         })
-    }
-
-    /// Closes a conversation whose caller is gone before anyone answered.
-    pub(super) fn caller_gone(&mut self, context: &mut Context<'_>) {
-        if self.invitation.is_some() {
-            self.give_up_inviting(context, 487, Ending::Cancelled, None);
-        }
     }
 
     /// What follows an INVITE's failure without a response.

@@ -1,6 +1,6 @@
 //! The conversation: anchored on whoever is still there. `LIFECYCLE.md` beside this file draws its life.
 //!
-//! One file an act: `inviting` the first fork, `early`, `early_requests`, `prack` and `early_offers` what goes
+//! One file an act: `inviting` the first fork, `giving_up` its end without an answer, `early`, `early_requests`, `prack` and `early_offers` what goes
 //! on in it before `answered`, `carry`, `demands`, `renegotiate` and `grow` what goes on while
 //! both are there, `refresh` session timers, `letters` messages, `signs` and `check` suspicion and probes,
 //! `restore`, `busy`, `reach` and `join` the re-fork, `failover` the next target of a hop, `size` what no
@@ -9,7 +9,7 @@
 //! `survivor` what is answered meanwhile, `repair` a phone that comes back by itself, `notice` the word to
 //! the survivor; `refer` and `transfer` a side that goes on with somebody else, `attended`
 //! where the transferor has called that one itself, `report` what its transferor
-//! is told, `leaving` until that one hangs up; `redirect` phones that forward, `breadth` how many ring;
+//! is told, `leaving` until that one hangs up; `redirect` phones that forward, `trail` and `diverted` whom a call was for before, `breadth` how many ring;
 //! `ending` the end, `parting` a BYE that waits for an ACK.
 
 mod account;
@@ -24,13 +24,16 @@ mod calling;
 mod carry;
 mod check;
 pub(crate) mod context;
+pub(crate) mod crossing;
 mod demands;
+mod diverted;
 mod early;
 mod early_offers;
 mod early_requests;
 mod ending;
 pub(crate) mod failover;
 mod fork;
+mod giving_up;
 mod grow;
 mod index;
 mod inviting;
@@ -61,6 +64,7 @@ mod signs;
 pub(crate) mod size;
 mod survivor;
 mod toward;
+pub(crate) mod trail;
 mod transfer;
 mod turn;
 mod view;

@@ -2,7 +2,8 @@
 //! proof, and only they can give it: between a phone and the upstream that serves its domain both cross.
 
 use super::Conversation;
-use super::context::{Context, crossing};
+use super::context::Context;
+use super::crossing::crossing;
 use crate::engine::ids::{Aor, Side};
 use crate::engine::location;
 use crate::engine::routing::{self, Destination};

@@ -11,6 +11,7 @@ use super::context::Context;
 use super::fork::{Fork, Turn};
 use super::person::Person;
 use super::refer::bare;
+use super::trail::Trail;
 use crate::engine::asker::Asker;
 use crate::engine::events::Happening;
 use crate::engine::ids::{Aor, LegId, Side};
@@ -117,7 +118,7 @@ fn follow(
             &uri,
             format!("<{}>", destination.aor).into(),
         );
-        let trail = Trail::after(fork.trail.as_deref(), by.aor, status, &uri, turns.len() + 1);
+        let trail = Trail::after(fork.trail.as_deref(), by.aor, status, &uri, &mut fork.steps);
         for targets in routing::groups(destination.targets, destination.order) {
             turns.push(Turn {
                 targets,
@@ -139,51 +140,9 @@ fn quality(contact: &Address<'_>) -> u16 {
     q.map_or(1000, |q| (q.clamp(0.0, 1.0) * 1000.0) as u16)
 }
 
-/// The value of History-Info (RFC 7044 5): whom the call was for, one after another.
-struct Trail;
-
-impl Trail {
-    /// Adds a step: who forwarded, why, and whom to. `nth` counts those named together.
-    fn after(before: Option<&str>, by: &Aor, status: u16, to: &str, nth: usize) -> Box<str> {
-        let start = before.map_or_else(|| format!("<{by}>;index=1"), str::to_owned);
-        let (head, last) = start.rsplit_once('<').unwrap_or(("", &start));
-        let (uri, params) = last.split_once('>').unwrap_or((last, ""));
-        let index = params
-            .split(';')
-            .find_map(|param| param.trim().strip_prefix("index="))
-            .unwrap_or("1");
-        // RFC 7044 10.2: the reason belongs to who was called in vain.
-        let joint = if uri.contains('?') { '&' } else { '?' };
-        format!(
-            "{head}<{uri}{joint}Reason=SIP%3Bcause%3D{status}>{params}, \
-             <{to}>;index={index}.{nth};mp={index}"
-        )
-        .into()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_trail_names_each_step_and_why() {
-        let bob = Aor::from_canonical("sip:bob@example.org");
-        let carol = Aor::from_canonical("sip:carol@example.org");
-        let first = Trail::after(None, &bob, 302, "sip:carol@example.org", 1);
-        assert_eq!(
-            &*first,
-            "<sip:bob@example.org?Reason=SIP%3Bcause%3D302>;index=1, \
-             <sip:carol@example.org>;index=1.1;mp=1"
-        );
-        let second = Trail::after(Some(&first), &carol, 301, "sip:dave@example.org", 2);
-        assert_eq!(
-            &*second,
-            "<sip:bob@example.org?Reason=SIP%3Bcause%3D302>;index=1, \
-             <sip:carol@example.org?Reason=SIP%3Bcause%3D301>;index=1.1;mp=1, \
-             <sip:dave@example.org>;index=1.1.2;mp=1.1"
-        );
-    }
 
     #[test]
     fn a_preference_that_is_none_is_the_highest() {

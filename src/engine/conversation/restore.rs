@@ -149,10 +149,8 @@ impl Conversation {
         };
         self.want_ports(context, side, &mut lost.fork, streams);
         let share = breadth::share(breadth::own(), lost.fork.branches.len());
-        let (to, trail) = (
-            lost.fork.meant(),
-            lost.fork.trail_line().unwrap_or_default(),
-        );
+        let to = lost.fork.meant();
+        lost.fork.lead_on();
         let (ring, lines) = (Self::ring_time(context, &lost), Self::transfer_lines(&lost));
         let (mut sent, reliable) = (Vec::new(), offer.is_some());
         for branch in &mut lost.fork.branches {
@@ -173,12 +171,14 @@ impl Conversation {
             branch.until = context.now + ring;
             branch.meant.clone_from(&to);
             if let Some(lines) = &lines {
-                self.call(context, branch, offer.as_deref(), 70, reliable, |builder| {
-                    builder
-                        .header(Name::MaxBreadth, share)
-                        .raw_lines(lines)
-                        .raw_lines(trail.as_bytes())
-                });
+                self.call(
+                    context,
+                    branch,
+                    offer.as_deref(),
+                    70,
+                    reliable,
+                    |builder, _| builder.header(Name::MaxBreadth, share).raw_lines(lines),
+                );
                 continue;
             }
             let settings = &context.shared.settings.restore;
@@ -187,9 +187,14 @@ impl Conversation {
                 same && settings.auto_answer_same,
                 settings.avoid_voicemail,
             );
-            self.call(context, branch, offer.as_deref(), 70, reliable, |builder| {
-                wishes.write(builder.header(Name::MaxBreadth, share))
-            });
+            self.call(
+                context,
+                branch,
+                offer.as_deref(),
+                70,
+                reliable,
+                |builder, _| wishes.write(builder.header(Name::MaxBreadth, share)),
+            );
             sent.push((branch.leg.endpoint.name.clone(), lost.attempts));
         }
         let transfers = lost.transfer.is_some();

@@ -133,7 +133,10 @@ impl Conversation {
             .ok_or((500, "every target of the upstream is down"))?;
         Ok(Aim {
             person: Person::at(settings, &destination, &refer.target, refer.address.clone()),
-            groups: Turn::of(routing::groups(destination.targets, destination.order)),
+            groups: Turn::of(
+                routing::groups(destination.targets, destination.order),
+                None,
+            ),
             // A dialog that is none of ours: the target knows it, or not.
             replaces: refer.replaces.clone(),
         })

@@ -1,0 +1,108 @@
+//! The first fork ends without an answer: nobody takes the call, or the caller thinks better of it.
+
+use super::Conversation;
+use super::context::{Context, joined};
+use super::inviting::verdict;
+use super::outcome::for_the_other_side;
+use super::proof::is_challenge;
+use crate::engine::events::{Ending, Happening};
+use crate::engine::ids::Side;
+use crate::engine::transaction::ServerId;
+use crate::sip::{Message, Name, reason_phrase};
+
+impl Conversation {
+    /// Nobody took the call.
+    pub(super) fn fail(&mut self, context: &mut Context<'_>) {
+        self.settle_crossings(context, None);
+        let Some(mut invitation) = self.invitation.take() else {
+            return;
+        };
+        let best = invitation.fork.best.take().unwrap_or_else(|| verdict(480));
+        let status = for_the_other_side(best.status, is_challenge(&best.lines));
+        let reason = if status == best.status && !best.reason.is_empty() {
+            &*best.reason
+        } else {
+            reason_phrase(status)
+        };
+        let tag = self
+            .leg_mut(Side::Caller)
+            .map(|leg| leg.dialog.local_tag.clone());
+        context.respond(
+            invitation.server,
+            status,
+            reason,
+            tag.as_deref(),
+            |builder| builder.raw_lines(&best.lines).end(),
+        );
+        self.drop_early(context, &invitation);
+        self.finish(context, Ending::Failed(status));
+    }
+
+    /// The caller thought better of it (RFC 3261 9.2), or we must end what has not begun.
+    pub(super) fn give_up_inviting(
+        &mut self,
+        context: &mut Context<'_>,
+        status: u16,
+        how: Ending,
+        reason: Option<&str>,
+    ) {
+        self.settle_crossings(context, None);
+        let Some(mut invitation) = self.invitation.take() else {
+            return;
+        };
+        let tag = self
+            .leg_mut(Side::Caller)
+            .map(|leg| leg.dialog.local_tag.clone());
+        context.answer(invitation.server, status, tag.as_deref());
+        self.cancel_branches(context, &mut invitation.fork, reason);
+        self.drop_early(context, &invitation);
+        self.finish(context, how);
+    }
+
+    /// CANCEL of the caller, or of who offered anew.
+    pub(crate) fn on_cancelled(
+        &mut self,
+        context: &mut Context<'_>,
+        server: ServerId,
+        cancel: &Message,
+    ) {
+        if self.invitation.is_none() {
+            return self.renegotiation_cancelled(context, server);
+        }
+        // RFC 3326 3.1: where another phone took the call, these show none that was missed.
+        let reason = joined(cancel.values(Name::Reason));
+        let reason = (!reason.is_empty()).then_some(&*reason);
+        self.give_up_inviting(context, 487, Ending::Cancelled, reason);
+    }
+
+    /// Ends the ringing of phones that nobody answers, in the first fork.
+    pub(super) fn ring_out(&mut self, context: &mut Context<'_>) {
+        let Some(mut invitation) = self.invitation.take() else {
+            return;
+        };
+        let out = self.rung_out(context, &mut invitation.fork);
+        let any = !out.is_empty();
+        for branch in out {
+            invitation.fork.judge(verdict(408));
+            let endpoint = branch.endpoint().name.clone();
+            self.note(
+                context,
+                Happening::Refused {
+                    endpoint,
+                    status: 408,
+                },
+            );
+        }
+        self.invitation = Some(invitation);
+        if any {
+            self.next_group(context);
+        }
+    }
+
+    /// Closes a conversation whose caller is gone before anyone answered.
+    pub(super) fn caller_gone(&mut self, context: &mut Context<'_>) {
+        if self.invitation.is_some() {
+            self.give_up_inviting(context, 487, Ending::Cancelled, None);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Whom a call was for before: History-Info (RFC 7044) and Diversion (RFC 5806).
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use refork::engine::settings::*;
+use refork::sip::{Builder, Message, Method, Name};
+
+use crate::people::*;
+use crate::table::*;
+
+fn carol() -> SocketAddr {
+    phone("198.51.100.5:5060")
+}
+
+fn gateway() -> SocketAddr {
+    phone("203.0.113.9:5060")
+}
+
+fn trunk() -> SocketAddr {
+    phone("192.0.2.60:5060")
+}
+
+/// Numbers go to a trunk, and a gateway's word is believed.
+fn house() -> Table {
+    let trunk = |trusted| Upstream {
+        targets: vec!["sip:192.0.2.60".into()],
+        trusted,
+        path: PathMode::Path,
+        account: None,
+        probe: None,
+    };
+    let mut t = Table::new(Settings {
+        upstreams: [
+            ("trunk".into(), trunk(true)),
+            ("public".into(), trunk(false)),
+        ]
+        .into(),
+        routes: vec![
+            Route {
+                pattern: "sip:+49*@*".into(),
+                to: "trunk".into(),
+            },
+            Route {
+                pattern: "sip:+*@*".into(),
+                to: "public".into(),
+            },
+        ],
+        acl: AclSettings {
+            trusted: vec!["203.0.113.0/24".parse().unwrap()],
+            ..AclSettings::default()
+        },
+        ..settings()
+    });
+    t.register("bob", desk(), "desk");
+    t.register("carol", carol(), "carol");
+    t
+}
+
+fn calls(from: SocketAddr, to: &str, call_id: &str, lines: &str) -> Bytes {
+    let invite = request(Method::Invite, "alice", to, from, call_id);
+    with_sdp(invite.raw_lines(lines.as_bytes()), &audio(from))
+}
+
+fn history(message: &Message) -> Option<String> {
+    let values: Vec<&str> = message.values(Name::HistoryInfo).collect();
+    (!values.is_empty()).then(|| values.join(", "))
+}
+
+fn forwards(t: &mut Table, invite: &Message, at: SocketAddr, to: &str) {
+    let server = SERVER.parse().unwrap();
+    let moved = Builder::respond(invite, 302, "Moved Temporarily", Some("f1"), server);
+    t.receive(at, moved.header(Name::Contact, to).end());
+    t.request_to(at, Method::Ack);
+}
+
+const BEFORE: &str = "History-Info: <sip:sales@example.net?Reason=SIP%3Bcause%3D486>;index=1, \
+                      <sip:bob@example.org>;index=1.2;mp=1\r\n";
+
+#[test]
+fn those_before_us_cross_and_each_step_of_ours_is_added() {
+    let mut t = house();
+    t.register("bob", mobile(), "mobile");
+    let lines = format!("{BEFORE}Supported: histinfo\r\n");
+    t.receive(alice(), calls(alice(), "bob", "call1", &lines));
+    let before = "<sip:sales@example.net?Reason=SIP%3Bcause%3D486>;index=1";
+    let (first, second) = (
+        t.request_to(desk(), Method::Invite),
+        t.request_to(mobile(), Method::Invite),
+    );
+    let steps = [&first, &second].map(|invite| {
+        assert!(invite.has_token(Name::Supported, "histinfo"));
+        history(invite).unwrap()
+    });
+    let contact = |at: SocketAddr, n: u8| {
+        format!(
+            "{before}, <sip:bob@example.org>;index=1.2;mp=1, <sip:bob@{at}>;index=1.2.{n};rc=1.2"
+        )
+    };
+    let either = [
+        [contact(desk(), 1), contact(mobile(), 2)],
+        [contact(desk(), 2), contact(mobile(), 1)],
+    ];
+    assert!(either.contains(&steps), "{steps:?}");
+    // The caller learns whom it went to, and no phone's address.
+    t.reply(&second, 180, mobile());
+    let ringing = t.response_to(alice(), 180);
+    let here = format!("{before}, <sip:bob@example.org>;index=1.2;mp=1");
+    assert_eq!(history(&ringing).as_ref(), Some(&here));
+    t.reply(&second, 486, mobile());
+    t.request_to(mobile(), Method::Ack);
+    forwards(&mut t, &first, desk(), "<sip:carol@example.org>");
+    let third = t.request_to(carol(), Method::Invite);
+    let there = format!(
+        "{before}, <sip:bob@example.org?Reason=SIP%3Bcause%3D302>;index=1.2;mp=1, \
+         <sip:carol@example.org>;index=1.2.3;mp=1.2"
+    );
+    let hers = format!("{there}, <sip:carol@{}>;index=1.2.3.1;rc=1.2.3", carol());
+    assert_eq!(history(&third), Some(hers));
+    let ok = with_sdp(response(&third, 200, carol(), "c1"), &audio(carol()));
+    t.receive(carol(), ok);
+    assert_eq!(history(&t.response_to(alice(), 200)), Some(there));
+}
+
+#[test]
+fn who_does_not_ask_is_told_nothing() {
+    let mut t = house();
+    t.receive(alice(), calls(alice(), "bob", "call1", ""));
+    let invite = t.request_to(desk(), Method::Invite);
+    assert_eq!(history(&invite), None);
+    assert!(!invite.has_token(Name::Supported, "histinfo"));
+    let ringing =
+        response(&invite, 180, desk(), "b1").header(Name::HistoryInfo, "<sip:x@y>;index=1");
+    t.receive(desk(), ringing.end());
+    assert_eq!(history(&t.response_to(alice(), 180)), None);
+}
+
+#[test]
+fn what_an_upstream_did_comes_back() {
+    let mut t = house();
+    t.receive(
+        alice(),
+        calls(alice(), "+4930", "call1", "Supported: histinfo\r\n"),
+    );
+    let invite = t.request_to(trunk(), Method::Invite);
+    let sent = history(&invite).unwrap();
+    assert_eq!(
+        sent,
+        "<sip:+4930@example.org>;index=1, <sip:+4930@192.0.2.60>;index=1.1;np=1"
+    );
+    let went_on = format!("{sent}, <sip:+4940@pbx>;index=1.1.1;mp=1.1");
+    let ringing = response(&invite, 180, trunk(), "b1").header(Name::HistoryInfo, &went_on);
+    t.receive(trunk(), ringing.end());
+    assert_eq!(history(&t.response_to(alice(), 180)), Some(went_on.clone()));
+    // Whoever took it there does not want to be named.
+    let busy = response(&invite, 486, trunk(), "b1")
+        .header(Name::HistoryInfo, &went_on)
+        .header(Name::Privacy, "history");
+    t.receive(trunk(), busy.end());
+    let busy = t.response_to(alice(), 486);
+    let nobody = format!("{sent}, <sip:anonymous@anonymous.invalid>;index=1.1.1;mp=1.1");
+    assert_eq!(history(&busy), Some(nobody));
+}
+
+#[test]
+fn who_is_to_be_hidden_is_named_to_trusted_peers_alone() {
+    for (to, at, shown) in [
+        ("+4930", trunk(), true),
+        ("bob", desk(), false),
+        ("+1", trunk(), false),
+    ] {
+        let mut t = house();
+        let lines = format!("{BEFORE}Privacy: history\r\n");
+        t.receive(gateway(), calls(gateway(), to, "call1", &lines));
+        let invite = t.request_to(at, Method::Invite);
+        let said = history(&invite).unwrap();
+        assert_eq!(said.contains("sales@"), shown, "{to}: {said}");
+        assert!(
+            said.contains("Reason=SIP%3Bcause%3D486>;index=1,"),
+            "{said}"
+        );
+        assert_eq!(invite.header(Name::Privacy), Some("history"));
+    }
+}
+
+#[test]
+fn a_text_has_a_history_too() {
+    let mut t = house();
+    let page =
+        request(Method::Message, "alice", "bob", alice(), "page1").raw_lines(BEFORE.as_bytes());
+    t.receive(alice(), page.body("text/plain", b"hello"));
+    let page = t.request_to(desk(), Method::Message);
+    let last = format!("<sip:bob@{}>;index=1.2.1;rc=1.2", desk());
+    assert!(history(&page).unwrap().ends_with(&last));
+}
+
+#[test]
+fn a_diversion_is_believed_of_trusted_peers_alone() {
+    let open = "<sip:sales@example.net>;reason=user-busy;counter=1";
+    let private = "\"Boss\" <sip:boss@example.net>;reason=unconditional;privacy=full";
+    let lines = format!("Diversion: {open}\r\nDiversion: {private}\r\nDiversion: <nonsense\r\n");
+    let values = |message: &Message| -> Vec<String> {
+        message.values(Name::Diversion).map(Into::into).collect()
+    };
+    for (from, to, at, told) in [
+        (gateway(), "+4930", trunk(), &[open, private][..]),
+        (gateway(), "+1", trunk(), &[open]),
+        (gateway(), "bob", desk(), &[open]),
+        (alice(), "+4930", trunk(), &[]),
+        (alice(), "bob", desk(), &[]),
+    ] {
+        let mut t = house();
+        t.receive(from, calls(from, to, "call1", &lines));
+        assert_eq!(
+            values(&t.request_to(at, Method::Invite)),
+            told,
+            "{from} to {to}"
+        );
+    }
+}
