@@ -72,7 +72,7 @@ pub fn log(event: &Event) {
         } => info!(late_ms = lateness.0, "in time again: what is new is taken"),
         // The gate names whom it shuts out.
         Event::Offence { what, flow, proven } => {
-            debug!(what = what.as_str(), peer = %flow.peer, proven, "offence");
+            debug!(what = what.as_str(), peer = %flow, proven, "offence");
         }
         Event::Stray { what } => debug!(what, "stray"),
         Event::Keyed { clear: true } => debug!("SRTP keys over signalling that is not encrypted"),

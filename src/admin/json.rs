@@ -167,6 +167,8 @@ pub(super) struct Bans {
 #[derive(Debug, Serialize)]
 pub(super) struct BanJson {
     source: String,
+    /// Of the source this flow alone.
+    flow: Option<String>,
     why: &'static str,
     since: Timestamp,
     until: Timestamp,
@@ -175,7 +177,8 @@ pub(super) struct BanJson {
 impl From<Ban> for BanJson {
     fn from(ban: Ban) -> Self {
         Self {
-            source: ban.source.to_string(),
+            source: ban.whom.source.to_string(),
+            flow: ban.whom.flow.map(|flow| flow.to_string()),
             why: ban.why.as_str(),
             since: Timestamp(ban.since),
             until: Timestamp(ban.until),

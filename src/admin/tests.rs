@@ -17,7 +17,7 @@ use crate::engine::ports::Command;
 use crate::engine::settings::Kind;
 use crate::engine::time::{Millis, Time};
 use crate::engine::view::{Detail, LegView, Stage, Summary, UpstreamView};
-use crate::gate::{Ban, Source, Why};
+use crate::gate::{Ban, Source, Whom, Why};
 use crate::metrics::Readings;
 
 #[derive(Default)]
@@ -101,7 +101,7 @@ impl Directory for Table {
     fn ban(&self, source: Source, span: Option<Millis>) -> Option<Ban> {
         let mut bans = self.bans.lock().unwrap();
         let ban = Ban {
-            source,
+            whom: Whom { source, flow: None },
             why: Why::Operator,
             since: Time(1_000),
             until: Time(1_000) + span.unwrap_or(Millis(600_000)),
@@ -116,7 +116,7 @@ impl Directory for Table {
     fn lift(&self, source: Source) -> bool {
         let mut bans = self.bans.lock().unwrap();
         let before = bans.len();
-        bans.retain(|ban| ban.source != source);
+        bans.retain(|ban| ban.whom.source != source);
         bans.len() < before
     }
 }
@@ -565,6 +565,7 @@ async fn bans_are_listed_made_and_lifted() {
         .await;
     let ban = json!({
         "source": "2001:db8::/64",
+        "flow": null,
         "why": "operator",
         "since": "1970-01-01T00:00:01.000Z",
         "until": "1970-01-01T00:00:06.000Z",

@@ -76,11 +76,9 @@ impl Shard {
 
     /// Counts and logs an event.
     pub(super) fn tell(&self, event: &Event) {
-        if let Event::Offence { what, flow, proven } = event
-            && !self.engine.trusts(flow, &self.site)
-        {
+        if let Event::Offence { what, flow, proven } = event {
             let now = self.shared.clock.now();
-            self.shared.gate.strike(flow.peer.ip(), *what, *proven, now);
+            self.entrance(now).strike(flow, *what, *proven);
         }
         self.shared.metrics.event(event);
         observe::log(event);

@@ -6,9 +6,10 @@ use dashmap::{DashMap, Entry};
 use mio::Token;
 
 use crate::engine::Engine;
+use crate::engine::events::Offence;
 use crate::engine::ids::Flow;
 use crate::engine::time::{Millis, Time};
-use crate::gate::{Ground, Load, Verdict};
+use crate::gate::{Load, Standing, Verdict};
 
 use super::shared::Shared;
 use super::world::Site;
@@ -16,7 +17,7 @@ use super::world::Site;
 /// The beginning of every response (RFC 3261 7.2).
 const RESPONSE: &[u8] = b"SIP/2.0 ";
 
-/// The peers of standing legs, of all shards: by `Engine::peer_number`, how many.
+/// The peers of legs whose calls were answered, of all shards: by `Engine::peer_number`, how many.
 #[derive(Debug, Default)]
 pub struct Legs(DashMap<u64, u32>);
 
@@ -53,55 +54,53 @@ pub(super) struct Entrance<'a> {
 impl Entrance<'_> {
     /// Returns true where a datagram is to be looked at.
     pub(super) fn hears(&self, flow: &Flow, bytes: &[u8]) -> bool {
+        let standing = || self.standing(flow);
         let gate = &self.shared.gate;
-        let verdict = gate.hear(flow.peer.ip(), load(bytes), self.now, |ground| {
-            self.is_exempt(flow, ground)
-        });
+        let verdict = gate.hear(flow.into(), load(bytes), self.now, standing);
         verdict == Verdict::Heard
     }
 
     /// Returns true where a connection is to be accepted. Each counts as a request: it has no binding, no leg
     /// and no certificate yet.
     pub(super) fn admits(&self, flow: &Flow) -> bool {
+        let standing = || self.standing(flow);
         let gate = &self.shared.gate;
-        let verdict = gate.hear(flow.peer.ip(), Load::Request, self.now, |_| {
-            self.engine.trusts(flow, self.site)
-        });
-        verdict == Verdict::Heard
+        gate.hear(flow.into(), Load::Request, self.now, standing) == Verdict::Heard
     }
 
-    /// Returns true where a connection is to be closed since its source is shut out.
+    /// Returns true where a connection is to be closed since it is shut out.
     pub(super) fn closes(&self, flow: &Flow) -> bool {
         let gate = &self.shared.gate;
-        gate.closes(flow.peer.ip(), self.now, |ground| {
-            self.is_exempt(flow, ground)
-        })
+        gate.closes(flow.into(), self.now, || self.standing(flow))
     }
 
     /// Returns how long a connection is not to be read.
     pub(super) fn holds(&self, flow: &Flow) -> Millis {
         let gate = &self.shared.gate;
-        gate.unheard_for(flow.peer.ip(), self.now, |ground| {
-            self.is_exempt(flow, ground)
-        })
+        gate.unheard_for(flow.into(), self.now, || self.standing(flow))
     }
 
     /// Counts a message that came over a connection.
     pub(super) fn read(&self, flow: &Flow, bytes: &[u8]) {
+        let standing = || self.standing(flow);
         let gate = &self.shared.gate;
-        gate.read(flow.peer.ip(), load(bytes), self.now, |ground| {
-            self.is_exempt(flow, ground)
-        });
+        gate.read(flow.into(), load(bytes), self.now, standing);
     }
 
-    fn is_exempt(&self, flow: &Flow, ground: Ground) -> bool {
-        match ground {
-            Ground::Trust => self.engine.trusts(flow, self.site),
-            Ground::Any => {
-                self.shared.legs.stands(flow)
-                    || self.shared.bindings.names(flow)
-                    || self.engine.trusts(flow, self.site)
-            }
+    /// Takes note of an offence.
+    pub(super) fn strike(&self, flow: &Flow, offence: Offence, proven: bool) {
+        let standing = || self.standing(flow);
+        let gate = &self.shared.gate;
+        gate.strike(flow.into(), offence, proven, self.now, standing);
+    }
+
+    fn standing(&self, flow: &Flow) -> Standing {
+        if self.engine.trusts(flow, self.site) {
+            Standing::Trusted
+        } else if self.shared.legs.stands(flow) || self.shared.bindings.names(flow) {
+            Standing::Known
+        } else {
+            Standing::Stranger
         }
     }
 }

@@ -385,7 +385,7 @@ impl Shard {
         });
     }
 
-    fn entrance(&self, now: Time) -> Entrance<'_> {
+    pub(super) fn entrance(&self, now: Time) -> Entrance<'_> {
         Entrance {
             shared: &self.shared,
             engine: &self.engine,

@@ -40,7 +40,7 @@ use crate::engine::admission::{Peers, is_of_scanner, is_too_long_a_way, offence}
 use crate::engine::conversation::context::{Budget, Context, Shared, Strays};
 use crate::engine::conversation::parting::Partings;
 use crate::engine::conversation::watching::changed;
-use crate::engine::conversation::{Conversation, Key, aor_key, peer_key, peers};
+use crate::engine::conversation::{Conversation, Key, answered_peers, aor_key, peer_key};
 use crate::engine::edge::Relays;
 use crate::engine::endpoint::BindingsChanged;
 use crate::engine::events::{Event, Offence};
@@ -393,19 +393,22 @@ impl Engine {
             // A deadline that lies in the past is a bug of ours: it must not stop the shard.
             conversation.timer = deadline.map(|at| (at, self.timers.insert(at.max(soonest), id)));
         }
-        let keys = if over {
+        let (keys, expected) = if over {
             Default::default()
         } else {
-            conversation.keys()
+            (conversation.keys(), conversation.answered_legs())
         };
-        if keys != conversation.indexed {
+        if (keys, expected) != (conversation.indexed, conversation.expected) {
             // Those that begin first: a peer that stays never counts as gone.
-            for peer in peers(&keys) {
+            for peer in answered_peers(&keys, expected) {
                 world.leg(peer.number(), true);
             }
-            for peer in peers(&conversation.indexed) {
+            for peer in answered_peers(&conversation.indexed, conversation.expected) {
                 world.leg(peer.number(), false);
             }
+            conversation.expected = expected;
+        }
+        if keys != conversation.indexed {
             for key in conversation.indexed.into_iter().flatten() {
                 self.index.remove(&(key, id));
             }

@@ -132,7 +132,8 @@ pub trait World {
     }
     /// Returns the bindings of an AOR, expired ones among them until they are swept.
     fn bindings(&self, aor: &Aor) -> Vec<Binding>;
-    /// A leg to a peer (`Engine::peer_number`) begins or ends: what comes from there is expected.
+    /// A leg to a peer (`Engine::peer_number`) begins or ends whose call was answered: what comes from there
+    /// is expected.
     fn leg(&mut self, _peer: u64, _begins: bool) {}
     /// Changes the bindings of an AOR as one act.
     fn change_bindings(&mut self, aor: &Aor, act: &mut dyn FnMut(&mut Vec<Binding>));

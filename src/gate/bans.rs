@@ -1,19 +1,20 @@
-//! Sources that are shut out for a while, and the strikes that lead there.
+//! Sources and flows that are shut out for a while, and the strikes that lead there.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
 
-use super::source::Source;
+use super::source::{Origin, Source};
 use crate::config::BanConfig;
 use crate::engine::events::Offence;
 use crate::engine::time::{Millis, Time};
 
-/// Sources that are shut out at a time.
+/// Sources and flows that are shut out at a time.
 const BANS_MAX: usize = 64 * 1024;
-/// Sources with strikes at a time.
+/// Sources and flows with strikes at a time.
 const STRUCK_MAX: usize = 16 * 1024;
 /// Of so many that happen to come first, the one with the fewest strikes makes room for another.
 const LOOKED_AT: usize = 32;
@@ -36,13 +37,51 @@ impl Why {
     }
 }
 
-/// One source that is shut out.
+/// Who is shut out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Whom {
+    pub source: Source,
+    /// Of the source this flow alone.
+    pub flow: Option<Origin>,
+}
+
+impl Whom {
+    /// All that comes from a source and is not known.
+    pub(super) fn source(source: Source) -> Self {
+        Self { source, flow: None }
+    }
+
+    pub(super) fn flow(flow: Origin) -> Self {
+        Self {
+            source: flow.source(),
+            flow: Some(flow),
+        }
+    }
+}
+
+impl fmt::Display for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.flow {
+            None => self.source.fmt(f),
+            Some(flow) => flow.fmt(f),
+        }
+    }
+}
+
+/// One who is shut out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ban {
-    pub source: Source,
+    pub whom: Whom,
     pub why: Why,
     pub since: Time,
     pub until: Time,
+}
+
+/// What stands against a flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) source: Option<Why>,
+    pub(super) flow: Option<Why>,
 }
 
 /// Offences in this window and in the one before, as a sliding window counts them.
@@ -62,9 +101,9 @@ impl Strikes {
         }
     }
 
-    /// Counts one more, and returns how many there were within `window`: of the window before, the share
-    /// that still lies within.
-    fn add(&mut self, window: Millis, at: Time) -> u32 {
+    /// Counts so many more, and returns how many there were within `window`: of the window before, the
+    /// share that still lies within.
+    fn add(&mut self, times: u32, window: Millis, at: Time) -> u32 {
         let passed = at.since(self.begun).0;
         let window = window.0.max(1);
         if passed >= 2 * window {
@@ -73,7 +112,7 @@ impl Strikes {
             self.begun = self.begun + Millis(window);
             (self.before, self.now) = (self.now, 0);
         }
-        self.now = self.now.saturating_add(1);
+        self.now = self.now.saturating_add(times);
         let left = window.saturating_sub(at.since(self.begun).0);
         let before = u64::from(self.before) * left / window;
         self.now.saturating_add(before as u32)
@@ -87,13 +126,13 @@ impl Strikes {
 #[derive(Debug)]
 pub(super) struct Bans {
     config: BanConfig,
-    banned: DashMap<Source, Ban>,
+    banned: DashMap<Whom, Ban>,
     /// How many there are: nobody is looked up while it is zero.
     count: AtomicUsize,
-    /// Grows with each ban: connections of its source are to be closed.
+    /// Grows with each ban: connections of who is banned are to be closed.
     generation: AtomicU64,
     /// Never on the way of a message: an offence is the end of its own.
-    strikes: Mutex<HashMap<Source, Strikes>>,
+    strikes: Mutex<HashMap<Whom, Strikes>>,
 }
 
 impl Bans {
@@ -107,13 +146,25 @@ impl Bans {
         }
     }
 
-    /// Returns why a source is shut out, where it is.
-    pub(super) fn hold(&self, source: Source, now: Time) -> Option<Why> {
+    /// Returns why a flow or its source is shut out, where it is.
+    pub(super) fn hold(&self, from: Origin, now: Time) -> Held {
         if self.count() == 0 {
-            return None;
+            return Held::default();
         }
-        let ban = self.banned.get(&source)?;
+        Held {
+            source: self.why(Whom::source(from.source()), now),
+            flow: self.why(Whom::flow(from), now),
+        }
+    }
+
+    fn why(&self, whom: Whom, now: Time) -> Option<Why> {
+        let ban = self.banned.get(&whom)?;
         (ban.until > now).then_some(ban.why)
+    }
+
+    /// Returns how many strikes shut somebody out.
+    pub(super) fn after(&self) -> u32 {
+        self.config.after
     }
 
     pub(super) fn count(&self) -> usize {
@@ -124,52 +175,63 @@ impl Bans {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Counts an offence whose source is proven. Returns the ban that it led to.
-    pub(super) fn strike(&self, source: Source, offence: Offence, now: Time) -> Option<Ban> {
-        let window = span(self.config.within);
-        let mut strikes = lock(&self.strikes);
-        if strikes.len() >= STRUCK_MAX && !strikes.contains_key(&source) {
-            make_room(&mut strikes, window, now);
-        }
-        let of_source = strikes.entry(source).or_insert_with(|| Strikes::new(now));
-        if of_source.add(window, now) < self.config.after {
+    /// Counts an offence whose source is proven, as so many. Returns the ban that it led to.
+    pub(super) fn strike(
+        &self,
+        whom: Whom,
+        times: u32,
+        offence: Offence,
+        now: Time,
+    ) -> Option<Ban> {
+        if self.why(whom, now).is_some() {
             return None;
         }
-        strikes.remove(&source);
+        let window = span(self.config.within);
+        let mut strikes = lock(&self.strikes);
+        if strikes.len() >= STRUCK_MAX && !strikes.contains_key(&whom) {
+            make_room(&mut strikes, window, now);
+        }
+        let own = strikes.entry(whom).or_insert_with(|| Strikes::new(now));
+        if own.add(times, window, now) < self.config.after {
+            return None;
+        }
+        strikes.remove(&whom);
         drop(strikes);
         let until = now + span(self.config.duration);
-        self.ban(source, Why::Offence(offence), now, until)
+        self.ban(whom, Why::Offence(offence), now, until)
     }
 
-    /// Shuts a source out, or for longer. None where there is no room for it.
-    pub(super) fn ban(&self, source: Source, why: Why, now: Time, until: Time) -> Option<Ban> {
+    /// Shuts somebody out, or for longer. None where there is no room for it.
+    pub(super) fn ban(&self, whom: Whom, why: Why, now: Time, until: Time) -> Option<Ban> {
         let ban = Ban {
-            source,
+            whom,
             why,
             since: now,
             until,
         };
-        if !self.banned.contains_key(&source) && self.count() >= BANS_MAX && !self.expire(now) {
+        if !self.banned.contains_key(&whom) && self.count() >= BANS_MAX && !self.expire(now) {
             return None;
         }
-        if self.banned.insert(source, ban).is_none() {
+        if self.banned.insert(whom, ban).is_none() {
             self.count.fetch_add(1, Ordering::Relaxed);
         }
         self.generation.fetch_add(1, Ordering::Release);
         Some(ban)
     }
 
-    /// Lets a source in again. Returns false where it was not shut out.
+    /// Lets a source in again, with all its flows. Returns false where nothing of it was shut out.
     pub(super) fn lift(&self, source: Source, now: Time) -> bool {
-        lock(&self.strikes).remove(&source);
-        let Some((_, ban)) = self.banned.remove(&source) else {
-            return false;
-        };
-        self.count.fetch_sub(1, Ordering::Relaxed);
-        ban.until > now
+        lock(&self.strikes).retain(|whom, _| whom.source != source);
+        let mut lifted = false;
+        self.forget(|ban| {
+            let its = ban.whom.source == source;
+            lifted |= its && ban.until > now;
+            its
+        });
+        lifted
     }
 
-    /// Returns up to `limit` bans in the order of sources.
+    /// Returns up to `limit` bans in the order of sources, a source before its flows.
     pub(super) fn list(&self, limit: usize, now: Time) -> Vec<Ban> {
         let mut bans: Vec<Ban> = self
             .banned
@@ -177,7 +239,7 @@ impl Bans {
             .map(|ban| *ban)
             .filter(|ban| ban.until > now)
             .collect();
-        bans.sort_unstable_by_key(|ban| ban.source);
+        bans.sort_unstable_by_key(|ban| ban.whom);
         bans.truncate(limit);
         bans
     }
@@ -191,14 +253,19 @@ impl Bans {
 
     /// Returns true where any was over.
     fn expire(&self, now: Time) -> bool {
+        self.forget(|ban| ban.until <= now) > 0
+    }
+
+    /// Returns how many there were of those.
+    fn forget(&self, mut which: impl FnMut(&Ban) -> bool) -> usize {
         let mut gone = 0;
         self.banned.retain(|_, ban| {
-            let stays = ban.until > now;
-            gone += usize::from(!stays);
-            stays
+            let goes = which(ban);
+            gone += usize::from(goes);
+            !goes
         });
         self.count.fetch_sub(gone, Ordering::Relaxed);
-        gone > 0
+        gone
     }
 }
 
@@ -206,15 +273,15 @@ impl Bans {
     clippy::disallowed_methods,
     reason = "which come first is left to chance, so that nobody can aim"
 )]
-fn make_room(strikes: &mut HashMap<Source, Strikes>, window: Millis, now: Time) {
-    let few = |(_, strikes): &(&Source, &Strikes)| {
+fn make_room(strikes: &mut HashMap<Whom, Strikes>, window: Millis, now: Time) {
+    let few = |(_, strikes): &(&Whom, &Strikes)| {
         let over = strikes.is_over(window, now);
         (!over, strikes.now.saturating_add(strikes.before))
     };
     let first = strikes.iter().take(LOOKED_AT);
-    let fewest = first.min_by_key(few).map(|(source, _)| *source);
-    if let Some(source) = fewest {
-        strikes.remove(&source);
+    let fewest = first.min_by_key(few).map(|(whom, _)| *whom);
+    if let Some(whom) = fewest {
+        strikes.remove(&whom);
     }
 }
 
@@ -231,6 +298,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::engine::ids::Transport;
 
     const START: Time = Time(1_800_000_000_000);
 
@@ -242,8 +310,20 @@ mod tests {
         })
     }
 
-    fn source(last: u32) -> Source {
-        Source::of(std::net::Ipv4Addr::from(0x0a00_0000 ^ last).into())
+    fn source(last: u32) -> Whom {
+        Whom::source(origin(last).source())
+    }
+
+    fn origin(last: u32) -> Origin {
+        let ip = std::net::Ipv4Addr::from(0x0a00_0000 ^ last);
+        Origin {
+            transport: Transport::Udp,
+            peer: (ip, 5060).into(),
+        }
+    }
+
+    fn holds(bans: &Bans, last: u32, now: Time) -> bool {
+        bans.hold(origin(last), now).source.is_some()
     }
 
     fn at(seconds: u64) -> Time {
@@ -254,19 +334,18 @@ mod tests {
     fn so_many_in_so_long_and_for_so_long() {
         let bans = bans();
         for second in [0, 10, 20, 30] {
-            let struck = bans.strike(source(1), Offence::Credentials, at(second));
+            let struck = bans.strike(source(1), 1, Offence::Credentials, at(second));
             assert_eq!(struck, None);
         }
-        assert!(bans.hold(source(1), at(59)).is_none() && bans.generation() == 0);
-        let ban = bans.strike(source(1), Offence::Malformed, at(59)).unwrap();
+        assert!(!holds(&bans, 1, at(59)) && bans.generation() == 0);
+        let ban = bans
+            .strike(source(1), 1, Offence::Malformed, at(59))
+            .unwrap();
         assert_eq!(ban.why.as_str(), "malformed");
         assert_eq!((ban.since, ban.until), (at(59), at(659)));
-        assert!(bans.hold(source(1), at(658)).is_some() && bans.hold(source(2), at(60)).is_none());
+        assert!(holds(&bans, 1, at(658)) && !holds(&bans, 2, at(60)));
         assert_eq!((bans.count(), bans.generation()), (1, 1));
-        assert!(
-            bans.hold(source(1), at(659)).is_none(),
-            "over, swept or not"
-        );
+        assert!(!holds(&bans, 1, at(659)), "over, swept or not");
         bans.sweep(at(659));
         assert_eq!((bans.count(), lock(&bans.strikes).len()), (0, 0));
     }
@@ -276,16 +355,20 @@ mod tests {
         let bans = bans();
         // Four at the end of one window and one after it are five within a minute.
         for second in [0, 57, 58, 59] {
-            assert_eq!(bans.strike(source(1), Offence::Scanner, at(second)), None);
+            assert_eq!(
+                bans.strike(source(1), 1, Offence::Scanner, at(second)),
+                None
+            );
         }
-        assert_eq!(bans.strike(source(1), Offence::Scanner, at(61)), None);
+        assert_eq!(bans.strike(source(1), 1, Offence::Scanner, at(61)), None);
         assert!(
-            bans.strike(source(1), Offence::Scanner, at(62)).is_some(),
+            bans.strike(source(1), 1, Offence::Scanner, at(62))
+                .is_some(),
             "fewer count for the first has gone by"
         );
         for minute in 0..30 {
             let late = at(1000 + minute * 20);
-            assert_eq!(bans.strike(source(2), Offence::Scanner, late), None);
+            assert_eq!(bans.strike(source(2), 1, Offence::Scanner, late), None);
         }
     }
 
@@ -293,14 +376,14 @@ mod tests {
     fn many_strangers_do_not_wash_away_the_strikes_of_one() {
         let bans = bans();
         for _ in 0..4 {
-            bans.strike(source(0), Offence::Credentials, START);
+            bans.strike(source(0), 1, Offence::Credentials, START);
         }
         for other in 1..(2 * STRUCK_MAX as u32) {
-            bans.strike(source(other), Offence::Malformed, START);
+            bans.strike(source(other), 1, Offence::Malformed, START);
         }
         assert!(lock(&bans.strikes).len() <= STRUCK_MAX);
         assert!(
-            bans.strike(source(0), Offence::Credentials, START)
+            bans.strike(source(0), 1, Offence::Credentials, START)
                 .is_some()
         );
     }
@@ -312,7 +395,7 @@ mod tests {
             let made = bans.ban(source(number), Why::Operator, START, at(60));
             assert_eq!(made.is_some(), number < BANS_MAX as u32);
         }
-        assert!(bans.hold(source(0), START).is_some());
+        assert!(holds(&bans, 0, START));
         assert!(bans.ban(source(0), Why::Operator, START, at(90)).is_some());
         assert_eq!(bans.count(), BANS_MAX);
         // Those that are over make room.
@@ -328,10 +411,10 @@ mod tests {
         bans.ban(source(1), Why::Operator, START, at(30));
         let listed = bans.list(10, START);
         assert_eq!(listed.len(), 2);
-        assert_eq!(listed[0].source, source(1));
+        assert_eq!(listed[0].whom, source(1));
         assert_eq!(bans.list(10, at(30)).len(), 1);
-        assert!(bans.lift(source(2), START) && !bans.lift(source(2), START));
-        assert!(bans.hold(source(2), START).is_none());
+        assert!(bans.lift(source(2).source, START) && !bans.lift(source(2).source, START));
+        assert!(!holds(&bans, 2, START));
         assert_eq!(bans.count(), 1);
     }
 }

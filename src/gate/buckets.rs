@@ -69,21 +69,21 @@ impl Buckets {
         }
     }
 
-    /// Spends a token. Where less than half of them are left, who is `exempt` spends none and is let
-    /// through, so that the rest are for others of the same source. False: none is left.
+    /// Spends a token. Where less than half of them are left, who has something of his own `aside` is judged
+    /// by that and spends none, so that the rest are for others of the same source. False: none is left.
     pub(super) fn spend(
         &self,
         of: impl Hash,
         pace: Pace,
         now: Time,
-        exempt: impl FnOnce() -> bool,
+        aside: impl FnOnce() -> Option<bool>,
     ) -> bool {
         let whose = self.whose(of);
         let moment = moment(now);
         let (_, ahead) = whose.find(moment);
         if ahead > pace.depth / 2 {
-            if exempt() {
-                return true;
+            if let Some(judged) = aside() {
+                return judged;
             }
             if ahead + pace.interval > pace.depth {
                 return false;
@@ -97,6 +97,12 @@ impl Buckets {
     pub(super) fn owe(&self, of: impl Hash, pace: Pace, now: Time) {
         let whose = self.whose(of);
         whose.charge(moment(now), pace, pace.depth + DEBT_MAX);
+    }
+
+    /// Returns true where less than half of the tokens are left.
+    pub(super) fn is_scarce(&self, of: impl Hash, pace: Pace, now: Time) -> bool {
+        let (_, ahead) = self.whose(of).find(moment(now));
+        ahead > pace.depth / 2
     }
 
     /// Returns how long there is no token; zero where there is one.
@@ -183,7 +189,7 @@ mod tests {
     };
 
     fn spend(buckets: &Buckets, of: u32, now: Time) -> bool {
-        buckets.spend(of, PACE, now, || false)
+        buckets.spend(of, PACE, now, || None)
     }
 
     #[test]
@@ -205,13 +211,18 @@ mod tests {
     }
 
     #[test]
-    fn who_is_exempt_leaves_half_for_the_others() {
+    fn who_has_something_aside_leaves_half_for_the_others() {
         let buckets = Buckets::new();
-        let heard = (0..1000).filter(|_| buckets.spend(1, PACE, START, || true));
+        let heard = (0..1000).filter(|_| buckets.spend(1, PACE, START, || Some(true)));
         assert_eq!(heard.count(), 1000);
+        assert!(buckets.is_scarce(1, PACE, START));
+        assert!(
+            !buckets.spend(1, PACE, START, || Some(false)),
+            "his own is empty"
+        );
         assert!(spend(&buckets, 1, START) && spend(&buckets, 1, START));
         assert!(!spend(&buckets, 1, START));
-        assert!(buckets.spend(1, PACE, START, || true));
+        assert!(buckets.spend(1, PACE, START, || Some(true)));
     }
 
     #[test]
@@ -256,7 +267,7 @@ mod tests {
         for (rate, burst) in [(1, 1_000_000), (1_000_000, 1_000_000), (1, 1)] {
             let buckets = Buckets::new();
             let pace = Pace::new(rate, burst);
-            assert!(buckets.spend(1, pace, START, || false), "{rate} {burst}");
+            assert!(buckets.spend(1, pace, START, || None), "{rate} {burst}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Who is let in: how much a source may send, and who is shut out for a while.
 //!
-//! It stands before the parser. A source is an IPv4 address or an IPv6 /64 (`Source`).
+//! It stands before the parser. A source is an IPv4 address or an IPv6 /64 (`Source`), a flow is told from
+//! others of it by transport and port (`Origin`).
 //!
 //! **Rates** (`limits.requests_per_ip`). One bucket a source for the whole node, however many sockets and
 //! shards it reaches; ten times as much for what begins as a response, since those were asked for. What
@@ -14,15 +15,20 @@
 //!
 //! **Lists** (`acl`). Who is denied, or not among those who are allowed, is not heard, whoever it is.
 //!
-//! Flows with a binding or a leg are exempt from rates and bans, as are trusted peers: behind one address may be
-//! many phones, and one that guesses passwords does not shut out those that are registered. Who is exempt
-//! is asked only where it matters, so that a flood costs a look into two tables.
+//! Datagrams and connections have buckets of their own: what is sent in another's name, by datagram, does not
+//! slow the connections of whoever has that address.
+//!
+//! **Known flows**, which have a binding or an answered leg, have buckets of their own too, ten times as
+//! large, and a ban of their source leaves them be: behind one address may be many phones, and one that
+//! misbehaves shuts out neither those that are registered nor those that talk. What is done over a known
+//! flow is counted against the flow, and shuts out that; several such flows shut out their source. Trusted
+//! peers are exempt from all. Whether a flow is known is asked only where it matters, so that a flood costs
+//! a look into two tables.
 
 mod bans;
 mod buckets;
 mod source;
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config::{BanConfig, RateConfig};
@@ -31,14 +37,16 @@ use crate::engine::settings::AclSettings;
 use crate::engine::time::{Millis, Time};
 use crate::metrics::GateReading;
 
-use self::bans::Bans;
+use self::bans::{Bans, Held};
 use self::buckets::{Buckets, Pace};
 
-pub use self::bans::{Ban, Why};
-pub use self::source::Source;
+pub use self::bans::{Ban, Whom, Why};
+pub use self::source::{Origin, Source};
 
-/// Responses are let through at so many times the rate of requests.
-const RESPONSES: u32 = 10;
+/// Responses, and what comes over a known flow, are let through at so many times the rate of requests.
+const EXPECTED: u32 = 10;
+/// So many flows of a source that are shut out within `bans.within` shut the source out.
+const FLOWS_OF_SOURCE: u32 = 4;
 /// A source is named in the log once in so many microseconds for the same thing.
 const NAMED_EVERY: u64 = 60_000_000;
 /// Lines of the log about all sources, a second and at once.
@@ -52,13 +60,14 @@ pub enum Load {
     Response,
 }
 
-/// Why somebody may be exempt.
+/// What is known of who is at the other end of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ground {
-    /// A binding or a leg over the flow, or a trusted peer.
-    Any,
-    /// A trusted peer: nothing else stands against an operator's order.
-    Trust,
+pub enum Standing {
+    Stranger,
+    /// The flow has a binding, or the leg of a call that was answered.
+    Known,
+    /// A trusted peer: not even an operator's order shuts it out.
+    Trusted,
 }
 
 /// What is to become of it.
@@ -79,7 +88,8 @@ pub struct Gate {
     acl: AclSettings,
     buckets: Buckets,
     requests: Pace,
-    responses: Pace,
+    /// Of responses, and of what comes over a known flow.
+    expected: Pace,
     bans: Bans,
     ban_for: Millis,
     swept: AtomicU64,
@@ -100,10 +110,18 @@ struct Counts {
 /// What a bucket is for.
 #[derive(Clone, Copy, Hash)]
 enum Of {
-    Load(Source, Load),
+    /// Whether it comes by datagram: anybody can have sent that.
+    Load(Source, Load, bool),
+    Known(Origin, Load),
     /// Being named in the log.
     Line(Source),
     Lines,
+}
+
+impl Of {
+    fn load(from: Origin, load: Load) -> Self {
+        Self::Load(from.source(), load, !from.transport.is_reliable())
+    }
 }
 
 impl Gate {
@@ -113,9 +131,9 @@ impl Gate {
             acl,
             buckets: Buckets::new(),
             requests: Pace::new(rate.per_second, rate.burst),
-            responses: Pace::new(
-                rate.per_second.saturating_mul(RESPONSES),
-                rate.burst.saturating_mul(RESPONSES),
+            expected: Pace::new(
+                rate.per_second.saturating_mul(EXPECTED),
+                rate.burst.saturating_mul(EXPECTED),
             ),
             ban_for: Millis(u64::try_from(bans.duration.as_millis()).unwrap_or(u64::MAX / 4)),
             bans: Bans::new(bans),
@@ -127,58 +145,72 @@ impl Gate {
     /// Judges a datagram, or a connection that begins.
     pub fn hear(
         &self,
-        peer: IpAddr,
+        from: Origin,
         load: Load,
         now: Time,
-        exempt: impl Fn(Ground) -> bool,
+        standing: impl Fn() -> Standing,
     ) -> Verdict {
-        if !self.acl.admits(peer) {
+        if !self.acl.admits(from.peer.ip()) {
             add(&self.counts.denied);
             return Verdict::Denied;
         }
-        let source = Source::of(peer);
-        if self.shuts_out(source, now, &exempt) {
+        if self.shuts_out(from, now, &standing) {
             add(&self.counts.banned);
             return Verdict::Banned;
         }
-        let pace = self.pace(load);
-        let any = || exempt(Ground::Any);
-        if self.buckets.spend(Of::Load(source, load), pace, now, any) {
+        if self.spend(from, load, now, &standing) {
             return Verdict::Heard;
         }
         add(&self.counts.too_much);
+        let source = from.source();
         if self.names(source, now) {
-            tracing::warn!(%source, ?load, "more than limits.requests_per_ip: dropped");
+            tracing::warn!(%source, %from, ?load, "more than limits.requests_per_ip: dropped");
         }
         Verdict::TooMuch
     }
 
-    /// Returns how long no connection of a source is to be read; zero: at once.
-    pub fn unheard_for(&self, peer: IpAddr, now: Time, exempt: impl Fn(Ground) -> bool) -> Millis {
-        let source = Source::of(peer);
-        let of = Of::Load(source, Load::Request);
-        let dry = self.buckets.dry_for(of, self.requests, now);
-        if dry == Millis(0) || exempt(Ground::Any) {
+    /// Returns how long a connection is not to be read; zero: at once.
+    pub fn unheard_for(&self, from: Origin, now: Time, standing: impl Fn() -> Standing) -> Millis {
+        let of = Of::load(from, Load::Request);
+        if !self.buckets.is_scarce(of, self.requests, now) {
             return Millis(0);
         }
-        if self.names(source, now) {
-            tracing::warn!(%source, "more than limits.requests_per_ip: its connections are read slowly");
+        let dry = match standing() {
+            Standing::Stranger => self.buckets.dry_for(of, self.requests, now),
+            Standing::Known => {
+                let own = Of::Known(from, Load::Request);
+                self.buckets.dry_for(own, self.expected, now)
+            }
+            Standing::Trusted => Millis(0),
+        };
+        let source = from.source();
+        if dry > Millis(0) && self.names(source, now) {
+            tracing::warn!(%source, %from, "more than limits.requests_per_ip: read slowly");
         }
         dry
     }
 
     /// Counts a message that was read from a connection.
-    pub fn read(&self, peer: IpAddr, load: Load, now: Time, exempt: impl Fn(Ground) -> bool) {
-        let of = Of::Load(Source::of(peer), load);
-        let pace = self.pace(load);
-        if !self.buckets.spend(of, pace, now, || exempt(Ground::Any)) {
-            self.buckets.owe(of, pace, now);
+    pub fn read(&self, from: Origin, load: Load, now: Time, standing: impl Fn() -> Standing) {
+        if self.spend(from, load, now, &standing) {
+            return;
+        }
+        match standing() {
+            Standing::Stranger => {
+                let of = Of::load(from, load);
+                self.buckets.owe(of, self.pace(load), now);
+            }
+            Standing::Known => {
+                let of = Of::Known(from, load);
+                self.buckets.owe(of, self.expected, now);
+            }
+            Standing::Trusted => {}
         }
     }
 
-    /// Returns true where a connection is to be closed since its source is shut out.
-    pub fn closes(&self, peer: IpAddr, now: Time, exempt: impl Fn(Ground) -> bool) -> bool {
-        let shut = self.shuts_out(Source::of(peer), now, &exempt);
+    /// Returns true where a connection is to be closed since its source is shut out, or itself.
+    pub fn closes(&self, from: Origin, now: Time, standing: impl Fn() -> Standing) -> bool {
+        let shut = self.shuts_out(from, now, &standing);
         if shut {
             add(&self.counts.closed);
         }
@@ -192,31 +224,63 @@ impl Gate {
 
     /// Takes note of an offence. Who cannot be told from somebody else's name on a datagram (`proven` is
     /// false) is counted and not shut out.
-    pub fn strike(&self, peer: IpAddr, offence: Offence, proven: bool, now: Time) {
-        add(&self.counts.strikes[offence as usize]);
-        let source = Source::of(peer);
-        if !proven || self.bans.hold(source, now).is_some() {
+    pub fn strike(
+        &self,
+        from: Origin,
+        offence: Offence,
+        proven: bool,
+        now: Time,
+        standing: impl Fn() -> Standing,
+    ) {
+        let standing = standing();
+        if standing == Standing::Trusted {
             return;
         }
-        if let Some(ban) = self.bans.strike(source, offence, now) {
-            add(&self.counts.bans[offence as usize]);
-            let for_s = self.ban_for.as_secs_ceil();
-            if self.is_line_due(now) {
-                tracing::warn!(source = %ban.source, why = offence.as_str(), for_s, "banned");
-            }
+        add(&self.counts.strikes[offence as usize]);
+        if !proven {
+            return;
         }
+        let source = Whom::source(from.source());
+        match standing {
+            Standing::Stranger => {
+                self.struck(source, 1, offence, now);
+            }
+            Standing::Known => {
+                if self.struck(Whom::flow(from), 1, offence, now) {
+                    // Another flow is soon made: whoever goes on so is shut out with all that he has.
+                    let share = self.bans.after().div_ceil(FLOWS_OF_SOURCE);
+                    self.struck(source, share, offence, now);
+                }
+            }
+            Standing::Trusted => {}
+        }
+    }
+
+    /// Returns true where it led to a ban.
+    fn struck(&self, whom: Whom, times: u32, offence: Offence, now: Time) -> bool {
+        let Some(ban) = self.bans.strike(whom, times, offence, now) else {
+            return false;
+        };
+        add(&self.counts.bans[offence as usize]);
+        if self.is_line_due(now) {
+            let for_s = self.ban_for.as_secs_ceil();
+            tracing::warn!(who = %ban.whom, why = offence.as_str(), for_s, "banned");
+        }
+        true
     }
 
     /// Shuts a source out by an operator's order, for the configured time where none is named. None:
     /// there are as many as there may be.
     pub fn ban(&self, source: Source, span: Option<Millis>, now: Time) -> Option<Ban> {
         let until = now + span.unwrap_or(self.ban_for);
-        let ban = self.bans.ban(source, Why::Operator, now, until)?;
+        let ban = self
+            .bans
+            .ban(Whom::source(source), Why::Operator, now, until)?;
         add(&self.counts.bans[Offence::ALL.len()]);
         Some(ban)
     }
 
-    /// Lets a source in again. Returns false where it was not shut out.
+    /// Lets a source in again, with all its flows. Returns false where neither was shut out.
     pub fn lift(&self, source: Source, now: Time) -> bool {
         self.bans.lift(source, now)
     }
@@ -252,31 +316,46 @@ impl Gate {
         }
     }
 
-    fn shuts_out(&self, source: Source, now: Time, exempt: &impl Fn(Ground) -> bool) -> bool {
-        match self.bans.hold(source, now) {
-            None => false,
-            Some(Why::Offence(_)) => !exempt(Ground::Any),
-            Some(Why::Operator) => !exempt(Ground::Trust),
+    fn shuts_out(&self, from: Origin, now: Time, standing: &impl Fn() -> Standing) -> bool {
+        let Held { source, flow } = self.bans.hold(from, now);
+        match (source, flow) {
+            (None, None) => false,
+            (Some(Why::Offence(_)), None) => standing() == Standing::Stranger,
+            (Some(Why::Operator), _) | (_, Some(_)) => standing() != Standing::Trusted,
         }
+    }
+
+    /// Spends of what the source may send, or, where that runs short, of what the flow may.
+    fn spend(&self, from: Origin, load: Load, now: Time, standing: &impl Fn() -> Standing) -> bool {
+        let aside = || match standing() {
+            Standing::Stranger => None,
+            Standing::Known => {
+                let own = Of::Known(from, load);
+                Some(self.buckets.spend(own, self.expected, now, || None))
+            }
+            Standing::Trusted => Some(true),
+        };
+        let pace = self.pace(load);
+        self.buckets.spend(Of::load(from, load), pace, now, aside)
     }
 
     fn pace(&self, load: Load) -> Pace {
         match load {
             Load::Request => self.requests,
-            Load::Response => self.responses,
+            Load::Response => self.expected,
         }
     }
 
     /// Returns true where a line about a source is due. Neither one source nor many can flood the log.
     fn names(&self, source: Source, now: Time) -> bool {
         let one = Pace::every(NAMED_EVERY, 1);
-        self.buckets.spend(Of::Line(source), one, now, || false) && self.is_line_due(now)
+        self.buckets.spend(Of::Line(source), one, now, || None) && self.is_line_due(now)
     }
 
     fn is_line_due(&self, now: Time) -> bool {
         let (rate, burst) = LINES;
         let all = Pace::new(rate, burst);
-        self.buckets.spend(Of::Lines, all, now, || false)
+        self.buckets.spend(Of::Lines, all, now, || None)
     }
 }
 

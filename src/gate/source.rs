@@ -1,8 +1,10 @@
 //! Whom a limit or a ban is for.
 
 use std::fmt;
-use std::net::{AddrParseError, IpAddr, Ipv6Addr};
+use std::net::{AddrParseError, IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
+
+use crate::engine::ids::{Flow, Transport};
 
 /// An IPv4 address, or the /64 that one customer of an IPv6 network has: whoever has one address of it
 /// has all.
@@ -20,6 +22,35 @@ impl Source {
             IpAddr::V4(v4) => v4.into(),
             IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) & NETWORK).into(),
         })
+    }
+}
+
+/// The other end of a flow: what one phone is told from another by, behind one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    pub transport: Transport,
+    pub peer: SocketAddr,
+}
+
+impl Origin {
+    /// Returns the source that it belongs to.
+    pub fn source(&self) -> Source {
+        Source::of(self.peer.ip())
+    }
+}
+
+impl From<&Flow> for Origin {
+    fn from(flow: &Flow) -> Self {
+        Self {
+            transport: flow.transport,
+            peer: flow.peer,
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.transport.param(), self.peer)
     }
 }
 

@@ -1,7 +1,8 @@
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::*;
+use crate::engine::ids::Transport;
 
 const START: Time = Time(1_800_000_000_000);
 
@@ -33,8 +34,9 @@ fn who_is_denied_is_not_heard_and_who_is_not_allowed_neither() {
             ..AclSettings::default()
         };
         // Whoever it is: a registered phone, and a trusted peer too.
-        let heard = [1, 2, 9]
-            .map(|last| gate.hear(ip(last), Load::Request, START, |_| true) == Verdict::Heard);
+        let heard = [1, 2, 9].map(|last| {
+            gate.hear(udp(last), Load::Request, START, || Standing::Trusted) == Verdict::Heard
+        });
         let denied = heard.iter().filter(|heard| !**heard).count() as u64;
         assert_eq!(gate.reading().dropped_denied, denied);
         heard
@@ -50,33 +52,82 @@ fn ip(last: u8) -> IpAddr {
     Ipv4Addr::new(192, 0, 2, last).into()
 }
 
-fn nobody(_: Ground) -> bool {
-    false
+fn udp(last: u8) -> Origin {
+    port(last, Transport::Udp, 5060)
 }
 
-fn heard(gate: &Gate, from: IpAddr, load: Load, times: usize) -> usize {
+fn port(last: u8, transport: Transport, port: u16) -> Origin {
+    let peer = (ip(last), port).into();
+    Origin { transport, peer }
+}
+
+fn source(last: u8) -> Source {
+    Source::of(ip(last))
+}
+
+fn nobody() -> Standing {
+    Standing::Stranger
+}
+
+fn known() -> Standing {
+    Standing::Known
+}
+
+fn trusted() -> Standing {
+    Standing::Trusted
+}
+
+fn heard(gate: &Gate, from: Origin, load: Load, times: usize, standing: Standing) -> usize {
     (0..times)
-        .filter(|_| gate.hear(from, load, START, nobody) == Verdict::Heard)
+        .filter(|_| gate.hear(from, load, START, || standing) == Verdict::Heard)
         .count()
 }
 
 #[test]
 fn a_burst_is_heard_and_no_more() {
     let gate = gate();
-    assert_eq!(heard(&gate, ip(1), Load::Request, 500), 20);
-    assert_eq!(heard(&gate, ip(1), Load::Response, 500), 200);
-    assert_eq!(heard(&gate, ip(2), Load::Request, 5), 5);
+    assert_eq!(heard(&gate, udp(1), Load::Request, 500, nobody()), 20);
+    assert_eq!(heard(&gate, udp(1), Load::Response, 500, nobody()), 200);
+    assert_eq!(heard(&gate, udp(2), Load::Request, 5, nobody()), 5);
     assert_eq!(gate.reading().dropped_too_much, 480 + 300);
-    let expected = gate.hear(ip(1), Load::Request, START, |ground| ground == Ground::Any);
-    assert_eq!(expected, Verdict::Heard);
+    assert_eq!(heard(&gate, udp(1), Load::Request, 1000, trusted()), 1000);
+}
+
+#[test]
+fn a_known_flow_has_more_of_its_own_and_leaves_half_to_strangers() {
+    let gate = gate();
+    let of = |last, number, standing| {
+        let from = port(last, Transport::Udp, number);
+        heard(&gate, from, Load::Request, 1000, standing)
+    };
+    // Of what its source may send it takes no more than half, and ten times as much of its own.
+    assert_eq!(of(1, 5060, known()), 11 + 200);
+    assert_eq!(of(1, 5062, known()), 200, "its neighbour has its own");
+    assert_eq!(of(1, 6000, nobody()), 9);
+    // Whoever floods under their address changes nothing for them.
+    assert_eq!(of(2, 6000, nobody()), 20);
+    assert_eq!(of(2, 5060, known()), 200);
+}
+
+#[test]
+fn datagrams_in_anothers_name_do_not_slow_its_connections() {
+    let gate = gate();
+    assert_eq!(heard(&gate, udp(1), Load::Request, 500, nobody()), 20);
+    let connection = port(1, Transport::Tcp, 40000);
+    assert_eq!(gate.unheard_for(connection, START, nobody), Millis(0));
+    assert_eq!(heard(&gate, connection, Load::Request, 500, nobody()), 20);
+    assert!(gate.unheard_for(connection, START, nobody) > Millis(0));
 }
 
 #[test]
 fn an_ipv6_network_is_one_source() {
     let gate = gate();
-    let address = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, last]);
+    let address = |last: u16| Origin {
+        transport: Transport::Udp,
+        peer: (IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, last]), 5060).into(),
+    };
     let all: usize = (0..500)
-        .map(|last| heard(&gate, address(last), Load::Request, 1))
+        .map(|last| heard(&gate, address(last), Load::Request, 1, nobody()))
         .sum();
     assert_eq!(all, 20);
 }
@@ -85,24 +136,19 @@ fn an_ipv6_network_is_one_source() {
 fn strikes_of_a_proven_source_shut_it_out() {
     let gate = gate();
     for _ in 0..3 {
-        gate.strike(ip(1), Offence::Credentials, true, START);
+        gate.strike(udp(1), Offence::Credentials, true, START, nobody);
     }
-    let verdict =
-        |from, exempt: &dyn Fn(Ground) -> bool| gate.hear(from, Load::Request, START, exempt);
-    assert_eq!(verdict(ip(1), &nobody), Verdict::Banned);
-    assert_eq!(verdict(ip(2), &nobody), Verdict::Heard);
-    assert_eq!(
-        verdict(ip(1), &|_| true),
-        Verdict::Heard,
-        "who is registered"
-    );
-    assert!(gate.closes(ip(1), START, nobody) && !gate.closes(ip(1), START, |_| true));
+    let verdict = |from, standing: Standing| gate.hear(from, Load::Request, START, || standing);
+    assert_eq!(verdict(udp(1), nobody()), Verdict::Banned);
+    assert_eq!(verdict(udp(2), nobody()), Verdict::Heard);
+    assert_eq!(verdict(udp(1), known()), Verdict::Heard);
+    assert!(gate.closes(udp(1), START, nobody) && !gate.closes(udp(1), START, known));
     let reading = gate.reading();
     assert_eq!((reading.banned_now, reading.closed), (1, 1));
     assert_eq!((reading.strikes[0], reading.bans[0]), (3, 1));
     let later = START + Millis::from_secs(601);
     assert_eq!(
-        gate.hear(ip(1), Load::Request, later, nobody),
+        gate.hear(udp(1), Load::Request, later, nobody),
         Verdict::Heard
     );
     gate.sweep(later);
@@ -110,13 +156,68 @@ fn strikes_of_a_proven_source_shut_it_out() {
 }
 
 #[test]
+fn a_known_flow_is_shut_out_alone_and_several_with_their_source() {
+    let gate = gate();
+    let flow = |number| port(1, Transport::Tcp, number);
+    let verdict = |from, standing: Standing| gate.hear(from, Load::Request, START, || standing);
+    let guesses = |from| {
+        for _ in 0..3 {
+            gate.strike(from, Offence::Credentials, true, START, known);
+        }
+    };
+    guesses(flow(1));
+    assert_eq!(verdict(flow(1), known()), Verdict::Banned);
+    assert!(gate.closes(flow(1), START, known));
+    assert_eq!(verdict(flow(1), trusted()), Verdict::Heard);
+    assert_eq!(verdict(flow(2), known()), Verdict::Heard, "its neighbour");
+    assert_eq!(verdict(flow(3), nobody()), Verdict::Heard, "a new phone");
+    let listed = gate.banned(10, START);
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].whom.to_string(), "tcp:192.0.2.1:1");
+    // Three flows of it are enough: a strike of the source each.
+    guesses(flow(4));
+    assert_eq!(verdict(flow(3), nobody()), Verdict::Heard);
+    guesses(flow(5));
+    assert_eq!(verdict(flow(3), nobody()), Verdict::Banned);
+    assert_eq!(verdict(flow(2), known()), Verdict::Heard);
+    let listed = gate.banned(10, START);
+    assert_eq!((listed.len(), listed[0].whom.flow), (4, None));
+    assert!(gate.lift(source(1), START));
+    assert!(gate.banned(10, START).is_empty() && gate.reading().banned_now == 0);
+    assert_eq!(verdict(flow(1), known()), Verdict::Heard);
+}
+
+#[test]
+fn a_source_that_is_shut_out_is_not_forgiven_what_its_known_flows_do() {
+    let gate = gate();
+    for _ in 0..3 {
+        gate.strike(udp(1), Offence::Credentials, true, START, nobody);
+    }
+    for _ in 0..3 {
+        gate.strike(udp(1), Offence::Credentials, true, START, known);
+    }
+    let verdict = gate.hear(udp(1), Load::Request, START, known);
+    assert_eq!(verdict, Verdict::Banned);
+}
+
+#[test]
+fn who_is_trusted_is_not_counted() {
+    let gate = gate();
+    for _ in 0..10 {
+        gate.strike(udp(1), Offence::Credentials, true, START, trusted);
+    }
+    let reading = gate.reading();
+    assert_eq!((reading.strikes[0], reading.banned_now), (0, 0));
+}
+
+#[test]
 fn what_anybody_could_have_sent_shuts_nobody_out() {
     let gate = gate();
     for _ in 0..1000 {
-        gate.strike(ip(1), Offence::Malformed, false, START);
+        gate.strike(udp(1), Offence::Malformed, false, START, nobody);
     }
     assert_eq!(
-        gate.hear(ip(1), Load::Request, START, nobody),
+        gate.hear(udp(1), Load::Request, START, nobody),
         Verdict::Heard
     );
     assert_eq!(gate.reading().strikes[1], 1000);
@@ -125,39 +226,53 @@ fn what_anybody_could_have_sent_shuts_nobody_out() {
 #[test]
 fn an_operator_shuts_out_the_registered_too_and_no_trusted_peer() {
     let gate = gate();
-    let ban = gate
-        .ban(Source::of(ip(1)), Some(Millis(5000)), START)
-        .unwrap();
+    let ban = gate.ban(source(1), Some(Millis(5000)), START).unwrap();
     assert_eq!(ban.until, START + Millis(5000));
-    let registered = |ground| ground == Ground::Any;
-    let verdict = gate.hear(ip(1), Load::Request, START, registered);
+    let verdict = gate.hear(udp(1), Load::Request, START, known);
     assert_eq!(verdict, Verdict::Banned);
-    let verdict = gate.hear(ip(1), Load::Request, START, |_| true);
+    let verdict = gate.hear(udp(1), Load::Request, START, trusted);
     assert_eq!(verdict, Verdict::Heard);
-    assert!(gate.lift(Source::of(ip(1)), START));
-    let verdict = gate.hear(ip(1), Load::Request, START, nobody);
+    assert!(gate.lift(source(1), START));
+    let verdict = gate.hear(udp(1), Load::Request, START, nobody);
     assert_eq!(verdict, Verdict::Heard);
-    let for_long = gate.ban(Source::of(ip(1)), None, START).unwrap();
+    let for_long = gate.ban(source(1), None, START).unwrap();
     assert_eq!(for_long.until, START + Millis::from_secs(600));
 }
 
 #[test]
 fn a_connection_waits_until_its_messages_are_paid_for() {
     let gate = gate();
-    assert_eq!(gate.unheard_for(ip(1), START, nobody), Millis(0));
+    let from = port(1, Transport::Tls, 5061);
+    assert_eq!(gate.unheard_for(from, START, nobody), Millis(0));
     for _ in 0..50 {
-        gate.read(ip(1), Load::Request, START, nobody);
+        gate.read(from, Load::Request, START, nobody);
     }
-    assert_eq!(gate.unheard_for(ip(1), START, nobody), Millis(3100));
-    assert_eq!(gate.unheard_for(ip(1), START, |_| true), Millis(0));
+    assert_eq!(gate.unheard_for(from, START, nobody), Millis(3100));
+    assert_eq!(gate.unheard_for(from, START, known), Millis(0));
+    assert_eq!(gate.unheard_for(from, START, trusted), Millis(0));
     let later = START + Millis(3100);
-    assert_eq!(gate.unheard_for(ip(1), later, nobody), Millis(0));
+    assert_eq!(gate.unheard_for(from, later, nobody), Millis(0));
+}
+
+#[test]
+fn a_known_connection_waits_too_and_nobody_beside_it() {
+    let gate = gate();
+    let (from, beside) = (
+        port(1, Transport::Tcp, 40000),
+        port(1, Transport::Tcp, 40001),
+    );
+    for _ in 0..11 + 300 {
+        gate.read(from, Load::Request, START, known);
+    }
+    assert_eq!(gate.unheard_for(from, START, known), Millis(1010));
+    assert_eq!(gate.unheard_for(beside, START, known), Millis(0));
+    assert_eq!(gate.unheard_for(beside, START, nobody), Millis(0));
 }
 
 #[test]
 fn the_log_names_a_source_once_a_minute() {
     let gate = gate();
-    let named = |last: u8, now| gate.names(Source::of(ip(last)), now);
+    let named = |last: u8, now| gate.names(source(last), now);
     assert!(named(1, START) && !named(1, START) && named(2, START));
     let all: usize = (0..200).map(|last| usize::from(named(last, START))).sum();
     assert!(all < 20, "{all} lines about many sources");

@@ -1,8 +1,9 @@
 //! What speaks of an attack, and whether its source can be believed.
 
 use bytes::Bytes;
+use refork::engine::Engine;
 use refork::engine::events::{Event, Offence};
-use refork::engine::ids::Flow;
+use refork::engine::ids::{Flow, Transport};
 use refork::engine::ports::Input;
 use refork::sip::{Method, Name};
 
@@ -86,6 +87,31 @@ fn names_that_are_tried_count_for_strangers_whose_source_is_sure() {
     // A user of ours who has dialled a wrong number.
     let wrong = request(Method::Options, "alice", "admin", alice(), "wrong").end();
     assert_eq!(t.offends(tcp(alice(), 2), wrong), []);
+    t.ends_empty();
+}
+
+#[test]
+fn who_lets_ring_is_not_expected_before_the_call_is_answered() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    let of = |at| Engine::peer_number(Transport::Udp, at);
+    t.alice_invites(&sdp(alice(), 1, "sendrecv"));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.reply(&invite, 180, desk());
+    t.response_to(alice(), 180);
+    assert!(t.site.legs.is_empty());
+    let ok = with_sdp(answer_to(&invite), &sdp(desk(), 1, "sendrecv"));
+    t.receive(desk(), ok);
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    assert_eq!(t.site.legs, [(of(alice()), 1), (of(desk()), 1)].into());
+    let mut a = Remote::of_answer(&ok, alice());
+    t.receive(alice(), a.ack(1));
+    assert_eq!(t.site.legs.len(), 2);
+    t.receive(alice(), a.request(Method::Bye).end());
+    assert!(t.site.legs.is_empty());
+    let bye = t.request_to(desk(), Method::Bye);
+    t.reply(&bye, 200, desk());
     t.ends_empty();
 }
 

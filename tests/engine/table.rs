@@ -41,6 +41,8 @@ pub struct Site {
     pub open: BTreeMap<SocketAddr, Flow>,
     /// What the certificates of connections say.
     pub vouched: BTreeMap<ConnectionId, Arc<[Box<str>]>>,
+    /// Legs whose calls were answered, by the number of their peer.
+    pub legs: BTreeMap<u64, u32>,
 }
 
 impl World for Site {
@@ -71,6 +73,12 @@ impl World for Site {
 
     fn bindings(&self, aor: &Aor) -> Vec<Binding> {
         self.bindings.get(aor).cloned().unwrap_or_default()
+    }
+
+    fn leg(&mut self, peer: u64, begins: bool) {
+        let count = self.legs.entry(peer).or_default();
+        *count = if begins { *count + 1 } else { *count - 1 };
+        self.legs.retain(|_, count| *count > 0);
     }
 
     fn change_bindings(&mut self, aor: &Aor, act: &mut dyn FnMut(&mut Vec<Binding>)) {
@@ -292,6 +300,7 @@ impl Table {
     pub fn restart(&mut self) {
         let _ = writeln!(self.ladder, "          restart");
         self.engine = engine(self.settings.clone(), 2);
+        self.site.legs.clear();
         self.given.clear();
         self.unopened.clear();
         for bytes in self.store.values().cloned().collect::<Vec<_>>() {
@@ -387,6 +396,7 @@ impl Table {
             self.store.is_empty(),
             "the store keeps an ended conversation"
         );
+        assert!(self.site.legs.is_empty(), "peers are expected for ever");
     }
 
     fn write(&mut self, peer: SocketAddr, arrow: &str, message: &Message) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use refork::config::{BanConfig, RateConfig};
 use refork::sip::digest::{Challenge, ha1};
 use refork::sip::{Message, Name};
-use refork::ua::{Medium, Transport};
+use refork::ua::{Medium, Reaction, Transport};
 
 use crate::metrics::ask;
 use crate::stage::{SOON, Stage, connect, hang_up, talk};
@@ -79,13 +79,17 @@ impl Stranger {
 
     /// Guesses a password: asks for a nonce, and answers it. Returns what that is answered.
     fn guess(&mut self) -> u16 {
+        self.try_password("guess", "")
+    }
+
+    fn try_password(&mut self, password: &str, more: &str) -> u16 {
         self.send("REGISTER", "");
         let challenged = self.hears().unwrap();
         let field = challenged.header(Name::WwwAuthenticate).unwrap();
         let challenge = Challenge::parse(field).unwrap();
-        let ha1 = ha1(challenge.algorithm, "alice", "example.org", "guess");
+        let ha1 = ha1(challenge.algorithm, "alice", "example.org", password);
         let answer = challenge.answer("alice", &ha1, "REGISTER", "sip:example.org", "c");
-        let authorization = format!("Authorization: {answer}\r\n");
+        let authorization = format!("Authorization: {answer}\r\n{more}");
         self.ask("REGISTER", &authorization).unwrap()
     }
 }
@@ -137,6 +141,71 @@ fn who_guesses_passwords_is_shut_out_and_no_phone_beside_it() {
     assert!(bans.contains("\"why\":\"credentials\""), "{bans}");
     ask(stage.admin(), "DELETE", "/api/v1/bans?source=127.0.0.1");
     assert_eq!(stranger.ask("OPTIONS", ""), Some(200), "let in again");
+    stage.finish();
+}
+
+#[test]
+fn who_lets_somebody_ring_is_shut_out_all_the_same() {
+    let stage = strict();
+    let bob = stage.desk();
+    bob.script(|script| script.invite = Reaction::Ring);
+    let mut stranger = Stranger::at(STRANGER, &stage);
+    let at = stranger.socket.local_addr().unwrap();
+    let invite = request("INVITE", 0, at, "UDP", &format!("Contact: <sip:{at}>\r\n"))
+        .replace(
+            "sip:alice@example.org>;tag",
+            "sip:mallory@elsewhere.example>;tag",
+        )
+        .replace("sip:alice@example.org>", "sip:bob@example.org>")
+        .replace("INVITE sip:example.org", "INVITE sip:bob@example.org");
+    let sent = stranger.socket.send_to(invite.as_bytes(), stranger.server);
+    sent.unwrap();
+    while stranger.hears().unwrap().status() != 180 {}
+    for _ in 0..5 {
+        assert_eq!(stranger.guess(), 401);
+    }
+    assert_eq!(stranger.ask("OPTIONS", ""), None, "shut out");
+}
+
+#[test]
+fn a_phone_that_guesses_over_its_own_flow_is_shut_out_alone() {
+    let stage = strict();
+    let alice = stage.phone("alice");
+    let mut stranger = Stranger::at(HOME, &stage);
+    let at = stranger.socket.local_addr().unwrap();
+    let contact = format!("Contact: <sip:alice@{at}>;expires=60\r\n");
+    assert_eq!(stranger.try_password("correct horse", &contact), 200);
+    for _ in 0..5 {
+        assert_eq!(stranger.guess(), 401);
+    }
+    assert_eq!(stranger.ask("OPTIONS", ""), None, "shut out");
+    let bans = ask(stage.admin(), "GET", "/api/v1/bans");
+    assert!(bans.contains(&format!("\"flow\":\"udp:{at}\"")), "{bans}");
+    // A phone that is switched on behind the same address, and one that was there before.
+    let bob = stage.desk();
+    let (call, taken) = connect(&alice, &bob, Medium::Audio);
+    hang_up(&call, &taken);
+    ask(stage.admin(), "DELETE", "/api/v1/bans?source=127.0.0.1");
+    assert_eq!(stranger.ask("OPTIONS", ""), Some(200), "let in again");
+    stage.finish();
+}
+
+#[test]
+fn datagrams_in_anothers_name_keep_no_connection_of_it_waiting() {
+    let stage = strict();
+    let mut forged = Stranger::at(HOME, &stage);
+    for _ in 0..1000 {
+        forged.send("OPTIONS", "");
+    }
+    let server = stage.sip(Transport::Tcp, false);
+    let mut connection = TcpStream::connect(server).unwrap();
+    let from = connection.local_addr().unwrap();
+    connection.set_read_timeout(Some(SOON)).unwrap();
+    let options = request("OPTIONS", 0, from, "TCP", "");
+    connection.write_all(options.as_bytes()).unwrap();
+    let mut buffer = [0; 4096];
+    let length = connection.read(&mut buffer).unwrap();
+    assert!(buffer[..length].starts_with(b"SIP/2.0 200"));
     stage.finish();
 }
 

@@ -33,9 +33,13 @@ fn key(of: impl Hash) -> Key {
     Key(NonZeroU64::new(hash64(of)).unwrap_or(NonZeroU64::MIN))
 }
 
-/// Returns the keys of peers among them.
-pub(crate) fn peers(keys: &Keys) -> impl Iterator<Item = Key> {
-    keys[2..].iter().flatten().copied()
+/// Which of the peers have a leg whose call was answered: whoever lets ring is not expected yet.
+pub(crate) type Answered = [bool; 2];
+
+/// Returns the keys of those peers among them.
+pub(crate) fn answered_peers(keys: &Keys, answered: Answered) -> impl Iterator<Item = Key> {
+    let peers = keys[2..].iter().zip(answered);
+    peers.filter_map(|(key, answered)| key.filter(|_| answered))
 }
 
 impl Conversation {
@@ -52,6 +56,11 @@ impl Conversation {
             peer(a),
             peer(b),
         ]
+    }
+
+    /// Returns which of the peers have a leg whose call was answered.
+    pub(crate) fn answered_legs(&self) -> Answered {
+        self.parties.each_ref().map(super::Party::is_up)
     }
 
     /// Returns true where a leg needs the flow, or whichever connection there is to its peer.

@@ -124,6 +124,7 @@ impl Conversation {
             inquiring: None,
             timer: None,
             indexed: [None; 4],
+            expected: [false; 2],
         };
         for (party, asserted) in conversation.parties.iter_mut().zip(identities) {
             party.asserted = asserted;

@@ -102,7 +102,7 @@ pub(crate) use self::asserted::{asserted, is_told};
 pub(crate) use self::breadth::{breadth, has_looped};
 pub(crate) use self::calling::{Way, way};
 pub(crate) use self::carry::hops_left;
-pub(crate) use self::index::{Key, Keys, aor_key, peer_key, peers};
+pub(crate) use self::index::{Key, Keys, answered_peers, aor_key, peer_key};
 pub(crate) use self::inviting::{Arrival, sdp_of};
 pub(crate) use self::keys::refusal;
 pub(crate) use self::proof::{crossing_with_proof, upstream_of};
@@ -146,11 +146,13 @@ pub struct Conversation {
     growing: Option<Box<Growing>>,
     #[serde(skip)]
     inquiring: Option<Box<attended::Inquiring>>,
-    /// What the engine keeps with it: its timer, and what it is indexed by.
+    /// What the engine keeps with it: its timer, what it is indexed by, and which peers are expected.
     #[serde(skip)]
     pub(crate) timer: Option<(Time, TimerId)>,
     #[serde(skip)]
     pub(crate) indexed: Keys,
+    #[serde(skip)]
+    pub(crate) expected: index::Answered,
 }
 
 /// One of the two ends.
