@@ -381,16 +381,57 @@ fn a_message_that_is_never_whole_closes_its_connection() {
 fn idle_connections_go_unless_they_are_needed() {
     let mut shard = Shard::new(10, 10);
     let (mut needed, mut idle) = (shard.connect(), shard.connect());
+    for phone in [&mut needed, &mut idle] {
+        phone.write_all(OPTIONS).unwrap();
+    }
+    shard.until(|shard| shard.messages.len() == 2);
     shard.now = shard.now + Millis::from_secs(60);
     let peer = needed.local_addr().unwrap();
     let closed = shard.streams.sweep(shard.now, &|flow| flow.peer == peer);
     assert_eq!(closed.len(), 1);
     assert!(is_closed(&mut idle));
     needed.write_all(OPTIONS).unwrap();
-    shard.until(|shard| shard.messages.len() == 1);
+    shard.until(|shard| shard.messages.len() == 3);
     assert!(shard.sweep_after(Millis(59_999)).is_empty());
     assert_eq!(shard.sweep_after(Millis(1)).len(), 1);
     assert_eq!(shard.open(), 0);
+}
+
+#[test]
+fn who_comes_and_says_nothing_has_less_time_than_who_falls_silent() {
+    let mut shard = Shard::new(10, 10);
+    let (mut silent, mut trickles) = (shard.connect(), shard.connect());
+    let (mut speaks, mut pings, told) = (shard.connect(), shard.connect(), shard.connect());
+    speaks.write_all(OPTIONS).unwrap();
+    pings.write_all(b"\r\n\r\n").unwrap();
+    shard.until(|shard| shard.messages.len() == 1);
+    read_in(&mut shard, &mut pings, b"\r\n");
+    let flow = to(told.local_addr().unwrap());
+    let sent = shard
+        .streams
+        .send(&flow, Bytes::from_static(OPTIONS), shard.now);
+    assert_eq!(sent, Carried::Done);
+    assert!(shard.sweep_after(Millis(9_999)).is_empty());
+    // Line feeds are no words.
+    trickles.write_all(b"\n\n").unwrap();
+    shard.turn();
+    assert_eq!(shard.sweep_after(Millis(1)).len(), 2);
+    for phone in [&mut silent, &mut trickles] {
+        assert!(is_closed(phone));
+    }
+    assert_eq!(shard.counters.silent.load(Ordering::Relaxed), 2);
+    assert!(shard.sweep_after(Millis(49_998)).is_empty());
+    assert_eq!(shard.open(), 3, "the rest may be idle for long");
+}
+
+/// Reads what a phone is sent, while the shard works.
+fn read_in(shard: &mut Shard, phone: &mut TcpStream, expected: &[u8]) {
+    phone.set_nonblocking(true).unwrap();
+    let mut heard = vec![0; expected.len()];
+    while phone.peek(&mut heard).is_ok_and(|len| len < expected.len()) || heard != expected {
+        shard.turn();
+    }
+    phone.set_nonblocking(false).unwrap();
 }
 
 #[test]

@@ -78,6 +78,8 @@ pub struct TransportLimits {
     pub connections_per_ip: usize,
     /// A connection without a word for this long is closed.
     pub idle: Duration,
+    /// A client that connects must have said anything whole by then.
+    pub first_message: Duration,
     /// A message that has begun must be whole by then.
     pub header_timeout: Duration,
     /// CRLF sent over registered UDP flows this often (RFC 5626 4.4.1 keeps the NAT's binding).

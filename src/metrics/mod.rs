@@ -109,6 +109,7 @@ struct ReadMetrics {
     accepted: IntCounter,
     refused: IntCounter,
     overflowed: IntCounter,
+    silent: IntCounter,
     handshakes_failed: [IntCounter; HANDSHAKES.len()],
     datagrams_received: IntCounter,
     datagrams_sent: IntCounter,
@@ -389,6 +390,7 @@ impl ReadMetrics {
             accepted: make.counter(names::CONNECTIONS_ACCEPTED),
             refused: make.counter(names::CONNECTIONS_REFUSED),
             overflowed: make.counter(names::CONNECTIONS_OVERFLOWED),
+            silent: make.counter(names::CONNECTIONS_SILENT),
             handshakes_failed: make.counters_by(names::HANDSHAKES_FAILED, "reason", HANDSHAKES),
             datagrams_received: make.counter(names::DATAGRAMS_RECEIVED),
             datagrams_sent: make.counter(names::DATAGRAMS_SENT),
@@ -464,6 +466,7 @@ impl ReadMetrics {
             show(shown, open);
         }
         raise(&self.overflowed, transport.overflowed);
+        raise(&self.silent, transport.silent);
         let failed = self.handshakes_failed.iter();
         for (shown, failed) in failed.zip(transport.handshakes_failed) {
             raise(shown, failed);

@@ -25,6 +25,8 @@ pub struct TransportReading {
     pub refused: u64,
     /// Closed because the peer did not read.
     pub overflowed: u64,
+    /// Whose peer came and said nothing.
+    pub silent: u64,
     /// Handshakes that came to nothing, by `labels::HANDSHAKES`.
     pub handshakes_failed: [u64; 7],
     pub datagrams_received: u64,

@@ -344,6 +344,7 @@ fn distinct(more: u64) -> Readings {
             accepted: n(302),
             refused: n(303),
             overflowed: n(308),
+            silent: n(309),
             handshakes_failed: [311, 312, 313, 314, 315, 316, 317].map(n),
             datagrams_received: n(304),
             datagrams_sent: n(305),
@@ -406,6 +407,7 @@ fn readings_set_gauges_and_raise_counters() {
         ("refork_connections_accepted_total", 302),
         ("refork_connections_refused_total", 303),
         ("refork_connections_overflowed_total", 308),
+        ("refork_connections_silent_total", 309),
         (
             "refork_handshakes_failed_total{reason=\"certificate\"}",
             311,

@@ -43,6 +43,8 @@ pub(super) struct Connection {
     active: Time,
     /// When the message under way began.
     midway: Option<Time>,
+    /// When a peer that came to us began to say nothing, until anything whole was said to it or by it.
+    silent: Option<Time>,
 }
 
 impl Connection {
@@ -66,6 +68,7 @@ impl Connection {
             shaking: shaking.then_some(now),
             active: now,
             midway: None,
+            silent: (origin == Origin::Accepted).then_some(now),
         }
     }
 
@@ -100,6 +103,11 @@ impl Connection {
         self.midway.map_or(Millis(0), |begun| now.since(begun))
     }
 
+    /// Returns how long the peer has said nothing at all since it came.
+    pub(super) fn silent_for(&self, now: Time) -> Millis {
+        self.silent.map_or(Millis(0), |begun| now.since(begun))
+    }
+
     /// Reads up to a turn's worth; whole messages are appended to `messages`, pings are answered.
     pub(super) fn read(
         &mut self,
@@ -130,10 +138,13 @@ impl Connection {
     }
 
     fn take(&mut self, wire: &[u8], now: Time, messages: &mut Vec<Bytes>) -> Result<(), Fault> {
-        let (speech, midway) = (&mut self.speech, &mut self.midway);
+        let (speech, midway, silent) = (&mut self.speech, &mut self.midway, &mut self.silent);
         let mut reply = Vec::new();
         let taken = self.layer.take(wire, &mut self.outbox, |said| {
             let progress = speech.take(said, messages, &mut reply)?;
+            if progress.any {
+                *silent = None;
+            }
             if !progress.midway {
                 *midway = None;
             } else if progress.any || midway.is_none() {
@@ -147,7 +158,7 @@ impl Connection {
         taken?;
         self.layer.pump(&mut self.outbox)?;
         if self.shaking.is_some() && !self.layer.is_shaking() && self.speech.is_open() {
-            self.shaking = None;
+            (self.shaking, self.silent) = (None, None);
         }
         Ok(())
     }
@@ -167,6 +178,7 @@ impl Connection {
     /// Sends, or keeps for later what the kernel does not take now.
     pub(super) fn send(&mut self, message: Bytes, now: Time) -> Result<(), Fault> {
         let said = self.speech.write(message)?;
+        self.silent = None;
         self.layer.say(said, &mut self.outbox)?;
         if self.opening {
             return Ok(());

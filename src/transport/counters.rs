@@ -17,6 +17,8 @@ pub struct Counters {
     pub refused: AtomicU64,
     /// Closed because the peer did not read.
     pub overflowed: AtomicU64,
+    /// Closed because the peer came and said nothing.
+    pub silent: AtomicU64,
     /// Handshakes that came to nothing, in the order of `Shake::ALL`.
     pub handshakes_failed: [AtomicU64; Shake::ALL.len()],
     pub datagrams_received: AtomicU64,
@@ -71,6 +73,7 @@ impl Counters {
         reading.accepted += of(&self.accepted);
         reading.refused += of(&self.refused);
         reading.overflowed += of(&self.overflowed);
+        reading.silent += of(&self.silent);
         let failed = reading.handshakes_failed.iter_mut();
         for (sum, counter) in failed.zip(&self.handshakes_failed) {
             *sum += of(counter);

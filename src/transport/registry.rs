@@ -8,6 +8,7 @@ use dashmap::{DashMap, Entry};
 use sha2::{Digest, Sha256};
 
 use crate::engine::ids::{ConnectionId, Flow, Transport};
+use crate::gate::Source;
 
 /// The number within a shard has this many bits; the shard stands above it.
 const NUMBER_BITS: u32 = 48;
@@ -37,7 +38,7 @@ pub struct Registry {
     hosts: DashMap<ConnectionId, Box<str>>,
     /// The names in the certificates that peers have proved to hold.
     vouched: DashMap<ConnectionId, Arc<[Box<str>]>>,
-    by_ip: DashMap<IpAddr, usize>,
+    by_source: DashMap<Source, usize>,
     accepted: AtomicUsize,
     opened: AtomicUsize,
     max: usize,
@@ -53,15 +54,15 @@ pub(super) enum Origin {
 }
 
 impl Registry {
-    /// Makes an empty one: at most `max` connections of either origin, `max_by_ip` accepted ones of an
-    /// address.
+    /// Makes an empty one: at most `max` connections of either origin, `max_by_ip` accepted ones of an IPv4
+    /// address or an IPv6 /64.
     pub fn new(max: usize, max_by_ip: usize) -> Self {
         Self {
             open: DashMap::new(),
             to_hosts: DashMap::new(),
             hosts: DashMap::new(),
             vouched: DashMap::new(),
-            by_ip: DashMap::new(),
+            by_source: DashMap::new(),
             accepted: AtomicUsize::new(0),
             opened: AtomicUsize::new(0),
             max,
@@ -84,7 +85,7 @@ impl Registry {
         if origin == Origin::Opened {
             return true;
         }
-        let mut of_ip = self.by_ip.entry(ip).or_insert(0);
+        let mut of_ip = self.by_source.entry(Source::of(ip)).or_insert(0);
         if *of_ip >= self.max_by_ip {
             count.fetch_sub(1, Ordering::Relaxed);
             return false;
@@ -98,7 +99,7 @@ impl Registry {
         if origin == Origin::Opened {
             return;
         }
-        if let Entry::Occupied(mut of_ip) = self.by_ip.entry(ip) {
+        if let Entry::Occupied(mut of_ip) = self.by_source.entry(Source::of(ip)) {
             *of_ip.get_mut() -= 1;
             if *of_ip.get() == 0 {
                 of_ip.remove();
@@ -225,7 +226,20 @@ mod tests {
         for last in [1, 2, 3] {
             registry.release(Origin::Accepted, ip(last));
         }
-        assert!(registry.by_ip.is_empty());
+        assert!(registry.by_source.is_empty());
+    }
+
+    #[test]
+    fn whoever_has_a_network_is_one_source() {
+        let registry = Registry::new(9, 2);
+        let admitted = |address: &str| registry.admit(Origin::Accepted, address.parse().unwrap());
+        assert!(admitted("2001:db8:1:2::1") && admitted("2001:db8:1:2:3:4:5:6"));
+        assert!(!admitted("2001:db8:1:2::7"));
+        assert!(admitted("2001:db8:1:3::1"), "another customer");
+        assert!(admitted("192.0.2.1") && admitted("::ffff:192.0.2.1"));
+        assert!(!admitted("192.0.2.1"));
+        registry.release(Origin::Accepted, "2001:db8:1:2::ffff".parse().unwrap());
+        assert!(admitted("2001:db8:1:2::7"));
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub struct StreamLimits {
     pub message_size: usize,
     pub idle: Millis,
     pub header_timeout: Millis,
+    /// How long who came may say nothing at all.
+    pub first_message: Millis,
 }
 
 impl From<&TransportLimits> for StreamLimits {
@@ -77,6 +79,7 @@ impl From<&TransportLimits> for StreamLimits {
             message_size: limits.message_size,
             idle: millis(limits.idle),
             header_timeout: millis(limits.header_timeout),
+            first_message: millis(limits.first_message),
         }
     }
 }
@@ -276,8 +279,8 @@ impl Streams {
         Some(connection.flow)
     }
 
-    /// Closes what took too long: to open, for its handshake, to send a message that it began, or to say
-    /// anything at all while nobody needs it (`spared`).
+    /// Closes what took too long: to open, for its handshake, to say its first word, to send a message that it
+    /// began, or to say anything more while nobody needs it (`spared`).
     pub fn sweep(&mut self, now: Time, spared: &dyn Fn(&Flow) -> bool) -> Vec<Flow> {
         let late: Vec<_> = self
             .open
@@ -291,7 +294,12 @@ impl Streams {
                 if late {
                     self.counters.ended(Fault::Shake(Shake::Timeout));
                 }
-                late || connection.midway_for(now) >= self.limits.header_timeout
+                let silent = !late && connection.silent_for(now) >= self.limits.first_message;
+                if silent {
+                    Counters::add(&self.counters.silent);
+                }
+                late || silent
+                    || connection.midway_for(now) >= self.limits.header_timeout
                     || idle >= self.limits.idle && !spared(&connection.flow)
             })
             .map(|(number, _)| connection_id(self.worker, *number))

@@ -58,6 +58,7 @@ impl Shard {
         let limits = StreamLimits {
             message_size: 1000,
             idle: Millis::from_secs(60),
+            first_message: Millis::from_secs(10),
             header_timeout: Millis::from_secs(5),
         };
         Self {

@@ -208,10 +208,12 @@ pub(crate) struct Limits {
     pub(crate) message_size: Size<{ 4 * KIB }, { 16 * MIB }>,
     /// TCP connections.
     pub(crate) connections: Whole<1, 1_000_000>,
-    /// TCP connections of one address.
+    /// TCP connections of one IPv4 address, or of one IPv6 /64.
     pub(crate) connections_per_ip: Whole<1, 1_000_000>,
     /// A connection without a word for this long is closed, unless something needs it.
     pub(crate) idle: Span<{ 10 * SECOND }, DAY>,
+    /// A client that connects must have said anything whole by then.
+    pub(crate) first_message: Span<{ 100 * MS }, HOUR>,
     /// A message that has begun must be whole by then.
     pub(crate) header_timeout: Span<{ 100 * MS }, { 5 * MINUTE }>,
     /// Requests of one address, or of one IPv6 /64.
@@ -227,6 +229,7 @@ impl Default for Limits {
             connections: Whole(20_000),
             connections_per_ip: Whole(200),
             idle: Span(15 * MINUTE),
+            first_message: Span(10 * SECOND),
             header_timeout: Span(5 * SECOND),
             requests_per_ip: RequestsPerIp::default(),
             conversations: Whole(100_000),

@@ -136,6 +136,7 @@ pub(super) fn limits(file: &File) -> TransportLimits {
         connections: count(limits.connections.0),
         connections_per_ip: count(limits.connections_per_ip.0),
         idle: Duration::from_millis(limits.idle.0),
+        first_message: Duration::from_millis(limits.first_message.0),
         header_timeout: Duration::from_millis(limits.header_timeout.0),
         keepalive: Duration::from_millis(file.nat.keepalive.0),
     }
