@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 
+import ladder
 from refork import wait_until
 from tone import tone
 
@@ -18,7 +20,7 @@ CONTROL_PORT = 4444
 CONFIG = """
 poll_method epoll
 sip_listen {address}:5060
-net_interface eth0
+{trust}net_interface eth0
 call_local_timeout 120
 call_max_calls 4
 audio_path /usr/share/baresip
@@ -46,7 +48,7 @@ class Phone:
     """One phone of one person."""
 
     def __init__(self, folder, namespace, name, address, user, password, server, answers=True, transport="udp",
-                 encrypts=None):
+                 encrypts=None, ca=None):
         """`encrypts`: how, by baresip's name for it."""
         self.name, self.address, self.namespace = name, address, namespace
         self.folder = Path(folder) / name
@@ -55,20 +57,23 @@ class Phone:
         source = self.folder / "speaks.wav"
         tone(source, 150)
         (self.folder / "config").write_text(CONFIG.format(
-            address=address, modules=MODULES, source=source, control=CONTROL_PORT))
+            address=address, modules=MODULES, source=source, control=CONTROL_PORT,
+            trust=f"sip_cafile {ca}\n" if ca else ""))
         (self.folder / "accounts").write_text(
             f"<sip:{user}@example.org;transport={transport}>;auth_user={user};auth_pass={password}"
             f';outbound="sip:{server};transport={transport}";regint=60;audio_codecs=PCMU/8000/1'
             f";answermode={'auto' if answers else 'manual'};ptime=20"
             + (f";mediaenc={encrypts}" if encrypts else "") + "\n")
-        (self.folder / "contacts").write_text('"Bob" <sip:bob@example.org>\n')
+        # A text goes to the only contact.
+        peer = "alice" if user == "bob" else "bob"
+        (self.folder / "contacts").write_text(f'"Peer" <sip:{peer}@example.org>\n')
         self.events = []
         self.process = None
 
     def start(self):
         self.out = open(self.folder / "log", "w")
         self.process = subprocess.Popen(
-            ["ip", "netns", "exec", self.namespace, "baresip", "-4", "-f", str(self.folder)],
+            ["ip", "netns", "exec", self.namespace, "baresip", "-4", "-s", "-f", str(self.folder)],
             stdin=subprocess.PIPE, stdout=self.out, stderr=subprocess.STDOUT, cwd=self.folder,
             env={**os.environ, "HOME": str(self.folder)})
         self.control = wait_until(f"{self.name} takes commands", self.connect, 60)
@@ -109,6 +114,56 @@ class Phone:
 
     def wait_for(self, kind, seconds=30, times=1):
         wait_until(f"{self.name}: {kind}", lambda: self.count(kind) >= times, seconds)
+
+    def dials(self, user):
+        self.command("dial", f"sip:{user}@example.org")
+
+    def talks(self, times=1):
+        self.wait_for("CALL_ESTABLISHED", 40, times)
+
+    def speaks(self):
+        """It always does."""
+
+    def hangs_up(self):
+        self.command("hangup")
+
+    def quits(self, times=1):
+        self.wait_for("CALL_CLOSED", 40, times)
+
+    def ended(self):
+        return self.count("CALL_CLOSED")
+
+    def holds(self):
+        self.command("hold")
+
+    def resumes(self):
+        self.command("resume")
+
+    def transfers(self, user):
+        self.command("transfer", f"sip:{user}@example.org")
+
+    def presses(self, digits):
+        for digit in digits:
+            self.process.stdin.write(digit.encode())
+            self.process.stdin.flush()
+            # A key is let go 250 ms after it was pressed.
+            time.sleep(0.4)
+
+    def digits(self):
+        return "".join(event["param"] for event in self.events if event.get("type") == "CALL_DTMF_START")
+
+    def writes(self, user, body):
+        assert f"sip:{user}@" in (self.folder / "contacts").read_text(), f"{user} is no contact of {self.name}"
+        self.command("contact_next")
+        self.command("message", body)
+
+    def trace(self):
+        """Returns the SIP messages that it saw, by its own log."""
+        return ladder.logged(self.name, self.log(), re.compile(
+            rf"#\n\S+ (?:(?P<sent>{re.escape(self.address)}):\d+|\S+) -> .*\n(?P<text>(?:(?!\x1b\[;m).*\n)*)"))
+
+    def texts(self):
+        return re.findall(r'^sip:\S+: "(.*)"$', self.log(), re.MULTILINE)
 
     def log(self):
         return (self.folder / "log").read_text(errors="replace")

@@ -9,21 +9,23 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "common"))
 sys.path.insert(0, str(HERE))
 
+import acts  # noqa: E402
 import ladder  # noqa: E402
 from capture import judge_unbroken  # noqa: E402
-from household import ADDRESSES, perform  # noqa: E402
+from household import perform  # noqa: E402
 from phone import Phone  # noqa: E402
 from refork import wait_until  # noqa: E402
 
 TALK_SECONDS = 3
+HOUSEHOLD = ("alice", "desk", "mobile")
 
 
 def lost(stage, how, caller="alice", opening=(), encrypt=None):
     """Loses the desk phone while it talks with Alice, who is asked for the opening and then told once.
 
     `encrypt` says how each phone encrypts its media, by its name."""
-    encrypt = encrypt or dict.fromkeys(ADDRESSES)
-    capture, at_desk, at_mobile = (stage.capture(name) for name in ADDRESSES)
+    encrypt = encrypt or dict.fromkeys(HOUSEHOLD)
+    capture, at_desk, at_mobile = (stage.capture(name) for name in HOUSEHOLD)
     alice, desk = (
         stage.phone(name, answers=name != caller, encrypts=encrypt[name]) for name in ("alice", "desk"))
     stage.phones[caller].command("dial", f"sip:{'bob' if caller == 'alice' else 'alice'}@example.org")
@@ -50,7 +52,8 @@ def lost(stage, how, caller="alice", opening=(), encrypt=None):
     at_desk.stop()
     at_mobile.stop()
 
-    ladder.draw(capture.sip("alice"))
+    seen = stage.seen("alice", capture)
+    ladder.draw(seen)
     to_alice = capture.rtp(incoming=True)
     from_alice = capture.rtp(incoming=False)
     print(f"    lost after {lost_at - to_alice[0].time:.1f} s of audio, restored {restored_at - lost_at:.1f} s later")
@@ -63,13 +66,12 @@ def lost(stage, how, caller="alice", opening=(), encrypt=None):
         heard, said = len(phone.rtp(incoming=True)), len(phone.rtp(incoming=False))
         print(f"    {name}: {heard} packets heard, {said} said")
         assert heard > 100 and said > 100, f"{name} had no audio both ways"
-    came = ladder.requests_to(capture.sip("alice"), "alice")
-    ways = {seen.headers["via"].split()[0] for seen in capture.sip("alice")}
+    ways = {message.headers["via"].split()[0] for message in seen}
     assert ways == {f"SIP/2.0/{stage.transport.upper()}"}, f"Alice's phone spoke {ways}"
-    methods = [seen.method for seen in came]
+    methods = [message.method for message in ladder.requests_to(seen, "alice")]
     assert methods == [*opening, "MESSAGE"], f"Alice was asked for {methods}"
     if how == signal.SIGSTOP:
-        ladder.nothing_left(at_desk.sip("desk"), "desk")
+        ladder.nothing_left(stage.seen("desk", at_desk), "desk")
     for phone in (alice, desk, mobile):
         deciphered(phone, stage)
 
@@ -106,6 +108,11 @@ def frozen_over_tcp(stage):
     lost(stage, signal.SIGSTOP)
 
 
+def killed_over_tls(stage):
+    # Nothing is in the clear: keys that cross by SIP are worth as much as it.
+    lost(stage, signal.SIGKILL, encrypt=dict.fromkeys(HOUSEHOLD, "srtp-mand"))
+
+
 def encrypted_killed(stage):
     # Alice's phone offers its key under the plain profile.
     lost(stage, signal.SIGKILL, encrypt={"alice": "srtp", "desk": "srtp-mand", "mobile": "srtp-mand"})
@@ -119,8 +126,8 @@ def plain_survivor_of_encrypting_phones(stage):
     lost(stage, signal.SIGKILL, encrypt={"alice": None, "desk": "srtp-mand", "mobile": "srtp-mand"})
 
 
-SCENARIOS = (frozen, killed, caller_frozen, caller_killed, frozen_over_tcp, killed_over_tcp, encrypted_killed,
-             encrypted_survivor_of_plain_phones, plain_survivor_of_encrypting_phones)
-
-
+SCENARIOS = (frozen, killed, caller_frozen, caller_killed, frozen_over_tcp, killed_over_tcp, killed_over_tls,
+             encrypted_killed, encrypted_survivor_of_plain_phones, plain_survivor_of_encrypting_phones,
+             acts.calls_both_ways, acts.over("tls", acts.calls_both_ways), acts.hold_and_resume, acts.blind_transfer,
+             acts.over("tls", acts.blind_transfer), acts.digits, acts.texts)
 sys.exit(perform(SCENARIOS, Phone))

@@ -1,4 +1,4 @@
-"""Three phones in network namespaces at one server: Alice's, and the desk phone and the mobile of Bob."""
+"""Phones in network namespaces at one server: Alice's, the desk phone and the mobile of Bob, and Carol's."""
 
 import os
 import subprocess
@@ -7,6 +7,7 @@ import time
 import traceback
 from pathlib import Path
 
+import certificates
 import ladder
 from capture import Capture
 from refork import Refork, wait_until
@@ -15,7 +16,9 @@ WORK = Path(os.environ["WORK"])
 NAMESPACE = os.environ.get("NAMESPACE", "")
 SERVER = "10.99.0.1:5060"
 ADMIN = "127.0.0.1:8080"
-ADDRESSES = {"alice": "10.99.0.2", "desk": "10.99.0.3", "mobile": "10.99.0.4"}
+SECURE_SERVER = "10.99.0.1:5061"
+ADDRESSES = {"alice": "10.99.0.2", "desk": "10.99.0.3", "mobile": "10.99.0.4", "carol": "10.99.0.5"}
+USERS = {"alice": "alice", "desk": "bob", "mobile": "bob", "carol": "carol"}
 
 # Losses are seen and settled soon.
 QUICK = """\
@@ -33,7 +36,7 @@ log: {{ level: debug, format: text }}
 
 CONFIG = """
 node: {{ name: clients, workers: 1, data_dir: {data} }}
-listen: [udp://10.99.0.1:5060, tcp://10.99.0.1:5060]
+listen: [udp://10.99.0.1:5060, tcp://10.99.0.1:5060{secure}
 domains:
   example.org:
     realm: example.org
@@ -41,7 +44,11 @@ domains:
 users:
   sip:alice@example.org: {{ password: {alice} }}
   sip:bob@example.org: {{ password: {bob} }}
+  sip:carol@example.org: {{ password: {carol} }}
 """ + QUICK
+
+SECURE = """, tls://10.99.0.1:5061]
+tls: { certificate: certificate.pem, key: key.pem }"""
 
 
 def secret(user):
@@ -49,22 +56,29 @@ def secret(user):
 
 
 class Stage:
-    """One call: a server, three phones, a capture at each.
+    """One play: a server, phones, a capture at each.
 
-    Alice survives; Bob's desk phone is lost, and his mobile goes on."""
+    Where somebody is lost, Alice survives; Bob's desk phone is lost, and his mobile goes on."""
 
     def __init__(self, name, make):
         self.make = make
-        self.transport = "tcp" if name.endswith("over_tcp") else "udp"
+        self.transport = next((way for way in ("tcp", "tls") if name.endswith(f"over_{way}")), "udp")
         self.folder = WORK / name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.transport == "tls":
+            certificates.make(self.folder, "10.99.0.1")
         self.server = Refork(str(self.folder), CONFIG.format(
-            data=self.folder / "data", alice=secret("alice"), bob=secret("bob")), ADMIN)
+            data=self.folder / "data", secure=SECURE if self.transport == "tls" else "]",
+            **{user: secret(user) for user in USERS.values()}), ADMIN)
         self.phones = {}
         self.captures = []
 
     def phone(self, name, answers=True, **more):
-        user = "alice" if name == "alice" else "bob"
-        phone = self.make(self.folder, f"{NAMESPACE}-{name}", name, ADDRESSES[name], user, secret(user), SERVER,
+        user = USERS[name]
+        server = SERVER
+        if self.transport == "tls":
+            server, more = SECURE_SERVER, {"ca": self.folder / "ca.pem", **more}
+        phone = self.make(self.folder, f"{NAMESPACE}-{name}", name, ADDRESSES[name], user, secret(user), server,
                           answers, self.transport, **more)
         self.phones[name] = phone
         phone.start()
@@ -76,6 +90,14 @@ class Stage:
         capture = Capture(self.folder / f"{name}.pcapng", f"{NAMESPACE}-{name}", ADDRESSES[name])
         self.captures.append(capture)
         return capture
+
+    def seen(self, name, capture):
+        """Returns the SIP messages of a phone: from a capture, or its own log where they were encrypted."""
+        seen = capture.sip(name)
+        if self.transport != "tls":
+            return seen
+        assert not seen and capture.fields("tls", ["frame.number"]), f"{name} spoke in the clear"
+        return self.phones[name].trace()
 
     def stop(self):
         for phone in self.phones.values():

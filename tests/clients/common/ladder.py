@@ -80,6 +80,12 @@ def sipp_trace(party, path):
     return messages
 
 
+def logged(party, text, pattern):
+    """Reads what a phone wrote into its log, by a pattern with the groups `sent` and `text`; times are numbers."""
+    return [parse(party, float(number), bool(found["sent"]), found["text"])
+            for number, found in enumerate(pattern.finditer(text)) if found["text"].strip()]
+
+
 def drawn(messages, others="refork"):
     """Returns all that was seen, in the order of time, as lines."""
     messages = sorted(messages, key=lambda seen: seen.time)

@@ -21,7 +21,7 @@ if [ "$#" != 1 ]; then
 fi
 
 id=rf$$
-phones=(alice desk mobile)
+phones=(alice desk mobile carol)
 cleanup() {
   local name
   for name in "$id" "${phones[@]/#/$id-}"; do ip netns delete "$name" 2>/dev/null || true; done
@@ -42,6 +42,8 @@ for phone in "${phones[@]}"; do
   ip -n "$id-$phone" link set lo up
   ip -n "$id-$phone" address add "10.99.0.$number/24" dev eth0
   ip -n "$id-$phone" link set eth0 up
+  # linphone takes a machine without one for one without a network.
+  ip -n "$id-$phone" route add default via 10.99.0.1
   number=$((number + 1))
 done
 

@@ -4,8 +4,10 @@ import os
 import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 
+import ladder
 from refork import wait_until
 from tone import tone
 
@@ -13,12 +15,12 @@ from tone import tone
 CONFIG = """
 [sip]
 sip_port=5060
-sip_tcp_port=0
-sip_tls_port=0
+sip_tcp_port=-1
+sip_tls_port=-1
 use_ipv6=0
 default_proxy=0
 guess_hostname=1
-{encryption}[rtp]
+{more}[rtp]
 audio_rtp_port=7078
 audio_rtcp_enabled=1
 [sound]
@@ -40,12 +42,15 @@ passwd={password}
 realm=example.org
 """
 
+# A message in its log: up to the next line with a time.
+MESSAGE = re.compile(r"(?:message (?P<sent>sent) to|received \[\d+\] new bytes from) \[.*\n(?P<text>(?:(?!\d{4}-\d\d-).*\n)*)")
+
 
 class Phone:
     """One phone of one person."""
 
     def __init__(self, folder, namespace, name, address, user, password, server, answers=True, transport="udp",
-                 encrypts=False):
+                 encrypts=False, ca=None):
         """`encrypts`: its media, always, with keys in the SDP."""
         self.name, self.address, self.namespace, self.answers = name, address, namespace, answers
         self.folder = Path(folder) / name
@@ -53,9 +58,11 @@ class Phone:
         (self.folder / ".local/share/linphone").mkdir(parents=True)
         self.speech = self.folder / "speaks.wav"
         tone(self.speech, 150)
+        more = "media_encryption=srtp\nmedia_encryption_mandatory=1\n" if encrypts else ""
+        if ca:
+            more += f"root_ca={ca}\nverify_server_certs=1\nverify_server_cn=1\n"
         (self.folder / "linphonerc").write_text(
-            CONFIG.format(server=server, transport=transport, user=user, password=password,
-                          encryption="media_encryption=srtp\nmedia_encryption_mandatory=1\n" if encrypts else ""))
+            CONFIG.format(server=server, transport=transport, user=user, password=password, more=more))
         self.process = None
 
     def start(self):
@@ -80,9 +87,62 @@ class Phone:
         wait_until(f"{self.name}: {state}", lambda: self.count(state) >= times, seconds)
 
     def speaks(self):
-        """Waits for the call to stand, and speaks: there is no sound card to take audio from."""
-        self.wait_for("StreamsRunning", 40)
-        self.command(f"incall-player-start {self.speech}")
+        """Speaks in its last call: there is no sound card to take audio from, and what begins anew is silent."""
+        last = max(self.calls("StreamsRunning"), key=int)
+        self.command(f"incall-player-start {self.speech} {last}")
+
+    def dials(self, user):
+        self.command(f"call sip:{user}@example.org")
+
+    def talks(self, times=1):
+        """Waits for so many calls to have stood, and speaks in the last one."""
+        wait_until(f"{self.name}: {times} calls stood", lambda: len(self.calls("StreamsRunning")) >= times, 40)
+        self.speaks()
+
+    def calls(self, state):
+        """Returns the numbers of the calls that were in a state."""
+        return set(re.findall(rf"Event: LinphoneCall{state}\n(?:.*\n)*?Id: (\d+)\n", self.log()))
+
+    def hangs_up(self):
+        self.command("terminate")
+
+    def ended(self):
+        return len(self.calls("End"))
+
+    def quits(self, times=1):
+        wait_until(f"{self.name}: {times} calls ended", lambda: self.ended() >= times, 40)
+
+    def holds(self):
+        before = self.count("Paused")
+        self.command("call-pause 1")
+        self.wait_for("Paused", times=before + 1)
+
+    def resumes(self):
+        before = self.count("StreamsRunning")
+        self.command("call-resume 1")
+        self.wait_for("StreamsRunning", times=before + 1)
+
+    def transfers(self, user):
+        self.command(f"call-transfer 1 sip:{user}@example.org")
+
+    def joins(self):
+        """Joins the far ends of its two calls."""
+        self.command("call-transfer 1 2")
+
+    def presses(self, digits):
+        for digit in digits:
+            self.command(f"dtmf {digit}")
+            time.sleep(0.4)
+
+    def digits(self):
+        return "".join(re.findall(r"Event-type: receiving-tone\n(?:.*\n)*?Tone: (.)\n", self.log()))
+
+    def writes(self, user, body):
+        self.command(f"message sip:{user}@example.org {body}")
+
+    def trace(self):
+        """Returns the SIP messages that it saw, by its own log."""
+        return ladder.logged(self.name, (self.folder / "linphone.log").read_text(errors="replace"), MESSAGE)
 
     def texts(self):
         """Returns the texts that came."""

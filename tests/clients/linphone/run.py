@@ -9,13 +9,15 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "common"))
 sys.path.insert(0, str(HERE))
 
+import acts  # noqa: E402
 import ladder  # noqa: E402
 from capture import judge_unbroken  # noqa: E402
-from household import ADDRESSES, perform  # noqa: E402
+from household import perform  # noqa: E402
 from phone import Phone  # noqa: E402
 from refork import wait_until  # noqa: E402
 
 TALK_SECONDS = 3
+HOUSEHOLD = ("alice", "desk", "mobile")
 BOB = "sip:bob@example.org"
 
 
@@ -37,16 +39,16 @@ def lost(stage, how, encrypt=()):
     """Loses the desk phone while it talks with Alice, who is told once and asked for nothing.
 
     `encrypt` names the phones that encrypt their media."""
-    capture, at_desk, at_mobile = (stage.capture(name) for name in ADDRESSES)
+    capture, at_desk, at_mobile = (stage.capture(name) for name in HOUSEHOLD)
     alice, desk = (stage.phone(name, answers=name != "alice", encrypts=name in encrypt) for name in ("alice", "desk"))
     alice.command(f"call {BOB}")
-    alice.speaks()
-    desk.speaks()
+    alice.talks()
+    desk.talks()
     mobile = stage.phone("mobile", encrypts="mobile" in encrypt)
     time.sleep(TALK_SECONDS)  # They talk.
     lost_at = time.time()
     desk.signal(how)
-    mobile.speaks()
+    mobile.talks()
     restored_at = time.time()
     wait_until("Alice reads who goes on", lambda: alice.texts(), 20)
     if how == signal.SIGSTOP:
@@ -97,5 +99,7 @@ def encrypted_killed(stage):
         assert not failed, f"{name} could not decipher {len(failed)} packets: {failed[0]}"
 
 
-SCENARIOS = (frozen, killed, encrypted_killed, text)
+SCENARIOS = (frozen, killed, encrypted_killed, text, acts.calls_both_ways, acts.over("tls", acts.calls_both_ways),
+             acts.hold_and_resume, acts.blind_transfer, acts.attended_transfer, acts.over("tls", acts.attended_transfer),
+             acts.digits, acts.over("tcp", acts.texts))
 sys.exit(perform(SCENARIOS, Phone))
