@@ -13,6 +13,7 @@ mod calls;
 mod certificates;
 mod delayed;
 mod dialogs;
+mod early_ends;
 mod early_updates;
 mod edge;
 mod failover;

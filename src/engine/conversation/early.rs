@@ -28,6 +28,8 @@ pub(super) struct Early {
     pub(super) owed: Vec<Owed>,
     /// The caller has the answer to its offer, or has answered ours: both may offer anew.
     pub(super) settled: bool,
+    /// The caller was told that it has ended (RFC 6228).
+    pub(super) over: bool,
 }
 
 impl Invitation {
@@ -194,6 +196,7 @@ impl Conversation {
             sent: Sent::after(first),
             owed: Vec::new(),
             settled: false,
+            over: false,
         });
         Some(invitation.early.len() - 1)
     }

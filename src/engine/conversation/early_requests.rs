@@ -79,6 +79,9 @@ impl Conversation {
             return context.refuse(server, 481, "tags of another dialog");
         };
         let early = &mut invitation.early[at];
+        if early.over && *request.method() != Method::Prack {
+            return context.refuse(server, 481, "early dialog that has ended");
+        }
         if early.dialog.receive(request).is_err() {
             return context.refuse(server, 500, "CSeq lower than one before");
         }

@@ -6,7 +6,7 @@ use super::inviting::verdict;
 use super::outcome::for_the_other_side;
 use super::proof::is_challenge;
 use crate::engine::events::{Ending, Happening};
-use crate::engine::ids::Side;
+use crate::engine::ids::{LegId, Side};
 use crate::engine::transaction::ServerId;
 use crate::sip::{Message, Name, reason_phrase};
 
@@ -81,7 +81,7 @@ impl Conversation {
             return;
         };
         let out = self.rung_out(context, &mut invitation.fork);
-        let any = !out.is_empty();
+        let gone: Vec<LegId> = out.iter().map(|branch| branch.leg.id).collect();
         for branch in out {
             invitation.fork.judge(verdict(408));
             let endpoint = branch.endpoint().name.clone();
@@ -94,7 +94,10 @@ impl Conversation {
             );
         }
         self.invitation = Some(invitation);
-        if any {
+        for leg in &gone {
+            self.early_ended(context, *leg, 408);
+        }
+        if !gone.is_empty() {
             self.next_group(context);
         }
     }

@@ -49,6 +49,8 @@ pub(super) struct Invitation {
     pub(super) held: Option<Box<(LegId, Message, Flow)>>,
     /// The caller wants to know whom its call went to (RFC 7044).
     pub(super) told: bool,
+    /// It wants to know which of its early dialogs end (RFC 6228).
+    pub(super) told_ends: bool,
     /// Who has diverted it before, by a word that is believed.
     diverted: Diverted,
 }
@@ -170,6 +172,7 @@ impl Conversation {
             },
             breadth,
             told: trail::wants(request),
+            told_ends: request.has_token(Name::Supported, "199"),
             diverted,
             streams: media::streams_needed(offer.as_deref(), mode),
             offer,
@@ -226,9 +229,11 @@ impl Conversation {
         for branch in &mut invitation.fork.branches {
             if caller_ready && self.callable(branch, streams) {
                 let (lines, diverted) = (&invitation.lines, &invitation.diverted);
-                let asks: &[u8] = match invitation.told {
-                    true => b"Supported: histinfo\r\n",
-                    false => b"",
+                let asks: &[u8] = match (invitation.told, invitation.told_ends) {
+                    (true, true) => b"Supported: histinfo, 199\r\n",
+                    (true, false) => b"Supported: histinfo\r\n",
+                    (false, true) => b"Supported: 199\r\n",
+                    (false, false) => b"",
                 };
                 branch.meant.clone_from(&to);
                 // RFC 3262 5: an offer in one of its responses needs an answer, which only a caller can give
@@ -329,6 +334,7 @@ impl Conversation {
         flow: Flow,
     ) {
         match response.status() {
+            199 => self.early_ended_beyond(context, leg, response, flow),
             ..200 => self.ringing(context, leg, response, flow),
             200..300 if self.lacks_keys(leg, response) => {
                 acknowledge_and_leave(context, response, flow, Leaving::Surely, None);
@@ -421,6 +427,7 @@ impl Conversation {
             self.cancel_branches(context, &mut invitation.fork, None);
             self.invitation = Some(invitation);
         }
+        self.early_ended(context, leg, status);
         self.next_group(context);
     }
 

@@ -1,6 +1,6 @@
 //! The conversation: anchored on whoever is still there. `LIFECYCLE.md` beside this file draws its life.
 //!
-//! One file an act: `inviting` the first fork, `giving_up` its end without an answer, `early`, `early_requests`, `prack` and `early_offers` what goes
+//! One file an act: `inviting` the first fork, `giving_up` its end without an answer, `early`, `early_requests`, `early_ends`, `prack` and `early_offers` what goes
 //! on in it before `answered`, `carry`, `demands`, `renegotiate` and `grow` what goes on while
 //! both are there, `refresh` session timers, `letters` messages, `signs` and `check` suspicion and probes,
 //! `restore`, `busy`, `reach` and `join` the re-fork, `failover` the next target of a hop, `size` what no
@@ -28,6 +28,7 @@ pub(crate) mod crossing;
 mod demands;
 mod diverted;
 mod early;
+mod early_ends;
 mod early_offers;
 mod early_requests;
 mod ending;

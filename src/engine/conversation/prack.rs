@@ -10,7 +10,7 @@ use super::leg::Leg;
 use crate::engine::dialog::Dialog;
 use crate::engine::dialog::reliable::{Carries, Due, RAck};
 use crate::engine::events::Ending;
-use crate::engine::ids::{LegId, Side};
+use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::settings::Settings;
 use crate::engine::time::Time;
 use crate::engine::transaction::{ClientId, ServerId};
@@ -67,6 +67,13 @@ impl Owed {
             dialog: leg.dialog.clone(),
             rack: RAck { rseq, cseq },
         }
+    }
+
+    /// The same in the early dialog of a response that does not become the leg's.
+    pub(super) fn apart(leg: &Leg, rseq: u32, response: &Message, flow: Flow) -> Self {
+        let mut owed = Self::new(leg, rseq, response.cseq());
+        owed.dialog.answered_by(response, flow);
+        owed
     }
 
     pub(super) fn under(self, number: u32) -> Self {

@@ -310,6 +310,7 @@ impl Conversation {
         flow: Flow,
     ) {
         match response.status() {
+            199 => self.early_ended_beyond(context, leg, response, flow),
             ..200 => self.again_ringing(context, side, leg, response, flow),
             200..300 if self.again_lacks_keys(side, leg, response) => {
                 acknowledge_and_leave(context, response, flow, Leaving::Surely, None);
