@@ -292,6 +292,8 @@ impl Bench {
                 Output::Resolve { token, .. } => self.names.push(token),
                 Output::Inquiry(inquiry) => self.follows.push(Input::Inquiry(inquiry)),
                 Output::Found(found) => self.follows.push(Input::Found(found)),
+                Output::Handover(handover) => self.follows.push(Input::Handover(handover)),
+                Output::Moved(_) | Output::Forward(_) => panic!("one engine has all shards"),
                 Output::Event(Event::Conversation { what, .. }) => {
                     let reached = [
                         matches!(what, Happening::Answered { .. }),

@@ -220,6 +220,7 @@ impl fmt::Display for Words {
             Ending::RestoreTimeout(side) => {
                 write!(f, "{} could not be reached again", side.as_str())
             }
+            Ending::Joined => f.write_str("joined with another call"),
             Ending::Transfer(status) => write!(f, "transfer failed with {status}"),
             Ending::Operator => f.write_str("ended by the operator"),
             Ending::Gave(GaveUp::NoMediaPorts) => f.write_str("no media ports left"),

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::engine::events::Event;
+use crate::engine::handover::Forward;
 use crate::engine::ids::{ConversationId, Flow, Transport};
 use crate::engine::ports::{Input, Output};
 use crate::observe;
@@ -56,6 +57,18 @@ impl Shard {
             Output::Found(found) => {
                 let owner = self.shared.mailboxes.owner_of(found.by);
                 self.hand_over(owner, Input::Found(found));
+            }
+            Output::Handover(handover) => {
+                let owner = self.shared.mailboxes.owner_of(handover.to);
+                self.hand_over(owner, Input::Handover(handover));
+            }
+            Output::Moved(moved) => {
+                let owner = self.shared.mailboxes.owner(moved.shard);
+                self.hand_over(owner, Input::Moved(moved));
+            }
+            Output::Forward(Forward { to, flow, bytes }) => {
+                let owner = self.shared.mailboxes.owner_of(to);
+                self.hand_over(owner, Input::Message { flow, bytes });
             }
             Output::Observed(seen) => {
                 let tell = || Input::Observed(seen.clone());

@@ -10,6 +10,7 @@ use super::edge::Named;
 use super::routing::Destination;
 use super::{Engine, routing};
 use crate::engine::events::{Event, Offence};
+use crate::engine::handover::{Handover, Word};
 use crate::engine::ids::Flow;
 use crate::engine::inquiry::{Found, Inquiry};
 use crate::engine::mint::{hash_shard, tag_key};
@@ -285,17 +286,41 @@ impl Engine {
     }
 
     /// Another conversation, perhaps of another shard, asks for the other end of a call.
-    pub(super) fn inquired(&mut self, inquiry: &Inquiry) {
-        let bound = tag_key(&inquiry.local_tag).and_then(|key| self.shared.tags.get(&key));
-        let counterpart = bound.and_then(|(id, leg)| {
-            let conversation = self.conversations.get(id)?;
-            conversation.counterpart(*leg, inquiry).map(Box::new)
-        });
+    pub(super) fn inquired(&mut self, mut inquiry: Inquiry, now: Time, world: &mut dyn World) {
+        if let Some(moved) = self.shared.moves.find(&inquiry.local_tag) {
+            inquiry.shard = moved.shard();
+            return self.shared.out.push_back(Output::Inquiry(inquiry));
+        }
+        let key = tag_key(&inquiry.local_tag);
+        let bound = key.and_then(|key| self.shared.tags.get(&key)).copied();
+        let mut counterpart = Err(603);
+        if let Some((id, leg)) = bound {
+            self.with(id, now, world, |conversation, context| {
+                counterpart = conversation.counterpart(context, leg, &inquiry);
+            });
+        }
         self.shared.out.push_back(Output::Found(Found {
             token: inquiry.token,
             by: inquiry.by,
-            counterpart,
+            counterpart: counterpart.map(Box::new),
         }));
+    }
+
+    /// A word of another conversation about a leg that is to go to it, or to come from it.
+    pub(super) fn handed_over(&mut self, handover: Handover, now: Time, world: &mut dyn World) {
+        let Handover { from, to, word } = handover;
+        if self.conversations.contains_key(&to) {
+            self.with(to, now, world, |conversation, context| {
+                conversation.on_handover(context, from, word);
+            });
+            return;
+        }
+        let mut context = self.shared.context(now, world);
+        match word {
+            Word::Ask(_) => context.tell(to, from, Word::Keep(481)),
+            Word::Give(leg) => context.part_with(to, &leg),
+            Word::Decline | Word::Keep(_) => {}
+        }
     }
 
     /// Bytes that are no message we work with: counted, and answered where a request can be.

@@ -345,6 +345,8 @@ pub enum Ending {
     Operator,
     /// Nobody took a transferred call, with this status, and the transferor had hung up.
     Transfer(u16),
+    /// One end went to another call of its other end, which had transferred it.
+    Joined,
     /// Our own limits or failure (no ports, too many restorations).
     Gave(/** why */ GaveUp),
 }

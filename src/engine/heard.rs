@@ -148,8 +148,17 @@ impl Engine {
         let known = self.with(errand.conversation, now, world, |conversation, context| {
             conversation.on_response(context, client, errand, response, flow);
         });
-        let lone = !known && errand.what == What::Invite && (200..300).contains(&response.status());
-        if lone {
+        let success = !known && (200..300).contains(&response.status());
+        if success && errand.what == What::Give {
+            // The leg has gone to another conversation, which the ACK is up to: it was lost.
+            let moved = response.from_tag();
+            let moved = moved.and_then(|tag| self.shared.moves.find(tag));
+            match moved {
+                Some(to) => self.shared.context(now, world).forward(to, flow, response),
+                None => _ = self.acknowledge_standing(response, now, world),
+            }
+        }
+        if success && errand.what == What::Invite {
             let mut context = self.shared.context(now, world);
             acknowledge_and_leave(&mut context, response, flow, Leaving::Surely, None);
         }

@@ -3,6 +3,7 @@
 use crate::engine::asker::Asker;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::{Aor, ConversationId, Token, VirtualShard};
+use crate::engine::settings::Kind;
 
 /// Asks for the other end of a call of somebody's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct Inquiry {
     pub local_tag: Box<str>,
     pub remote_tag: Box<str>,
     pub whose: Aor,
+    /// Of what kind the conversation is that wants it.
+    pub kind: Kind,
 }
 
 /// The answer to an inquiry.
@@ -24,8 +27,9 @@ pub struct Inquiry {
 pub struct Found {
     pub token: Token,
     pub by: ConversationId,
-    /// None where there is no such call, it is not `whose`, or it has no other end now.
-    pub counterpart: Option<Box<Counterpart>>,
+    /// 603 where there is no such call, it is not `whose`, or it has no other end now; 491 where that end is
+    /// on its way elsewhere.
+    pub counterpart: Result<Box<Counterpart>, u16>,
 }
 
 /// The other end of a call.
@@ -42,4 +46,6 @@ pub struct Counterpart {
     pub endpoint: Endpoint,
     /// Value of the Replaces that names its dialog with us; none where its phone has not got that.
     pub replaces: Option<Box<str>>,
+    /// The conversation that has the dialog, where it can give it away as it stands.
+    pub gives: Option<ConversationId>,
 }

@@ -10,6 +10,7 @@ mod edge;
 pub mod endpoint;
 pub mod events;
 pub mod group;
+pub mod handover;
 pub mod health;
 mod heard;
 pub mod ids;
@@ -40,7 +41,7 @@ use crate::engine::admission::{Peers, is_of_scanner, is_too_long_a_way, offence}
 use crate::engine::conversation::context::{Budget, Context, Shared, Strays};
 use crate::engine::conversation::parting::Partings;
 use crate::engine::conversation::watching::changed;
-use crate::engine::conversation::{Conversation, Key, answered_peers, aor_key, peer_key};
+use crate::engine::conversation::{Conversation, Key, Moves, answered_peers, aor_key, peer_key};
 use crate::engine::edge::Relays;
 use crate::engine::endpoint::BindingsChanged;
 use crate::engine::events::{Event, Offence};
@@ -119,6 +120,7 @@ impl Engine {
                 upstreams,
                 leads,
                 tags: HashMap::new(),
+                moves: Moves::new(&shards),
                 asked: HashMap::new(),
                 queued: (0, 0),
             },
@@ -181,7 +183,7 @@ impl Engine {
                     });
                 }
             }
-            Input::Inquiry(inquiry) => self.inquired(&inquiry),
+            Input::Inquiry(inquiry) => self.inquired(inquiry, now, world),
             Input::Found(found) => {
                 if let Some(id) = self.shared.asked.remove(&found.token) {
                     self.with(id, now, world, |conversation, context| {
@@ -189,6 +191,8 @@ impl Engine {
                     });
                 }
             }
+            Input::Handover(handover) => self.handed_over(handover, now, world),
+            Input::Moved(moved) => self.shared.moves.learn(&moved),
             Input::Command(command) => self.command(command, now, world),
             Input::Lateness(lateness) => self.measure(lateness, now),
         }
@@ -267,7 +271,7 @@ impl Engine {
     }
 
     /// Reads a message; one that is none is counted, and answered where that can be.
-    fn receive(&mut self, bytes: bytes::Bytes, flow: Flow, now: Time, world: &dyn World) {
+    fn receive(&mut self, bytes: bytes::Bytes, flow: Flow, now: Time, world: &mut dyn World) {
         match Message::parse(bytes) {
             Ok(message) if is_of_scanner(&message) => {
                 self.emit(offence(Offence::Scanner, flow, false));
@@ -280,6 +284,9 @@ impl Engine {
                 self.emit(offence(Offence::Malformed, flow, false));
             }
             Ok(message) => {
+                if let Some(to) = self.shared.moves.route(&message) {
+                    return self.shared.context(now, world).forward(to, flow, &message);
+                }
                 if let Some(message) = self.put_off(message, flow, now, world) {
                     let out = &mut self.shared.out;
                     self.shared.transactions.receive(message, flow, now, out);

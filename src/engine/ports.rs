@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::engine::endpoint::{Binding, BindingsChanged};
 use crate::engine::events::Event;
+use crate::engine::handover::{Forward, Handover, Moved};
 use crate::engine::health::Observation;
 pub use crate::engine::ids::Token;
 use crate::engine::ids::{Aor, ConnectionId, ConversationId, Flow, Side, Transport};
@@ -52,6 +53,10 @@ pub enum Input {
     Inquiry(Inquiry),
     /// The answer to an inquiry of ours.
     Found(Found),
+    /// A word of another conversation to one of ours.
+    Handover(Handover),
+    /// A tag of ours belongs to a conversation of another shard, or no longer does.
+    Moved(Moved),
     Command(Command),
     /// How late what is worked on now is. To be told often, and most of all while it is late.
     Lateness(Millis),
@@ -106,6 +111,12 @@ pub enum Output {
     Inquiry(Inquiry),
     /// For the shard of the conversation that asked.
     Found(Found),
+    /// For the shard of the conversation that it is said to.
+    Handover(Handover),
+    /// For the shard that the tag names.
+    Moved(Moved),
+    /// A message for the shard of a conversation, which is another than ours.
+    Forward(Forward),
     Event(Event),
 }
 

@@ -53,7 +53,7 @@ pub(super) const USUAL_REFUSALS: &[(&str, &[u16])] = &[
 ];
 
 /// How a conversation ended, as the label `how`.
-pub(super) const ENDINGS: [&str; 8] = [
+pub(super) const ENDINGS: [&str; 9] = [
     "hung_up",
     "cancelled",
     "failed",
@@ -62,6 +62,7 @@ pub(super) const ENDINGS: [&str; 8] = [
     "no_media_ports",
     "too_many_restorations",
     "transfer_failed",
+    "joined",
 ];
 
 /// Index into `ENDINGS`.
@@ -75,6 +76,7 @@ pub(super) fn ending(how: Ending) -> usize {
         Ending::Gave(GaveUp::NoMediaPorts) => 5,
         Ending::Gave(GaveUp::TooManyRestorations) => 6,
         Ending::Transfer(_) => 7,
+        Ending::Joined => 8,
     }
 }
 
@@ -103,6 +105,7 @@ pub(super) fn failed_restoration(how: Ending) -> Option<usize> {
         | Ending::Failed(_)
         | Ending::Operator
         | Ending::Transfer(_)
+        | Ending::Joined
         | Ending::Gave(GaveUp::NoMediaPorts) => None,
     }
 }
@@ -157,6 +160,7 @@ mod tests {
                 Some("gave_up"),
             ),
             (Ending::Transfer(486), "transfer_failed", None),
+            (Ending::Joined, "joined", None),
         ] {
             assert_eq!(ENDINGS[ending(how)], label);
             assert_eq!(failed_restoration(how).map(|at| RESULTS[at]), restoration);

@@ -8,6 +8,7 @@
 )]
 
 mod admission;
+mod attended;
 mod bombs;
 mod calls;
 mod certificates;

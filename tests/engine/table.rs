@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use refork::engine::Engine;
+use refork::engine::dispatch::owner;
 use refork::engine::endpoint::Binding;
 use refork::engine::events::{Event, Happening};
+use refork::engine::handover::Forward;
 use refork::engine::ids::{
     Aor, ConnectionId, ConversationId, Flow, ListenerId, Side, Transport, VIRTUAL_SHARDS,
     VirtualShard,
@@ -97,6 +99,10 @@ impl World for Site {
 
 pub struct Table {
     pub engine: Engine,
+    /// Another worker's, which has the odd virtual shards; none where one has them all.
+    other: Option<Engine>,
+    /// Whose is in `engine` now.
+    worker: u8,
     pub site: Site,
     settings: Settings,
     pub now: Time,
@@ -128,6 +134,8 @@ impl Table {
     pub fn new(settings: Settings) -> Self {
         Self {
             engine: engine(settings.clone(), 1),
+            other: None,
+            worker: 0,
             site: Site::default(),
             settings,
             now: Time(1_700_000_000_000),
@@ -149,10 +157,59 @@ impl Table {
         }
     }
 
+    /// Two workers, with half of the virtual shards each.
+    pub fn of_two_workers(settings: Settings) -> Self {
+        let of = |worker: u8| {
+            let shards = (0..VIRTUAL_SHARDS).filter(|shard| shard % 2 == worker);
+            let shards = shards.map(VirtualShard).collect();
+            Engine::new(settings.clone(), shards, [worker + 1; 32]).with_secret([7; 32])
+        };
+        Self {
+            engine: of(0),
+            other: Some(of(1)),
+            ..Self::new(settings.clone())
+        }
+    }
+
     /// Gives the engine an input and carries out what it wants.
     pub fn input(&mut self, input: Input) {
-        self.engine.handle_input(input, self.now, &mut self.site);
-        self.drain();
+        let owner = self.owner(&input);
+        self.at(owner, |t| {
+            t.engine.handle_input(input, t.now, &mut t.site);
+            t.drain();
+        });
+    }
+
+    /// Returns the worker that an input is for.
+    fn owner(&self, input: &Input) -> u8 {
+        if self.other.is_none() {
+            return 0;
+        }
+        let shard = match input {
+            Input::Message { bytes, .. } => match Message::parse(bytes.clone()) {
+                Ok(message) => owner(&message),
+                Err(_) => return self.worker,
+            },
+            Input::Media(event) => event.media().shard(),
+            Input::Inquiry(inquiry) => inquiry.shard,
+            Input::Found(found) => found.by.shard(),
+            Input::Handover(handover) => handover.to.shard(),
+            Input::Moved(moved) => moved.shard,
+            _ => return self.worker,
+        };
+        shard.0 % 2
+    }
+
+    fn at(&mut self, worker: u8, act: impl FnOnce(&mut Self)) {
+        let before = std::mem::replace(&mut self.worker, worker);
+        if before != worker {
+            std::mem::swap(&mut self.engine, self.other.as_mut().unwrap());
+        }
+        act(self);
+        if before != worker {
+            std::mem::swap(&mut self.engine, self.other.as_mut().unwrap());
+        }
+        self.worker = before;
     }
 
     pub fn receive(&mut self, from: SocketAddr, bytes: Bytes) {
@@ -226,6 +283,20 @@ impl Table {
                 Output::Inquiry(inquiry) if self.inquiries_lost => drop(inquiry),
                 Output::Inquiry(inquiry) => self.input(Input::Inquiry(inquiry)),
                 Output::Found(found) => self.input(Input::Found(found)),
+                Output::Handover(handover) => self.input(Input::Handover(handover)),
+                Output::Moved(moved) => {
+                    assert!(self.other.is_some(), "one engine has all shards");
+                    self.input(Input::Moved(moved));
+                }
+                Output::Forward(Forward { to, flow, bytes }) => {
+                    let there = to.shard().0 % 2;
+                    assert_ne!(there, self.worker, "it is its own");
+                    self.at(there, |t| {
+                        let input = Input::Message { flow, bytes };
+                        t.engine.handle_input(input, t.now, &mut t.site);
+                        t.drain();
+                    });
+                }
             }
         }
         self.engine
@@ -288,12 +359,23 @@ impl Table {
     /// Turns the clock, stopping at every deadline.
     pub fn pass(&mut self, span: Millis) {
         let end = self.now + span;
-        while let Some(due) = self.engine.poll_timeout().filter(|due| *due <= end) {
+        while let Some((worker, due)) = self.next_due().filter(|(_, due)| *due <= end) {
             self.now = self.now.max(due);
-            self.engine.handle_timeout(self.now, &mut self.site);
-            self.drain();
+            self.at(worker, |t| {
+                t.engine.handle_timeout(t.now, &mut t.site);
+                t.drain();
+            });
         }
         self.now = end;
+    }
+
+    fn next_due(&self) -> Option<(u8, Time)> {
+        let other = self.other.as_ref().and_then(Engine::poll_timeout);
+        let dues = [(0, self.engine.poll_timeout()), (1, other)];
+        let dues = dues
+            .into_iter()
+            .filter_map(|(worker, due)| Some((worker, due?)));
+        dues.min_by_key(|(_, due)| *due)
     }
 
     /// Kills the engine and starts another one from the store.
@@ -390,8 +472,10 @@ impl Table {
     #[track_caller]
     pub fn ends_empty(&mut self) {
         self.pass(Millis::from_secs(400));
-        let gauges = self.engine.gauges();
-        assert_eq!(gauges, Default::default(), "left over\n{}", self.ladder);
+        for engine in std::iter::once(&self.engine).chain(&self.other) {
+            let gauges = engine.gauges();
+            assert_eq!(gauges, Default::default(), "left over\n{}", self.ladder);
+        }
         assert!(
             self.store.is_empty(),
             "the store keeps an ended conversation"

@@ -9,35 +9,35 @@ use refork::sip::{Message, Method, Name};
 use crate::people::*;
 use crate::table::*;
 
-fn carol() -> std::net::SocketAddr {
+pub fn carol() -> std::net::SocketAddr {
     phone("198.51.100.5:5060")
 }
 
-fn carols_mobile() -> std::net::SocketAddr {
+pub fn carols_mobile() -> std::net::SocketAddr {
     phone("198.51.100.6:5060")
 }
 
 /// Bob has a desk phone, Carol one too.
-fn three() -> Table {
+pub fn three() -> Table {
     let mut t = Table::new(settings());
     t.register("bob", desk(), "desk");
     t.register("carol", carol(), "carol");
     t
 }
 
-fn refer(dialog: &mut Remote, to: &str) -> Bytes {
+pub fn refer(dialog: &mut Remote, to: &str) -> Bytes {
     dialog
         .request(Method::Refer)
         .header(Name::ReferTo, to)
         .end()
 }
 
-const CAROL: &str = "<sip:carol@example.org>";
+pub const CAROL: &str = "<sip:carol@example.org>";
 
 impl Table {
     /// The phone is told what becomes of its REFER. Returns the state of its subscription.
     #[track_caller]
-    fn told(&mut self, at: std::net::SocketAddr, status: &str) -> String {
+    pub fn told(&mut self, at: std::net::SocketAddr, status: &str) -> String {
         let notify = self.request_to(at, Method::Notify);
         assert_eq!(
             notify.content_type(),
@@ -50,7 +50,7 @@ impl Table {
     }
 
     /// Bob's desk phone refers Alice to Carol, whose phone is invited.
-    fn referred(&mut self, bob: &mut Remote) -> Message {
+    pub fn referred(&mut self, bob: &mut Remote) -> Message {
         self.receive(desk(), refer(bob, CAROL));
         self.response_to(desk(), 202);
         let state = self.told(desk(), "100 Trying");
@@ -59,7 +59,7 @@ impl Table {
     }
 
     /// Carol's phone takes the call.
-    fn carol_answers(&mut self, invite: &Message) -> Remote {
+    pub fn carol_answers(&mut self, invite: &Message) -> Remote {
         let ok = response(invite, 200, carol(), "c1")
             .header(Name::Allow, "INVITE, ACK, BYE, OPTIONS, MESSAGE, UPDATE");
         self.receive(carol(), with_sdp(ok, &audio(carol())));
@@ -68,7 +68,7 @@ impl Table {
     }
 
     /// Alice is told who she talks to now, and by nothing else.
-    fn word_of_carol(&mut self) {
+    pub fn word_of_carol(&mut self) {
         let word = self.request_to(alice(), Method::Message);
         assert!(
             text(&word).starts_with("carol is continuing on "),
@@ -79,7 +79,7 @@ impl Table {
         self.nothing_to(alice());
     }
 
-    fn calls_on(&mut self, one: &mut Remote, two: &mut Remote) {
+    pub fn calls_on(&mut self, one: &mut Remote, two: &mut Remote) {
         self.receive(one.at, one.message("hello"));
         let there = self.request_to(two.at, Method::Message);
         self.reply(&there, 200, two.at);
@@ -89,152 +89,6 @@ impl Table {
         self.reply(&here, 200, one.at);
         self.response_to(two.at, 200);
     }
-}
-
-/// Bob calls Carol from the phone that he talks with Alice on. Returns both ends.
-fn bob_consults_carol(t: &mut Table, supported: &str) -> (Remote, Remote) {
-    let invite = request(Method::Invite, "bob", "carol", desk(), "call2");
-    t.receive(desk(), with_sdp(invite, &audio(desk())));
-    let invite = t.request_to(carol(), Method::Invite);
-    let ok = response(&invite, 200, carol(), "c1").header(Name::Supported, supported);
-    t.receive(carol(), with_sdp(ok, &audio(carol())));
-    t.request_to(carol(), Method::Ack);
-    let ok = t.response_to(desk(), 200);
-    let bob = Remote::of_answer(&ok, desk());
-    t.receive(desk(), bob.ack(1));
-    (bob, Remote::of_invite(&invite, carol(), "c1"))
-}
-
-/// What a phone writes into Refer-To to name one of its dialogs (RFC 5589 7.3).
-fn naming(dialog: &Remote) -> String {
-    let tag = |value: &str| value.rsplit_once("tag=").unwrap().1.to_owned();
-    format!(
-        "<sip:carol@example.org?Replaces={}%3Bto-tag%3D{}%3Bfrom-tag%3D{}&Require=replaces>",
-        dialog.call_id,
-        tag(&dialog.remote),
-        tag(&dialog.local)
-    )
-}
-
-#[test]
-fn an_attended_transfer_joins_the_far_ends_of_two_calls() {
-    let mut t = three();
-    let (mut a, mut b) = t.established();
-    let (consulting, mut consulted) = bob_consults_carol(&mut t, "replaces");
-    t.receive(desk(), refer(&mut b, &naming(&consulting)));
-    t.response_to(desk(), 202);
-    t.told(desk(), "100 Trying");
-    let invite = t.request_to(carol(), Method::Invite);
-    // RFC 3891: her own dialog, as she knows it.
-    let tag = |value: &str| value.rsplit_once("tag=").unwrap().1.to_owned();
-    let expected = format!(
-        "{};to-tag=c1;from-tag={}",
-        consulted.call_id,
-        tag(&consulted.remote)
-    );
-    assert_eq!(invite.header(Name::Replaces), Some(&*expected));
-    assert!(
-        invite
-            .header(Name::From)
-            .unwrap()
-            .contains("alice@example.org")
-    );
-    let ok = response(&invite, 200, carol(), "c2");
-    t.receive(carol(), with_sdp(ok, &audio(carol())));
-    t.request_to(carol(), Method::Ack);
-    t.told(desk(), "200 OK");
-    // The replaced dialog ends, and with it Bob's call to her.
-    t.receive(carol(), consulted.request(Method::Bye).end());
-    t.response_to(carol(), 200);
-    let bye = t.request_to(desk(), Method::Bye);
-    assert_eq!(bye.call_id(), consulting.call_id);
-    t.reply(&bye, 200, desk());
-    t.receive(desk(), b.request(Method::Bye).end());
-    t.response_to(desk(), 200);
-    t.word_of_carol();
-    let mut c = Remote::of_invite(&invite, carol(), "c2");
-    t.calls_on(&mut a, &mut c);
-    t.receive(carol(), c.request(Method::Bye).end());
-    t.response_to(carol(), 200);
-    let bye = t.request_to(alice(), Method::Bye);
-    t.reply(&bye, 200, alice());
-    t.nothing_to(desk());
-    t.ends_empty();
-}
-
-#[test]
-fn a_target_without_replaces_is_simply_called() {
-    let mut t = three();
-    let (mut a, mut b) = t.established();
-    let (consulting, _) = bob_consults_carol(&mut t, "timer");
-    t.receive(desk(), refer(&mut b, &naming(&consulting)));
-    t.response_to(desk(), 202);
-    t.told(desk(), "100 Trying");
-    let invite = t.request_to(carol(), Method::Invite);
-    assert_eq!(invite.header(Name::Replaces), None);
-    let ok = response(&invite, 200, carol(), "c2");
-    t.receive(carol(), with_sdp(ok, &audio(carol())));
-    t.request_to(carol(), Method::Ack);
-    t.told(desk(), "200 OK");
-    t.word_of_carol();
-    t.calls_on(&mut a, &mut Remote::of_invite(&invite, carol(), "c2"));
-}
-
-#[test]
-fn a_target_that_knows_nothing_of_the_call_leaves_both_calls_as_they_were() {
-    let mut t = three();
-    let (mut a, mut b) = t.established();
-    let (mut consulting, mut consulted) = bob_consults_carol(&mut t, "replaces");
-    t.receive(desk(), refer(&mut b, &naming(&consulting)));
-    t.response_to(desk(), 202);
-    t.told(desk(), "100 Trying");
-    let invite = t.request_to(carol(), Method::Invite);
-    t.reply(&invite, 481, carol());
-    t.request_to(carol(), Method::Ack);
-    t.told(desk(), "481 Call/Transaction Does Not Exist");
-    t.calls_on(&mut a, &mut b);
-    t.calls_on(&mut consulting, &mut consulted);
-}
-
-#[test]
-fn only_a_call_of_ones_own_is_joined() {
-    let mut t = three();
-    let (mut a, mut b) = t.established();
-    let (consulting, _) = bob_consults_carol(&mut t, "replaces");
-    // Alice has no call with Carol, whatever she has overheard.
-    t.receive(alice(), refer(&mut a, &naming(&consulting)));
-    t.response_to(alice(), 603);
-    // Nor is there anybody at the other end of the very call but who is to be transferred.
-    let itself = naming(&b);
-    t.receive(desk(), refer(&mut b, &itself));
-    t.response_to(desk(), 603);
-    let mut ended = consulting.clone();
-    ended.call_id.push('x');
-    t.receive(desk(), refer(&mut b, &naming(&ended)));
-    t.response_to(desk(), 603);
-    t.nothing_to(carol());
-    t.calls_on(&mut a, &mut b);
-}
-
-#[test]
-fn a_shard_that_does_not_answer_leaves_the_call_as_it_was() {
-    let mut t = three();
-    let (mut a, mut b) = t.established();
-    let (consulting, _) = bob_consults_carol(&mut t, "replaces");
-    t.inquiries_lost = true;
-    t.receive(desk(), refer(&mut b, &naming(&consulting)));
-    t.nothing_to(desk());
-    t.receive(desk(), refer(&mut b, CAROL));
-    t.response_to(desk(), 491);
-    t.pass(Millis(2_100));
-    t.response_to(desk(), 500);
-    t.calls_on(&mut a, &mut b);
-    t.receive(desk(), refer(&mut b, &naming(&consulting)));
-    t.receive(alice(), a.request(Method::Bye).end());
-    t.response_to(alice(), 200);
-    let bye = t.request_to(desk(), Method::Bye);
-    t.response_to(desk(), 481);
-    t.reply(&bye, 200, desk());
 }
 
 #[test]

@@ -49,6 +49,10 @@ impl Conversation {
                 self.lives_by(context, leg, response);
                 self.join_response(context, client, leg, response, flow);
             }
+            What::Give => {
+                self.lives_by(context, leg, response);
+                self.give_response(context, client, leg, response, flow);
+            }
             What::Wish => {
                 self.lives_by(context, leg, response);
                 self.wish_response(context, leg, response, flow);
@@ -78,7 +82,11 @@ impl Conversation {
         });
         for leg in known.filter(|known| known.id == leg) {
             let over = leg.reinvite.take_if(|open| *open == client).is_some();
-            if over && matches!(what, What::Doubt | What::Join | What::Wish | What::Refresh) {
+            let alone = matches!(
+                what,
+                What::Doubt | What::Join | What::Give | What::Wish | What::Refresh
+            );
+            if over && alone {
                 leg.settle();
             }
         }
@@ -185,6 +193,7 @@ impl Conversation {
             What::Probe => {}
             What::Doubt => self.doubt_unanswered(context, leg),
             What::Join => self.join_unanswered(context, leg, signal),
+            What::Give => self.give_unanswered(context, client, leg, signal),
             What::Wish => self.wish_unanswered(context, leg, signal),
             What::Refresh => self.refresh_unanswered(context, leg, signal),
             What::Report => self.report_unanswered(context, leg, signal),

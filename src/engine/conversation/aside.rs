@@ -13,7 +13,7 @@ use super::leg::Leg;
 use super::media::{PortState, Ports};
 use super::transfer::Transfer;
 use crate::engine::endpoint::Identity;
-use crate::engine::ids::Side;
+use crate::engine::ids::{ConversationId, Side};
 use crate::engine::ports::MediaCommand;
 use crate::engine::time::Time;
 
@@ -81,6 +81,11 @@ impl Restoration {
         }
     }
 
+    /// Returns the conversation that has the leg which is to take the place.
+    pub(super) fn giver(&self) -> Option<ConversationId> {
+        self.transfer.as_ref()?.giver
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Time> {
         [
             Some(self.deadline),
@@ -107,6 +112,9 @@ impl Conversation {
         mut lost: Restoration,
     ) {
         lost.old.leave(context);
+        if let Some(before) = self.drop_giving(context, side) {
+            lost.old.talk = before;
+        }
         lost.old.ack.take_if(|ack| ack.waits);
         if let Some(waiting) = &mut lost.old.unacknowledged {
             waiting.answer_due = false;

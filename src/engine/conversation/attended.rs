@@ -6,18 +6,21 @@
 //!       │                 │◄─ REFER ──────│                 │               │
 //!       │                 │   (Replaces: the other call)    │               │
 //!       │                 ├── who is there? ───────────────►│               │
-//!       │                 │◄──────────────────────── target ┤               │
-//!       │                 │───── INVITE, Replaces: the target's dialog ────►│
-//!       │◄════════════════╪══════════════════════════════════════ 200 ═════►│
-//!       │                 ├─ NOTIFY 200 ─►│                 │◄──── BYE ─────│
+//!       │                 │◄────────────── target, promised ┤               │
+//!       │                 ├── this is the session ─────────►│── re-INVITE ─►│
+//!       │                 │◄──────────────────────── target ┤◄─── 200 ──────│
+//!       │◄════════════════╪════════════════════════════════════════════════►│
+//!       │                 ├─ NOTIFY 200 ─►│                 │               │
 //!       │                 │               │◄───── BYE ──────│               │
 //! ```
 //!
 //! The two calls are two conversations, often of two shards, with tags, ports and snapshots of their own.
-//! Neither is moved: the target's phone is invited into the transferee's conversation, in place of the
-//! dialog that it has in the other one, as it would be by the transferee's phone. So all that follows is as
-//! after any transfer, and the other conversation ends by the target's own BYE. A phone that has not got
-//! Replaces is simply called (RFC 5589 7.6).
+//! The one that the transferor has named gives its far end away (`giving`), and the transferee's takes it
+//! (`taking`): the target's phone keeps its dialog too, and does not ring. So all that follows is as after
+//! any transfer.
+//!
+//! Where that end is not free to go, its phone is invited in place of the dialog that it has (RFC 3891), as
+//! it would be by the transferee's phone, and one that has not got Replaces is simply called (RFC 5589 7.6).
 
 use super::Conversation;
 use super::asserted::asserted_of_called;
@@ -27,6 +30,7 @@ use super::person::Person;
 use super::refer::Refer;
 use super::transfer::Aim;
 use crate::engine::endpoint::Endpoint;
+use crate::engine::handover::Word;
 use crate::engine::ids::{LegId, Side, VirtualShard};
 use crate::engine::inquiry::{Counterpart, Inquiry};
 use crate::engine::ports::{Output, Token};
@@ -86,11 +90,35 @@ impl Conversation {
             local_tag: named.local_tag,
             remote_tag: named.remote_tag,
             whose,
+            kind: self.kind,
         }));
     }
 
     /// Returns the other end of a call of ours, for who has that call.
-    pub(crate) fn counterpart(&self, leg: LegId, inquiry: &Inquiry) -> Option<Counterpart> {
+    pub(crate) fn counterpart(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        inquiry: &Inquiry,
+    ) -> Result<Counterpart, u16> {
+        // Where two calls ask for one another's end, one of them gives.
+        let yields = self.inquiring.is_some() && self.id < inquiry.by;
+        let transfers = [Side::Caller, Side::Callee].map(|side| self.is_transferring(side));
+        if yields || transfers.contains(&true) || self.giving.is_some() {
+            return Err(491);
+        }
+        let counterpart = self.other_end(leg, inquiry).ok_or(603_u16)?;
+        let gives = self.kind == inquiry.kind
+            && self
+                .side_of(leg)
+                .is_some_and(|side| self.promise(context, side.other(), inquiry.by));
+        Ok(Counterpart {
+            gives: gives.then_some(self.id),
+            ..counterpart
+        })
+    }
+
+    fn other_end(&self, leg: LegId, inquiry: &Inquiry) -> Option<Counterpart> {
         let side = self.side_of(leg).filter(|_| self.answered.is_some())?;
         let (own, other) = (self.party(side), self.party(side.other()));
         let dialog = &own.leg.as_ref()?.dialog;
@@ -120,6 +148,7 @@ impl Conversation {
                 ..leg.endpoint.clone()
             },
             replaces: leg.abilities.replaces.then(|| replaces.into()),
+            gives: None,
         })
     }
 
@@ -128,7 +157,7 @@ impl Conversation {
         &mut self,
         context: &mut Context<'_>,
         token: Token,
-        counterpart: Option<Box<Counterpart>>,
+        counterpart: Result<Box<Counterpart>, u16>,
     ) {
         let Some(inquiring) = self.inquiring.take_if(|waiting| waiting.token == token) else {
             return;
@@ -140,16 +169,23 @@ impl Conversation {
             refer,
             ..
         } = *inquiring;
-        if self.party(side).lost.is_some() || self.party(side.other()).lost.is_some() {
+        let counterpart = match counterpart {
+            Ok(counterpart) => counterpart,
+            Err(status) => {
+                let why = match status {
+                    491 => "transfer to a call that is being transferred itself",
+                    _ => "transfer to a call that the transferor has not got",
+                };
+                return context.refuse(server, status, why);
+            }
+        };
+        let restoring = self.parties.iter().any(|party| party.lost.is_some());
+        if restoring || self.party(side).leg.is_none() || self.giving.is_some() {
+            if let Some(giver) = counterpart.gives {
+                context.tell(self.id, giver, Word::Decline);
+            }
             return context.refuse(server, 500, "transfer of a side that is being restored");
         }
-        let Some(counterpart) = counterpart else {
-            return context.refuse(
-                server,
-                603,
-                "transfer to a call that the transferor has not got",
-            );
-        };
         let Counterpart {
             aor,
             address,
@@ -158,6 +194,7 @@ impl Conversation {
             asker,
             endpoint,
             replaces,
+            gives,
         } = *counterpart;
         let q = Q_DEFAULT;
         let aim = Aim {
@@ -170,7 +207,8 @@ impl Conversation {
                 asker,
             },
             groups: Turn::of(vec![vec![Target { endpoint, q }]], None),
-            replaces,
+            replaces: replaces.filter(|_| gives.is_none()),
+            giver: gives,
         };
         self.begin_transfer(context, side, server, &request, &refer, aim);
     }

@@ -18,6 +18,7 @@ use crate::engine::asker::Asker;
 use crate::engine::dialog::Dialog;
 use crate::engine::dialog::session_id::{SessionId, Uuid};
 use crate::engine::endpoint::Endpoint;
+use crate::engine::handover::Word;
 use crate::engine::ids::{Flow, ListenerId, Side, Transport};
 use crate::engine::locating::{Hop, Located};
 use crate::engine::ports::{Output, Token};
@@ -276,8 +277,15 @@ impl Conversation {
             BranchState::Resolving(token) => {
                 context.shared.asked.remove(&token);
             }
-            BranchState::Ready => {}
+            BranchState::Ready => {
+                if let Some(giver) = branch.giver {
+                    context.tell(self.id, giver, Word::Decline);
+                }
+            }
             BranchState::Calling => {
+                if let Some(giver) = branch.giver {
+                    context.tell(self.id, giver, Word::Decline);
+                }
                 if let Some(client) = branch.client {
                     context.cancel(client, reason);
                 }
@@ -297,6 +305,9 @@ impl Conversation {
         let out: Vec<Branch> = out;
         for branch in &out {
             context.forget_tag(&branch.leg.dialog.local_tag);
+            if let Some(giver) = branch.giver {
+                context.tell(self.id, giver, Word::Decline);
+            }
             if let Some(client) = branch.client {
                 context.cancel(client, None);
             }

@@ -284,10 +284,14 @@ impl Conversation {
     ) {
         context.answer(server, 200, None);
         let up = self.party(side).is_up();
-        if up && self.is_failure_bye(context, request) && !self.other_is_leaving() {
+        let done = self.other_is_leaving() || self.giving.is_some();
+        if up && self.is_failure_bye(context, request) && !done {
             return self.lose(context, side, Signal::FailureBye);
         }
         let act = self.leg_mut(side).map(|leg| leg.life.take(Happens::Bye));
+        if self.leaves_given(side) {
+            return;
+        }
         if act == Some(Do::Reject) {
             return self.caller_gone(context);
         }

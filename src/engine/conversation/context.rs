@@ -8,12 +8,13 @@ use bytes::Bytes;
 use super::breadth::mark;
 use super::outcome::for_the_other_side;
 use super::parting::Partings;
+use super::tags::Moves;
 use crate::engine::dialog::Dialog;
 use crate::engine::dialog::session_id::SessionId;
 use crate::engine::events::Event;
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side};
 use crate::engine::locating::Shunned;
-use crate::engine::mint::{Mint, tag_key};
+use crate::engine::mint::Mint;
 use crate::engine::ports::{Output, Token, World};
 use crate::engine::settings::Settings;
 use crate::engine::time::{Millis, Time};
@@ -47,6 +48,8 @@ pub(crate) enum What {
     Probe,
     /// UPDATE or re-INVITE that asks whether the dialog lives.
     Doubt,
+    /// The re-INVITE to an end of a call that is to be given to another conversation.
+    Give,
     /// The re-INVITE to a survivor whose session the new answer does not fit.
     Join,
     /// The offer to a new endpoint of what the survivor wished while it was rung.
@@ -81,6 +84,7 @@ pub(crate) struct Shared {
     pub(crate) out: VecDeque<Output>,
     /// Our tags, by their number.
     pub(crate) tags: HashMap<u64, Bound>,
+    pub(crate) moves: Moves,
     /// Whose question an answer of the world belongs to.
     pub(crate) asked: HashMap<Token, ConversationId>,
     pub(crate) budget: Budget,
@@ -122,25 +126,6 @@ impl Context<'_> {
         let token = self.shared.mint.token();
         self.shared.asked.insert(token, conversation);
         token
-    }
-
-    /// Makes a tag by which a leg is found.
-    pub(crate) fn tag(&mut self, bound: Bound) -> Box<str> {
-        let tag = self.shared.mint.tag(bound.0.shard());
-        self.know_tag(&tag, bound);
-        tag
-    }
-
-    pub(crate) fn know_tag(&mut self, tag: &str, bound: Bound) {
-        if let Some(key) = tag_key(tag) {
-            self.shared.tags.insert(key, bound);
-        }
-    }
-
-    pub(crate) fn forget_tag(&mut self, tag: &str) {
-        if let Some(key) = tag_key(tag) {
-            self.shared.tags.remove(&key);
-        }
     }
 
     /// Writes the Via of a request over a flow (RFC 3261 18.1.1, RFC 3581).

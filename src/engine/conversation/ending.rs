@@ -99,11 +99,13 @@ impl Conversation {
             | Ending::Failed(_)
             | Ending::RestoreTimeout(_)
             | Ending::Operator
+            | Ending::Joined
             | Ending::Gave(_) => None,
         };
         let mut undelivered = 0;
         for side in [Side::Caller, Side::Callee] {
             self.stop_restoring(context, side);
+            self.drop_giving(context, side);
             for letter in self.drain_queue(context, side) {
                 if let Some(server) = letter.server {
                     context.answer(server, 480, None);
@@ -129,7 +131,9 @@ impl Conversation {
                     Ending::RestoreTimeout(_) | Ending::Gave(_) => Some(GONE.into()),
                     Ending::Operator => Some(ORDERED.into()),
                     Ending::Transfer(status) => Some(why_failed(status)),
-                    Ending::HungUp(_) | Ending::Cancelled | Ending::Failed(_) => None,
+                    Ending::HungUp(_) | Ending::Cancelled | Ending::Failed(_) | Ending::Joined => {
+                        None
+                    }
                 };
                 leg.part(context, id, Bye::because(reason.as_deref()));
             }

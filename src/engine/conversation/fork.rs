@@ -11,7 +11,7 @@ use super::person::Person;
 use super::trail::{Step, Steps, Trail};
 use crate::engine::dialog::reliable::Heard;
 use crate::engine::endpoint::{Endpoint, Identity};
-use crate::engine::ids::{Aor, LegId};
+use crate::engine::ids::{Aor, ConversationId, LegId};
 use crate::engine::locating::Located;
 use crate::engine::ports::{Generation, Token};
 use crate::engine::routing::Target;
@@ -119,6 +119,9 @@ pub(crate) struct Branch {
     /// Offer and answer of its INVITE are complete before the 2xx (RFC 3262 5).
     #[serde(skip)]
     pub(crate) settled: bool,
+    /// The conversation that has the leg still (`taking`).
+    #[serde(skip)]
+    pub(crate) giver: Option<ConversationId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -261,6 +264,7 @@ impl Branch {
             until,
             heard: Heard::default(),
             settled: false,
+            giver: None,
         }
     }
 
@@ -302,6 +306,7 @@ fn durable<S: Serializer>(branches: &[Branch], to: S) -> Result<S::Ok, S::Error>
         branches
             .iter()
             .filter(|branch| matches!(branch.state, BranchState::Calling | BranchState::Joining))
+            .filter(|branch| branch.giver.is_none())
             .collect::<Vec<_>>(),
     )
 }

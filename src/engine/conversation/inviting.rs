@@ -124,6 +124,7 @@ impl Conversation {
             renegotiation: None,
             growing: None,
             inquiring: None,
+            giving: None,
             timer: None,
             indexed: [None; 4],
             expected: [false; 2],

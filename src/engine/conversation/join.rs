@@ -8,21 +8,14 @@ use super::keys::{Role, Telling};
 use super::leg::{Leg, Talk};
 use super::media::{self, Ports};
 use super::outcome;
-use super::parting::Bye;
-use super::reach::{standing, way_anew};
-use crate::engine::dialog::{Act, Do, Happens, Life};
-use crate::engine::endpoint::Endpoint;
+use crate::engine::dialog::{Act, Do};
 use crate::engine::events::{Happening, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
-use crate::engine::routing;
 use crate::engine::settings::MediaMode;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::{ClientId, ServerId};
 use crate::sip::{Message, Method, sdp};
-
-/// Lost dialogs remembered at a time.
-const GHOSTS_MAX: usize = 4;
 
 /// An answer that waits for the survivor's consent.
 #[derive(Debug)]
@@ -51,12 +44,7 @@ impl Conversation {
             .filter(|branch| branch.leg.dialog.remote_tag.as_deref() == response.to_tag());
         let before = before.and_then(|branch| branch.leg.talk.said.clone());
         let said = sdp_of(response).or(before);
-        let fits = self.fits(context, side.other(), said.as_deref());
-        let Some(lost) = &mut self.party_mut(side).lost else {
-            return;
-        };
-        let joining = lost.joining.is_some();
-        let Some(branch) = lost.fork.branch(leg) else {
+        let Some(branch) = self.branch_mut(leg) else {
             return;
         };
         match branch.leg.take_success(response) {
@@ -83,6 +71,17 @@ impl Conversation {
         branch.leg.seen = context.now;
         branch.leg.talk.said.clone_from(&said);
         branch.leg.acknowledge(context, id, response.cseq(), None);
+        self.taken(context, side, leg);
+    }
+
+    /// A branch has a leg that could take the place.
+    pub(super) fn taken(&mut self, context: &mut Context<'_>, side: Side, leg: LegId) {
+        let branch = self.branch_mut(leg);
+        let said = branch.and_then(|branch| branch.leg.talk.said.clone());
+        let fits = self.fits(context, side.other(), said.as_deref());
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
         if fits {
             if let Some(branch) = lost.fork.take(leg) {
                 self.adopt(context, side, branch);
@@ -90,13 +89,16 @@ impl Conversation {
             }
             return;
         }
-        branch.state = BranchState::Joining;
-        if joining {
+        if lost.joining.is_some() {
             // Another answer waits for the survivor's consent already.
-            if let Some(branch) = lost.fork.take(leg) {
+            if let Some(mut branch) = lost.fork.take(leg) {
+                branch.state = BranchState::Joining;
                 self.drop_branch(context, branch, Some(ELSEWHERE));
             }
             return;
+        }
+        if let Some(branch) = lost.fork.branch(leg) {
+            branch.state = BranchState::Joining;
         }
         self.join(context, side, leg);
     }
@@ -378,6 +380,7 @@ impl Conversation {
         let endpoint = leg.endpoint.name.clone();
         let after = context.now.since(lost.since);
         let transferred = lost.transfer.is_some();
+        let given = lost.giver().map(|_| lost.old.endpoint.identity.clone());
         if let Some(person) = &mut lost.fork.person {
             // Whom the target has forwarded the call to.
             person.swap(self.party_mut(side));
@@ -411,6 +414,9 @@ impl Conversation {
         self.persist(context);
         self.pump(context, side);
         self.announce(context, side);
+        if let Some(transferor) = given {
+            self.introduce(context, side, transferor);
+        }
     }
 
     /// The survivor may have held or resumed while the new endpoint rang, and was answered here: the
@@ -511,51 +517,6 @@ impl Conversation {
             leg.talk = *before;
         }
         self.suspect(context, side, signal);
-    }
-
-    /// A lost dialog gets a best-effort end: a phone that comes back to life finds no call left on it.
-    pub(super) fn bury(&mut self, context: &mut Context<'_>, mut old: Leg) {
-        context.forget_tag(&old.dialog.local_tag);
-        old.dialog.flow = self.way_back(context, &old);
-        if old.life == Life::Answered {
-            return old.part(context, self.id, Bye::because(Some(ELSEWHERE)));
-        }
-        old.bye(context, self.id, Some(ELSEWHERE));
-        if self.ghosts.len() < GHOSTS_MAX {
-            self.ghosts.push(old);
-        }
-    }
-
-    /// Returns where a lost endpoint is best reached: where it registered last, else where it was.
-    pub(super) fn way_back(&self, context: &Context<'_>, old: &Leg) -> Flow {
-        let aor = &self.party(old.side).aor;
-        let known = routing::flows(aor, &old.endpoint.identity, context.now, context.world);
-        let registered = known.into_iter().filter_map(|endpoint| endpoint.flow);
-        let standing = registered
-            .filter_map(|flow| standing(context, &flow))
-            .next();
-        // A connection that is closed may be opened again.
-        let anew = || way_anew(context, old).filter(|_| old.dialog.flow.transport.is_reliable());
-        standing.or_else(anew).unwrap_or(Flow {
-            connection: None,
-            ..old.dialog.flow
-        })
-    }
-
-    /// A phone is back on the network: a dead call of ours that it still holds ends now.
-    pub(super) fn lay_ghosts(&mut self, context: &mut Context<'_>, endpoint: &Endpoint) {
-        let id = self.id;
-        for ghost in &mut self.ghosts {
-            if !location::same(&ghost.endpoint.identity, &endpoint.identity) {
-                continue;
-            }
-            if let Some(flow) = endpoint.flow {
-                ghost.dialog.flow = flow;
-            }
-            if ghost.life.take(Happens::Return) == Do::Bye {
-                ghost.bye(context, id, Some(ELSEWHERE));
-            }
-        }
     }
 
     /// Takes the lost leg back: the phone came back by itself.

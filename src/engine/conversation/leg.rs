@@ -14,6 +14,7 @@ use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::{ConversationId, Flow, LegId, Side};
 use crate::engine::time::Time;
 use crate::engine::transaction::{ClientId, ServerId};
+use crate::sip::sdp::Sdp;
 use crate::sip::{Builder, Message, Method, Name};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,6 +53,9 @@ pub(crate) struct Leg {
     /// What the phone is told of its last REFER.
     #[serde(default)]
     pub(crate) reports: Option<Box<Reports>>,
+    /// Its phone may have been offered the session of another conversation, which came to nothing.
+    #[serde(default)]
+    pub(crate) lent: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -117,6 +121,18 @@ pub(crate) struct Talk {
     pub(crate) keys: Keyring,
 }
 
+impl Talk {
+    /// Returns what was last told under a version that was not used yet, not even in vain.
+    pub(super) fn tell_anew(&mut self) -> Option<Box<str>> {
+        let told = self.told.as_ref()?;
+        let version = self.version + 2;
+        let anew = Sdp::parse(told.as_bytes()).ok()?.with_version(version);
+        let anew: Box<str> = String::from_utf8(anew).ok()?.into();
+        (self.version, self.told) = (version, Some(anew.clone()));
+        Some(anew)
+    }
+}
+
 impl Leg {
     pub(crate) fn new(
         id: LegId,
@@ -147,6 +163,7 @@ impl Leg {
             ack: None,
             timer: None,
             reports: None,
+            lent: false,
         }
     }
 

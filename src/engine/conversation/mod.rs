@@ -3,12 +3,13 @@
 //! One file an act: `inviting` the first fork, `giving_up` its end without an answer, `early`, `early_requests`, `early_ends`, `prack` and `early_offers` what goes
 //! on in it before `answered`, `carry`, `demands`, `renegotiate` and `grow` what goes on while
 //! both are there, `refresh` session timers, `letters` messages, `signs` and `check` suspicion and probes,
-//! `restore`, `busy`, `reach` and `join` the re-fork, `failover` the next target of a hop, `size` what no
+//! `restore`, `busy`, `reach` and `join` the re-fork, `ghosts` the end of lost dialogs, `failover` the next target of a hop, `size` what no
 //! datagram should carry, `watching` the targets of upstreams, `toward` the
 //! ports of a fork, `keys` and `turn` SRTP on each leg, `aside` what there is of a side without a leg,
 //! `survivor` what is answered meanwhile, `repair` a phone that comes back by itself, `notice` the word to
 //! the survivor; `refer` and `transfer` a side that goes on with somebody else, `attended`
-//! where the transferor has called that one itself, `report` what its transferor
+//! where the transferor has called that one itself, `giving` and `taking` where that call is ours too, `tags`
+//! whose a leg is then, `report` what its transferor
 //! is told, `leaving` until that one hangs up; `redirect` phones that forward, `trail` and `diverted` whom a call was for before, `breadth` how many ring;
 //! `ending` the end, `parting` a BYE that waits for an ACK.
 
@@ -34,6 +35,8 @@ mod early_requests;
 mod ending;
 pub(crate) mod failover;
 mod fork;
+mod ghosts;
+mod giving;
 mod giving_up;
 mod grow;
 mod index;
@@ -64,6 +67,8 @@ mod rounds;
 mod signs;
 pub(crate) mod size;
 mod survivor;
+mod tags;
+mod taking;
 mod toward;
 pub(crate) mod trail;
 mod transfer;
@@ -109,6 +114,7 @@ pub(crate) use self::keys::refusal;
 pub(crate) use self::proof::{crossing_with_proof, upstream_of};
 pub(crate) use self::refresh::too_brief;
 pub(crate) use self::repair::replaced;
+pub(crate) use self::tags::Moves;
 
 /// Entries kept of a conversation's history; what comes in between is left out.
 const HISTORY_MAX: usize = 256;
@@ -147,6 +153,8 @@ pub struct Conversation {
     growing: Option<Box<Growing>>,
     #[serde(skip)]
     inquiring: Option<Box<attended::Inquiring>>,
+    #[serde(skip)]
+    giving: Option<Box<giving::Giving>>,
     /// What the engine keeps with it: its timer, what it is indexed by, and which peers are expected.
     #[serde(skip)]
     pub(crate) timer: Option<(Time, TimerId)>,
@@ -446,12 +454,17 @@ impl Conversation {
             ]
         });
         let inquiring = self.inquiring.iter().map(|inquiring| inquiring.until);
+        let giving = self
+            .giving
+            .iter()
+            .filter_map(|giving| giving.next_deadline());
         let leaving = self.leaving.iter().map(|leaving| leaving.until);
         parties
             .flatten()
             .chain(ringing)
             .chain(leaving)
             .chain(inquiring)
+            .chain(giving)
             .min()
     }
 
@@ -477,6 +490,7 @@ impl Conversation {
         }
         self.part(context);
         self.inquiry_due(context);
+        self.giving_due(context);
         self.close_due(context);
     }
 }

@@ -75,6 +75,7 @@ impl Conversation {
             leaving.leg.dialog.resume(JUMP);
             context.know_tag(&leaving.leg.dialog.local_tag, (id, leaving.leg.id));
         }
+        self.restate(context);
         self.close_later(context);
         self.note(context, Happening::Rebuilt);
         for side in [Side::Caller, Side::Callee] {

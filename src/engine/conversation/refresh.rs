@@ -172,7 +172,9 @@ impl Conversation {
         response: &Message,
     ) {
         let within = match errand.what {
-            What::Carry | What::Doubt | What::Join | What::Wish | What::Refresh => true,
+            What::Carry | What::Doubt | What::Join | What::Give | What::Wish | What::Refresh => {
+                true
+            }
             What::Invite
             | What::Letter(..)
             | What::Probe

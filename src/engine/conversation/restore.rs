@@ -33,6 +33,9 @@ impl Conversation {
         {
             return;
         }
+        if self.given_alone(side) {
+            return self.keep(context, 480);
+        }
         let Some(old) = self.party_mut(side).leg.take() else {
             return;
         };
@@ -118,8 +121,9 @@ impl Conversation {
                 continue;
             }
             match self.make_branch(context, side, endpoint, ring) {
-                Ok(branch) => {
+                Ok(mut branch) => {
                     if let Some(lost) = &mut self.party_mut(side).lost {
+                        branch.giver = lost.giver();
                         lost.fork.branches.push(branch);
                     }
                 }
@@ -170,6 +174,10 @@ impl Conversation {
             branch.replaces = same && lost.old.abilities.replaces && !plain && !lost.gone;
             branch.until = context.now + ring;
             branch.meant.clone_from(&to);
+            if let (Some(giver), Some(offer)) = (branch.giver, &offer) {
+                self.ask_for(context, branch, giver, offer);
+                continue;
+            }
             if let Some(lines) = &lines {
                 self.call(
                     context,

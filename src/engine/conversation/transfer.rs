@@ -36,7 +36,7 @@ use crate::engine::asker::Asker;
 use crate::engine::dialog::{Admission, Happens};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Ending, Happening};
-use crate::engine::ids::{Flow, Side};
+use crate::engine::ids::{ConversationId, Flow, Side};
 use crate::engine::mint::tag_shard;
 use crate::engine::routing;
 use crate::engine::settings::ReferPolicy;
@@ -56,6 +56,9 @@ pub(super) struct Transfer {
     transferor: Person,
     /// Header lines of the targets' INVITEs.
     lines: Bytes,
+    /// The conversation that has the target's leg, and has promised it.
+    #[serde(default)]
+    pub(super) giver: Option<ConversationId>,
 }
 
 /// Whom a transfer goes to.
@@ -65,6 +68,8 @@ pub(super) struct Aim {
     pub(super) groups: VecDeque<Turn>,
     /// Value of the INVITE's Replaces.
     pub(super) replaces: Option<Box<str>>,
+    /// The conversation that has promised the target's leg.
+    pub(super) giver: Option<ConversationId>,
 }
 
 impl Transfer {
@@ -89,7 +94,7 @@ impl Conversation {
         if self.closing.is_some() || self.party(side.other()).lost.is_some() {
             return context.refuse(server, 500, "transfer of a side that is being restored");
         }
-        if self.inquiring.is_some() {
+        if self.inquiring.is_some() || self.giving.is_some() {
             return context.refuse(server, 491, "another transfer is under way");
         }
         let refer = match refer::read(request) {
@@ -139,6 +144,7 @@ impl Conversation {
             ),
             // A dialog that is none of ours: the target knows it, or not.
             replaces: refer.replaces.clone(),
+            giver: None,
         })
     }
 
@@ -159,6 +165,7 @@ impl Conversation {
             mut person,
             groups,
             replaces,
+            giver,
         } = aim;
         let contact = context.contact(&old.dialog);
         let _ = old.dialog.refresh(request);
@@ -190,6 +197,7 @@ impl Conversation {
         aside.transfer = Some(Box::new(Transfer {
             transferor: person,
             lines: lines.into(),
+            giver,
         }));
         let to = self.party(side).aor.to_string().into();
         self.note(context, Happening::Transferring { side, to });

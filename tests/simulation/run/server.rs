@@ -122,6 +122,9 @@ impl Simulation {
             Output::Bindings(_) | Output::Observed(_) => {}
             Output::Inquiry(inquiry) => self.inform(Input::Inquiry(inquiry)),
             Output::Found(found) => self.inform(Input::Found(found)),
+            Output::Handover(handover) => self.inform(Input::Handover(handover)),
+            // One engine has all shards.
+            Output::Moved(_) | Output::Forward(_) => {}
             Output::Event(event) => self.remark(None, format!("{event:?}")),
         }
     }

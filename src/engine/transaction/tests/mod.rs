@@ -145,6 +145,9 @@ impl Bench {
                 | Output::Bindings(_)
                 | Output::Observed(_)
                 | Output::Inquiry(_)
+                | Output::Handover(_)
+                | Output::Moved(_)
+                | Output::Forward(_)
                 | Output::Found(_) => panic!("a layer of transactions does not {output:?}"),
             }
         }

@@ -1,0 +1,109 @@
+//! The far end of another call takes the transferor's place (RFC 5589 7): what the conversation does that it
+//! comes to. Its other side, who is transferred, notices nothing where the sessions fit.
+//!
+//! Until the other conversation has given its leg there is a branch for it here, whose INVITE is a re-INVITE
+//! that the other sends.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Conversation;
+use super::context::Context;
+use super::fork::{Branch, BranchState};
+use super::leg::Leg;
+use crate::engine::endpoint::Identity;
+use crate::engine::handover::{Wanted, Word};
+use crate::engine::ids::{ConversationId, LegId, Side};
+use crate::engine::ports::Generation;
+use crate::engine::time::Millis;
+
+/// A re-INVITE has its time-out, and may have to be sent again after another's.
+const ANSWERED: Millis = Millis::from_secs(40);
+
+impl Conversation {
+    /// Another conversation says something about a leg that changes hands.
+    pub(crate) fn on_handover(
+        &mut self,
+        context: &mut Context<'_>,
+        from: ConversationId,
+        word: Word,
+    ) {
+        match word {
+            Word::Ask(wanted) => self.on_wanted(context, from, wanted),
+            Word::Decline => self.declined(context, from),
+            Word::Give(leg) => self.on_given(context, from, &leg),
+            Word::Keep(status) => {
+                if let Some((side, leg)) = self.taken_from(from) {
+                    self.again_failed(context, side, leg, status);
+                }
+            }
+        }
+    }
+
+    /// Returns the branch whose leg another conversation is asked for.
+    fn taken_from(&self, from: ConversationId) -> Option<(Side, LegId)> {
+        [Side::Caller, Side::Callee].into_iter().find_map(|side| {
+            let fork = &self.party(side).lost.as_ref()?.fork;
+            let mut branches = fork.branches.iter();
+            let branch = branches.find(|branch| branch.giver == Some(from))?;
+            Some((side, branch.leg.id))
+        })
+    }
+
+    /// Has the other conversation offer its phone the session of a branch.
+    pub(super) fn ask_for(
+        &self,
+        context: &mut Context<'_>,
+        branch: &mut Branch,
+        giver: ConversationId,
+        said: &str,
+    ) {
+        let side = branch.leg.side;
+        let wanted = Wanted {
+            said: said.into(),
+            addresses: self.addresses(side, branch.generation),
+            asserted: self.party(side.other()).asserted.clone(),
+        };
+        context.tell(self.id, giver, Word::Ask(wanted));
+        branch.state = BranchState::Calling;
+        branch.until = context.now + ANSWERED;
+    }
+
+    fn addresses(&self, side: Side, generation: Generation) -> Vec<std::net::SocketAddr> {
+        self.ports[side.index()].of(generation).addresses.clone()
+    }
+
+    /// The leg is ours from now on.
+    fn on_given(&mut self, context: &mut Context<'_>, from: ConversationId, leg: &Bytes) {
+        let id = self.id;
+        let Some((side, number)) = self.taken_from(from) else {
+            return context.part_with(id, leg);
+        };
+        let Ok(mut given) = rmp_serde::from_slice::<Leg>(leg) else {
+            return self.again_failed(context, side, number, 500);
+        };
+        let uuid = self.uuid_of(side.other());
+        let Some(branch) = self.branch_mut(number) else {
+            return;
+        };
+        context.forget_tag(&branch.leg.dialog.local_tag);
+        context.know_tag(&given.dialog.local_tag, (id, number));
+        (given.id, given.side) = (number, side);
+        given.dialog.session.ours = uuid;
+        branch.giver = None;
+        branch.leg = given;
+        self.taken(context, side, number);
+    }
+
+    /// Whom it has talked to so far has left: it is told who talks to it now.
+    pub(super) fn introduce(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        transferor: Arc<Identity>,
+    ) {
+        self.party_mut(side.other()).believed = Some(transferor);
+        self.announce(context, side.other());
+    }
+}

@@ -1,0 +1,68 @@
+//! What two conversations, often of two shards, say to one another while one gives the other the far end of
+//! its call: an attended transfer (RFC 5589 7) whose two calls are both ours.
+//!
+//! ```text
+//!   taker                      giver            far end
+//!     │── Inquiry ──────────────►│                 │
+//!     │◄── Found, which promises │                 │
+//!     │── Ask ──────────────────►│── re-INVITE ───►│
+//!     │                          │◄── 200, ACK ───►│
+//!     │◄── Give ─────────────────│                 │
+//! ```
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use crate::engine::ids::{ConversationId, Flow, VirtualShard};
+
+/// A word of one conversation to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handover {
+    pub from: ConversationId,
+    pub to: ConversationId,
+    pub word: Word,
+}
+
+/// What is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// The end that was promised is to be asked for this session.
+    Ask(Wanted),
+    /// It is not wanted any more.
+    Decline,
+    /// It has agreed: the state of its leg, as a snapshot has it. The giver has it no more.
+    Give(Bytes),
+    /// It is not given, for this status; the giver's call is as it was.
+    Keep(u16),
+}
+
+/// The session that the far end is offered, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// What the taker's other side has said.
+    pub said: Box<str>,
+    /// The taker's media ports, by stream; none where its media does not run through us.
+    pub addresses: Vec<SocketAddr>,
+    /// Value of P-Asserted-Identity, for who may be told (RFC 3325).
+    pub asserted: Option<Box<str>>,
+}
+
+/// A dialog of ours is with a conversation of another shard than its tag names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The one that the tag names.
+    pub shard: VirtualShard,
+    /// The number within the tag.
+    pub key: u64,
+    /// Who has the dialog; nobody any more.
+    pub with: Option<ConversationId>,
+}
+
+/// A message of such a dialog, for the shard of the conversation that has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    pub to: ConversationId,
+    pub flow: Flow,
+    pub bytes: Bytes,
+}
