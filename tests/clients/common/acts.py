@@ -186,3 +186,26 @@ def texts(stage):
         desk.writes("alice", other)
         wait_until("both were read", lambda: one in desk.texts() and other in alice.texts())
     assert (desk.texts(), alice.texts()) == (there, back), (desk.texts(), alice.texts())
+
+
+def early_media(stage):
+    """The called phone speaks before it answers, and the caller hears it."""
+    at_alice = stage.capture("alice")
+    alice, desk = stage.phone("alice"), stage.phone("desk", answers="early")
+    alice.dials("bob")
+    desk.is_rung()
+    time.sleep(SETTLED_SECONDS)
+    ringing = talk()
+    desk.answers_now()
+    for phone in (alice, desk):
+        phone.talks()
+    window = talk()
+    alice.hangs_up()
+    desk.quits()
+    stage.server.wait_for_rest()
+    at_alice.stop()
+    ladder.draw(at_alice.sip("alice"))
+    heard = packets(at_alice, ringing, incoming=True)
+    print(f"    Alice heard {heard} packets before the answer")
+    assert heard > (ringing[1] - ringing[0]) * 50 * 0.7, f"Alice heard {heard} packets before the answer"
+    judge_talk(at_alice, window)

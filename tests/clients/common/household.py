@@ -97,6 +97,8 @@ class Stage:
         if self.transport != "tls":
             return seen
         assert not seen and capture.fields("tls", ["frame.number"]), f"{name} spoke in the clear"
+        # Some write the end of it only when they end.
+        self.phones[name].end()
         return self.phones[name].trace()
 
     def stop(self):
