@@ -1,7 +1,10 @@
 //! What the transactions tell: requests, answers and the lack of them, each to whom it concerns.
 
 use super::Engine;
-use super::conversation::context::{Errand, Leaving, What, acknowledge_and_leave};
+use super::conversation::context::{Errand, What};
+use super::conversation::stray::{Leaving, acknowledge_and_leave};
+use super::conversation::within::{Failed, Renewed};
+use crate::engine::events::TargetFailure;
 use crate::engine::ids::Flow;
 use crate::engine::mint::tag_key;
 use crate::engine::ports::World;
@@ -117,6 +120,21 @@ impl Engine {
         stands
     }
 
+    /// Requests go on in other transactions: whoever waits for their answers is told.
+    pub(super) fn renewed(
+        &mut self,
+        renewed: impl IntoIterator<Item = Renewed>,
+        now: Time,
+        world: &mut dyn World,
+    ) {
+        for renewed in renewed {
+            let id = renewed.errand.conversation;
+            self.with(id, now, world, |conversation, _| {
+                conversation.goes_on_as(&renewed);
+            });
+        }
+    }
+
     fn response(
         &mut self,
         client: ClientId,
@@ -145,6 +163,13 @@ impl Engine {
                 .probes
                 .on_response(&mut context, index, client, response);
         }
+        let mut context = self.shared.context(now, world);
+        if response.status() == 503
+            && let Some(renewed) = context.within_unavailable(client, response)
+        {
+            return self.renewed(renewed, now, world);
+        }
+        let client = context.within_answered(client, response);
         let known = self.with(errand.conversation, now, world, |conversation, context| {
             conversation.on_response(context, client, errand, response, flow);
         });
@@ -187,6 +212,20 @@ impl Engine {
         if let What::Upstream(index) = errand.what {
             let mut context = self.shared.context(now, world);
             return self.probes.on_unanswered(&mut context, index, client);
+        }
+        let failure = if unreachable {
+            TargetFailure::Unreachable
+        } else {
+            TargetFailure::Silent
+        };
+        match self
+            .shared
+            .context(now, world)
+            .within_failed(client, failure)
+        {
+            Failed::Renewed(renewed) => return self.renewed([renewed], now, world),
+            Failed::Superseded => return,
+            Failed::Over => {}
         }
         self.with(errand.conversation, now, world, |conversation, context| {
             conversation.on_unanswered(context, client, errand, unreachable);

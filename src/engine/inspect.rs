@@ -15,7 +15,7 @@ impl Engine {
     pub fn gauges(&self) -> Gauges {
         let (client_transactions, server_transactions) = self.shared.transactions.counts();
         let mut gauges = Gauges {
-            client_transactions,
+            client_transactions: client_transactions + self.shared.within.waiting(),
             server_transactions,
             queued_messages: self.shared.queued.0,
             queued_bytes: self.shared.queued.1,
@@ -107,7 +107,9 @@ impl Engine {
             }
         }
         for conversation in self.conversations.values() {
-            conversation.check_negotiations(|client| self.shared.transactions.waits(client))?;
+            conversation.check_negotiations(|client| {
+                self.shared.transactions.waits(client) || self.shared.within.holds(client)
+            })?;
         }
         if self.conversations.is_empty() {
             let left = (

@@ -38,9 +38,11 @@ pub mod view;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::engine::admission::{Peers, is_of_scanner, is_too_long_a_way, offence};
-use crate::engine::conversation::context::{Budget, Context, Shared, Strays};
+use crate::engine::conversation::context::{Budget, Context, Shared};
 use crate::engine::conversation::parting::Partings;
+use crate::engine::conversation::stray::Strays;
 use crate::engine::conversation::watching::changed;
+use crate::engine::conversation::within::Within;
 use crate::engine::conversation::{Conversation, Key, Moves, answered_peers, aor_key, peer_key};
 use crate::engine::edge::Relays;
 use crate::engine::endpoint::BindingsChanged;
@@ -114,6 +116,7 @@ impl Engine {
                 strays: Strays::default(),
                 partings: Partings::default(),
                 shunned: Shunned::default(),
+                within: Within::default(),
                 settings,
                 mint,
                 out: out.collect(),
@@ -167,8 +170,12 @@ impl Engine {
                     if self.probes.on_resolved(&mut context, token, &targets) {
                         return;
                     }
-                    self.passages.on_resolved(&mut context, token, &targets);
-                    self.relays.on_resolved(&mut context, token, &targets);
+                    if let Some(renewed) = context.within_located(token, &targets) {
+                        self.renewed(renewed, now, world);
+                    } else {
+                        self.passages.on_resolved(&mut context, token, &targets);
+                        self.relays.on_resolved(&mut context, token, &targets);
+                    }
                 }
             }
             Input::Media(event) => {
@@ -347,6 +354,8 @@ impl Engine {
         self.passages.sweep(&mut context);
         self.relays.sweep(&mut context);
         self.probes.hurry(&mut context);
+        let renewed = context.within_sweep();
+        self.renewed(renewed, now, world);
         self.shared.shunned.sweep(now);
         self.listen(now, world);
         self.forget_old(now);

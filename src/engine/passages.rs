@@ -231,7 +231,7 @@ impl Passages {
         let (mut flow, mut rest, mut grown) = (flow, rest, grown);
         if let Some(rest) = rest.as_mut().filter(|_| !grown)
             && let Some(tcp) = over_tcp(context, endpoint, flow, bytes.len(), rest)
-            && let Some(moved) = over(context, &bytes, &tcp, "")
+            && let Some(moved) = over(context, &bytes, &tcp, "", None)
         {
             (flow, bytes, grown) = (tcp, moved, true);
         }

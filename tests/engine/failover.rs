@@ -49,7 +49,7 @@ fn invites(t: &mut Table, call_id: &str) {
 }
 
 fn answers(t: &mut Table, invite: &Message, at: SocketAddr) {
-    t.receive(at, with_sdp(answer_to(invite), &audio(at)));
+    t.receive(at, with_sdp(answer_at(invite, at), &audio(at)));
     t.request_to(at, Method::Ack);
     let ok = t.response_to(alice(), 200);
     let mut a = Remote::of_answer(&ok, alice());
@@ -301,7 +301,8 @@ fn the_re_fork_goes_on_to_the_next_target_too() {
     t.discard(desk());
     let next = t.request_to(mobile(), Method::Invite);
     assert_ne!(again.call_id(), next.call_id());
-    t.receive(mobile(), with_sdp(answer_to(&next), &audio(mobile())));
+    let answer = answer_at(&next, mobile());
+    t.receive(mobile(), with_sdp(answer, &audio(mobile())));
     t.request_to(mobile(), Method::Ack);
     t.discard(alice());
     t.receive(alice(), a.request(Method::Bye).end());

@@ -29,6 +29,7 @@ mod hostile;
 mod loss;
 mod messages;
 mod offences;
+mod onward;
 mod overload;
 mod partings;
 mod people;

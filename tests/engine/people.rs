@@ -252,7 +252,12 @@ impl Table {
 
 /// A 200 of Bob's desk phone, which can do what phones can.
 pub fn answer_to(invite: &Message) -> refork::sip::Builder {
-    response(invite, 200, desk(), "b1")
+    answer_at(invite, desk())
+}
+
+/// The same of a phone at another place.
+pub fn answer_at(invite: &Message, at: SocketAddr) -> refork::sip::Builder {
+    response(invite, 200, at, "b1")
         .header(
             Name::Allow,
             "INVITE, ACK, CANCEL, BYE, OPTIONS, MESSAGE, UPDATE",

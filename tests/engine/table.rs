@@ -122,6 +122,9 @@ pub struct Table {
     pub no_ports: fn(IpAddr) -> bool,
     /// What the names of hosts are located at.
     pub names: BTreeMap<Box<str>, Vec<Located>>,
+    /// DNS does not answer while this is set.
+    pub dns_waits: bool,
+    sought: Vec<(Token, Box<str>)>,
     asked: Vec<Token>,
     unopened: Vec<MediaCommand>,
     next_port: u16,
@@ -149,6 +152,8 @@ impl Table {
             relay_waits: false,
             no_ports: |_| false,
             names: BTreeMap::new(),
+            dns_waits: false,
+            sought: Vec::new(),
             asked: Vec::new(),
             unopened: Vec::new(),
             next_port: 20_000,
@@ -275,10 +280,10 @@ impl Table {
                     self.store.remove(&conversation);
                 }
                 Output::Event(event) => self.events.push(event),
-                Output::Resolve { token, hop } => {
-                    let targets = self.names.get(&hop.host).cloned().unwrap_or_default();
-                    self.input(Input::Resolved { token, targets });
+                Output::Resolve { token, hop } if self.dns_waits => {
+                    self.sought.push((token, hop.host));
                 }
+                Output::Resolve { token, hop } => self.dns_answers_one(token, &hop.host),
                 Output::Bindings(_) | Output::Observed(_) => {}
                 Output::Inquiry(inquiry) if self.inquiries_lost => drop(inquiry),
                 Output::Inquiry(inquiry) => self.input(Input::Inquiry(inquiry)),
@@ -308,6 +313,19 @@ impl Table {
         for token in std::mem::take(&mut self.asked) {
             self.input(Input::Stored { token, ok });
         }
+    }
+
+    /// DNS answers what it let wait.
+    pub fn dns_answers(&mut self) {
+        self.dns_waits = false;
+        for (token, host) in std::mem::take(&mut self.sought) {
+            self.dns_answers_one(token, &host);
+        }
+    }
+
+    fn dns_answers_one(&mut self, token: Token, host: &str) {
+        let targets = self.names.get(host).cloned().unwrap_or_default();
+        self.input(Input::Resolved { token, targets });
     }
 
     /// The relay answers what it let wait.

@@ -114,6 +114,7 @@ impl Engine {
             return Place::NotFound;
         }
         if is_near(&dialog.flow, &flow)
+            || dialog.went.is_some_and(|went| is_near(&went, &flow))
             || is_named(dialog, flow.peer.ip())
             || self.peers.trusts(&flow, settings, world)
         {

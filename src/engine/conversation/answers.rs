@@ -1,8 +1,10 @@
 //! Answers to what we sent, and the lack of them: each goes to the act that asked.
 
 use super::Conversation;
-use super::context::{Context, ELSEWHERE, Errand, Leaving, What, acknowledge_and_leave};
+use super::context::{Context, ELSEWHERE, Errand, What};
 use super::outcome;
+use super::stray::{Leaving, acknowledge_and_leave};
+use super::within::Renewed;
 use crate::engine::dialog::Do;
 use crate::engine::events::{Signal, TargetFailure};
 use crate::engine::ids::{Flow, LegId};
@@ -70,6 +72,46 @@ impl Conversation {
                 self.ghosts.retain(|ghost| ghost.id != leg);
             }
             What::Farewell | What::Passage(_) | What::Relay(_) | What::Upstream(_) => {}
+        }
+    }
+
+    /// A request of ours within a dialog has another transaction now.
+    pub(crate) fn goes_on_as(&mut self, renewed: &Renewed) {
+        let Renewed {
+            errand,
+            before,
+            now,
+            flow,
+        } = *renewed;
+        let swap = |client: &mut ClientId| {
+            if *client == before {
+                *client = now;
+            }
+        };
+        for party in &mut self.parties {
+            let joining = party
+                .lost
+                .iter_mut()
+                .filter_map(|lost| lost.joining.as_mut());
+            joining.for_each(|joining| joining.waits_for(swap));
+            let lost = party.lost.as_mut().map(|lost| &mut lost.old);
+            let legs = lost.into_iter().chain(party.leg.as_mut());
+            for leg in legs.filter(|leg| leg.id == errand.leg) {
+                leg.dialog.take_way(flow);
+                leg.reinvite.iter_mut().for_each(swap);
+            }
+        }
+        self.carried
+            .iter_mut()
+            .for_each(|carried| swap(&mut carried.client));
+        if let Some(pending) = &mut self.renegotiation {
+            pending.waits_for(swap);
+        }
+        if let Some(giving) = &mut self.giving {
+            giving.waits_for(swap);
+        }
+        if let Some(invitation) = &mut self.invitation {
+            invitation.wait_for(swap);
         }
     }
 

@@ -16,6 +16,7 @@ use super::reach::standing;
 use super::size::{over, over_tcp};
 use crate::engine::asker::Asker;
 use crate::engine::dialog::Dialog;
+use crate::engine::dialog::onward::Known;
 use crate::engine::dialog::session_id::{SessionId, Uuid};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::handover::Word;
@@ -146,6 +147,8 @@ impl Conversation {
                 ours: self.uuid_of(side.other()),
                 theirs: Uuid::default(),
             },
+            known: Known::of(&endpoint, &self.party(side).asker),
+            went: None,
         };
         let session = context.shared.mint.session();
         let leg = Leg::new(leg, side, dialog, endpoint, session, context.now);
@@ -242,7 +245,7 @@ impl Conversation {
                 ..branch.leg.dialog.clone()
             };
             let contact = context.contact(&dialog);
-            Some((tcp, over(context, &bytes, &tcp, &contact)?))
+            Some((tcp, over(context, &bytes, &tcp, &contact, None)?))
         });
         let Some((tcp, bytes)) = moved else {
             return (flow, bytes);

@@ -1,6 +1,6 @@
 //! Requests within the conversation: whose they are, and across to the other side.
 
-use super::context::{Context, What, end_with};
+use super::context::{Context, What, end_with, is_sips};
 use super::crossing::crossing;
 use super::demands::demands;
 use super::inviting;
@@ -142,14 +142,15 @@ impl Conversation {
         let Some(leg) = self.leg_mut(from.other()) else {
             return context.refuse(server, 500, "the other side has no dialog yet");
         };
-        let flow = leg.dialog.flow;
-        let via = context.via(id, &flow);
+        let course = context.course(&leg.dialog);
+        let via = context.via(id, &course.flow);
         let mut builder = leg.dialog.carried(request.method(), &via, hops);
         if matches!(
             request.method(),
             Method::Notify | Method::Refer | Method::Subscribe
         ) {
-            builder = builder.header(Name::Contact, context.contact(&leg.dialog));
+            let contact = context.contact_over(&course.flow, is_sips(&leg.dialog.target));
+            builder = builder.header(Name::Contact, contact);
         }
         let builder = builder.raw_lines(&lines).raw_lines(&demands(request));
         let bytes = end_with(builder, request.content_type(), request.body());
@@ -158,7 +159,7 @@ impl Conversation {
             leg: leg.id,
             what: What::Carry,
         };
-        let client = context.send(bytes, flow, errand);
+        let client = context.send_on(&mut leg.dialog, course, bytes, errand);
         self.carried.push(Carried {
             client,
             server,

@@ -22,7 +22,7 @@ use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::settings::{Kind, ProbeSettings};
 use crate::engine::time::{Millis, Time};
-use crate::sip::{Message, Method};
+use crate::sip::{Builder, Message, Method};
 
 /// After a suspicion that came to nothing, the same kind of sign is left alone for so long.
 const TRUST: Millis = Millis::from_secs(30);
@@ -232,6 +232,8 @@ impl Conversation {
     fn ask_alive(&mut self, context: &mut Context<'_>, side: Side, tries: u32) {
         let probe = self.probing(context);
         let flows = self.flows(context, side);
+        let leg = self.party(side).leg.as_ref();
+        let sought = leg.is_some_and(|leg| context.course(&leg.dialog).sought);
         let unasked = self.closed_leg(side).is_some_and(|leg| {
             let anew = way_anew(context, leg);
             flows.iter().all(|flow| Some(*flow) == anew)
@@ -249,6 +251,9 @@ impl Conversation {
                 );
             }
         }
+        if sought && let Some(leg) = self.leg_mut(side) {
+            leg.request(context, id, &Method::Options, What::Probe, Builder::end);
+        }
         let Some(check) = self.party_mut(side).check.as_mut() else {
             return;
         };
@@ -259,7 +264,7 @@ impl Conversation {
         } else {
             check.step = Step::Asked {
                 left: tries.saturating_sub(1),
-                out: flows.len() as u32,
+                out: flows.len() as u32 + u32::from(sought),
             };
             check.next = Some(context.now + probe.timeout);
         }
@@ -281,11 +286,10 @@ impl Conversation {
                     && location::same(&binding.endpoint.identity, &leg.endpoint.identity)
             })
             .filter_map(|binding| binding.endpoint.flow);
-        let own = match self.closed_leg(side) {
-            Some(leg) => way_anew(context, leg),
-            None => Some(leg.dialog.flow),
+        let mut flows: Vec<Flow> = match self.closed_leg(side) {
+            Some(leg) => way_anew(context, leg).into_iter().collect(),
+            None => context.course(&leg.dialog).flows().collect(),
         };
-        let mut flows = Vec::from_iter(own);
         for flow in registered.filter(|flow| Some(flow) != dead) {
             if !flows.contains(&flow) {
                 flows.push(flow);

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use super::breadth::mark;
 use super::outcome::for_the_other_side;
 use super::parting::Partings;
+use super::stray::Strays;
 use super::tags::Moves;
+use super::within::Within;
 use crate::engine::dialog::Dialog;
 use crate::engine::dialog::session_id::SessionId;
 use crate::engine::events::Event;
@@ -20,7 +22,7 @@ use crate::engine::settings::Settings;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::{ClientId, ServerId, Transactions};
 use crate::engine::upstreams::Upstreams;
-use crate::sip::{Builder, Message, Method, Name, Uri, reason_phrase};
+use crate::sip::{Builder, Message, Name, reason_phrase};
 
 /// Methods that we take (RFC 3261 20.5).
 pub(crate) const ALLOW: &str =
@@ -92,6 +94,7 @@ pub(crate) struct Shared {
     /// Dialogs that wait for an ACK before their BYE.
     pub(crate) partings: Partings,
     pub(crate) shunned: Shunned,
+    pub(crate) within: Within,
     pub(crate) upstreams: Upstreams,
     /// This shard probes upstreams, and tells the operator of them.
     pub(crate) leads: bool,
@@ -191,9 +194,14 @@ impl Context<'_> {
 
     pub(crate) fn cancel(&mut self, client: ClientId, reason: Option<&str>) {
         let Shared {
-            transactions, out, ..
+            transactions,
+            within,
+            out,
+            ..
         } = &mut *self.shared;
-        transactions.cancel(client, reason, self.now, out);
+        for client in within.withdraw(client).into_iter().chain([client]) {
+            transactions.cancel(client, reason, self.now, out);
+        }
     }
 
     /// Answers a request; `finish` adds what the answer needs and ends it.
@@ -324,7 +332,7 @@ pub(crate) fn retry_after(response: &Message) -> Option<Millis> {
     Some(Millis::from_secs(u64::from(seconds)))
 }
 
-fn is_sips(uri: &str) -> bool {
+pub(super) fn is_sips(uri: &str) -> bool {
     uri.split_once(':')
         .is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("sips"))
 }
@@ -355,108 +363,6 @@ pub(crate) fn end_with(builder: Builder, content_type: Option<&str>, body: &[u8]
         builder.end()
     } else {
         builder.body(content_type.unwrap_or("application/octet-stream"), body)
-    }
-}
-
-/// Ends the dialog of a 2xx that nobody waits for, by messages made from the response alone: ACK, then
-/// BYE (RFC 3261 13.2.2.4, 15). `reason` is the BYE's (RFC 3326).
-pub(crate) fn acknowledge_and_leave(
-    context: &mut Context<'_>,
-    response: &Message,
-    flow: Flow,
-    bye: Leaving,
-    reason: Option<&str>,
-) {
-    let Some(shard) = response
-        .branch()
-        .and_then(crate::engine::mint::branch_shard)
-    else {
-        return;
-    };
-    let id = ConversationId(u64::from(shard.0) << 56);
-    let target = response
-        .values(Name::Contact)
-        .next()
-        .and_then(|contact| crate::sip::Address::parse(contact).ok())
-        .map_or_else(
-            || response.to().uri.to_owned(),
-            |contact| contact.uri.to_owned(),
-        );
-    if Uri::parse(&target).is_err() {
-        return;
-    }
-    let routes: Vec<String> = response.values(Name::RecordRoute).map(Into::into).collect();
-    for (method, cseq) in [
-        (Method::Ack, response.cseq()),
-        (Method::Bye, response.cseq().saturating_add(1)),
-    ] {
-        let via = context.via(id, &flow);
-        let mut builder = Builder::request(&method, &target)
-            .header(Name::Via, via)
-            .header(Name::MaxForwards, 70);
-        for route in routes.iter().rev() {
-            builder = builder.header(Name::Route, route);
-        }
-        builder = builder
-            .copy(response, Name::From)
-            .copy(response, Name::To)
-            .copy(response, Name::CallId)
-            .header(Name::CSeq, format_args!("{cseq} {}", method.as_str()));
-        if method == Method::Ack {
-            if bye == Leaving::Surely {
-                context.send_alone(builder.end(), flow);
-            }
-            continue;
-        }
-        let bytes = match reason {
-            Some(reason) => builder.header(Name::Reason, reason).end(),
-            None => builder.end(),
-        };
-        if bye == Leaving::Once {
-            context.send_alone(bytes, flow);
-        } else {
-            let errand = Errand {
-                conversation: id,
-                leg: LegId(u32::MAX),
-                what: What::Farewell,
-            };
-            context.send(bytes, flow, errand);
-        }
-    }
-}
-
-/// How the BYE of a 2xx that nobody waits for goes out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Leaving {
-    /// In a transaction: its INVITE is known to be ours.
-    Surely,
-    /// Without one: anybody may have forged the 2xx. There is no ACK either, so that whoever has not
-    /// forged it, and did not get the BYE, sends the 2xx again and is answered again.
-    Once,
-}
-
-/// Every stray 2xx is answered, perhaps to a victim: so many a second and no more.
-const STRAYS_A_SECOND: u32 = 50;
-
-/// What stray 2xx have had answered in this second.
-#[derive(Debug, Default)]
-pub(crate) struct Strays {
-    second: u64,
-    answered: u32,
-}
-
-impl Strays {
-    /// Returns true where one more may be answered.
-    pub(crate) fn take(&mut self, now: Time) -> bool {
-        let second = now.0 / 1000;
-        if self.second != second {
-            *self = Self {
-                second,
-                answered: 0,
-            };
-        }
-        self.answered += 1;
-        self.answered <= STRAYS_A_SECOND
     }
 }
 

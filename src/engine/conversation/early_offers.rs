@@ -1,7 +1,7 @@
 //! Offers before the call is taken: UPDATE (RFC 3311) in early dialogs, and what a PRACK brings (RFC 3262 5).
 
 use super::Conversation;
-use super::context::{ALLOW, Context, Errand, What, end_with};
+use super::context::{ALLOW, Context, Errand, What, end_with, is_sips};
 use super::crossing::crossing;
 use super::inviting::{Invitation, sdp_of};
 use super::keys::{Role, Telling};
@@ -30,6 +30,15 @@ impl Invitation {
     /// Returns true where an offer of the branch's early dialog, or to it, has no answer yet.
     pub(super) fn is_crossing(&self, leg: LegId) -> bool {
         self.crossings.iter().any(|open| open.leg == leg)
+    }
+}
+
+impl Invitation {
+    /// What crosses has another transaction.
+    pub(super) fn wait_for(&mut self, swap: impl Fn(&mut ClientId)) {
+        for open in &mut self.crossings {
+            swap(&mut open.client);
+        }
     }
 }
 
@@ -368,8 +377,9 @@ fn update(
     dialog: &mut Dialog,
     told: &str,
 ) -> ClientId {
-    let flow = dialog.flow;
-    let (via, contact) = (context.via(id, &flow), context.contact(dialog));
+    let course = context.course(dialog);
+    let via = context.via(id, &course.flow);
+    let contact = context.contact_over(&course.flow, is_sips(&dialog.target));
     let bytes = dialog
         .request(&Method::Update, &via)
         .header(Name::Contact, contact)
@@ -380,7 +390,7 @@ fn update(
         leg,
         what: What::Early,
     };
-    context.send(bytes, flow, errand)
+    context.send_on(dialog, course, bytes, errand)
 }
 
 /// Answers an offer with the session that stands: one version more where it reads otherwise.

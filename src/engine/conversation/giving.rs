@@ -79,6 +79,15 @@ impl Leg {
     }
 }
 
+impl Giving {
+    /// The re-INVITE has another transaction.
+    pub(super) fn waits_for(&mut self, swap: impl Fn(&mut ClientId)) {
+        if let Some((open, _)) = &mut self.asked {
+            swap(open);
+        }
+    }
+}
+
 impl Conversation {
     /// Promises the end of a side to another conversation. Returns false where that cannot be.
     pub(super) fn promise(

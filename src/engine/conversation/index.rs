@@ -8,12 +8,12 @@ use super::Conversation;
 use crate::engine::ids::{Aor, Flow, Transport};
 use crate::engine::mint::hash64;
 
-/// A hash, for there are four to a conversation: whoever is found compares for himself.
+/// A hash, for there are six to a conversation: whoever is found compares for himself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key(NonZeroU64);
 
 /// What a conversation is found by.
-pub(crate) type Keys = [Option<Key>; 4];
+pub(crate) type Keys = [Option<Key>; 6];
 
 impl Key {
     pub(crate) fn number(self) -> u64 {
@@ -38,7 +38,8 @@ pub(crate) type Answered = [bool; 2];
 
 /// Returns the keys of those peers among them.
 pub(crate) fn answered_peers(keys: &Keys, answered: Answered) -> impl Iterator<Item = Key> {
-    let peers = keys[2..].iter().zip(answered);
+    // Where a leg only says that it is, anybody may be.
+    let peers = keys[2..4].iter().zip(answered);
     peers.filter_map(|(key, answered)| key.filter(|_| answered))
 }
 
@@ -46,15 +47,16 @@ impl Conversation {
     /// Returns what it is to be found by now.
     pub(crate) fn keys(&self) -> Keys {
         let [a, b] = &self.parties;
-        let peer = |party: &super::Party| {
-            let flow = party.leg.as_ref()?.dialog.flow;
-            Some(peer_key(flow.transport, flow.peer))
-        };
+        let key = |flow: Flow| peer_key(flow.transport, flow.peer);
+        let heard = |party: &super::Party| Some(key(party.leg.as_ref()?.dialog.flow));
+        let went = |party: &super::Party| Some(key(party.leg.as_ref()?.dialog.went?));
         [
             Some(aor_key(&a.aor)),
             Some(aor_key(&b.aor)),
-            peer(a),
-            peer(b),
+            heard(a),
+            heard(b),
+            went(a),
+            went(b),
         ]
     }
 
@@ -66,7 +68,8 @@ impl Conversation {
     /// Returns true where a leg needs the flow, or whichever connection there is to its peer.
     pub(crate) fn needs(&self, flow: &Flow) -> bool {
         let legs = self.parties.iter().filter_map(|party| party.leg.as_ref());
-        legs.map(|leg| leg.dialog.flow).any(|own| {
+        let flows = legs.flat_map(|leg| [Some(leg.dialog.flow), leg.dialog.went]);
+        flows.flatten().any(|own| {
             (own.transport, own.peer) == (flow.transport, flow.peer)
                 && own
                     .connection

@@ -1,7 +1,7 @@
 //! The first fork: the caller waits, the callee's endpoints ring, the first 2xx wins (RFC 3261 13, 16.7).
 
 use super::asserted::{asserted, asserted_of_called};
-use super::context::{Context, Leaving, acknowledge_and_leave};
+use super::context::Context;
 use super::crossing::{crossing, crossing_first};
 use super::diverted::Diverted;
 use super::early::Early;
@@ -11,11 +11,13 @@ use super::keys::{Role, Telling};
 use super::leg::Leg;
 use super::media;
 use super::prack::Wants;
+use super::stray::{Leaving, acknowledge_and_leave};
 use super::toward::unreached_by_media;
 use super::trail::{self, Trail};
 use super::turn::other_way;
 use super::{Conversation, Party, breadth};
 use crate::engine::asker::Asker;
+use crate::engine::dialog::onward::Known;
 use crate::engine::dialog::{Dialog, Life, name_addr};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Ending, GaveUp, Happening};
@@ -126,7 +128,7 @@ impl Conversation {
             inquiring: None,
             giving: None,
             timer: None,
-            indexed: [None; 4],
+            indexed: Default::default(),
             expected: [false; 2],
         };
         for (party, asserted) in conversation.parties.iter_mut().zip(identities) {
@@ -134,7 +136,8 @@ impl Conversation {
         }
         let leg = conversation.new_leg_id();
         let tag = context.tag((id, leg));
-        let dialog = Dialog::of_request(request, flow, tag);
+        let mut dialog = Dialog::of_request(request, flow, tag);
+        dialog.known = Known::of(&endpoint, &conversation.party(Side::Caller).asker);
         let session = context.shared.mint.session();
         let mut leg = Leg::new(leg, Side::Caller, dialog, endpoint, session, context.now);
         leg.life = Life::Invited;

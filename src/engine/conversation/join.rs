@@ -1,13 +1,14 @@
 //! A new leg takes the lost one's place; or the lost one comes back.
 
 use super::Conversation;
-use super::context::{Context, ELSEWHERE, Leaving, What, acknowledge_and_leave, end_with};
+use super::context::{Context, ELSEWHERE, What, end_with};
 use super::fork::{Branch, BranchState};
 use super::inviting::sdp_of;
 use super::keys::{Role, Telling};
 use super::leg::{Leg, Talk};
 use super::media::{self, Ports};
 use super::outcome;
+use super::stray::{Leaving, acknowledge_and_leave};
 use crate::engine::dialog::{Act, Do};
 use crate::engine::events::{Happening, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
@@ -25,6 +26,15 @@ pub(super) struct Joining {
     asked: Option<(ClientId, Talk)>,
     /// When it is asked again: it had an offer of its own.
     pub(super) again_at: Option<Time>,
+}
+
+impl Joining {
+    /// The re-INVITE has another transaction.
+    pub(super) fn waits_for(&mut self, swap: impl Fn(&mut ClientId)) {
+        if let Some((open, _)) = &mut self.asked {
+            swap(open);
+        }
+    }
 }
 
 impl Conversation {

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::context::{Context, Errand, What};
+use super::context::{Context, Errand, What, is_sips};
+use super::course::Course;
 use super::keys::Keyring;
 use super::report::Reports;
 use crate::engine::dialog::reliable::RAck;
@@ -194,11 +195,11 @@ impl Leg {
         what: What,
         finish: impl FnOnce(Builder) -> Bytes,
     ) -> ClientId {
-        let flow = self.dialog.flow;
-        self.request_over(context, id, method, what, flow, finish)
+        let course = context.course(&self.dialog);
+        self.request_on(context, id, method, what, course, finish)
     }
 
-    /// The same over another flow of the endpoint.
+    /// The same over a flow of the endpoint and no other.
     pub(crate) fn request_over(
         &mut self,
         context: &mut Context<'_>,
@@ -208,13 +209,31 @@ impl Leg {
         flow: Flow,
         finish: impl FnOnce(Builder) -> Bytes,
     ) -> ClientId {
+        let went = self.dialog.went;
+        let course = Course::over(flow, is_sips(&self.dialog.target));
+        let client = self.request_on(context, id, method, what, course, finish);
+        self.dialog.went = went;
+        client
+    }
+
+    fn request_on(
+        &mut self,
+        context: &mut Context<'_>,
+        id: ConversationId,
+        method: &Method,
+        what: What,
+        course: Course,
+        finish: impl FnOnce(Builder) -> Bytes,
+    ) -> ClientId {
+        let flow = course.flow;
         let via = context.via(id, &flow);
         let mut builder = self.dialog.request(method, &via);
         if matches!(
             method,
             Method::Invite | Method::Update | Method::Subscribe | Method::Refer | Method::Notify
         ) {
-            builder = builder.header(Name::Contact, context.contact(&self.dialog));
+            let contact = context.contact_over(&flow, is_sips(&self.dialog.target));
+            builder = builder.header(Name::Contact, contact);
         }
         if matches!(method, Method::Invite | Method::Update) {
             // No provisional response to a re-INVITE is worth a PRACK.
@@ -225,7 +244,8 @@ impl Leg {
             leg: self.id,
             what,
         };
-        let client = context.send(finish(builder), flow, errand);
+        let bytes = finish(builder);
+        let client = context.send_on(&mut self.dialog, course, bytes, errand);
         if matches!(method, Method::Invite | Method::Update) {
             self.reinvite = Some(client);
         }
@@ -260,7 +280,7 @@ impl Leg {
             body: answer,
             waits: false,
         });
-        self.acknowledge_again(context, id, cseq);
+        self.send_ack(context, id, cseq, false);
     }
 
     /// Keeps the ACK back until the answer is known.
@@ -279,19 +299,23 @@ impl Leg {
         id: ConversationId,
         cseq: u32,
     ) {
+        self.send_ack(context, id, cseq, true);
+    }
+
+    fn send_ack(&mut self, context: &mut Context<'_>, id: ConversationId, cseq: u32, again: bool) {
         let body = match &self.ack {
             Some(ack) if ack.cseq == cseq && ack.waits => return,
             Some(ack) if ack.cseq == cseq => ack.body.clone(),
             Some(_) | None => None,
         };
-        let flow = self.dialog.flow;
-        let via = context.via(id, &flow);
+        let course = context.course(&self.dialog);
+        let via = context.via(id, &course.flow);
         let builder = self.dialog.ack(cseq, &via);
         let bytes = match body {
             Some(sdp) => builder.body("application/sdp", sdp.as_bytes()),
             None => builder.end(),
         };
-        context.send_alone(bytes, flow);
+        context.send_alone_on(course, bytes, again);
     }
 
     /// Says BYE; nothing hangs on the answer.

@@ -3,7 +3,8 @@
 //! One file an act: `inviting` the first fork, `giving_up` its end without an answer, `early`, `early_requests`, `early_ends`, `prack` and `early_offers` what goes
 //! on in it before `answered`, `carry`, `demands`, `renegotiate` and `grow` what goes on while
 //! both are there, `refresh` session timers, `letters` messages, `signs` and `check` suspicion and probes,
-//! `restore`, `busy`, `reach` and `join` the re-fork, `ghosts` the end of lost dialogs, `failover` the next target of a hop, `size` what no
+//! `restore`, `busy`, `reach` and `join` the re-fork, `ghosts` the end of lost dialogs, `failover` the next target of a hop, `course`
+//! and `within` the way of requests within dialogs, `size` what no
 //! datagram should carry, `watching` the targets of upstreams, `toward` the
 //! ports of a fork, `keys` and `turn` SRTP on each leg, `aside` what there is of a side without a leg,
 //! `survivor` what is answered meanwhile, `repair` a phone that comes back by itself, `notice` the word to
@@ -11,7 +12,8 @@
 //! where the transferor has called that one itself, `giving` and `taking` where that call is ours too, `tags`
 //! whose a leg is then, `report` what its transferor
 //! is told, `leaving` until that one hangs up; `redirect` phones that forward, `trail` and `diverted` whom a call was for before, `breadth` how many ring;
-//! `ending` the end, `parting` a BYE that waits for an ACK.
+//! `ending` the end, `parting` a BYE that waits for an ACK,
+//! `stray` a 2xx that nobody waits for.
 
 mod account;
 mod answered;
@@ -25,6 +27,7 @@ mod calling;
 mod carry;
 mod check;
 pub(crate) mod context;
+mod course;
 pub(crate) mod crossing;
 mod demands;
 mod diverted;
@@ -66,6 +69,7 @@ mod restore;
 mod rounds;
 mod signs;
 pub(crate) mod size;
+pub(crate) mod stray;
 mod survivor;
 mod tags;
 mod taking;
@@ -76,6 +80,7 @@ mod turn;
 mod view;
 pub(crate) mod watching;
 mod wishes;
+pub(crate) mod within;
 
 use std::sync::Arc;
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::context::{Context, Errand, What};
+use super::context::{Context, Errand, What, is_sips};
 use super::queue::{Author, Letter};
 use super::{Conversation, Party};
+use crate::engine::dialog::onward::By;
 use crate::engine::events::{Happening, NoticeOutcome};
 use crate::engine::ids::Side;
 use crate::engine::location;
@@ -104,15 +105,17 @@ impl Conversation {
         let id = self.id;
         let address = self.party(to.other()).address.clone();
         let party = &mut self.parties[to.index()];
-        let (Some(letter), Some(leg)) = (party.queue.letter(number), &party.leg) else {
+        let (Some(letter), Some(leg)) = (party.queue.letter(number), &mut party.leg) else {
             return;
         };
         let author = letter.author;
         if !context.shared.settings.notice.out_of_dialog {
             return self.notice_ends(context, to, number, NoticeOutcome::Refused);
         }
-        let flow = leg.dialog.flow;
-        let via = context.via(id, &flow);
+        let dialog = &leg.dialog;
+        let sips = is_sips(&dialog.target);
+        let course = context.course_to(By::Target, &dialog.target, dialog.flow, dialog.known, sips);
+        let via = context.via(id, &course.flow);
         let call_id = context.shared.mint.call_id();
         let tag = context.shared.mint.tag(id.shard());
         let bytes = Builder::request(&Method::Message, &leg.dialog.target)
@@ -130,7 +133,7 @@ impl Conversation {
             what: What::Letter(to, number),
         };
         party.queue.under_way = Some(number);
-        context.send(bytes, flow, errand);
+        context.send_on(&mut leg.dialog, course, bytes, errand);
         if author == Author::Notice {
             self.believe(to.other());
         }

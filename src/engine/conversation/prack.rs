@@ -96,8 +96,8 @@ impl Conversation {
         let leg = &mut self.branch_mut(owed.leg)?.leg;
         let mut dialog = owed.dialog.clone();
         dialog.local_cseq = leg.dialog.local_cseq;
-        let flow = dialog.flow;
-        let via = context.via(id, &flow);
+        let course = context.course(&dialog);
+        let via = context.via(id, &course.flow);
         let RAck { rseq, cseq } = owed.rack;
         let builder = dialog
             .request(&Method::Prack, &via)
@@ -113,7 +113,7 @@ impl Conversation {
             leg: owed.leg,
             what: What::Early,
         };
-        Some(context.send(bytes, flow, errand))
+        Some(context.send_on(&mut dialog, course, bytes, errand))
     }
 
     /// The caller's PRACK in an early dialog.

@@ -31,6 +31,13 @@ pub(super) struct Renegotiation {
     before: Talk,
 }
 
+impl Renegotiation {
+    /// Its request has another transaction.
+    pub(super) fn waits_for(&mut self, swap: impl Fn(&mut ClientId)) {
+        swap(&mut self.client);
+    }
+}
+
 impl Conversation {
     pub(super) fn on_renegotiate(
         &mut self,

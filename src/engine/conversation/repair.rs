@@ -8,6 +8,7 @@ use super::keys::{Role, Telling};
 use super::leg::{Leg, Unacknowledged};
 use super::media;
 use crate::engine::asker::Asker;
+use crate::engine::dialog::onward::Known;
 use crate::engine::dialog::{Dialog, Happens, Life};
 use crate::engine::events::{Ending, Happening};
 use crate::engine::ids::{Flow, LegId, Side};
@@ -250,7 +251,7 @@ impl Conversation {
     ) -> Leg {
         let leg = self.new_leg_id();
         let tag = context.tag((self.id, leg));
-        let dialog = Dialog::of_request(request, flow, tag);
+        let mut dialog = Dialog::of_request(request, flow, tag);
         let settings = &context.shared.settings;
         let contact = request.values(Name::Contact).next().unwrap_or("");
         let contact = Address::parse(contact).unwrap_or_else(|_| request.from());
@@ -264,6 +265,7 @@ impl Conversation {
             settings,
             context.world,
         );
+        dialog.known = Known::of(&endpoint, &self.party(side).asker);
         let session = context.shared.mint.session();
         let mut leg = Leg::new(leg, side, dialog, endpoint, session, context.now);
         leg.life = Life::Invited;

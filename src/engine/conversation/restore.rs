@@ -3,11 +3,12 @@
 
 use super::aside::Restoration;
 use super::busy::Busy;
-use super::context::{Context, Leaving, acknowledge_and_leave};
+use super::context::Context;
 use super::fork::{Branch, Failure, failure};
 use super::inviting::sdp_of;
 use super::media::{self, PortState};
 use super::prack::Owed;
+use super::stray::{Leaving, acknowledge_and_leave};
 use super::toward::unreached_by_media;
 use super::turn::turned;
 use super::wishes::wishes;

@@ -66,7 +66,7 @@ impl Conversation {
             let Some(leg) = &self.party(side).leg else {
                 continue;
             };
-            let flow = leg.dialog.flow;
+            let flow = leg.dialog.reached_over();
             let hit = flow.transport == failed.transport
                 && flow.peer == failed.peer
                 && (failed.connection.is_none() || flow.connection == failed.connection);

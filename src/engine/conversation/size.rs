@@ -47,17 +47,22 @@ pub(crate) fn over_tcp(
     Some(tcp)
 }
 
-/// Writes a request anew for another flow, with another Contact where it has one.
+/// Writes a request anew for another flow, with another Contact where it has one, and the branch of another
+/// transaction.
 pub(crate) fn over(
     context: &Context<'_>,
     bytes: &Bytes,
     flow: &Flow,
     contact: &str,
+    branch: Option<&str>,
 ) -> Option<Bytes> {
     let request = Message::parse(bytes.clone()).ok()?;
     let ours = context.world.advertised(flow);
     let via = request.header(Name::Via)?;
-    let params = via.split_once(';').map_or("", |(_, params)| params);
+    let params = match branch {
+        Some(branch) => format!("branch={branch};rport"),
+        None => via.split_once(';')?.1.to_owned(),
+    };
     let mut builder = Builder::request(request.method(), request.uri());
     for field in request.all() {
         builder = match field.name {

@@ -79,7 +79,7 @@ fn view(state: &'static str, leg: &Leg) -> LegView {
         state,
         endpoint: leg.endpoint.name.to_string(),
         contact: leg.dialog.target.to_string(),
-        flow: leg.dialog.flow.to_string(),
+        flow: leg.dialog.reached_over().to_string(),
         call_id: leg.dialog.call_id.to_string(),
         session_id: leg.dialog.session.to_string(),
     }

@@ -5,6 +5,7 @@ mod check;
 pub mod failure;
 mod life;
 mod offer_answer;
+pub mod onward;
 pub mod reliable;
 mod requests;
 pub mod session_id;
@@ -18,6 +19,7 @@ pub use requests::{Admission, Order, Request, Turn, refreshes_target};
 
 use serde::{Deserialize, Serialize};
 
+use self::onward::{By, Known};
 use self::session_id::SessionId;
 use crate::engine::ids::Flow;
 use crate::sip::{Address, Builder, Message, Method, Name};
@@ -38,9 +40,15 @@ pub struct Dialog {
     pub target: Box<str>,
     /// Topmost first (RFC 3261 12.2.1.1).
     pub routes: Vec<Box<str>>,
+    /// What the far end was last heard over.
     pub flow: Flow,
     #[serde(default)]
     pub session: SessionId,
+    #[serde(default)]
+    pub known: Known,
+    /// Where the last request of ours went, where that is not `flow`.
+    #[serde(skip)]
+    pub went: Option<Flow>,
 }
 
 /// RFC 3261 12.2.2: a request whose CSeq is not higher than one before.
@@ -64,7 +72,31 @@ impl Dialog {
             target: contact_uri(invite).unwrap_or_else(|| invite.from().uri.into()),
             routes: invite.values(Name::RecordRoute).map(Into::into).collect(),
             flow,
+            known: Known::Phone,
+            went: None,
         }
+    }
+
+    /// Returns what names the next hop of our requests: the topmost Route, else the target (RFC 3261 8.1.2).
+    pub fn next_hop(&self) -> (By, &str) {
+        match self.routes.first() {
+            Some(route) => (By::Route, bare_uri(route)),
+            None => (By::Target, &self.target),
+        }
+    }
+
+    /// A request of ours takes this flow. What leads elsewhere than to where the far end is heard names no
+    /// connection: one that closes is opened again.
+    pub fn take_way(&mut self, flow: Flow) {
+        self.went = (flow != self.flow).then_some(Flow {
+            connection: flow.connection.filter(|own| own.is_to_host()),
+            ..flow
+        });
+    }
+
+    /// Returns over what our requests reach the far end, as far as is known.
+    pub fn reached_over(&self) -> Flow {
+        self.went.unwrap_or(self.flow)
     }
 
     /// Takes the far end's tag, target and route set from a response to our INVITE (RFC 3261 12.1.2).
@@ -208,7 +240,8 @@ pub fn name_addr(address: &Address<'_>) -> Box<str> {
     }
 }
 
-fn bare_uri(route: &str) -> &str {
+/// Returns the URI of a Route or Record-Route.
+pub(crate) fn bare_uri(route: &str) -> &str {
     Address::parse(route).map_or(route, |address| address.uri)
 }
 

@@ -109,6 +109,10 @@ impl<C: Clone> Clients<C> {
         self.start(lookup, method, bytes, flow, Some(context), effects)
     }
 
+    pub(super) fn reserve(&mut self) -> ClientId {
+        ClientId(self.slab.spent())
+    }
+
     /// Takes a response.
     pub(super) fn receive<S>(
         &mut self,

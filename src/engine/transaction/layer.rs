@@ -108,6 +108,11 @@ impl<C: Clone, S: Clone> Transactions<C, S> {
         clients.request(bytes, flow, context, &mut effects)
     }
 
+    /// Returns what a request is known by that is not sent yet, and will have another transaction then.
+    pub fn reserve(&mut self) -> ClientId {
+        self.clients.reserve()
+    }
+
     /// Takes an INVITE back (RFC 3261 9.1), with the value of a Reason header. The CANCEL waits for a
     /// provisional response. From here on the user hears of the INVITE only if it is answered: when
     /// nothing comes within 64*T1 it counts as timed out without a word.
