@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::engine::endpoint::Binding;
 use crate::engine::ids::{Aor, ConnectionId, Flow, Transport};
 use crate::engine::ports::World;
-use crate::engine::time::Time;
+use crate::engine::time::{Millis, Time};
 use crate::transport::toward;
 
 use super::shared::{Shared, can_open};
@@ -111,6 +111,14 @@ impl World for Site {
 
     fn leg(&mut self, peer: u64, begins: bool) {
         self.shared.legs.count(peer, begins);
+    }
+
+    fn mark(&mut self, number: u64, span: Millis, now: Time) {
+        self.shared.gate.mark(number, span, now);
+    }
+
+    fn is_marked(&self, number: u64, now: Time) -> bool {
+        self.shared.gate.is_marked(number, now)
     }
 
     fn change_bindings(&mut self, aor: &Aor, act: &mut dyn FnMut(&mut Vec<Binding>)) {

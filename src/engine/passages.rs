@@ -11,7 +11,7 @@ use super::conversation::trail::{Step, Steps, Trail};
 use super::conversation::{
     Way, asserted, crossing_with_proof, hops_left, is_told, upstream_of, way,
 };
-use super::location;
+use super::location::{self, Tried};
 use crate::engine::asker::Asker;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::TargetFailure;
@@ -54,8 +54,9 @@ struct Passage {
     out: usize,
     tries: Vec<Try>,
     best: u16,
-    /// It goes to the upstream that knows its sender: who asks for proof is answered by whom it asks.
-    proves: bool,
+    /// It goes to the upstream that knows its sender, who is there: who asks for proof is answered by whom
+    /// it asks.
+    proves: Option<Flow>,
 }
 
 /// An endpoint that gets the request, by the same Call-ID and tag wherever it is sent to: reached twice, it
@@ -83,7 +84,7 @@ struct Try {
 impl Passage {
     /// Returns the lines of the request, or of an answer to it, that cross.
     fn lines(&self, message: &Message) -> Vec<u8> {
-        if self.proves {
+        if self.proves.is_some() {
             crossing_with_proof(message)
         } else {
             crossing(message)
@@ -153,7 +154,8 @@ impl Passages {
             out: 0,
             tries: Vec::new(),
             best: 480,
-            proves: destination.upstream.is_some() && destination.upstream.as_deref() == own,
+            proves: (destination.upstream.is_some() && destination.upstream.as_deref() == own)
+                .then_some(*flow),
         };
         for target in destination.targets {
             let way = way(context, &target.endpoint);
@@ -452,6 +454,12 @@ impl Passages {
 }
 
 fn pass_back(context: &mut Context<'_>, passage: &Passage, response: &Message) {
+    if let Some(from) = &passage.proves {
+        let tried = Tried::of(&passage.request, from);
+        for event in tried.judged(response, context.now, context.world) {
+            context.emit(event);
+        }
+    }
     let tag = context.shared.mint.hex(8);
     // RFC 3261 16.7 step 6: a 503 speaks of that endpoint, not of us.
     let status = if response.status() == 503 {

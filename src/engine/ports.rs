@@ -146,6 +146,12 @@ pub trait World {
     /// A leg to a peer (`Engine::peer_number`) begins or ends whose call was answered: what comes from there
     /// is expected.
     fn leg(&mut self, _peer: u64, _begins: bool) {}
+    /// Remembers a number for all shards, for so long where there is room.
+    fn mark(&mut self, _number: u64, _span: Millis, _now: Time) {}
+    /// Returns true for a number that is remembered still.
+    fn is_marked(&self, _number: u64, _now: Time) -> bool {
+        false
+    }
     /// Changes the bindings of an AOR as one act.
     fn change_bindings(&mut self, aor: &Aor, act: &mut dyn FnMut(&mut Vec<Binding>));
     /// Returns AORs with bindings that expire at or before `now`.

@@ -93,6 +93,12 @@ impl Buckets {
         true
     }
 
+    /// Empties a bucket of a single token, whether that was there or not.
+    pub(super) fn take_all(&self, of: impl Hash, pace: Pace, now: Time) {
+        let whose = self.whose(of);
+        whose.charge(moment(now), pace, pace.depth);
+    }
+
     /// Spends a token that may have to be owed, for what is here already.
     pub(super) fn owe(&self, of: impl Hash, pace: Pace, now: Time) {
         let whose = self.whose(of);
@@ -103,6 +109,12 @@ impl Buckets {
     pub(super) fn is_scarce(&self, of: impl Hash, pace: Pace, now: Time) -> bool {
         let (_, ahead) = self.whose(of).find(moment(now));
         ahead > pace.depth / 2
+    }
+
+    /// Returns true where a token that was spent has not come back yet.
+    pub(super) fn is_there(&self, of: impl Hash, now: Time) -> bool {
+        let (_, ahead) = self.whose(of).find(moment(now));
+        ahead > 0
     }
 
     /// Returns how long there is no token; zero where there is one.

@@ -87,6 +87,8 @@ pub enum Verdict {
 pub struct Gate {
     acl: AclSettings,
     buckets: Buckets,
+    /// Numbers that are remembered for a while.
+    marks: Buckets,
     requests: Pace,
     /// Of responses, and of what comes over a known flow.
     expected: Pace,
@@ -130,6 +132,7 @@ impl Gate {
         Self {
             acl,
             buckets: Buckets::new(),
+            marks: Buckets::new(),
             requests: Pace::new(rate.per_second, rate.burst),
             expected: Pace::new(
                 rate.per_second.saturating_mul(EXPECTED),
@@ -290,6 +293,17 @@ impl Gate {
         self.bans.list(limit, now)
     }
 
+    /// Remembers a number for a while; where there is no room, instead of one whose time is up soonest.
+    pub fn mark(&self, number: u64, span: Millis, now: Time) {
+        let pace = Pace::every(span.0.saturating_mul(1000).max(1), 1);
+        self.marks.take_all(number, pace, now);
+    }
+
+    /// Returns true for a number that is remembered still.
+    pub fn is_marked(&self, number: u64, now: Time) -> bool {
+        self.marks.is_there(number, now)
+    }
+
     /// Forgets what is over, now and then. Any shard may call it, as often as it likes.
     pub fn sweep(&self, now: Time) {
         let last = self.swept.load(Ordering::Relaxed);
@@ -299,6 +313,7 @@ impl Gate {
         {
             self.bans.sweep(now);
             self.buckets.sweep(now);
+            self.marks.sweep(now);
         }
     }
 

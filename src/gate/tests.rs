@@ -270,6 +270,17 @@ fn a_known_connection_waits_too_and_nobody_beside_it() {
 }
 
 #[test]
+fn a_number_is_remembered_for_its_time() {
+    let gate = gate();
+    let hour = Millis::from_secs(3600);
+    gate.mark(7, hour, START);
+    let marked = |number, after| gate.is_marked(number, START + Millis::from_secs(after));
+    assert!(marked(7, 0) && marked(7, 3599) && !marked(7, 3600) && !marked(8, 0));
+    gate.mark(7, hour, START + Millis::from_secs(1800));
+    assert!(marked(7, 5399) && !marked(7, 5400), "anew, and no longer");
+}
+
+#[test]
 fn the_log_names_a_source_once_a_minute() {
     let gate = gate();
     let named = |last: u8, now| gate.names(source(last), now);

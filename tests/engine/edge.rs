@@ -12,7 +12,7 @@ use refork::sip::{Builder, Message, Method, Name};
 use crate::people::*;
 use crate::table::*;
 
-fn pbx() -> SocketAddr {
+pub fn pbx() -> SocketAddr {
     phone("198.51.100.50:5060")
 }
 
@@ -21,7 +21,7 @@ fn other_pbx() -> SocketAddr {
 }
 
 /// Phones of pbx.example.net register with the PBX, which has a second machine.
-fn in_front(path: PathMode) -> Table {
+pub fn in_front(path: PathMode) -> Table {
     Table::new(beyond(path))
 }
 
@@ -56,13 +56,13 @@ fn at_pbx(user: &str) -> Aor {
 }
 
 /// All phones have the same private address, each behind a NAT of its own.
-fn contact_of(user: &str, at: SocketAddr) -> String {
+pub fn contact_of(user: &str, at: SocketAddr) -> String {
     let ip = at.ip();
     format!("\"{user}\" <sip:{user}@10.0.0.7:5060;x=1>;q=0.5;+sip.instance=\"<urn:uuid:{ip}>\"")
 }
 
 /// A REGISTER of a phone for the PBX.
-fn register(user: &str, at: SocketAddr, cseq: u32, expires: u32) -> Builder {
+pub fn register(user: &str, at: SocketAddr, cseq: u32, expires: u32) -> Builder {
     first(
         Method::Register,
         user,
@@ -76,7 +76,7 @@ fn register(user: &str, at: SocketAddr, cseq: u32, expires: u32) -> Builder {
 }
 
 /// A request outside of any dialog to somebody of the PBX's domain, or to the domain itself.
-fn first(
+pub fn first(
     method: Method,
     from: &str,
     to: &str,
@@ -107,7 +107,7 @@ fn first(
 }
 
 /// The PBX's 200 to a REGISTER: the Contacts as they came, and what it grants.
-fn granted(register: &Message, expires: u32) -> Builder {
+pub fn granted(register: &Message, expires: u32) -> Builder {
     let mut ok = response(register, 200, pbx(), "p1").end();
     // Without the Contact that every response of this table has.
     let text = String::from_utf8(ok.to_vec()).unwrap();

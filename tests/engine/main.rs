@@ -9,6 +9,7 @@
 
 mod admission;
 mod attended;
+mod beyond;
 mod bombs;
 mod calls;
 mod certificates;

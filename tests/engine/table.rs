@@ -43,6 +43,8 @@ pub struct Site {
     pub open: BTreeMap<SocketAddr, Flow>,
     /// What the certificates of connections say.
     pub vouched: BTreeMap<ConnectionId, Arc<[Box<str>]>>,
+    /// What is remembered, and until when.
+    pub marks: BTreeMap<u64, Time>,
     /// Legs whose calls were answered, by the number of their peer.
     pub legs: BTreeMap<u64, u32>,
 }
@@ -81,6 +83,14 @@ impl World for Site {
         let count = self.legs.entry(peer).or_default();
         *count = if begins { *count + 1 } else { *count - 1 };
         self.legs.retain(|_, count| *count > 0);
+    }
+
+    fn mark(&mut self, number: u64, span: Millis, now: Time) {
+        self.marks.insert(number, now + span);
+    }
+
+    fn is_marked(&self, number: u64, now: Time) -> bool {
+        self.marks.get(&number).is_some_and(|until| *until > now)
     }
 
     fn change_bindings(&mut self, aor: &Aor, act: &mut dyn FnMut(&mut Vec<Binding>)) {

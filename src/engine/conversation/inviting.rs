@@ -38,7 +38,7 @@ pub(super) struct Invitation {
     pub(super) offer: Option<Box<str>>,
     pub(super) streams: usize,
     /// Header lines of the caller's INVITE that cross.
-    lines: Vec<u8>,
+    pub(super) lines: Vec<u8>,
     hops: u8,
     /// Endpoints that may ring at a time (RFC 5393 5).
     breadth: u32,
@@ -337,6 +337,7 @@ impl Conversation {
         response: &Message,
         flow: Flow,
     ) {
+        self.judge_proof(context, leg, response);
         match response.status() {
             199 => self.early_ended_beyond(context, leg, response, flow),
             ..200 => self.ringing(context, leg, response, flow),
@@ -382,7 +383,7 @@ impl Conversation {
         }
     }
 
-    fn asker_proves(&self, context: &Context<'_>, leg: LegId) -> bool {
+    pub(super) fn asker_proves(&self, context: &Context<'_>, leg: LegId) -> bool {
         let through = self.through(leg);
         self.proves_through(context, Side::Caller, through.as_deref())
     }

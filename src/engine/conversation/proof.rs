@@ -4,11 +4,11 @@
 use super::Conversation;
 use super::context::Context;
 use super::crossing::crossing;
-use crate::engine::ids::{Aor, Side};
-use crate::engine::location;
+use crate::engine::ids::{Aor, LegId, Side};
+use crate::engine::location::{self, Tried};
 use crate::engine::routing::{self, Destination};
 use crate::engine::settings::{ServedBy, Settings};
-use crate::sip::{Message, Name};
+use crate::sip::{Message, Method, Name};
 
 const PROOF: [Name; 5] = [
     Name::Authorization,
@@ -106,6 +106,22 @@ impl Conversation {
             proof(message)
         } else {
             Vec::new()
+        }
+    }
+
+    /// Takes note of what the upstream says of the credentials of the INVITE.
+    pub(super) fn judge_proof(&self, context: &mut Context<'_>, leg: LegId, response: &Message) {
+        let (Some(invitation), Some(caller)) = (&self.invitation, &self.party(Side::Caller).leg)
+        else {
+            return;
+        };
+        if response.status() < 200 || !self.asker_proves(context, leg) {
+            return;
+        }
+        let lines = &invitation.lines;
+        let tried = Tried::in_lines(lines, &Method::Invite, &caller.dialog.flow);
+        for event in tried.judged(response, context.now, context.world) {
+            context.emit(event);
         }
     }
 

@@ -13,7 +13,7 @@ use crate::engine::events::TargetFailure;
 use crate::engine::health::Sign;
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId, VirtualShard};
 use crate::engine::locating::Located;
-use crate::engine::location;
+use crate::engine::location::{self, Tried};
 use crate::engine::mint::hash64;
 use crate::engine::ports::{Output, Token};
 use crate::engine::routing::{hops, upstream_endpoint};
@@ -343,6 +343,12 @@ impl Relays {
             let target = (sent.flow.transport, sent.flow.peer);
             context.shared.shunned.answered(&target);
             context.call_shows(&sent.target, Sign::CallAnswered);
+        }
+        if relay.toward == Toward::Upstream {
+            let tried = Tried::of(&relay.request, &relay.from);
+            for event in tried.judged(response, context.now, context.world) {
+                context.emit(event);
+            }
         }
         let (rewritten, without) = match &relay.registration {
             Some(registration) => registration.shown(context, &relay.request, response),

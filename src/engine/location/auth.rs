@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::aor::of_user;
 use super::hmac::{hex, keyed_hash};
 use super::nonce::Nonces;
+use super::offers::{Offer, Offers};
 use crate::engine::events::Unproven;
 use crate::engine::ids::{Aor, Transport};
 use crate::engine::settings::{Domain, Settings};
@@ -28,6 +29,9 @@ pub struct Challenge {
     pub answered: bool,
 }
 
+/// In place of an HA1 where there is none.
+const NOBODYS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
 /// Phones, by the beginning of their User-Agent, that give up where one of several challenges names an
 /// algorithm that they do not know, instead of passing it over (RFC 7616 3.7).
 const GIVE_UP: [&str; 3] = ["baresip v0.", "baresip v1.", "baresip v2."];
@@ -36,6 +40,7 @@ const GIVE_UP: [&str; 3] = ["baresip v0.", "baresip v1.", "baresip v2."];
 pub struct Authenticator {
     secret: [u8; 32],
     nonces: Nonces,
+    offers: Offers,
 }
 
 impl Authenticator {
@@ -44,6 +49,7 @@ impl Authenticator {
         Self {
             secret,
             nonces: Nonces::new(secret),
+            offers: Offers::new(secret),
         }
     }
 
@@ -59,7 +65,8 @@ impl Authenticator {
     /// `qop`, as RFC 2069 had it, once.
     ///
     /// # Errors
-    /// The challenge to answer with. It does not show whether there is such a user.
+    /// The challenge to answer with. It does not show whether there is such a user, neither by what it
+    /// offers nor by how long it takes.
     pub fn authenticate(
         &mut self,
         request: &Message,
@@ -102,7 +109,8 @@ impl Authenticator {
             break;
         }
         let nonce = self.nonces.make(&domain.realm, source, now);
-        let mut challenge = challenge(request, claimed, domain, settings, &nonce, proxy, why);
+        let offer = self.offers.of(claimed, domain, settings);
+        let mut challenge = challenge(request, domain, offer, &nonce, proxy, why);
         challenge.answered = answered;
         Err(challenge)
     }
@@ -124,32 +132,24 @@ impl Authenticator {
 
 fn challenge(
     request: &Message,
-    claimed: &Aor,
     domain: &Domain,
-    settings: &Settings,
+    offer: Offer,
     nonce: &str,
     proxy: bool,
     why: Unproven,
 ) -> Challenge {
-    // A user with no HA1 at all looks like one that does not exist.
-    let user = settings.users.get(claimed).filter(|user| {
-        let mut known = Algorithm::ALL.iter();
-        known.any(|algorithm| user.ha1(*algorithm).is_some())
-    });
-    let offers = |algorithm: Algorithm| match user {
-        Some(user) => user.ha1(algorithm).is_some(),
-        // As who has a password.
-        None => algorithm != Algorithm::Sha512_256,
-    };
     let (status, name) = if proxy {
         (407, Name::ProxyAuthenticate)
     } else {
         (401, Name::WwwAuthenticate)
     };
-    let alone = offers(Algorithm::Md5) && gives_up(request);
-    let headers = Algorithm::ALL
+    let offered = Algorithm::ALL.into_iter().zip(offer);
+    let offered = offered.filter_map(|(algorithm, offered)| offered.then_some(algorithm));
+    let offered: Vec<Algorithm> = offered.collect();
+    let alone = offered.contains(&Algorithm::Md5) && gives_up(request);
+    let headers = offered
         .into_iter()
-        .filter(|algorithm| offers(*algorithm) && (!alone || *algorithm == Algorithm::Md5))
+        .filter(|algorithm| !alone || *algorithm == Algorithm::Md5)
         .map(|algorithm| {
             let challenge = digest::Challenge {
                 realm: &domain.realm,
@@ -196,12 +196,14 @@ fn proven(
         })
         .unwrap_or(credentials.username);
     let aor = of_user(user.as_bytes(), claimed.host());
-    let known = settings.users.get(&aor)?;
     let algorithm = Algorithm::parse(credentials.algorithm)?;
-    let ha1 = known.ha1(algorithm)?;
+    let known = settings.users.get(&aor);
+    let known = known.and_then(|known| known.ha1(algorithm));
+    // For a name that nobody has the same is done, so that it takes as long.
+    let ha1 = known.unwrap_or(NOBODYS);
     let holds = meant_for(credentials.uri, request.uri())
         && credentials.prove(algorithm, ha1, request.method().as_str(), request.body());
-    holds.then_some(aor)
+    (known.is_some() && holds).then_some(aor)
 }
 
 /// Returns true where the digest's `uri` names what the Request-URI does (RFC 3261 22.4 rule 4): the

@@ -1,9 +1,9 @@
 //! Phones that register with an upstream through us: what the upstream agrees to is kept as bindings, which
 //! are the flows that they are reached over.
 
-use super::bindings::{Order, Wanted, Wish, apply, replaces};
+use super::bindings::{Order, Unchanged, Wanted, Wish, apply, apply_over, replaces};
 use super::identity::same_uri;
-use super::registrar::{event, seconds, wish};
+use super::registrar::{closed, event, seconds, wish};
 use crate::engine::endpoint::{Binding, BindingsChanged};
 use crate::engine::events::Event;
 use crate::engine::ids::{Aor, Flow};
@@ -65,9 +65,13 @@ impl Held {
             cseq: request.cseq(),
         };
         let others = world.bindings(&held.aor);
+        // Those whose connections are closed make room.
         let others = others.iter().filter(|known| {
             let mut wanted = held.wanted().iter();
-            known.expires > now && !wanted.any(|wanted| replaces(&wanted.binding, known))
+            let mut flow = known.endpoint.flow.iter();
+            known.expires > now
+                && flow.all(|flow| world.is_open(flow))
+                && !wanted.any(|wanted| replaces(&wanted.binding, known))
         });
         let new = held.wanted().iter().filter(|wanted| !wanted.remove);
         if others.count() + new.count() > HELD_MAX {
@@ -146,11 +150,18 @@ impl Held {
             call_id: &self.call_id,
             cseq: self.cseq,
         };
-        let mut changes = Vec::new();
+        let mut outcome = Ok(Vec::new());
         world.change_bindings(&self.aor, &mut |bindings| {
-            // An answer that came after that to a later request, or too many at once: what is kept stays.
-            changes = apply(bindings, &wish, order, HELD_MAX, now).unwrap_or_default();
+            outcome = apply(bindings, &wish, order, HELD_MAX, now);
         });
+        if matches!(outcome, Err(Unchanged::TooMany)) {
+            let closed = closed(&world.bindings(&self.aor), world);
+            world.change_bindings(&self.aor, &mut |bindings| {
+                outcome = apply_over(bindings, &wish, order, HELD_MAX, now, &closed);
+            });
+        }
+        // An answer that came after that to a later request, or too many at once: what is kept stays.
+        let changes = outcome.unwrap_or_default();
         let events = changes
             .iter()
             .map(|change| event(&self.aor, change, now))

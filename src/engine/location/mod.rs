@@ -1,16 +1,19 @@
 //! Who is where: addresses of record, endpoint identity, the registrar (RFC 3261 10).
 //!
 //! `aor` tells which addresses are one person, `identity` which Contacts are one device; `auth` asks
-//! for proof, `bindings` is the table of RFC 3261 10.3 step 7 and `registrar` the rest of that section;
-//! `held` keeps what an upstream's registrar has agreed to.
+//! for proof, `offers` says by which algorithms, `bindings` is the table of RFC 3261 10.3 step 7 and `registrar` the rest of that section;
+//! `held` keeps what an upstream's registrar has agreed to, `guesses` tells who
+//! guesses at what it knows.
 
 mod aor;
 mod auth;
 mod bindings;
+mod guesses;
 mod held;
 mod hmac;
 mod identity;
 mod nonce;
+mod offers;
 mod registrar;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -19,6 +22,7 @@ mod tests;
 
 pub use aor::{aor_in, canonical, domain, is_known};
 pub use auth::{Authenticator, Challenge};
+pub(crate) use guesses::Tried;
 pub(crate) use held::{Held, Naming};
 pub use identity::{caller, endpoint, identity, same, same_uri};
 pub(crate) use registrar::knows_path;

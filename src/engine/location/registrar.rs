@@ -247,7 +247,7 @@ impl Registrar {
 }
 
 /// Returns the flows of bindings whose connections are closed.
-fn closed(bindings: &[Binding], world: &dyn World) -> Vec<Flow> {
+pub(super) fn closed(bindings: &[Binding], world: &dyn World) -> Vec<Flow> {
     let flows = bindings.iter().filter_map(|binding| binding.endpoint.flow);
     flows.filter(|flow| !world.is_open(flow)).collect()
 }
