@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::driver::{BELL, Bindings, Clock, Legs, Mail, Mailboxes, Resolver, Shard, Shared, Start};
 use crate::engine::Engine;
 use crate::engine::ids::{Transport, VIRTUAL_SHARDS, VirtualShard};
+use crate::engine::mint::ShardKey;
 use crate::engine::ports::{Command, Input, MediaEvent};
 use crate::engine::snapshot::{self, Snapshot};
 use crate::engine::view::Gauges;
@@ -116,6 +117,9 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
     let tls = tls.map_err(StartError::Tls)?.map(Arc::new);
     let metrics = Arc::new(Metrics::new(&config.engine.node));
     let resolver = Resolver::start(config.dns.clone(), &listeners, &mailboxes, &metrics);
+    let shard_key = store
+        .shard_key(ShardKey(random()?))
+        .map_err(StartError::Store)?;
     let shared = Arc::new(Shared {
         clock: Clock::start(),
         listeners: listeners.into(),
@@ -129,6 +133,7 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
         media: relay.handle(),
         resolver: resolver.map_err(StartError::system("thread"))?,
         mailboxes,
+        shard_key,
         stream_limits: limits.into(),
         message_size: limits.message_size,
         keepalive: limits.keepalive,
@@ -151,7 +156,7 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
             worker,
             poll,
             sockets: sockets.iter_mut().filter_map(Vec::pop).collect(),
-            engine: engine(&config, worker, workers, secret)?,
+            engine: engine(&config, worker, workers, secret, shared.shard_key)?,
             snapshots: std::mem::take(&mut kept[worker]),
         };
         let shard = Shard::new(start, Arc::clone(&shared)).map_err(StartError::system("poll"))?;
@@ -353,13 +358,15 @@ fn engine(
     worker: usize,
     workers: usize,
     secret: [u8; 32],
+    key: ShardKey,
 ) -> Result<Engine, StartError> {
     let shards = (0..VIRTUAL_SHARDS)
         .filter(|shard| usize::from(*shard) % workers == worker)
         .map(VirtualShard)
         .collect();
     let settings = share::of_shard(&config.engine, workers);
-    Ok(Engine::new(settings, shards, random()?).with_secret(secret))
+    let engine = Engine::new(settings, shards, random()?);
+    Ok(engine.with_secret(secret).with_shard_key(key))
 }
 
 fn random() -> Result<[u8; 32], StartError> {
@@ -415,3 +422,6 @@ fn spawn(worker: usize, shard: Shard) -> Result<JoinHandle<()>, StartError> {
         })
         .map_err(StartError::system("thread"))
 }
+
+#[cfg(test)]
+mod tests;

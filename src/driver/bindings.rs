@@ -10,7 +10,7 @@ use dashmap::{DashMap, Entry};
 
 use crate::engine::endpoint::Binding;
 use crate::engine::ids::{Aor, Flow, ListenerId, Transport};
-use crate::engine::mint::hash_shard;
+use crate::engine::mint::hash64;
 use crate::engine::time::Time;
 
 /// AORs returned by one look for expired ones: a storm is worked off in parts.
@@ -128,14 +128,14 @@ impl Bindings {
     }
 
     fn flows(&self, flow: &Flow) -> &Mutex<ByFlow> {
-        let shard = usize::from(hash_shard(flow.peer).0);
-        &self.by_flow[shard % self.by_flow.len()]
+        let hash = hash64(flow.peer) as usize;
+        &self.by_flow[hash % self.by_flow.len()]
     }
 
     fn index(&self, aor: &Aor, old: &Marks, new: &Marks) {
         if old.expires != new.expires {
-            let shard = usize::from(hash_shard(aor).0);
-            let mut by_expiry = lock(&self.by_expiry[shard % self.by_expiry.len()]);
+            let hash = hash64(aor) as usize;
+            let mut by_expiry = lock(&self.by_expiry[hash % self.by_expiry.len()]);
             if let Some(expires) = old.expires {
                 by_expiry.remove(&(expires, aor.clone()));
             }

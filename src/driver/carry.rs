@@ -135,7 +135,7 @@ impl Shard {
             Carried::Done => {}
             Carried::Elsewhere(worker) if worker < self.shared.mailboxes.workers() => {
                 let mail = Mail::Send { flow, bytes, from };
-                self.shared.mailboxes.post(worker, mail);
+                self.unsent.post(worker, mail, &self.shared.mailboxes);
             }
             // A connection of a former life, with more workers, is gone as well.
             Carried::Elsewhere(_) | Carried::Gone => {

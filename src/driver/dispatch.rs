@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::engine::dispatch::owner;
 use crate::engine::ids::VirtualShard;
-use crate::engine::mint::branch_shard;
+use crate::engine::mint::{ShardKey, branch_shard};
 use crate::sip::Message;
 
 /// The beginning of every response (RFC 3261 7.2).
@@ -17,13 +17,14 @@ const BRANCH_BYTES: usize = 64;
 ///
 /// A response's first branch is in its topmost Via, which is ours: no more of it is looked at. Where that
 /// is wrong, the response is nobody's anyway.
-pub(super) fn shard_of(bytes: &Bytes) -> Option<VirtualShard> {
+pub(super) fn shard_of(bytes: &Bytes, key: ShardKey) -> Option<VirtualShard> {
     if bytes.starts_with(RESPONSE)
         && let Some(shard) = first_branch(bytes).and_then(branch_shard)
     {
         return Some(shard);
     }
-    Message::parse(bytes.clone()).ok().as_ref().map(owner)
+    let message = Message::parse(bytes.clone()).ok()?;
+    Some(owner(&message, key))
 }
 
 fn first_branch(bytes: &[u8]) -> Option<&str> {
@@ -57,9 +58,14 @@ mod tests {
                      To: <sip:c@d>;tag=2\r\nCall-ID: x\r\nCSeq: 1 BYE\r\n\
                      Content-Length: 0\r\n\r\n"
                 );
-                assert_eq!(shard_of(&text.into()), Some(VirtualShard(number)), "{via}");
+                assert_eq!(
+                    shard_of(&text.into(), ShardKey::default()),
+                    Some(VirtualShard(number)),
+                    "{via}"
+                );
             }
         }
-        assert_eq!(shard_of(&Bytes::from_static(b"SIP/2.0 nonsense")), None);
+        let nonsense = Bytes::from_static(b"SIP/2.0 nonsense");
+        assert_eq!(shard_of(&nonsense, ShardKey::default()), None);
     }
 }

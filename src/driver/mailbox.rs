@@ -16,6 +16,8 @@ use crate::engine::ports::Input;
 const CAPACITY: usize = 16 * 1024;
 /// The last part of a mailbox is kept for what nobody would send again.
 const RESERVE: usize = CAPACITY / 4;
+/// Of which so much is not for streams either: they can wait.
+const LAST_RESERVE: usize = RESERVE / 2;
 
 /// One thing for a shard to do.
 pub enum Mail {
@@ -38,14 +40,20 @@ pub enum Mail {
 }
 
 impl Mail {
-    /// True where SIP sends it again, or other signs say the same later.
-    fn is_expendable(&self) -> bool {
-        matches!(
-            self,
-            Self::Input(Input::Message { .. } | Input::Unreachable { .. })
-                | Self::Send { .. }
-                | Self::Ask(_)
-        )
+    /// Returns how full a mailbox may be that takes it.
+    fn room(&self) -> usize {
+        match self {
+            // Nobody sends it again; a connection is not read meanwhile, and what is to be sent waits.
+            Self::Input(Input::Message { flow, .. }) if flow.transport.is_reliable() => {
+                CAPACITY - LAST_RESERVE
+            }
+            Self::Send { .. } => CAPACITY - LAST_RESERVE,
+            // SIP sends it again, or other signs say the same later.
+            Self::Input(Input::Message { .. } | Input::Unreachable { .. }) | Self::Ask(_) => {
+                CAPACITY - RESERVE
+            }
+            Self::Input(_) | Self::Needed(_) | Self::Mark | Self::Stop => CAPACITY,
+        }
     }
 }
 
@@ -59,22 +67,24 @@ struct Mailbox {
 
 impl Mailbox {
     fn post(&self, mail: Mail) -> bool {
-        let room = if mail.is_expendable() {
-            CAPACITY - RESERVE
-        } else {
-            CAPACITY
-        };
-        // Who posts at the same moment may go beyond it by one each.
-        if self.queue.len() >= room {
+        let taken = self.offer(mail).is_ok();
+        if !taken {
             self.overflows.fetch_add(1, Ordering::Relaxed);
-            return false;
+        }
+        taken
+    }
+
+    fn offer(&self, mail: Mail) -> Result<(), Mail> {
+        // Who posts at the same moment may go beyond it by one each.
+        if self.queue.len() >= mail.room() {
+            return Err(mail);
         }
         self.queue.push(mail);
         if !self.rung.swap(true, Ordering::AcqRel) && self.waker.wake().is_err() {
             // The next one to post rings again.
             self.rung.store(false, Ordering::Release);
         }
-        true
+        Ok(())
     }
 }
 
@@ -119,6 +129,22 @@ impl Mailboxes {
         self.0[worker].post(mail)
     }
 
+    /// Puts mail into a worker's box, or gives it back where the box is full: who can wait offers it again.
+    pub(super) fn offer(&self, worker: usize, mail: Mail) -> Result<(), Mail> {
+        self.0[worker].offer(mail)
+    }
+
+    /// Returns true where a worker's box takes nothing more of what can wait.
+    #[cfg(test)]
+    pub(crate) fn is_full(&self, worker: usize) -> bool {
+        self.0[worker].queue.len() >= CAPACITY - LAST_RESERVE
+    }
+
+    /// Counts what was lost since a box stayed full for too long.
+    pub(super) fn lost(&self, worker: usize) {
+        self.0[worker].overflows.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Tells every worker but one.
     pub fn tell_others(&self, but: usize, input: impl Fn() -> Input) {
         for (worker, mailbox) in self.0.iter().enumerate() {
@@ -155,9 +181,13 @@ mod tests {
     use crate::engine::ids::{ListenerId, Transport};
 
     fn message() -> Mail {
+        message_over(Transport::Udp)
+    }
+
+    fn message_over(transport: Transport) -> Mail {
         Mail::Input(Input::Message {
             flow: Flow {
-                transport: Transport::Udp,
+                transport,
                 listener: ListenerId(0),
                 peer: ([127, 0, 0, 1], 5060).into(),
                 connection: None,
@@ -193,6 +223,13 @@ mod tests {
         let taken = std::iter::repeat_with(|| mailboxes.post(0, message())).take_while(|ok| *ok);
         assert_eq!(taken.count(), CAPACITY - RESERVE);
         assert_eq!(mailboxes.overflows(), 1);
+        let stream = || mailboxes.offer(0, message_over(Transport::Tls)).ok();
+        assert_eq!(
+            std::iter::from_fn(stream).count(),
+            RESERVE - LAST_RESERVE,
+            "who is flooded by datagrams still hears its connections"
+        );
+        assert_eq!(mailboxes.overflows(), 1, "given back is not lost");
         assert!(mailboxes.post(0, Mail::Stop));
         assert_eq!(mailboxes.overflows(), 1);
     }

@@ -10,10 +10,12 @@ mod entrance;
 mod keepalive;
 mod lateness;
 mod mailbox;
+mod reading;
 mod resolver;
 mod shard;
 mod shared;
 mod spare;
+mod unsent;
 mod world;
 
 pub use bindings::Bindings;

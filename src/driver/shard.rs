@@ -4,7 +4,7 @@
 //! Every input is followed to its end before the next: the engine's outputs are carried out in order, and
 //! what they bring about at once (stored, resolved, unreachable) is the next input.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,16 +15,11 @@ use mio::event::Source;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::engine::Engine;
-use crate::engine::events::{Event, Offence};
 use crate::engine::ids::{Flow, ListenerId, Transport};
 use crate::engine::ports::Input;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::time::{Millis, Time};
-use crate::sip::Fault;
-use crate::sip::stream::FrameError;
-use crate::transport::{
-    Counters, Datagram, Fault as Ending, Room, Socket, StreamEvent, Streams, Udp,
-};
+use crate::transport::{Counters, Datagram, Room, Socket, StreamEvent, Streams, Udp};
 
 use super::dispatch::shard_of;
 use super::entrance::{Entrance, Held};
@@ -33,6 +28,7 @@ use super::lateness::Lateness;
 use super::mailbox::Mail;
 use super::shared::Shared;
 use super::spare::Spared;
+use super::unsent::Unsent;
 use super::world::Site;
 
 /// The token of a shard's bell; those of its listeners and connections follow.
@@ -43,6 +39,8 @@ const EVENTS_PER_TURN: usize = 1024;
 const MAIL_PER_TURN: usize = 1024;
 /// Inputs that follow from one before the rest waits for the next turn.
 const CHAIN_MAX: usize = 4096;
+/// How long to wait for room in a mailbox that was full.
+pub(super) const NO_ROOM: Millis = Millis(5);
 const HOUSEKEEPING: Millis = Millis::from_secs(1);
 /// How long the kernel's choice of a local address is believed.
 const ROUTES_KEPT: Millis = Millis::from_secs(60);
@@ -76,8 +74,12 @@ pub struct Shard {
     room: Room,
     /// Sockets that may have more to read.
     unread: BTreeSet<Token>,
-    /// Connections whose source has sent more than it may.
-    held: Held,
+    /// Connections that are not read: their source has sent more than it may, or a shard has no room for what
+    /// they brought.
+    pub(super) held: Held,
+    /// What connections brought and a shard has had no room for.
+    pub(super) kept: BTreeMap<Token, VecDeque<StreamEvent>>,
+    pub(super) unsent: Unsent,
     /// Inputs that followed from outputs.
     pub(super) backlog: VecDeque<Input>,
     snapshots: Vec<Snapshot>,
@@ -133,6 +135,8 @@ impl Shard {
             room: Room::new(shared.message_size),
             unread: BTreeSet::new(),
             held: Held::default(),
+            kept: BTreeMap::new(),
+            unsent: Unsent::new(shared.mailboxes.workers()),
             backlog: VecDeque::new(),
             snapshots: start.snapshots,
             keepalive: Keepalive::new(shared.keepalive, now),
@@ -175,6 +179,7 @@ impl Shard {
             }
             self.fire();
             self.keep_house();
+            self.unsent.flush(&self.shared.mailboxes);
             self.end_turn();
         }
         Ok(())
@@ -198,7 +203,8 @@ impl Shard {
             return Duration::ZERO;
         }
         let house = self.house_kept + HOUSEKEEPING;
-        let due = [self.engine.poll_timeout(), self.held.next()];
+        let unsent = (!self.unsent.is_empty()).then(|| self.shared.clock.now() + NO_ROOM);
+        let due = [self.engine.poll_timeout(), self.held.next(), unsent];
         let due = due.into_iter().flatten().fold(house, Time::min);
         Duration::from_millis(due.since(self.shared.clock.now()).0)
     }
@@ -209,7 +215,7 @@ impl Shard {
         self.settle();
     }
 
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         for _ in 0..CHAIN_MAX {
             let Some(input) = self.backlog.pop_front() else {
                 return;
@@ -315,74 +321,14 @@ impl Shard {
             &mut datagrams,
         );
         for Datagram { peer, bytes } in datagrams {
-            self.deliver(flow(peer), bytes);
+            if self.deliver(flow(peer), bytes).is_err() {
+                Counters::add(&self.counters.datagrams_dropped);
+                self.shared.mailboxes.lost(self.worker);
+            }
         }
         self.tell_unreachable(unreachable);
         self.settle();
         more
-    }
-
-    fn read_stream(&mut self, token: Token) -> bool {
-        let now = self.shared.clock.now();
-        let Some(flow) = self.streams.flow_of(token) else {
-            return false;
-        };
-        if self.held.holds(token) {
-            return false;
-        }
-        let entrance = self.entrance(now);
-        if entrance.closes(&flow) {
-            self.close(flow);
-            return false;
-        }
-        let wait = entrance.holds(&flow);
-        if wait > Millis(0) {
-            self.held.hold(token, now + wait);
-            return false;
-        }
-        let mut events = Vec::new();
-        let more = self.streams.ready(token, now, &mut events);
-        for event in events {
-            match event {
-                StreamEvent::Message { flow, bytes } => {
-                    self.entrance(now).read(&flow, &bytes);
-                    self.deliver(flow, bytes);
-                }
-                StreamEvent::Over { connection, fault } => {
-                    self.tell_fault(fault, flow);
-                    if let Some(flow) = self.streams.close(connection) {
-                        self.tell_closed(flow);
-                        self.settle();
-                    }
-                }
-            }
-        }
-        more
-    }
-
-    fn tell_fault(&self, fault: Ending, flow: Flow) {
-        let peer = flow.peer;
-        let malformed = match fault {
-            Ending::Ended => return,
-            Ending::Shake(why) => {
-                return tracing::debug!(%peer, why = why.as_str(), "handshake failed");
-            }
-            Ending::Overflow => {
-                return tracing::info!(%peer, "closed a connection whose peer does not read");
-            }
-            Ending::Frame(FrameError::HeadTooLarge | FrameError::BodyTooLarge) => Fault::TooLarge,
-            Ending::Frame(FrameError::Length) => Fault::ContentLength,
-            Ending::WebSocket => Fault::NotSip,
-        };
-        self.tell(&Event::Malformed {
-            reason: malformed.as_str(),
-            peer: peer.to_string().into(),
-        });
-        self.tell(&Event::Offence {
-            what: Offence::Malformed,
-            flow,
-            proven: true,
-        });
     }
 
     pub(super) fn entrance(&self, now: Time) -> Entrance<'_> {
@@ -402,7 +348,7 @@ impl Shard {
         }
     }
 
-    fn close(&mut self, flow: Flow) {
+    pub(super) fn close(&mut self, flow: Flow) {
         if let Some(flow) = flow.connection.and_then(|id| self.streams.close(id)) {
             self.tell_closed(flow);
             self.settle();
@@ -427,22 +373,23 @@ impl Shard {
         }
     }
 
-    /// Hands a message to the shard that owns it.
-    fn deliver(&mut self, flow: Flow, bytes: Bytes) {
+    /// Hands a message to the shard that owns it. Gives it back where that has no room.
+    pub(super) fn deliver(&mut self, flow: Flow, bytes: Bytes) -> Result<(), Bytes> {
         let mailboxes = &self.shared.mailboxes;
         if mailboxes.workers() > 1
-            && let Some(shard) = shard_of(&bytes)
+            && let Some(shard) = shard_of(&bytes, self.shared.shard_key)
         {
             let owner = mailboxes.owner(shard);
             if owner != self.worker {
-                let message = Mail::Input(Input::Message { flow, bytes });
-                if !mailboxes.post(owner, message) && flow.transport == Transport::Udp {
-                    Counters::add(&self.counters.datagrams_dropped);
-                }
-                return;
+                let mail = Mail::Input(Input::Message {
+                    flow,
+                    bytes: bytes.clone(),
+                });
+                return mailboxes.offer(owner, mail).map_err(|_| bytes);
             }
         }
         self.take(Input::Message { flow, bytes });
+        Ok(())
     }
 
     /// Tells every shard that nobody is there; this one once its outputs are carried out.

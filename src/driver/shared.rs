@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::ids::{ListenerId, Transport};
+use crate::engine::mint::ShardKey;
 use crate::gate::Gate;
 use crate::media::MediaHandle;
 use crate::metrics::{Metrics, TransportReading};
@@ -24,6 +25,7 @@ pub struct Shared {
     /// A `ListenerId` is an index into it.
     pub listeners: Arc<[Bound]>,
     pub mailboxes: Mailboxes,
+    pub shard_key: ShardKey,
     pub bindings: Bindings,
     pub legs: Legs,
     pub gate: Gate,

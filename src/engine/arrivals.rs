@@ -243,7 +243,7 @@ impl Engine {
                 return self.looked_for(asker, status, flow);
             }
         };
-        let shard = hash_shard(request.call_id());
+        let shard = hash_shard(context.shared.shard_key, request.call_id());
         let id = context.shared.mint.conversation(shard);
         let conversation = Conversation::begin(&mut context, id, arrival);
         self.conversations.insert(id, Box::new(conversation));

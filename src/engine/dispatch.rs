@@ -1,31 +1,31 @@
 //! Whose a message is, told from the message alone: no table is shared between workers.
 
 use crate::engine::ids::VirtualShard;
-use crate::engine::mint::{branch_shard, hash_shard, tag_shard};
+use crate::engine::mint::{ShardKey, branch_shard, hash_shard, tag_shard};
 use crate::sip::{Message, Method, Name};
 
 /// Returns the virtual shard that owns a message.
 ///
 /// Responses come back with a branch of ours, in-dialog requests with a To tag of ours, and an INVITE
-/// with Replaces names a dialog of ours. What carries neither belongs to the hash of its Call-ID, so
+/// with Replaces names a dialog of ours. What carries neither belongs to the hash of its Call-ID under a key, so
 /// that a request, its retransmissions and its CANCEL meet; page-mode MESSAGE to that of the two
 /// addresses, so that their order is kept.
-pub fn owner(message: &Message) -> VirtualShard {
+pub fn owner(message: &Message, key: ShardKey) -> VirtualShard {
     if !message.is_request() {
         return message
             .branch()
             .and_then(branch_shard)
-            .unwrap_or_else(|| hash_shard(message.call_id()));
+            .unwrap_or_else(|| hash_shard(key, message.call_id()));
     }
     if let Some(tag) = message.to_tag() {
-        return tag_shard(tag).unwrap_or_else(|| hash_shard(message.call_id()));
+        return tag_shard(tag).unwrap_or_else(|| hash_shard(key, message.call_id()));
     }
     match message.method() {
         Method::Invite => message
             .header(Name::Replaces)
             .and_then(replaced_shard)
-            .unwrap_or_else(|| hash_shard(message.call_id())),
-        Method::Message => hash_shard((message.from().uri, message.to().uri)),
+            .unwrap_or_else(|| hash_shard(key, message.call_id())),
+        Method::Message => hash_shard(key, (message.from().uri, message.to().uri)),
         Method::Ack
         | Method::Bye
         | Method::Cancel
@@ -38,7 +38,7 @@ pub fn owner(message: &Message) -> VirtualShard {
         | Method::Notify
         | Method::Refer
         | Method::Publish
-        | Method::Other(_) => hash_shard(message.call_id()),
+        | Method::Other(_) => hash_shard(key, message.call_id()),
     }
 }
 

@@ -121,9 +121,20 @@ pub fn branch_shard(branch: &str) -> Option<VirtualShard> {
     tag_shard(branch.strip_prefix(COOKIE)?)
 }
 
-/// Returns the shard of what carries no tag of ours. The same on every machine and at every start.
-pub fn hash_shard(key: impl Hash) -> VirtualShard {
-    VirtualShard((hash64(key) % u64::from(VIRTUAL_SHARDS)) as u8)
+/// What spreads first requests over the shards. Whoever knows it can aim all that they send at one. It lasts as
+/// long as conversations do, so that the copies of a request that one began with find it after a restart.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct ShardKey(pub [u8; 32]);
+
+impl std::fmt::Debug for ShardKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ShardKey").finish_non_exhaustive()
+    }
+}
+
+/// Returns the shard of what carries no tag of ours.
+pub fn hash_shard(key: ShardKey, of: impl Hash) -> VirtualShard {
+    VirtualShard((hash64((key.0, of)) % u64::from(VIRTUAL_SHARDS)) as u8)
 }
 
 /// Returns a hash that is the same on every machine and at every start.
@@ -140,6 +151,24 @@ fn shard(number: u8) -> Option<VirtualShard> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_does_not_know_the_key_cannot_aim() {
+        let key = ShardKey([7; 32]);
+        let all_at_one: Vec<_> = (0..100_000)
+            .map(|number| format!("call-{number}"))
+            .filter(|call| hash_shard(key, call) == VirtualShard(3))
+            .collect();
+        let mut hit = [0_usize; VIRTUAL_SHARDS as usize];
+        for call in &all_at_one {
+            hit[usize::from(hash_shard(ShardKey([8; 32]), call).0)] += 1;
+        }
+        let even = all_at_one.len() / hit.len();
+        assert!(
+            even > 20 && hit.iter().all(|hits| *hits < 3 * even),
+            "{hit:?}"
+        );
+    }
 
     #[test]
     fn tags_and_branches_name_their_shard() {

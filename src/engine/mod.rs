@@ -50,7 +50,7 @@ use crate::engine::events::{Event, Offence};
 use crate::engine::ids::{ConversationId, Flow, ListenerId, VirtualShard};
 use crate::engine::locating::Shunned;
 use crate::engine::location::Registrar;
-use crate::engine::mint::Mint;
+use crate::engine::mint::{Mint, ShardKey};
 use crate::engine::overload::Overload;
 use crate::engine::passages::Passages;
 use crate::engine::ports::{Input, Output, World};
@@ -121,6 +121,7 @@ impl Engine {
                 mint,
                 out: out.collect(),
                 upstreams,
+                shard_key: ShardKey::default(),
                 leads,
                 tags: HashMap::new(),
                 moves: Moves::new(&shards),
@@ -141,6 +142,13 @@ impl Engine {
     #[must_use]
     pub fn with_secret(mut self, secret: [u8; 32]) -> Self {
         self.registrar = Registrar::new(secret);
+        self
+    }
+
+    /// Gives it the key by which whoever asks it has chosen it.
+    #[must_use]
+    pub fn with_shard_key(mut self, key: ShardKey) -> Self {
+        self.shared.shard_key = key;
         self
     }
 

@@ -1,14 +1,18 @@
 //! Snapshots in memory: they outlive the engine, but not the process.
 
+use std::sync::OnceLock;
+
 use dashmap::DashMap;
 
 use crate::engine::ids::ConversationId;
+use crate::engine::mint::ShardKey;
 
 use super::{Store, StoreError};
 
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     snapshots: DashMap<ConversationId, Box<[u8]>>,
+    shard_key: OnceLock<ShardKey>,
 }
 
 impl MemoryStore {
@@ -29,6 +33,10 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
+    fn shard_key(&self, fresh: ShardKey) -> Result<ShardKey, StoreError> {
+        Ok(*self.shard_key.get_or_init(|| fresh))
+    }
+
     fn put(&self, id: ConversationId, snapshot: &[u8]) -> Result<(), StoreError> {
         self.snapshots.insert(id, snapshot.into());
         Ok(())
@@ -53,6 +61,14 @@ impl Store for MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn its_first_key_stays() {
+        let store = MemoryStore::new();
+        for fresh in [3, 4] {
+            assert_eq!(store.shard_key(ShardKey([fresh; 32])).unwrap().0, [3; 32]);
+        }
+    }
 
     #[test]
     fn the_newest_stands_until_it_is_removed() {

@@ -7,6 +7,7 @@ mod volatile;
 use thiserror::Error;
 
 use crate::engine::ids::ConversationId;
+use crate::engine::mint::ShardKey;
 
 pub use memory::MemoryStore;
 pub use volatile::Volatile;
@@ -23,6 +24,13 @@ pub trait Store: Send + Sync + 'static {
     fn keeps(&self) -> bool {
         true
     }
+
+    /// Returns the key that what is kept was spread over shards by. Where there is none yet, `fresh` is it from
+    /// now on.
+    ///
+    /// # Errors
+    /// It could not be read, or not be made safe.
+    fn shard_key(&self, fresh: ShardKey) -> Result<ShardKey, StoreError>;
 
     /// Keeps a snapshot in the place of an older one. When it returns, the snapshot is safe.
     ///

@@ -1,6 +1,7 @@
 //! No store at all: what there is ends with the process, and nothing is spent on keeping it.
 
 use crate::engine::ids::ConversationId;
+use crate::engine::mint::ShardKey;
 
 use super::{Store, StoreError};
 
@@ -10,6 +11,10 @@ pub struct Volatile;
 impl Store for Volatile {
     fn keeps(&self) -> bool {
         false
+    }
+
+    fn shard_key(&self, fresh: ShardKey) -> Result<ShardKey, StoreError> {
+        Ok(fresh)
     }
 
     fn put(&self, _: ConversationId, _: &[u8]) -> Result<(), StoreError> {

@@ -45,6 +45,8 @@ pub(super) struct Connection {
     midway: Option<Time>,
     /// When a peer that came to us began to say nothing, until anything whole was said to it or by it.
     silent: Option<Time>,
+    /// Since when what has come is not read.
+    paused: Option<Time>,
 }
 
 impl Connection {
@@ -69,6 +71,7 @@ impl Connection {
             active: now,
             midway: None,
             silent: (origin == Origin::Accepted).then_some(now),
+            paused: None,
         }
     }
 
@@ -103,6 +106,25 @@ impl Connection {
         self.midway.map_or(Millis(0), |begun| now.since(begun))
     }
 
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.is_some()
+    }
+
+    /// The peer's time stands still until it is read again.
+    pub(super) fn pause(&mut self, now: Time) {
+        self.paused.get_or_insert(now);
+    }
+
+    fn resume(&mut self, now: Time) {
+        let Some(since) = self.paused.take() else {
+            return;
+        };
+        let away = now.since(since);
+        for begun in [&mut self.shaking, &mut self.midway, &mut self.silent] {
+            *begun = begun.map(|begun| begun + away);
+        }
+    }
+
     /// Returns how long the peer has said nothing at all since it came.
     pub(super) fn silent_for(&self, now: Time) -> Millis {
         self.silent.map_or(Millis(0), |begun| now.since(begun))
@@ -115,6 +137,7 @@ impl Connection {
         now: Time,
         messages: &mut Vec<Bytes>,
     ) -> Reading {
+        self.resume(now);
         let mut taken = 0;
         while taken < READ_PER_TURN {
             match self.stream.read(room) {

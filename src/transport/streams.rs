@@ -45,6 +45,7 @@ pub enum StreamEvent {
     },
     /// Nothing comes from it any more: to be closed once the messages before are dealt with.
     Over {
+        flow: Flow,
         connection: ConnectionId,
         fault: Fault,
     },
@@ -181,6 +182,7 @@ impl Streams {
         let over = |fault| {
             counters.ended(fault);
             StreamEvent::Over {
+                flow,
                 connection: connection_id(self.worker, number),
                 fault,
             }
@@ -217,6 +219,15 @@ impl Streams {
                 into.push(over(fault));
                 false
             }
+        }
+    }
+
+    /// The connection is not read for a while, through no fault of its peer's: until it is read again, it has
+    /// all the time that it had.
+    pub fn pause(&mut self, token: Token, now: Time) {
+        let number = token.0.checked_sub(self.first_token).map(|n| n as u64);
+        if let Some(connection) = number.and_then(|number| self.open.get_mut(&number)) {
+            connection.pause(now);
         }
     }
 
@@ -289,6 +300,9 @@ impl Streams {
                 let idle = connection.idle_for(now);
                 if connection.is_opening() {
                     return idle >= OPEN_TIMEOUT;
+                }
+                if connection.is_paused() {
+                    return false;
                 }
                 let late = connection.shaking_for(now) >= self.limits.header_timeout;
                 if late {

@@ -3,7 +3,7 @@
 
 use refork::engine::events::{Ending, Happening};
 use refork::engine::ids::Side;
-use refork::engine::mint::hash_shard;
+use refork::engine::mint::{ShardKey, hash_shard};
 use refork::engine::ports::MediaCommand;
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
@@ -162,7 +162,7 @@ fn the_offer_is_the_next_of_the_session_that_the_target_has() {
 
 #[test]
 fn an_end_that_another_worker_has_is_joined_too() {
-    let worker = |call_id: &str| hash_shard(call_id).0 % 2;
+    let worker = |call_id: &str| hash_shard(ShardKey::default(), call_id).0 % 2;
     let first = worker("call1");
     let other = (2..).map(|n| format!("call{n}"));
     let other = other.into_iter().find(|id| worker(id) != first).unwrap();

@@ -17,6 +17,7 @@ use refork::engine::ids::{
     VirtualShard,
 };
 use refork::engine::locating::Located;
+use refork::engine::mint::ShardKey;
 use refork::engine::ports::{Generation, Input, MediaCommand, MediaEvent, Output, Token, World};
 use refork::engine::settings::Settings;
 use refork::engine::snapshot::Snapshot;
@@ -202,7 +203,7 @@ impl Table {
         }
         let shard = match input {
             Input::Message { bytes, .. } => match Message::parse(bytes.clone()) {
-                Ok(message) => owner(&message),
+                Ok(message) => owner(&message, ShardKey::default()),
                 Err(_) => return self.worker,
             },
             Input::Media(event) => event.media().shard(),

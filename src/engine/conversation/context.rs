@@ -16,7 +16,7 @@ use crate::engine::dialog::session_id::SessionId;
 use crate::engine::events::Event;
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side};
 use crate::engine::locating::Shunned;
-use crate::engine::mint::Mint;
+use crate::engine::mint::{Mint, ShardKey};
 use crate::engine::ports::{Output, Token, World};
 use crate::engine::settings::Settings;
 use crate::engine::time::{Millis, Time};
@@ -96,6 +96,7 @@ pub(crate) struct Shared {
     pub(crate) shunned: Shunned,
     pub(crate) within: Within,
     pub(crate) upstreams: Upstreams,
+    pub(crate) shard_key: ShardKey,
     /// This shard probes upstreams, and tells the operator of them.
     pub(crate) leads: bool,
     /// Messages waiting in all queues, and their octets.

@@ -1,0 +1,100 @@
+//! A shard that cannot keep up.
+
+#![allow(clippy::unwrap_used, reason = "a test: what cannot be had ends it")]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use crate::config;
+use crate::driver::Mail;
+use crate::engine::ids::Transport;
+use crate::engine::mint::hash_shard;
+
+use super::{Server, start};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// More than a mailbox holds.
+const REQUESTS: usize = 15_000;
+
+const CONFIG: &str = r#"
+node: { workers: 2 }
+listen: ["tcp://127.0.0.1:0"]
+domains: { example.org: { registrar: { auth: none } } }
+admin: { listen: "127.0.0.1:0" }
+limits: { requests_per_ip: { rate: 1000000, burst: 1000000 } }
+"#;
+
+fn connections(server: &Server, worker: usize) -> u64 {
+    let counters = &server.shared.counters[worker];
+    let open = counters.of(Transport::Tcp).unwrap();
+    open.load(Ordering::Relaxed)
+}
+
+/// Looks again and again, since nobody outside is told.
+#[expect(clippy::disallowed_methods, reason = "the test's own deadline")]
+fn until(what: &str, so: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < PATIENCE, "never: {what}");
+        std::thread::yield_now();
+    }
+}
+
+fn options(call_id: &str) -> String {
+    format!(
+        "OPTIONS sip:example.org SIP/2.0\r\n\
+         Via: SIP/2.0/TCP 127.0.0.1;branch=z9hG4bK-{call_id}\r\nMax-Forwards: 70\r\n\
+         From: <sip:t@elsewhere.example>;tag=1\r\nTo: <sip:example.org>\r\n\
+         Call-ID: {call_id}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+#[test]
+fn what_comes_over_a_connection_waits_for_a_shard_that_is_late() {
+    let server = start(config::parse(CONFIG, "test", &|_| None).unwrap()).unwrap();
+    let shared = &server.shared;
+    let mut peer = TcpStream::connect(server.sip_addresses()[0].1).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    until("accepted", || (0..2).any(|w| connections(&server, w) == 1));
+    // The worker that does not have the connection stands still.
+    let late = usize::from(connections(&server, 0) == 1);
+    let (go, waits) = channel::<()>();
+    let stand_still = move |_: &_| {
+        let _ = waits.recv();
+    };
+    assert!(
+        shared
+            .mailboxes
+            .post(late, Mail::Ask(Box::new(stand_still)))
+    );
+    let of_late = |call_id: &String| {
+        let shard = hash_shard(shared.shard_key, call_id.as_str());
+        shared.mailboxes.owner(shard) == late
+    };
+    let flood: String = (0..)
+        .map(|number| format!("c{number}"))
+        .filter(of_late)
+        .take(REQUESTS)
+        .map(|call_id| options(&call_id))
+        .collect();
+    let mut writer = peer.try_clone().unwrap();
+    let writer = std::thread::spawn(move || writer.write_all(flood.as_bytes()));
+    until("its mailbox is full", || shared.mailboxes.is_full(late));
+    drop(go);
+    let (mut answers, mut rest) = (0, Vec::new());
+    let mut buffer = vec![0; 64 * 1024];
+    while answers < REQUESTS {
+        let len = peer.read(&mut buffer).unwrap();
+        assert!(len > 0, "closed after {answers} answers");
+        rest.extend_from_slice(&buffer[..len]);
+        while let Some(end) = memchr::memmem::find(&rest, b"\r\n\r\n") {
+            rest.drain(..end + 4);
+            answers += 1;
+        }
+    }
+    writer.join().unwrap().unwrap();
+    assert_eq!((answers, shared.mailboxes.overflows()), (REQUESTS, 0));
+}

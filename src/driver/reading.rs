@@ -1,0 +1,109 @@
+//! What connections bring: handed on message by message, and read no faster than it is taken.
+
+use std::collections::VecDeque;
+
+use mio::Token;
+
+use crate::engine::events::{Event, Offence};
+use crate::engine::ids::Flow;
+use crate::engine::time::{Millis, Time};
+use crate::sip::Fault;
+use crate::sip::stream::FrameError;
+use crate::transport::{Fault as Ending, StreamEvent};
+
+use super::shard::{NO_ROOM, Shard};
+
+impl Shard {
+    /// Reads a connection, unless it has to wait. Returns true where more may be there.
+    pub(super) fn read_stream(&mut self, token: Token) -> bool {
+        let now = self.shared.clock.now();
+        if self.held.holds(token) {
+            return false;
+        }
+        if let Some(kept) = self.kept.remove(&token) {
+            // A new read waits for its turn.
+            return self.hand_on(token, kept, now);
+        }
+        let Some(flow) = self.streams.flow_of(token) else {
+            return false;
+        };
+        let entrance = self.entrance(now);
+        if entrance.closes(&flow) {
+            self.close(flow);
+            return false;
+        }
+        let wait = entrance.holds(&flow);
+        if wait > Millis(0) {
+            self.hold(token, wait, now);
+            return false;
+        }
+        let mut events = Vec::new();
+        let more = self.streams.ready(token, now, &mut events);
+        for event in &events {
+            if let StreamEvent::Message { flow, bytes } = event {
+                self.entrance(now).read(flow, bytes);
+            }
+        }
+        self.hand_on(token, events.into(), now) && more
+    }
+
+    /// Hands on what a connection has brought. Returns false where a shard has no room for it: the rest is
+    /// kept, and the connection not read until it has. What is sent to a full node over TCP waits at the peer
+    /// (RFC 3261 18.1.1 leaves congestion to the transport), and nothing of it is lost.
+    fn hand_on(&mut self, token: Token, mut events: VecDeque<StreamEvent>, now: Time) -> bool {
+        while let Some(event) = events.pop_front() {
+            match event {
+                StreamEvent::Message { flow, bytes } => {
+                    if let Err(bytes) = self.deliver(flow, bytes) {
+                        events.push_front(StreamEvent::Message { flow, bytes });
+                        self.kept.insert(token, events);
+                        self.hold(token, NO_ROOM, now);
+                        return false;
+                    }
+                }
+                StreamEvent::Over {
+                    flow,
+                    connection,
+                    fault,
+                } => {
+                    self.tell_fault(fault, flow);
+                    if let Some(flow) = self.streams.close(connection) {
+                        self.tell_closed(flow);
+                        self.settle();
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    fn hold(&mut self, token: Token, wait: Millis, now: Time) {
+        self.streams.pause(token, now);
+        self.held.hold(token, now + wait);
+    }
+
+    fn tell_fault(&self, fault: Ending, flow: Flow) {
+        let peer = flow.peer;
+        let malformed = match fault {
+            Ending::Ended => return,
+            Ending::Shake(why) => {
+                return tracing::debug!(%peer, why = why.as_str(), "handshake failed");
+            }
+            Ending::Overflow => {
+                return tracing::info!(%peer, "closed a connection whose peer does not read");
+            }
+            Ending::Frame(FrameError::HeadTooLarge | FrameError::BodyTooLarge) => Fault::TooLarge,
+            Ending::Frame(FrameError::Length) => Fault::ContentLength,
+            Ending::WebSocket => Fault::NotSip,
+        };
+        self.tell(&Event::Malformed {
+            reason: malformed.as_str(),
+            peer: peer.to_string().into(),
+        });
+        self.tell(&Event::Offence {
+            what: Offence::Malformed,
+            flow,
+            proven: true,
+        });
+    }
+}
