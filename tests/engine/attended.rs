@@ -6,7 +6,7 @@ use refork::engine::ids::Side;
 use refork::engine::mint::{ShardKey, hash_shard};
 use refork::engine::ports::MediaCommand;
 use refork::engine::time::Millis;
-use refork::sip::{Message, Method, Name};
+use refork::sip::{Message, Method, Name, reason_phrase};
 
 use crate::people::*;
 use crate::table::*;
@@ -549,4 +549,51 @@ fn a_shard_that_does_not_answer_leaves_the_call_as_it_was() {
     let bye = t.request_to(desk(), Method::Bye);
     t.response_to(desk(), 481);
     t.reply(&bye, 200, desk());
+}
+
+/// A call between Bob and Carol that Refork knows nothing of.
+const ELSEWHERE: &str = "<sip:carol@example.org?Replaces=far%40pbx%3Bto-tag%3Dt1%3Bfrom-tag%3Df1>";
+
+#[test]
+fn a_target_that_must_not_be_replaced_is_simply_called() {
+    for status in [403, 420, 481] {
+        let mut t = three();
+        let (mut a, mut b) = t.established();
+        t.receive(desk(), refer(&mut b, ELSEWHERE));
+        t.response_to(desk(), 202);
+        t.told(desk(), "100 Trying");
+        let invite = t.request_to(carol(), Method::Invite);
+        let replaces = invite.header(Name::Replaces);
+        assert_eq!(replaces, Some("far@pbx;to-tag=t1;from-tag=f1"));
+        t.reply(&invite, status, carol());
+        t.request_to(carol(), Method::Ack);
+        let invite = t.request_to(carol(), Method::Invite);
+        assert_eq!(invite.header(Name::Replaces), None, "{status}");
+        let mut c = t.carol_answers(&invite);
+        t.told(desk(), "200 OK");
+        t.word_of_carol();
+        t.calls_on(&mut a, &mut c);
+    }
+}
+
+#[test]
+fn a_target_that_says_no_is_not_called_again() {
+    for status in [403, 486, 603] {
+        let mut t = three();
+        let (mut a, mut b) = t.established();
+        t.receive(desk(), refer(&mut b, ELSEWHERE));
+        t.response_to(desk(), 202);
+        t.told(desk(), "100 Trying");
+        let mut invite = t.request_to(carol(), Method::Invite);
+        if status == 403 {
+            t.reply(&invite, status, carol());
+            t.request_to(carol(), Method::Ack);
+            invite = t.request_to(carol(), Method::Invite);
+        }
+        t.reply(&invite, status, carol());
+        t.request_to(carol(), Method::Ack);
+        t.nothing_to(carol());
+        t.told(desk(), &format!("{status} {}", reason_phrase(status)));
+        t.calls_on(&mut a, &mut b);
+    }
 }

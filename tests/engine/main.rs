@@ -48,4 +48,5 @@ mod session_timers;
 mod srtp;
 mod table;
 mod transfer;
+mod transfer_restart;
 mod video;

@@ -1,5 +1,6 @@
 //! INVITEs that are out for one side: the first fork of a conversation, or the re-fork that restores it.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -14,16 +15,13 @@ use crate::engine::endpoint::{Endpoint, Identity};
 use crate::engine::ids::{Aor, ConversationId, LegId};
 use crate::engine::locating::Located;
 use crate::engine::ports::{Generation, Token};
-use crate::engine::routing::Target;
+use crate::engine::routing::{Q_DEFAULT, Target};
 use crate::engine::time::Time;
 use crate::engine::transaction::ClientId;
 use crate::sip::{Message, Name};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Fork {
-    /// Groups that have not had their turn.
-    #[serde(skip)]
-    pub(crate) waiting: VecDeque<Turn>,
     /// Who those are that have their turn, where the call was forwarded to them.
     #[serde(default)]
     pub(crate) person: Option<Box<Person>>,
@@ -38,19 +36,23 @@ pub(crate) struct Fork {
     /// Redirections that were followed.
     #[serde(skip)]
     pub(crate) redirects: u32,
-    /// Those whose INVITE is out are durable.
+    /// As they stand, but for those whose way is being looked up.
     #[serde(serialize_with = "durable")]
     pub(crate) branches: Vec<Branch>,
+    /// Groups that have not had their turn.
+    #[serde(default)]
+    pub(crate) waiting: VecDeque<Turn>,
     /// The best failure so far (RFC 3261 16.7).
-    #[serde(skip)]
+    #[serde(default)]
     pub(crate) best: Option<Verdict>,
 }
 
 /// Endpoints that are invited together.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Turn {
     pub(crate) targets: Vec<Target>,
     pub(crate) person: Option<Box<Person>>,
+    #[serde(skip)]
     pub(crate) trail: Option<Box<Trail>>,
 }
 
@@ -138,7 +140,7 @@ pub(crate) enum BranchState {
 }
 
 /// A final failure, as far as it is passed on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Verdict {
     pub(crate) status: u16,
     pub(crate) reason: Box<str>,
@@ -296,19 +298,29 @@ impl Branch {
         said.is_some_and(|said| self.leg.talk.keys.misses(&said))
     }
 
+    /// Returns whom it calls.
+    pub(crate) fn target(self) -> Target {
+        Target {
+            endpoint: self.leg.endpoint,
+            q: Q_DEFAULT,
+        }
+    }
+
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.leg.endpoint
     }
 }
 
 fn durable<S: Serializer>(branches: &[Branch], to: S) -> Result<S::Ok, S::Error> {
-    to.collect_seq(
-        branches
-            .iter()
-            .filter(|branch| matches!(branch.state, BranchState::Calling | BranchState::Joining))
-            .filter(|branch| branch.giver.is_none())
-            .collect::<Vec<_>>(),
-    )
+    let mine = branches.iter().filter(|branch| branch.giver.is_none());
+    let known = mine.map(|branch| match branch.state {
+        BranchState::Ready | BranchState::Calling | BranchState::Joining => Cow::Borrowed(branch),
+        BranchState::Resolving(_) => Cow::Owned(Branch {
+            state: BranchState::Ready,
+            ..branch.clone()
+        }),
+    });
+    to.collect_seq(known.collect::<Vec<_>>())
 }
 
 /// RFC 3261 16.7 step 6: a 6xx first, else the lowest class; within it what tells the caller how to do

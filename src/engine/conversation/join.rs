@@ -26,6 +26,27 @@ pub(super) struct Joining {
     asked: Option<(ClientId, Talk)>,
     /// When it is asked again: it had an offer of its own.
     pub(super) again_at: Option<Time>,
+    /// What the survivor was told last may not be what it has agreed to.
+    unsure: bool,
+}
+
+impl Joining {
+    fn again(leg: LegId, at: Time) -> Self {
+        Self {
+            leg,
+            asked: None,
+            again_at: Some(at),
+            unsure: false,
+        }
+    }
+
+    /// Whether the survivor has agreed was forgotten.
+    pub(super) fn anew(leg: LegId, now: Time) -> Self {
+        Self {
+            unsure: true,
+            ..Self::again(leg, now)
+        }
+    }
 }
 
 impl Joining {
@@ -110,6 +131,7 @@ impl Conversation {
         if let Some(branch) = lost.fork.branch(leg) {
             branch.state = BranchState::Joining;
         }
+        self.persist(context);
         self.join(context, side, leg);
     }
 
@@ -167,6 +189,7 @@ impl Conversation {
                 leg,
                 asked: Some((client, before)),
                 again_at: None,
+                unsure: false,
             });
         }
     }
@@ -183,11 +206,7 @@ impl Conversation {
         };
         let pause = context.shared.mint.jitter(middle, share);
         if let Some(lost) = &mut self.party_mut(side).lost {
-            lost.joining = Some(Joining {
-                leg,
-                asked: None,
-                again_at: Some(context.now + pause),
-            });
+            lost.joining = Some(Joining::again(leg, context.now + pause));
         }
     }
 
@@ -198,14 +217,14 @@ impl Conversation {
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
-        let Some(leg) = lost.joining.take_if(due).map(|joining| joining.leg) else {
+        let Some(Joining { leg, unsure, .. }) = lost.joining.take_if(due) else {
             return;
         };
         let said = lost
             .fork
             .branch(leg)
             .and_then(|branch| branch.leg.talk.said.clone());
-        if !self.fits(context, side.other(), said.as_deref()) {
+        if unsure || !self.fits(context, side.other(), said.as_deref()) {
             return self.join(context, side, leg);
         }
         let lost = self.party_mut(side).lost.as_mut();
@@ -249,6 +268,7 @@ impl Conversation {
                     leg: waiting,
                     asked: None,
                     again_at: None,
+                    unsure: false,
                 });
             }
             return self.lose(context, survivor, Signal::RequestFailed);

@@ -2,11 +2,13 @@
 
 use super::Conversation;
 use super::context::{Context, Errand, What};
-use super::fork::BranchState;
+use super::fork::{Branch, BranchState, Turn};
+use super::join::Joining;
 use super::media::PortState;
 use super::queue::Author;
 use crate::engine::events::Happening;
 use crate::engine::ids::Side;
+use crate::engine::routing::Target;
 
 /// What may have been sent since the last snapshot is jumped over: CSeq only has to rise (RFC 3261 12.2.1.1).
 const JUMP: u32 = 1000;
@@ -73,6 +75,7 @@ impl Conversation {
         let id = self.id;
         for leaving in &mut self.leaving {
             leaving.leg.dialog.resume(JUMP);
+            leaving.leg.resume_reports(context, id);
             context.know_tag(&leaving.leg.dialog.local_tag, (id, leaving.leg.id));
         }
         self.restate(context);
@@ -91,14 +94,26 @@ impl Conversation {
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
+        lost.old.resume_reports(context, id);
         let mut tags = vec![(lost.old.dialog.local_tag.clone(), lost.old.id)];
-        lost.fork
-            .branches
-            .retain(|branch| branch.state != BranchState::Ready);
-        for branch in &mut lost.fork.branches {
+        let fork = &mut lost.fork;
+        let uncalled = |branch: &mut Branch| branch.state == BranchState::Ready;
+        let uncalled = fork.branches.extract_if(.., uncalled);
+        let uncalled: Vec<Target> = uncalled.map(|branch| branch.target()).collect();
+        if lost.transfer.is_some() && !uncalled.is_empty() {
+            // Nobody looks for a target of a transfer anew.
+            fork.waiting.push_front(Turn {
+                targets: uncalled,
+                person: fork.person.clone(),
+                trail: None,
+            });
+        }
+        for branch in &mut fork.branches {
             if branch.state == BranchState::Joining {
-                // Whether the survivor agreed is not known: the answer is asked for once more.
-                branch.leg.bye(context, id, None);
+                // Whether the survivor has agreed is not known: it is asked once more.
+                branch.leg.dialog.resume(JUMP);
+                lost.joining = Some(Joining::anew(branch.leg.id, context.now));
+                tags.push((branch.leg.dialog.local_tag.clone(), branch.leg.id));
                 continue;
             }
             let errand = Errand {
@@ -110,9 +125,6 @@ impl Conversation {
                 Some(context.send(branch.invite.clone(), branch.leg.dialog.flow, errand));
             tags.push((branch.leg.dialog.local_tag.clone(), branch.leg.id));
         }
-        lost.fork
-            .branches
-            .retain(|branch| branch.state != BranchState::Joining);
         if lost.fork.branches.is_empty() && lost.start.is_none() && lost.retry_at.is_none() {
             lost.retry_at = Some(context.now);
         }

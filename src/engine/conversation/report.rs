@@ -85,6 +85,17 @@ impl Leg {
         self.report(context, id, status);
     }
 
+    /// After a restart no NOTIFY is open: what waited for one to be answered goes out.
+    pub(super) fn resume_reports(&mut self, context: &mut Context<'_>, id: ConversationId) {
+        if let Some(next) = self
+            .reports
+            .as_mut()
+            .and_then(|reports| reports.next.take())
+        {
+            self.report(context, id, next);
+        }
+    }
+
     fn notify(&mut self, context: &mut Context<'_>, id: ConversationId, state: &str, status: u16) {
         let Some(reports) = &mut self.reports else {
             return;

@@ -54,11 +54,25 @@ const REPORTS_MARGIN: Millis = Millis::from_secs(30);
 pub(super) struct Transfer {
     /// Who transfers; back in its place where nobody takes the call.
     transferor: Person,
-    /// Header lines of the targets' INVITEs.
+    /// Header lines of the targets' INVITEs, without Replaces.
     lines: Bytes,
     /// The conversation that has the target's leg, and has promised it.
     #[serde(default)]
     pub(super) giver: Option<ConversationId>,
+    /// What the targets' INVITEs are to replace.
+    #[serde(default)]
+    replaces: Option<Replacing>,
+}
+
+/// A dialog of the target's that the transferor has named.
+#[derive(Debug, Serialize, Deserialize)]
+struct Replacing {
+    /// Value of the INVITE's Replaces.
+    value: Box<str>,
+    /// Refork has that dialog itself.
+    ours: bool,
+    /// Who is called without it, where nobody takes it.
+    turns: VecDeque<Turn>,
 }
 
 /// Whom a transfer goes to.
@@ -77,6 +91,34 @@ impl Transfer {
     pub(super) fn asker(&self) -> &Asker {
         &self.transferor.asker
     }
+}
+
+impl Restoration {
+    /// Nobody takes a call that is to replace another one: they are called as by anybody (RFC 5589 7.6).
+    fn without_replaces(&mut self) {
+        let status = self.fork.best.as_ref().map(|best| best.status);
+        let Some(transfer) = &mut self.transfer else {
+            return;
+        };
+        let pointless = |replaces: &mut Replacing| match status {
+            // Who has not got Replaces; who lets nobody replace what is not his, as a proxy does.
+            Some(403 | 420) => true,
+            // A server between may have dialogs of its own. Of ours nobody else need know.
+            Some(481) => !replaces.ours,
+            Some(_) | None => false,
+        };
+        if let Some(replaces) = transfer.replaces.take_if(pointless) {
+            self.fork.waiting = replaces.turns;
+            self.fork.best = None;
+            let own = &self.old.endpoint.identity;
+            self.refused.retain(|known| known == own);
+        }
+    }
+}
+
+/// Returns true where a Replaces names a dialog by a tag of ours.
+fn names_ours(replaces: &str) -> bool {
+    replaced(replaces).is_some_and(|named| tag_shard(named.local_tag).is_some())
 }
 
 impl Conversation {
@@ -179,10 +221,11 @@ impl Conversation {
         let party = self.party_mut(side);
         let mut lines = referred_by(&party.address).into_bytes();
         lines.extend_from_slice(&refer.lines);
-        if let Some(replaces) = replaces {
-            let line = format!("{}: {replaces}\r\n", Name::Replaces.as_str());
-            lines.extend_from_slice(line.as_bytes());
-        }
+        let replaces = replaces.map(|value| Replacing {
+            value,
+            ours: refer.replaces.as_deref().is_some_and(names_ours),
+            turns: groups.clone(),
+        });
         let same_person = party.aor == person.aor;
         person.swap(party);
         let mut aside = Restoration::new(old, context.now, context.now, deadline);
@@ -198,6 +241,7 @@ impl Conversation {
             transferor: person,
             lines: lines.into(),
             giver,
+            replaces,
         }));
         let to = self.party(side).aor.to_string().into();
         self.note(context, Happening::Transferring { side, to });
@@ -222,6 +266,10 @@ impl Conversation {
         if !aside.fork.branches.is_empty() && !no_for_all {
             return;
         }
+        if aside.fork.waiting.is_empty() {
+            aside.without_replaces();
+        }
+        let best = aside.fork.best.as_ref().map(|best| best.status);
         let turn = (!no_for_all).then(|| aside.fork.next_turn()).flatten();
         let Some(group) = turn else {
             return self.transfer_failed(context, side, best.unwrap_or(480));
@@ -232,10 +280,12 @@ impl Conversation {
 
     /// Header lines of a target's INVITE.
     pub(super) fn transfer_lines(aside: &Restoration) -> Option<Bytes> {
-        aside
-            .transfer
-            .as_ref()
-            .map(|transfer| transfer.lines.clone())
+        let transfer = aside.transfer.as_ref()?;
+        let Some(replaces) = &transfer.replaces else {
+            return Some(transfer.lines.clone());
+        };
+        let line = format!("{}: {}\r\n", Name::Replaces.as_str(), replaces.value);
+        Some([&transfer.lines, line.as_bytes()].concat().into())
     }
 
     /// A target rings.

@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::engine::asker::Asker;
 use crate::engine::endpoint::{Binding, Endpoint, Identity};
 use crate::engine::ids::Aor;
@@ -19,7 +21,7 @@ mod tests;
 pub(crate) const Q_DEFAULT: u16 = 1000;
 
 /// One endpoint to invite.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     pub endpoint: Endpoint,
     /// Preference in thousandths.
