@@ -133,7 +133,7 @@ def blind_transfer(stage):
 
 
 def attended_transfer(stage):
-    """The called phone holds the call, asks Carol, and joins the two."""
+    """The called phone holds the call, asks Carol, and joins the two: in the calls that they have."""
     at_alice, at_carol = stage.capture("alice"), stage.capture("carol")
     alice, desk, carol = (stage.phone(name) for name in ("alice", "desk", "carol"))
     alice.dials("bob")
@@ -146,21 +146,20 @@ def attended_transfer(stage):
     desk.talks(2)
     asked = talk()
     desk.joins()
-    # By another call, which replaces the one with the desk phone.
-    carol.talks(2)
     desk.quits(2)
     time.sleep(SETTLED_SECONDS)
-    alice.speaks()
+    for one in (alice, carol):
+        one.speaks()
     window = talk()
     assert not alice.ended(), "Alice's call has ended"
     alice.hangs_up()
-    carol.quits(2)
+    carol.quits()
     stage.server.wait_for_rest()
     for capture in (at_alice, at_carol):
         capture.stop()
     judge_talk(at_carol, asked)
     judge_talk(at_carol, window)
-    judge_transferee(stage, at_alice, window, held=True)
+    judge_transferee(stage, at_alice, window, held=stage.holds_cross)
 
 
 def digits(stage):

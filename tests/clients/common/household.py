@@ -60,6 +60,9 @@ class Stage:
 
     Where somebody is lost, Alice survives; Bob's desk phone is lost, and his mobile goes on."""
 
+    # Whether who is put on hold is told so.
+    holds_cross = True
+
     def __init__(self, name, make):
         self.make = make
         self.transport = next((way for way in ("tcp", "tls") if name.endswith(f"over_{way}")), "udp")
