@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 use refork::engine::ids::{ConversationId, Side};
-use refork::engine::ports::{MediaCommand, MediaEvent, PayloadFormat, StreamSettings};
+use refork::engine::ports::{Claim, MediaCommand, MediaEvent, PayloadFormat, StreamSettings};
 use refork::media::srtp::{GROWTH, Inbound, Outbound};
 use refork::media::{Relay, RelaySettings};
 use refork::sip::sdp::{MasterKey, Suite};
@@ -137,6 +137,7 @@ fn open(callers: &[SocketAddr], callees: &[SocketAddr]) -> (Relay, Vec<SocketAdd
                 side,
                 generation: 1,
                 streams: 1,
+                claim: Claim::Known,
                 toward: phone.ip(),
                 again: Vec::new(),
             });

@@ -60,6 +60,19 @@ pub fn log(event: &Event) {
             }
         }
         Event::Malformed { reason, peer } => debug!(reason, peer = %Clean(peer), "malformed"),
+        Event::Crowded {
+            crowd,
+            from,
+            peer,
+            tell,
+        } => {
+            let (from, peer, why) = (Clean(from), Clean(peer), crowd.limit());
+            if *tell {
+                warn!(%from, %peer, why, "too many calls ring: one was refused, and others may be");
+            } else {
+                debug!(%from, %peer, why, "too many calls ring");
+            }
+        }
         Event::Overload { on: true, lateness } => {
             warn!(
                 late_ms = lateness.0,

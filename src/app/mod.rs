@@ -20,7 +20,9 @@ use rand::rngs::SysRng;
 use thiserror::Error;
 
 use crate::config::Config;
-use crate::driver::{BELL, Bindings, Clock, Legs, Mail, Mailboxes, Resolver, Shard, Shared, Start};
+use crate::driver::{
+    BELL, Bindings, Clock, Counts, Legs, Mail, Mailboxes, Resolver, Shard, Shared, Start,
+};
 use crate::engine::Engine;
 use crate::engine::ids::{Transport, VIRTUAL_SHARDS, VirtualShard};
 use crate::engine::mint::ShardKey;
@@ -125,6 +127,7 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
         listeners: listeners.into(),
         bindings: Bindings::new(workers),
         legs: Legs::default(),
+        ringing: Counts::default(),
         gate: Gate::new(config.rate, config.bans, config.engine.acl.clone()),
         registry: Arc::new(Registry::new(limits.connections, limits.connections_per_ip)),
         tls,
@@ -329,6 +332,7 @@ fn start_relay(config: &Config, workers: usize, mailboxes: Mailboxes) -> Result<
     let address = config.media.address;
     let settings = RelaySettings {
         ports: config.media.ports.clone(),
+        reserve: config.engine.media.reserve,
         address,
         // An address that is not ours is the outer one of a NAT.
         bind: address

@@ -9,6 +9,7 @@ pub(super) fn of_shard(settings: &Settings, workers: usize) -> Settings {
     let workers = workers.max(1);
     let limits = &mut settings.limits;
     limits.conversations = limits.conversations.div_ceil(workers);
+    limits.ringing = limits.ringing.div_ceil(workers);
     let messages = &mut settings.messages;
     messages.total_bytes = messages.total_bytes.div_ceil(workers);
     let rate = &mut settings.restore.rate;
@@ -24,13 +25,15 @@ mod tests {
     fn the_parts_make_up_the_whole() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("refork.yaml");
-        let text = "limits: { conversations: 7 }\nrestore: { rate: 10/s }\n\
+        let text = "limits: { conversations: 7, ringing: 10 }\nrestore: { rate: 10/s }\n\
                     messages: { queue: { total_bytes: 8MiB } }\n";
         std::fs::write(&file, text).unwrap();
         let whole = crate::config::check(&file).unwrap().engine;
         for (workers, conversations, rate, mib) in [(1, 7, 10, 8), (2, 4, 5, 4), (4, 2, 3, 2)] {
             let part = of_shard(&whole, workers);
             assert_eq!(part.limits.conversations, conversations);
+            assert_eq!(part.limits.ringing, 10_usize.div_ceil(workers));
+            assert_eq!(part.limits.ringing_per_user, 50, "counted over all shards");
             assert_eq!(part.restore.rate, rate);
             assert_eq!(part.messages.total_bytes, mib << 20);
         }

@@ -17,18 +17,27 @@ use super::world::Site;
 /// The beginning of every response (RFC 3261 7.2).
 const RESPONSE: &[u8] = b"SIP/2.0 ";
 
-/// The peers of legs whose calls were answered, of all shards: by `Engine::peer_number`, how many.
+/// How many there are of each number, over all shards.
 #[derive(Debug, Default)]
-pub struct Legs(DashMap<u64, u32>);
+pub struct Counts(DashMap<u64, u32>);
+
+/// The peers of legs whose calls were answered, by `Engine::peer_number`.
+#[derive(Debug, Default)]
+pub struct Legs(pub(super) Counts);
 
 impl Legs {
     pub(super) fn stands(&self, flow: &Flow) -> bool {
-        self.0
-            .contains_key(&Engine::peer_number(flow.transport, flow.peer))
+        self.0.of(Engine::peer_number(flow.transport, flow.peer)) > 0
+    }
+}
+
+impl Counts {
+    pub(super) fn of(&self, number: u64) -> u32 {
+        self.0.get(&number).map_or(0, |count| *count)
     }
 
-    pub(super) fn count(&self, peer: u64, begins: bool) {
-        match self.0.entry(peer) {
+    pub(super) fn count(&self, number: u64, begins: bool) {
+        match self.0.entry(number) {
             Entry::Vacant(free) if begins => drop(free.insert(1)),
             // What ends has begun.
             Entry::Vacant(_) => {}
@@ -163,13 +172,13 @@ mod tests {
         };
         let peer = Engine::peer_number(flow.transport, flow.peer);
         for begins in [true, true, false] {
-            legs.count(peer, begins);
+            legs.0.count(peer, begins);
             assert!(legs.stands(&flow));
         }
-        legs.count(peer, false);
-        assert!(!legs.stands(&flow) && legs.0.is_empty());
-        legs.count(peer, false);
-        assert!(legs.0.is_empty());
+        legs.0.count(peer, false);
+        assert!(!legs.stands(&flow) && legs.0.0.is_empty());
+        legs.0.count(peer, false);
+        assert!(legs.0.0.is_empty());
     }
 
     #[test]

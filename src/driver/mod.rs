@@ -20,7 +20,7 @@ mod world;
 
 pub use bindings::Bindings;
 pub use clock::Clock;
-pub use entrance::Legs;
+pub use entrance::{Counts, Legs};
 pub use mailbox::{Mail, Mailboxes};
 pub use resolver::Resolver;
 pub use shard::{BELL, Shard, Start};

@@ -15,7 +15,7 @@ use crate::transport::{Bound, Counters, Registry, StreamLimits};
 
 use super::bindings::Bindings;
 use super::clock::Clock;
-use super::entrance::Legs;
+use super::entrance::{Counts, Legs};
 use super::mailbox::Mailboxes;
 use super::resolver::Resolver;
 
@@ -28,6 +28,8 @@ pub struct Shared {
     pub shard_key: ShardKey,
     pub bindings: Bindings,
     pub legs: Legs,
+    /// Calls that nobody has answered yet, by who makes them.
+    pub ringing: Counts,
     pub gate: Gate,
     pub registry: Arc<Registry>,
     /// There where a listener needs it.

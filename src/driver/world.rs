@@ -110,7 +110,15 @@ impl World for Site {
     }
 
     fn leg(&mut self, peer: u64, begins: bool) {
-        self.shared.legs.count(peer, begins);
+        self.shared.legs.0.count(peer, begins);
+    }
+
+    fn rings(&mut self, asker: u64, begins: bool) {
+        self.shared.ringing.count(asker, begins);
+    }
+
+    fn ringing(&self, asker: u64) -> usize {
+        self.shared.ringing.of(asker) as usize
     }
 
     fn mark(&mut self, number: u64, span: Millis, now: Time) {

@@ -4,7 +4,8 @@ use super::admission::offence;
 use super::asker::{Asker, NOT_FOR_STRANGERS};
 use super::conversation::context::{ALLOW, Context, Refusal, supported};
 use super::conversation::{
-    Arrival, Conversation, breadth, has_looped, hops_left, refusal, replaced, sdp_of, too_brief,
+    Arrival, Conversation, Rings, breadth, has_looped, hops_left, refusal, replaced, sdp_of,
+    too_brief,
 };
 use super::edge::Named;
 use super::routing::Destination;
@@ -243,6 +244,13 @@ impl Engine {
                 return self.looked_for(asker, status, flow);
             }
         };
+        let rings = arrival.rings;
+        let limits = &context.shared.settings.limits;
+        if let Some(crowd) = self.ringing.crowd(rings, limits, context.world) {
+            let tell = self.ringing.tells(crowd, now);
+            return context.refuse_one_more(server, crowd, tell);
+        }
+        self.ringing.begin(rings, &mut *context.world);
         let shard = hash_shard(context.shared.shard_key, request.call_id());
         let id = context.shared.mint.conversation(shard);
         let conversation = Conversation::begin(&mut context, id, arrival);
@@ -381,12 +389,15 @@ fn arrival<'a>(
         return Err((488, why));
     }
     let destination = destination(context, request, &flow, asker)?;
+    let settings = &context.shared.settings;
+    let rings = Rings::of(asker, &destination, request, &flow, settings);
     Ok(Arrival {
         server,
         request,
         flow,
         asker: asker.clone(),
         destination,
+        rings,
         offer,
         hops,
         breadth,

@@ -24,6 +24,14 @@ pub enum Asker {
 }
 
 impl Asker {
+    /// Returns true where nothing shows who it is.
+    pub fn is_unknown(&self) -> bool {
+        match self {
+            Self::Says(_) | Self::Stranger => true,
+            Self::Proven(_) | Self::Unasked(_) | Self::Trusted | Self::Of(_) => false,
+        }
+    }
+
     /// Returns true where a call of theirs may go to our users (no upstream), or to an upstream.
     pub fn may_reach(&self, upstream: Option<&str>) -> bool {
         match (self, upstream) {

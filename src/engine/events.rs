@@ -57,6 +57,14 @@ pub enum Event {
         /// other datagram may be made up.
         proven: bool,
     },
+    /// A call was refused since too many ring that nobody has answered.
+    Crowded {
+        crowd: Crowd,
+        from: Box<str>,
+        peer: Box<str>,
+        /// The operator is to hear of it; of a flood it is told now and then.
+        tell: bool,
+    },
     /// The shard is late for a while (`on`), or in time again.
     Overload {
         on: bool,
@@ -103,6 +111,42 @@ pub enum Event {
     TransactionTimeout {
         method: Box<str>,
     },
+}
+
+/// Whose calls ring in too great a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crowd {
+    User,
+    /// Of one address nothing else is known of.
+    Address,
+    /// Of all who are not known.
+    Strangers,
+    All,
+}
+
+impl Crowd {
+    /// Every crowd, for the metrics that must exist from the start.
+    pub const ALL: [Self; 4] = [Self::User, Self::Address, Self::Strangers, Self::All];
+
+    /// Returns the word used in labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Address => "address",
+            Self::Strangers => "strangers",
+            Self::All => "all",
+        }
+    }
+
+    /// Returns which limit is reached.
+    pub fn limit(self) -> &'static str {
+        match self {
+            Self::User => "limits.ringing_per_user is reached",
+            Self::Address => "limits.ringing_per_ip is reached",
+            Self::Strangers => "half of limits.ringing is reached by strangers",
+            Self::All => "limits.ringing is reached",
+        }
+    }
 }
 
 /// What was wrong with the credentials of a request.

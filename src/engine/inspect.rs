@@ -117,10 +117,11 @@ impl Engine {
                 self.shared.asked.len(),
                 self.shared.queued,
                 self.timers.len(),
+                self.ringing.counts(),
             );
-            if left != (0, 0, (0, 0), 0) {
+            if left != (0, 0, (0, 0), 0, (0, 0)) {
                 return Err(format!(
-                    "no conversation, but tags, questions, messages, timers: {left:?}"
+                    "no conversation, but tags, questions, messages, timers, ringing: {left:?}"
                 ));
             }
         }

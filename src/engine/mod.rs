@@ -38,12 +38,15 @@ pub mod view;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::engine::admission::{Peers, is_of_scanner, is_too_long_a_way, offence};
-use crate::engine::conversation::context::{Budget, Context, Shared};
+use crate::engine::conversation::budget::Budget;
+use crate::engine::conversation::context::{Context, Shared};
 use crate::engine::conversation::parting::Partings;
 use crate::engine::conversation::stray::Strays;
 use crate::engine::conversation::watching::changed;
 use crate::engine::conversation::within::Within;
-use crate::engine::conversation::{Conversation, Key, Moves, answered_peers, aor_key, peer_key};
+use crate::engine::conversation::{
+    Conversation, Key, Moves, Ringing, answered_peers, aor_key, peer_key,
+};
 use crate::engine::edge::Relays;
 use crate::engine::endpoint::BindingsChanged;
 use crate::engine::events::{Event, Offence};
@@ -85,6 +88,7 @@ pub struct Engine {
     next_sweep: Time,
     draining: bool,
     overload: Overload,
+    ringing: Ringing,
 }
 
 impl Engine {
@@ -135,6 +139,7 @@ impl Engine {
             next_sweep: Time(0),
             draining: false,
             overload: Overload::default(),
+            ringing: Ringing::default(),
         }
     }
 
@@ -407,6 +412,10 @@ impl Engine {
             return;
         };
         let (over, soonest) = (conversation.ended.is_some(), now + Millis(1));
+        let silent = over || conversation.answered.is_some();
+        if let Some(rings) = conversation.rings.take_if(|_| silent) {
+            self.ringing.end(rings, world);
+        }
         let deadline = conversation
             .deadline(self.shared.settings.messages.suspect_after)
             .filter(|_| !over);

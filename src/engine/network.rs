@@ -1,7 +1,7 @@
 //! Networks of access lists.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 /// An address with a prefix length: `192.0.2.0/24`, `2001:db8::/32`, or one address alone.
@@ -32,6 +32,15 @@ impl Network {
             }
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
         }
+    }
+}
+
+/// Returns what stands for all addresses of one customer: an IPv4 address, or the /64 that one customer of
+/// an IPv6 network has. An IPv4 address that came over an IPv6 socket (RFC 4291 2.5.5.2) is that IPv4 address.
+pub fn customer(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.into(),
+        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX)).into(),
     }
 }
 

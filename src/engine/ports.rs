@@ -152,6 +152,12 @@ pub trait World {
     fn is_marked(&self, _number: u64, _now: Time) -> bool {
         false
     }
+    /// A call that this asker makes begins to ring, or rings no more.
+    fn rings(&mut self, _asker: u64, _begins: bool) {}
+    /// Returns how many of the asker's calls ring, on all shards.
+    fn ringing(&self, _asker: u64) -> usize {
+        0
+    }
     /// Changes the bindings of an AOR as one act.
     fn change_bindings(&mut self, aor: &Aor, act: &mut dyn FnMut(&mut Vec<Binding>));
     /// Returns AORs with bindings that expire at or before `now`.
@@ -165,6 +171,31 @@ pub type MediaId = ConversationId;
 /// still sends never reaches the new stream.
 pub type Generation = u32;
 
+/// What ports are wanted for, the most important first: the last that are free are not for everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Claim {
+    /// A call that stands: it is restored, or taken up again after a restart.
+    Standing,
+    /// A call of a user, a trusted peer or an upstream.
+    Known,
+    /// A call of somebody of whom nothing is known.
+    Stranger,
+}
+
+impl Claim {
+    /// Every claim, for the metrics that must exist from the start.
+    pub const ALL: [Self; 3] = [Self::Standing, Self::Known, Self::Stranger];
+
+    /// Returns the word used in logs and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Standing => "standing",
+            Self::Known => "known",
+            Self::Stranger => "stranger",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum MediaCommand {
     /// Take one port pair a stream for a side. Answered by `MediaEvent::Opened`.
@@ -175,6 +206,7 @@ pub enum MediaCommand {
         side: Side,
         generation: Generation,
         streams: usize,
+        claim: Claim,
         /// Address of the SIP peer: says which of our addresses, and which family, to use.
         toward: IpAddr,
         /// After a restart: the ports to take again, RTP ports by stream (RTCP is one above).

@@ -1,11 +1,14 @@
 //! What the operator wishes, as the engine needs it: resolved, checked, without defaults left to take.
 //! `config` makes it. `Default` is what it makes of an empty file, for tests to begin with.
 
+mod media;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::media::{Latch, MediaMode, MediaSettings, Reserve, Srtp};
 pub use crate::engine::group::UpstreamTarget;
 use crate::engine::ids::Aor;
 use crate::engine::network::Network;
@@ -338,44 +341,15 @@ pub struct MessageSettings {
     pub max_age: Millis,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MediaMode {
-    Relay,
-    /// Not anchored: addresses pass as they are, a new leg costs the survivor a re-INVITE.
-    Direct,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Latch {
-    /// The first packet may come from the IP in the SDP or of the signalling source.
-    Signalling,
-    /// From the IP in the SDP only.
-    Sdp,
-}
-
-/// SRTP with keys in the session description, which ends at each leg (RFC 4568).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Srtp {
-    /// It is not spoken: who offers nothing else is refused.
-    Off,
-    /// Each leg as its endpoint has it.
-    Optional,
-    /// On every leg.
-    Required,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct MediaSettings {
-    pub mode: MediaMode,
-    pub srtp: Srtp,
-    /// The relay tells every peer of its family this address of ours, wherever that peer is.
-    pub address: Option<IpAddr>,
-    pub latch: Latch,
-}
-
 #[derive(Clone, Debug, PartialEq)]
 pub struct LimitSettings {
     pub conversations: usize,
+    /// Calls that nobody has answered yet, of all; strangers together have half of it.
+    pub ringing: usize,
+    /// The same of one user.
+    pub ringing_per_user: usize,
+    /// The same of one address of which nothing else is known.
+    pub ringing_per_ip: usize,
     pub message_size: usize,
 }
 
@@ -574,21 +548,13 @@ impl Default for MessageSettings {
     }
 }
 
-impl Default for MediaSettings {
-    fn default() -> Self {
-        Self {
-            mode: MediaMode::Relay,
-            srtp: Srtp::Optional,
-            address: None,
-            latch: Latch::Signalling,
-        }
-    }
-}
-
 impl Default for LimitSettings {
     fn default() -> Self {
         Self {
             conversations: 100_000,
+            ringing: 10_000,
+            ringing_per_user: 50,
+            ringing_per_ip: 100,
             message_size: 64 * 1024,
         }
     }

@@ -1,27 +1,22 @@
 //! Whom a limit or a ban is for.
 
 use std::fmt;
-use std::net::{AddrParseError, IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{AddrParseError, IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use crate::engine::ids::{Flow, Transport};
+use crate::engine::network::customer;
 
 /// An IPv4 address, or the /64 that one customer of an IPv6 network has: whoever has one address of it
 /// has all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source(IpAddr);
 
-/// The bits of an IPv6 address that are its network.
-const NETWORK: u128 = !(u64::MAX as u128);
-
 impl Source {
     /// Returns the source that an address belongs to. An IPv4 address that came over an IPv6 socket
     /// (RFC 4291 2.5.5.2) is that IPv4 address.
     pub fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V4(v4) => v4.into(),
-            IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) & NETWORK).into(),
-        })
+        Self(customer(address))
     }
 }
 

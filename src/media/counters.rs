@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::engine::ports::Claim;
 use crate::metrics::RelayReading;
 
 /// Why a packet went nowhere.
@@ -37,6 +38,8 @@ macro_rules! counters {
             pub ports_used: AtomicU64,
             /// Ports of the configured range.
             pub ports: AtomicU64,
+            /// Times that no ports were to be had, by claim.
+            pub ports_refused: [AtomicU64; Claim::ALL.len()],
         }
 
         impl Tally {
@@ -97,6 +100,7 @@ impl RelayCounters {
             sessions: of(&self.sessions),
             ports_used: of(&self.ports_used),
             ports: of(&self.ports),
+            ports_refused: Claim::ALL.map(|claim| of(&self.ports_refused[claim as usize])),
             rtp_received: of(&self.rtp_received),
             rtp_sent: of(&self.rtp_sent),
             rtcp_received: of(&self.rtcp_received),

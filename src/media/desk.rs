@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use mio::Token;
 
 use crate::engine::ids::Side;
-use crate::engine::ports::{Generation, MediaCommand, MediaEvent, MediaId};
+use crate::engine::ports::{Claim, Generation, MediaCommand, MediaEvent, MediaId};
 use crate::media::clock::Micros;
 use crate::media::counters::{RelayCounters, Tally};
 use crate::media::handle::EventSink;
@@ -18,7 +18,7 @@ use crate::media::pairs::Pairs;
 use crate::media::place::{MAX_STREAMS, PairId, Place};
 use crate::media::report::{LineState, SessionReport};
 use crate::media::session::{Configuration, Session, SessionRules};
-use crate::media::settings::RelaySettings;
+use crate::media::settings::{RelaySettings, kept_from};
 use crate::media::sockets::{Local, Routes};
 use crate::media::table::Table;
 use crate::media::traffic::Buffer;
@@ -26,6 +26,10 @@ use crate::media::wires::{Leg, Way, Wires};
 
 /// Generations of one side that may stand together.
 const MAX_LEGS: usize = 16;
+/// Microseconds between two words to the operator that ports are out.
+const SAID_EVERY: u64 = 1_000_000;
+/// Why free ports are not given.
+const KEPT: &str = "the ports that are left are kept (media.reserve)";
 
 pub(crate) struct Desk {
     pub(crate) tally: Tally,
@@ -44,6 +48,9 @@ pub(crate) struct Desk {
     random: Box<dyn FnMut() -> u64 + Send>,
     by_media: HashMap<MediaId, u32>,
     alarms: BinaryHeap<Reverse<(Micros, u32)>>,
+    /// When the operator was last told that ports are out, and how often they were since.
+    said: Option<Micros>,
+    unsaid: u64,
 }
 
 /// A session and its sockets.
@@ -71,6 +78,7 @@ struct Wanted {
     side: Side,
     generation: Generation,
     streams: usize,
+    claim: Claim,
     again: Vec<u16>,
 }
 
@@ -97,6 +105,8 @@ impl Desk {
             random: fittings.random,
             by_media: HashMap::new(),
             alarms: BinaryHeap::new(),
+            said: None,
+            unsaid: 0,
         }
     }
 
@@ -107,6 +117,7 @@ impl Desk {
                 side,
                 generation,
                 streams,
+                claim,
                 toward,
                 again,
             } => {
@@ -114,6 +125,7 @@ impl Desk {
                     side,
                     generation,
                     streams,
+                    claim,
                     again,
                 };
                 let result = self
@@ -124,7 +136,7 @@ impl Desk {
                     if error.kind() == io::ErrorKind::AddrNotAvailable {
                         self.routes.forget();
                     }
-                    tracing::warn!(%media, side = side.as_str(), %error, "no media ports");
+                    self.refused(media, &wanted, error, now);
                 }
                 self.events.push(MediaEvent::Opened {
                     media,
@@ -282,7 +294,12 @@ impl Desk {
         }
         let local = standing.map_or(local, |leg| leg.local);
         let there = standing.map_or(0, |leg| leg.pairs.len());
-        let mut taken: Vec<PairId> = Vec::with_capacity(wanted.streams.saturating_sub(there));
+        let more = wanted.streams.saturating_sub(there);
+        let kept = kept_from(self.settings.reserve, wanted.claim, self.pairs.size());
+        if more > 0 && kept > 0 && self.pairs.available(now) < more + kept {
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, KEPT));
+        }
+        let mut taken: Vec<PairId> = Vec::with_capacity(more);
         for stream in there..wanted.streams {
             let place = Place {
                 slot,
@@ -335,6 +352,18 @@ impl Desk {
                 .map(|pair| SocketAddr::new(local.told, pair.port)),
         );
         Ok(told)
+    }
+
+    /// Counts ports that were not to be had, and tells the operator: where many are refused, now and then.
+    fn refused(&mut self, media: MediaId, wanted: &Wanted, error: &io::Error, now: Micros) {
+        let claim = wanted.claim;
+        self.counters.ports_refused[claim as usize].fetch_add(1, Ordering::Relaxed);
+        self.unsaid += 1;
+        if self.said.is_none_or(|said| now.since(said) >= SAID_EVERY) {
+            let (side, claim, times) = (wanted.side.as_str(), claim.as_str(), self.unsaid);
+            tracing::warn!(%media, side, claim, times, %error, "no media ports");
+            (self.said, self.unsaid) = (Some(now), 0);
+        }
     }
 
     fn configure(&mut self, media: MediaId, mut told: Configuration, now: Micros) {

@@ -13,7 +13,7 @@ use mio::{Interest, Registry};
 
 use crate::media::clock::Micros;
 use crate::media::place::{PairId, Place};
-use crate::media::pool::{Pool, REST};
+use crate::media::pool::{Pool, REST, rested};
 use crate::media::sockets::Pair;
 use crate::media::stream::Port;
 use crate::media::table::Table;
@@ -96,6 +96,18 @@ impl Pairs {
         Ok(id)
     }
 
+    /// Returns how many pairs the thread has.
+    pub(crate) fn size(&self) -> usize {
+        self.pool.size()
+    }
+
+    /// Returns how many pairs can be taken now: those that must still rest cannot.
+    pub(crate) fn available(&self, now: Micros) -> usize {
+        let shelves = self.shelves.iter();
+        let at_rest: usize = shelves.map(|shelf| rested(&shelf.pairs, now)).sum();
+        self.pool.available(now) + at_rest
+    }
+
     /// Gives a pair back.
     pub(crate) fn release(&mut self, id: PairId, now: Micros) {
         let Some(pair) = self.get_mut(id) else {
@@ -142,8 +154,8 @@ impl Pairs {
 
     fn take_rested(&mut self, bind: IpAddr, now: Micros) -> Option<PairId> {
         let shelf = self.shelves.iter_mut().find(|shelf| shelf.bind == bind)?;
-        let rested = |(since, _): &mut (Micros, PairId)| now.since(*since) >= REST;
-        let (_, id) = shelf.pairs.pop_front_if(rested)?;
+        let has_rested = |(since, _): &mut (Micros, PairId)| now.since(*since) >= REST;
+        let (_, id) = shelf.pairs.pop_front_if(has_rested)?;
         self.at_rest -= 1;
         Some(id)
     }
@@ -437,5 +449,28 @@ mod tests {
         let other = rig.take(HERE).unwrap();
         assert_ne!(rig.port(other), port);
         assert_eq!(rig.take(HERE), None);
+    }
+
+    #[test]
+    fn what_must_rest_cannot_be_taken() {
+        for bounds in [
+            ENOUGH,
+            Bounds {
+                at_rest: 0,
+                open: 0,
+            },
+        ] {
+            let mut rig = Rig::new(3, bounds);
+            let pairs: Vec<_> = (0..2).map(|_| rig.take(HERE).unwrap()).collect();
+            assert_eq!(rig.pairs.available(rig.now), 1);
+            rig.pairs.release(pairs[0], rig.now);
+            rig.pass(REST - 1);
+            assert_eq!(rig.pairs.available(rig.now), 1);
+            rig.pairs.release(pairs[1], rig.now);
+            rig.pass(1);
+            assert_eq!(rig.pairs.available(rig.now), 2);
+            rig.pass(REST);
+            assert_eq!(rig.pairs.available(rig.now), 3);
+        }
     }
 }

@@ -83,6 +83,11 @@ impl Pool {
         self.free.pop_front()
     }
 
+    /// Returns how many pairs can be taken.
+    pub(crate) fn available(&self, now: Micros) -> usize {
+        self.free.len() + rested(&self.resting, now)
+    }
+
     /// Takes a pair by its number, be it at rest; of another share, nothing is kept count of.
     pub(crate) fn take_this(&mut self, port: u16) {
         self.free.retain(|free| *free != port);
@@ -112,6 +117,11 @@ impl Pool {
     pub(crate) fn size(&self) -> usize {
         self.size
     }
+}
+
+/// Returns how many of those given back, in the order of their release, have rested.
+pub(crate) fn rested<T>(given_back: &VecDeque<(Micros, T)>, now: Micros) -> usize {
+    given_back.partition_point(|(since, _)| now.since(*since) >= REST)
 }
 
 #[cfg(test)]

@@ -3,12 +3,15 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use crate::engine::settings::Latch;
+use crate::engine::ports::Claim;
+use crate::engine::settings::{Latch, Reserve};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct RelaySettings {
     /// Ports to take; an even RTP port and the odd RTCP port above it make a pair (RFC 3550 11).
     pub ports: RangeInclusive<u16>,
+    /// What of them is kept for whom.
+    pub reserve: Reserve,
     /// The address that peers are told. None: the local address that the kernel would send from
     /// toward the SIP peer. Ignored for peers of the other family.
     pub address: Option<IpAddr>,
@@ -25,10 +28,21 @@ pub struct RelaySettings {
     pub threads: usize,
 }
 
+/// Returns how many of so many pairs must still be free once a claim has had its turn.
+pub(crate) fn kept_from(reserve: Reserve, claim: Claim, pairs: usize) -> usize {
+    let share = match claim {
+        Claim::Standing => 0.0,
+        Claim::Known => reserve.standing,
+        Claim::Stranger => reserve.known.max(reserve.standing),
+    };
+    (pairs as f64 * share.clamp(0.0, 1.0)) as usize
+}
+
 impl Default for RelaySettings {
     fn default() -> Self {
         Self {
             ports: 10_000..=32_767,
+            reserve: Reserve::default(),
             address: None,
             bind: None,
             latch: Latch::Signalling,
@@ -36,5 +50,24 @@ impl Default for RelaySettings {
             filler: true,
             threads: 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_pairs_are_for_calls_that_stand() {
+        let kept = |standing, known| {
+            Claim::ALL.map(|claim| kept_from(Reserve { standing, known }, claim, 200))
+        };
+        assert_eq!(kept(0.1, 0.25), [0, 20, 50]);
+        assert_eq!(
+            kept(0.3, 0.25),
+            [0, 60, 60],
+            "a stranger never has more than a user"
+        );
+        assert_eq!(kept(0.0, 0.0), [0, 0, 0]);
     }
 }

@@ -6,7 +6,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use crate::engine::ids::{ConversationId, Side};
-use crate::engine::ports::{Generation, MediaCommand, MediaEvent, PayloadFormat, StreamSettings};
+use crate::engine::ports::{
+    Claim, Generation, MediaCommand, MediaEvent, PayloadFormat, StreamSettings,
+};
+use crate::engine::settings::Reserve;
 use crate::media::report::SessionReport;
 use crate::media::rtp::{self, Header};
 use crate::media::{MediaHandle, Relay, RelaySettings};
@@ -70,11 +73,23 @@ impl Rig {
         streams: usize,
         again: Vec<u16>,
     ) -> Option<Vec<SocketAddr>> {
+        self.open_for(Claim::Known, (side, generation), toward, streams, again)
+    }
+
+    fn open_for(
+        &self,
+        claim: Claim,
+        (side, generation): (Side, Generation),
+        toward: &str,
+        streams: usize,
+        again: Vec<u16>,
+    ) -> Option<Vec<SocketAddr>> {
         self.handle().command(MediaCommand::Open {
             media: CALL,
             side,
             generation,
             streams,
+            claim,
             toward: toward.parse().unwrap(),
             again,
         });
@@ -514,4 +529,36 @@ fn oversize_and_odd_datagrams_go_nowhere() {
         .load(Ordering::Relaxed);
     assert_eq!(dropped, 6);
     rig.close();
+}
+
+#[test]
+fn the_last_ports_are_kept_for_calls_that_stand() {
+    let rig = Rig::new(|settings| {
+        let from = *settings.ports.start();
+        settings.ports = from..=from + 101;
+        settings.reserve = Reserve {
+            standing: 0.2,
+            known: 0.5,
+        };
+    });
+    let open = |claim, generation, streams| {
+        let place = (Side::Caller, generation);
+        rig.open_for(claim, place, V4, streams, Vec::new())
+            .is_some()
+    };
+    // Of 50 pairs 25 are not for strangers, and 10 for nobody but calls that stand.
+    assert!(open(Claim::Stranger, 1, 16));
+    assert!(!open(Claim::Stranger, 2, 16));
+    assert!(open(Claim::Known, 3, 16));
+    assert!(!open(Claim::Known, 4, 9));
+    assert!(open(Claim::Standing, 5, 9));
+    let refused = &rig.handle().counters().reading().ports_refused;
+    assert_eq!(*refused, [0, 1, 1]);
+    // What is given back has to rest, and is not there before.
+    rig.handle().command(MediaCommand::CloseSide {
+        media: CALL,
+        side: Side::Caller,
+        generation: 1,
+    });
+    assert!(!open(Claim::Stranger, 6, 1));
 }

@@ -18,9 +18,10 @@ use prometheus::{
 };
 
 use crate::engine::events::{
-    Event, Happening, NoticeOutcome, Retransmission, Signal, TargetFailure, Unproven,
+    Crowd, Event, Happening, NoticeOutcome, Retransmission, Signal, TargetFailure, Unproven,
 };
 use crate::engine::health::Health;
+use crate::engine::ports::Claim;
 use crate::engine::settings::Kind;
 use crate::engine::view::Stage;
 use crate::sip::Fault;
@@ -88,6 +89,7 @@ struct ProtocolMetrics {
     stray: IntCounterVec,
     refused: IntCounterVec,
     overloads: IntCounter,
+    crowded: [IntCounter; Crowd::ALL.len()],
     /// Encrypted, clear.
     srtp_legs: [IntCounter; 2],
     unproven: [IntCounter; Unproven::ALL.len()],
@@ -121,6 +123,7 @@ struct ReadMetrics {
     relay_sessions: IntGauge,
     /// Used, free.
     relay_ports: [IntGauge; 2],
+    relay_ports_refused: [IntCounter; Claim::ALL.len()],
     /// RTP received and sent, RTCP received and sent.
     relay_packets: [IntCounter; 4],
     /// Received, sent.
@@ -178,6 +181,7 @@ impl Metrics {
             Event::Malformed { reason, .. } => {
                 protocol.malformed.with_label_values(&[reason]).inc();
             }
+            Event::Crowded { crowd, .. } => protocol.crowded[*crowd as usize].inc(),
             Event::Overload { on, .. } => protocol.overloads.inc_by(u64::from(*on)),
             // The gate counts them.
             Event::Offence { .. } => {}
@@ -358,6 +362,7 @@ impl ProtocolMetrics {
             }),
             malformed,
             overloads: make.counter(names::OVERLOADS),
+            crowded: make.counters_by(names::CROWDED, "of", Crowd::ALL.map(Crowd::as_str)),
             stray: make.counters(names::STRAY, &["what"]),
             refused,
             srtp_legs: make.counters_by(names::SRTP_LEGS, "signalling", ["encrypted", "clear"]),
@@ -401,6 +406,11 @@ impl ReadMetrics {
             shard_answer: make.float(names::SHARD_ANSWER),
             relay_sessions: make.gauge(names::RELAY_SESSIONS),
             relay_ports: make.gauges_by(names::RELAY_PORTS, "state", ["used", "free"]),
+            relay_ports_refused: make.counters_by(
+                names::RELAY_PORTS_REFUSED,
+                "claim",
+                Claim::ALL.map(Claim::as_str),
+            ),
             relay_packets: [
                 ["rtp", "received"],
                 ["rtp", "sent"],
@@ -486,6 +496,9 @@ impl ReadMetrics {
             &self.relay_ports[1],
             relay.ports.saturating_sub(relay.ports_used),
         );
+        for (shown, refused) in self.relay_ports_refused.iter().zip(relay.ports_refused) {
+            raise(shown, refused);
+        }
         raise(&self.relay_packets[0], relay.rtp_received);
         raise(&self.relay_packets[1], relay.rtp_sent);
         raise(&self.relay_packets[2], relay.rtcp_received);

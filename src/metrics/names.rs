@@ -73,6 +73,7 @@ families! {
     DATAGRAMS_DROPPED = "refork_datagrams_dropped_total", "SIP datagrams that could not be taken or sent.";
     MAILBOX_OVERFLOWS = "refork_mailbox_overflows_total", "Inputs dropped because a shard's mailbox was full.";
     OVERLOADED = "refork_overloaded_shards", "Shards that put off what is new, since they are late.";
+    CROWDED = "refork_calls_crowded_total", "Calls refused since too many rang that nobody had answered, by whose.";
     OVERLOADS = "refork_overloads_total", "Times that a shard began to put off what is new.";
     SHARD_ANSWER = "refork_shard_answer_seconds", "Time that the slowest shard took to answer this scrape.";
 
@@ -84,6 +85,7 @@ families! {
 
     RELAY_SESSIONS = "refork_relay_sessions", "Media sessions there are now.";
     RELAY_PORTS = "refork_relay_ports", "Media ports, by whether they are used.";
+    RELAY_PORTS_REFUSED = "refork_relay_ports_refused_total", "Times that media ports were not given, by whose call they were for.";
     RELAY_PACKETS = "refork_relay_packets_total", "Media packets, by protocol and direction.";
     RELAY_BYTES = "refork_relay_bytes_total", "Payload bytes of media datagrams, by direction.";
     RELAY_DROPPED = "refork_relay_dropped_total", "Media packets not relayed, by reason.";

@@ -1,6 +1,7 @@
 //! What is not told by events but read at each scrape: sums over shards, sockets and the relay.
 
 use crate::engine::events::Offence;
+use crate::engine::ports::Claim;
 use crate::engine::view::Gauges;
 
 /// Everything that a scrape asks for. Totals only ever grow in the life of the process.
@@ -63,6 +64,8 @@ pub struct RelayReading {
     pub ports_used: u64,
     /// How many ports the configured range has.
     pub ports: u64,
+    /// Times that no ports were to be had, by claim.
+    pub ports_refused: [u64; Claim::ALL.len()],
     pub rtp_received: u64,
     pub rtp_sent: u64,
     pub rtcp_received: u64,

@@ -364,6 +364,7 @@ fn distinct(more: u64) -> Readings {
             sessions: n(401),
             ports_used: n(402),
             ports: 10_000,
+            ports_refused: [421, 422, 423].map(n),
             rtp_received: n(403),
             rtp_sent: n(404),
             rtcp_received: n(405),
@@ -441,6 +442,9 @@ fn readings_set_gauges_and_raise_counters() {
         ("refork_bans_total{why=\"operator\"}", 525),
         ("refork_relay_sessions", 401),
         ("refork_relay_ports{state=\"used\"}", 402),
+        ("refork_relay_ports_refused_total{claim=\"standing\"}", 421),
+        ("refork_relay_ports_refused_total{claim=\"known\"}", 422),
+        ("refork_relay_ports_refused_total{claim=\"stranger\"}", 423),
         (
             "refork_relay_packets_total{direction=\"received\",protocol=\"rtp\"}",
             403,

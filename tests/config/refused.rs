@@ -73,6 +73,20 @@ const CASES: &[Case] = &[
         "did you mean `grace`?",
     ),
     (
+        "media: { reserve: { restorations: 0.3, users: 0.2 } }\n",
+        "media.reserve.users",
+        (1, 47),
+        "0.2 is less than `media.reserve.restorations` (0.3)",
+        "strangers leave",
+    ),
+    (
+        "media: { reserve: { users: 1.5 } }\n",
+        "media.reserve.users",
+        (1, 28),
+        "1.5",
+        "",
+    ),
+    (
         "dns: { servers: [\"ns.example.net\"] }\n",
         "dns.servers[0]",
         (1, 18),

@@ -14,7 +14,7 @@ use crate::people::*;
 use crate::table::*;
 
 /// In a network that is trusted.
-fn gateway() -> SocketAddr {
+pub fn gateway() -> SocketAddr {
     phone("203.0.113.7:5060")
 }
 
@@ -107,7 +107,7 @@ fn with_secret(request: &Bytes, challenged: &Message, user: &str, secret: &str) 
 }
 
 /// The same with the user's own secret.
-fn again(request: &Bytes, challenged: &Message, user: &str) -> Bytes {
+pub fn again(request: &Bytes, challenged: &Message, user: &str) -> Bytes {
     with_secret(request, challenged, user, &secret(user))
 }
 
@@ -127,7 +127,7 @@ pub fn ack_of(invite: &Bytes, refused: &Message) -> Bytes {
     format!("{}\r\n\r\n", lines.join("\r\n")).into()
 }
 
-fn invite(from: &str, to: &str, at: SocketAddr, call_id: &str) -> Bytes {
+pub fn invite(from: &str, to: &str, at: SocketAddr, call_id: &str) -> Bytes {
     with_sdp(
         request(Method::Invite, from, to, at, call_id),
         &sdp(at, 1, "sendrecv"),
@@ -139,14 +139,14 @@ fn page(from: &str, to: &str, at: SocketAddr, call_id: &str) -> Bytes {
 }
 
 /// The same request from somewhere else, or to somewhere else.
-fn instead(request: &Bytes, what: &str, by: &str) -> Bytes {
+pub fn instead(request: &Bytes, what: &str, by: &str) -> Bytes {
     let text = std::str::from_utf8(request).unwrap();
     assert!(text.contains(what), "{text}");
     text.replace(what, by).into()
 }
 
 /// Bob's desk phone has registered.
-fn house() -> Table {
+pub fn house() -> Table {
     let mut t = Table::new(guarded());
     t.signs_on("bob", desk(), "desk");
     t
@@ -154,7 +154,7 @@ fn house() -> Table {
 
 impl Table {
     /// Registers an endpoint by digest.
-    fn signs_on(&mut self, user: &str, at: SocketAddr, instance: &str) {
+    pub fn signs_on(&mut self, user: &str, at: SocketAddr, instance: &str) {
         let register = self.register_request(user, at, instance, 1, 3600);
         self.receive(at, register.clone());
         let challenged = self.response_to(at, 401);
@@ -164,7 +164,7 @@ impl Table {
 
     /// Sends a request, is challenged, and returns the challenge.
     #[track_caller]
-    fn is_asked(&mut self, at: SocketAddr, request: &Bytes) -> Message {
+    pub fn is_asked(&mut self, at: SocketAddr, request: &Bytes) -> Message {
         self.receive(at, request.clone());
         let challenged = self.response_to(at, 407);
         if *challenged.method() == Method::Invite {
@@ -176,7 +176,7 @@ impl Table {
 
     /// Sends a request and is refused for good.
     #[track_caller]
-    fn is_refused(&mut self, at: SocketAddr, request: &Bytes, status: u16) {
+    pub fn is_refused(&mut self, at: SocketAddr, request: &Bytes, status: u16) {
         self.receive(at, request.clone());
         let refused = self.response_to(at, status);
         if *refused.method() == Method::Invite {

@@ -7,7 +7,7 @@ use refork::engine::events::{Ending, GaveUp, Happening};
 use refork::engine::ids::Side;
 use refork::engine::ports::{Generation, Input, MediaCommand, MediaEvent};
 use refork::engine::time::Millis;
-use refork::sip::{Message, Method};
+use refork::sip::{Message, Method, Name};
 
 use crate::people::*;
 use crate::table::*;
@@ -266,7 +266,11 @@ fn without_any_ports_the_caller_is_refused() {
     let mut t = mixed();
     t.no_ports = |ip| ip != alice().ip();
     t.alice_invites(&audio(alice()));
-    t.response_to(alice(), 503);
+    // The server is not down: what needs no ports goes on.
+    let refused = t.response_to(alice(), 500);
+    assert_eq!(refused.header(Name::RetryAfter), Some("2"));
+    let reason = refused.header(Name::Reason).unwrap();
+    assert!(reason.starts_with("Q.850;cause=34;"), "{reason}");
     t.nothing_to(desk());
     t.nothing_to(six());
     let how = Ending::Gave(GaveUp::NoMediaPorts);

@@ -13,6 +13,7 @@ mod beyond;
 mod bombs;
 mod calls;
 mod certificates;
+mod crowds;
 mod delayed;
 mod dialogs;
 mod early_ends;

@@ -18,7 +18,9 @@ use refork::engine::ids::{
 };
 use refork::engine::locating::Located;
 use refork::engine::mint::ShardKey;
-use refork::engine::ports::{Generation, Input, MediaCommand, MediaEvent, Output, Token, World};
+use refork::engine::ports::{
+    Claim, Generation, Input, MediaCommand, MediaEvent, Output, Token, World,
+};
 use refork::engine::settings::Settings;
 use refork::engine::snapshot::Snapshot;
 use refork::engine::time::{Millis, Time};
@@ -48,6 +50,8 @@ pub struct Site {
     pub marks: BTreeMap<u64, Time>,
     /// Legs whose calls were answered, by the number of their peer.
     pub legs: BTreeMap<u64, u32>,
+    /// How many calls of whom ring.
+    pub ringing: BTreeMap<u64, usize>,
 }
 
 impl World for Site {
@@ -94,6 +98,18 @@ impl World for Site {
         self.marks.get(&number).is_some_and(|until| *until > now)
     }
 
+    fn rings(&mut self, asker: u64, begins: bool) {
+        let ringing = self.ringing.entry(asker).or_default();
+        *ringing = if begins { *ringing + 1 } else { *ringing - 1 };
+        if *ringing == 0 {
+            self.ringing.remove(&asker);
+        }
+    }
+
+    fn ringing(&self, asker: u64) -> usize {
+        self.ringing.get(&asker).copied().unwrap_or(0)
+    }
+
     fn change_bindings(&mut self, aor: &Aor, act: &mut dyn FnMut(&mut Vec<Binding>)) {
         act(self.bindings.entry(aor.clone()).or_default());
     }
@@ -131,6 +147,8 @@ pub struct Table {
     pub relay_waits: bool,
     /// The relay has no ports toward these.
     pub no_ports: fn(IpAddr) -> bool,
+    /// The relay has ports left for this claim and those before it.
+    pub least: Claim,
     /// What the names of hosts are located at.
     pub names: BTreeMap<Box<str>, Vec<Located>>,
     /// DNS does not answer while this is set.
@@ -162,6 +180,7 @@ impl Table {
             inquiries_lost: false,
             relay_waits: false,
             no_ports: |_| false,
+            least: Claim::Stranger,
             names: BTreeMap::new(),
             dns_waits: false,
             sought: Vec::new(),
@@ -362,12 +381,13 @@ impl Table {
             side,
             generation,
             streams,
+            claim,
             again,
             toward,
         } = command
         {
             let given = self.given.entry((media, side, generation)).or_default();
-            let refused = (self.no_ports)(toward);
+            let refused = (self.no_ports)(toward) || claim > self.least;
             while !refused && given.len() < streams {
                 self.next_port += 2;
                 let before = again.get(given.len()).copied();
@@ -510,6 +530,7 @@ impl Table {
             "the store keeps an ended conversation"
         );
         assert!(self.site.legs.is_empty(), "peers are expected for ever");
+        assert!(self.site.ringing.is_empty(), "somebody rings for ever");
     }
 
     fn write(&mut self, peer: SocketAddr, arrow: &str, message: &Message) {

@@ -9,6 +9,7 @@ mod authority;
 mod calls;
 mod certificates;
 mod dns;
+mod floods;
 mod flows;
 mod forks;
 mod loss;

@@ -75,6 +75,7 @@ impl Relay {
                 side,
                 generation,
                 streams,
+                claim: _,
                 toward: _,
                 again,
             } => Some(self.open(media, side, generation, streams, &again)),

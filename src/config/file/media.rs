@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::quantity::Decimal;
 use super::text::{FromText, text_type};
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -15,6 +16,8 @@ pub(crate) struct Media {
     pub(crate) mode: MediaMode,
     /// Of the relay; an even RTP port and the odd RTCP port above it make a pair.
     pub(crate) ports: Ports,
+    /// Shares of the ports that not every call may take.
+    pub(crate) reserve: Reserve,
     /// Where the first packet may come from: the address of the SDP or of the signalling, or the
     /// former only.
     pub(crate) latch: Latch,
@@ -35,10 +38,29 @@ impl Default for Media {
                 first: 10_000,
                 last: 32_767,
             },
+            reserve: Reserve::default(),
             latch: Latch::Signalling,
             srtp: Srtp::Optional,
             address: MediaAddress::Auto,
             rtpengine: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Reserve {
+    /// Kept for calls that stand: they are restored when nothing else is left.
+    pub(crate) restorations: Decimal<0, 9>,
+    /// Kept for those and for calls of users, trusted peers and upstreams: strangers may not take them.
+    pub(crate) users: Decimal<0, 9>,
+}
+
+impl Default for Reserve {
+    fn default() -> Self {
+        Self {
+            restorations: Decimal(0.1),
+            users: Decimal(0.25),
         }
     }
 }

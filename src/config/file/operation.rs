@@ -220,6 +220,12 @@ pub(crate) struct Limits {
     pub(crate) requests_per_ip: RequestsPerIp,
     /// Conversations at a time.
     pub(crate) conversations: Whole<1, 10_000_000>,
+    /// Calls that nobody has answered yet, at a time. Strangers together have half of it.
+    pub(crate) ringing: Whole<1, 10_000_000>,
+    /// The same of one user who has proven who it is. Trusted peers and upstreams have no such limit.
+    pub(crate) ringing_per_user: Whole<1, 1_000_000>,
+    /// The same of one address, or of one IPv6 /64, of whose calls nothing else is known.
+    pub(crate) ringing_per_ip: Whole<1, 1_000_000>,
 }
 
 impl Default for Limits {
@@ -233,6 +239,9 @@ impl Default for Limits {
             header_timeout: Span(5 * SECOND),
             requests_per_ip: RequestsPerIp::default(),
             conversations: Whole(100_000),
+            ringing: Whole(10_000),
+            ringing_per_user: Whole(50),
+            ringing_per_ip: Whole(100),
         }
     }
 }

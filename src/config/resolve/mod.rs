@@ -136,9 +136,13 @@ pub(super) fn resolve(
             srtp: operation::srtp(file, &listeners, &mut check),
             address: media_address,
             latch: operation::latch(file),
+            reserve: operation::reserve(file, &mut check),
         },
         limits: LimitSettings {
             conversations: operation::count(file.limits.conversations.0),
+            ringing: operation::count(file.limits.ringing.0),
+            ringing_per_user: operation::count(file.limits.ringing_per_user.0),
+            ringing_per_ip: operation::count(file.limits.ringing_per_ip.0),
             message_size: operation::count(file.limits.message_size.0),
         },
         acl: acl::resolve(file, &mut check),

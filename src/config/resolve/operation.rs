@@ -12,7 +12,7 @@ use crate::config::resolved::{
     AdminConfig, BanConfig, DnsConfig, Listener, LogConfig, LogFormat, RateConfig, TransportLimits,
 };
 use crate::engine::ids::{Transport, VIRTUAL_SHARDS};
-use crate::engine::settings::{Latch, MediaMode, Srtp, TimerSettings};
+use crate::engine::settings::{Latch, MediaMode, Reserve, Srtp, TimerSettings};
 use crate::engine::time::Millis;
 
 const NAME_MAX: usize = 64;
@@ -101,6 +101,19 @@ pub(super) fn latch(file: &File) -> Latch {
         file::Latch::Signalling => Latch::Signalling,
         file::Latch::Sdp => Latch::Sdp,
     }
+}
+
+pub(super) fn reserve(file: &File, check: &mut Check<'_>) -> Reserve {
+    let reserve = &file.media.reserve;
+    let (standing, known) = (reserve.restorations.0, reserve.users.0);
+    if known < standing && check.is_set(&key("media.reserve.users")) {
+        check.problem(
+            &key("media.reserve.users"),
+            format!("{known} is less than `media.reserve.restorations` ({standing})"),
+            "it is the share that strangers leave to users and restorations together",
+        );
+    }
+    Reserve { standing, known }
 }
 
 /// `auto` follows what is told of the signalling, for the relay stands at the same address.

@@ -49,6 +49,9 @@ pub(super) struct Restoration {
     /// The re-INVITE to the survivor, while an answer waits for its consent.
     #[serde(skip)]
     pub(super) joining: Option<Joining>,
+    /// Nobody could be asked of late since there were no media ports.
+    #[serde(skip)]
+    pub(super) no_ports: bool,
     /// The old leg was not lost: its phone transfers the other side to somebody else.
     pub(super) transfer: Option<Box<Transfer>>,
     /// Refused SRTP, or the lack of it: whether it is asked with it now.
@@ -76,6 +79,7 @@ impl Restoration {
             plain: Vec::new(),
             busy: Busy::default(),
             joining: None,
+            no_ports: false,
             transfer: None,
             turned: Vec::new(),
         }

@@ -1,11 +1,12 @@
 //! What a conversation works with besides itself: transactions, the mint, and the way out.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fmt::{Display, Write};
 
 use bytes::Bytes;
 
 use super::breadth::mark;
+use super::budget::Budget;
 use super::outcome::for_the_other_side;
 use super::parting::Partings;
 use super::stray::Strays;
@@ -272,9 +273,24 @@ impl Context<'_> {
 
     /// Answers a request with a status and nothing else.
     pub(crate) fn answer(&mut self, server: ServerId, status: u16, to_tag: Option<&str>) {
+        self.answer_because(server, status, to_tag, "");
+    }
+
+    /// The same with a Reason (RFC 3326), where there is one.
+    pub(crate) fn answer_because(
+        &mut self,
+        server: ServerId,
+        status: u16,
+        to_tag: Option<&str>,
+        why: &str,
+    ) {
         let min_se = self.shared.settings.detect.session_timer;
         let min_se = min_se.map_or(0, |timer| timer.min_s);
         self.respond(server, status, reason_phrase(status), to_tag, |builder| {
+            let builder = match why {
+                "" => builder,
+                why => builder.header(Name::Reason, why),
+            };
             match status {
                 // RFC 4028 6.
                 422 => builder.header(Name::MinSe, min_se),
@@ -370,61 +386,10 @@ pub(crate) fn end_with(builder: Builder, content_type: Option<&str>, body: &[u8]
 /// RFC 3326 2: why a branch or a lost dialog ends.
 pub(crate) const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
 
-/// How many re-forks may begin in a second: a mass loss is worked off in order (design: `restore.rate`).
-#[derive(Debug)]
-pub(crate) struct Budget {
-    per_second: u32,
-    /// Starts given out, by the second they lie in.
-    given: BTreeMap<u64, u32>,
-}
-
-impl Budget {
-    pub(crate) fn new(per_second: u32) -> Self {
-        Self {
-            per_second: per_second.max(1),
-            given: BTreeMap::new(),
-        }
-    }
-
-    /// Takes a start: now, or the first second that has room.
-    pub(crate) fn take(&mut self, now: Time) -> Time {
-        let this = now.0 / 1000;
-        self.given = self.given.split_off(&this);
-        let mut second = this;
-        while self
-            .given
-            .get(&second)
-            .is_some_and(|given| *given >= self.per_second)
-        {
-            second += 1;
-        }
-        *self.given.entry(second).or_insert(0) += 1;
-        if second == this {
-            now
-        } else {
-            Time(second * 1000)
-        }
-    }
-}
-
 /// Joins values by commas.
 pub(crate) fn joined(values: impl Iterator<Item = impl Display>) -> String {
     values.fold(String::new(), |mut text, value| {
         let _ = write!(text, "{}{value}", if text.is_empty() { "" } else { ", " });
         text
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_budget_spreads_a_storm_over_seconds() {
-        let mut budget = Budget::new(2);
-        let now = Time(5_500);
-        let starts: Vec<u64> = (0..5).map(|_| budget.take(now).0).collect();
-        assert_eq!(starts, [5_500, 5_500, 6_000, 6_000, 7_000]);
-        assert_eq!(budget.take(Time(8_000)), Time(8_000));
-    }
 }

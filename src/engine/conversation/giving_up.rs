@@ -5,6 +5,7 @@ use super::context::{Context, joined};
 use super::inviting::verdict;
 use super::outcome::for_the_other_side;
 use super::proof::is_challenge;
+use super::toward::why_refused;
 use crate::engine::events::{Ending, Happening};
 use crate::engine::ids::{LegId, Side};
 use crate::engine::transaction::ServerId;
@@ -53,7 +54,7 @@ impl Conversation {
         let tag = self
             .leg_mut(Side::Caller)
             .map(|leg| leg.dialog.local_tag.clone());
-        context.answer(invitation.server, status, tag.as_deref());
+        context.answer_because(invitation.server, status, tag.as_deref(), why_refused(how));
         self.cancel_branches(context, &mut invitation.fork, reason);
         self.drop_early(context, &invitation);
         self.finish(context, how);

@@ -37,18 +37,20 @@ impl Conversation {
             let Some(toward) = leg.map(|leg| leg.dialog.flow.peer.ip()) else {
                 continue;
             };
-            let (id, ports) = (self.id, &mut self.ports[side.index()]);
+            let (id, claim) = (self.id, self.claim(side));
+            let ports = &mut self.ports[side.index()];
             let command = match ports.state {
                 PortState::Open if ports.addresses.len() < streams => MediaCommand::Open {
                     media: id,
                     side,
                     generation: ports.generation,
                     streams,
+                    claim,
                     toward,
                     again: Vec::new(),
                 },
                 PortState::None | PortState::Failed if streams > 0 => {
-                    ports.open(id, side, streams, toward)
+                    ports.open(id, side, streams, claim, toward)
                 }
                 // What is taken again after a restart is all there is for now.
                 PortState::Open | PortState::None | PortState::Failed | PortState::Opening => {

@@ -15,7 +15,7 @@ use super::stray::{Leaving, acknowledge_and_leave};
 use super::toward::unreached_by_media;
 use super::trail::{self, Trail};
 use super::turn::other_way;
-use super::{Conversation, Party, breadth};
+use super::{Conversation, Party, Rings, breadth};
 use crate::engine::asker::Asker;
 use crate::engine::dialog::onward::Known;
 use crate::engine::dialog::{Dialog, Life, name_addr};
@@ -64,6 +64,7 @@ pub(crate) struct Arrival<'a> {
     pub(crate) flow: Flow,
     pub(crate) asker: Asker,
     pub(crate) destination: Destination,
+    pub(crate) rings: Rings,
     pub(crate) offer: Option<Box<str>>,
     pub(crate) hops: u8,
     /// Max-Breadth.
@@ -83,6 +84,7 @@ impl Conversation {
             flow,
             asker,
             destination,
+            rings,
             offer,
             hops,
             breadth,
@@ -121,6 +123,7 @@ impl Conversation {
             ghosts: Vec::new(),
             leaving: Vec::new(),
             closing: None,
+            rings: Some(rings),
             invitation: None,
             carried: Vec::new(),
             renegotiation: None,
@@ -226,7 +229,8 @@ impl Conversation {
         };
         let streams = invitation.streams;
         let caller_ready = self.caller_ports(context, streams);
-        self.want_ports(context, Side::Callee, &mut invitation.fork, streams);
+        let wanted = (streams, self.claim(Side::Callee));
+        self.want_ports(context, Side::Callee, &mut invitation.fork, wanted);
         let share = breadth::share(invitation.breadth, invitation.fork.branches.len());
         invitation.fork.lead_on();
         let to = invitation.fork.meant();
@@ -277,7 +281,7 @@ impl Conversation {
             return self.launch(context);
         }
         if !ports.do_without(generation) {
-            return self.give_up_inviting(context, 503, Ending::Gave(GaveUp::NoMediaPorts), None);
+            return self.give_up_inviting(context, 500, Ending::Gave(GaveUp::NoMediaPorts), None);
         }
         // The endpoints at our other addresses ring on.
         let Some(invitation) = &mut self.invitation else {

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::keys::{Covers, Keyring, Telling};
 use super::leg::Talk;
 use crate::engine::ids::Side;
-use crate::engine::ports::{Generation, MediaCommand, MediaId, PayloadFormat, StreamSettings};
+use crate::engine::ports::{
+    Claim, Generation, MediaCommand, MediaId, PayloadFormat, StreamSettings,
+};
 use crate::engine::settings::MediaMode;
 use crate::sip::sdp::{Direction, Keying, Kind, Media, Place, Rewrite, Sdp};
 
@@ -46,6 +48,7 @@ impl Ports {
         media: MediaId,
         side: Side,
         streams: usize,
+        claim: Claim,
         toward: IpAddr,
     ) -> MediaCommand {
         self.state = PortState::Opening;
@@ -54,6 +57,7 @@ impl Ports {
             side,
             generation: self.generation,
             streams,
+            claim,
             toward,
             again: Vec::new(),
         }
@@ -72,6 +76,7 @@ impl Ports {
             side,
             generation: self.generation,
             streams: self.addresses.len(),
+            claim: Claim::Standing,
             toward,
             again: self.addresses.iter().map(SocketAddr::port).collect(),
         }

@@ -1,9 +1,9 @@
 //! The conversation: anchored on whoever is still there. `LIFECYCLE.md` beside this file draws its life.
 //!
-//! One file an act: `inviting` the first fork, `giving_up` its end without an answer, `early`, `early_requests`, `early_ends`, `prack` and `early_offers` what goes
+//! One file an act: `ringing` how many may wait for an answer, `inviting` the first fork, `giving_up` its end without an answer, `early`, `early_requests`, `early_ends`, `prack` and `early_offers` what goes
 //! on in it before `answered`, `carry`, `demands`, `renegotiate` and `grow` what goes on while
 //! both are there, `refresh` session timers, `letters` messages, `signs` and `check` suspicion and probes,
-//! `restore`, `busy`, `reach` and `join` the re-fork, `ghosts` the end of lost dialogs, `failover` the next target of a hop, `course`
+//! `restore`, `budget`, `busy`, `reach` and `join` the re-fork, `ghosts` the end of lost dialogs, `failover` the next target of a hop, `course`
 //! and `within` the way of requests within dialogs, `size` what no
 //! datagram should carry, `watching` the targets of upstreams, `toward` the
 //! ports of a fork, `keys` and `turn` SRTP on each leg, `aside` what there is of a side without a leg,
@@ -22,6 +22,7 @@ mod aside;
 mod asserted;
 mod attended;
 mod breadth;
+pub(crate) mod budget;
 mod busy;
 mod calling;
 mod carry;
@@ -66,6 +67,7 @@ mod renegotiate;
 mod repair;
 mod report;
 mod restore;
+mod ringing;
 mod rounds;
 mod signs;
 pub(crate) mod size;
@@ -101,7 +103,7 @@ use crate::engine::dialog::{Dialog, Life};
 use crate::engine::endpoint::Identity;
 use crate::engine::events::{Entry, Event, Happening};
 use crate::engine::ids::{Aor, ConversationId, LegId, Side};
-use crate::engine::ports::{MediaCommand, Output};
+use crate::engine::ports::{Claim, MediaCommand, Output};
 use crate::engine::settings::Kind;
 use crate::engine::time::Time;
 use crate::engine::timers::TimerId;
@@ -119,6 +121,7 @@ pub(crate) use self::keys::refusal;
 pub(crate) use self::proof::{crossing_with_proof, upstream_of};
 pub(crate) use self::refresh::too_brief;
 pub(crate) use self::repair::replaced;
+pub(crate) use self::ringing::{Ringing, Rings};
 pub(crate) use self::tags::Moves;
 
 /// Entries kept of a conversation's history; what comes in between is left out.
@@ -148,6 +151,9 @@ pub struct Conversation {
     leaving: Vec<leaving::Leaving>,
     /// The last word is out: BYE follows at that time at the latest.
     closing: Option<ending::Closing>,
+    /// Until it is answered.
+    #[serde(skip)]
+    pub(crate) rings: Option<Rings>,
     #[serde(skip)]
     invitation: Option<Box<Invitation>>,
     #[serde(skip)]
@@ -388,6 +394,22 @@ impl Conversation {
                 conversation: self.id,
                 token: None,
             });
+        }
+    }
+
+    /// Returns what ports are for that a side needs now.
+    fn claim(&self, side: Side) -> Claim {
+        if self.answered.is_some() && self.party(side).is_lost() {
+            return Claim::Standing;
+        }
+        let caller = &self.party(Side::Caller).asker;
+        let unknown = self
+            .rings
+            .map_or_else(|| caller.is_unknown(), Rings::is_stranger);
+        if unknown {
+            Claim::Stranger
+        } else {
+            Claim::Known
         }
     }
 

@@ -84,7 +84,11 @@ impl Conversation {
             return self.transfer_failed(context, side, 408);
         }
         if lost.deadline <= now {
-            return self.close(context, side, Ending::RestoreTimeout(side));
+            let how = match lost.no_ports {
+                true => Ending::Gave(GaveUp::NoMediaPorts),
+                false => Ending::RestoreTimeout(side),
+            };
+            return self.close(context, side, how);
         }
         self.join_due(context, side);
         self.again_rung_out(context, side);
@@ -149,10 +153,11 @@ impl Conversation {
             Some(offer) => media::streams_needed(Some(offer), context.shared.settings.media.mode),
             None => 0,
         };
+        let claim = self.claim(side);
         let Some(mut lost) = self.party_mut(side).lost.take() else {
             return;
         };
-        self.want_ports(context, side, &mut lost.fork, streams);
+        self.want_ports(context, side, &mut lost.fork, (streams, claim));
         let share = breadth::share(breadth::own(), lost.fork.branches.len());
         let to = lost.fork.meant();
         lost.fork.lead_on();
@@ -261,6 +266,9 @@ impl Conversation {
         }
         let ports = &mut self.ports[side.index()];
         if !ports.failed(generation) {
+            if let Some(lost) = &mut self.party_mut(side).lost {
+                lost.no_ports = false;
+            }
             return self.launch_again(context, side);
         }
         if !ports.do_without(generation) {
@@ -268,9 +276,11 @@ impl Conversation {
             if self.is_transferring(side) {
                 return self.transfer_failed(context, side, 503);
             }
-            return self.close(context, side, Ending::Gave(GaveUp::NoMediaPorts));
+            if let Some(lost) = &mut self.party_mut(side).lost {
+                lost.no_ports = true;
+            }
         }
-        // The endpoints at our other addresses ring on; these are asked again later.
+        // The endpoints at our other addresses ring on; these are asked again once ports may be free.
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };

@@ -8,9 +8,9 @@ use super::Conversation;
 use super::context::Context;
 use super::fork::{Branch, BranchState, Fork};
 use super::media::{PortState, Ports};
-use crate::engine::events::Happening;
+use crate::engine::events::{Ending, GaveUp, Happening};
 use crate::engine::ids::{Flow, LegId, Side};
-use crate::engine::ports::{Generation, MediaCommand, MediaId};
+use crate::engine::ports::{Claim, Generation, MediaCommand, MediaId};
 
 /// Sets of ports that a side may have at a time; further endpoints are offered the first. With the set
 /// of a lost phone they stay well below what the relay allows.
@@ -146,6 +146,7 @@ impl Ports {
 impl Conversation {
     /// Has ports opened for the caller, where that needs any. Returns true once nothing is missing.
     pub(super) fn caller_ports(&mut self, context: &mut Context<'_>, streams: usize) -> bool {
+        let claim = self.claim(Side::Caller);
         let ports = &mut self.ports[Side::Caller.index()];
         if streams == 0 {
             return true;
@@ -155,7 +156,7 @@ impl Conversation {
             && let Some(leg) = leg
         {
             let toward = leg.dialog.flow.peer.ip();
-            let command = ports.open(self.id, Side::Caller, streams, toward);
+            let command = ports.open(self.id, Side::Caller, streams, claim, toward);
             self.media(context, command);
         }
         self.ports[Side::Caller.index()].state == PortState::Open
@@ -167,7 +168,7 @@ impl Conversation {
         context: &mut Context<'_>,
         side: Side,
         fork: &mut Fork,
-        streams: usize,
+        (streams, claim): (usize, Claim),
     ) {
         if streams == 0 {
             return;
@@ -180,7 +181,7 @@ impl Conversation {
             let set = self.ports[side.index()].toward(reach(context, &flow));
             branch.generation = set.generation;
             if set.state == PortState::None {
-                let command = set.open(self.id, side, streams, flow.peer.ip());
+                let command = set.open(self.id, side, streams, claim, flow.peer.ip());
                 self.media(context, command);
             }
         }
@@ -247,6 +248,23 @@ fn reach(context: &Context<'_>, flow: &Flow) -> IpAddr {
     let all = context.shared.settings.media.address.filter(fits);
     all.or_else(|| Some(context.world.advertised(flow).ip()).filter(fits))
         .unwrap_or_else(any)
+}
+
+/// Returns the Reason of a first INVITE's refusal, where it has one. Without media ports that is 500: a 503
+/// would keep a proxy from sending anything here for a while (RFC 3261 21.5.4), also what needs no ports.
+pub(super) fn why_refused(how: Ending) -> &'static str {
+    match how {
+        // RFC 6432, Q.850: no circuit/channel available.
+        Ending::Gave(GaveUp::NoMediaPorts) => "Q.850;cause=34;text=\"No media ports are free\"",
+        Ending::Gave(GaveUp::TooManyRestorations)
+        | Ending::HungUp(_)
+        | Ending::Cancelled
+        | Ending::Failed(_)
+        | Ending::RestoreTimeout(_)
+        | Ending::Operator
+        | Ending::Joined
+        | Ending::Transfer(_) => "",
+    }
 }
 
 /// Where the relay has no ports that an endpoint could reach.
