@@ -8,6 +8,7 @@ mod clock;
 mod dispatch;
 mod entrance;
 mod keepalive;
+mod kept;
 mod lateness;
 mod mailbox;
 mod reading;

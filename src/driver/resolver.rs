@@ -20,6 +20,7 @@ use rand::{RngExt, SeedableRng, TryRng};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 
 use crate::config::DnsConfig;
 use crate::engine::events::Event;
@@ -30,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::observe;
 use crate::transport::Bound;
 
+use super::kept::{Found, Kept, Settled};
 use super::mailbox::{Mail, Mailboxes};
 use super::shared::can_open;
 
@@ -45,8 +47,6 @@ const CACHE_SIZE: u64 = 8192;
 const NEGATIVE_MAX: Duration = Duration::from_secs(300);
 /// A record is not believed for longer, whatever its zone says.
 const POSITIVE_MAX: Duration = Duration::from_secs(24 * 3600);
-/// Hops whose last targets are kept for when DNS is away (RFC 8767).
-const KEPT_MAX: usize = 1024;
 /// How often the system's own settings are looked at again.
 const LOOK: Duration = Duration::from_secs(30);
 const SYSTEM: &str = "/etc/resolv.conf";
@@ -119,13 +119,8 @@ struct Desk {
     under_way: HashMap<Id, (Hop, Vec<(usize, Token)>)>,
     /// By worker: questions that wait.
     asked: Vec<usize>,
-    kept: BTreeMap<Hop, Vec<Located>>,
-}
-
-struct Found {
-    targets: Vec<Located>,
-    /// Somebody did not answer: what is missing may be there.
-    trouble: bool,
+    kept: Kept,
+    began: Instant,
 }
 
 impl Desk {
@@ -157,7 +152,8 @@ impl Desk {
             searches: JoinSet::new(),
             by_hop: HashMap::new(),
             under_way: HashMap::new(),
-            kept: BTreeMap::new(),
+            kept: Kept::default(),
+            began: Instant::now(),
         })
     }
 
@@ -214,30 +210,27 @@ impl Desk {
             return;
         };
         self.by_hop.remove(&hop);
-        let mut found = found.unwrap_or(Found {
+        let found = found.unwrap_or(Found {
             targets: Vec::new(),
             trouble: true,
         });
-        if !found.targets.is_empty() {
-            if self.kept.len() < KEPT_MAX || self.kept.contains_key(&hop) {
-                self.kept.insert(hop, found.targets.clone());
+        let (targets, how) = self.kept.settle(&hop, found, self.began.elapsed());
+        match how {
+            Settled::Found => {}
+            Settled::Stale | Settled::Nothing => {
+                let event = Event::NotLocated {
+                    host: hop.host,
+                    kept: how == Settled::Stale,
+                };
+                self.metrics.event(&event);
+                observe::log(&event);
             }
-        } else {
-            if let Some(kept) = self.kept.get(&hop).filter(|_| found.trouble) {
-                found.targets.clone_from(kept);
-            }
-            let event = Event::NotLocated {
-                host: hop.host,
-                kept: !found.targets.is_empty(),
-            };
-            self.metrics.event(&event);
-            observe::log(&event);
         }
         for (worker, token) in waiting {
             if let Some(asked) = self.asked.get_mut(worker) {
                 *asked -= 1;
             }
-            self.answer(worker, token, found.targets.clone());
+            self.answer(worker, token, targets.clone());
         }
     }
 
@@ -328,17 +321,17 @@ async fn locate(
             }
             let mut found = BTreeMap::new();
             for (query, records) in lookups.join_all().await {
-                match records {
-                    Ok(records) => {
-                        found.insert(query, records);
-                    }
+                let records = match records {
+                    Ok(records) => Some(records),
                     // There is no such record, and DNS says so.
-                    Err(NetError::Dns(DnsError::NoRecordsFound(_))) => {}
+                    Err(NetError::Dns(DnsError::NoRecordsFound(_))) => Some(Records::default()),
                     Err(error) => {
                         tracing::debug!(?query, %error, "no answer");
                         trouble = true;
+                        None
                     }
-                }
+                };
+                found.insert(query, records);
             }
             search.take(&found, &mut dice);
         }

@@ -30,7 +30,7 @@ impl NameServer {
         for _ in 0..TRIES {
             let at = free_port();
             write_zone(&folder, records);
-            let mut child = spawn(&folder, at);
+            let mut child = spawn(&folder, at, None);
             if answers(at, &mut child) {
                 return Self { folder, child, at };
             }
@@ -43,7 +43,18 @@ impl NameServer {
     pub(crate) fn change(&mut self, records: &str) {
         self.stop();
         write_zone(&self.folder, records);
-        self.child = spawn(&self.folder, self.at);
+        self.child = spawn(&self.folder, self.at, None);
+        assert!(
+            answers(self.at, &mut self.child),
+            "knotd does not come back"
+        );
+    }
+
+    /// Serves these records, but nothing below this name, which is a zone that it cannot load: SERVFAIL.
+    pub(crate) fn ail(&mut self, records: &str, name: &str) {
+        self.stop();
+        write_zone(&self.folder, records);
+        self.child = spawn(&self.folder, self.at, Some(name));
         assert!(
             answers(self.at, &mut self.child),
             "knotd does not come back"
@@ -84,16 +95,18 @@ fn write_zone(folder: &TempDir, records: &str) {
     fs::write(path, zone).unwrap();
 }
 
-fn spawn(folder: &TempDir, at: SocketAddr) -> Child {
+fn spawn(folder: &TempDir, at: SocketAddr, ailing: Option<&str>) -> Child {
     let home = folder.path().display();
     let (ip, port) = (at.ip(), at.port());
+    let ailing = ailing.map(|name| format!("  - domain: {name}.{ZONE}\n    file: no-such-zone\n"));
     let text = format!(
         "server:\n  rundir: \"{home}\"\n  pidfile: \"{home}/pid\"\n  listen: {ip}@{port}\n  \
          udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n\
          database:\n  storage: \"{home}/db\"\n\
          log:\n  - target: stderr\n    any: warning\n\
          template:\n  - id: default\n    storage: \"{home}\"\n    zonefile-load: whole\n    journal-content: none\n\
-         zone:\n  - domain: {ZONE}\n    file: zone\n"
+         zone:\n  - domain: {ZONE}\n    file: zone\n{}",
+        ailing.unwrap_or_default()
     );
     let path: PathBuf = folder.path().join("knot.conf");
     let mut file = fs::File::create(&path).unwrap();

@@ -186,6 +186,33 @@ fn the_last_word_of_a_name_server_outlives_it() {
 }
 
 #[test]
+fn trouble_with_the_services_is_no_word_that_there_are_none() {
+    let mut dns = NameServer::start("");
+    let stage = stage(&dns, "sip:pbx.example.net;transport=udp");
+    let alice = stage.phone("alice");
+    let bob = stage.server("pbx", Transport::Udp, false);
+    let at = port(&bob);
+    let host = "one 1 A 127.0.0.1\npbx 1 A 127.0.0.1";
+    // Nothing is known yet: the host of that name is not asked in place of its services.
+    dns.ail(host, "_udp.pbx");
+    let call = calls(&alice);
+    assert_eq!(call.wait_over(SOON).unwrap(), Ending::Refused(480));
+    let failed = "refork_target_failures_total{failure=\"unreachable\",then=\"none\"}";
+    assert_eq!(stage.metric(failed), 0.0);
+    // What is known goes on to be.
+    dns.change(&format!("_sip._udp.pbx 1 SRV 0 0 {at} one\n{host}"));
+    is_reached(&alice, &bob);
+    dns.ail(host, "_udp.pbx");
+    let kept = "refork_not_located_total{then=\"kept\"}";
+    let ends = stage.log.now() + SOON;
+    while stage.metric(kept) < 3.0 {
+        assert!(stage.log.now() < ends, "the answer never expires");
+        is_reached(&alice, &bob);
+    }
+    stage.finish();
+}
+
+#[test]
 fn a_message_goes_past_what_fails() {
     let mut dns = NameServer::start("");
     let stage = stage(&dns, "sip:pbx.example.net;transport=udp");

@@ -19,7 +19,7 @@ use crate::engine::ids::Transport;
 use crate::sip::{Scheme, Uri};
 
 pub use self::order::{Naptr, Srv};
-pub use self::search::{Query, Records, Search};
+pub use self::search::{Answers, Query, Records, Search};
 pub use self::shunned::Shunned;
 
 /// Where a request can be sent.

@@ -23,13 +23,16 @@ pub enum Query {
     Addresses(Box<str>),
 }
 
-/// What a lookup found; nothing where there is no such name, or nobody answered.
+/// What a lookup found; nothing where there is no such name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Records {
     pub naptr: Vec<Naptr>,
     pub srv: Vec<Srv>,
     pub addresses: Vec<IpAddr>,
 }
+
+/// What the lookups of a round found; None where nobody answered.
+pub type Answers = BTreeMap<Query, Option<Records>>;
 
 /// A search for the targets of a hop.
 #[derive(Debug)]
@@ -117,12 +120,14 @@ impl Search {
         queries
     }
 
-    /// Takes what the lookups of the round found. What is missing was not found.
-    pub fn take(&mut self, found: &BTreeMap<Query, Records>, dice: &mut dyn FnMut(u32) -> u32) {
+    /// Takes what the lookups of the round found. None where nobody answered, which is not to say that there
+    /// is nothing: without NAPTR the services are looked for all the same, but where those may be there the
+    /// host itself is not asked in their place.
+    pub fn take(&mut self, found: &Answers, dice: &mut dyn FnMut(u32) -> u32) {
         let stage = std::mem::replace(&mut self.stage, Stage::Done(Vec::new()));
         self.stage = match stage {
             Stage::Services => {
-                let found = found.get(&Query::Naptr(self.hop.host.clone()));
+                let found = records(found, &Query::Naptr(self.hop.host.clone()));
                 self.services(found.map_or(&[], |records| &records.naptr))
             }
             Stage::Servers(names) => self.servers(&names, found, dice),
@@ -181,12 +186,14 @@ impl Search {
     fn servers(
         &self,
         names: &[(Transport, Box<str>)],
-        found: &BTreeMap<Query, Records>,
+        found: &Answers,
         dice: &mut dyn FnMut(u32) -> u32,
     ) -> Stage {
-        let (mut places, mut any) = (Vec::new(), false);
+        let (mut places, mut any, mut unknown) = (Vec::new(), false, false);
         for (transport, name) in names {
-            let Some(records) = found.get(&Query::Srv(name.clone())) else {
+            let query = Query::Srv(name.clone());
+            unknown |= found.get(&query).is_some_and(Option::is_none);
+            let Some(records) = records(found, &query) else {
                 continue;
             };
             any |= !records.srv.is_empty();
@@ -203,7 +210,7 @@ impl Search {
                 }
             }
         }
-        if any {
+        if any || unknown {
             return self.hosts(places);
         }
         // RFC 3263 4.2: no SRV records, so the host itself.
@@ -214,10 +221,10 @@ impl Search {
         self.hosts(transport.map(|transport| self.place(transport, transport.default_port())))
     }
 
-    fn addresses(&self, places: &[Place], found: &BTreeMap<Query, Records>) -> Vec<Located> {
+    fn addresses(&self, places: &[Place], found: &Answers) -> Vec<Located> {
         let mut targets = Vec::new();
         for place in places {
-            let records = found.get(&Query::Addresses(place.host.clone()));
+            let records = records(found, &Query::Addresses(place.host.clone()));
             let mut addresses = records.map_or_else(Vec::new, |r| r.addresses.clone());
             addresses.sort_by_key(|ip| ip.is_ipv6() != self.prefers_v6);
             for ip in addresses {
@@ -253,6 +260,10 @@ impl Search {
         }
         Stage::Hosts(places)
     }
+}
+
+fn records<'a>(found: &'a Answers, query: &Query) -> Option<&'a Records> {
+    found.get(query)?.as_ref()
 }
 
 /// Returns the name of a host's SRV records (RFC 3263 4.1). A WebSocket has none.

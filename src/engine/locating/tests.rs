@@ -5,14 +5,18 @@ use std::collections::BTreeMap;
 const ALL: &[Transport] = &[Transport::Udp, Transport::Tcp, Transport::Tls];
 const PLAIN: &[Transport] = &[Transport::Udp, Transport::Tcp];
 
-/// A zone as a text: one record a line.
-fn zone(text: &str) -> BTreeMap<Query, Records> {
+/// A zone as a text: one record a line; `?` where nobody answers.
+fn zone(text: &str) -> Answers {
     let mut zone: BTreeMap<Query, Records> = BTreeMap::new();
+    let mut silent = Vec::new();
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number = |at: usize| words[at].parse().unwrap();
         match words[..] {
             [] => {}
+            [name, "SRV", "?"] => silent.push(Query::Srv(name.into())),
+            [name, "NAPTR", "?"] => silent.push(Query::Naptr(name.into())),
+            [name, "A", "?"] => silent.push(Query::Addresses(name.into())),
             [name, "A", ip] => {
                 let query = Query::Addresses(name.into());
                 let records = zone.entry(query).or_default();
@@ -40,11 +44,14 @@ fn zone(text: &str) -> BTreeMap<Query, Records> {
             _ => panic!("{line}"),
         }
     }
-    zone
+    let found = zone.into_iter().map(|(query, found)| (query, Some(found)));
+    found
+        .chain(silent.into_iter().map(|query| (query, None)))
+        .collect()
 }
 
 /// Searches in a zone. Returns the targets and the lookups that it took.
-fn locate(uri: &str, speaks: &[Transport], zone: &BTreeMap<Query, Records>) -> (String, usize) {
+fn locate(uri: &str, speaks: &[Transport], zone: &Answers) -> (String, usize) {
     let hop = Hop::of(&Uri::parse(uri).unwrap()).unwrap();
     let mut search = Search::new(hop, speaks, false);
     let mut lookups = 0;
@@ -217,6 +224,46 @@ fn ipv6_first_where_it_is_preferred() {
     search.take(&found, &mut |_| 0);
     let first = search.targets()[0].1;
     assert!(first.is_ipv6(), "{first}");
+}
+
+#[test]
+fn who_does_not_answer_has_not_said_that_there_is_nothing() {
+    for (text, uri, expected) in [
+        // The host may be anything where its services are.
+        (
+            "_sip._udp.a.com SRV ?\na.com A 192.0.2.1",
+            "sip:a.com;transport=udp",
+            "",
+        ),
+        ("_sip._tcp.a.com SRV ?\na.com A 192.0.2.1", "sip:a.com", ""),
+        // What was found of several services is a way.
+        (
+            "_sip._tcp.a.com SRV ?\n_sip._udp.a.com SRV 0 0 5070 b.com\nb.com A 192.0.2.2",
+            "sip:a.com",
+            "udp:192.0.2.2:5070",
+        ),
+        // Services need no NAPTR.
+        (
+            "a.com NAPTR ?\n_sip._udp.a.com SRV 0 0 5070 b.com\nb.com A 192.0.2.2",
+            "sip:a.com",
+            "udp:192.0.2.2:5070",
+        ),
+        (
+            "a.com NAPTR ?\na.com A 192.0.2.1",
+            "sip:a.com",
+            "udp:192.0.2.1:5060",
+        ),
+        // Of two machines the one that is known is asked.
+        (
+            "_sip._udp.a.com SRV 0 0 5070 b.com\n_sip._udp.a.com SRV 1 0 5070 c.com\n\
+             b.com A ?\nc.com A 192.0.2.3",
+            "sip:a.com;transport=udp",
+            "udp:192.0.2.3:5070",
+        ),
+        ("a.com A ?", "sip:a.com:5070", ""),
+    ] {
+        assert_eq!(locate(uri, ALL, &zone(text)).0, expected, "{text}");
+    }
 }
 
 #[test]
