@@ -3,6 +3,7 @@
 use super::admission::offence;
 use super::asker::{Asker, NOT_FOR_STRANGERS};
 use super::conversation::context::{ALLOW, Context, Refusal, supported};
+use super::conversation::veil::cannot_be_given;
 use super::conversation::{
     Arrival, Conversation, Rings, breadth, has_looped, hops_left, refusal, replaced, sdp_of,
     too_brief,
@@ -140,11 +141,8 @@ impl Engine {
             };
             tokens(own).any(|own| value.eq_ignore_ascii_case(own))
         };
-        if request
-            .values(Name::Require)
-            .chain(request.values(Name::ProxyRequire))
-            .any(|value| !known(value))
-        {
+        let demanded = request.values(Name::Require).chain(proxy_demands(request));
+        if demanded.into_iter().any(|value| !known(value)) {
             return Err((420, "extension that is not supported"));
         }
         if !matches!(
@@ -390,6 +388,10 @@ fn arrival<'a>(
     }
     let destination = destination(context, request, &flow, asker)?;
     let settings = &context.shared.settings;
+    let trusted = destination.asker(settings) == Asker::Trusted;
+    if !trusted && cannot_be_given(request, media.mode) {
+        return Err((500, "privacy that cannot be given"));
+    }
     let rings = Rings::of(asker, &destination, request, &flow, settings);
     Ok(Arrival {
         server,
@@ -440,7 +442,7 @@ impl Context<'_> {
         let unsupported = super::conversation::context::joined(
             request
                 .values(Name::Require)
-                .chain(request.values(Name::ProxyRequire))
+                .chain(proxy_demands(request))
                 .filter(|value| {
                     let own = tokens(self.supported());
                     !own.into_iter().any(|own| value.eq_ignore_ascii_case(own))
@@ -448,6 +450,12 @@ impl Context<'_> {
         );
         self.refuse_extension(server, why, &unsupported);
     }
+}
+
+/// Returns what is demanded of whoever carries a request; we are a privacy service (RFC 3323 4.4).
+fn proxy_demands(request: &Message) -> impl Iterator<Item = &str> {
+    let demanded = request.values(Name::ProxyRequire);
+    demanded.filter(|value| !value.eq_ignore_ascii_case("privacy"))
 }
 
 fn tokens(list: &str) -> impl Iterator<Item = &str> {

@@ -8,9 +8,8 @@ use super::conversation::crossing::crossing;
 use super::conversation::failover::{next_flow, target_failed};
 use super::conversation::size::{over, over_tcp};
 use super::conversation::trail::{Step, Steps, Trail};
-use super::conversation::{
-    Way, asserted, crossing_with_proof, hops_left, is_told, upstream_of, way,
-};
+use super::conversation::veil::{ANONYMOUS, Veil, cannot_be_given, veiled};
+use super::conversation::{Way, asserted, hops_left, is_told, proof, upstream_of, way};
 use super::location::{self, Tried};
 use crate::engine::asker::Asker;
 use crate::engine::endpoint::Endpoint;
@@ -83,12 +82,15 @@ struct Try {
 
 impl Passage {
     /// Returns the lines of the request, or of an answer to it, that cross.
-    fn lines(&self, message: &Message) -> Vec<u8> {
+    fn lines(&self, message: &Message, trusted: bool) -> Vec<u8> {
+        let mut lines = match trusted {
+            true => crossing(message),
+            false => veiled(message),
+        };
         if self.proves.is_some() {
-            crossing_with_proof(message)
-        } else {
-            crossing(message)
+            lines.extend(proof(message));
         }
+        lines
     }
 }
 
@@ -134,6 +136,9 @@ impl Passages {
         }
         let destination = destination(context, request, flow, asker)?;
         let hops = hops_left(request).ok_or((483, "no hops left"))?;
+        if cannot_be_given(request, context.shared.settings.media.mode) {
+            return Err((500, "privacy that cannot be given"));
+        }
         let settings = &context.shared.settings;
         let sender = location::aor_in(request.from().uri, settings);
         let own = sender
@@ -221,14 +226,17 @@ impl Passages {
             let trail = trail.toward(&endpoint.contact, step, &mut passage.steps);
             builder = builder.raw_lines(trail.line(told).as_bytes());
         }
-        let from = bare(request.header(Name::From).unwrap_or(""));
+        let from = match Veil::of(request).hides_name() && !told {
+            true => ANONYMOUS.into(),
+            false => bare(request.header(Name::From).unwrap_or("")),
+        };
         let builder = builder
             .header(Name::From, format_args!("{from};tag={}", to.tag))
             .header(Name::To, bare(request.header(Name::To).unwrap_or("")))
             .header(Name::CallId, &to.call_id)
             .header(Name::CSeq, format_args!("1 {}", request.method().as_str()))
             .copy(request, Name::SessionId)
-            .raw_lines(&passage.lines(request));
+            .raw_lines(&passage.lines(request, told));
         let mut bytes = end_with(builder, request.content_type(), request.body());
         let (mut flow, mut rest, mut grown) = (flow, rest, grown);
         if let Some(rest) = rest.as_mut().filter(|_| !grown)
@@ -475,7 +483,7 @@ fn pass_back(context: &mut Context<'_>, passage: &Passage, response: &Message) {
     context.respond(passage.server, status, reason, Some(&tag), |builder| {
         let builder = builder
             .copy(response, Name::SessionId)
-            .raw_lines(&passage.lines(response));
+            .raw_lines(&passage.lines(response, false));
         end_with(builder, response.content_type(), response.body())
     });
 }

@@ -21,10 +21,14 @@ pub struct Privacy {
 impl Privacy {
     /// Reads a message. Nothing beside `none` counts.
     pub fn of(message: &Message) -> Self {
+        let values: Vec<&str> = message.values(Name::Privacy).collect();
+        Self::parse(&values.join(";"))
+    }
+
+    /// Reads a value.
+    pub fn parse(value: &str) -> Self {
         let mut wished = Self::default();
-        // A list by semicolons; commas are taken too.
-        for value in message.values(Name::Privacy).flat_map(|v| v.split(';')) {
-            let value = value.trim();
+        for value in words(value) {
             let known = [
                 ("user", &mut wished.user),
                 ("header", &mut wished.header),
@@ -39,16 +43,32 @@ impl Privacy {
             let mut known = known.into_iter();
             match known.find(|(name, _)| value.eq_ignore_ascii_case(name)) {
                 Some((_, wish)) => *wish = true,
-                None => wished.unknown |= !value.is_empty(),
+                None => wished.unknown = true,
             }
         }
         wished
+    }
+
+    /// Returns what is left of a value for others to do where we have done what we can (RFC 3323 5); `id` is
+    /// for every edge of a trust domain (RFC 3325 7).
+    pub fn left(value: &str) -> Option<String> {
+        const DONE: [&str; 4] = ["user", "header", "session", "history"];
+        let done = |word: &str| DONE.iter().any(|done| word.eq_ignore_ascii_case(done));
+        let left: Vec<&str> = words(value).filter(|word| !done(word)).collect();
+        let idle = |word: &&str| word.eq_ignore_ascii_case("critical");
+        (!left.iter().all(idle)).then(|| left.join(";"))
     }
 
     /// RFC 7044 10.1.1: whether those whom a call was for before are to be left unnamed.
     pub fn hides_history(&self) -> bool {
         self.history || self.header
     }
+}
+
+/// Goes through a list by semicolons; commas are taken too.
+fn words(value: &str) -> impl Iterator<Item = &str> {
+    let words = value.split([';', ',']).map(str::trim);
+    words.filter(|word| !word.is_empty())
 }
 
 #[cfg(test)]
@@ -89,6 +109,20 @@ mod tests {
             );
             let message = Message::parse(text.into()).unwrap();
             assert_eq!(Privacy::of(&message), wished, "{lines}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_for_others() {
+        for (value, left) in [
+            ("user", None),
+            ("User;header ; session;history;critical", None),
+            ("user;id;critical", Some("id;critical")),
+            ("none", Some("none")),
+            ("sealed;user", Some("sealed")),
+            ("", None),
+        ] {
+            assert_eq!(Privacy::left(value).as_deref(), left, "{value}");
         }
     }
 }

@@ -35,6 +35,7 @@ mod onward;
 mod overload;
 mod partings;
 mod people;
+mod privacy;
 mod races;
 mod refusals;
 mod reliable;

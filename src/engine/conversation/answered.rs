@@ -2,11 +2,11 @@
 
 use super::Conversation;
 use super::context::{Context, ELSEWHERE, end_with};
-use super::crossing::crossing;
 use super::fork::Branch;
 use super::inviting::{Invitation, sdp_of};
 use super::keys::Role;
 use super::leg::Unacknowledged;
+use super::veil::Veil;
 use crate::engine::dialog::Happens;
 use crate::engine::dialog::reliable::RAck;
 use crate::engine::events::Happening;
@@ -107,6 +107,7 @@ impl Conversation {
             person.swap(callee);
         }
         callee.leg = Some(branch.leg);
+        callee.veil = Veil::of(response);
         callee.believed = Some(identity);
         let Some(caller) = self.party_mut(Side::Caller).leg.as_mut() else {
             return;
@@ -134,7 +135,7 @@ impl Conversation {
             .filter(|told| before.as_ref() != Some(told));
         self.answered = Some(context.now);
         self.persist(context);
-        let mut lines = crossing(response);
+        let mut lines = self.lines_of(context, Side::Callee, response);
         lines.extend(history);
         context.respond(
             server,

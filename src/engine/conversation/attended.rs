@@ -29,6 +29,7 @@ use super::fork::Turn;
 use super::person::Person;
 use super::refer::Refer;
 use super::transfer::Aim;
+use super::veil::Veil;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::handover::Word;
 use crate::engine::ids::{LegId, Side, VirtualShard};
@@ -199,6 +200,7 @@ impl Conversation {
         let q = Q_DEFAULT;
         let aim = Aim {
             person: Person {
+                veil: Veil::default(),
                 aor,
                 address,
                 languages,

@@ -14,6 +14,7 @@ use super::leg::Leg;
 use super::media;
 use super::reach::standing;
 use super::size::{over, over_tcp};
+use super::veil::ANONYMOUS;
 use crate::engine::asker::Asker;
 use crate::engine::dialog::Dialog;
 use crate::engine::dialog::onward::Known;
@@ -168,6 +169,18 @@ impl Conversation {
     ) {
         let leg = &mut branch.leg;
         let flow = leg.dialog.flow;
+        let party = self.party(leg.side);
+        // Whom a phone forwards to is not whom the party is known as.
+        let known = branch
+            .meant
+            .as_ref()
+            .map_or(&party.asker, |_| &Asker::Stranger);
+        let told = is_told(known, &flow, context);
+        let caller = self.party(leg.side.other());
+        leg.dialog.local = match caller.veil.hides_name() && !told {
+            true => ANONYMOUS.into(),
+            false => caller.address.clone(),
+        };
         let mode = context.shared.settings.media.mode;
         let ours = context.world.advertised(&flow);
         let mut telling = Telling::new(context.shared, Role::Offer);
@@ -182,20 +195,14 @@ impl Conversation {
                 &mut telling,
             )
         });
-        let party = self.party(leg.side);
         let to = branch.meant.as_ref().unwrap_or(&party.aor);
         let via = context.via_toward(self.id, &flow, to);
         let builder = leg
             .dialog
             .carried(&Method::Invite, &via, hops)
             .header(Name::Contact, context.contact(&leg.dialog));
-        // Whom a phone forwards to is not whom the party is known as.
-        let known = branch
-            .meant
-            .as_ref()
-            .map_or(&party.asker, |_| &Asker::Stranger);
-        let told = is_told(known, &flow, context);
-        let asserted = self.party(leg.side.other()).asserted.as_deref();
+        let builder = builder.raw_lines(caller.veil.line(told).as_bytes());
+        let asserted = caller.asserted.as_deref();
         let builder = match asserted.filter(|_| told) {
             Some(asserted) => builder.header(Name::PAssertedIdentity, asserted),
             None => builder,

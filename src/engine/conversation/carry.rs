@@ -1,7 +1,6 @@
 //! Requests within the conversation: whose they are, and across to the other side.
 
 use super::context::{Context, What, end_with, is_sips};
-use super::crossing::crossing;
 use super::demands::demands;
 use super::inviting;
 use super::parting::Bye;
@@ -327,7 +326,7 @@ impl Conversation {
     /// Ends the conversation by the wish of one side: the other gets the BYE with what it carried.
     fn hang_up(&mut self, context: &mut Context<'_>, side: Side, request: &Message) {
         let id = self.id;
-        let lines = crossing(request);
+        let lines = self.lines_of(context, side, request);
         if let Some(other) = self.party_mut(side.other()).leg.take() {
             other.part(context, id, Bye::like(request, lines));
         }

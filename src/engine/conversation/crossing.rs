@@ -1,6 +1,6 @@
 //! What crosses from one leg to the other, as it came: all that is not the leg's own.
 
-use crate::sip::{Message, Name};
+use crate::sip::{Field, Message, Name};
 
 /// Header fields that belong to one leg and never cross to the other (topology hiding, RFC 7092 3.2):
 /// transaction and dialog, routes, credentials, and what is agreed hop by hop.
@@ -47,9 +47,14 @@ const STAYS: &[Name] = &[
 
 /// Returns the lines of a message that cross to the other leg, each with its line end.
 pub(crate) fn crossing(message: &Message) -> Vec<u8> {
+    crossing_but(message, |_| false)
+}
+
+/// The same without some.
+pub(super) fn crossing_but(message: &Message, stays: impl Fn(&Field<'_>) -> bool) -> Vec<u8> {
     let mut lines = Vec::new();
     for field in message.all() {
-        if field.name.is_some_and(|name| STAYS.contains(&name)) {
+        if field.name.is_some_and(|name| STAYS.contains(&name)) || stays(&field) {
             continue;
         }
         lines.extend_from_slice(field.raw_name.as_bytes());
@@ -61,8 +66,7 @@ pub(crate) fn crossing(message: &Message) -> Vec<u8> {
 }
 
 /// As `crossing`, of an answer to a first INVITE that makes no dialog of ours yet: with its Session-ID.
-pub(crate) fn crossing_first(response: &Message) -> Vec<u8> {
-    let mut lines = crossing(response);
+pub(super) fn with_session(mut lines: Vec<u8>, response: &Message) -> Vec<u8> {
     if let Some(session) = response.header(Name::SessionId) {
         let line = format!("{}: {session}\r\n", Name::SessionId.as_str());
         lines.extend_from_slice(line.as_bytes());

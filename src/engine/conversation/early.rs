@@ -2,7 +2,7 @@
 
 use super::Conversation;
 use super::context::{ALLOW, Context, end_with};
-use super::crossing::crossing_first;
+use super::crossing::with_session;
 use super::inviting::{Invitation, sdp_of};
 use super::keys::{Role, Telling};
 use super::leg::Talk;
@@ -93,8 +93,10 @@ impl Conversation {
             (Some(_), false) => Carries::Offer,
         };
         let how = reliably.then_some(carries);
-        let history = self.history_back(context, leg, response);
-        let number = self.show_ringing(context, at, response, &history, body.as_deref(), how);
+        let lines = self.lines_of(context, Side::Callee, response);
+        let mut lines = with_session(lines, response);
+        lines.extend(self.history_back(context, leg, response));
+        let number = self.show_ringing(context, at, response, &lines, body.as_deref(), how);
         let waits = number.filter(|_| carries != Carries::Nothing);
         let early = self.early_mut(at);
         match (owed, waits, early) {
@@ -113,7 +115,7 @@ impl Conversation {
         context: &mut Context<'_>,
         at: usize,
         response: &Message,
-        history: &[u8],
+        lines: &[u8],
         body: Option<&str>,
         reliably: Option<Carries>,
     ) -> Option<u32> {
@@ -124,8 +126,6 @@ impl Conversation {
         let early = invitation.early.get_mut(at)?;
         let tag = early.dialog.local_tag.clone();
         let contact = context.contact(&early.dialog);
-        let mut lines = crossing_first(response);
-        lines.extend(history);
         let number = match reliably {
             None => None,
             // So many wait that the caller need not hear of one more.
@@ -137,7 +137,7 @@ impl Conversation {
             response.reason_phrase(),
             Some(&tag),
             |builder| {
-                let mut builder = builder.header(Name::Contact, contact).raw_lines(&lines);
+                let mut builder = builder.header(Name::Contact, contact).raw_lines(lines);
                 if let Some(number) = number {
                     builder = builder
                         .header(Name::Require, "100rel")

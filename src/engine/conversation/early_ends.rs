@@ -5,11 +5,11 @@
 
 use super::Conversation;
 use super::context::Context;
-use super::crossing::crossing_first;
+use super::crossing::with_session;
 use super::inviting::Invitation;
 use super::prack::{Owed, Wants};
 use crate::engine::dialog::reliable::{self, Carries, Order};
-use crate::engine::ids::{Flow, LegId};
+use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::settings::EarlyDialogs;
 use crate::sip::{Message, Name, reason_phrase};
 
@@ -59,7 +59,8 @@ impl Conversation {
             self.prack(context, &owed, None);
         }
         if shown && self.is_inviting(leg) {
-            self.end_early(context, leg, &crossing_first(response));
+            let lines = self.lines_of(context, Side::Callee, response);
+            self.end_early(context, leg, &with_session(lines, response));
         }
     }
 

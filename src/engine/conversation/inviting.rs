@@ -2,7 +2,7 @@
 
 use super::asserted::{asserted, asserted_of_called};
 use super::context::Context;
-use super::crossing::{crossing, crossing_first};
+use super::crossing::with_session;
 use super::diverted::Diverted;
 use super::early::Early;
 use super::early_offers::Crossing;
@@ -15,6 +15,7 @@ use super::stray::{Leaving, acknowledge_and_leave};
 use super::toward::unreached_by_media;
 use super::trail::{self, Trail};
 use super::turn::other_way;
+use super::veil::{FirstLines, Veil};
 use super::{Conversation, Party, Rings, breadth};
 use crate::engine::asker::Asker;
 use crate::engine::dialog::onward::Known;
@@ -38,7 +39,7 @@ pub(super) struct Invitation {
     pub(super) offer: Option<Box<str>>,
     pub(super) streams: usize,
     /// Header lines of the caller's INVITE that cross.
-    pub(super) lines: Vec<u8>,
+    pub(super) lines: FirstLines,
     hops: u8,
     /// Endpoints that may ring at a time (RFC 5393 5).
     breadth: u32,
@@ -137,6 +138,7 @@ impl Conversation {
         for (party, asserted) in conversation.parties.iter_mut().zip(identities) {
             party.asserted = asserted;
         }
+        conversation.party_mut(Side::Caller).veil = Veil::of(request);
         let leg = conversation.new_leg_id();
         let tag = context.tag((id, leg));
         let mut dialog = Dialog::of_request(request, flow, tag);
@@ -154,8 +156,8 @@ impl Conversation {
         conversation.vouched_for(context, &destination);
         let through = destination.targets.first();
         let through = through.and_then(|target| target.endpoint.through.as_deref());
-        let mut lines = crossing(request);
-        lines.extend(conversation.proof_through(context, Side::Caller, through, request));
+        let proof = conversation.proof_through(context, Side::Caller, through, request);
+        let lines = FirstLines::of(request, &proof);
         let believed = destination.asked_by.is_some()
             || conversation.party(Side::Caller).asker == Asker::Trusted;
         let diverted = Diverted::of(request, believed);
@@ -257,7 +259,7 @@ impl Conversation {
                         builder
                             .header(Name::MaxBreadth, share)
                             .raw_lines(asks)
-                            .raw_lines(lines)
+                            .raw_lines(lines.toward(told))
                             .raw_lines(diverted.lines(told).as_bytes())
                     },
                 );
@@ -367,7 +369,8 @@ impl Conversation {
                     invitation.fork.skip_other_machines();
                 }
                 self.redirected(context, Side::Callee, leg, response);
-                let mut lines = crossing_first(response);
+                let lines = self.lines_of(context, Side::Callee, response);
+                let mut lines = with_session(lines, response);
                 lines.extend(self.history_back(context, leg, response));
                 lines.extend(self.proof_through(context, Side::Caller, through, response));
                 if status < 400 {

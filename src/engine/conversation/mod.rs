@@ -6,7 +6,7 @@
 //! `restore`, `budget`, `busy`, `reach` and `join` the re-fork, `ghosts` the end of lost dialogs, `failover` the next target of a hop, `course`
 //! and `within` the way of requests within dialogs, `size` what no
 //! datagram should carry, `watching` the targets of upstreams, `toward` the
-//! ports of a fork, `keys` and `turn` SRTP on each leg, `aside` what there is of a side without a leg,
+//! ports of a fork, `keys` and `turn` SRTP on each leg, `crossing` what passes from one leg to the other, `veil` who wants to be unnamed, `aside` what there is of a side without a leg,
 //! `survivor` what is answered meanwhile, `repair` a phone that comes back by itself, `notice` the word to
 //! the survivor; `refer` and `transfer` a side that goes on with somebody else, `attended`
 //! where the transferor has called that one itself, `giving` and `taking` where that call is ours too, `tags`
@@ -79,6 +79,7 @@ mod toward;
 pub(crate) mod trail;
 mod transfer;
 mod turn;
+pub(crate) mod veil;
 mod view;
 pub(crate) mod watching;
 mod wishes;
@@ -118,7 +119,7 @@ pub(crate) use self::carry::hops_left;
 pub(crate) use self::index::{Key, Keys, answered_peers, aor_key, peer_key};
 pub(crate) use self::inviting::{Arrival, sdp_of};
 pub(crate) use self::keys::refusal;
-pub(crate) use self::proof::{crossing_with_proof, upstream_of};
+pub(crate) use self::proof::{proof, upstream_of};
 pub(crate) use self::refresh::too_brief;
 pub(crate) use self::repair::replaced;
 pub(crate) use self::ringing::{Ringing, Rings};
@@ -186,6 +187,9 @@ struct Party {
     /// What trusted peers are told of who it is.
     #[serde(default)]
     asserted: Option<Box<str>>,
+    /// What it wishes to be kept from those who are not trusted.
+    #[serde(default)]
+    veil: veil::Veil,
     /// Accept-Language of its INVITE (RFC 3261 20.3), for the notice.
     languages: Box<str>,
     leg: Option<Leg>,
@@ -229,6 +233,7 @@ impl Party {
             asker,
             address,
             asserted: None,
+            veil: veil::Veil::default(),
             languages: "".into(),
             leg: None,
             lost: None,

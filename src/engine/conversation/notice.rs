@@ -33,9 +33,13 @@ impl Conversation {
         }
         let settings = &context.shared.settings.notice;
         let template = text(&settings.continued, self.party(to), settings);
+        let (name, phone) = match self.alias(context, side) {
+            Some((name, phone)) => (name.into(), phone),
+            None => (participant(party), &*leg.endpoint.name),
+        };
         let body = template
-            .replace("{participant}", &participant(party))
-            .replace("{endpoint}", &leg.endpoint.name);
+            .replace("{participant}", &name)
+            .replace("{endpoint}", phone);
         self.say(context, to, Author::Notice, body);
     }
 
@@ -70,12 +74,12 @@ impl Conversation {
         let to = lost.other();
         let settings = &context.shared.settings.notice;
         let template = text(&settings.failed, self.party(to), settings);
-        let body = template
-            .replace("{participant}", &participant(self.party(lost)))
-            .replace(
-                "{undelivered}",
-                &self.party(lost).queue.waiting().to_string(),
-            );
+        let name = self.alias(context, lost);
+        let name = name.map_or_else(|| participant(self.party(lost)), |(name, _)| name.into());
+        let body = template.replace("{participant}", &name).replace(
+            "{undelivered}",
+            &self.party(lost).queue.waiting().to_string(),
+        );
         self.say(context, to, Author::LastWord, body);
     }
 
@@ -103,7 +107,7 @@ impl Conversation {
     /// The phone's Allow lacks MESSAGE: to its Contact, outside of the dialog, or not at all.
     pub(super) fn notice_outside(&mut self, context: &mut Context<'_>, to: Side, number: u32) {
         let id = self.id;
-        let address = self.party(to.other()).address.clone();
+        let address: Box<str> = self.shown(context, to.other()).into();
         let party = &mut self.parties[to.index()];
         let (Some(letter), Some(leg)) = (party.queue.letter(number), &mut party.leg) else {
             return;

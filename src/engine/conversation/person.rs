@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Party;
 use super::asserted::asserted_of_called;
+use super::veil::Veil;
 use crate::engine::asker::Asker;
 use crate::engine::ids::Aor;
 use crate::engine::routing::Destination;
@@ -19,6 +20,8 @@ pub(crate) struct Person {
     pub(super) asker: Asker,
     #[serde(default)]
     pub(super) asserted: Option<Box<str>>,
+    #[serde(default)]
+    pub(super) veil: Veil,
 }
 
 impl Person {
@@ -36,6 +39,7 @@ impl Person {
             asked: destination.upstream.as_ref().map(|_| uri.into()),
             asserted: asserted_of_called(&destination.asker(settings)),
             asker: destination.asker(settings),
+            veil: Veil::default(),
         }
     }
 
@@ -47,5 +51,6 @@ impl Person {
         std::mem::swap(&mut self.asked, &mut party.asked);
         std::mem::swap(&mut self.asker, &mut party.asker);
         std::mem::swap(&mut self.asserted, &mut party.asserted);
+        std::mem::swap(&mut self.veil, &mut party.veil);
     }
 }

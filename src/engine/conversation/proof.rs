@@ -3,7 +3,6 @@
 
 use super::Conversation;
 use super::context::Context;
-use super::crossing::crossing;
 use crate::engine::ids::{Aor, LegId, Side};
 use crate::engine::location::{self, Tried};
 use crate::engine::routing::{self, Destination};
@@ -26,14 +25,8 @@ pub(crate) fn upstream_of<'s>(aor: &Aor, settings: &'s Settings) -> Option<&'s s
     }
 }
 
-/// Returns the lines of a message that cross between a user and its upstream.
-pub(crate) fn crossing_with_proof(message: &Message) -> Vec<u8> {
-    let mut lines = crossing(message);
-    lines.extend(proof(message));
-    lines
-}
-
-fn proof(message: &Message) -> Vec<u8> {
+/// Returns the lines that are credentials or a challenge.
+pub(crate) fn proof(message: &Message) -> Vec<u8> {
     let mut lines = Vec::new();
     for name in PROOF {
         for value in message.raw_fields(name) {
@@ -77,7 +70,11 @@ impl Conversation {
         asker: Side,
         message: &Message,
     ) -> Vec<u8> {
-        let mut lines = crossing(message);
+        let from = match message.is_request() {
+            true => asker,
+            false => asker.other(),
+        };
+        let mut lines = self.lines_of(context, from, message);
         lines.extend(self.proof_for(context, asker, message));
         lines
     }
@@ -118,7 +115,7 @@ impl Conversation {
         if response.status() < 200 || !self.asker_proves(context, leg) {
             return;
         }
-        let lines = &invitation.lines;
+        let lines = invitation.lines.toward(true);
         let tried = Tried::in_lines(lines, &Method::Invite, &caller.dialog.flow);
         for event in tried.judged(response, context.now, context.world) {
             context.emit(event);

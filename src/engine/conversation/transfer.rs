@@ -219,7 +219,11 @@ impl Conversation {
             old.report(context, id, 100);
         }
         let party = self.party_mut(side);
-        let mut lines = referred_by(&party.address).into_bytes();
+        // RFC 3892 2.1: it may stay away.
+        let mut lines = match party.veil.hides_name() {
+            true => Vec::new(),
+            false => referred_by(&party.address).into_bytes(),
+        };
         lines.extend_from_slice(&refer.lines);
         let replaces = replaces.map(|value| Replacing {
             value,
