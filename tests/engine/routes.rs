@@ -148,9 +148,25 @@ fn the_same_endpoint_may_be_asked_to_answer_by_itself() {
             .unwrap()
             .contains("answer-after=0")
     );
+    assert!(
+        same.header(Name::AlertInfo)
+            .unwrap()
+            .contains("info=alert-autoanswer")
+    );
     t.pass(Millis(2_100));
     let other = t.request_to(mobile(), Method::Invite);
-    assert!(other.header(Name::AnswerMode).is_none() && other.header(Name::CallInfo).is_none());
+    let asks = [Name::AnswerMode, Name::CallInfo, Name::AlertInfo];
+    assert!(asks.iter().all(|name| other.header(*name).is_none()));
+}
+
+#[test]
+fn nobody_is_asked_to_answer_by_itself_unwished() {
+    let mut t = Table::new(settings());
+    t.established();
+    t.bob_is_lost();
+    let same = t.request_to(desk(), Method::Invite);
+    let asks = [Name::AnswerMode, Name::CallInfo, Name::AlertInfo];
+    assert!(asks.iter().all(|name| same.header(*name).is_none()));
 }
 
 #[test]

@@ -31,10 +31,16 @@ impl Wishes {
             builder = builder.header(Name::Replaces, replaces);
         }
         if self.auto_answer {
-            // RFC 5373, and what phones did before it.
+            // RFC 5373, and what phones go by that do not know it: Call-Info those of Snom, Grandstream and
+            // AudioCodes, Alert-Info those of Yealink, Gigaset, Mitel and of Polycom. The URI is one that
+            // nobody fetches a tone from.
             builder = builder
                 .header(Name::AnswerMode, "Auto")
-                .header(Name::CallInfo, "<sip:refork>;answer-after=0");
+                .header(Name::CallInfo, "<sip:refork>;answer-after=0")
+                .header(
+                    Name::AlertInfo,
+                    "<sip:refork>;info=alert-autoanswer;answer-after=0;delay=0",
+                );
         }
         if self.no_voicemail {
             // RFC 3840 10, RFC 3841: an answering machine must not win.
