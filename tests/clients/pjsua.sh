@@ -4,8 +4,5 @@
 set -euo pipefail
 FAMILY=pjsua
 # Fetched once, before the namespaces that have no way out.
-if [ ! -d "$WORK/modules" ]; then
-  python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --only-binary=:all: \
-    --target "$WORK/modules" pjsua2-python==2.15.1.post1
-fi
+bash "$(dirname "$0")/pjsua/fetch" "$WORK/modules"
 source "$(dirname "$0")/common/namespaces.sh" "$@"
