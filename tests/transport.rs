@@ -7,6 +7,8 @@
 mod authority;
 #[path = "transport/hosts.rs"]
 mod hosts;
+#[path = "transport/proxied.rs"]
+mod proxied;
 #[path = "transport/shard.rs"]
 mod shard;
 #[path = "transport/tls.rs"]
@@ -34,12 +36,7 @@ const FIRST_CONNECTION: usize = 2;
 const OPTIONS: &[u8] = b"OPTIONS sip:a@b SIP/2.0\r\nContent-Length: 4\r\nX: 1\r\n\r\nbody";
 
 fn listener(transport: Transport, ip: &str) -> Listener {
-    Listener {
-        transport,
-        at: SocketAddr::new(ip.parse().unwrap(), 0),
-        advertise: None,
-        dscp: None,
-    }
+    Listener::new(transport, SocketAddr::new(ip.parse().unwrap(), 0))
 }
 
 /// A UDP socket of ours, its poll, and what came out of it so far.

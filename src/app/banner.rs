@@ -63,12 +63,7 @@ mod tests {
     fn says_all_that_a_phone_needs() {
         let at = "127.0.0.1:5060".parse().unwrap();
         let bound = Bound {
-            listener: Listener {
-                transport: Transport::Tcp,
-                at,
-                advertise: None,
-                dscp: None,
-            },
+            listener: Listener::new(Transport::Tcp, at),
             at,
         };
         let user = MadeUser {
@@ -89,12 +84,7 @@ mod tests {
     fn all_addresses_means_loopback_too() {
         let at = "0.0.0.0:5070".parse().unwrap();
         let bound = Bound {
-            listener: Listener {
-                transport: Transport::Udp,
-                at,
-                advertise: None,
-                dscp: None,
-            },
+            listener: Listener::new(Transport::Udp, at),
             at,
         };
         assert!(reachable(&bound).contains(&"127.0.0.1:5070".parse().unwrap()));

@@ -16,8 +16,8 @@ use std::path::Path;
 pub use problem::{ConfigErrors, Problem};
 pub use resolved::DnsConfig;
 pub use resolved::{
-    AdminConfig, BanConfig, Config, Listener, LogConfig, LogFormat, MadeUser, MediaConfig,
-    RateConfig, TransportLimits,
+    AdminConfig, BanConfig, Config, ForwardedBy, Listener, LogConfig, LogFormat, MadeUser,
+    MediaConfig, NamedBy, Proxies, RateConfig, TransportLimits,
 };
 pub use schema::schema;
 

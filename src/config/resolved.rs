@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::engine::ids::Transport;
+use crate::engine::network::Network;
 use crate::engine::settings::Settings;
 use crate::tls;
 
@@ -33,7 +34,7 @@ pub struct Config {
     pub made_users: Vec<MadeUser>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     pub transport: Transport,
     /// Port 0 takes any free one.
@@ -42,6 +43,55 @@ pub struct Listener {
     pub advertise: Option<SocketAddr>,
     /// Differentiated services code point of what is sent (RFC 4594), 0 to 63.
     pub dscp: Option<u8>,
+    /// Those that stand before it.
+    pub proxies: Option<Proxies>,
+    /// Of the pages that may open a WebSocket, as browsers write them; all where none is named.
+    pub origins: Vec<Box<str>>,
+}
+
+impl Listener {
+    /// Makes one of which nothing but its place is told.
+    pub fn new(transport: Transport, at: SocketAddr) -> Self {
+        Self {
+            transport,
+            at,
+            advertise: None,
+            dscp: None,
+            proxies: None,
+            origins: Vec::new(),
+        }
+    }
+}
+
+/// Proxies whose word on who a client is is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxies {
+    pub networks: Vec<Network>,
+    pub by: NamedBy,
+}
+
+impl Proxies {
+    /// Returns true where an address is that of one of them.
+    pub fn hold(&self, address: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.holds(address))
+    }
+}
+
+/// How a proxy says who a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedBy {
+    /// By the PROXY protocol; who speaks it not is not let in.
+    ProxyProtocol,
+    /// By a header of the request for a WebSocket; who is no proxy is a client.
+    Header(ForwardedBy),
+}
+
+/// The header by which a proxy says who a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardedBy {
+    XForwardedFor,
+    /// RFC 7239.
+    Forwarded,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

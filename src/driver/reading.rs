@@ -11,6 +11,7 @@ use crate::sip::Fault;
 use crate::sip::stream::FrameError;
 use crate::transport::{Fault as Ending, StreamEvent};
 
+use super::entrance::Entrance;
 use super::shard::{NO_ROOM, Shard};
 
 impl Shard {
@@ -37,8 +38,14 @@ impl Shard {
             self.hold(token, wait, now);
             return false;
         }
-        let mut events = Vec::new();
-        let more = self.streams.ready(token, now, &mut events);
+        let entrance = Entrance {
+            shared: &self.shared,
+            engine: &self.engine,
+            site: &self.site,
+            now,
+        };
+        let (mut events, admits) = (Vec::new(), |flow: &Flow| entrance.admits(flow));
+        let more = self.streams.ready(token, now, &admits, &mut events);
         for event in &events {
             if let StreamEvent::Message { flow, bytes } = event {
                 self.entrance(now).read(flow, bytes);

@@ -25,12 +25,14 @@ pub(super) const METHODS: [&str; 15] = [
 pub(super) const STREAMS: [&str; 4] = ["tcp", "tls", "ws", "wss"];
 
 /// Why handshakes come to nothing.
-pub const HANDSHAKES: [&str; 7] = [
+pub const HANDSHAKES: [&str; 9] = [
     "certificate",
     "incompatible",
     "alert",
     "nonsense",
     "upgrade",
+    "origin",
+    "proxy",
     "timeout",
     "left",
 ];

@@ -29,7 +29,7 @@ pub struct TransportReading {
     /// Whose peer came and said nothing.
     pub silent: u64,
     /// Handshakes that came to nothing, by `labels::HANDSHAKES`.
-    pub handshakes_failed: [u64; 7],
+    pub handshakes_failed: [u64; 9],
     pub datagrams_received: u64,
     pub datagrams_sent: u64,
     /// Received but too large or not taken by a shard, or not taken by the kernel for sending.

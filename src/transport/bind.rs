@@ -23,7 +23,7 @@ pub enum BindError {
 }
 
 /// A listener and the address that it got.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Bound {
     pub listener: Listener,
     pub at: SocketAddr,
@@ -47,7 +47,7 @@ pub fn bind(listener: &Listener, workers: usize) -> Result<(Bound, Vec<Socket>),
     let first = open(kind, listener, listener.at, false).map_err(BindError::System)?;
     let at = local_address(&first).map_err(BindError::System)?;
     let bound = Bound {
-        listener: *listener,
+        listener: listener.clone(),
         at,
     };
     if workers <= 1 {
@@ -150,10 +150,8 @@ mod tests {
 
     fn listener(transport: Transport, at: &str) -> Listener {
         Listener {
-            transport,
-            at: at.parse().unwrap(),
-            advertise: None,
             dscp: Some(24),
+            ..Listener::new(transport, at.parse().unwrap())
         }
     }
 

@@ -1,6 +1,7 @@
 //! One stream connection: bytes in and out, no decisions.
 
 use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
@@ -11,6 +12,7 @@ use crate::engine::time::{Millis, Time};
 use super::fault::{Fault, Shake};
 use super::layer::Layer;
 use super::outbox::Outbox;
+use super::proxied::{self, Named, NoHeader};
 use super::registry::Origin;
 use super::speech::Speech;
 
@@ -28,8 +30,25 @@ pub(super) enum Reading {
     Over(Fault),
 }
 
+/// What is known of who the peer is.
+pub(super) enum Who {
+    /// All: it is the peer of the socket, or whom a proxy has named.
+    Known,
+    /// A proxy has yet to say it, ahead of all else; what has come of that.
+    Header(Vec<u8>),
+    /// The request for a WebSocket will say it.
+    Request,
+}
+
 pub(super) struct Connection {
     pub(super) flow: Flow,
+    /// Where the socket's peer is, whoever that speaks for.
+    pub(super) accepted_from: SocketAddr,
+    /// The address whose place among those of its source is taken.
+    pub(super) client: Option<IpAddr>,
+    who: Who,
+    /// Whom a proxy has named, not told yet.
+    named: Option<SocketAddr>,
     pub(super) origin: Origin,
     stream: mio::net::TcpStream,
     layer: Layer,
@@ -56,11 +75,17 @@ impl Connection {
         stream: mio::net::TcpStream,
         layer: Layer,
         speech: Speech,
+        who: Who,
         now: Time,
     ) -> Self {
-        let shaking = layer.is_shaking() || !speech.is_open();
+        let is_known = matches!(who, Who::Known);
+        let shaking = !is_known || layer.is_shaking() || !speech.is_open();
         Self {
             flow,
+            accepted_from: flow.peer,
+            client: None,
+            who,
+            named: None,
             origin,
             stream,
             layer,
@@ -81,6 +106,11 @@ impl Connection {
 
     pub(super) fn is_opening(&self) -> bool {
         self.opening
+    }
+
+    /// Returns who the client is, once, where a proxy has said it.
+    pub(super) fn take_named(&mut self) -> Option<SocketAddr> {
+        self.named.take()
     }
 
     pub(super) fn is_shaking(&self) -> bool {
@@ -161,6 +191,27 @@ impl Connection {
     }
 
     fn take(&mut self, wire: &[u8], now: Time, messages: &mut Vec<Bytes>) -> Result<(), Fault> {
+        let Who::Header(begun) = &mut self.who else {
+            return self.hear(wire, now, messages);
+        };
+        begun.extend_from_slice(wire);
+        let header = proxied::header(begun).map_err(|NoHeader| Fault::Shake(Shake::Proxy))?;
+        let Some((named, len)) = header else {
+            return Ok(());
+        };
+        let rest = begun.split_off(len);
+        self.is_named(match named {
+            Named::Client(client) => client,
+            Named::Proxy => self.flow.peer,
+        });
+        self.hear(&rest, now, messages)
+    }
+
+    fn is_named(&mut self, client: SocketAddr) {
+        (self.who, self.named) = (Who::Known, Some(client));
+    }
+
+    fn hear(&mut self, wire: &[u8], now: Time, messages: &mut Vec<Bytes>) -> Result<(), Fault> {
         let (speech, midway, silent) = (&mut self.speech, &mut self.midway, &mut self.silent);
         let mut reply = Vec::new();
         let taken = self.layer.take(wire, &mut self.outbox, |said| {
@@ -181,7 +232,17 @@ impl Connection {
         taken?;
         self.layer.pump(&mut self.outbox)?;
         if self.shaking.is_some() && !self.layer.is_shaking() && self.speech.is_open() {
-            (self.shaking, self.silent) = (None, None);
+            let transport = self.flow.transport;
+            if transport.is_secure() || transport.is_web_socket() {
+                self.silent = None;
+            }
+            self.shaking = None;
+            if matches!(self.who, Who::Request) {
+                // Of the port nothing is said; that of the proxy tells one connection of a client from another.
+                let Flow { peer, .. } = self.flow;
+                let ip = self.speech.client().unwrap_or_else(|| peer.ip());
+                self.is_named(SocketAddr::new(ip, peer.port()));
+            }
         }
         Ok(())
     }

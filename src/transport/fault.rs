@@ -38,6 +38,10 @@ pub enum Shake {
     Nonsense,
     /// The HTTP request asks for no WebSocket that speaks SIP.
     Upgrade,
+    /// A page of an origin that may not open one asks for a WebSocket.
+    Origin,
+    /// A proxy does not say who the client is.
+    Proxy,
     /// Not done in time.
     Timeout,
     /// The peer left in the midst of it.
@@ -45,12 +49,14 @@ pub enum Shake {
 }
 
 impl Shake {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Certificate,
         Self::Incompatible,
         Self::Alert,
         Self::Nonsense,
         Self::Upgrade,
+        Self::Origin,
+        Self::Proxy,
         Self::Timeout,
         Self::Left,
     ];
@@ -63,6 +69,8 @@ impl Shake {
             Self::Alert => "alert",
             Self::Nonsense => "nonsense",
             Self::Upgrade => "upgrade",
+            Self::Origin => "origin",
+            Self::Proxy => "proxy",
             Self::Timeout => "timeout",
             Self::Left => "left",
         }

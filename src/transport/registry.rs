@@ -76,33 +76,33 @@ impl Registry {
     }
 
     /// Takes a place for a connection. Every true is given back by `release`.
-    pub(super) fn admit(&self, origin: Origin, ip: IpAddr) -> bool {
+    pub(super) fn admit(&self, origin: Origin) -> bool {
         let count = self.count(origin);
-        if count.fetch_add(1, Ordering::Relaxed) >= self.max {
+        let free = count.fetch_add(1, Ordering::Relaxed) < self.max;
+        if !free {
             count.fetch_sub(1, Ordering::Relaxed);
-            return false;
         }
-        if origin == Origin::Opened {
-            return true;
-        }
-        let mut of_ip = self.by_source.entry(Source::of(ip)).or_insert(0);
-        if *of_ip >= self.max_by_ip {
-            count.fetch_sub(1, Ordering::Relaxed);
-            return false;
-        }
-        *of_ip += 1;
-        true
+        free
     }
 
-    pub(super) fn release(&self, origin: Origin, ip: IpAddr) {
-        self.count(origin).fetch_sub(1, Ordering::Relaxed);
-        if origin == Origin::Opened {
-            return;
+    /// Takes a place of those that the source of a client has.
+    pub(super) fn admit_client(&self, ip: IpAddr) -> bool {
+        let mut of_source = self.by_source.entry(Source::of(ip)).or_insert(0);
+        let free = *of_source < self.max_by_ip;
+        if free {
+            *of_source += 1;
         }
-        if let Entry::Occupied(mut of_ip) = self.by_source.entry(Source::of(ip)) {
-            *of_ip.get_mut() -= 1;
-            if *of_ip.get() == 0 {
-                of_ip.remove();
+        free
+    }
+
+    /// Gives the places of a connection back.
+    pub(super) fn release(&self, origin: Origin, client: Option<IpAddr>) {
+        self.count(origin).fetch_sub(1, Ordering::Relaxed);
+        let Some(ip) = client else { return };
+        if let Entry::Occupied(mut of_source) = self.by_source.entry(Source::of(ip)) {
+            *of_source.get_mut() -= 1;
+            if *of_source.get() == 0 {
+                of_source.remove();
             }
         }
     }
@@ -215,16 +215,16 @@ mod tests {
     fn limits_hold_and_places_come_back() {
         let registry = Registry::new(3, 2);
         let ip = |last| IpAddr::from([127, 0, 0, last]);
-        assert!(registry.admit(Origin::Accepted, ip(1)));
-        assert!(registry.admit(Origin::Accepted, ip(1)));
-        assert!(!registry.admit(Origin::Accepted, ip(1)), "two an address");
-        assert!(registry.admit(Origin::Accepted, ip(2)));
-        assert!(!registry.admit(Origin::Accepted, ip(3)), "three in all");
-        assert!(registry.admit(Origin::Opened, ip(1)), "counted apart");
-        registry.release(Origin::Accepted, ip(1));
-        assert!(registry.admit(Origin::Accepted, ip(3)));
+        for last in [1, 1, 2] {
+            assert!(registry.admit(Origin::Accepted) && registry.admit_client(ip(last)));
+        }
+        assert!(!registry.admit_client(ip(1)), "two an address");
+        assert!(!registry.admit(Origin::Accepted), "three in all");
+        assert!(registry.admit(Origin::Opened), "counted apart");
+        registry.release(Origin::Accepted, Some(ip(1)));
+        assert!(registry.admit(Origin::Accepted) && registry.admit_client(ip(3)));
         for last in [1, 2, 3] {
-            registry.release(Origin::Accepted, ip(last));
+            registry.release(Origin::Accepted, Some(ip(last)));
         }
         assert!(registry.by_source.is_empty());
     }
@@ -232,13 +232,17 @@ mod tests {
     #[test]
     fn whoever_has_a_network_is_one_source() {
         let registry = Registry::new(9, 2);
-        let admitted = |address: &str| registry.admit(Origin::Accepted, address.parse().unwrap());
+        let admitted = |address: &str| registry.admit_client(address.parse().unwrap());
         assert!(admitted("2001:db8:1:2::1") && admitted("2001:db8:1:2:3:4:5:6"));
         assert!(!admitted("2001:db8:1:2::7"));
         assert!(admitted("2001:db8:1:3::1"), "another customer");
         assert!(admitted("192.0.2.1") && admitted("::ffff:192.0.2.1"));
         assert!(!admitted("192.0.2.1"));
-        registry.release(Origin::Accepted, "2001:db8:1:2::ffff".parse().unwrap());
+        assert!(registry.admit(Origin::Accepted));
+        registry.release(
+            Origin::Accepted,
+            Some("2001:db8:1:2::ffff".parse().unwrap()),
+        );
         assert!(admitted("2001:db8:1:2::7"));
     }
 

@@ -1,11 +1,13 @@
 //! How messages are told apart on a connection: by their lengths in a stream, or one a WebSocket message.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 
 use crate::sip::stream::{Frame, Framer};
 
 use super::fault::Fault;
-use super::web::Web;
+use super::web::{Door, Web};
 
 /// RFC 5626 3.5.1: the answer to a double CRLF.
 const PONG: &[u8] = b"\r\n";
@@ -21,8 +23,16 @@ impl Speech {
         Self::Stream(Framer::new(message_size, message_size))
     }
 
-    pub(super) fn web_socket(message_size: usize) -> Self {
-        Self::Web(Box::new(Web::new(message_size)))
+    pub(super) fn web_socket(message_size: usize, door: Door) -> Self {
+        Self::Web(Box::new(Web::new(message_size, door)))
+    }
+
+    /// Returns who the client is, where the request for a WebSocket has said it.
+    pub(super) fn client(&self) -> Option<IpAddr> {
+        match self {
+            Self::Stream(_) => None,
+            Self::Web(web) => web.client(),
+        }
     }
 
     /// Returns true once messages can be said.

@@ -12,18 +12,19 @@ use mio::{Interest, Token};
 use rustls::pki_types::ServerName;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::config::TransportLimits;
+use crate::config::{NamedBy, TransportLimits};
 use crate::engine::ids::{ConnectionId, Flow, ListenerId, Transport};
 use crate::engine::time::{Millis, Time};
 use crate::tls::{self, Tls};
 
 use super::bind::{Bound, mark};
-use super::connection::{Connection, Reading};
+use super::connection::{Connection, Reading, Who};
 use super::counters::Counters;
 use super::fault::{Fault, Shake};
 use super::layer::Layer;
 use super::registry::{Origin, Registry, connection_id, number_of, worker_of};
 use super::speech::Speech;
+use super::web::Door;
 
 /// Connections accepted from one listener before others have their turn.
 const ACCEPT_PER_TURN: usize = 64;
@@ -139,6 +140,7 @@ impl Streams {
     ) -> bool {
         let bound = self.listeners.get(usize::from(listener.0));
         let transport = bound.map_or(Transport::Tcp, |bound| bound.listener.transport);
+        let proxies = bound.and_then(|bound| bound.listener.proxies.clone());
         for _ in 0..ACCEPT_PER_TURN {
             // None waits, or there are no descriptors left: then housekeeping looks again, lest the
             // shard spin.
@@ -151,16 +153,29 @@ impl Streams {
                 peer,
                 connection: Some(connection_id(self.worker, self.next)),
             };
-            if !admits(&flow) || !self.registry.admit(Origin::Accepted, peer.ip()) {
+            let by_proxy = proxies.as_ref().filter(|proxies| proxies.hold(peer.ip()));
+            let who = match (&proxies, by_proxy.map(|proxies| proxies.by)) {
+                (_, Some(NamedBy::ProxyProtocol)) => Who::Header(Vec::new()),
+                (_, Some(NamedBy::Header(_))) => Who::Request,
+                // Whoever came past the proxies could say that it is anybody.
+                (Some(proxies), None) if proxies.by == NamedBy::ProxyProtocol => {
+                    Counters::add(&self.counters.refused);
+                    continue;
+                }
+                (_, None) => Who::Known,
+            };
+            // A client is asked for once it is known.
+            let client = matches!(who, Who::Known).then_some(peer.ip());
+            if client.is_some() && !admits(&flow) || !self.admit(client) {
                 Counters::add(&self.counters.refused);
                 continue;
             }
             tune(&stream);
             let Some(layer) = self.layer_of_server(transport) else {
-                self.registry.release(Origin::Accepted, peer.ip());
+                self.registry.release(Origin::Accepted, client);
                 continue;
             };
-            if let Ok(ready) = self.add(flow, Origin::Accepted, stream, layer, now) {
+            if let Ok(ready) = self.add(flow, Origin::Accepted, client, stream, layer, who, now) {
                 Counters::add(&self.counters.accepted);
                 if ready {
                     // Another connection with the same address and port can't be open.
@@ -171,15 +186,34 @@ impl Streams {
         true
     }
 
-    /// Reads and writes what the poll says is possible. Returns true where more may be there to read.
-    pub fn ready(&mut self, token: Token, now: Time, into: &mut Vec<StreamEvent>) -> bool {
+    /// Takes a place for who came, and one of those of its source where that is known.
+    fn admit(&self, client: Option<IpAddr>) -> bool {
+        if !self.registry.admit(Origin::Accepted) {
+            return false;
+        }
+        let admitted = client.is_none_or(|ip| self.registry.admit_client(ip));
+        if !admitted {
+            self.registry.release(Origin::Accepted, None);
+        }
+        admitted
+    }
+
+    /// Reads and writes what the poll says is possible. Returns true where more may be there to read. Who is
+    /// named by a proxy must be one that somebody admits.
+    pub fn ready(
+        &mut self,
+        token: Token,
+        now: Time,
+        admits: &dyn Fn(&Flow) -> bool,
+        into: &mut Vec<StreamEvent>,
+    ) -> bool {
         let number = (token.0 - self.first_token) as u64;
         let Some(connection) = self.open.get_mut(&number) else {
             return false;
         };
         let flow = connection.flow;
         let counters = &self.counters;
-        let over = |fault| {
+        let over = |flow, fault| {
             counters.ended(fault);
             StreamEvent::Over {
                 flow,
@@ -193,21 +227,37 @@ impl Streams {
             connection.flush(now)
         };
         if let Err(fault) = written {
-            into.push(over(fault));
+            into.push(over(flow, fault));
             return false;
         }
         if connection.is_opening() {
             return false;
         }
         let (mut messages, shaking) = (Vec::new(), connection.is_shaking());
+        let accepted_from = connection.accepted_from;
         let reading = connection.read(&mut self.room, now, &mut messages);
+        let named = connection.take_named();
+        if let Some(peer) = named {
+            let named = Flow { peer, ..flow };
+            if !admits(&named) || !self.registry.admit_client(peer.ip()) {
+                Counters::add(&self.counters.refused);
+                into.push(over(flow, Fault::Ended));
+                return false;
+            }
+            (connection.flow, connection.client) = (named, Some(peer.ip()));
+        }
+        let flow = connection.flow;
         if shaking && !connection.is_shaking() {
             // What was opened is known already.
             if connection.origin == Origin::Accepted {
                 if let (Some(id), Some(certificate)) = (flow.connection, connection.certificate()) {
                     self.registry.vouch(id, tls::names(certificate));
                 }
-                let _ = self.registry.claim(flow);
+                if self.registry.claim(flow).is_err() && flow.peer != accepted_from {
+                    // Of two clients that nobody could tell apart the second has to come again.
+                    into.push(over(flow, Fault::Ended));
+                    return false;
+                }
             }
         }
         let message = |bytes| StreamEvent::Message { flow, bytes };
@@ -216,7 +266,7 @@ impl Streams {
             Reading::Drained => false,
             Reading::More => true,
             Reading::Over(fault) => {
-                into.push(over(fault));
+                into.push(over(flow, fault));
                 false
             }
         }
@@ -285,8 +335,7 @@ impl Streams {
             Counters::take(open);
         }
         self.registry.forget(&connection.flow, id);
-        let ip = connection.flow.peer.ip();
-        self.registry.release(connection.origin, ip);
+        self.registry.release(connection.origin, connection.client);
         Some(connection.flow)
     }
 
@@ -343,17 +392,18 @@ impl Streams {
             // Another shard was faster.
             return held.map_or(failed, |id| Carried::Elsewhere(worker_of(id)));
         }
-        if !self.registry.admit(Origin::Opened, flow.peer.ip()) {
+        if !self.registry.admit(Origin::Opened) {
             Counters::add(&self.counters.refused);
             self.registry.forget(&flow, id);
             return failed;
         }
         let Ok(stream) = self.connect(&flow) else {
-            self.registry.release(Origin::Opened, flow.peer.ip());
+            self.registry.release(Origin::Opened, None);
             self.registry.forget(&flow, id);
             return failed;
         };
-        if self.add(flow, Origin::Opened, stream, layer, now).is_err() {
+        let added = self.add(flow, Origin::Opened, None, stream, layer, Who::Known, now);
+        if added.is_err() {
             return failed;
         }
         match self
@@ -427,23 +477,31 @@ impl Streams {
         &mut self,
         flow: Flow,
         origin: Origin,
+        client: Option<IpAddr>,
         stream: mio::net::TcpStream,
         layer: Layer,
+        who: Who,
         now: Time,
     ) -> io::Result<bool> {
         let number = self.next;
         self.next += 1;
         let speech = if flow.transport.is_web_socket() {
-            Speech::web_socket(self.limits.message_size)
+            let door = Door {
+                listeners: Arc::clone(&self.listeners),
+                listener: flow.listener,
+                by_proxy: matches!(who, Who::Request),
+            };
+            Speech::web_socket(self.limits.message_size, door)
         } else {
             Speech::stream(self.limits.message_size)
         };
-        let mut connection = Connection::new(flow, origin, stream, layer, speech, now);
+        let mut connection = Connection::new(flow, origin, stream, layer, speech, who, now);
+        connection.client = client;
         let ready = !connection.is_shaking();
         let token = Token(self.first_token + number as usize);
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = connection.source().register(&self.poll, token, interest) {
-            self.registry.release(origin, flow.peer.ip());
+            self.registry.release(origin, client);
             self.registry
                 .forget(&flow, connection_id(self.worker, number));
             return Err(error);

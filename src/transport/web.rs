@@ -1,17 +1,23 @@
 //! SIP over WebSocket (RFC 7118, RFC 6455), the server's side: the upgrade, then one message a frame.
 
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tungstenite::Error;
 use tungstenite::handshake::machine::TryParse;
 use tungstenite::handshake::server::{Request, Response, create_response, write_response};
-use tungstenite::http::HeaderValue;
+use tungstenite::http::{HeaderMap, HeaderValue};
 use tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
 
+use crate::config::{Listener, NamedBy};
+use crate::engine::ids::ListenerId;
 use crate::sip::stream::FrameError;
 
+use super::bind::Bound;
 use super::fault::{Fault, Shake};
+use super::forwarded;
 
 /// Bytes of the HTTP request that asks for the upgrade; browsers send a cookie or two.
 const REQUEST_MAX: usize = 16 * 1024;
@@ -21,10 +27,52 @@ const READ_BYTES: usize = 4 * 1024;
 const SUBPROTOCOL: &str = "sip";
 const PROTOCOL_HEADER: &str = "Sec-WebSocket-Protocol";
 
+/// The listener that a request comes to, and whether by a proxy.
+pub(super) struct Door {
+    pub(super) listeners: Arc<[Bound]>,
+    pub(super) listener: ListenerId,
+    /// By one whose word on who the client is is taken.
+    pub(super) by_proxy: bool,
+}
+
+impl Door {
+    fn listener(&self) -> Option<&Listener> {
+        let bound = self.listeners.get(usize::from(self.listener.0))?;
+        Some(&bound.listener)
+    }
+
+    /// RFC 6455 10.2: a page must not use what its reader's browser is let in to. Whoever is no browser says
+    /// nothing, or what it likes.
+    fn admits(&self, headers: &HeaderMap) -> bool {
+        let listed = self
+            .listener()
+            .map_or(&[][..], |listener| &listener.origins);
+        let is_listed = |origin: &HeaderValue| {
+            let mut listed = listed.iter();
+            listed.any(|known| origin.as_bytes().eq_ignore_ascii_case(known.as_bytes()))
+        };
+        listed.is_empty() || headers.get_all("Origin").iter().all(is_listed)
+    }
+
+    fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        let proxies = self
+            .listener()?
+            .proxies
+            .as_ref()
+            .filter(|_| self.by_proxy)?;
+        match proxies.by {
+            NamedBy::ProxyProtocol => None,
+            NamedBy::Header(by) => forwarded::client(headers, by, &proxies.networks),
+        }
+    }
+}
+
 /// One WebSocket: bytes in; messages, and bytes to be sent, out.
 pub(super) struct Web {
     state: State,
     message_max: usize,
+    door: Door,
+    client: Option<IpAddr>,
 }
 
 enum State {
@@ -37,15 +85,22 @@ enum State {
 }
 
 impl Web {
-    pub(super) fn new(message_max: usize) -> Self {
+    pub(super) fn new(message_max: usize, door: Door) -> Self {
         Self {
             state: State::Asked(BytesMut::new()),
             message_max,
+            door,
+            client: None,
         }
     }
 
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, State::Open { .. })
+    }
+
+    /// Returns who the client is, where a proxy has said it.
+    pub(super) fn client(&self) -> Option<IpAddr> {
+        self.client
     }
 
     /// Takes what came. Messages are appended to `messages`, what is to be sent to `outgoing`. Returns
@@ -61,9 +116,10 @@ impl Web {
             State::Open { incoming, .. } => incoming.extend_from_slice(bytes),
             State::Asked(asked) => {
                 asked.extend_from_slice(bytes);
-                let Some(len) = answer(asked, outgoing)? else {
+                let Some((len, client)) = answer(asked, &self.door, outgoing)? else {
                     return Ok(false);
                 };
+                self.client = client;
                 asked.advance(len);
                 any = true;
                 self.state = State::Open {
@@ -148,18 +204,34 @@ fn limits(message_max: usize) -> WebSocketConfig {
         .max_frame_size(Some(message_max))
 }
 
-/// Reads the request and writes the answer. Returns its length once it is whole.
-fn answer(asked: &BytesMut, outgoing: &mut Vec<u8>) -> Result<Option<usize>, Fault> {
+/// Reads the request and writes the answer. Returns its length once it is whole, and who the client is where it
+/// says so.
+fn answer(
+    asked: &BytesMut,
+    door: &Door,
+    outgoing: &mut Vec<u8>,
+) -> Result<Option<(usize, Option<IpAddr>)>, Fault> {
     let request = match Request::try_parse(asked) {
         Ok(Some(request)) => Some(request),
         Ok(None) if asked.len() <= REQUEST_MAX => return Ok(None),
         Ok(None) | Err(_) => None,
     };
-    let accepted = request.and_then(|(len, request)| Some((len, accept(&request)?)));
-    if let Some((len, response)) = accepted
+    if let Some((_, request)) = &request
+        && !door.admits(request.headers())
+    {
+        outgoing.extend_from_slice(
+            b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+        );
+        return Err(Fault::Shake(Shake::Origin));
+    }
+    let accepted = request.and_then(|(len, request)| {
+        let client = door.client(request.headers());
+        Some((len, client, accept(&request)?))
+    });
+    if let Some((len, client, response)) = accepted
         && write_response(&mut *outgoing, &response).is_ok()
     {
-        return Ok(Some(len));
+        return Ok(Some((len, client)));
     }
     outgoing.clear();
     outgoing.extend_from_slice(

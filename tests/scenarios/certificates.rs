@@ -29,12 +29,7 @@ fn house(authority: &Authority) -> Stage {
 }
 
 fn listener(transport: ids::Transport) -> Listener {
-    Listener {
-        transport,
-        at: "127.0.0.1:0".parse().unwrap(),
-        advertise: None,
-        dscp: None,
-    }
+    Listener::new(transport, "127.0.0.1:0".parse().unwrap())
 }
 
 /// Switches on somebody who knows no password, with a certificate for these names, or with none.

@@ -15,6 +15,7 @@ mod forks;
 mod loss;
 mod metrics;
 mod names;
+mod proxies;
 mod secure;
 mod sessions;
 mod srtp;

@@ -27,12 +27,7 @@ killed_and_frozen!(
 const SECURE: [ids::Transport; 3] = [ids::Transport::Tls, ids::Transport::Ws, ids::Transport::Wss];
 
 fn listener(transport: ids::Transport) -> Listener {
-    Listener {
-        transport,
-        at: "127.0.0.1:0".parse().unwrap(),
-        advertise: None,
-        dscp: None,
-    }
+    Listener::new(transport, "127.0.0.1:0".parse().unwrap())
 }
 
 /// Bob's server, which takes calls of anybody who comes over TLS.

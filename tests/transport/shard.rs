@@ -1,11 +1,12 @@
 //! The connections of one shard, driven by hand.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use mio::{Events, Interest, Poll, Token};
+use refork::config::Listener;
 use refork::engine::ids::{Flow, ListenerId, Transport};
 use refork::engine::time::{Millis, Time};
 use refork::tls::{ClientAuth, Files, Tls};
@@ -30,6 +31,8 @@ pub(crate) struct Shard {
     /// Why connections ended.
     pub(crate) faults: Vec<Fault>,
     pub(crate) accepted: usize,
+    /// Clients that are not let in.
+    pub(crate) denied: Vec<IpAddr>,
 }
 
 impl Shard {
@@ -43,8 +46,18 @@ impl Shard {
         connections: usize,
         connections_per_ip: usize,
     ) -> Self {
+        let listener = listener(transport, "127.0.0.1");
+        Self::of(&listener, tls, connections, connections_per_ip)
+    }
+
+    pub(crate) fn of(
+        listener: &Listener,
+        tls: Option<Arc<Tls>>,
+        connections: usize,
+        connections_per_ip: usize,
+    ) -> Self {
         let poll = Poll::new().unwrap();
-        let (bound, mut sockets) = bind(&listener(transport, "127.0.0.1"), 1).unwrap();
+        let (bound, mut sockets) = bind(listener, 1).unwrap();
         let Some(Socket::Tcp(socket)) = sockets.pop() else {
             panic!("not a TCP socket");
         };
@@ -54,6 +67,7 @@ impl Shard {
             .unwrap();
         let registry = Arc::new(Registry::new(connections, connections_per_ip));
         let counters = Arc::new(Counters::default());
+        let at = bound.at;
         let listeners: Arc<[Bound]> = Arc::new([bound]);
         let limits = StreamLimits {
             message_size: 1000,
@@ -74,7 +88,7 @@ impl Shard {
             ),
             poll,
             socket,
-            at: bound.at,
+            at,
             registry,
             counters,
             now: Time(1_000_000),
@@ -82,6 +96,7 @@ impl Shard {
             closed: Vec::new(),
             faults: Vec::new(),
             accepted: 0,
+            denied: Vec::new(),
         }
     }
 
@@ -119,7 +134,12 @@ impl Shard {
     pub(crate) fn read(&mut self, token: Token) {
         loop {
             let mut out = Vec::new();
-            let more = self.streams.ready(token, self.now, &mut out);
+            let more = self.streams.ready(
+                token,
+                self.now,
+                &|flow| !self.denied.contains(&flow.peer.ip()),
+                &mut out,
+            );
             for event in out {
                 match event {
                     StreamEvent::Message { flow, bytes } => self.messages.push((flow, bytes)),

@@ -33,6 +33,27 @@ pub(crate) struct ListenLong {
     /// What peers are told of this listener.
     #[serde(default)]
     pub(crate) advertise: Option<AdvertiseTo>,
+    /// Networks of the proxies before this listener, whose word on who a client is is taken.
+    #[serde(default)]
+    pub(crate) proxies: Vec<String>,
+    /// They say it by the PROXY protocol, ahead of all else, and nobody else is let in.
+    #[serde(default)]
+    pub(crate) proxy_protocol: bool,
+    /// Or by this header of the request for a WebSocket.
+    #[serde(default)]
+    pub(crate) forwarded_by: Option<ForwardedBy>,
+    /// Origins of the pages that may open a WebSocket: `https://phone.example.org`; all where none is named.
+    #[serde(default)]
+    pub(crate) origins: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ForwardedBy {
+    /// X-Forwarded-For.
+    XForwardedFor,
+    /// Forwarded (RFC 7239).
+    Forwarded,
 }
 
 /// `udp://address:port`.

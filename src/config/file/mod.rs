@@ -17,7 +17,7 @@ pub(super) use behaviour::{
     Refresher, Restore, RestoreOrder, SessionTimer,
 };
 pub(super) use dns::Dns;
-pub(super) use listen::{Advertise, AdvertiseTo, Dscp, Listen, ListenAt};
+pub(super) use listen::{Advertise, AdvertiseTo, Dscp, ForwardedBy, Listen, ListenAt, ListenLong};
 pub(super) use media::{Latch, Media, MediaAddress, MediaMode, Srtp};
 pub(super) use messages::{Fallback, Messages, Notice, NoticeText};
 pub(super) use node::{Node, Workers};

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Check, key};
+use super::{Check, door, key};
 use crate::config::file::{Advertise, AdvertiseTo, Dscp, File, FromText, ListenAt, TextOr};
 use crate::config::resolved::Listener;
 use crate::config::tree::Step;
@@ -32,6 +32,10 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> Vec<Listener> {
             TextOr::Text(at) => (*at, None, None),
             TextOr::Map(long) => (long.at, long.dscp, long.advertise),
         };
+        let (proxies, origins) = match entry {
+            TextOr::Text(_) => (None, Vec::new()),
+            TextOr::Map(long) => door::resolve(long, &path, check),
+        };
         check_listener(at, &listeners, &path, check);
         let advertise = match own.unwrap_or_else(|| told.of(at)) {
             AdvertiseTo::Auto => None,
@@ -60,6 +64,8 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> Vec<Listener> {
             at: at.at,
             advertise,
             dscp: dscp.map(|Dscp(value)| value),
+            proxies,
+            origins,
         });
     }
     listeners

@@ -3,6 +3,7 @@
 mod acl;
 mod behaviour;
 mod domains;
+mod door;
 mod effect;
 mod endpoints;
 mod listeners;
