@@ -8,6 +8,7 @@
 )]
 
 mod admission;
+mod adrift;
 mod attended;
 mod beyond;
 mod bombs;

@@ -52,6 +52,7 @@ impl Conversation {
         response: &Message,
         flow: Flow,
     ) {
+        self.caller_asks_again(context);
         let Some(at) = self.early_with(context, leg) else {
             return;
         };

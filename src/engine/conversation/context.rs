@@ -249,6 +249,14 @@ impl Context<'_> {
         transactions.respond(server, status, bytes, self.now, out);
     }
 
+    /// Lets what a request is answered with go over another flow of who asked.
+    pub(crate) fn redirect(&mut self, server: ServerId, flow: Flow) {
+        let Shared {
+            transactions, out, ..
+        } = &mut *self.shared;
+        transactions.redirect(server, flow, self.now, out);
+    }
+
     /// Hands the final answer of one side to the other, as far as it is for that.
     pub(crate) fn hand_on(
         &mut self,

@@ -86,6 +86,7 @@ impl Conversation {
             return context.refuse(server, 500, "CSeq lower than one before");
         }
         early.dialog.flow = flow;
+        self.caller_back(context, flow);
         let Some(leg) = self.leg_mut(Side::Caller) else {
             return;
         };

@@ -1,5 +1,6 @@
 //! The first fork: the caller waits, the callee's endpoints ring, the first 2xx wins (RFC 3261 13, 16.7).
 
+use super::adrift::Adrift;
 use super::asserted::{asserted, asserted_of_called};
 use super::context::Context;
 use super::crossing::with_session;
@@ -48,6 +49,8 @@ pub(super) struct Invitation {
     pub(super) wants: Wants,
     /// Offers in early dialogs that have no answer yet.
     pub(super) crossings: Vec<Crossing>,
+    /// The caller's connection is closed.
+    pub(super) adrift: Option<Adrift>,
     /// A 2xx that must wait.
     pub(super) held: Option<Box<(LegId, Message, Flow)>>,
     /// The caller wants to know whom its call went to (RFC 7044).
@@ -190,6 +193,7 @@ impl Conversation {
             early: Vec::new(),
             wants: Wants::of(request, settings),
             crossings: Vec::new(),
+            adrift: None,
             held: None,
         }));
         let (from, to) = (from.uri.into(), to.uri.into());

@@ -1,6 +1,6 @@
 //! The conversation: anchored on whoever is still there. `LIFECYCLE.md` beside this file draws its life.
 //!
-//! One file an act: `ringing` how many may wait for an answer, `inviting` the first fork, `giving_up` its end without an answer, `early`, `early_requests`, `early_ends`, `prack` and `early_offers` what goes
+//! One file an act: `ringing` how many may wait for an answer, `inviting` the first fork, `giving_up` its end without an answer, `adrift` a caller whose connection closes, `early`, `early_requests`, `early_ends`, `prack` and `early_offers` what goes
 //! on in it before `answered`, `carry`, `demands`, `renegotiate` and `grow` what goes on while
 //! both are there, `refresh` session timers, `letters` messages, `signs` and `check` suspicion and probes,
 //! `restore`, `budget`, `busy`, `reach` and `join` the re-fork, `ghosts` the end of lost dialogs, `failover` the next target of a hop, `course`
@@ -16,6 +16,7 @@
 //! `stray` a 2xx that nobody waits for.
 
 mod account;
+mod adrift;
 mod answered;
 mod answers;
 mod aside;
@@ -504,6 +505,7 @@ impl Conversation {
     pub(crate) fn on_deadline(&mut self, context: &mut Context<'_>) {
         self.ring_out(context);
         self.fall_silent(context);
+        self.adrift_due(context);
         self.provisionals_due(context);
         for side in [Side::Caller, Side::Callee] {
             self.check_due(context, side);

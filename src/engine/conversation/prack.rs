@@ -302,6 +302,7 @@ impl Conversation {
 impl Invitation {
     pub(super) fn next_deadline(&self) -> Option<Time> {
         let again = self.early.iter().filter_map(|early| early.sent.next());
-        again.chain(self.fork.next_deadline()).min()
+        let adrift = self.adrift.as_ref().map(|adrift| adrift.until);
+        again.chain(self.fork.next_deadline()).chain(adrift).min()
     }
 }

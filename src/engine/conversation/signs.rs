@@ -75,7 +75,7 @@ impl Conversation {
             }
             if self.answered.is_none() {
                 if side == Side::Caller && closed {
-                    self.caller_gone(context);
+                    self.caller_adrift(context, flow);
                 }
                 continue;
             }
@@ -89,10 +89,11 @@ impl Conversation {
     /// The registrar's news of one of the two.
     pub(crate) fn on_bindings(&mut self, context: &mut Context<'_>, changed: &BindingsChanged) {
         for side in [Side::Caller, Side::Callee] {
-            if self.party(side).aor != changed.aor
-                || self.answered.is_none()
-                || self.closing.is_some()
-            {
+            if self.party(side).aor != changed.aor || self.closing.is_some() {
+                continue;
+            }
+            if self.answered.is_none() {
+                self.on_bindings_early(context, side, changed);
                 continue;
             }
             for change in &changed.changes {
@@ -114,6 +115,23 @@ impl Conversation {
                         }
                     }
                 }
+            }
+        }
+    }
+
+    /// The same before anybody has answered: only a caller that is waited for is concerned.
+    fn on_bindings_early(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        changed: &BindingsChanged,
+    ) {
+        for change in &changed.changes {
+            match change {
+                BindingChange::Registered { binding, .. } if side == Side::Caller => {
+                    self.caller_registered(context, &binding.endpoint);
+                }
+                BindingChange::Registered { .. } | BindingChange::Removed { .. } => {}
             }
         }
     }
@@ -164,6 +182,10 @@ impl Conversation {
         leg.dialog.flow = flow;
         leg.dialog.target.clone_from(&endpoint.contact);
         leg.endpoint = endpoint.clone();
+        if let Some(waiting) = &leg.unacknowledged {
+            // It may not have our 2xx yet.
+            context.redirect(waiting.server, flow);
+        }
         self.suspect(context, side, Signal::Moved);
     }
 }

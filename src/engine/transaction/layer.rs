@@ -160,6 +160,19 @@ impl<C: Clone, S: Clone> Transactions<C, S> {
         servers.respond(server, status, bytes, &mut effects);
     }
 
+    /// Lets responses go over another flow of the client, whose own is closed. A failure that waits for its ACK
+    /// goes out again: it may have gone with the connection.
+    pub fn redirect(
+        &mut self,
+        server: ServerId,
+        flow: Flow,
+        now: Time,
+        out: &mut VecDeque<Output>,
+    ) {
+        let (_, servers, mut effects) = self.parts(now, out);
+        servers.redirect(server, flow, &mut effects);
+    }
+
     /// The dialog saw the ACK of a 2xx.
     pub fn acknowledged(&mut self, server: ServerId) {
         self.servers.acknowledged(server, &mut self.timers);

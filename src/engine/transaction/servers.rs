@@ -200,6 +200,28 @@ impl<S: Clone> Servers<S> {
         }
     }
 
+    pub(super) fn redirect<C>(
+        &mut self,
+        id: ServerId,
+        flow: Flow,
+        effects: &mut Effects<'_, C, S>,
+    ) {
+        let Some(server) = self.slab.get_mut(id.0) else {
+            return;
+        };
+        let before = (server.flow.transport, server.flow.peer, id.0);
+        self.by_peer.remove(&before);
+        if flow.transport.is_reliable() {
+            self.by_peer.insert((flow.transport, flow.peer, id.0));
+        }
+        (server.flow, server.reply) = (flow, flow);
+        if server.request.is_none()
+            && let Some(last) = &server.last
+        {
+            effects.send_again(flow, last.clone());
+        }
+    }
+
     /// Takes a request that begins a transaction.
     fn first<C>(
         &mut self,
