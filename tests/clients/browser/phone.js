@@ -7,6 +7,8 @@ const events = [];
 const note = (what, detail = "") => events.push({ what, detail });
 
 class WithSipJs {
+  sessions = [];
+
   constructor({ user, password, server, instance, answers }) {
     this.ua = new UserAgent({
       uri: UserAgent.makeURI(`sip:${user}@example.org`),
@@ -42,6 +44,7 @@ class WithSipJs {
 
   watch(session) {
     this.session = session;
+    this.sessions.push(session);
     session.delegate = {
       onMessage: (message) => {
         note("text in call", message.request.body);
@@ -75,12 +78,36 @@ class WithSipJs {
     await this.session.bye();
   }
 
+  async hold(on) {
+    const options = this.session.sessionDescriptionHandlerOptionsReInvite;
+    this.session.sessionDescriptionHandlerOptionsReInvite = { ...options, hold: on };
+    await this.session.invite();
+    // The direction in the SDP is that of the stream; what it sends is silence until its tracks are off.
+    const connection = this.connection();
+    for (const { track } of [...connection.getSenders(), ...connection.getReceivers()]) track.enabled = !on;
+  }
+
+  // To an address, or to the far end of its second call. It hangs up once that is done.
+  refer(target) {
+    const [transferee] = this.sessions;
+    return transferee.refer(target ? UserAgent.makeURI(target) : this.sessions[1], {
+      onNotify: (notification) => {
+        const [status] = notification.request.body.split("\r\n");
+        note("transfer", status);
+        notification.accept();
+        if (status.startsWith("SIP/2.0 2")) transferee.bye();
+      },
+    });
+  }
+
   connection() {
     return this.session?.sessionDescriptionHandler?.peerConnection;
   }
 }
 
 class WithJsSip {
+  sessions = [];
+
   constructor({ user, password, server, instance, answers }) {
     this.ua = new JsSIP.UA({
       sockets: [new JsSIP.WebSocketInterface(server)],
@@ -94,6 +121,7 @@ class WithJsSip {
     });
     this.ua.on("newRTCSession", ({ originator, session }) => {
       this.session = session;
+      this.sessions.push(session);
       session.on("confirmed", () => note("established"));
       session.on("ended", () => note("ended"));
       session.on("failed", ({ cause }) => note("ended", cause));
@@ -121,6 +149,27 @@ class WithJsSip {
     this.session.terminate();
   }
 
+  hold(on) {
+    return new Promise((done, failed) => {
+      const began = on ? this.session.hold({}, done) : this.session.unhold({}, done);
+      if (!began) failed("it cannot now");
+    });
+  }
+
+  refer(target) {
+    const [transferee, other] = this.sessions;
+    transferee.refer(target ?? other.remote_identity.uri, {
+      replaces: target ? undefined : other,
+      eventHandlers: {
+        accepted: () => {
+          note("transfer", "accepted");
+          transferee.terminate();
+        },
+        failed: ({ status_line: status }) => note("transfer", `${status?.status_code}`),
+      },
+    });
+  }
+
   connection() {
     return this.session?.connection;
   }
@@ -136,6 +185,8 @@ window.phone = {
   text: (target, content) => window.phone.own.text(target, content),
   textInCall: (content) => window.phone.own.textInCall(content),
   hangUp: () => window.phone.own.hangUp(),
+  hold: (on) => window.phone.own.hold(on),
+  refer: (target) => window.phone.own.refer(target),
   // Packets of audio that came since the call began, and the states of ICE and DTLS.
   async media() {
     const connection = window.phone.own.connection();

@@ -19,7 +19,7 @@ from refork import Refork, wait_until  # noqa: E402
 WORK = Path(os.environ["WORK"])
 MODULES = WORK / "modules"
 SERVER = "wss://10.99.0.1:8443"
-ALICE, BOB = "sip:alice@example.org", "sip:bob@example.org"
+ALICE, BOB, CAROL = (f"sip:{user}@example.org" for user in ("alice", "bob", "carol"))
 CONFIG = """
 node: {{ name: clients, workers: 2, data_dir: {data} }}
 listen: [wss://10.99.0.1:8443]
@@ -31,6 +31,7 @@ domains:
 users:
   sip:alice@example.org: {{ password: alice-secret }}
   sip:bob@example.org: {{ password: bob-secret }}
+  sip:carol@example.org: {{ password: carol-secret }}
 detect:
   grace: 2s
   probe: {{ interval: 15s, timeout: 1s, tries: 2 }}
@@ -118,6 +119,14 @@ class Stage:
         before = self.pages.ask(page, "media")["heard"]
         wait_until(f"{page} hears something", lambda: self.pages.ask(page, "media")["heard"] >= before + packets, 15)
 
+    def hears_nothing(self, page):
+        """Waits until no more audio comes."""
+        def quiet():
+            before = self.pages.ask(page, "media")["heard"]
+            time.sleep(1)
+            return self.pages.ask(page, "media")["heard"] == before
+        wait_until(f"{page} hears nothing", quiet, 15)
+
     def stop(self):
         self.pages.end()
         self.server.kill()
@@ -173,6 +182,92 @@ def lost(stage, how):
     stage.server.wait_for_rest()
 
 
+def hold_and_resume(stage):
+    """Each library holds and takes it back."""
+    stage.phone("alice", "alice", library="jssip")
+    stage.phone("bob", "bob")
+    stage.pages.ask("alice", "call", BOB)
+    for page in ("alice", "bob"):
+        stage.wait_for(page, "established")
+    for holder, held in (("bob", "alice"), ("alice", "bob")):
+        stage.pages.ask(holder, "hold", True)
+        stage.hears_nothing(holder)
+        stage.pages.ask(holder, "hold", False)
+        for page in (holder, held):
+            stage.hears(page)
+    stage.pages.ask("bob", "hangUp")
+    stage.wait_for("alice", "ended")
+    stage.server.wait_for_rest()
+
+
+def transferred(stage, library, target):
+    """Bob passes Alice's call on to Carol: by her address, or by the call that he has with her."""
+    stage.phone("alice", "alice", library="jssip")
+    stage.phone("bob", "bob", library=library)
+    stage.phone("carol", "carol")
+    stage.pages.ask("alice", "call", BOB)
+    for page in ("alice", "bob"):
+        stage.wait_for(page, "established")
+        stage.hears(page)
+    if not target:
+        stage.pages.ask("bob", "call", CAROL)
+        stage.wait_for("bob", "established", 2)
+        stage.hears("carol")
+    stage.pages.ask("bob", "refer", target)
+    stage.wait_for("bob", "ended", 1 if target else 2)
+    stage.wait_for("carol", "established")
+    for page in ("alice", "carol"):
+        stage.hears(page)
+    assert not stage.events("alice", "ended"), "Alice's call has ended"
+    assert len(stage.events("alice", "reinvited")) == 1, "direct media costs one re-INVITE"
+    stage.pages.ask("alice", "hangUp")
+    stage.wait_for("carol", "ended")
+    stage.server.wait_for_rest()
+
+
+def blind_transfer(stage):
+    transferred(stage, "sip.js", CAROL)
+
+
+def blind_transfer_by_jssip(stage):
+    transferred(stage, "jssip", CAROL)
+
+
+def attended_transfer(stage):
+    transferred(stage, "sip.js", None)
+
+
+def attended_transfer_by_jssip(stage):
+    transferred(stage, "jssip", None)
+
+
+def texts_over_a_loss(stage):
+    """Alice writes while she talks; Bob's page crashes; his other one has what that had not, in order."""
+    stage.phone("alice", "alice")
+    stage.phone("bob-desk", "bob")
+    stage.pages.ask("alice", "call", BOB)
+    for page in ("alice", "bob-desk"):
+        stage.wait_for(page, "established")
+    stage.phone("bob-laptop", "bob")
+    written = [f"text {number}" for number in range(8)]
+    for number, text in enumerate(written):
+        if number == 3:
+            stage.wait_for("bob-desk", "text in call", 3)
+            assert stage.events("bob-desk", "text in call") == written[:3]
+            stage.pages.ask("bob-desk", "crash")
+        if number == 7:
+            stage.wait_for("bob-laptop", "established")
+        stage.pages.ask("alice", "textInCall", text)
+    stage.wait_for("bob-laptop", "text in call", 5)
+    assert stage.events("bob-laptop", "text in call") == written[3:], stage.events("bob-laptop", "text in call")
+    stage.wait_for("alice", "text in call")
+    told = stage.events("alice", "text in call")
+    assert len(told) == 1 and "is continuing on" in told[0], told
+    stage.pages.ask("alice", "hangUp")
+    stage.wait_for("bob-laptop", "ended")
+    stage.server.wait_for_rest()
+
+
 def page_crashed(stage):
     lost(stage, "crash")
 
@@ -181,7 +276,8 @@ def page_closed(stage):
     lost(stage, "close")
 
 
-SCENARIOS = (call_and_text, page_crashed, page_closed)
+SCENARIOS = (call_and_text, page_crashed, page_closed, hold_and_resume, blind_transfer, blind_transfer_by_jssip,
+             attended_transfer, attended_transfer_by_jssip, texts_over_a_loss)
 
 
 def perform():
@@ -200,7 +296,7 @@ def perform():
             stage.server.stop()
         except (AssertionError, OSError, subprocess.SubprocessError):
             failure = traceback.format_exc()
-            for page in ("alice", "bob", "bob-desk", "bob-laptop"):
+            for page in ("alice", "bob", "bob-desk", "bob-laptop", "carol"):
                 try:
                     print(f"    {page}: {stage.pages.ask(page, 'events', seconds=2)} "
                           f"{stage.pages.ask(page, 'media', seconds=2)}")
