@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "common"))
@@ -14,7 +15,7 @@ sys.path.insert(0, str(HERE.parent / "baresip"))
 import household  # noqa: E402
 import ladder  # noqa: E402
 from capture import judge_unbroken  # noqa: E402
-from household import ADDRESSES, QUICK, SERVER, perform, secret  # noqa: E402
+from household import ADDRESSES, QUICK, SERVER, USERS, perform, secret  # noqa: E402
 from phone import Phone  # noqa: E402
 from refork import Refork, wait_until  # noqa: E402
 
@@ -100,7 +101,7 @@ class Stage(household.Stage):
         return self.add(name, KAMAILIO, answers)
 
     def add(self, name, server, answers):
-        user = "alice" if name == "alice" else "bob"
+        user = USERS[name]
         phone = self.make(self.folder, f"{household.NAMESPACE}-{name}", name, ADDRESSES[name], user,
                           secret(user), server, answers, self.transport)
         self.phones[name] = phone
@@ -185,8 +186,46 @@ def without_path_callee_behind_killed(stage):
     lost(stage, "behind", "behind")
 
 
-SCENARIOS = (calls_both_ways, callee_behind_killed, callee_beyond_killed, without_path_calls_both_ways,
-             without_path_callee_behind_killed)
+def naming(phone):
+    """Returns the value of Replaces that names the first call that a phone took, as it sees it (RFC 5589 7.3)."""
+    def named():
+        return [seen for seen in phone.trace() if seen.sent and seen.status == 200 and seen.cseq_method == "INVITE"]
+    answer = wait_until(f"{phone.name} has taken a call", named)[0]
+    ours, theirs = (answer.headers[name].split("tag=")[1].split(";")[0] for name in ("to", "from"))
+    return quote(f"{answer.call_id};to-tag={theirs};from-tag={ours}", safe="")
+
+
+def attended_transfer(stage):
+    """Bob has called Carol, and passes her on to Alice: both calls go by the PBX, and nobody rings again."""
+    capture, at_carol = stage.capture("alice"), stage.capture("carol")
+    alice, desk, carol = stage.behind("alice"), stage.behind("desk"), stage.behind("carol")
+    alice.dials("bob")
+    desk.talks()
+    desk.holds()
+    desk.dials("carol")
+    carol.talks()
+    desk.talks(2)
+    time.sleep(TALK_SECONDS)
+    desk.command("transfer", f"sip:alice@example.org?Replaces={naming(desk)}")
+    desk.quits(2)
+    passed_at = time.time()
+    time.sleep(TALK_SECONDS)
+    assert alice.ended() == 0 and carol.ended() == 0, "a call has ended"
+    carol.hangs_up()
+    alice.quits()
+    stage.server.wait_for_rest()
+    for who, seen in (("alice", capture), ("carol", at_carol)):
+        seen.stop()
+        ladder.draw(seen.sip(who))
+        came = ladder.requests_to(seen.sip(who), who)
+        rang = [request for request in came if request.method == "INVITE" and "tag=" not in request.headers["to"]]
+        assert len(rang) == (who == "carol"), f"{who} was rung {len(rang)} times"
+        heard = [packet for packet in seen.rtp(incoming=True) if packet.time > passed_at]
+        assert len(heard) > TALK_SECONDS * 50 * 0.6, f"{who} heard {len(heard)} packets of the other"
+
+
+SCENARIOS = (calls_both_ways, callee_behind_killed, callee_beyond_killed, attended_transfer,
+             without_path_calls_both_ways, without_path_callee_behind_killed)
 
 
 sys.exit(perform(SCENARIOS, Phone, Stage))
