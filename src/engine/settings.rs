@@ -219,6 +219,16 @@ pub enum Redirects {
     Pass,
 }
 
+/// Who may take a call that rings another one's phone (RFC 3891).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pickup {
+    /// Whoever is of the called user's domain.
+    Domain,
+    /// The called user alone, with another phone.
+    Own,
+    Off,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct ForkSettings {
     pub order: ForkOrder,
@@ -229,6 +239,7 @@ pub struct ForkSettings {
     /// RFC 3262: provisional responses may want a PRACK.
     pub reliable_provisionals: bool,
     pub redirects: Redirects,
+    pub pickup: Pickup,
 }
 
 /// What becomes of a REFER within a dialog.
@@ -451,6 +462,7 @@ impl Default for ForkSettings {
             failover: Millis::from_secs(4),
             reliable_provisionals: true,
             redirects: Redirects::Follow,
+            pickup: Pickup::Domain,
         }
     }
 }

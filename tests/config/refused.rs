@@ -133,7 +133,7 @@ const CASES: &[Case] = &[
         "fork.zzz",
         (1, 9),
         "no such key",
-        "order, ring_timeout, early_dialogs, failover, reliable_provisionals, redirects",
+        "order, ring_timeout, early_dialogs, failover, reliable_provisionals, redirects, pickup",
     ),
     (
         "node: { name: a b }\n",

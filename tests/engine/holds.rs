@@ -214,3 +214,37 @@ fn a_phone_that_comes_back_by_itself_keeps_its_hold() {
     t.nothing_to(alice());
     assert!(!told(&t, Side::Callee, 0)[0].receives);
 }
+
+/// RFC 5359 2.3: who holds describes the session of a server that plays music.
+#[test]
+fn music_from_another_place_is_heard_while_on_hold() {
+    let mut t = Table::new(settings());
+    let (_, mut b) = t.established();
+    let music = phone("198.51.100.77:5060");
+    let hold = with_sdp(b.request(Method::Invite), &sdp(music, 2, "sendonly"));
+    t.receive(desk(), hold);
+    let held = t.request_to(alice(), Method::Invite);
+    assert_eq!(direction(&held), "sendonly");
+    assert!(!text(&held).contains("198.51.100.77"), "{}", text(&held));
+    let ok = response(&held, 200, alice(), "x");
+    t.receive(alice(), with_sdp(ok, &sdp(alice(), 2, "recvonly")));
+    t.request_to(alice(), Method::Ack);
+    let ok = t.response_to(desk(), 200);
+    t.receive(desk(), b.ack(ok.cseq()));
+    // The relay expects the sound from there; that there is none says nothing of Bob's phone.
+    let stream = &told(&t, Side::Callee, 0)[0];
+    assert_eq!(stream.rtp, Some(phone("198.51.100.77:4000")));
+    assert!(!stream.sends);
+    assert!(told(&t, Side::Caller, 0)[0].receives);
+    let again = with_sdp(b.request(Method::Invite), &sdp(desk(), 3, "sendrecv"));
+    t.receive(desk(), again);
+    let resumed = t.request_to(alice(), Method::Invite);
+    assert_eq!(direction(&resumed), "sendrecv");
+    let ok = response(&resumed, 200, alice(), "x");
+    t.receive(alice(), with_sdp(ok, &sdp(alice(), 3, "sendrecv")));
+    t.response_to(desk(), 200);
+    assert_eq!(
+        told(&t, Side::Callee, 0)[0].rtp,
+        Some(phone("198.51.100.2:4000"))
+    );
+}

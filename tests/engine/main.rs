@@ -36,6 +36,7 @@ mod onward;
 mod overload;
 mod partings;
 mod people;
+mod pickup;
 mod privacy;
 mod races;
 mod refusals;

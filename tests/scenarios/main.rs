@@ -17,6 +17,7 @@ mod metrics;
 mod names;
 mod proxies;
 mod secure;
+mod services;
 mod sessions;
 mod srtp;
 mod stage;

@@ -23,6 +23,8 @@ pub(crate) struct Fork {
     pub(crate) reliable_provisionals: bool,
     /// A phone that forwards its calls (3xx): whom it names is called, or the caller is told.
     pub(crate) redirects: Redirects,
+    /// Who may take a call that rings another one's phone, by an INVITE with Replaces (RFC 3891).
+    pub(crate) pickup: Pickup,
 }
 
 impl Default for Fork {
@@ -34,6 +36,7 @@ impl Default for Fork {
             failover: Span(4 * SECOND),
             reliable_provisionals: true,
             redirects: Redirects::Follow,
+            pickup: Pickup::Domain,
         }
     }
 }
@@ -58,6 +61,14 @@ pub(crate) enum EarlyDialogs {
 pub(crate) enum Redirects {
     Follow,
     Pass,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Pickup {
+    Domain,
+    Own,
+    Off,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

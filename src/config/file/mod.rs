@@ -13,8 +13,8 @@ mod quantity;
 mod text;
 
 pub(super) use behaviour::{
-    AutoAnswer, Detect, EarlyDialogs, FailureCause, Filler, Fork, Order, PerKind, Redirects, Refer,
-    Refresher, Restore, RestoreOrder, SessionTimer,
+    AutoAnswer, Detect, EarlyDialogs, FailureCause, Filler, Fork, Order, PerKind, Pickup,
+    Redirects, Refer, Refresher, Restore, RestoreOrder, SessionTimer,
 };
 pub(super) use dns::Dns;
 pub(super) use listen::{Advertise, AdvertiseTo, Dscp, ForwardedBy, Listen, ListenAt, ListenLong};

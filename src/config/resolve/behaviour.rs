@@ -7,8 +7,8 @@ use crate::config::file::{self, NoticeText, PerKind as PerKindOfFile, TextOr};
 use crate::config::tree::Step;
 use crate::engine::settings::{
     DetectSettings, EarlyDialogs, FailureCause, ForkOrder, ForkSettings, MessageSettings,
-    NoticeSettings, PerKind, ProbeSettings, Redirects, ReferPolicy, RefresherChoice, RestoreOrder,
-    RestoreSettings, RetrySettings, SessionTimerSettings,
+    NoticeSettings, PerKind, Pickup, ProbeSettings, Redirects, ReferPolicy, RefresherChoice,
+    RestoreOrder, RestoreSettings, RetrySettings, SessionTimerSettings,
 };
 use crate::engine::time::Millis;
 
@@ -32,6 +32,11 @@ pub(super) fn fork(fork: &file::Fork) -> ForkSettings {
         redirects: match fork.redirects {
             file::Redirects::Follow => Redirects::Follow,
             file::Redirects::Pass => Redirects::Pass,
+        },
+        pickup: match fork.pickup {
+            file::Pickup::Domain => Pickup::Domain,
+            file::Pickup::Own => Pickup::Own,
+            file::Pickup::Off => Pickup::Off,
         },
     }
 }

@@ -13,6 +13,15 @@ use crate::engine::events::Happening;
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::sip::Message;
 
+/// Who has the call.
+pub(super) struct Won {
+    pub(super) branch: Branch,
+    /// Its session.
+    pub(super) said: Option<Box<str>>,
+    /// That is an offer.
+    pub(super) delayed: bool,
+}
+
 impl Branch {
     /// Takes what a 2xx says of the session. Returns the description that holds, and whether it is an offer
     /// that the ACK must answer.
@@ -36,7 +45,7 @@ impl Branch {
 impl Invitation {
     /// RFC 3262 3, 5: returns true where the caller owes a PRACK, or one of the two an answer, before it may
     /// have the 2xx of this branch.
-    fn holds(&self, leg: LegId) -> bool {
+    pub(super) fn holds(&self, leg: LegId) -> bool {
         let early = self.early.iter();
         let mut mine = early.filter(|early| early.branches.contains(&leg));
         mine.any(|early| early.sent.holds_success()) || self.is_crossing(leg)
@@ -77,10 +86,9 @@ impl Conversation {
         self.cancel_branches(context, &mut invitation.fork, Some(ELSEWHERE));
         self.invitation = Some(invitation);
         self.settle_crossings(context, None);
-        let Some(mut invitation) = self.invitation.take() else {
+        let Some(invitation) = self.invitation.take() else {
             return;
         };
-        let server = invitation.server;
         let (said, delayed) = branch.take_description(response, invitation.offer.is_some());
         let _ = branch.leg.take_success(response);
         branch.leg.dialog.answered_by(response, flow);
@@ -88,7 +96,6 @@ impl Conversation {
         branch.leg.timed_by(context, response);
         branch.leg.seen = context.now;
         branch.leg.is_named(context);
-        let uuid = branch.leg.dialog.session.theirs;
         if delayed {
             branch.leg.owe_ack(response.cseq());
         } else {
@@ -96,6 +103,32 @@ impl Conversation {
                 .leg
                 .acknowledge(context, self.id, response.cseq(), None);
         }
+        let won = Won {
+            branch,
+            said,
+            delayed,
+        };
+        let answer = Some((response, history));
+        self.answer_caller(context, invitation, at, won, answer);
+    }
+
+    /// The caller has its 2xx, in the early dialog that is `at` there: like `answer`, with lines of ours; where
+    /// there is none, one of ours alone.
+    pub(super) fn answer_caller(
+        &mut self,
+        context: &mut Context<'_>,
+        mut invitation: Box<Invitation>,
+        at: usize,
+        won: Won,
+        answer: Option<(&Message, Vec<u8>)>,
+    ) {
+        let server = invitation.server;
+        let Won {
+            branch,
+            said,
+            delayed,
+        } = won;
+        let uuid = branch.leg.dialog.session.theirs;
         let identity = branch.endpoint().identity.clone();
         let endpoint = branch.endpoint().name.clone();
         let caller = self.party(Side::Caller).leg.as_ref();
@@ -108,7 +141,9 @@ impl Conversation {
             person.swap(callee);
         }
         callee.leg = Some(branch.leg);
-        callee.veil = Veil::of(response);
+        if let Some((response, _)) = &answer {
+            callee.veil = Veil::of(response);
+        }
         callee.believed = Some(identity);
         let Some(caller) = self.party_mut(Side::Caller).leg.as_mut() else {
             return;
@@ -136,22 +171,23 @@ impl Conversation {
             .filter(|told| before.as_ref() != Some(told));
         self.answered = Some(context.now);
         self.persist(context);
-        let mut lines = self.lines_of(context, Side::Callee, response);
-        lines.extend(history);
-        context.respond(
-            server,
-            response.status(),
-            response.reason_phrase(),
-            Some(&tag),
-            |builder| {
-                let builder = accepting.write(builder).raw_lines(&lines);
-                end_with(
-                    builder,
-                    Some("application/sdp"),
-                    body.as_deref().unwrap_or("").as_bytes(),
-                )
-            },
-        );
+        let (status, reason) = answer.as_ref().map_or((200, "OK"), |(response, _)| {
+            (response.status(), response.reason_phrase())
+        });
+        let lines = answer.as_ref().map(|(response, history)| {
+            let mut lines = self.lines_of(context, Side::Callee, response);
+            lines.extend_from_slice(history);
+            lines
+        });
+        context.respond(server, status, reason, Some(&tag), |builder| {
+            let builder = accepting.write(builder);
+            let builder = builder.raw_lines(lines.as_deref().unwrap_or_default());
+            end_with(
+                builder,
+                Some("application/sdp"),
+                body.as_deref().unwrap_or("").as_bytes(),
+            )
+        });
         self.configure(context, Side::Caller);
         self.configure(context, Side::Callee);
         self.close_ports(context, Side::Callee, unused);

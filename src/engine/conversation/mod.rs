@@ -1,6 +1,6 @@
 //! The conversation: anchored on whoever is still there. `LIFECYCLE.md` beside this file draws its life.
 //!
-//! One file an act: `ringing` how many may wait for an answer, `inviting` the first fork, `giving_up` its end without an answer, `adrift` a caller whose connection closes, `early`, `early_requests`, `early_ends`, `prack` and `early_offers` what goes
+//! One file an act: `ringing` how many may wait for an answer, `inviting` the first fork, `giving_up` its end without an answer, `pickup` somebody else who takes it, `adrift` a caller whose connection closes, `early`, `early_requests`, `early_ends`, `prack` and `early_offers` what goes
 //! on in it before `answered`, `carry`, `demands`, `renegotiate` and `grow` what goes on while
 //! both are there, `refresh` session timers, `letters` messages, `signs` and `check` suspicion and probes,
 //! `restore`, `budget`, `busy`, `reach` and `join` the re-fork, `ghosts` the end of lost dialogs, `failover` the next target of a hop, `course`
@@ -56,6 +56,7 @@ mod notice;
 mod outcome;
 pub(crate) mod parting;
 mod person;
+mod pickup;
 mod prack;
 mod proof;
 mod queue;

@@ -11,7 +11,7 @@ use crate::engine::asker::Asker;
 use crate::engine::dialog::onward::Known;
 use crate::engine::dialog::{Dialog, Happens, Life};
 use crate::engine::events::{Ending, Happening};
-use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::ids::{Aor, Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::transaction::ServerId;
 use crate::sip::{Address, Message, Method, Name, Params, sdp};
@@ -106,6 +106,9 @@ impl Conversation {
         asker: &Asker,
         replaced: &Replaced<'_>,
     ) {
+        if self.is_inviting(leg) {
+            return self.on_pickup(context, leg, server, request, flow, asker, replaced);
+        }
         let side = self.side_of(leg).or_else(|| self.lost_side_of(leg));
         let Some(side) = side.filter(|_| self.answered.is_some() && self.closing.is_none()) else {
             return context.refuse(server, 481, "Replaces of a dialog that has ended");
@@ -153,7 +156,8 @@ impl Conversation {
         flow: Flow,
     ) {
         let id = self.id;
-        let mut leg = self.replacing_leg(context, side, request, flow);
+        let aor = self.party(side).aor.clone();
+        let mut leg = self.replacing_leg(context, side, &aor, request, flow);
         let offer = sdp_of(request);
         let other = self.party(side.other()).talk();
         let (heard, told) = (
@@ -242,10 +246,11 @@ impl Conversation {
         self.announce(context, side);
     }
 
-    fn replacing_leg(
+    pub(super) fn replacing_leg(
         &mut self,
         context: &mut Context<'_>,
         side: Side,
+        aor: &Aor,
         request: &Message,
         flow: Flow,
     ) -> Leg {
@@ -255,7 +260,6 @@ impl Conversation {
         let settings = &context.shared.settings;
         let contact = request.values(Name::Contact).next().unwrap_or("");
         let contact = Address::parse(contact).unwrap_or_else(|_| request.from());
-        let aor = &self.party(side).aor;
         let endpoint = location::caller(
             &contact,
             request,

@@ -1,0 +1,185 @@
+//! Directed pickup (RFC 3891 3): a call that rings somebody's phone is taken by another person's, which has
+//! learned of the dialog by its dialog events (RFC 4235) and names it in the Replaces of an INVITE.
+//!
+//! ```text
+//!   caller            Refork             called          who picks up
+//!      │── INVITE ──────►│── INVITE ───────►│                 │
+//!      │◄── 180 ─────────│◄── 180 ──────────│                 │
+//!      │                 │◄── INVITE, Replaces: the called phone's dialog
+//!      │                 │── 200 ──────────────────────────── ►│
+//!      │◄── 200 ─────────│── CANCEL ───────►│                 │
+//! ```
+//!
+//! Both have offered a session, so each gets the other's for an answer, where they have a format in common.
+
+use super::Conversation;
+use super::answered::Won;
+use super::asserted::asserted;
+use super::context::{Context, ELSEWHERE, Refusal, end_with};
+use super::fork::{Branch, BranchState};
+use super::inviting::sdp_of;
+use super::keys::{Role, Telling};
+use super::leg::Unacknowledged;
+use super::media;
+use super::person::Person;
+use super::repair::Replaced;
+use super::veil::Veil;
+use crate::engine::asker::Asker;
+use crate::engine::dialog::{Happens, Life, name_addr};
+use crate::engine::ids::{Aor, Flow, LegId, Side};
+use crate::engine::location;
+use crate::engine::settings::Pickup;
+use crate::engine::transaction::ServerId;
+use crate::sip::{Address, Message, Name, Params, sdp};
+
+impl Conversation {
+    /// An INVITE that replaces a dialog which rings.
+    pub(super) fn on_pickup(
+        &mut self,
+        context: &mut Context<'_>,
+        named: LegId,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+        asker: &Asker,
+        replaced: &Replaced<'_>,
+    ) {
+        let picker = match self.may_pick_up(context, named, request, asker, replaced) {
+            Ok(picker) => picker,
+            Err((status, why)) => return context.refuse(server, status, why),
+        };
+        if let Err((status, why)) = self.pick_up(context, named, server, request, flow, picker) {
+            context.refuse(server, status, why);
+        }
+    }
+
+    /// Returns who it is that may have the call.
+    fn may_pick_up(
+        &self,
+        context: &Context<'_>,
+        named: LegId,
+        request: &Message,
+        asker: &Asker,
+        replaced: &Replaced<'_>,
+    ) -> Result<Person, Refusal> {
+        const UNKNOWN: Refusal = (481, "Replaces of a dialog that is not known");
+        let settings = &context.shared.settings;
+        let invitation = self.invitation.as_ref().ok_or(UNKNOWN)?;
+        let branch = invitation.fork.find(named).ok_or(UNKNOWN)?;
+        let dialog = &branch.leg.dialog;
+        let names = branch.leg.life == Life::Ringing
+            && *dialog.call_id == *replaced.call_id
+            && *dialog.local_tag == *replaced.local_tag
+            && dialog.remote_tag.as_deref() == Some(replaced.remote_tag);
+        if !names {
+            return Err(UNKNOWN);
+        }
+        let from = location::aor_in(request.from().uri, settings);
+        let who = match asker {
+            Asker::Proven(user) | Asker::Unasked(user) => Some(user.clone()),
+            Asker::Trusted | Asker::Of(_) => from,
+            // Nothing shows that it is who it says.
+            Asker::Says(_) | Asker::Stranger => None,
+        };
+        let called = self.party(Side::Callee);
+        let same_upstream = !matches!(asker, Asker::Of(_)) || *asker == called.asker;
+        let may = |who: &Aor| match settings.fork.pickup {
+            Pickup::Domain => who.host() == called.aor.host() && same_upstream,
+            Pickup::Own => called.may_be_replaced_by(who) && same_upstream,
+            Pickup::Off => false,
+        };
+        let who = who.filter(may);
+        let aor = who.ok_or((403, "pickup of a call that is not theirs to take"))?;
+        Ok(Person {
+            aor,
+            address: name_addr(&Address {
+                params: Params::new(""),
+                ..request.from()
+            }),
+            languages: request.header(Name::AcceptLanguage).unwrap_or("").into(),
+            asked: None,
+            asserted: asserted(request, asker),
+            asker: asker.clone(),
+            veil: Veil::of(request),
+        })
+    }
+
+    fn pick_up(
+        &mut self,
+        context: &mut Context<'_>,
+        named: LegId,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+        picker: Person,
+    ) -> Result<(), Refusal> {
+        const UNFIT: Refusal = (488, "pickup with a session that does not fit");
+        let at = self.early_with(context, named).ok_or(UNFIT)?;
+        let invitation = self.invitation.as_ref().ok_or(UNFIT)?;
+        if invitation.held.is_some() || invitation.holds(named) {
+            return Err((491, "pickup of a call that is just being answered"));
+        }
+        if invitation.early.get(at).is_some_and(|early| early.settled) {
+            return Err((488, "pickup of a call whose caller has agreed to a session"));
+        }
+        let generation = invitation
+            .fork
+            .find(named)
+            .map_or(0, |branch| branch.generation);
+        let (Some(wanted), Some(offer)) = (invitation.offer.clone(), sdp_of(request)) else {
+            return Err((488, "pickup where one of the two has offered nothing"));
+        };
+        let fits = sdp::fits(wanted.as_bytes(), offer.as_bytes()) || media::is_text_only(&offer);
+        let heard = sdp::answer_with(offer.as_bytes(), wanted.as_bytes());
+        let heard = heard.and_then(|heard| String::from_utf8(heard).ok());
+        let heard = heard.filter(|_| fits).ok_or(UNFIT)?;
+        let mut leg = self.replacing_leg(context, Side::Callee, &picker.aor, request, flow);
+        leg.talk.said = Some(offer.clone());
+        let mode = context.shared.settings.media.mode;
+        let ours_at = context.world.advertised(&flow);
+        let mut telling = Telling::new(context.shared, Role::Answer);
+        let ports = self.ports[Side::Callee.index()].of(generation);
+        let standing = sdp::answer_with(wanted.as_bytes(), offer.as_bytes());
+        let standing = standing.and_then(|standing| String::from_utf8(standing).ok());
+        let body = standing.and_then(|standing| {
+            media::tell(&mut leg.talk, &standing, ports, ours_at, mode, &mut telling)
+        });
+        let Some(body) = body else {
+            context.forget_tag(&leg.dialog.local_tag);
+            return Err(UNFIT);
+        };
+        let _ = leg.life.take(Happens::Accept);
+        let tag = leg.dialog.local_tag.clone();
+        let accepting = leg.accepting(context, server);
+        context.shared.transactions.bind(server, (self.id, leg.id));
+        context.respond(server, 200, "OK", Some(&tag), |builder| {
+            let builder = accepting.write(builder);
+            end_with(builder, Some("application/sdp"), body.as_bytes())
+        });
+        leg.unacknowledged = Some(Unacknowledged {
+            server,
+            cseq: request.cseq(),
+            answer_due: false,
+            provisional: None,
+        });
+        let Some(mut invitation) = self.invitation.take() else {
+            return Ok(());
+        };
+        self.cancel_branches(context, &mut invitation.fork, Some(ELSEWHERE));
+        self.invitation = Some(invitation);
+        self.settle_crossings(context, None);
+        let Some(mut invitation) = self.invitation.take() else {
+            return Ok(());
+        };
+        invitation.fork.person = Some(Box::new(picker));
+        let mut branch = Branch::new(leg, BranchState::Joining, context.now);
+        branch.generation = generation;
+        let won = Won {
+            branch,
+            said: Some(heard.into()),
+            delayed: false,
+        };
+        self.answer_caller(context, invitation, at, won, None);
+        Ok(())
+    }
+}

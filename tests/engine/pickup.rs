@@ -1,0 +1,167 @@
+//! Directed pickup: Alice's call rings at Bob's, and Carol takes it (RFC 3891 3, RFC 5359 2.16).
+
+use refork::engine::settings::Pickup;
+use refork::engine::time::Millis;
+use refork::sip::{Builder, Message, Method, Name};
+
+use crate::people::*;
+use crate::table::*;
+use crate::transfer::{carol, three};
+
+/// Bob's desk phone rings. Returns its INVITE.
+fn ringing(t: &mut Table) -> Message {
+    t.alice_invites(&audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), response(&invite, 180, desk(), "b1").end());
+    t.response_to(alice(), 180);
+    invite
+}
+
+/// Carol's phone has heard of that dialog from Bob's (RFC 4235): his own tag and ours.
+fn naming(invite: &Message) -> String {
+    let ours = invite.from_tag().unwrap();
+    format!("{};to-tag={ours};from-tag=b1;early-only", invite.call_id())
+}
+
+fn pickup(who: &str, at: std::net::SocketAddr, replaces: &str) -> Builder {
+    request(Method::Invite, who, "alice", at, "pickup")
+        .header(Name::Require, "replaces")
+        .header(Name::Replaces, replaces)
+}
+
+#[test]
+fn another_user_of_the_domain_takes_a_call_that_rings() {
+    let mut t = three();
+    let invite = ringing(&mut t);
+    let wish = pickup("carol", carol(), &naming(&invite));
+    t.receive(carol(), with_sdp(wish, &audio(carol())));
+    let taken = t.response_to(carol(), 200);
+    assert!(text(&taken).contains("192.0.2.1"), "{}", text(&taken));
+    let mut c = Remote::of_answer(&taken, carol());
+    t.receive(carol(), c.ack(1));
+    let ok = t.response_to(alice(), 200);
+    assert!(text(&ok).contains("192.0.2.1"), "{}", text(&ok));
+    let mut a = Remote::of_answer(&ok, alice());
+    t.receive(alice(), a.ack(1));
+    // RFC 3326: Bob's phone shows no missed call.
+    let cancel = t.request_to(desk(), Method::Cancel);
+    assert!(cancel.header(Name::Reason).unwrap().contains("cause=200"));
+    t.reply(&cancel, 200, desk());
+    t.reply(&invite, 487, desk());
+    t.request_to(desk(), Method::Ack);
+    t.calls_on(&mut a, &mut c);
+    t.receive(alice(), a.request(Method::Bye).end());
+    t.response_to(alice(), 200);
+    let bye = t.request_to(carol(), Method::Bye);
+    t.reply(&bye, 200, carol());
+    t.ends_empty();
+}
+
+#[test]
+fn a_call_that_was_picked_up_outlives_who_took_it() {
+    let mut t = three();
+    let invite = ringing(&mut t);
+    let wish = pickup("carol", carol(), &naming(&invite));
+    t.receive(carol(), with_sdp(wish, &audio(carol())));
+    let taken = t.response_to(carol(), 200);
+    t.receive(carol(), Remote::of_answer(&taken, carol()).ack(1));
+    let ok = t.response_to(alice(), 200);
+    let mut a = Remote::of_answer(&ok, alice());
+    t.receive(alice(), a.ack(1));
+    t.discard(desk());
+    t.register("carol", mobile(), "cm");
+    t.receive(alice(), a.message("there?"));
+    let there = t.request_to(carol(), Method::Message);
+    t.reply(&there, 481, carol());
+    t.response_to(alice(), 202);
+    t.discard(carol());
+    // It is Carol who is sought, not Bob.
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "cm1", &audio(mobile()));
+    assert!(t.waiting(desk(), &Method::Invite).is_none());
+}
+
+#[test]
+fn who_may_not_pick_up_is_told_so_and_the_phone_rings_on() {
+    for (policy, who, status) in [
+        (Pickup::Domain, "carol", 200),
+        (Pickup::Own, "carol", 403),
+        (Pickup::Own, "bob", 200),
+        (Pickup::Off, "bob", 403),
+    ] {
+        let mut wishes = settings();
+        wishes.fork.pickup = policy;
+        let mut t = Table::new(wishes);
+        t.register("bob", desk(), "desk");
+        let invite = ringing(&mut t);
+        let wish = pickup(who, carol(), &naming(&invite));
+        t.receive(carol(), with_sdp(wish, &audio(carol())));
+        t.response_to(carol(), status);
+        if status == 200 {
+            t.response_to(alice(), 200);
+            t.request_to(desk(), Method::Cancel);
+            continue;
+        }
+        t.nothing_to(desk());
+        t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+        t.response_to(alice(), 200);
+    }
+}
+
+#[test]
+fn somebody_of_another_domain_picks_up_nothing() {
+    let mut t = three();
+    let invite = ringing(&mut t);
+    let wish = pickup("carol", carol(), &naming(&invite));
+    let wish = with_sdp(wish, &audio(carol()));
+    let wish =
+        String::from_utf8_lossy(&wish).replace("carol@example.org", "carol@elsewhere.example");
+    t.receive(carol(), wish.into());
+    t.response_to(carol(), 403);
+    t.nothing_to(desk());
+    t.nothing_to(alice());
+}
+
+#[test]
+fn what_does_not_ring_is_not_picked_up() {
+    let mut t = three();
+    t.alice_invites(&audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    // It has not rung yet; nobody can know of that dialog.
+    let wish = pickup("carol", carol(), &naming(&invite));
+    t.receive(carol(), with_sdp(wish, &audio(carol())));
+    t.response_to(carol(), 481);
+    t.receive(desk(), response(&invite, 180, desk(), "b1").end());
+    let ringing = t.response_to(alice(), 180);
+    // RFC 3891 3: the dialog that the caller began is not ours to give away.
+    let tag = |value: &str| value.rsplit_once("tag=").unwrap().1.to_owned();
+    let callers = format!(
+        "{};to-tag={};from-tag={}",
+        ringing.call_id(),
+        tag(ringing.header(Name::To).unwrap()),
+        tag(ringing.header(Name::From).unwrap())
+    );
+    let wish = request(Method::Invite, "carol", "alice", carol(), "pickup2")
+        .header(Name::Replaces, &callers);
+    t.receive(carol(), with_sdp(wish, &audio(carol())));
+    t.response_to(carol(), 481);
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.response_to(alice(), 200);
+    // Now it is too late.
+    let wish = request(Method::Invite, "bob", "alice", carol(), "pickup3")
+        .header(Name::Replaces, naming(&invite));
+    t.receive(carol(), with_sdp(wish, &audio(carol())));
+    t.response_to(carol(), 486);
+}
+
+#[test]
+fn a_session_that_does_not_fit_leaves_the_phone_ringing() {
+    let mut t = three();
+    let invite = ringing(&mut t);
+    let wish = pickup("carol", carol(), &naming(&invite));
+    t.receive(carol(), with_sdp(wish, &g722(carol())));
+    t.response_to(carol(), 488);
+    t.nothing_to(desk());
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.response_to(alice(), 200);
+}
