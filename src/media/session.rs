@@ -136,7 +136,9 @@ impl Session {
             let new = settings.next();
             if new.is_some() || anew {
                 let [rtp, rtcp] = new.as_ref().map_or([None; 2], |new| [new.rtp, new.rtcp]);
-                let sendable = |to: Option<SocketAddr>| to.filter(|to| is_sendable(*to, told.v4));
+                let sendable = |to: Option<SocketAddr>| {
+                    to.filter(|to| is_sendable(*to, told.v4) && !is_own(*to, told.signalling))
+                };
                 let allowed = [rtp.map(|to| to.ip()), signalling];
                 stream.rtp.signalled(sendable(rtp), allowed, anew, now);
                 stream.rtcp.signalled(sendable(rtcp), anew, now);
@@ -409,6 +411,12 @@ fn is_sendable(to: SocketAddr, v4: bool) -> bool {
         && !to.ip().is_unspecified()
         && !to.ip().is_multicast()
         && !whole_network
+}
+
+/// Whether it is this machine's own, named by somebody on another one: a phone that takes itself for
+/// offline, or one who wants to reach what listens here for this machine alone.
+fn is_own(to: SocketAddr, signalling: IpAddr) -> bool {
+    to.ip().is_loopback() && !signalling.is_loopback()
 }
 
 /// Spreads a seed's bits (splitmix64).

@@ -500,6 +500,36 @@ fn addresses_that_are_none_get_nothing() {
 }
 
 #[test]
+fn nobody_elsewhere_names_an_address_of_this_machine_alone() {
+    let mut desk = Desk::call(audio(A), audio(B));
+    let mut callee = audio("127.0.0.1:4000");
+    callee.rtcp = Some(at("127.0.0.1:4001"));
+    desk.session.configure(
+        Configuration {
+            side: Side::Callee,
+            generation: 2,
+            signalling: at(B).ip(),
+            streams: vec![callee],
+            v4: true,
+        },
+        desk.now,
+    );
+    assert_eq!(desk.send(Side::Caller, A, &voice(1, 1, 0)), None);
+    let report = receiver_report(1);
+    let beside = "192.0.2.1:4001";
+    assert_eq!(
+        desk.send_by(Side::Caller, Port::Rtcp, beside, &report),
+        None
+    );
+    // It is heard, and answered, where it calls from.
+    assert!(desk.send(Side::Callee, B, &voice(2, 1, 0)).is_some());
+    let (_, to, _) = desk
+        .send_by(Side::Caller, Port::Rtp, A, &voice(1, 2, 160))
+        .unwrap();
+    assert_eq!(to, at(B));
+}
+
+#[test]
 fn a_restart_goes_on_on_the_same_line() {
     let mut before = Desk::call(audio(A), audio(B));
     let sent = before.send(Side::Caller, A, &voice(1, 10, 0)).unwrap();
