@@ -30,7 +30,7 @@ fn run(path: Option<&Path>) -> ExitCode {
         Err(errors) => return cli::refuse(&errors),
     };
     logging::start(&config.log);
-    match app::run(config) {
+    match app::run(config, path) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => cli::fail(&error),
     }

@@ -6,6 +6,10 @@
 mod authority;
 #[path = "cli/certificates.rs"]
 mod certificates;
+#[path = "cli/reload.rs"]
+mod reload;
+#[path = "cli/running.rs"]
+mod running;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

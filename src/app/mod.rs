@@ -3,6 +3,7 @@
 mod banner;
 mod directory;
 mod http;
+mod reload;
 mod run;
 mod share;
 
@@ -38,6 +39,7 @@ use crate::transport::{BindError, Bound, Registry, Socket, bind, bindable};
 
 use self::directory::Shards;
 use self::http::Http;
+use self::reload::Reloading;
 
 pub use self::run::run;
 
@@ -89,6 +91,7 @@ pub struct Server {
     http: Option<Http>,
     admin_address: SocketAddr,
     listening: Arc<AtomicBool>,
+    reloading: Reloading,
 }
 
 /// Starts a server that keeps its state in memory.
@@ -128,7 +131,7 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
         bindings: Bindings::new(workers),
         legs: Legs::default(),
         ringing: Counts::default(),
-        gate: Gate::new(config.rate, config.bans, config.engine.acl.clone()),
+        gate: Gate::new(reload::rules(&config)),
         registry: Arc::new(Registry::new(limits.connections, limits.connections_per_ip)),
         tls,
         counters: (0..workers).map(|_| Arc::default()).collect(),
@@ -152,6 +155,7 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
         admin_address,
         listening: Arc::clone(&listening),
         shared: Arc::clone(&shared),
+        reloading: Reloading::new(config.written.clone()),
     };
     let secret = random()?;
     for (worker, poll) in polls.into_iter().enumerate() {

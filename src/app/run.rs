@@ -1,6 +1,7 @@
 //! The server in the foreground: from start to the signal that ends it.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,12 +23,13 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Starts the server, says where to point a phone, and returns once a signal has ended it.
 ///
+/// SIGHUP has it read the certificates, and the configuration at `path`, again: see `Server::reload`.
 /// SIGTERM or SIGINT drains it, a second one ends the drain. Conversations that still stand get a BYE
 /// where no store keeps them, and are left as they are where one does.
 ///
 /// # Errors
 /// It could not start.
-pub fn run(config: Config) -> Result<(), StartError> {
+pub fn run(config: Config, path: Option<&Path>) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -48,7 +50,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     ));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %node, "refork serves");
     runtime.block_on(async {
-        serve(&server, &mut signals).await;
+        serve(&server, path, &mut signals).await;
         drain(&server, &mut signals).await;
     });
     server.hang_up(FAREWELL);
@@ -57,8 +59,8 @@ pub fn run(config: Config) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Waits for a signal to end; meanwhile takes up certificates that were renewed.
-async fn serve(server: &Server, signals: &mut Signals) {
+/// Waits for a signal to end; meanwhile takes up certificates that were renewed, and what SIGHUP tells.
+async fn serve(server: &Server, path: Option<&Path>, signals: &mut Signals) {
     let mut look = tokio::time::interval(CERTIFICATE_LOOK);
     loop {
         tokio::select! {
@@ -66,9 +68,12 @@ async fn serve(server: &Server, signals: &mut Signals) {
             _ = signals.interrupt.recv() => return,
             Some(()) = signals.hang_up.recv() => {
                 server.reload_certificates();
-                tracing::warn!(
-                    "certificates are read again; restart to change the rest of the configuration"
-                );
+                match path {
+                    Some(path) => {
+                        server.reload(path);
+                    }
+                    None => tracing::info!("there is no configuration to read again"),
+                }
             }
             _ = look.tick() => {
                 if server.certificates_changed() {

@@ -10,6 +10,7 @@ mod resolve;
 mod resolved;
 mod schema;
 mod tree;
+mod written;
 
 use std::path::Path;
 
@@ -20,6 +21,7 @@ pub use resolved::{
     MediaConfig, NamedBy, Proxies, RateConfig, TransportLimits,
 };
 pub use schema::schema;
+pub use written::Written;
 
 use environment::Environment;
 use file::File;

@@ -10,6 +10,8 @@ use crate::engine::network::Network;
 use crate::engine::settings::Settings;
 use crate::tls;
 
+use super::written::Written;
+
 /// Everything, resolved.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -30,6 +32,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Keys that are set but have no effect in this version, and the like: logged at the start.
     pub warnings: Vec<String>,
+    /// What the file says, to be compared with what it says later.
+    pub written: Written,
     /// Users of the first start, to be printed; empty where the file names users.
     pub made_users: Vec<MadeUser>,
 }

@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::engine::events::Offence;
 use crate::engine::ids::Flow;
 use crate::engine::time::{Millis, Time};
-use crate::gate::{Load, Standing, Verdict};
+use crate::gate::{Load, Rules, Standing, Verdict};
 
 use super::shared::Shared;
 use super::world::Site;
@@ -57,6 +57,7 @@ pub(super) struct Entrance<'a> {
     pub(super) shared: &'a Shared,
     pub(super) engine: &'a Engine,
     pub(super) site: &'a Site,
+    pub(super) rules: &'a Rules,
     pub(super) now: Time,
 }
 
@@ -65,7 +66,7 @@ impl Entrance<'_> {
     pub(super) fn hears(&self, flow: &Flow, bytes: &[u8]) -> bool {
         let standing = || self.standing(flow);
         let gate = &self.shared.gate;
-        let verdict = gate.hear(flow.into(), load(bytes), self.now, standing);
+        let verdict = gate.hear(self.rules, flow.into(), load(bytes), self.now, standing);
         verdict == Verdict::Heard
     }
 
@@ -74,33 +75,33 @@ impl Entrance<'_> {
     pub(super) fn admits(&self, flow: &Flow) -> bool {
         let standing = || self.standing(flow);
         let gate = &self.shared.gate;
-        gate.hear(flow.into(), Load::Request, self.now, standing) == Verdict::Heard
+        gate.hear(self.rules, flow.into(), Load::Request, self.now, standing) == Verdict::Heard
     }
 
     /// Returns true where a connection is to be closed since it is shut out.
     pub(super) fn closes(&self, flow: &Flow) -> bool {
         let gate = &self.shared.gate;
-        gate.closes(flow.into(), self.now, || self.standing(flow))
+        gate.closes(self.rules, flow.into(), self.now, || self.standing(flow))
     }
 
     /// Returns how long a connection is not to be read.
     pub(super) fn holds(&self, flow: &Flow) -> Millis {
         let gate = &self.shared.gate;
-        gate.unheard_for(flow.into(), self.now, || self.standing(flow))
+        gate.unheard_for(self.rules, flow.into(), self.now, || self.standing(flow))
     }
 
     /// Counts a message that came over a connection.
     pub(super) fn read(&self, flow: &Flow, bytes: &[u8]) {
         let standing = || self.standing(flow);
         let gate = &self.shared.gate;
-        gate.read(flow.into(), load(bytes), self.now, standing);
+        gate.read(self.rules, flow.into(), load(bytes), self.now, standing);
     }
 
     /// Takes note of an offence.
     pub(super) fn strike(&self, flow: &Flow, offence: Offence, proven: bool) {
         let standing = || self.standing(flow);
         let gate = &self.shared.gate;
-        gate.strike(flow.into(), offence, proven, self.now, standing);
+        gate.strike(self.rules, flow.into(), offence, proven, self.now, standing);
     }
 
     fn standing(&self, flow: &Flow) -> Standing {

@@ -42,6 +42,7 @@ impl Shard {
             shared: &self.shared,
             engine: &self.engine,
             site: &self.site,
+            rules: &self.rules,
             now,
         };
         let (mut events, admits) = (Vec::new(), |flow: &Flow| entrance.admits(flow));

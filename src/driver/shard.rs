@@ -19,6 +19,7 @@ use crate::engine::ids::{Flow, ListenerId, Transport};
 use crate::engine::ports::Input;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::time::{Millis, Time};
+use crate::gate::Rules;
 use crate::transport::{Counters, Datagram, Room, Socket, StreamEvent, Streams, Udp};
 
 use super::dispatch::shard_of;
@@ -86,6 +87,9 @@ pub struct Shard {
     keepalive: Keepalive,
     lateness: Lateness,
     spared: Spared,
+    /// Of the gate, and of which revision.
+    pub(super) rules: Arc<Rules>,
+    revision: u64,
     /// The bans up to this one have had their connections closed.
     bans_kept: u64,
     house_kept: Time,
@@ -142,6 +146,8 @@ impl Shard {
             keepalive: Keepalive::new(shared.keepalive, now),
             lateness: Lateness::new(now),
             spared: Spared::default(),
+            revision: shared.gate.revision(),
+            rules: shared.gate.rules(),
             bans_kept: 0,
             house_kept: now,
             routes_forgotten: now,
@@ -235,7 +241,14 @@ impl Shard {
                 return;
             };
             match mail {
-                Mail::Input(input) => self.take(input),
+                Mail::Input(input) => {
+                    let is_revision = matches!(input, Input::Revised(_));
+                    self.take(input);
+                    if is_revision {
+                        self.shut_out(self.shared.clock.now());
+                        self.settle();
+                    }
+                }
                 Mail::Send { flow, bytes, from } => {
                     self.send_stream(flow, bytes, from);
                     self.settle();
@@ -293,6 +306,7 @@ impl Shard {
                     shared: &self.shared,
                     engine: &self.engine,
                     site: &self.site,
+                    rules: &self.rules,
                     now,
                 };
                 let admits = |flow: &Flow| entrance.admits(flow);
@@ -303,6 +317,7 @@ impl Shard {
             shared: &self.shared,
             engine: &self.engine,
             site: &self.site,
+            rules: &self.rules,
             now,
         };
         let flow = |peer| Flow {
@@ -336,6 +351,7 @@ impl Shard {
             shared: &self.shared,
             engine: &self.engine,
             site: &self.site,
+            rules: &self.rules,
             now,
         }
     }
@@ -357,6 +373,11 @@ impl Shard {
 
     /// Closes the connections of whoever has been shut out since.
     fn shut_out(&mut self, now: Time) {
+        let revision = self.shared.gate.revision();
+        if revision != self.revision {
+            self.revision = revision;
+            self.rules = self.shared.gate.rules();
+        }
         let generation = self.shared.gate.generation();
         if generation == self.bans_kept {
             return;
@@ -366,6 +387,7 @@ impl Shard {
             shared: &self.shared,
             engine: &self.engine,
             site: &self.site,
+            rules: &self.rules,
             now,
         };
         for flow in self.streams.close_where(&|flow| entrance.closes(flow)) {

@@ -25,6 +25,7 @@ mod overload;
 mod passages;
 pub mod ports;
 mod probes;
+pub mod revision;
 pub mod routing;
 pub mod settings;
 pub mod snapshot;
@@ -214,6 +215,7 @@ impl Engine {
             Input::Handover(handover) => self.handed_over(handover, now, world),
             Input::Moved(moved) => self.shared.moves.learn(&moved),
             Input::Command(command) => self.command(command, now, world),
+            Input::Revised(revision) => revision.apply(&mut self.shared.settings),
             Input::Lateness(lateness) => self.measure(lateness, now),
         }
         self.listen(now, world);

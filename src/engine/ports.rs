@@ -13,6 +13,7 @@ pub use crate::engine::ids::Token;
 use crate::engine::ids::{Aor, ConnectionId, ConversationId, Flow, Side, Transport};
 use crate::engine::inquiry::{Found, Inquiry};
 use crate::engine::locating::{Hop, Located};
+use crate::engine::revision::Revision;
 use crate::engine::time::{Millis, Time};
 use crate::sip::sdp::MasterKey;
 
@@ -58,6 +59,8 @@ pub enum Input {
     /// A tag of ours belongs to a conversation of another shard, or no longer does.
     Moved(Moved),
     Command(Command),
+    /// The operator has changed settings. What stands is not touched.
+    Revised(Box<Revision>),
     /// How late what is worked on now is. To be told often, and most of all while it is late.
     Lateness(Millis),
 }

@@ -125,7 +125,6 @@ impl Strikes {
 
 #[derive(Debug)]
 pub(super) struct Bans {
-    config: BanConfig,
     banned: DashMap<Whom, Ban>,
     /// How many there are: nobody is looked up while it is zero.
     count: AtomicUsize,
@@ -136,9 +135,8 @@ pub(super) struct Bans {
 }
 
 impl Bans {
-    pub(super) fn new(config: BanConfig) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            config,
             banned: DashMap::new(),
             count: AtomicUsize::new(0),
             generation: AtomicU64::new(0),
@@ -162,9 +160,9 @@ impl Bans {
         (ban.until > now).then_some(ban.why)
     }
 
-    /// Returns how many strikes shut somebody out.
-    pub(super) fn after(&self) -> u32 {
-        self.config.after
+    /// Has it looked anew which connections are to be closed.
+    pub(super) fn look_again(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
     }
 
     pub(super) fn count(&self) -> usize {
@@ -178,6 +176,7 @@ impl Bans {
     /// Counts an offence whose source is proven, as so many. Returns the ban that it led to.
     pub(super) fn strike(
         &self,
+        config: &BanConfig,
         whom: Whom,
         times: u32,
         offence: Offence,
@@ -186,18 +185,18 @@ impl Bans {
         if self.why(whom, now).is_some() {
             return None;
         }
-        let window = span(self.config.within);
+        let window = span(config.within);
         let mut strikes = lock(&self.strikes);
         if strikes.len() >= STRUCK_MAX && !strikes.contains_key(&whom) {
             make_room(&mut strikes, window, now);
         }
         let own = strikes.entry(whom).or_insert_with(|| Strikes::new(now));
-        if own.add(times, window, now) < self.config.after {
+        if own.add(times, window, now) < config.after {
             return None;
         }
         strikes.remove(&whom);
         drop(strikes);
-        let until = now + span(self.config.duration);
+        let until = now + span(config.duration);
         self.ban(whom, Why::Offence(offence), now, until)
     }
 
@@ -245,9 +244,9 @@ impl Bans {
     }
 
     /// Forgets what is over.
-    pub(super) fn sweep(&self, now: Time) {
+    pub(super) fn sweep(&self, config: &BanConfig, now: Time) {
         self.expire(now);
-        let window = span(self.config.within);
+        let window = span(config.within);
         lock(&self.strikes).retain(|_, strikes| !strikes.is_over(window, now));
     }
 
@@ -285,7 +284,7 @@ fn make_room(strikes: &mut HashMap<Whom, Strikes>, window: Millis, now: Time) {
     }
 }
 
-fn span(of: std::time::Duration) -> Millis {
+pub(super) fn span(of: std::time::Duration) -> Millis {
     Millis(u64::try_from(of.as_millis()).unwrap_or(u64::MAX / 4))
 }
 
@@ -302,12 +301,14 @@ mod tests {
 
     const START: Time = Time(1_800_000_000_000);
 
+    const CONFIG: BanConfig = BanConfig {
+        after: 5,
+        within: Duration::from_secs(60),
+        duration: Duration::from_secs(600),
+    };
+
     fn bans() -> Bans {
-        Bans::new(BanConfig {
-            after: 5,
-            within: Duration::from_secs(60),
-            duration: Duration::from_secs(600),
-        })
+        Bans::new()
     }
 
     fn source(last: u32) -> Whom {
@@ -334,19 +335,19 @@ mod tests {
     fn so_many_in_so_long_and_for_so_long() {
         let bans = bans();
         for second in [0, 10, 20, 30] {
-            let struck = bans.strike(source(1), 1, Offence::Credentials, at(second));
+            let struck = bans.strike(&CONFIG, source(1), 1, Offence::Credentials, at(second));
             assert_eq!(struck, None);
         }
         assert!(!holds(&bans, 1, at(59)) && bans.generation() == 0);
         let ban = bans
-            .strike(source(1), 1, Offence::Malformed, at(59))
+            .strike(&CONFIG, source(1), 1, Offence::Malformed, at(59))
             .unwrap();
         assert_eq!(ban.why.as_str(), "malformed");
         assert_eq!((ban.since, ban.until), (at(59), at(659)));
         assert!(holds(&bans, 1, at(658)) && !holds(&bans, 2, at(60)));
         assert_eq!((bans.count(), bans.generation()), (1, 1));
         assert!(!holds(&bans, 1, at(659)), "over, swept or not");
-        bans.sweep(at(659));
+        bans.sweep(&CONFIG, at(659));
         assert_eq!((bans.count(), lock(&bans.strikes).len()), (0, 0));
     }
 
@@ -356,19 +357,25 @@ mod tests {
         // Four at the end of one window and one after it are five within a minute.
         for second in [0, 57, 58, 59] {
             assert_eq!(
-                bans.strike(source(1), 1, Offence::Scanner, at(second)),
+                bans.strike(&CONFIG, source(1), 1, Offence::Scanner, at(second)),
                 None
             );
         }
-        assert_eq!(bans.strike(source(1), 1, Offence::Scanner, at(61)), None);
+        assert_eq!(
+            bans.strike(&CONFIG, source(1), 1, Offence::Scanner, at(61)),
+            None
+        );
         assert!(
-            bans.strike(source(1), 1, Offence::Scanner, at(62))
+            bans.strike(&CONFIG, source(1), 1, Offence::Scanner, at(62))
                 .is_some(),
             "fewer count for the first has gone by"
         );
         for minute in 0..30 {
             let late = at(1000 + minute * 20);
-            assert_eq!(bans.strike(source(2), 1, Offence::Scanner, late), None);
+            assert_eq!(
+                bans.strike(&CONFIG, source(2), 1, Offence::Scanner, late),
+                None
+            );
         }
     }
 
@@ -376,14 +383,14 @@ mod tests {
     fn many_strangers_do_not_wash_away_the_strikes_of_one() {
         let bans = bans();
         for _ in 0..4 {
-            bans.strike(source(0), 1, Offence::Credentials, START);
+            bans.strike(&CONFIG, source(0), 1, Offence::Credentials, START);
         }
         for other in 1..(2 * STRUCK_MAX as u32) {
-            bans.strike(source(other), 1, Offence::Malformed, START);
+            bans.strike(&CONFIG, source(other), 1, Offence::Malformed, START);
         }
         assert!(lock(&bans.strikes).len() <= STRUCK_MAX);
         assert!(
-            bans.strike(source(0), 1, Offence::Credentials, START)
+            bans.strike(&CONFIG, source(0), 1, Offence::Credentials, START)
                 .is_some()
         );
     }

@@ -27,13 +27,13 @@
 
 mod bans;
 mod buckets;
+mod rules;
 mod source;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::config::{BanConfig, RateConfig};
 use crate::engine::events::Offence;
-use crate::engine::settings::AclSettings;
 use crate::engine::time::{Millis, Time};
 use crate::metrics::GateReading;
 
@@ -41,10 +41,9 @@ use self::bans::{Bans, Held};
 use self::buckets::{Buckets, Pace};
 
 pub use self::bans::{Ban, Whom, Why};
+pub use self::rules::Rules;
 pub use self::source::{Origin, Source};
 
-/// Responses, and what comes over a known flow, are let through at so many times the rate of requests.
-const EXPECTED: u32 = 10;
 /// So many flows of a source that are shut out within `bans.within` shut the source out.
 const FLOWS_OF_SOURCE: u32 = 4;
 /// A source is named in the log once in so many microseconds for the same thing.
@@ -82,18 +81,18 @@ pub enum Verdict {
     Denied,
 }
 
-/// The gate of a node, shared by all its shards.
+/// The gate of a node, shared by all its shards. Each brings the rules that it has, so that no message
+/// takes a lock for them.
 #[derive(Debug)]
 pub struct Gate {
-    acl: AclSettings,
+    /// In force from the next look at them on.
+    rules: Mutex<Arc<Rules>>,
+    /// Grows with each revision of the rules.
+    revision: AtomicU64,
     buckets: Buckets,
     /// Numbers that are remembered for a while.
     marks: Buckets,
-    requests: Pace,
-    /// Of responses, and of what comes over a known flow.
-    expected: Pace,
     bans: Bans,
-    ban_for: Millis,
     swept: AtomicU64,
     counts: Counts,
 }
@@ -128,32 +127,47 @@ impl Of {
 
 impl Gate {
     /// Makes a gate that nobody has passed yet.
-    pub fn new(rate: RateConfig, bans: BanConfig, acl: AclSettings) -> Self {
+    pub fn new(rules: Rules) -> Self {
         Self {
-            acl,
+            rules: Mutex::new(Arc::new(rules)),
+            revision: AtomicU64::new(0),
             buckets: Buckets::new(),
             marks: Buckets::new(),
-            requests: Pace::new(rate.per_second, rate.burst),
-            expected: Pace::new(
-                rate.per_second.saturating_mul(EXPECTED),
-                rate.burst.saturating_mul(EXPECTED),
-            ),
-            ban_for: Millis(u64::try_from(bans.duration.as_millis()).unwrap_or(u64::MAX / 4)),
-            bans: Bans::new(bans),
+            bans: Bans::new(),
             swept: AtomicU64::new(0),
             counts: Counts::default(),
         }
     }
 
+    /// Returns the rules in force. A shard keeps them until there is another `revision`.
+    pub fn rules(&self) -> Arc<Rules> {
+        let rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&rules)
+    }
+
+    /// Returns a number that grows with each revision of the rules.
+    pub fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
+    }
+
+    /// Puts other rules in force. Bans that there are stay; connections of whoever is denied from now on
+    /// are closed.
+    pub fn revise(&self, rules: Rules) {
+        *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        self.revision.fetch_add(1, Ordering::Release);
+        self.bans.look_again();
+    }
+
     /// Judges a datagram, or a connection that begins.
     pub fn hear(
         &self,
+        rules: &Rules,
         from: Origin,
         load: Load,
         now: Time,
         standing: impl Fn() -> Standing,
     ) -> Verdict {
-        if !self.acl.admits(from.peer.ip()) {
+        if !rules.acl.admits(from.peer.ip()) {
             add(&self.counts.denied);
             return Verdict::Denied;
         }
@@ -161,7 +175,7 @@ impl Gate {
             add(&self.counts.banned);
             return Verdict::Banned;
         }
-        if self.spend(from, load, now, &standing) {
+        if self.spend(rules, from, load, now, &standing) {
             return Verdict::Heard;
         }
         add(&self.counts.too_much);
@@ -173,16 +187,22 @@ impl Gate {
     }
 
     /// Returns how long a connection is not to be read; zero: at once.
-    pub fn unheard_for(&self, from: Origin, now: Time, standing: impl Fn() -> Standing) -> Millis {
+    pub fn unheard_for(
+        &self,
+        rules: &Rules,
+        from: Origin,
+        now: Time,
+        standing: impl Fn() -> Standing,
+    ) -> Millis {
         let of = Of::load(from, Load::Request);
-        if !self.buckets.is_scarce(of, self.requests, now) {
+        if !self.buckets.is_scarce(of, rules.requests, now) {
             return Millis(0);
         }
         let dry = match standing() {
-            Standing::Stranger => self.buckets.dry_for(of, self.requests, now),
+            Standing::Stranger => self.buckets.dry_for(of, rules.requests, now),
             Standing::Known => {
                 let own = Of::Known(from, Load::Request);
-                self.buckets.dry_for(own, self.expected, now)
+                self.buckets.dry_for(own, rules.expected, now)
             }
             Standing::Trusted => Millis(0),
         };
@@ -194,26 +214,40 @@ impl Gate {
     }
 
     /// Counts a message that was read from a connection.
-    pub fn read(&self, from: Origin, load: Load, now: Time, standing: impl Fn() -> Standing) {
-        if self.spend(from, load, now, &standing) {
+    pub fn read(
+        &self,
+        rules: &Rules,
+        from: Origin,
+        load: Load,
+        now: Time,
+        standing: impl Fn() -> Standing,
+    ) {
+        if self.spend(rules, from, load, now, &standing) {
             return;
         }
         match standing() {
             Standing::Stranger => {
                 let of = Of::load(from, load);
-                self.buckets.owe(of, self.pace(load), now);
+                self.buckets.owe(of, rules.pace(load), now);
             }
             Standing::Known => {
                 let of = Of::Known(from, load);
-                self.buckets.owe(of, self.expected, now);
+                self.buckets.owe(of, rules.expected, now);
             }
             Standing::Trusted => {}
         }
     }
 
     /// Returns true where a connection is to be closed since its source is shut out, or itself.
-    pub fn closes(&self, from: Origin, now: Time, standing: impl Fn() -> Standing) -> bool {
-        let shut = self.shuts_out(from, now, &standing);
+    pub fn closes(
+        &self,
+        rules: &Rules,
+        from: Origin,
+        now: Time,
+        standing: impl Fn() -> Standing,
+    ) -> bool {
+        let denied = !rules.acl.admits(from.peer.ip());
+        let shut = denied || self.shuts_out(from, now, &standing);
         if shut {
             add(&self.counts.closed);
         }
@@ -229,6 +263,7 @@ impl Gate {
     /// false) is counted and not shut out.
     pub fn strike(
         &self,
+        rules: &Rules,
         from: Origin,
         offence: Offence,
         proven: bool,
@@ -246,13 +281,13 @@ impl Gate {
         let source = Whom::source(from.source());
         match standing {
             Standing::Stranger => {
-                self.struck(source, 1, offence, now);
+                self.struck(rules, source, 1, offence, now);
             }
             Standing::Known => {
-                if self.struck(Whom::flow(from), 1, offence, now) {
+                if self.struck(rules, Whom::flow(from), 1, offence, now) {
                     // Another flow is soon made: whoever goes on so is shut out with all that he has.
-                    let share = self.bans.after().div_ceil(FLOWS_OF_SOURCE);
-                    self.struck(source, share, offence, now);
+                    let share = rules.bans.after.div_ceil(FLOWS_OF_SOURCE);
+                    self.struck(rules, source, share, offence, now);
                 }
             }
             Standing::Trusted => {}
@@ -260,13 +295,13 @@ impl Gate {
     }
 
     /// Returns true where it led to a ban.
-    fn struck(&self, whom: Whom, times: u32, offence: Offence, now: Time) -> bool {
-        let Some(ban) = self.bans.strike(whom, times, offence, now) else {
+    fn struck(&self, rules: &Rules, whom: Whom, times: u32, offence: Offence, now: Time) -> bool {
+        let Some(ban) = self.bans.strike(&rules.bans, whom, times, offence, now) else {
             return false;
         };
         add(&self.counts.bans[offence as usize]);
         if self.is_line_due(now) {
-            let for_s = self.ban_for.as_secs_ceil();
+            let for_s = rules.ban_for().as_secs_ceil();
             tracing::warn!(who = %ban.whom, why = offence.as_str(), for_s, "banned");
         }
         true
@@ -275,7 +310,7 @@ impl Gate {
     /// Shuts a source out by an operator's order, for the configured time where none is named. None:
     /// there are as many as there may be.
     pub fn ban(&self, source: Source, span: Option<Millis>, now: Time) -> Option<Ban> {
-        let until = now + span.unwrap_or(self.ban_for);
+        let until = now + span.unwrap_or_else(|| self.rules().ban_for());
         let ban = self
             .bans
             .ban(Whom::source(source), Why::Operator, now, until)?;
@@ -311,7 +346,7 @@ impl Gate {
         if now.since(Time(last)) >= SWEEP
             && self.swept.compare_exchange(last, now.0, set, unset).is_ok()
         {
-            self.bans.sweep(now);
+            self.bans.sweep(&self.rules().bans, now);
             self.buckets.sweep(now);
             self.marks.sweep(now);
         }
@@ -341,24 +376,24 @@ impl Gate {
     }
 
     /// Spends of what the source may send, or, where that runs short, of what the flow may.
-    fn spend(&self, from: Origin, load: Load, now: Time, standing: &impl Fn() -> Standing) -> bool {
+    fn spend(
+        &self,
+        rules: &Rules,
+        from: Origin,
+        load: Load,
+        now: Time,
+        standing: &impl Fn() -> Standing,
+    ) -> bool {
         let aside = || match standing() {
             Standing::Stranger => None,
             Standing::Known => {
                 let own = Of::Known(from, load);
-                Some(self.buckets.spend(own, self.expected, now, || None))
+                Some(self.buckets.spend(own, rules.expected, now, || None))
             }
             Standing::Trusted => Some(true),
         };
-        let pace = self.pace(load);
+        let pace = rules.pace(load);
         self.buckets.spend(Of::load(from, load), pace, now, aside)
-    }
-
-    fn pace(&self, load: Load) -> Pace {
-        match load {
-            Load::Request => self.requests,
-            Load::Response => self.expected,
-        }
     }
 
     /// Returns true where a line about a source is due. Neither one source nor many can flood the log.

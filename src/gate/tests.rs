@@ -2,11 +2,57 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::*;
+use crate::config::{BanConfig, RateConfig};
 use crate::engine::ids::Transport;
+use crate::engine::settings::AclSettings;
 
 const START: Time = Time(1_800_000_000_000);
 
-fn gate() -> Gate {
+/// A gate with the rules that it was made with.
+struct Ruled(Gate, Arc<Rules>);
+
+impl std::ops::Deref for Ruled {
+    type Target = Gate;
+
+    fn deref(&self) -> &Gate {
+        &self.0
+    }
+}
+
+impl Ruled {
+    fn hear(&self, from: Origin, load: Load, now: Time, of: impl Fn() -> Standing) -> Verdict {
+        self.0.hear(&self.1, from, load, now, of)
+    }
+
+    fn read(&self, from: Origin, load: Load, now: Time, of: impl Fn() -> Standing) {
+        self.0.read(&self.1, from, load, now, of);
+    }
+
+    fn unheard_for(&self, from: Origin, now: Time, of: impl Fn() -> Standing) -> Millis {
+        self.0.unheard_for(&self.1, from, now, of)
+    }
+
+    fn closes(&self, from: Origin, now: Time, of: impl Fn() -> Standing) -> bool {
+        self.0.closes(&self.1, from, now, of)
+    }
+
+    fn strike(&self, from: Origin, what: Offence, proven: bool, now: Time, of: fn() -> Standing) {
+        self.0.strike(&self.1, from, what, proven, now, of);
+    }
+
+    fn revise(&mut self, rules: Rules) {
+        self.0.revise(rules);
+        self.1 = self.0.rules();
+    }
+}
+
+fn gate() -> Ruled {
+    let gate = Gate::new(rules(AclSettings::default()));
+    let rules = gate.rules();
+    Ruled(gate, rules)
+}
+
+fn rules(acl: AclSettings) -> Rules {
     let rate = RateConfig {
         per_second: 10,
         burst: 20,
@@ -16,7 +62,7 @@ fn gate() -> Gate {
         within: Duration::from_secs(60),
         duration: Duration::from_secs(600),
     };
-    Gate::new(rate, bans, AclSettings::default())
+    Rules::new(rate, bans, acl)
 }
 
 fn networks(list: &[&str]) -> Vec<crate::engine::network::Network> {
@@ -27,12 +73,12 @@ fn networks(list: &[&str]) -> Vec<crate::engine::network::Network> {
 fn who_is_denied_is_not_heard_and_who_is_not_allowed_neither() {
     let verdicts = |allow: &[&str], deny: &[&str]| {
         let mut gate = gate();
-        gate.acl = AclSettings {
+        gate.revise(rules(AclSettings {
             allow: networks(allow),
             deny: networks(deny),
             trusted: networks(&["192.0.2.9"]),
             ..AclSettings::default()
-        };
+        }));
         // Whoever it is: a registered phone, and a trusted peer too.
         let heard = [1, 2, 9].map(|last| {
             gate.hear(udp(last), Load::Request, START, || Standing::Trusted) == Verdict::Heard
@@ -77,7 +123,7 @@ fn trusted() -> Standing {
     Standing::Trusted
 }
 
-fn heard(gate: &Gate, from: Origin, load: Load, times: usize, standing: Standing) -> usize {
+fn heard(gate: &Ruled, from: Origin, load: Load, times: usize, standing: Standing) -> usize {
     (0..times)
         .filter(|_| gate.hear(from, load, START, || standing) == Verdict::Heard)
         .count()
@@ -267,6 +313,40 @@ fn a_known_connection_waits_too_and_nobody_beside_it() {
     assert_eq!(gate.unheard_for(from, START, known), Millis(1010));
     assert_eq!(gate.unheard_for(beside, START, known), Millis(0));
     assert_eq!(gate.unheard_for(beside, START, nobody), Millis(0));
+}
+
+#[test]
+fn other_rules_hold_from_now_on_and_bans_that_there_are_stay() {
+    let mut gate = gate();
+    let of = gate.generation();
+    for _ in 0..3 {
+        gate.strike(udp(1), Offence::Credentials, true, START, nobody);
+    }
+    let deny = networks(&["192.0.2.7"]);
+    let acl = AclSettings {
+        deny,
+        ..AclSettings::default()
+    };
+    let rate = RateConfig {
+        per_second: 10,
+        burst: 50,
+    };
+    let bans = BanConfig {
+        after: 1,
+        within: Duration::from_secs(60),
+        duration: Duration::from_secs(30),
+    };
+    assert!(!gate.closes(port(7, Transport::Tcp, 1), START, known));
+    gate.revise(Rules::new(rate, bans, acl));
+    assert_eq!(gate.revision(), 1);
+    assert!(gate.generation() > of + 1, "connections are looked at");
+    assert!(gate.closes(port(7, Transport::Tcp, 1), START, known));
+    assert_eq!(heard(&gate, udp(2), Load::Request, 500, nobody()), 50);
+    assert_eq!(heard(&gate, udp(1), Load::Request, 1, nobody()), 0);
+    gate.strike(udp(3), Offence::Scanner, true, START, nobody);
+    let later = START + Millis::from_secs(31);
+    let banned = gate.banned(10, later);
+    assert_eq!(banned.len(), 1, "the old one");
 }
 
 #[test]

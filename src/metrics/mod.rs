@@ -90,6 +90,8 @@ struct ProtocolMetrics {
     refused: IntCounterVec,
     overloads: IntCounter,
     crowded: [IntCounter; Crowd::ALL.len()],
+    /// In force, refused.
+    reloads: [IntCounter; 2],
     /// Encrypted, clear.
     srtp_legs: [IntCounter; 2],
     unproven: [IntCounter; Unproven::ALL.len()],
@@ -159,6 +161,11 @@ impl Metrics {
             scrape: Mutex::new(()),
             registry,
         }
+    }
+
+    /// Counts a reading of the configuration while the node runs.
+    pub fn reloaded(&self, in_force: bool) {
+        self.protocol.reloads[usize::from(!in_force)].inc();
     }
 
     /// Counts an event.
@@ -363,6 +370,7 @@ impl ProtocolMetrics {
             malformed,
             overloads: make.counter(names::OVERLOADS),
             crowded: make.counters_by(names::CROWDED, "of", Crowd::ALL.map(Crowd::as_str)),
+            reloads: make.counters_by(names::RELOADS, "outcome", ["in_force", "refused"]),
             stray: make.counters(names::STRAY, &["what"]),
             refused,
             srtp_legs: make.counters_by(names::SRTP_LEGS, "signalling", ["encrypted", "clear"]),

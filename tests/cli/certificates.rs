@@ -1,97 +1,28 @@
 //! The running program takes up certificates that were renewed.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, SystemTime};
 
 use rustls::version::TLS13;
 use rustls::{ClientConnection, StreamOwned};
 
 use crate::authority::{Authority, Leaf};
-use crate::{refork, write};
-
-/// The program looks every 10 s.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The program while it runs.
-struct Running {
-    process: Child,
-    log: Receiver<String>,
-    at: SocketAddr,
-}
+use crate::running::{PATIENCE, Running};
+use crate::write;
 
 impl Running {
-    fn start(config: &str) -> Self {
-        let mut process = refork()
-            .args(["run", "-c", config])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (tell, log) = channel();
-        let stderr = BufReader::new(process.stderr.take().unwrap());
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                // The test may have seen enough.
-                let _ = tell.send(line);
-            }
-        });
-        let mut at = None;
-        for line in BufReader::new(process.stdout.take().unwrap()).lines() {
-            let line = line.unwrap();
-            if let Some((before, _)) = line.split_once(";transport=tls") {
-                at = before.trim().strip_prefix("sip:").map(str::to_owned);
-            }
-            if line.starts_with("Conversations:") {
-                break;
-            }
-        }
-        Self {
-            process,
-            log,
-            at: at.unwrap().parse().unwrap(),
-        }
-    }
-
-    fn hang_up(&self) {
-        let told = Command::new("kill")
-            .args(["-HUP", &self.process.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(told.success());
-    }
-
-    /// Waits for a line of the log.
-    fn says(&self, words: &str) {
-        loop {
-            let line = self.log.recv_timeout(PATIENCE);
-            let line = line.unwrap_or_else(|_| panic!("it never said `{words}`"));
-            if line.contains(words) {
-                return;
-            }
-        }
-    }
-
     fn connect(&self, authority: &Authority) -> Secured {
         let config = authority.client(None, &[&TLS13]);
         let name = "sip.example.org".try_into().unwrap();
-        let socket = TcpStream::connect(self.at).unwrap();
+        let socket = TcpStream::connect(self.at("tls")).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut phone = StreamOwned::new(ClientConnection::new(config, name).unwrap(), socket);
         ask(&mut phone);
         phone
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

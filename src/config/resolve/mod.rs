@@ -20,6 +20,7 @@ use super::file::File;
 use super::problem::Problem;
 use super::resolved::{Config, MediaConfig};
 use super::tree::{Step, Tree};
+use super::written::Written;
 use crate::engine::ids::Transport;
 use crate::engine::settings::{LimitSettings, MediaSettings, Settings};
 use crate::engine::time::Millis;
@@ -166,6 +167,7 @@ pub(super) fn resolve(
         admin: operation::admin(file, &mut check),
         log: operation::log(file, &mut check),
         warnings: check.warnings,
+        written: Written::of(tree),
         made_users: Vec::new(),
     };
     Resolved {
