@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::message::Field;
-use super::{Message, Method, Name};
+use super::{Message, Method, Name, keep_every};
 
 /// A message being written.
 pub struct Builder(Vec<u8>);
@@ -50,7 +50,7 @@ impl Builder {
         let mut builder = Self::response(status, reason);
         let mut vias = request.vias();
         if let Some(top) = vias.next() {
-            builder.stamped_via(request, top, source);
+            builder.stamped_via(request, top, source, status);
         }
         for via in vias {
             builder.parts(&["Via: ", via, "\r\n"]);
@@ -72,8 +72,11 @@ impl Builder {
             .copy(request, Name::CSeq)
     }
 
-    fn stamped_via(&mut self, request: &Message, top: &str, source: SocketAddr) {
+    fn stamped_via(&mut self, request: &Message, top: &str, source: SocketAddr, status: u16) {
         let via = request.via();
+        // RFC 6223 4.3, 4.4: a registration or a dialog is what is kept alive.
+        let lasts = matches!(request.method(), Method::Register | Method::Invite);
+        let keeps = lasts && (101..300).contains(&status) && via.params.get("keep") == Some(None);
         let wants_rport = via.rport.is_some();
         let same_host = via
             .host
@@ -84,7 +87,10 @@ impl Builder {
         for part in via.params.raw() {
             let name = part.split('=').next().unwrap_or(part).trim_end();
             let ours = name.eq_ignore_ascii_case("rport") || name.eq_ignore_ascii_case("received");
-            if !ours {
+            if keeps && name.eq_ignore_ascii_case("keep") {
+                let reliable = !via.transport.eq_ignore_ascii_case("UDP");
+                let _ = write!(self, ";keep={}", keep_every(reliable));
+            } else if !ours {
                 self.parts(&[";", part]);
             }
         }

@@ -29,7 +29,7 @@ pub use params::Params;
 pub use privacy::Privacy;
 pub use reason::reason_phrase;
 pub use uri::{Scheme, Uri};
-pub use via::Via;
+pub use via::{Via, keep_every};
 
 /// A header value, URI or parameter that does not follow its grammar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

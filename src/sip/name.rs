@@ -27,6 +27,7 @@ macro_rules! names {
 
 names! {
     Via "Via" b'v';
+    FlowTimer "Flow-Timer";
     From "From" b'f';
     To "To" b't';
     CallId "Call-ID" b'i';

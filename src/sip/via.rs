@@ -18,6 +18,12 @@ pub struct Via<'a> {
     pub params: Params<'a>,
 }
 
+/// Seconds within which a phone is to show that its flow stands (RFC 5626 4.4, RFC 6223 4.4): over UDP before
+/// a NAT forgets it (RFC 4787 4.3 has some do after 30), over a connection before most do (RFC 5382 5).
+pub fn keep_every(reliable: bool) -> u32 {
+    if reliable { 120 } else { 30 }
+}
+
 const VIA: BadSyntax = BadSyntax("Via");
 
 impl<'a> Via<'a> {

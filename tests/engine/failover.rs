@@ -522,3 +522,63 @@ fn a_message_that_is_too_large_goes_over_tcp_too() {
     t.response_to(alice(), 200);
     t.ends_empty();
 }
+
+/// Bob's phone has two flows (RFC 5626), the second one registered last.
+fn two_flows(t: &mut Table) {
+    for (at, connection, reg_id) in [(desk(), 1, 1), (mobile(), 2, 2)] {
+        let register = t.register_request("bob", desk(), "desk", 1, 3600);
+        let register = String::from_utf8_lossy(&register)
+            .replace("Call-ID: reg-", &format!("Call-ID: {reg_id}-reg-"))
+            .replace(";+sip", &format!(";reg-id={reg_id};+sip"));
+        t.receive_over(tcp(at, connection), register.into());
+        t.response_to(at, 200);
+        t.pass(Millis(1_000));
+    }
+}
+
+#[test]
+fn a_phone_whose_flow_fails_is_called_over_its_other_one() {
+    let mut t = Table::new(settings());
+    two_flows(&mut t);
+    t.alice_invites(&audio(alice()));
+    let first = t.request_to(mobile(), Method::Invite);
+    t.nothing_to(desk());
+    t.closed(mobile(), 2);
+    let second = t.request_to(desk(), Method::Invite);
+    assert_ne!(first.call_id(), second.call_id());
+    t.nothing_to(alice());
+    t.receive_over(tcp(desk(), 1), with_sdp(answer_to(&second), &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    t.response_to(alice(), 200);
+    assert_eq!(failures(&t), [(TargetFailure::Unreachable, true)]);
+}
+
+#[test]
+fn a_phone_whose_flows_all_fail_is_not_there() {
+    let mut t = Table::new(settings());
+    two_flows(&mut t);
+    t.alice_invites(&audio(alice()));
+    t.request_to(mobile(), Method::Invite);
+    t.closed(mobile(), 2);
+    t.request_to(desk(), Method::Invite);
+    t.closed(desk(), 1);
+    t.response_to(alice(), 480);
+    t.nothing_to(mobile());
+    t.ends_empty();
+}
+
+#[test]
+fn a_phone_that_rings_is_left_to_ring_where_its_flow_closes() {
+    let mut t = Table::new(settings());
+    two_flows(&mut t);
+    t.alice_invites(&audio(alice()));
+    let invite = t.request_to(mobile(), Method::Invite);
+    t.receive_over(tcp(mobile(), 2), response(&invite, 180, desk(), "b1").end());
+    t.closed(mobile(), 2);
+    t.nothing_to(desk());
+    // RFC 3261 18.2.2: it answers over the connection that it has then.
+    let answer = with_sdp(answer_to(&invite), &audio(desk()));
+    t.receive_over(tcp(desk(), 1), answer);
+    t.response_to(alice(), 180);
+    t.response_to(alice(), 200);
+}

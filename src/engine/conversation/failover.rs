@@ -7,11 +7,13 @@ use super::Conversation;
 use super::calling::hop_of;
 use super::context::{Context, retry_after};
 use super::fork::{Branch, BranchState, Fork};
+use super::reach::standing;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Event, TargetFailure};
 use crate::engine::health::Sign;
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::locating::Located;
+use crate::engine::routing;
 use crate::engine::upstreams::place_of;
 use crate::sip::Message;
 
@@ -72,6 +74,9 @@ impl Conversation {
         let Some((side, fork)) = self.fork_of(leg) else {
             return false;
         };
+        if fork.branch(leg).is_some_and(|branch| !branch.located) {
+            return failure == TargetFailure::Unreachable && self.other_flow(context, side, leg);
+        }
         // One that rang has been reached.
         let calling = |branch: &&mut Branch| {
             branch.located
@@ -84,30 +89,68 @@ impl Conversation {
         let (failed, endpoint) = (branch.leg.dialog.flow, branch.leg.endpoint.clone());
         let mut rest = std::mem::take(&mut branch.rest);
         let next = next_flow(context, &branch.leg.endpoint, &mut rest);
-        let taken = next.and_then(|flow| Some((flow, fork.take(leg)?)));
-        target_failed(
-            context,
-            &endpoint,
-            failed,
-            failure,
-            (taken.is_some(), false),
-        );
-        let Some((flow, old)) = taken else {
+        let others = (next.is_some(), false);
+        target_failed(context, &endpoint, failed, failure, others);
+        next.is_some_and(|flow| self.branch_goes_to(context, side, leg, None, flow, Some(rest)))
+    }
+
+    /// A phone's flow has failed before it said a word: its INVITE goes over another one of the same phone
+    /// (RFC 5626 5.3). Returns true where there is one.
+    fn other_flow(&mut self, context: &mut Context<'_>, side: Side, leg: LegId) -> bool {
+        let aor = self.party(side).aor.clone();
+        let now = context.now;
+        let Some((_, fork)) = self.fork_of(leg) else {
             return false;
         };
+        let calling = |branch: &&mut Branch| branch.state == BranchState::Calling && !branch.rang;
+        let Some(branch) = fork.branch(leg).filter(calling) else {
+            return false;
+        };
+        let failed = branch.leg.dialog.flow;
+        let aor = branch.meant.clone().unwrap_or(aor);
+        let mut known = routing::flows(&aor, &branch.leg.endpoint.identity, now, context.world);
+        // It may be called at the others already.
+        known.retain(|endpoint| !fork.rings_at(endpoint));
+        let target = |flow: &Flow| (flow.transport, flow.peer);
+        context.shared.shunned.failed(target(&failed), None, now);
+        let next = known.into_iter().find_map(|endpoint| {
+            let flow = standing(context, &endpoint.flow?)?;
+            let sound = !context.shared.shunned.has(&target(&flow), now);
+            sound.then_some((endpoint, flow))
+        });
+        let Some((endpoint, flow)) = next else {
+            return false;
+        };
+        context.emit(Event::TargetFailed {
+            name: endpoint.name.clone(),
+            target: failed.to_string().into(),
+            failure: TargetFailure::Unreachable,
+            next: true,
+        });
+        self.branch_goes_to(context, side, leg, Some(endpoint), flow, None)
+    }
+
+    /// Invites the endpoint of a branch anew over a flow: as `endpoint` where it is known as something else
+    /// there, with what is left of its hop's targets where it was located.
+    fn branch_goes_to(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        leg: LegId,
+        endpoint: Option<Endpoint>,
+        flow: Flow,
+        rest: Option<VecDeque<Located>>,
+    ) -> bool {
+        let old = self.fork_of(leg).and_then(|(_, fork)| fork.take(leg));
+        let Some(old) = old else { return false };
         context.forget_tag(&old.leg.dialog.local_tag);
         if let Some(client) = old.client {
             context.cancel(client, None);
         }
-        let mut branch = self.branch_over(
-            context,
-            side,
-            old.leg.endpoint,
-            flow,
-            BranchState::Ready,
-            old.until,
-        );
-        (branch.located, branch.rest) = (true, rest);
+        let endpoint = endpoint.unwrap_or(old.leg.endpoint);
+        let mut branch =
+            self.branch_over(context, side, endpoint, flow, BranchState::Ready, old.until);
+        (branch.located, branch.rest) = (rest.is_some(), rest.unwrap_or_default());
         (branch.secure, branch.turned, branch.grown) = (old.secure, old.turned, old.grown);
         let inviting = self.answered.is_none();
         if inviting {

@@ -13,7 +13,7 @@ use crate::engine::ports::World;
 use crate::engine::settings::{Auth, Domain, RegistrarSettings, ServedBy, Settings};
 use crate::engine::time::{Millis, Time};
 use crate::engine::trust;
-use crate::sip::{Address, Builder, Contacts, Message, Name, Uri, reason_phrase};
+use crate::sip::{Address, Builder, Contacts, Message, Name, Uri, keep_every, reason_phrase};
 
 /// What a REGISTER may require.
 const SUPPORTED: [&str; 2] = ["path", "outbound"];
@@ -190,6 +190,7 @@ impl Registrar {
                 }
             }
         }
+        check_first_hop(request)?;
         let Some(wish) = wish(request, flow, registrar, now, settings)? else {
             return Ok((aor, Vec::new()));
         };
@@ -224,6 +225,11 @@ impl Registrar {
         }
         if is_outbound(request) {
             response = response.header(Name::Require, "outbound");
+            if is_first_hop(request) {
+                // RFC 5626 4.4: how often the phone is to look after a flow to us.
+                let seconds = keep_every(flow.transport.is_reliable());
+                response = response.header(Name::FlowTimer, seconds);
+            }
         }
         if knows_path(request) {
             response = response.copy(request, Name::Path);
@@ -408,23 +414,42 @@ fn path(request: &Message) -> Result<Vec<Box<str>>, Refused> {
 /// too. It is told so, and looks after them by CRLF or STUN.
 fn is_outbound(request: &Message) -> bool {
     let knows = |name| request.has_token(name, "outbound");
-    if !knows(Name::Supported) && !knows(Name::Require) {
-        return false;
+    (knows(Name::Supported) || knows(Name::Require))
+        && first_hop_keeps(request)
+        && names_flow(request)
+}
+
+/// RFC 5626 6: a phone that offers to keep flows is told where the proxy that it is connected to keeps none.
+fn check_first_hop(request: &Message) -> Result<(), Refused> {
+    let offers = request.has_token(Name::Supported, "outbound");
+    if offers && names_flow(request) && !first_hop_keeps(request) {
+        return Err(Refused::new(439, reason_phrase(439)));
     }
+    Ok(())
+}
+
+fn is_first_hop(request: &Message) -> bool {
+    request.vias().count() == 1 && request.header(Name::Path).is_none()
+}
+
+/// The far end of the phone's flow is ours, or that of an edge that says `ob` in its Path.
+fn first_hop_keeps(request: &Message) -> bool {
     let edge = request.values(Name::Path).last();
     let edge = edge.and_then(|path| Address::parse(path).ok());
-    let kept = match edge {
+    match edge {
         Some(edge) => edge.uri_parsed().is_ok_and(|uri| uri.params.has("ob")),
-        None => request.vias().count() == 1,
-    };
+        None => is_first_hop(request),
+    }
+}
+
+fn names_flow(request: &Message) -> bool {
     let Ok(Contacts::List(contacts)) = request.contacts() else {
         return false;
     };
-    let names_flow = |contact: &Address<'_>| {
+    contacts.iter().any(|contact| {
         let reg_id = contact.params.value("reg-id").and_then(reg_id);
         reg_id.is_some() && contact.params.has("+sip.instance")
-    };
-    kept && contacts.iter().any(names_flow)
+    })
 }
 
 pub(crate) fn knows_path(request: &Message) -> bool {

@@ -445,3 +445,56 @@ fn an_empty_tag_is_none() {
     .unwrap();
     assert_eq!(message.to_tag(), None);
 }
+
+/// RFC 6223 4.3: who asks for it on the way that it sends, and of a flow that lasts, is told how often.
+#[test]
+fn a_flow_that_is_to_be_kept_is_told_how_often() {
+    for (method, via, status, told) in [
+        (
+            "REGISTER",
+            "UDP h;keep;branch=z9hG4bKa",
+            200,
+            Some(Some("30")),
+        ),
+        (
+            "REGISTER",
+            "TCP h;branch=z9hG4bKa;KEEP",
+            200,
+            Some(Some("120")),
+        ),
+        (
+            "INVITE",
+            "TLS h;keep;branch=z9hG4bKa",
+            180,
+            Some(Some("120")),
+        ),
+        ("INVITE", "UDP h;keep;branch=z9hG4bKa", 100, Some(None)),
+        ("INVITE", "UDP h;keep;branch=z9hG4bKa", 486, Some(None)),
+        ("MESSAGE", "UDP h;keep;branch=z9hG4bKa", 200, Some(None)),
+        (
+            "REGISTER",
+            "UDP h;keep=7;branch=z9hG4bKa",
+            200,
+            Some(Some("7")),
+        ),
+        ("REGISTER", "UDP h;branch=z9hG4bKa", 200, None),
+    ] {
+        let text = format!(
+            "{method} sip:example.com SIP/2.0\r\nVia: SIP/2.0/{via}\r\n\
+             Via: SIP/2.0/UDP p;keep;branch=z9hG4bKb\r\nMax-Forwards: 70\r\n\
+             From: <sip:a@example.com>;tag=a\r\nTo: <sip:a@example.com>\r\nCall-ID: c\r\n\
+             CSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n"
+        );
+        let message = parse(text).unwrap();
+        let source = ([198, 51, 100, 7], 9).into();
+        let answer = Builder::respond(&message, status, "Said", Some("t"), source).end();
+        let answer = parse(answer.to_vec()).unwrap();
+        assert_eq!(
+            answer.via().params.get("keep"),
+            told,
+            "{method} {via} {status}"
+        );
+        let next = answer.vias().nth(1).unwrap();
+        assert!(next.contains(";keep;"), "it is no business of ours: {next}");
+    }
+}

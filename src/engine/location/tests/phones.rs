@@ -125,22 +125,45 @@ fn a_phone_that_keeps_flows_is_told_that_they_are_kept() {
         ),
         // The proxy that the phone is connected to must keep the flow.
         (flow, "Supported: outbound\nPath: <sip:edge;lr;ob>", true),
-        (
-            flow,
-            "Supported: outbound\nPath: <sip:core;lr;ob>, <sip:edge;lr>",
-            false,
-        ),
-        (
-            flow,
-            "Supported: outbound\nVia: SIP/2.0/UDP edge;branch=z9hG4bK2",
-            false,
-        ),
     ] {
         let mut room = Room::new(settings());
         let (_, response) = room.register(&open(1, contact).with(line));
         assert_eq!(response.status(), 200, "{line}");
         let says = response.has_token(Name::Require, "outbound");
         assert_eq!(says, told, "{contact} {line}");
+        let every = response.header(Name::FlowTimer);
+        let ours = told && !line.contains("edge");
+        assert_eq!(every, ours.then_some("30"), "{contact} {line}");
+    }
+}
+
+/// RFC 5626 6.
+#[test]
+fn a_phone_hears_that_its_first_hop_keeps_no_flows() {
+    let flow = "Contact: <sip:b@h>;reg-id=1;+sip.instance=\"<urn:x:1>\"";
+    for (contact, line, status) in [
+        (
+            flow,
+            "Supported: outbound\nPath: <sip:core;lr;ob>, <sip:edge;lr>",
+            439,
+        ),
+        (
+            flow,
+            "Supported: outbound\nVia: SIP/2.0/UDP edge;branch=z9hG4bK2",
+            439,
+        ),
+        // Who does not offer it is a phone as any other.
+        (flow, "Via: SIP/2.0/UDP edge;branch=z9hG4bK2", 200),
+        (
+            "Contact: <sip:b@h>",
+            "Supported: outbound\nVia: SIP/2.0/UDP edge;branch=z9hG4bK2",
+            200,
+        ),
+        (flow, "Supported: outbound", 200),
+    ] {
+        let mut room = Room::new(settings());
+        let (_, response) = room.register(&open(1, contact).with(line));
+        assert_eq!(response.status(), status, "{contact} {line}");
     }
 }
 
