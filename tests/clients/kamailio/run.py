@@ -12,6 +12,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "common"))
 sys.path.insert(0, str(HERE.parent / "baresip"))
 
+import acts  # noqa: E402
 import household  # noqa: E402
 import ladder  # noqa: E402
 from capture import judge_unbroken  # noqa: E402
@@ -87,6 +88,9 @@ class Stage(household.Stage):
         except AssertionError:
             self.pbx.stop()
             raise
+
+    def phone(self, name, answers=True):
+        return self.behind(name, answers)
 
     def behind(self, name, answers=True):
         """A phone that registers through Refork."""
@@ -224,8 +228,10 @@ def attended_transfer(stage):
         assert len(heard) > TALK_SECONDS * 50 * 0.6, f"{who} heard {len(heard)} packets of the other"
 
 
-SCENARIOS = (calls_both_ways, callee_behind_killed, callee_beyond_killed, attended_transfer,
-             without_path_calls_both_ways, without_path_callee_behind_killed)
+def without_path_blind_transfer(stage):
+    acts.blind_transfer(stage)
 
 
+SCENARIOS = (calls_both_ways, callee_behind_killed, callee_beyond_killed, acts.blind_transfer, attended_transfer,
+             acts.texts, without_path_calls_both_ways, without_path_callee_behind_killed, without_path_blind_transfer)
 sys.exit(perform(SCENARIOS, Phone, Stage))

@@ -27,6 +27,10 @@ listen: [udp://{address}:{port}, tcp://{address}:{port}]
 domains:
   example.org:
     registrar: {{ auth: none }}
+  proven.example:
+    registrar: {{ auth: users }}
+users:
+  sip:alice@proven.example: {{ password: alice-secret }}
 endpoints:
 {endpoints}
 fork: {{ ring_timeout: 3s }}
@@ -94,6 +98,31 @@ def texts_in_the_call(stage):
     assert texts == ["first text", "second text"], texts
 
 
+def registers_with_digest(stage):
+    # Else its proof is for the server's address, which is not what it asks.
+    stage.call("caller_registers", ["-auth_uri", "proven.example"])
+    stage.caller_ends_well()
+    assert stage.statuses("alice", "REGISTER") == [401, 200], stage.statuses("alice", "REGISTER")
+
+
+def blind_transfer(stage):
+    """The desk phone passes the call on: its other end keeps its dialog, and is told."""
+    stage.call(["opens", "talks_on"])
+    stage.ends_well("desk")
+    stage.caller_ends_well()
+    wait_until("the target is told good-bye", lambda: "BYE" in stage.requests("reception"))
+    assert stage.requests("alice") == ["MESSAGE"], stage.requests("alice")
+    told = ladder.texts(stage.seen(), "alice", sent=False)
+    assert told == [f"{stage.target} is continuing on Reception."], told
+    assert stage.requests("reception") == ["INVITE", "ACK", "BYE"], stage.requests("reception")
+    notified = [seen.body for seen in ladder.requests_to(stage.seen(), "desk") if seen.method == "NOTIFY"]
+    assert (notified[0], notified[-1]) == ("SIP/2.0 100 Trying", "SIP/2.0 200 OK"), notified
+
+
+def blind_transfer_over_tcp(stage):
+    blind_transfer(stage)
+
+
 def reliable_provisionals(stage):
     stage.call("caller_pracks", ["-d", str(TALK_MS)])
     stage.caller_ends_well()
@@ -126,6 +155,11 @@ SCENARIOS = [
     (busy, [Callee("desk", "Desk", script="callee_busy")]),
     (no_answer, [Callee("desk", "Desk", ring_ms=30000)]),
     (texts_in_the_call, [Callee("desk", "Desk")]),
+    (registers_with_digest, []),
+    (blind_transfer, [Callee("desk", "Desk", script=["answers", "transfers"]),
+                      Callee("reception", "Reception", ring_ms=300, of="target")]),
+    (blind_transfer_over_tcp, [Callee("desk", "Desk", script=["answers", "transfers"]),
+                               Callee("reception", "Reception", ring_ms=300, of="target")]),
     (reliable_provisionals, [Callee("desk", "Desk", script="callee_reliable")]),
     (session_timers, [Callee("desk", "Desk", script="callee_refreshed")]),
     *losses.SCENARIOS,

@@ -33,7 +33,7 @@ class Callee:
 
     def endpoint(self):
         contact = f"sip:{self.name}@{self.address}:{self.port}" + (";transport=tcp" if self.stage.tcp else "")
-        user = self.stage.user if self.of == "callee" else self.stage.calling_user
+        user = {"callee": self.stage.user, "caller": self.stage.calling_user, "target": self.stage.target}[self.of]
         return f'  - {{ aor: "sip:{user}@example.org", contact: "{contact}", name: "{self.shown}" }}'
 
     def start(self):
@@ -54,12 +54,14 @@ class Stage:
     """One scenario: its callees, the caller, and what they saw.
 
     The caller is `alice`. Callees that are `of="caller"` are further endpoints of the caller's AOR; only where
-    there are some has the caller an AOR of its own, with its phone among the endpoints."""
+    there are some has the caller an AOR of its own, with its phone among the endpoints. One that is `of="target"`
+    is who a call is passed on to."""
 
     def __init__(self, scenario, callees, net, number):
         self.act, self.callees, self.net = scenario, callees, net
         self.name = scenario.__name__
         self.user = self.name.replace("_", "-")
+        self.target = f"{self.user}-target"
         self.tcp = self.name.endswith("over_tcp")
         self.folder = WORK / self.name
         self.folder.mkdir(parents=True)
@@ -95,7 +97,7 @@ class Stage:
             text = (f'<?xml version="1.0" encoding="UTF-8"?>\n<scenario name="{party}">\n{parts}'
                     f'  <Reference variables="{names}"/>\n</scenario>\n')
         port = "rtpstream_audio_port" if "talks_on" in script else "media_port"
-        words = {"CALLER": self.calling_user, "DESCRIPTION": TEXT if self.text else AUDIO.format(port=port),
+        words = {"CALLER": self.calling_user, "TARGET": self.target, "DESCRIPTION": TEXT if self.text else AUDIO.format(port=port),
                  "TEXTS": str(TEXTS), "AUDIO": str(self.audio()), **words}
         for word, value in words.items():
             text = text.replace(word, value)
