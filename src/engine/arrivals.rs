@@ -2,11 +2,11 @@
 
 use super::admission::offence;
 use super::asker::{Asker, NOT_FOR_STRANGERS};
-use super::conversation::context::{ALLOW, Context, Refusal, supported};
+use super::conversation::context::{ACCEPT, ALLOW, Context, Refusal, supported};
 use super::conversation::veil::cannot_be_given;
 use super::conversation::{
-    Arrival, Conversation, Rings, breadth, has_looped, hops_left, refusal, replaced, sdp_of,
-    too_brief,
+    Arrival, Conversation, Rings, breadth, has_looped, hops_left, is_foreign, refusal, replaced,
+    sdp_of, too_brief,
 };
 use super::edge::Named;
 use super::routing::Destination;
@@ -207,7 +207,7 @@ impl Engine {
         context.respond(server, 200, "OK", Some(&tag), |builder| {
             builder
                 .header(Name::Allow, ALLOW)
-                .header(Name::Accept, "application/sdp")
+                .header(Name::Accept, ACCEPT)
                 .header(Name::Supported, supported)
                 .end()
         });
@@ -367,7 +367,7 @@ fn arrival<'a>(
     let hops = hops_left(request).ok_or((483, "no hops left"))?;
     let breadth = breadth(request).ok_or((440, "no breadth left"))?;
     let offer = sdp_of(request);
-    if !request.body().is_empty() && offer.is_none() {
+    if is_foreign(request) {
         return Err((415, "body of an INVITE that is no SDP"));
     }
     if offer

@@ -9,6 +9,7 @@ pub mod digest;
 mod fault;
 mod message;
 mod method;
+pub mod multipart;
 mod name;
 mod params;
 mod privacy;

@@ -211,5 +211,8 @@ fn refusals_say_what_would_be_right() {
     let odd = a.request(Method::Invite).body("text/plain", b"hello");
     t.receive(alice(), odd);
     let refused = t.response_to(alice(), 415);
-    assert_eq!(refused.header(Name::Accept), Some("application/sdp"));
+    assert_eq!(
+        refused.header(Name::Accept),
+        Some("application/sdp, multipart/mixed")
+    );
 }

@@ -602,3 +602,83 @@ fn each_stream_has_keys_of_its_own_and_pictures_may_be_turned_down() {
     let active: Vec<bool> = told(&t, Side::Callee, 0).iter().map(|s| s.active).collect();
     assert_eq!(active, [true, false]);
 }
+
+#[test]
+fn srtp_that_is_refused_in_other_words_is_tried_plain() {
+    for status in [415, 606] {
+        let mut t = Table::new(settings());
+        t.register("bob", desk(), "desk");
+        t.register("bob", mobile(), "mobile");
+        t.alice_invites(&secure(alice(), &[line(1, S80, 1)]));
+        let invite = t.request_to(desk(), Method::Invite);
+        t.request_to(mobile(), Method::Invite);
+        t.reply(&invite, status, desk());
+        t.request_to(desk(), Method::Ack);
+        t.nothing_to(mobile());
+        let plain = t.request_to(desk(), Method::Invite);
+        assert_eq!(offered(&plain), ("RTP/AVP".to_owned(), Vec::new()));
+    }
+    // By an answer without a stream.
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&secure(alice(), &[line(1, S80, 1)]));
+    let invite = t.request_to(desk(), Method::Invite);
+    let refused = secure(desk(), &[]).replace("m=audio 4000", "m=audio 0");
+    t.receive(desk(), with_sdp(answer_to(&invite), &refused));
+    t.request_to(desk(), Method::Ack);
+    let bye = t.request_to(desk(), Method::Bye);
+    t.reply(&bye, 200, desk());
+    t.nothing_to(alice());
+    let plain = t.request_to(desk(), Method::Invite);
+    assert_eq!(offered(&plain), ("RTP/AVP".to_owned(), Vec::new()));
+    t.receive(desk(), with_sdp(answer_to(&plain), &audio(desk())));
+    let ok = t.response_to(alice(), 200);
+    let (profile, lines) = offered(&ok);
+    assert_eq!((profile.as_str(), lines.len()), ("RTP/SAVP", 1));
+}
+
+#[test]
+fn a_call_of_which_no_stream_is_taken_is_the_callers_to_judge_where_nothing_else_is_allowed() {
+    for (srtp, offer) in [
+        (Srtp::Required, secure(alice(), &[line(1, S80, 1)])),
+        (Srtp::Optional, audio(alice())),
+    ] {
+        let mut t = Table::new(with(srtp));
+        t.register("bob", desk(), "desk");
+        t.alice_invites(&offer);
+        let invite = t.request_to(desk(), Method::Invite);
+        let refused = audio(desk()).replace("m=audio 4000", "m=audio 0");
+        t.receive(desk(), with_sdp(answer_to(&invite), &refused));
+        t.request_to(desk(), Method::Ack);
+        let ok = t.response_to(alice(), 200);
+        assert!(text(&ok).contains("m=audio 0"));
+        t.nothing_to(desk());
+    }
+}
+
+#[test]
+fn a_re_fork_too_tries_plain_where_srtp_is_refused_by_an_answer() {
+    let mut t = Table::new(settings());
+    both_secure(&mut t);
+    t.bob_is_lost();
+    t.register("bob", mobile(), "mobile");
+    let again = t.request_to(mobile(), Method::Invite);
+    assert_eq!(offered(&again).0, "RTP/SAVP");
+    let refused = secure(mobile(), &[]).replace("m=audio 4000", "m=audio 0");
+    t.receive(
+        mobile(),
+        with_sdp(response(&again, 200, mobile(), "m1"), &refused),
+    );
+    t.request_to(mobile(), Method::Ack);
+    let bye = t.request_to(mobile(), Method::Bye);
+    t.reply(&bye, 200, mobile());
+    let plain = t.request_to(mobile(), Method::Invite);
+    assert_eq!(offered(&plain), ("RTP/AVP".to_owned(), Vec::new()));
+    t.receive(
+        mobile(),
+        with_sdp(response(&plain, 200, mobile(), "m2"), &audio(mobile())),
+    );
+    t.request_to(mobile(), Method::Ack);
+    t.request_to(alice(), Method::Message);
+    t.nothing_to(alice());
+}

@@ -1,9 +1,10 @@
 //! The first 2xx: who sent it has the call, and the caller gets it (RFC 3261 13.2.2.4, RFC 3264 4).
 
 use super::Conversation;
-use super::context::{Context, ELSEWHERE, end_with};
+use super::context::{Context, ELSEWHERE};
+use super::enclosed::{Enclosed, end_enclosed, sdp_of};
 use super::fork::Branch;
-use super::inviting::{Invitation, sdp_of};
+use super::inviting::Invitation;
 use super::keys::Role;
 use super::leg::Unacknowledged;
 use super::veil::Veil;
@@ -182,11 +183,10 @@ impl Conversation {
         context.respond(server, status, reason, Some(&tag), |builder| {
             let builder = accepting.write(builder);
             let builder = builder.raw_lines(lines.as_deref().unwrap_or_default());
-            end_with(
-                builder,
-                Some("application/sdp"),
-                body.as_deref().unwrap_or("").as_bytes(),
-            )
+            let enclosed = answer
+                .as_ref()
+                .and_then(|(response, _)| Enclosed::of(response));
+            end_enclosed(builder, enclosed.as_ref(), body.as_deref())
         });
         self.configure(context, Side::Caller);
         self.configure(context, Side::Callee);

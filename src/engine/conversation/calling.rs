@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::Conversation;
 use super::asserted::is_told;
 use super::context::{Context, Errand, What};
+use super::enclosed::end_enclosed;
 use super::failover::next_flow;
 use super::fork::{Branch, BranchState, Fork};
 use super::keys::{Role, Telling};
@@ -214,10 +215,7 @@ impl Conversation {
         if let Some((name, proof)) = &branch.proof {
             builder = builder.header(*name, proof);
         }
-        let bytes = match body {
-            Some(sdp) => builder.body("application/sdp", sdp.as_bytes()),
-            None => builder.end(),
-        };
+        let bytes = end_enclosed(builder, branch.enclosed.as_ref(), body.as_deref());
         let (flow, bytes) = Self::sized(context, branch, flow, bytes);
         branch.invite = bytes.clone();
         let errand = Errand {

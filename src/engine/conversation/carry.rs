@@ -2,7 +2,7 @@
 
 use super::context::{Context, What, end_with, is_sips};
 use super::demands::demands;
-use super::inviting;
+use super::enclosed::sdp_of;
 use super::parting::Bye;
 use super::proof::is_challenge;
 use super::{Carried, Conversation};
@@ -376,7 +376,7 @@ impl Conversation {
         context.shared.transactions.acknowledged(waiting.server);
         self.shows_life(context, side);
         if waiting.answer_due {
-            self.late_answer(context, side, inviting::sdp_of(request));
+            self.late_answer(context, side, sdp_of(request));
         }
         self.pump(context, side);
     }

@@ -12,7 +12,7 @@
 
 use super::Conversation;
 use super::context::{Context, What, end_with};
-use super::inviting::sdp_of;
+use super::enclosed::sdp_of;
 use super::leg::Leg;
 use super::outcome;
 use super::reach::way_anew;

@@ -28,6 +28,8 @@ use crate::sip::{Builder, Message, Name, reason_phrase};
 /// Methods that we take (RFC 3261 20.5).
 pub(crate) const ALLOW: &str =
     "INVITE, ACK, CANCEL, BYE, OPTIONS, MESSAGE, INFO, UPDATE, PRACK, NOTIFY, REFER";
+/// Bodies of an INVITE that we take (RFC 3261 20.1).
+pub(crate) const ACCEPT: &str = "application/sdp, multipart/mixed";
 /// Seconds after which who was refused for a moment may ask again.
 pub(crate) const RETRY_AFTER_S: u32 = 2;
 
@@ -368,7 +370,7 @@ fn what_would_be_right(builder: Builder, status: u16) -> Builder {
         // RFC 3261 8.2.1.
         405 => builder.header(Name::Allow, ALLOW),
         // RFC 3261 8.2.3.
-        415 => builder.header(Name::Accept, "application/sdp"),
+        415 => builder.header(Name::Accept, ACCEPT),
         // RFC 6665 4.2.1.3: nothing would be.
         489 => builder.header(Name::AllowEvents, ""),
         500 | 503 => builder.header(Name::RetryAfter, RETRY_AFTER_S),

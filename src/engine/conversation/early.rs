@@ -1,9 +1,10 @@
 //! Early dialogs: what the caller sees of phones that ring (RFC 3261 12.1, 13.2.2.1).
 
 use super::Conversation;
-use super::context::{ALLOW, Context, end_with};
+use super::context::{ALLOW, Context};
 use super::crossing::with_session;
-use super::inviting::{Invitation, sdp_of};
+use super::enclosed::{Enclosed, end_enclosed, sdp_of};
+use super::inviting::Invitation;
 use super::keys::{Role, Telling};
 use super::leg::Talk;
 use super::media::{self, PortState};
@@ -145,11 +146,7 @@ impl Conversation {
                         .header(Name::Allow, ALLOW)
                         .header(Name::Supported, supported);
                 }
-                end_with(
-                    builder,
-                    Some("application/sdp"),
-                    body.unwrap_or("").as_bytes(),
-                )
+                end_enclosed(builder, Enclosed::of(response).as_ref(), body)
             },
         )?;
         let status = response.status();

@@ -3,7 +3,8 @@
 use super::Conversation;
 use super::context::{ALLOW, Context, Errand, What, end_with, is_sips};
 use super::crossing::crossing;
-use super::inviting::{Invitation, sdp_of};
+use super::enclosed::sdp_of;
+use super::inviting::Invitation;
 use super::keys::{Role, Telling};
 use super::leg::Talk;
 use super::{media, survivor};
@@ -230,11 +231,11 @@ impl Conversation {
             return self.let_in(context);
         }
         let said = sdp_of(response);
+        self.heard_early(from, at, leg, crossing_over.offer);
         let told = said.as_deref().and_then(|said| match from {
             Side::Caller => self.tell_early(context, at, said, Role::Answer),
             Side::Callee => self.tell_branch(context, leg, said, Role::Answer),
         });
-        self.heard_early(from, at, leg, crossing_over.offer);
         if let Some(said) = said {
             self.heard_early(from.other(), at, leg, said);
         }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::inviting::sdp_of;
+use super::enclosed::{Enclosed, sdp_of};
 use super::leg::Leg;
 use super::person::Person;
 use super::trail::{Step, Steps, Trail};
@@ -18,7 +18,7 @@ use crate::engine::ports::{Generation, Token};
 use crate::engine::routing::{Q_DEFAULT, Target};
 use crate::engine::time::Time;
 use crate::engine::transaction::ClientId;
-use crate::sip::{Message, Name};
+use crate::sip::{Message, Name, sdp};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Fork {
@@ -115,6 +115,9 @@ pub(crate) struct Branch {
     /// Whom it named is called in its place.
     #[serde(skip)]
     pub(crate) followed: bool,
+    /// What its offer comes in.
+    #[serde(skip)]
+    pub(crate) enclosed: Option<Enclosed>,
     /// The reliable responses heard so far. A restart may take one twice: its PRACK is as good.
     #[serde(skip)]
     pub(crate) heard: Heard,
@@ -263,6 +266,7 @@ impl Branch {
             secure: None,
             turned: false,
             followed: false,
+            enclosed: None,
             until,
             heard: Heard::default(),
             settled: false,
@@ -304,6 +308,15 @@ impl Branch {
             endpoint: self.leg.endpoint,
             q: Q_DEFAULT,
         }
+    }
+
+    /// Returns true where a 2xx refuses every stream of ours that was offered.
+    pub(crate) fn is_mute(&self, response: &Message) -> bool {
+        let before = self.leg.talk.said.clone().filter(|_| self.settled);
+        let said = sdp_of(response).or(before);
+        let told = self.leg.talk.told.as_deref();
+        said.zip(told)
+            .is_some_and(|(said, told)| sdp::is_mute(told.as_bytes(), said.as_bytes()))
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::Conversation;
 use super::asserted::is_told;
 use super::context::{Context, What, end_with};
-use super::inviting::sdp_of;
+use super::enclosed::sdp_of;
 use super::keys::{Role, Telling};
 use super::leg::{Leg, Talk};
 use super::media::{self, Ports};

@@ -7,6 +7,7 @@ use super::crossing::with_session;
 use super::diverted::Diverted;
 use super::early::Early;
 use super::early_offers::Crossing;
+use super::enclosed::Enclosed;
 use super::fork::{Fork, Turn, Verdict};
 use super::keys::{Role, Telling};
 use super::leg::Leg;
@@ -38,6 +39,8 @@ pub(super) struct Invitation {
     pub(super) server: ServerId,
     pub(super) fork: Fork,
     pub(super) offer: Option<Box<str>>,
+    /// What the offer came in.
+    enclosed: Option<Enclosed>,
     pub(super) streams: usize,
     /// Header lines of the caller's INVITE that cross.
     pub(super) lines: FirstLines,
@@ -188,6 +191,7 @@ impl Conversation {
             diverted,
             streams: media::streams_needed(offer.as_deref(), mode),
             offer,
+            enclosed: Enclosed::of(request),
             lines,
             hops,
             early: Vec::new(),
@@ -250,6 +254,7 @@ impl Conversation {
                     (false, false) => b"",
                 };
                 branch.meant.clone_from(&to);
+                branch.enclosed.clone_from(&invitation.enclosed);
                 // RFC 3262 5: an offer in one of its responses needs an answer, which only a caller can give
                 // that hears of it.
                 let reliable = invitation.offer.is_some() || invitation.wants != Wants::Never;
@@ -351,7 +356,7 @@ impl Conversation {
         match response.status() {
             199 => self.early_ended_beyond(context, leg, response, flow),
             ..200 => self.ringing(context, leg, response, flow),
-            200..300 if self.lacks_keys(leg, response) => {
+            200..300 if self.lacks_keys(&context.shared.settings.media, leg, response) => {
                 acknowledge_and_leave(context, response, flow, Leaving::Surely, None);
                 self.branch_failed(context, leg, verdict(488));
             }
@@ -489,19 +494,6 @@ fn contacts(response: &Message) -> Vec<u8> {
         .values(Name::Contact)
         .flat_map(|contact| format!("Contact: {contact}\r\n").into_bytes())
         .collect()
-}
-
-/// Returns the session description of a message.
-pub(crate) fn sdp_of(message: &Message) -> Option<Box<str>> {
-    let is_sdp = message.content_type().is_some_and(|kind| {
-        kind.split(';')
-            .next()
-            .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/sdp"))
-    });
-    if !is_sdp || message.body().is_empty() {
-        return None;
-    }
-    std::str::from_utf8(message.body()).ok().map(Into::into)
 }
 
 fn caller_endpoint(

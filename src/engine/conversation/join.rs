@@ -2,8 +2,8 @@
 
 use super::Conversation;
 use super::context::{Context, ELSEWHERE, What, end_with};
+use super::enclosed::sdp_of;
 use super::fork::{Branch, BranchState};
-use super::inviting::sdp_of;
 use super::keys::{Role, Telling};
 use super::leg::{Leg, Talk};
 use super::media::{self, Ports};
@@ -152,7 +152,8 @@ impl Conversation {
             && told
                 .zip(said)
                 .is_some_and(|(told, said)| !media::same_directions(told, said));
-        fits && !resumes || !party.is_up()
+        let deaf = party.talk().is_some_and(is_deaf);
+        fits && !resumes && !deaf || !party.is_up()
     }
 
     /// Only where the answer does not fit does the survivor get a re-INVITE, and it gets one.
@@ -288,6 +289,11 @@ impl Conversation {
         leg.dialog.refresh_over(response, flow);
         if let Some(said) = sdp_of(response) {
             leg.talk.said = Some(said);
+        }
+        if is_deaf(&leg.talk) {
+            // It stays in the call and takes none of these streams: another endpoint may do better.
+            self.join_failed(context, side, waiting);
+            return self.configure(context, survivor);
         }
         let branch = self
             .party_mut(side)
@@ -578,6 +584,12 @@ impl Conversation {
             leg.talk = before;
         }
     }
+}
+
+/// Returns true where an endpoint takes none of the streams that it was told of.
+fn is_deaf(talk: &Talk) -> bool {
+    let both = talk.told.as_deref().zip(talk.said.as_deref());
+    both.is_some_and(|(told, said)| sdp::is_mute(told.as_bytes(), said.as_bytes()))
 }
 
 /// Returns true where a session has more than text in it.

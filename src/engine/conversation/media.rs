@@ -4,14 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::keys::{Covers, Keyring, Telling};
+use super::keys::{Covers, Keyring, Role, Telling};
 use super::leg::Talk;
 use crate::engine::ids::Side;
 use crate::engine::ports::{
     Claim, Generation, MediaCommand, MediaId, PayloadFormat, StreamSettings,
 };
 use crate::engine::settings::MediaMode;
-use crate::sip::sdp::{Direction, Keying, Kind, Media, Place, Rewrite, Sdp};
+use crate::sip::sdp::{self, Direction, Keying, Kind, Media, Place, Rewrite, Sdp};
 
 /// The relay's ports on one side.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -127,7 +127,8 @@ pub(super) fn tell(
     mode: MediaMode,
     telling: &mut Telling<'_>,
 ) -> Option<Box<str>> {
-    let sdp = Sdp::parse(said.as_bytes()).ok()?;
+    let whole = with_all_sections(talk, said, telling.role);
+    let sdp = Sdp::parse(whole.as_deref().unwrap_or(said).as_bytes()).ok()?;
     let relayed = mode == MediaMode::Relay;
     let covers = match mode {
         MediaMode::Relay => Covers::find(talk, &sdp, telling),
@@ -179,6 +180,31 @@ pub(super) fn tell(
     let changed = write(talk.version)?;
     talk.told = Some(changed.clone());
     Some(changed)
+}
+
+/// Returns what one side said with as many sections as the other must be told (RFC 3264 6, 8): the two may not
+/// have the same number, where one of them has been another phone's before.
+fn with_all_sections(talk: &Talk, said: &str, role: Role) -> Option<String> {
+    let sections = |text: &str| text.matches("\nm=").count();
+    let (like, count) = match role {
+        Role::Answer => {
+            let offer = talk.said.as_deref()?;
+            (offer, sections(offer))
+        }
+        Role::Offer => {
+            let known = [talk.told.as_deref(), talk.said.as_deref()];
+            let most = known
+                .into_iter()
+                .flatten()
+                .max_by_key(|text| sections(text))?;
+            (most, sections(most).max(sections(said)))
+        }
+    };
+    if sections(said) == count {
+        return None;
+    }
+    let whole = sdp::with_sections(said.as_bytes(), count, like.as_bytes())?;
+    String::from_utf8(whole).ok()
 }
 
 /// Returns true where the endpoints agree on keys between them, and may need their own ways to each other.
@@ -249,7 +275,6 @@ pub(super) fn streams(said: &str, other: Option<&str>, keys: &Keyring) -> Vec<St
 
 #[cfg(test)]
 mod tests {
-    use super::super::keys::Role;
     use super::*;
     use crate::engine::mint::Mint;
     use crate::engine::settings::Srtp;

@@ -4,7 +4,7 @@
 //! on in it before `answered`, `carry`, `demands`, `renegotiate` and `grow` what goes on while
 //! both are there, `refresh` session timers, `letters` messages, `signs` and `check` suspicion and probes,
 //! `restore`, `budget`, `busy`, `reach` and `join` the re-fork, `ghosts` the end of lost dialogs, `failover` the next target of a hop, `course`
-//! and `within` the way of requests within dialogs, `size` what no
+//! and `within` the way of requests within dialogs, `enclosed` what a session description comes in, `size` what no
 //! datagram should carry, `watching` the targets of upstreams, `toward` the
 //! ports of a fork, `keys` and `turn` SRTP on each leg, `crossing` what passes from one leg to the other, `veil` who wants to be unnamed, `aside` what there is of a side without a leg,
 //! `survivor` what is answered meanwhile, `repair` a phone that comes back by itself, `notice` the word to
@@ -37,6 +37,7 @@ mod early;
 mod early_ends;
 mod early_offers;
 mod early_requests;
+mod enclosed;
 mod ending;
 pub(crate) mod failover;
 mod fork;
@@ -118,8 +119,9 @@ pub(crate) use self::asserted::{asserted, is_told};
 pub(crate) use self::breadth::{breadth, has_looped};
 pub(crate) use self::calling::{Way, way};
 pub(crate) use self::carry::hops_left;
+pub(crate) use self::enclosed::{is_foreign, sdp_of};
 pub(crate) use self::index::{Key, Keys, answered_peers, aor_key, peer_key};
-pub(crate) use self::inviting::{Arrival, sdp_of};
+pub(crate) use self::inviting::Arrival;
 pub(crate) use self::keys::refusal;
 pub(crate) use self::proof::{proof, upstream_of};
 pub(crate) use self::refresh::too_brief;

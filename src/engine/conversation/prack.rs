@@ -4,7 +4,8 @@
 use super::Conversation;
 use super::context::{Context, Errand, What, end_with};
 use super::early_offers::standing;
-use super::inviting::{Invitation, sdp_of};
+use super::enclosed::sdp_of;
+use super::inviting::Invitation;
 use super::keys::Role;
 use super::leg::Leg;
 use crate::engine::dialog::Dialog;

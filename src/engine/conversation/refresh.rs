@@ -2,7 +2,7 @@
 
 use super::Conversation;
 use super::context::{ALLOW, Context, Errand, What, end_with, supported};
-use super::inviting::sdp_of;
+use super::enclosed::sdp_of;
 use super::leg::Leg;
 use super::outcome;
 use crate::engine::dialog;

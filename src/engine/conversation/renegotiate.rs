@@ -1,8 +1,8 @@
 //! re-INVITE and UPDATE: a new offer goes across, the answer comes back (RFC 3261 14, RFC 3311, RFC 3264 8).
 
 use super::Conversation;
-use super::context::{Context, What, end_with};
-use super::inviting::sdp_of;
+use super::context::{Context, What};
+use super::enclosed::{Enclosed, end_enclosed, is_foreign, sdp_of};
 use super::keys::{Role, refusal};
 use super::leg::{Leg, Talk, Unacknowledged};
 use super::outcome;
@@ -47,7 +47,7 @@ impl Conversation {
         request: &Message,
     ) {
         let offer = sdp_of(request);
-        if !request.body().is_empty() && offer.is_none() {
+        if is_foreign(request) {
             return context.refuse(server, 415, "body of a re-INVITE or UPDATE that is no SDP");
         }
         let media = &context.shared.settings.media;
@@ -137,7 +137,14 @@ impl Conversation {
         let proof = self.proof_for(context, from, request);
         let Some(leg) = self.leg_mut(to) else { return };
         let ours_invite = invite || !leg.abilities.update;
-        let client = offer_anew(context, id, leg, ours_invite, told.as_deref(), &proof);
+        let client = offer_anew(
+            context,
+            id,
+            leg,
+            ours_invite,
+            told.as_deref(),
+            (&proof, Enclosed::of(request)),
+        );
         self.renegotiation = Some(Box::new(Renegotiation {
             from,
             server,
@@ -207,7 +214,8 @@ impl Conversation {
             return false;
         }
         let told = leg.talk.told.clone().filter(|_| pending.offer.is_some());
-        pending.client = offer_anew(context, id, leg, pending.ours_invite, told.as_deref(), &[]);
+        let (ours_invite, nothing) = (pending.ours_invite, (&[][..], None));
+        pending.client = offer_anew(context, id, leg, ours_invite, told.as_deref(), nothing);
         true
     }
 
@@ -443,7 +451,7 @@ fn offer_anew(
     leg: &mut Leg,
     invite: bool,
     told: Option<&str>,
-    lines: &[u8],
+    (lines, enclosed): (&[u8], Option<Enclosed>),
 ) -> ClientId {
     let method = if invite {
         Method::Invite
@@ -451,10 +459,6 @@ fn offer_anew(
         Method::Update
     };
     leg.request(context, id, &method, What::Carry, |builder| {
-        end_with(
-            builder.raw_lines(lines),
-            Some("application/sdp"),
-            told.unwrap_or("").as_bytes(),
-        )
+        end_enclosed(builder.raw_lines(lines), enclosed.as_ref(), told)
     })
 }

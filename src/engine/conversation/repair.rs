@@ -3,7 +3,7 @@
 
 use super::Conversation;
 use super::context::{Context, end_with};
-use super::inviting::sdp_of;
+use super::enclosed::sdp_of;
 use super::keys::{Role, Telling};
 use super::leg::{Leg, Unacknowledged};
 use super::media;

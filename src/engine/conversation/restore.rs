@@ -4,8 +4,8 @@
 use super::aside::Restoration;
 use super::busy::Busy;
 use super::context::Context;
+use super::enclosed::sdp_of;
 use super::fork::{Branch, Failure, failure};
-use super::inviting::sdp_of;
 use super::media::{self, PortState};
 use super::prack::Owed;
 use super::stray::{Leaving, acknowledge_and_leave};

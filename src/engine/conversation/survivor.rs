@@ -27,7 +27,7 @@ impl Conversation {
             }
             Method::Message => context.answer(server, 200, None),
             Method::Invite | Method::Update => {
-                let offer = super::inviting::sdp_of(request);
+                let offer = super::enclosed::sdp_of(request);
                 self.renegotiate_with_the_standing(context, from, server, request, offer);
             }
             Method::Refer
@@ -118,7 +118,7 @@ pub(super) fn answer_aside(
     request: &Message,
 ) {
     let invite = *request.method() == Method::Invite;
-    let offer = super::inviting::sdp_of(request);
+    let offer = super::enclosed::sdp_of(request);
     let told = leg.talk.told.clone();
     let body = match (&offer, told) {
         (Some(offer), Some(told)) => {

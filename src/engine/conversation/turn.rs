@@ -12,15 +12,21 @@ use crate::engine::settings::{MediaMode, MediaSettings, Srtp};
 use crate::sip::Message;
 use crate::sip::sdp::{Keying, Sdp};
 
-/// Returns how an endpoint that refused a session (RFC 3261 21.4.26) may be asked once more: with SRTP
-/// where it was asked without, and the other way round. None where that is not to be tried.
+/// Returns true for a refusal of the session, and not of the call (RFC 3261 21.4.13, 21.4.26, 21.6.4): so a
+/// phone says, too, that it has not got the profile of SRTP.
+fn is_of_the_session(status: u16) -> bool {
+    matches!(status, 415 | 488 | 606)
+}
+
+/// Returns how an endpoint that refused a session may be asked once more: with SRTP where it was asked
+/// without, and the other way round. None where that is not to be tried.
 pub(super) fn other_way(
     media: &MediaSettings,
     status: u16,
     offer: Option<&str>,
     branch: &Branch,
 ) -> Option<bool> {
-    let may = status == 488
+    let may = is_of_the_session(status)
         && media.mode == MediaMode::Relay
         && media.srtp == Srtp::Optional
         && !branch.turned;
@@ -42,11 +48,25 @@ pub(super) fn turned(known: &[(Arc<Identity>, bool)], identity: &Identity) -> Op
 }
 
 impl Conversation {
-    /// Returns true where a phone of the first fork takes the call without the keys that it was asked for.
-    pub(super) fn lacks_keys(&mut self, leg: LegId, response: &Message) -> bool {
-        let invitation = self.invitation.as_mut();
-        let branch = invitation.and_then(|invitation| invitation.fork.branch(leg));
-        branch.is_some_and(|branch| branch.lacks_keys(response))
+    /// Returns true where a phone of the first fork takes the call without the keys that it was asked for, or
+    /// refuses every stream that should have had some.
+    pub(super) fn lacks_keys(
+        &mut self,
+        media: &MediaSettings,
+        leg: LegId,
+        response: &Message,
+    ) -> bool {
+        let Some(invitation) = &mut self.invitation else {
+            return false;
+        };
+        let offer = invitation.offer.clone();
+        let branch = invitation.fork.branch(leg);
+        branch.is_some_and(|branch| {
+            // Streams that are refused since they would be encrypted.
+            let mute = !branch.leg.talk.keys.is_empty() && branch.is_mute(response);
+            branch.lacks_keys(response)
+                || mute && other_way(media, 488, offer.as_deref(), branch).is_some()
+        })
     }
 
     /// Asks an endpoint once more that may only have refused SRTP, or the lack of it.
@@ -68,12 +88,14 @@ impl Conversation {
         self.next_group(context);
     }
 
-    /// Returns true where a phone takes the call without the keys that it was asked for.
+    /// Returns true where a phone takes the call without the keys that it was asked for, or without a single
+    /// stream of those that the survivor has: it would be a call in which nobody is heard.
     pub(super) fn again_lacks_keys(&mut self, side: Side, leg: LegId, response: &Message) -> bool {
         let lost = self.party_mut(side).lost.as_mut();
         let branch = lost.and_then(|lost| lost.fork.branch(leg));
         branch.is_some_and(|branch| {
-            branch.state == BranchState::Calling && branch.lacks_keys(response)
+            let useless = branch.lacks_keys(response) || branch.is_mute(response);
+            branch.state == BranchState::Calling && useless
         })
     }
 

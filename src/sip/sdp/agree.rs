@@ -94,6 +94,35 @@ pub fn fits(told: &[u8], said: &[u8]) -> bool {
     })
 }
 
+/// Returns true where an answer refuses every stream of an offer that had some.
+pub fn is_mute(offer: &[u8], answer: &[u8]) -> bool {
+    let (Ok(offer), Ok(answer)) = (Sdp::parse(offer), Sdp::parse(answer)) else {
+        return false;
+    };
+    offer.media().iter().any(|media| media.port != 0)
+        && answer.media().iter().all(|media| media.port == 0)
+}
+
+/// Returns a description with so many sections (RFC 3264 6, 8: an answer has as many as its offer, and a
+/// session never has fewer than before). Those that are missing are refused ones of `like`; those that
+/// nobody asked for are left out. None where it has as many, or either is no SDP.
+pub fn with_sections(said: &[u8], count: usize, like: &[u8]) -> Option<Vec<u8>> {
+    let (said, like) = (Sdp::parse(said).ok()?, Sdp::parse(like).ok()?);
+    if said.media().len() == count {
+        return None;
+    }
+    let mut out = String::with_capacity(said.text.len() + 64);
+    let kept = said.media().iter().take(count).map(|media| media.text);
+    for text in std::iter::once(said.session()).chain(kept) {
+        lines(text).for_each(|line| push(&mut out, line));
+    }
+    let missing = like.media().iter().take(count).skip(said.media().len());
+    for media in missing {
+        refused(&mut out, media);
+    }
+    Some(out.into_bytes())
+}
+
 /// Answers an offer with the session that stands: our sections as they are, each direction mirroring the
 /// offer's (so a hold is a hold), sections that are new refused. None where either is no SDP.
 pub fn answer_with(standing: &[u8], offer: &[u8]) -> Option<Vec<u8>> {
