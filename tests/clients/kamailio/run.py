@@ -1,6 +1,7 @@
 """baresip behind Refork, in front of Kamailio: registered through it, called both ways, lost and replaced."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from phone import Phone  # noqa: E402
 from refork import Refork, wait_until  # noqa: E402
 
 KAMAILIO = "10.99.0.1:5080"
+# Where Kamailio may want what follows within a dialog.
+WITHIN = "10.99.0.1:5081"
 MODULES = next(Path("/usr/lib").glob("**/kamailio/modules"), Path("/usr/lib/kamailio/modules"))
 TALK_SECONDS = 2
 
@@ -40,10 +43,12 @@ upstreams:
 class Kamailio:
     """The PBX."""
 
-    def __init__(self, folder, path):
+    def __init__(self, folder, path, elsewhere):
         self.log = folder / "kamailio.log"
         text = (HERE / "kamailio.cfg").read_text()
-        words = {"ADDRESS": KAMAILIO, "MODULES": f"{MODULES}/", "PATH": "1" if path else "0"}
+        record = f'record_route_preset("{WITHIN}")' if elsewhere else "record_route()"
+        words = {"ADDRESS": KAMAILIO, "WITHIN": WITHIN, "RECORD": record, "MODULES": f"{MODULES}/",
+                 "PATH": "1" if path else "0"}
         for word, value in words.items():
             text = text.replace(f"@{word}@", value)
         file = folder / "kamailio.cfg"
@@ -80,8 +85,9 @@ class Stage(household.Stage):
         self.folder = household.WORK / name
         self.folder.mkdir(parents=True, exist_ok=True)
         path = not name.startswith("without_path")
+        elsewhere = name.startswith("recorded_elsewhere")
         self.phones, self.captures, self.kept = {}, [], 0
-        self.pbx = Kamailio(self.folder, path)
+        self.pbx = Kamailio(self.folder, path, elsewhere)
         try:
             self.server = Refork(str(self.folder), CONFIG.format(
                 data=self.folder / "data", path="path" if path else "contact"), household.ADMIN)
@@ -182,6 +188,18 @@ def callee_beyond_killed(stage):
     lost(stage, "beyond", "beyond")
 
 
+def recorded_elsewhere_calls_both_ways(stage):
+    calls_both_ways(stage)
+    within = re.findall(r"within: (\w+) from 10\.99\.0\.1:5060 at (\d+)", stage.pbx.log.read_text())
+    print(f"    within dialogs Refork asked Kamailio {within}")
+    assert {"ACK", "BYE"} <= {method for method, _ in within}, "Refork has not spoken within a dialog"
+    assert {port for _, port in within} == {"5081"}, "the route set was not followed"
+
+
+def recorded_elsewhere_callee_behind_killed(stage):
+    lost(stage, "behind", "behind")
+
+
 def without_path_calls_both_ways(stage):
     calls_both_ways(stage)
 
@@ -232,6 +250,7 @@ def without_path_blind_transfer(stage):
     acts.blind_transfer(stage)
 
 
-SCENARIOS = (calls_both_ways, callee_behind_killed, callee_beyond_killed, acts.blind_transfer, attended_transfer,
-             acts.texts, without_path_calls_both_ways, without_path_callee_behind_killed, without_path_blind_transfer)
+SCENARIOS = (calls_both_ways, callee_behind_killed, callee_beyond_killed, recorded_elsewhere_calls_both_ways,
+             recorded_elsewhere_callee_behind_killed, acts.blind_transfer, attended_transfer, acts.texts,
+             without_path_calls_both_ways, without_path_callee_behind_killed, without_path_blind_transfer)
 sys.exit(perform(SCENARIOS, Phone, Stage))
