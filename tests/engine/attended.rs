@@ -13,7 +13,7 @@ use crate::table::*;
 use crate::transfer::*;
 
 /// Bob calls Carol from the phone that he talks with Alice on. Returns both ends.
-fn bob_consults_carol(t: &mut Table) -> (Remote, Remote) {
+pub fn bob_consults_carol(t: &mut Table) -> (Remote, Remote) {
     consulting_under(t, "call2")
 }
 
@@ -34,7 +34,7 @@ fn consulting_under(t: &mut Table, call_id: &str) -> (Remote, Remote) {
 }
 
 /// What a phone writes into Refer-To to name one of its dialogs (RFC 5589 7.3).
-fn naming(dialog: &Remote) -> String {
+pub fn naming(dialog: &Remote) -> String {
     let tag = |value: &str| value.rsplit_once("tag=").unwrap().1.to_owned();
     format!(
         "<sip:carol@example.org?Replaces={}%3Bto-tag%3D{}%3Bfrom-tag%3D{}&Require=replaces>",

@@ -54,5 +54,6 @@ mod session_timers;
 mod srtp;
 mod table;
 mod transfer;
+mod transfer_races;
 mod transfer_restart;
 mod video;

@@ -133,6 +133,9 @@ impl Conversation {
         if context.shared.settings.refer == ReferPolicy::Pass {
             return self.carry(context, side, server, request);
         }
+        if self.is_transferring(side.other()) {
+            return context.refuse(server, 491, "transfer by who is being transferred");
+        }
         if self.closing.is_some() || self.party(side.other()).lost.is_some() {
             return context.refuse(server, 500, "transfer of a side that is being restored");
         }

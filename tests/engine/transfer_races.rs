@@ -1,0 +1,247 @@
+//! Transfers that cross a loss, a restoration, or one another.
+
+use refork::engine::events::Happening;
+use refork::engine::ids::Side;
+use refork::engine::ports::{Command, Input};
+use refork::engine::time::Millis;
+use refork::sip::{Message, Method, Name};
+
+use crate::attended::{bob_consults_carol, naming};
+use crate::people::*;
+use crate::table::*;
+use crate::transfer::*;
+
+impl Table {
+    /// Alice's call with Bob, which is older than any other.
+    fn alice_is_lost_in_the_first_call(&mut self) {
+        let conversation = self.engine.list(10).last().unwrap().key;
+        let side = Side::Caller;
+        self.input(Input::Command(Command::DeclareLost { conversation, side }));
+    }
+
+    /// Words of ours have reached these phones; INVITEs that came again meanwhile are no news.
+    fn words_are_read(&mut self, phones: &[std::net::SocketAddr]) {
+        for at in phones {
+            while self.waiting(*at, &Method::Invite).is_some() {}
+            while let Some(word) = self.waiting(*at, &Method::Message) {
+                self.reply(&word, 200, *at);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_transferee_is_lost_while_the_target_rings() {
+    let mut t = three();
+    let (_, mut b) = t.established();
+    t.register("alice", third(), "laptop");
+    let invite = t.referred(&mut b);
+    t.reply(&invite, 180, carol());
+    t.told(desk(), "180 Ringing");
+    t.alice_is_lost();
+    t.discard(alice());
+    // The target takes the call of who is sought, and the transferor is done.
+    let mut c = t.carol_answers(&invite);
+    t.told(desk(), "200 OK");
+    t.pass(Millis(2_100));
+    let mut laptop = t.takes_over(third(), "a2", &audio(third()));
+    t.discard(alice());
+    t.words_are_read(&[third(), carol()]);
+    t.receive(desk(), b.request(Method::Bye).end());
+    t.response_to(desk(), 200);
+    t.calls_on(&mut laptop, &mut c);
+}
+
+#[test]
+fn the_transferee_is_back_before_the_target_answers() {
+    let mut t = three();
+    let (_, mut b) = t.established();
+    t.register("alice", third(), "laptop");
+    let invite = t.referred(&mut b);
+    t.alice_is_lost();
+    t.discard(alice());
+    t.pass(Millis(2_100));
+    let mut laptop = t.takes_over(third(), "a2", &audio(third()));
+    t.discard(alice());
+    t.words_are_read(&[carol()]);
+    let mut c = t.carol_answers(&invite);
+    t.told(desk(), "200 OK");
+    t.words_are_read(&[carol(), third(), carol()]);
+    t.calls_on(&mut laptop, &mut c);
+}
+
+#[test]
+fn nobody_takes_the_call_of_who_is_lost_and_the_transferor_waits_for_it() {
+    let mut t = three();
+    let (_, mut b) = t.established();
+    t.register("alice", third(), "laptop");
+    let invite = t.referred(&mut b);
+    t.alice_is_lost();
+    t.discard(alice());
+    t.reply(&invite, 486, carol());
+    t.request_to(carol(), Method::Ack);
+    t.told(desk(), "486 Busy Here");
+    t.pass(Millis(2_100));
+    let mut laptop = t.takes_over(third(), "a2", &audio(third()));
+    let word = t.request_to(desk(), Method::Message);
+    t.reply(&word, 200, desk());
+    t.discard(third());
+    t.calls_on(&mut laptop, &mut b);
+}
+
+#[test]
+fn the_transferor_dies_while_the_target_rings_and_the_target_answers() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    let invite = t.referred(&mut b);
+    t.icmp(desk());
+    t.discard(desk());
+    let mut c = t.carol_answers(&invite);
+    t.word_of_carol();
+    t.calls_on(&mut a, &mut c);
+    t.pass(Millis::from_secs(40));
+    t.discard(desk());
+    for at in [alice(), carol()] {
+        // Probes, and no end.
+        while let Some(asked) = t.any_to(at) {
+            assert_ne!(*asked.method(), Method::Bye);
+        }
+    }
+}
+
+#[test]
+fn the_transferor_dies_and_nobody_takes_the_call_so_it_is_restored() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    let invite = t.referred(&mut b);
+    t.register("bob", mobile(), "mobile");
+    t.reply(&invite, 486, carol());
+    t.request_to(carol(), Method::Ack);
+    // Its phone hears nothing of it, nor of what Alice says then.
+    t.discard(desk());
+    t.receive(alice(), a.message("and now?"));
+    t.pass(Millis::from_secs(3));
+    t.response_to(alice(), 202);
+    while t.waiting(mobile(), &Method::Invite).is_none() {
+        t.pass(Millis(500));
+    }
+    t.pass(Millis(600));
+    let mut m = t.takes_over(mobile(), "m1", &audio(mobile()));
+    let message = t.request_to(mobile(), Method::Message);
+    assert_eq!(text(&message), "and now?");
+    t.reply(&message, 200, mobile());
+    t.words_are_read(&[alice()]);
+    t.calls_on(&mut a, &mut m);
+    let restored = |what: &Happening| {
+        matches!(
+            what,
+            Happening::Restored {
+                side: Side::Callee,
+                ..
+            }
+        )
+    };
+    assert_eq!(t.happened(restored), 1);
+}
+
+#[test]
+fn a_survivor_cannot_transfer_who_is_sought_and_can_later() {
+    let mut t = three();
+    let (mut a, _) = t.established();
+    t.register("bob", mobile(), "mobile");
+    t.bob_is_lost();
+    t.receive(alice(), refer(&mut a, CAROL));
+    let refused = t.response_to(alice(), 500);
+    assert!(refused.header(Name::RetryAfter).is_some());
+    t.nothing_to(carol());
+    t.pass(Millis(2_100));
+    let mut m = t.takes_over(mobile(), "m1", &audio(mobile()));
+    let word = t.request_to(alice(), Method::Message);
+    t.reply(&word, 200, alice());
+    t.receive(alice(), refer(&mut a, CAROL));
+    t.response_to(alice(), 202);
+    t.told(alice(), "100 Trying");
+    let invite = t.request_to(carol(), Method::Invite);
+    let mut c = t.carol_answers(&invite);
+    t.told(alice(), "200 OK");
+    t.words_are_read(&[mobile(), carol()]);
+    t.calls_on(&mut m, &mut c);
+}
+
+#[test]
+fn of_two_refers_that_cross_the_first_counts() {
+    let mut t = three();
+    t.register("dave", third(), "dave");
+    let (mut a, mut b) = t.established();
+    let invite = t.referred(&mut b);
+    t.receive(alice(), refer(&mut a, "<sip:dave@example.org>"));
+    t.response_to(alice(), 491);
+    t.nothing_to(third());
+    let mut c = t.carol_answers(&invite);
+    t.told(desk(), "200 OK");
+    t.word_of_carol();
+    t.calls_on(&mut a, &mut c);
+    // Who is there now may be transferred on.
+    t.receive(alice(), refer(&mut a, "<sip:bob@example.org>"));
+    t.response_to(alice(), 202);
+}
+
+#[test]
+fn a_transferee_that_is_lost_while_two_calls_are_joined_is_sought_for_the_target() {
+    let mut t = three();
+    let (_, mut b) = t.established();
+    t.register("alice", third(), "laptop");
+    let (consulting, mut c) = bob_consults_carol(&mut t);
+    t.receive(desk(), refer(&mut b, &naming(&consulting)));
+    t.response_to(desk(), 202);
+    t.told(desk(), "100 Trying");
+    let asked = t.request_to(carol(), Method::Invite);
+    t.alice_is_lost_in_the_first_call();
+    t.discard(alice());
+    let ok = response(&asked, 200, carol(), "c1");
+    t.receive(carol(), with_sdp(ok, &sdp(carol(), 2, "sendrecv")));
+    t.request_to(carol(), Method::Ack);
+    t.discard(desk());
+    t.pass(Millis(2_100));
+    let mut laptop = t.takes_over(third(), "a2", &audio(third()));
+    t.words_are_read(&[third(), carol()]);
+    t.calls_on(&mut laptop, &mut c);
+}
+
+#[test]
+fn a_target_that_dies_while_it_is_asked_is_restored_for_the_transferor() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    let (mut consulting, _) = bob_consults_carol(&mut t);
+    t.register("carol", carols_mobile(), "cm");
+    t.receive(desk(), refer(&mut b, &naming(&consulting)));
+    t.response_to(desk(), 202);
+    t.told(desk(), "100 Trying");
+    // It says nothing any more, and so the re-INVITE has no answer.
+    let mut told = None;
+    for _ in 0..100 {
+        t.pass(Millis(500));
+        for asked in [Method::Options, Method::Notify] {
+            let Some(asked) = t.waiting(desk(), &asked) else {
+                continue;
+            };
+            if *asked.method() == Method::Notify {
+                told = Some(text(&asked));
+            }
+            t.reply(&asked, 200, desk());
+        }
+        if let Some(asked) = t.waiting(alice(), &Method::Options) {
+            t.reply(&asked, 200, alice());
+        }
+        if t.waiting(carols_mobile(), &Method::Invite).is_some() {
+            break;
+        }
+    }
+    assert_eq!(told.as_deref(), Some("SIP/2.0 408 Request Timeout\r\n"));
+    t.discard(desk());
+    t.pass(Millis(600));
+    t.calls_on(&mut a, &mut b);
+    let mut m = t.takes_over(carols_mobile(), "m1", &audio(carols_mobile()));
+    t.words_are_read(&[desk(), carols_mobile()]);
+    t.calls_on(&mut consulting, &mut m);
+}
