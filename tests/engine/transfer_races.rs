@@ -4,7 +4,7 @@ use refork::engine::events::Happening;
 use refork::engine::ids::Side;
 use refork::engine::ports::{Command, Input};
 use refork::engine::time::Millis;
-use refork::sip::{Message, Method, Name};
+use refork::sip::{Method, Name};
 
 use crate::attended::{bob_consults_carol, naming};
 use crate::people::*;
