@@ -107,8 +107,10 @@ impl Entrance<'_> {
     fn standing(&self, flow: &Flow) -> Standing {
         if self.engine.trusts(flow, self.site) {
             Standing::Trusted
-        } else if self.shared.legs.stands(flow) || self.shared.bindings.names(flow) {
-            Standing::Known
+        } else if self.shared.bindings.names(flow) {
+            Standing::Bound
+        } else if self.shared.legs.stands(flow) {
+            Standing::InCall
         } else {
             Standing::Stranger
         }

@@ -19,7 +19,7 @@
 //! slow the connections of whoever has that address.
 //!
 //! **Known flows**, which have a binding or an answered leg, have buckets of their own too, ten times as
-//! large, and a ban of their source leaves them be: behind one address may be many phones, and one that
+//! large (those with a leg alone share one of their source, since calls are easily made), and a ban of their source leaves them be: behind one address may be many phones, and one that
 //! misbehaves shuts out neither those that are registered nor those that talk. What is done over a known
 //! flow is counted against the flow, and shuts out that; several such flows shut out their source. Trusted
 //! peers are exempt from all. Whether a flow is known is asked only where it matters, so that a flood costs
@@ -63,8 +63,10 @@ pub enum Load {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     Stranger,
-    /// The flow has a binding, or the leg of a call that was answered.
-    Known,
+    /// The flow has the leg of a call that was answered: whom anybody can have called, by many flows.
+    InCall,
+    /// The flow has a binding.
+    Bound,
     /// A trusted peer: not even an operator's order shuts it out.
     Trusted,
 }
@@ -113,7 +115,9 @@ struct Counts {
 enum Of {
     /// Whether it comes by datagram: anybody can have sent that.
     Load(Source, Load, bool),
-    Known(Origin, Load),
+    Bound(Origin, Load),
+    /// As `Load`.
+    InCall(Source, Load, bool),
     /// Being named in the log.
     Line(Source),
     Lines,
@@ -122,6 +126,14 @@ enum Of {
 impl Of {
     fn load(from: Origin, load: Load) -> Self {
         Self::Load(from.source(), load, !from.transport.is_reliable())
+    }
+
+    fn bound(from: Origin, load: Load) -> Self {
+        Self::Bound(from, load)
+    }
+
+    fn in_call(from: Origin, load: Load) -> Self {
+        Self::InCall(from.source(), load, !from.transport.is_reliable())
     }
 }
 
@@ -200,8 +212,12 @@ impl Gate {
         }
         let dry = match standing() {
             Standing::Stranger => self.buckets.dry_for(of, rules.requests, now),
-            Standing::Known => {
-                let own = Of::Known(from, Load::Request);
+            Standing::InCall => {
+                let own = Of::in_call(from, Load::Request);
+                self.buckets.dry_for(own, rules.expected, now)
+            }
+            Standing::Bound => {
+                let own = Of::bound(from, Load::Request);
                 self.buckets.dry_for(own, rules.expected, now)
             }
             Standing::Trusted => Millis(0),
@@ -230,8 +246,12 @@ impl Gate {
                 let of = Of::load(from, load);
                 self.buckets.owe(of, rules.pace(load), now);
             }
-            Standing::Known => {
-                let of = Of::Known(from, load);
+            Standing::InCall => {
+                let of = Of::in_call(from, load);
+                self.buckets.owe(of, rules.expected, now);
+            }
+            Standing::Bound => {
+                let of = Of::bound(from, load);
                 self.buckets.owe(of, rules.expected, now);
             }
             Standing::Trusted => {}
@@ -283,7 +303,7 @@ impl Gate {
             Standing::Stranger => {
                 self.struck(rules, source, 1, offence, now);
             }
-            Standing::Known => {
+            Standing::InCall | Standing::Bound => {
                 if self.struck(rules, Whom::flow(from), 1, offence, now) {
                     // Another flow is soon made: whoever goes on so is shut out with all that he has.
                     let share = rules.bans.after.div_ceil(FLOWS_OF_SOURCE);
@@ -386,8 +406,12 @@ impl Gate {
     ) -> bool {
         let aside = || match standing() {
             Standing::Stranger => None,
-            Standing::Known => {
-                let own = Of::Known(from, load);
+            Standing::InCall => {
+                let own = Of::in_call(from, load);
+                Some(self.buckets.spend(own, rules.expected, now, || None))
+            }
+            Standing::Bound => {
+                let own = Of::bound(from, load);
                 Some(self.buckets.spend(own, rules.expected, now, || None))
             }
             Standing::Trusted => Some(true),

@@ -116,7 +116,7 @@ fn nobody() -> Standing {
 }
 
 fn known() -> Standing {
-    Standing::Known
+    Standing::Bound
 }
 
 fn trusted() -> Standing {
@@ -153,6 +153,25 @@ fn a_known_flow_has_more_of_its_own_and_leaves_half_to_strangers() {
     // Whoever floods under their address changes nothing for them.
     assert_eq!(of(2, 6000, nobody()), 20);
     assert_eq!(of(2, 5060, known()), 200);
+}
+
+#[test]
+fn calls_of_one_source_share_what_they_may_send() {
+    let gate = gate();
+    let of = |number, standing| {
+        let from = port(1, Transport::Udp, number);
+        heard(&gate, from, Load::Request, 1000, standing)
+    };
+    assert_eq!(of(5060, Standing::InCall), 11 + 200);
+    assert_eq!(of(5062, Standing::InCall), 0, "another call is no more");
+    assert_eq!(of(5064, Standing::Bound), 200, "a phone beside them");
+    assert_eq!(of(6000, nobody()), 9);
+    let over = port(1, Transport::Tcp, 5066);
+    assert_eq!(
+        heard(&gate, over, Load::Request, 1000, Standing::InCall),
+        211
+    );
+    assert!(gate.unheard_for(over, START, || Standing::InCall) > Millis(0));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Good callers while the server is attacked, on loopback only: garbage, REGISTERs without credentials, and
-# connections that are opened and left, all from addresses of their own. No call of a good caller may fail.
+# Good callers while the server is attacked, on loopback only: garbage, REGISTERs without credentials from one
+# address and from a crowd of them, and connections that are opened and left. No call of a good caller may fail.
 # As of client-tests: REFORK is the server's path, WORK an empty folder.
 # ATTACK_SECONDS (6) is how long each attack lasts, ATTACK_RATE (1) multiplies it; names of attacks as
 # arguments run only those.

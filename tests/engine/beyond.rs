@@ -156,6 +156,25 @@ fn calls_and_texts_are_no_way_to_guess_either() {
     t.ends_empty();
 }
 
+#[test]
+fn nobody_keeps_anothers_phone_from_registering() {
+    let mut t = in_front(PathMode::Path);
+    let stranger = phone("198.51.100.66:5060");
+    for number in 0..20 {
+        let call_id = format!("s{number}");
+        let request = first(Method::Register, "bob", "", stranger, &call_id, 1)
+            .header(Name::Contact, format_args!("<sip:bob@{stranger}>"));
+        t.receive(stranger, request.end());
+    }
+    t.response_to(stranger, 500);
+    t.discard(pbx());
+    // The PBX has not answered any of them yet.
+    t.receive(desk(), register("bob", desk(), 1, 3600).end());
+    let onward = t.request_to(pbx(), Method::Register);
+    t.receive(pbx(), granted(&onward, 1800).end());
+    t.response_to(desk(), 200);
+}
+
 /// After each loss such a phone has a new port, and it names no instance.
 #[test]
 fn a_phone_is_not_shut_out_by_the_connections_that_it_lost() {

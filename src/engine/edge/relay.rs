@@ -1,6 +1,7 @@
 //! Requests under way between phones and their upstream, and the answers back.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::SocketAddr;
 
 use super::forward::{Onward, hand_back, our_uri};
 use super::register::{Registration, whom};
@@ -26,7 +27,7 @@ use crate::sip::{Address, Message, Method, Name, Uri};
 /// Nobody waits longer for an answer than its own transaction does.
 const AGE_MAX: Millis = Millis::from_secs(64);
 const RELAYS_MAX: usize = 50_000;
-/// REGISTERs of one user under way at a time: a phone that asks faster than its upstream answers waits.
+/// REGISTERs of one phone under way at a time: one that asks faster than its upstream answers waits.
 const REGISTERS_MAX: usize = 8;
 
 /// Requests on their way.
@@ -36,8 +37,9 @@ pub(crate) struct Relays {
     next: u64,
     standing: BTreeMap<u64, Relay>,
     asked: HashMap<Token, (u64, Endpoint)>,
-    /// REGISTERs under way, by whom they are for.
-    registering: BTreeMap<Aor, usize>,
+    /// REGISTERs under way, by whom they are for and where they come from: nobody keeps another's phone
+    /// from registering.
+    registering: BTreeMap<(Aor, SocketAddr), usize>,
 }
 
 struct Relay {
@@ -107,7 +109,8 @@ impl Relays {
             .map_or(PathMode::Path, |upstream| upstream.path);
         let registration =
             whom(request, location::aor_in(request.to().uri, settings)).and_then(|aor| {
-                let under_way = self.registering.get(&aor).copied().unwrap_or(0);
+                let phone = (aor.clone(), flow.peer);
+                let under_way = self.registering.get(&phone).copied().unwrap_or(0);
                 if under_way >= REGISTERS_MAX {
                     return Err((500, "too many REGISTERs of the user under way"));
                 }
@@ -212,7 +215,7 @@ impl Relays {
         if let Some(registration) = &relay.registration {
             *self
                 .registering
-                .entry(registration.aor().clone())
+                .entry((registration.aor().clone(), relay.from.peer))
                 .or_default() += 1;
         }
         self.standing.insert(number, relay);
@@ -456,12 +459,13 @@ impl Relays {
 
     fn take(&mut self, number: u64) -> Option<Relay> {
         let relay = self.standing.remove(&number)?;
-        if let Some(registration) = &relay.registration
-            && let Some(under_way) = self.registering.get_mut(registration.aor())
-        {
-            *under_way -= 1;
-            if *under_way == 0 {
-                self.registering.remove(registration.aor());
+        if let Some(registration) = &relay.registration {
+            let phone = (registration.aor().clone(), relay.from.peer);
+            if let Some(under_way) = self.registering.get_mut(&phone) {
+                *under_way -= 1;
+                if *under_way == 0 {
+                    self.registering.remove(&phone);
+                }
             }
         }
         Some(relay)

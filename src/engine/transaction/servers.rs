@@ -1,6 +1,6 @@
 //! The server transactions: requests of others that wait for our answers.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -19,6 +19,8 @@ use crate::sip::{Message, Method};
 pub(super) struct Servers<S> {
     slab: Slab<Server<S>>,
     limit: usize,
+    /// Those that are only there for copies of what was answered, the oldest first, and some that are gone.
+    answered: VecDeque<ServerId>,
     /// Only looked up, never gone through, as `merged`.
     by_branch: HashMap<Lookup, ServerId>,
     merged: HashMap<Lookup, ServerId>,
@@ -74,6 +76,7 @@ impl<S: Clone> Servers<S> {
         Self {
             slab: Slab::new(),
             limit,
+            answered: VecDeque::new(),
             by_branch: HashMap::new(),
             merged: HashMap::new(),
             by_peer: BTreeSet::new(),
@@ -161,7 +164,35 @@ impl<S: Clone> Servers<S> {
         {
             self.merged.remove(&merged);
         }
+        let only_for_copies = match server.machine {
+            Machine::Invite(_) => status >= 300,
+            Machine::NonInvite(_) => status >= 200,
+        };
         self.feed(id, Input::Respond(status), With::Response(bytes), effects);
+        if only_for_copies && self.slab.get(id.0).is_some() {
+            self.answered.push_back(id);
+            self.forget_gone();
+        }
+    }
+
+    /// They go in about the order in which they were answered.
+    fn forget_gone(&mut self) {
+        while let Some(first) = self.answered.front()
+            && self.slab.get(first.0).is_none()
+        {
+            self.answered.pop_front();
+        }
+    }
+
+    /// Lets go of the one that was answered first. Whoever floods, under names that are made up too, takes the
+    /// place of his own: a copy that comes still is taken for a new request.
+    fn makes_room(&mut self, timers: &mut Timers<Due>) -> bool {
+        self.forget_gone();
+        let Some(first) = self.answered.pop_front() else {
+            return false;
+        };
+        self.remove(first, timers);
+        true
     }
 
     /// The 2xx need not be sent again.
@@ -235,7 +266,7 @@ impl<S: Clone> Servers<S> {
         if merged.is_some_and(|merged| self.merged.contains_key(&merged)) {
             return refuse(&request, 482, "merged request", reply, flow.peer, effects);
         }
-        if self.slab.len() >= self.limit {
+        if self.slab.len() >= self.limit && !self.makes_room(effects.timers) {
             return refuse(
                 &request,
                 503,

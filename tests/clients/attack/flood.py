@@ -10,6 +10,7 @@ import time
 KIND, SERVER, PORT, OWN = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 RATE, SECONDS = float(sys.argv[5]), float(sys.argv[6])
 HELD_MAX = 150
+CROWD = 400
 SLICE = 0.01
 
 
@@ -45,17 +46,29 @@ def garbage():
     return act
 
 
-def registers():
-    sockets = datagrams()
-    ports = [one.getsockname()[1] for one in sockets]
+def crowd():
+    """Many addresses, none of which sends more than it may."""
+    sockets = []
+    for number in range(CROWD):
+        one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        one.bind((f"127.{random.randrange(100, 250)}.{number // 200}.{number % 200 + 1}", 0))
+        one.setblocking(False)
+        sockets.append(one)
+    return registers(sockets)
+
+
+def registers(sockets=None):
+    sockets = sockets or datagrams()
+    at = [one.getsockname() for one in sockets]
 
     def act(number):
         place = number % len(sockets)
+        address, port = at[place]
         text = (f"REGISTER sip:guarded.example SIP/2.0\r\n"
-                f"Via: SIP/2.0/UDP {OWN}:{ports[place]};branch=z9hG4bK{number};rport\r\n"
+                f"Via: SIP/2.0/UDP {address}:{port};branch=z9hG4bK{number};rport\r\n"
                 f"From: <sip:user{number}@guarded.example>;tag={number}\r\nTo: <sip:user{number}@guarded.example>\r\n"
                 f"Call-ID: {number}-{OWN}\r\nCSeq: 1 REGISTER\r\nMax-Forwards: 70\r\n"
-                f"Contact: <sip:user{number}@{OWN}:{ports[place]}>\r\nContent-Length: 0\r\n\r\n")
+                f"Contact: <sip:user{number}@{address}:{port}>\r\nContent-Length: 0\r\n\r\n")
         send(sockets[place], text.encode())
         try:
             while True:
@@ -93,4 +106,4 @@ def send(one, text):
 
 
 assert SERVER.startswith("127.") and OWN.startswith("127."), "loopback only"
-print(paced({"garbage": garbage, "registers": registers, "connections": connections}[KIND]()))
+print(paced({"garbage": garbage, "registers": registers, "connections": connections, "crowd": crowd}[KIND]()))

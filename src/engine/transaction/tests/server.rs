@@ -280,3 +280,26 @@ fn beyond_the_limit_a_request_gets_503_and_leaves_no_trace() {
     bench.pass(5000);
     assert_eq!(bench.receive(&second, udp()), ["tell MESSAGE"]);
 }
+
+#[test]
+fn what_is_answered_makes_room_for_what_is_new() {
+    let mut bench = Bench::new();
+    bench.layer = Transactions::with_limit(TIMERS, START, 2);
+    // A call that stands, and a flood of what is answered at once.
+    bench.receive(&theirs("INVITE", "z9hG4bK1"), udp());
+    bench.respond(200);
+    for number in 2..50 {
+        let branch = format!("z9hG4bK{number}");
+        let method = if number % 2 == 0 { "MESSAGE" } else { "INVITE" };
+        let text = theirs(method, &branch).replace("Call-ID: ", &format!("Call-ID: {number}"));
+        let told = bench.receive(&text, udp());
+        assert!(told.contains(&format!("tell {method}")), "{told:?}");
+        bench.respond(407);
+        assert_eq!(bench.layer.counts(), (0, 2));
+    }
+    // The call's own is not among them: its copy is absorbed.
+    let copy = bench.receive(&theirs("INVITE", "z9hG4bK1"), udp());
+    assert!(!copy.contains(&"tell INVITE".to_owned()), "{copy:?}");
+    bench.pass(64_000);
+    bench.assert_empty();
+}
