@@ -16,17 +16,30 @@ pub(super) const SDP: &str = "application/sdp";
 impl Agent {
     /// REGISTER (RFC 3261 10.2); 0 seconds takes the binding away.
     pub(super) fn register(&mut self, expires: u32) -> Result<Ticket, UaError> {
-        self.register_contact(self.contact(), expires)
+        self.register_contact(Some((self.contact(), expires)))
     }
 
     /// REGISTER with `*` (RFC 3261 10.2.2).
     pub(super) fn unregister_all(&mut self) -> Result<Ticket, UaError> {
-        self.register_contact("*".to_owned(), 0)
+        self.register_contact(Some(("*".to_owned(), 0)))
     }
 
-    fn register_contact(&mut self, contact: String, expires: u32) -> Result<Ticket, UaError> {
+    /// REGISTER without a Contact asks what is registered (RFC 3261 10.2.3).
+    pub(super) fn ask_registered(&mut self) -> Result<Ticket, UaError> {
+        self.register_contact(None)
+    }
+
+    fn register_contact(&mut self, contact: Option<(String, u32)>) -> Result<Ticket, UaError> {
         self.check_awake()?;
         self.registration.1 += 1;
+        let mut headers = vec![
+            (Name::Allow, self.profile.allow().to_owned()),
+            (Name::UserAgent, self.profile.user_agent.clone()),
+        ];
+        if let Some((contact, expires)) = contact {
+            headers.push((Name::Contact, contact));
+            headers.push((Name::Expires, expires.to_string()));
+        }
         let draft = Draft {
             method: Method::Register,
             uri: format!("sip:{}", self.profile.domain),
@@ -35,12 +48,7 @@ impl Agent {
             to: self.myself(),
             call_id: self.registration.0.clone(),
             cseq: self.registration.1,
-            headers: vec![
-                (Name::Contact, contact),
-                (Name::Expires, expires.to_string()),
-                (Name::Allow, self.profile.allow().to_owned()),
-                (Name::UserAgent, self.profile.user_agent.clone()),
-            ],
+            headers,
             body: None,
         };
         self.request(draft, Purpose::Plain)

@@ -101,6 +101,12 @@ impl Phone {
         Ok(self.response(ticket, "REGISTER")?.status())
     }
 
+    /// Asks which Contacts its user has, and changes none (RFC 3261 10.2.3). Returns the final response.
+    pub fn registered(&self) -> Result<Message, UaError> {
+        let ticket = self.0.act(Agent::ask_registered)?;
+        self.response(ticket, "REGISTER")
+    }
+
     /// Returns true while it is neither killed nor frozen.
     pub fn is_awake(&self) -> bool {
         self.0.lock().check_awake().is_ok()

@@ -269,3 +269,54 @@ fn breadth_is_shared_by_those_who_ring_and_the_rest_waits() {
         t.response_to(alice(), 440);
     }
 }
+
+/// RFC 3665 3.6: the offer comes with the answer of whom the redirection led to.
+#[test]
+fn a_call_without_an_offer_is_forwarded_and_its_ack_brings_the_answer() {
+    let mut t = four();
+    let invite = request(Method::Invite, "alice", "bob", alice(), "call1");
+    t.receive(alice(), invite.end());
+    let first = t.request_to(desk(), Method::Invite);
+    assert_eq!(first.body(), b"");
+    t.forwards(&first, desk(), &["<sip:carol@example.org>"]);
+    let invite = t.request_to(carol(), Method::Invite);
+    assert_eq!(invite.body(), b"");
+    t.reply(&invite, 180, carol());
+    t.response_to(alice(), 180);
+    let ok = with_sdp(response(&invite, 200, carol(), "c1"), &audio(carol()));
+    t.receive(carol(), ok);
+    // The ACK waits for what Alice answers.
+    t.nothing_to(carol());
+    let ok = t.response_to(alice(), 200);
+    assert!(text(&ok).contains("m=audio") && !text(&ok).contains("198.51.100.5"));
+    let ack = Remote::of_answer(&ok, alice()).numbered(Method::Ack, 1);
+    t.receive(alice(), with_sdp(ack, &sdp(alice(), 1, "recvonly")));
+    let ack = t.request_to(carol(), Method::Ack);
+    assert_eq!(ack.cseq(), invite.cseq());
+    assert!(text(&ack).contains("a=recvonly") && !text(&ack).contains("198.51.100.1"));
+}
+
+/// RFC 3665 3.7: a phone that changes its address offers anew.
+#[test]
+fn a_phone_at_another_address_is_reached_there_and_the_other_one_learns_of_no_address() {
+    let mut t = four();
+    let (mut a, mut b) = t.established();
+    let moved = phone("198.51.100.77:5070");
+    b.at = moved;
+    let offer = with_sdp(b.request(Method::Invite), &sdp(moved, 2, "sendrecv"));
+    t.receive(moved, offer);
+    let asked = t.request_to(alice(), Method::Invite);
+    assert!(!text(&asked).contains("198.51.100.77"));
+    let answer = with_sdp(
+        response(&asked, 200, alice(), "x"),
+        &sdp(alice(), 2, "sendrecv"),
+    );
+    t.receive(alice(), answer);
+    t.request_to(alice(), Method::Ack);
+    let ok = t.response_to(moved, 200);
+    t.receive(moved, b.ack(ok.cseq()));
+    t.receive(alice(), a.message("found you"));
+    let found = t.request_to(moved, Method::Message);
+    assert_eq!(found.uri(), "sip:phone@198.51.100.77:5070");
+    t.nothing_to(desk());
+}

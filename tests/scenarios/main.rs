@@ -16,6 +16,7 @@ mod loss;
 mod metrics;
 mod names;
 mod proxies;
+mod reference;
 mod secure;
 mod services;
 mod sessions;

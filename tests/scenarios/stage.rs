@@ -186,6 +186,11 @@ impl Stage {
     /// Ends a test: nothing rings or stands any more at a phone that lives, and nothing is left in the
     /// server once the phones have gone too.
     pub(crate) fn finish(self) {
+        self.finish_refused(0);
+    }
+
+    /// The same, where somebody who is no phone of this stage has refused so many INVITEs.
+    pub(crate) fn finish_refused(self, by_others: usize) {
         let phones = self.phones.lock().unwrap().clone();
         let mut users = BTreeMap::new();
         for server in &*self.servers.lock().unwrap() {
@@ -215,7 +220,7 @@ impl Stage {
         for phone in users.values() {
             assert_eq!(phone.unregister_all().unwrap(), 200);
         }
-        let refused = self.refusals();
+        let refused = self.refusals() + by_others;
         self.wait_drained(DRAINED_WITHIN, |name, value| {
             let of_refusals =
                 name == "refork_timers" || name == "refork_transactions{role=\"client\"}";
