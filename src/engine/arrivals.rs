@@ -3,6 +3,7 @@
 use super::admission::offence;
 use super::asker::{Asker, NOT_FOR_STRANGERS};
 use super::conversation::context::{ACCEPT, ALLOW, Context, Refusal, supported};
+use super::conversation::demands::is_encoded;
 use super::conversation::veil::cannot_be_given;
 use super::conversation::{
     Arrival, Conversation, Rings, breadth, has_looped, hops_left, is_foreign, refusal, replaced,
@@ -367,6 +368,9 @@ fn arrival<'a>(
     let hops = hops_left(request).ok_or((483, "no hops left"))?;
     let breadth = breadth(request).ok_or((440, "no breadth left"))?;
     let offer = sdp_of(request);
+    if offer.is_some() && is_encoded(request) {
+        return Err((415, "session description in an encoding"));
+    }
     if is_foreign(request) {
         return Err((415, "body of an INVITE that is no SDP"));
     }

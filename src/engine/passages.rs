@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::arrivals::destination;
 use super::conversation::context::{Context, Errand, Refusal, What, end_with, retry_after};
-use super::conversation::crossing::crossing;
+use super::conversation::crossing::{crossing, signature};
 use super::conversation::failover::{next_flow, target_failed};
 use super::conversation::size::{over, over_tcp};
 use super::conversation::trail::{Step, Steps, Trail};
@@ -87,6 +87,9 @@ impl Passage {
             true => crossing(message),
             false => veiled(message),
         };
+        if trusted && message.is_request() {
+            lines.extend(signature(message));
+        }
         if self.proves.is_some() {
             lines.extend(proof(message));
         }

@@ -29,10 +29,6 @@ const STAYS: &[(Name, &str)] = &[
     (Name::PAssertedIdentity, "<sip:secret@example.net>"),
     (Name::PPreferredIdentity, "<sip:secret@example.net>"),
     (Name::Diversion, "<sip:secret@example.net>"),
-    (
-        Name::Identity,
-        "secret;info=<https://example.net/secret.pem>",
-    ),
     (Name::Warning, "399 secret \"secret\""),
     (Name::RecordRoute, "<sip:secret.example.net;lr>"),
 ];

@@ -56,4 +56,5 @@ mod table;
 mod transfer;
 mod transfer_races;
 mod transfer_restart;
+mod unknown;
 mod video;

@@ -370,7 +370,9 @@ fn what_would_be_right(builder: Builder, status: u16) -> Builder {
         // RFC 3261 8.2.1.
         405 => builder.header(Name::Allow, ALLOW),
         // RFC 3261 8.2.3.
-        415 => builder.header(Name::Accept, ACCEPT),
+        415 => builder
+            .header(Name::Accept, ACCEPT)
+            .header(Name::AcceptEncoding, "identity"),
         // RFC 6665 4.2.1.3: nothing would be.
         489 => builder.header(Name::AllowEvents, ""),
         500 | 503 => builder.header(Name::RetryAfter, RETRY_AFTER_S),

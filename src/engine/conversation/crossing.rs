@@ -2,6 +2,11 @@
 
 use crate::sip::{Field, Message, Name};
 
+/// Signatures of one request that are handed on: a call that was diverted has one for each time (RFC 8946).
+const SIGNATURES_MAX: usize = 5;
+/// Octets that are kept of what one user tells the other; the RFC's own use of it has 256.
+const FOR_USER_MAX: usize = 1024;
+
 /// Header fields that belong to one leg and never cross to the other (topology hiding, RFC 7092 3.2):
 /// transaction and dialog, routes, credentials, and what is agreed hop by hop.
 const STAYS: &[Name] = &[
@@ -63,6 +68,28 @@ pub(super) fn crossing_but(message: &Message, stays: impl Fn(&Field<'_>) -> bool
         lines.extend_from_slice(b"\r\n");
     }
     lines
+}
+
+/// Returns the lines of a request that sign who sends it (RFC 8224); they cross where what they sign does.
+pub(crate) fn signature(request: &Message) -> Vec<u8> {
+    let signatures = request.raw_fields(Name::Identity).take(SIGNATURES_MAX);
+    let lines =
+        signatures.flat_map(|value| [Name::Identity.as_str().as_bytes(), b": ", value, b"\r\n"]);
+    lines.flatten().copied().collect()
+}
+
+/// Returns the lines by which one user tells the other something at the beginning (RFC 7433).
+pub(super) fn for_user(request: &Message) -> Box<[u8]> {
+    const NAME: &str = "User-to-User";
+    let fields = request
+        .all()
+        .filter(|field| field.raw_name.eq_ignore_ascii_case(NAME));
+    let lines = fields.flat_map(|field| [NAME.as_bytes(), b": ", field.value, b"\r\n"]);
+    let lines: Vec<u8> = lines.flatten().copied().collect();
+    match lines.len() {
+        ..=FOR_USER_MAX => lines.into(),
+        _ => Box::default(),
+    }
 }
 
 /// As `crossing`, of an answer to a first INVITE that makes no dialog of ours yet: with its Session-ID.

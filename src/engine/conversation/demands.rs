@@ -23,10 +23,24 @@ fn is_ours(method: &Method) -> bool {
     }
 }
 
+/// Returns true where a body is in an encoding; of a session description we know none (RFC 3261 20.12).
+pub(crate) fn is_encoded(message: &Message) -> bool {
+    let mut encodings = message.values(Name::ContentEncoding);
+    encodings.any(|encoding| !encoding.eq_ignore_ascii_case("identity"))
+}
+
 impl Context<'_> {
     /// Refuses a request within a dialog that demands of us what we do not have. Returns false where it
     /// demands no such thing.
     pub(super) fn refuse_demands(&mut self, server: ServerId, request: &Message) -> bool {
+        let describes = matches!(
+            request.method(),
+            Method::Invite | Method::Update | Method::Prack
+        );
+        if describes && is_encoded(request) {
+            self.refuse(server, 415, "session description in an encoding");
+            return true;
+        }
         let own = self.supported();
         let known = |name: &&str| {
             let mut own = own.split(',').map(str::trim);

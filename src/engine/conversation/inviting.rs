@@ -3,7 +3,7 @@
 use super::adrift::Adrift;
 use super::asserted::{asserted, asserted_of_called};
 use super::context::Context;
-use super::crossing::with_session;
+use super::crossing::{for_user, with_session};
 use super::diverted::Diverted;
 use super::early::Early;
 use super::early_offers::Crossing;
@@ -144,7 +144,9 @@ impl Conversation {
         for (party, asserted) in conversation.parties.iter_mut().zip(identities) {
             party.asserted = asserted;
         }
-        conversation.party_mut(Side::Caller).veil = Veil::of(request);
+        let caller = conversation.party_mut(Side::Caller);
+        caller.veil = Veil::of(request);
+        caller.for_user = for_user(request);
         let leg = conversation.new_leg_id();
         let tag = context.tag((id, leg));
         let mut dialog = Dialog::of_request(request, flow, tag);

@@ -31,7 +31,7 @@ mod check;
 pub(crate) mod context;
 mod course;
 pub(crate) mod crossing;
-mod demands;
+pub(crate) mod demands;
 mod diverted;
 mod early;
 mod early_ends;
@@ -194,6 +194,9 @@ struct Party {
     /// What it wishes to be kept from those who are not trusted.
     #[serde(default)]
     veil: veil::Veil,
+    /// Lines of its INVITE that are for the other user, whichever phone that has (RFC 7433).
+    #[serde(default)]
+    for_user: Box<[u8]>,
     /// Accept-Language of its INVITE (RFC 3261 20.3), for the notice.
     languages: Box<str>,
     leg: Option<Leg>,
@@ -238,6 +241,7 @@ impl Party {
             address,
             asserted: None,
             veil: veil::Veil::default(),
+            for_user: Box::default(),
             languages: "".into(),
             leg: None,
             lost: None,

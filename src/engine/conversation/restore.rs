@@ -195,6 +195,7 @@ impl Conversation {
                 );
                 continue;
             }
+            let for_user = &self.party(side.other()).for_user;
             let settings = &context.shared.settings.restore;
             let wishes = wishes(
                 branch.replaces.then_some(&lost.old),
@@ -207,7 +208,10 @@ impl Conversation {
                 offer.as_deref(),
                 70,
                 reliable,
-                |builder, _| wishes.write(builder.header(Name::MaxBreadth, share)),
+                |builder, _| {
+                    let builder = builder.header(Name::MaxBreadth, share);
+                    wishes.write(builder).raw_lines(for_user)
+                },
             );
             sent.push((branch.leg.endpoint.name.clone(), lost.attempts));
         }

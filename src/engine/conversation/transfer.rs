@@ -235,6 +235,8 @@ impl Conversation {
         });
         let same_person = party.aor == person.aor;
         person.swap(party);
+        // What the transferee said was for somebody else.
+        self.party_mut(side.other()).for_user = Box::default();
         let mut aside = Restoration::new(old, context.now, context.now, deadline);
         if same_person {
             // To another of its own phones.

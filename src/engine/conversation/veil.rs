@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Conversation;
 use super::asserted::is_told;
 use super::context::Context;
-use super::crossing::crossing_but;
+use super::crossing::{crossing_but, signature};
 use crate::engine::ids::Side;
 use crate::engine::settings::MediaMode;
 use crate::sip::{Address, Field, Message, Name, Privacy};
@@ -73,6 +73,9 @@ pub(crate) fn veiled(message: &Message) -> Vec<u8> {
         field.name == Some(Name::Privacy) || tells(field, privacy)
     });
     lines.extend_from_slice(veil.line(false).as_bytes());
+    if !privacy.user && message.is_request() {
+        lines.extend(signature(message));
+    }
     lines
 }
 
@@ -94,10 +97,18 @@ impl FirstLines {
             lines.extend_from_slice(proof);
             lines
         };
+        let mut whole = lines(&|_| false);
+        whole.extend(signature(request));
         let wished = privacy != Privacy::default();
         Self {
-            whole: lines(&|_| false),
-            veiled: wished.then(|| lines(&|field| tells(field, privacy))),
+            veiled: wished.then(|| {
+                let mut veiled = lines(&|field| tells(field, privacy));
+                if !privacy.user {
+                    veiled.extend(signature(request));
+                }
+                veiled
+            }),
+            whole,
         }
     }
 
@@ -172,12 +183,30 @@ impl Conversation {
         }
     }
 
+    /// RFC 8224 4: a signature is over the URIs of From and To, which are the same on both legs until one of
+    /// them has another person.
+    fn signs_the_same(&self, from: Side, message: &Message) -> bool {
+        let far = self.party(from.other()).leg.as_ref();
+        let is = |address: &str, uri: &str| {
+            Address::parse(address).is_ok_and(|address| address.uri == uri)
+        };
+        message.is_request()
+            && far.is_some_and(|far| {
+                is(&far.dialog.local, message.from().uri)
+                    && is(&far.dialog.remote, message.to().uri)
+            })
+    }
+
     /// Returns the lines of a message of a side that cross to the other one.
     pub(super) fn lines_of(&self, context: &Context<'_>, from: Side, message: &Message) -> Vec<u8> {
         let whole =
             message.header(Name::Privacy).is_none() && self.party(from).veil == Veil::default();
         if whole || self.trusts_far_end(context, from) {
-            return super::crossing::crossing(message);
+            let mut lines = super::crossing::crossing(message);
+            if self.signs_the_same(from, message) {
+                lines.extend(signature(message));
+            }
+            return lines;
         }
         let (own, standing) = (Privacy::of(message), self.party(from).veil.privacy());
         let privacy = Privacy {
