@@ -466,3 +466,43 @@ fn a_stream_that_cannot_be_framed_is_closed() {
         assert!(is_closed(&mut phone));
     }
 }
+
+#[test]
+fn who_cannot_be_framed_is_told_before_it_is_closed() {
+    let head = "INVITE sip:b@example.org SIP/2.0\r\n\
+        Via: SIP/2.0/TCP 127.0.0.1;branch=z9hG4bK1\r\nFrom: <sip:a@example.org>;tag=1\r\n\
+        To: <sip:b@example.org>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n";
+    let long = format!("X: {}", "x".repeat(2000));
+    for (rest, status) in [
+        ("Content-Length: -1\r\n\r\n", "400 "),
+        ("l: 1\r\nl: 2\r\n\r\n", "400 "),
+        ("Content-Length: 9999\r\n\r\n", "413 "),
+        (&long, "513 "),
+    ] {
+        let mut shard = Shard::new(1, 1);
+        let mut phone = shard.connect();
+        phone.write_all(head.as_bytes()).unwrap();
+        phone.write_all(rest.as_bytes()).unwrap();
+        // It is in the midst of saying much more.
+        let mut more = phone.try_clone().unwrap();
+        more.write_all(&[b'y'; 60_000]).unwrap();
+        shard.until(|shard| shard.closed.len() == 1);
+        assert_eq!(shard.open(), 0, "nobody reaches it any more");
+        more.write_all(&[b'y'; 60_000]).unwrap();
+        shard.turn();
+        let mut answer = String::new();
+        phone.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("SIP/2.0 {status}")), "{answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+        // Its place is given back when it has gone, and when it does not go.
+        let _refused = TcpStream::connect(shard.at).unwrap();
+        shard.until(|shard| shard.counters.refused.load(Ordering::Relaxed) == 1);
+        if status == "400 " {
+            drop((phone, more));
+            shard.turn();
+        } else {
+            assert!(shard.sweep_after(Millis(2000)).is_empty());
+        }
+        let _next = shard.connect();
+    }
+}

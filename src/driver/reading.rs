@@ -26,6 +26,7 @@ impl Shard {
             return self.hand_on(token, kept, now);
         }
         let Some(flow) = self.streams.flow_of(token) else {
+            self.streams.drain(token);
             return false;
         };
         let entrance = self.entrance(now);
@@ -75,7 +76,7 @@ impl Shard {
                     fault,
                 } => {
                     self.tell_fault(fault, flow);
-                    if let Some(flow) = self.streams.close(connection) {
+                    if let Some(flow) = self.streams.end(connection, fault, now) {
                         self.tell_closed(flow);
                         self.settle();
                     }

@@ -17,6 +17,7 @@ mod reason;
 pub mod sdp;
 pub mod stream;
 pub mod stun;
+pub mod unframed;
 mod uri;
 mod via;
 

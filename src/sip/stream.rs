@@ -38,6 +38,8 @@ pub struct Framer {
     /// A CRLF was told as a pong, and may have been the first half of a ping.
     halved: bool,
     broken: bool,
+    /// What had come of the message that broke it.
+    refused: Bytes,
     head_max: usize,
     body_max: usize,
 }
@@ -51,6 +53,7 @@ impl Framer {
             whole: None,
             halved: false,
             broken: false,
+            refused: Bytes::new(),
             head_max,
             body_max,
         }
@@ -68,6 +71,11 @@ impl Framer {
         !self.buffer.is_empty()
     }
 
+    /// Returns what had come of the message after which there is no other.
+    pub fn refused(&self) -> &[u8] {
+        &self.refused
+    }
+
     /// Returns the next whole frame. After an error there is none: the stream is to be closed.
     pub fn next_frame(&mut self) -> Option<Result<Frame, FrameError>> {
         let whole = match self.whole {
@@ -77,7 +85,7 @@ impl Framer {
                 Ok(Begun::KeepAlive(frame)) => return Some(Ok(frame)),
                 Err(error) => {
                     self.broken = true;
-                    self.buffer.clear();
+                    self.refused = self.buffer.split().freeze();
                     self.scanned = 0;
                     return Some(Err(error));
                 }

@@ -1,7 +1,7 @@
 //! One stream connection: bytes in and out, no decisions.
 
 use std::io::{self, Read};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 
 use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
@@ -229,6 +229,11 @@ impl Connection {
         if !reply.is_empty() {
             self.layer.say(reply.into(), &mut self.outbox)?;
         }
+        if let Err(Fault::Frame(error)) = taken
+            && let Some(answer) = self.speech.refusal(error, self.flow.peer)
+        {
+            self.layer.say(answer, &mut self.outbox)?;
+        }
         taken?;
         self.layer.pump(&mut self.outbox)?;
         if self.shaking.is_some() && !self.layer.is_shaking() && self.speech.is_open() {
@@ -312,5 +317,27 @@ impl Connection {
         }
         self.layer.leave(&mut self.outbox);
         let _ = self.outbox.write_to(&mut self.stream);
+    }
+
+    /// After the last word: writes what is left of it, says that nothing more comes, and reads on without
+    /// listening. To close with something unread resets the connection, and the peer loses what it was told.
+    /// Returns false once there is nothing to wait for.
+    pub(super) fn linger(&mut self, room: &mut [u8], left: &mut usize) -> bool {
+        if self.outbox.write_to(&mut self.stream).is_err() {
+            return false;
+        }
+        if self.outbox.is_empty() && self.stream.shutdown(Shutdown::Write).is_err() {
+            return false;
+        }
+        loop {
+            match self.stream.read(room) {
+                Ok(0) => return false,
+                Ok(len) if len < *left => *left -= len,
+                Ok(_) => return false,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
     }
 }

@@ -19,6 +19,16 @@ pub enum Fault {
     Overflow,
 }
 
+impl Fault {
+    /// Returns true where the peer has been told what is wrong, and should hear it.
+    pub(super) fn has_last_word(self) -> bool {
+        match self {
+            Self::Frame(_) | Self::WebSocket | Self::Shake(_) => true,
+            Self::Ended | Self::Overflow => false,
+        }
+    }
+}
+
 impl From<Full> for Fault {
     fn from(Full: Full) -> Self {
         Self::Overflow

@@ -7,6 +7,7 @@ mod counters;
 mod fault;
 mod forwarded;
 mod layer;
+mod leaving;
 mod local;
 mod outbox;
 mod proxied;

@@ -28,6 +28,10 @@ impl Outbox {
         Ok(())
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Writes as far as the sink takes it. Returns true where anything went.
     pub(super) fn write_to(&mut self, sink: &mut impl Write) -> io::Result<bool> {
         let mut any = false;

@@ -1,10 +1,12 @@
 //! How messages are told apart on a connection: by their lengths in a stream, or one a WebSocket message.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
-use crate::sip::stream::{Frame, Framer};
+use crate::engine::mint::hash64;
+use crate::sip::stream::{Frame, FrameError, Framer};
+use crate::sip::unframed;
 
 use super::fault::Fault;
 use super::web::{Door, Web};
@@ -87,6 +89,19 @@ impl Speech {
                 // The codec does not tell of a frame that is begun: where nothing was whole, one is.
                 Ok(Progress { midway: !any, any })
             }
+        }
+    }
+
+    /// Returns what is said to a request of which nobody can tell where it ends.
+    pub(super) fn refusal(&self, error: FrameError, peer: SocketAddr) -> Option<Bytes> {
+        match self {
+            Self::Stream(framer) => {
+                let begun = framer.refused();
+                let tag = format!("{:016x}", hash64(begun));
+                unframed::refusal(begun, error, &tag, peer)
+            }
+            // The codec closes with a code that says it (RFC 6455 7.4.1).
+            Self::Web(_) => None,
         }
     }
 

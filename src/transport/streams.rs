@@ -22,6 +22,7 @@ use super::connection::{Connection, Reading, Who};
 use super::counters::Counters;
 use super::fault::{Fault, Shake};
 use super::layer::Layer;
+use super::leaving::Leaving;
 use super::registry::{Origin, Registry, connection_id, number_of, worker_of};
 use super::speech::Speech;
 use super::web::Door;
@@ -90,17 +91,18 @@ impl From<&TransportLimits> for StreamLimits {
 pub struct Streams {
     worker: usize,
     listeners: Arc<[Bound]>,
-    registry: Arc<Registry>,
-    counters: Arc<Counters>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) counters: Arc<Counters>,
     limits: StreamLimits,
     /// There where a listener needs it.
     tls: Option<Arc<Tls>>,
-    poll: mio::Registry,
+    pub(super) poll: mio::Registry,
     /// Connection `n` has the token `first_token + n`.
-    first_token: usize,
+    pub(super) first_token: usize,
     next: u64,
-    open: BTreeMap<u64, Connection>,
-    room: Box<[u8]>,
+    pub(super) open: BTreeMap<u64, Connection>,
+    pub(super) leaving: BTreeMap<u64, Leaving>,
+    pub(super) room: Box<[u8]>,
 }
 
 impl Streams {
@@ -126,6 +128,7 @@ impl Streams {
             first_token,
             next: 0,
             open: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             room: vec![0; ROOM_BYTES].into(),
         }
     }
@@ -325,23 +328,10 @@ impl Streams {
         }
     }
 
-    /// Closes a connection; nothing where it is closed already.
-    pub fn close(&mut self, id: ConnectionId) -> Option<Flow> {
-        let mut connection = self.open.remove(&number_of(id))?;
-        connection.leave();
-        // It fails only where the poll has lost the socket already.
-        let _ = connection.source().deregister(&self.poll);
-        if let Some(open) = self.counters.of(connection.flow.transport) {
-            Counters::take(open);
-        }
-        self.registry.forget(&connection.flow, id);
-        self.registry.release(connection.origin, connection.client);
-        Some(connection.flow)
-    }
-
     /// Closes what took too long: to open, for its handshake, to say its first word, to send a message that it
     /// began, or to say anything more while nobody needs it (`spared`).
     pub fn sweep(&mut self, now: Time, spared: &dyn Fn(&Flow) -> bool) -> Vec<Flow> {
+        self.part(now);
         let late: Vec<_> = self
             .open
             .iter()
@@ -520,6 +510,7 @@ impl Drop for Streams {
         for number in all {
             self.close(connection_id(self.worker, number));
         }
+        self.part(Time(u64::MAX));
     }
 }
 

@@ -132,6 +132,7 @@ impl Shard {
     }
 
     pub(crate) fn read(&mut self, token: Token) {
+        self.streams.drain(token);
         loop {
             let mut out = Vec::new();
             let more = self.streams.ready(
@@ -147,7 +148,8 @@ impl Shard {
                         connection, fault, ..
                     } => {
                         self.faults.push(fault);
-                        self.closed.extend(self.streams.close(connection));
+                        let ended = self.streams.end(connection, fault, self.now);
+                        self.closed.extend(ended);
                     }
                 }
             }
