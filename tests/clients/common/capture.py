@@ -44,9 +44,10 @@ class Capture:
         self.errors.close()
 
     def fields(self, filter, names):
-        # By its looks too: a phone that sends STUN from its RTP port has tshark forget what the SDP said.
-        command = ["tshark", "-r", str(self.path), "--enable-heuristic", "rtp_udp", "-Y", filter, "-T", "fields", "-E", "separator=/t",
-                   "-E", "occurrence=l"]
+        # By its looks too, and before its port: a phone that sends STUN from its RTP port has tshark forget what the
+        # SDP said, there is none to read over TLS, and some other protocol has registered nearly every port.
+        command = ["tshark", "-r", str(self.path), "-o", "udp.try_heuristic_first:TRUE", "--enable-heuristic", "rtp_udp",
+                   "-Y", filter, "-T", "fields", "-E", "separator=/t", "-E", "occurrence=l"]
         for name in names:
             command += ["-e", name]
         out = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
