@@ -199,6 +199,9 @@ impl Conversation {
         if outcome::shows_life(response.status())
             && let Some(side) = self.side_of(leg)
         {
+            if let Some(leg) = self.leg_mut(side) {
+                leg.heard = context.now;
+            }
             self.shows_life(context, side);
         }
     }

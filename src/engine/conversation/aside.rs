@@ -39,7 +39,8 @@ pub(super) struct Restoration {
     pub(super) attempts: u32,
     /// Rang out or said no: not rung again.
     pub(super) refused: Vec<Arc<Identity>>,
-    /// The lost dialog has ended by a BYE of its phone: it can be neither replaced nor ended.
+    /// The lost dialog has ended by a BYE, of its phone or ours: it can be neither replaced, revived nor
+    /// ended.
     pub(super) gone: bool,
     /// That BYE may have been a farewell, or what our Replaces asked for: the answer to it tells.
     pub(super) farewell: bool,

@@ -54,6 +54,7 @@ impl Conversation {
         if times == 0 && !lost.gone {
             lost.old.dialog.flow = flow;
             lost.old.bye(context, id, None);
+            lost.gone = true;
         }
         let at = context.now + Millis(first.0.saturating_mul(1 << times));
         lost.busy = Busy {

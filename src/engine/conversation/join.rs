@@ -109,7 +109,15 @@ impl Conversation {
     pub(super) fn taken(&mut self, context: &mut Context<'_>, side: Side, leg: LegId) {
         let branch = self.branch_mut(leg);
         let said = branch.and_then(|branch| branch.leg.talk.said.clone());
-        let fits = self.fits(context, side.other(), said.as_deref());
+        // What the survivor was told is another answer's while it is asked for its consent to that.
+        let asked = self.party(side).lost.as_ref().is_some_and(|lost| {
+            let joining = lost.joining.as_ref();
+            joining.is_some_and(|joining| joining.asked.is_some())
+        });
+        let fits = !asked && self.fits(context, side.other(), said.as_deref());
+        if fits {
+            self.resume_the_absent(side);
+        }
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
@@ -154,6 +162,15 @@ impl Conversation {
                 .is_some_and(|(told, said)| !media::same_directions(told, said));
         let deaf = party.talk().is_some_and(is_deaf);
         fits && !resumes && !deaf || !party.is_up()
+    }
+
+    /// Both are lost, and who held is replaced: the other's next endpoint begins without that hold.
+    fn resume_the_absent(&mut self, side: Side) {
+        if let Some(resumed) = self.resumed(side)
+            && let Some(absent) = &mut self.party_mut(side.other()).lost
+        {
+            absent.old.talk.said = Some(resumed);
+        }
     }
 
     /// Only where the answer does not fit does the survivor get a re-INVITE, and it gets one.

@@ -28,6 +28,9 @@ pub(crate) struct Leg {
     pub(crate) talk: Talk,
     /// When it last showed life.
     pub(crate) seen: Time,
+    /// When it last answered us: what is sent to it arrives.
+    #[serde(default)]
+    pub(crate) heard: Time,
     /// How far the dialog is.
     pub(crate) life: Life,
     /// It denies OPTIONS within a dialog that stands: only an UPDATE or re-INVITE tells whether it does.
@@ -155,6 +158,7 @@ impl Leg {
                 ..Talk::default()
             },
             seen: now,
+            heard: now,
             life: Life::Calling,
             denies_options: false,
             negotiation: Negotiation::Idle,

@@ -356,7 +356,8 @@ impl Conversation {
         else {
             return self.pump(context, to);
         };
-        let lives = self.leg_mut(to).is_some_and(|leg| leg.seen > sent_at);
+        // One that speaks and hears nothing is as lost to the sender as one that is silent.
+        let lives = self.leg_mut(to).is_some_and(|leg| leg.heard > sent_at);
         if signal == Signal::Transport || lives && tries < TRIES {
             // A probe settles it; the letter goes once more if the phone is there.
             self.suspect(context, to, signal);

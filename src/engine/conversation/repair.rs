@@ -63,6 +63,9 @@ impl Conversation {
             context.answer(server, 200, None);
             return self.lost_bye(context, side, request);
         }
+        if self.party(side).lost.as_ref().is_some_and(|lost| lost.gone) {
+            return context.refuse(server, 481, "dialog that has ended");
+        }
         let Some(mut leg) = self.revive(context, side) else {
             return;
         };
@@ -75,6 +78,7 @@ impl Conversation {
         self.note(context, Happening::Repaired { side, endpoint });
         self.persist(context);
         self.on_request(context, id, server, request, flow);
+        self.catch_up(context, side);
         self.pump(context, side);
         self.announce(context, side);
     }
