@@ -5,6 +5,7 @@ use std::fmt::Write;
 use refork::engine::ids::Side;
 use refork::engine::time::Time;
 use refork::sip::{Message, Method, Name};
+use serde::{Deserialize, Serialize};
 
 use crate::phone::Traits;
 
@@ -23,11 +24,15 @@ pub(crate) struct Card {
 }
 
 /// Something bad that befalls a phone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Fault {
     Killed,
     Frozen,
     Cut,
+    /// Nothing reaches it by datagram; what it sends arrives.
+    Deaf,
+    /// Nothing that it sends arrives by datagram.
+    Mute,
     /// Its connection was reset.
     Reset,
     /// It has another address now.

@@ -3,7 +3,8 @@
 //! is one run, bit for bit; a judge that knows only what the phones saw says whether it was right.
 //!
 //! `SIM_SEED=n cargo test --test simulation replay -- --nocapture` shows one run as a ladder,
-//! `SIM_SEEDS=n cargo test --test simulation seeds` tries more of them, `SIM_FROM=n` others.
+//! `SIM_SEEDS=n cargo test --test simulation seeds` tries more of them, `SIM_FROM=n` others. The first
+//! that fails is shrunk to a script; `scripts/` keeps what once failed.
 
 #![allow(clippy::unwrap_used, reason = "a test: what cannot be had ends it")]
 
@@ -14,12 +15,16 @@ mod net;
 mod outside;
 mod phone;
 mod relay;
+mod rules;
 mod run;
 mod scenario;
 mod scenarios;
+mod script;
+mod shrink;
 mod store;
 
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::What;
 use refork::sip::{Method, Name};
@@ -28,13 +33,43 @@ use scenario::Scenario;
 
 const SEEDS: u64 = 300;
 
-/// Returns what was wrong, and the ladder.
+/// Returns what was wrong, and the run.
 fn verdict(scenario: Scenario) -> (Vec<String>, Simulation) {
     let mut run = Simulation::new(scenario);
-    let rest = run.run();
-    let mut found = judge::judge(&run.log);
-    found.extend(judge::drained(&rest));
+    let found = match catch_unwind(AssertUnwindSafe(|| run.run())) {
+        Ok(rest) => {
+            let mut found = judge::judge(&run.log);
+            found.extend(judge::drained(&rest));
+            found
+        }
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            vec![text.unwrap_or_else(|| "it panicked".into())]
+        }
+    };
     (found, run)
+}
+
+/// Returns a finding without its times, names and numbers: what kind of fault it is.
+fn kind(finding: &str) -> String {
+    let (_, what) = finding.split_once(": ").unwrap_or(("", finding));
+    what.chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
+/// Returns the script and the ladder of a smaller run with a fault of the same kind.
+fn shrunk(scenario: Scenario, found: &[String]) -> String {
+    let wanted: Vec<_> = found.iter().take(1).map(|finding| kind(finding)).collect();
+    let small = shrink::shrink(scenario, |scenario| {
+        let (found, _) = verdict(scenario.clone());
+        found.iter().any(|finding| wanted.contains(&kind(finding)))
+    });
+    let script = small.script();
+    let (found, run) = verdict(small);
+    format!(
+        "{}{}\n\nkeep it as tests/simulation/scripts/NAME.json:\n{script}",
+        run.log.ladder(START),
+        found.join("\n"),
+    )
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -54,7 +89,7 @@ fn seeds(share: u64, shares: u64) {
             continue;
         }
         wrong.push(format!("seed {seed}:\n  {}", found.join("\n  ")));
-        first.get_or_insert_with(|| run.log.ladder(START));
+        first.get_or_insert_with(|| shrunk(Scenario::of(seed), &found));
     }
     assert!(
         wrong.is_empty(),
@@ -138,6 +173,35 @@ fn replay() {
             .unwrap();
     }
     assert!(found.is_empty(), "seed {seed}:\n{}", found.join("\n"));
+}
+
+/// What once failed, shrunk to what it takes.
+#[test]
+fn scripts() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/simulation/scripts");
+    let mut ran = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let script = std::fs::read_to_string(&path).unwrap();
+        let (found, run) = verdict(Scenario::read(&script));
+        assert!(
+            found.is_empty(),
+            "{}{}: {}",
+            run.log.ladder(START),
+            path.display(),
+            found.join("\n"),
+        );
+        ran += 1;
+    }
+    assert!(ran > 0, "no scripts in {folder}");
+}
+
+#[test]
+fn a_script_is_the_run_that_it_was_written_from() {
+    let seed = 11;
+    let ladder = |scenario| verdict(scenario).1.log.ladder(START);
+    let script = Scenario::of(seed).script();
+    assert_eq!(ladder(Scenario::read(&script)), ladder(Scenario::of(seed)));
 }
 
 #[test]

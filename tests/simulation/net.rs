@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use refork::engine::ids::ConnectionId;
 use refork::engine::time::{Millis, Time};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::dice::Dice;
 
 /// How the network treats datagrams, in hundredths and milliseconds. Jitter reorders them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Weather {
     pub(crate) loss: u64,
     pub(crate) duplication: u64,
@@ -66,6 +67,10 @@ pub(crate) struct Line {
     pub(crate) power: Power,
     /// Nothing passes, either way.
     pub(crate) cut: bool,
+    /// No datagram reaches the phone.
+    pub(crate) deaf: bool,
+    /// No datagram of the phone arrives.
+    pub(crate) mute: bool,
     pub(crate) connection: Option<Connection>,
     /// Datagrams that wait in a stopped phone's socket.
     pub(crate) waiting: VecDeque<Bytes>,
@@ -102,12 +107,20 @@ impl Line {
         Self {
             power: Power::On,
             cut: false,
+            deaf: false,
+            mute: false,
             connection: None,
             waiting: VecDeque::new(),
         }
     }
 
+    /// Returns true where what the phone sends and gets passes.
     pub(crate) fn passes(&self) -> bool {
-        !self.cut && self.power == Power::On
+        self.speaks() && !self.deaf
+    }
+
+    /// Returns true where what the phone sends passes.
+    pub(crate) fn speaks(&self) -> bool {
+        !self.cut && !self.mute && self.power == Power::On
     }
 }

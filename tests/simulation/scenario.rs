@@ -1,30 +1,27 @@
 //! What a run is made of: phones, weather, and what happens when. A seed makes one.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use refork::engine::ids::Side;
-use refork::engine::settings::{
-    Auth, DetectSettings, Domain, FailureCause, ForkSettings, Kind, NoticeSettings, PerKind,
-    RegistrarSettings, RestoreSettings, ServedBy, Settings,
-};
+use refork::engine::settings::Kind;
 use refork::engine::time::Millis;
+use serde::{Deserialize, Serialize};
 
 use crate::dice::Dice;
-use crate::judge;
 use crate::log::{Fault, PhoneId};
 use crate::net::Weather;
 use crate::phone::{Spec, Temper, Traits};
+use crate::rules::Rules;
 
 /// Whom a fault befalls.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) enum Victim {
     Phone(PhoneId),
     /// Whoever is in the conversation then.
     Holder(usize, Side),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Act {
     Register(PhoneId),
     Call {
@@ -64,12 +61,15 @@ pub(crate) enum Act {
     },
 }
 
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Scenario {
     pub(crate) seed: u64,
-    pub(crate) settings: Settings,
+    pub(crate) rules: Rules,
     pub(crate) weather: Weather,
     /// Of a hundred writes so many are late.
     pub(crate) slow_store: u64,
+    /// Of a hundred so many fail.
+    pub(crate) failing_store: u64,
     pub(crate) phones: Vec<Spec>,
     /// Conversation and side of each phone.
     pub(crate) places: Vec<(usize, Side)>,
@@ -82,9 +82,10 @@ impl Scenario {
     pub(crate) fn empty(seed: u64) -> Self {
         Self {
             seed,
-            settings: settings(),
+            rules: Rules::default(),
             weather: Weather::fair(),
             slow_store: 0,
+            failing_store: 0,
             phones: Vec::new(),
             places: Vec::new(),
             acts: Vec::new(),
@@ -125,10 +126,38 @@ impl Scenario {
         id
     }
 
+    /// Takes a phone away, and what it does and what befalls it.
+    pub(crate) fn leave_phone_out(&mut self, gone: PhoneId) {
+        self.phones.remove(gone);
+        self.places.remove(gone);
+        self.acts.retain_mut(|(_, act)| match act {
+            Act::Register(phone)
+            | Act::Call { phone, .. }
+            | Act::Befall {
+                victim: Victim::Phone(phone),
+                ..
+            } => {
+                let stays = *phone != gone;
+                *phone = phone.saturating_sub(usize::from(*phone > gone));
+                stays
+            }
+            Act::Say { .. }
+            | Act::Hold { .. }
+            | Act::HangUp { .. }
+            | Act::HangUpAgain { .. }
+            | Act::Befall {
+                victim: Victim::Holder(..),
+                ..
+            }
+            | Act::Restart { .. } => true,
+        });
+    }
+
     /// Makes the scenario of a seed.
     pub(crate) fn of(seed: u64) -> Self {
         let mut dice = Dice::new(seed ^ 0x5ce0_a210);
         let mut scenario = Self::empty(seed);
+        scenario.rules = Rules::thrown(&mut dice);
         scenario.weather = Weather {
             loss: dice.between(0, 8),
             duplication: dice.between(0, 10),
@@ -146,6 +175,11 @@ impl Scenario {
                 let down = dice.span(0, 4000);
                 scenario.at(dice.between(3000, length), Act::Restart { down });
             }
+        } else if dice.percent(20) {
+            scenario.failing_store = dice.between(1, 60);
+        }
+        if dice.percent(10) {
+            scenario.mass_loss(length, &mut dice);
         }
         // The last restoration runs out, and the last user gives up.
         scenario.length = Millis(length + 200_000);
@@ -208,6 +242,25 @@ impl Scenario {
         self.at(end, Act::HangUp { talk, side });
     }
 
+    /// A part of the network is cut off: all phones at once, for a while.
+    fn mass_loss(&mut self, length: u64, dice: &mut Dice) {
+        let (at, lasts) = (dice.between(5000, length), dice.span(2000, 60_000));
+        let share = dice.between(30, 100);
+        for phone in 0..self.phones.len() {
+            if dice.percent(share) {
+                self.at(
+                    at,
+                    Act::Befall {
+                        victim: Victim::Phone(phone),
+                        fault: Fault::Cut,
+                        speaks: false,
+                        lasts: Some(lasts),
+                    },
+                );
+            }
+        }
+    }
+
     fn fault(&mut self, talk: usize, length: u64, dice: &mut Dice) {
         let side = if dice.percent(70) {
             Side::Callee
@@ -227,12 +280,14 @@ impl Scenario {
             Fault::Killed,
             Fault::Frozen,
             Fault::Cut,
+            Fault::Deaf,
+            Fault::Mute,
             Fault::Reset,
             Fault::Moved,
         ]);
         let for_ever = match fault {
             Fault::Killed => 50,
-            Fault::Frozen | Fault::Cut => 25,
+            Fault::Frozen | Fault::Cut | Fault::Deaf | Fault::Mute => 25,
             Fault::Reset | Fault::Moved => 100,
         };
         let lasts = (!dice.percent(for_ever)).then(|| dice.span(1000, 90_000));
@@ -269,6 +324,10 @@ fn traits(kind: Kind, answers: bool, dice: &mut Dice) -> Traits {
         Temper::NeverAnswers,
         Temper::Declines,
         Temper::Busy,
+        Temper::ReusesTags,
+        Temper::IgnoresCancel,
+        Temper::OptionsAnyway,
+        Temper::HangsUpOnMove,
     ]);
     let unfit = answers && !Traits::of(temper).answers();
     let mute = kind == Kind::Session && temper == Temper::NoMessage;
@@ -284,39 +343,5 @@ fn traits(kind: Kind, answers: bool, dice: &mut Dice) -> Traits {
         repairs: dice.percent(40),
         ring_after: dice.span(20, 800),
         answer_after: dice.span(900, 6000),
-    }
-}
-
-pub(crate) fn settings() -> Settings {
-    let text = |text: &str| BTreeMap::from([("".into(), text.into())]);
-    Settings {
-        node: "sim".into(),
-        domains: vec![Domain {
-            host: "sim.test".into(),
-            realm: "sim.test".into(),
-            served_by: ServedBy::Registrar(RegistrarSettings {
-                auth: Auth::None,
-                ..RegistrarSettings::default()
-            }),
-        }],
-        fork: ForkSettings {
-            ring_timeout: Millis::from_secs(40),
-            ..ForkSettings::default()
-        },
-        detect: DetectSettings {
-            failure_bye: vec![FailureCause::Sip(408), FailureCause::Q850(41)],
-            ..DetectSettings::default()
-        },
-        restore: RestoreSettings {
-            timeout: PerKind::both(judge::RESTORE_TIMEOUT),
-            ..RestoreSettings::default()
-        },
-        notice: NoticeSettings {
-            continued: text(&format!("{}{{endpoint}}", judge::CONTINUED)),
-            failed: text(&format!("{}{{undelivered}}", judge::FAILED)),
-            ..NoticeSettings::default()
-        },
-        history_keep: Millis::from_secs(30),
-        ..Settings::default()
     }
 }

@@ -30,8 +30,9 @@ impl Store {
         }
     }
 
-    /// Returns false where there is nothing of that token: the server has died meanwhile.
-    pub(crate) fn commit(&mut self, token: Token) -> bool {
+    /// Ends a write, by a failure where it is not `ok`. Returns false where there is nothing of that
+    /// token: the server has died meanwhile.
+    pub(crate) fn commit(&mut self, token: Token, ok: bool) -> bool {
         let Some((id, write, bytes)) = self.under_way.remove(&token) else {
             return false;
         };
@@ -39,7 +40,7 @@ impl Store {
             .committed
             .get(&id)
             .is_some_and(|(known, _)| *known > write);
-        if !newer && write > 0 {
+        if ok && !newer && write > 0 {
             self.committed.insert(id, (write, bytes));
         }
         true

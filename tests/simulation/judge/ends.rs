@@ -30,6 +30,11 @@ impl Case<'_> {
     fn finished(&self, leg: &Leg, found: &mut Vec<(Time, usize, String)>) {
         let mut blame = |at, what: &str| found.push((at, leg.phone, what.to_owned()));
         match (leg.answered, leg.refused) {
+            // A server that has forgotten its INVITE ends the dialog, and that is all it can do.
+            (Some(at), _)
+                if leg.acked.is_none()
+                    && leg.bye_got.is_some()
+                    && self.restarted(at, at + TRANSACTION) => {}
             (Some(at), _) if leg.acked.is_none() => {
                 blame(at, "2xx never acknowledged");
             }
@@ -61,6 +66,8 @@ impl Case<'_> {
             .filter(|rival| rival.stood_at(at))
             .filter_map(|rival| rival.acked)
             .min();
+        let rings_on = self.log.roster[leg.phone].traits.ignores_cancel();
+        let won = won.filter(|_| !rings_on);
         if won.is_some_and(|won| at.since(won.max(leg.invited)) > TRANSACTION) {
             blame(at, "rang on after another had answered");
         }
@@ -78,7 +85,15 @@ impl Case<'_> {
                 .iter()
                 .any(|(from, until)| *from <= a.max(b) + TRANSACTION && *until >= a.max(b))
         };
-        let restarted = self.restarted(a.max(b), a.max(b) + TRANSACTION);
+        // The BYE was owed from the first that took the place on, and a restart forgets it.
+        let stayed = self
+            .side(leg.talk, leg.side)
+            .filter_map(|other| other.acked.filter(|at| other.stood_at(*at + Millis(1000))));
+        let replaced = stayed.filter(|at| *at > a.min(b)).min();
+        let replaced = replaced.unwrap_or_else(|| a.max(b));
+        let restarted = [replaced, a.max(b)]
+            .into_iter()
+            .any(|at| self.restarted(at, at + TRANSACTION));
         if away(leg) || away(rival) || restarted {
             return;
         }

@@ -118,7 +118,14 @@ pub(super) fn of(log: &Log) -> Vec<Leg> {
                     leg.died.get_or_insert(entry.at);
                 }
             }
-            What::Fault(Fault::Frozen | Fault::Cut | Fault::Reset | Fault::Moved)
+            What::Fault(
+                Fault::Frozen
+                | Fault::Cut
+                | Fault::Deaf
+                | Fault::Mute
+                | Fault::Reset
+                | Fault::Moved,
+            )
             | What::TimedOut(_)
             | What::HungUp
             | What::Recovered

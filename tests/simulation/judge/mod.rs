@@ -104,7 +104,9 @@ impl Case<'_> {
                 }
                 (What::Fault(fault), Some(phone)) => {
                     let until = match fault {
-                        Fault::Killed | Fault::Frozen | Fault::Cut => FOR_EVER,
+                        Fault::Killed | Fault::Frozen | Fault::Cut | Fault::Deaf | Fault::Mute => {
+                            FOR_EVER
+                        }
                         Fault::Reset | Fault::Moved => entry.at + TRANSACTION,
                     };
                     self.troubles[phone].push((entry.at, until));

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use refork::engine::settings::Kind;
 use refork::engine::time::{Millis, Time};
 use refork::sip::{Message, Method};
+use serde::{Deserialize, Serialize};
 
 use crate::dice::Dice;
 use crate::log::What;
@@ -41,7 +42,7 @@ pub(crate) enum Out {
 }
 
 /// What a phone is made of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Spec {
     pub(crate) name: String,
     pub(crate) user: String,
@@ -116,6 +117,9 @@ impl Phone {
     pub(crate) fn moved(&mut self, address: SocketAddr, now: Time) {
         self.spec.address = address;
         self.register(now);
+        if self.spec.traits.temper == Temper::HangsUpOnMove {
+            self.hang_up(now);
+        }
         if !self.spec.traits.repairs {
             return;
         }
@@ -135,7 +139,7 @@ impl Phone {
             id,
             stage: Stage::Calling,
             call_id: self.coin("c"),
-            local_tag: self.coin("t"),
+            local_tag: self.tag(),
             remote_tag: None,
             local: format!("\"{}\" <sip:{}@{DOMAIN}>", self.spec.user, self.spec.user),
             remote: format!("<sip:{user}@{DOMAIN}>"),
@@ -353,6 +357,14 @@ impl Phone {
     fn coin(&mut self, kind: &str) -> String {
         let (number, chance) = (self.number(), self.dice.between(0, 0xffff));
         format!("{kind}{}x{number}x{chance:04x}", self.spec.name)
+    }
+
+    /// Returns our tag of a new dialog.
+    fn tag(&mut self) -> String {
+        if self.spec.traits.temper == Temper::ReusesTags {
+            return format!("t{}", self.spec.name);
+        }
+        self.coin("t")
     }
 
     fn session(&mut self, kind: Kind, id: u64) -> Session {

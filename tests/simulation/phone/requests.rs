@@ -32,6 +32,11 @@ impl Phone {
             (Method::Invite, None, _) => self.invited(request, now),
             (Method::Options | Method::Message, None, _) => self.outside(request, now),
             (_, Some(_), Some(id)) => self.inside(request, id, now),
+            (Method::Options, Some(_), None)
+                if self.spec.traits.temper == Temper::OptionsAnyway =>
+            {
+                self.outside(request, now);
+            }
             (_, Some(_), None) => self.respond(request, 481, None, now),
             (_, None, _) => self.respond(request, 405, None, now),
         }
@@ -93,7 +98,7 @@ impl Phone {
             return self.respond(cancel, 481, None, now);
         };
         self.respond(cancel, 200, None, now);
-        if !open {
+        if !open || self.spec.traits.temper == Temper::IgnoresCancel {
             return;
         }
         self.respond(&invite, 487, None, now);
@@ -117,6 +122,10 @@ impl Phone {
             | Temper::IgnoresOptions
             | Temper::NoMessage
             | Temper::Slow
+            | Temper::ReusesTags
+            | Temper::IgnoresCancel
+            | Temper::OptionsAnyway
+            | Temper::HangsUpOnMove
             | Temper::NeverAnswers => None,
         };
         if let Some(status) = refusal {
@@ -139,7 +148,7 @@ impl Phone {
                 give_up: now + RINGS_FOR,
             },
             call_id: invite.call_id().to_owned(),
-            local_tag: self.coin("t"),
+            local_tag: self.tag(),
             remote_tag: invite.from_tag().map(ToOwned::to_owned),
             local: text(Name::To),
             remote: text(Name::From),

@@ -1,9 +1,10 @@
 //! How a phone behaves.
 
 use refork::engine::time::Millis;
+use serde::{Deserialize, Serialize};
 
 /// What is odd about a phone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Temper {
     Perfect,
     /// Sends its 2xx twice at once.
@@ -17,9 +18,17 @@ pub(crate) enum Temper {
     NeverAnswers,
     Declines,
     Busy,
+    /// All its dialogs have the same tag of it, before and after it is started anew.
+    ReusesTags,
+    /// Says 200 to a CANCEL, rings on, and is answered.
+    IgnoresCancel,
+    /// Says 200 to OPTIONS within a dialog that it knows nothing of.
+    OptionsAnyway,
+    /// Hangs up when it gets another address.
+    HangsUpOnMove,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Traits {
     pub(crate) temper: Temper,
     /// RFC 3891.
@@ -61,13 +70,21 @@ impl Traits {
             | Temper::AnswersTwice
             | Temper::IgnoresOptions
             | Temper::NoMessage
-            | Temper::Slow => true,
+            | Temper::Slow
+            | Temper::ReusesTags
+            | Temper::IgnoresCancel
+            | Temper::OptionsAnyway
+            | Temper::HangsUpOnMove => true,
             Temper::NeverAnswers | Temper::Declines | Temper::Busy => false,
         }
     }
 
     pub(crate) fn ignores_options(&self) -> bool {
         self.temper == Temper::IgnoresOptions
+    }
+
+    pub(crate) fn ignores_cancel(&self) -> bool {
+        self.temper == Temper::IgnoresCancel
     }
 
     pub(crate) fn allow(&self) -> String {

@@ -97,7 +97,12 @@ impl Simulation {
 
     fn befall(&mut self, phone: PhoneId, fault: Fault, speaks: bool, lasts: Option<Millis>) {
         let stream = self.phones[phone].spec.stream;
-        if fault == Fault::Reset && !stream {
+        let possible = match fault {
+            Fault::Reset => stream,
+            Fault::Deaf | Fault::Mute => !stream,
+            Fault::Killed | Fault::Frozen | Fault::Cut | Fault::Moved => true,
+        };
+        if !possible {
             return;
         }
         self.log.add(self.now, Some(phone), What::Fault(fault));
@@ -123,6 +128,8 @@ impl Simulation {
                     self.after(wait, Event::StreamTimeout { phone, id });
                 }
             }
+            Fault::Deaf => self.lines[phone].deaf = true,
+            Fault::Mute => self.lines[phone].mute = true,
             Fault::Reset => self.close(phone, true),
             Fault::Moved => {
                 if let Some(connection) = &self.lines[phone].connection {
@@ -159,8 +166,9 @@ impl Simulation {
                 self.release(phone);
                 self.reconnect_if_lost(phone);
             }
-            Fault::Cut => {
-                self.lines[phone].cut = false;
+            Fault::Cut | Fault::Deaf | Fault::Mute => {
+                let line = &mut self.lines[phone];
+                (line.cut, line.deaf, line.mute) = (false, false, false);
                 self.log.add(now, Some(phone), What::Recovered);
                 self.release(phone);
                 self.reconnect_if_lost(phone);

@@ -24,7 +24,7 @@ impl Simulation {
             return self.stream_from_phone(phone, bytes);
         }
         let from = self.phones[phone].spec.address;
-        let fates = if self.lines[phone].cut {
+        let fates = if self.lines[phone].cut || self.lines[phone].mute {
             Vec::new()
         } else {
             self.scenario.weather.fates(&mut self.chance)
@@ -66,7 +66,8 @@ impl Simulation {
     }
 
     pub(super) fn datagram_at_phone(&mut self, phone: PhoneId, to: SocketAddr, bytes: Bytes) {
-        if self.phones[phone].spec.address != to || self.lines[phone].cut {
+        let away = self.lines[phone].cut || self.lines[phone].deaf;
+        if self.phones[phone].spec.address != to || away {
             return self.lost(Some(phone), &bytes, "nobody there");
         }
         match self.lines[phone].power {

@@ -62,6 +62,7 @@ enum Event {
     Stored {
         life: u32,
         token: Token,
+        ok: bool,
     },
     Watch,
     Act(Act),
@@ -281,9 +282,9 @@ impl Simulation {
                     self.tell(input);
                 }
             }
-            Event::Stored { life, token } => {
-                if life == self.life && self.store.commit(token) {
-                    self.tell(Input::Stored { token, ok: true });
+            Event::Stored { life, token, ok } => {
+                if life == self.life && self.store.commit(token, ok) {
+                    self.tell(Input::Stored { token, ok });
                 }
             }
             Event::Watch => self.watch(),
@@ -369,7 +370,7 @@ impl Phones for View<'_> {
         self.phones
             .iter()
             .zip(self.lines)
-            .filter(|(_, line)| line.passes())
+            .filter(|(_, line)| line.speaks())
             .filter(|(phone, _)| [rtp.ip(), signalling].contains(&phone.spec.address.ip()))
             .find_map(|(phone, _)| phone.media_to(rtp))
     }

@@ -14,7 +14,7 @@ impl Simulation {
         self.life += 1;
         let shards = (0..VIRTUAL_SHARDS).map(VirtualShard).collect();
         let seed = self.chance.bytes();
-        let mut engine = Engine::new(self.scenario.settings.clone(), shards, seed);
+        let mut engine = Engine::new(self.scenario.rules.settings(), shards, seed);
         if self.life > 1 {
             self.log.add(self.now, None, What::ServerUp);
         }
@@ -114,7 +114,8 @@ impl Simulation {
                         self.chance.span(0, 20)
                     };
                     let life = self.life;
-                    self.after(wait, Event::Stored { life, token });
+                    let ok = !self.chance.percent(self.scenario.failing_store);
+                    self.after(wait, Event::Stored { life, token, ok });
                 }
             }
             Output::Forget { conversation } => self.store.forget(conversation),
