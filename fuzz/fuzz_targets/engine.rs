@@ -1,6 +1,6 @@
 #![no_main]
 
-#[path = "../engine.rs"]
+#[path = "../engine/mod.rs"]
 mod engine;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

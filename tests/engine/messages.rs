@@ -67,6 +67,25 @@ fn a_store_that_fails_is_no_202() {
 }
 
 #[test]
+fn a_conversation_that_ends_while_the_store_is_asked_waits_for_nothing() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.texting();
+    t.bob_is_lost();
+    t.store_waits = true;
+    for text in ["1", "2"] {
+        t.receive(alice(), a.message(text));
+    }
+    t.receive(alice(), a.request(Method::Bye).end());
+    t.response_to(alice(), 200);
+    for _ in 0..2 {
+        t.response_to(alice(), 480);
+    }
+    t.pass(Millis::from_secs(40));
+    t.store_answers(true);
+    t.nothing_to(alice());
+}
+
+#[test]
 fn messages_to_a_lost_side_arrive_in_order_at_the_new_endpoint_then_the_notice() {
     let mut t = Table::new(settings());
     t.register("bob", desk(), "desk");

@@ -113,6 +113,14 @@ impl Conversation {
         let before = queue.bytes();
         let letter = queue.remove(number)?;
         let shrunk = before - queue.bytes();
+        if let Some(token) = letter.storing
+            && !queue
+                .letters
+                .iter()
+                .any(|kept| kept.storing == letter.storing)
+        {
+            context.shared.asked.remove(&token);
+        }
         context.shared.queued.0 = context.shared.queued.0.saturating_sub(1);
         context.shared.queued.1 = context.shared.queued.1.saturating_sub(shrunk);
         Some(letter)
