@@ -24,15 +24,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use mio::{Events, Poll, Token};
 use refork::config::Listener;
+use refork::driver::Clock;
 use refork::engine::ids::{Flow, ListenerId, Transport};
 use refork::engine::time::Millis;
-use refork::transport::{Carried, Counters, Datagram, Room, Sent, Socket, Udp, bind};
+use refork::transport::{Carried, Counters, Datagram, Queued, Room, Sent, Socket, Udp, bind};
 
 use shard::Shard;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const LISTENER: Token = Token(1);
 const FIRST_CONNECTION: usize = 2;
+const BUFFER: usize = 64 * 1024;
 const OPTIONS: &[u8] = b"OPTIONS sip:a@b SIP/2.0\r\nContent-Length: 4\r\nX: 1\r\n\r\nbody";
 
 fn listener(transport: Transport, ip: &str) -> Listener {
@@ -50,12 +52,14 @@ struct Datagrams {
     /// Who is not to be heard.
     shut_out: Option<SocketAddr>,
     received: Vec<Datagram>,
+    /// What the reads said of the kernel's queue.
+    queued: Vec<Queued>,
 }
 
 impl Datagrams {
     fn new(ip: &str, message_size: usize) -> Self {
         let poll = Poll::new().unwrap();
-        let (bound, mut sockets) = bind(&listener(Transport::Udp, ip), 1).unwrap();
+        let (bound, mut sockets) = bind(&listener(Transport::Udp, ip), 1, BUFFER).unwrap();
         let Some(Socket::Udp(socket)) = sockets.pop() else {
             panic!("not a UDP socket");
         };
@@ -68,12 +72,26 @@ impl Datagrams {
             unreachable: Vec::new(),
             shut_out: None,
             received: Vec::new(),
+            queued: Vec::new(),
         }
     }
 
     fn send(&mut self, bytes: &[u8], to: SocketAddr) -> Sent {
         self.udp
             .send(bytes, to, &self.counters, &mut self.unreachable)
+    }
+
+    /// Takes one batch; returns true where more may wait.
+    fn read(&mut self) -> bool {
+        let queued = self.udp.receive(
+            &mut self.room,
+            &self.counters,
+            &mut self.unreachable,
+            &|peer, _| Some(peer) != self.shut_out,
+            &mut self.received,
+        );
+        self.queued.push(queued);
+        queued.more
     }
 
     /// Takes what comes until there is enough.
@@ -87,13 +105,7 @@ impl Datagrams {
                     self.udp.errors(&mut self.unreachable);
                 }
             }
-            while self.udp.receive(
-                &mut self.room,
-                &self.counters,
-                &mut self.unreachable,
-                &|peer, _| Some(peer) != self.shut_out,
-                &mut self.received,
-            ) {}
+            while self.read() {}
         }
     }
 }
@@ -195,6 +207,60 @@ fn to(peer: SocketAddr) -> Flow {
         peer,
         connection: None,
     }
+}
+
+#[test]
+fn the_kernel_says_what_its_queue_had_no_room_for() {
+    for ip in ["127.0.0.1", "::1"] {
+        let mut ours = Datagrams::new(ip, 1000);
+        let peer = UdpSocket::bind((ip, 0)).unwrap();
+        let sent = 1000;
+        for _ in 0..sent {
+            peer.send_to(OPTIONS, ours.at).unwrap();
+        }
+        while ours.read() {}
+        let taken = ours.received.len();
+        assert!(taken > 0 && taken < sent, "{taken}");
+        // The next one that finds room says how many did not.
+        peer.send_to(OPTIONS, ours.at).unwrap();
+        ours.until(|ours| ours.received.len() > taken);
+        let lost: u32 = ours.queued.iter().map(|queued| queued.lost).sum();
+        assert_eq!(lost as usize, sent - taken, "{ip}");
+        let counted = ours.counters.datagrams_lost.load(Ordering::Relaxed);
+        assert_eq!(counted as usize, sent - taken);
+        // Each is told once.
+        peer.send_to(OPTIONS, ours.at).unwrap();
+        ours.until(|ours| ours.received.len() > taken + 1);
+        assert_eq!(
+            ours.queued.iter().map(|queued| queued.lost).sum::<u32>(),
+            lost
+        );
+    }
+}
+
+#[test]
+fn the_kernel_says_how_long_a_datagram_has_waited() {
+    let clock = Clock::start();
+    let mut ours = Datagrams::new("127.0.0.1", 1000);
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let before = clock.now();
+    peer.send_to(OPTIONS, ours.at).unwrap();
+    // Nobody writes here: it is a while until that is known.
+    peer.set_read_timeout(Some(Duration::from_millis(60)))
+        .unwrap();
+    peer.recv(&mut [0]).unwrap_err();
+    peer.send_to(OPTIONS, ours.at).unwrap();
+    ours.until(|ours| ours.received.len() == 2);
+    let waited = clock.ago(ours.queued[0].since.unwrap());
+    assert!(
+        waited >= Millis(50),
+        "of the first, not the second: {waited:?}"
+    );
+    // Both clocks count whole milliseconds.
+    assert!(
+        waited <= (clock.now() + Millis(2)).since(before),
+        "{waited:?}"
+    );
 }
 
 #[test]

@@ -65,6 +65,7 @@ mod tests {
         let bound = Bound {
             listener: Listener::new(Transport::Tcp, at),
             at,
+            receive_buffer: None,
         };
         let user = MadeUser {
             aor: "sip:alice@localhost".to_owned(),
@@ -86,6 +87,7 @@ mod tests {
         let bound = Bound {
             listener: Listener::new(Transport::Udp, at),
             at,
+            receive_buffer: None,
         };
         assert!(reachable(&bound).contains(&"127.0.0.1:5070".parse().unwrap()));
     }

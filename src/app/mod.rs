@@ -321,11 +321,19 @@ fn listen(config: &Config, workers: usize) -> Result<(Vec<Bound>, Vec<Vec<Socket
     let mut listeners = Vec::with_capacity(config.listeners.len());
     let mut sockets = Vec::with_capacity(config.listeners.len());
     for listener in &config.listeners {
-        let (bound, of_workers) = bind(listener, workers).map_err(|source| StartError::Listen {
+        let asked = config.limits.receive_buffer;
+        let opened = bind(listener, workers, asked);
+        let (bound, of_workers) = opened.map_err(|source| StartError::Listen {
             transport: listener.transport,
             at: listener.at,
             source,
         })?;
+        if let Some(given) = bound.receive_buffer.filter(|given| *given < asked) {
+            tracing::warn!(
+                at = %bound.at, given, asked,
+                "the kernel gives a smaller queue of datagrams than `limits.receive_buffer`: raise net.core.rmem_max"
+            );
+        }
         listeners.push(bound);
         sockets.push(of_workers);
     }

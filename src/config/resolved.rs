@@ -128,6 +128,8 @@ impl DnsConfig {
 pub struct TransportLimits {
     /// Octets of one SIP message.
     pub message_size: usize,
+    /// Octets asked of the kernel for what waits at one UDP socket.
+    pub receive_buffer: usize,
     pub connections: usize,
     pub connections_per_ip: usize,
     /// A connection without a word for this long is closed.

@@ -28,6 +28,13 @@ impl Clock {
     pub fn now(&self) -> Time {
         self.epoch + Millis(millis(self.start.elapsed()))
     }
+
+    /// Returns how long ago something was, by the wall clock: `then` is since the Unix epoch.
+    #[expect(clippy::disallowed_methods, reason = "the driver reads the clock")]
+    pub fn ago(&self, then: Duration) -> Millis {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Millis(since.map_or(0, |now| millis(now.saturating_sub(then))))
+    }
 }
 
 /// Returns whole milliseconds, saturating.

@@ -2,11 +2,14 @@
 
 use crate::engine::time::{Millis, Time};
 
+/// SIP sends what was lost again after T1 at the earliest (RFC 3261 17.1.1.1).
+const SENT_AGAIN_AFTER: Millis = Millis(500);
 /// How often the engine is told while nothing changes.
 const TOLD_EVERY: Millis = Millis(100);
 
 /// The worst of what waits: a timer that was due, a turn that took long (what arrived meanwhile waited for
-/// it), and the shard's own mail, measured by a mark that goes through the mailbox like any other.
+/// it), the datagrams in the kernel's queue and those that it had no room for, and the shard's own mail,
+/// measured by a mark that goes through the mailbox like any other.
 #[derive(Debug)]
 pub(super) struct Lateness {
     turn_begun: Time,
@@ -33,6 +36,16 @@ impl Lateness {
     /// A timer that was due then is fired now.
     pub(super) fn fired(&mut self, due: Time, now: Time) {
         self.note(now.since(due));
+    }
+
+    /// A datagram has waited for so long to be read.
+    pub(super) fn waited(&mut self, wait: Millis) {
+        self.note(wait);
+    }
+
+    /// The kernel had no room for datagrams.
+    pub(super) fn lost(&mut self) {
+        self.note(SENT_AGAIN_AFTER);
     }
 
     /// Returns true where a mark is to be posted: none is under way.
@@ -84,6 +97,18 @@ mod tests {
         assert_eq!(lateness.end_turn(Time(150)), None, "told a moment ago");
         lateness.begin_turn(Time(200));
         assert_eq!(lateness.end_turn(Time(220)), Some(Millis(30)));
+    }
+
+    #[test]
+    fn what_waits_in_the_kernel_and_what_it_had_no_room_for() {
+        let mut lateness = Lateness::new(Time(0));
+        lateness.begin_turn(Time(100));
+        lateness.waited(Millis(300));
+        lateness.waited(Millis(20));
+        assert_eq!(lateness.end_turn(Time(101)), Some(Millis(300)));
+        lateness.begin_turn(Time(300));
+        lateness.lost();
+        assert_eq!(lateness.end_turn(Time(300)), Some(Millis(500)));
     }
 
     #[test]

@@ -299,7 +299,7 @@ impl Shard {
     fn read_listener(&mut self, index: usize) -> bool {
         let listener = ListenerId(index as u16);
         let now = self.shared.clock.now();
-        let udp = match &self.listening[index] {
+        let udp = match &mut self.listening[index] {
             Listening::Udp(udp) => udp,
             Listening::Tcp(socket) => {
                 let entrance = Entrance {
@@ -328,13 +328,21 @@ impl Shard {
         };
         let hears = |peer, bytes: &[u8]| entrance.hears(&flow(peer), bytes);
         let (mut datagrams, mut unreachable) = (Vec::new(), Vec::new());
-        let more = udp.receive(
+        let queued = udp.receive(
             &mut self.room,
             &self.counters,
             &mut unreachable,
             &hears,
             &mut datagrams,
         );
+        if let Some(since) = queued.since {
+            let wait = self.shared.clock.ago(since);
+            self.lateness.waited(wait);
+            self.counters.waited(wait);
+        }
+        if queued.lost > 0 {
+            self.lateness.lost();
+        }
         for Datagram { peer, bytes } in datagrams {
             if self.deliver(flow(peer), bytes).is_err() {
                 Counters::add(&self.counters.datagrams_dropped);
@@ -343,7 +351,7 @@ impl Shard {
         }
         self.tell_unreachable(unreachable);
         self.settle();
-        more
+        queued.more
     }
 
     pub(super) fn entrance(&self, now: Time) -> Entrance<'_> {

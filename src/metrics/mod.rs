@@ -118,6 +118,8 @@ struct ReadMetrics {
     datagrams_received: IntCounter,
     datagrams_sent: IntCounter,
     datagrams_dropped: IntCounter,
+    datagrams_lost: IntCounter,
+    datagram_wait: Gauge,
     mailbox_overflows: IntCounter,
     overloaded: IntGauge,
     gate: GateMetrics,
@@ -408,6 +410,8 @@ impl ReadMetrics {
             datagrams_received: make.counter(names::DATAGRAMS_RECEIVED),
             datagrams_sent: make.counter(names::DATAGRAMS_SENT),
             datagrams_dropped: make.counter(names::DATAGRAMS_DROPPED),
+            datagrams_lost: make.counter(names::DATAGRAMS_LOST),
+            datagram_wait: make.float(names::DATAGRAM_WAIT),
             mailbox_overflows: make.counter(names::MAILBOX_OVERFLOWS),
             overloaded: make.gauge(names::OVERLOADED),
             gate: GateMetrics::new(make),
@@ -494,6 +498,9 @@ impl ReadMetrics {
         raise(&self.datagrams_received, transport.datagrams_received);
         raise(&self.datagrams_sent, transport.datagrams_sent);
         raise(&self.datagrams_dropped, transport.datagrams_dropped);
+        raise(&self.datagrams_lost, transport.datagrams_lost);
+        self.datagram_wait
+            .set(transport.datagram_wait.as_secs_f64());
         raise(&self.mailbox_overflows, transport.mailbox_overflows);
     }
 

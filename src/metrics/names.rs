@@ -70,6 +70,8 @@ families! {
     HANDSHAKES_FAILED = "refork_handshakes_failed_total", "TLS and WebSocket handshakes that came to nothing, by reason.";
     DATAGRAMS_RECEIVED = "refork_datagrams_received_total", "SIP datagrams received.";
     DATAGRAMS_SENT = "refork_datagrams_sent_total", "SIP datagrams sent.";
+    DATAGRAMS_LOST = "refork_datagrams_lost_total", "SIP datagrams lost since the kernel's queue was full.";
+    DATAGRAM_WAIT = "refork_datagram_wait_seconds", "Longest that a SIP datagram waited in the kernel's queue since the last scrape.";
     DATAGRAMS_DROPPED = "refork_datagrams_dropped_total", "SIP datagrams that could not be taken or sent.";
     MAILBOX_OVERFLOWS = "refork_mailbox_overflows_total", "Inputs dropped because a shard's mailbox was full.";
     OVERLOADED = "refork_overloaded_shards", "Shards that put off what is new, since they are late.";

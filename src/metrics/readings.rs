@@ -1,5 +1,7 @@
 //! What is not told by events but read at each scrape: sums over shards, sockets and the relay.
 
+use std::time::Duration;
+
 use crate::engine::events::Offence;
 use crate::engine::ports::Claim;
 use crate::engine::view::Gauges;
@@ -34,6 +36,10 @@ pub struct TransportReading {
     pub datagrams_sent: u64,
     /// Received but too large or not taken by a shard, or not taken by the kernel for sending.
     pub datagrams_dropped: u64,
+    /// Lost since the kernel's queue was full.
+    pub datagrams_lost: u64,
+    /// The longest that one waited there since the last reading.
+    pub datagram_wait: Duration,
     /// Inputs lost because a shard's mailbox was full.
     pub mailbox_overflows: u64,
 }

@@ -349,6 +349,8 @@ fn distinct(more: u64) -> Readings {
             datagrams_received: n(304),
             datagrams_sent: n(305),
             datagrams_dropped: n(306),
+            datagrams_lost: n(315),
+            datagram_wait: Duration::from_secs(n(316)),
             mailbox_overflows: n(307),
         },
         gate: GateReading {
@@ -427,6 +429,8 @@ fn readings_set_gauges_and_raise_counters() {
         ("refork_datagrams_received_total", 304),
         ("refork_datagrams_sent_total", 305),
         ("refork_datagrams_dropped_total", 306),
+        ("refork_datagrams_lost_total", 315),
+        ("refork_datagram_wait_seconds", 316),
         ("refork_mailbox_overflows_total", 307),
         ("refork_banned", 501),
         ("refork_gate_dropped_total{reason=\"rate\"}", 502),

@@ -11,8 +11,8 @@ use crate::engine::ids::Transport;
 
 use super::sys;
 
-/// Asked of the kernel, which may give less (net.core.rmem_max).
-const UDP_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+/// Asked of the kernel, which may give less (net.core.wmem_max).
+const SEND_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 const BACKLOG: i32 = 1024;
 
 /// A listener could not be opened.
@@ -27,6 +27,8 @@ pub enum BindError {
 pub struct Bound {
     pub listener: Listener,
     pub at: SocketAddr,
+    /// Bytes of the queue of datagrams that the kernel gave: no more than it was asked for.
+    pub receive_buffer: Option<usize>,
 }
 
 /// One worker's socket of a listener.
@@ -35,20 +37,27 @@ pub enum Socket {
     Tcp(std::net::TcpListener),
 }
 
-/// Opens a listener: `workers` sockets that share one port, over which the kernel spreads its peers.
+/// Opens a listener: `workers` sockets that share one port, over which the kernel spreads its peers. Each
+/// UDP socket asks for a queue of `receive_buffer` bytes; the kernel may give less (net.core.rmem_max).
 ///
 /// # Errors
 /// The address is taken or not this machine's, or the port needs rights that the process lacks.
-pub fn bind(listener: &Listener, workers: usize) -> Result<(Bound, Vec<Socket>), BindError> {
+pub fn bind(
+    listener: &Listener,
+    workers: usize,
+    receive_buffer: usize,
+) -> Result<(Bound, Vec<Socket>), BindError> {
     let kind = match listener.transport {
         Transport::Udp => Kind::Udp,
         Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => Kind::Tcp,
     };
-    let first = open(kind, listener, listener.at, false).map_err(BindError::System)?;
+    let open = |at, shared| open(kind, listener, at, shared, receive_buffer);
+    let first = open(listener.at, false).map_err(BindError::System)?;
     let at = local_address(&first).map_err(BindError::System)?;
     let bound = Bound {
         listener: listener.clone(),
         at,
+        receive_buffer: kind.receive_buffer(&first).map_err(BindError::System)?,
     };
     if workers <= 1 {
         return Ok((bound, vec![kind.finish(first).map_err(BindError::System)?]));
@@ -57,7 +66,7 @@ pub fn bind(listener: &Listener, workers: usize) -> Result<(Bound, Vec<Socket>),
     // share a port would not notice, and each would get a part of the messages.
     drop(first);
     let sockets = (0..workers)
-        .map(|_| kind.finish(open(kind, listener, at, true)?))
+        .map(|_| kind.finish(open(at, true)?))
         .collect::<io::Result<_>>()
         .map_err(BindError::System)?;
     Ok((bound, sockets))
@@ -70,6 +79,15 @@ enum Kind {
 }
 
 impl Kind {
+    /// Returns what the kernel gave, of datagrams.
+    fn receive_buffer(self, socket: &RawSocket) -> io::Result<Option<usize>> {
+        match self {
+            // socket(7): it tells twice what was asked for, to have room for its own books.
+            Self::Udp => socket.recv_buffer_size().map(|bytes| Some(bytes / 2)),
+            Self::Tcp => Ok(None),
+        }
+    }
+
     /// Makes it listen.
     fn finish(self, socket: RawSocket) -> io::Result<Socket> {
         Ok(match self {
@@ -82,7 +100,13 @@ impl Kind {
     }
 }
 
-fn open(kind: Kind, listener: &Listener, at: SocketAddr, shared: bool) -> io::Result<RawSocket> {
+fn open(
+    kind: Kind,
+    listener: &Listener,
+    at: SocketAddr,
+    shared: bool,
+    receive_buffer: usize,
+) -> io::Result<RawSocket> {
     let (form, protocol) = match kind {
         Kind::Udp => (Type::DGRAM, Protocol::UDP),
         Kind::Tcp => (Type::STREAM, Protocol::TCP),
@@ -95,9 +119,10 @@ fn open(kind: Kind, listener: &Listener, at: SocketAddr, shared: bool) -> io::Re
     match kind {
         Kind::Udp => {
             // Smaller buffers do as well, if not as long.
-            let _ = socket.set_recv_buffer_size(UDP_BUFFER_BYTES);
-            let _ = socket.set_send_buffer_size(UDP_BUFFER_BYTES);
+            let _ = socket.set_recv_buffer_size(receive_buffer);
+            let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
             sys::report_errors(&socket, at.is_ipv6())?;
+            sys::report_queue(&socket)?;
         }
         // Old connections in TIME_WAIT must not keep a restart from the port.
         Kind::Tcp => socket.set_reuse_address(true)?,
@@ -148,6 +173,8 @@ fn mend(error: &io::Error) -> String {
 mod tests {
     use super::*;
 
+    const BUFFER: usize = 64 * 1024;
+
     fn listener(transport: Transport, at: &str) -> Listener {
         Listener {
             dscp: Some(24),
@@ -158,7 +185,7 @@ mod tests {
     #[test]
     fn workers_share_the_port_that_the_first_got() {
         for transport in [Transport::Udp, Transport::Tcp] {
-            let (bound, sockets) = bind(&listener(transport, "127.0.0.1:0"), 3).unwrap();
+            let (bound, sockets) = bind(&listener(transport, "127.0.0.1:0"), 3, BUFFER).unwrap();
             assert_ne!(bound.at.port(), 0);
             for socket in &sockets {
                 let at = match socket {
@@ -174,9 +201,9 @@ mod tests {
     #[test]
     fn a_port_in_use_is_refused_even_where_ports_are_shared() {
         for transport in [Transport::Udp, Transport::Tcp] {
-            let (bound, _held) = bind(&listener(transport, "127.0.0.1:0"), 2).unwrap();
+            let (bound, _held) = bind(&listener(transport, "127.0.0.1:0"), 2, BUFFER).unwrap();
             for workers in [1, 2] {
-                let again = bind(&listener(transport, &bound.at.to_string()), workers);
+                let again = bind(&listener(transport, &bound.at.to_string()), workers, BUFFER);
                 let error = again.err().map(|error| error.to_string());
                 assert!(
                     error
@@ -189,8 +216,18 @@ mod tests {
     }
 
     #[test]
+    fn the_queue_is_as_large_as_asked_for() {
+        let at = |transport| {
+            let (bound, _) = bind(&listener(transport, "127.0.0.1:0"), 2, BUFFER).unwrap();
+            bound.receive_buffer
+        };
+        assert_eq!(at(Transport::Udp), Some(BUFFER));
+        assert_eq!(at(Transport::Tcp), None);
+    }
+
+    #[test]
     fn foreign_addresses_are_refused() {
         // RFC 5737: an address of documentation is nobody's.
-        assert!(bind(&listener(Transport::Udp, "192.0.2.1:0"), 1).is_err());
+        assert!(bind(&listener(Transport::Udp, "192.0.2.1:0"), 1, BUFFER).is_err());
     }
 }

@@ -1,8 +1,10 @@
 //! What the sockets of one shard count. Others read it at each scrape.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::engine::ids::Transport;
+use crate::engine::time::Millis;
 use crate::metrics::TransportReading;
 
 use super::fault::{Fault, Shake};
@@ -25,12 +27,30 @@ pub struct Counters {
     pub datagrams_sent: AtomicU64,
     /// Too large, not taken by a shard, or not taken by the kernel.
     pub datagrams_dropped: AtomicU64,
+    /// Lost since the kernel's queue was full.
+    pub datagrams_lost: AtomicU64,
+    /// The longest that one waited in the kernel's queue since this was last read.
+    pub datagram_wait_ms: AtomicU64,
 }
 
 impl Counters {
     /// Adds one.
     pub fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Adds some.
+    pub(super) fn add_many(counter: &AtomicU64, more: u64) {
+        if more > 0 {
+            counter.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+
+    /// A datagram has waited for so long.
+    pub fn waited(&self, wait: Millis) {
+        if wait > Millis(0) {
+            self.datagram_wait_ms.fetch_max(wait.0, Ordering::Relaxed);
+        }
     }
 
     /// Takes one off a count of what is there now.
@@ -64,7 +84,7 @@ impl Counters {
         }
     }
 
-    /// Adds everything to a reading.
+    /// Adds everything to a reading; the longest wait begins anew.
     pub fn read_into(&self, reading: &mut TransportReading) {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         for (sum, counter) in reading.connections.iter_mut().zip(&self.connections) {
@@ -81,6 +101,9 @@ impl Counters {
         reading.datagrams_received += of(&self.datagrams_received);
         reading.datagrams_sent += of(&self.datagrams_sent);
         reading.datagrams_dropped += of(&self.datagrams_dropped);
+        reading.datagrams_lost += of(&self.datagrams_lost);
+        let wait = self.datagram_wait_ms.swap(0, Ordering::Relaxed);
+        reading.datagram_wait = reading.datagram_wait.max(Duration::from_millis(wait));
     }
 }
 

@@ -24,4 +24,4 @@ pub use fault::{Fault, Shake};
 pub use local::{bindable, toward};
 pub use registry::{Registry, worker_of};
 pub use streams::{Carried, StreamEvent, StreamLimits, Streams};
-pub use udp::{Datagram, Room, Sent, Udp};
+pub use udp::{Datagram, Queued, Room, Sent, Udp};

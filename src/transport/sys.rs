@@ -3,18 +3,21 @@
 
 #![expect(
     unsafe_code,
-    reason = "recvmmsg, MSG_ERRQUEUE and IP_RECVERR have no safe wrapper"
+    reason = "recvmmsg, its control messages, MSG_ERRQUEUE and IP_RECVERR have no safe wrapper"
 )]
 
 use std::io;
 use std::mem::{size_of, size_of_val, zeroed};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 /// Datagrams taken by one call.
 pub(super) const BATCH: usize = 32;
 /// Room for the control messages of one error: an extended error and the address of its sender.
 const CONTROL_BYTES: usize = 512;
+/// Room for those of a datagram: when it came, and how many were lost before it.
+const QUEUE_BYTES: usize = 64;
 /// RFC 792: destination unreachable, and which of its codes say that nobody is there.
 const ICMP_UNREACHABLE: u8 = 3;
 const ICMP_NOBODY: [u8; 3] = [1, 2, 3];
@@ -29,6 +32,16 @@ pub(super) struct Arrived {
     pub(super) len: usize,
     /// Larger than its place: the rest is lost.
     pub(super) truncated: bool,
+}
+
+/// What the kernel says of the queue that a batch was taken from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Queue {
+    /// When the first of the batch came, since the Unix epoch by the wall clock.
+    pub(super) since: Option<Duration>,
+    /// How many had found it full before then, since the socket was opened; it wraps. None where no
+    /// datagram of the batch says so, or there were none.
+    pub(super) lost: Option<u32>,
 }
 
 /// One entry of the error queue.
@@ -47,13 +60,24 @@ pub(super) fn report_errors(socket: impl AsFd, v6: bool) -> io::Result<()> {
     } else {
         (libc::SOL_IP, libc::IP_RECVERR)
     };
+    switch_on(socket, level, name)
+}
+
+/// Asks the kernel to say of each datagram when it came, and how many the queue had no room for
+/// (socket(7): SO_TIMESTAMPNS, SO_RXQ_OVFL).
+pub(super) fn report_queue(socket: impl AsFd) -> io::Result<()> {
+    switch_on(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS)?;
+    switch_on(&socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL)
+}
+
+fn switch_on(socket: impl AsFd, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
     let on: libc::c_int = 1;
     // SAFETY: the pointer is to a whole c_int that lives through the call, and the length is its own.
     let result = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
             level,
-            name,
+            option,
             (&raw const on).cast(),
             size_of_val(&on) as libc::socklen_t,
         )
@@ -66,14 +90,15 @@ pub(super) fn report_errors(socket: impl AsFd, v6: bool) -> io::Result<()> {
 }
 
 /// Takes up to `BATCH` datagrams without waiting. Datagram `i` lies at `i * size` of the buffer, which
-/// has `BATCH * size` bytes.
+/// has `BATCH * size` bytes. The first, which has waited longest, speaks for the queue.
 pub(super) fn receive(
     socket: impl AsFd,
     buffer: &mut [u8],
     size: usize,
     arrived: &mut Vec<Arrived>,
-) -> io::Result<()> {
+) -> io::Result<Queue> {
     arrived.clear();
+    let mut control = Control([0; QUEUE_BYTES]);
     // SAFETY: all three are plain C structs for which zeroes are valid.
     let (mut names, mut parts, mut headers) = unsafe {
         (
@@ -97,8 +122,10 @@ pub(super) fn receive(
         header.msg_hdr.msg_iovlen = 1;
         places += 1;
     }
-    // SAFETY: the first `places` headers point to names, parts and chunks of the buffer that live
-    // through the call and overlap nowhere.
+    headers[0].msg_hdr.msg_control = control.0.as_mut_ptr().cast();
+    headers[0].msg_hdr.msg_controllen = QUEUE_BYTES as _;
+    // SAFETY: the first `places` headers point to names, parts, chunks of the buffer and, one of them, to
+    // the control buffer, that live through the call and overlap nowhere.
     let count = unsafe {
         libc::recvmmsg(
             socket.as_fd().as_raw_fd(),
@@ -122,13 +149,35 @@ pub(super) fn receive(
                 truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
             }),
     );
-    Ok(())
+    Ok(queue(&headers[0].msg_hdr))
+}
+
+/// Control messages lie aligned.
+#[repr(align(8))]
+struct Control<const BYTES: usize>([u8; BYTES]);
+
+fn queue(header: &libc::msghdr) -> Queue {
+    let mut queue = Queue::default();
+    for_each_control(header, |level, kind, data| match (level, kind) {
+        (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+            // SAFETY: the kind says what it is. It may lie unaligned.
+            let since = unsafe { data.cast::<libc::timespec>().read_unaligned() };
+            let (secs, nanos) = (u64::try_from(since.tv_sec), u32::try_from(since.tv_nsec));
+            if let (Ok(secs), Ok(nanos)) = (secs, nanos) {
+                queue.since = Some(Duration::new(secs, nanos));
+            }
+        }
+        (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
+            // SAFETY: as above.
+            queue.lost = Some(unsafe { data.cast::<u32>().read_unaligned() });
+        }
+        _ => {}
+    });
+    queue
 }
 
 /// Takes one entry off the error queue; none where it is empty.
 pub(super) fn next_error(socket: impl AsFd) -> Option<QueuedError> {
-    #[repr(align(8))]
-    struct Control([u8; CONTROL_BYTES]);
     let mut control = Control([0; CONTROL_BYTES]);
     let mut quoted = [0_u8; 64];
     // SAFETY: plain C structs for which zeroes are valid.
@@ -169,23 +218,35 @@ pub(super) fn next_error(socket: impl AsFd) -> Option<QueuedError> {
 }
 
 fn extended_error(header: &libc::msghdr) -> Option<libc::sock_extended_err> {
-    // SAFETY: the header was filled in by recvmsg and its control buffer still lives; CMSG_NXTHDR
-    // stays within it. The data may lie unaligned.
+    let mut error = None;
+    for_each_control(header, |level, kind, data| {
+        let is_error = matches!(
+            (level, kind),
+            (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR)
+        );
+        if is_error && error.is_none() {
+            // SAFETY: the kind says what it is. It may lie unaligned.
+            error = Some(unsafe { data.cast::<libc::sock_extended_err>().read_unaligned() });
+        }
+    });
+    error
+}
+
+/// Goes through the control messages of a header that a receiving call has filled in: level, kind, data.
+fn for_each_control(
+    header: &libc::msghdr,
+    mut each: impl FnMut(libc::c_int, libc::c_int, *const libc::c_uchar),
+) {
+    // SAFETY: the header was filled in by the kernel and its control buffer still lives; CMSG_NXTHDR
+    // stays within it.
     unsafe {
         let mut control = libc::CMSG_FIRSTHDR(header);
         while !control.is_null() {
-            let is_error = matches!(
-                ((*control).cmsg_level, (*control).cmsg_type),
-                (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR)
-            );
-            if is_error {
-                let data = libc::CMSG_DATA(control).cast::<libc::sock_extended_err>();
-                return Some(data.read_unaligned());
-            }
+            let (level, kind) = ((*control).cmsg_level, (*control).cmsg_type);
+            each(level, kind, libc::CMSG_DATA(control));
             control = libc::CMSG_NXTHDR(header, control);
         }
     }
-    None
 }
 
 fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {

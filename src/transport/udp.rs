@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use mio::event::Source;
@@ -22,6 +23,17 @@ const ERRORS_MAX: usize = 256;
 pub struct Datagram {
     pub peer: SocketAddr,
     pub bytes: Bytes,
+}
+
+/// What a read says of the kernel's queue of a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queued {
+    /// More may wait.
+    pub more: bool,
+    /// When the first of the batch came, since the Unix epoch by the wall clock.
+    pub since: Option<Duration>,
+    /// How many more datagrams have found it full.
+    pub lost: u32,
 }
 
 /// What became of a datagram to send.
@@ -56,6 +68,8 @@ impl Room {
 /// One worker's socket of a UDP listener.
 pub struct Udp {
     socket: mio::net::UdpSocket,
+    /// How many datagrams had found the queue full when it was last read; it wraps.
+    lost: u32,
 }
 
 impl Udp {
@@ -66,31 +80,38 @@ impl Udp {
     pub fn new(socket: std::net::UdpSocket, registry: &Registry, token: Token) -> io::Result<Self> {
         let mut socket = mio::net::UdpSocket::from_std(socket);
         socket.register(registry, token, Interest::READABLE)?;
-        Ok(Self { socket })
+        Ok(Self { socket, lost: 0 })
     }
 
-    /// Takes one batch of datagrams, of those that somebody wants to hear. Returns true where more may
-    /// wait.
+    /// Takes one batch of datagrams, of those that somebody wants to hear. Returns what waits behind it, and
+    /// how long it waited itself.
     ///
     /// What holds only line ends is a keep-alive, empty ones are one too: neither wants an answer over
     /// UDP (RFC 5626 3.5.1 asks for one over streams only). STUN is answered at once (3.5.2).
     pub fn receive(
-        &self,
+        &mut self,
         room: &mut Room,
         counters: &Counters,
         unreachable: &mut Vec<SocketAddr>,
         hears: &dyn Fn(SocketAddr, &[u8]) -> bool,
         into: &mut Vec<Datagram>,
-    ) -> bool {
-        match sys::receive(&self.socket, &mut room.buffer, room.size, &mut room.arrived) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+    ) -> Queued {
+        let batch = sys::receive(&self.socket, &mut room.buffer, room.size, &mut room.arrived);
+        let batch = match batch {
+            Ok(batch) => batch,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Queued::default(),
             // The error of something sent before stood in the way: what arrived is behind it.
             Err(_) => {
                 self.errors(unreachable);
-                return true;
+                return Queued {
+                    more: true,
+                    ..Queued::default()
+                };
             }
-        }
+        };
+        let total = batch.lost.unwrap_or(self.lost);
+        let lost = total.wrapping_sub(std::mem::replace(&mut self.lost, total));
+        Counters::add_many(&counters.datagrams_lost, lost.into());
         for (arrived, place) in room.arrived.iter().zip(room.buffer.chunks_exact(room.size)) {
             Counters::add(&counters.datagrams_received);
             let Some(peer) = arrived.peer.filter(|_| !arrived.truncated) else {
@@ -116,7 +137,11 @@ impl Udp {
                 into.push(Datagram { peer, bytes });
             }
         }
-        room.arrived.len() == BATCH
+        Queued {
+            more: room.arrived.len() == BATCH,
+            since: batch.since,
+            lost,
+        }
     }
 
     /// Empties the error queue: who is not there is appended to `unreachable`. Returns true where

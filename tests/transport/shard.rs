@@ -57,7 +57,7 @@ impl Shard {
         connections_per_ip: usize,
     ) -> Self {
         let poll = Poll::new().unwrap();
-        let (bound, mut sockets) = bind(listener, 1).unwrap();
+        let (bound, mut sockets) = bind(listener, 1, crate::BUFFER).unwrap();
         let Some(Socket::Tcp(socket)) = sockets.pop() else {
             panic!("not a TCP socket");
         };

@@ -206,6 +206,8 @@ impl Default for History {
 pub(crate) struct Limits {
     /// Of one SIP message.
     pub(crate) message_size: Size<{ 4 * KIB }, { 16 * MIB }>,
+    /// Of what waits at one worker's UDP socket; the kernel may give less.
+    pub(crate) receive_buffer: Size<{ 64 * KIB }, { 1024 * MIB }>,
     /// TCP connections.
     pub(crate) connections: Whole<1, 1_000_000>,
     /// TCP connections of one IPv4 address, or of one IPv6 /64.
@@ -232,6 +234,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             message_size: Size(64 * KIB),
+            receive_buffer: Size(4 * MIB),
             connections: Whole(20_000),
             connections_per_ip: Whole(200),
             idle: Span(15 * MINUTE),

@@ -146,6 +146,7 @@ pub(super) fn limits(file: &File) -> TransportLimits {
     let limits = &file.limits;
     TransportLimits {
         message_size: count(limits.message_size.0),
+        receive_buffer: count(limits.receive_buffer.0),
         connections: count(limits.connections.0),
         connections_per_ip: count(limits.connections_per_ip.0),
         idle: Duration::from_millis(limits.idle.0),
