@@ -139,6 +139,7 @@ fn open(callers: &[SocketAddr], callees: &[SocketAddr]) -> (Relay, Vec<SocketAdd
                 streams: 1,
                 claim: Claim::Known,
                 toward: phone.ip(),
+                told: None,
                 again: Vec::new(),
             });
             let MediaEvent::Opened { result, .. } = events.recv().unwrap() else {

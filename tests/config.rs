@@ -142,7 +142,7 @@ log: { level: "info,refork::engine=debug", format: json }
 "#,
     );
     assert_eq!(config.workers, 3);
-    assert_eq!(config.listeners[0].dscp, Some(24));
+    assert_eq!(config.listeners[0].dscp, 24);
     let told: Vec<_> = config.listeners.iter().map(|l| l.advertise).collect();
     assert_eq!(told, [Some("203.0.113.5:5070".parse().unwrap()), None]);
     assert_eq!(config.media.address, Some("198.51.100.1".parse().unwrap()));

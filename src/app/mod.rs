@@ -353,6 +353,7 @@ fn start_relay(config: &Config, workers: usize, mailboxes: Mailboxes) -> Result<
         latch: config.engine.media.latch,
         silence: config.engine.detect.media_silence.map(|span| span.0),
         filler: config.engine.restore.filler,
+        dscp: config.media.dscp,
         threads: workers.div_ceil(2),
     };
     let sink = move |event: MediaEvent| {

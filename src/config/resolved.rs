@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::file::Dscp;
 use crate::engine::ids::Transport;
 use crate::engine::network::Network;
 use crate::engine::settings::Settings;
@@ -46,7 +47,7 @@ pub struct Listener {
     /// What peers are told instead of the local address of the flow.
     pub advertise: Option<SocketAddr>,
     /// Differentiated services code point of what is sent (RFC 4594), 0 to 63.
-    pub dscp: Option<u8>,
+    pub dscp: u8,
     /// Those that stand before it.
     pub proxies: Option<Proxies>,
     /// Of the pages that may open a WebSocket, as browsers write them; all where none is named.
@@ -60,7 +61,7 @@ impl Listener {
             transport,
             at,
             advertise: None,
-            dscp: None,
+            dscp: Dscp::SIGNALLING.0,
             proxies: None,
             origins: Vec::new(),
         }
@@ -103,6 +104,8 @@ pub struct MediaConfig {
     pub ports: RangeInclusive<u16>,
     /// What peers are told; None: the local address toward the peer.
     pub address: Option<IpAddr>,
+    /// Differentiated services code point of what is sent, 0 to 63 (RFC 4594).
+    pub dscp: u8,
 }
 
 /// How names are looked up.

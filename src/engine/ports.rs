@@ -212,6 +212,9 @@ pub enum MediaCommand {
         claim: Claim,
         /// Address of the SIP peer: says which of our addresses, and which family, to use.
         toward: IpAddr,
+        /// Which address of ours the peer is to be told, where the engine knows it: it may be that of a NAT
+        /// before us.
+        told: Option<IpAddr>,
         /// After a restart: the ports to take again, RTP ports by stream (RTCP is one above).
         again: Vec<u16>,
     },

@@ -119,6 +119,7 @@ impl Desk {
                 streams,
                 claim,
                 toward,
+                told,
                 again,
             } => {
                 let wanted = Wanted {
@@ -130,7 +131,7 @@ impl Desk {
                 };
                 let result = self
                     .routes
-                    .toward(toward, &self.settings, now)
+                    .toward(toward, told, &self.settings, now)
                     .and_then(|local| self.open(media, &wanted, local, now));
                 if let Err(error) = &result {
                     if error.kind() == io::ErrorKind::AddrNotAvailable {

@@ -39,6 +39,8 @@ pub(crate) struct Pairs {
     /// The ports of which no socket is open.
     pool: Pool,
     bounds: Bounds,
+    /// Code point of what is sent.
+    dscp: u8,
     open: Table<Pair>,
     shelves: Vec<Shelf>,
     at_rest: usize,
@@ -51,11 +53,12 @@ struct Shelf {
 }
 
 impl Pairs {
-    pub(crate) fn new(registry: Registry, pool: Pool, bounds: Bounds) -> Self {
+    pub(crate) fn new(registry: Registry, pool: Pool, bounds: Bounds, dscp: u8) -> Self {
         Self {
             registry,
             pool,
             bounds,
+            dscp,
             open: Table::new(),
             shelves: Vec::new(),
             at_rest: 0,
@@ -266,7 +269,7 @@ impl Pairs {
 
     /// Opens and registers a pair, be it in the pool or not.
     fn open(&mut self, bind: IpAddr, port: u16) -> io::Result<PairId> {
-        let mut pair = Pair::bind(bind, port)?;
+        let mut pair = Pair::bind(bind, port, self.dscp)?;
         let id = PairId(self.open.next());
         for port in [Port::Rtp, Port::Rtcp] {
             let socket = pair.socket_mut(port);
@@ -323,7 +326,7 @@ mod tests {
             let registry = poll.registry().try_clone().unwrap();
             Self {
                 _poll: poll,
-                pairs: Pairs::new(registry, pool, bounds),
+                pairs: Pairs::new(registry, pool, bounds, 46),
                 now: Micros(0),
             }
         }

@@ -13,7 +13,7 @@ pub struct RelaySettings {
     /// What of them is kept for whom.
     pub reserve: Reserve,
     /// The address that peers are told. None: the local address that the kernel would send from
-    /// toward the SIP peer. Ignored for peers of the other family.
+    /// toward the SIP peer. Ignored for peers of the other family, and where the engine says what to tell.
     pub address: Option<IpAddr>,
     /// The address to bind where it is not the one told: behind a one-to-one NAT, the unspecified
     /// address. Ignored for the other family.
@@ -24,6 +24,8 @@ pub struct RelaySettings {
     pub silence: Option<u64>,
     /// Fill the survivor's stream with silence while the other side is lost.
     pub filler: bool,
+    /// Differentiated services code point of what is sent, 0 to 63 (RFC 2474).
+    pub dscp: u8,
     /// Relay threads; sessions are spread over them by a hash of their id. At least one.
     pub threads: usize,
 }
@@ -48,6 +50,7 @@ impl Default for RelaySettings {
             latch: Latch::Signalling,
             silence: Some(3_000),
             filler: true,
+            dscp: 0,
             threads: 1,
         }
     }

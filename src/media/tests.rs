@@ -91,6 +91,7 @@ impl Rig {
             streams,
             claim,
             toward: toward.parse().unwrap(),
+            told: None,
             again,
         });
         match self.next_event() {

@@ -53,7 +53,7 @@ pub(crate) fn spawn(
     let registry = poll.registry().try_clone().map_err(StartError::System)?;
     let clock = Clock::start();
     let desk = Desk::new(Fittings {
-        pairs: Pairs::new(registry, pool, bounds),
+        pairs: Pairs::new(registry, pool, bounds, settings.dscp),
         settings,
         events,
         counters: Arc::clone(&counters),

@@ -139,10 +139,7 @@ pub(super) fn mark<'s>(
     listener: &Listener,
     at: SocketAddr,
 ) -> io::Result<()> {
-    let Some(dscp) = listener.dscp else {
-        return Ok(());
-    };
-    let class = u32::from(dscp) << 2;
+    let class = u32::from(listener.dscp) << 2;
     let socket = socket.into();
     if at.is_ipv6() {
         socket.set_tclass_v6(class)
@@ -177,7 +174,7 @@ mod tests {
 
     fn listener(transport: Transport, at: &str) -> Listener {
         Listener {
-            dscp: Some(24),
+            dscp: 24,
             ..Listener::new(transport, at.parse().unwrap())
         }
     }
@@ -223,6 +220,31 @@ mod tests {
         };
         assert_eq!(at(Transport::Udp), Some(BUFFER));
         assert_eq!(at(Transport::Tcp), None);
+    }
+
+    #[test]
+    fn what_is_sent_is_marked_over_accepted_connections_too() {
+        let class = |socket: &SockRef<'_>, at: SocketAddr| match at {
+            SocketAddr::V4(_) => socket.tos_v4().unwrap(),
+            SocketAddr::V6(_) => socket.tclass_v6().unwrap(),
+        };
+        for (transport, at) in [
+            (Transport::Udp, "127.0.0.1:0"),
+            (Transport::Udp, "[::1]:0"),
+            (Transport::Tcp, "127.0.0.1:0"),
+            (Transport::Tcp, "[::1]:0"),
+        ] {
+            let (bound, sockets) = bind(&listener(transport, at), 1, BUFFER).unwrap();
+            match &sockets[0] {
+                Socket::Udp(socket) => assert_eq!(class(&socket.into(), bound.at), 24 << 2),
+                Socket::Tcp(socket) => {
+                    let _peer = std::net::TcpStream::connect(bound.at).unwrap();
+                    // The listener does not wait; on loopback the connection is there.
+                    let (accepted, _) = socket.accept().unwrap();
+                    assert_eq!(class(&SockRef::from(&accepted), bound.at), 24 << 2);
+                }
+            }
+        }
     }
 
     #[test]

@@ -184,6 +184,24 @@ fn a_phone_in_the_lan_is_offered_the_address_there() {
 }
 
 #[test]
+fn the_relay_is_told_which_address_each_peer_reaches() {
+    let lan = phone("10.0.0.7:5060");
+    let mut t = Table::new(settings());
+    t.register("bob", lan, "desk");
+    t.alice_invites(&audio(alice()));
+    t.request_to(lan, Method::Invite);
+    let mut told = Vec::new();
+    for command in &t.media {
+        if let MediaCommand::Open { side, told: ip, .. } = command {
+            told.push((*side, ip.unwrap()));
+        }
+    }
+    told.sort();
+    let [outer, inner] = [alice(), lan].map(|peer| ours(peer.ip()).ip());
+    assert_eq!(told, [(Side::Caller, outer), (Side::Callee, inner)]);
+}
+
+#[test]
 fn a_phone_heard_early_takes_no_ports_from_the_others() {
     let mut t = mixed();
     let (four, invite) = both_ring(&mut t);

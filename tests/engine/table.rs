@@ -384,6 +384,7 @@ impl Table {
             claim,
             again,
             toward,
+            told: _,
         } = command
         {
             let given = self.given.entry((media, side, generation)).or_default();

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test: what cannot be had ends it")]
 
+mod addresses;
 mod attacks;
 #[path = "../transport/authority.rs"]
 mod authority;

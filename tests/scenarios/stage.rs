@@ -1,7 +1,7 @@
 //! A server with short timers, and phones that are registered with it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
@@ -93,6 +93,13 @@ impl Stage {
             .iter()
             .find(|(transport, at)| *transport == wanted && at.is_ipv6() == v6);
         found.unwrap().1
+    }
+
+    /// Returns the UDP listener on an address.
+    pub(crate) fn sip_at(&self, ip: IpAddr) -> SocketAddr {
+        let all = self.server.sip_addresses();
+        let mut found = all.iter().map(|(_, at)| *at);
+        found.find(|at| at.ip() == ip).unwrap()
     }
 
     pub(crate) fn admin(&self) -> SocketAddr {

@@ -77,6 +77,7 @@ impl Relay {
                 streams,
                 claim: _,
                 toward: _,
+                told: _,
                 again,
             } => Some(self.open(media, side, generation, streams, &again)),
             MediaCommand::Configure {

@@ -27,7 +27,7 @@ pub(super) fn defaults() -> Vec<Listen> {
 pub(crate) struct ListenLong {
     /// `udp://address:port`.
     pub(crate) at: ListenAt,
-    /// Differentiated services code point of what is sent: `cs3`, or 0 to 63.
+    /// Differentiated services code point of what is sent: `cs3` where nothing is said, or 0 to 63.
     #[serde(default)]
     pub(crate) dscp: Option<Dscp>,
     /// What peers are told of this listener.
@@ -165,6 +165,12 @@ pub(super) fn address_of(text: &str) -> Option<(IpAddr, Option<u16>)> {
 pub(crate) struct Dscp(pub(crate) u8);
 
 impl Dscp {
+    /// What telephones and their switches mark signalling with (CS3). RFC 4594 2.3 has CS5 for it, and CS3 for
+    /// video; most networks do not.
+    pub(crate) const SIGNALLING: Self = Self(24);
+    /// Expedited forwarding (RFC 3246), what RFC 4594 4.1 has for telephony.
+    pub(crate) const VOICE: Self = Self(46);
+
     fn by_name(name: &str) -> Option<u8> {
         let digit =
             |c: char, from: u32, to: u32| c.to_digit(10).filter(|d| (from..=to).contains(d));

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::listen::Dscp;
 use super::quantity::Decimal;
 use super::text::{FromText, text_type};
 
@@ -26,6 +27,8 @@ pub(crate) struct Media {
     pub(crate) srtp: Srtp,
     /// What peers are told: `auto`, or an IP address.
     pub(crate) address: MediaAddress,
+    /// Differentiated services code point of the relay's packets: a name, or 0 to 63.
+    pub(crate) dscp: Dscp,
     /// Control addresses of rtpengine. No effect in this version.
     pub(crate) rtpengine: Vec<String>,
 }
@@ -42,6 +45,7 @@ impl Default for Media {
             latch: Latch::Signalling,
             srtp: Srtp::Optional,
             address: MediaAddress::Auto,
+            dscp: Dscp::VOICE,
             rtpengine: Vec::new(),
         }
     }

@@ -63,7 +63,7 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> Vec<Listener> {
             transport: at.transport,
             at: at.at,
             advertise,
-            dscp: dscp.map(|Dscp(value)| value),
+            dscp: dscp.unwrap_or(Dscp::SIGNALLING).0,
             proxies,
             origins,
         });

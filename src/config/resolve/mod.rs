@@ -156,6 +156,7 @@ pub(super) fn resolve(
         media: MediaConfig {
             ports: file.media.ports.first..=file.media.ports.last,
             address: media_address,
+            dscp: file.media.dscp.0,
         },
         dns: operation::dns(file),
         listeners,

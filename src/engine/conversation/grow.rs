@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::Conversation;
 use super::context::Context;
 use super::media::{self, PortState};
+use super::toward::reach;
 use crate::engine::ids::Side;
 use crate::engine::ports::{Generation, MediaCommand};
 use crate::engine::transaction::ServerId;
@@ -34,9 +35,11 @@ impl Conversation {
         let mut waits = [None; 2];
         for side in [from, from.other()] {
             let leg = self.party(side).leg.as_ref();
-            let Some(toward) = leg.map(|leg| leg.dialog.flow.peer.ip()) else {
+            let Some(flow) = leg.map(|leg| leg.dialog.flow) else {
                 continue;
             };
+            let toward = flow.peer.ip();
+            let reach = reach(context, &flow);
             let (id, claim) = (self.id, self.claim(side));
             let ports = &mut self.ports[side.index()];
             let command = match ports.state {
@@ -47,9 +50,11 @@ impl Conversation {
                     streams,
                     claim,
                     toward,
+                    told: ports.told(),
                     again: Vec::new(),
                 },
                 PortState::None | PortState::Failed if streams > 0 => {
+                    ports.reach = Some(reach);
                     ports.open(id, side, streams, claim, toward)
                 }
                 // What is taken again after a restart is all there is for now.

@@ -59,8 +59,15 @@ impl Ports {
             streams,
             claim,
             toward,
+            told: self.told(),
             again: Vec::new(),
         }
+    }
+
+    /// Returns the address that the peer is told, or was told first.
+    pub(super) fn told(&self) -> Option<IpAddr> {
+        let first = self.addresses.first().map(SocketAddr::ip);
+        first.or_else(|| self.reach.filter(|reach| !reach.is_unspecified()))
     }
 
     /// Asks for the same ports once more, after a restart.
@@ -78,6 +85,7 @@ impl Ports {
             streams: self.addresses.len(),
             claim: Claim::Standing,
             toward,
+            told: self.told(),
             again: self.addresses.iter().map(SocketAddr::port).collect(),
         }
     }

@@ -155,7 +155,9 @@ impl Conversation {
         if ports.state == PortState::None
             && let Some(leg) = leg
         {
-            let toward = leg.dialog.flow.peer.ip();
+            let flow = leg.dialog.flow;
+            let toward = flow.peer.ip();
+            ports.reach = Some(reach(context, &flow));
             let command = ports.open(self.id, Side::Caller, streams, claim, toward);
             self.media(context, command);
         }
@@ -238,7 +240,7 @@ impl Conversation {
 }
 
 /// Returns at which address of ours the media of a peer arrives.
-fn reach(context: &Context<'_>, flow: &Flow) -> IpAddr {
+pub(super) fn reach(context: &Context<'_>, flow: &Flow) -> IpAddr {
     let peer = flow.peer.ip();
     let fits = |ip: &IpAddr| ip.is_ipv4() == peer.is_ipv4();
     let any = || match peer {
