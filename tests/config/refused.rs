@@ -165,6 +165,14 @@ const CASES: &[Case] = &[
         "proxy_protocol: true",
     ),
     (
+        "listen: [{ at: \"ws://127.0.0.1:5066\", proxies: [127.0.0.1] }]\n\
+         domains: { a.example: { registrar: { auth: none } } }\n",
+        "domains.a.example.registrar.auth",
+        (2, 44),
+        "ws://127.0.0.1:5066 is behind a proxy",
+        "use `users`",
+    ),
+    (
         "listen: [{ at: \"udp://127.0.0.1:5060\", proxies: [10.0.0.1], proxy_protocol: true }]\n",
         "listen[0].proxies",
         (1, 49),

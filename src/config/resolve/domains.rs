@@ -125,17 +125,25 @@ fn registrar(
         file::Auth::Users => Auth::Users,
         file::Auth::None => Auth::None,
     };
-    let open = listeners.iter().find(|l| !l.at.ip().is_loopback());
+    // Whoever comes through a proxy comes from anywhere.
+    let open = listeners
+        .iter()
+        .find(|l| !l.at.ip().is_loopback() || l.proxies.is_some());
     if let (Auth::None, Some(open)) = (auth, open) {
         below.push(Step::Key("auth"));
+        let why = if open.proxies.is_some() {
+            "is behind a proxy"
+        } else {
+            "is not on loopback"
+        };
         check.problem(
             &below,
             format!(
-                "`none` lets anyone register, and {}://{} is not on loopback",
+                "`none` lets anyone register, and {}://{} {why}",
                 open.transport.param(),
                 open.at
             ),
-            "use `users`, or listen on 127.0.0.1 and [::1] only",
+            "use `users`, or listen on 127.0.0.1 and [::1] only, without `proxies`",
         );
     }
     RegistrarSettings {
