@@ -122,3 +122,26 @@ fn tests_that_show_conformance_exist() {
     }
     assert!(tests > 80, "{tests}");
 }
+
+/// The RFCs that a B2BUA is measured by here.
+const RFCS: [u32; 74] = [
+    3261, 6026, 3263, 3264, 6337, 8866, 5057, 5407, 6141, 3262, 3311, 4028, 5626, 6223, 3581, 5923,
+    3327, 5627, 3428, 3994, 4320, 4321, 3326, 3891, 3515, 3892, 6665, 7092, 5853, 3323, 3325, 7332,
+    5393, 7616, 8760, 4475, 5118, 3550, 3605, 5761, 4733, 4961, 7118, 6455, 7989, 3862, 5438, 4975,
+    4976, 6135, 6714, 7044, 6228, 7339, 6357, 8599, 3711, 4568, 5763, 5764, 8445, 8839, 8224, 8225,
+    5658, 3725, 3665, 5359, 3903, 3856, 4235, 6140, 7315, 7433,
+];
+
+#[test]
+fn each_rfc_has_its_row() {
+    let page = read("docs/conformance.md");
+    let first = |row: &str| row.split('|').nth(1).unwrap_or("").to_owned();
+    let rows: Vec<String> = page.lines().map(first).collect();
+    let named = |rfc: &u32| {
+        let rfc = rfc.to_string();
+        rows.iter()
+            .any(|cell| cell.split(',').any(|named| named.trim() == rfc))
+    };
+    let missing: Vec<_> = RFCS.iter().filter(|rfc| !named(rfc)).collect();
+    assert!(missing.is_empty(), "docs/conformance.md lacks {missing:?}");
+}

@@ -189,10 +189,12 @@ fn a_refused_offer_leaves_all_as_it_was() {
         with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly")),
     );
     let offer = t.request_to(desk(), Method::Invite);
+    t.media.clear();
     t.reply(&offer, 488, desk());
     t.request_to(desk(), Method::Ack);
     let refused = t.response_to(alice(), 488);
     t.receive(alice(), a.ack(refused.cseq()));
+    assert_eq!(t.media, [], "the sound goes on as it was");
     // The next one is tried like the first.
     t.receive(
         alice(),

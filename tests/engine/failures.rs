@@ -1,6 +1,7 @@
 //! What failures within a dialog mean (RFC 5057), and what is carried, or refused with what would be right.
 
 use refork::engine::events::{Happening, Signal};
+use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
 use crate::people::*;
@@ -215,4 +216,31 @@ fn refusals_say_what_would_be_right() {
         refused.header(Name::Accept),
         Some("application/sdp, multipart/mixed")
     );
+}
+
+/// RFC 4321 1: a 408 that would come when nobody listens any more, and provisional responses to what is no
+/// INVITE, help nobody (RFC 4320 4).
+#[test]
+fn nobody_is_told_late_or_in_between_of_what_is_no_invite() {
+    let mut t = two();
+    let text = request(Method::Message, "alice", "bob", alice(), "page");
+    t.receive(alice(), text.body("text/plain", b"hello"));
+    for at in [desk(), mobile()] {
+        let carried = t.request_to(at, Method::Message);
+        for status in [180, 183, 180] {
+            t.reply(&carried, status, at);
+        }
+    }
+    t.pass(Millis::from_secs(40));
+    t.nothing_to(alice());
+
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.receive(alice(), a.request(Method::Info).end());
+    let carried = t.request_to(desk(), Method::Info);
+    t.reply(&carried, 183, desk());
+    t.pass(Millis::from_secs(3));
+    t.nothing_to(alice());
+    t.reply(&carried, 200, desk());
+    t.response_to(alice(), 200);
 }

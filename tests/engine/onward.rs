@@ -247,6 +247,47 @@ fn a_caller_behind_a_proxy_is_asked_by_its_route_set() {
     t.nothing_to(proxy);
 }
 
+/// RFC 5658 4: one proxy between two networks has a Record-Route for each.
+#[test]
+fn a_proxy_on_two_networks_is_gone_through_by_both_its_names() {
+    let mut t = table();
+    t.register("bob", desk(), "desk");
+    let proxy = edge();
+    let [near, far] = [
+        "<sip:203.0.113.80;lr>",
+        "<sip:10.0.0.80:5080;transport=tcp;lr>",
+    ];
+    let invite = request(Method::Invite, "alice", "bob", alice(), "call1")
+        .header(Name::RecordRoute, near)
+        .header(Name::RecordRoute, far);
+    t.receive(proxy, with_sdp(invite, &audio(alice())));
+    let invite = t.request_to(desk(), Method::Invite);
+    assert_eq!(invite.header(Name::RecordRoute), None);
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(proxy, 200);
+    let recorded: Vec<_> = ok.values(Name::RecordRoute).collect();
+    assert_eq!(recorded, [near, far]);
+    t.receive(proxy, Remote::of_answer(&ok, alice()).ack(1));
+    let mut b = Remote::of_invite(&invite, desk(), "b1");
+    t.receive(desk(), b.request(Method::Info).end());
+    let info = t.request_to(proxy, Method::Info);
+    let routes: Vec<_> = info.values(Name::Route).collect();
+    assert_eq!(routes, [near, far]);
+    assert_eq!(info.uri(), format!("sip:alice@{}", alice()));
+
+    // The other way round where it stands before who is called.
+    let mut t = table();
+    let lines = [(Name::RecordRoute, far), (Name::RecordRoute, near)];
+    taken(&mut t, &lines);
+    let ack = t.request_to(proxy, Method::Ack);
+    assert_eq!(ack.values(Name::Route).collect::<Vec<_>>(), [near, far]);
+    let mut a = hears(&mut t);
+    t.receive(alice(), a.request(Method::Info).end());
+    let info = t.request_to(proxy, Method::Info);
+    assert_eq!(info.values(Name::Route).collect::<Vec<_>>(), [near, far]);
+}
+
 #[test]
 fn a_phone_is_asked_over_its_flow_whatever_its_contact_says() {
     let mut t = table();

@@ -1,5 +1,6 @@
 //! A BYE to a caller whose ACK is not here yet (RFC 3261 15).
 
+use refork::engine::events::Happening;
 use refork::engine::ids::Side;
 use refork::engine::ports::{Command, Input};
 use refork::engine::time::Millis;
@@ -126,4 +127,31 @@ fn who_is_lost_before_its_ack_gets_its_bye_after_it() {
     t.nothing_to(alice());
     t.receive(alice(), a.ack(1));
     it_ends(t);
+}
+
+/// RFC 5407 3.2.2 and 3.3.1: a re-INVITE crosses the BYE of who was to answer it.
+#[test]
+fn a_reinvite_that_crosses_a_bye_is_answered_and_the_call_ends() {
+    let mut t = Table::new(settings());
+    let (mut a, mut b) = t.established();
+    let hold = with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly"));
+    t.receive(alice(), hold);
+    let hold = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), b.request(Method::Bye).end());
+    t.response_to(desk(), 200);
+    // A phone that has hung up knows the dialog no more.
+    t.reply(&hold, 481, desk());
+    t.request_to(desk(), Method::Ack);
+    let bye = loop {
+        let message = t.next_to(alice());
+        if message.is_request() {
+            break message;
+        }
+        assert_eq!(message.status(), 481, "her re-INVITE is over");
+        t.receive(alice(), a.ack(message.cseq()));
+    };
+    assert_eq!(*bye.method(), Method::Bye);
+    t.reply(&bye, 200, alice());
+    assert_eq!(t.happened(|what| matches!(what, Happening::Lost { .. })), 0);
+    t.ends_empty();
 }

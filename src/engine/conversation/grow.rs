@@ -1,4 +1,5 @@
-//! An offer within a dialog that has more streams than there are ports for: it waits for the relay.
+//! An offer within a dialog that has more streams than there are ports for: it waits for the relay. So does a
+//! request for an offer where the session has had no streams yet (RFC 3725 4.4).
 
 use std::net::SocketAddr;
 
@@ -15,7 +16,8 @@ use crate::engine::transaction::ServerId;
 pub(super) struct Growing {
     from: Side,
     server: ServerId,
-    offer: Box<str>,
+    /// None where it is to come with the answer.
+    offer: Option<Box<str>>,
     /// By side: of which ports more are asked.
     waits: [Option<Generation>; 2],
 }
@@ -28,10 +30,14 @@ impl Conversation {
         context: &mut Context<'_>,
         from: Side,
         server: ServerId,
-        offer: &str,
+        offer: Option<&str>,
     ) -> bool {
         let mode = context.shared.settings.media.mode;
-        let streams = media::streams_needed(Some(offer), mode);
+        let has_ports = || self.room(from) + self.room(from.other()) > 0;
+        let streams = match offer {
+            None if has_ports() => 0,
+            None | Some(_) => media::streams_needed(offer, mode),
+        };
         let mut waits = [None; 2];
         for side in [from, from.other()] {
             let leg = self.party(side).leg.as_ref();
@@ -71,7 +77,7 @@ impl Conversation {
         self.growing = Some(Box::new(Growing {
             from,
             server,
-            offer: offer.into(),
+            offer: offer.map(Box::from),
             waits,
         }));
         true
@@ -104,7 +110,7 @@ impl Conversation {
             return true;
         };
         let (from, server) = (growing.from, growing.server);
-        self.offer_across(context, from, server, &request, Some(growing.offer));
+        self.offer_across(context, from, server, &request, growing.offer);
         true
     }
 
@@ -126,7 +132,7 @@ impl Conversation {
         }
         let request = context.shared.transactions.request_of(growing.server);
         if let Some(request) = request.map(|(request, _)| request.clone()) {
-            let (from, server, offer) = (growing.from, growing.server, Some(growing.offer));
+            let (from, server, offer) = (growing.from, growing.server, growing.offer);
             self.renegotiate_with_the_standing(context, from, server, &request, offer);
         }
     }

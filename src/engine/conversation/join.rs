@@ -611,5 +611,5 @@ fn is_deaf(talk: &Talk) -> bool {
 
 /// Returns true where a session has more than text in it.
 fn has_media(said: &str) -> bool {
-    !media::is_text_only(said)
+    !media::is_all_signalling(said)
 }

@@ -119,9 +119,17 @@ pub(crate) fn streams_needed(offer: Option<&str>, mode: MediaMode) -> usize {
 
 /// Returns true where a session carries text only.
 pub(crate) fn is_text_only(offer: &str) -> bool {
-    Sdp::parse(offer.as_bytes()).is_ok_and(|sdp| {
-        !sdp.media().is_empty() && sdp.media().iter().all(|media| media.kind == Kind::Message)
-    })
+    has_only(offer, |media| media.kind == Kind::Message)
+}
+
+/// Returns true where all that a session carries goes by MESSAGE within the dialog.
+pub(crate) fn is_all_signalling(offer: &str) -> bool {
+    has_only(offer, |media| media.is_sip_message())
+}
+
+fn has_only(offer: &str, test: impl Fn(&Media<'_>) -> bool) -> bool {
+    Sdp::parse(offer.as_bytes())
+        .is_ok_and(|sdp| !sdp.media().is_empty() && sdp.media().iter().all(test))
 }
 
 /// Writes what one side said for the other: under our o= line and our addresses, the rest as it came.

@@ -129,7 +129,8 @@ impl Conversation {
         let (Some(wanted), Some(offer)) = (invitation.offer.clone(), sdp_of(request)) else {
             return Err((488, "pickup where one of the two has offered nothing"));
         };
-        let fits = sdp::fits(wanted.as_bytes(), offer.as_bytes()) || media::is_text_only(&offer);
+        let fits =
+            sdp::fits(wanted.as_bytes(), offer.as_bytes()) || media::is_all_signalling(&offer);
         let heard = sdp::answer_with(offer.as_bytes(), wanted.as_bytes());
         let heard = heard.and_then(|heard| String::from_utf8(heard).ok());
         let heard = heard.filter(|_| fits).ok_or(UNFIT)?;

@@ -94,9 +94,7 @@ impl Conversation {
         if let Some(leg) = leg {
             context.shared.transactions.bind(server, (id, leg));
         }
-        if let Some(offer) = &offer
-            && self.grow(context, side, server, offer)
-        {
+        if self.grow(context, side, server, offer.as_deref()) {
             return;
         }
         self.offer_across(context, side, server, request, offer);

@@ -202,7 +202,7 @@ impl Conversation {
         };
         let fits = match (&offer, &told) {
             (Some(offer), Some(told)) => {
-                sdp::fits(told.as_bytes(), offer.as_bytes()) || media::is_text_only(offer)
+                sdp::fits(told.as_bytes(), offer.as_bytes()) || media::is_all_signalling(offer)
             }
             (Some(_), None) | (None, _) => true,
         };

@@ -65,7 +65,7 @@ fn same_format(a: &Payload<'_>, b: &Payload<'_>) -> bool {
 }
 
 /// Returns true where a new endpoint's answer needs no word to the survivor: each stream that the
-/// survivor was told of is there, and has a format that the survivor may be sending. Keys in the
+/// survivor was told of is there, comes by way of us, and has a format that the survivor may be sending. Keys in the
 /// descriptions are each leg's own.
 pub fn fits(told: &[u8], said: &[u8]) -> bool {
     let (Ok(told), Ok(said)) = (Sdp::parse(told), Sdp::parse(said)) else {
@@ -82,7 +82,8 @@ pub fn fits(told: &[u8], said: &[u8]) -> bool {
             return false;
         }
         if !told.is_rtp() {
-            return true;
+            // What goes from endpoint to endpoint (MSRP, T.38) goes to another place now.
+            return told.is_sip_message() && said.is_sip_message();
         }
         if told.keying() == Keying::EndToEnd || said.keying() == Keying::EndToEnd {
             // The survivor must agree on new ones.

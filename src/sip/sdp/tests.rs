@@ -230,6 +230,19 @@ fn which_answers_fit() {
         let said = format!("v=0\r\no=- 1 1 IN IP4 2.2.2.2\r\ns=-\r\nt=0 0\r\n{media}\r\n");
         assert_eq!(fits(told, said.as_bytes()), fit, "{media}");
     }
+    // Text within the dialog has no place of its own; what goes from endpoint to endpoint has.
+    for (line, fit) in [
+        ("m=message 5060 sip null", true),
+        (
+            "m=message 7654 TCP/MSRP *\r\na=path:msrp://2.2.2.2:7654/s;tcp",
+            false,
+        ),
+        ("m=image 9 udptl t38", false),
+    ] {
+        let of = |ip| format!("v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nt=0 0\r\n{line}\r\n");
+        let (told, said) = (of("1.1.1.1"), of("2.2.2.2"));
+        assert_eq!(fits(told.as_bytes(), said.as_bytes()), fit, "{line}");
+    }
 }
 
 #[test]

@@ -1,0 +1,136 @@
+//! Bodies and packages that are the endpoints' own: they cross as they came.
+
+use refork::engine::settings::PathMode;
+use refork::engine::time::Millis;
+use refork::sip::{Method, Name};
+
+use crate::edge::{first, in_front, pbx, register};
+use crate::people::*;
+use crate::table::*;
+
+const CPIM: &str = "Message/CPIM";
+
+/// RFC 5438 7.1.1: a text that wants proof of its delivery, with a name of its own.
+const WITH_PROOF: &str = "From: Alice <im:alice@example.org>\r\nTo: Bob <im:bob@example.org>\r\n\
+     NS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: 34jk324j\r\nDateTime: 2026-04-04T12:16:49-05:00\r\n\
+     imdn.Disposition-Notification: positive-delivery, negative-delivery\r\n\r\n\
+     Content-type: text/plain\r\nContent-length: 12\r\n\r\nHello World\n";
+
+const PROOF: &str = "From: Bob <im:bob@example.org>\r\nTo: Alice <im:alice@example.org>\r\n\
+     NS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: d834jied93rf\r\n\r\n\
+     Content-type: message/imdn+xml\r\nContent-Disposition: notification\r\nContent-length: 94\r\n\r\n\
+     <imdn xmlns=\"urn:ietf:params:xml:ns:imdn\"><message-id>34jk324j</message-id></imdn>\r\n";
+
+fn cpim(dialog: &mut Remote, body: &str) -> bytes::Bytes {
+    dialog.request(Method::Message).body(CPIM, body.as_bytes())
+}
+
+#[test]
+fn proofs_of_delivery_are_the_endpoints_own() {
+    let mut t = two();
+    let (mut a, mut b) = t.texting();
+    t.receive(alice(), cpim(&mut a, WITH_PROOF));
+    let carried = t.request_to(desk(), Method::Message);
+    assert_eq!(carried.content_type(), Some(CPIM));
+    assert_eq!(text(&carried), WITH_PROOF);
+    t.reply(&carried, 200, desk());
+    t.response_to(alice(), 200);
+    t.receive(desk(), cpim(&mut b, PROOF));
+    let proof = t.request_to(alice(), Method::Message);
+    assert_eq!((proof.content_type(), &*text(&proof)), (Some(CPIM), PROOF));
+    t.reply(&proof, 200, alice());
+    t.response_to(desk(), 200);
+
+    // What waits for who is lost keeps its name, by which the next phone knows it again.
+    t.receive(alice(), cpim(&mut a, WITH_PROOF));
+    t.request_to(desk(), Method::Message);
+    t.bob_is_lost();
+    t.response_to(alice(), 202);
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &text_sdp(mobile()));
+    let again = t.request_to(mobile(), Method::Message);
+    assert_eq!(again.content_type(), Some(CPIM));
+    assert_eq!(text(&again), WITH_PROOF);
+}
+
+#[test]
+fn outside_of_dialogs_they_cross_too() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    let message = request(Method::Message, "alice", "bob", alice(), "page");
+    t.receive(alice(), message.body(CPIM, WITH_PROOF.as_bytes()));
+    let carried = t.request_to(desk(), Method::Message);
+    assert_eq!(carried.content_type(), Some(CPIM));
+    assert_eq!(text(&carried), WITH_PROOF);
+    t.reply(&carried, 200, desk());
+    t.response_to(alice(), 200);
+}
+
+/// RFC 3903, 3856, 4235.
+#[test]
+fn presence_and_dialog_events_go_between_a_phone_and_its_upstream() {
+    for (package, body) in [
+        ("presence", "application/pidf+xml"),
+        ("dialog", "application/dialog-info+xml"),
+    ] {
+        let mut t = in_front(PathMode::Path);
+        t.receive(desk(), register("bob", desk(), 1, 3600).end());
+        let onward = t.request_to(pbx(), Method::Register);
+        t.receive(pbx(), crate::edge::granted(&onward, 1800).end());
+        t.response_to(desk(), 200);
+
+        let publish = first(Method::Publish, "bob", "bob", desk(), "pub1", 1)
+            .header(Name::Event, package)
+            .other("SIP-If-Match", "dx200xyz");
+        t.receive(desk(), publish.body(body, b"<state/>"));
+        let onward = t.request_to(pbx(), Method::Publish);
+        assert_eq!(onward.header(Name::Event), Some(package));
+        assert_eq!(onward.other("SIP-If-Match"), Some("dx200xyz"));
+        assert_eq!(onward.content_type(), Some(body));
+        assert_eq!(text(&onward), "<state/>");
+        let ok = response(&onward, 200, pbx(), "p1").other("SIP-ETag", "kwj449x");
+        t.receive(pbx(), ok.end());
+        let ok = t.response_to(desk(), 200);
+        assert_eq!(ok.other("SIP-ETag"), Some("kwj449x"));
+
+        let subscribe = first(Method::Subscribe, "bob", "carol", desk(), "sub1", 1)
+            .header(Name::Event, package)
+            .header(Name::Accept, body)
+            .header(Name::Contact, "<sip:bob@10.0.0.7:5060>");
+        t.receive(desk(), subscribe.end());
+        let onward = t.request_to(pbx(), Method::Subscribe);
+        assert_eq!(onward.header(Name::Event), Some(package));
+        assert_eq!(onward.header(Name::Accept), Some(body));
+        let route = onward.header(Name::RecordRoute).unwrap().to_owned();
+        let accepted = response(&onward, 200, pbx(), "p9").copy(&onward, Name::RecordRoute);
+        t.receive(pbx(), accepted.end());
+        t.response_to(desk(), 200);
+
+        let notify = first(Method::Notify, "carol", "bob", pbx(), "sub1", 5);
+        let notify = String::from_utf8(
+            notify
+                .header(Name::Route, route)
+                .header(Name::Event, package)
+                .header(Name::SubscriptionState, "active;expires=600")
+                .body(body, b"<state/>")
+                .to_vec(),
+        );
+        let notify = notify.unwrap().replace(
+            "To: <sip:bob@pbx.example.net>",
+            "To: <sip:bob@pbx.example.net>;tag=tsub1",
+        );
+        t.receive(pbx(), notify.into());
+        let notify = t.request_to(desk(), Method::Notify);
+        assert_eq!(notify.header(Name::Event), Some(package));
+        assert_eq!(
+            notify.header(Name::SubscriptionState),
+            Some("active;expires=600")
+        );
+        assert_eq!(
+            (notify.content_type(), &*text(&notify)),
+            (Some(body), "<state/>")
+        );
+        t.reply(&notify, 200, desk());
+        t.response_to(pbx(), 200);
+    }
+}
