@@ -199,10 +199,22 @@ fn packet_length(bytes: &[u8]) -> Option<usize> {
     Some(4 * (usize::from(u16::from_be_bytes([header[2], header[3]])) + 1))
 }
 
+/// Returns how many octets at the end of a packet that was checked are padding (RFC 3550 6.4.1).
+fn padding(packet: &[u8]) -> usize {
+    match packet.last() {
+        Some(&padding) if packet[0] & 0x20 != 0 => usize::from(padding).min(packet.len()),
+        Some(_) | None => 0,
+    }
+}
+
 /// Rewrites one packet and returns how much of its front stays.
 fn rewrite_one(packet: &mut [u8], passage: &Passage, sender_report: &mut bool) -> usize {
     let count = usize::from(packet[0] & 0x1f);
-    match packet[1] {
+    let whole = packet.len();
+    // Padding is nobody's report.
+    let end = whole - padding(packet);
+    let said = &mut packet[..end];
+    match said[1] {
         SR => {
             let from = word(packet, 4);
             let speaks = passage.speaks.filter(|s| Some(s.source) == from);
@@ -232,51 +244,51 @@ fn rewrite_one(packet: &mut [u8], passage: &Passage, sender_report: &mut bool) -
             packet.len()
         }
         SDES => {
-            passage.chunks(packet, count);
-            packet.len()
+            passage.chunks(said, count);
+            whole
         }
         BYE => 0,
         RTPFB => {
-            passage.own(packet, 4);
-            let known = passage.heard(packet, 8);
+            passage.own(said, 4);
+            let known = passage.heard(said, 8);
             match count {
                 // RFC 4585 6.2.1: a generic NACK names sequence numbers.
-                1 if known => each(packet, 12, 4, |entry| passage.sequence(entry, 0)),
+                1 if known => each(said, 12, 4, |entry| passage.sequence(entry, 0)),
                 // RFC 5104 4.2: TMMBR and TMMBN.
-                3 | 4 => each(packet, 12, 8, |entry| passage.heard(entry, 0)),
+                3 | 4 => each(said, 12, 8, |entry| passage.heard(entry, 0)),
                 _ => {}
             }
-            packet.len()
+            whole
         }
         PSFB => {
-            passage.own(packet, 4);
-            passage.heard(packet, 8);
+            passage.own(said, 4);
+            passage.heard(said, 8);
             match count {
                 // RFC 5104 4.3: FIR, TSTR, TSTN, VBCM name their SSRC inside.
-                4..=7 => each(packet, 12, 8, |entry| passage.heard(entry, 0)),
-                15 if packet.get(12..16) == Some(b"REMB") => {
-                    each(packet, 20, 4, |entry| passage.heard(entry, 0));
+                4..=7 => each(said, 12, 8, |entry| passage.heard(entry, 0)),
+                15 if said.get(12..16) == Some(b"REMB") => {
+                    each(said, 20, 4, |entry| passage.heard(entry, 0));
                 }
                 _ => {}
             }
-            packet.len()
+            whole
         }
         XR => {
-            passage.own(packet, 4);
-            passage.extended(packet);
-            packet.len()
+            passage.own(said, 4);
+            passage.extended(said);
+            whole
         }
         APP => {
-            passage.own(packet, 4);
-            packet.len()
+            passage.own(said, 4);
+            whole
         }
         _ => {
-            if let (Some(speaks), true) = (passage.speaks, packet.len() >= HEADER)
-                && word(packet, 4) == Some(speaks.source)
+            if let (Some(speaks), true) = (passage.speaks, said.len() >= HEADER)
+                && word(said, 4) == Some(speaks.source)
             {
-                put(packet, 4, speaks.line);
+                put(said, 4, speaks.line);
             }
-            packet.len()
+            whole
         }
     }
 }
@@ -547,6 +559,23 @@ mod tests {
         ] {
             let passed = pass(std::slice::from_ref(&sent), &passage()).unwrap();
             assert_eq!(passed, expected, "{sent:x?}");
+        }
+    }
+
+    #[test]
+    fn padding_is_nobodys_report() {
+        // A block that says it goes on into the padding, where something looks like the SSRC that we know.
+        for (kind, count, told) in [
+            (XR, 0, [PHONE, 0x06d1_0001, FAR_LINE, 8]),
+            (RTPFB, 3, [PHONE, 0, FAR_LINE, 8]),
+            (PSFB, 4, [PHONE, 0, FAR_LINE, 8]),
+        ] {
+            let mut sent = rtcp(kind, count, &told);
+            sent[0] |= 0x20;
+            let mut expected = sent.clone();
+            expected[4..8].copy_from_slice(&LINE.to_be_bytes());
+            let passed = pass(&[sent], &passage()).unwrap();
+            assert_eq!(passed, expected, "{kind}");
         }
     }
 
