@@ -411,6 +411,9 @@ impl Conversation {
                     return self.registered(context, side, &endpoint, true);
                 }
                 self.reconnect(context, side, flow);
+                if let Some(leg) = self.leg_mut(side) {
+                    leg.heard = context.now;
+                }
                 self.alive(context, side);
             }
         }
@@ -524,6 +527,7 @@ impl Conversation {
         if (200..300).contains(&status)
             && let Some(leg) = self.leg_mut(side)
         {
+            leg.heard = context.now;
             leg.dialog.refresh_over(response, flow);
             leg.abilities.learn(response);
             let said = sdp_of(response);

@@ -3,6 +3,7 @@
 use super::Conversation;
 use super::context::{Context, ELSEWHERE, What, end_with};
 use super::enclosed::sdp_of;
+use super::fits::is_deaf;
 use super::fork::{Branch, BranchState};
 use super::keys::{Role, Telling};
 use super::leg::{Leg, Talk};
@@ -13,10 +14,9 @@ use crate::engine::dialog::{Act, Do};
 use crate::engine::events::{Happening, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
-use crate::engine::settings::MediaMode;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::{ClientId, ServerId};
-use crate::sip::{Message, Method, sdp};
+use crate::sip::{Message, Method};
 
 /// An answer that waits for the survivor's consent.
 #[derive(Debug)]
@@ -141,27 +141,6 @@ impl Conversation {
         }
         self.persist(context);
         self.join(context, side, leg);
-    }
-
-    /// Returns true where a session goes with the survivor's, or nobody is there to be asked.
-    fn fits(&self, context: &Context<'_>, survivor: Side, said: Option<&str>) -> bool {
-        let relayed = context.shared.settings.media.mode == MediaMode::Relay;
-        let party = self.party(survivor);
-        let told = party.talk().and_then(|talk| talk.told.as_deref());
-        let fits = match (told, said) {
-            (Some(told), Some(said)) => {
-                relayed && sdp::fits(told.as_bytes(), said.as_bytes()) || !has_media(said)
-            }
-            (None, _) | (_, None) => true,
-        };
-        // Whom the other has put on hold that is gone now is told that this is over.
-        let side = survivor.other();
-        let resumes = (self.is_transferring(side) || self.resumed(side).is_some())
-            && told
-                .zip(said)
-                .is_some_and(|(told, said)| !media::same_directions(told, said));
-        let deaf = party.talk().is_some_and(is_deaf);
-        fits && !resumes && !deaf || !party.is_up()
     }
 
     /// Both are lost, and who held is replaced: the other's next endpoint begins without that hold.
@@ -601,15 +580,4 @@ impl Conversation {
             leg.talk = before;
         }
     }
-}
-
-/// Returns true where an endpoint takes none of the streams that it was told of.
-fn is_deaf(talk: &Talk) -> bool {
-    let both = talk.told.as_deref().zip(talk.said.as_deref());
-    both.is_some_and(|(told, said)| sdp::is_mute(told.as_bytes(), said.as_bytes()))
-}
-
-/// Returns true where a session has more than text in it.
-fn has_media(said: &str) -> bool {
-    !media::is_all_signalling(said)
 }
