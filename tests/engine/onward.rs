@@ -247,7 +247,7 @@ fn a_caller_behind_a_proxy_is_asked_by_its_route_set() {
     t.nothing_to(proxy);
 }
 
-/// RFC 5658 4: one proxy between two networks has a Record-Route for each.
+/// RFC 5658 5: one proxy between two networks has a Record-Route for each.
 #[test]
 fn a_proxy_on_two_networks_is_gone_through_by_both_its_names() {
     let mut t = table();

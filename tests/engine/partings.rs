@@ -129,7 +129,7 @@ fn who_is_lost_before_its_ack_gets_its_bye_after_it() {
     it_ends(t);
 }
 
-/// RFC 5407 3.2.2 and 3.3.1: a re-INVITE crosses the BYE of who was to answer it.
+/// RFC 5407 3.2: a re-INVITE crosses the BYE of who was to answer it.
 #[test]
 fn a_reinvite_that_crosses_a_bye_is_answered_and_the_call_ends() {
     let mut t = Table::new(settings());
