@@ -739,9 +739,14 @@ fn a_phone_that_the_pbx_let_register_transfers_to_whom_the_pbx_knows() {
 fn a_far_caller_is_asked_for_through_the_pbx_and_a_near_one_here() {
     let mut t = in_front(PathMode::Path);
     let path = path_of(&t.register_beyond("bob", desk()));
+    // She calls from somewhere else; her mobile phone is known here, and says nothing.
+    t.register_beyond("alice", mobile());
     called_by_the_pbx(&mut t, &path);
     t.alice_is_lost();
     t.discard(desk());
+    t.request_to(mobile(), Method::Invite);
+    t.icmp(mobile());
+    t.pass(Millis::from_secs(10));
     asked_at_the_pbx(&mut t, "alice");
 
     let mut t = in_front(PathMode::Path);
@@ -749,6 +754,69 @@ fn a_far_caller_is_asked_for_through_the_pbx_and_a_near_one_here() {
     t.alice_is_lost();
     t.request_to(alice(), Method::Invite);
     assert!(t.waiting(pbx(), &Method::Invite).is_none());
+}
+
+#[test]
+fn who_is_no_user_here_is_never_called_by_the_number_that_it_shows() {
+    for fails in [false, true] {
+        let mut t = in_front(PathMode::Path);
+        let path = path_of(&t.register_beyond("bob", desk()));
+        let text = String::from_utf8(invite_by(&path, OF_BOB, "c1").to_vec()).unwrap();
+        let text = text.replace("<sip:alice@pbx", "<sip:+900666@pbx");
+        let contact = format!("<sip:{}>", pbx());
+        let text = text.replacen(&contact, "<sip:+900777@pbx.example.net>", 1);
+        t.receive(pbx(), text.into());
+        let invite = t.request_to(desk(), Method::Invite);
+        t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+        t.request_to(desk(), Method::Ack);
+        let ok = t.response_to(pbx(), 200);
+        let mut caller = Remote::of_answer(&ok, pbx());
+        t.receive(pbx(), caller.ack(1));
+        if fails {
+            let bye = caller.request(Method::Bye);
+            t.receive(pbx(), bye.header(Name::Reason, "Q.850;cause=41").end());
+            t.response_to(pbx(), 200);
+            let bye = t.request_to(desk(), Method::Bye);
+            t.reply(&bye, 200, desk());
+            t.nothing_to(pbx());
+            continue;
+        }
+        t.alice_is_lost();
+        t.pass(Millis::from_secs(10));
+        for there in [pbx(), other_pbx()] {
+            assert!(t.waiting(there, &Method::Invite).is_none());
+        }
+        // It comes back by itself.
+        let back = caller.request(Method::Info);
+        t.receive(pbx(), back.end());
+        assert_eq!(
+            t.happened(|what| matches!(what, Happening::Repaired { .. })),
+            1
+        );
+    }
+}
+
+#[test]
+fn a_call_in_somebodys_name_makes_no_call_to_the_name() {
+    let mut t = in_front(PathMode::Path);
+    let invite = first(Method::Invite, "+900666", "bob", alice(), "c1", 1)
+        .header(Name::Contact, format_args!("<sip:alice@{}>", alice()));
+    t.receive(alice(), with_sdp(invite, &audio(alice())));
+    let onward = asked_at_the_pbx(&mut t, "bob");
+    t.receive(
+        pbx(),
+        with_sdp(response(&onward, 200, pbx(), "b1"), &audio(pbx())),
+    );
+    t.request_to(pbx(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+    t.alice_is_lost();
+    t.request_to(alice(), Method::Invite);
+    t.icmp(alice());
+    t.pass(Millis::from_secs(10));
+    for there in [pbx(), other_pbx()] {
+        assert!(t.waiting(there, &Method::Invite).is_none());
+    }
 }
 
 const CHALLENGE: &str = "Digest realm=\"pbx\", nonce=\"n1\", qop=\"auth\"";

@@ -283,7 +283,9 @@ impl Conversation {
         request: &Message,
     ) {
         context.answer(server, 200, None);
-        let up = self.party(side).is_up();
+        let leg = self.party(side).leg.as_ref();
+        let up = leg.is_some_and(|leg| self.can_be_sought(context, side, leg));
+        let up = up && self.party(side).is_up();
         let done = self.other_is_leaving() || self.giving.is_some();
         if up && self.is_failure_bye(context, request) && !done {
             return self.lose(context, side, Signal::FailureBye);

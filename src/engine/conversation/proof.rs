@@ -47,14 +47,16 @@ pub(super) fn is_challenge(lines: &[u8]) -> bool {
 }
 
 impl Conversation {
-    /// Whom an upstream calls, or lets call, it can be asked for when they are lost: their word alone, of
-    /// strangers, would have us call anybody.
+    /// Whom an upstream calls, or lets call, it can be asked for when they are lost, where it has let them
+    /// register through here: a From alone would have us call any number that somebody outside writes there.
     pub(super) fn vouched_for(&mut self, context: &Context<'_>, destination: &Destination) {
         let settings = &context.shared.settings;
         let caller = self.party_mut(Side::Caller);
         let own = upstream_of(&caller.aor, settings);
         let goes_on = own.is_some() && destination.upstream.as_deref() == own;
-        if goes_on || destination.asked_by.is_some() {
+        let bindings = context.world.bindings(&caller.aor);
+        let is_user = bindings.iter().any(|known| known.expires > context.now);
+        if is_user && (goes_on || destination.asked_by.is_some()) {
             caller.asked = Some(caller.aor.as_str().into());
         }
         if destination.asked_by.is_some() {

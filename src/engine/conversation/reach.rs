@@ -30,6 +30,10 @@ impl Conversation {
         if beyond && let Some(there) = self.target_beyond(context, side) {
             return vec![there];
         }
+        // It may come back by itself. Its Contact is the far end's word too, and may be any number.
+        if beyond && party.asked.is_none() {
+            return Vec::new();
+        }
         if !targets
             .iter()
             .any(|target| location::same(&target.endpoint.identity, &old.endpoint.identity))
@@ -48,6 +52,16 @@ impl Conversation {
 }
 
 impl Conversation {
+    /// Returns false for who came through an upstream, and is none of the users that we know there: there is
+    /// nobody to be invited in its place.
+    pub(super) fn can_be_sought(&self, context: &Context<'_>, side: Side, leg: &Leg) -> bool {
+        let party = self.party(side);
+        let settings = &context.shared.settings;
+        leg.endpoint.through.is_none()
+            || party.asked.is_some()
+            || !routing::endpoints(&party.aor, context.now, settings, context.world).is_empty()
+    }
+
     /// Returns the upstream that knows a lost participant's other endpoints, asked for the participant; each
     /// time the next of its targets, which are alternatives to each other.
     pub(super) fn target_beyond(&self, context: &Context<'_>, side: Side) -> Option<Target> {

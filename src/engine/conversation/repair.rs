@@ -86,7 +86,9 @@ impl Conversation {
     /// A BYE in the lost dialog: a farewell, the end that our Replaces asked for (RFC 3891 3), or a phone
     /// that gives up a network.
     fn lost_bye(&mut self, context: &mut Context<'_>, side: Side, request: &Message) {
-        let failed = self.is_failure_bye(context, request);
+        let old = self.party(side).lost.as_ref().map(|lost| &lost.old);
+        let sought = old.is_some_and(|old| self.can_be_sought(context, side, old));
+        let failed = sought && self.is_failure_bye(context, request);
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
