@@ -26,6 +26,7 @@ mod enclosed;
 mod failover;
 mod failures;
 mod families;
+mod far_ends;
 mod fits;
 mod forwarding;
 mod growth;

@@ -40,6 +40,7 @@ mod early_requests;
 mod enclosed;
 mod ending;
 pub(crate) mod failover;
+mod far_ends;
 mod fits;
 mod fork;
 mod ghosts;

@@ -2,12 +2,14 @@
 //! and is told whose call it was (RFC 7044).
 //!
 //! Those named have their turn once nobody else of the fork rings: one phone of several does not take the
-//! call away from the others. Called is only whom the one who forwards could call itself, and nobody twice.
+//! call away from the others. Called is only whom the one who forwards could call itself, nobody twice, and
+//! only our own users where it is an upstream that says so.
 
 use std::cmp::Reverse;
 
 use super::Conversation;
 use super::context::Context;
+use super::far_ends::may_have_called;
 use super::fork::{Fork, Turn};
 use super::person::Person;
 use super::refer::bare;
@@ -28,6 +30,8 @@ const CONTACTS_MAX: usize = 8;
 struct Forwarder<'a> {
     aor: &'a Aor,
     asker: &'a Asker,
+    /// Is called through an upstream.
+    beyond: bool,
 }
 
 impl Conversation {
@@ -43,15 +47,17 @@ impl Conversation {
         let first = self.invitation.as_mut().map(|first| &mut first.fork);
         let again = aside.as_mut().map(|aside| &mut aside.fork);
         let fork = first.into_iter().chain(again).find_map(|fork| {
-            let endpoint = fork.branch(leg)?.endpoint().name.clone();
-            Some((fork, endpoint))
+            let endpoint = fork.branch(leg)?.endpoint();
+            let (name, beyond) = (endpoint.name.clone(), endpoint.through.is_some());
+            Some((fork, name, beyond))
         });
-        let told = fork.map(|(fork, endpoint)| {
+        let told = fork.map(|(fork, endpoint, beyond)| {
             let party = &self.parties[side.index()];
             let person = fork.person.clone();
             let by = Forwarder {
                 aor: person.as_ref().map_or(&party.aor, |person| &person.aor),
                 asker: person.as_ref().map_or(&party.asker, |person| &person.asker),
+                beyond,
             };
             let (told, followed) = follow(context, fork, &by, &endpoint, response);
             let branch = fork.branches.iter_mut().find(|branch| branch.leg.id == leg);
@@ -103,7 +109,8 @@ fn follow(
         };
         let again = fork.visited.contains(&destination.aor);
         followed |= again;
-        if again || !by.asker.may_send_to(destination.upstream.as_deref()) {
+        let upstream = destination.upstream.as_deref();
+        if again || !may_have_called(by.asker, by.beyond, upstream) {
             continue;
         }
         followed = true;

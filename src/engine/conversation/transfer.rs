@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use super::aside::Restoration;
 use super::attended::Named;
 use super::context::{Context, Refusal};
+use super::far_ends::may_have_called;
 use super::fork::{Fork, Turn};
 use super::leg::Leg;
 use super::person::Person;
@@ -171,11 +172,8 @@ impl Conversation {
         let settings = &context.shared.settings;
         let destination = routing::route(&refer.target, context.now, settings, context.world)
             .map_err(|_| NOBODY)?;
-        if !self
-            .party(side)
-            .asker
-            .may_send_to(destination.upstream.as_deref())
-        {
+        let (asker, beyond) = (&self.party(side).asker, self.is_beyond(context, side));
+        if !may_have_called(asker, beyond, destination.upstream.as_deref()) {
             return Err((403, "transfer beyond what the transferor may call"));
         }
         let destination = context
