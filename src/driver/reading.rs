@@ -7,9 +7,10 @@ use mio::Token;
 use crate::engine::events::{Event, Offence};
 use crate::engine::ids::Flow;
 use crate::engine::time::{Millis, Time};
+use crate::gate::Source;
 use crate::sip::Fault;
 use crate::sip::stream::FrameError;
-use crate::transport::{Fault as Ending, StreamEvent};
+use crate::transport::{Fault as Ending, Shake, StreamEvent};
 
 use super::entrance::Entrance;
 use super::shard::{NO_ROOM, Shard};
@@ -29,15 +30,18 @@ impl Shard {
             self.streams.drain(token);
             return false;
         };
-        let entrance = self.entrance(now);
-        if entrance.closes(&flow) {
-            self.close(flow);
-            return false;
-        }
-        let wait = entrance.holds(&flow);
-        if wait > Millis(0) {
-            self.hold(token, wait, now);
-            return false;
+        // Who is not known yet is not the proxy: the gate is asked once somebody is named.
+        if self.streams.is_known(token) {
+            let entrance = self.entrance(now);
+            if entrance.closes(&flow) {
+                self.close(flow);
+                return false;
+            }
+            let wait = entrance.holds(&flow);
+            if wait > Millis(0) {
+                self.hold(token, wait, now);
+                return false;
+            }
         }
         let entrance = Entrance {
             shared: &self.shared,
@@ -95,6 +99,13 @@ impl Shard {
         let peer = flow.peer;
         let malformed = match fault {
             Ending::Ended => return,
+            Ending::Shake(Shake::Proxy) => {
+                let now = self.shared.clock.now();
+                if self.shared.gate.names(Source::of(peer.ip()), now) {
+                    tracing::warn!(proxy = %peer, "refused a connection: the proxy does not say whom it is from");
+                }
+                return;
+            }
             Ending::Shake(why) => {
                 return tracing::debug!(%peer, why = why.as_str(), "handshake failed");
             }

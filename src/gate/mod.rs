@@ -421,7 +421,7 @@ impl Gate {
     }
 
     /// Returns true where a line about a source is due. Neither one source nor many can flood the log.
-    fn names(&self, source: Source, now: Time) -> bool {
+    pub(crate) fn names(&self, source: Source, now: Time) -> bool {
         let one = Pace::every(NAMED_EVERY, 1);
         self.buckets.spend(Of::Line(source), one, now, || None) && self.is_line_due(now)
     }

@@ -208,7 +208,12 @@ impl Connection {
     }
 
     fn is_named(&mut self, client: SocketAddr) {
-        (self.who, self.named) = (Who::Known, Some(client));
+        (self.who, self.named, self.flow.peer) = (Who::Known, Some(client), client);
+    }
+
+    /// Returns false while a proxy has yet to say who the client is: until then the flow is nobody's.
+    pub(super) fn is_known(&self) -> bool {
+        matches!(self.who, Who::Known)
     }
 
     fn hear(&mut self, wire: &[u8], now: Time, messages: &mut Vec<Bytes>) -> Result<(), Fault> {
@@ -226,6 +231,13 @@ impl Connection {
             }
             Ok(())
         });
+        // Ahead of all that can go wrong: what does is the client's doing.
+        if matches!(self.who, Who::Request)
+            && let Some(ip) = self.speech.client()
+        {
+            // Of the port nothing is said; that of the proxy tells one connection of a client from another.
+            self.is_named(SocketAddr::new(ip, self.flow.peer.port()));
+        }
         if !reply.is_empty() {
             self.layer.say(reply.into(), &mut self.outbox)?;
         }
@@ -242,12 +254,6 @@ impl Connection {
                 self.silent = None;
             }
             self.shaking = None;
-            if matches!(self.who, Who::Request) {
-                // Of the port nothing is said; that of the proxy tells one connection of a client from another.
-                let Flow { peer, .. } = self.flow;
-                let ip = self.speech.client().unwrap_or_else(|| peer.ip());
-                self.is_named(SocketAddr::new(ip, peer.port()));
-            }
         }
         Ok(())
     }

@@ -10,20 +10,19 @@ use crate::engine::network::Network;
 const X_FORWARDED_FOR: &str = "X-Forwarded-For";
 const FORWARDED: &str = "Forwarded";
 
-/// Returns the client: of the hops that the header names, the nearest that is none of our proxies, since anybody
-/// may have written what stands before it. None where the header names none, or one that cannot be read.
+/// Returns the client: of the hops that the header names, the nearest that is none of our proxies. What stands
+/// before it anybody may have written, and anything; it is not read. None where the header names nobody, or
+/// what our proxies have written cannot be read.
 pub(super) fn client(headers: &HeaderMap, by: ForwardedBy, proxies: &[Network]) -> Option<IpAddr> {
     let name = match by {
         ForwardedBy::XForwardedFor => X_FORWARDED_FOR,
         ForwardedBy::Forwarded => FORWARDED,
     };
-    let mut values = Vec::new();
-    for value in headers.get_all(name) {
-        values.push(value.to_str().ok()?);
-    }
-    let hops = values.iter().flat_map(|value| value.split(','));
+    let values = headers.get_all(name).iter().rev();
+    let hops = values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
     let mut nearest = None;
-    for hop in hops.rev() {
+    for hop in hops {
+        let hop = std::str::from_utf8(hop).ok()?;
         let hop = match by {
             ForwardedBy::XForwardedFor => hop,
             ForwardedBy::Forwarded => of_element(hop)?,
@@ -61,7 +60,7 @@ fn address(text: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    fn found(by: ForwardedBy, lines: &[&'static str]) -> Option<String> {
+    fn found(by: ForwardedBy, lines: &[&[u8]]) -> Option<String> {
         let name = match by {
             ForwardedBy::XForwardedFor => X_FORWARDED_FOR,
             ForwardedBy::Forwarded => FORWARDED,
@@ -69,7 +68,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         for line in lines {
             let name: tungstenite::http::HeaderName = name.parse().unwrap();
-            headers.append(name, line.parse().unwrap());
+            let value = tungstenite::http::HeaderValue::from_bytes(line).unwrap();
+            headers.append(name, value);
         }
         let proxies = [
             "10.0.0.0/8".parse().unwrap(),
@@ -99,7 +99,8 @@ mod tests {
             (&[], None),
             (&[""], None),
         ] {
-            let found = found(ForwardedBy::XForwardedFor, lines);
+            let lines: Vec<_> = lines.iter().map(|line| line.as_bytes()).collect();
+            let found = found(ForwardedBy::XForwardedFor, &lines);
             assert_eq!(found.as_deref(), client, "{lines:?}");
         }
     }
@@ -123,8 +124,42 @@ mod tests {
             (&["for=unknown, for=10.0.0.2"], None),
             (&["proto=https"], None),
         ] {
-            let found = found(ForwardedBy::Forwarded, lines);
+            let lines: Vec<_> = lines.iter().map(|line| line.as_bytes()).collect();
+            let found = found(ForwardedBy::Forwarded, &lines);
             assert_eq!(found.as_deref(), client, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_client_has_written_is_not_read() {
+        for (by, lines, client) in [
+            (
+                ForwardedBy::XForwardedFor,
+                &[&b"\xff, 192.0.2.7"[..]][..],
+                Some("192.0.2.7"),
+            ),
+            (
+                ForwardedBy::XForwardedFor,
+                &[b"\xe9", b"nonsense", b"192.0.2.7", b"10.0.0.2"],
+                Some("192.0.2.7"),
+            ),
+            (
+                ForwardedBy::XForwardedFor,
+                &[b"unknown,,192.0.2.7, 10.0.0.2"],
+                Some("192.0.2.7"),
+            ),
+            (
+                ForwardedBy::Forwarded,
+                &[b"for=\"\xff", b"for=192.0.2.7"],
+                Some("192.0.2.7"),
+            ),
+            // Nobody but the client may have written these.
+            (ForwardedBy::XForwardedFor, &[b"\xff"], None),
+            (ForwardedBy::XForwardedFor, &[b"\xff, 10.0.0.2"], None),
+            (ForwardedBy::XForwardedFor, &[b"192.0.2.7", b"\xff"], None),
+            (ForwardedBy::Forwarded, &[b"for=\xff"], None),
+        ] {
+            assert_eq!(found(by, lines).as_deref(), client, "{lines:?}");
         }
     }
 }

@@ -247,7 +247,7 @@ impl Streams {
                 into.push(over(flow, Fault::Ended));
                 return false;
             }
-            (connection.flow, connection.client) = (named, Some(peer.ip()));
+            connection.client = Some(peer.ip());
         }
         let flow = connection.flow;
         if shaking && !connection.is_shaking() {
@@ -284,15 +284,27 @@ impl Streams {
         }
     }
 
+    /// Returns false while a proxy has yet to say whom a connection is from: its flow names the proxy, of whom
+    /// nothing that comes over it tells anything.
+    pub fn is_known(&self, token: Token) -> bool {
+        let number = token.0.checked_sub(self.first_token).map(|n| n as u64);
+        let connection = number.and_then(|number| self.open.get(&number));
+        connection.is_some_and(Connection::is_known)
+    }
+
     /// Returns the flow of a connection.
     pub fn flow_of(&self, token: Token) -> Option<Flow> {
         let number = token.0.checked_sub(self.first_token)? as u64;
         Some(self.open.get(&number)?.flow)
     }
 
-    /// Closes every connection that is to be closed.
+    /// Closes every connection that is to be closed, of those that are known.
     pub fn close_where(&mut self, is_closed: &dyn Fn(&Flow) -> bool) -> Vec<Flow> {
-        let flows = self.open.values().map(|connection| connection.flow);
+        let known = self
+            .open
+            .values()
+            .filter(|connection| connection.is_known());
+        let flows = known.map(|connection| connection.flow);
         let ids: Vec<_> = flows
             .filter(is_closed)
             .filter_map(|flow| flow.connection)

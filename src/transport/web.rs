@@ -54,16 +54,22 @@ impl Door {
         listed.is_empty() || headers.get_all("Origin").iter().all(is_listed)
     }
 
-    fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
+    /// Returns who asks, where a proxy has to say it.
+    ///
+    /// # Errors
+    /// It does not say it, or nothing that can be read: then it is nobody, least of all the proxy.
+    fn client(&self, headers: &HeaderMap) -> Result<Option<IpAddr>, Shake> {
         let proxies = self
-            .listener()?
-            .proxies
-            .as_ref()
-            .filter(|_| self.by_proxy)?;
-        match proxies.by {
+            .listener()
+            .and_then(|listener| listener.proxies.as_ref());
+        let Some(proxies) = proxies.filter(|_| self.by_proxy) else {
+            return Ok(None);
+        };
+        let client = match proxies.by {
             NamedBy::ProxyProtocol => None,
             NamedBy::Header(by) => forwarded::client(headers, by, &proxies.networks),
-        }
+        };
+        client.map(Some).ok_or(Shake::Proxy)
     }
 }
 
@@ -225,13 +231,19 @@ fn answer(
         return Err(Fault::Shake(Shake::Origin));
     }
     let accepted = request.and_then(|(len, request)| {
-        let client = door.client(request.headers());
-        Some((len, client, accept(&request)?))
+        let response = accept(&request)?;
+        Some((len, door.client(request.headers()), response))
     });
-    if let Some((len, client, response)) = accepted
-        && write_response(&mut *outgoing, &response).is_ok()
-    {
-        return Ok(Some((len, client)));
+    if let Some((len, client, response)) = accepted {
+        let client = client.map_err(|why| {
+            outgoing.extend_from_slice(
+                b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+            );
+            Fault::Shake(why)
+        })?;
+        if write_response(&mut *outgoing, &response).is_ok() {
+            return Ok(Some((len, client)));
+        }
     }
     outgoing.clear();
     outgoing.extend_from_slice(

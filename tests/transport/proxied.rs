@@ -166,13 +166,15 @@ fn the_header_stands_before_the_handshake() {
     drop(phone.join().unwrap());
 }
 
-fn upgrade(lines: &str) -> Vec<u8> {
-    format!(
-        "GET /sip HTTP/1.1\r\nHost: refork\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+fn upgrade(lines: impl AsRef<[u8]>) -> Vec<u8> {
+    [
+        b"GET /sip HTTP/1.1\r\nHost: refork\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-         Sec-WebSocket-Protocol: sip\r\n{lines}\r\n"
-    )
-    .into_bytes()
+         Sec-WebSocket-Protocol: sip\r\n",
+        lines.as_ref(),
+        b"\r\n",
+    ]
+    .concat()
 }
 
 /// A masked frame with a short text.
@@ -183,7 +185,7 @@ fn frame(text: &[u8]) -> Vec<u8> {
 }
 
 /// Asks for a WebSocket and says something; returns whom it is from.
-fn heard_from(listener: &Listener, lines: &str) -> (IpAddr, bool) {
+fn heard_from(listener: &Listener, lines: impl AsRef<[u8]>) -> (IpAddr, bool) {
     let mut shard = Shard::of(listener, None, 10, 10);
     let mut phone = shard.connect();
     let all = [upgrade(lines), frame(OPTIONS)].concat();
@@ -201,13 +203,73 @@ fn a_browser_is_who_its_proxy_says() {
     let listener = behind(Transport::Ws, by, "127.0.0.0/8");
     let forged = "X-Forwarded-For: 198.51.100.1, 192.0.2.7\r\nForwarded: for=198.51.100.2\r\n";
     assert_eq!(heard_from(&listener, forged).0, address("192.0.2.7"));
-    assert!(heard_from(&listener, "").1, "nothing is said");
-    assert!(heard_from(&listener, "Forwarded: for=192.0.2.7\r\n").1);
+    let lines = "X-Forwarded-For: nonsense\r\nX-Forwarded-For: 192.0.2.7, 127.0.0.2\r\n";
+    assert_eq!(heard_from(&listener, lines).0, address("192.0.2.7"));
+    for unreadable in [
+        &b"\xff, 192.0.2.7"[..],
+        b"\xe9\r\nX-Forwarded-For: 192.0.2.7",
+    ] {
+        let line = [b"X-Forwarded-For: ", unreadable, b"\r\n"].concat();
+        assert_eq!(heard_from(&listener, line).0, address("192.0.2.7"));
+    }
     let by = NamedBy::Header(ForwardedBy::Forwarded);
     let listener = behind(Transport::Ws, by, "127.0.0.0/8");
     let said =
         "Forwarded: for=\"[2001:db8::7]:1\";proto=https\r\nX-Forwarded-For: 198.51.100.1\r\n";
     assert_eq!(heard_from(&listener, said).0, address("2001:db8::7"));
+}
+
+#[test]
+fn who_is_not_named_is_not_the_proxy() {
+    let by = NamedBy::Header(ForwardedBy::XForwardedFor);
+    let listener = behind(Transport::Ws, by, "127.0.0.0/8");
+    for lines in [
+        &b""[..],
+        b"Forwarded: for=192.0.2.7\r\n",
+        b"X-Forwarded-For: \xff\r\n",
+        b"X-Forwarded-For: \xff, 127.0.0.2\r\n",
+        b"X-Forwarded-For: 192.0.2.7, unknown\r\n",
+        b"X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-For:\r\n",
+    ] {
+        let mut shard = Shard::of(&listener, None, 10, 10);
+        let mut phone = shard.connect();
+        let all = [upgrade(lines), frame(OPTIONS)].concat();
+        phone.write_all(&all).unwrap();
+        shard.until(|shard| shard.closed.len() == 1);
+        assert_eq!(shard.faults, [Fault::Shake(Shake::Proxy)]);
+        let mut answer = String::new();
+        phone.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(shard.messages.is_empty(), "{lines:?}");
+        assert_eq!(shard.failed(Shake::Proxy), 1);
+    }
+}
+
+/// What a client says wrongly is its own doing, however early it says it.
+#[test]
+fn a_fault_is_of_whom_it_comes_from() {
+    let by = NamedBy::Header(ForwardedBy::XForwardedFor);
+    let web = [upgrade("X-Forwarded-For: 192.0.2.7\r\n"), vec![0xff; 40]].concat();
+    let endless = [HEADER, b"OPTIONS sip:a@example.org SIP/2.0\r\nVia: SIP/2.0/TCP 10.1.1.1;branch=z9hG4bK1\r\n\
+        From: <sip:x@example.org>;tag=1\r\nTo: <sip:a@example.org>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\
+        Content-Length: many\r\n\r\n"].concat();
+    for (listener, said) in [
+        (behind(Transport::Ws, by, "127.0.0.0/8"), web),
+        (by_protocol(Transport::Tcp), endless),
+    ] {
+        let mut shard = Shard::of(&listener, None, 10, 10);
+        let mut phone = shard.connect();
+        phone.write_all(&said).unwrap();
+        shard.until(|shard| shard.closed.len() == 1);
+        assert_eq!(shard.closed[0].peer.ip(), address("192.0.2.7"));
+        let mut answer = Vec::new();
+        phone.read_to_end(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(
+            listener.transport == Transport::Ws || answer.contains("received=192.0.2.7"),
+            "{answer}"
+        );
+    }
 }
 
 #[test]
@@ -228,7 +290,7 @@ fn pages_of_other_origins_open_no_web_socket() {
         ..listener(Transport::Ws, "127.0.0.1")
     };
     for origin in ["https://Phone.example.org", "http://10.0.0.1:8080"] {
-        heard_from(&listener, &format!("Origin: {origin}\r\n"));
+        heard_from(&listener, format!("Origin: {origin}\r\n"));
     }
     // No browser says nothing.
     heard_from(&listener, "");
