@@ -1,7 +1,7 @@
 //! What the transactions tell: requests, answers and the lack of them, each to whom it concerns.
 
 use super::Engine;
-use super::conversation::context::{Errand, What};
+use super::conversation::context::{Errand, What, retry_after};
 use super::conversation::stray::{Leaving, acknowledge_and_leave};
 use super::conversation::within::{Failed, Renewed};
 use crate::engine::events::TargetFailure;
@@ -163,13 +163,15 @@ impl Engine {
                 .probes
                 .on_response(&mut context, index, client, response);
         }
-        let mut context = self.shared.context(now, world);
-        if response.status() == 503
-            && let Some(renewed) = context.within_unavailable(client, response)
-        {
-            return self.renewed(renewed, now, world);
+        // RFC 3261 21.5.4: where there is a next target, that one has its turn.
+        let unavailable = || TargetFailure::Unavailable(retry_after(response));
+        if response.status() == 503 && self.gives_way(client, errand, unavailable(), now, world) {
+            return;
         }
-        let client = context.within_answered(client, response);
+        let mut context = self.shared.context(now, world);
+        let Some(client) = context.within_answered(client, response) else {
+            return;
+        };
         let known = self.with(errand.conversation, now, world, |conversation, context| {
             conversation.on_response(context, client, errand, response, flow);
         });
@@ -218,17 +220,35 @@ impl Engine {
         } else {
             TargetFailure::Silent
         };
-        match self
-            .shared
-            .context(now, world)
-            .within_failed(client, failure)
-        {
-            Failed::Renewed(renewed) => return self.renewed([renewed], now, world),
-            Failed::Superseded => return,
-            Failed::Over => {}
+        if self.gives_way(client, errand, failure, now, world) {
+            return;
         }
         self.with(errand.conversation, now, world, |conversation, context| {
             conversation.on_unanswered(context, client, errand, unreachable);
         });
+    }
+
+    /// A target has failed. Returns false where that is the last word on the request.
+    fn gives_way(
+        &mut self,
+        client: ClientId,
+        errand: Errand,
+        failure: TargetFailure,
+        now: Time,
+        world: &mut dyn World,
+    ) -> bool {
+        let mut context = self.shared.context(now, world);
+        match context.within_failed(client, failure) {
+            Failed::Renewed(renewed) => self.renewed([renewed], now, world),
+            Failed::Superseded => {}
+            // What the later one said is no more than a suspicion.
+            Failed::Doubted(current) => {
+                self.with(errand.conversation, now, world, |conversation, context| {
+                    conversation.on_unanswered(context, current, errand, true);
+                });
+            }
+            Failed::Over => return false,
+        }
+        true
     }
 }

@@ -8,21 +8,22 @@
 //!  there, a name ── held ── located ┘
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 
-use super::context::{Context, Errand, retry_after};
+use super::context::{Context, Errand};
 use super::course::Course;
 use super::size::{DATAGRAM_MAX, over};
 use crate::engine::dialog::Dialog;
+use crate::engine::dialog::failure::{Verdict, verdict};
 use crate::engine::events::{Event, TargetFailure};
 use crate::engine::ids::{Flow, Transport};
 use crate::engine::locating::{Hop, Located};
 use crate::engine::ports::{Output, Token};
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::ClientId;
-use crate::sip::Message;
+use crate::sip::{Message, Method};
 
 /// How long a shard goes by what a hop was located at, before it asks the resolver again.
 const FRESH: Millis = Millis::from_secs(30);
@@ -38,8 +39,19 @@ pub(crate) struct Within {
     held: BTreeMap<Hop, Vec<Held>>,
     /// By the transaction: what may be sent to another target.
     tries: BTreeMap<ClientId, Try>,
-    /// Earlier transactions of the same request that may still be answered, and the one that counts.
-    earlier: BTreeMap<ClientId, ClientId>,
+    /// Earlier transactions of the same request that may still be answered.
+    earlier: BTreeMap<ClientId, Earlier>,
+    /// Last targets that have failed, which says nothing while an earlier one may still answer.
+    failed: BTreeSet<ClientId>,
+}
+
+/// A transaction that another target was given its turn beside.
+#[derive(Clone, Copy, Debug)]
+struct Earlier {
+    /// The transaction that counts for the request.
+    now: ClientId,
+    /// When it was given up: whoever was asked first knows best.
+    since: Time,
 }
 
 /// Waits for its hop to be located.
@@ -80,6 +92,8 @@ pub(crate) enum Failed {
     Renewed(Renewed),
     /// Another transaction of it is under way.
     Superseded,
+    /// This one, which counts for it, had failed, and no earlier one is left.
+    Doubted(ClientId),
     /// It has failed for good.
     Over,
 }
@@ -98,11 +112,42 @@ impl Within {
             held.retain(|held| !is(held));
         }
         self.tries.remove(&client);
-        let same = |_: &ClientId, now: &mut ClientId| *now == client;
+        self.failed.remove(&client);
+        let same = |_: &ClientId, earlier: &mut Earlier| earlier.now == client;
         self.earlier
             .extract_if(.., same)
             .map(|(earlier, _)| earlier)
             .collect()
+    }
+
+    /// A target has failed in a way that would say something of the dialog. Returns true where that decides
+    /// nothing, as one that was asked before may still answer: the later one may know nothing of the dialog.
+    fn decides_nothing(&mut self, client: ClientId) -> bool {
+        let known = self.earlier.get(&client).copied();
+        let current = known.map_or(client, |known| known.now);
+        let before = |earlier: &Earlier| {
+            earlier.now == current && known.is_none_or(|known| earlier.since < known.since)
+        };
+        if !self.earlier.values().any(before) {
+            return false;
+        }
+        if known.is_some() {
+            self.earlier.remove(&client);
+        } else {
+            self.tries.remove(&client);
+            self.failed.insert(client);
+        }
+        true
+    }
+
+    /// An earlier transaction has failed.
+    fn earlier_failed(&mut self, current: ClientId) -> Failed {
+        let open = self.earlier.values().any(|earlier| earlier.now == current);
+        if !open && self.failed.remove(&current) {
+            Failed::Doubted(current)
+        } else {
+            Failed::Superseded
+        }
     }
 
     /// Counts what waits for a hop.
@@ -179,7 +224,7 @@ impl Context<'_> {
     }
 
     fn keep(&mut self, client: ClientId, errand: Errand, bytes: Bytes, flow: Flow, course: Course) {
-        let others = !course.rest.is_empty();
+        let others = !course.rest.is_empty() && may_come_twice(&bytes);
         let silent_at = others.then(|| self.now + self.shared.settings.fork.failover);
         let sent = Try {
             errand,
@@ -285,12 +330,22 @@ impl Context<'_> {
         Some(renewed)
     }
 
-    /// A request was answered. Returns the transaction that counts for it.
-    pub(crate) fn within_answered(&mut self, client: ClientId, response: &Message) -> ClientId {
+    /// A request was answered. Returns the transaction that counts for it; none where the answer does not.
+    pub(crate) fn within_answered(
+        &mut self,
+        client: ClientId,
+        response: &Message,
+    ) -> Option<ClientId> {
         let within = &mut self.shared.within;
-        let current = within.earlier.get(&client).copied().unwrap_or(client);
+        let earlier = within.earlier.get(&client);
+        let current = earlier.map_or(client, |earlier| earlier.now);
         if response.status() < 200 {
-            return current;
+            return Some(current);
+        }
+        let status = response.status();
+        let doubtful = status >= 300 && verdict(response.method(), status) != Verdict::Stands;
+        if doubtful && within.decides_nothing(client) {
+            return None;
         }
         if let Some(sent) = within.tries.remove(&current)
             && current == client
@@ -303,14 +358,14 @@ impl Context<'_> {
             self.shared.within.earlier.remove(&client);
             self.cancel(current, None);
         }
-        current
+        Some(current)
     }
 
     /// A request failed at its target: the next one has its turn.
     pub(crate) fn within_failed(&mut self, client: ClientId, failure: TargetFailure) -> Failed {
         let within = &mut self.shared.within;
-        if within.earlier.remove(&client).is_some() {
-            return Failed::Superseded;
+        if let Some(earlier) = within.earlier.remove(&client) {
+            return within.earlier_failed(earlier.now);
         }
         let Some(mut sent) = within.tries.remove(&client) else {
             return Failed::Over;
@@ -338,13 +393,22 @@ impl Context<'_> {
             next: next.is_some(),
         });
         let Some((flow, bytes)) = next else {
-            return Failed::Over;
+            let waits = self.shared.within.decides_nothing(client);
+            return if waits {
+                Failed::Superseded
+            } else {
+                Failed::Over
+            };
         };
         let errand = sent.errand;
         let now = self.send(bytes.clone(), flow, errand);
         self.keep(now, errand, bytes, flow, sent.course);
-        if self.shared.transactions.waits(client) {
-            self.shared.within.earlier.insert(client, now);
+        let earlier = &mut self.shared.within.earlier;
+        let known = earlier.values_mut().filter(|known| known.now == client);
+        known.for_each(|known| known.now = now);
+        if self.shared.transactions.is_silent(client) {
+            let since = self.now;
+            earlier.insert(client, Earlier { now, since });
         }
         Failed::Renewed(Renewed {
             errand,
@@ -352,21 +416,6 @@ impl Context<'_> {
             now,
             flow,
         })
-    }
-
-    /// A 503 answered a request: where there is a next target, that one has its turn (RFC 3261 21.5.4).
-    /// None where there is none: it is the answer.
-    pub(crate) fn within_unavailable(
-        &mut self,
-        client: ClientId,
-        response: &Message,
-    ) -> Option<Vec<Renewed>> {
-        let failure = TargetFailure::Unavailable(retry_after(response));
-        match self.within_failed(client, failure) {
-            Failed::Renewed(renewed) => Some(vec![renewed]),
-            Failed::Superseded => Some(Vec::new()),
-            Failed::Over => None,
-        }
     }
 
     fn branch_like(&mut self, bytes: &Bytes) -> Option<String> {
@@ -388,10 +437,10 @@ impl Context<'_> {
             }
             transactions.waits(*client)
         });
-        shared
-            .within
-            .earlier
-            .retain(|client, _| transactions.waits(*client));
+        let Within {
+            earlier, failed, ..
+        } = &mut shared.within;
+        earlier.retain(|client, kept| transactions.waits(*client) || failed.contains(&kept.now));
         let mut renewed = Vec::new();
         for client in silent {
             if let Failed::Renewed(one) = self.within_failed(client, TargetFailure::Silent) {
@@ -399,5 +448,30 @@ impl Context<'_> {
             }
         }
         renewed
+    }
+}
+
+/// Returns true where a request does no harm that two servers bring to the same phone: what is said, pressed or
+/// asked for twice does, and goes to the next target only once the one before has failed.
+fn may_come_twice(request: &Bytes) -> bool {
+    let method = request.split(|byte| *byte == b' ').next();
+    let method = method.and_then(|method| std::str::from_utf8(method).ok());
+    match method.map(Method::parse) {
+        Some(
+            Method::Invite
+            | Method::Update
+            | Method::Options
+            | Method::Prack
+            | Method::Bye
+            | Method::Notify
+            | Method::Subscribe
+            | Method::Register
+            | Method::Ack
+            | Method::Cancel,
+        ) => true,
+        Some(
+            Method::Message | Method::Info | Method::Refer | Method::Publish | Method::Other(_),
+        )
+        | None => false,
     }
 }
