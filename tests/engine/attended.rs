@@ -51,7 +51,12 @@ fn version(description: &str) -> u64 {
 
 impl Table {
     /// Bob's desk phone refers Alice to Carol, whose phone is asked within the dialog that it has.
-    fn referred_to(&mut self, b: &mut Remote, consulting: &Remote, consulted: &Remote) -> Message {
+    pub fn referred_to(
+        &mut self,
+        b: &mut Remote,
+        consulting: &Remote,
+        consulted: &Remote,
+    ) -> Message {
         self.receive(desk(), refer(b, &naming(consulting)));
         self.response_to(desk(), 202);
         self.told(desk(), "100 Trying");
@@ -67,7 +72,7 @@ impl Table {
     }
 
     /// Carol's phone agrees; it is hers no more what Bob's call was.
-    fn carol_agrees(&mut self, asked: &Message) {
+    pub fn carol_agrees(&mut self, asked: &Message) {
         let ok = response(asked, 200, carol(), "c1");
         self.receive(carol(), with_sdp(ok, &sdp(carol(), 2, "sendrecv")));
         let ack = self.request_to(carol(), Method::Ack);
@@ -75,7 +80,7 @@ impl Table {
     }
 
     /// Bob's phone is told, and its call with Carol has ended.
-    fn bob_is_rid_of(&mut self, consulting: &Remote) {
+    pub fn bob_is_rid_of(&mut self, consulting: &Remote) {
         let (mut bye, mut told) = (false, false);
         for _ in 0..2 {
             let message = self.next_to(desk());
@@ -96,7 +101,7 @@ impl Table {
     }
 
     /// Carol is told whom she talks to now.
-    fn word_of_alice(&mut self) {
+    pub fn word_of_alice(&mut self) {
         let word = self.request_to(carol(), Method::Message);
         let says = text(&word);
         assert!(says.starts_with("alice is continuing on "), "{says}");

@@ -29,6 +29,7 @@ mod families;
 mod far_ends;
 mod fits;
 mod forwarding;
+mod given;
 mod growth;
 mod hiding;
 mod history;

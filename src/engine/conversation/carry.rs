@@ -127,7 +127,7 @@ impl Conversation {
         server: ServerId,
         request: &Message,
     ) {
-        if self.party(from.other()).lost.is_some() {
+        if self.party(from.other()).lost.is_some() || self.given_alone(from) {
             return self.answer_for_the_lost(context, from, server, request);
         }
         if self.carried.len() >= CARRIED_MAX {
@@ -292,7 +292,8 @@ impl Conversation {
         }
         let act = self.leg_mut(side).map(|leg| leg.life.take(Happens::Bye));
         if self.leaves_given(side) {
-            return;
+            // Its phone has no dialog any more, and would say so.
+            return self.settle_carried(context, side);
         }
         if act == Some(Do::Reject) {
             return self.caller_gone(context);

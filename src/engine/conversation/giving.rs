@@ -14,8 +14,10 @@ use super::enclosed::sdp_of;
 use super::keys::{Role, Telling};
 use super::leg::{Leg, Talk};
 use super::media::{self, Ports};
+use super::notice::{MARK, NOTICE_TYPE};
 use super::outcome;
 use super::parting::Bye;
+use super::queue::{Author, Letter};
 use crate::engine::dialog::{Act, Life, Negotiation};
 use crate::engine::events::{Ending, Signal};
 use crate::engine::handover::{Handover, Wanted, Word};
@@ -69,6 +71,20 @@ impl Context<'_> {
 }
 
 impl Leg {
+    /// Sends a MESSAGE whose answer nobody here waits for.
+    fn write(
+        &mut self,
+        context: &mut Context<'_>,
+        id: ConversationId,
+        lines: &[u8],
+        kind: &str,
+        body: &[u8],
+    ) {
+        self.request(context, id, &Method::Message, What::Farewell, |builder| {
+            builder.raw_lines(lines).body(kind, body)
+        });
+    }
+
     /// Returns true where nothing is open in the dialog.
     fn is_quiet(&self) -> bool {
         self.life == Life::Confirmed
@@ -153,7 +169,8 @@ impl Conversation {
         let party = &mut self.parties[side.index()];
         let Some(leg) = &mut party.leg else { return };
         let open = leg.negotiation.step(Act::SendOffer);
-        let (true, Ok(open)) = (leg.is_quiet(), open) else {
+        let quiet = leg.is_quiet() && party.queue.letters.is_empty();
+        let (true, Ok(open)) = (quiet, open) else {
             let pause = context.shared.mint.jitter(AGAIN, 0.2);
             giving.again_at = Some(context.now + pause);
             return;
@@ -274,6 +291,8 @@ impl Conversation {
         let Some(giving) = self.giving.take() else {
             return;
         };
+        self.settle_carried(context, side.other());
+        self.last_letters(context, side);
         let Some(mut leg) = self.party_mut(side).leg.take() else {
             return;
         };
@@ -283,6 +302,42 @@ impl Conversation {
             context.tell(self.id, giving.to, Word::Give(leg.into()));
         }
         self.finish(context, Ending::Joined);
+    }
+
+    /// What was accepted for the leg goes out before it does; of what it said and nobody has taken its phone is
+    /// told, as that was meant for who has left.
+    fn last_letters(&mut self, context: &mut Context<'_>, side: Side) {
+        let (id, left) = (self.id, side.other());
+        let under_way = self.party(side).queue.under_way;
+        let accepted = |letter: &Letter| letter.author == Author::Other && letter.server.is_none();
+        let letters = self.party(side).queue.letters.iter();
+        let numbers: Vec<u32> = letters
+            .filter(|letter| accepted(letter))
+            .map(|letter| letter.number)
+            .collect();
+        for number in numbers {
+            let Some(letter) = self.dequeue(context, side, number) else {
+                continue;
+            };
+            if let Some(leg) = self.leg_mut(side).filter(|_| under_way != Some(number)) {
+                leg.write(
+                    context,
+                    id,
+                    &letter.lines,
+                    &letter.content_type,
+                    &letter.body,
+                );
+            }
+        }
+        let letters = self.party(left).queue.letters.iter();
+        let undelivered = letters.filter(|letter| accepted(letter)).count();
+        if undelivered == 0 {
+            return;
+        }
+        let body = self.failure_text(context, left, undelivered);
+        if let Some(leg) = self.leg_mut(side).filter(|leg| leg.abilities.message) {
+            leg.write(context, id, MARK, NOTICE_TYPE, body.as_bytes());
+        }
     }
 
     /// The leg stays here; whoever waits for it is told.

@@ -34,6 +34,10 @@ impl Conversation {
             // What was not delivered has been counted and told.
             return context.refuse(server, 480, "the other side could not be reached again");
         }
+        if self.given_alone(from) {
+            // Whom it was meant for has hung up.
+            return context.refuse(server, 480, "the other side has left the call");
+        }
         let known = |letter: &Letter| {
             letter.author == Author::Other
                 && letter.server.is_none()

@@ -15,7 +15,8 @@ use crate::engine::settings::NoticeSettings;
 use crate::sip::{Address, Builder, Method, Name};
 
 /// Marks the words of a machine (RFC 5436 2.7.2): on a two-party leg they would look like the other's.
-const MARK: &[u8] = b"Auto-Submitted: auto-generated\r\n";
+pub(super) const MARK: &[u8] = b"Auto-Submitted: auto-generated\r\n";
+pub(super) const NOTICE_TYPE: &str = "text/plain;charset=UTF-8";
 
 impl Conversation {
     /// Tells the other side where this one is now, if it does not know and the queue is delivered.
@@ -71,23 +72,32 @@ impl Conversation {
 
     /// The last word: nobody came back.
     pub(super) fn last_word(&mut self, context: &mut Context<'_>, lost: Side) {
-        let to = lost.other();
+        let undelivered = self.party(lost).queue.waiting() as usize;
+        let body = self.failure_text(context, lost, undelivered);
+        self.say(context, lost.other(), Author::LastWord, body);
+    }
+
+    /// Returns what the other side is told where a side is gone, and messages to it were not delivered.
+    pub(super) fn failure_text(
+        &self,
+        context: &Context<'_>,
+        lost: Side,
+        undelivered: usize,
+    ) -> String {
         let settings = &context.shared.settings.notice;
-        let template = text(&settings.failed, self.party(to), settings);
+        let template = text(&settings.failed, self.party(lost.other()), settings);
         let name = self.alias(context, lost);
         let name = name.map_or_else(|| participant(self.party(lost)), |(name, _)| name.into());
-        let body = template.replace("{participant}", &name).replace(
-            "{undelivered}",
-            &self.party(lost).queue.waiting().to_string(),
-        );
-        self.say(context, to, Author::LastWord, body);
+        template
+            .replace("{participant}", &name)
+            .replace("{undelivered}", &undelivered.to_string())
     }
 
     fn say(&mut self, context: &mut Context<'_>, to: Side, author: Author, body: String) {
         let letter = Letter {
             number: 0,
             lines: Bytes::from_static(MARK),
-            content_type: "text/plain;charset=UTF-8".into(),
+            content_type: NOTICE_TYPE.into(),
             body: Bytes::from(body),
             received: context.now,
             author,

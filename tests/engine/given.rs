@@ -1,0 +1,107 @@
+//! What is on its way between two phones as the call of one is joined with another (RFC 5589 7).
+
+use refork::engine::time::Millis;
+use refork::sip::Method;
+
+use crate::attended::bob_consults_carol;
+use crate::people::*;
+use crate::table::*;
+use crate::transfer::*;
+
+/// What a phone whose call is joined with another has said to who leaves it.
+#[test]
+fn who_is_given_never_hears_that_its_dialog_is_gone() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    let (mut consulting, mut c) = bob_consults_carol(&mut t);
+    let asked = t.referred_to(&mut b, &consulting, &c);
+    // Before Bob hangs up, and after.
+    t.receive(carol(), c.request(Method::Info).end());
+    t.request_to(desk(), Method::Info);
+    t.nothing_to(carol());
+    t.receive(desk(), consulting.request(Method::Bye).end());
+    t.response_to(desk(), 200);
+    t.response_to(carol(), 200);
+    t.receive(carol(), c.request(Method::Info).end());
+    t.response_to(carol(), 200);
+    t.receive(carol(), c.message("are you there?"));
+    t.response_to(carol(), 480);
+    t.nothing_to(desk());
+    t.carol_agrees(&asked);
+    t.told(desk(), "200 OK");
+    t.word_of_carol();
+    t.word_of_alice();
+    t.calls_on(&mut a, &mut c);
+}
+
+#[test]
+fn what_waits_for_who_transfers_is_answered_as_its_call_is_joined() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    let (consulting, mut c) = bob_consults_carol(&mut t);
+    let asked = t.referred_to(&mut b, &consulting, &c);
+    t.receive(carol(), c.request(Method::Info).end());
+    t.request_to(desk(), Method::Info);
+    t.receive(carol(), c.message("waits"));
+    t.request_to(desk(), Method::Message);
+    t.nothing_to(carol());
+    t.carol_agrees(&asked);
+    t.response_to(carol(), 200);
+    t.response_to(carol(), 480);
+    t.waiting(desk(), &Method::Info);
+    t.bob_is_rid_of(&consulting);
+    t.word_of_carol();
+    t.word_of_alice();
+    t.calls_on(&mut a, &mut c);
+}
+
+#[test]
+fn of_what_was_accepted_for_who_transfers_its_sender_is_told() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    let (consulting, mut c) = bob_consults_carol(&mut t);
+    let asked = t.referred_to(&mut b, &consulting, &c);
+    t.receive(carol(), c.message("precious"));
+    t.request_to(desk(), Method::Message);
+    t.pass(Millis(2_200));
+    while t.waiting(carol(), &Method::Invite).is_some() {}
+    t.response_to(carol(), 202);
+    t.discard(desk());
+    let ok = response(&asked, 200, carol(), "c1");
+    t.receive(carol(), with_sdp(ok, &sdp(carol(), 2, "sendrecv")));
+    t.request_to(carol(), Method::Ack);
+    let told = t.request_to(carol(), Method::Message);
+    let says = text(&told);
+    assert_eq!(says, "bob is gone; 1 not delivered.");
+    t.reply(&told, 200, carol());
+    t.discard(desk());
+    t.word_of_carol();
+    t.word_of_alice();
+    t.calls_on(&mut a, &mut c);
+}
+
+#[test]
+fn what_was_accepted_for_who_is_given_goes_out_before() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    let (mut consulting, mut c) = bob_consults_carol(&mut t);
+    let asked = t.referred_to(&mut b, &consulting, &c);
+    t.receive(desk(), consulting.message("one"));
+    let first = t.request_to(carol(), Method::Message);
+    t.receive(desk(), consulting.message("two"));
+    t.pass(Millis(2_200));
+    t.response_to(desk(), 202);
+    t.response_to(desk(), 202);
+    t.discard(carol());
+    let ok = response(&asked, 200, carol(), "c1");
+    t.receive(carol(), with_sdp(ok, &sdp(carol(), 2, "sendrecv")));
+    t.request_to(carol(), Method::Ack);
+    let second = t.request_to(carol(), Method::Message);
+    assert_eq!(text(&second), "two");
+    t.reply(&second, 200, carol());
+    t.reply(&first, 200, carol());
+    t.discard(desk());
+    t.word_of_carol();
+    t.word_of_alice();
+    t.calls_on(&mut a, &mut c);
+}
