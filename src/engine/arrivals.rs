@@ -223,7 +223,9 @@ impl Engine {
         now: Time,
         world: &mut dyn World,
     ) {
-        if let Some(value) = request.header(Name::Replaces) {
+        if let Some(value) = request.header(Name::Replaces)
+            && !self.replaces_beyond(request, value, now, world)
+        {
             return self.replacing(server, request, flow, asker, value, now, world);
         }
         let full = self.conversations.len() >= self.shared.settings.limits.conversations;
@@ -255,6 +257,21 @@ impl Engine {
         let conversation = Conversation::begin(&mut context, id, arrival);
         self.conversations.insert(id, Box::new(conversation));
         self.settle(id, now, world);
+    }
+
+    /// Returns true where the dialog to be replaced is none of ours and the request goes to an upstream, which
+    /// may well have it (RFC 3891 4).
+    fn replaces_beyond(
+        &self,
+        request: &Message,
+        value: &str,
+        now: Time,
+        world: &dyn World,
+    ) -> bool {
+        let foreign = replaced(value).is_some_and(|replaced| tag_key(replaced.local_tag).is_none());
+        foreign
+            && routing::route(request.uri(), now, &self.shared.settings, world)
+                .is_ok_and(|destination| destination.upstream.is_some())
     }
 
     /// RFC 3891 3: the dialog is ours, or there is none to replace.

@@ -47,8 +47,6 @@ fn replaced_shard(replaces: &str) -> Option<VirtualShard> {
     replaces
         .split(';')
         .filter_map(|part| part.trim().split_once('='))
-        .filter(|(name, _)| {
-            name.eq_ignore_ascii_case("to-tag") || name.eq_ignore_ascii_case("from-tag")
-        })
+        .filter(|(name, _)| name.eq_ignore_ascii_case("to-tag"))
         .find_map(|(_, tag)| tag_shard(tag.trim()))
 }

@@ -976,3 +976,34 @@ fn a_pbx_that_asks_who_asks_again_hears_of_our_account_once() {
         t.nothing_to(pbx());
     }
 }
+
+/// RFC 3891 4: a phone takes over a call of the PBX's, of which it has heard from the PBX (RFC 4235).
+#[test]
+fn a_dialog_of_the_pbx_is_for_the_pbx_to_replace() {
+    let mut t = in_front(PathMode::Path);
+    let named = "pbxcall@198.51.100.50;to-tag=abc;from-tag=def;early-only";
+    let pickup = |replaces: &str, call_id: &str| {
+        let invite = first(Method::Invite, "alice", "101", alice(), call_id, 1)
+            .header(Name::Contact, contact_of("alice", alice()))
+            .header(Name::Require, "replaces")
+            .header(Name::Replaces, replaces);
+        with_sdp(invite, &audio(alice()))
+    };
+    t.receive(alice(), pickup(named, "pickup1"));
+    let invite = t.request_to(pbx(), Method::Invite);
+    assert_eq!(invite.header(Name::Replaces), Some(named));
+    assert!(invite.has_token(Name::Require, "replaces"));
+    t.receive(pbx(), with_sdp(answer_at(&invite, pbx()), &audio(pbx())));
+    t.request_to(pbx(), Method::Ack);
+    t.response_to(alice(), 200);
+    // A tag as ours are, of a dialog that is over.
+    let ours = invite.from_tag().unwrap();
+    let ours: String = ours[..ours.len() - 2].to_owned() + "00";
+    let named = format!("pbxcall@198.51.100.50;to-tag={ours};from-tag=def");
+    t.receive(alice(), pickup(&named, "pickup2"));
+    t.response_to(alice(), 481);
+    t.nothing_to(pbx());
+    // What cannot be read is nobody's.
+    t.receive(alice(), pickup("pbxcall@198.51.100.50", "pickup3"));
+    t.response_to(alice(), 400);
+}

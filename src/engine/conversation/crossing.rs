@@ -78,6 +78,20 @@ pub(crate) fn signature(request: &Message) -> Vec<u8> {
     lines.flatten().copied().collect()
 }
 
+/// Returns the lines of an INVITE that name a dialog of an upstream's, for it to replace (RFC 3891 4), and that
+/// demand that it does so.
+pub(super) fn replacing(request: &Message) -> Vec<u8> {
+    let Some(replaces) = request.header(Name::Replaces) else {
+        return Vec::new();
+    };
+    let mut lines = format!("{}: {replaces}\r\n", Name::Replaces.as_str());
+    if request.has_token(Name::Require, "replaces") {
+        lines.push_str(Name::Require.as_str());
+        lines.push_str(": replaces\r\n");
+    }
+    lines.into_bytes()
+}
+
 /// Returns the lines by which one user tells the other something at the beginning (RFC 7433).
 pub(super) fn for_user(request: &Message) -> Box<[u8]> {
     const NAME: &str = "User-to-User";

@@ -3,7 +3,7 @@
 use super::adrift::Adrift;
 use super::asserted::{asserted, asserted_of_called};
 use super::context::Context;
-use super::crossing::{for_user, with_session};
+use super::crossing::{for_user, replacing, with_session};
 use super::diverted::Diverted;
 use super::early::Early;
 use super::early_offers::Crossing;
@@ -165,7 +165,11 @@ impl Conversation {
         let through = destination.targets.first();
         let through = through.and_then(|target| target.endpoint.through.as_deref());
         let proof = conversation.proof_through(context, Side::Caller, through, request);
-        let lines = FirstLines::of(request, &proof);
+        let mut own = proof;
+        if destination.upstream.is_some() {
+            own.extend(replacing(request));
+        }
+        let lines = FirstLines::of(request, &own);
         let believed = destination.asked_by.is_some()
             || conversation.party(Side::Caller).asker == Asker::Trusted;
         let diverted = Diverted::of(request, believed);

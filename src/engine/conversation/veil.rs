@@ -88,13 +88,13 @@ pub(super) struct FirstLines {
 }
 
 impl FirstLines {
-    /// Reads a request; `proof` goes to everyone.
-    pub(super) fn of(request: &Message, proof: &[u8]) -> Self {
+    /// Reads a request; `own`, lines that cross this once, go to everyone.
+    pub(super) fn of(request: &Message, own: &[u8]) -> Self {
         let is_wish = |field: &Field<'_>| field.name == Some(Name::Privacy);
         let privacy = Privacy::of(request);
         let lines = |tells: &dyn Fn(&Field<'_>) -> bool| {
             let mut lines = crossing_but(request, |field| is_wish(field) || tells(field));
-            lines.extend_from_slice(proof);
+            lines.extend_from_slice(own);
             lines
         };
         let mut whole = lines(&|_| false);
