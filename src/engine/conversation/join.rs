@@ -419,6 +419,7 @@ impl Conversation {
         }
         self.party_mut(side).leg = Some(leg);
         if transferred {
+            self.letters_after_transfer(context, side);
             self.transferred(context, lost.old, endpoint.clone());
         } else {
             self.restorations += 1;

@@ -59,6 +59,7 @@ impl Conversation {
             over,
             tries: 0,
             sent_at: context.now,
+            for_transferor: false,
             server: Some(server),
             storing: None,
         };
@@ -417,7 +418,10 @@ impl Conversation {
 
     /// Asks the store to keep the letters whose senders still wait.
     pub(super) fn store_letters(&mut self, context: &mut Context<'_>, to: Side) {
-        let waits = |letter: &Letter| letter.server.is_some() && letter.storing.is_none();
+        // What may come back to its sender is not promised.
+        let waits = |letter: &Letter| {
+            letter.server.is_some() && letter.storing.is_none() && !letter.for_transferor
+        };
         if !self.party(to).queue.letters.iter().any(waits) {
             return;
         }

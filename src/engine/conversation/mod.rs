@@ -47,6 +47,7 @@ mod ghosts;
 mod giving;
 mod giving_up;
 mod grow;
+mod handing_on;
 mod index;
 mod inviting;
 mod join;

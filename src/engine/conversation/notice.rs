@@ -105,6 +105,7 @@ impl Conversation {
             over: None,
             tries: 0,
             sent_at: context.now,
+            for_transferor: false,
             server: None,
             storing: None,
         };

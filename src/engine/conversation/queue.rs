@@ -29,6 +29,9 @@ pub(crate) struct Letter {
     /// Times that it was sent. Where the endpoint never answered, the next one may see it twice.
     pub(crate) tries: u32,
     pub(crate) sent_at: Time,
+    /// Was written to who transfers the call away now, and is for nobody else.
+    #[serde(default)]
+    pub(crate) for_transferor: bool,
     /// The sender's transaction, while it has no final answer.
     #[serde(skip)]
     pub(crate) server: Option<ServerId>,
@@ -224,6 +227,7 @@ mod tests {
             over: None,
             tries: 0,
             sent_at: Time(0),
+            for_transferor: false,
             server: None,
             storing: None,
         }

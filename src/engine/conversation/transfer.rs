@@ -252,6 +252,9 @@ impl Conversation {
         }));
         let to = self.party(side).aor.to_string().into();
         self.note(context, Happening::Transferring { side, to });
+        if !same_person {
+            self.letters_before_transfer(context, side);
+        }
         self.put_aside(context, side, aside);
         self.persist(context);
         self.restore_due(context, side);
@@ -339,6 +342,7 @@ impl Conversation {
             return;
         };
         transferor.report(context, id, status);
+        self.letters_after_failed_transfer(side);
         self.party_mut(side).leg = Some(transferor);
         self.configure(context, side);
         self.watch(context, side);

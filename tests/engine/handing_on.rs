@@ -1,0 +1,100 @@
+//! Letters and transfers: what was written to Bob is not shown to Carol, to whom he passes the call.
+
+use refork::engine::events::Happening;
+use refork::engine::time::Millis;
+use refork::sip::Method;
+
+use crate::people::*;
+use crate::table::*;
+use crate::transfer::{CAROL, carol, refer, three};
+
+fn rejected(t: &Table) -> usize {
+    t.happened(|what| matches!(what, Happening::Rejected { status: 480, .. }))
+}
+
+/// Alice writes to Bob, whose phone has not answered when it refers her to Carol. `waits`: she has no 202 yet.
+fn written_then_referred(
+    waits: bool,
+) -> (Table, Remote, refork::sip::Message, refork::sip::Message) {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    t.receive(alice(), a.message("for Bob only"));
+    let message = t.request_to(desk(), Method::Message);
+    if !waits {
+        t.pass(Millis(2_100));
+        t.response_to(alice(), 202);
+        t.discard(desk());
+    }
+    t.receive(desk(), refer(&mut b, CAROL));
+    t.response_to(desk(), 202);
+    while let Some(probe) = t.waiting(desk(), &Method::Options) {
+        t.reply(&probe, 200, desk());
+    }
+    let invite = t.request_to(carol(), Method::Invite);
+    (t, a, message, invite)
+}
+
+#[test]
+fn the_target_is_shown_nothing_from_before() {
+    for waits in [true, false] {
+        let (mut t, mut a, _, invite) = written_then_referred(waits);
+        t.carol_answers(&invite);
+        assert!(t.waiting(carol(), &Method::Message).is_none());
+        if waits {
+            t.response_to(alice(), 480);
+        }
+        assert_eq!(rejected(&t), 1);
+        t.word_of_carol();
+        assert_eq!(t.engine.gauges().queued_messages, 0);
+        t.receive(alice(), a.message("hello"));
+        let message = t.request_to(carol(), Method::Message);
+        assert_eq!(text(&message), "hello");
+    }
+}
+
+#[test]
+fn what_comes_while_the_target_rings_is_for_the_target() {
+    let (mut t, mut a, _, invite) = written_then_referred(false);
+    t.receive(alice(), a.message("who is there?"));
+    t.response_to(alice(), 202);
+    t.carol_answers(&invite);
+    let message = t.request_to(carol(), Method::Message);
+    assert_eq!(text(&message), "who is there?");
+    assert_eq!(rejected(&t), 1);
+}
+
+#[test]
+fn the_transferor_may_answer_yet() {
+    let (mut t, _, message, invite) = written_then_referred(true);
+    t.reply(&message, 200, desk());
+    t.response_to(alice(), 200);
+    t.carol_answers(&invite);
+    assert!(t.waiting(carol(), &Method::Message).is_none());
+    assert_eq!(rejected(&t), 0);
+}
+
+#[test]
+fn what_was_not_sent_yet_is_refused_at_once() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    for text in ["one", "two"] {
+        t.receive(alice(), a.message(text));
+    }
+    t.receive(desk(), refer(&mut b, CAROL));
+    t.response_to(alice(), 480);
+    assert_eq!(rejected(&t), 1);
+    t.request_to(carol(), Method::Invite);
+}
+
+#[test]
+fn the_transferor_gets_its_letters_with_the_call() {
+    let (mut t, _, _, invite) = written_then_referred(false);
+    t.restart();
+    let again = t.request_to(carol(), Method::Invite);
+    assert_eq!(again.bytes(), invite.bytes());
+    t.discard(desk());
+    t.reply(&again, 486, carol());
+    let message = t.waiting(desk(), &Method::Message).unwrap();
+    assert_eq!(text(&message), "for Bob only");
+    assert_eq!(rejected(&t), 0);
+}
