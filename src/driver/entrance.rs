@@ -97,6 +97,15 @@ impl Entrance<'_> {
         gate.read(self.rules, flow.into(), load(bytes), self.now, standing);
     }
 
+    /// Counts keep-alives that came over a connection: they ask for as little as responses do.
+    pub(super) fn pinged(&self, flow: &Flow, times: usize) {
+        let standing = || self.standing(flow);
+        let gate = &self.shared.gate;
+        for _ in 0..times {
+            gate.read(self.rules, flow.into(), Load::Response, self.now, standing);
+        }
+    }
+
     /// Takes note of an offence.
     pub(super) fn strike(&self, flow: &Flow, offence: Offence, proven: bool) {
         let standing = || self.standing(flow);

@@ -53,8 +53,10 @@ impl Shard {
         let (mut events, admits) = (Vec::new(), |flow: &Flow| entrance.admits(flow));
         let more = self.streams.ready(token, now, &admits, &mut events);
         for event in &events {
-            if let StreamEvent::Message { flow, bytes } = event {
-                self.entrance(now).read(flow, bytes);
+            match event {
+                StreamEvent::Message { flow, bytes } => self.entrance(now).read(flow, bytes),
+                StreamEvent::Pings { flow, count } => self.entrance(now).pinged(flow, *count),
+                StreamEvent::Over { .. } => {}
             }
         }
         self.hand_on(token, events.into(), now) && more
@@ -74,6 +76,8 @@ impl Shard {
                         return false;
                     }
                 }
+                // Counted, and answered already.
+                StreamEvent::Pings { .. } => {}
                 StreamEvent::Over {
                     flow,
                     connection,

@@ -7,7 +7,7 @@
 //! shards it reaches; ten times as much for what begins as a response, since those were asked for. What
 //! comes by datagram beyond that is dropped without an answer: an answer would cost the parse, and would
 //! go to whoever was named as the source; SIP sends it again. A connection is read no faster than the
-//! rate, and loses nothing.
+//! rate, and loses nothing; a keep-alive over it costs as much as a response.
 //!
 //! **Bans** (`bans`). A strike counts only where its source is proven: over a connection, or where a
 //! datagram answers a nonce that was given to the same address. What anybody can put into a datagram with
@@ -206,27 +206,39 @@ impl Gate {
         now: Time,
         standing: impl Fn() -> Standing,
     ) -> Millis {
-        let of = Of::load(from, Load::Request);
-        if !self.buckets.is_scarce(of, rules.requests, now) {
-            return Millis(0);
-        }
-        let dry = match standing() {
-            Standing::Stranger => self.buckets.dry_for(of, rules.requests, now),
-            Standing::InCall => {
-                let own = Of::in_call(from, Load::Request);
-                self.buckets.dry_for(own, rules.expected, now)
-            }
-            Standing::Bound => {
-                let own = Of::bound(from, Load::Request);
-                self.buckets.dry_for(own, rules.expected, now)
-            }
-            Standing::Trusted => Millis(0),
-        };
+        let dry_of = |load| self.dry_for(rules, from, load, now, &standing);
+        let dry = dry_of(Load::Request).max(dry_of(Load::Response));
         let source = from.source();
         if dry > Millis(0) && self.names(source, now) {
             tracing::warn!(%source, %from, "more than limits.requests_per_ip: read slowly");
         }
         dry
+    }
+
+    fn dry_for(
+        &self,
+        rules: &Rules,
+        from: Origin,
+        load: Load,
+        now: Time,
+        standing: &impl Fn() -> Standing,
+    ) -> Millis {
+        let (of, pace) = (Of::load(from, load), rules.pace(load));
+        if !self.buckets.is_scarce(of, pace, now) {
+            return Millis(0);
+        }
+        match standing() {
+            Standing::Stranger => self.buckets.dry_for(of, pace, now),
+            Standing::InCall => {
+                let own = Of::in_call(from, load);
+                self.buckets.dry_for(own, rules.expected, now)
+            }
+            Standing::Bound => {
+                let own = Of::bound(from, load);
+                self.buckets.dry_for(own, rules.expected, now)
+            }
+            Standing::Trusted => Millis(0),
+        }
     }
 
     /// Counts a message that was read from a connection.

@@ -320,6 +320,26 @@ fn a_connection_waits_until_its_messages_are_paid_for() {
 }
 
 #[test]
+fn responses_have_a_rate_over_connections_too() {
+    let gate = gate();
+    let from = port(1, Transport::Tcp, 40000);
+    for _ in 0..500 {
+        gate.read(from, Load::Response, START, nobody);
+    }
+    assert_eq!(gate.unheard_for(from, START, nobody), Millis(3010));
+    assert_eq!(gate.unheard_for(from, START, trusted), Millis(0));
+    let later = START + Millis(3010);
+    assert_eq!(gate.unheard_for(from, later, nobody), Millis(0));
+    for (last, of) in [(2, Standing::Bound), (3, Standing::InCall)] {
+        let from = port(last, Transport::Tcp, 40000);
+        for _ in 0..500 {
+            gate.read(from, Load::Response, START, || of);
+        }
+        assert!(gate.unheard_for(from, START, || of) > Millis(0), "{of:?}");
+    }
+}
+
+#[test]
 fn a_known_connection_waits_too_and_nobody_beside_it() {
     let gate = gate();
     let (from, beside) = (

@@ -54,6 +54,8 @@ pub(super) struct Connection {
     layer: Layer,
     speech: Speech,
     outbox: Outbox,
+    /// Keep-alives that came, and are not told yet.
+    pings: usize,
     /// Not connected yet: what is sent waits.
     opening: bool,
     /// When the handshake began, until all of it is done.
@@ -91,6 +93,7 @@ impl Connection {
             layer,
             speech,
             outbox: Outbox::default(),
+            pings: 0,
             opening: origin == Origin::Opened,
             shaking: shaking.then_some(now),
             active: now,
@@ -111,6 +114,11 @@ impl Connection {
     /// Returns who the client is, once, where a proxy has said it.
     pub(super) fn take_named(&mut self) -> Option<SocketAddr> {
         self.named.take()
+    }
+
+    /// Returns how many keep-alives have come since it was asked last.
+    pub(super) fn take_pings(&mut self) -> usize {
+        std::mem::take(&mut self.pings)
     }
 
     pub(super) fn is_shaking(&self) -> bool {
@@ -218,9 +226,10 @@ impl Connection {
 
     fn hear(&mut self, wire: &[u8], now: Time, messages: &mut Vec<Bytes>) -> Result<(), Fault> {
         let (speech, midway, silent) = (&mut self.speech, &mut self.midway, &mut self.silent);
-        let mut reply = Vec::new();
+        let (mut reply, pings) = (Vec::new(), &mut self.pings);
         let taken = self.layer.take(wire, &mut self.outbox, |said| {
             let progress = speech.take(said, messages, &mut reply)?;
+            *pings += progress.pings;
             if progress.any {
                 *silent = None;
             }

@@ -56,38 +56,46 @@ impl Speech {
         match self {
             Self::Stream(framer) => {
                 framer.push(said);
-                let mut any = false;
+                let (mut any, mut pings) = (false, 0);
                 while let Some(frame) = framer.next_frame() {
                     any = true;
                     match frame.map_err(Fault::Frame)? {
                         Frame::Message(bytes) => messages.push(bytes),
-                        Frame::Ping => reply.extend_from_slice(PONG),
-                        Frame::Pong => {}
+                        Frame::Ping => {
+                            pings += 1;
+                            reply.extend_from_slice(PONG);
+                        }
+                        Frame::Pong => pings += 1,
                     }
                 }
                 Ok(Progress {
                     midway: framer.is_midway(),
                     any,
+                    pings,
                 })
             }
             Self::Web(web) => {
                 let first = messages.len();
-                let any = web.take(said, messages, reply)?;
-                let mut pings = 0;
+                let whole = web.take(said, messages, reply)?;
+                let mut answered = 0;
                 let heard = messages.drain(first..).collect::<Vec<_>>();
                 for message in heard {
                     // RFC 7118 6: the keep-alive of streams may be spoken here, too.
                     if &*message == PING {
-                        pings += 1;
+                        answered += 1;
                     } else if !message.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
                         messages.push(message);
                     }
                 }
-                for _ in 0..pings {
+                for _ in 0..answered {
                     web.say(Bytes::from_static(PONG), reply)?;
                 }
                 // The codec does not tell of a frame that is begun: where nothing was whole, one is.
-                Ok(Progress { midway: !any, any })
+                Ok(Progress {
+                    midway: whole == 0,
+                    any: whole > 0,
+                    pings: whole - (messages.len() - first),
+                })
             }
         }
     }
@@ -134,4 +142,6 @@ impl Speech {
 pub(super) struct Progress {
     pub(super) midway: bool,
     pub(super) any: bool,
+    /// Keep-alives, and all else that was whole and is no message.
+    pub(super) pings: usize,
 }

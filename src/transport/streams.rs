@@ -45,6 +45,11 @@ pub enum StreamEvent {
         flow: Flow,
         bytes: Bytes,
     },
+    /// Keep-alives, which are answered.
+    Pings {
+        flow: Flow,
+        count: usize,
+    },
     /// Nothing comes from it any more: to be closed once the messages before are dealt with.
     Over {
         flow: Flow,
@@ -262,6 +267,10 @@ impl Streams {
                     return false;
                 }
             }
+        }
+        let count = connection.take_pings();
+        if count > 0 {
+            into.push(StreamEvent::Pings { flow, count });
         }
         let message = |bytes| StreamEvent::Message { flow, bytes };
         into.extend(messages.into_iter().map(message));

@@ -110,24 +110,24 @@ impl Web {
     }
 
     /// Takes what came. Messages are appended to `messages`, what is to be sent to `outgoing`. Returns
-    /// true where anything was whole.
+    /// how much was whole: frames, and the request for an upgrade.
     pub(super) fn take(
         &mut self,
         bytes: &[u8],
         messages: &mut Vec<Bytes>,
         outgoing: &mut Vec<u8>,
-    ) -> Result<bool, Fault> {
-        let mut any = false;
+    ) -> Result<usize, Fault> {
+        let mut whole = 0;
         match &mut self.state {
             State::Open { incoming, .. } => incoming.extend_from_slice(bytes),
             State::Asked(asked) => {
                 asked.extend_from_slice(bytes);
                 let Some((len, client)) = answer(asked, &self.door, outgoing)? else {
-                    return Ok(false);
+                    return Ok(0);
                 };
                 self.client = client;
                 asked.advance(len);
-                any = true;
+                whole = 1;
                 self.state = State::Open {
                     incoming: std::mem::take(asked),
                     codec: Box::new(WebSocketContext::new(
@@ -137,14 +137,14 @@ impl Web {
                 };
             }
         }
-        Ok(self.read(messages, outgoing)? || any)
+        Ok(self.read(messages, outgoing)? + whole)
     }
 
-    fn read(&mut self, messages: &mut Vec<Bytes>, outgoing: &mut Vec<u8>) -> Result<bool, Fault> {
+    fn read(&mut self, messages: &mut Vec<Bytes>, outgoing: &mut Vec<u8>) -> Result<usize, Fault> {
         let State::Open { codec, incoming } = &mut self.state else {
-            return Ok(false);
+            return Ok(0);
         };
-        let mut any = false;
+        let mut whole = 0;
         let mut pipe = Pipe { incoming, outgoing };
         loop {
             match codec.read(&mut pipe) {
@@ -156,10 +156,10 @@ impl Web {
                 Err(error) => {
                     let flushed = codec.flush(&mut pipe);
                     return over(&error)
-                        .map_or_else(|| flushed.map(|()| any).map_err(|_| Fault::Ended), Err);
+                        .map_or_else(|| flushed.map(|()| whole).map_err(|_| Fault::Ended), Err);
                 }
             }
-            any = true;
+            whole += 1;
         }
     }
 

@@ -10,7 +10,7 @@ use refork::sip::{Message, Name};
 use refork::ua::{Medium, Reaction, Transport};
 
 use crate::metrics::ask;
-use crate::stage::{SOON, Stage, connect, hang_up, talk};
+use crate::stage::{LATER, SOON, Stage, connect, hang_up, talk};
 
 /// Where strangers live.
 const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
@@ -307,6 +307,45 @@ fn a_flood_over_a_connection_is_read_slowly_and_loses_nothing() {
         .write_all(request("OPTIONS", 80, from, "TCP", "").as_bytes())
         .unwrap();
     hear_answers(&mut connection, 81, &mut text);
+    let took = stage.log.now() - begun;
+    assert!(took > Duration::from_millis(1500), "{took:?}");
+    stage.finish();
+}
+
+#[test]
+fn responses_and_keep_alives_over_a_connection_have_a_rate_too() {
+    let stage = strict();
+    let server = stage.sip(Transport::Tcp, false);
+    let mut connection = TcpStream::connect(server).unwrap();
+    let from = connection.local_addr().unwrap();
+    connection.set_read_timeout(Some(LATER)).unwrap();
+    let stray: String = (0..1000)
+        .map(|number| {
+            let request = request("OPTIONS", number, from, "TCP", "");
+            let (_, headers) = request.split_once("\r\n").unwrap();
+            format!("SIP/2.0 200 OK\r\n{headers}")
+        })
+        .collect();
+    let begun = stage.log.now();
+    connection.write_all(stray.as_bytes()).unwrap();
+    connection
+        .write_all(request("OPTIONS", 1000, from, "TCP", "").as_bytes())
+        .unwrap();
+    hear_answers(&mut connection, 1, &mut String::new());
+    // 400 at once, 200 a second, and all of one read.
+    let took = stage.log.now() - begun;
+    assert!(took > Duration::from_millis(1000), "{took:?}");
+
+    let begun = stage.log.now();
+    connection.write_all(&b"\r\n\r\n".repeat(1000)).unwrap();
+    connection.read_exact(&mut [0; 2000]).unwrap();
+    // The first may have been in the same read as the last keep-alive.
+    for number in 1001..=1002 {
+        connection
+            .write_all(request("OPTIONS", number, from, "TCP", "").as_bytes())
+            .unwrap();
+        hear_answers(&mut connection, 1, &mut String::new());
+    }
     let took = stage.log.now() - begun;
     assert!(took > Duration::from_millis(1500), "{took:?}");
     stage.finish();

@@ -144,6 +144,7 @@ impl Shard {
             for event in out {
                 match event {
                     StreamEvent::Message { flow, bytes } => self.messages.push((flow, bytes)),
+                    StreamEvent::Pings { .. } => {}
                     StreamEvent::Over {
                         connection, fault, ..
                     } => {
