@@ -68,9 +68,9 @@ pub fn log(event: &Event) {
         } => {
             let (from, peer, why) = (Clean(from), Clean(peer), crowd.limit());
             if *tell {
-                warn!(%from, %peer, why, "too many calls ring: one was refused, and others may be");
+                warn!(%from, %peer, why, "too many calls: one was refused, and others may be");
             } else {
-                debug!(%from, %peer, why, "too many calls ring");
+                debug!(%from, %peer, why, "too many calls");
             }
         }
         Event::Overload { on: true, lateness } => {

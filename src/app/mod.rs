@@ -131,6 +131,7 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
         bindings: Bindings::new(workers),
         legs: Legs::default(),
         ringing: Counts::default(),
+        standing: Counts::default(),
         gate: Gate::new(reload::rules(&config)),
         registry: Arc::new(Registry::new(limits.connections, limits.connections_per_ip)),
         tls,

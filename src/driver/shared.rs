@@ -30,6 +30,8 @@ pub struct Shared {
     pub legs: Legs,
     /// Calls that nobody has answered yet, by who makes them.
     pub ringing: Counts,
+    /// Calls that are answered, by who has made them.
+    pub standing: Counts,
     pub gate: Gate,
     pub registry: Arc<Registry>,
     /// There where a listener needs it.

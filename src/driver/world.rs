@@ -121,6 +121,14 @@ impl World for Site {
         self.shared.ringing.of(asker) as usize
     }
 
+    fn stands(&mut self, asker: u64, begins: bool) {
+        self.shared.standing.count(asker, begins);
+    }
+
+    fn standing(&self, asker: u64) -> usize {
+        self.shared.standing.of(asker) as usize
+    }
+
     fn mark(&mut self, number: u64, span: Millis, now: Time) {
         self.shared.gate.mark(number, span, now);
     }

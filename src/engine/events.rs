@@ -113,12 +113,18 @@ pub enum Event {
     },
 }
 
-/// Whose calls ring in too great a number.
+/// Whose calls ring, or are, in too great a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crowd {
     User,
+    /// Of one user, those that are answered among them.
+    UserCalls,
     /// Of one address nothing else is known of.
     Address,
+    /// Of such an address, those that are answered among them.
+    AddressCalls,
+    /// For one user, of all who are not known.
+    Called,
     /// Of all who are not known.
     Strangers,
     All,
@@ -126,13 +132,24 @@ pub enum Crowd {
 
 impl Crowd {
     /// Every crowd, for the metrics that must exist from the start.
-    pub const ALL: [Self; 4] = [Self::User, Self::Address, Self::Strangers, Self::All];
+    pub const ALL: [Self; 7] = [
+        Self::User,
+        Self::UserCalls,
+        Self::Address,
+        Self::AddressCalls,
+        Self::Called,
+        Self::Strangers,
+        Self::All,
+    ];
 
     /// Returns the word used in labels.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
+            Self::UserCalls => "user_calls",
             Self::Address => "address",
+            Self::AddressCalls => "address_calls",
+            Self::Called => "called",
             Self::Strangers => "strangers",
             Self::All => "all",
         }
@@ -142,7 +159,10 @@ impl Crowd {
     pub fn limit(self) -> &'static str {
         match self {
             Self::User => "limits.ringing_per_user is reached",
-            Self::Address => "limits.ringing_per_ip is reached",
+            Self::UserCalls => "limits.calls_per_user is reached",
+            Self::Address => "limits.ringing_per_ip or limits.ringing_per_unproven_ip is reached",
+            Self::AddressCalls => "limits.calls_per_ip is reached",
+            Self::Called => "limits.ringing_per_called is reached by strangers",
             Self::Strangers => "half of limits.ringing is reached by strangers",
             Self::All => "limits.ringing is reached",
         }

@@ -418,6 +418,12 @@ impl Engine {
         if let Some(rings) = conversation.rings.take_if(|_| silent) {
             self.ringing.end(rings, world);
         }
+        let stands = !over && conversation.answered.is_some();
+        if std::mem::replace(&mut conversation.stands, stands) != stands
+            && let Some(asker) = conversation.made_by
+        {
+            world.stands(asker, stands);
+        }
         let deadline = conversation
             .deadline(self.shared.settings.messages.suspect_after)
             .filter(|_| !over);

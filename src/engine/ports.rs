@@ -155,10 +155,16 @@ pub trait World {
     fn is_marked(&self, _number: u64, _now: Time) -> bool {
         false
     }
-    /// A call that this asker makes begins to ring, or rings no more.
+    /// A call that this asker makes, or that is for this user, begins to ring, or rings no more.
     fn rings(&mut self, _asker: u64, _begins: bool) {}
     /// Returns how many of the asker's calls ring, on all shards.
     fn ringing(&self, _asker: u64) -> usize {
+        0
+    }
+    /// A call that this asker has made is answered, or such a call is over.
+    fn stands(&mut self, _asker: u64, _begins: bool) {}
+    /// Returns how many calls of the asker's are answered and stand, on all shards.
+    fn standing(&self, _asker: u64) -> usize {
         0
     }
     /// Changes the bindings of an AOR as one act.

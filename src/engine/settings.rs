@@ -361,6 +361,14 @@ pub struct LimitSettings {
     pub ringing_per_user: usize,
     /// The same of one address of which nothing else is known.
     pub ringing_per_ip: usize,
+    /// The same where datagrams alone name the address.
+    pub ringing_per_unproven_ip: usize,
+    /// The same for one user, of all of whom nothing is known.
+    pub ringing_per_called: usize,
+    /// Calls of one user, answered or not.
+    pub calls_per_user: usize,
+    /// Calls of one address of which nothing else is known, answered or not.
+    pub calls_per_ip: usize,
     pub message_size: usize,
 }
 
@@ -567,6 +575,10 @@ impl Default for LimitSettings {
             ringing: 10_000,
             ringing_per_user: 50,
             ringing_per_ip: 100,
+            ringing_per_unproven_ip: 10,
+            ringing_per_called: 20,
+            calls_per_user: 200,
+            calls_per_ip: 200,
             message_size: 64 * 1024,
         }
     }

@@ -75,7 +75,7 @@ families! {
     DATAGRAMS_DROPPED = "refork_datagrams_dropped_total", "SIP datagrams that could not be taken or sent.";
     MAILBOX_OVERFLOWS = "refork_mailbox_overflows_total", "Inputs dropped because a shard's mailbox was full.";
     OVERLOADED = "refork_overloaded_shards", "Shards that put off what is new, since they are late.";
-    CROWDED = "refork_calls_crowded_total", "Calls refused since too many rang that nobody had answered, by whose.";
+    CROWDED = "refork_calls_crowded_total", "Calls refused since too many rang that nobody had answered, or stood, by whose.";
     RELOADS = "refork_reloads_total", "Readings of the configuration while the node ran, by what came of them.";
     OVERLOADS = "refork_overloads_total", "Times that a shard began to put off what is new.";
     SHARD_ANSWER = "refork_shard_answer_seconds", "Time that the slowest shard took to answer this scrape.";

@@ -61,6 +61,18 @@ impl Table {
         self.input(Input::Command(command));
     }
 
+    /// A call to Bob is answered. Returns his side of it.
+    fn answers_bob(&mut self, at: SocketAddr, invite: Bytes) -> Remote {
+        let rings = self.rings_bob(at, invite);
+        let answer = with_sdp(response(&rings, 200, desk(), "b1"), &audio(desk()));
+        self.receive(desk(), answer);
+        self.request_to(desk(), Method::Ack);
+        let taken = self.response_to(at, 200);
+        let caller = Remote::of_answer(&taken, at);
+        self.receive(at, caller.ack(1));
+        Remote::of_invite(&rings, desk(), "b1")
+    }
+
     fn crowds(&self) -> Vec<(Crowd, bool)> {
         let crowd = |event: &Event| match event {
             Event::Crowded { crowd, tell, .. } => Some((*crowd, *tell)),
@@ -158,6 +170,128 @@ fn a_user_has_its_own_limit_wherever_it_calls_from() {
     assert_eq!(t.crowds(), [(Crowd::User, true)]);
     // Whoever else sits behind that address is not held responsible.
     t.rings_bob(stranger(6), unknown(stranger(6), "call4"));
+}
+
+#[test]
+fn answered_calls_of_a_stranger_have_a_limit_too() {
+    let mut settings = few();
+    settings.limits.calls_per_ip = 2;
+    let mut t = Table::new(settings);
+    t.signs_on("bob", desk(), "desk");
+    let call = |n: u8| unknown(stranger(1), &format!("call{n}"));
+    let mut first = t.answers_bob(stranger(1), call(1));
+    t.rings_bob(stranger(1), call(2));
+    let refused = |t: &mut Table, n: u8| {
+        t.receive(stranger(1), call(n));
+        let refused = t.response_to(stranger(1), 480);
+        assert_eq!(refused.header(Name::RetryAfter), Some("10"));
+        let warning = refused.header(Name::Warning).unwrap();
+        assert!(warning.contains("Too many calls at a time"), "{warning}");
+        t.receive(stranger(1), ack_of(&call(n), &refused));
+        t.nothing_to(desk());
+    };
+    refused(&mut t, 3);
+    // What stands is counted after a restart, too; what rang is gone.
+    t.receive(stranger(1), cancel_of(&call(2)));
+    t.response_to(stranger(1), 200);
+    t.response_to(stranger(1), 487);
+    t.discard(desk());
+    t.restart();
+    t.rings_bob(stranger(1), call(4));
+    refused(&mut t, 5);
+    t.answers_bob(stranger(2), unknown(stranger(2), "other"));
+    // One is over: there is room for another.
+    t.receive(desk(), first.request(Method::Bye).end());
+    t.response_to(desk(), 200);
+    t.request_to(stranger(1), Method::Bye);
+    t.rings_bob(stranger(1), call(6));
+    refused(&mut t, 7);
+    let of = t.crowds();
+    assert!(
+        of.iter().all(|(of, _)| *of == Crowd::AddressCalls),
+        "{of:?}"
+    );
+}
+
+#[test]
+fn answered_calls_of_a_user_have_a_limit_and_those_of_a_trusted_peer_none() {
+    let mut settings = few();
+    settings.limits.calls_per_user = 1;
+    settings.limits.calls_per_ip = 1;
+    let mut t = Table::new(settings);
+    t.signs_on("bob", desk(), "desk");
+    let calls = |t: &mut Table, at: SocketAddr, call_id: &str| {
+        let first = invite("alice", "bob", at, call_id);
+        let challenged = t.is_asked(at, &first);
+        again(&first, &challenged, "alice")
+    };
+    let first = calls(&mut t, alice(), "call1");
+    t.answers_bob(alice(), first);
+    let second = calls(&mut t, stranger(5), "call2");
+    t.receive(stranger(5), second);
+    t.response_to(stranger(5), 480);
+    assert_eq!(t.crowds(), [(Crowd::UserCalls, true)]);
+    for n in 0..3 {
+        t.answers_bob(
+            gateway(),
+            invite("carol", "bob", gateway(), &format!("trunk{n}")),
+        );
+    }
+}
+
+#[test]
+fn strangers_ring_one_user_no_more_than_so_often() {
+    let mut settings = few();
+    settings.limits.ringing_per_called = 2;
+    let mut t = Table::new(settings);
+    t.signs_on("bob", desk(), "desk");
+    t.signs_on("carol", third(), "third");
+    for n in 1..=2 {
+        t.rings_bob(stranger(n), unknown(stranger(n), &format!("call{n}")));
+    }
+    t.receive(stranger(3), unknown(stranger(3), "call3"));
+    t.response_to(stranger(3), 480);
+    assert_eq!(t.crowds(), [(Crowd::Called, true)]);
+    // Others may be called, and whoever is known may call.
+    let other = instead(
+        &unknown(stranger(3), "call4"),
+        "sip:bob@example.org",
+        "sip:carol@example.org",
+    );
+    t.receive(stranger(3), other);
+    t.request_to(third(), Method::Invite);
+    t.rings_bob(gateway(), invite("carol", "bob", gateway(), "trunk"));
+    t.receive(stranger(1), cancel_of(&unknown(stranger(1), "call1")));
+    t.response_to(stranger(1), 200);
+    t.response_to(stranger(1), 487);
+    t.discard(desk());
+    t.rings_bob(stranger(3), unknown(stranger(3), "call5"));
+}
+
+#[test]
+fn an_address_that_datagrams_name_has_less_and_is_counted_apart() {
+    let mut settings = few();
+    settings.limits.ringing_per_unproven_ip = 1;
+    let mut t = Table::new(settings);
+    t.signs_on("bob", desk(), "desk");
+    t.rings_bob(stranger(1), unknown(stranger(1), "call1"));
+    t.receive(stranger(1), unknown(stranger(1), "call2"));
+    t.response_to(stranger(1), 480);
+    // Whoever is really there.
+    let at = SocketAddr::new(stranger(1).ip(), 40_000);
+    let over = |n: u8| {
+        instead(
+            &unknown(at, &format!("tcp{n}")),
+            "SIP/2.0/UDP",
+            "SIP/2.0/TCP",
+        )
+    };
+    for n in 0..3 {
+        t.receive_over(tcp(at, 7), over(n));
+        t.request_to(desk(), Method::Invite);
+    }
+    t.receive_over(tcp(at, 7), over(3));
+    t.response_to(at, 480);
 }
 
 #[test]

@@ -38,6 +38,14 @@ pub fn ours(peer: IpAddr) -> SocketAddr {
     ours.parse().unwrap()
 }
 
+fn count(counts: &mut BTreeMap<u64, usize>, of: u64, begins: bool) {
+    let held = counts.entry(of).or_default();
+    *held = if begins { *held + 1 } else { *held - 1 };
+    if *held == 0 {
+        counts.remove(&of);
+    }
+}
+
 /// The world of one engine.
 #[derive(Default)]
 pub struct Site {
@@ -52,6 +60,8 @@ pub struct Site {
     pub legs: BTreeMap<u64, u32>,
     /// How many calls of whom ring.
     pub ringing: BTreeMap<u64, usize>,
+    /// How many calls of whom stand.
+    pub standing: BTreeMap<u64, usize>,
 }
 
 impl World for Site {
@@ -99,11 +109,15 @@ impl World for Site {
     }
 
     fn rings(&mut self, asker: u64, begins: bool) {
-        let ringing = self.ringing.entry(asker).or_default();
-        *ringing = if begins { *ringing + 1 } else { *ringing - 1 };
-        if *ringing == 0 {
-            self.ringing.remove(&asker);
-        }
+        count(&mut self.ringing, asker, begins);
+    }
+
+    fn stands(&mut self, asker: u64, begins: bool) {
+        count(&mut self.standing, asker, begins);
+    }
+
+    fn standing(&self, asker: u64) -> usize {
+        self.standing.get(&asker).copied().unwrap_or(0)
     }
 
     fn ringing(&self, asker: u64) -> usize {
@@ -433,6 +447,7 @@ impl Table {
         let _ = writeln!(self.ladder, "          restart");
         self.engine = engine(self.settings.clone(), 2);
         self.site.legs.clear();
+        self.site.standing.clear();
         self.given.clear();
         self.unopened.clear();
         for bytes in self.store.values().cloned().collect::<Vec<_>>() {
@@ -532,6 +547,10 @@ impl Table {
         );
         assert!(self.site.legs.is_empty(), "peers are expected for ever");
         assert!(self.site.ringing.is_empty(), "somebody rings for ever");
+        assert!(
+            self.site.standing.is_empty(),
+            "a call that is over still stands"
+        );
     }
 
     fn write(&mut self, peer: SocketAddr, arrow: &str, message: &Message) {

@@ -34,6 +34,7 @@ fn narrow() -> Stage {
     Stage::with(|config| {
         config.media.ports = from..=from + 2 * PAIRS - 1;
         config.engine.limits.ringing_per_ip = 5;
+        config.engine.limits.ringing_per_called = 1000;
         config.engine.acl.trusted = vec![format!("{TRUNK}").parse().unwrap()];
     })
 }

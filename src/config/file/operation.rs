@@ -228,6 +228,14 @@ pub(crate) struct Limits {
     pub(crate) ringing_per_user: Whole<1, 1_000_000>,
     /// The same of one address, or of one IPv6 /64, of whose calls nothing else is known.
     pub(crate) ringing_per_ip: Whole<1, 1_000_000>,
+    /// The same where datagrams alone name the address: anybody can have sent them.
+    pub(crate) ringing_per_unproven_ip: Whole<1, 1_000_000>,
+    /// The same for one user, of all callers of whom nothing is known.
+    pub(crate) ringing_per_called: Whole<1, 1_000_000>,
+    /// Calls of one user at a time, answered or not. Trusted peers and upstreams have no such limit.
+    pub(crate) calls_per_user: Whole<1, 1_000_000>,
+    /// The same of one address, or of one IPv6 /64, of whose calls nothing else is known.
+    pub(crate) calls_per_ip: Whole<1, 1_000_000>,
 }
 
 impl Default for Limits {
@@ -245,6 +253,10 @@ impl Default for Limits {
             ringing: Whole(10_000),
             ringing_per_user: Whole(50),
             ringing_per_ip: Whole(100),
+            ringing_per_unproven_ip: Whole(10),
+            ringing_per_called: Whole(20),
+            calls_per_user: Whole(200),
+            calls_per_ip: Whole(200),
         }
     }
 }

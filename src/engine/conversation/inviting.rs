@@ -130,6 +130,8 @@ impl Conversation {
             ghosts: Vec::new(),
             leaving: Vec::new(),
             closing: None,
+            made_by: rings.asker(),
+            stands: false,
             rings: Some(rings),
             invitation: None,
             carried: Vec::new(),

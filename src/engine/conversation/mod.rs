@@ -159,6 +159,12 @@ pub struct Conversation {
     leaving: Vec<leaving::Leaving>,
     /// The last word is out: BYE follows at that time at the latest.
     closing: Option<ending::Closing>,
+    /// Whose call it is, where that has a limit.
+    #[serde(default)]
+    pub(crate) made_by: Option<u64>,
+    /// It counts as a call of theirs that stands.
+    #[serde(skip)]
+    pub(crate) stands: bool,
     /// Until it is answered.
     #[serde(skip)]
     pub(crate) rings: Option<Rings>,

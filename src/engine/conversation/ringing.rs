@@ -1,6 +1,11 @@
 //! Calls that nobody has answered yet: each holds ports for its caller and for those it rings, and costs who
 //! makes it nothing. So one asker may have so many of them, whoever is not known has no more than half of
-//! all, and the node has a limit as a whole.
+//! all, and the node has a limit as a whole. Of those who are not known no more than a few ring the same
+//! user, and an address that is known from datagrams alone, which anybody can send in its name, has less than
+//! others and is counted apart.
+//!
+//! An answered call holds its ports for as long as it stands. So one asker has a limit of calls, too: of those
+//! that ring and those that stand together.
 //!
 //! Who has reached a limit of its own is answered 480 with Retry-After. A 503 would tell a proxy to send
 //! nothing here for a while (RFC 3261 21.5.4), also for others, and a 403 that asking again is of no use
@@ -10,7 +15,7 @@ use super::context::Context;
 use super::index::aor_key;
 use crate::engine::asker::Asker;
 use crate::engine::events::{Crowd, Event};
-use crate::engine::ids::Flow;
+use crate::engine::ids::{Aor, Flow};
 use crate::engine::location;
 use crate::engine::mint::hash64;
 use crate::engine::network::customer;
@@ -32,8 +37,17 @@ pub(crate) enum Rings {
     /// Of a trusted peer, an upstream, or where nobody is asked who he is: it has no limit of its own.
     Free,
     User(u64),
-    /// By address: of somebody of whom nothing else is known.
-    Stranger(u64),
+    Stranger(Stranger),
+}
+
+/// Somebody of whom nothing but the address is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stranger {
+    address: u64,
+    /// Whom it calls.
+    called: u64,
+    /// The address is that of a connection.
+    proven: bool,
 }
 
 /// The calls of a shard that ring.
@@ -64,23 +78,39 @@ impl Rings {
             Asker::Of(_) => {
                 let user = location::aor_in(request.from().uri, settings);
                 user.map_or_else(
-                    || Self::from_address(flow),
+                    || Self::from_address(flow, &destination.aor),
                     |user| Self::User(aor_key(&user).number()),
                 )
             }
-            Asker::Says(_) | Asker::Stranger => Self::from_address(flow),
+            Asker::Says(_) | Asker::Stranger => Self::from_address(flow, &destination.aor),
         }
     }
 
-    fn from_address(flow: &Flow) -> Self {
-        Self::Stranger(hash64(customer(flow.peer.ip())))
+    fn from_address(flow: &Flow, called: &Aor) -> Self {
+        let proven = flow.transport.is_reliable();
+        Self::Stranger(Stranger {
+            address: hash64((customer(flow.peer.ip()), proven)),
+            called: hash64(("called", called)),
+            proven,
+        })
     }
 
-    fn number(self) -> Option<u64> {
+    /// Returns whose call it is, as a number.
+    pub(crate) fn asker(self) -> Option<u64> {
         match self {
             Self::Free => None,
-            Self::User(number) | Self::Stranger(number) => Some(number),
+            Self::User(number) => Some(number),
+            Self::Stranger(stranger) => Some(stranger.address),
         }
+    }
+
+    /// Returns as what it is counted while it rings.
+    fn counted(self) -> impl Iterator<Item = u64> {
+        let called = match self {
+            Self::Free | Self::User(_) => None,
+            Self::Stranger(stranger) => Some(stranger.called),
+        };
+        self.asker().into_iter().chain(called)
     }
 
     /// Returns true where nothing is known of who calls.
@@ -100,23 +130,51 @@ impl Ringing {
         limits: &LimitSettings,
         world: &dyn World,
     ) -> Option<Crowd> {
-        let of_asker = one.number().map_or(0, |number| world.ringing(number));
-        match one {
-            Rings::User(_) if of_asker >= limits.ringing_per_user => Some(Crowd::User),
-            Rings::Stranger(_) if of_asker >= limits.ringing_per_ip => Some(Crowd::Address),
-            Rings::Stranger(_) if self.strangers >= limits.ringing.div_ceil(2) => {
-                Some(Crowd::Strangers)
+        let own = match one {
+            Rings::Free => None,
+            Rings::User(user) => {
+                let ringing = world.ringing(user);
+                if ringing >= limits.ringing_per_user {
+                    Some(Crowd::User)
+                } else {
+                    let calls = ringing + world.standing(user);
+                    (calls >= limits.calls_per_user).then_some(Crowd::UserCalls)
+                }
             }
-            Rings::Free | Rings::User(_) | Rings::Stranger(_) => {
-                (self.all >= limits.ringing).then_some(Crowd::All)
-            }
+            Rings::Stranger(stranger) => self.crowd_of_stranger(stranger, limits, world),
+        };
+        own.or_else(|| (self.all >= limits.ringing).then_some(Crowd::All))
+    }
+
+    fn crowd_of_stranger(
+        &self,
+        stranger: Stranger,
+        limits: &LimitSettings,
+        world: &dyn World,
+    ) -> Option<Crowd> {
+        let ringing = world.ringing(stranger.address);
+        let most = if stranger.proven {
+            limits.ringing_per_ip
+        } else {
+            limits.ringing_per_ip.min(limits.ringing_per_unproven_ip)
+        };
+        if ringing >= most {
+            Some(Crowd::Address)
+        } else if ringing + world.standing(stranger.address) >= limits.calls_per_ip {
+            Some(Crowd::AddressCalls)
+        } else if world.ringing(stranger.called) >= limits.ringing_per_called {
+            Some(Crowd::Called)
+        } else if self.strangers >= limits.ringing.div_ceil(2) {
+            Some(Crowd::Strangers)
+        } else {
+            None
         }
     }
 
     pub(crate) fn begin(&mut self, one: Rings, world: &mut dyn World) {
         self.all += 1;
         self.strangers += usize::from(one.is_stranger());
-        if let Some(number) = one.number() {
+        for number in one.counted() {
             world.rings(number, true);
         }
     }
@@ -125,7 +183,7 @@ impl Ringing {
     pub(crate) fn end(&mut self, one: Rings, world: &mut dyn World) {
         self.all -= 1;
         self.strangers -= usize::from(one.is_stranger());
-        if let Some(number) = one.number() {
+        for number in one.counted() {
             world.rings(number, false);
         }
     }
@@ -146,10 +204,14 @@ impl Ringing {
 }
 
 impl Context<'_> {
-    /// Refuses a call since too many ring.
+    /// Refuses a call since there are too many.
     pub(crate) fn refuse_one_more(&mut self, server: ServerId, crowd: Crowd, tell: bool) {
         let status = match crowd {
-            Crowd::User | Crowd::Address => 480,
+            Crowd::User
+            | Crowd::UserCalls
+            | Crowd::Address
+            | Crowd::AddressCalls
+            | Crowd::Called => 480,
             Crowd::Strangers | Crowd::All => 500,
         };
         if let Some((request, flow)) = self.shared.transactions.request_of(server) {
@@ -162,6 +224,12 @@ impl Context<'_> {
             });
         }
         self.tell_refusal(server, status, crowd.limit());
+        let warning = match crowd {
+            Crowd::UserCalls | Crowd::AddressCalls => "Too many calls at a time",
+            Crowd::User | Crowd::Address | Crowd::Called | Crowd::Strangers | Crowd::All => {
+                "Too many calls ring that nobody has answered"
+            }
+        };
         let tag = self.shared.mint.hex(8);
         let node = self.shared.settings.node.clone();
         self.respond(
@@ -173,10 +241,7 @@ impl Context<'_> {
                 builder
                     .header(Name::RetryAfter, RETRY_AFTER_S)
                     // RFC 3261 20.43.
-                    .header(
-                        Name::Warning,
-                        format_args!("399 {node} \"Too many calls ring that nobody has answered\""),
-                    )
+                    .header(Name::Warning, format_args!("399 {node} \"{warning}\""))
                     .end()
             },
         );
@@ -194,11 +259,16 @@ mod tests {
             ringing: 4,
             ringing_per_user: 9,
             ringing_per_ip: 9,
+            ringing_per_unproven_ip: 9,
             ..LimitSettings::default()
         };
         let world = &mut Book::default();
         let mut ringing = Ringing::default();
-        let stranger = Rings::Stranger(1);
+        let stranger = Rings::Stranger(Stranger {
+            address: 1,
+            called: 7,
+            proven: false,
+        });
         for _ in 0..2 {
             assert_eq!(ringing.crowd(stranger, &limits, world), None);
             ringing.begin(stranger, world);
