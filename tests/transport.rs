@@ -27,7 +27,9 @@ use refork::config::Listener;
 use refork::driver::Clock;
 use refork::engine::ids::{Flow, ListenerId, Transport};
 use refork::engine::time::Millis;
-use refork::transport::{Carried, Counters, Datagram, Queued, Room, Sent, Socket, Udp, bind};
+use refork::transport::{
+    Carried, Counters, Datagram, Guest, Queued, Room, Sent, Socket, Udp, bind,
+};
 
 use shard::Shard;
 
@@ -450,7 +452,9 @@ fn idle_connections_go_unless_they_are_needed() {
     shard.until(|shard| shard.messages.len() == 2);
     shard.now = shard.now + Millis::from_secs(60);
     let peer = needed.local_addr().unwrap();
-    let closed = shard.streams.sweep(shard.now, &|flow| flow.peer == peer);
+    let closed = shard
+        .streams
+        .sweep(shard.now, &|_| false, &|flow| flow.peer == peer);
     assert_eq!(closed.len(), 1);
     assert!(is_closed(&mut idle));
     needed.write_all(OPTIONS).unwrap();
@@ -464,6 +468,7 @@ fn idle_connections_go_unless_they_are_needed() {
 fn who_comes_and_says_nothing_has_less_time_than_who_falls_silent() {
     let mut shard = Shard::new(10, 10);
     let (mut silent, mut trickles) = (shard.connect(), shard.connect());
+    // A keep-alive is no word either.
     let (mut speaks, mut pings, told) = (shard.connect(), shard.connect(), shard.connect());
     speaks.write_all(OPTIONS).unwrap();
     pings.write_all(b"\r\n\r\n").unwrap();
@@ -478,16 +483,81 @@ fn who_comes_and_says_nothing_has_less_time_than_who_falls_silent() {
     // Line feeds are no words.
     trickles.write_all(b"\n\n").unwrap();
     shard.turn();
-    assert_eq!(shard.sweep_after(Millis(1)).len(), 2);
-    for phone in [&mut silent, &mut trickles] {
+    assert_eq!(shard.sweep_after(Millis(1)).len(), 3);
+    for phone in [&mut silent, &mut trickles, &mut pings] {
         assert!(is_closed(phone));
     }
-    assert_eq!(shard.counters.silent.load(Ordering::Relaxed), 2);
+    assert_eq!(shard.counters.silent.load(Ordering::Relaxed), 3);
     assert!(shard.sweep_after(Millis(49_998)).is_empty());
-    assert_eq!(shard.open(), 3, "the rest may be idle for long");
+    assert_eq!(shard.open(), 2, "the rest may be idle for long");
 }
 
-/// Reads what a phone is sent, while the shard works.
+#[test]
+fn keep_alives_do_not_keep_a_connection_that_nobody_needs() {
+    let mut shard = Shard::new(10, 10);
+    let (mut pings, mut needed) = (shard.connect(), shard.connect());
+    for phone in [&mut pings, &mut needed] {
+        phone.write_all(OPTIONS).unwrap();
+    }
+    shard.until(|shard| shard.messages.len() == 2);
+    assert!(shard.sweep_after(Millis(59_999)).is_empty());
+    for phone in [&mut pings, &mut needed] {
+        phone.write_all(b"\r\n\r\n").unwrap();
+        read_in(&mut shard, phone, b"\r\n");
+    }
+    shard.now = shard.now + Millis(1);
+    let peer = needed.local_addr().unwrap();
+    let closed = shard
+        .streams
+        .sweep(shard.now, &|_| false, &|flow| flow.peer == peer);
+    assert_eq!(closed.len(), 1);
+    assert!(is_closed(&mut pings));
+    assert_eq!(shard.open(), 1);
+}
+
+#[test]
+fn a_trusted_peer_may_be_silent() {
+    let mut shard = Shard::new(10, 10);
+    let (mut trunk, mut stranger) = (shard.connect(), shard.connect());
+    shard.now = shard.now + Millis::from_secs(59);
+    let peer = trunk.local_addr().unwrap();
+    let closed = shard
+        .streams
+        .sweep(shard.now, &|flow| flow.peer == peer, &|_| false);
+    assert_eq!(closed.len(), 1);
+    assert!(is_closed(&mut stranger));
+    trunk.write_all(b"\r\n\r\n").unwrap();
+    read_in(&mut shard, &mut trunk, b"\r\n");
+    for (seconds, closed) in [(59, 0), (1, 1)] {
+        shard.now = shard.now + Millis::from_secs(seconds);
+        let swept = shard.streams.sweep(shard.now, &|_| true, &|_| false);
+        assert_eq!(swept.len(), closed);
+    }
+}
+
+#[test]
+fn strangers_leave_room_for_trusted_peers() {
+    let mut shard = Shard::new(10, 20);
+    let _strangers: Vec<_> = (0..9).map(|_| shard.connect()).collect();
+    let mut refused = TcpStream::connect(shard.at).unwrap();
+    refused.set_read_timeout(Some(PATIENCE)).unwrap();
+    shard.until(|shard| shard.counters.refused.load(Ordering::Relaxed) == 1);
+    assert!(is_closed(&mut refused));
+    shard.guest = Guest::Trusted;
+    let _trunk = shard.connect();
+    assert_eq!(shard.open(), 10);
+}
+
+#[test]
+fn a_trusted_peer_may_have_more_than_a_stranger() {
+    let mut shard = Shard::new(10, 1);
+    let _stranger = shard.connect();
+    shard.guest = Guest::Trusted;
+    let _trunk = [shard.connect(), shard.connect()];
+    assert_eq!(shard.open(), 3);
+}
+
+/// Takes what a phone is sent, while the shard works.
 fn read_in(shard: &mut Shard, phone: &mut TcpStream, expected: &[u8]) {
     phone.set_nonblocking(true).unwrap();
     let mut heard = vec![0; expected.len()];
@@ -495,6 +565,7 @@ fn read_in(shard: &mut Shard, phone: &mut TcpStream, expected: &[u8]) {
         shard.turn();
     }
     phone.set_nonblocking(false).unwrap();
+    phone.read_exact(&mut heard).unwrap();
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::engine::events::Offence;
 use crate::engine::ids::Flow;
 use crate::engine::time::{Millis, Time};
 use crate::gate::{Load, Rules, Standing, Verdict};
+use crate::transport::Guest;
 
 use super::shared::Shared;
 use super::world::Site;
@@ -70,12 +71,19 @@ impl Entrance<'_> {
         verdict == Verdict::Heard
     }
 
-    /// Returns true where a connection is to be accepted. Each counts as a request: it has no binding, no leg
-    /// and no certificate yet.
-    pub(super) fn admits(&self, flow: &Flow) -> bool {
+    /// Returns as whose a connection is to be accepted, if it is. Each counts as a request: it has no binding,
+    /// no leg and no certificate yet.
+    pub(super) fn admits(&self, flow: &Flow) -> Option<Guest> {
         let standing = || self.standing(flow);
         let gate = &self.shared.gate;
-        gate.hear(self.rules, flow.into(), Load::Request, self.now, standing) == Verdict::Heard
+        let verdict = gate.hear(self.rules, flow.into(), Load::Request, self.now, standing);
+        (verdict == Verdict::Heard).then(|| {
+            if self.engine.trusts(flow, self.site) {
+                Guest::Trusted
+            } else {
+                Guest::Stranger
+            }
+        })
     }
 
     /// Returns true where a connection is to be closed since it is shut out.

@@ -467,14 +467,15 @@ impl Shard {
             self.site.forget_routes();
         }
         let shared = Arc::clone(&self.shared);
-        let (engine, others) = (&self.engine, &self.spared);
+        let (engine, site, others) = (&self.engine, &self.site, &self.spared);
         others.forget(now);
         let spared = |flow: &Flow| {
             shared.bindings.names(flow)
                 || engine.uses(flow)
                 || others.holds(flow, self.worker, &shared.mailboxes, now)
         };
-        for flow in self.streams.sweep(now, &spared) {
+        let trusted = |flow: &Flow| engine.trusts(flow, site);
+        for flow in self.streams.sweep(now, &trusted, &spared) {
             self.tell_closed(flow);
         }
         self.shut_out(now);

@@ -62,9 +62,11 @@ pub(super) struct Connection {
     shaking: Option<Time>,
     /// When anything last came or went, or the connection began.
     active: Time,
+    /// When the last whole message came or went, or the connection began: keep-alives are not counted.
+    worded: Time,
     /// When the message under way began.
     midway: Option<Time>,
-    /// When a peer that came to us began to say nothing, until anything whole was said to it or by it.
+    /// When a peer that came to us began to say nothing, until a message was said to it or by it.
     silent: Option<Time>,
     /// Since when what has come is not read.
     paused: Option<Time>,
@@ -97,6 +99,7 @@ impl Connection {
             opening: origin == Origin::Opened,
             shaking: shaking.then_some(now),
             active: now,
+            worded: now,
             midway: None,
             silent: (origin == Origin::Accepted).then_some(now),
             paused: None,
@@ -132,6 +135,11 @@ impl Connection {
 
     pub(super) fn idle_for(&self, now: Time) -> Millis {
         now.since(self.active)
+    }
+
+    /// Returns for how long nothing but keep-alives has come or gone.
+    pub(super) fn wordless_for(&self, now: Time) -> Millis {
+        now.since(self.worded)
     }
 
     /// Returns how long the handshake has taken so far.
@@ -226,12 +234,14 @@ impl Connection {
 
     fn hear(&mut self, wire: &[u8], now: Time, messages: &mut Vec<Bytes>) -> Result<(), Fault> {
         let (speech, midway, silent) = (&mut self.speech, &mut self.midway, &mut self.silent);
-        let (mut reply, pings) = (Vec::new(), &mut self.pings);
+        let (mut reply, pings, worded) = (Vec::new(), &mut self.pings, &mut self.worded);
         let taken = self.layer.take(wire, &mut self.outbox, |said| {
+            let before = messages.len();
             let progress = speech.take(said, messages, &mut reply)?;
             *pings += progress.pings;
-            if progress.any {
-                *silent = None;
+            // Anybody can keep a connection alive who has no use for it.
+            if messages.len() > before {
+                (*silent, *worded) = (None, now);
             }
             if !progress.midway {
                 *midway = None;
@@ -282,7 +292,7 @@ impl Connection {
     /// Sends, or keeps for later what the kernel does not take now.
     pub(super) fn send(&mut self, message: Bytes, now: Time) -> Result<(), Fault> {
         let said = self.speech.write(message)?;
-        self.silent = None;
+        (self.silent, self.worded) = (None, now);
         self.layer.say(said, &mut self.outbox)?;
         if self.opening {
             return Ok(());

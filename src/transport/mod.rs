@@ -22,6 +22,6 @@ pub use bind::{BindError, Bound, Socket, bind};
 pub use counters::Counters;
 pub use fault::{Fault, Shake};
 pub use local::{bindable, toward};
-pub use registry::{Registry, worker_of};
+pub use registry::{Guest, Registry, worker_of};
 pub use streams::{Carried, StreamEvent, StreamLimits, Streams};
 pub use udp::{Datagram, Queued, Room, Sent, Udp};

@@ -45,6 +45,16 @@ pub struct Registry {
     max_by_ip: usize,
 }
 
+/// Of the places for who connects to us, one in so many is kept for trusted peers.
+const RESERVE: usize = 10;
+
+/// Who connects to us, as far as its address tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guest {
+    Stranger,
+    Trusted,
+}
+
 /// How a connection came about; each kind has a limit of its own, so that nobody who connects to us can
 /// keep us from connecting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +64,8 @@ pub(super) enum Origin {
 }
 
 impl Registry {
-    /// Makes an empty one: at most `max` connections of either origin, `max_by_ip` accepted ones of an IPv4
-    /// address or an IPv6 /64.
+    /// Makes an empty one: at most `max` connections of either origin, a tenth of them for trusted peers alone,
+    /// and `max_by_ip` accepted ones of a stranger's IPv4 address or IPv6 /64.
     pub fn new(max: usize, max_by_ip: usize) -> Self {
         Self {
             open: DashMap::new(),
@@ -76,9 +86,13 @@ impl Registry {
     }
 
     /// Takes a place for a connection. Every true is given back by `release`.
-    pub(super) fn admit(&self, origin: Origin) -> bool {
+    pub(super) fn admit(&self, origin: Origin, guest: Guest) -> bool {
+        let most = match (origin, guest) {
+            (Origin::Accepted, Guest::Stranger) => self.max - self.max / RESERVE,
+            (Origin::Accepted, Guest::Trusted) | (Origin::Opened, _) => self.max,
+        };
         let count = self.count(origin);
-        let free = count.fetch_add(1, Ordering::Relaxed) < self.max;
+        let free = count.fetch_add(1, Ordering::Relaxed) < most;
         if !free {
             count.fetch_sub(1, Ordering::Relaxed);
         }
@@ -86,9 +100,9 @@ impl Registry {
     }
 
     /// Takes a place of those that the source of a client has.
-    pub(super) fn admit_client(&self, ip: IpAddr) -> bool {
+    pub(super) fn admit_client(&self, ip: IpAddr, guest: Guest) -> bool {
         let mut of_source = self.by_source.entry(Source::of(ip)).or_insert(0);
-        let free = *of_source < self.max_by_ip;
+        let free = guest == Guest::Trusted || *of_source < self.max_by_ip;
         if free {
             *of_source += 1;
         }
@@ -216,13 +230,28 @@ mod tests {
         let registry = Registry::new(3, 2);
         let ip = |last| IpAddr::from([127, 0, 0, last]);
         for last in [1, 1, 2] {
-            assert!(registry.admit(Origin::Accepted) && registry.admit_client(ip(last)));
+            assert!(
+                registry.admit(Origin::Accepted, Guest::Stranger)
+                    && registry.admit_client(ip(last), Guest::Stranger)
+            );
         }
-        assert!(!registry.admit_client(ip(1)), "two an address");
-        assert!(!registry.admit(Origin::Accepted), "three in all");
-        assert!(registry.admit(Origin::Opened), "counted apart");
+        assert!(
+            !registry.admit_client(ip(1), Guest::Stranger),
+            "two an address"
+        );
+        assert!(
+            !registry.admit(Origin::Accepted, Guest::Stranger),
+            "three in all"
+        );
+        assert!(
+            registry.admit(Origin::Opened, Guest::Stranger),
+            "counted apart"
+        );
         registry.release(Origin::Accepted, Some(ip(1)));
-        assert!(registry.admit(Origin::Accepted) && registry.admit_client(ip(3)));
+        assert!(
+            registry.admit(Origin::Accepted, Guest::Stranger)
+                && registry.admit_client(ip(3), Guest::Stranger)
+        );
         for last in [1, 2, 3] {
             registry.release(Origin::Accepted, Some(ip(last)));
         }
@@ -230,15 +259,33 @@ mod tests {
     }
 
     #[test]
+    fn strangers_leave_a_tenth_to_trusted_peers() {
+        let registry = Registry::new(20, 2);
+        let admit = |guest| registry.admit(Origin::Accepted, guest);
+        assert_eq!((0..30).filter(|_| admit(Guest::Stranger)).count(), 18);
+        assert_eq!((0..30).filter(|_| admit(Guest::Trusted)).count(), 2);
+        assert!(registry.admit(Origin::Opened, Guest::Stranger));
+        let peer = IpAddr::from([127, 0, 0, 1]);
+        assert!((0..9).all(|_| registry.admit_client(peer, Guest::Trusted)));
+        assert!(!registry.admit_client(peer, Guest::Stranger));
+        for _ in 0..9 {
+            registry.release(Origin::Accepted, Some(peer));
+        }
+        assert!(registry.by_source.is_empty());
+        assert!(admit(Guest::Stranger));
+    }
+
+    #[test]
     fn whoever_has_a_network_is_one_source() {
         let registry = Registry::new(9, 2);
-        let admitted = |address: &str| registry.admit_client(address.parse().unwrap());
+        let admitted =
+            |address: &str| registry.admit_client(address.parse().unwrap(), Guest::Stranger);
         assert!(admitted("2001:db8:1:2::1") && admitted("2001:db8:1:2:3:4:5:6"));
         assert!(!admitted("2001:db8:1:2::7"));
         assert!(admitted("2001:db8:1:3::1"), "another customer");
         assert!(admitted("192.0.2.1") && admitted("::ffff:192.0.2.1"));
         assert!(!admitted("192.0.2.1"));
-        assert!(registry.admit(Origin::Accepted));
+        assert!(registry.admit(Origin::Accepted, Guest::Stranger));
         registry.release(
             Origin::Accepted,
             Some("2001:db8:1:2::ffff".parse().unwrap()),

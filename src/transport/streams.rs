@@ -23,7 +23,7 @@ use super::counters::Counters;
 use super::fault::{Fault, Shake};
 use super::layer::Layer;
 use super::leaving::Leaving;
-use super::registry::{Origin, Registry, connection_id, number_of, worker_of};
+use super::registry::{Guest, Origin, Registry, connection_id, number_of, worker_of};
 use super::speech::Speech;
 use super::web::Door;
 
@@ -144,7 +144,7 @@ impl Streams {
         socket: &mio::net::TcpListener,
         listener: ListenerId,
         now: Time,
-        admits: &dyn Fn(&Flow) -> bool,
+        admits: &dyn Fn(&Flow) -> Option<Guest>,
     ) -> bool {
         let bound = self.listeners.get(usize::from(listener.0));
         let transport = bound.map_or(Transport::Tcp, |bound| bound.listener.transport);
@@ -174,7 +174,11 @@ impl Streams {
             };
             // A client is asked for once it is known.
             let client = matches!(who, Who::Known).then_some(peer.ip());
-            if client.is_some() && !admits(&flow) || !self.admit(client) {
+            let guest = match client {
+                Some(_) => admits(&flow),
+                None => Some(Guest::Stranger),
+            };
+            if !guest.is_some_and(|guest| self.admit(client, guest)) {
                 Counters::add(&self.counters.refused);
                 continue;
             }
@@ -195,11 +199,11 @@ impl Streams {
     }
 
     /// Takes a place for who came, and one of those of its source where that is known.
-    fn admit(&self, client: Option<IpAddr>) -> bool {
-        if !self.registry.admit(Origin::Accepted) {
+    fn admit(&self, client: Option<IpAddr>, guest: Guest) -> bool {
+        if !self.registry.admit(Origin::Accepted, guest) {
             return false;
         }
-        let admitted = client.is_none_or(|ip| self.registry.admit_client(ip));
+        let admitted = client.is_none_or(|ip| self.registry.admit_client(ip, guest));
         if !admitted {
             self.registry.release(Origin::Accepted, None);
         }
@@ -212,7 +216,7 @@ impl Streams {
         &mut self,
         token: Token,
         now: Time,
-        admits: &dyn Fn(&Flow) -> bool,
+        admits: &dyn Fn(&Flow) -> Option<Guest>,
         into: &mut Vec<StreamEvent>,
     ) -> bool {
         let number = (token.0 - self.first_token) as u64;
@@ -247,7 +251,8 @@ impl Streams {
         let named = connection.take_named();
         if let Some(peer) = named {
             let named = Flow { peer, ..flow };
-            if !admits(&named) || !self.registry.admit_client(peer.ip()) {
+            let admit = |guest| self.registry.admit_client(peer.ip(), guest);
+            if !admits(&named).is_some_and(admit) {
                 Counters::add(&self.counters.refused);
                 into.push(over(flow, Fault::Ended));
                 return false;
@@ -350,8 +355,14 @@ impl Streams {
     }
 
     /// Closes what took too long: to open, for its handshake, to say its first word, to send a message that it
-    /// began, or to say anything more while nobody needs it (`spared`).
-    pub fn sweep(&mut self, now: Time, spared: &dyn Fn(&Flow) -> bool) -> Vec<Flow> {
+    /// began, or to say anything more while nobody needs it (`spared`). Who is
+    /// trusted need say no first word, and no more than keep-alives.
+    pub fn sweep(
+        &mut self,
+        now: Time,
+        trusted: &dyn Fn(&Flow) -> bool,
+        spared: &dyn Fn(&Flow) -> bool,
+    ) -> Vec<Flow> {
         self.part(now);
         let late: Vec<_> = self
             .open
@@ -368,13 +379,19 @@ impl Streams {
                 if late {
                     self.counters.ended(Fault::Shake(Shake::Timeout));
                 }
-                let silent = !late && connection.silent_for(now) >= self.limits.first_message;
+                let silent = !late
+                    && connection.silent_for(now) >= self.limits.first_message
+                    && !trusted(&connection.flow);
                 if silent {
                     Counters::add(&self.counters.silent);
                 }
+                // The keep-alives of who is trusted are word enough.
+                let needless = connection.wordless_for(now) >= self.limits.idle
+                    && (idle >= self.limits.idle || !trusted(&connection.flow))
+                    && !spared(&connection.flow);
                 late || silent
+                    || needless
                     || connection.midway_for(now) >= self.limits.header_timeout
-                    || idle >= self.limits.idle && !spared(&connection.flow)
             })
             .map(|(number, _)| connection_id(self.worker, *number))
             .collect();
@@ -403,7 +420,7 @@ impl Streams {
             // Another shard was faster.
             return held.map_or(failed, |id| Carried::Elsewhere(worker_of(id)));
         }
-        if !self.registry.admit(Origin::Opened) {
+        if !self.registry.admit(Origin::Opened, Guest::Stranger) {
             Counters::add(&self.counters.refused);
             self.registry.forget(&flow, id);
             return failed;

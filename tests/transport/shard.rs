@@ -11,7 +11,8 @@ use refork::engine::ids::{Flow, ListenerId, Transport};
 use refork::engine::time::{Millis, Time};
 use refork::tls::{ClientAuth, Files, Tls};
 use refork::transport::{
-    Bound, Counters, Fault, Registry, Shake, Socket, StreamEvent, StreamLimits, Streams, bind,
+    Bound, Counters, Fault, Guest, Registry, Shake, Socket, StreamEvent, StreamLimits, Streams,
+    bind,
 };
 
 use super::authority::Authority;
@@ -33,6 +34,8 @@ pub(crate) struct Shard {
     pub(crate) accepted: usize,
     /// Clients that are not let in.
     pub(crate) denied: Vec<IpAddr>,
+    /// As whom everybody is accepted.
+    pub(crate) guest: Guest,
 }
 
 impl Shard {
@@ -97,6 +100,7 @@ impl Shard {
             faults: Vec::new(),
             accepted: 0,
             denied: Vec::new(),
+            guest: Guest::Stranger,
         }
     }
 
@@ -109,7 +113,7 @@ impl Shard {
                 if event.token() == LISTENER {
                     while self
                         .streams
-                        .accept(&self.socket, ListenerId(0), self.now, &|_| true)
+                        .accept(&self.socket, ListenerId(0), self.now, &|_| Some(self.guest))
                     {
                     }
                 } else {
@@ -138,7 +142,7 @@ impl Shard {
             let more = self.streams.ready(
                 token,
                 self.now,
-                &|flow| !self.denied.contains(&flow.peer.ip()),
+                &|flow| (!self.denied.contains(&flow.peer.ip())).then_some(self.guest),
                 &mut out,
             );
             for event in out {
@@ -176,7 +180,7 @@ impl Shard {
 
     pub(crate) fn sweep_after(&mut self, span: Millis) -> Vec<Flow> {
         self.now = self.now + span;
-        self.streams.sweep(self.now, &|_| false)
+        self.streams.sweep(self.now, &|_| false, &|_| false)
     }
 
     /// Returns how many handshakes came to nothing for a reason.
