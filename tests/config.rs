@@ -254,6 +254,33 @@ fn what_has_no_effect_is_warned_of() {
 }
 
 #[test]
+fn proxies_that_are_trusted_are_warned_of() {
+    let of = |proxies: &str, more: &str| {
+        let text = format!(
+            "listen: [{{ at: \"ws://127.0.0.1:5080\", proxies: [{proxies}] }}, \"udp://127.0.0.1:5060\"]\n{more}"
+        );
+        valid(&text).warnings
+    };
+    let pbx = |trusted| {
+        format!("upstreams: {{ pbx: {{ targets: [\"sip:127.0.0.1:5070\"], trusted: {trusted} }} }}")
+    };
+    for (more, by) in [
+        ("acl: { trusted: [127.0.0.1] }".to_owned(), "`acl.trusted`"),
+        (pbx(true), "`upstreams.pbx.trusted`"),
+    ] {
+        let warnings = of("127.0.0.0/8", &more);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        let said = &warnings[0];
+        assert!(
+            said.starts_with("`listen[0].proxies`: 127.0.0.0/8") && said.contains(by),
+            "{said}"
+        );
+        assert_eq!(of("10.0.0.1", &more), Vec::<String>::new());
+    }
+    assert_eq!(of("127.0.0.1", &pbx(false)), Vec::<String>::new());
+}
+
+#[test]
 fn guessable_passwords_are_warned_of() {
     let text =
         "users: { sip:a@refork: { password: 1234 }, sip:b@refork: { password: \"long enough\" } }";

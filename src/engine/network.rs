@@ -35,6 +35,18 @@ impl Network {
     }
 }
 
+impl Network {
+    /// Returns true where some address lies within both: one of two networks that share any holds the other.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (wide, narrow) = if self.length <= other.length {
+            (self, other)
+        } else {
+            (other, self)
+        };
+        wide.holds(narrow.address)
+    }
+}
+
 /// Returns what stands for all addresses of one customer: an IPv4 address, or the /64 that one customer of
 /// an IPv6 network has. An IPv4 address that came over an IPv6 socket (RFC 4291 2.5.5.2) is that IPv4 address.
 pub fn customer(address: IpAddr) -> IpAddr {
@@ -99,6 +111,21 @@ mod tests {
         assert!(!all.holds("2001:db8::1".parse().unwrap()));
         let all: Network = "::/0".parse().unwrap();
         assert!(all.holds("ffff::".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_has_an_address_in_common() {
+        for (one, other, overlap) in [
+            ("127.0.0.0/8", "127.0.0.1", true),
+            ("10.1.2.3/8", "10.200.0.0/16", true),
+            ("10.1.0.0/16", "10.2.0.0/16", false),
+            ("0.0.0.0/0", "2001:db8::1", false),
+            ("2001:db8::/32", "2001:db8:1::/48", true),
+        ] {
+            let [one, other]: [Network; 2] = [one, other].map(|text| text.parse().unwrap());
+            assert_eq!(one.overlaps(&other), overlap, "{one} {other}");
+            assert_eq!(other.overlaps(&one), overlap, "{other} {one}");
+        }
     }
 
     #[test]

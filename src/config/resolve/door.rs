@@ -2,9 +2,12 @@
 
 use super::Check;
 use crate::config::file::{self, ListenLong};
-use crate::config::resolved::{ForwardedBy, NamedBy, Proxies};
+use crate::config::resolved::{ForwardedBy, Listener, NamedBy, Proxies};
 use crate::config::tree::Step;
+use crate::engine::locating::Hop;
 use crate::engine::network::Network;
+use crate::engine::settings::Settings;
+use crate::sip::Uri;
 
 pub(super) fn resolve(
     long: &ListenLong,
@@ -75,6 +78,40 @@ fn proxies(long: &ListenLong, path: &[Step<'_>], check: &mut Check<'_>) -> Optio
         );
     }
     Some(Proxies { networks, by })
+}
+
+/// Warns of proxies that are trusted themselves: a proxy may speak for itself (`PROXY UNKNOWN`), and of one that
+/// comes through another it is believed who came before.
+pub(super) fn warn_of_trust(settings: &Settings, listeners: &[Listener], check: &mut Check<'_>) {
+    let upstreams = settings.upstreams.iter();
+    let trusted = upstreams.filter(|(_, upstream)| upstream.trusted);
+    let addresses = trusted.flat_map(|(name, upstream)| {
+        let targets = upstream.targets.iter();
+        targets.filter_map(move |target| {
+            let (_, at) = Hop::of(&Uri::parse(&target.uri).ok()?)?.numeric()?;
+            Some((name, at.ip()))
+        })
+    });
+    let addresses: Vec<_> = addresses.collect();
+    for (index, listener) in listeners.iter().enumerate() {
+        let Some(proxies) = &listener.proxies else {
+            continue;
+        };
+        for network in &proxies.networks {
+            let acl = settings.acl.trusted.iter();
+            let mut listed = acl.filter(|trusted| trusted.overlaps(network));
+            let mut known = addresses.iter().filter(|(_, ip)| network.holds(*ip));
+            let by = match (listed.next(), known.next()) {
+                (Some(_), _) => "`acl.trusted`".to_owned(),
+                (None, Some((name, _))) => format!("`upstreams.{name}.trusted`"),
+                (None, None) => continue,
+            };
+            check.warn(format!(
+                "`listen[{index}].proxies`: {network} is trusted by {by}, so nothing is asked of who comes in a \
+                 proxy's own name"
+            ));
+        }
+    }
 }
 
 fn origins(long: &ListenLong, path: &[Step<'_>], check: &mut Check<'_>) -> Vec<Box<str>> {

@@ -154,6 +154,7 @@ pub(super) fn resolve(
         acl: acl::resolve(file, &mut check),
         history_keep: Millis(file.history.keep.0),
     };
+    door::warn_of_trust(&engine, &listeners, &mut check);
     let config = Config {
         data_dir: file.node.data_dir.clone(),
         workers: operation::workers(file),
