@@ -28,7 +28,7 @@ use refork::driver::Clock;
 use refork::engine::ids::{Flow, ListenerId, Transport};
 use refork::engine::time::Millis;
 use refork::transport::{
-    Carried, Counters, Datagram, Guest, Queued, Room, Sent, Socket, Udp, bind,
+    Carried, Counters, Datagram, Guest, Queued, Refusal, Room, Sent, Socket, Udp, bind,
 };
 
 use shard::Shard;
@@ -402,7 +402,7 @@ fn too_many_connections_are_turned_away() {
     let (_first, second) = (shard.connect(), shard.connect());
     let mut third = TcpStream::connect(shard.at).unwrap();
     third.set_read_timeout(Some(PATIENCE)).unwrap();
-    shard.until(|shard| shard.counters.refused.load(Ordering::Relaxed) == 1);
+    shard.until(|shard| shard.refused(Refusal::Limit) == 1);
     assert!(is_closed(&mut third));
     assert_eq!(shard.open(), 2);
     drop(second);
@@ -541,7 +541,7 @@ fn strangers_leave_room_for_trusted_peers() {
     let _strangers: Vec<_> = (0..9).map(|_| shard.connect()).collect();
     let mut refused = TcpStream::connect(shard.at).unwrap();
     refused.set_read_timeout(Some(PATIENCE)).unwrap();
-    shard.until(|shard| shard.counters.refused.load(Ordering::Relaxed) == 1);
+    shard.until(|shard| shard.refused(Refusal::Limit) == 1);
     assert!(is_closed(&mut refused));
     shard.guest = Guest::Trusted;
     let _trunk = shard.connect();
@@ -633,7 +633,7 @@ fn who_cannot_be_framed_is_told_before_it_is_closed() {
         assert!(answer.ends_with("\r\n\r\n"), "{answer}");
         // Its place is given back when it has gone, and when it does not go.
         let _refused = TcpStream::connect(shard.at).unwrap();
-        shard.until(|shard| shard.counters.refused.load(Ordering::Relaxed) == 1);
+        shard.until(|shard| shard.refused(Refusal::Limit) == 1);
         if status == "400 " {
             drop((phone, more));
             shard.turn();

@@ -10,7 +10,7 @@ use crate::engine::time::{Millis, Time};
 use crate::gate::Source;
 use crate::sip::Fault;
 use crate::sip::stream::FrameError;
-use crate::transport::{Fault as Ending, Shake, StreamEvent};
+use crate::transport::{Fault as Ending, Refusal, Shake, StreamEvent};
 
 use super::entrance::Entrance;
 use super::shard::{NO_ROOM, Shard};
@@ -52,6 +52,7 @@ impl Shard {
         };
         let (mut events, admits) = (Vec::new(), |flow: &Flow| entrance.admits(flow));
         let more = self.streams.ready(token, now, &admits, &mut events);
+        self.tell_refused(now);
         for event in &events {
             match event {
                 StreamEvent::Message { flow, bytes } => self.entrance(now).read(flow, bytes),
@@ -97,6 +98,21 @@ impl Shard {
     fn hold(&mut self, token: Token, wait: Millis, now: Time) {
         self.streams.pause(token, now);
         self.held.hold(token, now + wait);
+    }
+
+    /// Names who was turned away; whom the gate keeps out, it names itself.
+    pub(super) fn tell_refused(&mut self, now: Time) {
+        let Some((peer, why)) = self.streams.take_refused() else {
+            return;
+        };
+        let is_due = || self.shared.gate.names(Source::of(peer.ip()), now);
+        match why {
+            Refusal::Gate => tracing::debug!(%peer, why = why.as_str(), "turned a connection away"),
+            Refusal::Limit | Refusal::NotAProxy if is_due() => {
+                tracing::warn!(%peer, why = why.as_str(), "turned a connection away");
+            }
+            Refusal::Limit | Refusal::NotAProxy => {}
+        }
     }
 
     fn tell_fault(&self, fault: Ending, flow: Flow) {

@@ -310,7 +310,9 @@ impl Shard {
                     now,
                 };
                 let admits = |flow: &Flow| entrance.admits(flow);
-                return self.streams.accept(socket, listener, now, &admits);
+                let more = self.streams.accept(socket, listener, now, &admits);
+                self.tell_refused(now);
+                return more;
             }
         };
         let entrance = Entrance {

@@ -24,6 +24,9 @@ pub(super) const METHODS: [&str; 15] = [
 /// Transports that have connections.
 pub(super) const STREAMS: [&str; 4] = ["tcp", "tls", "ws", "wss"];
 
+/// Why connections are turned away.
+pub const REFUSALS: [&str; 3] = ["limit", "gate", "not_a_proxy"];
+
 /// Why handshakes come to nothing.
 pub const HANDSHAKES: [&str; 9] = [
     "certificate",

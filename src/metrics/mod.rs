@@ -28,7 +28,7 @@ use crate::sip::Fault;
 
 use self::family::Maker;
 use self::gate::GateMetrics;
-pub use self::labels::HANDSHAKES;
+pub use self::labels::{HANDSHAKES, REFUSALS};
 use self::process::Process;
 pub use self::readings::{GateReading, Readings, RelayReading, TransportReading};
 
@@ -111,7 +111,7 @@ struct ReadMetrics {
     bindings: IntGauge,
     connections: [IntGauge; labels::STREAMS.len()],
     accepted: IntCounter,
-    refused: IntCounter,
+    refused: [IntCounter; REFUSALS.len()],
     overflowed: IntCounter,
     silent: IntCounter,
     handshakes_failed: [IntCounter; HANDSHAKES.len()],
@@ -403,7 +403,7 @@ impl ReadMetrics {
             bindings: make.gauge(names::BINDINGS),
             connections: make.gauges_by(names::CONNECTIONS, "transport", labels::STREAMS),
             accepted: make.counter(names::CONNECTIONS_ACCEPTED),
-            refused: make.counter(names::CONNECTIONS_REFUSED),
+            refused: make.counters_by(names::CONNECTIONS_REFUSED, "reason", REFUSALS),
             overflowed: make.counter(names::CONNECTIONS_OVERFLOWED),
             silent: make.counter(names::CONNECTIONS_SILENT),
             handshakes_failed: make.counters_by(names::HANDSHAKES_FAILED, "reason", HANDSHAKES),
@@ -494,7 +494,9 @@ impl ReadMetrics {
             raise(shown, failed);
         }
         raise(&self.accepted, transport.accepted);
-        raise(&self.refused, transport.refused);
+        for (shown, refused) in self.refused.iter().zip(transport.refused) {
+            raise(shown, refused);
+        }
         raise(&self.datagrams_received, transport.datagrams_received);
         raise(&self.datagrams_sent, transport.datagrams_sent);
         raise(&self.datagrams_dropped, transport.datagrams_dropped);

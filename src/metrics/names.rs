@@ -64,7 +64,7 @@ families! {
 
     CONNECTIONS = "refork_connections", "Stream connections open now, by transport.";
     CONNECTIONS_ACCEPTED = "refork_connections_accepted_total", "Stream connections accepted.";
-    CONNECTIONS_REFUSED = "refork_connections_refused_total", "Stream connections turned away by a limit, a list or a ban.";
+    CONNECTIONS_REFUSED = "refork_connections_refused_total", "Stream connections turned away, by reason.";
     CONNECTIONS_OVERFLOWED = "refork_connections_overflowed_total", "Stream connections closed because the peer did not read.";
     CONNECTIONS_SILENT = "refork_connections_silent_total", "Stream connections closed because the peer came and said nothing.";
     HANDSHAKES_FAILED = "refork_handshakes_failed_total", "TLS and WebSocket handshakes that came to nothing, by reason.";

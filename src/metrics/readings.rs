@@ -24,8 +24,8 @@ pub struct TransportReading {
     /// Stream connections open now, by `labels::STREAMS`.
     pub connections: [u64; 4],
     pub accepted: u64,
-    /// Turned away by a limit on connections.
-    pub refused: u64,
+    /// Turned away, by `labels::REFUSALS`.
+    pub refused: [u64; 3],
     /// Closed because the peer did not read.
     pub overflowed: u64,
     /// Whose peer came and said nothing.

@@ -342,7 +342,7 @@ fn distinct(more: u64) -> Readings {
         transport: TransportReading {
             connections: [n(301), n(304), n(305), n(306)],
             accepted: n(302),
-            refused: n(303),
+            refused: [303, 331, 332].map(n),
             overflowed: n(308),
             silent: n(309),
             handshakes_failed: [311, 312, 313, 314, 315, 318, 319, 316, 317].map(n),
@@ -408,7 +408,12 @@ fn readings_set_gauges_and_raise_counters() {
         ("refork_connections{transport=\"ws\"}", 305),
         ("refork_connections{transport=\"wss\"}", 306),
         ("refork_connections_accepted_total", 302),
-        ("refork_connections_refused_total", 303),
+        ("refork_connections_refused_total{reason=\"limit\"}", 303),
+        ("refork_connections_refused_total{reason=\"gate\"}", 331),
+        (
+            "refork_connections_refused_total{reason=\"not_a_proxy\"}",
+            332,
+        ),
         ("refork_connections_overflowed_total", 308),
         ("refork_connections_silent_total", 309),
         (

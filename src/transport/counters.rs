@@ -7,7 +7,7 @@ use crate::engine::ids::Transport;
 use crate::engine::time::Millis;
 use crate::metrics::TransportReading;
 
-use super::fault::{Fault, Shake};
+use super::fault::{Fault, Refusal, Shake};
 
 /// Totals since the start; `connections` is what is open now.
 #[derive(Debug, Default)]
@@ -15,8 +15,8 @@ pub struct Counters {
     /// By transport: TCP, TLS, WS, WSS.
     pub connections: [AtomicU64; 4],
     pub accepted: AtomicU64,
-    /// Turned away by a limit on connections.
-    pub refused: AtomicU64,
+    /// Turned away, in the order of `Refusal::ALL`.
+    pub refused: [AtomicU64; Refusal::ALL.len()],
     /// Closed because the peer did not read.
     pub overflowed: AtomicU64,
     /// Closed because the peer came and said nothing.
@@ -70,6 +70,16 @@ impl Counters {
         self.connections.get(index)
     }
 
+    /// Counts a connection that is turned away.
+    pub(super) fn refuse(&self, why: Refusal) {
+        let [limit, gate, not_a_proxy] = &self.refused;
+        Self::add(match why {
+            Refusal::Limit => limit,
+            Refusal::Gate => gate,
+            Refusal::NotAProxy => not_a_proxy,
+        });
+    }
+
     /// Counts why a connection ended, where it is worth a count.
     pub(super) fn ended(&self, fault: Fault) {
         match fault {
@@ -91,7 +101,9 @@ impl Counters {
             *sum += of(counter);
         }
         reading.accepted += of(&self.accepted);
-        reading.refused += of(&self.refused);
+        for (sum, counter) in reading.refused.iter_mut().zip(&self.refused) {
+            *sum += of(counter);
+        }
         reading.overflowed += of(&self.overflowed);
         reading.silent += of(&self.silent);
         let failed = reading.handshakes_failed.iter_mut();
@@ -110,10 +122,11 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::HANDSHAKES;
+    use crate::metrics::{HANDSHAKES, REFUSALS};
 
     #[test]
     fn every_reason_has_its_label() {
         assert_eq!(Shake::ALL.map(Shake::as_str), HANDSHAKES);
+        assert_eq!(Refusal::ALL.map(Refusal::as_str), REFUSALS);
     }
 }

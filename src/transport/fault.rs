@@ -35,6 +35,30 @@ impl From<Full> for Fault {
     }
 }
 
+/// Why a connection is turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// There are as many as may be, of all or of its source.
+    Limit,
+    /// Its source is kept out, shut out, or comes too often.
+    Gate,
+    /// It comes past the proxies of its listener.
+    NotAProxy,
+}
+
+impl Refusal {
+    pub const ALL: [Self; 3] = [Self::Limit, Self::Gate, Self::NotAProxy];
+
+    /// Returns the word used in logs and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::Gate => "gate",
+            Self::NotAProxy => "not_a_proxy",
+        }
+    }
+}
+
 /// Why a handshake came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shake {

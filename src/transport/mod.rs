@@ -20,7 +20,7 @@ mod web;
 
 pub use bind::{BindError, Bound, Socket, bind};
 pub use counters::Counters;
-pub use fault::{Fault, Shake};
+pub use fault::{Fault, Refusal, Shake};
 pub use local::{bindable, toward};
 pub use registry::{Guest, Registry, worker_of};
 pub use streams::{Carried, StreamEvent, StreamLimits, Streams};

@@ -20,7 +20,7 @@ use crate::tls::{self, Tls};
 use super::bind::{Bound, mark};
 use super::connection::{Connection, Reading, Who};
 use super::counters::Counters;
-use super::fault::{Fault, Shake};
+use super::fault::{Fault, Refusal, Shake};
 use super::layer::Layer;
 use super::leaving::Leaving;
 use super::registry::{Guest, Origin, Registry, connection_id, number_of, worker_of};
@@ -105,6 +105,8 @@ pub struct Streams {
     /// Connection `n` has the token `first_token + n`.
     pub(super) first_token: usize,
     next: u64,
+    /// Who was turned away last, and why, until somebody asks.
+    refused: Option<(SocketAddr, Refusal)>,
     pub(super) open: BTreeMap<u64, Connection>,
     pub(super) leaving: BTreeMap<u64, Leaving>,
     pub(super) room: Box<[u8]>,
@@ -132,6 +134,7 @@ impl Streams {
             poll,
             first_token,
             next: 0,
+            refused: None,
             open: BTreeMap::new(),
             leaving: BTreeMap::new(),
             room: vec![0; ROOM_BYTES].into(),
@@ -167,7 +170,7 @@ impl Streams {
                 (_, Some(NamedBy::Header(_))) => Who::Request,
                 // Whoever came past the proxies could say that it is anybody.
                 (Some(proxies), None) if proxies.by == NamedBy::ProxyProtocol => {
-                    Counters::add(&self.counters.refused);
+                    self.refuse(peer, Refusal::NotAProxy);
                     continue;
                 }
                 (_, None) => Who::Known,
@@ -178,8 +181,12 @@ impl Streams {
                 Some(_) => admits(&flow),
                 None => Some(Guest::Stranger),
             };
-            if !guest.is_some_and(|guest| self.admit(client, guest)) {
-                Counters::add(&self.counters.refused);
+            let Some(guest) = guest else {
+                self.refuse(peer, Refusal::Gate);
+                continue;
+            };
+            if !self.admit(client, guest) {
+                self.refuse(peer, Refusal::Limit);
                 continue;
             }
             tune(&stream);
@@ -196,6 +203,16 @@ impl Streams {
             }
         }
         true
+    }
+
+    fn refuse(&mut self, peer: SocketAddr, why: Refusal) {
+        self.counters.refuse(why);
+        self.refused = Some((peer, why));
+    }
+
+    /// Returns who was turned away last since this was asked.
+    pub fn take_refused(&mut self) -> Option<(SocketAddr, Refusal)> {
+        self.refused.take()
     }
 
     /// Takes a place for who came, and one of those of its source where that is known.
@@ -251,10 +268,16 @@ impl Streams {
         let named = connection.take_named();
         if let Some(peer) = named {
             let named = Flow { peer, ..flow };
-            let admit = |guest| self.registry.admit_client(peer.ip(), guest);
-            if !admits(&named).is_some_and(admit) {
-                Counters::add(&self.counters.refused);
+            let refusal = match admits(&named) {
+                None => Some(Refusal::Gate),
+                Some(guest) => {
+                    let admitted = self.registry.admit_client(peer.ip(), guest);
+                    (!admitted).then_some(Refusal::Limit)
+                }
+            };
+            if let Some(why) = refusal {
                 into.push(over(flow, Fault::Ended));
+                self.refuse(peer, why);
                 return false;
             }
             connection.client = Some(peer.ip());
@@ -421,7 +444,7 @@ impl Streams {
             return held.map_or(failed, |id| Carried::Elsewhere(worker_of(id)));
         }
         if !self.registry.admit(Origin::Opened, Guest::Stranger) {
-            Counters::add(&self.counters.refused);
+            self.refuse(flow.peer, Refusal::Limit);
             self.registry.forget(&flow, id);
             return failed;
         }

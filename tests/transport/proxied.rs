@@ -2,12 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::sync::atomic::Ordering;
 
 use refork::config::{ForwardedBy, Listener, NamedBy, Proxies};
 use refork::engine::ids::Transport;
 use refork::engine::time::Millis;
-use refork::transport::{Fault, Shake};
+use refork::transport::{Fault, Refusal, Shake};
 use rustls::version::TLS13;
 use rustls::{ClientConnection, StreamOwned};
 
@@ -111,7 +110,11 @@ fn limits_are_those_of_the_client() {
     let closed = shard.closed.len();
     shard.until(|shard| shard.closed.len() > closed);
     assert!(is_closed(&mut denied));
-    assert_eq!(shard.counters.refused.load(Ordering::Relaxed), 2);
+    assert_eq!(shard.refused(Refusal::Limit), 1);
+    let of = address("192.0.2.9");
+    let last = shard.streams.take_refused();
+    assert!(last.is_some_and(|(peer, why)| (peer.ip(), why) == (of, Refusal::Gate)));
+    assert_eq!(shard.refused(Refusal::Gate), 1);
     assert_eq!(shard.open(), 3);
 }
 
@@ -122,7 +125,7 @@ fn only_a_proxy_speaks_for_others_and_it_must() {
     let mut shard = Shard::of(&foreign, None, 10, 10);
     let mut stranger = TcpStream::connect(shard.at).unwrap();
     stranger.set_read_timeout(Some(PATIENCE)).unwrap();
-    shard.until(|shard| shard.counters.refused.load(Ordering::Relaxed) == 1);
+    shard.until(|shard| shard.refused(Refusal::NotAProxy) == 1);
     assert!(is_closed(&mut stranger));
     // What is no header is not taken for a message.
     let mut shard = Shard::of(&by_protocol(Transport::Tcp), None, 10, 10);

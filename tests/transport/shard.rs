@@ -11,8 +11,8 @@ use refork::engine::ids::{Flow, ListenerId, Transport};
 use refork::engine::time::{Millis, Time};
 use refork::tls::{ClientAuth, Files, Tls};
 use refork::transport::{
-    Bound, Counters, Fault, Guest, Registry, Shake, Socket, StreamEvent, StreamLimits, Streams,
-    bind,
+    Bound, Counters, Fault, Guest, Refusal, Registry, Shake, Socket, StreamEvent, StreamLimits,
+    Streams, bind,
 };
 
 use super::authority::Authority;
@@ -181,6 +181,12 @@ impl Shard {
     pub(crate) fn sweep_after(&mut self, span: Millis) -> Vec<Flow> {
         self.now = self.now + span;
         self.streams.sweep(self.now, &|_| false, &|_| false)
+    }
+
+    /// Returns how many connections were turned away for a reason.
+    pub(crate) fn refused(&self, why: Refusal) -> u64 {
+        let at = Refusal::ALL.iter().position(|known| *known == why).unwrap();
+        self.counters.refused[at].load(Ordering::Relaxed)
     }
 
     /// Returns how many handshakes came to nothing for a reason.

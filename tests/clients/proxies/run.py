@@ -208,7 +208,7 @@ def nobody_comes_past_haproxy(house):
         except Closed:
             pass
         wait_until("it is counted", lambda: house.counted(series) == before + 1)
-    turned_away(31, "refork_connections_refused_total", f"PROXY TCP4 {FORGED} 127.0.0.1 4000 5070\r\n")
+    turned_away(31, 'refork_connections_refused_total{reason="not_a_proxy"}', f"PROXY TCP4 {FORGED} 127.0.0.1 4000 5070\r\n")
     turned_away(None, 'refork_handshakes_failed_total{reason="proxy"}', "OPTIONS sip:a@example.org SIP/2.0\r\n")
 
 
