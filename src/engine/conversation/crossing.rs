@@ -57,17 +57,7 @@ pub(crate) fn crossing(message: &Message) -> Vec<u8> {
 
 /// The same without some.
 pub(super) fn crossing_but(message: &Message, stays: impl Fn(&Field<'_>) -> bool) -> Vec<u8> {
-    let mut lines = Vec::new();
-    for field in message.all() {
-        if field.name.is_some_and(|name| STAYS.contains(&name)) || stays(&field) {
-            continue;
-        }
-        lines.extend_from_slice(field.raw_name.as_bytes());
-        lines.extend_from_slice(b": ");
-        lines.extend_from_slice(field.value);
-        lines.extend_from_slice(b"\r\n");
-    }
-    lines
+    message.lines_but(|field| field.name.is_some_and(|name| STAYS.contains(&name)) || stays(field))
 }
 
 /// Returns the lines of a request that sign who sends it (RFC 8224); they cross where what they sign does.

@@ -115,15 +115,5 @@ pub(super) fn hand_back(
 }
 
 fn lines(message: &Message, without: impl Fn(Name) -> bool) -> Vec<u8> {
-    let mut lines = Vec::new();
-    for field in message.all() {
-        if field.name.is_some_and(&without) {
-            continue;
-        }
-        lines.extend_from_slice(field.raw_name.as_bytes());
-        lines.extend_from_slice(b": ");
-        lines.extend_from_slice(field.value);
-        lines.extend_from_slice(b"\r\n");
-    }
-    lines
+    message.lines_but(|field| field.name.is_some_and(&without))
 }

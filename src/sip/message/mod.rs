@@ -268,6 +268,18 @@ impl Message {
         })
     }
 
+    /// Returns the lines of all header fields as they came, but those that stay behind.
+    pub fn lines_but(&self, stays: impl Fn(&Field<'_>) -> bool) -> Vec<u8> {
+        let mut lines = Vec::new();
+        for field in self.all().filter(|field| !stays(field)) {
+            lines.extend_from_slice(field.raw_name.as_bytes());
+            lines.extend_from_slice(b": ");
+            lines.extend_from_slice(field.value);
+            lines.extend_from_slice(b"\r\n");
+        }
+        lines
+    }
+
     /// Returns true where a list header names a token, in any case.
     pub fn has_token(&self, name: Name, token: &str) -> bool {
         self.values(name)
