@@ -33,13 +33,6 @@ pub fn guarded() -> Settings {
         realm: host.into(),
         served_by,
     };
-    let upstream = |target: &str, trusted| Upstream {
-        targets: vec![target.into()],
-        trusted,
-        path: PathMode::Path,
-        account: None,
-        probe: None,
-    };
     let user = |name: &str| {
         let secret = secret(name);
         let ha1 = |algorithm| Some(ha1(algorithm, name, "example.org", &secret).into());
@@ -219,8 +212,7 @@ fn a_caller_proves_who_it_is() {
     assert_ne!(ok.to_tag(), challenged.to_tag());
     let mut a = Remote::of_answer(&ok, alice());
     t.receive(alice(), a.ack(2));
-    t.receive(alice(), a.request(Method::Bye).end());
-    t.response_to(alice(), 200);
+    t.hangs_up(&mut a);
     let bye = t.request_to(desk(), Method::Bye);
     t.reply(&bye, 200, desk());
     assert_eq!(t.unproven(), [Unproven::Missing, Unproven::Missing]);
@@ -633,8 +625,7 @@ fn a_phone_that_moved_proves_itself_and_goes_on() {
     let text = t.request_to(elsewhere(), Method::Message);
     t.reply(&text, 200, elsewhere());
     t.response_to(desk(), 200);
-    t.receive(elsewhere(), a.request(Method::Bye).end());
-    t.response_to(elsewhere(), 200);
+    t.hangs_up(&mut a);
     let bye = t.request_to(desk(), Method::Bye);
     t.reply(&bye, 200, desk());
     t.nothing_to(alice());
@@ -646,8 +637,7 @@ fn a_phone_that_registered_from_there_is_not_asked() {
     let (mut t, _, mut b) = in_a_call();
     t.signs_on("bob", mobile(), "desk2");
     b.at = mobile();
-    t.receive(mobile(), b.request(Method::Bye).end());
-    t.response_to(mobile(), 200);
+    t.hangs_up(&mut b);
     let bye = t.request_to(alice(), Method::Bye);
     t.reply(&bye, 200, alice());
     t.ends_empty();
@@ -746,8 +736,7 @@ fn a_stranger_that_moves_may_leave_but_takes_nothing_along() {
     t.response_to(stranger, 403);
     t.nothing_to(trunk());
     m.at = elsewhere();
-    t.receive(elsewhere(), m.request(Method::Bye).end());
-    t.response_to(elsewhere(), 200);
+    t.hangs_up(&mut m);
     let bye = t.request_to(desk(), Method::Bye);
     t.reply(&bye, 200, desk());
     t.ends_empty();
@@ -772,8 +761,7 @@ fn an_answer_from_elsewhere_moves_nothing() {
     t.reply(&text, 200, desk());
     t.response_to(alice(), 200);
     t.nothing_to(elsewhere());
-    t.receive(desk(), b.request(Method::Bye).end());
-    t.response_to(desk(), 200);
+    t.hangs_up(&mut b);
 }
 
 #[test]

@@ -130,8 +130,7 @@ fn the_far_ends_of_two_calls_are_joined_and_nobody_rings() {
     t.word_of_alice();
     t.nothing_to(alice());
     t.calls_on(&mut a, &mut c);
-    t.receive(desk(), b.request(Method::Bye).end());
-    t.response_to(desk(), 200);
+    t.hangs_up(&mut b);
     let joined = |what: &Happening| {
         let how = Ending::Joined;
         *what
@@ -142,8 +141,7 @@ fn the_far_ends_of_two_calls_are_joined_and_nobody_rings() {
     };
     assert_eq!(t.happened(joined), 1);
     // Carol's side is this conversation's: its BYE ends it.
-    t.receive(carol(), c.request(Method::Bye).end());
-    t.response_to(carol(), 200);
+    t.hangs_up(&mut c);
     let bye = t.request_to(alice(), Method::Bye);
     t.reply(&bye, 200, alice());
     t.nothing_to(desk());
@@ -195,10 +193,8 @@ fn an_end_that_another_worker_has_is_joined_too() {
     let ok = response(&asked, 200, carol(), "c1");
     t.receive(carol(), with_sdp(ok, &sdp(carol(), 2, "sendrecv")));
     assert_eq!(t.request_to(carol(), Method::Ack).cseq(), asked.cseq());
-    t.receive(desk(), b.request(Method::Bye).end());
-    t.response_to(desk(), 200);
-    t.receive(carol(), c.request(Method::Bye).end());
-    t.response_to(carol(), 200);
+    t.hangs_up(&mut b);
+    t.hangs_up(&mut c);
     let bye = t.request_to(alice(), Method::Bye);
     t.reply(&bye, 200, alice());
     t.ends_empty();
@@ -215,20 +211,8 @@ fn a_lost_target_is_restored_as_any_other() {
     t.bob_is_rid_of(&consulting);
     t.word_of_carol();
     t.word_of_alice();
-    t.receive(desk(), b.request(Method::Bye).end());
-    t.response_to(desk(), 200);
-    t.receive(alice(), a.message("there?"));
-    let there = t.request_to(carol(), Method::Message);
-    t.reply(&there, 481, carol());
-    t.response_to(alice(), 202);
-    t.discard(carol());
-    t.pass(Millis(2_100));
-    let mut m = t.takes_over(carols_mobile(), "cm1", &audio(carols_mobile()));
-    let there = t.request_to(carols_mobile(), Method::Message);
-    assert_eq!(text(&there), "there?");
-    t.reply(&there, 200, carols_mobile());
-    t.word_of_carol();
-    t.calls_on(&mut a, &mut m);
+    t.hangs_up(&mut b);
+    t.carols_mobile_takes_over(&mut a);
 }
 
 #[test]
@@ -267,8 +251,7 @@ fn a_restart_keeps_what_was_joined() {
     t.word_of_alice();
     t.restart();
     t.calls_on(&mut a, &mut c);
-    t.receive(desk(), b.request(Method::Bye).end());
-    t.response_to(desk(), 200);
+    t.hangs_up(&mut b);
 }
 
 #[test]
@@ -356,10 +339,8 @@ fn a_transferor_that_hangs_up_both_calls_at_once_is_not_waited_for() {
     let (mut a, mut b) = t.established();
     let (mut consulting, mut c) = bob_consults_carol(&mut t);
     let asked = t.referred_to(&mut b, &consulting, &c);
-    t.receive(desk(), consulting.request(Method::Bye).end());
-    t.response_to(desk(), 200);
-    t.receive(desk(), b.request(Method::Bye).end());
-    t.response_to(desk(), 200);
+    t.hangs_up(&mut consulting);
+    t.hangs_up(&mut b);
     t.nothing_to(carol());
     t.nothing_to(alice());
     t.carol_agrees(&asked);
@@ -368,8 +349,7 @@ fn a_transferor_that_hangs_up_both_calls_at_once_is_not_waited_for() {
     t.word_of_carol();
     t.word_of_alice();
     t.calls_on(&mut a, &mut c);
-    t.receive(alice(), a.request(Method::Bye).end());
-    t.response_to(alice(), 200);
+    t.hangs_up(&mut a);
     let bye = t.request_to(carol(), Method::Bye);
     t.reply(&bye, 200, carol());
     t.ends_empty();
@@ -401,8 +381,7 @@ fn a_target_that_hangs_up_meanwhile_fails_the_transfer() {
     let (mut a, mut b) = t.established();
     let (consulting, mut c) = bob_consults_carol(&mut t);
     let asked = t.referred_to(&mut b, &consulting, &c);
-    t.receive(carol(), c.request(Method::Bye).end());
-    t.response_to(carol(), 200);
+    t.hangs_up(&mut c);
     t.reply(&asked, 487, carol());
     let mut bye = None;
     for _ in 0..2 {
@@ -423,8 +402,7 @@ fn a_transferee_that_hangs_up_meanwhile_leaves_the_other_call_as_it_was() {
     let (mut a, mut b) = t.established();
     let (mut consulting, mut c) = bob_consults_carol(&mut t);
     let asked = t.referred_to(&mut b, &consulting, &c);
-    t.receive(alice(), a.request(Method::Bye).end());
-    t.response_to(alice(), 200);
+    t.hangs_up(&mut a);
     t.told(desk(), "487 Request Terminated");
     let bye = t.request_to(desk(), Method::Bye);
     assert_eq!(bye.call_id(), b.call_id);
@@ -439,8 +417,7 @@ fn a_transferee_that_hangs_up_meanwhile_leaves_the_other_call_as_it_was() {
     t.receive(carol(), with_sdp(ok, &sdp(carol(), 3, "sendrecv")));
     t.request_to(carol(), Method::Ack);
     t.calls_on(&mut consulting, &mut c);
-    t.receive(desk(), consulting.request(Method::Bye).end());
-    t.response_to(desk(), 200);
+    t.hangs_up(&mut consulting);
     let bye = t.request_to(carol(), Method::Bye);
     t.reply(&bye, 200, carol());
     t.ends_empty();
@@ -549,8 +526,7 @@ fn a_shard_that_does_not_answer_leaves_the_call_as_it_was() {
     t.response_to(desk(), 500);
     t.calls_on(&mut a, &mut b);
     t.receive(desk(), refer(&mut b, &naming(&consulting)));
-    t.receive(alice(), a.request(Method::Bye).end());
-    t.response_to(alice(), 200);
+    t.hangs_up(&mut a);
     let bye = t.request_to(desk(), Method::Bye);
     t.response_to(desk(), 481);
     t.reply(&bye, 200, desk());

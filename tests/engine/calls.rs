@@ -19,8 +19,7 @@ fn three() -> Table {
 fn a_call_and_its_end() {
     let mut t = Table::new(settings());
     let (mut a, _) = t.established();
-    t.receive(alice(), a.request(Method::Bye).end());
-    t.response_to(alice(), 200);
+    t.hangs_up(&mut a);
     let bye = t.request_to(desk(), Method::Bye);
     t.reply(&bye, 200, desk());
     t.nothing_to(alice());

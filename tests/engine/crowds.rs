@@ -201,8 +201,7 @@ fn answered_calls_of_a_stranger_have_a_limit_too() {
     refused(&mut t, 5);
     t.answers_bob(stranger(2), unknown(stranger(2), "other"));
     // One is over: there is room for another.
-    t.receive(desk(), first.request(Method::Bye).end());
-    t.response_to(desk(), 200);
+    t.hangs_up(&mut first);
     t.request_to(stranger(1), Method::Bye);
     t.rings_bob(stranger(1), call(6));
     refused(&mut t, 7);
@@ -381,8 +380,7 @@ fn a_restoration_without_ports_goes_on_until_there_are_some() {
     let restored = |what: &Happening| matches!(what, Happening::Restored { same: true, .. });
     assert_eq!(t.happened(restored), 1);
     t.discard(mobile());
-    t.receive(alice(), a.request(Method::Bye).end());
-    t.response_to(alice(), 200);
+    t.hangs_up(&mut a);
     t.discard(desk());
     t.ends_empty();
 }

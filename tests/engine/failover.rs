@@ -6,7 +6,7 @@ use refork::engine::events::{Event, TargetFailure};
 use refork::engine::health::{Observation, Sign};
 use refork::engine::ids::Transport;
 use refork::engine::ports::Input;
-use refork::engine::settings::{PathMode, Route, Settings, Upstream, UpstreamTarget};
+use refork::engine::settings::{Route, Settings, Upstream, UpstreamTarget};
 use refork::engine::time::Millis;
 use refork::engine::upstreams::hop_of;
 use refork::sip::{Message, Method, Name};
@@ -22,10 +22,7 @@ fn behind_a_name() -> Settings {
         "pbx".into(),
         Upstream {
             targets,
-            path: PathMode::Path,
-            account: None,
-            trusted: false,
-            probe: None,
+            ..upstream("", false)
         },
     );
     wishes.routes.push(Route {
@@ -54,8 +51,7 @@ fn answers(t: &mut Table, invite: &Message, at: SocketAddr) {
     let ok = t.response_to(alice(), 200);
     let mut a = Remote::of_answer(&ok, alice());
     t.receive(alice(), a.ack(1));
-    t.receive(alice(), a.request(Method::Bye).end());
-    t.response_to(alice(), 200);
+    t.hangs_up(&mut a);
     let bye = t.request_to(at, Method::Bye);
     t.reply(&bye, 200, at);
 }
@@ -305,8 +301,7 @@ fn the_re_fork_goes_on_to_the_next_target_too() {
     t.receive(mobile(), with_sdp(answer, &audio(mobile())));
     t.request_to(mobile(), Method::Ack);
     t.discard(alice());
-    t.receive(alice(), a.request(Method::Bye).end());
-    t.response_to(alice(), 200);
+    t.hangs_up(&mut a);
     let bye = t.request_to(mobile(), Method::Bye);
     t.reply(&bye, 200, mobile());
     t.ends_empty();

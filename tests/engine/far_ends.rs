@@ -21,13 +21,7 @@ fn house(trusted: bool) -> Table {
 }
 
 fn with_acl(trusted: bool, acl: AclSettings) -> Table {
-    let trunk = Upstream {
-        targets: vec!["sip:192.0.2.60".into()],
-        trusted,
-        path: PathMode::Path,
-        account: None,
-        probe: None,
-    };
+    let trunk = upstream("sip:192.0.2.60", trusted);
     let mut t = Table::new(Settings {
         upstreams: [("trunk".into(), trunk)].into(),
         routes: vec![Route {

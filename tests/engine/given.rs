@@ -19,8 +19,7 @@ fn who_is_given_never_hears_that_its_dialog_is_gone() {
     t.receive(carol(), c.request(Method::Info).end());
     t.request_to(desk(), Method::Info);
     t.nothing_to(carol());
-    t.receive(desk(), consulting.request(Method::Bye).end());
-    t.response_to(desk(), 200);
+    t.hangs_up(&mut consulting);
     t.response_to(carol(), 200);
     t.receive(carol(), c.request(Method::Info).end());
     t.response_to(carol(), 200);

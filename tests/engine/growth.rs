@@ -267,8 +267,7 @@ fn a_session_of_text_becomes_a_call() {
     assert_eq!(active(Side::Caller), [false, true]);
     assert_eq!(active(Side::Callee), [false, true]);
     t.receive(alice(), a.ack(a.cseq));
-    t.receive(alice(), a.request(Method::Bye).end());
-    t.response_to(alice(), 200);
+    t.hangs_up(&mut a);
     let bye = t.request_to(desk(), Method::Bye);
     t.reply(&bye, 200, desk());
     t.ends_empty();

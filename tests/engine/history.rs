@@ -23,13 +23,7 @@ fn trunk() -> SocketAddr {
 
 /// Numbers go to a trunk, and a gateway's word is believed.
 fn house() -> Table {
-    let trunk = |trusted| Upstream {
-        targets: vec!["sip:192.0.2.60".into()],
-        trusted,
-        path: PathMode::Path,
-        account: None,
-        probe: None,
-    };
+    let trunk = |trusted| upstream("sip:192.0.2.60", trusted);
     let mut t = Table::new(Settings {
         upstreams: [
             ("trunk".into(), trunk(true)),

@@ -75,8 +75,7 @@ fn a_conversation_that_ends_while_the_store_is_asked_waits_for_nothing() {
     for text in ["1", "2"] {
         t.receive(alice(), a.message(text));
     }
-    t.receive(alice(), a.request(Method::Bye).end());
-    t.response_to(alice(), 200);
+    t.hangs_up(&mut a);
     for _ in 0..2 {
         t.response_to(alice(), 480);
     }

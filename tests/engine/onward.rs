@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use refork::engine::events::{Event, Happening, TargetFailure};
 use refork::engine::ids::Transport;
-use refork::engine::settings::{PathMode, Route, Settings, Upstream};
+use refork::engine::settings::{Route, Settings};
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
@@ -15,16 +15,9 @@ use crate::table::*;
 /// Numbers that begin with 4 are behind a trunk at the desk phone's place.
 fn behind_a_trunk() -> Settings {
     let mut wishes = settings();
-    wishes.upstreams.insert(
-        "trunk".into(),
-        Upstream {
-            targets: vec!["sip:198.51.100.2".into()],
-            path: PathMode::Path,
-            account: None,
-            trusted: false,
-            probe: None,
-        },
-    );
+    wishes
+        .upstreams
+        .insert("trunk".into(), upstream("sip:198.51.100.2", false));
     wishes.routes.push(Route {
         pattern: "sip:4*@*".into(),
         to: "trunk".into(),
@@ -113,8 +106,7 @@ fn a_peer_is_asked_where_its_contact_is() {
     let info = t.request_to(alice(), Method::Info);
     t.reply(&info, 200, alice());
     t.response_to(TRUNK(), 200);
-    t.receive(alice(), a.request(Method::Bye).end());
-    t.response_to(alice(), 200);
+    t.hangs_up(&mut a);
     let bye = t.request_to(edge(), Method::Bye);
     t.reply(&bye, 200, edge());
     t.nothing_to(TRUNK());
@@ -148,8 +140,7 @@ fn a_route_by_name_is_located_before_the_ack() {
     t.pass(Millis::from_secs(31));
     t.discard(edge());
     // The conversation is over before the BYE is out.
-    t.receive(alice(), a.request(Method::Bye).end());
-    t.response_to(alice(), 200);
+    t.hangs_up(&mut a);
     t.nothing_to(edge());
     t.dns_answers();
     let bye = t.request_to(edge(), Method::Bye);

@@ -86,6 +86,17 @@ pub fn two() -> Table {
 }
 
 /// What no phone that talks PCMU or PCMA can be joined with unasked.
+/// A target that is not probed, and whose word on who calls is believed where it is `trusted`.
+pub fn upstream(target: &str, trusted: bool) -> Upstream {
+    Upstream {
+        targets: vec![target.into()],
+        trusted,
+        path: PathMode::Path,
+        account: None,
+        probe: None,
+    }
+}
+
 pub fn g722(at: SocketAddr) -> String {
     sdp(at, 1, "sendrecv").replace("RTP/AVP 0 8 101", "RTP/AVP 9")
 }
@@ -230,6 +241,12 @@ impl Table {
     }
 
     /// Answers a request of ours with a status.
+    /// Its user puts the receiver down, and is heard.
+    pub fn hangs_up(&mut self, who: &mut Remote) {
+        self.receive(who.at, who.request(Method::Bye).end());
+        self.response_to(who.at, 200);
+    }
+
     pub fn reply(&mut self, request: &Message, status: u16, at: SocketAddr) {
         self.receive(at, response(request, status, at, "x1").end());
     }

@@ -15,13 +15,7 @@ fn trunk() -> SocketAddr {
 
 /// Numbers go to a trunk that is trusted, or not.
 fn house(trusted: bool) -> Table {
-    let trunk = Upstream {
-        targets: vec!["sip:192.0.2.60".into()],
-        trusted,
-        path: PathMode::Path,
-        account: None,
-        probe: None,
-    };
+    let trunk = upstream("sip:192.0.2.60", trusted);
     let mut t = Table::new(Settings {
         upstreams: [("trunk".into(), trunk)].into(),
         routes: vec![Route {

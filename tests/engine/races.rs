@@ -173,8 +173,7 @@ fn a_bye_of_the_phone_that_rings_ends_its_branch() {
     // Its numbers count in the early dialog as well.
     t.receive(desk(), b.numbered(Method::Info, b.cseq - 5).end());
     t.response_to(desk(), 500);
-    t.receive(desk(), b.request(Method::Bye).end());
-    t.response_to(desk(), 200);
+    t.hangs_up(&mut b);
     t.receive(desk(), b.request(Method::Options).end());
     t.response_to(desk(), 481);
     t.nothing_to(alice());
@@ -232,8 +231,7 @@ fn a_bye_before_the_ack_is_a_farewell() {
     t.request_to(desk(), Method::Ack);
     let mut a = Remote::of_answer(&t.response_to(alice(), 200), alice());
     // RFC 5407 3.1.6: it has overtaken the ACK, which comes to nothing.
-    t.receive(alice(), a.request(Method::Bye).end());
-    t.response_to(alice(), 200);
+    t.hangs_up(&mut a);
     t.request_to(desk(), Method::Bye);
     t.receive(alice(), a.ack(1));
     t.nothing_to(alice());

@@ -94,8 +94,7 @@ fn pracks_cross_where_both_speak_reliably() {
     t.request_to(desk(), Method::Ack);
     let ok = t.response_to(alice(), 200);
     t.receive(alice(), a.ack(ok.cseq()));
-    t.receive(alice(), a.request(Method::Bye).end());
-    t.response_to(alice(), 200);
+    t.hangs_up(&mut a);
     let bye = t.request_to(desk(), Method::Bye);
     t.reply(&bye, 200, desk());
     t.ends_empty();
@@ -429,8 +428,7 @@ fn a_farewell_to_the_phone_that_rings_gives_the_next_one_its_turn() {
     let first = t.request_to(desk(), Method::Invite);
     t.reply(&first, 180, desk());
     let mut early = Remote::of_answer(&t.response_to(alice(), 180), alice());
-    t.receive(alice(), early.request(Method::Bye).end());
-    t.response_to(alice(), 200);
+    t.hangs_up(&mut early);
     t.request_to(desk(), Method::Cancel);
     t.request_to(mobile(), Method::Invite);
     t.nothing_to(alice());

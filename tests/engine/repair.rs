@@ -136,8 +136,7 @@ fn a_lost_phone_that_says_bye_ends_the_conversation() {
     let (_, mut b) = t.established();
     t.bob_is_lost();
     let replacing = t.request_to(desk(), Method::Invite);
-    t.receive(desk(), b.request(Method::Bye).end());
-    t.response_to(desk(), 200);
+    t.hangs_up(&mut b);
     // What our Replaces asked for would be followed by a 200; it knows no such dialog any more.
     t.nothing_to(alice());
     t.reply(&replacing, 481, desk());

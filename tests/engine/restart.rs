@@ -24,8 +24,7 @@ fn a_standing_call_goes_on_and_no_phone_notices() {
     let carried = t.request_to(alice(), Method::Message);
     t.reply(&carried, 200, alice());
     t.response_to(desk(), 200);
-    t.receive(alice(), a.request(Method::Bye).end());
-    t.response_to(alice(), 200);
+    t.hangs_up(&mut a);
     let bye = t.request_to(desk(), Method::Bye);
     t.reply(&bye, 200, desk());
     t.ends_empty();
@@ -176,8 +175,7 @@ fn a_2xx_to_an_invite_of_before_is_acknowledged_and_ends_no_call() {
         assert_eq!(t.request_to(desk(), Method::Ack).cseq(), reinvite.cseq());
         t.nothing_to(desk());
     }
-    t.receive(desk(), b.request(Method::Bye).end());
-    t.response_to(desk(), 200);
+    t.hangs_up(&mut b);
     let bye = t.request_to(alice(), Method::Bye);
     t.reply(&bye, 200, alice());
     t.ends_empty();

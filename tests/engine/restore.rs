@@ -308,8 +308,7 @@ fn who_hangs_up_while_the_survivor_is_asked_is_not_joined() {
     t.request_to(mobile(), Method::Ack);
     let join = t.request_to(alice(), Method::Invite);
     let mut m = Remote::of_invite(&invite, mobile(), "m1");
-    t.receive(mobile(), m.request(Method::Bye).end());
-    t.response_to(mobile(), 200);
+    t.hangs_up(&mut m);
     t.receive(
         alice(),
         with_sdp(
@@ -498,8 +497,7 @@ fn a_survivor_who_hangs_up_ends_it_all() {
     t.bob_is_lost();
     let waiting = t.request_to(desk(), Method::Invite);
     t.reply(&waiting, 180, desk());
-    t.receive(alice(), a.request(Method::Bye).end());
-    t.response_to(alice(), 200);
+    t.hangs_up(&mut a);
     let methods: Vec<_> = (0..2)
         .map(|_| t.next_to(desk()).method().as_str().to_owned())
         .collect();

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use refork::engine::events::Happening;
-use refork::engine::settings::{PathMode, Route, Upstream};
+use refork::engine::settings::{Route, Upstream};
 use refork::engine::time::Millis;
 use refork::sip::{Builder, Method, Name};
 
@@ -225,10 +225,7 @@ fn behind_an_upstream_the_aor_is_asked_for_again() {
         "pbx".into(),
         Upstream {
             targets,
-            trusted: false,
-            path: PathMode::Path,
-            account: None,
-            probe: None,
+            ..upstream("", false)
         },
     );
     wishes.routes.push(Route {

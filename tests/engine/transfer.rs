@@ -79,6 +79,22 @@ impl Table {
         self.nothing_to(alice());
     }
 
+    /// Carol's phone says that it knows nothing of the call, and her mobile takes it.
+    pub fn carols_mobile_takes_over(&mut self, a: &mut Remote) {
+        self.receive(alice(), a.message("there?"));
+        let there = self.request_to(carol(), Method::Message);
+        self.reply(&there, 481, carol());
+        self.response_to(alice(), 202);
+        self.discard(carol());
+        self.pass(Millis(2_100));
+        let mut m = self.takes_over(carols_mobile(), "cm1", &audio(carols_mobile()));
+        let there = self.request_to(carols_mobile(), Method::Message);
+        assert_eq!(text(&there), "there?");
+        self.reply(&there, 200, carols_mobile());
+        self.word_of_carol();
+        self.calls_on(a, &mut m);
+    }
+
     pub fn calls_on(&mut self, one: &mut Remote, two: &mut Remote) {
         self.receive(one.at, one.message("hello"));
         let there = self.request_to(two.at, Method::Message);
@@ -124,8 +140,7 @@ fn a_blind_transfer_joins_the_target_and_the_transferee_keeps_its_dialog() {
     let mut c = t.carol_answers(&invite);
     let state = t.told(desk(), "200 OK");
     assert_eq!(state, "terminated;reason=noresource");
-    t.receive(desk(), b.request(Method::Bye).end());
-    t.response_to(desk(), 200);
+    t.hangs_up(&mut b);
     t.word_of_carol();
     t.calls_on(&mut a, &mut c);
     // One line of RTP toward Alice: her ports stay, Carol's are new ones of Bob's side.
@@ -150,8 +165,7 @@ fn a_transferor_may_hang_up_at_once() {
     t.receive(desk(), refer(&mut b, CAROL));
     t.response_to(desk(), 202);
     t.told(desk(), "100 Trying");
-    t.receive(desk(), b.request(Method::Bye).end());
-    t.response_to(desk(), 200);
+    t.hangs_up(&mut b);
     t.nothing_to(alice());
     let invite = t.request_to(carol(), Method::Invite);
     let mut c = t.carol_answers(&invite);
@@ -220,8 +234,7 @@ fn a_transfer_that_fails_after_the_transferor_hung_up_ends_with_a_reason() {
     let mut t = three();
     let (_, mut b) = t.established();
     let invite = t.referred(&mut b);
-    t.receive(desk(), b.request(Method::Bye).end());
-    t.response_to(desk(), 200);
+    t.hangs_up(&mut b);
     t.reply(&invite, 486, carol());
     t.told(desk(), "486 Busy Here");
     let bye = t.request_to(alice(), Method::Bye);
@@ -351,8 +364,7 @@ fn a_transferee_that_hangs_up_ends_it_all() {
     let invite = t.referred(&mut b);
     t.reply(&invite, 180, carol());
     t.told(desk(), "180 Ringing");
-    t.receive(alice(), a.request(Method::Bye).end());
-    t.response_to(alice(), 200);
+    t.hangs_up(&mut a);
     let cancel = t.request_to(carol(), Method::Cancel);
     t.reply(&cancel, 200, carol());
     t.reply(&invite, 487, carol());
@@ -378,22 +390,9 @@ fn the_target_is_a_participant_as_any_other() {
     t.reply(&other, 487, carols_mobile());
     t.discard(carols_mobile());
     t.told(desk(), "200 OK");
-    t.receive(desk(), b.request(Method::Bye).end());
-    t.response_to(desk(), 200);
+    t.hangs_up(&mut b);
     t.word_of_carol();
-    // Carol's phone says that it knows nothing of the call.
-    t.receive(alice(), a.message("there?"));
-    let there = t.request_to(carol(), Method::Message);
-    t.reply(&there, 481, carol());
-    t.response_to(alice(), 202);
-    t.discard(carol());
-    t.pass(Millis(2_100));
-    let mut m = t.takes_over(carols_mobile(), "cm1", &audio(carols_mobile()));
-    let text_again = t.request_to(carols_mobile(), Method::Message);
-    assert_eq!(text(&text_again), "there?");
-    t.reply(&text_again, 200, carols_mobile());
-    t.word_of_carol();
-    t.calls_on(&mut a, &mut m);
+    t.carols_mobile_takes_over(&mut a);
     t.nothing_to(desk());
 }
 
@@ -413,8 +412,7 @@ fn a_restart_in_the_middle_goes_on_with_the_transfer() {
     );
     let mut c = t.carol_answers(&again);
     t.told(desk(), "200 OK");
-    t.receive(desk(), b.request(Method::Bye).end());
-    t.response_to(desk(), 200);
+    t.hangs_up(&mut b);
     t.word_of_carol();
     t.calls_on(&mut a, &mut c);
     t.restart();
@@ -426,8 +424,7 @@ fn a_restart_after_the_transferor_hung_up_ends_cleanly_where_nobody_answers() {
     let mut t = three();
     let (_, mut b) = t.established();
     let invite = t.referred(&mut b);
-    t.receive(desk(), b.request(Method::Bye).end());
-    t.response_to(desk(), 200);
+    t.hangs_up(&mut b);
     t.restart();
     let again = t.request_to(carol(), Method::Invite);
     assert_eq!(again.call_id(), invite.call_id());
@@ -565,8 +562,7 @@ fn the_caller_may_transfer_too() {
     );
     let mut c = t.carol_answers(&invite);
     t.told(alice(), "200 OK");
-    t.receive(alice(), a.request(Method::Bye).end());
-    t.response_to(alice(), 200);
+    t.hangs_up(&mut a);
     let word = t.request_to(desk(), Method::Message);
     t.reply(&word, 200, desk());
     t.calls_on(&mut b, &mut c);

@@ -47,8 +47,7 @@ fn the_transferee_is_lost_while_the_target_rings() {
     let mut laptop = t.takes_over(third(), "a2", &audio(third()));
     t.discard(alice());
     t.words_are_read(&[third(), carol()]);
-    t.receive(desk(), b.request(Method::Bye).end());
-    t.response_to(desk(), 200);
+    t.hangs_up(&mut b);
     t.calls_on(&mut laptop, &mut c);
 }
 

@@ -102,8 +102,7 @@ fn a_transferee_whose_transferor_is_gone_is_told_why_there_is_nobody() {
     let mut t = in_turn();
     let (_, mut b) = t.established();
     t.referred(&mut b);
-    t.receive(desk(), b.request(Method::Bye).end());
-    t.response_to(desk(), 200);
+    t.hangs_up(&mut b);
     t.restart();
     let again = t.request_to(carol(), Method::Invite);
     t.reply(&again, 486, carol());

@@ -12,25 +12,13 @@ sys.path.insert(0, str(HERE.parent / "pjsua"))
 
 import acts  # noqa: E402
 import household  # noqa: E402
-from household import QUICK, perform  # noqa: E402
+from household import PBX_BEHIND, perform  # noqa: E402
 from loss import lost  # noqa: E402
 from phone import Phone  # noqa: E402
 from refork import Refork, wait_until  # noqa: E402
 
 ASTERISK = "10.99.0.1:5080"
 ROOT = Path(os.environ["ASTERISK"])
-
-CONFIG = """
-node: {{ name: clients, workers: 2, data_dir: {data} }}
-listen: [udp://10.99.0.1:5060, tcp://10.99.0.1:5060]
-domains:
-  example.org: {{ upstream: pbx }}
-upstreams:
-  pbx:
-    targets: ["sip:10.99.0.1:5080"]
-    credentials: {{ user: refork, password: refork-secret }}
-    path: {path}
-""" + QUICK
 
 
 class Asterisk:
@@ -82,7 +70,7 @@ class Stage(household.Stage):
         self.phones, self.captures = {}, []
         self.pbx = Asterisk(self.folder, path)
         try:
-            self.server = Refork(str(self.folder), CONFIG.format(
+            self.server = Refork(str(self.folder), PBX_BEHIND.format(
                 data=self.folder / "data", path="path" if path else "contact"), household.ADMIN)
         except AssertionError:
             self.pbx.stop()

@@ -34,6 +34,19 @@ timers: {{ t1: 250ms, t2: 2s, t4: 2s }}
 log: {{ level: debug, format: text }}
 """
 
+# In front of a PBX at port 5080 of the same host.
+PBX_BEHIND = """
+node: {{ name: clients, workers: 2, data_dir: {data} }}
+listen: [udp://10.99.0.1:5060, tcp://10.99.0.1:5060]
+domains:
+  example.org: {{ upstream: pbx }}
+upstreams:
+  pbx:
+    targets: ["sip:10.99.0.1:5080"]
+    credentials: {{ user: refork, password: refork-secret }}
+    path: {path}
+""" + QUICK
+
 CONFIG = """
 node: {{ name: clients, workers: 1, data_dir: {data} }}
 listen: [udp://10.99.0.1:5060, tcp://10.99.0.1:5060{secure}

@@ -17,7 +17,7 @@ import acts  # noqa: E402
 import household  # noqa: E402
 import ladder  # noqa: E402
 from capture import judge_unbroken  # noqa: E402
-from household import ADDRESSES, QUICK, SERVER, USERS, perform, secret  # noqa: E402
+from household import ADDRESSES, PBX_BEHIND, SERVER, USERS, perform, secret  # noqa: E402
 from phone import Phone  # noqa: E402
 from refork import Refork, wait_until  # noqa: E402
 
@@ -26,18 +26,6 @@ KAMAILIO = "10.99.0.1:5080"
 WITHIN = "10.99.0.1:5081"
 MODULES = next(Path("/usr/lib").glob("**/kamailio/modules"), Path("/usr/lib/kamailio/modules"))
 TALK_SECONDS = 2
-
-CONFIG = """
-node: {{ name: clients, workers: 2, data_dir: {data} }}
-listen: [udp://10.99.0.1:5060, tcp://10.99.0.1:5060]
-domains:
-  example.org: {{ upstream: pbx }}
-upstreams:
-  pbx:
-    targets: ["sip:10.99.0.1:5080"]
-    credentials: {{ user: refork, password: refork-secret }}
-    path: {path}
-""" + QUICK
 
 
 class Kamailio:
@@ -89,7 +77,7 @@ class Stage(household.Stage):
         self.phones, self.captures, self.kept = {}, [], 0
         self.pbx = Kamailio(self.folder, path, elsewhere)
         try:
-            self.server = Refork(str(self.folder), CONFIG.format(
+            self.server = Refork(str(self.folder), PBX_BEHIND.format(
                 data=self.folder / "data", path="path" if path else "contact"), household.ADMIN)
         except AssertionError:
             self.pbx.stop()
