@@ -206,3 +206,54 @@ fn a_199_in_a_refork_is_nobodys_ringing() {
     t.request_to(mobile(), Method::Ack);
     t.request_to(alice(), Method::Message);
 }
+
+/// The first of an upstream's targets rings, and then has no time. Returns its INVITE and Alice's dialog.
+fn a_target_rings(t: &mut Table) -> (Message, Message) {
+    let invite = request(Method::Invite, "alice", "401", alice(), "call1")
+        .header(Name::Supported, "199, 100rel")
+        .header(Name::Allow, "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE");
+    t.receive(alice(), with_sdp(invite, &audio(alice())));
+    let first = t.request_to(desk(), Method::Invite);
+    let rings = reliably(&first, 183, desk(), "d1", 1);
+    t.receive(desk(), with_sdp(rings, &audio(desk())));
+    (first, t.response_to(alice(), 183))
+}
+
+#[test]
+fn a_target_that_rang_and_gives_way_leaves_no_dialog() {
+    let mut t = crate::failover::table();
+    let (first, rang) = a_target_rings(&mut t);
+    let mut over = Remote::of_answer(&rang, alice());
+    t.receive(alice(), prack(&mut over, &rang).end());
+    let acknowledged = t.request_to(desk(), Method::Prack);
+    t.reply(&acknowledged, 200, desk());
+    t.response_to(alice(), 200);
+    // Alice's offer is on its way as the target gives up: nobody is left who could answer it.
+    let update = over.request(Method::Update);
+    t.receive(alice(), with_sdp(update, &sdp(alice(), 2, "sendonly")));
+    t.request_to(desk(), Method::Update);
+    t.reply(&first, 503, desk());
+    t.request_to(desk(), Method::Ack);
+    t.response_to(alice(), 481);
+    let ended = t.response_to(alice(), 199);
+    assert_eq!(ended.to_tag(), rang.to_tag());
+    let why = ended.header(Name::Reason).unwrap();
+    assert!(why.starts_with("SIP;cause=503;"), "{why}");
+    let second = t.request_to(mobile(), Method::Invite);
+    t.reply(&second, 180, mobile());
+    assert_ne!(t.response_to(alice(), 180).to_tag(), rang.to_tag());
+    t.receive(alice(), over.request(Method::Update).end());
+    t.response_to(alice(), 481);
+    t.receive(
+        mobile(),
+        with_sdp(response(&second, 200, mobile(), "m1"), &audio(mobile())),
+    );
+    t.request_to(mobile(), Method::Ack);
+    let mut a = Remote::of_answer(&t.response_to(alice(), 200), alice());
+    t.receive(alice(), a.ack(1));
+    t.discard(desk());
+    t.hangs_up(&mut a);
+    let bye = t.request_to(mobile(), Method::Bye);
+    t.reply(&bye, 200, mobile());
+    t.ends_empty();
+}

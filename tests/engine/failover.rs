@@ -33,7 +33,7 @@ fn behind_a_name() -> Settings {
 }
 
 /// DNS knows the name at three places.
-fn table() -> Table {
+pub fn table() -> Table {
     let mut t = Table::new(behind_a_name());
     let targets = [desk(), mobile(), third()].map(|at| (Transport::Udp, at));
     t.names.insert("pbx.example.net".into(), targets.to_vec());

@@ -157,6 +157,9 @@ impl Conversation {
             if let Some(invitation) = &mut self.invitation {
                 invitation.fork.branches.push(branch);
             }
+            // One that has rung has a dialog with the caller, which ends here.
+            self.settle_crossings(context, Some(leg));
+            self.early_ended(context, leg, 503);
             self.next_group(context);
         } else if let Some(lost) = &mut self.party_mut(side).lost {
             lost.fork.branches.push(branch);

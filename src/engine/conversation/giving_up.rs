@@ -96,6 +96,7 @@ impl Conversation {
         }
         self.invitation = Some(invitation);
         for leg in &gone {
+            self.settle_crossings(context, Some(*leg));
             self.early_ended(context, *leg, 408);
         }
         if !gone.is_empty() {
