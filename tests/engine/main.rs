@@ -49,6 +49,7 @@ mod races;
 mod refusals;
 mod reliable;
 mod repair;
+mod replaced;
 mod restart;
 mod restore;
 mod retries;

@@ -244,3 +244,22 @@ fn a_target_that_dies_while_it_is_asked_is_restored_for_the_transferor() {
     t.words_are_read(&[desk(), carols_mobile()]);
     t.calls_on(&mut consulting, &mut m);
 }
+
+#[test]
+fn a_target_that_repairs_its_call_meanwhile_stays_in_it() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    let (mut consulting, c) = bob_consults_carol(&mut t);
+    t.referred_to(&mut b, &consulting, &c);
+    let again = phone("203.0.113.9:5060");
+    let invite = request(Method::Invite, "carol", "bob", again, "repair")
+        .header(Name::Replaces, crate::repair::replaces(&c));
+    t.receive(again, with_sdp(invite, &audio(again)));
+    let ok = t.response_to(again, 200);
+    let mut new = Remote::of_answer(&ok, again);
+    t.receive(again, new.ack(1));
+    t.words_are_read(&[desk()]);
+    t.told(desk(), "480 Temporarily Unavailable");
+    t.calls_on(&mut a, &mut b);
+    t.calls_on(&mut consulting, &mut new);
+}

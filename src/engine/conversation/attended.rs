@@ -227,6 +227,12 @@ impl Conversation {
         }
     }
 
+    /// A REFER of this side waits for another shard.
+    pub(super) fn inquires_for(&self, side: Side) -> bool {
+        let inquiring = self.inquiring.as_ref();
+        inquiring.is_some_and(|inquiring| inquiring.side == side)
+    }
+
     pub(super) fn drop_inquiry(&mut self, context: &mut Context<'_>) {
         if let Some(inquiring) = self.inquiring.take() {
             context.shared.asked.remove(&inquiring.token);

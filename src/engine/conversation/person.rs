@@ -3,12 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::Party;
-use super::asserted::asserted_of_called;
+use super::asserted::{asserted, asserted_of_called};
 use super::veil::Veil;
 use crate::engine::asker::Asker;
+use crate::engine::dialog::name_addr;
 use crate::engine::ids::Aor;
 use crate::engine::routing::Destination;
 use crate::engine::settings::Settings;
+use crate::sip::{Address, Message, Name, Params};
 
 /// What makes a party one person and not another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +42,22 @@ impl Person {
             asserted: asserted_of_called(&destination.asker(settings)),
             asker: destination.asker(settings),
             veil: Veil::default(),
+        }
+    }
+
+    /// Returns who takes somebody's place by a call of its own.
+    pub(super) fn calling(request: &Message, asker: &Asker, aor: Aor) -> Self {
+        Self {
+            aor,
+            address: name_addr(&Address {
+                params: Params::new(""),
+                ..request.from()
+            }),
+            languages: request.header(Name::AcceptLanguage).unwrap_or("").into(),
+            asked: None,
+            asserted: asserted(request, asker),
+            asker: asker.clone(),
+            veil: Veil::of(request),
         }
     }
 

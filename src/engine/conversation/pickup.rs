@@ -14,7 +14,6 @@
 
 use super::Conversation;
 use super::answered::Won;
-use super::asserted::asserted;
 use super::context::{Context, ELSEWHERE, Refusal, end_with};
 use super::enclosed::sdp_of;
 use super::fork::{Branch, BranchState};
@@ -23,14 +22,13 @@ use super::leg::Unacknowledged;
 use super::media;
 use super::person::Person;
 use super::repair::Replaced;
-use super::veil::Veil;
 use crate::engine::asker::Asker;
-use crate::engine::dialog::{Happens, Life, name_addr};
+use crate::engine::dialog::{Happens, Life};
 use crate::engine::ids::{Aor, Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::settings::Pickup;
 use crate::engine::transaction::ServerId;
-use crate::sip::{Address, Message, Name, Params, sdp};
+use crate::sip::{Message, sdp};
 
 impl Conversation {
     /// An INVITE that replaces a dialog which rings.
@@ -90,18 +88,7 @@ impl Conversation {
         };
         let who = who.filter(may);
         let aor = who.ok_or((403, "pickup of a call that is not theirs to take"))?;
-        Ok(Person {
-            aor,
-            address: name_addr(&Address {
-                params: Params::new(""),
-                ..request.from()
-            }),
-            languages: request.header(Name::AcceptLanguage).unwrap_or("").into(),
-            asked: None,
-            asserted: asserted(request, asker),
-            asker: asker.clone(),
-            veil: Veil::of(request),
-        })
+        Ok(Person::calling(request, asker, aor))
     }
 
     fn pick_up(
@@ -134,7 +121,14 @@ impl Conversation {
         let heard = sdp::answer_with(offer.as_bytes(), wanted.as_bytes());
         let heard = heard.and_then(|heard| String::from_utf8(heard).ok());
         let heard = heard.filter(|_| fits).ok_or(UNFIT)?;
-        let mut leg = self.replacing_leg(context, Side::Callee, &picker.aor, request, flow);
+        let mut leg = self.replacing_leg(
+            context,
+            Side::Callee,
+            &picker.aor,
+            &picker.asker,
+            request,
+            flow,
+        );
         leg.talk.said = Some(offer.clone());
         let mode = context.shared.settings.media.mode;
         let ours_at = context.world.advertised(&flow);

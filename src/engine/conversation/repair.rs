@@ -1,5 +1,9 @@
 //! A phone that comes back by itself: by a request in the lost dialog, or an INVITE with Replaces. It wins
 //! over whatever we have under way.
+//!
+//! So does whoever is to take somebody's place and comes by way of a peer that is trusted (RFC 5589 7): the
+//! transferor and who is transferred are beyond that peer, and what we have is the call that the transferor
+//! has named. Such a peer could as well say that it is the transferor.
 
 use super::Conversation;
 use super::context::{Context, end_with};
@@ -7,10 +11,12 @@ use super::enclosed::sdp_of;
 use super::keys::{Role, Telling};
 use super::leg::{Leg, Unacknowledged};
 use super::media;
+use super::person::Person;
+use super::proof::upstream_of;
 use crate::engine::asker::Asker;
 use crate::engine::dialog::onward::Known;
 use crate::engine::dialog::{Dialog, Happens, Life};
-use crate::engine::events::{Ending, Happening};
+use crate::engine::events::{Ending, Happening, Signal};
 use crate::engine::ids::{Aor, Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::transaction::ServerId;
@@ -131,13 +137,16 @@ impl Conversation {
         });
         let settings = &context.shared.settings;
         let named = location::aor_in(request.from().uri, settings);
+        let own = named
+            .as_ref()
+            .is_some_and(|named| party.may_be_replaced_by(named));
         let owner = match asker {
             Asker::Proven(user) | Asker::Unasked(user) => party.may_be_replaced_by(user),
-            Asker::Trusted => named.is_some_and(|named| party.may_be_replaced_by(&named)),
+            Asker::Trusted => true,
             // Nothing shows who it is but where it comes from.
             Asker::Of(_) | Asker::Says(_) | Asker::Stranger => {
                 let here = |old: &Leg| old.dialog.flow.peer.ip() == flow.peer.ip();
-                named.is_some_and(|named| party.may_be_replaced_by(&named)) && old.is_some_and(here)
+                own && old.is_some_and(here)
             }
         };
         if !matches {
@@ -150,9 +159,22 @@ impl Conversation {
             // RFC 3891 3.
             return context.refuse(server, 486, "Replaces of an early dialog that is confirmed");
         }
-        self.replace(context, side, server, request, flow);
+        let other = *asker == Asker::Trusted && !own;
+        if other && self.is_transferring(side) {
+            return context.refuse(server, 491, "Replaces of who transfers the other side");
+        }
+        let person = other.then(|| {
+            let aor = named.unwrap_or_else(|| Aor::from_canonical(request.from().uri));
+            let asked = upstream_of(&aor, settings).map(|_| aor.as_str().into());
+            Person {
+                asked,
+                ..Person::calling(request, asker, aor)
+            }
+        });
+        self.replace(context, side, server, request, flow, person);
     }
 
+    /// The leg of a side is another one now, and where there is a `person`, so is its participant.
     fn replace(
         &mut self,
         context: &mut Context<'_>,
@@ -160,10 +182,17 @@ impl Conversation {
         server: ServerId,
         request: &Message,
         flow: Flow,
+        person: Option<Person>,
     ) {
         let id = self.id;
-        let aor = self.party(side).aor.clone();
-        let mut leg = self.replacing_leg(context, side, &aor, request, flow);
+        let party = self.party(side);
+        let (aor, asker) = match &person {
+            Some(person) => (person.aor.clone(), person.asker.clone()),
+            None => (party.aor.clone(), party.asker.clone()),
+        };
+        let through = self.through_which(side, &flow);
+        let mut leg = self.replacing_leg(context, side, &aor, &asker, request, flow);
+        leg.endpoint.through = through;
         let offer = sdp_of(request);
         let other = self.party(side.other()).talk();
         let (heard, told) = (
@@ -213,8 +242,14 @@ impl Conversation {
             // The old leg is the side's again, and a probe will tell whether it lives.
             self.party_mut(side).leg = old;
             self.watch(context, side);
-            self.suspect(context, side, crate::engine::events::Signal::Moved);
+            if person.is_none() {
+                self.suspect(context, side, Signal::Moved);
+            }
             return context.refuse(server, 488, "Replaces with a session that does not fit");
+        }
+        let before = self.drop_giving(context, side);
+        if self.inquires_for(side) {
+            self.drop_inquiry(context);
         }
         leg.talk.told.clone_from(&body);
         let _ = leg.life.take(Happens::Accept);
@@ -236,20 +271,46 @@ impl Conversation {
             provisional: None,
         });
         self.party_mut(side).leg = Some(leg);
-        if let Some(old) = old {
+        if let Some(mut old) = old {
+            old.talk = before.unwrap_or(old.talk);
             self.bury(context, old);
+        }
+        let transferred = person.is_some();
+        if let Some(mut person) = person {
+            self.letters_before_transfer(context, side);
+            person.swap(self.party_mut(side));
+            // What either said at the beginning was for somebody else.
+            self.parties
+                .iter_mut()
+                .for_each(|party| party.for_user = Box::default());
         }
         // What the old dialog owed the other side, nobody owes any more.
         self.acknowledge_with_the_standing(context, side.other());
         self.settle_renegotiation(context, side);
         self.settle_carried(context, side);
         self.letters_of_the_lost(context, side);
+        if transferred {
+            self.letters_after_transfer(context, side);
+        }
         self.configure(context, side);
         self.watch(context, side);
-        self.note(context, Happening::Repaired { side, endpoint });
+        let happening = match transferred {
+            true => Happening::Transferred { side, endpoint },
+            false => Happening::Repaired { side, endpoint },
+        };
+        self.note(context, happening);
         self.persist(context);
         self.pump(context, side);
         self.announce(context, side);
+    }
+
+    /// Returns the upstream's target that a side was reached through, where its dialog is replaced from there.
+    fn through_which(&self, side: Side, flow: &Flow) -> Option<Box<str>> {
+        let party = self.party(side);
+        let lost = party.lost.as_ref().map(|lost| &lost.old);
+        let old = party.leg.as_ref().or(lost)?;
+        let same = old.dialog.flow.peer.ip() == flow.peer.ip();
+        old.endpoint.through.clone().filter(|_| same)
     }
 
     pub(super) fn replacing_leg(
@@ -257,6 +318,7 @@ impl Conversation {
         context: &mut Context<'_>,
         side: Side,
         aor: &Aor,
+        asker: &Asker,
         request: &Message,
         flow: Flow,
     ) -> Leg {
@@ -275,7 +337,7 @@ impl Conversation {
             settings,
             context.world,
         );
-        dialog.known = Known::of(&endpoint, &self.party(side).asker);
+        dialog.known = Known::of(&endpoint, asker);
         let session = context.shared.mint.session();
         let mut leg = Leg::new(leg, side, dialog, endpoint, session, context.now);
         leg.life = Life::Invited;
