@@ -343,7 +343,7 @@ impl Engine {
         match word {
             Word::Ask(_) => context.tell(to, from, Word::Keep(481)),
             Word::Give(leg) => context.part_with(to, &leg),
-            Word::Decline | Word::Keep(_) => {}
+            Word::Rings | Word::Decline | Word::Keep(_) => {}
         }
     }
 

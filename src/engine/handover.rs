@@ -31,6 +31,8 @@ pub enum Word {
     Ask(Wanted),
     /// It is not wanted any more.
     Decline,
+    /// It has not answered yet, and rings.
+    Rings,
     /// It has agreed: the state of its leg, as a snapshot has it. The giver has it no more.
     Give(Bytes),
     /// It is not given, for this status; the giver's call is as it was.

@@ -4,6 +4,7 @@ use crate::engine::asker::Asker;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::{Aor, ConversationId, Token, VirtualShard};
 use crate::engine::settings::Kind;
+use crate::engine::time::Millis;
 
 /// Asks for the other end of a call of somebody's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,4 +49,6 @@ pub struct Counterpart {
     pub replaces: Option<Box<str>>,
     /// The conversation that has the dialog, where it can give it away as it stands.
     pub gives: Option<ConversationId>,
+    /// It has not answered, and may yet do so for that long.
+    pub rings: Option<Millis>,
 }

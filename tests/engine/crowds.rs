@@ -91,7 +91,7 @@ impl Table {
 }
 
 /// The request from another instance of the caller's, as a CANCEL.
-fn cancel_of(invite: &Bytes) -> Bytes {
+pub fn cancel_of(invite: &Bytes) -> Bytes {
     let text = String::from_utf8_lossy(invite);
     let head = text.split("Content-Type").next().unwrap();
     let cancel = head.replacen("INVITE sip", "CANCEL sip", 1);

@@ -55,6 +55,7 @@ mod restore;
 mod retries;
 mod routes;
 mod secure;
+mod semi_attended;
 mod session_id;
 mod session_timers;
 mod srtp;

@@ -196,5 +196,6 @@ impl Conversation {
             self.watch(context, side);
             self.pump(context, side);
         }
+        self.answered_for_another(context);
     }
 }

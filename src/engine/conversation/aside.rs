@@ -15,7 +15,7 @@ use super::transfer::Transfer;
 use crate::engine::endpoint::Identity;
 use crate::engine::ids::{ConversationId, Side};
 use crate::engine::ports::MediaCommand;
-use crate::engine::time::Time;
+use crate::engine::time::{Millis, Time};
 
 /// One side between its loss and its new leg.
 #[derive(Debug, Serialize, Deserialize)]
@@ -89,6 +89,14 @@ impl Restoration {
     /// Returns the conversation that has the leg which is to take the place.
     pub(super) fn giver(&self) -> Option<ConversationId> {
         self.transfer.as_ref()?.giver
+    }
+
+    /// Returns how long who is to be given may ring before it answers.
+    pub(super) fn rings(&self) -> Millis {
+        let transfer = self.transfer.as_ref();
+        transfer
+            .and_then(|transfer| transfer.rings)
+            .unwrap_or_default()
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {

@@ -19,6 +19,8 @@
 //! (`taking`): the target's phone keeps its dialog too, and does not ring. So all that follows is as after
 //! any transfer.
 //!
+//! A call that rings only is no other case: its far end is given once it has answered (`semi_attended`).
+//!
 //! Where that end is not free to go, its phone is invited in place of the dialog that it has (RFC 3891), as
 //! it would be by the transferee's phone, and one that has not got Replaces is simply called (RFC 5589 7.6).
 
@@ -108,6 +110,9 @@ impl Conversation {
         if yields || transfers.contains(&true) || self.giving.is_some() {
             return Err(491);
         }
+        if self.invitation.is_some() {
+            return self.promise_ringing(context, leg, inquiry).ok_or(603);
+        }
         let counterpart = self.other_end(leg, inquiry).ok_or(603_u16)?;
         let gives = self.kind == inquiry.kind
             && self
@@ -150,6 +155,7 @@ impl Conversation {
             },
             replaces: leg.abilities.replaces.then(|| replaces.into()),
             gives: None,
+            rings: None,
         })
     }
 
@@ -196,6 +202,7 @@ impl Conversation {
             endpoint,
             replaces,
             gives,
+            rings,
         } = *counterpart;
         let q = Q_DEFAULT;
         let aim = Aim {
@@ -211,6 +218,7 @@ impl Conversation {
             groups: Turn::of(vec![vec![Target { endpoint, q }]], None),
             replaces: replaces.filter(|_| gives.is_none()),
             giver: gives,
+            rings,
         };
         self.begin_transfer(context, side, server, &request, &refer, aim);
     }

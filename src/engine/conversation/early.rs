@@ -78,6 +78,7 @@ impl Conversation {
         let owed = asks.map(|rseq| Owed::new(&branch.leg, rseq, response.cseq()));
         if first {
             self.note(context, Happening::Ringing { endpoint });
+            self.tell_of_ringing(context);
         }
         let reliably = wants.reliably(asks.is_some());
         // An offer in an unreliable response is none (RFC 3261 13.2.1).

@@ -125,6 +125,9 @@ impl Conversation {
     /// RFC 3261 15: the caller wants no more of one early dialog; its branches end, the others ring on.
     fn early_bye(&mut self, context: &mut Context<'_>, at: usize, server: ServerId) {
         context.answer(server, 200, None);
+        if self.caller_leaves(context) {
+            return;
+        }
         let Some(invitation) = self.invitation.as_deref_mut() else {
             return;
         };

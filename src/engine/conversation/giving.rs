@@ -36,7 +36,9 @@ const AGAIN: Millis = Millis(2_000);
 #[derive(Debug)]
 pub(super) struct Giving {
     side: Side,
-    to: ConversationId,
+    pub(super) to: ConversationId,
+    /// Nobody there has answered yet (`semi_attended`).
+    pub(super) rings: bool,
     /// The promise ends then, where nothing has been asked.
     until: Time,
     again_at: Option<Time>,
@@ -44,13 +46,26 @@ pub(super) struct Giving {
     /// The re-INVITE that is out, and what the phone was told before.
     asked: Option<(ClientId, Talk)>,
     /// The other side has hung up: its phone takes the transfer for done.
-    left: bool,
+    pub(super) left: bool,
 }
 
 impl Giving {
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        let waits = self.asked.is_none().then_some(self.until);
-        self.again_at.into_iter().chain(waits).min()
+        let waits = self.awaited().is_none() && self.asked.is_none();
+        self.again_at
+            .into_iter()
+            .chain(waits.then_some(self.until))
+            .min()
+    }
+
+    /// Returns who waits for somebody that has not answered.
+    pub(super) fn awaited(&self) -> Option<ConversationId> {
+        (self.rings && self.wanted.is_some()).then_some(self.to)
+    }
+
+    pub(super) fn is_answered(&mut self, now: Time) {
+        self.rings = false;
+        self.until = now + PROMISE;
     }
 }
 
@@ -121,17 +136,28 @@ impl Conversation {
                 .as_ref()
                 .is_some_and(|leg| leg.life == Life::Confirmed && !leg.reports_are_open());
         if free {
-            self.giving = Some(Box::new(Giving {
-                side,
-                to,
-                until: context.now + PROMISE,
-                again_at: None,
-                wanted: None,
-                asked: None,
-                left: false,
-            }));
+            self.promise_to(context, side, to, false);
         }
         free
+    }
+
+    pub(super) fn promise_to(
+        &mut self,
+        context: &Context<'_>,
+        side: Side,
+        to: ConversationId,
+        rings: bool,
+    ) {
+        self.giving = Some(Box::new(Giving {
+            side,
+            to,
+            rings,
+            until: context.now + PROMISE,
+            again_at: None,
+            wanted: None,
+            asked: None,
+            left: false,
+        }));
     }
 
     pub(super) fn is_giving(&self, client: ClientId) -> bool {
@@ -154,11 +180,14 @@ impl Conversation {
             return context.tell(self.id, from, Word::Keep(481));
         };
         giving.wanted = Some(wanted);
-        self.ask_to_go(context);
+        match giving.rings {
+            true => self.tell_of_ringing(context),
+            false => self.ask_to_go(context),
+        }
     }
 
     /// Sends the re-INVITE, or waits until nothing else is open in the dialog.
-    fn ask_to_go(&mut self, context: &mut Context<'_>) {
+    pub(super) fn ask_to_go(&mut self, context: &mut Context<'_>) {
         let id = self.id;
         let Some(giving) = &mut self.giving else {
             return;
@@ -365,6 +394,9 @@ impl Conversation {
             leg.leave(context);
             leg.talk = before;
         }
+        if giving.left && self.invitation.is_some() {
+            return self.give_up_inviting(context, 487, Ending::Cancelled, None);
+        }
         if giving.left {
             return self.finish(context, Ending::HungUp(other));
         }
@@ -424,7 +456,7 @@ impl Conversation {
         let Some(giving) = &mut self.giving else {
             return;
         };
-        if giving.asked.is_none() && giving.until <= now {
+        if giving.awaited().is_none() && giving.asked.is_none() && giving.until <= now {
             return self.keep(context, 491);
         }
         if giving.again_at.take_if(|at| *at <= now).is_some() {

@@ -36,6 +36,7 @@ impl Conversation {
             |builder| builder.raw_lines(&best.lines).end(),
         );
         self.drop_early(context, &invitation);
+        self.nobody_for_another(context, status);
         self.finish(context, Ending::Failed(status));
     }
 
@@ -69,6 +70,9 @@ impl Conversation {
     ) {
         if self.invitation.is_none() {
             return self.renegotiation_cancelled(context, server);
+        }
+        if self.caller_leaves(context) {
+            return;
         }
         // RFC 3326 3.1: where another phone took the call, these show none that was missed.
         let reason = joined(cancel.values(Name::Reason));
@@ -106,7 +110,7 @@ impl Conversation {
 
     /// Closes a conversation whose caller is gone before anyone answered.
     pub(super) fn caller_gone(&mut self, context: &mut Context<'_>) {
-        if self.invitation.is_some() {
+        if self.invitation.is_some() && !self.caller_leaves(context) {
             self.give_up_inviting(context, 487, Ending::Cancelled, None);
         }
     }

@@ -162,7 +162,7 @@ impl Conversation {
         let to = lost.fork.meant();
         lost.fork.lead_on();
         let (ring, lines) = (Self::ring_time(context, &lost), Self::transfer_lines(&lost));
-        let (mut sent, reliable) = (Vec::new(), offer.is_some());
+        let (mut sent, reliable, rings) = (Vec::new(), offer.is_some(), lost.rings());
         for branch in &mut lost.fork.branches {
             if !self.callable(branch, streams) {
                 continue;
@@ -181,7 +181,7 @@ impl Conversation {
             branch.until = context.now + ring;
             branch.meant.clone_from(&to);
             if let (Some(giver), Some(offer)) = (branch.giver, &offer) {
-                self.ask_for(context, branch, giver, offer);
+                self.ask_for(context, branch, (giver, rings), offer);
                 continue;
             }
             if let Some(lines) = &lines {

@@ -13,13 +13,14 @@ use super::context::Context;
 use super::fork::{Branch, BranchState};
 use super::leg::Leg;
 use crate::engine::endpoint::Identity;
+use crate::engine::events::Happening;
 use crate::engine::handover::{Wanted, Word};
 use crate::engine::ids::{ConversationId, LegId, Side};
 use crate::engine::ports::Generation;
 use crate::engine::time::Millis;
 
 /// A re-INVITE has its time-out, and may have to be sent again after another's.
-const ANSWERED: Millis = Millis::from_secs(40);
+pub(super) const ANSWERED: Millis = Millis::from_secs(40);
 
 impl Conversation {
     /// Another conversation says something about a leg that changes hands.
@@ -32,6 +33,7 @@ impl Conversation {
         match word {
             Word::Ask(wanted) => self.on_wanted(context, from, wanted),
             Word::Decline => self.declined(context, from),
+            Word::Rings => self.on_giver_rings(context, from),
             Word::Give(leg) => self.on_given(context, from, &leg),
             Word::Keep(status) => {
                 if let Some((side, leg)) = self.taken_from(from) {
@@ -56,7 +58,7 @@ impl Conversation {
         &self,
         context: &mut Context<'_>,
         branch: &mut Branch,
-        giver: ConversationId,
+        (giver, rings): (ConversationId, Millis),
         said: &str,
     ) {
         let side = branch.leg.side;
@@ -67,7 +69,23 @@ impl Conversation {
         };
         context.tell(self.id, giver, Word::Ask(wanted));
         branch.state = BranchState::Calling;
-        branch.until = context.now + ANSWERED;
+        branch.until = context.now + rings + ANSWERED;
+    }
+
+    /// Who is to be given has not answered, and rings.
+    fn on_giver_rings(&mut self, context: &mut Context<'_>, from: ConversationId) {
+        let Some((side, leg)) = self.taken_from(from) else {
+            return;
+        };
+        let Some(branch) = self.branch_mut(leg) else {
+            return;
+        };
+        if !std::mem::replace(&mut branch.rang, true) {
+            let endpoint = branch.endpoint().name.clone();
+            self.note(context, Happening::Ringing { endpoint });
+            self.target_rings(context, side);
+            self.persist(context);
+        }
     }
 
     fn addresses(&self, side: Side, generation: Generation) -> Vec<std::net::SocketAddr> {

@@ -32,6 +32,7 @@ use super::leg::Leg;
 use super::person::Person;
 use super::refer::{self, Refer, referred_by};
 use super::repair::replaced;
+use super::taking::ANSWERED;
 use super::{Conversation, survivor};
 use crate::engine::asker::Asker;
 use crate::engine::dialog::{Admission, Happens};
@@ -60,6 +61,9 @@ pub(super) struct Transfer {
     /// The conversation that has the target's leg, and has promised it.
     #[serde(default)]
     pub(super) giver: Option<ConversationId>,
+    /// The target has not answered there, and may yet do so for that long.
+    #[serde(default)]
+    pub(super) rings: Option<Millis>,
     /// What the targets' INVITEs are to replace.
     #[serde(default)]
     replaces: Option<Replacing>,
@@ -85,6 +89,8 @@ pub(super) struct Aim {
     pub(super) replaces: Option<Box<str>>,
     /// The conversation that has promised the target's leg.
     pub(super) giver: Option<ConversationId>,
+    /// Nobody has answered there, and somebody may for that long.
+    pub(super) rings: Option<Millis>,
 }
 
 impl Transfer {
@@ -188,6 +194,7 @@ impl Conversation {
             // A dialog that is none of ours: the target knows it, or not.
             replaces: refer.replaces.clone(),
             giver: None,
+            rings: None,
         })
     }
 
@@ -209,12 +216,17 @@ impl Conversation {
             groups,
             replaces,
             giver,
+            rings,
         } = aim;
         let contact = context.contact(&old.dialog);
         let _ = old.dialog.refresh(request);
         context.accept_refer(server, &contact, refer.subscribes);
         let ring = context.shared.settings.fork.ring_timeout;
-        let deadline = context.now + ring.times(groups.len() as u64) + MARGIN;
+        let ring = match rings {
+            Some(rings) => Millis(rings.0.saturating_add(ANSWERED.0)),
+            None => ring.times(groups.len() as u64),
+        };
+        let deadline = context.now + ring + MARGIN;
         if refer.subscribes {
             old.subscribe(request, deadline + REPORTS_MARGIN);
             old.report(context, id, 100);
@@ -248,6 +260,7 @@ impl Conversation {
             transferor: person,
             lines: lines.into(),
             giver,
+            rings,
             replaces,
         }));
         let to = self.party(side).aor.to_string().into();
