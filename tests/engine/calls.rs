@@ -256,6 +256,7 @@ fn nobody_answers() {
     t.register("bob", desk(), "desk");
     t.alice_invites(&sdp(alice(), 1, "sendrecv"));
     let invite = t.request_to(desk(), Method::Invite);
+    t.pass(Millis(10));
     t.reply(&invite, 180, desk());
     t.response_to(alice(), 180);
     t.pass(Millis::from_secs(59));
@@ -280,6 +281,7 @@ fn an_icmp_while_it_rings_neither_fails_the_call_nor_leaves_it_ringing() {
     t.register("bob", desk(), "desk");
     t.alice_invites(&sdp(alice(), 1, "sendrecv"));
     let invite = t.request_to(desk(), Method::Invite);
+    t.pass(Millis(10));
     t.reply(&invite, 180, desk());
     t.response_to(alice(), 180);
     // Forged, or a router's for the moment that the Wi-Fi was away.

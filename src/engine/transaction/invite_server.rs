@@ -4,7 +4,8 @@ use super::table::{ServerAct as Act, Timer};
 
 /// RFC 3261 17.2.1 as RFC 6026 7.1 has it. What is added: the 2xx is sent again here, as the user of
 /// RFC 3261 13.3.1.4 would, until its dialog saw the ACK (`Acknowledged`), and a CANCEL is told once
-/// (`Cancelled`).
+/// (`Cancelled`), and what a caller heard of a phone that rings is said again every minute
+/// (RFC 3261 13.3.1.1), since a proxy ends a call that it has heard nothing of for three.
 ///
 /// A send that fails changes nothing (RFC 3261 17.2.4 would end it): the timers bound every state, and
 /// the peer's retransmission may come over another path.
@@ -14,6 +15,9 @@ use super::table::{ServerAct as Act, Timer};
 ///                            v
 ///   CANCEL: tell user   Proceeding   INVITE: send last again
 ///        +----------------- | ------------------+
+///        |              1xx |                   |
+///        |                  v                   |
+///        +-------------- Ringing ---------------+   1xx again every minute
 ///        v                  |                   | 300-699: send, start G and H
 ///    Cancelled ------ as Proceeding             v
 ///                           |               Completed   INVITE: send last again
@@ -31,6 +35,8 @@ use super::table::{ServerAct as Act, Timer};
 pub(super) enum State {
     /// The user has it.
     Proceeding,
+    /// The user has it and has sent a 1xx.
+    Ringing,
     /// The user has it and was told of a CANCEL.
     Cancelled,
     /// A 2xx is sent again and again.
@@ -58,7 +64,7 @@ pub(super) enum Input {
     Failure,
     /// The user's dialog saw the ACK of the 2xx.
     Acknowledged,
-    /// Timer G, the 2xx's timer, or that of the 100.
+    /// Timer G, the 2xx's timer, that of the 100 or that of a 1xx.
     Resend,
     /// Timer H, I or L.
     Deadline,
@@ -67,6 +73,7 @@ pub(super) enum Input {
 /// How it begins.
 pub(super) const START: (State, &[Act]) = (State::Proceeding, &[Act::Start(Timer::Trying)]);
 
+const RING: &[Act] = &[Act::Quiet, Act::Send, Act::Start(Timer::Ringing)];
 const ACCEPT: &[Act] = &[
     Act::Stop,
     Act::Send,
@@ -84,17 +91,23 @@ const FAIL: &[Act] = &[
 pub(super) fn step(state: State, input: Input) -> (State, &'static [Act]) {
     use {Input as I, State as S};
     match (state, input) {
-        (S::Proceeding | S::Cancelled, I::Invite) => (state, &[Act::Absorb, Act::Resend]),
+        (S::Proceeding | S::Ringing | S::Cancelled, I::Invite) => {
+            (state, &[Act::Absorb, Act::Resend])
+        }
         // Nothing has been sent that it could acknowledge.
-        (S::Proceeding | S::Cancelled, I::Ack | I::Acknowledged) => (state, &[]),
+        (S::Proceeding | S::Ringing | S::Cancelled, I::Ack | I::Acknowledged) => (state, &[]),
         (S::Proceeding, I::Cancel) => (S::Cancelled, &[Act::Cancelled]),
+        // Its final response follows at once.
+        (S::Ringing, I::Cancel) => (S::Cancelled, &[Act::Quiet, Act::Cancelled]),
         (S::Cancelled, I::Cancel) => (S::Cancelled, &[Act::Absorb]),
-        (S::Proceeding | S::Cancelled, I::Provisional) => (state, &[Act::Quiet, Act::Send]),
-        (S::Proceeding | S::Cancelled, I::Success) => (S::Accepted, ACCEPT),
-        (S::Proceeding | S::Cancelled, I::Failure) => (S::Completed, FAIL),
+        (S::Proceeding | S::Ringing, I::Provisional) => (S::Ringing, RING),
+        (S::Cancelled, I::Provisional) => (S::Cancelled, &[Act::Quiet, Act::Send]),
+        (S::Proceeding | S::Ringing | S::Cancelled, I::Success) => (S::Accepted, ACCEPT),
+        (S::Proceeding | S::Ringing | S::Cancelled, I::Failure) => (S::Completed, FAIL),
         (S::Proceeding | S::Cancelled, I::Resend) => (state, &[Act::Trying]),
+        (S::Ringing, I::Resend) => (S::Ringing, &[Act::Resend, Act::Start(Timer::Ringing)]),
         // None runs: how long it may ring is the user's to say.
-        (S::Proceeding | S::Cancelled, I::Deadline) => (state, &[]),
+        (S::Proceeding | S::Ringing | S::Cancelled, I::Deadline) => (state, &[]),
 
         // The 2xx comes again by its own timer (RFC 6026 8.7).
         (S::Accepted, I::Invite) => (S::Accepted, &[Act::Absorb]),
@@ -147,6 +160,7 @@ mod tests {
 
     const STATES: &[State] = &[
         State::Proceeding,
+        State::Ringing,
         State::Cancelled,
         State::Accepted,
         State::Acknowledged,
@@ -169,12 +183,22 @@ mod tests {
         Proceeding Invite -> Proceeding: Absorb, Resend
         Proceeding Ack -> Proceeding:
         Proceeding Cancel -> Cancelled: Cancelled
-        Proceeding Provisional -> Proceeding: Quiet, Send
+        Proceeding Provisional -> Ringing: Quiet, Send, Start(Ringing)
         Proceeding Success -> Accepted: Stop, Send, Start(Success), Start(L)
         Proceeding Failure -> Completed: Stop, Send, Start(G), Start(H)
         Proceeding Acknowledged -> Proceeding:
         Proceeding Resend -> Proceeding: Trying
         Proceeding Deadline -> Proceeding:
+
+        Ringing Invite -> Ringing: Absorb, Resend
+        Ringing Ack -> Ringing:
+        Ringing Cancel -> Cancelled: Quiet, Cancelled
+        Ringing Provisional -> Ringing: Quiet, Send, Start(Ringing)
+        Ringing Success -> Accepted: Stop, Send, Start(Success), Start(L)
+        Ringing Failure -> Completed: Stop, Send, Start(G), Start(H)
+        Ringing Acknowledged -> Ringing:
+        Ringing Resend -> Ringing: Resend, Start(Ringing)
+        Ringing Deadline -> Ringing:
 
         Cancelled Invite -> Cancelled: Absorb, Resend
         Cancelled Ack -> Cancelled:

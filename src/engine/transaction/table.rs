@@ -93,6 +93,8 @@ pub(super) enum Timer {
     Answer,
     /// RFC 3261 13.3.1.4: a 2xx to an INVITE is sent again.
     Success,
+    /// RFC 3261 13.3.1.1: what was said of an INVITE that is not answered yet is said again.
+    Ringing,
 }
 
 /// A transaction has one timer of each.
@@ -109,15 +111,20 @@ const TIMER_D_MIN: Millis = Millis::from_secs(32);
 const TIMER_C: Millis = Millis::from_secs(660);
 const FORGET: Millis = Millis::from_secs(180);
 const TRYING: Millis = Millis(200);
+const RINGING: Millis = Millis::from_secs(60);
 const ATTEMPTS: u64 = 64;
 
 impl Timer {
     /// Returns which of a transaction's two timers it is.
     pub(super) fn hand(self) -> Hand {
         match self {
-            Self::A | Self::E | Self::G | Self::Trying | Self::Patience | Self::Success => {
-                Hand::Resend
-            }
+            Self::A
+            | Self::E
+            | Self::G
+            | Self::Trying
+            | Self::Patience
+            | Self::Success
+            | Self::Ringing => Hand::Resend,
             Self::B
             | Self::C
             | Self::D
@@ -152,6 +159,7 @@ impl Timer {
             // The sum of timer E's spans until it has grown to T2.
             Self::Patience => Some(Millis(settings.t2.0.saturating_sub(settings.t1.0).max(1))),
             Self::Success => Some(settings.t1),
+            Self::Ringing => Some(RINGING),
         }
     }
 
@@ -231,6 +239,7 @@ mod tests {
             (Timer::Patience, Some(3500), Some(3500)),
             (Timer::Answer, Some(32_000), Some(32_000)),
             (Timer::Success, Some(500), Some(500)),
+            (Timer::Ringing, Some(60_000), Some(60_000)),
         ];
         for (timer, udp, reliable) in table {
             assert_eq!(timer.span(&SETTINGS, false), udp.map(Millis), "{timer:?}");

@@ -32,6 +32,26 @@ fn an_invite_that_is_answered_soon_gets_no_100() {
     assert!(bench.pass(10_000).is_empty());
 }
 
+/// RFC 3261 13.3.1.1: proxies end a call of which they have heard nothing for three minutes.
+#[test]
+fn a_call_that_rings_is_said_to_ring_every_minute() {
+    for flow in [udp(), tcp(1)] {
+        let mut bench = Bench::new();
+        bench.receive(&theirs("INVITE", "z9hG4bK1"), flow);
+        bench.respond(183);
+        bench.pass(30_000);
+        assert_eq!(bench.respond(180), ["send 180 INVITE"]);
+        let seen = ["60000 send 180 INVITE", "120000 send 180 INVITE"];
+        assert_eq!(bench.pass(150_000), seen);
+        bench.receive(&theirs("CANCEL", "z9hG4bK1"), flow);
+        assert!(bench.pass(60_000).is_empty(), "it is to end");
+        bench.respond(487);
+        bench.receive(&theirs("ACK", "z9hG4bK1"), flow);
+        bench.pass(5000);
+        bench.assert_empty();
+    }
+}
+
 #[test]
 fn a_failure_over_udp_is_sent_until_it_is_acknowledged() {
     let mut bench = Bench::new();
