@@ -150,7 +150,7 @@ pub fn sdp(bytes: &[u8]) {
         }
         let _ = (
             media.payloads().count(),
-            media.rtcp_address(),
+            [false, true].map(|muxed| media.rtcp_address(muxed)),
             media.is_rtp(),
         );
     }

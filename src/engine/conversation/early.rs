@@ -262,6 +262,7 @@ impl Conversation {
             signalling: branch.leg.dialog.flow.peer.ip(),
             streams: media::streams(
                 said,
+                branch.leg.talk.told.as_deref(),
                 caller.and_then(|talk| talk.said.as_deref()),
                 &branch.leg.talk.keys,
             ),

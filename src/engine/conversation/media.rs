@@ -244,13 +244,24 @@ fn is_old_hold(media: &Media<'_>) -> bool {
     media.address.is_some_and(|ip| ip.is_unspecified())
 }
 
-/// Returns what the relay must know of a side's streams, by what it and the other side said, and by our
-/// keys on its leg.
-pub(super) fn streams(said: &str, other: Option<&str>, keys: &Keyring) -> Vec<StreamSettings> {
+/// Returns what the relay must know of a side's streams, by what it said, what it was told and what the other
+/// side said, and by our keys on its leg.
+pub(super) fn streams(
+    said: &str,
+    told: Option<&str>,
+    other: Option<&str>,
+    keys: &Keyring,
+) -> Vec<StreamSettings> {
     let Ok(sdp) = Sdp::parse(said.as_bytes()) else {
         return Vec::new();
     };
+    let told = told.and_then(|told| Sdp::parse(told.as_bytes()).ok());
     let other = other.and_then(|other| Sdp::parse(other.as_bytes()).ok());
+    // RFC 5761 5.1.1: who offered it and was not answered with it sends and awaits RTCP by itself.
+    let is_muxed = |at: usize, said: &Media<'_>| {
+        let told = told.as_ref().and_then(|told| told.media().get(at));
+        said.rtcp_mux && told.is_none_or(|told| told.rtcp_mux)
+    };
     let wanted = |at: usize| {
         other
             .as_ref()
@@ -268,8 +279,8 @@ pub(super) fn streams(said: &str, other: Option<&str>, keys: &Keyring) -> Vec<St
                 .address
                 .filter(|ip| media.port != 0 && !ip.is_unspecified())
                 .map(|ip| SocketAddr::new(ip, media.port)),
-            rtcp: media.rtcp_address(),
-            rtcp_mux: media.rtcp_mux,
+            rtcp: media.rtcp_address(is_muxed(at, media)),
+            rtcp_mux: is_muxed(at, media),
             // A phone that holds may play music or nothing: its silence says nothing.
             sends: media.direction == Direction::SendRecv && !is_old_hold(media) && wanted(at),
             receives: media.direction.receives() && !is_old_hold(media),
@@ -368,6 +379,7 @@ mod tests {
                 other.map(|(address, port, direction)| said(address, port, &line(direction)));
             let streams = streams(
                 &said(address, port, &line(direction)),
+                None,
                 other_said.as_deref(),
                 &Keyring::default(),
             );
@@ -387,11 +399,41 @@ mod tests {
     #[test]
     fn a_rejected_stream_and_one_of_text_carry_nothing() {
         let rejected = said("198.51.100.1", 0, "a=sendrecv\r\n");
-        let stream = &streams(&rejected, None, &Keyring::default())[0];
+        let stream = &streams(&rejected, None, None, &Keyring::default())[0];
         assert_eq!((stream.active, stream.rtp), (false, None));
         let text = rejected.replace("audio 0 RTP/AVP 0", "message 5060 sip null");
-        assert!(!streams(&text, None, &Keyring::default())[0].active);
-        assert_eq!(streams("not a description", None, &Keyring::default()), []);
+        assert!(!streams(&text, None, None, &Keyring::default())[0].active);
+        let none = streams("not a description", None, None, &Keyring::default());
+        assert_eq!(none, []);
+    }
+
+    /// RFC 5761 5.1.1, RFC 3605 2.1.
+    #[test]
+    fn rtcp_goes_with_rtp_where_both_ends_said_so() {
+        const MUX: &str = "a=rtcp-mux\r\n";
+        const BOTH: &str = "a=rtcp-mux\r\na=rtcp:4009\r\n";
+        let ours = |lines: &str| said("192.0.2.1", 20_000, lines);
+        for (lines, told, muxed, port) in [
+            ("", None, false, 4001),
+            ("", Some(""), false, 4001),
+            ("a=rtcp:4009\r\n", Some(""), false, 4009),
+            ("", Some(MUX), false, 4001),
+            (MUX, None, true, 4000),
+            (MUX, Some(MUX), true, 4000),
+            (MUX, Some(""), false, 4001),
+            (BOTH, Some(MUX), true, 4000),
+            (BOTH, Some(""), false, 4009),
+        ] {
+            let told = told.map(ours);
+            let said = said("198.51.100.1", 4000, lines);
+            let streams = streams(&said, told.as_deref(), None, &Keyring::default());
+            let rtcp = streams[0].rtcp.unwrap().port();
+            assert_eq!(
+                (streams[0].rtcp_mux, rtcp),
+                (muxed, port),
+                "{lines:?} {told:?}"
+            );
+        }
     }
 
     #[test]

@@ -450,7 +450,8 @@ impl Conversation {
         let Some(leg) = &party.leg else { return };
         let Some(said) = &leg.talk.said else { return };
         let heard = other.talk().and_then(|talk| talk.said.as_deref());
-        let streams = media::streams(said, heard, &leg.talk.keys);
+        let told = leg.talk.told.as_deref();
+        let streams = media::streams(said, told, heard, &leg.talk.keys);
         // The relay counts anew from here: what should come is taken to come until it says otherwise.
         let flowing = streams.iter().any(|stream| stream.active && stream.sends);
         let keyed = streams.iter().any(|stream| stream.srtp.is_some());

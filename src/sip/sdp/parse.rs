@@ -307,10 +307,11 @@ impl<'a> Media<'a> {
         self.own_address
     }
 
-    /// Returns where RTCP goes: RFC 5761, RFC 3605, else one above RTP (RFC 3550 11).
-    pub fn rtcp_address(&self) -> Option<SocketAddr> {
+    /// Returns where RTCP goes: with RTP where both ends said so (`muxed`, RFC 5761 5.1.1), else RFC 3605, else
+    /// one above RTP (RFC 3550 11).
+    pub fn rtcp_address(&self, muxed: bool) -> Option<SocketAddr> {
         let (port, address) = match self.rtcp {
-            _ if self.rtcp_mux => (self.port, None),
+            _ if muxed => (self.port, None),
             Some((port, address)) => (port, address),
             None => (self.port.checked_add(1)?, None),
         };

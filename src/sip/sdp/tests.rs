@@ -18,7 +18,7 @@ fn what_is_seen() {
     );
     assert_eq!(audio.address, Some("192.0.2.1".parse().unwrap()));
     assert_eq!(
-        audio.rtcp_address(),
+        audio.rtcp_address(false),
         Some("192.0.2.1:4001".parse().unwrap())
     );
     let payloads: Vec<_> = audio
@@ -66,7 +66,7 @@ fn another_family_and_media_level_addresses() {
         "v=0\no=- 1 1 IN IP6 ::1\ns=-\nt=0 0\nm=audio 4000 RTP/AVP 0\nc=IN IP6 ::1\na=rtcp:4009\n";
     let sdp = Sdp::parse(v6.as_bytes()).unwrap();
     assert_eq!(
-        sdp.media()[0].rtcp_address(),
+        sdp.media()[0].rtcp_address(false),
         Some("[::1]:4009".parse().unwrap())
     );
     let places = [Place::At("198.51.100.7:10000".parse().unwrap())];
