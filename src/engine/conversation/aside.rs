@@ -126,7 +126,7 @@ impl Conversation {
     ) {
         lost.old.leave(context);
         if let Some(before) = self.drop_giving(context, side) {
-            lost.old.talk = before;
+            lost.old.talk.back_to(before);
         }
         lost.old.ack.take_if(|ack| ack.waits);
         if let Some(waiting) = &mut lost.old.unacknowledged {

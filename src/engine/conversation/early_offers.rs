@@ -278,12 +278,12 @@ impl Conversation {
         match from {
             Side::Caller => {
                 if let Some(branch) = self.branch_mut(leg) {
-                    branch.leg.talk = before;
+                    branch.leg.talk.back_to(before);
                 }
             }
             Side::Callee => {
                 if let Some(early) = self.early_mut(at) {
-                    early.talk = before;
+                    early.talk.back_to(before);
                 }
             }
         }

@@ -222,7 +222,7 @@ impl Conversation {
             &mut telling,
         );
         let Some(told) = told else {
-            leg.talk = before;
+            leg.talk.back_to(before);
             return self.keep(context, 488);
         };
         leg.negotiation = open;
@@ -280,14 +280,14 @@ impl Conversation {
         let again = status == 491 || status == 422 && leg.too_brief(context, response);
         if again && let Some(giving) = &mut self.giving {
             if let Some((_, before)) = giving.asked.take() {
-                leg.talk = before;
+                leg.talk.back_to(before);
             }
             let pause = if status == 491 { AGAIN } else { Millis(0) };
             giving.again_at = Some(context.now + context.shared.mint.jitter(pause, 0.2));
             return;
         }
         if let Some((_, before)) = self.giving.as_mut().and_then(|giving| giving.asked.take()) {
-            leg.talk = before;
+            leg.talk.back_to(before);
             leg.lent = false;
         }
         self.keep(context, status);
@@ -392,7 +392,7 @@ impl Conversation {
             && let Some(leg) = self.leg_mut(giving.side)
         {
             leg.leave(context);
-            leg.talk = before;
+            leg.talk.back_to(before);
         }
         if giving.left && self.invitation.is_some() {
             return self.give_up_inviting(context, 487, Ending::Cancelled, None);

@@ -259,7 +259,7 @@ impl Conversation {
             return;
         };
         if outcome::ends_dialog(response.status()) {
-            leg.talk = before;
+            leg.talk.back_to(before);
             if let Some(lost) = &mut self.party_mut(side).lost {
                 lost.joining = Some(Joining {
                     leg: waiting,
@@ -271,7 +271,7 @@ impl Conversation {
             return self.lose(context, survivor, Signal::RequestFailed);
         }
         if !ok {
-            leg.talk = before;
+            leg.talk.back_to(before);
             // RFC 4028 7.3: the next one asks for what it demands.
             let brief = response.status() == 422
                 && self
@@ -519,7 +519,7 @@ impl Conversation {
         };
         if !ok {
             // RFC 6141: all is as it was.
-            leg.talk = *before;
+            leg.talk.back_to(*before);
             return;
         }
         if *response.method() == Method::Invite {
@@ -547,7 +547,7 @@ impl Conversation {
         if let Some(leg) = self.leg_mut(side)
             && let Some(before) = leg.before.take()
         {
-            leg.talk = *before;
+            leg.talk.back_to(*before);
         }
         self.suspect(context, side, signal);
     }
@@ -578,7 +578,7 @@ impl Conversation {
             && let Some(leg) = self.leg_mut(survivor)
         {
             leg.leave(context);
-            leg.talk = before;
+            leg.talk.back_to(before);
         }
     }
 }

@@ -123,13 +123,28 @@ pub(crate) struct Talk {
     pub(crate) said: Option<Box<str>>,
     #[serde(default)]
     pub(crate) keys: Keyring,
+    /// The highest version of an offer that came to nothing.
+    #[serde(default)]
+    pub(super) spent: u64,
 }
 
 impl Talk {
+    /// Goes back to how it was before an offer of ours that came to nothing (RFC 6141). Another text never has
+    /// that offer's version (RFC 3264 8): who refused it may take the two for the same.
+    pub(super) fn back_to(&mut self, before: Self) {
+        let spent = self.version.max(self.spent);
+        *self = Self { spent, ..before };
+    }
+
+    /// Returns the version of the next text that reads otherwise.
+    pub(super) fn next_version(&self) -> u64 {
+        self.version.max(self.spent) + 1
+    }
+
     /// Returns what was last told under a version that was not used yet, not even in vain.
     pub(super) fn tell_anew(&mut self) -> Option<Box<str>> {
         let told = self.told.as_ref()?;
-        let version = self.version + 2;
+        let version = self.next_version() + 1;
         let anew = Sdp::parse(told.as_bytes()).ok()?.with_version(version);
         let anew: Box<str> = String::from_utf8(anew).ok()?.into();
         (self.version, self.told) = (version, Some(anew.clone()));

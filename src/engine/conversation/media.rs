@@ -192,7 +192,7 @@ pub(super) fn tell(
     if *told == same {
         return Some(same);
     }
-    talk.version += 1;
+    talk.version = talk.next_version();
     let changed = write(talk.version)?;
     talk.told = Some(changed.clone());
     Some(changed)

@@ -183,7 +183,7 @@ impl Conversation {
             300.. => {
                 self.settle_negotiations(from);
                 if let Some(leg) = self.leg_mut(to) {
-                    leg.talk = pending.before;
+                    leg.talk.back_to(pending.before);
                 }
                 let lines = self.lines_for(context, from, response);
                 context.hand_on(pending.server, response, is_challenge(&lines), |builder| {
@@ -311,7 +311,7 @@ impl Conversation {
             // It asked and is gone; should it live, it may ask again.
             if let Some(leg) = self.leg_mut(lost.other()) {
                 leg.leave(context);
-                leg.talk = pending.before;
+                leg.talk.back_to(pending.before);
             }
             return context.answer(pending.server, 500, None);
         }
@@ -343,7 +343,7 @@ impl Conversation {
         self.settle_negotiations(pending.from);
         if let Some(leg) = self.leg_mut(pending.from.other()) {
             leg.leave(context);
-            leg.talk = pending.before;
+            leg.talk.back_to(pending.before);
         }
     }
 

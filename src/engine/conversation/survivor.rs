@@ -201,9 +201,10 @@ pub(super) fn stand(
     if answer == told.as_bytes() {
         return Some(told.into());
     }
-    let answer = Sdp::parse(&answer).ok()?.with_version(talk.version + 1);
+    let version = talk.next_version();
+    let answer = Sdp::parse(&answer).ok()?.with_version(version);
     let answer: Box<str> = String::from_utf8(answer).ok()?.into();
-    talk.version += 1;
+    talk.version = version;
     talk.told = Some(answer.clone());
     Some(answer)
 }
