@@ -6,10 +6,9 @@ use crate::engine::endpoint::{Binding, Identity};
 use crate::engine::events::{Entry, Happening};
 use crate::engine::ids::Aor;
 use crate::engine::time::Time;
+use crate::engine::timestamp::Timestamp;
 use crate::engine::view::{Detail, LegView, Summary, UpstreamView};
 use crate::gate::Ban;
-
-use super::timestamp::Timestamp;
 
 /// A list under a name, so that fields can join it later.
 #[derive(Debug, Serialize)]

@@ -7,7 +7,6 @@ mod json;
 mod refusal;
 mod routes;
 mod serve;
-mod timestamp;
 
 use std::sync::Arc;
 

@@ -31,6 +31,7 @@ pub mod settings;
 pub mod snapshot;
 pub mod time;
 pub mod timers;
+pub mod timestamp;
 pub mod transaction;
 mod trust;
 pub mod upstreams;

@@ -5,6 +5,7 @@
 
 mod address;
 mod build;
+pub mod cpim;
 pub mod digest;
 mod fault;
 mod message;

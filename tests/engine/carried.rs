@@ -134,3 +134,86 @@ fn presence_and_dialog_events_go_between_a_phone_and_its_upstream() {
         t.response_to(pbx(), 200);
     }
 }
+
+/// Bob is lost, and Alice writes to him what she wants to hear of; it is stored, and she has her 202.
+fn waits_with_proof(t: &mut Table, expires: Option<u32>) -> Remote {
+    let (mut a, _) = t.texting();
+    t.bob_is_lost();
+    let mut message = a.request(Method::Message);
+    if let Some(expires) = expires {
+        message = message.header(Name::Expires, expires);
+    }
+    t.receive(alice(), message.body(CPIM, WITH_PROOF.as_bytes()));
+    t.response_to(alice(), 202);
+    a
+}
+
+/// RFC 5438 7.2.1.1: the word is Alice's phone's, which knows the text again by its name.
+#[track_caller]
+fn is_told(t: &mut Table) {
+    let word = t.request_to(alice(), Method::Message);
+    assert_eq!(word.content_type(), Some("message/cpim"));
+    let says = text(&word);
+    let head = "From: Bob <im:bob@example.org>\r\nTo: Alice <im:alice@example.org>\r\nNS: imdn ";
+    assert!(says.starts_with(head), "{says}");
+    assert!(says.contains("<message-id>34jk324j</message-id>"), "{says}");
+    assert!(says.contains("<status><failed/></status>"), "{says}");
+    t.reply(&word, 200, alice());
+}
+
+#[test]
+fn who_asked_is_told_that_its_text_grew_too_old() {
+    for (max_age, expires) in [(5, None), (5, Some(0)), (5, Some(60)), (20, Some(5))] {
+        let mut wishes = settings();
+        wishes.messages.max_age = Millis::from_secs(max_age);
+        let mut t = Table::new(wishes);
+        t.register("bob", desk(), "desk");
+        let mut a = waits_with_proof(&mut t, expires);
+        t.receive(alice(), a.message("who does not ask is told nothing"));
+        t.response_to(alice(), 202);
+        t.pass(Millis(4_999));
+        t.nothing_to(alice());
+        t.pass(Millis(1));
+        is_told(&mut t);
+        t.nothing_to(alice());
+        let left = usize::from(max_age == 20);
+        assert_eq!(t.engine.gauges().queued_messages, left);
+    }
+}
+
+#[test]
+fn who_asked_is_told_that_its_text_was_refused() {
+    let mut t = two();
+    waits_with_proof(&mut t, None);
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &text_sdp(mobile()));
+    let again = t.request_to(mobile(), Method::Message);
+    t.reply(&again, 415, mobile());
+    is_told(&mut t);
+    // Then the word that Bob is at his mobile.
+    let notice = t.request_to(alice(), Method::Message);
+    assert!(text(&notice).contains("Phone-mobile"));
+}
+
+#[test]
+fn who_asked_is_told_that_nobody_came_back() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    waits_with_proof(&mut t, None);
+    let lives = |t: &mut Table| {
+        t.pass(Millis::from_secs(1));
+        while let Some(probe) = t.waiting(alice(), &Method::Options) {
+            t.reply(&probe, 200, alice());
+        }
+    };
+    for _ in 0..59 {
+        lives(&mut t);
+        t.nothing_to(alice());
+    }
+    lives(&mut t);
+    is_told(&mut t);
+    let last = t.request_to(alice(), Method::Message);
+    assert_eq!(text(&last), "bob is gone; 1 not delivered.");
+    t.reply(&last, 200, alice());
+    t.request_to(alice(), Method::Bye);
+}

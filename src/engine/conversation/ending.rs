@@ -14,6 +14,8 @@ use crate::engine::time::{Millis, Time};
 
 /// How long the BYE waits for the answer to the last word.
 const LAST_WORD: Millis = Millis::from_secs(2);
+/// Notifications of messages that were not delivered whose answers it waits for too.
+const WORDS_MAX: u32 = 15;
 /// RFC 3326 2: why the survivor gets a BYE.
 const GONE: &str = "SIP;cause=480;text=\"The other party could not be reached again\"";
 
@@ -44,6 +46,10 @@ impl Conversation {
             at: context.now + LAST_WORD,
             how,
         });
+        let told = self.tell_all_undelivered(context, lost);
+        if let Some(closing) = &mut self.closing {
+            closing.at = context.now + LAST_WORD.times(u64::from(told.min(WORDS_MAX) + 1));
+        }
         self.last_word(context, lost);
         self.persist(context);
     }

@@ -3,8 +3,6 @@
 
 use super::Conversation;
 use super::context::Context;
-use super::queue::Author;
-use crate::engine::events::Happening;
 use crate::engine::ids::Side;
 
 /// Nobody is left who could be given it.
@@ -53,13 +51,7 @@ impl Conversation {
             let Some(letter) = self.dequeue(context, side, number) else {
                 continue;
             };
-            if let Some(server) = letter.server {
-                context.answer(server, GONE, None);
-            }
-            if letter.author == Author::Other {
-                let (from, status) = (side.other(), GONE);
-                self.note(context, Happening::Rejected { from, status });
-            }
+            self.rejected(context, side, &letter, GONE);
         }
     }
 }

@@ -9,7 +9,7 @@ use super::queue::{Author, Letter, NoRoom, Reply, reply};
 use crate::engine::events::{Happening, Signal};
 use crate::engine::ids::{LegId, Side};
 use crate::engine::ports::{Output, Token};
-use crate::engine::time::Millis;
+use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::ServerId;
 use crate::sip::{Message, Method, Name};
 
@@ -54,6 +54,7 @@ impl Conversation {
             content_type: request.content_type().unwrap_or("text/plain").into(),
             body: Bytes::copy_from_slice(request.body()),
             received: context.now,
+            until: Some(until(context, request)),
             author: Author::Other,
             cseq: request.cseq(),
             over,
@@ -204,30 +205,8 @@ impl Conversation {
 
     fn expire_letters(&mut self, context: &mut Context<'_>, to: Side) {
         let max_age = context.shared.settings.messages.max_age;
-        let queue = &self.party(to).queue;
-        let old: Vec<u32> = queue
-            .letters
-            .iter()
-            .filter(|letter| {
-                letter.received + max_age <= context.now && queue.under_way != Some(letter.number)
-            })
-            .map(|letter| letter.number)
-            .collect();
-        for number in old {
-            let Some(letter) = self.dequeue(context, to, number) else {
-                continue;
-            };
-            if let Some(server) = letter.server {
-                context.answer(server, 408, None);
-            }
-            self.note(
-                context,
-                Happening::Rejected {
-                    from: to.other(),
-                    status: 408,
-                },
-            );
-            self.persist(context);
+        for number in self.party(to).queue.expired(max_age, context.now) {
+            self.reject_letter(context, to, number, 408);
             self.announce(context, to);
         }
     }
@@ -304,6 +283,9 @@ impl Conversation {
             return false;
         };
         let Some(server) = letter.server else {
+            if response.status() >= 300 {
+                self.tell_undelivered(context, to, &letter);
+            }
             return false;
         };
         let lines = self.lines_for(context, to.other(), response);
@@ -377,19 +359,7 @@ impl Conversation {
             self.pump(context, to);
         } else if lives {
             // It answers everything but this: one bad message never blocks the rest.
-            if let Some(letter) = self.dequeue(context, to, number) {
-                if let Some(server) = letter.server {
-                    context.answer(server, 408, None);
-                }
-                self.note(
-                    context,
-                    Happening::Rejected {
-                        from: to.other(),
-                        status: 408,
-                    },
-                );
-                self.persist(context);
-            }
+            self.reject_letter(context, to, number, 408);
             self.pump(context, to);
             self.announce(context, to);
         } else {
@@ -482,6 +452,15 @@ impl Conversation {
         queue.not_before = None;
         self.store_letters(context, lost);
     }
+}
+
+/// Returns how long a text is worth to be delivered: as its sender says (RFC 3428 4), and no longer than we keep
+/// any.
+fn until(context: &Context<'_>, request: &Message) -> Time {
+    let most = context.shared.settings.messages.max_age;
+    let expires = request.expires().filter(|seconds| *seconds > 0);
+    let expires = expires.map_or(most, |seconds| Millis::from_secs(seconds.into()));
+    context.now + expires.min(most)
 }
 
 /// Returns true for what is never queued: typing notices, of IETF's and of Microsoft's making.

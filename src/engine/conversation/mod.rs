@@ -86,6 +86,7 @@ mod toward;
 pub(crate) mod trail;
 mod transfer;
 mod turn;
+mod undelivered;
 pub(crate) mod veil;
 mod view;
 pub(crate) mod watching;
@@ -499,6 +500,7 @@ impl Conversation {
             [
                 overdue,
                 later,
+                party.queue.next_expiry(),
                 party.check.as_ref().and_then(|check| check.next),
                 party.lost.as_ref().and_then(|lost| lost.next_deadline()),
                 party.leg.as_ref().and_then(Leg::next_refresh),

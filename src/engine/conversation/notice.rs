@@ -100,6 +100,7 @@ impl Conversation {
             content_type: NOTICE_TYPE.into(),
             body: Bytes::from(body),
             received: context.now,
+            until: None,
             author,
             cseq: 0,
             over: None,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::engine::ids::LegId;
 use crate::engine::ports::Token;
 use crate::engine::settings::MessageSettings;
-use crate::engine::time::Time;
+use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::ServerId;
 
 /// One MESSAGE that waits for its delivery.
@@ -32,6 +32,9 @@ pub(crate) struct Letter {
     /// Was written to who transfers the call away now, and is for nobody else.
     #[serde(default)]
     pub(crate) for_transferor: bool,
+    /// When it is worth nothing any more; `messages.queue.max_age` after `received` where none is set.
+    #[serde(default)]
+    pub(crate) until: Option<Time>,
     /// The sender's transaction, while it has no final answer.
     #[serde(skip)]
     pub(crate) server: Option<ServerId>,
@@ -49,6 +52,18 @@ pub(crate) enum Author {
     Notice,
     /// We: the other side could not be reached again.
     LastWord,
+    /// We: what this side wrote was not delivered (RFC 5438).
+    Undelivered,
+}
+
+impl Author {
+    /// Returns true for what may have arrived before a restart and is not to be said twice.
+    pub(crate) fn is_said_once(self) -> bool {
+        match self {
+            Self::Notice | Self::Undelivered => true,
+            Self::Other | Self::LastWord => false,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -166,6 +181,23 @@ impl Queue {
         self.letters.front().map(|letter| letter.number)
     }
 
+    /// Returns the numbers of those that have waited for too long. What is under way may yet be answered.
+    pub(crate) fn expired(&self, max_age: Millis, now: Time) -> Vec<u32> {
+        let until = |letter: &Letter| letter.until.unwrap_or(letter.received + max_age);
+        let old = self.letters.iter().filter(|letter| until(letter) <= now);
+        let numbers = old.map(|letter| letter.number);
+        numbers
+            .filter(|number| self.under_way != Some(*number))
+            .collect()
+    }
+
+    /// Returns when the next one has waited for too long.
+    pub(crate) fn next_expiry(&self) -> Option<Time> {
+        let waiting = self.letters.iter();
+        let waiting = waiting.filter(|letter| self.under_way != Some(letter.number));
+        waiting.filter_map(|letter| letter.until).min()
+    }
+
     /// Counts the other side's letters; what we wrote ourselves is no message of anyone.
     pub(crate) fn waiting(&self) -> u32 {
         self.letters
@@ -213,7 +245,6 @@ pub(crate) fn reply(status: u16) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::time::Millis;
 
     fn letter(body: &'static [u8]) -> Letter {
         Letter {
@@ -222,6 +253,7 @@ mod tests {
             content_type: "text/plain".into(),
             body: Bytes::from_static(body),
             received: Time(0),
+            until: None,
             author: Author::Other,
             cseq: 1,
             over: None,

@@ -5,7 +5,6 @@ use super::context::{Context, Errand, What};
 use super::fork::{Branch, BranchState, Turn};
 use super::join::Joining;
 use super::media::PortState;
-use super::queue::Author;
 use crate::engine::events::Happening;
 use crate::engine::ids::Side;
 use crate::engine::routing::Target;
@@ -25,7 +24,7 @@ impl Conversation {
                 let queue = &mut party.queue;
                 queue
                     .letters
-                    .retain(|letter| letter.author != Author::Notice || letter.tries == 0);
+                    .retain(|letter| !letter.author.is_said_once() || letter.tries == 0);
                 queue.recount();
                 context.shared.queued.0 += queue.letters.len();
                 context.shared.queued.1 += queue.bytes();

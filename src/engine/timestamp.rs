@@ -1,14 +1,14 @@
-//! Times as the API writes them: RFC 3339, UTC, milliseconds.
+//! Times as the API and notifications write them: RFC 3339, UTC, milliseconds.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::engine::time::Time;
+use super::time::Time;
 
 /// A time that reads `2026-11-23T08:54:06.120Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Timestamp(pub(super) Time);
+pub struct Timestamp(pub Time);
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
