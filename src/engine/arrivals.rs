@@ -3,6 +3,7 @@
 use super::admission::offence;
 use super::asker::{Asker, NOT_FOR_STRANGERS};
 use super::conversation::context::{ACCEPT, ALLOW, Context, Refusal, supported};
+use super::conversation::crossing::joins;
 use super::conversation::demands::is_encoded;
 use super::conversation::veil::cannot_be_given;
 use super::conversation::{
@@ -140,7 +141,8 @@ impl Engine {
             } else {
                 ""
             };
-            tokens(own).any(|own| value.eq_ignore_ascii_case(own))
+            let theirs = value.eq_ignore_ascii_case("join") && joins(request);
+            theirs || tokens(own).any(|own| value.eq_ignore_ascii_case(own))
         };
         let demanded = request.values(Name::Require).chain(proxy_demands(request));
         if demanded.into_iter().any(|value| !known(value)) {

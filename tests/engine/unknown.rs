@@ -208,3 +208,60 @@ fn a_re_fork_is_not_signed_and_says_again_what_one_user_told_the_other() {
     assert!(identity(&again).is_empty());
     assert_eq!(again.other("User-to-User"), Some(uui));
 }
+
+/// RFC 3911, RFC 5359 2.11: Bob's phone has told Carol the ids of its dialog, which is with us, and mixes.
+#[test]
+fn a_third_party_joins_by_the_phone_that_has_the_dialog() {
+    let carol = phone("198.51.100.9:5060");
+    let mut t = two();
+    let (_, b) = t.established();
+    let (_, ours) = b.remote.rsplit_once("tag=").unwrap();
+    let join = format!("{};to-tag=b1;from-tag={ours}", b.call_id);
+    let invite = |call_id: &str| {
+        request(Method::Invite, "carol", "bob", carol, call_id).header(Name::Require, "join")
+    };
+    for (call_id, status) in [("j1", 420), ("j2", 200)] {
+        let joins = invite(call_id).other("Join", &join);
+        t.receive(carol, with_sdp(joins, &audio(carol)));
+        let asked = t.request_to(desk(), Method::Invite);
+        assert_eq!(asked.other("Join"), Some(&*join));
+        assert!(asked.has_token(Name::Require, "join"));
+        let other = t.request_to(mobile(), Method::Invite);
+        t.reply(&other, 481, mobile());
+        t.request_to(mobile(), Method::Ack);
+        let answer = response(&asked, status, desk(), "j").header(Name::Unsupported, "join");
+        t.receive(desk(), with_sdp(answer, &audio(desk())));
+        t.request_to(desk(), Method::Ack);
+        let told = t.response_to(carol, status);
+        let unsupported = (status == 420).then_some("join");
+        assert_eq!(told.header(Name::Unsupported), unsupported);
+    }
+
+    // What names no dialog is nobody's to join.
+    t.receive(carol, with_sdp(invite("j3"), &audio(carol)));
+    let refused = t.response_to(carol, 420);
+    assert_eq!(refused.header(Name::Unsupported), Some("join"));
+    t.nothing_to(desk());
+}
+
+/// RFC 3261 8.2.2.1; the URIs are those of RFC 4475 3.3.2 and 3.3.3, and one that is well known.
+#[test]
+fn a_scheme_that_is_not_carried_is_refused() {
+    for uri in [
+        "nobodyKnowsThisScheme:totallyopaquecontent",
+        "soap.beep://192.0.2.103:3002",
+        "mailto:bob@example.org",
+    ] {
+        for method in [Method::Invite, Method::Message, Method::Options] {
+            let mut t = Table::new(settings());
+            t.register("bob", desk(), "desk");
+            let sent = request(method.clone(), "alice", "bob", alice(), "s1");
+            let sent = with_sdp(sent, &audio(alice()));
+            let sent = String::from_utf8(sent.to_vec()).unwrap();
+            let sent = sent.replacen(" sip:bob@example.org ", &format!(" {uri} "), 1);
+            t.receive(alice(), sent.into());
+            t.response_to(alice(), 416);
+            t.nothing_to(desk());
+        }
+    }
+}

@@ -82,6 +82,22 @@ pub(super) fn replacing(request: &Message) -> Vec<u8> {
     lines.into_bytes()
 }
 
+/// Returns true where an INVITE would join a dialog of who is called (RFC 3911): that one's phone has it under the
+/// ids of its leg with us, as it told them, and the header crosses as it came.
+pub(crate) fn joins(request: &Message) -> bool {
+    let mut fields = request.all();
+    fields.any(|field| field.raw_name.eq_ignore_ascii_case("Join"))
+}
+
+/// Returns the line by which it demands that.
+pub(super) fn joining(request: &Message) -> &'static [u8] {
+    if joins(request) && request.has_token(Name::Require, "join") {
+        b"Require: join\r\n"
+    } else {
+        b""
+    }
+}
+
 /// Returns the lines by which one user tells the other something at the beginning (RFC 7433).
 pub(super) fn for_user(request: &Message) -> Box<[u8]> {
     const NAME: &str = "User-to-User";

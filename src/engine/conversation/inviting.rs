@@ -3,7 +3,8 @@
 use super::adrift::Adrift;
 use super::asserted::{asserted, asserted_of_called};
 use super::context::Context;
-use super::crossing::{for_user, replacing, with_session};
+use super::crossing::{for_user, joining, replacing, with_session};
+use super::demands::demands;
 use super::diverted::Diverted;
 use super::early::Early;
 use super::early_offers::Crossing;
@@ -171,6 +172,7 @@ impl Conversation {
         if destination.upstream.is_some() {
             own.extend(replacing(request));
         }
+        own.extend(joining(request));
         let lines = FirstLines::of(request, &own);
         let believed = destination.asked_by.is_some()
             || conversation.party(Side::Caller).asker == Asker::Trusted;
@@ -393,6 +395,7 @@ impl Conversation {
                 if status < 400 {
                     lines.extend(contacts(response));
                 }
+                lines.extend(demands(response));
                 let reason = response.reason_phrase().into();
                 self.branch_failed(
                     context,
