@@ -203,6 +203,30 @@ fn the_reason_for_which_the_caller_cancels_reaches_the_phones() {
     assert!(reasons[0].contains("cause=200"));
 }
 
+/// RFC 3261 13.3.1.
+#[test]
+fn an_invitation_is_good_for_as_long_as_the_caller_says() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    let invite = request(Method::Invite, "alice", "bob", alice(), "call1");
+    let invite = invite.header(Name::Expires, 20);
+    t.receive(alice(), with_sdp(invite, &audio(alice())));
+    let asked = t.request_to(desk(), Method::Invite);
+    assert_eq!(asked.header(Name::Expires), Some("20"));
+    t.reply(&asked, 180, desk());
+    t.response_to(alice(), 180);
+    t.pass(Millis(19_999));
+    t.nothing_to(alice());
+    t.pass(Millis(1));
+    t.response_to(alice(), 487);
+    t.receive(alice(), cancel_like(Method::Ack));
+    let cancel = t.request_to(desk(), Method::Cancel);
+    t.reply(&cancel, 200, desk());
+    t.reply(&asked, 487, desk());
+    t.request_to(desk(), Method::Ack);
+    t.ends_empty();
+}
+
 #[test]
 fn the_best_failure_reaches_the_caller() {
     let mut t = three();

@@ -61,6 +61,18 @@ impl Conversation {
         self.finish(context, how);
     }
 
+    /// The caller's word on how long its invitation is good for (RFC 3261 13.3.1). Who has taken the call by then
+    /// has it.
+    pub(super) fn invitation_expires(&mut self, context: &mut Context<'_>) {
+        let Some(invitation) = &mut self.invitation else {
+            return;
+        };
+        let due = invitation.expires.take_if(|at| *at <= context.now);
+        if due.is_some() && invitation.held.is_none() {
+            self.give_up_inviting(context, 487, Ending::Failed(487), None);
+        }
+    }
+
     /// CANCEL of the caller, or of who offered anew.
     pub(crate) fn on_cancelled(
         &mut self,

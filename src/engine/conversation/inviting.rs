@@ -31,6 +31,7 @@ use crate::engine::location;
 use crate::engine::ports::{Generation, Token};
 use crate::engine::routing::{self, Destination};
 use crate::engine::settings::Kind;
+use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::ServerId;
 use crate::sip::{Address, Message, Name, reason_phrase};
 
@@ -53,6 +54,8 @@ pub(super) struct Invitation {
     pub(super) wants: Wants,
     /// Offers in early dialogs that have no answer yet.
     pub(super) crossings: Vec<Crossing>,
+    /// When nobody is to be rung any more, by the caller's word (RFC 3261 13.3.1).
+    pub(super) expires: Option<Time>,
     /// The caller's connection is closed.
     pub(super) adrift: Option<Adrift>,
     /// A 2xx that must wait.
@@ -207,6 +210,7 @@ impl Conversation {
             early: Vec::new(),
             wants: Wants::of(request, settings),
             crossings: Vec::new(),
+            expires: expires(request, context.now),
             adrift: None,
             held: None,
         }));
@@ -488,6 +492,11 @@ impl Conversation {
     pub(super) fn early_farewell(&mut self, context: &mut Context<'_>, leg: LegId) {
         self.branch_failed(context, leg, verdict(480));
     }
+}
+
+fn expires(request: &Message, now: Time) -> Option<Time> {
+    let seconds = request.expires().filter(|seconds| *seconds > 0)?;
+    Some(now + Millis::from_secs(seconds.into()))
 }
 
 /// A failure of our own making.

@@ -526,6 +526,7 @@ impl Conversation {
         self.ring_out(context);
         self.fall_silent(context);
         self.adrift_due(context);
+        self.invitation_expires(context);
         self.provisionals_due(context);
         for side in [Side::Caller, Side::Callee] {
             self.check_due(context, side);

@@ -304,6 +304,7 @@ impl Invitation {
     pub(super) fn next_deadline(&self) -> Option<Time> {
         let again = self.early.iter().filter_map(|early| early.sent.next());
         let adrift = self.adrift.as_ref().map(|adrift| adrift.until);
-        again.chain(self.fork.next_deadline()).chain(adrift).min()
+        let own = again.chain(adrift).chain(self.expires);
+        own.chain(self.fork.next_deadline()).min()
     }
 }
