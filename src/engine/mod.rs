@@ -13,6 +13,7 @@ pub mod group;
 pub mod handover;
 pub mod health;
 mod heard;
+mod hidden;
 pub mod ids;
 pub mod inquiry;
 mod inspect;

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use super::context::{Context, is_sips};
 use crate::engine::dialog::Dialog;
-use crate::engine::dialog::onward::{By, Known, Leads, Place, is_hidden, leads, place};
+use crate::engine::dialog::onward::{By, Known, Leads, Place, leads, place};
+use crate::engine::hidden::is_hidden;
 use crate::engine::ids::Flow;
 use crate::engine::locating::{Hop, Located};
 use crate::sip::Uri;

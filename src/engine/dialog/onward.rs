@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::asker::Asker;
 use crate::engine::endpoint::Endpoint;
+use crate::engine::hidden::is_hidden;
 use crate::engine::ids::Flow;
 use crate::engine::locating::Hop;
 
@@ -146,45 +147,6 @@ pub fn place(hop: Option<&Hop>, heard: &Flow, configured: impl Fn(IpAddr) -> boo
         Place::Configured
     } else {
         Place::Hidden
-    }
-}
-
-/// Returns true for a private address where the far end is heard from outside of that network: it is that
-/// network's own, and leads nowhere or to somebody else's phone.
-pub fn is_hidden(ip: IpAddr, source: IpAddr) -> bool {
-    let network = network(ip.to_canonical());
-    network != Network::Public && network != self::network(source.to_canonical())
-}
-
-/// Which network an address is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Network {
-    Public,
-    Loopback,
-    LinkLocal,
-    /// RFC 1918, by their first octet.
-    Private(u8),
-    /// RFC 6598: between a provider's NAT and its customers.
-    Shared,
-    /// RFC 4193.
-    UniqueLocal,
-}
-
-fn network(ip: IpAddr) -> Network {
-    match ip {
-        IpAddr::V4(ip) => match ip.octets() {
-            [127, ..] => Network::Loopback,
-            [169, 254, ..] => Network::LinkLocal,
-            [first @ 10, ..] | [first @ 172, 16..=31, ..] | [first @ 192, 168, ..] => {
-                Network::Private(first)
-            }
-            [100, 64..=127, ..] => Network::Shared,
-            [..] => Network::Public,
-        },
-        IpAddr::V6(ip) if ip.is_loopback() => Network::Loopback,
-        IpAddr::V6(ip) if ip.is_unicast_link_local() => Network::LinkLocal,
-        IpAddr::V6(ip) if ip.is_unique_local() => Network::UniqueLocal,
-        IpAddr::V6(_) => Network::Public,
     }
 }
 

@@ -11,6 +11,7 @@ use super::slab::{Key, Slab};
 use super::table::{Hand, ServerAct as Act};
 use super::{Heard, ServerId, compose, invite_server, non_invite_server};
 use crate::engine::events::Event;
+use crate::engine::hidden::is_hidden;
 use crate::engine::ids::{ConnectionId, Flow, Transport};
 use crate::engine::timers::Timers;
 use crate::sip::{Message, Method};
@@ -551,10 +552,14 @@ fn refuse<C, S>(
 }
 
 /// Returns where responses go (RFC 3261 18.2.2, RFC 3581 4): back where the request came from, but over
-/// UDP to the port of the Via unless the client asks for the one that was seen.
+/// UDP to the port of the Via unless the client asks for the one that was seen. That of a client behind a NAT is
+/// the NAT's to choose, and many phones do not ask.
 fn reply_flow(request: &Message, flow: Flow) -> Flow {
     let mut reply = flow;
-    if !flow.transport.is_reliable() && request.via().rport.is_none() {
+    let via = request.via();
+    let host = via.host.parse().ok();
+    let seen = via.rport.is_some() || host.is_some_and(|ip| is_hidden(ip, flow.peer.ip()));
+    if !flow.transport.is_reliable() && !seen {
         reply.peer.set_port(sent_by_port(request, flow.transport));
     }
     reply

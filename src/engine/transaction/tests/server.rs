@@ -251,6 +251,10 @@ fn responses_over_udp_go_to_the_port_of_the_via_without_rport() {
         ("192.0.2.1:5070;branch=z9hG4bK1", 5070),
         ("192.0.2.1;branch=z9hG4bK1", 5060),
         ("phone.example:5070;branch=z9hG4bK1", 5070),
+        // Of a proxy with several addresses, and of a phone behind a NAT.
+        ("203.0.113.9:5070;branch=z9hG4bK1", 5070),
+        ("192.168.1.7:5070;branch=z9hG4bK1", 61000),
+        ("[fd00::7]:5070;branch=z9hG4bK1", 61000),
     ] {
         let mut bench = Bench::new();
         let text = invite.replace("192.0.2.1:5070;branch=z9hG4bK1;rport", via);
