@@ -1,6 +1,7 @@
 //! What must hold of any bytes at all. The fuzz targets and `tests/fuzz_smoke.rs` share it.
 
 use bytes::Bytes;
+use refork::sip::cpim::Asked;
 use refork::sip::digest::{Challenge, Credentials};
 use refork::sip::sdp::{self, Place, Rewrite, Sdp};
 use refork::sip::stream::{Frame, FrameError, Framer};
@@ -31,6 +32,10 @@ pub fn message(bytes: &[u8]) {
 fn look_at(message: &Message) {
     let fields: usize = message.all().map(|field| field.value.len()).sum();
     assert!(fields + message.body().len() <= message.bytes().len());
+    if let Some(asked) = Asked::of(message.body()) {
+        let told = asked.failed("1", "2026-11-28T12:00:00.000Z");
+        assert_eq!(Asked::of(told.as_bytes()), None, "words about words");
+    }
     let _ = (
         message.uri(),
         message.reason_phrase(),
