@@ -35,6 +35,8 @@ pub enum Mail {
     Needed(ConnectionId),
     /// Shows how long mail waits.
     Mark,
+    /// A shard has taken up again what was kept, and has told the others before this what they must know.
+    Rebuilt,
     /// Leave everything as it stands, and end.
     Stop,
 }
@@ -53,6 +55,8 @@ impl Mail {
                 CAPACITY - RESERVE
             }
             Self::Input(_) | Self::Needed(_) | Self::Mark | Self::Stop => CAPACITY,
+            // One of each worker, which nobody sends again.
+            Self::Rebuilt => usize::MAX,
         }
     }
 }
@@ -150,6 +154,15 @@ impl Mailboxes {
         for (worker, mailbox) in self.0.iter().enumerate() {
             if worker != but {
                 mailbox.post(Mail::Input(input()));
+            }
+        }
+    }
+
+    /// Tells the other workers that one has taken up again what was kept.
+    pub fn tell_rebuilt(&self, worker: usize) {
+        for (other, mailbox) in self.0.iter().enumerate() {
+            if other != worker {
+                mailbox.post(Mail::Rebuilt);
             }
         }
     }

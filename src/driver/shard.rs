@@ -95,6 +95,8 @@ pub struct Shard {
     house_kept: Time,
     routes_forgotten: Time,
     stopped: bool,
+    /// Shards that have not yet told all that they know from before a restart.
+    awaited: usize,
 }
 
 impl Shard {
@@ -152,6 +154,7 @@ impl Shard {
             house_kept: now,
             routes_forgotten: now,
             stopped: false,
+            awaited: shared.mailboxes.workers() - 1,
             shared,
         })
     }
@@ -179,10 +182,7 @@ impl Shard {
                     self.unread.insert(event.token());
                 }
             }
-            self.release();
-            for token in std::mem::take(&mut self.unread) {
-                self.read(token);
-            }
+            self.read_all();
             self.fire();
             self.keep_house();
             self.unsent.flush(&self.shared.mailboxes);
@@ -199,13 +199,16 @@ impl Shard {
                 tracing::error!(conversation = %id, "cannot be taken up again");
             }
             self.carry_out();
-            self.settle();
         }
+        // What one says to another comes once all are there.
+        self.settle();
+        self.shared.mailboxes.tell_rebuilt(self.worker);
     }
 
     /// Returns how long there is nothing to do by itself.
     fn wait(&self) -> Duration {
-        if !self.unread.is_empty() || !self.backlog.is_empty() {
+        let unread = !self.unread.is_empty() && self.awaited == 0;
+        if unread || !self.backlog.is_empty() {
             return Duration::ZERO;
         }
         let house = self.house_kept + HOUSEKEEPING;
@@ -257,6 +260,7 @@ impl Shard {
                 Mail::Needed(connection) => {
                     self.spared.needed(connection, self.shared.clock.now());
                 }
+                Mail::Rebuilt => self.awaited = self.awaited.saturating_sub(1),
                 Mail::Mark => self.lateness.mark_came(self.shared.clock.now()),
                 Mail::Stop => self.stopped = true,
             }
@@ -279,6 +283,18 @@ impl Shard {
         }
         self.tell_unreachable(unreachable);
         self.settle();
+    }
+
+    /// Reads what there is to be read; nothing before it is known which shard has which dialog.
+    fn read_all(&mut self) {
+        if self.awaited > 0 {
+            self.unread.remove(&BELL);
+            return;
+        }
+        self.release();
+        for token in std::mem::take(&mut self.unread) {
+            self.read(token);
+        }
     }
 
     fn read(&mut self, token: Token) {

@@ -343,9 +343,9 @@ impl Engine {
         }
         let mut context = self.shared.context(now, world);
         match word {
-            Word::Ask(_) => context.tell(to, from, Word::Keep(481)),
-            Word::Give(leg) => context.part_with(to, &leg),
-            Word::Rings | Word::Decline | Word::Keep(_) => {}
+            // A leg goes back to who has given it.
+            Word::Ask(_) | Word::Give(_) => context.tell(to, from, Word::Keep(481)),
+            Word::Taken | Word::Rings | Word::Decline | Word::Keep(_) => {}
         }
     }
 

@@ -8,11 +8,13 @@
 //!     │── Ask ──────────────────►│── re-INVITE ───►│
 //!     │                          │◄── 200, ACK ───►│
 //!     │◄── Give ─────────────────│                 │
+//!     │── Taken ────────────────►│                 │
 //! ```
 
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::engine::ids::{ConversationId, Flow, VirtualShard};
 
@@ -33,14 +35,16 @@ pub enum Word {
     Decline,
     /// It has not answered yet, and rings.
     Rings,
-    /// It has agreed: the state of its leg, as a snapshot has it. The giver has it no more.
+    /// It has agreed: the state of its leg, as a snapshot has it. Said again until it is answered.
     Give(Bytes),
+    /// The leg has arrived, and is stored.
+    Taken,
     /// It is not given, for this status; the giver's call is as it was.
     Keep(u16),
 }
 
 /// The session that the far end is offered, and by whom.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted {
     /// What the taker's other side has said.
     pub said: Box<str>,

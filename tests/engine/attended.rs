@@ -17,10 +17,11 @@ pub fn bob_consults_carol(t: &mut Table) -> (Remote, Remote) {
     consulting_under(t, "call2")
 }
 
-fn consulting_under(t: &mut Table, call_id: &str) -> (Remote, Remote) {
+pub fn consulting_under(t: &mut Table, call_id: &str) -> (Remote, Remote) {
     let invite = request(Method::Invite, "bob", "carol", desk(), call_id);
     t.receive(desk(), with_sdp(invite, &audio(desk())));
     let invite = t.request_to(carol(), Method::Invite);
+    t.media_of_carol = media_line(&text(&invite));
     let ok = response(&invite, 200, carol(), "c1").header(
         Name::Allow,
         "INVITE, ACK, CANCEL, BYE, OPTIONS, MESSAGE, UPDATE",
@@ -42,6 +43,11 @@ pub fn naming(dialog: &Remote) -> String {
         tag(&dialog.remote),
         tag(&dialog.local)
     )
+}
+
+fn media_line(description: &str) -> String {
+    let line = description.lines().find(|line| line.starts_with("m="));
+    line.unwrap().split(" RTP").next().unwrap().into()
 }
 
 fn version(description: &str) -> u64 {
@@ -255,22 +261,43 @@ fn a_restart_keeps_what_was_joined() {
 }
 
 #[test]
-fn a_restart_before_the_target_agreed_leaves_both_calls_as_they_were() {
+fn a_restart_before_the_target_agreed_asks_it_again() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    let (consulting, mut c) = bob_consults_carol(&mut t);
+    let asked = t.referred_to(&mut b, &consulting, &c);
+    t.restart();
+    t.pass(Millis(10));
+    let again = t.asked_to_go(&c);
+    assert!(version(&text(&again)) > version(&text(&asked)));
+    t.carol_agrees(&again);
+    t.bob_is_rid_of(&consulting);
+    t.word_of_carol();
+    t.word_of_alice();
+    t.hangs_up(&mut b);
+    t.calls_on(&mut a, &mut c);
+}
+
+#[test]
+fn after_a_restart_a_target_that_nobody_wants_any_more_has_its_own_session_again() {
     let mut t = three();
     let (mut a, mut b) = t.established();
     let (mut consulting, mut c) = bob_consults_carol(&mut t);
+    let before = t.media_of_carol.clone();
     let asked = t.referred_to(&mut b, &consulting, &c);
     t.restart();
-    // Carol's phone may have agreed to what nobody knows of: it is told once more what stands.
+    // Nobody knows whether Carol's phone has agreed, and Alice is gone.
+    t.hangs_up(&mut a);
+    t.pass(Millis(6_100));
+    t.discard(desk());
     let again = t.request_to(carol(), Method::Invite);
     assert_eq!(again.call_id(), c.call_id);
     assert!(version(&text(&again)) > version(&text(&asked)));
+    assert_eq!(media_line(&text(&again)), before);
+    assert_ne!(media_line(&text(&asked)), before);
     let ok = response(&again, 200, carol(), "c1");
     t.receive(carol(), with_sdp(ok, &sdp(carol(), 3, "sendrecv")));
     t.request_to(carol(), Method::Ack);
-    t.pass(Millis(10));
-    t.told(desk(), "480 Temporarily Unavailable");
-    t.calls_on(&mut a, &mut b);
     t.calls_on(&mut consulting, &mut c);
 }
 

@@ -62,6 +62,7 @@ mod srtp;
 mod table;
 mod third_party;
 mod transfer;
+mod transfer_kills;
 mod transfer_races;
 mod transfer_restart;
 mod unknown;

@@ -376,3 +376,22 @@ fn a_transferor_that_is_gone_ends_nothing() {
     assert_eq!(t.happened(joined), 1);
     t.all_hang_up(&mut a);
 }
+
+#[test]
+fn after_a_restart_who_rang_is_called_anew() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    let consulting = t.bob_rings_carol("call2");
+    t.is_referred(&mut b, &consulting);
+    t.bob_cancels(&consulting);
+    t.hangs_up(&mut b);
+    t.restart();
+    t.pass(Millis(10));
+    let invite = t.request_to(carol(), Method::Invite);
+    assert!(invite.to_tag().is_none());
+    let mut c = t.carol_answers(&invite);
+    t.told(desk(), "200 OK");
+    t.word_of_carol();
+    t.discard(carol());
+    t.calls_on(&mut a, &mut c);
+}

@@ -159,6 +159,10 @@ pub struct Table {
     pub inquiries_lost: bool,
     /// The relay does not answer while this is set.
     pub relay_waits: bool,
+    /// So much is done yet of what is wanted; then it is killed, and does nothing until it is restarted.
+    pub lives_for: Option<usize>,
+    /// Where the first session of a consultation had Carol's phone send.
+    pub media_of_carol: String,
     /// The relay has no ports toward these.
     pub no_ports: fn(IpAddr) -> bool,
     /// The relay has ports left for this claim and those before it.
@@ -193,6 +197,8 @@ impl Table {
             store_waits: false,
             inquiries_lost: false,
             relay_waits: false,
+            lives_for: None,
+            media_of_carol: String::new(),
             no_ports: |_| false,
             least: Claim::Stranger,
             names: BTreeMap::new(),
@@ -208,15 +214,10 @@ impl Table {
 
     /// Two workers, with half of the virtual shards each.
     pub fn of_two_workers(settings: Settings) -> Self {
-        let of = |worker: u8| {
-            let shards = (0..VIRTUAL_SHARDS).filter(|shard| shard % 2 == worker);
-            let shards = shards.map(VirtualShard).collect();
-            Engine::new(settings.clone(), shards, [worker + 1; 32]).with_secret([7; 32])
-        };
         Self {
-            engine: of(0),
-            other: Some(of(1)),
-            ..Self::new(settings.clone())
+            engine: of_worker(&settings, 0, 0),
+            other: Some(of_worker(&settings, 1, 0)),
+            ..Self::new(settings)
         }
     }
 
@@ -293,6 +294,9 @@ impl Table {
             let Some(output) = self.engine.poll_output() else {
                 break;
             };
+            if !self.does(&output) {
+                continue;
+            }
             match output {
                 Output::Send { flow, bytes } => {
                     let message = match Message::parse(bytes.clone()) {
@@ -351,6 +355,19 @@ impl Table {
         self.engine
             .check_invariants()
             .unwrap_or_else(|broken| panic!("{broken}\n{}", self.ladder));
+    }
+
+    /// Returns false for what is not done any more, since it was killed.
+    fn does(&mut self, output: &Output) -> bool {
+        match (&mut self.lives_for, output) {
+            (None, _) => true,
+            (Some(0), _) => false,
+            (Some(_), Output::Event(_) | Output::Media(_)) => true,
+            (Some(left), _) => {
+                *left -= 1;
+                true
+            }
+        }
     }
 
     pub fn store_answers(&mut self, ok: bool) {
@@ -445,15 +462,26 @@ impl Table {
     /// Kills the engine and starts another one from the store.
     pub fn restart(&mut self) {
         let _ = writeln!(self.ladder, "          restart");
+        self.lives_for = None;
         self.engine = engine(self.settings.clone(), 2);
+        if self.other.is_some() {
+            self.engine = of_worker(&self.settings, 0, 1);
+            self.other = Some(of_worker(&self.settings, 1, 1));
+        }
         self.site.legs.clear();
         self.site.standing.clear();
         self.given.clear();
         self.unopened.clear();
         for bytes in self.store.values().cloned().collect::<Vec<_>>() {
             let snapshot: Snapshot = rmp_serde::from_slice(&bytes).unwrap();
-            assert!(self.engine.rebuild(snapshot, self.now, &mut self.site));
-            self.drain();
+            let two = u8::from(self.other.is_some());
+            self.at(snapshot.id.shard().0 % 2 * two, |t| {
+                assert!(t.engine.rebuild(snapshot, t.now, &mut t.site));
+            });
+        }
+        // What one says to another comes once all are there.
+        for worker in 0..=u8::from(self.other.is_some()) {
+            self.at(worker, Self::drain);
         }
     }
 
@@ -567,6 +595,14 @@ impl Table {
 fn engine(settings: Settings, seed: u8) -> Engine {
     let shards = (0..VIRTUAL_SHARDS).map(VirtualShard).collect();
     Engine::new(settings, shards, [seed; 32])
+}
+
+/// One of two workers.
+fn of_worker(settings: &Settings, worker: u8, life: u8) -> Engine {
+    let shards = (0..VIRTUAL_SHARDS).filter(|shard| shard % 2 == worker);
+    let shards = shards.map(VirtualShard).collect();
+    let seed = [worker + 1 + 2 * life; 32];
+    Engine::new(settings.clone(), shards, seed).with_secret([7; 32])
 }
 
 pub fn title(message: &Message) -> String {

@@ -118,6 +118,8 @@ impl Conversation {
             && self
                 .side_of(leg)
                 .is_some_and(|side| self.promise(context, side.other(), inquiry.by));
+        // Whoever is told of the promise may count on it after a restart.
+        self.persist(context);
         Ok(Counterpart {
             gives: gives.then_some(self.id),
             ..counterpart

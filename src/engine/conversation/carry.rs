@@ -127,7 +127,8 @@ impl Conversation {
         server: ServerId,
         request: &Message,
     ) {
-        if self.party(from.other()).lost.is_some() || self.given_alone(from) {
+        let given = self.given_alone(from) || self.has_given(from.other());
+        if self.party(from.other()).lost.is_some() || given {
             return self.answer_for_the_lost(context, from, server, request);
         }
         if self.carried.len() >= CARRIED_MAX {
@@ -282,6 +283,9 @@ impl Conversation {
         server: ServerId,
         request: &Message,
     ) {
+        if self.giving.is_some() {
+            self.persist(context);
+        }
         context.answer(server, 200, None);
         let leg = self.party(side).leg.as_ref();
         let up = leg.is_some_and(|leg| self.can_be_sought(context, side, leg));

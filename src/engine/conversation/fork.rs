@@ -125,7 +125,7 @@ pub(crate) struct Branch {
     #[serde(skip)]
     pub(crate) settled: bool,
     /// The conversation that has the leg still (`taking`).
-    #[serde(skip)]
+    #[serde(default)]
     pub(crate) giver: Option<ConversationId>,
 }
 
@@ -325,8 +325,12 @@ impl Branch {
 }
 
 fn durable<S: Serializer>(branches: &[Branch], to: S) -> Result<S::Ok, S::Error> {
-    let mine = branches.iter().filter(|branch| branch.giver.is_none());
-    let known = mine.map(|branch| match branch.state {
+    let known = branches.iter().map(|branch| match branch.state {
+        // Who has the leg is asked anew.
+        BranchState::Calling if branch.giver.is_some() => Cow::Owned(Branch {
+            state: BranchState::Ready,
+            ..branch.clone()
+        }),
         BranchState::Ready | BranchState::Calling | BranchState::Joining => Cow::Borrowed(branch),
         BranchState::Resolving(_) => Cow::Owned(Branch {
             state: BranchState::Ready,

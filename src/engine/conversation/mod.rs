@@ -9,7 +9,7 @@
 //! ports of a fork, `keys` and `turn` SRTP on each leg, `crossing` what passes from one leg to the other, `veil` who wants to be unnamed, `aside` what there is of a side without a leg,
 //! `survivor` what is answered meanwhile, `repair` a phone that comes back by itself, `notice` the word to
 //! the survivor; `refer` and `transfer` a side that goes on with somebody else, `attended`
-//! where the transferor has called that one itself, `semi_attended` where that call still rings, `giving` and `taking` where that call is ours too, `tags`
+//! where the transferor has called that one itself, `semi_attended` where that call still rings, `giving`, `given` and `taking` where that call is ours too, `tags`
 //! whose a leg is then, `report` what its transferor
 //! is told, `leaving` until that one hangs up; `redirect` phones that forward, `trail` and `diverted` whom a call was for before, `breadth` how many ring;
 //! `ending` the end, `parting` a BYE that waits for an ACK,
@@ -44,6 +44,7 @@ mod far_ends;
 mod fits;
 mod fork;
 mod ghosts;
+mod given;
 mod giving;
 mod giving_up;
 mod grow;
@@ -180,7 +181,7 @@ pub struct Conversation {
     growing: Option<Box<Growing>>,
     #[serde(skip)]
     inquiring: Option<Box<attended::Inquiring>>,
-    #[serde(skip)]
+    #[serde(default)]
     giving: Option<Box<giving::Giving>>,
     /// What the engine keeps with it: its timer, what it is indexed by, and which peers are expected.
     #[serde(skip)]

@@ -77,7 +77,10 @@ impl Conversation {
             leaving.leg.resume_reports(context, id);
             context.know_tag(&leaving.leg.dialog.local_tag, (id, leaving.leg.id));
         }
-        self.restate(context);
+        self.giving_resumes(context);
+        if self.giving.is_none() {
+            self.restate(context);
+        }
         self.close_later(context);
         self.note(context, Happening::Rebuilt);
         for side in [Side::Caller, Side::Callee] {

@@ -72,6 +72,7 @@ impl Context<'_> {
     pub(crate) fn know_tag(&mut self, tag: &str, bound: Bound) {
         if let Some(key) = tag_key(tag) {
             self.shared.tags.insert(key, bound);
+            self.shared.moves.with.remove(&key);
             self.tell_of_move(tag, key, Some(bound.0));
         }
     }

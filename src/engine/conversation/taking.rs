@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Conversation;
 use super::context::Context;
 use super::fork::{Branch, BranchState};
 use super::leg::Leg;
+use super::{Conversation, Party};
+use crate::engine::dialog::Dialog;
 use crate::engine::endpoint::Identity;
 use crate::engine::events::Happening;
 use crate::engine::handover::{Wanted, Word};
@@ -35,8 +36,12 @@ impl Conversation {
             Word::Decline => self.declined(context, from),
             Word::Rings => self.on_giver_rings(context, from),
             Word::Give(leg) => self.on_given(context, from, &leg),
+            Word::Taken => self.on_taken(context, from),
+            Word::Keep(_) if self.has_giving_to(from) => self.declined(context, from),
             Word::Keep(status) => {
-                if let Some((side, leg)) = self.taken_from(from) {
+                if let Some((side, leg)) = self.taken_from(from)
+                    && !self.calls_anew(context, side, leg, status)
+                {
                     self.again_failed(context, side, leg, status);
                 }
             }
@@ -95,11 +100,18 @@ impl Conversation {
     /// The leg is ours from now on.
     fn on_given(&mut self, context: &mut Context<'_>, from: ConversationId, leg: &Bytes) {
         let id = self.id;
-        let Some((side, number)) = self.taken_from(from) else {
-            return context.part_with(id, leg);
-        };
         let Ok(mut given) = rmp_serde::from_slice::<Leg>(leg) else {
-            return self.again_failed(context, side, number, 500);
+            return context.tell(id, from, Word::Keep(500));
+        };
+        let Some((side, number)) = self.taken_from(from) else {
+            let mut asides = self.parties.iter().filter_map(|party| party.lost.as_ref());
+            return match () {
+                // It has come before.
+                () if self.has_dialog(&given.dialog) => context.tell(id, from, Word::Taken),
+                // After a restart it is asked for in a moment.
+                () if asides.any(|aside| aside.giver() == Some(from)) => {}
+                () => context.tell(id, from, Word::Keep(481)),
+            };
         };
         let uuid = self.uuid_of(side.other());
         let Some(branch) = self.branch_mut(number) else {
@@ -112,6 +124,48 @@ impl Conversation {
         branch.giver = None;
         branch.leg = given;
         self.taken(context, side, number);
+        self.persist(context);
+        context.tell(id, from, Word::Taken);
+    }
+
+    /// A dialog is one of this conversation's.
+    fn has_dialog(&self, dialog: &Dialog) -> bool {
+        let same = |leg: &Leg| leg.dialog.local_tag == dialog.local_tag;
+        let of_party = |party: &Party| {
+            let aside = party.lost.as_ref();
+            party.leg.as_ref().is_some_and(same)
+                || aside.is_some_and(|aside| {
+                    same(&aside.old) || aside.fork.branches.iter().any(|branch| same(&branch.leg))
+                })
+        };
+        self.parties.iter().any(of_party) || self.leaving.iter().any(|known| same(&known.leg))
+    }
+
+    /// A restart has forgotten the call that rang: its phone is called by us. Returns false where the target
+    /// had answered.
+    fn calls_anew(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        leg: LegId,
+        status: u16,
+    ) -> bool {
+        let Some(aside) = &mut self.party_mut(side).lost else {
+            return false;
+        };
+        let Some(transfer) = &mut aside.transfer else {
+            return false;
+        };
+        if transfer.rings.take().is_none() || status != 481 {
+            return false;
+        }
+        transfer.giver = None;
+        let Some(branch) = aside.fork.take(leg) else {
+            return false;
+        };
+        context.forget_tag(&branch.leg.dialog.local_tag);
+        self.ask(context, side, vec![branch.leg.endpoint]);
+        true
     }
 
     /// Whom it has talked to so far has left: it is told who talks to it now.

@@ -218,6 +218,8 @@ impl Conversation {
             giver,
             rings,
         } = aim;
+        // What is said yes to outlives a restart.
+        self.persist(context);
         let contact = context.contact(&old.dialog);
         let _ = old.dialog.refresh(request);
         context.accept_refer(server, &contact, refer.subscribes);
