@@ -6,7 +6,7 @@ use refork::sip::{Builder, Message, Method, Name};
 
 use crate::people::*;
 use crate::table::*;
-use crate::transfer::{carol, three};
+use crate::transfer::{carol, carols_mobile, three};
 
 /// Bob's desk phone rings. Returns its INVITE.
 fn ringing(t: &mut Table) -> Message {
@@ -19,8 +19,13 @@ fn ringing(t: &mut Table) -> Message {
 
 /// Carol's phone has heard of that dialog from Bob's (RFC 4235): his own tag and ours.
 fn naming(invite: &Message) -> String {
+    naming_with(invite, "b1")
+}
+
+fn naming_with(invite: &Message, theirs: &str) -> String {
     let ours = invite.from_tag().unwrap();
-    format!("{};to-tag={ours};from-tag=b1;early-only", invite.call_id())
+    let call_id = invite.call_id();
+    format!("{call_id};to-tag={ours};from-tag={theirs};early-only")
 }
 
 fn pickup(who: &str, at: std::net::SocketAddr, replaces: &str) -> Builder {
@@ -163,4 +168,101 @@ fn a_session_that_does_not_fit_leaves_the_phone_ringing() {
     t.nothing_to(desk());
     t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
     t.response_to(alice(), 200);
+}
+
+impl Table {
+    /// Dave takes a call that rings at a phone, which is told so. Returns his end.
+    fn dave_picks_up(&mut self, rings: &Message, at: std::net::SocketAddr) -> Remote {
+        let dave = carols_mobile();
+        let wish = pickup("dave", dave, &naming_with(rings, "x1"));
+        self.receive(dave, with_sdp(wish, &audio(dave)));
+        let taken = self.response_to(dave, 200);
+        assert!(text(&taken).contains("192.0.2.1"), "{}", text(&taken));
+        let end = Remote::of_answer(&taken, dave);
+        self.receive(dave, end.ack(1));
+        let cancel = self.request_to(at, Method::Cancel);
+        self.reply(&cancel, 200, at);
+        self.reply(rings, 487, at);
+        self.request_to(at, Method::Ack);
+        end
+    }
+
+    fn word_of_dave(&mut self) {
+        let word = self.request_to(alice(), Method::Message);
+        let says = text(&word);
+        assert!(says.starts_with("dave is continuing on "), "{says}");
+        self.reply(&word, 200, alice());
+        self.nothing_to(alice());
+    }
+}
+
+#[test]
+fn a_call_that_rings_by_a_transfer_is_picked_up() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    let rings = t.referred(&mut b);
+    t.reply(&rings, 180, carol());
+    t.told(desk(), "180 Ringing");
+    let mut d = t.dave_picks_up(&rings, carol());
+    t.told(desk(), "200 OK");
+    t.word_of_dave();
+    t.hangs_up(&mut b);
+    t.calls_on(&mut a, &mut d);
+    t.hangs_up(&mut a);
+    let bye = t.request_to(d.at, Method::Bye);
+    t.reply(&bye, 200, d.at);
+    t.ends_empty();
+}
+
+#[test]
+fn a_call_that_rings_by_a_restoration_is_picked_up() {
+    let mut t = two();
+    let (mut a, _) = t.established();
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    t.discard(desk());
+    let rings = t.request_to(mobile(), Method::Invite);
+    t.reply(&rings, 180, mobile());
+    let mut d = t.dave_picks_up(&rings, mobile());
+    t.word_of_dave();
+    t.calls_on(&mut a, &mut d);
+}
+
+#[test]
+fn who_may_not_pick_up_gets_no_call_that_rings_again_either() {
+    for (policy, format, status) in [
+        (Pickup::Own, "PCMU", 403),
+        (Pickup::Off, "PCMU", 403),
+        (Pickup::Domain, "G722", 488),
+    ] {
+        let mut wishes = settings();
+        wishes.fork.pickup = policy;
+        let mut t = Table::new(wishes);
+        t.register("bob", desk(), "desk");
+        t.register("carol", carol(), "carol");
+        let (mut a, mut b) = t.established();
+        let rings = t.referred(&mut b);
+        // It has not rung yet.
+        let dave = carols_mobile();
+        let offer = match format {
+            "G722" => g722(dave),
+            _ => audio(dave),
+        };
+        let early = pickup("dave", dave, &naming_with(&rings, "x1"));
+        t.receive(dave, with_sdp(early, &offer));
+        t.response_to(dave, 481);
+        t.reply(&rings, 180, carol());
+        t.told(desk(), "180 Ringing");
+        let wish = request(Method::Invite, "dave", "alice", dave, "pickup2")
+            .header(Name::Replaces, naming_with(&rings, "x1"));
+        t.receive(dave, with_sdp(wish, &offer));
+        t.response_to(dave, status);
+        t.nothing_to(carol());
+        let ok = response(&rings, 200, carol(), "x1");
+        t.receive(carol(), with_sdp(ok, &audio(carol())));
+        t.request_to(carol(), Method::Ack);
+        t.told(desk(), "200 OK");
+        t.word_of_carol();
+        t.calls_on(&mut a, &mut Remote::of_invite(&rings, carol(), "x1"));
+    }
 }

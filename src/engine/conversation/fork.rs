@@ -124,6 +124,9 @@ pub(crate) struct Branch {
     /// Offer and answer of its INVITE are complete before the 2xx (RFC 3262 5).
     #[serde(skip)]
     pub(crate) settled: bool,
+    /// Who has taken the call of somebody else's phone (`pickup`).
+    #[serde(default)]
+    pub(crate) picker: Option<Box<Person>>,
     /// The conversation that has the leg still (`taking`).
     #[serde(default)]
     pub(crate) giver: Option<ConversationId>,
@@ -270,6 +273,7 @@ impl Branch {
             until,
             heard: Heard::default(),
             settled: false,
+            picker: None,
             giver: None,
         }
     }

@@ -402,7 +402,7 @@ impl Conversation {
 
     /// A new leg takes the lost one's place.
     fn adopt(&mut self, context: &mut Context<'_>, side: Side, branch: Branch) {
-        let leg = branch.leg;
+        let (leg, picker) = (branch.leg, branch.picker);
         let Some(mut lost) = self.party_mut(side).lost.take() else {
             return;
         };
@@ -413,8 +413,8 @@ impl Conversation {
         let after = context.now.since(lost.since);
         let transferred = lost.transfer.is_some();
         let given = lost.giver().map(|_| lost.old.endpoint.identity.clone());
-        if let Some(person) = &mut lost.fork.person {
-            // Whom the target has forwarded the call to.
+        if let Some(mut person) = picker.or_else(|| lost.fork.person.take()) {
+            // Whom the target has forwarded the call to, or who has taken it in its place.
             person.swap(self.party_mut(side));
         }
         self.party_mut(side).leg = Some(leg);

@@ -11,6 +11,9 @@
 //! ```
 //!
 //! Both have offered a session, so each gets the other's for an answer, where they have a format in common.
+//!
+//! A phone that rings by a transfer or by a re-fork is no other case; there it is the survivor who learns of
+//! nobody but by the word that it gets, and whose session stands.
 
 use super::Conversation;
 use super::answered::Won;
@@ -18,7 +21,7 @@ use super::context::{Context, ELSEWHERE, Refusal, end_with};
 use super::enclosed::sdp_of;
 use super::fork::{Branch, BranchState};
 use super::keys::{Role, Telling};
-use super::leg::Unacknowledged;
+use super::leg::{Leg, Unacknowledged};
 use super::media;
 use super::person::Person;
 use super::repair::Replaced;
@@ -46,7 +49,11 @@ impl Conversation {
             Ok(picker) => picker,
             Err((status, why)) => return context.refuse(server, status, why),
         };
-        if let Err((status, why)) = self.pick_up(context, named, server, request, flow, picker) {
+        let taken = match self.branch_side(named) {
+            None => self.pick_up(context, named, server, request, flow, picker),
+            Some(side) => self.pick_up_again(context, (side, named), server, request, flow, picker),
+        };
+        if let Err((status, why)) = taken {
             context.refuse(server, status, why);
         }
     }
@@ -62,8 +69,12 @@ impl Conversation {
     ) -> Result<Person, Refusal> {
         const UNKNOWN: Refusal = (481, "Replaces of a dialog that is not known");
         let settings = &context.shared.settings;
-        let invitation = self.invitation.as_ref().ok_or(UNKNOWN)?;
-        let branch = invitation.fork.find(named).ok_or(UNKNOWN)?;
+        let again = self.branch_side(named);
+        let fork = match again {
+            Some(side) => self.party(side).lost.as_ref().map(|lost| &lost.fork),
+            None => self.invitation.as_ref().map(|first| &first.fork),
+        };
+        let branch = fork.and_then(|fork| fork.find(named)).ok_or(UNKNOWN)?;
         let dialog = &branch.leg.dialog;
         let names = branch.leg.life == Life::Ringing
             && *dialog.call_id == *replaced.call_id
@@ -79,7 +90,7 @@ impl Conversation {
             // Nothing shows that it is who it says.
             Asker::Says(_) | Asker::Stranger => None,
         };
-        let called = self.party(Side::Callee);
+        let called = self.party(again.unwrap_or(Side::Callee));
         let same_upstream = !matches!(asker, Asker::Of(_)) || *asker == called.asker;
         let may = |who: &Aor| match settings.fork.pickup {
             Pickup::Domain => who.host() == called.aor.host() && same_upstream,
@@ -143,20 +154,7 @@ impl Conversation {
             context.forget_tag(&leg.dialog.local_tag);
             return Err(UNFIT);
         };
-        let _ = leg.life.take(Happens::Accept);
-        let tag = leg.dialog.local_tag.clone();
-        let accepting = leg.accepting(context, server);
-        context.shared.transactions.bind(server, (self.id, leg.id));
-        context.respond(server, 200, "OK", Some(&tag), |builder| {
-            let builder = accepting.write(builder);
-            end_with(builder, Some("application/sdp"), body.as_bytes())
-        });
-        leg.unacknowledged = Some(Unacknowledged {
-            server,
-            cseq: request.cseq(),
-            answer_due: false,
-            provisional: None,
-        });
+        self.accept_picker(context, &mut leg, server, request, &body);
         let Some(mut invitation) = self.invitation.take() else {
             return Ok(());
         };
@@ -176,5 +174,77 @@ impl Conversation {
         };
         self.answer_caller(context, invitation, at, won, None);
         Ok(())
+    }
+
+    /// The same where the phone rings by a transfer or a re-fork: whoever survives has a session that stands.
+    fn pick_up_again(
+        &mut self,
+        context: &mut Context<'_>,
+        (side, named): (Side, LegId),
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+        picker: Person,
+    ) -> Result<(), Refusal> {
+        const UNFIT: Refusal = (488, "pickup with a session that does not fit");
+        let lost = self.party(side).lost.as_ref().ok_or(UNFIT)?;
+        if lost.joining.is_some() {
+            return Err((491, "pickup of a call that is just being answered"));
+        }
+        let generation = lost.fork.find(named).map_or(0, |branch| branch.generation);
+        let offer = sdp_of(request).ok_or((488, "pickup where nothing is offered"))?;
+        let wanted = self.offer_to(side).ok_or(UNFIT)?;
+        if !sdp::fits(wanted.as_bytes(), offer.as_bytes()) && !media::is_all_signalling(&offer) {
+            return Err(UNFIT);
+        }
+        let standing = sdp::answer_with(wanted.as_bytes(), offer.as_bytes());
+        let standing = standing.and_then(|standing| String::from_utf8(standing).ok());
+        let standing = standing.ok_or(UNFIT)?;
+        let mut leg = self.replacing_leg(context, side, &picker.aor, &picker.asker, request, flow);
+        leg.talk.said = Some(offer);
+        let mode = context.shared.settings.media.mode;
+        let ours_at = context.world.advertised(&flow);
+        let mut telling = Telling::new(context.shared, Role::Answer);
+        let ports = self.ports[side.index()].of(generation);
+        let body = media::tell(&mut leg.talk, &standing, ports, ours_at, mode, &mut telling);
+        let Some(body) = body else {
+            context.forget_tag(&leg.dialog.local_tag);
+            return Err(UNFIT);
+        };
+        self.accept_picker(context, &mut leg, server, request, &body);
+        let number = leg.id;
+        let mut branch = Branch::new(leg, BranchState::Joining, context.now);
+        branch.generation = generation;
+        branch.picker = Some(Box::new(picker));
+        if let Some(lost) = &mut self.party_mut(side).lost {
+            lost.fork.branches.push(branch);
+        }
+        self.taken(context, side, number);
+        Ok(())
+    }
+
+    /// Who picks up has its 2xx.
+    fn accept_picker(
+        &self,
+        context: &mut Context<'_>,
+        leg: &mut Leg,
+        server: ServerId,
+        request: &Message,
+        body: &str,
+    ) {
+        let _ = leg.life.take(Happens::Accept);
+        let tag = leg.dialog.local_tag.clone();
+        let accepting = leg.accepting(context, server);
+        context.shared.transactions.bind(server, (self.id, leg.id));
+        context.respond(server, 200, "OK", Some(&tag), |builder| {
+            let builder = accepting.write(builder);
+            end_with(builder, Some("application/sdp"), body.as_bytes())
+        });
+        leg.unacknowledged = Some(Unacknowledged {
+            server,
+            cseq: request.cseq(),
+            answer_due: false,
+            provisional: None,
+        });
     }
 }

@@ -118,7 +118,7 @@ impl Conversation {
         asker: &Asker,
         replaced: &Replaced<'_>,
     ) {
-        if self.is_inviting(leg) {
+        if self.is_inviting(leg) || self.branch_side(leg).is_some() {
             return self.on_pickup(context, leg, server, request, flow, asker, replaced);
         }
         let side = self.side_of(leg).or_else(|| self.lost_side_of(leg));
