@@ -132,6 +132,15 @@ impl Engine {
         {
             return Err((483, "no hops left"));
         }
+        let mut replaced = request.values(Name::Replaces);
+        let begins = *request.method() == Method::Invite;
+        if replaced.next().is_some_and(|_| !begins) || replaced.next().is_some() {
+            // RFC 3891 3.
+            return Err((
+                400,
+                "Replaces of two dialogs, or by another request than INVITE",
+            ));
+        }
         let known = |value: &str| {
             let own = if *request.method() == Method::Register {
                 // The registrar knows its own.

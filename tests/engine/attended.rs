@@ -520,6 +520,41 @@ fn a_target_that_is_not_free_is_invited_with_replaces() {
 }
 
 #[test]
+fn a_target_that_is_not_free_takes_the_replaces_and_its_call_with_the_transferor_ends() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    let (mut consulting, mut c) = bob_consults_carol(&mut t);
+    let options = c.request(Method::Options);
+    t.receive(carol(), options.header(Name::Supported, "replaces").end());
+    let options = t.request_to(desk(), Method::Options);
+    t.reply(&options, 200, desk());
+    t.response_to(carol(), 200);
+    t.receive(desk(), consulting.message("one moment"));
+    let message = t.request_to(carol(), Method::Message);
+    t.receive(desk(), refer(&mut b, &naming(&consulting)));
+    t.response_to(desk(), 202);
+    t.told(desk(), "100 Trying");
+    let invite = t.request_to(carol(), Method::Invite);
+    assert!(invite.header(Name::Replaces).is_some());
+    // RFC 3891 3: she takes it in place of the other, and ends that.
+    t.reply(&message, 200, carol());
+    t.response_to(desk(), 200);
+    let ok = response(&invite, 200, carol(), "c2");
+    t.receive(carol(), with_sdp(ok, &audio(carol())));
+    t.request_to(carol(), Method::Ack);
+    t.hangs_up(&mut c);
+    t.bob_is_rid_of(&consulting);
+    t.word_of_carol();
+    let mut new = Remote::of_invite(&invite, carol(), "c2");
+    t.calls_on(&mut a, &mut new);
+    t.hangs_up(&mut b);
+    t.hangs_up(&mut a);
+    let bye = t.request_to(carol(), Method::Bye);
+    t.reply(&bye, 200, carol());
+    t.ends_empty();
+}
+
+#[test]
 fn only_a_call_of_ones_own_is_joined() {
     let mut t = three();
     let (mut a, mut b) = t.established();

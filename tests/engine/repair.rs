@@ -253,3 +253,19 @@ fn ports_that_were_given_back_are_not_taken_for_the_next_ones() {
     t.bob_is_lost();
     assert_eq!(opened(&t), [0, 1, 2]);
 }
+
+#[test]
+fn replaces_names_one_dialog_and_comes_with_an_invite() {
+    let mut t = Table::new(settings());
+    let (mut a, b) = t.established();
+    let twice = request(Method::Invite, "bob", "alice", mobile(), "twice")
+        .header(Name::Replaces, replaces(&b))
+        .header(Name::Replaces, "x;to-tag=1;from-tag=2");
+    t.receive(mobile(), with_sdp(twice, &audio(mobile())));
+    t.response_to(mobile(), 400);
+    let text = request(Method::Message, "bob", "alice", mobile(), "text");
+    let text = text.header(Name::Replaces, replaces(&b));
+    t.receive(mobile(), text.body("text/plain", b"hi"));
+    t.response_to(mobile(), 400);
+    t.calls_on(&mut a, &mut b.clone());
+}
