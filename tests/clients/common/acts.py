@@ -1,7 +1,8 @@
 """What people do with their phones, whichever phones these are: calls, holds, transfers, digits, texts.
 
 A phone
-- `dials(user)`, `hangs_up()`, `holds()`, `resumes()`, `transfers(user)`, `joins()` its two calls,
+- `dials(user)`, `hangs_up()`, `holds()`, `resumes()`, `transfers(user)`, `joins()` its two calls, of which
+  it `hears_of_it(status)`,
 - `presses(digits)`, `writes(user, body)`, and knows the `digits()` and `texts()` that it heard and read,
 - `talks(times)` waits until so many of its calls have stood, `quits(times)` until so many have ended, of which
   there are `ended()`,
@@ -158,6 +159,45 @@ def attended_transfer(stage):
     for capture in (at_alice, at_carol):
         capture.stop()
     judge_talk(at_carol, asked)
+    judge_talk(at_carol, window)
+    judge_transferee(stage, at_alice, window, held=stage.holds_cross)
+
+
+def semi_attended_transfer(stage):
+    """The called phone joins its call with one that rings yet, and takes back its own at once; Carol answers later."""
+    at_alice, at_carol = stage.capture("alice"), stage.capture("carol")
+    alice, desk = stage.phone("alice"), stage.phone("desk")
+    carol = stage.phone("carol", answers=False)
+    alice.dials("bob")
+    for phone in (alice, desk):
+        phone.talks()
+    talk()
+    desk.holds()
+    desk.dials("carol")
+    carol.is_rung()
+    time.sleep(SETTLED_SECONDS)
+    desk.joins()
+    desk.hears_of_it(180)
+    desk.hangs_up()
+    desk.quits()
+    time.sleep(SETTLED_SECONDS)
+    assert not carol.ended(), "Carol's phone rings no more"
+    carol.answers_now()
+    carol.talks()
+    desk.hears_of_it(200)
+    desk.quits(2)
+    time.sleep(SETTLED_SECONDS)
+    for one in (alice, carol):
+        one.speaks()
+    window = talk()
+    assert not alice.ended(), "Alice's call has ended"
+    alice.hangs_up()
+    carol.quits()
+    stage.server.wait_for_rest()
+    for capture in (at_alice, at_carol):
+        capture.stop()
+    invited = [message for message in ladder.requests_to(at_carol.sip("carol"), "carol") if message.method == "INVITE"]
+    assert len(invited) == 2, f"Carol's phone got {len(invited)} INVITEs"
     judge_talk(at_carol, window)
     judge_transferee(stage, at_alice, window, held=stage.holds_cross)
 

@@ -104,6 +104,10 @@ class Phone:
     def joins(self):
         self.command("join")
 
+    def hears_of_it(self, status):
+        """The phone is told how its transfer goes."""
+        wait_until(f"{self.name}: transfer {status}", lambda: status in self.told("transfer"), 40)
+
     def presses(self, digits):
         self.command("digits", digits)
 

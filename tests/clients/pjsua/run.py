@@ -28,6 +28,6 @@ def caller_killed_over_tls(stage):
 
 
 SCENARIOS = (killed, frozen_over_tcp, caller_killed_over_tls, texts_over_a_loss, acts.over("tls", acts.calls_both_ways),
-             acts.hold_and_resume, acts.blind_transfer, acts.attended_transfer, acts.over("tls", acts.attended_transfer),
-             acts.digits, acts.texts, acts.early_media)
+             acts.hold_and_resume, acts.blind_transfer, acts.attended_transfer, acts.semi_attended_transfer,
+             acts.over("tls", acts.attended_transfer), acts.digits, acts.texts, acts.early_media)
 sys.exit(perform(SCENARIOS, Phone))
