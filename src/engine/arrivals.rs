@@ -2,7 +2,7 @@
 
 use super::admission::offence;
 use super::asker::{Asker, NOT_FOR_STRANGERS};
-use super::conversation::context::{ACCEPT, ALLOW, Context, Refusal, supported};
+use super::conversation::context::{ACCEPT, ALLOW, Context, Refusal, Shared, supported};
 use super::conversation::crossing::joins;
 use super::conversation::demands::is_encoded;
 use super::conversation::veil::cannot_be_given;
@@ -11,6 +11,7 @@ use super::conversation::{
     sdp_of, too_brief,
 };
 use super::edge::Named;
+use super::location::Registered;
 use super::routing::Destination;
 use super::{Engine, routing};
 use crate::engine::events::{Event, Offence};
@@ -183,13 +184,17 @@ impl Engine {
         self.shared
             .out
             .extend(registered.events.into_iter().map(Output::Event));
-        self.shared.transactions.respond(
-            server,
-            registered.status,
-            registered.response,
-            now,
-            &mut self.shared.out,
-        );
+        let Registered {
+            status, response, ..
+        } = registered;
+        let Shared {
+            transactions, out, ..
+        } = &mut self.shared;
+        if registered.asks {
+            transactions.challenge(server, response, now, out);
+        } else {
+            transactions.respond(server, status, response, now, out);
+        }
         self.bindings_have_changed(registered.changed, now, world);
     }
 

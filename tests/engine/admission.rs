@@ -196,7 +196,9 @@ fn a_caller_proves_who_it_is() {
     t.receive(alice(), first.clone());
     let copy = t.response_to(alice(), 407);
     assert_eq!(copy.to_tag(), challenged.to_tag());
+    assert_eq!(t.engine.gauges().server_transactions, 1, "Bob's REGISTER");
     t.receive(alice(), ack_of(&first, &challenged));
+    t.nothing_to(alice());
     t.nothing_to(desk());
     assert!(t.engine.list(10).is_empty(), "a conversation of nobody");
     let gauges = t.engine.gauges();
@@ -215,7 +217,8 @@ fn a_caller_proves_who_it_is() {
     t.hangs_up(&mut a);
     let bye = t.request_to(desk(), Method::Bye);
     t.reply(&bye, 200, desk());
-    assert_eq!(t.unproven(), [Unproven::Missing, Unproven::Missing]);
+    // Of Bob's registration, of Alice's call, and of its copy.
+    assert_eq!(t.unproven(), [Unproven::Missing; 3]);
     t.ends_empty();
 }
 
@@ -286,6 +289,49 @@ fn what_proves_nothing_is_counted_and_told() {
     };
     assert_eq!((refused(407), refused(403)), (2, 1));
     t.ends_empty();
+}
+
+#[test]
+fn who_is_only_asked_for_proof_is_not_remembered() {
+    let mut t = house();
+    t.pass(Millis::from_secs(60));
+    assert_eq!(t.engine.gauges().server_transactions, 0);
+    let mut asked = Vec::new();
+    for number in 0..100 {
+        let call = invite("alice", "bob", alice(), &format!("flood{number}"));
+        t.receive(alice(), call.clone());
+        asked.push((call, t.response_to(alice(), 407)));
+        let register = t.register_request("carol", mobile(), "cm", number + 1, 3600);
+        t.receive(mobile(), register);
+        t.response_to(mobile(), 401);
+        t.receive(
+            alice(),
+            page("alice", "bob", alice(), &format!("page{number}")),
+        );
+        t.response_to(alice(), 407);
+    }
+    let gauges = t.engine.gauges();
+    assert_eq!((gauges.server_transactions, gauges.timers), (0, 0));
+    // Whoever comes back with proof is let in, and a guess is told from its copies.
+    let (call, challenged) = asked.pop().unwrap();
+    t.receive(alice(), ack_of(&call, &challenged));
+    t.receive(alice(), again(&call, &challenged, "alice"));
+    t.request_to(desk(), Method::Invite);
+    t.discard(alice());
+    let (call, challenged) = asked.pop().unwrap();
+    let guess = with_secret(&call, &challenged, "alice", "a guess");
+    let wrong = |t: &Table| {
+        t.unproven()
+            .iter()
+            .filter(|why| **why == Unproven::Wrong)
+            .count()
+    };
+    let before = wrong(&t);
+    t.receive(alice(), guess.clone());
+    t.response_to(alice(), 407);
+    t.receive(alice(), guess);
+    t.response_to(alice(), 407);
+    assert_eq!(wrong(&t), before + 1);
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub(crate) use self::peers::Peers;
 pub(crate) use self::scanners::{is_of_scanner, is_too_long_a_way};
 
 use super::Engine;
-use super::conversation::context::Context;
+use super::conversation::context::{Context, Shared};
 use super::location::{self, Challenge};
 use crate::engine::asker::Asker;
 use crate::engine::events::{Event, Offence, Unproven};
@@ -232,21 +232,27 @@ fn for_all(settings: &Settings) -> Option<(Aor, &Domain)> {
 
 impl Context<'_> {
     /// Asks for proof (RFC 3261 22.3). `tag` is the same for each answer to the request.
+    ///
+    /// Nothing is kept of a request that brought no credentials that count (26.3.2.4). Wrong ones are a guess,
+    /// and a copy of it is not another.
     fn challenge(&mut self, server: ServerId, challenge: &Challenge, tag: &str) {
         let status = challenge.status;
-        self.respond(
-            server,
-            status,
-            reason_phrase(status),
-            Some(tag),
-            |builder| {
-                let headers = challenge.headers.iter();
-                headers
-                    .fold(builder, |builder, (name, value)| {
-                        builder.header(*name, value)
-                    })
-                    .end()
-            },
-        );
+        let phrase = reason_phrase(status);
+        let written = self.compose(server, status, phrase, Some(tag), |builder| {
+            let headers = challenge.headers.iter();
+            headers
+                .fold(builder, |builder, (name, value)| {
+                    builder.header(*name, value)
+                })
+                .end()
+        });
+        let Some(bytes) = written else { return };
+        if challenge.why.is_failure() {
+            return self.reply(server, status, bytes);
+        }
+        let Shared {
+            transactions, out, ..
+        } = &mut *self.shared;
+        transactions.challenge(server, bytes, self.now, out);
     }
 }

@@ -36,6 +36,8 @@ pub struct Registered {
     pub status: u16,
     /// The whole response, with a To tag.
     pub response: Bytes,
+    /// It only asks for proof: a copy of the request may be asked the same again.
+    pub asks: bool,
     /// For every shard; none where nothing changed.
     pub changed: Option<BindingsChanged>,
     pub events: Vec<Event>,
@@ -111,6 +113,7 @@ impl Registrar {
                 let bindings = world.bindings(&aor);
                 Registered {
                     status: 200,
+                    asks: false,
                     response: self.accepted(request, flow, &bindings, now),
                     changed: (!changes.is_empty()).then_some(BindingsChanged { aor, changes }),
                     events,
@@ -141,6 +144,7 @@ impl Registrar {
                 });
                 Registered {
                     status: refused.status,
+                    asks: refused.why.is_none(),
                     response: self.refused(request, flow, &refused),
                     changed: None,
                     events: unproven.into_iter().chain(offence).chain(refusal).collect(),

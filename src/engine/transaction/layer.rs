@@ -160,6 +160,18 @@ impl<C: Clone, S: Clone> Transactions<C, S> {
         servers.respond(server, status, bytes, &mut effects);
     }
 
+    /// Answers a request and keeps nothing of it (RFC 3261 26.3.2.4).
+    pub fn challenge(
+        &mut self,
+        server: ServerId,
+        bytes: Bytes,
+        now: Time,
+        out: &mut VecDeque<Output>,
+    ) {
+        let (_, servers, mut effects) = self.parts(now, out);
+        servers.challenge(server, bytes, &mut effects);
+    }
+
     /// Lets responses go over another flow of the client, whose own is closed. A failure that waits for its ACK
     /// goes out again: it may have gone with the connection.
     pub fn redirect(

@@ -176,6 +176,20 @@ impl<S: Clone> Servers<S> {
         }
     }
 
+    /// Asks for proof and keeps nothing (RFC 3261 8.2.7, 26.3.2.4): a copy of the request is asked the same again,
+    /// and an ACK finds nobody.
+    pub(super) fn challenge<C>(
+        &mut self,
+        id: ServerId,
+        bytes: Bytes,
+        effects: &mut Effects<'_, C, S>,
+    ) {
+        if let Some(server) = self.slab.get(id.0) {
+            effects.send(server.reply, bytes);
+            self.remove(id, effects.timers);
+        }
+    }
+
     /// They go in about the order in which they were answered.
     fn forget_gone(&mut self) {
         while let Some(first) = self.answered.front()
