@@ -244,6 +244,7 @@ impl Engine {
         {
             return self.replacing(server, request, flow, asker, value, now, world);
         }
+        let beyond = self.comes_from_beyond(request, &flow, asker, now, world);
         let full = self.conversations.len() >= self.shared.settings.limits.conversations;
         let mut context = self.shared.context(now, world);
         if full || self.draining {
@@ -255,7 +256,7 @@ impl Engine {
             return context.refuse(server, 503, why);
         }
         let arrival = match arrival(&context, server, request, flow, asker) {
-            Ok(arrival) => arrival,
+            Ok(arrival) => Arrival { beyond, ..arrival },
             Err((status, why)) => {
                 context.turn_away(server, request, status, why);
                 return self.looked_for(asker, status, flow);
@@ -435,6 +436,7 @@ fn arrival<'a>(
         request,
         flow,
         asker: asker.clone(),
+        beyond: false,
         destination,
         rings,
         offer,

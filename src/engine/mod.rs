@@ -80,6 +80,8 @@ pub struct Engine {
     shared: Shared,
     registrar: Registrar,
     peers: Peers,
+    /// Upstreams that are not trusted.
+    doubted: Peers,
     conversations: BTreeMap<ConversationId, Box<Conversation>>,
     passages: Passages,
     relays: Relays,
@@ -113,7 +115,8 @@ impl Engine {
         };
         Self {
             registrar: Registrar::new(secret),
-            peers: Peers::new(&settings),
+            peers: Peers::of(&settings, true),
+            doubted: Peers::of(&settings, false),
             passages: Passages::new(shard),
             relays: Relays::new(shard),
             probes: Probes::new(VirtualShard(0), probed),
@@ -181,7 +184,9 @@ impl Engine {
                     self.with(id, now, world, |conversation, context| {
                         conversation.on_resolved(context, token, &targets);
                     });
-                } else if !self.peers.on_resolved(token, &targets, now) {
+                } else if !self.peers.on_resolved(token, &targets, now)
+                    && !self.doubted.on_resolved(token, &targets, now)
+                {
                     let mut context = self.shared.context(now, world);
                     if self.probes.on_resolved(&mut context, token, &targets) {
                         return;
@@ -366,6 +371,8 @@ impl Engine {
             self.bindings_have_changed(Some(changed), now, world);
         }
         let questions = self.peers.refresh(now, &mut self.shared.mint);
+        self.shared.out.extend(questions);
+        let questions = self.doubted.refresh(now, &mut self.shared.mint);
         self.shared.out.extend(questions);
         let mut context = self.shared.context(now, world);
         self.passages.sweep(&mut context);

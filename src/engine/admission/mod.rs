@@ -29,6 +29,7 @@ use crate::engine::ports::World;
 use crate::engine::settings::{Auth, Domain, ServedBy, Settings};
 use crate::engine::time::Time;
 use crate::engine::transaction::ServerId;
+use crate::engine::trust;
 use crate::sip::digest::Credentials;
 use crate::sip::{Message, Name, Scheme, reason_phrase};
 
@@ -123,6 +124,29 @@ impl Engine {
             Ok(_) => Err(Rejection::Refuse(aor, "in the name of somebody else")),
             Err(challenge) => Err(Rejection::Challenge(Box::new(challenge), aor)),
         }
+    }
+
+    /// Returns true for a call that comes by an upstream, of who has not shown to have a phone here: its From and
+    /// its Contact are the word of whoever is beyond.
+    pub(super) fn comes_from_beyond(
+        &self,
+        request: &Message,
+        flow: &Flow,
+        asker: &Asker,
+        now: Time,
+        world: &dyn World,
+    ) -> bool {
+        let settings = &self.shared.settings;
+        let unshown = match asker {
+            Asker::Trusted | Asker::Says(_) | Asker::Stranger => true,
+            Asker::Proven(_) | Asker::Unasked(_) | Asker::Of(_) => false,
+        };
+        let source = flow.peer.ip();
+        let own = || location::aor_in(request.from().uri, settings);
+        unshown
+            && (self.peers.knows(source) || self.doubted.knows(source))
+            && !trust::is_listed(flow, settings, world)
+            && !own().is_some_and(|own| dialogs::is_bound(&own, flow, now, world))
     }
 
     fn unproven(

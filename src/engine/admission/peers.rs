@@ -1,4 +1,5 @@
-//! Who is believed: whom the configuration lists, and upstreams at the addresses that their names have.
+//! Upstreams at the addresses that their names have: those that are believed, as whom the configuration lists is,
+//! and the others.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -19,7 +20,7 @@ const KEEP: Millis = Millis::from_secs(15 * 60);
 /// Addresses known of all upstreams.
 const ADDRESSES_MAX: usize = 4096;
 
-/// The addresses of upstreams that are trusted.
+/// The addresses of upstreams: of all that are trusted, or of all that are not.
 pub(crate) struct Peers {
     /// By address: when a look-up last showed it. None: the configuration names it itself.
     known: BTreeMap<IpAddr, Option<Time>>,
@@ -30,18 +31,18 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn of(settings: &Settings, trusted: bool) -> Self {
         let mut peers = Self {
             known: BTreeMap::new(),
             names: Vec::new(),
             asked: Vec::new(),
             next: Time(0),
         };
-        let trusted = settings
+        let upstreams = settings
             .upstreams
             .values()
-            .filter(|upstream| upstream.trusted);
-        for target in trusted.flat_map(|upstream| &upstream.targets) {
+            .filter(|upstream| upstream.trusted == trusted);
+        for target in upstreams.flat_map(|upstream| &upstream.targets) {
             let Ok(uri) = Uri::parse(&target.uri) else {
                 continue;
             };
@@ -62,7 +63,8 @@ impl Peers {
         self.knows(flow.peer.ip()) || trust::is_listed(flow, settings, world)
     }
 
-    fn knows(&self, source: IpAddr) -> bool {
+    /// Returns true for an address of one of them.
+    pub(crate) fn knows(&self, source: IpAddr) -> bool {
         self.known.contains_key(&source.to_canonical())
     }
 
@@ -131,7 +133,7 @@ mod tests {
     #[test]
     fn an_address_in_the_configuration_is_known_from_the_start() {
         let here = settings(&["sip:192.0.2.1:5070", "sip:[2001:db8::1]"], true);
-        let mut peers = Peers::new(&here);
+        let mut peers = Peers::of(&here, true);
         for (source, trusted) in [
             ("192.0.2.1", true),
             ("::ffff:192.0.2.1", true),
@@ -142,13 +144,14 @@ mod tests {
         }
         assert!(peers.refresh(Time(0), &mut Mint::new([1; 32])).is_empty());
         let here = settings(&["sip:192.0.2.1:5070"], false);
-        assert!(!Peers::new(&here).knows(ip("192.0.2.1")));
+        assert!(!Peers::of(&here, true).knows(ip("192.0.2.1")));
+        assert!(Peers::of(&here, false).knows(ip("192.0.2.1")));
     }
 
     #[test]
     fn a_name_is_looked_up_again_and_again() {
         let here = settings(&["sip:pbx.example:5070;transport=tcp"], true);
-        let (mut peers, mut mint) = (Peers::new(&here), Mint::new([1; 32]));
+        let (mut peers, mut mint) = (Peers::of(&here, true), Mint::new([1; 32]));
         let mut ask = |peers: &mut Peers, now| {
             let asked = peers.refresh(now, &mut mint).pop()?;
             let Output::Resolve { token, hop } = asked else {

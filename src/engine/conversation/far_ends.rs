@@ -20,7 +20,7 @@ impl Conversation {
         party.leg.as_ref().is_some_and(|leg| {
             let settings = &context.shared.settings;
             let listed = || trust::is_listed(&leg.dialog.flow, settings, &*context.world);
-            leg.endpoint.through.is_some() || (party.asker == Asker::Trusted && !listed())
+            leg.is_beyond() || (party.asker == Asker::Trusted && !listed())
         })
     }
 }

@@ -74,6 +74,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) request: &'a Message,
     pub(crate) flow: Flow,
     pub(crate) asker: Asker,
+    /// It comes by an upstream: who calls, and from where, is the word of whoever is beyond.
+    pub(crate) beyond: bool,
     pub(crate) destination: Destination,
     pub(crate) rings: Rings,
     pub(crate) offer: Option<Box<str>>,
@@ -94,6 +96,7 @@ impl Conversation {
             request,
             flow,
             asker,
+            beyond,
             destination,
             rings,
             offer,
@@ -160,6 +163,7 @@ impl Conversation {
         let session = context.shared.mint.session();
         let mut leg = Leg::new(leg, Side::Caller, dialog, endpoint, session, context.now);
         leg.life = Life::Invited;
+        leg.beyond = beyond;
         leg.is_named(context);
         leg.abilities.learn(request);
         leg.talk.said.clone_from(&offer);

@@ -60,6 +60,9 @@ pub(crate) struct Leg {
     /// Its phone may have been offered the session of another conversation, which came to nothing.
     #[serde(default)]
     pub(crate) lent: bool,
+    /// Its endpoint called by an upstream, and has not shown to be a phone of ours.
+    #[serde(default)]
+    pub(crate) beyond: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -184,7 +187,13 @@ impl Leg {
             timer: None,
             reports: None,
             lent: false,
+            beyond: false,
         }
+    }
+
+    /// Returns true where it was called through an upstream, or has called by one.
+    pub(crate) fn is_beyond(&self) -> bool {
+        self.endpoint.through.is_some() || self.beyond
     }
 
     /// The endpoint has told by now what it calls itself in Session-ID, or we do it in its place.

@@ -23,7 +23,7 @@ impl Conversation {
         let mut targets = routing::endpoints(&party.aor, context.now, settings, context.world);
         let old = &lost.old;
         // The Contact of an upstream often names nobody.
-        let beyond = old.endpoint.through.is_some();
+        let beyond = old.is_beyond();
         if beyond && !targets.is_empty() {
             return targets;
         }
@@ -57,7 +57,7 @@ impl Conversation {
     pub(super) fn can_be_sought(&self, context: &Context<'_>, side: Side, leg: &Leg) -> bool {
         let party = self.party(side);
         let settings = &context.shared.settings;
-        leg.endpoint.through.is_none()
+        !leg.is_beyond()
             || party.asked.is_some()
             || !routing::endpoints(&party.aor, context.now, settings, context.world).is_empty()
     }
