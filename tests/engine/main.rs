@@ -31,6 +31,7 @@ mod fits;
 mod forwarding;
 mod given;
 mod growth;
+mod gruu;
 mod handing_on;
 mod hiding;
 mod history;

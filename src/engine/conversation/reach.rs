@@ -8,6 +8,7 @@ use crate::engine::ids::{ConnectionId, Flow, Side, Transport};
 use crate::engine::locating::Hop;
 use crate::engine::location;
 use crate::engine::routing::{self, Q_DEFAULT, Target};
+use crate::engine::settings::ServedBy;
 use crate::sip::{Address, Uri};
 
 impl Conversation {
@@ -90,9 +91,17 @@ fn flow_again(context: &Context<'_>, old: &Leg) -> Option<Flow> {
     if let Some(flow) = standing(context, &before) {
         return Some(flow);
     }
-    let named = Uri::parse(&old.dialog.target).is_ok_and(|uri| uri.host_ip().is_none());
+    // A GRUU names a domain, which is ours (RFC 5627 3.2), and not where the phone is.
+    let named = Uri::parse(&old.dialog.target)
+        .is_ok_and(|uri| uri.host_ip().is_none() && !is_gruu_here(&uri, context));
     // Behind a NAT the port that it came from is as good as any other.
     way_anew(context, old).or_else(|| (!named).then_some(before))
+}
+
+fn is_gruu_here(uri: &Uri<'_>, context: &Context<'_>) -> bool {
+    let served = location::domain(uri.host, &context.shared.settings);
+    let served = served.map(|domain| &domain.served_by);
+    uri.params.has("gr") && matches!(served, Some(ServedBy::Registrar(_)))
 }
 
 /// Returns how the peer of a flow can be told something as things stand: datagrams always find a way, over

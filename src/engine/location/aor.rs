@@ -130,7 +130,7 @@ fn host_text(host: &str) -> String {
 }
 
 /// Undoes escapes. Bytes, since what they stand for need not be UTF-8.
-fn unescaped(text: &[u8]) -> Vec<u8> {
+pub(super) fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((first, tail)) = rest.split_first() {

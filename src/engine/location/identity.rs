@@ -1,5 +1,6 @@
 //! Which endpoint a Contact stands for, and what it is called.
 
+use super::gruu;
 use crate::engine::endpoint::{Binding, Endpoint, Identity};
 use crate::engine::ids::{Aor, Flow};
 use crate::engine::ports::World;
@@ -22,7 +23,7 @@ pub fn identity(contact: &Address<'_>, message: &Message) -> Identity {
         return Identity::Instance(instance);
     }
     let gruu = uri.as_ref().and_then(|uri| uri.params.value("gr"));
-    if let Some(instance) = gruu.and_then(gruu_instance) {
+    if let Some(instance) = gruu.and_then(gruu::instance) {
         return Identity::Instance(instance);
     }
     let sender = if message.is_request() {
@@ -165,12 +166,6 @@ pub fn same_uri(a: &str, b: &str) -> bool {
 fn instance(value: &str) -> Option<Box<str>> {
     let urn = value.trim().trim_start_matches('<').trim_end_matches('>');
     (!urn.is_empty()).then(|| urn.to_ascii_lowercase().into())
-}
-
-/// Reads the `gr` parameter where it holds the instance itself.
-fn gruu_instance(value: &str) -> Option<Box<str>> {
-    let urn = value.to_ascii_lowercase().replace("%3a", ":");
-    urn.starts_with("urn:").then(|| urn.into())
 }
 
 fn name(

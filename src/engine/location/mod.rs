@@ -1,6 +1,6 @@
 //! Who is where: addresses of record, endpoint identity, the registrar (RFC 3261 10).
 //!
-//! `aor` tells which addresses are one person, `identity` which Contacts are one device; `auth` asks
+//! `aor` tells which addresses are one person, `identity` which Contacts are one device, `gruu` which URIs mean one; `auth` asks
 //! for proof, `offers` says by which algorithms, `bindings` is the table of RFC 3261 10.3 step 7 and `registrar` the rest of that section;
 //! `held` keeps what an upstream's registrar has agreed to, `guesses` tells who
 //! guesses at what it knows.
@@ -8,6 +8,7 @@
 mod aor;
 mod auth;
 mod bindings;
+mod gruu;
 mod guesses;
 mod held;
 mod hmac;
@@ -22,6 +23,7 @@ mod tests;
 
 pub use aor::{aor_in, canonical, domain, is_known};
 pub use auth::{Authenticator, Challenge};
+pub(crate) use gruu::{Meant, meant};
 pub(crate) use guesses::Tried;
 pub(crate) use held::{Held, Naming};
 pub use identity::{caller, endpoint, identity, same, same_uri};

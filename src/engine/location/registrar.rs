@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
-use super::aor::{aor_in, domain};
+use super::aor::{aor_in, canonical, domain};
 use super::auth::{Authenticator, Challenge};
 use super::bindings::{Order, Unchanged, Wanted, Wish, apply, apply_over, drop_expired};
+use super::gruu;
 use super::identity::endpoint;
 use crate::engine::endpoint::{Binding, BindingChange, BindingsChanged, Identity};
 use crate::engine::events::{Event, Offence, Unproven};
@@ -16,7 +17,7 @@ use crate::engine::trust;
 use crate::sip::{Address, Builder, Contacts, Message, Name, Uri, keep_every, reason_phrase};
 
 /// What a REGISTER may require.
-const SUPPORTED: [&str; 2] = ["path", "outbound"];
+const SUPPORTED: [&str; 3] = ["path", "outbound", "gruu"];
 /// RFC 3261 10.2.1.1: what a client gets that names no time, or a wrong one (20.10).
 const DEFAULT_EXPIRES: Millis = Millis::from_secs(3600);
 /// Proxies on the way that a Path may name, and bytes of each.
@@ -195,6 +196,7 @@ impl Registrar {
             }
         }
         check_first_hop(request)?;
+        check_loop(request, &aor, settings)?;
         let Some(wish) = wish(request, flow, registrar, now, settings)? else {
             return Ok((aor, Vec::new()));
         };
@@ -224,8 +226,14 @@ impl Registrar {
         let tag = self.authenticator.tag(request);
         let mut response =
             Builder::respond(request, 200, reason_phrase(200), Some(&tag), flow.peer);
+        // By the name that the phone uses for itself, which others can reach it by.
+        let user = canonical(request.to().uri).filter(|_| gruu::asks(request));
         for binding in bindings.iter().filter(|binding| binding.expires > now) {
-            response = response.header(Name::Contact, contact(binding, now));
+            let mut text = contact(binding, now);
+            if let Some(gruu) = user.as_ref().and_then(|user| gruu::public(user, binding)) {
+                text.push_str(&format!(";pub-gruu=\"{gruu}\""));
+            }
+            response = response.header(Name::Contact, text);
         }
         if is_outbound(request) {
             response = response.header(Name::Require, "outbound");
@@ -432,6 +440,21 @@ fn check_first_hop(request: &Message) -> Result<(), Refused> {
     Ok(())
 }
 
+/// RFC 5627 5.1: a user whose Contact is a GRUU of its own would be sought at itself.
+fn check_loop(request: &Message, aor: &Aor, settings: &Settings) -> Result<(), Refused> {
+    let Ok(Contacts::List(contacts)) = request.contacts() else {
+        return Ok(());
+    };
+    let loops = contacts.iter().any(|contact| {
+        contact.uri_parsed().is_ok_and(|uri| uri.params.has("gr"))
+            && aor_in(contact.uri, settings).as_ref() == Some(aor)
+    });
+    if loops {
+        return Err(Refused::new(403, "Contact is a GRUU of the same user"));
+    }
+    Ok(())
+}
+
 fn is_first_hop(request: &Message) -> bool {
     request.vias().count() == 1 && request.header(Name::Path).is_none()
 }
@@ -465,7 +488,9 @@ fn contact(binding: &Binding, now: Time) -> String {
     let mut text = format!("<{}>", binding.endpoint.contact);
     for part in parts(&binding.params) {
         let name = part.split('=').next().unwrap_or("").trim();
-        if !name.is_empty() && !name.eq_ignore_ascii_case("expires") {
+        // RFC 5627 4.1: what a phone says of its GRUUs counts for nothing.
+        let ours = ["expires", "pub-gruu", "temp-gruu"];
+        if !name.is_empty() && !ours.iter().any(|own| name.eq_ignore_ascii_case(own)) {
             text.extend([";", part.trim()]);
         }
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::asker::Asker;
 use crate::engine::endpoint::{Binding, Endpoint, Identity};
 use crate::engine::ids::Aor;
-use crate::engine::location::{aor_in, canonical, domain, is_known, same, same_uri};
+use crate::engine::location::{Meant, aor_in, canonical, domain, is_known, meant, same, same_uri};
 use crate::engine::ports::World;
 use crate::engine::settings::{Auth, ForkOrder, ServedBy, Settings, StaticEndpoint};
 use crate::engine::time::Time;
@@ -78,7 +78,7 @@ const fn refusal(status: u16, why: &'static str) -> Refusal {
 
 /// Finds where a request with this Request-URI goes (RFC 3261 16.5).
 ///
-/// 1. Endpoints of the AOR: live bindings and static endpoints, the latter for any host. Of a domain that an
+/// 1. The one endpoint that a GRUU of a domain of ours means (RFC 5627 6.1), else endpoints of the AOR: live bindings and static endpoints, the latter for any host. Of a domain that an
 ///    upstream serves the latter alone: its bindings are the upstream's to fork to.
 /// 2. A domain that an upstream serves: the upstream, by the Request-URI as it is, which credentials for the
 ///    upstream were computed over (RFC 7616 3.4.3).
@@ -102,10 +102,26 @@ pub fn route(
         return Err(refusal(404, "the Request-URI names no user"));
     };
     let served_by = domain(named.host(), settings).map(|domain| &domain.served_by);
-    let targets = match served_by {
+    let mut targets = match served_by {
         Some(ServedBy::Upstream(_)) => with_fixed(Vec::new(), &aor, settings),
         Some(ServedBy::Registrar(_)) | None => endpoints(&aor, now, settings, world),
     };
+    if let Some(ServedBy::Registrar(_)) = served_by {
+        match meant(&parsed) {
+            Meant::Any => {}
+            Meant::Nobody => return Err(refusal(404, "no device of ours by that GRUU")),
+            Meant::Instance(instance) => {
+                let device = Identity::Instance(instance);
+                targets.retain(|target| *target.endpoint.identity == device);
+                if targets.is_empty() && was_known(&aor, settings, world) {
+                    return Err(refusal(480, "the device is not registered"));
+                }
+                if targets.is_empty() {
+                    return Err(refusal(404, "no user of ours by that GRUU"));
+                }
+            }
+        }
+    }
     if !targets.is_empty() {
         let order = settings.fork.order;
         return Ok(Destination {

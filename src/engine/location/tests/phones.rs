@@ -240,3 +240,60 @@ fn a_name_from_the_configuration_is_kept_with_the_binding() {
         ["Bob's mobile".into(), "Bob's desk phone".into()] as [Box<str>; 2]
     );
 }
+
+/// RFC 5627 5.1 to 5.4.
+#[test]
+fn a_phone_that_knows_of_gruus_is_told_its_own() {
+    let phone = |more: &str| format!("Contact: <sip:b@h>;+sip.instance=\"<urn:uuid:0A-b>\"{more}");
+    let gruu = format!(";pub-gruu=\"{OPEN};gr=urn:uuid:0a-b\"");
+    for (lines, told) in [
+        (phone("") + "\nSupported: gruu", true),
+        (phone("") + "\nRequire: gruu", true),
+        (phone(""), false),
+        // What it claims to have counts for nothing.
+        (
+            phone(";pub-gruu=\"sip:x@y;gr=1\";temp-gruu=\"sip:z@y;gr\""),
+            false,
+        ),
+        ("Contact: <sip:b@h>\nSupported: gruu".into(), false),
+        // Only a URN is fit to be one.
+        (
+            "Contact: <sip:b@h>;+sip.instance=\"<serial-7>\"\nSupported: gruu".into(),
+            false,
+        ),
+    ] {
+        let mut room = Room::new(settings());
+        let contacts = room.contacts(&open(1, &lines));
+        assert_eq!(contacts.len(), 1, "{lines}");
+        assert_eq!(contacts[0].ends_with(&gruu), told, "{contacts:?}");
+        assert_eq!(contacts[0].contains("gruu"), told, "{contacts:?}");
+        // It stays what it is, and is told with each answer.
+        let contacts = room.contacts(&open(2, "Supported: gruu"));
+        assert_eq!(contacts[0].ends_with(&gruu), lines.contains("urn:"));
+    }
+}
+
+#[test]
+fn what_a_urn_holds_is_escaped_in_its_gruu() {
+    let mut room = Room::new(settings());
+    let contacts = room.contacts(&open(
+        1,
+        "Contact: <sip:b@h>;+sip.instance=\"<urn:x:a;b?c>\"\nSupported: gruu",
+    ));
+    let expected = format!("pub-gruu=\"{OPEN};gr=urn:x:a%3Bb%3Fc\"");
+    assert!(contacts[0].ends_with(&expected), "{contacts:?}");
+}
+
+#[test]
+fn a_gruu_is_no_contact_of_its_own_user() {
+    let mut room = Room::new(settings());
+    for (contact, status) in [
+        (format!("<{OPEN};gr=urn:uuid:1>"), 403),
+        (format!("<{OPEN};gr>"), 403),
+        ("<sip:someone@elsewhere.example;gr=urn:uuid:1>".into(), 200),
+    ] {
+        let register = open(1, &format!("Contact: {contact}"));
+        assert_eq!(room.status(&register), status, "{contact}");
+    }
+    assert_eq!(room.bindings(OPEN).len(), 1);
+}
