@@ -137,7 +137,7 @@ dns: { servers: [192.0.2.53, "[::1]:5353"], timeout: 1s, attempts: 3 }
 fork: { failover: 2s }
 detect: { probe: off, media: off, failure_bye: [503, "q850:27"] }
 restore: { same_first_for: 1s, timeout: { message: 10m }, filler: off, rate: 10/s }
-notice: { language: de, continued: { de: "{participant} ist jetzt an {endpoint}.", en: "{endpoint}" } }
+notice: { language: de, continued: { de: "{participant} ist jetzt an {endpoint}.", en: "{endpoint}" }, anonymous: Niemand, exempt: ["DeskPhone*"] }
 log: { level: "info,refork::engine=debug", format: json }
 "#,
     );
@@ -193,6 +193,9 @@ log: { level: "info,refork::engine=debug", format: json }
     assert_eq!(engine.notice.continued[""], engine.notice.continued["de"]);
     assert_eq!(&*engine.notice.continued["en"], "{endpoint}");
     assert!(engine.notice.failed.contains_key(""));
+    assert_eq!(&*engine.notice.anonymous[""], "Niemand");
+    assert_eq!(&*engine.notice.other_phone[""], "another phone");
+    assert_eq!(&*engine.notice.exempt[0], "deskphone*");
 }
 
 #[test]

@@ -372,15 +372,18 @@ pub enum NoticeOutcome {
     DeliveredOutOfDialog,
     Refused,
     Unanswered,
+    /// Not sent: the operator spares the phone (`notice.exempt`).
+    Exempt,
 }
 
 impl NoticeOutcome {
     /// Every outcome, for the metrics that must exist from the start.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Delivered,
         Self::DeliveredOutOfDialog,
         Self::Refused,
         Self::Unanswered,
+        Self::Exempt,
     ];
 
     /// Returns the word used in logs, labels and the API.
@@ -390,6 +393,7 @@ impl NoticeOutcome {
             Self::DeliveredOutOfDialog => "delivered_out_of_dialog",
             Self::Refused => "refused",
             Self::Unanswered => "unanswered",
+            Self::Exempt => "exempt",
         }
     }
 }

@@ -339,8 +339,13 @@ pub struct NoticeSettings {
     /// By language; the key "" holds the text for no language in particular.
     pub continued: BTreeMap<Box<str>, Box<str>>,
     pub failed: BTreeMap<Box<str>, Box<str>>,
+    /// What somebody is called who is not to be named, and a phone of theirs (RFC 3323).
+    pub anonymous: BTreeMap<Box<str>, Box<str>>,
+    pub other_phone: BTreeMap<Box<str>, Box<str>>,
     pub language: Box<str>,
     pub out_of_dialog: bool,
+    /// Who is told nothing: names of endpoints and instances, in lower case, with `*`.
+    pub exempt: Vec<Box<str>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -550,8 +555,11 @@ impl Default for NoticeSettings {
             failed: text(
                 "{participant} could not be reached again. {undelivered} messages were not delivered.",
             ),
+            anonymous: text("Anonymous"),
+            other_phone: text("another phone"),
             language: "en".into(),
             out_of_dialog: true,
+            exempt: Vec::new(),
         }
     }
 }

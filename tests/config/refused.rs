@@ -579,6 +579,20 @@ const CASES: &[Case] = &[
         "{participant} and {undelivered}",
     ),
     (
+        "notice: { anonymous: \"{participant}\" }\n",
+        "notice.anonymous",
+        (1, 22),
+        "`{participant}` is not known",
+        "nothing is filled in here",
+    ),
+    (
+        "notice: { exempt: [\"\"] }\n",
+        "notice.exempt[0]",
+        (1, 20),
+        "empty or too long",
+        "",
+    ),
+    (
         "notice: { continued: { en: x, de: \"{undelivered} warten\" } }\n",
         "notice.continued.de",
         (1, 35),

@@ -353,7 +353,7 @@ fn a_phone_without_message_is_told_outside_of_the_dialog() {
 
 #[test]
 fn a_failed_notice_is_no_sign_of_loss() {
-    for status in [481, 500, 408] {
+    for status in [481, 403, 606] {
         let mut t = Table::new(settings());
         t.register("bob", desk(), "desk");
         t.register("bob", mobile(), "mobile");
@@ -372,6 +372,113 @@ fn a_failed_notice_is_no_sign_of_loss() {
             t.happened(|what| matches!(what, Happening::Notice { .. })),
             1
         );
+    }
+}
+
+#[test]
+fn a_notice_that_is_put_off_is_said_once_more() {
+    for status in [500, 491, 408] {
+        let mut t = two();
+        t.established();
+        t.bob_is_lost();
+        t.pass(Millis(2_100));
+        t.takes_over(mobile(), "m1", &audio(mobile()));
+        let notice = t.request_to(alice(), Method::Message);
+        let later = response(&notice, status, alice(), "x1").header(Name::RetryAfter, "3 (busy)");
+        t.receive(alice(), later.end());
+        t.pass(Millis(2_900));
+        t.nothing_to(alice());
+        t.pass(Millis(200));
+        let again = t.request_to(alice(), Method::Message);
+        assert_eq!(text(&again), text(&notice));
+        t.reply(&again, status, alice());
+        t.pass(Millis::from_secs(10));
+        t.nothing_to(alice());
+        let lost = |what: &Happening| matches!(what, Happening::Lost { .. });
+        let told = |what: &Happening| matches!(what, Happening::Notice { .. });
+        assert_eq!((t.happened(lost), t.happened(told)), (1, 1));
+    }
+}
+
+#[test]
+fn who_is_exempt_is_told_nothing() {
+    for (pattern, exempt) in [
+        ("urn:uuid:lap*", true),
+        ("*laptop", true),
+        ("phone-lap*", true),
+        ("urn:uuid:desk", false),
+    ] {
+        let mut settings = settings();
+        settings.notice.exempt = vec![pattern.into()];
+        let mut t = Table::new(settings);
+        t.register("alice", alice(), "laptop");
+        t.register("bob", desk(), "desk");
+        t.register("bob", mobile(), "mobile");
+        let (mut a, _) = t.established();
+        t.bob_is_lost();
+        t.pass(Millis(2_100));
+        t.takes_over(mobile(), "m1", &audio(mobile()));
+        if exempt {
+            t.nothing_to(alice());
+        } else {
+            let notice = t.request_to(alice(), Method::Message);
+            t.reply(&notice, 200, alice());
+        }
+        let outcome = |what: &Happening| match what {
+            Happening::Notice { outcome, .. } => Some(*outcome),
+            _ => None,
+        };
+        let told: Vec<NoticeOutcome> = t.history().into_iter().filter_map(outcome).collect();
+        let expected = match exempt {
+            true => NoticeOutcome::Exempt,
+            false => NoticeOutcome::Delivered,
+        };
+        assert_eq!(told, [expected], "{pattern}");
+        // What people say is for everyone.
+        t.receive(alice(), a.message("hi"));
+        t.request_to(mobile(), Method::Message);
+    }
+}
+
+/// RFC 3862: where the survivor's session takes nothing else, or its phone has spoken so.
+#[test]
+fn a_notice_comes_in_an_envelope_where_texts_do() {
+    let plain = text_sdp(alice());
+    let enveloped = plain.clone() + "a=accept-types:message/cpim\r\n";
+    for (offer, speaks, expected) in [
+        (&plain, None, false),
+        (&enveloped, None, true),
+        (&plain, Some("message/cpim"), true),
+        (&plain, Some("text/plain"), false),
+    ] {
+        let mut t = two();
+        let (mut a, _) = t.established_with(offer, &text_sdp(desk()));
+        if let Some(kind) = speaks {
+            t.receive(alice(), a.request(Method::Message).body(kind, b"hello"));
+            let message = t.request_to(desk(), Method::Message);
+            assert_eq!(message.content_type(), Some(kind));
+            t.reply(&message, 200, desk());
+            t.response_to(alice(), 200);
+        }
+        t.bob_is_lost();
+        t.pass(Millis(2_100));
+        t.takes_over(mobile(), "m1", &text_sdp(mobile()));
+        let notice = t.request_to(alice(), Method::Message);
+        assert_eq!(notice.other("Auto-Submitted"), Some("auto-generated"));
+        let says = "bob is continuing on Phone-mobile.";
+        if expected {
+            assert_eq!(notice.content_type(), Some("message/cpim"));
+            let envelope = "From: <sip:bob@example.org>\r\nTo: \"alice\" <sip:alice@example.org>\r\n\r\n\
+                            Content-Type: text/plain;charset=UTF-8\r\n\r\n";
+            assert_eq!(text(&notice), format!("{envelope}{says}"));
+        } else {
+            assert_eq!(text(&notice), says);
+        }
+        // Outside of the dialog too.
+        t.reply(&notice, 405, alice());
+        let outside = t.request_to(alice(), Method::Message);
+        assert_eq!(outside.content_type(), notice.content_type());
+        assert_eq!(outside.body(), notice.body());
     }
 }
 

@@ -18,10 +18,16 @@ pub(crate) struct Notice {
     pub(crate) continued: NoticeText,
     /// When nobody came back.
     pub(crate) failed: NoticeText,
+    /// `{participant}` where that is not to be named.
+    pub(crate) anonymous: NoticeText,
+    /// `{endpoint}` of who is not to be named.
+    pub(crate) other_phone: NoticeText,
     /// Used where the survivor asks for no language that there is.
     pub(crate) language: String,
     /// What else is tried, in order, where a MESSAGE in the dialog is refused.
     pub(crate) fallback: Vec<Fallback>,
+    /// Phones that are told nothing, by the name shown or the instance; `*` is any run of characters.
+    pub(crate) exempt: Vec<Pattern>,
 }
 
 impl Default for Notice {
@@ -32,8 +38,11 @@ impl Default for Notice {
             failed: text(
                 "{participant} could not be reached again. {undelivered} messages were not delivered.",
             ),
+            anonymous: text("Anonymous"),
+            other_phone: text("another phone"),
             language: "en".to_owned(),
             fallback: vec![Fallback::OutOfDialog],
+            exempt: Vec::new(),
         }
     }
 }
@@ -99,6 +108,44 @@ impl fmt::Display for Template {
 }
 
 text_type!(Template);
+
+/// Text with `*` for any run of characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pattern(pub(crate) String);
+
+const PATTERN_MAX: usize = 200;
+
+impl FromText for Pattern {
+    const WHAT: &'static str = "a pattern";
+
+    fn form() -> String {
+        format!(
+            "up to {PATTERN_MAX} characters of a phone's name or instance; `*` is any run of them"
+        )
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.is_empty() || text.chars().count() > PATTERN_MAX {
+            return Err("the pattern is empty or too long".to_owned());
+        }
+        if text.chars().any(char::is_control) {
+            return Err("the pattern has control characters".to_owned());
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn pattern() -> String {
+        format!("^.{{1,{PATTERN_MAX}}}$")
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+text_type!(Pattern);
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -174,36 +174,56 @@ pub(super) fn notice(notice: &file::Notice, check: &mut Check<'_>) -> NoticeSett
     NoticeSettings {
         continued: texts(&notice.continued, &CONTINUED, &notice.language, check),
         failed: texts(&notice.failed, &FAILED, &notice.language, check),
+        anonymous: texts(&notice.anonymous, &ANONYMOUS, &notice.language, check),
+        other_phone: texts(&notice.other_phone, &OTHER_PHONE, &notice.language, check),
         language: notice.language.to_ascii_lowercase().into(),
         out_of_dialog: notice.fallback.contains(&file::Fallback::OutOfDialog),
+        exempt: notice
+            .exempt
+            .iter()
+            .map(|pattern| pattern.0.to_lowercase().into())
+            .collect(),
     }
 }
 
 /// One of the texts, and what is filled in there.
 struct Occasion {
     key: &'static str,
-    placeholders: [&'static str; 2],
+    placeholders: &'static [&'static str],
 }
 
 const CONTINUED: Occasion = Occasion {
     key: "continued",
-    placeholders: ["{participant}", "{endpoint}"],
+    placeholders: &["{participant}", "{endpoint}"],
 };
 
 const FAILED: Occasion = Occasion {
     key: "failed",
-    placeholders: ["{participant}", "{undelivered}"],
+    placeholders: &["{participant}", "{undelivered}"],
+};
+
+const ANONYMOUS: Occasion = Occasion {
+    key: "anonymous",
+    placeholders: &[],
+};
+
+const OTHER_PHONE: Occasion = Occasion {
+    key: "other_phone",
+    placeholders: &[],
 };
 
 impl Occasion {
     /// Refuses a placeholder that the other text has: people would read it as it stands.
     fn check(&self, text: &str, path: &[Step<'_>], check: &mut Check<'_>) {
-        for placeholder in CONTINUED.placeholders.iter().chain(&FAILED.placeholders) {
+        for placeholder in CONTINUED.placeholders.iter().chain(FAILED.placeholders) {
             if text.contains(placeholder) && !self.placeholders.contains(placeholder) {
                 check.problem(
                     path,
                     format!("`{placeholder}` is not known when this is said"),
-                    &format!("placeholders here are {}", self.placeholders.join(" and ")),
+                    &match self.placeholders {
+                        [] => "nothing is filled in here".to_owned(),
+                        known => format!("placeholders here are {}", known.join(" and ")),
+                    },
                 );
             }
         }

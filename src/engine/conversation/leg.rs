@@ -90,6 +90,9 @@ pub(crate) struct Abilities {
     /// Only where it said so: an UPDATE that fails proves nothing.
     pub(crate) update: bool,
     pub(crate) replaces: bool,
+    /// It has sent a text in an envelope (RFC 3862), and none without since.
+    #[serde(default)]
+    pub(crate) cpim: bool,
 }
 
 impl Default for Abilities {
@@ -98,6 +101,7 @@ impl Default for Abilities {
             message: true,
             update: false,
             replaces: false,
+            cpim: false,
         }
     }
 }
@@ -105,6 +109,16 @@ impl Default for Abilities {
 impl Abilities {
     /// Reads a message of the endpoint; what it does not say stays as it was.
     pub(crate) fn learn(&mut self, message: &Message) {
+        if message.is_request() && *message.method() == Method::Message {
+            let kind = message.content_type().unwrap_or("");
+            let kind = kind.split(';').next().unwrap_or("").trim();
+            match kind.to_ascii_lowercase().as_str() {
+                "message/cpim" => self.cpim = true,
+                kind if kind.starts_with("text/") => self.cpim = false,
+                // Typing, receipts: no texts.
+                _ => {}
+            }
+        }
         if message.header(Name::Allow).is_some() {
             self.message = message.has_token(Name::Allow, "MESSAGE");
             self.update = message.has_token(Name::Allow, "UPDATE");

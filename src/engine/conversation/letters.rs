@@ -167,16 +167,18 @@ impl Conversation {
             return;
         };
         let id = self.id;
+        let ours = party
+            .queue
+            .letters
+            .iter()
+            .any(|letter| letter.number == number && letter.author != Author::Other);
+        if ours && self.notice_elsewhere(context, to, number) {
+            return;
+        }
         let party = &mut self.parties[to.index()];
         let Some(letter) = party.queue.letter(number) else {
             return;
         };
-        let Some(leg) = party.leg.as_mut() else {
-            return;
-        };
-        if letter.author != Author::Other && !leg.abilities.message {
-            return self.notice_outside(context, to, number);
-        }
         let again = letter.tries > 0;
         letter.tries += 1;
         letter.sent_at = context.now;
@@ -186,6 +188,14 @@ impl Conversation {
             letter.body.clone(),
         );
         let author = letter.author;
+        let (kind, body) = match ours {
+            true => self.worded(context, to, &kind, body),
+            false => (kind, body),
+        };
+        let party = &mut self.parties[to.index()];
+        let Some(leg) = party.leg.as_mut() else {
+            return;
+        };
         leg.request(
             context,
             id,
@@ -236,6 +246,12 @@ impl Conversation {
             return self.pump(context, to);
         };
         if author != Author::Other {
+            let tries = queue.letter(number).map_or(0, |letter| letter.tries);
+            let again = author == Author::Notice && tries < TRIES;
+            if again && matches!(reply(status), Reply::Later) {
+                // «Not now» is no refusal.
+                return self.letter_put_off(context, to, number, response);
+            }
             return self.notice_answered(context, to, number, status);
         }
         match reply(status) {

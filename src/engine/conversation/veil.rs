@@ -15,8 +15,6 @@ use crate::sip::{Address, Field, Message, Name, Privacy};
 
 /// RFC 3323 4.1.1.3.
 pub(crate) const ANONYMOUS: &str = "\"Anonymous\" <sip:anonymous@anonymous.invalid>";
-/// What the other side is told of a phone of somebody unnamed.
-pub(super) const SOME_PHONE: &str = "another phone";
 /// Octets of Privacy that are kept.
 const VALUE_MAX: usize = 128;
 
@@ -145,7 +143,7 @@ pub(crate) fn cannot_be_given(request: &Message, media: MediaMode) -> bool {
 
 impl Conversation {
     /// Returns true where the far side of this one is to be told no more of it than it must.
-    fn is_unnamed(&self, context: &Context<'_>, side: Side) -> bool {
+    pub(super) fn is_unnamed(&self, context: &Context<'_>, side: Side) -> bool {
         let party = self.party(side);
         let address = Address::parse(&party.address);
         let nobody = address.ok().and_then(|address| address.uri_parsed().ok());
@@ -161,17 +159,6 @@ impl Conversation {
         let lost = far.lost.as_ref().map(|lost| &lost.old);
         let leg = far.leg.as_ref().or(lost);
         leg.is_some_and(|leg| is_told(&far.asker, &leg.dialog.flow, context))
-    }
-
-    /// Returns the name of a side and that of its phone for the other side's people, where they may not be
-    /// told the true ones.
-    pub(super) fn alias(
-        &self,
-        context: &Context<'_>,
-        side: Side,
-    ) -> Option<(&'static str, &'static str)> {
-        self.is_unnamed(context, side)
-            .then_some(("Anonymous", SOME_PHONE))
     }
 
     /// Returns who this side is, for the other side's phone.

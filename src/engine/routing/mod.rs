@@ -345,7 +345,7 @@ fn readdressed(at: &Uri<'_>, uri: &Uri<'_>) -> Option<String> {
 }
 
 /// Holds a pattern against text; `*` matches any run of characters, case does not count.
-fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t) = (0, 0);
     // Where to go on from when the last `*` must take one more character.
