@@ -52,6 +52,8 @@ pub struct Wanted {
     pub addresses: Vec<SocketAddr>,
     /// Value of P-Asserted-Identity, for who may be told (RFC 3325).
     pub asserted: Option<Box<str>>,
+    /// The value of Privacy of whom that names.
+    pub privacy: Option<Box<str>>,
 }
 
 /// A dialog of ours is with a conversation of another shard than its tag names.

@@ -43,6 +43,8 @@ pub struct Counterpart {
     /// The Request-URI by which an upstream was asked for it.
     pub asked: Option<Box<str>>,
     pub asker: Asker,
+    /// What it wishes to be kept from others: the value of Privacy (RFC 3323 4.2).
+    pub privacy: Option<Box<str>>,
     /// Where it is invited to replace its dialog.
     pub endpoint: Endpoint,
     /// Value of the Replaces that names its dialog with us; none where its phone has not got that.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use refork::engine::settings::*;
+use refork::engine::time::Millis;
 use refork::sip::{Builder, Message, Method, Name};
 
 use crate::people::*;
@@ -211,4 +212,38 @@ fn a_diversion_is_believed_of_trusted_peers_alone() {
             "{from} to {to}"
         );
     }
+}
+
+/// RFC 7044 9.2: the INVITE of a re-fork is one more step from whom the call was for.
+#[test]
+fn a_re_fork_goes_on_from_who_was_called() {
+    let mut t = house();
+    t.receive(alice(), calls(alice(), "bob", "call1", BEFORE));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+    t.register("bob", mobile(), "mobile");
+    let before = "<sip:sales@example.net?Reason=SIP%3Bcause%3D486>;index=1, \
+                  <sip:bob@example.org>;index=1.2;mp=1";
+    let step = |at: SocketAddr, n: u8| format!("{before}, <sip:bob@{at}>;index=1.2.{n};rc=1.2");
+    // The process is another one by then.
+    t.restart();
+    t.bob_is_lost();
+    let again = t.request_to(desk(), Method::Invite);
+    assert_eq!(history(&again), Some(step(desk(), 2)));
+    t.pass(Millis(2_100));
+    let again = t.request_to(mobile(), Method::Invite);
+    assert_eq!(history(&again), Some(step(mobile(), 3)));
+    t.receive(
+        mobile(),
+        with_sdp(response(&again, 200, mobile(), "m1"), &audio(mobile())),
+    );
+    t.request_to(mobile(), Method::Ack);
+    t.discard(alice());
+    t.discard(desk());
+    t.bob_is_lost();
+    let again = t.request_to(mobile(), Method::Invite);
+    assert_eq!(history(&again), Some(step(mobile(), 4)));
 }

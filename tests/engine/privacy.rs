@@ -1,13 +1,16 @@
 //! A privacy service (RFC 3323, RFC 3325): who wishes it stays unnamed to those who are not trusted.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use refork::engine::settings::*;
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
+use crate::attended::naming;
 use crate::people::*;
 use crate::table::*;
+use crate::transfer::{carol, refer};
 
 fn trunk() -> SocketAddr {
     phone("192.0.2.60:5060")
@@ -204,6 +207,97 @@ fn the_word_to_the_survivor_names_nobody() {
     let word = t.request_to(desk(), Method::Message);
     assert_eq!(text(&word), "Anonymous is continuing on another phone.");
     assert!(!String::from_utf8_lossy(word.bytes()).contains("alice"));
+}
+
+#[test]
+fn in_the_survivors_language_too() {
+    let texts = |en: &str, de: &str| -> BTreeMap<Box<str>, Box<str>> {
+        let of = [("", en), ("en", en), ("de", de)];
+        of.map(|(language, text)| (language.into(), text.into()))
+            .into()
+    };
+    let mut settings = settings();
+    settings.notice.continued = texts("{participant}: {endpoint}", "{participant} an {endpoint}");
+    settings.notice.anonymous = texts("Nobody", "Jemand");
+    settings.notice.other_phone = texts("a phone", "einem Telefon");
+    let mut t = Table::new(settings);
+    t.register("bob", desk(), "desk");
+    t.register("alice", third(), "laptop");
+    // Bob calls, and Alice is to be told in German; he does not want to be named.
+    t.register("bob", mobile(), "mobile");
+    let invite =
+        request(Method::Invite, "bob", "alice", desk(), "call1").header(Name::Privacy, "user");
+    t.receive(desk(), with_sdp(invite, &audio(desk())));
+    let invite = t.request_to(third(), Method::Invite);
+    let ok = response(&invite, 200, third(), "a1");
+    t.receive(third(), with_sdp(ok, &audio(third())));
+    let ok = t.response_to(desk(), 200);
+    t.receive(desk(), Remote::of_answer(&ok, desk()).ack(1));
+    t.discard(third());
+    t.alice_is_lost();
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &audio(mobile()));
+    let word = t.request_to(third(), Method::Message);
+    assert_eq!(text(&word), "Nobody: a phone");
+    // The same where it is Bob who speaks German.
+    let mut settings = t.engine.settings().clone();
+    settings.notice.language = "de".into();
+    let mut t = Table::new(settings);
+    t.register("alice", third(), "laptop");
+    let invite =
+        request(Method::Invite, "alice", "bob", alice(), "call1").header(Name::Privacy, "user");
+    t.register("bob", desk(), "desk");
+    t.receive(alice(), with_sdp(invite, &audio(alice())));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+    t.alice_is_lost();
+    t.pass(Millis(2_100));
+    t.takes_over(third(), "a2", &audio(third()));
+    let word = t.request_to(desk(), Method::Message);
+    assert_eq!(text(&word), "Jemand an einem Telefon");
+}
+
+/// Carol's wish goes with her leg to the other call.
+#[test]
+fn who_is_joined_stays_unnamed() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    let (mut b, consulting, mut c) = {
+        let (_, b) = t.established();
+        // Carol calls Bob's phone, and does not want to be named.
+        let invite =
+            request(Method::Invite, "carol", "bob", carol(), "call2").header(Name::Privacy, "user");
+        t.receive(carol(), with_sdp(invite, &audio(carol())));
+        let invite = t.request_to(desk(), Method::Invite);
+        let ok = response(&invite, 200, desk(), "b2");
+        t.receive(desk(), with_sdp(ok, &audio(desk())));
+        t.request_to(desk(), Method::Ack);
+        let ok = t.response_to(carol(), 200);
+        let c = Remote::of_answer(&ok, carol());
+        t.receive(carol(), c.ack(1));
+        (b, Remote::of_invite(&invite, desk(), "b2"), c)
+    };
+    t.receive(desk(), refer(&mut b, &naming(&consulting)));
+    t.response_to(desk(), 202);
+    t.told(desk(), "100 Trying");
+    let asked = t.request_to(carol(), Method::Invite);
+    t.carol_agrees(&asked);
+    t.discard(desk());
+    t.discard(carol());
+    let word = t.request_to(alice(), Method::Message);
+    assert_eq!(text(&word), "Anonymous is continuing on another phone.");
+    t.reply(&word, 200, alice());
+    // Alice is lost: her phone is called by nobody that is named.
+    t.receive(carol(), c.message("there?"));
+    let there = t.request_to(alice(), Method::Message);
+    t.reply(&there, 481, alice());
+    let again = t.request_to(alice(), Method::Invite);
+    let from = again.header(Name::From).unwrap();
+    assert!(from.contains("anonymous.invalid"), "{from}");
+    assert!(!String::from_utf8_lossy(again.bytes()).contains("carol"));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::fork::Branch;
 use super::inviting::Invitation;
 use super::keys::Role;
 use super::leg::Unacknowledged;
+use super::trail::Walked;
 use super::veil::Veil;
 use crate::engine::dialog::Happens;
 use crate::engine::dialog::reliable::RAck;
@@ -135,6 +136,9 @@ impl Conversation {
         let caller = self.party(Side::Caller).leg.as_ref();
         let cseq = caller.and_then(|leg| leg.dialog.remote_cseq).unwrap_or(0);
         let person = invitation.fork.person.take();
+        let steps = std::mem::take(&mut invitation.fork.steps);
+        let walked = branch.trail.as_ref();
+        let walked = walked.map(|trail| Walked::of(trail, steps));
         let chosen = self.choose_early(context, invitation, at);
         let unused = self.ports[Side::Callee.index()].settle(branch.generation);
         let callee = self.party_mut(Side::Callee);
@@ -142,6 +146,7 @@ impl Conversation {
             person.swap(callee);
         }
         callee.leg = Some(branch.leg);
+        callee.walked = walked;
         if let Some((response, _)) = &answer {
             callee.veil = Veil::of(response);
         }

@@ -151,6 +151,7 @@ impl Conversation {
             languages: other.languages.clone(),
             asked: other.asked.clone(),
             asker: other.asker.clone(),
+            privacy: other.veil.value().map(Into::into),
             endpoint: Endpoint {
                 flow: Some(dialog.flow),
                 ..leg.endpoint.clone()
@@ -201,6 +202,7 @@ impl Conversation {
             languages,
             asked,
             asker,
+            privacy,
             endpoint,
             replaces,
             gives,
@@ -209,7 +211,7 @@ impl Conversation {
         let q = Q_DEFAULT;
         let aim = Aim {
             person: Person {
-                veil: Veil::default(),
+                veil: Veil::again(privacy),
                 aor,
                 address,
                 languages,

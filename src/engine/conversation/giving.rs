@@ -16,6 +16,7 @@ use super::keys::{Role, Telling};
 use super::leg::{Leg, Talk};
 use super::media::{self, Ports};
 use super::outcome;
+use super::veil::Veil;
 use crate::engine::dialog::{Act, Life, Negotiation};
 use crate::engine::events::Signal;
 use crate::engine::handover::{Handover, Wanted, Word};
@@ -226,11 +227,13 @@ impl Conversation {
         leg.lent = true;
         let told_who = is_told(&party.asker, &leg.dialog.flow, context);
         let asserted = wanted.asserted.as_deref().filter(|_| told_who);
+        let privacy = Veil::again(wanted.privacy.clone()).line(told_who);
         let client = leg.request(context, id, &Method::Invite, What::Give, |builder| {
             let builder = match asserted {
                 Some(asserted) => builder.header(Name::PAssertedIdentity, asserted),
                 None => builder,
             };
+            let builder = builder.raw_lines(privacy.as_bytes());
             end_with(builder, Some("application/sdp"), told.as_bytes())
         });
         (giving.asked, giving.before) = (Some(client), Some(Box::new(before)));

@@ -417,7 +417,12 @@ impl Conversation {
             // Whom the target has forwarded the call to, or who has taken it in its place.
             person.swap(self.party_mut(side));
         }
-        self.party_mut(side).leg = Some(leg);
+        let steps = std::mem::take(&mut lost.fork.steps);
+        let party = self.party_mut(side);
+        party.leg = Some(leg);
+        if let Some(walked) = &mut party.walked {
+            walked.steps = steps;
+        }
         if transferred {
             self.letters_after_transfer(context, side);
             self.transferred(context, lost.old, endpoint.clone());

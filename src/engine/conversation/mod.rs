@@ -221,6 +221,9 @@ struct Party {
     believed: Option<Arc<Identity>>,
     /// The Request-URI by which an upstream was asked for it, or can be: it knows the participant.
     asked: Option<Box<str>>,
+    /// How the call came to it, where anybody wishes to know (RFC 7044).
+    #[serde(default)]
+    walked: Option<Box<trail::Walked>>,
     /// Its media comes.
     #[serde(skip)]
     flowing: bool,
@@ -254,6 +257,7 @@ impl Party {
             asserted: None,
             veil: veil::Veil::default(),
             for_user: Box::default(),
+            walked: None,
             languages: "".into(),
             leg: None,
             lost: None,

@@ -55,7 +55,11 @@ impl Conversation {
             settings.timeout.of(self.kind),
         );
         let start = context.shared.budget.take(context.now);
-        let lost = Restoration::new(old, start, context.now, context.now + timeout);
+        let mut lost = Restoration::new(old, start, context.now, context.now + timeout);
+        if let Some(walked) = &self.party(side).walked {
+            lost.fork.trail = Some(walked.trail.clone());
+            lost.fork.steps = walked.steps.clone();
+        }
         self.put_aside(context, side, lost);
         if self.restorations >= most {
             return self.close(context, side, Ending::Gave(GaveUp::TooManyRestorations));

@@ -67,6 +67,7 @@ impl Conversation {
             languages: called.languages.clone(),
             asked: called.asked.clone(),
             asker: called.asker.clone(),
+            privacy: called.veil.value().map(Into::into),
             endpoint: Endpoint {
                 flow: Some(branch.leg.dialog.flow),
                 ..branch.leg.endpoint.clone()

@@ -67,10 +67,12 @@ impl Conversation {
         said: &str,
     ) {
         let side = branch.leg.side;
+        let other = self.party(side.other());
         let wanted = Wanted {
             said: said.into(),
             addresses: self.addresses(side, branch.generation),
-            asserted: self.party(side.other()).asserted.clone(),
+            asserted: other.asserted.clone(),
+            privacy: other.veil.value().map(Into::into),
         };
         context.tell(self.id, giver, Word::Ask(wanted));
         branch.state = BranchState::Calling;

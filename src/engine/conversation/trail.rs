@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use serde::{Deserialize, Serialize};
+
 use super::Conversation;
 use super::asserted::is_told;
 use super::context::Context;
@@ -23,14 +25,14 @@ const INDEX_MAX: usize = 100;
 const NOBODY: &str = "sip:anonymous@anonymous.invalid";
 
 /// The entries of History-Info, the present target last.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Trail {
     entries: Vec<Entry>,
     /// Whoever began it wants nobody named.
     hidden: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
     /// With its headers: Reason and Privacy (RFC 7044 5).
     uri: Box<str>,
@@ -43,7 +45,7 @@ struct Entry {
 }
 
 /// How many steps lead on from each index (RFC 7044 10.3).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Steps(BTreeMap<Box<str>, u32>);
 
 impl Steps {
@@ -51,6 +53,27 @@ impl Steps {
         let count = self.0.entry(index.into()).or_insert(0);
         *count += 1;
         format!("{index}.{count}").into()
+    }
+}
+
+/// How a call came to who has it, and the steps that have led on from there: a re-fork is one more (RFC 7044 9.2).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Walked {
+    pub(crate) trail: Box<Trail>,
+    pub(crate) steps: Steps,
+}
+
+impl Walked {
+    /// Reads the trail that led to an endpoint.
+    pub(crate) fn of(endpoint: &Trail, steps: Steps) -> Box<Self> {
+        let mut trail = endpoint.clone();
+        if trail.entries.len() > 1 {
+            trail.entries.pop();
+        }
+        Box::new(Self {
+            trail: Box::new(trail),
+            steps,
+        })
     }
 }
 

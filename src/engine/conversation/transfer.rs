@@ -247,6 +247,8 @@ impl Conversation {
         });
         let same_person = party.aor == person.aor;
         person.swap(party);
+        // It is not sent on to who takes the place, but called anew.
+        party.walked = None;
         // What the transferee said was for somebody else.
         self.party_mut(side.other()).for_user = Box::default();
         let mut aside = Restoration::new(old, context.now, context.now, deadline);

@@ -39,6 +39,15 @@ impl Veil {
         Self((1..=VALUE_MAX).contains(&value.len()).then(|| value.into()))
     }
 
+    /// Takes up again what `value` has given.
+    pub(crate) fn again(value: Option<Box<str>>) -> Self {
+        Self(value)
+    }
+
+    pub(crate) fn value(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
     pub(crate) fn privacy(&self) -> Privacy {
         self.0.as_deref().map(Privacy::parse).unwrap_or_default()
     }
