@@ -3,11 +3,14 @@
 
 use std::net::SocketAddr;
 
+use refork::engine::events::Happening;
+use refork::engine::ids::Side;
 use refork::engine::settings::{MediaMode, MediaSettings, Settings};
 use refork::engine::time::Millis;
-use refork::sip::{Message, Method};
+use refork::sip::{Message, Method, Name};
 
 use crate::people::*;
+use crate::repair::replaces;
 use crate::table::*;
 
 fn direct() -> Table {
@@ -118,6 +121,252 @@ fn keys_and_candidates_of_browsers_cross_and_a_new_ones_restart_ice() {
 #[test]
 fn paths_of_msrp_cross_and_a_new_one_is_told_the_survivor() {
     crosses_and_moves(msrp);
+}
+
+/// Alice and Bob's desk phone talk past us.
+fn talking(t: &mut Table, of: fn(SocketAddr, &str) -> String) -> (Remote, Remote) {
+    t.established_with(&of(alice(), "actpass"), &of(desk(), "active"))
+}
+
+fn plain(at: SocketAddr, _: &str) -> String {
+    audio(at)
+}
+
+fn again() -> SocketAddr {
+    phone("203.0.113.9:5060")
+}
+
+/// Bob's desk phone is at another address, and asks for its call there.
+fn comes_back(t: &mut Table, b: &Remote, offer: &str) -> Message {
+    let invite = request(Method::Invite, "bob", "alice", again(), "repair")
+        .header(Name::Replaces, replaces(b))
+        .header(Name::Require, "replaces");
+    t.receive(again(), with_sdp(invite, offer));
+    assert!(t.waiting(again(), &Method::Ack).is_none());
+    t.request_to(alice(), Method::Invite)
+}
+
+fn repairs(of: fn(SocketAddr, &str) -> String, lost: bool) {
+    let mut t = direct();
+    let (mut a, b) = talking(&mut t, of);
+    if lost {
+        t.bob_is_lost();
+        t.discard(desk());
+    }
+    let ask = comes_back(&mut t, &b, &of(again(), "actpass"));
+    assert_eq!(streams(&ask), said(&of(again(), "actpass")));
+    t.nothing_to(again());
+    let agreed = of(alice(), "passive");
+    t.receive(
+        alice(),
+        with_sdp(response(&ask, 200, alice(), "tcall1"), &agreed),
+    );
+    t.request_to(alice(), Method::Ack);
+    let ok = t.response_to(again(), 200);
+    assert_eq!(streams(&ok), said(&agreed));
+    t.receive(again(), Remote::of_answer(&ok, again()).ack(1));
+    t.request_to(desk(), Method::Bye);
+    t.discard(alice());
+    t.receive(alice(), a.message("there you are"));
+    t.request_to(again(), Method::Message);
+    t.nothing_to(alice());
+}
+
+#[test]
+fn the_survivor_agrees_to_where_a_phone_repairs_itself() {
+    for of in [plain, browser, msrp] {
+        repairs(of, false);
+        repairs(of, true);
+    }
+}
+
+#[test]
+fn a_repair_that_the_survivor_refuses_leaves_all_as_it_was() {
+    for lost in [false, true] {
+        let mut t = direct();
+        let (mut a, mut b) = talking(&mut t, plain);
+        if lost {
+            t.bob_is_lost();
+            t.discard(desk());
+        }
+        let ask = comes_back(&mut t, &b, &audio(again()));
+        t.receive(alice(), response(&ask, 488, alice(), "tcall1").end());
+        t.request_to(alice(), Method::Ack);
+        t.response_to(again(), 488);
+        t.discard(desk());
+        t.receive(desk(), b.request(Method::Info).end());
+        t.request_to(alice(), Method::Info);
+        t.receive(alice(), a.request(Method::Bye).end());
+        t.ends_empty();
+    }
+}
+
+#[test]
+fn a_survivor_that_takes_no_stream_of_the_repair_has_its_own_session_again() {
+    let mut t = direct();
+    let (_, b) = talking(&mut t, plain);
+    let ask = comes_back(&mut t, &b, &audio(again()));
+    let mute = audio(alice()).replace("m=audio 4000", "m=audio 0");
+    let deaf = with_sdp(response(&ask, 200, alice(), "tcall1"), &mute);
+    t.receive(alice(), deaf);
+    t.request_to(alice(), Method::Ack);
+    t.response_to(again(), 488);
+    let anew = t.request_to(alice(), Method::Invite);
+    assert_eq!(streams(&anew), said(&audio(desk())));
+    let ok = response(&anew, 200, alice(), "tcall1");
+    t.receive(alice(), with_sdp(ok, &audio(alice())));
+    t.request_to(alice(), Method::Ack);
+    t.next_to(desk());
+}
+
+#[test]
+fn a_repair_may_be_cancelled_or_overtaken() {
+    let mut t = direct();
+    let (mut a, mut b) = talking(&mut t, plain);
+    let ask = comes_back(&mut t, &b, &audio(again()));
+    t.receive(alice(), response(&ask, 100, alice(), "tcall1").end());
+    let cancel = request(Method::Cancel, "bob", "alice", again(), "repair").end();
+    let cancel = String::from_utf8(cancel.to_vec()).unwrap();
+    let cancel = cancel.replacen("repairCANCEL", "repairINVITE", 1);
+    t.receive(again(), cancel.into());
+    t.response_to(again(), 200);
+    t.response_to(again(), 487);
+    t.request_to(alice(), Method::Cancel);
+    t.receive(alice(), response(&ask, 487, alice(), "tcall1").end());
+    t.discard(alice());
+    t.discard(desk());
+    // Once more; meanwhile it finds that its old dialog does after all.
+    let ask = request(Method::Invite, "bob", "alice", again(), "repair2")
+        .header(Name::Replaces, replaces(&b));
+    t.receive(again(), with_sdp(ask, &audio(again())));
+    t.request_to(alice(), Method::Invite);
+    t.receive(desk(), b.request(Method::Info).end());
+    t.response_to(again(), 481);
+    t.discard(alice());
+    t.discard(desk());
+    t.receive(alice(), a.message("still there?"));
+    t.request_to(desk(), Method::Message);
+}
+
+#[test]
+fn a_survivor_that_never_agrees_keeps_the_old_dialog() {
+    let mut t = direct();
+    let (_, b) = talking(&mut t, plain);
+    let ask = comes_back(&mut t, &b, &audio(again()));
+    for _ in 0..20 {
+        t.receive(alice(), response(&ask, 491, alice(), "tcall1").end());
+        t.pass(Millis(2_000));
+        if let Some(ask) = t.waiting(alice(), &Method::Invite) {
+            t.receive(alice(), response(&ask, 491, alice(), "tcall1").end());
+        }
+    }
+    t.pass(Millis(100));
+    t.response_to(again(), 500);
+    // Whether it lives is asked, in the old dialog.
+    t.next_to(desk());
+    assert_eq!(
+        t.happened(|what| matches!(
+            what,
+            Happening::Lost {
+                side: Side::Callee,
+                ..
+            }
+        )),
+        0
+    );
+}
+
+#[test]
+fn a_repair_without_an_offer_is_refused_where_the_survivor_must_know_the_session() {
+    let mut t = direct();
+    let (_, b) = talking(&mut t, plain);
+    let invite = request(Method::Invite, "bob", "alice", again(), "repair")
+        .header(Name::Replaces, replaces(&b));
+    t.receive(again(), invite.end());
+    t.response_to(again(), 488);
+    t.nothing_to(alice());
+    t.nothing_to(desk());
+}
+
+#[test]
+fn after_a_restart_who_had_not_agreed_talks_to_the_old_phone() {
+    let mut t = direct();
+    let (mut a, b) = talking(&mut t, plain);
+    comes_back(&mut t, &b, &audio(again()));
+    // Something is stored while it waits.
+    t.receive(alice(), a.message("hello?"));
+    t.restart();
+    t.discard(alice());
+    t.request_to(desk(), Method::Message);
+    t.nothing_to(again());
+}
+
+#[test]
+fn beside_relayed_sound_a_new_path_is_told_the_survivor() {
+    let mut t = Table::new(settings());
+    let with_path = |at: SocketAddr| {
+        let whole = msrp(at, "actpass");
+        audio(at) + &whole[whole.find("m=").unwrap()..]
+    };
+    let (_, b) = t.established_with(&with_path(alice()), &with_path(desk()));
+    let ask = comes_back(&mut t, &b, &with_path(again()));
+    assert!(
+        text(&ask).contains("a=path:msrp://203.0.113.9:7654/"),
+        "{}",
+        text(&ask)
+    );
+    assert!(!text(&ask).contains("m=audio 4000"), "{}", text(&ask));
+    let ok = response(&ask, 200, alice(), "tcall1");
+    t.receive(alice(), with_sdp(ok, &with_path(alice())));
+    let ok = t.response_to(again(), 200);
+    assert!(
+        text(&ok).contains("a=path:msrp://198.51.100.1:7654/"),
+        "{}",
+        text(&ok)
+    );
+    assert!(!text(&ok).contains("m=audio 4000"), "{}", text(&ok));
+}
+
+#[test]
+fn a_pickup_tells_each_of_the_two_where_the_other_is() {
+    // What is offered to whom, and whether Bob's phone has sent the caller its session before.
+    for (early, offered, status) in [
+        (false, audio(alice()), 200),
+        (true, audio(alice()), 488),
+        (false, browser(alice(), "actpass"), 488),
+    ] {
+        let mut t = direct();
+        t.alice_invites(&offered);
+        let invite = t.request_to(desk(), Method::Invite);
+        let ringing = response(&invite, 180, desk(), "b1");
+        let ringing = match early {
+            true => with_sdp(ringing, &audio(desk())),
+            false => ringing.end(),
+        };
+        t.receive(desk(), ringing);
+        t.response_to(alice(), 180);
+        let dialog = format!(
+            "{};to-tag={};from-tag=b1",
+            invite.call_id(),
+            invite.from_tag().unwrap()
+        );
+        let at = again();
+        let wish =
+            request(Method::Invite, "bob", "alice", at, "pickup").header(Name::Replaces, dialog);
+        t.receive(at, with_sdp(wish, &audio(at)));
+        let taken = t.response_to(at, status);
+        if status != 200 {
+            t.nothing_to(alice());
+            continue;
+        }
+        assert!(
+            text(&taken).contains("c=IN IP4 198.51.100.1"),
+            "{}",
+            text(&taken)
+        );
+        let ok = t.response_to(alice(), 200);
+        assert!(text(&ok).contains("c=IN IP4 203.0.113.9"), "{}", text(&ok));
+    }
 }
 
 #[test]

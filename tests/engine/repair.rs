@@ -193,7 +193,19 @@ fn a_replaces_that_does_not_fit_leaves_nothing_behind() {
     let invite = request(Method::Invite, "bob", "alice", again, "repair")
         .header(Name::Replaces, replaces(&b));
     t.receive(again, with_sdp(invite, &g722(again)));
+    let ask = t.request_to(alice(), Method::Invite);
+    assert!(text(&ask).contains("RTP/AVP 9"), "{}", text(&ask));
+    t.receive(alice(), response(&ask, 488, alice(), "tcall1").end());
+    t.request_to(alice(), Method::Ack);
     t.response_to(again, 488);
+    // Whether the old dialog lives is asked, and the call goes on in it.
+    let doubt = t.request_to(desk(), Method::Update);
+    t.receive(
+        desk(),
+        with_sdp(response(&doubt, 200, desk(), "b1"), &audio(desk())),
+    );
+    t.receive(alice(), a.message("still there?"));
+    t.request_to(desk(), Method::Message);
     t.receive(alice(), a.request(Method::Bye).end());
     t.ends_empty();
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Conversation;
 use super::busy::Busy;
-use super::context::Context;
+use super::context::{Context, ELSEWHERE};
 use super::fork::Fork;
 use super::join::Joining;
 use super::leg::Leg;
@@ -58,6 +58,9 @@ pub(super) struct Restoration {
     /// Refused SRTP, or the lack of it: whether it is asked with it now.
     #[serde(default)]
     pub(super) turned: Vec<(Arc<Identity>, bool)>,
+    /// The old leg was not lost: its phone replaces it, and the other side is asked for its consent.
+    #[serde(default)]
+    pub(super) stands: bool,
 }
 
 impl Restoration {
@@ -83,6 +86,7 @@ impl Restoration {
             no_ports: false,
             transfer: None,
             turned: Vec::new(),
+            stands: false,
         }
     }
 
@@ -155,5 +159,35 @@ impl Conversation {
         self.settle_renegotiation(context, side);
         self.settle_carried(context, side);
         self.letters_of_the_lost(context, side);
+    }
+
+    /// Takes the lost leg back: the phone came back by itself.
+    pub(super) fn revive(&mut self, context: &mut Context<'_>, side: Side) -> Option<Leg> {
+        let mut lost = self.party_mut(side).lost.take()?;
+        self.cancel_branches(context, &mut lost.fork, Some(ELSEWHERE));
+        let ports = &mut self.ports[side.index()];
+        let opened = ports.generations();
+        *ports = Ports {
+            newest: ports.newest,
+            ..lost.old_ports
+        };
+        self.close_ports(context, side, opened);
+        self.unask(context, side.other(), lost.joining.take());
+        Some(lost.old)
+    }
+
+    /// The re-INVITE to the survivor is taken back: all is as it was.
+    pub(super) fn unask(
+        &mut self,
+        context: &mut Context<'_>,
+        survivor: Side,
+        joining: Option<Joining>,
+    ) {
+        if let Some((_, before)) = joining.and_then(|joining| joining.asked)
+            && let Some(leg) = self.leg_mut(survivor)
+        {
+            leg.leave(context);
+            leg.talk.back_to(before);
+        }
     }
 }

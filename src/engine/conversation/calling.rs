@@ -298,7 +298,14 @@ impl Conversation {
                     context.cancel(client, reason);
                 }
             }
-            BranchState::Joining => branch.leg.bye(context, self.id, reason),
+            BranchState::Joining => match branch.asks {
+                // The dialog that it names has gone on without it.
+                Some(asking) => {
+                    let tag = &branch.leg.dialog.local_tag;
+                    context.answer(asking.server, 481, Some(tag));
+                }
+                None => branch.leg.bye(context, self.id, reason),
+            },
         }
     }
 

@@ -17,7 +17,7 @@ use crate::engine::locating::Located;
 use crate::engine::ports::{Generation, Token};
 use crate::engine::routing::{Q_DEFAULT, Target};
 use crate::engine::time::Time;
-use crate::engine::transaction::ClientId;
+use crate::engine::transaction::{ClientId, ServerId};
 use crate::sip::{Message, Name, sdp};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -130,6 +130,17 @@ pub(crate) struct Branch {
     /// The conversation that has the leg still (`taking`).
     #[serde(default)]
     pub(crate) giver: Option<ConversationId>,
+    /// The INVITE is the endpoint's own, and waits (`consent`).
+    #[serde(skip)]
+    pub(crate) asks: Option<Box<Asking>>,
+}
+
+/// An INVITE with Replaces whose session the other side must agree to first.
+#[derive(Clone, Debug)]
+pub(crate) struct Asking {
+    pub(crate) server: ServerId,
+    /// Who is to be the participant from then on, where that is another one.
+    pub(crate) person: Option<Person>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -275,6 +286,7 @@ impl Branch {
             settled: false,
             picker: None,
             giver: None,
+            asks: None,
         }
     }
 
@@ -329,7 +341,8 @@ impl Branch {
 }
 
 fn durable<S: Serializer>(branches: &[Branch], to: S) -> Result<S::Ok, S::Error> {
-    let known = branches.iter().map(|branch| match branch.state {
+    let mine = branches.iter().filter(|branch| branch.asks.is_none());
+    let known = mine.map(|branch| match branch.state {
         // Who has the leg is asked anew.
         BranchState::Calling if branch.giver.is_some() => Cow::Owned(Branch {
             state: BranchState::Ready,

@@ -80,6 +80,9 @@ impl Conversation {
         server: ServerId,
         cancel: &Message,
     ) {
+        if self.asking_cancelled(context, server) {
+            return;
+        }
         if self.invitation.is_none() {
             return self.renegotiation_cancelled(context, server);
         }

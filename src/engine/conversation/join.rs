@@ -6,8 +6,8 @@ use super::enclosed::sdp_of;
 use super::fits::is_deaf;
 use super::fork::{Branch, BranchState};
 use super::keys::{Role, Telling};
-use super::leg::{Leg, Talk};
-use super::media::{self, Ports};
+use super::leg::Talk;
+use super::media;
 use super::outcome;
 use super::stray::{Leaving, acknowledge_and_leave};
 use crate::engine::dialog::{Act, Do};
@@ -23,7 +23,7 @@ use crate::sip::{Message, Method};
 pub(super) struct Joining {
     pub(super) leg: LegId,
     /// The re-INVITE to the survivor, and what that was told before.
-    asked: Option<(ClientId, Talk)>,
+    pub(super) asked: Option<(ClientId, Talk)>,
     /// When it is asked again: it had an offer of its own.
     pub(super) again_at: Option<Time>,
     /// What the survivor was told last may not be what it has agreed to.
@@ -153,7 +153,7 @@ impl Conversation {
     }
 
     /// Only where the answer does not fit does the survivor get a re-INVITE, and it gets one.
-    fn join(&mut self, context: &mut Context<'_>, side: Side, leg: LegId) {
+    pub(super) fn join(&mut self, context: &mut Context<'_>, side: Side, leg: LegId) {
         let (id, survivor) = (self.id, side.other());
         let branch = self
             .party_mut(side)
@@ -217,11 +217,10 @@ impl Conversation {
         let Some(Joining { leg, unsure, .. }) = lost.joining.take_if(due) else {
             return;
         };
-        let said = lost
-            .fork
-            .branch(leg)
-            .and_then(|branch| branch.leg.talk.said.clone());
-        if unsure || !self.fits(context, side.other(), said.as_deref()) {
+        let branch = lost.fork.branch(leg);
+        let asks = branch.as_ref().is_some_and(|branch| branch.asks.is_some());
+        let said = branch.and_then(|branch| branch.leg.talk.said.clone());
+        if unsure || asks || !self.fits(context, side.other(), said.as_deref()) {
             return self.join(context, side, leg);
         }
         let lost = self.party_mut(side).lost.as_mut();
@@ -255,6 +254,9 @@ impl Conversation {
             // It was taken back: somebody else has the place, or nobody.
             return;
         };
+        let repairs = self
+            .branch_mut(waiting)
+            .is_some_and(|branch| branch.asks.is_some());
         let Some(leg) = self.leg_mut(survivor) else {
             return;
         };
@@ -287,9 +289,15 @@ impl Conversation {
             leg.talk.said = Some(said);
         }
         if is_deaf(&leg.talk) {
-            // It stays in the call and takes none of these streams: another endpoint may do better.
+            // It stays in the call and takes none of these streams: another endpoint may do better; who repairs
+            // itself may not, and the survivor is told once more of the session that it had.
+            if repairs {
+                leg.talk.told = before.told;
+                leg.lent = true;
+            }
             self.join_failed(context, side, waiting);
-            return self.configure(context, survivor);
+            self.configure(context, survivor);
+            return self.restate_where_it_stands(context, side);
         }
         let branch = self
             .party_mut(side)
@@ -348,6 +356,9 @@ impl Conversation {
         let Some(branch) = lost.fork.take(leg) else {
             return;
         };
+        if branch.asks.is_some() {
+            return self.not_agreed(context, side, branch, 488);
+        }
         lost.refused.push(branch.leg.endpoint.identity.clone());
         Self::judge_target(lost, 488);
         let endpoint = branch.leg.endpoint.name.clone();
@@ -376,7 +387,7 @@ impl Conversation {
             return;
         };
         let branch = lost.fork.branch(leg);
-        if !branch.is_some_and(|branch| branch.leg.dialog.owns(request)) {
+        if !branch.is_some_and(|branch| branch.asks.is_none() && branch.leg.dialog.owns(request)) {
             return context.refuse(server, 481, "tags of another dialog");
         }
         let joining = lost.joining.take_if(|joining| joining.leg == leg);
@@ -402,6 +413,9 @@ impl Conversation {
 
     /// A new leg takes the lost one's place.
     fn adopt(&mut self, context: &mut Context<'_>, side: Side, branch: Branch) {
+        if branch.asks.is_some() {
+            return self.consented(context, side, branch);
+        }
         let (leg, picker) = (branch.leg, branch.picker);
         let Some(mut lost) = self.party_mut(side).lost.take() else {
             return;
@@ -555,35 +569,5 @@ impl Conversation {
             leg.talk.back_to(*before);
         }
         self.suspect(context, side, signal);
-    }
-
-    /// Takes the lost leg back: the phone came back by itself.
-    pub(super) fn revive(&mut self, context: &mut Context<'_>, side: Side) -> Option<Leg> {
-        let mut lost = self.party_mut(side).lost.take()?;
-        self.cancel_branches(context, &mut lost.fork, Some(ELSEWHERE));
-        let ports = &mut self.ports[side.index()];
-        let opened = ports.generations();
-        *ports = Ports {
-            newest: ports.newest,
-            ..lost.old_ports
-        };
-        self.close_ports(context, side, opened);
-        self.unask(context, side.other(), lost.joining.take());
-        Some(lost.old)
-    }
-
-    /// The re-INVITE to the survivor is taken back: all is as it was.
-    pub(super) fn unask(
-        &mut self,
-        context: &mut Context<'_>,
-        survivor: Side,
-        joining: Option<Joining>,
-    ) {
-        if let Some((_, before)) = joining.and_then(|joining| joining.asked)
-            && let Some(leg) = self.leg_mut(survivor)
-        {
-            leg.leave(context);
-            leg.talk.back_to(before);
-        }
     }
 }

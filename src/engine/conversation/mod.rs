@@ -28,6 +28,7 @@ mod busy;
 mod calling;
 mod carry;
 mod check;
+mod consent;
 pub(crate) mod context;
 mod course;
 pub(crate) mod crossing;

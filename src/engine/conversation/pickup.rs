@@ -29,8 +29,9 @@ use crate::engine::asker::Asker;
 use crate::engine::dialog::{Happens, Life};
 use crate::engine::ids::{Aor, Flow, LegId, Side};
 use crate::engine::location;
-use crate::engine::settings::Pickup;
+use crate::engine::settings::{MediaMode, Pickup};
 use crate::engine::transaction::ServerId;
+use crate::sip::sdp::{Keying, Sdp};
 use crate::sip::{Message, sdp};
 
 impl Conversation {
@@ -127,6 +128,16 @@ impl Conversation {
         let (Some(wanted), Some(offer)) = (invitation.offer.clone(), sdp_of(request)) else {
             return Err((488, "pickup where one of the two has offered nothing"));
         };
+        let mode = context.shared.settings.media.mode;
+        let told = invitation
+            .early
+            .get(at)
+            .is_some_and(|early| early.talk.told.is_some());
+        if mode == MediaMode::Direct && (told || has_keys(&wanted) || has_keys(&offer)) {
+            // RFC 6337 3.1.1: the caller goes by what it was told first; and keys in two offers are no answer
+            // to one another (RFC 4568 5.1.2).
+            return Err((488, "pickup of a session that is the phones' own"));
+        }
         let fits =
             sdp::fits(wanted.as_bytes(), offer.as_bytes()) || media::is_all_signalling(&offer);
         let heard = sdp::answer_with(offer.as_bytes(), wanted.as_bytes());
@@ -141,7 +152,6 @@ impl Conversation {
             flow,
         );
         leg.talk.said = Some(offer.clone());
-        let mode = context.shared.settings.media.mode;
         let ours_at = context.world.advertised(&flow);
         let mut telling = Telling::new(context.shared, Role::Answer);
         let ports = self.ports[Side::Callee.index()].of(generation);
@@ -247,4 +257,13 @@ impl Conversation {
             provisional: None,
         });
     }
+}
+
+fn has_keys(said: &str) -> bool {
+    let secure = |sdp: Sdp<'_>| {
+        sdp.media()
+            .iter()
+            .any(|media| media.keying() != Keying::None)
+    };
+    Sdp::parse(said.as_bytes()).is_ok_and(secure)
 }

@@ -17,6 +17,15 @@ impl Conversation {
     pub(crate) fn rebuild(&mut self, context: &mut Context<'_>) {
         for side in [Side::Caller, Side::Callee] {
             let id = self.id;
+            // Whoever wanted to replace a leg that stands asks again, or has it still.
+            let stands = self
+                .party(side)
+                .lost
+                .as_ref()
+                .is_some_and(|lost| lost.stands);
+            if stands && let Some(old) = self.revive(context, side) {
+                self.party_mut(side).leg = Some(old);
+            }
             // A notice that went out may have arrived: it is not said twice. The last word is, for a BYE
             // that nothing explains is worse.
             let party = self.party_mut(side);

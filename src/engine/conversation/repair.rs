@@ -6,21 +6,21 @@
 //! has named. Such a peer could as well say that it is the transferor.
 
 use super::Conversation;
-use super::context::{Context, end_with};
+use super::context::Context;
 use super::enclosed::sdp_of;
-use super::keys::{Role, Telling};
-use super::leg::{Leg, Unacknowledged};
-use super::media;
+use super::fork::{Asking, Branch};
+use super::leg::Leg;
 use super::person::Person;
 use super::proof::upstream_of;
 use crate::engine::asker::Asker;
 use crate::engine::dialog::onward::Known;
-use crate::engine::dialog::{Dialog, Happens, Life};
-use crate::engine::events::{Ending, Happening, Signal};
+use crate::engine::dialog::{Dialog, Life};
+use crate::engine::events::{Ending, Happening};
 use crate::engine::ids::{Aor, Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::transaction::ServerId;
-use crate::sip::{Address, Message, Method, Name, Params, sdp};
+use crate::engine::trust;
+use crate::sip::{Address, Message, Method, Name, Params};
 
 /// The value of a Replaces header (RFC 3891 6.1), the tags as we see them.
 pub(crate) struct Replaced<'a> {
@@ -98,7 +98,8 @@ impl Conversation {
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
-        let replaced = lost.fork.branches.iter().any(|branch| branch.replaces);
+        let begun = |branch: &Branch| branch.replaces || branch.asks.is_some();
+        let replaced = lost.fork.branches.iter().any(begun);
         if !failed && !replaced {
             return self.finish(context, Ending::HungUp(side));
         }
@@ -184,7 +185,6 @@ impl Conversation {
         flow: Flow,
         person: Option<Person>,
     ) {
-        let id = self.id;
         let party = self.party(side);
         let (aor, asker) = match &person {
             Some(person) => (person.aor.clone(), person.asker.clone()),
@@ -193,115 +193,33 @@ impl Conversation {
         let through = self.through_which(side, &flow);
         let mut leg = self.replacing_leg(context, side, &aor, &asker, request, flow);
         leg.endpoint.through = through;
-        let offer = sdp_of(request);
-        let other = self.party(side.other()).talk();
-        let (heard, told) = (
-            other.and_then(|talk| talk.said.clone()),
-            other.and_then(|talk| talk.told.clone()),
-        );
+        let old = self.party(side).leg.as_ref();
+        let lost = self.party(side).lost.as_ref().map(|lost| &lost.old);
+        let settings = &context.shared.settings;
+        // Another person comes from where the trusted peer is.
+        leg.beyond = match person {
+            Some(_) => !trust::is_listed(&flow, settings, &*context.world),
+            None => old.or(lost).is_some_and(|old| old.beyond),
+        };
+        leg.talk.said = sdp_of(request);
+        // It wins over an answer that waits for the survivor's consent.
+        let joining = self.party_mut(side).lost.as_mut();
+        let joining = joining.and_then(|lost| lost.joining.take());
+        self.unask(context, side.other(), joining);
+        // Without an offer of its own it agrees to what stands.
+        let told = self.party(side.other()).talk();
+        let told = told.and_then(|talk| talk.told.clone());
+        let said = leg.talk.said.clone().or(told);
+        let asking = Asking { server, person };
+        if !self.fits(context, side.other(), said.as_deref()) {
+            return self.ask_consent(context, side, leg, asking);
+        }
         // The ports of the lost leg are the side's again: nothing else has been agreed for others.
         let old = match self.revive(context, side) {
             Some(old) => Some(old),
             None => self.party_mut(side).leg.take(),
         };
-        let mode = context.shared.settings.media.mode;
-        let ours_at = context.world.advertised(&flow);
-        leg.talk.said.clone_from(&offer);
-        let role = if offer.is_some() {
-            Role::Answer
-        } else {
-            Role::Offer
-        };
-        let standing = heard.as_deref().and_then(|heard| {
-            media::tell(
-                &mut leg.talk,
-                heard,
-                &self.ports[side.index()],
-                ours_at,
-                mode,
-                &mut Telling::new(context.shared, role),
-            )
-        });
-        let body = match (&offer, &standing) {
-            (Some(offer), Some(standing)) => {
-                sdp::answer_with(standing.as_bytes(), offer.as_bytes())
-                    .and_then(|answer| String::from_utf8(answer).ok())
-                    .map(String::into_boxed_str)
-            }
-            (Some(_), None) => None,
-            (None, standing) => standing.clone(),
-        };
-        let fits = match (&offer, &told) {
-            (Some(offer), Some(told)) => {
-                sdp::fits(told.as_bytes(), offer.as_bytes()) || media::is_all_signalling(offer)
-            }
-            (Some(_), None) | (None, _) => true,
-        };
-        if !fits || offer.is_some() && body.is_none() {
-            context.forget_tag(&leg.dialog.local_tag);
-            // The old leg is the side's again, and a probe will tell whether it lives.
-            self.party_mut(side).leg = old;
-            self.watch(context, side);
-            if person.is_none() {
-                self.suspect(context, side, Signal::Moved);
-            }
-            return context.refuse(server, 488, "Replaces with a session that does not fit");
-        }
-        let before = self.drop_giving(context, side);
-        if self.inquires_for(side) {
-            self.drop_inquiry(context);
-        }
-        leg.talk.told.clone_from(&body);
-        let _ = leg.life.take(Happens::Accept);
-        let (leg_id, endpoint) = (leg.id, leg.endpoint.name.clone());
-        let tag = leg.dialog.local_tag.clone();
-        let accepting = leg.accepting(context, server);
-        context.shared.transactions.bind(server, (id, leg_id));
-        context.respond(server, 200, "OK", Some(&tag), |builder| {
-            end_with(
-                accepting.write(builder),
-                Some("application/sdp"),
-                body.as_deref().unwrap_or("").as_bytes(),
-            )
-        });
-        leg.unacknowledged = Some(Unacknowledged {
-            server,
-            cseq: request.cseq(),
-            answer_due: offer.is_none() && body.is_some(),
-            provisional: None,
-        });
-        self.party_mut(side).leg = Some(leg);
-        if let Some(mut old) = old {
-            old.talk = before.unwrap_or(old.talk);
-            self.bury(context, old);
-        }
-        let transferred = person.is_some();
-        if let Some(mut person) = person {
-            self.letters_before_transfer(context, side);
-            person.swap(self.party_mut(side));
-            // What either said at the beginning was for somebody else.
-            self.parties
-                .iter_mut()
-                .for_each(|party| party.for_user = Box::default());
-        }
-        // What the old dialog owed the other side, nobody owes any more.
-        self.acknowledge_with_the_standing(context, side.other());
-        self.settle_renegotiation(context, side);
-        self.settle_carried(context, side);
-        self.letters_of_the_lost(context, side);
-        if transferred {
-            self.letters_after_transfer(context, side);
-        }
-        self.configure(context, side);
-        self.watch(context, side);
-        let happening = match transferred {
-            true => Happening::Transferred { side, endpoint },
-            false => Happening::Repaired { side, endpoint },
-        };
-        self.note(context, happening);
-        self.persist(context);
-        self.pump(context, side);
-        self.announce(context, side);
+        self.seat(context, side, leg, asking, old, false);
     }
 
     /// Returns the upstream's target that a side was reached through, where its dialog is replaced from there.

@@ -84,6 +84,9 @@ impl Conversation {
             due(&mut lost.retry_at),
         );
         let transfers = lost.transfer.is_some();
+        if lost.deadline <= now && lost.stands {
+            return self.consent_overdue(context, side);
+        }
         if lost.deadline <= now && transfers {
             return self.transfer_failed(context, side, 408);
         }
@@ -525,7 +528,7 @@ impl Conversation {
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
-        if lost.start.is_some() {
+        if lost.start.is_some() || lost.stands {
             return;
         }
         if let Some(branch) = lost.fork.to(&endpoint.identity) {
