@@ -38,6 +38,7 @@ mod history;
 mod holds;
 mod hostile;
 mod loss;
+mod loss_races;
 mod messages;
 mod offences;
 mod onward;

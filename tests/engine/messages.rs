@@ -67,6 +67,36 @@ fn a_store_that_fails_is_no_202() {
 }
 
 #[test]
+fn what_the_sender_was_told_has_failed_goes_to_no_later_phone() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    let (mut a, _) = t.texting();
+    t.store_waits = true;
+    t.receive(alice(), a.message("hi"));
+    t.request_to(desk(), Method::Message);
+    t.pass(Millis(2_100));
+    t.store_answers(false);
+    t.response_to(alice(), 500);
+    t.store_waits = false;
+    // She sends it again: that one counts.
+    t.bob_is_lost();
+    t.receive(alice(), a.message("hi"));
+    t.response_to(alice(), 202);
+    t.discard(mobile());
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &text_sdp(mobile()));
+    let carried = t.request_to(mobile(), Method::Message);
+    assert_eq!(text(&carried), "hi");
+    t.reply(&carried, 200, mobile());
+    t.nothing_to(mobile());
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Delivered { .. })),
+        1
+    );
+}
+
+#[test]
 fn a_conversation_that_ends_while_the_store_is_asked_waits_for_nothing() {
     let mut t = Table::new(settings());
     let (mut a, _) = t.texting();

@@ -129,7 +129,7 @@ fn a_call_that_rings_is_no_conversation_yet() {
             with_sdp(answer_to(&invite), &sdp(desk(), 1, "sendrecv")),
         );
         let bye = t.request_to(desk(), Method::Bye);
-        assert_eq!(bye.header(Name::CSeq), Some("2 BYE"));
+        assert_eq!(bye.header(Name::CSeq), Some("101 BYE"));
         assert_eq!(
             bye.header(Name::Reason),
             None,

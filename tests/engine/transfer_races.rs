@@ -263,3 +263,41 @@ fn a_target_that_repairs_its_call_meanwhile_stays_in_it() {
     t.calls_on(&mut a, &mut b);
     t.calls_on(&mut consulting, &mut new);
 }
+
+#[test]
+fn a_transferee_that_resumes_while_the_target_rings_is_spared_and_heard() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    let hold = sdp(alice(), 2, "sendonly");
+    t.receive(alice(), with_sdp(a.request(Method::Invite), &hold));
+    let held = t.request_to(desk(), Method::Invite);
+    let answer = sdp(desk(), 2, "recvonly");
+    t.receive(
+        desk(),
+        with_sdp(response(&held, 200, desk(), "b1"), &answer),
+    );
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), a.ack(ok.cseq()));
+    t.discard(desk());
+    let invite = t.referred(&mut b);
+    assert!(text(&invite).contains("a=sendonly"), "{}", text(&invite));
+    let resume = sdp(alice(), 3, "sendrecv");
+    t.receive(alice(), with_sdp(a.request(Method::Invite), &resume));
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), a.ack(ok.cseq()));
+    // What the target answers is the hold that it was offered.
+    let ok = response(&invite, 200, carol(), "c1")
+        .header(Name::Allow, "INVITE, ACK, BYE, OPTIONS, MESSAGE, UPDATE");
+    let answer = sdp(carol(), 1, "recvonly");
+    t.receive(carol(), with_sdp(ok, &answer));
+    t.request_to(carol(), Method::Ack);
+    let resumed = t.request_to(carol(), Method::Update);
+    assert!(text(&resumed).contains("a=sendrecv"), "{}", text(&resumed));
+    let answer = sdp(carol(), 2, "sendrecv");
+    t.receive(
+        carol(),
+        with_sdp(response(&resumed, 200, carol(), "c1"), &answer),
+    );
+    t.told(desk(), "200 OK");
+    t.word_of_carol();
+}

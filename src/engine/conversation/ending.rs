@@ -115,7 +115,7 @@ impl Conversation {
             for letter in self.drain_queue(context, side) {
                 if let Some(server) = letter.server {
                     context.answer(server, 480, None);
-                } else if letter.author == Author::Other {
+                } else if letter.author == Author::Other && !letter.refused {
                     undelivered += 1;
                 }
             }

@@ -23,10 +23,12 @@ impl Conversation {
         };
         // Whom the other has put on hold that is gone now is told that this is over.
         let side = survivor.other();
-        let resumes = (self.is_transferring(side) || self.resumed(side).is_some())
-            && told
-                .zip(said)
-                .is_some_and(|(told, said)| !media::same_directions(told, said));
+        let both = told.zip(said);
+        let changes = both.is_some_and(|(told, said)| !media::same_directions(told, said));
+        // Where the target of a transfer allows less, it was offered less: the survivor has resumed meanwhile.
+        let opens = both.is_some_and(|(told, said)| media::opens(told, said));
+        let resumes =
+            self.is_transferring(side) && opens || self.resumed(side).is_some() && changes;
         let deaf = party.talk().is_some_and(is_deaf);
         fits && !resumes && !deaf || !party.is_up()
     }

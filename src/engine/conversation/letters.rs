@@ -61,6 +61,7 @@ impl Conversation {
             tries: 0,
             sent_at: context.now,
             for_transferor: false,
+            refused: false,
             server: Some(server),
             storing: None,
         };
@@ -150,6 +151,7 @@ impl Conversation {
     /// Sends the next letter to a side, if one may go now.
     pub(super) fn pump(&mut self, context: &mut Context<'_>, to: Side) {
         self.expire_letters(context, to);
+        self.drop_refused(context, to);
         let party = self.party(to);
         let doubted = party
             .check
@@ -210,6 +212,17 @@ impl Conversation {
         }
         if again && author == Author::Other {
             self.note(context, Happening::Redelivered { from: to.other() });
+        }
+    }
+
+    /// What its sender was told has failed, and nobody has answered, is dropped: the sender may send it again.
+    fn drop_refused(&mut self, context: &mut Context<'_>, to: Side) {
+        let queue = &self.party(to).queue;
+        let refused = |letter: &&Letter| letter.refused && queue.under_way != Some(letter.number);
+        let refused = queue.letters.iter().filter(refused);
+        let numbers: Vec<u32> = refused.map(|letter| letter.number).collect();
+        for number in numbers {
+            self.dequeue(context, to, number);
         }
     }
 
@@ -281,7 +294,9 @@ impl Conversation {
         number: u32,
         response: &Message,
     ) {
-        if !self.dequeue_answered(context, to, number, response) {
+        let queue = &mut self.party_mut(to).queue;
+        let refused = queue.letter(number).is_some_and(|letter| letter.refused);
+        if !self.dequeue_answered(context, to, number, response) && !refused {
             self.note(context, Happening::Delivered { from: to.other() });
             self.persist(context);
         }
@@ -441,8 +456,11 @@ impl Conversation {
                     self.note(context, Happening::Queued { from: to.other() });
                 } else {
                     context.refuse(server, 500, "the store failed");
-                    if self.party(to).queue.under_way != Some(number) {
+                    let queue = &mut self.party_mut(to).queue;
+                    if queue.under_way != Some(number) {
                         self.dequeue(context, to, number);
+                    } else if let Some(letter) = queue.letter(number) {
+                        letter.refused = true;
                     }
                 }
             }

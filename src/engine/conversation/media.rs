@@ -239,6 +239,18 @@ pub(crate) fn same_directions(one: &str, other: &str) -> bool {
     })
 }
 
+/// Returns true where a description lets its reader send or hear what the one before did not.
+pub(crate) fn opens(before: &str, now: &str) -> bool {
+    let (Ok(before), Ok(now)) = (Sdp::parse(before.as_bytes()), Sdp::parse(now.as_bytes())) else {
+        return false;
+    };
+    before.media().iter().zip(now.media()).any(|(before, now)| {
+        let (was, is) = (before.direction, now.direction);
+        let opened = is.sends() && !was.sends() || is.receives() && !was.receives();
+        now.port != 0 && (opened || before.port == 0)
+    })
+}
+
 /// RFC 2543 put a stream on hold by the address 0.0.0.0 (RFC 3264 8.4).
 fn is_old_hold(media: &Media<'_>) -> bool {
     media.address.is_some_and(|ip| ip.is_unspecified())

@@ -187,6 +187,7 @@ impl Conversation {
             tries: 0,
             sent_at: context.now,
             for_transferor: false,
+            refused: false,
             server: None,
             storing: None,
         };

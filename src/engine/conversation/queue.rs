@@ -35,6 +35,9 @@ pub(crate) struct Letter {
     /// When it is worth nothing any more; `messages.queue.max_age` after `received` where none is set.
     #[serde(default)]
     pub(crate) until: Option<Time>,
+    /// Its sender was told that it failed while it was under way: it goes to nobody else.
+    #[serde(skip)]
+    pub(crate) refused: bool,
     /// The sender's transaction, while it has no final answer.
     #[serde(skip)]
     pub(crate) server: Option<ServerId>,
@@ -112,7 +115,9 @@ fn durable<S: Serializer>(letters: &VecDeque<Letter>, to: S) -> Result<S::Ok, S:
     to.collect_seq(
         letters
             .iter()
-            .filter(|letter| letter.server.is_none() || letter.storing.is_some())
+            .filter(|letter| {
+                !letter.refused && (letter.server.is_none() || letter.storing.is_some())
+            })
             .collect::<Vec<_>>(),
     )
 }
@@ -202,7 +207,7 @@ impl Queue {
     pub(crate) fn waiting(&self) -> u32 {
         self.letters
             .iter()
-            .filter(|letter| letter.author == Author::Other)
+            .filter(|letter| letter.author == Author::Other && !letter.refused)
             .count() as u32
     }
 
@@ -260,6 +265,7 @@ mod tests {
             tries: 0,
             sent_at: Time(0),
             for_transferor: false,
+            refused: false,
             server: None,
             storing: None,
         }

@@ -9,6 +9,10 @@ use crate::engine::mint::branch_shard;
 use crate::engine::time::Time;
 use crate::sip::{Address, Builder, Message, Method, Name, Uri};
 
+/// Requests of ours may have gone in its early dialog, a PRACK or two, and been forgotten with its branch: the
+/// BYE's number is beyond theirs. A gap is no error (RFC 3261 12.2.2).
+const CSEQ_GAP: u32 = 100;
+
 /// Ends the dialog of a 2xx that nobody waits for, by messages made from the response alone: ACK, then
 /// BYE (RFC 3261 13.2.2.4, 15). `reason` is the BYE's (RFC 3326).
 pub(crate) fn acknowledge_and_leave(
@@ -47,7 +51,7 @@ pub(crate) fn acknowledge_and_leave(
     };
     for (method, cseq) in [
         (Method::Ack, response.cseq()),
-        (Method::Bye, response.cseq().saturating_add(1)),
+        (Method::Bye, response.cseq().saturating_add(CSEQ_GAP)),
     ] {
         let via = context.via(id, &course.flow);
         let mut builder = Builder::request(&method, &target)

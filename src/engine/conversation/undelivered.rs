@@ -53,7 +53,7 @@ impl Conversation {
         to: Side,
         letter: &Letter,
     ) -> bool {
-        let accepted = letter.author == Author::Other && letter.server.is_none();
+        let accepted = letter.author == Author::Other && letter.server.is_none() && !letter.refused;
         if !accepted || !is_cpim(&letter.content_type) || self.party(to.other()).leg.is_none() {
             return false;
         }
@@ -75,6 +75,7 @@ impl Conversation {
             tries: 0,
             sent_at: context.now,
             for_transferor: false,
+            refused: false,
             server: None,
             storing: None,
         };
