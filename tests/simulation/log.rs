@@ -16,6 +16,7 @@ pub(crate) type PhoneId = usize;
 #[derive(Clone, Debug)]
 pub(crate) struct Card {
     pub(crate) name: String,
+    pub(crate) user: String,
     pub(crate) talk: usize,
     pub(crate) side: Side,
     pub(crate) traits: Traits,
@@ -47,6 +48,10 @@ pub(crate) enum What {
     TimedOut(Method),
     /// Its user puts the receiver down.
     HungUp,
+    /// Nobody has refreshed its session (RFC 4028 10).
+    Expired,
+    /// Whom it has handed the call to has taken it.
+    Transferred,
     Fault(Fault),
     /// Thawed, connected again, or started anew.
     Recovered,
@@ -90,6 +95,8 @@ impl Log {
                 What::Remark(text) => writeln!(out, "     {text}"),
                 What::TimedOut(method) => writeln!(out, "**** no answer to {}", method.as_str()),
                 What::HungUp => writeln!(out, "**** hangs up"),
+                What::Expired => writeln!(out, "**** session expired"),
+                What::Transferred => writeln!(out, "**** handed on"),
                 What::Fault(fault) => writeln!(out, "**** {fault:?}"),
                 What::Recovered => writeln!(out, "**** recovered"),
                 What::ServerDown => writeln!(out, "**** down"),
@@ -121,7 +128,15 @@ pub(crate) fn line(message: &Message) -> String {
         short(message.to_tag()),
         short(message.branch()),
     );
-    for name in [Name::Replaces, Name::Reason, Name::RetryAfter] {
+    for name in [
+        Name::Replaces,
+        Name::Reason,
+        Name::RetryAfter,
+        Name::RSeq,
+        Name::RAck,
+        Name::SessionExpires,
+        Name::ReferTo,
+    ] {
         if let Some(value) = message.header(name) {
             let _ = write!(out, " {}: {value}", name.as_str());
         }

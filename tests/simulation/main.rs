@@ -8,9 +8,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test: what cannot be had ends it")]
 
+mod census;
 mod dice;
 mod judge;
 mod log;
+mod mutants;
 mod net;
 mod outside;
 mod phone;
@@ -23,15 +25,18 @@ mod script;
 mod shrink;
 mod store;
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use log::What;
-use refork::sip::{Method, Name};
+use census::Census;
 use run::{START, Simulation};
 use scenario::Scenario;
 
-const SEEDS: u64 = 300;
+/// Of every run of the tests, half of them in each of two tests.
+const SEEDS: u64 = 600;
+/// Beside them, from a number that no run before had.
+const FRESH: u64 = 60;
 
 /// Returns what was wrong, and the run.
 fn verdict(scenario: Scenario) -> (Vec<String>, Simulation) {
@@ -40,6 +45,7 @@ fn verdict(scenario: Scenario) -> (Vec<String>, Simulation) {
         Ok(rest) => {
             let mut found = judge::judge(&run.log);
             found.extend(judge::drained(&rest));
+            found.extend(judge::counted(&run.log, &rest.metrics));
             found
         }
         Err(panic) => {
@@ -80,20 +86,27 @@ fn number(name: &str) -> Option<u64> {
 fn seeds(share: u64, shares: u64) {
     let count = number("SIM_SEEDS").unwrap_or(SEEDS);
     let from = number("SIM_FROM").unwrap_or(0);
+    run_seeds(from, count, share, shares);
+}
+
+fn run_seeds(from: u64, count: u64, share: u64, shares: u64) {
     let (mut wrong, mut census) = (Vec::new(), Census::default());
     let mut first = None;
     for seed in (from..from + count).filter(|seed| seed % shares == share) {
         let (found, run) = verdict(Scenario::of(seed));
-        census.count(&run.log);
+        census.count(&run);
         if found.is_empty() {
             continue;
         }
         wrong.push(format!("seed {seed}:\n  {}", found.join("\n  ")));
+        if number("SIM_STOP").is_some() {
+            break;
+        }
         first.get_or_insert_with(|| shrunk(Scenario::of(seed), &found));
     }
     assert!(
         wrong.is_empty(),
-        "{}\n{}\n{} of {} seeds are wrong; replay one with\n\
+        "{}\n{}\n{} of the {} seeds from {from} on are wrong; replay one with\n\
          SIM_SEED=n cargo test --test simulation replay -- --nocapture",
         first.unwrap_or_default(),
         wrong.join("\n"),
@@ -101,55 +114,11 @@ fn seeds(share: u64, shares: u64) {
         count / shares,
     );
     let runs = (count / shares) as usize;
-    assert!(census.is_rich(runs), "{runs} runs, and only {census:?}");
-}
-
-/// What happened in all runs together: a judge of runs in which nothing happens is content too.
-#[derive(Debug, Default)]
-struct Census {
-    /// Calls and sessions that the phones' ACKs say were answered.
-    acks: usize,
-    faults: usize,
-    restarts: usize,
-    /// Invitations to the lost, by the header that only those have.
-    replacements: usize,
-    continued: usize,
-    failed: usize,
-    texts: usize,
-}
-
-impl Census {
-    fn count(&mut self, log: &log::Log) {
-        for entry in &log.entries {
-            match &entry.what {
-                What::Fault(_) => self.faults += 1,
-                What::ServerUp => self.restarts += 1,
-                What::Got(message) if message.is_request() => {
-                    let body = String::from_utf8_lossy(message.body());
-                    self.acks += usize::from(*message.method() == Method::Ack);
-                    self.replacements += usize::from(message.header(Name::Replaces).is_some());
-                    self.continued += usize::from(body.starts_with(judge::CONTINUED));
-                    self.failed += usize::from(body.starts_with(judge::FAILED));
-                    self.texts += usize::from(body.starts_with("text "));
-                }
-                What::Got(_)
-                | What::Sent(_)
-                | What::TimedOut(_)
-                | What::HungUp
-                | What::Recovered
-                | What::ServerDown
-                | What::Remark(_) => {}
-            }
-        }
-    }
-
-    fn is_rich(&self, runs: usize) -> bool {
-        let often = [self.acks, self.faults, self.texts, self.replacements];
-        let seldom = [self.restarts, self.continued, self.failed];
-        runs < 50
-            || often.iter().all(|count| *count >= runs)
-                && seldom.iter().all(|count| *count >= runs / 10)
-    }
+    let poor = census.poor(runs);
+    assert!(
+        poor.is_empty(),
+        "{runs} runs, and seldom or never {poor:?}: {census:#?}"
+    );
 }
 
 #[test]
@@ -160,6 +129,13 @@ fn seeds_first_half() {
 #[test]
 fn seeds_second_half() {
     seeds(1, 2);
+}
+
+/// Seeds that nobody has run. What they find is found again by the numbers that it prints.
+#[test]
+fn fresh() {
+    let from = RandomState::new().build_hasher().finish() >> 32;
+    run_seeds(from, number("SIM_FRESH").unwrap_or(FRESH), 0, 1);
 }
 
 /// Shows one seed: `SIM_SEED`, else the first.

@@ -38,6 +38,23 @@ pub(crate) enum Act {
         side: Side,
         on: bool,
     },
+    /// A user of this side hands the call to another one.
+    Refer {
+        talk: usize,
+        side: Side,
+        user: String,
+    },
+    /// A user of this side puts the other on hold and calls a third one.
+    Consult {
+        talk: usize,
+        side: Side,
+        user: String,
+    },
+    /// Whoever has consulted joins the two calls.
+    Join {
+        talk: usize,
+        side: Side,
+    },
     /// A user of this side puts the receiver down; where nobody can, one of the other side does.
     HangUp {
         talk: usize,
@@ -106,13 +123,25 @@ impl Scenario {
         stream: bool,
         ms: u64,
     ) -> PhoneId {
+        self.phone_of(user(talk, side), talk, side, traits, stream, ms)
+    }
+
+    /// Adds a phone of a user who may come into a side's place.
+    fn phone_of(
+        &mut self,
+        user: String,
+        talk: usize,
+        side: Side,
+        traits: Traits,
+        stream: bool,
+        ms: u64,
+    ) -> PhoneId {
         let id = self.phones.len();
         let number = self
-            .places
+            .phones
             .iter()
-            .filter(|place| **place == (talk, side))
+            .filter(|phone| phone.user == user)
             .count();
-        let user = user(talk, side);
         let ip = Ipv4Addr::new(10, 1, talk as u8, id as u8 + 1);
         self.phones.push(Spec {
             name: format!("{user}-{number}"),
@@ -143,6 +172,9 @@ impl Scenario {
             }
             Act::Say { .. }
             | Act::Hold { .. }
+            | Act::Refer { .. }
+            | Act::Consult { .. }
+            | Act::Join { .. }
             | Act::HangUp { .. }
             | Act::HangUpAgain { .. }
             | Act::Befall {
@@ -175,7 +207,8 @@ impl Scenario {
                 let down = dice.span(0, 4000);
                 scenario.at(dice.between(3000, length), Act::Restart { down });
             }
-        } else if dice.percent(20) {
+        }
+        if dice.percent(25) {
             scenario.failing_store = dice.between(1, 60);
         }
         if dice.percent(10) {
@@ -215,11 +248,25 @@ impl Scenario {
                 let side = dice.pick(&[Side::Caller, Side::Callee]);
                 self.at(dice.between(6000, length), Act::Say { talk, side });
             }
-        } else if dice.percent(30) {
+        } else if dice.percent(40) {
             let side = dice.pick(&[Side::Caller, Side::Callee]);
             let at = dice.between(8000, length);
             let (on, off) = (true, false);
             self.at(at, Act::Hold { talk, side, on });
+            if dice.percent(35) {
+                // The other side's user has the same thought: glare (RFC 3261 14.1).
+                let (at, side) = (at + dice.between(0, 60), side.other());
+                self.at(at, Act::Hold { talk, side, on });
+                let at = at + dice.between(4000, 20_000);
+                self.at(
+                    at,
+                    Act::Hold {
+                        talk,
+                        side,
+                        on: off,
+                    },
+                );
+            }
             let later = at + dice.between(500, 20_000);
             self.at(
                 later,
@@ -229,6 +276,9 @@ impl Scenario {
                     on: off,
                 },
             );
+        }
+        if kind == Kind::Call && dice.percent(20) {
+            self.transfer(talk, length, dice);
         }
         for _ in 0..dice.between(0, 3) {
             self.fault(talk, length, dice);
@@ -240,6 +290,44 @@ impl Scenario {
             length + dice.between(0, 10_000)
         };
         self.at(end, Act::HangUp { talk, side });
+    }
+
+    /// One side hands the call to a third user, who may not take it; something may befall somebody just then.
+    fn transfer(&mut self, talk: usize, length: u64, dice: &mut Dice) {
+        let side = dice.pick(&[Side::Caller, Side::Callee]);
+        let user = format!("c{talk}");
+        for _ in 0..dice.between(1, 2) {
+            let traits = traits(Kind::Call, dice.percent(80), dice);
+            let (stream, at) = (dice.percent(35), dice.between(0, 1500));
+            self.phone_of(user.clone(), talk, side, traits, stream, at);
+        }
+        let at = dice.between(8000, length);
+        let at = if dice.percent(35) {
+            self.at(at, Act::Consult { talk, side, user });
+            let at = at + dice.between(4000, 12_000);
+            self.at(at, Act::Join { talk, side });
+            at
+        } else {
+            self.at(at, Act::Refer { talk, side, user });
+            at
+        };
+        if dice.percent(50) {
+            let fault = dice.pick(&[Fault::Killed, Fault::Frozen, Fault::Cut, Fault::Moved]);
+            let lasts =
+                (fault == Fault::Moved || dice.percent(50)).then(|| dice.span(1000, 40_000));
+            let side = dice.pick(&[side, side.other()]);
+            let victim = Victim::Holder(talk, side);
+            let speaks = dice.percent(50);
+            self.at(
+                at + dice.between(0, 7000),
+                Act::Befall {
+                    victim,
+                    fault,
+                    speaks,
+                    lasts,
+                },
+            );
+        }
     }
 
     /// A part of the network is cut off: all phones at once, for a while.
@@ -341,6 +429,8 @@ fn traits(kind: Kind, answers: bool, dice: &mut Dice) -> Traits {
         update: dice.percent(60),
         call_waiting: dice.percent(60),
         repairs: dice.percent(40),
+        reliable: dice.percent(40),
+        timer: dice.pick(&[0, 0, 0, 90, 120]),
         ring_after: dice.span(20, 800),
         answer_after: dice.span(900, 6000),
     }

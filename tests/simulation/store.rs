@@ -12,6 +12,9 @@ pub(crate) struct Store {
     /// Written, and lost where the server dies before they are committed.
     under_way: BTreeMap<Token, (ConversationId, u64, Vec<u8>)>,
     writes: u64,
+    /// Writes that were late, and that failed.
+    pub(crate) slow: usize,
+    pub(crate) failed: usize,
 }
 
 impl Store {

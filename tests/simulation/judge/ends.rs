@@ -17,7 +17,8 @@ impl Case<'_> {
                 self.finished(leg, &mut found);
             }
             for rival in &self.legs[number + 1..] {
-                if leg.talk == rival.talk && leg.side == rival.side {
+                let tangled = self.tangled.contains(&leg.talk);
+                if leg.talk == rival.talk && leg.side == rival.side && !tangled {
                     self.alone(leg, rival, last, &mut found);
                 }
             }
@@ -56,6 +57,19 @@ impl Case<'_> {
             (None, None) => blame(leg.invited, "INVITE never finished"),
             (Some(_), _) => {}
         }
+        if let Some(at) = leg.expired
+            && !self.restarted(at - TRANSACTION - TRANSACTION, at)
+        {
+            blame(at, "its session was not refreshed");
+        }
+        // A phone gives up so where no PRACK comes (RFC 3262 3).
+        if let Some((at, 504)) = leg.refused
+            && leg.rang
+            && !leg.cancelled
+            && !self.restarted(leg.invited, at)
+        {
+            blame(at, "provisional response never acknowledged");
+        }
         let Some((at, _)) = leg.refused.filter(|_| !leg.outgoing) else {
             return;
         };
@@ -67,7 +81,7 @@ impl Case<'_> {
             .filter_map(|rival| rival.acked)
             .min();
         let rings_on = self.log.roster[leg.phone].traits.ignores_cancel();
-        let won = won.filter(|_| !rings_on);
+        let won = won.filter(|_| !rings_on && !self.tangled.contains(&leg.talk));
         if won.is_some_and(|won| at.since(won.max(leg.invited)) > TRANSACTION) {
             blame(at, "rang on after another had answered");
         }

@@ -2,7 +2,7 @@
 
 use refork::engine::ids::Side;
 use refork::engine::time::Time;
-use refork::sip::{Message, Method};
+use refork::sip::{Message, Method, Name};
 
 use crate::log::{Fault, Log, PhoneId, What};
 
@@ -12,6 +12,8 @@ pub(super) struct Request {
     pub(super) method: Method,
     pub(super) branch: String,
     pub(super) body: String,
+    /// Brings a session description that its sender has not sent before.
+    pub(super) news: bool,
     /// Its final response, when and what.
     pub(super) answer: Option<(Time, u16)>,
 }
@@ -43,6 +45,12 @@ pub(super) struct Leg {
     pub(super) sent: Vec<Request>,
     /// Success with another tag than before.
     pub(super) second_success: Option<Time>,
+    /// Its own session timer ran out.
+    pub(super) expired: Option<Time>,
+    /// It rang reliably (RFC 3262).
+    pub(super) rang: bool,
+    /// The o= lines that it got, and those that it sent.
+    origins: [Vec<String>; 2],
     pub(super) scarred: bool,
 }
 
@@ -70,6 +78,9 @@ impl Leg {
             got: Vec::new(),
             sent: Vec::new(),
             second_success: None,
+            expired: None,
+            rang: false,
+            origins: [Vec::new(), Vec::new()],
             scarred: false,
         }
     }
@@ -118,6 +129,12 @@ pub(super) fn of(log: &Log) -> Vec<Leg> {
                     leg.died.get_or_insert(entry.at);
                 }
             }
+            What::Expired => {
+                let own = legs.iter_mut().filter(|leg| leg.phone == phone);
+                if let Some(leg) = own.filter(|leg| leg.end().is_none()).last() {
+                    leg.expired = Some(entry.at);
+                }
+            }
             What::Fault(
                 Fault::Frozen
                 | Fault::Cut
@@ -128,6 +145,7 @@ pub(super) fn of(log: &Log) -> Vec<Leg> {
             )
             | What::TimedOut(_)
             | What::HungUp
+            | What::Transferred
             | What::Recovered
             | What::ServerDown
             | What::ServerUp
@@ -149,7 +167,9 @@ fn take(log: &Log, legs: &mut Vec<Leg>, phone: PhoneId, at: Time, message: &Mess
             .as_ref()
             .is_none_or(|leg| Some(&*leg.branch) != message.branch());
     if begins {
-        legs.push(Leg::new(log, phone, sent, at, message));
+        let mut leg = Leg::new(log, phone, sent, at, message);
+        leg.is_news(message, sent);
+        legs.push(leg);
         return;
     }
     // A MESSAGE outside of dialogs is taken to the phone's latest.
@@ -163,15 +183,30 @@ fn take(log: &Log, legs: &mut Vec<Leg>, phone: PhoneId, at: Time, message: &Mess
         }
         None => return,
     };
+    let news = leg.is_news(message, sent);
     if message.is_request() {
-        leg.request(at, message, sent);
+        leg.request(at, message, sent, news);
     } else {
         leg.response(at, message, sent);
     }
 }
 
 impl Leg {
-    fn request(&mut self, at: Time, message: &Message, sent: bool) {
+    /// Remembers the origin of a description. Returns true where it is a new one.
+    fn is_news(&mut self, message: &Message, sent: bool) -> bool {
+        let body = String::from_utf8_lossy(message.body()).into_owned();
+        let Some(origin) = body.lines().find(|line| line.starts_with("o=")) else {
+            return false;
+        };
+        let known = &mut self.origins[usize::from(sent)];
+        let news = !known.iter().any(|known| known == origin);
+        if news {
+            known.push(origin.to_owned());
+        }
+        news
+    }
+
+    fn request(&mut self, at: Time, message: &Message, sent: bool, news: bool) {
         let of_invite = Some(&*self.branch) == message.branch();
         match message.method() {
             Method::Ack if of_invite => self.refusal_acked = true,
@@ -199,11 +234,11 @@ impl Leg {
             | Method::Notify
             | Method::Refer
             | Method::Publish
-            | Method::Other(_) => self.remember(at, message, sent),
+            | Method::Other(_) => self.remember(at, message, sent, news),
         }
     }
 
-    fn remember(&mut self, at: Time, message: &Message, sent: bool) {
+    fn remember(&mut self, at: Time, message: &Message, sent: bool, news: bool) {
         let list = if sent { &mut self.sent } else { &mut self.got };
         let branch = message.branch().unwrap_or_default();
         if list.iter().all(|known| known.branch != branch) {
@@ -212,6 +247,7 @@ impl Leg {
                 method: message.method().clone(),
                 branch: branch.to_owned(),
                 body: String::from_utf8_lossy(message.body()).into_owned(),
+                news,
                 answer: None,
             });
         }
@@ -220,6 +256,7 @@ impl Leg {
     fn response(&mut self, at: Time, message: &Message, sent: bool) {
         let status = message.status();
         if status < 200 {
+            self.rang |= sent && message.header(Name::RSeq).is_some();
             return;
         }
         let first = *message.method() == Method::Invite && message.cseq() == self.cseq;

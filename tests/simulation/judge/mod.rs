@@ -4,19 +4,23 @@
 //! Phones that something befell while their leg stood are *scarred*: of them little is asked. All others
 //! must not have noticed anything.
 
+mod counts;
 mod ends;
 mod legs;
 mod notices;
 mod peace;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod texts;
 
 use refork::engine::ids::Side;
 use refork::engine::time::{Millis, Time};
+use refork::sip::Method;
 
 use crate::log::{Fault, Log, PhoneId, What};
 use crate::run::{Rest, START};
+pub(crate) use counts::counted;
 use legs::Leg;
 
 pub(crate) const RESTORE_TIMEOUT: Millis = Millis(60_000);
@@ -42,6 +46,9 @@ struct Case<'a> {
     troubles: Vec<Vec<(Time, Time)>>,
     /// Those in which nothing could reach it, nor wait for it.
     absences: Vec<Vec<(Time, Time)>>,
+    /// Talks in which a second call was made, and perhaps joined to the first: who talks to whom then, the
+    /// judge does not follow.
+    tangled: Vec<usize>,
     found: Vec<String>,
 }
 
@@ -54,6 +61,7 @@ pub(crate) fn judge(log: &Log) -> Vec<String> {
         restarts: Vec::new(),
         troubles: vec![Vec::new(); log.roster.len()],
         absences: vec![Vec::new(); log.roster.len()],
+        tangled: tangled(log),
         found: Vec::new(),
     };
     case.read();
@@ -62,7 +70,28 @@ pub(crate) fn judge(log: &Log) -> Vec<String> {
     case.ends();
     case.texts();
     case.notices();
+    case.streams();
     case.found
+}
+
+/// Returns the talks in which a phone of the first call has made a second one.
+fn tangled(log: &Log) -> Vec<usize> {
+    let mut made = Vec::new();
+    let mut tangled = Vec::new();
+    for entry in &log.entries {
+        if let (What::Sent(message), Some(phone)) = (&entry.what, entry.phone)
+            && message.is_request()
+            && *message.method() == Method::Invite
+            && message.to_tag().is_none()
+        {
+            let (talk, call) = (log.roster[phone].talk, message.call_id().to_owned());
+            if made.iter().any(|(of, known)| *of == talk && *known != call) {
+                tangled.push(talk);
+            }
+            made.push((talk, call));
+        }
+    }
+    tangled
 }
 
 /// Returns what was left behind.
@@ -121,6 +150,7 @@ impl Case<'_> {
                     }
                 }
                 (What::HungUp | What::Fault(_) | What::Recovered, None)
+                | (What::Expired | What::Transferred, _)
                 | (What::Got(_) | What::Sent(_) | What::TimedOut(_) | What::Remark(_), _) => {}
             }
         }
@@ -158,6 +188,12 @@ impl Case<'_> {
         self.farewells
             .iter()
             .any(|(at, of)| *of == talk && *at <= by)
+    }
+
+    /// Those that can be judged by who talks to whom.
+    fn plain(&self) -> impl Iterator<Item = &Leg> {
+        let plain = |leg: &&Leg| !leg.scarred && !self.tangled.contains(&leg.talk);
+        self.legs.iter().filter(plain)
     }
 
     fn side(&self, talk: usize, side: Side) -> impl Iterator<Item = &Leg> {

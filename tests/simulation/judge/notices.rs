@@ -14,7 +14,7 @@ impl Case<'_> {
     pub(super) fn notices(&mut self) {
         let mut found = Vec::new();
         let last = self.log.entries.last().map_or(Time(0), |entry| entry.at);
-        for leg in self.legs.iter().filter(|leg| !leg.scarred) {
+        for leg in self.plain() {
             if let Some(acked) = leg.acked {
                 self.of_leg(leg, acked, leg.end().unwrap_or(last), &mut found);
             }

@@ -10,8 +10,11 @@ impl Case<'_> {
     pub(super) fn peace(&mut self) {
         let mut found = Vec::new();
         for leg in self.legs.iter().filter(|leg| !leg.scarred) {
-            self.requests(leg, &mut found);
             self.answers(leg, &mut found);
+            if self.tangled.contains(&leg.talk) {
+                continue;
+            }
+            self.requests(leg, &mut found);
             if let Some(at) = leg.bye_got
                 && !self.may_end(leg, at)
             {
@@ -32,12 +35,21 @@ impl Case<'_> {
         // Whoever has put the receiver down is asked no more than its BYE takes to arrive.
         let done = leg.bye_sent.unwrap_or(Time(u64::MAX));
         for request in leg.got.iter().filter(|request| request.at < done) {
+            let asked_for = |method: &Method| {
+                let mut sent = leg.sent.iter();
+                sent.any(|sent| sent.method == *method && sent.at <= request.at)
+            };
             let allowed = match request.method {
                 Method::Options | Method::Message => true,
+                Method::Prack => leg.rang,
+                Method::Notify => asked_for(&Method::Refer),
+                // A refresh of the session as it stands (RFC 4028).
+                Method::Invite | Method::Update if !request.news && self.is_timed(leg) => true,
                 Method::Invite | Method::Update => {
                     let asked = |other: &Leg| {
                         other.sent.iter().any(|sent| {
                             sent.at <= request.at
+                                && sent.news
                                 && matches!(sent.method, Method::Invite | Method::Update)
                         })
                     };
@@ -54,9 +66,7 @@ impl Case<'_> {
                 | Method::Cancel
                 | Method::Register
                 | Method::Info
-                | Method::Prack
                 | Method::Subscribe
-                | Method::Notify
                 | Method::Refer
                 | Method::Publish
                 | Method::Other(_) => false,
@@ -68,6 +78,10 @@ impl Case<'_> {
         }
     }
 
+    fn is_timed(&self, leg: &Leg) -> bool {
+        self.log.roster[leg.phone].traits.timer > 0
+    }
+
     /// Its own requests are answered, and never by a code that ends the dialog (RFC 5057).
     fn answers(&self, leg: &Leg, found: &mut Vec<(Time, usize, String)>) {
         for request in &leg.sent {
@@ -77,6 +91,8 @@ impl Case<'_> {
             }
             let method = request.method.as_str();
             match request.answer {
+                // Another early dialog was answered meanwhile.
+                Some((_, 481)) if request.method == Method::Prack => {}
                 Some((at, status)) if ends_dialog(status) => {
                     let what = format!("{method} answered so that the dialog ends");
                     found.push((at, leg.phone, what));
@@ -165,10 +181,16 @@ impl Case<'_> {
             })
         };
         let roster = self.log.roster.iter().enumerate();
+        // Who was there last: a transfer makes it another user.
+        let place = self.side(leg.talk, leg.side.other());
+        let last = place.filter(|peer| peer.acked.is_some_and(|acked| acked <= at));
+        let last = last.max_by_key(|peer| peer.acked);
+        let user = last.map(|peer| &self.log.roster[peer.phone].user);
         !self.restarted(from, at)
             && roster
                 .filter(|(_, card)| card.talk == leg.talk && card.side == leg.side.other())
                 .filter(|(_, card)| card.traits.answers())
+                .filter(|(_, card)| user.is_none_or(|user| *user == card.user))
                 .any(|(phone, _)| !self.trouble(phone, from, at) && !asked(phone))
     }
 }

@@ -21,6 +21,7 @@ impl Story {
     fn new() -> Self {
         let card = |name: &str, side| Card {
             name: name.to_owned(),
+            user: name[..2].to_owned(),
             talk: 0,
             side,
             traits: Traits::perfect(),
@@ -92,7 +93,19 @@ impl Story {
         at: u64,
         phone: PhoneId,
         (status, method): (u16, Method),
+        of: (&str, u32, &str),
+        sent: bool,
+    ) {
+        self.described(at, phone, (status, method), of, "", sent);
+    }
+
+    fn described(
+        &mut self,
+        at: u64,
+        phone: PhoneId,
+        (status, method): (u16, Method),
         (call, number, branch): (&str, u32, &str),
+        body: &str,
         sent: bool,
     ) {
         let bytes = Builder::response(status, reason_phrase(status))
@@ -104,7 +117,7 @@ impl Story {
             .header(Name::To, "<sip:t@x>;tag=t")
             .header(Name::CallId, call)
             .header(Name::CSeq, format_args!("{number} {}", method.as_str()))
-            .end();
+            .body("application/sdp", body.as_bytes());
         self.message(at, phone, bytes, sent);
     }
 
@@ -167,6 +180,18 @@ impl Story {
         }
     }
 
+    /// An offer within the dialog, and what it is answered.
+    fn agrees(&mut self, at: u64, phone: PhoneId, call: &str, said: [&str; 2], sent: bool) {
+        let [offer, answer] = said.map(|said| sdp(at as u32, said));
+        self.branches += 1;
+        let (number, branch) = (self.branches + 1, format!("z9hG4bKo{}", self.branches));
+        let (method, tag) = (Method::Update, ";tag=t");
+        self.request(at, phone, method, call, number, &branch, tag, &offer, sent);
+        let of = (call, number, &*branch);
+        let status = (200, Method::Update);
+        self.described(at + 20, phone, status, of, &answer, !sent);
+    }
+
     fn got(&mut self, at: u64, phone: PhoneId, call: &str, method: Method) -> &mut Self {
         self.inside(at, phone, call, (method, ""), Some(200), false);
         self
@@ -213,6 +238,13 @@ fn finds(found: &[String], what: &str) {
 #[track_caller]
 fn spotless(found: &[String]) {
     assert!(found.is_empty(), "{found:?}");
+}
+
+fn sdp(version: u32, direction: &str) -> String {
+    format!(
+        "v=0\r\no=- 7 {version} IN IP4 10.0.0.9\r\ns=-\r\nc=IN IP4 10.0.0.9\r\nt=0 0\r\n\
+         m=audio 4000 RTP/AVP 0\r\na={direction}\r\n"
+    )
 }
 
 fn body(number: u32) -> String {
@@ -285,7 +317,8 @@ fn a_reinvite_or_update_to_the_survivor() {
         finds(&story.end(50_000, &[(C, "cc")]), "that nobody asked for");
     }
     let mut story = Story::call();
-    let act = (Method::Invite, "");
+    let offer = sdp(2, "sendonly");
+    let act = (Method::Invite, &*offer);
     story.inside(5000, B, "cb", act, Some(200), true);
     story.got(5100, A, "ca", Method::Invite);
     spotless(&story.end(20_000, &[(B, "cb")]));
@@ -539,6 +572,7 @@ fn what_is_left_behind() {
         snapshots: 0,
         bindings: 0,
         busy: Vec::new(),
+        metrics: String::new(),
     };
     spotless(&drained(&clean()));
     let mut rest = clean();
@@ -605,4 +639,62 @@ fn little_is_asked_of_the_scarred() {
     story.log.roster[B].traits = Traits::of(Temper::IgnoresOptions);
     story.got(30_000, B, "cb", Method::Invite);
     spotless(&story.end(60_000, &[(B, "cb")]));
+}
+
+#[test]
+fn a_hold_that_the_other_was_never_told() {
+    for (told, fault) in [("sendonly", false), ("sendrecv", true)] {
+        let mut story = Story::call();
+        story.agrees(5000, B, "cb", ["sendonly", "recvonly"], true);
+        story.agrees(5100, A, "ca", [told, "recvonly"], false);
+        let found = story.end(90_000, &[(B, "cb")]);
+        if fault {
+            finds(&found, "was told Some(SendRecv)");
+        } else {
+            spotless(&found);
+        }
+    }
+}
+
+#[test]
+fn a_refresh_of_a_phone_with_a_timer_only() {
+    for (timer, fault) in [(90, false), (0, true)] {
+        let mut story = Story::call();
+        story.log.roster[A].traits.timer = timer;
+        story.got(30_000, A, "ca", Method::Update);
+        let found = story.end(60_000, &[(B, "cb")]);
+        if fault {
+            finds(&found, "that nobody asked for");
+        } else {
+            spotless(&found);
+        }
+    }
+}
+
+#[test]
+fn a_session_that_is_not_refreshed() {
+    let mut story = Story::call();
+    story.add(60_000, B, What::Expired);
+    story.inside(60_000, B, "cb", (Method::Bye, ""), Some(200), true);
+    story.got(60_050, A, "ca", Method::Bye);
+    finds(&judge(&story.log), "its session was not refreshed");
+}
+
+#[test]
+fn what_a_scrape_shows_is_what_the_phones_saw() {
+    let mut story = Story::taken_over();
+    story.hears(15_500, A, "ca", "CONTINUED b0-1");
+    story.end(50_000, &[(C, "cc")]);
+    let scrape = |restored: u32, ended: u32| {
+        format!(
+            "refork_conversations_started_total{{kind=\"call\"}} 1\n\
+             refork_conversations_answered_total{{kind=\"call\"}} 1\n\
+             refork_conversations_ended_total{{kind=\"call\",how=\"hung_up\"}} {ended}\n\
+             refork_restorations_total{{result=\"other_endpoint\"}} {restored}\n\
+             refork_notices_total{{outcome=\"delivered\"}} 1\n"
+        )
+    };
+    spotless(&counted(&story.log, &scrape(1, 1)));
+    finds(&counted(&story.log, &scrape(2, 1)), "restorations");
+    finds(&counted(&story.log, &scrape(1, 2)), "ended");
 }

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use refork::engine::time::Time;
 use refork::sip::{Address, Message, Name};
 
+use super::reliable::Reliable;
 use super::session::Session;
+use super::timer::Timer;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -48,6 +50,11 @@ pub(crate) struct Call {
     /// A re-INVITE of ours is under way, or is to be tried again.
     pub(crate) changing: bool,
     pub(crate) change_at: Option<Time>,
+    /// Our provisional response that wants a PRACK.
+    pub(crate) reliable: Option<Reliable>,
+    /// Those of the far end that had theirs: tag and RSeq.
+    pub(crate) pracked: Vec<(String, String)>,
+    pub(crate) timer: Option<Timer>,
     /// The call that this one takes the place of.
     pub(crate) replaces: Option<u64>,
 }
@@ -82,6 +89,7 @@ impl Call {
             } => [ring, answer, Some(give_up)].into_iter().flatten().min(),
             Stage::Calling | Stage::Answered | Stage::Live | Stage::Ending => None,
         };
-        [ringing, self.change_at].into_iter().flatten().min()
+        let timer = self.timer.map(|timer| timer.at);
+        [ringing, self.change_at, timer].into_iter().flatten().min()
     }
 }

@@ -4,11 +4,14 @@
 //! notes for the log come out.
 
 mod call;
+mod refer;
+mod reliable;
 mod requests;
 mod responses;
 mod session;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod traits;
 mod transaction;
 mod write;
@@ -153,6 +156,9 @@ impl Phone {
             texting: false,
             changing: false,
             change_at: None,
+            reliable: None,
+            pracked: Vec::new(),
+            timer: None,
             replaces: None,
         };
         self.calls.push(call);
@@ -316,6 +322,7 @@ impl Phone {
             if self.calls[at].change_at.is_some_and(|at| at <= now) {
                 self.change(at, now);
             }
+            self.time_session(at, now);
             let Stage::Ringing {
                 ring,
                 answer,

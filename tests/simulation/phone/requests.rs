@@ -5,6 +5,7 @@ use refork::engine::time::Time;
 use refork::sip::{Message, Method, Name};
 
 use super::call::{Call, Stage};
+use super::reliable::Reliable;
 use super::transaction::Server;
 use super::{Phone, RINGS_FOR, Temper};
 
@@ -162,6 +163,9 @@ impl Phone {
             texting: false,
             changing: false,
             change_at: None,
+            reliable: None,
+            pracked: Vec::new(),
+            timer: None,
             replaces: replaced,
         };
         call.retarget(invite);
@@ -206,9 +210,19 @@ impl Phone {
     }
 
     pub(super) fn ring(&mut self, at: usize, now: Time) {
-        if let Some(invite) = self.open_invite(at) {
-            self.respond(&invite, 180, None, now);
+        let Some(invite) = self.open_invite(at) else {
+            return;
+        };
+        if !self.rings_reliably(&invite) {
+            return self.respond(&invite, 180, None, now);
         }
+        let rseq = 100 + self.calls[at].id as u32;
+        // Every second one answers the offer already (RFC 3262 5).
+        let early = rseq.is_multiple_of(2) && !invite.body().is_empty();
+        let session = &mut self.calls[at].session;
+        let body = early.then(|| session.answer(invite.body())).flatten();
+        self.calls[at].reliable = Some(Reliable::new(rseq, body.is_some(), now));
+        self.respond(&invite, 180, body, now);
     }
 
     /// Its user takes the call.
@@ -216,8 +230,14 @@ impl Phone {
         let Some(invite) = self.open_invite(at) else {
             return;
         };
+        if self.waits_for_prack(at, now) {
+            return;
+        }
+        let settled = self.calls[at].reliable.is_some_and(|it| it.answers);
         let session = &mut self.calls[at].session;
-        let body = if invite.body().is_empty() {
+        let body = if settled {
+            None
+        } else if invite.body().is_empty() {
             Some(session.offer(false))
         } else {
             session.answer(invite.body())
@@ -269,6 +289,8 @@ impl Phone {
                 self.respond(request, 405, None, now);
             }
             Method::Message => self.respond(request, 200, None, now),
+            Method::Prack => self.pracked(request, at, now),
+            Method::Notify => self.notified(request, at, now),
             Method::Invite | Method::Update if self.calls[at].changing => {
                 self.respond(request, 491, None, now);
             }
@@ -278,9 +300,7 @@ impl Phone {
             | Method::Cancel
             | Method::Register
             | Method::Info
-            | Method::Prack
             | Method::Subscribe
-            | Method::Notify
             | Method::Refer
             | Method::Publish
             | Method::Other(_) => self.respond(request, 405, None, now),

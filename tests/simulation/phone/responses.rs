@@ -25,7 +25,12 @@ impl Phone {
             return;
         }
         if response.status() < 200 {
-            return client.proceed(now, PATIENCE);
+            client.proceed(now, PATIENCE);
+            let call = client.call.filter(|_| client.method == Method::Invite);
+            if let Some(at) = call.and_then(|id| self.find(id)) {
+                self.heard_reliably(response, at, now);
+            }
+            return;
         }
         let refused_invite = client.method == Method::Invite && response.status() >= 300;
         let ack = refused_invite.then(|| Self::refusal_ack(&client.bytes, response));
@@ -40,7 +45,9 @@ impl Phone {
             (Method::Invite, Some(at)) if self.calls[at].stage == Stage::Calling => {
                 self.invite_answered(response, at, now);
             }
-            (Method::Invite, Some(at)) => self.change_answered(response, at, cseq, now),
+            (Method::Invite | Method::Update, Some(at)) => {
+                self.change_answered(response, at, cseq, now);
+            }
             (Method::Bye, Some(at)) => {
                 self.calls.remove(at);
             }
@@ -91,6 +98,7 @@ impl Phone {
         self.calls[at].retarget(response);
         self.calls[at].session.answered(response.body());
         self.calls[at].stage = Stage::Live;
+        self.timed(at, response, false, now);
         self.acknowledge(at, response.cseq(), None);
         self.next_text(at, now);
     }
@@ -101,7 +109,10 @@ impl Phone {
             200..300 => {
                 self.calls[at].retarget(response);
                 self.calls[at].session.answered(response.body());
-                self.acknowledge(at, cseq, None);
+                self.timed(at, response, false, now);
+                if *response.method() == Method::Invite {
+                    self.acknowledge(at, cseq, None);
+                }
             }
             // Glare, or not now (RFC 3261 14.1): once more.
             491 | 500 => self.calls[at].change_at = Some(now + self.dice.span(2100, 4000)),
@@ -133,7 +144,7 @@ impl Phone {
             (Method::Invite, Some(at)) if self.calls[at].stage == Stage::Calling => {
                 self.calls.remove(at);
             }
-            (Method::Invite, Some(at)) => self.calls[at].changing = false,
+            (Method::Invite | Method::Update, Some(at)) => self.calls[at].changing = false,
             (Method::Bye, Some(at)) => {
                 self.calls.remove(at);
             }

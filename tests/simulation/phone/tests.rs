@@ -272,3 +272,48 @@ fn a_2xx_that_is_never_acknowledged_ends_in_a_bye() {
     assert!(byes.count() >= 1);
     pair.idle();
 }
+
+#[test]
+fn a_phone_that_rings_reliably_is_answered_after_its_prack() {
+    let traits = Traits {
+        reliable: true,
+        ..Traits::perfect()
+    };
+    for seed in 0..20 {
+        let mut pair = Pair::new([traits; 2], 20, seed);
+        pair.phones[0].call("b0", Kind::Call, pair.now);
+        pair.run(Millis(30_000));
+        assert!(pair.phones.iter().all(Phone::is_talking), "seed {seed}");
+        let pracked = |(who, message): &(usize, Message)| {
+            *who == 1 && message.is_request() && *message.method() == Method::Prack
+        };
+        let prack = pair.seen.iter().position(pracked).unwrap();
+        let answered = |(who, message): &(usize, Message)| {
+            *who == 0 && message.status() == 200 && *message.method() == Method::Invite
+        };
+        assert!(prack < pair.seen.iter().position(answered).unwrap());
+    }
+}
+
+#[test]
+fn a_session_is_refreshed_by_one_of_the_two_and_ends_without() {
+    for (timers, update) in [([90, 90], true), ([90, 120], false)] {
+        let traits = timers.map(|timer| Traits {
+            timer,
+            update,
+            ..Traits::perfect()
+        });
+        let mut pair = Pair::new(traits, 0, 1);
+        pair.phones[0].call("b0", Kind::Call, pair.now);
+        pair.run(Millis(300_000));
+        assert!(pair.phones.iter().all(Phone::is_talking));
+        let refreshes = |(_, message): &&(usize, Message)| {
+            message.to_tag().is_some() && message.header(Name::SessionExpires).is_some()
+        };
+        assert!(pair.seen.iter().filter(refreshes).count() >= 6);
+        // Nothing arrives any more: whoever waits for the refresh takes the other for gone.
+        pair.loss = 100;
+        pair.run(Millis(100_000));
+        assert!(!pair.phones.iter().all(Phone::is_talking));
+    }
+}

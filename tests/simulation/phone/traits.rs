@@ -39,6 +39,12 @@ pub(crate) struct Traits {
     pub(crate) call_waiting: bool,
     /// Sends a re-INVITE by itself after it has moved.
     pub(crate) repairs: bool,
+    /// RFC 3262.
+    #[serde(default)]
+    pub(crate) reliable: bool,
+    /// Session-Expires that it wishes, in seconds; 0: it knows no session timer (RFC 4028).
+    #[serde(default)]
+    pub(crate) timer: u64,
     pub(crate) ring_after: Millis,
     pub(crate) answer_after: Millis,
 }
@@ -51,6 +57,8 @@ impl Traits {
             update: true,
             call_waiting: true,
             repairs: false,
+            reliable: false,
+            timer: 0,
             ring_after: Millis(100),
             answer_after: Millis(1000),
         }
@@ -88,14 +96,28 @@ impl Traits {
     }
 
     pub(crate) fn allow(&self) -> String {
-        let mut allow = String::from("INVITE, ACK, BYE, CANCEL, OPTIONS");
+        let mut allow = String::from("INVITE, ACK, BYE, CANCEL, OPTIONS, REFER, NOTIFY");
         if self.update {
             allow.push_str(", UPDATE");
         }
         if self.temper != Temper::NoMessage {
             allow.push_str(", MESSAGE");
         }
+        if self.reliable {
+            allow.push_str(", PRACK");
+        }
         allow
+    }
+
+    /// Returns the option tags of what it knows.
+    pub(crate) fn supported(&self) -> String {
+        let known = [
+            (self.replaces, "replaces"),
+            (self.reliable, "100rel"),
+            (self.timer > 0, "timer"),
+        ];
+        let known = known.iter().filter(|(known, _)| *known);
+        known.map(|(_, tag)| *tag).collect::<Vec<_>>().join(", ")
     }
 
     /// RFC 3261 17.1.1.1.

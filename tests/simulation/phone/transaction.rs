@@ -97,6 +97,7 @@ pub(crate) struct Server {
     response: Option<Bytes>,
     /// A slow phone's answer, and when it goes out.
     slow: Option<(Time, u16, Bytes)>,
+    t1: Millis,
     interval: Millis,
     again: Option<Time>,
     pub(crate) until: Time,
@@ -111,6 +112,7 @@ impl Server {
             status: 0,
             response: None,
             slow: None,
+            t1,
             interval: t1,
             again: None,
             until: now + Millis(600_000),
@@ -145,10 +147,20 @@ impl Server {
             return;
         }
         self.until = now + LINGER;
+        (self.again, self.interval) = (None, self.t1);
         // A 2xx is sent again over any transport (RFC 3261 13.3.1.4).
         if *self.request.method() == Method::Invite && (udp || status < 300) {
             self.again = Some(now + self.interval);
         }
+    }
+
+    /// A provisional response is sent again until its PRACK comes (RFC 3262 3).
+    pub(crate) fn insist(&mut self, now: Time) {
+        self.again = Some(now + self.interval);
+    }
+
+    pub(crate) fn rest(&mut self) {
+        self.again = None;
     }
 
     pub(crate) fn acknowledged(&mut self, now: Time) {

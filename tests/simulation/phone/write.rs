@@ -15,7 +15,7 @@ impl Phone {
         format!("SIP/2.0/{word} {};branch={branch};rport", self.spec.address)
     }
 
-    fn contact(&self) -> String {
+    pub(super) fn contact(&self) -> String {
         let (user, address) = (&self.spec.user, self.spec.address);
         let transport = if self.spec.stream {
             ";transport=tcp"
@@ -29,7 +29,7 @@ impl Phone {
     }
 
     /// Sends a request and waits for its answer.
-    fn begin(&mut self, bytes: Bytes, call: Option<u64>, now: Time) {
+    pub(super) fn begin(&mut self, bytes: Bytes, call: Option<u64>, now: Time) {
         let request = Message::parse(bytes.clone()).expect("the phone writes sound requests");
         let (t1, udp) = (self.spec.traits.t1(), !self.spec.stream);
         self.clients.push(Client::new(&request, call, t1, udp, now));
@@ -81,7 +81,7 @@ impl Phone {
             .header(Name::CSeq, format_args!("{cseq} {}", method.as_str()))
     }
 
-    fn next_within(&mut self, at: usize, method: &Method) -> Builder {
+    pub(super) fn next_within(&mut self, at: usize, method: &Method) -> Builder {
         self.calls[at].local_cseq += 1;
         let cseq = self.calls[at].local_cseq;
         self.within(at, method, cseq)
@@ -90,7 +90,8 @@ impl Phone {
     /// Sends the INVITE that begins a call, or a re-INVITE.
     pub(super) fn invite(&mut self, at: usize, changed: bool, now: Time) {
         let builder = self.next_within(at, &Method::Invite);
-        let builder = self.capable(builder);
+        let expires = self.asks_for_timer(at);
+        let builder = self.capable(builder, expires.as_deref());
         let offer = self.calls[at].session.offer(changed);
         let bytes = builder.body("application/sdp", offer.as_bytes());
         let id = self.calls[at].id;
@@ -102,15 +103,21 @@ impl Phone {
         }
     }
 
-    fn capable(&self, builder: Builder) -> Builder {
+    /// Adds what the phone is able to do, and what is agreed of its session timer.
+    pub(super) fn capable(&self, builder: Builder, expires: Option<&str>) -> Builder {
         let builder = builder
             .header(Name::Contact, self.contact())
             .header(Name::Allow, self.spec.traits.allow())
             .header(Name::UserAgent, "Simulated/1.0");
-        if self.spec.traits.replaces {
-            builder.header(Name::Supported, "replaces")
-        } else {
+        let known = self.spec.traits.supported();
+        let builder = if known.is_empty() {
             builder
+        } else {
+            builder.header(Name::Supported, known)
+        };
+        match expires {
+            Some(expires) => builder.header(Name::SessionExpires, expires),
+            None => builder,
         }
     }
 
@@ -220,15 +227,38 @@ impl Phone {
                 request.method(),
                 Method::Invite | Method::Update | Method::Options
             );
+        let timed = status >= 200 && *request.method() != Method::Options;
+        let expires = self.agrees_to_timer(request).filter(|_| timed);
         let builder = if speaks_of_itself {
-            self.capable(builder)
+            self.capable(builder, expires.as_deref())
         } else {
             builder
+        };
+        let mut calls = self.calls.iter();
+        let at = calls.position(|call| call.call_id == request.call_id());
+        let reliable = at.and_then(|at| self.calls[at].reliable);
+        let reliable = reliable.filter(|_| status == 180);
+        let builder = match reliable {
+            Some(reliable) => builder
+                .header(Name::Require, "100rel")
+                .header(Name::RSeq, reliable.rseq),
+            // RFC 4028 9: who is to refresh must know how.
+            None if expires.is_some_and(|value| value.contains("refresher=uac")) => {
+                builder.header(Name::Require, "timer")
+            }
+            None => builder,
         };
         let bytes = match body {
             Some(body) => builder.body("application/sdp", body.as_bytes()),
             None => builder.end(),
         };
+        if speaks_of_itself
+            && timed
+            && let Some(at) = at
+        {
+            let success = Message::parse(bytes.clone()).expect("the phone's own answer");
+            self.timed(at, &success, true, now);
+        }
         let slow = self.spec.traits.temper == Temper::Slow && *request.method() != Method::Invite;
         let udp = !self.spec.stream;
         let Some(server) = self
@@ -243,6 +273,9 @@ impl Phone {
             return;
         }
         server.answer(status, bytes.clone(), udp, now);
+        if reliable.is_some() {
+            server.insist(now);
+        }
         self.send(bytes.clone());
         let twice = self.spec.traits.temper == Temper::AnswersTwice;
         if twice && status / 100 == 2 && *request.method() == Method::Invite {

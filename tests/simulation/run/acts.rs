@@ -45,6 +45,27 @@ impl Simulation {
                     self.flush(phone);
                 }
             }
+            Act::Refer { talk, side, user } => {
+                if let Some(phone) = self.holder(talk, side) {
+                    self.phones[phone].refer(&user, now);
+                    self.flush(phone);
+                }
+            }
+            Act::Consult { talk, side, user } => {
+                if let Some(phone) = self.holder(talk, side) {
+                    self.phones[phone].consult(&user, now);
+                    self.flush(phone);
+                }
+            }
+            Act::Join { talk, side } => {
+                for phone in 0..self.phones.len() {
+                    let here = self.scenario.places[phone] == (talk, side);
+                    if here && self.lines[phone].power == Power::On {
+                        self.phones[phone].join(now);
+                        self.flush(phone);
+                    }
+                }
+            }
             Act::HangUp { talk, side } => self.hang_up(talk, side, 0),
             Act::HangUpAgain { talk, side, tries } => self.hang_up(talk, side, tries),
             Act::Befall {

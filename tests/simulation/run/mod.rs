@@ -6,6 +6,7 @@ mod server;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use bytes::Bytes;
 use refork::engine::Engine;
@@ -13,6 +14,7 @@ use refork::engine::ids::{ConnectionId, Side};
 use refork::engine::ports::{Input, Token};
 use refork::engine::time::{Millis, Time};
 use refork::engine::view::Gauges;
+use refork::metrics::{Metrics, Readings};
 
 use crate::dice::Dice;
 use crate::log::{Card, Fault, Log, PhoneId, What};
@@ -100,6 +102,8 @@ pub(crate) struct Simulation {
     /// Texts said so far, by conversation and side.
     said: BTreeMap<(usize, Side), u32>,
     broken: Vec<String>,
+    /// Of all lives of the server together.
+    metrics: Metrics,
     pub(crate) log: Log,
 }
 
@@ -115,6 +119,8 @@ pub(crate) struct Rest {
     pub(crate) bindings: usize,
     /// Names of running phones that think that they are in a call.
     pub(crate) busy: Vec<String>,
+    /// What a scrape shows.
+    pub(crate) metrics: String,
 }
 
 impl Simulation {
@@ -131,6 +137,7 @@ impl Simulation {
             .zip(&scenario.places)
             .map(|(spec, (talk, side))| Card {
                 name: spec.name.clone(),
+                user: spec.user.clone(),
                 talk: *talk,
                 side: *side,
                 traits: spec.traits,
@@ -154,6 +161,7 @@ impl Simulation {
             connections: 0,
             said: BTreeMap::new(),
             broken: Vec::new(),
+            metrics: Metrics::new("sim"),
             log: Log {
                 roster,
                 ..Log::default()
@@ -192,6 +200,7 @@ impl Simulation {
             misuse: std::mem::take(&mut self.relay.misuse),
             snapshots: self.store.len(),
             bindings: self.outside.bindings_left(),
+            metrics: self.metrics.render(&Readings::default(), Duration::ZERO),
             busy: self
                 .phones
                 .iter()
@@ -211,7 +220,12 @@ impl Simulation {
                 && !ended.contains(&talk)
                 && self.phones[phone].hang_up(self.now)
             {
-                ended.push(talk);
+                // Of a talk with a second call, everybody puts the receiver down.
+                let second =
+                    |act: &Act| matches!(act, Act::Consult { talk: of, .. } if *of == talk);
+                if !self.scenario.acts.iter().any(|(_, act)| second(act)) {
+                    ended.push(talk);
+                }
             }
             self.flush(phone);
         }
@@ -234,6 +248,11 @@ impl Simulation {
             self.step();
         }
         self.now = end;
+    }
+
+    /// Returns how many writes were late, and how many failed.
+    pub(crate) fn store_trouble(&self) -> (usize, usize) {
+        (self.store.slow, self.store.failed)
     }
 
     fn next_time(&self) -> Option<Time> {

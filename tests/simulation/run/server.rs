@@ -115,6 +115,8 @@ impl Simulation {
                     };
                     let life = self.life;
                     let ok = !self.chance.percent(self.scenario.failing_store);
+                    self.store.slow += usize::from(slow);
+                    self.store.failed += usize::from(!ok);
                     self.after(wait, Event::Stored { life, token, ok });
                 }
             }
@@ -126,7 +128,10 @@ impl Simulation {
             Output::Handover(handover) => self.inform(Input::Handover(handover)),
             // One engine has all shards.
             Output::Moved(_) | Output::Forward(_) => {}
-            Output::Event(event) => self.remark(None, format!("{event:?}")),
+            Output::Event(event) => {
+                self.metrics.event(&event);
+                self.remark(None, format!("{event:?}"));
+            }
         }
     }
 }

@@ -1,0 +1,119 @@
+//! The counters that an operator reads agree with what the phones saw.
+
+use refork::sip::Method;
+
+use super::legs::{self, Leg, Request};
+use super::{CONTINUED, Log, What, tangled};
+
+/// The samples of a scrape, in Prometheus' text format.
+struct Scrape<'a>(&'a str);
+
+impl Scrape<'_> {
+    /// Sums up a family, over those of its samples whose labels have `part` in them.
+    fn sum(&self, family: &str, part: &str) -> usize {
+        let samples = self.0.lines().filter_map(|line| line.strip_prefix(family));
+        let samples = samples.filter(|rest| rest.starts_with(['{', ' ']) && rest.contains(part));
+        let values = samples.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok());
+        values.sum::<f64>() as usize
+    }
+}
+
+/// Returns what a scrape at the end says that cannot be.
+pub(crate) fn counted(log: &Log, scrape: &str) -> Vec<String> {
+    let (legs, scrape) = (legs::of(log), Scrape(scrape));
+    let restarted = log
+        .entries
+        .iter()
+        .any(|entry| matches!(entry.what, What::ServerDown));
+    let got = || legs.iter().flat_map(|leg| &leg.got);
+    let sent = || legs.iter().flat_map(|leg| &leg.sent);
+    let told = |request: &&Request| matches!(request.answer, Some((_, 200..300)));
+    let mut found = Vec::new();
+    let mut fits = |what: &str, counted: usize, least: usize, most: usize| {
+        if !(least..=most).contains(&counted) {
+            found.push(format!(
+                "counters: {what} {counted}, and the phones saw {least} to {most}"
+            ));
+        }
+    };
+
+    // What a server had forgotten as it rose again may be begun once more.
+    let outgoing = legs.iter().filter(|leg| leg.outgoing).count();
+    let outgoing = if restarted { usize::MAX } else { outgoing };
+    let begun = scrape.sum("refork_conversations_started_total", "");
+    let heard = |leg: &&Leg| leg.outgoing && (leg.answered.is_some() || leg.refused.is_some());
+    let answered = scrape.sum("refork_conversations_answered_total", "");
+    let connected = |leg: &&Leg| leg.outgoing && leg.answered.is_some();
+    fits(
+        "conversations begun",
+        begun,
+        legs.iter().filter(heard).count(),
+        outgoing,
+    );
+    fits(
+        "conversations answered",
+        answered,
+        legs.iter().filter(connected).count(),
+        outgoing,
+    );
+    if !restarted {
+        let ended = scrape.sum("refork_conversations_ended_total", "");
+        fits("conversations ended", ended, begun, begun);
+    }
+
+    // Each leg of ours that a phone accepted began a conversation, restored or was given one, or lost a race.
+    let accepted = legs.iter().filter(|leg| !leg.outgoing);
+    let accepted = accepted.filter(|leg| leg.answered.is_some()).count();
+    let restored = scrape.sum("refork_restorations_total", "_endpoint\"");
+    let taken = scrape.sum("refork_transfers_total", "\"transferred\"");
+    // Two calls that are joined take no new answer.
+    if tangled(log).is_empty() && !restarted {
+        fits(
+            "answers, restorations and transfers",
+            answered + restored + taken,
+            0,
+            accepted,
+        );
+    }
+
+    let notices = got().filter(|request| request.body.starts_with(CONTINUED));
+    let delivered = scrape.sum("refork_notices_total", "\"delivered");
+    fits(
+        "notices delivered",
+        delivered,
+        0,
+        notices.filter(told).count(),
+    );
+
+    let texts =
+        |request: &&Request| request.method == Method::Message && request.body.starts_with("text ");
+    let kept = scrape.sum("refork_messages_queued_total", "");
+    let promised = |request: &&Request| matches!(request.answer, Some((_, 202)));
+    let written = sent().filter(texts);
+    // A promise may be kept over a restart, and made once more.
+    let promises = sent().filter(texts).filter(promised).count();
+    fits(
+        "messages queued",
+        kept,
+        if restarted { 0 } else { promises },
+        written.count(),
+    );
+    let delivered = scrape.sum("refork_messages_delivered_total", "");
+    fits(
+        "messages delivered",
+        delivered,
+        0,
+        got().filter(texts).filter(told).count(),
+    );
+    let rejected = scrape.sum("refork_messages_rejected_total", "");
+    if !restarted && rejected == 0 {
+        let undelivered = scrape.sum("refork_messages_undelivered_total", "");
+        fits(
+            "messages delivered or left",
+            delivered + undelivered,
+            kept,
+            kept,
+        );
+    }
+    found
+}

@@ -1,0 +1,140 @@
+//! Two phones that talk have agreed on the same: what one says of its direction the other was told.
+
+use std::collections::BTreeMap;
+
+use refork::engine::time::{Millis, Time};
+use refork::sip::sdp::{Direction, Sdp};
+use refork::sip::{Message, Method};
+
+use super::legs::Leg;
+use super::{Case, PhoneId, TRANSACTION, What};
+
+/// By then every offer has been answered, carried across and tried again after a glare.
+const SETTLED: Millis = Millis(20_000);
+
+/// What a phone and the server have last agreed on in one dialog.
+#[derive(Default)]
+struct Agreed {
+    at: Time,
+    said: Option<Direction>,
+    told: Option<Direction>,
+    /// Offers without an answer, by branch; `true` for the phone's own.
+    offers: BTreeMap<String, (bool, Direction)>,
+    /// An offer in a 2xx, which the ACK answers.
+    late: Option<(bool, Direction)>,
+}
+
+impl Agreed {
+    fn take(&mut self, at: Time, message: &Message, sent: bool) {
+        let said = direction(message);
+        let branch = message.branch().unwrap_or_default().to_owned();
+        if message.is_request() {
+            match (message.method(), said, self.late.take()) {
+                (Method::Ack, Some(answer), Some(offer)) => self.agree(at, offer, (sent, answer)),
+                (_, Some(offer), _) => {
+                    self.offers.insert(branch, (sent, offer));
+                }
+                (_, None, late) => self.late = late,
+            }
+            return;
+        }
+        match (said, self.offers.get(&branch).copied()) {
+            (Some(answer), Some(offer)) => {
+                self.agree(at, offer, (sent, answer));
+            }
+            (Some(offer), None) => self.late = Some((sent, offer)),
+            (None, _) => {}
+        }
+        if message.status() >= 200 {
+            self.offers.remove(&branch);
+        }
+    }
+
+    fn agree(&mut self, at: Time, offer: (bool, Direction), answer: (bool, Direction)) {
+        let known = (self.said, self.told);
+        for (own, direction) in [offer, answer] {
+            let side = if own { &mut self.said } else { &mut self.told };
+            *side = Some(direction);
+        }
+        if known != (self.said, self.told) {
+            self.at = at;
+        }
+    }
+}
+
+fn direction(message: &Message) -> Option<Direction> {
+    let sdp = Sdp::parse(message.body()).ok()?;
+    let media = sdp.media();
+    let media = media
+        .first()
+        .filter(|media| media.kind == refork::sip::sdp::Kind::Audio)?;
+    Some(media.direction)
+}
+
+impl Case<'_> {
+    pub(super) fn streams(&mut self) {
+        let mut found = Vec::new();
+        let agreed = self.agreed();
+        let of = |leg: &Leg| agreed.get(&(leg.phone, leg.call_id.clone()));
+        for leg in self.plain() {
+            for peer in self
+                .side(leg.talk, leg.side.other())
+                .filter(|peer| !peer.scarred)
+            {
+                let (Some(ours), Some(theirs)) = (of(leg), of(peer)) else {
+                    continue;
+                };
+                let Some(end) = self.talked_until(leg, peer) else {
+                    continue;
+                };
+                let since = ours.at.max(theirs.at) + SETTLED;
+                if since < end && ours.told != theirs.said {
+                    let (told, said) = (ours.told, theirs.said);
+                    let name = &self.log.roster[peer.phone].name;
+                    let what = format!("was told {told:?}, and {name} said {said:?}");
+                    found.push((end, leg.phone, what));
+                }
+            }
+        }
+        for (at, phone, what) in found {
+            self.blame(at, phone, what);
+        }
+    }
+
+    fn agreed(&self) -> BTreeMap<(PhoneId, String), Agreed> {
+        let mut agreed = BTreeMap::<_, Agreed>::new();
+        for entry in &self.log.entries {
+            let (message, sent) = match &entry.what {
+                What::Got(message) => (message, false),
+                What::Sent(message) => (message, true),
+                What::TimedOut(_)
+                | What::HungUp
+                | What::Expired
+                | What::Transferred
+                | What::Fault(_)
+                | What::Recovered
+                | What::ServerDown
+                | What::ServerUp
+                | What::Remark(_) => continue,
+            };
+            let Some(phone) = entry.phone else { continue };
+            let key = (phone, message.call_id().to_owned());
+            agreed.entry(key).or_default().take(entry.at, message, sent);
+        }
+        agreed
+    }
+
+    /// Returns until when two legs were the only ones of their sides, where they were for long enough.
+    fn talked_until(&self, leg: &Leg, peer: &Leg) -> Option<Time> {
+        let last = self.log.entries.last().map_or(Time(0), |entry| entry.at);
+        let end = leg.end().unwrap_or(last).min(peer.end().unwrap_or(last));
+        let from = leg.acked?.max(peer.acked?) + TRANSACTION;
+        let at = end - Millis(1);
+        let alone = [leg, peer].into_iter().all(|of| {
+            let mut others = self.side(of.talk, of.side);
+            others.all(|other| other.call_id == of.call_id || !other.stood_at(at))
+        });
+        (from < end && alone && !self.restarted(from - TRANSACTION - TRANSACTION, end))
+            .then_some(end)
+    }
+}

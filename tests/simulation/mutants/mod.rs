@@ -1,0 +1,31 @@
+//! Deliberate bugs that the simulation must find: `check` beside it builds them and counts the seeds.
+
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Mutant {
+    name: String,
+    does: String,
+    file: String,
+    text: String,
+    instead: String,
+}
+
+/// The check is worth nothing once the engine has moved on from under it.
+#[test]
+fn each_has_its_place_in_the_source_and_on_the_page() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+    let read = |path: &str| std::fs::read_to_string(format!("{root}{path}")).unwrap();
+    let table = read("tests/simulation/mutants/table.json");
+    let table: Vec<Mutant> = serde_json::from_str(&table).unwrap();
+    let page = read("docs/simulation.md");
+    assert!(table.len() >= 10);
+    for mutant in table {
+        let (name, file) = (&mutant.name, &mutant.file);
+        let places = read(file).matches(&mutant.text).count();
+        assert_eq!(places, 1, "places of {name} in {file}");
+        assert!(mutant.instead.contains("MUTANT"), "{name} can be off");
+        let row = format!("| `{name}` | {} |", mutant.does);
+        assert!(page.contains(&row), "docs/simulation.md has no {row}");
+    }
+}
