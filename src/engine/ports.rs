@@ -209,7 +209,8 @@ impl Claim {
 pub enum MediaCommand {
     /// Take one port pair a stream for a side. Answered by `MediaEvent::Opened`.
     /// Opening a side again with a greater generation keeps the older until `Configure` names the
-    /// newer one; with more streams than before adds ports and keeps those there are.
+    /// newer one; with the same one it keeps the ports there are, and adds those of more streams and of
+    /// streams whose ports were given back.
     Open {
         media: MediaId,
         side: Side,
@@ -221,7 +222,8 @@ pub enum MediaCommand {
         /// Which address of ours the peer is to be told, where the engine knows it: it may be that of a NAT
         /// before us.
         told: Option<IpAddr>,
-        /// After a restart: the ports to take again, RTP ports by stream (RTCP is one above).
+        /// After a restart: the ports to take again, RTP ports by stream (RTCP is one above). 0: the stream
+        /// had none, and gets none; its address comes with port 0.
         again: Vec<u16>,
     },
     /// The offer/answer of a side is complete (or has changed): these are its streams now. The
@@ -237,6 +239,14 @@ pub enum MediaCommand {
     /// The side's endpoint is lost: what still comes from it is dropped, and the other side gets the
     /// filler until the side is configured anew.
     Lost { media: MediaId, side: Side },
+    /// Give back the ports of streams that were refused; the others stand.
+    CloseStreams {
+        media: MediaId,
+        side: Side,
+        generation: Generation,
+        /// Their numbers.
+        streams: Vec<usize>,
+    },
     /// Give back a generation's ports (a fork that failed).
     CloseSide {
         media: MediaId,

@@ -168,6 +168,12 @@ impl Desk {
                     self.attend(slot, now);
                 }
             }
+            MediaCommand::CloseStreams {
+                media,
+                side,
+                generation,
+                streams,
+            } => self.close_streams(media, (side, generation), &streams, now),
             MediaCommand::CloseSide {
                 media,
                 side,
@@ -195,8 +201,8 @@ impl Desk {
             let live = entry.session.live()[side.index()];
             live.and_then(|generation| entry.wires.leg(side, generation))
                 .or_else(|| entry.wires.legs[side.index()].last())
-                .and_then(|leg| leg.pairs.get(stream))
-                .and_then(|id| self.pairs.get(*id))
+                .and_then(|leg| leg.pair(stream))
+                .and_then(|id| self.pairs.get(id))
                 .map_or(0, |pair| pair.port)
         }))
     }
@@ -294,14 +300,17 @@ impl Desk {
             return refuse("too many generations");
         }
         let local = standing.map_or(local, |leg| leg.local);
-        let there = standing.map_or(0, |leg| leg.pairs.len());
-        let more = wanted.streams.saturating_sub(there);
+        let missing: Vec<usize> = (0..wanted.streams)
+            .filter(|stream| standing.is_none_or(|leg| leg.pair(*stream).is_none()))
+            .filter(|stream| wanted.again.get(*stream) != Some(&0))
+            .collect();
+        let more = missing.len();
         let kept = kept_from(self.settings.reserve, wanted.claim, self.pairs.size());
         if more > 0 && kept > 0 && self.pairs.available(now) < more + kept {
             return Err(io::Error::new(io::ErrorKind::QuotaExceeded, KEPT));
         }
         let mut taken: Vec<PairId> = Vec::with_capacity(more);
-        for stream in there..wanted.streams {
+        for &stream in &missing {
             let place = Place {
                 slot,
                 generation: wanted.generation,
@@ -325,33 +334,32 @@ impl Desk {
         };
         entry.session.open(side, wanted.streams);
         let legs = &mut entry.wires.legs[side.index()];
-        let leg = match legs
+        let known = legs
             .iter()
-            .position(|leg| leg.generation == wanted.generation)
-        {
-            Some(index) => {
-                legs[index].pairs.append(&mut taken);
-                &legs[index]
-            }
-            None => {
-                // One is the rule, and most sides never have another.
-                legs.reserve_exact(1);
-                legs.push(Leg {
-                    generation: wanted.generation,
-                    local,
-                    pairs: taken,
-                });
-                &legs[legs.len() - 1]
-            }
-        };
+            .position(|leg| leg.generation == wanted.generation);
+        let index = known.unwrap_or_else(|| {
+            // One is the rule, and most sides never have another.
+            legs.reserve_exact(1);
+            legs.push(Leg {
+                generation: wanted.generation,
+                local,
+                pairs: Vec::new(),
+            });
+            legs.len() - 1
+        });
+        let leg = &mut legs[index];
+        let more = wanted.streams.saturating_sub(leg.pairs.len());
+        leg.pairs.reserve_exact(more);
+        leg.pairs.extend(std::iter::repeat_n(None, more));
+        for (stream, id) in missing.into_iter().zip(taken) {
+            leg.pairs[stream] = Some(id);
+        }
         // Exact, for it is kept as long as the call.
         let mut told = Vec::with_capacity(wanted.streams);
-        let pairs = leg.pairs.iter().take(wanted.streams);
-        told.extend(
-            pairs
-                .filter_map(|id| self.pairs.get(*id))
-                .map(|pair| SocketAddr::new(local.told, pair.port)),
-        );
+        told.extend((0..wanted.streams).map(|stream| {
+            let pair = leg.pair(stream).and_then(|id| self.pairs.get(id));
+            SocketAddr::new(local.told, pair.map_or(0, |pair| pair.port))
+        }));
         Ok(told)
     }
 
@@ -381,9 +389,30 @@ impl Desk {
         told.streams.truncate(leg.pairs.len());
         entry.session.configure(told, now);
         let older = legs.extract_if(.., |leg| leg.generation < generation);
-        let pairs = older.flat_map(|leg| leg.pairs).collect();
+        let pairs = older.flat_map(|leg| leg.pairs).flatten().collect();
         self.give_back(pairs, now);
         self.attend(slot, now);
+    }
+
+    fn close_streams(
+        &mut self,
+        media: MediaId,
+        (side, generation): (Side, Generation),
+        streams: &[usize],
+        now: Micros,
+    ) {
+        let Some((_, entry)) = self.entry(media) else {
+            return;
+        };
+        let legs = &mut entry.wires.legs[side.index()];
+        let Some(leg) = legs.iter_mut().find(|leg| leg.generation == generation) else {
+            return;
+        };
+        let pairs = streams
+            .iter()
+            .filter_map(|stream| leg.pairs.get_mut(*stream)?.take())
+            .collect();
+        self.give_back(pairs, now);
     }
 
     fn close_side(&mut self, media: MediaId, side: Side, generation: Generation, now: Micros) {
@@ -395,7 +424,7 @@ impl Desk {
         }
         let legs = &mut entry.wires.legs[side.index()];
         let gone = legs.extract_if(.., |leg| leg.generation == generation);
-        let pairs = gone.flat_map(|leg| leg.pairs).collect();
+        let pairs = gone.flat_map(|leg| leg.pairs).flatten().collect();
         self.give_back(pairs, now);
         self.attend(slot, now);
         self.vacate_if_bare(slot, now);
@@ -445,6 +474,7 @@ impl Desk {
         self.by_media.remove(&entry.session.media);
         self.counters.sessions.fetch_sub(1, Ordering::Relaxed);
         let legs = entry.wires.legs.into_iter().flatten();
-        self.give_back(legs.flat_map(|leg| leg.pairs).collect(), now);
+        let pairs = legs.flat_map(|leg| leg.pairs).flatten().collect();
+        self.give_back(pairs, now);
     }
 }

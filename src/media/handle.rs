@@ -251,6 +251,7 @@ impl Order {
         match self {
             Self::Command(
                 MediaCommand::Configure { .. }
+                | MediaCommand::CloseStreams { .. }
                 | MediaCommand::CloseSide { .. }
                 | MediaCommand::Close { .. },
             ) => true,
@@ -267,6 +268,7 @@ fn command_media(command: &MediaCommand) -> MediaId {
         MediaCommand::Open { media, .. }
         | MediaCommand::Configure { media, .. }
         | MediaCommand::Lost { media, .. }
+        | MediaCommand::CloseStreams { media, .. }
         | MediaCommand::CloseSide { media, .. }
         | MediaCommand::Close { media } => *media,
     }

@@ -355,6 +355,57 @@ fn both_generations_stand_until_one_is_configured() {
 }
 
 #[test]
+fn streams_that_are_refused_give_their_ports_back_alone() {
+    let rig = Rig::new(|_| {});
+    let (mut a, b) = (Phone::new(1), Phone::new(2));
+    let open = |again| rig.open_with(Side::Caller, 1, V4, 3, again).unwrap();
+    let all = open(vec![]);
+    let to_b = rig.open(Side::Callee, 1);
+    let used = || rig.handle().counters().ports_used.load(Ordering::Relaxed);
+    for (streams, left) in [(vec![0, 2], 4), (vec![0, 2, 9], 4)] {
+        rig.handle().command(MediaCommand::CloseStreams {
+            media: CALL,
+            side: Side::Caller,
+            generation: 1,
+            streams,
+        });
+        rig.report();
+        assert_eq!(used(), left);
+    }
+    // The one in the middle runs on, at its port.
+    let refused = || StreamSettings {
+        active: false,
+        ..a.settings()
+    };
+    for (side, phone) in [(Side::Caller, &a), (Side::Callee, &b)] {
+        rig.handle().command(MediaCommand::Configure {
+            media: CALL,
+            side,
+            generation: 1,
+            signalling: V4.parse().unwrap(),
+            streams: vec![refused(), phone.settings(), refused()],
+        });
+    }
+    assert_eq!(rig.open_with(Side::Callee, 1, V4, 2, vec![]).unwrap()[0], to_b);
+    rig.handle().command(MediaCommand::Configure {
+        media: CALL,
+        side: Side::Callee,
+        generation: 1,
+        signalling: V4.parse().unwrap(),
+        streams: vec![refused(), b.settings()],
+    });
+    a.talk(all[1]);
+    assert_eq!(b.hear().0.ssrc, 1);
+    // They come back with the next offer, at other ports; where the engine says that there are none, not.
+    assert_eq!(open(vec![0, all[1].port(), 0])[0].port(), 0);
+    assert_eq!(used(), 6);
+    let anew = open(vec![]);
+    assert_eq!((anew[1], used()), (all[1], 10));
+    assert!(anew[0] != all[0] && anew[2] != all[2] && anew.iter().all(|at| at.port() != 0));
+    rig.close();
+}
+
+#[test]
 fn lets_no_stranger_in() {
     let rig = Rig::new(|_| {});
     let (mut a, b) = (Phone::new(1), Phone::new(2));

@@ -23,8 +23,14 @@ pub(crate) struct Wires {
 pub(crate) struct Leg {
     pub(crate) generation: Generation,
     pub(crate) local: Local,
-    /// By stream.
-    pub(crate) pairs: Vec<PairId>,
+    /// By stream; none of a stream that was refused.
+    pub(crate) pairs: Vec<Option<PairId>>,
+}
+
+impl Leg {
+    pub(crate) fn pair(&self, stream: usize) -> Option<PairId> {
+        self.pairs.get(stream).copied().flatten()
+    }
 }
 
 impl Wires {
@@ -49,8 +55,8 @@ impl Outbox for Way<'_> {
     fn send(&mut self, side: Side, stream: usize, port: Port, to: SocketAddr, packet: &[u8]) {
         let pair = self.live[side.index()]
             .and_then(|generation| self.wires.leg(side, generation))
-            .and_then(|leg| leg.pairs.get(stream))
-            .and_then(|id| self.pairs.get(*id));
+            .and_then(|leg| leg.pair(stream))
+            .and_then(|id| self.pairs.get(id));
         let Some(pair) = pair else {
             self.tally.dropped_no_target += 1;
             return;

@@ -22,6 +22,135 @@ fn opens(t: &Table) -> Vec<(Side, u32, usize)> {
     t.media.iter().filter_map(open).collect()
 }
 
+/// Returns the streams whose ports the relay got back.
+fn closes(t: &Table) -> Vec<(Side, Vec<usize>)> {
+    let close = |command: &MediaCommand| match command {
+        MediaCommand::CloseStreams { side, streams, .. } => Some((*side, streams.clone())),
+        _ => None,
+    };
+    t.media.iter().filter_map(close).collect()
+}
+
+/// Many streams of sound, of which those run that the test says.
+fn lines(at: std::net::SocketAddr, runs: impl Fn(u16) -> bool) -> String {
+    let head = sdp(at, 2, "sendrecv");
+    let head = &head[..head.find("m=audio").unwrap()];
+    let line = |stream| {
+        let port = if runs(stream) { 4000 + 2 * stream } else { 0 };
+        format!("m=audio {port} RTP/AVP 0\r\n")
+    };
+    head.to_owned() + &(0..16).map(line).collect::<String>()
+}
+
+#[test]
+fn the_ports_of_streams_that_are_refused_are_given_back_and_taken_again_with_them() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&lines(alice(), |_| true));
+    let invite = t.request_to(desk(), Method::Invite);
+    assert!(ports(&invite).iter().all(|port| *port != 0));
+    // The last one alone is taken.
+    let last = |stream| stream == 15;
+    t.receive(desk(), with_sdp(answer_to(&invite), &lines(desk(), last)));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    let mut a = Remote::of_answer(&ok, alice());
+    t.receive(alice(), a.ack(1));
+    let refused: Vec<usize> = (0..15).collect();
+    let both_sides = [(Side::Caller, refused.clone()), (Side::Callee, refused)];
+    assert_eq!(closes(&t), both_sides);
+
+    // A restart takes the one again, and no other.
+    t.media.clear();
+    t.restart();
+    let again = |command: &MediaCommand| match command {
+        MediaCommand::Open { again, .. } => Some(again.clone()),
+        _ => None,
+    };
+    let mut only = vec![0; 15];
+    let again: Vec<_> = t.media.iter().filter_map(again).collect();
+    only.push(ports(&ok)[15]);
+    assert_eq!(again[0], only);
+    assert_eq!(again[1][..15], [0; 15]);
+
+    // A hold that names the refused ones as such needs no ports.
+    t.media.clear();
+    a.cseq += 20;
+    let hold = lines(alice(), last) + "a=sendonly\r\n";
+    t.receive(alice(), with_sdp(a.request(Method::Invite), &hold));
+    let offer = t.request_to(desk(), Method::Invite);
+    let held = lines(desk(), last) + "a=recvonly\r\n";
+    t.receive(desk(), with_sdp(response(&offer, 200, desk(), "b1"), &held));
+    t.request_to(desk(), Method::Ack);
+    t.response_to(alice(), 200);
+    t.receive(alice(), a.ack(a.cseq));
+    assert_eq!((opens(&t), closes(&t)), (vec![], vec![]));
+
+    // One comes back; what it is refused with takes its ports along once more.
+    for status in [488, 200] {
+        t.media.clear();
+        let more = lines(alice(), |stream| stream == 15 || stream == 1);
+        t.receive(alice(), with_sdp(a.request(Method::Invite), &more));
+        assert_eq!(opens(&t), [(Side::Caller, 0, 16), (Side::Callee, 0, 16)]);
+        let offer = t.request_to(desk(), Method::Invite);
+        let told: Vec<usize> = (0..16).filter(|at| ports(&offer)[*at] != 0).collect();
+        assert_eq!(told, [1, 15]);
+        let answer = response(&offer, status, desk(), "b1");
+        let more = lines(desk(), |stream| stream == 15 || stream == 1);
+        if status == 200 {
+            t.receive(desk(), with_sdp(answer, &more));
+        } else {
+            t.receive(desk(), answer.end());
+        }
+        t.request_to(desk(), Method::Ack);
+        let back = t.response_to(alice(), status);
+        t.receive(alice(), a.ack(back.cseq()));
+        let given_back: Vec<_> = (0..15).filter(|at| status != 200 || *at != 1).collect();
+        let both_sides = [
+            (Side::Caller, given_back.clone()),
+            (Side::Callee, given_back),
+        ];
+        assert_eq!(closes(&t), both_sides, "{status}");
+    }
+    t.hangs_up(&mut a);
+    let bye = t.request_to(desk(), Method::Bye);
+    t.reply(&bye, 200, desk());
+    t.ends_empty();
+}
+
+#[test]
+fn what_a_phone_refused_is_not_offered_to_it_again() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&both(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    let refused = both(desk()).replace("m=video 4002", "m=video 0");
+    t.receive(desk(), with_sdp(answer_to(&invite), &refused));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    let a = Remote::of_answer(&ok, alice());
+    t.receive(alice(), a.ack(1));
+    assert_eq!(
+        closes(&t),
+        [(Side::Caller, vec![1]), (Side::Callee, vec![1])]
+    );
+    // Alice is lost, and Bob asks for an offer, then makes one himself: what stands answers both.
+    let mut b = Remote::of_invite(&invite, desk(), "b1");
+    t.alice_is_lost();
+    t.receive(desk(), b.request(Method::Invite).end());
+    let offer = t.response_to(desk(), 200);
+    assert_eq!(ports(&offer)[1], 0, "its ports may be another call's");
+    let version = |message: &refork::sip::Message| {
+        let text = text(message);
+        let origin = text.lines().find(|line| line.starts_with("o=")).unwrap();
+        origin.split(' ').nth(2).unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(version(&offer), version(&invite) + 1);
+    t.receive(desk(), with_sdp(b.numbered(Method::Ack, b.cseq), &refused));
+    t.receive(desk(), with_sdp(b.request(Method::Invite), &both(desk())));
+    assert_eq!(ports(&t.response_to(desk(), 200))[1], 0);
+}
+
 /// Alice shows pictures beside the sound of a call that stands.
 fn alice_shows(t: &mut Table, a: &mut Remote) -> refork::sip::Message {
     t.receive(alice(), with_sdp(a.request(Method::Invite), &both(alice())));
@@ -328,7 +457,13 @@ fn pictures_are_taken_out_and_added_again() {
             assert_eq!(told(&t, side, 0)[1].active, on);
         }
     }
-    assert_eq!(opens(&t), [], "the ports are there");
+    // The ports of what was taken out were given back, and others are there once it comes again.
+    let anew = [(Side::Caller, 0, 2), (Side::Callee, 0, 2)];
+    assert_eq!(opens(&t), anew);
+    assert_eq!(
+        closes(&t),
+        [(Side::Caller, vec![1]), (Side::Callee, vec![1])]
+    );
     assert_eq!(told(&t, Side::Callee, 0), first);
 }
 

@@ -420,10 +420,14 @@ impl Table {
         {
             let given = self.given.entry((media, side, generation)).or_default();
             let refused = (self.no_ports)(toward) || claim > self.least;
-            while !refused && given.len() < streams {
+            for stream in 0..if refused { 0 } else { streams } {
                 self.next_port += 2;
-                let before = again.get(given.len()).copied();
-                given.push(before.unwrap_or(self.next_port));
+                let port = again.get(stream).copied().unwrap_or(self.next_port);
+                match given.get_mut(stream) {
+                    Some(closed @ 0) => *closed = port,
+                    Some(_) => {}
+                    None => given.push(port),
+                }
             }
             let addresses = given.iter().take(streams);
             let addresses = addresses.map(|port| SocketAddr::new(ours(toward).ip(), *port));
@@ -434,6 +438,18 @@ impl Table {
                 generation,
                 result,
             }));
+        } else if let MediaCommand::CloseStreams {
+            media,
+            side,
+            generation,
+            streams,
+        } = command
+        {
+            let given = self.given.get_mut(&(media, side, generation));
+            let given = given.expect("ports that are given back are open");
+            for stream in streams {
+                assert_ne!(std::mem::take(&mut given[stream]), 0, "given back twice");
+            }
         }
     }
 

@@ -99,6 +99,15 @@ impl Relay {
                 }
                 None
             }
+            MediaCommand::CloseStreams {
+                media,
+                side,
+                generation,
+                streams,
+            } => {
+                self.close_streams(media, side, generation, &streams);
+                None
+            }
             MediaCommand::CloseSide {
                 media,
                 side,
@@ -140,9 +149,16 @@ impl Relay {
             ));
         }
         let mut ports = known.get(&generation).cloned().unwrap_or_default();
-        while ports.len() < streams {
+        for stream in 0..streams {
+            if ports.get(stream).is_some_and(|port| *port != 0) {
+                continue;
+            }
+            if again.get(stream) == Some(&0) {
+                ports.push(0);
+                continue;
+            }
             let wished = again
-                .get(ports.len())
+                .get(stream)
                 .copied()
                 .filter(|port| !self.taken.contains(port));
             let free = (FIRST_PORT..)
@@ -150,7 +166,10 @@ impl Relay {
                 .find(|port| !self.taken.contains(port));
             let port = wished.or(free).expect("ports never run out here");
             self.taken.insert(port);
-            ports.push(port);
+            match ports.get_mut(stream) {
+                Some(closed) => *closed = port,
+                None => ports.push(port),
+            }
         }
         let result = ports
             .iter()
@@ -198,6 +217,33 @@ impl Relay {
         let older = std::mem::replace(&mut half.ports, younger);
         for port in older.into_values().flatten() {
             self.taken.remove(&port);
+        }
+    }
+
+    fn close_streams(
+        &mut self,
+        media: MediaId,
+        side: Side,
+        generation: Generation,
+        streams: &[usize],
+    ) {
+        let ports = self
+            .half(media, side)
+            .and_then(|half| half.ports.get_mut(&generation));
+        let mut closed = Vec::new();
+        for stream in streams {
+            let port = ports.as_deref().and_then(|ports| ports.get(*stream));
+            closed.push(port.copied().unwrap_or_default());
+        }
+        if let Some(ports) = ports {
+            streams.iter().for_each(|stream| ports[*stream] = 0);
+        }
+        for port in closed {
+            if !self.taken.remove(&port) {
+                self.misuse.push(format!(
+                    "{media} {side:?} generation {generation}: a stream closed that is not open"
+                ));
+            }
         }
     }
 

@@ -469,7 +469,7 @@ impl Conversation {
             return self.alive(context, side);
         };
         leg.negotiation = offered;
-        let told = leg.talk.told.clone();
+        let told = leg.talk.tell_standing();
         let method = if leg.abilities.update {
             Method::Update
         } else {

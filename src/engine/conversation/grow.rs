@@ -1,11 +1,12 @@
-//! An offer within a dialog that has more streams than there are ports for: it waits for the relay. So does a
-//! request for an offer where the session has had no streams yet (RFC 3725 4.4).
+//! An offer within a dialog that has more streams than there are ports for, or brings one back that was refused:
+//! it waits for the relay. So does a request for an offer where the session has had no streams yet (RFC 3725 4.4).
 
 use std::net::SocketAddr;
 
 use super::Conversation;
 use super::context::Context;
 use super::media::{self, PortState};
+use super::refused::Streams;
 use super::toward::reach;
 use crate::engine::ids::Side;
 use crate::engine::ports::{Generation, MediaCommand};
@@ -33,11 +34,14 @@ impl Conversation {
         offer: Option<&str>,
     ) -> bool {
         let mode = context.shared.settings.media.mode;
-        let has_ports = || self.room(from) + self.room(from.other()) > 0;
-        let streams = match offer {
-            None if has_ports() => 0,
-            None | Some(_) => media::streams_needed(offer, mode),
+        let known = [from, from.other()].map(|side| self.ports[side.index()].addresses.len());
+        let wanted = match offer {
+            // What comes may bring back what was refused.
+            None if known != [0; 2] => Streams::first(known[0].max(known[1])),
+            None => Streams::first(media::streams_needed(None, mode)),
+            Some(offer) => media::streams_wanted(offer, mode),
         };
+        let streams = wanted.count();
         let mut waits = [None; 2];
         for side in [from, from.other()] {
             let leg = self.party(side).leg.as_ref();
@@ -49,7 +53,7 @@ impl Conversation {
             let (id, claim) = (self.id, self.claim(side));
             let ports = &mut self.ports[side.index()];
             let command = match ports.state {
-                PortState::Open if ports.addresses.len() < streams => MediaCommand::Open {
+                PortState::Open if ports.lack(wanted) => MediaCommand::Open {
                     media: id,
                     side,
                     generation: ports.generation,
@@ -156,13 +160,6 @@ impl Conversation {
         if let Some(growing) = self.growing.take() {
             context.answer(growing.server, 481, None);
         }
-    }
-
-    /// Returns for how many streams there are ports on a side.
-    pub(super) fn room(&self, side: Side) -> usize {
-        let ports = &self.ports[side.index()];
-        let sets = ports.others.iter().chain([ports]);
-        sets.map(|set| set.addresses.len()).max().unwrap_or(0)
     }
 }
 

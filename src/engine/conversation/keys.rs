@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Shared;
 use super::leg::Talk;
+use super::refused::Streams;
 use crate::engine::mint::Mint;
 use crate::engine::ports::SrtpKeys;
 use crate::engine::settings::{MediaMode, MediaSettings, Srtp};
@@ -96,8 +97,8 @@ pub(super) struct Telling<'a> {
     pub(super) srtp: Srtp,
     /// Whether an endpoint that nothing is agreed with yet is offered SRTP; none: as the other side has it.
     pub(super) secure: Option<bool>,
-    /// For how many streams the other side has ports.
-    pub(super) room: usize,
+    /// For which streams the other side has ports.
+    pub(super) room: Streams,
     pub(super) mint: &'a mut Mint,
 }
 
@@ -107,7 +108,7 @@ impl<'a> Telling<'a> {
             role,
             srtp: shared.settings.media.srtp,
             secure: None,
-            room: usize::MAX,
+            room: Streams::ALL,
             mint: &mut shared.mint,
         }
     }

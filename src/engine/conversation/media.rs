@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::{Covers, Keyring, Role, Telling};
 use super::leg::Talk;
+use super::refused::Streams;
 use crate::engine::ids::Side;
 use crate::engine::ports::{
     Claim, Generation, MediaCommand, MediaId, PayloadFormat, StreamSettings,
@@ -20,7 +21,7 @@ pub(crate) struct Ports {
     /// The newest that was ever opened on this side: one that was given back is not used again.
     pub(crate) newest: Generation,
     pub(crate) state: PortState,
-    /// By stream; empty until they are open.
+    /// By stream; empty until they are open. Port 0: the stream was refused, and its ports were given back.
     pub(crate) addresses: Vec<SocketAddr>,
     /// Which address of ours the endpoint reaches that they are for. After a restart only its family is
     /// known.
@@ -70,6 +71,17 @@ impl Ports {
         first.or_else(|| self.reach.filter(|reach| !reach.is_unspecified()))
     }
 
+    /// Returns our address for a stream; none where there are no ports for it.
+    pub(super) fn at(&self, stream: usize) -> Option<SocketAddr> {
+        let known = self.addresses.get(stream).copied();
+        known.filter(|address| address.port() != 0)
+    }
+
+    /// Returns true where some of these streams have no ports.
+    pub(super) fn lack(&self, wanted: Streams) -> bool {
+        (0..wanted.count()).any(|at| wanted.has(at) && self.at(at).is_none())
+    }
+
     /// Asks for the same ports once more, after a restart.
     pub(crate) fn open_again(
         &mut self,
@@ -117,6 +129,21 @@ pub(crate) fn streams_needed(offer: Option<&str>, mode: MediaMode) -> usize {
         .map_or(0, |last| last + 1)
 }
 
+/// Returns the streams of an offer within a dialog that the relay carries.
+pub(super) fn streams_wanted(offer: &str, mode: MediaMode) -> Streams {
+    if mode != MediaMode::Relay {
+        return Streams::default();
+    }
+    let Ok(sdp) = Sdp::parse(offer.as_bytes()) else {
+        return Streams::default();
+    };
+    let media = sdp.media().iter().enumerate();
+    media
+        .filter(|(_, media)| media.is_rtp() && media.port != 0)
+        .map(|(at, _)| at)
+        .collect()
+}
+
 /// Returns true where a session carries text only.
 pub(crate) fn is_text_only(offer: &str) -> bool {
     has_only(offer, |media| media.kind == Kind::Message)
@@ -161,8 +188,8 @@ pub(super) fn tell(
             } else if media.is_sip_message() {
                 Place::At(signalling)
             } else if relayed && media.is_rtp() {
-                let rtp = ports.addresses.get(at).filter(|_| at < telling.room);
-                rtp.map_or(Place::Rejected, |rtp| Place::At(*rtp))
+                let rtp = ports.at(at).filter(|_| telling.room.has(at));
+                rtp.map_or(Place::Rejected, Place::At)
             } else {
                 Place::Keep
             }
@@ -466,7 +493,7 @@ mod tests {
                 role: Role::Offer,
                 srtp: Srtp::Optional,
                 secure: None,
-                room: usize::MAX,
+                room: Streams::ALL,
                 mint: &mut mint,
             };
             let told = tell(&mut talk, &said, &ports, us, MediaMode::Relay, &mut telling).unwrap();

@@ -1,7 +1,7 @@
 //! The conversation: anchored on whoever is still there. `LIFECYCLE.md` beside this file draws its life.
 //!
 //! One file an act: `ringing` how many may wait for an answer, `inviting` the first fork, `giving_up` its end without an answer, `pickup` somebody else who takes it, `adrift` a caller whose connection closes, `early`, `early_requests`, `early_ends`, `prack` and `early_offers` what goes
-//! on in it before `answered`, `carry`, `demands`, `renegotiate` and `grow` what goes on while
+//! on in it before `answered`, `carry`, `demands`, `renegotiate`, `grow` and `refused` what goes on while
 //! both are there, `refresh` session timers, `letters` messages, `signs` and `check` suspicion and probes,
 //! `restore`, `budget`, `busy`, `reach`, `join` and `fits` the re-fork, `ghosts` the end of lost dialogs, `failover` the next target of a hop, `course`
 //! and `within` the way of requests within dialogs, `enclosed` what a session description comes in, `size` what no
@@ -71,6 +71,7 @@ mod rebuild;
 mod redirect;
 mod refer;
 mod refresh;
+mod refused;
 mod renegotiate;
 mod repair;
 mod report;
@@ -479,6 +480,7 @@ impl Conversation {
             }
         }
         self.party_mut(side).flowing = flowing;
+        self.shrink(context);
     }
 
     /// Returns when `on_deadline` wants to be called.

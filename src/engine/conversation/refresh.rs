@@ -136,8 +136,10 @@ impl Conversation {
             return;
         };
         let update = leg.abilities.update;
-        let told = leg.talk.told.clone().filter(|_| !update);
         let offered = leg.negotiation.step(dialog::Act::SendOffer);
+        let told = (!update && offered.is_ok())
+            .then(|| leg.talk.tell_standing())
+            .flatten();
         let Some(offered) = offered.ok().filter(|_| update || told.is_some()) else {
             // What is open refreshes it as well.
             if let Some(timer) = &mut leg.timer {

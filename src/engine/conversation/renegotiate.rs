@@ -185,6 +185,7 @@ impl Conversation {
                 if let Some(leg) = self.leg_mut(to) {
                     leg.talk.back_to(pending.before);
                 }
+                self.shrink(context);
                 let lines = self.lines_for(context, from, response);
                 context.hand_on(pending.server, response, is_challenge(&lines), |builder| {
                     builder.raw_lines(&lines).end()
@@ -345,6 +346,7 @@ impl Conversation {
             leg.leave(context);
             leg.talk.back_to(pending.before);
         }
+        self.shrink(context);
     }
 
     /// The end: whoever waits is told.

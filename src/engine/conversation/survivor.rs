@@ -59,7 +59,7 @@ impl Conversation {
         };
         let body = match offer {
             Some(offer) => {
-                let told = leg.talk.told.clone();
+                let told = leg.talk.standing();
                 let answer =
                     told.and_then(|told| stand(&mut leg.talk, &told, offer, context.shared));
                 if answer.is_none() {
@@ -67,7 +67,8 @@ impl Conversation {
                 }
                 answer
             }
-            None => leg.talk.told.clone().filter(|_| invite),
+            None if invite => leg.talk.tell_standing(),
+            None => None,
         };
         let _ = leg.dialog.refresh(request);
         self.accept_alone(context, side, server, body.as_deref());
@@ -95,7 +96,7 @@ impl Conversation {
             return;
         };
         leg.settle();
-        let (told, offer) = (leg.talk.told.clone(), leg.talk.said.clone());
+        let (told, offer) = (leg.talk.standing(), leg.talk.said.clone());
         let offer = offer.unwrap_or_default();
         // Nothing stands before the first answer: its own formats, on our ports, fit it best.
         let told = told.or_else(|| self.tell(context, side, &offer, Role::Answer));
@@ -119,7 +120,7 @@ pub(super) fn answer_aside(
 ) {
     let invite = *request.method() == Method::Invite;
     let offer = super::enclosed::sdp_of(request);
-    let told = leg.talk.told.clone();
+    let told = leg.talk.standing();
     let body = match (&offer, told) {
         (Some(offer), Some(told)) => {
             let answer = stand(&mut leg.talk, &told, offer.clone(), context.shared);
@@ -129,7 +130,8 @@ pub(super) fn answer_aside(
             answer
         }
         (Some(_), None) => return context.refuse(server, 488, "offer where no session stands"),
-        (None, told) => told.filter(|_| invite),
+        (None, _) if invite => leg.talk.tell_standing(),
+        (None, _) => None,
     };
     let _ = leg.dialog.refresh(request);
     let accepting = leg.accepting(context, server);
@@ -175,8 +177,8 @@ impl Conversation {
 /// Returns the answer to an offer that the endpoint made before: what it was told, with one line of keys
 /// a stream (RFC 4568 5.1.2) where that was an offer with several.
 pub(super) fn answer_again(talk: &mut Talk, shared: &mut Shared) -> Option<Box<str>> {
-    let told = talk.told.clone()?;
-    if talk.keys.is_empty() {
+    let told = talk.standing()?;
+    if talk.keys.is_empty() && talk.told.as_ref() == Some(&told) {
         return Some(told);
     }
     let offer = talk.said.clone()?;
@@ -198,7 +200,8 @@ pub(super) fn stand(
     } else {
         answer
     };
-    if answer == told.as_bytes() {
+    let known = talk.told.as_deref();
+    if let Some(told) = known.filter(|told| told.as_bytes() == answer) {
         return Some(told.into());
     }
     let version = talk.next_version();

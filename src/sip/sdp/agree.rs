@@ -124,6 +124,26 @@ pub fn with_sections(said: &[u8], count: usize, like: &[u8]) -> Option<Vec<u8>> 
     Some(out.into_bytes())
 }
 
+/// Returns what was told without the streams that who was told it refused. None where it refused none, or
+/// either is no SDP.
+pub fn without_refused(told: &[u8], said: &[u8]) -> Option<Vec<u8>> {
+    let (told, said) = (Sdp::parse(told).ok()?, Sdp::parse(said).ok()?);
+    let both = || told.media().iter().zip(said.media());
+    let is_over = |(told, said): &(&Media<'_>, &Media<'_>)| told.port != 0 && said.port == 0;
+    if !both().any(|both| is_over(&both)) {
+        return None;
+    }
+    let mut out = String::with_capacity(told.text.len());
+    lines(told.session()).for_each(|line| push(&mut out, line));
+    for (at, media) in told.media().iter().enumerate() {
+        match said.media().get(at).filter(|said| is_over(&(media, said))) {
+            Some(_) => refused(&mut out, media),
+            None => lines(media.text).for_each(|line| push(&mut out, line)),
+        }
+    }
+    Some(out.into_bytes())
+}
+
 /// Answers an offer with the session that stands: our sections as they are, each direction mirroring the
 /// offer's (so a hold is a hold), sections that are new refused. None where either is no SDP.
 pub fn answer_with(standing: &[u8], offer: &[u8]) -> Option<Vec<u8>> {

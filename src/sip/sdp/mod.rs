@@ -9,7 +9,7 @@ mod rewrite;
 #[cfg(test)]
 mod tests;
 
-pub use agree::{answer_with, fits, is_mute, offer_again, with_sections};
+pub use agree::{answer_with, fits, is_mute, offer_again, with_sections, without_refused};
 pub use crypto::{Crypto, CryptoError, MasterKey, Suite};
 pub use hold::resumed;
 pub use parse::{Direction, Keying, Kind, Media, Payload, Sdp};
