@@ -28,7 +28,7 @@ use refork::driver::Clock;
 use refork::engine::ids::{Flow, ListenerId, Transport};
 use refork::engine::time::Millis;
 use refork::transport::{
-    Carried, Counters, Datagram, Guest, Queued, Refusal, Room, Sent, Socket, Udp, bind,
+    Carried, Counters, Datagram, Guest, Queued, Refusal, Room, Sent, Socket, Udp, Yielded, bind,
 };
 
 use shard::Shard;
@@ -490,6 +490,51 @@ fn who_comes_and_says_nothing_has_less_time_than_who_falls_silent() {
     assert_eq!(shard.counters.silent.load(Ordering::Relaxed), 3);
     assert!(shard.sweep_after(Millis(49_998)).is_empty());
     assert_eq!(shard.open(), 2, "the rest may be idle for long");
+}
+
+#[test]
+fn who_says_nothing_gives_way_and_then_who_is_idle_and_not_needed() {
+    let port = |phone: &TcpStream| phone.local_addr().unwrap().port();
+    // A tenth is nobody's here: strangers have nine places, and of one address as many.
+    for (connections, per_ip) in [(10, 20), (100, 9)] {
+        let mut shard = Shard::new(connections, per_ip);
+        let mut phones: Vec<_> = (0..8).map(|_| shard.connect()).collect();
+        for (count, phone) in phones.iter_mut().enumerate().take(7) {
+            phone.write_all(OPTIONS).unwrap();
+            shard.until(|shard| shard.messages.len() > count);
+        }
+        shard.now = shard.now + Millis(999);
+        let late = shard.connect();
+        // The last of them is silent for less than a second, and the others have said something just now.
+        let _refused = TcpStream::connect(shard.at).unwrap();
+        shard.until(|shard| shard.refused(Refusal::Limit) == 1);
+        shard.now = shard.now + Millis(100);
+        let next = shard.connect();
+        assert_eq!(shard.yielded(), [(port(&phones[7]), Yielded::Silent)]);
+        assert!(is_closed(&mut phones[7]));
+        shard.now = shard.now + Millis::from_secs(10);
+        for mut silent in [late, next] {
+            let gone = port(&silent);
+            drop(std::mem::replace(&mut silent, shard.connect()));
+            assert_eq!(shard.yielded(), [(gone, Yielded::Silent)]);
+            shard.now = shard.now + Millis(100);
+            phones.push(silent);
+        }
+        // What is needed stays, whoever comes; of the rest who has been idle for longest goes.
+        for phone in phones.iter_mut().skip(8) {
+            phone.write_all(OPTIONS).unwrap();
+        }
+        shard.until(|shard| shard.messages.len() == 9);
+        shard.needed = phones[..6].iter().map(port).collect();
+        let _last = shard.connect();
+        assert_eq!(shard.yielded(), [(port(&phones[6]), Yielded::Idle)]);
+        shard.now = shard.now + Millis(999);
+        let _refused = TcpStream::connect(shard.at).unwrap();
+        shard.until(|shard| shard.refused(Refusal::Limit) == 2);
+        let [silent, idle] = &shard.counters.yielded;
+        let counted = [silent, idle].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!(counted, [3, 1]);
+    }
 }
 
 #[test]

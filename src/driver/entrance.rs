@@ -13,6 +13,7 @@ use crate::gate::{Load, Rules, Standing, Verdict};
 use crate::transport::Guest;
 
 use super::shared::Shared;
+use super::spare::Spared;
 use super::world::Site;
 
 /// The beginning of every response (RFC 3261 7.2).
@@ -78,12 +79,24 @@ impl Entrance<'_> {
         let gate = &self.shared.gate;
         let verdict = gate.hear(self.rules, flow.into(), Load::Request, self.now, standing);
         (verdict == Verdict::Heard).then(|| {
-            if self.engine.trusts(flow, self.site) {
+            if self.trusts(flow) {
                 Guest::Trusted
             } else {
                 Guest::Stranger
             }
         })
+    }
+
+    /// Returns true while a registration, or a conversation of any shard, needs a connection.
+    pub(super) fn needs(&self, flow: &Flow, others: &Spared, worker: usize) -> bool {
+        let mailboxes = &self.shared.mailboxes;
+        self.shared.bindings.names(flow)
+            || self.engine.uses(flow)
+            || others.holds(flow, worker, mailboxes, self.now)
+    }
+
+    pub(super) fn trusts(&self, flow: &Flow) -> bool {
+        self.engine.trusts(flow, self.site)
     }
 
     /// Returns true where a connection is to be closed since it is shut out.
@@ -122,7 +135,7 @@ impl Entrance<'_> {
     }
 
     fn standing(&self, flow: &Flow) -> Standing {
-        if self.engine.trusts(flow, self.site) {
+        if self.trusts(flow) {
             Standing::Trusted
         } else if self.shared.bindings.names(flow) {
             Standing::Bound

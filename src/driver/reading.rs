@@ -10,7 +10,7 @@ use crate::engine::time::{Millis, Time};
 use crate::gate::Source;
 use crate::sip::Fault;
 use crate::sip::stream::FrameError;
-use crate::transport::{Fault as Ending, Refusal, Shake, StreamEvent};
+use crate::transport::{Fault as Ending, Refusal, Shake, StreamEvent, Views};
 
 use super::entrance::Entrance;
 use super::shard::{NO_ROOM, Shard};
@@ -50,9 +50,16 @@ impl Shard {
             rules: &self.rules,
             now,
         };
-        let (mut events, admits) = (Vec::new(), |flow: &Flow| entrance.admits(flow));
-        let more = self.streams.ready(token, now, &admits, &mut events);
+        let (others, worker) = (&self.spared, self.worker);
+        let views = Views {
+            admits: &|flow| entrance.admits(flow),
+            trusts: &|flow| entrance.trusts(flow),
+            needs: &|flow| entrance.needs(flow, others, worker),
+        };
+        let mut events = Vec::new();
+        let more = self.streams.ready(token, now, &views, &mut events);
         self.tell_refused(now);
+        self.tell_yielded(now);
         for event in &events {
             match event {
                 StreamEvent::Message { flow, bytes } => self.entrance(now).read(flow, bytes),
@@ -112,6 +119,18 @@ impl Shard {
                 tracing::warn!(%peer, why = why.as_str(), "turned a connection away");
             }
             Refusal::Limit | Refusal::NotAProxy => {}
+        }
+    }
+
+    /// Tells the engine which connections gave way to others, and names some of them.
+    pub(super) fn tell_yielded(&mut self, now: Time) {
+        for (flow, why) in self.streams.take_yielded() {
+            let peer = flow.peer;
+            if self.shared.gate.names(Source::of(peer.ip()), now) {
+                tracing::info!(%peer, why = why.as_str(), "closed a connection to make place for another");
+            }
+            self.tell_closed(flow);
+            self.settle();
         }
     }
 

@@ -20,7 +20,7 @@ use crate::engine::ports::Input;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::time::{Millis, Time};
 use crate::gate::Rules;
-use crate::transport::{Counters, Datagram, Room, Socket, StreamEvent, Streams, Udp};
+use crate::transport::{Counters, Datagram, Room, Socket, StreamEvent, Streams, Udp, Views};
 
 use super::dispatch::shard_of;
 use super::entrance::{Entrance, Held};
@@ -86,7 +86,7 @@ pub struct Shard {
     snapshots: Vec<Snapshot>,
     keepalive: Keepalive,
     lateness: Lateness,
-    spared: Spared,
+    pub(super) spared: Spared,
     /// Of the gate, and of which revision.
     pub(super) rules: Arc<Rules>,
     revision: u64,
@@ -325,9 +325,15 @@ impl Shard {
                     rules: &self.rules,
                     now,
                 };
-                let admits = |flow: &Flow| entrance.admits(flow);
-                let more = self.streams.accept(socket, listener, now, &admits);
+                let (others, worker) = (&self.spared, self.worker);
+                let views = Views {
+                    admits: &|flow| entrance.admits(flow),
+                    trusts: &|flow| entrance.trusts(flow),
+                    needs: &|flow| entrance.needs(flow, others, worker),
+                };
+                let more = self.streams.accept(socket, listener, now, &views);
                 self.tell_refused(now);
+                self.tell_yielded(now);
                 return more;
             }
         };
@@ -485,14 +491,17 @@ impl Shard {
             self.site.forget_routes();
         }
         let shared = Arc::clone(&self.shared);
-        let (engine, site, others) = (&self.engine, &self.site, &self.spared);
+        let (others, worker) = (&self.spared, self.worker);
         others.forget(now);
-        let spared = |flow: &Flow| {
-            shared.bindings.names(flow)
-                || engine.uses(flow)
-                || others.holds(flow, self.worker, &shared.mailboxes, now)
+        let entrance = Entrance {
+            shared: &shared,
+            engine: &self.engine,
+            site: &self.site,
+            rules: &self.rules,
+            now,
         };
-        let trusted = |flow: &Flow| engine.trusts(flow, site);
+        let spared = |flow: &Flow| entrance.needs(flow, others, worker);
+        let trusted = |flow: &Flow| entrance.trusts(flow);
         for flow in self.streams.sweep(now, &trusted, &spared) {
             self.tell_closed(flow);
         }

@@ -27,6 +27,9 @@ pub(super) const STREAMS: [&str; 4] = ["tcp", "tls", "ws", "wss"];
 /// Why connections are turned away.
 pub const REFUSALS: [&str; 3] = ["limit", "gate", "not_a_proxy"];
 
+/// Why a connection gives way to another.
+pub const YIELDED: [&str; 2] = ["silent", "idle"];
+
 /// Why handshakes come to nothing.
 pub const HANDSHAKES: [&str; 9] = [
     "certificate",

@@ -28,7 +28,7 @@ use crate::sip::Fault;
 
 use self::family::Maker;
 use self::gate::GateMetrics;
-pub use self::labels::{HANDSHAKES, REFUSALS};
+pub use self::labels::{HANDSHAKES, REFUSALS, YIELDED};
 use self::process::Process;
 pub use self::readings::{GateReading, Readings, RelayReading, TransportReading};
 
@@ -114,6 +114,7 @@ struct ReadMetrics {
     refused: [IntCounter; REFUSALS.len()],
     overflowed: IntCounter,
     silent: IntCounter,
+    yielded: [IntCounter; YIELDED.len()],
     handshakes_failed: [IntCounter; HANDSHAKES.len()],
     datagrams_received: IntCounter,
     datagrams_sent: IntCounter,
@@ -406,6 +407,7 @@ impl ReadMetrics {
             refused: make.counters_by(names::CONNECTIONS_REFUSED, "reason", REFUSALS),
             overflowed: make.counter(names::CONNECTIONS_OVERFLOWED),
             silent: make.counter(names::CONNECTIONS_SILENT),
+            yielded: make.counters_by(names::CONNECTIONS_YIELDED, "why", YIELDED),
             handshakes_failed: make.counters_by(names::HANDSHAKES_FAILED, "reason", HANDSHAKES),
             datagrams_received: make.counter(names::DATAGRAMS_RECEIVED),
             datagrams_sent: make.counter(names::DATAGRAMS_SENT),
@@ -489,6 +491,9 @@ impl ReadMetrics {
         }
         raise(&self.overflowed, transport.overflowed);
         raise(&self.silent, transport.silent);
+        for (shown, yielded) in self.yielded.iter().zip(transport.yielded) {
+            raise(shown, yielded);
+        }
         let failed = self.handshakes_failed.iter();
         for (shown, failed) in failed.zip(transport.handshakes_failed) {
             raise(shown, failed);

@@ -67,6 +67,7 @@ families! {
     CONNECTIONS_REFUSED = "refork_connections_refused_total", "Stream connections turned away, by reason.";
     CONNECTIONS_OVERFLOWED = "refork_connections_overflowed_total", "Stream connections closed because the peer did not read.";
     CONNECTIONS_SILENT = "refork_connections_silent_total", "Stream connections closed because the peer came and said nothing.";
+    CONNECTIONS_YIELDED = "refork_connections_yielded_total", "Stream connections closed to make place for another, by what was known of their peer.";
     HANDSHAKES_FAILED = "refork_handshakes_failed_total", "TLS and WebSocket handshakes that came to nothing, by reason.";
     DATAGRAMS_RECEIVED = "refork_datagrams_received_total", "SIP datagrams received.";
     DATAGRAMS_SENT = "refork_datagrams_sent_total", "SIP datagrams sent.";

@@ -30,6 +30,8 @@ pub struct TransportReading {
     pub overflowed: u64,
     /// Whose peer came and said nothing.
     pub silent: u64,
+    /// Closed to make place for another, by `labels::YIELDED`.
+    pub yielded: [u64; 2],
     /// Handshakes that came to nothing, by `labels::HANDSHAKES`.
     pub handshakes_failed: [u64; 9],
     pub datagrams_received: u64,

@@ -345,6 +345,7 @@ fn distinct(more: u64) -> Readings {
             refused: [303, 331, 332].map(n),
             overflowed: n(308),
             silent: n(309),
+            yielded: [333, 334].map(n),
             handshakes_failed: [311, 312, 313, 314, 315, 318, 319, 316, 317].map(n),
             datagrams_received: n(304),
             datagrams_sent: n(305),
@@ -416,6 +417,8 @@ fn readings_set_gauges_and_raise_counters() {
         ),
         ("refork_connections_overflowed_total", 308),
         ("refork_connections_silent_total", 309),
+        ("refork_connections_yielded_total{why=\"silent\"}", 333),
+        ("refork_connections_yielded_total{why=\"idle\"}", 334),
         (
             "refork_handshakes_failed_total{reason=\"certificate\"}",
             311,

@@ -66,7 +66,8 @@ pub(super) struct Connection {
     worded: Time,
     /// When the message under way began.
     midway: Option<Time>,
-    /// When a peer that came to us began to say nothing, until a message was said to it or by it.
+    /// When a peer that came to us began to say nothing, until a message was said to it or by it: its handshake
+    /// is no message, but its time begins anew with the end of that.
     silent: Option<Time>,
     /// Since when what has come is not read.
     paused: Option<Time>,
@@ -171,7 +172,12 @@ impl Connection {
         }
     }
 
-    /// Returns how long the peer has said nothing at all since it came.
+    /// Returns true where the peer came, and no message was said to it or by it.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent.is_some()
+    }
+
+    /// Returns how long the peer has said nothing at all since it came, or since its handshake.
     pub(super) fn silent_for(&self, now: Time) -> Millis {
         self.silent.map_or(Millis(0), |begun| now.since(begun))
     }
@@ -268,11 +274,9 @@ impl Connection {
         taken?;
         self.layer.pump(&mut self.outbox)?;
         if self.shaking.is_some() && !self.layer.is_shaking() && self.speech.is_open() {
-            let transport = self.flow.transport;
-            if transport.is_secure() || transport.is_web_socket() {
-                self.silent = None;
-            }
             self.shaking = None;
+            // From here the first word is due: a handshake is none.
+            self.silent = self.silent.map(|_| now);
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use crate::engine::time::Millis;
 use crate::metrics::TransportReading;
 
 use super::fault::{Fault, Refusal, Shake};
+use super::yielding::Yielded;
 
 /// Totals since the start; `connections` is what is open now.
 #[derive(Debug, Default)]
@@ -21,6 +22,8 @@ pub struct Counters {
     pub overflowed: AtomicU64,
     /// Closed because the peer came and said nothing.
     pub silent: AtomicU64,
+    /// Closed to make place for another, in the order of `Yielded::ALL`.
+    pub yielded: [AtomicU64; Yielded::ALL.len()],
     /// Handshakes that came to nothing, in the order of `Shake::ALL`.
     pub handshakes_failed: [AtomicU64; Shake::ALL.len()],
     pub datagrams_received: AtomicU64,
@@ -106,6 +109,9 @@ impl Counters {
         }
         reading.overflowed += of(&self.overflowed);
         reading.silent += of(&self.silent);
+        for (sum, counter) in reading.yielded.iter_mut().zip(&self.yielded) {
+            *sum += of(counter);
+        }
         let failed = reading.handshakes_failed.iter_mut();
         for (sum, counter) in failed.zip(&self.handshakes_failed) {
             *sum += of(counter);
@@ -122,11 +128,12 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{HANDSHAKES, REFUSALS};
+    use crate::metrics::{HANDSHAKES, REFUSALS, YIELDED};
 
     #[test]
     fn every_reason_has_its_label() {
         assert_eq!(Shake::ALL.map(Shake::as_str), HANDSHAKES);
         assert_eq!(Refusal::ALL.map(Refusal::as_str), REFUSALS);
+        assert_eq!(Yielded::ALL.map(Yielded::as_str), YIELDED);
     }
 }

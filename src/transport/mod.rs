@@ -17,6 +17,7 @@ mod streams;
 mod sys;
 mod udp;
 mod web;
+mod yielding;
 
 pub use bind::{BindError, Bound, Socket, bind};
 pub use counters::Counters;
@@ -24,4 +25,5 @@ pub use fault::{Fault, Refusal, Shake};
 pub use local::{bindable, toward};
 pub use registry::{Guest, Registry, worker_of};
 pub use streams::{Carried, StreamEvent, StreamLimits, Streams};
+pub use yielding::{Views, Yielded};
 pub use udp::{Datagram, Queued, Room, Sent, Udp};

@@ -26,6 +26,7 @@ use super::leaving::Leaving;
 use super::registry::{Guest, Origin, Registry, connection_id, number_of, worker_of};
 use super::speech::Speech;
 use super::web::Door;
+use super::yielding::{Views, Yielding};
 
 /// Connections accepted from one listener before others have their turn.
 const ACCEPT_PER_TURN: usize = 64;
@@ -94,11 +95,11 @@ impl From<&TransportLimits> for StreamLimits {
 
 /// The connections that belong to one shard.
 pub struct Streams {
-    worker: usize,
+    pub(super) worker: usize,
     listeners: Arc<[Bound]>,
     pub(super) registry: Arc<Registry>,
     pub(super) counters: Arc<Counters>,
-    limits: StreamLimits,
+    pub(super) limits: StreamLimits,
     /// There where a listener needs it.
     tls: Option<Arc<Tls>>,
     pub(super) poll: mio::Registry,
@@ -109,6 +110,7 @@ pub struct Streams {
     refused: Option<(SocketAddr, Refusal)>,
     pub(super) open: BTreeMap<u64, Connection>,
     pub(super) leaving: BTreeMap<u64, Leaving>,
+    pub(super) yielding: Yielding,
     pub(super) room: Box<[u8]>,
 }
 
@@ -137,6 +139,7 @@ impl Streams {
             refused: None,
             open: BTreeMap::new(),
             leaving: BTreeMap::new(),
+            yielding: Yielding::default(),
             room: vec![0; ROOM_BYTES].into(),
         }
     }
@@ -147,7 +150,7 @@ impl Streams {
         socket: &mio::net::TcpListener,
         listener: ListenerId,
         now: Time,
-        admits: &dyn Fn(&Flow) -> Option<Guest>,
+        views: &Views<'_>,
     ) -> bool {
         let bound = self.listeners.get(usize::from(listener.0));
         let transport = bound.map_or(Transport::Tcp, |bound| bound.listener.transport);
@@ -178,14 +181,14 @@ impl Streams {
             // A client is asked for once it is known.
             let client = matches!(who, Who::Known).then_some(peer.ip());
             let guest = match client {
-                Some(_) => admits(&flow),
+                Some(_) => (views.admits)(&flow),
                 None => Some(Guest::Stranger),
             };
             let Some(guest) = guest else {
                 self.refuse(peer, Refusal::Gate);
                 continue;
             };
-            if !self.admit(client, guest) {
+            if !self.admit(client, guest, now, views) {
                 self.refuse(peer, Refusal::Limit);
                 continue;
             }
@@ -215,25 +218,13 @@ impl Streams {
         self.refused.take()
     }
 
-    /// Takes a place for who came, and one of those of its source where that is known.
-    fn admit(&self, client: Option<IpAddr>, guest: Guest) -> bool {
-        if !self.registry.admit(Origin::Accepted, guest) {
-            return false;
-        }
-        let admitted = client.is_none_or(|ip| self.registry.admit_client(ip, guest));
-        if !admitted {
-            self.registry.release(Origin::Accepted, None);
-        }
-        admitted
-    }
-
     /// Reads and writes what the poll says is possible. Returns true where more may be there to read. Who is
     /// named by a proxy must be one that somebody admits.
     pub fn ready(
         &mut self,
         token: Token,
         now: Time,
-        admits: &dyn Fn(&Flow) -> Option<Guest>,
+        views: &Views<'_>,
         into: &mut Vec<StreamEvent>,
     ) -> bool {
         let number = (token.0 - self.first_token) as u64;
@@ -241,12 +232,12 @@ impl Streams {
             return false;
         };
         let flow = connection.flow;
-        let counters = &self.counters;
-        let over = |flow, fault| {
+        let connection_id = connection_id(self.worker, number);
+        let over = |counters: &Counters, flow, fault| {
             counters.ended(fault);
             StreamEvent::Over {
                 flow,
-                connection: connection_id(self.worker, number),
+                connection: connection_id,
                 fault,
             }
         };
@@ -256,7 +247,7 @@ impl Streams {
             connection.flush(now)
         };
         if let Err(fault) = written {
-            into.push(over(flow, fault));
+            into.push(over(&self.counters, flow, fault));
             return false;
         }
         if connection.is_opening() {
@@ -268,20 +259,27 @@ impl Streams {
         let named = connection.take_named();
         if let Some(peer) = named {
             let named = Flow { peer, ..flow };
-            let refusal = match admits(&named) {
+            let refusal = match (views.admits)(&named) {
                 None => Some(Refusal::Gate),
                 Some(guest) => {
-                    let admitted = self.registry.admit_client(peer.ip(), guest);
+                    let admitted = self.admit_client(peer.ip(), guest, now, views);
                     (!admitted).then_some(Refusal::Limit)
                 }
             };
             if let Some(why) = refusal {
-                into.push(over(flow, Fault::Ended));
+                into.push(over(&self.counters, flow, Fault::Ended));
                 self.refuse(peer, why);
                 return false;
             }
+            // It has said who it is just now, and so is not the one that gave way.
+            let Some(connection) = self.open.get_mut(&number) else {
+                return false;
+            };
             connection.client = Some(peer.ip());
         }
+        let Some(connection) = self.open.get_mut(&number) else {
+            return false;
+        };
         let flow = connection.flow;
         if shaking && !connection.is_shaking() {
             // What was opened is known already.
@@ -291,7 +289,7 @@ impl Streams {
                 }
                 if self.registry.claim(flow).is_err() && flow.peer != accepted_from {
                     // Of two clients that nobody could tell apart the second has to come again.
-                    into.push(over(flow, Fault::Ended));
+                    into.push(over(&self.counters, flow, Fault::Ended));
                     return false;
                 }
             }
@@ -306,7 +304,7 @@ impl Streams {
             Reading::Drained => false,
             Reading::More => true,
             Reading::Over(fault) => {
-                into.push(over(flow, fault));
+                into.push(over(&self.counters, flow, fault));
                 false
             }
         }

@@ -12,7 +12,7 @@ use refork::engine::time::{Millis, Time};
 use refork::tls::{ClientAuth, Files, Tls};
 use refork::transport::{
     Bound, Counters, Fault, Guest, Refusal, Registry, Shake, Socket, StreamEvent, StreamLimits,
-    Streams, bind,
+    Streams, Views, Yielded, bind,
 };
 
 use super::authority::Authority;
@@ -36,6 +36,8 @@ pub(crate) struct Shard {
     pub(crate) denied: Vec<IpAddr>,
     /// As whom everybody is accepted.
     pub(crate) guest: Guest,
+    /// The ports of peers whose connections are needed.
+    pub(crate) needed: Vec<u16>,
 }
 
 impl Shard {
@@ -101,6 +103,7 @@ impl Shard {
             accepted: 0,
             denied: Vec::new(),
             guest: Guest::Stranger,
+            needed: Vec::new(),
         }
     }
 
@@ -111,11 +114,14 @@ impl Shard {
             assert!(!events.is_empty(), "nothing came");
             for event in &events {
                 if event.token() == LISTENER {
-                    while self
-                        .streams
-                        .accept(&self.socket, ListenerId(0), self.now, &|_| Some(self.guest))
-                    {
-                    }
+                    let (guest, needed) = (self.guest, &self.needed);
+                    let views = Views {
+                        admits: &|_| Some(guest),
+                        trusts: &|_| false,
+                        needs: &|flow| needed.contains(&flow.peer.port()),
+                    };
+                    let (socket, now) = (&self.socket, self.now);
+                    while self.streams.accept(socket, ListenerId(0), now, &views) {}
                 } else {
                     self.read(event.token());
                 }
@@ -139,12 +145,13 @@ impl Shard {
         self.streams.drain(token);
         loop {
             let mut out = Vec::new();
-            let more = self.streams.ready(
-                token,
-                self.now,
-                &|flow| (!self.denied.contains(&flow.peer.ip())).then_some(self.guest),
-                &mut out,
-            );
+            let (guest, denied, needed) = (self.guest, &self.denied, &self.needed);
+            let views = Views {
+                admits: &|flow| (!denied.contains(&flow.peer.ip())).then_some(guest),
+                trusts: &|_| false,
+                needs: &|flow| needed.contains(&flow.peer.port()),
+            };
+            let more = self.streams.ready(token, self.now, &views, &mut out);
             for event in out {
                 match event {
                     StreamEvent::Message { flow, bytes } => self.messages.push((flow, bytes)),
@@ -181,6 +188,12 @@ impl Shard {
     pub(crate) fn sweep_after(&mut self, span: Millis) -> Vec<Flow> {
         self.now = self.now + span;
         self.streams.sweep(self.now, &|_| false, &|_| false)
+    }
+
+    /// Returns whose connections gave way since this was asked: ports of peers.
+    pub(crate) fn yielded(&mut self) -> Vec<(u16, Yielded)> {
+        let yielded = self.streams.take_yielded().into_iter();
+        yielded.map(|(flow, why)| (flow.peer.port(), why)).collect()
     }
 
     /// Returns how many connections were turned away for a reason.

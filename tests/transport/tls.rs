@@ -233,6 +233,40 @@ fn a_handshake_that_is_never_done_is_ended() {
 }
 
 #[test]
+fn a_handshake_is_no_word_but_the_time_for_one_begins_with_its_end() {
+    let authority = Authority::new();
+    let tls = authority.listener(&["a.example"]);
+    let mut shard = Shard::over(Transport::Tls, Some(tls), 10, 10);
+    let config = authority.client(None, &[&TLS13]);
+    let sockets = [shard.connect(), shard.connect()];
+    let peers: Vec<_> = sockets.iter().map(|s| s.local_addr().unwrap()).collect();
+    assert!(shard.sweep_after(Millis(4_000)).is_empty());
+    let phones = sockets.map(|mut socket| {
+        let config = Arc::clone(&config);
+        std::thread::spawn(move || {
+            let name = "a.example".to_owned().try_into().unwrap();
+            let mut session = ClientConnection::new(config, name).unwrap();
+            session.complete_io(&mut socket).unwrap();
+            StreamOwned::new(session, socket)
+        })
+    });
+    shard.until(|shard| {
+        let known = |peer| shard.registry.find(Transport::Tls, peer).is_some();
+        peers.iter().all(|peer| known(*peer))
+    });
+    let [mut silent, mut speaks] = phones.map(|phone| phone.join().unwrap());
+    assert!(shard.sweep_after(Millis(9_999)).is_empty());
+    speaks.write_all(OPTIONS).unwrap();
+    shard.until(|shard| shard.messages.len() == 1);
+    assert_eq!(shard.sweep_after(Millis(1)).len(), 1);
+    assert_eq!(shard.counters.silent.load(Ordering::Relaxed), 1);
+    let mut rest = Vec::new();
+    let _ = silent.sock.read_to_end(&mut rest);
+    assert!(super::is_closed(&mut silent.sock));
+    assert!(shard.sweep_after(Millis(59_998)).is_empty());
+}
+
+#[test]
 fn what_is_no_tls_is_turned_away() {
     let authority = Authority::new();
     let mut shard = Shard::over(
