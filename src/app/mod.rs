@@ -22,7 +22,7 @@ use thiserror::Error;
 
 use crate::config::Config;
 use crate::driver::{
-    BELL, Bindings, Clock, Counts, Legs, Mail, Mailboxes, Resolver, Shard, Shared, Start,
+    BELL, Bindings, Clock, Counts, Legs, Mail, Mailboxes, Resolver, Revisions, Shard, Shared, Start,
 };
 use crate::engine::Engine;
 use crate::engine::ids::{Transport, VIRTUAL_SHARDS, VirtualShard};
@@ -133,6 +133,7 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
         ringing: Counts::default(),
         standing: Counts::default(),
         gate: Gate::new(reload::rules(&config)),
+        revisions: Revisions::default(),
         registry: Arc::new(Registry::new(limits.connections, limits.connections_per_ip)),
         tls,
         counters: (0..workers).map(|_| Arc::default()).collect(),

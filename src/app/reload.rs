@@ -4,8 +4,6 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use crate::config::{self, Config, ConfigErrors, Written};
-use crate::driver::Mail;
-use crate::engine::ports::Input;
 use crate::engine::revision::Revision;
 use crate::gate::Rules;
 
@@ -37,13 +35,15 @@ pub(super) fn rules(config: &Config) -> Rules {
 }
 
 impl Server {
-    /// Reads the configuration again, and puts in force what may be changed while the node runs: `acl`,
-    /// `bans`, `limits.requests_per_ip` and `limits.conversations`. What else has changed is named in the
-    /// log; so is what is wrong with the file, and then all stays as it was. Returns true where it is in
-    /// force.
+    /// Reads the configuration again, and puts in force what may be changed while the node runs (`Written`
+    /// lists the keys), for every shard: none can miss it. What else has changed is named in the log; so is
+    /// what is wrong with the file, and then all stays as it was. Returns true where it is in force.
     pub fn reload(&self, path: &Path) -> bool {
         let in_force = match config::check(path) {
-            Ok(config) => self.revise(&config),
+            Ok(config) => {
+                self.revise(&config);
+                true
+            }
             Err(errors) => {
                 refuse(&errors);
                 false
@@ -53,19 +53,17 @@ impl Server {
         in_force
     }
 
-    fn revise(&self, config: &Config) -> bool {
-        let workers = self.shared.mailboxes.workers();
+    fn revise(&self, config: &Config) {
+        let (shared, limits) = (&self.shared, &config.limits);
+        let workers = shared.mailboxes.workers();
         let settings = share::of_shard(&config.engine, workers);
-        self.shared.gate.revise(rules(config));
-        let told = (0..workers).filter(|worker| {
-            let revision = Box::new(Revision::of(&settings));
-            let mail = Mail::Input(Input::Revised(revision));
-            self.shared.mailboxes.post(*worker, mail)
-        });
-        if told.count() < workers {
-            tracing::warn!("a shard is too busy to be told of the configuration: reload again");
-            return false;
-        }
+        shared.gate.revise(rules(config));
+        shared.revisions.put(Revision::of(&settings));
+        shared
+            .registry
+            .limit(limits.connections, limits.connections_per_ip);
+        shared.media.reserve(config.engine.media.reserve);
+        shared.mailboxes.ring_all();
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
@@ -78,7 +76,6 @@ impl Server {
             tracing::warn!(keys = %named(rest), "these take a restart to change");
         }
         *latest = config.written.clone();
-        true
     }
 }
 

@@ -98,3 +98,45 @@ fn what_comes_over_a_connection_waits_for_a_shard_that_is_late() {
     writer.join().unwrap().unwrap();
     assert_eq!((answers, shared.mailboxes.overflows()), (REQUESTS, 0));
 }
+
+#[test]
+fn a_shard_whose_mailbox_is_full_is_told_of_another_configuration_too() {
+    let server = start(config::parse(CONFIG, "test", &|_| None).unwrap()).unwrap();
+    let shared = &server.shared;
+    let (go, waits) = channel::<()>();
+    let stand_still = move |_: &_| {
+        let _ = waits.recv();
+    };
+    let mailboxes = &shared.mailboxes;
+    assert!(mailboxes.post(1, Mail::Ask(Box::new(stand_still))));
+    // What the shard takes before it stands still makes room for as much again.
+    until("its mailbox is full", || !mailboxes.post(1, Mail::Mark));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("refork.yaml");
+    let text = CONFIG.replace(
+        "limits: {",
+        "media: { reserve: { restorations: 0.2 } }\nlimits: { conversations: 8, connections: 20, connections_per_ip: 1,",
+    );
+    std::fs::write(&file, text).unwrap();
+    assert!(server.reload(&file));
+    drop(go);
+    for worker in 0..2 {
+        until("it has its part of the new limit", || {
+            let (tell, told) = channel();
+            let question = move |engine: &crate::engine::Engine| {
+                let _ = tell.send(engine.settings().limits.conversations);
+            };
+            mailboxes.post(worker, Mail::Ask(Box::new(question)))
+                && told.recv_timeout(PATIENCE).unwrap() == 4
+        });
+    }
+    // A second connection of one address finds no place.
+    let at = server.sip_addresses()[0].1;
+    let mut first = TcpStream::connect(at).unwrap();
+    first.set_read_timeout(Some(PATIENCE)).unwrap();
+    first.write_all(options("first").as_bytes()).unwrap();
+    assert!(first.read(&mut [0; 2000]).unwrap() > 0);
+    let mut second = TcpStream::connect(at).unwrap();
+    second.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(matches!(second.read(&mut [0; 1]), Ok(0) | Err(_)));
+}

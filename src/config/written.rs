@@ -7,11 +7,21 @@ use super::tree::{NodeId, Tree, Value};
 use crate::engine::mint::hash64;
 
 /// What may be changed while the node runs: keys, or what they begin with.
-const REVISABLE: [&str; 4] = [
+const REVISABLE: [&str; 14] = [
     "acl",
     "bans",
+    "limits.calls_per_ip",
+    "limits.calls_per_user",
+    "limits.connections",
+    "limits.connections_per_ip",
     "limits.conversations",
     "limits.requests_per_ip",
+    "limits.ringing",
+    "limits.ringing_per_called",
+    "limits.ringing_per_ip",
+    "limits.ringing_per_unproven_ip",
+    "limits.ringing_per_user",
+    "media.reserve",
 ];
 
 /// Each key that has a value, by its path, with a hash of that: there are secrets among them.
@@ -112,6 +122,8 @@ mod tests {
     #[test]
     fn only_whole_keys_count() {
         assert!(is_revisable("acl.allow[0]") && is_revisable("limits.conversations"));
+        assert!(is_revisable("media.reserve.calls") && is_revisable("limits.ringing_per_ip"));
         assert!(!is_revisable("acls") && !is_revisable("limits.idle"));
+        assert!(!is_revisable("media.ports") && !is_revisable("limits.message_size"));
     }
 }

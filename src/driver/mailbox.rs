@@ -84,11 +84,15 @@ impl Mailbox {
             return Err(mail);
         }
         self.queue.push(mail);
+        self.ring();
+        Ok(())
+    }
+
+    fn ring(&self) {
         if !self.rung.swap(true, Ordering::AcqRel) && self.waker.wake().is_err() {
             // The next one to post rings again.
             self.rung.store(false, Ordering::Release);
         }
-        Ok(())
     }
 }
 
@@ -136,6 +140,11 @@ impl Mailboxes {
     /// Puts mail into a worker's box, or gives it back where the box is full: who can wait offers it again.
     pub(super) fn offer(&self, worker: usize, mail: Mail) -> Result<(), Mail> {
         self.0[worker].offer(mail)
+    }
+
+    /// Wakes every worker, with mail or without.
+    pub fn ring_all(&self) {
+        self.0.iter().for_each(Mailbox::ring);
     }
 
     /// Returns true where a worker's box takes nothing more of what can wait.

@@ -90,6 +90,8 @@ pub struct Shard {
     /// Of the gate, and of which revision.
     pub(super) rules: Arc<Rules>,
     revision: u64,
+    /// The number of the settings that the engine has.
+    pub(super) revised: u64,
     /// The bans up to this one have had their connections closed.
     bans_kept: u64,
     house_kept: Time,
@@ -149,6 +151,7 @@ impl Shard {
             lateness: Lateness::new(now),
             spared: Spared::default(),
             revision: shared.gate.revision(),
+            revised: 0,
             rules: shared.gate.rules(),
             bans_kept: 0,
             house_kept: now,
@@ -219,7 +222,7 @@ impl Shard {
     }
 
     /// Gives the engine an input and carries out all that follows from it.
-    fn take(&mut self, input: Input) {
+    pub(super) fn take(&mut self, input: Input) {
         self.backlog.push_back(input);
         self.settle();
     }
@@ -238,20 +241,14 @@ impl Shard {
     fn take_mail(&mut self) {
         let mailboxes = self.shared.mailboxes.clone();
         mailboxes.hear(self.worker);
+        self.revise();
         for _ in 0..MAIL_PER_TURN {
             let Some(mail) = mailboxes.take(self.worker) else {
                 self.lateness.mark_came(self.shared.clock.now());
                 return;
             };
             match mail {
-                Mail::Input(input) => {
-                    let is_revision = matches!(input, Input::Revised(_));
-                    self.take(input);
-                    if is_revision {
-                        self.shut_out(self.shared.clock.now());
-                        self.settle();
-                    }
-                }
+                Mail::Input(input) => self.take(input),
                 Mail::Send { flow, bytes, from } => {
                     self.send_stream(flow, bytes, from);
                     self.settle();
@@ -404,7 +401,7 @@ impl Shard {
     }
 
     /// Closes the connections of whoever has been shut out since.
-    fn shut_out(&mut self, now: Time) {
+    pub(super) fn shut_out(&mut self, now: Time) {
         let revision = self.shared.gate.revision();
         if revision != self.revision {
             self.revision = revision;

@@ -18,6 +18,7 @@ use super::clock::Clock;
 use super::entrance::{Counts, Legs};
 use super::mailbox::Mailboxes;
 use super::resolver::Resolver;
+use super::revised::Revisions;
 
 /// One for the whole server.
 pub struct Shared {
@@ -33,6 +34,7 @@ pub struct Shared {
     /// Calls that are answered, by who has made them.
     pub standing: Counts,
     pub gate: Gate,
+    pub revisions: Revisions,
     pub registry: Arc<Registry>,
     /// There where a listener needs it.
     pub tls: Option<Arc<Tls>>,

@@ -11,6 +11,7 @@ use mio::Token;
 
 use crate::engine::ids::Side;
 use crate::engine::ports::{Claim, Generation, MediaCommand, MediaEvent, MediaId};
+use crate::engine::settings::Reserve;
 use crate::media::clock::Micros;
 use crate::media::counters::{RelayCounters, Tally};
 use crate::media::handle::EventSink;
@@ -185,6 +186,11 @@ impl Desk {
                 }
             }
         }
+    }
+
+    /// Changes what is kept of the ports.
+    pub(crate) fn reserve(&mut self, reserve: Reserve) {
+        self.settings.reserve = reserve;
     }
 
     /// Takes up lines of before a restart.

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::engine::ids::Side;
 use crate::engine::ports::{MediaCommand, MediaEvent, MediaId};
+use crate::engine::settings::Reserve;
 use crate::media::counters::RelayCounters;
 use crate::media::pairs::Bounds;
 use crate::media::pool::Share;
@@ -44,6 +45,8 @@ pub(crate) enum Order {
         side: Side,
         lines: Vec<LineState>,
     },
+    /// What is kept of the ports from now on.
+    Reserve(Reserve),
     Stop,
 }
 
@@ -218,6 +221,13 @@ impl MediaHandle {
         self.send(media, Order::Resume { media, side, lines });
     }
 
+    /// Changes what is kept of the ports, for calls that come from now on.
+    pub fn reserve(&self, reserve: Reserve) {
+        for worker in self.workers.iter() {
+            worker.send(Order::Reserve(reserve));
+        }
+    }
+
     /// Returns the totals of all threads.
     pub fn counters(&self) -> &Arc<RelayCounters> {
         &self.counters
@@ -254,7 +264,8 @@ impl Order {
                 | MediaCommand::CloseStreams { .. }
                 | MediaCommand::CloseSide { .. }
                 | MediaCommand::Close { .. },
-            ) => true,
+            )
+            | Self::Reserve(_) => true,
             Self::Command(MediaCommand::Open { .. } | MediaCommand::Lost { .. })
             | Self::Report { .. }
             | Self::Resume { .. }

@@ -613,4 +613,10 @@ fn the_last_ports_are_kept_for_calls_that_stand() {
         generation: 1,
     });
     assert!(!open(Claim::Stranger, 6, 1));
+    // Another reading of the configuration keeps nothing.
+    rig.handle().reserve(Reserve {
+        standing: 0.0,
+        known: 0.0,
+    });
+    assert!(open(Claim::Stranger, 7, 9));
 }

@@ -163,6 +163,7 @@ impl Turns {
                 Order::Resume { media, side, lines } => {
                     self.desk.resume(media, side, &lines, now);
                 }
+                Order::Reserve(reserve) => self.desk.reserve(reserve),
                 Order::Stop => return false,
             }
         }

@@ -41,8 +41,8 @@ pub struct Registry {
     by_source: DashMap<Source, usize>,
     accepted: AtomicUsize,
     opened: AtomicUsize,
-    max: usize,
-    max_by_ip: usize,
+    max: AtomicUsize,
+    max_by_ip: AtomicUsize,
 }
 
 /// Of the places for who connects to us, one in so many is kept for trusted peers.
@@ -75,9 +75,15 @@ impl Registry {
             by_source: DashMap::new(),
             accepted: AtomicUsize::new(0),
             opened: AtomicUsize::new(0),
-            max,
-            max_by_ip,
+            max: AtomicUsize::new(max),
+            max_by_ip: AtomicUsize::new(max_by_ip),
         }
+    }
+
+    /// Changes the limits for who comes from now on: nobody who is there has to go.
+    pub fn limit(&self, max: usize, max_by_ip: usize) {
+        self.max.store(max, Ordering::Relaxed);
+        self.max_by_ip.store(max_by_ip, Ordering::Relaxed);
     }
 
     /// Returns the open connection to a peer.
@@ -87,9 +93,10 @@ impl Registry {
 
     /// Takes a place for a connection. Every true is given back by `release`.
     pub(super) fn admit(&self, origin: Origin, guest: Guest) -> bool {
+        let max = self.max.load(Ordering::Relaxed);
         let most = match (origin, guest) {
-            (Origin::Accepted, Guest::Stranger) => self.max - self.max / RESERVE,
-            (Origin::Accepted, Guest::Trusted) | (Origin::Opened, _) => self.max,
+            (Origin::Accepted, Guest::Stranger) => max - max / RESERVE,
+            (Origin::Accepted, Guest::Trusted) | (Origin::Opened, _) => max,
         };
         let count = self.count(origin);
         let free = count.fetch_add(1, Ordering::Relaxed) < most;
@@ -102,7 +109,8 @@ impl Registry {
     /// Takes a place of those that the source of a client has.
     pub(super) fn admit_client(&self, ip: IpAddr, guest: Guest) -> bool {
         let mut of_source = self.by_source.entry(Source::of(ip)).or_insert(0);
-        let free = guest == Guest::Trusted || *of_source < self.max_by_ip;
+        let max_by_ip = self.max_by_ip.load(Ordering::Relaxed);
+        let free = guest == Guest::Trusted || *of_source < max_by_ip;
         if free {
             *of_source += 1;
         }
@@ -252,6 +260,12 @@ mod tests {
             registry.admit(Origin::Accepted, Guest::Stranger)
                 && registry.admit_client(ip(3), Guest::Stranger)
         );
+        // Who is there stays where there may be fewer, and more may come where there may be more.
+        for (max, free) in [(2, false), (4, true)] {
+            registry.limit(max, 2);
+            assert_eq!(registry.admit(Origin::Accepted, Guest::Stranger), free);
+        }
+        registry.release(Origin::Accepted, None);
         for last in [1, 2, 3] {
             registry.release(Origin::Accepted, Some(ip(last)));
         }

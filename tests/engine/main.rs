@@ -55,6 +55,7 @@ mod replaced;
 mod restart;
 mod restore;
 mod retries;
+mod revised;
 mod routes;
 mod secure;
 mod semi_attended;
