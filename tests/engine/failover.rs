@@ -577,3 +577,72 @@ fn a_phone_that_rings_is_left_to_ring_where_its_flow_closes() {
     t.response_to(alice(), 180);
     t.response_to(alice(), 200);
 }
+
+#[test]
+fn a_phone_that_rings_is_cancelled_over_the_flow_that_it_has_by_then() {
+    // Its second flow closes while it rings, and it has its first one still, or comes over a third.
+    for (registers, at, connection) in [(false, desk(), 1), (true, third(), 7)] {
+        let mut t = Table::new(settings());
+        two_flows(&mut t);
+        t.alice_invites(&audio(alice()));
+        let invite = t.request_to(mobile(), Method::Invite);
+        t.receive_over(tcp(mobile(), 2), response(&invite, 180, desk(), "b1").end());
+        t.response_to(alice(), 180);
+        t.closed(mobile(), 2);
+        if registers {
+            t.closed(desk(), 1);
+            let register = t.register_request("bob", desk(), "desk", 1, 3600);
+            let register = String::from_utf8_lossy(&register)
+                .replace("Call-ID: reg-", "Call-ID: anew-reg-")
+                .replace(";+sip", ";reg-id=2;+sip");
+            t.receive_over(tcp(at, connection), register.into());
+            t.response_to(at, 200);
+        }
+        let first = request(Method::Invite, "alice", "bob", alice(), "call1").end();
+        let cancel = String::from_utf8_lossy(&first).replace("INVITE sip", "CANCEL sip");
+        t.receive(alice(), cancel.replace("1 INVITE", "1 CANCEL").into());
+        t.response_to(alice(), 200);
+        t.response_to(alice(), 487);
+        let cancel = t.request_to(at, Method::Cancel);
+        assert_eq!(cancel.branch(), invite.branch());
+        t.nothing_to(mobile());
+        t.receive_over(
+            tcp(at, connection),
+            response(&cancel, 200, desk(), "b1").end(),
+        );
+        t.receive_over(
+            tcp(at, connection),
+            response(&invite, 487, desk(), "b1").end(),
+        );
+        t.request_to(at, Method::Ack);
+        t.ends_empty();
+    }
+}
+
+#[test]
+fn where_a_proxy_has_lost_the_flow_of_a_phone_its_other_one_is_tried_once() {
+    for (status, then) in [(200, 200), (430, 480), (486, 486)] {
+        let mut t = Table::new(settings());
+        two_flows(&mut t);
+        t.alice_invites(&audio(alice()));
+        let first = t.request_to(mobile(), Method::Invite);
+        t.receive_over(
+            tcp(mobile(), 2),
+            response(&first, 430, mobile(), "b1").end(),
+        );
+        t.request_to(mobile(), Method::Ack);
+        let second = t.request_to(desk(), Method::Invite);
+        assert_ne!(first.call_id(), second.call_id());
+        t.nothing_to(alice());
+        let answer = response(&second, status, desk(), "b2");
+        let answer = match status {
+            200 => with_sdp(answer, &audio(desk())),
+            _ => answer.end(),
+        };
+        t.receive_over(tcp(desk(), 1), answer);
+        t.request_to(desk(), Method::Ack);
+        t.nothing_to(mobile());
+        t.response_to(alice(), then);
+        assert_eq!(failures(&t), [(TargetFailure::Unreachable, true)]);
+    }
+}

@@ -25,6 +25,7 @@ use crate::engine::handover::Word;
 use crate::engine::ids::{Flow, ListenerId, Side, Transport};
 use crate::engine::locating::{Hop, Located};
 use crate::engine::ports::{Output, Token};
+use crate::engine::routing;
 use crate::engine::time::{Millis, Time};
 use crate::engine::upstreams::place_of;
 use crate::sip::{Address, Builder, Method, Name, Uri};
@@ -294,9 +295,7 @@ impl Conversation {
                 if let Some(giver) = branch.giver {
                     context.tell(self.id, giver, Word::Decline);
                 }
-                if let Some(client) = branch.client {
-                    context.cancel(client, reason);
-                }
+                self.take_back(context, &branch, reason);
             }
             BranchState::Joining => match branch.asks {
                 // The dialog that it names has gone on without it.
@@ -323,11 +322,32 @@ impl Conversation {
             if let Some(giver) = branch.giver {
                 context.tell(self.id, giver, Word::Decline);
             }
-            if let Some(client) = branch.client {
-                context.cancel(client, None);
-            }
+            self.take_back(context, branch, None);
         }
         out
+    }
+
+    /// Cancels the INVITE of a branch: where it went (RFC 3261 9.1), or over the flow by which the phone is
+    /// reached now, where its own is closed or was given up for another.
+    fn take_back(&self, context: &mut Context<'_>, branch: &Branch, reason: Option<&str>) {
+        let Some(client) = branch.client else { return };
+        let flow = branch.leg.dialog.flow;
+        let aor = branch
+            .meant
+            .as_ref()
+            .unwrap_or_else(|| &self.party(branch.leg.side).aor);
+        let identity = &branch.leg.endpoint.identity;
+        let known = routing::flows(aor, identity, context.now, context.world);
+        let known = || known.iter().filter_map(|endpoint| endpoint.flow);
+        let has_moved = known().all(|own| own != flow);
+        if !context.world.is_open(&flow) || has_moved {
+            // By its Via it is an answer to the same INVITE over any flow of that transport.
+            let open = |own: &Flow| own.transport == flow.transport && context.world.is_open(own);
+            if let Some(now) = known().find(open) {
+                context.shared.transactions.moved(client, now);
+            }
+        }
+        context.cancel(client, reason);
     }
 
     /// Takes what was located to the branch that asked. Returns what becomes of the branch where there is

@@ -75,7 +75,8 @@ impl Conversation {
             return false;
         };
         if fork.branch(leg).is_some_and(|branch| !branch.located) {
-            return failure == TargetFailure::Unreachable && self.other_flow(context, side, leg);
+            return failure == TargetFailure::Unreachable
+                && self.other_flow(context, side, leg, true);
         }
         // One that rang has been reached.
         let calling = |branch: &&mut Branch| {
@@ -95,8 +96,15 @@ impl Conversation {
     }
 
     /// A phone's flow has failed before it said a word: its INVITE goes over another one of the same phone
-    /// (RFC 5626 5.3). Returns true where there is one.
-    fn other_flow(&mut self, context: &mut Context<'_>, side: Side, leg: LegId) -> bool {
+    /// (RFC 5626 5.3, 7). `hop`: our own flow failed; else that of a proxy beyond, which others may go by.
+    /// Returns true where there is one.
+    fn other_flow(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        leg: LegId,
+        hop: bool,
+    ) -> bool {
         let aor = self.party(side).aor.clone();
         let now = context.now;
         let Some((_, fork)) = self.fork_of(leg) else {
@@ -108,11 +116,15 @@ impl Conversation {
         };
         let failed = branch.leg.dialog.flow;
         let aor = branch.meant.clone().unwrap_or(aor);
+        let mut past = std::mem::take(&mut branch.past);
+        past.push(branch.leg.endpoint.clone());
         let mut known = routing::flows(&aor, &branch.leg.endpoint.identity, now, context.world);
         // It may be called at the others already.
-        known.retain(|endpoint| !fork.rings_at(endpoint));
+        known.retain(|endpoint| !fork.rings_at(endpoint) && !past.contains(endpoint));
         let target = |flow: &Flow| (flow.transport, flow.peer);
-        context.shared.shunned.failed(target(&failed), None, now);
+        if hop {
+            context.shared.shunned.failed(target(&failed), None, now);
+        }
         let next = known.into_iter().find_map(|endpoint| {
             let flow = standing(context, &endpoint.flow?)?;
             let sound = !context.shared.shunned.has(&target(&flow), now);
@@ -127,6 +139,9 @@ impl Conversation {
             failure: TargetFailure::Unreachable,
             next: true,
         });
+        if let Some(branch) = self.fork_of(leg).and_then(|(_, fork)| fork.branch(leg)) {
+            branch.past = past;
+        }
         self.branch_goes_to(context, side, leg, Some(endpoint), flow, None)
     }
 
@@ -152,6 +167,7 @@ impl Conversation {
             self.branch_over(context, side, endpoint, flow, BranchState::Ready, old.until);
         (branch.located, branch.rest) = (rest.is_some(), rest.unwrap_or_default());
         (branch.secure, branch.turned, branch.grown) = (old.secure, old.turned, old.grown);
+        branch.past = old.past;
         let inviting = self.answered.is_none();
         if inviting {
             if let Some(invitation) = &mut self.invitation {
@@ -168,7 +184,8 @@ impl Conversation {
         true
     }
 
-    /// A branch was answered: by a 503 the next target has its turn, where there is one.
+    /// A branch was answered: by a 503 the next target has its turn, where there is one, and by a 430 of a proxy
+    /// to which the phone's flow is gone (RFC 5626 5.3.1) another flow of the phone.
     pub(super) fn target_answered(
         &mut self,
         context: &mut Context<'_>,
@@ -183,7 +200,9 @@ impl Conversation {
             if let Some(branch) = branch.filter(|branch| branch.located) {
                 context.call_shows(&branch.leg.endpoint, Sign::CallAnswered);
             }
-            return false;
+            let side = self.fork_of(leg).map(|(side, _)| side);
+            return response.status() == 430
+                && side.is_some_and(|side| self.other_flow(context, side, leg, false));
         }
         let failure = TargetFailure::Unavailable(retry_after(response));
         self.fail_over(context, leg, failure)

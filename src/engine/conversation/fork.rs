@@ -98,6 +98,9 @@ pub(crate) struct Branch {
     /// Targets of the same hop that have not been tried.
     #[serde(skip)]
     pub(crate) rest: VecDeque<Located>,
+    /// The ways to the same phone that have failed (RFC 5626 7).
+    #[serde(skip)]
+    pub(crate) past: Vec<Endpoint>,
     /// When the next of them has its turn, where this one has said nothing.
     #[serde(skip)]
     pub(crate) silent_at: Option<Time>,
@@ -223,8 +226,13 @@ impl Fork {
     pub(crate) fn rings_at(&self, endpoint: &Endpoint) -> bool {
         self.branches.iter().any(|branch| {
             let known = &branch.leg.endpoint;
-            (&known.identity, &known.contact, known.flow)
-                == (&endpoint.identity, &endpoint.contact, endpoint.flow)
+            (&known.identity, &known.contact, known.flow, &known.path)
+                == (
+                    &endpoint.identity,
+                    &endpoint.contact,
+                    endpoint.flow,
+                    &endpoint.path,
+                )
         })
     }
 
@@ -275,6 +283,7 @@ impl Branch {
             located: false,
             grown: false,
             rest: VecDeque::new(),
+            past: Vec::new(),
             silent_at: None,
             generation: 0,
             secure: None,

@@ -404,7 +404,12 @@ impl Conversation {
                     lines.extend(contacts(response));
                 }
                 lines.extend(demands(response));
-                let reason = response.reason_phrase().into();
+                let (status, reason) = match status {
+                    // A word between proxies (RFC 5626 7): to the caller the phone is not there.
+                    430 => (480, "Temporarily Unavailable"),
+                    _ => (status, response.reason_phrase()),
+                };
+                let reason = reason.into();
                 self.branch_failed(
                     context,
                     leg,

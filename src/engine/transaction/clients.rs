@@ -144,6 +144,19 @@ impl<C: Clone> Clients<C> {
         self.feed(id, input, Some((response, flow)), effects);
     }
 
+    /// Who was asked is reached over another flow of the same transport.
+    pub(super) fn moved(&mut self, id: ClientId, flow: Flow) {
+        let Some(client) = self.slab.get_mut(id.0) else {
+            return;
+        };
+        client.flow = flow;
+        if let Some((transport, peer)) = client.watched {
+            self.by_peer.remove(&(transport, peer, id.0));
+            client.watched = Some((flow.transport, flow.peer));
+            self.by_peer.insert((flow.transport, flow.peer, id.0));
+        }
+    }
+
     /// Takes an INVITE back.
     pub(super) fn cancel<S>(
         &mut self,

@@ -172,6 +172,11 @@ impl<C: Clone, S: Clone> Transactions<C, S> {
         servers.challenge(server, bytes, &mut effects);
     }
 
+    /// What is still to go to who was asked, as a CANCEL, goes over another flow.
+    pub fn moved(&mut self, client: ClientId, flow: Flow) {
+        self.clients.moved(client, flow);
+    }
+
     /// Lets responses go over another flow of the client, whose own is closed. A failure that waits for its ACK
     /// goes out again: it may have gone with the connection.
     pub fn redirect(
