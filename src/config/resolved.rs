@@ -42,6 +42,8 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     pub transport: Transport,
+    /// What who comes speaks, and is told: another one where proxies end TLS before the listener.
+    pub spoken: Transport,
     /// Port 0 takes any free one.
     pub at: SocketAddr,
     /// What peers are told instead of the local address of the flow.
@@ -59,6 +61,7 @@ impl Listener {
     pub fn new(transport: Transport, at: SocketAddr) -> Self {
         Self {
             transport,
+            spoken: transport,
             at,
             advertise: None,
             dscp: Dscp::SIGNALLING.0,

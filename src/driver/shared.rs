@@ -80,6 +80,9 @@ impl Shared {
             let ip = bound.at.ip();
             if bound.listener.transport != transport || ip.is_ipv4() != peer.is_ipv4() {
                 None
+            } else if bound.listener.spoken != transport {
+                // Whom we connect to is not before the proxy.
+                Some(3)
             } else if Some(ip) == local {
                 Some(0)
             } else if ip.is_unspecified() {

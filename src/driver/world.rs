@@ -69,6 +69,13 @@ impl World for Site {
         SocketAddr::new(ip.unwrap_or_else(|| bound.at.ip()), bound.at.port())
     }
 
+    fn spoken(&self, flow: &Flow) -> Transport {
+        let known = self.shared.listener(flow.listener);
+        known
+            .filter(|bound| bound.listener.transport == flow.transport)
+            .map_or(flow.transport, |bound| bound.listener.spoken)
+    }
+
     fn flow_to(&self, transport: Transport, peer: SocketAddr, host: &str) -> Option<Flow> {
         let registry = &self.shared.registry;
         let connection = match transport {

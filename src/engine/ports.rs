@@ -127,6 +127,11 @@ pub enum Output {
 pub trait World {
     /// Returns host and port that the peer of this flow is told to reach us at (Via, Contact).
     fn advertised(&self, flow: &Flow) -> SocketAddr;
+    /// Returns what the peer of this flow speaks, and is told (Via, Contact): another transport than the flow's
+    /// where a proxy before us ends TLS.
+    fn spoken(&self, flow: &Flow) -> Transport {
+        flow.transport
+    }
     /// Returns a flow to reach an address by: the listener to send from, an open connection where
     /// there is one. Over TLS the peer has to prove that it is `host`, the name that led to the address
     /// (RFC 5922 7.3). None where no listener speaks that transport or family.

@@ -386,7 +386,10 @@ fn streams_that_are_refused_give_their_ports_back_alone() {
             streams: vec![refused(), phone.settings(), refused()],
         });
     }
-    assert_eq!(rig.open_with(Side::Callee, 1, V4, 2, vec![]).unwrap()[0], to_b);
+    assert_eq!(
+        rig.open_with(Side::Callee, 1, V4, 2, vec![]).unwrap()[0],
+        to_b
+    );
     rig.handle().command(MediaCommand::Configure {
         media: CALL,
         side: Side::Callee,

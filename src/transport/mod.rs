@@ -25,5 +25,5 @@ pub use fault::{Fault, Refusal, Shake};
 pub use local::{bindable, toward};
 pub use registry::{Guest, Registry, worker_of};
 pub use streams::{Carried, StreamEvent, StreamLimits, Streams};
-pub use yielding::{Views, Yielded};
 pub use udp::{Datagram, Queued, Room, Sent, Udp};
+pub use yielding::{Views, Yielded};

@@ -187,6 +187,20 @@ const CASES: &[Case] = &[
         "proxies",
     ),
     (
+        "listen: [{ at: \"tcp://127.0.0.1:5060\", proxies_end_tls: true }]\n",
+        "listen[0].proxies_end_tls",
+        (1, 57),
+        "nobody's word is taken",
+        "proxies",
+    ),
+    (
+        "listen: [{ at: \"ws://127.0.0.1:5066\", proxies: [10.0.0.1], proxies_end_tls: true }]\n",
+        "listen[0].proxies_end_tls",
+        (1, 77),
+        "only where TCP comes of it",
+        "leave it out",
+    ),
+    (
         "listen: [{ at: \"ws://127.0.0.1:5066\", proxies: [host] }]\n",
         "listen[0].proxies[0]",
         (1, 49),

@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use refork::config::{self, Config};
+use refork::config::{self, Config, Listener};
+use refork::engine::ids;
+use refork::engine::settings::{Auth, ServedBy};
 use refork::sip::{Message, Name};
 use refork::ua::Transport;
 
@@ -287,5 +289,64 @@ fn each_client_has_its_own_connections() {
         assert!(!house.hears(by, GOOD, 3), "by {by:?}");
         assert!(house.hears(by, "192.0.2.8", 4), "by {by:?}");
         house.0.finish();
+    }
+}
+
+#[test]
+fn where_the_proxies_end_tls_the_phones_are_told_of_tls() {
+    for (ends, via, param) in [
+        (true, "SIP/2.0/TLS ", "tls"),
+        (false, "SIP/2.0/TCP ", "tcp"),
+    ] {
+        let house = house(|config| {
+            for domain in &mut config.engine.domains {
+                if let ServedBy::Registrar(registrar) = &mut domain.served_by {
+                    registrar.auth = Auth::None;
+                }
+            }
+            let tcp = |listener: &&mut Listener| listener.transport == ids::Transport::Tcp;
+            for listener in config.listeners.iter_mut().filter(tcp).filter(|_| ends) {
+                listener.spoken = ids::Transport::Tls;
+            }
+        });
+        let contact = "<sip:bob@192.0.2.7:4000;transport=tls>";
+        let register = options(1)
+            .replace("OPTIONS sip:bob@", "REGISTER sip:")
+            .replace("1 OPTIONS", "1 REGISTER")
+            .replace("<sip:x@elsewhere.example>", "<sip:bob@example.org>")
+            .replace(
+                "Content-Length",
+                &format!("Contact: {contact}\r\nContent-Length"),
+            );
+        let mut phone = house.come(By::Protocol, GOOD, 4000, &register);
+        assert_eq!(phone.answer().unwrap().status(), 200);
+        let text = options(2)
+            .replace("OPTIONS", "MESSAGE")
+            .replace("tag=1", "tag=2");
+        let _sender = house.come(By::Protocol, GOOD, 4001, &text);
+        let heard = phone.answer().unwrap();
+        assert!(heard.is_request());
+        let value = heard.header(Name::Via).unwrap();
+        assert!(value.starts_with(via), "{value}");
+        let invite = options(3).replace("OPTIONS", "INVITE").replace(
+            "Content-Length",
+            "Contact: <sip:x@192.0.2.7:4001;transport=tls>\r\nContent-Length",
+        );
+        let ok = format!(
+            "SIP/2.0 200 OK\r\nVia: {value}\r\nFrom: {}\r\nTo: {};tag=9\r\nCall-ID: {}\r\n\
+             CSeq: {} MESSAGE\r\nContent-Length: 0\r\n\r\n",
+            heard.header(Name::From).unwrap(),
+            heard.header(Name::To).unwrap(),
+            heard.call_id(),
+            heard.cseq()
+        );
+        phone.say(&ok);
+        let _caller = house.come(By::Protocol, GOOD, 4002, &invite);
+        let heard = phone.answer().unwrap();
+        let contact = heard.header(Name::Contact).unwrap();
+        assert!(
+            contact.contains(&format!(";transport={param}>")),
+            "{contact}"
+        );
     }
 }

@@ -39,6 +39,9 @@ pub(crate) struct ListenLong {
     /// They say it by the PROXY protocol, ahead of all else, and nobody else is let in.
     #[serde(default)]
     pub(crate) proxy_protocol: bool,
+    /// They end TLS: peers are told that it is spoken here.
+    #[serde(default)]
+    pub(crate) proxies_end_tls: bool,
     /// Or by this header of the request for a WebSocket.
     #[serde(default)]
     pub(crate) forwarded_by: Option<ForwardedBy>,

@@ -4,6 +4,7 @@ use super::Check;
 use crate::config::file::{self, ListenLong};
 use crate::config::resolved::{ForwardedBy, Listener, NamedBy, Proxies};
 use crate::config::tree::Step;
+use crate::engine::ids::Transport;
 use crate::engine::locating::Hop;
 use crate::engine::network::Network;
 use crate::engine::settings::Settings;
@@ -35,8 +36,16 @@ fn proxies(long: &ListenLong, path: &[Step<'_>], check: &mut Check<'_>) -> Optio
             NamedBy::Header(ForwardedBy::XForwardedFor)
         }
     };
+    if long.proxies_end_tls && transport != Transport::Tcp {
+        check.problem(
+            &below("proxies_end_tls"),
+            "only where TCP comes of it can proxies end TLS before SIP",
+            "leave it out; browsers know by themselves what they speak",
+        );
+    }
     if long.proxies.is_empty() {
         for (name, is_set) in [
+            ("proxies_end_tls", long.proxies_end_tls),
             ("proxy_protocol", long.proxy_protocol),
             ("forwarded_by", long.forwarded_by.is_some()),
         ] {

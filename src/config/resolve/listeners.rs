@@ -6,6 +6,7 @@ use super::{Check, door, key};
 use crate::config::file::{Advertise, AdvertiseTo, Dscp, File, FromText, ListenAt, TextOr};
 use crate::config::resolved::Listener;
 use crate::config::tree::Step;
+use crate::engine::ids::Transport;
 
 const LISTENERS_MAX: usize = 64;
 
@@ -36,6 +37,10 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> Vec<Listener> {
             TextOr::Text(_) => (None, Vec::new()),
             TextOr::Map(long) => door::resolve(long, &path, check),
         };
+        let spoken = match entry {
+            TextOr::Map(long) if long.proxies_end_tls => Transport::Tls,
+            TextOr::Text(_) | TextOr::Map(_) => at.transport,
+        };
         check_listener(at, &listeners, &path, check);
         let advertise = match own.unwrap_or_else(|| told.of(at)) {
             AdvertiseTo::Auto => None,
@@ -61,6 +66,7 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> Vec<Listener> {
         };
         listeners.push(Listener {
             transport: at.transport,
+            spoken,
             at: at.at,
             advertise,
             dscp: dscp.unwrap_or(Dscp::SIGNALLING).0,

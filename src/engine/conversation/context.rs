@@ -141,7 +141,7 @@ impl Context<'_> {
         let branch = self.shared.mint.branch(id.shard());
         format!(
             "SIP/2.0/{} {ours};branch={branch};rport",
-            flow.transport.via()
+            self.world.spoken(flow).via()
         )
     }
 
@@ -152,7 +152,7 @@ impl Context<'_> {
         let mark = mark(&self.shared.settings.node, aor);
         format!(
             "SIP/2.0/{} {ours};branch={branch}.{mark};rport",
-            flow.transport.via()
+            self.world.spoken(flow).via()
         )
     }
 
@@ -170,10 +170,8 @@ impl Context<'_> {
             let transport = if web { ";transport=ws" } else { "" };
             format!("<sips:refork@{ours}{transport}>")
         } else if flow.transport.is_reliable() {
-            format!(
-                "<sip:refork@{ours};transport={}>",
-                flow.transport.uri_param()
-            )
+            let spoken = self.world.spoken(flow);
+            format!("<sip:refork@{ours};transport={}>", spoken.uri_param())
         } else {
             format!("<sip:refork@{ours}>")
         }

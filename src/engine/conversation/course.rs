@@ -137,7 +137,7 @@ impl Context<'_> {
                 sound += usize::from(!shunned(&target));
             }
         }
-        let weaker = hop.secure && !heard.transport.is_secure();
+        let weaker = hop.secure && !self.world.spoken(&heard).is_secure();
         if open && !weaker && !flows.contains(&heard) {
             let failed = shunned(&(heard.transport, heard.peer));
             flows.insert(if failed { flows.len() } else { sound }, heard);

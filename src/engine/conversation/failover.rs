@@ -98,13 +98,7 @@ impl Conversation {
     /// A phone's flow has failed before it said a word: its INVITE goes over another one of the same phone
     /// (RFC 5626 5.3, 7). `hop`: our own flow failed; else that of a proxy beyond, which others may go by.
     /// Returns true where there is one.
-    fn other_flow(
-        &mut self,
-        context: &mut Context<'_>,
-        side: Side,
-        leg: LegId,
-        hop: bool,
-    ) -> bool {
+    fn other_flow(&mut self, context: &mut Context<'_>, side: Side, leg: LegId, hop: bool) -> bool {
         let aor = self.party(side).aor.clone();
         let now = context.now;
         let Some((_, fork)) = self.fork_of(leg) else {

@@ -474,7 +474,7 @@ impl Conversation {
             },
         );
         if keyed && let Some(leg) = self.leg_mut(side) {
-            let clear = !leg.dialog.flow.transport.is_secure();
+            let clear = !context.world.spoken(&leg.dialog.flow).is_secure();
             if !std::mem::replace(&mut leg.talk.keys.noted, true) {
                 context.emit(Event::Keyed { clear });
             }

@@ -39,7 +39,12 @@ impl Streams {
 impl FromIterator<usize> for Streams {
     fn from_iter<I: IntoIterator<Item = usize>>(streams: I) -> Self {
         let bit = |at: usize| u32::try_from(at).ok().and_then(|at| 1u32.checked_shl(at));
-        Self(streams.into_iter().filter_map(bit).fold(0, |all, bit| all | bit))
+        Self(
+            streams
+                .into_iter()
+                .filter_map(bit)
+                .fold(0, |all, bit| all | bit),
+        )
     }
 }
 

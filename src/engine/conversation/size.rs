@@ -68,7 +68,10 @@ pub(crate) fn over(
         builder = match field.name {
             Some(Name::Via) => builder.header(
                 Name::Via,
-                format_args!("SIP/2.0/{} {ours};{params}", flow.transport.via()),
+                format_args!(
+                    "SIP/2.0/{} {ours};{params}",
+                    context.world.spoken(flow).via()
+                ),
             ),
             Some(Name::Contact) => builder.header(Name::Contact, contact),
             // The body brings them.

@@ -76,7 +76,8 @@ pub(super) fn our_uri(context: &Context<'_>, flow: &Flow, token: &str, aor: &Aor
     let ours = context.world.advertised(flow);
     let user = token::user(token, aor);
     if flow.transport.is_reliable() {
-        format!("sip:{user}@{ours};transport={}", flow.transport.uri_param())
+        let spoken = context.world.spoken(flow);
+        format!("sip:{user}@{ours};transport={}", spoken.uri_param())
     } else {
         format!("sip:{user}@{ours}")
     }
