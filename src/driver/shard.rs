@@ -454,6 +454,9 @@ impl Shard {
     /// Tells every shard of a connection that is gone, or was not to be had.
     pub(super) fn tell_closed(&mut self, flow: Flow) {
         self.tell_all(move || Input::Closed { flow });
+        for flow in self.streams.take_unaliased() {
+            self.tell_all(move || Input::Closed { flow });
+        }
     }
 
     fn tell_all(&mut self, input: impl Fn() -> Input) {

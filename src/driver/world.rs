@@ -112,6 +112,15 @@ impl World for Site {
         accepted.then(|| self.shared.registry.vouched(connection))?
     }
 
+    fn alias(&self, flow: &Flow, port: u16) {
+        self.shared.registry.alias(flow, port);
+    }
+
+    fn offers_alias(&self, flow: &Flow) -> bool {
+        let ours = self.shared.tls.as_ref().is_some_and(|tls| tls.has_own());
+        ours && flow.connection.is_some_and(ConnectionId::is_to_host)
+    }
+
     fn bindings(&self, aor: &Aor) -> Vec<Binding> {
         self.shared.bindings.of(aor)
     }

@@ -5,7 +5,7 @@ use super::conversation::context::{Errand, What, retry_after};
 use super::conversation::stray::{Leaving, acknowledge_and_leave};
 use super::conversation::within::{Failed, Renewed};
 use crate::engine::events::TargetFailure;
-use crate::engine::ids::Flow;
+use crate::engine::ids::{Flow, Transport};
 use crate::engine::mint::tag_key;
 use crate::engine::ports::World;
 use crate::engine::time::Time;
@@ -21,7 +21,10 @@ impl Engine {
                     server,
                     request,
                     flow,
-                } => self.request(server, &request, flow, now, world),
+                } => {
+                    alias(&request, &flow, world);
+                    self.request(server, &request, flow, now, world);
+                }
                 Heard::Ack { request, flow } => {
                     let bound = request
                         .to_tag()
@@ -250,5 +253,15 @@ impl Engine {
             Failed::Over => return false,
         }
         true
+    }
+}
+
+/// RFC 5923 8.2: over TLS a client may say that its connection is for requests to it, too. Over anything else
+/// nobody has proved to be who is meant, and the word means nothing.
+fn alias(request: &Message, flow: &Flow, world: &dyn World) {
+    let via = request.via();
+    if flow.transport == Transport::Tls && via.params.has("alias") {
+        let port = via.port.filter(|port| *port != 0);
+        world.alias(flow, port.unwrap_or_else(|| Transport::Tls.default_port()));
     }
 }

@@ -149,6 +149,13 @@ pub trait World {
     fn vouched(&self, _connection: ConnectionId) -> Option<Arc<[Box<str>]>> {
         None
     }
+    /// The client of a connection takes requests over it that are for this port of its own (RFC 5923).
+    fn alias(&self, _flow: &Flow, _port: u16) {}
+    /// Returns true where who a flow leads to may send requests of its own over it: it can have proved who we
+    /// are (RFC 5923).
+    fn offers_alias(&self, _flow: &Flow) -> bool {
+        false
+    }
     /// Returns the bindings of an AOR, expired ones among them until they are swept.
     fn bindings(&self, aor: &Aor) -> Vec<Binding>;
     /// A leg to a peer (`Engine::peer_number`) begins or ends whose call was answered: what comes from there

@@ -43,6 +43,11 @@ impl Tls {
         Arc::clone(&self.client.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Returns true where servers that ask who we are are shown a certificate.
+    pub fn has_own(&self) -> bool {
+        !self.files.pairs.is_empty()
+    }
+
     /// Reads the files again; new connections get what they say. Whoever resumes a session of before has
     /// to prove itself anew.
     ///

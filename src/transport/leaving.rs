@@ -32,6 +32,11 @@ impl Streams {
         Some(flow)
     }
 
+    /// Returns the flows to hosts that went by connections of theirs which have closed since this was asked.
+    pub fn take_unaliased(&mut self) -> Vec<Flow> {
+        std::mem::take(&mut self.unaliased)
+    }
+
     /// As `close`, where nothing comes any more since something was wrong: a peer that has been told so has a
     /// while to hear it.
     pub fn end(&mut self, id: ConnectionId, fault: Fault, now: Time) -> Option<Flow> {
@@ -75,6 +80,13 @@ impl Streams {
             Counters::take(open);
         }
         self.registry.forget(&connection.flow, id);
+        let alias = |(peer, host)| Flow {
+            peer,
+            connection: Some(host),
+            ..connection.flow
+        };
+        let aliases = self.registry.unalias(id);
+        self.unaliased.extend(aliases.into_iter().map(alias));
         Some(connection)
     }
 

@@ -15,6 +15,8 @@ const NUMBER_BITS: u32 = 48;
 
 /// Hosts that TLS connections are opened to, as far as they are remembered.
 const HOSTS_MAX: usize = 10_000;
+/// Names of one certificate that its holder is reached by over its own connection.
+const ALIASES_MAX: usize = 8;
 
 /// Returns the worker that owns a connection.
 pub fn worker_of(id: ConnectionId) -> usize {
@@ -38,6 +40,8 @@ pub struct Registry {
     hosts: DashMap<ConnectionId, Box<str>>,
     /// The names in the certificates that peers have proved to hold.
     vouched: DashMap<ConnectionId, Arc<[Box<str>]>>,
+    /// Of connections that their clients take requests over: what they are found under in `to_hosts`.
+    aliases: DashMap<ConnectionId, Vec<(SocketAddr, ConnectionId)>>,
     by_source: DashMap<Source, usize>,
     accepted: AtomicUsize,
     opened: AtomicUsize,
@@ -72,6 +76,7 @@ impl Registry {
             to_hosts: DashMap::new(),
             hosts: DashMap::new(),
             vouched: DashMap::new(),
+            aliases: DashMap::new(),
             by_source: DashMap::new(),
             accepted: AtomicUsize::new(0),
             opened: AtomicUsize::new(0),
@@ -198,6 +203,44 @@ impl Registry {
 
     pub(super) fn vouch(&self, connection: ConnectionId, names: Vec<Box<str>>) {
         self.vouched.insert(connection, names.into());
+    }
+
+    /// The client of a connection takes requests over it that are for a port at its own address, and for a host
+    /// that its certificate names (RFC 5923 8.2). Nothing without a certificate, and nothing where there is a
+    /// connection to that host already.
+    pub fn alias(&self, flow: &Flow, port: u16) {
+        let Some(id) = flow.connection.filter(|id| !id.is_to_host()) else {
+            return;
+        };
+        if self.aliases.contains_key(&id) {
+            return;
+        }
+        let Some(names) = self.vouched.get(&id).map(|names| names.clone()) else {
+            return;
+        };
+        let peer = SocketAddr::new(flow.peer.ip(), port);
+        // A user is no host, and a name with a pattern is nobody's.
+        let named = names.iter().filter(|name| !name.contains(['@', '*']));
+        let hosts = named
+            .take(ALIASES_MAX)
+            .filter_map(|name| self.to_host(name));
+        let claimed = hosts.filter(|host| self.claim_to_host(peer, *host, id).is_ok());
+        let held: Vec<_> = claimed.map(|host| (peer, host)).collect();
+        self.aliases.insert(id, held);
+        if !self.vouched.contains_key(&id) {
+            // It has closed meanwhile.
+            self.unalias(id);
+        }
+    }
+
+    /// Forgets what else a connection is found under. Returns that, as the peer and the host.
+    pub(super) fn unalias(&self, id: ConnectionId) -> Vec<(SocketAddr, ConnectionId)> {
+        let held = self.aliases.remove(&id);
+        let held = held.map(|(_, held)| held).unwrap_or_default();
+        for known in &held {
+            self.to_hosts.remove_if(known, |_, found| *found == id);
+        }
+        held
     }
 
     /// Forgets a connection of a flow.

@@ -111,6 +111,7 @@ pub struct Streams {
     pub(super) open: BTreeMap<u64, Connection>,
     pub(super) leaving: BTreeMap<u64, Leaving>,
     pub(super) yielding: Yielding,
+    pub(super) unaliased: Vec<Flow>,
     pub(super) room: Box<[u8]>,
 }
 
@@ -140,6 +141,7 @@ impl Streams {
             open: BTreeMap::new(),
             leaving: BTreeMap::new(),
             yielding: Yielding::default(),
+            unaliased: Vec::new(),
             room: vec![0; ROOM_BYTES].into(),
         }
     }

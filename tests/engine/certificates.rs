@@ -109,3 +109,32 @@ fn who_is_trusted_by_its_certificate_is_told_who_calls() {
         assert_eq!(ringing.header(Name::PAssertedIdentity), told);
     }
 }
+
+#[test]
+fn over_tls_a_client_may_say_that_its_connection_is_for_requests_to_it() {
+    let mut t = house();
+    for (transport, via, port) in [
+        (Transport::Tls, "pbx.example.com:5071;alias", Some(5071)),
+        (Transport::Tls, "pbx.example.com;alias", Some(5061)),
+        (Transport::Tls, "pbx.example.com:5071", None),
+        // Nobody has proved to be it.
+        (Transport::Tcp, "pbx.example.com:5071;alias", None),
+        (Transport::Wss, "pbx.example.com:5071;alias", None),
+    ] {
+        let flow = over(transport, TRUSTED);
+        let text = format!(
+            "OPTIONS sip:example.org SIP/2.0\r\n\
+             Via: SIP/2.0/{} {via};branch=z9hG4bK{}{}\r\nMax-Forwards: 70\r\n\
+             From: <sip:a@example.com>;tag=1\r\nTo: <sip:example.org>\r\n\
+             Call-ID: {via}{}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n",
+            transport.via(),
+            via.len(),
+            transport.param(),
+            transport.param()
+        );
+        t.receive_over(flow, text.into());
+        let heard = t.site.aliases.take();
+        let expected = port.map(|port| (flow.connection, port));
+        assert_eq!(heard, Vec::from_iter(expected), "{transport:?} {via}");
+    }
+}

@@ -33,6 +33,7 @@ fn a_sips_target_is_called_over_tls_and_told_a_sips_contact() {
         t.receive(alice(), with_sdp(invite, &audio(alice())));
         let invite = t.request_to(desk(), Method::Invite);
         assert_eq!(invite.via().transport, "TLS");
+        assert!(invite.via().params.has("alias"), "RFC 5923 8.1");
         let told = invite.header(Name::Contact).unwrap();
         assert!(told.starts_with(contact), "{target}: {told}");
     }

@@ -1,6 +1,7 @@
 //! The engine on a table: a world that answers at once, a clock that is turned by hand, and phones that
 //! say what the test says. Every message is written down, and shown as a ladder where a test fails.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -62,6 +63,8 @@ pub struct Site {
     pub ringing: BTreeMap<u64, usize>,
     /// How many calls of whom stand.
     pub standing: BTreeMap<u64, usize>,
+    /// Whose connections are for requests to a port of theirs, too.
+    pub aliases: RefCell<Vec<(Option<ConnectionId>, u16)>>,
 }
 
 impl World for Site {
@@ -88,6 +91,14 @@ impl World for Site {
 
     fn vouched(&self, connection: ConnectionId) -> Option<Arc<[Box<str>]>> {
         self.vouched.get(&connection).cloned()
+    }
+
+    fn alias(&self, flow: &Flow, port: u16) {
+        self.aliases.borrow_mut().push((flow.connection, port));
+    }
+
+    fn offers_alias(&self, flow: &Flow) -> bool {
+        flow.transport == Transport::Tls
     }
 
     fn bindings(&self, aor: &Aor) -> Vec<Binding> {

@@ -11,7 +11,8 @@ use refork::tls::{ClientAuth, Files, Tls};
 use refork::transport::{Carried, Shake};
 use rustls::crypto::aws_lc_rs;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::version::TLS13;
+use rustls::{ClientConnection, ServerConfig, ServerConnection, StreamOwned};
 
 use super::authority::{Authority, Leaf};
 use super::shard::Shard;
@@ -161,4 +162,83 @@ fn a_connection_to_one_host_is_none_to_another_at_the_same_address() {
     };
     assert_eq!(send(&mut shard, &nameless), Carried::Closed(nameless));
     assert_eq!(shard.open(), 1);
+}
+
+/// A client that may prove who it is, and asks something. Returns its side, and what the shard has of it.
+fn client(shard: &mut Shard, authority: &Authority, names: Option<&[&str]>) -> (Client, Flow) {
+    let config = authority.client(names.map(|names| authority.issue(names)), &[&TLS13]);
+    let at = shard.at;
+    let comes = std::thread::spawn(move || {
+        let socket = TcpStream::connect(at).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let name = "refork.example".to_owned().try_into().unwrap();
+        let session = ClientConnection::new(config, name).unwrap();
+        let mut peer = StreamOwned::new(session, socket);
+        peer.write_all(OPTIONS).unwrap();
+        peer.flush().unwrap();
+        peer
+    });
+    let before = shard.messages.len();
+    shard.until(|shard| shard.messages.len() > before);
+    (comes.join().unwrap(), shard.messages[before].0)
+}
+
+type Client = StreamOwned<ClientConnection, TcpStream>;
+
+#[test]
+fn who_has_proved_to_be_a_host_is_asked_over_its_own_connection_where_it_says_so() {
+    let authority = Authority::new();
+    let files = Files {
+        pairs: vec![authority.keep("server", &authority.issue(&["refork.example"]))],
+        client_ca: Some(authority.path("ca.pem")),
+        client_auth: ClientAuth::Optional,
+        server_ca: Some(authority.path("ca.pem")),
+    };
+    let tls = Arc::new(Tls::load(files).unwrap());
+    // Nobody listens there.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = free.local_addr().unwrap();
+    drop(free);
+    for (names, is_host) in [
+        (Some(&["other.example", "pbx.example.net"][..]), true),
+        (Some(&["sip:pbx.example.net"]), true),
+        (Some(&["pbx.example.net", "sip:other.example"]), false),
+        (Some(&["sip:bob@pbx.example.net"]), false),
+        (Some(&["*.example.net"]), false),
+        (None, false),
+    ] {
+        let mut shard = Shard::over(Transport::Tls, Some(Arc::clone(&tls)), 10, 10);
+        let (mut peer, flow) = client(&mut shard, &authority, names);
+        let host = to_host(&shard, at, "pbx.example.net");
+        shard.registry.alias(&flow, at.port());
+        let known = shard.open();
+        let sent = send(&mut shard, &host);
+        if !is_host {
+            // A connection of our own is opened, or cannot be.
+            assert!(
+                shard.open() > known || sent == Carried::Closed(host),
+                "{names:?}"
+            );
+            continue;
+        }
+        assert_eq!((sent, shard.open()), (Carried::Done, known), "{names:?}");
+        let mut heard = [0; OPTIONS.len()];
+        peer.read_exact(&mut heard).unwrap();
+        assert_eq!(heard, OPTIONS);
+        // It is that host alone, at that port, and no longer than its connection stands.
+        let elsewhere = to_host(
+            &shard,
+            SocketAddr::new(at.ip(), at.port() ^ 1),
+            "pbx.example.net",
+        );
+        let another = to_host(&shard, at, "another.example");
+        for flow in [elsewhere, another] {
+            let sent = send(&mut shard, &flow);
+            assert!(shard.open() > known || sent == Carried::Closed(flow));
+        }
+        drop(peer);
+        shard.until(|shard| shard.closed.contains(&flow));
+        assert!(shard.streams.take_unaliased().contains(&host));
+        assert_ne!(send(&mut shard, &host), Carried::Gone);
+    }
 }

@@ -140,8 +140,9 @@ impl Context<'_> {
         let ours = self.world.advertised(flow);
         let branch = self.shared.mint.branch(id.shard());
         format!(
-            "SIP/2.0/{} {ours};branch={branch};rport",
-            self.world.spoken(flow).via()
+            "SIP/2.0/{} {ours};branch={branch};rport{}",
+            self.world.spoken(flow).via(),
+            self.alias(flow)
         )
     }
 
@@ -151,9 +152,19 @@ impl Context<'_> {
         let branch = self.shared.mint.branch(id.shard());
         let mark = mark(&self.shared.settings.node, aor);
         format!(
-            "SIP/2.0/{} {ours};branch={branch}.{mark};rport",
-            self.world.spoken(flow).via()
+            "SIP/2.0/{} {ours};branch={branch}.{mark};rport{}",
+            self.world.spoken(flow).via(),
+            self.alias(flow)
         )
+    }
+
+    /// Returns what a Via says of requests the other way (RFC 5923 8.1).
+    fn alias(&self, flow: &Flow) -> &'static str {
+        if self.world.offers_alias(flow) {
+            ";alias"
+        } else {
+            ""
+        }
     }
 
     /// Writes our Contact toward the peer of a dialog; a `sips:` one where the peer's is (RFC 3261 8.1.1.8,

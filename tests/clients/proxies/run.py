@@ -177,8 +177,8 @@ def phones_behind_haproxy(house):
     registered(house, alice, "tcp")
     registered(house, bob, "tls")
     ended, passed = ("{}:{}".format(*at) for at in (house.ended, house.passed))
-    call(house, alice, bob, (f"@{ended};transport=tcp", f"@{passed};transport=tls"))
-    call(house, bob, alice, (f"@{passed};transport=tls", f"@{ended};transport=tcp"))
+    call(house, alice, bob, (f"@{ended};transport=tls", f"@{passed};transport=tls"))
+    call(house, bob, alice, (f"@{passed};transport=tls", f"@{ended};transport=tls"))
 
 
 def browsers_behind_nginx(house):
