@@ -53,7 +53,7 @@ use crate::engine::conversation::{
 use crate::engine::edge::Relays;
 use crate::engine::endpoint::BindingsChanged;
 use crate::engine::events::{Event, Offence};
-use crate::engine::ids::{ConversationId, Flow, ListenerId, VirtualShard};
+use crate::engine::ids::{ConversationId, Flow, ListenerId, Transport, VirtualShard};
 use crate::engine::locating::Shunned;
 use crate::engine::location::Registrar;
 use crate::engine::mint::{Mint, ShardKey};
@@ -65,7 +65,7 @@ use crate::engine::settings::Settings;
 use crate::engine::snapshot::{Snapshot, VERSION};
 use crate::engine::time::{Millis, Time};
 use crate::engine::timers::Timers;
-use crate::engine::transaction::Transactions;
+use crate::engine::transaction::{Stranded, Transactions};
 use crate::engine::upstreams::Upstreams;
 use crate::engine::view::Detail;
 use crate::sip::{Fault, Message};
@@ -326,13 +326,19 @@ impl Engine {
     }
 
     fn flow_failed(&mut self, flow: &Flow, closed: bool, now: Time, world: &mut dyn World) {
-        self.shared.transactions.flow_failed(
+        let stranded = self.shared.transactions.flow_failed(
             flow.transport,
             flow.peer,
             flow.connection,
             now,
             &mut self.shared.out,
         );
+        for Stranded { server, peer, host } in stranded {
+            // RFC 3261 18.2.2: to the address that the request came from, and the port of its Via.
+            if let Some(anew) = world.flow_to(Transport::Tls, peer, &host) {
+                self.shared.transactions.answer_over(server, anew);
+            }
+        }
         self.listen(now, world);
         for id in self.found_by(peer_key(flow.transport, flow.peer)) {
             self.with(id, now, world, |conversation, context| {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::clients::Clients;
 use super::effects::{Due, Effects, Whose};
-use super::servers::Servers;
+use super::servers::{Servers, Stranded};
 use super::{ClientId, Heard, ServerId};
 use crate::engine::ids::{ConnectionId, Flow, Transport};
 use crate::engine::ports::Output;
@@ -80,7 +80,8 @@ impl<C: Clone, S: Clone> Transactions<C, S> {
     }
 
     /// Takes the news that nothing reaches a peer (ICMP), or that a connection closed or could not be
-    /// opened; without a connection every flow to that peer is meant.
+    /// opened; without a connection every flow to that peer is meant. Returns the requests whose responses take
+    /// a connection to a host by name now: `answer_over` says which.
     pub fn flow_failed(
         &mut self,
         transport: Transport,
@@ -88,10 +89,15 @@ impl<C: Clone, S: Clone> Transactions<C, S> {
         connection: Option<ConnectionId>,
         now: Time,
         out: &mut VecDeque<Output>,
-    ) {
+    ) -> Vec<Stranded> {
         let (clients, servers, mut effects) = self.parts(now, out);
         clients.flow_failed(transport, peer, connection, &mut effects);
-        servers.flow_failed(transport, peer, connection);
+        servers.flow_failed(transport, peer, connection)
+    }
+
+    /// Lets the responses to a request go over another flow than it came by.
+    pub fn answer_over(&mut self, server: ServerId, flow: Flow) {
+        self.servers.answer_over(server, flow);
     }
 
     /// Sends a request, as it is built whole with a branch of ours in its top Via, and waits for its

@@ -16,6 +16,7 @@ mod table;
 mod tests;
 
 pub use layer::Transactions;
+pub use servers::Stranded;
 pub use slab::{ClientId, ServerId};
 
 use crate::engine::ids::Flow;

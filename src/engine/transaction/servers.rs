@@ -1,7 +1,7 @@
 //! The server transactions: requests of others that wait for our answers.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
@@ -40,6 +40,8 @@ struct Server<S> {
     reply: Flow,
     /// Of its topmost Via: the port to connect to where the connection is gone.
     sent_by_port: u16,
+    /// Of the same, over TLS: the host that has to prove itself there, where it is a name.
+    host: Option<Box<str>>,
     /// Until the final response.
     request: Option<Box<Message>>,
     /// The response sent last.
@@ -62,6 +64,14 @@ enum Input {
     Respond(u16),
     Acknowledged,
     Due(Hand),
+}
+
+/// A request whose connection is gone, and where the one is to be found that it came from.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stranded {
+    pub server: ServerId,
+    pub peer: SocketAddr,
+    pub host: Box<str>,
 }
 
 /// What an input brings along.
@@ -227,13 +237,14 @@ impl<S: Clone> Servers<S> {
     }
 
     /// Lets responses go to where the client can be connected to (RFC 3261 18.2.2) once its connection
-    /// is gone.
+    /// is gone. Returns those that take a connection to a host by name.
     pub(super) fn flow_failed(
         &mut self,
         transport: Transport,
         peer: SocketAddr,
         connection: Option<ConnectionId>,
-    ) {
+    ) -> Vec<Stranded> {
+        let mut stranded = Vec::new();
         let range = (transport, peer, Key::MIN)..=(transport, peer, Key::MAX);
         for (_, _, key) in self.by_peer.range(range) {
             if let Some(server) = self.slab.get_mut(*key)
@@ -242,7 +253,21 @@ impl<S: Clone> Servers<S> {
                 let own = server.reply.connection;
                 server.reply.connection = own.filter(|own| own.is_to_host());
                 server.reply.peer.set_port(server.sent_by_port);
+                let named = server.reply.connection.is_none().then_some(&server.host);
+                stranded.extend(named.cloned().flatten().map(|host| Stranded {
+                    server: ServerId(*key),
+                    peer: server.reply.peer,
+                    host,
+                }));
             }
+        }
+        stranded
+    }
+
+    /// Lets responses go over another flow than the request came by.
+    pub(super) fn answer_over(&mut self, id: ServerId, flow: Flow) {
+        if let Some(server) = self.slab.get_mut(id.0) {
+            server.reply = flow;
         }
     }
 
@@ -299,6 +324,7 @@ impl<S: Clone> Servers<S> {
             flow,
             reply,
             sent_by_port: sent_by_port(&request, flow.transport),
+            host: name_of(&request, flow.transport),
             request: Some(Box::new(request.clone())),
             last: None,
             context: None,
@@ -582,4 +608,11 @@ fn reply_flow(request: &Message, flow: Flow) -> Flow {
 fn sent_by_port(request: &Message, transport: Transport) -> u16 {
     let port = request.via().port.filter(|port| *port != 0);
     port.unwrap_or_else(|| transport.default_port())
+}
+
+/// Returns the host of the topmost Via of a request over TLS, where that is a name: an address proves nothing.
+fn name_of(request: &Message, transport: Transport) -> Option<Box<str>> {
+    let host = request.via().host;
+    let is_name = transport == Transport::Tls && host.parse::<IpAddr>().is_err();
+    is_name.then(|| host.into())
 }

@@ -285,6 +285,39 @@ fn responses_over_tcp_go_back_over_the_connection_or_to_the_port_of_the_via() {
 }
 
 #[test]
+fn over_tls_the_host_of_the_via_is_to_prove_itself_where_it_is_connected_to() {
+    let over = |number| Flow {
+        transport: Transport::Tls,
+        ..tcp(number)
+    };
+    for (sent_by, host) in [
+        ("client.example:5070", Some("client.example")),
+        ("192.0.2.1:5070", None),
+    ] {
+        let mut bench = Bench::new();
+        let invite = theirs("INVITE", "z9hG4bK1").replace("192.0.2.1:5070", sent_by);
+        bench.receive(&invite, over(1));
+        let Flow {
+            transport,
+            peer,
+            connection,
+            ..
+        } = over(1);
+        let (layer, now) = (&mut bench.layer, bench.now);
+        let stranded = layer.flow_failed(transport, peer, connection, now, &mut bench.out);
+        let at = std::net::SocketAddr::new(peer.ip(), 5070);
+        let found = stranded.first().map(|one| (one.peer, &*one.host));
+        assert_eq!(found, host.map(|host| (at, host)));
+        assert!(stranded.len() <= 1);
+        if let [one] = &stranded[..] {
+            bench.layer.answer_over(one.server, over(9));
+            bench.respond(200);
+            assert_eq!(bench.sent_to, Some(over(9)));
+        }
+    }
+}
+
+#[test]
 fn beyond_the_limit_a_request_gets_503_and_leaves_no_trace() {
     let mut bench = Bench::new();
     bench.layer = Transactions::with_limit(TIMERS, START, 1);
