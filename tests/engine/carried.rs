@@ -213,7 +213,13 @@ fn who_asked_is_told_that_nobody_came_back() {
     lives(&mut t);
     is_told(&mut t);
     let last = t.request_to(alice(), Method::Message);
-    assert_eq!(text(&last), "bob is gone; 1 not delivered.");
+    // Her phone speaks in envelopes, and is spoken to so.
+    assert_eq!(last.content_type(), Some("message/cpim"));
+    let says = text(&last);
+    assert!(
+        says.ends_with("\r\n\r\nbob is gone; 1 not delivered."),
+        "{says}"
+    );
     t.reply(&last, 200, alice());
     t.request_to(alice(), Method::Bye);
 }
