@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use refork::engine::events::Happening;
 use refork::engine::ids::Side;
+use refork::engine::ports::MediaCommand;
 use refork::engine::settings::{MediaMode, MediaSettings, Settings};
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
@@ -12,6 +13,7 @@ use refork::sip::{Message, Method, Name};
 use crate::people::*;
 use crate::repair::replaces;
 use crate::table::*;
+use crate::video::{ports, told};
 
 fn direct() -> Table {
     let mut t = Table::new(Settings {
@@ -289,42 +291,145 @@ fn a_repair_without_an_offer_is_refused_where_the_survivor_must_know_the_session
 }
 
 #[test]
-fn after_a_restart_who_had_not_agreed_talks_to_the_old_phone() {
-    let mut t = direct();
-    let (mut a, b) = talking(&mut t, plain);
-    comes_back(&mut t, &b, &audio(again()));
-    // Something is stored while it waits.
-    t.receive(alice(), a.message("hello?"));
-    t.restart();
-    t.discard(alice());
-    t.request_to(desk(), Method::Message);
-    t.nothing_to(again());
+fn a_repair_with_no_stream_to_agree_to_disturbs_nobody() {
+    for offer in [
+        "v=0\r\nnonsense\r\n".to_owned(),
+        head(again()),
+        audio(again()).replace("m=audio 4000", "m=audio 0"),
+    ] {
+        for lost in [false, true] {
+            let mut t = direct();
+            let (_, b) = talking(&mut t, plain);
+            if lost {
+                t.bob_is_lost();
+                t.discard(desk());
+            }
+            let invite = request(Method::Invite, "bob", "alice", again(), "repair")
+                .header(Name::Replaces, replaces(&b));
+            t.receive(again(), with_sdp(invite, &offer));
+            t.response_to(again(), 488);
+            t.nothing_to(alice());
+            t.nothing_to(desk());
+        }
+    }
+}
+
+#[test]
+fn a_survivor_that_agrees_to_what_was_taken_back_has_its_own_session_again() {
+    for cancelled in [true, false] {
+        let mut t = direct();
+        let (_, mut b) = talking(&mut t, plain);
+        let ask = comes_back(&mut t, &b, &audio(again()));
+        if cancelled {
+            let cancel = request(Method::Cancel, "bob", "alice", again(), "repair").end();
+            let cancel = String::from_utf8(cancel.to_vec()).unwrap();
+            let cancel = cancel.replacen("repairCANCEL", "repairINVITE", 1);
+            t.receive(again(), cancel.into());
+            t.response_to(again(), 200);
+            t.response_to(again(), 487);
+        } else {
+            t.receive(desk(), b.request(Method::Info).end());
+            t.response_to(again(), 481);
+        }
+        t.discard(alice());
+        let ok = response(&ask, 200, alice(), "tcall1");
+        t.receive(alice(), with_sdp(ok, &audio(alice())));
+        t.request_to(alice(), Method::Ack);
+        let anew = t.request_to(alice(), Method::Invite);
+        assert_eq!(streams(&anew), said(&audio(desk())));
+    }
+}
+
+#[test]
+fn who_takes_leave_while_it_is_asked_for_is_not_rung_again() {
+    for lost in [false, true] {
+        let mut t = direct();
+        let (_, mut b) = talking(&mut t, plain);
+        if lost {
+            t.bob_is_lost();
+            t.discard(desk());
+        }
+        let ask = comes_back(&mut t, &b, &audio(again()));
+        t.hangs_up(&mut b);
+        t.nothing_to(alice());
+        t.receive(alice(), response(&ask, 488, alice(), "tcall1").end());
+        t.request_to(alice(), Method::Ack);
+        t.response_to(again(), 488);
+        let bye = t.request_to(alice(), Method::Bye);
+        t.reply(&bye, 200, alice());
+        t.nothing_to(desk());
+        t.ends_empty();
+    }
+}
+
+#[test]
+fn after_a_restart_whoever_may_have_agreed_is_told_what_stands() {
+    for lost in [false, true] {
+        let mut t = direct();
+        let (mut a, b) = talking(&mut t, plain);
+        if lost {
+            t.bob_is_lost();
+            t.discard(desk());
+        }
+        comes_back(&mut t, &b, &audio(again()));
+        // Something is stored while it waits.
+        t.receive(alice(), a.message("hello?"));
+        t.discard(alice());
+        // Her 200 comes to nobody.
+        t.restart();
+        let anew = t.request_to(alice(), Method::Invite);
+        assert_eq!(streams(&anew), said(&audio(desk())));
+        let ok = response(&anew, 200, alice(), "tcall1");
+        t.receive(alice(), with_sdp(ok, &audio(alice())));
+        t.request_to(alice(), Method::Ack);
+        if !lost {
+            t.request_to(desk(), Method::Message);
+        }
+        t.nothing_to(again());
+    }
 }
 
 #[test]
 fn beside_relayed_sound_a_new_path_is_told_the_survivor() {
-    let mut t = Table::new(settings());
     let with_path = |at: SocketAddr| {
         let whole = msrp(at, "actpass");
         audio(at) + &whole[whole.find("m=").unwrap()..]
     };
-    let (_, b) = t.established_with(&with_path(alice()), &with_path(desk()));
-    let ask = comes_back(&mut t, &b, &with_path(again()));
-    assert!(
-        text(&ask).contains("a=path:msrp://203.0.113.9:7654/"),
-        "{}",
-        text(&ask)
-    );
-    assert!(!text(&ask).contains("m=audio 4000"), "{}", text(&ask));
-    let ok = response(&ask, 200, alice(), "tcall1");
-    t.receive(alice(), with_sdp(ok, &with_path(alice())));
-    let ok = t.response_to(again(), 200);
-    assert!(
-        text(&ok).contains("a=path:msrp://198.51.100.1:7654/"),
-        "{}",
-        text(&ok)
-    );
-    assert!(!text(&ok).contains("m=audio 4000"), "{}", text(&ok));
+    let relayed = |message: &Message| {
+        let sound = ports(message)[0];
+        assert!(sound > 0 && sound != 4000, "{}", text(message));
+    };
+    for lost in [false, true] {
+        let mut t = Table::new(settings());
+        let (_, b) = t.established_with(&with_path(alice()), &with_path(desk()));
+        if lost {
+            t.bob_is_lost();
+            t.discard(desk());
+        }
+        let before = t.media.len();
+        let ask = comes_back(&mut t, &b, &with_path(again()));
+        assert!(
+            text(&ask).contains("a=path:msrp://203.0.113.9:7654/"),
+            "{}",
+            text(&ask)
+        );
+        relayed(&ask);
+        // Who stands talks on meanwhile.
+        let lost = |command: &MediaCommand| matches!(command, MediaCommand::Lost { .. });
+        assert!(!t.media[before..].iter().any(lost));
+        let ok = response(&ask, 200, alice(), "tcall1");
+        t.receive(alice(), with_sdp(ok, &with_path(alice())));
+        let ok = t.response_to(again(), 200);
+        assert!(
+            text(&ok).contains("a=path:msrp://198.51.100.1:7654/"),
+            "{}",
+            text(&ok)
+        );
+        relayed(&ok);
+        for side in [Side::Caller, Side::Callee] {
+            assert!(told(&t, side, 0)[0].active, "{side:?}");
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Phones that repair themselves while we are at it.
 
+use std::net::SocketAddr;
+
 use refork::engine::events::{Ending, Happening};
 use refork::engine::ids::Side;
 use refork::engine::ports::MediaCommand;
@@ -185,29 +187,101 @@ fn a_failure_bye_in_the_lost_dialog_does_not_end_the_conversation() {
     );
 }
 
+fn at_another_address() -> SocketAddr {
+    phone("203.0.113.9:5060")
+}
+
+/// Bob's phone asks for its call from another address.
+fn comes_back(t: &mut Table, b: &Remote, offer: &str) {
+    let at = at_another_address();
+    let invite = request(Method::Invite, "bob", "alice", at, "repair");
+    let invite = invite.header(Name::Replaces, replaces(b));
+    t.receive(at, with_sdp(invite, offer));
+}
+
+/// What does not go with what Alice was told by the relay.
+fn unfit() -> [String; 4] {
+    let at = at_another_address();
+    let keys = "RTP/SAVPF 0\r\na=fingerprint:sha-256 AA:BB\r\na=setup:actpass";
+    [
+        g722(at),
+        audio(at).replace("RTP/AVP 0 8 101", &format!("UDP/TLS/{keys}")),
+        audio(at).replace("m=audio 4000", "m=audio 0"),
+        "v=0\r\nnonsense\r\n".into(),
+    ]
+}
+
 #[test]
 fn a_replaces_that_does_not_fit_leaves_nothing_behind() {
+    for offer in unfit() {
+        let mut t = Table::new(settings());
+        let (mut a, b) = t.established();
+        let told = t.media.len();
+        comes_back(&mut t, &b, &offer);
+        t.response_to(at_another_address(), 488);
+        t.nothing_to(alice());
+        assert_eq!(t.media.len(), told, "the relay goes on as it was");
+        // Whether the old dialog lives is asked, and the call goes on in it.
+        let doubt = t.request_to(desk(), Method::Update);
+        t.receive(
+            desk(),
+            with_sdp(response(&doubt, 200, desk(), "b1"), &audio(desk())),
+        );
+        t.receive(alice(), a.message("still there?"));
+        t.request_to(desk(), Method::Message);
+        t.receive(alice(), a.request(Method::Bye).end());
+        t.ends_empty();
+    }
+}
+
+#[test]
+fn a_replaces_that_does_not_fit_leaves_alone_who_rings() {
+    for offer in unfit() {
+        let mut t = two();
+        let (_, b) = t.established();
+        t.bob_is_lost();
+        t.pass(Millis(2_100));
+        t.discard(desk());
+        let rings = t.request_to(mobile(), Method::Invite);
+        t.reply(&rings, 180, mobile());
+        let told = t.media.len();
+        comes_back(&mut t, &b, &offer);
+        t.response_to(at_another_address(), 488);
+        for at in [alice(), desk(), mobile()] {
+            t.nothing_to(at);
+        }
+        assert_eq!(t.media.len(), told, "the side is lost as it was");
+        let ok = response(&rings, 200, mobile(), "x1");
+        t.receive(mobile(), with_sdp(ok, &audio(mobile())));
+        t.request_to(mobile(), Method::Ack);
+        t.request_to(alice(), Method::Message);
+        t.nothing_to(alice());
+    }
+}
+
+#[test]
+fn whom_the_phone_had_on_hold_is_off_it_when_it_repairs_itself_without() {
     let mut t = Table::new(settings());
-    let (mut a, b) = t.established();
-    let again = phone("203.0.113.9:5060");
-    let invite = request(Method::Invite, "bob", "alice", again, "repair")
-        .header(Name::Replaces, replaces(&b));
-    t.receive(again, with_sdp(invite, &g722(again)));
-    let ask = t.request_to(alice(), Method::Invite);
-    assert!(text(&ask).contains("RTP/AVP 9"), "{}", text(&ask));
-    t.receive(alice(), response(&ask, 488, alice(), "tcall1").end());
+    let (_, mut b) = t.established();
+    let hold = sdp(desk(), 2, "sendonly");
+    t.receive(desk(), with_sdp(b.request(Method::Invite), &hold));
+    let held = t.request_to(alice(), Method::Invite);
+    let ok = response(&held, 200, alice(), "tcall1");
+    t.receive(alice(), with_sdp(ok, &sdp(alice(), 2, "recvonly")));
     t.request_to(alice(), Method::Ack);
-    t.response_to(again, 488);
-    // Whether the old dialog lives is asked, and the call goes on in it.
-    let doubt = t.request_to(desk(), Method::Update);
-    t.receive(
-        desk(),
-        with_sdp(response(&doubt, 200, desk(), "b1"), &audio(desk())),
-    );
-    t.receive(alice(), a.message("still there?"));
-    t.request_to(desk(), Method::Message);
-    t.receive(alice(), a.request(Method::Bye).end());
-    t.ends_empty();
+    t.response_to(desk(), 200);
+    t.receive(desk(), b.ack(b.cseq));
+    t.bob_is_lost();
+    t.discard(desk());
+    let at = at_another_address();
+    comes_back(&mut t, &b, &audio(at));
+    let ok = t.response_to(at, 200);
+    t.receive(at, Remote::of_answer(&ok, at).ack(1));
+    let resumed = t.waiting(alice(), &Method::Update);
+    let resumed = resumed.or_else(|| t.waiting(alice(), &Method::Invite));
+    let resumed = resumed.expect("Alice is off hold");
+    assert!(text(&resumed).contains("a=sendrecv"), "{}", text(&resumed));
+    assert!(crate::video::ports(&resumed)[0] > 0);
 }
 
 #[test]
@@ -235,11 +309,16 @@ fn after_a_repair_while_joining_the_survivor_may_offer_again() {
             &sdp(alice(), 2, "sendrecv"),
         ),
     );
+    // She has agreed to what is over, and is told what stands.
+    let anew = t.waiting(alice(), &Method::Invite).expect("a word");
+    assert!(text(&anew).contains("PCMU"), "{}", text(&anew));
+    let ok = response(&anew, 200, alice(), "tcall1");
+    t.receive(alice(), with_sdp(ok, &sdp(alice(), 3, "sendrecv")));
     t.discard(alice());
     t.discard(desk());
     t.receive(
         alice(),
-        with_sdp(a.request(Method::Invite), &sdp(alice(), 3, "sendonly")),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 4, "sendonly")),
     );
     t.nothing_to(alice());
     t.request_to(desk(), Method::Invite);

@@ -9,7 +9,7 @@ use super::busy::Busy;
 use super::context::{Context, ELSEWHERE};
 use super::fork::Fork;
 use super::join::Joining;
-use super::leg::Leg;
+use super::leg::{Leg, Talk};
 use super::media::{PortState, Ports};
 use super::transfer::Transfer;
 use crate::engine::endpoint::Identity;
@@ -61,6 +61,9 @@ pub(super) struct Restoration {
     /// The old leg was not lost: its phone replaces it, and the other side is asked for its consent.
     #[serde(default)]
     pub(super) stands: bool,
+    /// What the survivor was told before it was asked for its consent to who repairs itself.
+    #[serde(default)]
+    pub(super) before: Option<Box<Talk>>,
 }
 
 impl Restoration {
@@ -87,6 +90,7 @@ impl Restoration {
             transfer: None,
             turned: Vec::new(),
             stands: false,
+            before: None,
         }
     }
 
@@ -144,7 +148,8 @@ impl Conversation {
             ..Ports::default()
         };
         lost.old_ports = std::mem::replace(ports, new_ports);
-        if lost.old_ports.state == PortState::Open {
+        // Who stands goes on talking meanwhile.
+        if lost.old_ports.state == PortState::Open && !lost.stands {
             self.media(
                 context,
                 MediaCommand::Lost {

@@ -1,5 +1,6 @@
 //! A phone that repairs itself with a session which the survivor must agree to: its media goes between the
-//! endpoints themselves (`direct`, MSRP, DTLS), or has no format in common with what the survivor was told.
+//! endpoints themselves (`media.mode: direct`, or MSRP and T.38 beside the relay). What is relayed is not asked
+//! for: where that does not fit, the phone gets 488 and nothing is touched.
 //!
 //! ```text
 //!   who repairs itself      Refork          survivor
@@ -19,6 +20,7 @@ use super::fork::{Asking, Branch, BranchState};
 use super::keys::{Role, Telling};
 use super::leg::{Leg, Unacknowledged};
 use super::media;
+use super::refused::Streams;
 use crate::engine::dialog::Happens;
 use crate::engine::events::{Ending, Happening, Signal};
 use crate::engine::ids::{LegId, Side};
@@ -28,6 +30,10 @@ use crate::sip::sdp;
 
 /// A re-INVITE has its time-out, and may have to be sent again after another's.
 const AGREED: Millis = Millis::from_secs(40);
+
+/// A phone's offer has no answer.
+#[derive(Debug)]
+pub(super) struct Unfit;
 
 impl Conversation {
     /// The survivor is asked first.
@@ -39,7 +45,8 @@ impl Conversation {
         asking: Asking,
     ) {
         let server = asking.server;
-        let refusal = if leg.talk.said.is_none() {
+        let said = leg.talk.said.as_deref();
+        let refusal = if !said.is_some_and(media::has_streams) {
             Some((488, "Replaces without the session that the other must know"))
         } else if self.is_transferring(side) {
             Some((491, "Replaces of a dialog whose phone transfers the call"))
@@ -75,7 +82,18 @@ impl Conversation {
     }
 
     /// The survivor has agreed, or is gone meanwhile.
-    pub(super) fn consented(&mut self, context: &mut Context<'_>, side: Side, branch: Branch) {
+    pub(super) fn consented(&mut self, context: &mut Context<'_>, side: Side, mut branch: Branch) {
+        let answered = self.party(side.other()).is_up();
+        let Ok(answer) = self.answer_to(context, side, &mut branch.leg, answered) else {
+            let lost = self.party_mut(side).lost.as_mut();
+            let before = lost.and_then(|lost| lost.before.take());
+            if let (Some(before), Some(survivor)) = (before, self.leg_mut(side.other())) {
+                survivor.talk.told = before.told;
+                survivor.lent = true;
+            }
+            self.not_agreed(context, side, branch, 488);
+            return self.restate_where_it_stands(context, side);
+        };
         let Some(asking) = branch.asks else { return };
         let gone = self.party(side).lost.as_ref().is_some_and(|l| l.gone);
         let old = self.revive(context, side);
@@ -86,26 +104,24 @@ impl Conversation {
             }
             old => old,
         };
-        let answered = self.party(side.other()).is_up();
-        self.seat(context, side, branch.leg, *asking, old, answered);
+        self.seat(context, side, branch.leg, *asking, old, answer);
     }
 
-    /// The phone takes the place of the one that it was, or is, and has its 2xx. `answered`: what the other
-    /// side last said is the answer to its offer.
-    pub(super) fn seat(
-        &mut self,
+    /// Writes what the phone that is going to take the place is told: the answer to its offer, or an offer. What
+    /// the other side last said may be `answered` to that offer already. None where the call has no session.
+    ///
+    /// # Errors
+    /// The two have no session in common.
+    pub(super) fn answer_to(
+        &self,
         context: &mut Context<'_>,
         side: Side,
-        mut leg: Leg,
-        asking: Asking,
-        old: Option<Leg>,
+        leg: &mut Leg,
         answered: bool,
-    ) {
-        let id = self.id;
-        let Asking { server, person } = asking;
+    ) -> Result<Option<Box<str>>, Unfit> {
         let offer = leg.talk.said.clone();
         let other = self.party(side.other()).talk();
-        let heard = other.and_then(|talk| talk.said.clone());
+        let heard = other.and_then(|talk| talk.said.as_deref());
         let mode = context.shared.settings.media.mode;
         let ours_at = context.world.advertised(&leg.dialog.flow);
         let role = if offer.is_some() {
@@ -113,15 +129,12 @@ impl Conversation {
         } else {
             Role::Offer
         };
-        let standing = heard.as_deref().and_then(|heard| {
-            media::tell(
-                &mut leg.talk,
-                heard,
-                &self.ports[side.index()],
-                ours_at,
-                mode,
-                &mut Telling::new(context.shared, role),
-            )
+        // It goes on with the ports of the leg that it replaces.
+        let lost = self.party(side).lost.as_ref();
+        let ports = lost.map_or(&self.ports[side.index()], |lost| &lost.old_ports);
+        let mut telling = Telling::new(context.shared, role);
+        let standing = heard.and_then(|heard| {
+            media::tell(&mut leg.talk, heard, ports, ours_at, mode, &mut telling)
         });
         let body = match (&offer, &standing) {
             (Some(offer), Some(standing)) if !answered => {
@@ -133,33 +146,29 @@ impl Conversation {
             (None | Some(_), standing) => standing.clone(),
         };
         if offer.is_some() && body.is_none() {
-            context.forget_tag(&leg.dialog.local_tag);
-            context.refuse(server, 488, "Replaces with a session that does not fit");
-            return self.stays(context, side, old, person.is_none());
+            return Err(Unfit);
         }
+        leg.talk.told.clone_from(&body);
+        Ok(body)
+    }
+
+    /// The phone takes the place of the one that it was, or is, and has its 2xx with the session.
+    pub(super) fn seat(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        mut leg: Leg,
+        asking: Asking,
+        old: Option<Leg>,
+        answer: Option<Box<str>>,
+    ) {
+        let Asking { server, person } = asking;
         let before = self.drop_giving(context, side);
         if self.inquires_for(side) {
             self.drop_inquiry(context);
         }
-        leg.talk.told.clone_from(&body);
-        let _ = leg.life.take(Happens::Accept);
-        let (leg_id, endpoint) = (leg.id, leg.endpoint.name.clone());
-        let tag = leg.dialog.local_tag.clone();
-        let accepting = leg.accepting(context, server);
-        context.shared.transactions.bind(server, (id, leg_id));
-        context.respond(server, 200, "OK", Some(&tag), |builder| {
-            end_with(
-                accepting.write(builder),
-                Some("application/sdp"),
-                body.as_deref().unwrap_or("").as_bytes(),
-            )
-        });
-        leg.unacknowledged = Some(Unacknowledged {
-            server,
-            cseq: leg.dialog.remote_cseq.unwrap_or(0),
-            answer_due: offer.is_none() && body.is_some(),
-            provisional: None,
-        });
+        let endpoint = leg.endpoint.name.clone();
+        self.accept_repair(context, &mut leg, server, answer.as_deref());
         self.party_mut(side).leg = Some(leg);
         if let Some(mut old) = old {
             old.talk = before.unwrap_or(old.talk);
@@ -196,9 +205,48 @@ impl Conversation {
         self.announce(context, side);
     }
 
+    fn accept_repair(
+        &self,
+        context: &mut Context<'_>,
+        leg: &mut Leg,
+        server: ServerId,
+        session: Option<&str>,
+    ) {
+        let _ = leg.life.take(Happens::Accept);
+        let tag = leg.dialog.local_tag.clone();
+        let accepting = leg.accepting(context, server);
+        context.shared.transactions.bind(server, (self.id, leg.id));
+        context.respond(server, 200, "OK", Some(&tag), |builder| {
+            end_with(
+                accepting.write(builder),
+                Some("application/sdp"),
+                session.unwrap_or("").as_bytes(),
+            )
+        });
+        leg.unacknowledged = Some(Unacknowledged {
+            server,
+            cseq: leg.dialog.remote_cseq.unwrap_or(0),
+            answer_due: leg.talk.said.is_none() && session.is_some(),
+            provisional: None,
+        });
+    }
+
+    /// Returns for which streams there are ports on a side: who repairs itself is to go on with those of the leg
+    /// that stands aside.
+    pub(super) fn room(&self, side: Side) -> Streams {
+        let lost = self.party(side).lost.as_ref();
+        let asks = |branch: &Branch| branch.asks.is_some();
+        match lost.filter(|lost| lost.fork.branches.iter().any(asks)) {
+            Some(lost) => lost.old_ports.room(),
+            None => self.ports[side.index()].room(),
+        }
+    }
+
     /// The old leg is the side's again; where its own phone has asked, a probe will tell whether it lives.
-    fn stays(&mut self, context: &mut Context<'_>, side: Side, old: Option<Leg>, own: bool) {
-        let Some(old) = old else { return };
+    fn stays(&mut self, context: &mut Context<'_>, side: Side, own: bool) {
+        let Some(old) = self.revive(context, side) else {
+            return;
+        };
         self.party_mut(side).leg = Some(old);
         self.configure(context, side);
         self.watch(context, side);
@@ -224,16 +272,17 @@ impl Conversation {
         let why = "Replaces with a session that the other does not take";
         context.tell_refusal(server, status, why);
         context.answer(server, status, Some(&branch.leg.dialog.local_tag));
-        let Some(lost) = &self.party(side).lost else {
+        let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
-        let (stands, gone) = (lost.stands, lost.gone);
-        if stands && gone {
+        lost.before = None;
+        let stands = lost.stands;
+        if lost.gone && (stands || lost.farewell) {
+            // It has taken leave of the one dialog, and cannot have the other.
             return self.finish(context, Ending::HungUp(side));
         }
         if stands {
-            let old = self.revive(context, side);
-            return self.stays(context, side, old, person.is_none());
+            return self.stays(context, side, person.is_none());
         }
         self.go_on(context, side);
     }
@@ -273,8 +322,7 @@ impl Conversation {
     pub(super) fn consent_overdue(&mut self, context: &mut Context<'_>, side: Side) {
         let Some((_, leg)) = self.asking(|branch| branch.leg.side == side) else {
             // The phone went on in its old dialog, or nobody knows any more who asked.
-            let old = self.revive(context, side);
-            return self.stays(context, side, old, true);
+            return self.stays(context, side, true);
         };
         self.ask_no_more(context, side, leg, 500);
     }

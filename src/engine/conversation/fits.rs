@@ -8,7 +8,45 @@ use crate::engine::ids::Side;
 use crate::engine::settings::MediaMode;
 use crate::sip::sdp;
 
+/// What becomes of a session by which a phone repairs itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// It goes with what the survivor was told.
+    Stands,
+    /// The survivor must agree to it first.
+    Asked,
+    /// Neither: it is refused.
+    Never,
+}
+
 impl Conversation {
+    /// Judges the session by which a phone repairs itself; without one it agrees to what stands. In relay mode the
+    /// survivor is asked for what runs from endpoint to endpoint alone: it keeps its stream.
+    pub(super) fn fits_again(&self, context: &Context<'_>, side: Side, said: Option<&str>) -> Fit {
+        let survivor = self.party(side.other());
+        // It wins over an answer that waits for the survivor's consent.
+        let lost = self.party(side).lost.as_ref();
+        let asked = lost.and_then(|lost| lost.joining.as_ref()?.asked.as_ref());
+        let talk = asked.map(|(_, before)| before).or(survivor.talk());
+        let Some(told) = talk.and_then(|talk| talk.told.as_deref()) else {
+            return Fit::Stands;
+        };
+        let said = said.unwrap_or(told);
+        let relayed = context.shared.settings.media.mode == MediaMode::Relay;
+        let (told, offer) = (told.as_bytes(), said.as_bytes());
+        if media::is_all_signalling(said) || relayed && sdp::fits(told, offer) {
+            return Fit::Stands;
+        }
+        if relayed && !sdp::fits_but_for_paths(told, offer) {
+            return Fit::Never;
+        }
+        // Who is lost itself is told when it is found.
+        match survivor.is_up() {
+            true => Fit::Asked,
+            false => Fit::Stands,
+        }
+    }
+
     /// Returns true where a session goes with the survivor's, or nobody is there to be asked.
     pub(super) fn fits(&self, context: &Context<'_>, survivor: Side, said: Option<&str>) -> bool {
         let relayed = context.shared.settings.media.mode == MediaMode::Relay;

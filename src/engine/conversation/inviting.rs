@@ -351,7 +351,7 @@ impl Conversation {
         role: Role,
     ) -> Option<Box<str>> {
         let mode = context.shared.settings.media.mode;
-        let room = self.ports[side.other().index()].room();
+        let room = self.room(side.other());
         let ports = &self.ports[side.index()];
         let leg = self.parties[side.index()].leg.as_mut()?;
         let ours = context.world.advertised(&leg.dialog.flow);

@@ -16,7 +16,7 @@ use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::{ClientId, ServerId};
-use crate::sip::{Message, Method};
+use crate::sip::{Message, Method, sdp};
 
 /// An answer that waits for the survivor's consent.
 #[derive(Debug)]
@@ -164,22 +164,37 @@ impl Conversation {
         else {
             return;
         };
-        let Some(before) = self.leg_mut(survivor).and_then(|leg| {
-            leg.negotiation = leg.negotiation.step(Act::SendOffer).ok()?;
-            Some(leg.talk.clone())
+        let Some((open, before)) = self.leg_mut(survivor).and_then(|leg| {
+            let open = leg.negotiation.step(Act::SendOffer).ok()?;
+            Some((open, leg.talk.clone()))
         }) else {
             return self.join_later(context, side, leg);
         };
         let told = self.tell(context, survivor, &said, Role::Offer);
+        // Nobody is asked to agree to nothing: without a session it would be the survivor who offers one.
+        let told = told.filter(|told| !sdp::is_mute(said.as_bytes(), told.as_bytes()));
+        let Some(asked) = self.leg_mut(survivor) else {
+            return;
+        };
+        let Some(told) = told else {
+            asked.talk.back_to(before);
+            return self.join_failed(context, side, leg);
+        };
+        asked.negotiation = open;
+        if let Some(lost) = &mut self.party_mut(side).lost
+            && lost
+                .fork
+                .branch(leg)
+                .is_some_and(|branch| branch.asks.is_some())
+        {
+            lost.before = Some(Box::new(before.clone()));
+            self.persist(context);
+        }
         let Some(asked) = self.leg_mut(survivor) else {
             return;
         };
         let client = asked.request(context, id, &Method::Invite, What::Join, |builder| {
-            end_with(
-                builder,
-                Some("application/sdp"),
-                told.as_deref().unwrap_or("").as_bytes(),
-            )
+            end_with(builder, Some("application/sdp"), told.as_bytes())
         });
         if let Some(lost) = &mut self.party_mut(side).lost {
             lost.joining = Some(Joining {
@@ -250,8 +265,17 @@ impl Conversation {
         if ok {
             leg.acknowledge(context, id, response.cseq(), None);
         }
-        let Some((waiting, before)) = self.joining(side, client) else {
+        let joining = self.joining(side, client);
+        let Some(leg) = self.leg_mut(survivor) else {
+            return;
+        };
+        let Some((waiting, before)) = joining else {
             // It was taken back: somebody else has the place, or nobody.
+            if ok {
+                leg.lent = true;
+                self.restate_where_it_stands(context, side);
+                self.persist(context);
+            }
             return;
         };
         let repairs = self
@@ -274,6 +298,9 @@ impl Conversation {
         }
         if !ok {
             leg.talk.back_to(before);
+            if let Some(lost) = &mut self.party_mut(side).lost {
+                lost.before = None;
+            }
             // RFC 4028 7.3: the next one asks for what it demands.
             let brief = response.status() == 422
                 && self

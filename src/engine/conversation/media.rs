@@ -154,6 +154,11 @@ pub(crate) fn is_all_signalling(offer: &str) -> bool {
     has_only(offer, |media| media.is_sip_message())
 }
 
+/// Returns true where it is a session description with a stream that is not refused.
+pub(super) fn has_streams(said: &str) -> bool {
+    Sdp::parse(said.as_bytes()).is_ok_and(|sdp| sdp.media().iter().any(|media| media.port != 0))
+}
+
 fn has_only(offer: &str, test: impl Fn(&Media<'_>) -> bool) -> bool {
     Sdp::parse(offer.as_bytes())
         .is_ok_and(|sdp| !sdp.media().is_empty() && sdp.media().iter().all(test))

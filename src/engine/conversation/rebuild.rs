@@ -17,6 +17,13 @@ impl Conversation {
     pub(crate) fn rebuild(&mut self, context: &mut Context<'_>) {
         for side in [Side::Caller, Side::Callee] {
             let id = self.id;
+            // Whether the survivor has agreed to who repairs itself is not known: it is told what stands.
+            let lost = self.party_mut(side).lost.as_mut();
+            let before = lost.and_then(|lost| lost.before.take());
+            if let (Some(before), Some(survivor)) = (before, self.leg_mut(side.other())) {
+                survivor.talk.back_to(*before);
+                survivor.lent = true;
+            }
             // Whoever wanted to replace a leg that stands asks again, or has it still.
             let stands = self
                 .party(side)

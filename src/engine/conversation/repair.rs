@@ -8,6 +8,7 @@
 use super::Conversation;
 use super::context::Context;
 use super::enclosed::sdp_of;
+use super::fits::Fit;
 use super::fork::{Asking, Branch};
 use super::leg::Leg;
 use super::person::Person;
@@ -15,7 +16,7 @@ use super::proof::upstream_of;
 use crate::engine::asker::Asker;
 use crate::engine::dialog::onward::Known;
 use crate::engine::dialog::{Dialog, Life};
-use crate::engine::events::{Ending, Happening};
+use crate::engine::events::{Ending, Happening, Signal};
 use crate::engine::ids::{Aor, Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::transaction::ServerId;
@@ -202,24 +203,38 @@ impl Conversation {
             None => old.or(lost).is_some_and(|old| old.beyond),
         };
         leg.talk.said = sdp_of(request);
-        // It wins over an answer that waits for the survivor's consent.
-        let joining = self.party_mut(side).lost.as_mut();
-        let joining = joining.and_then(|lost| lost.joining.take());
-        self.unask(context, side.other(), joining);
-        // Without an offer of its own it agrees to what stands.
-        let told = self.party(side.other()).talk();
-        let told = told.and_then(|talk| talk.told.clone());
-        let said = leg.talk.said.clone().or(told);
         let asking = Asking { server, person };
-        if !self.fits(context, side.other(), said.as_deref()) {
-            return self.ask_consent(context, side, leg, asking);
+        // Nothing is touched before it is known to fit.
+        match self.fits_again(context, side, leg.talk.said.as_deref()) {
+            Fit::Stands => {}
+            Fit::Asked => return self.ask_consent(context, side, leg, asking),
+            Fit::Never => return self.unfit(context, side, &leg, &asking),
         }
+        let Ok(answer) = self.answer_to(context, side, &mut leg, false) else {
+            return self.unfit(context, side, &leg, &asking);
+        };
+        let held = self.resumed(side).is_some();
         // The ports of the lost leg are the side's again: nothing else has been agreed for others.
         let old = match self.revive(context, side) {
             Some(old) => Some(old),
             None => self.party_mut(side).leg.take(),
         };
-        self.seat(context, side, leg, asking, old, false);
+        self.seat(context, side, leg, asking, old, answer);
+        if held {
+            // Whom the phone had on hold is told what that says now.
+            self.catch_up(context, side.other());
+        }
+    }
+
+    /// The session fits nobody, and all stays as it is; whether a leg lives whose phone is elsewhere, a probe will
+    /// tell.
+    fn unfit(&mut self, context: &mut Context<'_>, side: Side, leg: &Leg, asking: &Asking) {
+        context.forget_tag(&leg.dialog.local_tag);
+        let why = "Replaces with a session that does not fit";
+        context.refuse(asking.server, 488, why);
+        if asking.person.is_none() && self.party(side).leg.is_some() {
+            self.suspect(context, side, Signal::Moved);
+        }
     }
 
     /// Returns the upstream's target that a side was reached through, where its dialog is replaced from there.

@@ -556,7 +556,7 @@ impl Conversation {
         self.cancel_branches(context, &mut lost.fork, None);
         self.unask(context, side.other(), lost.joining.take());
         (lost.start, lost.all_at, lost.retry_at) = (None, None, None);
-        lost.busy = Busy::default();
+        (lost.busy, lost.before) = (Busy::default(), None);
         self.party_mut(side).lost = Some(lost);
     }
 }

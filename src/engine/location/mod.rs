@@ -1,9 +1,9 @@
 //! Who is where: addresses of record, endpoint identity, the registrar (RFC 3261 10).
 //!
-//! `aor` tells which addresses are one person, `identity` which Contacts are one device, `gruu` which URIs mean one; `auth` asks
-//! for proof, `offers` says by which algorithms, `bindings` is the table of RFC 3261 10.3 step 7 and `registrar` the rest of that section;
-//! `held` keeps what an upstream's registrar has agreed to, `guesses` tells who
-//! guesses at what it knows.
+//! `aor` tells which addresses are one person, `identity` which Contacts are one device, `gruu` which URIs mean
+//! one; `auth` asks for proof, `offers` says by which algorithms, `bindings` is the table of RFC 3261 10.3 step 7
+//! and `registrar` the rest of that section; `held` keeps what an upstream's registrar has agreed to, `guesses`
+//! tells who guesses at what it knows.
 
 mod aor;
 mod auth;

@@ -78,8 +78,9 @@ const fn refusal(status: u16, why: &'static str) -> Refusal {
 
 /// Finds where a request with this Request-URI goes (RFC 3261 16.5).
 ///
-/// 1. The one endpoint that a GRUU of a domain of ours means (RFC 5627 6.1), else endpoints of the AOR: live bindings and static endpoints, the latter for any host. Of a domain that an
-///    upstream serves the latter alone: its bindings are the upstream's to fork to.
+/// 1. The one endpoint that a GRUU of a domain of ours means (RFC 5627 6.1), else endpoints of the AOR: live
+///    bindings and static endpoints, the latter for any host. Of a domain that an upstream serves the latter
+///    alone: its bindings are the upstream's to fork to.
 /// 2. A domain that an upstream serves: the upstream, by the Request-URI as it is, which credentials for the
 ///    upstream were computed over (RFC 7616 3.4.3).
 /// 3. A user of a domain of ours with no endpoint now.

@@ -68,6 +68,19 @@ fn same_format(a: &Payload<'_>, b: &Payload<'_>) -> bool {
 /// survivor was told of is there, comes by way of us, and has a format that the survivor may be sending. Keys in the
 /// descriptions are each leg's own.
 pub fn fits(told: &[u8], said: &[u8]) -> bool {
+    fits_where(told, said, |told, said| {
+        told.is_sip_message() && said.is_sip_message()
+    })
+}
+
+/// The same where the survivor is going to be told of what runs from endpoint to endpoint (MSRP, T.38), which may
+/// be at another place now.
+pub fn fits_but_for_paths(told: &[u8], said: &[u8]) -> bool {
+    fits_where(told, said, |told, said| !told.is_rtp() && !said.is_rtp())
+}
+
+/// `past_us` tells whether two sections that are no RTP go together.
+fn fits_where(told: &[u8], said: &[u8], past_us: impl Fn(&Media<'_>, &Media<'_>) -> bool) -> bool {
     let (Ok(told), Ok(said)) = (Sdp::parse(told), Sdp::parse(said)) else {
         return false;
     };
@@ -83,7 +96,7 @@ pub fn fits(told: &[u8], said: &[u8]) -> bool {
         }
         if !told.is_rtp() {
             // What goes from endpoint to endpoint (MSRP, T.38) goes to another place now.
-            return told.is_sip_message() && said.is_sip_message();
+            return past_us(told, said);
         }
         if told.keying() == Keying::EndToEnd || said.keying() == Keying::EndToEnd {
             // The survivor must agree on new ones.

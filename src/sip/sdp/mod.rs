@@ -9,7 +9,9 @@ mod rewrite;
 #[cfg(test)]
 mod tests;
 
-pub use agree::{answer_with, fits, is_mute, offer_again, with_sections, without_refused};
+pub use agree::{
+    answer_with, fits, fits_but_for_paths, is_mute, offer_again, with_sections, without_refused,
+};
 pub use crypto::{Crypto, CryptoError, MasterKey, Suite};
 pub use hold::resumed;
 pub use parse::{Direction, Keying, Kind, Media, Payload, Sdp};
