@@ -2,7 +2,7 @@
 
 use refork::engine::events::Happening;
 use refork::engine::time::Millis;
-use refork::sip::{Method, Name};
+use refork::sip::{Message, Method, Name};
 
 use crate::people::*;
 use crate::reliable::{SUPPORTED, alice_calls, prack, reliably};
@@ -68,6 +68,85 @@ fn the_callee_is_lost_while_the_callers_update_is_open() {
     t.pass(Millis(2_100));
     let invite = t.request_to(mobile(), Method::Invite);
     assert!(text(&invite).contains("a=sendonly"));
+}
+
+/// Bob's phone holds, and is lost before Alice's has answered; her answer crosses the CANCEL.
+fn agrees_too_late(t: &mut Table, a: &mut Remote, b: &mut Remote) -> Message {
+    t.receive(
+        desk(),
+        with_sdp(b.request(Method::Invite), &sdp(desk(), 2, "sendonly")),
+    );
+    let hold = t.request_to(alice(), Method::Invite);
+    assert!(text(&hold).contains("a=sendonly"));
+    t.bob_is_lost();
+    t.discard(desk());
+    let ok = response(&hold, 200, a.at, "tcall1");
+    t.receive(alice(), with_sdp(ok, &sdp(alice(), 2, "recvonly")));
+    let ack = t.request_to(alice(), Method::Ack);
+    assert_eq!(ack.cseq(), hold.cseq());
+    hold
+}
+
+#[test]
+fn who_agrees_to_the_hold_of_who_is_lost_already_is_not_left_on_hold() {
+    let mut t = two();
+    let (mut a, mut b) = t.established();
+    let hold = agrees_too_late(&mut t, &mut a, &mut b);
+    let again = t.request_to(alice(), Method::Invite);
+    assert!(text(&again).contains("a=sendrecv"), "{}", text(&again));
+    // Her first answer comes once more.
+    let ok = response(&hold, 200, alice(), "tcall1");
+    t.receive(alice(), with_sdp(ok, &sdp(alice(), 2, "recvonly")));
+    assert_eq!(t.request_to(alice(), Method::Ack).cseq(), hold.cseq());
+    let ok = response(&again, 200, alice(), "tcall1");
+    t.receive(alice(), with_sdp(ok, &sdp(alice(), 3, "sendrecv")));
+    assert_eq!(t.request_to(alice(), Method::Ack).cseq(), again.cseq());
+    t.pass(Millis(2_100));
+    let invite = t.request_to(mobile(), Method::Invite);
+    assert!(text(&invite).contains("a=sendrecv"));
+    let ok = response(&invite, 200, mobile(), "m1");
+    t.receive(mobile(), with_sdp(ok, &audio(mobile())));
+    t.request_to(mobile(), Method::Ack);
+    let notice = t.request_to(alice(), Method::Message);
+    t.reply(&notice, 200, alice());
+    t.nothing_to(alice());
+    let mut m = Remote::of_invite(&invite, mobile(), "m1");
+    the_call_goes_on(&mut t, &mut a, &mut m);
+}
+
+#[test]
+fn who_offers_as_it_is_told_what_stands_is_told_after_its_offer() {
+    let mut t = two();
+    let (mut a, mut b) = t.established();
+    agrees_too_late(&mut t, &mut a, &mut b);
+    let again = t.request_to(alice(), Method::Invite);
+    // RFC 3261 14.1: glare.
+    t.reply(&again, 491, alice());
+    t.request_to(alice(), Method::Ack);
+    t.nothing_to(alice());
+    let own = sdp(alice(), 3, "sendrecv");
+    t.receive(alice(), with_sdp(a.request(Method::Invite), &own));
+    let ok = t.response_to(alice(), 200);
+    t.nothing_to(alice());
+    t.receive(alice(), a.ack(ok.cseq()));
+    let again = t.request_to(alice(), Method::Invite);
+    assert!(text(&again).contains("a=sendrecv"), "{}", text(&again));
+}
+
+#[test]
+fn an_offer_that_was_taken_back_in_time_leaves_nothing_to_say() {
+    let mut t = two();
+    let (_, mut b) = t.established();
+    let hold = sdp(desk(), 2, "sendonly");
+    t.receive(desk(), with_sdp(b.request(Method::Invite), &hold));
+    let hold = t.request_to(alice(), Method::Invite);
+    t.reply(&hold, 100, alice());
+    t.bob_is_lost();
+    let cancel = t.request_to(alice(), Method::Cancel);
+    t.reply(&cancel, 200, alice());
+    t.reply(&hold, 487, alice());
+    t.request_to(alice(), Method::Ack);
+    t.nothing_to(alice());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A kill at every point of an attended transfer whose calls are both ours: of each thing that is done, sent or
 //! stored, the process dies right after it, and starts anew from what the store has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use refork::engine::mint::{ShardKey, hash_shard};
@@ -21,6 +21,8 @@ struct Calls {
     carol: Remote,
     /// Call-IDs of the dialogs that have not ended for their phones.
     up: BTreeSet<String>,
+    /// The highest CSeq that came in each.
+    numbers: BTreeMap<String, u32>,
     /// The REFER was taken.
     accepted: bool,
     /// What has reached somebody.
@@ -35,6 +37,7 @@ fn both(t: &mut Table, second: &str) -> Calls {
     let all = [&alice, &bob, &consulting, &carol];
     Calls {
         up: all.iter().map(|dialog| dialog.call_id.clone()).collect(),
+        numbers: BTreeMap::new(),
         accepted: false,
         heard: Vec::new(),
         alice,
@@ -59,9 +62,17 @@ impl Calls {
 
     fn answer_one(&mut self, t: &mut Table, at: SocketAddr, request: &Message) {
         let known = self.up.contains(request.call_id());
+        let latest = self
+            .numbers
+            .entry(request.call_id().to_owned())
+            .or_default();
+        let stale = request.cseq() < *latest;
+        *latest = request.cseq().max(*latest);
         match request.method() {
             Method::Ack => {}
             _ if !known => t.reply(request, 481, at),
+            // RFC 3261 12.2.2: as a phone does; it does not hear it.
+            _ if stale => t.reply(request, 500, at),
             Method::Bye => {
                 self.up.remove(request.call_id());
                 t.reply(request, 200, at);

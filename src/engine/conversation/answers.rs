@@ -24,10 +24,28 @@ impl Conversation {
         flow: Flow,
     ) {
         let leg = errand.leg;
+        let agreed = (200..300).contains(&response.status());
         if response.status() >= 200 {
             self.reinvite_over(leg, client, errand.what);
         }
+        let late = response.status() >= 200 && self.withdrawn_over(leg, client, agreed);
         self.session_renewed(context, errand, response);
+        self.answered(context, client, errand, response, flow);
+        if late {
+            self.restate(context);
+        }
+    }
+
+    /// The act that asked takes the answer.
+    fn answered(
+        &mut self,
+        context: &mut Context<'_>,
+        client: ClientId,
+        errand: Errand,
+        response: &Message,
+        flow: Flow,
+    ) {
+        let leg = errand.leg;
         match errand.what {
             What::Invite if self.target_answered(context, leg, response, flow) => {}
             What::Invite => self.invite_response(context, leg, response, flow),
@@ -98,7 +116,8 @@ impl Conversation {
             let legs = lost.into_iter().chain(party.leg.as_mut());
             for leg in legs.filter(|leg| leg.id == errand.leg) {
                 leg.dialog.take_way(flow);
-                leg.reinvite.iter_mut().for_each(swap);
+                let open = leg.reinvite.iter_mut().chain(&mut leg.withdrawn);
+                open.for_each(swap);
             }
         }
         self.carried
@@ -132,6 +151,21 @@ impl Conversation {
                 leg.settle();
             }
         }
+    }
+
+    /// A re-INVITE or UPDATE that was taken back has its final answer, or gets none. Returns true where its
+    /// phone has agreed to it all the same.
+    fn withdrawn_over(&mut self, leg: LegId, client: ClientId, agreed: bool) -> bool {
+        let known = self.parties.iter_mut().flat_map(|party| {
+            let lost = party.lost.as_mut().map(|lost| &mut lost.old);
+            lost.into_iter().chain(party.leg.as_mut())
+        });
+        let mut late = false;
+        for leg in known.filter(|known| known.id == leg) {
+            late |= leg.withdrawn.take_if(|open| *open == client).is_some() && agreed;
+            leg.lent |= late;
+        }
+        late
     }
 
     fn invite_response(
@@ -221,6 +255,7 @@ impl Conversation {
             (Signal::NoAnswer, TargetFailure::Silent)
         };
         self.reinvite_over(leg, client, errand.what);
+        self.withdrawn_over(leg, client, false);
         match errand.what {
             What::Invite if self.fail_over(context, leg, failure) => {}
             What::Invite => {

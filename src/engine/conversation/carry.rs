@@ -385,6 +385,9 @@ impl Conversation {
         if waiting.answer_due {
             self.late_answer(context, side, sdp_of(request));
         }
+        if self.giving.is_none() {
+            self.restate(context);
+        }
         self.pump(context, side);
     }
 

@@ -224,7 +224,8 @@ impl Conversation {
         self.offer_given(context);
     }
 
-    /// A phone may have agreed to a session that came to nothing, and is told once more what stands.
+    /// A phone may have agreed to a session that came to nothing, and is told once more what stands; where something
+    /// is open in its dialog, later.
     pub(super) fn restate(&mut self, context: &mut Context<'_>) {
         let id = self.id;
         for side in [Side::Caller, Side::Callee] {
@@ -239,7 +240,6 @@ impl Conversation {
             };
             leg.before = Some(Box::new(before));
             leg.negotiation = open;
-            leg.lent = false;
             leg.request(context, id, &Method::Invite, What::Wish, |builder| {
                 end_with(builder, Some("application/sdp"), told.as_bytes())
             });

@@ -92,6 +92,7 @@ impl Leg {
         self.life == Life::Confirmed
             && self.negotiation == Negotiation::Idle
             && self.reinvite.is_none()
+            && self.withdrawn.is_none()
             && self.unacknowledged.is_none()
             && !self.ack.as_ref().is_some_and(|ack| ack.waits)
     }

@@ -315,6 +315,7 @@ impl Conversation {
         if let Some(said) = sdp_of(response) {
             leg.talk.said = Some(said);
         }
+        leg.lent = false;
         if is_deaf(&leg.talk) {
             // It stays in the call and takes none of these streams: another endpoint may do better; who repairs
             // itself may not, and the survivor is told once more of the session that it had.
@@ -563,6 +564,8 @@ impl Conversation {
             }
             return;
         };
+        // With an offer of its own open, it is told once that one is acknowledged.
+        leg.lent &= response.status() == 491;
         if !ok {
             // RFC 6141: all is as it was.
             leg.talk.back_to(*before);

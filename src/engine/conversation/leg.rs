@@ -44,6 +44,9 @@ pub(crate) struct Leg {
     /// A re-INVITE or UPDATE of ours that has no final answer.
     #[serde(skip)]
     pub(crate) reinvite: Option<ClientId>,
+    /// One that we have taken back, and that may be agreed to yet: its 2xx has crossed the CANCEL.
+    #[serde(skip)]
+    pub(crate) withdrawn: Option<ClientId>,
     /// An INVITE of theirs that has our 2xx and waits for the ACK.
     #[serde(skip)]
     pub(crate) unacknowledged: Option<Unacknowledged>,
@@ -57,7 +60,8 @@ pub(crate) struct Leg {
     /// What the phone is told of its last REFER.
     #[serde(default)]
     pub(crate) reports: Option<Box<Reports>>,
-    /// Its phone may have been offered the session of another conversation, which came to nothing.
+    /// Its phone may have agreed to a session that came to nothing: another conversation's, or one that was
+    /// taken back before its answer. It is told once more what stands.
     #[serde(default)]
     pub(crate) lent: bool,
     /// Its endpoint called by an upstream, and has not shown to be a phone of ours.
@@ -196,6 +200,7 @@ impl Leg {
             negotiation: Negotiation::Idle,
             before: None,
             reinvite: None,
+            withdrawn: None,
             unacknowledged: None,
             ack: None,
             timer: None,
@@ -298,6 +303,7 @@ impl Leg {
     pub(crate) fn leave(&mut self, context: &mut Context<'_>) {
         if let Some(client) = self.reinvite.take() {
             context.cancel(client, None);
+            self.withdrawn = Some(client);
         }
         self.settle();
     }

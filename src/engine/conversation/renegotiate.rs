@@ -231,6 +231,7 @@ impl Conversation {
         let Some(leg) = self.leg_mut(to) else { return };
         leg.dialog.refresh_over(response, flow);
         leg.abilities.learn(response);
+        leg.lent = false;
         if let Some(said) = &said {
             leg.talk.said = Some(said.clone());
         }
