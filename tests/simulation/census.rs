@@ -175,9 +175,6 @@ impl Census {
 
     /// Returns what happened too seldom in so many runs.
     pub(crate) fn poor(&self, runs: usize) -> Vec<&'static str> {
-        if runs < 50 {
-            return Vec::new();
-        }
         let wanted = OFTEN.iter().map(|what| (*what, runs));
         let wanted = wanted
             .chain(SOMETIMES.iter().map(|what| (*what, runs / 10)))

@@ -214,6 +214,7 @@ impl Scenario {
         if dice.percent(10) {
             scenario.mass_loss(length, &mut dice);
         }
+        scenario.survivors_hold(&mut Dice::new(seed ^ 0x401d_6e0f));
         // The last restoration runs out, and the last user gives up.
         scenario.length = Millis(length + 200_000);
         scenario
@@ -327,6 +328,29 @@ impl Scenario {
                     lasts,
                 },
             );
+        }
+    }
+
+    /// Who is left puts the other on hold, or takes that back, while another phone is sought or rings. Dice of
+    /// their own leave the other runs as they were.
+    fn survivors_hold(&mut self, dice: &mut Dice) {
+        for at in 0..self.acts.len() {
+            let (ms, Act::Befall { victim, .. }) = &self.acts[at] else {
+                continue;
+            };
+            let (ms, Victim::Holder(talk, side)) = (*ms, *victim) else {
+                continue;
+            };
+            let spoken = self.acts.iter().any(|(_, act)| {
+                matches!(act, Act::Call { user: called, kind: Kind::Call, .. } if *called == user(talk, Side::Callee))
+            });
+            if spoken && dice.percent(30) {
+                let (side, on) = (side.other(), dice.percent(75));
+                self.at(
+                    ms.0 + dice.between(500, 14_000),
+                    Act::Hold { talk, side, on },
+                );
+            }
         }
     }
 

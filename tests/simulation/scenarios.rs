@@ -287,6 +287,24 @@ fn messages_wait_and_come_in_order() {
     assert_eq!(heard(&run.log, a)[0], "CONTINUED b0-1");
 }
 
+/// The hold is answered here, and who answers later is told of it.
+#[test]
+fn the_survivor_holds_while_another_phone_rings() {
+    let mut told = 0;
+    for at in (20_300..34_000).step_by(700) {
+        let (mut scenario, _, b) = call(Kind::Call);
+        let c = phone(&mut scenario, CALLEE, late());
+        befall(&mut scenario, 20_000, b, Fault::Killed, None);
+        let (talk, side, on) = (0, CALLER, true);
+        scenario.at(at, Act::Hold { talk, side, on });
+        hang_up(&mut scenario, 120_000, CALLER);
+        let run = fair(scenario);
+        let offers = [Method::Invite, Method::Update].map(|method| got(&run.log, c, &method).len());
+        told += usize::from(offers.iter().sum::<usize>() > 1);
+    }
+    assert!(told > 1, "told after it had answered in {told} runs");
+}
+
 /// Kills the server at a time, for as long as that.
 fn with_restart(mut scenario: Scenario, at: u64, down: u64) -> Simulation {
     scenario.at(at, Act::Restart { down: Millis(down) });

@@ -26,15 +26,13 @@ impl Conversation {
                 self.accept_alone(context, from, server, None)
             }
             Method::Message => context.answer(server, 200, None),
-            Method::Invite | Method::Update => {
-                let offer = super::enclosed::sdp_of(request);
-                self.renegotiate_with_the_standing(context, from, server, request, offer);
-            }
             Method::Refer
             | Method::Subscribe
             | Method::Publish
             | Method::Prack
             | Method::Register
+            | Method::Invite
+            | Method::Update
             | Method::Ack
             | Method::Bye
             | Method::Cancel

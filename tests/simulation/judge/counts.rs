@@ -1,9 +1,11 @@
 //! The counters that an operator reads agree with what the phones saw.
 
+use refork::engine::time::Time;
 use refork::sip::Method;
 
-use super::legs::{self, Leg, Request};
-use super::{CONTINUED, Log, What, tangled};
+use super::legs::{Leg, Request};
+use super::{CONTINUED, Case, TRANSACTION};
+use crate::log::Log;
 
 /// The samples of a scrape, in Prometheus' text format.
 struct Scrape<'a>(&'a str);
@@ -18,16 +20,25 @@ impl Scrape<'_> {
     }
 }
 
-/// Returns what a scrape at the end says that cannot be.
+/// Returns what a scrape at the end says that cannot be. What a phone saw that nothing befell the server saw too;
+/// what it saw of others is between two numbers.
 pub(crate) fn counted(log: &Log, scrape: &str) -> Vec<String> {
-    let (legs, scrape) = (legs::of(log), Scrape(scrape));
-    let restarted = log
-        .entries
-        .iter()
-        .any(|entry| matches!(entry.what, What::ServerDown));
+    let case = Case::of(log);
+    let (legs, scrape) = (&case.legs, Scrape(scrape));
+    let restarted = !case.restarts.is_empty();
     let got = || legs.iter().flat_map(|leg| &leg.got);
     let sent = || legs.iter().flat_map(|leg| &leg.sent);
     let told = |request: &&Request| matches!(request.answer, Some((_, 200..300)));
+    // Its 2xx has come: the leg stood for longer than it is repeated.
+    let surely = |leg: &Leg, at: Time| !restarted && !leg.scarred && leg.stood_at(at + TRANSACTION);
+    let took = |leg: &Leg, request: &&Request| match request.answer {
+        Some((at, 200..300)) => surely(leg, at),
+        Some(_) | None => false,
+    };
+    let certain = || {
+        let each = legs.iter().map(|leg| (leg, leg.got.iter()));
+        each.flat_map(|(leg, got)| got.filter(move |request| took(leg, request)))
+    };
     let mut found = Vec::new();
     let mut fits = |what: &str, counted: usize, least: usize, most: usize| {
         if !(least..=most).contains(&counted) {
@@ -66,12 +77,15 @@ pub(crate) fn counted(log: &Log, scrape: &str) -> Vec<String> {
     let accepted = accepted.filter(|leg| leg.answered.is_some()).count();
     let restored = scrape.sum("refork_restorations_total", "_endpoint\"");
     let taken = scrape.sum("refork_transfers_total", "\"transferred\"");
+    // Who stays for so long has lost no race.
+    let stayed = legs.iter().filter(|leg| !leg.outgoing);
+    let stayed = stayed.filter(|leg| leg.acked.is_some_and(|at| surely(leg, at)));
     // Two calls that are joined take no new answer.
-    if tangled(log).is_empty() && !restarted {
+    if case.tangled.is_empty() && !restarted {
         fits(
             "answers, restorations and transfers",
             answered + restored + taken,
-            0,
+            stayed.count(),
             accepted,
         );
     }
@@ -81,7 +95,9 @@ pub(crate) fn counted(log: &Log, scrape: &str) -> Vec<String> {
     fits(
         "notices delivered",
         delivered,
-        0,
+        certain()
+            .filter(|request| request.body.starts_with(CONTINUED))
+            .count(),
         notices.filter(told).count(),
     );
 
@@ -99,10 +115,14 @@ pub(crate) fn counted(log: &Log, scrape: &str) -> Vec<String> {
         written.count(),
     );
     let delivered = scrape.sum("refork_messages_delivered_total", "");
+    let kept_and_told = sent().filter(texts).filter(promised).filter(|written| {
+        let mut told = certain().filter(texts);
+        told.any(|request| request.body == written.body)
+    });
     fits(
         "messages delivered",
         delivered,
-        0,
+        kept_and_told.count(),
         got().filter(texts).filter(told).count(),
     );
     let rejected = scrape.sum("refork_messages_rejected_total", "");

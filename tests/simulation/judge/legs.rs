@@ -11,6 +11,7 @@ pub(super) struct Request {
     pub(super) at: Time,
     pub(super) method: Method,
     pub(super) branch: String,
+    pub(super) to_tag: Option<String>,
     pub(super) body: String,
     /// Brings a session description that its sender has not sent before.
     pub(super) news: bool,
@@ -29,7 +30,8 @@ pub(super) struct Leg {
     pub(super) invited: Time,
     branch: String,
     cseq: u32,
-    remote_tag: Option<String>,
+    /// Of the latest 2xx.
+    pub(super) remote_tag: Option<String>,
     /// First and last 2xx.
     pub(super) answered: Option<Time>,
     pub(super) acked: Option<Time>,
@@ -49,8 +51,8 @@ pub(super) struct Leg {
     pub(super) expired: Option<Time>,
     /// It rang reliably (RFC 3262).
     pub(super) rang: bool,
-    /// The o= lines that it got, and those that it sent.
-    origins: [Vec<String>; 2],
+    /// The o= lines that it got, and the descriptions that it sent.
+    shown: [Vec<String>; 2],
     pub(super) scarred: bool,
 }
 
@@ -80,7 +82,7 @@ impl Leg {
             second_success: None,
             expired: None,
             rang: false,
-            origins: [Vec::new(), Vec::new()],
+            shown: [Vec::new(), Vec::new()],
             scarred: false,
         }
     }
@@ -198,10 +200,12 @@ impl Leg {
         let Some(origin) = body.lines().find(|line| line.starts_with("o=")) else {
             return false;
         };
-        let known = &mut self.origins[usize::from(sent)];
-        let news = !known.iter().any(|known| known == origin);
+        // A phone that refreshes while it is held offers all again, under the version of its answer.
+        let shown = if sent { &*body } else { origin };
+        let known = &mut self.shown[usize::from(sent)];
+        let news = !known.iter().any(|known| known == shown);
         if news {
-            known.push(origin.to_owned());
+            known.push(shown.to_owned());
         }
         news
     }
@@ -246,6 +250,7 @@ impl Leg {
                 at,
                 method: message.method().clone(),
                 branch: branch.to_owned(),
+                to_tag: message.to_tag().map(ToOwned::to_owned),
                 body: String::from_utf8_lossy(message.body()).into_owned(),
                 news,
                 answer: None,

@@ -54,18 +54,7 @@ struct Case<'a> {
 
 /// Returns what was broken, in words.
 pub(crate) fn judge(log: &Log) -> Vec<String> {
-    let mut case = Case {
-        log,
-        legs: legs::of(log),
-        farewells: Vec::new(),
-        restarts: Vec::new(),
-        troubles: vec![Vec::new(); log.roster.len()],
-        absences: vec![Vec::new(); log.roster.len()],
-        tangled: tangled(log),
-        found: Vec::new(),
-    };
-    case.read();
-    case.scar();
+    let mut case = Case::of(log);
     case.peace();
     case.ends();
     case.texts();
@@ -114,6 +103,24 @@ pub(crate) fn drained(rest: &Rest) -> Vec<String> {
     }
     found.extend(rest.misuse.iter().chain(&rest.broken).cloned());
     found
+}
+
+impl<'a> Case<'a> {
+    fn of(log: &'a Log) -> Self {
+        let mut case = Self {
+            log,
+            legs: legs::of(log),
+            farewells: Vec::new(),
+            restarts: Vec::new(),
+            troubles: vec![Vec::new(); log.roster.len()],
+            absences: vec![Vec::new(); log.roster.len()],
+            tangled: tangled(log),
+            found: Vec::new(),
+        };
+        case.read();
+        case.scar();
+        case
+    }
 }
 
 impl Case<'_> {

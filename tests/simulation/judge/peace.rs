@@ -86,24 +86,37 @@ impl Case<'_> {
     fn answers(&self, leg: &Leg, found: &mut Vec<(Time, usize, String)>) {
         for request in &leg.sent {
             let latest = request.at + TRANSACTION;
-            if self.bid_farewell(leg.talk, latest) || leg.end().is_some_and(|end| end <= latest) {
-                continue;
-            }
             let method = request.method.as_str();
             match request.answer {
                 // Another early dialog was answered meanwhile.
-                Some((_, 481)) if request.method == Method::Prack => {}
-                Some((at, status)) if ends_dialog(status) => {
+                Some((_, 481))
+                    if request.method == Method::Prack
+                        && leg.remote_tag.is_some()
+                        && request.to_tag != leg.remote_tag => {}
+                Some((at, status)) if ends_dialog(status) && !self.over_by(leg, at) => {
                     let what = format!("{method} answered so that the dialog ends");
                     found.push((at, leg.phone, what));
                 }
-                None if !self.restarted(request.at, latest) => {
+                None if !self.restarted(request.at, latest)
+                    && !self.bid_farewell(leg.talk, latest)
+                    && leg.end().is_none_or(|end| end > latest) =>
+                {
                     let what = format!("{method} never answered");
                     found.push((request.at, leg.phone, what));
                 }
                 Some(_) | None => {}
             }
         }
+    }
+
+    /// Returns true where a dialog was over for the server by then; its own BYE may still be on the way.
+    fn over_by(&self, leg: &Leg, at: Time) -> bool {
+        let by = |end: Option<Time>, latest: Time| end.is_some_and(|end| end <= latest);
+        let refused = leg.refused.map(|(refused, _)| refused);
+        self.bid_farewell(leg.talk, at)
+            || by(leg.bye_sent, at)
+            || by(leg.bye_got, at + TRANSACTION)
+            || by(refused, at + TRANSACTION)
     }
 
     /// Returns true where the server may end a leg then.
