@@ -298,22 +298,15 @@ fn a_call_without_an_offer_is_forwarded_and_its_ack_brings_the_answer() {
 
 /// RFC 3665 3.7: a phone that changes its address offers anew.
 #[test]
-fn a_phone_at_another_address_is_reached_there_and_the_other_one_learns_of_no_address() {
+fn a_phone_at_another_address_is_reached_there_and_the_other_one_learns_nothing_of_it() {
     let mut t = four();
     let (mut a, mut b) = t.established();
     let moved = phone("198.51.100.77:5070");
     b.at = moved;
     let offer = with_sdp(b.request(Method::Invite), &sdp(moved, 2, "sendrecv"));
     t.receive(moved, offer);
-    let asked = t.request_to(alice(), Method::Invite);
-    assert!(!text(&asked).contains("198.51.100.77"));
-    let answer = with_sdp(
-        response(&asked, 200, alice(), "x"),
-        &sdp(alice(), 2, "sendrecv"),
-    );
-    t.receive(alice(), answer);
-    t.request_to(alice(), Method::Ack);
     let ok = t.response_to(moved, 200);
+    t.nothing_to(alice());
     t.receive(moved, b.ack(ok.cseq()));
     t.receive(alice(), a.message("found you"));
     let found = t.request_to(moved, Method::Message);

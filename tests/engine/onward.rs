@@ -202,7 +202,8 @@ fn a_new_target_is_asked_from_its_acceptance_on() {
     t.request_to(TRUNK(), Method::Ack);
     let mut a = hears(&mut t);
     b.at = edge();
-    t.receive(TRUNK(), with_sdp(b.request(Method::Update), &audio(edge())));
+    let hold = sdp(edge(), 2, "sendonly");
+    t.receive(TRUNK(), with_sdp(b.request(Method::Update), &hold));
     let offer = t.request_to(alice(), Method::Invite);
     // Not before: it may be refused (RFC 6141).
     t.receive(alice(), a.request(Method::Info).end());

@@ -51,6 +51,37 @@ fn a_request_in_the_lost_dialog_brings_it_back() {
 }
 
 #[test]
+fn a_phone_that_says_where_it_is_now_asks_the_other_for_nothing() {
+    let mut t = two();
+    let (mut a, mut b) = t.established();
+    let elsewhere = phone("203.0.113.9:5060");
+    b.at = elsewhere;
+    t.media.clear();
+    t.receive(
+        elsewhere,
+        with_sdp(b.request(Method::Invite), &sdp(elsewhere, 2, "sendrecv")),
+    );
+    let ok = t.response_to(elsewhere, 200);
+    assert!(text(&ok).contains("m=audio") && text(&ok).contains("192.0.2.1"));
+    t.receive(elsewhere, b.ack(ok.cseq()));
+    t.nothing_to(alice());
+    let told = |command: &MediaCommand| match command {
+        MediaCommand::Configure { side, streams, .. } => Some((*side, streams[0].rtp)),
+        _ => None,
+    };
+    let told = t.media.iter().filter_map(told).next_back();
+    let there = (Side::Callee, Some(phone("203.0.113.9:4000")));
+    assert_eq!(told, Some(there), "its media goes there");
+    // What comes later finds nothing open.
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly")),
+    );
+    let hold = t.request_to(elsewhere, Method::Invite);
+    assert!(text(&hold).contains("a=sendonly"));
+}
+
+#[test]
 fn an_invite_with_replaces_wins() {
     let mut t = Table::new(settings());
     let (mut a, b) = t.established();

@@ -13,8 +13,9 @@ use crate::engine::dialog::failure::{Verdict, verdict};
 use crate::engine::dialog::{Negotiation, Refusal, Request};
 use crate::engine::events::Signal;
 use crate::engine::ids::{ConversationId, Flow, Side};
+use crate::engine::settings::MediaMode;
 use crate::engine::transaction::{ClientId, ServerId};
-use crate::sip::{Message, Method};
+use crate::sip::{Message, Method, sdp};
 
 /// One re-INVITE or UPDATE under way across.
 #[derive(Debug)]
@@ -90,6 +91,10 @@ impl Conversation {
             }
             return self.moved(context, side, moved);
         }
+        if self.only_moves(context, side, offer.as_deref()) {
+            self.settle_negotiations(side);
+            return self.renegotiate_with_the_standing(context, side, server, request, offer);
+        }
         let (id, leg) = (self.id, self.party(side).leg.as_ref().map(|leg| leg.id));
         if let Some(leg) = leg {
             context.shared.transactions.bind(server, (id, leg));
@@ -98,6 +103,20 @@ impl Conversation {
             return;
         }
         self.offer_across(context, side, server, request, offer);
+    }
+
+    /// The endpoint has moved, and says so itself: the relay sends there, and the other side sees nothing of it.
+    fn only_moves(&self, context: &Context<'_>, side: Side, offer: Option<&str>) -> bool {
+        let only = || {
+            let talk = &self.party(side).leg.as_ref()?.talk;
+            let (said, told) = (talk.said.as_deref()?, talk.told.as_deref()?);
+            Some(sdp::only_moves(
+                said.as_bytes(),
+                told.as_bytes(),
+                offer?.as_bytes(),
+            ))
+        };
+        context.shared.settings.media.mode == MediaMode::Relay && only() == Some(true)
     }
 
     /// The endpoint has told where it is now.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::line::{Line, lines, media_words};
-use super::parse::{Direction, Keying, Media, Payload, Sdp};
+use super::parse::{Direction, Keying, Kind, Media, Payload, Sdp};
 
 /// Makes the offer to a new endpoint out of what the survivor last said: in each section the formats in
 /// use come first, under the survivor's own payload numbers; what the survivor was refused is offered to
@@ -106,6 +106,73 @@ fn fits_where(told: &[u8], said: &[u8], past_us: impl Fn(&Media<'_>, &Media<'_>)
             .filter(|payload| !payload.name.eq_ignore_ascii_case("telephone-event"))
             .any(|payload| told.payloads().any(|told| same_format(&payload, &told)))
     })
+}
+
+/// Returns true where an offer says no more than `before` but that its streams, which all come by way of us, are
+/// somewhere else now (RFC 3264 8.3.1). Who answered with some formats and moves offers all it has: no more
+/// than that either. A stream that comes, goes, is held by a null address, or is asked for though it was refused
+/// by what was `told` last, is.
+pub fn only_moves(before: &[u8], told: &[u8], offer: &[u8]) -> bool {
+    let parsed = (Sdp::parse(before), Sdp::parse(told), Sdp::parse(offer));
+    let (Ok(before), Ok(told), Ok(offer)) = parsed else {
+        return false;
+    };
+    let place = |media: &Media<'_>| (media.port, media.address);
+    let stands = |(media, told): (&Media<'_>, &Media<'_>)| (media.port == 0) == (told.port == 0);
+    let by_us = |media: &Media<'_>| media.is_rtp() && media.keying() != Keying::EndToEnd;
+    let sections = || before.media().iter().zip(offer.media());
+    before.media().len() == offer.media().len()
+        && told.media().len() == offer.media().len()
+        && offer.media().iter().zip(told.media()).all(stands)
+        && sections().any(|(old, new)| place(old) != place(new))
+        && same_but_for_place(before.session(), offer.session())
+        && sections().all(|(old, new)| {
+            (old.port == 0) == (new.port == 0)
+                && old.direction == new.direction
+                && (by_us(old) && by_us(new) || (old.text, old.address) == (new.text, new.address))
+                && (same_but_for_place(old.text, new.text) || moves_on(old, new))
+        })
+}
+
+/// From another address, with all that was agreed on and perhaps more.
+fn moves_on(old: &Media<'_>, new: &Media<'_>) -> bool {
+    let nowhere = |media: &Media<'_>| media.address.is_none_or(|ip| ip.is_unspecified());
+    let agreed = |format: Payload<'_>| {
+        let mut offered = new.payloads();
+        offered.any(|new| new.number == format.number && same_format(&new, &format))
+    };
+    old.kind == Kind::Audio
+        && (new.kind, new.proto, new.ptime) == (Kind::Audio, old.proto, old.ptime)
+        && old.address != new.address
+        && !nowhere(old)
+        && !nowhere(new)
+        && [old, new].map(Media::keying) == [Keying::None; 2]
+        && old.payloads().all(agreed)
+}
+
+fn same_but_for_place(one: &str, other: &str) -> bool {
+    let said = |text| lines(text).filter(|line| !line.starts_with("o="));
+    let rtcp = |line: &str| Line::parse(line).and_then(|line| line.attribute("rtcp").map(drop));
+    said(one).count() == said(other).count()
+        && said(one).zip(said(other)).all(|(one, other)| {
+            match (one.split_at_checked(2), other.split_at_checked(2)) {
+                // A null address was a hold once (RFC 3264 8.4).
+                (Some(("c=", one)), Some(("c=", other))) => is_null(one) == is_null(other),
+                (Some(("m=", _)), Some(("m=", _))) => {
+                    let ((kind, _, rest), (other, _, more)) =
+                        (media_words(one), media_words(other));
+                    (kind, rest) == (other, more)
+                }
+                _ => one == other || rtcp(one).is_some() && rtcp(other).is_some(),
+            }
+        })
+}
+
+fn is_null(connection: &str) -> bool {
+    let address = connection.split_ascii_whitespace().last().unwrap_or("");
+    address
+        .parse()
+        .is_ok_and(|ip: std::net::IpAddr| ip.is_unspecified())
 }
 
 /// Returns true where an answer refuses every stream of an offer that had some.

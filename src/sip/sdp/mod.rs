@@ -10,7 +10,8 @@ mod rewrite;
 mod tests;
 
 pub use agree::{
-    answer_with, fits, fits_but_for_paths, is_mute, offer_again, with_sections, without_refused,
+    answer_with, fits, fits_but_for_paths, is_mute, offer_again, only_moves, with_sections,
+    without_refused,
 };
 pub use crypto::{Crypto, CryptoError, MasterKey, Suite};
 pub use hold::resumed;

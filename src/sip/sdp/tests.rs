@@ -254,6 +254,77 @@ fn which_answers_fit() {
 }
 
 #[test]
+fn who_says_where_it_is_now_says_no_more() {
+    let of = |session: &str, media: &str| {
+        format!("v=0\r\no=- 1 {session}\r\ns=-\r\nt=0 0\r\n{media}\r\n")
+    };
+    let audio = "m=audio 9 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\na=rtcp:10";
+    let before = of("1 IN IP4 1.1.1.1\r\nc=IN IP4 1.1.1.1", audio);
+    let moved = "2 IN IP4 2.2.2.2\r\nc=IN IP4 2.2.2.2";
+    let more = "m=audio 7 RTP/AVP 9 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\na=x";
+    for (offer, moves) in [
+        (before.clone(), false),
+        (of(moved, audio), true),
+        (
+            of(
+                moved,
+                &audio
+                    .replace("audio 9", "audio 7")
+                    .replace("rtcp:10", "rtcp:8"),
+            ),
+            true,
+        ),
+        (of(moved, more), true),
+        // It is where it was, and wants another format.
+        (of("2 IN IP4 1.1.1.1\r\nc=IN IP4 1.1.1.1", more), false),
+        (of(moved, &more.replace("0 8 101", "8 101")), false),
+        (of(moved, &more.replace("101", "96")), false),
+        (of(moved, &more.replace("a=x", "a=sendonly")), false),
+        (
+            of(
+                moved,
+                &more.replace("a=x", "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x"),
+            ),
+            false,
+        ),
+        (of(moved, &format!("{audio}\r\na=sendonly")), false),
+        (of(moved, &audio.replace("audio 9", "audio 0")), false),
+        (
+            of(moved, &format!("{audio}\r\nm=video 9 RTP/AVP 99")),
+            false,
+        ),
+        (of("2 IN IP4 2.2.2.2\r\nc=IN IP4 0.0.0.0", audio), false),
+        (of("2 IN IP4 2.2.2.2\r\nc=IN IP4 0.0.0.0", more), false),
+        ("nonsense".into(), false),
+    ] {
+        assert_eq!(
+            only_moves(before.as_bytes(), before.as_bytes(), offer.as_bytes()),
+            moves,
+            "{offer}"
+        );
+    }
+    // What goes from endpoint to endpoint goes to another place now.
+    let msrp = |ip| {
+        of(
+            &format!("1 IN IP4 {ip}\r\nc=IN IP4 {ip}"),
+            "m=message 7654 TCP/MSRP *",
+        )
+    };
+    let (old, new) = (msrp("1.1.1.1"), msrp("2.2.2.2"));
+    assert!(!only_moves(old.as_bytes(), old.as_bytes(), new.as_bytes()));
+    // What it was refused it asks for again.
+    let two = |session| of(session, &format!("{audio}\r\nm=video 9 RTP/AVP 31"));
+    let (old, new) = (two("1 IN IP4 1.1.1.1\r\nc=IN IP4 1.1.1.1"), two(moved));
+    let refused = old.replace("m=video 9", "m=video 0");
+    assert!(only_moves(old.as_bytes(), old.as_bytes(), new.as_bytes()));
+    assert!(!only_moves(
+        old.as_bytes(),
+        refused.as_bytes(),
+        new.as_bytes()
+    ));
+}
+
+#[test]
 fn a_hold_is_answered_with_the_standing_session() {
     let standing = b"v=0\r\no=- 5 6 IN IP4 1.1.1.1\r\ns=-\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n";
     let offer = b"v=0\r\no=- 1 2 IN IP4 2.2.2.2\r\ns=-\r\nt=0 0\r\na=sendonly\r\nm=audio 7 RTP/AVP 0\r\nm=video 8 RTP/AVP 99\r\n";
