@@ -19,7 +19,7 @@ CONTROL_PORT = 4444
 
 CONFIG = """
 poll_method epoll
-sip_listen {address}:5060
+sip_listen {listens}:5060
 {trust}net_interface eth0
 call_local_timeout 120
 call_max_calls 4
@@ -48,16 +48,16 @@ class Phone:
     """One phone of one person."""
 
     def __init__(self, folder, namespace, name, address, user, password, server, answers=True, transport="udp",
-                 encrypts=None, ca=None):
-        """`encrypts`: how, by baresip's name for it."""
-        self.name, self.address, self.namespace = name, address, namespace
+                 encrypts=None, ca=None, roams=False):
+        """`encrypts`: how, by baresip's name for it; `roams`: it goes with its host to another address."""
+        self.name, self.address, self.namespace, self.server = name, address, namespace, server
         self.folder = Path(folder) / name
         self.folder.mkdir(parents=True)
         self.encrypts = encrypts
         source = self.folder / "speaks.wav"
         tone(source, 150)
         (self.folder / "config").write_text(CONFIG.format(
-            address=address, modules=MODULES, source=source, control=CONTROL_PORT,
+            address=address, listens="0.0.0.0" if roams else address, modules=MODULES, source=source, control=CONTROL_PORT,
             trust=f"sip_cafile {ca}\n" if ca else ""))
         (self.folder / "accounts").write_text(
             f"<sip:{user}@example.org;transport={transport}>;auth_user={user};auth_pass={password}"
@@ -160,7 +160,7 @@ class Phone:
     def trace(self):
         """Returns the SIP messages that it saw, by its own log."""
         return ladder.logged(self.name, self.log(), re.compile(
-            rf"#\n\S+ (?:(?P<sent>{re.escape(self.address)}):\d+|\S+) -> .*\n(?P<text>(?:(?!\x1b\[;m).*\n)*)"))
+            rf"#\n\S+ \S+ -> (?:(?P<sent>{re.escape(self.server)})|.*)\n(?P<text>(?:(?!\x1b\[;m).*\n)*)"))
 
     def texts(self):
         return re.findall(r'^sip:\S+: "(.*)"$', self.log(), re.MULTILINE)

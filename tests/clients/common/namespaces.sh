@@ -1,6 +1,6 @@
 # Sourced by a family of phones that each need a network interface of their own, with the family's name as
 # FAMILY: runs FAMILY/run.py in namespaces on a bridge, as root. Names of scenarios as arguments run only those.
-# As of client-tests: REFORK is the server's path, WORK an empty folder.
+# As of client-tests: REFORK is the server's path, WORK an empty folder. AT_ONCE scenarios run at a time.
 here=$(cd "$(dirname "$0")" && pwd)
 export PATH="$PATH:/usr/sbin:/sbin"
 
@@ -15,7 +15,7 @@ if [ "$#" != 1 ]; then
   # Apart, so that a list that cannot be had ends this script and does not pass for an empty one.
   scenarios=$(if [ "$#" = 0 ]; then python3 "$here/$FAMILY/run.py" --list; else printf '%s\n' "$@"; fi)
   echo "$scenarios" |
-    xargs -P 3 -I{} bash -c 'bash "$0" "$1" >"$WORK/$1.out" 2>&1; ended=$?; cat "$WORK/$1.out"; exit $ended' \
+    xargs -P "${AT_ONCE:-3}" -I{} bash -c 'bash "$0" "$1" >"$WORK/$1.out" 2>&1; ended=$?; cat "$WORK/$1.out"; exit $ended' \
       "$here/$FAMILY.sh" {}
   exit
 fi

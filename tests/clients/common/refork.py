@@ -91,6 +91,11 @@ class Refork:
     def conversations(self):
         return json.loads(self.get("/api/v1/conversations"))["conversations"]
 
+    def hang_up(self, conversation):
+        """Ends a conversation by the operator's order."""
+        order = urllib.request.Request(f"http://{self.admin}/api/v1/conversations/{conversation}", method="DELETE")
+        urllib.request.urlopen(order, timeout=5).close()
+
     def metrics(self):
         """Returns the sums of all series by name."""
         sums = {}

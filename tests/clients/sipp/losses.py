@@ -7,7 +7,7 @@ import ladder
 from refork import wait_until
 from stage import Callee
 
-TALK = ["talks_on"]
+TALK = ["streams", "talks_on"]
 WRITE = ["writes_on"]
 
 

@@ -107,7 +107,7 @@ def registers_with_digest(stage):
 
 def blind_transfer(stage):
     """The desk phone passes the call on: its other end keeps its dialog, and is told."""
-    stage.call(["opens", "talks_on"])
+    stage.call(["opens", *losses.TALK])
     stage.ends_well("desk")
     stage.caller_ends_well()
     wait_until("the target is told good-bye", lambda: "BYE" in stage.requests("reception"))

@@ -16,6 +16,28 @@ AUDIO = "m=audio [{port}] RTP/AVP 0\n      a=rtpmap:0 PCMU/8000"
 TEXT = "m=message 5060 sip null"
 
 
+def written(path, script, words):
+    """Writes a scenario, a file or put together of parts, with its words filled in; audio unless they say else."""
+    if isinstance(script, str):
+        text = (HERE / f"{script}.xml").read_text()
+    else:
+        parts = "".join((HERE / "parts" / f"{part}.xml").read_text() for part in script)
+        names = ",".join(sorted(set(re.findall(r'(?:assign_to|test)="(\w+)"', parts))))
+        text = (f'<?xml version="1.0" encoding="UTF-8"?>\n<scenario name="{path.stem}">\n{parts}'
+                f'  <Reference variables="{names}"/>\n</scenario>\n')
+    port = "rtpstream_audio_port" if "streams" in script else "media_port"
+    for word, value in {"DESCRIPTION": AUDIO.format(port=port), **words}.items():
+        text = text.replace(word, value)
+    path.write_text(text)
+    return path
+
+
+def buzz(path):
+    """Writes ten seconds of it in G.711."""
+    path.write_bytes(bytes([0xFF, 0x7F]) * 40000)
+    return path
+
+
 class Callee:
     """A SIPp that is called; ended by its process id."""
 
@@ -89,28 +111,14 @@ class Stage:
 
     def scenario(self, script, party, **words):
         """Writes a scenario, a file or put together of parts, with its words filled in."""
-        if isinstance(script, str):
-            text = (HERE / f"{script}.xml").read_text()
-        else:
-            parts = "".join((HERE / "parts" / f"{part}.xml").read_text() for part in script)
-            names = ",".join(sorted(set(re.findall(r'(?:assign_to|test)="(\w+)"', parts))))
-            text = (f'<?xml version="1.0" encoding="UTF-8"?>\n<scenario name="{party}">\n{parts}'
-                    f'  <Reference variables="{names}"/>\n</scenario>\n')
-        port = "rtpstream_audio_port" if "talks_on" in script else "media_port"
-        words = {"CALLER": self.calling_user, "TARGET": self.target, "DESCRIPTION": TEXT if self.text else AUDIO.format(port=port),
-                 "TEXTS": str(TEXTS), "AUDIO": str(self.audio()), **words}
-        for word, value in words.items():
-            text = text.replace(word, value)
-        path = self.folder / f"{party}.xml"
-        path.write_text(text)
-        return path
+        words = {"CALLER": self.calling_user, "TARGET": self.target, "TEXTS": str(TEXTS), "AUDIO": str(self.audio()),
+                 **({"DESCRIPTION": TEXT} if self.text else {}), **words}
+        return written(self.folder / f"{party}.xml", script, words)
 
     def audio(self):
         """Returns a file of ten seconds of buzz."""
         path = self.folder / "audio.pcmu"
-        if not path.exists():
-            path.write_bytes(bytes([0xFF, 0x7F]) * 40000)
-        return path
+        return path if path.exists() else buzz(path)
 
     def sipp(self, name, address, port, scenario, extra):
         command = [
