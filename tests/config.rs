@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use refork::config::{self, Config, ConfigErrors};
 use refork::engine::ids::{Aor, Transport};
-use refork::engine::settings::{Auth, FailureCause, ServedBy, Settings};
+use refork::engine::settings::{Auth, FailureCause, Filler, ServedBy, Settings};
 use refork::engine::time::Millis;
 
 fn top(path: &str) -> PathBuf {
@@ -188,7 +188,7 @@ log: { level: "info,refork::engine=debug", format: json }
     assert_eq!(engine.restore.same_first_for.message, Millis(1_000));
     assert_eq!(engine.restore.timeout.audio, Millis(60_000));
     assert_eq!(engine.restore.timeout.message, Millis(600_000));
-    assert!(!engine.restore.filler);
+    assert_eq!(engine.restore.filler, Filler::Off);
     assert_eq!(engine.restore.rate, 10);
     assert_eq!(engine.notice.continued[""], engine.notice.continued["de"]);
     assert_eq!(&*engine.notice.continued["en"], "{endpoint}");
@@ -229,11 +229,6 @@ fn what_has_no_effect_is_warned_of() {
         ("store: embedded", "`store`"),
         ("history: { max: 2GiB }", "`history.max`"),
         ("tls: { key: key.pem }", "`tls`"),
-        ("restore: { filler: tone }", "`restore.filler: tone`"),
-        (
-            "restore: { filler: wait.wav }",
-            "`restore.filler: wait.wav`",
-        ),
         ("notice: { fallback: [tone] }", "`notice.fallback`"),
     ] {
         let warnings = valid(text).warnings;
@@ -382,6 +377,26 @@ fn the_first_start_makes_users_and_later_ones_keep_them() {
         errors.problems()[0].file.ends_with("users.yaml"),
         "{errors}"
     );
+}
+
+#[test]
+fn a_survivor_may_hear_a_tone_or_a_file() {
+    let heard = |config: Config| match config.engine.restore.filler {
+        Filler::Sound(samples) => samples,
+        other @ (Filler::Off | Filler::Silence) => panic!("{other:?}"),
+    };
+    let config = valid("restore: { filler: tone }");
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    assert!(heard(config).iter().any(|sample| *sample != 0));
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("refork.yaml");
+    fs::write(&path, "restore: { filler: wait.wav }\n").unwrap();
+    let mut wav = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0".to_vec();
+    wav.extend(b"\x80\x3e\0\0\x02\0\x10\0data\x04\0\0\0\x01\0\xff\xff");
+    fs::write(directory.path().join("wait.wav"), wav).unwrap();
+    let config = config::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(heard(config)[..], [1, -1]);
 }
 
 #[test]

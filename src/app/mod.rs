@@ -354,7 +354,7 @@ fn start_relay(config: &Config, workers: usize, mailboxes: Mailboxes) -> Result<
             .map(unspecified),
         latch: config.engine.media.latch,
         silence: config.engine.detect.media_silence.map(|span| span.0),
-        filler: config.engine.restore.filler,
+        filler: config.engine.restore.filler.clone(),
         dscp: config.media.dscp,
         threads: workers.div_ceil(2),
     };

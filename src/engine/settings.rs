@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::media::{Latch, MediaMode, MediaSettings, Reserve, Srtp};
+pub use self::media::{Filler, Latch, MediaMode, MediaSettings, Reserve, Srtp};
 pub use crate::engine::group::UpstreamTarget;
 use crate::engine::ids::Aor;
 use crate::engine::network::Network;
@@ -319,7 +319,7 @@ pub struct RestoreSettings {
     pub ring_timeout: Millis,
     pub retry: RetrySettings,
     pub timeout: PerKind<Millis>,
-    pub filler: bool,
+    pub filler: Filler,
     pub max_per_conversation: u32,
     /// Re-forks of the whole node per second.
     pub rate: u32,
@@ -529,7 +529,7 @@ impl Default for RestoreSettings {
             ring_timeout: Millis::from_secs(30),
             retry: RetrySettings::default(),
             timeout: PerKind::both(Millis::from_secs(60)),
-            filler: true,
+            filler: Filler::Silence,
             max_per_conversation: 10,
             rate: 2500,
         }

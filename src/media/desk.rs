@@ -21,6 +21,7 @@ use crate::media::report::{LineState, SessionReport};
 use crate::media::session::{Configuration, Session, SessionRules};
 use crate::media::settings::{RelaySettings, kept_from};
 use crate::media::sockets::{Local, Routes};
+use crate::media::sound::Fill;
 use crate::media::table::Table;
 use crate::media::traffic::Buffer;
 use crate::media::wires::{Leg, Way, Wires};
@@ -98,7 +99,7 @@ impl Desk {
             rules: Arc::new(SessionRules {
                 latch: settings.latch,
                 silence: settings.silence.map(|ms| ms.saturating_mul(1000)),
-                filler: settings.filler,
+                filler: Fill::from(&settings.filler),
                 epoch_us: fittings.epoch_us,
             }),
             settings,

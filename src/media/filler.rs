@@ -1,17 +1,19 @@
-//! Silence sent to a survivor while the other side is away, so that its own RTP timeout does not
-//! fire. Only G.711 can be made without a codec.
+//! Silence, or a sound, sent to a survivor while the other side is away, so that its own RTP timeout does
+//! not fire. Without a codec G.711 can be made, and the silence of G.722 and Opus: in any other format nothing is sent.
+
+use std::sync::Arc;
 
 use crate::media::clock::Micros;
 use crate::media::line::Line;
+use crate::media::payload::{Coding, Silence};
 use crate::media::rtp::{self, Header};
+use crate::media::sound::Sound;
 
 /// Milliseconds in a packet where a side says nothing sensible.
 const USUAL_PTIME: u16 = 20;
 const LONGEST_PTIME: u16 = 100;
-/// Samples a millisecond of G.711.
+/// Octets a millisecond of G.711 and G.722.
 const RATE: usize = 8;
-/// G.711's clock rate in Hz.
-pub(crate) const CLOCK: u32 = 8000;
 /// The longest filler packet.
 pub(crate) const LONGEST: usize = rtp::FIXED + LONGEST_PTIME as usize * RATE;
 /// Packets that may be caught up with at once; a longer lag becomes a seam.
@@ -20,10 +22,12 @@ const CATCH_UP: u64 = 5;
 const REPORT_EVERY: u64 = 5_000_000;
 
 /// One stream's filler.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Filler {
     number: u8,
-    octet: u8,
+    coding: Coding,
+    /// What it says, and how far it has come; silence without.
+    sound: Option<(Arc<Sound>, usize)>,
     ptime_ms: u16,
     next: Micros,
     next_report: Micros,
@@ -33,21 +37,35 @@ pub(crate) struct Filler {
 
 impl Filler {
     /// Starts as soon as the packet before it is over.
-    pub(crate) fn start(number: u8, octet: u8, ptime: u16, line: &Line, now: Micros) -> Self {
-        let ptime_ms = match ptime {
-            0 => USUAL_PTIME,
-            given => given.min(LONGEST_PTIME),
+    pub(crate) fn start(
+        (number, coding): (u8, Coding),
+        ptime: u16,
+        line: &Line,
+        now: Micros,
+    ) -> Self {
+        let ptime_ms = match (coding, ptime) {
+            // Its frame says how long it is.
+            (Coding::Opus, _) | (_, 0) => USUAL_PTIME,
+            (_, given) => given.min(LONGEST_PTIME),
         };
         let after = line
             .last_at()
             .map_or(now, |last| last + u64::from(ptime_ms) * 1000);
         Self {
             number,
-            octet,
+            coding,
+            sound: None,
             ptime_ms,
             next: after.max(now),
             next_report: now + REPORT_EVERY,
             seam: true,
+        }
+    }
+
+    /// Says a sound from now on, from its beginning; goes on with the one that it says already.
+    pub(crate) fn says(&mut self, sound: &Arc<Sound>) {
+        if self.sound.is_none() {
+            self.sound = Some((Arc::clone(sound), 0));
         }
     }
 
@@ -70,8 +88,14 @@ impl Filler {
             self.next = now;
             self.seam = true;
         }
-        let octets = usize::from(self.ptime_ms) * RATE;
-        let place = line.fill(octets as u32, CLOCK, octets, self.seam, self.next);
+        let silence = self.coding.silence()?;
+        let octets = match silence {
+            Silence::Octet(_) => usize::from(self.ptime_ms) * RATE,
+            Silence::Frame(frame) => frame.len(),
+        };
+        let clock = silence.clock();
+        let ticks = u32::from(self.ptime_ms) * (clock / 1000);
+        let place = line.fill(ticks, clock, octets, self.seam, self.next);
         let header = Header {
             marker: self.seam,
             number: self.number,
@@ -81,12 +105,27 @@ impl Filler {
             payload: octets,
         };
         let packet = &mut into[..rtp::FIXED + octets];
-        packet.fill(self.octet);
         packet[0] = 0x80;
+        self.speak(silence, &mut packet[rtp::FIXED..]);
         rtp::write(packet, &header);
         self.seam = false;
         self.next = self.next + ptime;
         Some(packet.len())
+    }
+
+    fn speak(&mut self, silence: Silence, payload: &mut [u8]) {
+        let sound = self.sound.as_mut();
+        let said = sound.and_then(|(sound, at)| Some((sound.of(self.coding)?, at)));
+        let Some((said, at)) = said else {
+            return match silence {
+                Silence::Octet(octet) => payload.fill(octet),
+                Silence::Frame(frame) => payload.copy_from_slice(frame),
+            };
+        };
+        for octet in payload {
+            *octet = said[*at];
+            *at = (*at + 1) % said.len();
+        }
     }
 
     /// Returns true where a sender report is due, and reckons with the next.

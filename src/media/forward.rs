@@ -6,7 +6,7 @@ use crate::engine::ids::Side;
 use crate::media::clock::Micros;
 use crate::media::counters::{Dropped, Tally};
 use crate::media::latch::Verdict;
-use crate::media::payload::{Mapped, PayloadMap};
+use crate::media::payload::{Coding, Mapped, PayloadMap};
 use crate::media::rtcp::{self, Passage};
 use crate::media::rtp::{self, Header};
 use crate::media::session::{Party, Session};
@@ -126,6 +126,7 @@ fn pass(
         Verdict::Stranger => return Err(Dropped::Stranger),
     }
     near.flowing |= near.watch.heard(now);
+    near.silent &= header.is_none();
     match header {
         Some(header) => forward_rtp(stream, other, packet, header, now, tally),
         None if opaque => forward_opaque(stream, other, packet, control, now),
@@ -174,6 +175,7 @@ fn forward_rtp(
         .place(&header, mapped.clock, now)
         .ok_or(Dropped::Malformed)?;
     stream.away = false;
+    stream.hushed = mapped.coding == Coding::Noise;
     other.filler = None;
     if mapped.coding.speaks() {
         other.spoken = Some((number, mapped.coding));

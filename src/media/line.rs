@@ -19,6 +19,14 @@ const VIDEO_RATE: u64 = 1000;
 const VIDEO_CLOCK: u32 = 90_000;
 /// What the time before the first packet of a line of our own is counted by, in Hz.
 const OWN_CLOCK: u32 = 8000;
+/// For so many microseconds what is older than what was filled in for it is left out: all of it comes at once
+/// where a network was away and its queues are let go. Who speaks so for longer has a clock that stood still.
+const STALE: u64 = 200_000;
+/// Of a second: a source that is behind the filler by no more than this part of one was only overtaken by it.
+const LATE_SHARE: u32 = 25;
+/// Seconds that a source may have been away, and by which it may be ahead, for its clock to be believed.
+const AWAY_MAX: u32 = 60;
+const AHEAD_MAX: u32 = 1;
 /// A jump wider than half of the sequence space would look like a step back.
 const MAX_SKIP: u64 = 30_000;
 
@@ -30,8 +38,29 @@ pub(crate) struct Line {
     owned: bool,
     head: Option<Head>,
     source: Option<Source>,
+    /// Who spoke before we filled in for it.
+    paused: Option<Box<Paused>>,
     packets: u64,
     octets: u64,
+}
+
+/// A source that fell silent, and may go on by its own clock.
+#[derive(Clone, Copy, Debug)]
+struct Paused {
+    ssrc: u32,
+    timestamp_shift: u32,
+    /// Since when it has said what is too old.
+    stale_since: Option<Micros>,
+}
+
+/// What a source says that was paused.
+enum Resumed {
+    /// It is older than what was filled in.
+    Stale,
+    /// At this timestamp of the line.
+    At(u32),
+    /// Its clock says nothing.
+    Anew,
 }
 
 /// The newest that was sent.
@@ -93,6 +122,7 @@ impl Line {
             owned: false,
             head: None,
             source: None,
+            paused: None,
             packets: 0,
             octets: 0,
         }
@@ -141,16 +171,17 @@ impl Line {
     /// Ends the source that speaks: whatever comes next is joined by a seam.
     pub(crate) fn cut(&mut self) {
         self.source = None;
+        self.paused = None;
     }
 
     /// Finds a packet's place. None where its sequence number fits nowhere.
     pub(crate) fn place(&mut self, packet: &Header, clock: u32, now: Micros) -> Option<Place> {
         let Some(source) = self.source.as_mut().filter(|s| s.ssrc == packet.ssrc) else {
-            return Some(self.join(packet, clock, now));
+            return self.rejoin(packet, clock, now);
         };
         let ahead = packet.sequence.wrapping_sub(source.highest) as i16;
         if source.jumped_to == Some(packet.sequence) {
-            return Some(self.join(packet, clock, now));
+            return Some(self.join(packet, None, clock, now));
         }
         if !(-MAX_MISORDER..MAX_DROPOUT).contains(&ahead) {
             source.jumped_to = Some(packet.sequence.wrapping_add(1));
@@ -185,7 +216,13 @@ impl Line {
         seam: bool,
         now: Micros,
     ) -> Place {
-        self.source = None;
+        if let Some(source) = self.source.take() {
+            self.paused = Some(Box::new(Paused {
+                ssrc: source.ssrc,
+                timestamp_shift: source.timestamp_shift,
+                stale_since: None,
+            }));
+        }
         let place = match &self.head {
             None => Place {
                 ssrc: (self.seed >> 32) as u32,
@@ -274,7 +311,39 @@ impl Line {
         })
     }
 
-    fn join(&mut self, packet: &Header, clock: u32, now: Micros) -> Place {
+    /// Joins a source that did not speak last. None where what it says is too old by now.
+    fn rejoin(&mut self, packet: &Header, clock: u32, now: Micros) -> Option<Place> {
+        let at = match self.resumed(packet, clock, now) {
+            Resumed::Stale => return None,
+            Resumed::At(timestamp) => Some(timestamp),
+            Resumed::Anew => None,
+        };
+        self.paused = None;
+        Some(self.join(packet, at, clock, now))
+    }
+
+    fn resumed(&mut self, packet: &Header, clock: u32, now: Micros) -> Resumed {
+        let paused = self.paused.as_mut().filter(|p| p.ssrc == packet.ssrc);
+        let (Some(paused), Some(head)) = (paused, &self.head) else {
+            return Resumed::Anew;
+        };
+        let timestamp = packet.timestamp.wrapping_add(paused.timestamp_shift);
+        let ahead = timestamp.wrapping_sub(head.timestamp) as i32;
+        let passed = ticks(now.since(head.at), head.clock).saturating_add(clock * AHEAD_MAX);
+        if ahead > 0 && ahead.unsigned_abs() <= passed {
+            return Resumed::At(timestamp);
+        }
+        let since = *paused.stale_since.get_or_insert(now);
+        let behind = clock / LATE_SHARE + 1..=clock.saturating_mul(AWAY_MAX);
+        let late = ahead < 0 && behind.contains(&ahead.unsigned_abs());
+        match late && now.since(since) < STALE {
+            true => Resumed::Stale,
+            false => Resumed::Anew,
+        }
+    }
+
+    /// Begins a source, at the timestamp where its own clock says one, else at that of this moment.
+    fn join(&mut self, packet: &Header, at: Option<u32>, clock: u32, now: Micros) -> Place {
         let place = match &self.head {
             // The first source's numbers are the line's.
             None => Place {
@@ -286,7 +355,7 @@ impl Line {
             Some(head) => Place {
                 ssrc: head.ssrc,
                 sequence: head.sequence.wrapping_add(1),
-                timestamp: head.after(now),
+                timestamp: at.unwrap_or_else(|| head.after(now)),
                 seam: true,
             },
         };

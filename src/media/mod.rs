@@ -24,6 +24,7 @@ mod secure;
 mod session;
 mod settings;
 mod sockets;
+mod sound;
 pub mod srtp;
 mod stream;
 mod sys;

@@ -7,6 +7,10 @@ use crate::engine::ports::PayloadFormat;
 pub(crate) enum Coding {
     Pcmu,
     Pcma,
+    /// RFC 3551 4.5.2: 8000 ticks a second, though it has twice as many samples.
+    G722,
+    /// RFC 7587: 48000 ticks a second, whatever is in it.
+    Opus,
     /// RFC 4733: many packets with one timestamp.
     Event,
     /// RFC 3389 comfort noise.
@@ -19,6 +23,8 @@ impl Coding {
         match name {
             "PCMU" => Self::Pcmu,
             "PCMA" => Self::Pcma,
+            "G722" => Self::G722,
+            "OPUS" => Self::Opus,
             "TELEPHONE-EVENT" => Self::Event,
             "CN" => Self::Noise,
             _ => Self::Other,
@@ -28,7 +34,7 @@ impl Coding {
     /// Returns true for what carries the conversation itself.
     pub(crate) fn speaks(self) -> bool {
         match self {
-            Self::Pcmu | Self::Pcma | Self::Other => true,
+            Self::Pcmu | Self::Pcma | Self::G722 | Self::Opus | Self::Other => true,
             Self::Event | Self::Noise => false,
         }
     }
@@ -38,12 +44,36 @@ impl Coding {
         self != Self::Event
     }
 
-    /// Returns the octet that is silence in this format, where one octet can be it.
-    pub(crate) fn silence(self) -> Option<u8> {
+    /// Returns silence in this format, where it can be had without a codec.
+    pub(crate) fn silence(self) -> Option<Silence> {
         match self {
-            Self::Pcmu => Some(0xff),
-            Self::Pcma => Some(0xd5),
+            Self::Pcmu => Some(Silence::Octet(0xff)),
+            Self::Pcma => Some(Silence::Octet(0xd5)),
+            // The smallest step in both bands: whatever was heard before, a decoder comes to rest within
+            // 40 ms, 61 dB below full scale.
+            Self::G722 => Some(Silence::Octet(0xfd)),
+            // CELT, the full band, mono, one frame of 20 ms (RFC 6716 3.1), whose first bit says silence.
+            Self::Opus => Some(Silence::Frame(&[0xf8, 0xff, 0xfe])),
             Self::Event | Self::Noise | Self::Other => None,
+        }
+    }
+}
+
+/// What is nothing to hear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Silence {
+    /// Of each tick at 8000 Hz.
+    Octet(u8),
+    /// Of 20 ms at 48000 Hz.
+    Frame(&'static [u8]),
+}
+
+impl Silence {
+    /// Returns the clock rate of what it is silence in, in Hz.
+    pub(crate) fn clock(self) -> u32 {
+        match self {
+            Self::Octet(_) => 8000,
+            Self::Frame(_) => 48_000,
         }
     }
 }

@@ -108,6 +108,7 @@ mod tests {
     use crate::media::forward::Arrival;
     use crate::media::rtp;
     use crate::media::session::{Configuration, Outbox, Session, SessionRules};
+    use crate::media::sound::Fill;
     use crate::media::srtp::GROWTH;
     use crate::media::stream::Port;
     use crate::sip::sdp::{MasterKey, Suite};
@@ -245,7 +246,7 @@ mod tests {
             let rules = SessionRules {
                 latch: Latch::Signalling,
                 silence: Some(3_000_000),
-                filler: true,
+                filler: Fill::Silence,
                 epoch_us: 1_000_000_000,
             };
             let mut desk = Self {

@@ -11,6 +11,7 @@ use crate::media::clock::Micros;
 use crate::media::filler::{self, Filler};
 use crate::media::report::{LineState, SessionReport, StreamReport};
 use crate::media::rtcp::{self, OwnReport};
+use crate::media::sound::Fill;
 use crate::media::srtp::GROWTH;
 use crate::media::stream::{Port, Stream};
 use crate::media::watch::Watch;
@@ -19,12 +20,12 @@ use crate::media::watch::Watch;
 const REFUSED_AGAIN: u64 = 1_000_000;
 
 /// What all sessions have in common.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct SessionRules {
     pub(crate) latch: LatchRule,
     /// In microseconds.
     pub(crate) silence: Option<u64>,
-    pub(crate) filler: bool,
+    pub(crate) filler: Fill,
     /// The Unix time at our `Micros(0)`, in microseconds.
     pub(crate) epoch_us: u64,
 }
@@ -42,6 +43,8 @@ pub(crate) struct Session {
 pub(crate) struct Party {
     pub(crate) live: Option<Generation>,
     pub(crate) lost: bool,
+    /// It should be heard, and is not: a silence was told, and no RTP has come since.
+    pub(crate) silent: bool,
     pub(crate) watch: Watch,
     pub(crate) streams: Vec<Stream>,
     /// Events not yet told.
@@ -73,6 +76,7 @@ impl Session {
         let party = || Party {
             live: None,
             lost: false,
+            silent: false,
             watch: Watch::new(silence),
             streams: Vec::new(),
             flowing: false,
@@ -131,6 +135,7 @@ impl Session {
         }
         near.live = Some(told.generation);
         near.lost = false;
+        near.silent = false;
         let mut settings = told.streams.into_iter();
         for (index, stream) in near.streams.iter_mut().enumerate() {
             let new = settings.next();
@@ -177,11 +182,13 @@ impl Session {
     pub(crate) fn lose(&mut self, side: Side, now: Micros) {
         let near = &mut self.sides[side.index()];
         near.lost = true;
+        near.silent = false;
         near.flowing = false;
         near.unreachable = false;
         near.watch.forget();
         for stream in &mut near.streams {
             stream.away = stream.wishes.active;
+            stream.hushed = false;
             stream.key_frame = None;
         }
         for stream in &mut self.sides[side.other().index()].streams {
@@ -232,6 +239,7 @@ impl Session {
     /// Does what is due, and says what is to be said.
     pub(crate) fn poll(&mut self, now: Micros, out: &mut impl Outbox) {
         let media = self.media;
+        let mut fell_silent = false;
         for side in [Side::Caller, Side::Callee] {
             let near = &mut self.sides[side.index()];
             if std::mem::take(&mut near.flowing) {
@@ -239,10 +247,19 @@ impl Session {
             }
             if near.watch.due(now) {
                 out.event(MediaEvent::Silent { media, side });
+                near.silent = true;
+                fell_silent = true;
             }
             if std::mem::take(&mut near.unreachable) {
                 out.event(MediaEvent::Unreachable { media, side });
             }
+        }
+        if fell_silent {
+            // Who hears nothing hangs up by itself, and that may be sooner than the other side is known to be lost.
+            self.refill(now);
+        }
+        for side in [Side::Caller, Side::Callee] {
+            let near = &mut self.sides[side.index()];
             for (index, stream) in near.streams.iter_mut().enumerate() {
                 let unix_us = self.rules.epoch_us + now.0;
                 stream.ask_for_key_frame(side, index, unix_us, out);
@@ -286,6 +303,7 @@ impl Session {
 
     /// Starts and stops fillers so that they are where they should be.
     fn refill(&mut self, now: Micros) {
+        let rule = &self.rules.filler;
         for side in [Side::Caller, Side::Callee] {
             let [caller, callee] = &mut self.sides;
             let (hears, speaks) = match side {
@@ -295,21 +313,28 @@ impl Session {
             let reachable = hears.live.is_some() && !hears.lost;
             for (index, stream) in hears.streams.iter_mut().enumerate() {
                 let from = speaks.streams.get(index);
-                let wanted = self.rules.filler
+                let away = from.is_some_and(|from| from.away);
+                let mute = speaks.silent
+                    && from.is_some_and(|from| from.wishes.sends && !from.hushed && !from.away);
+                let wanted = !matches!(rule, Fill::Off)
+                    && (away || mute)
                     && reachable
                     && stream.wishes.active
                     && stream.wishes.receives
                     && !stream.wishes.opaque
                     && stream.rtp.target().is_some()
-                    && from.is_some_and(|from| from.away && !from.wishes.opaque);
-                match stream.silence().filter(|_| wanted) {
-                    None => stream.filler = None,
-                    Some(_) if stream.filler.is_some() => {}
-                    Some((number, octet)) => {
-                        let ptime = stream.wishes.ptime;
-                        let filler = Filler::start(number, octet, ptime, &stream.line, now);
-                        stream.filler = Some(Box::new(filler));
-                    }
+                    && from.is_some_and(|from| !from.wishes.opaque);
+                let Some(format) = stream.fillable().filter(|_| wanted) else {
+                    stream.filler = None;
+                    continue;
+                };
+                let (ptime, line) = (stream.wishes.ptime, &stream.line);
+                let filler = stream
+                    .filler
+                    .get_or_insert_with(|| Box::new(Filler::start(format, ptime, line, now)));
+                // One that is only silent may be back at any moment.
+                if let Some(sound) = rule.sound().filter(|_| away) {
+                    filler.says(sound);
                 }
             }
         }

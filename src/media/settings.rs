@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use crate::engine::ports::Claim;
-use crate::engine::settings::{Latch, Reserve};
+use crate::engine::settings::{Filler, Latch, Reserve};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct RelaySettings {
@@ -22,8 +22,8 @@ pub struct RelaySettings {
     pub latch: Latch,
     /// Milliseconds without a packet after which a side that should send is told to be silent.
     pub silence: Option<u64>,
-    /// Fill the survivor's stream with silence while the other side is lost.
-    pub filler: bool,
+    /// What the survivor's stream is filled with while the other side is lost, or silent.
+    pub filler: Filler,
     /// Differentiated services code point of what is sent, 0 to 63 (RFC 2474).
     pub dscp: u8,
     /// Relay threads; sessions are spread over them by a hash of their id. At least one.
@@ -49,7 +49,7 @@ impl Default for RelaySettings {
             bind: None,
             latch: Latch::Signalling,
             silence: Some(3_000),
-            filler: true,
+            filler: Filler::Silence,
             dscp: 0,
             threads: 1,
         }

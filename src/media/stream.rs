@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::engine::ports::StreamSettings;
 use crate::media::clock::Micros;
-use crate::media::filler::{self, Filler};
+use crate::media::filler::Filler;
 use crate::media::latch::{Beside, Latch};
 use crate::media::line::Line;
 use crate::media::payload::{Coding, Format, PayloadMap};
@@ -63,6 +63,8 @@ pub(crate) struct Stream {
     pub(crate) filler: Option<Box<Filler>>,
     /// This side was lost, and nothing has come from its successor.
     pub(crate) away: bool,
+    /// The last that it said was comfort noise (RFC 3389): it says nothing on purpose.
+    pub(crate) hushed: bool,
     /// A key frame is to be asked of this SSRC.
     pub(crate) key_frame: Option<u32>,
     /// SRTP on this side.
@@ -84,6 +86,7 @@ impl Stream {
             spoken: None,
             filler: None,
             away: false,
+            hushed: false,
             key_frame: None,
             secure: None,
             refused: None,
@@ -99,17 +102,15 @@ impl Stream {
         }
     }
 
-    /// Returns payload number and octet of silence for this side: in the format that last spoke, or
-    /// before anyone spoke in the first that we can make.
-    pub(crate) fn silence(&self) -> Option<(u8, u8)> {
+    /// Returns the format of a filler for this side: the one that last spoke, or before anyone spoke the
+    /// first that we can make; none where we can make none.
+    pub(crate) fn fillable(&self) -> Option<(u8, Coding)> {
         let listed = |number| self.wishes.formats.iter().any(|f| f.number == number);
         match self.spoken {
-            Some((number, coding)) if listed(number) => {
-                coding.silence().map(|octet| (number, octet))
-            }
+            Some((number, coding)) if listed(number) => coding.silence().map(|_| (number, coding)),
             Some(_) | None => self.wishes.formats.iter().find_map(|format| {
-                let octet = format.coding.silence()?;
-                (format.clock == filler::CLOCK).then_some((format.number, octet))
+                let silence = format.coding.silence()?;
+                (format.clock == silence.clock()).then_some((format.number, format.coding))
             }),
         }
     }
@@ -134,6 +135,6 @@ mod tests {
             + size_of::<Option<Pair>>()
             + size_of::<Stream>();
         let call = size_of::<Option<Entry>>() + 2 * side;
-        assert!(call <= 1460, "{call} octets");
+        assert!(call <= 1480, "{call} octets");
     }
 }

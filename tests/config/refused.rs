@@ -579,6 +579,13 @@ const CASES: &[Case] = &[
         ".wav",
     ),
     (
+        "restore: { filler: none.wav }\n",
+        "restore.filler",
+        (1, 20),
+        "`none.wav`: No such file",
+        "16-bit PCM",
+    ),
+    (
         "notice: { continued: \"{who} moved\" }\n",
         "notice.continued",
         (1, 22),

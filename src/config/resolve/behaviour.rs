@@ -1,8 +1,9 @@
 //! `fork`, `detect`, `restore`, `notice`, `messages`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use super::{Check, key, operation::count};
+use super::{Check, key, operation::count, sound};
 use crate::config::file::{self, NoticeText, PerKind as PerKindOfFile, TextOr};
 use crate::config::tree::Step;
 use crate::engine::settings::{
@@ -127,7 +128,11 @@ fn per_kind<const MIN: u64, const MAX: u64>(
     }
 }
 
-pub(super) fn restore(restore: &file::Restore, check: &mut Check<'_>) -> RestoreSettings {
+pub(super) fn restore(
+    restore: &file::Restore,
+    directory: &Path,
+    check: &mut Check<'_>,
+) -> RestoreSettings {
     let default = file::Restore::default();
     let retry = &restore.retry;
     if retry.max.0 < retry.first.0 {
@@ -157,7 +162,7 @@ pub(super) fn restore(restore: &file::Restore, check: &mut Check<'_>) -> Restore
             jitter: retry.jitter.0,
         },
         timeout: per_kind(&restore.timeout, &default.timeout),
-        filler: restore.filler != file::Filler::Off,
+        filler: sound::filler(&restore.filler, directory, check),
         max_per_conversation: small(restore.max_per_conversation.0),
         rate: small(restore.rate.0),
     }

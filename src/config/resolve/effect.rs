@@ -2,7 +2,7 @@
 //! error where it would.
 
 use super::{Check, key};
-use crate::config::file::{Fallback, File, Filler, MediaMode, Store};
+use crate::config::file::{Fallback, File, MediaMode, Store};
 
 /// Keys that are warned of when they are set.
 const WITHOUT_EFFECT: &[&str] = &[
@@ -32,15 +32,6 @@ pub(super) fn check(file: &File, check: &mut Check<'_>) {
     }
     if file.notice.fallback.contains(&Fallback::Tone) {
         check.warn("`notice.fallback`: `tone` has no effect in this version");
-    }
-    match &file.restore.filler {
-        Filler::Silence | Filler::Off => {}
-        Filler::Tone | Filler::File(_) => {
-            let filler = &file.restore.filler;
-            check.warn(format!(
-                "`restore.filler: {filler}` has no effect in this version: silence is sent"
-            ));
-        }
     }
     refuse(file, check);
 }

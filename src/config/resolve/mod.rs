@@ -8,6 +8,7 @@ mod effect;
 mod endpoints;
 mod listeners;
 mod operation;
+mod sound;
 mod tls;
 mod upstreams;
 mod users;
@@ -130,7 +131,7 @@ pub(super) fn resolve(
         fork: behaviour::fork(&file.fork),
         detect: behaviour::detect(&file.detect, &mut check),
         refer: behaviour::refer(file.refer),
-        restore: behaviour::restore(&file.restore, &mut check),
+        restore: behaviour::restore(&file.restore, directory, &mut check),
         notice: behaviour::notice(&file.notice, &mut check),
         messages: behaviour::messages(&file.messages, &mut check),
         media: MediaSettings {

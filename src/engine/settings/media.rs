@@ -1,6 +1,7 @@
 //! What the operator wishes of media.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MediaMode {
@@ -15,6 +16,16 @@ pub enum Latch {
     Signalling,
     /// From the IP in the SDP only.
     Sdp,
+}
+
+/// What a survivor's phone gets while the other side is away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Filler {
+    Off,
+    #[default]
+    Silence,
+    /// Linear samples, 8000 a second, again and again; silence until the other side is known to be lost.
+    Sound(Arc<[i16]>),
 }
 
 /// SRTP with keys in the session description, which ends at each leg (RFC 4568).
