@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test: what cannot be had ends it")]
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -442,6 +444,76 @@ fn what_nothing_keeps_is_hung_up_on_both_sides_before_the_end() {
     for end in [&call, &taken] {
         assert_eq!(end.wait_over(PATIENCE).unwrap(), Ending::HungUpThere);
     }
+}
+
+#[test]
+fn each_conversation_is_written_down_at_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, put_away) = (
+        folder.path().join("calls.json"),
+        folder.path().join("calls.1"),
+    );
+    let records = |path: &Path| -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(path).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    let more = format!("{OPEN_DOMAIN}\ncdr: {{ file: {} }}", file.display());
+    let server = start(config(2, &more)).unwrap();
+    let log = Log::start();
+    let alice = registered(&server, &log, "alice", ua::Transport::Udp);
+    let bob = registered(&server, &log, "bob", ua::Transport::Udp);
+    let written = |path: &Path, count: usize| {
+        let lines = || fs::read_to_string(path).map_or(0, |text| text.lines().count());
+        until("written down", || lines() >= count);
+    };
+    for round in 1..=2 {
+        let (call, taken) = session(&alice, &bob);
+        call.hang_up().unwrap();
+        taken.wait_over(PATIENCE).unwrap();
+        written(&file, round);
+    }
+    // As logrotate does.
+    fs::rename(&file, &put_away).unwrap();
+    let (call, taken) = session(&alice, &bob);
+    call.hang_up().unwrap();
+    taken.wait_over(PATIENCE).unwrap();
+    // The end waits for the last one.
+    server.stop();
+    assert_eq!((records(&put_away).len(), records(&file).len()), (2, 1));
+    let record = &records(&file)[0];
+    assert_eq!(record["from"], "sip:alice@example.org");
+    assert_eq!(
+        (&record["state"], &record["kind"]),
+        (&"ended".into(), &"session".into())
+    );
+    let history = record["history"].as_array().unwrap();
+    let events: Vec<_> = history
+        .iter()
+        .map(|entry| entry["event"].as_str().unwrap())
+        .collect();
+    assert_eq!((events[0], *events.last().unwrap()), ("invited", "ended"));
+    assert!(events.contains(&"answered"), "{events:?}");
+    assert_eq!(history.last().unwrap()["how"]["hung_up"], "caller");
+    assert!(
+        history
+            .iter()
+            .all(|entry| entry["at"].as_str().unwrap().ends_with('Z'))
+    );
+}
+
+#[test]
+fn a_place_where_nothing_can_be_written_is_told_at_the_start() {
+    let more = "cdr: { file: /nonexistent/calls.json }";
+    let Err(error) = start(config(1, more)) else {
+        panic!("it started");
+    };
+    let told = error.to_string();
+    assert!(
+        told.contains("/nonexistent/calls.json") && told.contains("`cdr.file`"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -216,7 +216,6 @@ fn aliases_repeat_what_they_stand_for() {
 fn what_has_no_effect_is_warned_of() {
     for (text, key) in [
         ("capture: { hep: \"udp://homer:9060\" }", "`capture.hep`"),
-        ("cdr: { file: calls.json }", "`cdr.file`"),
         (
             "messages: { store_and_forward: true }",
             "`messages.store_and_forward: true`",

@@ -85,6 +85,22 @@ impl From<Detail> for DetailJson {
     }
 }
 
+/// One conversation at its end, as it is written down.
+#[derive(Debug, Serialize)]
+struct RecordJson<'a> {
+    node: &'a str,
+    #[serde(flatten)]
+    detail: DetailJson,
+}
+
+/// Returns a conversation that has ended as a line of JSON, without the end of the line: what the API says
+/// of it, and the node.
+pub fn record(node: &str, detail: Detail) -> String {
+    let detail = detail.into();
+    // Nothing in it can fail to be written: no map has keys that are no text.
+    serde_json::to_string(&RecordJson { node, detail }).unwrap_or_default()
+}
+
 #[derive(Debug, Serialize)]
 pub(super) struct Bindings {
     pub(super) bindings: Vec<BindingJson>,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::metrics::Metrics;
 
 pub use self::directory::{Directory, Unanswered};
+pub use self::json::record;
 pub use self::serve::serve;
 
 /// What the admin interface works with.

@@ -3,12 +3,14 @@
 mod banner;
 mod directory;
 mod http;
+mod records;
 mod reload;
 mod run;
 mod share;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -22,7 +24,8 @@ use thiserror::Error;
 
 use crate::config::Config;
 use crate::driver::{
-    BELL, Bindings, Clock, Counts, Legs, Mail, Mailboxes, Resolver, Revisions, Shard, Shared, Start,
+    BELL, Bindings, Clock, Counts, Legs, Mail, Mailboxes, Records, Resolver, Revisions, Shard,
+    Shared, Start,
 };
 use crate::engine::Engine;
 use crate::engine::ids::{Transport, VIRTUAL_SHARDS, VirtualShard};
@@ -39,6 +42,7 @@ use crate::transport::{BindError, Bound, Registry, Socket, bind, bindable};
 
 use self::directory::Shards;
 use self::http::Http;
+use self::records::Writer;
 use self::reload::Reloading;
 
 pub use self::run::run;
@@ -68,6 +72,8 @@ pub enum StartError {
     Tls(#[source] tls::Fault),
     #[error("cannot relay media: {0}: change `media`")]
     Media(#[source] media::StartError),
+    #[error("cannot write call records to {path}: {source}: change `cdr.file`", path = .path.display())]
+    Records { path: PathBuf, source: io::Error },
     #[error("cannot read what was kept: {0}")]
     Store(#[source] StoreError),
     #[error("the system gives no {what}: {source}")]
@@ -88,6 +94,7 @@ pub struct Server {
     shared: Arc<Shared>,
     shards: Vec<JoinHandle<()>>,
     relay: Option<Relay>,
+    records: Option<Writer>,
     http: Option<Http>,
     admin_address: SocketAddr,
     listening: Arc<AtomicBool>,
@@ -121,6 +128,16 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
     let tls = config.tls.clone().map(Tls::load).transpose();
     let tls = tls.map_err(StartError::Tls)?.map(Arc::new);
     let metrics = Arc::new(Metrics::new(&config.engine.node));
+    let (records, writer) = match &config.cdr {
+        Some(path) => {
+            let started = Writer::start(path, &config.engine.node, Arc::clone(&metrics));
+            let path = path.clone();
+            let (records, writer) =
+                started.map_err(|source| StartError::Records { path, source })?;
+            (records, Some(writer))
+        }
+        None => (Records::default(), None),
+    };
     let resolver = Resolver::start(config.dns.clone(), &listeners, &mailboxes, &metrics);
     let shard_key = store
         .shard_key(ShardKey(random()?))
@@ -142,6 +159,7 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
         resolver: resolver.map_err(StartError::system("thread"))?,
         mailboxes,
         shard_key,
+        records,
         stream_limits: limits.into(),
         message_size: limits.message_size,
         keepalive: limits.keepalive,
@@ -153,6 +171,7 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
     let mut server = Server {
         shards: Vec::with_capacity(workers),
         relay: Some(relay),
+        records: writer,
         http: None,
         admin_address,
         listening: Arc::clone(&listening),
@@ -308,6 +327,10 @@ impl Server {
         self.http = None;
         if let Some(relay) = self.relay.take() {
             relay.stop();
+        }
+        if let Some(writer) = self.records.take() {
+            self.shared.records.end();
+            writer.join();
         }
     }
 }

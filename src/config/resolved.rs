@@ -31,6 +31,8 @@ pub struct Config {
     pub bans: BanConfig,
     pub admin: AdminConfig,
     pub log: LogConfig,
+    /// Where ended conversations are written to.
+    pub cdr: Option<PathBuf>,
     /// Keys that are set but have no effect in this version, and the like: logged at the start.
     pub warnings: Vec<String>,
     /// What the file says, to be compared with what it says later.

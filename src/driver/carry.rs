@@ -6,6 +6,7 @@ use crate::engine::events::Event;
 use crate::engine::handover::Forward;
 use crate::engine::ids::{ConversationId, Flow, Transport};
 use crate::engine::ports::{Input, Output};
+use crate::metrics::Recording;
 use crate::observe;
 use crate::transport::{Carried, Sent};
 
@@ -73,6 +74,11 @@ impl Shard {
             Output::Observed(seen) => {
                 let tell = || Input::Observed(seen.clone());
                 self.shared.mailboxes.tell_others(self.worker, tell);
+            }
+            Output::Record(detail) => {
+                if !self.shared.records.take(detail) {
+                    self.shared.metrics.recorded(Recording::Dropped, 1);
+                }
             }
             Output::Event(event) => self.tell(&event),
         }

@@ -17,6 +17,7 @@ use super::bindings::Bindings;
 use super::clock::Clock;
 use super::entrance::{Counts, Legs};
 use super::mailbox::Mailboxes;
+use super::records::Records;
 use super::resolver::Resolver;
 use super::revised::Revisions;
 
@@ -44,6 +45,7 @@ pub struct Shared {
     pub media: MediaHandle,
     pub store: Arc<dyn Store>,
     pub resolver: Resolver,
+    pub records: Records,
     pub stream_limits: StreamLimits,
     /// Octets of a datagram.
     pub message_size: usize,

@@ -476,7 +476,12 @@ impl Engine {
             if self.ended.len() >= ENDED_MAX {
                 self.ended.pop_front();
             }
-            self.ended.push_back(conversation.detail());
+            let detail = conversation.detail();
+            if self.shared.settings.records {
+                let record = Output::Record(Box::new(detail.clone()));
+                self.shared.out.push_back(record);
+            }
+            self.ended.push_back(detail);
         }
     }
 

@@ -15,6 +15,7 @@ use crate::engine::inquiry::{Found, Inquiry};
 use crate::engine::locating::{Hop, Located};
 use crate::engine::revision::Revision;
 use crate::engine::time::{Millis, Time};
+use crate::engine::view::Detail;
 use crate::sip::sdp::MasterKey;
 
 /// What the engine is told.
@@ -106,6 +107,8 @@ pub enum Output {
     Forget {
         conversation: ConversationId,
     },
+    /// A conversation that has ended, for those who keep books (`Settings::records`).
+    Record(Box<Detail>),
     /// For the other shards.
     Bindings(BindingsChanged),
     /// For the other shards.

@@ -84,6 +84,8 @@ pub struct Settings {
     pub acl: AclSettings,
     /// How long an ended conversation's history stays in memory for the API.
     pub history_keep: Millis,
+    /// Each conversation is told in full at its end (`Output::Record`).
+    pub records: bool,
 }
 
 /// RFC 3261 17, table 4.
@@ -441,6 +443,7 @@ impl Default for Settings {
             limits: LimitSettings::default(),
             acl: AclSettings::default(),
             history_keep: Millis::from_secs(7 * 24 * 3600),
+            records: false,
         }
     }
 }

@@ -24,6 +24,21 @@ pub(super) const METHODS: [&str; 15] = [
 /// Transports that have connections.
 pub(super) const STREAMS: [&str; 4] = ["tcp", "tls", "ws", "wss"];
 
+/// What becomes of the record of a conversation that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recording {
+    Written,
+    /// The file could not be written.
+    Failed,
+    /// Too many waited for a disk that is too slow.
+    Dropped,
+}
+
+impl Recording {
+    /// The words used in labels, in the order of the variants.
+    pub(super) const WORDS: [&'static str; 3] = ["written", "failed", "dropped"];
+}
+
 /// Why connections are turned away.
 pub const REFUSALS: [&str; 3] = ["limit", "gate", "not_a_proxy"];
 

@@ -28,7 +28,7 @@ use crate::sip::Fault;
 
 use self::family::Maker;
 use self::gate::GateMetrics;
-pub use self::labels::{HANDSHAKES, REFUSALS, YIELDED};
+pub use self::labels::{HANDSHAKES, REFUSALS, Recording, YIELDED};
 use self::process::Process;
 pub use self::readings::{GateReading, Readings, RelayReading, TransportReading};
 
@@ -92,6 +92,7 @@ struct ProtocolMetrics {
     crowded: [IntCounter; Crowd::ALL.len()],
     /// In force, refused.
     reloads: [IntCounter; 2],
+    records: [IntCounter; Recording::WORDS.len()],
     /// Encrypted, clear.
     srtp_legs: [IntCounter; 2],
     unproven: [IntCounter; Unproven::ALL.len()],
@@ -169,6 +170,11 @@ impl Metrics {
     /// Counts a reading of the configuration while the node runs.
     pub fn reloaded(&self, in_force: bool) {
         self.protocol.reloads[usize::from(!in_force)].inc();
+    }
+
+    /// Counts records of conversations that have ended.
+    pub fn recorded(&self, outcome: Recording, records: u64) {
+        self.protocol.records[outcome as usize].inc_by(records);
     }
 
     /// Counts an event.
@@ -374,6 +380,7 @@ impl ProtocolMetrics {
             overloads: make.counter(names::OVERLOADS),
             crowded: make.counters_by(names::CROWDED, "of", Crowd::ALL.map(Crowd::as_str)),
             reloads: make.counters_by(names::RELOADS, "outcome", ["in_force", "refused"]),
+            records: make.counters_by(names::RECORDS, "outcome", Recording::WORDS),
             stray: make.counters(names::STRAY, &["what"]),
             refused,
             srtp_legs: make.counters_by(names::SRTP_LEGS, "signalling", ["encrypted", "clear"]),

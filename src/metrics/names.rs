@@ -77,6 +77,7 @@ families! {
     MAILBOX_OVERFLOWS = "refork_mailbox_overflows_total", "Inputs dropped because a shard's mailbox was full.";
     OVERLOADED = "refork_overloaded_shards", "Shards that put off what is new, since they are late.";
     CROWDED = "refork_calls_crowded_total", "Calls refused since too many rang that nobody had answered, or stood, by whose.";
+    RECORDS = "refork_cdr_records_total", "Records of ended conversations (cdr.file), by what became of them.";
     RELOADS = "refork_reloads_total", "Readings of the configuration while the node ran, by what came of them.";
     OVERLOADS = "refork_overloads_total", "Times that a shard began to put off what is new.";
     SHARD_ANSWER = "refork_shard_answer_seconds", "Time that the slowest shard took to answer this scrape.";

@@ -58,6 +58,20 @@ fn every_family_is_there_from_the_start() {
 }
 
 #[test]
+fn records_are_counted_by_what_became_of_them() {
+    let metrics = Metrics::new("n1");
+    for (outcome, count, word) in [
+        (Recording::Written, 1, "written"),
+        (Recording::Failed, 2, "failed"),
+        (Recording::Dropped, 3, "dropped"),
+    ] {
+        metrics.recorded(outcome, count);
+        let series = format!("refork_cdr_records_total{{outcome=\"{word}\"}}");
+        assert_eq!(value(&render(&metrics), &series), count as f64);
+    }
+}
+
+#[test]
 fn the_node_has_its_name() {
     let series = format!(
         "refork_build_info{{node=\"n1\",version=\"{}\"}}",

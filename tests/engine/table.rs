@@ -343,7 +343,7 @@ impl Table {
                     self.sought.push((token, hop.host));
                 }
                 Output::Resolve { token, hop } => self.dns_answers_one(token, &hop.host),
-                Output::Bindings(_) | Output::Observed(_) => {}
+                Output::Bindings(_) | Output::Observed(_) | Output::Record(_) => {}
                 Output::Inquiry(inquiry) if self.inquiries_lost => drop(inquiry),
                 Output::Inquiry(inquiry) => self.input(Input::Inquiry(inquiry)),
                 Output::Found(found) => self.input(Input::Found(found)),

@@ -11,7 +11,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "store",
     "history.max",
     "capture.hep",
-    "cdr.file",
 ];
 
 pub(super) fn check(file: &File, check: &mut Check<'_>) {

@@ -154,6 +154,7 @@ pub(super) fn resolve(
         },
         acl: acl::resolve(file, &mut check),
         history_keep: Millis(file.history.keep.0),
+        records: file.cdr.file.is_some(),
     };
     door::warn_of_trust(&engine, &listeners, &mut check);
     let config = Config {
@@ -173,6 +174,7 @@ pub(super) fn resolve(
         bans: operation::bans(file),
         admin: operation::admin(file, &mut check),
         log: operation::log(file, &mut check),
+        cdr: file.cdr.file.as_ref().map(|path| directory.join(path)),
         warnings: check.warnings,
         written: Written::of(tree),
         made_users: Vec::new(),

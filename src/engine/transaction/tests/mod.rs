@@ -144,6 +144,7 @@ impl Bench {
                 | Output::Forget { .. }
                 | Output::Bindings(_)
                 | Output::Observed(_)
+                | Output::Record(_)
                 | Output::Inquiry(_)
                 | Output::Handover(_)
                 | Output::Moved(_)
