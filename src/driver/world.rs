@@ -129,6 +129,10 @@ impl World for Site {
         self.shared.legs.0.count(peer, begins);
     }
 
+    fn legs(&self, peer: u64) -> u32 {
+        self.shared.legs.0.of(peer)
+    }
+
     fn rings(&mut self, asker: u64, begins: bool) {
         self.shared.ringing.count(asker, begins);
     }

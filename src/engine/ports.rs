@@ -164,6 +164,10 @@ pub trait World {
     /// A leg to a peer (`Engine::peer_number`) begins or ends whose call was answered: what comes from there
     /// is expected.
     fn leg(&mut self, _peer: u64, _begins: bool) {}
+    /// Returns how many legs to a peer there are whose calls were answered, over all shards.
+    fn legs(&self, _peer: u64) -> u32 {
+        0
+    }
     /// Remembers a number for all shards, for so long where there is room.
     fn mark(&mut self, _number: u64, _span: Millis, _now: Time) {}
     /// Returns true for a number that is remembered still.

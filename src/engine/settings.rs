@@ -318,6 +318,8 @@ pub struct RestoreSettings {
     /// Ask the same endpoint to answer by itself (RFC 5373).
     pub auto_answer_same: bool,
     pub avoid_voicemail: bool,
+    /// An endpoint that is in another conversation here is not asked while that lasts.
+    pub spare_busy: bool,
     pub ring_timeout: Millis,
     pub retry: RetrySettings,
     pub timeout: PerKind<Millis>,
@@ -529,6 +531,7 @@ impl Default for RestoreSettings {
             },
             auto_answer_same: false,
             avoid_voicemail: true,
+            spare_busy: false,
             ring_timeout: Millis::from_secs(30),
             retry: RetrySettings::default(),
             timeout: PerKind::both(Millis::from_secs(60)),

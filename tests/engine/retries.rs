@@ -159,3 +159,57 @@ fn an_order_of_all_asks_everyone_at_once() {
     t.request_to(mobile(), Method::Ack);
     t.request_to(alice(), Method::Message);
 }
+
+#[test]
+fn a_phone_in_another_call_is_asked_once_that_is_over_where_the_policy_spares_it() {
+    for spare in [true, false] {
+        let mut wishes = patient();
+        wishes.restore.spare_busy = spare;
+        let mut t = Table::new(wishes);
+        t.register("bob", mobile(), "mobile");
+        t.register("carol", third(), "carol");
+        let other = request(Method::Invite, "bob", "carol", mobile(), "other");
+        t.receive(mobile(), with_sdp(other, &audio(mobile())));
+        let invite = t.request_to(third(), Method::Invite);
+        t.receive(
+            third(),
+            with_sdp(answer_at(&invite, third()), &audio(third())),
+        );
+        t.request_to(third(), Method::Ack);
+        let ok = t.response_to(mobile(), 200);
+        let mut talking = Remote::of_answer(&ok, mobile());
+        t.receive(mobile(), talking.ack(1));
+        t.pass(Millis(10));
+        t.register("bob", desk(), "desk");
+        t.established();
+        // The lost phone's own leg is no other call.
+        t.bob_is_lost();
+        let same = t.request_to(desk(), Method::Invite);
+        t.reply(&same, 503, desk());
+        t.request_to(desk(), Method::Ack);
+        assert_eq!(t.waiting(mobile(), &Method::Invite).is_some(), !spare);
+        if !spare {
+            continue;
+        }
+        let asked = watch(
+            &mut t,
+            Millis::from_secs(20),
+            &[desk(), mobile()],
+            |t, invite, who| {
+                t.reply(invite, 503, who);
+            },
+        );
+        assert_eq!(asked.times(mobile()), 0);
+        assert!(asked.times(desk()) > 1);
+        t.hangs_up(&mut talking);
+        let asked = watch(
+            &mut t,
+            Millis::from_secs(20),
+            &[desk(), mobile()],
+            |t, invite, who| {
+                t.reply(invite, 503, who);
+            },
+        );
+        assert!(asked.times(mobile()) > 0);
+    }
+}

@@ -111,6 +111,10 @@ impl World for Site {
         self.legs.retain(|_, count| *count > 0);
     }
 
+    fn legs(&self, peer: u64) -> u32 {
+        self.legs.get(&peer).copied().unwrap_or(0)
+    }
+
     fn mark(&mut self, number: u64, span: Millis, now: Time) {
         self.marks.insert(number, now + span);
     }

@@ -290,6 +290,8 @@ pub(crate) struct Restore {
     pub(crate) auto_answer: AutoAnswer,
     /// An answering machine must not win.
     pub(crate) avoid_voicemail: bool,
+    /// An endpoint that is in another conversation here is not asked while that lasts.
+    pub(crate) spare_busy: bool,
     /// How long an endpoint rings.
     pub(crate) ring_timeout: Span<SECOND, { 10 * MINUTE }>,
     /// When unreachable endpoints are asked again.
@@ -314,6 +316,7 @@ impl Default for Restore {
             }),
             auto_answer: AutoAnswer::Off,
             avoid_voicemail: true,
+            spare_busy: false,
             ring_timeout: Span(30 * SECOND),
             retry: Retry::default(),
             timeout: TextOr::Text(Span(MINUTE)),

@@ -154,6 +154,7 @@ pub(super) fn restore(
         same_first_for: per_kind(&restore.same_first_for, &default.same_first_for),
         auto_answer_same: restore.auto_answer == file::AutoAnswer::SameEndpoint,
         avoid_voicemail: restore.avoid_voicemail,
+        spare_busy: restore.spare_busy,
         ring_timeout: Millis(restore.ring_timeout.0),
         retry: RetrySettings {
             first: Millis(retry.first.0),

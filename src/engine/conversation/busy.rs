@@ -9,6 +9,8 @@ use crate::engine::ids::{Flow, Side};
 use crate::engine::location;
 use crate::engine::time::{Millis, Time};
 
+use super::index::{answered_peers, peer_key};
+
 /// A busy endpoint is asked so many times more.
 const BUSY_MAX: u32 = 3;
 
@@ -62,6 +64,19 @@ impl Conversation {
             again: Some(Box::new((at, endpoint.clone()))),
         };
         true
+    }
+
+    /// Returns true where an endpoint is to be left alone, for it is in another conversation.
+    pub(super) fn is_spared(&self, context: &Context<'_>, endpoint: &Endpoint) -> bool {
+        let Some(flow) = endpoint
+            .flow
+            .filter(|_| context.shared.settings.restore.spare_busy)
+        else {
+            return false;
+        };
+        let peer = peer_key(flow.transport, flow.peer);
+        let ours = answered_peers(&self.indexed, self.expected).filter(|known| *known == peer);
+        context.world.legs(peer.number()) as usize > ours.count()
     }
 
     /// Asks the endpoint again that was busy.

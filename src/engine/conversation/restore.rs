@@ -123,7 +123,9 @@ impl Conversation {
                 return;
             };
             let ring = Self::ring_time(context, lost);
-            let skip = lost.fork.rings_at(&endpoint)
+            let spared = lost.transfer.is_none() && self.is_spared(context, &endpoint);
+            let skip = spared
+                || lost.fork.rings_at(&endpoint)
                 || lost.busy.holds_back(&endpoint)
                 || lost
                     .refused
