@@ -85,6 +85,27 @@ fn silence_without_an_answer_is_loss_after_two_tries() {
 }
 
 #[test]
+fn a_silent_phone_whose_media_port_is_closed_is_asked_once() {
+    for lives in [false, true] {
+        let mut t = Table::new(settings());
+        t.established();
+        let side = Side::Callee;
+        t.media_event(|media| MediaEvent::Silent { media, side });
+        let probe = t.request_to(desk(), Method::Options);
+        t.pass(Millis(1_000));
+        t.media_event(|media| MediaEvent::Unreachable { media, side });
+        t.pass(Millis(2_900));
+        assert!(t.losses().is_empty());
+        if lives {
+            t.reply(&probe, 200, desk());
+        }
+        t.pass(Millis(200));
+        let lost: &[Signal] = if lives { &[] } else { &[Signal::Silence] };
+        assert_eq!(t.losses(), lost);
+    }
+}
+
+#[test]
 fn a_probe_that_denies_the_dialog_is_settled_by_update() {
     for (status, lost) in [(200, false), (481, true), (500, false)] {
         let mut t = Table::new(settings());

@@ -162,17 +162,7 @@ impl Conversation {
             .as_ref()
             .and_then(|check| check.signal);
         if before.is_some() && signal != Signal::Moved {
-            // Already under suspicion; without media there is no grace any more.
-            if self
-                .party(side)
-                .check
-                .as_ref()
-                .is_some_and(|check| check.step == Step::Waiting)
-                && !self.party(side).flowing
-            {
-                self.lose(context, side, signal);
-            }
-            return;
+            return self.suspect_more(context, side, signal);
         }
         let before = self.party_mut(side).check.as_mut();
         let dead = before.and_then(|check| check.dead.take());
@@ -213,6 +203,24 @@ impl Conversation {
                 let tries = self.probing(context).tries;
                 self.ask_alive(context, side, tries);
             }
+        }
+    }
+
+    /// Another sign of who is under suspicion already.
+    fn suspect_more(&mut self, context: &mut Context<'_>, side: Side, signal: Signal) {
+        let party = self.party_mut(side);
+        let flowing = party.flowing;
+        let Some(check) = party.check.as_mut() else {
+            return;
+        };
+        match check.step {
+            // Without media there is no grace any more.
+            Step::Waiting if !flowing => self.lose(context, side, signal),
+            // Its host is there and says that nobody listens: the probe that is out is the last.
+            Step::Asked { out, .. } if signal == Signal::MediaUnreachable => {
+                check.step = Step::Asked { left: 0, out };
+            }
+            Step::Idle | Step::Asked { .. } | Step::Waiting | Step::Doubted => {}
         }
     }
 
