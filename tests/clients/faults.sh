@@ -10,7 +10,8 @@ if [ "${1:-}" = --report ]; then
   bash "$0" "$@" >"$WORK/said" || { cat "$WORK/said" >&2; exit 1; }
   exec python3 "$folder/report.py" "$WORK"
 fi
-# They are mostly waiting.
-AT_ONCE=${AT_ONCE:-8}
+# They are mostly waiting, but what they wait for is timed.
+cores=$(nproc)
+export AT_ONCE=${AT_ONCE:-$((cores < 4 ? 2 * cores : 8))}
 [ "$#" = 1 ] || trap 'ended=$?; python3 "$folder/report.py" "$WORK"; exit $ended' EXIT
 source "$(dirname "$0")/common/namespaces.sh" "$@"

@@ -27,7 +27,11 @@ class Capture:
         self.process = subprocess.Popen(
             ["ip", "netns", "exec", namespace, "dumpcap", "-q", "-i", interface, "-w", str(path)],
             stdout=subprocess.DEVNULL, stderr=self.errors)
-        wait_until("dumpcap captures", self.is_capturing)
+        try:
+            wait_until("dumpcap captures", self.is_capturing)
+        except AssertionError:
+            self.stop()
+            raise
 
     def is_capturing(self):
         assert self.process.poll() is None, open(self.errors.name).read()

@@ -5,7 +5,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 export PATH="$PATH:/usr/sbin:/sbin"
 
 if [ "$(id -u)" != 0 ]; then
-  if sudo -n true 2>/dev/null; then exec sudo -n --preserve-env=REFORK,WORK,PATH,ASTERISK bash "$here/$FAMILY.sh" "$@"; fi
+  if sudo -n true 2>/dev/null; then exec sudo -n --preserve-env=REFORK,WORK,PATH,ASTERISK,AT_ONCE bash "$here/$FAMILY.sh" "$@"; fi
   echo "network namespaces need root, or sudo without a password" >&2
   exit 1
 fi

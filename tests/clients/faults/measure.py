@@ -60,10 +60,12 @@ class Measured:
         return [message.method for message in self.sip
                 if since <= message.time < until and message.target == ALICE and message.method]
 
-    def silence(self, since, until):
-        """Returns how long Alice heard no speech, and when it began again: the longest time in between."""
-        speech = [time for time in self.speech if since - 1 <= time < until]
-        return max(((after - before, after) for before, after in zip(speech, speech[1:])), default=(0.0, since))
+    def silence(self, at, until):
+        """Returns how long Alice heard no speech at a moment, and when it began again; None where it never did.
+        What she hears of a busy machine later on is not of it."""
+        before = max((time for time in self.speech if time < at), default=at)
+        after = min((time for time in self.speech if at <= time < until), default=None)
+        return (None, None) if after is None else (after - before, after)
 
     def longest_pause(self, since, until):
         """Returns the longest time without any packet to Alice."""

@@ -18,7 +18,7 @@ def row(result):
     kept = result["outcome"] == "kept"
     sign = result["signal"] or "none"
     return (FAULTS[result["fault"]], result["how"], result["client"],
-            f"{seconds(result['suspected'])} {sign}", "no" if kept else seconds(result["lost"]),
+            f"{seconds(result['suspected'])} {sign}", "no" if result["lost"] is None else seconds(result["lost"]),
             seconds(result.get("invited")), seconds(result.get("mobile")), seconds(result["speech"]),
             seconds(result["silent"]), seconds(result["pause"]), ", ".join(result["asked"]) or "nothing",
             "keeps it" if kept else result["left"])

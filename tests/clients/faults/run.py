@@ -26,10 +26,14 @@ SAME_FIRST = 2.0
 RINGS = 0.7
 # baresip looks for another address once a minute.
 NOTICES_CHANGE = 75
-# Without an address, baresip sends nothing and counts no time.
+# Without an address, baresip sends nothing and counts no time; nor does a phone that waits for a processor.
 STUMBLE = 0.5
-# Two cores for all of it.
-SLACK = 1.5
+# By then, nothing of before is on its way.
+SETTLES = 0.5
+# How late anything may be on a machine with too much to do; the report says how soon it was.
+SLACK = 4.0
+# How far the server's clock and that of the capture may be apart.
+CLOCKS = 0.1
 
 
 @dataclass
@@ -62,7 +66,7 @@ def play(scene, fault, how):
     """Plays the scenario and returns what was measured, or fails."""
     scene.call()
     time.sleep(TALK_SECONDS)  # They talk.
-    struck = strike(scene, getattr(scene.cable, fault.breaks), how)
+    struck, done = strike(scene, getattr(scene.cable, fault.breaks), how)
     mends = getattr(scene.cable, fault.mends)
     if fault.seconds:
         scene.later(fault.seconds, mends)
@@ -71,7 +75,9 @@ def play(scene, fault, how):
         if fault.seconds:
             time.sleep(fault.seconds)
         else:
-            wait_until("the phone says where it is", lambda: scene.tells("alive"), NOTICES_CHANGE)
+            # That it has gone may be noticed first: it is asked where it was, and repairs its call.
+            wait_until("the phone says where it is", lambda: scene.tells("alive") or scene.tells("repaired"),
+                       NOTICES_CHANGE)
         time.sleep(TALK_SECONDS + SLACK)  # They talk on.
     else:
         wait_until("somebody goes on", lambda: scene.tells("restored"), 40)
@@ -81,9 +87,10 @@ def play(scene, fault, how):
     scene.server.hang_up(scene.conversation()["id"])
     wait_until("the call is over", lambda: scene.tells("ended"))
     seen = scene.measured()
+    silence = seen.silence(done + SETTLES, until)
     if survived:
-        return judge_survived(seen, fault, struck, until)
-    return {**judge_lost(seen, struck, until), "left": left}
+        return judge_survived(seen, fault, struck, until, silence)
+    return {**judge_lost(seen, struck, until, silence), "left": left}
 
 
 def returns(scene, fault, how, mends, struck):
@@ -105,20 +112,24 @@ def returns(scene, fault, how, mends, struck):
     return f"after {time.time() - back:.1f} s"
 
 
-def judge_lost(seen, struck, until):
-    """The mobile went on, as soon as was promised, and Alice was told once."""
+def judge_lost(seen, struck, until, silence):
+    """One thing followed the other until the mobile went on, each in its time, and Alice was told once."""
     after = lambda at: None if at is None else round(at - struck, 2)  # noqa: E731
     lost_at, lost = seen.told("lost", struck)
     restored_at, restored = seen.told("restored", struck)
     suspected = seen.told("suspected", struck)
     first, mobile = seen.invited((*DESK, *MOBILE), struck), seen.invited(MOBILE, struck)
-    silent, speaks = seen.silence(struck, until)
+    silent, speaks = silence
+    assert speaks, "Alice heard no speech again"
     result = {
         "outcome": restored["endpoint"], "signal": lost["signal"], "suspected": after(suspected and suspected[0]),
         "lost": after(lost_at), "invited": after(first), "mobile": after(mobile), "answered": after(restored_at),
         "speech": after(speaks), "silent": round(silent, 2), "pause": round(seen.longest_pause(struck, until), 2),
-        "asked": seen.requests_to_alice(struck, until), "rtp": judge_unbroken(seen.to_alice)}
+        "asked": seen.requests_to_alice(struck, until), "rtp": judge_unbroken(seen.to_alice, stumble=STUMBLE)}
     assert not restored["same"], restored
+    order = ("lost", "invited", "mobile", "answered", "speech")
+    for earlier, later in zip(order, order[1:]):
+        assert result[earlier] <= result[later] + CLOCKS, f"{later} before {earlier}: {result}"
     assert result["lost"] <= VERDICT + SLACK, f"noticed only after {result['lost']} s"
     assert result["invited"] - result["lost"] <= SLACK, f"invited {first - lost_at:.2f} s after the loss"
     assert result["mobile"] - result["lost"] <= SAME_FIRST + SLACK, f"the mobile waited {mobile - lost_at:.2f} s"
@@ -129,22 +140,26 @@ def judge_lost(seen, struck, until):
     return result
 
 
-def judge_survived(seen, fault, struck, until):
-    """The call went on with the same phone: nobody was invited, and Alice was asked for nothing."""
-    silent, speaks = seen.silence(struck, until)
+def judge_survived(seen, fault, struck, until, silence):
+    """The call went on with the same phone: no other was invited, and Alice heard of it by audio alone, unless the
+    phone was given up for a moment."""
+    silent, speaks = silence
+    assert speaks, "Alice heard no speech again"
     suspected, alive = seen.told("suspected", struck), seen.told("alive", struck)
+    lost, repaired = seen.told("lost", struck), seen.told("repaired", struck)
+    roams = fault.seconds is None
     result = {
-        "outcome": "kept", "signal": suspected and suspected[1]["signal"],
+        "outcome": "kept", "lost": lost and round(lost[0] - struck, 2), "signal": suspected and suspected[1]["signal"],
         "suspected": suspected and round(suspected[0] - struck, 2), "alive": alive and round(alive[0] - struck, 2),
         "speech": round(speaks - struck, 2), "silent": round(silent, 2),
         "pause": round(seen.longest_pause(struck, until), 2), "asked": seen.requests_to_alice(struck, until),
         "rtp": judge_unbroken(seen.to_alice, lossless=False, stumble=STUMBLE)}
-    assert not seen.told("lost", struck), "the call was given up"
-    invited = seen.invited((*DESK, *MOBILE), struck)
+    assert not lost or roams and repaired, "the call was given up"
+    invited = seen.invited(MOBILE if lost else (*DESK, *MOBILE), struck)
     assert invited is None, f"somebody was invited after {invited - struck:.2f} s"
     assert speaks - struck <= (fault.seconds or 0) + SLACK, f"speech after {speaks - struck:.2f} s"
     assert result["pause"] <= SILENCE + SLACK, f"Alice's phone got no packet for {result['pause']} s"
-    assert not result["asked"], f"Alice was asked for {result['asked']}"
+    assert lost or not result["asked"], f"Alice was asked for {result['asked']}"
     return result
 
 
@@ -154,6 +169,7 @@ def perform(name):
     started, failure = time.monotonic(), None
     scene = Scene(name, client)
     try:
+        scene.open()
         result = play(scene, FAULTS[fault], how)
         scene.server.stop()
         (WORK / name / "result.json").write_text(json.dumps({"client": client, "fault": fault, "how": how, **result}))
@@ -172,9 +188,10 @@ def show(scene, failure):
     print(failure)
     for seen in (phone.trace() for phone in scene.phones.values()):
         print("\n".join(f"    {message.party} {'--->' if message.sent else '<---'} {message}" for message in seen[-20:]))
-    print("    the server's last words:")
-    with open(scene.server.log) as log:
-        print("".join(f"    {line}" for line in log.readlines()[-60:]))
+    if scene.server:
+        print("    the server's last words:")
+        with open(scene.server.log) as log:
+            print("".join(f"    {line}" for line in log.readlines()[-60:]))
 
 
 if sys.argv[1:] == ["--list"]:

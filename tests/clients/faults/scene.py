@@ -45,14 +45,18 @@ class Scene:
         self.name, self.client = name, client
         self.folder = WORK / name
         self.folder.mkdir(parents=True)
-        baresip = client == "baresip"
+        self.server = self.capture = None
+        self.phones, self.timers = {}, []
+        self.cable = Cable(NAMESPACE, "desk", ADDRESSES["desk"])
+
+    def open(self):
+        """Starts the server and the capture; `stop` ends what there is of them."""
+        baresip = self.client == "baresip"
         known = (["users:", *(USER.format(user=user) for user in ("alice", "bob"))] if baresip else
                  ["acl: { trusted: [10.99.0.0/24] }", "endpoints:", *(ENDPOINT.format(name=name, address=ADDRESSES[name]) for name in ("desk", "mobile"))])
         self.server = Refork(str(self.folder), CONFIG.format(
             data=self.folder / "data", known="\n".join(known)), ADMIN)
-        self.phones, self.timers = {}, []
         self.capture = Capture(self.folder / "server.pcapng", NAMESPACE, SERVER.split(":")[0], "bridge")
-        self.cable = Cable(NAMESPACE, "desk", ADDRESSES["desk"])
 
     def phone(self, name):
         place = (self.folder, f"{NAMESPACE}-{name}", name, ADDRESSES[name])
@@ -111,8 +115,10 @@ class Scene:
             timer.join()
         for phone in self.phones.values():
             phone.end()
-        self.capture.stop()
-        self.server.kill()
+        if self.capture:
+            self.capture.stop()
+        if self.server:
+            self.server.kill()
 
 
 SIGNALS = {"running": None, "frozen": signal.SIGSTOP, "killed": signal.SIGKILL}
@@ -120,9 +126,9 @@ THAWS = signal.SIGCONT
 
 
 def strike(scene, breaks, how):
-    """Breaks the desk phone's network, and then the phone; returns when."""
-    at = time.time()
+    """Breaks the desk phone's network, and then the phone; returns when that began, and when it was done."""
+    began = time.time()
     breaks()
     if SIGNALS[how]:
         scene.phones["desk"].signal(SIGNALS[how])
-    return at
+    return began, time.time()
