@@ -51,6 +51,8 @@ pub use self::run::run;
 const EXIT_BUG: i32 = 70;
 /// How long a shard may take to answer a question.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an end waits for the call records that are not written yet.
+const RECORDS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause between two looks at what still stands while draining.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
@@ -330,7 +332,9 @@ impl Server {
         }
         if let Some(writer) = self.records.take() {
             self.shared.records.end();
-            writer.join();
+            if !writer.finish(RECORDS_TIMEOUT) {
+                tracing::warn!("the last call records could not be written in time and are lost");
+            }
         }
     }
 }
