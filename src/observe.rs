@@ -170,6 +170,10 @@ fn happening(id: ConversationId, call_id: &Clean<'_>, kind: Kind, what: &Happeni
             let (side, endpoint) = (side.as_str(), Clean(endpoint));
             debug!(conversation = %id, %call_id, side, %endpoint, attempt, "invited again");
         }
+        Happening::Spared { side, endpoint } => {
+            let (side, endpoint) = (side.as_str(), Clean(endpoint));
+            debug!(conversation = %id, %call_id, side, %endpoint, "left alone in another call");
+        }
         Happening::Restored {
             side,
             endpoint,

@@ -469,6 +469,11 @@ pub enum Happening {
         endpoint: Box<str>,
         attempt: u32,
     },
+    /// A re-fork leaves an endpoint alone that is in another conversation (`restore.spare_busy`).
+    Spared {
+        side: Side,
+        endpoint: Box<str>,
+    },
     Restored {
         side: Side,
         endpoint: Box<str>,

@@ -249,6 +249,8 @@ impl Metrics {
             Happening::Alive { .. } => conversations.suspicions_settled.inc(),
             Happening::Lost { signal, .. } => conversations.losses[*signal as usize].inc(),
             Happening::Reinvited { .. } => conversations.reinvites.inc(),
+            // Once an endpoint, and not each time: a number of nothing.
+            Happening::Spared { .. } => {}
             Happening::Restored { same, after, .. } => {
                 let result = if *same { 0 } else { 1 };
                 conversations.restorations[result].inc();

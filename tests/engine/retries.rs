@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use refork::engine::settings::{PerKind, RestoreOrder};
+use refork::engine::events::Happening;
+use refork::engine::settings::{PerKind, RestoreOrder, Settings};
 use refork::engine::time::{Millis, Time};
 use refork::sip::{Message, Method, Name};
 
@@ -75,7 +76,7 @@ fn cancelled(cancel: &Message) -> bytes::Bytes {
 }
 
 /// Wishes that leave a re-fork time to try for long.
-fn patient() -> refork::engine::settings::Settings {
+fn patient() -> Settings {
     let mut wishes = settings();
     wishes.restore.timeout = PerKind::both(Millis::from_secs(120));
     // What is to be seen is asked, not found out.
@@ -160,26 +161,63 @@ fn an_order_of_all_asks_everyone_at_once() {
     t.request_to(alice(), Method::Message);
 }
 
+fn sparing(spare: bool) -> Settings {
+    let mut wishes = patient();
+    wishes.restore.spare_busy = spare;
+    wishes
+}
+
+/// One of Bob's phones calls Carol.
+fn talks_with_carol(t: &mut Table, at: SocketAddr) -> Remote {
+    t.register("carol", third(), "carol");
+    let other = request(Method::Invite, "bob", "carol", at, "other");
+    t.receive(at, with_sdp(other, &audio(at)));
+    let invite = t.request_to(third(), Method::Invite);
+    let answer = with_sdp(answer_at(&invite, third()), &audio(third()));
+    t.receive(third(), answer);
+    t.request_to(third(), Method::Ack);
+    let ok = t.response_to(at, 200);
+    let talking = Remote::of_answer(&ok, at);
+    t.receive(at, talking.ack(1));
+    t.pass(Millis(10));
+    talking
+}
+
+#[test]
+fn the_lost_phone_is_asked_whatever_call_it_had_besides() {
+    let mut t = Table::new(sparing(true));
+    t.register("bob", desk(), "desk");
+    talks_with_carol(&mut t, desk());
+    t.established();
+    // Both calls died with it, and one of them is known to.
+    t.bob_is_lost();
+    t.request_to(desk(), Method::Invite);
+}
+
+#[test]
+fn nobody_is_spared_for_a_call_of_who_shares_the_address() {
+    let mut t = Table::new(sparing(true));
+    let register = t.register_request("bob", mobile(), "mobile", 1, 3600);
+    let path = format!("Path: <sip:{};lr>\r\nSupported: path\r\nExpires:", mobile());
+    let register = String::from_utf8_lossy(&register).replacen("Expires:", &path, 1);
+    t.receive(mobile(), register.into());
+    t.response_to(mobile(), 200);
+    talks_with_carol(&mut t, mobile());
+    t.register("bob", desk(), "desk");
+    t.established();
+    t.bob_is_lost();
+    let same = t.request_to(desk(), Method::Invite);
+    t.reply(&same, 503, desk());
+    t.request_to(mobile(), Method::Invite);
+}
+
 #[test]
 fn a_phone_in_another_call_is_asked_once_that_is_over_where_the_policy_spares_it() {
+    let told = |what: &Happening| matches!(what, Happening::Spared { .. });
     for spare in [true, false] {
-        let mut wishes = patient();
-        wishes.restore.spare_busy = spare;
-        let mut t = Table::new(wishes);
+        let mut t = Table::new(sparing(spare));
         t.register("bob", mobile(), "mobile");
-        t.register("carol", third(), "carol");
-        let other = request(Method::Invite, "bob", "carol", mobile(), "other");
-        t.receive(mobile(), with_sdp(other, &audio(mobile())));
-        let invite = t.request_to(third(), Method::Invite);
-        t.receive(
-            third(),
-            with_sdp(answer_at(&invite, third()), &audio(third())),
-        );
-        t.request_to(third(), Method::Ack);
-        let ok = t.response_to(mobile(), 200);
-        let mut talking = Remote::of_answer(&ok, mobile());
-        t.receive(mobile(), talking.ack(1));
-        t.pass(Millis(10));
+        let mut talking = talks_with_carol(&mut t, mobile());
         t.register("bob", desk(), "desk");
         t.established();
         // The lost phone's own leg is no other call.
@@ -188,6 +226,7 @@ fn a_phone_in_another_call_is_asked_once_that_is_over_where_the_policy_spares_it
         t.reply(&same, 503, desk());
         t.request_to(desk(), Method::Ack);
         assert_eq!(t.waiting(mobile(), &Method::Invite).is_some(), !spare);
+        assert_eq!(t.happened(told), usize::from(spare));
         if !spare {
             continue;
         }
@@ -201,6 +240,7 @@ fn a_phone_in_another_call_is_asked_once_that_is_over_where_the_policy_spares_it
         );
         assert_eq!(asked.times(mobile()), 0);
         assert!(asked.times(desk()) > 1);
+        assert_eq!(t.happened(told), 1);
         t.hangs_up(&mut talking);
         let asked = watch(
             &mut t,

@@ -1,10 +1,13 @@
 //! The lost endpoint is reached, and busy: perhaps with the very call that is to be restored.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::Conversation;
 use super::context::Context;
-use crate::engine::endpoint::Endpoint;
+use crate::engine::endpoint::{Endpoint, Identity};
+use crate::engine::events::Happening;
 use crate::engine::ids::{Flow, Side};
 use crate::engine::location;
 use crate::engine::time::{Millis, Time};
@@ -19,6 +22,8 @@ const BUSY_MAX: u32 = 3;
 pub(super) struct Busy {
     times: u32,
     again: Option<Box<(Time, Endpoint)>>,
+    /// Endpoints that were left alone, each told of once.
+    spared: Vec<Arc<Identity>>,
 }
 
 impl Busy {
@@ -59,21 +64,48 @@ impl Conversation {
             lost.gone = true;
         }
         let at = context.now + Millis(first.0.saturating_mul(1 << times));
-        lost.busy = Busy {
-            times: times + 1,
-            again: Some(Box::new((at, endpoint.clone()))),
-        };
+        lost.busy.times = times + 1;
+        lost.busy.again = Some(Box::new((at, endpoint.clone())));
         true
     }
 
     /// Returns true where an endpoint is to be left alone, for it is in another conversation.
-    pub(super) fn is_spared(&self, context: &Context<'_>, endpoint: &Endpoint) -> bool {
-        let Some(flow) = endpoint
-            .flow
-            .filter(|_| context.shared.settings.restore.spare_busy)
-        else {
+    pub(super) fn spares(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        endpoint: &Endpoint,
+    ) -> bool {
+        if !context.shared.settings.restore.spare_busy
+            || !self.is_elsewhere(context, side, endpoint)
+        {
+            return false;
+        }
+        if let Some(lost) = &mut self.party_mut(side).lost
+            && !lost.busy.spared.contains(&endpoint.identity)
+        {
+            lost.busy.spared.push(Arc::clone(&endpoint.identity));
+            let endpoint = endpoint.name.clone();
+            self.note(context, Happening::Spared { side, endpoint });
+        }
+        true
+    }
+
+    /// Returns true where an endpoint has a leg in another conversation, as far as that can be told.
+    fn is_elsewhere(&self, context: &Context<'_>, side: Side, endpoint: &Endpoint) -> bool {
+        // Behind a proxy or an upstream many have one address.
+        let has_own_address = endpoint.path.is_empty() && endpoint.through.is_none();
+        let Some(flow) = endpoint.flow.filter(|_| has_own_address) else {
             return false;
         };
+        // What the lost one has elsewhere may have died with this leg, and not be known yet.
+        let lost = self.party(side).lost.as_ref();
+        if lost.is_none_or(|lost| {
+            let old = &lost.old.endpoint.identity;
+            lost.transfer.is_some() || location::same(old, &endpoint.identity)
+        }) {
+            return false;
+        }
         let peer = peer_key(flow.transport, flow.peer);
         let ours = answered_peers(&self.indexed, self.expected).filter(|known| *known == peer);
         context.world.legs(peer.number()) as usize > ours.count()

@@ -123,15 +123,13 @@ impl Conversation {
                 return;
             };
             let ring = Self::ring_time(context, lost);
-            let spared = lost.transfer.is_none() && self.is_spared(context, &endpoint);
-            let skip = spared
-                || lost.fork.rings_at(&endpoint)
+            let skip = lost.fork.rings_at(&endpoint)
                 || lost.busy.holds_back(&endpoint)
                 || lost
                     .refused
                     .iter()
                     .any(|known| location::same(known, &endpoint.identity));
-            if skip {
+            if skip || self.spares(context, side, &endpoint) {
                 continue;
             }
             match self.make_branch(context, side, endpoint, ring) {
