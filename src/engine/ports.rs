@@ -257,7 +257,12 @@ pub enum MediaCommand {
     },
     /// The side's endpoint is lost: what still comes from it is dropped, and the other side gets the
     /// filler until the side is configured anew.
-    Lost { media: MediaId, side: Side },
+    Lost {
+        media: MediaId,
+        side: Side,
+        /// By a transfer (RFC 3515): nothing is amiss, and the filler is silence whatever it is else.
+        transferred: bool,
+    },
     /// Give back the ports of streams that were refused; the others stand.
     CloseStreams {
         media: MediaId,

@@ -67,6 +67,8 @@ pub(crate) struct Entry {
 pub(crate) struct Fittings {
     pub(crate) pairs: Pairs,
     pub(crate) settings: RelaySettings,
+    /// `settings.filler`, as all threads have it.
+    pub(crate) filler: Fill,
     pub(crate) events: EventSink,
     pub(crate) counters: Arc<RelayCounters>,
     /// Not to be guessed from outside.
@@ -99,7 +101,7 @@ impl Desk {
             rules: Arc::new(SessionRules {
                 latch: settings.latch,
                 silence: settings.silence.map(|ms| ms.saturating_mul(1000)),
-                filler: Fill::from(&settings.filler),
+                filler: fittings.filler,
                 epoch_us: fittings.epoch_us,
             }),
             settings,
@@ -164,9 +166,16 @@ impl Desk {
                 };
                 self.configure(media, told, now);
             }
-            MediaCommand::Lost { media, side } => {
+            MediaCommand::Lost {
+                media,
+                side,
+                transferred,
+            } => {
                 if let Some((slot, entry)) = self.entry(media) {
-                    entry.session.lose(side, now);
+                    match transferred {
+                        true => entry.session.transfer(side, now),
+                        false => entry.session.lose(side, now),
+                    }
                     self.attend(slot, now);
                 }
             }

@@ -16,6 +16,7 @@ use crate::media::pairs::Bounds;
 use crate::media::pool::Share;
 use crate::media::report::{LineState, SessionReport};
 use crate::media::settings::RelaySettings;
+use crate::media::sound::Fill;
 use crate::media::{sys, thread};
 
 /// Pairs at rest that are kept open, over all threads: enough for 800 calls a second that come and
@@ -137,6 +138,8 @@ impl Relay {
             at_rest: KEPT / count,
             open: (files / 4 * 3) / PAIR / count,
         };
+        // A long file is in memory once.
+        let filler = Fill::from(&settings.filler);
         let mut workers = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
         for index in 0..count {
@@ -144,6 +147,7 @@ impl Relay {
                 index,
                 count,
                 settings.clone(),
+                filler.clone(),
                 bounds,
                 Arc::clone(&events),
                 Arc::clone(&counters),

@@ -43,6 +43,8 @@ pub(crate) struct Session {
 pub(crate) struct Party {
     pub(crate) live: Option<Generation>,
     pub(crate) lost: bool,
+    /// It was put aside by a transfer: who waits for the target hears silence.
+    pub(crate) transferred: bool,
     /// It should be heard, and is not: a silence was told, and no RTP has come since.
     pub(crate) silent: bool,
     pub(crate) watch: Watch,
@@ -76,6 +78,7 @@ impl Session {
         let party = || Party {
             live: None,
             lost: false,
+            transferred: false,
             silent: false,
             watch: Watch::new(silence),
             streams: Vec::new(),
@@ -180,8 +183,18 @@ impl Session {
 
     /// The side's endpoint is lost.
     pub(crate) fn lose(&mut self, side: Side, now: Micros) {
+        self.put_aside(side, false, now);
+    }
+
+    /// The side goes on to somebody else.
+    pub(crate) fn transfer(&mut self, side: Side, now: Micros) {
+        self.put_aside(side, true, now);
+    }
+
+    fn put_aside(&mut self, side: Side, transferred: bool, now: Micros) {
         let near = &mut self.sides[side.index()];
         near.lost = true;
+        near.transferred = transferred;
         near.silent = false;
         near.flowing = false;
         near.unreachable = false;
@@ -333,7 +346,7 @@ impl Session {
                     .filler
                     .get_or_insert_with(|| Box::new(Filler::start(format, ptime, line, now)));
                 // One that is only silent may be back at any moment.
-                if let Some(sound) = rule.sound().filter(|_| away) {
+                if let Some(sound) = rule.sound().filter(|_| away && !speaks.transferred) {
                     filler.says(sound);
                 }
             }

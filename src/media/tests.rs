@@ -124,8 +124,11 @@ impl Rig {
     }
 
     fn lose(&self, side: Side) {
-        self.handle()
-            .command(MediaCommand::Lost { media: CALL, side });
+        self.handle().command(MediaCommand::Lost {
+            media: CALL,
+            side,
+            transferred: false,
+        });
     }
 
     /// Returns once every command before is carried out.

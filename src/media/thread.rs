@@ -20,6 +20,7 @@ use crate::media::handle::{Bell, EventSink, Order, StartError, Worker};
 use crate::media::pairs::{Bounds, Pairs};
 use crate::media::pool::{Pool, Share};
 use crate::media::settings::RelaySettings;
+use crate::media::sound::Fill;
 
 const BELL: Token = Token(usize::MAX);
 /// Sockets that are looked at in one turn.
@@ -35,6 +36,7 @@ pub(crate) fn spawn(
     index: usize,
     count: usize,
     settings: RelaySettings,
+    filler: Fill,
     bounds: Bounds,
     events: EventSink,
     counters: Arc<RelayCounters>,
@@ -55,6 +57,7 @@ pub(crate) fn spawn(
     let desk = Desk::new(Fittings {
         pairs: Pairs::new(registry, pool, bounds, settings.dscp),
         settings,
+        filler,
         events,
         counters: Arc::clone(&counters),
         random: Box::new(move || random.next_u64()),

@@ -158,7 +158,9 @@ fn the_one_stream_goes_on_and_nothing_else_of_the_survivor_is_touched() {
     t.takes_over(mobile(), "m1", &audio(mobile()));
     let mut seen = t.media[before..].iter().map(|command| match command {
         MediaCommand::Lost {
-            side: Side::Callee, ..
+            side: Side::Callee,
+            transferred: false,
+            ..
         } => "lost",
         MediaCommand::Open {
             side: Side::Callee,

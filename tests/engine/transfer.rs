@@ -203,6 +203,12 @@ fn a_transfer_that_fails_leaves_the_call_as_it_was() {
     let mut t = three();
     let (mut a, mut b) = t.established();
     let invite = t.referred(&mut b);
+    let aside = |command: &MediaCommand| match command {
+        MediaCommand::Lost { transferred, .. } => Some(*transferred),
+        _ => None,
+    };
+    // Alice is to hear nothing of a loss.
+    assert_eq!(t.media.iter().find_map(aside), Some(true));
     t.reply(&invite, 486, carol());
     t.request_to(carol(), Method::Ack);
     assert_eq!(

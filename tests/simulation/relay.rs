@@ -90,7 +90,7 @@ impl Relay {
                 self.configure(media, side, generation, signalling, streams, now);
                 None
             }
-            MediaCommand::Lost { media, side } => {
+            MediaCommand::Lost { media, side, .. } => {
                 if let Some(live) = self.half(media, side).and_then(|half| half.live.as_mut()) {
                     live.lost = true;
                 } else {

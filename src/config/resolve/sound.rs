@@ -49,6 +49,11 @@ fn tone() -> Vec<i16> {
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
+    let what = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    if !what.is_file() {
+        // A FIFO would be waited for, whoever may write to it.
+        return Err("it is no file".to_owned());
+    }
     let file = File::open(path).map_err(|error| error.to_string())?;
     let read = file.take(OCTETS_MAX + 1).read_to_end(&mut bytes);
     match read.map_err(|error| error.to_string())? {
@@ -149,6 +154,14 @@ mod tests {
         let fine = [6, 6, 6, 6, 6, 12, -1, -1, -1, -1, -1, -1];
         assert_eq!(samples(&wav(1, 48_000, 16, &fine)), Ok(vec![7, -1]));
         assert_eq!(samples(&wav(2, 24_000, 16, &fine)), Ok(vec![7, -1]));
+    }
+
+    #[test]
+    fn only_a_file_is_read() {
+        for path in ["/", "/dev/null"] {
+            assert_eq!(read(Path::new(path)), Err("it is no file".to_owned()));
+        }
+        assert!(read(Path::new("/nonexistent")).is_err());
     }
 
     #[test]

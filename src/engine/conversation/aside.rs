@@ -148,6 +148,7 @@ impl Conversation {
             ..Ports::default()
         };
         lost.old_ports = std::mem::replace(ports, new_ports);
+        let transferred = lost.transfer.is_some();
         // Who stands goes on talking meanwhile.
         if lost.old_ports.state == PortState::Open && !lost.stands {
             self.media(
@@ -155,6 +156,7 @@ impl Conversation {
                 MediaCommand::Lost {
                     media: self.id,
                     side,
+                    transferred,
                 },
             );
         }

@@ -410,6 +410,10 @@ fn a_sound_is_heard_from_its_beginning_once_the_other_is_lost() {
             .map(|filler| filler.2)
             .collect();
         assert_eq!(last, [silence; 3], "it may be back at any moment");
+        desk.session.transfer(Side::Callee, desk.now);
+        desk.pass(100);
+        let fillers = desk.fillers_to_alice();
+        assert!(fillers.len() >= 5 && fillers.iter().all(|filler| filler.2 == silence));
         desk.session.lose(Side::Callee, desk.now);
         desk.pass(100);
         let said: Vec<u8> = desk
