@@ -334,7 +334,8 @@ impl Engine {
         }
         let key = tag_key(&inquiry.local_tag);
         let bound = key.and_then(|key| self.shared.tags.get(&key)).copied();
-        let mut counterpart = Err(603);
+        let taken_back = key.is_some_and(|key| self.shared.taken_back.has(key, now));
+        let mut counterpart = Err(if taken_back { 487 } else { 603 });
         if let Some((id, leg)) = bound {
             self.with(id, now, world, |conversation, context| {
                 counterpart = conversation.counterpart(context, leg, &inquiry);
@@ -358,9 +359,11 @@ impl Engine {
         }
         let mut context = self.shared.context(now, world);
         match word {
+            Word::Ask(_) => context.tell(to, from, Word::Unknown),
             // A leg goes back to who has given it.
-            Word::Ask(_) | Word::Give(_) => context.tell(to, from, Word::Keep(481)),
-            Word::Taken | Word::Rings | Word::Decline | Word::Keep(_) => {}
+            Word::Give(_) => context.tell(to, from, Word::Keep(481)),
+            Word::Leave(leg) => context.end_given(to, &leg),
+            Word::Taken | Word::Rings | Word::Decline | Word::Keep(_) | Word::Unknown => {}
         }
     }
 

@@ -41,6 +41,10 @@ pub enum Word {
     Taken,
     /// It is not given, for this status; the giver's call is as it was.
     Keep(u16),
+    /// Nothing has been promised here, or a restart has forgotten it.
+    Unknown,
+    /// The giver is over, and has not heard that the leg has arrived: it is the taker's to keep or to end.
+    Leave(Bytes),
 }
 
 /// The session that the far end is offered, and by whom.

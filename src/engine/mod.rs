@@ -44,6 +44,7 @@ use crate::engine::admission::{Peers, is_of_scanner, is_too_long_a_way, offence}
 use crate::engine::conversation::budget::Budget;
 use crate::engine::conversation::context::{Context, Shared};
 use crate::engine::conversation::parting::Partings;
+use crate::engine::conversation::semi_attended::TakenBack;
 use crate::engine::conversation::stray::Strays;
 use crate::engine::conversation::watching::changed;
 use crate::engine::conversation::within::Within;
@@ -125,6 +126,7 @@ impl Engine {
                 budget: Budget::new(settings.restore.rate),
                 strays: Strays::default(),
                 partings: Partings::default(),
+                taken_back: TakenBack::default(),
                 shunned: Shunned::default(),
                 within: Within::default(),
                 settings,

@@ -223,3 +223,44 @@ fn who_asked_is_told_that_nobody_came_back() {
     t.reply(&last, 200, alice());
     t.request_to(alice(), Method::Bye);
 }
+
+/// Its phone has 2 s for each word, and no more for all of them where it answers none.
+#[test]
+fn a_phone_that_answers_no_last_words_has_its_bye_soon() {
+    for answers in [true, false] {
+        let mut t = Table::new(settings());
+        t.register("bob", desk(), "desk");
+        let mut a = waits_with_proof(&mut t, None);
+        for _ in 0..2 {
+            t.receive(alice(), cpim(&mut a, WITH_PROOF));
+            t.response_to(alice(), 202);
+        }
+        let mut word = None;
+        for _ in 0..700 {
+            while let Some(probe) = t.waiting(alice(), &Method::Options) {
+                t.reply(&probe, 200, alice());
+            }
+            word = t.waiting(alice(), &Method::Message);
+            if word.is_some() {
+                break;
+            }
+            t.pass(Millis(100));
+        }
+        let mut word = word.unwrap();
+        if answers {
+            for _ in 0..3 {
+                t.pass(Millis(1_600));
+                t.discard(alice());
+                t.reply(&word, 200, alice());
+                word = t.request_to(alice(), Method::Message);
+            }
+            assert!(text(&word).ends_with("bob is gone; 3 not delivered."));
+            t.reply(&word, 200, alice());
+        } else {
+            t.pass(Millis(1_800));
+            assert!(t.waiting(alice(), &Method::Bye).is_none());
+            t.pass(Millis(300));
+        }
+        assert!(t.waiting(alice(), &Method::Bye).is_some(), "{answers}");
+    }
+}

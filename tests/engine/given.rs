@@ -1,5 +1,6 @@
 //! What is on its way between two phones as the call of one is joined with another (RFC 5589 7).
 
+use refork::engine::ports::{Command, Input};
 use refork::engine::time::Millis;
 use refork::sip::Method;
 
@@ -103,4 +104,62 @@ fn what_was_accepted_for_who_is_given_goes_out_before() {
     t.word_of_carol();
     t.word_of_alice();
     t.calls_on(&mut a, &mut c);
+}
+
+#[test]
+fn who_transfers_is_let_go_once_the_leg_is_stored_where_it_went() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    let (consulting, mut c) = bob_consults_carol(&mut t);
+    let asked = t.referred_to(&mut b, &consulting, &c);
+    t.store_waits = true;
+    t.carol_agrees(&asked);
+    t.told(desk(), "200 OK");
+    t.word_of_carol();
+    t.word_of_alice();
+    t.nothing_to(desk());
+    t.store_answers(false);
+    t.nothing_to(desk());
+    t.store_waits = false;
+    t.pass(Millis(2_100));
+    let bye = t.request_to(desk(), Method::Bye);
+    assert_eq!(bye.call_id(), consulting.call_id);
+    t.reply(&bye, 200, desk());
+    t.calls_on(&mut a, &mut c);
+}
+
+/// Both calls end while the leg is on its way from the one to the other.
+#[test]
+fn a_leg_that_neither_call_has_any_more_is_ended() {
+    let mut t = three();
+    let (_, mut b) = t.established();
+    let (consulting, c) = bob_consults_carol(&mut t);
+    let asked = t.referred_to(&mut b, &consulting, &c);
+    t.handovers_wait = true;
+    t.carol_agrees(&asked);
+    for call in t.engine.list(10) {
+        let conversation = call.key;
+        t.input(Input::Command(Command::HangUp { conversation }));
+    }
+    t.nothing_to(carol());
+    t.handovers_arrive();
+    let bye = t.request_to(carol(), Method::Bye);
+    assert_eq!(bye.call_id(), c.call_id);
+    t.reply(&bye, 200, carol());
+    t.nothing_to(carol());
+}
+
+#[test]
+fn who_has_agreed_to_nothing_is_not_told_its_session_anew() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    let (mut consulting, mut c) = bob_consults_carol(&mut t);
+    let asked = t.referred_to(&mut b, &consulting, &c);
+    t.reply(&asked, 491, carol());
+    t.request_to(carol(), Method::Ack);
+    t.hangs_up(&mut a);
+    t.pass(Millis(3_000));
+    t.nothing_to(carol());
+    t.discard(desk());
+    t.calls_on(&mut consulting, &mut c);
 }

@@ -40,6 +40,7 @@ mod hostile;
 mod loss;
 mod loss_races;
 mod messages;
+mod notices;
 mod offences;
 mod onward;
 mod overload;

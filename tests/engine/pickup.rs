@@ -1,5 +1,6 @@
 //! Directed pickup: Alice's call rings at Bob's, and Carol takes it (RFC 3891 3, RFC 5359 2.16).
 
+use refork::engine::events::Happening;
 use refork::engine::settings::Pickup;
 use refork::engine::time::Millis;
 use refork::sip::{Builder, Message, Method, Name};
@@ -264,5 +265,62 @@ fn who_may_not_pick_up_gets_no_call_that_rings_again_either() {
         t.told(desk(), "200 OK");
         t.word_of_carol();
         t.calls_on(&mut a, &mut Remote::of_invite(&rings, carol(), "x1"));
+    }
+}
+
+#[test]
+fn what_was_written_to_who_is_lost_is_not_for_who_picks_up() {
+    let mut t = two();
+    let (mut a, _) = t.established();
+    t.bob_is_lost();
+    t.receive(alice(), a.message("for Bob alone"));
+    t.response_to(alice(), 202);
+    t.pass(Millis(2_100));
+    t.discard(desk());
+    let rings = t.request_to(mobile(), Method::Invite);
+    t.reply(&rings, 180, mobile());
+    let mut d = t.dave_picks_up(&rings, mobile());
+    t.word_of_dave();
+    t.nothing_to(d.at);
+    assert_eq!(t.engine.gauges().queued_messages, 0);
+    let rejected = |what: &Happening| matches!(what, Happening::Rejected { status: 480, .. });
+    assert_eq!(t.happened(rejected), 1);
+    t.calls_on(&mut a, &mut d);
+}
+
+/// RFC 3261 13.3.1.4, 15.
+#[test]
+fn who_picks_up_has_its_ack_heard_while_the_survivor_is_asked() {
+    for at_once in [true, false] {
+        let only = |at, format| audio(at).replace("RTP/AVP 0 8 101", &format!("RTP/AVP {format}"));
+        let mut t = two();
+        t.established_with(&audio(alice()), &only(desk(), 0));
+        t.bob_is_lost();
+        t.pass(Millis(2_100));
+        t.discard(desk());
+        let rings = t.request_to(mobile(), Method::Invite);
+        t.reply(&rings, 180, mobile());
+        let dave = carols_mobile();
+        let wish = pickup("dave", dave, &naming_with(&rings, "x1"));
+        t.receive(dave, with_sdp(wish, &only(dave, 8)));
+        let taken = t.response_to(dave, 200);
+        let ack = Remote::of_answer(&taken, dave).ack(1);
+        let asked = t.request_to(alice(), Method::Invite);
+        t.reply(&asked, 100, alice());
+        if at_once {
+            t.receive(dave, ack.clone());
+            t.pass(Millis(1_600));
+            t.nothing_to(dave);
+        }
+        t.reply(&asked, 488, alice());
+        t.request_to(alice(), Method::Ack);
+        if !at_once {
+            // No BYE before the dialog is confirmed.
+            t.nothing_to(dave);
+            t.receive(dave, ack);
+        }
+        let bye = t.request_to(dave, Method::Bye);
+        t.reply(&bye, 200, dave);
+        t.nothing_to(dave);
     }
 }

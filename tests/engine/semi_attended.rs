@@ -344,12 +344,35 @@ fn only_the_callers_own_early_dialog_is_named() {
     wrong.local.push('x');
     t.receive(desk(), refer(&mut b, &naming(&wrong)));
     t.response_to(desk(), 603);
-    // It was cancelled before.
+    // It was cancelled long before.
     t.receive(desk(), cancel_of(&consulting.invite));
+    t.pass(Millis(4_100));
     t.discard(desk());
     t.receive(desk(), refer(&mut b, &naming(&consulting.bob)));
     t.response_to(desk(), 603);
     t.calls_on(&mut a, &mut b);
+}
+
+#[test]
+fn a_refer_that_the_cancel_has_overtaken_calls_the_target() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    let consulting = t.bob_rings_carol("call2");
+    t.receive(desk(), cancel_of(&consulting.invite));
+    let cancel = t.request_to(carol(), Method::Cancel);
+    t.reply(&cancel, 200, carol());
+    t.reply(&consulting.asked, 487, carol());
+    t.request_to(carol(), Method::Ack);
+    t.discard(desk());
+    t.receive(desk(), refer(&mut b, &naming(&consulting.bob)));
+    t.response_to(desk(), 202);
+    t.told(desk(), "100 Trying");
+    let invite = t.request_to(carol(), Method::Invite);
+    assert_eq!(invite.header(Name::Replaces), None);
+    let mut c = t.carol_answers(&invite);
+    t.told(desk(), "200 OK");
+    t.word_of_carol();
+    t.calls_on(&mut a, &mut c);
 }
 
 #[test]
@@ -394,4 +417,20 @@ fn after_a_restart_who_rang_is_called_anew() {
     t.word_of_carol();
     t.discard(carol());
     t.calls_on(&mut a, &mut c);
+}
+
+#[test]
+fn who_has_answered_and_denies_its_dialog_is_not_called_anew() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    let consulting = t.bob_rings_carol("call2");
+    t.is_referred(&mut b, &consulting);
+    t.bob_cancels(&consulting);
+    let offered = t.carol_takes_it(&consulting);
+    t.reply(&offered, 481, carol());
+    t.request_to(carol(), Method::Ack);
+    t.told(desk(), "481 Call/Transaction Does Not Exist");
+    t.pass(Millis(300));
+    assert!(t.waiting(carol(), &Method::Invite).is_none());
+    t.calls_on(&mut a, &mut b);
 }

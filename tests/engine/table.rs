@@ -12,7 +12,7 @@ use refork::engine::Engine;
 use refork::engine::dispatch::owner;
 use refork::engine::endpoint::Binding;
 use refork::engine::events::{Event, Happening};
-use refork::engine::handover::Forward;
+use refork::engine::handover::{Forward, Handover};
 use refork::engine::ids::{
     Aor, ConnectionId, ConversationId, Flow, ListenerId, Side, Transport, VIRTUAL_SHARDS,
     VirtualShard,
@@ -172,6 +172,9 @@ pub struct Table {
     pub store_waits: bool,
     /// What shards ask one another does not arrive while this is set.
     pub inquiries_lost: bool,
+    /// What conversations say to one another arrives later while this is set.
+    pub handovers_wait: bool,
+    handovers: Vec<Handover>,
     /// The relay does not answer while this is set.
     pub relay_waits: bool,
     /// So much is done yet of what is wanted; then it is killed, and does nothing until it is restarted.
@@ -211,6 +214,8 @@ impl Table {
             damages: false,
             store_waits: false,
             inquiries_lost: false,
+            handovers_wait: false,
+            handovers: Vec::new(),
             relay_waits: false,
             lives_for: None,
             media_of_carol: String::new(),
@@ -351,6 +356,7 @@ impl Table {
                 Output::Inquiry(inquiry) if self.inquiries_lost => drop(inquiry),
                 Output::Inquiry(inquiry) => self.input(Input::Inquiry(inquiry)),
                 Output::Found(found) => self.input(Input::Found(found)),
+                Output::Handover(handover) if self.handovers_wait => self.handovers.push(handover),
                 Output::Handover(handover) => self.input(Input::Handover(handover)),
                 Output::Moved(moved) => {
                     assert!(self.other.is_some(), "one engine has all shards");
@@ -388,6 +394,14 @@ impl Table {
     pub fn store_answers(&mut self, ok: bool) {
         for token in std::mem::take(&mut self.asked) {
             self.input(Input::Stored { token, ok });
+        }
+    }
+
+    /// What conversations have said to one another arrives.
+    pub fn handovers_arrive(&mut self) {
+        self.handovers_wait = false;
+        for handover in std::mem::take(&mut self.handovers) {
+            self.input(Input::Handover(handover));
         }
     }
 

@@ -176,21 +176,32 @@ impl Conversation {
             side,
             server,
             request,
-            refer,
+            mut refer,
             ..
         } = *inquiring;
+        let restoring = self.parties.iter().any(|party| party.lost.is_some());
+        let busy = restoring || self.party(side).leg.is_none() || self.giving.is_some();
         let counterpart = match counterpart {
             Ok(counterpart) => counterpart,
+            // The transferor has taken that call back already: there is nothing to replace.
+            Err(487) if !busy => {
+                refer.replaces = None;
+                return match self.aim(context, side, &refer) {
+                    Ok(aim) => self.begin_transfer(context, side, server, &request, &refer, aim),
+                    Err((status, why)) => context.refuse(server, status, why),
+                };
+            }
             Err(status) => {
                 let why = match status {
                     491 => "transfer to a call that is being transferred itself",
+                    487 => "transfer of a side that is being restored",
                     _ => "transfer to a call that the transferor has not got",
                 };
+                let status = if status == 487 { 500 } else { status };
                 return context.refuse(server, status, why);
             }
         };
-        let restoring = self.parties.iter().any(|party| party.lost.is_some());
-        if restoring || self.party(side).leg.is_none() || self.giving.is_some() {
+        if busy {
             if let Some(giver) = counterpart.gives {
                 context.tell(self.id, giver, Word::Decline);
             }

@@ -13,6 +13,7 @@ use super::fork::{Branch, BranchState, Fork};
 use super::keys::{Role, Telling};
 use super::leg::Leg;
 use super::media;
+use super::parting::Bye;
 use super::reach::standing;
 use super::size::{over, over_tcp};
 use super::veil::ANONYMOUS;
@@ -278,7 +279,7 @@ impl Conversation {
     pub(super) fn drop_branch(
         &self,
         context: &mut Context<'_>,
-        mut branch: Branch,
+        branch: Branch,
         reason: Option<&str>,
     ) {
         context.forget_tag(&branch.leg.dialog.local_tag);
@@ -303,7 +304,8 @@ impl Conversation {
                     let tag = &branch.leg.dialog.local_tag;
                     context.answer(asking.server, 481, Some(tag));
                 }
-                None => branch.leg.bye(context, self.id, reason),
+                // Who picks up may not have acknowledged its 2xx yet.
+                None => branch.leg.part(context, self.id, Bye::because(reason)),
             },
         }
     }

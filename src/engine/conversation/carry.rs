@@ -394,7 +394,7 @@ impl Conversation {
     /// Our 2xx was never acknowledged. Who never had the dialog is lost; who is only silent in it is asked.
     pub(crate) fn on_no_ack(&mut self, context: &mut Context<'_>, leg: LegId, server: ServerId) {
         let Some(side) = self.side_of(leg) else {
-            return;
+            return self.unacknowledged_aside(context, leg, server);
         };
         let Some(waiting) = self.leg_mut(side).and_then(|leg| {
             leg.unacknowledged

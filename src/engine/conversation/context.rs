@@ -9,6 +9,7 @@ use super::breadth::mark;
 use super::budget::Budget;
 use super::outcome::for_the_other_side;
 use super::parting::Partings;
+use super::semi_attended::TakenBack;
 use super::stray::Strays;
 use super::tags::Moves;
 use super::within::Within;
@@ -96,6 +97,7 @@ pub(crate) struct Shared {
     pub(crate) strays: Strays,
     /// Dialogs that wait for an ACK before their BYE.
     pub(crate) partings: Partings,
+    pub(crate) taken_back: TakenBack,
     pub(crate) shunned: Shunned,
     pub(crate) within: Within,
     pub(crate) upstreams: Upstreams,

@@ -27,6 +27,9 @@ const ORDERED: &str = "Q.850;cause=31;text=\"Ended by the operator\"";
 pub(super) struct Closing {
     pub(super) at: Time,
     how: Ending,
+    /// Words before the last one whose answers it waits for.
+    #[serde(default)]
+    words: u32,
 }
 
 impl Conversation {
@@ -45,13 +48,24 @@ impl Conversation {
         self.closing = Some(Closing {
             at: context.now + LAST_WORD,
             how,
+            words: 0,
         });
         let told = self.tell_all_undelivered(context, lost);
         if let Some(closing) = &mut self.closing {
-            closing.at = context.now + LAST_WORD.times(u64::from(told.min(WORDS_MAX) + 1));
+            closing.words = told.min(WORDS_MAX);
         }
         self.last_word(context, lost);
         self.persist(context);
+    }
+
+    /// The survivor has answered one of the words before the last: its phone has the same time for the next.
+    pub(super) fn closing_goes_on(&mut self, context: &Context<'_>) {
+        if let Some(closing) = &mut self.closing
+            && closing.words > 0
+        {
+            closing.words -= 1;
+            closing.at = context.now + LAST_WORD;
+        }
     }
 
     /// The survivor has answered the last word.
@@ -109,6 +123,7 @@ impl Conversation {
             | Ending::Gave(_) => None,
         };
         let mut undelivered = 0;
+        self.settle_arrival(context);
         for side in [Side::Caller, Side::Callee] {
             self.stop_restoring(context, side);
             self.drop_giving(context, side);

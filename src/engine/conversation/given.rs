@@ -12,12 +12,16 @@
 //! In the store the leg is always with one of the two at least. Where it is with both, after a restart, the
 //! giver says its word again: the taker knows the leg, or wants it still, or never will.
 
+use bytes::Bytes;
+
 use super::Conversation;
 use super::context::{Context, What, end_with};
 use super::giving::Giving;
 use super::leg::{Leg, Talk};
 use super::notice::{MARK, NOTICE_TYPE};
+use super::parting::Bye;
 use super::queue::{Author, Letter};
+use super::rebuild::JUMP;
 use crate::engine::dialog::Act;
 use crate::engine::events::Ending;
 use crate::engine::handover::Word;
@@ -43,6 +47,17 @@ impl Leg {
         self.request(context, id, &Method::Message, What::Farewell, |builder| {
             builder.raw_lines(lines).body(kind, body)
         });
+    }
+}
+
+impl Context<'_> {
+    /// Ends a leg that was given to a conversation which has not got it, by one that is over.
+    pub(crate) fn end_given(&mut self, to: ConversationId, leg: &Bytes) {
+        if let Ok(mut leg) = rmp_serde::from_slice::<Leg>(leg) {
+            // Whatever the taker may have sent: CSeq only has to rise (RFC 3261 12.2.1.1).
+            leg.dialog.resume(JUMP);
+            leg.part(self, to, Bye::because(None));
+        }
     }
 }
 
@@ -178,9 +193,11 @@ impl Conversation {
     /// comes back.
     pub(super) fn drop_giving(&mut self, context: &mut Context<'_>, side: Side) -> Option<Talk> {
         let giving = self.giving.take_if(|giving| giving.side == side)?;
-        // What has been given is the other's to end.
-        if giving.given.is_none() {
-            context.tell(self.id, giving.to, Word::Keep(480));
+        match giving.given.map(|leg| rmp_serde::to_vec(&*leg)) {
+            None => context.tell(self.id, giving.to, Word::Keep(480)),
+            // What has been given is the other's to end, and nobody else's any more.
+            Some(Ok(leg)) => context.tell(self.id, giving.to, Word::Leave(leg.into())),
+            Some(Err(_)) => {}
         }
         giving.before.map(|before| *before)
     }

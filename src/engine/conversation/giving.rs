@@ -170,7 +170,7 @@ impl Conversation {
         wanted: Wanted,
     ) {
         let Some(giving) = self.giving.as_mut().filter(|giving| giving.to == from) else {
-            return context.tell(self.id, from, Word::Keep(481));
+            return context.tell(self.id, from, Word::Unknown);
         };
         // It asks anew after a restart.
         if giving.given.is_some() {
@@ -280,6 +280,8 @@ impl Conversation {
         let again = status == 491 || status == 422 && leg.too_brief(context, response);
         if again && let Some(giving) = &mut self.giving {
             giving.asked = None;
+            // It has agreed to nothing.
+            leg.lent = false;
             if let Some(before) = giving.before.take() {
                 leg.talk.back_to(*before);
             }

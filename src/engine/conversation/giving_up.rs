@@ -57,6 +57,9 @@ impl Conversation {
             .map(|leg| leg.dialog.local_tag.clone());
         context.answer_because(invitation.server, status, tag.as_deref(), why_refused(how));
         self.cancel_branches(context, &mut invitation.fork, reason);
+        if how == Ending::Cancelled {
+            invitation.is_taken_back(context);
+        }
         self.drop_early(context, &invitation);
         self.finish(context, how);
     }

@@ -3,6 +3,7 @@
 
 use super::Conversation;
 use super::context::Context;
+use super::person::Person;
 use crate::engine::ids::Side;
 
 /// Nobody is left who could be given it.
@@ -44,6 +45,26 @@ impl Conversation {
         for letter in &mut self.party_mut(side).queue.letters {
             letter.for_transferor = false;
         }
+    }
+
+    /// Another person takes the place of who was called again, or of a transfer's target (`transferred`): what
+    /// was written to somebody who was lost is for nobody, as after a transfer.
+    pub(super) fn hand_on(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        mut person: Person,
+        transferred: bool,
+    ) {
+        if !transferred && person.aor != self.party(side).aor {
+            self.letters_before_transfer(context, side);
+            self.letters_after_transfer(context, side);
+            // What either said at the beginning was for somebody else.
+            self.parties
+                .iter_mut()
+                .for_each(|party| party.for_user = Box::default());
+        }
+        person.swap(self.party_mut(side));
     }
 
     fn give_back(&mut self, context: &mut Context<'_>, side: Side, numbers: Vec<u32>) {

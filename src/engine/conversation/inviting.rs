@@ -146,6 +146,7 @@ impl Conversation {
             growing: None,
             inquiring: None,
             giving: None,
+            arriving: None,
             timer: None,
             indexed: Default::default(),
             expected: [false; 2],

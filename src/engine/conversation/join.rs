@@ -455,9 +455,9 @@ impl Conversation {
         let after = context.now.since(lost.since);
         let transferred = lost.transfer.is_some();
         let given = lost.giver().map(|_| lost.old.endpoint.identity.clone());
-        if let Some(mut person) = picker.or_else(|| lost.fork.person.take()) {
+        if let Some(person) = picker.or_else(|| lost.fork.person.take()) {
             // Whom the target has forwarded the call to, or who has taken it in its place.
-            person.swap(self.party_mut(side));
+            self.hand_on(context, side, *person, transferred);
         }
         let steps = std::mem::take(&mut lost.fork.steps);
         let party = self.party_mut(side);

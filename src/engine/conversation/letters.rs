@@ -255,6 +255,8 @@ impl Conversation {
             // Only good news of an earlier try counts.
             return;
         }
+        self.closing_goes_on(context);
+        let queue = &mut self.party_mut(to).queue;
         let Some(author) = queue.letter(number).map(|letter| letter.author) else {
             return self.pump(context, to);
         };
@@ -262,8 +264,10 @@ impl Conversation {
             let tries = queue.letter(number).map_or(0, |letter| letter.tries);
             let again = author == Author::Notice && tries < TRIES;
             if again && matches!(reply(status), Reply::Later) {
-                // «Not now» is no refusal.
-                return self.letter_put_off(context, to, number, response);
+                // «Not now» is no refusal. What people write does not wait for it.
+                let until = context.now + pause_of(response);
+                self.party_mut(to).queue.notice_not_before = Some(until);
+                return self.pump(context, to);
             }
             return self.notice_answered(context, to, number, status);
         }
@@ -347,12 +351,7 @@ impl Conversation {
             self.dequeue_answered(context, to, number, response);
             return;
         }
-        let after = response
-            .header(Name::RetryAfter)
-            .and_then(|value| value.split([' ', ';', '(']).next()?.parse::<u64>().ok())
-            .unwrap_or_else(|| u64::from(RETRY_AFTER_S))
-            .clamp(1, 60);
-        self.party_mut(to).queue.not_before = Some(context.now + Millis::from_secs(after));
+        self.party_mut(to).queue.not_before = Some(context.now + pause_of(response));
     }
 
     /// A letter got no answer at all: by time-out, or since nobody could be reached.
@@ -439,6 +438,9 @@ impl Conversation {
 
     /// The store has answered: 202 only for what is safe (RFC 3428 7).
     pub(crate) fn on_stored(&mut self, context: &mut Context<'_>, token: Token, ok: bool) {
+        if self.arrival_stored(context, token, ok) {
+            return;
+        }
         for to in [Side::Caller, Side::Callee] {
             if self.party(to).queue.letters.is_empty() {
                 continue;
@@ -483,9 +485,18 @@ impl Conversation {
         }
         let queue = &mut self.party_mut(lost).queue;
         queue.under_way = None;
-        queue.not_before = None;
+        (queue.not_before, queue.notice_not_before) = (None, None);
         self.store_letters(context, lost);
     }
+}
+
+/// Returns how long an endpoint wishes not to be asked again.
+fn pause_of(response: &Message) -> Millis {
+    let after = response
+        .header(Name::RetryAfter)
+        .and_then(|value| value.split([' ', ';', '(']).next()?.parse::<u64>().ok())
+        .unwrap_or_else(|| u64::from(RETRY_AFTER_S));
+    Millis::from_secs(after.clamp(1, 60))
 }
 
 /// Returns how long a text is worth to be delivered: as its sender says (RFC 3428 4), and no longer than we keep

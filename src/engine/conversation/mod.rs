@@ -78,7 +78,7 @@ mod report;
 mod restore;
 mod ringing;
 mod rounds;
-mod semi_attended;
+pub(crate) mod semi_attended;
 mod signs;
 pub(crate) mod size;
 pub(crate) mod stray;
@@ -185,6 +185,8 @@ pub struct Conversation {
     inquiring: Option<Box<attended::Inquiring>>,
     #[serde(default)]
     giving: Option<Box<giving::Giving>>,
+    #[serde(skip)]
+    arriving: Option<Box<taking::Arriving>>,
     /// What the engine keeps with it: its timer, what it is indexed by, and which peers are expected.
     #[serde(skip)]
     pub(crate) timer: Option<(Time, TimerId)>,
@@ -501,10 +503,7 @@ impl Conversation {
                 .find(|letter| letter.server.is_some() && letter.storing.is_none())
                 .map(|letter| letter.received + suspect_after)
                 .filter(|_| party.lost.is_none() && self.answered.is_some());
-            let later = party
-                .queue
-                .not_before
-                .filter(|_| !party.queue.letters.is_empty() && party.is_up());
+            let later = party.queue.next_try().filter(|_| party.is_up());
             [
                 overdue,
                 later,
@@ -539,13 +538,9 @@ impl Conversation {
         for side in [Side::Caller, Side::Callee] {
             self.check_due(context, side);
             self.letters_overdue(context, side);
-            if self
-                .party(side)
-                .queue
-                .not_before
-                .is_some_and(|at| at <= context.now)
-            {
-                self.party_mut(side).queue.not_before = None;
+            let pause = self.party(side).queue.next_try();
+            if pause.is_some_and(|at| at <= context.now) {
+                self.party_mut(side).queue.end_pauses(context.now);
             }
             self.restore_due(context, side);
             self.refresh_due(context, side);

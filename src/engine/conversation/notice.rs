@@ -27,13 +27,14 @@ impl Conversation {
     /// Tells the other side where this one is now, if it does not know and the queue is delivered.
     pub(super) fn announce(&mut self, context: &mut Context<'_>, side: Side) {
         let to = side.other();
-        self.withdraw(context, to);
+        let party = self.party(side);
+        let believed = party.believed.as_ref();
+        let known = party.leg.as_ref().is_some_and(|leg| {
+            believed.is_none_or(|believed| location::same(believed, &leg.endpoint.identity))
+        });
+        self.withdraw(context, to, known);
         let party = self.party(side);
         let Some(leg) = &party.leg else { return };
-        let known = party
-            .believed
-            .as_ref()
-            .is_none_or(|believed| location::same(believed, &leg.endpoint.identity));
         if known || !party.queue.letters.is_empty() {
             return;
         }
@@ -53,14 +54,17 @@ impl Conversation {
         self.say(context, to, Author::Notice, body);
     }
 
-    /// Takes back notices that have not been sent: what they said is no longer so.
-    fn withdraw(&mut self, context: &mut Context<'_>, to: Side) {
+    /// Takes back notices that have not been sent: what they said is no longer so. Where it is (`holds`), one
+    /// that was put off is yet to be said.
+    fn withdraw(&mut self, context: &mut Context<'_>, to: Side, holds: bool) {
         let queue = &self.party(to).queue;
         let old: Vec<u32> = queue
             .letters
             .iter()
             .filter(|letter| {
-                letter.author == Author::Notice && queue.under_way != Some(letter.number)
+                letter.author == Author::Notice
+                    && queue.under_way != Some(letter.number)
+                    && !(holds && letter.tries > 0)
             })
             .map(|letter| letter.number)
             .collect();
@@ -213,6 +217,11 @@ impl Conversation {
         let (kind, body) = (letter.content_type.clone(), letter.body.clone());
         let (kind, body) = self.worded(context, to, &kind, body);
         let party = &mut self.parties[to.index()];
+        if let Some(letter) = party.queue.letter(number) {
+            // Within the dialog or not, no phone is asked more often than that.
+            letter.tries += 1;
+            letter.sent_at = context.now;
+        }
         let Some(leg) = &mut party.leg else { return };
         let dialog = &leg.dialog;
         let sips = is_sips(&dialog.target);
@@ -238,6 +247,7 @@ impl Conversation {
         context.send_on(&mut leg.dialog, course, bytes, errand);
         if author == Author::Notice {
             self.believe(to.other());
+            self.persist(context);
         }
     }
 

@@ -83,6 +83,9 @@ pub(crate) struct Queue {
     pub(crate) under_way: Option<u32>,
     /// The endpoint said «later»: not before then.
     pub(crate) not_before: Option<Time>,
+    /// It said so to a notice of ours, which what people write need not wait for.
+    #[serde(default)]
+    pub(crate) notice_not_before: Option<Time>,
 }
 
 /// A queue that takes memory once something changes in it: few calls carry text.
@@ -95,6 +98,7 @@ static UNUSED: Queue = Queue {
     bytes: 0,
     under_way: None,
     not_before: None,
+    notice_not_before: None,
 };
 
 impl Deref for SlimQueue {
@@ -183,7 +187,26 @@ impl Queue {
         if self.under_way.is_some() || self.not_before.is_some_and(|at| at > now) {
             return None;
         }
-        self.letters.front().map(|letter| letter.number)
+        let waits = self.notice_not_before.is_some_and(|at| at > now);
+        let mut letters = self.letters.iter();
+        let next = letters.find(|letter| !waits || letter.author != Author::Notice);
+        next.map(|letter| letter.number)
+    }
+
+    /// Returns when what was put off may go, where anything was.
+    pub(crate) fn next_try(&self) -> Option<Time> {
+        let mut authors = self.letters.iter().map(|letter| letter.author);
+        let notice = self
+            .notice_not_before
+            .filter(|_| authors.any(|author| author == Author::Notice));
+        let all = self.not_before.filter(|_| !self.letters.is_empty());
+        all.into_iter().chain(notice).min()
+    }
+
+    /// Forgets the pauses that are over.
+    pub(crate) fn end_pauses(&mut self, now: Time) {
+        self.not_before.take_if(|at| *at <= now);
+        self.notice_not_before.take_if(|at| *at <= now);
     }
 
     /// Returns the numbers of those that have waited for too long. What is under way may yet be answered.
@@ -295,6 +318,31 @@ mod tests {
         queue.not_before = Some(Time(5));
         assert_eq!(queue.due(Time(4)), None);
         assert_eq!(queue.due(Time(5)), Some(second));
+    }
+
+    #[test]
+    fn what_people_write_passes_a_notice_that_was_put_off() {
+        let mut queue = Queue::default();
+        let mut notice = letter(b"a");
+        notice.author = Author::Notice;
+        let notice = queue.push(notice, 0, &limits()).unwrap();
+        queue.notice_not_before = Some(Time(5));
+        assert_eq!(
+            (queue.due(Time(4)), queue.next_try()),
+            (None, Some(Time(5)))
+        );
+        let theirs = queue.push(letter(b"b"), 0, &limits()).unwrap();
+        assert_eq!(queue.due(Time(4)), Some(theirs));
+        assert_eq!(queue.due(Time(5)), Some(notice));
+        queue.not_before = Some(Time(3));
+        assert_eq!(
+            (queue.due(Time(2)), queue.next_try()),
+            (None, Some(Time(3)))
+        );
+        queue.end_pauses(Time(4));
+        assert_eq!(queue.next_try(), Some(Time(5)));
+        queue.remove(notice);
+        assert_eq!(queue.next_try(), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::engine::ids::Side;
 use crate::engine::routing::Target;
 
 /// What may have been sent since the last snapshot is jumped over: CSeq only has to rise (RFC 3261 12.2.1.1).
-const JUMP: u32 = 1000;
+pub(super) const JUMP: u32 = 1000;
 
 impl Conversation {
     /// Takes the conversation up again.

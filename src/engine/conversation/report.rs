@@ -170,11 +170,17 @@ impl Leg {
 }
 
 impl Conversation {
-    /// Returns a leg that reports may be under way to: a live one, one that is put aside, one that leaves.
+    /// Returns a leg that reports may be under way to, or that owes an ACK: a live one, one that is put aside,
+    /// one that is to take the place of that, one that leaves.
     pub(super) fn reporting(&mut self, leg: LegId) -> Option<&mut Leg> {
         let parties = self.parties.iter_mut().flat_map(|party| {
-            let aside = party.lost.as_mut().map(|lost| &mut lost.old);
-            aside.into_iter().chain(party.leg.as_mut())
+            let aside = party.lost.as_mut().into_iter().flat_map(|lost| {
+                let branches = lost.fork.branches.iter_mut();
+                branches
+                    .map(|branch| &mut branch.leg)
+                    .chain([&mut lost.old])
+            });
+            aside.chain(party.leg.as_mut())
         });
         let leaving = self.leaving.iter_mut().map(|leaving| &mut leaving.leg);
         parties.chain(leaving).find(|known| known.id == leg)

@@ -15,6 +15,11 @@
 //! The target's phones ring on, and none is rung twice. What follows their answer is as where they had
 //! answered before (`giving`). The transferor's own INVITE is answered like any other while it stands; most
 //! phones take it back at once, and are then done with the call.
+//!
+//! Where the CANCEL comes before the REFER there is nobody to be given any more, and who is meant is called as in
+//! a basic transfer.
+
+use std::collections::VecDeque;
 
 use super::Conversation;
 use super::context::Context;
@@ -24,9 +29,43 @@ use crate::engine::endpoint::Endpoint;
 use crate::engine::handover::Word;
 use crate::engine::ids::{LegId, Side};
 use crate::engine::inquiry::{Counterpart, Inquiry};
+use crate::engine::mint::tag_key;
 use crate::engine::time::{Millis, Time};
 
+/// A REFER that a CANCEL has overtaken comes within that.
+const REMEMBERED: Millis = Millis::from_secs(4);
+/// Early dialogs that are remembered at a time.
+const REMEMBERED_MAX: usize = 1_000;
+
+/// The early dialogs of calls that their callers have just taken back, by the number in our tag.
+#[derive(Default)]
+pub(crate) struct TakenBack(VecDeque<(u64, Time)>);
+
+impl TakenBack {
+    fn add(&mut self, key: u64, now: Time) {
+        if self.0.len() >= REMEMBERED_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((key, now));
+    }
+
+    /// Returns true for a dialog of a call that was taken back a moment ago.
+    pub(crate) fn has(&self, key: u64, now: Time) -> bool {
+        let fresh = |at: Time| now.since(at) <= REMEMBERED;
+        self.0.iter().any(|&(known, at)| known == key && fresh(at))
+    }
+}
+
 impl Invitation {
+    /// The caller has taken its call back.
+    pub(super) fn is_taken_back(&self, context: &mut Context<'_>) {
+        for early in self.early.iter().filter(|early| !early.over) {
+            if let Some(key) = tag_key(&early.dialog.local_tag) {
+                context.shared.taken_back.add(key, context.now);
+            }
+        }
+    }
+
     /// Returns how long it can take at most until somebody has answered, or nobody has.
     fn rings_for(&self, now: Time, ring: Millis) -> Millis {
         let branches = self.fork.branches.iter();

@@ -170,6 +170,37 @@ impl Conversation {
             context.shared.transactions.acknowledged(waiting.server);
         }
     }
+
+    /// Our 2xx was never acknowledged by who has no part in the conversation for now. Who was to take somebody's
+    /// place has not got the call (RFC 3261 13.3.1.4).
+    pub(super) fn unacknowledged_aside(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        server: ServerId,
+    ) {
+        let Some(known) = self.reporting(leg) else {
+            return;
+        };
+        let ours = |waiting: &mut Unacknowledged| waiting.server == server;
+        if known.unacknowledged.take_if(ours).is_none() {
+            return;
+        }
+        let _ = known.life.take(Happens::NoAck);
+        let Some(side) = self.branch_side(leg) else {
+            return;
+        };
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let joining = lost.joining.take_if(|joining| joining.leg == leg);
+        let branch = lost.fork.take(leg);
+        self.unask(context, side.other(), joining);
+        if let Some(branch) = branch {
+            self.drop_branch(context, branch, None);
+        }
+        self.go_on(context, side);
+    }
 }
 
 /// Returns the answer to an offer that the endpoint made before: what it was told, with one line of keys

@@ -8,20 +8,28 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Conversation;
 use super::context::Context;
 use super::fork::{Branch, BranchState};
 use super::leg::Leg;
-use super::{Conversation, Party};
 use crate::engine::dialog::Dialog;
 use crate::engine::endpoint::Identity;
 use crate::engine::events::Happening;
 use crate::engine::handover::{Wanted, Word};
 use crate::engine::ids::{ConversationId, LegId, Side};
-use crate::engine::ports::Generation;
+use crate::engine::ports::{Generation, Output, Token};
 use crate::engine::time::Millis;
 
 /// A re-INVITE has its time-out, and may have to be sent again after another's.
 pub(super) const ANSWERED: Millis = Millis::from_secs(40);
+
+/// A leg has arrived, and whoever gave it does not know yet.
+#[derive(Debug)]
+pub(super) struct Arriving {
+    from: ConversationId,
+    /// The store is asked to keep it; none where that has failed.
+    storing: Option<Token>,
+}
 
 impl Conversation {
     /// Another conversation says something about a leg that changes hands.
@@ -35,14 +43,25 @@ impl Conversation {
             Word::Ask(wanted) => self.on_wanted(context, from, wanted),
             Word::Decline => self.declined(context, from),
             Word::Rings => self.on_giver_rings(context, from),
-            Word::Give(leg) => self.on_given(context, from, &leg),
+            Word::Give(leg) => {
+                if let Some(status) = self.on_given(context, from, &leg) {
+                    context.tell(self.id, from, Word::Keep(status));
+                }
+            }
+            Word::Leave(leg) => self.on_left(context, from, &leg),
             Word::Taken => self.on_taken(context, from),
             Word::Keep(_) if self.has_giving_to(from) => self.declined(context, from),
             Word::Keep(status) => {
-                if let Some((side, leg)) = self.taken_from(from)
-                    && !self.calls_anew(context, side, leg, status)
-                {
+                if let Some((side, leg)) = self.taken_from(from) {
+                    self.rings_no_more(side);
                     self.again_failed(context, side, leg, status);
+                }
+            }
+            Word::Unknown => {
+                if let Some((side, leg)) = self.taken_from(from)
+                    && !self.calls_anew(context, side, leg)
+                {
+                    self.again_failed(context, side, leg, 481);
                 }
             }
         }
@@ -99,26 +118,38 @@ impl Conversation {
         self.ports[side.index()].of(generation).addresses.clone()
     }
 
-    /// The leg is ours from now on.
-    fn on_given(&mut self, context: &mut Context<'_>, from: ConversationId, leg: &Bytes) {
+    /// The leg is ours from now on. Returns the status for which it is not.
+    fn on_given(
+        &mut self,
+        context: &mut Context<'_>,
+        from: ConversationId,
+        leg: &Bytes,
+    ) -> Option<u16> {
         let id = self.id;
         let Ok(mut given) = rmp_serde::from_slice::<Leg>(leg) else {
-            return context.tell(id, from, Word::Keep(500));
+            return Some(500);
         };
         let Some((side, number)) = self.taken_from(from) else {
+            let known = self.leg_of(&given.dialog);
+            if let Some(leg) = known {
+                // Whoever gave it has let go of its tag once more.
+                context.know_tag(&given.dialog.local_tag, (id, leg));
+            }
             let mut asides = self.parties.iter().filter_map(|party| party.lost.as_ref());
-            return match () {
+            let arriving = self.arriving.as_ref().filter(|known| known.from == from);
+            match arriving.map(|known| known.storing) {
                 // It has come before.
-                () if self.has_dialog(&given.dialog) => context.tell(id, from, Word::Taken),
+                Some(Some(_)) => {}
+                Some(None) => self.store_arrival(context, from),
+                None if known.is_some() => context.tell(id, from, Word::Taken),
                 // After a restart it is asked for in a moment.
-                () if asides.any(|aside| aside.giver() == Some(from)) => {}
-                () => context.tell(id, from, Word::Keep(481)),
-            };
+                None if asides.any(|aside| aside.giver() == Some(from)) => {}
+                None => return Some(481),
+            }
+            return None;
         };
         let uuid = self.uuid_of(side.other());
-        let Some(branch) = self.branch_mut(number) else {
-            return;
-        };
+        let branch = self.branch_mut(number)?;
         context.forget_tag(&branch.leg.dialog.local_tag);
         context.know_tag(&given.dialog.local_tag, (id, number));
         (given.id, given.side) = (number, side);
@@ -126,39 +157,104 @@ impl Conversation {
         branch.giver = None;
         branch.leg = given;
         self.taken(context, side, number);
-        self.persist(context);
-        context.tell(id, from, Word::Taken);
+        self.store_arrival(context, from);
+        None
     }
 
-    /// A dialog is one of this conversation's.
-    fn has_dialog(&self, dialog: &Dialog) -> bool {
-        let same = |leg: &Leg| leg.dialog.local_tag == dialog.local_tag;
-        let of_party = |party: &Party| {
-            let aside = party.lost.as_ref();
-            party.leg.as_ref().is_some_and(same)
-                || aside.is_some_and(|aside| {
-                    same(&aside.old) || aside.fork.branches.iter().any(|branch| same(&branch.leg))
-                })
+    /// Who gave the leg is over: nobody has it but us.
+    fn on_left(&mut self, context: &mut Context<'_>, from: ConversationId, leg: &Bytes) {
+        let Ok(given) = rmp_serde::from_slice::<Leg>(leg) else {
+            return;
         };
-        self.parties.iter().any(of_party) || self.leaving.iter().any(|known| same(&known.leg))
+        let wanted = self.taken_from(from).is_some();
+        if wanted && self.on_given(context, from, leg).is_none() {
+            return;
+        }
+        if self.leg_of(&given.dialog).is_none() {
+            context.end_given(self.id, leg);
+        }
+    }
+
+    /// The giver hears that the leg is here once the store has it: until then one of the two has, after a kill.
+    fn store_arrival(&mut self, context: &mut Context<'_>, from: ConversationId) {
+        if self.ended.is_some() {
+            return context.tell(self.id, from, Word::Taken);
+        }
+        let token = context.ask(self.id);
+        self.arriving = Some(Box::new(Arriving {
+            from,
+            storing: Some(token),
+        }));
+        context.shared.out.push_back(Output::Persist {
+            conversation: self.id,
+            token: Some(token),
+        });
+    }
+
+    /// The store has answered. Returns false where it was asked for something else.
+    pub(super) fn arrival_stored(
+        &mut self,
+        context: &mut Context<'_>,
+        token: Token,
+        ok: bool,
+    ) -> bool {
+        let Some(arriving) = &mut self.arriving else {
+            return false;
+        };
+        if arriving.storing.take_if(|known| *known == token).is_none() {
+            return false;
+        }
+        // The giver says its word again, and the store is asked again then.
+        if ok {
+            let from = arriving.from;
+            self.arriving = None;
+            context.tell(self.id, from, Word::Taken);
+        }
+        true
+    }
+
+    /// All is over, and the leg with it: it does not go back.
+    pub(super) fn settle_arrival(&mut self, context: &mut Context<'_>) {
+        if let Some(arriving) = self.arriving.take() {
+            if let Some(token) = arriving.storing {
+                context.shared.asked.remove(&token);
+            }
+            context.tell(self.id, arriving.from, Word::Taken);
+        }
+    }
+
+    /// Returns the leg of this conversation that has a dialog.
+    fn leg_of(&self, dialog: &Dialog) -> Option<LegId> {
+        let legs = self.parties.iter().flat_map(|party| {
+            let aside = party.lost.iter().flat_map(|aside| {
+                let branches = aside.fork.branches.iter().map(|branch| &branch.leg);
+                branches.chain([&aside.old])
+            });
+            party.leg.iter().chain(aside)
+        });
+        let mut legs = legs.chain(self.leaving.iter().map(|known| &known.leg));
+        let same = |leg: &&Leg| leg.dialog.local_tag == dialog.local_tag;
+        legs.find(same).map(|leg| leg.id)
+    }
+
+    /// The giver has heard of its phone: it is not one that a restart has forgotten.
+    fn rings_no_more(&mut self, side: Side) {
+        let aside = self.party_mut(side).lost.as_mut();
+        if let Some(transfer) = aside.and_then(|aside| aside.transfer.as_mut()) {
+            transfer.rings = None;
+        }
     }
 
     /// A restart has forgotten the call that rang: its phone is called by us. Returns false where the target
     /// had answered.
-    fn calls_anew(
-        &mut self,
-        context: &mut Context<'_>,
-        side: Side,
-        leg: LegId,
-        status: u16,
-    ) -> bool {
+    fn calls_anew(&mut self, context: &mut Context<'_>, side: Side, leg: LegId) -> bool {
         let Some(aside) = &mut self.party_mut(side).lost else {
             return false;
         };
         let Some(transfer) = &mut aside.transfer else {
             return false;
         };
-        if transfer.rings.take().is_none() || status != 481 {
+        if transfer.rings.take().is_none() {
             return false;
         }
         transfer.giver = None;

@@ -172,7 +172,12 @@ impl Conversation {
     }
 
     /// Finds who is meant: whom the transferor could call.
-    fn aim(&self, context: &Context<'_>, side: Side, refer: &Refer) -> Result<Aim, Refusal> {
+    pub(super) fn aim(
+        &self,
+        context: &Context<'_>,
+        side: Side,
+        refer: &Refer,
+    ) -> Result<Aim, Refusal> {
         // RFC 5057 5.1: a code that speaks of the target would end the transferor's dialog.
         const NOBODY: Refusal = (603, "transfer to nobody who can be called");
         let settings = &context.shared.settings;
