@@ -550,6 +550,51 @@ fn a_silent_connection_is_kept_while_a_conversation_needs_it() {
     }
 }
 
+/// Says a word over a new connection. Returns false where it is turned away.
+fn is_heard(server: &Server, call_id: &str) -> Option<TcpStream> {
+    let at = address(server, Transport::Tcp);
+    let mut stream = TcpStream::connect(at).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let said = stream.write_all(options(call_id, "TCP", at).as_bytes());
+    // Who is turned away may be so before it has said anything.
+    let heard = said.and_then(|()| stream.peek(&mut [0]));
+    heard.is_ok_and(|len| len > 0).then_some(stream)
+}
+
+#[test]
+fn idle_connections_give_way_where_no_shard_needs_them() {
+    for workers in [1, 2] {
+        let mut config = config(workers, OPEN_DOMAIN);
+        config.limits.connections = 20;
+        config.limits.first_message = Duration::from_millis(500);
+        let server = start(config).unwrap();
+        let log = Log::start();
+        let alice = registered(&server, &log, "alice", ua::Transport::Tcp);
+        let bob = registered(&server, &log, "bob", ua::Transport::Udp);
+        let (call, _taken) = session(&alice, &bob);
+        // Whichever shard it is of, its conversation alone needs the connection.
+        assert_eq!(alice.unregister_all().unwrap(), 200);
+        // A tenth is for trusted peers.
+        let mut idle: Vec<_> = (0..17)
+            .map(|number| is_heard(&server, &format!("idle{number}")).unwrap())
+            .collect();
+        let mut tries = 0;
+        let _came = loop {
+            if let Some(came) = is_heard(&server, &format!("try{tries}")) {
+                break came;
+            }
+            tries += 1;
+            assert!(tries < 12, "nobody gives way of {workers} workers");
+            // Who is idle hears nothing, and who gave way hears that at once.
+            idle.rotate_left(1);
+            idle[0].set_read_timeout(Some(SILENCE)).unwrap();
+            read_response(&mut idle[0]);
+            let _ = idle[0].read(&mut [0]);
+        };
+        assert_eq!(call.message("still here").unwrap(), 200);
+    }
+}
+
 #[test]
 fn registered_udp_flows_are_kept_alive() {
     let server = start(config(

@@ -402,7 +402,7 @@ fn too_many_connections_are_turned_away() {
     let (_first, second) = (shard.connect(), shard.connect());
     let mut third = TcpStream::connect(shard.at).unwrap();
     third.set_read_timeout(Some(PATIENCE)).unwrap();
-    shard.until(|shard| shard.refused(Refusal::Limit) == 1);
+    shard.until(|shard| shard.refused(Refusal::LimitPerIp) == 1);
     assert!(is_closed(&mut third));
     assert_eq!(shard.open(), 2);
     drop(second);
@@ -454,7 +454,7 @@ fn idle_connections_go_unless_they_are_needed() {
     let peer = needed.local_addr().unwrap();
     let closed = shard
         .streams
-        .sweep(shard.now, &|_| false, &|flow| flow.peer == peer);
+        .sweep(shard.now, &|_| false, &|flow, _| flow.peer == peer);
     assert_eq!(closed.len(), 1);
     assert!(is_closed(&mut idle));
     needed.write_all(OPTIONS).unwrap();
@@ -496,7 +496,7 @@ fn who_comes_and_says_nothing_has_less_time_than_who_falls_silent() {
 fn who_says_nothing_gives_way_and_then_who_is_idle_and_not_needed() {
     let port = |phone: &TcpStream| phone.local_addr().unwrap().port();
     // A tenth is nobody's here: strangers have nine places, and of one address as many.
-    for (connections, per_ip) in [(10, 20), (100, 9)] {
+    for (connections, per_ip, full) in [(10, 20, Refusal::Limit), (100, 9, Refusal::LimitPerIp)] {
         let mut shard = Shard::new(connections, per_ip);
         let mut phones: Vec<_> = (0..8).map(|_| shard.connect()).collect();
         for (count, phone) in phones.iter_mut().enumerate().take(7) {
@@ -507,7 +507,7 @@ fn who_says_nothing_gives_way_and_then_who_is_idle_and_not_needed() {
         let late = shard.connect();
         // The last of them is silent for less than a second, and the others have said something just now.
         let _refused = TcpStream::connect(shard.at).unwrap();
-        shard.until(|shard| shard.refused(Refusal::Limit) == 1);
+        shard.until(|shard| shard.refused(full) == 1);
         shard.now = shard.now + Millis(100);
         let next = shard.connect();
         assert_eq!(shard.yielded(), [(port(&phones[7]), Yielded::Silent)]);
@@ -530,11 +530,54 @@ fn who_says_nothing_gives_way_and_then_who_is_idle_and_not_needed() {
         assert_eq!(shard.yielded(), [(port(&phones[6]), Yielded::Idle)]);
         shard.now = shard.now + Millis(999);
         let _refused = TcpStream::connect(shard.at).unwrap();
-        shard.until(|shard| shard.refused(Refusal::Limit) == 2);
+        shard.until(|shard| shard.refused(full) == 2);
         let [silent, idle] = &shard.counters.yielded;
         let counted = [silent, idle].map(|count| count.load(Ordering::Relaxed));
         assert_eq!(counted, [3, 1]);
     }
+}
+
+#[test]
+fn those_that_others_are_asked_about_give_way_at_the_next_try() {
+    for (connections, per_ip, full) in [(10, 20, Refusal::Limit), (100, 9, Refusal::LimitPerIp)] {
+        let mut shard = Shard::new(connections, per_ip);
+        let mut phones: Vec<_> = (0..9).map(|_| shard.connect()).collect();
+        for (count, phone) in phones.iter_mut().enumerate() {
+            phone.write_all(OPTIONS).unwrap();
+            shard.until(|shard| shard.messages.len() > count);
+            shard.now = shard.now + Millis(1);
+        }
+        let ports: Vec<_> = phones
+            .iter()
+            .map(|phone| phone.local_addr().unwrap().port())
+            .collect();
+        (shard.needed, shard.asked) = (ports[..7].to_vec(), ports[7..].to_vec());
+        shard.now = shard.now + Millis::from_secs(10);
+        let _refused = TcpStream::connect(shard.at).unwrap();
+        shard.until(|shard| shard.refused(full) == 1);
+        // Long after, and the answers are there.
+        shard.now = shard.now + Millis::from_secs(30);
+        shard.asked.clear();
+        let _comes = shard.connect();
+        let _next = shard.connect_after(Millis(100));
+        let gone = [ports[7], ports[8]].map(|port| (port, Yielded::Idle));
+        assert_eq!(shard.yielded(), gone);
+    }
+}
+
+#[test]
+fn the_others_are_asked_before_all_places_are_taken() {
+    let mut shard = Shard::new(100, 100);
+    let mut phones: Vec<_> = (0..80).map(|_| shard.connect()).collect();
+    for (count, phone) in phones.iter_mut().enumerate() {
+        phone.write_all(OPTIONS).unwrap();
+        shard.until(|shard| shard.messages.len() > count);
+    }
+    shard.now = shard.now + Millis::from_secs(10);
+    assert_eq!(shard.looks_ahead(), 0, "there are places");
+    let _more = shard.connect();
+    assert_eq!(shard.looks_ahead(), 80, "one has yet to say a word");
+    assert!(shard.yielded().is_empty());
 }
 
 #[test]
@@ -554,7 +597,7 @@ fn keep_alives_do_not_keep_a_connection_that_nobody_needs() {
     let peer = needed.local_addr().unwrap();
     let closed = shard
         .streams
-        .sweep(shard.now, &|_| false, &|flow| flow.peer == peer);
+        .sweep(shard.now, &|_| false, &|flow, _| flow.peer == peer);
     assert_eq!(closed.len(), 1);
     assert!(is_closed(&mut pings));
     assert_eq!(shard.open(), 1);
@@ -568,14 +611,14 @@ fn a_trusted_peer_may_be_silent() {
     let peer = trunk.local_addr().unwrap();
     let closed = shard
         .streams
-        .sweep(shard.now, &|flow| flow.peer == peer, &|_| false);
+        .sweep(shard.now, &|flow| flow.peer == peer, &|_, _| false);
     assert_eq!(closed.len(), 1);
     assert!(is_closed(&mut stranger));
     trunk.write_all(b"\r\n\r\n").unwrap();
     read_in(&mut shard, &mut trunk, b"\r\n");
     for (seconds, closed) in [(59, 0), (1, 1)] {
         shard.now = shard.now + Millis::from_secs(seconds);
-        let swept = shard.streams.sweep(shard.now, &|_| true, &|_| false);
+        let swept = shard.streams.sweep(shard.now, &|_| true, &|_, _| false);
         assert_eq!(swept.len(), closed);
     }
 }

@@ -10,7 +10,7 @@ use crate::engine::events::Offence;
 use crate::engine::ids::Flow;
 use crate::engine::time::{Millis, Time};
 use crate::gate::{Load, Rules, Standing, Verdict};
-use crate::transport::Guest;
+use crate::transport::{Guest, Need};
 
 use super::shared::Shared;
 use super::spare::Spared;
@@ -87,12 +87,14 @@ impl Entrance<'_> {
         })
     }
 
-    /// Returns true while a registration, or a conversation of any shard, needs a connection.
-    pub(super) fn needs(&self, flow: &Flow, others: &Spared, worker: usize) -> bool {
-        let mailboxes = &self.shared.mailboxes;
-        self.shared.bindings.names(flow)
-            || self.engine.uses(flow)
-            || others.holds(flow, worker, mailboxes, self.now)
+    /// Returns whether a registration, or a conversation of any shard, needs a connection that no message has
+    /// passed over for so long.
+    pub(super) fn needs(&self, flow: &Flow, wordless: Millis, others: &Spared) -> Need {
+        if self.shared.bindings.names(flow) || self.engine.uses(flow) {
+            return Need::Needed;
+        }
+        let others_there = self.shared.mailboxes.workers() - 1;
+        others.needs(flow, wordless, others_there, self.now)
     }
 
     pub(super) fn trusts(&self, flow: &Flow) -> bool {

@@ -31,8 +31,11 @@ pub enum Mail {
     },
     /// A question to the engine. It must be quick.
     Ask(Box<dyn FnOnce(&Engine) + Send>),
-    /// A connection of this shard, asked for by it, that a conversation of another needs.
-    Needed(ConnectionId),
+    /// What another shard says to a question of this one: which of the connections its conversations need.
+    Needs {
+        question: u64,
+        needed: Vec<ConnectionId>,
+    },
     /// Shows how long mail waits.
     Mark,
     /// A shard has taken up again what was kept, and has told the others before this what they must know.
@@ -54,7 +57,7 @@ impl Mail {
             Self::Input(Input::Message { .. } | Input::Unreachable { .. }) | Self::Ask(_) => {
                 CAPACITY - RESERVE
             }
-            Self::Input(_) | Self::Needed(_) | Self::Mark | Self::Stop => CAPACITY,
+            Self::Input(_) | Self::Needs { .. } | Self::Mark | Self::Stop => CAPACITY,
             // One of each worker, which nobody sends again.
             Self::Rebuilt => usize::MAX,
         }

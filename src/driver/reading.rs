@@ -50,14 +50,15 @@ impl Shard {
             rules: &self.rules,
             now,
         };
-        let (others, worker) = (&self.spared, self.worker);
+        let others = &self.spared;
         let views = Views {
             admits: &|flow| entrance.admits(flow),
             trusts: &|flow| entrance.trusts(flow),
-            needs: &|flow| entrance.needs(flow, others, worker),
+            needs: &|flow, wordless| entrance.needs(flow, wordless, others),
         };
         let mut events = Vec::new();
         let more = self.streams.ready(token, now, &views, &mut events);
+        others.ask(self.worker, &self.shared.mailboxes);
         self.tell_refused(now);
         self.tell_yielded(now);
         for event in &events {
@@ -115,10 +116,10 @@ impl Shard {
         let is_due = || self.shared.gate.names(Source::of(peer.ip()), now);
         match why {
             Refusal::Gate => tracing::debug!(%peer, why = why.as_str(), "turned a connection away"),
-            Refusal::Limit | Refusal::NotAProxy if is_due() => {
+            Refusal::Limit | Refusal::LimitPerIp | Refusal::NotAProxy if is_due() => {
                 tracing::warn!(%peer, why = why.as_str(), "turned a connection away");
             }
-            Refusal::Limit | Refusal::NotAProxy => {}
+            Refusal::Limit | Refusal::LimitPerIp | Refusal::NotAProxy => {}
         }
     }
 

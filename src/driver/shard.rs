@@ -20,7 +20,7 @@ use crate::engine::ports::Input;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::time::{Millis, Time};
 use crate::gate::Rules;
-use crate::transport::{Counters, Datagram, Room, Socket, StreamEvent, Streams, Udp, Views};
+use crate::transport::{Counters, Datagram, Need, Room, Socket, StreamEvent, Streams, Udp, Views};
 
 use super::dispatch::shard_of;
 use super::entrance::{Entrance, Held};
@@ -254,8 +254,9 @@ impl Shard {
                     self.settle();
                 }
                 Mail::Ask(question) => question(&self.engine),
-                Mail::Needed(connection) => {
-                    self.spared.needed(connection, self.shared.clock.now());
+                Mail::Needs { question, needed } => {
+                    self.spared
+                        .answered(question, &needed, self.shared.clock.now());
                 }
                 Mail::Rebuilt => self.awaited = self.awaited.saturating_sub(1),
                 Mail::Mark => self.lateness.mark_came(self.shared.clock.now()),
@@ -322,13 +323,14 @@ impl Shard {
                     rules: &self.rules,
                     now,
                 };
-                let (others, worker) = (&self.spared, self.worker);
+                let others = &self.spared;
                 let views = Views {
                     admits: &|flow| entrance.admits(flow),
                     trusts: &|flow| entrance.trusts(flow),
-                    needs: &|flow| entrance.needs(flow, others, worker),
+                    needs: &|flow, wordless| entrance.needs(flow, wordless, others),
                 };
                 let more = self.streams.accept(socket, listener, now, &views);
+                others.ask(self.worker, &self.shared.mailboxes);
                 self.tell_refused(now);
                 self.tell_yielded(now);
                 return more;
@@ -491,7 +493,7 @@ impl Shard {
             self.site.forget_routes();
         }
         let shared = Arc::clone(&self.shared);
-        let (others, worker) = (&self.spared, self.worker);
+        let others = &self.spared;
         others.forget(now);
         let entrance = Entrance {
             shared: &shared,
@@ -500,9 +502,16 @@ impl Shard {
             rules: &self.rules,
             now,
         };
-        let spared = |flow: &Flow| entrance.needs(flow, others, worker);
-        let trusted = |flow: &Flow| entrance.trusts(flow);
-        for flow in self.streams.sweep(now, &trusted, &spared) {
+        let views = Views {
+            admits: &|flow| entrance.admits(flow),
+            trusts: &|flow| entrance.trusts(flow),
+            needs: &|flow, wordless| entrance.needs(flow, wordless, others),
+        };
+        let spared = |flow: &Flow, wordless| (views.needs)(flow, wordless) != Need::Free;
+        let closed = self.streams.sweep(now, views.trusts, &spared);
+        self.streams.look_ahead(now, &views);
+        others.ask(self.worker, &shared.mailboxes);
+        for flow in closed {
             self.tell_closed(flow);
         }
         self.shut_out(now);

@@ -40,7 +40,7 @@ impl Recording {
 }
 
 /// Why connections are turned away.
-pub const REFUSALS: [&str; 3] = ["limit", "gate", "not_a_proxy"];
+pub const REFUSALS: [&str; 4] = ["limit", "limit_per_ip", "gate", "not_a_proxy"];
 
 /// Why a connection gives way to another.
 pub const YIELDED: [&str; 2] = ["silent", "idle"];

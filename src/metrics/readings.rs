@@ -25,7 +25,7 @@ pub struct TransportReading {
     pub connections: [u64; 4],
     pub accepted: u64,
     /// Turned away, by `labels::REFUSALS`.
-    pub refused: [u64; 3],
+    pub refused: [u64; 4],
     /// Closed because the peer did not read.
     pub overflowed: u64,
     /// Whose peer came and said nothing.

@@ -356,7 +356,7 @@ fn distinct(more: u64) -> Readings {
         transport: TransportReading {
             connections: [n(301), n(304), n(305), n(306)],
             accepted: n(302),
-            refused: [303, 331, 332].map(n),
+            refused: [303, 335, 331, 332].map(n),
             overflowed: n(308),
             silent: n(309),
             yielded: [333, 334].map(n),
@@ -424,6 +424,10 @@ fn readings_set_gauges_and_raise_counters() {
         ("refork_connections{transport=\"wss\"}", 306),
         ("refork_connections_accepted_total", 302),
         ("refork_connections_refused_total{reason=\"limit\"}", 303),
+        (
+            "refork_connections_refused_total{reason=\"limit_per_ip\"}",
+            335,
+        ),
         ("refork_connections_refused_total{reason=\"gate\"}", 331),
         (
             "refork_connections_refused_total{reason=\"not_a_proxy\"}",

@@ -75,9 +75,10 @@ impl Counters {
 
     /// Counts a connection that is turned away.
     pub(super) fn refuse(&self, why: Refusal) {
-        let [limit, gate, not_a_proxy] = &self.refused;
+        let [limit, limit_per_ip, gate, not_a_proxy] = &self.refused;
         Self::add(match why {
             Refusal::Limit => limit,
+            Refusal::LimitPerIp => limit_per_ip,
             Refusal::Gate => gate,
             Refusal::NotAProxy => not_a_proxy,
         });

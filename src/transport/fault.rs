@@ -38,8 +38,10 @@ impl From<Full> for Fault {
 /// Why a connection is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// There are as many as may be, of all or of its source.
+    /// There are as many as may be.
     Limit,
+    /// There are as many as may be of its source.
+    LimitPerIp,
     /// Its source is kept out, shut out, or comes too often.
     Gate,
     /// It comes past the proxies of its listener.
@@ -47,12 +49,13 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    pub const ALL: [Self; 3] = [Self::Limit, Self::Gate, Self::NotAProxy];
+    pub const ALL: [Self; 4] = [Self::Limit, Self::LimitPerIp, Self::Gate, Self::NotAProxy];
 
     /// Returns the word used in logs and labels.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Limit => "limit",
+            Self::LimitPerIp => "limit_per_ip",
             Self::Gate => "gate",
             Self::NotAProxy => "not_a_proxy",
         }

@@ -26,4 +26,4 @@ pub use local::{bindable, toward};
 pub use registry::{Guest, Registry, worker_of};
 pub use streams::{Carried, StreamEvent, StreamLimits, Streams};
 pub use udp::{Datagram, Queued, Room, Sent, Udp};
-pub use yielding::{Views, Yielded};
+pub use yielding::{Need, Views, Yielded};

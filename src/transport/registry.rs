@@ -111,6 +111,13 @@ impl Registry {
         free
     }
 
+    /// Returns true where nine of ten places for strangers are taken.
+    pub(super) fn is_short(&self) -> bool {
+        let max = self.max.load(Ordering::Relaxed);
+        let most = max - max / RESERVE;
+        self.accepted.load(Ordering::Relaxed) >= most - most / 10
+    }
+
     /// Takes a place of those that the source of a client has.
     pub(super) fn admit_client(&self, ip: IpAddr, guest: Guest) -> bool {
         let mut of_source = self.by_source.entry(Source::of(ip)).or_insert(0);

@@ -190,8 +190,8 @@ impl Streams {
                 self.refuse(peer, Refusal::Gate);
                 continue;
             };
-            if !self.admit(client, guest, now, views) {
-                self.refuse(peer, Refusal::Limit);
+            if let Err(why) = self.admit(client, guest, now, views) {
+                self.refuse(peer, why);
                 continue;
             }
             tune(&stream);
@@ -265,7 +265,7 @@ impl Streams {
                 None => Some(Refusal::Gate),
                 Some(guest) => {
                     let admitted = self.admit_client(peer.ip(), guest, now, views);
-                    (!admitted).then_some(Refusal::Limit)
+                    (!admitted).then_some(Refusal::LimitPerIp)
                 }
             };
             if let Some(why) = refusal {
@@ -378,13 +378,13 @@ impl Streams {
     }
 
     /// Closes what took too long: to open, for its handshake, to say its first word, to send a message that it
-    /// began, or to say anything more while nobody needs it (`spared`). Who is
-    /// trusted need say no first word, and no more than keep-alives.
+    /// began, or to say anything more while nobody needs it (`spared` is told for how long it has said nothing).
+    /// Who is trusted need say no first word, and no more than keep-alives.
     pub fn sweep(
         &mut self,
         now: Time,
         trusted: &dyn Fn(&Flow) -> bool,
-        spared: &dyn Fn(&Flow) -> bool,
+        spared: &dyn Fn(&Flow, Millis) -> bool,
     ) -> Vec<Flow> {
         self.part(now);
         let late: Vec<_> = self
@@ -409,9 +409,10 @@ impl Streams {
                     Counters::add(&self.counters.silent);
                 }
                 // The keep-alives of who is trusted are word enough.
-                let needless = connection.wordless_for(now) >= self.limits.idle
+                let wordless = connection.wordless_for(now);
+                let needless = wordless >= self.limits.idle
                     && (idle >= self.limits.idle || !trusted(&connection.flow))
-                    && !spared(&connection.flow);
+                    && !spared(&connection.flow, wordless);
                 late || silent
                     || needless
                     || connection.midway_for(now) >= self.limits.header_timeout

@@ -1,7 +1,7 @@
 //! Who gives way where there is no place for another connection: first who came and has said nothing, then who
 //! has been idle for longest and is needed by nobody.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 use crate::engine::ids::Flow;
@@ -10,6 +10,7 @@ use crate::gate::Source;
 
 use super::connection::Connection;
 use super::counters::Counters;
+use super::fault::Refusal;
 use super::registry::{Guest, Origin, connection_id};
 use super::streams::Streams;
 
@@ -17,16 +18,31 @@ use super::streams::Streams;
 const GRACE: Millis = Millis::from_secs(1);
 /// To look at each connection takes time: not oftener than this, however many come.
 const LOOK_EVERY: Millis = Millis(100);
-/// Of how many at most it is asked at a time whether they are needed.
-const ASKED: usize = 64;
+/// A list of who may give way is good for so long: others have fallen silent, and answers were believed for
+/// a while.
+const LISTED: Millis = Millis::from_secs(1);
+/// Of how many at most the other shards are asked ahead: so many can give way at once.
+const AHEAD: usize = 256;
+/// Of so many sources the connections are looked at within `LOOK_EVERY`.
+const SOURCES: usize = 32;
+
+/// Whether a registration or a conversation needs a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    Needed,
+    /// Others have yet to say.
+    Asked,
+    Free,
+}
 
 /// What others know of peers and their connections.
 pub struct Views<'a> {
     /// As whose guest a connection is let in, if it is.
     pub admits: &'a dyn Fn(&Flow) -> Option<Guest>,
     pub trusts: &'a dyn Fn(&Flow) -> bool,
-    /// True where a registration or a conversation needs the connection.
-    pub needs: &'a dyn Fn(&Flow) -> bool,
+    /// Whether a registration or a conversation needs the connection, over which no message has come or gone
+    /// for so long.
+    pub needs: &'a dyn Fn(&Flow, Millis) -> Need,
 }
 
 /// Why a connection gave way to another.
@@ -55,31 +71,37 @@ impl Yielded {
 pub(super) struct Yielding {
     /// Whom to ask next where there are too many in all: those that deserve their place least first.
     next: VecDeque<u64>,
-    /// When all were last looked at, for a place in all and for one of a source.
-    looked: [Option<Time>; 2],
+    /// When all were last looked at.
+    looked: Option<Time>,
+    /// When those of a source were: one that knocks all the time takes no turn of another.
+    sources: BTreeMap<Source, Time>,
     gone: Vec<(Flow, Yielded)>,
 }
 
 impl Streams {
     /// Takes a place for who came, and one of those of its source where that is known. Where there is none,
     /// another connection gives way.
+    ///
+    /// # Errors
+    /// Which limit turns it away.
     pub(super) fn admit(
         &mut self,
         client: Option<IpAddr>,
         guest: Guest,
         now: Time,
         views: &Views<'_>,
-    ) -> bool {
+    ) -> Result<(), Refusal> {
         let free = self.registry.admit(Origin::Accepted, guest)
             || self.makes_way(now, views) && self.registry.admit(Origin::Accepted, guest);
         if !free {
-            return false;
+            return Err(Refusal::Limit);
         }
         let admitted = client.is_none_or(|ip| self.admit_client(ip, guest, now, views));
         if !admitted {
             self.registry.release(Origin::Accepted, None);
+            return Err(Refusal::LimitPerIp);
         }
-        admitted
+        Ok(())
     }
 
     /// Takes a place of those that the source of a client has; where it has none left, another connection of
@@ -101,42 +123,91 @@ impl Streams {
         std::mem::take(&mut self.yielding.gone)
     }
 
-    fn makes_way(&mut self, now: Time, views: &Views<'_>) -> bool {
-        if self.yielding.next.is_empty() && self.looks(0, now) {
-            self.yielding.next = self.by_merit(now, |_| true);
+    /// Asks whether anybody needs those that would give way next, where places are short: whoever comes then need
+    /// not wait for the answers.
+    pub fn look_ahead(&mut self, now: Time, views: &Views<'_>) {
+        if !self.registry.is_short() {
+            return;
         }
-        let mut asked = 0;
-        while asked < ASKED
-            && let Some(number) = self.yielding.next.pop_front()
+        self.list(now);
+        let mut next = std::mem::take(&mut self.yielding.next);
+        let mut ahead = 0;
+        while ahead < AHEAD
+            && let Some(number) = next.get(ahead)
         {
-            asked += 1;
-            if self.gives_way(number, now, views) {
-                return true;
+            match self.need(*number, now, views) {
+                Some((_, Need::Asked | Need::Free)) => ahead += 1,
+                Some((_, Need::Needed)) | None => drop(next.remove(ahead)),
             }
         }
-        false
+        self.yielding.next = next;
+    }
+
+    fn makes_way(&mut self, now: Time, views: &Views<'_>) -> bool {
+        self.list(now);
+        let mut next = std::mem::take(&mut self.yielding.next);
+        let goes = self.first_to_go(&mut next, now, views);
+        self.yielding.next = next;
+        goes.is_some_and(|(number, why)| self.gives_way(number, why))
     }
 
     fn source_makes_way(&mut self, source: Source, now: Time, views: &Views<'_>) -> bool {
-        if !self.looks(1, now) {
+        if !self.looks_at(source, now) {
             return false;
         }
-        let of_source = |connection: &Connection| {
+        let mut own = self.by_merit(now, |connection| {
             let client = connection.client;
             client.is_some_and(|ip| Source::of(ip) == source)
-        };
-        let own = self.by_merit(now, of_source);
-        let mut own = own.into_iter().take(ASKED);
-        own.any(|number| self.gives_way(number, now, views))
+        });
+        let goes = self.first_to_go(&mut own, now, views);
+        goes.is_some_and(|(number, why)| self.gives_way(number, why))
     }
 
-    fn looks(&mut self, which: usize, now: Time) -> bool {
-        let looked = &mut self.yielding.looked[which];
-        let due = looked.is_none_or(|at| now.since(at) >= LOOK_EVERY);
+    /// Lists anew who may give way, where nobody is left on the list or it is old.
+    fn list(&mut self, now: Time) {
+        let good_for = if self.yielding.next.is_empty() {
+            LOOK_EVERY
+        } else {
+            LISTED
+        };
+        let looked = self.yielding.looked;
+        if looked.is_none_or(|at| now.since(at) >= good_for) {
+            self.yielding.looked = Some(now);
+            self.yielding.next = self.by_merit(now, |_| true);
+        }
+    }
+
+    fn looks_at(&mut self, source: Source, now: Time) -> bool {
+        let looked = &mut self.yielding.sources;
+        looked.retain(|_, at| now.since(*at) < LOOK_EVERY);
+        let due = looked.len() < SOURCES && !looked.contains_key(&source);
         if due {
-            *looked = Some(now);
+            looked.insert(source, now);
         }
         due
+    }
+
+    /// Takes the first that gives way off a list, and whoever stays before it. Those that others are asked about
+    /// stay on the list: they may be free by the next time.
+    fn first_to_go(
+        &self,
+        list: &mut VecDeque<u64>,
+        now: Time,
+        views: &Views<'_>,
+    ) -> Option<(u64, Yielded)> {
+        let mut asked = 0;
+        while asked < AHEAD {
+            let number = *list.get(asked)?;
+            match self.need(number, now, views) {
+                Some((_, Need::Asked)) => asked += 1,
+                Some((why, Need::Free)) => {
+                    list.remove(asked);
+                    return Some((number, why));
+                }
+                Some((_, Need::Needed)) | None => drop(list.remove(asked)),
+            }
+        }
+        None
     }
 
     /// Returns the connections that may give way, who deserves its place least first.
@@ -167,19 +238,28 @@ impl Streams {
         idle.then_some(Yielded::Idle)
     }
 
-    fn gives_way(&mut self, number: u64, now: Time, views: &Views<'_>) -> bool {
-        let Some(connection) = self.open.get(&number) else {
-            return false;
-        };
-        let flow = connection.flow;
-        let Some(why) = self.why_it_may_yield(connection, now) else {
-            return false;
-        };
+    /// Returns why a connection may give way, and whether anybody needs it; none where it stays in any case.
+    fn need(&self, number: u64, now: Time, views: &Views<'_>) -> Option<(Yielded, Need)> {
+        let connection = self.open.get(&number)?;
+        let why = self.why_it_may_yield(connection, now)?;
         // Of whom a proxy has yet to name, its address tells nothing.
-        let stays = connection.is_known() && ((views.trusts)(&flow) || (views.needs)(&flow));
-        if stays || self.close(connection_id(self.worker, number)).is_none() {
-            return false;
+        if connection.is_known() && (views.trusts)(&connection.flow) {
+            return None;
         }
+        Some(match why {
+            // What no message has passed over, nobody can need.
+            Yielded::Silent => (why, Need::Free),
+            Yielded::Idle => {
+                let wordless = connection.wordless_for(now);
+                (why, (views.needs)(&connection.flow, wordless))
+            }
+        })
+    }
+
+    fn gives_way(&mut self, number: u64, why: Yielded) -> bool {
+        let Some(flow) = self.close(connection_id(self.worker, number)) else {
+            return false;
+        };
         self.counters.yielded(why);
         self.yielding.gone.push((flow, why));
         true

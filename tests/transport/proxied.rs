@@ -110,7 +110,7 @@ fn limits_are_those_of_the_client() {
     let closed = shard.closed.len();
     shard.until(|shard| shard.closed.len() > closed);
     assert!(is_closed(&mut denied));
-    assert_eq!(shard.refused(Refusal::Limit), 1);
+    assert_eq!(shard.refused(Refusal::LimitPerIp), 1);
     let of = address("192.0.2.9");
     let last = shard.streams.take_refused();
     assert!(last.is_some_and(|(peer, why)| (peer.ip(), why) == (of, Refusal::Gate)));

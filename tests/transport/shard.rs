@@ -11,8 +11,8 @@ use refork::engine::ids::{Flow, ListenerId, Transport};
 use refork::engine::time::{Millis, Time};
 use refork::tls::{ClientAuth, Files, Tls};
 use refork::transport::{
-    Bound, Counters, Fault, Guest, Refusal, Registry, Shake, Socket, StreamEvent, StreamLimits,
-    Streams, Views, Yielded, bind,
+    Bound, Counters, Fault, Guest, Need, Refusal, Registry, Shake, Socket, StreamEvent,
+    StreamLimits, Streams, Views, Yielded, bind,
 };
 
 use super::authority::Authority;
@@ -38,6 +38,17 @@ pub(crate) struct Shard {
     pub(crate) guest: Guest,
     /// The ports of peers whose connections are needed.
     pub(crate) needed: Vec<u16>,
+    /// The ports of those that others have yet to say that of.
+    pub(crate) asked: Vec<u16>,
+}
+
+fn need(flow: &Flow, needed: &[u16], asked: &[u16]) -> Need {
+    let port = flow.peer.port();
+    match (needed.contains(&port), asked.contains(&port)) {
+        (true, _) => Need::Needed,
+        (false, true) => Need::Asked,
+        (false, false) => Need::Free,
+    }
 }
 
 impl Shard {
@@ -104,6 +115,7 @@ impl Shard {
             denied: Vec::new(),
             guest: Guest::Stranger,
             needed: Vec::new(),
+            asked: Vec::new(),
         }
     }
 
@@ -114,11 +126,11 @@ impl Shard {
             assert!(!events.is_empty(), "nothing came");
             for event in &events {
                 if event.token() == LISTENER {
-                    let (guest, needed) = (self.guest, &self.needed);
+                    let (guest, needed, asked) = (self.guest, &self.needed, &self.asked);
                     let views = Views {
                         admits: &|_| Some(guest),
                         trusts: &|_| false,
-                        needs: &|flow| needed.contains(&flow.peer.port()),
+                        needs: &|flow, _| need(flow, needed, asked),
                     };
                     let (socket, now) = (&self.socket, self.now);
                     while self.streams.accept(socket, ListenerId(0), now, &views) {}
@@ -145,11 +157,12 @@ impl Shard {
         self.streams.drain(token);
         loop {
             let mut out = Vec::new();
-            let (guest, denied, needed) = (self.guest, &self.denied, &self.needed);
+            let (guest, denied) = (self.guest, &self.denied);
+            let (needed, asked) = (&self.needed, &self.asked);
             let views = Views {
                 admits: &|flow| (!denied.contains(&flow.peer.ip())).then_some(guest),
                 trusts: &|_| false,
-                needs: &|flow| needed.contains(&flow.peer.port()),
+                needs: &|flow, _| need(flow, needed, asked),
             };
             let more = self.streams.ready(token, self.now, &views, &mut out);
             for event in out {
@@ -187,7 +200,27 @@ impl Shard {
 
     pub(crate) fn sweep_after(&mut self, span: Millis) -> Vec<Flow> {
         self.now = self.now + span;
-        self.streams.sweep(self.now, &|_| false, &|_| false)
+        self.streams.sweep(self.now, &|_| false, &|_, _| false)
+    }
+
+    pub(crate) fn connect_after(&mut self, span: Millis) -> TcpStream {
+        self.now = self.now + span;
+        self.connect()
+    }
+
+    /// Looks at who would give way next. Returns how many others were asked about.
+    pub(crate) fn looks_ahead(&mut self) -> usize {
+        let asked = std::cell::Cell::new(0);
+        let views = Views {
+            admits: &|_| None,
+            trusts: &|_| false,
+            needs: &|_, _| {
+                asked.set(asked.get() + 1);
+                Need::Asked
+            },
+        };
+        self.streams.look_ahead(self.now, &views);
+        asked.get()
     }
 
     /// Returns whose connections gave way since this was asked: ports of peers.
