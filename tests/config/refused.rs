@@ -194,6 +194,13 @@ const CASES: &[Case] = &[
         "proxies",
     ),
     (
+        "listen: [{ at: \"tcp://127.0.0.1:5060\", proxies: [127.0.0.1], proxy_protocol: true, proxies_end_tls: true }]\n",
+        "listen[0].proxies_end_tls",
+        (1, 101),
+        "told of TLS at the listener itself",
+        "advertise",
+    ),
+    (
         "listen: [{ at: \"ws://127.0.0.1:5066\", proxies: [10.0.0.1], proxies_end_tls: true }]\n",
         "listen[0].proxies_end_tls",
         (1, 77),

@@ -18,6 +18,11 @@ pub(super) fn resolve(
     (proxies(long, path, check), origins(long, path, check))
 }
 
+/// Returns true where peers are told of TLS at a listener that speaks none: they must be told of the proxies.
+pub(super) fn is_told_of_tls(long: &ListenLong) -> bool {
+    long.proxies_end_tls && long.at.transport == Transport::Tcp && !long.proxies.is_empty()
+}
+
 fn proxies(long: &ListenLong, path: &[Step<'_>], check: &mut Check<'_>) -> Option<Proxies> {
     let transport = long.at.transport;
     let below = |name| [path, &[Step::Key(name)]].concat();

@@ -64,6 +64,16 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> Vec<Listener> {
                     .then(|| SocketAddr::new(ip, port.unwrap_or_else(|| at.at.port())))
             }
         };
+        if let TextOr::Map(long) = entry
+            && door::is_told_of_tls(long)
+            && advertise.is_none()
+        {
+            check.problem(
+                &[path[0], path[1], Step::Key("proxies_end_tls")],
+                "peers would be told of TLS at the listener itself, which speaks none",
+                "say in `advertise` where the proxies are reached, as 203.0.113.5:5061",
+            );
+        }
         listeners.push(Listener {
             transport: at.transport,
             spoken,

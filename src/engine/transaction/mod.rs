@@ -14,6 +14,7 @@ mod slab;
 mod table;
 #[cfg(test)]
 mod tests;
+mod way_back;
 
 pub use layer::Transactions;
 pub use servers::Stranded;

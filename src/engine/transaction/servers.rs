@@ -1,7 +1,7 @@
 //! The server transactions: requests of others that wait for our answers.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 
@@ -9,9 +9,9 @@ use super::effects::{Clock, Due, Effects, Set, Whose};
 use super::lookup::Lookup;
 use super::slab::{Key, Slab};
 use super::table::{Hand, ServerAct as Act};
+use super::way_back::{name_of, reply_flow, sent_by_port};
 use super::{Heard, ServerId, compose, invite_server, non_invite_server};
 use crate::engine::events::Event;
-use crate::engine::hidden::is_hidden;
 use crate::engine::ids::{ConnectionId, Flow, Transport};
 use crate::engine::timers::Timers;
 use crate::sip::{Message, Method};
@@ -237,14 +237,15 @@ impl<S: Clone> Servers<S> {
     }
 
     /// Lets responses go to where the client can be connected to (RFC 3261 18.2.2) once its connection
-    /// is gone. Returns those that take a connection to a host by name.
+    /// is gone. Returns those that take a connection to a host by name and have yet to be answered: of one
+    /// connection those of one host, for whoever names others for each request has many remembered for nothing.
     pub(super) fn flow_failed(
         &mut self,
         transport: Transport,
         peer: SocketAddr,
         connection: Option<ConnectionId>,
     ) -> Vec<Stranded> {
-        let mut stranded = Vec::new();
+        let mut stranded: Vec<Stranded> = Vec::new();
         let range = (transport, peer, Key::MIN)..=(transport, peer, Key::MAX);
         for (_, _, key) in self.by_peer.range(range) {
             if let Some(server) = self.slab.get_mut(*key)
@@ -253,12 +254,17 @@ impl<S: Clone> Servers<S> {
                 let own = server.reply.connection;
                 server.reply.connection = own.filter(|own| own.is_to_host());
                 server.reply.peer.set_port(server.sent_by_port);
-                let named = server.reply.connection.is_none().then_some(&server.host);
-                stranded.extend(named.cloned().flatten().map(|host| Stranded {
-                    server: ServerId(*key),
-                    peer: server.reply.peer,
-                    host,
-                }));
+                if server.reply.connection.is_none()
+                    && server.request.is_some()
+                    && let Some(host) = &server.host
+                    && stranded.first().is_none_or(|first| first.host == *host)
+                {
+                    stranded.push(Stranded {
+                        server: ServerId(*key),
+                        peer: server.reply.peer,
+                        host: host.clone(),
+                    });
+                }
             }
         }
         stranded
@@ -589,30 +595,4 @@ fn refuse<C, S>(
         peer: source.to_string().into(),
     });
     effects.send(reply, compose::answer(request, status, None, source));
-}
-
-/// Returns where responses go (RFC 3261 18.2.2, RFC 3581 4): back where the request came from, but over
-/// UDP to the port of the Via unless the client asks for the one that was seen. That of a client behind a NAT is
-/// the NAT's to choose, and many phones do not ask.
-fn reply_flow(request: &Message, flow: Flow) -> Flow {
-    let mut reply = flow;
-    let via = request.via();
-    let host = via.host.parse().ok();
-    let seen = via.rport.is_some() || host.is_some_and(|ip| is_hidden(ip, flow.peer.ip()));
-    if !flow.transport.is_reliable() && !seen {
-        reply.peer.set_port(sent_by_port(request, flow.transport));
-    }
-    reply
-}
-
-fn sent_by_port(request: &Message, transport: Transport) -> u16 {
-    let port = request.via().port.filter(|port| *port != 0);
-    port.unwrap_or_else(|| transport.default_port())
-}
-
-/// Returns the host of the topmost Via of a request over TLS, where that is a name: an address proves nothing.
-fn name_of(request: &Message, transport: Transport) -> Option<Box<str>> {
-    let host = request.via().host;
-    let is_name = transport == Transport::Tls && host.parse::<IpAddr>().is_err();
-    is_name.then(|| host.into())
 }

@@ -263,6 +263,13 @@ fn responses_over_udp_go_to_the_port_of_the_via_without_rport() {
         let sent_to = bench.sent_to.expect("the 180 was sent").peer;
         assert_eq!(sent_to, std::net::SocketAddr::from(([192, 0, 2, 1], port)));
     }
+    // No NAT: the same host by another of its addresses.
+    let mut bench = Bench::new();
+    let via = "[fd00::7]:5070;branch=z9hG4bK1";
+    let text = invite.replace("192.0.2.1:5070;branch=z9hG4bK1;rport", via);
+    bench.receive(&text, udp_from("[2001:db8::7]:61000"));
+    bench.respond(180);
+    assert_eq!(bench.sent_to.expect("the 180 was sent").peer.port(), 5070);
 }
 
 #[test]
@@ -314,6 +321,31 @@ fn over_tls_the_host_of_the_via_is_to_prove_itself_where_it_is_connected_to() {
             bench.respond(200);
             assert_eq!(bench.sent_to, Some(over(9)));
         }
+    }
+}
+
+#[test]
+fn a_stranger_has_no_more_than_one_host_remembered_and_none_once_it_is_answered() {
+    let over = Flow {
+        transport: Transport::Tls,
+        ..tcp(1)
+    };
+    for (answered, hosts) in [(false, 1), (true, 0)] {
+        let mut bench = Bench::new();
+        for number in 0..9 {
+            let invite = theirs("INVITE", &format!("z9hG4bK{number}"))
+                .replace("192.0.2.1:5070", &format!("h{number}.example:5070"))
+                .replace("Call-ID: ", &format!("Call-ID: {number}"));
+            bench.receive(&invite, over);
+            if answered {
+                bench.respond(403);
+            }
+        }
+        let (layer, now) = (&mut bench.layer, bench.now);
+        assert_eq!(layer.counts(), (0, 9));
+        let failed = (over.transport, over.peer, over.connection);
+        let stranded = layer.flow_failed(failed.0, failed.1, failed.2, now, &mut bench.out);
+        assert_eq!(stranded.len(), hosts);
     }
 }
 
