@@ -243,26 +243,28 @@ fn the_kernel_says_what_its_queue_had_no_room_for() {
 #[test]
 fn the_kernel_says_how_long_a_datagram_has_waited() {
     let clock = Clock::start();
-    let mut ours = Datagrams::new("127.0.0.1", 1000);
-    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let before = clock.now();
-    peer.send_to(OPTIONS, ours.at).unwrap();
-    // Nobody writes here: it is a while until that is known.
-    peer.set_read_timeout(Some(Duration::from_millis(60)))
-        .unwrap();
-    peer.recv(&mut [0]).unwrap_err();
-    peer.send_to(OPTIONS, ours.at).unwrap();
-    ours.until(|ours| ours.received.len() == 2);
-    let waited = clock.ago(ours.queued[0].since.unwrap());
-    assert!(
-        waited >= Millis(50),
-        "of the first, not the second: {waited:?}"
-    );
-    // Both clocks count whole milliseconds.
-    assert!(
-        waited <= (clock.now() + Millis(2)).since(before),
-        "{waited:?}"
-    );
+    // The first socket of a machine that asks for stamps has them only when the kernel finds time to begin:
+    // until then a datagram has that of its reading.
+    let stamped = (0..20).any(|_| {
+        let mut ours = Datagrams::new("127.0.0.1", 1000);
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let before = clock.now();
+        peer.send_to(OPTIONS, ours.at).unwrap();
+        // Nobody writes here: it is a while until that is known.
+        peer.set_read_timeout(Some(Duration::from_millis(60)))
+            .unwrap();
+        peer.recv(&mut [0]).unwrap_err();
+        peer.send_to(OPTIONS, ours.at).unwrap();
+        ours.until(|ours| ours.received.len() == 2);
+        let waited = clock.ago(ours.queued[0].since.unwrap());
+        // Both clocks count whole milliseconds.
+        assert!(
+            waited <= (clock.now() + Millis(2)).since(before),
+            "{waited:?}"
+        );
+        waited >= Millis(50)
+    });
+    assert!(stamped, "of the first, not the second");
 }
 
 #[test]

@@ -131,7 +131,7 @@ impl Conversation {
         };
         // It goes on with the ports of the leg that it replaces.
         let lost = self.party(side).lost.as_ref();
-        let ports = lost.map_or(&self.ports[side.index()], |lost| &lost.old_ports);
+        let ports = lost.map_or_else(|| &self.ports[side.index()], |lost| &lost.old_ports);
         let mut telling = Telling::new(context.shared, role);
         let standing = heard.and_then(|heard| {
             media::tell(&mut leg.talk, heard, ports, ours_at, mode, &mut telling)

@@ -27,7 +27,7 @@ impl Conversation {
         // It wins over an answer that waits for the survivor's consent.
         let lost = self.party(side).lost.as_ref();
         let asked = lost.and_then(|lost| lost.joining.as_ref()?.asked.as_ref());
-        let talk = asked.map(|(_, before)| before).or(survivor.talk());
+        let talk = asked.map(|(_, before)| before).or_else(|| survivor.talk());
         let Some(told) = talk.and_then(|talk| talk.told.as_deref()) else {
             return Fit::Stands;
         };
