@@ -10,7 +10,8 @@ use refork::ua::{Call, Ending, Medium, Phone, Reaction, Transport};
 use crate::dns::NameServer;
 use crate::stage::{SOON, Stage, answers, hang_up, pause, talk};
 
-/// A server where numbers that begin with 4 are behind this URI.
+/// A server where numbers that begin with 4 are behind this URI. It asks for it at the start, to know who calls
+/// from there: what there is not by then it keeps for the second that the zone says.
 fn stage(dns: &NameServer, uri: &str) -> Stage {
     Stage::with(|config| {
         config.dns.servers = vec![dns.at];
@@ -62,12 +63,10 @@ fn is_reached(alice: &Phone, by: &Phone) {
 
 #[test]
 fn naptr_leads_to_srv_and_past_all_that_fails() {
-    let mut dns = NameServer::start("");
-    let stage = stage(&dns, "sip:pbx.example.net");
-    let alice = stage.phone("alice");
+    let probe = Stage::new();
     let [busy, frozen, last] =
-        ["busy", "frozen", "last"].map(|label| stage.server(label, Transport::Udp, false));
-    let over_tcp = stage.server("over-tcp", Transport::Tcp, false);
+        ["busy", "frozen", "last"].map(|label| probe.server(label, Transport::Udp, false));
+    let over_tcp = probe.server("over-tcp", Transport::Tcp, false);
     let ports = [nobody().port(), port(&busy), port(&frozen), port(&last)];
     let [dead, busy_at, frozen_at, last_at] = ports;
     // TLS, which we have no listener for, is what the domain would rather have.
@@ -84,7 +83,9 @@ fn naptr_leads_to_srv_and_past_all_that_fails() {
          one 60 A 127.0.0.1",
         port(&over_tcp),
     );
-    dns.change(&records);
+    let dns = NameServer::start(&records);
+    let stage = stage(&dns, "sip:pbx.example.net");
+    let alice = stage.phone("alice");
     busy.script(|script| script.invite = Reaction::Refuse(503, Duration::ZERO));
     frozen.freeze();
     is_reached(&alice, &last);
@@ -97,7 +98,7 @@ fn naptr_leads_to_srv_and_past_all_that_fails() {
     frozen.script(|script| script.invite = Reaction::Refuse(503, Duration::ZERO));
     last.kill();
     is_reached(&alice, &over_tcp);
-    stage.finish();
+    stage.finish_refused(probe.refusals());
 }
 
 #[test]
@@ -166,14 +167,14 @@ fn answers_are_kept_as_long_as_their_zone_says() {
 
 #[test]
 fn the_last_word_of_a_name_server_outlives_it() {
-    let mut dns = NameServer::start("");
-    let stage = stage(&dns, "sip:pbx.example.net;transport=udp");
-    let alice = stage.phone("alice");
-    let bob = stage.server("pbx", Transport::Udp, false);
+    let probe = Stage::new();
+    let bob = probe.server("pbx", Transport::Udp, false);
     let at = port(&bob);
-    dns.change(&format!(
+    let mut dns = NameServer::start(&format!(
         "_sip._udp.pbx 1 SRV 0 0 {at} one\none 1 A 127.0.0.1"
     ));
+    let stage = stage(&dns, "sip:pbx.example.net;transport=udp");
+    let alice = stage.phone("alice");
     is_reached(&alice, &bob);
     dns.stop();
     let kept = "refork_not_located_total{then=\"kept\"}";
@@ -188,13 +189,13 @@ fn the_last_word_of_a_name_server_outlives_it() {
 #[test]
 fn trouble_with_the_services_is_no_word_that_there_are_none() {
     let mut dns = NameServer::start("");
+    let host = "one 1 A 127.0.0.1\npbx 1 A 127.0.0.1";
+    // Nothing is known yet: the host of that name is not asked in place of its services.
+    dns.ail(host, "_udp.pbx");
     let stage = stage(&dns, "sip:pbx.example.net;transport=udp");
     let alice = stage.phone("alice");
     let bob = stage.server("pbx", Transport::Udp, false);
     let at = port(&bob);
-    let host = "one 1 A 127.0.0.1\npbx 1 A 127.0.0.1";
-    // Nothing is known yet: the host of that name is not asked in place of its services.
-    dns.ail(host, "_udp.pbx");
     let call = calls(&alice);
     assert_eq!(call.wait_over(SOON).unwrap(), Ending::Refused(480));
     let failed = "refork_target_failures_total{failure=\"unreachable\",then=\"none\"}";
@@ -214,14 +215,14 @@ fn trouble_with_the_services_is_no_word_that_there_are_none() {
 
 #[test]
 fn a_message_goes_past_what_fails() {
-    let mut dns = NameServer::start("");
-    let stage = stage(&dns, "sip:pbx.example.net;transport=udp");
-    let alice = stage.phone("alice");
-    let bob = stage.server("pbx", Transport::Udp, false);
+    let probe = Stage::new();
+    let bob = probe.server("pbx", Transport::Udp, false);
     let (dead, at) = (nobody().port(), port(&bob));
-    dns.change(&format!(
+    let dns = NameServer::start(&format!(
         "_sip._udp.pbx 60 SRV 0 0 {dead} one\n_sip._udp.pbx 60 SRV 1 0 {at} one\none 60 A 127.0.0.1"
     ));
+    let stage = stage(&dns, "sip:pbx.example.net;transport=udp");
+    let alice = stage.phone("alice");
     assert_eq!(
         alice.page("sip:401@example.org", "are you there?").unwrap(),
         200

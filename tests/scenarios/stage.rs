@@ -252,7 +252,7 @@ impl Stage {
 
     /// Counts the INVITEs that phones refused: for 32 s, whatever T1 is, each may come back
     /// (RFC 3261 17.1.1.2, timer D).
-    fn refusals(&self) -> usize {
+    pub(crate) fn refusals(&self) -> usize {
         let entries = self.log.entries();
         let refusals = entries.iter().filter(|entry| match &entry.what {
             What::Sent { message, .. } => {

@@ -3,7 +3,7 @@
 //! One file an act: `ringing` how many may wait for an answer, `inviting` the first fork, `giving_up` its end without an answer, `pickup` somebody else who takes it, `adrift` a caller whose connection closes, `early`, `early_requests`, `early_ends`, `prack` and `early_offers` what goes
 //! on in it before `answered`, `carry`, `demands`, `renegotiate`, `grow` and `refused` what goes on while
 //! both are there, `refresh` session timers, `letters` messages, `signs` and `check` suspicion and probes,
-//! `restore`, `budget`, `busy`, `reach`, `join` and `fits` the re-fork, `ghosts` the end of lost dialogs, `failover` the next target of a hop, `course`
+//! `restore`, `budget`, `busy`, `reach`, `join`, `fits` and `wish` the re-fork, `ghosts` the end of lost dialogs, `failover` the next target of a hop, `course`
 //! and `within` the way of requests within dialogs, `enclosed` what a session description comes in, `size` what no
 //! datagram should carry, `watching` the targets of upstreams, `toward` the
 //! ports of a fork, `keys` and `turn` SRTP on each leg, `crossing` what passes from one leg to the other, `veil` who wants to be unnamed, `aside` what there is of a side without a leg,
@@ -93,6 +93,7 @@ mod undelivered;
 pub(crate) mod veil;
 mod view;
 pub(crate) mod watching;
+mod wish;
 mod wishes;
 pub(crate) mod within;
 
