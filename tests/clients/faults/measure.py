@@ -8,7 +8,8 @@ from capture import Packet
 ALICE, SERVER = "10.99.0.2", "10.99.0.1"
 DESK, MOBILE = ("10.99.0.3", "10.99.0.13"), ("10.99.0.4",)
 FIELDS = ["frame.time_epoch", "ip.src", "ip.dst", "sip.Method", "sip.Status-Code", "sip.CSeq.method", "sip.Call-ID",
-          "sip.to.tag", "rtp.ssrc", "rtp.seq", "rtp.timestamp", "rtp.p_type", "udp.srcport", "rtp.payload"]
+          "sip.to.tag", "sip.CSeq.seq", "rtp.ssrc", "rtp.seq", "rtp.timestamp", "rtp.p_type", "udp.srcport",
+          "rtp.payload"]
 
 
 @dataclass
@@ -21,6 +22,7 @@ class Sip:
     cseq: str
     call_id: str
     tag: str
+    number: str
 
     @property
     def opens(self):
@@ -34,9 +36,10 @@ class Measured:
     def __init__(self, capture, conversation):
         self.sip, self.to_alice, self.speech, self.spoken = [], [], [], {}
         for row in capture.fields("sip || (rtp.seq && !rtcp && !stun && !icmp)", FIELDS):
-            time, source, target, method, status, cseq, call_id, tag, ssrc, seq, timestamp, kind, port, payload = row
+            (time, source, target, method, status, cseq, call_id, tag, number, ssrc, seq, timestamp, kind, port,
+             payload) = row
             if method or status:
-                self.sip.append(Sip(float(time), source, target, method, status, cseq, call_id, tag))
+                self.sip.append(Sip(float(time), source, target, method, status, cseq, call_id, tag, number))
             elif source == SERVER and target == ALICE:
                 self.to_alice.append(Packet(float(time), ssrc, int(seq), int(timestamp), int(kind), int(port)))
                 # Silence is one octet again and again.
@@ -57,8 +60,11 @@ class Measured:
                      and message.source == SERVER and message.target in targets), None)
 
     def requests_to_alice(self, since, until):
-        return [message.method for message in self.sip
-                if since <= message.time < until and message.target == ALICE and message.method]
+        """Returns the methods of the requests to Alice. One that was sent again, since her host was late with the
+        answer, is the same."""
+        asked = {(message.call_id, message.number, message.method): message.method for message in self.sip
+                 if since <= message.time < until and message.target == ALICE and message.method}
+        return list(asked.values())
 
     def silence(self, at, until):
         """Returns how long Alice heard no speech at a moment, and when it began again; None where it never did.
