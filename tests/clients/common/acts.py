@@ -133,6 +133,20 @@ def blind_transfer(stage):
     judge_transferee(stage, at_alice, window, held=False)
 
 
+def far_ends_talk(stage, alice, carol, captures):
+    """Those whom a transfer has left with each other talk, until Alice hangs up. Returns when they did."""
+    for one in (alice, carol):
+        one.speaks()
+    window = talk()
+    assert not alice.ended(), "Alice's call has ended"
+    alice.hangs_up()
+    carol.quits()
+    stage.server.wait_for_rest()
+    for capture in captures:
+        capture.stop()
+    return window
+
+
 def attended_transfer(stage):
     """The called phone holds the call, asks Carol, and joins the two: in the calls that they have."""
     at_alice, at_carol = stage.capture("alice"), stage.capture("carol")
@@ -149,15 +163,7 @@ def attended_transfer(stage):
     desk.joins()
     desk.quits(2)
     time.sleep(SETTLED_SECONDS)
-    for one in (alice, carol):
-        one.speaks()
-    window = talk()
-    assert not alice.ended(), "Alice's call has ended"
-    alice.hangs_up()
-    carol.quits()
-    stage.server.wait_for_rest()
-    for capture in (at_alice, at_carol):
-        capture.stop()
+    window = far_ends_talk(stage, alice, carol, (at_alice, at_carol))
     judge_talk(at_carol, asked)
     judge_talk(at_carol, window)
     judge_transferee(stage, at_alice, window, held=stage.holds_cross)
@@ -187,15 +193,7 @@ def semi_attended_transfer(stage):
     desk.hears_of_it(200)
     desk.quits(2)
     time.sleep(SETTLED_SECONDS)
-    for one in (alice, carol):
-        one.speaks()
-    window = talk()
-    assert not alice.ended(), "Alice's call has ended"
-    alice.hangs_up()
-    carol.quits()
-    stage.server.wait_for_rest()
-    for capture in (at_alice, at_carol):
-        capture.stop()
+    window = far_ends_talk(stage, alice, carol, (at_alice, at_carol))
     invited = [message for message in ladder.requests_to(at_carol.sip("carol"), "carol") if message.method == "INVITE"]
     assert len(invited) == 2, f"Carol's phone got {len(invited)} INVITEs"
     judge_talk(at_carol, window)
