@@ -2,10 +2,10 @@
 
 use super::admission::offence;
 use super::asker::{Asker, NOT_FOR_STRANGERS};
+use super::conversation::carrying::crossing::joins;
+use super::conversation::carrying::demands::is_encoded;
 use super::conversation::context::{ACCEPT, ALLOW, Context, Refusal, Shared, supported};
-use super::conversation::crossing::joins;
-use super::conversation::demands::is_encoded;
-use super::conversation::veil::cannot_be_given;
+use super::conversation::people::veil::cannot_be_given;
 use super::conversation::{
     Arrival, Conversation, Rings, breadth, has_looped, hops_left, is_foreign, refusal, replaced,
     sdp_of, too_brief,

@@ -1,9 +1,9 @@
 //! What the transactions tell: requests, answers and the lack of them, each to whom it concerns.
 
 use super::Engine;
+use super::conversation::carrying::within::{Failed, Renewed};
 use super::conversation::context::{Errand, What, retry_after};
-use super::conversation::stray::{Leaving, acknowledge_and_leave};
-use super::conversation::within::{Failed, Renewed};
+use super::conversation::ending::stray::{Leaving, acknowledge_and_leave};
 use crate::engine::events::TargetFailure;
 use crate::engine::ids::{Flow, Transport};
 use crate::engine::mint::tag_key;

@@ -41,13 +41,13 @@ pub mod view;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::engine::admission::{Peers, is_of_scanner, is_too_long_a_way, offence};
-use crate::engine::conversation::budget::Budget;
+use crate::engine::conversation::carrying::watching::changed;
+use crate::engine::conversation::carrying::within::Within;
 use crate::engine::conversation::context::{Context, Shared};
-use crate::engine::conversation::parting::Partings;
-use crate::engine::conversation::semi_attended::TakenBack;
-use crate::engine::conversation::stray::Strays;
-use crate::engine::conversation::watching::changed;
-use crate::engine::conversation::within::Within;
+use crate::engine::conversation::ending::parting::Partings;
+use crate::engine::conversation::ending::stray::Strays;
+use crate::engine::conversation::restoring::budget::Budget;
+use crate::engine::conversation::transferring::semi_attended::TakenBack;
 use crate::engine::conversation::{
     Conversation, Key, Moves, Ringing, answered_peers, aor_key, peer_key,
 };

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::arrivals::destination;
+use super::conversation::carrying::crossing::{crossing, signature};
+use super::conversation::carrying::failover::{next_flow, target_failed};
+use super::conversation::carrying::size::{over, over_tcp};
 use super::conversation::context::{Context, Errand, Refusal, What, end_with, retry_after};
-use super::conversation::crossing::{crossing, signature};
-use super::conversation::failover::{next_flow, target_failed};
-use super::conversation::size::{over, over_tcp};
-use super::conversation::trail::{Step, Steps, Trail};
-use super::conversation::veil::{ANONYMOUS, Veil, cannot_be_given, veiled};
+use super::conversation::forking::trail::{Step, Steps, Trail};
+use super::conversation::people::veil::{ANONYMOUS, Veil, cannot_be_given, veiled};
 use super::conversation::{Way, asserted, hops_left, is_told, proof, upstream_of, way};
 use super::location::{self, Tried};
 use crate::engine::asker::Asker;

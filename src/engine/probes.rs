@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 
+use super::conversation::carrying::failover::next_flow_to;
 use super::conversation::context::{Context, Errand, What};
-use super::conversation::failover::next_flow_to;
 use crate::engine::health::{Observation, Sign};
 use crate::engine::ids::{ConversationId, Flow, LegId, VirtualShard};
 use crate::engine::locating::{Hop, Located};

@@ -1,10 +1,10 @@
 //! Answers to what we sent, and the lack of them: each goes to the act that asked.
 
 use super::Conversation;
+use super::carrying::within::Renewed;
 use super::context::{Context, ELSEWHERE, Errand, What};
-use super::outcome;
-use super::stray::{Leaving, acknowledge_and_leave};
-use super::within::Renewed;
+use super::doubting::outcome;
+use super::ending::stray::{Leaving, acknowledge_and_leave};
 use crate::engine::dialog::Do;
 use crate::engine::events::{Signal, TargetFailure};
 use crate::engine::ids::{Flow, LegId};

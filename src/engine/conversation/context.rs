@@ -5,14 +5,14 @@ use std::fmt::{Display, Write};
 
 use bytes::Bytes;
 
-use super::breadth::mark;
-use super::budget::Budget;
-use super::outcome::for_the_other_side;
-use super::parting::Partings;
-use super::semi_attended::TakenBack;
-use super::stray::Strays;
-use super::tags::Moves;
-use super::within::Within;
+use super::carrying::within::Within;
+use super::doubting::outcome::for_the_other_side;
+use super::ending::parting::Partings;
+use super::ending::stray::Strays;
+use super::forking::breadth::mark;
+use super::restoring::budget::Budget;
+use super::transferring::semi_attended::TakenBack;
+use super::transferring::tags::Moves;
 use crate::engine::dialog::Dialog;
 use crate::engine::dialog::session_id::SessionId;
 use crate::engine::events::Event;

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::carrying::course::Course;
 use super::context::{Context, Errand, What, is_sips};
-use super::course::Course;
-use super::keys::Keyring;
-use super::report::Reports;
+use super::session::keys::Keyring;
+use super::transferring::report::Reports;
 use crate::engine::dialog::reliable::RAck;
 use crate::engine::dialog::session_id::Uuid;
 use crate::engine::dialog::session_timer::SessionTimer;

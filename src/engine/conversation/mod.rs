@@ -1,115 +1,45 @@
 //! The conversation: anchored on whoever is still there. `LIFECYCLE.md` beside this file draws its life.
 //!
-//! One file an act: `ringing` how many may wait for an answer, `inviting` the first fork, `giving_up` its end without an answer, `pickup` somebody else who takes it, `adrift` a caller whose connection closes, `early`, `early_requests`, `early_ends`, `prack` and `early_offers` what goes
-//! on in it before `answered`, `carry`, `demands`, `renegotiate`, `grow` and `refused` what goes on while
-//! both are there, `refresh` session timers, `letters` messages, `signs` and `check` suspicion and probes,
-//! `restore`, `budget`, `busy`, `reach`, `join`, `fits` and `wish` the re-fork, `ghosts` the end of lost dialogs, `failover` the next target of a hop, `course`
-//! and `within` the way of requests within dialogs, `enclosed` what a session description comes in, `size` what no
-//! datagram should carry, `watching` the targets of upstreams, `toward` the
-//! ports of a fork, `keys` and `turn` SRTP on each leg, `crossing` what passes from one leg to the other, `veil` who wants to be unnamed, `aside` what there is of a side without a leg,
-//! `survivor` what is answered meanwhile, `repair` a phone that comes back by itself, `notice` the word to
-//! the survivor; `refer` and `transfer` a side that goes on with somebody else, `attended`
-//! where the transferor has called that one itself, `semi_attended` where that call still rings, `giving`, `given` and `taking` where that call is ours too, `tags`
-//! whose a leg is then, `report` what its transferor
-//! is told, `leaving` until that one hangs up; `redirect` phones that forward, `trail` and `diverted` whom a call was for before, `breadth` how many ring;
-//! `ending` the end, `parting` a BYE that waits for an ACK,
-//! `stray` a 2xx that nobody waits for.
+//! One folder for each part of that life, one file an act; the head of each folder says what its files do.
+//! Before the answer: `forking` INVITEs that are out for one side, `inviting` the first fork, `early` its early
+//! dialogs. While both are there: `carrying` requests across, `session` what was agreed, `letters` messages.
+//! Where one is lost: `doubting` signs and probes, `restoring` the re-fork and the word to the survivor. Going on
+//! with somebody else: `transferring`. `ending` the end, `people` who takes part, apart from the phone.
+//!
+//! Beside them what all of these work with: `context` the way out, `leg` one dialog, `answers` what comes back and
+//! to whom it goes, `index` by what a conversation is found, `rebuild` after a restart, `view` what the API sees.
 
-mod account;
-mod adrift;
-mod answered;
 mod answers;
-mod aside;
-mod asserted;
-mod attended;
-mod breadth;
-pub(crate) mod budget;
-mod busy;
-mod calling;
-mod carry;
-mod check;
-mod consent;
+pub(crate) mod carrying;
 pub(crate) mod context;
-mod course;
-pub(crate) mod crossing;
-pub(crate) mod demands;
-mod diverted;
+mod doubting;
 mod early;
-mod early_ends;
-mod early_offers;
-mod early_requests;
-mod enclosed;
-mod ending;
-pub(crate) mod failover;
-mod far_ends;
-mod fits;
-mod fork;
-mod ghosts;
-mod given;
-mod giving;
-mod giving_up;
-mod grow;
-mod handing_on;
+pub(crate) mod ending;
+pub(crate) mod forking;
 mod index;
 mod inviting;
-mod join;
-mod keys;
-mod leaving;
 mod leg;
 mod letters;
-mod media;
-mod notice;
-mod outcome;
-pub(crate) mod parting;
-mod person;
-mod pickup;
-mod prack;
-mod proof;
-mod queue;
-mod reach;
+pub(crate) mod people;
 mod rebuild;
-mod redirect;
-mod refer;
-mod refresh;
-mod refused;
-mod renegotiate;
-mod repair;
-mod report;
-mod restore;
-mod ringing;
-mod rounds;
-pub(crate) mod semi_attended;
-mod signs;
-pub(crate) mod size;
-pub(crate) mod stray;
-mod survivor;
-mod tags;
-mod taking;
-mod toward;
-pub(crate) mod trail;
-mod transfer;
-mod turn;
-mod undelivered;
-pub(crate) mod veil;
+pub(crate) mod restoring;
+mod session;
+pub(crate) mod transferring;
 mod view;
-pub(crate) mod watching;
-mod wish;
-mod wishes;
-pub(crate) mod within;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use self::aside::Restoration;
-use self::check::Check;
 use self::context::Context;
-use self::grow::Growing;
+use self::doubting::check::Check;
 use self::inviting::Invitation;
 use self::leg::Leg;
-use self::media::Ports;
-use self::queue::SlimQueue;
-use self::renegotiate::Renegotiation;
+use self::letters::queue::SlimQueue;
+use self::restoring::aside::Restoration;
+use self::session::grow::Growing;
+use self::session::media::Ports;
+use self::session::renegotiate::Renegotiation;
 use crate::engine::asker::Asker;
 use crate::engine::dialog::session_id::Uuid;
 use crate::engine::dialog::{Dialog, Life};
@@ -124,19 +54,19 @@ use crate::engine::transaction::{ClientId, ServerId};
 use crate::engine::view::Stage;
 use crate::sip::Method;
 
-pub(crate) use self::asserted::{asserted, is_told};
-pub(crate) use self::breadth::{breadth, has_looped};
-pub(crate) use self::calling::{Way, way};
-pub(crate) use self::carry::hops_left;
-pub(crate) use self::enclosed::{is_foreign, sdp_of};
+pub(crate) use self::carrying::hops_left;
+pub(crate) use self::forking::breadth::{breadth, has_looped};
+pub(crate) use self::forking::calling::{Way, way};
 pub(crate) use self::index::{Key, Keys, answered_peers, aor_key, peer_key};
 pub(crate) use self::inviting::Arrival;
-pub(crate) use self::keys::refusal;
-pub(crate) use self::proof::{proof, upstream_of};
-pub(crate) use self::refresh::too_brief;
-pub(crate) use self::repair::replaced;
-pub(crate) use self::ringing::{Ringing, Rings};
-pub(crate) use self::tags::Moves;
+pub(crate) use self::inviting::ringing::{Ringing, Rings};
+pub(crate) use self::people::asserted::{asserted, is_told};
+pub(crate) use self::people::proof::{proof, upstream_of};
+pub(crate) use self::restoring::repair::replaced;
+pub(crate) use self::session::enclosed::{is_foreign, sdp_of};
+pub(crate) use self::session::keys::refusal;
+pub(crate) use self::session::refresh::too_brief;
+pub(crate) use self::transferring::tags::Moves;
 
 /// Entries kept of a conversation's history; what comes in between is left out.
 const HISTORY_MAX: usize = 256;
@@ -162,7 +92,7 @@ pub struct Conversation {
     ghosts: Vec<Leg>,
     /// Dialogs of those who have transferred the other side.
     #[serde(default)]
-    leaving: Vec<leaving::Leaving>,
+    leaving: Vec<transferring::leaving::Leaving>,
     /// The last word is out: BYE follows at that time at the latest.
     closing: Option<ending::Closing>,
     /// Whose call it is, where that has a limit.
@@ -183,11 +113,11 @@ pub struct Conversation {
     #[serde(skip)]
     growing: Option<Box<Growing>>,
     #[serde(skip)]
-    inquiring: Option<Box<attended::Inquiring>>,
+    inquiring: Option<Box<transferring::attended::Inquiring>>,
     #[serde(default)]
-    giving: Option<Box<giving::Giving>>,
+    giving: Option<Box<transferring::giving::Giving>>,
     #[serde(skip)]
-    arriving: Option<Box<taking::Arriving>>,
+    arriving: Option<Box<transferring::taking::Arriving>>,
     /// What the engine keeps with it: its timer, what it is indexed by, and which peers are expected.
     #[serde(skip)]
     pub(crate) timer: Option<(Time, TimerId)>,
@@ -199,7 +129,7 @@ pub struct Conversation {
 
 /// One of the two ends.
 #[derive(Debug, Serialize, Deserialize)]
-struct Party {
+pub(crate) struct Party {
     aor: Aor,
     /// What is known of who it is, and how far its transfers may go.
     asker: Asker,
@@ -210,7 +140,7 @@ struct Party {
     asserted: Option<Box<str>>,
     /// What it wishes to be kept from those who are not trusted.
     #[serde(default)]
-    veil: veil::Veil,
+    veil: people::veil::Veil,
     /// Lines of its INVITE that are for the other user, whichever phone that has (RFC 7433).
     #[serde(default)]
     for_user: Box<[u8]>,
@@ -228,7 +158,7 @@ struct Party {
     asked: Option<Box<str>>,
     /// How the call came to it, where anybody wishes to know (RFC 7044).
     #[serde(default)]
-    walked: Option<Box<trail::Walked>>,
+    walked: Option<Box<forking::trail::Walked>>,
     /// Its media comes.
     #[serde(skip)]
     flowing: bool,
@@ -260,7 +190,7 @@ impl Party {
             asker,
             address,
             asserted: None,
-            veil: veil::Veil::default(),
+            veil: people::veil::Veil::default(),
             for_user: Box::default(),
             walked: None,
             languages: "".into(),
@@ -454,7 +384,7 @@ impl Conversation {
     /// Tells the relay what a side's streams are now.
     fn configure(&mut self, context: &mut Context<'_>, side: Side) {
         let ports = &self.ports[side.index()];
-        if ports.state != media::PortState::Open {
+        if ports.state != session::media::PortState::Open {
             return;
         }
         let (party, other) = (self.party(side), self.party(side.other()));
@@ -462,7 +392,7 @@ impl Conversation {
         let Some(said) = &leg.talk.said else { return };
         let heard = other.talk().and_then(|talk| talk.said.as_deref());
         let told = leg.talk.told.as_deref();
-        let streams = media::streams(said, told, heard, &leg.talk.keys);
+        let streams = session::media::streams(said, told, heard, &leg.talk.keys);
         // The relay counts anew from here: what should come is taken to come until it says otherwise.
         let flowing = streams.iter().any(|stream| stream.active && stream.sends);
         let keyed = streams.iter().any(|stream| stream.srtp.is_some());

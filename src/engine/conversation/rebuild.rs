@@ -2,9 +2,9 @@
 
 use super::Conversation;
 use super::context::{Context, Errand, What};
-use super::fork::{Branch, BranchState, Turn};
-use super::join::Joining;
-use super::media::PortState;
+use super::forking::{Branch, BranchState, Turn};
+use super::restoring::join::Joining;
+pub(crate) use super::session::media::PortState;
 use crate::engine::events::Happening;
 use crate::engine::ids::Side;
 use crate::engine::routing::Target;

@@ -1,0 +1,71 @@
+//! What calls show of the targets of upstreams, and which of them a call may ask.
+
+use std::hash::Hash;
+
+use crate::engine::conversation::context::{Context, Shared};
+use crate::engine::endpoint::Endpoint;
+use crate::engine::events::Event;
+use crate::engine::health::{Health, Observation, Sign};
+use crate::engine::locating::Hop;
+use crate::engine::mint::hash64;
+use crate::engine::ports::Output;
+use crate::engine::routing::{Destination, Target};
+use crate::engine::time::Time;
+use crate::engine::upstreams::{hop_of, place_of};
+
+impl Shared {
+    /// Takes what was seen of a target, here or on another shard.
+    pub(crate) fn saw(&mut self, seen: &Observation, now: Time) {
+        let news = self.upstreams.observe(&seen.hop, seen.sign, now);
+        let Some((before, health)) = news.filter(|_| self.leads) else {
+            return;
+        };
+        for (upstream, target) in self.upstreams.names_of(&seen.hop) {
+            let event = changed(upstream, target, Some(before), health);
+            self.out.push_back(Output::Event(event));
+        }
+    }
+}
+
+/// Tells what a target of an upstream is from now on.
+pub(crate) fn changed(
+    upstream: Box<str>,
+    target: Box<str>,
+    before: Option<Health>,
+    health: Health,
+) -> Event {
+    Event::UpstreamChanged {
+        upstream,
+        target,
+        before: before.map(Health::as_str),
+        state: health.as_str(),
+        used: matches!(health, Health::Up | Health::Suspect),
+    }
+}
+
+impl Context<'_> {
+    /// Takes what was seen of a target, and tells the other shards.
+    pub(crate) fn observe(&mut self, seen: Observation) {
+        self.shared.saw(&seen, self.now);
+        self.shared.out.push_back(Output::Observed(seen));
+    }
+
+    /// A call has shown something of where an endpoint is asked. Most show that it is as it was.
+    pub(crate) fn call_shows(&mut self, endpoint: &Endpoint, sign: Sign) {
+        let hop = hop_of(place_of(endpoint));
+        if let Some(hop) = hop.filter(|hop| self.shared.upstreams.minds(hop, sign)) {
+            self.observe(Observation { hop, sign });
+        }
+    }
+
+    /// Leaves of an upstream's targets those that may be asked, in order. None where all are down.
+    pub(crate) fn choose(&self, mut there: Destination, key: impl Hash) -> Option<Destination> {
+        let Some(name) = &there.upstream else {
+            return Some(there);
+        };
+        let (upstreams, targets) = (&self.shared.upstreams, there.targets);
+        let place = |target: &'_ Target| -> Option<Hop> { hop_of(place_of(&target.endpoint)) };
+        there.targets = upstreams.choose(name, targets, place, hash64(key), self.now);
+        (!there.targets.is_empty()).then_some(there)
+    }
+}

@@ -1,0 +1,191 @@
+//! Signs from outside of the dialogs: media, ICMP and closed connections, the registrar.
+
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::Context;
+use crate::engine::endpoint::{BindingChange, BindingsChanged, Endpoint};
+use crate::engine::events::Signal;
+use crate::engine::ids::{Flow, Side};
+use crate::engine::location;
+use crate::engine::ports::MediaEvent;
+use crate::engine::routing;
+
+impl Conversation {
+    /// What the relay saw.
+    pub(crate) fn on_media(&mut self, context: &mut Context<'_>, event: MediaEvent) {
+        match event {
+            MediaEvent::Opened {
+                side,
+                generation,
+                result,
+                ..
+            } => {
+                if let Some(ports) = self.ports[side.index()].find(generation) {
+                    ports.opened(result);
+                    if !self.grown(context, side, generation) {
+                        self.ports_opened(context, side, generation);
+                    }
+                }
+            }
+            MediaEvent::Silent { side, .. } => {
+                self.party_mut(side).flowing = false;
+                if context.shared.settings.detect.media_confirm {
+                    self.suspect(context, side, Signal::Silence);
+                } else if self.party(side).is_up()
+                    && self.answered.is_some()
+                    && self.closing.is_none()
+                {
+                    self.lose(context, side, Signal::Silence);
+                }
+            }
+            MediaEvent::Flowing { side, .. } => {
+                self.party_mut(side).flowing = true;
+                let by_media = self.party(side).check.as_ref().is_some_and(|check| {
+                    matches!(
+                        check.signal,
+                        Some(Signal::Silence | Signal::MediaUnreachable)
+                    )
+                });
+                if by_media {
+                    self.alive(context, side);
+                }
+            }
+            MediaEvent::Unreachable { side, .. } => {
+                self.suspect(context, side, Signal::MediaUnreachable)
+            }
+        }
+    }
+
+    /// ICMP names a peer, or a connection is closed: which of our legs went there?
+    pub(crate) fn on_flow_failed(
+        &mut self,
+        context: &mut Context<'_>,
+        failed: &Flow,
+        closed: bool,
+    ) {
+        for side in [Side::Caller, Side::Callee] {
+            let Some(leg) = &self.party(side).leg else {
+                continue;
+            };
+            let flow = leg.dialog.reached_over();
+            let hit = flow.transport == failed.transport
+                && flow.peer == failed.peer
+                && (failed.connection.is_none() || flow.connection == failed.connection);
+            if !hit {
+                continue;
+            }
+            if self.answered.is_none() {
+                if side == Side::Caller && closed {
+                    self.caller_adrift(context, flow);
+                }
+                continue;
+            }
+            if closed && let Some(check) = self.party_mut(side).check.as_mut() {
+                check.dead = Some(flow.into());
+            }
+            self.suspect(context, side, Signal::Transport);
+        }
+    }
+
+    /// The registrar's news of one of the two.
+    pub(crate) fn on_bindings(&mut self, context: &mut Context<'_>, changed: &BindingsChanged) {
+        for side in [Side::Caller, Side::Callee] {
+            if self.party(side).aor != changed.aor || self.closing.is_some() {
+                continue;
+            }
+            if self.answered.is_none() {
+                self.on_bindings_early(context, side, changed);
+                continue;
+            }
+            for change in &changed.changes {
+                match change {
+                    BindingChange::Registered { binding, moved } => {
+                        self.lay_ghosts(context, &binding.endpoint);
+                        if self.party(side).lost.is_some() {
+                            self.registered_meanwhile(context, side, &binding.endpoint);
+                        } else {
+                            self.registered(context, side, &binding.endpoint, *moved);
+                        }
+                    }
+                    BindingChange::Removed { binding, .. } => {
+                        let ours = self.party(side).leg.as_ref().is_some_and(|leg| {
+                            location::same(&leg.endpoint.identity, &binding.endpoint.identity)
+                        });
+                        if ours {
+                            self.suspect(context, side, Signal::Registration);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The same before anybody has answered: only a caller that is waited for is concerned.
+    fn on_bindings_early(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        changed: &BindingsChanged,
+    ) {
+        for change in &changed.changes {
+            match change {
+                BindingChange::Registered { binding, .. } if side == Side::Caller => {
+                    self.caller_registered(context, &binding.endpoint);
+                }
+                BindingChange::Registered { .. } | BindingChange::Removed { .. } => {}
+            }
+        }
+    }
+
+    /// Returns the binding of a leg that does not answer where it was, but does over another flow: its move
+    /// was not seen, as in a restart.
+    pub(super) fn found_elsewhere(
+        &self,
+        context: &Context<'_>,
+        side: Side,
+        flow: Flow,
+    ) -> Option<Endpoint> {
+        let party = self.party(side);
+        let (leg, check) = (party.leg.as_ref()?, party.check.as_ref()?);
+        let deaf = matches!(check.signal, Some(Signal::NoAnswer | Signal::ProbeTimeout));
+        if !deaf || flow.peer == leg.dialog.flow.peer {
+            return None;
+        }
+        let known = routing::flows(
+            &party.aor,
+            &leg.endpoint.identity,
+            context.now,
+            context.world,
+        );
+        known
+            .into_iter()
+            .find(|endpoint| endpoint.flow.is_some_and(|known| known.peer == flow.peer))
+    }
+
+    /// The endpoint of a standing leg registered: over another flow, its dialog goes there too.
+    pub(super) fn registered(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        endpoint: &Endpoint,
+        moved: bool,
+    ) {
+        let Some(leg) = self.leg_mut(side) else {
+            return;
+        };
+        if !location::same(&leg.endpoint.identity, &endpoint.identity) {
+            return;
+        }
+        let elsewhere = endpoint
+            .flow
+            .filter(|flow| moved && *flow != leg.dialog.flow && flow.peer != leg.dialog.flow.peer);
+        let Some(flow) = elsewhere else { return };
+        leg.dialog.flow = flow;
+        leg.dialog.target.clone_from(&endpoint.contact);
+        leg.endpoint = endpoint.clone();
+        if let Some(waiting) = &leg.unacknowledged {
+            // It may not have our 2xx yet.
+            context.redirect(waiting.server, flow);
+        }
+        self.suspect(context, side, Signal::Moved);
+    }
+}

@@ -1,0 +1,158 @@
+//! Requests in early dialogs: of the caller's, and of who is invited.
+
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::Context;
+use crate::engine::conversation::forking::Branch;
+use crate::engine::dialog::{Admission, Happens};
+use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::transaction::ServerId;
+use crate::sip::{Message, Method};
+
+impl Conversation {
+    /// Returns the branch of the first fork or of a re-fork.
+    pub(crate) fn branch_mut(&mut self, leg: LegId) -> Option<&mut Branch> {
+        let first = self.invitation.as_mut().map(|first| &mut first.fork);
+        let again = self.parties.iter_mut();
+        let again = again.filter_map(|party| party.lost.as_mut().map(|lost| &mut lost.fork));
+        first
+            .into_iter()
+            .chain(again)
+            .find_map(|fork| fork.branch(leg))
+    }
+
+    /// Who is invited speaks before its 2xx, or has overtaken it.
+    pub(crate) fn early_request(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        server: ServerId,
+        request: &Message,
+    ) {
+        let Some(branch) = self.branch_mut(leg) else {
+            return;
+        };
+        if !branch.leg.dialog.owns(request) {
+            // A proxy may have forked there: it is not the phone that rings now.
+            return context.refuse(server, 481, "tags of another dialog");
+        }
+        if branch.leg.dialog.receive(request).is_err() {
+            return context.refuse(server, 500, "CSeq lower than one before");
+        }
+        match branch.leg.life.admit(request.method()) {
+            Admission::Take if *request.method() == Method::Bye => {
+                let _ = branch.leg.life.take(Happens::Bye);
+                match self.branch_side(leg) {
+                    Some(side) => self.again_farewell(context, side, leg, server, request),
+                    None => {
+                        context.answer(server, 200, None);
+                        self.early_farewell(context, leg);
+                    }
+                }
+            }
+            Admission::Take
+                if *request.method() == Method::Update && self.branch_side(leg).is_none() =>
+            {
+                self.branch_update(context, leg, server, request);
+            }
+            // It has answered, and waits for the survivor's consent.
+            Admission::Take if *request.method() != Method::Options => {
+                context.refuse(server, 500, "request before the answer");
+            }
+            Admission::Take | Admission::Here => context.answer(server, 200, None),
+            Admission::Refuse(status, why) => context.refuse(server, status, why),
+        }
+    }
+
+    /// The caller speaks in one of its early dialogs.
+    pub(crate) fn caller_request(
+        &mut self,
+        context: &mut Context<'_>,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+    ) {
+        let Some(invitation) = self.invitation.as_deref_mut() else {
+            return;
+        };
+        let mut early = invitation.early.iter();
+        let Some(at) = early.position(|early| early.dialog.owns(request)) else {
+            return context.refuse(server, 481, "tags of another dialog");
+        };
+        let early = &mut invitation.early[at];
+        if early.over && *request.method() != Method::Prack {
+            return context.refuse(server, 481, "early dialog that has ended");
+        }
+        if early.dialog.receive(request).is_err() {
+            return context.refuse(server, 500, "CSeq lower than one before");
+        }
+        early.dialog.flow = flow;
+        self.caller_back(context, flow);
+        let Some(leg) = self.leg_mut(Side::Caller) else {
+            return;
+        };
+        leg.abilities.learn(request);
+        leg.dialog.flow = flow;
+        let admission = leg.life.admit(request.method());
+        if admission == Admission::Take && context.refuse_demands(server, request) {
+            return;
+        }
+        match (admission, request.method()) {
+            (Admission::Take, Method::Prack) => self.on_prack(context, at, server, request),
+            (Admission::Take, Method::Update) => self.early_update(context, at, server, request),
+            (Admission::Take, Method::Bye) => self.early_bye(context, at, server),
+            (Admission::Take, Method::Message) => {
+                self.on_message(context, Side::Caller, server, request);
+            }
+            (Admission::Here, _) => context.answer(server, 200, None),
+            (Admission::Refuse(status, why), _) => context.refuse(server, status, why),
+            (
+                Admission::Take,
+                Method::Invite
+                | Method::Ack
+                | Method::Cancel
+                | Method::Options
+                | Method::Register
+                | Method::Info
+                | Method::Subscribe
+                | Method::Notify
+                | Method::Refer
+                | Method::Publish
+                | Method::Other(_),
+            ) => context.refuse(server, 500, "request before the answer"),
+        }
+    }
+
+    /// RFC 3261 15: the caller wants no more of one early dialog; its branches end, the others ring on.
+    fn early_bye(&mut self, context: &mut Context<'_>, at: usize, server: ServerId) {
+        context.answer(server, 200, None);
+        if self.caller_leaves(context) {
+            return;
+        }
+        let Some(invitation) = self.invitation.as_deref_mut() else {
+            return;
+        };
+        let early = invitation.early.swap_remove(at);
+        let fork = &mut invitation.fork;
+        let ended: Vec<Branch> = early
+            .branches
+            .iter()
+            .filter_map(|leg| fork.take(*leg))
+            .collect();
+        let (none_rings, none_waits) = (fork.branches.is_empty(), fork.waiting.is_empty());
+        let own = self
+            .leg_mut(Side::Caller)
+            .map(|leg| leg.dialog.local_tag.clone());
+        if own.as_ref() != Some(&early.dialog.local_tag) {
+            context.forget_tag(&early.dialog.local_tag);
+        }
+        for branch in ended {
+            self.settle_crossings(context, Some(branch.leg.id));
+            self.drop_branch(context, branch, None);
+        }
+        match (none_rings, none_waits) {
+            (true, true) => self.caller_gone(context),
+            (true, false) => self.next_group(context),
+            (false, _) => {}
+        }
+    }
+}

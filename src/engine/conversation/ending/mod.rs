@@ -1,0 +1,188 @@
+//! The end: by a farewell, by the operator, or since nobody came back.
+//!
+//! `parting` a BYE that waits for an ACK, `stray` a 2xx that nobody waits for, `ghosts` the end of lost dialogs.
+
+mod ghosts;
+pub(crate) mod parting;
+pub(crate) mod stray;
+
+use serde::{Deserialize, Serialize};
+
+use self::parting::Bye;
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::Context;
+pub(crate) use crate::engine::conversation::letters::queue::Author;
+use crate::engine::conversation::session::media;
+use crate::engine::conversation::transferring::why_failed;
+use crate::engine::events::{Ending, Happening};
+use crate::engine::ids::Side;
+use crate::engine::ports::{MediaCommand, Output};
+use crate::engine::time::{Millis, Time};
+
+/// How long the BYE waits for the answer to the last word.
+const LAST_WORD: Millis = Millis::from_secs(2);
+/// Notifications of messages that were not delivered whose answers it waits for too.
+const WORDS_MAX: u32 = 15;
+/// RFC 3326 2: why the survivor gets a BYE.
+const GONE: &str = "SIP;cause=480;text=\"The other party could not be reached again\"";
+
+/// RFC 3326 2, Q.850 31: the operator, or the process that ends, has no better one.
+const ORDERED: &str = "Q.850;cause=31;text=\"Ended by the operator\"";
+
+/// The last word is on its way to the survivor.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Closing {
+    pub(super) at: Time,
+    how: Ending,
+    /// Words before the last one whose answers it waits for.
+    #[serde(default)]
+    words: u32,
+}
+
+impl Conversation {
+    /// Nobody came back in time, or we give up: the survivor is told, then gets its BYE.
+    pub(super) fn close(&mut self, context: &mut Context<'_>, lost: Side, how: Ending) {
+        if self.closing.is_some() {
+            return;
+        }
+        for side in [Side::Caller, Side::Callee] {
+            self.stop_restoring(context, side);
+            self.party_mut(side).check = None;
+        }
+        if !self.party(lost.other()).is_up() {
+            return self.finish(context, how);
+        }
+        self.closing = Some(Closing {
+            at: context.now + LAST_WORD,
+            how,
+            words: 0,
+        });
+        let told = self.tell_all_undelivered(context, lost);
+        if let Some(closing) = &mut self.closing {
+            closing.words = told.min(WORDS_MAX);
+        }
+        self.last_word(context, lost);
+        self.persist(context);
+    }
+
+    /// The survivor has answered one of the words before the last: its phone has the same time for the next.
+    pub(super) fn closing_goes_on(&mut self, context: &Context<'_>) {
+        if let Some(closing) = &mut self.closing
+            && closing.words > 0
+        {
+            closing.words -= 1;
+            closing.at = context.now + LAST_WORD;
+        }
+    }
+
+    /// The survivor has answered the last word.
+    pub(super) fn last_word_said(&mut self, context: &mut Context<'_>) {
+        if let Some(closing) = self.closing {
+            self.finish(context, closing.how);
+        }
+    }
+
+    /// After a restart the last word goes out once more, and is given its time.
+    pub(super) fn close_later(&mut self, context: &Context<'_>) {
+        if let Some(closing) = &mut self.closing {
+            closing.at = closing.at.max(context.now + LAST_WORD);
+        }
+    }
+
+    pub(super) fn close_due(&mut self, context: &mut Context<'_>) {
+        if let Some(closing) = self.closing
+            && closing.at <= context.now
+        {
+            self.finish(context, closing.how);
+        }
+    }
+
+    /// The operator ends it.
+    pub(crate) fn hang_up_both(&mut self, context: &mut Context<'_>) {
+        if self.invitation.is_some() {
+            return self.give_up_inviting(context, 480, Ending::Operator, None);
+        }
+        self.finish(context, Ending::Operator);
+    }
+
+    /// Ends everything that still stands and gives everything back.
+    pub(super) fn finish(&mut self, context: &mut Context<'_>, how: Ending) {
+        if self.ended.is_some() {
+            return;
+        }
+        let id = self.id;
+        let relayed = |ports: &media::Ports| ports.state != media::PortState::None;
+        let has_media = self.ports.iter().any(relayed)
+            || self
+                .parties
+                .iter()
+                .filter_map(|party| party.lost.as_ref())
+                .any(|lost| relayed(&lost.old_ports));
+        // A transfer that has failed: its transferor had hung up.
+        let failed = match how {
+            Ending::Transfer(status) => Some(status),
+            Ending::HungUp(_)
+            | Ending::Cancelled
+            | Ending::Failed(_)
+            | Ending::RestoreTimeout(_)
+            | Ending::Operator
+            | Ending::Joined
+            | Ending::Gave(_) => None,
+        };
+        let mut undelivered = 0;
+        self.settle_arrival(context);
+        for side in [Side::Caller, Side::Callee] {
+            self.stop_restoring(context, side);
+            self.drop_giving(context, side);
+            for letter in self.drain_queue(context, side) {
+                if let Some(server) = letter.server {
+                    context.answer(server, 480, None);
+                } else if letter.author == Author::Other && !letter.refused {
+                    undelivered += 1;
+                }
+            }
+            let party = self.party_mut(side);
+            party.check = None;
+            if let Some(mut lost) = party.lost.take() {
+                if let Some(status) = lost.transfer.as_ref().map_or(failed, |_| Some(487)) {
+                    lost.old.report_at_last(context, id, status);
+                }
+                lost.old.dialog.flow = self.way_back(context, &lost.old);
+                if lost.gone {
+                    context.forget_tag(&lost.old.dialog.local_tag);
+                } else {
+                    lost.old.part(context, id, Bye::because(None));
+                }
+            }
+            if let Some(leg) = self.party_mut(side).leg.take() {
+                let reason = match how {
+                    Ending::RestoreTimeout(_) | Ending::Gave(_) => Some(GONE.into()),
+                    Ending::Operator => Some(ORDERED.into()),
+                    Ending::Transfer(status) => Some(why_failed(status)),
+                    Ending::HungUp(_) | Ending::Cancelled | Ending::Failed(_) | Ending::Joined => {
+                        None
+                    }
+                };
+                leg.part(context, id, Bye::because(reason.as_deref()));
+            }
+        }
+        self.end_all_leaving(context);
+        self.drop_inquiry(context);
+        for carried in std::mem::take(&mut self.carried) {
+            context.answer(carried.server, 481, None);
+        }
+        self.drop_renegotiation(context);
+        if has_media {
+            self.media(context, MediaCommand::Close { media: id });
+        }
+        self.closing = None;
+        self.ended = Some(context.now);
+        if self.answered.is_some() {
+            context
+                .shared
+                .out
+                .push_back(Output::Forget { conversation: id });
+        }
+        self.note(context, Happening::Ended { how, undelivered });
+    }
+}

@@ -1,0 +1,162 @@
+//! A BYE that must wait (RFC 3261 15): whoever called has our 2xx, and we do not have its ACK. The conversation
+//! is over; what is left of it is this one dialog.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::engine::conversation::context::{Context, What, end_with};
+use crate::engine::conversation::leg::{Leg, Unacknowledged};
+use crate::engine::dialog::{Do, Happens};
+use crate::engine::ids::ConversationId;
+use crate::engine::mint::tag_key;
+use crate::engine::transaction::ServerId;
+use crate::sip::{Message, Method, Name};
+
+/// Dialogs that wait at a time; the BYE of one more goes out at once.
+const PARTINGS_MAX: usize = 10_000;
+
+/// What a BYE carries.
+pub(crate) struct Bye {
+    lines: Vec<u8>,
+    content_type: Option<Box<str>>,
+    body: Bytes,
+}
+
+impl Bye {
+    /// For a reason (RFC 3326).
+    pub(crate) fn because(reason: Option<&str>) -> Self {
+        let line = |reason| format!("{}: {reason}\r\n", Name::Reason.as_str()).into_bytes();
+        Self {
+            lines: reason.map(line).unwrap_or_default(),
+            content_type: None,
+            body: Bytes::new(),
+        }
+    }
+
+    /// As the other side said it, with the lines of its own that cross.
+    pub(crate) fn like(request: &Message, lines: Vec<u8>) -> Self {
+        Self {
+            lines,
+            content_type: request.content_type().map(Into::into),
+            body: Bytes::copy_from_slice(request.body()),
+        }
+    }
+}
+
+/// The dialogs that wait, by the number in our tag.
+#[derive(Default)]
+pub(crate) struct Partings(BTreeMap<u64, Parting>);
+
+struct Parting {
+    id: ConversationId,
+    leg: Leg,
+    waiting: Unacknowledged,
+    bye: Bye,
+}
+
+impl Partings {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Leg {
+    /// Ends the dialog: by a BYE now, or once the ACK is here.
+    pub(crate) fn part(mut self, context: &mut Context<'_>, id: ConversationId, bye: Bye) {
+        context.forget_tag(&self.dialog.local_tag);
+        let room = context.shared.partings.len() < PARTINGS_MAX;
+        let waiting = self.unacknowledged.take().filter(|_| room);
+        self.leave(context);
+        let key = tag_key(&self.dialog.local_tag);
+        match (self.life.take(Happens::Leave), waiting, key) {
+            (Do::ByeAfterAck, Some(waiting), Some(key)) => {
+                let parting = Parting {
+                    id,
+                    leg: self,
+                    waiting,
+                    bye,
+                };
+                context.shared.partings.0.insert(key, parting);
+            }
+            (Do::Bye | Do::ByeAfterAck, ..) => self.say(context, id, bye),
+            (
+                Do::Nothing
+                | Do::Ring
+                | Do::Begin
+                | Do::AckAgain
+                | Do::AckAndBye
+                | Do::Lose
+                | Do::Ask
+                | Do::Cancel
+                | Do::Reject
+                | Do::End,
+                ..,
+            ) => {}
+        }
+    }
+
+    fn say(&mut self, context: &mut Context<'_>, id: ConversationId, bye: Bye) {
+        self.request(context, id, &Method::Bye, What::Farewell, |builder| {
+            end_with(
+                builder.raw_lines(&bye.lines),
+                bye.content_type.as_deref(),
+                &bye.body,
+            )
+        });
+    }
+}
+
+impl Context<'_> {
+    /// An ACK that no conversation knows: it may be what a BYE waits for.
+    pub(crate) fn parting_acknowledged(&mut self, ack: &Message) {
+        let key = ack.to_tag().and_then(tag_key);
+        let known = key.and_then(|key| Some((key, self.shared.partings.0.get(&key)?)));
+        if let Some((key, parting)) = known
+            && parting.leg.dialog.owns(ack)
+            && parting.waiting.cseq == ack.cseq()
+        {
+            let server = parting.waiting.server;
+            self.shared.transactions.acknowledged(server);
+            self.say_bye(key);
+        }
+    }
+
+    /// No ACK has come in all the time that a 2xx is sent again: the BYE may go (RFC 3261 15).
+    pub(crate) fn parting_unacknowledged(&mut self, server: ServerId) {
+        let mut partings = self.shared.partings.0.iter();
+        let key = partings.find(|(_, parting)| parting.waiting.server == server);
+        if let Some(key) = key.map(|(key, _)| *key) {
+            self.say_bye(key);
+        }
+    }
+
+    /// A request within such a dialog. A BYE has crossed ours, which need not be said any more. Returns false
+    /// where it is none.
+    pub(crate) fn parting_request(&mut self, server: ServerId, request: &Message) -> bool {
+        let key = request.to_tag().and_then(tag_key);
+        let Some(key) = key.filter(|key| {
+            let parting = self.shared.partings.0.get(key);
+            parting.is_some_and(|parting| parting.leg.dialog.owns(request))
+        }) else {
+            return false;
+        };
+        if *request.method() != Method::Bye {
+            self.refuse(server, 481, "request within a dialog that has ended");
+            return true;
+        }
+        self.answer(server, 200, None);
+        if let Some(parting) = self.shared.partings.0.remove(&key) {
+            self.shared
+                .transactions
+                .acknowledged(parting.waiting.server);
+        }
+        true
+    }
+
+    fn say_bye(&mut self, key: u64) {
+        if let Some(mut parting) = self.shared.partings.0.remove(&key) {
+            parting.leg.say(self, parting.id, parting.bye);
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! INVITEs that are out for one side: the first fork of a conversation, or the re-fork that restores it.
+//!
+//! `calling` one endpoint, `toward` the ports of a fork, `turn` who refuses SRTP or wants it, `redirect` phones
+//! that forward, `trail` and `diverted` whom a call was for before, `breadth` how many ring.
+
+pub(crate) mod breadth;
+pub(crate) mod calling;
+pub(crate) mod diverted;
+mod redirect;
+pub(crate) mod toward;
+pub(crate) mod trail;
+pub(crate) mod turn;
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, Serializer};
+
+use self::trail::{Step, Steps, Trail};
+use crate::engine::conversation::leg::Leg;
+use crate::engine::conversation::people::person::Person;
+use crate::engine::conversation::session::enclosed::{Enclosed, sdp_of};
+use crate::engine::dialog::reliable::Heard;
+use crate::engine::endpoint::{Endpoint, Identity};
+use crate::engine::ids::{Aor, ConversationId, LegId};
+use crate::engine::locating::Located;
+use crate::engine::ports::{Generation, Token};
+use crate::engine::routing::{Q_DEFAULT, Target};
+use crate::engine::time::Time;
+use crate::engine::transaction::{ClientId, ServerId};
+use crate::sip::{Message, Name, sdp};
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Fork {
+    /// Who those are that have their turn, where the call was forwarded to them.
+    #[serde(default)]
+    pub(crate) person: Option<Box<Person>>,
+    /// Whom the call was for until it was theirs.
+    #[serde(skip)]
+    pub(crate) trail: Option<Box<Trail>>,
+    #[serde(skip)]
+    pub(crate) steps: Steps,
+    /// Whom the call was forwarded to.
+    #[serde(skip)]
+    pub(crate) visited: Vec<Aor>,
+    /// Redirections that were followed.
+    #[serde(skip)]
+    pub(crate) redirects: u32,
+    /// As they stand, but for those whose way is being looked up.
+    #[serde(serialize_with = "durable")]
+    pub(crate) branches: Vec<Branch>,
+    /// Groups that have not had their turn.
+    #[serde(default)]
+    pub(crate) waiting: VecDeque<Turn>,
+    /// The best failure so far (RFC 3261 16.7).
+    #[serde(default)]
+    pub(crate) best: Option<Verdict>,
+}
+
+/// Endpoints that are invited together.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Turn {
+    pub(crate) targets: Vec<Target>,
+    pub(crate) person: Option<Box<Person>>,
+    #[serde(skip)]
+    pub(crate) trail: Option<Box<Trail>>,
+}
+
+impl Turn {
+    /// Makes turns of groups that are tried one after another.
+    pub(crate) fn of(groups: Vec<Vec<Target>>, trail: Option<&Trail>) -> VecDeque<Self> {
+        let turn = |targets| Self {
+            targets,
+            person: None,
+            trail: trail.cloned().map(Box::new),
+        };
+        groups.into_iter().map(turn).collect()
+    }
+}
+
+/// One INVITE to one endpoint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Branch {
+    pub(crate) leg: Leg,
+    pub(crate) state: BranchState,
+    /// As it was sent: after a restart the same goes out again, a retransmission to the phone.
+    pub(crate) invite: Bytes,
+    #[serde(skip)]
+    pub(crate) client: Option<ClientId>,
+    /// Whom it is for, where the call was forwarded.
+    #[serde(skip)]
+    pub(crate) meant: Option<Aor>,
+    /// Whom the call was for, down to this endpoint.
+    #[serde(skip)]
+    pub(crate) trail: Option<Box<Trail>>,
+    /// Carries Replaces of the lost dialog (RFC 3891).
+    pub(crate) replaces: bool,
+    /// What we answer the challenge of an upstream with.
+    #[serde(skip)]
+    pub(crate) proof: Option<(Name, Box<str>)>,
+    pub(crate) rang: bool,
+    /// Its flow leads to a target that was located (RFC 3263), not to where a phone came from.
+    #[serde(skip)]
+    pub(crate) located: bool,
+    /// Its INVITE was too large for a datagram: what follows on a failure is sent as it is.
+    #[serde(skip)]
+    pub(crate) grown: bool,
+    /// Targets of the same hop that have not been tried.
+    #[serde(skip)]
+    pub(crate) rest: VecDeque<Located>,
+    /// The ways to the same phone that have failed (RFC 5626 7).
+    #[serde(skip)]
+    pub(crate) past: Vec<Endpoint>,
+    /// When the next of them has its turn, where this one has said nothing.
+    #[serde(skip)]
+    pub(crate) silent_at: Option<Time>,
+    /// When it stops ringing.
+    pub(crate) until: Time,
+    /// The ports that its offer names.
+    #[serde(default)]
+    pub(crate) generation: Generation,
+    /// Whether it is offered SRTP; none: as the other side has it.
+    #[serde(default)]
+    pub(crate) secure: Option<bool>,
+    /// It was asked the other way before, and refused.
+    #[serde(default)]
+    pub(crate) turned: bool,
+    /// Whom it named is called in its place.
+    #[serde(skip)]
+    pub(crate) followed: bool,
+    /// What its offer comes in.
+    #[serde(skip)]
+    pub(crate) enclosed: Option<Enclosed>,
+    /// The reliable responses heard so far. A restart may take one twice: its PRACK is as good.
+    #[serde(skip)]
+    pub(crate) heard: Heard,
+    /// Offer and answer of its INVITE are complete before the 2xx (RFC 3262 5).
+    #[serde(skip)]
+    pub(crate) settled: bool,
+    /// Who has taken the call of somebody else's phone (`pickup`).
+    #[serde(default)]
+    pub(crate) picker: Option<Box<Person>>,
+    /// The conversation that has the leg still (`taking`).
+    #[serde(default)]
+    pub(crate) giver: Option<ConversationId>,
+    /// The INVITE is the endpoint's own, and waits (`consent`).
+    #[serde(skip)]
+    pub(crate) asks: Option<Box<Asking>>,
+}
+
+/// An INVITE with Replaces whose session the other side must agree to first.
+#[derive(Clone, Debug)]
+pub(crate) struct Asking {
+    pub(crate) server: ServerId,
+    /// Who is to be the participant from then on, where that is another one.
+    pub(crate) person: Option<Person>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum BranchState {
+    /// The Contact's host is being looked up.
+    #[serde(skip)]
+    Resolving(Token),
+    /// A flow is known; the media ports are not open yet.
+    Ready,
+    /// The INVITE is out.
+    Calling,
+    /// It took the call, but the survivor must first agree to another session.
+    Joining,
+}
+
+/// A final failure, as far as it is passed on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Verdict {
+    pub(crate) status: u16,
+    pub(crate) reason: Box<str>,
+    /// Header lines that cross.
+    pub(crate) lines: Vec<u8>,
+}
+
+impl Fork {
+    pub(crate) fn find(&self, leg: LegId) -> Option<&Branch> {
+        self.branches.iter().find(|branch| branch.leg.id == leg)
+    }
+
+    /// Takes the next turn: who is called now, and why.
+    pub(crate) fn next_turn(&mut self) -> Option<Vec<Target>> {
+        let turn = self.waiting.pop_front()?;
+        (self.person, self.trail) = (turn.person, turn.trail);
+        Some(turn.targets)
+    }
+
+    /// Returns who is called now, where that is not the party.
+    pub(crate) fn meant(&self) -> Option<Aor> {
+        self.person.as_ref().map(|person| person.aor.clone())
+    }
+
+    /// Gives those of this turn that have none the trail that leads to each of them.
+    pub(crate) fn lead_on(&mut self) {
+        let Some(trail) = &self.trail else { return };
+        let unled = |branch: &&mut Branch| branch.trail.is_none();
+        for branch in self.branches.iter_mut().filter(unled) {
+            let endpoint = &branch.leg.endpoint;
+            let step = Step::toward(endpoint);
+            branch.trail = Some(trail.toward(&endpoint.contact, step, &mut self.steps));
+        }
+    }
+
+    pub(crate) fn branch(&mut self, leg: LegId) -> Option<&mut Branch> {
+        self.branches.iter_mut().find(|branch| branch.leg.id == leg)
+    }
+
+    pub(crate) fn take(&mut self, leg: LegId) -> Option<Branch> {
+        let at = self
+            .branches
+            .iter()
+            .position(|branch| branch.leg.id == leg)?;
+        Some(self.branches.remove(at))
+    }
+
+    /// Takes out those whose offer names these ports, or would.
+    pub(crate) fn take_of(&mut self, generation: Generation) -> Vec<Branch> {
+        let theirs = |branch: &mut Branch| branch.has_ports() && branch.generation == generation;
+        self.branches.extract_if(.., theirs).collect()
+    }
+
+    /// Returns the branch to an endpoint that is still out.
+    pub(crate) fn to(&self, identity: &Identity) -> Option<&Branch> {
+        self.branches
+            .iter()
+            .find(|branch| branch.leg.endpoint.identity.as_ref() == identity)
+    }
+
+    /// Returns true where an endpoint rings, or is about to, at the very place. What is registered twice
+    /// under one identity may be reached at one of the two alone.
+    pub(crate) fn rings_at(&self, endpoint: &Endpoint) -> bool {
+        self.branches.iter().any(|branch| {
+            let known = &branch.leg.endpoint;
+            (&known.identity, &known.contact, known.flow, &known.path)
+                == (
+                    &endpoint.identity,
+                    &endpoint.contact,
+                    endpoint.flow,
+                    &endpoint.path,
+                )
+        })
+    }
+
+    /// The upstream of the present turn has spoken: its other machines would say the same. Who was named by
+    /// somebody that forwards is somebody else.
+    pub(crate) fn skip_other_machines(&mut self) {
+        let present = self.person.as_ref().map(|person| &person.aor);
+        self.waiting
+            .retain(|turn| turn.person.as_ref().map(|person| &person.aor) != present);
+    }
+
+    /// Keeps the better of two failures.
+    pub(crate) fn judge(&mut self, verdict: Verdict) {
+        if self
+            .best
+            .as_ref()
+            .is_none_or(|best| rank(verdict.status) < rank(best.status))
+        {
+            self.best = Some(verdict);
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        self.branches
+            .iter()
+            .filter(|branch| branch.state == BranchState::Calling)
+            .map(|branch| {
+                branch
+                    .silent_at
+                    .map_or(branch.until, |at| at.min(branch.until))
+            })
+            .min()
+    }
+}
+
+impl Branch {
+    pub(crate) fn new(leg: Leg, state: BranchState, until: Time) -> Self {
+        Self {
+            leg,
+            state,
+            invite: Bytes::new(),
+            client: None,
+            meant: None,
+            trail: None,
+            replaces: false,
+            proof: None,
+            rang: false,
+            located: false,
+            grown: false,
+            rest: VecDeque::new(),
+            past: Vec::new(),
+            silent_at: None,
+            generation: 0,
+            secure: None,
+            turned: false,
+            followed: false,
+            enclosed: None,
+            until,
+            heard: Heard::default(),
+            settled: false,
+            picker: None,
+            giver: None,
+            asks: None,
+        }
+    }
+
+    /// Its INVITE has failed for a reason that another one does away with: no dialog came of it.
+    pub(crate) fn call_again(&mut self) {
+        let dialog = &mut self.leg.dialog;
+        dialog.remote_tag = None;
+        dialog.target.clone_from(&self.leg.endpoint.contact);
+        dialog.routes.clone_from(&self.leg.endpoint.path);
+        self.state = BranchState::Ready;
+        self.client = None;
+        self.heard = Heard::default();
+        self.settled = false;
+    }
+
+    /// Returns true once it is known which ports it has.
+    pub(crate) fn has_ports(&self) -> bool {
+        match self.state {
+            BranchState::Ready | BranchState::Calling | BranchState::Joining => true,
+            BranchState::Resolving(_) => false,
+        }
+    }
+
+    /// Returns true where a 2xx leaves out the keys that the INVITE asked for.
+    pub(crate) fn lacks_keys(&self, response: &Message) -> bool {
+        // Where its answer came before (RFC 3262 5), that counts.
+        let before = self.leg.talk.said.clone().filter(|_| self.settled);
+        let said = sdp_of(response).or(before);
+        said.is_some_and(|said| self.leg.talk.keys.misses(&said))
+    }
+
+    /// Returns whom it calls.
+    pub(crate) fn target(self) -> Target {
+        Target {
+            endpoint: self.leg.endpoint,
+            q: Q_DEFAULT,
+        }
+    }
+
+    /// Returns true where a 2xx refuses every stream of ours that was offered.
+    pub(crate) fn is_mute(&self, response: &Message) -> bool {
+        let before = self.leg.talk.said.clone().filter(|_| self.settled);
+        let said = sdp_of(response).or(before);
+        let told = self.leg.talk.told.as_deref();
+        said.zip(told)
+            .is_some_and(|(said, told)| sdp::is_mute(told.as_bytes(), said.as_bytes()))
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.leg.endpoint
+    }
+}
+
+fn durable<S: Serializer>(branches: &[Branch], to: S) -> Result<S::Ok, S::Error> {
+    let mine = branches.iter().filter(|branch| branch.asks.is_none());
+    let known = mine.map(|branch| match branch.state {
+        // Who has the leg is asked anew.
+        BranchState::Calling if branch.giver.is_some() => Cow::Owned(Branch {
+            state: BranchState::Ready,
+            ..branch.clone()
+        }),
+        BranchState::Ready | BranchState::Calling | BranchState::Joining => Cow::Borrowed(branch),
+        BranchState::Resolving(_) => Cow::Owned(Branch {
+            state: BranchState::Ready,
+            ..branch.clone()
+        }),
+    });
+    to.collect_seq(known.collect::<Vec<_>>())
+}
+
+/// RFC 3261 16.7 step 6: a 6xx first, else the lowest class; within it what tells the caller how to do
+/// better, and a time-out or an unreachable phone last, since it hides what others said.
+fn rank(status: u16) -> (u16, u16) {
+    match status {
+        600.. => (0, 0),
+        415 | 420 | 484 => (4, 0),
+        408 | 480 => (4, 2),
+        503 => (5, 9),
+        _ => (status / 100, 1),
+    }
+}
+
+/// What a final failure says of the endpoint that gave it (design: one that refused is not rung again).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The person or the phone said no.
+    Refused,
+    /// Nobody was there, or something on the way is ill: worth another try.
+    Absent,
+}
+
+/// Tells a refusal from an absence.
+pub(crate) fn failure(status: u16, rang: bool) -> Failure {
+    match status {
+        // The person let it ring; without that it is a proxy's word that nobody is registered now.
+        480 if rang => Failure::Refused,
+        // 404 and 410: the Contact is stale; the same device may register another one.
+        404 | 408 | 410 | 430 | 480 | 481 | 491 | 500 | 502..=504 => Failure::Absent,
+        _ => Failure::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_failure_is_kept() {
+        for (statuses, best) in [
+            (&[408, 486][..], 486),
+            (&[486, 408], 486),
+            (&[480, 404], 404),
+            (&[503, 500], 500),
+            (&[503, 404], 404),
+            (&[486, 603], 603),
+            (&[302, 486], 302),
+            (&[486, 407], 486),
+            (&[407, 480], 407),
+            (&[404, 420], 420),
+            (&[500, 604, 486], 604),
+            (&[302, 404], 302),
+            (&[408, 503], 408),
+        ] {
+            let mut fork = Fork::default();
+            for status in statuses {
+                fork.judge(Verdict {
+                    status: *status,
+                    reason: "".into(),
+                    lines: Vec::new(),
+                });
+            }
+            assert_eq!(
+                fork.best.map(|best| best.status),
+                Some(best),
+                "{statuses:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_no_is_told_from_an_absence() {
+        for status in [486, 600, 603, 403, 488, 302] {
+            assert_eq!(failure(status, false), Failure::Refused, "{status}");
+        }
+        for status in [408, 503, 500, 404, 480, 481] {
+            assert_eq!(failure(status, false), Failure::Absent, "{status}");
+        }
+        assert_eq!(failure(480, true), Failure::Refused);
+    }
+}

@@ -1,0 +1,166 @@
+//! A phone that forwards its calls (RFC 3261 8.1.3.4, 16.5): whom it names is called instead, within limits,
+//! and is told whose call it was (RFC 7044).
+//!
+//! Those named have their turn once nobody else of the fork rings: one phone of several does not take the
+//! call away from the others. Called is only whom the one who forwards could call itself, nobody twice, and
+//! only our own users where it is an upstream that says so.
+
+use std::cmp::Reverse;
+
+use super::trail::Trail;
+use super::{Fork, Turn};
+use crate::engine::asker::Asker;
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::Context;
+use crate::engine::conversation::people::far_ends::may_have_called;
+use crate::engine::conversation::people::person::Person;
+use crate::engine::conversation::transferring::refer::bare;
+use crate::engine::events::Happening;
+use crate::engine::ids::{Aor, LegId, Side};
+use crate::engine::routing;
+use crate::engine::settings::Redirects;
+use crate::sip::{Address, Message, Name};
+
+/// Redirections followed for one call.
+const REDIRECTS_MAX: u32 = 5;
+/// Contacts looked at in one of them.
+const CONTACTS_MAX: usize = 8;
+
+/// Who forwards.
+struct Forwarder<'a> {
+    aor: &'a Aor,
+    asker: &'a Asker,
+    /// Is called through an upstream.
+    beyond: bool,
+}
+
+impl Conversation {
+    /// Where a branch of the first fork, or of a transfer's, names somebody else, that one has the next turn.
+    pub(crate) fn redirected(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        leg: LegId,
+        response: &Message,
+    ) {
+        let mut aside = self.party_mut(side).lost.take();
+        let first = self.invitation.as_mut().map(|first| &mut first.fork);
+        let again = aside.as_mut().map(|aside| &mut aside.fork);
+        let fork = first.into_iter().chain(again).find_map(|fork| {
+            let endpoint = fork.branch(leg)?.endpoint();
+            let (name, beyond) = (endpoint.name.clone(), endpoint.through.is_some());
+            Some((fork, name, beyond))
+        });
+        let told = fork.map(|(fork, endpoint, beyond)| {
+            let party = &self.parties[side.index()];
+            let person = fork.person.clone();
+            let by = Forwarder {
+                aor: person.as_ref().map_or(&party.aor, |person| &person.aor),
+                asker: person.as_ref().map_or(&party.asker, |person| &person.asker),
+                beyond,
+            };
+            let (told, followed) = follow(context, fork, &by, &endpoint, response);
+            let branch = fork.branches.iter_mut().find(|branch| branch.leg.id == leg);
+            if let Some(branch) = branch {
+                branch.followed = followed;
+            }
+            told
+        });
+        self.party_mut(side).lost = aside;
+        for happening in told.into_iter().flatten() {
+            self.note(context, happening);
+        }
+    }
+}
+
+/// Follows a redirection, where that is wished and somebody is named who may be called. Returns what happened,
+/// and true where whom it names is called, or was.
+fn follow(
+    context: &Context<'_>,
+    fork: &mut Fork,
+    by: &Forwarder<'_>,
+    endpoint: &str,
+    response: &Message,
+) -> (Vec<Happening>, bool) {
+    let settings = &context.shared.settings;
+    let status = response.status();
+    // 305 names a proxy, 380 another service.
+    let moved = matches!(status, 300..=302);
+    if !moved || settings.fork.redirects == Redirects::Pass || fork.redirects >= REDIRECTS_MAX {
+        return (Vec::new(), false);
+    }
+    fork.redirects += 1;
+    if !fork.visited.contains(by.aor) {
+        fork.visited.push(by.aor.clone());
+    }
+    let mut named: Vec<(u16, Address<'_>)> = response
+        .values(Name::Contact)
+        .take(CONTACTS_MAX)
+        .filter_map(|contact| Address::parse(contact).ok())
+        .map(|contact| (quality(&contact), contact))
+        .collect();
+    named.sort_by_key(|(q, _)| Reverse(*q));
+    let (mut turns, mut told, mut followed) = (Vec::new(), Vec::new(), false);
+    for (_, contact) in named {
+        let uri = contact.uri_parsed().ok().and_then(|uri| bare(&uri));
+        let Some(uri) = uri else { continue };
+        let Ok(destination) = routing::route(&uri, context.now, settings, context.world) else {
+            continue;
+        };
+        let again = fork.visited.contains(&destination.aor);
+        followed |= again;
+        let upstream = destination.upstream.as_deref();
+        if again || !may_have_called(by.asker, by.beyond, upstream) {
+            continue;
+        }
+        followed = true;
+        fork.visited.push(destination.aor.clone());
+        told.push(Happening::Redirected {
+            endpoint: endpoint.into(),
+            to: destination.aor.to_string().into(),
+        });
+        let person = Person::at(
+            settings,
+            &destination,
+            &uri,
+            format!("<{}>", destination.aor).into(),
+        );
+        let trail = Trail::after(fork.trail.as_deref(), by.aor, status, &uri, &mut fork.steps);
+        for targets in routing::groups(destination.targets, destination.order) {
+            turns.push(Turn {
+                targets,
+                person: Some(person.clone().into()),
+                trail: Some(trail.clone()),
+            });
+        }
+    }
+    for turn in turns.into_iter().rev() {
+        fork.waiting.push_front(turn);
+    }
+    (told, followed)
+}
+
+/// Returns the preference of a Contact, in thousandths (RFC 3261 20.10).
+fn quality(contact: &Address<'_>) -> u16 {
+    let q = contact.params.value("q");
+    let q: Option<f32> = q.and_then(|q| q.parse().ok());
+    q.map_or(1000, |q| (q.clamp(0.0, 1.0) * 1000.0) as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preference_that_is_none_is_the_highest() {
+        for (contact, q) in [
+            ("<sip:a@b>", 1000),
+            ("<sip:a@b>;q=0.5", 500),
+            ("<sip:a@b>;q=7", 1000),
+            ("<sip:a@b>;q=-1", 0),
+            ("<sip:a@b>;q=x", 1000),
+        ] {
+            assert_eq!(quality(&Address::parse(contact).unwrap()), q, "{contact}");
+        }
+    }
+}

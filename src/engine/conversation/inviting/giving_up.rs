@@ -1,0 +1,135 @@
+//! The first fork ends without an answer: nobody takes the call, or the caller thinks better of it.
+
+use super::verdict;
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::{Context, joined};
+use crate::engine::conversation::doubting::outcome::for_the_other_side;
+use crate::engine::conversation::forking::toward::why_refused;
+use crate::engine::conversation::people::proof::is_challenge;
+use crate::engine::events::{Ending, Happening};
+use crate::engine::ids::{LegId, Side};
+use crate::engine::transaction::ServerId;
+use crate::sip::{Message, Name, reason_phrase};
+
+impl Conversation {
+    /// Nobody took the call.
+    pub(super) fn fail(&mut self, context: &mut Context<'_>) {
+        self.settle_crossings(context, None);
+        let Some(mut invitation) = self.invitation.take() else {
+            return;
+        };
+        let best = invitation.fork.best.take().unwrap_or_else(|| verdict(480));
+        let status = for_the_other_side(best.status, is_challenge(&best.lines));
+        let reason = if status == best.status && !best.reason.is_empty() {
+            &*best.reason
+        } else {
+            reason_phrase(status)
+        };
+        let tag = self
+            .leg_mut(Side::Caller)
+            .map(|leg| leg.dialog.local_tag.clone());
+        context.respond(
+            invitation.server,
+            status,
+            reason,
+            tag.as_deref(),
+            |builder| builder.raw_lines(&best.lines).end(),
+        );
+        self.drop_early(context, &invitation);
+        self.nobody_for_another(context, status);
+        self.finish(context, Ending::Failed(status));
+    }
+
+    /// The caller thought better of it (RFC 3261 9.2), or we must end what has not begun.
+    pub(crate) fn give_up_inviting(
+        &mut self,
+        context: &mut Context<'_>,
+        status: u16,
+        how: Ending,
+        reason: Option<&str>,
+    ) {
+        self.settle_crossings(context, None);
+        let Some(mut invitation) = self.invitation.take() else {
+            return;
+        };
+        let tag = self
+            .leg_mut(Side::Caller)
+            .map(|leg| leg.dialog.local_tag.clone());
+        context.answer_because(invitation.server, status, tag.as_deref(), why_refused(how));
+        self.cancel_branches(context, &mut invitation.fork, reason);
+        if how == Ending::Cancelled {
+            invitation.is_taken_back(context);
+        }
+        self.drop_early(context, &invitation);
+        self.finish(context, how);
+    }
+
+    /// The caller's word on how long its invitation is good for (RFC 3261 13.3.1). Who has taken the call by then
+    /// has it.
+    pub(crate) fn invitation_expires(&mut self, context: &mut Context<'_>) {
+        let Some(invitation) = &mut self.invitation else {
+            return;
+        };
+        let due = invitation.expires.take_if(|at| *at <= context.now);
+        if due.is_some() && invitation.held.is_none() {
+            self.give_up_inviting(context, 487, Ending::Failed(487), None);
+        }
+    }
+
+    /// CANCEL of the caller, or of who offered anew.
+    pub(crate) fn on_cancelled(
+        &mut self,
+        context: &mut Context<'_>,
+        server: ServerId,
+        cancel: &Message,
+    ) {
+        if self.asking_cancelled(context, server) {
+            return;
+        }
+        if self.invitation.is_none() {
+            return self.renegotiation_cancelled(context, server);
+        }
+        if self.caller_leaves(context) {
+            return;
+        }
+        // RFC 3326 3.1: where another phone took the call, these show none that was missed.
+        let reason = joined(cancel.values(Name::Reason));
+        let reason = (!reason.is_empty()).then_some(&*reason);
+        self.give_up_inviting(context, 487, Ending::Cancelled, reason);
+    }
+
+    /// Ends the ringing of phones that nobody answers, in the first fork.
+    pub(crate) fn ring_out(&mut self, context: &mut Context<'_>) {
+        let Some(mut invitation) = self.invitation.take() else {
+            return;
+        };
+        let out = self.rung_out(context, &mut invitation.fork);
+        let gone: Vec<LegId> = out.iter().map(|branch| branch.leg.id).collect();
+        for branch in out {
+            invitation.fork.judge(verdict(408));
+            let endpoint = branch.endpoint().name.clone();
+            self.note(
+                context,
+                Happening::Refused {
+                    endpoint,
+                    status: 408,
+                },
+            );
+        }
+        self.invitation = Some(invitation);
+        for leg in &gone {
+            self.settle_crossings(context, Some(*leg));
+            self.early_ended(context, *leg, 408);
+        }
+        if !gone.is_empty() {
+            self.next_group(context);
+        }
+    }
+
+    /// Closes a conversation whose caller is gone before anyone answered.
+    pub(crate) fn caller_gone(&mut self, context: &mut Context<'_>) {
+        if self.invitation.is_some() && !self.caller_leaves(context) {
+            self.give_up_inviting(context, 487, Ending::Cancelled, None);
+        }
+    }
+}

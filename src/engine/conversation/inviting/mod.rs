@@ -1,0 +1,565 @@
+//! The first fork: the caller waits, the callee's endpoints ring, the first 2xx wins (RFC 3261 13, 16.7).
+//!
+//! `ringing` how many may wait for an answer, `answered` the first 2xx, `giving_up` the end without one, `pickup`
+//! somebody else who takes it, `adrift` a caller whose connection closes.
+
+mod adrift;
+mod answered;
+mod giving_up;
+mod pickup;
+pub(crate) mod ringing;
+
+use self::adrift::Adrift;
+use crate::engine::asker::Asker;
+use crate::engine::conversation::carrying::crossing::{for_user, joining, replacing, with_session};
+use crate::engine::conversation::carrying::demands::demands;
+use crate::engine::conversation::context::Context;
+use crate::engine::conversation::early::Early;
+use crate::engine::conversation::early::offers::Crossing;
+pub(crate) use crate::engine::conversation::early::prack::Wants;
+use crate::engine::conversation::ending::stray::{Leaving, acknowledge_and_leave};
+use crate::engine::conversation::forking::breadth;
+use crate::engine::conversation::forking::diverted::Diverted;
+use crate::engine::conversation::forking::toward::unreached_by_media;
+use crate::engine::conversation::forking::trail::{self, Trail};
+use crate::engine::conversation::forking::turn::other_way;
+use crate::engine::conversation::forking::{Fork, Turn, Verdict};
+use crate::engine::conversation::leg::Leg;
+use crate::engine::conversation::people::asserted::{asserted, asserted_of_called};
+use crate::engine::conversation::people::veil::{FirstLines, Veil};
+use crate::engine::conversation::session::enclosed::Enclosed;
+pub(crate) use crate::engine::conversation::session::keys::{Role, Telling};
+use crate::engine::conversation::session::media;
+use crate::engine::conversation::{Conversation, Party, Rings};
+use crate::engine::dialog::onward::Known;
+use crate::engine::dialog::{Dialog, Life, name_addr};
+use crate::engine::endpoint::Endpoint;
+use crate::engine::events::{Ending, GaveUp, Happening};
+use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side};
+use crate::engine::locating::Located;
+use crate::engine::location;
+use crate::engine::ports::{Generation, Token};
+use crate::engine::routing::{self, Destination};
+use crate::engine::settings::Kind;
+use crate::engine::time::{Millis, Time};
+use crate::engine::transaction::ServerId;
+use crate::sip::{Address, Message, Name, reason_phrase};
+
+/// What there is only until the answer.
+#[derive(Debug)]
+pub(super) struct Invitation {
+    pub(super) server: ServerId,
+    pub(super) fork: Fork,
+    pub(super) offer: Option<Box<str>>,
+    /// What the offer came in.
+    enclosed: Option<Enclosed>,
+    pub(super) streams: usize,
+    /// Header lines of the caller's INVITE that cross.
+    pub(super) lines: FirstLines,
+    hops: u8,
+    /// Endpoints that may ring at a time (RFC 5393 5).
+    breadth: u32,
+    /// What the caller sees of the branches (RFC 3261 12.1).
+    pub(super) early: Vec<Early>,
+    pub(super) wants: Wants,
+    /// Offers in early dialogs that have no answer yet.
+    pub(super) crossings: Vec<Crossing>,
+    /// When nobody is to be rung any more, by the caller's word (RFC 3261 13.3.1).
+    pub(super) expires: Option<Time>,
+    /// The caller's connection is closed.
+    pub(super) adrift: Option<Adrift>,
+    /// A 2xx that must wait.
+    pub(super) held: Option<Box<(LegId, Message, Flow)>>,
+    /// The caller wants to know whom its call went to (RFC 7044).
+    pub(super) told: bool,
+    /// It wants to know which of its early dialogs end (RFC 6228).
+    pub(super) told_ends: bool,
+    /// Who has diverted it before, by a word that is believed.
+    diverted: Diverted,
+}
+
+/// An INVITE that begins a conversation.
+pub(crate) struct Arrival<'a> {
+    pub(crate) server: ServerId,
+    pub(crate) request: &'a Message,
+    pub(crate) flow: Flow,
+    pub(crate) asker: Asker,
+    /// It comes by an upstream: who calls, and from where, is the word of whoever is beyond.
+    pub(crate) beyond: bool,
+    pub(crate) destination: Destination,
+    pub(crate) rings: Rings,
+    pub(crate) offer: Option<Box<str>>,
+    pub(crate) hops: u8,
+    /// Max-Breadth.
+    pub(crate) breadth: u32,
+}
+
+impl Conversation {
+    /// Begins a conversation.
+    pub(crate) fn begin(
+        context: &mut Context<'_>,
+        id: ConversationId,
+        arrival: Arrival<'_>,
+    ) -> Self {
+        let Arrival {
+            server,
+            request,
+            flow,
+            asker,
+            beyond,
+            destination,
+            rings,
+            offer,
+            hops,
+            breadth,
+        } = arrival;
+        let text_only = offer.as_deref().is_some_and(media::is_text_only);
+        let (from, to) = (request.from(), request.to());
+        let settings = &context.shared.settings;
+        let caller_aor = match &asker {
+            // Also where it hides its name from the other side.
+            Asker::Proven(user) => user.clone(),
+            Asker::Unasked(_)
+            | Asker::Trusted
+            | Asker::Of(_)
+            | Asker::Says(_)
+            | Asker::Stranger => location::aor_in(from.uri, settings)
+                .unwrap_or_else(|| Aor::from_canonical(from.uri)),
+        };
+        let callee = destination.asker(settings);
+        let identities = [asserted(request, &asker), asserted_of_called(&callee)];
+        let endpoint = caller_endpoint(context, request, flow, &caller_aor, &destination);
+        let mut conversation = Self {
+            id,
+            kind: if text_only { Kind::Session } else { Kind::Call },
+            call_id: request.call_id().into(),
+            started: context.now,
+            answered: None,
+            ended: None,
+            parties: [
+                Party::new(caller_aor, asker, name_addr(&from)),
+                Party::new(destination.aor.clone(), callee, name_addr(&to)),
+            ],
+            ports: Default::default(),
+            next_leg: 0,
+            restorations: 0,
+            history: Vec::new(),
+            ghosts: Vec::new(),
+            leaving: Vec::new(),
+            closing: None,
+            made_by: rings.asker(),
+            stands: false,
+            rings: Some(rings),
+            invitation: None,
+            carried: Vec::new(),
+            renegotiation: None,
+            growing: None,
+            inquiring: None,
+            giving: None,
+            arriving: None,
+            timer: None,
+            indexed: Default::default(),
+            expected: [false; 2],
+        };
+        for (party, asserted) in conversation.parties.iter_mut().zip(identities) {
+            party.asserted = asserted;
+        }
+        let caller = conversation.party_mut(Side::Caller);
+        caller.veil = Veil::of(request);
+        caller.for_user = for_user(request);
+        let leg = conversation.new_leg_id();
+        let tag = context.tag((id, leg));
+        let mut dialog = Dialog::of_request(request, flow, tag);
+        dialog.known = Known::of(&endpoint, &conversation.party(Side::Caller).asker);
+        let session = context.shared.mint.session();
+        let mut leg = Leg::new(leg, Side::Caller, dialog, endpoint, session, context.now);
+        leg.life = Life::Invited;
+        leg.beyond = beyond;
+        leg.is_named(context);
+        leg.abilities.learn(request);
+        leg.talk.said.clone_from(&offer);
+        context.shared.transactions.bind(server, (id, leg.id));
+        let caller = conversation.party_mut(Side::Caller);
+        caller.languages = request.header(Name::AcceptLanguage).unwrap_or("").into();
+        caller.leg = Some(leg);
+        conversation.vouched_for(context, &destination);
+        let through = destination.targets.first();
+        let through = through.and_then(|target| target.endpoint.through.as_deref());
+        let proof = conversation.proof_through(context, Side::Caller, through, request);
+        let mut own = proof;
+        if destination.upstream.is_some() {
+            own.extend(replacing(request));
+        }
+        own.extend(joining(request));
+        let lines = FirstLines::of(request, &own);
+        let believed = destination.asked_by.is_some()
+            || conversation.party(Side::Caller).asker == Asker::Trusted;
+        let diverted = Diverted::of(request, believed);
+        let trail = Trail::of(request);
+        if destination.upstream.is_some() {
+            conversation.party_mut(Side::Callee).asked = Some(request.uri().into());
+        }
+        let settings = &context.shared.settings;
+        let mode = settings.media.mode;
+        conversation.invitation = Some(Box::new(Invitation {
+            server,
+            fork: Fork {
+                waiting: Turn::of(
+                    breadth::narrow(
+                        routing::groups(destination.targets, destination.order),
+                        breadth,
+                    ),
+                    trail.as_deref(),
+                ),
+                ..Fork::default()
+            },
+            breadth,
+            told: trail::wants(request),
+            told_ends: request.has_token(Name::Supported, "199"),
+            diverted,
+            streams: media::streams_needed(offer.as_deref(), mode),
+            offer,
+            enclosed: Enclosed::of(request),
+            lines,
+            hops,
+            early: Vec::new(),
+            wants: Wants::of(request, settings),
+            crossings: Vec::new(),
+            expires: expires(request, context.now),
+            adrift: None,
+            held: None,
+        }));
+        let (from, to) = (from.uri.into(), to.uri.into());
+        conversation.note(context, Happening::Invited { from, to });
+        conversation.next_group(context);
+        conversation
+    }
+
+    /// Gives the next group of endpoints its turn, or the caller the best failure.
+    pub(super) fn next_group(&mut self, context: &mut Context<'_>) {
+        let ring = context.shared.settings.fork.ring_timeout;
+        loop {
+            let Some(invitation) = &mut self.invitation else {
+                return;
+            };
+            if !invitation.fork.branches.is_empty() {
+                return self.launch(context);
+            }
+            let Some(group) = invitation.fork.next_turn() else {
+                return self.fail(context);
+            };
+            for target in group {
+                let branch = self.make_branch(context, Side::Callee, target.endpoint, ring);
+                let Some(invitation) = &mut self.invitation else {
+                    return;
+                };
+                match branch {
+                    Ok(branch) => invitation.fork.branches.push(branch),
+                    Err(status) => invitation.fork.judge(verdict(status)),
+                }
+            }
+        }
+    }
+
+    /// Sends what is ready to be sent.
+    fn launch(&mut self, context: &mut Context<'_>) {
+        let Some(mut invitation) = self.invitation.take() else {
+            return;
+        };
+        let streams = invitation.streams;
+        let caller_ready = self.caller_ports(context, streams);
+        let wanted = (streams, self.claim(Side::Callee));
+        self.want_ports(context, Side::Callee, &mut invitation.fork, wanted);
+        let share = breadth::share(invitation.breadth, invitation.fork.branches.len());
+        invitation.fork.lead_on();
+        let to = invitation.fork.meant();
+        for branch in &mut invitation.fork.branches {
+            if caller_ready && self.callable(branch, streams) {
+                let (lines, diverted) = (&invitation.lines, &invitation.diverted);
+                let asks: &[u8] = match (invitation.told, invitation.told_ends) {
+                    (true, true) => b"Supported: histinfo, 199\r\n",
+                    (true, false) => b"Supported: histinfo\r\n",
+                    (false, true) => b"Supported: 199\r\n",
+                    (false, false) => b"",
+                };
+                branch.meant.clone_from(&to);
+                branch.enclosed.clone_from(&invitation.enclosed);
+                // RFC 3262 5: an offer in one of its responses needs an answer, which only a caller can give
+                // that hears of it.
+                let reliable = invitation.offer.is_some() || invitation.wants != Wants::Never;
+                self.call(
+                    context,
+                    branch,
+                    invitation.offer.as_deref(),
+                    invitation.hops,
+                    reliable,
+                    |builder, told| {
+                        builder
+                            .header(Name::MaxBreadth, share)
+                            .raw_lines(asks)
+                            .raw_lines(lines.toward(told))
+                            .raw_lines(diverted.lines(told).as_bytes())
+                    },
+                );
+            }
+        }
+        self.invitation = Some(invitation);
+    }
+
+    /// The relay has opened ports, or has none.
+    pub(super) fn invitation_ports(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        generation: Generation,
+    ) {
+        if self.invitation.is_none() {
+            return;
+        }
+        let ports = &mut self.ports[side.index()];
+        if !ports.failed(generation) {
+            return self.launch(context);
+        }
+        if !ports.do_without(generation) {
+            return self.give_up_inviting(context, 500, Ending::Gave(GaveUp::NoMediaPorts), None);
+        }
+        // The endpoints at our other addresses ring on.
+        let Some(invitation) = &mut self.invitation else {
+            return;
+        };
+        let unreached = invitation.fork.take_of(generation);
+        for branch in unreached {
+            context.forget_tag(&branch.leg.dialog.local_tag);
+            self.note(context, unreached_by_media(&branch));
+            if let Some(invitation) = &mut self.invitation {
+                invitation.fork.judge(verdict(503));
+            }
+        }
+        self.next_group(context);
+    }
+
+    pub(super) fn invitation_resolved(
+        &mut self,
+        context: &mut Context<'_>,
+        token: Token,
+        targets: &[Located],
+    ) {
+        let Some(invitation) = &mut self.invitation else {
+            return;
+        };
+        if let Some(status) = Self::resolved(context, &mut invitation.fork, token, targets) {
+            invitation.fork.judge(verdict(status));
+        }
+        self.next_group(context);
+    }
+
+    /// Writes what one side said for the leg of another.
+    pub(super) fn tell(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        said: &str,
+        role: Role,
+    ) -> Option<Box<str>> {
+        let mode = context.shared.settings.media.mode;
+        let room = self.room(side.other());
+        let ports = &self.ports[side.index()];
+        let leg = self.parties[side.index()].leg.as_mut()?;
+        let ours = context.world.advertised(&leg.dialog.flow);
+        let mut telling = Telling::new(context.shared, role);
+        if role == Role::Offer {
+            telling.room = room;
+        }
+        media::tell(&mut leg.talk, said, ports, ours, mode, &mut telling)
+    }
+
+    /// An answer of a branch while the caller waits.
+    pub(super) fn invitation_response(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        response: &Message,
+        flow: Flow,
+    ) {
+        self.judge_proof(context, leg, response);
+        match response.status() {
+            199 => self.early_ended_beyond(context, leg, response, flow),
+            ..200 => self.ringing(context, leg, response, flow),
+            200..300 if self.lacks_keys(&context.shared.settings.media, leg, response) => {
+                acknowledge_and_leave(context, response, flow, Leaving::Surely, None);
+                self.branch_failed(context, leg, verdict(488));
+            }
+            200..300 => self.accepted(context, leg, response, flow),
+            422 if self.asks_for_longer(context, leg, response) => self.launch(context),
+            // Who has an account there answers for itself.
+            401 | 407
+                if !self.asker_proves(context, leg)
+                    && self.answers_challenge(context, leg, response) =>
+            {
+                self.launch(context);
+            }
+            status => {
+                let through = self.through(leg);
+                let through = through.as_deref();
+                if let (Some(_), true, Some(invitation)) =
+                    (through, status != 503, &mut self.invitation)
+                {
+                    invitation.fork.skip_other_machines();
+                }
+                self.redirected(context, Side::Callee, leg, response);
+                let lines = self.lines_of(context, Side::Callee, response);
+                let mut lines = with_session(lines, response);
+                lines.extend(self.history_back(context, leg, response));
+                lines.extend(self.proof_through(context, Side::Caller, through, response));
+                if status < 400 {
+                    lines.extend(contacts(response));
+                }
+                lines.extend(demands(response));
+                let (status, reason) = match status {
+                    // A word between proxies (RFC 5626 7): to the caller the phone is not there.
+                    430 => (480, "Temporarily Unavailable"),
+                    _ => (status, response.reason_phrase()),
+                };
+                let reason = reason.into();
+                self.branch_failed(
+                    context,
+                    leg,
+                    Verdict {
+                        status,
+                        reason,
+                        lines,
+                    },
+                );
+            }
+        }
+    }
+
+    pub(super) fn asker_proves(&self, context: &Context<'_>, leg: LegId) -> bool {
+        let through = self.through(leg);
+        self.proves_through(context, Side::Caller, through.as_deref())
+    }
+
+    /// Returns the upstream's target that a branch was asked through.
+    fn through(&self, leg: LegId) -> Option<Box<str>> {
+        let mut branches = self.invitation.iter().flat_map(|i| &i.fork.branches);
+        let branch = branches.find(|branch| branch.leg.id == leg)?;
+        branch.leg.endpoint.through.clone()
+    }
+
+    /// A branch failed: the others go on, or the next group has its turn.
+    pub(super) fn branch_failed(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        verdict: Verdict,
+    ) {
+        let Some(invitation) = &mut self.invitation else {
+            return;
+        };
+        let Some(branch) = invitation.fork.take(leg) else {
+            return;
+        };
+        context.forget_tag(&branch.leg.dialog.local_tag);
+        self.settle_crossings(context, Some(leg));
+        let Some(invitation) = &mut self.invitation else {
+            return;
+        };
+        let status = verdict.status;
+        let endpoint = branch.endpoint().name.clone();
+        let media = &context.shared.settings.media;
+        if let Some(secure) = other_way(media, status, invitation.offer.as_deref(), &branch) {
+            self.note(context, Happening::Refused { endpoint, status });
+            return self.ask_the_other_way(context, branch, secure);
+        }
+        // RFC 3261 16.7 step 4: what was followed is no answer any more.
+        if !branch.followed {
+            invitation.fork.judge(verdict);
+        }
+        self.note(context, Happening::Refused { endpoint, status });
+        if status >= 600
+            && let Some(mut invitation) = self.invitation.take()
+        {
+            // RFC 3261 16.7 step 5: nobody else need ring.
+            self.cancel_branches(context, &mut invitation.fork, None);
+            self.invitation = Some(invitation);
+        }
+        self.early_ended(context, leg, status);
+        self.next_group(context);
+    }
+
+    /// Returns true where the leg is one of the first fork's branches.
+    pub(super) fn is_inviting(&self, leg: LegId) -> bool {
+        self.invitation.as_ref().is_some_and(|invitation| {
+            invitation
+                .fork
+                .branches
+                .iter()
+                .any(|branch| branch.leg.id == leg)
+        })
+    }
+
+    /// What follows an INVITE's failure without a response.
+    pub(super) fn invitation_unanswered(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        status: u16,
+    ) {
+        self.branch_failed(context, leg, verdict(status));
+    }
+
+    /// Takes the branch of the early dialog that ended itself.
+    pub(super) fn early_farewell(&mut self, context: &mut Context<'_>, leg: LegId) {
+        self.branch_failed(context, leg, verdict(480));
+    }
+}
+
+fn expires(request: &Message, now: Time) -> Option<Time> {
+    let seconds = request.expires().filter(|seconds| *seconds > 0)?;
+    Some(now + Millis::from_secs(seconds.into()))
+}
+
+/// A failure of our own making.
+pub(super) fn verdict(status: u16) -> Verdict {
+    Verdict {
+        status,
+        reason: reason_phrase(status).into(),
+        lines: Vec::new(),
+    }
+}
+
+/// Returns where a redirection points (RFC 3261 8.1.3.4): the one Contact that is meant for who asked.
+fn contacts(response: &Message) -> Vec<u8> {
+    response
+        .values(Name::Contact)
+        .flat_map(|contact| format!("Contact: {contact}\r\n").into_bytes())
+        .collect()
+}
+
+fn caller_endpoint(
+    context: &Context<'_>,
+    request: &Message,
+    flow: Flow,
+    aor: &Aor,
+    destination: &Destination,
+) -> Endpoint {
+    let contact = request.values(Name::Contact).next().unwrap_or("");
+    let contact = Address::parse(contact).unwrap_or_else(|_| request.from());
+    let settings = &context.shared.settings;
+    if let Some(upstream) = &destination.asked_by {
+        // Whoever it is, it is not a phone of ours that calls, but the upstream.
+        return Endpoint {
+            through: routing::hops(upstream, settings).next().map(Into::into),
+            ..location::endpoint(&contact, request, Some(flow), settings)
+        };
+    }
+    location::caller(
+        &contact,
+        request,
+        &flow,
+        aor,
+        context.now,
+        settings,
+        context.world,
+    )
+}

@@ -1,0 +1,269 @@
+//! Directed pickup (RFC 3891 3): a call that rings somebody's phone is taken by another person's, which has
+//! learned of the dialog by its dialog events (RFC 4235) and names it in the Replaces of an INVITE.
+//!
+//! ```text
+//!   caller            Refork             called          who picks up
+//!      │── INVITE ──────►│── INVITE ───────►│                 │
+//!      │◄── 180 ─────────│◄── 180 ──────────│                 │
+//!      │                 │◄── INVITE, Replaces: the called phone's dialog
+//!      │                 │── 200 ──────────────────────────── ►│
+//!      │◄── 200 ─────────│── CANCEL ───────►│                 │
+//! ```
+//!
+//! Both have offered a session, so each gets the other's for an answer, where they have a format in common.
+//!
+//! A phone that rings by a transfer or by a re-fork is no other case; there it is the survivor who learns of
+//! nobody but by the word that it gets, and whose session stands.
+
+use super::answered::Won;
+use crate::engine::asker::Asker;
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::{Context, ELSEWHERE, Refusal, end_with};
+use crate::engine::conversation::forking::{Branch, BranchState};
+use crate::engine::conversation::leg::{Leg, Unacknowledged};
+use crate::engine::conversation::people::person::Person;
+use crate::engine::conversation::restoring::repair::Replaced;
+use crate::engine::conversation::session::enclosed::sdp_of;
+pub(crate) use crate::engine::conversation::session::keys::{Role, Telling};
+use crate::engine::conversation::session::media;
+use crate::engine::dialog::{Happens, Life};
+use crate::engine::ids::{Aor, Flow, LegId, Side};
+use crate::engine::location;
+use crate::engine::settings::{MediaMode, Pickup};
+use crate::engine::transaction::ServerId;
+use crate::sip::sdp::{Keying, Sdp};
+use crate::sip::{Message, sdp};
+
+impl Conversation {
+    /// An INVITE that replaces a dialog which rings.
+    pub(crate) fn on_pickup(
+        &mut self,
+        context: &mut Context<'_>,
+        named: LegId,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+        asker: &Asker,
+        replaced: &Replaced<'_>,
+    ) {
+        let picker = match self.may_pick_up(context, named, request, asker, replaced) {
+            Ok(picker) => picker,
+            Err((status, why)) => return context.refuse(server, status, why),
+        };
+        let taken = match self.branch_side(named) {
+            None => self.pick_up(context, named, server, request, flow, picker),
+            Some(side) => self.pick_up_again(context, (side, named), server, request, flow, picker),
+        };
+        if let Err((status, why)) = taken {
+            context.refuse(server, status, why);
+        }
+    }
+
+    /// Returns who it is that may have the call.
+    fn may_pick_up(
+        &self,
+        context: &Context<'_>,
+        named: LegId,
+        request: &Message,
+        asker: &Asker,
+        replaced: &Replaced<'_>,
+    ) -> Result<Person, Refusal> {
+        const UNKNOWN: Refusal = (481, "Replaces of a dialog that is not known");
+        let settings = &context.shared.settings;
+        let again = self.branch_side(named);
+        let fork = match again {
+            Some(side) => self.party(side).lost.as_ref().map(|lost| &lost.fork),
+            None => self.invitation.as_ref().map(|first| &first.fork),
+        };
+        let branch = fork.and_then(|fork| fork.find(named)).ok_or(UNKNOWN)?;
+        let dialog = &branch.leg.dialog;
+        let names = branch.leg.life == Life::Ringing
+            && *dialog.call_id == *replaced.call_id
+            && *dialog.local_tag == *replaced.local_tag
+            && dialog.remote_tag.as_deref() == Some(replaced.remote_tag);
+        if !names {
+            return Err(UNKNOWN);
+        }
+        let from = location::aor_in(request.from().uri, settings);
+        let who = match asker {
+            Asker::Proven(user) | Asker::Unasked(user) => Some(user.clone()),
+            Asker::Trusted | Asker::Of(_) => from,
+            // Nothing shows that it is who it says.
+            Asker::Says(_) | Asker::Stranger => None,
+        };
+        let called = self.party(again.unwrap_or(Side::Callee));
+        let same_upstream = !matches!(asker, Asker::Of(_)) || *asker == called.asker;
+        let may = |who: &Aor| match settings.fork.pickup {
+            Pickup::Domain => who.host() == called.aor.host() && same_upstream,
+            Pickup::Own => called.may_be_replaced_by(who) && same_upstream,
+            Pickup::Off => false,
+        };
+        let who = who.filter(may);
+        let aor = who.ok_or((403, "pickup of a call that is not theirs to take"))?;
+        Ok(Person::calling(request, asker, aor))
+    }
+
+    fn pick_up(
+        &mut self,
+        context: &mut Context<'_>,
+        named: LegId,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+        picker: Person,
+    ) -> Result<(), Refusal> {
+        const UNFIT: Refusal = (488, "pickup with a session that does not fit");
+        let at = self.early_with(context, named).ok_or(UNFIT)?;
+        let invitation = self.invitation.as_ref().ok_or(UNFIT)?;
+        if invitation.held.is_some() || invitation.holds(named) {
+            return Err((491, "pickup of a call that is just being answered"));
+        }
+        if invitation.early.get(at).is_some_and(|early| early.settled) {
+            return Err((488, "pickup of a call whose caller has agreed to a session"));
+        }
+        let generation = invitation
+            .fork
+            .find(named)
+            .map_or(0, |branch| branch.generation);
+        let (Some(wanted), Some(offer)) = (invitation.offer.clone(), sdp_of(request)) else {
+            return Err((488, "pickup where one of the two has offered nothing"));
+        };
+        let mode = context.shared.settings.media.mode;
+        let told = invitation
+            .early
+            .get(at)
+            .is_some_and(|early| early.talk.told.is_some());
+        if mode == MediaMode::Direct && (told || has_keys(&wanted) || has_keys(&offer)) {
+            // RFC 6337 3.1.1: the caller goes by what it was told first; and keys in two offers are no answer
+            // to one another (RFC 4568 5.1.2).
+            return Err((488, "pickup of a session that is the phones' own"));
+        }
+        let fits =
+            sdp::fits(wanted.as_bytes(), offer.as_bytes()) || media::is_all_signalling(&offer);
+        let heard = sdp::answer_with(offer.as_bytes(), wanted.as_bytes());
+        let heard = heard.and_then(|heard| String::from_utf8(heard).ok());
+        let heard = heard.filter(|_| fits).ok_or(UNFIT)?;
+        let mut leg = self.replacing_leg(
+            context,
+            Side::Callee,
+            &picker.aor,
+            &picker.asker,
+            request,
+            flow,
+        );
+        leg.talk.said = Some(offer.clone());
+        let ours_at = context.world.advertised(&flow);
+        let mut telling = Telling::new(context.shared, Role::Answer);
+        let ports = self.ports[Side::Callee.index()].of(generation);
+        let standing = sdp::answer_with(wanted.as_bytes(), offer.as_bytes());
+        let standing = standing.and_then(|standing| String::from_utf8(standing).ok());
+        let body = standing.and_then(|standing| {
+            media::tell(&mut leg.talk, &standing, ports, ours_at, mode, &mut telling)
+        });
+        let Some(body) = body else {
+            context.forget_tag(&leg.dialog.local_tag);
+            return Err(UNFIT);
+        };
+        self.accept_picker(context, &mut leg, server, request, &body);
+        let Some(mut invitation) = self.invitation.take() else {
+            return Ok(());
+        };
+        self.cancel_branches(context, &mut invitation.fork, Some(ELSEWHERE));
+        self.invitation = Some(invitation);
+        self.settle_crossings(context, None);
+        let Some(mut invitation) = self.invitation.take() else {
+            return Ok(());
+        };
+        invitation.fork.person = Some(Box::new(picker));
+        let mut branch = Branch::new(leg, BranchState::Joining, context.now);
+        branch.generation = generation;
+        let won = Won {
+            branch,
+            said: Some(heard.into()),
+            delayed: false,
+        };
+        self.answer_caller(context, invitation, at, won, None);
+        Ok(())
+    }
+
+    /// The same where the phone rings by a transfer or a re-fork: whoever survives has a session that stands.
+    fn pick_up_again(
+        &mut self,
+        context: &mut Context<'_>,
+        (side, named): (Side, LegId),
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+        picker: Person,
+    ) -> Result<(), Refusal> {
+        const UNFIT: Refusal = (488, "pickup with a session that does not fit");
+        let lost = self.party(side).lost.as_ref().ok_or(UNFIT)?;
+        if lost.joining.is_some() {
+            return Err((491, "pickup of a call that is just being answered"));
+        }
+        let generation = lost.fork.find(named).map_or(0, |branch| branch.generation);
+        let offer = sdp_of(request).ok_or((488, "pickup where nothing is offered"))?;
+        let wanted = self.offer_to(side).ok_or(UNFIT)?;
+        if !sdp::fits(wanted.as_bytes(), offer.as_bytes()) && !media::is_all_signalling(&offer) {
+            return Err(UNFIT);
+        }
+        let standing = sdp::answer_with(wanted.as_bytes(), offer.as_bytes());
+        let standing = standing.and_then(|standing| String::from_utf8(standing).ok());
+        let standing = standing.ok_or(UNFIT)?;
+        let mut leg = self.replacing_leg(context, side, &picker.aor, &picker.asker, request, flow);
+        leg.talk.said = Some(offer);
+        let mode = context.shared.settings.media.mode;
+        let ours_at = context.world.advertised(&flow);
+        let mut telling = Telling::new(context.shared, Role::Answer);
+        let ports = self.ports[side.index()].of(generation);
+        let body = media::tell(&mut leg.talk, &standing, ports, ours_at, mode, &mut telling);
+        let Some(body) = body else {
+            context.forget_tag(&leg.dialog.local_tag);
+            return Err(UNFIT);
+        };
+        self.accept_picker(context, &mut leg, server, request, &body);
+        let number = leg.id;
+        let mut branch = Branch::new(leg, BranchState::Joining, context.now);
+        branch.generation = generation;
+        branch.picker = Some(Box::new(picker));
+        if let Some(lost) = &mut self.party_mut(side).lost {
+            lost.fork.branches.push(branch);
+        }
+        self.taken(context, side, number);
+        Ok(())
+    }
+
+    /// Who picks up has its 2xx.
+    fn accept_picker(
+        &self,
+        context: &mut Context<'_>,
+        leg: &mut Leg,
+        server: ServerId,
+        request: &Message,
+        body: &str,
+    ) {
+        let _ = leg.life.take(Happens::Accept);
+        let tag = leg.dialog.local_tag.clone();
+        let accepting = leg.accepting(context, server);
+        context.shared.transactions.bind(server, (self.id, leg.id));
+        context.respond(server, 200, "OK", Some(&tag), |builder| {
+            let builder = accepting.write(builder);
+            end_with(builder, Some("application/sdp"), body.as_bytes())
+        });
+        leg.unacknowledged = Some(Unacknowledged {
+            server,
+            cseq: request.cseq(),
+            answer_due: false,
+            provisional: None,
+        });
+    }
+}
+
+fn has_keys(said: &str) -> bool {
+    let secure = |sdp: Sdp<'_>| {
+        sdp.media()
+            .iter()
+            .any(|media| media.keying() != Keying::None)
+    };
+    Sdp::parse(said.as_bytes()).is_ok_and(secure)
+}

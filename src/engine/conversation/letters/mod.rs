@@ -1,0 +1,526 @@
+//! MESSAGE requests within the conversation: one under way a direction, kept while nobody takes them.
+//!
+//! `queue` their order, `handing_on` what a transfer does to them, `undelivered` the word to who wrote one in
+//! vain.
+
+mod handing_on;
+pub(crate) mod queue;
+mod undelivered;
+
+use bytes::Bytes;
+
+use self::queue::{Author, Letter, NoRoom, Reply, reply};
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::{Context, RETRY_AFTER_S, What};
+use crate::engine::conversation::people::proof::is_challenge;
+use crate::engine::events::{Happening, Signal};
+use crate::engine::ids::{LegId, Side};
+use crate::engine::ports::{Output, Token};
+use crate::engine::time::{Millis, Time};
+use crate::engine::transaction::ServerId;
+use crate::sip::{Message, Method, Name};
+
+/// A phone that lives and does not answer a message for so many tries never will.
+const TRIES: u32 = 2;
+
+impl Conversation {
+    /// A MESSAGE of one side for the other.
+    pub(super) fn on_message(
+        &mut self,
+        context: &mut Context<'_>,
+        from: Side,
+        server: ServerId,
+        request: &Message,
+    ) {
+        let to = from.other();
+        if is_passing(request) {
+            return self.on_passing(context, from, server, request);
+        }
+        let over = self.party(from).leg.as_ref().map(|leg| leg.id);
+        if self.closing.is_some() {
+            // What was not delivered has been counted and told.
+            return context.refuse(server, 480, "the other side could not be reached again");
+        }
+        if self.given_alone(from) {
+            // Whom it was meant for has hung up.
+            return context.refuse(server, 480, "the other side has left the call");
+        }
+        let known = |letter: &Letter| {
+            letter.author == Author::Other
+                && letter.server.is_none()
+                && letter.over == over
+                && letter.cseq == request.cseq()
+        };
+        if self.party(to).queue.letters.iter().any(known) {
+            // Stored before a restart; the sender never saw the 202.
+            return context.answer(server, 202, None);
+        }
+        let letter = Letter {
+            number: 0,
+            lines: Bytes::from(self.lines_for(context, from, request)),
+            content_type: request.content_type().unwrap_or("text/plain").into(),
+            body: Bytes::copy_from_slice(request.body()),
+            received: context.now,
+            until: Some(until(context, request)),
+            author: Author::Other,
+            cseq: request.cseq(),
+            over,
+            tries: 0,
+            sent_at: context.now,
+            for_transferor: false,
+            refused: false,
+            server: Some(server),
+            storing: None,
+        };
+        if let Err(no_room) = self.enqueue(context, to, letter) {
+            self.note(context, Happening::Overflow { from });
+            return match no_room {
+                NoRoom::TooLarge => context.refuse(server, 413, "message larger than a queue"),
+                NoRoom::Full => context.refuse(server, 500, "queue of messages full"),
+            };
+        }
+        if self.party(to).lost.is_some() {
+            self.store_letters(context, to);
+        }
+        self.pump(context, to);
+    }
+
+    /// Typing notices: worth something now or never (RFC 3994).
+    fn on_passing(
+        &mut self,
+        context: &mut Context<'_>,
+        from: Side,
+        server: ServerId,
+        request: &Message,
+    ) {
+        let to = self.party(from.other());
+        if to.is_up() && to.queue.letters.is_empty() {
+            self.carry(context, from, server, request);
+        } else {
+            context.answer(server, 200, None);
+        }
+    }
+
+    pub(super) fn enqueue(
+        &mut self,
+        context: &mut Context<'_>,
+        to: Side,
+        letter: Letter,
+    ) -> Result<u32, NoRoom> {
+        let queue = &mut self.party_mut(to).queue;
+        let before = queue.bytes();
+        let total = context.shared.queued.1;
+        let number = queue.push(letter, total, &context.shared.settings.messages)?;
+        let grown = queue.bytes() - before;
+        context.shared.queued.0 += 1;
+        context.shared.queued.1 += grown;
+        Ok(number)
+    }
+
+    pub(super) fn dequeue(
+        &mut self,
+        context: &mut Context<'_>,
+        to: Side,
+        number: u32,
+    ) -> Option<Letter> {
+        let queue = &mut self.party_mut(to).queue;
+        let before = queue.bytes();
+        let letter = queue.remove(number)?;
+        let shrunk = before - queue.bytes();
+        if let Some(token) = letter.storing
+            && !queue
+                .letters
+                .iter()
+                .any(|kept| kept.storing == letter.storing)
+        {
+            context.shared.asked.remove(&token);
+        }
+        context.shared.queued.0 = context.shared.queued.0.saturating_sub(1);
+        context.shared.queued.1 = context.shared.queued.1.saturating_sub(shrunk);
+        Some(letter)
+    }
+
+    /// Takes everything out of a queue, at the end.
+    pub(super) fn drain_queue(&mut self, context: &mut Context<'_>, to: Side) -> Vec<Letter> {
+        let numbers: Vec<u32> = self
+            .party(to)
+            .queue
+            .letters
+            .iter()
+            .map(|letter| letter.number)
+            .collect();
+        numbers
+            .into_iter()
+            .filter_map(|number| self.dequeue(context, to, number))
+            .collect()
+    }
+
+    /// Sends the next letter to a side, if one may go now.
+    pub(super) fn pump(&mut self, context: &mut Context<'_>, to: Side) {
+        self.expire_letters(context, to);
+        self.drop_refused(context, to);
+        let party = self.party(to);
+        let doubted = party
+            .check
+            .as_ref()
+            .is_some_and(|check| check.signal.is_some());
+        if !party.is_up()
+            || doubted
+            || party.may_not_know()
+            || self.answered.is_none()
+            || self.ended.is_some()
+        {
+            return;
+        }
+        let Some(number) = party.queue.due(context.now) else {
+            return;
+        };
+        let id = self.id;
+        let ours = party
+            .queue
+            .letters
+            .iter()
+            .any(|letter| letter.number == number && letter.author != Author::Other);
+        if ours && self.notice_elsewhere(context, to, number) {
+            return;
+        }
+        let party = &mut self.parties[to.index()];
+        let Some(letter) = party.queue.letter(number) else {
+            return;
+        };
+        let again = letter.tries > 0;
+        letter.tries += 1;
+        letter.sent_at = context.now;
+        let (lines, kind, body) = (
+            letter.lines.clone(),
+            letter.content_type.clone(),
+            letter.body.clone(),
+        );
+        let author = letter.author;
+        let (kind, body) = match ours {
+            true => self.worded(context, to, &kind, body),
+            false => (kind, body),
+        };
+        let party = &mut self.parties[to.index()];
+        let Some(leg) = party.leg.as_mut() else {
+            return;
+        };
+        leg.request(
+            context,
+            id,
+            &Method::Message,
+            What::Letter(to, number),
+            |builder| builder.raw_lines(&lines).body(&kind, &body),
+        );
+        party.queue.under_way = Some(number);
+        if author == Author::Notice {
+            self.believe(to.other());
+            self.persist(context);
+        }
+        if again && author == Author::Other {
+            self.note(context, Happening::Redelivered { from: to.other() });
+        }
+    }
+
+    /// What its sender was told has failed, and nobody has answered, is dropped: the sender may send it again.
+    fn drop_refused(&mut self, context: &mut Context<'_>, to: Side) {
+        let queue = &self.party(to).queue;
+        let refused = |letter: &&Letter| letter.refused && queue.under_way != Some(letter.number);
+        let refused = queue.letters.iter().filter(refused);
+        let numbers: Vec<u32> = refused.map(|letter| letter.number).collect();
+        for number in numbers {
+            self.dequeue(context, to, number);
+        }
+    }
+
+    fn expire_letters(&mut self, context: &mut Context<'_>, to: Side) {
+        let max_age = context.shared.settings.messages.max_age;
+        for number in self.party(to).queue.expired(max_age, context.now) {
+            self.reject_letter(context, to, number, 408);
+            self.announce(context, to);
+        }
+    }
+
+    /// An endpoint answered a letter.
+    pub(super) fn letter_response(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        to: Side,
+        number: u32,
+        response: &Message,
+    ) {
+        let status = response.status();
+        if status < 200 {
+            return;
+        }
+        let current = self.side_of(leg) == Some(to);
+        let queue = &mut self.party_mut(to).queue;
+        if current && queue.under_way == Some(number) {
+            queue.under_way = None;
+        } else if !(200..300).contains(&status) {
+            // Only good news of an earlier try counts.
+            return;
+        }
+        self.closing_goes_on(context);
+        let queue = &mut self.party_mut(to).queue;
+        let Some(author) = queue.letter(number).map(|letter| letter.author) else {
+            return self.pump(context, to);
+        };
+        if author != Author::Other {
+            let tries = queue.letter(number).map_or(0, |letter| letter.tries);
+            let again = author == Author::Notice && tries < TRIES;
+            if again && matches!(reply(status), Reply::Later) {
+                // «Not now» is no refusal. What people write does not wait for it.
+                let until = context.now + pause_of(response);
+                self.party_mut(to).queue.notice_not_before = Some(until);
+                return self.pump(context, to);
+            }
+            return self.notice_answered(context, to, number, status);
+        }
+        match reply(status) {
+            Reply::Taken => self.letter_taken(context, to, number, response),
+            Reply::Rejected => {
+                self.dequeue_answered(context, to, number, response);
+                self.note(
+                    context,
+                    Happening::Rejected {
+                        from: to.other(),
+                        status,
+                    },
+                );
+                self.persist(context);
+            }
+            Reply::Later => self.letter_put_off(context, to, number, response),
+            Reply::DialogGone => return self.lose(context, to, Signal::RequestFailed),
+        }
+        self.pump(context, to);
+        self.announce(context, to);
+    }
+
+    fn letter_taken(
+        &mut self,
+        context: &mut Context<'_>,
+        to: Side,
+        number: u32,
+        response: &Message,
+    ) {
+        let queue = &mut self.party_mut(to).queue;
+        let refused = queue.letter(number).is_some_and(|letter| letter.refused);
+        if !self.dequeue_answered(context, to, number, response) && !refused {
+            self.note(context, Happening::Delivered { from: to.other() });
+            self.persist(context);
+        }
+    }
+
+    /// Takes a letter out and passes the answer to its sender, where that still waits. Returns true then.
+    fn dequeue_answered(
+        &mut self,
+        context: &mut Context<'_>,
+        to: Side,
+        number: u32,
+        response: &Message,
+    ) -> bool {
+        let Some(letter) = self.dequeue(context, to, number) else {
+            return false;
+        };
+        let Some(server) = letter.server else {
+            if response.status() >= 300 {
+                self.tell_undelivered(context, to, &letter);
+            }
+            return false;
+        };
+        let lines = self.lines_for(context, to.other(), response);
+        context.hand_on(server, response, is_challenge(&lines), |builder| {
+            builder.raw_lines(&lines).end()
+        });
+        // The store was faster or slower than the endpoint: what it may hold must not be sent again.
+        if letter.storing.is_some() {
+            self.persist(context);
+        }
+        true
+    }
+
+    /// «Not now»: the sender's to decide, where it still waits; else we try again.
+    fn letter_put_off(
+        &mut self,
+        context: &mut Context<'_>,
+        to: Side,
+        number: u32,
+        response: &Message,
+    ) {
+        let waits = self
+            .party_mut(to)
+            .queue
+            .letter(number)
+            .is_some_and(|letter| letter.server.is_some());
+        if waits {
+            self.dequeue_answered(context, to, number, response);
+            return;
+        }
+        self.party_mut(to).queue.not_before = Some(context.now + pause_of(response));
+    }
+
+    /// A letter got no answer at all: by time-out, or since nobody could be reached.
+    pub(super) fn letter_unanswered(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        to: Side,
+        number: u32,
+        signal: Signal,
+    ) {
+        if self.side_of(leg) != Some(to) || self.party(to).queue.under_way != Some(number) {
+            return;
+        }
+        let queue = &mut self.party_mut(to).queue;
+        queue.under_way = None;
+        if queue
+            .letter(number)
+            .is_some_and(|letter| letter.author != Author::Other)
+        {
+            // A failed notice is never a sign of loss.
+            return self.notice_answered(context, to, number, 408);
+        }
+        let Some((tries, sent_at)) = queue
+            .letter(number)
+            .map(|letter| (letter.tries, letter.sent_at))
+        else {
+            return self.pump(context, to);
+        };
+        // One that speaks and hears nothing is as lost to the sender as one that is silent.
+        let lives = self.leg_mut(to).is_some_and(|leg| leg.heard > sent_at);
+        if signal == Signal::Transport || lives && tries < TRIES {
+            // A probe settles it; the letter goes once more if the phone is there.
+            self.suspect(context, to, signal);
+            self.pump(context, to);
+        } else if lives {
+            // It answers everything but this: one bad message never blocks the rest.
+            self.reject_letter(context, to, number, 408);
+            self.pump(context, to);
+            self.announce(context, to);
+        } else {
+            self.lose(context, to, signal);
+        }
+    }
+
+    /// The far side lets a letter wait: the store takes it, then the sender is told, and the far side asked.
+    pub(super) fn letters_overdue(&mut self, context: &mut Context<'_>, to: Side) {
+        let after = context.shared.settings.messages.suspect_after;
+        let overdue = self.answered.is_some()
+            && self.party(to).queue.letters.iter().any(|letter| {
+                letter.server.is_some()
+                    && letter.storing.is_none()
+                    && letter.received + after <= context.now
+            });
+        if overdue {
+            self.store_letters(context, to);
+            let party = self.party(to);
+            let asked = party.queue.under_way.is_some();
+            if party.lost.is_none() && asked {
+                self.suspect(context, to, Signal::NoAnswer);
+            }
+        }
+    }
+
+    /// Asks the store to keep the letters whose senders still wait.
+    pub(super) fn store_letters(&mut self, context: &mut Context<'_>, to: Side) {
+        // What may come back to its sender is not promised.
+        let waits = |letter: &Letter| {
+            letter.server.is_some() && letter.storing.is_none() && !letter.for_transferor
+        };
+        if !self.party(to).queue.letters.iter().any(waits) {
+            return;
+        }
+        let token = context.ask(self.id);
+        let letters = &mut self.party_mut(to).queue.letters;
+        for letter in letters.iter_mut().filter(|letter| waits(letter)) {
+            letter.storing = Some(token);
+        }
+        context.shared.out.push_back(Output::Persist {
+            conversation: self.id,
+            token: Some(token),
+        });
+    }
+
+    /// The store has answered: 202 only for what is safe (RFC 3428 7).
+    pub(crate) fn on_stored(&mut self, context: &mut Context<'_>, token: Token, ok: bool) {
+        if self.arrival_stored(context, token, ok) {
+            return;
+        }
+        for to in [Side::Caller, Side::Callee] {
+            if self.party(to).queue.letters.is_empty() {
+                continue;
+            }
+            let mut stored = Vec::new();
+            for letter in &mut self.party_mut(to).queue.letters {
+                if letter.storing == Some(token) {
+                    letter.storing = None;
+                    stored.extend(letter.server.take().map(|server| (letter.number, server)));
+                }
+            }
+            for (number, server) in stored {
+                if ok {
+                    context.answer(server, 202, None);
+                    self.note(context, Happening::Queued { from: to.other() });
+                } else {
+                    context.refuse(server, 500, "the store failed");
+                    let queue = &mut self.party_mut(to).queue;
+                    if queue.under_way != Some(number) {
+                        self.dequeue(context, to, number);
+                    } else if let Some(letter) = queue.letter(number) {
+                        letter.refused = true;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is under way is sent once more. Where both arrive, that is the one window in which a receiver
+    /// sees it twice.
+    pub(super) fn send_letter_again(&mut self, to: Side) {
+        if self.party(to).queue.under_way.is_some() {
+            self.party_mut(to).queue.under_way = None;
+        }
+    }
+
+    /// The endpoint is lost: what was under way goes to the next one, and is kept until then.
+    pub(super) fn letters_of_the_lost(&mut self, context: &mut Context<'_>, lost: Side) {
+        let queue = &self.party(lost).queue;
+        if queue.letters.is_empty() && queue.not_before.is_none() {
+            return;
+        }
+        let queue = &mut self.party_mut(lost).queue;
+        queue.under_way = None;
+        (queue.not_before, queue.notice_not_before) = (None, None);
+        self.store_letters(context, lost);
+    }
+}
+
+/// Returns how long an endpoint wishes not to be asked again.
+fn pause_of(response: &Message) -> Millis {
+    let after = response
+        .header(Name::RetryAfter)
+        .and_then(|value| value.split([' ', ';', '(']).next()?.parse::<u64>().ok())
+        .unwrap_or_else(|| u64::from(RETRY_AFTER_S));
+    Millis::from_secs(after.clamp(1, 60))
+}
+
+/// Returns how long a text is worth to be delivered: as its sender says (RFC 3428 4), and no longer than we keep
+/// any.
+fn until(context: &Context<'_>, request: &Message) -> Time {
+    let most = context.shared.settings.messages.max_age;
+    let expires = request.expires().filter(|seconds| *seconds > 0);
+    let expires = expires.map_or(most, |seconds| Millis::from_secs(seconds.into()));
+    context.now + expires.min(most)
+}
+
+/// Returns true for what is never queued: typing notices, of IETF's and of Microsoft's making.
+fn is_passing(request: &Message) -> bool {
+    request.content_type().is_some_and(|kind| {
+        let kind = kind.split(';').next().unwrap_or("").trim();
+        kind.eq_ignore_ascii_case("application/im-iscomposing+xml")
+            || kind.eq_ignore_ascii_case("application/x-ms-keyboard-activity")
+            || kind.eq_ignore_ascii_case("text/x-msmsgscontrol")
+    })
+}

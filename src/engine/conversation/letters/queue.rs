@@ -1,0 +1,405 @@
+//! Messages on their way to one side: in order, one under way, none lost (RFC 3428).
+
+use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::engine::ids::LegId;
+use crate::engine::ports::Token;
+use crate::engine::settings::MessageSettings;
+use crate::engine::time::{Millis, Time};
+use crate::engine::transaction::ServerId;
+
+/// One MESSAGE that waits for its delivery.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Letter {
+    pub(crate) number: u32,
+    /// Header lines that cross, each with its line end.
+    pub(crate) lines: Bytes,
+    pub(crate) content_type: Box<str>,
+    pub(crate) body: Bytes,
+    pub(crate) received: Time,
+    pub(crate) author: Author,
+    /// CSeq of the sender's request: after a restart it may come again.
+    pub(crate) cseq: u32,
+    /// The leg that it came over; CSeq counts within its dialog alone.
+    pub(crate) over: Option<LegId>,
+    /// Times that it was sent. Where the endpoint never answered, the next one may see it twice.
+    pub(crate) tries: u32,
+    pub(crate) sent_at: Time,
+    /// Was written to who transfers the call away now, and is for nobody else.
+    #[serde(default)]
+    pub(crate) for_transferor: bool,
+    /// When it is worth nothing any more; `messages.queue.max_age` after `received` where none is set.
+    #[serde(default)]
+    pub(crate) until: Option<Time>,
+    /// Its sender was told that it failed while it was under way: it goes to nobody else.
+    #[serde(skip)]
+    pub(crate) refused: bool,
+    /// The sender's transaction, while it has no final answer.
+    #[serde(skip)]
+    pub(crate) server: Option<ServerId>,
+    /// The store is asked to keep it.
+    #[serde(skip)]
+    pub(crate) storing: Option<Token>,
+}
+
+/// Who wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Author {
+    /// The other side.
+    Other,
+    /// We: the conversation goes on at another endpoint.
+    Notice,
+    /// We: the other side could not be reached again.
+    LastWord,
+    /// We: what this side wrote was not delivered (RFC 5438).
+    Undelivered,
+}
+
+impl Author {
+    /// Returns true for what may have arrived before a restart and is not to be said twice.
+    pub(crate) fn is_said_once(self) -> bool {
+        match self {
+            Self::Notice | Self::Undelivered => true,
+            Self::Other | Self::LastWord => false,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Queue {
+    /// What is durable of them: letters that are stored, or are being stored. The others are their
+    /// senders' to send again after a restart.
+    #[serde(serialize_with = "durable")]
+    pub(crate) letters: VecDeque<Letter>,
+    next: u32,
+    #[serde(skip)]
+    bytes: usize,
+    /// The letter that has been sent and not been answered.
+    #[serde(skip)]
+    pub(crate) under_way: Option<u32>,
+    /// The endpoint said «later»: not before then.
+    pub(crate) not_before: Option<Time>,
+    /// It said so to a notice of ours, which what people write need not wait for.
+    #[serde(default)]
+    pub(crate) notice_not_before: Option<Time>,
+}
+
+/// A queue that takes memory once something changes in it: few calls carry text.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct SlimQueue(Option<Box<Queue>>);
+
+static UNUSED: Queue = Queue {
+    letters: VecDeque::new(),
+    next: 0,
+    bytes: 0,
+    under_way: None,
+    not_before: None,
+    notice_not_before: None,
+};
+
+impl Deref for SlimQueue {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        self.0.as_deref().unwrap_or(&UNUSED)
+    }
+}
+
+impl DerefMut for SlimQueue {
+    fn deref_mut(&mut self) -> &mut Queue {
+        self.0.get_or_insert_default()
+    }
+}
+
+fn durable<S: Serializer>(letters: &VecDeque<Letter>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(
+        letters
+            .iter()
+            .filter(|letter| {
+                !letter.refused && (letter.server.is_none() || letter.storing.is_some())
+            })
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// Why a letter is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoRoom {
+    /// It alone is larger than a queue: 413.
+    TooLarge,
+    /// For now: 500 with Retry-After. Never 503, which would stop the client's calls too.
+    Full,
+}
+
+impl Queue {
+    /// Puts a letter behind the others. `total_bytes` is what all queues of the shard hold.
+    ///
+    /// # Errors
+    /// The queue or the node has no room for it.
+    pub(crate) fn push(
+        &mut self,
+        mut letter: Letter,
+        total_bytes: usize,
+        limits: &MessageSettings,
+    ) -> Result<u32, NoRoom> {
+        let size = letter.body.len() + letter.lines.len();
+        if size > limits.bytes_per_conversation {
+            return Err(NoRoom::TooLarge);
+        }
+        if self.letters.len() >= limits.per_conversation
+            || self.bytes + size > limits.bytes_per_conversation
+            || total_bytes + size > limits.total_bytes
+        {
+            return Err(NoRoom::Full);
+        }
+        self.next += 1;
+        letter.number = self.next;
+        self.bytes += size;
+        self.letters.push_back(letter);
+        Ok(self.next)
+    }
+
+    /// Takes a letter out.
+    pub(crate) fn remove(&mut self, number: u32) -> Option<Letter> {
+        let at = self
+            .letters
+            .iter()
+            .position(|letter| letter.number == number)?;
+        let letter = self.letters.remove(at)?;
+        self.bytes = self
+            .bytes
+            .saturating_sub(letter.body.len() + letter.lines.len());
+        Some(letter)
+    }
+
+    pub(crate) fn letter(&mut self, number: u32) -> Option<&mut Letter> {
+        self.letters
+            .iter_mut()
+            .find(|letter| letter.number == number)
+    }
+
+    /// Returns the number of the letter that is to go now, if any may.
+    pub(crate) fn due(&self, now: Time) -> Option<u32> {
+        if self.under_way.is_some() || self.not_before.is_some_and(|at| at > now) {
+            return None;
+        }
+        let waits = self.notice_not_before.is_some_and(|at| at > now);
+        let mut letters = self.letters.iter();
+        let next = letters.find(|letter| !waits || letter.author != Author::Notice);
+        next.map(|letter| letter.number)
+    }
+
+    /// Returns when what was put off may go, where anything was.
+    pub(crate) fn next_try(&self) -> Option<Time> {
+        let mut authors = self.letters.iter().map(|letter| letter.author);
+        let notice = self
+            .notice_not_before
+            .filter(|_| authors.any(|author| author == Author::Notice));
+        let all = self.not_before.filter(|_| !self.letters.is_empty());
+        all.into_iter().chain(notice).min()
+    }
+
+    /// Forgets the pauses that are over.
+    pub(crate) fn end_pauses(&mut self, now: Time) {
+        self.not_before.take_if(|at| *at <= now);
+        self.notice_not_before.take_if(|at| *at <= now);
+    }
+
+    /// Returns the numbers of those that have waited for too long. What is under way may yet be answered.
+    pub(crate) fn expired(&self, max_age: Millis, now: Time) -> Vec<u32> {
+        let until = |letter: &Letter| letter.until.unwrap_or(letter.received + max_age);
+        let old = self.letters.iter().filter(|letter| until(letter) <= now);
+        let numbers = old.map(|letter| letter.number);
+        numbers
+            .filter(|number| self.under_way != Some(*number))
+            .collect()
+    }
+
+    /// Returns when the next one has waited for too long.
+    pub(crate) fn next_expiry(&self) -> Option<Time> {
+        let waiting = self.letters.iter();
+        let waiting = waiting.filter(|letter| self.under_way != Some(letter.number));
+        waiting.filter_map(|letter| letter.until).min()
+    }
+
+    /// Counts the other side's letters; what we wrote ourselves is no message of anyone.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.letters
+            .iter()
+            .filter(|letter| letter.author == Author::Other && !letter.refused)
+            .count() as u32
+    }
+
+    /// Counts anew after a restart: not every letter was durable.
+    pub(crate) fn recount(&mut self) {
+        self.bytes = self
+            .letters
+            .iter()
+            .map(|letter| letter.body.len() + letter.lines.len())
+            .sum();
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// What an endpoint's answer to a MESSAGE means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Taken,
+    /// It refuses this message, not the conversation: the next one may go.
+    Rejected,
+    /// The dialog is gone (RFC 5057).
+    DialogGone,
+    /// Not now.
+    Later,
+}
+
+/// Reads the status of a MESSAGE's final answer.
+pub(crate) fn reply(status: u16) -> Reply {
+    match status {
+        200..=299 => Reply::Taken,
+        _ if crate::engine::conversation::doubting::outcome::ends_dialog(status) => {
+            Reply::DialogGone
+        }
+        408 | 480 | 486 | 491 | 500 | 502..=504 | 600 => Reply::Later,
+        _ => Reply::Rejected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(body: &'static [u8]) -> Letter {
+        Letter {
+            number: 0,
+            lines: Bytes::new(),
+            content_type: "text/plain".into(),
+            body: Bytes::from_static(body),
+            received: Time(0),
+            until: None,
+            author: Author::Other,
+            cseq: 1,
+            over: None,
+            tries: 0,
+            sent_at: Time(0),
+            for_transferor: false,
+            refused: false,
+            server: None,
+            storing: None,
+        }
+    }
+
+    fn limits() -> MessageSettings {
+        MessageSettings {
+            suspect_after: Millis(2000),
+            per_conversation: 2,
+            bytes_per_conversation: 10,
+            total_bytes: 15,
+            max_age: Millis(1000),
+        }
+    }
+
+    #[test]
+    fn order_is_kept_and_one_is_under_way() {
+        let mut queue = Queue::default();
+        let first = queue.push(letter(b"a"), 0, &limits()).unwrap();
+        let second = queue.push(letter(b"b"), 0, &limits()).unwrap();
+        assert_eq!(queue.due(Time(0)), Some(first));
+        queue.under_way = Some(first);
+        assert_eq!(queue.due(Time(0)), None);
+        queue.under_way = None;
+        queue.remove(first);
+        assert_eq!(queue.due(Time(0)), Some(second));
+        queue.not_before = Some(Time(5));
+        assert_eq!(queue.due(Time(4)), None);
+        assert_eq!(queue.due(Time(5)), Some(second));
+    }
+
+    #[test]
+    fn what_people_write_passes_a_notice_that_was_put_off() {
+        let mut queue = Queue::default();
+        let mut notice = letter(b"a");
+        notice.author = Author::Notice;
+        let notice = queue.push(notice, 0, &limits()).unwrap();
+        queue.notice_not_before = Some(Time(5));
+        assert_eq!(
+            (queue.due(Time(4)), queue.next_try()),
+            (None, Some(Time(5)))
+        );
+        let theirs = queue.push(letter(b"b"), 0, &limits()).unwrap();
+        assert_eq!(queue.due(Time(4)), Some(theirs));
+        assert_eq!(queue.due(Time(5)), Some(notice));
+        queue.not_before = Some(Time(3));
+        assert_eq!(
+            (queue.due(Time(2)), queue.next_try()),
+            (None, Some(Time(3)))
+        );
+        queue.end_pauses(Time(4));
+        assert_eq!(queue.next_try(), Some(Time(5)));
+        queue.remove(notice);
+        assert_eq!(queue.next_try(), None);
+    }
+
+    #[test]
+    fn bytes_are_counted_anew_after_a_restart() {
+        let mut queue = Queue::default();
+        queue.push(letter(b"abc"), 0, &limits()).unwrap();
+        queue.push(letter(b"de"), 0, &limits()).unwrap();
+        let stored = rmp_serde::to_vec(&queue).unwrap();
+        let mut queue: Queue = rmp_serde::from_slice(&stored).unwrap();
+        queue.letters.pop_front();
+        queue.recount();
+        assert_eq!(queue.bytes(), 2);
+    }
+
+    #[test]
+    fn limits_hold() {
+        let mut queue = Queue::default();
+        assert_eq!(
+            queue.push(letter(b"01234567890"), 0, &limits()),
+            Err(NoRoom::TooLarge)
+        );
+        queue.push(letter(b"012345"), 0, &limits()).unwrap();
+        assert_eq!(
+            queue.push(letter(b"012345"), 6, &limits()),
+            Err(NoRoom::Full)
+        );
+        assert_eq!(
+            queue.push(letter(b"0123"), 12, &limits()),
+            Err(NoRoom::Full)
+        );
+        queue.push(letter(b"0"), 6, &limits()).unwrap();
+        assert_eq!(queue.push(letter(b"0"), 7, &limits()), Err(NoRoom::Full));
+        assert_eq!(queue.bytes(), 7);
+        queue.remove(1);
+        assert_eq!(queue.bytes(), 1);
+    }
+
+    #[test]
+    fn what_an_answer_means() {
+        for (status, meaning) in [
+            (200, Reply::Taken),
+            (202, Reply::Taken),
+            (400, Reply::Rejected),
+            (413, Reply::Rejected),
+            (415, Reply::Rejected),
+            (488, Reply::Rejected),
+            (606, Reply::Rejected),
+            (405, Reply::Rejected),
+            (481, Reply::DialogGone),
+            (404, Reply::DialogGone),
+            (480, Reply::Later),
+            (500, Reply::Later),
+            (503, Reply::Later),
+        ] {
+            assert_eq!(reply(status), meaning, "{status}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Letters that were accepted and will not be delivered: who asked to know is told (RFC 5438).
+
+use bytes::Bytes;
+
+use super::queue::{Author, Letter};
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::Context;
+use crate::engine::events::Happening;
+use crate::engine::ids::Side;
+use crate::engine::timestamp::Timestamp;
+use crate::sip::cpim::{Asked, is_cpim};
+
+impl Conversation {
+    /// Takes a letter out that will not be delivered: its sender gets this status, or is told where it has its
+    /// 202.
+    pub(super) fn reject_letter(
+        &mut self,
+        context: &mut Context<'_>,
+        to: Side,
+        number: u32,
+        status: u16,
+    ) {
+        let Some(letter) = self.dequeue(context, to, number) else {
+            return;
+        };
+        self.rejected(context, to, &letter, status);
+        self.persist(context);
+    }
+
+    /// The same for one that is out already.
+    pub(super) fn rejected(
+        &mut self,
+        context: &mut Context<'_>,
+        to: Side,
+        letter: &Letter,
+        status: u16,
+    ) {
+        if let Some(server) = letter.server {
+            context.answer(server, status, None);
+        }
+        if letter.author == Author::Other {
+            let from = to.other();
+            self.note(context, Happening::Rejected { from, status });
+        }
+        self.tell_undelivered(context, to, letter);
+    }
+
+    /// Tells the sender of a letter to `to` that it is not delivered, where that has its 202 and asked for a
+    /// negative delivery notification. Returns true where it is told.
+    pub(super) fn tell_undelivered(
+        &mut self,
+        context: &mut Context<'_>,
+        to: Side,
+        letter: &Letter,
+    ) -> bool {
+        let accepted = letter.author == Author::Other && letter.server.is_none() && !letter.refused;
+        if !accepted || !is_cpim(&letter.content_type) || self.party(to.other()).leg.is_none() {
+            return false;
+        }
+        let Some(asked) = Asked::of(&letter.body) else {
+            return false;
+        };
+        let message_id = context.shared.mint.hex(8);
+        let when = Timestamp(context.now).to_string();
+        let word = Letter {
+            number: 0,
+            lines: Bytes::new(),
+            content_type: "message/cpim".into(),
+            body: Bytes::from(asked.failed(&message_id, &when)),
+            received: context.now,
+            until: None,
+            author: Author::Undelivered,
+            cseq: 0,
+            over: None,
+            tries: 0,
+            sent_at: context.now,
+            for_transferor: false,
+            refused: false,
+            server: None,
+            storing: None,
+        };
+        let told = self.enqueue(context, to.other(), word).is_ok();
+        self.pump(context, to.other());
+        told
+    }
+
+    /// Nobody came back: tells the other side of each letter that was for who is lost. Returns how many are told.
+    pub(crate) fn tell_all_undelivered(&mut self, context: &mut Context<'_>, lost: Side) -> u32 {
+        let letters = self.party(lost).queue.letters.iter();
+        let accepted = letters.filter(|letter| letter.server.is_none());
+        let accepted: Vec<Letter> = accepted.cloned().collect();
+        let told = accepted
+            .iter()
+            .filter(|letter| self.tell_undelivered(context, lost, letter));
+        told.count() as u32
+    }
+}

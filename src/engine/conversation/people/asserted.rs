@@ -1,0 +1,53 @@
+//! What trusted peers are told of who somebody is (RFC 3325): P-Asserted-Identity, and nobody else is.
+
+use crate::engine::asker::Asker;
+use crate::engine::conversation::context::Context;
+use crate::engine::dialog::name_addr;
+use crate::engine::ids::Flow;
+use crate::engine::trust;
+use crate::sip::{Address, Message, Name, Params};
+
+/// Octets of what is handed on of a trusted peer's word.
+const ASSERTED_MAX: usize = 1024;
+
+/// Returns the values of P-Asserted-Identity for who sent a request: the user that was proven, by the name
+/// in From where it is not hidden; of a trusted peer, its word. Nothing is asserted of anybody else, whatever
+/// they say of themselves.
+pub(crate) fn asserted(request: &Message, asker: &Asker) -> Option<Box<str>> {
+    match asker {
+        Asker::Proven(user) => {
+            let from = request.from();
+            let hidden = from
+                .uri_parsed()
+                .is_ok_and(|uri| uri.host.eq_ignore_ascii_case("anonymous.invalid"));
+            Some(name_addr(&Address {
+                display: from.display.clone().filter(|_| !hidden),
+                uri: user.as_str(),
+                params: Params::new(""),
+            }))
+        }
+        Asker::Trusted => {
+            let values: Vec<&str> = request.values(Name::PAssertedIdentity).collect();
+            let joined = values.join(", ");
+            (1..=ASSERTED_MAX)
+                .contains(&joined.len())
+                .then(|| joined.into())
+        }
+        Asker::Unasked(_) | Asker::Of(_) | Asker::Says(_) | Asker::Stranger => None,
+    }
+}
+
+/// Returns what is asserted of a user of ours that is called.
+pub(crate) fn asserted_of_called(asker: &Asker) -> Option<Box<str>> {
+    match asker {
+        Asker::Proven(user) => Some(format!("<{user}>").into()),
+        Asker::Unasked(_) | Asker::Trusted | Asker::Of(_) | Asker::Says(_) | Asker::Stranger => {
+            None
+        }
+    }
+}
+
+/// Returns true where a peer may be told: an upstream that is trusted, or an address or certificate that is.
+pub(crate) fn is_told(asker: &Asker, flow: &Flow, context: &Context<'_>) -> bool {
+    *asker == Asker::Trusted || trust::is_listed(flow, &context.shared.settings, &*context.world)
+}

@@ -1,0 +1,11 @@
+//! Who takes part, apart from the phone.
+//!
+//! `person` who a side is, `asserted` and `veil` what others are told of that, `far_ends` who is beyond an
+//! upstream, `proof` and `account` credentials and challenges.
+
+mod account;
+pub(crate) mod asserted;
+pub(crate) mod far_ends;
+pub(crate) mod person;
+pub(crate) mod proof;
+pub(crate) mod veil;

@@ -1,0 +1,200 @@
+//! A side without a leg: what there is of it until a new one takes the place, or the old one comes back.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::busy::Busy;
+use super::join::Joining;
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::{Context, ELSEWHERE};
+use crate::engine::conversation::forking::Fork;
+use crate::engine::conversation::leg::{Leg, Talk};
+pub(crate) use crate::engine::conversation::session::media::{PortState, Ports};
+use crate::engine::conversation::transferring::Transfer;
+use crate::engine::endpoint::Identity;
+use crate::engine::ids::{ConversationId, Side};
+use crate::engine::ports::MediaCommand;
+use crate::engine::time::{Millis, Time};
+
+/// One side between its loss and its new leg.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Restoration {
+    /// The leg that was lost: its dialog may be replaced, and gets a BYE in the end.
+    pub(crate) old: Leg,
+    pub(crate) old_ports: Ports,
+    pub(super) since: Time,
+    pub(super) deadline: Time,
+    pub(crate) fork: Fork,
+    /// When the first INVITE may go: the node keeps to `restore.rate`.
+    pub(crate) start: Option<Time>,
+    /// When not only those are asked whose turn is first.
+    pub(super) all_at: Option<Time>,
+    /// The q-value of those whose turn it is, where that orders them.
+    #[serde(skip)]
+    pub(super) turn: Option<u16>,
+    pub(crate) retry_at: Option<Time>,
+    /// Rounds of INVITEs so far.
+    pub(super) round: u32,
+    pub(super) attempts: u32,
+    /// Rang out or said no: not rung again.
+    pub(crate) refused: Vec<Arc<Identity>>,
+    /// The lost dialog has ended by a BYE, of its phone or ours: it can be neither replaced, revived nor
+    /// ended.
+    pub(crate) gone: bool,
+    /// That BYE may have been a farewell, or what our Replaces asked for: the answer to it tells.
+    pub(super) farewell: bool,
+    /// Knows nothing of the lost dialog: invited without Replaces.
+    pub(super) plain: Vec<Arc<Identity>>,
+    pub(super) busy: Busy,
+    /// The re-INVITE to the survivor, while an answer waits for its consent.
+    #[serde(skip)]
+    pub(crate) joining: Option<Joining>,
+    /// Nobody could be asked of late since there were no media ports.
+    #[serde(skip)]
+    pub(super) no_ports: bool,
+    /// The old leg was not lost: its phone transfers the other side to somebody else.
+    pub(crate) transfer: Option<Box<Transfer>>,
+    /// Refused SRTP, or the lack of it: whether it is asked with it now.
+    #[serde(default)]
+    pub(crate) turned: Vec<(Arc<Identity>, bool)>,
+    /// The old leg was not lost: its phone replaces it, and the other side is asked for its consent.
+    #[serde(default)]
+    pub(crate) stands: bool,
+    /// What the survivor was told before it was asked for its consent to who repairs itself.
+    #[serde(default)]
+    pub(crate) before: Option<Box<Talk>>,
+}
+
+impl Restoration {
+    pub(crate) fn new(old: Leg, start: Time, now: Time, deadline: Time) -> Self {
+        Self {
+            old,
+            old_ports: Ports::default(),
+            since: now,
+            deadline,
+            fork: Fork::default(),
+            start: Some(start),
+            all_at: None,
+            turn: None,
+            retry_at: None,
+            round: 0,
+            attempts: 0,
+            refused: Vec::new(),
+            gone: false,
+            farewell: false,
+            plain: Vec::new(),
+            busy: Busy::default(),
+            joining: None,
+            no_ports: false,
+            transfer: None,
+            turned: Vec::new(),
+            stands: false,
+            before: None,
+        }
+    }
+
+    /// Returns the conversation that has the leg which is to take the place.
+    pub(crate) fn giver(&self) -> Option<ConversationId> {
+        self.transfer.as_ref()?.giver
+    }
+
+    /// Returns how long who is to be given may ring before it answers.
+    pub(super) fn rings(&self) -> Millis {
+        let transfer = self.transfer.as_ref();
+        transfer
+            .and_then(|transfer| transfer.rings)
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        [
+            Some(self.deadline),
+            self.start,
+            self.all_at,
+            self.retry_at,
+            self.busy.next_deadline(),
+            self.joining.as_ref().and_then(|joining| joining.again_at),
+            self.fork.next_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}
+
+impl Conversation {
+    /// A side's leg has no part in the conversation, for now at least: what it owed the other side is settled
+    /// here, and ports are ready for the next one.
+    pub(crate) fn put_aside(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        mut lost: Restoration,
+    ) {
+        lost.old.leave(context);
+        if let Some(before) = self.drop_giving(context, side) {
+            lost.old.talk.back_to(before);
+        }
+        lost.old.ack.take_if(|ack| ack.waits);
+        if let Some(waiting) = &mut lost.old.unacknowledged {
+            waiting.answer_due = false;
+        }
+        self.party_mut(side).check = None;
+        let ports = &mut self.ports[side.index()];
+        let new_ports = Ports {
+            generation: ports.newest + 1,
+            newest: ports.newest + 1,
+            ..Ports::default()
+        };
+        lost.old_ports = std::mem::replace(ports, new_ports);
+        let transferred = lost.transfer.is_some();
+        // Who stands goes on talking meanwhile.
+        if lost.old_ports.state == PortState::Open && !lost.stands {
+            self.media(
+                context,
+                MediaCommand::Lost {
+                    media: self.id,
+                    side,
+                    transferred,
+                },
+            );
+        }
+        self.party_mut(side).lost = Some(Box::new(lost));
+        self.join_without(context, side);
+        self.acknowledge_with_the_standing(context, side.other());
+        self.settle_renegotiation(context, side);
+        self.settle_carried(context, side);
+        self.letters_of_the_lost(context, side);
+    }
+
+    /// Takes the lost leg back: the phone came back by itself.
+    pub(crate) fn revive(&mut self, context: &mut Context<'_>, side: Side) -> Option<Leg> {
+        let mut lost = self.party_mut(side).lost.take()?;
+        self.cancel_branches(context, &mut lost.fork, Some(ELSEWHERE));
+        let ports = &mut self.ports[side.index()];
+        let opened = ports.generations();
+        *ports = Ports {
+            newest: ports.newest,
+            ..lost.old_ports
+        };
+        self.close_ports(context, side, opened);
+        self.unask(context, side.other(), lost.joining.take());
+        Some(lost.old)
+    }
+
+    /// The re-INVITE to the survivor is taken back: all is as it was.
+    pub(super) fn unask(
+        &mut self,
+        context: &mut Context<'_>,
+        survivor: Side,
+        joining: Option<Joining>,
+    ) {
+        if let Some((_, before)) = joining.and_then(|joining| joining.asked)
+            && let Some(leg) = self.leg_mut(survivor)
+        {
+            leg.leave(context);
+            leg.talk.back_to(before);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The lost endpoint is reached, and busy: perhaps with the very call that is to be restored.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::Context;
+use crate::engine::endpoint::{Endpoint, Identity};
+use crate::engine::events::Happening;
+use crate::engine::ids::{Flow, Side};
+use crate::engine::location;
+use crate::engine::time::{Millis, Time};
+
+use crate::engine::conversation::index::{answered_peers, peer_key};
+
+/// A busy endpoint is asked so many times more.
+const BUSY_MAX: u32 = 3;
+
+/// How often it said so, and when it is asked again.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Busy {
+    times: u32,
+    again: Option<Box<(Time, Endpoint)>>,
+    /// Endpoints that were left alone, each told of once.
+    spared: Vec<Arc<Identity>>,
+}
+
+impl Busy {
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        self.again.as_deref().map(|(at, _)| *at)
+    }
+
+    /// Returns true where an endpoint is to be asked later, and not before.
+    pub(super) fn holds_back(&self, endpoint: &Endpoint) -> bool {
+        let waits = self.again.as_deref();
+        waits.is_some_and(|(_, known)| location::same(&known.identity, &endpoint.identity))
+    }
+}
+
+impl Conversation {
+    /// Ends the lost dialog at its busy endpoint, over the flow by which it said so, and asks it again
+    /// once that has had time to arrive: an INVITE that overtakes the BYE finds it busy still. Returns
+    /// false where it was asked often enough: it is busy with something else.
+    pub(super) fn free(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        endpoint: &Endpoint,
+        flow: Flow,
+    ) -> bool {
+        let first = context.shared.settings.restore.retry.first;
+        let id = self.id;
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return false;
+        };
+        let times = lost.busy.times;
+        if times >= BUSY_MAX {
+            return false;
+        }
+        if times == 0 && !lost.gone {
+            lost.old.dialog.flow = flow;
+            lost.old.bye(context, id, None);
+            lost.gone = true;
+        }
+        let at = context.now + Millis(first.0.saturating_mul(1 << times));
+        lost.busy.times = times + 1;
+        lost.busy.again = Some(Box::new((at, endpoint.clone())));
+        true
+    }
+
+    /// Returns true where an endpoint is to be left alone, for it is in another conversation.
+    pub(super) fn spares(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        endpoint: &Endpoint,
+    ) -> bool {
+        if !context.shared.settings.restore.spare_busy
+            || !self.is_elsewhere(context, side, endpoint)
+        {
+            return false;
+        }
+        if let Some(lost) = &mut self.party_mut(side).lost
+            && !lost.busy.spared.contains(&endpoint.identity)
+        {
+            lost.busy.spared.push(Arc::clone(&endpoint.identity));
+            let endpoint = endpoint.name.clone();
+            self.note(context, Happening::Spared { side, endpoint });
+        }
+        true
+    }
+
+    /// Returns true where an endpoint has a leg in another conversation, as far as that can be told.
+    fn is_elsewhere(&self, context: &Context<'_>, side: Side, endpoint: &Endpoint) -> bool {
+        // Behind a proxy or an upstream many have one address.
+        let has_own_address = endpoint.path.is_empty() && endpoint.through.is_none();
+        let Some(flow) = endpoint.flow.filter(|_| has_own_address) else {
+            return false;
+        };
+        // What the lost one has elsewhere may have died with this leg, and not be known yet.
+        let lost = self.party(side).lost.as_ref();
+        if lost.is_none_or(|lost| {
+            let old = &lost.old.endpoint.identity;
+            lost.transfer.is_some() || location::same(old, &endpoint.identity)
+        }) {
+            return false;
+        }
+        let peer = peer_key(flow.transport, flow.peer);
+        let ours = answered_peers(&self.indexed, self.expected).filter(|known| *known == peer);
+        context.world.legs(peer.number()) as usize > ours.count()
+    }
+
+    /// Asks the endpoint again that was busy.
+    pub(super) fn ask_the_freed(&mut self, context: &mut Context<'_>, side: Side) {
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let due = lost
+            .busy
+            .again
+            .take_if(|again| again.0 <= context.now)
+            .map(|again| again.1);
+        if let Some(endpoint) = due {
+            self.ask(context, side, vec![endpoint]);
+        }
+    }
+}

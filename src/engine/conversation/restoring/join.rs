@@ -1,0 +1,500 @@
+//! A new leg takes the lost one's place; or the lost one comes back.
+
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::{Context, ELSEWHERE, What, end_with};
+use crate::engine::conversation::doubting::outcome;
+use crate::engine::conversation::ending::stray::{Leaving, acknowledge_and_leave};
+use crate::engine::conversation::forking::{Branch, BranchState};
+use crate::engine::conversation::leg::Talk;
+use crate::engine::conversation::session::enclosed::sdp_of;
+use crate::engine::conversation::session::fits::is_deaf;
+pub(crate) use crate::engine::conversation::session::keys::Role;
+use crate::engine::dialog::{Act, Do};
+use crate::engine::events::{Happening, Signal};
+use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::location;
+use crate::engine::time::{Millis, Time};
+use crate::engine::transaction::{ClientId, ServerId};
+use crate::sip::{Message, Method, sdp};
+
+/// An answer that waits for the survivor's consent.
+#[derive(Debug)]
+pub(crate) struct Joining {
+    pub(super) leg: LegId,
+    /// The re-INVITE to the survivor, and what that was told before.
+    pub(crate) asked: Option<(ClientId, Talk)>,
+    /// When it is asked again: it had an offer of its own.
+    pub(super) again_at: Option<Time>,
+    /// What the survivor was told last may not be what it has agreed to.
+    unsure: bool,
+}
+
+impl Joining {
+    fn again(leg: LegId, at: Time) -> Self {
+        Self {
+            leg,
+            asked: None,
+            again_at: Some(at),
+            unsure: false,
+        }
+    }
+
+    /// Whether the survivor has agreed was forgotten.
+    pub(crate) fn anew(leg: LegId, now: Time) -> Self {
+        Self {
+            unsure: true,
+            ..Self::again(leg, now)
+        }
+    }
+}
+
+impl Joining {
+    /// The re-INVITE has another transaction.
+    pub(crate) fn waits_for(&mut self, swap: impl Fn(&mut ClientId)) {
+        if let Some((open, _)) = &mut self.asked {
+            swap(open);
+        }
+    }
+}
+
+impl Conversation {
+    /// A 2xx of the re-fork: joined, where the survivor's session takes it.
+    pub(super) fn again_answered(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        leg: LegId,
+        response: &Message,
+        flow: Flow,
+    ) {
+        let id = self.id;
+        // RFC 3262 5: the answer may have come before, reliably, and does not come again.
+        let before = self
+            .branch_mut(leg)
+            .filter(|branch| branch.leg.dialog.remote_tag.as_deref() == response.to_tag());
+        let before = before.and_then(|branch| branch.leg.talk.said.clone());
+        let said = sdp_of(response).or(before);
+        let Some(branch) = self.branch_mut(leg) else {
+            return;
+        };
+        match branch.leg.take_success(response) {
+            Do::AckAgain => return branch.leg.acknowledge_again(context, id, response.cseq()),
+            Do::AckAndBye => {
+                let why = Some(ELSEWHERE);
+                return acknowledge_and_leave(context, response, flow, Leaving::Surely, why);
+            }
+            Do::Begin
+            | Do::Nothing
+            | Do::Ring
+            | Do::Lose
+            | Do::Ask
+            | Do::Bye
+            | Do::ByeAfterAck
+            | Do::Cancel
+            | Do::Reject
+            | Do::End => {}
+        }
+        branch.leg.dialog.answered_by(response, flow);
+        branch.leg.is_named(context);
+        branch.leg.abilities.learn(response);
+        branch.leg.timed_by(context, response);
+        branch.leg.seen = context.now;
+        branch.leg.talk.said.clone_from(&said);
+        branch.leg.acknowledge(context, id, response.cseq(), None);
+        self.taken(context, side, leg);
+    }
+
+    /// A branch has a leg that could take the place.
+    pub(crate) fn taken(&mut self, context: &mut Context<'_>, side: Side, leg: LegId) {
+        let branch = self.branch_mut(leg);
+        let said = branch.and_then(|branch| branch.leg.talk.said.clone());
+        // What the survivor was told is another answer's while it is asked for its consent to that.
+        let asked = self.party(side).lost.as_ref().is_some_and(|lost| {
+            let joining = lost.joining.as_ref();
+            joining.is_some_and(|joining| joining.asked.is_some())
+        });
+        let fits = !asked && self.fits(context, side.other(), said.as_deref());
+        if fits {
+            self.resume_the_absent(side);
+        }
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        if fits {
+            if let Some(branch) = lost.fork.take(leg) {
+                self.adopt(context, side, branch);
+                self.catch_up(context, side);
+            }
+            return;
+        }
+        if lost.joining.is_some() {
+            // Another answer waits for the survivor's consent already.
+            if let Some(mut branch) = lost.fork.take(leg) {
+                branch.state = BranchState::Joining;
+                self.drop_branch(context, branch, Some(ELSEWHERE));
+            }
+            return;
+        }
+        if let Some(branch) = lost.fork.branch(leg) {
+            branch.state = BranchState::Joining;
+        }
+        self.persist(context);
+        self.join(context, side, leg);
+    }
+
+    /// Both are lost, and who held is replaced: the other's next endpoint begins without that hold.
+    fn resume_the_absent(&mut self, side: Side) {
+        if let Some(resumed) = self.resumed(side)
+            && let Some(absent) = &mut self.party_mut(side.other()).lost
+        {
+            absent.old.talk.said = Some(resumed);
+        }
+    }
+
+    /// Only where the answer does not fit does the survivor get a re-INVITE, and it gets one.
+    pub(super) fn join(&mut self, context: &mut Context<'_>, side: Side, leg: LegId) {
+        let (id, survivor) = (self.id, side.other());
+        let branch = self
+            .party_mut(side)
+            .lost
+            .as_mut()
+            .and_then(|lost| lost.fork.branch(leg));
+        let Some(said) = branch.map(|branch| branch.leg.talk.said.clone().unwrap_or_default())
+        else {
+            return;
+        };
+        let Some((open, before)) = self.leg_mut(survivor).and_then(|leg| {
+            let open = leg.negotiation.step(Act::SendOffer).ok()?;
+            Some((open, leg.talk.clone()))
+        }) else {
+            return self.join_later(context, side, leg);
+        };
+        let told = self.tell(context, survivor, &said, Role::Offer);
+        // Nobody is asked to agree to nothing: without a session it would be the survivor who offers one.
+        let told = told.filter(|told| !sdp::is_mute(said.as_bytes(), told.as_bytes()));
+        let Some(asked) = self.leg_mut(survivor) else {
+            return;
+        };
+        let Some(told) = told else {
+            asked.talk.back_to(before);
+            return self.join_failed(context, side, leg);
+        };
+        asked.negotiation = open;
+        if let Some(lost) = &mut self.party_mut(side).lost
+            && lost
+                .fork
+                .branch(leg)
+                .is_some_and(|branch| branch.asks.is_some())
+        {
+            lost.before = Some(Box::new(before.clone()));
+            self.persist(context);
+        }
+        let Some(asked) = self.leg_mut(survivor) else {
+            return;
+        };
+        let client = asked.request(context, id, &Method::Invite, What::Join, |builder| {
+            end_with(builder, Some("application/sdp"), told.as_bytes())
+        });
+        if let Some(lost) = &mut self.party_mut(side).lost {
+            lost.joining = Some(Joining {
+                leg,
+                asked: Some((client, before)),
+                again_at: None,
+                unsure: false,
+            });
+        }
+    }
+
+    /// The survivor has an offer of its own open: the new leg stays, and it is asked again after the
+    /// pause of RFC 3261 14.1, longer where the dialog is of our making.
+    fn join_later(&mut self, context: &mut Context<'_>, side: Side, leg: LegId) {
+        let survivor = self.party(side.other()).leg.as_ref();
+        let theirs = survivor.is_some_and(|leg| leg.dialog.call_id == self.call_id);
+        let (middle, share) = if theirs {
+            (Millis(1000), 1.0)
+        } else {
+            (Millis(3050), 950.0 / 3050.0)
+        };
+        let pause = context.shared.mint.jitter(middle, share);
+        if let Some(lost) = &mut self.party_mut(side).lost {
+            lost.joining = Some(Joining::again(leg, context.now + pause));
+        }
+    }
+
+    /// The pause is over; meanwhile the survivor's session may have become one that fits.
+    pub(super) fn join_due(&mut self, context: &mut Context<'_>, side: Side) {
+        let now = context.now;
+        let due = |joining: &mut Joining| joining.again_at.is_some_and(|at| at <= now);
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let Some(Joining { leg, unsure, .. }) = lost.joining.take_if(due) else {
+            return;
+        };
+        let branch = lost.fork.branch(leg);
+        let asks = branch.as_ref().is_some_and(|branch| branch.asks.is_some());
+        let said = branch.and_then(|branch| branch.leg.talk.said.clone());
+        if unsure || asks || !self.fits(context, side.other(), said.as_deref()) {
+            return self.join(context, side, leg);
+        }
+        let lost = self.party_mut(side).lost.as_mut();
+        if let Some(branch) = lost.and_then(|lost| lost.fork.take(leg)) {
+            self.adopt(context, side, branch);
+        }
+    }
+
+    /// The survivor's answer to that re-INVITE.
+    pub(crate) fn join_response(
+        &mut self,
+        context: &mut Context<'_>,
+        client: ClientId,
+        leg: LegId,
+        response: &Message,
+        flow: Flow,
+    ) {
+        let id = self.id;
+        let Some(survivor) = self.side_of(leg).filter(|_| response.status() >= 200) else {
+            return;
+        };
+        let side = survivor.other();
+        let ok = response.status() < 300;
+        let Some(leg) = self.leg_mut(survivor) else {
+            return;
+        };
+        if ok {
+            leg.acknowledge(context, id, response.cseq(), None);
+        }
+        let joining = self.joining(side, client);
+        let Some(leg) = self.leg_mut(survivor) else {
+            return;
+        };
+        let Some((waiting, before)) = joining else {
+            // It was taken back: somebody else has the place, or nobody.
+            if ok {
+                leg.lent = true;
+                self.restate_where_it_stands(context, side);
+                self.persist(context);
+            }
+            return;
+        };
+        let repairs = self
+            .branch_mut(waiting)
+            .is_some_and(|branch| branch.asks.is_some());
+        let Some(leg) = self.leg_mut(survivor) else {
+            return;
+        };
+        if outcome::ends_dialog(response.status()) {
+            leg.talk.back_to(before);
+            if let Some(lost) = &mut self.party_mut(side).lost {
+                lost.joining = Some(Joining {
+                    leg: waiting,
+                    asked: None,
+                    again_at: None,
+                    unsure: false,
+                });
+            }
+            return self.lose(context, survivor, Signal::RequestFailed);
+        }
+        if !ok {
+            leg.talk.back_to(before);
+            if let Some(lost) = &mut self.party_mut(side).lost {
+                lost.before = None;
+            }
+            // RFC 4028 7.3: the next one asks for what it demands.
+            let brief = response.status() == 422
+                && self
+                    .leg_mut(survivor)
+                    .is_some_and(|leg| leg.too_brief(context, response));
+            if brief || response.status() == 491 {
+                return self.join_later(context, side, waiting);
+            }
+            return self.join_failed(context, side, waiting);
+        }
+        leg.dialog.refresh_over(response, flow);
+        if let Some(said) = sdp_of(response) {
+            leg.talk.said = Some(said);
+        }
+        leg.lent = false;
+        if is_deaf(&leg.talk) {
+            // It stays in the call and takes none of these streams: another endpoint may do better; who repairs
+            // itself may not, and the survivor is told once more of the session that it had.
+            if repairs {
+                leg.talk.told = before.told;
+                leg.lent = true;
+            }
+            self.join_failed(context, side, waiting);
+            self.configure(context, survivor);
+            return self.restate_where_it_stands(context, side);
+        }
+        let branch = self
+            .party_mut(side)
+            .lost
+            .as_mut()
+            .and_then(|lost| lost.fork.take(waiting));
+        if let Some(branch) = branch {
+            self.adopt(context, side, branch);
+            self.configure(context, survivor);
+        }
+    }
+
+    /// Takes what waits for this very re-INVITE: the leg, and what the survivor was told before.
+    fn joining(&mut self, side: Side, client: ClientId) -> Option<(LegId, Talk)> {
+        let lost = self.party_mut(side).lost.as_mut()?;
+        let asked = |joining: &mut Joining| {
+            joining
+                .asked
+                .as_ref()
+                .is_some_and(|(open, _)| *open == client)
+        };
+        let joining = lost.joining.take_if(asked)?;
+        Some((joining.leg, joining.asked?.1))
+    }
+
+    /// The survivor did not answer the re-INVITE: it may be lost itself.
+    pub(crate) fn join_unanswered(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        signal: Signal,
+    ) {
+        if let Some(survivor) = self.side_of(leg) {
+            self.lose(context, survivor, signal);
+        }
+    }
+
+    /// The survivor is gone while it was asked: the answer is joined without it.
+    pub(super) fn join_without(&mut self, context: &mut Context<'_>, survivor: Side) {
+        let side = survivor.other();
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let Some(joining) = lost.joining.take() else {
+            return;
+        };
+        if let Some(branch) = lost.fork.take(joining.leg) {
+            self.adopt(context, side, branch);
+        }
+    }
+
+    fn join_failed(&mut self, context: &mut Context<'_>, side: Side, leg: LegId) {
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let Some(branch) = lost.fork.take(leg) else {
+            return;
+        };
+        if branch.asks.is_some() {
+            return self.not_agreed(context, side, branch, 488);
+        }
+        lost.refused.push(branch.leg.endpoint.identity.clone());
+        Self::judge_target(lost, 488);
+        let endpoint = branch.leg.endpoint.name.clone();
+        self.drop_branch(context, branch, None);
+        self.note(
+            context,
+            Happening::Refused {
+                endpoint,
+                status: 488,
+            },
+        );
+        self.go_on(context, side);
+    }
+
+    /// Who is invited again takes leave, mostly while the survivor is asked: the others go on.
+    pub(crate) fn again_farewell(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        leg: LegId,
+        server: ServerId,
+        request: &Message,
+    ) {
+        let refused = !self.is_failure_bye(context, request);
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let branch = lost.fork.branch(leg);
+        if !branch.is_some_and(|branch| branch.asks.is_none() && branch.leg.dialog.owns(request)) {
+            return context.refuse(server, 481, "tags of another dialog");
+        }
+        let joining = lost.joining.take_if(|joining| joining.leg == leg);
+        let Some(branch) = lost.fork.take(leg) else {
+            return;
+        };
+        let endpoint = branch.leg.endpoint.name.clone();
+        if refused {
+            lost.refused.push(branch.leg.endpoint.identity.clone());
+        }
+        Self::judge_target(lost, 480);
+        context.answer(server, 200, None);
+        if branch.state == BranchState::Joining {
+            context.forget_tag(&branch.leg.dialog.local_tag);
+        } else {
+            self.drop_branch(context, branch, None);
+        }
+        self.unask(context, side.other(), joining);
+        let status = 480;
+        self.note(context, Happening::Refused { endpoint, status });
+        self.go_on(context, side);
+    }
+
+    /// A new leg takes the lost one's place.
+    fn adopt(&mut self, context: &mut Context<'_>, side: Side, branch: Branch) {
+        if branch.asks.is_some() {
+            return self.consented(context, side, branch);
+        }
+        let (leg, picker) = (branch.leg, branch.picker);
+        let Some(mut lost) = self.party_mut(side).lost.take() else {
+            return;
+        };
+        self.cancel_branches(context, &mut lost.fork, Some(ELSEWHERE));
+        self.unask(context, side.other(), lost.joining.take());
+        let same = location::same(&leg.endpoint.identity, &lost.old.endpoint.identity);
+        let endpoint = leg.endpoint.name.clone();
+        let after = context.now.since(lost.since);
+        let transferred = lost.transfer.is_some();
+        let given = lost.giver().map(|_| lost.old.endpoint.identity.clone());
+        if let Some(person) = picker.or_else(|| lost.fork.person.take()) {
+            // Whom the target has forwarded the call to, or who has taken it in its place.
+            self.hand_on(context, side, *person, transferred);
+        }
+        let steps = std::mem::take(&mut lost.fork.steps);
+        let party = self.party_mut(side);
+        party.leg = Some(leg);
+        if let Some(walked) = &mut party.walked {
+            walked.steps = steps;
+        }
+        if transferred {
+            self.letters_after_transfer(context, side);
+            self.transferred(context, lost.old, endpoint.clone());
+        } else {
+            self.restorations += 1;
+            if lost.gone {
+                context.forget_tag(&lost.old.dialog.local_tag);
+            } else {
+                self.bury(context, lost.old);
+            }
+        }
+        let unused = self.ports[side.index()].settle(branch.generation);
+        self.configure(context, side);
+        self.close_ports(context, side, unused);
+        self.watch(context, side);
+        if !transferred {
+            self.note(
+                context,
+                Happening::Restored {
+                    side,
+                    endpoint,
+                    same,
+                    after,
+                },
+            );
+        }
+        self.persist(context);
+        self.pump(context, side);
+        self.announce(context, side);
+        if let Some(transferor) = given {
+            self.introduce(context, side, transferor);
+        }
+    }
+}

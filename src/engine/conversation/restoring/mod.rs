@@ -1,0 +1,580 @@
+//! The re-fork: the lost side's endpoints are invited again, the first that answers is joined, and the
+//! survivor learns nothing of it.
+//!
+//! `aside` what there is of a side without a leg, `rounds`, `reach`, `busy` and `budget` whom to ask, how and
+//! when, `wishes` what it is asked; `join`, `wish` and the session's `fits` the new leg; `repair` and `consent` a
+//! phone that comes back by itself; `survivor` what is answered meanwhile, `notice` the word to it.
+
+pub(crate) mod aside;
+pub(crate) mod budget;
+mod busy;
+mod consent;
+pub(crate) mod join;
+pub(crate) mod notice;
+pub(crate) mod reach;
+pub(crate) mod repair;
+mod rounds;
+pub(crate) mod survivor;
+mod wish;
+mod wishes;
+
+use self::aside::Restoration;
+use self::busy::Busy;
+use self::wishes::wishes;
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::Context;
+use crate::engine::conversation::early::prack::Owed;
+use crate::engine::conversation::ending::stray::{Leaving, acknowledge_and_leave};
+use crate::engine::conversation::forking::breadth;
+use crate::engine::conversation::forking::toward::unreached_by_media;
+use crate::engine::conversation::forking::turn::turned;
+use crate::engine::conversation::forking::{Branch, Failure, failure};
+use crate::engine::conversation::session::enclosed::sdp_of;
+pub(crate) use crate::engine::conversation::session::media::{self, PortState};
+use crate::engine::dialog::reliable::{self, Order};
+use crate::engine::dialog::{Do, Happens};
+use crate::engine::endpoint::Endpoint;
+use crate::engine::events::{Ending, GaveUp, Happening, Signal};
+use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::locating::Located;
+use crate::engine::location;
+use crate::engine::ports::{Generation, Token};
+use crate::engine::time::{Millis, Time};
+use crate::sip::{Message, Name, sdp};
+
+impl Conversation {
+    /// A side's endpoint is gone.
+    pub(crate) fn lose(&mut self, context: &mut Context<'_>, side: Side, signal: Signal) {
+        if !self.party(side).is_up()
+            || self.answered.is_none()
+            || self.ended.is_some()
+            || self.closing.is_some()
+        {
+            return;
+        }
+        if self.given_alone(side) {
+            return self.keep(context, 480);
+        }
+        let Some(old) = self.party_mut(side).leg.take() else {
+            return;
+        };
+        let endpoint = old.endpoint.name.clone();
+        self.note(
+            context,
+            Happening::Lost {
+                side,
+                signal,
+                endpoint,
+            },
+        );
+        let settings = &context.shared.settings.restore;
+        let (most, timeout) = (
+            settings.max_per_conversation,
+            settings.timeout.of(self.kind),
+        );
+        let start = context.shared.budget.take(context.now);
+        let mut lost = Restoration::new(old, start, context.now, context.now + timeout);
+        if let Some(walked) = &self.party(side).walked {
+            lost.fork.trail = Some(walked.trail.clone());
+            lost.fork.steps = walked.steps.clone();
+        }
+        self.put_aside(context, side, lost);
+        if self.restorations >= most {
+            return self.close(context, side, Ending::Gave(GaveUp::TooManyRestorations));
+        }
+        self.persist(context);
+        self.restore_due(context, side);
+    }
+
+    /// Does what a restoration wants done now.
+    pub(super) fn restore_due(&mut self, context: &mut Context<'_>, side: Side) {
+        let now = context.now;
+        if self.closing.is_some() {
+            return;
+        }
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let due = |at: &mut Option<Time>| at.take_if(|at| *at <= now).is_some();
+        let (start, all, retry) = (
+            due(&mut lost.start),
+            due(&mut lost.all_at),
+            due(&mut lost.retry_at),
+        );
+        let transfers = lost.transfer.is_some();
+        if lost.deadline <= now && lost.stands {
+            return self.consent_overdue(context, side);
+        }
+        if lost.deadline <= now && transfers {
+            return self.transfer_failed(context, side, 408);
+        }
+        if lost.deadline <= now {
+            let how = match lost.no_ports {
+                true => Ending::Gave(GaveUp::NoMediaPorts),
+                false => Ending::RestoreTimeout(side),
+            };
+            return self.close(context, side, how);
+        }
+        self.join_due(context, side);
+        self.again_rung_out(context, side);
+        if transfers {
+            if start || retry {
+                self.next_targets(context, side);
+            }
+            return;
+        }
+        if start {
+            self.first_round(context, side);
+        } else if retry {
+            self.ask_all(context, side);
+        } else if all {
+            self.next_round(context, side);
+        }
+        self.ask_the_freed(context, side);
+    }
+
+    /// Invites those endpoints that are not being rung and have not refused.
+    pub(super) fn ask(&mut self, context: &mut Context<'_>, side: Side, endpoints: Vec<Endpoint>) {
+        let mut failed = false;
+        for endpoint in endpoints {
+            let Some(lost) = &self.party(side).lost else {
+                return;
+            };
+            let ring = Self::ring_time(context, lost);
+            let skip = lost.fork.rings_at(&endpoint)
+                || lost.busy.holds_back(&endpoint)
+                || lost
+                    .refused
+                    .iter()
+                    .any(|known| location::same(known, &endpoint.identity));
+            if skip || self.spares(context, side, &endpoint) {
+                continue;
+            }
+            match self.make_branch(context, side, endpoint, ring) {
+                Ok(mut branch) => {
+                    if let Some(lost) = &mut self.party_mut(side).lost {
+                        branch.giver = lost.giver();
+                        lost.fork.branches.push(branch);
+                    }
+                }
+                Err(_) => failed = true,
+            }
+        }
+        self.launch_again(context, side);
+        let empty = self
+            .party(side)
+            .lost
+            .as_ref()
+            .is_some_and(|lost| lost.fork.branches.is_empty());
+        if failed || empty {
+            self.go_on(context, side);
+        }
+    }
+
+    /// Sends what is ready to be sent, once there are ports.
+    pub(super) fn launch_again(&mut self, context: &mut Context<'_>, side: Side) {
+        let offer = self.offer_to(side);
+        let streams = match &offer {
+            Some(offer) => media::streams_needed(Some(offer), context.shared.settings.media.mode),
+            None => 0,
+        };
+        let claim = self.claim(side);
+        let Some(mut lost) = self.party_mut(side).lost.take() else {
+            return;
+        };
+        self.want_ports(context, side, &mut lost.fork, (streams, claim));
+        let share = breadth::share(breadth::own(), lost.fork.branches.len());
+        let to = lost.fork.meant();
+        lost.fork.lead_on();
+        let (ring, lines) = (Self::ring_time(context, &lost), Self::transfer_lines(&lost));
+        let (mut sent, reliable, rings) = (Vec::new(), offer.is_some(), lost.rings());
+        for branch in &mut lost.fork.branches {
+            if !self.callable(branch, streams) {
+                continue;
+            }
+            lost.attempts += 1;
+            let same = location::same(&branch.leg.endpoint.identity, &lost.old.endpoint.identity);
+            let plain = lost
+                .plain
+                .iter()
+                .any(|known| location::same(known, &branch.leg.endpoint.identity));
+            // The same phone is asked for the session that it had.
+            let turned = turned(&lost.turned, &branch.leg.endpoint.identity);
+            branch.turned = turned.is_some();
+            branch.secure = turned.or_else(|| same.then(|| !lost.old.talk.keys.is_empty()));
+            branch.replaces = same && lost.old.abilities.replaces && !plain && !lost.gone;
+            branch.until = context.now + ring;
+            branch.meant.clone_from(&to);
+            if let (Some(giver), Some(offer)) = (branch.giver, &offer) {
+                self.ask_for(context, branch, (giver, rings), offer);
+                continue;
+            }
+            if let Some(lines) = &lines {
+                self.call(
+                    context,
+                    branch,
+                    offer.as_deref(),
+                    70,
+                    reliable,
+                    |builder, _| builder.header(Name::MaxBreadth, share).raw_lines(lines),
+                );
+                continue;
+            }
+            let for_user = &self.party(side.other()).for_user;
+            let settings = &context.shared.settings.restore;
+            let wishes = wishes(
+                branch.replaces.then_some(&lost.old),
+                same && settings.auto_answer_same,
+                settings.avoid_voicemail,
+            );
+            self.call(
+                context,
+                branch,
+                offer.as_deref(),
+                70,
+                reliable,
+                |builder, _| {
+                    let builder = builder.header(Name::MaxBreadth, share);
+                    wishes.write(builder).raw_lines(for_user)
+                },
+            );
+            sent.push((branch.leg.endpoint.name.clone(), lost.attempts));
+        }
+        let transfers = lost.transfer.is_some();
+        self.party_mut(side).lost = Some(lost);
+        if sent.is_empty() && !transfers {
+            return;
+        }
+        for (endpoint, attempt) in sent {
+            self.note(
+                context,
+                Happening::Reinvited {
+                    side,
+                    endpoint,
+                    attempt,
+                },
+            );
+        }
+        self.persist(context);
+    }
+
+    /// Returns the offer to a new endpoint: what is in use first, then the rest of what the survivor said.
+    pub(super) fn offer_to(&self, side: Side) -> Option<Box<str>> {
+        let talk = self.party(side.other()).talk()?;
+        let resumed = self.resumed(side);
+        let said = resumed.as_deref().or(talk.said.as_deref())?;
+        let ordered = talk
+            .told
+            .as_deref()
+            .and_then(|told| sdp::offer_again(said.as_bytes(), told.as_bytes()))
+            .and_then(|offer| String::from_utf8(offer).ok());
+        Some(ordered.map_or_else(|| said.into(), Into::into))
+    }
+
+    /// Returns what the survivor would say without the hold of who is gone: nobody is left to take it off.
+    pub(super) fn resumed(&self, side: Side) -> Option<Box<str>> {
+        let holder = self.party(side).lost.as_ref()?.old.talk.said.as_deref()?;
+        let said = self.party(side.other()).talk()?.said.as_deref()?;
+        let opened = sdp::resumed(said.as_bytes(), holder.as_bytes())?;
+        String::from_utf8(opened).ok().map(String::into_boxed_str)
+    }
+
+    /// The relay has opened ports for a side, or has none.
+    pub(super) fn ports_opened(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        generation: Generation,
+    ) {
+        if self.answered.is_none() {
+            return self.invitation_ports(context, side, generation);
+        }
+        if self.party(side).lost.is_none() {
+            // After a restart: the streams of the standing leg run on the ports taken again.
+            return self.configure(context, side);
+        }
+        let ports = &mut self.ports[side.index()];
+        if !ports.failed(generation) {
+            if let Some(lost) = &mut self.party_mut(side).lost {
+                lost.no_ports = false;
+            }
+            return self.launch_again(context, side);
+        }
+        if !ports.do_without(generation) {
+            ports.state = PortState::None;
+            if self.is_transferring(side) {
+                return self.transfer_failed(context, side, 503);
+            }
+            if let Some(lost) = &mut self.party_mut(side).lost {
+                lost.no_ports = true;
+            }
+        }
+        // The endpoints at our other addresses ring on; these are asked again once ports may be free.
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        for branch in lost.fork.take_of(generation) {
+            self.note(context, unreached_by_media(&branch));
+            self.drop_branch(context, branch, None);
+        }
+        self.go_on(context, side);
+    }
+
+    pub(super) fn again_resolved(
+        &mut self,
+        context: &mut Context<'_>,
+        token: Token,
+        targets: &[Located],
+    ) {
+        for side in [Side::Caller, Side::Callee] {
+            let Some(lost) = &mut self.party_mut(side).lost else {
+                continue;
+            };
+            let failed = Self::resolved(context, &mut lost.fork, token, targets);
+            self.launch_again(context, side);
+            if failed.is_some() {
+                self.go_on(context, side);
+            }
+        }
+    }
+
+    /// Returns the side whose re-fork has this branch.
+    pub(super) fn branch_side(&self, leg: LegId) -> Option<Side> {
+        [Side::Caller, Side::Callee].into_iter().find(|side| {
+            self.party(*side)
+                .lost
+                .as_ref()
+                .is_some_and(|lost| lost.fork.branches.iter().any(|branch| branch.leg.id == leg))
+        })
+    }
+
+    /// An answer to an INVITE of the re-fork.
+    pub(super) fn again_response(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        leg: LegId,
+        response: &Message,
+        flow: Flow,
+    ) {
+        match response.status() {
+            199 => self.early_ended_beyond(context, leg, response, flow),
+            ..200 => self.again_ringing(context, side, leg, response, flow),
+            200..300 if self.again_lacks_keys(side, leg, response) => {
+                acknowledge_and_leave(context, response, flow, Leaving::Surely, None);
+                self.again_failed(context, side, leg, 488);
+            }
+            200..300 => self.again_answered(context, side, leg, response, flow),
+            422 if self.asks_for_longer(context, leg, response) => {
+                self.launch_again(context, side);
+            }
+            401 | 407 if self.answers_challenge(context, leg, response) => {
+                self.launch_again(context, side);
+            }
+            status => {
+                if self.is_transferring(side) {
+                    self.redirected(context, side, leg, response);
+                }
+                self.again_failed(context, side, leg, status);
+            }
+        }
+    }
+
+    fn again_ringing(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        leg: LegId,
+        response: &Message,
+        flow: Flow,
+    ) {
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let Some(branch) = lost.fork.branch(leg) else {
+            return;
+        };
+        let asks = reliable::rseq(response);
+        if let (Some(rseq), Some(tag)) = (asks, response.to_tag())
+            && branch.heard.take(tag, rseq) != Order::Take
+        {
+            return;
+        }
+        if response.to_tag().is_some() && branch.leg.life.take(Happens::Provisional) == Do::Ring {
+            branch.leg.dialog.answered_by(response, flow);
+        }
+        let said = sdp_of(response).filter(|_| asks.is_some());
+        if said.is_some() {
+            // The answer, which need not come again with the 2xx (RFC 3262 5).
+            branch.leg.talk.said = said;
+            branch.settled = true;
+        }
+        let owed = asks.map(|rseq| Owed::new(&branch.leg, rseq, response.cseq()));
+        let first = !std::mem::replace(&mut branch.rang, true);
+        let endpoint = branch.endpoint().name.clone();
+        if first {
+            self.note(context, Happening::Ringing { endpoint });
+            self.target_rings(context, side);
+        }
+        if let Some(owed) = owed {
+            self.prack(context, &owed, None);
+            self.persist(context);
+        }
+    }
+
+    /// A branch failed: by status, or without a response (408, 503).
+    pub(super) fn again_failed(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        leg: LegId,
+        status: u16,
+    ) {
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let Some(branch) = lost.fork.take(leg) else {
+            return;
+        };
+        context.forget_tag(&branch.leg.dialog.local_tag);
+        if !branch.followed {
+            Self::judge_target(lost, status);
+        }
+        let endpoint = branch.leg.endpoint.clone();
+        let name = endpoint.name.clone();
+        let same = location::same(&endpoint.identity, &lost.old.endpoint.identity);
+        let refused = Happening::Refused {
+            endpoint: name,
+            status,
+        };
+        let unknown = branch.replaces && matches!(status, 481 | 420 | 501);
+        if unknown && lost.farewell {
+            return self.finish(context, Ending::HungUp(side));
+        }
+        if unknown {
+            // It knows nothing of the lost dialog (RFC 3891 3).
+            lost.plain.push(endpoint.identity.clone());
+            self.note(context, refused);
+            return self.ask(context, side, vec![endpoint]);
+        }
+        // Where it rang, somebody has pressed a button.
+        if same && status == 486 && !branch.rang {
+            lost.plain.push(endpoint.identity.clone());
+            if self.free(context, side, &endpoint, branch.leg.dialog.flow) {
+                self.persist(context);
+                return self.note(context, refused);
+            }
+        }
+        if self.turns(context, side, &branch, status) {
+            self.note(context, refused);
+            return self.ask(context, side, vec![endpoint]);
+        }
+        if failure(status, branch.rang) == Failure::Refused
+            && let Some(lost) = &mut self.party_mut(side).lost
+        {
+            lost.refused.push(endpoint.identity);
+        }
+        self.note(context, refused);
+        self.go_on(context, side);
+    }
+
+    /// What is tried next: everyone, where only the same endpoint was asked; else again after a while.
+    pub(super) fn go_on(&mut self, context: &mut Context<'_>, side: Side) {
+        // Who failed is not to be rung again after a restart.
+        self.persist(context);
+        if self.is_transferring(side) {
+            return self.next_targets(context, side);
+        }
+        let retry = context.shared.settings.restore.retry;
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        if lost.all_at.is_some() {
+            if lost.fork.branches.is_empty() {
+                lost.all_at = Some(context.now);
+                self.restore_due(context, side);
+            }
+            return;
+        }
+        if lost.retry_at.is_some() || lost.start.is_some() {
+            return;
+        }
+        let pause = retry.first.0 as f64 * retry.factor.powi(lost.round.min(30) as i32);
+        let pause = Millis((pause as u64).clamp(1, retry.max.0.max(1)));
+        lost.round += 1;
+        lost.retry_at = Some(context.now + context.shared.mint.jitter(pause, retry.jitter));
+    }
+
+    /// Ends the ringing of phones that nobody answers.
+    fn again_rung_out(&mut self, context: &mut Context<'_>, side: Side) {
+        let Some(mut lost) = self.party_mut(side).lost.take() else {
+            return;
+        };
+        let out = self.rung_out(context, &mut lost.fork);
+        let rang: Vec<Branch> = out;
+        let any = !rang.is_empty();
+        let mut names = Vec::new();
+        for branch in rang {
+            names.push(branch.endpoint().name.clone());
+            if branch.rang {
+                lost.refused.push(branch.leg.endpoint.identity.clone());
+            }
+            Self::judge_target(&mut lost, 408);
+        }
+        self.party_mut(side).lost = Some(lost);
+        for endpoint in names {
+            self.note(
+                context,
+                Happening::Refused {
+                    endpoint,
+                    status: 408,
+                },
+            );
+        }
+        if any {
+            self.go_on(context, side);
+        }
+    }
+
+    /// An endpoint registers while its participant is lost: it is invited at once.
+    pub(super) fn registered_meanwhile(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        endpoint: &Endpoint,
+    ) {
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        if lost.start.is_some() || lost.stands {
+            return;
+        }
+        if let Some(branch) = lost.fork.to(&endpoint.identity) {
+            let (leg, flow, rings) = (
+                branch.leg.id,
+                branch.leg.dialog.flow,
+                &branch.leg.endpoint.contact,
+            );
+            if *rings == endpoint.contact && endpoint.flow.is_none_or(|known| known == flow) {
+                return;
+            }
+            // The branch runs to where the endpoint no longer is, or to what it no longer calls itself.
+            if let Some(branch) = lost.fork.take(leg) {
+                self.drop_branch(context, branch, None);
+            }
+        }
+        self.ask(context, side, vec![endpoint.clone()]);
+    }
+
+    /// Ends what is under way for a side; it stays lost.
+    pub(super) fn stop_restoring(&mut self, context: &mut Context<'_>, side: Side) {
+        let Some(mut lost) = self.party_mut(side).lost.take() else {
+            return;
+        };
+        self.cancel_branches(context, &mut lost.fork, None);
+        self.unask(context, side.other(), lost.joining.take());
+        (lost.start, lost.all_at, lost.retry_at) = (None, None, None);
+        (lost.busy, lost.before) = (Busy::default(), None);
+        self.party_mut(side).lost = Some(lost);
+    }
+}

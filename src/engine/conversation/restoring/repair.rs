@@ -1,0 +1,282 @@
+//! A phone that comes back by itself: by a request in the lost dialog, or an INVITE with Replaces. It wins
+//! over whatever we have under way.
+//!
+//! So does whoever is to take somebody's place and comes by way of a peer that is trusted (RFC 5589 7): the
+//! transferor and who is transferred are beyond that peer, and what we have is the call that the transferor
+//! has named. Such a peer could as well say that it is the transferor.
+
+use crate::engine::asker::Asker;
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::Context;
+use crate::engine::conversation::forking::{Asking, Branch};
+use crate::engine::conversation::leg::Leg;
+use crate::engine::conversation::people::person::Person;
+use crate::engine::conversation::people::proof::upstream_of;
+use crate::engine::conversation::session::enclosed::sdp_of;
+pub(crate) use crate::engine::conversation::session::fits::Fit;
+use crate::engine::dialog::onward::Known;
+use crate::engine::dialog::{Dialog, Life};
+use crate::engine::events::{Ending, Happening, Signal};
+use crate::engine::ids::{Aor, Flow, LegId, Side};
+use crate::engine::location;
+use crate::engine::transaction::ServerId;
+use crate::engine::trust;
+use crate::sip::{Address, Message, Method, Name, Params};
+
+/// The value of a Replaces header (RFC 3891 6.1), the tags as we see them.
+pub(crate) struct Replaced<'a> {
+    pub(crate) call_id: &'a str,
+    /// Ours.
+    pub(crate) local_tag: &'a str,
+    pub(crate) remote_tag: &'a str,
+    /// Only while nobody has answered it.
+    pub(crate) early_only: bool,
+}
+
+/// Reads a Replaces header.
+pub(crate) fn replaced(value: &str) -> Option<Replaced<'_>> {
+    let (call_id, params) = value.split_once(';')?;
+    let params = Params::new(params);
+    Some(Replaced {
+        call_id: call_id.trim(),
+        local_tag: params.value("to-tag")?,
+        remote_tag: params.value("from-tag")?,
+        early_only: params.has("early-only"),
+    })
+}
+
+impl Conversation {
+    /// A request in the dialog of an endpoint that counts as lost: it lives.
+    pub(crate) fn lost_request(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+    ) {
+        if self.is_transferring(side) {
+            return self.transferor_request(context, side, server, request, flow);
+        }
+        let owned = self
+            .party(side)
+            .lost
+            .as_ref()
+            .is_some_and(|lost| lost.old.dialog.owns(request));
+        if !owned || self.closing.is_some() {
+            return context.refuse(server, 481, "dialog that has ended");
+        }
+        if *request.method() == Method::Bye {
+            context.answer(server, 200, None);
+            return self.lost_bye(context, side, request);
+        }
+        if self.party(side).lost.as_ref().is_some_and(|lost| lost.gone) {
+            return context.refuse(server, 481, "dialog that has ended");
+        }
+        let Some(mut leg) = self.revive(context, side) else {
+            return;
+        };
+        let (id, endpoint) = (leg.id, leg.endpoint.name.clone());
+        leg.dialog.flow = flow;
+        leg.resume_timer(context.now);
+        self.party_mut(side).leg = Some(leg);
+        self.configure(context, side);
+        self.watch(context, side);
+        self.note(context, Happening::Repaired { side, endpoint });
+        self.persist(context);
+        self.on_request(context, id, server, request, flow);
+        self.catch_up(context, side);
+        self.pump(context, side);
+        self.announce(context, side);
+    }
+
+    /// A BYE in the lost dialog: a farewell, the end that our Replaces asked for (RFC 3891 3), or a phone
+    /// that gives up a network.
+    fn lost_bye(&mut self, context: &mut Context<'_>, side: Side, request: &Message) {
+        let old = self.party(side).lost.as_ref().map(|lost| &lost.old);
+        let sought = old.is_some_and(|old| self.can_be_sought(context, side, old));
+        let failed = sought && self.is_failure_bye(context, request);
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let begun = |branch: &Branch| branch.replaces || branch.asks.is_some();
+        let replaced = lost.fork.branches.iter().any(begun);
+        if !failed && !replaced {
+            return self.finish(context, Ending::HungUp(side));
+        }
+        lost.gone = true;
+        lost.farewell = !failed;
+        self.persist(context);
+    }
+
+    /// An INVITE that replaces a dialog of ours (RFC 3891 3).
+    pub(crate) fn on_replacing(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+        asker: &Asker,
+        replaced: &Replaced<'_>,
+    ) {
+        if self.is_inviting(leg) || self.branch_side(leg).is_some() {
+            return self.on_pickup(context, leg, server, request, flow, asker, replaced);
+        }
+        let side = self.side_of(leg).or_else(|| self.lost_side_of(leg));
+        let Some(side) = side.filter(|_| self.answered.is_some() && self.closing.is_none()) else {
+            return context.refuse(server, 481, "Replaces of a dialog that has ended");
+        };
+        let party = self.party(side);
+        let old = party
+            .leg
+            .as_ref()
+            .or_else(|| party.lost.as_ref().map(|lost| &lost.old));
+        let matches = old.is_some_and(|old| {
+            *old.dialog.call_id == *replaced.call_id
+                && *old.dialog.local_tag == *replaced.local_tag
+                && old.dialog.remote_tag.as_deref() == Some(replaced.remote_tag)
+        });
+        let settings = &context.shared.settings;
+        let named = location::aor_in(request.from().uri, settings);
+        let own = named
+            .as_ref()
+            .is_some_and(|named| party.may_be_replaced_by(named));
+        let owner = match asker {
+            Asker::Proven(user) | Asker::Unasked(user) => party.may_be_replaced_by(user),
+            Asker::Trusted => true,
+            // Nothing shows who it is but where it comes from.
+            Asker::Of(_) | Asker::Says(_) | Asker::Stranger => {
+                let here = |old: &Leg| old.dialog.flow.peer.ip() == flow.peer.ip();
+                own && old.is_some_and(here)
+            }
+        };
+        if !matches {
+            return context.refuse(server, 481, "Replaces of a dialog that is not known");
+        }
+        if !owner {
+            return context.refuse(server, 403, "Replaces of somebody else's dialog");
+        }
+        if replaced.early_only {
+            // RFC 3891 3.
+            return context.refuse(server, 486, "Replaces of an early dialog that is confirmed");
+        }
+        let other = *asker == Asker::Trusted && !own;
+        if other && self.is_transferring(side) {
+            return context.refuse(server, 491, "Replaces of who transfers the other side");
+        }
+        let person = other.then(|| {
+            let aor = named.unwrap_or_else(|| Aor::from_canonical(request.from().uri));
+            let asked = upstream_of(&aor, settings).map(|_| aor.as_str().into());
+            Person {
+                asked,
+                ..Person::calling(request, asker, aor)
+            }
+        });
+        self.replace(context, side, server, request, flow, person);
+    }
+
+    /// The leg of a side is another one now, and where there is a `person`, so is its participant.
+    fn replace(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+        person: Option<Person>,
+    ) {
+        let party = self.party(side);
+        let (aor, asker) = match &person {
+            Some(person) => (person.aor.clone(), person.asker.clone()),
+            None => (party.aor.clone(), party.asker.clone()),
+        };
+        let through = self.through_which(side, &flow);
+        let mut leg = self.replacing_leg(context, side, &aor, &asker, request, flow);
+        leg.endpoint.through = through;
+        let old = self.party(side).leg.as_ref();
+        let lost = self.party(side).lost.as_ref().map(|lost| &lost.old);
+        let settings = &context.shared.settings;
+        // Another person comes from where the trusted peer is.
+        leg.beyond = match person {
+            Some(_) => !trust::is_listed(&flow, settings, &*context.world),
+            None => old.or(lost).is_some_and(|old| old.beyond),
+        };
+        leg.talk.said = sdp_of(request);
+        let asking = Asking { server, person };
+        // Nothing is touched before it is known to fit.
+        match self.fits_again(context, side, leg.talk.said.as_deref()) {
+            Fit::Stands => {}
+            Fit::Asked => return self.ask_consent(context, side, leg, asking),
+            Fit::Never => return self.unfit(context, side, &leg, &asking),
+        }
+        let Ok(answer) = self.answer_to(context, side, &mut leg, false) else {
+            return self.unfit(context, side, &leg, &asking);
+        };
+        let held = self.resumed(side).is_some();
+        // The ports of the lost leg are the side's again: nothing else has been agreed for others.
+        let old = match self.revive(context, side) {
+            Some(old) => Some(old),
+            None => self.party_mut(side).leg.take(),
+        };
+        self.seat(context, side, leg, asking, old, answer);
+        if held {
+            // Whom the phone had on hold is told what that says now.
+            self.catch_up(context, side.other());
+        }
+    }
+
+    /// The session fits nobody, and all stays as it is; whether a leg lives whose phone is elsewhere, a probe will
+    /// tell.
+    fn unfit(&mut self, context: &mut Context<'_>, side: Side, leg: &Leg, asking: &Asking) {
+        context.forget_tag(&leg.dialog.local_tag);
+        let why = "Replaces with a session that does not fit";
+        context.refuse(asking.server, 488, why);
+        if asking.person.is_none() && self.party(side).leg.is_some() {
+            self.suspect(context, side, Signal::Moved);
+        }
+    }
+
+    /// Returns the upstream's target that a side was reached through, where its dialog is replaced from there.
+    fn through_which(&self, side: Side, flow: &Flow) -> Option<Box<str>> {
+        let party = self.party(side);
+        let lost = party.lost.as_ref().map(|lost| &lost.old);
+        let old = party.leg.as_ref().or(lost)?;
+        let same = old.dialog.flow.peer.ip() == flow.peer.ip();
+        old.endpoint.through.clone().filter(|_| same)
+    }
+
+    pub(crate) fn replacing_leg(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        aor: &Aor,
+        asker: &Asker,
+        request: &Message,
+        flow: Flow,
+    ) -> Leg {
+        let leg = self.new_leg_id();
+        let tag = context.tag((self.id, leg));
+        let mut dialog = Dialog::of_request(request, flow, tag);
+        let settings = &context.shared.settings;
+        let contact = request.values(Name::Contact).next().unwrap_or("");
+        let contact = Address::parse(contact).unwrap_or_else(|_| request.from());
+        let endpoint = location::caller(
+            &contact,
+            request,
+            &flow,
+            aor,
+            context.now,
+            settings,
+            context.world,
+        );
+        dialog.known = Known::of(&endpoint, asker);
+        let session = context.shared.mint.session();
+        let mut leg = Leg::new(leg, side, dialog, endpoint, session, context.now);
+        leg.life = Life::Invited;
+        leg.is_named(context);
+        leg.dialog.session.ours = self.uuid_of(side.other());
+        leg.abilities.learn(request);
+        leg
+    }
+}

@@ -1,0 +1,93 @@
+//! Whose turn it is in a re-fork: the same endpoint first, all at once, or by q-value.
+
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::Context;
+use crate::engine::endpoint::Endpoint;
+use crate::engine::ids::Side;
+use crate::engine::location;
+use crate::engine::routing::{self, Target};
+use crate::engine::settings::{ForkOrder, RestoreOrder};
+
+impl Conversation {
+    /// Asks those whose turn is first.
+    pub(super) fn first_round(&mut self, context: &mut Context<'_>, side: Side) {
+        match context.shared.settings.restore.order {
+            RestoreOrder::SameFirst => self.ask_the_same(context, side),
+            RestoreOrder::All => self.ask_those_here(context, side),
+            RestoreOrder::Q => self.ask_the_next(context, side),
+        }
+    }
+
+    /// Those asked so far have failed, or had their time: the next ones, while the others ring on.
+    pub(super) fn next_round(&mut self, context: &mut Context<'_>, side: Side) {
+        match context.shared.settings.restore.order {
+            RestoreOrder::SameFirst | RestoreOrder::All => self.ask_all(context, side),
+            RestoreOrder::Q => self.ask_the_next(context, side),
+        }
+    }
+
+    /// Asks everyone: those that are reached from here, and where none of them shows life or says no, the
+    /// upstream that may know others.
+    pub(super) fn ask_all(&mut self, context: &mut Context<'_>, side: Side) {
+        self.ask_those_here(context, side);
+        let Some(lost) = &self.party(side).lost else {
+            return;
+        };
+        let old = &lost.old.endpoint.identity;
+        let mut branches = lost.fork.branches.iter();
+        let hope = branches.any(|branch| {
+            let endpoint = branch.endpoint();
+            branch.rang
+                || endpoint.through.is_some()
+                || (lost.round == 0 && !location::same(&endpoint.identity, old))
+        });
+        if hope || !lost.refused.is_empty() {
+            return;
+        }
+        if let Some(there) = self.target_beyond(context, side) {
+            self.ask(context, side, vec![there.endpoint]);
+        }
+    }
+
+    fn ask_those_here(&mut self, context: &mut Context<'_>, side: Side) {
+        let all = self.targets_again(context, side);
+        self.ask(context, side, endpoints(all));
+    }
+
+    /// Asks the lost endpoint alone for a while; everyone, where it is not to be reached.
+    fn ask_the_same(&mut self, context: &mut Context<'_>, side: Side) {
+        let first_for = context.shared.settings.restore.same_first_for.of(self.kind);
+        let mut targets = self.targets_again(context, side);
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let old = &lost.old.endpoint.identity;
+        let is_old = |target: &Target| location::same(&target.endpoint.identity, old);
+        if targets.iter().any(is_old) {
+            targets.retain(is_old);
+            lost.all_at = Some(context.now + first_for);
+        }
+        self.ask(context, side, endpoints(targets));
+    }
+
+    /// Asks those of the next lower q-value; after the lowest everyone, again and again.
+    fn ask_the_next(&mut self, context: &mut Context<'_>, side: Side) {
+        let first_for = context.shared.settings.restore.same_first_for.of(self.kind);
+        let mut targets = self.targets_again(context, side);
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        targets.retain(|target| lost.turn.is_none_or(|turn| target.q < turn));
+        let mut groups = routing::groups(targets, ForkOrder::Q).into_iter();
+        let Some(group) = groups.next() else {
+            return self.ask_all(context, side);
+        };
+        lost.turn = group.first().map(|target| target.q);
+        lost.all_at = groups.next().map(|_| context.now + first_for);
+        self.ask(context, side, endpoints(group));
+    }
+}
+
+fn endpoints(targets: Vec<Target>) -> Vec<Endpoint> {
+    targets.into_iter().map(|target| target.endpoint).collect()
+}

@@ -1,0 +1,116 @@
+//! What the survivor held or resumed while its other side was sought: told to who answers.
+
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::{Context, What, end_with};
+use crate::engine::conversation::doubting::outcome;
+use crate::engine::conversation::session::enclosed::sdp_of;
+pub(crate) use crate::engine::conversation::session::keys::{Role, Telling};
+use crate::engine::conversation::session::media;
+use crate::engine::dialog::Act;
+use crate::engine::events::Signal;
+use crate::engine::ids::{Flow, LegId, Side};
+use crate::sip::{Message, Method};
+
+impl Conversation {
+    /// The survivor may have held or resumed while the new endpoint rang, and was answered here: the
+    /// endpoint is offered now what its INVITE did not say.
+    pub(crate) fn catch_up(&mut self, context: &mut Context<'_>, side: Side) {
+        let id = self.id;
+        let Some(offer) = self.offer_to(side) else {
+            return;
+        };
+        let mode = context.shared.settings.media.mode;
+        let ports = &self.ports[side.index()];
+        let Some(leg) = self.parties[side.index()].leg.as_mut() else {
+            return;
+        };
+        let ours = context.world.advertised(&leg.dialog.flow);
+        let before = leg.talk.clone();
+        let mut talk = before.clone();
+        let mut telling = Telling::new(context.shared, Role::Offer);
+        let told = media::tell(&mut talk, &offer, ports, ours, mode, &mut telling);
+        let (Some(told), Some(known)) = (told, &before.told) else {
+            return;
+        };
+        if media::same_directions(&told, known) {
+            return;
+        }
+        let Ok(offered) = leg.negotiation.step(Act::SendOffer) else {
+            return;
+        };
+        leg.negotiation = offered;
+        leg.talk = talk;
+        leg.before = Some(Box::new(before));
+        let method = if leg.abilities.update {
+            Method::Update
+        } else {
+            Method::Invite
+        };
+        leg.request(context, id, &method, What::Wish, |builder| {
+            end_with(builder, Some("application/sdp"), told.as_bytes())
+        });
+        self.persist(context);
+    }
+
+    /// The answer to that offer. The survivor has had its own long since.
+    pub(crate) fn wish_response(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        response: &Message,
+        flow: Flow,
+    ) {
+        let id = self.id;
+        let Some(side) = self.side_of(leg).filter(|_| response.status() >= 200) else {
+            return;
+        };
+        if outcome::ends_dialog(response.status()) {
+            return self.lose(context, side, Signal::RequestFailed);
+        }
+        let ok = response.status() < 300;
+        let Some(leg) = self.leg_mut(side) else {
+            return;
+        };
+        let Some(before) = leg.before.take() else {
+            if ok && *response.method() == Method::Invite {
+                leg.acknowledge_again(context, id, response.cseq());
+            }
+            return;
+        };
+        // With an offer of its own open, it is told once that one is acknowledged.
+        leg.lent &= response.status() == 491;
+        if !ok {
+            // RFC 6141: all is as it was.
+            leg.talk.back_to(*before);
+            return;
+        }
+        if *response.method() == Method::Invite {
+            leg.acknowledge(context, id, response.cseq(), None);
+        }
+        leg.dialog.refresh_over(response, flow);
+        leg.abilities.learn(response);
+        if let Some(said) = sdp_of(response) {
+            leg.talk.said = Some(said);
+        }
+        self.configure(context, side);
+        self.persist(context);
+    }
+
+    /// A probe settles what the silence means.
+    pub(crate) fn wish_unanswered(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        signal: Signal,
+    ) {
+        let Some(side) = self.side_of(leg) else {
+            return;
+        };
+        if let Some(leg) = self.leg_mut(side)
+            && let Some(before) = leg.before.take()
+        {
+            leg.talk.back_to(*before);
+        }
+        self.suspect(context, side, signal);
+    }
+}

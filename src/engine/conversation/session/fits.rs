@@ -1,0 +1,79 @@
+//! Whether a session that a new leg brings goes with what the survivor was told.
+
+use super::media;
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::Context;
+use crate::engine::conversation::leg::Talk;
+use crate::engine::ids::Side;
+use crate::engine::settings::MediaMode;
+use crate::sip::sdp;
+
+/// What becomes of a session by which a phone repairs itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// It goes with what the survivor was told.
+    Stands,
+    /// The survivor must agree to it first.
+    Asked,
+    /// Neither: it is refused.
+    Never,
+}
+
+impl Conversation {
+    /// Judges the session by which a phone repairs itself; without one it agrees to what stands. In relay mode the
+    /// survivor is asked for what runs from endpoint to endpoint alone: it keeps its stream.
+    pub(crate) fn fits_again(&self, context: &Context<'_>, side: Side, said: Option<&str>) -> Fit {
+        let survivor = self.party(side.other());
+        // It wins over an answer that waits for the survivor's consent.
+        let lost = self.party(side).lost.as_ref();
+        let asked = lost.and_then(|lost| lost.joining.as_ref()?.asked.as_ref());
+        let talk = asked.map(|(_, before)| before).or_else(|| survivor.talk());
+        let Some(told) = talk.and_then(|talk| talk.told.as_deref()) else {
+            return Fit::Stands;
+        };
+        let said = said.unwrap_or(told);
+        let relayed = context.shared.settings.media.mode == MediaMode::Relay;
+        let (told, offer) = (told.as_bytes(), said.as_bytes());
+        if media::is_all_signalling(said) || relayed && sdp::fits(told, offer) {
+            return Fit::Stands;
+        }
+        if relayed && !sdp::fits_but_for_paths(told, offer) {
+            return Fit::Never;
+        }
+        // Who is lost itself is told when it is found.
+        match survivor.is_up() {
+            true => Fit::Asked,
+            false => Fit::Stands,
+        }
+    }
+
+    /// Returns true where a session goes with the survivor's, or nobody is there to be asked.
+    pub(crate) fn fits(&self, context: &Context<'_>, survivor: Side, said: Option<&str>) -> bool {
+        let relayed = context.shared.settings.media.mode == MediaMode::Relay;
+        let party = self.party(survivor);
+        let told = party.talk().and_then(|talk| talk.told.as_deref());
+        let fits = match (told, said) {
+            (Some(told), Some(said)) => {
+                relayed && sdp::fits(told.as_bytes(), said.as_bytes())
+                    || media::is_all_signalling(said)
+            }
+            (None, _) | (_, None) => true,
+        };
+        // Whom the other has put on hold that is gone now is told that this is over.
+        let side = survivor.other();
+        let both = told.zip(said);
+        let changes = both.is_some_and(|(told, said)| !media::same_directions(told, said));
+        // Where the target of a transfer allows less, it was offered less: the survivor has resumed meanwhile.
+        let opens = both.is_some_and(|(told, said)| media::opens(told, said));
+        let resumes =
+            self.is_transferring(side) && opens || self.resumed(side).is_some() && changes;
+        let deaf = party.talk().is_some_and(is_deaf);
+        fits && !resumes && !deaf || !party.is_up()
+    }
+}
+
+/// Returns true where an endpoint takes none of the streams that it was told of.
+pub(crate) fn is_deaf(talk: &Talk) -> bool {
+    let both = talk.told.as_deref().zip(talk.said.as_deref());
+    both.is_some_and(|(told, said)| sdp::is_mute(told.as_bytes(), said.as_bytes()))
+}

@@ -1,0 +1,181 @@
+//! An offer within a dialog that has more streams than there are ports for, or brings one back that was refused:
+//! it waits for the relay. So does a request for an offer where the session has had no streams yet (RFC 3725 4.4).
+
+use std::net::SocketAddr;
+
+use super::media::{self, PortState};
+use super::refused::Streams;
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::Context;
+use crate::engine::conversation::forking::toward::reach;
+use crate::engine::ids::Side;
+use crate::engine::ports::{Generation, MediaCommand};
+use crate::engine::transaction::ServerId;
+
+/// An offer that waits for ports. A restart forgets it, as the request that carried it.
+#[derive(Debug)]
+pub(crate) struct Growing {
+    from: Side,
+    server: ServerId,
+    /// None where it is to come with the answer.
+    offer: Option<Box<str>>,
+    /// By side: of which ports more are asked.
+    waits: [Option<Generation>; 2],
+}
+
+impl Conversation {
+    /// Asks the relay for the ports that an offer needs beyond those there are. Returns true where the
+    /// offer waits for them now.
+    pub(super) fn grow(
+        &mut self,
+        context: &mut Context<'_>,
+        from: Side,
+        server: ServerId,
+        offer: Option<&str>,
+    ) -> bool {
+        let mode = context.shared.settings.media.mode;
+        let known = [from, from.other()].map(|side| self.ports[side.index()].addresses.len());
+        let wanted = match offer {
+            // What comes may bring back what was refused.
+            None if known != [0; 2] => Streams::first(known[0].max(known[1])),
+            None => Streams::first(media::streams_needed(None, mode)),
+            Some(offer) => media::streams_wanted(offer, mode),
+        };
+        let streams = wanted.count();
+        let mut waits = [None; 2];
+        for side in [from, from.other()] {
+            let leg = self.party(side).leg.as_ref();
+            let Some(flow) = leg.map(|leg| leg.dialog.flow) else {
+                continue;
+            };
+            let toward = flow.peer.ip();
+            let reach = reach(context, &flow);
+            let (id, claim) = (self.id, self.claim(side));
+            let ports = &mut self.ports[side.index()];
+            let command = match ports.state {
+                PortState::Open if ports.lack(wanted) => MediaCommand::Open {
+                    media: id,
+                    side,
+                    generation: ports.generation,
+                    streams,
+                    claim,
+                    toward,
+                    told: ports.told(),
+                    again: Vec::new(),
+                },
+                PortState::None | PortState::Failed if streams > 0 => {
+                    ports.reach = Some(reach);
+                    ports.open(id, side, streams, claim, toward)
+                }
+                // What is taken again after a restart is all there is for now.
+                PortState::Open | PortState::None | PortState::Failed | PortState::Opening => {
+                    continue;
+                }
+            };
+            waits[side.index()] = Some(ports.generation);
+            self.media(context, command);
+        }
+        if waits == [None; 2] {
+            return false;
+        }
+        self.growing = Some(Box::new(Growing {
+            from,
+            server,
+            offer: offer.map(Box::from),
+            waits,
+        }));
+        true
+    }
+
+    /// The relay has given what an offer waits for, or has nothing to give: then the offer goes on with
+    /// the streams that there are ports for. Returns true where nobody else waits for these.
+    pub(crate) fn grown(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        generation: Generation,
+    ) -> bool {
+        let Some(growing) = &mut self.growing else {
+            return false;
+        };
+        if growing.waits[side.index()] != Some(generation) {
+            return false;
+        }
+        growing.waits[side.index()] = None;
+        if growing.waits != [None; 2] {
+            return true;
+        }
+        let Some(growing) = self.growing.take() else {
+            return true;
+        };
+        let request = context.shared.transactions.request_of(growing.server);
+        let Some(request) = request.map(|(request, _)| request.clone()) else {
+            self.settle_negotiations(growing.from);
+            return true;
+        };
+        let (from, server) = (growing.from, growing.server);
+        self.offer_across(context, from, server, &request, growing.offer);
+        true
+    }
+
+    /// A side is gone while an offer waits for ports.
+    pub(super) fn settle_growing(&mut self, context: &mut Context<'_>, lost: Side) {
+        let Some(growing) = self.growing.take() else {
+            return;
+        };
+        if let Some(aside) = &mut self.party_mut(lost).lost
+            && aside.old_ports.state == PortState::Opening
+        {
+            // Nobody hears any more that they are open.
+            aside.old_ports.state = PortState::Failed;
+        }
+        self.settle_negotiations(growing.from);
+        if growing.from == lost {
+            // It asked and is gone; should it live, it may ask again.
+            return context.answer(growing.server, 500, None);
+        }
+        let request = context.shared.transactions.request_of(growing.server);
+        if let Some(request) = request.map(|(request, _)| request.clone()) {
+            let (from, server, offer) = (growing.from, growing.server, growing.offer);
+            self.renegotiate_with_the_standing(context, from, server, &request, offer);
+        }
+    }
+
+    /// The offer that waits for ports is taken back. Returns false where it is another one.
+    pub(super) fn growing_cancelled(
+        &mut self,
+        context: &mut Context<'_>,
+        server: ServerId,
+    ) -> bool {
+        let Some(growing) = self.growing.take_if(|growing| growing.server == server) else {
+            return false;
+        };
+        context.answer(server, 487, None);
+        self.settle_negotiations(growing.from);
+        true
+    }
+
+    /// The end: whoever waits is told.
+    pub(super) fn drop_growing(&mut self, context: &mut Context<'_>) {
+        if let Some(growing) = self.growing.take() {
+            context.answer(growing.server, 481, None);
+        }
+    }
+}
+
+impl media::Ports {
+    /// Takes what the relay answered. Ports that stand are kept whatever becomes of those beside them.
+    pub(crate) fn opened(&mut self, result: Option<Vec<SocketAddr>>) {
+        match (self.state, result) {
+            (PortState::Open, Some(addresses)) if addresses.len() < self.addresses.len() => {}
+            (PortState::Open, None) => {}
+            (_, Some(addresses)) => {
+                self.addresses = addresses;
+                self.state = PortState::Open;
+            }
+            (PortState::None | PortState::Opening | PortState::Failed, None) => {
+                self.state = PortState::Failed;
+            }
+        }
+    }
+}

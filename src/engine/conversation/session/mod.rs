@@ -1,0 +1,13 @@
+//! What was agreed on each leg: its media, and how it changes (RFC 3264).
+//!
+//! `media` and `keys` where media runs and with which SRTP keys, `enclosed` what a description comes in,
+//! `renegotiate`, `grow` and `refused` a new offer, `fits` what a new leg brings, `refresh` session timers.
+
+pub(crate) mod enclosed;
+pub(crate) mod fits;
+pub(crate) mod grow;
+pub(crate) mod keys;
+pub(crate) mod media;
+pub(crate) mod refresh;
+pub(crate) mod refused;
+pub(crate) mod renegotiate;

@@ -1,0 +1,303 @@
+//! Session timers (RFC 4028): each leg has its own, and a refresh of one does not cross to the other.
+
+use super::enclosed::sdp_of;
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::{ALLOW, Context, Errand, What, end_with, supported};
+use crate::engine::conversation::doubting::outcome;
+use crate::engine::conversation::leg::Leg;
+use crate::engine::dialog;
+use crate::engine::dialog::session_id::SessionId;
+use crate::engine::dialog::session_timer::{self, Accepted, SessionTimer};
+use crate::engine::events::Signal;
+use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::time::Time;
+use crate::engine::transaction::ServerId;
+use crate::sip::{Builder, Message, Method, Name};
+
+/// What every 2xx of ours to an INVITE or UPDATE carries.
+pub(crate) struct Accepting {
+    contact: String,
+    supported: &'static str,
+    timer: Option<Accepted>,
+    session: Option<SessionId>,
+}
+
+impl Accepting {
+    pub(crate) fn write(self, builder: Builder) -> Builder {
+        let builder = builder
+            .header(Name::Contact, self.contact)
+            .header(Name::Allow, ALLOW)
+            .header(Name::Supported, self.supported);
+        let builder = match self.session {
+            Some(session) => builder.header(Name::SessionId, session),
+            None => builder,
+        };
+        match self.timer {
+            Some(timer) => timer.write(builder),
+            None => builder,
+        }
+    }
+}
+
+impl Leg {
+    /// Adds what every INVITE or UPDATE of ours says of us.
+    pub(crate) fn capable(
+        &self,
+        context: &Context<'_>,
+        builder: Builder,
+        reliable: bool,
+    ) -> Builder {
+        let settings = &context.shared.settings;
+        let builder = builder
+            .header(Name::Allow, ALLOW)
+            .header(Name::Supported, supported(settings, reliable));
+        let Some(wish) = &settings.detect.session_timer else {
+            return builder;
+        };
+        match &self.timer {
+            Some(timer) => timer.ask(wish, builder),
+            None => SessionTimer::default().ask(wish, builder),
+        }
+    }
+
+    /// The endpoint's request is accepted: where it is an INVITE or UPDATE, its timer begins anew.
+    pub(crate) fn accepting(&mut self, context: &Context<'_>, server: ServerId) -> Accepting {
+        let request = context.shared.transactions.request_of(server);
+        let timer = request.and_then(|(request, _)| self.timed_by_request(context, request));
+        let first = request.is_some_and(|(request, _)| request.to_tag().is_none());
+        let session = self.dialog.session;
+        Accepting {
+            session: (first && !session.ours.is_nil()).then_some(session),
+            contact: context.contact(&self.dialog),
+            supported: context.supported(),
+            timer,
+        }
+    }
+
+    fn timed_by_request(&mut self, context: &Context<'_>, request: &Message) -> Option<Accepted> {
+        let wish = context.shared.settings.detect.session_timer.as_ref()?;
+        if !refreshes(request.method()) {
+            return None;
+        }
+        if self.timer.is_none() && !session_timer::speaks(request) {
+            return None;
+        }
+        let timer = self.timer.get_or_insert_default();
+        timer.accept(request, wish, context.now)
+    }
+
+    /// A 2xx to an INVITE or UPDATE of ours: what it says of the timer holds.
+    pub(crate) fn timed_by(&mut self, context: &Context<'_>, response: &Message) {
+        let wanted = context.shared.settings.detect.session_timer.is_some();
+        if wanted && (self.timer.is_some() || session_timer::speaks(response)) {
+            let timer = self.timer.get_or_insert_default();
+            timer.answered(response, context.now);
+        }
+    }
+
+    /// A 422 (RFC 4028 7.3). Returns true where the next request asks for what it demands.
+    pub(crate) fn too_brief(&mut self, context: &Context<'_>, response: &Message) -> bool {
+        let Some(wish) = &context.shared.settings.detect.session_timer else {
+            return false;
+        };
+        let timer = self.timer.get_or_insert_default();
+        timer.too_brief(response, wish)
+    }
+
+    pub(crate) fn next_refresh(&self) -> Option<Time> {
+        self.timer.as_ref().and_then(|timer| timer.next())
+    }
+
+    pub(crate) fn resume_timer(&mut self, now: Time) {
+        if let Some(timer) = &mut self.timer {
+            timer.resume(now);
+        }
+    }
+}
+
+impl Conversation {
+    /// Refreshes a side's session, or misses the refresh of its endpoint.
+    pub(crate) fn refresh_due(&mut self, context: &mut Context<'_>, side: Side) {
+        let timer = self.leg_mut(side).and_then(|leg| leg.timer.as_mut());
+        match timer.map(|timer| timer.due(context.now)) {
+            Some(session_timer::Act::Refresh) => self.refresh(context, side),
+            // Its dialog is in doubt, and the other side's is not: it hears nothing of this.
+            Some(session_timer::Act::Suspect) => {
+                self.suspect(context, side, Signal::SessionExpired);
+            }
+            Some(session_timer::Act::Nothing) | None => {}
+        }
+    }
+
+    /// Sends a refresh: UPDATE, or the standing session by re-INVITE where Allow lacks that.
+    fn refresh(&mut self, context: &mut Context<'_>, side: Side) {
+        let id = self.id;
+        let Some(leg) = self.leg_mut(side) else {
+            return;
+        };
+        let update = leg.abilities.update;
+        let offered = leg.negotiation.step(dialog::Act::SendOffer);
+        let told = (!update && offered.is_ok())
+            .then(|| leg.talk.tell_standing())
+            .flatten();
+        let Some(offered) = offered.ok().filter(|_| update || told.is_some()) else {
+            // What is open refreshes it as well.
+            if let Some(timer) = &mut leg.timer {
+                timer.refused(context.now);
+            }
+            return;
+        };
+        let method = if update {
+            Method::Update
+        } else {
+            leg.negotiation = offered;
+            Method::Invite
+        };
+        leg.request(context, id, &method, What::Refresh, |builder| {
+            end_with(
+                builder,
+                Some("application/sdp"),
+                told.as_deref().unwrap_or("").as_bytes(),
+            )
+        });
+        if update {
+            // It offers nothing, and holds up no offer.
+            leg.reinvite = None;
+        }
+    }
+
+    /// A 2xx to any INVITE or UPDATE within a dialog refreshes its session.
+    pub(crate) fn session_renewed(
+        &mut self,
+        context: &Context<'_>,
+        errand: Errand,
+        response: &Message,
+    ) {
+        let within = match errand.what {
+            What::Carry | What::Doubt | What::Join | What::Give | What::Wish | What::Refresh => {
+                true
+            }
+            What::Invite
+            | What::Letter(..)
+            | What::Probe
+            | What::Report
+            | What::Early
+            | What::Farewell
+            | What::Passage(_)
+            | What::Relay(_)
+            | What::Upstream(_) => false,
+        };
+        let renews =
+            within && (200..300).contains(&response.status()) && refreshes(response.method());
+        if renews
+            && let Some(side) = self.side_of(errand.leg)
+            && let Some(leg) = self.leg_mut(side)
+        {
+            leg.timed_by(context, response);
+        }
+    }
+
+    /// The answer to a refresh of ours.
+    pub(crate) fn refresh_response(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        response: &Message,
+        flow: Flow,
+    ) {
+        let (id, status) = (self.id, response.status());
+        let Some(side) = self.side_of(leg).filter(|_| status >= 200) else {
+            return;
+        };
+        if outcome::ends_dialog(status) {
+            return self.lose(context, side, Signal::RequestFailed);
+        }
+        let Some(leg) = self.leg_mut(side) else {
+            return;
+        };
+        if status >= 300 {
+            let longer = status == 422 && leg.too_brief(context, response);
+            if let Some(timer) = &mut leg.timer {
+                timer.refused(context.now);
+            }
+            if longer {
+                return self.refresh(context, side);
+            }
+            // A proxy's word that it is away.
+            if matches!(status, 408 | 480 | 503 | 504) {
+                self.suspect(context, side, Signal::NoAnswer);
+            }
+            return;
+        }
+        if *response.method() == Method::Invite {
+            leg.acknowledge(context, id, response.cseq(), None);
+        }
+        leg.dialog.refresh_over(response, flow);
+        leg.abilities.learn(response);
+        let said = sdp_of(response);
+        if said.is_some() && said != leg.talk.said {
+            leg.talk.said = said;
+            self.configure(context, side);
+        }
+        self.persist(context);
+    }
+
+    /// It got no answer: a probe over every flow settles what that means.
+    pub(crate) fn refresh_unanswered(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        signal: Signal,
+    ) {
+        let Some(side) = self.side_of(leg) else {
+            return;
+        };
+        if let Some(timer) = self.leg_mut(side).and_then(|leg| leg.timer.as_mut()) {
+            timer.refused(context.now);
+        }
+        self.suspect(context, side, signal);
+    }
+
+    /// A branch takes no timer as short as that (RFC 4028 7.3). Returns true where it is to be called
+    /// again, as what it demands makes sense.
+    pub(crate) fn asks_for_longer(
+        &mut self,
+        context: &Context<'_>,
+        leg: LegId,
+        response: &Message,
+    ) -> bool {
+        let Some(branch) = self.branch_mut(leg) else {
+            return false;
+        };
+        let again = branch.leg.too_brief(context, response);
+        if again {
+            branch.call_again();
+        }
+        again
+    }
+}
+
+/// Returns true where a request that begins or refreshes a session asks for less than we take.
+pub(crate) fn too_brief(context: &Context<'_>, request: &Message) -> bool {
+    let wish = &context.shared.settings.detect.session_timer;
+    wish.is_some_and(|wish| session_timer::is_too_brief(request, &wish))
+}
+
+fn refreshes(method: &Method) -> bool {
+    match method {
+        Method::Invite | Method::Update => true,
+        Method::Ack
+        | Method::Bye
+        | Method::Cancel
+        | Method::Options
+        | Method::Register
+        | Method::Message
+        | Method::Info
+        | Method::Prack
+        | Method::Subscribe
+        | Method::Notify
+        | Method::Refer
+        | Method::Publish
+        | Method::Other(_) => false,
+    }
+}
