@@ -4,5 +4,6 @@
 # As of client-tests: REFORK is the server's path, WORK an empty folder.
 # ATTACK_SECONDS (6) is how long each attack lasts, ATTACK_RATE (1) multiplies it; names of attacks as
 # arguments run only those.
+# Runs alone: good callers would be late for what others do.
 set -euo pipefail
 exec python3 "$(dirname "$0")/attack/run.py" "$@"
