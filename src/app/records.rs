@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -123,7 +123,10 @@ impl Book {
 fn append(path: &Path) -> io::Result<File> {
     // Who called whom is not for everybody.
     let mut options = OpenOptions::new();
-    let mut file = options.create(true).append(true).mode(0o640).open(path)?;
+    options.create(true).append(true).mode(0o640);
+    // A FIFO without a reader would keep who opens it to write: our own end for reading, never used, does not.
+    let is_fifo = std::fs::metadata(path).is_ok_and(|there| there.file_type().is_fifo());
+    let mut file = options.read(is_fifo).open(path)?;
     if is_torn(&file, path) {
         // A line that was cut short, by a full disk or the end of a process, spoils no other.
         file.write_all(b"\n")?;
@@ -240,7 +243,7 @@ mod tests {
     fn a_disk_that_stands_still_costs_records_and_no_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("calls.json");
-        // Whose other end nobody reads.
+        // Which nobody reads.
         assert!(
             Command::new("mkfifo")
                 .arg(&path)
@@ -248,7 +251,6 @@ mod tests {
                 .unwrap()
                 .success()
         );
-        let both_ways = File::options().read(true).write(true).open(&path).unwrap();
         let metrics = Arc::new(Metrics::new("n1"));
         let (records, writer) = Writer::start(&path, "n1", metrics).unwrap();
         // It holds 64 KiB; then one batch is in hand, and the others wait.
@@ -256,7 +258,6 @@ mod tests {
         assert!(taken < 100_000, "no limit");
         records.end();
         assert!(!writer.finish(Duration::from_millis(1)));
-        drop(both_ways);
     }
 
     #[test]
