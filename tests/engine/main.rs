@@ -29,6 +29,7 @@ mod families;
 mod far_ends;
 mod fits;
 mod forwarding;
+mod ghosts;
 mod given;
 mod growth;
 mod gruu;

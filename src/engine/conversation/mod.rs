@@ -88,7 +88,7 @@ pub struct Conversation {
     next_leg: u32,
     restorations: u32,
     history: Vec<Entry>,
-    /// Lost dialogs whose BYE nobody answered: it goes out once more when their phone registers.
+    /// Lost dialogs whose BYE nobody answered: it goes out once more when their phone registers, and by time.
     ghosts: Vec<Leg>,
     /// Dialogs of those who have transferred the other side.
     #[serde(default)]
@@ -116,6 +116,8 @@ pub struct Conversation {
     inquiring: Option<Box<transferring::attended::Inquiring>>,
     #[serde(default)]
     giving: Option<Box<transferring::giving::Giving>>,
+    #[serde(default)]
+    haunted: ending::Haunted,
     #[serde(skip)]
     arriving: Option<Box<transferring::taking::Arriving>>,
     /// What the engine keeps with it: its timer, what it is indexed by, and which peers are expected.
@@ -452,6 +454,7 @@ impl Conversation {
         let leaving = self.leaving.iter().map(|leaving| leaving.until);
         parties
             .flatten()
+            .chain(self.haunted.next)
             .chain(ringing)
             .chain(leaving)
             .chain(inquiring)
@@ -478,6 +481,7 @@ impl Conversation {
             self.pump(context, side);
         }
         self.part(context);
+        self.haunted_due(context);
         self.inquiry_due(context);
         self.giving_due(context);
         self.close_due(context);

@@ -93,6 +93,7 @@ impl Conversation {
             leaving.leg.resume_reports(context, id);
             context.know_tag(&leaving.leg.dialog.local_tag, (id, leaving.leg.id));
         }
+        self.ghosts_resume();
         self.giving_resumes(context);
         if self.giving.is_none() {
             self.restate(context);

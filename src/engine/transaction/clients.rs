@@ -32,6 +32,8 @@ struct Client<C> {
     watched: Option<(Transport, SocketAddr)>,
     /// Nothing where the transaction is the layer's own CANCEL.
     context: Option<C>,
+    /// It goes out again in spite of an ICMP, until its time is over.
+    insists: bool,
     /// The request; once a failure came, its ACK; once nothing can be sent any more, nothing.
     bytes: Bytes,
     /// What the CANCEL is to give as its reason.
@@ -157,6 +159,13 @@ impl<C: Clone> Clients<C> {
         }
     }
 
+    /// What nobody asks for a second time goes out again in spite of an ICMP.
+    pub(super) fn insist(&mut self, id: ClientId) {
+        if let Some(client) = self.slab.get_mut(id.0) {
+            client.insists = true;
+        }
+    }
+
     /// Takes an INVITE back.
     pub(super) fn cancel<S>(
         &mut self,
@@ -195,8 +204,7 @@ impl<C: Clone> Clients<C> {
                 (Some(sent_over), Some(broken)) => sent_over == broken,
                 (None, _) | (_, None) => true,
             };
-            // A CANCEL goes out again in spite of an ICMP: the phone would ring on.
-            let goes_on = client.context.is_none() && !transport.is_reliable();
+            let goes_on = client.insists && !transport.is_reliable();
             if concerned && !goes_on {
                 // What still goes there, as a CANCEL may, opens another connection.
                 let own = client.flow.connection;
@@ -216,6 +224,8 @@ impl<C: Clone> Clients<C> {
         effects: &mut Effects<'_, C, S>,
     ) -> ClientId {
         let (machine, acts) = Machine::start(method);
+        // A CANCEL that nobody hears lets the phone ring on.
+        let insists = context.is_none();
         let watched = (flow.transport, flow.peer);
         let id = ClientId(self.slab.insert(Client {
             machine,
@@ -223,6 +233,7 @@ impl<C: Clone> Clients<C> {
             flow,
             watched: Some(watched),
             context,
+            insists,
             bytes,
             reason: None,
             clock: Clock::default(),

@@ -91,8 +91,8 @@ pub(super) fn step(state: State, input: Input) -> (State, &'static [Act]) {
         (S::Calling, I::Cancel) => (S::Held, &[]),
         (S::Calling, I::Resend) => (S::Calling, RESEND),
         (S::Calling, I::Deadline) => (S::Abandoned, &[Act::Stop, Act::Timeout, Act::Start(Timer::Forget)]),
-        // Nobody got it, so nobody will answer.
-        (S::Calling, I::Broken) => (S::Terminated, &[Act::Unreachable]),
+        // The user goes on at once. But one of those that went out may have arrived, and only its answer is lost.
+        (S::Calling, I::Broken) => (S::Abandoned, &[Act::Stop, Act::Unreachable, Act::Start(Timer::Forget)]),
 
         (S::Held, I::Trying) => (S::Cancelling, CANCEL),
         (S::Held, I::Progress) => (S::Cancelling, &[Act::Stop, Act::Report, Act::Cancel, Act::Start(Timer::Withdrawn)]),
@@ -102,7 +102,8 @@ pub(super) fn step(state: State, input: Input) -> (State, &'static [Act]) {
         // Where only the answer was lost the phone rings, and this is how we learn that it wants a CANCEL.
         (S::Held, I::Resend) => (S::Held, RESEND),
         (S::Held, I::Deadline) => (S::Abandoned, &[Act::Stop, Act::Lapse, Act::Start(Timer::Forget)]),
-        (S::Held, I::Broken) => (S::Terminated, &[]),
+        // Nobody waits for it, and a network that is down for a moment is no end.
+        (S::Held, I::Broken) => (S::Held, &[]),
 
         (S::Proceeding, I::Trying) => (S::Proceeding, &[]),
         (S::Proceeding, I::Progress) => (S::Proceeding, &[Act::Report]),
@@ -204,7 +205,7 @@ mod tests {
         Calling Cancel -> Held:
         Calling Resend -> Calling: Resend, Double(A)
         Calling Deadline -> Abandoned: Stop, Timeout, Start(Forget)
-        Calling Broken -> Terminated: Unreachable
+        Calling Broken -> Abandoned: Stop, Unreachable, Start(Forget)
 
         Held Trying -> Cancelling: Stop, Cancel, Start(Withdrawn)
         Held Progress -> Cancelling: Stop, Report, Cancel, Start(Withdrawn)
@@ -213,7 +214,7 @@ mod tests {
         Held Cancel -> Held:
         Held Resend -> Held: Resend, Double(A)
         Held Deadline -> Abandoned: Stop, Lapse, Start(Forget)
-        Held Broken -> Terminated:
+        Held Broken -> Held:
 
         Proceeding Trying -> Proceeding:
         Proceeding Progress -> Proceeding: Report

@@ -114,6 +114,13 @@ impl<C: Clone, S: Clone> Transactions<C, S> {
         clients.request(bytes, flow, context, &mut effects)
     }
 
+    /// Lets a request that went out as a datagram go out again until its time is over (timer F), whatever an ICMP
+    /// says of its peer meanwhile: the user would send it again. RFC 3261 17.1.4 ends the transaction and tells the
+    /// user, which is for those that have another target to turn to.
+    pub fn insist(&mut self, client: ClientId) {
+        self.clients.insist(client);
+    }
+
     /// Returns what a request is known by that is not sent yet, and will have another transaction then.
     pub fn reserve(&mut self) -> ClientId {
         self.clients.reserve()

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::course::Course;
 use super::size::{DATAGRAM_MAX, over};
-use crate::engine::conversation::context::{Context, Errand};
+use crate::engine::conversation::context::{Context, Errand, What};
 use crate::engine::dialog::Dialog;
 use crate::engine::dialog::failure::{Verdict, verdict};
 use crate::engine::events::{Event, TargetFailure};
@@ -217,10 +217,20 @@ impl Context<'_> {
             (flow, bytes) = (tcp, moved);
         }
         let client = self.send(bytes.clone(), flow, errand);
-        if !course.rest.is_empty() {
+        if course.rest.is_empty() {
+            self.insist_on(client, errand);
+        } else {
             self.keep(client, errand, bytes, flow, course);
         }
         client
+    }
+
+    /// A network that is down for a moment must not leave a phone in a call: a BYE that has no other target goes
+    /// out again in spite of an ICMP.
+    fn insist_on(&mut self, client: ClientId, errand: Errand) {
+        if errand.what == What::Farewell {
+            self.shared.transactions.insist(client);
+        }
     }
 
     fn keep(&mut self, client: ClientId, errand: Errand, bytes: Bytes, flow: Flow, course: Course) {
@@ -402,6 +412,9 @@ impl Context<'_> {
         };
         let errand = sent.errand;
         let now = self.send(bytes.clone(), flow, errand);
+        if sent.course.rest.is_empty() {
+            self.insist_on(now, errand);
+        }
         self.keep(now, errand, bytes, flow, sent.course);
         let earlier = &mut self.shared.within.earlier;
         let known = earlier.values_mut().filter(|known| known.now == client);

@@ -1,18 +1,33 @@
 //! Lost dialogs: each gets an end, so that a phone which comes back to life finds no call left on it.
 
+use serde::{Deserialize, Serialize};
+
 use super::parting::Bye;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, ELSEWHERE};
 use crate::engine::conversation::leg::Leg;
+use crate::engine::conversation::rebuild::JUMP;
 use crate::engine::conversation::restoring::reach::{standing, way_anew};
 use crate::engine::dialog::{Do, Happens, Life};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::Flow;
 use crate::engine::location;
 use crate::engine::routing;
+use crate::engine::time::{Millis, Time};
 
 /// Lost dialogs remembered at a time.
 const GHOSTS_MAX: usize = 4;
+/// How long after its BYE one that was not answered is told once more; then twice as long, and so on.
+const PAUSE: Millis = Millis::from_secs(60);
+/// How often: the last time is an hour after the first.
+const ROUNDS_MAX: u32 = 6;
+
+/// When lost dialogs are told once more. A phone that never registers comes back without a word.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Haunted {
+    pub(crate) next: Option<Time>,
+    rounds: u32,
+}
 
 impl Conversation {
     /// A lost dialog gets a best-effort end: a phone that comes back to life finds no call left on it.
@@ -25,6 +40,10 @@ impl Conversation {
         old.bye(context, self.id, Some(ELSEWHERE));
         if self.ghosts.len() < GHOSTS_MAX {
             self.ghosts.push(old);
+            self.haunted = Haunted {
+                next: Some(context.now + PAUSE),
+                rounds: 0,
+            };
         }
     }
 
@@ -42,6 +61,35 @@ impl Conversation {
             connection: None,
             ..old.dialog.flow
         })
+    }
+
+    /// After a restart: the store knows of a dialog only whether it stands.
+    pub(crate) fn ghosts_resume(&mut self) {
+        for ghost in &mut self.ghosts {
+            ghost.dialog.resume(JUMP);
+            let _ = ghost.life.take(Happens::Leave);
+        }
+    }
+
+    /// The lost dialogs whose BYE nobody has answered get it once more.
+    pub(crate) fn haunted_due(&mut self, context: &mut Context<'_>) {
+        let due = self.haunted.next.is_some_and(|at| at <= context.now);
+        if !due {
+            return;
+        }
+        let id = self.id;
+        let mut ghosts = std::mem::take(&mut self.ghosts);
+        for ghost in &mut ghosts {
+            ghost.dialog.flow = self.way_back(context, ghost);
+            if ghost.life.take(Happens::Return) == Do::Bye {
+                ghost.bye(context, id, Some(ELSEWHERE));
+            }
+        }
+        self.haunted.rounds += 1;
+        let goes_on = !ghosts.is_empty() && self.haunted.rounds < ROUNDS_MAX;
+        let pause = PAUSE.times(1 << self.haunted.rounds.min(ROUNDS_MAX));
+        self.haunted.next = goes_on.then(|| context.now + pause);
+        self.ghosts = ghosts;
     }
 
     /// A phone is back on the network: a dead call of ours that it still holds ends now.

@@ -8,6 +8,7 @@ pub(crate) mod stray;
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::ghosts::Haunted;
 use self::parting::Bye;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;

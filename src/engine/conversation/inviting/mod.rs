@@ -156,6 +156,7 @@ impl Conversation {
             growing: None,
             inquiring: None,
             giving: None,
+            haunted: Default::default(),
             arriving: None,
             timer: None,
             indexed: Default::default(),

@@ -122,6 +122,8 @@ fn a_cancelled_invite_over_a_broken_flow_is_no_news() {
     bench.seen();
     bench.cancel(client);
     assert!(bench.fail(udp()).is_empty());
+    let seen = bench.pass(212_000);
+    assert!(!seen.iter().any(|what| what.contains("tell")), "{seen:?}");
     bench.assert_empty();
 }
 

@@ -231,9 +231,72 @@ fn nobody_waits_for_a_peer_that_is_not_there() {
     bench.request(&ours("OPTIONS"), udp_from("192.0.2.2:5060"));
     bench.seen();
     assert_eq!(bench.fail(udp()), ["tell unreachable", "tell unreachable"]);
-    assert_eq!(bench.layer.counts(), (1, 0));
+    // The INVITE is remembered: one of those that went out before may have arrived.
+    assert_eq!(bench.layer.counts(), (2, 0));
     assert!(bench.fail(udp()).is_empty());
+    assert_eq!(bench.pass(180_000).last().unwrap(), "32000 tell timeout");
+    bench.assert_empty();
+}
+
+#[test]
+fn a_phone_that_rings_after_all_is_cancelled() {
+    let mut bench = Bench::new();
+    bench.request(&ours("INVITE"), udp());
+    bench.seen();
+    assert_eq!(bench.fail(udp()), ["tell unreachable"]);
+    // Nobody is asked any more, and nothing is sent again.
+    assert!(bench.pass(20_000).is_empty());
+    assert_eq!(
+        bench.receive(&answer(180, "INVITE", "x"), udp()),
+        ["send CANCEL"]
+    );
+    bench.receive(&answer(200, "CANCEL", "x"), udp());
+    assert_eq!(
+        bench.receive(&answer(487, "INVITE", "x"), udp()),
+        ["send ACK"]
+    );
     bench.pass(32_000);
+    bench.assert_empty();
+}
+
+#[test]
+fn an_icmp_does_not_end_what_was_taken_back() {
+    let mut bench = Bench::new();
+    let invite = bench.request(&ours("INVITE"), udp());
+    bench.seen();
+    assert!(bench.cancel(invite).is_empty());
+    assert!(bench.fail(udp()).is_empty());
+    assert_eq!(bench.pass(500), ["500 send INVITE"]);
+    assert_eq!(
+        bench.receive(&answer(180, "INVITE", "x"), udp()),
+        ["send CANCEL", "tell 180 INVITE"]
+    );
+}
+
+#[test]
+fn what_is_insisted_on_goes_out_again_in_spite_of_an_icmp() {
+    let mut bench = Bench::new();
+    let bye = bench.request(&ours("BYE"), udp());
+    bench.layer.insist(bye);
+    bench.seen();
+    let mut sent = Vec::new();
+    for _ in 0..32 {
+        sent.extend(bench.pass(1000));
+        assert!(bench.fail(udp()).is_empty(), "an ICMP ends it");
+    }
+    let again = sent.iter().filter(|what| what.ends_with("send BYE"));
+    assert_eq!(again.count(), 10, "RFC 3261 17.1.2.2: {sent:?}");
+    assert_eq!(sent.last().unwrap(), "1000 tell timeout");
+    bench.assert_empty();
+}
+
+#[test]
+fn what_is_insisted_on_ends_with_its_connection() {
+    let mut bench = Bench::new();
+    let bye = bench.request(&ours("BYE"), tcp(1));
+    bench.layer.insist(bye);
+    bench.seen();
+    assert_eq!(bench.fail(tcp(1)), ["tell unreachable"]);
     bench.assert_empty();
 }
 

@@ -1,0 +1,140 @@
+//! Lost dialogs: the phone that comes back, soon or late, is left without a call.
+
+use refork::engine::time::Millis;
+use refork::sip::{Message, Method};
+
+use crate::people::*;
+use crate::table::*;
+
+impl Table {
+    /// Bob's desk phone is lost, and the mobile goes on. Returns the BYE of the old dialog.
+    fn desk_is_left_for_the_mobile(&mut self) -> Message {
+        self.established();
+        self.bob_is_lost();
+        self.pass(Millis(2_100));
+        self.takes_over(mobile(), "m1", &audio(mobile()));
+        let notice = self.request_to(alice(), Method::Message);
+        self.reply(&notice, 200, alice());
+        let bye = self.waiting(desk(), &Method::Bye).expect("the BYE");
+        self.discard(desk());
+        bye
+    }
+
+    /// Lets time pass in which the kernel finds nobody at the desk phone's address. Returns how many BYEs went there.
+    fn nobody_answers_arp_for(&mut self, seconds: u64) -> usize {
+        for _ in 0..seconds {
+            self.icmp(desk());
+            self.pass(Millis(1000));
+        }
+        let mut byes = 0;
+        while self.waiting(desk(), &Method::Bye).is_some() {
+            byes += 1;
+        }
+        self.discard(desk());
+        byes
+    }
+}
+
+#[test]
+fn the_bye_of_a_lost_dialog_goes_out_again_in_spite_of_an_icmp() {
+    let mut t = two();
+    let bye = t.desk_is_left_for_the_mobile();
+    assert!(t.nobody_answers_arp_for(20) >= 6);
+    t.pass(Millis(4_000));
+    let again = t.waiting(desk(), &Method::Bye).expect("another BYE");
+    assert_eq!(again.branch(), bye.branch(), "it is the same transaction");
+    // Now it is there, and it is enough.
+    t.reply(&again, 200, desk());
+    t.discard(desk());
+    t.pass(Millis::from_secs(3000));
+    assert!(t.waiting(desk(), &Method::Bye).is_none());
+    t.nothing_to(alice());
+}
+
+#[test]
+fn a_phone_that_never_registers_is_told_once_more_by_time() {
+    let mut t = two();
+    let first = t.desk_is_left_for_the_mobile();
+    t.nobody_answers_arp_for(58);
+    t.pass(Millis(3_000));
+    let again = t.waiting(desk(), &Method::Bye).expect("another BYE");
+    assert_ne!(again.branch(), first.branch());
+    assert!(again.cseq() > first.cseq());
+    t.reply(&again, 481, desk());
+    t.discard(desk());
+    t.pass(Millis::from_secs(3000));
+    t.nothing_to(desk());
+}
+
+#[test]
+fn a_phone_that_is_gone_for_good_is_left_alone_after_an_hour() {
+    let mut t = two();
+    let first = t.desk_is_left_for_the_mobile();
+    let mut branches = std::collections::BTreeSet::new();
+    for minute in 1..180 {
+        t.pass(Millis::from_secs(60));
+        if minute % 50 == 0 {
+            t.register_again("bob", mobile(), "mobile", minute);
+        }
+        while let Some(bye) = t.waiting(desk(), &Method::Bye) {
+            assert!(minute < 65, "another BYE after {minute} minutes");
+            branches.extend(bye.branch().map(str::to_owned));
+        }
+    }
+    branches.remove(first.branch().unwrap());
+    assert_eq!(branches.len(), 6);
+    t.nothing_to(alice());
+}
+
+#[test]
+fn a_restart_does_not_forget_whom_a_lost_dialog_is_with() {
+    let mut t = two();
+    let first = t.desk_is_left_for_the_mobile();
+    t.restart();
+    t.discard(desk());
+    t.pass(Millis(61_000));
+    let again = t.request_to(desk(), Method::Bye);
+    assert_eq!(again.call_id(), first.call_id());
+    assert!(again.cseq() > first.cseq());
+}
+
+#[test]
+fn after_a_restart_too_a_phone_that_registers_is_left_without_a_call() {
+    let mut t = two();
+    let first = t.desk_is_left_for_the_mobile();
+    t.restart();
+    t.discard(desk());
+    t.register_again("bob", desk(), "desk", 2);
+    let again = t.request_to(desk(), Method::Bye);
+    assert_eq!(again.call_id(), first.call_id());
+}
+
+#[test]
+fn a_farewell_reaches_a_phone_whose_network_is_down_for_a_moment() {
+    let mut t = two();
+    let (mut a, _) = t.established();
+    t.hangs_up(&mut a);
+    let bye = t.request_to(desk(), Method::Bye);
+    assert!(t.nobody_answers_arp_for(20) >= 6);
+    t.pass(Millis(4_000));
+    let again = t.waiting(desk(), &Method::Bye).expect("another BYE");
+    assert_eq!(again.branch(), bye.branch());
+    t.reply(&again, 200, desk());
+    t.discard(desk());
+    t.ends_empty();
+}
+
+#[test]
+fn a_phone_that_rings_behind_a_network_that_fails_is_cancelled() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    // It gets the INVITE, and its 180 is lost.
+    let invite = t.request_to(desk(), Method::Invite);
+    t.icmp(desk());
+    t.takes_over(mobile(), "m1", &audio(mobile()));
+    t.discard(desk());
+    t.reply(&invite, 180, desk());
+    let cancel = t.waiting(desk(), &Method::Cancel).expect("a CANCEL");
+    assert_eq!(cancel.call_id(), invite.call_id());
+}
