@@ -3,30 +3,34 @@
 use serde::Serialize;
 
 use crate::engine::locating::Hop;
+use crate::engine::time::Time;
 
 /// What was seen of a target, for every shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
     pub hop: Hop,
     pub sign: Sign,
+    /// When an answer came; of a failure, when that was sent which failed.
+    pub at: Time,
 }
 
 /// ```text
-///              no answer              no answer
-///      Up ──────────────► Suspect ──────────────► Ejected ◄──┐
-///      ▲ ◄───────────────    │                       │       │
-///      │      an answer                     an answer│       │ no answer
-///      │                                             ▼       │
-///      └───────────────────────────────────────── Returning ─┘
-///                       an answer
+///              no answer           no answer to a probe
+///      Up ──────────────► Suspect ──────────────────► Ejected ◄──┐
+///      ▲ ◄───────────────                                │       │
+///      │      an answer                         an answer│       │ no answer to a probe
+///      │                                                 ▼       │
+///      └───────────────────────────────────────────── Returning ─┘
+///                         an answer
 /// ```
-/// Two failures in a row put a target out, two answers in a row bring it back. What counts as no answer is
-/// silence, a transport that fails, 503, and to a probe 408.
+/// A call that fails raises a suspicion, and no more: it may be the request that the target will not answer.
+/// What puts a target out is a probe, the second failure in a row; two answers in a row bring it back. What
+/// counts as no answer is silence and a transport that fails, and to a probe 503 and 408.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
     Up,
-    /// It failed once: asked after the others.
+    /// A probe of it failed, or calls: asked after the others.
     Suspect,
     /// Not asked.
     Ejected,
@@ -65,12 +69,14 @@ impl Health {
             (Self::Up, S::ProbeAnswered | S::CallAnswered) => Self::Up,
             (Self::Up, S::ProbeFailed | S::CallFailed) => Self::Suspect,
             (Self::Suspect, S::ProbeAnswered | S::CallAnswered) => Self::Up,
-            (Self::Suspect, S::ProbeFailed | S::CallFailed) => Self::Ejected,
+            (Self::Suspect, S::ProbeFailed) => Self::Ejected,
+            (Self::Suspect, S::CallFailed) => Self::Suspect,
             // A call that was under way when it was put out.
             (Self::Ejected, S::ProbeAnswered | S::CallAnswered) => Self::Returning,
             (Self::Ejected, S::ProbeFailed | S::CallFailed) => Self::Ejected,
             (Self::Returning, S::ProbeAnswered | S::CallAnswered) => Self::Up,
-            (Self::Returning, S::ProbeFailed | S::CallFailed) => Self::Ejected,
+            (Self::Returning, S::ProbeFailed) => Self::Ejected,
+            (Self::Returning, S::CallFailed) => Self::Returning,
         }
     }
 }
@@ -92,18 +98,28 @@ mod tests {
     #[test]
     fn every_pair() {
         use Health::{Ejected, Returning, Suspect, Up};
-        for (state, good, bad) in [
-            (Up, Up, Suspect),
-            (Suspect, Up, Ejected),
-            (Ejected, Returning, Ejected),
-            (Returning, Up, Ejected),
+        for (state, good, probe_failed, call_failed) in [
+            (Up, Up, Suspect, Suspect),
+            (Suspect, Up, Ejected, Suspect),
+            (Ejected, Returning, Ejected, Ejected),
+            (Returning, Up, Ejected, Returning),
         ] {
-            for sign in [Sign::ProbeAnswered, Sign::CallAnswered] {
-                assert_eq!(state.after(sign), good, "{state:?} {sign:?}");
+            for (sign, then) in [
+                (Sign::ProbeAnswered, good),
+                (Sign::CallAnswered, good),
+                (Sign::ProbeFailed, probe_failed),
+                (Sign::CallFailed, call_failed),
+            ] {
+                assert_eq!(state.after(sign), then, "{state:?} {sign:?}");
             }
-            for sign in [Sign::ProbeFailed, Sign::CallFailed] {
-                assert_eq!(state.after(sign), bad, "{state:?} {sign:?}");
-            }
+        }
+    }
+
+    #[test]
+    fn calls_alone_put_nobody_out() {
+        let used = |health| matches!(health, Health::Up | Health::Suspect);
+        for state in Health::ALL.into_iter().filter(|state| used(*state)) {
+            assert!(used(state.after(Sign::CallFailed)), "{state:?}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::arrivals::destination;
 use super::conversation::carrying::crossing::{crossing, signature};
-use super::conversation::carrying::failover::{next_flow, target_failed};
+use super::conversation::carrying::failover::{Sent, next_flow, target_failed};
 use super::conversation::carrying::size::{over, over_tcp};
 use super::conversation::context::{Context, Errand, Refusal, What, end_with, retry_after};
 use super::conversation::forking::trail::{Step, Steps, Trail};
@@ -14,7 +14,6 @@ use super::location::{self, Tried};
 use crate::engine::asker::Asker;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::TargetFailure;
-use crate::engine::health::Sign;
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId, VirtualShard};
 use crate::engine::locating::Located;
 use crate::engine::ports::{Output, Token};
@@ -42,6 +41,8 @@ struct Passage {
     to: Aor,
     /// Who is there.
     addressed: Asker,
+    /// Nothing shows whose it is.
+    strangers: bool,
     /// What trusted peers are told of who sends it.
     asserted: Option<Box<str>>,
     /// Whom it was for before (RFC 7044).
@@ -72,6 +73,7 @@ struct Try {
     client: ClientId,
     to: Addressee,
     flow: Flow,
+    sent: Time,
     /// Other targets of the same hop; None where the flow is a phone's own.
     rest: Option<VecDeque<Located>>,
     /// It was too large for a datagram: what follows on a failure is sent as it is.
@@ -153,6 +155,7 @@ impl Passages {
             server,
             request: request.clone(),
             addressed: destination.asker(&context.shared.settings),
+            strangers: asker.is_unknown(),
             asserted: asserted(request, asker),
             trail: Trail::of(request),
             steps: Steps::default(),
@@ -260,6 +263,7 @@ impl Passages {
             client: context.send(bytes, flow, errand),
             to,
             flow,
+            sent: context.now,
             rest,
             grown,
             silent_at: others.then(|| context.now + failover),
@@ -345,8 +349,8 @@ impl Passages {
             (Some(over), Some(failure)) => {
                 self.next_target(context, number, &mut passage, over, failure);
             }
-            (Some(over), None) if over.rest.is_some() => {
-                context.call_shows(&over.to.endpoint, Sign::CallAnswered);
+            (Some(over), None) if over.rest.is_some() && !passage.strangers => {
+                context.call_answered(&over.to.endpoint);
             }
             (Some(_), None) | (None, _) => {}
         }
@@ -363,14 +367,13 @@ impl Passages {
     ) {
         let Some(mut rest) = failed.rest else { return };
         let next = next_flow(context, &failed.to.endpoint, &mut rest);
-        let endpoint = &failed.to.endpoint;
-        target_failed(
-            context,
-            endpoint,
-            failed.flow,
-            failure,
-            (next.is_some(), false),
-        );
+        let sent = Sent {
+            endpoint: &failed.to.endpoint,
+            flow: failed.flow,
+            at: failed.sent,
+            strangers: passage.strangers,
+        };
+        target_failed(context, &sent, failure, (next.is_some(), false));
         if let Some(flow) = next {
             let grown = failed.grown;
             self.send(context, number, passage, failed.to, flow, Some(rest), grown);

@@ -30,6 +30,8 @@ struct Probe {
     interval: Millis,
     /// When it is sent, or when it has had its time.
     due: Time,
+    /// When the one that is out was begun.
+    began: Time,
     stage: Stage,
     /// Other targets of the hop.
     rest: VecDeque<Located>,
@@ -53,6 +55,7 @@ impl Probes {
                     uri,
                     interval,
                     due: Time(0) + SPREAD.times(index as u64),
+                    began: Time(0),
                     stage: Stage::Idle,
                     rest: VecDeque::new(),
                 })
@@ -90,6 +93,7 @@ impl Probes {
 
     fn begin(&mut self, context: &mut Context<'_>, index: usize) {
         let probe = &mut self.probes[index];
+        probe.began = context.now;
         if let Some(numeric) = probe.hop.numeric() {
             probe.rest = [numeric].into();
             return self.next(context, index);
@@ -177,7 +181,12 @@ impl Probes {
         let pause = context.shared.mint.jitter(probe.interval, JITTER);
         probe.due = context.now + pause;
         let hop = probe.hop.clone();
-        context.observe(Observation { hop, sign });
+        let at = if sign.is_good() {
+            context.now
+        } else {
+            probe.began
+        };
+        context.observe(Observation { hop, sign, at });
     }
 }
 

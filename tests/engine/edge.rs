@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use refork::engine::events::{Event, Happening};
+use refork::engine::health::Health;
 use refork::engine::ids::Aor;
 use refork::engine::settings::*;
 use refork::engine::time::Millis;
@@ -367,6 +368,46 @@ fn the_next_target_is_asked_where_one_is_down() {
             .is_none_or(Vec::is_empty)
     );
     t.ends_empty();
+}
+
+/// Lets a PUBLISH of somebody's in Bob's name meet with silence at both machines of the PBX.
+fn publishes_in_vain(t: &mut Table, at: SocketAddr, call_id: &str) {
+    let publish = first(Method::Publish, "bob", "bob", at, call_id, 1);
+    t.receive(at, publish.header(Name::Event, "presence").end());
+    t.request_to(pbx(), Method::Publish);
+    t.pass(Millis::from_secs(40));
+    t.request_to(other_pbx(), Method::Publish);
+    for at in [pbx(), other_pbx(), at] {
+        t.discard(at);
+    }
+}
+
+#[test]
+fn what_a_strangers_request_meets_with_says_nothing_of_the_pbx() {
+    let mut t = in_front(PathMode::Path);
+    let states = |t: &Table| {
+        let all = t.engine.upstreams();
+        [all[0].state, all[1].state].map(Health::as_str)
+    };
+    for call_id in ["p1", "p2", "p3"] {
+        publishes_in_vain(&mut t, third(), call_id);
+        assert_eq!(states(&t), ["up", "up"]);
+    }
+    // The same of a phone that has registered is a suspicion; without probes it never is more.
+    t.register_beyond("bob", desk());
+    for call_id in ["p4", "p5", "p6"] {
+        publishes_in_vain(&mut t, desk(), call_id);
+        assert_eq!(states(&t), ["suspect", "suspect"]);
+    }
+    // What a stranger is answered is no sign either, what the phone is answered is.
+    for (at, call_id, then) in [(third(), "p7", "suspect"), (desk(), "p8", "up")] {
+        let publish = first(Method::Publish, "bob", "bob", at, call_id, 1);
+        t.receive(at, publish.header(Name::Event, "presence").end());
+        let onward = t.request_to(pbx(), Method::Publish);
+        t.reply(&onward, 489, pbx());
+        t.response_to(at, 489);
+        assert_eq!(states(&t)[0], then);
+    }
 }
 
 #[test]

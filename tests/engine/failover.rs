@@ -396,13 +396,88 @@ fn a_call_that_fails_makes_a_probe_and_both_put_the_target_out() {
 }
 
 #[test]
+fn calls_that_fail_put_no_target_out_that_answers_probes() {
+    let mut t = probed();
+    lives(&mut t, 2, &[(desk(), 200), (mobile(), 200)]);
+    for call_id in ["call1", "call2", "call3"] {
+        invites(&mut t, call_id);
+        t.request_to(desk(), Method::Invite);
+    }
+    t.icmp(desk());
+    let next = [1, 2, 3].map(|_| t.request_to(mobile(), Method::Invite));
+    assert_eq!(states(&t), "suspect up");
+    // The probe is hurried, and its answer ends the suspicion.
+    lives(&mut t, 2, &[(desk(), 200), (mobile(), 200)]);
+    assert_eq!(states(&t), "up up");
+    for invite in next {
+        t.reply(&invite, 486, mobile());
+        t.request_to(mobile(), Method::Ack);
+    }
+    t.discard(alice());
+    invites(&mut t, "the-fourth-and-last");
+    let invite = t.request_to(desk(), Method::Invite);
+    answers(&mut t, &invite, desk());
+}
+
+#[test]
+fn a_call_that_nobody_answers_says_nothing_where_a_later_one_was_answered() {
+    let mut t = probed();
+    lives(&mut t, 2, &[(desk(), 200), (mobile(), 200)]);
+    invites(&mut t, "call1");
+    t.request_to(desk(), Method::Invite);
+    t.pass(Millis(2_000));
+    t.discard(desk());
+    invites(&mut t, "the-second-call");
+    let second = t.request_to(desk(), Method::Invite);
+    answers(&mut t, &second, desk());
+    t.discard(alice());
+    t.pass(Millis(2_100));
+    // The first one goes on all the same.
+    let first = t.request_to(mobile(), Method::Invite);
+    assert_eq!(failures(&t), [(TargetFailure::Silent, false)]);
+    assert_eq!(states(&t), "up up");
+    answers(&mut t, &first, mobile());
+}
+
+#[test]
+fn a_503_without_a_pause_is_for_the_one_request() {
+    let mut t = probed();
+    lives(&mut t, 2, &[(desk(), 200), (mobile(), 200)]);
+    for call_id in ["call1", "call2", "call3"] {
+        t.discard(alice());
+        invites(&mut t, call_id);
+        let first = t.request_to(desk(), Method::Invite);
+        t.reply(&first, 503, desk());
+        t.request_to(desk(), Method::Ack);
+        let second = t.request_to(mobile(), Method::Invite);
+        t.reply(&second, 503, mobile());
+        t.request_to(mobile(), Method::Ack);
+        t.response_to(alice(), 500);
+        assert_eq!(states(&t), "up up");
+    }
+    // Nor is an address of a name asked last for it.
+    let mut t = table();
+    for call_id in ["call1", "the-second-call"] {
+        t.discard(alice());
+        invites(&mut t, call_id);
+        let first = t.request_to(desk(), Method::Invite);
+        t.reply(&first, 503, desk());
+        t.request_to(desk(), Method::Ack);
+        let second = t.request_to(mobile(), Method::Invite);
+        answers(&mut t, &second, mobile());
+    }
+    t.ends_empty();
+}
+
+#[test]
 fn what_another_shard_has_seen_counts_here() {
     let mut t = probed();
     lives(&mut t, 2, &[(desk(), 200), (mobile(), 200)]);
-    for _ in 0..2 {
+    for sign in [Sign::CallFailed, Sign::ProbeFailed] {
         t.input(Input::Observed(Observation {
             hop: hop_of("sip:198.51.100.2").unwrap(),
-            sign: Sign::CallFailed,
+            sign,
+            at: t.now,
         }));
     }
     assert_eq!(states(&t), "ejected up");

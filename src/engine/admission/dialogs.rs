@@ -163,7 +163,7 @@ fn has_flow(aor: &Aor, now: Time, world: &dyn World, is: impl Fn(&Flow) -> bool)
 }
 
 /// The user has registered over this very flow.
-pub(super) fn is_bound(aor: &Aor, flow: &Flow, now: Time, world: &dyn World) -> bool {
+pub(crate) fn is_bound(aor: &Aor, flow: &Flow, now: Time, world: &dyn World) -> bool {
     has_flow(aor, now, world, |known| {
         (known.transport, known.peer) == (flow.transport, flow.peer)
             || (known.connection.is_some() && known.connection == flow.connection)

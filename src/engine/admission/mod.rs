@@ -16,6 +16,7 @@ mod dialogs;
 mod peers;
 mod scanners;
 
+pub(crate) use self::dialogs::is_bound;
 pub(crate) use self::peers::Peers;
 pub(crate) use self::scanners::{is_of_scanner, is_too_long_a_way};
 
@@ -109,7 +110,7 @@ impl Engine {
             anonymous,
         } = claim;
         match &domain.served_by {
-            ServedBy::Upstream(upstream) if dialogs::is_bound(&aor, &flow, now, world) => {
+            ServedBy::Upstream(upstream) if is_bound(&aor, &flow, now, world) => {
                 return Ok(Asker::Of(upstream.clone()));
             }
             ServedBy::Upstream(upstream) => return Ok(Asker::Says(upstream.clone())),
@@ -146,7 +147,7 @@ impl Engine {
         unshown
             && (self.peers.knows(source) || self.doubted.knows(source))
             && !trust::is_listed(flow, settings, world)
-            && !own().is_some_and(|own| dialogs::is_bound(&own, flow, now, world))
+            && !own().is_some_and(|own| is_bound(&own, flow, now, world))
     }
 
     fn unproven(

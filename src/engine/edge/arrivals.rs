@@ -2,7 +2,8 @@
 
 use super::Named;
 use crate::engine::Engine;
-use crate::engine::asker::NOT_FOR_STRANGERS;
+use crate::engine::admission::is_bound;
+use crate::engine::asker::{Asker, NOT_FOR_STRANGERS};
 use crate::engine::ids::Flow;
 use crate::engine::location;
 use crate::engine::ports::World;
@@ -35,10 +36,12 @@ impl Engine {
         if named.is_none() && upstream.is_none() {
             return false;
         }
+        let mut asker = Asker::Stranger;
         if let Some(upstream) = &upstream {
-            let Some(asker) = self.admit(server, request, flow, now, world) else {
+            let Some(admitted) = self.admit(server, request, flow, now, world) else {
                 return true;
             };
+            asker = admitted;
             if !asker.may_reach(Some(upstream)) {
                 let (status, why) = NOT_FOR_STRANGERS;
                 self.shared.context(now, world).refuse(server, status, why);
@@ -55,7 +58,7 @@ impl Engine {
                 .named(&mut context, server, request, flow, named);
         } else if let Some(upstream) = upstream {
             self.relays
-                .outward(&mut context, server, request, flow, &upstream);
+                .outward(&mut context, server, request, flow, &upstream, &asker);
         }
         true
     }
@@ -78,10 +81,13 @@ impl Engine {
             let there = location::domain(uri.host, &self.shared.settings);
             uri.host_ip().is_some() || there.is_some_and(|there| there.host == domain)
         });
+        let aor = location::aor_in(request.to().uri, &self.shared.settings);
+        let known = self.peers.trusts(&flow, &self.shared.settings, world)
+            || aor.is_some_and(|aor| is_bound(&aor, &flow, now, world));
         let mut context = self.shared.context(now, world);
         if meant {
             self.relays
-                .register(&mut context, server, request, flow, &upstream);
+                .register(&mut context, server, request, flow, &upstream, known);
         } else {
             context.refuse(server, 404, "not served here");
         }

@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use super::forward::{Onward, hand_back, our_uri};
 use super::register::{Registration, whom};
 use super::token::{self, Named};
-use crate::engine::conversation::carrying::failover::{next_flow, target_failed};
+use crate::engine::asker::Asker;
+use crate::engine::conversation::carrying::failover::{Sent, next_flow, target_failed};
 use crate::engine::conversation::context::{Context, Errand, What, joined, retry_after};
 use crate::engine::conversation::{Way, hops_left, way};
 use crate::engine::endpoint::{BindingsChanged, Endpoint};
 use crate::engine::events::TargetFailure;
-use crate::engine::health::Sign;
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId, VirtualShard};
 use crate::engine::locating::Located;
 use crate::engine::location::{self, Tried};
@@ -47,6 +47,8 @@ struct Relay {
     request: Message,
     /// Where the request came from.
     from: Flow,
+    /// Nothing shows whose it is.
+    strangers: bool,
     began: Time,
     /// Where it can go, one after another.
     targets: VecDeque<Endpoint>,
@@ -66,6 +68,7 @@ struct Try {
     client: ClientId,
     target: Endpoint,
     flow: Flow,
+    sent: Time,
     /// Other addresses of the same target; None where the flow is a phone's own.
     rest: Option<VecDeque<Located>>,
     /// When the next one has its turn, where this one has said nothing.
@@ -89,7 +92,7 @@ impl Relays {
         }
     }
 
-    /// Takes a phone's REGISTER on to the upstream that serves its domain.
+    /// Takes a phone's REGISTER on to the upstream that serves its domain; `known` where the phone is.
     pub(crate) fn register(
         &mut self,
         context: &mut Context<'_>,
@@ -97,6 +100,7 @@ impl Relays {
         request: &Message,
         flow: Flow,
         upstream: &str,
+        known: bool,
     ) {
         let requires = proxy_requires(request);
         if !requires.is_empty() {
@@ -122,6 +126,7 @@ impl Relays {
         };
         let relay = Relay {
             registration: Some(Box::new(registration)),
+            strangers: !known,
             ..Relay::upward(context, server, request, flow, upstream)
         };
         self.begin(context, relay);
@@ -135,6 +140,7 @@ impl Relays {
         request: &Message,
         flow: Flow,
         upstream: &str,
+        asker: &Asker,
     ) {
         let mut recorded = None;
         if begins_dialog(request.method()) {
@@ -152,6 +158,7 @@ impl Relays {
         }
         let relay = Relay {
             recorded,
+            strangers: asker.is_unknown(),
             ..Relay::upward(context, server, request, flow, upstream)
         };
         self.begin(context, relay);
@@ -178,7 +185,7 @@ impl Relays {
         );
         relay.own_routes = own_routes;
         if request.to_tag().is_some() && named.is_from(&flow) {
-            relay.toward = Toward::Upstream;
+            (relay.toward, relay.strangers) = (Toward::Upstream, false);
             let route = request.values(Name::Route).nth(own_routes);
             let next = route.map_or_else(
                 || request.uri(),
@@ -297,6 +304,7 @@ impl Relays {
             client: context.send(bytes, flow, errand),
             target,
             flow,
+            sent: context.now,
             rest,
             silent_at: others.then(|| context.now + failover),
         });
@@ -345,7 +353,9 @@ impl Relays {
         if let Some(sent) = relay.tries.iter().find(|sent| sent.client == client) {
             let target = (sent.flow.transport, sent.flow.peer);
             context.shared.shunned.answered(&target);
-            context.call_shows(&sent.target, Sign::CallAnswered);
+            if !relay.strangers {
+                context.call_answered(&sent.target);
+            }
         }
         if relay.toward == Toward::Upstream {
             let tried = Tried::of(&relay.request, &relay.from);
@@ -395,7 +405,7 @@ impl Relays {
         };
         let over = relay.tries.swap_remove(at);
         relay.out -= 1;
-        if !self.next_address(context, number, over.target, over.flow, over.rest, failure) {
+        if !self.next_address(context, number, over, failure) {
             self.go_on(context, number, Some(last));
         }
     }
@@ -405,21 +415,25 @@ impl Relays {
         &mut self,
         context: &mut Context<'_>,
         number: u64,
-        target: Endpoint,
-        failed: Flow,
-        rest: Option<VecDeque<Located>>,
+        over: Try,
         failure: TargetFailure,
     ) -> bool {
-        let Some(mut rest) = rest else { return false };
-        let next = next_flow(context, &target, &mut rest);
-        let others = self
-            .standing
-            .get(&number)
-            .is_some_and(|relay| !relay.targets.is_empty());
-        target_failed(context, &target, failed, failure, (next.is_some(), others));
+        let Some(mut rest) = over.rest else {
+            return false;
+        };
+        let next = next_flow(context, &over.target, &mut rest);
+        let relay = self.standing.get(&number);
+        let others = relay.is_some_and(|relay| !relay.targets.is_empty());
+        let sent = Sent {
+            endpoint: &over.target,
+            flow: over.flow,
+            at: over.sent,
+            strangers: relay.is_none_or(|relay| relay.strangers),
+        };
+        target_failed(context, &sent, failure, (next.is_some(), others));
         match next {
             Some(flow) => {
-                self.send(context, number, target, flow, Some(rest));
+                self.send(context, number, over.target, flow, Some(rest));
                 true
             }
             None => false,
@@ -444,14 +458,21 @@ impl Relays {
             for sent in &mut relay.tries {
                 let due = sent.silent_at.take_if(|at| *at <= now).is_some();
                 if due && context.shared.transactions.is_silent(sent.client) {
-                    silent.push((*number, sent.target.clone(), sent.flow, sent.rest.take()));
+                    let (target, rest) = (sent.target.clone(), sent.rest.take());
+                    silent.push((
+                        *number,
+                        Try {
+                            target,
+                            rest,
+                            ..*sent
+                        },
+                    ));
                 }
             }
         }
         // The silent target may still answer: whichever does first counts.
-        for (number, target, flow, rest) in silent {
-            let failure = TargetFailure::Silent;
-            if !self.next_address(context, number, target, flow, rest, failure) {
+        for (number, over) in silent {
+            if !self.next_address(context, number, over, TargetFailure::Silent) {
                 self.go_on(context, number, None);
             }
         }
@@ -531,6 +552,7 @@ impl Relay {
             server,
             request: request.clone(),
             from,
+            strangers: true,
             began: now,
             targets,
             out: 0,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::endpoint::Endpoint;
-use crate::engine::health::{Health, Sign};
+use crate::engine::health::{Health, Observation, Sign};
 use crate::engine::locating::Hop;
 use crate::engine::mint::hash64;
 use crate::engine::settings::Settings;
@@ -14,6 +14,8 @@ use crate::sip::Uri;
 
 /// Without probes nothing but a call can show that a target is back: after this long it has its turn again.
 const REST: Millis = Millis::from_secs(30);
+/// Of a target that answers calls all the time the shards tell each other no more often.
+const TOLD_EVERY: Millis = Millis::from_secs(1);
 
 /// The targets of all upstreams.
 #[derive(Debug, Default)]
@@ -37,6 +39,10 @@ struct Member {
 struct Watched {
     health: Health,
     since: Time,
+    /// Its last sign of life.
+    heard: Time,
+    /// When a call last failed at it.
+    failed: Time,
     /// How often it is probed. None: never.
     probe: Option<Millis>,
 }
@@ -46,15 +52,9 @@ impl Watched {
     fn rank(&self, now: Time) -> Option<u8> {
         match (self.health, self.probe) {
             (Health::Up, _) => Some(0),
-            (Health::Suspect, Some(_)) => Some(1),
-            (Health::Ejected | Health::Returning, Some(_)) => None,
-            (Health::Suspect | Health::Ejected | Health::Returning, None)
-                if self.since + REST <= now =>
-            {
-                Some(0)
-            }
-            (Health::Suspect | Health::Returning, None) => Some(1),
-            (Health::Ejected, None) => Some(2),
+            (Health::Suspect, None) if self.failed + REST <= now => Some(0),
+            (Health::Suspect, _) => Some(1),
+            (Health::Ejected | Health::Returning, _) => None,
         }
     }
 }
@@ -73,6 +73,8 @@ impl Upstreams {
                 let watched = upstreams.watched.entry(hop.clone()).or_insert(Watched {
                     health: Health::Up,
                     since: now,
+                    heard: now,
+                    failed: now,
                     probe: None,
                 });
                 let soonest = watched.probe.into_iter().chain(upstream.probe).min();
@@ -123,24 +125,38 @@ impl Upstreams {
     }
 
     /// Takes what was seen of a place. Returns what the place was and is, where that is not the same.
-    pub fn observe(&mut self, hop: &Hop, sign: Sign, now: Time) -> Option<(Health, Health)> {
+    pub fn observe(&mut self, seen: &Observation, now: Time) -> Option<(Health, Health)> {
+        let Observation { hop, sign, at } = seen;
         let watched = self.watched.get_mut(hop)?;
-        let next = watched.health.after(sign);
-        if sign == Sign::CallFailed {
-            self.hurry.insert(hop.clone());
+        if sign.is_good() {
+            watched.heard = watched.heard.max(*at);
+        } else if *at < watched.heard {
+            // It has answered since that was sent.
+            return None;
         }
-        // Each failure begins the rest anew.
-        if next != watched.health || next == Health::Ejected {
+        if *sign == Sign::CallFailed {
+            self.hurry.insert(hop.clone());
+            // Each failure begins the rest anew.
+            watched.failed = now;
+        }
+        let next = watched.health.after(*sign);
+        if next != watched.health {
             watched.since = now;
         }
         let before = std::mem::replace(&mut watched.health, next);
         (next != before).then_some((before, next))
     }
 
-    /// Returns true where a sign says something that is not known already.
-    pub fn minds(&self, hop: &Hop, sign: Sign) -> bool {
-        let watched = self.watched.get(hop);
-        watched.is_some_and(|watched| !sign.is_good() || watched.health != Health::Up)
+    /// Returns true where a sign says something that the other shards do not know already.
+    pub fn minds(&self, seen: &Observation) -> bool {
+        let Observation { hop, sign, at } = seen;
+        self.watched.get(hop).is_some_and(|watched| {
+            if sign.is_good() {
+                watched.health != Health::Up || watched.heard + TOLD_EVERY <= *at
+            } else {
+                watched.heard <= *at
+            }
+        })
     }
 
     /// Returns true where another target of the same upstream is up, and could be asked instead.

@@ -113,42 +113,100 @@ fn who_fails_is_asked_last_then_not_at_all_until_two_answers() {
     );
     let mut upstreams = Upstreams::new(&settings, Time(0));
     let a = hop("sip:a");
+    let seen = |sign, at| Observation {
+        hop: a.clone(),
+        sign,
+        at: Time(at),
+    };
     let mut see = |sign| {
-        let news = upstreams.observe(&a, sign, Time(5));
+        let news = upstreams.observe(&seen(sign, 5), Time(5));
         let news = news.map(|(_, health)| health);
         (news, order(&upstreams, &settings, 0, Time(100_000)))
     };
     assert_eq!(see(Sign::ProbeAnswered), (None, "a b".into()));
     assert_eq!(see(Sign::CallFailed), (Some(Health::Suspect), "b a".into()));
+    assert_eq!(see(Sign::CallFailed), (None, "b a".into()));
     assert_eq!(see(Sign::ProbeFailed), (Some(Health::Ejected), "b".into()));
     assert_eq!(see(Sign::ProbeFailed), (None, "b".into()));
     let returning = (Some(Health::Returning), "b".into());
     assert_eq!(see(Sign::ProbeAnswered), returning);
+    // A call that was under way when it was put out.
+    assert_eq!(see(Sign::CallFailed), (None, "b".into()));
     assert_eq!(see(Sign::ProbeAnswered), (Some(Health::Up), "a b".into()));
     assert_eq!(upstreams.hurried(), BTreeSet::from([a.clone()]));
     assert!(upstreams.hurried().is_empty());
-    assert!(!upstreams.minds(&a, Sign::CallAnswered));
-    assert!(upstreams.minds(&a, Sign::CallFailed));
-    assert!(!upstreams.minds(&hop("sip:elsewhere"), Sign::CallFailed));
+}
+
+#[test]
+fn what_was_sent_before_the_last_sign_of_life_says_nothing_by_its_failure() {
+    let settings = settings(&[("sip:a", 1, 1)], Some(Millis::from_secs(10)));
+    let mut upstreams = Upstreams::new(&settings, Time(0));
+    let seen = |uri, sign, at| Observation {
+        hop: hop(uri),
+        sign,
+        at: Time(at),
+    };
+    let mut see = |sign, at| {
+        let news = upstreams.observe(&seen("sip:a", sign, at), Time(40_000));
+        news.map(|(_, health)| health)
+    };
+    assert_eq!(see(Sign::CallAnswered, 30_000), None);
+    // An answer that came earlier, and was told later, changes nothing of that.
+    assert_eq!(see(Sign::CallAnswered, 20_000), None);
+    assert_eq!(see(Sign::CallFailed, 29_999), None);
+    assert_eq!(see(Sign::ProbeFailed, 29_999), None);
+    assert_eq!(see(Sign::CallFailed, 30_000), Some(Health::Suspect));
+    assert_eq!(see(Sign::ProbeFailed, 29_999), None);
+    assert_eq!(see(Sign::ProbeFailed, 31_000), Some(Health::Ejected));
+    // What says nothing new is not told to other shards, nor what is of no upstream.
+    let minds = |sign, at| upstreams.minds(&seen("sip:a", sign, at));
+    assert!(!minds(Sign::CallFailed, 29_999) && minds(Sign::CallFailed, 30_000));
+    assert!(minds(Sign::CallAnswered, 30_001));
+    assert!(!upstreams.minds(&seen("sip:elsewhere", Sign::CallFailed, 40_000)));
+}
+
+#[test]
+fn that_a_target_answers_calls_is_told_once_a_second() {
+    let settings = settings(&[("sip:a", 1, 1)], Some(Millis::from_secs(10)));
+    let mut upstreams = Upstreams::new(&settings, Time(0));
+    let mut told = 0;
+    for at in (0..10_000).step_by(100) {
+        let seen = Observation {
+            hop: hop("sip:a"),
+            sign: Sign::CallAnswered,
+            at: Time(at),
+        };
+        if upstreams.minds(&seen) {
+            upstreams.observe(&seen, Time(at));
+            told += 1;
+        }
+    }
+    assert_eq!(told, 9);
 }
 
 #[test]
 fn without_probes_all_are_asked_and_who_failed_has_its_turn_after_a_rest() {
     let settings = settings(&[("sip:a", 1, 1), ("sip:b", 2, 1)], None);
     let mut upstreams = Upstreams::new(&settings, Time(0));
-    let a = hop("sip:a");
-    for _ in 0..2 {
-        upstreams.observe(&a, Sign::CallFailed, Time(1_000));
+    let see = |upstreams: &mut Upstreams, sign, at| {
+        let (hop, at) = (hop("sip:a"), Time(at));
+        upstreams.observe(&Observation { hop, sign, at }, at);
+        upstreams.view()[0].state
+    };
+    for _ in 0..3 {
+        // "Ejected" would be that it is not asked.
+        let state = see(&mut upstreams, Sign::CallFailed, 1_000);
+        assert_eq!(state, Health::Suspect);
     }
     assert_eq!(order(&upstreams, &settings, 0, Time(30_999)), "b a");
     assert_eq!(order(&upstreams, &settings, 0, Time(31_000)), "a b");
     // It fails again: another rest.
-    upstreams.observe(&a, Sign::CallFailed, Time(31_000));
+    see(&mut upstreams, Sign::CallFailed, 31_000);
     assert_eq!(order(&upstreams, &settings, 0, Time(60_999)), "b a");
-    upstreams.observe(&a, Sign::CallAnswered, Time(61_000));
-    assert_eq!(order(&upstreams, &settings, 0, Time(61_000)), "b a");
-    upstreams.observe(&a, Sign::CallAnswered, Time(61_000));
-    assert_eq!(order(&upstreams, &settings, 0, Time(61_000)), "a b");
+    assert_eq!(upstreams.view()[0].since, Time(1_000));
+    let state = see(&mut upstreams, Sign::CallAnswered, 40_000);
+    assert_eq!(state, Health::Up);
+    assert_eq!(order(&upstreams, &settings, 0, Time(40_000)), "a b");
     assert!(upstreams.probed().is_empty());
 }
 

@@ -1,5 +1,12 @@
 //! The next target of a hop, where one fails (RFC 3263 4.3): it timed out, the transport failed, or it
 //! answered 503. The endpoint is invited anew there, and the caller or survivor learns nothing of it.
+//!
+//! | what failed | for this request | for those that follow |
+//! | --- | --- | --- |
+//! | silence, the transport | the next target | asked last for a while; of an upstream, a suspicion |
+//! | 503 with Retry-After | the next target | left alone for as long (RFC 3261 21.5.4) |
+//! | 503 without | the next target | nothing: it counts as a 500 does |
+//! | any of these, to a stranger's request | the next target | nothing: what it asks for may be meant to fail |
 
 use std::collections::VecDeque;
 
@@ -10,10 +17,10 @@ use crate::engine::conversation::forking::{Branch, BranchState, Fork};
 use crate::engine::conversation::restoring::reach::standing;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Event, TargetFailure};
-use crate::engine::health::Sign;
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::locating::Located;
 use crate::engine::routing;
+use crate::engine::time::Time;
 use crate::engine::upstreams::place_of;
 use crate::sip::Message;
 
@@ -40,24 +47,39 @@ pub(crate) fn next_flow_to(
     None
 }
 
+/// A request at one target of an endpoint.
+pub(crate) struct Sent<'a> {
+    pub(crate) endpoint: &'a Endpoint,
+    pub(crate) flow: Flow,
+    pub(crate) at: Time,
+    /// Nothing shows whose it is.
+    pub(crate) strangers: bool,
+}
+
 /// Remembers that a target failed, and tells the operator. `address`: the hop has another address;
 /// `other`: another hop has its turn.
 pub(crate) fn target_failed(
     context: &mut Context<'_>,
-    endpoint: &Endpoint,
-    flow: Flow,
+    sent: &Sent<'_>,
     failure: TargetFailure,
     (address, other): (bool, bool),
 ) {
-    let target = (flow.transport, flow.peer);
+    let target = (sent.flow.transport, sent.flow.peer);
     let now = context.now;
-    context.shared.shunned.failed(target, failure.pause(), now);
-    if !address {
-        context.call_shows(endpoint, Sign::CallFailed);
+    match failure {
+        _ if sent.strangers => {}
+        TargetFailure::Unavailable(None) => {}
+        TargetFailure::Unavailable(pause) => context.shared.shunned.failed(target, pause, now),
+        TargetFailure::Silent | TargetFailure::Unreachable => {
+            context.shared.shunned.failed(target, None, now);
+            if !address {
+                context.call_failed(sent.endpoint, sent.at);
+            }
+        }
     }
     context.emit(Event::TargetFailed {
-        name: endpoint.name.clone(),
-        target: flow.to_string().into(),
+        name: sent.endpoint.name.clone(),
+        target: sent.flow.to_string().into(),
         failure,
         next: address || other,
     });
@@ -71,6 +93,7 @@ impl Conversation {
         leg: LegId,
         failure: TargetFailure,
     ) -> bool {
+        let strangers = self.is_strangers();
         let Some((side, fork)) = self.fork_of(leg) else {
             return false;
         };
@@ -87,11 +110,17 @@ impl Conversation {
         let Some(branch) = fork.branch(leg).filter(calling) else {
             return false;
         };
-        let (failed, endpoint) = (branch.leg.dialog.flow, branch.leg.endpoint.clone());
+        let endpoint = branch.leg.endpoint.clone();
+        let sent = Sent {
+            endpoint: &endpoint,
+            flow: branch.leg.dialog.flow,
+            at: branch.sent,
+            strangers,
+        };
         let mut rest = std::mem::take(&mut branch.rest);
         let next = next_flow(context, &branch.leg.endpoint, &mut rest);
         let others = (next.is_some(), false);
-        target_failed(context, &endpoint, failed, failure, others);
+        target_failed(context, &sent, failure, others);
         next.is_some_and(|flow| self.branch_goes_to(context, side, leg, None, flow, Some(rest)))
     }
 
@@ -190,9 +219,10 @@ impl Conversation {
         if response.status() != 503 {
             let target = (flow.transport, flow.peer);
             context.shared.shunned.answered(&target);
+            let strangers = self.is_strangers();
             let branch = self.fork_of(leg).and_then(|(_, fork)| fork.branch(leg));
-            if let Some(branch) = branch.filter(|branch| branch.located) {
-                context.call_shows(&branch.leg.endpoint, Sign::CallAnswered);
+            if let Some(branch) = branch.filter(|branch| branch.located && !strangers) {
+                context.call_answered(&branch.leg.endpoint);
             }
             let side = self.fork_of(leg).map(|(side, _)| side);
             return response.status() == 430
@@ -238,6 +268,11 @@ impl Conversation {
                 None => self.invitation_unanswered(context, leg, 408),
             }
         }
+    }
+
+    /// Nothing shows whose call it is: what it meets with says nothing of where it went.
+    fn is_strangers(&self) -> bool {
+        self.party(Side::Caller).asker.is_unknown()
     }
 
     fn fork_of(&mut self, leg: LegId) -> Option<(Side, &mut Fork)> {

@@ -16,7 +16,7 @@ use crate::engine::upstreams::{hop_of, place_of};
 impl Shared {
     /// Takes what was seen of a target, here or on another shard.
     pub(crate) fn saw(&mut self, seen: &Observation, now: Time) {
-        let news = self.upstreams.observe(&seen.hop, seen.sign, now);
+        let news = self.upstreams.observe(seen, now);
         let Some((before, health)) = news.filter(|_| self.leads) else {
             return;
         };
@@ -50,11 +50,23 @@ impl Context<'_> {
         self.shared.out.push_back(Output::Observed(seen));
     }
 
-    /// A call has shown something of where an endpoint is asked. Most show that it is as it was.
-    pub(crate) fn call_shows(&mut self, endpoint: &Endpoint, sign: Sign) {
-        let hop = hop_of(place_of(endpoint));
-        if let Some(hop) = hop.filter(|hop| self.shared.upstreams.minds(hop, sign)) {
-            self.observe(Observation { hop, sign });
+    /// A call was answered where an endpoint is asked. Most show that it is as it was.
+    pub(crate) fn call_answered(&mut self, endpoint: &Endpoint) {
+        self.call_shows(endpoint, Sign::CallAnswered, self.now);
+    }
+
+    /// A call that was sent at that time has failed where an endpoint is asked.
+    pub(crate) fn call_failed(&mut self, endpoint: &Endpoint, sent: Time) {
+        self.call_shows(endpoint, Sign::CallFailed, sent);
+    }
+
+    fn call_shows(&mut self, endpoint: &Endpoint, sign: Sign, at: Time) {
+        let Some(hop) = hop_of(place_of(endpoint)) else {
+            return;
+        };
+        let seen = Observation { hop, sign, at };
+        if self.shared.upstreams.minds(&seen) {
+            self.observe(seen);
         }
     }
 

@@ -381,9 +381,11 @@ impl Context<'_> {
             return Failed::Over;
         };
         let failed = (sent.flow.transport, sent.flow.peer);
-        self.shared
-            .shunned
-            .failed(failed, failure.pause(), self.now);
+        // RFC 3261 21.5.4: without a Retry-After it says no more of the target than a 500 does.
+        if failure != TargetFailure::Unavailable(None) {
+            let shunned = &mut self.shared.shunned;
+            shunned.failed(failed, failure.pause(), self.now);
+        }
         let next = loop {
             let Some(flow) = sent.course.rest.pop_front() else {
                 break None;

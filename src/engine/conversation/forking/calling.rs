@@ -227,6 +227,7 @@ impl Conversation {
         };
         branch.state = BranchState::Calling;
         branch.client = Some(context.send(bytes, flow, errand));
+        branch.sent = context.now;
         let failover = context.shared.settings.fork.failover;
         let place = place_of(&branch.leg.endpoint);
         let other = branch.located && context.shared.upstreams.has_other(place);

@@ -112,6 +112,9 @@ pub(crate) struct Branch {
     /// The ways to the same phone that have failed (RFC 5626 7).
     #[serde(skip)]
     pub(crate) past: Vec<Endpoint>,
+    /// When its INVITE went out.
+    #[serde(skip)]
+    pub(crate) sent: Time,
     /// When the next of them has its turn, where this one has said nothing.
     #[serde(skip)]
     pub(crate) silent_at: Option<Time>,
@@ -295,6 +298,7 @@ impl Branch {
             grown: false,
             rest: VecDeque::new(),
             past: Vec::new(),
+            sent: Time(0),
             silent_at: None,
             generation: 0,
             secure: None,
