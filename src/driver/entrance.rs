@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::engine::events::Offence;
 use crate::engine::ids::Flow;
 use crate::engine::time::{Millis, Time};
-use crate::gate::{Load, Rules, Standing, Verdict};
+use crate::gate::{Freight, Load, Rules, Standing, Verdict};
 use crate::transport::{Guest, Need};
 
 use super::shared::Shared;
@@ -68,7 +68,7 @@ impl Entrance<'_> {
     pub(super) fn hears(&self, flow: &Flow, bytes: &[u8]) -> bool {
         let standing = || self.standing(flow);
         let gate = &self.shared.gate;
-        let verdict = gate.hear(self.rules, flow.into(), load(bytes), self.now, standing);
+        let verdict = gate.hear(self.rules, flow.into(), freight(bytes), self.now, standing);
         verdict == Verdict::Heard
     }
 
@@ -117,7 +117,7 @@ impl Entrance<'_> {
     pub(super) fn read(&self, flow: &Flow, bytes: &[u8]) {
         let standing = || self.standing(flow);
         let gate = &self.shared.gate;
-        gate.read(self.rules, flow.into(), load(bytes), self.now, standing);
+        gate.read(self.rules, flow.into(), freight(bytes), self.now, standing);
     }
 
     /// Counts keep-alives that came over a connection: they ask for as little as responses do.
@@ -149,12 +149,13 @@ impl Entrance<'_> {
     }
 }
 
-fn load(bytes: &[u8]) -> Load {
-    if bytes.starts_with(RESPONSE) {
+fn freight(bytes: &[u8]) -> Freight {
+    let load = if bytes.starts_with(RESPONSE) {
         Load::Response
     } else {
         Load::Request
-    }
+    };
+    Freight(load, bytes.len())
 }
 
 /// Connections that are not read before their time.

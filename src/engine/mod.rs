@@ -40,7 +40,7 @@ pub mod view;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use crate::engine::admission::{Peers, is_of_scanner, is_too_long_a_way, offence};
+use crate::engine::admission::{Peers, is_of_scanner, offence};
 use crate::engine::conversation::carrying::watching::changed;
 use crate::engine::conversation::carrying::within::Within;
 use crate::engine::conversation::context::{Context, Shared};
@@ -69,7 +69,7 @@ use crate::engine::timers::Timers;
 use crate::engine::transaction::{Stranded, Transactions};
 use crate::engine::upstreams::Upstreams;
 use crate::engine::view::Detail;
-use crate::sip::{Fault, Message};
+use crate::sip::Message;
 
 /// How often expired bindings are looked for.
 const SWEEP: Millis = Millis::from_secs(1);
@@ -306,13 +306,6 @@ impl Engine {
         match Message::parse(bytes) {
             Ok(message) if is_of_scanner(&message) => {
                 self.emit(offence(Offence::Scanner, flow, false));
-            }
-            Ok(message) if is_too_long_a_way(&message) => {
-                self.emit(Event::Malformed {
-                    reason: Fault::TooManyHeaders.as_str(),
-                    peer: flow.to_string().into(),
-                });
-                self.emit(offence(Offence::Malformed, flow, false));
             }
             Ok(message) => {
                 if let Some(to) = self.shared.moves.route(&message) {

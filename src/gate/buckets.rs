@@ -47,6 +47,14 @@ impl Pace {
             depth: depth.min(AHEAD_MAX / 2),
         }
     }
+
+    /// The same where so many tokens are spent as one; no more than there can be, or it never passed.
+    pub(super) fn by(self, tokens: u64) -> Self {
+        Self {
+            interval: self.interval.saturating_mul(tokens).min(self.depth),
+            ..self
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -7,7 +7,8 @@
 //! shards it reaches; ten times as much for what begins as a response, since those were asked for. What
 //! comes by datagram beyond that is dropped without an answer: an answer would cost the parse, and would
 //! go to whoever was named as the source; SIP sends it again. A connection is read no faster than the
-//! rate, and loses nothing; a keep-alive over it costs as much as a response.
+//! rate, and loses nothing; a keep-alive over it costs as much as a response. A large message counts as
+//! several, by its size: what it costs to read, hold and send on grows with that.
 //!
 //! **Bans** (`bans`). A strike counts only where its source is proven: over a connection, or where a
 //! datagram answers a nonce that was given to the same address. What anybody can put into a datagram with
@@ -51,12 +52,32 @@ const NAMED_EVERY: u64 = 60_000_000;
 /// Lines of the log about all sources, a second and at once.
 const LINES: (u32, u32) = (5, 20);
 const SWEEP: Millis = Millis::from_secs(10);
+/// Bytes that count as one message: most are smaller.
+const SHARE: usize = 4096;
 
 /// What a datagram or a connection brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Load {
     Request,
     Response,
+}
+
+/// What a datagram or a connection brings, and how many bytes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freight(pub Load, pub usize);
+
+impl Freight {
+    /// Returns as how many messages it counts.
+    fn tokens(self) -> u64 {
+        self.1.div_ceil(SHARE).max(1) as u64
+    }
+}
+
+impl From<Load> for Freight {
+    /// A small one.
+    fn from(load: Load) -> Self {
+        Self(load, 0)
+    }
 }
 
 /// What is known of who is at the other end of a flow.
@@ -175,7 +196,7 @@ impl Gate {
         &self,
         rules: &Rules,
         from: Origin,
-        load: Load,
+        freight: impl Into<Freight>,
         now: Time,
         standing: impl Fn() -> Standing,
     ) -> Verdict {
@@ -187,13 +208,15 @@ impl Gate {
             add(&self.counts.banned);
             return Verdict::Banned;
         }
-        if self.spend(rules, from, load, now, &standing) {
+        let freight = freight.into();
+        if self.spend(rules, from, freight, now, &standing) {
             return Verdict::Heard;
         }
         add(&self.counts.too_much);
         let source = from.source();
         if self.names(source, now) {
-            tracing::warn!(%source, %from, ?load, "more than limits.requests_per_ip: dropped");
+            let Freight(load, bytes) = freight;
+            tracing::warn!(%source, %from, ?load, bytes, "more than limits.requests_per_ip: dropped");
         }
         Verdict::TooMuch
     }
@@ -246,25 +269,28 @@ impl Gate {
         &self,
         rules: &Rules,
         from: Origin,
-        load: Load,
+        freight: impl Into<Freight>,
         now: Time,
         standing: impl Fn() -> Standing,
     ) {
-        if self.spend(rules, from, load, now, &standing) {
+        let freight = freight.into();
+        if self.spend(rules, from, freight, now, &standing) {
             return;
         }
+        let (load, tokens) = (freight.0, freight.tokens());
+        let expected = rules.expected.by(tokens);
         match standing() {
             Standing::Stranger => {
                 let of = Of::load(from, load);
-                self.buckets.owe(of, rules.pace(load), now);
+                self.buckets.owe(of, rules.pace(load).by(tokens), now);
             }
             Standing::InCall => {
                 let of = Of::in_call(from, load);
-                self.buckets.owe(of, rules.expected, now);
+                self.buckets.owe(of, expected, now);
             }
             Standing::Bound => {
                 let of = Of::bound(from, load);
-                self.buckets.owe(of, rules.expected, now);
+                self.buckets.owe(of, expected, now);
             }
             Standing::Trusted => {}
         }
@@ -412,23 +438,25 @@ impl Gate {
         &self,
         rules: &Rules,
         from: Origin,
-        load: Load,
+        freight: Freight,
         now: Time,
         standing: &impl Fn() -> Standing,
     ) -> bool {
+        let (load, tokens) = (freight.0, freight.tokens());
+        let expected = rules.expected.by(tokens);
         let aside = || match standing() {
             Standing::Stranger => None,
             Standing::InCall => {
                 let own = Of::in_call(from, load);
-                Some(self.buckets.spend(own, rules.expected, now, || None))
+                Some(self.buckets.spend(own, expected, now, || None))
             }
             Standing::Bound => {
                 let own = Of::bound(from, load);
-                Some(self.buckets.spend(own, rules.expected, now, || None))
+                Some(self.buckets.spend(own, expected, now, || None))
             }
             Standing::Trusted => Some(true),
         };
-        let pace = rules.pace(load);
+        let pace = rules.pace(load).by(tokens);
         self.buckets.spend(Of::load(from, load), pace, now, aside)
     }
 

@@ -20,12 +20,24 @@ impl std::ops::Deref for Ruled {
 }
 
 impl Ruled {
-    fn hear(&self, from: Origin, load: Load, now: Time, of: impl Fn() -> Standing) -> Verdict {
-        self.0.hear(&self.1, from, load, now, of)
+    fn hear(
+        &self,
+        from: Origin,
+        freight: impl Into<Freight>,
+        now: Time,
+        of: impl Fn() -> Standing,
+    ) -> Verdict {
+        self.0.hear(&self.1, from, freight, now, of)
     }
 
-    fn read(&self, from: Origin, load: Load, now: Time, of: impl Fn() -> Standing) {
-        self.0.read(&self.1, from, load, now, of);
+    fn read(
+        &self,
+        from: Origin,
+        freight: impl Into<Freight>,
+        now: Time,
+        of: impl Fn() -> Standing,
+    ) {
+        self.0.read(&self.1, from, freight, now, of);
     }
 
     fn unheard_for(&self, from: Origin, now: Time, of: impl Fn() -> Standing) -> Millis {
@@ -317,6 +329,36 @@ fn a_connection_waits_until_its_messages_are_paid_for() {
     assert_eq!(gate.unheard_for(from, START, trusted), Millis(0));
     let later = START + Millis(3100);
     assert_eq!(gate.unheard_for(from, later, nobody), Millis(0));
+}
+
+#[test]
+fn a_large_message_counts_as_several() {
+    let gate = gate();
+    let heard = |last, bytes| {
+        let freight = Freight(Load::Request, bytes);
+        let verdicts = (0..100).map(|_| gate.hear(udp(last), freight, START, nobody));
+        verdicts
+            .filter(|verdict| *verdict == Verdict::Heard)
+            .count()
+    };
+    // 20 at once.
+    assert_eq!(heard(1, 0), 20);
+    assert_eq!(heard(2, 4096), 20);
+    assert_eq!(heard(3, 4097), 10);
+    assert_eq!(heard(4, 65_535), 1);
+    // More than all that there can be is heard all the same, where nothing else is.
+    assert_eq!(heard(5, 1 << 24), 1);
+    let from = port(6, Transport::Tcp, 40000);
+    for _ in 0..3 {
+        gate.read(from, Freight(Load::Request, 60_000), START, nobody);
+    }
+    assert_eq!(gate.unheard_for(from, START, nobody), Millis(2600));
+    // A flow that is known has ten times as much.
+    let from = port(7, Transport::Tcp, 40000);
+    for _ in 0..30 {
+        gate.read(from, Freight(Load::Request, 60_000), START, known);
+    }
+    assert_eq!(gate.unheard_for(from, START, known), Millis(2360));
 }
 
 #[test]

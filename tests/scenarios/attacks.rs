@@ -313,6 +313,35 @@ fn a_flood_over_a_connection_is_read_slowly_and_loses_nothing() {
 }
 
 #[test]
+fn large_messages_are_read_as_slowly_as_many_small_ones() {
+    let stage = strict();
+    let server = stage.sip(Transport::Tcp, false);
+    let mut connection = TcpStream::connect(server).unwrap();
+    let from = connection.local_addr().unwrap();
+    connection.set_read_timeout(Some(SOON)).unwrap();
+    let large = |number| {
+        let small = request("OPTIONS", number, from, "TCP", "");
+        let head = small.replace("Content-Length: 0", "Content-Length: 30000");
+        format!("{head}{}", "x".repeat(30_000))
+    };
+    // Ten, with 80 times 4 KiB in them: 40 are free, and 20 a second.
+    let begun = stage.log.now();
+    let mut text = String::new();
+    for number in 0..10 {
+        connection.write_all(large(number).as_bytes()).unwrap();
+    }
+    hear_answers(&mut connection, 10, &mut text);
+    // What came in one read is answered; the next read waits for what that cost.
+    connection.write_all(large(10).as_bytes()).unwrap();
+    hear_answers(&mut connection, 11, &mut text);
+    let took = stage.log.now() - begun;
+    assert!(took > Duration::from_millis(1500), "{took:?}");
+    // Somebody else is heard meanwhile.
+    assert_eq!(Stranger::at(HOME, &stage).ask("OPTIONS", ""), Some(200));
+    stage.finish();
+}
+
+#[test]
 fn responses_and_keep_alives_over_a_connection_have_a_rate_too() {
     let stage = strict();
     let server = stage.sip(Transport::Tcp, false);

@@ -18,7 +18,7 @@ mod scanners;
 
 pub(crate) use self::dialogs::is_bound;
 pub(crate) use self::peers::Peers;
-pub(crate) use self::scanners::{is_of_scanner, is_too_long_a_way};
+pub(crate) use self::scanners::is_of_scanner;
 
 use super::Engine;
 use super::conversation::context::{Context, Shared};

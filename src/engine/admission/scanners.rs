@@ -1,5 +1,5 @@
 //! What is not worth an answer: programs that look for servers to break into, by the names that they give
-//! themselves, and messages with more hops than there can be.
+//! themselves.
 
 use crate::sip::{Message, Name};
 
@@ -15,17 +15,6 @@ const SCANNERS: [&str; 8] = [
     "sivus",
     "pplsip",
 ];
-
-/// RFC 3261 8.1.1.6: a request passes no more, so no way there or back is longer.
-const HOPS_MAX: usize = 70;
-
-/// Returns true for a message with more hops than there can be. An answer would have to repeat them, and a
-/// dialog to keep them.
-pub(crate) fn is_too_long_a_way(message: &Message) -> bool {
-    [Name::Via, Name::Route, Name::RecordRoute]
-        .into_iter()
-        .any(|name| message.values(name).nth(HOPS_MAX).is_some())
-}
 
 /// Returns true for a first request of a scanner. It is not answered: an answer is what it looks for.
 pub(crate) fn is_of_scanner(message: &Message) -> bool {

@@ -16,6 +16,8 @@ pub(super) use scan::{content_length, head_end};
 /// Offsets are 16 bits wide: a datagram is no longer, and a stream's message must not be.
 const BYTES_MAX: usize = 65_535;
 const FIELDS_MAX: usize = 256;
+/// RFC 3261 8.1.1.6: a request passes no more, so no way there or back is longer.
+const HOPS_MAX: usize = 70;
 const UNKNOWN: u8 = u8::MAX;
 
 /// A request or response. Cloning shares the bytes.
@@ -99,7 +101,8 @@ impl Span {
 }
 
 impl Message {
-    /// Reads one whole datagram or framed message.
+    /// Reads one whole datagram or framed message. One with more hops than there can be is not read to its
+    /// end, and cannot be answered.
     ///
     /// # Errors
     /// What is wrong, the status it gets, and the request itself where it can still be answered.

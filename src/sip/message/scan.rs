@@ -4,7 +4,8 @@ use bytes::{Buf, Bytes};
 use memchr::{memchr, memchr_iter, memchr2};
 use smallvec::SmallVec;
 
-use super::{Core, FIELDS_MAX, Indexed, Message, Span, UNKNOWN};
+use super::{Core, FIELDS_MAX, HOPS_MAX, Indexed, Message, Span, UNKNOWN};
+use crate::sip::params::split_bytes;
 use crate::sip::{Fault, Method, Name};
 
 /// Header fields that stand once; a second one is no list (RFC 3261 7.3.1).
@@ -14,6 +15,9 @@ const ONCE: u128 = bit(Name::From)
     | bit(Name::CSeq)
     | bit(Name::MaxForwards)
     | bit(Name::ContentType);
+
+/// Header fields that have a value for each hop.
+const OF_HOPS: [Name; 3] = [Name::Via, Name::Route, Name::RecordRoute];
 
 const fn bit(name: Name) -> u128 {
     1 << name as u8
@@ -39,10 +43,13 @@ pub(super) fn scan(mut bytes: Bytes) -> Result<(Message, Result<(), Fault>), Fau
         at = first.next;
         found = index(&bytes, &mut at, &mut fields);
     }
-    let found = found.map_err(|stop| match stop {
-        Stop::Folded => Fault::HeaderLine,
-        Stop::Wrong(fault) => fault,
-    });
+    let found = match found {
+        Ok(()) => Ok(()),
+        Err(Stop::Folded) => Err(Fault::HeaderLine),
+        Err(Stop::Wrong(fault)) => Err(fault),
+        // An answer would have to repeat them, and costs more than the question.
+        Err(Stop::TooFar) => return Err(Fault::TooManyHeaders),
+    };
     fault = fault.and(found);
     let lengths = fields
         .iter()
@@ -230,12 +237,15 @@ fn status_line(text: &[u8]) -> Result<Start, Fault> {
 enum Stop {
     /// A value goes on in the next line.
     Folded,
+    /// It has more hops than there can be: the rest is not looked at.
+    TooFar,
     Wrong(Fault),
 }
 
 fn index(bytes: &[u8], at: &mut usize, fields: &mut SmallVec<[Indexed; 18]>) -> Result<(), Stop> {
     let mut fault = Ok(());
     let mut seen = 0u128;
+    let mut hops = [0; OF_HOPS.len()];
     loop {
         let Some(Line { end, next, stray }) = line(bytes, *at) else {
             // No blank line: what there is, is all there is (RFC 3261 7 wants it, so it is told).
@@ -262,6 +272,14 @@ fn index(bytes: &[u8], at: &mut usize, fields: &mut SmallVec<[Indexed; 18]>) -> 
                         fault = Err(Stop::Wrong(Fault::RepeatedHeader));
                     }
                     seen |= bit;
+                }
+                let list = OF_HOPS.iter().position(|name| *name as u8 == field.name);
+                if let Some(list) = list {
+                    let values = split_bytes(field.value.slice(bytes), b',');
+                    hops[list] += values.take(HOPS_MAX + 1).count();
+                    if hops[list] > HOPS_MAX {
+                        return Err(Stop::TooFar);
+                    }
                 }
                 fields.push(field);
             }

@@ -387,6 +387,27 @@ fn limits_are_faults_that_can_be_answered() {
 }
 
 #[test]
+fn more_hops_than_any_way_has_are_refused_before_they_are_read() {
+    for (name, value) in [
+        ("Record-Route", "\"a,b\" <sip:h,i@h;lr>"),
+        ("Route", "<sip:h;lr>"),
+        ("Via", "SIP/2.0/UDP h;branch=z9hG4bKx"),
+    ] {
+        let list = |values: usize| vec![value; values].join(",");
+        // The request has a Via already.
+        let most = HOPS_MAX - usize::from(name == "Via");
+        taken(&format!("{name}: {}\r\n", list(most)), b"");
+        let two = format!("{name}: {}\r\n{name}: {value}\r\n", list(most));
+        let malformed = parse(request(&two, b"")).unwrap_err();
+        assert_eq!(malformed.reason, Fault::TooManyHeaders, "{name}");
+        assert!(malformed.salvaged.is_none(), "{name}");
+        // What is nonsense among them, or behind them, has not been looked at.
+        let more = format!("{name}: {},;;;\r\nno header\r\n", list(2000));
+        assert_eq!(fault(&more, b""), Fault::TooManyHeaders, "{name}");
+    }
+}
+
+#[test]
 fn a_head_without_an_end_is_refused() {
     let mut bytes = request("", b"");
     bytes.truncate(bytes.len() - 2);
