@@ -67,8 +67,14 @@ pub struct Binding {
 /// What happened to the bindings of an AOR; told to every shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BindingChange {
-    /// A new endpoint, or a known one registered afresh (`moved`: over another flow than before).
-    Registered { binding: Box<Binding>, moved: bool },
+    /// A new endpoint, or a known one registered afresh.
+    Registered {
+        binding: Box<Binding>,
+        /// Over another flow than before.
+        moved: bool,
+        /// Under another Call-ID than before, as after a reboot (RFC 3261 10.2.4).
+        anew: bool,
+    },
     /// Removed by the phone, or expired.
     Removed {
         binding: Box<Binding>,

@@ -12,12 +12,15 @@ use crate::people::*;
 use crate::table::*;
 
 impl Table {
-    fn media_event(&mut self, event: impl Fn(refork::engine::ids::ConversationId) -> MediaEvent) {
+    pub fn media_event(
+        &mut self,
+        event: impl Fn(refork::engine::ids::ConversationId) -> MediaEvent,
+    ) {
         let id = self.engine.list(1)[0].key;
         self.input(Input::Media(event(id)));
     }
 
-    fn losses(&self) -> Vec<Signal> {
+    pub fn losses(&self) -> Vec<Signal> {
         self.history()
             .into_iter()
             .filter_map(|what| match what {
@@ -55,17 +58,26 @@ fn silence_asks_and_a_living_phone_answers() {
         });
         let probe = t.request_to(desk(), Method::Options);
         t.reply(&probe, status, desk());
+        // The device is there; whether it knows of the call, its dialog says.
+        t.pass(Millis(5_100));
+        let update = t.request_to(desk(), Method::Update);
+        t.reply(&update, 200, desk());
         assert_eq!(t.losses().len(), losses, "{status}");
         assert_eq!(
             t.happened(|what| matches!(what, Happening::Alive { .. })),
             1
         );
-        // The same sign again is left alone for a while.
+        // The same sign again is left alone for a while, and then looked at.
         t.media_event(|media| MediaEvent::Silent {
             media,
             side: Side::Callee,
         });
         t.nothing_to(desk());
+        t.pass(Millis(30_100));
+        assert_eq!(
+            t.happened(|what| matches!(what, Happening::Suspected { .. })),
+            2
+        );
     }
 }
 
@@ -127,7 +139,7 @@ fn a_probe_that_denies_the_dialog_is_settled_by_update() {
 }
 
 #[test]
-fn a_rebooted_phone_answers_options_and_is_found_lost_by_its_registration() {
+fn a_rebooted_phone_at_another_port_is_found_lost_by_its_move() {
     let mut t = Table::new(settings());
     t.established();
     // The same instance from another port: its dialog must be asked there.
@@ -248,10 +260,13 @@ fn icmp_while_media_flows_waits_for_the_grace() {
     t.request_to(desk(), Method::Options);
     t.icmp(desk());
     assert!(t.losses().is_empty(), "media still flows");
-    t.pass(Millis(4_900));
+    t.pass(Millis(2_900));
     assert!(t.losses().is_empty());
-    t.pass(Millis(200));
-    assert_eq!(t.losses(), [Signal::Transport]);
+    t.media_event(|media| MediaEvent::Silent {
+        media,
+        side: Side::Callee,
+    });
+    assert_eq!(t.losses(), [Signal::Silence]);
 }
 
 #[test]

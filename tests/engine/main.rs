@@ -19,6 +19,7 @@ mod crowds;
 mod delayed;
 mod dialogs;
 mod direct;
+mod doubts;
 mod early_ends;
 mod early_updates;
 mod edge;

@@ -4,7 +4,8 @@
 use std::net::SocketAddr;
 
 use refork::engine::events::{Event, Happening, TargetFailure};
-use refork::engine::ids::Transport;
+use refork::engine::ids::{Side, Transport};
+use refork::engine::ports::MediaEvent;
 use refork::engine::settings::{Route, Settings};
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
@@ -412,6 +413,10 @@ fn where_the_earlier_target_says_nothing_either_a_probe_settles_it() {
         assert_ne!(probe.cseq(), second.cseq());
         if !dead {
             t.reply(&probe, 200, TRUNK());
+        } else {
+            // Who is heard would not be lost by what its signalling says.
+            let side = Side::Callee;
+            t.media_event(|media| MediaEvent::Silent { media, side });
         }
         t.pass(Millis::from_secs(15));
         assert_eq!(lost(&t), usize::from(dead));

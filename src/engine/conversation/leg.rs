@@ -33,8 +33,11 @@ pub(crate) struct Leg {
     pub(crate) heard: Time,
     /// How far the dialog is.
     pub(crate) life: Life,
-    /// It denies OPTIONS within a dialog that stands: only an UPDATE or re-INVITE tells whether it does.
+    /// It denies or ignores OPTIONS within a dialog that stands: only an UPDATE or re-INVITE tells whether it does.
     pub(crate) denies_options: bool,
+    /// It has answered OPTIONS within the dialog: no answer means that it is away.
+    #[serde(default)]
+    pub(crate) answers_options: bool,
     /// Whose offer is open. A restart forgets it: the request that carried it is gone too.
     #[serde(skip)]
     pub(crate) negotiation: Negotiation,
@@ -197,6 +200,7 @@ impl Leg {
             heard: now,
             life: Life::Calling,
             denies_options: false,
+            answers_options: false,
             negotiation: Negotiation::Idle,
             before: None,
             reinvite: None,

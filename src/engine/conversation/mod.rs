@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use self::context::Context;
 use self::doubting::check::Check;
+use self::doubting::trust::Trust;
 use self::inviting::Invitation;
 use self::leg::Leg;
 use self::letters::queue::SlimQueue;
@@ -164,9 +165,12 @@ pub(crate) struct Party {
     /// Its media comes.
     #[serde(skip)]
     flowing: bool,
-    /// A suspicion came to nothing: the same signs are not looked at before then.
+    /// It should come, and the relay has said that it does not.
     #[serde(skip)]
-    trusted_until: Time,
+    silent: bool,
+    /// A suspicion came to nothing: the same signs are left alone for a while.
+    #[serde(skip)]
+    trust: Trust,
 }
 
 /// Whom one of the dialogs is with.
@@ -203,7 +207,8 @@ impl Party {
             believed: None,
             asked: None,
             flowing: false,
-            trusted_until: Time(0),
+            silent: false,
+            trust: Trust::default(),
         }
     }
 
@@ -414,7 +419,9 @@ impl Conversation {
                 context.emit(Event::Keyed { clear });
             }
         }
-        self.party_mut(side).flowing = flowing;
+        let party = self.party_mut(side);
+        (party.flowing, party.silent) = (flowing, false);
+        party.trust.end();
         self.shrink(context);
     }
 
@@ -442,6 +449,7 @@ impl Conversation {
                 later,
                 party.queue.next_expiry(),
                 party.check.as_ref().and_then(|check| check.next),
+                party.trust.deadline().filter(|_| party.is_up()),
                 party.lost.as_ref().and_then(|lost| lost.next_deadline()),
                 party.leg.as_ref().and_then(Leg::next_refresh),
             ]

@@ -151,9 +151,13 @@ fn registered(binding: &Binding, old: &[Binding]) -> BindingChange {
     let moved = old
         .iter()
         .any(|old| is_same_flow_of(old, binding) && old.endpoint.flow != binding.endpoint.flow);
+    let anew = old
+        .iter()
+        .any(|old| is_same_flow_of(old, binding) && old.call_id != binding.call_id);
     BindingChange::Registered {
         binding: Box::new(binding.clone()),
         moved,
+        anew,
     }
 }
 

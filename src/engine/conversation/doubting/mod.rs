@@ -1,8 +1,11 @@
 //! Is an endpoint still there?
 //!
-//! `signs` from outside of the dialogs, `check` the probes that settle them, `outcome` what an answer says of the
-//! dialog.
+//! `signs` from outside of the dialogs, `check` the watch that they begin, `probe` asks the device and `dialog` the
+//! dialog, `outcome` what an answer says of that, `trust` what follows where all was well.
 
 pub(crate) mod check;
+mod dialog;
 pub(crate) mod outcome;
+mod probe;
 mod signs;
+pub(crate) mod trust;

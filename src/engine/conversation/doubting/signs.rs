@@ -27,7 +27,8 @@ impl Conversation {
                 }
             }
             MediaEvent::Silent { side, .. } => {
-                self.party_mut(side).flowing = false;
+                let party = self.party_mut(side);
+                (party.flowing, party.silent) = (false, true);
                 if context.shared.settings.detect.media_confirm {
                     self.suspect(context, side, Signal::Silence);
                 } else if self.party(side).is_up()
@@ -38,7 +39,8 @@ impl Conversation {
                 }
             }
             MediaEvent::Flowing { side, .. } => {
-                self.party_mut(side).flowing = true;
+                let party = self.party_mut(side);
+                (party.flowing, party.silent) = (true, false);
                 let by_media = self.party(side).check.as_ref().is_some_and(|check| {
                     matches!(
                         check.signal,
@@ -48,6 +50,7 @@ impl Conversation {
                 if by_media {
                     self.alive(context, side);
                 }
+                self.party_mut(side).trust.end();
             }
             MediaEvent::Unreachable { side, .. } => {
                 self.suspect(context, side, Signal::MediaUnreachable)
@@ -98,12 +101,16 @@ impl Conversation {
             }
             for change in &changed.changes {
                 match change {
-                    BindingChange::Registered { binding, moved } => {
+                    BindingChange::Registered {
+                        binding,
+                        moved,
+                        anew,
+                    } => {
                         self.lay_ghosts(context, &binding.endpoint);
                         if self.party(side).lost.is_some() {
                             self.registered_meanwhile(context, side, &binding.endpoint);
                         } else {
-                            self.registered(context, side, &binding.endpoint, *moved);
+                            self.registered(context, side, &binding.endpoint, *moved, *anew);
                         }
                     }
                     BindingChange::Removed { binding, .. } => {
@@ -161,13 +168,15 @@ impl Conversation {
             .find(|endpoint| endpoint.flow.is_some_and(|known| known.peer == flow.peer))
     }
 
-    /// The endpoint of a standing leg registered: over another flow, its dialog goes there too.
+    /// The endpoint of a standing leg registered: over another flow, its dialog goes there too. One that has begun
+    /// `anew` where it was may have forgotten its call, unless it is heard.
     pub(super) fn registered(
         &mut self,
         context: &mut Context<'_>,
         side: Side,
         endpoint: &Endpoint,
         moved: bool,
+        anew: bool,
     ) {
         let Some(leg) = self.leg_mut(side) else {
             return;
@@ -178,7 +187,12 @@ impl Conversation {
         let elsewhere = endpoint
             .flow
             .filter(|flow| moved && *flow != leg.dialog.flow && flow.peer != leg.dialog.flow.peer);
-        let Some(flow) = elsewhere else { return };
+        let Some(flow) = elsewhere else {
+            if anew && !self.is_heard(side) {
+                self.suspect(context, side, Signal::Registration);
+            }
+            return;
+        };
         leg.dialog.flow = flow;
         leg.dialog.target.clone_from(&endpoint.contact);
         leg.endpoint = endpoint.clone();

@@ -142,7 +142,7 @@ fn changes(done: &Registered) -> Vec<String> {
     let changes = done.changed.iter().flat_map(|changed| &changed.changes);
     changes
         .map(|change| match change {
-            BindingChange::Registered { binding, moved } => {
+            BindingChange::Registered { binding, moved, .. } => {
                 format!(
                     "{}{}",
                     if *moved { '>' } else { '+' },

@@ -1,0 +1,167 @@
+//! UPDATE or re-INVITE of the session that stands: does the endpoint hold the dialog?
+
+use super::check::Step;
+use super::outcome;
+use super::probe::is_away;
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::{Context, What, end_with, retry_after};
+use crate::engine::conversation::session::enclosed::sdp_of;
+use crate::engine::dialog::Act;
+use crate::engine::events::Signal;
+use crate::engine::ids::{Flow, LegId, Side};
+use crate::sip::{Message, Method};
+
+impl Conversation {
+    /// Asks the dialog itself.
+    pub(super) fn doubt(&mut self, context: &mut Context<'_>, side: Side) {
+        let left = self.probing(context).tries.saturating_sub(1);
+        self.doubt_with(context, side, left);
+    }
+
+    /// The same where it may have been asked already: then its answer decides.
+    pub(super) fn doubt_now(&mut self, context: &mut Context<'_>, side: Side) {
+        let left = self.probing(context).tries.saturating_sub(1);
+        let check = self.party(side).check.as_ref();
+        if check.is_some_and(|check| check.dialog) {
+            self.doubts(context, side, left);
+        } else {
+            self.doubt_with(context, side, left);
+        }
+    }
+
+    pub(super) fn doubt_with(&mut self, context: &mut Context<'_>, side: Side, left: u32) {
+        if self.ask_dialog(context, side) {
+            self.doubts(context, side, left);
+        } else {
+            // Another offer is open: its outcome decides as well.
+            self.alive(context, side);
+        }
+    }
+
+    /// The dialog is asked, and has its time for an answer.
+    fn doubts(&mut self, context: &Context<'_>, side: Side, left: u32) {
+        let probe = self.probing(context);
+        if let Some(check) = self.party_mut(side).check.as_mut() {
+            check.step = Step::Doubted { left };
+            check.next = Some(context.now + probe.timeout.times(u64::from(probe.tries.max(1))));
+        }
+    }
+
+    /// Offers the session that stands: by UPDATE, or re-INVITE where Allow lacks it. Returns false where an offer
+    /// is open.
+    pub(super) fn ask_dialog(&mut self, context: &mut Context<'_>, side: Side) -> bool {
+        let id = self.id;
+        let Some(leg) = self.leg_mut(side) else {
+            return false;
+        };
+        let Ok(offered) = leg.negotiation.step(Act::SendOffer) else {
+            return false;
+        };
+        leg.negotiation = offered;
+        let told = leg.talk.tell_standing();
+        let method = if leg.abilities.update {
+            Method::Update
+        } else {
+            Method::Invite
+        };
+        leg.request(context, id, &method, What::Doubt, |builder| {
+            end_with(
+                builder,
+                Some("application/sdp"),
+                told.as_deref().unwrap_or("").as_bytes(),
+            )
+        });
+        true
+    }
+
+    /// The dialog's own answer.
+    pub(crate) fn doubt_response(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        response: &Message,
+        flow: Flow,
+    ) {
+        let Some(side) = self.side_of(leg) else {
+            return;
+        };
+        let status = response.status();
+        if status < 200 {
+            return;
+        }
+        let id = self.id;
+        let Some(leg) = self.leg_mut(side) else {
+            return;
+        };
+        if (200..300).contains(&status) && *response.method() == Method::Invite {
+            leg.acknowledge(context, id, response.cseq(), None);
+        }
+        let Some(check) = self.party(side).check.as_ref() else {
+            return;
+        };
+        let beside = match check.step {
+            Step::Asked { .. } | Step::Waiting if check.dialog => true,
+            Step::Doubted { .. } => false,
+            Step::Idle | Step::Asked { .. } | Step::Waiting | Step::PutOff { .. } => return,
+        };
+        let (signal, denied) = (check.signal, check.denied);
+        if outcome::ends_dialog(status) {
+            return self.lose(context, side, signal.unwrap_or(Signal::ProbeRefused));
+        }
+        if is_away(status) {
+            return self.doubt_later(context, side, response);
+        }
+        if (200..300).contains(&status)
+            && let Some(leg) = self.leg_mut(side)
+        {
+            leg.heard = context.now;
+            leg.dialog.refresh_over(response, flow);
+            leg.abilities.learn(response);
+            let said = sdp_of(response);
+            // Its dialog answers, and it does not: it knows no OPTIONS.
+            leg.denies_options |= denied || beside && !leg.answers_options;
+            if signal == Some(Signal::Moved) {
+                // What is under way went to where it no longer is.
+                self.send_letter_again(side);
+            }
+            let Some(leg) = self.leg_mut(side) else {
+                return;
+            };
+            if said.is_some() && said != leg.talk.said {
+                leg.talk.said = said;
+                self.configure(context, side);
+            }
+            self.persist(context);
+        }
+        self.alive(context, side);
+    }
+
+    /// Somebody on the way has refused it, which says nothing of the dialog (RFC 5057 5.1): it is asked again.
+    fn doubt_later(&mut self, context: &Context<'_>, side: Side, response: &Message) {
+        let probe = self.probing(context);
+        let after = retry_after(response).map(|after| after.min(probe.interval));
+        let pause = after.unwrap_or(probe.timeout).max(probe.timeout);
+        if let Some(check) = self.party_mut(side).check.as_mut()
+            && let Step::Doubted { left } = check.step
+        {
+            check.dialog = false;
+            check.step = Step::PutOff { left };
+            check.next = Some(context.now + pause);
+        }
+    }
+
+    pub(crate) fn doubt_unanswered(&mut self, context: &mut Context<'_>, leg: LegId) {
+        let Some(side) = self.side_of(leg) else {
+            return;
+        };
+        let Some(check) = self.party(side).check.as_ref() else {
+            return;
+        };
+        let signal = check.signal.unwrap_or(Signal::ProbeRefused);
+        match check.step {
+            Step::Doubted { .. } => self.lose(context, side, signal),
+            Step::Asked { .. } if check.dialog => self.probe_unanswered(context, leg),
+            Step::Idle | Step::Asked { .. } | Step::Waiting | Step::PutOff { .. } => {}
+        }
+    }
+}

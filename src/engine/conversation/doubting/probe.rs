@@ -1,0 +1,247 @@
+//! OPTIONS: does the device live, and over which flow?
+
+use super::check::Step;
+use super::outcome;
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::{Context, What, retry_after};
+use crate::engine::conversation::leg::Leg;
+use crate::engine::conversation::restoring::reach::way_anew;
+use crate::engine::events::{Happening, Signal};
+use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::location;
+use crate::sip::{Builder, Message, Method};
+
+impl Conversation {
+    /// Sends OPTIONS over every flow known for the endpoint.
+    pub(super) fn ask_alive(&mut self, context: &mut Context<'_>, side: Side, tries: u32) {
+        let probe = self.probing(context);
+        let flows = self.flows(context, side);
+        let leg = self.party(side).leg.as_ref();
+        let sought = leg.is_some_and(|leg| context.course(&leg.dialog).sought);
+        let unasked = self.closed_leg(side).is_some_and(|leg| {
+            let anew = way_anew(context, leg);
+            flows.iter().all(|flow| Some(*flow) == anew)
+        });
+        let id = self.id;
+        for flow in &flows {
+            if let Some(leg) = self.leg_mut(side) {
+                leg.request_over(
+                    context,
+                    id,
+                    &Method::Options,
+                    What::Probe,
+                    *flow,
+                    |builder| builder.end(),
+                );
+            }
+        }
+        if sought && let Some(leg) = self.leg_mut(side) {
+            leg.request(context, id, &Method::Options, What::Probe, Builder::end);
+        }
+        let Some(check) = self.party_mut(side).check.as_mut() else {
+            return;
+        };
+        check.unasked = unasked;
+        if flows.is_empty() {
+            check.step = Step::Waiting;
+            check.next = Some(check.grace.max(context.now));
+        } else {
+            check.step = Step::Asked {
+                left: tries.saturating_sub(1),
+                out: flows.len() as u32 + u32::from(sought),
+            };
+            check.next = Some(context.now + probe.timeout);
+            if tries <= 1 {
+                self.ask_dialog_beside(context, side);
+            }
+        }
+    }
+
+    /// Who has never answered OPTIONS may have no answer to it at all: the last try asks the dialog, too.
+    pub(super) fn ask_dialog_beside(&mut self, context: &mut Context<'_>, side: Side) {
+        let party = self.party(side);
+        let asked = party.check.as_ref().is_none_or(|check| check.dialog);
+        let known = party.leg.as_ref().is_none_or(|leg| leg.answers_options);
+        if asked || known || party.may_not_know() || self.closed_leg(side).is_some() {
+            return;
+        }
+        if self.ask_dialog(context, side)
+            && let Some(check) = self.party_mut(side).check.as_mut()
+            && let Step::Asked { left, out } = check.step
+        {
+            check.dialog = true;
+            check.step = Step::Asked { left, out: out + 1 };
+        }
+    }
+
+    /// Returns the flows that a side's endpoint may be reached over.
+    pub(super) fn flows(&self, context: &Context<'_>, side: Side) -> Vec<Flow> {
+        let party = self.party(side);
+        let Some(leg) = &party.leg else {
+            return Vec::new();
+        };
+        let dead = party.check.as_ref().and_then(|check| check.dead.as_deref());
+        let registered = context
+            .world
+            .bindings(&party.aor)
+            .into_iter()
+            .filter(|binding| {
+                binding.expires > context.now
+                    && location::same(&binding.endpoint.identity, &leg.endpoint.identity)
+            })
+            .filter_map(|binding| binding.endpoint.flow);
+        let mut flows: Vec<Flow> = match self.closed_leg(side) {
+            Some(leg) => way_anew(context, leg).into_iter().collect(),
+            None => context.course(&leg.dialog).flows().collect(),
+        };
+        for flow in registered.filter(|flow| Some(flow) != dead) {
+            if !flows.contains(&flow) {
+                flows.push(flow);
+            }
+        }
+        flows.truncate(4);
+        flows
+    }
+
+    /// Returns a side's leg where the connection that its requests take is closed.
+    pub(super) fn closed_leg(&self, side: Side) -> Option<&Leg> {
+        let party = self.party(side);
+        let dead = party.check.as_ref()?.dead.as_deref()?;
+        party.leg.as_ref().filter(|leg| leg.dialog.flow == *dead)
+    }
+
+    /// An answer to OPTIONS: any proves the device, but 481 denies the dialog (design: signals of loss).
+    pub(crate) fn probe_response(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        response: &Message,
+        flow: Flow,
+    ) {
+        let Some(side) = self.side_of(leg).filter(|_| response.status() >= 200) else {
+            return;
+        };
+        let status = response.status();
+        if !is_away(status)
+            && let Some(leg) = self.leg_mut(side)
+        {
+            leg.answers_options = true;
+            leg.denies_options &= status >= 300;
+        }
+        let asked = self
+            .party(side)
+            .check
+            .as_ref()
+            .is_some_and(|check| matches!(check.step, Step::Asked { .. } | Step::Waiting));
+        if !asked {
+            return;
+        }
+        match status {
+            status if outcome::ends_dialog(status) => {
+                if self
+                    .party(side)
+                    .check
+                    .as_ref()
+                    .is_some_and(|check| check.signal.is_none())
+                {
+                    let signal = Signal::ProbeRefused;
+                    self.note(context, Happening::Suspected { side, signal });
+                    if let Some(check) = self.party_mut(side).check.as_mut() {
+                        check.signal = Some(signal);
+                    }
+                }
+                if let Some(check) = self.party_mut(side).check.as_mut() {
+                    check.denied = true;
+                }
+                self.doubt_now(context, side);
+            }
+            // Whoever it is from, it says nothing of the device: as good as no answer.
+            status if is_away(status) => self.probe_later(context, side, response),
+            ..300 | 300.. => {
+                if let Some(endpoint) = self.found_elsewhere(context, side, flow) {
+                    return self.registered(context, side, &endpoint, true, false);
+                }
+                self.reconnect(context, side, flow);
+                if let Some(leg) = self.leg_mut(side) {
+                    leg.heard = context.now;
+                }
+                self.device_lives(context, side);
+            }
+        }
+    }
+
+    /// The device is there. Where it should be heard and is not, it may have forgotten its call.
+    fn device_lives(&mut self, context: &mut Context<'_>, side: Side) {
+        let (now, tries) = (context.now, self.probing(context).tries.max(1));
+        let grace = context.shared.settings.detect.grace;
+        let heard = self.is_heard(side);
+        let Some(check) = self.party_mut(side).check.as_mut() else {
+            return;
+        };
+        if heard || !check.unproven {
+            return self.alive(context, side);
+        }
+        if check.signal == Some(Signal::Silence) && !check.refused && !check.dialog {
+            // Who says nothing for a moment is not asked more than that.
+            check.step = Step::PutOff { left: tries };
+            check.next = Some(now + grace);
+            return;
+        }
+        self.doubt_now(context, side);
+    }
+
+    /// The next try has its turn when this one's time is over, or when whoever refused it wishes.
+    fn probe_later(&mut self, context: &Context<'_>, side: Side, response: &Message) {
+        let longest = self.probing(context).interval;
+        let after = retry_after(response).map(|after| context.now + after.min(longest));
+        if let Some(check) = self.party_mut(side).check.as_mut()
+            && matches!(check.step, Step::Asked { .. })
+        {
+            check.next = check.next.max(after);
+        }
+    }
+
+    /// The connection of a leg is closed, and it was found over another one: what follows takes that.
+    fn reconnect(&mut self, context: &mut Context<'_>, side: Side, flow: Flow) {
+        if self.closed_leg(side).is_some()
+            && let Some(leg) = self.leg_mut(side)
+        {
+            leg.dialog.flow = flow;
+            self.configure(context, side);
+            self.persist(context);
+        }
+    }
+
+    /// A probe could not be delivered.
+    pub(crate) fn probe_unanswered(&mut self, context: &mut Context<'_>, leg: LegId) {
+        let Some(side) = self.side_of(leg) else {
+            return;
+        };
+        let (flowing, talks_on) = (self.is_heard(side), self.talks_on(context, side));
+        let Some(check) = self.party_mut(side).check.as_mut() else {
+            return;
+        };
+        let Step::Asked { left, out } = check.step else {
+            return;
+        };
+        if out > 1 {
+            check.step = Step::Asked { left, out: out - 1 };
+            return;
+        }
+        if flowing && check.grace > context.now {
+            check.step = Step::Waiting;
+            check.next = Some(check.grace);
+            return;
+        }
+        if talks_on {
+            return self.alive(context, side);
+        }
+        let signal = check.signal.unwrap_or(Signal::Transport);
+        self.lose(context, side, signal);
+    }
+}
+
+/// Returns true for what somebody on the way says of a device, or of itself.
+pub(super) fn is_away(status: u16) -> bool {
+    matches!(status, 408 | 480 | 503 | 504)
+}

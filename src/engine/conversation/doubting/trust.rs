@@ -1,0 +1,134 @@
+//! After a suspicion that came to nothing the same kind of sign is left alone for a while. It is not forgotten:
+//! where it has come again, or the silence still lasts, it is looked at when that time ends.
+
+use crate::engine::events::Signal;
+use crate::engine::ids::LegId;
+use crate::engine::time::{Millis, Time};
+
+/// How long.
+const TRUST: Millis = Millis::from_secs(30);
+/// A phone that is muted for long is trusted for twice as long each time, at most so often.
+const DOUBLED_MAX: u32 = 3;
+
+/// What was found to mean nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Trust {
+    /// Another leg is another endpoint.
+    leg: Option<LegId>,
+    signal: Option<Signal>,
+    /// None: nothing is trusted.
+    until: Option<Time>,
+    /// Silences in a row that meant nothing while they went on.
+    silences: u32,
+    /// It came again, or lasts.
+    again: bool,
+}
+
+impl Trust {
+    /// A suspicion came to nothing; `silent` where the endpoint should be heard, and is not.
+    pub(super) fn begin(&mut self, leg: LegId, signal: Signal, silent: bool, now: Time) {
+        let known = self.leg == Some(leg) && silent;
+        let before = if known { self.silences } else { 0 };
+        *self = Self {
+            leg: Some(leg),
+            signal: Some(if silent { Signal::Silence } else { signal }),
+            until: Some(now + TRUST.times(1 << before.min(DOUBLED_MAX))),
+            silences: if silent { before + 1 } else { 0 },
+            again: silent,
+        };
+    }
+
+    /// Returns true where a sign is not looked at now.
+    pub(super) fn leaves(&mut self, leg: LegId, signal: Signal, now: Time) -> bool {
+        let same = self.signal.is_some_and(|known| is_like(known, signal));
+        let trusted = self.until.is_some_and(|until| until > now);
+        let left = self.leg == Some(leg) && same && trusted;
+        self.again |= left;
+        left
+    }
+
+    /// A sign is not looked at before its time.
+    pub(super) fn put_off(&mut self, leg: LegId, signal: Signal, now: Time) {
+        *self = Self {
+            leg: Some(leg),
+            signal: Some(signal),
+            until: Some(now + TRUST),
+            silences: 0,
+            again: true,
+        };
+    }
+
+    /// Media has come since, or another session was agreed: what comes from now on is news.
+    pub(crate) fn end(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Returns when a sign is to be looked at again.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.until.filter(|_| self.again)
+    }
+
+    /// Returns the sign that is to be looked at now.
+    pub(super) fn due(&mut self, leg: LegId, now: Time) -> Option<Signal> {
+        self.deadline().filter(|at| *at <= now)?;
+        (self.until, self.again) = (None, false);
+        self.signal.filter(|_| self.leg == Some(leg))
+    }
+}
+
+fn is_like(known: Signal, signal: Signal) -> bool {
+    let of_media = |signal| matches!(signal, Signal::Silence | Signal::MediaUnreachable);
+    known == signal || of_media(known) && of_media(signal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEG: LegId = LegId(1);
+
+    fn at(seconds: u64) -> Time {
+        Time(0) + Millis::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_sign_that_comes_again_is_looked_at_once_the_time_is_over() {
+        let mut trust = Trust::default();
+        assert!(!trust.leaves(LEG, Signal::Registration, at(1)));
+        trust.begin(LEG, Signal::Registration, false, at(1));
+        assert_eq!(trust.deadline(), None);
+        assert!(!trust.leaves(LEG, Signal::Silence, at(2)), "another kind");
+        assert!(!trust.leaves(LegId(2), Signal::Registration, at(2)));
+        assert!(trust.leaves(LEG, Signal::Registration, at(2)));
+        assert_eq!(trust.due(LEG, at(30)), None);
+        assert_eq!(trust.due(LEG, at(31)), Some(Signal::Registration));
+        assert_eq!((trust.deadline(), trust.due(LEG, at(90))), (None, None));
+        assert!(!trust.leaves(LEG, Signal::Registration, at(32)));
+    }
+
+    #[test]
+    fn a_silence_that_lasts_is_looked_at_again_more_and_more_seldom() {
+        let mut trust = Trust::default();
+        let mut now = at(0);
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            trust.begin(LEG, Signal::MediaUnreachable, true, now);
+            let due = trust.deadline().unwrap_or(now);
+            pauses.push(due.since(now).0 / 1000);
+            assert_eq!(trust.due(LEG, due), Some(Signal::Silence));
+            now = due;
+        }
+        assert_eq!(pauses, [30, 60, 120, 240, 240, 240]);
+        trust.end();
+        trust.begin(LEG, Signal::Silence, true, now);
+        assert_eq!(trust.deadline(), Some(now + TRUST));
+    }
+
+    #[test]
+    fn a_sign_of_another_leg_says_nothing_of_this_one() {
+        let mut trust = Trust::default();
+        trust.put_off(LEG, Signal::Silence, at(0));
+        assert_eq!(trust.due(LegId(2), at(60)), None);
+        assert_eq!(trust.deadline(), None);
+    }
+}
