@@ -42,6 +42,7 @@ mod hostile;
 mod loss;
 mod loss_races;
 mod messages;
+mod moves;
 mod notices;
 mod offences;
 mod onward;

@@ -272,7 +272,7 @@ impl Conversation {
             // A probe has a time-out of its own, shorter than the transaction's.
             What::Probe => {}
             What::Doubt => self.doubt_unanswered(context, leg),
-            What::Join => self.join_unanswered(context, leg, signal),
+            What::Join => self.join_unanswered(context, client, leg, signal),
             What::Give => self.give_unanswered(context, client, leg, signal),
             What::Wish => self.wish_unanswered(context, leg, signal),
             What::Refresh => self.refresh_unanswered(context, leg, signal),
@@ -299,7 +299,7 @@ impl Conversation {
             self.settle_renegotiation(context, side);
             self.settle_carried(context, side);
             self.suspect(context, side, signal);
-        } else if !self.ignored(context, client) {
+        } else if !self.ignored(context, client) && !self.offer_ignored(context, client) {
             self.lose(context, side, signal);
         }
     }

@@ -47,6 +47,9 @@ pub(crate) struct Leg {
     /// A re-INVITE or UPDATE of ours that has no final answer.
     #[serde(skip)]
     pub(crate) reinvite: Option<ClientId>,
+    /// When the last one was sent.
+    #[serde(skip)]
+    pub(crate) offered: Time,
     /// One that we have taken back, and that may be agreed to yet: its 2xx has crossed the CANCEL.
     #[serde(skip)]
     pub(crate) withdrawn: Option<ClientId>,
@@ -204,6 +207,7 @@ impl Leg {
             negotiation: Negotiation::Idle,
             before: None,
             reinvite: None,
+            offered: now,
             withdrawn: None,
             unacknowledged: None,
             ack: None,
@@ -299,6 +303,7 @@ impl Leg {
         let client = context.send_on(&mut self.dialog, course, bytes, errand);
         if matches!(method, Method::Invite | Method::Update) {
             self.reinvite = Some(client);
+            self.offered = context.now;
         }
         client
     }

@@ -83,6 +83,20 @@ impl<C: Clone> Clients<C> {
         )
     }
 
+    /// Returns a request that has no final answer yet, as it was sent.
+    pub(super) fn open(&self, id: ClientId) -> Option<(Bytes, C)> {
+        let client = self.slab.get(id.0)?;
+        let open = matches!(
+            client.machine,
+            Machine::Invite(invite_client::State::Calling | invite_client::State::Proceeding)
+                | Machine::NonInvite(
+                    non_invite_client::State::Trying | non_invite_client::State::Proceeding
+                )
+        );
+        let context = client.context.clone().filter(|_| open)?;
+        Some((client.bytes.clone(), context))
+    }
+
     /// Counts what the indexes hold, which is nothing when there are no transactions.
     #[cfg(test)]
     pub(super) fn indexed(&self) -> usize {

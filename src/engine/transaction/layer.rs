@@ -150,6 +150,11 @@ impl<C: Clone, S: Clone> Transactions<C, S> {
         self.clients.is_silent(client)
     }
 
+    /// Returns a request of ours that has no final answer yet, as it was sent, and what it was sent for.
+    pub fn open(&self, client: ClientId) -> Option<(Bytes, C)> {
+        self.clients.open(client)
+    }
+
     /// Keeps something with a server transaction.
     pub fn bind(&mut self, server: ServerId, context: S) {
         self.servers.bind(server, context);

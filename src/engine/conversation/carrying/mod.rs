@@ -21,6 +21,7 @@ use crate::engine::dialog::failure::{Verdict, verdict};
 use crate::engine::dialog::{Admission, Do, Happens};
 use crate::engine::events::{Ending, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::time::Time;
 use crate::engine::transaction::{ClientId, ServerId};
 use crate::sip::{Message, Method, Name};
 
@@ -251,18 +252,21 @@ impl Conversation {
         }
     }
 
-    /// A request got no answer of an endpoint that has spoken since: that one is not taken there, and a
-    /// probe settles the rest. Returns false where it has not spoken.
+    /// Returns true where an endpoint has spoken since, or is heard.
+    pub(super) fn lives_since(&self, context: &Context<'_>, side: Side, sent: Time) -> bool {
+        let leg = self.party(side).leg.as_ref();
+        // Without a time of silence nobody would say that its media has stopped.
+        let heard = context.shared.settings.detect.media_silence.is_some() && self.is_heard(side);
+        leg.is_some_and(|leg| heard || leg.seen > sent)
+    }
+
+    /// A request got no answer of an endpoint that lives: that one is not taken there, and a probe settles the
+    /// rest. Returns false where it is dead.
     pub(super) fn ignored(&mut self, context: &mut Context<'_>, client: ClientId) -> bool {
-        let parties = &self.parties;
-        let lives = |carried: &Carried| {
-            let leg = parties[carried.from.other().index()].leg.as_ref();
-            leg.is_some_and(|leg| leg.seen > carried.sent)
-        };
-        let at = self
-            .carried
-            .iter()
-            .position(|carried| carried.client == client && lives(carried));
+        let at = self.carried.iter().position(|carried| {
+            carried.client == client
+                && self.lives_since(context, carried.from.other(), carried.sent)
+        });
         let Some(at) = at else { return false };
         let carried = self.carried.remove(at);
         context.answer(carried.server, 500, None);

@@ -57,13 +57,37 @@ pub(crate) fn over(
     branch: Option<&str>,
 ) -> Option<Bytes> {
     let request = Message::parse(bytes.clone()).ok()?;
+    rewritten(context, &request, request.uri(), flow, contact, branch)
+}
+
+/// The same for the Contact that its phone has now.
+pub(super) fn to_target(
+    context: &Context<'_>,
+    bytes: &Bytes,
+    target: &str,
+    flow: &Flow,
+    contact: &str,
+    branch: &str,
+) -> Option<Bytes> {
+    let request = Message::parse(bytes.clone()).ok()?;
+    rewritten(context, &request, target, flow, contact, Some(branch))
+}
+
+fn rewritten(
+    context: &Context<'_>,
+    request: &Message,
+    uri: &str,
+    flow: &Flow,
+    contact: &str,
+    branch: Option<&str>,
+) -> Option<Bytes> {
     let ours = context.world.advertised(flow);
     let via = request.header(Name::Via)?;
     let params = match branch {
         Some(branch) => format!("branch={branch};rport"),
         None => via.split_once(';')?.1.to_owned(),
     };
-    let mut builder = Builder::request(request.method(), request.uri());
+    let mut builder = Builder::request(request.method(), uri);
     for field in request.all() {
         builder = match field.name {
             Some(Name::Via) => builder.header(

@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bytes::Bytes;
 
 use super::course::Course;
-use super::size::{DATAGRAM_MAX, over};
-use crate::engine::conversation::context::{Context, Errand, What};
+use super::size::{DATAGRAM_MAX, over, to_target};
+use crate::engine::conversation::context::{Context, Errand, What, is_sips};
 use crate::engine::dialog::Dialog;
 use crate::engine::dialog::failure::{Verdict, verdict};
 use crate::engine::events::{Event, TargetFailure};
@@ -52,6 +52,8 @@ struct Earlier {
     now: ClientId,
     /// When it was given up: whoever was asked first knows best.
     since: Time,
+    /// Who was asked there is elsewhere now: an answer counts, and its lack says nothing.
+    moved: bool,
 }
 
 /// Waits for its hop to be located.
@@ -126,7 +128,8 @@ impl Within {
         let known = self.earlier.get(&client).copied();
         let current = known.map_or(client, |known| known.now);
         let before = |earlier: &Earlier| {
-            earlier.now == current && known.is_none_or(|known| earlier.since < known.since)
+            let first = known.is_none_or(|known| earlier.since < known.since);
+            earlier.now == current && first && !earlier.moved
         };
         if !self.earlier.values().any(before) {
             return false;
@@ -423,11 +426,40 @@ impl Context<'_> {
         known.for_each(|known| known.now = now);
         if self.shared.transactions.is_silent(client) {
             let since = self.now;
-            earlier.insert(client, Earlier { now, since });
+            let moved = false;
+            earlier.insert(client, Earlier { now, since, moved });
         }
         Failed::Renewed(Renewed {
             errand,
             before: client,
+            now,
+            flow,
+        })
+    }
+
+    /// Who was asked is elsewhere now: a request that is open goes there too, as another transaction and under the
+    /// same CSeq. None where none is open.
+    pub(crate) fn send_elsewhere(
+        &mut self,
+        before: ClientId,
+        flow: Flow,
+        target: &str,
+    ) -> Option<Renewed> {
+        let (bytes, errand) = self.shared.transactions.open(before)?;
+        let branch = self.branch_like(&bytes)?;
+        let contact = self.contact_over(&flow, is_sips(target));
+        let bytes = to_target(self, &bytes, target, &flow, &contact, &branch)?;
+        let now = self.send(bytes, flow, errand);
+        let (since, moved) = (self.now, true);
+        let within = &mut self.shared.within;
+        within.tries.remove(&before);
+        let earlier = &mut within.earlier;
+        // Only the last place is remembered, wherever it goes.
+        earlier.retain(|_, known| known.now != before);
+        earlier.insert(before, Earlier { now, since, moved });
+        Some(Renewed {
+            errand,
+            before,
             now,
             flow,
         })

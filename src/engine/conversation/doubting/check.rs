@@ -277,7 +277,7 @@ impl Conversation {
     }
 
     /// Returns true where its media comes, as far as anybody can tell.
-    pub(super) fn is_heard(&self, side: Side) -> bool {
+    pub(crate) fn is_heard(&self, side: Side) -> bool {
         let party = self.party(side);
         let refused = party.check.as_ref().is_some_and(|check| check.refused);
         party.flowing && !refused

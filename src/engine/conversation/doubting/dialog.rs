@@ -30,10 +30,14 @@ impl Conversation {
     }
 
     pub(super) fn doubt_with(&mut self, context: &mut Context<'_>, side: Side, left: u32) {
+        let check = self.party(side).check.as_ref();
+        let moved = check.is_some_and(|check| check.signal == Some(Signal::Moved));
         if self.ask_dialog(context, side) {
             self.doubts(context, side, left);
+        } else if moved {
+            // Another offer is open, and went there too: its outcome decides of the dialog.
+            self.ask_alive(context, side, left + 1);
         } else {
-            // Another offer is open: its outcome decides as well.
             self.alive(context, side);
         }
     }

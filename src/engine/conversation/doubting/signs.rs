@@ -200,6 +200,11 @@ impl Conversation {
             // It may not have our 2xx yet.
             context.redirect(waiting.server, flow);
         }
+        let open = leg.reinvite;
+        let again = open.and_then(|open| context.send_elsewhere(open, flow, &endpoint.contact));
+        if let Some(again) = again {
+            self.goes_on_as(&again);
+        }
         self.suspect(context, side, Signal::Moved);
     }
 }

@@ -350,16 +350,32 @@ impl Conversation {
         Some((joining.leg, joining.asked?.1))
     }
 
-    /// The survivor did not answer the re-INVITE: it may be lost itself.
+    /// The survivor did not answer the re-INVITE: it may be lost itself, or only not take it.
     pub(crate) fn join_unanswered(
         &mut self,
         context: &mut Context<'_>,
+        client: ClientId,
         leg: LegId,
         signal: Signal,
     ) {
-        if let Some(survivor) = self.side_of(leg) {
-            self.lose(context, survivor, signal);
+        let Some(survivor) = self.side_of(leg) else {
+            return;
+        };
+        let offered = self.leg_mut(survivor).map(|leg| leg.offered);
+        if !offered.is_some_and(|offered| self.lives_since(context, survivor, offered)) {
+            return self.lose(context, survivor, signal);
         }
+        let side = survivor.other();
+        if let Some((waiting, before)) = self.joining(side, client) {
+            if let Some(leg) = self.leg_mut(survivor) {
+                leg.talk.back_to(before);
+            }
+            if let Some(lost) = &mut self.party_mut(side).lost {
+                lost.before = None;
+            }
+            self.join_failed(context, side, waiting);
+        }
+        self.suspect(context, survivor, signal);
     }
 
     /// The survivor is gone while it was asked: the answer is joined without it.

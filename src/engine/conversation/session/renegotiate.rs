@@ -349,6 +349,33 @@ impl Conversation {
         );
     }
 
+    /// An offer got no answer of an endpoint that lives: all is as it was, and a probe settles the rest. Returns
+    /// false where it is dead, or the offer another one.
+    pub(crate) fn offer_ignored(&mut self, context: &mut Context<'_>, client: ClientId) -> bool {
+        let pending = self.renegotiation.as_ref();
+        let to = pending
+            .filter(|pending| pending.client == client)
+            .map(|pending| pending.from.other());
+        let lives = |to: &Side| {
+            let leg = self.party(*to).leg.as_ref();
+            leg.is_some_and(|leg| self.lives_since(context, *to, leg.offered))
+        };
+        let Some(to) = to.filter(lives) else {
+            return false;
+        };
+        let Some(pending) = self.renegotiation.take() else {
+            return false;
+        };
+        self.settle_negotiations(pending.from);
+        if let Some(leg) = self.leg_mut(to) {
+            leg.talk.back_to(pending.before);
+        }
+        self.shrink(context);
+        context.answer(pending.server, 500, None);
+        self.suspect(context, to, Signal::NoAnswer);
+        true
+    }
+
     /// The offer is taken back (RFC 3261 9.2): all is as it was.
     pub(crate) fn renegotiation_cancelled(&mut self, context: &mut Context<'_>, server: ServerId) {
         if self.growing_cancelled(context, server) {

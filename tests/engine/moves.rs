@@ -1,0 +1,135 @@
+//! A phone moves, or takes no offer, while an offer to it is open.
+
+use refork::engine::events::Signal;
+use refork::engine::ids::Side;
+use refork::engine::ports::MediaEvent;
+use refork::engine::time::Millis;
+use refork::sip::{Message, Method};
+
+use crate::people::*;
+use crate::table::*;
+
+fn branch(message: &Message) -> String {
+    message.branch().unwrap().to_owned()
+}
+
+#[test]
+fn an_offer_that_is_open_goes_to_where_its_phone_has_moved() {
+    for answers_there in [true, false] {
+        let mut t = Table::new(settings());
+        let (mut a, _) = t.established();
+        let hold = sdp(alice(), 2, "sendonly");
+        t.receive(alice(), with_sdp(a.request(Method::Invite), &hold));
+        let first = t.request_to(desk(), Method::Invite);
+        let again = phone("203.0.113.9:6000");
+        t.register_again("bob", again, "desk", 2);
+        let moved = t.request_to(again, Method::Invite);
+        assert_eq!(moved.cseq(), first.cseq());
+        assert_ne!(branch(&moved), branch(&first));
+        assert!(moved.uri().contains("203.0.113.9"));
+        // Meanwhile the device is asked whether it is there.
+        let probe = t.request_to(again, Method::Options);
+        t.reply(&probe, 200, again);
+        t.discard(desk());
+        // The first may have reached it before it moved: its answer counts too.
+        let asked = if answers_there { &moved } else { &first };
+        let ok = response(asked, 200, again, "b1");
+        t.receive(again, with_sdp(ok, &sdp(again, 2, "recvonly")));
+        let ack = t.request_to(again, Method::Ack);
+        assert_eq!(ack.cseq(), first.cseq());
+        let ok = t.response_to(alice(), 200);
+        t.receive(alice(), a.ack(ok.cseq()));
+        t.discard(desk());
+        t.discard(again);
+        // Long enough for the time-out of whichever was not answered.
+        for _ in 0..60 {
+            t.pass(Millis::from_secs(1));
+            for at in [alice(), again] {
+                while let Some(probe) = t.waiting(at, &Method::Options) {
+                    t.reply(&probe, 200, at);
+                }
+            }
+        }
+        assert!(t.losses().is_empty());
+    }
+}
+
+#[test]
+fn a_phone_that_moved_and_has_forgotten_its_call_is_lost_by_the_offer_that_follows_it() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    let hold = sdp(alice(), 2, "sendonly");
+    t.receive(alice(), with_sdp(a.request(Method::Invite), &hold));
+    t.request_to(desk(), Method::Invite);
+    let again = phone("203.0.113.9:6000");
+    t.register_again("bob", again, "desk", 2);
+    let moved = t.request_to(again, Method::Invite);
+    t.reply(&moved, 481, again);
+    assert_eq!(t.losses(), [Signal::RequestFailed]);
+}
+
+#[test]
+fn an_offer_that_a_talking_phone_ignores_is_no_loss() {
+    for (method, dies) in [
+        (Method::Invite, false),
+        (Method::Update, false),
+        (Method::Invite, true),
+    ] {
+        let mut t = Table::new(settings());
+        let (mut a, _) = t.established();
+        let side = Side::Callee;
+        let hold = sdp(alice(), 2, "sendonly");
+        t.receive(alice(), with_sdp(a.request(method.clone()), &hold));
+        t.request_to(desk(), method.clone());
+        t.pass(Millis::from_secs(20));
+        if dies {
+            t.media_event(|media| MediaEvent::Silent { media, side });
+        }
+        for _ in 0..40 {
+            t.pass(Millis::from_secs(1));
+            while let Some(probe) = t.waiting(desk(), &Method::Options) {
+                if !dies {
+                    t.reply(&probe, 200, desk());
+                }
+            }
+        }
+        assert_eq!(!t.losses().is_empty(), dies, "{method:?}");
+        if method == Method::Invite && !dies {
+            // No code that would end her call (RFC 3261 12.2.1.2).
+            t.response_to(alice(), 500);
+        }
+        if !dies {
+            // The next one is asked, and may be agreed to.
+            t.discard(desk());
+            t.receive(alice(), a.ack(2));
+            let hold = sdp(alice(), 3, "sendonly");
+            t.receive(alice(), with_sdp(a.request(Method::Invite), &hold));
+            t.request_to(desk(), Method::Invite);
+        }
+    }
+}
+
+#[test]
+fn a_survivor_that_is_heard_and_ignores_the_offer_of_a_new_leg_is_not_lost() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    t.discard(desk());
+    t.pass(Millis(2_100));
+    let invite = t.request_to(mobile(), Method::Invite);
+    t.receive(
+        mobile(),
+        with_sdp(response(&invite, 200, mobile(), "m1"), &g722(mobile())),
+    );
+    t.request_to(mobile(), Method::Ack);
+    t.request_to(alice(), Method::Invite);
+    for _ in 0..45 {
+        t.pass(Millis::from_secs(1));
+        while let Some(probe) = t.waiting(alice(), &Method::Options) {
+            t.reply(&probe, 200, alice());
+        }
+    }
+    // Who answered with what she does not take has to go; she stays.
+    assert_eq!(t.losses(), [Signal::Operator]);
+    assert!(t.waiting(mobile(), &Method::Bye).is_some());
+}
