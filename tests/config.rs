@@ -329,7 +329,7 @@ fn what_the_reference_comments_out_is_valid_too() {
     let config = config::check(&path).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(config.engine.users.len(), 3);
     assert_eq!(config.engine.domains.len(), 2);
-    assert_eq!(config.listeners.len(), 5);
+    assert_eq!(config.listeners.len(), 8);
 }
 
 #[test]

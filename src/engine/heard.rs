@@ -4,7 +4,7 @@ use super::Engine;
 use super::conversation::carrying::within::{Failed, Renewed};
 use super::conversation::context::{Errand, What, retry_after};
 use super::conversation::ending::stray::{Leaving, acknowledge_and_leave};
-use crate::engine::events::TargetFailure;
+use crate::engine::events::{Event, TargetFailure};
 use crate::engine::ids::{Flow, Transport};
 use crate::engine::mint::tag_key;
 use crate::engine::ports::World;
@@ -39,7 +39,9 @@ impl Engine {
                         });
                     } else {
                         let mut context = self.shared.context(now, world);
-                        context.parting_acknowledged(&request);
+                        if !context.parting_acknowledged(&request) {
+                            context.emit(Event::Stray { what: "ack" });
+                        }
                     }
                 }
                 Heard::Cancelled {

@@ -8,6 +8,8 @@ use super::conversation::carrying::failover::{Sent, next_flow, target_failed};
 use super::conversation::carrying::size::{over, over_tcp};
 use super::conversation::context::{Context, Errand, Refusal, What, end_with, retry_after};
 use super::conversation::forking::trail::{Step, Steps, Trail};
+use super::conversation::people::asserted::heard_of;
+use super::conversation::people::claims::for_own_upstream;
 use super::conversation::people::veil::{ANONYMOUS, Veil, cannot_be_given, veiled};
 use super::conversation::{Way, asserted, hops_left, is_told, proof, upstream_of, way};
 use super::location::{self, Tried};
@@ -41,9 +43,8 @@ struct Passage {
     to: Aor,
     /// Who is there.
     addressed: Asker,
-    /// Nothing shows whose it is.
-    strangers: bool,
-    /// What trusted peers are told of who sends it.
+    /// Who sends it, and what trusted peers are told of that.
+    asker: Asker,
     asserted: Option<Box<str>>,
     /// Whom it was for before (RFC 7044).
     trail: Option<Box<Trail>>,
@@ -85,15 +86,22 @@ struct Try {
 impl Passage {
     /// Returns the lines of the request, or of an answer to it, that cross.
     fn lines(&self, message: &Message, trusted: bool) -> Vec<u8> {
+        let sender = match message.is_request() {
+            true => &self.asker,
+            false => &self.addressed,
+        };
         let mut lines = match trusted {
-            true => crossing(message),
-            false => veiled(message),
+            true => crossing(message, sender),
+            false => veiled(message, sender),
         };
         if trusted && message.is_request() {
             lines.extend(signature(message));
         }
         if self.proves.is_some() {
             lines.extend(proof(message));
+            if message.is_request() {
+                lines.extend(for_own_upstream(message, &self.asker));
+            }
         }
         lines
     }
@@ -149,15 +157,16 @@ impl Passages {
         let own = sender
             .as_ref()
             .and_then(|sender| upstream_of(sender, settings));
+        let goes_home = destination.upstream.is_some() && destination.upstream.as_deref() == own;
         self.next += 1;
         let number = self.next;
         let mut passage = Passage {
             server,
             request: request.clone(),
             addressed: destination.asker(&context.shared.settings),
-            strangers: asker.is_unknown(),
             asserted: asserted(request, asker),
-            trail: Trail::of(request),
+            asker: asker.clone(),
+            trail: Trail::of(request, goes_home || !asker.is_unknown()),
             steps: Steps::default(),
             to: destination.aor,
             began: context.now,
@@ -165,8 +174,7 @@ impl Passages {
             out: 0,
             tries: Vec::new(),
             best: 480,
-            proves: (destination.upstream.is_some() && destination.upstream.as_deref() == own)
-                .then_some(*flow),
+            proves: goes_home.then_some(*flow),
         };
         for target in destination.targets {
             let way = way(context, &target.endpoint);
@@ -224,7 +232,8 @@ impl Passages {
             builder = builder.header(Name::Route, route);
         }
         let told = is_told(&passage.addressed, &flow, context);
-        if let Some(asserted) = passage.asserted.as_deref().filter(|_| told) {
+        let asserted = passage.asserted.as_deref();
+        if let Some(asserted) = heard_of(asserted, &Veil::of(request), endpoint, told, context) {
             builder = builder.header(Name::PAssertedIdentity, asserted);
         }
         if let Some(trail) = &passage.trail {
@@ -349,7 +358,7 @@ impl Passages {
             (Some(over), Some(failure)) => {
                 self.next_target(context, number, &mut passage, over, failure);
             }
-            (Some(over), None) if over.rest.is_some() && !passage.strangers => {
+            (Some(over), None) if over.rest.is_some() && !passage.asker.is_unknown() => {
                 context.call_answered(&over.to.endpoint);
             }
             (Some(_), None) | (None, _) => {}
@@ -371,7 +380,7 @@ impl Passages {
             endpoint: &failed.to.endpoint,
             flow: failed.flow,
             at: failed.sent,
-            strangers: passage.strangers,
+            strangers: passage.asker.is_unknown(),
         };
         target_failed(context, &sent, failure, (next.is_some(), false));
         if let Some(flow) = next {

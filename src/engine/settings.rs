@@ -393,6 +393,8 @@ pub struct AclSettings {
     /// None of who proves by a certificate to be one of these either: domains, and `sip:user@domain`, in lower
     /// case (RFC 5922 7.1).
     pub trusted_certificates: Vec<Box<str>>,
+    /// Phones are within the domain of trust, as far as hearing who calls goes (RFC 3325 7).
+    pub identity_to_phones: bool,
 }
 
 impl AclSettings {

@@ -176,6 +176,24 @@ fn keys(schema: &Value, root: &Value, path: &str, found: &mut BTreeSet<String>) 
 }
 
 #[test]
+fn the_example_names_every_key() {
+    let schema = config::schema();
+    let mut known = BTreeSet::new();
+    keys(&schema, &schema, "", &mut known);
+    let example = read("config/refork.yaml");
+    let named = |key: &&String| {
+        let last = key.rsplit('.').next().unwrap();
+        let words = example.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
+        last.starts_with('*')
+            || words
+                .flat_map(|word| word.split_inclusive(':'))
+                .any(|word| word.trim_end_matches(':') == last)
+    };
+    let missing: Vec<_> = known.iter().filter(|key| !named(key)).collect();
+    assert!(missing.is_empty(), "not in config/refork.yaml: {missing:?}");
+}
+
+#[test]
 fn the_reference_page_names_every_key_and_no_other() {
     let schema = config::schema();
     let mut known = BTreeSet::new();

@@ -131,7 +131,7 @@ pub fn granted(register: &Message, expires: u32) -> Builder {
 
 impl Table {
     /// A phone registers with the PBX. Returns what the PBX was sent.
-    fn register_beyond(&mut self, user: &str, at: SocketAddr) -> Message {
+    pub fn register_beyond(&mut self, user: &str, at: SocketAddr) -> Message {
         self.receive(at, register(user, at, 1, 3600).end());
         let onward = self.request_to(pbx(), Method::Register);
         self.receive(pbx(), granted(&onward, 1800).end());

@@ -15,6 +15,7 @@ mod bombs;
 mod calls;
 mod carried;
 mod certificates;
+mod claims;
 mod crowds;
 mod delayed;
 mod dialogs;

@@ -92,7 +92,9 @@ fn nobody_is_hidden_unasked() {
         assert_eq!(invite.header(Name::Privacy), privacy);
         assert!(invite.header(Name::Subject).is_some(), "{lines}");
         let hidden = lines.contains("header");
-        assert_eq!(invite.other("Remote-Party-ID").is_none(), hidden);
+        assert_eq!(invite.other("Organization").is_none(), hidden);
+        // Which only a trusted peer may claim.
+        assert_eq!(invite.other("Remote-Party-ID"), None);
         assert_eq!(invite.header(Name::UserAgent), None);
     }
 }

@@ -156,6 +156,9 @@ pub(crate) struct Acl {
     pub(crate) deny: Vec<String>,
     /// Networks that are asked for no digest, and whose word on who calls is believed.
     pub(crate) trusted: Vec<String>,
+    /// Phones are told who calls them as trusted peers are, by P-Asserted-Identity, where who calls does not wish
+    /// to be unnamed.
+    pub(crate) identity_to_phones: bool,
     /// Names that clients prove by certificates of `tls.client_ca`, and are trusted like networks for:
     /// a domain, or `sip:user@domain`.
     pub(crate) trusted_certificates: Vec<String>,

@@ -31,6 +31,7 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> AclSettings {
         deny: networks("acl.deny", &file.acl.deny),
         trusted: networks("acl.trusted", &file.acl.trusted),
         trusted_certificates,
+        identity_to_phones: file.acl.identity_to_phones,
     }
 }
 

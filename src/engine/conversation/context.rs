@@ -307,6 +307,11 @@ impl Context<'_> {
     ) {
         let min_se = self.shared.settings.detect.session_timer;
         let min_se = min_se.map_or(0, |timer| timer.min_s);
+        let allowed = if status == 405 {
+            self.allowed_beside(server)
+        } else {
+            String::new()
+        };
         self.respond(server, status, reason_phrase(status), to_tag, |builder| {
             let builder = match why {
                 "" => builder,
@@ -315,10 +320,23 @@ impl Context<'_> {
             match status {
                 // RFC 4028 6.
                 422 => builder.header(Name::MinSe, min_se),
+                // RFC 3261 21.4.6.
+                405 => builder.header(Name::Allow, allowed),
                 _ => what_would_be_right(builder, status),
             }
             .end()
         });
+    }
+
+    /// Returns the methods that are taken, without the one that was refused there.
+    fn allowed_beside(&self, server: ServerId) -> String {
+        let request = self.shared.transactions.request_of(server);
+        let refused = request.map_or("", |(request, _)| request.method().as_str());
+        let allowed: Vec<&str> = ALLOW
+            .split(", ")
+            .filter(|method| *method != refused)
+            .collect();
+        allowed.join(", ")
     }
 
     /// Refuses a request for a reason of ours: the peer gets the status, the operator the reason.
@@ -378,14 +396,12 @@ pub(super) fn is_sips(uri: &str) -> bool {
 /// Adds the header by which a refusal tells what would be taken, or when.
 fn what_would_be_right(builder: Builder, status: u16) -> Builder {
     match status {
-        // RFC 3261 8.2.1.
-        405 => builder.header(Name::Allow, ALLOW),
         // RFC 3261 8.2.3.
         415 => builder
             .header(Name::Accept, ACCEPT)
             .header(Name::AcceptEncoding, "identity"),
-        // RFC 6665 4.2.1.3: nothing would be.
-        489 => builder.header(Name::AllowEvents, ""),
+        // RFC 6665 8.4: it names one at least, and a REFER begins the only subscriptions here.
+        489 => builder.header(Name::AllowEvents, "refer"),
         500 | 503 => builder.header(Name::RetryAfter, RETRY_AFTER_S),
         _ => builder,
     }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::token;
 use crate::engine::conversation::context::{Context, end_with};
+use crate::engine::conversation::people::claims::is_for_trusted;
 use crate::engine::ids::{Aor, ConversationId, Flow};
 use crate::engine::transaction::ServerId;
 use crate::sip::{Builder, Message, Name};
@@ -40,6 +41,8 @@ pub(super) struct Onward<'a> {
     pub(super) added: Vec<(Name, String)>,
     /// These take the place of the Contact.
     pub(super) contacts: Option<Vec<String>>,
+    /// Its sender is trusted: what others may not claim goes on too.
+    pub(super) believed: bool,
 }
 
 impl Onward<'_> {
@@ -64,8 +67,11 @@ impl Onward<'_> {
         for contact in self.contacts.iter().flatten() {
             builder = builder.header(Name::Contact, contact);
         }
-        let builder = builder.raw_lines(&lines(request, |name| {
-            OF_THE_WAY.contains(&name) || (name == Name::Contact && self.contacts.is_some())
+        let builder = builder.raw_lines(&request.lines_but(|field| {
+            let written = |name| {
+                OF_THE_WAY.contains(&name) || (name == Name::Contact && self.contacts.is_some())
+            };
+            field.name.is_some_and(written) || (!self.believed && is_for_trusted(field))
         }));
         end_with(builder, request.content_type(), request.body())
     }

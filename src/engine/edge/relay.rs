@@ -21,6 +21,7 @@ use crate::engine::routing::{hops, upstream_endpoint};
 use crate::engine::settings::PathMode;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::{ClientId, ServerId};
+use crate::engine::trust::is_listed;
 use crate::engine::upstreams::{hop_of, place_of};
 use crate::sip::{Address, Message, Method, Name, Uri};
 
@@ -537,6 +538,10 @@ impl Relay {
             routes,
             added,
             contacts,
+            believed: match self.toward {
+                Toward::Upstream => is_listed(&self.from, &context.shared.settings, context.world),
+                Toward::Phone => true,
+            },
         }
     }
 

@@ -1,5 +1,7 @@
 //! What crosses from one leg to the other, as it came: all that is not the leg's own.
 
+use crate::engine::asker::Asker;
+use crate::engine::conversation::people::claims::is_mere_claim;
 use crate::sip::{Field, Message, Name};
 
 /// Signatures of one request that are handed on: a call that was diverted has one for each time (RFC 8946).
@@ -50,14 +52,22 @@ const STAYS: &[Name] = &[
     Name::Warning,
 ];
 
-/// Returns the lines of a message that cross to the other leg, each with its line end.
-pub(crate) fn crossing(message: &Message) -> Vec<u8> {
-    crossing_but(message, |_| false)
+/// Returns the lines of a message of `sender` that cross to the other leg, each with its line end.
+pub(crate) fn crossing(message: &Message, sender: &Asker) -> Vec<u8> {
+    crossing_but(message, sender, |_| false)
 }
 
 /// The same without some.
-pub(crate) fn crossing_but(message: &Message, stays: impl Fn(&Field<'_>) -> bool) -> Vec<u8> {
-    message.lines_but(|field| field.name.is_some_and(|name| STAYS.contains(&name)) || stays(field))
+pub(crate) fn crossing_but(
+    message: &Message,
+    sender: &Asker,
+    stays: impl Fn(&Field<'_>) -> bool,
+) -> Vec<u8> {
+    message.lines_but(|field| {
+        field.name.is_some_and(|name| STAYS.contains(&name))
+            || is_mere_claim(field, sender)
+            || stays(field)
+    })
 }
 
 /// Returns the lines of a request that sign who sends it (RFC 8224); they cross where what they sign does.

@@ -228,8 +228,9 @@ impl Conversation {
         } = crossing_over;
         if response.status() >= 300 {
             self.restore_told(from, at, leg, crossing_over.before);
+            let lines = crossing(response, &self.party(from.other()).asker);
             context.hand_on(server, response, false, |builder| {
-                builder.raw_lines(&crossing(response)).end()
+                builder.raw_lines(&lines).end()
             });
             return self.let_in(context);
         }

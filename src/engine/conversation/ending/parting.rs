@@ -109,7 +109,8 @@ impl Leg {
 
 impl Context<'_> {
     /// An ACK that no conversation knows: it may be what a BYE waits for.
-    pub(crate) fn parting_acknowledged(&mut self, ack: &Message) {
+    /// Returns false where there is none that it is for.
+    pub(crate) fn parting_acknowledged(&mut self, ack: &Message) -> bool {
         let key = ack.to_tag().and_then(tag_key);
         let known = key.and_then(|key| Some((key, self.shared.partings.0.get(&key)?)));
         if let Some((key, parting)) = known
@@ -119,7 +120,9 @@ impl Context<'_> {
             let server = parting.waiting.server;
             self.shared.transactions.acknowledged(server);
             self.say_bye(key);
+            return true;
         }
+        false
     }
 
     /// No ACK has come in all the time that a 2xx is sent again: the BYE may go (RFC 3261 15).

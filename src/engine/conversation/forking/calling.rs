@@ -12,7 +12,7 @@ use crate::engine::conversation::carrying::size::{over, over_tcp};
 use crate::engine::conversation::context::{Context, Errand, What};
 use crate::engine::conversation::ending::parting::Bye;
 use crate::engine::conversation::leg::Leg;
-use crate::engine::conversation::people::asserted::is_told;
+use crate::engine::conversation::people::asserted::{heard_of, is_told};
 use crate::engine::conversation::people::veil::ANONYMOUS;
 use crate::engine::conversation::restoring::reach::standing;
 use crate::engine::conversation::session::enclosed::end_enclosed;
@@ -206,7 +206,8 @@ impl Conversation {
             .header(Name::Contact, context.contact(&leg.dialog));
         let builder = builder.raw_lines(caller.veil.line(told).as_bytes());
         let asserted = caller.asserted.as_deref();
-        let builder = match asserted.filter(|_| told) {
+        let endpoint = &leg.endpoint;
+        let builder = match heard_of(asserted, &caller.veil, endpoint, told, context) {
             Some(asserted) => builder.header(Name::PAssertedIdentity, asserted),
             None => builder,
         };

@@ -26,6 +26,7 @@ use crate::engine::conversation::forking::turn::other_way;
 use crate::engine::conversation::forking::{Fork, Turn, Verdict};
 use crate::engine::conversation::leg::Leg;
 use crate::engine::conversation::people::asserted::{asserted, asserted_of_called};
+use crate::engine::conversation::people::claims::for_own_upstream;
 use crate::engine::conversation::people::veil::{FirstLines, Veil};
 use crate::engine::conversation::session::enclosed::Enclosed;
 pub(crate) use crate::engine::conversation::session::keys::{Role, Telling};
@@ -192,11 +193,16 @@ impl Conversation {
             own.extend(replacing(request));
         }
         own.extend(joining(request));
-        let lines = FirstLines::of(request, &own);
+        let caller = &conversation.party(Side::Caller).asker;
+        let is_judged = conversation.proves_through(context, Side::Caller, through);
+        if is_judged {
+            own.extend(for_own_upstream(request, caller));
+        }
+        let lines = FirstLines::of(request, &conversation.party(Side::Caller).asker, &own);
         let believed = destination.asked_by.is_some()
             || conversation.party(Side::Caller).asker == Asker::Trusted;
         let diverted = Diverted::of(request, believed);
-        let trail = Trail::of(request);
+        let trail = Trail::of(request, is_judged || !caller.is_unknown());
         if destination.upstream.is_some() {
             conversation.party_mut(Side::Callee).asked = Some(request.uri().into());
         }

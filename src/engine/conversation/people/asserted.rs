@@ -1,8 +1,10 @@
 //! What trusted peers are told of who somebody is (RFC 3325): P-Asserted-Identity, and nobody else is.
 
+use super::veil::Veil;
 use crate::engine::asker::Asker;
 use crate::engine::conversation::context::Context;
 use crate::engine::dialog::name_addr;
+use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::Flow;
 use crate::engine::trust;
 use crate::sip::{Address, Message, Name, Params};
@@ -45,6 +47,21 @@ pub(crate) fn asserted_of_called(asker: &Asker) -> Option<Box<str>> {
             None
         }
     }
+}
+
+/// Returns what is asserted of who calls, where an endpoint may hear it: a trusted peer; and where the operator
+/// takes phones for that too, a phone, but of who wishes to be unnamed (RFC 3325 7).
+pub(crate) fn heard_of<'a>(
+    asserted: Option<&'a str>,
+    wishes: &Veil,
+    endpoint: &Endpoint,
+    told: bool,
+    context: &Context<'_>,
+) -> Option<&'a str> {
+    let to_phones = context.shared.settings.acl.identity_to_phones && endpoint.through.is_none();
+    let privacy = wishes.privacy();
+    let named = !(privacy.user || privacy.header || privacy.id);
+    asserted.filter(|_| told || (to_phones && named))
 }
 
 /// Returns true where a peer may be told: an upstream that is trusted, or an address or certificate that is.

@@ -5,6 +5,7 @@
 
 mod account;
 pub(crate) mod asserted;
+pub(crate) mod claims;
 pub(crate) mod far_ends;
 pub(crate) mod person;
 pub(crate) mod proof;

@@ -6,8 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::asserted::is_told;
+use crate::engine::asker::Asker;
 use crate::engine::conversation::Conversation;
-use crate::engine::conversation::carrying::crossing::{crossing_but, signature};
+use crate::engine::conversation::carrying::crossing::{crossing, crossing_but, signature};
 use crate::engine::conversation::context::Context;
 use crate::engine::ids::Side;
 use crate::engine::settings::MediaMode;
@@ -73,10 +74,10 @@ impl Veil {
 }
 
 /// Returns the lines of a message that cross to one who is not trusted, where who sent it wishes for privacy.
-pub(crate) fn veiled(message: &Message) -> Vec<u8> {
+pub(crate) fn veiled(message: &Message, sender: &Asker) -> Vec<u8> {
     let veil = Veil::of(message);
     let privacy = veil.privacy();
-    let mut lines = crossing_but(message, |field| {
+    let mut lines = crossing_but(message, sender, |field| {
         field.name == Some(Name::Privacy) || tells(field, privacy)
     });
     lines.extend_from_slice(veil.line(false).as_bytes());
@@ -96,11 +97,11 @@ pub(crate) struct FirstLines {
 
 impl FirstLines {
     /// Reads a request; `own`, lines that cross this once, go to everyone.
-    pub(crate) fn of(request: &Message, own: &[u8]) -> Self {
+    pub(crate) fn of(request: &Message, sender: &Asker, own: &[u8]) -> Self {
         let is_wish = |field: &Field<'_>| field.name == Some(Name::Privacy);
         let privacy = Privacy::of(request);
         let lines = |tells: &dyn Fn(&Field<'_>) -> bool| {
-            let mut lines = crossing_but(request, |field| is_wish(field) || tells(field));
+            let mut lines = crossing_but(request, sender, |field| is_wish(field) || tells(field));
             lines.extend_from_slice(own);
             lines
         };
@@ -198,7 +199,7 @@ impl Conversation {
         let whole =
             message.header(Name::Privacy).is_none() && self.party(from).veil == Veil::default();
         if whole || self.trusts_far_end(context, from) {
-            let mut lines = crate::engine::conversation::carrying::crossing::crossing(message);
+            let mut lines = crossing(message, &self.party(from).asker);
             if self.signs_the_same(from, message) {
                 lines.extend(signature(message));
             }
@@ -212,7 +213,7 @@ impl Conversation {
             ..own
         };
         let veil = Veil::of(message);
-        let mut lines = crossing_but(message, |field| {
+        let mut lines = crossing_but(message, &self.party(from).asker, |field| {
             field.name == Some(Name::Privacy) || tells(field, privacy)
         });
         lines.extend_from_slice(veil.line(false).as_bytes());

@@ -12,7 +12,7 @@ use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, What, end_with};
 use crate::engine::conversation::doubting::outcome;
 use crate::engine::conversation::leg::{Leg, Talk};
-use crate::engine::conversation::people::asserted::is_told;
+use crate::engine::conversation::people::asserted::{heard_of, is_told};
 use crate::engine::conversation::people::veil::Veil;
 use crate::engine::conversation::session::enclosed::sdp_of;
 pub(crate) use crate::engine::conversation::session::keys::{Role, Telling};
@@ -227,8 +227,10 @@ impl Conversation {
         leg.negotiation = open;
         leg.lent = true;
         let told_who = is_told(&party.asker, &leg.dialog.flow, context);
-        let asserted = wanted.asserted.as_deref().filter(|_| told_who);
-        let privacy = Veil::again(wanted.privacy.clone()).line(told_who);
+        let veil = Veil::again(wanted.privacy.clone());
+        let asserted = wanted.asserted.as_deref();
+        let asserted = heard_of(asserted, &veil, &leg.endpoint, told_who, context);
+        let privacy = veil.line(told_who);
         let client = leg.request(context, id, &Method::Invite, What::Give, |builder| {
             let builder = match asserted {
                 Some(asserted) => builder.header(Name::PAssertedIdentity, asserted),

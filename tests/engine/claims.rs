@@ -1,0 +1,165 @@
+//! What not everybody may say: a claim of who somebody is, and an order to take a call by itself.
+
+use bytes::Bytes;
+use refork::engine::settings::*;
+use refork::sip::{Builder, Message, Method, Name};
+
+use crate::admission::{again, gateway, guarded, instead, trunk};
+use crate::edge::{first, in_front, pbx};
+use crate::people::*;
+use crate::table::*;
+
+/// What is believed of trusted peers alone.
+const CLAIMS: &str = "Remote-Party-ID: \"Boss\" <sip:boss@example.org>;screen=yes\r\n\
+    P-Served-User: <sip:boss@example.org>\r\nP-Asserted-Service: urn:urn-7:3gpp-service.ims\r\n\
+    P-Charging-Vector: icid-value=1234bc9876e\r\n";
+/// What is asked of a phone, and who is said to wish for it.
+const ORDERS: &str = "Priv-Answer-Mode: Auto\r\nAnswer-Mode: Auto\r\nAlert-Info: <http://10.0.0.1/admin>\r\n\
+    Call-Info: <sip:example.org>;answer-after=0\r\nReferred-By: <sip:boss@example.org>\r\n\
+    History-Info: <sip:boss@example.org>;index=1\r\n";
+
+fn says(builder: Builder) -> Builder {
+    builder
+        .raw_lines(CLAIMS.as_bytes())
+        .raw_lines(ORDERS.as_bytes())
+}
+
+#[track_caller]
+fn is_told(message: &Message, claims: bool, orders: bool) {
+    let shown = String::from_utf8(message.bytes().to_vec()).unwrap();
+    for word in [
+        "Remote-Party-ID",
+        "P-Served-User",
+        "P-Asserted-Service",
+        "P-Charging-Vector",
+    ] {
+        assert_eq!(shown.contains(word), claims, "{word} in {shown}");
+    }
+    for word in [
+        "Priv-Answer-Mode",
+        "\nAnswer-Mode",
+        "Alert-Info",
+        "answer-after",
+        "Referred-By",
+        "History-Info: <sip:boss",
+    ] {
+        assert_eq!(shown.contains(word), orders, "{word} in {shown}");
+    }
+}
+
+/// A request by name of somebody of elsewhere.
+fn of_a_stranger(method: Method, body: bool) -> Bytes {
+    let name = method.as_str().to_owned();
+    let request = says(request(method, "mallory", "bob", stranger(), &name));
+    let bytes = match body {
+        true => with_sdp(request, &audio(stranger())),
+        false => request.body("text/plain", b"hello"),
+    };
+    instead(
+        &bytes,
+        "sip:mallory@example.org",
+        "sip:mallory@elsewhere.example",
+    )
+}
+
+fn stranger() -> std::net::SocketAddr {
+    phone("198.51.100.77:5060")
+}
+
+#[test]
+fn a_stranger_opens_no_microphone_and_is_nobodys_boss() {
+    let mut t = Table::new(guarded());
+    t.signs_on("bob", desk(), "desk");
+    for (method, call) in [(Method::Invite, true), (Method::Message, false)] {
+        t.receive(stranger(), of_a_stranger(method.clone(), call));
+        is_told(&t.request_to(desk(), method), false, false);
+    }
+}
+
+#[test]
+fn a_colleague_may_call_by_the_intercom_and_claims_no_other_name() {
+    for to in ["bob", "+4930123"] {
+        let mut settings = guarded();
+        settings.upstreams.get_mut("trunk").unwrap().trusted = true;
+        let mut t = Table::new(settings);
+        t.signs_on("bob", desk(), "desk");
+        let invite = says(request(Method::Invite, "alice", to, alice(), "c1"));
+        let invite = with_sdp(invite, &audio(alice()));
+        let challenged = t.is_asked(alice(), &invite);
+        t.receive(alice(), again(&invite, &challenged, "alice"));
+        let at = if to == "bob" { desk() } else { trunk() };
+        is_told(&t.request_to(at, Method::Invite), false, true);
+    }
+}
+
+#[test]
+fn a_phone_within_the_call_claims_nothing_either() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    let reinvite = a.request(Method::Invite).raw_lines(CLAIMS.as_bytes());
+    t.receive(alice(), with_sdp(reinvite, &sdp(alice(), 2, "sendonly")));
+    is_told(&t.request_to(desk(), Method::Invite), false, false);
+}
+
+#[test]
+fn a_trusted_peer_is_believed() {
+    let mut t = Table::new(guarded());
+    t.signs_on("bob", desk(), "desk");
+    let invite = says(request(Method::Invite, "+4940", "bob", gateway(), "in"));
+    t.receive(gateway(), with_sdp(invite, &audio(gateway())));
+    is_told(&t.request_to(desk(), Method::Invite), true, true);
+}
+
+#[test]
+fn the_users_own_pbx_judges_what_a_phone_of_it_asks() {
+    let mut t = in_front(PathMode::Path);
+    let invite = says(first(Method::Invite, "alice", "bob", alice(), "c1", 1))
+        .header(Name::Contact, format_args!("<sip:alice@{}>", alice()));
+    t.receive(alice(), with_sdp(invite, &audio(alice())));
+    is_told(&t.request_to(pbx(), Method::Invite), false, true);
+}
+
+#[test]
+fn nothing_is_asserted_to_the_pbx_by_a_phones_subscription() {
+    let mut t = in_front(PathMode::Path);
+    t.register_beyond("bob", desk());
+    let subscribe = says(first(Method::Subscribe, "bob", "bob", desk(), "sub1", 1))
+        .header(Name::PAssertedIdentity, "<sip:boss@pbx.example.net>")
+        .header(Name::Event, "message-summary")
+        .header(Name::Contact, "<sip:bob@10.0.0.7:5060>");
+    t.receive(desk(), subscribe.end());
+    let onward = t.request_to(pbx(), Method::Subscribe);
+    is_told(&onward, false, true);
+    assert_eq!(onward.header(Name::PAssertedIdentity), None);
+}
+
+#[test]
+fn phones_hear_who_calls_where_the_operator_wishes() {
+    let carriers = "\"Carrier\" <tel:+4940123>";
+    for (wished, privacy, heard) in [
+        (true, "none", Some(carriers)),
+        (true, "id", None),
+        (true, "user", None),
+        (false, "none", None),
+    ] {
+        let mut settings = guarded();
+        settings.acl.identity_to_phones = wished;
+        let mut t = Table::new(settings);
+        t.signs_on("bob", desk(), "desk");
+        for method in [Method::Invite, Method::Message] {
+            let name = method.as_str().to_owned();
+            let known = request(method.clone(), "+4940", "bob", gateway(), &name)
+                .header(Name::PAssertedIdentity, carriers)
+                .header(Name::Privacy, privacy);
+            t.receive(gateway(), with_sdp(known, &audio(gateway())));
+            let shown = t.request_to(desk(), method);
+            assert_eq!(shown.header(Name::PAssertedIdentity), heard, "{privacy}");
+        }
+        // A trunk that is not trusted is no phone.
+        let through = request(Method::Invite, "+4940", "+4930123", gateway(), "out")
+            .header(Name::PAssertedIdentity, carriers);
+        t.receive(gateway(), with_sdp(through, &audio(gateway())));
+        let out = t.request_to(trunk(), Method::Invite);
+        assert_eq!(out.header(Name::PAssertedIdentity), None);
+    }
+}
