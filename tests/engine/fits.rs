@@ -164,3 +164,128 @@ fn a_phone_that_comes_back_with_fewer_streams_takes_none_from_the_survivor() {
     let ok = t.response_to(desk(), 200);
     assert_eq!(ports(&ok).len(), 1, "{}", text(&ok));
 }
+
+/// A description with these formats alone.
+fn of(at: std::net::SocketAddr, formats: &str, lines: &str) -> String {
+    audio(at).replace("RTP/AVP 0 8 101", &format!("RTP/AVP {formats}")) + lines
+}
+
+/// Returns the formats of the first stream.
+fn formats(message: &Message) -> String {
+    let text = text(message);
+    let line = text.lines().find(|line| line.starts_with("m=")).unwrap();
+    line.split(' ').skip(3).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_phone_that_takes_not_all_that_the_survivor_sends_costs_one_reinvite() {
+    let mut t = two();
+    t.established_with(&of(alice(), "0 8", ""), &of(desk(), "0 8", ""));
+    t.bob_is_lost();
+    t.takes_over(desk(), "m1", &of(desk(), "8", ""));
+    let asked = t.request_to(alice(), Method::Invite);
+    assert_eq!(formats(&asked), "8");
+    let ok = response(&asked, 200, alice(), "tcall1");
+    t.receive(alice(), with_sdp(ok, &of(alice(), "8", "")));
+    t.request_to(alice(), Method::Ack);
+    t.nothing_to(alice());
+}
+
+#[test]
+fn what_the_survivor_does_not_speak_nobody_need_hear() {
+    // It was offered both, and has taken one: it sends that.
+    for (answer, asked) in [("8", false), ("8 0", false), ("0", true)] {
+        let mut t = two();
+        t.established_with(&of(alice(), "0 8", ""), &of(desk(), "8", ""));
+        t.bob_is_lost();
+        t.takes_over(desk(), "m1", &of(desk(), answer, ""));
+        let invite = t.waiting(alice(), &Method::Invite);
+        assert_eq!(invite.is_some(), asked, "{answer}");
+    }
+}
+
+#[test]
+fn packets_of_another_make_are_another_format() {
+    let amr = |at, number: u8, align: u8| {
+        let lines = format!(
+            "a=rtpmap:{number} AMR/8000\r\na=fmtp:{number} mode-set=7; octet-align={align}\r\n"
+        );
+        of(at, &number.to_string(), &lines)
+    };
+    for (align, asked) in [(1, false), (0, true)] {
+        let mut t = two();
+        t.established_with(&amr(alice(), 96, 1), &amr(desk(), 96, 1));
+        t.bob_is_lost();
+        t.takes_over(desk(), "m1", &amr(desk(), 97, align));
+        let invite = t.waiting(alice(), &Method::Invite);
+        assert_eq!(invite.is_some(), asked, "{align}");
+    }
+}
+
+#[test]
+fn a_survivor_that_offers_less_meanwhile_is_answered_with_no_more_and_is_heard_later() {
+    let mut t = two();
+    let (mut a, _) = t.established_with(&of(alice(), "0 8", ""), &of(desk(), "0 8", ""));
+    t.bob_is_lost();
+    let less = of(alice(), "8", "");
+    t.receive(alice(), with_sdp(a.request(Method::Invite), &less));
+    let ok = t.response_to(alice(), 200);
+    assert_eq!(formats(&ok), "8");
+    t.receive(alice(), a.ack(a.cseq));
+    // Nothing of hers: no session.
+    t.receive(alice(), with_sdp(a.request(Method::Invite), &g722(alice())));
+    t.response_to(alice(), 488);
+    t.receive(alice(), a.ack(a.cseq));
+    // The phone that takes the other one of what it was offered is of no use to her.
+    t.takes_over(desk(), "m1", &of(desk(), "0", ""));
+    let asked = t.request_to(alice(), Method::Invite);
+    assert_eq!(formats(&asked), "0");
+}
+
+#[test]
+fn a_new_phone_hears_of_what_the_survivor_did_not_take() {
+    let mut t = two();
+    let wide = "9 8";
+    t.established_with(&of(alice(), "0 8 9", ""), &of(desk(), "0", ""));
+    t.bob_is_lost();
+    t.takes_over(desk(), "m1", &of(desk(), wide, ""));
+    let asked = t.request_to(alice(), Method::Invite);
+    assert_eq!(formats(&asked), wide);
+    let ok = response(&asked, 200, alice(), "tcall1");
+    t.receive(alice(), with_sdp(ok, &of(alice(), "8", "")));
+    t.request_to(alice(), Method::Ack);
+    t.request_to(desk(), Method::Bye);
+    let told = t.request_to(desk(), Method::Invite);
+    assert_eq!(formats(&told), "8");
+}
+
+#[test]
+fn a_phone_that_answers_without_a_session_is_passed_over() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), response(&invite, 200, desk(), "n1").end());
+    t.request_to(desk(), Method::Ack);
+    let bye = t.request_to(desk(), Method::Bye);
+    t.reply(&bye, 200, desk());
+    t.nothing_to(alice());
+}
+
+#[test]
+fn two_new_phones_hear_each_other_or_are_not_joined() {
+    let mut t = two();
+    t.register("alice", alice(), "alice");
+    t.established_with(&of(alice(), "0 8", ""), &of(desk(), "0 8", ""));
+    t.bob_is_lost();
+    t.alice_is_lost();
+    let to_alice = t.request_to(alice(), Method::Invite);
+    let answer = response(&to_alice, 200, alice(), "a1");
+    t.takes_over(desk(), "m1", &of(desk(), "8", ""));
+    t.receive(alice(), with_sdp(answer, &of(alice(), "0", "")));
+    t.request_to(alice(), Method::Ack);
+    // Whoever was first is asked whether it takes what the second one speaks.
+    t.request_to(desk(), Method::Bye);
+    let asked = t.request_to(desk(), Method::Invite);
+    assert_eq!(formats(&asked), "0");
+}

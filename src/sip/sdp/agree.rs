@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::fit::{Common, same_format};
 use super::line::{Line, lines, media_words};
 use super::parse::{Direction, Keying, Kind, Media, Payload, Sdp};
 
@@ -58,54 +59,6 @@ fn reordered<'a>(media: &Media<'a>, in_use: &[Payload<'_>]) -> Vec<&'a str> {
             .position(|used| payload.is_some_and(|payload| same_format(&payload, used)))
     });
     first.into_iter().chain(rest).copied().collect()
-}
-
-fn same_format(a: &Payload<'_>, b: &Payload<'_>) -> bool {
-    a.clock == b.clock && a.name.eq_ignore_ascii_case(b.name)
-}
-
-/// Returns true where a new endpoint's answer needs no word to the survivor: each stream that the
-/// survivor was told of is there, comes by way of us, and has a format that the survivor may be sending. Keys in the
-/// descriptions are each leg's own.
-pub fn fits(told: &[u8], said: &[u8]) -> bool {
-    fits_where(told, said, |told, said| {
-        told.is_sip_message() && said.is_sip_message()
-    })
-}
-
-/// The same where the survivor is going to be told of what runs from endpoint to endpoint (MSRP, T.38), which may
-/// be at another place now.
-pub fn fits_but_for_paths(told: &[u8], said: &[u8]) -> bool {
-    fits_where(told, said, |told, said| !told.is_rtp() && !said.is_rtp())
-}
-
-/// `past_us` tells whether two sections that are no RTP go together.
-fn fits_where(told: &[u8], said: &[u8], past_us: impl Fn(&Media<'_>, &Media<'_>) -> bool) -> bool {
-    let (Ok(told), Ok(said)) = (Sdp::parse(told), Sdp::parse(said)) else {
-        return false;
-    };
-    told.media().iter().enumerate().all(|(at, told)| {
-        if told.port == 0 {
-            return true;
-        }
-        let Some(said) = said.media().get(at) else {
-            return false;
-        };
-        if said.port == 0 || said.kind != told.kind {
-            return false;
-        }
-        if !told.is_rtp() {
-            // What goes from endpoint to endpoint (MSRP, T.38) goes to another place now.
-            return past_us(told, said);
-        }
-        if told.keying() == Keying::EndToEnd || said.keying() == Keying::EndToEnd {
-            // The survivor must agree on new ones.
-            return false;
-        }
-        said.payloads()
-            .filter(|payload| !payload.name.eq_ignore_ascii_case("telephone-event"))
-            .any(|payload| told.payloads().any(|told| same_format(&payload, &told)))
-    })
 }
 
 /// Returns true where an offer says no more than `before` but that its streams, which all come by way of us, are
@@ -224,8 +177,9 @@ pub fn without_refused(told: &[u8], said: &[u8]) -> Option<Vec<u8>> {
     Some(out.into_bytes())
 }
 
-/// Answers an offer with the session that stands: our sections as they are, each direction mirroring the
-/// offer's (so a hold is a hold), sections that are new refused. None where either is no SDP.
+/// Answers an offer with the session that stands: our sections with the formats that are in the offer too, under its
+/// numbers (RFC 3264 6.1), each direction mirroring the offer's (so a hold is a hold), sections that are new or have
+/// no format in common refused. None where either is no SDP.
 pub fn answer_with(standing: &[u8], offer: &[u8]) -> Option<Vec<u8>> {
     let (standing, offer) = (Sdp::parse(standing).ok()?, Sdp::parse(offer).ok()?);
     let mut out = String::with_capacity(standing.text.len() + 32);
@@ -238,25 +192,27 @@ pub fn answer_with(standing: &[u8], offer: &[u8]) -> Option<Vec<u8>> {
         }
     }
     for (at, offered) in offer.media().iter().enumerate() {
-        match standing
-            .media()
-            .get(at)
-            .filter(|ours| ours.port != 0 && offered.port != 0 && ours.kind == offered.kind)
-        {
-            Some(ours) => directed(&mut out, ours, offered.direction.mirrored()),
+        let ours = standing.media().get(at);
+        let ours =
+            ours.filter(|ours| ours.port != 0 && offered.port != 0 && ours.kind == offered.kind);
+        let common = ours.and_then(|ours| Some((ours, Common::of(ours, offered)?)));
+        match common {
+            Some((ours, common)) => {
+                directed(&mut out, ours, &common, offered.direction.mirrored());
+            }
             None => refused(&mut out, offered),
         }
     }
     Some(out.into_bytes())
 }
 
-fn directed(out: &mut String, media: &Media<'_>, direction: Direction) {
+fn directed(out: &mut String, media: &Media<'_>, common: &Common<'_>, direction: Direction) {
     for line in lines(media.text) {
         let is_direction = Line::parse(line).is_some_and(|line| {
             line.letter == b'a' && Direction::parse(line.value.trim()).is_some()
         });
-        if !is_direction {
-            push(out, line);
+        if !is_direction && let Some(line) = common.line(line) {
+            push(out, &line);
         }
     }
     // sendrecv is the default (RFC 3264 5.1): said only where it was said before, so that a session that

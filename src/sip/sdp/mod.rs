@@ -2,6 +2,7 @@
 
 mod agree;
 mod crypto;
+mod fit;
 mod hold;
 mod line;
 mod parse;
@@ -9,11 +10,9 @@ mod rewrite;
 #[cfg(test)]
 mod tests;
 
-pub use agree::{
-    answer_with, fits, fits_but_for_paths, is_mute, offer_again, only_moves, with_sections,
-    without_refused,
-};
+pub use agree::{answer_with, is_mute, offer_again, only_moves, with_sections, without_refused};
 pub use crypto::{Crypto, CryptoError, MasterKey, Suite};
+pub use fit::{fits, fits_but_for_paths, shares, takes_some};
 pub use hold::resumed;
 pub use parse::{Direction, Keying, Kind, Media, Payload, Sdp};
 pub use rewrite::{Cover, Place, Rewrite};

@@ -328,6 +328,23 @@ impl<'a> Media<'a> {
         })
     }
 
+    /// Returns the value of a format's parameter (`a=fmtp`).
+    pub(super) fn parameter(&self, number: u8, name: &str) -> Option<&'a str> {
+        lines(self.text).filter_map(Line::parse).find_map(|line| {
+            let (format, parameters) = line.attribute("fmtp")?.split_once(' ')?;
+            if format.parse() != Ok(number) {
+                return None;
+            }
+            parameters.split(';').find_map(|parameter| {
+                let (known, value) = parameter.split_once('=')?;
+                known
+                    .trim()
+                    .eq_ignore_ascii_case(name)
+                    .then(|| value.trim())
+            })
+        })
+    }
+
     fn mapped(&self, number: u8) -> Option<Payload<'a>> {
         lines(self.text).filter_map(Line::parse).find_map(|line| {
             let (format, encoding) = line.attribute("rtpmap")?.split_once(' ')?;

@@ -228,7 +228,7 @@ fn which_answers_fit() {
         ),
     ] {
         let said = format!("v=0\r\no=- 1 1 IN IP4 2.2.2.2\r\ns=-\r\nt=0 0\r\n{media}\r\n");
-        assert_eq!(fits(told, said.as_bytes()), fit, "{media}");
+        assert_eq!(fits(told, told, said.as_bytes()), fit, "{media}");
     }
     // Text within the dialog has no place of its own; what goes from endpoint to endpoint has.
     for (line, fit) in [
@@ -241,7 +241,7 @@ fn which_answers_fit() {
     ] {
         let of = |ip| format!("v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nt=0 0\r\n{line}\r\n");
         let (told, said) = (of("1.1.1.1"), of("2.2.2.2"));
-        assert_eq!(fits(told.as_bytes(), said.as_bytes()), fit, "{line}");
+        assert_eq!(fits(told.as_bytes(), b"", said.as_bytes()), fit, "{line}");
         // Where the survivor is going to be told of that place, the sound beside it still has to fit.
         assert!(fits_but_for_paths(told.as_bytes(), said.as_bytes()));
         for (sound, fit) in [("RTP/AVP 0", true), ("RTP/AVP 9", false)] {

@@ -139,7 +139,7 @@ impl Conversation {
             return Err((488, "pickup of a session that is the phones' own"));
         }
         let fits =
-            sdp::fits(wanted.as_bytes(), offer.as_bytes()) || media::is_all_signalling(&offer);
+            sdp::shares(wanted.as_bytes(), offer.as_bytes()) || media::is_all_signalling(&offer);
         let heard = sdp::answer_with(offer.as_bytes(), wanted.as_bytes());
         let heard = heard.and_then(|heard| String::from_utf8(heard).ok());
         let heard = heard.filter(|_| fits).ok_or(UNFIT)?;
@@ -204,7 +204,7 @@ impl Conversation {
         let generation = lost.fork.find(named).map_or(0, |branch| branch.generation);
         let offer = sdp_of(request).ok_or((488, "pickup where nothing is offered"))?;
         let wanted = self.offer_to(side).ok_or(UNFIT)?;
-        if !sdp::fits(wanted.as_bytes(), offer.as_bytes()) && !media::is_all_signalling(&offer) {
+        if !sdp::shares(wanted.as_bytes(), offer.as_bytes()) && !media::is_all_signalling(&offer) {
             return Err(UNFIT);
         }
         let standing = sdp::answer_with(wanted.as_bytes(), offer.as_bytes());

@@ -334,6 +334,8 @@ impl Conversation {
         if let Some(branch) = branch {
             self.adopt(context, side, branch);
             self.configure(context, survivor);
+            // It may have taken less than it was offered.
+            self.catch_up(context, side);
         }
     }
 

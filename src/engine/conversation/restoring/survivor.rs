@@ -223,6 +223,9 @@ pub(crate) fn stand(
     shared: &mut Shared,
 ) -> Option<Box<str>> {
     let answer = sdp::answer_with(told.as_bytes(), offer.as_bytes())?;
+    if sdp::is_mute(offer.as_bytes(), &answer) {
+        return None;
+    }
     talk.said = Some(offer);
     let answer = if shared.settings.media.mode == MediaMode::Relay {
         keys::cover(talk, answer, &mut Telling::new(shared, Role::Answer))?

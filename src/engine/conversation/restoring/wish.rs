@@ -1,4 +1,4 @@
-//! What the survivor held or resumed while its other side was sought: told to who answers.
+//! What the survivor held, resumed or did not take while its other side was sought: told to who answers.
 
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, What, end_with};
@@ -9,7 +9,7 @@ use crate::engine::conversation::session::media;
 use crate::engine::dialog::Act;
 use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, LegId, Side};
-use crate::sip::{Message, Method};
+use crate::sip::{Message, Method, sdp};
 
 impl Conversation {
     /// The survivor may have held or resumed while the new endpoint rang, and was answered here: the
@@ -32,7 +32,9 @@ impl Conversation {
         let (Some(told), Some(known)) = (told, &before.told) else {
             return;
         };
-        if media::same_directions(&told, known) {
+        let said = before.said.as_deref().unwrap_or_default();
+        let less = sdp::takes_some(known.as_bytes(), said.as_bytes(), told.as_bytes());
+        if !less && media::same_directions_for(said, &told, known) {
             return;
         }
         let Ok(offered) = leg.negotiation.step(Act::SendOffer) else {

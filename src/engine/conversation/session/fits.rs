@@ -34,7 +34,7 @@ impl Conversation {
         let said = said.unwrap_or(told);
         let relayed = context.shared.settings.media.mode == MediaMode::Relay;
         let (told, offer) = (told.as_bytes(), said.as_bytes());
-        if media::is_all_signalling(said) || relayed && sdp::fits(told, offer) {
+        if media::is_all_signalling(said) || relayed && sdp::shares(told, offer) {
             return Fit::Stands;
         }
         if relayed && !sdp::fits_but_for_paths(told, offer) {
@@ -52,12 +52,16 @@ impl Conversation {
         let relayed = context.shared.settings.media.mode == MediaMode::Relay;
         let party = self.party(survivor);
         let told = party.talk().and_then(|talk| talk.told.as_deref());
+        let own = party.talk().and_then(|talk| talk.said.as_deref());
+        let own = own.unwrap_or_default().as_bytes();
         let fits = match (told, said) {
             (Some(told), Some(said)) => {
-                relayed && sdp::fits(told.as_bytes(), said.as_bytes())
+                relayed && sdp::fits(told.as_bytes(), own, said.as_bytes())
                     || media::is_all_signalling(said)
             }
-            (None, _) | (_, None) => true,
+            // Who says nothing to an offer has no media (RFC 3261 13.2.1).
+            (Some(_), None) => false,
+            (None, _) => true,
         };
         // Whom the other has put on hold that is gone now is told that this is over.
         let side = survivor.other();

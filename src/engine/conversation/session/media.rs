@@ -271,6 +271,18 @@ pub(crate) fn same_directions(one: &str, other: &str) -> bool {
     })
 }
 
+/// The same for who has said `own`: streams that it refuses, or does not have, are all one to it.
+pub(crate) fn same_directions_for(own: &str, one: &str, other: &str) -> bool {
+    let parsed = [own, one, other].map(|text| Sdp::parse(text.as_bytes()));
+    let [Ok(own), Ok(one), Ok(other)] = parsed else {
+        return true;
+    };
+    let both = one.media().iter().zip(other.media());
+    own.media().iter().zip(both).all(|(own, (one, other))| {
+        own.port == 0 || (one.port == 0) == (other.port == 0) && one.direction == other.direction
+    })
+}
+
 /// Returns true where a description lets its reader send or hear what the one before did not.
 pub(crate) fn opens(before: &str, now: &str) -> bool {
     let (Ok(before), Ok(now)) = (Sdp::parse(before.as_bytes()), Sdp::parse(now.as_bytes())) else {

@@ -1,0 +1,208 @@
+//! Which formats two ends have in common, and whether a new answer goes with what a survivor may be sending.
+
+use std::borrow::Cow;
+
+use super::line::{Line, media_words};
+use super::parse::{Keying, Media, Payload, Sdp};
+
+pub(super) fn same_format(a: &Payload<'_>, b: &Payload<'_>) -> bool {
+    a.clock == b.clock && a.name.eq_ignore_ascii_case(b.name)
+}
+
+/// The same where it also matters how each end has it: packets of the one are no packets of the other.
+fn goes_with(a: (&Media<'_>, &Payload<'_>), b: (&Media<'_>, &Payload<'_>)) -> bool {
+    // RFC 4867 8.1; RFC 6184 8.1: both are 0 where they are not said.
+    let telling = match a.1.name.to_ascii_lowercase().as_str() {
+        "amr" | "amr-wb" => "octet-align",
+        "h264" => "packetization-mode",
+        _ => return same_format(a.1, b.1),
+    };
+    let has = |(media, payload): (&Media<'_>, &Payload<'_>)| {
+        let value = media.parameter(payload.number, telling);
+        value.is_some_and(|value| value != "0")
+    };
+    same_format(a.1, b.1) && has(a) == has(b)
+}
+
+/// Returns true for what is no sound or picture by itself.
+fn is_beside(payload: &Payload<'_>) -> bool {
+    ["telephone-event", "CN", "rtx", "red", "ulpfec", "flexfec"]
+        .iter()
+        .any(|name| payload.name.eq_ignore_ascii_case(name))
+}
+
+/// Returns what an endpoint may be sending: of what it was told the formats that it has said itself (RFC 3264 5.1,
+/// 6.1). Where it has said none of them, all that it was told.
+fn may_send<'a>(told: &'a Media<'a>, own: Option<&Media<'_>>) -> Vec<Payload<'a>> {
+    let all = || told.payloads().filter(|payload| !is_beside(payload));
+    let both: Vec<Payload<'_>> = all()
+        .filter(|payload| {
+            own.is_none_or(|own| own.payloads().any(|own| same_format(payload, &own)))
+        })
+        .collect();
+    if both.is_empty() {
+        all().collect()
+    } else {
+        both
+    }
+}
+
+fn takes_all(of: &Media<'_>, sent: &[Payload<'_>], by: &Media<'_>) -> bool {
+    let takes = |payload: &Payload<'_>| {
+        let mut taken = by.payloads();
+        taken.any(|taken| goes_with((of, payload), (by, &taken)))
+    };
+    !sent.is_empty() && sent.iter().all(takes)
+}
+
+/// Returns true where a new endpoint's answer needs no word to the survivor: each stream that the survivor was told
+/// of is there, comes by way of us, and takes every format that the survivor, which has said `own`, may be sending.
+/// Keys in the descriptions are each leg's own.
+pub fn fits(told: &[u8], own: &[u8], said: &[u8]) -> bool {
+    fits_where(told, said, by_us, |at, told, said| {
+        let own = Sdp::parse(own).ok();
+        let own = own.as_ref().and_then(|own| own.media().get(at));
+        takes_all(told, &may_send(told, own), said)
+    })
+}
+
+/// The same where the survivor can be told which of its formats the other one takes.
+pub fn shares(told: &[u8], said: &[u8]) -> bool {
+    fits_where(told, said, by_us, |_, told, said| shares_one(told, said))
+}
+
+/// The same where the survivor is going to be told of what runs from endpoint to endpoint (MSRP, T.38), which may
+/// be at another place now.
+pub fn fits_but_for_paths(told: &[u8], said: &[u8]) -> bool {
+    let past_us = |told: &Media<'_>, said: &Media<'_>| !told.is_rtp() && !said.is_rtp();
+    fits_where(told, said, past_us, |_, told, said| shares_one(told, said))
+}
+
+/// Returns true where who says `now` takes some of what an endpoint may be sending that was `told` this and has said
+/// `own`, and not all. An answer with nothing of its offer says nothing.
+pub fn takes_some(told: &[u8], own: &[u8], now: &[u8]) -> bool {
+    let (Ok(told), Ok(own), Ok(now)) = (Sdp::parse(told), Sdp::parse(own), Sdp::parse(now)) else {
+        return false;
+    };
+    let mut sections = told.media().iter().zip(own.media()).zip(now.media());
+    sections.any(|((told, own), now)| {
+        let goes_on = [told, own, now].iter().all(|media| media.port != 0) && told.is_rtp();
+        let sent = may_send(told, Some(own));
+        goes_on
+            && shares_one(told, now)
+            && !takes_all(told, &sent, now)
+            && sent.iter().any(|payload| takes_all(told, &[*payload], now))
+    })
+}
+
+/// What goes from endpoint to endpoint (MSRP, T.38) goes to another place now; text within the dialog has none.
+fn by_us(told: &Media<'_>, said: &Media<'_>) -> bool {
+    told.is_sip_message() && said.is_sip_message()
+}
+
+fn shares_one(told: &Media<'_>, said: &Media<'_>) -> bool {
+    said.payloads()
+        .filter(|payload| !payload.name.eq_ignore_ascii_case("telephone-event"))
+        .any(|payload| told.payloads().any(|told| same_format(&payload, &told)))
+}
+
+/// `past_us` tells whether two sections that are no RTP go together, `sounds` whether two that are do.
+fn fits_where(
+    told: &[u8],
+    said: &[u8],
+    past_us: impl Fn(&Media<'_>, &Media<'_>) -> bool,
+    sounds: impl Fn(usize, &Media<'_>, &Media<'_>) -> bool,
+) -> bool {
+    let (Ok(told), Ok(said)) = (Sdp::parse(told), Sdp::parse(said)) else {
+        return false;
+    };
+    told.media().iter().enumerate().all(|(at, told)| {
+        if told.port == 0 {
+            return true;
+        }
+        let Some(said) = said.media().get(at) else {
+            return false;
+        };
+        if said.port == 0 || said.kind != told.kind {
+            return false;
+        }
+        if !told.is_rtp() {
+            return past_us(told, said);
+        }
+        // The survivor must agree on new keys between the endpoints.
+        let ends = [told.keying(), said.keying()];
+        !ends.contains(&Keying::EndToEnd) && sounds(at, told, said)
+    })
+}
+
+/// The formats of a section that an offer has too, each with its number there.
+pub(super) struct Common<'a> {
+    /// Ours, and the offer's. None where all stay as they are.
+    numbers: Option<Vec<(&'a str, String)>>,
+}
+
+impl<'a> Common<'a> {
+    /// None where both are RTP and there is nothing to be heard in common.
+    pub(super) fn of(ours: &Media<'a>, offered: &Media<'_>) -> Option<Self> {
+        if !ours.is_rtp() || !offered.is_rtp() {
+            return Some(Self { numbers: None });
+        }
+        let known: Vec<Payload<'_>> = ours.payloads().collect();
+        let there = |format: &str| {
+            let number: Option<u8> = format.parse().ok();
+            match known.iter().find(|payload| Some(payload.number) == number) {
+                Some(payload) => {
+                    let mut offers = offered.payloads();
+                    let same = |offer: &Payload<'_>| goes_with((ours, payload), (offered, offer));
+                    offers.find(same).map(|offer| offer.number.to_string())
+                }
+                // Of a number that nobody explains the number is all there is.
+                None => offered.formats.contains(&format).then(|| format.to_owned()),
+            }
+        };
+        let formats = ours.formats.iter();
+        let numbers: Vec<(&str, String)> = formats
+            .filter_map(|format| Some((*format, there(format)?)))
+            .collect();
+        let heard = |payload: &Payload<'_>| {
+            !is_beside(payload)
+                && numbers
+                    .iter()
+                    .any(|(ours, _)| ours.parse() == Ok(payload.number))
+        };
+        if known.iter().any(|payload| !is_beside(payload)) && !known.iter().any(heard) {
+            return None;
+        }
+        let same = numbers.len() == ours.formats.len()
+            && numbers.iter().all(|(ours, theirs)| ours == theirs);
+        Some(Self {
+            numbers: (!same).then_some(numbers),
+        })
+    }
+
+    /// Returns a line of our section as it is with these formats alone.
+    pub(super) fn line<'l>(&self, line: &'l str) -> Option<Cow<'l, str>> {
+        let Some(numbers) = &self.numbers else {
+            return Some(line.into());
+        };
+        if line.starts_with("m=") {
+            let (kind, port, rest) = media_words(line);
+            let proto = rest.split(' ').next().unwrap_or("");
+            let formats: Vec<&str> = numbers.iter().map(|(_, theirs)| &**theirs).collect();
+            return Some(format!("{kind} {port} {proto} {}", formats.join(" ")).into());
+        }
+        let of_one = |name: &str| {
+            let value = Line::parse(line)?.attribute(name)?;
+            let (number, rest) = value.split_once(' ')?;
+            (number != "*").then_some((number, rest))
+        };
+        let names = ["rtpmap", "fmtp", "rtcp-fb"];
+        let Some((name, (number, rest))) =
+            names.iter().find_map(|name| Some((name, of_one(name)?)))
+        else {
+            return Some(line.into());
+        };
+        let (_, theirs) = numbers.iter().find(|(ours, _)| *ours == number)?;
+        Some(format!("a={name}:{theirs} {rest}").into())
+    }
+}
