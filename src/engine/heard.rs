@@ -3,7 +3,7 @@
 use super::Engine;
 use super::conversation::carrying::within::{Failed, Renewed};
 use super::conversation::context::{Errand, What, retry_after};
-use super::conversation::ending::stray::{Leaving, acknowledge_and_leave};
+use super::conversation::ending::stray::{Leaving, acknowledge_and_leave, acknowledge_ringing};
 use crate::engine::events::{Event, TargetFailure};
 use crate::engine::ids::{Flow, Transport};
 use crate::engine::mint::tag_key;
@@ -190,9 +190,13 @@ impl Engine {
                 None => _ = self.acknowledge_standing(response, now, world),
             }
         }
-        if success && errand.what == What::Invite {
+        if !known && errand.what == What::Invite {
             let mut context = self.shared.context(now, world);
-            acknowledge_and_leave(&mut context, response, flow, Leaving::Surely, None);
+            if success {
+                acknowledge_and_leave(&mut context, response, flow, Leaving::Surely, None);
+            } else {
+                acknowledge_ringing(&mut context, response, flow);
+            }
         }
     }
 

@@ -129,7 +129,7 @@ fn serial_forking_asks_one_after_another() {
     t.ends_empty();
 }
 
-fn cancel_like(method: Method) -> bytes::Bytes {
+pub fn cancel_like(method: Method) -> bytes::Bytes {
     let name = method.as_str().to_owned();
     Builder::request(&method, "sip:bob@example.org")
         .header(

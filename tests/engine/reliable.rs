@@ -4,6 +4,7 @@ use refork::engine::settings::{EarlyDialogs, ForkOrder};
 use refork::engine::time::Millis;
 use refork::sip::{Builder, Message, Method, Name};
 
+use crate::calls::cancel_like;
 use crate::people::*;
 use crate::table::*;
 
@@ -468,6 +469,67 @@ fn a_farewell_to_one_early_dialog_leaves_the_others_ringing() {
     for at in [desk(), mobile()] {
         t.discard(at);
     }
+    t.ends_empty();
+}
+
+/// Takes a PRACK that goes out for a response of this number, and returns its CSeq.
+fn pracked(t: &mut Table, invite: &Message, at: std::net::SocketAddr, rseq: u32) -> u32 {
+    let prack = t.request_to(at, Method::Prack);
+    let rack = format!("{rseq} {} INVITE", invite.cseq());
+    assert_eq!(prack.header(Name::RAck), Some(&*rack));
+    assert_eq!(prack.to_tag(), Some("x1"));
+    assert_eq!(prack.from_tag(), invite.from_tag());
+    t.receive(at, response(&prack, 200, at, "x1").end());
+    prack.cseq()
+}
+
+#[test]
+fn who_rings_reliably_in_spite_of_its_cancel_has_its_pracks_and_is_ended_beyond_them() {
+    let mut t = two();
+    alice_calls(&mut t, "", &audio(alice()));
+    let [desks, mobiles] = [desk(), mobile()].map(|at| t.request_to(at, Method::Invite));
+    t.reply(&mobiles, 100, mobile());
+    t.receive(desk(), answer_to(&desks).end());
+    t.request_to(desk(), Method::Ack);
+    let cancel = t.request_to(mobile(), Method::Cancel);
+    t.reply(&cancel, 200, mobile());
+    // It rings all the same, and once more before it has the PRACK.
+    let rings = |rseq| reliably(&mobiles, 180, mobile(), "x1", rseq).end();
+    t.receive(mobile(), rings(700));
+    let first = pracked(&mut t, &mobiles, mobile(), 700);
+    assert!(first > mobiles.cseq());
+    t.receive(mobile(), rings(700));
+    assert_eq!(pracked(&mut t, &mobiles, mobile(), 700), first);
+    t.receive(mobile(), rings(701));
+    let second = pracked(&mut t, &mobiles, mobile(), 701);
+    assert!(second > first);
+    // What wants no PRACK gets none.
+    t.receive(mobile(), response(&mobiles, 180, mobile(), "x1").end());
+    t.nothing_to(mobile());
+    t.receive(mobile(), response(&mobiles, 200, mobile(), "x1").end());
+    t.request_to(mobile(), Method::Ack);
+    let bye = t.request_to(mobile(), Method::Bye);
+    assert!(bye.cseq() > second, "beyond the PRACKs");
+    t.reply(&bye, 200, mobile());
+}
+
+#[test]
+fn who_rings_reliably_after_its_caller_has_gone_has_its_prack() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.reply(&invite, 100, desk());
+    t.receive(alice(), cancel_like(Method::Cancel));
+    t.response_to(alice(), 200);
+    t.response_to(alice(), 487);
+    t.receive(alice(), cancel_like(Method::Ack));
+    let cancel = t.request_to(desk(), Method::Cancel);
+    t.reply(&cancel, 200, desk());
+    t.receive(desk(), reliably(&invite, 180, desk(), "x1", 9).end());
+    pracked(&mut t, &invite, desk(), 9);
+    t.reply(&invite, 487, desk());
+    t.request_to(desk(), Method::Ack);
     t.ends_empty();
 }
 

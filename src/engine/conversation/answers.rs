@@ -4,7 +4,7 @@ use super::Conversation;
 use super::carrying::within::Renewed;
 use super::context::{Context, ELSEWHERE, Errand, What};
 use super::doubting::outcome;
-use super::ending::stray::{Leaving, acknowledge_and_leave};
+use super::ending::stray::{Leaving, acknowledge_and_leave, acknowledge_ringing};
 use crate::engine::dialog::Do;
 use crate::engine::events::{Signal, TargetFailure};
 use crate::engine::ids::{Flow, LegId};
@@ -181,7 +181,10 @@ impl Conversation {
         if let Some(side) = self.branch_side(leg) {
             return self.again_response(context, side, leg, response, flow);
         }
-        if !(200..300).contains(&response.status()) {
+        if response.status() < 200 {
+            return acknowledge_ringing(context, response, flow);
+        }
+        if response.status() >= 300 {
             return;
         }
         if !self.acknowledge_standing(context, leg, response) {
