@@ -143,7 +143,11 @@ fn frames(pieces: &[&[u8]]) -> Vec<Result<Bytes, FrameError>> {
 pub fn sdp(bytes: &[u8]) {
     let mut parts = bytes.splitn(2, |b| *b == 0);
     let (one, two) = (parts.next().unwrap_or(b""), parts.next().unwrap_or(b""));
-    let _ = sdp::fits(one, two);
+    let _ = (sdp::fits(one, two, one), sdp::shares(one, two));
+    let _ = (
+        sdp::fits_but_for_paths(one, two),
+        sdp::takes_some(one, two, one),
+    );
     let made = [sdp::offer_again(one, two), sdp::answer_with(one, two)];
     for made in made.into_iter().flatten() {
         assert!(Sdp::parse(&made).is_ok() || made.len() > 16 * 1024);
