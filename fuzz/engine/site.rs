@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use refork::engine::Engine;
 use refork::engine::endpoint::Binding;
 use refork::engine::ids::{
-    Aor, ConnectionId, Flow, ListenerId, Transport, VIRTUAL_SHARDS, VirtualShard,
+    Aor, ConnectionId, Flow, GruuKey, ListenerId, Transport, VIRTUAL_SHARDS, VirtualShard,
 };
 use refork::engine::ports::World;
 use refork::engine::settings::{
@@ -68,6 +68,10 @@ impl World for Site {
             peer,
             connection: None,
         })
+    }
+
+    fn gruu_key(&self) -> GruuKey {
+        GruuKey([9; 32])
     }
 
     fn bindings(&self, aor: &Aor) -> Vec<Binding> {

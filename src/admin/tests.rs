@@ -197,6 +197,7 @@ fn binding(aor: &str) -> (Aor, Binding) {
         allow: "".into(),
         registered: Time(0),
         token: None,
+        gruu: None,
     };
     (Aor::from_canonical(aor), binding)
 }

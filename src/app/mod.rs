@@ -29,7 +29,7 @@ use crate::driver::{
 };
 use crate::engine::Engine;
 use crate::engine::ids::{Transport, VIRTUAL_SHARDS, VirtualShard};
-use crate::engine::mint::ShardKey;
+use crate::engine::mint::{Secret, ShardKey};
 use crate::engine::ports::{Command, Input, MediaEvent};
 use crate::engine::snapshot::{self, Snapshot};
 use crate::engine::view::Gauges;
@@ -141,9 +141,7 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
         None => (Records::default(), None),
     };
     let resolver = Resolver::start(config.dns.clone(), &listeners, &mailboxes, &metrics);
-    let shard_key = store
-        .shard_key(ShardKey(random()?))
-        .map_err(StartError::Store)?;
+    let kept = store.secret(Secret(random()?)).map_err(StartError::Store)?;
     let shared = Arc::new(Shared {
         clock: Clock::start(),
         listeners: listeners.into(),
@@ -160,7 +158,8 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
         media: relay.handle(),
         resolver: resolver.map_err(StartError::system("thread"))?,
         mailboxes,
-        shard_key,
+        shard_key: kept.shard_key(),
+        gruu_key: kept.gruu_key(),
         records,
         stream_limits: limits.into(),
         message_size: limits.message_size,

@@ -209,6 +209,7 @@ pub(super) mod tests {
             allow: "".into(),
             registered: Time(0),
             token: None,
+            gruu: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::ids::{ListenerId, Transport};
+use crate::engine::ids::{GruuKey, ListenerId, Transport};
 use crate::engine::mint::ShardKey;
 use crate::gate::Gate;
 use crate::media::MediaHandle;
@@ -28,6 +28,7 @@ pub struct Shared {
     pub listeners: Arc<[Bound]>,
     pub mailboxes: Mailboxes,
     pub shard_key: ShardKey,
+    pub gruu_key: GruuKey,
     pub bindings: Bindings,
     pub legs: Legs,
     /// Calls that nobody has answered yet, by who makes them.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::engine::endpoint::Binding;
-use crate::engine::ids::{Aor, ConnectionId, Flow, Transport};
+use crate::engine::ids::{Aor, ConnectionId, Flow, GruuKey, Transport};
 use crate::engine::ports::World;
 use crate::engine::time::{Millis, Time};
 use crate::transport::toward;
@@ -119,6 +119,10 @@ impl World for Site {
     fn offers_alias(&self, flow: &Flow) -> bool {
         let ours = self.shared.tls.as_ref().is_some_and(|tls| tls.has_own());
         ours && flow.connection.is_some_and(ConnectionId::is_to_host)
+    }
+
+    fn gruu_key(&self) -> GruuKey {
+        self.shared.gruu_key
     }
 
     fn bindings(&self, aor: &Aor) -> Vec<Binding> {

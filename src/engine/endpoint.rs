@@ -62,6 +62,9 @@ pub struct Binding {
     /// By what an upstream names it to us, where it is registered there and only kept here.
     #[serde(default)]
     pub token: Option<Box<str>>,
+    /// By what the temporary GRUUs of the device name it (RFC 5627): the same for all its bindings.
+    #[serde(default)]
+    pub gruu: Option<u64>,
 }
 
 /// What happened to the bindings of an AOR; told to every shard.

@@ -247,3 +247,13 @@ impl fmt::Debug for Aor {
         f.write_str(&self.0)
     }
 }
+
+/// By what temporary GRUUs are made and read. Whoever knows it sees whose they are.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct GruuKey(pub [u8; 32]);
+
+impl fmt::Debug for GruuKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GruuKey").finish_non_exhaustive()
+    }
+}

@@ -5,8 +5,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
+use sha2::{Digest, Sha256};
 
-use crate::engine::ids::{ConversationId, VIRTUAL_SHARDS, VirtualShard};
+use crate::engine::ids::{ConversationId, GruuKey, VIRTUAL_SHARDS, VirtualShard};
 use crate::engine::ports::Token;
 use crate::engine::time::Millis;
 
@@ -132,6 +133,33 @@ impl std::fmt::Debug for ShardKey {
     }
 }
 
+/// What a store keeps, and all keys come from that last as long. Who finds one of them out has no other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Secret(pub [u8; 32]);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secret").finish_non_exhaustive()
+    }
+}
+
+impl Secret {
+    /// Returns the key that spreads first requests.
+    pub fn shard_key(self) -> ShardKey {
+        ShardKey(self.derived(b"shards"))
+    }
+
+    /// Returns the key of temporary GRUUs.
+    pub fn gruu_key(self) -> GruuKey {
+        GruuKey(self.derived(b"gruus"))
+    }
+
+    fn derived(self, label: &[u8]) -> [u8; 32] {
+        let hash = Sha256::new().chain_update(self.0).chain_update(label);
+        hash.finalize().into()
+    }
+}
+
 /// Returns the shard of what carries no tag of ours.
 pub fn hash_shard(key: ShardKey, of: impl Hash) -> VirtualShard {
     VirtualShard((hash64((key.0, of)) % u64::from(VIRTUAL_SHARDS)) as u8)
@@ -168,6 +196,16 @@ mod tests {
             even > 20 && hit.iter().all(|hits| *hits < 3 * even),
             "{hit:?}"
         );
+    }
+
+    #[test]
+    fn keys_of_a_secret_are_not_one_another() {
+        let secret = Secret([7; 32]);
+        let (shards, gruus) = (secret.shard_key(), secret.gruu_key());
+        assert_eq!((shards, gruus), (secret.shard_key(), secret.gruu_key()));
+        assert_ne!(shards.0, gruus.0);
+        assert_ne!(shards.0, secret.0);
+        assert_ne!(Secret([8; 32]).gruu_key(), gruus);
     }
 
     #[test]

@@ -9,8 +9,8 @@ use crate::engine::endpoint::{Binding, BindingsChanged};
 use crate::engine::events::Event;
 use crate::engine::handover::{Forward, Handover, Moved};
 use crate::engine::health::Observation;
-pub use crate::engine::ids::Token;
 use crate::engine::ids::{Aor, ConnectionId, ConversationId, Flow, Side, Transport};
+pub use crate::engine::ids::{GruuKey, Token};
 use crate::engine::inquiry::{Found, Inquiry};
 use crate::engine::locating::{Hop, Located};
 use crate::engine::revision::Revision;
@@ -159,6 +159,8 @@ pub trait World {
     fn offers_alias(&self, _flow: &Flow) -> bool {
         false
     }
+    /// Returns by what temporary GRUUs are made and read: the same on all shards, and as long as bindings last.
+    fn gruu_key(&self) -> GruuKey;
     /// Returns the bindings of an AOR, expired ones among them until they are swept.
     fn bindings(&self, aor: &Aor) -> Vec<Binding>;
     /// A leg to a peer (`Engine::peer_number`) begins or ends whose call was answered: what comes from there

@@ -5,14 +5,14 @@ use std::sync::OnceLock;
 use dashmap::DashMap;
 
 use crate::engine::ids::ConversationId;
-use crate::engine::mint::ShardKey;
+use crate::engine::mint::Secret;
 
 use super::{Store, StoreError};
 
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     snapshots: DashMap<ConversationId, Box<[u8]>>,
-    shard_key: OnceLock<ShardKey>,
+    secret: OnceLock<Secret>,
 }
 
 impl MemoryStore {
@@ -33,8 +33,8 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn shard_key(&self, fresh: ShardKey) -> Result<ShardKey, StoreError> {
-        Ok(*self.shard_key.get_or_init(|| fresh))
+    fn secret(&self, fresh: Secret) -> Result<Secret, StoreError> {
+        Ok(*self.secret.get_or_init(|| fresh))
     }
 
     fn put(&self, id: ConversationId, snapshot: &[u8]) -> Result<(), StoreError> {
@@ -63,10 +63,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_first_key_stays() {
+    fn its_first_secret_stays() {
         let store = MemoryStore::new();
         for fresh in [3, 4] {
-            assert_eq!(store.shard_key(ShardKey([fresh; 32])).unwrap().0, [3; 32]);
+            assert_eq!(store.secret(Secret([fresh; 32])).unwrap().0, [3; 32]);
         }
     }
 

@@ -7,7 +7,7 @@ mod volatile;
 use thiserror::Error;
 
 use crate::engine::ids::ConversationId;
-use crate::engine::mint::ShardKey;
+use crate::engine::mint::Secret;
 
 pub use memory::MemoryStore;
 pub use volatile::Volatile;
@@ -25,12 +25,12 @@ pub trait Store: Send + Sync + 'static {
         true
     }
 
-    /// Returns the key that what is kept was spread over shards by. Where there is none yet, `fresh` is it from
-    /// now on.
+    /// Returns what the keys come from that last as long as what is kept: that by which it was spread over shards,
+    /// and that of temporary GRUUs. Where there is none yet, `fresh` is it from now on.
     ///
     /// # Errors
     /// It could not be read, or not be made safe.
-    fn shard_key(&self, fresh: ShardKey) -> Result<ShardKey, StoreError>;
+    fn secret(&self, fresh: Secret) -> Result<Secret, StoreError>;
 
     /// Keeps a snapshot in the place of an older one. When it returns, the snapshot is safe.
     ///

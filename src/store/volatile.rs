@@ -1,7 +1,7 @@
 //! No store at all: what there is ends with the process, and nothing is spent on keeping it.
 
 use crate::engine::ids::ConversationId;
-use crate::engine::mint::ShardKey;
+use crate::engine::mint::Secret;
 
 use super::{Store, StoreError};
 
@@ -13,7 +13,7 @@ impl Store for Volatile {
         false
     }
 
-    fn shard_key(&self, fresh: ShardKey) -> Result<ShardKey, StoreError> {
+    fn secret(&self, fresh: Secret) -> Result<Secret, StoreError> {
         Ok(fresh)
     }
 

@@ -36,6 +36,9 @@ impl Agent {
             (Name::Allow, self.profile.allow().to_owned()),
             (Name::UserAgent, self.profile.user_agent.clone()),
         ];
+        if self.profile.instance.is_some() {
+            headers.push((Name::Supported, "gruu".to_owned()));
+        }
         if let Some((contact, expires)) = contact {
             headers.push((Name::Contact, contact));
             headers.push((Name::Expires, expires.to_string()));

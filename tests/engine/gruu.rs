@@ -18,7 +18,7 @@ fn to_the_desk(method: Method, call_id: &str) -> Builder {
     request_to_uri(method, DESK, call_id)
 }
 
-fn request_to_uri(method: Method, uri: &str, call_id: &str) -> Builder {
+pub fn request_to_uri(method: Method, uri: &str, call_id: &str) -> Builder {
     let name = method.as_str().to_owned();
     Builder::request(&method, uri)
         .header(

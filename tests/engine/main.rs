@@ -68,6 +68,7 @@ mod session_id;
 mod session_timers;
 mod srtp;
 mod table;
+mod temporary_gruus;
 mod third_party;
 mod transfer;
 mod transfer_kills;

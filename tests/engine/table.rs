@@ -14,7 +14,7 @@ use refork::engine::endpoint::Binding;
 use refork::engine::events::{Event, Happening};
 use refork::engine::handover::{Forward, Handover};
 use refork::engine::ids::{
-    Aor, ConnectionId, ConversationId, Flow, ListenerId, Side, Transport, VIRTUAL_SHARDS,
+    Aor, ConnectionId, ConversationId, Flow, GruuKey, ListenerId, Side, Transport, VIRTUAL_SHARDS,
     VirtualShard,
 };
 use refork::engine::locating::Located;
@@ -99,6 +99,10 @@ impl World for Site {
 
     fn offers_alias(&self, flow: &Flow) -> bool {
         flow.transport == Transport::Tls
+    }
+
+    fn gruu_key(&self) -> GruuKey {
+        GruuKey([9; 32])
     }
 
     fn bindings(&self, aor: &Aor) -> Vec<Binding> {

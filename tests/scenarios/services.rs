@@ -164,3 +164,37 @@ fn section_2_17_automatic_redial() {
     hang_up(&call, &taken);
     stage.finish();
 }
+
+/// RFC 5627: a URI that leads to the desk phone alone, and shows nobody that it is Bob's; it ends with the binding.
+#[test]
+fn a_phone_is_called_by_its_temporary_gruu() {
+    let stage = Stage::new();
+    let (alice, desk, mobile) = (stage.phone("alice"), stage.desk(), stage.mobile());
+    answers(&desk);
+    let temporary = |phone: &Phone| {
+        let told = phone.registered().unwrap();
+        let mut contacts = told.values(Name::Contact);
+        let own = contacts.find(|contact| contact.contains("00000000000d>"));
+        let (_, gruu) = own.unwrap().split_once(";temp-gruu=\"").unwrap();
+        format!("<{}>", gruu.split('"').next().unwrap())
+    };
+    let (first, second) = (temporary(&desk), temporary(&desk));
+    assert_ne!(first, second);
+    for gruu in [&first, &second] {
+        assert!(!gruu.contains("bob"), "{gruu}");
+        let call = alice.call(gruu, Medium::Audio).unwrap();
+        let taken = desk.incoming(SOON).unwrap();
+        call.wait_up(SOON).unwrap();
+        talk(&call, &taken);
+        hang_up(&call, &taken);
+    }
+    assert_eq!(mobile.calls(), 0);
+    assert_eq!(desk.unregister_all().unwrap(), 200);
+    assert_eq!(mobile.register().unwrap(), 200);
+    let call = alice.call(&first, Medium::Audio).unwrap();
+    assert_eq!(call.wait_over(SOON).unwrap(), Ending::Refused(404));
+    assert_eq!(desk.register().unwrap(), 200);
+    let call = alice.call(&second, Medium::Audio).unwrap();
+    assert_eq!(call.wait_over(SOON).unwrap(), Ending::Refused(404));
+    stage.finish();
+}

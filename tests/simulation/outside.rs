@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use refork::engine::endpoint::Binding;
-use refork::engine::ids::{Aor, ConnectionId, Flow, ListenerId, Transport};
+use refork::engine::ids::{Aor, ConnectionId, Flow, GruuKey, ListenerId, Transport};
 use refork::engine::ports::World;
 use refork::engine::time::Time;
 
@@ -54,6 +54,10 @@ impl World for Outside {
             peer,
             connection,
         })
+    }
+
+    fn gruu_key(&self) -> GruuKey {
+        GruuKey([9; 32])
     }
 
     fn bindings(&self, aor: &Aor) -> Vec<Binding> {

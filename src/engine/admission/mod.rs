@@ -101,7 +101,7 @@ impl Engine {
         if self.peers.trusts(&flow, settings, world) {
             return Ok(Asker::Trusted);
         }
-        let Some(claim) = claim(request, settings) else {
+        let Some(claim) = claim(request, now, settings, world) else {
             return Ok(Asker::Stranger);
         };
         let Claim {
@@ -143,7 +143,7 @@ impl Engine {
             Asker::Proven(_) | Asker::Unasked(_) | Asker::Of(_) => false,
         };
         let source = flow.peer.ip();
-        let own = || location::aor_in(request.from().uri, settings);
+        let own = || location::whose(request.from().uri, now, settings, world);
         unshown
             && (self.peers.knows(source) || self.doubted.knows(source))
             && !trust::is_listed(flow, settings, world)
@@ -188,7 +188,12 @@ pub(super) fn offence(what: Offence, flow: Flow, answered: bool) -> Event {
 }
 
 /// Returns in whose name a request is, where a domain here has to do with that.
-fn claim<'s>(request: &Message, settings: &'s Settings) -> Option<Claim<'s>> {
+fn claim<'s>(
+    request: &Message,
+    now: Time,
+    settings: &'s Settings,
+    world: &dyn World,
+) -> Option<Claim<'s>> {
     let from = request.from();
     let uri = from.uri_parsed().ok();
     let named = uri.filter(|uri| {
@@ -198,7 +203,7 @@ fn claim<'s>(request: &Message, settings: &'s Settings) -> Option<Claim<'s>> {
     if let Some(uri) = named {
         let domain = location::domain(uri.host, settings)?;
         // Without a user it is the domain itself that speaks, whom no password proves.
-        let aor = location::aor_in(from.uri, settings)
+        let aor = location::whose(from.uri, now, settings, world)
             .unwrap_or_else(|| Aor::from_canonical(format!("sip:{}", uri.host)));
         return Some(Claim {
             aor,

@@ -14,6 +14,18 @@ pub(super) enum Wish {
     Contacts(Vec<Wanted>),
 }
 
+impl Wish {
+    /// Gives each device a new number, which `apply` takes where it has none that holds.
+    pub(super) fn number(&mut self, of: impl Fn(&str) -> u64) {
+        let Self::Contacts(wanted) = self else { return };
+        for wanted in wanted {
+            if let Identity::Instance(instance) = &*wanted.binding.endpoint.identity {
+                wanted.binding.gruu = Some(of(instance));
+            }
+        }
+    }
+}
+
 /// One Contact of a REGISTER.
 #[derive(Debug)]
 pub(super) struct Wanted {
@@ -77,8 +89,11 @@ pub(super) fn apply(
                     return Err(Unchanged::OutOfOrder);
                 }
                 if !wanted.remove {
-                    fresh.push(wanted.binding.clone());
-                    changes.push(registered(&wanted.binding, &old));
+                    let mut binding = wanted.binding.clone();
+                    let others = kept.iter_mut().chain(&mut fresh);
+                    number(&mut binding, &old, others.collect());
+                    changes.push(registered(&binding, &old));
+                    fresh.push(binding);
                     let others = old
                         .into_iter()
                         .filter(|old| !is_same_flow_of(old, &wanted.binding));
@@ -128,6 +143,26 @@ pub(super) fn apply_over(
         };
         changes.push(removed(kept.remove(at), false));
     }
+}
+
+/// Gives a binding the number that the device's temporary GRUUs have, and `others` of it the binding's where a
+/// flow has another Call-ID than before, which ends all that were given out (RFC 5627 3.1.2).
+fn number(binding: &mut Binding, old: &[Binding], mut others: Vec<&mut Binding>) {
+    let identity = binding.endpoint.identity.clone();
+    let is_of_device = |one: &Binding| same(&one.endpoint.identity, &identity);
+    let began_anew = old
+        .iter()
+        .any(|old| is_same_flow_of(old, binding) && old.call_id != binding.call_id);
+    others.retain(|other| is_of_device(other));
+    if began_anew {
+        for other in others {
+            other.gruu = binding.gruu;
+        }
+        return;
+    }
+    let known = old.iter().filter(|old| is_of_device(old));
+    let mut known = known.chain(others.iter().map(|other| &**other));
+    binding.gruu = known.find_map(|known| known.gruu).or(binding.gruu);
 }
 
 /// Removes what has expired.

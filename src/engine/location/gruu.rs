@@ -1,7 +1,7 @@
 //! URIs that name one device of a user, from wherever they are asked for (RFC 5627): the address of record with
 //! the instance in `gr`. They are made of the two alone, so nothing is kept of them, and they stay what they are.
 //!
-//! Temporary ones, which hide the user, are not given out.
+//! Temporary ones, which hide the user, are in `temporary`.
 
 use std::fmt::Write;
 
@@ -17,6 +17,8 @@ pub(crate) enum Meant {
     Any,
     /// The one with this instance.
     Instance(Box<str>),
+    /// One that does not show which.
+    Temporary,
     /// One that no URI of ours names.
     Nobody,
 }
@@ -26,10 +28,15 @@ pub(crate) fn meant(uri: &Uri<'_>) -> Meant {
     if !uri.params.has("gr") {
         return Meant::Any;
     }
-    let value = uri.params.value("gr");
-    value
-        .and_then(instance)
-        .map_or(Meant::Nobody, Meant::Instance)
+    match uri.params.value("gr") {
+        None => Meant::Temporary,
+        Some(value) => instance(value).map_or(Meant::Nobody, Meant::Instance),
+    }
+}
+
+/// Returns true for a URI that is to show neither the user nor the device (RFC 5627 3.1.2).
+pub(crate) fn hides(uri: &Uri<'_>) -> bool {
+    meant(uri) == Meant::Temporary
 }
 
 /// Reads the `gr` parameter where it holds the instance itself, in lower case.
@@ -80,7 +87,8 @@ mod tests {
             ),
             ("sip:bob@example.org;gr=urn:x:a%20b", device("urn:x:a b")),
             ("sip:bob@example.org;gr=kjh29x97us97d", Meant::Nobody),
-            ("sip:tgruu.7hs@example.org;gr", Meant::Nobody),
+            ("sip:tgruu.7hs@example.org;gr", Meant::Temporary),
+            ("sip:bob@example.org;gr=", Meant::Nobody),
             ("sip:bob@example.org;gr=%FF", Meant::Nobody),
         ] {
             assert_eq!(meant(&Uri::parse(uri).unwrap()), expected, "{uri}");

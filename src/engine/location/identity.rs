@@ -1,6 +1,7 @@
 //! Which endpoint a Contact stands for, and what it is called.
 
 use super::gruu;
+use super::temporary::revealed;
 use crate::engine::endpoint::{Binding, Endpoint, Identity};
 use crate::engine::ids::{Aor, Flow};
 use crate::engine::ports::World;
@@ -70,7 +71,7 @@ pub fn endpoint(
 /// Returns the endpoint that sent a request over `flow` in the name of `aor`.
 ///
 /// Phones name their instance when they register, but seldom when they call. The sender is the binding
-/// of `aor` with the same instance or `epid`; where the request has no instance, else the only one with
+/// of `aor` that its temporary GRUU means, or with the same instance or `epid`; where the request has no instance, else the only one with
 /// that flow, or with that Contact, or else one that `same` agrees to. Its identity, name and path hold
 /// then, with the Contact and flow of this request.
 pub fn caller(
@@ -85,7 +86,11 @@ pub fn caller(
     let mut caller = endpoint(contact, request, Some(*flow), settings);
     let mut bindings = world.bindings(aor);
     bindings.retain(|binding| binding.expires > now);
-    let registered = match &*caller.identity {
+    let uri = contact.uri_parsed().ok();
+    let device = uri.and_then(|uri| revealed(&uri, now, world));
+    let device = device.filter(|(whose, _)| whose == aor);
+    let device = device.and_then(|(_, device)| by_identity(&bindings, &device));
+    let registered = device.or_else(|| match &*caller.identity {
         Identity::Instance(_) => by_identity(&bindings, &caller.identity),
         Identity::Epid(_) => {
             by_identity(&bindings, &caller.identity).or_else(|| by_flow(&bindings, flow))
@@ -93,7 +98,7 @@ pub fn caller(
         Identity::Contact { .. } => by_flow(&bindings, flow)
             .or_else(|| by_contact(&bindings, contact.uri))
             .or_else(|| by_identity(&bindings, &caller.identity)),
-    };
+    });
     if let Some(binding) = registered {
         caller.identity = binding.endpoint.identity.clone();
         caller.name = binding.endpoint.name.clone();
@@ -402,6 +407,7 @@ mod tests {
                 allow: "".into(),
                 registered: START,
                 token: None,
+                gruu: None,
             }
         };
         let one = "<sip:bob-0x1@192.0.2.1>;+sip.instance=\"<urn:x:1>\"";

@@ -1,7 +1,7 @@
 //! Who is where: addresses of record, endpoint identity, the registrar (RFC 3261 10).
 //!
 //! `aor` tells which addresses are one person, `identity` which Contacts are one device, `gruu` which URIs mean
-//! one; `auth` asks for proof, `offers` says by which algorithms, `bindings` is the table of RFC 3261 10.3 step 7
+//! one, `temporary` those that do not show whose; `auth` asks for proof, `offers` says by which algorithms, `bindings` is the table of RFC 3261 10.3 step 7
 //! and `registrar` the rest of that section; `held` keeps what an upstream's registrar has agreed to, `guesses`
 //! tells who guesses at what it knows.
 
@@ -16,6 +16,7 @@ mod identity;
 mod nonce;
 mod offers;
 mod registrar;
+mod temporary;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -23,9 +24,10 @@ mod tests;
 
 pub use aor::{aor_in, canonical, domain, is_known};
 pub use auth::{Authenticator, Challenge};
-pub(crate) use gruu::{Meant, meant};
+pub(crate) use gruu::{Meant, hides, meant};
 pub(crate) use guesses::Tried;
 pub(crate) use held::{Held, Naming};
 pub use identity::{caller, endpoint, identity, same, same_uri};
 pub(crate) use registrar::knows_path;
 pub use registrar::{Registered, Registrar};
+pub(crate) use temporary::{revealed, whose};

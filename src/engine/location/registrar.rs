@@ -7,6 +7,7 @@ use super::auth::{Authenticator, Challenge};
 use super::bindings::{Order, Unchanged, Wanted, Wish, apply, apply_over, drop_expired};
 use super::gruu;
 use super::identity::endpoint;
+use super::temporary::{number, opened, temporary};
 use crate::engine::endpoint::{Binding, BindingChange, BindingsChanged, Identity};
 use crate::engine::events::{Event, Offence, Unproven};
 use crate::engine::ids::{Aor, Flow};
@@ -115,7 +116,7 @@ impl Registrar {
                 Registered {
                     status: 200,
                     asks: false,
-                    response: self.accepted(request, flow, &bindings, now),
+                    response: self.accepted(request, flow, &aor, &bindings, now, world),
                     changed: (!changes.is_empty()).then_some(BindingsChanged { aor, changes }),
                     events,
                 }
@@ -196,10 +197,11 @@ impl Registrar {
             }
         }
         check_first_hop(request)?;
-        check_loop(request, &aor, settings)?;
-        let Some(wish) = wish(request, flow, registrar, now, settings)? else {
+        check_loop(request, &aor, settings, world)?;
+        let Some(mut wish) = wish(request, flow, registrar, now, settings)? else {
             return Ok((aor, Vec::new()));
         };
+        wish.number(|instance| number(world.gruu_key(), &aor, instance, request, now));
         let order = Order {
             call_id: request.call_id(),
             cseq: request.cseq(),
@@ -222,7 +224,15 @@ impl Registrar {
         }
     }
 
-    fn accepted(&self, request: &Message, flow: &Flow, bindings: &[Binding], now: Time) -> Bytes {
+    fn accepted(
+        &self,
+        request: &Message,
+        flow: &Flow,
+        aor: &Aor,
+        bindings: &[Binding],
+        now: Time,
+        world: &dyn World,
+    ) -> Bytes {
         let tag = self.authenticator.tag(request);
         let mut response =
             Builder::respond(request, 200, reason_phrase(200), Some(&tag), flow.peer);
@@ -232,6 +242,11 @@ impl Registrar {
             let mut text = contact(binding, now);
             if let Some(gruu) = user.as_ref().and_then(|user| gruu::public(user, binding)) {
                 text.push_str(&format!(";pub-gruu=\"{gruu}\""));
+                let host = user.as_ref().map_or("", Aor::host);
+                let key = world.gruu_key();
+                if let Some(gruu) = temporary(key, aor, host, binding, request, now) {
+                    text.push_str(&format!(";temp-gruu=\"{gruu}\""));
+                }
             }
             response = response.header(Name::Contact, text);
         }
@@ -372,6 +387,7 @@ pub(super) fn wish(
                 allow: cut(&allow).into(),
                 registered: now,
                 token: None,
+                gruu: None,
             },
             remove: expires == Millis(0),
         });
@@ -441,13 +457,21 @@ fn check_first_hop(request: &Message) -> Result<(), Refused> {
 }
 
 /// RFC 5627 5.1: a user whose Contact is a GRUU of its own would be sought at itself.
-fn check_loop(request: &Message, aor: &Aor, settings: &Settings) -> Result<(), Refused> {
+fn check_loop(
+    request: &Message,
+    aor: &Aor,
+    settings: &Settings,
+    world: &dyn World,
+) -> Result<(), Refused> {
     let Ok(Contacts::List(contacts)) = request.contacts() else {
         return Ok(());
     };
     let loops = contacts.iter().any(|contact| {
-        contact.uri_parsed().is_ok_and(|uri| uri.params.has("gr"))
-            && aor_in(contact.uri, settings).as_ref() == Some(aor)
+        contact.uri_parsed().is_ok_and(|uri| {
+            let within = opened(world.gruu_key(), &uri).map(|(within, _)| within);
+            let named = within.or_else(|| aor_in(contact.uri, settings));
+            uri.params.has("gr") && named.as_ref() == Some(aor)
+        })
     });
     if loops {
         return Err(Refused::new(403, "Contact is a GRUU of the same user"));

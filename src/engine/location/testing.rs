@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::canonical;
 use crate::engine::endpoint::Binding;
-use crate::engine::ids::{Aor, Flow, ListenerId, Transport};
+use crate::engine::ids::{Aor, Flow, GruuKey, ListenerId, Transport};
 use crate::engine::ports::World;
 use crate::engine::settings::*;
 use crate::engine::time::{Millis, Time};
@@ -32,6 +32,10 @@ impl World for Book {
 
     fn open_to(&self, _: Transport, _: SocketAddr) -> Option<Flow> {
         None
+    }
+
+    fn gruu_key(&self) -> GruuKey {
+        GruuKey([9; 32])
     }
 
     fn bindings(&self, aor: &Aor) -> Vec<Binding> {

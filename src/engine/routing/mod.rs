@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::engine::asker::Asker;
 use crate::engine::endpoint::{Binding, Endpoint, Identity};
 use crate::engine::ids::Aor;
-use crate::engine::location::{Meant, aor_in, canonical, domain, is_known, meant, same, same_uri};
+use crate::engine::location::{
+    Meant, aor_in, canonical, domain, is_known, meant, revealed, same, same_uri,
+};
 use crate::engine::ports::World;
 use crate::engine::settings::{Auth, ForkOrder, ServedBy, Settings, StaticEndpoint};
 use crate::engine::time::Time;
@@ -103,24 +105,21 @@ pub fn route(
         return Err(refusal(404, "the Request-URI names no user"));
     };
     let served_by = domain(named.host(), settings).map(|domain| &domain.served_by);
+    let (aor, device) = match served_by {
+        Some(ServedBy::Registrar(_)) => whom(&parsed, aor, now, world)?,
+        Some(ServedBy::Upstream(_)) | None => (aor, None),
+    };
     let mut targets = match served_by {
         Some(ServedBy::Upstream(_)) => with_fixed(Vec::new(), &aor, settings),
         Some(ServedBy::Registrar(_)) | None => endpoints(&aor, now, settings, world),
     };
-    if let Some(ServedBy::Registrar(_)) = served_by {
-        match meant(&parsed) {
-            Meant::Any => {}
-            Meant::Nobody => return Err(refusal(404, "no device of ours by that GRUU")),
-            Meant::Instance(instance) => {
-                let device = Identity::Instance(instance);
-                targets.retain(|target| *target.endpoint.identity == device);
-                if targets.is_empty() && was_known(&aor, settings, world) {
-                    return Err(refusal(480, "the device is not registered"));
-                }
-                if targets.is_empty() {
-                    return Err(refusal(404, "no user of ours by that GRUU"));
-                }
-            }
+    if let Some(device) = device {
+        targets.retain(|target| target.endpoint.identity == device);
+        if targets.is_empty() && was_known(&aor, settings, world) {
+            return Err(refusal(480, "the device is not registered"));
+        }
+        if targets.is_empty() {
+            return Err(refusal(404, "no user of ours by that GRUU"));
         }
     }
     if !targets.is_empty() {
@@ -150,6 +149,24 @@ pub fn route(
         Some(route) => to_upstream(&route.to, named, settings, |at| readdressed(at, &parsed)),
         None => Err(refusal(404, "nobody here by that name")),
     }
+}
+
+/// Returns who is meant by a URI of a domain of ours, and the one device of theirs where it is a GRUU. A temporary
+/// one that holds no more is nobody's (RFC 5627 6.1).
+fn whom(
+    uri: &Uri<'_>,
+    aor: Aor,
+    now: Time,
+    world: &dyn World,
+) -> Result<(Aor, Option<Arc<Identity>>), Refusal> {
+    let revealed = match meant(uri) {
+        Meant::Any => return Ok((aor, None)),
+        Meant::Instance(instance) => Some((aor, Arc::new(Identity::Instance(instance)))),
+        Meant::Temporary => revealed(uri, now, world),
+        Meant::Nobody => None,
+    };
+    let (aor, device) = revealed.ok_or(refusal(404, "no device of ours by that GRUU"))?;
+    Ok((aor, Some(device)))
 }
 
 /// Bindings that have expired but were not swept yet show that there is such a user.

@@ -41,6 +41,7 @@ fn binding(contact: &str, q: u16, identity: Option<(&str, u32)>, registered: u64
         allow: "".into(),
         registered: Time(registered),
         token: None,
+        gruu: None,
     }
 }
 

@@ -26,6 +26,10 @@ impl crate::engine::ports::World for Nowhere {
         None
     }
 
+    fn gruu_key(&self) -> crate::engine::ids::GruuKey {
+        crate::engine::ids::GruuKey::default()
+    }
+
     fn bindings(&self, _: &crate::engine::ids::Aor) -> Vec<crate::engine::endpoint::Binding> {
         Vec::new()
     }

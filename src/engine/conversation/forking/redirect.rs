@@ -17,9 +17,10 @@ use crate::engine::conversation::people::person::Person;
 use crate::engine::conversation::transferring::refer::bare;
 use crate::engine::events::Happening;
 use crate::engine::ids::{Aor, LegId, Side};
+use crate::engine::location;
 use crate::engine::routing;
 use crate::engine::settings::Redirects;
-use crate::sip::{Address, Message, Name};
+use crate::sip::{Address, Message, Name, Uri};
 
 /// Redirections followed for one call.
 const REDIRECTS_MAX: u32 = 5;
@@ -29,9 +30,23 @@ const CONTACTS_MAX: usize = 8;
 /// Who forwards.
 struct Forwarder<'a> {
     aor: &'a Aor,
+    /// As others know it.
+    address: &'a str,
     asker: &'a Asker,
     /// Is called through an upstream.
     beyond: bool,
+}
+
+impl Forwarder<'_> {
+    /// Returns its address of record, or the temporary GRUU by which it was called.
+    fn shown(&self) -> &str {
+        let address = Address::parse(self.address).ok();
+        let hidden = address.filter(|address| {
+            let uri = address.uri_parsed();
+            uri.is_ok_and(|uri| location::hides(&uri))
+        });
+        hidden.map_or(self.aor.as_str(), |address| address.uri)
+    }
 }
 
 impl Conversation {
@@ -56,6 +71,9 @@ impl Conversation {
             let person = fork.person.clone();
             let by = Forwarder {
                 aor: person.as_ref().map_or(&party.aor, |person| &person.aor),
+                address: person
+                    .as_ref()
+                    .map_or(&party.address, |person| &person.address),
                 asker: person.as_ref().map_or(&party.asker, |person| &person.asker),
                 beyond,
             };
@@ -123,9 +141,18 @@ fn follow(
             settings,
             &destination,
             &uri,
-            format!("<{}>", destination.aor).into(),
+            match Uri::parse(&uri).is_ok_and(|uri| location::hides(&uri)) {
+                true => format!("<{uri}>").into(),
+                false => format!("<{}>", destination.aor).into(),
+            },
         );
-        let trail = Trail::after(fork.trail.as_deref(), by.aor, status, &uri, &mut fork.steps);
+        let trail = Trail::after(
+            fork.trail.as_deref(),
+            by.shown(),
+            status,
+            &uri,
+            &mut fork.steps,
+        );
         for targets in routing::groups(destination.targets, destination.order) {
             turns.push(Turn {
                 targets,

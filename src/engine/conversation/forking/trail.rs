@@ -12,7 +12,7 @@ use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::people::asserted::is_told;
 use crate::engine::endpoint::Endpoint;
-use crate::engine::ids::{Aor, LegId, Side};
+use crate::engine::ids::{LegId, Side};
 use crate::sip::{Address, Message, Name, Params, Privacy, Uri};
 
 /// Entries that are handed on: the first, which is whom the call was meant for, and the last ones.
@@ -118,13 +118,13 @@ impl Trail {
     /// Returns the trail of whom somebody forwards to, and why.
     pub(crate) fn after(
         before: Option<&Self>,
-        by: &Aor,
+        by: &str,
         status: u16,
         to: &str,
         steps: &mut Steps,
     ) -> Box<Self> {
         let mut trail = before.cloned().unwrap_or_else(|| Self {
-            entries: vec![Entry::new(by.as_str(), "1".into(), "")],
+            entries: vec![Entry::new(by, "1".into(), "")],
             hidden: false,
         });
         let mut from = Box::<str>::default();
@@ -338,29 +338,17 @@ mod tests {
 
     #[test]
     fn a_trail_names_each_step_and_why() {
-        let bob = Aor::from_canonical("sip:bob@example.org");
-        let carol = Aor::from_canonical("sip:carol@example.org");
+        let bob = "sip:bob@example.org";
+        let carol = "sip:carol@example.org";
         let mut steps = Steps::default();
-        let first = Trail::after(None, &bob, 302, "sip:carol@example.org", &mut steps);
+        let first = Trail::after(None, bob, 302, "sip:carol@example.org", &mut steps);
         assert_eq!(
             value(&first, false),
             "<sip:bob@example.org?Reason=SIP%3Bcause%3D302>;index=1, \
              <sip:carol@example.org>;index=1.1;mp=1"
         );
-        let _ = Trail::after(
-            Some(&first),
-            &carol,
-            301,
-            "sip:erin@example.org",
-            &mut steps,
-        );
-        let second = Trail::after(
-            Some(&first),
-            &carol,
-            301,
-            "sip:dave@example.org",
-            &mut steps,
-        );
+        let _ = Trail::after(Some(&first), carol, 301, "sip:erin@example.org", &mut steps);
+        let second = Trail::after(Some(&first), carol, 301, "sip:dave@example.org", &mut steps);
         let toward = second.toward("sip:d@198.51.100.6", Step::Registered, &mut steps);
         assert_eq!(
             value(&toward, false),
@@ -415,8 +403,8 @@ mod tests {
         assert_eq!(&*trail.entries[ENTRIES_MAX - 2].uri, "sip:u100@y");
         let mut steps = Steps::default();
         for _ in 0..200 {
-            let bob = Aor::from_canonical("sip:bob@example.org");
-            trail = Trail::after(Some(&trail), &bob, 302, "sip:bob@example.org", &mut steps);
+            let bob = "sip:bob@example.org";
+            trail = Trail::after(Some(&trail), bob, 302, "sip:bob@example.org", &mut steps);
         }
         assert!(trail.line(true).len() < 20 * 1024);
     }

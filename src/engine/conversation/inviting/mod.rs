@@ -124,7 +124,7 @@ impl Conversation {
             | Asker::Trusted
             | Asker::Of(_)
             | Asker::Says(_)
-            | Asker::Stranger => location::aor_in(from.uri, settings)
+            | Asker::Stranger => location::whose(from.uri, context.now, settings, context.world)
                 .unwrap_or_else(|| Aor::from_canonical(from.uri)),
         };
         let callee = destination.asker(settings);

@@ -84,7 +84,7 @@ impl Conversation {
         if !names {
             return Err(UNKNOWN);
         }
-        let from = location::aor_in(request.from().uri, settings);
+        let from = location::whose(request.from().uri, context.now, settings, context.world);
         let who = match asker {
             Asker::Proven(user) | Asker::Unasked(user) => Some(user.clone()),
             Asker::Trusted | Asker::Of(_) => from,

@@ -11,6 +11,7 @@ use crate::engine::conversation::Conversation;
 use crate::engine::conversation::carrying::crossing::{crossing, crossing_but, signature};
 use crate::engine::conversation::context::Context;
 use crate::engine::ids::Side;
+use crate::engine::location;
 use crate::engine::settings::MediaMode;
 use crate::sip::{Address, Field, Message, Name, Privacy};
 
@@ -157,7 +158,9 @@ impl Conversation {
         let party = self.party(side);
         let address = Address::parse(&party.address);
         let nobody = address.ok().and_then(|address| address.uri_parsed().ok());
-        if nobody.is_some_and(|uri| uri.host.eq_ignore_ascii_case("anonymous.invalid")) {
+        if nobody.is_some_and(|uri| {
+            uri.host.eq_ignore_ascii_case("anonymous.invalid") || location::hides(&uri)
+        }) {
             return true;
         }
         party.veil.hides_name() && !self.trusts_far_end(context, side)
@@ -173,7 +176,7 @@ impl Conversation {
 
     /// Returns who this side is, for the other side's phone.
     pub(crate) fn shown(&self, context: &Context<'_>, side: Side) -> &str {
-        if self.is_unnamed(context, side) && self.party(side).veil.hides_name() {
+        if self.party(side).veil.hides_name() && !self.trusts_far_end(context, side) {
             ANONYMOUS
         } else {
             &self.party(side).address

@@ -138,7 +138,7 @@ impl Conversation {
                 && old.dialog.remote_tag.as_deref() == Some(replaced.remote_tag)
         });
         let settings = &context.shared.settings;
-        let named = location::aor_in(request.from().uri, settings);
+        let named = location::whose(request.from().uri, context.now, settings, context.world);
         let own = named
             .as_ref()
             .is_some_and(|named| party.may_be_replaced_by(named));

@@ -5,6 +5,7 @@ mod model;
 mod phones;
 mod proof;
 mod refusals;
+mod temporary;
 
 use std::fmt::Write;
 
