@@ -264,3 +264,38 @@ fn a_phone_that_answers_no_last_words_has_its_bye_soon() {
         assert!(t.waiting(alice(), &Method::Bye).is_some(), "{answers}");
     }
 }
+
+/// RFC 6140 5.2: what comes for one of a PBX's numbers would find no phone here, so nothing goes on.
+#[test]
+fn a_bulk_registration_is_refused_by_name() {
+    for (number, (contact, lines)) in [
+        (
+            "<sip:198.51.100.2;bnc>",
+            "Require: gin\r\nProxy-Require: gin\r\n",
+        ),
+        ("<sip:198.51.100.2;bnc>", "Require: gin\r\n"),
+        ("\"PBX\" <sip:198.51.100.2:5060;transport=udp;BNC>;q=1", ""),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for mode in [PathMode::Path, PathMode::Contact] {
+            let mut t = in_front(mode);
+            let at = desk();
+            let register = first(
+                Method::Register,
+                "branch",
+                "",
+                at,
+                &format!("bulk{number}"),
+                1,
+            )
+            .header(Name::Contact, contact)
+            .raw_lines(lines.as_bytes());
+            t.receive(at, register.end());
+            let refused = t.response_to(at, 420);
+            assert_eq!(refused.header(Name::Unsupported), Some("gin"));
+            t.nothing_to(pbx());
+        }
+    }
+}

@@ -169,6 +169,19 @@ pub(super) fn whom(request: &Message, aor: Option<Aor>) -> Result<Aor, (u16, &'s
     }
 }
 
+/// RFC 6140 5.2: a Contact for all numbers of a PBX. What comes for one of them would find no phone here, so it is
+/// refused also where it does not say that a proxy has to know of it.
+pub(super) fn is_bulk(register: &Message) -> bool {
+    let mut contacts = register.values(Name::Contact);
+    contacts.any(|contact| {
+        let contact = Address::parse(contact).ok();
+        let uri = contact
+            .as_ref()
+            .and_then(|contact| contact.uri_parsed().ok());
+        uri.is_some_and(|uri| uri.params.has("bnc"))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

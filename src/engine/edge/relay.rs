@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 
 use super::forward::{Onward, hand_back, our_uri};
-use super::register::{Registration, whom};
+use super::register::{Registration, is_bulk, whom};
 use super::token::{self, Named};
 use crate::engine::asker::Asker;
 use crate::engine::conversation::carrying::failover::{Sent, next_flow, target_failed};
@@ -103,7 +103,10 @@ impl Relays {
         upstream: &str,
         known: bool,
     ) {
-        let requires = proxy_requires(request);
+        let requires = match proxy_requires(request) {
+            none if none.is_empty() && is_bulk(request) => "gin".into(),
+            requires => requires,
+        };
         if !requires.is_empty() {
             return context.refuse_extension(server, "extension that is not supported", &requires);
         }

@@ -58,6 +58,8 @@ fn what_is_required_must_be_known() {
         ("path", None),
         ("Outbound, PATH", None),
         ("path, gruu, foo", Some("foo")),
+        // RFC 6140 5.2.
+        ("gin", Some("gin")),
     ] {
         let mut room = Room::new(settings());
         let (done, response) =
