@@ -35,7 +35,10 @@ impl Table {
     /// Bob calls Carol from the phone that he talks with Alice on, and hers rings.
     fn bob_rings_carol(&mut self, call_id: &str) -> Consulting {
         let invite = request(Method::Invite, "bob", "carol", desk(), call_id);
-        let invite = with_sdp(invite, &audio(desk()));
+        self.bob_rings_carol_by(with_sdp(invite, &audio(desk())))
+    }
+
+    fn bob_rings_carol_by(&mut self, invite: Bytes) -> Consulting {
         self.receive(desk(), invite.clone());
         let asked = self.request_to(carol(), Method::Invite);
         self.receive(carol(), response(&asked, 180, carol(), "c1").end());
@@ -433,4 +436,37 @@ fn who_has_answered_and_denies_its_dialog_is_not_called_anew() {
     t.pass(Millis(300));
     assert!(t.waiting(carol(), &Method::Invite).is_none());
     t.calls_on(&mut a, &mut b);
+}
+
+/// RFC 3261 13.3.1: the time that it may take is over for the transferor's own call, and not for the transfer.
+#[test]
+fn the_expires_of_a_consultation_ends_no_ringing_that_another_one_waits_for() {
+    for leaves in [true, false] {
+        let mut t = three();
+        let (mut a, mut b) = t.established();
+        let invite = request(Method::Invite, "bob", "carol", desk(), "call2");
+        let invite = invite.header(Name::Expires, 5);
+        let consulting = t.bob_rings_carol_by(with_sdp(invite, &audio(desk())));
+        t.is_referred(&mut b, &consulting);
+        if leaves {
+            t.bob_cancels(&consulting);
+            t.hangs_up(&mut b);
+        }
+        t.pass(Millis(6_000));
+        assert!(t.waiting(carol(), &Method::Cancel).is_none());
+        if !leaves {
+            t.response_to(desk(), 487);
+        }
+        // No ACK of the phone's: it hears that more than once.
+        t.discard(desk());
+        if !leaves {
+            t.hangs_up(&mut b);
+        }
+        t.nothing_to(carol());
+        let offered = t.carol_takes_it(&consulting);
+        t.carol_agrees(&offered);
+        t.told(desk(), "200 OK");
+        t.both_are_told();
+        t.all_hang_up(&mut a);
+    }
 }

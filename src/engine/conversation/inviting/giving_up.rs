@@ -71,7 +71,8 @@ impl Conversation {
             return;
         };
         let due = invitation.expires.take_if(|at| *at <= context.now);
-        if due.is_some() && invitation.held.is_none() {
+        // Who waits for the phones that ring has them ring on.
+        if due.is_some() && invitation.held.is_none() && !self.caller_leaves(context) {
             self.give_up_inviting(context, 487, Ending::Failed(487), None);
         }
     }

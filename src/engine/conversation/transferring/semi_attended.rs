@@ -148,6 +148,8 @@ impl Conversation {
             return false;
         };
         invitation.adrift = None;
+        // It was for the caller's own call (RFC 3261 13.3.1); a transfer has a deadline of its own.
+        invitation.expires = None;
         let (server, early) = (invitation.server, std::mem::take(&mut invitation.early));
         for early in early {
             context.forget_tag(&early.dialog.local_tag);
