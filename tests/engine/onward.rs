@@ -548,3 +548,42 @@ fn a_phone_and_who_has_nothing_but_udp_get_datagrams() {
     t.receive(alice(), at_length(&mut a, Method::Message));
     assert_eq!(over(&t.request_to(desk(), Method::Message)), "UDP");
 }
+
+/// That somebody is trusted says nothing of a NAT before it. Whoever names itself in Via and Contact alike, and is
+/// seen elsewhere, is behind one (RFC 3581 4); who has registered is reached where it did.
+#[test]
+fn who_calls_from_a_trusted_network_is_asked_where_it_is_unless_it_wants_it_elsewhere() {
+    let seen = format!("UDP {}", alice());
+    let itself = format!("UDP {}", edge());
+    for (registered, via, to) in [
+        (true, &seen, alice()),
+        (true, &itself, alice()),
+        (false, &itself, alice()),
+        (false, &seen, edge()),
+    ] {
+        let mut wishes = settings();
+        wishes.acl.trusted = vec!["198.51.100.1/32".parse().unwrap()];
+        let mut t = Table::new(wishes);
+        t.register("bob", desk(), "desk");
+        if registered {
+            t.register("alice", alice(), "laptop");
+        }
+        let invite = request(Method::Invite, "alice", "bob", alice(), "call1");
+        let invite = with_sdp(invite, &audio(alice()));
+        let invite = String::from_utf8(invite.to_vec()).unwrap();
+        let invite = invite.replacen(&seen, via, 1).replacen(
+            &format!("<sip:alice@{}>", alice()),
+            &format!("<sip:alice@{}>", edge()),
+            1,
+        );
+        t.receive(alice(), invite.into());
+        let asked = t.request_to(desk(), Method::Invite);
+        t.receive(desk(), with_sdp(answer_to(&asked), &audio(desk())));
+        t.request_to(desk(), Method::Ack);
+        hears(&mut t);
+        let mut b = Remote::of_invite(&asked, desk(), "b1");
+        t.receive(desk(), b.request(Method::Info).end());
+        let info = t.request_to(to, Method::Info);
+        assert_eq!(info.uri(), format!("sip:alice@{}", edge()));
+    }
+}

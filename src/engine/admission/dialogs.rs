@@ -152,22 +152,7 @@ fn is_named(dialog: &Dialog, source: IpAddr) -> bool {
 
 /// The user has registered from there.
 fn is_registered(aor: &Aor, flow: &Flow, now: Time, world: &dyn World) -> bool {
-    has_flow(aor, now, world, |known| is_near(known, flow))
-}
-
-/// A binding of the user that counts lies on such a flow.
-fn has_flow(aor: &Aor, now: Time, world: &dyn World, is: impl Fn(&Flow) -> bool) -> bool {
-    let bindings = world.bindings(aor);
-    let mut live = bindings.iter().filter(|binding| binding.expires > now);
-    live.any(|binding| binding.endpoint.flow.as_ref().is_some_and(&is))
-}
-
-/// The user has registered over this very flow.
-pub(crate) fn is_bound(aor: &Aor, flow: &Flow, now: Time, world: &dyn World) -> bool {
-    has_flow(aor, now, world, |known| {
-        (known.transport, known.peer) == (flow.transport, flow.peer)
-            || (known.connection.is_some() && known.connection == flow.connection)
-    })
+    location::has_flow(aor, now, world, |known| is_near(known, flow))
 }
 
 fn has_secret(aor: &Aor, settings: &Settings) -> bool {

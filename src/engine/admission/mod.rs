@@ -16,7 +16,6 @@ mod dialogs;
 mod peers;
 mod scanners;
 
-pub(crate) use self::dialogs::is_bound;
 pub(crate) use self::peers::Peers;
 pub(crate) use self::scanners::is_of_scanner;
 
@@ -110,7 +109,7 @@ impl Engine {
             anonymous,
         } = claim;
         match &domain.served_by {
-            ServedBy::Upstream(upstream) if is_bound(&aor, &flow, now, world) => {
+            ServedBy::Upstream(upstream) if location::is_bound(&aor, &flow, now, world) => {
                 return Ok(Asker::Of(upstream.clone()));
             }
             ServedBy::Upstream(upstream) => return Ok(Asker::Says(upstream.clone())),
@@ -147,7 +146,7 @@ impl Engine {
         unshown
             && (self.peers.knows(source) || self.doubted.knows(source))
             && !trust::is_listed(flow, settings, world)
-            && !own().is_some_and(|own| is_bound(&own, flow, now, world))
+            && !own().is_some_and(|own| location::is_bound(&own, flow, now, world))
     }
 
     fn unproven(

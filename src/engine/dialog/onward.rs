@@ -26,6 +26,7 @@ use crate::engine::endpoint::Endpoint;
 use crate::engine::hidden::is_hidden;
 use crate::engine::ids::Flow;
 use crate::engine::locating::Hop;
+use crate::sip::{Message, Uri};
 
 /// What the far end of a dialog is to us.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,11 +36,28 @@ pub enum Known {
     Phone,
     /// Whoever it is, phone or proxy, it called from there.
     Stranger,
-    /// An upstream, a fixed endpoint, or who is trusted: it is where it says.
+    /// An upstream, a fixed endpoint, or who is trusted and no phone: it is where it says.
     Peer,
 }
 
 impl Known {
+    /// Tells by who began a dialog over a flow. Who is `registered` over it, and who is seen elsewhere than where it
+    /// takes itself to be (RFC 3581 4), is a phone, also where it is trusted or nobody knows who it is.
+    pub fn caller(
+        endpoint: &Endpoint,
+        asker: &Asker,
+        request: &Message,
+        flow: &Flow,
+        registered: bool,
+    ) -> Self {
+        let known = Self::of(endpoint, asker);
+        let behind = registered || is_translated(request, &endpoint.contact, flow);
+        if known != Self::Phone && endpoint.through.is_none() && behind {
+            return Self::Phone;
+        }
+        known
+    }
+
     /// Tells by how an endpoint is reached and who it is.
     pub fn of(endpoint: &Endpoint, asker: &Asker) -> Self {
         if endpoint.through.is_some() || endpoint.flow.is_none() {
@@ -51,6 +69,18 @@ impl Known {
             Asker::Says(_) | Asker::Stranger => Self::Stranger,
         }
     }
+}
+
+/// Its Via and its Contact name one address, and it is heard from another: a NAT lies between. Whoever only
+/// wants what follows elsewhere, as a cluster does, has its own address in the Via.
+fn is_translated(request: &Message, contact: &str, flow: &Flow) -> bool {
+    let believed = Uri::parse(contact).ok().and_then(|uri| uri.host_ip());
+    let named = request.via().host.parse::<IpAddr>().ok();
+    let canonical = |ip: Option<IpAddr>| ip.map(|ip| ip.to_canonical());
+    request.vias().count() == 1
+        && believed.is_some()
+        && canonical(believed) == canonical(named)
+        && canonical(named) != Some(flow.peer.ip().to_canonical())
 }
 
 /// What names the next hop.
@@ -154,7 +184,6 @@ pub fn place(hop: Option<&Hop>, heard: &Flow, configured: impl Fn(IpAddr) -> boo
 mod tests {
     use super::*;
     use crate::engine::ids::{ListenerId, Transport};
-    use crate::sip::Uri;
 
     #[test]
     fn every_row_of_the_table() {

@@ -2,7 +2,6 @@
 
 use super::Named;
 use crate::engine::Engine;
-use crate::engine::admission::is_bound;
 use crate::engine::asker::{Asker, NOT_FOR_STRANGERS};
 use crate::engine::ids::Flow;
 use crate::engine::location;
@@ -83,7 +82,7 @@ impl Engine {
         });
         let aor = location::aor_in(request.to().uri, &self.shared.settings);
         let known = self.peers.trusts(&flow, &self.shared.settings, world)
-            || aor.is_some_and(|aor| is_bound(&aor, &flow, now, world));
+            || aor.is_some_and(|aor| location::is_bound(&aor, &flow, now, world));
         let mut context = self.shared.context(now, world);
         if meant {
             self.relays

@@ -2,7 +2,8 @@
 
 use super::identity::{same, same_uri};
 use crate::engine::endpoint::{Binding, BindingChange, Identity};
-use crate::engine::ids::Flow;
+use crate::engine::ids::{Aor, Flow};
+use crate::engine::ports::World;
 use crate::engine::time::Time;
 
 /// What a REGISTER asks of the bindings.
@@ -54,6 +55,26 @@ impl Order<'_> {
     fn is_behind(&self, binding: &Binding) -> bool {
         *binding.call_id == *self.call_id && binding.cseq >= self.cseq
     }
+}
+
+/// A binding of the user that counts lies on such a flow.
+pub(crate) fn has_flow(
+    aor: &Aor,
+    now: Time,
+    world: &dyn World,
+    is: impl Fn(&Flow) -> bool,
+) -> bool {
+    let bindings = world.bindings(aor);
+    let mut live = bindings.iter().filter(|binding| binding.expires > now);
+    live.any(|binding| binding.endpoint.flow.as_ref().is_some_and(&is))
+}
+
+/// The user has registered over this very flow.
+pub(crate) fn is_bound(aor: &Aor, flow: &Flow, now: Time, world: &dyn World) -> bool {
+    has_flow(aor, now, world, |known| {
+        (known.transport, known.peer) == (flow.transport, flow.peer)
+            || (known.connection.is_some() && known.connection == flow.connection)
+    })
 }
 
 /// Does all of what is wished, or nothing. Expired bindings go first: they count for nothing.

@@ -24,6 +24,7 @@ mod tests;
 
 pub use aor::{aor_in, canonical, domain, is_known};
 pub use auth::{Authenticator, Challenge};
+pub(crate) use bindings::{has_flow, is_bound};
 pub(crate) use gruu::{Meant, hides, meant};
 pub(crate) use guesses::Tried;
 pub(crate) use held::{Held, Naming};

@@ -172,7 +172,9 @@ impl Conversation {
         let leg = conversation.new_leg_id();
         let tag = context.tag((id, leg));
         let mut dialog = Dialog::of_request(request, flow, tag);
-        dialog.known = Known::of(&endpoint, &conversation.party(Side::Caller).asker);
+        let caller = conversation.party(Side::Caller);
+        let registered = location::is_bound(&caller.aor, &flow, context.now, context.world);
+        dialog.known = Known::caller(&endpoint, &caller.asker, request, &flow, registered);
         let session = context.shared.mint.session();
         let mut leg = Leg::new(leg, Side::Caller, dialog, endpoint, session, context.now);
         leg.life = Life::Invited;

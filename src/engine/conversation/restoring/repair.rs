@@ -270,7 +270,8 @@ impl Conversation {
             settings,
             context.world,
         );
-        dialog.known = Known::of(&endpoint, asker);
+        let registered = location::is_bound(aor, &flow, context.now, context.world);
+        dialog.known = Known::caller(&endpoint, asker, request, &flow, registered);
         let session = context.shared.mint.session();
         let mut leg = Leg::new(leg, side, dialog, endpoint, session, context.now);
         leg.life = Life::Invited;
