@@ -76,6 +76,17 @@ class Stage(household.Stage):
             self.pbx.stop()
             raise
 
+    def beyond(self, name):
+        """A phone that registers with Asterisk itself."""
+        user = household.USERS[name]
+        phone = self.make(self.folder, f"{household.NAMESPACE}-{name}", name, household.ADDRESSES[name], user,
+                          household.secret(user), ASTERISK, True, self.transport)
+        self.phones[name] = phone
+        phone.start()
+        phone.wait_for("registered")
+        self.past += 1
+        return phone
+
     def seen(self, name, capture):
         for at in self.captures:
             past = at.fields("udp.port == 5080", ["frame.number"])
@@ -95,6 +106,14 @@ def caller_killed(stage):
     lost(stage, signal.SIGKILL, "desk", ("INVITE", "ACK"))
 
 
+def beyond_passes_on(stage):
+    acts.lost_after_transfer(stage, stage.beyond, joins=None)
+
+
+def beyond_joins(stage):
+    acts.lost_after_transfer(stage, stage.beyond, lambda phone: phone.joins())
+
+
 def with_path(act):
     """Returns an act played with what is for a phone coming by its Path."""
     def played(stage):
@@ -104,5 +123,5 @@ def with_path(act):
 
 
 SCENARIOS = (killed, caller_killed, acts.calls_both_ways, acts.blind_transfer, acts.attended_transfer, acts.texts,
-             with_path(acts.calls_both_ways), with_path(killed))
+             beyond_passes_on, beyond_joins, with_path(acts.calls_both_ways), with_path(killed))
 sys.exit(perform(SCENARIOS, Phone, Stage))

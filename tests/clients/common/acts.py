@@ -9,6 +9,7 @@ A phone
 - `speaks()` after its session changed, where it fell silent by that,
 - and has a `trace()` of its SIP, for where the network shows none."""
 
+import signal
 import time
 
 import ladder
@@ -131,6 +132,46 @@ def blind_transfer(stage):
         capture.stop()
     judge_talk(at_carol, window)
     judge_transferee(stage, at_alice, window, held=False)
+
+
+def lost_after_transfer(stage, transferor, joins):
+    """Carol passes Alice on to Bob, whose desk phone is killed: his mobile goes on, and Alice's call stands.
+
+    `transferor` makes Carol's phone. Where it `joins`, Bob is asked first."""
+    at_alice, at_desk, at_mobile = (stage.capture(name) for name in ("alice", "desk", "mobile"))
+    alice, desk, carol = stage.phone("alice"), stage.phone("desk"), transferor("carol")
+    alice.dials("carol")
+    for phone in (alice, carol):
+        phone.talks()
+    if joins:
+        carol.holds()
+        carol.dials("bob")
+        desk.talks()
+        carol.talks(2)
+        joins(carol)
+        carol.quits(2)
+    else:
+        carol.transfers("bob")
+        desk.talks()
+        carol.quits()
+    time.sleep(SETTLED_SECONDS)
+    passed_on = talk()
+    mobile = stage.phone("mobile")
+    desk.signal(signal.SIGKILL)
+    mobile.talks()
+    time.sleep(SETTLED_SECONDS)
+    restored = talk()
+    assert not alice.ended(), "Alice's call has ended"
+    alice.hangs_up()
+    mobile.quits()
+    stage.server.wait_for_rest()
+    for capture in (at_alice, at_desk, at_mobile):
+        capture.stop()
+    ladder.draw(at_alice.sip("alice"))
+    for capture, window in ((at_desk, passed_on), (at_alice, passed_on), (at_mobile, restored), (at_alice, restored)):
+        judge_talk(capture, window)
+    came = [message.method for message in ladder.requests_to(at_alice.sip("alice"), "alice")]
+    assert "BYE" not in came, f"Alice was asked for {came}"
 
 
 def far_ends_talk(stage, alice, carol, captures):

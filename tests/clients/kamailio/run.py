@@ -234,11 +234,22 @@ def attended_transfer(stage):
         assert len(heard) > TALK_SECONDS * 50 * 0.6, f"{who} heard {len(heard)} packets of the other"
 
 
+def blind_then_killed(stage):
+    acts.lost_after_transfer(stage, stage.behind, joins=None)
+
+
+def attended_then_killed(stage):
+    def joins(phone):
+        phone.command("transfer", f"sip:alice@example.org?Replaces={naming(phone)}")
+    acts.lost_after_transfer(stage, stage.behind, joins)
+
+
 def without_path_blind_transfer(stage):
     acts.blind_transfer(stage)
 
 
 SCENARIOS = (calls_both_ways, callee_behind_killed, callee_beyond_killed, recorded_elsewhere_calls_both_ways,
              recorded_elsewhere_callee_behind_killed, acts.blind_transfer, attended_transfer, acts.texts,
+             blind_then_killed, attended_then_killed,
              without_path_calls_both_ways, without_path_callee_behind_killed, without_path_blind_transfer)
 sys.exit(perform(SCENARIOS, Phone, Stage))
