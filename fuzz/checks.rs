@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use refork::sip::cpim::Asked;
 use refork::sip::digest::{Challenge, Credentials};
+use refork::sip::proof::{self, By, Proof};
 use refork::sip::sdp::{self, Place, Rewrite, Sdp};
 use refork::sip::stream::{Frame, FrameError, Framer};
 use refork::sip::stun;
@@ -213,6 +214,16 @@ pub fn digest(bytes: &[u8]) {
         let answer = challenge.answer("bob", "00", "REGISTER", "sip:x", "c");
         if let Some(credentials) = Credentials::parse(&answer) {
             assert!(credentials.prove(challenge.algorithm, "00", "REGISTER", b""));
+        }
+    }
+    let asked = proof::Asked::parse(By::Proxy, value);
+    if let Some(mut proof) = asked.and_then(|asked| Proof::of(&asked, "bob", "secret", "c")) {
+        let answer = proof.answer("INVITE", "sip:x", bytes);
+        if let Some(credentials) = Credentials::parse(&answer) {
+            assert!(
+                credentials.count().is_some_and(|count| count < 2),
+                "{answer}"
+            );
         }
     }
 }

@@ -122,6 +122,16 @@ pub fn log(event: &Event) {
             let (name, failure) = (Clean(name), failure.as_str());
             debug!(%name, target, failure, next, "target failed");
         }
+        Event::Proved => {}
+        Event::Unanswered {
+            upstream,
+            method,
+            realm,
+            why,
+        } => {
+            let (method, realm, why) = (Clean(method), Clean(realm), why.as_str());
+            warn!(%upstream, %method, %realm, why, "challenge of an upstream not answered");
+        }
         Event::TransactionTimeout { method } => {
             debug!(method = %Clean(method), "transaction timed out");
         }

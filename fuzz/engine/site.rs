@@ -189,6 +189,7 @@ fn pbx(choice: u8) -> Upstream {
         account: set(2).then(|| Account {
             user: "refork".into(),
             password: PASSWORD.into(),
+            realms: Box::default(),
         }),
         probe: set(3).then_some(Millis::from_secs(15)),
     }

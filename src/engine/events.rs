@@ -107,6 +107,16 @@ pub enum Event {
         /// Another one is tried in its place.
         next: bool,
     },
+    /// An upstream asked us for proof, and is shown some.
+    Proved,
+    /// It asked for proof, and the request has failed by that.
+    Unanswered {
+        upstream: Box<str>,
+        method: Box<str>,
+        /// What it calls itself; empty where that could not be read.
+        realm: Box<str>,
+        why: Unanswered,
+    },
     /// A transaction ended without its answer.
     TransactionTimeout {
         method: Box<str>,
@@ -210,6 +220,47 @@ impl Unproven {
         match self {
             Self::Wrong | Self::Other => true,
             Self::Missing | Self::Stale | Self::Replayed => false,
+        }
+    }
+}
+
+/// Why a challenge of an upstream was not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unanswered {
+    /// We have no account there.
+    NoAccount,
+    /// The account is for other realms.
+    Realm,
+    /// Its algorithm, or all its qop, are not known here.
+    Algorithm,
+    /// It was shown the account, and does not take it.
+    Refused,
+    /// Too many realms have asked, or too often.
+    TooOften,
+    /// There is no digest challenge in it.
+    Unreadable,
+}
+
+impl Unanswered {
+    /// Every reason, for the metrics that must exist from the start.
+    pub const ALL: [Self; 6] = [
+        Self::NoAccount,
+        Self::Realm,
+        Self::Algorithm,
+        Self::Refused,
+        Self::TooOften,
+        Self::Unreadable,
+    ];
+
+    /// Returns the word used in logs and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoAccount => "no_account",
+            Self::Realm => "realm",
+            Self::Algorithm => "algorithm",
+            Self::Refused => "refused",
+            Self::TooOften => "too_often",
+            Self::Unreadable => "unreadable",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the transactions tell: requests, answers and the lack of them, each to whom it concerns.
 
 use super::Engine;
+use super::conversation::answers::Answer;
 use super::conversation::carrying::within::{Failed, Renewed};
 use super::conversation::context::{Errand, What, retry_after};
 use super::conversation::ending::stray::{Leaving, acknowledge_and_leave, acknowledge_ringing};
@@ -65,7 +66,15 @@ impl Engine {
                     context: errand,
                     response,
                     flow,
-                } => self.response(client, errand, &response, flow, now, world),
+                    sent,
+                } => {
+                    let answer = Answer {
+                        response: &response,
+                        flow,
+                        sent: sent.as_deref(),
+                    };
+                    self.response(client, errand, &answer, now, world);
+                }
                 Heard::Timeout {
                     client,
                     context: errand,
@@ -133,6 +142,7 @@ impl Engine {
         world: &mut dyn World,
     ) {
         for renewed in renewed {
+            self.shared.proving.goes_on(renewed.before, renewed.now);
             let id = renewed.errand.conversation;
             self.with(id, now, world, |conversation, _| {
                 conversation.goes_on_as(&renewed);
@@ -144,11 +154,11 @@ impl Engine {
         &mut self,
         client: ClientId,
         errand: Errand,
-        response: &Message,
-        flow: Flow,
+        answer: &Answer<'_>,
         now: Time,
         world: &mut dyn World,
     ) {
+        let (response, flow) = (answer.response, answer.flow);
         if let What::Passage(number) = errand.what {
             let mut context = self.shared.context(now, world);
             return self
@@ -177,8 +187,11 @@ impl Engine {
         let Some(client) = context.within_answered(client, response) else {
             return;
         };
+        if self.proves(client, errand, answer, now, world) {
+            return;
+        }
         let known = self.with(errand.conversation, now, world, |conversation, context| {
-            conversation.on_response(context, client, errand, response, flow);
+            conversation.on_response(context, client, errand, answer);
         });
         let success = !known && (200..300).contains(&response.status());
         if success && errand.what == What::Give {
@@ -198,6 +211,29 @@ impl Engine {
                 acknowledge_ringing(&mut context, response, flow);
             }
         }
+    }
+
+    /// A request within a dialog is asked for proof. Returns true where it has gone out again.
+    fn proves(
+        &mut self,
+        client: ClientId,
+        errand: Errand,
+        answer: &Answer<'_>,
+        now: Time,
+        world: &mut dyn World,
+    ) -> bool {
+        let Some(sent) = answer.sent.filter(|_| errand.what != What::Invite) else {
+            return false;
+        };
+        let (id, response) = (errand.conversation, answer.response);
+        let mut again = None;
+        self.with(id, now, world, |conversation, context| {
+            again = conversation.proves_again(context, client, errand, response, sent);
+        });
+        again.unwrap_or_else(|| {
+            let mut context = self.shared.context(now, world);
+            context.leave_again(client, errand, response, sent)
+        })
     }
 
     fn unanswered(

@@ -46,6 +46,7 @@ use crate::engine::conversation::carrying::within::Within;
 use crate::engine::conversation::context::{Context, Shared};
 use crate::engine::conversation::ending::parting::Partings;
 use crate::engine::conversation::ending::stray::Strays;
+use crate::engine::conversation::people::account::Proving;
 use crate::engine::conversation::restoring::budget::Budget;
 use crate::engine::conversation::transferring::semi_attended::TakenBack;
 use crate::engine::conversation::{
@@ -129,6 +130,7 @@ impl Engine {
                 taken_back: TakenBack::default(),
                 shunned: Shunned::default(),
                 within: Within::default(),
+                proving: Proving::default(),
                 settings,
                 mint,
                 out: out.collect(),

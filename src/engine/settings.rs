@@ -172,6 +172,8 @@ pub struct Upstream {
 pub struct Account {
     pub user: Box<str>,
     pub password: Box<str>,
+    /// The realms that are shown it; none: all that ask.
+    pub realms: Box<[Box<str>]>,
 }
 
 impl std::fmt::Debug for Account {

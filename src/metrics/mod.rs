@@ -18,7 +18,8 @@ use prometheus::{
 };
 
 use crate::engine::events::{
-    Crowd, Event, Happening, NoticeOutcome, Retransmission, Signal, TargetFailure, Unproven,
+    Crowd, Event, Happening, NoticeOutcome, Retransmission, Signal, TargetFailure, Unanswered,
+    Unproven,
 };
 use crate::engine::health::Health;
 use crate::engine::ports::Claim;
@@ -96,6 +97,8 @@ struct ProtocolMetrics {
     /// Encrypted, clear.
     srtp_legs: [IntCounter; 2],
     unproven: [IntCounter; Unproven::ALL.len()],
+    answered: IntCounter,
+    unanswered: [IntCounter; Unanswered::ALL.len()],
     /// Registered, unregistered, expired.
     registrations: [IntCounter; 3],
 }
@@ -223,6 +226,8 @@ impl Metrics {
             Event::TargetFailed { failure, next, .. } => {
                 protocol.target_failures[failure.index()][usize::from(!next)].inc();
             }
+            Event::Proved => protocol.answered.inc(),
+            Event::Unanswered { why, .. } => protocol.unanswered[*why as usize].inc(),
             Event::TransactionTimeout { method } => {
                 protocol.timeouts[labels::method(method)].inc();
             }
@@ -358,6 +363,7 @@ impl ProtocolMetrics {
             }
         }
         let failures = make.counters(names::TARGET_FAILURES, &["failure", "then"]);
+        let challenges = make.counters(names::CHALLENGES, &["outcome"]);
         let malformed = make.counters(names::MALFORMED, &["reason"]);
         for fault in Fault::ALL {
             malformed.with_label_values(&[fault.as_str()]);
@@ -386,6 +392,8 @@ impl ProtocolMetrics {
             stray: make.counters(names::STRAY, &["what"]),
             refused,
             srtp_legs: make.counters_by(names::SRTP_LEGS, "signalling", ["encrypted", "clear"]),
+            answered: challenges.with_label_values(&["answered"]),
+            unanswered: Unanswered::ALL.map(|why| challenges.with_label_values(&[why.as_str()])),
             unproven: make.counters_by(names::UNPROVEN, "why", Unproven::ALL.map(Unproven::as_str)),
             registrations: make.counters_by(
                 names::REGISTRATIONS,

@@ -58,6 +58,7 @@ families! {
     SRTP_LEGS = "refork_srtp_legs_total", "Legs that agreed on SRTP keys, by whether their signalling was encrypted.";
     REFUSED = "refork_refused_total", "Requests that Refork itself refused, by method and status.";
     UNPROVEN = "refork_unproven_total", "Requests that did not prove who sent them, by what was wrong.";
+    CHALLENGES = "refork_challenges_total", "Challenges of upstreams to requests of ours, by what became of them.";
 
     BINDINGS = "refork_bindings", "Registered contacts there are now.";
     REGISTRATIONS = "refork_registrations_total", "Changes of bindings, by what happened.";

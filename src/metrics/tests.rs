@@ -243,6 +243,19 @@ fn an_event_counts_once_in_its_place() {
             "refork_unproven_total{why=\"wrong\"}",
         ),
         (
+            Event::Proved,
+            "refork_challenges_total{outcome=\"answered\"}",
+        ),
+        (
+            Event::Unanswered {
+                upstream: "pbx".into(),
+                method: "BYE".into(),
+                realm: "r".into(),
+                why: Unanswered::Refused,
+            },
+            "refork_challenges_total{outcome=\"refused\"}",
+        ),
+        (
             Event::Malformed {
                 reason: "via",
                 peer: "p".into(),

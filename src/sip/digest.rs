@@ -211,62 +211,13 @@ impl Challenge<'_> {
     }
 }
 
-/// Answers the value of a WWW-Authenticate or Proxy-Authenticate, as a client does (RFC 7616 3.4, RFC 8760
-/// 2.4). None where it is no challenge, or its algorithm or all its qop are not known.
-pub fn answer(
-    challenge: &str,
-    user: &str,
-    password: &str,
-    method: &str,
-    uri: &str,
-    cnonce: &str,
-) -> Option<String> {
-    let parsed = Challenge::parse(challenge)?;
-    let (_, rest) = challenge
-        .trim()
-        .split_once(|c: char| c.is_ascii_whitespace())?;
-    let get = |name: &str| {
-        parameters(rest)
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
-    };
-    let ha1 = ha1(parsed.algorithm, user, parsed.realm, password);
-    let mut text = match get("qop") {
-        Some(offered) => {
-            let mut offered = offered.split(',');
-            offered.find(|qop| qop.trim().eq_ignore_ascii_case("auth"))?;
-            parsed.answer(user, &ha1, method, uri, cnonce)
-        }
-        // RFC 2617 3.2.2.1: servers that are older than qop.
-        None => {
-            let Challenge {
-                realm,
-                nonce,
-                algorithm,
-                ..
-            } = parsed;
-            let ha2 = algorithm.hash(format!("{method}:{uri}"));
-            let response = algorithm.hash(format!("{ha1}:{nonce}:{ha2}"));
-            format!(
-                "Digest username=\"{user}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", \
-                 response=\"{response}\", algorithm={}",
-                algorithm.as_str()
-            )
-        }
-    };
-    if let Some(opaque) = get("opaque") {
-        text.push_str(&format!(", opaque=\"{opaque}\""));
-    }
-    Some(text)
-}
-
 /// Returns HA1 (RFC 7616 3.4.2).
 pub fn ha1(algorithm: Algorithm, user: &str, realm: &str, password: &str) -> String {
     algorithm.hash(format!("{user}:{realm}:{password}"))
 }
 
 /// Goes through the parameters; of a quoted value what stands between the quotes, as RFC 7616 hashes it.
-fn parameters(text: &str) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn parameters(text: &str) -> impl Iterator<Item = (&str, &str)> {
     split_quoted(text, b',').filter_map(|part| {
         let (name, value) = part.trim().split_once('=')?;
         let value = value.trim();

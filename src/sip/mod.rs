@@ -14,6 +14,7 @@ pub mod multipart;
 mod name;
 mod params;
 mod privacy;
+pub mod proof;
 mod reason;
 pub mod sdp;
 pub mod stream;

@@ -982,6 +982,7 @@ fn a_pbx_that_asks_who_asks_again_hears_of_our_account_once() {
             upstream.account = account.then(|| Account {
                 user: "refork".into(),
                 password: "secret".into(),
+                realms: Box::default(),
             });
         }
         let mut t = Table::new(settings);

@@ -52,6 +52,7 @@ mod partings;
 mod people;
 mod pickup;
 mod privacy;
+mod proofs;
 mod races;
 mod refusals;
 mod reliable;

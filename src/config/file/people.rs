@@ -98,7 +98,7 @@ pub(crate) struct Upstream {
     /// Its word on who calls is believed: no digest is asked of its addresses.
     #[serde(default = "trusted")]
     pub(crate) trusted: bool,
-    /// What we answer its challenges to an INVITE of ours with.
+    /// What we answer its challenges with.
     #[serde(default)]
     pub(crate) credentials: Option<UpstreamCredentials>,
     /// How it is told where phones are that register with it through us.
@@ -179,6 +179,9 @@ pub(crate) struct UpstreamCredentials {
     pub(crate) user: String,
     /// Password.
     pub(crate) password: String,
+    /// The realms that are shown them. None: all that ask.
+    #[serde(default)]
+    pub(crate) realms: Vec<String>,
 }
 
 impl fmt::Debug for UpstreamCredentials {

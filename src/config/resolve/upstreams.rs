@@ -84,6 +84,11 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> BTreeMap<Box<str>, 
         let account = upstream.credentials.as_ref().map(|login| Account {
             user: login.user.as_str().into(),
             password: login.password.as_str().into(),
+            realms: login
+                .realms
+                .iter()
+                .map(|realm| realm.as_str().into())
+                .collect(),
         });
         for (part, text) in account
             .iter()

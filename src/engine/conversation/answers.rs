@@ -10,8 +10,17 @@ use crate::engine::events::{Signal, TargetFailure};
 use crate::engine::ids::{Flow, LegId};
 use crate::engine::locating::Located;
 use crate::engine::ports::Token;
-use crate::engine::transaction::ClientId;
+use crate::engine::transaction::{ClientId, Sent};
 use crate::sip::{Message, Method};
+
+/// A response to a request of ours, as the transactions tell it.
+pub(crate) struct Answer<'a> {
+    pub(crate) response: &'a Message,
+    /// What it came over.
+    pub(crate) flow: Flow,
+    /// The request, where proof is asked for.
+    pub(crate) sent: Option<&'a Sent>,
+}
 
 impl Conversation {
     /// A response to a request of ours.
@@ -20,9 +29,9 @@ impl Conversation {
         context: &mut Context<'_>,
         client: ClientId,
         errand: Errand,
-        response: &Message,
-        flow: Flow,
+        answer: &Answer<'_>,
     ) {
+        let response = answer.response;
         let leg = errand.leg;
         let agreed = (200..300).contains(&response.status());
         if response.status() >= 200 {
@@ -30,7 +39,8 @@ impl Conversation {
         }
         let late = response.status() >= 200 && self.withdrawn_over(leg, client, agreed);
         self.session_renewed(context, errand, response);
-        self.answered(context, client, errand, response, flow);
+        self.proof_goes_on(context, errand, response);
+        self.answered(context, client, errand, answer);
         if late {
             self.restate(context);
         }
@@ -42,13 +52,13 @@ impl Conversation {
         context: &mut Context<'_>,
         client: ClientId,
         errand: Errand,
-        response: &Message,
-        flow: Flow,
+        answer: &Answer<'_>,
     ) {
         let leg = errand.leg;
+        let (response, flow) = (answer.response, answer.flow);
         match errand.what {
             What::Invite if self.target_answered(context, leg, response, flow) => {}
-            What::Invite => self.invite_response(context, leg, response, flow),
+            What::Invite => self.invite_response(context, leg, answer),
             What::Carry => {
                 self.lives_by(context, leg, response);
                 if self.renegotiation_response(context, client, response, flow) {
@@ -168,18 +178,13 @@ impl Conversation {
         late
     }
 
-    fn invite_response(
-        &mut self,
-        context: &mut Context<'_>,
-        leg: LegId,
-        response: &Message,
-        flow: Flow,
-    ) {
+    fn invite_response(&mut self, context: &mut Context<'_>, leg: LegId, answer: &Answer<'_>) {
+        let (response, flow) = (answer.response, answer.flow);
         if self.is_inviting(leg) {
-            return self.invitation_response(context, leg, response, flow);
+            return self.invitation_response(context, leg, answer);
         }
         if let Some(side) = self.branch_side(leg) {
-            return self.again_response(context, side, leg, response, flow);
+            return self.again_response(context, side, leg, answer);
         }
         if response.status() < 200 {
             return acknowledge_ringing(context, response, flow);

@@ -10,6 +10,7 @@ use super::doubting::outcome::for_the_other_side;
 use super::ending::parting::Partings;
 use super::ending::stray::Strays;
 use super::forking::breadth::mark;
+use super::people::account::Proving;
 use super::restoring::budget::Budget;
 use super::transferring::semi_attended::TakenBack;
 use super::transferring::tags::Moves;
@@ -76,6 +77,28 @@ pub(crate) enum What {
     Upstream(usize),
 }
 
+impl What {
+    /// Returns true for what the other side asks for, which is told of the answer.
+    pub(crate) fn is_theirs(self) -> bool {
+        match self {
+            Self::Carry | Self::Letter(..) => true,
+            Self::Invite
+            | Self::Probe
+            | Self::Doubt
+            | Self::Give
+            | Self::Join
+            | Self::Wish
+            | Self::Refresh
+            | Self::Report
+            | Self::Early
+            | Self::Farewell
+            | Self::Passage(_)
+            | Self::Relay(_)
+            | Self::Upstream(_) => false,
+        }
+    }
+}
+
 /// Why a request is turned away, for the peer and for the operator.
 pub(crate) type Refusal = (u16, &'static str);
 
@@ -100,6 +123,7 @@ pub(crate) struct Shared {
     pub(crate) taken_back: TakenBack,
     pub(crate) shunned: Shunned,
     pub(crate) within: Within,
+    pub(crate) proving: Proving,
     pub(crate) upstreams: Upstreams,
     pub(crate) shard_key: ShardKey,
     /// This shard probes upstreams, and tells the operator of them.

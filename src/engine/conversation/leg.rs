@@ -301,6 +301,9 @@ impl Leg {
         };
         let bytes = finish(builder);
         let client = context.send_on(&mut self.dialog, course, bytes, errand);
+        if what == What::Farewell {
+            context.is_farewell(client, self);
+        }
         if matches!(method, Method::Invite | Method::Update) {
             self.reinvite = Some(client);
             self.offered = context.now;

@@ -9,7 +9,7 @@
 //! Beside them what all of these work with: `context` the way out, `leg` one dialog, `answers` what comes back and
 //! to whom it goes, `index` by what a conversation is found, `rebuild` after a restart, `view` what the API sees.
 
-mod answers;
+pub(crate) mod answers;
 pub(crate) mod carrying;
 pub(crate) mod context;
 mod doubting;

@@ -6,6 +6,7 @@ pub mod failure;
 mod life;
 mod offer_answer;
 pub mod onward;
+pub mod proofs;
 pub mod reliable;
 mod requests;
 pub mod session_id;
@@ -20,6 +21,7 @@ pub use requests::{Admission, Order, Request, Turn, refreshes_target};
 use serde::{Deserialize, Serialize};
 
 use self::onward::{By, Known};
+use self::proofs::Proofs;
 use self::session_id::SessionId;
 use crate::engine::ids::Flow;
 use crate::sip::{Address, Builder, Message, Method, Name};
@@ -49,6 +51,12 @@ pub struct Dialog {
     /// Where the last request of ours went, where that is not `flow`.
     #[serde(skip)]
     pub went: Option<Flow>,
+    /// What those on the way are shown; after a restart they ask again.
+    #[serde(skip)]
+    pub proofs: Proofs,
+    /// The number and the credentials of our last INVITE.
+    #[serde(skip)]
+    pub credentials: Option<Box<(u32, Vec<u8>)>>,
 }
 
 /// RFC 3261 12.2.2: a request whose CSeq is not higher than one before.
@@ -74,6 +82,8 @@ impl Dialog {
             flow,
             known: Known::Phone,
             went: None,
+            proofs: Proofs::default(),
+            credentials: None,
         }
     }
 
@@ -186,9 +196,35 @@ impl Dialog {
         self.write(method, self.local_cseq, via, hops)
     }
 
-    /// Begins the ACK to the 2xx of the INVITE numbered `cseq` (RFC 3261 13.2.2.4).
+    /// Begins the ACK to the 2xx of the INVITE numbered `cseq`, with the credentials of that (RFC 3261
+    /// 13.2.2.4): nobody can ask it for others.
     pub fn ack(&self, cseq: u32, via: &str) -> Builder {
-        self.write(&Method::Ack, cseq, via, 70)
+        let builder = self.write(&Method::Ack, cseq, via, 70);
+        match self.credentials.as_deref() {
+            Some((of, lines)) if *of == cseq => builder.raw_lines(lines),
+            Some(_) | None => builder,
+        }
+    }
+
+    /// Returns the number under which a request of ours is sent again: the next of this dialog, where it is of
+    /// it.
+    pub fn number_after(&mut self, request: &Message) -> u32 {
+        if self.made(request) {
+            self.local_cseq += 1;
+            self.local_cseq
+        } else {
+            request.cseq() + 1
+        }
+    }
+
+    /// Returns true where a request is one of ours within this dialog.
+    pub fn made(&self, request: &Message) -> bool {
+        *self.call_id == *request.call_id()
+    }
+
+    /// Takes note of what an INVITE of ours shows.
+    pub fn keep_credentials(&mut self, cseq: u32, lines: Vec<u8>) {
+        self.credentials = (!lines.is_empty()).then(|| Box::new((cseq, lines)));
     }
 
     fn write(&self, method: &Method, cseq: u32, via: &str, hops: u8) -> Builder {

@@ -9,7 +9,7 @@ use super::effects::{Clock, Effects, Set, Whose};
 use super::lookup::Lookup;
 use super::slab::{Key, Slab};
 use super::table::{ClientAct as Act, Hand};
-use super::{ClientId, Heard, compose, invite_client, non_invite_client};
+use super::{ClientId, Heard, Sent, compose, invite_client, non_invite_client};
 use crate::engine::events::Event;
 use crate::engine::ids::{ConnectionId, Flow, Transport};
 use crate::sip::{Message, Method};
@@ -291,6 +291,7 @@ impl<C: Clone> Clients<C> {
     ) -> Set {
         let whose = Whose::Client(id);
         let mut then = Set::Runs;
+        let mut sent = self.challenged(id, response.as_ref());
         for act in acts {
             let Some(client) = self.slab.get_mut(id.0) else {
                 break;
@@ -316,6 +317,7 @@ impl<C: Clone> Clients<C> {
                             context,
                             response,
                             flow,
+                            sent: sent.take(),
                         });
                     }
                 }
@@ -352,6 +354,17 @@ impl<C: Clone> Clients<C> {
             }
         }
         then
+    }
+
+    /// Returns the request that a response asks proof for.
+    fn challenged(&self, id: ClientId, response: Option<&(Message, Flow)>) -> Option<Box<Sent>> {
+        let (response, _) = response?;
+        let asks = matches!(response.status(), 401 | 407);
+        let client = self.slab.get(id.0).filter(|_| asks)?;
+        Some(Box::new(Sent {
+            bytes: client.bytes.clone(),
+            flow: client.flow,
+        }))
     }
 
     /// Sends the CANCEL of an INVITE, unless one is still under way.

@@ -20,8 +20,17 @@ pub use layer::Transactions;
 pub use servers::Stranded;
 pub use slab::{ClientId, ServerId};
 
+use bytes::Bytes;
+
 use crate::engine::ids::Flow;
 use crate::sip::Message;
+
+/// A request as it was sent.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub bytes: Bytes,
+    pub flow: Flow,
+}
 
 /// What the transactions tell their user: `C` is what it keeps with a client transaction, `S` with a
 /// server transaction.
@@ -48,6 +57,8 @@ pub enum Heard<C, S> {
         context: C,
         response: Message,
         flow: Flow,
+        /// What it answers, where it asks for proof: that may go out again.
+        sent: Option<Box<Sent>>,
     },
     /// No final answer in time (timers B and F).
     Timeout { client: ClientId, context: C },

@@ -171,6 +171,7 @@ impl Context<'_> {
         if !course.sought {
             dialog.take_way(course.flow);
         }
+        let bytes = self.shown(dialog, bytes, errand);
         self.send_off(course, bytes, errand)
     }
 
@@ -484,6 +485,9 @@ impl Context<'_> {
             }
             transactions.waits(*client)
         });
+        let holds = |client| shared.within.holds(client);
+        let proving = &mut shared.proving;
+        proving.retain(|client| transactions.waits(client) || holds(client));
         let Within {
             earlier, failed, ..
         } = &mut shared.within;

@@ -97,6 +97,7 @@ impl Conversation {
         let leg = &mut self.branch_mut(owed.leg)?.leg;
         let mut dialog = owed.dialog.clone();
         dialog.local_cseq = leg.dialog.local_cseq;
+        dialog.proofs = std::mem::take(&mut leg.dialog.proofs);
         let course = context.course(&dialog);
         let via = context.via(id, &course.flow);
         let RAck { rseq, cseq } = owed.rack;
@@ -114,7 +115,9 @@ impl Conversation {
             leg: owed.leg,
             what: What::Early,
         };
-        Some(context.send_on(&mut dialog, course, bytes, errand))
+        let client = context.send_on(&mut dialog, course, bytes, errand);
+        leg.dialog.proofs = dialog.proofs;
+        Some(client)
     }
 
     /// The caller's PRACK in an early dialog.

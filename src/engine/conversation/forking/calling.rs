@@ -20,6 +20,7 @@ pub(crate) use crate::engine::conversation::session::keys::{Role, Telling};
 use crate::engine::conversation::session::media;
 use crate::engine::dialog::Dialog;
 use crate::engine::dialog::onward::Known;
+use crate::engine::dialog::proofs::Proofs;
 use crate::engine::dialog::session_id::{SessionId, Uuid};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::handover::Word;
@@ -153,6 +154,8 @@ impl Conversation {
             },
             known: Known::of(&endpoint, &self.party(side).asker),
             went: None,
+            proofs: Proofs::default(),
+            credentials: None,
         };
         let session = context.shared.mint.session();
         let leg = Leg::new(leg, side, dialog, endpoint, session, context.now);
@@ -215,17 +218,15 @@ impl Conversation {
         if let Some(trail) = &branch.trail {
             builder = builder.raw_lines(trail.line(told).as_bytes());
         }
-        if let Some((name, proof)) = &branch.proof {
-            builder = builder.header(*name, proof);
-        }
         let bytes = end_enclosed(builder, branch.enclosed.as_ref(), body.as_deref());
         let (flow, bytes) = Self::sized(context, branch, flow, bytes);
-        branch.invite = bytes.clone();
         let errand = Errand {
             conversation: self.id,
             leg: branch.leg.id,
             what: What::Invite,
         };
+        let bytes = context.shown(&mut branch.leg.dialog, bytes, errand);
+        branch.invite = bytes.clone();
         branch.state = BranchState::Calling;
         branch.client = Some(context.send(bytes, flow, errand));
         branch.sent = context.now;

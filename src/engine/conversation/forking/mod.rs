@@ -21,6 +21,7 @@ use self::trail::{Step, Steps, Trail};
 use crate::engine::conversation::leg::Leg;
 use crate::engine::conversation::people::person::Person;
 use crate::engine::conversation::session::enclosed::{Enclosed, sdp_of};
+use crate::engine::dialog::proofs::Rounds;
 use crate::engine::dialog::reliable::Heard;
 use crate::engine::endpoint::{Endpoint, Identity};
 use crate::engine::ids::{Aor, ConversationId, LegId};
@@ -29,7 +30,7 @@ use crate::engine::ports::{Generation, Token};
 use crate::engine::routing::{Q_DEFAULT, Target};
 use crate::engine::time::Time;
 use crate::engine::transaction::{ClientId, ServerId};
-use crate::sip::{Message, Name, sdp};
+use crate::sip::{Message, sdp};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Fork {
@@ -96,9 +97,9 @@ pub(crate) struct Branch {
     pub(crate) trail: Option<Box<Trail>>,
     /// Carries Replaces of the lost dialog (RFC 3891).
     pub(crate) replaces: bool,
-    /// What we answer the challenge of an upstream with.
+    /// How often upstreams have asked for proof.
     #[serde(skip)]
-    pub(crate) proof: Option<(Name, Box<str>)>,
+    pub(crate) rounds: Rounds,
     pub(crate) rang: bool,
     /// Its flow leads to a target that was located (RFC 3263), not to where a phone came from.
     #[serde(skip)]
@@ -292,7 +293,7 @@ impl Branch {
             meant: None,
             trail: None,
             replaces: false,
-            proof: None,
+            rounds: Rounds::default(),
             rang: false,
             located: false,
             grown: false,

@@ -11,6 +11,7 @@ pub(crate) mod ringing;
 
 use self::adrift::Adrift;
 use crate::engine::asker::Asker;
+use crate::engine::conversation::answers::Answer;
 use crate::engine::conversation::carrying::crossing::{for_user, joining, replacing, with_session};
 use crate::engine::conversation::carrying::demands::demands;
 use crate::engine::conversation::context::Context;
@@ -387,9 +388,9 @@ impl Conversation {
         &mut self,
         context: &mut Context<'_>,
         leg: LegId,
-        response: &Message,
-        flow: Flow,
+        answer: &Answer<'_>,
     ) {
+        let (response, flow) = (answer.response, answer.flow);
         self.judge_proof(context, leg, response);
         match response.status() {
             199 => self.early_ended_beyond(context, leg, response, flow),
@@ -403,7 +404,7 @@ impl Conversation {
             // Who has an account there answers for itself.
             401 | 407
                 if !self.asker_proves(context, leg)
-                    && self.answers_challenge(context, leg, response) =>
+                    && self.answers_challenge(context, leg, answer) =>
             {
                 self.launch(context);
             }

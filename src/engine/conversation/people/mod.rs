@@ -3,7 +3,7 @@
 //! `person` who a side is, `asserted` and `veil` what others are told of that, `far_ends` who is beyond an
 //! upstream, `proof` and `account` credentials and challenges.
 
-mod account;
+pub(crate) mod account;
 pub(crate) mod asserted;
 pub(crate) mod claims;
 pub(crate) mod far_ends;

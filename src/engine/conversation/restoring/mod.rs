@@ -22,6 +22,7 @@ use self::aside::Restoration;
 use self::busy::Busy;
 use self::wishes::wishes;
 use crate::engine::conversation::Conversation;
+use crate::engine::conversation::answers::Answer;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::early::prack::Owed;
 use crate::engine::conversation::ending::stray::{Leaving, acknowledge_and_leave};
@@ -354,9 +355,9 @@ impl Conversation {
         context: &mut Context<'_>,
         side: Side,
         leg: LegId,
-        response: &Message,
-        flow: Flow,
+        answer: &Answer<'_>,
     ) {
+        let (response, flow) = (answer.response, answer.flow);
         match response.status() {
             199 => self.early_ended_beyond(context, leg, response, flow),
             ..200 => self.again_ringing(context, side, leg, response, flow),
@@ -368,7 +369,7 @@ impl Conversation {
             422 if self.asks_for_longer(context, leg, response) => {
                 self.launch_again(context, side);
             }
-            401 | 407 if self.answers_challenge(context, leg, response) => {
+            401 | 407 if self.answers_challenge(context, leg, answer) => {
                 self.launch_again(context, side);
             }
             status => {
