@@ -31,12 +31,12 @@ TALK_SECONDS = 2
 class Kamailio:
     """The PBX."""
 
-    def __init__(self, folder, path, elsewhere):
+    def __init__(self, folder, path, elsewhere, wary):
         self.log = folder / "kamailio.log"
         text = (HERE / "kamailio.cfg").read_text()
         record = f'record_route_preset("{WITHIN}")' if elsewhere else "record_route()"
         words = {"ADDRESS": KAMAILIO, "WITHIN": WITHIN, "RECORD": record, "MODULES": f"{MODULES}/",
-                 "PATH": "1" if path else "0"}
+                 "PATH": "1" if path else "0", "WARY": "1" if wary else "0"}
         for word, value in words.items():
             text = text.replace(f"@{word}@", value)
         file = folder / "kamailio.cfg"
@@ -75,7 +75,7 @@ class Stage(household.Stage):
         path = not name.startswith("without_path")
         elsewhere = name.startswith("recorded_elsewhere")
         self.phones, self.captures, self.kept = {}, [], 0
-        self.pbx = Kamailio(self.folder, path, elsewhere)
+        self.pbx = Kamailio(self.folder, path, elsewhere, name.startswith("wary"))
         try:
             self.server = Refork(str(self.folder), PBX_BEHIND.format(
                 data=self.folder / "data", path="path" if path else "contact"), household.ADMIN)
@@ -188,6 +188,14 @@ def recorded_elsewhere_callee_behind_killed(stage):
     lost(stage, "behind", "behind")
 
 
+def wary_calls_both_ways(stage):
+    """Kamailio asks for proof within dialogs too: who hangs up gives Refork none, which has its own account."""
+    calls_both_ways(stage)
+    proven = re.findall(r"proven: (\w+) by (\w+)", stage.pbx.log.read_text())
+    print(f"    within dialogs Kamailio was shown {proven}")
+    assert proven.count(("BYE", "refork")) == 2, "a call was not ended beyond Kamailio"
+
+
 def without_path_calls_both_ways(stage):
     calls_both_ways(stage)
 
@@ -249,7 +257,7 @@ def without_path_blind_transfer(stage):
 
 
 SCENARIOS = (calls_both_ways, callee_behind_killed, callee_beyond_killed, recorded_elsewhere_calls_both_ways,
-             recorded_elsewhere_callee_behind_killed, acts.blind_transfer, attended_transfer, acts.texts,
+             recorded_elsewhere_callee_behind_killed, wary_calls_both_ways, acts.blind_transfer, attended_transfer, acts.texts,
              blind_then_killed, attended_then_killed,
              without_path_calls_both_ways, without_path_callee_behind_killed, without_path_blind_transfer)
 sys.exit(perform(SCENARIOS, Phone, Stage))
