@@ -1,4 +1,5 @@
-//! Times as the API and notifications write them: RFC 3339, UTC, milliseconds.
+//! Times as the API and notifications write them (RFC 3339, UTC, milliseconds), and as a Date header does
+//! (RFC 3261 20.17).
 
 use std::fmt;
 
@@ -23,6 +24,37 @@ impl fmt::Display for Timestamp {
             of_day / 60 % 60,
             of_day % 60,
             millis % 1000
+        )
+    }
+}
+
+/// A time that reads `Sat, 13 Nov 2010 23:29:00 GMT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SipDate(pub Time);
+
+/// 1970-01-01 was a Thursday.
+const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+
+impl fmt::Display for SipDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.0 / 1000;
+        let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+        let (year, month, day) = civil(days);
+        let name = |names: &[&'static str], at: u64| {
+            let at = usize::try_from(at).ok();
+            at.and_then(|at| names.get(at).copied()).unwrap_or("")
+        };
+        write!(
+            f,
+            "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} GMT",
+            name(&WEEKDAYS, days % 7),
+            name(&MONTHS, month - 1),
+            of_day / 3600,
+            of_day / 60 % 60,
+            of_day % 60
         )
     }
 }
@@ -70,6 +102,20 @@ mod tests {
             (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
         ] {
             assert_eq!(Timestamp(Time(millis)).to_string(), text);
+        }
+    }
+
+    /// RFC 9110 5.6.7 has the first, RFC 3261 20.17 the second.
+    #[test]
+    fn dates_read_as_sip_wants_them() {
+        for (seconds, text) in [
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (1_289_690_940, "Sat, 13 Nov 2010 23:29:00 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (1_735_689_599, "Tue, 31 Dec 2024 23:59:59 GMT"),
+        ] {
+            assert_eq!(SipDate(Time(seconds * 1000)).to_string(), text);
         }
     }
 

@@ -144,6 +144,56 @@ pub fn cancel_like(method: Method) -> bytes::Bytes {
         .end()
 }
 
+/// RFC 3261 9.2: the CANCEL is answered under the tag of the INVITE's final response.
+#[test]
+fn a_cancel_is_answered_under_the_tag_of_its_invite() {
+    for early in [EarlyDialogs::Forward, EarlyDialogs::Single] {
+        for ringing in 0..3 {
+            let mut wishes = settings();
+            wishes.fork.early_dialogs = early;
+            let mut t = Table::new(wishes);
+            t.register("bob", desk(), "desk");
+            t.register("bob", mobile(), "mobile");
+            t.alice_invites(&sdp(alice(), 1, "sendrecv"));
+            for at in [desk(), mobile()].into_iter().take(ringing) {
+                let invite = t.request_to(at, Method::Invite);
+                t.reply(&invite, 180, at);
+            }
+            while let Some(ringing) = t.any_to(alice()) {
+                assert_eq!(ringing.status(), 180);
+            }
+            t.receive(alice(), cancel_like(Method::Cancel));
+            let cancelled = t.response_to(alice(), 200);
+            assert_eq!(*cancelled.method(), Method::Cancel);
+            let refused = t.response_to(alice(), 487);
+            assert!(refused.to_tag().is_some());
+            assert_eq!(cancelled.to_tag(), refused.to_tag(), "{early:?} {ringing}");
+        }
+    }
+    // One that comes too late.
+    let mut t = Table::new(settings());
+    let (a, _) = t.established();
+    t.receive(alice(), cancel_like(Method::Cancel));
+    let late = t.response_to(alice(), 200);
+    assert!(a.remote.ends_with(late.to_tag().unwrap()));
+    t.nothing_to(alice());
+}
+
+/// RFC 3261 10.3 step 8.
+#[test]
+fn who_registers_is_told_the_time() {
+    let mut t = Table::new(settings());
+    let register = t.register_request("bob", desk(), "desk", 1, 3600);
+    t.receive(desk(), register);
+    let ok = t.response_to(desk(), 200);
+    assert_eq!(ok.header(Name::Date), Some("Tue, 14 Nov 2023 22:13:20 GMT"));
+    t.pass(Millis::from_secs(100));
+    let register = t.register_request("bob", desk(), "desk", 2, 3600);
+    t.receive(desk(), register);
+    let ok = t.response_to(desk(), 200);
+    assert_eq!(ok.header(Name::Date), Some("Tue, 14 Nov 2023 22:15:00 GMT"));
+}
+
 #[test]
 fn the_caller_cancels() {
     let mut t = three();

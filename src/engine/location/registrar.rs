@@ -14,6 +14,7 @@ use crate::engine::ids::{Aor, Flow};
 use crate::engine::ports::World;
 use crate::engine::settings::{Auth, Domain, RegistrarSettings, ServedBy, Settings};
 use crate::engine::time::{Millis, Time};
+use crate::engine::timestamp::SipDate;
 use crate::engine::trust;
 use crate::sip::{Address, Builder, Contacts, Message, Name, Uri, keep_every, reason_phrase};
 
@@ -261,7 +262,8 @@ impl Registrar {
         if knows_path(request) {
             response = response.copy(request, Name::Path);
         }
-        response.end()
+        // RFC 3261 10.3 step 8: some phones have no other clock.
+        response.header(Name::Date, SipDate(now)).end()
     }
 
     fn refused(&self, request: &Message, flow: &Flow, refused: &Refused) -> Bytes {

@@ -136,6 +136,10 @@ impl<C: Clone> Clients<C> {
         flow: Flow,
         effects: &mut Effects<'_, C, S>,
     ) {
+        // RFC 3261 8.1.3.3: it was on its way to somebody before us.
+        if response.vias().nth(1).is_some() {
+            return effects.event(Event::Stray { what: "vias" });
+        }
         let found = response
             .branch()
             .map(|branch| Lookup::client(branch, response.method()))

@@ -160,6 +160,11 @@ impl<C: Clone, S: Clone> Transactions<C, S> {
         self.servers.bind(server, context);
     }
 
+    /// Says under which To tag an INVITE is refused: the answer to its CANCEL has the same (RFC 3261 9.2).
+    pub fn tagged(&mut self, server: ServerId, tag: &str) {
+        self.servers.tagged(server, tag);
+    }
+
     /// Returns a request and the flow it came over, until its final response.
     pub fn request_of(&self, server: ServerId) -> Option<(&Message, Flow)> {
         self.servers.request_of(server)

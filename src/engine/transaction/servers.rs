@@ -47,6 +47,8 @@ struct Server<S> {
     /// The response sent last.
     last: Option<Bytes>,
     context: Option<S>,
+    /// The To tag of its final response, as far as that is known.
+    tag: Option<Box<str>>,
     clock: Clock,
 }
 
@@ -110,6 +112,12 @@ impl<S: Clone> Servers<S> {
         }
     }
 
+    pub(super) fn tagged(&mut self, id: ServerId, tag: &str) {
+        if let Some(server) = self.slab.get_mut(id.0) {
+            server.tag = Some(tag.into());
+        }
+    }
+
     pub(super) fn request_of(&self, id: ServerId) -> Option<(&Message, Flow)> {
         let server = self.slab.get(id.0)?;
         Some((server.request.as_deref()?, server.flow))
@@ -168,6 +176,10 @@ impl<S: Clone> Servers<S> {
         };
         if status >= 200 {
             server.request = None;
+            if matches!(server.machine, Machine::Invite(_)) {
+                let response = Message::parse(bytes.clone()).ok();
+                server.tag = response.and_then(|response| response.to_tag().map(Into::into));
+            }
         }
         // Some clients try again with credentials but the same CSeq: that is no copy.
         if matches!(status, 401 | 407)
@@ -334,6 +346,7 @@ impl<S: Clone> Servers<S> {
             request: Some(Box::new(request.clone())),
             last: None,
             context: None,
+            tag: None,
             clock: Clock::default(),
         }));
         self.by_branch.insert(lookup, id);
@@ -395,7 +408,9 @@ impl<S: Clone> Servers<S> {
             .last
             .clone()
             .and_then(|last| Message::parse(last).ok());
-        let tag = last.as_ref().and_then(Message::to_tag);
+        // RFC 3261 9.2: that of the final response, which has gone out or follows at once.
+        let own = server.tag.as_deref();
+        let tag = own.or_else(|| last.as_ref().and_then(Message::to_tag));
         effects.send(reply, compose::answer(&cancel, 200, tag, flow.peer));
         self.feed(id, Input::Cancel, With::Message(cancel, flow), effects);
     }

@@ -183,7 +183,9 @@ impl Conversation {
         leg.is_named(context);
         leg.abilities.learn(request);
         leg.talk.said.clone_from(&offer);
-        context.shared.transactions.bind(server, (id, leg.id));
+        let transactions = &mut context.shared.transactions;
+        transactions.bind(server, (id, leg.id));
+        transactions.tagged(server, &leg.dialog.local_tag);
         let caller = conversation.party_mut(Side::Caller);
         caller.languages = request.header(Name::AcceptLanguage).unwrap_or("").into();
         caller.leg = Some(leg);

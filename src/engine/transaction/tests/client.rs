@@ -39,6 +39,31 @@ fn an_unanswered_invite_over_tcp_is_sent_once() {
     bench.assert_empty();
 }
 
+/// RFC 3261 8.1.3.3, 18.1.2.
+#[test]
+fn a_response_that_is_not_ours_alone_changes_nothing() {
+    let mut bench = Bench::new();
+    bench.request(&ours("INVITE"), udp());
+    bench.seen();
+    let several = "SIP/2.0/UDP 192.0.2.77;branch=z9hG4bKother\r\n";
+    for status in [180, 200, 486] {
+        let text = answer(status, "INVITE", "x");
+        for more in [format!("Via: {several}"), format!("v: {several}")] {
+            let text = text.replacen("From:", &format!("{more}From:"), 1);
+            assert_eq!(bench.receive(&text, udp()), ["count stray vias"]);
+        }
+        let text = text.replace("rport=5060", "rport=5060, SIP/2.0/UDP 192.0.2.77");
+        assert_eq!(bench.receive(&text, udp()), ["count stray vias"]);
+        // The top one is somebody else's.
+        let text = answer(status, "INVITE", "x").replace("z9hG4bKours", "z9hG4bKtheirs");
+        let seen = bench.receive(&text, udp());
+        let told = format!("tell stray {status} INVITE");
+        assert_eq!(seen, ["count stray response".to_owned(), told]);
+    }
+    let seen = bench.receive(&answer(200, "INVITE", "x"), udp());
+    assert_eq!(seen, ["tell 200 INVITE"]);
+}
+
 #[test]
 fn a_provisional_response_ends_the_retransmissions_and_the_wait() {
     let mut bench = Bench::new();
