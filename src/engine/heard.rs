@@ -193,23 +193,28 @@ impl Engine {
         let known = self.with(errand.conversation, now, world, |conversation, context| {
             conversation.on_response(context, client, errand, answer);
         });
-        let success = !known && (200..300).contains(&response.status());
-        if success && errand.what == What::Give {
-            // The leg has gone to another conversation, which the ACK is up to: it was lost.
+        if known || *response.method() != Method::Invite {
+            return;
+        }
+        let success = (200..300).contains(&response.status());
+        let first = errand.what == What::Invite;
+        if success && !first {
+            // The leg has gone to another conversation, which the ACK is up to: it was lost. Or its own is over,
+            // and a re-INVITE that was taken back is answered all the same.
             let moved = response.from_tag();
             let moved = moved.and_then(|tag| self.shared.moves.find(tag));
-            match moved {
-                Some(to) => self.shared.context(now, world).forward(to, flow, response),
-                None => _ = self.acknowledge_standing(response, now, world),
+            if let Some(to) = moved {
+                return self.shared.context(now, world).forward(to, flow, response);
+            }
+            if self.acknowledge_standing(response, now, world) {
+                return;
             }
         }
-        if !known && errand.what == What::Invite {
-            let mut context = self.shared.context(now, world);
-            if success {
-                acknowledge_and_leave(&mut context, response, flow, Leaving::Surely, None);
-            } else {
-                acknowledge_ringing(&mut context, response, flow);
-            }
+        let mut context = self.shared.context(now, world);
+        if success {
+            acknowledge_and_leave(&mut context, response, flow, Leaving::Surely, None);
+        } else if first {
+            acknowledge_ringing(&mut context, response, flow);
         }
     }
 

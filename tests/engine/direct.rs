@@ -10,6 +10,7 @@ use refork::engine::settings::{MediaMode, MediaSettings, Settings};
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
+use crate::crowds::cancel_of;
 use crate::people::*;
 use crate::repair::replaces;
 use crate::table::*;
@@ -492,4 +493,109 @@ fn beside_relayed_sound_msrp_goes_its_own_way() {
     let (sound, messages) = offered.split_once("m=message").unwrap();
     assert!(sound.contains("c=IN IP4 192.0.2.1\r\n"), "{offered}");
     assert!(messages.contains("c=IN IP4 198.51.100.1\r\n"), "{offered}");
+}
+
+#[test]
+fn a_restart_after_a_repair_was_taken_back_leaves_the_survivor_its_session() {
+    let mut t = direct();
+    let (_, b) = talking(&mut t, plain);
+    let ask = comes_back(&mut t, &b, &audio(again()));
+    t.receive(alice(), response(&ask, 100, alice(), "tcall1").end());
+    let cancel = request(Method::Cancel, "bob", "alice", again(), "repair").end();
+    let cancel = String::from_utf8(cancel.to_vec()).unwrap();
+    let cancel = cancel.replacen("repairCANCEL", "repairINVITE", 1);
+    t.receive(again(), cancel.into());
+    t.request_to(alice(), Method::Cancel);
+    // Her 200 has crossed it, and comes to a process that is no more.
+    t.restart();
+    let anew = t.request_to(alice(), Method::Invite);
+    assert_eq!(streams(&anew), said(&audio(desk())));
+    let ok = response(&anew, 200, alice(), "tcall1");
+    t.receive(alice(), with_sdp(ok, &audio(alice())));
+    t.request_to(alice(), Method::Ack);
+    t.nothing_to(alice());
+}
+
+#[test]
+fn who_has_refused_what_was_taken_back_is_told_nothing_after_a_restart() {
+    let mut t = direct();
+    let (mut a, b) = talking(&mut t, plain);
+    let ask = comes_back(&mut t, &b, &audio(again()));
+    t.receive(alice(), response(&ask, 100, alice(), "tcall1").end());
+    let cancel = request(Method::Cancel, "bob", "alice", again(), "repair").end();
+    let cancel = String::from_utf8(cancel.to_vec()).unwrap();
+    let cancel = cancel.replacen("repairCANCEL", "repairINVITE", 1);
+    t.receive(again(), cancel.into());
+    t.discard(alice());
+    t.receive(alice(), response(&ask, 487, alice(), "tcall1").end());
+    t.request_to(alice(), Method::Ack);
+    // What is written is stored.
+    t.receive(alice(), a.message("hello?"));
+    t.discard(alice());
+    t.restart();
+    assert!(t.waiting(alice(), &Method::Invite).is_none());
+}
+
+/// The mobile rings for Bob once more, and Dave asks for the call. Returns his INVITE and what Alice is asked.
+fn dave_asks_for_it(t: &mut Table) -> (bytes::Bytes, Message) {
+    talking(t, plain);
+    t.register("bob", mobile(), "mobile");
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    t.discard(desk());
+    let rings = t.request_to(mobile(), Method::Invite);
+    t.discard(mobile());
+    t.reply(&rings, 180, mobile());
+    let tag = rings.from_tag().unwrap();
+    let dialog = format!("{};to-tag={tag};from-tag=x1", rings.call_id());
+    let wish = request(Method::Invite, "dave", "alice", again(), "pickup");
+    let wish = with_sdp(wish.header(Name::Replaces, dialog), &audio(again()));
+    t.receive(again(), wish.clone());
+    let asked = t.request_to(alice(), Method::Invite);
+    assert_eq!(streams(&asked), said(&audio(again())));
+    t.nothing_to(again());
+    (wish, asked)
+}
+
+#[test]
+fn who_picks_up_a_call_that_rings_again_is_answered_once_the_survivor_has_agreed() {
+    let mut t = direct();
+    let (_, asked) = dave_asks_for_it(&mut t);
+    t.nothing_to(mobile());
+    let ok = response(&asked, 200, alice(), "tcall1");
+    t.receive(alice(), with_sdp(ok, &audio(alice())));
+    t.request_to(alice(), Method::Ack);
+    let taken = t.response_to(again(), 200);
+    assert_eq!(streams(&taken), said(&audio(alice())));
+    t.receive(again(), Remote::of_answer(&taken, again()).ack(1));
+    t.request_to(mobile(), Method::Cancel);
+    let word = t.request_to(alice(), Method::Message);
+    assert!(text(&word).starts_with("dave"), "{}", text(&word));
+}
+
+#[test]
+fn a_pickup_to_which_the_survivor_does_not_agree_lets_the_phone_ring_on() {
+    let mut t = direct();
+    let (_, asked) = dave_asks_for_it(&mut t);
+    t.reply(&asked, 488, alice());
+    t.request_to(alice(), Method::Ack);
+    t.response_to(again(), 488);
+    t.nothing_to(mobile());
+    t.nothing_to(again());
+    t.nothing_to(alice());
+}
+
+#[test]
+fn a_pickup_may_be_taken_back_while_the_survivor_is_asked() {
+    let mut t = direct();
+    let (wish, asked) = dave_asks_for_it(&mut t);
+    t.receive(alice(), response(&asked, 100, alice(), "tcall1").end());
+    t.receive(again(), cancel_of(&wish));
+    t.response_to(again(), 200);
+    t.response_to(again(), 487);
+    t.request_to(alice(), Method::Cancel);
+    t.receive(alice(), response(&asked, 487, alice(), "tcall1").end());
+    t.request_to(alice(), Method::Ack);
+    t.nothing_to(mobile());
+    t.nothing_to(again());
 }

@@ -1,6 +1,7 @@
 //! Holds and their end, by either side and in every form (RFC 3264 8.4).
 
 use refork::engine::ids::Side;
+use refork::engine::time::Millis;
 use refork::sip::{Message, Method};
 
 use crate::people::*;
@@ -247,4 +248,65 @@ fn music_from_another_place_is_heard_while_on_hold() {
         told(&t, Side::Callee, 0)[0].rtp,
         Some(phone("198.51.100.2:4000"))
     );
+}
+
+/// Alice holds while Bob's mobile rings, which takes the call and is told of the hold. Returns the offer.
+fn held_while_it_rang(t: &mut Table) -> Message {
+    let (mut a, _) = t.established();
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    let invite = t.request_to(mobile(), Method::Invite);
+    let hold = with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly"));
+    t.receive(alice(), hold);
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), a.ack(ok.cseq()));
+    let ok = response(&invite, 200, mobile(), "m1");
+    t.receive(mobile(), with_sdp(ok, &audio(mobile())));
+    t.request_to(mobile(), Method::Ack);
+    let notice = t.request_to(alice(), Method::Message);
+    t.reply(&notice, 200, alice());
+    let offer = t.request_to(mobile(), Method::Invite);
+    assert_eq!(direction(&offer), "sendonly");
+    offer
+}
+
+#[test]
+fn a_hold_that_met_an_offer_is_offered_again() {
+    let mut t = two();
+    let mut offer = held_while_it_rang(&mut t);
+    for _ in 0..2 {
+        t.reply(&offer, 491, mobile());
+        t.request_to(mobile(), Method::Ack);
+        // RFC 3261 14.1: the Call-ID is ours.
+        t.pass(Millis(2_050));
+        t.nothing_to(mobile());
+        t.pass(Millis(2_050));
+        offer = t.request_to(mobile(), Method::Invite);
+        assert_eq!(direction(&offer), "sendonly");
+        t.discard(mobile());
+    }
+    let ok = response(&offer, 200, mobile(), "m1");
+    t.receive(mobile(), with_sdp(ok, &sdp(mobile(), 2, "recvonly")));
+    t.request_to(mobile(), Method::Ack);
+    t.pass(Millis(10_000));
+    assert!(t.waiting(mobile(), &Method::Invite).is_none());
+    assert!(t.waiting(alice(), &Method::Invite).is_none());
+    let heard = &told(&t, Side::Callee, 1)[0];
+    assert!(heard.receives && !heard.sends);
+}
+
+#[test]
+fn who_has_an_offer_open_each_time_is_left_alone_in_the_end() {
+    let mut t = two();
+    let mut offer = Some(held_while_it_rang(&mut t));
+    let mut offers = 0;
+    while let Some(one) = offer.take() {
+        offers += 1;
+        assert!(offers < 10, "it is asked for ever");
+        t.reply(&one, 491, mobile());
+        t.pass(Millis(4_100));
+        offer = t.waiting(mobile(), &Method::Invite);
+        t.discard(mobile());
+    }
+    assert_eq!(offers, 6);
 }

@@ -643,3 +643,80 @@ fn a_phone_to_which_options_means_nothing_is_asked_otherwise_and_seldom() {
     };
     assert_eq!(t.happened(lost), 1);
 }
+
+/// Bob's phone is silent, and its dialog is there.
+fn silent(t: &mut Table) -> Remote {
+    let (_, b) = t.established();
+    t.media_event(|media| MediaEvent::Silent {
+        media,
+        side: Side::Callee,
+    });
+    let probe = t.request_to(desk(), Method::Options);
+    t.reply(&probe, 200, desk());
+    t.pass(Millis(5_100));
+    let doubt = t.request_to(desk(), Method::Update);
+    let ok = response(&doubt, 200, desk(), "b1");
+    t.receive(desk(), with_sdp(ok, &sdp(desk(), 1, "sendrecv")));
+    b
+}
+
+/// Then it is asked by routine.
+fn silent_and_asked(t: &mut Table) -> Remote {
+    let b = silent(t);
+    t.pass(Millis::from_secs(16));
+    t.request_to(desk(), Method::Options);
+    b
+}
+
+/// Then it is asked since its binding is gone.
+fn silent_and_suspected(t: &mut Table) -> Remote {
+    let b = silent(t);
+    t.unregister("bob", desk(), "desk", 2);
+    t.request_to(desk(), Method::Options);
+    b
+}
+
+/// Bob's phone talks, and denies a request: its dialog is asked.
+fn doubted(t: &mut Table) -> Remote {
+    let (mut a, b) = t.established();
+    let request = a.request(Method::Notify).other("Event", "talk").end();
+    t.receive(alice(), request);
+    let carried = t.request_to(desk(), Method::Notify);
+    t.reply(&carried, 481, desk());
+    t.request_to(desk(), Method::Update);
+    b
+}
+
+#[test]
+fn who_talks_has_its_grace_whatever_icmp_says() {
+    type Asked = fn(&mut Table) -> Remote;
+    // What its media outweighs in the end is no loss.
+    let cases: [(Asked, usize); 3] = [
+        (silent_and_asked, 0),
+        (silent_and_suspected, 0),
+        (doubted, 1),
+    ];
+    for (asked, lost) in cases {
+        for says_a_word in [true, false] {
+            let mut t = Table::new(refer_passes());
+            let mut b = asked(&mut t);
+            t.media_event(|media| MediaEvent::Flowing {
+                media,
+                side: Side::Callee,
+            });
+            for _ in 0..4 {
+                t.icmp(desk());
+                t.pass(Millis(1_200));
+            }
+            assert!(t.losses().is_empty(), "it talks");
+            if says_a_word {
+                t.receive(desk(), b.request(Method::Info).end());
+                t.pass(Millis::from_secs(5));
+                assert!(t.losses().is_empty());
+            } else {
+                t.pass(Millis::from_secs(1));
+                assert_eq!(t.losses().len(), lost);
+            }
+        }
+    }
+}

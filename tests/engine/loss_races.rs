@@ -363,3 +363,38 @@ fn an_answer_too_late_is_ended_by_a_number_beyond_its_prack() {
         "else it is refused (RFC 3261 12.2.2)"
     );
 }
+
+/// RFC 3261 13.2.2.4: it would be sent again and again.
+#[test]
+fn a_lost_phone_that_agrees_too_late_is_acknowledged() {
+    for until in ["lost", "replaced", "over"] {
+        let mut t = two();
+        let (mut a, _) = t.established();
+        let hold = sdp(alice(), 2, "sendonly");
+        t.receive(alice(), with_sdp(a.request(Method::Invite), &hold));
+        let asked = t.request_to(desk(), Method::Invite);
+        t.reply(&asked, 100, desk());
+        t.bob_is_lost();
+        let cancel = t.waiting(desk(), &Method::Cancel).expect("a CANCEL");
+        t.reply(&cancel, 200, desk());
+        let ok = t.response_to(alice(), 200);
+        t.receive(alice(), a.ack(ok.cseq()));
+        if until == "replaced" {
+            t.pass(Millis(2_100));
+            let answer = sdp(mobile(), 1, "recvonly");
+            t.takes_over(mobile(), "m1", &answer);
+        }
+        if until == "over" {
+            t.hangs_up(&mut a);
+        }
+        t.discard(desk());
+        let late = response(&asked, 200, desk(), "b1");
+        t.receive(desk(), with_sdp(late, &sdp(desk(), 2, "recvonly")));
+        let ack = t.waiting(desk(), &Method::Ack);
+        let ack = ack.unwrap_or_else(|| panic!("{until}: no ACK"));
+        assert_eq!(ack.cseq(), asked.cseq(), "{until}");
+        assert_eq!(ack.call_id(), asked.call_id(), "{until}");
+        assert_eq!(ack.to_tag(), Some("b1"), "{until}");
+        assert!(t.waiting(desk(), &Method::Ack).is_none(), "{until}");
+    }
+}

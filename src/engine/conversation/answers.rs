@@ -37,12 +37,17 @@ impl Conversation {
         if response.status() >= 200 {
             self.reinvite_over(leg, client, errand.what);
         }
-        let late = response.status() >= 200 && self.withdrawn_over(leg, client, agreed);
+        let final_one = response.status() >= 200;
+        let over = final_one.then(|| self.withdrawn_over(leg, client, Some(agreed)));
+        let over = over.flatten();
         self.session_renewed(context, errand, response);
         self.proof_goes_on(context, errand, response);
         self.answered(context, client, errand, answer);
-        if late {
-            self.restate(context);
+        match over {
+            Some(true) => self.restate(context),
+            // A restart need not tell its phone anything.
+            Some(false) => self.persist(context),
+            None => {}
         }
     }
 
@@ -56,6 +61,7 @@ impl Conversation {
     ) {
         let leg = errand.leg;
         let (response, flow) = (answer.response, answer.flow);
+        self.acknowledge_lost(context, errand, response);
         match errand.what {
             What::Invite if self.target_answered(context, leg, response, flow) => {}
             What::Invite => self.invite_response(context, leg, answer),
@@ -163,19 +169,23 @@ impl Conversation {
         }
     }
 
-    /// A re-INVITE or UPDATE that was taken back has its final answer, or gets none. Returns true where its
-    /// phone has agreed to it all the same.
-    fn withdrawn_over(&mut self, leg: LegId, client: ClientId, agreed: bool) -> bool {
+    /// A re-INVITE or UPDATE that was taken back has its final answer, or gets none. Returns whether its phone has
+    /// agreed to it all the same; none where it is another request, or nobody knows.
+    fn withdrawn_over(
+        &mut self,
+        leg: LegId,
+        client: ClientId,
+        agreed: Option<bool>,
+    ) -> Option<bool> {
         let known = self.parties.iter_mut().flat_map(|party| {
             let lost = party.lost.as_mut().map(|lost| &mut lost.old);
             lost.into_iter().chain(party.leg.as_mut())
         });
-        let mut late = false;
-        for leg in known.filter(|known| known.id == leg) {
-            late |= leg.withdrawn.take_if(|open| *open == client).is_some() && agreed;
-            leg.lent |= late;
-        }
-        late
+        let mut known = known.filter(|known| known.id == leg && known.withdrawn == Some(client));
+        let leg = known.next()?;
+        leg.withdrawn = None;
+        leg.lent = agreed.unwrap_or(leg.lent);
+        agreed
     }
 
     fn invite_response(&mut self, context: &mut Context<'_>, leg: LegId, answer: &Answer<'_>) {
@@ -195,6 +205,25 @@ impl Conversation {
         if !self.acknowledge_standing(context, leg, response) {
             // Another phone took the call after it was won (RFC 3261 13.2.2.4).
             acknowledge_and_leave(context, response, flow, Leaving::Surely, Some(ELSEWHERE));
+        }
+    }
+
+    /// A 2xx of a phone that is lost to a re-INVITE: nobody waits for it, but it wants its ACK (RFC 3261
+    /// 13.2.2.4), and would be sent again and again.
+    fn acknowledge_lost(&mut self, context: &mut Context<'_>, errand: Errand, response: &Message) {
+        let success = (200..300).contains(&response.status());
+        if !success || *response.method() != Method::Invite || errand.what == What::Invite {
+            return;
+        }
+        let id = self.id;
+        let asides = self.parties.iter_mut().filter_map(|party| {
+            let lost = party.lost.as_mut();
+            lost.map(|lost| &mut lost.old)
+        });
+        let gone = self.leaving.iter_mut().map(|leaving| &mut leaving.leg);
+        let mut known = asides.chain(&mut self.ghosts).chain(gone);
+        if let Some(leg) = known.find(|known| known.id == errand.leg) {
+            leg.acknowledge_again(context, id, response.cseq());
         }
     }
 
@@ -263,7 +292,7 @@ impl Conversation {
             (Signal::NoAnswer, TargetFailure::Silent)
         };
         self.reinvite_over(leg, client, errand.what);
-        self.withdrawn_over(leg, client, false);
+        self.withdrawn_over(leg, client, None);
         match errand.what {
             What::Invite if self.fail_over(context, leg, failure) => {}
             What::Invite => {
@@ -279,7 +308,7 @@ impl Conversation {
             What::Probe if unreachable => self.probe_unanswered(context, leg),
             // A probe has a time-out of its own, shorter than the transaction's.
             What::Probe => {}
-            What::Doubt => self.doubt_unanswered(context, leg),
+            What::Doubt => self.doubt_unanswered(context, leg, unreachable),
             What::Join => self.join_unanswered(context, client, leg, signal),
             What::Give => self.give_unanswered(context, client, leg, signal),
             What::Wish => self.wish_unanswered(context, leg, signal),

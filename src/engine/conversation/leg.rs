@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::carrying::course::Course;
 use super::context::{Context, Errand, What, is_sips};
+use super::restoring::wish::Wish;
 use super::session::keys::Keyring;
 use super::transferring::report::Reports;
 use crate::engine::dialog::reliable::RAck;
@@ -44,6 +45,9 @@ pub(crate) struct Leg {
     /// What was told before an offer of ours alone (`What::Wish`) that is open.
     #[serde(skip)]
     pub(crate) before: Option<Box<Talk>>,
+    /// What the other side wished is to be offered then, since another offer was open.
+    #[serde(skip)]
+    pub(crate) wish: Wish,
     /// A re-INVITE or UPDATE of ours that has no final answer.
     #[serde(skip)]
     pub(crate) reinvite: Option<ClientId>,
@@ -206,6 +210,7 @@ impl Leg {
             answers_options: false,
             negotiation: Negotiation::Idle,
             before: None,
+            wish: Wish::default(),
             reinvite: None,
             offered: now,
             withdrawn: None,
@@ -318,6 +323,13 @@ impl Leg {
             self.withdrawn = Some(client);
         }
         self.settle();
+    }
+
+    /// What we asked in it is taken back. Whether its phone agrees all the same is not known yet, and would not be
+    /// after a restart.
+    pub(crate) fn take_back(&mut self, context: &mut Context<'_>) {
+        self.leave(context);
+        self.lent |= self.withdrawn.is_some();
     }
 
     /// No offer is open any more, by an answer or by a failure.

@@ -452,6 +452,7 @@ impl Conversation {
                 party.trust.deadline().filter(|_| party.is_up()),
                 party.lost.as_ref().and_then(|lost| lost.next_deadline()),
                 party.leg.as_ref().and_then(Leg::next_refresh),
+                party.leg.as_ref().and_then(|leg| leg.wish.at),
             ]
         });
         let inquiring = self.inquiring.iter().map(|inquiring| inquiring.until);
@@ -486,6 +487,7 @@ impl Conversation {
             }
             self.restore_due(context, side);
             self.refresh_due(context, side);
+            self.catch_up_due(context, side);
             self.pump(context, side);
         }
         self.part(context);

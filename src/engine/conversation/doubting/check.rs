@@ -40,6 +40,8 @@ pub(crate) struct Check {
     pub(super) step: Step,
     /// Media still flows: no verdict before then.
     pub(super) grace: Time,
+    /// It has that grace, which is given once to a suspicion.
+    pub(super) granted: bool,
     /// A connection that is closed: no probe goes there.
     pub(super) dead: Option<Box<Flow>>,
     /// It is closed, and who could only be asked over a new one need not take that: media is life.
@@ -61,6 +63,7 @@ impl Check {
             next: None,
             step: Step::Idle,
             grace: now,
+            granted: false,
             dead: None,
             unasked: false,
             denied: false,
@@ -200,6 +203,7 @@ impl Conversation {
         self.party_mut(side).check = Some(Check {
             signal: Some(signal),
             grace: if waits { grace } else { context.now },
+            granted: waits,
             dead,
             refused,
             unproven: is_of_the_dialog(signal),
@@ -283,6 +287,17 @@ impl Conversation {
         party.flowing && !refused
     }
 
+    /// Media comes from who is suspected for another reason: it has the grace that it would have had.
+    pub(super) fn flows_again(&mut self, context: &Context<'_>, side: Side) {
+        let until = context.now + context.shared.settings.detect.grace;
+        if let Some(check) = self.party_mut(side).check.as_mut()
+            && check.signal.is_some()
+            && !std::mem::replace(&mut check.granted, true)
+        {
+            check.grace = check.grace.max(until);
+        }
+    }
+
     /// Returns true where a sign says less than the media that still comes: its registration is gone, or its
     /// signalling goes astray, and the two talk on.
     pub(super) fn talks_on(&self, context: &Context<'_>, side: Side) -> bool {
@@ -327,7 +342,7 @@ impl Conversation {
         let Some((seen, denies)) = leg.map(|leg| (leg.seen, leg.denies_options)) else {
             return;
         };
-        let (step, signal, grace) = (check.step, check.signal, check.grace);
+        let (step, signal) = (check.step, check.signal);
         match step {
             Step::Idle => {
                 let quiet = seen + pace <= now && !flowing && !unsure;
@@ -355,11 +370,10 @@ impl Conversation {
                 }
                 self.ask_alive(context, side, left);
             }
-            Step::Asked { .. } if flowing && grace > now => {
-                if let Some(check) = self.party_mut(side).check.as_mut() {
-                    check.step = Step::Waiting;
-                    check.next = Some(grace);
-                }
+            Step::Asked { .. } | Step::Waiting | Step::Doubted { .. }
+                if self.may_wait(context, side) =>
+            {
+                self.wait(side);
             }
             Step::Asked { .. } | Step::Waiting if talks_on => self.alive(context, side),
             Step::PutOff { left } if left > 0 => self.doubt_with(context, side, left - 1),

@@ -105,8 +105,9 @@ impl Conversation {
         };
         let beside = match check.step {
             Step::Asked { .. } | Step::Waiting if check.dialog => true,
-            Step::Doubted { .. } => false,
-            Step::Idle | Step::Asked { .. } | Step::Waiting | Step::PutOff { .. } => return,
+            // It may have been asked before its media began.
+            Step::Doubted { .. } | Step::Waiting => false,
+            Step::Idle | Step::Asked { .. } | Step::PutOff { .. } => return,
         };
         let (signal, denied) = (check.signal, check.denied);
         if outcome::ends_dialog(status) {
@@ -154,7 +155,12 @@ impl Conversation {
         }
     }
 
-    pub(crate) fn doubt_unanswered(&mut self, context: &mut Context<'_>, leg: LegId) {
+    pub(crate) fn doubt_unanswered(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        unreachable: bool,
+    ) {
         let Some(side) = self.side_of(leg) else {
             return;
         };
@@ -163,6 +169,8 @@ impl Conversation {
         };
         let signal = check.signal.unwrap_or(Signal::ProbeRefused);
         match check.step {
+            // No more than ICMP's word against its media: it may yet say where it is.
+            Step::Doubted { .. } if unreachable && self.may_wait(context, side) => self.wait(side),
             Step::Doubted { .. } => self.lose(context, side, signal),
             Step::Asked { .. } if check.dialog => self.probe_unanswered(context, leg),
             Step::Idle | Step::Asked { .. } | Step::Waiting | Step::PutOff { .. } => {}

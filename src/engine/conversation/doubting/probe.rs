@@ -217,7 +217,7 @@ impl Conversation {
         let Some(side) = self.side_of(leg) else {
             return;
         };
-        let (flowing, talks_on) = (self.is_heard(side), self.talks_on(context, side));
+        let heard = self.is_heard(side);
         let Some(check) = self.party_mut(side).check.as_mut() else {
             return;
         };
@@ -228,16 +228,37 @@ impl Conversation {
             check.step = Step::Asked { left, out: out - 1 };
             return;
         }
-        if flowing && check.grace > context.now {
-            check.step = Step::Waiting;
-            check.next = Some(check.grace);
-            return;
+        if heard && check.signal.is_none() {
+            // Its media has begun since it was asked: what ICMP says is a suspicion now, as any.
+            let signal = Signal::Transport;
+            check.signal = Some(signal);
+            check.grace = context.now + context.shared.settings.detect.grace;
+            check.granted = true;
+            self.note(context, Happening::Suspected { side, signal });
         }
-        if talks_on {
+        if self.may_wait(context, side) {
+            return self.wait(side);
+        }
+        if self.talks_on(context, side) {
             return self.alive(context, side);
         }
-        let signal = check.signal.unwrap_or(Signal::Transport);
-        self.lose(context, side, signal);
+        let check = self.party(side).check.as_ref();
+        let signal = check.and_then(|check| check.signal);
+        self.lose(context, side, signal.unwrap_or(Signal::Transport));
+    }
+
+    /// Returns true for who is heard and has its grace.
+    pub(super) fn may_wait(&self, context: &Context<'_>, side: Side) -> bool {
+        let check = self.party(side).check.as_ref();
+        self.is_heard(side) && check.is_some_and(|check| check.grace > context.now)
+    }
+
+    /// Nothing more is asked until that is over.
+    pub(super) fn wait(&mut self, side: Side) {
+        if let Some(check) = self.party_mut(side).check.as_mut() {
+            check.step = Step::Waiting;
+            check.next = Some(check.grace);
+        }
     }
 }
 

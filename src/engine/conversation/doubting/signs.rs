@@ -49,6 +49,8 @@ impl Conversation {
                 });
                 if by_media {
                     self.alive(context, side);
+                } else {
+                    self.flows_again(context, side);
                 }
                 self.party_mut(side).trust.end();
             }

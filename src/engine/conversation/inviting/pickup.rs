@@ -13,13 +13,14 @@
 //! Both have offered a session, so each gets the other's for an answer, where they have a format in common.
 //!
 //! A phone that rings by a transfer or by a re-fork is no other case; there it is the survivor who learns of
-//! nobody but by the word that it gets, and whose session stands.
+//! nobody but by the word that it gets, and whose session stands. Where that must be another one it is asked first,
+//! and who picks up has its 2xx once it has agreed (`consent`).
 
 use super::answered::Won;
 use crate::engine::asker::Asker;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, ELSEWHERE, Refusal, end_with};
-use crate::engine::conversation::forking::{Branch, BranchState};
+use crate::engine::conversation::forking::{Asking, Branch, BranchState};
 use crate::engine::conversation::leg::{Leg, Unacknowledged};
 use crate::engine::conversation::people::person::Person;
 use crate::engine::conversation::restoring::repair::Replaced;
@@ -164,7 +165,7 @@ impl Conversation {
             context.forget_tag(&leg.dialog.local_tag);
             return Err(UNFIT);
         };
-        self.accept_picker(context, &mut leg, server, request, &body);
+        self.accept_picker(context, &mut leg, server, request.cseq(), &body);
         let Some(mut invitation) = self.invitation.take() else {
             return Ok(());
         };
@@ -207,30 +208,63 @@ impl Conversation {
         if !sdp::shares(wanted.as_bytes(), offer.as_bytes()) && !media::is_all_signalling(&offer) {
             return Err(UNFIT);
         }
-        let standing = sdp::answer_with(wanted.as_bytes(), offer.as_bytes());
-        let standing = standing.and_then(|standing| String::from_utf8(standing).ok());
-        let standing = standing.ok_or(UNFIT)?;
         let mut leg = self.replacing_leg(context, side, &picker.aor, &picker.asker, request, flow);
         leg.talk.said = Some(offer);
-        let mode = context.shared.settings.media.mode;
-        let ours_at = context.world.advertised(&flow);
-        let mut telling = Telling::new(context.shared, Role::Answer);
-        let ports = self.ports[side.index()].of(generation);
-        let body = media::tell(&mut leg.talk, &standing, ports, ours_at, mode, &mut telling);
-        let Some(body) = body else {
-            context.forget_tag(&leg.dialog.local_tag);
-            return Err(UNFIT);
-        };
-        self.accept_picker(context, &mut leg, server, request, &body);
         let number = leg.id;
+        context.shared.transactions.bind(server, (self.id, number));
         let mut branch = Branch::new(leg, BranchState::Joining, context.now);
         branch.generation = generation;
         branch.picker = Some(Box::new(picker));
+        // It is answered once whoever survives has agreed, which it has where it need not be asked.
+        let person = None;
+        branch.asks = Some(Box::new(Asking { server, person }));
         if let Some(lost) = &mut self.party_mut(side).lost {
             lost.fork.branches.push(branch);
         }
         self.taken(context, side, number);
         Ok(())
+    }
+
+    /// Who picks up a call that rings again has the place, and its 2xx. Returns false where the two have no session
+    /// in common after all.
+    pub(crate) fn seat_picker(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        branch: &mut Branch,
+    ) -> bool {
+        let Some(server) = branch.asks.as_ref().map(|asks| asks.server) else {
+            return false;
+        };
+        let lost = self.party(side).lost.as_ref();
+        let asked = lost.is_some_and(|lost| lost.before.is_some());
+        let survivor = self.party(side.other());
+        let standing = if asked && survivor.is_up() {
+            // What it has said last is the answer.
+            survivor.talk().and_then(|talk| talk.said.clone())
+        } else {
+            let offer = branch.leg.talk.said.as_deref().unwrap_or("");
+            let wanted = self.offer_to(side);
+            let answer = wanted.and_then(|wanted| {
+                let answer = sdp::answer_with(wanted.as_bytes(), offer.as_bytes())?;
+                String::from_utf8(answer).ok()
+            });
+            answer.map(String::into_boxed_str)
+        };
+        let mode = context.shared.settings.media.mode;
+        let ours_at = context.world.advertised(&branch.leg.dialog.flow);
+        let mut telling = Telling::new(context.shared, Role::Answer);
+        let ports = self.ports[side.index()].of(branch.generation);
+        let talk = &mut branch.leg.talk;
+        let body = standing
+            .and_then(|standing| media::tell(talk, &standing, ports, ours_at, mode, &mut telling));
+        let Some(body) = body else {
+            return false;
+        };
+        branch.asks = None;
+        let cseq = branch.leg.dialog.remote_cseq.unwrap_or(0);
+        self.accept_picker(context, &mut branch.leg, server, cseq, &body);
+        true
     }
 
     /// Who picks up has its 2xx.
@@ -239,7 +273,7 @@ impl Conversation {
         context: &mut Context<'_>,
         leg: &mut Leg,
         server: ServerId,
-        request: &Message,
+        cseq: u32,
         body: &str,
     ) {
         let _ = leg.life.take(Happens::Accept);
@@ -252,7 +286,7 @@ impl Conversation {
         });
         leg.unacknowledged = Some(Unacknowledged {
             server,
-            cseq: request.cseq(),
+            cseq,
             answer_due: false,
             provisional: None,
         });

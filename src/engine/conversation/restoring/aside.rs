@@ -193,8 +193,9 @@ impl Conversation {
         if let Some((_, before)) = joining.and_then(|joining| joining.asked)
             && let Some(leg) = self.leg_mut(survivor)
         {
-            leg.leave(context);
+            leg.take_back(context);
             leg.talk.back_to(before);
+            self.persist(context);
         }
     }
 }

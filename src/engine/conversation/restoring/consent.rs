@@ -11,7 +11,8 @@
 //!      │◄─ BYE ───────────────│                 │   the dialog that was replaced
 //! ```
 //!
-//! Until then the INVITE is a branch of its side, whose old leg stands aside: lost, or only waiting.
+//! Until then the INVITE is a branch of its side, whose old leg stands aside: lost, or only waiting. So is that of
+//! another person who picks up a call that rings again (`pickup`); the phones ring on meanwhile.
 
 use super::aside::Restoration;
 use crate::engine::conversation::Conversation;
@@ -85,14 +86,7 @@ impl Conversation {
     pub(super) fn consented(&mut self, context: &mut Context<'_>, side: Side, mut branch: Branch) {
         let answered = self.party(side.other()).is_up();
         let Ok(answer) = self.answer_to(context, side, &mut branch.leg, answered) else {
-            let lost = self.party_mut(side).lost.as_mut();
-            let before = lost.and_then(|lost| lost.before.take());
-            if let (Some(before), Some(survivor)) = (before, self.leg_mut(side.other())) {
-                survivor.talk.told = before.told;
-                survivor.lent = true;
-            }
-            self.not_agreed(context, side, branch, 488);
-            return self.restate_where_it_stands(context, side);
+            return self.disagreed(context, side, branch);
         };
         let Some(asking) = branch.asks else { return };
         let gone = self.party(side).lost.as_ref().is_some_and(|l| l.gone);
@@ -105,6 +99,18 @@ impl Conversation {
             old => old,
         };
         self.seat(context, side, branch.leg, *asking, old, answer);
+    }
+
+    /// What the survivor has agreed to is no answer to who asks.
+    pub(super) fn disagreed(&mut self, context: &mut Context<'_>, side: Side, branch: Branch) {
+        let lost = self.party_mut(side).lost.as_mut();
+        let before = lost.and_then(|lost| lost.before.take());
+        if let (Some(before), Some(survivor)) = (before, self.leg_mut(side.other())) {
+            survivor.talk.told = before.told;
+            survivor.lent = true;
+        }
+        self.not_agreed(context, side, branch, 488);
+        self.restate_where_it_stands(context, side);
     }
 
     /// Writes what the phone that is going to take the place is told: the answer to its offer, or an offer. What
@@ -235,7 +241,7 @@ impl Conversation {
     /// that stands aside.
     pub(crate) fn room(&self, side: Side) -> Streams {
         let lost = self.party(side).lost.as_ref();
-        let asks = |branch: &Branch| branch.asks.is_some();
+        let asks = |branch: &Branch| branch.asks.is_some() && branch.picker.is_none();
         match lost.filter(|lost| lost.fork.branches.iter().any(asks)) {
             Some(lost) => lost.old_ports.room(),
             None => self.ports[side.index()].room(),

@@ -205,17 +205,22 @@ impl Conversation {
         }
     }
 
-    /// The survivor has an offer of its own open: the new leg stays, and it is asked again after the
-    /// pause of RFC 3261 14.1, longer where the dialog is of our making.
-    fn join_later(&mut self, context: &mut Context<'_>, side: Side, leg: LegId) {
-        let survivor = self.party(side.other()).leg.as_ref();
-        let theirs = survivor.is_some_and(|leg| leg.dialog.call_id == self.call_id);
+    /// Returns how long an offer of ours to a side waits that has met one of its own (RFC 3261 14.1): longer where
+    /// the dialog is of our making.
+    pub(super) fn pause_of_glare(&self, context: &mut Context<'_>, side: Side) -> Millis {
+        let leg = self.party(side).leg.as_ref();
+        let theirs = leg.is_some_and(|leg| leg.dialog.call_id == self.call_id);
         let (middle, share) = if theirs {
             (Millis(1000), 1.0)
         } else {
             (Millis(3050), 950.0 / 3050.0)
         };
-        let pause = context.shared.mint.jitter(middle, share);
+        context.shared.mint.jitter(middle, share)
+    }
+
+    /// The survivor has an offer of its own open: the new leg stays, and it is asked again after a while.
+    fn join_later(&mut self, context: &mut Context<'_>, side: Side, leg: LegId) {
+        let pause = self.pause_of_glare(context, side.other());
         if let Some(lost) = &mut self.party_mut(side).lost {
             lost.joining = Some(Joining::again(leg, context.now + pause));
         }
@@ -240,6 +245,7 @@ impl Conversation {
         let lost = self.party_mut(side).lost.as_mut();
         if let Some(branch) = lost.and_then(|lost| lost.fork.take(leg)) {
             self.adopt(context, side, branch);
+            self.catch_up(context, side);
         }
     }
 
@@ -457,9 +463,12 @@ impl Conversation {
     }
 
     /// A new leg takes the lost one's place.
-    fn adopt(&mut self, context: &mut Context<'_>, side: Side, branch: Branch) {
-        if branch.asks.is_some() {
+    fn adopt(&mut self, context: &mut Context<'_>, side: Side, mut branch: Branch) {
+        if branch.asks.is_some() && branch.picker.is_none() {
             return self.consented(context, side, branch);
+        }
+        if branch.asks.is_some() && !self.seat_picker(context, side, &mut branch) {
+            return self.disagreed(context, side, branch);
         }
         let (leg, picker) = (branch.leg, branch.picker);
         let Some(mut lost) = self.party_mut(side).lost.take() else {

@@ -15,7 +15,7 @@ pub(crate) mod reach;
 pub(crate) mod repair;
 mod rounds;
 pub(crate) mod survivor;
-mod wish;
+pub(crate) mod wish;
 mod wishes;
 
 use self::aside::Restoration;

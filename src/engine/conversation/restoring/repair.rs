@@ -99,7 +99,8 @@ impl Conversation {
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
-        let begun = |branch: &Branch| branch.replaces || branch.asks.is_some();
+        let own = |branch: &Branch| branch.asks.is_some() && branch.picker.is_none();
+        let begun = |branch: &Branch| branch.replaces || own(branch);
         let replaced = lost.fork.branches.iter().any(begun);
         if !failed && !replaced {
             return self.finish(context, Ending::HungUp(side));

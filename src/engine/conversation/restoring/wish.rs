@@ -9,7 +9,18 @@ use crate::engine::conversation::session::media;
 use crate::engine::dialog::Act;
 use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::time::Time;
 use crate::sip::{Message, Method, sdp};
+
+/// Who has an offer of its own open each time is asked so often, and then is left as it is.
+const TRIES_MAX: u8 = 5;
+
+/// An offer that has to wait (RFC 3261 14.1).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wish {
+    pub(crate) at: Option<Time>,
+    tries: u8,
+}
 
 impl Conversation {
     /// The survivor may have held or resumed while the new endpoint rang, and was answered here: the
@@ -38,7 +49,7 @@ impl Conversation {
             return;
         }
         let Ok(offered) = leg.negotiation.step(Act::SendOffer) else {
-            return;
+            return self.catch_up_later(context, side);
         };
         leg.negotiation = offered;
         leg.talk = talk;
@@ -52,6 +63,27 @@ impl Conversation {
             end_with(builder, Some("application/sdp"), told.as_bytes())
         });
         self.persist(context);
+    }
+
+    /// Two offers have met: ours goes out once more after a while.
+    fn catch_up_later(&mut self, context: &mut Context<'_>, side: Side) {
+        let pause = self.pause_of_glare(context, side);
+        if let Some(leg) = self.leg_mut(side)
+            && leg.wish.tries < TRIES_MAX
+        {
+            leg.wish.tries += 1;
+            leg.wish.at = Some(context.now + pause);
+        }
+    }
+
+    pub(crate) fn catch_up_due(&mut self, context: &mut Context<'_>, side: Side) {
+        let now = context.now;
+        let due = |at: &mut Time| *at <= now;
+        if let Some(leg) = self.leg_mut(side)
+            && leg.wish.at.take_if(due).is_some()
+        {
+            self.catch_up(context, side);
+        }
     }
 
     /// The answer to that offer. The survivor has had its own long since.
@@ -84,8 +116,12 @@ impl Conversation {
         if !ok {
             // RFC 6141: all is as it was.
             leg.talk.back_to(*before);
+            if response.status() == 491 {
+                self.catch_up_later(context, side);
+            }
             return;
         }
+        leg.wish = Wish::default();
         if *response.method() == Method::Invite {
             leg.acknowledge(context, id, response.cseq(), None);
         }
