@@ -6,7 +6,7 @@ use refork::engine::events::{Ending, Happening};
 use refork::engine::mint::{ShardKey, hash_shard};
 use refork::engine::settings::ForkOrder;
 use refork::engine::time::Millis;
-use refork::sip::{Message, Method, Name};
+use refork::sip::{Builder, Message, Method, Name};
 
 use crate::attended::naming;
 use crate::crowds::cancel_of;
@@ -469,4 +469,61 @@ fn the_expires_of_a_consultation_ends_no_ringing_that_another_one_waits_for() {
         t.both_are_told();
         t.all_hang_up(&mut a);
     }
+}
+
+/// Carol's phone forwards Bob's call to Dave, who takes it: he is whom Alice talks to, and whom she is left with.
+#[test]
+fn who_took_the_call_in_her_place_is_who_is_sought_later() {
+    let (dave, daves_mobile) = (carols_mobile(), third());
+    let mut t = three();
+    t.register("dave", dave, "dave");
+    let (mut a, mut b) = t.established();
+    let consulting = t.bob_rings_carol("call2");
+    t.is_referred(&mut b, &consulting);
+    let server = SERVER.parse().unwrap();
+    let moved = Builder::respond(
+        &consulting.asked,
+        302,
+        "Moved Temporarily",
+        Some("c1"),
+        server,
+    );
+    t.receive(
+        carol(),
+        moved.header(Name::Contact, "<sip:dave@example.org>").end(),
+    );
+    t.request_to(carol(), Method::Ack);
+    t.bob_cancels(&consulting);
+    t.hangs_up(&mut b);
+    let asked = t.request_to(dave, Method::Invite);
+    let ok = response(&asked, 200, dave, "d1");
+    t.receive(dave, with_sdp(ok, &audio(dave)));
+    t.request_to(dave, Method::Ack);
+    let offered = t.request_to(dave, Method::Invite);
+    let ok = response(&offered, 200, dave, "d1");
+    t.receive(dave, with_sdp(ok, &audio(dave)));
+    t.request_to(dave, Method::Ack);
+    t.told(desk(), "200 OK");
+    let word = t.request_to(alice(), Method::Message);
+    assert!(
+        text(&word).starts_with("dave is continuing"),
+        "{}",
+        text(&word)
+    );
+    t.reply(&word, 200, alice());
+    let word = t.request_to(dave, Method::Message);
+    t.reply(&word, 200, dave);
+    let mut d = Remote::of_invite(&asked, dave, "d1");
+    t.calls_on(&mut a, &mut d);
+    // His phone knows nothing of the call any more.
+    t.register("dave", daves_mobile, "daves-mobile");
+    t.receive(alice(), a.message("there?"));
+    let there = t.request_to(dave, Method::Message);
+    t.reply(&there, 481, dave);
+    t.response_to(alice(), 202);
+    t.discard(dave);
+    t.pass(Millis(2_100));
+    let invite = t.request_to(daves_mobile, Method::Invite);
+    assert!(invite.header(Name::To).unwrap().contains("dave"));
+    t.nothing_to(carol());
 }

@@ -61,6 +61,19 @@ impl Person {
         }
     }
 
+    /// Returns who a party is.
+    pub(crate) fn of(party: &Party) -> Self {
+        Self {
+            aor: party.aor.clone(),
+            address: party.address.clone(),
+            languages: party.languages.clone(),
+            asked: party.asked.clone(),
+            asker: party.asker.clone(),
+            asserted: party.asserted.clone(),
+            veil: party.veil.clone(),
+        }
+    }
+
     /// Puts the person in a party's place, and keeps who was there.
     pub(crate) fn swap(&mut self, party: &mut Party) {
         std::mem::swap(&mut self.aor, &mut party.aor);

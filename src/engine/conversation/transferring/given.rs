@@ -13,6 +13,7 @@
 //! giver says its word again: the taker knows the leg, or wants it still, or never will.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::giving::Giving;
 use crate::engine::conversation::Conversation;
@@ -20,6 +21,7 @@ use crate::engine::conversation::context::{Context, What, end_with};
 use crate::engine::conversation::ending::parting::Bye;
 use crate::engine::conversation::leg::{Leg, Talk};
 pub(crate) use crate::engine::conversation::letters::queue::{Author, Letter};
+use crate::engine::conversation::people::person::Person;
 use crate::engine::conversation::rebuild::JUMP;
 use crate::engine::conversation::restoring::notice::{MARK, NOTICE_TYPE};
 use crate::engine::dialog::Act;
@@ -33,6 +35,28 @@ use crate::sip::Method;
 const TAKEN: Millis = Millis::from_secs(2);
 /// A taker asks anew for what it was promised within that after a restart.
 const RESUMED: Millis = Millis::from_secs(6);
+
+/// What goes from one conversation to the other.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Given {
+    pub(super) leg: Leg,
+    /// Whose phone it is: it may be somebody else's than was promised, by a redirection or a pickup since.
+    pub(super) person: Person,
+}
+
+impl Given {
+    fn write(leg: &Leg, person: Person) -> Option<Bytes> {
+        let given = Self {
+            leg: leg.clone(),
+            person,
+        };
+        rmp_serde::to_vec(&given).ok().map(Bytes::from)
+    }
+
+    pub(super) fn read(bytes: &Bytes) -> Option<Self> {
+        rmp_serde::from_slice(bytes).ok()
+    }
+}
 
 impl Leg {
     /// Sends a MESSAGE whose answer nobody here waits for.
@@ -53,7 +77,7 @@ impl Leg {
 impl Context<'_> {
     /// Ends a leg that was given to a conversation which has not got it, by one that is over.
     pub(crate) fn end_given(&mut self, to: ConversationId, leg: &Bytes) {
-        if let Ok(mut leg) = rmp_serde::from_slice::<Leg>(leg) {
+        if let Some(Given { mut leg, .. }) = Given::read(leg) {
             // Whatever the taker may have sent: CSeq only has to rise (RFC 3261 12.2.1.1).
             leg.dialog.resume(JUMP);
             leg.part(self, to, Bye::because(None));
@@ -88,8 +112,9 @@ impl Conversation {
         let Some(leg) = &giving.given else { return };
         giving.again_at = Some(context.now + TAKEN);
         context.tag_moves(&leg.dialog.local_tag, giving.to);
-        if let Ok(leg) = rmp_serde::to_vec(&**leg) {
-            context.tell(self.id, giving.to, Word::Give(leg.into()));
+        let person = Person::of(&self.parties[giving.side.index()]);
+        if let Some(given) = Given::write(leg, person) {
+            context.tell(self.id, giving.to, Word::Give(given));
         }
     }
 
@@ -171,7 +196,7 @@ impl Conversation {
         }
         if let Some(leg) = self.leg_mut(giving.side) {
             if giving.asked.is_some() {
-                leg.leave(context);
+                leg.take_back(context);
             }
             if let Some(before) = giving.before {
                 leg.talk.back_to(*before);
@@ -193,11 +218,12 @@ impl Conversation {
     /// comes back.
     pub(crate) fn drop_giving(&mut self, context: &mut Context<'_>, side: Side) -> Option<Talk> {
         let giving = self.giving.take_if(|giving| giving.side == side)?;
-        match giving.given.map(|leg| rmp_serde::to_vec(&*leg)) {
+        let person = Person::of(self.party(side));
+        match giving.given.map(|leg| Given::write(&leg, person)) {
             None => context.tell(self.id, giving.to, Word::Keep(480)),
             // What has been given is the other's to end, and nobody else's any more.
-            Some(Ok(leg)) => context.tell(self.id, giving.to, Word::Leave(leg.into())),
-            Some(Err(_)) => {}
+            Some(Some(given)) => context.tell(self.id, giving.to, Word::Leave(given)),
+            Some(None) => {}
         }
         giving.before.map(|before| *before)
     }

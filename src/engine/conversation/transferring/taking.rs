@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::given::Given;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::forking::{Branch, BranchState};
@@ -126,7 +127,11 @@ impl Conversation {
         leg: &Bytes,
     ) -> Option<u16> {
         let id = self.id;
-        let Ok(mut given) = rmp_serde::from_slice::<Leg>(leg) else {
+        let Some(Given {
+            leg: mut given,
+            person,
+        }) = Given::read(leg)
+        else {
             return Some(500);
         };
         let Some((side, number)) = self.taken_from(from) else {
@@ -149,7 +154,10 @@ impl Conversation {
             return None;
         };
         let uuid = self.uuid_of(side.other());
+        let another = person.aor != self.party(side).aor;
         let branch = self.branch_mut(number)?;
+        // Somebody else than who was asked for has taken the call there.
+        branch.picker = another.then(|| Box::new(person));
         context.forget_tag(&branch.leg.dialog.local_tag);
         context.know_tag(&given.dialog.local_tag, (id, number));
         (given.id, given.side) = (number, side);
@@ -163,7 +171,7 @@ impl Conversation {
 
     /// Who gave the leg is over: nobody has it but us.
     fn on_left(&mut self, context: &mut Context<'_>, from: ConversationId, leg: &Bytes) {
-        let Ok(given) = rmp_serde::from_slice::<Leg>(leg) else {
+        let Some(Given { leg: given, .. }) = Given::read(leg) else {
             return;
         };
         let wanted = self.taken_from(from).is_some();
