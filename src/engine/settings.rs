@@ -1,17 +1,17 @@
 //! What the operator wishes, as the engine needs it: resolved, checked, without defaults left to take.
 //! `config` makes it. `Default` is what it makes of an empty file, for tests to begin with.
 
+mod acl;
 mod media;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::acl::AclSettings;
 pub use self::media::{Filler, Latch, MediaMode, MediaSettings, Reserve, Srtp};
 pub use crate::engine::group::UpstreamTarget;
 use crate::engine::ids::Aor;
-use crate::engine::network::Network;
 use crate::engine::time::Millis;
 use crate::sip::digest::Algorithm;
 
@@ -381,47 +381,6 @@ pub struct LimitSettings {
     /// Calls of one address of which nothing else is known, answered or not.
     pub calls_per_ip: usize,
     pub message_size: usize,
-}
-
-/// Who is heard, and who is trusted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AclSettings {
-    /// Where there are any, all others are not heard.
-    pub allow: Vec<Network>,
-    /// Not heard, whatever else names them.
-    pub deny: Vec<Network>,
-    /// No digest is asked for.
-    pub trusted: Vec<Network>,
-    /// None of who proves by a certificate to be one of these either: domains, and `sip:user@domain`, in lower
-    /// case (RFC 5922 7.1).
-    pub trusted_certificates: Vec<Box<str>>,
-    /// Phones are within the domain of trust, as far as hearing who calls goes (RFC 3325 7).
-    pub identity_to_phones: bool,
-}
-
-impl AclSettings {
-    /// Returns true where no digest is asked for.
-    pub fn trusts(&self, source: IpAddr) -> bool {
-        holds(&self.trusted, source)
-    }
-
-    /// Returns true where no digest is asked of who has proved to have these names. Names are equal or are not:
-    /// RFC 5922 7.2 knows no wildcards.
-    pub fn trusts_names(&self, names: &[Box<str>]) -> bool {
-        names
-            .iter()
-            .any(|name| self.trusted_certificates.contains(name))
-    }
-
-    /// Returns true where what comes from there is heard at all.
-    pub fn admits(&self, source: IpAddr) -> bool {
-        let listed = self.allow.is_empty() || holds(&self.allow, source) || self.trusts(source);
-        listed && !holds(&self.deny, source)
-    }
-}
-
-fn holds(networks: &[Network], source: IpAddr) -> bool {
-    networks.iter().any(|network| network.holds(source))
 }
 
 impl Default for Settings {

@@ -7,12 +7,13 @@
 //! anchored by the conversation as everywhere.
 //!
 //! `arrivals` tells which requests those are, `token` names the phones to the upstream, `register` takes REGISTER on and learns what is granted,
-//! `relay` carries requests and answers, `forward` writes them.
+//! `relay` carries requests and answers, `targets` tells to which of an upstream's, `forward` writes them.
 
 mod arrivals;
 mod forward;
 mod register;
 mod relay;
+mod targets;
 mod token;
 
 pub(crate) use self::relay::Relays;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::forward::{Onward, hand_back, our_uri};
 use super::register::{Registration, is_bulk, whom};
+use super::targets::{onward, upstream_targets};
 use super::token::{self, Named};
 use crate::engine::asker::Asker;
 use crate::engine::conversation::carrying::failover::{Sent, next_flow, target_failed};
@@ -15,15 +16,12 @@ use crate::engine::events::TargetFailure;
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId, VirtualShard};
 use crate::engine::locating::Located;
 use crate::engine::location::{self, Tried};
-use crate::engine::mint::hash64;
 use crate::engine::ports::{Output, Token};
-use crate::engine::routing::{hops, upstream_endpoint};
 use crate::engine::settings::PathMode;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::{ClientId, ServerId};
 use crate::engine::trust::is_listed;
-use crate::engine::upstreams::{hop_of, place_of};
-use crate::sip::{Address, Message, Method, Name, Uri};
+use crate::sip::{Address, Message, Method, Name};
 
 /// Nobody waits longer for an answer than its own transaction does.
 const AGE_MAX: Millis = Millis::from_secs(64);
@@ -600,24 +598,4 @@ pub(super) fn proxy_requires(request: &Message) -> String {
 /// RFC 6665 4.3, RFC 3515: a proxy that wants to stay on the way of what follows says so in these.
 fn begins_dialog(method: &Method) -> bool {
     matches!(method, Method::Subscribe | Method::Notify | Method::Refer)
-}
-
-fn upstream_targets(
-    context: &Context<'_>,
-    upstream: &str,
-    request: &Message,
-) -> VecDeque<Endpoint> {
-    let targets = hops(upstream, &context.shared.settings);
-    let targets: Vec<Endpoint> = targets.flat_map(|target| onward(target, request)).collect();
-    let (upstreams, key) = (&context.shared.upstreams, hash64(request.call_id()));
-    let place = |endpoint: &Endpoint| hop_of(place_of(endpoint));
-    let chosen = upstreams.choose(upstream, targets.clone(), place, key, context.now);
-    // Where all are down, whoever waits for an answer has time to see one come back.
-    if chosen.is_empty() { targets } else { chosen }.into()
-}
-
-/// A target that is asked by the Request-URI as it came.
-fn onward(target: &str, request: &Message) -> Option<Endpoint> {
-    let at = Uri::parse(target).ok()?;
-    Some(upstream_endpoint(target, &at, "", request.uri().into()))
 }
