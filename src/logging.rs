@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn json_has_one_object_per_event() {
         let text = logged("info", LogFormat::Json, || {
-            let span = tracing::info_span!("conversation", conversation = "0300018f2c5d7a10");
+            let span = tracing::error_span!("conversation", id = "0300018f2c5d7a10");
             let _entered = span.enter();
             tracing::info!(reason = "no \"answer\"\n", legs = 2, "leg lost");
             tracing::debug!("not at this level");
@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(lines[0]["message"], "leg lost");
         assert_eq!(lines[0]["reason"], "no \"answer\"\n");
         assert_eq!(lines[0]["legs"], 2);
-        assert_eq!(lines[0]["span"]["conversation"], "0300018f2c5d7a10");
+        assert_eq!(lines[0]["span"]["id"], "0300018f2c5d7a10");
         assert_eq!(lines[0]["target"], "refork::logging::tests");
         let timestamp = lines[0]["timestamp"].as_str().unwrap();
         assert!(

@@ -1,32 +1,78 @@
-//! Log lines: what the engine tells operators, as `tracing` events with the conversation's id and Call-ID.
+//! Log lines: what the engine tells operators, as `tracing` events within the span of their conversation.
 //!
 //! A call at `info` is a few lines: invited, answered, lost, restored, ended. Everything else is `debug`,
-//! peers' nonsense too: it has its counters.
+//! peers' nonsense too: it has its counters. What a line is of (the conversation's id and Call-ID) stands in
+//! the span and not in the line. A line that the level leaves out costs a look at the level.
+
+mod spans;
 
 use std::fmt::{self, Write as _};
 
-use tracing::{debug, info, warn};
+use tracing::Span;
 
+pub use self::spans::Spans;
 use crate::engine::events::{Ending, Event, GaveUp, Happening, Retransmission};
 use crate::engine::ids::ConversationId;
 use crate::engine::settings::Kind;
+use crate::engine::time::Time;
 
-/// Logs an event.
-pub fn log(event: &Event) {
-    match event {
-        Event::Conversation {
+/// Whose span a line goes into.
+#[derive(Clone, Copy)]
+struct Scope<'a>(Option<(&'a Spans, ConversationId)>);
+
+impl Scope<'_> {
+    fn span(self) -> Span {
+        self.0.map_or_else(Span::none, |(spans, id)| spans.of(id))
+    }
+}
+
+/// Writes a line into a scope, which is looked for only where the level wants the line.
+macro_rules! line {
+    ($scope:expr, $level:ident, $($what:tt)*) => {
+        if tracing::Level::$level <= tracing::level_filters::LevelFilter::current() {
+            $scope.span().in_scope(|| tracing::event!(tracing::Level::$level, $($what)*));
+        }
+    };
+}
+
+impl Spans {
+    /// Logs what was told of a conversation, or of none.
+    pub fn log(&self, of: Option<ConversationId>, event: &Event, now: Time) {
+        let Event::Conversation {
             id,
             call_id,
             kind,
             what,
-        } => happening(*id, &Clean(call_id), *kind, what),
+        } = event
+        else {
+            return tell(Scope(of.map(|id| (self, id))), event);
+        };
+        if matches!(what, Happening::Invited { .. } | Happening::Rebuilt) {
+            self.begin(*id, call_id);
+        }
+        happening(Scope(Some((self, *id))), *kind, what);
+        if matches!(what, Happening::Ended { .. }) {
+            self.end(*id, now);
+        }
+    }
+}
+
+/// Logs an event of no conversation.
+pub fn log(event: &Event) {
+    tell(Scope(None), event);
+}
+
+fn tell(scope: Scope<'_>, event: &Event) {
+    match event {
+        // Logged with its span, by `Spans::log`.
+        Event::Conversation { kind, what, .. } => happening(scope, *kind, what),
         Event::Registered {
             aor,
             contact,
             expires,
         } => {
             let (aor, contact) = (Clean(aor), Clean(contact));
-            debug!(%aor, %contact, expires_s = expires.as_secs_ceil(), "registered");
+            line!(scope, DEBUG, %aor, %contact, expires_s = expires.as_secs_ceil(), "registered");
         }
         Event::Unregistered {
             aor,
@@ -34,7 +80,7 @@ pub fn log(event: &Event) {
             expired,
         } => {
             let (aor, contact) = (Clean(aor), Clean(contact));
-            debug!(%aor, %contact, expired, "unregistered");
+            line!(scope, DEBUG, %aor, %contact, expired, "unregistered");
         }
         Event::Refused {
             method,
@@ -43,7 +89,7 @@ pub fn log(event: &Event) {
             peer,
         } => {
             let (method, peer) = (Clean(method), Clean(peer));
-            debug!(%method, status, why, %peer, "refused");
+            line!(scope, DEBUG, %method, status, why, %peer, "refused");
         }
         Event::Unproven {
             method,
@@ -54,12 +100,14 @@ pub fn log(event: &Event) {
             let (method, aor, failed) = (Clean(method), Clean(aor), why.is_failure());
             let why = why.as_str();
             if failed {
-                info!(%method, %aor, why, %peer, "not authenticated");
+                line!(scope, INFO, %method, %aor, why, %peer, "not authenticated");
             } else {
-                debug!(%method, %aor, why, %peer, "asked for credentials");
+                line!(scope, DEBUG, %method, %aor, why, %peer, "asked for credentials");
             }
         }
-        Event::Malformed { reason, peer } => debug!(reason, peer = %Clean(peer), "malformed"),
+        Event::Malformed { reason, peer } => {
+            line!(scope, DEBUG, reason, peer = %Clean(peer), "malformed")
+        }
         Event::Crowded {
             crowd,
             from,
@@ -68,13 +116,15 @@ pub fn log(event: &Event) {
         } => {
             let (from, peer, why) = (Clean(from), Clean(peer), crowd.limit());
             if *tell {
-                warn!(%from, %peer, why, "too many calls: one was refused, and others may be");
+                line!(scope, WARN, %from, %peer, why, "too many calls: one was refused, and others may be");
             } else {
-                debug!(%from, %peer, why, "too many calls");
+                line!(scope, DEBUG, %from, %peer, why, "too many calls");
             }
         }
         Event::Overload { on: true, lateness } => {
-            warn!(
+            line!(
+                scope,
+                WARN,
                 late_ms = lateness.0,
                 "overloaded: what is new is put off with 503"
             );
@@ -82,17 +132,26 @@ pub fn log(event: &Event) {
         Event::Overload {
             on: false,
             lateness,
-        } => info!(late_ms = lateness.0, "in time again: what is new is taken"),
+        } => line!(
+            scope,
+            INFO,
+            late_ms = lateness.0,
+            "in time again: what is new is taken"
+        ),
         // The gate names whom it shuts out.
         Event::Offence { what, flow, proven } => {
-            debug!(what = what.as_str(), peer = %flow, proven, "offence");
+            line!(scope, DEBUG, what = what.as_str(), peer = %flow, proven, "offence");
         }
-        Event::Stray { what } => debug!(what, "stray"),
-        Event::Keyed { clear: true } => debug!("SRTP keys over signalling that is not encrypted"),
-        Event::Keyed { clear: false } => debug!("SRTP keys"),
+        Event::Stray { what } => line!(scope, DEBUG, what, "stray"),
+        Event::Keyed { clear: true } => line!(
+            scope,
+            DEBUG,
+            "SRTP keys over signalling that is not encrypted"
+        ),
+        Event::Keyed { clear: false } => line!(scope, DEBUG, "SRTP keys"),
         Event::Retransmitted { kind } => match kind {
-            Retransmission::Received => debug!("retransmission received"),
-            Retransmission::Sent => debug!("retransmission sent"),
+            Retransmission::Received => line!(scope, DEBUG, "retransmission received"),
+            Retransmission::Sent => line!(scope, DEBUG, "retransmission sent"),
         },
         Event::UpstreamChanged {
             upstream,
@@ -100,7 +159,7 @@ pub fn log(event: &Event) {
             before: Some(_),
             state,
             used: true,
-        } => info!(%upstream, %target, state, "upstream"),
+        } => line!(scope, INFO, %upstream, %target, state, "upstream"),
         Event::UpstreamChanged { before: None, .. } => {}
         Event::UpstreamChanged {
             upstream,
@@ -108,10 +167,12 @@ pub fn log(event: &Event) {
             before: Some(_),
             state,
             used: false,
-        } => warn!(%upstream, %target, state, "upstream"),
-        Event::NotLocated { host, kept: false } => warn!(host = %Clean(host), "not located"),
+        } => line!(scope, WARN, %upstream, %target, state, "upstream"),
+        Event::NotLocated { host, kept: false } => {
+            line!(scope, WARN, host = %Clean(host), "not located")
+        }
         Event::NotLocated { host, kept: true } => {
-            warn!(host = %Clean(host), "DNS does not answer: its last word is used");
+            line!(scope, WARN, host = %Clean(host), "DNS does not answer: its last word is used");
         }
         Event::TargetFailed {
             name,
@@ -120,7 +181,7 @@ pub fn log(event: &Event) {
             next,
         } => {
             let (name, failure) = (Clean(name), failure.as_str());
-            debug!(%name, target, failure, next, "target failed");
+            line!(scope, DEBUG, %name, target, failure, next, "target failed");
         }
         Event::Proved => {}
         Event::Unanswered {
@@ -133,36 +194,36 @@ pub fn log(event: &Event) {
             warn!(%upstream, %method, %realm, why, "challenge of an upstream not answered");
         }
         Event::TransactionTimeout { method } => {
-            debug!(method = %Clean(method), "transaction timed out");
+            line!(scope, DEBUG, method = %Clean(method), "transaction timed out");
         }
     }
 }
 
-fn happening(id: ConversationId, call_id: &Clean<'_>, kind: Kind, what: &Happening) {
+fn happening(scope: Scope<'_>, kind: Kind, what: &Happening) {
     match what {
         Happening::Invited { from, to } => {
             let (from, to) = (Clean(from), Clean(to));
-            info!(conversation = %id, %call_id, kind = kind.as_str(), %from, %to, "invited");
+            line!(scope, INFO, kind = kind.as_str(), %from, %to, "invited");
         }
         Happening::Ringing { endpoint } => {
-            debug!(conversation = %id, %call_id, endpoint = %Clean(endpoint), "ringing");
+            line!(scope, DEBUG, endpoint = %Clean(endpoint), "ringing");
         }
         Happening::Refused { endpoint, status } => {
-            debug!(conversation = %id, %call_id, endpoint = %Clean(endpoint), status, "endpoint refused");
+            line!(scope, DEBUG, endpoint = %Clean(endpoint), status, "endpoint refused");
         }
         Happening::Redirected { endpoint, to } => {
             let (endpoint, to) = (Clean(endpoint), Clean(to));
-            info!(conversation = %id, %call_id, %endpoint, %to, "redirected");
+            line!(scope, INFO, %endpoint, %to, "redirected");
         }
         Happening::Answered { endpoint } => {
-            info!(conversation = %id, %call_id, endpoint = %Clean(endpoint), "answered");
+            line!(scope, INFO, endpoint = %Clean(endpoint), "answered");
         }
         Happening::Suspected { side, signal } => {
             let (side, signal) = (side.as_str(), signal.as_str());
-            debug!(conversation = %id, %call_id, side, signal, "suspected");
+            line!(scope, DEBUG, side, signal, "suspected");
         }
         Happening::Alive { side } => {
-            debug!(conversation = %id, %call_id, side = side.as_str(), "alive");
+            line!(scope, DEBUG, side = side.as_str(), "alive");
         }
         Happening::Lost {
             side,
@@ -170,7 +231,7 @@ fn happening(id: ConversationId, call_id: &Clean<'_>, kind: Kind, what: &Happeni
             endpoint,
         } => {
             let (side, signal, endpoint) = (side.as_str(), signal.as_str(), Clean(endpoint));
-            info!(conversation = %id, %call_id, side, signal, %endpoint, "lost");
+            line!(scope, INFO, side, signal, %endpoint, "lost");
         }
         Happening::Reinvited {
             side,
@@ -178,11 +239,11 @@ fn happening(id: ConversationId, call_id: &Clean<'_>, kind: Kind, what: &Happeni
             attempt,
         } => {
             let (side, endpoint) = (side.as_str(), Clean(endpoint));
-            debug!(conversation = %id, %call_id, side, %endpoint, attempt, "invited again");
+            line!(scope, DEBUG, side, %endpoint, attempt, "invited again");
         }
         Happening::Spared { side, endpoint } => {
             let (side, endpoint) = (side.as_str(), Clean(endpoint));
-            debug!(conversation = %id, %call_id, side, %endpoint, "left alone in another call");
+            line!(scope, DEBUG, side, %endpoint, "left alone in another call");
         }
         Happening::Restored {
             side,
@@ -191,46 +252,57 @@ fn happening(id: ConversationId, call_id: &Clean<'_>, kind: Kind, what: &Happeni
             after,
         } => {
             let (side, endpoint) = (side.as_str(), Clean(endpoint));
-            info!(conversation = %id, %call_id, side, %endpoint, same, after_ms = after.0, "restored");
+            line!(scope, INFO, side, %endpoint, same, after_ms = after.0, "restored");
         }
         Happening::Transferring { side, to } => {
             let to = Clean(to);
-            info!(conversation = %id, %call_id, side = side.as_str(), %to, "transferring");
+            line!(scope, INFO, side = side.as_str(), %to, "transferring");
         }
         Happening::Transferred { side, endpoint } => {
             let endpoint = Clean(endpoint);
-            info!(conversation = %id, %call_id, side = side.as_str(), %endpoint, "transferred");
+            line!(scope, INFO, side = side.as_str(), %endpoint, "transferred");
         }
         Happening::TransferFailed { side, status } => {
-            info!(conversation = %id, %call_id, side = side.as_str(), status, "transfer failed");
+            line!(scope, INFO, side = side.as_str(), status, "transfer failed");
         }
         Happening::Repaired { side, endpoint } => {
             let (side, endpoint) = (side.as_str(), Clean(endpoint));
-            info!(conversation = %id, %call_id, side, %endpoint, "repaired by the phone");
+            line!(scope, INFO, side, %endpoint, "repaired by the phone");
         }
         Happening::Notice { side, outcome } => {
             let (side, outcome) = (side.as_str(), outcome.as_str());
-            debug!(conversation = %id, %call_id, side, outcome, "notice");
+            line!(scope, DEBUG, side, outcome, "notice");
         }
         Happening::Queued { from } => {
-            debug!(conversation = %id, %call_id, from = from.as_str(), "message queued");
+            line!(scope, DEBUG, from = from.as_str(), "message queued");
         }
         Happening::Delivered { from } => {
-            debug!(conversation = %id, %call_id, from = from.as_str(), "message delivered");
+            line!(scope, DEBUG, from = from.as_str(), "message delivered");
         }
         Happening::Redelivered { from } => {
-            debug!(conversation = %id, %call_id, from = from.as_str(), "message delivered again");
+            line!(
+                scope,
+                DEBUG,
+                from = from.as_str(),
+                "message delivered again"
+            );
         }
         Happening::Rejected { from, status } => {
-            debug!(conversation = %id, %call_id, from = from.as_str(), status, "message rejected");
+            line!(
+                scope,
+                DEBUG,
+                from = from.as_str(),
+                status,
+                "message rejected"
+            );
         }
         Happening::Overflow { from } => {
-            warn!(conversation = %id, %call_id, from = from.as_str(), "no room for a message");
+            line!(scope, WARN, from = from.as_str(), "no room for a message");
         }
-        Happening::Rebuilt => debug!(conversation = %id, %call_id, "rebuilt"),
+        Happening::Rebuilt => line!(scope, DEBUG, "rebuilt"),
         Happening::Ended { how, undelivered } => {
             let how = Words(*how);
-            info!(conversation = %id, %call_id, %how, undelivered, "ended");
+            line!(scope, INFO, %how, undelivered, "ended");
         }
     }
 }
@@ -273,119 +345,4 @@ impl fmt::Display for Clean<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-    use std::sync::{Arc, Mutex, PoisonError};
-
-    use super::*;
-    use crate::engine::events::Signal;
-    use crate::engine::ids::Side;
-    use crate::engine::time::Millis;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            lines.extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// Logs happenings of one conversation and returns the lines at `level` and above.
-    fn logged(level: tracing::Level, happenings: &[Happening]) -> Vec<String> {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(level)
-            .with_ansi(false)
-            .without_time()
-            .with_writer(move || writer.clone())
-            .finish();
-        tracing::subscriber::with_default(subscriber, || {
-            for what in happenings {
-                log(&Event::Conversation {
-                    id: ConversationId(7),
-                    call_id: "a@b\r\nforged".into(),
-                    kind: Kind::Call,
-                    what: what.clone(),
-                });
-            }
-        });
-        let bytes = lines.0.lock().unwrap().clone();
-        String::from_utf8(bytes)
-            .unwrap()
-            .lines()
-            .map(str::to_owned)
-            .collect()
-    }
-
-    fn a_call() -> Vec<Happening> {
-        let endpoint: Box<str> = "desk".into();
-        let side = Side::Callee;
-        vec![
-            Happening::Invited {
-                from: "sip:a@x".into(),
-                to: "sip:b@x".into(),
-            },
-            Happening::Ringing {
-                endpoint: endpoint.clone(),
-            },
-            Happening::Answered {
-                endpoint: endpoint.clone(),
-            },
-            Happening::Suspected {
-                side,
-                signal: Signal::Silence,
-            },
-            Happening::Lost {
-                side,
-                signal: Signal::ProbeTimeout,
-                endpoint: endpoint.clone(),
-            },
-            Happening::Reinvited {
-                side,
-                endpoint: endpoint.clone(),
-                attempt: 1,
-            },
-            Happening::Restored {
-                side,
-                endpoint,
-                same: true,
-                after: Millis(400),
-            },
-            Happening::Ended {
-                how: Ending::HungUp(Side::Caller),
-                undelivered: 0,
-            },
-        ]
-    }
-
-    #[test]
-    fn a_call_is_five_lines_at_info() {
-        let lines = logged(tracing::Level::INFO, &a_call());
-        let words = ["invited", "answered", "lost", "restored", "ended"];
-        assert_eq!(lines.len(), words.len(), "{lines:#?}");
-        for (line, word) in lines.iter().zip(words) {
-            assert!(line.contains(word), "{word} in {line}");
-            assert!(line.contains("conversation=0000000000000007"), "{line}");
-        }
-    }
-
-    #[test]
-    fn debug_has_the_rest() {
-        assert_eq!(logged(tracing::Level::DEBUG, &a_call()).len(), 8);
-    }
-
-    #[test]
-    fn a_peer_cannot_forge_a_line() {
-        let lines = logged(tracing::Level::INFO, &a_call()[..1]);
-        assert_eq!(lines.len(), 1, "{lines:#?}");
-        assert!(lines[0].contains(r"call_id=a@b\r\nforged"), "{}", lines[0]);
-    }
-}
+mod tests;

@@ -6,6 +6,8 @@
 mod authority;
 #[path = "cli/certificates.rs"]
 mod certificates;
+#[path = "cli/logs.rs"]
+mod logs;
 #[path = "cli/reload.rs"]
 mod reload;
 #[path = "cli/running.rs"]

@@ -190,7 +190,7 @@ impl Bench {
                 self.follows.push_back(Input::Handover(handover));
             }
             Output::Moved(_) | Output::Forward(_) => panic!("one engine has all shards"),
-            Output::Event(event) => self.told(&event),
+            Output::Event { event, .. } => self.told(&event),
             Output::Media(_) | Output::Bindings(_) | Output::Record(_) => {}
         }
     }

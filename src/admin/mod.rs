@@ -11,6 +11,7 @@ mod serve;
 use std::sync::Arc;
 
 use crate::metrics::Metrics;
+use crate::observe::Spans;
 
 pub use self::directory::{Directory, Unanswered};
 pub use self::json::record;
@@ -20,6 +21,8 @@ pub use self::serve::serve;
 pub struct AdminState<D> {
     pub directory: D,
     pub metrics: Arc<Metrics>,
+    /// Of the conversations, for the log.
+    pub spans: Spans,
     /// Demanded of every request but those for health, where there is one.
     pub token: Option<Box<str>>,
 }

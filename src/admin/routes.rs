@@ -199,7 +199,8 @@ async fn order<D: Directory>(
     ordered: &'static str,
 ) -> Result<(StatusCode, Json<Ordered>), Refusal> {
     within(ANSWER_TIMEOUT, state.directory.command(command)).await?;
-    tracing::info!(conversation = %found.summary.key, ordered, "ordered by the admin interface");
+    let span = state.spans.of(found.summary.key);
+    tracing::info!(parent: &span, ordered, "ordered by the admin interface");
     let id = found.summary.id;
     Ok((StatusCode::ACCEPTED, Json(Ordered { id, ordered })))
 }

@@ -19,6 +19,7 @@ use crate::engine::time::{Millis, Time};
 use crate::engine::view::{Detail, LegView, Stage, Summary, UpstreamView};
 use crate::gate::{Ban, Source, Whom, Why};
 use crate::metrics::Readings;
+use crate::observe::Spans;
 
 #[derive(Default)]
 struct Table {
@@ -216,6 +217,7 @@ impl Server {
         let state = AdminState {
             directory,
             metrics: Arc::new(Metrics::new("n1")),
+            spans: Spans::default(),
             token: token.map(Into::into),
         };
         let (stop, stopped) = oneshot::channel::<()>();

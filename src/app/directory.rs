@@ -17,6 +17,7 @@ use crate::engine::time::Millis;
 use crate::engine::view::{Detail, Gauges, Summary, UpstreamView};
 use crate::gate::{Ban, Source};
 use crate::metrics::{Metrics, Readings};
+use crate::observe::Spans;
 
 pub(super) struct Shards {
     shared: Arc<Shared>,
@@ -41,6 +42,10 @@ impl Shards {
 
     pub(super) fn metrics(&self) -> &Arc<Metrics> {
         &self.shared.metrics
+    }
+
+    pub(super) fn spans(&self) -> &Spans {
+        &self.shared.spans
     }
 
     /// Puts a question into a shard's mailbox now; the future waits for the answer.

@@ -40,6 +40,7 @@ impl Http {
             .map_err(StartError::system("runtime"))?;
         let state = AdminState {
             metrics: Arc::clone(directory.metrics()),
+            spans: directory.spans().clone(),
             directory,
             token: token.map(Into::into),
         };

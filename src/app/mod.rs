@@ -36,6 +36,7 @@ use crate::engine::view::Gauges;
 use crate::gate::Gate;
 use crate::media::{self, Relay, RelaySettings};
 use crate::metrics::{Metrics, Readings};
+use crate::observe::Spans;
 use crate::store::{Store, StoreError, Volatile};
 use crate::tls::{self, Tls};
 use crate::transport::{BindError, Bound, Registry, Socket, bind, bindable};
@@ -125,7 +126,8 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
         .map_err(StartError::system("poll"))?;
     let mailboxes = Mailboxes::new(polls.iter().map(Poll::registry), BELL)
         .map_err(StartError::system("waker"))?;
-    let relay = start_relay(&config, workers, mailboxes.clone())?;
+    let spans = Spans::default();
+    let relay = start_relay(&config, workers, mailboxes.clone(), spans.clone())?;
     let limits = &config.limits;
     let tls = config.tls.clone().map(Tls::load).transpose();
     let tls = tls.map_err(StartError::Tls)?.map(Arc::new);
@@ -155,6 +157,7 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
         tls,
         counters: (0..workers).map(|_| Arc::default()).collect(),
         metrics,
+        spans,
         media: relay.handle(),
         resolver: resolver.map_err(StartError::system("thread"))?,
         mailboxes,
@@ -368,7 +371,12 @@ fn listen(config: &Config, workers: usize) -> Result<(Vec<Bound>, Vec<Vec<Socket
     Ok((listeners, sockets))
 }
 
-fn start_relay(config: &Config, workers: usize, mailboxes: Mailboxes) -> Result<Relay, StartError> {
+fn start_relay(
+    config: &Config,
+    workers: usize,
+    mailboxes: Mailboxes,
+    spans: Spans,
+) -> Result<Relay, StartError> {
     let address = config.media.address;
     let settings = RelaySettings {
         ports: config.media.ports.clone(),
@@ -383,6 +391,7 @@ fn start_relay(config: &Config, workers: usize, mailboxes: Mailboxes) -> Result<
         filler: config.engine.restore.filler.clone(),
         dscp: config.media.dscp,
         threads: workers.div_ceil(2),
+        spans,
     };
     let sink = move |event: MediaEvent| {
         let owner = mailboxes.owner_of(event.media());
@@ -434,11 +443,14 @@ fn snapshots(shared: &Shared, workers: usize) -> Result<Vec<Vec<Snapshot>>, Star
                 kept[shared.mailboxes.owner_of(id)].push(snapshot);
             }
             Ok(snapshot) => tracing::warn!(
-                conversation = %id,
+                parent: &shared.spans.of(id),
                 version = snapshot.version,
                 "kept by a newer version: not taken up again"
             ),
-            Err(error) => tracing::error!(conversation = %id, %error, "cannot be taken up again"),
+            Err(error) => {
+                let span = shared.spans.of(id);
+                tracing::error!(parent: &span, %error, "cannot be taken up again");
+            }
         }
     }
     Ok(kept)

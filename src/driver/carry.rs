@@ -7,7 +7,6 @@ use crate::engine::handover::Forward;
 use crate::engine::ids::{ConversationId, Flow, Transport};
 use crate::engine::ports::{Input, Output};
 use crate::metrics::Recording;
-use crate::observe;
 use crate::transport::{Carried, Sent};
 
 use super::mailbox::Mail;
@@ -44,7 +43,8 @@ impl Shard {
             }
             Output::Forget { conversation } => {
                 if let Err(error) = self.shared.store.remove(conversation) {
-                    tracing::warn!(%conversation, error = %cause(&error), "not forgotten");
+                    let span = self.shared.spans.of(conversation);
+                    tracing::warn!(parent: &span, error = %cause(&error), "not forgotten");
                 }
             }
             Output::Bindings(changed) => {
@@ -80,7 +80,7 @@ impl Shard {
                     self.shared.metrics.recorded(Recording::Dropped, 1);
                 }
             }
-            Output::Event(event) => self.tell(&event),
+            Output::Event { of, event } => self.tell(of, &event),
         }
     }
 
@@ -94,13 +94,13 @@ impl Shard {
     }
 
     /// Counts and logs an event.
-    pub(super) fn tell(&self, event: &Event) {
+    pub(super) fn tell(&self, of: Option<ConversationId>, event: &Event) {
+        let now = self.shared.clock.now();
         if let Event::Offence { what, flow, proven } = event {
-            let now = self.shared.clock.now();
             self.entrance(now).strike(flow, *what, *proven);
         }
         self.shared.metrics.event(event);
-        observe::log(event);
+        self.shared.spans.log(of, event, now);
     }
 
     fn send(&mut self, flow: Flow, bytes: Bytes) {
@@ -172,12 +172,14 @@ impl Shard {
         let stored = match rmp_serde::to_vec_named(&snapshot) {
             Ok(bytes) => self.shared.store.put(conversation, &bytes),
             Err(error) => {
-                tracing::error!(%conversation, %error, "snapshot could not be written");
+                let span = self.shared.spans.of(conversation);
+                tracing::error!(parent: &span, %error, "snapshot could not be written");
                 return false;
             }
         };
         if let Err(error) = &stored {
-            tracing::warn!(%conversation, error = %cause(error), "not stored");
+            let span = self.shared.spans.of(conversation);
+            tracing::warn!(parent: &span, error = %cause(error), "not stored");
         }
         stored.is_ok()
     }

@@ -156,14 +156,16 @@ impl Shard {
             Ending::Frame(FrameError::Length) => Fault::ContentLength,
             Ending::WebSocket => Fault::NotSip,
         };
-        self.tell(&Event::Malformed {
+        let event = Event::Malformed {
             reason: malformed.as_str(),
             peer: peer.to_string().into(),
-        });
-        self.tell(&Event::Offence {
+        };
+        self.tell(None, &event);
+        let event = Event::Offence {
             what: Offence::Malformed,
             flow,
             proven: true,
-        });
+        };
+        self.tell(None, &event);
     }
 }

@@ -199,7 +199,8 @@ impl Shard {
             let now = self.shared.clock.now();
             let id = snapshot.id;
             if !self.engine.rebuild(snapshot, now, &mut self.site) {
-                tracing::error!(conversation = %id, "cannot be taken up again");
+                let span = self.shared.spans.of(id);
+                tracing::error!(parent: &span, "cannot be taken up again");
             }
             self.carry_out();
         }
@@ -516,6 +517,9 @@ impl Shard {
         }
         self.shut_out(now);
         self.shared.gate.sweep(now);
+        if self.worker == 0 {
+            self.shared.spans.sweep(now);
+        }
         // An accept that failed for want of descriptors is tried again; no event tells when.
         for (index, listening) in self.listening.iter().enumerate() {
             if matches!(listening, Listening::Tcp(_)) {

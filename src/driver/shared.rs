@@ -9,6 +9,7 @@ use crate::engine::mint::ShardKey;
 use crate::gate::Gate;
 use crate::media::MediaHandle;
 use crate::metrics::{Metrics, TransportReading};
+use crate::observe::Spans;
 use crate::store::Store;
 use crate::tls::Tls;
 use crate::transport::{Bound, Counters, Registry, StreamLimits};
@@ -43,6 +44,8 @@ pub struct Shared {
     /// By worker.
     pub counters: Vec<Arc<Counters>>,
     pub metrics: Arc<Metrics>,
+    /// Of the conversations, for the log.
+    pub spans: Spans,
     pub media: MediaHandle,
     pub store: Arc<dyn Store>,
     pub resolver: Resolver,

@@ -183,7 +183,7 @@ impl Engine {
             .register(request, &flow, now, &self.shared.settings, world);
         self.shared
             .out
-            .extend(registered.events.into_iter().map(Output::Event));
+            .extend(registered.events.into_iter().map(Output::from));
         let Registered {
             status, response, ..
         } = registered;
@@ -271,6 +271,7 @@ impl Engine {
         self.ringing.begin(rings, &mut *context.world);
         let shard = hash_shard(context.shared.shard_key, request.call_id());
         let id = context.shared.mint.conversation(shard);
+        context.of = Some(id);
         let conversation = Conversation::begin(&mut context, id, arrival);
         self.conversations.insert(id, Box::new(conversation));
         self.settle(id, now, world);

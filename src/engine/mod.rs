@@ -109,7 +109,7 @@ impl Engine {
         let upstreams = Upstreams::new(&settings, Time(0));
         let told = upstreams.view().into_iter().filter(|_| leads);
         let out =
-            told.map(|seen| Output::Event(changed(seen.upstream, seen.target, None, seen.state)));
+            told.map(|seen| Output::from(changed(seen.upstream, seen.target, None, seen.state)));
         let probed = if leads {
             upstreams.probed()
         } else {
@@ -367,9 +367,7 @@ impl Engine {
 
     fn sweep(&mut self, now: Time, world: &mut dyn World) {
         let (changes, events) = self.registrar.sweep(now, world);
-        self.shared
-            .out
-            .extend(events.into_iter().map(Output::Event));
+        self.shared.out.extend(events.into_iter().map(Output::from));
         for changed in changes {
             self.bindings_have_changed(Some(changed), now, world);
         }
@@ -415,7 +413,9 @@ impl Engine {
         let Some(conversation) = self.conversations.get_mut(&id) else {
             return false;
         };
-        act(conversation, &mut self.shared.context(now, world));
+        let mut context = self.shared.context(now, world);
+        context.of = Some(id);
+        act(conversation, &mut context);
         self.settle(id, now, world);
         true
     }
@@ -483,6 +483,6 @@ impl Engine {
     }
 
     fn emit(&mut self, event: Event) {
-        self.shared.out.push_back(Output::Event(event));
+        self.shared.out.push_back(event.into());
     }
 }

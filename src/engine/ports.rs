@@ -123,7 +123,18 @@ pub enum Output {
     Moved(Moved),
     /// A message for the shard of a conversation, which is another than ours.
     Forward(Forward),
-    Event(Event),
+    Event {
+        /// The conversation that it is of, where it is of one.
+        of: Option<ConversationId>,
+        event: Event,
+    },
+}
+
+impl From<Event> for Output {
+    /// Tells what is of no conversation.
+    fn from(event: Event) -> Self {
+        Self::Event { of: None, event }
+    }
 }
 
 /// What the engine asks for and needs at once. Nothing here waits.

@@ -133,6 +133,9 @@ impl Desk {
                     claim,
                     again,
                 };
+                // Ports of before a restart may be gone, which is told where they are sought.
+                let again = !wanted.again.is_empty();
+                let _within = again.then(|| self.settings.spans.of(media).entered());
                 let result = self
                     .routes
                     .toward(toward, told, &self.settings, now)
@@ -386,7 +389,8 @@ impl Desk {
         self.unsaid += 1;
         if self.said.is_none_or(|said| now.since(said) >= SAID_EVERY) {
             let (side, claim, times) = (wanted.side.as_str(), claim.as_str(), self.unsaid);
-            tracing::warn!(%media, side, claim, times, %error, "no media ports");
+            let span = self.settings.spans.of(media);
+            tracing::warn!(parent: &span, side, claim, times, %error, "no media ports");
             (self.said, self.unsaid) = (Some(now), 0);
         }
     }
@@ -398,7 +402,8 @@ impl Desk {
         };
         let legs = &mut entry.wires.legs[side.index()];
         let Some(leg) = legs.iter().find(|leg| leg.generation == generation) else {
-            tracing::debug!(%media, generation, "no ports to configure");
+            let spans = &self.settings.spans;
+            tracing::debug!(parent: &spans.of(media), generation, "no ports to configure");
             return;
         };
         told.v4 = leg.local.bind.is_ipv4();

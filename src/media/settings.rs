@@ -5,8 +5,9 @@ use std::ops::RangeInclusive;
 
 use crate::engine::ports::Claim;
 use crate::engine::settings::{Filler, Latch, Reserve};
+use crate::observe::Spans;
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct RelaySettings {
     /// Ports to take; an even RTP port and the odd RTCP port above it make a pair (RFC 3550 11).
     pub ports: RangeInclusive<u16>,
@@ -28,6 +29,8 @@ pub struct RelaySettings {
     pub dscp: u8,
     /// Relay threads; sessions are spread over them by a hash of their id. At least one.
     pub threads: usize,
+    /// What is logged of a session is of its conversation.
+    pub spans: Spans,
 }
 
 /// Returns how many of so many pairs must still be free once a claim has had its turn.
@@ -52,6 +55,7 @@ impl Default for RelaySettings {
             filler: Filler::Silence,
             dscp: 0,
             threads: 1,
+            spans: Spans::default(),
         }
     }
 }

@@ -59,6 +59,28 @@ impl Running {
         found.unwrap().parse().unwrap()
     }
 
+    /// Returns where the admin interface is.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        let found = self.printed.iter().find_map(|line| {
+            let (_, at) = line.strip_prefix("Conversations:")?.split_once("http://")?;
+            at.split('/').next()
+        });
+        found.unwrap().parse().unwrap()
+    }
+
+    /// Returns the lines of the log up to one with these words.
+    pub(crate) fn says_until(&self, words: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        while !lines
+            .last()
+            .is_some_and(|line: &String| line.contains(words))
+        {
+            let line = self.log.recv_timeout(PATIENCE);
+            lines.push(line.unwrap_or_else(|_| panic!("it never said `{words}`: {lines:#?}")));
+        }
+        lines
+    }
+
     /// Sends SIGHUP.
     pub(crate) fn hang_up(&self) {
         let told = Command::new("kill")

@@ -65,6 +65,30 @@ fn failures(t: &Table) -> Vec<(TargetFailure, bool)> {
 }
 
 #[test]
+fn what_is_told_of_a_call_below_its_life_is_of_it_too() {
+    let mut t = table();
+    invites(&mut t, "call1");
+    t.request_to(desk(), Method::Invite);
+    t.pass(Millis(4_100));
+    let has = |told: &[Event], is: fn(&Event) -> bool| told.iter().any(is);
+    assert!(has(&t.of_calls, |event| matches!(
+        event,
+        Event::TargetFailed { .. }
+    )));
+    assert!(has(&t.of_calls, |event| matches!(
+        event,
+        Event::Retransmitted { .. }
+    )));
+    // Whose it is nobody knows.
+    let stray = t.request_to(mobile(), Method::Invite);
+    let bytes = response(&stray, 200, mobile(), "b1").end();
+    let unknown = String::from_utf8_lossy(&bytes).replace("branch=z9hG4bK", "branch=z9hG4bKx");
+    t.raw(mobile(), unknown.into_bytes().into());
+    let is_stray: fn(&Event) -> bool = |event| matches!(event, Event::Stray { .. });
+    assert!(has(&t.events, is_stray) && !has(&t.of_calls, is_stray));
+}
+
+#[test]
 fn a_silent_target_gives_way() {
     let mut t = table();
     invites(&mut t, "call1");

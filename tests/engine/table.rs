@@ -168,6 +168,8 @@ pub struct Table {
     pub now: Time,
     mail: VecDeque<(SocketAddr, Message)>,
     pub events: Vec<Event>,
+    /// Those of them that are of a conversation.
+    pub of_calls: Vec<Event>,
     pub media: Vec<MediaCommand>,
     store: BTreeMap<ConversationId, Vec<u8>>,
     /// What the phones send is damaged: so is what is copied from it, as into an ACK or a 400.
@@ -213,6 +215,7 @@ impl Table {
             now: Time(1_700_000_000_000),
             mail: VecDeque::new(),
             events: Vec::new(),
+            of_calls: Vec::new(),
             media: Vec::new(),
             store: BTreeMap::new(),
             damages: false,
@@ -351,7 +354,7 @@ impl Table {
                 Output::Forget { conversation } => {
                     self.store.remove(&conversation);
                 }
-                Output::Event(event) => self.events.push(event),
+                Output::Event { of, event } => self.noted(of, event),
                 Output::Resolve { token, hop } if self.dns_waits => {
                     self.sought.push((token, hop.host));
                 }
@@ -387,7 +390,7 @@ impl Table {
         match (&mut self.lives_for, output) {
             (None, _) => true,
             (Some(0), _) => false,
-            (Some(_), Output::Event(_) | Output::Media(_)) => true,
+            (Some(_), Output::Event { .. } | Output::Media(_)) => true,
             (Some(left), _) => {
                 *left -= 1;
                 true
@@ -604,6 +607,14 @@ impl Table {
                 _ => None,
             })
             .collect()
+    }
+
+    fn noted(&mut self, of: Option<ConversationId>, event: Event) {
+        if let Event::Conversation { id, .. } = &event {
+            assert_eq!(of, Some(*id), "{event:?}");
+        }
+        self.of_calls.extend(of.map(|_| event.clone()));
+        self.events.push(event);
     }
 
     pub fn happened(&self, test: impl Fn(&Happening) -> bool) -> usize {

@@ -23,7 +23,7 @@ use crate::engine::mint::{Mint, ShardKey};
 use crate::engine::ports::{Output, Token, World};
 use crate::engine::settings::Settings;
 use crate::engine::time::{Millis, Time};
-use crate::engine::transaction::{ClientId, ServerId, Transactions};
+use crate::engine::transaction::{ClientId, Of, ServerId, Transactions};
 use crate::engine::upstreams::Upstreams;
 use crate::sip::{Builder, Message, Name, reason_phrase};
 
@@ -99,6 +99,33 @@ impl What {
     }
 }
 
+impl Of for Errand {
+    fn conversation(&self) -> Option<ConversationId> {
+        match self.what {
+            What::Invite
+            | What::Carry
+            | What::Letter(..)
+            | What::Probe
+            | What::Doubt
+            | What::Give
+            | What::Join
+            | What::Wish
+            | What::Refresh
+            | What::Report
+            | What::Early
+            | What::Farewell => Some(self.conversation),
+            // Numbers of their own.
+            What::Passage(_) | What::Relay(_) | What::Upstream(_) => None,
+        }
+    }
+}
+
+impl Of for Bound {
+    fn conversation(&self) -> Option<ConversationId> {
+        Some(self.0)
+    }
+}
+
 /// Why a request is turned away, for the peer and for the operator.
 pub(crate) type Refusal = (u16, &'static str);
 
@@ -137,6 +164,8 @@ pub(crate) struct Context<'a> {
     pub(crate) now: Time,
     pub(crate) world: &'a mut dyn World,
     pub(crate) shared: &'a mut Shared,
+    /// The conversation that acts, where one does: what is told meanwhile is of it.
+    pub(crate) of: Option<ConversationId>,
 }
 
 impl Shared {
@@ -145,13 +174,15 @@ impl Shared {
             now,
             world,
             shared: self,
+            of: None,
         }
     }
 }
 
 impl Context<'_> {
     pub(crate) fn emit(&mut self, event: Event) {
-        self.shared.out.push_back(Output::Event(event));
+        let of = self.of;
+        self.shared.out.push_back(Output::Event { of, event });
     }
 
     /// Asks the world something for a conversation.

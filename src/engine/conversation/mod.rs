@@ -350,12 +350,14 @@ impl Conversation {
                 what: what.clone(),
             });
         }
-        context.emit(Event::Conversation {
+        let event = Event::Conversation {
             id: self.id,
             call_id: self.call_id.clone(),
             kind: self.kind,
             what,
-        });
+        };
+        let of = Some(self.id);
+        context.shared.out.push_back(Output::Event { of, event });
     }
 
     /// The durable state changed. Before the answer there is none: a phone that rings is no conversation.

@@ -141,7 +141,7 @@ impl Registration {
                     naming.is(contact, binding, named)
                 });
         let out = &mut context.shared.out;
-        out.extend(events.into_iter().map(Output::Event));
+        out.extend(events.into_iter().map(Output::from));
         changed
     }
 }

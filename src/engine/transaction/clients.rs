@@ -9,7 +9,7 @@ use super::effects::{Clock, Effects, Set, Whose};
 use super::lookup::Lookup;
 use super::slab::{Key, Slab};
 use super::table::{ClientAct as Act, Hand};
-use super::{ClientId, Heard, Sent, compose, invite_client, non_invite_client};
+use super::{ClientId, Heard, Of, Sent, compose, invite_client, non_invite_client};
 use crate::engine::events::Event;
 use crate::engine::ids::{ConnectionId, Flow, Transport};
 use crate::sip::{Message, Method};
@@ -55,7 +55,7 @@ enum Input {
     Broken,
 }
 
-impl<C: Clone> Clients<C> {
+impl<C: Clone + Of> Clients<C> {
     pub(super) fn new() -> Self {
         Self {
             slab: Slab::new(),
@@ -303,7 +303,11 @@ impl<C: Clone> Clients<C> {
             let reliable = client.flow.transport.is_reliable();
             match act {
                 Act::Send => effects.send(client.flow, client.bytes.clone()),
-                Act::Resend => effects.send_again(client.flow, client.bytes.clone()),
+                Act::Resend => effects.send_again(
+                    client.flow,
+                    client.bytes.clone(),
+                    client.context.conversation(),
+                ),
                 Act::Ack => {
                     let invite = Message::parse(std::mem::take(&mut client.bytes));
                     if let (Ok(invite), Some((failure, _))) = (invite, &response) {
@@ -343,7 +347,7 @@ impl<C: Clone> Clients<C> {
                         });
                     }
                 }
-                Act::Absorb => effects.absorbed(),
+                Act::Absorb => effects.absorbed(client.context.conversation()),
                 Act::Drop => client.bytes = Bytes::new(),
                 Act::Stop => client.clock.stop(effects.timers),
                 Act::Start(timer) => {
@@ -399,13 +403,15 @@ impl<C: Clone> Clients<C> {
     }
 }
 
-impl<C> Client<C> {
+impl<C: Of> Client<C> {
     fn lapse<S>(&self, effects: &mut Effects<'_, C, S>) {
         let method = self.bytes.split(|byte| *byte == b' ').next();
         let method = method.and_then(|method| std::str::from_utf8(method).ok());
-        effects.event(Event::TransactionTimeout {
-            method: method.unwrap_or("").into(),
-        });
+        let method = method.unwrap_or("").into();
+        effects.event_of(
+            self.context.conversation(),
+            Event::TransactionTimeout { method },
+        );
     }
 }
 

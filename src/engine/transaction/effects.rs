@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::table::{Hand, Timer};
 use super::{ClientId, Heard, ServerId};
 use crate::engine::events::{Event, Retransmission};
-use crate::engine::ids::Flow;
+use crate::engine::ids::{ConversationId, Flow};
 use crate::engine::ports::Output;
 use crate::engine::settings::TimerSettings;
 use crate::engine::time::{Millis, Time};
@@ -41,21 +41,24 @@ impl<C, S> Effects<'_, C, S> {
     }
 
     /// Sends what was sent before.
-    pub(super) fn send_again(&mut self, flow: Flow, bytes: Bytes) {
-        self.event(Event::Retransmitted {
-            kind: Retransmission::Sent,
-        });
+    pub(super) fn send_again(&mut self, flow: Flow, bytes: Bytes, of: Option<ConversationId>) {
+        let kind = Retransmission::Sent;
+        self.event_of(of, Event::Retransmitted { kind });
         self.send(flow, bytes);
     }
 
-    pub(super) fn absorbed(&mut self) {
-        self.event(Event::Retransmitted {
-            kind: Retransmission::Received,
-        });
+    pub(super) fn absorbed(&mut self, of: Option<ConversationId>) {
+        let kind = Retransmission::Received;
+        self.event_of(of, Event::Retransmitted { kind });
     }
 
+    /// Tells what is of no conversation.
     pub(super) fn event(&mut self, event: Event) {
-        self.out.push_back(Output::Event(event));
+        self.event_of(None, event);
+    }
+
+    pub(super) fn event_of(&mut self, of: Option<ConversationId>, event: Event) {
+        self.out.push_back(Output::Event { of, event });
     }
 
     pub(super) fn tell(&mut self, heard: Heard<C, S>) {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::clients::Clients;
 use super::effects::{Due, Effects, Whose};
 use super::servers::{Servers, Stranded};
-use super::{ClientId, Heard, ServerId};
+use super::{ClientId, Heard, Of, ServerId};
 use crate::engine::ids::{ConnectionId, Flow, Transport};
 use crate::engine::ports::Output;
 use crate::engine::settings::TimerSettings;
@@ -34,7 +34,7 @@ pub struct Transactions<C, S> {
     heard: VecDeque<Heard<C, S>>,
 }
 
-impl<C: Clone, S: Clone> Transactions<C, S> {
+impl<C: Clone + Of, S: Clone + Of> Transactions<C, S> {
     /// Makes a layer without transactions.
     pub fn new(settings: TimerSettings, now: Time) -> Self {
         Self::with_limit(settings, now, SERVERS_MAX)

@@ -22,7 +22,7 @@ pub use slab::{ClientId, ServerId};
 
 use bytes::Bytes;
 
-use crate::engine::ids::Flow;
+use crate::engine::ids::{ConversationId, Flow};
 use crate::sip::Message;
 
 /// A request as it was sent.
@@ -30,6 +30,18 @@ use crate::sip::Message;
 pub struct Sent {
     pub bytes: Bytes,
     pub flow: Flow,
+}
+
+/// What a user keeps with a transaction says whose it is, for the log.
+pub trait Of {
+    /// Returns the conversation that the transaction belongs to, where it belongs to one.
+    fn conversation(&self) -> Option<ConversationId>;
+}
+
+impl<T: Of> Of for Option<T> {
+    fn conversation(&self) -> Option<ConversationId> {
+        self.as_ref().and_then(Of::conversation)
+    }
 }
 
 /// What the transactions tell their user: `C` is what it keeps with a client transaction, `S` with a

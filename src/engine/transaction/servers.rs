@@ -10,7 +10,7 @@ use super::lookup::Lookup;
 use super::slab::{Key, Slab};
 use super::table::{Hand, ServerAct as Act};
 use super::way_back::{name_of, reply_flow, sent_by_port};
-use super::{Heard, ServerId, compose, invite_server, non_invite_server};
+use super::{Heard, Of, ServerId, compose, invite_server, non_invite_server};
 use crate::engine::events::Event;
 use crate::engine::ids::{ConnectionId, Flow, Transport};
 use crate::engine::timers::Timers;
@@ -84,7 +84,7 @@ enum With {
     Message(Message, Flow),
 }
 
-impl<S: Clone> Servers<S> {
+impl<S: Clone + Of> Servers<S> {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             slab: Slab::new(),
@@ -307,7 +307,7 @@ impl<S: Clone> Servers<S> {
         if server.request.is_none()
             && let Some(last) = &server.last
         {
-            effects.send_again(flow, last.clone());
+            effects.send_again(flow, last.clone(), server.context.conversation());
         }
     }
 
@@ -443,6 +443,7 @@ impl<S: Clone> Servers<S> {
             return then;
         };
         let reliable = server.flow.transport.is_reliable();
+        let of = server.context.conversation();
         for act in acts {
             match act {
                 Act::Send => {
@@ -453,7 +454,7 @@ impl<S: Clone> Servers<S> {
                 }
                 Act::Resend => {
                     if let Some(last) = &server.last {
-                        effects.send_again(server.reply, last.clone());
+                        effects.send_again(server.reply, last.clone(), of);
                     }
                 }
                 Act::Trying => {
@@ -484,11 +485,10 @@ impl<S: Clone> Servers<S> {
                 Act::Lapse => {
                     let method = server.request.as_ref();
                     let method = method.map_or("INVITE", |request| request.method().as_str());
-                    effects.event(Event::TransactionTimeout {
-                        method: method.into(),
-                    });
+                    let method = method.into();
+                    effects.event_of(of, Event::TransactionTimeout { method });
                 }
-                Act::Absorb => effects.absorbed(),
+                Act::Absorb => effects.absorbed(of),
                 Act::Drop => server.last = None,
                 Act::Stop => server.clock.stop(effects.timers),
                 Act::Quiet => server.clock.quiet(effects.timers),

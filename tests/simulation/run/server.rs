@@ -128,7 +128,7 @@ impl Simulation {
             Output::Handover(handover) => self.inform(Input::Handover(handover)),
             // One engine has all shards.
             Output::Moved(_) | Output::Forward(_) => {}
-            Output::Event(event) => {
+            Output::Event { event, .. } => {
                 self.metrics.event(&event);
                 self.remark(None, format!("{event:?}"));
             }

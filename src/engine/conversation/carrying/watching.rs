@@ -22,7 +22,7 @@ impl Shared {
         };
         for (upstream, target) in self.upstreams.names_of(&seen.hop) {
             let event = changed(upstream, target, Some(before), health);
-            self.out.push_back(Output::Event(event));
+            self.out.push_back(event.into());
         }
     }
 }

@@ -27,6 +27,19 @@ fn an_unanswered_invite_over_udp_is_sent_seven_times_and_times_out() {
 }
 
 #[test]
+fn what_is_told_of_a_request_is_of_the_conversation_it_was_sent_for() {
+    for (context, of) in [("of 7", Some(ConversationId(7))), ("context", None)] {
+        let mut bench = Bench::new();
+        bench.request_with(context, &ours("INVITE"), udp());
+        bench.pass(500);
+        assert_eq!((bench.retransmitted, bench.of), ((0, 1), of));
+        bench.of = None;
+        bench.pass(31_500);
+        assert_eq!(bench.of, of, "the time-out");
+    }
+}
+
+#[test]
 fn an_unanswered_invite_over_tcp_is_sent_once() {
     let mut bench = Bench::new();
     bench.request(&ours("INVITE"), tcp(1));

@@ -10,9 +10,9 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{ClientId, Heard, ServerId, Transactions};
+use super::{ClientId, Heard, Of, ServerId, Transactions};
 use crate::engine::events::{Event, Retransmission};
-use crate::engine::ids::{ConnectionId, Flow, ListenerId, Transport};
+use crate::engine::ids::{ConnectionId, ConversationId, Flow, ListenerId, Transport};
 use crate::engine::ports::Output;
 use crate::engine::settings::TimerSettings;
 use crate::engine::time::{Millis, Time};
@@ -36,6 +36,16 @@ struct Bench {
     sent_to: Option<Flow>,
     sent: Vec<Message>,
     retransmitted: (u32, u32),
+    /// Whose the last copy or time-out was.
+    of: Option<ConversationId>,
+}
+
+/// Contexts that begin so are of a conversation.
+impl Of for &'static str {
+    fn conversation(&self) -> Option<ConversationId> {
+        let id = self.strip_prefix("of ")?.parse();
+        id.ok().map(ConversationId)
+    }
 }
 
 impl Bench {
@@ -48,6 +58,7 @@ impl Bench {
             sent_to: None,
             sent: Vec::new(),
             retransmitted: (0, 0),
+            of: None,
         }
     }
 
@@ -58,9 +69,13 @@ impl Bench {
     }
 
     fn request(&mut self, text: &str, flow: Flow) -> ClientId {
+        self.request_with("context", text, flow)
+    }
+
+    fn request_with(&mut self, context: &'static str, text: &str, flow: Flow) -> ClientId {
         let bytes = Bytes::copy_from_slice(text.as_bytes());
         self.layer
-            .request(bytes, flow, "context", self.now, &mut self.out)
+            .request(bytes, flow, context, self.now, &mut self.out)
     }
 
     fn cancel(&mut self, client: ClientId) -> Vec<String> {
@@ -126,18 +141,34 @@ impl Bench {
                     self.sent_to = Some(*flow);
                     self.sent.push(message);
                 }
-                Output::Event(Event::Retransmitted { kind }) => match kind {
-                    Retransmission::Received => self.retransmitted.0 += 1,
-                    Retransmission::Sent => self.retransmitted.1 += 1,
-                },
-                Output::Event(Event::TransactionTimeout { method }) => {
+                Output::Event {
+                    of,
+                    event: Event::Retransmitted { kind },
+                } => {
+                    self.of = *of;
+                    match kind {
+                        Retransmission::Received => self.retransmitted.0 += 1,
+                        Retransmission::Sent => self.retransmitted.1 += 1,
+                    }
+                }
+                Output::Event {
+                    of,
+                    event: Event::TransactionTimeout { method },
+                } => {
+                    self.of = *of;
                     all.push(format!("count {method} timeout"));
                 }
-                Output::Event(Event::Refused { status, .. }) => {
+                Output::Event {
+                    event: Event::Refused { status, .. },
+                    ..
+                } => {
                     all.push(format!("count {status} of ours"));
                 }
-                Output::Event(Event::Stray { what }) => all.push(format!("count stray {what}")),
-                Output::Event(_)
+                Output::Event {
+                    event: Event::Stray { what },
+                    ..
+                } => all.push(format!("count stray {what}")),
+                Output::Event { .. }
                 | Output::Resolve { .. }
                 | Output::Media(_)
                 | Output::Persist { .. }
