@@ -228,7 +228,6 @@ fn what_has_no_effect_is_warned_of() {
         ("store: embedded", "`store`"),
         ("history: { max: 2GiB }", "`history.max`"),
         ("tls: { key: key.pem }", "`tls`"),
-        ("notice: { fallback: [tone] }", "`notice.fallback`"),
     ] {
         let warnings = valid(text).warnings;
         assert_eq!(warnings.len(), 1, "{text}: {warnings:?}");

@@ -352,10 +352,15 @@ impl Bench {
             return;
         };
         let side = [Side::Caller, Side::Callee][choices.below(2)];
-        let event = match choices.below(4) {
+        let event = match choices.below(5) {
             0 => MediaEvent::Silent { media, side },
             1 => MediaEvent::Flowing { media, side },
             2 => MediaEvent::Unreachable { media, side },
+            3 => MediaEvent::Toned {
+                media,
+                side,
+                whole: true,
+            },
             _ => MediaEvent::Opened {
                 media,
                 side,

@@ -421,19 +421,25 @@ pub enum NoticeOutcome {
     Delivered,
     /// Sent out of dialog, since the phone's Allow lacks MESSAGE.
     DeliveredOutOfDialog,
+    /// No MESSAGE was taken, and the phone was sent a tone in its media.
+    Tone,
     Refused,
     Unanswered,
+    /// No MESSAGE was taken, and a tone could not be made, or not be sent whole.
+    NotTold,
     /// Not sent: the operator spares the phone (`notice.exempt`).
     Exempt,
 }
 
 impl NoticeOutcome {
     /// Every outcome, for the metrics that must exist from the start.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Delivered,
         Self::DeliveredOutOfDialog,
+        Self::Tone,
         Self::Refused,
         Self::Unanswered,
+        Self::NotTold,
         Self::Exempt,
     ];
 
@@ -442,6 +448,8 @@ impl NoticeOutcome {
         match self {
             Self::Delivered => "delivered",
             Self::DeliveredOutOfDialog => "delivered_out_of_dialog",
+            Self::Tone => "tone",
+            Self::NotTold => "not_told",
             Self::Refused => "refused",
             Self::Unanswered => "unanswered",
             Self::Exempt => "exempt",

@@ -276,6 +276,9 @@ pub enum MediaCommand {
         /// By a transfer (RFC 3515): nothing is amiss, and the filler is silence whatever it is else.
         transferred: bool,
     },
+    /// Let a side hear a short tone in place of what it would hear, on the line that it has. Answered by
+    /// `MediaEvent::Toned`, once for each.
+    Tone { media: MediaId, side: Side },
     /// Give back the ports of streams that were refused; the others stand.
     CloseStreams {
         media: MediaId,
@@ -354,6 +357,14 @@ pub enum MediaEvent {
     Flowing { media: MediaId, side: Side },
     /// ICMP port unreachable to what we sent to the side.
     Unreachable { media: MediaId, side: Side },
+    /// What became of a `MediaCommand::Tone`.
+    Toned {
+        media: MediaId,
+        side: Side,
+        /// All of it was sent. Else there is no format that we can make it in, nobody to hear it, or the side was
+        /// lost meanwhile.
+        whole: bool,
+    },
 }
 
 impl MediaEvent {
@@ -363,7 +374,8 @@ impl MediaEvent {
             Self::Opened { media, .. }
             | Self::Silent { media, .. }
             | Self::Flowing { media, .. }
-            | Self::Unreachable { media, .. } => *media,
+            | Self::Unreachable { media, .. }
+            | Self::Toned { media, .. } => *media,
         }
     }
 }

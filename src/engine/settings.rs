@@ -3,6 +3,7 @@
 
 mod acl;
 mod media;
+mod notice;
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::acl::AclSettings;
 pub use self::media::{Filler, Latch, MediaMode, MediaSettings, Reserve, Srtp};
+pub use self::notice::NoticeSettings;
 pub use crate::engine::group::UpstreamTarget;
 use crate::engine::ids::Aor;
 use crate::engine::time::Millis;
@@ -341,20 +343,6 @@ pub struct RetrySettings {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct NoticeSettings {
-    /// By language; the key "" holds the text for no language in particular.
-    pub continued: BTreeMap<Box<str>, Box<str>>,
-    pub failed: BTreeMap<Box<str>, Box<str>>,
-    /// What somebody is called who is not to be named, and a phone of theirs (RFC 3323).
-    pub anonymous: BTreeMap<Box<str>, Box<str>>,
-    pub other_phone: BTreeMap<Box<str>, Box<str>>,
-    pub language: Box<str>,
-    pub out_of_dialog: bool,
-    /// Who is told nothing: names of endpoints and instances, in lower case, with `*`.
-    pub exempt: Vec<Box<str>>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
 pub struct MessageSettings {
     pub suspect_after: Millis,
     pub per_conversation: usize,
@@ -512,23 +500,6 @@ impl Default for RetrySettings {
             factor: 2.0,
             max: Millis::from_secs(8),
             jitter: 0.2,
-        }
-    }
-}
-
-impl Default for NoticeSettings {
-    fn default() -> Self {
-        let text = |text: &str| BTreeMap::from([("".into(), text.into())]);
-        Self {
-            continued: text("{participant} is continuing on {endpoint}."),
-            failed: text(
-                "{participant} could not be reached again. {undelivered} messages were not delivered.",
-            ),
-            anonymous: text("Anonymous"),
-            other_phone: text("another phone"),
-            language: "en".into(),
-            out_of_dialog: true,
-            exempt: Vec::new(),
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::media::report::{LineState, SessionReport};
 use crate::media::session::{Configuration, Session, SessionRules};
 use crate::media::settings::{RelaySettings, kept_from};
 use crate::media::sockets::{Local, Routes};
-use crate::media::sound::Fill;
+use crate::media::sound::{Fill, Sound};
 use crate::media::table::Table;
 use crate::media::traffic::Buffer;
 use crate::media::wires::{Leg, Way, Wires};
@@ -102,6 +102,7 @@ impl Desk {
                 latch: settings.latch,
                 silence: settings.silence.map(|ms| ms.saturating_mul(1000)),
                 filler: fittings.filler,
+                tone: Arc::new(Sound::beeps()),
                 epoch_us: fittings.epoch_us,
             }),
             settings,
@@ -182,6 +183,17 @@ impl Desk {
                     self.attend(slot, now);
                 }
             }
+            MediaCommand::Tone { media, side } => match self.entry(media) {
+                Some((slot, entry)) => {
+                    entry.session.tone(side, now);
+                    self.attend(slot, now);
+                }
+                None => self.events.push(MediaEvent::Toned {
+                    media,
+                    side,
+                    whole: false,
+                }),
+            },
             MediaCommand::CloseStreams {
                 media,
                 side,

@@ -69,6 +69,10 @@ impl Filler {
         }
     }
 
+    pub(crate) fn coding(&self) -> Coding {
+        self.coding
+    }
+
     pub(crate) fn deadline(&self) -> Micros {
         self.next.min(self.next_report)
     }

@@ -70,9 +70,14 @@ impl Session {
             .streams
             .get(arrival.stream)
             .is_some_and(|stream| stream.key_frame.is_some());
+        let rang = far
+            .streams
+            .get(arrival.stream)
+            .and_then(|stream| stream.tone.as_ref())
+            .is_some_and(|tone| tone.is_over());
         Passed {
             forward,
-            attention: near.flowing || asks,
+            attention: near.flowing || asks || rang,
         }
     }
 }
@@ -194,6 +199,9 @@ fn forward_rtp(
     header.timestamp = place.timestamp;
     header.ssrc = place.ssrc;
     rtp::write(packet, &header);
+    if let Some(tone) = &mut other.tone {
+        tone.is_carried(&mapped, packet);
+    }
     Ok(Forward {
         port: Port::Rtp,
         to,

@@ -270,7 +270,9 @@ impl Order {
                 | MediaCommand::Close { .. },
             )
             | Self::Reserve(_) => true,
-            Self::Command(MediaCommand::Open { .. } | MediaCommand::Lost { .. })
+            Self::Command(
+                MediaCommand::Open { .. } | MediaCommand::Lost { .. } | MediaCommand::Tone { .. },
+            )
             | Self::Report { .. }
             | Self::Resume { .. }
             | Self::Stop => false,
@@ -283,6 +285,7 @@ fn command_media(command: &MediaCommand) -> MediaId {
         MediaCommand::Open { media, .. }
         | MediaCommand::Configure { media, .. }
         | MediaCommand::Lost { media, .. }
+        | MediaCommand::Tone { media, .. }
         | MediaCommand::CloseStreams { media, .. }
         | MediaCommand::CloseSide { media, .. }
         | MediaCommand::Close { media } => *media,

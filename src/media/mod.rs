@@ -30,6 +30,7 @@ mod stream;
 mod sys;
 mod table;
 mod thread;
+mod tone;
 mod traffic;
 mod watch;
 mod wires;

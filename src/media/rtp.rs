@@ -45,6 +45,15 @@ pub(crate) fn parse(packet: &[u8]) -> Option<Header> {
     })
 }
 
+/// Returns what a packet carries, without header, extension and padding.
+pub(crate) fn payload_mut(packet: &mut [u8]) -> Option<&mut [u8]> {
+    let octets = parse(packet)?.payload;
+    let padded = packet.first()? & 0x20 != 0;
+    let padding = packet.last().filter(|_| padded).copied().unwrap_or(0);
+    let end = packet.len().checked_sub(usize::from(padding))?;
+    packet.get_mut(end.checked_sub(octets)?..end)
+}
+
 /// Writes a header over the one that stands there; the packet's other bits stay.
 pub(crate) fn write(packet: &mut [u8], header: &Header) {
     let Some(fixed) = packet.first_chunk_mut::<FIXED>() else {
@@ -91,6 +100,25 @@ mod tests {
         ];
         bytes.extend_from_slice(rest);
         bytes
+    }
+
+    #[test]
+    fn what_is_carried_is_between_the_extension_and_the_padding() {
+        for (first, rest, carried) in [
+            (0x80, &[1, 2, 3][..], &[1, 2, 3][..]),
+            (0x81, &[9, 9, 9, 9, 1], &[1]),
+            (0x90, &[0, 0, 0, 1, 9, 9, 9, 9, 1, 2], &[1, 2]),
+            (0xa0, &[1, 2, 0, 2], &[1, 2]),
+            (0xa0, &[2, 2], &[]),
+        ] {
+            let mut packet = packet(first, rest);
+            assert_eq!(payload_mut(&mut packet).unwrap(), carried, "{first:x}");
+        }
+        assert_eq!(
+            payload_mut(&mut packet(0xa0, &[1, 3])),
+            None,
+            "too much padding"
+        );
     }
 
     #[test]

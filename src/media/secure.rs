@@ -108,7 +108,7 @@ mod tests {
     use crate::media::forward::Arrival;
     use crate::media::rtp;
     use crate::media::session::{Configuration, Outbox, Session, SessionRules};
-    use crate::media::sound::Fill;
+    use crate::media::sound::{Fill, Sound};
     use crate::media::srtp::GROWTH;
     use crate::media::stream::Port;
     use crate::sip::sdp::{MasterKey, Suite};
@@ -244,6 +244,7 @@ mod tests {
     impl Desk {
         fn call(caller: &Phone, callee: &Phone) -> Self {
             let rules = SessionRules {
+                tone: Arc::new(Sound::beeps()),
                 latch: Latch::Signalling,
                 silence: Some(3_000_000),
                 filler: Fill::Silence,
@@ -442,5 +443,29 @@ mod tests {
         // Never the source's, which would be the same after a restart.
         assert_ne!(line(1), 2);
         assert_ne!(line(1), line(3));
+    }
+
+    #[test]
+    fn a_tone_is_under_the_key_of_who_hears_it() {
+        let mut survivor = Phone::new(A, 1, Some(1));
+        let mut other = Phone::new(B, 2, Some(11));
+        other.next = 100;
+        let mut desk = Desk::call(&survivor, &other);
+        let wire = desk.voice(Side::Callee, &mut other).unwrap();
+        let mut before = survivor.hear_voice(&wire);
+        desk.session.tone(Side::Caller, desk.now);
+        let mut heard = Vec::new();
+        for _ in 0..20 {
+            let wire = desk.voice(Side::Callee, &mut other).unwrap();
+            let packet = survivor.hear(&wire);
+            let header = rtp::parse(&packet).unwrap();
+            assert_eq!(header.ssrc, before.ssrc);
+            assert_eq!(header.sequence, before.sequence.wrapping_add(1));
+            heard.extend_from_slice(&packet[rtp::FIXED..]);
+            before = header;
+        }
+        let sound = Sound::beeps();
+        let beeps = sound.of(crate::media::payload::Coding::Pcmu).unwrap();
+        assert_eq!(heard, beeps);
     }
 }

@@ -11,7 +11,7 @@ use crate::media::clock::Micros;
 use crate::media::filler::{self, Filler};
 use crate::media::report::{LineState, SessionReport, StreamReport};
 use crate::media::rtcp::{self, OwnReport};
-use crate::media::sound::Fill;
+use crate::media::sound::{Fill, Sound};
 use crate::media::srtp::GROWTH;
 use crate::media::stream::{Port, Stream};
 use crate::media::watch::Watch;
@@ -26,6 +26,8 @@ pub(crate) struct SessionRules {
     /// In microseconds.
     pub(crate) silence: Option<u64>,
     pub(crate) filler: Fill,
+    /// What is heard in place of a notice.
+    pub(crate) tone: Arc<Sound>,
     /// The Unix time at our `Micros(0)`, in microseconds.
     pub(crate) epoch_us: u64,
 }
@@ -52,6 +54,8 @@ pub(crate) struct Party {
     /// Events not yet told.
     pub(crate) flowing: bool,
     pub(crate) unreachable: bool,
+    /// Tones to it that came to nothing, and that it was sent whole.
+    pub(crate) toned: [u8; 2],
 }
 
 /// Takes what a session has to say by itself.
@@ -84,6 +88,7 @@ impl Session {
             streams: Vec::new(),
             flowing: false,
             unreachable: false,
+            toned: [0; 2],
         };
         Self {
             media,
@@ -199,6 +204,7 @@ impl Session {
         near.flowing = false;
         near.unreachable = false;
         near.watch.forget();
+        near.end_tones();
         for stream in &mut near.streams {
             stream.away = stream.wishes.active;
             stream.hushed = false;
@@ -214,6 +220,7 @@ impl Session {
     pub(crate) fn unplug(&mut self, side: Side, now: Micros) {
         self.sides[side.index()].live = None;
         self.sides[side.index()].watch.forget();
+        self.sides[side.index()].end_tones();
         self.refill(now);
     }
 
@@ -267,6 +274,7 @@ impl Session {
                 out.event(MediaEvent::Unreachable { media, side });
             }
         }
+        self.let_tones_go_alone(now);
         if fell_silent {
             // Who hears nothing hangs up by itself, and that may be sooner than the other side is known to be lost.
             self.refill(now);
@@ -279,6 +287,7 @@ impl Session {
                 stream.fill(side, index, self.rules.epoch_us, now, out);
             }
         }
+        self.attend_tones(now, out);
     }
 
     /// Returns when `poll` has something to do next.
@@ -289,7 +298,7 @@ impl Session {
             .flat_map(|party| &party.streams)
             .filter_map(|stream| stream.filler.as_deref().map(Filler::deadline));
         let watches = self.sides.iter().filter_map(|party| party.watch.deadline());
-        fillers.chain(watches).min()
+        fillers.chain(watches).chain(self.tone_deadline()).min()
     }
 
     /// Returns counters and lines; `port` tells our RTP port of a side and stream.
@@ -315,7 +324,7 @@ impl Session {
     }
 
     /// Starts and stops fillers so that they are where they should be.
-    fn refill(&mut self, now: Micros) {
+    pub(crate) fn refill(&mut self, now: Micros) {
         let rule = &self.rules.filler;
         for side in [Side::Caller, Side::Callee] {
             let [caller, callee] = &mut self.sides;
@@ -329,14 +338,10 @@ impl Session {
                 let away = from.is_some_and(|from| from.away);
                 let mute = speaks.silent
                     && from.is_some_and(|from| from.wishes.sends && !from.hushed && !from.away);
-                let wanted = !matches!(rule, Fill::Off)
-                    && (away || mute)
-                    && reachable
-                    && stream.wishes.active
-                    && stream.wishes.receives
-                    && !stream.wishes.opaque
-                    && stream.rtp.target().is_some()
-                    && from.is_some_and(|from| !from.wishes.opaque);
+                let filled = !matches!(rule, Fill::Off) && (away || mute);
+                let rings = stream.tone.as_ref().is_some_and(|tone| tone.alone);
+                let wanted =
+                    (filled || rings) && reachable && from.is_some_and(|from| stream.hears(from));
                 let Some(format) = stream.fillable().filter(|_| wanted) else {
                     stream.filler = None;
                     continue;
@@ -355,6 +360,15 @@ impl Session {
 }
 
 impl Stream {
+    /// Returns true where something of ours can be sent to it in the place of the other side's voice.
+    pub(crate) fn hears(&self, from: &Self) -> bool {
+        self.wishes.active
+            && self.wishes.receives
+            && !self.wishes.opaque
+            && self.rtp.target().is_some()
+            && !from.wishes.opaque
+    }
+
     fn ask_for_key_frame(&mut self, side: Side, index: usize, unix_us: u64, out: &mut impl Outbox) {
         let Some(source) = self.key_frame.take() else {
             return;
@@ -391,6 +405,9 @@ impl Stream {
                 report_due = filler.report_due(now);
                 break;
             };
+            if let Some(tone) = &mut self.tone {
+                tone.write_over(filler.coding(), &mut packet[..length]);
+            }
             if let Ok(length) = self.seal(false, &mut packet, length, epoch_us + now.0) {
                 out.send(side, index, Port::Rtp, to, &packet[..length]);
                 out.filled();

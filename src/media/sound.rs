@@ -5,6 +5,15 @@ use std::sync::Arc;
 use crate::engine::settings;
 use crate::media::payload::Coding;
 
+/// Samples a second of G.711.
+const RATE: f64 = 8000.0;
+/// Hz, and the share of full scale, of a beep: higher than what networks say, so that it is none of these.
+const PITCH: f64 = 1100.0;
+const LOUDNESS: f64 = 0.2;
+/// Samples of a beep, and between two.
+const BEEP: usize = 1200;
+const PAUSE: usize = 800;
+
 /// What is sent to who waits.
 #[derive(Clone, Debug)]
 pub(crate) enum Fill {
@@ -41,6 +50,24 @@ impl Fill {
 }
 
 impl Sound {
+    /// Makes two beeps, 0.4 s in all.
+    pub(crate) fn beeps() -> Self {
+        let turn = std::f64::consts::TAU * PITCH / RATE;
+        let beep: Vec<i16> = (0..BEEP)
+            .map(|at| {
+                // Ten milliseconds up and down, so that it does not click.
+                let edge = (at.min(BEEP - at) as f64 / 80.0).min(1.0);
+                ((turn * at as f64).sin() * edge * LOUDNESS * f64::from(i16::MAX)) as i16
+            })
+            .collect();
+        Self::new(&[&beep[..], &[0; PAUSE], &beep].concat())
+    }
+
+    /// Returns how many samples it has.
+    pub(crate) fn length(&self) -> usize {
+        self.pcmu.len()
+    }
+
     fn new(samples: &[i16]) -> Self {
         Self {
             pcmu: samples.iter().copied().map(mu_law).collect(),

@@ -10,6 +10,7 @@ use crate::media::line::Line;
 use crate::media::payload::{Coding, Format, PayloadMap};
 use crate::media::reception::Reception;
 use crate::media::secure::Secure;
+use crate::media::tone::Tone;
 
 /// The two ports of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub(crate) struct Stream {
     pub(crate) spoken: Option<(u8, Coding)>,
     /// Speaks on the line while the other side is away.
     pub(crate) filler: Option<Box<Filler>>,
+    /// Is heard in place of what the line carries.
+    pub(crate) tone: Option<Box<Tone>>,
     /// This side was lost, and nothing has come from its successor.
     pub(crate) away: bool,
     /// The last that it said was comfort noise (RFC 3389): it says nothing on purpose.
@@ -85,6 +88,7 @@ impl Stream {
             line: Line::new(seed),
             spoken: None,
             filler: None,
+            tone: None,
             away: false,
             hushed: false,
             key_frame: None,
@@ -135,6 +139,6 @@ mod tests {
             + size_of::<Option<Pair>>()
             + size_of::<Stream>();
         let call = size_of::<Option<Entry>>() + 2 * side;
-        assert!(call <= 1480, "{call} octets");
+        assert!(call <= 1488, "{call} octets");
     }
 }

@@ -104,7 +104,8 @@ impl Rig {
             other @ (MediaEvent::Opened { .. }
             | MediaEvent::Silent { .. }
             | MediaEvent::Flowing { .. }
-            | MediaEvent::Unreachable { .. }) => panic!("{other:?}"),
+            | MediaEvent::Unreachable { .. }
+            | MediaEvent::Toned { .. }) => panic!("{other:?}"),
         }
     }
 

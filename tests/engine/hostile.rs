@@ -155,11 +155,16 @@ impl Chaos {
         } else {
             Side::Callee
         };
-        let input = match self.rng.random_range(0..5) {
+        let input = match self.rng.random_range(0..6) {
             0 => Input::Media(MediaEvent::Silent { media: id, side }),
             1 => Input::Media(MediaEvent::Flowing { media: id, side }),
             2 => Input::Media(MediaEvent::Unreachable { media: id, side }),
-            3 => Input::Media(MediaEvent::Opened {
+            3 => Input::Media(MediaEvent::Toned {
+                media: id,
+                side,
+                whole: true,
+            }),
+            4 => Input::Media(MediaEvent::Opened {
                 media: id,
                 side,
                 generation: self.rng.random_range(0..3),

@@ -71,6 +71,7 @@ mod srtp;
 mod table;
 mod temporary_gruus;
 mod third_party;
+mod tones;
 mod transfer;
 mod transfer_kills;
 mod transfer_races;

@@ -300,3 +300,50 @@ fn a_bye_that_is_no_farewell() {
     hang_up(&call, &again);
     stage.finish();
 }
+
+/// Alice's phone takes no MESSAGE, within the dialog or outside.
+#[test]
+fn a_phone_that_takes_no_message_hears_a_tone() {
+    let stage = Stage::with(|config| config.engine.notice.tone = true);
+    let (alice, desk) = (stage.phone("alice"), stage.desk());
+    alice.script(|script| script.takes_messages = false);
+    let (call, taken) = connect(&alice, &desk, Medium::Audio);
+    talk(&call, &taken);
+    let mobile = stage.mobile();
+    answers(&mobile);
+    desk.kill();
+    let again = mobile.incoming(LATER).unwrap();
+    again.wait_up(LATER).unwrap();
+    stage.wait_metric("refork_notices_total{outcome=\"tone\"}", 1.0);
+    talk(&call, &again);
+    let heard = call.heard();
+    let seen = Continuity::of(&heard);
+    assert_eq!(
+        (seen.sources, seen.breaks, seen.steps_back),
+        (1, 0, 0),
+        "{seen:?}"
+    );
+    // A voice says one octet again and again, and silence is one too.
+    let beeps: Vec<u8> = heard
+        .iter()
+        .filter(|packet| {
+            packet
+                .payload
+                .windows(2)
+                .any(|pair| pair[0] | 0x80 != pair[1] | 0x80)
+        })
+        .flat_map(|packet| packet.payload.clone())
+        .collect();
+    // Twice 150 ms of 1100 Hz, whose sign changes twice a turn.
+    let changes = beeps
+        .windows(2)
+        .filter(|pair| (pair[0] ^ pair[1]) & 0x80 != 0);
+    let changes = changes.count();
+    assert!(
+        (600..=720).contains(&changes),
+        "{changes} in {} octets",
+        beeps.len()
+    );
+    hang_up(&call, &again);
+    stage.finish();
+}

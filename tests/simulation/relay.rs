@@ -99,6 +99,11 @@ impl Relay {
                 }
                 None
             }
+            MediaCommand::Tone { media, side } => Some(MediaEvent::Toned {
+                media,
+                side,
+                whole: true,
+            }),
             MediaCommand::CloseStreams {
                 media,
                 side,

@@ -184,6 +184,7 @@ pub(super) fn notice(notice: &file::Notice, check: &mut Check<'_>) -> NoticeSett
         other_phone: texts(&notice.other_phone, &OTHER_PHONE, &notice.language, check),
         language: notice.language.to_ascii_lowercase().into(),
         out_of_dialog: notice.fallback.contains(&file::Fallback::OutOfDialog),
+        tone: notice.fallback.contains(&file::Fallback::Tone),
         exempt: notice
             .exempt
             .iter()

@@ -29,8 +29,8 @@ pub(super) fn check(file: &File, check: &mut Check<'_>) {
     if file.messages.store_and_forward && check.is_set(&key("messages.store_and_forward")) {
         check.warn("`messages.store_and_forward: true` has no effect in this version");
     }
-    if file.notice.fallback.contains(&Fallback::Tone) {
-        check.warn("`notice.fallback`: `tone` has no effect in this version");
+    if file.notice.fallback.contains(&Fallback::Tone) && file.media.mode == MediaMode::Direct {
+        check.warn("`notice.fallback`: `tone` has no effect with `media.mode: direct`");
     }
     refuse(file, check);
 }

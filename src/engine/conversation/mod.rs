@@ -165,6 +165,9 @@ pub(crate) struct Party {
     /// Its media comes.
     #[serde(skip)]
     flowing: bool,
+    /// Tones to it of which the relay has not told what came of them.
+    #[serde(skip)]
+    tones: u32,
     /// It should come, and the relay has said that it does not.
     #[serde(skip)]
     silent: bool,
@@ -207,6 +210,7 @@ impl Party {
             believed: None,
             asked: None,
             flowing: false,
+            tones: 0,
             silent: false,
             trust: Trust::default(),
         }

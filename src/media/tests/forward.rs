@@ -6,7 +6,10 @@ use crate::engine::ports::{MediaEvent, PayloadFormat, StreamSettings};
 use crate::engine::settings::Latch as LatchRule;
 use crate::media::report::LineState;
 use crate::media::session::{Configuration, Outbox, SessionRules};
-use crate::media::sound::Fill;
+use crate::media::sound::{Fill, Sound};
+
+#[path = "tone.rs"]
+mod tone;
 
 const A: &str = "192.0.2.1:4000";
 const B: &str = "198.51.100.2:5000";
@@ -93,6 +96,7 @@ impl Desk {
             latch: LatchRule::Signalling,
             silence: Some(3_000_000),
             filler: Fill::Silence,
+            tone: Arc::new(Sound::beeps()),
             epoch_us: 1_000_000_000,
         };
         Self {

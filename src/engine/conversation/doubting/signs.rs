@@ -57,6 +57,7 @@ impl Conversation {
             MediaEvent::Unreachable { side, .. } => {
                 self.suspect(context, side, Signal::MediaUnreachable)
             }
+            MediaEvent::Toned { side, whole, .. } => self.on_toned(context, side, whole),
         }
     }
 

@@ -3,7 +3,8 @@
 //!
 //! `aside` what there is of a side without a leg, `rounds`, `reach`, `busy` and `budget` whom to ask, how and
 //! when, `wishes` what it is asked; `join`, `wish` and the session's `fits` the new leg; `repair` and `consent` a
-//! phone that comes back by itself; `survivor` what is answered meanwhile, `notice` the word to it.
+//! phone that comes back by itself; `survivor` what is answered meanwhile, `notice` the word to it, `tone` where it
+//! takes none.
 
 pub(crate) mod aside;
 pub(crate) mod budget;
@@ -15,6 +16,7 @@ pub(crate) mod reach;
 pub(crate) mod repair;
 mod rounds;
 pub(crate) mod survivor;
+mod tone;
 pub(crate) mod wish;
 mod wishes;
 

@@ -143,7 +143,7 @@ impl Conversation {
                 Author::Other | Author::Undelivered => false,
             });
         if told && self.is_exempt(context, to) {
-            self.notice_ends(context, to, number, NoticeOutcome::Exempt);
+            self.notice_ends(context, to, number, Some(NoticeOutcome::Exempt));
             return true;
         }
         let leg = self.party(to).leg.as_ref();
@@ -211,7 +211,7 @@ impl Conversation {
         };
         let author = letter.author;
         if !context.shared.settings.notice.out_of_dialog {
-            return self.notice_ends(context, to, number, NoticeOutcome::Refused);
+            return self.notice_fails(context, to, number, NoticeOutcome::Refused);
         }
         let lines = letter.lines.clone();
         let (kind, body) = (letter.content_type.clone(), letter.body.clone());
@@ -264,12 +264,6 @@ impl Conversation {
             .leg
             .as_ref()
             .is_some_and(|leg| leg.abilities.message);
-        let outcome = match status {
-            200..300 if in_dialog => NoticeOutcome::Delivered,
-            200..300 => NoticeOutcome::DeliveredOutOfDialog,
-            408 => NoticeOutcome::Unanswered,
-            _ => NoticeOutcome::Refused,
-        };
         // 405 and 501 say that the phone has no MESSAGE: once more outside of the dialog.
         if matches!(status, 405 | 501) && in_dialog && context.shared.settings.notice.out_of_dialog
         {
@@ -278,15 +272,26 @@ impl Conversation {
             }
             return self.notice_outside(context, to, number);
         }
-        self.notice_ends(context, to, number, outcome);
+        match status {
+            200..300 if in_dialog => {
+                self.notice_ends(context, to, number, Some(NoticeOutcome::Delivered));
+            }
+            200..300 => {
+                let outcome = NoticeOutcome::DeliveredOutOfDialog;
+                self.notice_ends(context, to, number, Some(outcome));
+            }
+            408 => self.notice_fails(context, to, number, NoticeOutcome::Unanswered),
+            _ => self.notice_fails(context, to, number, NoticeOutcome::Refused),
+        }
     }
 
-    fn notice_ends(
+    /// The letter is done with. Without an outcome, that is still to come.
+    pub(super) fn notice_ends(
         &mut self,
         context: &mut Context<'_>,
         to: Side,
         number: u32,
-        outcome: NoticeOutcome,
+        outcome: Option<NoticeOutcome>,
     ) {
         let Some(letter) = self.dequeue(context, to, number) else {
             return;
@@ -294,7 +299,9 @@ impl Conversation {
         if letter.author == Author::Notice {
             self.believe(to.other());
         }
-        self.outcome(context, to, letter.author, outcome);
+        if let Some(outcome) = outcome {
+            self.outcome(context, to, letter.author, outcome);
+        }
         self.persist(context);
         if letter.author == Author::LastWord {
             return self.last_word_said(context);
