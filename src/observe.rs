@@ -9,6 +9,7 @@ mod spans;
 use std::fmt::{self, Write as _};
 
 use tracing::Span;
+use tracing::field::display;
 
 pub use self::spans::Spans;
 use crate::engine::events::{Ending, Event, GaveUp, Happening, Retransmission};
@@ -205,11 +206,15 @@ fn happening(scope: Scope<'_>, kind: Kind, what: &Happening) {
             let (from, to) = (Clean(from), Clean(to));
             line!(scope, INFO, kind = kind.as_str(), %from, %to, "invited");
         }
-        Happening::Ringing { endpoint } => {
-            line!(scope, DEBUG, endpoint = %Clean(endpoint), "ringing");
+        Happening::Ringing { endpoint, attempt } => {
+            line!(scope, DEBUG, endpoint = %Clean(endpoint), attempt, "ringing");
         }
-        Happening::Refused { endpoint, status } => {
-            line!(scope, DEBUG, endpoint = %Clean(endpoint), status, "endpoint refused");
+        Happening::Refused {
+            endpoint,
+            status,
+            attempt,
+        } => {
+            line!(scope, DEBUG, endpoint = %Clean(endpoint), status, attempt, "endpoint refused");
         }
         Happening::Redirected { endpoint, to } => {
             let (endpoint, to) = (Clean(endpoint), Clean(to));
@@ -218,12 +223,16 @@ fn happening(scope: Scope<'_>, kind: Kind, what: &Happening) {
         Happening::Answered { endpoint } => {
             line!(scope, INFO, endpoint = %Clean(endpoint), "answered");
         }
-        Happening::Suspected { side, signal } => {
-            let (side, signal) = (side.as_str(), signal.as_str());
-            line!(scope, DEBUG, side, signal, "suspected");
+        Happening::Suspected {
+            side,
+            signal,
+            endpoint,
+        } => {
+            let (side, signal, endpoint) = (side.as_str(), signal.as_str(), Clean(endpoint));
+            line!(scope, DEBUG, side, signal, %endpoint, "suspected");
         }
-        Happening::Alive { side } => {
-            line!(scope, DEBUG, side = side.as_str(), "alive");
+        Happening::Alive { side, endpoint } => {
+            line!(scope, DEBUG, side = side.as_str(), endpoint = %Clean(endpoint), "alive");
         }
         Happening::Lost {
             side,
@@ -250,13 +259,14 @@ fn happening(scope: Scope<'_>, kind: Kind, what: &Happening) {
             endpoint,
             same,
             after,
+            attempt,
         } => {
             let (side, endpoint) = (side.as_str(), Clean(endpoint));
-            line!(scope, INFO, side, %endpoint, same, after_ms = after.0, "restored");
+            line!(scope, INFO, side, %endpoint, same, after_ms = after.0, attempt, "restored");
         }
-        Happening::Transferring { side, to } => {
-            let to = Clean(to);
-            line!(scope, INFO, side = side.as_str(), %to, "transferring");
+        Happening::Transferring { side, endpoint, to } => {
+            let (endpoint, to) = (Clean(endpoint), Clean(to));
+            line!(scope, INFO, side = side.as_str(), %endpoint, %to, "transferring");
         }
         Happening::Transferred { side, endpoint } => {
             let endpoint = Clean(endpoint);
@@ -269,30 +279,37 @@ fn happening(scope: Scope<'_>, kind: Kind, what: &Happening) {
             let (side, endpoint) = (side.as_str(), Clean(endpoint));
             line!(scope, INFO, side, %endpoint, "repaired by the phone");
         }
-        Happening::Notice { side, outcome } => {
-            let (side, outcome) = (side.as_str(), outcome.as_str());
-            line!(scope, DEBUG, side, outcome, "notice");
+        Happening::Notice {
+            side,
+            endpoint,
+            outcome,
+        } => {
+            let (side, outcome, endpoint) = (side.as_str(), outcome.as_str(), Clean(endpoint));
+            line!(scope, DEBUG, side, outcome, %endpoint, "notice");
         }
         Happening::Queued { from } => {
             line!(scope, DEBUG, from = from.as_str(), "message queued");
         }
-        Happening::Delivered { from } => {
-            line!(scope, DEBUG, from = from.as_str(), "message delivered");
+        Happening::Delivered { from, endpoint } => {
+            let (from, endpoint) = (from.as_str(), Clean(endpoint));
+            line!(scope, DEBUG, from, %endpoint, "message delivered");
         }
-        Happening::Redelivered { from } => {
-            line!(
-                scope,
-                DEBUG,
-                from = from.as_str(),
-                "message delivered again"
-            );
+        Happening::Redelivered { from, endpoint } => {
+            let (from, endpoint) = (from.as_str(), Clean(endpoint));
+            line!(scope, DEBUG, from, %endpoint, "message delivered again");
         }
-        Happening::Rejected { from, status } => {
+        Happening::Rejected {
+            from,
+            status,
+            endpoint,
+        } => {
+            let endpoint = endpoint.as_deref().map(|name| display(Clean(name)));
             line!(
                 scope,
                 DEBUG,
                 from = from.as_str(),
                 status,
+                endpoint,
                 "message rejected"
             );
         }

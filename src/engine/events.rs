@@ -496,10 +496,16 @@ pub enum Happening {
     },
     Ringing {
         endpoint: Box<str>,
+        /// Which INVITE of a restoration it is about, by the number of its `Reinvited`; none before the answer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attempt: Option<u32>,
     },
     Refused {
         endpoint: Box<str>,
         status: u16,
+        /// As of `Ringing`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attempt: Option<u32>,
     },
     /// An endpoint forwards the call: `to` has the next turn.
     Redirected {
@@ -512,10 +518,14 @@ pub enum Happening {
     Suspected {
         side: Side,
         signal: Signal,
+        #[serde(default)]
+        endpoint: Box<str>,
     },
     /// A suspicion came to nothing.
     Alive {
         side: Side,
+        #[serde(default)]
+        endpoint: Box<str>,
     },
     Lost {
         side: Side,
@@ -526,6 +536,7 @@ pub enum Happening {
     Reinvited {
         side: Side,
         endpoint: Box<str>,
+        /// Counted from 1 over all endpoints of the restoration.
         attempt: u32,
     },
     /// A re-fork leaves an endpoint alone that is in another conversation (`restore.spare_busy`).
@@ -538,10 +549,16 @@ pub enum Happening {
         endpoint: Box<str>,
         same: bool,
         after: Millis,
+        /// As of `Ringing`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attempt: Option<u32>,
     },
     /// A REFER of this side is carried out: `to` is invited in its place.
     Transferring {
         side: Side,
+        /// Of who transfers.
+        #[serde(default)]
+        endpoint: Box<str>,
         to: Box<str>,
     },
     /// The target has taken the side's place.
@@ -561,6 +578,9 @@ pub enum Happening {
     },
     Notice {
         side: Side,
+        /// Which was to be told.
+        #[serde(default)]
+        endpoint: Box<str>,
         outcome: NoticeOutcome,
     },
     Queued {
@@ -568,15 +588,22 @@ pub enum Happening {
     },
     Delivered {
         from: Side,
+        /// Which has taken it.
+        #[serde(default)]
+        endpoint: Box<str>,
     },
     /// A message whose first delivery was never answered went to the next endpoint again.
     Redelivered {
         from: Side,
+        #[serde(default)]
+        endpoint: Box<str>,
     },
-    /// The endpoint refused the message itself.
+    /// The endpoint refused the message itself, or it was given up before one could.
     Rejected {
         from: Side,
         status: u16,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        endpoint: Option<Box<str>>,
     },
     /// No room for the message: the sender was told.
     Overflow {

@@ -43,6 +43,7 @@ fn restored(same: bool, after: u64) -> Happening {
         endpoint: "desk".into(),
         same,
         after: Millis(after),
+        attempt: Some(1),
     }
 }
 
@@ -113,6 +114,7 @@ fn an_event_counts_once_in_its_place() {
             happened(Happening::Refused {
                 endpoint: endpoint(),
                 status: 603,
+                attempt: None,
             }),
             "refork_branches_refused_total{class=\"6xx\"}",
         ),
@@ -126,11 +128,15 @@ fn an_event_counts_once_in_its_place() {
             happened(Happening::Suspected {
                 side,
                 signal: Signal::Silence,
+                endpoint: endpoint(),
             }),
             "refork_suspicions_total{signal=\"silence\"}",
         ),
         (
-            happened(Happening::Alive { side }),
+            happened(Happening::Alive {
+                side,
+                endpoint: endpoint(),
+            }),
             "refork_suspicions_settled_total",
         ),
         (
@@ -162,6 +168,7 @@ fn an_event_counts_once_in_its_place() {
         (
             happened(Happening::Notice {
                 side,
+                endpoint: endpoint(),
                 outcome: NoticeOutcome::Refused,
             }),
             "refork_notices_total{outcome=\"refused\"}",
@@ -171,17 +178,24 @@ fn an_event_counts_once_in_its_place() {
             "refork_messages_queued_total",
         ),
         (
-            happened(Happening::Delivered { from: side }),
+            happened(Happening::Delivered {
+                from: side,
+                endpoint: endpoint(),
+            }),
             "refork_messages_delivered_total",
         ),
         (
-            happened(Happening::Redelivered { from: side }),
+            happened(Happening::Redelivered {
+                from: side,
+                endpoint: endpoint(),
+            }),
             "refork_messages_redelivered_total",
         ),
         (
             happened(Happening::Rejected {
                 from: side,
                 status: 415,
+                endpoint: Some(endpoint()),
             }),
             "refork_messages_rejected_total",
         ),

@@ -85,6 +85,7 @@ fn a_call() -> Vec<Happening> {
         invited(),
         Happening::Ringing {
             endpoint: endpoint.clone(),
+            attempt: None,
         },
         Happening::Answered {
             endpoint: endpoint.clone(),
@@ -92,6 +93,7 @@ fn a_call() -> Vec<Happening> {
         Happening::Suspected {
             side,
             signal: Signal::Silence,
+            endpoint: endpoint.clone(),
         },
         Happening::Lost {
             side,
@@ -108,6 +110,7 @@ fn a_call() -> Vec<Happening> {
             endpoint,
             same: true,
             after: Millis(400),
+            attempt: Some(1),
         },
         ended(),
     ]

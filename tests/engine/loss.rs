@@ -477,6 +477,7 @@ fn a_reinvite_that_is_never_acknowledged_is_a_suspicion() {
             Happening::Suspected {
                 side: Side::Caller,
                 signal: Signal::NoAnswer,
+                ..
             }
         )
     };

@@ -25,6 +25,7 @@ mod early_ends;
 mod early_updates;
 mod edge;
 mod enclosed;
+mod entries;
 mod failover;
 mod failures;
 mod families;

@@ -346,6 +346,14 @@ impl Conversation {
         }
     }
 
+    /// Returns the name of the endpoint that a side has, or had last.
+    fn endpoint_of(&self, side: Side) -> Box<str> {
+        let party = self.party(side);
+        let lost = party.lost.as_ref().map(|lost| &lost.old);
+        let leg = party.leg.as_ref().or(lost);
+        leg.map(|leg| leg.endpoint.name.clone()).unwrap_or_default()
+    }
+
     /// Writes a line of history, which is also the log's and the metrics'.
     fn note(&mut self, context: &mut Context<'_>, what: Happening) {
         if self.history.len() < HISTORY_MAX || matches!(what, Happening::Ended { .. }) {

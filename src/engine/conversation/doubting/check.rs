@@ -149,7 +149,8 @@ impl Conversation {
             if let Some(leg) = party.leg.as_ref() {
                 party.trust.begin(leg.id, signal, party.silent, now);
             }
-            self.note(context, Happening::Alive { side });
+            let endpoint = self.endpoint_of(side);
+            self.note(context, Happening::Alive { side, endpoint });
             self.pump(context, side);
         }
     }
@@ -197,7 +198,7 @@ impl Conversation {
         }
         let before = self.party_mut(side).check.as_mut();
         let dead = before.and_then(|check| check.dead.take());
-        self.note(context, Happening::Suspected { side, signal });
+        self.note_suspected(context, side, signal);
         let refused = signal == Signal::MediaUnreachable;
         let waits = self.party(side).flowing && !refused;
         self.party_mut(side).check = Some(Check {
@@ -247,6 +248,15 @@ impl Conversation {
             party.trust.put_off(leg.id, signal, now);
         }
         unsure || party.trust.leaves(leg.id, signal, now)
+    }
+
+    pub(super) fn note_suspected(&mut self, context: &mut Context<'_>, side: Side, signal: Signal) {
+        let suspected = Happening::Suspected {
+            side,
+            signal,
+            endpoint: self.endpoint_of(side),
+        };
+        self.note(context, suspected);
     }
 
     /// Another sign of who is under suspicion already.
@@ -357,13 +367,7 @@ impl Conversation {
             }
             Step::Asked { left, .. } if left > 0 => {
                 if signal.is_none() {
-                    self.note(
-                        context,
-                        Happening::Suspected {
-                            side,
-                            signal: Signal::ProbeTimeout,
-                        },
-                    );
+                    self.note_suspected(context, side, Signal::ProbeTimeout);
                     if let Some(check) = self.party_mut(side).check.as_mut() {
                         check.signal = Some(Signal::ProbeTimeout);
                     }

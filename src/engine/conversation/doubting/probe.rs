@@ -6,7 +6,7 @@ use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, What, retry_after};
 use crate::engine::conversation::leg::Leg;
 use crate::engine::conversation::restoring::reach::way_anew;
-use crate::engine::events::{Happening, Signal};
+use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
 use crate::sip::{Builder, Message, Method};
@@ -145,7 +145,7 @@ impl Conversation {
                     .is_some_and(|check| check.signal.is_none())
                 {
                     let signal = Signal::ProbeRefused;
-                    self.note(context, Happening::Suspected { side, signal });
+                    self.note_suspected(context, side, signal);
                     if let Some(check) = self.party_mut(side).check.as_mut() {
                         check.signal = Some(signal);
                     }

@@ -85,7 +85,8 @@ impl Conversation {
         let endpoint = branch.endpoint().name.clone();
         let owed = asks.map(|rseq| Owed::new(&branch.leg, rseq, response.cseq()));
         if first {
-            self.note(context, Happening::Ringing { endpoint });
+            let attempt = None;
+            self.note(context, Happening::Ringing { endpoint, attempt });
             self.tell_of_ringing(context);
         }
         let reliably = wants.reliably(asks.is_some());

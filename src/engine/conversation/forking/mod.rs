@@ -101,6 +101,9 @@ pub(crate) struct Branch {
     #[serde(skip)]
     pub(crate) rounds: Rounds,
     pub(crate) rang: bool,
+    /// The number of its INVITE in a restoration; 0 before the answer.
+    #[serde(default)]
+    pub(crate) attempt: u32,
     /// Its flow leads to a target that was located (RFC 3263), not to where a phone came from.
     #[serde(skip)]
     pub(crate) located: bool,
@@ -284,6 +287,11 @@ impl Fork {
 }
 
 impl Branch {
+    /// Returns the number of its INVITE in a restoration, for the history.
+    pub(crate) fn attempt(&self) -> Option<u32> {
+        (self.attempt > 0).then_some(self.attempt)
+    }
+
     pub(crate) fn new(leg: Leg, state: BranchState, until: Time) -> Self {
         Self {
             leg,
@@ -294,6 +302,7 @@ impl Branch {
             trail: None,
             replaces: false,
             rounds: Rounds::default(),
+            attempt: 0,
             rang: false,
             located: false,
             grown: false,

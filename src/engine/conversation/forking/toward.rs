@@ -274,5 +274,6 @@ pub(crate) fn unreached_by_media(branch: &Branch) -> Happening {
     Happening::Refused {
         endpoint: branch.endpoint().name.clone(),
         status: 503,
+        attempt: branch.attempt(),
     }
 }

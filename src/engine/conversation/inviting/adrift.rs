@@ -27,7 +27,12 @@ impl Conversation {
             return;
         }
         let (side, signal) = (Side::Caller, Signal::Transport);
-        self.note(context, Happening::Suspected { side, signal });
+        let suspected = Happening::Suspected {
+            side,
+            signal,
+            endpoint: self.endpoint_of(side),
+        };
+        self.note(context, suspected);
         let until = context.now + context.shared.settings.detect.grace;
         if let Some(invitation) = &mut self.invitation {
             invitation.adrift = Some(Adrift { flow, until });
@@ -74,7 +79,9 @@ impl Conversation {
         if let Some(leg) = self.leg_mut(Side::Caller) {
             leg.dialog.flow = flow;
         }
-        self.note(context, Happening::Alive { side: Side::Caller });
+        let side = Side::Caller;
+        let endpoint = self.endpoint_of(side);
+        self.note(context, Happening::Alive { side, endpoint });
     }
 
     /// The time for the caller to come back is over.

@@ -114,6 +114,7 @@ impl Conversation {
                 Happening::Refused {
                     endpoint,
                     status: 408,
+                    attempt: None,
                 },
             );
         }

@@ -477,17 +477,21 @@ impl Conversation {
             return;
         };
         let status = verdict.status;
-        let endpoint = branch.endpoint().name.clone();
+        let refused = Happening::Refused {
+            endpoint: branch.endpoint().name.clone(),
+            status,
+            attempt: None,
+        };
         let media = &context.shared.settings.media;
         if let Some(secure) = other_way(media, status, invitation.offer.as_deref(), &branch) {
-            self.note(context, Happening::Refused { endpoint, status });
+            self.note(context, refused);
             return self.ask_the_other_way(context, branch, secure);
         }
         // RFC 3261 16.7 step 4: what was followed is no answer any more.
         if !branch.followed {
             invitation.fork.judge(verdict);
         }
-        self.note(context, Happening::Refused { endpoint, status });
+        self.note(context, refused);
         if status >= 600
             && let Some(mut invitation) = self.invitation.take()
         {

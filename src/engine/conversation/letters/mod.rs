@@ -218,7 +218,11 @@ impl Conversation {
             self.persist(context);
         }
         if again && author == Author::Other {
-            self.note(context, Happening::Redelivered { from: to.other() });
+            let again = Happening::Redelivered {
+                from: to.other(),
+                endpoint: self.endpoint_of(to),
+            };
+            self.note(context, again);
         }
     }
 
@@ -282,13 +286,12 @@ impl Conversation {
             Reply::Taken => self.letter_taken(context, to, number, response),
             Reply::Rejected => {
                 self.dequeue_answered(context, to, number, response);
-                self.note(
-                    context,
-                    Happening::Rejected {
-                        from: to.other(),
-                        status,
-                    },
-                );
+                let rejected = Happening::Rejected {
+                    from: to.other(),
+                    status,
+                    endpoint: Some(self.endpoint_of(to)),
+                };
+                self.note(context, rejected);
                 self.persist(context);
             }
             Reply::Later => self.letter_put_off(context, to, number, response),
@@ -308,7 +311,11 @@ impl Conversation {
         let queue = &mut self.party_mut(to).queue;
         let refused = queue.letter(number).is_some_and(|letter| letter.refused);
         if !self.dequeue_answered(context, to, number, response) && !refused {
-            self.note(context, Happening::Delivered { from: to.other() });
+            let delivered = Happening::Delivered {
+                from: to.other(),
+                endpoint: self.endpoint_of(to),
+            };
+            self.note(context, delivered);
             self.persist(context);
         }
     }

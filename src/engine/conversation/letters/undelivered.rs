@@ -39,8 +39,12 @@ impl Conversation {
             context.answer(server, status, None);
         }
         if letter.author == Author::Other {
-            let from = to.other();
-            self.note(context, Happening::Rejected { from, status });
+            let rejected = Happening::Rejected {
+                from: to.other(),
+                status,
+                endpoint: None,
+            };
+            self.note(context, rejected);
         }
         self.tell_undelivered(context, to, letter);
     }

@@ -412,15 +412,13 @@ impl Conversation {
         }
         lost.refused.push(branch.leg.endpoint.identity.clone());
         Self::judge_target(lost, 488);
-        let endpoint = branch.leg.endpoint.name.clone();
+        let refused = Happening::Refused {
+            endpoint: branch.leg.endpoint.name.clone(),
+            status: 488,
+            attempt: branch.attempt(),
+        };
         self.drop_branch(context, branch, None);
-        self.note(
-            context,
-            Happening::Refused {
-                endpoint,
-                status: 488,
-            },
-        );
+        self.note(context, refused);
         self.go_on(context, side);
     }
 
@@ -445,7 +443,7 @@ impl Conversation {
         let Some(branch) = lost.fork.take(leg) else {
             return;
         };
-        let endpoint = branch.leg.endpoint.name.clone();
+        let (endpoint, attempt) = (branch.leg.endpoint.name.clone(), branch.attempt());
         if refused {
             lost.refused.push(branch.leg.endpoint.identity.clone());
         }
@@ -457,8 +455,12 @@ impl Conversation {
             self.drop_branch(context, branch, None);
         }
         self.unask(context, side.other(), joining);
-        let status = 480;
-        self.note(context, Happening::Refused { endpoint, status });
+        let gone = Happening::Refused {
+            endpoint,
+            status: 480,
+            attempt,
+        };
+        self.note(context, gone);
         self.go_on(context, side);
     }
 
@@ -470,6 +472,7 @@ impl Conversation {
         if branch.asks.is_some() && !self.seat_picker(context, side, &mut branch) {
             return self.disagreed(context, side, branch);
         }
+        let attempt = branch.attempt();
         let (leg, picker) = (branch.leg, branch.picker);
         let Some(mut lost) = self.party_mut(side).lost.take() else {
             return;
@@ -514,6 +517,7 @@ impl Conversation {
                     endpoint,
                     same,
                     after,
+                    attempt,
                 },
             );
         }

@@ -196,6 +196,7 @@ impl Conversation {
                 continue;
             }
             lost.attempts += 1;
+            branch.attempt = lost.attempts;
             let same = location::same(&branch.leg.endpoint.identity, &lost.old.endpoint.identity);
             let plain = lost
                 .plain
@@ -414,9 +415,9 @@ impl Conversation {
         }
         let owed = asks.map(|rseq| Owed::new(&branch.leg, rseq, response.cseq()));
         let first = !std::mem::replace(&mut branch.rang, true);
-        let endpoint = branch.endpoint().name.clone();
+        let (endpoint, attempt) = (branch.endpoint().name.clone(), branch.attempt());
         if first {
-            self.note(context, Happening::Ringing { endpoint });
+            self.note(context, Happening::Ringing { endpoint, attempt });
             self.target_rings(context, side);
         }
         if let Some(owed) = owed {
@@ -449,6 +450,7 @@ impl Conversation {
         let refused = Happening::Refused {
             endpoint: name,
             status,
+            attempt: branch.attempt(),
         };
         let unknown = branch.replaces && matches!(status, 481 | 420 | 501);
         if unknown && lost.farewell {
@@ -518,19 +520,20 @@ impl Conversation {
         let any = !rang.is_empty();
         let mut names = Vec::new();
         for branch in rang {
-            names.push(branch.endpoint().name.clone());
+            names.push((branch.endpoint().name.clone(), branch.attempt()));
             if branch.rang {
                 lost.refused.push(branch.leg.endpoint.identity.clone());
             }
             Self::judge_target(&mut lost, 408);
         }
         self.party_mut(side).lost = Some(lost);
-        for endpoint in names {
+        for (endpoint, attempt) in names {
             self.note(
                 context,
                 Happening::Refused {
                     endpoint,
                     status: 408,
+                    attempt,
                 },
             );
         }

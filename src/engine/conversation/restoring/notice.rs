@@ -319,7 +319,13 @@ impl Conversation {
         outcome: NoticeOutcome,
     ) {
         if author == Author::Notice {
-            self.note(context, Happening::Notice { side, outcome });
+            let endpoint = self.endpoint_of(side);
+            let notice = Happening::Notice {
+                side,
+                endpoint,
+                outcome,
+            };
+            self.note(context, notice);
         }
     }
 }

@@ -48,6 +48,12 @@ impl Conversation {
             true => NoticeOutcome::Tone,
             false => NoticeOutcome::NotTold,
         };
-        self.note(context, Happening::Notice { side, outcome });
+        let endpoint = self.endpoint_of(side);
+        let notice = Happening::Notice {
+            side,
+            endpoint,
+            outcome,
+        };
+        self.note(context, notice);
     }
 }

@@ -288,7 +288,12 @@ impl Conversation {
             replaces,
         }));
         let to = self.party(side).aor.to_string().into();
-        self.note(context, Happening::Transferring { side, to });
+        let transferring = Happening::Transferring {
+            side,
+            endpoint: aside.old.endpoint.name.clone(),
+            to,
+        };
+        self.note(context, transferring);
         if !same_person {
             self.letters_before_transfer(context, side);
         }

@@ -108,8 +108,8 @@ impl Conversation {
             return;
         };
         if !std::mem::replace(&mut branch.rang, true) {
-            let endpoint = branch.endpoint().name.clone();
-            self.note(context, Happening::Ringing { endpoint });
+            let (endpoint, attempt) = (branch.endpoint().name.clone(), branch.attempt());
+            self.note(context, Happening::Ringing { endpoint, attempt });
             self.target_rings(context, side);
             self.persist(context);
         }
