@@ -192,7 +192,7 @@ fn tell(scope: Scope<'_>, event: &Event) {
             why,
         } => {
             let (method, realm, why) = (Clean(method), Clean(realm), why.as_str());
-            warn!(%upstream, %method, %realm, why, "challenge of an upstream not answered");
+            line!(scope, WARN, %upstream, %method, %realm, why, "challenge of an upstream not answered");
         }
         Event::TransactionTimeout { method } => {
             line!(scope, DEBUG, method = %Clean(method), "transaction timed out");

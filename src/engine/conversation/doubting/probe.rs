@@ -234,7 +234,7 @@ impl Conversation {
             check.signal = Some(signal);
             check.grace = context.now + context.shared.settings.detect.grace;
             check.granted = true;
-            self.note(context, Happening::Suspected { side, signal });
+            self.note_suspected(context, side, signal);
         }
         if self.may_wait(context, side) {
             return self.wait(side);
