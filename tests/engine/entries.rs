@@ -31,8 +31,11 @@ fn each_entry_names_its_endpoint_and_the_invite_that_it_is_about() {
         media,
         side: Side::Callee,
     }));
-    let probe = t.request_to(desk(), Method::Options);
-    t.reply(&probe, 200, desk());
+    t.request_to(desk(), Method::Options);
+    t.input(Input::Media(MediaEvent::Flowing {
+        media,
+        side: Side::Callee,
+    }));
     t.bob_is_lost();
     let first = t.request_to(desk(), Method::Invite);
     t.reply(&first, 480, desk());
