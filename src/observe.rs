@@ -122,6 +122,21 @@ fn tell(scope: Scope<'_>, event: &Event) {
                 line!(scope, DEBUG, %from, %peer, why, "too many calls");
             }
         }
+        Event::Glut {
+            glut,
+            method,
+            from,
+            peer,
+            tell,
+        } => {
+            let (method, from, peer) = (Clean(method), Clean(from), Clean(peer));
+            let why = glut.limit();
+            if *tell {
+                line!(scope, WARN, %method, %from, %peer, why, "too much under way: a request was refused, and others may be");
+            } else {
+                line!(scope, DEBUG, %method, %from, %peer, why, "too much under way");
+            }
+        }
         Event::Overload { on: true, lateness } => {
             line!(
                 scope,

@@ -10,6 +10,7 @@ pub(super) fn of_shard(settings: &Settings, workers: usize) -> Settings {
     let limits = &mut settings.limits;
     limits.conversations = limits.conversations.div_ceil(workers);
     limits.ringing = limits.ringing.div_ceil(workers);
+    limits.under_way = limits.under_way.div_ceil(workers);
     let messages = &mut settings.messages;
     messages.total_bytes = messages.total_bytes.div_ceil(workers);
     let rate = &mut settings.restore.rate;
@@ -25,7 +26,7 @@ mod tests {
     fn the_parts_make_up_the_whole() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("refork.yaml");
-        let text = "limits: { conversations: 7, ringing: 10 }\nrestore: { rate: 10/s }\n\
+        let text = "limits: { conversations: 7, ringing: 10, under_way: 8MiB }\nrestore: { rate: 10/s }\n\
                     messages: { queue: { total_bytes: 8MiB } }\n";
         std::fs::write(&file, text).unwrap();
         let whole = crate::config::check(&file).unwrap().engine;
@@ -33,6 +34,7 @@ mod tests {
             let part = of_shard(&whole, workers);
             assert_eq!(part.limits.conversations, conversations);
             assert_eq!(part.limits.ringing, 10_usize.div_ceil(workers));
+            assert_eq!(part.limits.under_way, mib << 20);
             assert_eq!(part.limits.ringing_per_user, 50, "counted over all shards");
             assert_eq!(part.restore.rate, rate);
             assert_eq!(part.messages.total_bytes, mib << 20);

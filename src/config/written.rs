@@ -7,7 +7,7 @@ use super::tree::{NodeId, Tree, Value};
 use crate::engine::mint::hash64;
 
 /// What may be changed while the node runs: keys, or what they begin with.
-const REVISABLE: [&str; 14] = [
+const REVISABLE: [&str; 19] = [
     "acl",
     "bans",
     "limits.calls_per_ip",
@@ -21,6 +21,11 @@ const REVISABLE: [&str; 14] = [
     "limits.ringing_per_ip",
     "limits.ringing_per_unproven_ip",
     "limits.ringing_per_user",
+    "limits.texts_per_called",
+    "limits.texts_per_ip",
+    "limits.texts_per_unproven_ip",
+    "limits.texts_per_user",
+    "limits.under_way",
     "media.reserve",
 ];
 

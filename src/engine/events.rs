@@ -65,6 +65,15 @@ pub enum Event {
         /// The operator is to hear of it; of a flood it is told now and then.
         tell: bool,
     },
+    /// A request outside of a dialog was refused since too many, or too much, is under way.
+    Glut {
+        glut: Glut,
+        method: Box<str>,
+        from: Box<str>,
+        peer: Box<str>,
+        /// As above.
+        tell: bool,
+    },
     /// The shard is late for a while (`on`), or in time again.
     Overload {
         on: bool,
@@ -175,6 +184,51 @@ impl Crowd {
             Self::Called => "limits.ringing_per_called is reached by strangers",
             Self::Strangers => "half of limits.ringing is reached by strangers",
             Self::All => "limits.ringing is reached",
+        }
+    }
+}
+
+/// Of whose requests outside of dialogs too many, or too much, is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Glut {
+    User,
+    /// Of one address nothing else is known of.
+    Address,
+    /// For one user, of all who are not known.
+    Called,
+    Strangers,
+    All,
+}
+
+impl Glut {
+    /// Every one, for the metrics that must exist from the start.
+    pub const ALL: [Self; 5] = [
+        Self::User,
+        Self::Address,
+        Self::Called,
+        Self::Strangers,
+        Self::All,
+    ];
+
+    /// Returns the word used in labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Address => "address",
+            Self::Called => "called",
+            Self::Strangers => "strangers",
+            Self::All => "all",
+        }
+    }
+
+    /// Returns which limit is reached.
+    pub fn limit(self) -> &'static str {
+        match self {
+            Self::User => "limits.texts_per_user is reached",
+            Self::Address => "limits.texts_per_ip or limits.texts_per_unproven_ip is reached",
+            Self::Called => "limits.texts_per_called is reached by strangers",
+            Self::Strangers => "a quarter of limits.under_way is reached by strangers",
+            Self::All => "limits.under_way is reached",
         }
     }
 }

@@ -19,6 +19,7 @@ impl Engine {
             server_transactions,
             queued_messages: self.shared.queued.0,
             queued_bytes: self.shared.queued.1,
+            under_way: self.shared.under_way.bytes(),
             timers: self.timers.len() + self.shared.transactions.timers(),
             overloaded: usize::from(self.overload.is_on()),
             ..Gauges::default()
@@ -110,6 +111,10 @@ impl Engine {
             conversation.check_negotiations(|client| {
                 self.shared.transactions.waits(client) || self.shared.within.holds(client)
             })?;
+        }
+        let burdens = self.passages.burdens().chain(self.relays.burdens());
+        if !self.shared.under_way.is_made_up_of(burdens) {
+            return Err("what is under way is not what is counted of it".into());
         }
         if self.conversations.is_empty() {
             let left = (

@@ -49,6 +49,7 @@ use crate::engine::conversation::ending::stray::Strays;
 use crate::engine::conversation::people::account::Proving;
 use crate::engine::conversation::restoring::budget::Budget;
 use crate::engine::conversation::transferring::semi_attended::TakenBack;
+use crate::engine::conversation::under_way::UnderWay;
 use crate::engine::conversation::{
     Conversation, Key, Moves, Ringing, answered_peers, aor_key, peer_key,
 };
@@ -141,6 +142,7 @@ impl Engine {
                 moves: Moves::new(&shards),
                 asked: HashMap::new(),
                 queued: (0, 0),
+                under_way: UnderWay::default(),
             },
             conversations: BTreeMap::new(),
             timers: Timers::new(Time(0)),
@@ -378,6 +380,7 @@ impl Engine {
         let mut context = self.shared.context(now, world);
         self.passages.sweep(&mut context);
         self.relays.sweep(&mut context);
+        context.shared.under_way.sweep(now);
         self.probes.hurry(&mut context);
         let renewed = context.within_sweep();
         self.renewed(renewed, now, world);

@@ -11,11 +11,12 @@ use super::conversation::forking::trail::{Step, Steps, Trail};
 use super::conversation::people::asserted::heard_of;
 use super::conversation::people::claims::for_own_upstream;
 use super::conversation::people::veil::{ANONYMOUS, Veil, cannot_be_given, veiled};
-use super::conversation::{Way, asserted, hops_left, is_told, proof, upstream_of, way};
+use super::conversation::under_way::Burden;
+use super::conversation::{Rings, Way, asserted, hops_left, is_told, proof, upstream_of, way};
 use super::location::{self, Tried};
 use crate::engine::asker::Asker;
 use crate::engine::endpoint::Endpoint;
-use crate::engine::events::TargetFailure;
+use crate::engine::events::{Glut, TargetFailure};
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId, VirtualShard};
 use crate::engine::locating::Located;
 use crate::engine::ports::{Output, Token};
@@ -25,7 +26,6 @@ use crate::sip::{Address, Builder, Message, Name, reason_phrase};
 
 /// Nobody waits longer for an answer than its own transaction does.
 const AGE_MAX: Millis = Millis::from_secs(64);
-const PASSAGES_MAX: usize = 50_000;
 
 /// Requests on their way.
 pub(super) struct Passages {
@@ -39,6 +39,7 @@ pub(super) struct Passages {
 struct Passage {
     server: ServerId,
     request: Message,
+    burden: Burden,
     /// Whom it is for.
     to: Aor,
     /// Who is there.
@@ -81,6 +82,24 @@ struct Try {
     grown: bool,
     /// When the next of them has its turn, where this one has said nothing.
     silent_at: Option<Time>,
+}
+
+/// Why a request is not sent on.
+enum Not {
+    Refused(Refusal),
+    Glut(Glut),
+}
+
+impl From<Refusal> for Not {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Glut> for Not {
+    fn from(glut: Glut) -> Self {
+        Self::Glut(glut)
+    }
 }
 
 impl Passage {
@@ -130,9 +149,12 @@ impl Passages {
         asker: &Asker,
     ) -> Result<(), u16> {
         let begun = self.try_begin(context, server, request, flow, asker);
-        begun.map_err(|(status, why)| {
-            context.refuse(server, status, why);
-            status
+        begun.map_err(|not| match not {
+            Not::Refused((status, why)) => {
+                context.refuse(server, status, why);
+                status
+            }
+            Not::Glut(glut) => context.refuse_glut(server, glut),
         })
     }
 
@@ -143,26 +165,26 @@ impl Passages {
         request: &Message,
         flow: &Flow,
         asker: &Asker,
-    ) -> Result<(), Refusal> {
-        if self.standing.len() >= PASSAGES_MAX {
-            return Err((500, "too many messages under way"));
-        }
+    ) -> Result<(), Not> {
         let destination = destination(context, request, flow, asker)?;
         let hops = hops_left(request).ok_or((483, "no hops left"))?;
         if cannot_be_given(request, context.shared.settings.media.mode) {
-            return Err((500, "privacy that cannot be given"));
+            return Err((500, "privacy that cannot be given").into());
         }
         let settings = &context.shared.settings;
+        let text = Rings::of(asker, &destination, request, flow, settings);
         let sender = location::aor_in(request.from().uri, settings);
         let own = sender
             .as_ref()
             .and_then(|sender| upstream_of(sender, settings));
         let goes_home = destination.upstream.is_some() && destination.upstream.as_deref() == own;
+        let burden = context.begin_text(request, destination.targets.len(), text)?;
         self.next += 1;
         let number = self.next;
         let mut passage = Passage {
             server,
             request: request.clone(),
+            burden,
             addressed: destination.asker(&context.shared.settings),
             asserted: asserted(request, asker),
             asker: asker.clone(),
@@ -204,8 +226,9 @@ impl Passages {
             }
         }
         if passage.out == 0 {
+            context.no_longer_under_way(passage.burden, false);
             let status = if passage.best == 503 { 500 } else { 480 };
-            return Err((status, "no way to any endpoint"));
+            return Err((status, "no way to any endpoint").into());
         }
         self.standing.insert(number, passage);
         Ok(())
@@ -312,7 +335,7 @@ impl Passages {
             ..200 => {}
             200..300 => {
                 self.over(context, number, client, None);
-                if let Some(passage) = self.standing.remove(&number) {
+                if let Some(passage) = self.take(context, number) {
                     pass_back(context, &passage, response);
                 }
             }
@@ -406,7 +429,7 @@ impl Passages {
         if passage.out > 0 {
             return;
         }
-        let Some(passage) = self.standing.remove(&number) else {
+        let Some(passage) = self.take(context, number) else {
             return;
         };
         match response.filter(|response| response.status() == passage.best) {
@@ -427,11 +450,12 @@ impl Passages {
     /// Lets go of what nobody will answer any more, and asks the next target where one is silent.
     pub(super) fn sweep(&mut self, context: &mut Context<'_>) {
         let now = context.now;
-        while let Some(entry) = self.standing.first_entry() {
-            if entry.get().began + AGE_MAX > now {
+        while let Some((number, passage)) = self.standing.first_key_value() {
+            if passage.began + AGE_MAX > now {
                 break;
             }
-            entry.remove();
+            let number = *number;
+            self.take(context, number);
         }
         let standing = &self.standing;
         self.asked
@@ -449,6 +473,17 @@ impl Passages {
         for number in due {
             self.fall_silent(context, number);
         }
+    }
+
+    /// Lets go of a request that is answered, or given up.
+    fn take(&mut self, context: &mut Context<'_>, number: u64) -> Option<Passage> {
+        let passage = self.standing.remove(&number)?;
+        context.no_longer_under_way(passage.burden, !passage.tries.is_empty());
+        Some(passage)
+    }
+
+    pub(super) fn burdens(&self) -> impl Iterator<Item = &Burden> {
+        self.standing.values().map(|passage| &passage.burden)
     }
 
     /// The silent target may still answer: whichever does first counts.

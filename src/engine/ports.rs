@@ -187,7 +187,8 @@ pub trait World {
     fn is_marked(&self, _number: u64, _now: Time) -> bool {
         false
     }
-    /// A call that this asker makes, or that is for this user, begins to ring, or rings no more.
+    /// A call that this asker makes, or that is for this user, begins to ring, or rings no more. Texts that wait
+    /// for an answer have numbers of their own.
     fn rings(&mut self, _asker: u64, _begins: bool) {}
     /// Returns how many of the asker's calls ring, on all shards.
     fn ringing(&self, _asker: u64) -> usize {

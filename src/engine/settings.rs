@@ -2,6 +2,7 @@
 //! `config` makes it. `Default` is what it makes of an empty file, for tests to begin with.
 
 mod acl;
+mod limits;
 mod media;
 mod notice;
 
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::acl::AclSettings;
+pub use self::limits::LimitSettings;
 pub use self::media::{Filler, Latch, MediaMode, MediaSettings, Reserve, Srtp};
 pub use self::notice::NoticeSettings;
 pub use crate::engine::group::UpstreamTarget;
@@ -351,26 +353,6 @@ pub struct MessageSettings {
     pub max_age: Millis,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct LimitSettings {
-    pub conversations: usize,
-    /// Calls that nobody has answered yet, of all; strangers together have half of it.
-    pub ringing: usize,
-    /// The same of one user.
-    pub ringing_per_user: usize,
-    /// The same of one address of which nothing else is known.
-    pub ringing_per_ip: usize,
-    /// The same where datagrams alone name the address.
-    pub ringing_per_unproven_ip: usize,
-    /// The same for one user, of all of whom nothing is known.
-    pub ringing_per_called: usize,
-    /// Calls of one user, answered or not.
-    pub calls_per_user: usize,
-    /// Calls of one address of which nothing else is known, answered or not.
-    pub calls_per_ip: usize,
-    pub message_size: usize,
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -512,22 +494,6 @@ impl Default for MessageSettings {
             bytes_per_conversation: 1 << 20,
             total_bytes: 1 << 28,
             max_age: Millis::from_secs(3600),
-        }
-    }
-}
-
-impl Default for LimitSettings {
-    fn default() -> Self {
-        Self {
-            conversations: 100_000,
-            ringing: 10_000,
-            ringing_per_user: 50,
-            ringing_per_ip: 100,
-            ringing_per_unproven_ip: 10,
-            ringing_per_called: 20,
-            calls_per_user: 200,
-            calls_per_ip: 200,
-            message_size: 64 * 1024,
         }
     }
 }

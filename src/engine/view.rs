@@ -117,6 +117,8 @@ pub struct Gauges {
     pub server_transactions: usize,
     pub queued_messages: usize,
     pub queued_bytes: usize,
+    /// Bytes of requests outside of dialogs that wait for their answers.
+    pub under_way: usize,
     pub timers: usize,
     /// Shards that put off what is new.
     pub overloaded: usize,
@@ -135,6 +137,7 @@ impl Sum for Gauges {
             server_transactions: sum.server_transactions + shard.server_transactions,
             queued_messages: sum.queued_messages + shard.queued_messages,
             queued_bytes: sum.queued_bytes + shard.queued_bytes,
+            under_way: sum.under_way + shard.under_way,
             timers: sum.timers + shard.timers,
             overloaded: sum.overloaded + shard.overloaded,
         })

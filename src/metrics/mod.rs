@@ -18,8 +18,8 @@ use prometheus::{
 };
 
 use crate::engine::events::{
-    Crowd, Event, Happening, NoticeOutcome, Retransmission, Signal, TargetFailure, Unanswered,
-    Unproven,
+    Crowd, Event, Glut, Happening, NoticeOutcome, Retransmission, Signal, TargetFailure,
+    Unanswered, Unproven,
 };
 use crate::engine::health::Health;
 use crate::engine::ports::Claim;
@@ -91,6 +91,7 @@ struct ProtocolMetrics {
     refused: IntCounterVec,
     overloads: IntCounter,
     crowded: [IntCounter; Crowd::ALL.len()],
+    gluts: [IntCounter; Glut::ALL.len()],
     /// In force, refused.
     reloads: [IntCounter; 2],
     records: [IntCounter; Recording::WORDS.len()],
@@ -112,6 +113,7 @@ struct ReadMetrics {
     timers: IntGauge,
     messages_waiting: IntGauge,
     message_bytes_waiting: IntGauge,
+    under_way: IntGauge,
     bindings: IntGauge,
     connections: [IntGauge; labels::STREAMS.len()],
     accepted: IntCounter,
@@ -201,6 +203,7 @@ impl Metrics {
                 protocol.malformed.with_label_values(&[reason]).inc();
             }
             Event::Crowded { crowd, .. } => protocol.crowded[*crowd as usize].inc(),
+            Event::Glut { glut, .. } => protocol.gluts[*glut as usize].inc(),
             Event::Overload { on, .. } => protocol.overloads.inc_by(u64::from(*on)),
             // The gate counts them.
             Event::Offence { .. } => {}
@@ -386,6 +389,7 @@ impl ProtocolMetrics {
             }),
             malformed,
             overloads: make.counter(names::OVERLOADS),
+            gluts: make.counters_by(names::GLUTS, "of", Glut::ALL.map(Glut::as_str)),
             crowded: make.counters_by(names::CROWDED, "of", Crowd::ALL.map(Crowd::as_str)),
             reloads: make.counters_by(names::RELOADS, "outcome", ["in_force", "refused"]),
             records: make.counters_by(names::RECORDS, "outcome", Recording::WORDS),
@@ -418,6 +422,7 @@ impl ReadMetrics {
             timers: make.gauge(names::TIMERS),
             messages_waiting: make.gauge(names::MESSAGES_WAITING),
             message_bytes_waiting: make.gauge(names::MESSAGE_BYTES_WAITING),
+            under_way: make.gauge(names::UNDER_WAY),
             bindings: make.gauge(names::BINDINGS),
             connections: make.gauges_by(names::CONNECTIONS, "transport", labels::STREAMS),
             accepted: make.counter(names::CONNECTIONS_ACCEPTED),
@@ -493,6 +498,7 @@ impl ReadMetrics {
         show(&self.timers, shards.timers as u64);
         show(&self.messages_waiting, shards.queued_messages as u64);
         show(&self.message_bytes_waiting, shards.queued_bytes as u64);
+        show(&self.under_way, shards.under_way as u64);
         show(&self.overloaded, shards.overloaded as u64);
         show(&self.bindings, readings.bindings);
         self.shard_answer.set(took.as_secs_f64());

@@ -77,6 +77,8 @@ families! {
     DATAGRAMS_DROPPED = "refork_datagrams_dropped_total", "SIP datagrams that could not be taken or sent.";
     MAILBOX_OVERFLOWS = "refork_mailbox_overflows_total", "Inputs dropped because a shard's mailbox was full.";
     OVERLOADED = "refork_overloaded_shards", "Shards that put off what is new, since they are late.";
+    GLUTS = "refork_requests_crowded_total", "Requests outside of dialogs refused since too many, or too much, waited for answers, by whose.";
+    UNDER_WAY = "refork_requests_under_way_bytes", "Bytes that requests outside of dialogs hold while they wait for answers.";
     CROWDED = "refork_calls_crowded_total", "Calls refused since too many rang that nobody had answered, or stood, by whose.";
     RECORDS = "refork_cdr_records_total", "Records of ended conversations (cdr.file), by what became of them.";
     RELOADS = "refork_reloads_total", "Readings of the configuration while the node ran, by what came of them.";

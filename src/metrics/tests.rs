@@ -378,6 +378,7 @@ fn distinct(more: u64) -> Readings {
             queued_messages: count(110),
             queued_bytes: count(111),
             overloaded: count(112),
+            under_way: count(113),
         },
         bindings: n(201),
         transport: TransportReading {
@@ -444,6 +445,7 @@ fn readings_set_gauges_and_raise_counters() {
         ("refork_messages_waiting", 110),
         ("refork_message_bytes_waiting", 111),
         ("refork_overloaded_shards", 112),
+        ("refork_requests_under_way_bytes", 113),
         ("refork_bindings", 201),
         ("refork_connections{transport=\"tcp\"}", 301),
         ("refork_connections{transport=\"tls\"}", 304),

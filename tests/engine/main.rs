@@ -77,5 +77,6 @@ mod transfer;
 mod transfer_kills;
 mod transfer_races;
 mod transfer_restart;
+mod under_way;
 mod unknown;
 mod video;

@@ -1,4 +1,4 @@
-//! Calls that nobody answers, in great number: good calls and restorations have their ports all the same.
+//! Calls and texts that nobody answers, in great number: good ones have their ports and their place all the same.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -61,9 +61,10 @@ impl Caller {
 
     fn send(&self, method: &str, number: usize, body: &str) {
         let at = self.socket.local_addr().unwrap();
-        let kind = match body {
-            "" => "",
-            _ => "Content-Type: application/sdp\r\n",
+        let kind = match (method, body) {
+            (_, "") => "",
+            ("MESSAGE", _) => "Content-Type: text/plain\r\n",
+            (_, _) => "Content-Type: application/sdp\r\n",
         };
         let text = format!(
             "{method} sip:carol@example.org SIP/2.0\r\n\
@@ -85,6 +86,11 @@ impl Caller {
                         m=audio 4000 RTP/AVP 0\r\n";
             self.send("INVITE", self.calls, body);
         }
+        self.refusals(calls)
+    }
+
+    /// Returns the final answers that come at once, of so many requests.
+    fn refusals(&mut self, requests: usize) -> Vec<u16> {
         let mut buffer = [0; 65536];
         let mut refused = std::collections::BTreeMap::new();
         while let Ok(length) = self.socket.recv(&mut buffer) {
@@ -92,7 +98,7 @@ impl Caller {
             if heard.status() >= 300 {
                 refused.insert(heard.call_id().to_owned(), heard.status());
             }
-            if refused.len() == calls {
+            if refused.len() == requests {
                 break;
             }
         }
@@ -154,4 +160,48 @@ fn calls_that_nobody_answers_leave_ports_to_good_calls_and_restorations() {
     hang_up(&good, &heard);
     hang_up(&call, &again);
     stage.finish();
+}
+
+#[test]
+fn texts_that_nobody_answers_are_few_and_leave_room_for_others() {
+    let stage = Stage::with(|config| {
+        config.engine.limits.texts_per_unproven_ip = 5;
+        config.engine.limits.texts_per_called = 8;
+        config.engine.acl.trusted = vec![format!("{TRUNK}").parse().unwrap()];
+    });
+    let (alice, desk) = (stage.phone("alice"), stage.desk());
+    let carol = stage.phone("carol");
+    // It hears them all, and says nothing.
+    carol.freeze();
+    let text = "x".repeat(1000);
+    let mut strangers: Vec<Caller> = (1..=3)
+        .map(|n| Caller::at(Ipv4Addr::new(127, 0, 2, n), "sip:x@elsewhere.test", &stage))
+        .collect();
+    let mut refused = Vec::new();
+    for stranger in &mut strangers {
+        for number in 0..20 {
+            stranger.send("MESSAGE", number, &text);
+        }
+        refused.push(stranger.refusals(20).iter().filter(|s| **s == 480).count());
+    }
+    // Five of the first, three of the next, none of the last: eight to one user.
+    assert!(
+        refused[0] >= 15 && refused[1] >= 12 && refused[2] >= 12,
+        "{refused:?}"
+    );
+    assert!(stage.metric("refork_requests_crowded_total{of=\"address\"}") >= 15.0);
+    assert!(stage.metric("refork_requests_crowded_total{of=\"called\"}") >= 12.0);
+    assert!(stage.metric("refork_requests_under_way_bytes") > 0.0);
+    let mut trunk = Caller::at(TRUNK, "sip:x@elsewhere.test", &stage);
+    for number in 0..20 {
+        trunk.send("MESSAGE", number, &text);
+    }
+    assert!(
+        trunk.refusals(1).is_empty(),
+        "whoever is trusted has no such limit"
+    );
+    let (call, taken) = connect(&alice, &desk, Medium::Audio);
+    talk(&call, &taken);
+    hang_up(&call, &taken);
+    stage.wait_metric("refork_requests_under_way_bytes", 0.0);
 }

@@ -228,12 +228,7 @@ impl Stage {
             assert_eq!(phone.unregister_all().unwrap(), 200);
         }
         let refused = self.refusals() + by_others;
-        // What an INVITE to a dead phone meets with is remembered until it cannot be answered any more (timer B).
-        let within = match phones.iter().all(Phone::is_awake) {
-            true => DRAINED_WITHIN,
-            false => DRAINED_WITHIN + Duration::from_secs(32),
-        };
-        self.wait_drained(within, |name, value| {
+        self.wait_drained(DRAINED_WITHIN, |name, value| {
             let of_refusals =
                 name == "refork_timers" || name == "refork_transactions{role=\"client\"}";
             of_refusals && value <= refused as f64

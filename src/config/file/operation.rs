@@ -239,6 +239,18 @@ pub(crate) struct Limits {
     pub(crate) calls_per_user: Whole<1, 1_000_000>,
     /// The same of one address, or of one IPv6 /64, of whose calls nothing else is known.
     pub(crate) calls_per_ip: Whole<1, 1_000_000>,
+    /// What MESSAGE, and other requests outside of dialogs that are carried on, may hold while they wait for
+    /// their answers. Strangers together have a quarter of it.
+    pub(crate) under_way: Size<{ 4 * MIB }, { 64 * GIB }>,
+    /// MESSAGE outside of dialogs of one user that wait for their answers. Trusted peers and upstreams have no
+    /// such limit.
+    pub(crate) texts_per_user: Whole<1, 1_000_000>,
+    /// The same of one address, or of one IPv6 /64, of whose texts nothing else is known.
+    pub(crate) texts_per_ip: Whole<1, 1_000_000>,
+    /// The same where datagrams alone name the address: anybody can have sent them.
+    pub(crate) texts_per_unproven_ip: Whole<1, 1_000_000>,
+    /// The same for one user, of all senders of whom nothing is known.
+    pub(crate) texts_per_called: Whole<1, 1_000_000>,
 }
 
 impl Default for Limits {
@@ -260,6 +272,11 @@ impl Default for Limits {
             ringing_per_called: Whole(20),
             calls_per_user: Whole(200),
             calls_per_ip: Whole(200),
+            under_way: Size(256 * MIB),
+            texts_per_user: Whole(100),
+            texts_per_ip: Whole(100),
+            texts_per_unproven_ip: Whole(20),
+            texts_per_called: Whole(20),
         }
     }
 }

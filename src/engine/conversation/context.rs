@@ -14,6 +14,7 @@ use super::people::account::Proving;
 use super::restoring::budget::Budget;
 use super::transferring::semi_attended::TakenBack;
 use super::transferring::tags::Moves;
+use super::under_way::UnderWay;
 use crate::engine::dialog::Dialog;
 use crate::engine::dialog::session_id::SessionId;
 use crate::engine::events::Event;
@@ -157,6 +158,8 @@ pub(crate) struct Shared {
     pub(crate) leads: bool,
     /// Messages waiting in all queues, and their octets.
     pub(crate) queued: (usize, usize),
+    /// Requests outside of dialogs that wait for their answers.
+    pub(crate) under_way: UnderWay,
 }
 
 /// One turn's view of the world.

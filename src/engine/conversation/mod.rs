@@ -25,6 +25,7 @@ mod rebuild;
 pub(crate) mod restoring;
 mod session;
 pub(crate) mod transferring;
+pub(crate) mod under_way;
 mod view;
 
 use std::sync::Arc;
@@ -60,7 +61,7 @@ pub(crate) use self::forking::breadth::{breadth, has_looped};
 pub(crate) use self::forking::calling::{Way, way};
 pub(crate) use self::index::{Key, Keys, answered_peers, aor_key, peer_key};
 pub(crate) use self::inviting::Arrival;
-pub(crate) use self::inviting::ringing::{Ringing, Rings};
+pub(crate) use self::inviting::ringing::{Ringing, Rings, Stranger};
 pub(crate) use self::people::asserted::{asserted, is_told};
 pub(crate) use self::people::proof::{proof, upstream_of};
 pub(crate) use self::restoring::repair::replaced;

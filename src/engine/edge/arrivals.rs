@@ -1,15 +1,17 @@
 //! Which requests are an upstream's and its phones' own business, and only carried here.
 
 use super::Named;
+use super::register::is_bulk;
 use crate::engine::Engine;
 use crate::engine::asker::{Asker, NOT_FOR_STRANGERS};
+use crate::engine::conversation::context::joined;
 use crate::engine::ids::Flow;
 use crate::engine::location;
 use crate::engine::ports::World;
 use crate::engine::settings::{Domain, ServedBy, Settings};
 use crate::engine::time::Time;
 use crate::engine::transaction::ServerId;
-use crate::sip::{Message, Method, Uri};
+use crate::sip::{Message, Method, Name, Uri};
 
 impl Engine {
     /// Carries a request on where a proxy would. Returns false where it is not of that kind.
@@ -48,7 +50,7 @@ impl Engine {
             }
         }
         let mut context = self.shared.context(now, world);
-        let requires = super::relay::proxy_requires(request);
+        let requires = proxy_requires(request);
         if !requires.is_empty() {
             let why = "extension that is not supported";
             context.refuse_extension(server, why, &requires);
@@ -92,6 +94,24 @@ impl Engine {
         }
         true
     }
+}
+
+/// Returns what a request demands of proxies, who have nothing to offer (RFC 3261 16.3 step 5).
+pub(super) fn proxy_requires(request: &Message) -> String {
+    joined(request.values(Name::ProxyRequire))
+}
+
+/// Returns what a REGISTER demands of us that we do not have; for many users at once (RFC 6140) it is `gin`.
+pub(super) fn register_requires(request: &Message) -> String {
+    match proxy_requires(request) {
+        none if none.is_empty() && is_bulk(request) => "gin".into(),
+        requires => requires,
+    }
+}
+
+/// RFC 6665 4.3, RFC 3515: a proxy that wants to stay on the way of what follows says so in these.
+pub(super) fn begins_dialog(method: &Method) -> bool {
+    matches!(method, Method::Subscribe | Method::Notify | Method::Refer)
 }
 
 /// Calls and texts are anchored; what belongs to a call goes with it.

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 
+use super::arrivals::{begins_dialog, register_requires};
 use super::forward::{Onward, hand_back, our_uri};
-use super::register::{Registration, is_bulk, whom};
+use super::register::{Registration, whom};
 use super::targets::{onward, upstream_targets};
 use super::token::{self, Named};
 use crate::engine::asker::Asker;
 use crate::engine::conversation::carrying::failover::{Sent, next_flow, target_failed};
-use crate::engine::conversation::context::{Context, Errand, What, joined, retry_after};
+use crate::engine::conversation::context::{Context, Errand, What, retry_after};
+use crate::engine::conversation::under_way::Burden;
 use crate::engine::conversation::{Way, hops_left, way};
 use crate::engine::endpoint::{BindingsChanged, Endpoint};
 use crate::engine::events::TargetFailure;
@@ -25,7 +27,6 @@ use crate::sip::{Address, Message, Method, Name};
 
 /// Nobody waits longer for an answer than its own transaction does.
 const AGE_MAX: Millis = Millis::from_secs(64);
-const RELAYS_MAX: usize = 50_000;
 /// REGISTERs of one phone under way at a time: one that asks faster than its upstream answers waits.
 const REGISTERS_MAX: usize = 8;
 
@@ -44,6 +45,8 @@ pub(crate) struct Relays {
 struct Relay {
     server: ServerId,
     request: Message,
+    /// What it holds, once it is under way.
+    burden: Option<Burden>,
     /// Where the request came from.
     from: Flow,
     /// Nothing shows whose it is.
@@ -101,18 +104,13 @@ impl Relays {
         upstream: &str,
         known: bool,
     ) {
-        let requires = match proxy_requires(request) {
-            none if none.is_empty() && is_bulk(request) => "gin".into(),
-            requires => requires,
-        };
+        let requires = register_requires(request);
         if !requires.is_empty() {
             return context.refuse_extension(server, "extension that is not supported", &requires);
         }
         let settings = &context.shared.settings;
-        let mode = settings
-            .upstreams
-            .get(upstream)
-            .map_or(PathMode::Path, |upstream| upstream.path);
+        let path = settings.upstreams.get(upstream).map(|asked| asked.path);
+        let mode = path.unwrap_or(PathMode::Path);
         let registration =
             whom(request, location::aor_in(request.to().uri, settings)).and_then(|aor| {
                 let phone = (aor.clone(), flow.peer);
@@ -131,7 +129,7 @@ impl Relays {
             strangers: !known,
             ..Relay::upward(context, server, request, flow, upstream)
         };
-        self.begin(context, relay);
+        self.begin(context, relay, false);
     }
 
     /// Takes another first request of a phone on to its upstream.
@@ -163,7 +161,7 @@ impl Relays {
             strangers: asker.is_unknown(),
             ..Relay::upward(context, server, request, flow, upstream)
         };
-        self.begin(context, relay);
+        self.begin(context, relay, false);
     }
 
     /// Takes on a request that names a phone by its token: to the phone, or, in a dialog, from it.
@@ -209,15 +207,19 @@ impl Relays {
                 relay.recorded = Some((named.token.clone(), named.aor.clone()));
             }
         }
-        self.begin(context, relay);
+        self.begin(context, relay, true);
     }
 
-    fn begin(&mut self, context: &mut Context<'_>, relay: Relay) {
-        if self.standing.len() >= RELAYS_MAX {
-            return context.refuse(relay.server, 500, "too many requests under way");
-        }
+    fn begin(&mut self, context: &mut Context<'_>, mut relay: Relay, named: bool) {
         if hops_left(&relay.request).is_none() {
             return context.refuse(relay.server, 483, "no hops left");
+        }
+        let (request, targets) = (&relay.request, relay.targets.len());
+        // Who knows a token is no stranger.
+        let of_stranger = relay.strangers && !named;
+        relay.burden = context.begin_carrying(relay.server, request, targets, of_stranger);
+        if relay.burden.is_none() {
+            return;
         }
         self.next += 1;
         let number = self.next;
@@ -256,7 +258,7 @@ impl Relays {
         if self.standing.get(&number).is_none_or(|relay| relay.out > 0) {
             return;
         }
-        let Some(relay) = self.take(number) else {
+        let Some(relay) = self.take(context, number) else {
             return;
         };
         match failed {
@@ -351,7 +353,7 @@ impl Relays {
             }
             _ => {}
         }
-        let relay = self.take(number)?;
+        let relay = self.take(context, number)?;
         if let Some(sent) = relay.tries.iter().find(|sent| sent.client == client) {
             let target = (sent.flow.transport, sent.flow.peer);
             context.shared.shunned.answered(&target);
@@ -450,7 +452,7 @@ impl Relays {
                 break;
             }
             let number = *number;
-            self.take(number);
+            self.take(context, number);
         }
         let standing = &self.standing;
         self.asked
@@ -480,8 +482,11 @@ impl Relays {
         }
     }
 
-    fn take(&mut self, number: u64) -> Option<Relay> {
+    fn take(&mut self, context: &mut Context<'_>, number: u64) -> Option<Relay> {
         let relay = self.standing.remove(&number)?;
+        if let Some(burden) = relay.burden {
+            context.no_longer_under_way(burden, relay.tries.len() > 1);
+        }
         if let Some(registration) = &relay.registration {
             let phone = (registration.aor().clone(), relay.from.peer);
             if let Some(under_way) = self.registering.get_mut(&phone) {
@@ -492,6 +497,12 @@ impl Relays {
             }
         }
         Some(relay)
+    }
+
+    pub(crate) fn burdens(&self) -> impl Iterator<Item = &Burden> {
+        self.standing
+            .values()
+            .filter_map(|relay| relay.burden.as_ref())
     }
 }
 
@@ -557,6 +568,7 @@ impl Relay {
         Self {
             server,
             request: request.clone(),
+            burden: None,
             from,
             strangers: true,
             began: now,
@@ -579,23 +591,7 @@ impl Relay {
         upstream: &str,
     ) -> Self {
         let targets = upstream_targets(context, upstream, request);
-        Self::new(
-            context.now,
-            server,
-            request,
-            from,
-            Toward::Upstream,
-            targets,
-        )
+        let (now, toward) = (context.now, Toward::Upstream);
+        Self::new(now, server, request, from, toward, targets)
     }
-}
-
-/// Returns what a request demands of proxies, who have nothing to offer (RFC 3261 16.3 step 5).
-pub(super) fn proxy_requires(request: &Message) -> String {
-    joined(request.values(Name::ProxyRequire))
-}
-
-/// RFC 6665 4.3, RFC 3515: a proxy that wants to stay on the way of what follows says so in these.
-fn begins_dialog(method: &Method) -> bool {
-    matches!(method, Method::Subscribe | Method::Notify | Method::Refer)
 }

@@ -20,7 +20,7 @@ use super::table::{ClientAct as Act, Timer};
 ///      | 64*T1                 |      send CANCEL    |          v
 ///      +-----------------------|-----> Abandoned     +-----> Recalled
 ///                              |                                |
-///      from every state above: | 2xx                 300-699    | Forget
+///      from every state above: | 2xx                 300-699    | Forget, Astray
 ///                              v                        v       v
 ///                          Accepted                Completed   Terminated
 ///                          2xx: tell user          300-699: send ACK
@@ -92,7 +92,7 @@ pub(super) fn step(state: State, input: Input) -> (State, &'static [Act]) {
         (S::Calling, I::Resend) => (S::Calling, RESEND),
         (S::Calling, I::Deadline) => (S::Abandoned, &[Act::Stop, Act::Timeout, Act::Start(Timer::Forget)]),
         // The user goes on at once. But one of those that went out may have arrived, and only its answer is lost.
-        (S::Calling, I::Broken) => (S::Abandoned, &[Act::Stop, Act::Unreachable, Act::Start(Timer::Forget)]),
+        (S::Calling, I::Broken) => (S::Abandoned, &[Act::Stop, Act::Unreachable, Act::Start(Timer::Astray)]),
 
         (S::Held, I::Trying) => (S::Cancelling, CANCEL),
         (S::Held, I::Progress) => (S::Cancelling, &[Act::Stop, Act::Report, Act::Cancel, Act::Start(Timer::Withdrawn)]),
@@ -205,7 +205,7 @@ mod tests {
         Calling Cancel -> Held:
         Calling Resend -> Calling: Resend, Double(A)
         Calling Deadline -> Abandoned: Stop, Timeout, Start(Forget)
-        Calling Broken -> Abandoned: Stop, Unreachable, Start(Forget)
+        Calling Broken -> Abandoned: Stop, Unreachable, Start(Astray)
 
         Held Trying -> Cancelling: Stop, Cancel, Start(Withdrawn)
         Held Progress -> Cancelling: Stop, Report, Cancel, Start(Withdrawn)

@@ -85,6 +85,8 @@ pub(super) enum Timer {
     Withdrawn,
     /// How long an INVITE that was given up can still be answered by a phone that was frozen.
     Forget,
+    /// The same where the way to it broke, and nothing more is sent: what was on its way has arrived by then.
+    Astray,
     /// RFC 3261 17.2.1: the user has this long before a 100 is sent for it.
     Trying,
     /// RFC 4320 4.1: the same where the request is no INVITE.
@@ -137,6 +139,7 @@ impl Timer {
             | Self::M
             | Self::Withdrawn
             | Self::Forget
+            | Self::Astray
             | Self::Answer => Hand::Deadline,
         }
     }
@@ -155,6 +158,7 @@ impl Timer {
             Self::I | Self::K => unless_reliable(settings.t4),
             Self::J => unless_reliable(long),
             Self::Forget => Some(FORGET),
+            Self::Astray => Some(settings.t4),
             Self::Trying => Some(TRYING),
             // The sum of timer E's spans until it has grown to T2.
             Self::Patience => Some(Millis(settings.t2.0.saturating_sub(settings.t1.0).max(1))),

@@ -43,11 +43,11 @@ pub(crate) enum Rings {
 /// Somebody of whom nothing but the address is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stranger {
-    address: u64,
+    pub(crate) address: u64,
     /// Whom it calls.
-    called: u64,
+    pub(crate) called: u64,
     /// The address is that of a connection.
-    proven: bool,
+    pub(crate) proven: bool,
 }
 
 /// The calls of a shard that ring.
@@ -105,7 +105,7 @@ impl Rings {
     }
 
     /// Returns as what it is counted while it rings.
-    fn counted(self) -> impl Iterator<Item = u64> {
+    pub(crate) fn counted(self) -> impl Iterator<Item = u64> {
         let called = match self {
             Self::Free | Self::User(_) => None,
             Self::Stranger(stranger) => Some(stranger.called),
