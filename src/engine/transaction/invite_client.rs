@@ -141,7 +141,7 @@ pub(super) fn step(state: State, input: Input) -> (State, &'static [Act]) {
         (S::Accepted, I::Deadline) => (S::Terminated, &[]),
         (S::Accepted, I::Broken) => (S::Accepted, &[]),
 
-        (S::Abandoned, I::Trying | I::Progress) => (S::Recalled, &[Act::Cancel]),
+        (S::Abandoned, I::Trying | I::Progress) => (S::Recalled, &[Act::Cancel, Act::Start(Timer::Forget)]),
         (S::Abandoned | S::Recalled, I::Success) => (S::Accepted, ACCEPT),
         (S::Abandoned | S::Recalled, I::Failure) => (S::Completed, &[Act::Stop, Act::Ack, Act::Start(Timer::D)]),
         (S::Abandoned, I::Cancel | I::Resend | I::Broken) => (S::Abandoned, &[]),
@@ -252,8 +252,8 @@ mod tests {
         Accepted Deadline -> Terminated:
         Accepted Broken -> Accepted:
 
-        Abandoned Trying -> Recalled: Cancel
-        Abandoned Progress -> Recalled: Cancel
+        Abandoned Trying -> Recalled: Cancel, Start(Forget)
+        Abandoned Progress -> Recalled: Cancel, Start(Forget)
         Abandoned Success -> Accepted: Stop, Drop, Report, Start(M)
         Abandoned Failure -> Completed: Stop, Ack, Start(D)
         Abandoned Cancel -> Abandoned:
