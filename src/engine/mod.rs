@@ -26,6 +26,7 @@ mod overload;
 mod passages;
 pub mod ports;
 mod probes;
+pub mod reasons;
 pub mod revision;
 pub mod routing;
 pub mod settings;

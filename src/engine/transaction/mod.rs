@@ -9,6 +9,7 @@ mod layer;
 mod lookup;
 mod non_invite_client;
 mod non_invite_server;
+mod server_machine;
 mod servers;
 mod slab;
 mod table;

@@ -7,10 +7,11 @@ use bytes::Bytes;
 
 use super::effects::{Clock, Due, Effects, Set, Whose};
 use super::lookup::Lookup;
+use super::server_machine::{Input, Machine};
 use super::slab::{Key, Slab};
 use super::table::{Hand, ServerAct as Act};
 use super::way_back::{name_of, reply_flow, sent_by_port};
-use super::{Heard, Of, ServerId, compose, invite_server, non_invite_server};
+use super::{Heard, Of, ServerId, compose};
 use crate::engine::events::Event;
 use crate::engine::ids::{ConnectionId, Flow, Transport};
 use crate::engine::timers::Timers;
@@ -50,22 +51,6 @@ struct Server<S> {
     /// The To tag of its final response, as far as that is known.
     tag: Option<Box<str>>,
     clock: Clock,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Machine {
-    Invite(invite_server::State),
-    NonInvite(non_invite_server::State),
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Input {
-    Request,
-    Ack,
-    Cancel,
-    Respond(u16),
-    Acknowledged,
-    Due(Hand),
 }
 
 /// A request whose connection is gone, and where the one is to be found that it came from.
@@ -520,77 +505,6 @@ impl<S: Clone + Of> Servers<S> {
 impl With {
     fn take(&mut self) -> Self {
         std::mem::replace(self, Self::Nothing)
-    }
-}
-
-impl Machine {
-    fn start(method: &Method) -> (Self, &'static [Act]) {
-        if *method == Method::Invite {
-            let (state, acts) = invite_server::START;
-            (Self::Invite(state), acts)
-        } else {
-            let (state, acts) = non_invite_server::START;
-            (Self::NonInvite(state), acts)
-        }
-    }
-
-    fn step(&mut self, input: Input) -> &'static [Act] {
-        match self {
-            Self::Invite(state) => {
-                let (next, acts) = invite_server::step(*state, input.for_invite());
-                *state = next;
-                acts
-            }
-            Self::NonInvite(state) => {
-                let Some(input) = input.for_non_invite() else {
-                    return &[];
-                };
-                let (next, acts) = non_invite_server::step(*state, input);
-                *state = next;
-                acts
-            }
-        }
-    }
-
-    fn is_over(self) -> bool {
-        matches!(
-            self,
-            Self::Invite(invite_server::State::Terminated)
-                | Self::NonInvite(non_invite_server::State::Terminated)
-        )
-    }
-}
-
-impl Input {
-    fn for_invite(self) -> invite_server::Input {
-        use invite_server::Input as I;
-        match self {
-            Self::Request => I::Invite,
-            Self::Ack => I::Ack,
-            Self::Cancel => I::Cancel,
-            Self::Respond(..=199) => I::Provisional,
-            Self::Respond(200..=299) => I::Success,
-            Self::Respond(300..) => I::Failure,
-            Self::Acknowledged => I::Acknowledged,
-            Self::Due(Hand::Resend) => I::Resend,
-            Self::Due(Hand::Deadline) => I::Deadline,
-        }
-    }
-
-    /// Nothing where it means nothing without an INVITE.
-    fn for_non_invite(self) -> Option<non_invite_server::Input> {
-        use non_invite_server::Input as I;
-        Some(match self {
-            Self::Request => I::Request,
-            Self::Respond(..=100) => I::Provisional,
-            // RFC 4320 4.1: no provisional but a 100 goes out, and no 408.
-            Self::Respond(101..=199) => return None,
-            Self::Respond(408) => I::Withheld,
-            Self::Respond(200..) => I::Final,
-            Self::Due(Hand::Resend) => I::Resend,
-            Self::Due(Hand::Deadline) => I::Deadline,
-            Self::Ack | Self::Cancel | Self::Acknowledged => return None,
-        })
     }
 }
 
