@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::carrying::course::Course;
 use super::context::{Context, Errand, What, is_sips};
 use super::restoring::wish::Wish;
+use super::session::enclosed::sdp_of;
 use super::session::keys::Keyring;
 use super::transferring::report::Reports;
 use crate::engine::dialog::reliable::RAck;
@@ -121,6 +122,16 @@ impl Default for Abilities {
 }
 
 impl Abilities {
+    /// Returns by what a session is offered to it where nobody need be asked: UPDATE, or INVITE where it never said
+    /// that it takes that (RFC 3311 5.1).
+    pub(crate) fn offers_by(self) -> Method {
+        if self.update {
+            Method::Update
+        } else {
+            Method::Invite
+        }
+    }
+
     /// Reads a message of the endpoint; what it does not say stays as it was.
     pub(crate) fn learn(&mut self, message: &Message) {
         if message.is_request() && *message.method() == Method::Message {
@@ -337,6 +348,19 @@ impl Leg {
         if let Ok(idle) = self.negotiation.step(Act::Fail) {
             self.negotiation = idle;
         }
+    }
+
+    /// Takes the target, the abilities and the session of a 2xx to a re-INVITE or UPDATE of ours. Returns true where
+    /// it is another session than before.
+    pub(crate) fn agreed(&mut self, response: &Message, flow: Flow) -> bool {
+        self.dialog.refresh_over(response, flow);
+        self.abilities.learn(response);
+        let said = sdp_of(response);
+        let another = said.is_some() && said != self.talk.said;
+        if another {
+            self.talk.said = said;
+        }
+        another
     }
 
     /// Acknowledges the 2xx of an INVITE of ours (RFC 3261 13.2.2.4).

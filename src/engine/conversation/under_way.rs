@@ -223,7 +223,7 @@ impl Context<'_> {
         let shared = &mut *self.shared;
         if others {
             // RFC 3261 17.1.2.2: timer F.
-            let until = self.now + Millis(shared.settings.timers.t1.0 * 64);
+            let until = self.now + shared.settings.timers.t1.times(64);
             shared.under_way.lingering.push_back((until, burden));
         } else {
             shared.under_way.let_go(burden);

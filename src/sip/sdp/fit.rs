@@ -47,22 +47,24 @@ fn may_send<'a>(told: &'a Media<'a>, own: Option<&Media<'_>>) -> Vec<Payload<'a>
     }
 }
 
-fn takes_all(of: &Media<'_>, sent: &[Payload<'_>], by: &Media<'_>) -> bool {
-    let takes = |payload: &Payload<'_>| {
+/// Returns how many of the formats that one sends the other takes.
+fn taken(of: &Media<'_>, sent: &[Payload<'_>], by: &Media<'_>) -> usize {
+    let takes = |payload: &&Payload<'_>| {
         let mut taken = by.payloads();
         taken.any(|taken| goes_with((of, payload), (by, &taken)))
     };
-    !sent.is_empty() && sent.iter().all(takes)
+    sent.iter().filter(takes).count()
 }
 
 /// Returns true where a new endpoint's answer needs no word to the survivor: each stream that the survivor was told
 /// of is there, comes by way of us, and takes every format that the survivor, which has said `own`, may be sending.
 /// Keys in the descriptions are each leg's own.
 pub fn fits(told: &[u8], own: &[u8], said: &[u8]) -> bool {
+    let own = Sdp::parse(own).ok();
     fits_where(told, said, by_us, |at, told, said| {
-        let own = Sdp::parse(own).ok();
         let own = own.as_ref().and_then(|own| own.media().get(at));
-        takes_all(told, &may_send(told, own), said)
+        let sent = may_send(told, own);
+        !sent.is_empty() && taken(told, &sent, said) == sent.len()
     })
 }
 
@@ -88,10 +90,7 @@ pub fn takes_some(told: &[u8], own: &[u8], now: &[u8]) -> bool {
     sections.any(|((told, own), now)| {
         let goes_on = [told, own, now].iter().all(|media| media.port != 0) && told.is_rtp();
         let sent = may_send(told, Some(own));
-        goes_on
-            && shares_one(told, now)
-            && !takes_all(told, &sent, now)
-            && sent.iter().any(|payload| takes_all(told, &[*payload], now))
+        goes_on && (1..sent.len()).contains(&taken(told, &sent, now))
     })
 }
 

@@ -250,7 +250,23 @@ impl Conversation {
         unsure || party.trust.leaves(leg.id, signal, now)
     }
 
-    pub(super) fn note_suspected(&mut self, context: &mut Context<'_>, side: Side, signal: Signal) {
+    /// What was asked by routine is asked of a suspect from now on. Returns false where it was one.
+    pub(super) fn becomes_suspect(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        signal: Signal,
+    ) -> bool {
+        let check = self.party_mut(side).check.as_mut();
+        let Some(check) = check.filter(|check| check.signal.is_none()) else {
+            return false;
+        };
+        check.signal = Some(signal);
+        self.note_suspected(context, side, signal);
+        true
+    }
+
+    fn note_suspected(&mut self, context: &mut Context<'_>, side: Side, signal: Signal) {
         let suspected = Happening::Suspected {
             side,
             signal,
@@ -366,12 +382,7 @@ impl Conversation {
                 }
             }
             Step::Asked { left, .. } if left > 0 => {
-                if signal.is_none() {
-                    self.note_suspected(context, side, Signal::ProbeTimeout);
-                    if let Some(check) = self.party_mut(side).check.as_mut() {
-                        check.signal = Some(Signal::ProbeTimeout);
-                    }
-                }
+                self.becomes_suspect(context, side, Signal::ProbeTimeout);
                 self.ask_alive(context, side, left);
             }
             Step::Asked { .. } | Step::Waiting | Step::Doubted { .. }

@@ -1,11 +1,9 @@
 //! UPDATE or re-INVITE of the session that stands: does the endpoint hold the dialog?
 
 use super::check::Step;
-use super::outcome;
-use super::probe::is_away;
+use super::outcome::{self, is_away};
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, What, end_with, retry_after};
-use crate::engine::conversation::session::enclosed::sdp_of;
 use crate::engine::dialog::Act;
 use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, LegId, Side};
@@ -63,11 +61,7 @@ impl Conversation {
         };
         leg.negotiation = offered;
         let told = leg.talk.tell_standing();
-        let method = if leg.abilities.update {
-            Method::Update
-        } else {
-            Method::Invite
-        };
+        let method = leg.abilities.offers_by();
         leg.request(context, id, &method, What::Doubt, |builder| {
             end_with(
                 builder,
@@ -120,20 +114,14 @@ impl Conversation {
             && let Some(leg) = self.leg_mut(side)
         {
             leg.heard = context.now;
-            leg.dialog.refresh_over(response, flow);
-            leg.abilities.learn(response);
-            let said = sdp_of(response);
+            let another = leg.agreed(response, flow);
             // Its dialog answers, and it does not: it knows no OPTIONS.
             leg.denies_options |= denied || beside && !leg.answers_options;
             if signal == Some(Signal::Moved) {
                 // What is under way went to where it no longer is.
                 self.send_letter_again(side);
             }
-            let Some(leg) = self.leg_mut(side) else {
-                return;
-            };
-            if said.is_some() && said != leg.talk.said {
-                leg.talk.said = said;
+            if another {
                 self.configure(context, side);
             }
             self.persist(context);

@@ -15,6 +15,11 @@ pub(crate) fn shows_life(status: u16) -> bool {
         || !matches!(status, 503 | 504) && verdict(&Method::Invite, status) == Verdict::Stands
 }
 
+/// Returns true for what somebody on the way says of a device, or of itself.
+pub(crate) fn is_away(status: u16) -> bool {
+    matches!(status, 408 | 480 | 503 | 504)
+}
+
 /// Returns what is handed on to the other side for a failure. A 503 speaks of that endpoint alone, and would
 /// stop all that the other has to do with us (RFC 3261 16.7 step 6). A challenge that does not cross is for us:
 /// the other side has no credentials for it, and must not be told to try some (RFC 3261 21.4.2 wants the

@@ -1,7 +1,7 @@
 //! OPTIONS: does the device live, and over which flow?
 
 use super::check::Step;
-use super::outcome;
+use super::outcome::{self, is_away};
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, What, retry_after};
 use crate::engine::conversation::leg::Leg;
@@ -138,18 +138,7 @@ impl Conversation {
         }
         match status {
             status if outcome::ends_dialog(status) => {
-                if self
-                    .party(side)
-                    .check
-                    .as_ref()
-                    .is_some_and(|check| check.signal.is_none())
-                {
-                    let signal = Signal::ProbeRefused;
-                    self.note_suspected(context, side, signal);
-                    if let Some(check) = self.party_mut(side).check.as_mut() {
-                        check.signal = Some(signal);
-                    }
-                }
+                self.becomes_suspect(context, side, Signal::ProbeRefused);
                 if let Some(check) = self.party_mut(side).check.as_mut() {
                     check.denied = true;
                 }
@@ -228,13 +217,9 @@ impl Conversation {
             check.step = Step::Asked { left, out: out - 1 };
             return;
         }
-        if heard && check.signal.is_none() {
+        if heard && self.becomes_suspect(context, side, Signal::Transport) {
             // Its media has begun since it was asked: what ICMP says is a suspicion now, as any.
-            let signal = Signal::Transport;
-            check.signal = Some(signal);
-            check.grace = context.now + context.shared.settings.detect.grace;
-            check.granted = true;
-            self.note_suspected(context, side, signal);
+            self.flows_again(context, side);
         }
         if self.may_wait(context, side) {
             return self.wait(side);
@@ -260,9 +245,4 @@ impl Conversation {
             check.next = Some(check.grace);
         }
     }
-}
-
-/// Returns true for what somebody on the way says of a device, or of itself.
-pub(super) fn is_away(status: u16) -> bool {
-    matches!(status, 408 | 480 | 503 | 504)
 }

@@ -28,6 +28,7 @@ use crate::engine::conversation::forking::{Fork, Turn, Verdict};
 use crate::engine::conversation::leg::Leg;
 use crate::engine::conversation::people::asserted::{asserted, asserted_of_called};
 use crate::engine::conversation::people::claims::for_own_upstream;
+use crate::engine::conversation::people::proof::proof;
 use crate::engine::conversation::people::veil::{FirstLines, Veil};
 use crate::engine::conversation::session::enclosed::Enclosed;
 pub(crate) use crate::engine::conversation::session::keys::{Role, Telling};
@@ -192,14 +193,17 @@ impl Conversation {
         conversation.vouched_for(context, &destination);
         let through = destination.targets.first();
         let through = through.and_then(|target| target.endpoint.through.as_deref());
-        let proof = conversation.proof_through(context, Side::Caller, through, request);
-        let mut own = proof;
+        let is_judged = conversation.proves_through(context, Side::Caller, through);
+        let mut own = if is_judged {
+            proof(request)
+        } else {
+            Vec::new()
+        };
         if destination.upstream.is_some() {
             own.extend(replacing(request));
         }
         own.extend(joining(request));
         let caller = &conversation.party(Side::Caller).asker;
-        let is_judged = conversation.proves_through(context, Side::Caller, through);
         if is_judged {
             own.extend(for_own_upstream(request, caller));
         }

@@ -3,7 +3,6 @@
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, What, end_with};
 use crate::engine::conversation::doubting::outcome;
-use crate::engine::conversation::session::enclosed::sdp_of;
 pub(crate) use crate::engine::conversation::session::keys::{Role, Telling};
 use crate::engine::conversation::session::media;
 use crate::engine::dialog::Act;
@@ -54,11 +53,7 @@ impl Conversation {
         leg.negotiation = offered;
         leg.talk = talk;
         leg.before = Some(Box::new(before));
-        let method = if leg.abilities.update {
-            Method::Update
-        } else {
-            Method::Invite
-        };
+        let method = leg.abilities.offers_by();
         leg.request(context, id, &method, What::Wish, |builder| {
             end_with(builder, Some("application/sdp"), told.as_bytes())
         });
@@ -125,11 +120,7 @@ impl Conversation {
         if *response.method() == Method::Invite {
             leg.acknowledge(context, id, response.cseq(), None);
         }
-        leg.dialog.refresh_over(response, flow);
-        leg.abilities.learn(response);
-        if let Some(said) = sdp_of(response) {
-            leg.talk.said = Some(said);
-        }
+        leg.agreed(response, flow);
         self.configure(context, side);
         self.persist(context);
     }

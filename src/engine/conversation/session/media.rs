@@ -266,9 +266,8 @@ pub(crate) fn same_directions(one: &str, other: &str) -> bool {
     let (Ok(one), Ok(other)) = (Sdp::parse(one.as_bytes()), Sdp::parse(other.as_bytes())) else {
         return true;
     };
-    one.media().iter().zip(other.media()).all(|(one, other)| {
-        (one.port == 0) == (other.port == 0) && one.direction == other.direction
-    })
+    let mut both = one.media().iter().zip(other.media());
+    both.all(|(one, other)| is_alike(one, other))
 }
 
 /// The same for who has said `own`: streams that it refuses, or does not have, are all one to it.
@@ -278,9 +277,14 @@ pub(crate) fn same_directions_for(own: &str, one: &str, other: &str) -> bool {
         return true;
     };
     let both = one.media().iter().zip(other.media());
-    own.media().iter().zip(both).all(|(own, (one, other))| {
-        own.port == 0 || (one.port == 0) == (other.port == 0) && one.direction == other.direction
-    })
+    own.media()
+        .iter()
+        .zip(both)
+        .all(|(own, (one, other))| own.port == 0 || is_alike(one, other))
+}
+
+fn is_alike(one: &Media<'_>, other: &Media<'_>) -> bool {
+    (one.port == 0) == (other.port == 0) && one.direction == other.direction
 }
 
 /// Returns true where a description lets its reader send or hear what the one before did not.

@@ -1,9 +1,8 @@
 //! Session timers (RFC 4028): each leg has its own, and a refresh of one does not cross to the other.
 
-use super::enclosed::sdp_of;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{ALLOW, Context, Errand, What, end_with, supported};
-use crate::engine::conversation::doubting::outcome;
+use crate::engine::conversation::doubting::outcome::{self, is_away};
 use crate::engine::conversation::leg::Leg;
 use crate::engine::dialog;
 use crate::engine::dialog::session_id::SessionId;
@@ -224,7 +223,7 @@ impl Conversation {
                 return self.refresh(context, side);
             }
             // A proxy's word that it is away.
-            if matches!(status, 408 | 480 | 503 | 504) {
+            if is_away(status) {
                 self.suspect(context, side, Signal::NoAnswer);
             }
             return;
@@ -232,11 +231,7 @@ impl Conversation {
         if *response.method() == Method::Invite {
             leg.acknowledge(context, id, response.cseq(), None);
         }
-        leg.dialog.refresh_over(response, flow);
-        leg.abilities.learn(response);
-        let said = sdp_of(response);
-        if said.is_some() && said != leg.talk.said {
-            leg.talk.said = said;
+        if leg.agreed(response, flow) {
             self.configure(context, side);
         }
         self.persist(context);
