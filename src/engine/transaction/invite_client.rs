@@ -3,14 +3,14 @@
 use super::table::{ClientAct as Act, Timer};
 
 /// RFC 3261 17.1.1 as RFC 6026 7.2 has it. What is added: an INVITE that was taken back waits for its
-/// answer with a deadline (`Held`, `Cancelling`; RFC 3261 9.1), and one that was given up without a
-/// final response is remembered (`Abandoned`, `Recalled`), since a phone that was frozen may thaw and
-/// ring or answer.
+/// answer with a deadline (`Held`, `Severed`, `Cancelling`; RFC 3261 9.1), and one that was given up
+/// without a final response is remembered (`Abandoned`, `Recalled`), since a phone that was frozen may
+/// thaw and ring or answer; not for long where what went out last came back.
 ///
 /// ```text
 ///                            | INVITE: send, start A and B
 ///               cancel       v
-///     Held <------------- Calling ------------------------------+
+///     Held (Severed) <--- Calling ------------------------------+
 ///      |                     |  A: send again, double A         |
 ///      |                     |  B: tell user                    |
 ///      | 1xx: send CANCEL    | 1xx                              |
@@ -33,6 +33,8 @@ pub(super) enum State {
     Calling,
     /// The same, and taken back: the CANCEL waits for a provisional response.
     Held,
+    /// Taken back too, and what went out last did not arrive.
+    Severed,
     /// A provisional response came.
     Proceeding,
     /// The CANCEL is sent.
@@ -94,16 +96,18 @@ pub(super) fn step(state: State, input: Input) -> (State, &'static [Act]) {
         // The user goes on at once. But one of those that went out may have arrived, and only its answer is lost.
         (S::Calling, I::Broken) => (S::Abandoned, &[Act::Stop, Act::Unreachable, Act::Start(Timer::Astray)]),
 
-        (S::Held, I::Trying) => (S::Cancelling, CANCEL),
-        (S::Held, I::Progress) => (S::Cancelling, &[Act::Stop, Act::Report, Act::Cancel, Act::Start(Timer::Withdrawn)]),
-        (S::Held, I::Success) => (S::Accepted, ACCEPT),
-        (S::Held, I::Failure) => (S::Completed, FAIL),
+        (S::Held | S::Severed, I::Trying) => (S::Cancelling, CANCEL),
+        (S::Held | S::Severed, I::Progress) => (S::Cancelling, &[Act::Stop, Act::Report, Act::Cancel, Act::Start(Timer::Withdrawn)]),
+        (S::Held | S::Severed, I::Success) => (S::Accepted, ACCEPT),
+        (S::Held | S::Severed, I::Failure) => (S::Completed, FAIL),
         (S::Held, I::Cancel) => (S::Held, &[]),
+        (S::Severed, I::Cancel) => (S::Severed, &[]),
         // Where only the answer was lost the phone rings, and this is how we learn that it wants a CANCEL.
-        (S::Held, I::Resend) => (S::Held, RESEND),
+        (S::Held | S::Severed, I::Resend) => (S::Held, RESEND),
         (S::Held, I::Deadline) => (S::Abandoned, &[Act::Stop, Act::Lapse, Act::Start(Timer::Forget)]),
+        (S::Severed, I::Deadline) => (S::Abandoned, &[Act::Stop, Act::Lapse, Act::Start(Timer::Astray)]),
         // Nobody waits for it, and a network that is down for a moment is no end.
-        (S::Held, I::Broken) => (S::Held, &[]),
+        (S::Held | S::Severed, I::Broken) => (S::Severed, &[]),
 
         (S::Proceeding, I::Trying) => (S::Proceeding, &[]),
         (S::Proceeding, I::Progress) => (S::Proceeding, &[Act::Report]),
@@ -161,7 +165,11 @@ impl State {
     /// Returns true as long as a broken transport changes anything, be it only where a CANCEL goes.
     pub(super) fn minds_transport(self) -> bool {
         match self {
-            Self::Calling | Self::Held | Self::Proceeding | Self::Cancelling => true,
+            Self::Calling
+            | Self::Held
+            | Self::Severed
+            | Self::Proceeding
+            | Self::Cancelling => true,
             Self::Completed
             | Self::Accepted
             | Self::Abandoned
@@ -179,6 +187,7 @@ mod tests {
     const STATES: &[State] = &[
         State::Calling,
         State::Held,
+        State::Severed,
         State::Proceeding,
         State::Cancelling,
         State::Completed,
@@ -214,7 +223,16 @@ mod tests {
         Held Cancel -> Held:
         Held Resend -> Held: Resend, Double(A)
         Held Deadline -> Abandoned: Stop, Lapse, Start(Forget)
-        Held Broken -> Held:
+        Held Broken -> Severed:
+
+        Severed Trying -> Cancelling: Stop, Cancel, Start(Withdrawn)
+        Severed Progress -> Cancelling: Stop, Report, Cancel, Start(Withdrawn)
+        Severed Success -> Accepted: Stop, Drop, Report, Start(M)
+        Severed Failure -> Completed: Stop, Ack, Report, Start(D)
+        Severed Cancel -> Severed:
+        Severed Resend -> Held: Resend, Double(A)
+        Severed Deadline -> Abandoned: Stop, Lapse, Start(Astray)
+        Severed Broken -> Severed:
 
         Proceeding Trying -> Proceeding:
         Proceeding Progress -> Proceeding: Report

@@ -198,8 +198,7 @@ def play(stage, server):
 
 def leaves_nothing_behind(server):
     try:
-        # An INVITE to a dead phone that was taken back is remembered for 32 s and three minutes more, should it thaw.
-        server.wait_for_rest(240)
+        server.wait_for_rest()
         server.stop()
     except AssertionError as error:
         return str(error)
