@@ -1,5 +1,5 @@
 //! Silence, or a sound, sent to a survivor while the other side is away, so that its own RTP timeout does
-//! not fire. Without a codec G.711 can be made, and the silence of G.722 and Opus: in any other format nothing is sent.
+//! not fire. In G.711, G.722 and Opus: in any other format nothing is sent.
 
 use std::sync::Arc;
 
@@ -7,15 +7,16 @@ use crate::media::clock::Micros;
 use crate::media::line::Line;
 use crate::media::payload::{Coding, Silence};
 use crate::media::rtp::{self, Header};
-use crate::media::sound::Sound;
+use crate::media::sound::{Said, Sound};
 
 /// Milliseconds in a packet where a side says nothing sensible.
 const USUAL_PTIME: u16 = 20;
 const LONGEST_PTIME: u16 = 100;
 /// Octets a millisecond of G.711 and G.722.
 const RATE: usize = 8;
-/// The longest filler packet.
-pub(crate) const LONGEST: usize = rtp::FIXED + LONGEST_PTIME as usize * RATE;
+/// The most octets that a packet carries, and the longest packet.
+pub(crate) const PAYLOAD: usize = LONGEST_PTIME as usize * RATE;
+pub(crate) const LONGEST: usize = rtp::FIXED + PAYLOAD;
 /// Packets that may be caught up with at once; a longer lag becomes a seam.
 const CATCH_UP: u64 = 5;
 /// Microseconds between sender reports of our own (RFC 3550 6.2: five seconds at least).
@@ -26,7 +27,7 @@ const REPORT_EVERY: u64 = 5_000_000;
 pub(crate) struct Filler {
     number: u8,
     coding: Coding,
-    /// What it says, and how far it has come; silence without.
+    /// What it says, and how far it has come, in octets or frames; silence without.
     sound: Option<(Arc<Sound>, usize)>,
     ptime_ms: u16,
     next: Micros,
@@ -93,10 +94,7 @@ impl Filler {
             self.seam = true;
         }
         let silence = self.coding.silence()?;
-        let octets = match silence {
-            Silence::Octet(_) => usize::from(self.ptime_ms) * RATE,
-            Silence::Frame(frame) => frame.len(),
-        };
+        let octets = self.speak(silence, &mut into[rtp::FIXED..]);
         let clock = silence.clock();
         let ticks = u32::from(self.ptime_ms) * (clock / 1000);
         let place = line.fill(ticks, clock, octets, self.seam, self.next);
@@ -110,25 +108,39 @@ impl Filler {
         };
         let packet = &mut into[..rtp::FIXED + octets];
         packet[0] = 0x80;
-        self.speak(silence, &mut packet[rtp::FIXED..]);
         rtp::write(packet, &header);
         self.seam = false;
         self.next = self.next + ptime;
         Some(packet.len())
     }
 
-    fn speak(&mut self, silence: Silence, payload: &mut [u8]) {
-        let sound = self.sound.as_mut();
-        let said = sound.and_then(|(sound, at)| Some((sound.of(self.coding)?, at)));
-        let Some((said, at)) = said else {
-            return match silence {
-                Silence::Octet(octet) => payload.fill(octet),
-                Silence::Frame(frame) => payload.copy_from_slice(frame),
-            };
-        };
-        for octet in payload {
-            *octet = said[*at];
-            *at = (*at + 1) % said.len();
+    /// Writes what the packet says, and returns its length.
+    fn speak(&mut self, silence: Silence, into: &mut [u8]) -> usize {
+        let said = self.sound.as_mut();
+        let said = said.and_then(|(sound, at)| Some((sound.of(self.coding)?, at)));
+        let octets = usize::from(self.ptime_ms) * RATE;
+        match (said, silence) {
+            (Some((Said::Octets(said), at)), _) => {
+                for octet in &mut into[..octets] {
+                    *octet = said[*at];
+                    *at = (*at + 1) % said.len();
+                }
+                octets
+            }
+            (Some((Said::Frames(said), at)), _) => {
+                let frame = &said[*at];
+                *at = (*at + 1) % said.len();
+                into[..frame.len()].copy_from_slice(frame);
+                frame.len()
+            }
+            (None, Silence::Octet(octet)) => {
+                into[..octets].fill(octet);
+                octets
+            }
+            (None, Silence::Frame(frame)) => {
+                into[..frame.len()].copy_from_slice(frame);
+                frame.len()
+            }
         }
     }
 

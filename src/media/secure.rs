@@ -465,7 +465,7 @@ mod tests {
             before = header;
         }
         let sound = Sound::beeps();
-        let beeps = sound.of(crate::media::payload::Coding::Pcmu).unwrap();
+        let beeps = sound.octets(crate::media::payload::Coding::Pcmu).unwrap();
         assert_eq!(heard, beeps);
     }
 }

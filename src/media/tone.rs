@@ -48,7 +48,7 @@ impl Tone {
 
     /// Returns true for formats in which it can be said.
     fn fits(&self, coding: Coding) -> bool {
-        self.sound.of(coding).is_some()
+        self.sound.octets(coding).is_some()
     }
 
     /// A packet of the other side goes to who is to hear it: nobody else need carry it then. What is no speech,
@@ -69,7 +69,7 @@ impl Tone {
 
     /// Writes its part of this time over what a packet carries: an octet is a sample, and a tick.
     fn speak(&mut self, coding: Coding, timestamp: u32, payload: &mut [u8]) {
-        let Some(said) = self.sound.of(coding) else {
+        let Some(said) = self.sound.octets(coding) else {
             return;
         };
         let began = *self.began.get_or_insert(timestamp);

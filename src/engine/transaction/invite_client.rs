@@ -165,11 +165,9 @@ impl State {
     /// Returns true as long as a broken transport changes anything, be it only where a CANCEL goes.
     pub(super) fn minds_transport(self) -> bool {
         match self {
-            Self::Calling
-            | Self::Held
-            | Self::Severed
-            | Self::Proceeding
-            | Self::Cancelling => true,
+            Self::Calling | Self::Held | Self::Severed | Self::Proceeding | Self::Cancelling => {
+                true
+            }
             Self::Completed
             | Self::Accepted
             | Self::Abandoned

@@ -1,6 +1,8 @@
 //! What a survivor hears while the other side is away, and the seam where somebody comes.
 
 use super::*;
+use crate::media::payload::Coding;
+use crate::media::sound::Said;
 
 #[test]
 fn fills_in_the_format_last_spoken_at_the_survivors_pace() {
@@ -253,6 +255,38 @@ fn a_sound_is_heard_from_its_beginning_once_the_other_is_lost() {
             "{rest:x?}"
         );
         assert_eq!(said[..400], said[400..]);
+    }
+}
+
+#[test]
+fn a_sound_is_played_in_wideband_formats_too() {
+    let sound = crate::engine::settings::Filler::Sound(vec![8000; 24_000].into());
+    let fill = Fill::from(&sound);
+    for (format, silence) in [((9, "G722", 8000), 160), ((111, "OPUS", 48_000), 3)] {
+        let [mut caller, mut callee] = [audio(A), audio(B)];
+        caller.formats = formats(&[format]);
+        callee.formats.clone_from(&caller.formats);
+        let mut desk = Desk::call(caller, callee);
+        desk.session.rules = Arc::new(SessionRules {
+            filler: fill.clone(),
+            ..(*desk.session.rules).clone()
+        });
+        desk.send(Side::Callee, B, &voice(2, 1, format.0));
+        desk.session.lose(Side::Callee, desk.now);
+        desk.pass(3500);
+        let packets = &desk.said.packets;
+        let said = packets.iter().filter(|packet| !rtp::is_rtcp(&packet.3));
+        let said: Vec<&[u8]> = said.map(|packet| &packet.3[12..]).collect();
+        let expected: Vec<&[u8]> = match fill.sound().unwrap().of(Coding::of(format.1)).unwrap() {
+            Said::Octets(octets) => octets.chunks_exact(160).collect(),
+            Said::Frames(frames) => frames.iter().map(|frame| &frame[..]).collect(),
+        };
+        // All of it, then from its beginning.
+        assert!(said.len() > expected.len(), "{}", said.len());
+        for (at, said) in said.iter().enumerate() {
+            assert_eq!(*said, expected[at % expected.len()], "{at}");
+        }
+        assert!(said[100].len() >= silence && said[100] != said[0]);
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 
 /// What the beeps are in a format.
 fn beeps(coding: Coding) -> Vec<u8> {
-    Sound::beeps().of(coding).unwrap().to_vec()
+    Sound::beeps().octets(coding).unwrap().to_vec()
 }
 
 fn toned(side: Side, whole: bool) -> MediaEvent {
