@@ -184,6 +184,15 @@ fn tell(scope: Scope<'_>, event: &Event) {
             state,
             used: false,
         } => line!(scope, WARN, %upstream, %target, state, "upstream"),
+        Event::UpstreamPaused {
+            upstream,
+            target,
+            address,
+            span,
+        } => {
+            let pause_s = span.as_secs_ceil();
+            line!(scope, WARN, %upstream, %target, %address, pause_s, "upstream asks to be left alone");
+        }
         Event::NotLocated { host, kept: false } => {
             line!(scope, WARN, host = %Clean(host), "not located")
         }

@@ -119,6 +119,8 @@ pub(super) struct UpstreamJson {
     state: &'static str,
     /// Nothing where it has been so from the start.
     since: Option<Timestamp>,
+    /// Until when it is left alone, where it is.
+    paused: Option<Timestamp>,
 }
 
 impl From<UpstreamView> for UpstreamJson {
@@ -128,6 +130,7 @@ impl From<UpstreamView> for UpstreamJson {
             target: view.target.into(),
             state: view.state.as_str(),
             since: (view.since > Time(0)).then_some(Timestamp(view.since)),
+            paused: view.paused.map(Timestamp),
         }
     }
 }

@@ -72,15 +72,16 @@ impl Directory for Table {
     }
 
     async fn upstreams(&self) -> Result<Vec<UpstreamView>, Unanswered> {
-        let view = |state, since| UpstreamView {
+        let view = |state, since, paused| UpstreamView {
             upstream: "pbx".into(),
             target: "sip:pbx.example.net".into(),
             state,
             since,
+            paused,
         };
         self.answer(vec![
-            view(Health::Up, Time(0)),
-            view(Health::Ejected, Time(60_000)),
+            view(Health::Up, Time(0), Some(Time(90_000))),
+            view(Health::Ejected, Time(60_000), None),
         ])
     }
 
@@ -471,9 +472,10 @@ async fn upstreams_are_shown_with_their_state() {
     assert_eq!(
         all,
         json!({ "upstreams": [
-            { "upstream": upstream, "target": target, "state": "up", "since": null },
+            { "upstream": upstream, "target": target, "state": "up", "since": null,
+              "paused": "1970-01-01T00:01:30.000Z" },
             { "upstream": upstream, "target": target, "state": "ejected",
-              "since": "1970-01-01T00:01:00.000Z" },
+              "since": "1970-01-01T00:01:00.000Z", "paused": null },
         ]})
     );
 }

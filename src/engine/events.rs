@@ -102,6 +102,14 @@ pub enum Event {
         /// It may be asked.
         used: bool,
     },
+    /// A target of an upstream is left alone at one of its addresses from now on, since it asked for it; told
+    /// by one shard, once a pause.
+    UpstreamPaused {
+        upstream: Box<str>,
+        target: Box<str>,
+        address: Box<str>,
+        span: Millis,
+    },
     /// DNS has no target for a name.
     NotLocated {
         host: Box<str>,

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::engine::locating::Hop;
-use crate::engine::time::Time;
+use crate::engine::locating::{Hop, Located};
+use crate::engine::time::{Millis, Time};
 
 /// What was seen of a target, for every shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub enum Sign {
     ProbeFailed,
     CallAnswered,
     CallFailed,
+    /// By a 503 with Retry-After it asks to be left alone at this address for so long (RFC 3261 21.5.4).
+    Paused(Located, Millis),
 }
 
 impl Health {
@@ -77,6 +79,8 @@ impl Health {
             (Self::Returning, S::ProbeAnswered | S::CallAnswered) => Self::Up,
             (Self::Returning, S::ProbeFailed) => Self::Ejected,
             (Self::Returning, S::CallFailed) => Self::Returning,
+            // It is left alone, whatever state it is in, and is as well as it was.
+            (state, S::Paused(..)) => state,
         }
     }
 }
@@ -86,7 +90,7 @@ impl Sign {
     pub fn is_good(self) -> bool {
         match self {
             Self::ProbeAnswered | Self::CallAnswered => true,
-            Self::ProbeFailed | Self::CallFailed => false,
+            Self::ProbeFailed | Self::CallFailed | Self::Paused(..) => false,
         }
     }
 }
@@ -94,6 +98,7 @@ impl Sign {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::ids::Transport;
 
     #[test]
     fn every_pair() {
@@ -109,10 +114,18 @@ mod tests {
                 (Sign::CallAnswered, good),
                 (Sign::ProbeFailed, probe_failed),
                 (Sign::CallFailed, call_failed),
+                (pause(), state),
             ] {
                 assert_eq!(state.after(sign), then, "{state:?} {sign:?}");
             }
         }
+    }
+
+    fn pause() -> Sign {
+        Sign::Paused(
+            (Transport::Udp, ([192, 0, 2, 1], 5060).into()),
+            Millis(1_000),
+        )
     }
 
     #[test]
@@ -120,6 +133,7 @@ mod tests {
         let used = |health| matches!(health, Health::Up | Health::Suspect);
         for state in Health::ALL.into_iter().filter(|state| used(*state)) {
             assert!(used(state.after(Sign::CallFailed)), "{state:?}");
+            assert!(used(state.after(pause())), "{state:?}");
         }
     }
 }

@@ -287,8 +287,10 @@ impl Engine {
         now: Time,
         world: &mut dyn World,
     ) -> bool {
+        let asks = self.conversations.get(&errand.conversation);
+        let place = asks.and_then(|asks| asks.speaks_of(errand.leg));
         let mut context = self.shared.context(now, world);
-        match context.within_failed(client, failure) {
+        match context.within_failed(client, failure, place) {
             Failed::Renewed(renewed) => self.renewed([renewed], now, world),
             Failed::Superseded => {}
             // What the later one said is no more than a suspicion.

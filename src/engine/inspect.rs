@@ -20,6 +20,12 @@ impl Engine {
             queued_messages: self.shared.queued.0,
             queued_bytes: self.shared.queued.1,
             under_way: self.shared.under_way.bytes(),
+            // All shards know the same of them.
+            pauses: if self.shared.leads {
+                self.shared.upstreams.paused()
+            } else {
+                0
+            },
             timers: self.timers.len() + self.shared.transactions.timers(),
             overloaded: usize::from(self.overload.is_on()),
             ..Gauges::default()

@@ -217,12 +217,4 @@ impl TargetFailure {
     pub fn as_str(self) -> &'static str {
         Self::WORDS[self.index()]
     }
-
-    /// Returns how long the target asked to be left alone.
-    pub fn pause(self) -> Option<Millis> {
-        match self {
-            Self::Silent | Self::Unreachable => None,
-            Self::Unavailable(pause) => pause,
-        }
-    }
 }

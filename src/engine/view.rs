@@ -60,6 +60,8 @@ pub struct UpstreamView {
     pub state: Health,
     /// When it came to be so.
     pub since: Time,
+    /// Until when it is left alone since it asked for that; of its addresses, the last that is.
+    pub paused: Option<Time>,
 }
 
 /// One line of the list of conversations.
@@ -120,6 +122,8 @@ pub struct Gauges {
     /// Bytes of requests outside of dialogs that wait for their answers.
     pub under_way: usize,
     pub timers: usize,
+    /// Addresses of upstreams that are left alone since they asked for it.
+    pub pauses: usize,
     /// Shards that put off what is new.
     pub overloaded: usize,
 }
@@ -139,6 +143,7 @@ impl Sum for Gauges {
             queued_bytes: sum.queued_bytes + shard.queued_bytes,
             under_way: sum.under_way + shard.under_way,
             timers: sum.timers + shard.timers,
+            pauses: sum.pauses + shard.pauses,
             overloaded: sum.overloaded + shard.overloaded,
         })
     }

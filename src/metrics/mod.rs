@@ -114,6 +114,7 @@ struct ReadMetrics {
     messages_waiting: IntGauge,
     message_bytes_waiting: IntGauge,
     under_way: IntGauge,
+    upstream_pauses: IntGauge,
     bindings: IntGauge,
     connections: [IntGauge; labels::STREAMS.len()],
     accepted: IntCounter,
@@ -225,6 +226,8 @@ impl Metrics {
                     }
                 }
             }
+            // A gauge is read at each scrape.
+            Event::UpstreamPaused { .. } => {}
             Event::NotLocated { kept, .. } => protocol.not_located[usize::from(!kept)].inc(),
             Event::TargetFailed { failure, next, .. } => {
                 protocol.target_failures[failure.index()][usize::from(!next)].inc();
@@ -423,6 +426,7 @@ impl ReadMetrics {
             messages_waiting: make.gauge(names::MESSAGES_WAITING),
             message_bytes_waiting: make.gauge(names::MESSAGE_BYTES_WAITING),
             under_way: make.gauge(names::UNDER_WAY),
+            upstream_pauses: make.gauge(names::UPSTREAM_PAUSES),
             bindings: make.gauge(names::BINDINGS),
             connections: make.gauges_by(names::CONNECTIONS, "transport", labels::STREAMS),
             accepted: make.counter(names::CONNECTIONS_ACCEPTED),
@@ -499,6 +503,7 @@ impl ReadMetrics {
         show(&self.messages_waiting, shards.queued_messages as u64);
         show(&self.message_bytes_waiting, shards.queued_bytes as u64);
         show(&self.under_way, shards.under_way as u64);
+        show(&self.upstream_pauses, shards.pauses as u64);
         show(&self.overloaded, shards.overloaded as u64);
         show(&self.bindings, readings.bindings);
         self.shard_answer.set(took.as_secs_f64());

@@ -47,6 +47,7 @@ families! {
 
     TRANSACTIONS = "refork_transactions", "SIP transactions there are now, by role.";
     UPSTREAM_TARGETS = "refork_upstream_targets", "Targets of upstreams, by state.";
+    UPSTREAM_PAUSES = "refork_upstream_pauses", "Addresses of upstreams that are left alone, since they asked for it by 503 with Retry-After.";
     NOT_LOCATED = "refork_not_located_total", "Names that DNS had no target for, and whether its last word was used.";
     TARGET_FAILURES = "refork_target_failures_total", "Located targets that failed, by how, and whether another was tried.";
     TRANSACTION_TIMEOUTS = "refork_transaction_timeouts_total", "Transactions that ended without an answer, by method.";

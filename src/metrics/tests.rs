@@ -379,6 +379,7 @@ fn distinct(more: u64) -> Readings {
             queued_bytes: count(111),
             overloaded: count(112),
             under_way: count(113),
+            pauses: count(114),
         },
         bindings: n(201),
         transport: TransportReading {
@@ -446,6 +447,7 @@ fn readings_set_gauges_and_raise_counters() {
         ("refork_message_bytes_waiting", 111),
         ("refork_overloaded_shards", 112),
         ("refork_requests_under_way_bytes", 113),
+        ("refork_upstream_pauses", 114),
         ("refork_bindings", 201),
         ("refork_connections{transport=\"tcp\"}", 301),
         ("refork_connections{transport=\"tls\"}", 304),

@@ -222,6 +222,28 @@ fn of_many_that_end_at_once_the_oldest_go() {
 }
 
 #[test]
+fn a_pause_of_an_upstream_is_one_line() {
+    let lines = logged_by(LevelFilter::WARN, false, || {
+        let paused = Event::UpstreamPaused {
+            upstream: "pbx".into(),
+            target: "sip:pbx.example.net".into(),
+            address: "udp:192.0.2.1:5060".into(),
+            span: Millis(19_500),
+        };
+        Spans::default().log(None, &paused, Time(0));
+    });
+    assert_eq!(lines.len(), 1);
+    assert!(
+        lines[0].ends_with(
+            "upstream asks to be left alone upstream=pbx target=sip:pbx.example.net \
+             address=udp:192.0.2.1:5060 pause_s=20"
+        ),
+        "{}",
+        lines[0]
+    );
+}
+
+#[test]
 fn without_a_log_there_is_no_span() {
     let lines = logged_by(LevelFilter::OFF, false, || {
         let spans = Spans::default();

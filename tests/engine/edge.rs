@@ -411,6 +411,29 @@ fn what_a_strangers_request_meets_with_says_nothing_of_the_pbx() {
 }
 
 #[test]
+fn a_pause_that_a_strangers_request_meets_with_is_for_nobody_else() {
+    let mut t = in_front(PathMode::Path);
+    t.register_beyond("bob", desk());
+    let publish = |at, call_id: &str| {
+        let publish = first(Method::Publish, "bob", "bob", at, call_id, 1);
+        publish.header(Name::Event, "presence").end()
+    };
+    for (at, call_id, paused) in [(third(), "p1", false), (desk(), "p2", true)] {
+        t.receive(at, publish(at, call_id));
+        let onward = t.request_to(pbx(), Method::Publish);
+        let busy = response(&onward, 503, pbx(), "p1").header(Name::RetryAfter, 20);
+        t.receive(pbx(), busy.end());
+        let next = t.request_to(other_pbx(), Method::Publish);
+        t.reply(&next, 200, other_pbx());
+        t.response_to(at, 200);
+        assert_eq!(t.engine.upstreams()[0].paused.is_some(), paused);
+    }
+    t.receive(desk(), publish(desk(), "p3"));
+    t.request_to(other_pbx(), Method::Publish);
+    t.nothing_to(pbx());
+}
+
+#[test]
 fn a_phone_that_asks_too_fast_waits_and_what_is_malformed_goes_nowhere() {
     let mut t = in_front(PathMode::Path);
     for cseq in 1..=8 {

@@ -15,7 +15,7 @@ use crate::people::*;
 use crate::table::*;
 
 /// Numbers that begin with 4 are behind a name.
-fn behind_a_name() -> Settings {
+pub fn behind_a_name() -> Settings {
     let mut wishes = settings();
     let targets = vec!["sip:pbx.example.net".into()];
     wishes.upstreams.insert(
@@ -40,12 +40,12 @@ pub fn table() -> Table {
     t
 }
 
-fn invites(t: &mut Table, call_id: &str) {
+pub fn invites(t: &mut Table, call_id: &str) {
     let invite = request(Method::Invite, "alice", "401", alice(), call_id);
     t.receive(alice(), with_sdp(invite, &audio(alice())));
 }
 
-fn answers(t: &mut Table, invite: &Message, at: SocketAddr) {
+pub fn answers(t: &mut Table, invite: &Message, at: SocketAddr) {
     t.receive(at, with_sdp(answer_at(invite, at), &audio(at)));
     t.request_to(at, Method::Ack);
     let ok = t.response_to(alice(), 200);
@@ -163,7 +163,7 @@ fn one_that_cannot_be_reached_gives_way_at_once() {
     t.ends_empty();
 }
 
-fn unavailable(t: &mut Table, invite: &Message, at: SocketAddr, pause: u32) {
+pub fn unavailable(t: &mut Table, invite: &Message, at: SocketAddr, pause: u32) {
     let refusal = response(invite, 503, at, "busy").header(Name::RetryAfter, pause);
     t.receive(at, refusal.end());
     t.request_to(at, Method::Ack);
@@ -333,15 +333,19 @@ fn the_re_fork_goes_on_to_the_next_target_too() {
 
 /// An upstream of two targets that are probed: the desk phone's place first, the mobile's second.
 fn probed() -> Table {
+    Table::new(with_probes())
+}
+
+pub fn with_probes() -> Settings {
     let mut wishes = behind_a_name();
     let upstream = wishes.upstreams.get_mut("pbx").unwrap();
     upstream.probe = Some(Millis::from_secs(10));
     upstream.targets = UpstreamTarget::in_order(["sip:198.51.100.2", "sip:198.51.100.3"]);
-    Table::new(wishes)
+    wishes
 }
 
 /// Lets time pass; these answer what they are probed with.
-fn lives(t: &mut Table, seconds: u64, who: &[(SocketAddr, u16)]) {
+pub fn lives(t: &mut Table, seconds: u64, who: &[(SocketAddr, u16)]) {
     for _ in 0..seconds * 10 {
         t.pass(Millis(100));
         for (at, status) in who {

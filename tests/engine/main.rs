@@ -50,6 +50,7 @@ mod offences;
 mod onward;
 mod overload;
 mod partings;
+mod pauses;
 mod people;
 mod pickup;
 mod privacy;

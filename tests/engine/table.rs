@@ -359,6 +359,13 @@ impl Table {
                     self.sought.push((token, hop.host));
                 }
                 Output::Resolve { token, hop } => self.dns_answers_one(token, &hop.host),
+                Output::Observed(seen) if self.other.is_some() => {
+                    let input = Input::Observed(seen);
+                    self.at(1 - self.worker, |t| {
+                        t.engine.handle_input(input, t.now, &mut t.site);
+                        t.drain();
+                    });
+                }
                 Output::Bindings(_) | Output::Observed(_) | Output::Record(_) => {}
                 Output::Inquiry(inquiry) if self.inquiries_lost => drop(inquiry),
                 Output::Inquiry(inquiry) => self.input(Input::Inquiry(inquiry)),

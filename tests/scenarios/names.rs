@@ -1,13 +1,18 @@
 //! Calls to where DNS says (RFC 3263), by a real name server.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use refork::engine::settings::{PathMode, Route, Upstream};
 use refork::engine::time::Millis;
+use refork::sip::{Builder, Message, Method, Name};
 use refork::ua::{Call, Ending, Medium, Phone, Reaction, Transport};
 
 use crate::dns::NameServer;
+use crate::metrics::ask;
 use crate::stage::{SOON, Stage, answers, hang_up, pause, talk};
 
 /// A server where numbers that begin with 4 are behind this URI. It asks for it at the start, to know who calls
@@ -38,7 +43,7 @@ fn stage(dns: &NameServer, uri: &str) -> Stage {
 
 /// A port where nobody listens.
 fn nobody() -> SocketAddr {
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.local_addr().unwrap()
 }
 
@@ -262,4 +267,90 @@ fn an_upstream_that_is_down_is_put_out_and_comes_back() {
     stage.wait_metric(&targets("up"), 1.0);
     is_reached(&alice, &pbx);
     stage.finish();
+}
+
+/// A PBX that lives, and takes no calls for an hour.
+struct Overloaded {
+    at: SocketAddr,
+    invites: Arc<AtomicUsize>,
+    over: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Overloaded {
+    fn start() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let turn = Duration::from_millis(50);
+        socket.set_read_timeout(Some(turn)).unwrap();
+        let (invites, over) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+        let (at, counted, ends) = (socket.local_addr().unwrap(), invites.clone(), over.clone());
+        let thread = std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while !ends.load(Ordering::Relaxed) {
+                let Ok((len, from)) = socket.recv_from(&mut bytes) else {
+                    continue;
+                };
+                let request = Message::parse(bytes[..len].to_vec().into()).unwrap();
+                let answer =
+                    |status, reason| Builder::respond(&request, status, reason, Some("b1"), from);
+                let method = request.method();
+                let answer = if *method == Method::Invite {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    let busy = answer(503, "Service Unavailable");
+                    busy.header(Name::RetryAfter, 3600).end()
+                } else if *method == Method::Options {
+                    answer(200, "OK").end()
+                } else {
+                    continue;
+                };
+                socket.send_to(&answer, from).unwrap();
+            }
+        });
+        Self {
+            at,
+            invites,
+            over,
+            thread,
+        }
+    }
+
+    /// Returns how many INVITEs it was sent.
+    fn finish(self) -> usize {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
+        self.invites.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn an_upstream_that_asks_for_a_pause_has_it_from_all_workers() {
+    let pbx = Overloaded::start();
+    let stage = Stage::with(|config| {
+        let upstream = Upstream {
+            targets: vec![format!("sip:{}", pbx.at).as_str().into()],
+            trusted: false,
+            path: PathMode::Path,
+            probe: Some(Millis(1_000)),
+            account: None,
+        };
+        config.engine.upstreams.insert("pbx".into(), upstream);
+        config.engine.routes.push(Route {
+            pattern: "sip:4*@*".into(),
+            to: "pbx".into(),
+        });
+    });
+    let alice = stage.phone("alice");
+    let refused = || assert_eq!(calls(&alice).wait_over(SOON).unwrap(), Ending::Refused(500));
+    let paused = || ask(stage.admin(), "GET", "/api/v1/upstreams").contains("\"paused\":\"20");
+    assert!(!paused());
+    refused();
+    // The scrape asks every worker: what was told before that has arrived.
+    stage.wait_metric("refork_upstream_pauses", 1.0);
+    assert!(paused());
+    // The hash of a Call-ID says which worker has it.
+    for _ in 0..8 {
+        refused();
+    }
+    stage.finish_refused(1);
+    assert_eq!(pbx.finish(), 1);
 }

@@ -7,8 +7,6 @@ use crate::engine::time::{Millis, Time};
 
 /// How long a target that did not answer is asked after the others.
 const LAST_FOR: Millis = Millis::from_secs(30);
-/// Nobody is left alone longer, whatever its Retry-After says.
-const AWAY_MAX: Millis = Millis::from_secs(3600);
 /// Targets remembered; with more, the one that is free again soonest is forgotten.
 const REMEMBERED_MAX: usize = 4096;
 
@@ -28,27 +26,26 @@ struct Shun {
 }
 
 impl Shunned {
-    /// A target failed; `pause` is what it asked for.
-    pub fn failed(&mut self, target: Located, pause: Option<Millis>, now: Time) {
-        let span = pause.map_or(LAST_FOR, |pause| Millis(pause.0.min(AWAY_MAX.0)));
-        let shun = Shun {
-            until: now + span,
-            away: pause.is_some(),
-        };
-        self.answered(&target);
-        if self.until.len() >= REMEMBERED_MAX
-            && let Some((_, soonest)) = self.soonest.pop_first()
-        {
-            self.until.remove(&soonest);
+    /// A target did not answer.
+    pub fn failed(&mut self, target: Located, now: Time) {
+        if !self.is_away(&target, now) {
+            let until = now + LAST_FOR;
+            self.shun(target, Shun { until, away: false });
         }
-        self.soonest.insert((shun.until, target));
-        self.until.insert(target, shun);
     }
 
-    /// A target answered.
+    /// A target is left alone until then, or longer where it asked for that before.
+    pub fn pause(&mut self, target: Located, until: Time, now: Time) {
+        let known = self.until.get(&target).filter(|shun| shun.away);
+        if until > now && known.is_none_or(|shun| shun.until < until) {
+            self.shun(target, Shun { until, away: true });
+        }
+    }
+
+    /// A target answered. A pause stands: what was answered may have been asked before it.
     pub fn answered(&mut self, target: &Located) {
-        if let Some(shun) = self.until.remove(target) {
-            self.soonest.remove(&(shun.until, *target));
+        if self.until.get(target).is_some_and(|shun| !shun.away) {
+            self.forget(target);
         }
     }
 
@@ -86,6 +83,23 @@ impl Shunned {
             self.until.remove(&target);
         }
     }
+
+    fn shun(&mut self, target: Located, shun: Shun) {
+        self.forget(&target);
+        if self.until.len() >= REMEMBERED_MAX
+            && let Some((_, soonest)) = self.soonest.pop_first()
+        {
+            self.until.remove(&soonest);
+        }
+        self.soonest.insert((shun.until, target));
+        self.until.insert(target, shun);
+    }
+
+    fn forget(&mut self, target: &Located) {
+        if let Some(shun) = self.until.remove(target) {
+            self.soonest.remove(&(shun.until, *target));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -107,8 +121,8 @@ mod tests {
     fn silence_puts_last_and_a_pause_takes_away() {
         let mut shunned = Shunned::default();
         assert_eq!(order(&shunned, 0), [1, 2, 3]);
-        shunned.failed(target(1), None, Time(0));
-        shunned.failed(target(2), Some(Millis(5_000)), Time(0));
+        shunned.failed(target(1), Time(0));
+        shunned.pause(target(2), Time(5_000), Time(0));
         assert_eq!(order(&shunned, 4_999), [3, 1]);
         assert!(shunned.is_away(&target(2), Time(4_999)));
         assert!(!shunned.is_away(&target(1), Time(1)) && shunned.has(&target(1), Time(1)));
@@ -119,16 +133,32 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_ends_by_its_time_alone() {
+        let mut shunned = Shunned::default();
+        shunned.pause(target(1), Time(5_000), Time(0));
+        shunned.answered(&target(1));
+        shunned.failed(target(1), Time(1));
+        shunned.pause(target(1), Time(2_000), Time(2));
+        assert!(shunned.is_away(&target(1), Time(4_999)));
+        assert!(!shunned.has(&target(1), Time(5_000)));
+        shunned.pause(target(1), Time(7_000), Time(3));
+        assert!(shunned.is_away(&target(1), Time(6_999)));
+        // Nothing is asked for by a Retry-After of zero.
+        shunned.pause(target(2), Time(4), Time(4));
+        assert_eq!(order(&shunned, 4), [2, 3]);
+        shunned.failed(target(1), Time(7_000));
+        assert_eq!(order(&shunned, 7_001), [2, 3, 1]);
+    }
+
+    #[test]
     fn it_is_bounded() {
         let mut shunned = Shunned::default();
         for port in 0..=u16::MAX {
-            shunned.failed(target(port), Some(Millis(u64::from(port) + 10)), Time(0));
+            shunned.pause(target(port), Time(u64::from(port) + 10), Time(0));
         }
         assert_eq!(shunned.until.len(), REMEMBERED_MAX);
         assert!(shunned.is_away(&target(u16::MAX), Time(0)));
-        shunned.failed(target(1), Some(Millis(u64::MAX)), Time(0));
-        assert!(!shunned.is_away(&target(1), Time(AWAY_MAX.0)));
-        shunned.sweep(Time(AWAY_MAX.0));
+        shunned.sweep(Time(u64::from(u16::MAX) + 10));
         assert!(shunned.until.is_empty() && shunned.soonest.is_empty());
     }
 }

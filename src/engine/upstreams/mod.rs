@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::endpoint::Endpoint;
 use crate::engine::health::{Health, Observation, Sign};
-use crate::engine::locating::Hop;
+use crate::engine::locating::{Hop, Located};
 use crate::engine::mint::hash64;
 use crate::engine::settings::Settings;
 use crate::engine::time::{Millis, Time};
@@ -16,6 +16,13 @@ use crate::sip::Uri;
 const REST: Millis = Millis::from_secs(30);
 /// Of a target that answers calls all the time the shards tell each other no more often.
 const TOLD_EVERY: Millis = Millis::from_secs(1);
+
+/// For how long a target is left alone at most, whatever its Retry-After says: where nothing else shows that it
+/// takes calls again, and where probes are answered all the while.
+const PAUSE_MAX: Millis = Millis::from_secs(3600);
+const PAUSE_PROBED_MAX: Millis = Millis::from_secs(60);
+/// Addresses of one target that are known to pause.
+const PAUSES_MAX: usize = 64;
 
 /// The targets of all upstreams.
 #[derive(Debug, Default)]
@@ -35,7 +42,7 @@ struct Member {
 }
 
 /// The same place may be a target of several upstreams.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Watched {
     health: Health,
     since: Time,
@@ -45,6 +52,16 @@ struct Watched {
     failed: Time,
     /// How often it is probed. None: never.
     probe: Option<Millis>,
+    /// Those of its addresses that asked to be left alone, and until when they are.
+    pauses: BTreeMap<Located, Time>,
+}
+
+/// A target is left alone at one of its addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    pub until: Time,
+    /// It was not before.
+    pub new: bool,
 }
 
 impl Watched {
@@ -56,6 +73,12 @@ impl Watched {
             (Health::Suspect, _) => Some(1),
             (Health::Ejected | Health::Returning, _) => None,
         }
+    }
+
+    /// Returns true where it may be asked instead of another; one that has a name may have other addresses
+    /// than those that are left alone.
+    fn takes_calls(&self, hop: &Hop) -> bool {
+        self.health == Health::Up && (self.pauses.is_empty() || hop.numeric().is_none())
     }
 }
 
@@ -76,6 +99,7 @@ impl Upstreams {
                     heard: now,
                     failed: now,
                     probe: None,
+                    pauses: BTreeMap::new(),
                 });
                 let soonest = watched.probe.into_iter().chain(upstream.probe).min();
                 watched.probe = soonest;
@@ -147,6 +171,53 @@ impl Upstreams {
         (next != before).then_some((before, next))
     }
 
+    /// A target asked at that time to be left alone at one of its addresses. None where that asks for nothing.
+    pub fn pause(
+        &mut self,
+        hop: &Hop,
+        target: Located,
+        (asked, span): (Time, Millis),
+        now: Time,
+    ) -> Option<Pause> {
+        let watched = self.watched.get_mut(hop)?;
+        let most = watched.probe.map_or(PAUSE_MAX, |_| PAUSE_PROBED_MAX);
+        let until = asked + span.min(most);
+        if until <= now {
+            return None;
+        }
+        let known = watched.pauses.get(&target).filter(|known| **known > now);
+        let (new, until) = (
+            known.is_none(),
+            known.map_or(until, |known| until.max(*known)),
+        );
+        if watched.pauses.len() < PAUSES_MAX || !new {
+            watched.pauses.insert(target, until);
+        }
+        Some(Pause { until, new })
+    }
+
+    /// Returns the target that has this address, or one of these places.
+    pub fn owner(&self, target: &Located, places: &[Option<Hop>]) -> Option<Hop> {
+        let mut watched = self.watched.keys();
+        let numeric = watched.find(|hop| hop.numeric().as_ref() == Some(target));
+        let mut places = places.iter().flatten();
+        let owner = numeric.or_else(|| places.find(|place| self.watched.contains_key(*place)));
+        owner.cloned()
+    }
+
+    /// Forgets pauses that are over.
+    pub fn sweep(&mut self, now: Time) {
+        for watched in self.watched.values_mut() {
+            watched.pauses.retain(|_, until| *until > now);
+        }
+    }
+
+    /// Counts addresses that are left alone.
+    pub fn paused(&self) -> usize {
+        let watched = self.watched.values();
+        watched.map(|watched| watched.pauses.len()).sum()
+    }
+
     /// Returns true where a sign says something that the other shards do not know already.
     pub fn minds(&self, seen: &Observation) -> bool {
         let Observation { hop, sign, at } = seen;
@@ -164,7 +235,7 @@ impl Upstreams {
         let Some(hop) = hop_of(uri) else { return false };
         let is_up = |member: &Member| {
             let watched = self.watched.get(&member.hop);
-            watched.is_some_and(|watched| watched.health == Health::Up)
+            watched.is_some_and(|watched| watched.takes_calls(&member.hop))
         };
         let mut groups = self.groups.values();
         groups.any(|members| {
@@ -208,6 +279,7 @@ impl Upstreams {
                     target: member.uri.clone(),
                     state: watched.health,
                     since: watched.since,
+                    paused: watched.pauses.values().max().copied(),
                 })
             })
         });

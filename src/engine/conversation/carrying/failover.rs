@@ -4,7 +4,7 @@
 //! | what failed | for this request | for those that follow |
 //! | --- | --- | --- |
 //! | silence, the transport | the next target | asked last for a while; of an upstream, a suspicion |
-//! | 503 with Retry-After | the next target | left alone for as long (RFC 3261 21.5.4) |
+//! | 503 with Retry-After | the next target | left alone for as long (RFC 3261 21.5.4), of an upstream by every shard |
 //! | 503 without | the next target | nothing: it counts as a 500 does |
 //! | any of these, to a stranger's request | the next target | nothing: what it asks for may be meant to fail |
 
@@ -18,10 +18,10 @@ use crate::engine::conversation::restoring::reach::standing;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Event, TargetFailure};
 use crate::engine::ids::{Flow, LegId, Side};
-use crate::engine::locating::Located;
+use crate::engine::locating::{Hop, Located};
 use crate::engine::routing;
 use crate::engine::time::Time;
-use crate::engine::upstreams::place_of;
+use crate::engine::upstreams::{hop_of as hop_at, place_of};
 use crate::sip::Message;
 
 /// Takes the first of these targets of an endpoint that we have a listener for.
@@ -69,9 +69,12 @@ pub(crate) fn target_failed(
     match failure {
         _ if sent.strangers => {}
         TargetFailure::Unavailable(None) => {}
-        TargetFailure::Unavailable(pause) => context.shared.shunned.failed(target, pause, now),
+        TargetFailure::Unavailable(Some(span)) => {
+            let place = hop_at(place_of(sent.endpoint));
+            context.asked_for_a_pause(target, &[place], span);
+        }
         TargetFailure::Silent | TargetFailure::Unreachable => {
-            context.shared.shunned.failed(target, None, now);
+            context.shared.shunned.failed(target, now);
             if !address {
                 context.call_failed(sent.endpoint, sent.at);
             }
@@ -146,7 +149,7 @@ impl Conversation {
         known.retain(|endpoint| !fork.rings_at(endpoint) && !past.contains(endpoint));
         let target = |flow: &Flow| (flow.transport, flow.peer);
         if hop {
-            context.shared.shunned.failed(target(&failed), None, now);
+            context.shared.shunned.failed(target(&failed), now);
         }
         let next = known.into_iter().find_map(|endpoint| {
             let flow = standing(context, &endpoint.flow?)?;
@@ -273,6 +276,13 @@ impl Conversation {
     /// Nothing shows whose call it is: what it meets with says nothing of where it went.
     fn is_strangers(&self) -> bool {
         self.party(Side::Caller).asker.is_unknown()
+    }
+
+    /// Returns where a leg's endpoint is asked, of a call that says something of that by what it meets with.
+    pub(crate) fn speaks_of(&self, leg: LegId) -> Option<Option<Hop>> {
+        let mut legs = self.parties.iter().filter_map(|party| party.leg.as_ref());
+        let leg = legs.find(|known| known.id == leg)?;
+        (!self.is_strangers()).then(|| hop_at(place_of(&leg.endpoint)))
     }
 
     fn fork_of(&mut self, leg: LegId) -> Option<(Side, &mut Fork)> {

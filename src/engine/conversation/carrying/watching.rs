@@ -6,22 +6,49 @@ use crate::engine::conversation::context::{Context, Shared};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::Event;
 use crate::engine::health::{Health, Observation, Sign};
-use crate::engine::locating::Hop;
+use crate::engine::locating::{Hop, Located};
 use crate::engine::mint::hash64;
 use crate::engine::ports::Output;
 use crate::engine::routing::{Destination, Target};
-use crate::engine::time::Time;
+use crate::engine::time::{Millis, Time};
 use crate::engine::upstreams::{hop_of, place_of};
+
+/// How long who belongs to no upstream is left alone at most: no operator sees it, and no other shard knows.
+const PAUSE_UNSEEN_MAX: Millis = Millis::from_secs(60);
 
 impl Shared {
     /// Takes what was seen of a target, here or on another shard.
     pub(crate) fn saw(&mut self, seen: &Observation, now: Time) {
+        if let Sign::Paused(target, span) = seen.sign {
+            return self.left_alone(seen, target, span, now);
+        }
         let news = self.upstreams.observe(seen, now);
         let Some((before, health)) = news.filter(|_| self.leads) else {
             return;
         };
         for (upstream, target) in self.upstreams.names_of(&seen.hop) {
             let event = changed(upstream, target, Some(before), health);
+            self.out.push_back(event.into());
+        }
+    }
+
+    fn left_alone(&mut self, seen: &Observation, target: Located, span: Millis, now: Time) {
+        let asked = (seen.at, span);
+        let Some(pause) = self.upstreams.pause(&seen.hop, target, asked, now) else {
+            return;
+        };
+        self.shunned.pause(target, pause.until, now);
+        if !self.leads || !pause.new {
+            return;
+        }
+        let (transport, at) = target;
+        for (upstream, uri) in self.upstreams.names_of(&seen.hop) {
+            let event = Event::UpstreamPaused {
+                upstream,
+                target: uri,
+                address: format!("{}:{at}", transport.param()).into(),
+                span: pause.until.since(now),
+            };
             self.out.push_back(event.into());
         }
     }
@@ -58,6 +85,28 @@ impl Context<'_> {
     /// A call that was sent at that time has failed where an endpoint is asked.
     pub(crate) fn call_failed(&mut self, endpoint: &Endpoint, sent: Time) {
         self.call_shows(endpoint, Sign::CallFailed, sent);
+    }
+
+    /// Somebody asked to be left alone at an address (RFC 3261 21.5.4): of an upstream all shards are told.
+    /// `places` are those that the request was meant for.
+    pub(crate) fn asked_for_a_pause(
+        &mut self,
+        target: Located,
+        places: &[Option<Hop>],
+        span: Millis,
+    ) {
+        let now = self.now;
+        match self.shared.upstreams.owner(&target, places) {
+            Some(hop) => self.observe(Observation {
+                hop,
+                sign: Sign::Paused(target, span),
+                at: now,
+            }),
+            None => {
+                let until = now + span.min(PAUSE_UNSEEN_MAX);
+                self.shared.shunned.pause(target, until, now);
+            }
+        }
     }
 
     fn call_shows(&mut self, endpoint: &Endpoint, sign: Sign, at: Time) {

@@ -375,8 +375,14 @@ impl Context<'_> {
         Some(current)
     }
 
-    /// A request failed at its target: the next one has its turn.
-    pub(crate) fn within_failed(&mut self, client: ClientId, failure: TargetFailure) -> Failed {
+    /// A request failed at its target: the next one has its turn. `place` is where its leg's endpoint is asked;
+    /// None where it says nothing of that, as strangers' requests do not.
+    pub(crate) fn within_failed(
+        &mut self,
+        client: ClientId,
+        failure: TargetFailure,
+        place: Option<Option<Hop>>,
+    ) -> Failed {
         let within = &mut self.shared.within;
         if let Some(earlier) = within.earlier.remove(&client) {
             return within.earlier_failed(earlier.now);
@@ -385,10 +391,16 @@ impl Context<'_> {
             return Failed::Over;
         };
         let failed = (sent.flow.transport, sent.flow.peer);
-        // RFC 3261 21.5.4: without a Retry-After it says no more of the target than a 500 does.
-        if failure != TargetFailure::Unavailable(None) {
-            let shunned = &mut self.shared.shunned;
-            shunned.failed(failed, failure.pause(), self.now);
+        match (failure, place) {
+            // RFC 3261 21.5.4: without a Retry-After it says no more of the target than a 500 does.
+            (TargetFailure::Unavailable(None), _) | (TargetFailure::Unavailable(_), None) => {}
+            (TargetFailure::Unavailable(Some(span)), Some(place)) => {
+                let places = [place, sent.course.hop.clone()];
+                self.asked_for_a_pause(failed, &places, span);
+            }
+            (TargetFailure::Silent | TargetFailure::Unreachable, _) => {
+                self.shared.shunned.failed(failed, self.now);
+            }
         }
         let next = loop {
             let Some(flow) = sent.course.rest.pop_front() else {
@@ -494,7 +506,7 @@ impl Context<'_> {
         earlier.retain(|client, kept| transactions.waits(*client) || failed.contains(&kept.now));
         let mut renewed = Vec::new();
         for client in silent {
-            if let Failed::Renewed(one) = self.within_failed(client, TargetFailure::Silent) {
+            if let Failed::Renewed(one) = self.within_failed(client, TargetFailure::Silent, None) {
                 renewed.push(one);
             }
         }
