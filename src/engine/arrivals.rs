@@ -198,7 +198,8 @@ impl Engine {
         self.bindings_have_changed(registered.changed, now, world);
     }
 
-    /// About a user it tells what an INVITE would be told (RFC 3261 11.2), and to nobody else.
+    /// About a user it tells what an INVITE would be told, and to nobody else; what is taken is what we take, who
+    /// are the end of each call (RFC 3261 11.2).
     fn options(
         &mut self,
         server: ServerId,
@@ -225,6 +226,8 @@ impl Engine {
             builder
                 .header(Name::Allow, ALLOW)
                 .header(Name::Accept, ACCEPT)
+                .header(Name::AcceptEncoding, "identity")
+                .header(Name::AcceptLanguage, "*")
                 .header(Name::Supported, supported)
                 .end()
         });

@@ -1,7 +1,7 @@
 //! What goes on while both are there: requests across, offers, glare.
 
 use refork::engine::time::Millis;
-use refork::sip::{Method, Name};
+use refork::sip::{Message, Method, Name};
 
 use crate::people::*;
 use crate::table::*;
@@ -62,7 +62,7 @@ fn a_hold_of_the_old_kind_reaches_the_other_phone_as_one() {
 }
 
 /// Returns the o= line of a description.
-fn origin(message: &refork::sip::Message) -> String {
+fn origin(message: &Message) -> String {
     let body = text(message);
     body.lines()
         .find(|line| line.starts_with("o="))
@@ -293,6 +293,61 @@ fn digits_and_unknown_headers_cross() {
     assert_eq!(carried.max_forwards(), Some(69));
     t.reply(&carried, 200, desk());
     t.response_to(alice(), 200);
+}
+
+/// RFC 3261 11: outside of a dialog it is ours to say what we take, of a user what an INVITE would be told; within one
+/// the far phone is asked.
+#[test]
+fn questions_are_answered_by_whom_they_are_for() {
+    let mut t = Table::new(settings());
+    let told = |answer: &Message| {
+        let header = |name| answer.header(name).unwrap_or("").to_owned();
+        let allow = header(Name::Allow);
+        for method in [
+            "INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "MESSAGE", "UPDATE", "PRACK",
+        ] {
+            assert!(allow.split(", ").any(|known| known == method), "{allow}");
+        }
+        let supported = header(Name::Supported);
+        for option in ["replaces", "timer", "100rel"] {
+            assert!(
+                supported.split(", ").any(|known| known == option),
+                "{supported}"
+            );
+        }
+        [Name::Accept, Name::AcceptEncoding, Name::AcceptLanguage].map(header)
+    };
+    let asks = |user: &str| request(Method::Options, "alice", user, alice(), user).end();
+    // Nobody is registered yet.
+    t.receive(alice(), asks("bob"));
+    t.response_to(alice(), 404);
+    let (mut a, mut b) = t.established();
+    t.receive(
+        alice(),
+        request(Method::Options, "alice", "bob", alice(), "again").end(),
+    );
+    let ours = ["application/sdp, multipart/mixed", "identity", "*"];
+    assert_eq!(told(&t.response_to(alice(), 200)), ours);
+    t.nothing_to(desk());
+
+    for (from, to, asker) in [(alice(), desk(), &mut a), (desk(), alice(), &mut b)] {
+        t.receive(from, asker.request(Method::Options).end());
+        let asked = t.request_to(to, Method::Options);
+        let answer = response(&asked, 200, to, "x")
+            .header(Name::Allow, "INVITE, ACK, BYE")
+            .header(Name::Supported, "outbound")
+            .header(Name::Accept, "text/plain")
+            .header(Name::AcceptEncoding, "gzip")
+            .header(Name::AcceptLanguage, "cy");
+        t.receive(to, answer.end());
+        let answer = t.response_to(from, 200);
+        assert_eq!(told(&answer), ["text/plain", "gzip", "cy"]);
+        assert_eq!(answer.values(Name::Allow).count(), 8 + 3, "ours alone");
+        t.receive(from, asker.request(Method::Options).end());
+        let asked = t.request_to(to, Method::Options);
+        t.reply(&asked, 486, to);
+        t.response_to(from, 486);
+    }
 }
 
 #[test]

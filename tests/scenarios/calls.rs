@@ -24,8 +24,6 @@ fn either_side_hangs_up() {
     for (end, other) in [(&call, &bob), (&taken, &alice)] {
         let far = other.local().to_string();
         assert!(!end.target().contains(&far), "{}", end.target());
-        let sdp = String::from_utf8(end.remote_sdp()).unwrap();
-        assert!(!sdp.contains(&far), "{sdp}");
     }
     stage.finish();
 }
@@ -149,7 +147,18 @@ fn requests_within_the_dialog_are_carried_across() {
     let stage = Stage::new();
     let (alice, bob) = (stage.phone("alice"), stage.desk());
     let (call, taken) = connect(&alice, &bob, Medium::Audio);
-    assert_eq!(call.request(Method::Options, vec![], None).unwrap(), 200);
+    // The far phone's answer is the near one's, whatever it is.
+    for status in [200, 486] {
+        bob.script(|script| script.options_status = status);
+        let answer = call.request(Method::Options, vec![], None).unwrap();
+        assert_eq!(answer, status);
+    }
+    bob.script(|script| script.options_status = 200);
+    let asked = bob.wait_received(SOON, "OPTIONS", |seen| {
+        let asked = seen.iter().filter(|it| *it.method() == Method::Options);
+        asked.count() == 2
+    });
+    asked.unwrap();
     let dtmf = Some(("application/dtmf-relay", b"Signal=5\r\n".to_vec()));
     assert_eq!(taken.request(Method::Info, vec![], dtmf).unwrap(), 200);
     alice

@@ -12,7 +12,7 @@ pub(crate) mod watching;
 pub(crate) mod within;
 
 use self::demands::demands;
-use crate::engine::conversation::context::{Context, What, end_with, is_sips};
+use crate::engine::conversation::context::{ALLOW, Context, What, end_with, is_sips};
 use crate::engine::conversation::ending::parting::Bye;
 use crate::engine::conversation::people::proof::is_challenge;
 use crate::engine::conversation::session::enclosed::sdp_of;
@@ -216,6 +216,9 @@ impl Conversation {
             .filter(|_| matches!(carried.method, Method::Subscribe | Method::Refer))
             .map(|leg| context.contact(&leg.dialog));
         let lines = self.lines_for(context, carried.from, response);
+        // RFC 3261 11.2: these are of the dialog that the request came by, and its other end is us.
+        let asks = carried.method == Method::Options && (200..300).contains(&response.status());
+        let supported = asks.then(|| context.supported());
         context.hand_on(
             carried.server,
             response,
@@ -223,6 +226,10 @@ impl Conversation {
             |mut builder| {
                 if let Some(contact) = contact {
                     builder = builder.header(Name::Contact, contact);
+                }
+                if let Some(supported) = supported {
+                    builder = builder.header(Name::Allow, ALLOW);
+                    builder = builder.header(Name::Supported, supported);
                 }
                 end_with(
                     builder.raw_lines(&lines).raw_lines(&demands(response)),
