@@ -1,4 +1,7 @@
-//! MESSAGE outside of a dialog (RFC 3428): on to the endpoints of whom it is for, and the answer back.
+//! MESSAGE outside of a dialog (RFC 3428): on to the endpoints of whom it is for, and the answer back; `proving`
+//! what an upstream asks of us before it takes one.
+
+mod proving;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -15,6 +18,7 @@ use super::conversation::under_way::Burden;
 use super::conversation::{Rings, Way, asserted, hops_left, is_told, proof, upstream_of, way};
 use super::location::{self, Tried};
 use crate::engine::asker::Asker;
+use crate::engine::dialog::proofs::{Proofs, Rounds};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Glut, TargetFailure};
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId, VirtualShard};
@@ -68,6 +72,10 @@ struct Addressee {
     endpoint: Endpoint,
     call_id: Box<str>,
     tag: Box<str>,
+    cseq: u32,
+    /// What an upstream that has asked for proof is shown.
+    proofs: Proofs,
+    rounds: Rounds,
 }
 
 /// The request, sent to one target.
@@ -204,6 +212,9 @@ impl Passages {
                 endpoint: target.endpoint,
                 call_id: context.shared.mint.call_id(),
                 tag: context.shared.mint.hex(8).into(),
+                cseq: 1,
+                proofs: Proofs::default(),
+                rounds: Rounds::default(),
             };
             // The targets of an upstream are alternatives to each other.
             let alternative = to.endpoint.through.is_some() && passage.out > 0;
@@ -239,12 +250,14 @@ impl Passages {
         context: &mut Context<'_>,
         number: u64,
         passage: &mut Passage,
-        to: Addressee,
+        mut to: Addressee,
         flow: Flow,
         rest: Option<VecDeque<Located>>,
         grown: bool,
     ) {
         let request = &passage.request;
+        let (method, body) = (request.method().as_str(), request.body());
+        let credentials = to.proofs.lines(method, &to.endpoint.contact, body);
         let id = ConversationId(u64::from(self.shard.0) << 56);
         let via = context.via_toward(id, &flow, &passage.to);
         let endpoint = &to.endpoint;
@@ -272,10 +285,11 @@ impl Passages {
             .header(Name::From, format_args!("{from};tag={}", to.tag))
             .header(Name::To, bare(request.header(Name::To).unwrap_or("")))
             .header(Name::CallId, &to.call_id)
-            .header(Name::CSeq, format_args!("1 {}", request.method().as_str()))
+            .header(Name::CSeq, format_args!("{} {method}", to.cseq))
             .copy(request, Name::SessionId)
-            .raw_lines(&passage.lines(request, told));
-        let mut bytes = end_with(builder, request.content_type(), request.body());
+            .raw_lines(&passage.lines(request, told))
+            .raw_lines(&credentials);
+        let mut bytes = end_with(builder, request.content_type(), body);
         let (mut flow, mut rest, mut grown) = (flow, rest, grown);
         if let Some(rest) = rest.as_mut().filter(|_| !grown)
             && let Some(tcp) = over_tcp(context, endpoint, flow, bytes.len(), rest)
@@ -339,9 +353,17 @@ impl Passages {
                     pass_back(context, &passage, response);
                 }
             }
+            401 | 407 if self.proves_again(context, number, client, response) => {}
             status => {
                 let failure = TargetFailure::Unavailable(retry_after(response));
                 self.over(context, number, client, (status == 503).then_some(failure));
+                let passage = self.standing.get(&number);
+                let theirs = passage.is_some_and(|passage| passage.proves.is_some());
+                let status = match status {
+                    // A challenge to us is none to the sender, who could not meet it.
+                    401 | 407 if !theirs => 403,
+                    _ => status,
+                };
                 self.failed(context, number, status, Some(response));
             }
         }

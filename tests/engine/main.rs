@@ -49,6 +49,7 @@ mod notices;
 mod offences;
 mod onward;
 mod overload;
+mod paged_proofs;
 mod partings;
 mod pauses;
 mod people;

@@ -12,11 +12,11 @@ use refork::sip::{Message, Method, Name};
 use crate::people::*;
 use crate::table::*;
 
-const TRUNK: fn() -> SocketAddr = desk;
-const NONCE: &str = "Digest realm=\"pbx\", nonce=\"n1\", qop=\"auth\"";
+pub(crate) const TRUNK: fn() -> SocketAddr = desk;
+pub(crate) const NONCE: &str = "Digest realm=\"pbx\", nonce=\"n1\", qop=\"auth\"";
 
 /// Numbers that begin with 4 are behind a trunk that has given us an account, for these realms.
-fn with_account(realms: &[&str]) -> Settings {
+pub(crate) fn with_account(realms: &[&str]) -> Settings {
     let mut settings = refer_passes();
     let mut trunk = upstream("sip:198.51.100.2", false);
     trunk.account = Some(Account {
@@ -60,7 +60,7 @@ fn taken(t: &mut Table) -> (Remote, Remote) {
 }
 
 /// The trunk asks for proof, by these challenges.
-fn asks(t: &mut Table, request: &Message, status: u16, challenges: &[(Name, &str)]) {
+pub(crate) fn asks(t: &mut Table, request: &Message, status: u16, challenges: &[(Name, &str)]) {
     let tag = match request.to_tag() {
         Some(_) => "b1",
         None => "asked",
@@ -107,12 +107,12 @@ fn shown(request: &Message, name: Name, realm: &str) -> (String, u32, String) {
 }
 
 #[track_caller]
-fn shown_to_proxy(request: &Message) -> (String, u32) {
+pub(crate) fn shown_to_proxy(request: &Message) -> (String, u32) {
     let (nonce, count, _) = shown(request, Name::ProxyAuthorization, "pbx");
     (nonce, count)
 }
 
-fn unanswered(t: &Table) -> Vec<Unanswered> {
+pub(crate) fn unanswered(t: &Table) -> Vec<Unanswered> {
     let why = t.events.iter().filter_map(|event| match event {
         Event::Unanswered { why, upstream, .. } => {
             assert_eq!(&**upstream, "trunk");

@@ -6,6 +6,7 @@
 //!  INVITE of a branch ── 401, 407 ──► called again (`Branch::call_again`)
 //!  within a dialog ───── 401, 407 ──► sent again by `proves_again`, in a new transaction (`Renewed`)
 //!  BYE of what is over ─ 401, 407 ──► sent again by `leave_again`, from what `Proving` keeps
+//!  outside of dialogs ── 401, 407 ──► sent again by whoever carries it, where `proves_outside` says so
 //! ```
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use crate::engine::conversation::context::{Context, Errand, What, end_with};
 use crate::engine::conversation::leg::Leg;
 use crate::engine::dialog::Dialog;
 use crate::engine::dialog::proofs::{As, Proofs, Rounds};
+use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Event, Unanswered};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::mint::branch_shard;
@@ -124,16 +126,51 @@ impl Context<'_> {
         client.is_some()
     }
 
-    /// Takes what a response asks for. Returns the request that it answers where another try may meet that;
-    /// else the operator is told.
+    /// A request outside of dialogs is asked for proof by whom it was sent to. Returns true where another try may
+    /// meet that.
+    pub(crate) fn proves_outside(
+        &mut self,
+        endpoint: &Endpoint,
+        (proofs, rounds): (&mut Proofs, &mut Rounds),
+        response: &Message,
+    ) -> bool {
+        let settings = &self.shared.settings;
+        let through = endpoint.through.as_deref();
+        let Some(name) = through.and_then(|hop| upstream_with(hop, settings)) else {
+            return false;
+        };
+        let own = settings.upstreams.get(name);
+        let own = own.and_then(|upstream| upstream.account.clone());
+        let name: Box<str> = name.into();
+        let Some(own) = own else {
+            self.unanswered(&name, response, Unanswered::NoAccount, "");
+            return false;
+        };
+        self.meets(proofs, rounds, (&name, &own), response)
+    }
+
+    /// As `meets`. Returns the request that the response answers.
     fn learn(
+        &mut self,
+        proofs: &mut Proofs,
+        rounds: &mut Rounds,
+        own: (&str, &Account),
+        response: &Message,
+        sent: &Sent,
+    ) -> Option<Message> {
+        let met = self.meets(proofs, rounds, own, response);
+        let request = met.then(|| Message::parse(sent.bytes.clone()));
+        request?.ok()
+    }
+
+    /// Takes what a response asks for. Returns true where another try may meet that; else the operator is told.
+    fn meets(
         &mut self,
         proofs: &mut Proofs,
         rounds: &mut Rounds,
         (name, own): (&str, &Account),
         response: &Message,
-        sent: &Sent,
-    ) -> Option<Message> {
+    ) -> bool {
         let mint = &mut self.shared.mint;
         let own = As {
             user: &own.user,
@@ -143,11 +180,11 @@ impl Context<'_> {
         match proofs.learn(response, rounds, own, || mint.hex(8)) {
             Ok(()) => {
                 self.emit(Event::Proved);
-                Message::parse(sent.bytes.clone()).ok()
+                true
             }
             Err((why, realm)) => {
                 self.unanswered(name, response, why, &realm);
-                None
+                false
             }
         }
     }
@@ -379,15 +416,23 @@ fn account<'s>(leg: &Leg, settings: &'s Settings) -> Option<(&'s str, &'s Accoun
 /// Returns the upstream that a leg is reached through: it was called so, or calls from an address that the
 /// settings name as one of the upstream's.
 fn upstream_of_leg<'s>(leg: &Leg, settings: &'s Settings) -> Option<&'s str> {
-    let through = leg.endpoint.through.as_deref();
+    if let Some(through) = &leg.endpoint.through {
+        return upstream_with(through, settings);
+    }
     let peer = leg.dialog.reached_over().peer.ip().to_canonical();
     let mut known = settings.upstreams.iter();
-    let found = known.find(|(name, upstream)| match through {
-        Some(through) => routing::hops(name, settings).any(|hop| hop == through),
-        None => upstream.targets.iter().any(|target| {
+    let found = known.find(|(_, upstream)| {
+        upstream.targets.iter().any(|target| {
             let host = Uri::parse(&target.uri).ok().and_then(|uri| uri.host_ip());
             host.is_some_and(|host| host.to_canonical() == peer)
-        }),
+        })
     });
     found.map(|(name, _)| &**name)
+}
+
+/// Returns the upstream that a hop is a target of.
+fn upstream_with<'s>(hop: &str, settings: &'s Settings) -> Option<&'s str> {
+    let mut known = settings.upstreams.keys();
+    let found = known.find(|name| routing::hops(name, settings).any(|known| known == hop));
+    found.map(|name| &**name)
 }
