@@ -29,7 +29,7 @@ pub struct Found {
     pub token: Token,
     pub by: ConversationId,
     /// 603 where there is no such call, it is not `whose`, or it has no other end now; 491 where that end is
-    /// on its way elsewhere.
+    /// on its way elsewhere; 487 where it is to be called anew.
     pub counterpart: Result<Box<Counterpart>, u16>,
 }
 

@@ -378,6 +378,41 @@ fn a_refer_that_the_cancel_has_overtaken_calls_the_target() {
     t.calls_on(&mut a, &mut c);
 }
 
+/// Whoever calls without an offer would have to answer the target's.
+#[test]
+fn a_target_that_was_called_without_an_offer_is_called_anew() {
+    for cancels_first in [true, false] {
+        let mut t = three();
+        let (mut a, mut b) = t.established();
+        let invite = request(Method::Invite, "bob", "carol", desk(), "call2");
+        let consulting = t.bob_rings_carol_by(invite.end());
+        let cancels = |t: &mut Table| {
+            t.receive(desk(), cancel_of(&consulting.invite));
+            let cancel = t.request_to(carol(), Method::Cancel);
+            t.reply(&cancel, 200, carol());
+            t.reply(&consulting.asked, 487, carol());
+            t.request_to(carol(), Method::Ack);
+            t.discard(desk());
+        };
+        if cancels_first {
+            cancels(&mut t);
+        }
+        t.receive(desk(), refer(&mut b, &naming(&consulting.bob)));
+        t.response_to(desk(), 202);
+        t.told(desk(), "100 Trying");
+        let invite = t.request_to(carol(), Method::Invite);
+        assert_ne!(invite.call_id(), consulting.asked.call_id());
+        assert_eq!(invite.header(Name::Replaces), None);
+        if !cancels_first {
+            cancels(&mut t);
+        }
+        let mut c = t.carol_answers(&invite);
+        t.told(desk(), "200 OK");
+        t.word_of_carol();
+        t.calls_on(&mut a, &mut c);
+    }
+}
+
 #[test]
 fn a_transferor_that_is_gone_ends_nothing() {
     let mut t = three();

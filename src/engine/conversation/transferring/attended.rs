@@ -111,7 +111,7 @@ impl Conversation {
             return Err(491);
         }
         if self.invitation.is_some() {
-            return self.promise_ringing(context, leg, inquiry).ok_or(603);
+            return self.promise_ringing(context, leg, inquiry);
         }
         let counterpart = self.other_end(leg, inquiry).ok_or(603_u16)?;
         let gives = self.kind == inquiry.kind
@@ -183,7 +183,7 @@ impl Conversation {
         let busy = restoring || self.party(side).leg.is_none() || self.giving.is_some();
         let counterpart = match counterpart {
             Ok(counterpart) => counterpart,
-            // The transferor has taken that call back already: there is nothing to replace.
+            // The transferor has taken that call back already, or nobody can be given: there is nothing to replace.
             Err(487) if !busy => {
                 refer.replaces = None;
                 return match self.aim(context, side, &refer) {

@@ -17,7 +17,8 @@
 //! phones take it back at once, and are then done with the call.
 //!
 //! Where the CANCEL comes before the REFER there is nobody to be given any more, and who is meant is called as in
-//! a basic transfer.
+//! a basic transfer. So it is where the transferor has called without an offer: it alone could answer the
+//! target's, and is about to leave.
 
 use std::collections::VecDeque;
 
@@ -77,29 +78,36 @@ impl Invitation {
 
 impl Conversation {
     /// Returns who is called, for the caller who has named one of its early dialogs, and promises it.
+    ///
+    /// # Errors
+    /// 487 where whoever is called cannot be given, and is to be called anew; 603 where there is no such call.
     pub(super) fn promise_ringing(
         &mut self,
         context: &Context<'_>,
         leg: LegId,
         inquiry: &Inquiry,
-    ) -> Option<Counterpart> {
-        let invitation = self.invitation.as_deref()?;
+    ) -> Result<Counterpart, u16> {
+        let invitation = self.invitation.as_deref().ok_or(603_u16)?;
         let (caller, called) = (self.party(Side::Caller), self.party(Side::Callee));
-        let own = caller.leg.as_ref().filter(|own| own.id == leg)?;
+        let own = caller.leg.as_ref().filter(|own| own.id == leg);
+        let own = own.ok_or(603_u16)?;
         let mut early = invitation.early.iter().filter(|early| !early.over);
         let names = own.dialog.call_id == inquiry.call_id
             && own.dialog.remote_tag.as_ref() == Some(&inquiry.remote_tag)
             && early.any(|early| early.dialog.local_tag == inquiry.local_tag);
+        if !names || !caller.may_be_replaced_by(&inquiry.whose) || self.id == inquiry.by {
+            return Err(603);
+        }
         // Without an offer of the caller's there would be nobody to answer the target's.
-        let fit = self.kind == inquiry.kind && invitation.offer.is_some();
-        if !names || !fit || !caller.may_be_replaced_by(&inquiry.whose) || self.id == inquiry.by {
-            return None;
+        if self.kind != inquiry.kind || invitation.offer.is_none() {
+            return Err(487);
         }
         let mut branches = invitation.fork.branches.iter();
         let branch = branches
             .clone()
             .find(|branch| branch.rang)
-            .or_else(|| branches.next())?;
+            .or_else(|| branches.next())
+            .ok_or(603_u16)?;
         let counterpart = Counterpart {
             aor: called.aor.clone(),
             address: called.address.clone(),
@@ -118,7 +126,7 @@ impl Conversation {
             ),
         };
         self.promise_to(context, Side::Callee, inquiry.by, true);
-        Some(counterpart)
+        Ok(counterpart)
     }
 
     /// Says that the target rings, to the conversation that waits for it.
