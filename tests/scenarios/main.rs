@@ -26,3 +26,4 @@ mod stage;
 mod torture;
 mod transports;
 mod video;
+mod wire;

@@ -1,14 +1,16 @@
 //! The call flows of RFC 3665, with Refork where they have a registrar or a proxy.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use refork::engine::ids::Aor;
-use refork::engine::settings::{Domain, PathMode, ServedBy, Upstream};
+use refork::engine::settings::{Account, Domain, PathMode, ServedBy, Upstream};
+use refork::sip::digest::{Algorithm, Credentials, ha1};
 use refork::sip::{Address, Message, Method, Name};
-use refork::ua::{Ending, Medium, Phone, Profile, Reaction, Transport};
+use refork::ua::{Call, Ending, Medium, Phone, Profile, Reaction, Transport};
 
-use crate::stage::{SOON, Stage, answers, connect, hang_up, rings, talk};
+use crate::stage::{SOON, Stage, answers, connect, hang_up, requests_since, rings, talk};
+use crate::wire::{Dialog, Wire, sound_of};
 
 /// Returns the final responses to the REGISTERs of a phone.
 fn answered(stage: &Stage, phone: &Phone) -> Vec<Message> {
@@ -179,12 +181,17 @@ fn two_houses() -> (Stage, Stage) {
         config.engine.users = users.collect();
     });
     let there = beyond.sip(Transport::Udp, false);
-    let here = Stage::with(|config| {
+    (house_before(there, None), beyond)
+}
+
+/// A house that sends there what is for `example.net`.
+fn house_before(there: SocketAddr, account: Option<Account>) -> Stage {
+    Stage::with(|config| {
         let upstream = Upstream {
             targets: vec![format!("sip:{there}").as_str().into()],
             trusted: false,
             path: PathMode::Path,
-            account: None,
+            account,
             probe: None,
         };
         config.engine.upstreams.insert("beyond".into(), upstream);
@@ -193,8 +200,7 @@ fn two_houses() -> (Stage, Stage) {
             realm: "example.net".into(),
             served_by: ServedBy::Upstream("beyond".into()),
         });
-    });
-    (here, beyond)
+    })
 }
 
 fn of_the_other_house(profile: &mut Profile) {
@@ -256,4 +262,206 @@ fn section_3_9_and_3_11_busy_and_unavailable_through_two_proxies() {
     }
     here.finish_refused(2);
     beyond.finish();
+}
+
+const CHALLENGE: &str =
+    "Proxy-Authenticate: Digest realm=\"example.net\", nonce=\"n\", qop=\"auth\"\r\n";
+
+/// Returns what a request shows to the second house, which must be right, as its nonce count.
+#[track_caller]
+fn shown(request: &Message) -> u32 {
+    let mut all = request
+        .fields(Name::ProxyAuthorization)
+        .filter_map(Credentials::parse);
+    let shown = all.next().unwrap();
+    assert!(all.next().is_none(), "what Alice showed here stays here");
+    assert_eq!((shown.username, shown.realm), ("refork", "example.net"));
+    let ha1 = ha1(Algorithm::Md5, "refork", "example.net", "secret");
+    // RFC 3261 22.1: an ACK shows what its INVITE has shown.
+    let method = match request.method().as_str() {
+        "ACK" => "INVITE",
+        other => other,
+    };
+    assert!(shown.prove(Algorithm::Md5, &ha1, method, request.body()));
+    shown.count().unwrap()
+}
+
+#[test]
+fn section_3_3_with_multiple_proxy_authentication() {
+    let mut second = Wire::bind("second", Ipv4Addr::LOCALHOST);
+    let account = Account {
+        user: "refork".into(),
+        password: "secret".into(),
+        realms: Box::new(["example.net".into()]),
+    };
+    let here = house_before(second.local(), Some(account));
+    let alice = here.phone("alice");
+    let call = alice.call("sip:bob@example.net", Medium::Audio).unwrap();
+    let bare = second.request(&Method::Invite);
+    assert_eq!(bare.header(Name::ProxyAuthorization), None);
+    second.answer(&bare, 407, "asks", CHALLENGE, "");
+    let ack = second.request(&Method::Ack);
+    assert_eq!((ack.branch(), ack.cseq()), (bare.branch(), bare.cseq()));
+    let proven = second.request(&Method::Invite);
+    assert_eq!(
+        (proven.call_id(), proven.cseq()),
+        (bare.call_id(), bare.cseq() + 1)
+    );
+    assert_eq!(shown(&proven), 1);
+    second.answer(&proven, 180, "second", "", "");
+    call.wait_ringing(SOON).unwrap();
+    let answer = second.sdp(1, "sendrecv");
+    second.answer(&proven, 200, "second", "", &answer);
+    assert_eq!(shown(&second.request(&Method::Ack)), 1);
+    call.wait_up(SOON).unwrap();
+    // Alice was asked once, by the first house: the second one's question is no matter of hers.
+    let asked = here.log.of("alice").into_iter().filter(|entry| {
+        let heard = entry.received();
+        heard.is_some_and(|heard| heard.status() == 407 && *heard.method() == Method::Invite)
+    });
+    assert_eq!(asked.count(), 1);
+    second.hears_voice(alice.profile().voice);
+    second.speaks(sound_of(&proven), 0x55, || heard(&call, 0x55));
+    let mut dialog = Dialog::of_invite(&proven, "second");
+    second.leave(&mut dialog);
+    assert_eq!(call.wait_over(SOON).unwrap(), Ending::HungUpThere);
+    here.finish_refused(1);
+}
+
+/// A text outside of any dialog is asked for proof there as a call is.
+#[test]
+fn the_second_proxy_has_proof_of_a_text_too() {
+    let mut second = Wire::bind("second", Ipv4Addr::LOCALHOST);
+    let account = Account {
+        user: "refork".into(),
+        password: "secret".into(),
+        realms: Box::default(),
+    };
+    let here = house_before(second.local(), Some(account));
+    let alice = here.phone("alice");
+    let waiting = {
+        let alice = alice.clone();
+        std::thread::spawn(move || alice.page("sip:bob@example.net", "hello"))
+    };
+    let bare = second.request(&Method::Message);
+    second.answer(&bare, 407, "asks", CHALLENGE, "");
+    let proven = second.request(&Method::Message);
+    assert_eq!((proven.body(), shown(&proven)), (&b"hello"[..], 1));
+    second.answer(&proven, 200, "second", "", "");
+    assert_eq!(waiting.join().unwrap().unwrap(), 200);
+    here.finish();
+}
+
+fn heard(call: &Call, voice: u8) -> bool {
+    let heard = call.heard();
+    let mut heard = heard.iter();
+    heard.any(|packet| packet.payload.first() == Some(&voice))
+}
+
+/// The server has the place of the ALG: neither phone learns where the other one's sound is.
+#[test]
+fn section_3_5_through_an_alg() {
+    let stage = Stage::new();
+    let (alice, bob) = (stage.phone("alice"), stage.desk());
+    let (call, taken) = connect(&alice, &bob, Medium::Audio);
+    talk(&call, &taken);
+    let described = |phone: &Phone, heard: bool| {
+        let entries = stage.log.of(phone.label());
+        let mut messages = entries.iter().filter_map(|entry| {
+            let received = entry.received().is_some();
+            entry.message().filter(|_| received == heard)
+        });
+        let found = messages.find(|message| !message.body().is_empty());
+        sound_of(found.unwrap())
+    };
+    for (speaks, hears) in [(&alice, &bob), (&bob, &alice)] {
+        assert_ne!(described(speaks, false), described(hears, true));
+    }
+    hang_up(&taken, &call);
+    stage.finish();
+}
+
+/// Bob has forwarded his calls to Carol, whose phone makes the offer: Alice's answer comes with her ACK.
+#[test]
+fn section_3_6_a_redirection_and_the_sdp_in_the_ack() {
+    let stage = Stage::new();
+    let (bob, carol) = (stage.desk(), stage.phone("carol"));
+    rings(&bob);
+    answers(&carol);
+    let mut alice = Wire::of(&stage, "alice");
+    let mut invite = alice.first(Method::Invite, "sip:bob@example.org");
+    alice.prove(&mut invite);
+    let ringing = bob.incoming(SOON).unwrap();
+    ringing.forward("sip:carol@example.org").unwrap();
+    alice.response(&invite, |status| status == 180);
+    let ok = alice.response(&invite, |status| status == 200);
+    let taken = carol.incoming(SOON).unwrap();
+    let answer = alice.sdp(1, "sendrecv");
+    let mut dialog = alice.acknowledge(&invite, &ok, &answer);
+    taken.wait_up(SOON).unwrap();
+    for phone in [&bob, &carol] {
+        let entries = stage.log.of(phone.label());
+        let mut invites = entries.iter().filter_map(|entry| entry.received());
+        let invite = invites.find(|message| *message.method() == Method::Invite);
+        assert_eq!(invite.unwrap().body(), b"");
+    }
+    alice.hears_voice(carol.profile().voice);
+    alice.speaks(sound_of(&ok), 0x55, || heard(&taken, 0x55));
+    alice.leave(&mut dialog);
+    assert_eq!(taken.wait_over(SOON).unwrap(), Ending::HungUpThere);
+    stage.finish();
+}
+
+/// Bob's phone has another address in mid-call, and offers anew from there.
+#[test]
+fn section_3_7_reinvite_from_another_address() {
+    let stage = Stage::new();
+    let alice = stage.phone("alice");
+    let mut bob = Wire::of(&stage, "bob");
+    bob.register(60);
+    let call = alice.call("sip:bob@example.org", Medium::Audio).unwrap();
+    let answer = bob.sdp(1, "sendrecv");
+    let (mut dialog, _) = bob.takes(&answer);
+    call.wait_up(SOON).unwrap();
+    bob.hears_voice(alice.profile().voice);
+
+    let since = stage.log.now();
+    let mut moved = Wire::at(&stage, "bob", Ipv4Addr::new(127, 0, 0, 2));
+    let mut again = moved.within(&mut dialog, Method::Invite);
+    again.sdp = moved.sdp(2, "sendrecv");
+    // Whoever comes from somewhere else proves who it is.
+    let ok = moved.ask(&mut again);
+    assert_eq!(ok.status(), 200);
+    let mut dialog = moved.acknowledge(&again, &ok, "");
+    moved.hears_voice(alice.profile().voice);
+    assert!(bob.hears_nothing(), "the sound has moved too");
+    moved.speaks(sound_of(&ok), 0x55, || heard(&call, 0x55));
+    // What Alice has to say is said there.
+    let ticket = call.post("found you").unwrap();
+    let text = moved.request(&Method::Message);
+    assert_eq!(text.uri(), format!("sip:bob@{}", moved.local()));
+    moved.answer(&text, 200, "", "", "");
+    assert_eq!(call.outcome(ticket).unwrap(), 200);
+    assert_eq!(requests_since(&stage.log, &alice, since), []);
+    moved.leave(&mut dialog);
+    assert_eq!(call.wait_over(SOON).unwrap(), Ending::HungUpThere);
+    bob.register(0);
+    stage.finish();
+}
+
+/// Bob's phone says nothing at all. The RFC's proxy says 480; RFC 3261 16.7 and 17.1.1 have 408.
+#[test]
+fn section_3_10_no_response() {
+    let stage = Stage::new();
+    let (alice, bob) = (stage.phone("alice"), stage.desk());
+    rings(&bob);
+    bob.freeze();
+    let call = alice.call("sip:bob@example.org", Medium::Audio).unwrap();
+    let ending = call.wait_over(SOON).unwrap();
+    assert_eq!(ending, Ending::Refused(408));
+    // Once it hears of the call, that is taken back.
+    bob.thaw();
+    let late = bob.incoming(SOON).unwrap();
+    assert_eq!(late.wait_over(SOON).unwrap(), Ending::Cancelled);
+    stage.finish();
 }

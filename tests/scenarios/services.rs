@@ -1,11 +1,13 @@
 //! More of the services of RFC 5359, each by its section.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use refork::sip::{Message, Name};
-use refork::ua::{Ending, Medium, Phone, Reaction};
+use refork::sip::{Message, Method, Name};
+use refork::ua::{Call, Ending, Medium, Phone, Reaction};
 
-use crate::stage::{SOON, Stage, answers, connect, hang_up, rings, talk};
+use crate::stage::{SOON, Stage, answers, connect, hang_up, requests_since, rings, talk};
+use crate::wire::{Wire, sound_of};
 
 /// Returns the last response with a status that a phone has sent.
 fn answered(stage: &Stage, phone: &Phone, status: u16) -> Message {
@@ -15,6 +17,110 @@ fn answered(stage: &Stage, phone: &Phone, status: u16) -> Message {
     sent.rfind(|message| message.status() == status)
         .unwrap_or_else(|| panic!("{} has not answered {status}", phone.label()))
         .clone()
+}
+
+/// Returns the ids of the dialog of a call that a phone has answered so, as it would tell those who watch its dialogs
+/// (RFC 4235): Call-ID, its own tag, and ours.
+fn ids(stage: &Stage, phone: &Phone, status: u16) -> [String; 3] {
+    let heard = answered(stage, phone, status);
+    let tag = |name| {
+        let value = heard.header(name).unwrap();
+        value.rsplit_once("tag=").unwrap().1.to_owned()
+    };
+    let (own, ours) = (tag(Name::To), tag(Name::From));
+    [heard.call_id().to_owned(), own, ours]
+}
+
+/// Names that dialog to us, who are its other end (RFC 3891 3).
+fn replaces(stage: &Stage, phone: &Phone, status: u16) -> String {
+    let [call_id, own, ours] = ids(stage, phone, status);
+    format!("{call_id};to-tag={ours};from-tag={own}")
+}
+
+fn heard(call: &Call, voice: u8) -> bool {
+    let heard = call.heard();
+    let mut heard = heard.iter();
+    heard.any(|packet| packet.payload.first() == Some(&voice))
+}
+
+/// Bob's phone describes the sound of a server of music in the place of its own, and later its own again.
+#[test]
+fn section_2_3_music_on_hold() {
+    const MUSIC: u8 = 0x55;
+    let stage = Stage::new();
+    let alice = stage.phone("alice");
+    let mut bob = Wire::of(&stage, "bob");
+    bob.register(60);
+    let server = Wire::at(&stage, "music", Ipv4Addr::new(127, 0, 0, 3));
+    let call = alice.call("sip:bob@example.org", Medium::Audio).unwrap();
+    let answer = bob.sdp(1, "sendrecv");
+    let (mut dialog, invite) = bob.takes(&answer);
+    call.wait_up(SOON).unwrap();
+    bob.speaks(sound_of(&invite), 0x44, || heard(&call, 0x44));
+
+    let offers = |bob: &mut Wire, dialog: &mut _, sdp: String| {
+        let mut offer = bob.within(dialog, Method::Invite);
+        offer.sdp = sdp;
+        bob.send(&mut offer);
+        let ok = bob.response(&offer, |status| status >= 200);
+        assert_eq!(ok.status(), 200);
+        *dialog = bob.acknowledge(&offer, &ok, "");
+        ok
+    };
+    let music = server.sound.local_addr().unwrap();
+    let sdp = bob.sdp_at(music, 2, "sendonly");
+    let ok = offers(&mut bob, &mut dialog, sdp);
+    let told = String::from_utf8(call.remote_sdp()).unwrap();
+    assert!(
+        told.contains("a=sendonly") && !told.contains("127.0.0.3"),
+        "{told}"
+    );
+    server.speaks(sound_of(&ok), MUSIC, || heard(&call, MUSIC));
+    let sdp = bob.sdp(3, "sendrecv");
+    let ok = offers(&mut bob, &mut dialog, sdp);
+    bob.hears_voice(alice.profile().voice);
+    let before = call.heard().len();
+    bob.speaks(sound_of(&ok), 0x44, || {
+        let since = &call.heard()[before..];
+        since
+            .iter()
+            .any(|packet| packet.payload.first() == Some(&0x44))
+    });
+    bob.leave(&mut dialog);
+    assert_eq!(call.wait_over(SOON).unwrap(), Ending::HungUpThere);
+    bob.register(0);
+    stage.finish();
+}
+
+/// Carol has the ids of Bob's dialog from his phone, which mixes: that is with us, and reaches his phone as it came.
+#[test]
+fn section_2_11_a_third_party_joins() {
+    let stage = Stage::new();
+    let (alice, bob) = (stage.phone("alice"), stage.desk());
+    let (call, taken) = connect(&alice, &bob, Medium::Audio);
+    let [call_id, own, ours] = ids(&stage, &bob, 200);
+    let join = format!("{call_id};to-tag={own};from-tag={ours}");
+    let mut carol = Wire::of(&stage, "carol");
+    let mut invite = carol.first(Method::Invite, "sip:bob@example.org");
+    invite.sdp = carol.sdp(1, "sendrecv");
+    invite.more = format!("Join: {join}\r\nRequire: join\r\n");
+    let ok = carol.ask(&mut invite);
+    assert_eq!(ok.status(), 200);
+    let mut dialog = carol.acknowledge(&invite, &ok, "");
+    let joined = bob.incoming(SOON).unwrap();
+    joined.wait_up(SOON).unwrap();
+    let entries = stage.log.of(bob.label());
+    let mut invites = entries.iter().filter_map(|entry| entry.received());
+    let asked = invites.rfind(|message| *message.method() == Method::Invite);
+    assert_eq!(asked.unwrap().other("Join"), Some(&*join));
+    carol.hears_voice(bob.profile().voice);
+    carol.speaks(sound_of(&ok), 0x55, || heard(&joined, 0x55));
+    talk(&call, &taken);
+    carol.leave(&mut dialog);
+    assert_eq!(joined.wait_over(SOON).unwrap(), Ending::HungUpThere);
+    talk(&call, &taken);
+    hang_up(&call, &taken);
+    stage.finish();
 }
 
 #[test]
@@ -52,6 +158,52 @@ fn section_2_8_forwarding_where_it_is_busy() {
     talk(&before, &busy);
     hang_up(&call, &taken);
     hang_up(&before, &busy);
+    stage.finish();
+}
+
+/// Bob has called Carol without an offer, and passes Alice on while her phone rings: he alone could answer what Carol
+/// offers, so she is called anew.
+#[test]
+fn section_2_5_to_a_call_without_an_offer_that_rings() {
+    let stage = Stage::new();
+    let (alice, carol) = (stage.phone("alice"), stage.phone("carol"));
+    rings(&carol);
+    let mut bob = Wire::of(&stage, "bob");
+    bob.register(60);
+    let call = alice.call("sip:bob@example.org", Medium::Audio).unwrap();
+    let answer = bob.sdp(1, "sendrecv");
+    let (mut dialog, _) = bob.takes(&answer);
+    let mut asking = bob.first(Method::Invite, "sip:carol@example.org");
+    bob.prove(&mut asking);
+    let rung = bob.response(&asking, |status| status == 180);
+    let first = carol.incoming(SOON).unwrap();
+    let named = format!(
+        "{}%3Bto-tag%3D{}%3Bfrom-tag%3D{}",
+        rung.call_id().replace('@', "%40"),
+        rung.to_tag().unwrap(),
+        rung.from_tag().unwrap()
+    );
+    let mut refer = bob.within(&mut dialog, Method::Refer);
+    refer.more = format!("Refer-To: <sip:carol@example.org?Replaces={named}>\r\n");
+    bob.send(&mut refer);
+    bob.response(&refer, |status| status == 202);
+    let second = carol.incoming(SOON).unwrap();
+    bob.cancel(&asking);
+    bob.response(&asking, |status| status == 487);
+    assert_eq!(first.wait_over(SOON).unwrap(), Ending::Cancelled);
+    second.answer().unwrap();
+    loop {
+        let notify = bob.request(&Method::Notify);
+        bob.answer(&notify, 200, "", "", "");
+        if notify.body().starts_with(b"SIP/2.0 200") {
+            break;
+        }
+    }
+    bob.leave(&mut dialog);
+    second.wait_up(SOON).unwrap();
+    talk(&call, &second);
+    hang_up(&second, &call);
+    bob.register(0);
     stage.finish();
 }
 
@@ -112,6 +264,63 @@ fn section_2_14_outgoing_call_screening() {
     stage.finish();
 }
 
+/// Carol's phone has the place of the server where calls are parked. To fetch Alice there Bob calls it, and it
+/// transfers; by a Replaces of its own he does not get her, for her dialog with it is none of his.
+#[test]
+fn section_2_15_call_park() {
+    let stage = Stage::new();
+    let (alice, bob, park) = (stage.phone("alice"), stage.desk(), stage.phone("carol"));
+    answers(&park);
+    let (call, taken) = connect(&alice, &bob, Medium::Audio);
+    assert_eq!(taken.hold().unwrap(), 200);
+    assert_eq!(taken.transfer("sip:carol@example.org").unwrap(), 202);
+    let parked = park.incoming(SOON).unwrap();
+    assert_eq!(taken.wait_transferred(SOON).unwrap(), 200);
+    taken.hang_up().unwrap();
+    talk(&call, &parked);
+
+    let headers = vec![
+        (Name::Require, "replaces".to_owned()),
+        (Name::Replaces, replaces(&stage, &park, 200)),
+    ];
+    let fetched = bob
+        .call_with("sip:alice@example.org", Medium::Audio, headers)
+        .unwrap();
+    assert_eq!(fetched.wait_over(SOON).unwrap(), Ending::Refused(403));
+    talk(&call, &parked);
+
+    let (fetching, asked) = connect(&bob, &park, Medium::Audio);
+    let since = stage.log.now();
+    assert_eq!(parked.transfer_to(&asked).unwrap(), 202);
+    assert_eq!(parked.wait_transferred(SOON).unwrap(), 200);
+    parked.hang_up().unwrap();
+    asked.wait_over(SOON).unwrap();
+    talk(&call, &fetching);
+    // Her phone is told with whom she talks now, and rings for nobody.
+    let asked = requests_since(&stage.log, &alice, since);
+    assert!(!asked.contains(&Method::Refer), "{asked:?}");
+    assert_eq!(alice.calls(), 1);
+    hang_up(&fetching, &call);
+    stage.finish();
+}
+
+/// What those who pick up (2.16) and who call again (2.17) would watch is not served: they are told so at once.
+#[test]
+fn section_2_16_and_2_17_nobody_watches_dialogs_by_way_of_us() {
+    let stage = Stage::new();
+    let bob = stage.desk();
+    let mut carol = Wire::of(&stage, "carol");
+    let mut subscribe = carol.first(Method::Subscribe, "sip:bob@example.org");
+    subscribe.more = "Event: dialog\r\nExpires: 3600\r\n".into();
+    carol.send(&mut subscribe);
+    let refused = carol.response(&subscribe, |status| status >= 200);
+    assert_eq!(refused.status(), 489);
+    let entries = stage.log.of(bob.label());
+    let mut heard = entries.iter().filter_map(|entry| entry.received());
+    assert!(heard.all(|message| *message.method() != Method::Subscribe));
+    stage.finish();
+}
+
 #[test]
 fn section_2_16_call_pickup() {
     let stage = Stage::new();
@@ -121,19 +330,7 @@ fn section_2_16_call_pickup() {
         let call = alice.call("sip:bob@example.org", Medium::Audio).unwrap();
         let ringing = bob.incoming(SOON).unwrap();
         call.wait_ringing(SOON).unwrap();
-        // As Bob's phone would tell those who watch its dialogs (RFC 4235).
-        let heard = answered(&stage, &bob, 180);
-        let tag = |name| {
-            heard
-                .header(name)
-                .and_then(|value| value.rsplit_once("tag="))
-        };
-        let replaces = format!(
-            "{};to-tag={};from-tag={};early-only",
-            heard.call_id(),
-            tag(Name::From).unwrap().1,
-            tag(Name::To).unwrap().1
-        );
+        let replaces = format!("{};early-only", replaces(&stage, &bob, 180));
         let headers = vec![
             (Name::Require, "replaces".to_owned()),
             (Name::Replaces, replaces),
@@ -162,6 +359,41 @@ fn section_2_17_automatic_redial() {
     let (call, taken) = connect(&alice, &bob, Medium::Audio);
     talk(&call, &taken);
     hang_up(&call, &taken);
+    stage.finish();
+}
+
+/// A REFER outside of any dialog is refused; whoever has Alice call Bob from a page rings both (RFC 3725 4.1).
+#[test]
+fn section_2_18_click_to_dial() {
+    let stage = Stage::new();
+    let (alice, bob) = (stage.phone("alice"), stage.desk());
+    answers(&alice);
+    answers(&bob);
+    let mut page = Wire::of(&stage, "carol");
+    let mut refer = page.first(Method::Refer, "sip:alice@example.org");
+    refer.more = "Refer-To: <sip:bob@example.org>\r\n".into();
+    page.send(&mut refer);
+    let refused = page.response(&refer, |status| status >= 200);
+    assert_eq!(refused.status(), 405);
+    let allowed = refused.header(Name::Allow).unwrap();
+    assert!(allowed.contains("INVITE"), "{allowed}");
+
+    let mut first = page.first(Method::Invite, "sip:alice@example.org");
+    let offered = page.ask(&mut first);
+    assert_eq!(offered.status(), 200);
+    let offer = String::from_utf8(offered.body().to_vec()).unwrap();
+    let (mut to_bob, answered) = page.call("sip:bob@example.org", &offer);
+    let answer = String::from_utf8(answered.body().to_vec()).unwrap();
+    let mut to_alice = page.acknowledge(&first, &offered, &answer);
+    let (hers, his) = (alice.incoming(SOON).unwrap(), bob.incoming(SOON).unwrap());
+    hers.wait_up(SOON).unwrap();
+    his.wait_up(SOON).unwrap();
+    talk(&hers, &his);
+    assert!(page.hears_nothing(), "their sound goes past the page");
+    page.leave(&mut to_bob);
+    page.leave(&mut to_alice);
+    assert_eq!(hers.wait_over(SOON).unwrap(), Ending::HungUpThere);
+    assert_eq!(his.wait_over(SOON).unwrap(), Ending::HungUpThere);
     stage.finish();
 }
 

@@ -22,7 +22,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(5);
 pub(crate) const LATER: Duration = Duration::from_secs(15);
 /// Transactions live for 64 times T1 (50 ms) and a little more.
 const DRAINED_WITHIN: Duration = Duration::from_secs(15);
-const PASSWORD: &str = "correct horse";
+pub(crate) const PASSWORD: &str = "correct horse";
 
 /// Timers as short as they may be, so that the whole set takes less than a minute.
 const CONFIG: &str = r#"
