@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use refork::config::{self, Config, ConfigErrors};
 use refork::engine::ids::{Aor, Transport};
-use refork::engine::settings::{Auth, FailureCause, Filler, ServedBy, Settings};
+use refork::engine::settings::{
+    Auth, FailureCause, Filler, Redirects, RouteFork, ServedBy, Settings,
+};
 use refork::engine::time::Millis;
 
 fn top(path: &str) -> PathBuf {
@@ -132,7 +134,7 @@ endpoints:
 upstreams:
   pbx: { targets: ["sip:127.0.0.1:5090;transport=tcp", { uri: "sip:b", priority: 7, weight: 3 }], probe: 5s }
   idle: { targets: [{ uri: "sip:c" }], probe: null }
-routes: [{ match: "sip:+*@*", to: pbx }]
+routes: [{ match: "sip:+*@*", to: pbx, fork: { redirects: pass, ring_timeout: 45s } }, { match: "sip:1*@*", to: idle }]
 dns: { servers: [192.0.2.53, "[::1]:5353"], timeout: 1s, attempts: 3 }
 fork: { failover: 2s }
 detect: { probe: off, media: off, failure_bye: [503, "q850:27"] }
@@ -179,6 +181,12 @@ log: { level: "info,refork::engine=debug", format: json }
         Some("Bob's mobile")
     );
     assert_eq!(engine.routes[0].to, "pbx".into());
+    let own = RouteFork {
+        ring_timeout: Some(Millis(45_000)),
+        redirects: Some(Redirects::Pass),
+    };
+    let rules: Vec<_> = engine.routes.iter().map(|route| route.fork).collect();
+    assert_eq!(rules, [own, RouteFork::default()]);
     assert_eq!(engine.detect.probe, None);
     assert_eq!(engine.detect.media_silence, None);
     assert_eq!(

@@ -7,9 +7,11 @@ use super::tree::{NodeId, Tree, Value};
 use crate::engine::mint::hash64;
 
 /// What may be changed while the node runs: keys, or what they begin with.
-const REVISABLE: [&str; 19] = [
+const REVISABLE: [&str; 21] = [
     "acl",
     "bans",
+    "fork.redirects",
+    "fork.ring_timeout",
     "limits.calls_per_ip",
     "limits.calls_per_user",
     "limits.connections",
@@ -83,6 +85,13 @@ impl Written {
 }
 
 fn is_revisable(key: &str) -> bool {
+    // Of a route how its calls are made, not which they are.
+    let rules = key
+        .strip_prefix("routes[")
+        .and_then(|rest| rest.split_once(']'));
+    if rules.is_some_and(|(_, key)| key.starts_with(".fork.")) {
+        return true;
+    }
     REVISABLE.iter().any(|prefix| {
         let rest = key.strip_prefix(prefix);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
@@ -128,6 +137,8 @@ mod tests {
     fn only_whole_keys_count() {
         assert!(is_revisable("acl.allow[0]") && is_revisable("limits.conversations"));
         assert!(is_revisable("media.reserve.calls") && is_revisable("limits.ringing_per_ip"));
+        assert!(is_revisable("routes[12].fork.redirects") && is_revisable("fork.redirects"));
+        assert!(!is_revisable("routes[12].to") && !is_revisable("fork.order"));
         assert!(!is_revisable("acls") && !is_revisable("limits.idle"));
         assert!(!is_revisable("media.ports") && !is_revisable("limits.message_size"));
     }

@@ -1,6 +1,7 @@
 //! What of the settings may be changed while the node runs.
 
-use crate::engine::settings::{AclSettings, LimitSettings, Settings};
+use crate::engine::settings::{AclSettings, LimitSettings, Redirects, Route, Settings};
+use crate::engine::time::Millis;
 
 /// Settings of another reading of the configuration. They are for what comes: what stands is not touched.
 #[derive(Clone, Debug, PartialEq)]
@@ -8,6 +9,11 @@ pub struct Revision {
     pub acl: AclSettings,
     /// All but the size of messages, which the sockets are made for.
     pub limits: LimitSettings,
+    /// Of `fork`.
+    pub ring_timeout: Millis,
+    pub redirects: Redirects,
+    /// How the calls of those routes are made that there are already.
+    pub routes: Vec<Route>,
 }
 
 impl Revision {
@@ -16,6 +22,9 @@ impl Revision {
         Self {
             acl: settings.acl.clone(),
             limits: settings.limits.clone(),
+            ring_timeout: settings.fork.ring_timeout,
+            redirects: settings.fork.redirects,
+            routes: settings.routes.clone(),
         }
     }
 
@@ -25,5 +34,13 @@ impl Revision {
             message_size: settings.limits.message_size,
             ..self.limits
         };
+        settings.fork.ring_timeout = self.ring_timeout;
+        settings.fork.redirects = self.redirects;
+        for route in &mut settings.routes {
+            let same = |new: &&Route| new.pattern == route.pattern && new.to == route.to;
+            if let Some(new) = self.routes.iter().find(same) {
+                route.fork = new.fork;
+            }
+        }
     }
 }

@@ -201,6 +201,26 @@ pub struct Route {
     /// `*` matches any run of characters; held against the Request-URI as `sip:user@host`.
     pub pattern: Box<str>,
     pub to: Box<str>,
+    pub fork: RouteFork,
+}
+
+/// What a route has otherwise than `ForkSettings` have it for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RouteFork {
+    pub ring_timeout: Option<Millis>,
+    pub redirects: Option<Redirects>,
+}
+
+impl RouteFork {
+    /// Returns how long an endpoint rings.
+    pub fn ring_timeout(self, all: &ForkSettings) -> Millis {
+        self.ring_timeout.unwrap_or(all.ring_timeout)
+    }
+
+    /// Returns what becomes of a 3xx.
+    pub fn redirects(self, all: &ForkSettings) -> Redirects {
+        self.redirects.unwrap_or(all.redirects)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -474,6 +474,27 @@ const CASES: &[Case] = &[
         "did you mean `pbx`?",
     ),
     (
+        "upstreams: { pbx: { targets: [\"sip:a\"] } }\nroutes:\n  - match: \"sip:*\"\n    to: pbx\n    fork: { redirects: folow }\n",
+        "routes[0].fork.redirects",
+        (5, 24),
+        "`folow` is not permitted",
+        "did you mean `follow`?",
+    ),
+    (
+        "upstreams: { pbx: { targets: [\"sip:a\"] } }\nroutes:\n  - { match: \"sip:*\", to: pbx, fork: { ring_timeout: 1h } }\n",
+        "routes[0].fork.ring_timeout",
+        (3, 54),
+        "too large",
+        "to 10m",
+    ),
+    (
+        "upstreams: { pbx: { targets: [\"sip:a\"] } }\nroutes:\n  - { match: \"sip:*\", to: pbx, fork: { order: q } }\n",
+        "routes[0].fork.order",
+        (3, 40),
+        "no such key",
+        "ring_timeout, redirects",
+    ),
+    (
         "fork: { order: parallell }\n",
         "fork.order",
         (1, 16),

@@ -60,6 +60,7 @@ pub fn guarded() -> Settings {
         routes: vec![Route {
             pattern: "sip:+*@*".into(),
             to: "trunk".into(),
+            fork: RouteFork::default(),
         }],
         acl: AclSettings {
             trusted: vec!["203.0.113.0/24".parse().unwrap()],

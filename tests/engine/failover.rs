@@ -6,7 +6,7 @@ use refork::engine::events::{Event, TargetFailure};
 use refork::engine::health::{Observation, Sign};
 use refork::engine::ids::Transport;
 use refork::engine::ports::Input;
-use refork::engine::settings::{Route, Settings, Upstream, UpstreamTarget};
+use refork::engine::settings::{Route, RouteFork, Settings, Upstream, UpstreamTarget};
 use refork::engine::time::Millis;
 use refork::engine::upstreams::hop_of;
 use refork::sip::{Message, Method, Name};
@@ -28,6 +28,7 @@ pub fn behind_a_name() -> Settings {
     wishes.routes.push(Route {
         pattern: "sip:4*@*".into(),
         to: "pbx".into(),
+        fork: RouteFork::default(),
     });
     wishes
 }

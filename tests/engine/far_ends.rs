@@ -31,6 +31,7 @@ fn with_acl(trusted: bool, acl: AclSettings) -> Table {
         routes: vec![Route {
             pattern: "sip:+*@*".into(),
             to: "trunk".into(),
+            fork: RouteFork::default(),
         }],
         acl,
         ..settings()

@@ -1,6 +1,8 @@
 //! Phones that forward their calls, requests that come back, and how many may ring for one.
 
 use refork::engine::events::Happening;
+use refork::engine::ports::Input;
+use refork::engine::revision::Revision;
 use refork::engine::settings::*;
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
@@ -169,6 +171,136 @@ fn a_redirection_is_the_callers_where_that_is_wished() {
     t.forwards(&first, desk(), &["<sip:carol@example.org>"]);
     let moved = t.response_to(alice(), 302);
     assert_eq!(contact(&moved), "sip:carol@example.org");
+    t.nothing_to(carol());
+}
+
+/// Numbers are behind an upstream, at Bob's desk: those that begin with 4 by this route, others as all.
+fn with_routes(all: Redirects, rules: RouteFork) -> Settings {
+    let route = |pattern: &str, fork| Route {
+        pattern: pattern.into(),
+        to: "pbx".into(),
+        fork,
+    };
+    let mut wishes = settings();
+    let pbx = upstream("sip:198.51.100.2", false);
+    wishes.upstreams.insert("pbx".into(), pbx);
+    wishes.routes = vec![
+        route("sip:4*@*", rules),
+        route("sip:5*@*", RouteFork::default()),
+    ];
+    wishes.fork.redirects = all;
+    wishes
+}
+
+const PASS: RouteFork = RouteFork {
+    redirects: Some(Redirects::Pass),
+    ring_timeout: None,
+};
+
+/// Alice calls a number, whose upstream names Carol. Returns true where Carol is called in its place.
+fn is_followed(t: &mut Table, number: &str) -> bool {
+    let invite = request(Method::Invite, "alice", number, alice(), number);
+    t.receive(alice(), with_sdp(invite, &audio(alice())));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.forwards(&invite, desk(), &["<sip:carol@example.org>"]);
+    match t.waiting(carol(), &Method::Invite) {
+        Some(invite) => {
+            t.reply(&invite, 486, carol());
+            t.request_to(carol(), Method::Ack);
+            t.response_to(alice(), 486);
+            true
+        }
+        None => {
+            let moved = t.response_to(alice(), 302);
+            assert_eq!(contact(&moved), "sip:carol@example.org");
+            false
+        }
+    }
+}
+
+#[test]
+fn a_route_says_whether_a_redirection_is_followed() {
+    let follow = RouteFork {
+        redirects: Some(Redirects::Follow),
+        ..RouteFork::default()
+    };
+    for (all, rules, expected) in [
+        (Redirects::Follow, PASS, [false, true]),
+        (Redirects::Pass, follow, [true, false]),
+        (Redirects::Pass, RouteFork::default(), [false, false]),
+    ] {
+        let mut t = with_carol(with_routes(all, rules));
+        assert_eq!(
+            ["401", "5001"].map(|number| is_followed(&mut t, number)),
+            expected,
+            "{all:?} {rules:?}"
+        );
+    }
+}
+
+fn with_carol(settings: Settings) -> Table {
+    let mut t = Table::new(settings);
+    t.register("carol", carol(), "carol");
+    t
+}
+
+#[test]
+fn what_a_route_says_is_for_those_whom_it_leads_to() {
+    // Bob forwards to a number whose route passes on what is said there.
+    let mut t = with_carol(with_routes(Redirects::Follow, PASS));
+    t.register("bob", mobile(), "mobile");
+    t.alice_invites(&audio(alice()));
+    let first = t.request_to(mobile(), Method::Invite);
+    t.forwards(&first, mobile(), &["<sip:401@example.org>"]);
+    let second = t.request_to(desk(), Method::Invite);
+    t.forwards(&second, desk(), &["<sip:carol@example.org>"]);
+    t.nothing_to(carol());
+    t.response_to(alice(), 302);
+}
+
+#[test]
+fn a_route_says_how_long_it_rings_there() {
+    let short = RouteFork {
+        ring_timeout: Some(Millis::from_secs(20)),
+        redirects: None,
+    };
+    for (number, rings_s) in [("401", 20), ("5001", 60)] {
+        let mut t = with_carol(with_routes(Redirects::Follow, short));
+        let invite = request(Method::Invite, "alice", number, alice(), number);
+        t.receive(alice(), with_sdp(invite, &audio(alice())));
+        let invite = t.request_to(desk(), Method::Invite);
+        t.reply(&invite, 180, desk());
+        t.pass(Millis::from_secs(rings_s - 1));
+        assert!(t.waiting(desk(), &Method::Cancel).is_none(), "{number}");
+        t.pass(Millis::from_secs(2));
+        t.request_to(desk(), Method::Cancel);
+    }
+}
+
+#[test]
+fn what_a_route_says_may_change_while_the_node_runs() {
+    let mut t = with_carol(with_routes(Redirects::Follow, RouteFork::default()));
+    assert!(is_followed(&mut t, "401"));
+    let mut again = with_routes(Redirects::Pass, RouteFork::default());
+    let follow = RouteFork {
+        redirects: Some(Redirects::Follow),
+        ..RouteFork::default()
+    };
+    again.routes[0].fork = PASS;
+    again.routes[1].fork = follow;
+    // One that is not there yet takes a restart, with all that it leads to.
+    let mut later = again.routes[0].clone();
+    later.pattern = "sip:bob@*".into();
+    again.routes.insert(0, later);
+    t.input(Input::Revised(Box::new(Revision::of(&again))));
+    t.discard(alice());
+    assert!(!is_followed(&mut t, "4001"));
+    t.discard(alice());
+    assert!(is_followed(&mut t, "50001"));
+    t.register("bob", mobile(), "mobile");
+    t.alice_invites(&audio(alice()));
+    let invite = t.request_to(mobile(), Method::Invite);
+    t.forwards(&invite, mobile(), &["<sip:carol@example.org>"]);
     t.nothing_to(carol());
 }
 

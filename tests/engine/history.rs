@@ -35,10 +35,12 @@ fn house() -> Table {
             Route {
                 pattern: "sip:+49*@*".into(),
                 to: "trunk".into(),
+                fork: RouteFork::default(),
             },
             Route {
                 pattern: "sip:+*@*".into(),
                 to: "public".into(),
+                fork: RouteFork::default(),
             },
         ],
         acl: AclSettings {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use refork::engine::events::{Event, Happening, TargetFailure};
 use refork::engine::ids::{Side, Transport};
 use refork::engine::ports::MediaEvent;
-use refork::engine::settings::{Route, Settings};
+use refork::engine::settings::{Route, RouteFork, Settings};
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
@@ -22,6 +22,7 @@ fn behind_a_trunk() -> Settings {
     wishes.routes.push(Route {
         pattern: "sip:4*@*".into(),
         to: "trunk".into(),
+        fork: RouteFork::default(),
     });
     wishes
 }

@@ -24,6 +24,7 @@ fn house(trusted: bool) -> Table {
         routes: vec![Route {
             pattern: "sip:+*@*".into(),
             to: "trunk".into(),
+            fork: RouteFork::default(),
         }],
         ..settings()
     });

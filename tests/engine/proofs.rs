@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use refork::engine::events::{Event, Happening, Unanswered};
-use refork::engine::settings::{Account, Route, Settings};
+use refork::engine::settings::{Account, Route, RouteFork, Settings};
 use refork::engine::time::Millis;
 use refork::sip::digest::{Algorithm, Credentials, ha1};
 use refork::sip::{Message, Method, Name};
@@ -28,6 +28,7 @@ pub(crate) fn with_account(realms: &[&str]) -> Settings {
     settings.routes.push(Route {
         pattern: "sip:4*@*".into(),
         to: "trunk".into(),
+        fork: RouteFork::default(),
     });
     settings
 }

@@ -23,6 +23,7 @@ fn house(trusted: bool) -> Table {
         routes: vec![Route {
             pattern: "sip:+*@*".into(),
             to: "pbx".into(),
+            fork: RouteFork::default(),
         }],
         ..settings()
     });

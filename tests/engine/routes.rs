@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use refork::engine::events::Happening;
-use refork::engine::settings::{Route, Upstream};
+use refork::engine::settings::{Route, RouteFork, Upstream};
 use refork::engine::time::Millis;
 use refork::sip::{Builder, Method, Name};
 
@@ -231,6 +231,7 @@ fn behind_an_upstream_the_aor_is_asked_for_again() {
     wishes.routes.push(Route {
         pattern: "sip:4*@*".into(),
         to: "pbx".into(),
+        fork: RouteFork::default(),
     });
     let mut t = Table::new(wishes);
     let invite = request(Method::Invite, "alice", "401", alice(), "call1");

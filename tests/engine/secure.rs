@@ -1,7 +1,7 @@
 //! Targets that are reached over TLS alone.
 
 use refork::engine::ids::Transport;
-use refork::engine::settings::{PathMode, Route, Upstream};
+use refork::engine::settings::{PathMode, Route, RouteFork, Upstream};
 use refork::sip::{Method, Name};
 
 use crate::people::*;
@@ -25,6 +25,7 @@ fn a_sips_target_is_called_over_tls_and_told_a_sips_contact() {
         wishes.routes.push(Route {
             pattern: "sip:4*@*".into(),
             to: "pbx".into(),
+            fork: RouteFork::default(),
         });
         let mut t = Table::new(wishes);
         let at = vec![(Transport::Tls, desk())];

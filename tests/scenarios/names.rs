@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use refork::engine::settings::{PathMode, Route, Upstream};
+use refork::engine::settings::{PathMode, Route, RouteFork, Upstream};
 use refork::engine::time::Millis;
 use refork::sip::{Builder, Message, Method, Name};
 use refork::ua::{Call, Ending, Medium, Phone, Reaction, Transport};
@@ -37,6 +37,7 @@ fn stage(dns: &NameServer, uri: &str) -> Stage {
         config.engine.routes.push(Route {
             pattern: "sip:4*@*".into(),
             to: "pbx".into(),
+            fork: RouteFork::default(),
         });
     })
 }
@@ -253,6 +254,7 @@ fn an_upstream_that_is_down_is_put_out_and_comes_back() {
         config.engine.routes.push(Route {
             pattern: "sip:4*@*".into(),
             to: "pbx".into(),
+            fork: RouteFork::default(),
         });
     });
     let alice = stage.phone("alice");
@@ -337,6 +339,7 @@ fn an_upstream_that_asks_for_a_pause_has_it_from_all_workers() {
         config.engine.routes.push(Route {
             pattern: "sip:4*@*".into(),
             to: "pbx".into(),
+            fork: RouteFork::default(),
         });
     });
     let alice = stage.phone("alice");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use refork::app::{self, Server};
 use refork::config::{self, Config, Listener};
 use refork::engine::ids;
-use refork::engine::settings::{PathMode, Route, Upstream};
+use refork::engine::settings::{PathMode, Route, RouteFork, Upstream};
 use refork::tls::{ClientAuth, Files, Pair};
 use refork::ua::{Medium, Phone, Profile, Transport};
 use rustls::crypto::aws_lc_rs;
@@ -209,6 +209,7 @@ fn through_an_upstream(target: impl Fn(SocketAddr) -> String) {
         config.engine.routes.push(Route {
             pattern: "sip:zoe@*".into(),
             to: "other".into(),
+            fork: RouteFork::default(),
         });
         other = Some(server);
     });

@@ -26,7 +26,7 @@ pub(super) use operation::{
     Timers, Tls,
 };
 pub(super) use people::{
-    Auth, Domain, Endpoint, PathMode, Registrar, Route, TargetUri, Upstream, User,
+    Auth, Domain, Endpoint, PathMode, Registrar, Route, RouteFork, TargetUri, Upstream, User,
 };
 pub(super) use text::{FromText, Ordered, TextOr};
 

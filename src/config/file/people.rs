@@ -5,6 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::behaviour::Redirects;
 use super::quantity::{DAY, HOUR, MINUTE, SECOND, Span, Whole};
 use super::text::{FromText, TextOr, text_type};
 
@@ -198,4 +199,16 @@ pub(crate) struct Route {
     pub(crate) pattern: String,
     /// Name of an upstream.
     pub(crate) to: String,
+    /// What is otherwise for its calls than `fork` says.
+    #[serde(default)]
+    pub(crate) fork: RouteFork,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RouteFork {
+    /// How long an endpoint rings.
+    pub(crate) ring_timeout: Option<Span<SECOND, { 10 * MINUTE }>>,
+    /// A 3xx: whom it names is called, or the caller is told.
+    pub(crate) redirects: Option<Redirects>,
 }

@@ -9,7 +9,7 @@ use crate::config::tree::Step;
 use crate::engine::settings::{
     DetectSettings, EarlyDialogs, FailureCause, ForkOrder, ForkSettings, MessageSettings,
     NoticeSettings, PerKind, Pickup, ProbeSettings, Redirects, ReferPolicy, RefresherChoice,
-    RestoreOrder, RestoreSettings, RetrySettings, SessionTimerSettings,
+    RestoreOrder, RestoreSettings, RetrySettings, RouteFork, SessionTimerSettings,
 };
 use crate::engine::time::Millis;
 
@@ -30,15 +30,26 @@ pub(super) fn fork(fork: &file::Fork) -> ForkSettings {
         },
         failover: Millis(fork.failover.0),
         reliable_provisionals: fork.reliable_provisionals,
-        redirects: match fork.redirects {
-            file::Redirects::Follow => Redirects::Follow,
-            file::Redirects::Pass => Redirects::Pass,
-        },
+        redirects: redirects(fork.redirects),
         pickup: match fork.pickup {
             file::Pickup::Domain => Pickup::Domain,
             file::Pickup::Own => Pickup::Own,
             file::Pickup::Off => Pickup::Off,
         },
+    }
+}
+
+pub(super) fn route_fork(fork: &file::RouteFork) -> RouteFork {
+    RouteFork {
+        ring_timeout: fork.ring_timeout.map(|span| Millis(span.0)),
+        redirects: fork.redirects.map(redirects),
+    }
+}
+
+fn redirects(redirects: file::Redirects) -> Redirects {
+    match redirects {
+        file::Redirects::Follow => Redirects::Follow,
+        file::Redirects::Pass => Redirects::Pass,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Check;
+use super::{Check, behaviour};
 use crate::config::file::{self, File, TargetUri, TextOr};
 use crate::config::problem::nearest;
 use crate::config::tree::Step;
@@ -152,6 +152,7 @@ pub(super) fn routes(file: &File, check: &mut Check<'_>) -> Vec<Route> {
         routes.push(Route {
             pattern: route.pattern.as_str().into(),
             to: route.to.as_str().into(),
+            fork: behaviour::route_fork(&route.fork),
         });
     }
     routes

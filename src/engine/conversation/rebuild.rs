@@ -125,6 +125,7 @@ impl Conversation {
                 targets: uncalled,
                 person: fork.person.clone(),
                 trail: None,
+                rules: fork.rules,
             });
         }
         for branch in &mut fork.branches {

@@ -21,7 +21,7 @@ pub(crate) use self::token::Named;
 
 use crate::engine::conversation::upstream_of;
 use crate::engine::routing::{Destination, Q_DEFAULT, Target};
-use crate::engine::settings::{ForkOrder, Settings};
+use crate::engine::settings::{ForkOrder, RouteFork, Settings};
 use crate::sip::Message;
 
 impl Named {
@@ -47,6 +47,7 @@ impl Named {
             order: ForkOrder::Parallel,
             upstream: None,
             asked_by: upstream_of(&self.aor, settings).map(Into::into),
+            fork: RouteFork::default(),
         })
     }
 }

@@ -12,7 +12,7 @@ use crate::engine::location::{
     Meant, aor_in, canonical, domain, is_known, meant, revealed, same, same_uri,
 };
 use crate::engine::ports::World;
-use crate::engine::settings::{Auth, ForkOrder, ServedBy, Settings, StaticEndpoint};
+use crate::engine::settings::{Auth, ForkOrder, RouteFork, ServedBy, Settings, StaticEndpoint};
 use crate::engine::time::Time;
 use crate::sip::{Scheme, Uri};
 
@@ -43,6 +43,8 @@ pub struct Destination {
     pub upstream: Option<Box<str>>,
     /// This upstream asks, for a phone that is kept here for it.
     pub asked_by: Option<Box<str>>,
+    /// What the route that leads there has otherwise.
+    pub fork: RouteFork,
 }
 
 impl Destination {
@@ -86,7 +88,7 @@ const fn refusal(status: u16, why: &'static str) -> Refusal {
 /// 2. A domain that an upstream serves: the upstream, by the Request-URI as it is, which credentials for the
 ///    upstream were computed over (RFC 7616 3.4.3).
 /// 3. A user of a domain of ours with no endpoint now.
-/// 4. The first route whose pattern matches, also for numbers dialled at a domain of ours.
+/// 4. The first route whose pattern matches, also for numbers dialled at a domain of ours, as it says.
 ///
 /// # Errors
 /// 400 no URI; 416 a scheme that is not carried; 480 a user with no endpoint now (RFC 3261 21.4.18);
@@ -130,6 +132,7 @@ pub fn route(
             order,
             upstream: None,
             asked_by: None,
+            fork: RouteFork::default(),
         });
     }
     match served_by {
@@ -146,7 +149,11 @@ pub fn route(
         .iter()
         .find(|route| matches(&route.pattern, named.as_str()));
     match route {
-        Some(route) => to_upstream(&route.to, named, settings, |at| readdressed(at, &parsed)),
+        Some(route) => {
+            let there = to_upstream(&route.to, named, settings, |at| readdressed(at, &parsed))?;
+            let fork = route.fork;
+            Ok(Destination { fork, ..there })
+        }
         None => Err(refusal(404, "nobody here by that name")),
     }
 }
@@ -300,6 +307,7 @@ fn to_upstream(
         order: ForkOrder::Serial,
         upstream: Some(name.into()),
         asked_by: None,
+        fork: RouteFork::default(),
     })
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::engine::ids::{ConnectionId, Flow, Transport};
 use crate::engine::location::testing::{Book, START, aor, default_settings, settings, udp};
-use crate::engine::settings::{Domain, PathMode, Route, Upstream};
+use crate::engine::settings::{Domain, PathMode, Route, RouteFork, Upstream};
 use crate::engine::time::Millis;
 
 fn fixed(owner: &str, contact: &str) -> StaticEndpoint {
@@ -81,6 +81,7 @@ fn wired() -> Settings {
     let route = |pattern: &str, to: &str| Route {
         pattern: pattern.into(),
         to: to.into(),
+        fork: RouteFork::default(),
     };
     settings.upstreams = [
         (

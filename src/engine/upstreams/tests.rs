@@ -1,6 +1,6 @@
 use super::*;
 use crate::engine::routing::route;
-use crate::engine::settings::{PathMode, Route, Upstream, UpstreamTarget};
+use crate::engine::settings::{PathMode, Route, RouteFork, Upstream, UpstreamTarget};
 
 struct Nowhere;
 
@@ -66,6 +66,7 @@ fn settings(targets: &[(&str, u16, u16)], probe: Option<Millis>) -> Settings {
         routes: vec![Route {
             pattern: "sip:4*@*".into(),
             to: "pbx".into(),
+            fork: RouteFork::default(),
         }],
         ..Settings::default()
     }

@@ -28,7 +28,8 @@ use crate::engine::ids::{Aor, ConversationId, LegId};
 use crate::engine::locating::Located;
 use crate::engine::ports::{Generation, Token};
 use crate::engine::routing::{Q_DEFAULT, Target};
-use crate::engine::time::Time;
+use crate::engine::settings::{ForkSettings, RouteFork};
+use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::{ClientId, ServerId};
 use crate::sip::{Message, sdp};
 
@@ -40,6 +41,9 @@ pub(crate) struct Fork {
     /// Whom the call was for until it was theirs.
     #[serde(skip)]
     pub(crate) trail: Option<Box<Trail>>,
+    /// What the route to those has otherwise. After a restart it is as for all.
+    #[serde(skip)]
+    pub(crate) rules: RouteFork,
     #[serde(skip)]
     pub(crate) steps: Steps,
     /// Whom the call was forwarded to.
@@ -66,17 +70,30 @@ pub(crate) struct Turn {
     pub(crate) person: Option<Box<Person>>,
     #[serde(skip)]
     pub(crate) trail: Option<Box<Trail>>,
+    #[serde(skip)]
+    pub(crate) rules: RouteFork,
 }
 
 impl Turn {
     /// Makes turns of groups that are tried one after another.
-    pub(crate) fn of(groups: Vec<Vec<Target>>, trail: Option<&Trail>) -> VecDeque<Self> {
+    pub(crate) fn of(
+        groups: Vec<Vec<Target>>,
+        trail: Option<&Trail>,
+        rules: RouteFork,
+    ) -> VecDeque<Self> {
         let turn = |targets| Self {
             targets,
             person: None,
             trail: trail.cloned().map(Box::new),
+            rules,
         };
         groups.into_iter().map(turn).collect()
+    }
+
+    /// Returns how long they ring, one after another.
+    pub(crate) fn ring_in_all(turns: &VecDeque<Self>, all: &ForkSettings) -> Millis {
+        let each = turns.iter().map(|turn| turn.rules.ring_timeout(all).0);
+        Millis(each.fold(0, u64::saturating_add))
     }
 }
 
@@ -194,7 +211,7 @@ impl Fork {
     /// Takes the next turn: who is called now, and why.
     pub(crate) fn next_turn(&mut self) -> Option<Vec<Target>> {
         let turn = self.waiting.pop_front()?;
-        (self.person, self.trail) = (turn.person, turn.trail);
+        (self.person, self.trail, self.rules) = (turn.person, turn.trail, turn.rules);
         Some(turn.targets)
     }
 

@@ -104,7 +104,8 @@ fn follow(
     let status = response.status();
     // 305 names a proxy, 380 another service.
     let moved = matches!(status, 300..=302);
-    if !moved || settings.fork.redirects == Redirects::Pass || fork.redirects >= REDIRECTS_MAX {
+    let wished = fork.rules.redirects(&settings.fork) == Redirects::Follow;
+    if !moved || !wished || fork.redirects >= REDIRECTS_MAX {
         return (Vec::new(), false);
     }
     fork.redirects += 1;
@@ -158,6 +159,7 @@ fn follow(
                 targets,
                 person: Some(person.clone().into()),
                 trail: Some(trail.clone()),
+                rules: destination.fork,
             });
         }
     }

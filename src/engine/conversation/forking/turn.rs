@@ -76,7 +76,9 @@ impl Conversation {
         refused: Branch,
         secure: bool,
     ) {
-        let ring = context.shared.settings.fork.ring_timeout;
+        let rules = self.invitation.as_ref().map(|first| first.fork.rules);
+        let all = &context.shared.settings.fork;
+        let ring = rules.unwrap_or_default().ring_timeout(all);
         let branch = self.make_branch(context, Side::Callee, refused.leg.endpoint, ring);
         if let Ok(mut branch) = branch
             && let Some(invitation) = &mut self.invitation

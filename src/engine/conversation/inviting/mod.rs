@@ -226,6 +226,7 @@ impl Conversation {
                         breadth,
                     ),
                     trail.as_deref(),
+                    destination.fork,
                 ),
                 ..Fork::default()
             },
@@ -253,7 +254,6 @@ impl Conversation {
 
     /// Gives the next group of endpoints its turn, or the caller the best failure.
     pub(super) fn next_group(&mut self, context: &mut Context<'_>) {
-        let ring = context.shared.settings.fork.ring_timeout;
         loop {
             let Some(invitation) = &mut self.invitation else {
                 return;
@@ -264,6 +264,8 @@ impl Conversation {
             let Some(group) = invitation.fork.next_turn() else {
                 return self.fail(context);
             };
+            let rules = invitation.fork.rules;
+            let ring = rules.ring_timeout(&context.shared.settings.fork);
             for target in group {
                 let branch = self.make_branch(context, Side::Callee, target.endpoint, ring);
                 let Some(invitation) = &mut self.invitation else {

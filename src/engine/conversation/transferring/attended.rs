@@ -38,6 +38,7 @@ use crate::engine::ids::{LegId, Side, VirtualShard};
 use crate::engine::inquiry::{Counterpart, Inquiry};
 use crate::engine::ports::{Output, Token};
 use crate::engine::routing::{Q_DEFAULT, Target};
+use crate::engine::settings::RouteFork;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::ServerId;
 use crate::sip::Message;
@@ -230,7 +231,11 @@ impl Conversation {
                 asserted: asserted_of_called(&asker),
                 asker,
             },
-            groups: Turn::of(vec![vec![Target { endpoint, q }]], None),
+            groups: Turn::of(
+                vec![vec![Target { endpoint, q }]],
+                None,
+                RouteFork::default(),
+            ),
             replaces: replaces.filter(|_| gives.is_none()),
             giver: gives,
             rings,

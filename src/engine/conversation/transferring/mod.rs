@@ -210,6 +210,7 @@ impl Conversation {
             groups: Turn::of(
                 routing::groups(destination.targets, destination.order),
                 None,
+                destination.fork,
             ),
             // A dialog that is none of ours: the target knows it, or not.
             replaces: refer.replaces.clone(),
@@ -243,10 +244,9 @@ impl Conversation {
         let contact = context.contact(&old.dialog);
         let _ = old.dialog.refresh(request);
         context.accept_refer(server, &contact, refer.subscribes);
-        let ring = context.shared.settings.fork.ring_timeout;
         let ring = match rings {
             Some(rings) => Millis(rings.0.saturating_add(ANSWERED.0)),
-            None => ring.times(groups.len() as u64),
+            None => Turn::ring_in_all(&groups, &context.shared.settings.fork),
         };
         let deadline = context.now + ring + MARGIN;
         if refer.subscribes {
@@ -452,7 +452,7 @@ impl Conversation {
     pub(super) fn ring_time(context: &Context<'_>, aside: &Restoration) -> Millis {
         let settings = &context.shared.settings;
         match aside.transfer {
-            Some(_) => settings.fork.ring_timeout,
+            Some(_) => aside.fork.rules.ring_timeout(&settings.fork),
             None => settings.restore.ring_timeout,
         }
     }

@@ -24,6 +24,7 @@ use std::collections::VecDeque;
 
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
+use crate::engine::conversation::forking::Turn;
 use crate::engine::conversation::inviting::Invitation;
 use crate::engine::dialog::Happens;
 use crate::engine::endpoint::Endpoint;
@@ -31,6 +32,7 @@ use crate::engine::handover::Word;
 use crate::engine::ids::{LegId, Side};
 use crate::engine::inquiry::{Counterpart, Inquiry};
 use crate::engine::mint::tag_key;
+use crate::engine::settings::ForkSettings;
 use crate::engine::time::{Millis, Time};
 
 /// A REFER that a CANCEL has overtaken comes within that.
@@ -68,10 +70,10 @@ impl Invitation {
     }
 
     /// Returns how long it can take at most until somebody has answered, or nobody has.
-    fn rings_for(&self, now: Time, ring: Millis) -> Millis {
+    fn rings_for(&self, now: Time, all: &ForkSettings) -> Millis {
         let branches = self.fork.branches.iter();
         let left = branches.map(|branch| branch.until.since(now)).max();
-        let later = ring.times(self.fork.waiting.len() as u64);
+        let later = Turn::ring_in_all(&self.fork.waiting, all);
         Millis(left.unwrap_or_default().0.saturating_add(later.0))
     }
 }
@@ -121,9 +123,7 @@ impl Conversation {
             },
             replaces: None,
             gives: Some(self.id),
-            rings: Some(
-                invitation.rings_for(context.now, context.shared.settings.fork.ring_timeout),
-            ),
+            rings: Some(invitation.rings_for(context.now, &context.shared.settings.fork)),
         };
         self.promise_to(context, Side::Callee, inquiry.by, true);
         Ok(counterpart)
