@@ -146,7 +146,7 @@ pub fn sdp(bytes: &[u8]) {
     let (one, two) = (parts.next().unwrap_or(b""), parts.next().unwrap_or(b""));
     let _ = (sdp::fits(one, two, one), sdp::shares(one, two));
     let _ = (
-        sdp::fits_but_for_paths(one, two),
+        sdp::may_be_asked_for(one, two),
         sdp::takes_some(one, two, one),
     );
     let made = [sdp::offer_again(one, two), sdp::answer_with(one, two)];

@@ -231,11 +231,10 @@ fn comes_back(t: &mut Table, b: &Remote, offer: &str) {
 }
 
 /// What does not go with what Alice was told by the relay.
-fn unfit() -> [String; 4] {
+fn unfit() -> [String; 3] {
     let at = at_another_address();
     let keys = "RTP/SAVPF 0\r\na=fingerprint:sha-256 AA:BB\r\na=setup:actpass";
     [
-        g722(at),
         audio(at).replace("RTP/AVP 0 8 101", &format!("UDP/TLS/{keys}")),
         audio(at).replace("m=audio 4000", "m=audio 0"),
         "v=0\r\nnonsense\r\n".into(),
@@ -390,4 +389,71 @@ fn replaces_names_one_dialog_and_comes_with_an_invite() {
     t.receive(mobile(), text.body("text/plain", b"hi"));
     t.response_to(mobile(), 400);
     t.calls_on(&mut a, &mut b.clone());
+}
+
+#[test]
+fn a_repair_with_another_codec_costs_the_survivor_one_reinvite() {
+    for lost in [true, false] {
+        let mut t = Table::new(settings());
+        let (mut a, b) = t.established();
+        if lost {
+            t.bob_is_lost();
+            t.discard(desk());
+        }
+        comes_back(&mut t, &b, &g722(at_another_address()));
+        let asked = t.request_to(alice(), Method::Invite);
+        assert!(text(&asked).contains("RTP/AVP 9"));
+        assert!(t.waiting(at_another_address(), &Method::Invite).is_none());
+        let answer = response(&asked, 200, alice(), "x1");
+        t.receive(alice(), with_sdp(answer, &g722(alice())));
+        t.request_to(alice(), Method::Ack);
+        let ok = t.response_to(at_another_address(), 200);
+        t.receive(
+            at_another_address(),
+            Remote::of_answer(&ok, at_another_address()).ack(1),
+        );
+        // Without an instance it is another phone by its address.
+        let notice = t.request_to(alice(), Method::Message);
+        t.reply(&notice, 200, alice());
+        t.nothing_to(alice());
+        t.receive(alice(), a.message("there?"));
+        t.request_to(at_another_address(), Method::Message);
+    }
+}
+
+#[test]
+fn where_the_survivor_has_no_such_codec_the_restoration_goes_on() {
+    let mut t = two();
+    let (_, b) = t.established();
+    t.bob_is_lost();
+    t.discard(desk());
+    comes_back(&mut t, &b, &g722(at_another_address()));
+    let asked = t.request_to(alice(), Method::Invite);
+    t.reply(&asked, 488, alice());
+    t.request_to(alice(), Method::Ack);
+    t.response_to(at_another_address(), 488);
+    t.pass(Millis(700));
+    t.takes_over(mobile(), "m1", &audio(mobile()));
+    t.request_to(alice(), Method::Message);
+    t.nothing_to(alice());
+}
+
+#[test]
+fn a_repair_that_takes_not_all_that_the_survivor_sends_is_no_silence() {
+    let mut t = Table::new(settings());
+    let (_, b) = t.established();
+    t.bob_is_lost();
+    t.discard(desk());
+    // Alice may be sending PCMU, which it does not take any more.
+    let less = audio(at_another_address()).replace("RTP/AVP 0 8 101", "RTP/AVP 8 101");
+    comes_back(&mut t, &b, &less);
+    let asked = t.request_to(alice(), Method::Invite);
+    assert!(text(&asked).contains("RTP/AVP 8 101"));
+    let answer = audio(alice()).replace("RTP/AVP 0 8 101", "RTP/AVP 8 101");
+    t.receive(
+        alice(),
+        with_sdp(response(&asked, 200, alice(), "x1"), &answer),
+    );
+    t.request_to(alice(), Method::Ack);
+    t.response_to(at_another_address(), 200);
 }

@@ -62,7 +62,7 @@ fn reordered<'a>(media: &Media<'a>, in_use: &[Payload<'_>]) -> Vec<&'a str> {
 }
 
 /// Returns true where an offer says no more than `before` but that its streams, which all come by way of us, are
-/// somewhere else now (RFC 3264 8.3.1). Who answered with some formats and moves offers all it has: no more
+/// somewhere else now (RFC 3264 8.3.1), or have other keys that end here. Who answered with some formats and moves offers all it has: no more
 /// than that either. A stream that comes, goes, is held by a null address, or is asked for though it was refused
 /// by what was `told` last, is.
 pub fn only_moves(before: &[u8], told: &[u8], offer: &[u8]) -> bool {
@@ -70,7 +70,11 @@ pub fn only_moves(before: &[u8], told: &[u8], offer: &[u8]) -> bool {
     let (Ok(before), Ok(told), Ok(offer)) = parsed else {
         return false;
     };
-    let place = |media: &Media<'_>| (media.port, media.address);
+    let keys = |media: &Media<'_>| -> Vec<String> {
+        let own = lines(media.text).filter(|line| is_key(line));
+        own.map(str::to_owned).collect()
+    };
+    let place = |media: &Media<'_>| (media.port, media.address, keys(media));
     let stands = |(media, told): (&Media<'_>, &Media<'_>)| (media.port == 0) == (told.port == 0);
     let by_us = |media: &Media<'_>| media.is_rtp() && media.keying() != Keying::EndToEnd;
     let sections = || before.media().iter().zip(offer.media());
@@ -78,12 +82,14 @@ pub fn only_moves(before: &[u8], told: &[u8], offer: &[u8]) -> bool {
         && told.media().len() == offer.media().len()
         && offer.media().iter().zip(told.media()).all(stands)
         && sections().any(|(old, new)| place(old) != place(new))
-        && same_but_for_place(before.session(), offer.session())
+        && same_but_for_place(before.session(), offer.session(), false)
         && sections().all(|(old, new)| {
             (old.port == 0) == (new.port == 0)
                 && old.direction == new.direction
                 && (by_us(old) && by_us(new) || (old.text, old.address) == (new.text, new.address))
-                && (same_but_for_place(old.text, new.text) || moves_on(old, new))
+                && old.keying() == new.keying()
+                && (new.keying() != Keying::Sdes || !new.crypto().is_empty())
+                && (same_but_for_place(old.text, new.text, true) || moves_on(old, new))
         })
 }
 
@@ -99,12 +105,14 @@ fn moves_on(old: &Media<'_>, new: &Media<'_>) -> bool {
         && old.address != new.address
         && !nowhere(old)
         && !nowhere(new)
-        && [old, new].map(Media::keying) == [Keying::None; 2]
+        && ![old, new].map(Media::keying).contains(&Keying::EndToEnd)
         && old.payloads().all(agreed)
 }
 
-fn same_but_for_place(one: &str, other: &str) -> bool {
-    let said = |text| lines(text).filter(|line| !line.starts_with("o="));
+/// `keyed` where keys end here (RFC 4568): those of one leg are no matter of the other's.
+fn same_but_for_place(one: &str, other: &str, keyed: bool) -> bool {
+    let minds = |line: &&str| !(line.starts_with("o=") || keyed && is_key(line));
+    let said = |text| lines(text).filter(minds);
     let rtcp = |line: &str| Line::parse(line).and_then(|line| line.attribute("rtcp").map(drop));
     said(one).count() == said(other).count()
         && said(one).zip(said(other)).all(|(one, other)| {
@@ -119,6 +127,10 @@ fn same_but_for_place(one: &str, other: &str) -> bool {
                 _ => one == other || rtcp(one).is_some() && rtcp(other).is_some(),
             }
         })
+}
+
+fn is_key(line: &str) -> bool {
+    line.starts_with("a=crypto:")
 }
 
 fn is_null(connection: &str) -> bool {

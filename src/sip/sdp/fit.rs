@@ -73,11 +73,11 @@ pub fn shares(told: &[u8], said: &[u8]) -> bool {
     fits_where(told, said, by_us, |_, told, said| shares_one(told, said))
 }
 
-/// The same where the survivor is going to be told of what runs from endpoint to endpoint (MSRP, T.38), which may
-/// be at another place now.
-pub fn fits_but_for_paths(told: &[u8], said: &[u8]) -> bool {
+/// The same where the survivor is going to be asked: for other formats, and for what runs from endpoint to endpoint
+/// (MSRP, T.38), which may be at another place now.
+pub fn may_be_asked_for(told: &[u8], said: &[u8]) -> bool {
     let past_us = |told: &Media<'_>, said: &Media<'_>| !told.is_rtp() && !said.is_rtp();
-    fits_where(told, said, past_us, |_, told, said| shares_one(told, said))
+    fits_where(told, said, past_us, |_, _, _| true)
 }
 
 /// Returns true where who says `now` takes some of what an endpoint may be sending that was `told` this and has said

@@ -20,8 +20,8 @@ pub(crate) enum Fit {
 }
 
 impl Conversation {
-    /// Judges the session by which a phone repairs itself; without one it agrees to what stands. In relay mode the
-    /// survivor is asked for what runs from endpoint to endpoint alone: it keeps its stream.
+    /// Judges the session by which a phone repairs itself; without one it agrees to what stands. The survivor is asked
+    /// where it may be sending what the phone does not take, as for the answer of a re-fork.
     pub(crate) fn fits_again(&self, context: &Context<'_>, side: Side, said: Option<&str>) -> Fit {
         let survivor = self.party(side.other());
         // It wins over an answer that waits for the survivor's consent.
@@ -31,13 +31,15 @@ impl Conversation {
         let Some(told) = talk.and_then(|talk| talk.told.as_deref()) else {
             return Fit::Stands;
         };
+        let own = talk.and_then(|talk| talk.said.as_deref());
+        let own = own.unwrap_or_default().as_bytes();
         let said = said.unwrap_or(told);
         let relayed = context.shared.settings.media.mode == MediaMode::Relay;
         let (told, offer) = (told.as_bytes(), said.as_bytes());
-        if media::is_all_signalling(said) || relayed && sdp::shares(told, offer) {
+        if media::is_all_signalling(said) || relayed && sdp::fits(told, own, offer) {
             return Fit::Stands;
         }
-        if relayed && !sdp::fits_but_for_paths(told, offer) {
+        if relayed && !sdp::may_be_asked_for(told, offer) {
             return Fit::Never;
         }
         // Who is lost itself is told when it is found.
