@@ -193,6 +193,10 @@ impl Engine {
         let known = self.with(errand.conversation, now, world, |conversation, context| {
             conversation.on_response(context, client, errand, answer);
         });
+        if errand.what == What::Farewell && response.status() >= 200 {
+            let key = (errand.conversation, errand.leg);
+            self.shared.graves.answered(key);
+        }
         if known || *response.method() != Method::Invite {
             return;
         }

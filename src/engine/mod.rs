@@ -45,6 +45,7 @@ use crate::engine::admission::{Peers, is_of_scanner, offence};
 use crate::engine::conversation::carrying::watching::changed;
 use crate::engine::conversation::carrying::within::Within;
 use crate::engine::conversation::context::{Context, Shared};
+use crate::engine::conversation::ending::graves::Graves;
 use crate::engine::conversation::ending::parting::Partings;
 use crate::engine::conversation::ending::stray::Strays;
 use crate::engine::conversation::people::account::Proving;
@@ -55,7 +56,7 @@ use crate::engine::conversation::{
     Conversation, Key, Moves, Ringing, answered_peers, aor_key, peer_key,
 };
 use crate::engine::edge::Relays;
-use crate::engine::endpoint::BindingsChanged;
+use crate::engine::endpoint::{BindingChange, BindingsChanged};
 use crate::engine::events::{Event, Offence};
 use crate::engine::ids::{ConversationId, Flow, ListenerId, Transport, VirtualShard};
 use crate::engine::locating::Shunned;
@@ -129,6 +130,7 @@ impl Engine {
                 budget: Budget::new(settings.restore.rate),
                 strays: Strays::default(),
                 partings: Partings::default(),
+                graves: Graves::default(),
                 taken_back: TakenBack::default(),
                 shunned: Shunned::default(),
                 within: Within::default(),
@@ -353,6 +355,12 @@ impl Engine {
                 conversation.on_bindings(context, changed)
             });
         }
+        let mut context = self.shared.context(now, world);
+        for change in &changed.changes {
+            if let BindingChange::Registered { binding, .. } = change {
+                context.open_graves(&changed.aor, &binding.endpoint);
+            }
+        }
     }
 
     /// Bindings changed by what this shard took: for its own conversations, and for the other shards.
@@ -382,6 +390,7 @@ impl Engine {
         self.passages.sweep(&mut context);
         self.relays.sweep(&mut context);
         context.shared.under_way.sweep(now);
+        context.graves_due();
         self.probes.hurry(&mut context);
         let renewed = context.within_sweep();
         self.renewed(renewed, now, world);

@@ -138,3 +138,94 @@ fn a_phone_that_rings_behind_a_network_that_fails_is_cancelled() {
     let cancel = t.waiting(desk(), &Method::Cancel).expect("a CANCEL");
     assert_eq!(cancel.call_id(), invite.call_id());
 }
+
+/// Nobody came back, and Alice was told so. Returns the BYE to Bob's desk phone.
+fn nobody_came_back() -> (Table, Message) {
+    let mut t = Table::new(settings());
+    t.established();
+    t.bob_is_lost();
+    t.pass(Millis::from_secs(60));
+    let word = t.request_to(alice(), Method::Message);
+    t.reply(&word, 200, alice());
+    let bye = t.request_to(alice(), Method::Bye);
+    t.reply(&bye, 200, alice());
+    let bye = t.waiting(desk(), &Method::Bye).expect("a BYE");
+    t.discard(desk());
+    (t, bye)
+}
+
+#[test]
+fn hours_after_the_end_a_phone_that_registers_is_left_without_a_call() {
+    let (mut t, bye) = nobody_came_back();
+    t.pass(Millis::from_secs(9 * 3600));
+    t.discard(desk());
+    let back = phone("198.51.100.2:7000");
+    t.register_again("bob", back, "desk", 2);
+    let again = t.request_to(back, Method::Bye);
+    assert_eq!(again.call_id(), bye.call_id());
+    assert!(again.cseq() > bye.cseq());
+    t.reply(&again, 481, back);
+    // Once is enough.
+    t.register_again("bob", back, "desk", 3);
+    t.nothing_to(back);
+}
+
+#[test]
+fn another_phone_of_the_same_person_has_no_part_in_it() {
+    let (mut t, _) = nobody_came_back();
+    t.register("bob", mobile(), "mobile");
+    t.nothing_to(mobile());
+    t.register("carol", desk(), "desk");
+    t.nothing_to(desk());
+}
+
+#[test]
+fn a_dead_call_is_not_told_of_for_ever() {
+    let (mut t, first) = nobody_came_back();
+    // By time, for an hour.
+    let mut branches = std::collections::BTreeSet::new();
+    for minute in 1..150 {
+        t.pass(Millis::from_secs(60));
+        while let Some(bye) = t.waiting(desk(), &Method::Bye) {
+            assert!(minute < 70, "another BYE after {minute} minutes");
+            branches.insert(bye.branch().unwrap().to_owned());
+        }
+    }
+    branches.remove(first.branch().unwrap());
+    assert_eq!(branches.len(), 6);
+    // One that registers and never answers has had enough after some times.
+    t.discard(desk());
+    let mut told = 0;
+    for cseq in 2..20 {
+        t.register_again("bob", desk(), "desk", cseq);
+        told += usize::from(t.waiting(desk(), &Method::Bye).is_some());
+        t.pass(Millis::from_secs(40));
+        t.discard(desk());
+    }
+    assert_eq!(told, 8);
+    let (mut t, _) = nobody_came_back();
+    t.pass(Millis::from_secs(13 * 3600));
+    t.discard(desk());
+    t.register_again("bob", desk(), "desk", 2);
+    t.nothing_to(desk());
+}
+
+#[test]
+fn a_dialog_that_was_replaced_is_told_of_after_the_end_too() {
+    let mut t = two();
+    let first = t.desk_is_left_for_the_mobile();
+    t.nobody_answers_arp_for(40);
+    let conversation = t.engine.list(1)[0].key;
+    t.input(refork::engine::ports::Input::Command(
+        refork::engine::ports::Command::HangUp { conversation },
+    ));
+    for at in [alice(), mobile()] {
+        let bye = t.request_to(at, Method::Bye);
+        t.reply(&bye, 200, at);
+    }
+    t.pass(Millis::from_secs(3 * 3600));
+    t.discard(desk());
+    t.register_again("bob", desk(), "desk", 2);
+    let again = t.request_to(desk(), Method::Bye);
+    assert_eq!(again.call_id(), first.call_id());
+}

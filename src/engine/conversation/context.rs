@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::carrying::within::Within;
 use super::doubting::outcome::for_the_other_side;
+use super::ending::graves::Graves;
 use super::ending::parting::Partings;
 use super::ending::stray::Strays;
 use super::forking::breadth::mark;
@@ -148,6 +149,8 @@ pub(crate) struct Shared {
     pub(crate) strays: Strays,
     /// Dialogs that wait for an ACK before their BYE.
     pub(crate) partings: Partings,
+    /// Lost dialogs whose conversations are over.
+    pub(crate) graves: Graves,
     pub(crate) taken_back: TakenBack,
     pub(crate) shunned: Shunned,
     pub(crate) within: Within,

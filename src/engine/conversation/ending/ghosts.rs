@@ -10,7 +10,7 @@ use crate::engine::conversation::rebuild::JUMP;
 use crate::engine::conversation::restoring::reach::{standing, way_anew};
 use crate::engine::dialog::{Do, Happens, Life};
 use crate::engine::endpoint::Endpoint;
-use crate::engine::ids::Flow;
+use crate::engine::ids::{Aor, Flow};
 use crate::engine::location;
 use crate::engine::routing;
 use crate::engine::time::{Millis, Time};
@@ -18,9 +18,9 @@ use crate::engine::time::{Millis, Time};
 /// Lost dialogs remembered at a time.
 const GHOSTS_MAX: usize = 4;
 /// How long after its BYE one that was not answered is told once more; then twice as long, and so on.
-const PAUSE: Millis = Millis::from_secs(60);
+pub(super) const PAUSE: Millis = Millis::from_secs(60);
 /// How often: the last time is an hour after the first.
-const ROUNDS_MAX: u32 = 6;
+pub(super) const ROUNDS_MAX: u32 = 6;
 
 /// When lost dialogs are told once more. A phone that never registers comes back without a word.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -47,20 +47,18 @@ impl Conversation {
         }
     }
 
-    /// Returns where a lost endpoint is best reached: where it registered last, else where it was.
+    /// Returns where a lost endpoint is best reached.
     pub(super) fn way_back(&self, context: &Context<'_>, old: &Leg) -> Flow {
-        let aor = &self.party(old.side).aor;
-        let known = routing::flows(aor, &old.endpoint.identity, context.now, context.world);
-        let registered = known.into_iter().filter_map(|endpoint| endpoint.flow);
-        let standing = registered
-            .filter_map(|flow| standing(context, &flow))
-            .next();
-        // A connection that is closed may be opened again.
-        let anew = || way_anew(context, old).filter(|_| old.dialog.flow.transport.is_reliable());
-        standing.or_else(anew).unwrap_or(Flow {
-            connection: None,
-            ..old.dialog.flow
-        })
+        way_back(context, &self.party(old.side).aor, old)
+    }
+
+    /// The conversation is over, and phones have not answered the end of their lost dialogs.
+    pub(super) fn leave_ghosts(&mut self, context: &mut Context<'_>) {
+        let rounds = self.haunted.rounds;
+        for ghost in std::mem::take(&mut self.ghosts) {
+            let aor = self.party(ghost.side).aor.clone();
+            context.entomb(self.id, aor, ghost, rounds, true);
+        }
     }
 
     /// After a restart: the store knows of a dialog only whether it stands.
@@ -107,4 +105,19 @@ impl Conversation {
             }
         }
     }
+}
+
+/// Returns where a lost endpoint is best reached: where it registered last, else where it was.
+pub(super) fn way_back(context: &Context<'_>, aor: &Aor, old: &Leg) -> Flow {
+    let known = routing::flows(aor, &old.endpoint.identity, context.now, context.world);
+    let registered = known.into_iter().filter_map(|endpoint| endpoint.flow);
+    let standing = registered
+        .filter_map(|flow| standing(context, &flow))
+        .next();
+    // A connection that is closed may be opened again.
+    let anew = || way_anew(context, old).filter(|_| old.dialog.flow.transport.is_reliable());
+    standing.or_else(anew).unwrap_or(Flow {
+        connection: None,
+        ..old.dialog.flow
+    })
 }

@@ -1,8 +1,10 @@
 //! The end: by a farewell, by the operator, or since nobody came back.
 //!
-//! `parting` a BYE that waits for an ACK, `stray` a 2xx that nobody waits for, `ghosts` the end of lost dialogs.
+//! `parting` a BYE that waits for an ACK, `stray` a 2xx that nobody waits for, `ghosts` the end of lost dialogs,
+//! `graves` the same after the end of all.
 
 mod ghosts;
+pub(crate) mod graves;
 pub(crate) mod parting;
 pub(crate) mod stray;
 
@@ -15,6 +17,7 @@ use crate::engine::conversation::context::Context;
 pub(crate) use crate::engine::conversation::letters::queue::Author;
 use crate::engine::conversation::session::media;
 use crate::engine::conversation::transferring::why_failed;
+use crate::engine::dialog::Life;
 use crate::engine::events::{Ending, Happening};
 use crate::engine::ids::Side;
 use crate::engine::ports::{MediaCommand, Output};
@@ -149,9 +152,15 @@ impl Conversation {
                     lost.old.report_at_last(context, id, status);
                 }
                 lost.old.dialog.flow = self.way_back(context, &lost.old);
+                // Who transfers, or asks for its place, is there.
+                let is_away = lost.transfer.is_none() && !lost.stands;
                 if lost.gone {
                     context.forget_tag(&lost.old.dialog.local_tag);
                 } else {
+                    if is_away && lost.old.life != Life::Answered {
+                        let aor = self.party(side).aor.clone();
+                        context.entomb(id, aor, lost.old.clone(), 0, false);
+                    }
                     lost.old.part(context, id, Bye::because(None));
                 }
             }
@@ -167,6 +176,7 @@ impl Conversation {
                 leg.part(context, id, Bye::because(reason.as_deref()));
             }
         }
+        self.leave_ghosts(context);
         self.end_all_leaving(context);
         self.drop_inquiry(context);
         for carried in std::mem::take(&mut self.carried) {

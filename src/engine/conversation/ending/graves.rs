@@ -1,0 +1,188 @@
+//! Lost dialogs of conversations that are over. A phone that was cut off for hours still holds its dead call; it has
+//! the BYE as soon as it registers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::ghosts::{PAUSE, ROUNDS_MAX, way_back};
+use crate::engine::conversation::context::{Context, ELSEWHERE};
+use crate::engine::conversation::leg::{Leg, Talk};
+use crate::engine::dialog::{Do, Happens};
+use crate::engine::endpoint::Endpoint;
+use crate::engine::ids::{Aor, ConversationId, LegId};
+use crate::engine::location;
+use crate::engine::time::{Millis, Time};
+
+/// Dialogs remembered at a time; beyond that the oldest is forgotten.
+const GRAVES_MAX: usize = 10_000;
+/// How long one is remembered.
+const REST: Millis = Millis::from_secs(12 * 3600);
+/// BYEs of one because its phone has registered: one that never answers them has had enough.
+const RETURNS_MAX: u32 = 8;
+
+type Key = (ConversationId, LegId);
+
+/// The dialogs, by their legs.
+#[derive(Default)]
+pub(crate) struct Graves {
+    graves: BTreeMap<Key, Grave>,
+    by_aor: BTreeSet<(Aor, Key)>,
+    by_age: BTreeSet<(Time, Key)>,
+    /// When each is to be looked at next.
+    due: BTreeSet<(Time, Key)>,
+}
+
+struct Grave {
+    aor: Aor,
+    leg: Leg,
+    reason: Option<&'static str>,
+    since: Time,
+    next: Time,
+    /// BYEs by time, as those of a conversation that goes on, and BYEs by registrations.
+    rounds: u32,
+    returns: u32,
+}
+
+impl Graves {
+    fn insert(&mut self, key: Key, grave: Grave) {
+        self.by_aor.insert((grave.aor.clone(), key));
+        self.by_age.insert((grave.since, key));
+        self.due.insert((grave.next, key));
+        self.graves.insert(key, grave);
+        if self.graves.len() > GRAVES_MAX
+            && let Some((_, oldest)) = self.by_age.first().copied()
+        {
+            self.remove(oldest);
+        }
+    }
+
+    fn remove(&mut self, key: Key) {
+        if let Some(grave) = self.graves.remove(&key) {
+            self.due.remove(&(grave.next, key));
+            self.by_age.remove(&(grave.since, key));
+            self.by_aor.remove(&(grave.aor, key));
+        }
+    }
+
+    /// The phone has answered the BYE of a dialog.
+    pub(crate) fn answered(&mut self, key: Key) {
+        self.remove(key);
+    }
+
+    fn of(&self, aor: &Aor) -> Vec<Key> {
+        let first = (aor.clone(), (ConversationId(0), LegId(0)));
+        let all = self.by_aor.range(first..);
+        let theirs = all.take_while(|(of, _)| of == aor);
+        theirs.map(|(_, key)| *key).collect()
+    }
+
+    fn postpone(&mut self, key: Key, next: Time) {
+        if let Some(grave) = self.graves.get_mut(&key) {
+            self.due.remove(&(grave.next, key));
+            grave.next = next;
+            self.due.insert((next, key));
+        }
+    }
+}
+
+impl Context<'_> {
+    /// A lost dialog outlives its conversation, until its phone has answered a BYE; `rounds` it has had by time. Whose
+    /// place another endpoint has taken is told so (`replaced`).
+    pub(super) fn entomb(
+        &mut self,
+        id: ConversationId,
+        aor: Aor,
+        mut leg: Leg,
+        rounds: u32,
+        replaced: bool,
+    ) {
+        let reason = replaced.then_some(ELSEWHERE);
+        leg.talk = Talk::default();
+        let _ = leg.life.take(Happens::Leave);
+        let rest = if rounds < ROUNDS_MAX {
+            pause(rounds)
+        } else {
+            REST
+        };
+        let (since, next) = (self.now, self.now + rest);
+        let grave = Grave {
+            aor,
+            leg,
+            reason,
+            since,
+            next,
+            rounds,
+            returns: 0,
+        };
+        self.shared.graves.insert((id, grave.leg.id), grave);
+    }
+
+    /// A phone is back on the network: what it still holds ends now.
+    pub(crate) fn open_graves(&mut self, aor: &Aor, endpoint: &Endpoint) {
+        for key in self.shared.graves.of(aor) {
+            let Some(grave) = self.shared.graves.graves.get_mut(&key) else {
+                continue;
+            };
+            if !location::same(&grave.leg.endpoint.identity, &endpoint.identity) {
+                continue;
+            }
+            if let Some(flow) = endpoint.flow {
+                grave.leg.dialog.flow = flow;
+            }
+            grave.returns += 1;
+            let spent = grave.returns > RETURNS_MAX;
+            if spent {
+                self.shared.graves.remove(key);
+            } else {
+                self.say_it_again(key);
+            }
+        }
+    }
+
+    /// Phones that never register are told once more by time; what nobody has asked for is forgotten.
+    pub(crate) fn graves_due(&mut self) {
+        while let Some((next, key)) = self.shared.graves.due.first().copied() {
+            if next > self.now {
+                break;
+            }
+            let Some(grave) = self.shared.graves.graves.get_mut(&key) else {
+                self.shared.graves.due.pop_first();
+                continue;
+            };
+            let ends = grave.since + REST;
+            if ends <= self.now {
+                self.shared.graves.remove(key);
+                continue;
+            }
+            grave.rounds += 1;
+            let goes_on = grave.rounds < ROUNDS_MAX;
+            let (aor, rounds) = (grave.aor.clone(), grave.rounds);
+            let flow = way_back(self, &aor, &self.shared.graves.graves[&key].leg);
+            if let Some(grave) = self.shared.graves.graves.get_mut(&key) {
+                grave.leg.dialog.flow = flow;
+            }
+            self.say_it_again(key);
+            let next = if goes_on {
+                self.now + pause(rounds)
+            } else {
+                ends
+            };
+            self.shared.graves.postpone(key, next);
+        }
+    }
+
+    fn say_it_again(&mut self, key: Key) {
+        // It is out of the map while it speaks: what it says needs all that is shared.
+        let Some(mut grave) = self.shared.graves.graves.remove(&key) else {
+            return;
+        };
+        if grave.leg.life.take(Happens::Return) == Do::Bye {
+            grave.leg.bye(self, key.0, grave.reason);
+        }
+        self.shared.graves.graves.insert(key, grave);
+    }
+}
+
+/// Returns how long a dialog rests after so many BYEs by time.
+fn pause(rounds: u32) -> Millis {
+    PAUSE.times(1 << rounds.min(ROUNDS_MAX))
+}
