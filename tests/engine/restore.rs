@@ -137,6 +137,40 @@ fn an_endpoint_that_registers_meanwhile_is_invited_at_once() {
 }
 
 #[test]
+fn a_phone_that_comes_back_where_it_was_rings_at_once() {
+    let mut t = Table::new(settings());
+    t.established();
+    t.bob_is_lost();
+    let first = t.request_to(desk(), Method::Invite);
+    // Nobody hears it: the next one would go out at 15.5 s.
+    t.pass(Millis(8_000));
+    assert_eq!(t.discard(desk()), 4);
+    t.register_again("bob", desk(), "desk", 2);
+    let again = t.request_to(desk(), Method::Invite);
+    assert_eq!(again.branch(), first.branch(), "it is the same INVITE");
+    // Should that be lost it goes out as often as a new one.
+    t.pass(Millis(1_600));
+    assert!(t.waiting(desk(), &Method::Invite).is_some());
+    assert!(t.waiting(desk(), &Method::Invite).is_some());
+    assert!(t.waiting(desk(), &Method::Invite).is_none());
+    // Once it has the INVITE, a binding that is refreshed is nothing to it.
+    t.reply(&again, 180, desk());
+    t.register_again("bob", desk(), "desk", 3);
+    t.nothing_to(desk());
+}
+
+#[test]
+fn a_phone_that_comes_back_elsewhere_while_its_old_place_is_called_rings_at_once() {
+    let mut t = Table::new(settings());
+    t.established();
+    t.bob_is_lost();
+    t.request_to(desk(), Method::Invite);
+    t.pass(Millis(8_000));
+    t.register_again("bob", third(), "desk", 2);
+    t.request_to(third(), Method::Invite);
+}
+
+#[test]
 fn the_same_phone_back_on_another_port_is_the_same_endpoint() {
     let mut t = Table::new(settings());
     t.established();

@@ -280,6 +280,14 @@ impl Context<'_> {
         }
     }
 
+    /// Whom an INVITE is for has come back.
+    pub(crate) fn hurry(&mut self, client: ClientId) {
+        let Shared {
+            transactions, out, ..
+        } = &mut *self.shared;
+        transactions.hurry(client, self.now, out);
+    }
+
     /// Answers a request; `finish` adds what the answer needs and ends it.
     pub(crate) fn respond(
         &mut self,

@@ -53,6 +53,7 @@ enum Input {
     Cancel,
     Due(Hand),
     Broken,
+    Hurry,
 }
 
 impl<C: Clone + Of> Clients<C> {
@@ -196,6 +197,15 @@ impl<C: Clone + Of> Clients<C> {
                 client.reason = reason.map(Into::into);
             }
             self.feed(id, Input::Cancel, None, effects);
+        }
+    }
+
+    /// Sends an INVITE again at once that nobody has answered, where it goes by datagrams: a phone that was away for
+    /// a while does not wait for timer A, which may have grown to many seconds.
+    pub(super) fn hurry<S>(&mut self, id: ClientId, effects: &mut Effects<'_, C, S>) {
+        let client = self.slab.get(id.0);
+        if client.is_some_and(|client| !client.flow.transport.is_reliable()) {
+            self.feed(id, Input::Hurry, None, effects);
         }
     }
 
@@ -472,17 +482,19 @@ impl Input {
             Self::Due(Hand::Resend) => I::Resend,
             Self::Due(Hand::Deadline) => I::Deadline,
             Self::Broken => I::Broken,
+            Self::Hurry => I::Hurry,
         }
     }
 
-    /// Nothing for a CANCEL: RFC 3261 9.1 knows none of what is no INVITE.
+    /// Nothing for a CANCEL: RFC 3261 9.1 knows none of what is no INVITE. That goes out again every 4 s (timer E),
+    /// and has nobody to hurry.
     fn for_non_invite(self) -> Option<non_invite_client::Input> {
         use non_invite_client::Input as I;
         Some(match self {
             Self::Response(..=100) => I::Trying,
             Self::Response(101..=199) => I::Progress,
             Self::Response(200..) => I::Final,
-            Self::Cancel => return None,
+            Self::Cancel | Self::Hurry => return None,
             Self::Due(Hand::Resend) => I::Resend,
             Self::Due(Hand::Deadline) => I::Deadline,
             Self::Broken => I::Broken,

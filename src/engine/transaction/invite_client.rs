@@ -68,6 +68,8 @@ pub(super) enum Input {
     Deadline,
     /// The transport failed.
     Broken,
+    /// Who is asked is there again, for all that is known.
+    Hurry,
 }
 
 /// How it begins.
@@ -80,6 +82,8 @@ const ACCEPT: &[Act] = &[Act::Stop, Act::Drop, Act::Report, Act::Start(Timer::M)
 const FAIL: &[Act] = &[Act::Stop, Act::Ack, Act::Report, Act::Start(Timer::D)];
 const CANCEL: &[Act] = &[Act::Stop, Act::Cancel, Act::Start(Timer::Withdrawn)];
 const RESEND: &[Act] = &[Act::Resend, Act::Double(Timer::A)];
+/// As if it had gone out for the first time, but that timer B runs on.
+const ANEW: &[Act] = &[Act::Resend, Act::Start(Timer::A)];
 
 /// Returns the next state and what is to be done.
 #[rustfmt::skip]
@@ -95,6 +99,7 @@ pub(super) fn step(state: State, input: Input) -> (State, &'static [Act]) {
         (S::Calling, I::Deadline) => (S::Abandoned, &[Act::Stop, Act::Timeout, Act::Start(Timer::Forget)]),
         // The user goes on at once. But one of those that went out may have arrived, and only its answer is lost.
         (S::Calling, I::Broken) => (S::Abandoned, &[Act::Stop, Act::Unreachable, Act::Start(Timer::Astray)]),
+        (S::Calling, I::Hurry) => (S::Calling, ANEW),
 
         (S::Held | S::Severed, I::Trying) => (S::Cancelling, CANCEL),
         (S::Held | S::Severed, I::Progress) => (S::Cancelling, &[Act::Stop, Act::Report, Act::Cancel, Act::Start(Timer::Withdrawn)]),
@@ -108,6 +113,8 @@ pub(super) fn step(state: State, input: Input) -> (State, &'static [Act]) {
         (S::Severed, I::Deadline) => (S::Abandoned, &[Act::Stop, Act::Lapse, Act::Start(Timer::Astray)]),
         // Nobody waits for it, and a network that is down for a moment is no end.
         (S::Held | S::Severed, I::Broken) => (S::Severed, &[]),
+        (S::Held, I::Hurry) => (S::Held, &[]),
+        (S::Severed, I::Hurry) => (S::Severed, &[]),
 
         (S::Proceeding, I::Trying) => (S::Proceeding, &[]),
         (S::Proceeding, I::Progress) => (S::Proceeding, &[Act::Report]),
@@ -119,20 +126,22 @@ pub(super) fn step(state: State, input: Input) -> (State, &'static [Act]) {
         (S::Proceeding, I::Deadline) => (S::Recalled, &[Act::Timeout, Act::Cancel, Act::Start(Timer::Forget)]),
         // It rings there, and may be answered over another connection; and anybody can forge an ICMP.
         (S::Proceeding, I::Broken) => (S::Proceeding, &[]),
+        // It has the INVITE.
+        (S::Proceeding, I::Hurry) => (S::Proceeding, &[]),
 
         (S::Cancelling, I::Trying) => (S::Cancelling, &[]),
         (S::Cancelling, I::Progress) => (S::Cancelling, &[Act::Report]),
         // RFC 3261 9.1: the CANCEL came too late.
         (S::Cancelling, I::Success) => (S::Accepted, ACCEPT),
         (S::Cancelling, I::Failure) => (S::Completed, FAIL),
-        (S::Cancelling, I::Cancel | I::Resend | I::Broken) => (S::Cancelling, &[]),
+        (S::Cancelling, I::Cancel | I::Resend | I::Broken | I::Hurry) => (S::Cancelling, &[]),
         (S::Cancelling, I::Deadline) => (S::Abandoned, &[Act::Lapse, Act::Start(Timer::Forget)]),
 
         (S::Completed, I::Trying | I::Progress) => (S::Completed, &[]),
         // A proxy passes on a 2xx even after a failure (RFC 3261 16.7), and somebody must end that call.
         (S::Completed, I::Success) => (S::Completed, &[Act::Report]),
         (S::Completed, I::Failure) => (S::Completed, &[Act::Absorb, Act::Resend]),
-        (S::Completed, I::Cancel | I::Resend) => (S::Completed, &[]),
+        (S::Completed, I::Cancel | I::Resend | I::Hurry) => (S::Completed, &[]),
         (S::Completed, I::Deadline) => (S::Terminated, &[]),
         // RFC 3261 17.1.1.2 ends here; but what failed need not have been the ACK.
         (S::Completed, I::Broken) => (S::Completed, &[]),
@@ -141,22 +150,22 @@ pub(super) fn step(state: State, input: Input) -> (State, &'static [Act]) {
         (S::Accepted, I::Trying | I::Progress) => (S::Accepted, &[]),
         // RFC 6026 7.2: every 2xx goes up, for the user must ACK each one.
         (S::Accepted, I::Success) => (S::Accepted, &[Act::Report]),
-        (S::Accepted, I::Failure | I::Cancel | I::Resend) => (S::Accepted, &[]),
+        (S::Accepted, I::Failure | I::Cancel | I::Resend | I::Hurry) => (S::Accepted, &[]),
         (S::Accepted, I::Deadline) => (S::Terminated, &[]),
         (S::Accepted, I::Broken) => (S::Accepted, &[]),
 
         (S::Abandoned, I::Trying | I::Progress) => (S::Recalled, &[Act::Cancel, Act::Start(Timer::Forget)]),
         (S::Abandoned | S::Recalled, I::Success) => (S::Accepted, ACCEPT),
         (S::Abandoned | S::Recalled, I::Failure) => (S::Completed, &[Act::Stop, Act::Ack, Act::Start(Timer::D)]),
-        (S::Abandoned, I::Cancel | I::Resend | I::Broken) => (S::Abandoned, &[]),
+        (S::Abandoned, I::Cancel | I::Resend | I::Broken | I::Hurry) => (S::Abandoned, &[]),
         (S::Abandoned | S::Recalled, I::Deadline) => (S::Terminated, &[]),
 
         (S::Recalled, I::Trying | I::Progress) => (S::Recalled, &[]),
-        (S::Recalled, I::Cancel | I::Resend | I::Broken) => (S::Recalled, &[]),
+        (S::Recalled, I::Cancel | I::Resend | I::Broken | I::Hurry) => (S::Recalled, &[]),
 
         (
             S::Terminated,
-            I::Trying | I::Progress | I::Success | I::Failure | I::Cancel | I::Resend | I::Deadline | I::Broken,
+            I::Trying | I::Progress | I::Success | I::Failure | I::Cancel | I::Resend | I::Deadline | I::Broken | I::Hurry,
         ) => (S::Terminated, &[]),
     }
 }
@@ -203,6 +212,7 @@ mod tests {
         Input::Resend,
         Input::Deadline,
         Input::Broken,
+        Input::Hurry,
     ];
     const TABLE: &str = "
         Calling Trying -> Proceeding: Stop, Start(C)
@@ -213,6 +223,7 @@ mod tests {
         Calling Resend -> Calling: Resend, Double(A)
         Calling Deadline -> Abandoned: Stop, Timeout, Start(Forget)
         Calling Broken -> Abandoned: Stop, Unreachable, Start(Astray)
+        Calling Hurry -> Calling: Resend, Start(A)
 
         Held Trying -> Cancelling: Stop, Cancel, Start(Withdrawn)
         Held Progress -> Cancelling: Stop, Report, Cancel, Start(Withdrawn)
@@ -222,6 +233,7 @@ mod tests {
         Held Resend -> Held: Resend, Double(A)
         Held Deadline -> Abandoned: Stop, Lapse, Start(Forget)
         Held Broken -> Severed:
+        Held Hurry -> Held:
 
         Severed Trying -> Cancelling: Stop, Cancel, Start(Withdrawn)
         Severed Progress -> Cancelling: Stop, Report, Cancel, Start(Withdrawn)
@@ -231,6 +243,7 @@ mod tests {
         Severed Resend -> Held: Resend, Double(A)
         Severed Deadline -> Abandoned: Stop, Lapse, Start(Astray)
         Severed Broken -> Severed:
+        Severed Hurry -> Severed:
 
         Proceeding Trying -> Proceeding:
         Proceeding Progress -> Proceeding: Report
@@ -240,6 +253,7 @@ mod tests {
         Proceeding Resend -> Proceeding:
         Proceeding Deadline -> Recalled: Timeout, Cancel, Start(Forget)
         Proceeding Broken -> Proceeding:
+        Proceeding Hurry -> Proceeding:
 
         Cancelling Trying -> Cancelling:
         Cancelling Progress -> Cancelling: Report
@@ -249,6 +263,7 @@ mod tests {
         Cancelling Resend -> Cancelling:
         Cancelling Deadline -> Abandoned: Lapse, Start(Forget)
         Cancelling Broken -> Cancelling:
+        Cancelling Hurry -> Cancelling:
 
         Completed Trying -> Completed:
         Completed Progress -> Completed:
@@ -258,6 +273,7 @@ mod tests {
         Completed Resend -> Completed:
         Completed Deadline -> Terminated:
         Completed Broken -> Completed:
+        Completed Hurry -> Completed:
 
         Accepted Trying -> Accepted:
         Accepted Progress -> Accepted:
@@ -267,6 +283,7 @@ mod tests {
         Accepted Resend -> Accepted:
         Accepted Deadline -> Terminated:
         Accepted Broken -> Accepted:
+        Accepted Hurry -> Accepted:
 
         Abandoned Trying -> Recalled: Cancel, Start(Forget)
         Abandoned Progress -> Recalled: Cancel, Start(Forget)
@@ -276,6 +293,7 @@ mod tests {
         Abandoned Resend -> Abandoned:
         Abandoned Deadline -> Terminated:
         Abandoned Broken -> Abandoned:
+        Abandoned Hurry -> Abandoned:
 
         Recalled Trying -> Recalled:
         Recalled Progress -> Recalled:
@@ -285,6 +303,7 @@ mod tests {
         Recalled Resend -> Recalled:
         Recalled Deadline -> Terminated:
         Recalled Broken -> Recalled:
+        Recalled Hurry -> Recalled:
 
         Terminated Trying -> Terminated:
         Terminated Progress -> Terminated:
@@ -294,6 +313,7 @@ mod tests {
         Terminated Resend -> Terminated:
         Terminated Deadline -> Terminated:
         Terminated Broken -> Terminated:
+        Terminated Hurry -> Terminated:
     ";
 
     #[test]

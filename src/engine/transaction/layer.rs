@@ -195,6 +195,12 @@ impl<C: Clone + Of, S: Clone + Of> Transactions<C, S> {
         servers.challenge(server, bytes, &mut effects);
     }
 
+    /// Whom an INVITE is for is there again: it goes out at once, where it has no answer.
+    pub fn hurry(&mut self, client: ClientId, now: Time, out: &mut VecDeque<Output>) {
+        let (clients, _, mut effects) = self.parts(now, out);
+        clients.hurry(client, &mut effects);
+    }
+
     /// What is still to go to who was asked, as a CANCEL, goes over another flow.
     pub fn moved(&mut self, client: ClientId, flow: Flow) {
         self.clients.moved(client, flow);

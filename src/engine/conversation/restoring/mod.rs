@@ -562,6 +562,9 @@ impl Conversation {
                 &branch.leg.endpoint.contact,
             );
             if *rings == endpoint.contact && endpoint.flow.is_none_or(|known| known == flow) {
+                if let Some(client) = branch.client {
+                    context.hurry(client);
+                }
                 return;
             }
             // The branch runs to where the endpoint no longer is, or to what it no longer calls itself.
