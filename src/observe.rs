@@ -230,22 +230,30 @@ fn happening(scope: Scope<'_>, kind: Kind, what: &Happening) {
             let (from, to) = (Clean(from), Clean(to));
             line!(scope, INFO, kind = kind.as_str(), %from, %to, "invited");
         }
-        Happening::Ringing { endpoint, attempt } => {
-            line!(scope, DEBUG, endpoint = %Clean(endpoint), attempt, "ringing");
+        Happening::Ringing {
+            side,
+            endpoint,
+            attempt,
+        } => {
+            let (side, endpoint) = (side.as_str(), Clean(endpoint));
+            line!(scope, DEBUG, side, %endpoint, attempt, "ringing");
         }
         Happening::Refused {
+            side,
             endpoint,
             status,
             attempt,
         } => {
-            line!(scope, DEBUG, endpoint = %Clean(endpoint), status, attempt, "endpoint refused");
+            let (side, endpoint) = (side.as_str(), Clean(endpoint));
+            line!(scope, DEBUG, side, %endpoint, status, attempt, "endpoint refused");
         }
-        Happening::Redirected { endpoint, to } => {
-            let (endpoint, to) = (Clean(endpoint), Clean(to));
-            line!(scope, INFO, %endpoint, %to, "redirected");
+        Happening::Redirected { side, endpoint, to } => {
+            let (side, endpoint, to) = (side.as_str(), Clean(endpoint), Clean(to));
+            line!(scope, INFO, side, %endpoint, %to, "redirected");
         }
-        Happening::Answered { endpoint } => {
-            line!(scope, INFO, endpoint = %Clean(endpoint), "answered");
+        Happening::Answered { side, endpoint } => {
+            let (side, endpoint) = (side.as_str(), Clean(endpoint));
+            line!(scope, INFO, side, %endpoint, "answered");
         }
         Happening::Suspected {
             side,
@@ -311,6 +319,14 @@ fn happening(scope: Scope<'_>, kind: Kind, what: &Happening) {
             let (side, outcome, endpoint) = (side.as_str(), outcome.as_str(), Clean(endpoint));
             line!(scope, DEBUG, side, outcome, %endpoint, "notice");
         }
+        Happening::LastWord {
+            side,
+            endpoint,
+            outcome,
+        } => {
+            let (side, outcome, endpoint) = (side.as_str(), outcome.as_str(), Clean(endpoint));
+            line!(scope, DEBUG, side, outcome, %endpoint, "last word");
+        }
         Happening::Queued { from } => {
             line!(scope, DEBUG, from = from.as_str(), "message queued");
         }
@@ -360,6 +376,7 @@ impl fmt::Display for Words {
             Ending::RestoreTimeout(side) => {
                 write!(f, "{} could not be reached again", side.as_str())
             }
+            Ending::Declined(side) => write!(f, "{} declined to go on", side.as_str()),
             Ending::Joined => f.write_str("joined with another call"),
             Ending::Transfer(status) => write!(f, "transfer failed with {status}"),
             Ending::Operator => f.write_str("ended by the operator"),

@@ -162,6 +162,7 @@ fn detail(key: u64, stage: Stage) -> Detail {
             Entry {
                 at: Time(3_201),
                 what: Happening::Refused {
+                    side: Side::Callee,
                     endpoint: "Desk".into(),
                     status: 480,
                     attempt: None,
@@ -376,8 +377,8 @@ async fn one_conversation_has_its_history() {
             "history": [
                 { "at": "1970-01-01T00:00:03.001Z", "event": "lost", "side": "callee",
                   "signal": "silence", "endpoint": "Desk" },
-                { "at": "1970-01-01T00:00:03.201Z", "event": "refused", "endpoint": "Desk",
-                  "status": 480 },
+                { "at": "1970-01-01T00:00:03.201Z", "event": "refused", "side": "callee",
+                  "endpoint": "Desk", "status": 480 },
                 { "at": "1970-01-01T00:00:03.501Z", "event": "restored", "side": "callee",
                   "endpoint": "Mobile", "same": false, "after": 500, "attempt": 1 },
                 { "at": "1970-01-01T00:00:09.000Z", "event": "ended",

@@ -307,6 +307,8 @@ pub enum Ending {
     Failed(u16),
     /// The lost side could not be reached again in time.
     RestoreTimeout(Side),
+    /// The lost side was found, and declined to go on, for all of its endpoints.
+    Declined(Side),
     Operator,
     /// Nobody took a transferred call, with this status, and the transferor had hung up.
     Transfer(u16),
@@ -324,6 +326,11 @@ pub enum GaveUp {
     TooManyRestorations,
 }
 
+/// Who was called, in histories that do not say which side an endpoint is of.
+fn called() -> Side {
+    Side::Callee
+}
+
 /// One entry of a conversation's history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -333,12 +340,17 @@ pub enum Happening {
         to: Box<str>,
     },
     Ringing {
+        /// Of whom it is an endpoint.
+        #[serde(default = "called")]
+        side: Side,
         endpoint: Box<str>,
         /// Which INVITE of a restoration it is about, by the number of its `Reinvited`; none before the answer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         attempt: Option<u32>,
     },
     Refused {
+        #[serde(default = "called")]
+        side: Side,
         endpoint: Box<str>,
         status: u16,
         /// As of `Ringing`.
@@ -347,10 +359,14 @@ pub enum Happening {
     },
     /// An endpoint forwards the call: `to` has the next turn.
     Redirected {
+        #[serde(default = "called")]
+        side: Side,
         endpoint: Box<str>,
         to: Box<str>,
     },
     Answered {
+        #[serde(default = "called")]
+        side: Side,
         endpoint: Box<str>,
     },
     Suspected {
@@ -418,6 +434,12 @@ pub enum Happening {
         side: Side,
         /// Which was to be told.
         #[serde(default)]
+        endpoint: Box<str>,
+        outcome: NoticeOutcome,
+    },
+    /// A survivor was told that the other side could not be reached again.
+    LastWord {
+        side: Side,
         endpoint: Box<str>,
         outcome: NoticeOutcome,
     },

@@ -129,10 +129,11 @@ impl Engine {
                 self.shared.queued,
                 self.timers.len(),
                 self.ringing.counts(),
+                self.shared.budget.waiting(),
             );
-            if left != (0, 0, (0, 0), 0, (0, 0)) {
+            if left != (0, 0, (0, 0), 0, (0, 0), 0) {
                 return Err(format!(
-                    "no conversation, but tags, questions, messages, timers, ringing: {left:?}"
+                    "no conversation, but tags, questions, messages, timers, ringing, turns: {left:?}"
                 ));
             }
         }

@@ -252,6 +252,12 @@ impl Engine {
             });
             self.listen(now, world);
         }
+        while let Some((ticket, id, side)) = self.shared.budget.pop_due(now) {
+            self.with(id, now, world, |conversation, context| {
+                conversation.on_turn(context, side, ticket);
+            });
+            self.listen(now, world);
+        }
         self.probes.fire(&mut self.shared.context(now, world));
         self.listen(now, world);
         if self.next_sweep <= now {
@@ -270,6 +276,7 @@ impl Engine {
         [
             self.shared.transactions.poll_timeout(),
             self.timers.next_due(),
+            self.shared.budget.next_due(),
             self.probes.next_due(),
             Some(self.next_sweep),
         ]

@@ -351,7 +351,7 @@ pub struct RestoreSettings {
     pub timeout: PerKind<Millis>,
     pub filler: Filler,
     pub max_per_conversation: u32,
-    /// Re-forks of the whole node per second.
+    /// INVITEs of re-forks a second, of the whole node.
     pub rate: u32,
 }
 

@@ -76,7 +76,7 @@ pub(super) const USUAL_REFUSALS: &[(&str, &[u16])] = &[
 ];
 
 /// How a conversation ended, as the label `how`.
-pub(super) const ENDINGS: [&str; 9] = [
+pub(super) const ENDINGS: [&str; 10] = [
     "hung_up",
     "cancelled",
     "failed",
@@ -86,6 +86,7 @@ pub(super) const ENDINGS: [&str; 9] = [
     "too_many_restorations",
     "transfer_failed",
     "joined",
+    "declined",
 ];
 
 /// Index into `ENDINGS`.
@@ -100,16 +101,18 @@ pub(super) fn ending(how: Ending) -> usize {
         Ending::Gave(GaveUp::TooManyRestorations) => 6,
         Ending::Transfer(_) => 7,
         Ending::Joined => 8,
+        Ending::Declined(_) => 9,
     }
 }
 
 /// How a restoration ended, as the label `result`.
-pub(super) const RESULTS: [&str; 5] = [
+pub(super) const RESULTS: [&str; 6] = [
     "same_endpoint",
     "other_endpoint",
     "repaired",
     "timeout",
     "gave_up",
+    "declined",
 ];
 
 /// How a transfer ended, as the label `result`.
@@ -123,6 +126,7 @@ pub(super) fn failed_restoration(how: Ending) -> Option<usize> {
     match how {
         Ending::RestoreTimeout(_) => Some(3),
         Ending::Gave(GaveUp::TooManyRestorations) => Some(4),
+        Ending::Declined(_) => Some(5),
         Ending::HungUp(_)
         | Ending::Cancelled
         | Ending::Failed(_)
@@ -183,6 +187,7 @@ mod tests {
                 Some("gave_up"),
             ),
             (Ending::Transfer(486), "transfer_failed", None),
+            (Ending::Declined(Side::Caller), "declined", Some("declined")),
             (Ending::Joined, "joined", None),
         ] {
             assert_eq!(ENDINGS[ending(how)], label);

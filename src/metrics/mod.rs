@@ -273,6 +273,8 @@ impl Metrics {
             Happening::TransferFailed { .. } => conversations.transfers[1].inc(),
             Happening::Repaired { .. } => conversations.restorations[2].inc(),
             Happening::Notice { outcome, .. } => conversations.notices[*outcome as usize].inc(),
+            // The ending that follows is counted.
+            Happening::LastWord { .. } => {}
             Happening::Queued { .. } => messages.queued.inc(),
             Happening::Delivered { .. } => messages.delivered.inc(),
             Happening::Redelivered { .. } => messages.redelivered.inc(),

@@ -112,6 +112,7 @@ fn an_event_counts_once_in_its_place() {
         ),
         (
             happened(Happening::Refused {
+                side,
                 endpoint: endpoint(),
                 status: 603,
                 attempt: None,
@@ -120,6 +121,7 @@ fn an_event_counts_once_in_its_place() {
         ),
         (
             happened(Happening::Answered {
+                side,
                 endpoint: endpoint(),
             }),
             "refork_conversations_answered_total{kind=\"call\"}",

@@ -84,10 +84,12 @@ fn a_call() -> Vec<Happening> {
     vec![
         invited(),
         Happening::Ringing {
+            side,
             endpoint: endpoint.clone(),
             attempt: None,
         },
         Happening::Answered {
+            side,
             endpoint: endpoint.clone(),
         },
         Happening::Suspected {

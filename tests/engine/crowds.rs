@@ -341,7 +341,7 @@ fn the_relay_knows_whose_call_ports_are_for() {
         t.the_standing_one(|conversation, side| Command::DeclareLost { conversation, side });
         assert_eq!(t.claims(Side::Callee), [Claim::Standing]);
         let again = t.request_to(desk(), Method::Invite);
-        t.reply(&again, 603, desk());
+        t.reply(&again, 403, desk());
         t.the_standing_one(|conversation, _| Command::HangUp { conversation });
         t.discard(desk());
     }

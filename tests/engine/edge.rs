@@ -738,7 +738,7 @@ fn a_phone_that_rings_or_refuses_is_not_rung_again_by_way_of_the_pbx() {
         t.bob_is_lost();
         t.pass(Millis(2_100));
         let invite = t.request_to(mobile(), Method::Invite);
-        t.reply(&invite, if refuses { 603 } else { 180 }, mobile());
+        t.reply(&invite, if refuses { 486 } else { 180 }, mobile());
         t.icmp(desk());
         t.pass(Millis::from_secs(10));
         assert!(t.waiting(pbx(), &Method::Invite).is_none());

@@ -62,7 +62,7 @@ fn a_survivor_that_takes_no_stream_of_the_new_phone_gets_another_phone() {
     t.established();
     t.bob_is_lost();
     let invite = t.request_to(desk(), Method::Invite);
-    t.reply(&invite, 603, desk());
+    t.reply(&invite, 403, desk());
     t.request_to(desk(), Method::Ack);
     let (invite, other) = (
         t.request_to(mobile(), Method::Invite),

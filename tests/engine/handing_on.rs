@@ -98,3 +98,32 @@ fn the_transferor_gets_its_letters_with_the_call() {
     assert_eq!(text(&message), "for Bob only");
     assert_eq!(rejected(&t), 0);
 }
+
+#[test]
+fn a_letter_that_the_transferor_may_yet_answer_is_not_sent_twice() {
+    for late in [200, 480] {
+        let (mut t, _, message, invite) = written_then_referred(false);
+        t.reply(&invite, 486, carol());
+        t.request_to(carol(), Method::Ack);
+        // Its first try is open: what comes now is that one again.
+        t.pass(Millis(1_000));
+        while let Some(again) = t.waiting(desk(), &Method::Message) {
+            assert_eq!(again.branch(), message.branch(), "delivered twice");
+        }
+        t.discard(desk());
+        t.reply(&message, late, desk());
+        t.pass(Millis(3_000));
+        let again = t.waiting(desk(), &Method::Message);
+        assert_eq!(again.is_some(), late == 480, "{late}");
+    }
+}
+
+#[test]
+fn a_letter_whose_try_failed_while_the_target_rang_goes_with_the_call() {
+    let (mut t, _, message, invite) = written_then_referred(false);
+    t.reply(&message, 480, desk());
+    t.reply(&invite, 486, carol());
+    let again = t.waiting(desk(), &Method::Message).expect("another try");
+    assert_ne!(again.branch(), message.branch());
+    assert_eq!(text(&again), "for Bob only");
+}

@@ -197,7 +197,7 @@ fn who_refused_is_not_rung_again_after_a_restart() {
     t.bob_is_lost();
     let no = t.request_to(desk(), Method::Invite);
     t.reply(&no, 180, desk());
-    t.reply(&no, 603, desk());
+    t.reply(&no, 486, desk());
     t.discard(desk());
     t.restart();
     t.pass(Millis::from_secs(20));

@@ -94,7 +94,7 @@ fn who_refused_is_not_rung_again_and_who_is_away_is() {
     t.established();
     t.bob_is_lost();
     let first = t.request_to(desk(), Method::Invite);
-    t.reply(&first, 603, desk());
+    t.reply(&first, 403, desk());
     t.request_to(desk(), Method::Ack);
     // At once, since there is nothing to wait for.
     let away = t.request_to(mobile(), Method::Invite);
@@ -764,7 +764,7 @@ fn by_q_value_the_next_are_asked_when_the_time_of_those_before_is_up() {
 fn by_q_value_the_next_are_asked_at_once_when_those_before_have_failed() {
     let mut t = by_q();
     let best = t.request_to(mobile(), Method::Invite);
-    t.reply(&best, 603, mobile());
+    t.reply(&best, 486, mobile());
     t.request_to(mobile(), Method::Ack);
     let second = t.request_to(third(), Method::Invite);
     t.reply(&second, 503, third());

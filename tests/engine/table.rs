@@ -316,6 +316,11 @@ impl Table {
         Some(self.mail.remove(at)?.1)
     }
 
+    /// Returns all that has been sent to anybody and was not looked at.
+    pub fn all_mail(&mut self) -> VecDeque<(SocketAddr, Message)> {
+        std::mem::take(&mut self.mail)
+    }
+
     fn drain(&mut self) {
         loop {
             let Some(output) = self.engine.poll_output() else {

@@ -444,7 +444,9 @@ impl Conversation {
     pub(crate) fn deadline(&self, suspect_after: crate::engine::time::Millis) -> Option<Time> {
         // Nobody is probed or sought any more, so nothing else can come due.
         if let Some(closing) = &self.closing {
-            return Some(closing.at);
+            let parties = self.parties.iter().filter(|party| party.is_up());
+            let later = parties.filter_map(|party| party.queue.next_try());
+            return later.chain([closing.at]).min();
         }
         let ringing = self
             .invitation

@@ -127,6 +127,9 @@ impl Conversation {
                 trail: None,
                 rules: fork.rules,
             });
+        } else if !uncalled.is_empty() {
+            // They have had no INVITE, and those that have ring on.
+            lost.retry_at = lost.retry_at.or(Some(context.now));
         }
         for branch in &mut fork.branches {
             if branch.state == BranchState::Joining {

@@ -138,7 +138,11 @@ impl Case<'_> {
             && self.side(leg.talk, leg.side).any(|rival| {
                 rival.call_id != leg.call_id && rival.answered.is_some_and(|first| first <= at)
             });
-        peer_ended || late || self.declined_by_another(leg, at) || self.gave_up(leg, at)
+        peer_ended
+            || late
+            || self.declined_by_another(leg, at)
+            || self.declined_to_go_on(leg, at)
+            || self.gave_up(leg, at)
     }
 
     /// Returns true where it took a call that another phone had declined for all (RFC 3261 16.7 step 5).
@@ -153,6 +157,17 @@ impl Case<'_> {
             .side(leg.talk, leg.side.other())
             .any(|peer| peer.answered.is_some_and(|answered| answered <= at));
         declined && !begun
+    }
+
+    /// Returns true where the other side was sought, and has declined for all of its phones; the phone was told so.
+    fn declined_to_go_on(&self, leg: &Leg, at: Time) -> bool {
+        let stood = |then: Time| leg.acked.is_some_and(|acked| acked <= then);
+        let declined = self.side(leg.talk, leg.side.other()).any(|sought| {
+            let for_all =
+                |(said, status): (Time, u16)| status >= 600 && status != 606 && said <= at;
+            !sought.outgoing && stood(sought.invited) && sought.refused.is_some_and(for_all)
+        });
+        declined && told_of_the_end(leg)
     }
 
     /// Returns true where the other side was lost, and sought for long enough in vain.
@@ -173,11 +188,7 @@ impl Case<'_> {
         let found = self
             .side(leg.talk, other)
             .any(|peer| !peer.scarred && peer.stood_at(at));
-        let told = leg
-            .got
-            .iter()
-            .any(|request| request.body.starts_with(FAILED));
-        sought && !found && told && !self.never_asked(leg, at)
+        sought && !found && told_of_the_end(leg) && !self.never_asked(leg, at)
     }
 
     /// Returns true where an endpoint was there all the time, willing, and was not invited.
@@ -206,4 +217,9 @@ impl Case<'_> {
                 .filter(|(_, card)| user.is_none_or(|user| *user == card.user))
                 .any(|(phone, _)| !self.trouble(phone, from, at) && !asked(phone))
     }
+}
+
+fn told_of_the_end(leg: &Leg) -> bool {
+    let mut got = leg.got.iter();
+    got.any(|request| request.body.starts_with(FAILED))
 }

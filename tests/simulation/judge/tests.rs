@@ -299,6 +299,23 @@ fn a_bye_at_the_timeout_must_have_asked_everybody() {
 }
 
 #[test]
+fn a_bye_since_who_was_sought_has_declined() {
+    let story = |status| {
+        let mut story = Story::call();
+        story.add(10_000, B, What::Fault(Fault::Killed));
+        story.invite(20_000, C, "cc", false);
+        story.final_response(21_000, C, "cc", status, true);
+        story.hears(21_100, A, "ca", "FAILED 0");
+        story.got(21_200, A, "ca", Method::Bye);
+        judge(&story.log)
+    };
+    let bye = "BYE although nothing was over";
+    assert!(!story(603).iter().any(|found| found.contains(bye)));
+    finds(&story(486), bye);
+    finds(&story(606), bye);
+}
+
+#[test]
 fn a_bye_before_the_timeout() {
     let mut story = Story::call();
     story.add(10_000, B, What::Fault(Fault::Killed));

@@ -193,7 +193,7 @@ impl Conversation {
             self.branch_over(context, side, endpoint, flow, BranchState::Ready, old.until);
         (branch.located, branch.rest) = (rest.is_some(), rest.unwrap_or_default());
         (branch.secure, branch.turned, branch.grown) = (old.secure, old.turned, old.grown);
-        branch.past = old.past;
+        (branch.past, branch.attempt) = (old.past, old.attempt);
         let inviting = self.answered.is_none();
         if inviting {
             if let Some(invitation) = &mut self.invitation {

@@ -85,8 +85,12 @@ impl Conversation {
         let endpoint = branch.endpoint().name.clone();
         let owed = asks.map(|rseq| Owed::new(&branch.leg, rseq, response.cseq()));
         if first {
-            let attempt = None;
-            self.note(context, Happening::Ringing { endpoint, attempt });
+            let ringing = Happening::Ringing {
+                side: Side::Callee,
+                endpoint,
+                attempt: None,
+            };
+            self.note(context, ringing);
             self.tell_of_ringing(context);
         }
         let reliably = wants.reliably(asks.is_some());

@@ -18,7 +18,7 @@ pub(crate) use crate::engine::conversation::letters::queue::Author;
 use crate::engine::conversation::session::media;
 use crate::engine::conversation::transferring::why_failed;
 use crate::engine::dialog::Life;
-use crate::engine::events::{Ending, Happening};
+use crate::engine::events::{Ending, Happening, NoticeOutcome};
 use crate::engine::ids::Side;
 use crate::engine::ports::{MediaCommand, Output};
 use crate::engine::time::{Millis, Time};
@@ -29,6 +29,8 @@ const LAST_WORD: Millis = Millis::from_secs(2);
 const WORDS_MAX: u32 = 15;
 /// RFC 3326 2: why the survivor gets a BYE.
 const GONE: &str = "SIP;cause=480;text=\"The other party could not be reached again\"";
+/// The same, where the other was found and has declined.
+const DECLINED: &str = "SIP;cause=603;text=\"The other party has declined to go on\"";
 
 /// RFC 3326 2, Q.850 31: the operator, or the process that ends, has no better one.
 const ORDERED: &str = "Q.850;cause=31;text=\"Ended by the operator\"";
@@ -76,6 +78,13 @@ impl Conversation {
         {
             closing.words -= 1;
             closing.at = context.now + LAST_WORD;
+        }
+    }
+
+    /// The survivor's phone has asked for the last word a little later.
+    pub(super) fn closes_after(&mut self, pause_ends: Time) {
+        if let Some(closing) = &mut self.closing {
+            closing.at = pause_ends + LAST_WORD;
         }
     }
 
@@ -129,6 +138,7 @@ impl Conversation {
             | Ending::Cancelled
             | Ending::Failed(_)
             | Ending::RestoreTimeout(_)
+            | Ending::Declined(_)
             | Ending::Operator
             | Ending::Joined
             | Ending::Gave(_) => None,
@@ -143,6 +153,8 @@ impl Conversation {
                     context.answer(server, 480, None);
                 } else if letter.author == Author::Other && !letter.refused {
                     undelivered += 1;
+                } else if letter.author == Author::LastWord {
+                    self.outcome(context, side, Author::LastWord, NoticeOutcome::Unanswered);
                 }
             }
             let party = self.party_mut(side);
@@ -167,6 +179,7 @@ impl Conversation {
             if let Some(leg) = self.party_mut(side).leg.take() {
                 let reason = match how {
                     Ending::RestoreTimeout(_) | Ending::Gave(_) => Some(GONE.into()),
+                    Ending::Declined(_) => Some(DECLINED.into()),
                     Ending::Operator => Some(ORDERED.into()),
                     Ending::Transfer(status) => Some(why_failed(status)),
                     Ending::HungUp(_) | Ending::Cancelled | Ending::Failed(_) | Ending::Joined => {

@@ -29,6 +29,7 @@ const CONTACTS_MAX: usize = 8;
 
 /// Who forwards.
 struct Forwarder<'a> {
+    side: Side,
     aor: &'a Aor,
     /// As others know it.
     address: &'a str,
@@ -70,6 +71,7 @@ impl Conversation {
             let party = &self.parties[side.index()];
             let person = fork.person.clone();
             let by = Forwarder {
+                side,
                 aor: person.as_ref().map_or(&party.aor, |person| &person.aor),
                 address: person
                     .as_ref()
@@ -135,6 +137,7 @@ fn follow(
         followed = true;
         fork.visited.push(destination.aor.clone());
         told.push(Happening::Redirected {
+            side: by.side,
             endpoint: endpoint.into(),
             to: destination.aor.to_string().into(),
         });

@@ -263,6 +263,7 @@ pub(crate) fn why_refused(how: Ending) -> &'static str {
         | Ending::Cancelled
         | Ending::Failed(_)
         | Ending::RestoreTimeout(_)
+        | Ending::Declined(_)
         | Ending::Operator
         | Ending::Joined
         | Ending::Transfer(_) => "",
@@ -272,6 +273,7 @@ pub(crate) fn why_refused(how: Ending) -> &'static str {
 /// Where the relay has no ports that an endpoint could reach.
 pub(crate) fn unreached_by_media(branch: &Branch) -> Happening {
     Happening::Refused {
+        side: branch.leg.side,
         endpoint: branch.endpoint().name.clone(),
         status: 503,
         attempt: branch.attempt(),

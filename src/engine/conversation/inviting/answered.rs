@@ -196,7 +196,8 @@ impl Conversation {
         self.configure(context, Side::Caller);
         self.configure(context, Side::Callee);
         self.close_ports(context, Side::Callee, unused);
-        self.note(context, Happening::Answered { endpoint });
+        let side = Side::Callee;
+        self.note(context, Happening::Answered { side, endpoint });
         for side in [Side::Caller, Side::Callee] {
             self.watch(context, side);
             self.pump(context, side);

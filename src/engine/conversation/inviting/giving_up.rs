@@ -112,6 +112,7 @@ impl Conversation {
             self.note(
                 context,
                 Happening::Refused {
+                    side: Side::Callee,
                     endpoint,
                     status: 408,
                     attempt: None,

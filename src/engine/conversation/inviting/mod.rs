@@ -484,6 +484,7 @@ impl Conversation {
         };
         let status = verdict.status;
         let refused = Happening::Refused {
+            side: Side::Callee,
             endpoint: branch.endpoint().name.clone(),
             status,
             attempt: None,

@@ -22,6 +22,8 @@ use crate::sip::{Message, Method, Name};
 
 /// A phone that lives and does not answer a message for so many tries never will.
 const TRIES: u32 = 2;
+/// A phone that asks for more has the last word refused.
+const LAST_PAUSE_MAX: Millis = Millis::from_secs(10);
 
 impl Conversation {
     /// A MESSAGE of one side for the other.
@@ -157,6 +159,7 @@ impl Conversation {
 
     /// Sends the next letter to a side, if one may go now.
     pub(super) fn pump(&mut self, context: &mut Context<'_>, to: Side) {
+        self.take_up_with_the_old(to);
         self.expire_letters(context, to);
         self.drop_refused(context, to);
         let party = self.party(to);
@@ -226,6 +229,21 @@ impl Conversation {
         }
     }
 
+    /// A leg that stood aside is back in its place: what is still open with its phone is under way, and does not
+    /// go out a second time.
+    fn take_up_with_the_old(&mut self, to: Side) {
+        let party = self.party(to);
+        let (Some(aside), Some(leg)) = (party.queue.aside, &party.leg) else {
+            return;
+        };
+        let is_back = leg.id == aside.0;
+        let queue = &mut self.party_mut(to).queue;
+        queue.aside = None;
+        if is_back && queue.under_way.is_none() {
+            queue.under_way = Some(aside.1);
+        }
+    }
+
     /// What its sender was told has failed, and nobody has answered, is dropped: the sender may send it again.
     fn drop_refused(&mut self, context: &mut Context<'_>, to: Side) {
         let queue = &self.party(to).queue;
@@ -260,6 +278,7 @@ impl Conversation {
         }
         let current = self.side_of(leg) == Some(to);
         let queue = &mut self.party_mut(to).queue;
+        queue.aside.take_if(|aside| *aside == (leg, number));
         if current && queue.under_way == Some(number) {
             queue.under_way = None;
         } else if !(200..300).contains(&status) {
@@ -273,11 +292,20 @@ impl Conversation {
         };
         if author != Author::Other {
             let tries = queue.letter(number).map_or(0, |letter| letter.tries);
-            let again = author == Author::Notice && tries < TRIES;
+            let pause = pause_of(response);
+            let again = match author {
+                Author::Notice => tries < TRIES,
+                // A conversation that is over does not stand for long.
+                Author::LastWord => tries < TRIES && pause <= LAST_PAUSE_MAX,
+                Author::Other | Author::Undelivered => false,
+            };
             if again && matches!(reply(status), Reply::Later) {
                 // «Not now» is no refusal. What people write does not wait for it.
-                let until = context.now + pause_of(response);
+                let until = context.now + pause;
                 self.party_mut(to).queue.notice_not_before = Some(until);
+                if author == Author::LastWord {
+                    self.closes_after(until);
+                }
                 return self.pump(context, to);
             }
             return self.notice_answered(context, to, number, status);
@@ -378,6 +406,9 @@ impl Conversation {
         signal: Signal,
     ) {
         if self.side_of(leg) != Some(to) || self.party(to).queue.under_way != Some(number) {
+            if self.party(to).queue.aside == Some((leg, number)) {
+                self.party_mut(to).queue.aside = None;
+            }
             return;
         }
         let queue = &mut self.party_mut(to).queue;
@@ -493,12 +524,16 @@ impl Conversation {
 
     /// The endpoint is lost: what was under way goes to the next one, and is kept until then.
     pub(super) fn letters_of_the_lost(&mut self, context: &mut Context<'_>, lost: Side) {
+        // A phone that transfers has it, for all that is known; one that is lost has not.
+        let aside = self.party(lost).lost.as_ref();
+        let stands = aside.filter(|aside| aside.transfer.is_some() || aside.stands);
+        let old = stands.map(|aside| aside.old.id);
         let queue = &self.party(lost).queue;
         if queue.letters.is_empty() && queue.not_before.is_none() {
             return;
         }
         let queue = &mut self.party_mut(lost).queue;
-        queue.under_way = None;
+        queue.aside = old.zip(queue.under_way.take());
         (queue.not_before, queue.notice_not_before) = (None, None);
         self.store_letters(context, lost);
     }

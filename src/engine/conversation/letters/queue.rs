@@ -60,6 +60,14 @@ pub(crate) enum Author {
 }
 
 impl Author {
+    /// Returns true for what tells a survivor of the other side, and goes once more where its phone puts it off.
+    pub(crate) fn is_news(self) -> bool {
+        match self {
+            Self::Notice | Self::LastWord => true,
+            Self::Other | Self::Undelivered => false,
+        }
+    }
+
     /// Returns true for what may have arrived before a restart and is not to be said twice.
     pub(crate) fn is_said_once(self) -> bool {
         match self {
@@ -86,6 +94,9 @@ pub(crate) struct Queue {
     /// It said so to a notice of ours, which what people write need not wait for.
     #[serde(default)]
     pub(crate) notice_not_before: Option<Time>,
+    /// What was under way to a leg that stands aside now, and has no final answer yet.
+    #[serde(skip)]
+    pub(crate) aside: Option<(LegId, u32)>,
 }
 
 /// A queue that takes memory once something changes in it: few calls carry text.
@@ -99,6 +110,7 @@ static UNUSED: Queue = Queue {
     under_way: None,
     not_before: None,
     notice_not_before: None,
+    aside: None,
 };
 
 impl Deref for SlimQueue {
@@ -189,7 +201,7 @@ impl Queue {
         }
         let waits = self.notice_not_before.is_some_and(|at| at > now);
         let mut letters = self.letters.iter();
-        let next = letters.find(|letter| !waits || letter.author != Author::Notice);
+        let next = letters.find(|letter| !waits || !letter.author.is_news());
         next.map(|letter| letter.number)
     }
 
@@ -198,7 +210,7 @@ impl Queue {
         let mut authors = self.letters.iter().map(|letter| letter.author);
         let notice = self
             .notice_not_before
-            .filter(|_| authors.any(|author| author == Author::Notice));
+            .filter(|_| authors.any(Author::is_news));
         let all = self.not_before.filter(|_| !self.letters.is_empty());
         all.into_iter().chain(notice).min()
     }

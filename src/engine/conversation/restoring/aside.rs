@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::busy::Busy;
 use super::join::Joining;
+use super::turns::Turns;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, ELSEWHERE};
 use crate::engine::conversation::forking::Fork;
@@ -26,7 +27,7 @@ pub(crate) struct Restoration {
     pub(super) since: Time,
     pub(super) deadline: Time,
     pub(crate) fork: Fork,
-    /// When the first INVITE may go: the node keeps to `restore.rate`.
+    /// It has not begun, since then: the node keeps to `restore.rate`.
     pub(crate) start: Option<Time>,
     /// When not only those are asked whose turn is first.
     pub(super) all_at: Option<Time>,
@@ -64,17 +65,19 @@ pub(crate) struct Restoration {
     /// What the survivor was told before it was asked for its consent to who repairs itself.
     #[serde(default)]
     pub(crate) before: Option<Box<Talk>>,
+    #[serde(skip)]
+    pub(super) turns: Turns,
 }
 
 impl Restoration {
-    pub(crate) fn new(old: Leg, start: Time, now: Time, deadline: Time) -> Self {
+    pub(crate) fn new(old: Leg, now: Time, deadline: Time) -> Self {
         Self {
             old,
             old_ports: Ports::default(),
             since: now,
             deadline,
             fork: Fork::default(),
-            start: Some(start),
+            start: Some(now),
             all_at: None,
             turn: None,
             retry_at: None,
@@ -91,6 +94,7 @@ impl Restoration {
             turned: Vec::new(),
             stands: false,
             before: None,
+            turns: Turns::default(),
         }
     }
 
@@ -110,7 +114,7 @@ impl Restoration {
     pub(crate) fn next_deadline(&self) -> Option<Time> {
         [
             Some(self.deadline),
-            self.start,
+            self.start.filter(|_| !self.turns.waits()),
             self.all_at,
             self.retry_at,
             self.busy.next_deadline(),
@@ -171,6 +175,7 @@ impl Conversation {
     /// Takes the lost leg back: the phone came back by itself.
     pub(crate) fn revive(&mut self, context: &mut Context<'_>, side: Side) -> Option<Leg> {
         let mut lost = self.party_mut(side).lost.take()?;
+        lost.turns.leave(context);
         self.cancel_branches(context, &mut lost.fork, Some(ELSEWHERE));
         let ports = &mut self.ports[side.index()];
         let opened = ports.generations();

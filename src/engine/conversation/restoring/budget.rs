@@ -1,56 +1,178 @@
 //! `restore.rate`: a mass loss is worked off in order, and does not flood the network.
+//!
+//! Each INVITE of a re-fork takes its part of the rate: the first of a restoration, those to further endpoints, those
+//! of each further round, and that to an endpoint which registers meanwhile. Whoever finds nothing left waits in one
+//! queue, and has one INVITE when its turn comes: nobody overtakes. What an endpoint asks to be sent once more (by a
+//! challenge, 422, 481 to a Replaces) goes at once, and those who wait pay for it.
 
 use std::collections::BTreeMap;
 
+use crate::engine::ids::{ConversationId, Side};
 use crate::engine::time::Time;
 
-/// How many re-forks may begin in a second: a mass loss is worked off in order (design: `restore.rate`).
+const SECOND_NS: u64 = 1_000_000_000;
+const MILLI_NS: u64 = 1_000_000;
+/// What may go out at one moment, as time of the rate: the phones of one participant ring together.
+const BURST_NS: u64 = 10 * MILLI_NS;
+
+/// A place in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket(u64);
+
+/// What is left of the rate, and who waits for it (the generic cell rate algorithm, ITU-T I.371).
 #[derive(Debug)]
 pub(crate) struct Budget {
-    per_second: u32,
-    /// Starts given out, by the second they lie in.
-    given: BTreeMap<u64, u32>,
+    /// Between two INVITEs, in nanoseconds.
+    interval: u64,
+    burst: u64,
+    /// When the next INVITE would go out by an even pace.
+    next: u64,
+    newest: u64,
+    waiting: BTreeMap<Ticket, (ConversationId, Side)>,
 }
 
 impl Budget {
     pub(crate) fn new(per_second: u32) -> Self {
+        let rate = u64::from(per_second.max(1));
+        // A burst that is shorter than an interval lets nothing go together, and would only bend the pace.
+        let burst = if SECOND_NS / rate < BURST_NS {
+            BURST_NS
+        } else {
+            0
+        };
         Self {
-            per_second: per_second.max(1),
-            given: BTreeMap::new(),
+            // With the burst in it, no second has more than the rate.
+            interval: (SECOND_NS + burst).div_ceil(rate),
+            burst,
+            next: 0,
+            newest: 0,
+            waiting: BTreeMap::new(),
         }
     }
 
-    /// Takes a start: now, or the first second that has room.
-    pub(crate) fn take(&mut self, now: Time) -> Time {
-        let this = now.0 / 1000;
-        self.given = self.given.split_off(&this);
-        let mut second = this;
-        while self
-            .given
-            .get(&second)
-            .is_some_and(|given| *given >= self.per_second)
-        {
-            second += 1;
+    /// Takes the part of one INVITE that goes now. Returns false where there is none left, or others wait.
+    pub(crate) fn take(&mut self, now: Time) -> bool {
+        let free = self.waiting.is_empty() && self.free_at() <= now;
+        if free {
+            self.spend(now);
         }
-        *self.given.entry(second).or_insert(0) += 1;
-        if second == this {
-            now
-        } else {
-            Time(second * 1000)
-        }
+        free
     }
+
+    /// An INVITE goes now in any case.
+    pub(crate) fn spend(&mut self, now: Time) {
+        // Turns come on whole milliseconds; what they come late by is not lost.
+        let now = nanos(now).saturating_sub(MILLI_NS - 1);
+        self.next = self.next.max(now).saturating_add(self.interval);
+    }
+
+    pub(crate) fn queue(&mut self, who: (ConversationId, Side)) -> Ticket {
+        self.newest += 1;
+        let ticket = Ticket(self.newest);
+        self.waiting.insert(ticket, who);
+        ticket
+    }
+
+    pub(crate) fn leave(&mut self, ticket: Ticket) {
+        self.waiting.remove(&ticket);
+    }
+
+    /// Returns when the first of those who wait has its turn.
+    pub(crate) fn next_due(&self) -> Option<Time> {
+        (!self.waiting.is_empty()).then(|| self.free_at())
+    }
+
+    /// Takes out who has its turn now, with the part of one INVITE.
+    pub(crate) fn pop_due(&mut self, now: Time) -> Option<(Ticket, ConversationId, Side)> {
+        self.next_due().filter(|due| *due <= now)?;
+        let (ticket, (id, side)) = self.waiting.pop_first()?;
+        self.spend(now);
+        Some((ticket, id, side))
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn free_at(&self) -> Time {
+        Time(self.next.saturating_sub(self.burst).div_ceil(MILLI_NS))
+    }
+}
+
+fn nanos(time: Time) -> u64 {
+    time.0.saturating_mul(MILLI_NS)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const CALL: (ConversationId, Side) = (ConversationId(7), Side::Callee);
+
+    /// Lets so many wait at once; returns when each has its turn.
+    fn storm(rate: u32, many: u64) -> Vec<u64> {
+        let mut budget = Budget::new(rate);
+        let start = 1_700_000_000_437;
+        for _ in 0..many {
+            budget.queue(CALL);
+        }
+        let mut turns = Vec::new();
+        while let Some(due) = budget.next_due() {
+            let now = due.max(Time(start));
+            while budget.pop_due(now).is_some() {
+                turns.push(now.0 - start);
+            }
+        }
+        turns
+    }
+
     #[test]
-    fn the_budget_spreads_a_storm_over_seconds() {
-        let mut budget = Budget::new(2);
+    fn the_rate_is_held_in_every_second_and_used_up() {
+        for rate in [1, 2, 7, 99, 100, 101, 1000, 2500, 40_000] {
+            let turns = storm(rate, u64::from(rate) * 4);
+            for (first, at) in turns.iter().enumerate() {
+                let within = turns[first..].partition_point(|turn| *turn < at + 1000);
+                assert!(within <= rate as usize, "{within} of {rate} in a second");
+            }
+            let last = turns.last().copied().unwrap_or(0);
+            assert!(last <= 4 * 1010, "{rate}: the last has waited {last} ms");
+        }
+    }
+
+    #[test]
+    fn turns_are_spread_evenly() {
+        assert_eq!(storm(2, 4), [0, 500, 1000, 1500]);
+        let turns = storm(1000, 3000);
+        let together = |at: &u64| turns.iter().filter(|turn| *turn == at).count();
+        assert!(turns.iter().all(|at| together(at) <= 11));
+    }
+
+    #[test]
+    fn nobody_overtakes_and_who_leaves_costs_nothing() {
+        let mut budget = Budget::new(1);
         let now = Time(5_500);
-        let starts: Vec<u64> = (0..5).map(|_| budget.take(now).0).collect();
-        assert_eq!(starts, [5_500, 5_500, 6_000, 6_000, 7_000]);
-        assert_eq!(budget.take(Time(8_000)), Time(8_000));
+        assert!(budget.take(now));
+        assert!(!budget.take(now));
+        let tickets = [(); 3].map(|()| budget.queue(CALL));
+        assert_eq!(budget.next_due(), Some(Time(6_500)));
+        assert_eq!(budget.pop_due(Time(6_499)), None);
+        budget.leave(tickets[0]);
+        let turn = budget.pop_due(Time(6_500));
+        assert_eq!(turn.map(|(ticket, ..)| ticket), Some(tickets[1]));
+        assert!(!budget.take(Time(7_500)), "somebody waits");
+        assert_eq!(
+            budget.pop_due(Time(7_500)).map(|turn| turn.0),
+            Some(tickets[2])
+        );
+        assert_eq!(budget.next_due(), None);
+    }
+
+    #[test]
+    fn what_goes_in_any_case_is_paid_for() {
+        let mut budget = Budget::new(1);
+        budget.spend(Time(0));
+        budget.spend(Time(0));
+        budget.queue(CALL);
+        assert_eq!(budget.next_due(), Some(Time(2_000)));
     }
 }

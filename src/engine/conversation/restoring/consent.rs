@@ -1,6 +1,6 @@
 //! A phone that repairs itself with a session which the survivor must agree to: its media goes between the
-//! endpoints themselves (`media.mode: direct`, or MSRP and T.38 beside the relay). What is relayed is not asked
-//! for: where that does not fit, the phone gets 488 and nothing is touched.
+//! endpoints themselves (`media.mode: direct`, or MSRP and T.38 beside the relay), or it lacks a format that the
+//! survivor may be sending. Where the survivor does not agree the phone gets 488, and the restoration goes on.
 //!
 //! ```text
 //!   who repairs itself      Refork          survivor
@@ -65,7 +65,7 @@ impl Conversation {
             let aside = Restoration {
                 start: None,
                 stands: true,
-                ..Restoration::new(old, now, now, now + AGREED)
+                ..Restoration::new(old, now, now + AGREED)
             };
             self.put_aside(context, side, aside);
         }

@@ -413,6 +413,7 @@ impl Conversation {
         lost.refused.push(branch.leg.endpoint.identity.clone());
         Self::judge_target(lost, 488);
         let refused = Happening::Refused {
+            side,
             endpoint: branch.leg.endpoint.name.clone(),
             status: 488,
             attempt: branch.attempt(),
@@ -456,6 +457,7 @@ impl Conversation {
         }
         self.unask(context, side.other(), joining);
         let gone = Happening::Refused {
+            side,
             endpoint,
             status: 480,
             attempt,
@@ -477,6 +479,7 @@ impl Conversation {
         let Some(mut lost) = self.party_mut(side).lost.take() else {
             return;
         };
+        lost.turns.leave(context);
         self.cancel_branches(context, &mut lost.fork, Some(ELSEWHERE));
         self.unask(context, side.other(), lost.joining.take());
         let same = location::same(&leg.endpoint.identity, &lost.old.endpoint.identity);

@@ -1,8 +1,8 @@
 //! The re-fork: the lost side's endpoints are invited again, the first that answers is joined, and the
 //! survivor learns nothing of it.
 //!
-//! `aside` what there is of a side without a leg, `rounds`, `reach`, `busy` and `budget` whom to ask, how and
-//! when, `wishes` what it is asked; `join`, `wish` and the session's `fits` the new leg; `repair` and `consent` a
+//! `aside` what there is of a side without a leg, `rounds`, `reach`, `busy`, `turns` and `budget` whom to ask, how and
+//! when, `wishes` what it is asked, `replies` what it says; `join`, `wish` and the session's `fits` the new leg; `repair` and `consent` a
 //! phone that comes back by itself; `survivor` what is answered meanwhile, `notice` the word to it, `tone` where it
 //! takes none.
 
@@ -14,36 +14,32 @@ pub(crate) mod join;
 pub(crate) mod notice;
 pub(crate) mod reach;
 pub(crate) mod repair;
+mod replies;
 mod rounds;
 pub(crate) mod survivor;
 mod tone;
+mod turns;
 pub(crate) mod wish;
 mod wishes;
 
 use self::aside::Restoration;
 use self::busy::Busy;
+use self::turns::WAIT_MAX;
 use self::wishes::wishes;
 use crate::engine::conversation::Conversation;
-use crate::engine::conversation::answers::Answer;
 use crate::engine::conversation::context::Context;
-use crate::engine::conversation::early::prack::Owed;
-use crate::engine::conversation::ending::stray::{Leaving, acknowledge_and_leave};
 use crate::engine::conversation::forking::breadth;
 use crate::engine::conversation::forking::toward::unreached_by_media;
 use crate::engine::conversation::forking::turn::turned;
-use crate::engine::conversation::forking::{Branch, Failure, failure};
-use crate::engine::conversation::session::enclosed::sdp_of;
 pub(crate) use crate::engine::conversation::session::media::{self, PortState};
-use crate::engine::dialog::reliable::{self, Order};
-use crate::engine::dialog::{Do, Happens};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Ending, GaveUp, Happening, Signal};
-use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::ids::Side;
 use crate::engine::locating::Located;
 use crate::engine::location;
 use crate::engine::ports::{Generation, Token};
-use crate::engine::time::{Millis, Time};
-use crate::sip::{Message, Name, sdp};
+use crate::engine::time::Time;
+use crate::sip::{Name, sdp};
 
 impl Conversation {
     /// A side's endpoint is gone.
@@ -71,12 +67,8 @@ impl Conversation {
             },
         );
         let settings = &context.shared.settings.restore;
-        let (most, timeout) = (
-            settings.max_per_conversation,
-            settings.timeout.of(self.kind),
-        );
-        let start = context.shared.budget.take(context.now);
-        let mut lost = Restoration::new(old, start, context.now, context.now + timeout);
+        let most = settings.max_per_conversation;
+        let mut lost = Restoration::new(old, context.now, context.now + WAIT_MAX);
         if let Some(walked) = &self.party(side).walked {
             lost.fork.trail = Some(walked.trail.clone());
             lost.fork.steps = walked.steps.clone();
@@ -99,12 +91,10 @@ impl Conversation {
             return;
         };
         let due = |at: &mut Option<Time>| at.take_if(|at| *at <= now).is_some();
-        let (start, all, retry) = (
-            due(&mut lost.start),
-            due(&mut lost.all_at),
-            due(&mut lost.retry_at),
-        );
+        let (all, retry) = (due(&mut lost.all_at), due(&mut lost.retry_at));
         let transfers = lost.transfer.is_some();
+        let begins = transfers && lost.start.take().is_some();
+        let waits = lost.start.is_some();
         if lost.deadline <= now && lost.stands {
             return self.consent_overdue(context, side);
         }
@@ -121,13 +111,13 @@ impl Conversation {
         self.join_due(context, side);
         self.again_rung_out(context, side);
         if transfers {
-            if start || retry {
+            if begins || retry {
                 self.next_targets(context, side);
             }
             return;
         }
-        if start {
-            self.first_round(context, side);
+        if waits {
+            self.begin_restoring(context, side);
         } else if retry {
             self.ask_all(context, side);
         } else if all {
@@ -190,9 +180,15 @@ impl Conversation {
         let to = lost.fork.meant();
         lost.fork.lead_on();
         let (ring, lines) = (Self::ring_time(context, &lost), Self::transfer_lines(&lost));
+        let transfers = lost.transfer.is_some();
         let (mut sent, reliable, rings) = (Vec::new(), offer.is_some(), lost.rings());
         for branch in &mut lost.fork.branches {
             if !self.callable(branch, streams) {
+                continue;
+            }
+            let free =
+                transfers || Restoration::may_call(&mut lost.turns, context, self.id, branch);
+            if !free {
                 continue;
             }
             lost.attempts += 1;
@@ -244,7 +240,6 @@ impl Conversation {
             );
             sent.push((branch.leg.endpoint.name.clone(), lost.attempts));
         }
-        let transfers = lost.transfer.is_some();
         self.party_mut(side).lost = Some(lost);
         if sent.is_empty() && !transfers {
             return;
@@ -342,247 +337,20 @@ impl Conversation {
         }
     }
 
-    /// Returns the side whose re-fork has this branch.
-    pub(super) fn branch_side(&self, leg: LegId) -> Option<Side> {
-        [Side::Caller, Side::Callee].into_iter().find(|side| {
-            self.party(*side)
-                .lost
-                .as_ref()
-                .is_some_and(|lost| lost.fork.branches.iter().any(|branch| branch.leg.id == leg))
-        })
-    }
-
-    /// An answer to an INVITE of the re-fork.
-    pub(super) fn again_response(
-        &mut self,
-        context: &mut Context<'_>,
-        side: Side,
-        leg: LegId,
-        answer: &Answer<'_>,
-    ) {
-        let (response, flow) = (answer.response, answer.flow);
-        match response.status() {
-            199 => self.early_ended_beyond(context, leg, response, flow),
-            ..200 => self.again_ringing(context, side, leg, response, flow),
-            200..300 if self.again_lacks_keys(side, leg, response) => {
-                acknowledge_and_leave(context, response, flow, Leaving::Surely, None);
-                self.again_failed(context, side, leg, 488);
-            }
-            200..300 => self.again_answered(context, side, leg, response, flow),
-            422 if self.asks_for_longer(context, leg, response) => {
-                self.launch_again(context, side);
-            }
-            401 | 407 if self.answers_challenge(context, leg, answer) => {
-                self.launch_again(context, side);
-            }
-            status => {
-                if self.is_transferring(side) {
-                    self.redirected(context, side, leg, response);
-                }
-                self.again_failed(context, side, leg, status);
-            }
-        }
-    }
-
-    fn again_ringing(
-        &mut self,
-        context: &mut Context<'_>,
-        side: Side,
-        leg: LegId,
-        response: &Message,
-        flow: Flow,
-    ) {
-        let Some(lost) = &mut self.party_mut(side).lost else {
-            return;
-        };
-        let Some(branch) = lost.fork.branch(leg) else {
-            return;
-        };
-        let asks = reliable::rseq(response);
-        if let (Some(rseq), Some(tag)) = (asks, response.to_tag())
-            && branch.heard.take(tag, rseq) != Order::Take
-        {
-            return;
-        }
-        if response.to_tag().is_some() && branch.leg.life.take(Happens::Provisional) == Do::Ring {
-            branch.leg.dialog.answered_by(response, flow);
-        }
-        let said = sdp_of(response).filter(|_| asks.is_some());
-        if said.is_some() {
-            // The answer, which need not come again with the 2xx (RFC 3262 5).
-            branch.leg.talk.said = said;
-            branch.settled = true;
-        }
-        let owed = asks.map(|rseq| Owed::new(&branch.leg, rseq, response.cseq()));
-        let first = !std::mem::replace(&mut branch.rang, true);
-        let (endpoint, attempt) = (branch.endpoint().name.clone(), branch.attempt());
-        if first {
-            self.note(context, Happening::Ringing { endpoint, attempt });
-            self.target_rings(context, side);
-        }
-        if let Some(owed) = owed {
-            self.prack(context, &owed, None);
-            self.persist(context);
-        }
-    }
-
-    /// A branch failed: by status, or without a response (408, 503).
-    pub(super) fn again_failed(
-        &mut self,
-        context: &mut Context<'_>,
-        side: Side,
-        leg: LegId,
-        status: u16,
-    ) {
-        let Some(lost) = &mut self.party_mut(side).lost else {
-            return;
-        };
-        let Some(branch) = lost.fork.take(leg) else {
-            return;
-        };
-        context.forget_tag(&branch.leg.dialog.local_tag);
-        if !branch.followed {
-            Self::judge_target(lost, status);
-        }
-        let endpoint = branch.leg.endpoint.clone();
-        let name = endpoint.name.clone();
-        let same = location::same(&endpoint.identity, &lost.old.endpoint.identity);
-        let refused = Happening::Refused {
-            endpoint: name,
-            status,
-            attempt: branch.attempt(),
-        };
-        let unknown = branch.replaces && matches!(status, 481 | 420 | 501);
-        if unknown && lost.farewell {
-            return self.finish(context, Ending::HungUp(side));
-        }
-        if unknown {
-            // It knows nothing of the lost dialog (RFC 3891 3).
-            lost.plain.push(endpoint.identity.clone());
-            self.note(context, refused);
-            return self.ask(context, side, vec![endpoint]);
-        }
-        // Where it rang, somebody has pressed a button.
-        if same && status == 486 && !branch.rang {
-            lost.plain.push(endpoint.identity.clone());
-            if self.free(context, side, &endpoint, branch.leg.dialog.flow) {
-                self.persist(context);
-                return self.note(context, refused);
-            }
-        }
-        if self.turns(context, side, &branch, status) {
-            self.note(context, refused);
-            return self.ask(context, side, vec![endpoint]);
-        }
-        if failure(status, branch.rang) == Failure::Refused
-            && let Some(lost) = &mut self.party_mut(side).lost
-        {
-            lost.refused.push(endpoint.identity);
-        }
-        self.note(context, refused);
-        self.go_on(context, side);
-    }
-
-    /// What is tried next: everyone, where only the same endpoint was asked; else again after a while.
-    pub(super) fn go_on(&mut self, context: &mut Context<'_>, side: Side) {
-        // Who failed is not to be rung again after a restart.
-        self.persist(context);
-        if self.is_transferring(side) {
-            return self.next_targets(context, side);
-        }
-        let retry = context.shared.settings.restore.retry;
-        let Some(lost) = &mut self.party_mut(side).lost else {
-            return;
-        };
-        if lost.all_at.is_some() {
-            if lost.fork.branches.is_empty() {
-                lost.all_at = Some(context.now);
-                self.restore_due(context, side);
-            }
-            return;
-        }
-        if lost.retry_at.is_some() || lost.start.is_some() {
-            return;
-        }
-        let pause = retry.first.0 as f64 * retry.factor.powi(lost.round.min(30) as i32);
-        let pause = Millis((pause as u64).clamp(1, retry.max.0.max(1)));
-        lost.round += 1;
-        lost.retry_at = Some(context.now + context.shared.mint.jitter(pause, retry.jitter));
-    }
-
-    /// Ends the ringing of phones that nobody answers.
-    fn again_rung_out(&mut self, context: &mut Context<'_>, side: Side) {
-        let Some(mut lost) = self.party_mut(side).lost.take() else {
-            return;
-        };
-        let out = self.rung_out(context, &mut lost.fork);
-        let rang: Vec<Branch> = out;
-        let any = !rang.is_empty();
-        let mut names = Vec::new();
-        for branch in rang {
-            names.push((branch.endpoint().name.clone(), branch.attempt()));
-            if branch.rang {
-                lost.refused.push(branch.leg.endpoint.identity.clone());
-            }
-            Self::judge_target(&mut lost, 408);
-        }
-        self.party_mut(side).lost = Some(lost);
-        for (endpoint, attempt) in names {
-            self.note(
-                context,
-                Happening::Refused {
-                    endpoint,
-                    status: 408,
-                    attempt,
-                },
-            );
-        }
-        if any {
-            self.go_on(context, side);
-        }
-    }
-
-    /// An endpoint registers while its participant is lost: it is invited at once.
-    pub(super) fn registered_meanwhile(
-        &mut self,
-        context: &mut Context<'_>,
-        side: Side,
-        endpoint: &Endpoint,
-    ) {
-        let Some(lost) = &mut self.party_mut(side).lost else {
-            return;
-        };
-        if lost.start.is_some() || lost.stands {
-            return;
-        }
-        if let Some(branch) = lost.fork.to(&endpoint.identity) {
-            let (leg, flow, rings) = (
-                branch.leg.id,
-                branch.leg.dialog.flow,
-                &branch.leg.endpoint.contact,
-            );
-            if *rings == endpoint.contact && endpoint.flow.is_none_or(|known| known == flow) {
-                if let Some(client) = branch.client {
-                    context.hurry(client);
-                }
-                return;
-            }
-            // The branch runs to where the endpoint no longer is, or to what it no longer calls itself.
-            if let Some(branch) = lost.fork.take(leg) {
-                self.drop_branch(context, branch, None);
-            }
-        }
-        self.ask(context, side, vec![endpoint.clone()]);
-    }
-
     /// Ends what is under way for a side; it stays lost.
     pub(super) fn stop_restoring(&mut self, context: &mut Context<'_>, side: Side) {
         let Some(mut lost) = self.party_mut(side).lost.take() else {
             return;
         };
+        let timeout = context.shared.settings.restore.timeout.of(self.kind);
+        lost.turns.leave(context);
         self.cancel_branches(context, &mut lost.fork, None);
         self.unask(context, side.other(), lost.joining.take());
-        (lost.start, lost.all_at, lost.retry_at) = (None, None, None);
+        if lost.start.take().is_some() {
+            // What goes on later, if anything does, has the time of one that has begun.
+            lost.deadline = context.now + timeout;
+        }
+        (lost.all_at, lost.retry_at) = (None, None);
         (lost.busy, lost.before) = (Busy::default(), None);
         self.party_mut(side).lost = Some(lost);
     }

@@ -85,6 +85,9 @@ impl Conversation {
 
     /// The last word: nobody came back.
     pub(crate) fn last_word(&mut self, context: &mut Context<'_>, lost: Side) {
+        // Where the other went on once is no news any more.
+        self.withdraw(context, lost.other(), false);
+        self.party_mut(lost.other()).queue.notice_not_before = None;
         let undelivered = self.party(lost).queue.waiting() as usize;
         let body = self.failure_text(context, lost, undelivered);
         self.say(context, lost.other(), Author::LastWord, body);
@@ -311,22 +314,29 @@ impl Conversation {
         self.announce(context, to);
     }
 
-    fn outcome(
+    /// What became of a word of ours to a side.
+    pub(crate) fn outcome(
         &mut self,
         context: &mut Context<'_>,
         side: Side,
         author: Author,
         outcome: NoticeOutcome,
     ) {
-        if author == Author::Notice {
-            let endpoint = self.endpoint_of(side);
-            let notice = Happening::Notice {
+        let endpoint = self.endpoint_of(side);
+        let told = match author {
+            Author::Notice => Happening::Notice {
                 side,
                 endpoint,
                 outcome,
-            };
-            self.note(context, notice);
-        }
+            },
+            Author::LastWord => Happening::LastWord {
+                side,
+                endpoint,
+                outcome,
+            },
+            Author::Other | Author::Undelivered => return,
+        };
+        self.note(context, told);
     }
 }
 

@@ -271,7 +271,7 @@ impl Conversation {
         party.walked = None;
         // What the transferee said was for somebody else.
         self.party_mut(side.other()).for_user = Box::default();
-        let mut aside = Restoration::new(old, context.now, context.now, deadline);
+        let mut aside = Restoration::new(old, context.now, deadline);
         if same_person {
             // To another of its own phones.
             aside.refused.push(aside.old.endpoint.identity.clone());

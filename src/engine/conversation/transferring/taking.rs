@@ -109,7 +109,12 @@ impl Conversation {
         };
         if !std::mem::replace(&mut branch.rang, true) {
             let (endpoint, attempt) = (branch.endpoint().name.clone(), branch.attempt());
-            self.note(context, Happening::Ringing { endpoint, attempt });
+            let ringing = Happening::Ringing {
+                side,
+                endpoint,
+                attempt,
+            };
+            self.note(context, ringing);
             self.target_rings(context, side);
             self.persist(context);
         }

@@ -1,0 +1,328 @@
+//! What the endpoints of a re-fork say to their INVITEs, and who registers meanwhile.
+
+use super::wishes::is_machine;
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::answers::Answer;
+use crate::engine::conversation::context::Context;
+use crate::engine::conversation::early::prack::Owed;
+use crate::engine::conversation::ending::stray::{Leaving, acknowledge_and_leave};
+use crate::engine::conversation::forking::{Branch, BranchState, Failure, failure};
+use crate::engine::conversation::session::enclosed::sdp_of;
+use crate::engine::dialog::reliable::{self, Order};
+use crate::engine::dialog::{Do, Happens};
+use crate::engine::endpoint::Endpoint;
+use crate::engine::events::{Ending, Happening};
+use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::location;
+use crate::engine::time::Millis;
+use crate::sip::Message;
+
+impl Conversation {
+    /// Returns the side whose re-fork has this branch.
+    pub(in crate::engine::conversation) fn branch_side(&self, leg: LegId) -> Option<Side> {
+        [Side::Caller, Side::Callee].into_iter().find(|side| {
+            self.party(*side)
+                .lost
+                .as_ref()
+                .is_some_and(|lost| lost.fork.branches.iter().any(|branch| branch.leg.id == leg))
+        })
+    }
+
+    /// An answer to an INVITE of the re-fork.
+    pub(in crate::engine::conversation) fn again_response(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        leg: LegId,
+        answer: &Answer<'_>,
+    ) {
+        let (response, flow) = (answer.response, answer.flow);
+        match response.status() {
+            199 => self.early_ended_beyond(context, leg, response, flow),
+            ..200 => self.again_ringing(context, side, leg, response, flow),
+            200..300 if self.again_lacks_keys(side, leg, response) => {
+                acknowledge_and_leave(context, response, flow, Leaving::Surely, None);
+                self.again_failed(context, side, leg, 488);
+            }
+            200..300 if self.prefers_people(context, side, leg, response) => {
+                acknowledge_and_leave(context, response, flow, Leaving::Surely, None);
+                self.machine_left(context, side, leg, response.status());
+            }
+            200..300 => self.again_answered(context, side, leg, response, flow),
+            422 if self.asks_for_longer(context, leg, response) => {
+                self.launch_again(context, side);
+            }
+            401 | 407 if self.answers_challenge(context, leg, answer) => {
+                self.launch_again(context, side);
+            }
+            status => {
+                if self.is_transferring(side) {
+                    self.redirected(context, side, leg, response);
+                }
+                self.again_failed(context, side, leg, status);
+            }
+        }
+    }
+
+    /// Returns true where an answering machine has taken the call, and a person may yet do so (RFC 3841: not every
+    /// server heeds the Reject-Contact).
+    fn prefers_people(
+        &self,
+        context: &Context<'_>,
+        side: Side,
+        leg: LegId,
+        response: &Message,
+    ) -> bool {
+        let Some(lost) = &self.party(side).lost else {
+            return false;
+        };
+        let minds = context.shared.settings.restore.avoid_voicemail && lost.transfer.is_none();
+        if !minds || !is_machine(response) {
+            return false;
+        }
+        let mut branches = lost.fork.branches.iter();
+        // It has been joined already, or waits for that.
+        let calls = |branch: &&Branch| branch.leg.id == leg;
+        let is_open = branches.clone().find(calls);
+        let is_open = is_open.is_some_and(|branch| branch.state == BranchState::Calling);
+        is_open && (lost.all_at.is_some() || branches.any(|branch| branch.leg.id != leg))
+    }
+
+    /// An answering machine is not asked again.
+    fn machine_left(&mut self, context: &mut Context<'_>, side: Side, leg: LegId, status: u16) {
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let Some(branch) = lost.fork.take(leg) else {
+            return;
+        };
+        context.forget_tag(&branch.leg.dialog.local_tag);
+        lost.refused.push(branch.leg.endpoint.identity.clone());
+        let refused = Happening::Refused {
+            side,
+            endpoint: branch.leg.endpoint.name.clone(),
+            status,
+            attempt: branch.attempt(),
+        };
+        self.note(context, refused);
+        self.go_on(context, side);
+    }
+
+    fn again_ringing(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        leg: LegId,
+        response: &Message,
+        flow: Flow,
+    ) {
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let Some(branch) = lost.fork.branch(leg) else {
+            return;
+        };
+        let asks = reliable::rseq(response);
+        if let (Some(rseq), Some(tag)) = (asks, response.to_tag())
+            && branch.heard.take(tag, rseq) != Order::Take
+        {
+            return;
+        }
+        if response.to_tag().is_some() && branch.leg.life.take(Happens::Provisional) == Do::Ring {
+            branch.leg.dialog.answered_by(response, flow);
+        }
+        let said = sdp_of(response).filter(|_| asks.is_some());
+        if said.is_some() {
+            // The answer, which need not come again with the 2xx (RFC 3262 5).
+            branch.leg.talk.said = said;
+            branch.settled = true;
+        }
+        let owed = asks.map(|rseq| Owed::new(&branch.leg, rseq, response.cseq()));
+        let first = !std::mem::replace(&mut branch.rang, true);
+        let (endpoint, attempt) = (branch.endpoint().name.clone(), branch.attempt());
+        if first {
+            self.note(
+                context,
+                Happening::Ringing {
+                    side,
+                    endpoint,
+                    attempt,
+                },
+            );
+            self.target_rings(context, side);
+        }
+        if let Some(owed) = owed {
+            self.prack(context, &owed, None);
+            self.persist(context);
+        }
+    }
+
+    /// A branch failed: by status, or without a response (408, 503).
+    pub(in crate::engine::conversation) fn again_failed(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        leg: LegId,
+        status: u16,
+    ) {
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let Some(branch) = lost.fork.take(leg) else {
+            return;
+        };
+        context.forget_tag(&branch.leg.dialog.local_tag);
+        if !branch.followed {
+            Self::judge_target(lost, status);
+        }
+        let endpoint = branch.leg.endpoint.clone();
+        let name = endpoint.name.clone();
+        let same = location::same(&endpoint.identity, &lost.old.endpoint.identity);
+        let refused = Happening::Refused {
+            side,
+            endpoint: name,
+            status,
+            attempt: branch.attempt(),
+        };
+        let unknown = branch.replaces && matches!(status, 481 | 420 | 501);
+        if unknown && lost.farewell {
+            return self.finish(context, Ending::HungUp(side));
+        }
+        if unknown {
+            // It knows nothing of the lost dialog (RFC 3891 3).
+            lost.plain.push(endpoint.identity.clone());
+            lost.turns.prepay(context);
+            self.note(context, refused);
+            return self.ask(context, side, vec![endpoint]);
+        }
+        // Where it rang, somebody has pressed a button.
+        if same && status == 486 && !branch.rang {
+            lost.plain.push(endpoint.identity.clone());
+            if self.free(context, side, &endpoint, branch.leg.dialog.flow) {
+                self.persist(context);
+                return self.note(context, refused);
+            }
+        }
+        if self.turns(context, side, &branch, status) {
+            self.prepay(context, side);
+            self.note(context, refused);
+            return self.ask(context, side, vec![endpoint]);
+        }
+        if is_for_all(status)
+            && self
+                .party(side)
+                .lost
+                .as_ref()
+                .is_some_and(|lost| lost.transfer.is_none())
+        {
+            self.note(context, refused);
+            return self.close(context, side, Ending::Declined(side));
+        }
+        if failure(status, branch.rang) == Failure::Refused
+            && let Some(lost) = &mut self.party_mut(side).lost
+        {
+            lost.refused.push(endpoint.identity);
+        }
+        self.note(context, refused);
+        self.go_on(context, side);
+    }
+
+    /// What is tried next: everyone, where only the same endpoint was asked; else again after a while.
+    pub(in crate::engine::conversation) fn go_on(&mut self, context: &mut Context<'_>, side: Side) {
+        // Who failed is not to be rung again after a restart.
+        self.persist(context);
+        if self.is_transferring(side) {
+            return self.next_targets(context, side);
+        }
+        let retry = context.shared.settings.restore.retry;
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        if lost.all_at.is_some() {
+            if lost.fork.branches.is_empty() {
+                lost.all_at = Some(context.now);
+                self.restore_due(context, side);
+            }
+            return;
+        }
+        if lost.retry_at.is_some() || lost.start.is_some() {
+            return;
+        }
+        let pause = retry.first.0 as f64 * retry.factor.powi(lost.round.min(30) as i32);
+        let pause = Millis((pause as u64).clamp(1, retry.max.0.max(1)));
+        lost.round += 1;
+        lost.retry_at = Some(context.now + context.shared.mint.jitter(pause, retry.jitter));
+    }
+
+    /// Ends the ringing of phones that nobody answers.
+    pub(super) fn again_rung_out(&mut self, context: &mut Context<'_>, side: Side) {
+        let Some(mut lost) = self.party_mut(side).lost.take() else {
+            return;
+        };
+        let out = self.rung_out(context, &mut lost.fork);
+        let rang: Vec<Branch> = out;
+        let any = !rang.is_empty();
+        let mut names = Vec::new();
+        for branch in rang {
+            names.push((branch.endpoint().name.clone(), branch.attempt()));
+            if branch.rang {
+                lost.refused.push(branch.leg.endpoint.identity.clone());
+            }
+            Self::judge_target(&mut lost, 408);
+        }
+        self.party_mut(side).lost = Some(lost);
+        for (endpoint, attempt) in names {
+            self.note(
+                context,
+                Happening::Refused {
+                    side,
+                    endpoint,
+                    status: 408,
+                    attempt,
+                },
+            );
+        }
+        if any {
+            self.go_on(context, side);
+        }
+    }
+
+    /// An endpoint registers while its participant is lost: it is invited at once.
+    pub(in crate::engine::conversation) fn registered_meanwhile(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        endpoint: &Endpoint,
+    ) {
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        if lost.start.is_some() || lost.stands {
+            return;
+        }
+        if let Some(branch) = lost.fork.to(&endpoint.identity) {
+            let (leg, flow, rings) = (
+                branch.leg.id,
+                branch.leg.dialog.flow,
+                &branch.leg.endpoint.contact,
+            );
+            if *rings == endpoint.contact && endpoint.flow.is_none_or(|known| known == flow) {
+                if let Some(client) = branch.client {
+                    context.hurry(client);
+                }
+                return;
+            }
+            // The branch runs to where the endpoint no longer is, or to what it no longer calls itself.
+            if let Some(branch) = lost.fork.take(leg) {
+                self.drop_branch(context, branch, None);
+            }
+        }
+        self.ask(context, side, vec![endpoint.clone()]);
+    }
+}
+
+/// Returns true for what one endpoint says for all of its participant (RFC 3261 16.7 step 5, 21.6): the person does
+/// not wish to go on. 606 is about a session, and another endpoint may take it.
+fn is_for_all(status: u16) -> bool {
+    (600..700).contains(&status) && status != 606
+}
