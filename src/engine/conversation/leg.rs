@@ -61,6 +61,9 @@ pub(crate) struct Leg {
     /// An INVITE of theirs that has our 2xx and waits for the ACK.
     #[serde(skip)]
     pub(crate) unacknowledged: Option<Unacknowledged>,
+    /// A reliable response that our 2xx has overtaken. Its PRACK may come after the ACK.
+    #[serde(skip)]
+    pub(crate) overtaken: Option<RAck>,
     /// The ACK to a 2xx of theirs: kept back until the other side's ACK brings the answer, or sent
     /// already and kept for the 2xx that come again.
     #[serde(skip)]
@@ -86,8 +89,6 @@ pub(crate) struct Unacknowledged {
     pub(crate) cseq: u32,
     /// Our 2xx carried an offer, so the ACK must bring the answer.
     pub(crate) answer_due: bool,
-    /// A reliable response that the 2xx has overtaken.
-    pub(crate) provisional: Option<RAck>,
 }
 
 #[derive(Clone, Debug)]
@@ -226,6 +227,7 @@ impl Leg {
             offered: now,
             withdrawn: None,
             unacknowledged: None,
+            overtaken: None,
             ack: None,
             timer: None,
             reports: None,

@@ -286,10 +286,8 @@ impl Conversation {
     ) {
         let rack = RAck::of(request);
         let waiting = self.leg_mut(side).and_then(|leg| {
-            leg.unacknowledged
-                .as_mut()?
-                .provisional
-                .take_if(|known| Some(*known) == rack)
+            let known = &mut leg.overtaken;
+            known.take_if(|known| Some(*known) == rack)
         });
         if waiting.is_some() {
             context.answer(server, 200, None);

@@ -164,8 +164,8 @@ impl Conversation {
             server,
             cseq,
             answer_due: delayed,
-            provisional: out.map(|(rseq, _)| RAck { rseq, cseq }),
         });
+        caller.overtaken = out.map(|(rseq, _)| RAck { rseq, cseq });
         let settled = chosen.is_some_and(|early| early.settled);
         let before = caller.talk.told.clone().filter(|_| settled);
         self.party_mut(Side::Caller).believed = Some(identity);

@@ -288,7 +288,6 @@ impl Conversation {
             server,
             cseq,
             answer_due: false,
-            provisional: None,
         });
     }
 }

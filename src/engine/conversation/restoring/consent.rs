@@ -233,7 +233,6 @@ impl Conversation {
             server,
             cseq: leg.dialog.remote_cseq.unwrap_or(0),
             answer_due: leg.talk.said.is_none() && session.is_some(),
-            provisional: None,
         });
     }
 

@@ -146,7 +146,6 @@ pub(crate) fn answer_aside(
             server,
             cseq: request.cseq(),
             answer_due: false,
-            provisional: None,
         });
     }
 }

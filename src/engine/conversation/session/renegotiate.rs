@@ -427,7 +427,6 @@ impl Conversation {
                 server,
                 cseq,
                 answer_due,
-                provisional: None,
             });
             if let Some(before) = before {
                 // Who asks anew has had that 2xx, though its ACK was lost.
