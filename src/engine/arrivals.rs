@@ -4,16 +4,19 @@ use super::admission::offence;
 use super::asker::{Asker, NOT_FOR_STRANGERS};
 use super::conversation::carrying::crossing::joins;
 use super::conversation::carrying::demands::is_encoded;
-use super::conversation::context::{ACCEPT, ALLOW, Context, Refusal, Shared, supported};
+use super::conversation::context::{
+    ACCEPT, ALLOW, Context, Refusal, SIPS_NOT_ALLOWED, Shared, supported,
+};
 use super::conversation::people::veil::cannot_be_given;
 use super::conversation::{
     Arrival, Conversation, Rings, breadth, has_looped, hops_left, is_foreign, refusal, replaced,
-    sdp_of, too_brief,
+    sdp_of, too_brief, way,
 };
 use super::edge::Named;
 use super::location::Registered;
-use super::routing::Destination;
+use super::routing::{Destination, Target};
 use super::{Engine, routing};
+use crate::engine::dialog::is_sips;
 use crate::engine::events::{Event, Offence};
 use crate::engine::handover::{Handover, Word};
 use crate::engine::ids::Flow;
@@ -454,6 +457,34 @@ fn arrival<'a>(
 
 /// Returns where a request goes, for one who may reach that.
 pub(super) fn destination(
+    context: &Context<'_>,
+    request: &Message,
+    flow: &Flow,
+    asker: &Asker,
+) -> Result<Destination, Refusal> {
+    let secure = is_sips(request.uri());
+    if secure && !context.world.spoken(flow).is_secure() {
+        return Err(SIPS_NOT_ALLOWED);
+    }
+    let there = leads_to(context, request, flow, asker)?;
+    if secure {
+        in_secrecy(context, there)
+    } else {
+        Ok(there)
+    }
+}
+
+/// Leaves of a destination whom nothing leads to in the clear (RFC 3261 26.2.2).
+fn in_secrecy(context: &Context<'_>, mut there: Destination) -> Result<Destination, Refusal> {
+    let secret = |target: &Target| way(context, &target.endpoint).is_secure(context);
+    there.targets.retain(secret);
+    if there.targets.is_empty() {
+        return Err(SIPS_NOT_ALLOWED);
+    }
+    Ok(there)
+}
+
+fn leads_to(
     context: &Context<'_>,
     request: &Message,
     flow: &Flow,

@@ -411,6 +411,21 @@ fn what_a_strangers_request_meets_with_says_nothing_of_the_pbx() {
 }
 
 #[test]
+fn what_asks_for_secrecy_is_carried_to_no_pbx_in_the_clear() {
+    let mut t = in_front(PathMode::Path);
+    let publish = first(Method::Publish, "bob", "bob", desk(), "p1", 1);
+    let publish = publish.header(Name::Event, "presence").end();
+    let text = String::from_utf8(publish.to_vec()).unwrap();
+    let by_sips = text.replacen("PUBLISH sip:", "PUBLISH sips:", 1);
+    t.receive(desk(), by_sips.into());
+    let refused = t.response_to(desk(), 480);
+    let warning = refused.header(Name::Warning).unwrap();
+    assert!(warning.starts_with("380 "), "{warning}");
+    t.nothing_to(pbx());
+    t.nothing_to(other_pbx());
+}
+
+#[test]
 fn a_pause_that_a_strangers_request_meets_with_is_for_nobody_else() {
     let mut t = in_front(PathMode::Path);
     t.register_beyond("bob", desk());

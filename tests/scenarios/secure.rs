@@ -9,7 +9,7 @@ use refork::config::{self, Config, Listener};
 use refork::engine::ids;
 use refork::engine::settings::{PathMode, Route, RouteFork, Upstream};
 use refork::tls::{ClientAuth, Files, Pair};
-use refork::ua::{Medium, Phone, Profile, Transport};
+use refork::ua::{Ending, Medium, Phone, Profile, Transport};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 
@@ -215,8 +215,11 @@ fn through_an_upstream(target: impl Fn(SocketAddr) -> String) {
     });
     let server = other.unwrap();
     let alice = house.phone("alice", Transport::Tls);
-    let at = address(&server, ids::Transport::Udp);
+    // Who is called by sips is not rung in the clear there either.
+    let at = address(&server, ids::Transport::Tls);
     let mut profile = Profile::new("zoe", "zoe", "example.org", at);
+    profile.transport = Transport::Tls;
+    profile.trust = Some(Arc::clone(&house.trust));
     profile.t1 = std::time::Duration::from_millis(100);
     let zoe = Phone::start(profile, &house.stage.log).unwrap();
     assert_eq!(zoe.register().unwrap(), 200);
@@ -225,7 +228,7 @@ fn through_an_upstream(target: impl Fn(SocketAddr) -> String) {
     assert_eq!(taken.message("within").unwrap(), 200);
     hang_up(&taken, &call);
     let readings = server.readings().unwrap();
-    assert_eq!(readings.transport.connections, [0, 1, 0, 0]);
+    assert_eq!(readings.transport.connections, [0, 2, 0, 0]);
     house.stage.finish();
 }
 
@@ -237,4 +240,26 @@ fn an_upstream_is_called_over_tls() {
 #[test]
 fn an_upstream_is_called_by_a_sips_uri() {
     through_an_upstream(|at| format!("sips:{at}"));
+}
+
+#[test]
+fn who_is_called_by_sips_is_rung_over_tls_alone() {
+    let house = House::new();
+    let alice = house.phone("alice", Transport::Tls);
+    let desk = house.stage.desk();
+    let by_sips = || alice.call("sips:bob@example.org", Medium::Audio).unwrap();
+    assert_eq!(by_sips().wait_over(SOON).unwrap(), Ending::Refused(480));
+    let mobile = house.phone("bob-mobile", Transport::Tls);
+    answers(&mobile);
+    let call = by_sips();
+    let taken = mobile.incoming(SOON).unwrap();
+    call.wait_up(SOON).unwrap();
+    taken.wait_up(SOON).unwrap();
+    talk(&call, &taken);
+    // Both ways within it.
+    assert_eq!(call.message("there").unwrap(), 200);
+    assert_eq!(taken.message("and back").unwrap(), 200);
+    hang_up(&call, &taken);
+    assert_eq!(desk.calls(), 0);
+    house.stage.finish();
 }

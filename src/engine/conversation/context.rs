@@ -131,6 +131,9 @@ impl Of for Bound {
 /// Why a request is turned away, for the peer and for the operator.
 pub(crate) type Refusal = (u16, &'static str);
 
+/// What a `sips:` URI asks for cannot be had (RFC 5630 5.1.2, 5.3): the answer has a Warning of its own.
+pub(crate) const SIPS_NOT_ALLOWED: Refusal = (480, "a sips request that would go in the clear");
+
 /// Which leg an INVITE to us belongs to.
 pub(crate) type Bound = (ConversationId, LegId);
 
@@ -233,7 +236,7 @@ impl Context<'_> {
     /// Writes our Contact toward the peer of a dialog; a `sips:` one where the peer's is (RFC 3261 8.1.1.8,
     /// 12.1.1).
     pub(crate) fn contact(&self, dialog: &Dialog) -> String {
-        self.contact_over(&dialog.flow, is_sips(&dialog.target))
+        self.contact_over(&dialog.flow, dialog.security().is_told())
     }
 
     pub(crate) fn contact_over(&self, flow: &Flow, sips: bool) -> String {
@@ -412,7 +415,19 @@ impl Context<'_> {
     pub(crate) fn refuse(&mut self, server: ServerId, status: u16, why: &'static str) {
         self.tell_refusal(server, status, why);
         let tag = self.shared.mint.hex(8);
-        self.answer(server, status, Some(&tag));
+        if (status, why) != SIPS_NOT_ALLOWED {
+            return self.answer(server, status, Some(&tag));
+        }
+        let warning = format!("380 {} \"SIPS Not Allowed\"", self.shared.settings.node);
+        self.respond(server, status, reason_phrase(status), Some(&tag), |to| {
+            to.header(Name::Warning, warning).end()
+        });
+    }
+
+    /// Refuses what a `sips:` URI asks for, and cannot be had.
+    pub(crate) fn refuse_in_the_clear(&mut self, server: ServerId) {
+        let (status, why) = SIPS_NOT_ALLOWED;
+        self.refuse(server, status, why);
     }
 
     /// Refuses an extension (RFC 3261 8.2.2.3), naming those that we do not have.
@@ -455,11 +470,6 @@ pub(crate) fn retry_after(response: &Message) -> Option<Millis> {
     let end = value.find(|c: char| !c.is_ascii_digit());
     let seconds: u32 = value[..end.unwrap_or(value.len())].parse().ok()?;
     Some(Millis::from_secs(u64::from(seconds)))
-}
-
-pub(super) fn is_sips(uri: &str) -> bool {
-    uri.split_once(':')
-        .is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("sips"))
 }
 
 /// Adds the header by which a refusal tells what would be taken, or when.

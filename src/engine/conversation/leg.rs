@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::carrying::course::Course;
-use super::context::{Context, Errand, What, is_sips};
+use super::context::{Context, Errand, What};
 use super::restoring::wish::Wish;
 use super::session::enclosed::sdp_of;
 use super::session::keys::Keyring;
@@ -283,7 +283,7 @@ impl Leg {
         finish: impl FnOnce(Builder) -> Bytes,
     ) -> ClientId {
         let went = self.dialog.went;
-        let course = Course::over(flow, is_sips(&self.dialog.target));
+        let course = Course::over(flow, self.dialog.security());
         let client = self.request_on(context, id, method, what, course, finish);
         self.dialog.went = went;
         client
@@ -305,7 +305,8 @@ impl Leg {
             method,
             Method::Invite | Method::Update | Method::Subscribe | Method::Refer | Method::Notify
         ) {
-            let contact = context.contact_over(&flow, is_sips(&self.dialog.target));
+            let sips = self.dialog.security().is_told();
+            let contact = context.contact_over(&flow, sips);
             builder = builder.header(Name::Contact, contact);
         }
         if matches!(method, Method::Invite | Method::Update) {

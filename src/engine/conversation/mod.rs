@@ -58,7 +58,7 @@ use crate::sip::Method;
 
 pub(crate) use self::carrying::hops_left;
 pub(crate) use self::forking::breadth::{breadth, has_looped};
-pub(crate) use self::forking::calling::{Way, way};
+pub(crate) use self::forking::calling::{Way, in_secrecy, way};
 pub(crate) use self::index::{Key, Keys, answered_peers, aor_key, peer_key};
 pub(crate) use self::inviting::Arrival;
 pub(crate) use self::inviting::ringing::{Ringing, Rings, Stranger};
@@ -120,6 +120,9 @@ pub struct Conversation {
     giving: Option<Box<transferring::giving::Giving>>,
     #[serde(default)]
     haunted: ending::Haunted,
+    /// It was begun by a `sips:` URI: nobody is called in the clear, whatever happens to it (RFC 5630).
+    #[serde(default)]
+    secure: bool,
     #[serde(skip)]
     arriving: Option<Box<transferring::taking::Arriving>>,
     /// What the engine keeps with it: its timer, what it is indexed by, and which peers are expected.

@@ -26,6 +26,34 @@ use self::session_id::SessionId;
 use crate::engine::ids::Flow;
 use crate::sip::{Address, Builder, Message, Method, Name};
 
+/// What a `sips:` URI demands of a dialog (RFC 3261 26.2.2, RFC 5630).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Security {
+    #[default]
+    None,
+    /// Nothing goes over a hop that is not encrypted: the conversation was begun so. The far end itself was
+    /// called by a `sip:` URI, as most phones register over TLS.
+    Hops,
+    /// Beside that, our Contact is a `sips:` one (RFC 3261 8.1.1.8, 12.1.1).
+    Contact,
+}
+
+impl Security {
+    /// Returns what the target of a dialog demands of it.
+    pub fn of(target: &str) -> Self {
+        if is_sips(target) {
+            Self::Contact
+        } else {
+            Self::None
+        }
+    }
+
+    /// Returns true where our Contact is a `sips:` one.
+    pub fn is_told(self) -> bool {
+        self == Self::Contact
+    }
+}
+
 /// One dialog, seen from our end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dialog {
@@ -48,6 +76,9 @@ pub struct Dialog {
     pub session: SessionId,
     #[serde(default)]
     pub known: Known,
+    /// What it was begun with; a `sips:` target demands no less.
+    #[serde(default)]
+    pub security: Security,
     /// Where the last request of ours went, where that is not `flow`.
     #[serde(skip)]
     pub went: Option<Flow>,
@@ -81,10 +112,16 @@ impl Dialog {
             routes: invite.values(Name::RecordRoute).map(Into::into).collect(),
             flow,
             known: Known::Phone,
+            security: demanded(invite),
             went: None,
             proofs: Proofs::default(),
             credentials: None,
         }
+    }
+
+    /// Returns what is demanded of what goes to the far end.
+    pub fn security(&self) -> Security {
+        Security::of(&self.target).max(self.security)
     }
 
     /// Returns what names the next hop of our requests: the topmost Route, else the target (RFC 3261 8.1.2).
@@ -257,6 +294,22 @@ impl Dialog {
             builder.header(Name::SessionId, self.session)
         }
     }
+}
+
+/// Returns what an INVITE demands of the dialog that it begins (RFC 3261 12.1.1).
+fn demanded(invite: &Message) -> Security {
+    let recorded = invite.values(Name::RecordRoute).next();
+    if is_sips(invite.uri()) || recorded.is_some_and(|route| is_sips(bare_uri(route))) {
+        Security::Contact
+    } else {
+        Security::None
+    }
+}
+
+/// Returns true for a `sips:` URI.
+pub fn is_sips(uri: &str) -> bool {
+    let scheme = uri.split_once(':').map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips"))
 }
 
 /// Returns the URI of the first Contact.

@@ -12,7 +12,7 @@ use crate::engine::asker::Asker;
 use crate::engine::conversation::carrying::failover::{Sent, next_flow, target_failed};
 use crate::engine::conversation::context::{Context, Errand, What, retry_after};
 use crate::engine::conversation::under_way::Burden;
-use crate::engine::conversation::{Way, hops_left, way};
+use crate::engine::conversation::{Way, hops_left, in_secrecy, way};
 use crate::engine::endpoint::{BindingsChanged, Endpoint};
 use crate::engine::events::TargetFailure;
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId, VirtualShard};
@@ -213,6 +213,9 @@ impl Relays {
     fn begin(&mut self, context: &mut Context<'_>, mut relay: Relay, named: bool) {
         if hops_left(&relay.request).is_none() {
             return context.refuse(relay.server, 483, "no hops left");
+        }
+        if !in_secrecy(context, relay.request.uri(), &mut relay.targets) {
+            return context.refuse_in_the_clear(relay.server);
         }
         let (request, targets) = (&relay.request, relay.targets.len());
         // Who knows a token is no stranger.

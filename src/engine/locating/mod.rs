@@ -69,6 +69,21 @@ impl Hop {
         Some((transport, SocketAddr::new(ip, port)))
     }
 
+    /// Returns the same hop where nothing but TLS will do.
+    #[must_use]
+    pub fn secured(self) -> Self {
+        Self {
+            transport: self.transport.map(Transport::secured),
+            secure: true,
+            ..self
+        }
+    }
+
+    /// Returns true where it can be reached by TLS alone.
+    pub fn is_secure(&self) -> bool {
+        self.secure || self.transport.is_some_and(Transport::is_secure)
+    }
+
     fn fallback(&self) -> Transport {
         if self.secure {
             Transport::Tls

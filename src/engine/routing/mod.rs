@@ -347,6 +347,8 @@ pub(crate) fn upstream_endpoint(
 fn readdressed(at: &Uri<'_>, uri: &Uri<'_>) -> Option<String> {
     let user = uri.user?;
     let scheme = match at.scheme {
+        // RFC 5630 5.3: what was asked for by sips is asked for so further on.
+        Scheme::Sip if uri.scheme == Scheme::Sips => "sips",
         Scheme::Sip => "sip",
         Scheme::Sips => "sips",
         Scheme::Tel | Scheme::Other(_) => return None,
@@ -360,8 +362,16 @@ fn readdressed(at: &Uri<'_>, uri: &Uri<'_>) -> Option<String> {
     if let Some(port) = at.port {
         contact.push_str(&format!(":{port}"));
     }
-    if !at.params.as_str().is_empty() {
-        contact.extend([";", at.params.as_str()]);
+    for param in at
+        .params
+        .as_str()
+        .split(';')
+        .filter(|param| !param.is_empty())
+    {
+        // RFC 3261 26.2.2: `sips` says TLS already.
+        if scheme == "sip" || !param.eq_ignore_ascii_case("transport=tls") {
+            contact.extend([";", param]);
+        }
     }
     // RFC 3261 19.1.6: a number stays marked as one.
     if uri.scheme == Scheme::Tel && !at.params.has("user") {

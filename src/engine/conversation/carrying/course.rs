@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use crate::engine::conversation::context::{Context, is_sips};
-use crate::engine::dialog::Dialog;
+use crate::engine::conversation::context::Context;
 use crate::engine::dialog::onward::{By, Known, Leads, Place, leads, place};
+use crate::engine::dialog::{Dialog, Security};
 use crate::engine::hidden::is_hidden;
 use crate::engine::ids::Flow;
 use crate::engine::locating::{Hop, Located};
@@ -29,20 +29,25 @@ pub(crate) struct Course {
     pub(crate) sought: bool,
     /// Nothing rules TCP out for what is large.
     pub(super) grows: bool,
-    pub(super) sips: bool,
+    pub(super) security: Security,
 }
 
 impl Course {
     /// Over a flow and nowhere else.
-    pub(crate) fn over(flow: Flow, sips: bool) -> Self {
+    pub(crate) fn over(flow: Flow, security: Security) -> Self {
         Self {
             flow,
             rest: VecDeque::new(),
             hop: None,
             sought: false,
             grows: false,
-            sips,
+            security,
         }
+    }
+
+    /// Returns true where the far end is told a `sips:` Contact.
+    pub(super) fn sips(&self) -> bool {
+        self.security.is_told()
     }
 
     /// Returns all flows that it may take, the first to be tried first.
@@ -55,22 +60,26 @@ impl Context<'_> {
     /// Finds out where requests within a dialog go now.
     pub(crate) fn course(&self, dialog: &Dialog) -> Course {
         let (by, uri) = dialog.next_hop();
-        self.course_to(by, uri, dialog.flow, dialog.known, is_sips(&dialog.target))
+        self.course_to(by, uri, dialog.flow, dialog.known, dialog.security())
     }
 
-    /// The same, out of what makes it up; `sips` says which kind of Contact the far end is told.
+    /// The same, out of what makes it up.
     pub(crate) fn course_to(
         &self,
         by: By,
         uri: &str,
         heard: Flow,
         known: Known,
-        sips: bool,
+        security: Security,
     ) -> Course {
         let hop = Uri::parse(uri).ok().and_then(|uri| Hop::of(&uri));
+        let hop = match security {
+            Security::None => hop,
+            Security::Hops | Security::Contact => hop.map(Hop::secured),
+        };
         let place = place(hop.as_ref(), &heard, |ip| self.is_configured(ip));
         let Some(mut hop) = hop.filter(|_| leads(by, place, known) == Leads::There) else {
-            return Course::over(heard, sips);
+            return Course::over(heard, security);
         };
         // Who writes `transport=udp` has no other.
         let grows = hop.transport.is_none();
@@ -83,16 +92,18 @@ impl Context<'_> {
         let course = match (hop.numeric(), fresh) {
             (Some(target), _) => self.toward(hop, &[target], heard),
             (None, Some((targets, _))) => self.toward(hop, targets, heard),
-            (None, None) if self.shared.within.waiting() >= HELD_MAX => Course::over(heard, sips),
+            (None, None) if self.shared.within.waiting() >= HELD_MAX => {
+                Course::over(heard, security)
+            }
             (None, None) => Course {
                 hop: Some(hop),
                 sought: true,
-                ..Course::over(heard, sips)
+                ..Course::over(heard, security)
             },
         };
         Course {
             grows,
-            sips,
+            security,
             ..course
         }
     }
@@ -146,8 +157,13 @@ impl Context<'_> {
         Course {
             rest: flows,
             hop: Some(hop),
-            ..Course::over(flow, false)
+            ..Course::over(flow, Security::None)
         }
+    }
+
+    /// Returns true where requests within a dialog may go over a flow: none of a `sips:` one goes in the clear.
+    pub(crate) fn may_take(&self, dialog: &Dialog, flow: &Flow) -> bool {
+        dialog.security() == Security::None || self.world.spoken(flow).is_secure()
     }
 
     fn is_configured(&self, ip: IpAddr) -> bool {

@@ -17,7 +17,7 @@ use crate::engine::conversation::forking::{Branch, BranchState, Fork};
 use crate::engine::conversation::restoring::reach::standing;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Event, TargetFailure};
-use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::ids::{Flow, LegId, Side, Transport};
 use crate::engine::locating::{Hop, Located};
 use crate::engine::routing;
 use crate::engine::time::Time;
@@ -132,7 +132,7 @@ impl Conversation {
     /// Returns true where there is one.
     fn other_flow(&mut self, context: &mut Context<'_>, side: Side, leg: LegId, hop: bool) -> bool {
         let aor = self.party(side).aor.clone();
-        let now = context.now;
+        let (now, secure) = (context.now, self.secure);
         let Some((_, fork)) = self.fork_of(leg) else {
             return false;
         };
@@ -147,6 +147,10 @@ impl Conversation {
         let mut known = routing::flows(&aor, &branch.leg.endpoint.identity, now, context.world);
         // It may be called at the others already.
         known.retain(|endpoint| !fork.rings_at(endpoint) && !past.contains(endpoint));
+        if secure {
+            let flow = |known: &Endpoint| known.flow.map(|flow| context.world.spoken(&flow));
+            known.retain(|known| flow(known).is_some_and(Transport::is_secure));
+        }
         let target = |flow: &Flow| (flow.transport, flow.peer);
         if hop {
             context.shared.shunned.failed(target(&failed), now);

@@ -12,7 +12,7 @@ pub(crate) mod watching;
 pub(crate) mod within;
 
 use self::demands::demands;
-use crate::engine::conversation::context::{ALLOW, Context, What, end_with, is_sips};
+use crate::engine::conversation::context::{ALLOW, Context, What, end_with};
 use crate::engine::conversation::ending::parting::Bye;
 use crate::engine::conversation::people::proof::is_challenge;
 use crate::engine::conversation::session::enclosed::sdp_of;
@@ -121,6 +121,10 @@ impl Conversation {
         let Some(leg) = self.leg_mut(side) else {
             return;
         };
+        if !context.may_take(&leg.dialog, &flow) {
+            // It is answered there, and asked nothing in the clear.
+            return;
+        }
         let before = std::mem::replace(&mut leg.dialog.flow, flow);
         if before == flow {
             return;
@@ -161,7 +165,8 @@ impl Conversation {
             request.method(),
             Method::Notify | Method::Refer | Method::Subscribe
         ) {
-            let contact = context.contact_over(&course.flow, is_sips(&leg.dialog.target));
+            let sips = leg.dialog.security().is_told();
+            let contact = context.contact_over(&course.flow, sips);
             builder = builder.header(Name::Contact, contact);
         }
         let builder = builder.raw_lines(&lines).raw_lines(&demands(request));

@@ -14,9 +14,9 @@ use bytes::Bytes;
 
 use super::course::Course;
 use super::size::{DATAGRAM_MAX, over, to_target};
-use crate::engine::conversation::context::{Context, Errand, What, is_sips};
-use crate::engine::dialog::Dialog;
+use crate::engine::conversation::context::{Context, Errand, What};
 use crate::engine::dialog::failure::{Verdict, verdict};
+use crate::engine::dialog::{Dialog, Security, is_sips};
 use crate::engine::events::{Event, TargetFailure};
 use crate::engine::ids::{Flow, Transport};
 use crate::engine::locating::{Hop, Located};
@@ -64,7 +64,7 @@ struct Held {
     bytes: Bytes,
     heard: Flow,
     grows: bool,
-    sips: bool,
+    security: Security,
 }
 
 /// A request that is out, and has other targets.
@@ -192,7 +192,7 @@ impl Context<'_> {
             return self.hold(course, None, bytes);
         }
         if again && let Some(last) = course.rest.pop_back() {
-            self.send_anew(&bytes, last, course.sips, None);
+            self.send_anew(&bytes, last, course.sips(), None);
         }
         // TCP only where it is there: one that is refused would take the ACK with it.
         let first = course.flow;
@@ -201,7 +201,7 @@ impl Context<'_> {
             && course.grows
             && let Some(tcp) = self.world.open_to(Transport::Tcp, first.peer)
         {
-            return self.send_anew(&bytes, tcp, course.sips, None);
+            return self.send_anew(&bytes, tcp, course.sips(), None);
         }
         self.send_alone(bytes, first);
     }
@@ -215,7 +215,7 @@ impl Context<'_> {
     fn send_first(&mut self, mut course: Course, mut bytes: Bytes, errand: Errand) -> ClientId {
         let mut flow = course.flow;
         if let Some(tcp) = self.grown(&course, bytes.len())
-            && let Some(moved) = self.anew(&bytes, &tcp, course.sips, None)
+            && let Some(moved) = self.anew(&bytes, &tcp, course.sips(), None)
         {
             course.rest.push_front(flow);
             (flow, bytes) = (tcp, moved);
@@ -290,7 +290,7 @@ impl Context<'_> {
             bytes,
             heard: course.flow,
             grows: course.grows,
-            sips: course.sips,
+            security: course.security,
         });
     }
 
@@ -316,15 +316,15 @@ impl Context<'_> {
             bytes,
             heard,
             grows,
-            sips,
+            security,
         } in held
         {
             let course = Course {
                 grows,
-                sips,
+                security,
                 ..self.toward(hop.clone(), targets, heard)
             };
-            let Some(bytes) = self.anew(&bytes, &course.flow, sips, None) else {
+            let Some(bytes) = self.anew(&bytes, &course.flow, course.sips(), None) else {
                 continue;
             };
             match request {
@@ -408,7 +408,8 @@ impl Context<'_> {
             };
             let branch = self.branch_like(&sent.bytes);
             if let Some(branch) = branch
-                && let Some(bytes) = self.anew(&sent.bytes, &flow, sent.course.sips, Some(&branch))
+                && let Some(bytes) =
+                    self.anew(&sent.bytes, &flow, sent.course.sips(), Some(&branch))
             {
                 break Some((flow, bytes));
             }

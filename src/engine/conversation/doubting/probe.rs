@@ -194,6 +194,7 @@ impl Conversation {
     fn reconnect(&mut self, context: &mut Context<'_>, side: Side, flow: Flow) {
         if self.closed_leg(side).is_some()
             && let Some(leg) = self.leg_mut(side)
+            && context.may_take(&leg.dialog, &flow)
         {
             leg.dialog.flow = flow;
             self.configure(context, side);

@@ -190,8 +190,9 @@ impl Conversation {
         let elsewhere = endpoint
             .flow
             .filter(|flow| moved && *flow != leg.dialog.flow && flow.peer != leg.dialog.flow.peer);
-        let Some(flow) = elsewhere else {
-            if anew && !self.is_heard(side) {
+        let there = elsewhere.filter(|flow| context.may_take(&leg.dialog, flow));
+        let Some(flow) = there else {
+            if (anew || elsewhere.is_some()) && !self.is_heard(side) {
                 self.suspect(context, side, Signal::Registration);
             }
             return;

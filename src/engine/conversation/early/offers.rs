@@ -2,7 +2,7 @@
 
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::carrying::crossing::crossing;
-use crate::engine::conversation::context::{ALLOW, Context, Errand, What, end_with, is_sips};
+use crate::engine::conversation::context::{ALLOW, Context, Errand, What, end_with};
 use crate::engine::conversation::inviting::Invitation;
 use crate::engine::conversation::leg::Talk;
 use crate::engine::conversation::restoring::survivor;
@@ -384,7 +384,7 @@ fn update(
 ) -> ClientId {
     let course = context.course(dialog);
     let via = context.via(id, &course.flow);
-    let contact = context.contact_over(&course.flow, is_sips(&dialog.target));
+    let contact = context.contact_over(&course.flow, dialog.security().is_told());
     let bytes = dialog
         .request(&Method::Update, &via)
         .header(Name::Contact, contact)

@@ -2,7 +2,8 @@
 //! where it rings reliably it has its PRACK.
 
 use crate::engine::conversation::carrying::course::Course;
-use crate::engine::conversation::context::{Context, Errand, What, is_sips};
+use crate::engine::conversation::context::{Context, Errand, What};
+use crate::engine::dialog::Security;
 use crate::engine::dialog::bare_uri;
 use crate::engine::dialog::onward::{By, Known};
 use crate::engine::dialog::reliable::rseq;
@@ -29,7 +30,7 @@ pub(crate) fn acknowledge_and_leave(
     };
     let course = match bye {
         // Whoever forges a 2xx is not to choose whom we write to.
-        Leaving::Once => Course::over(flow, is_sips(&stray.target)),
+        Leaving::Once => Course::over(flow, Security::of(&stray.target)),
         Leaving::Surely => stray.course(context, flow),
     };
     if bye == Leaving::Surely {
@@ -102,13 +103,13 @@ impl<'a> Stray<'a> {
     }
 
     fn course(&self, context: &mut Context<'_>, flow: Flow) -> Course {
-        let secure = is_sips(&self.target);
+        let security = Security::of(&self.target);
         match self.routes.last() {
             Some(first) => {
                 let first = bare_uri(first);
-                context.course_to(By::Route, first, flow, Known::Phone, secure)
+                context.course_to(By::Route, first, flow, Known::Phone, security)
             }
-            None => context.course_to(By::Target, &self.target, flow, Known::Phone, secure),
+            None => context.course_to(By::Target, &self.target, flow, Known::Phone, security),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Sending an INVITE to one endpoint: find the flow, have media ports, call.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
@@ -18,10 +19,10 @@ use crate::engine::conversation::restoring::reach::standing;
 use crate::engine::conversation::session::enclosed::end_enclosed;
 pub(crate) use crate::engine::conversation::session::keys::{Role, Telling};
 use crate::engine::conversation::session::media;
-use crate::engine::dialog::Dialog;
 use crate::engine::dialog::onward::Known;
 use crate::engine::dialog::proofs::Proofs;
 use crate::engine::dialog::session_id::{SessionId, Uuid};
+use crate::engine::dialog::{Dialog, Security, is_sips};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::handover::Word;
 use crate::engine::ids::{Flow, ListenerId, Side, Transport};
@@ -44,6 +45,18 @@ pub(crate) enum Way {
     Away,
     /// No listener speaks the transport or the family, or it is no SIP URI.
     None,
+}
+
+impl Way {
+    /// Returns true where nothing can be read on it, as far as our next hop: what a `sips:` URI demands
+    /// (RFC 3261 26.2.2). Who is away is judged when it is back.
+    pub(crate) fn is_secure(&self, context: &Context<'_>) -> bool {
+        match self {
+            Self::Known(flow) | Self::Located(flow) => context.world.spoken(flow).is_secure(),
+            Self::Ask(hop) => hop.is_secure(),
+            Self::Away | Self::None => true,
+        }
+    }
 }
 
 /// Finds the way to an endpoint: the flow it registered over, else its topmost Route, the upstream that it is
@@ -78,6 +91,20 @@ pub(crate) fn way(context: &Context<'_>, endpoint: &Endpoint) -> Way {
     flow.map_or(Way::None, Way::Located)
 }
 
+/// Leaves of those who are asked for by this URI whom nothing leads to in the clear, where it is a `sips:` one.
+/// Returns false where that leaves none of them.
+pub(crate) fn in_secrecy(
+    context: &Context<'_>,
+    uri: &str,
+    endpoints: &mut VecDeque<Endpoint>,
+) -> bool {
+    if !is_sips(uri) || endpoints.is_empty() {
+        return true;
+    }
+    endpoints.retain(|endpoint| way(context, endpoint).is_secure(context));
+    !endpoints.is_empty()
+}
+
 /// Returns the next hop toward an endpoint whose flow is not known.
 pub(crate) fn hop_of(endpoint: &Endpoint) -> Option<Hop> {
     let first = endpoint.path.first();
@@ -108,7 +135,11 @@ impl Conversation {
         endpoint: Endpoint,
         ring: Millis,
     ) -> Result<Branch, u16> {
-        let (flow, state, located) = match way(context, &endpoint) {
+        let way = way(context, &endpoint);
+        if self.secure && !way.is_secure(context) {
+            return Err(480);
+        }
+        let (flow, state, located) = match way {
             Way::Known(flow) => (flow, BranchState::Ready, false),
             Way::Located(flow) => (flow, BranchState::Ready, true),
             Way::Ask(hop) => {
@@ -153,6 +184,11 @@ impl Conversation {
                 theirs: Uuid::default(),
             },
             known: Known::of(&endpoint, &self.party(side).asker),
+            security: if self.secure {
+                Security::Hops
+            } else {
+                Security::None
+            },
             went: None,
             proofs: Proofs::default(),
             credentials: None,

@@ -15,6 +15,7 @@ use crate::engine::conversation::context::Context;
 use crate::engine::conversation::people::far_ends::may_have_called;
 use crate::engine::conversation::people::person::Person;
 use crate::engine::conversation::transferring::refer::bare;
+use crate::engine::dialog::is_sips;
 use crate::engine::events::Happening;
 use crate::engine::ids::{Aor, LegId, Side};
 use crate::engine::location;
@@ -79,7 +80,7 @@ impl Conversation {
                 asker: person.as_ref().map_or(&party.asker, |person| &person.asker),
                 beyond,
             };
-            let (told, followed) = follow(context, fork, &by, &endpoint, response);
+            let (told, followed) = follow(context, fork, &by, &endpoint, response, self.secure);
             let branch = fork.branches.iter_mut().find(|branch| branch.leg.id == leg);
             if let Some(branch) = branch {
                 branch.followed = followed;
@@ -101,6 +102,7 @@ fn follow(
     by: &Forwarder<'_>,
     endpoint: &str,
     response: &Message,
+    secure: bool,
 ) -> (Vec<Happening>, bool) {
     let settings = &context.shared.settings;
     let status = response.status();
@@ -125,6 +127,10 @@ fn follow(
     for (_, contact) in named {
         let uri = contact.uri_parsed().ok().and_then(|uri| bare(&uri));
         let Some(uri) = uri else { continue };
+        // RFC 5630 5.3: who was asked for by sips is not looked for by sip.
+        if secure && !is_sips(&uri) {
+            continue;
+        }
         let Ok(destination) = routing::route(&uri, context.now, settings, context.world) else {
             continue;
         };

@@ -35,7 +35,7 @@ pub(crate) use crate::engine::conversation::session::keys::{Role, Telling};
 use crate::engine::conversation::session::media;
 use crate::engine::conversation::{Conversation, Party, Rings};
 use crate::engine::dialog::onward::Known;
-use crate::engine::dialog::{Dialog, Life, name_addr};
+use crate::engine::dialog::{Dialog, Life, is_sips, name_addr};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Ending, GaveUp, Happening};
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side};
@@ -160,6 +160,7 @@ impl Conversation {
             inquiring: None,
             giving: None,
             haunted: Default::default(),
+            secure: is_sips(request.uri()),
             arriving: None,
             timer: None,
             indexed: Default::default(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::engine::conversation::context::{Context, Errand, What, is_sips};
+use crate::engine::conversation::context::{Context, Errand, What};
 pub(crate) use crate::engine::conversation::letters::queue::{Author, Letter};
 use crate::engine::conversation::{Conversation, Party};
 use crate::engine::dialog::onward::By;
@@ -227,8 +227,8 @@ impl Conversation {
         }
         let Some(leg) = &mut party.leg else { return };
         let dialog = &leg.dialog;
-        let sips = is_sips(&dialog.target);
-        let course = context.course_to(By::Target, &dialog.target, dialog.flow, dialog.known, sips);
+        let (heard, known, security) = (dialog.flow, dialog.known, dialog.security());
+        let course = context.course_to(By::Target, &dialog.target, heard, known, security);
         let via = context.via(id, &course.flow);
         let call_id = context.shared.mint.call_id();
         let tag = context.shared.mint.tag(id.shard());

@@ -77,7 +77,9 @@ impl Conversation {
             return;
         };
         let (id, endpoint) = (leg.id, leg.endpoint.name.clone());
-        leg.dialog.flow = flow;
+        if context.may_take(&leg.dialog, &flow) {
+            leg.dialog.flow = flow;
+        }
         leg.resume_timer(context.now);
         self.party_mut(side).leg = Some(leg);
         self.configure(context, side);
