@@ -23,7 +23,9 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 use refork::engine::ids::{ConversationId, Side};
-use refork::engine::ports::{Claim, MediaCommand, MediaEvent, PayloadFormat, StreamSettings};
+use refork::engine::ports::{
+    Claim, Inside, MediaCommand, MediaEvent, PayloadFormat, StreamSettings,
+};
 use refork::media::srtp::{GROWTH, Inbound, Outbound};
 use refork::media::{Relay, RelaySettings};
 use refork::sip::sdp::{MasterKey, Suite};
@@ -169,7 +171,7 @@ fn settings_of(phone: SocketAddr) -> StreamSettings {
         sends: true,
         receives: true,
         video: false,
-        opaque: false,
+        inside: Inside::Rtp,
         srtp: None,
         formats: vec![PayloadFormat {
             number: 0,

@@ -161,7 +161,7 @@ pub fn sdp(bytes: &[u8]) {
         let _ = (
             media.payloads().count(),
             [false, true].map(|muxed| media.rtcp_address(muxed)),
-            media.is_rtp(),
+            (media.is_rtp(), media.is_datagrams()),
         );
     }
     for place in [

@@ -315,14 +315,25 @@ pub struct StreamSettings {
     pub receives: bool,
     /// Audio: silence filler is possible; video: a key frame is asked for after a re-fork.
     pub video: bool,
-    /// SRTP, DTLS: carried as it is, no rewriting of what is inside (keys are end to end).
-    pub opaque: bool,
+    pub inside: Inside,
     /// SRTP that ends here: every packet to and from the side is under these keys.
     pub srtp: Option<Box<SrtpKeys>>,
     /// Formats in order of the side's preference.
     pub formats: Vec<PayloadFormat>,
     /// Milliseconds in a packet, 20 where nothing is said.
     pub ptime: u16,
+}
+
+/// What the datagrams of a stream are to the relay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Inside {
+    /// RTP, read and rewritten.
+    #[default]
+    Rtp,
+    /// SRTP, DTLS: carried as it is, no rewriting of what is inside (keys are end to end).
+    Sealed,
+    /// Fax (`udptl`): carried as it is, and nothing in it is RTP, whatever it looks like.
+    Fax,
 }
 
 /// The keys of one stream on one side (RFC 4568).

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::engine::ids::Side;
+use crate::engine::ports::Inside;
 use crate::media::clock::Micros;
 use crate::media::counters::{Dropped, Tally};
 use crate::media::latch::Verdict;
@@ -102,8 +103,14 @@ fn pass(
         .get_mut(arrival.stream)
         .filter(|stream| there && stream.wishes.active);
 
-    let opaque = stream.wishes.opaque || other.as_ref().is_some_and(|o| o.wishes.opaque);
-    let control = arrival.port == Port::Rtcp || rtp::is_rtcp(packet);
+    // While one side has agreed to something else already, what comes is none of it.
+    let either = |inside: Inside| {
+        let other = other.as_ref().map(|other| other.wishes.inside);
+        stream.wishes.inside == inside || other == Some(inside)
+    };
+    let fax = either(Inside::Fax);
+    let opaque = fax || either(Inside::Sealed);
+    let control = arrival.port == Port::Rtcp || !fax && rtp::is_rtcp(packet);
     // Before anything is believed: what is forged neither latches nor counts as life.
     let length = stream.unseal(control, packet)?;
     let packet = &mut packet[..length];
@@ -117,7 +124,7 @@ fn pass(
         (Port::Rtcp, _) => stream.rtcp.judge(arrival.source, &stream.rtp, now),
         (Port::Rtp, Some(header)) => stream.rtp.judge(arrival.source, Some(header.ssrc), now),
         (Port::Rtp, None) if opaque => {
-            let ssrc = rtp::ssrc(packet);
+            let ssrc = (!fax).then(|| rtp::ssrc(packet)).flatten();
             stream.rtp.judge_opaque(arrival.source, ssrc, now)
         }
         (Port::Rtp, None) => stream.rtp.judge(arrival.source, None, now),
@@ -134,6 +141,7 @@ fn pass(
     near.silent &= header.is_none();
     match header {
         Some(header) => forward_rtp(stream, other, packet, header, now, tally),
+        None if fax => forward_fax(stream, other, packet),
         None if opaque => forward_opaque(stream, other, packet, control, now),
         None => forward_rtcp(stream, other, packet),
     }
@@ -265,6 +273,21 @@ fn forward_opaque(
     Ok(Forward {
         port,
         to,
+        length: packet.len(),
+    })
+}
+
+fn forward_fax(
+    stream: &mut Stream,
+    other: Option<&mut Stream>,
+    packet: &[u8],
+) -> Result<Forward, Dropped> {
+    stream.reception.count(packet.len());
+    let to = other.and_then(|other| other.rtp.target());
+    stream.away = false;
+    Ok(Forward {
+        port: Port::Rtp,
+        to: to.ok_or(Dropped::NoTarget)?,
         length: packet.len(),
     })
 }

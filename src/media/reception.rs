@@ -66,6 +66,12 @@ impl Reception {
         }
     }
 
+    /// Counts a packet that is no RTP, and so tells nothing of those that are missing.
+    pub(crate) fn count(&mut self, octets: usize) {
+        self.packets += 1;
+        self.octets += octets as u64;
+    }
+
     /// Returns it as the operator sees it.
     pub(crate) fn received(&self) -> Received {
         Received {

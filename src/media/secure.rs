@@ -101,7 +101,7 @@ mod tests {
 
     use super::*;
     use crate::engine::ids::{ConversationId, Side};
-    use crate::engine::ports::{MediaEvent, PayloadFormat, StreamSettings};
+    use crate::engine::ports::{Inside, MediaEvent, PayloadFormat, StreamSettings};
     use crate::engine::settings::Latch;
     use crate::media::clock::Micros;
     use crate::media::counters::Tally;
@@ -168,7 +168,7 @@ mod tests {
                 sends: true,
                 receives: true,
                 video: false,
-                opaque: false,
+                inside: Inside::Rtp,
                 srtp: self.keys.clone().map(Box::new),
                 formats: vec![PayloadFormat {
                     number: 0,

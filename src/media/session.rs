@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::engine::ids::Side;
-use crate::engine::ports::{Generation, MediaEvent, MediaId, StreamSettings};
+use crate::engine::ports::{Generation, Inside, MediaEvent, MediaId, StreamSettings};
 use crate::engine::settings::Latch as LatchRule;
 use crate::media::clock::Micros;
 use crate::media::filler::{self, Filler};
@@ -364,9 +364,9 @@ impl Stream {
     pub(crate) fn hears(&self, from: &Self) -> bool {
         self.wishes.active
             && self.wishes.receives
-            && !self.wishes.opaque
+            && self.wishes.inside == Inside::Rtp
             && self.rtp.target().is_some()
-            && !from.wishes.opaque
+            && from.wishes.inside == Inside::Rtp
     }
 
     fn ask_for_key_frame(&mut self, side: Side, index: usize, unix_us: u64, out: &mut impl Outbox) {

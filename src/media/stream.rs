@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::engine::ports::StreamSettings;
+use crate::engine::ports::{Inside, StreamSettings};
 use crate::media::clock::Micros;
 use crate::media::filler::Filler;
 use crate::media::latch::{Beside, Latch};
@@ -27,7 +27,7 @@ pub(crate) struct Wishes {
     pub(crate) sends: bool,
     pub(crate) receives: bool,
     pub(crate) video: bool,
-    pub(crate) opaque: bool,
+    pub(crate) inside: Inside,
     pub(crate) ptime: u16,
     pub(crate) formats: Box<[Format]>,
 }
@@ -40,7 +40,7 @@ impl From<StreamSettings> for Wishes {
             sends: settings.sends,
             receives: settings.receives,
             video: settings.video,
-            opaque: settings.opaque,
+            inside: settings.inside,
             ptime: settings.ptime,
             formats: settings.formats.into_iter().map(Format::from).collect(),
         }

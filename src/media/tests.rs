@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::engine::ids::{ConversationId, Side};
 use crate::engine::ports::{
-    Claim, Generation, MediaCommand, MediaEvent, PayloadFormat, StreamSettings,
+    Claim, Generation, Inside, MediaCommand, MediaEvent, PayloadFormat, StreamSettings,
 };
 use crate::engine::settings::Reserve;
 use crate::media::report::SessionReport;
@@ -190,7 +190,7 @@ impl Phone {
             sends: true,
             receives: true,
             video: false,
-            opaque: false,
+            inside: Inside::Rtp,
             srtp: None,
             formats: vec![PayloadFormat {
                 number: 0,

@@ -31,6 +31,7 @@ mod failover;
 mod failures;
 mod families;
 mod far_ends;
+mod fax;
 mod fits;
 mod forwarding;
 mod ghosts;

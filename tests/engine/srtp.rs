@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use refork::engine::events::Event;
 use refork::engine::ids::Side;
-use refork::engine::ports::SrtpKeys;
+use refork::engine::ports::{Inside, SrtpKeys};
 use refork::engine::settings::{Settings, Srtp};
 use refork::sip::sdp::{Crypto, MasterKey, Sdp, Suite};
 use refork::sip::{Message, Method};
@@ -48,7 +48,7 @@ fn stream(message: &Message, at: usize) -> (String, Vec<Crypto>) {
 /// Returns the keys of a side's sound as the relay was told last.
 fn keys(t: &Table, side: Side, generation: u32) -> Option<SrtpKeys> {
     let stream = told(t, side, generation).swap_remove(0);
-    assert!(stream.active && !stream.opaque);
+    assert!(stream.active && stream.inside == Inside::Rtp);
     stream.srtp.map(|keys| *keys)
 }
 
@@ -576,7 +576,7 @@ fn keys_between_the_phones_alone_stay_between_them() {
     assert!(text(&invite).contains("a=fingerprint:sha-256 AA:BB\r\na=setup:actpass\r\n"));
     t.receive(desk(), with_sdp(answer_to(&invite), &dtls(desk())));
     let stream = told(&t, Side::Callee, 0).swap_remove(0);
-    assert!(stream.active && stream.opaque && stream.srtp.is_none());
+    assert!(stream.active && stream.inside == Inside::Sealed && stream.srtp.is_none());
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod authority;
 mod calls;
 mod certificates;
 mod dns;
+mod fax;
 mod floods;
 mod flows;
 mod forks;

@@ -323,6 +323,16 @@ impl Wire {
         assert_eq!(ok.status(), 200);
     }
 
+    /// Hangs up on another one of these, who answers.
+    pub(crate) fn leave_answered(&mut self, dialog: &mut Dialog, other: &mut Self) {
+        let mut bye = self.within(dialog, Method::Bye);
+        self.send(&mut bye);
+        let there = other.request(&Method::Bye);
+        other.answer(&there, 200, "", "", "");
+        let ok = self.response(&bye, |status| status >= 200);
+        assert_eq!(ok.status(), 200);
+    }
+
     /// Registers, or with 0 seconds takes its binding away.
     pub(crate) fn register(&mut self, seconds: u32) {
         let mut register = self.first(Method::Register, "sip:example.org");

@@ -35,7 +35,7 @@ fn fills_in_the_format_last_spoken_at_the_survivors_pace() {
 #[test]
 fn fills_only_where_silence_can_be_made_and_is_wanted() {
     let hold = |stream: &mut StreamSettings| stream.receives = false;
-    let opaque = |stream: &mut StreamSettings| stream.opaque = true;
+    let opaque = |stream: &mut StreamSettings| stream.inside = Inside::Sealed;
     let opus = |stream: &mut StreamSettings| {
         stream.formats = formats(&[(111, "OPUS", 48_000), (0, "PCMU", 8000)]);
     };

@@ -67,7 +67,7 @@ fn audio(rtp: &str) -> StreamSettings {
         sends: true,
         receives: true,
         video: false,
-        opaque: false,
+        inside: Inside::Rtp,
         srtp: None,
         formats: formats(&[(0, "PCMU", 8000), (8, "PCMA", 8000)]),
         ptime: 20,
@@ -302,7 +302,7 @@ fn a_new_video_source_is_asked_for_a_key_frame() {
 fn opaque_packets_pass_untouched() {
     let opaque = |address: &str| {
         let mut stream = audio(address);
-        stream.opaque = true;
+        stream.inside = Inside::Sealed;
         stream
     };
     let mut desk = Desk::call(opaque(A), opaque(B));
@@ -313,6 +313,73 @@ fn opaque_packets_pass_untouched() {
     }
     assert_eq!(desk.send_by(Side::Caller, Port::Rtp, C, &[22; 20]), None);
     assert_eq!(desk.tally.dropped_stranger, 1);
+}
+
+/// What counts of UDPTL is a number of its own, which may be anything: it is neither RTP nor RTCP.
+#[test]
+fn fax_passes_untouched_whatever_it_looks_like() {
+    let fax = |address: &str| {
+        let mut stream = audio(address);
+        (stream.inside, stream.sends, stream.rtcp_mux) = (Inside::Fax, false, true);
+        (stream.rtcp, stream.formats) = (stream.rtp, Vec::new());
+        stream
+    };
+    let mut desk = Desk::call(fax(A), fax(B));
+    // As short as they come; like RTCP; like RTP of two sources; like RTP that claims too much.
+    let packets = [
+        vec![0, 1, 1, 6, 0],
+        [&[0x80, 201, 0, 1][..], &[1; 4], &[9; 14]].concat(),
+        voice(1, 7, 0),
+        voice(9, 900, 0),
+        vec![0xbf, 0xff, 0xff],
+    ];
+    for (from, source) in [(Side::Caller, A), (Side::Callee, B)] {
+        for packet in &packets {
+            let passed = desk.send_by(from, Port::Rtp, source, packet);
+            let (port, to, passed) = passed.unwrap();
+            let there = if source == A { B } else { A };
+            assert_eq!((port, to, &passed), (Port::Rtp, at(there), packet));
+        }
+    }
+    // Nobody else has a word, not even by the number of a source that was heard.
+    assert_eq!(
+        desk.send_by(Side::Caller, Port::Rtp, C, &voice(9, 901, 0)),
+        None
+    );
+    assert_eq!(desk.tally.dropped_stranger, 1);
+    let report = desk.session.report(|_, _| 0);
+    for side in &report.sides {
+        let octets = packets.iter().map(Vec::len).sum::<usize>() as u64;
+        let received = side[0].received;
+        assert_eq!(
+            (received.packets, received.octets, received.lost),
+            (5, octets, 0)
+        );
+    }
+    // Its silence is nobody's loss, and is not filled.
+    desk.pass(10_000);
+    assert_eq!((desk.said.packets.len(), desk.said.events.len()), (0, 0));
+
+    // The sound goes on under the one source that was heard before.
+    let mut desk = Desk::call(audio(A), audio(B));
+    let (_, _, before) = desk
+        .send_by(Side::Caller, Port::Rtp, A, &voice(1, 1, 0))
+        .unwrap();
+    for (side, stream) in [(Side::Caller, fax(A)), (Side::Callee, fax(B))] {
+        desk.configure(side, 1, stream);
+    }
+    for packet in &packets {
+        desk.send_by(Side::Caller, Port::Rtp, A, packet).unwrap();
+    }
+    for (side, stream) in [(Side::Caller, audio(A)), (Side::Callee, audio(B))] {
+        desk.configure(side, 1, stream);
+    }
+    let (_, _, after) = desk
+        .send_by(Side::Caller, Port::Rtp, A, &voice(1, 60, 0))
+        .unwrap();
+    let [before, after] = [before, after].map(|packet| rtp::parse(&packet).unwrap());
+    assert_eq!(after.ssrc, before.ssrc);
+    assert_ne!(after.sequence, before.sequence);
 }
 
 #[test]

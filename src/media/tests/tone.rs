@@ -220,7 +220,7 @@ fn what_cannot_carry_it_is_left_alone_and_says_so() {
     let g722 = |stream: &mut StreamSettings| stream.formats = formats(&[(9, "G722", 8000)]);
     let gsm = |stream: &mut StreamSettings| stream.formats = formats(&[(3, "GSM", 8000)]);
     let hold = |stream: &mut StreamSettings| stream.receives = false;
-    let opaque = |stream: &mut StreamSettings| stream.opaque = true;
+    let opaque = |stream: &mut StreamSettings| stream.inside = Inside::Sealed;
     let off = |stream: &mut StreamSettings| stream.active = false;
     let cases: [&dyn Fn(&mut StreamSettings); 6] = [&opus, &g722, &gsm, &hold, &opaque, &off];
     for (at, change) in cases.into_iter().enumerate() {

@@ -73,8 +73,8 @@ pub fn shares(told: &[u8], said: &[u8]) -> bool {
     fits_where(told, said, by_us, |_, told, said| shares_one(told, said))
 }
 
-/// The same where the survivor is going to be asked: for other formats, and for what runs from endpoint to endpoint
-/// (MSRP, T.38), which may be at another place now.
+/// The same where the survivor is going to be asked: for other formats, and for what is no RTP: MSRP, which may be at
+/// another place now, and fax, whose speed and redundancy the other end may have otherwise.
 pub fn may_be_asked_for(told: &[u8], said: &[u8]) -> bool {
     let past_us = |told: &Media<'_>, said: &Media<'_>| !told.is_rtp() && !said.is_rtp();
     fits_where(told, said, past_us, |_, _, _| true)
@@ -94,7 +94,7 @@ pub fn takes_some(told: &[u8], own: &[u8], now: &[u8]) -> bool {
     })
 }
 
-/// What goes from endpoint to endpoint (MSRP, T.38) goes to another place now; text within the dialog has none.
+/// MSRP goes to another place now, and fax to a machine with ways of its own; text within the dialog has neither.
 fn by_us(told: &Media<'_>, said: &Media<'_>) -> bool {
     told.is_sip_message() && said.is_sip_message()
 }

@@ -287,6 +287,16 @@ impl<'a> Media<'a> {
         self.proto.contains("RTP/") && (self.proto.contains("AVP"))
     }
 
+    /// Returns true for fax by datagram (ITU-T T.38), which is no RTP.
+    pub fn is_fax(&self) -> bool {
+        self.proto.eq_ignore_ascii_case("udptl")
+    }
+
+    /// Returns true for what comes by datagram, which a relay can carry.
+    pub fn is_datagrams(&self) -> bool {
+        self.is_rtp() || self.is_fax()
+    }
+
     /// Returns how the stream's keys are agreed.
     pub fn keying(&self) -> Keying {
         self.keying

@@ -1,5 +1,5 @@
 //! A phone that repairs itself with a session which the survivor must agree to: its media goes between the
-//! endpoints themselves (`media.mode: direct`, or MSRP and T.38 beside the relay), or it lacks a format that the
+//! endpoints themselves (`media.mode: direct`, or MSRP beside the relay), it is a fax, or it lacks a format that the
 //! survivor may be sending. Where the survivor does not agree the phone gets 488, and the restoration goes on.
 //!
 //! ```text

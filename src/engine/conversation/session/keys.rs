@@ -71,7 +71,7 @@ impl Keyring {
     pub(super) fn bars(&self, at: usize, said: &Media<'_>) -> bool {
         let wanted =
             !self.of(at).is_empty() || said.keying() == Keying::Sdes && said.must_be_secure();
-        wanted && said.port != 0 && self.agreed(at, said).is_none()
+        wanted && said.port != 0 && said.is_rtp() && self.agreed(at, said).is_none()
     }
 
     /// Returns true where an answer leaves out keys that the offer asked for (RFC 4568 5.1.3).

@@ -9,7 +9,7 @@ use super::refused::Streams;
 use crate::engine::conversation::leg::Talk;
 use crate::engine::ids::Side;
 use crate::engine::ports::{
-    Claim, Generation, MediaCommand, MediaId, PayloadFormat, StreamSettings,
+    Claim, Generation, Inside, MediaCommand, MediaId, PayloadFormat, StreamSettings,
 };
 use crate::engine::settings::MediaMode;
 use crate::sip::sdp::{self, Direction, Keying, Kind, Media, Place, Rewrite, Sdp};
@@ -113,7 +113,7 @@ impl Ports {
     }
 }
 
-/// Returns how many streams of an offer the relay carries: up to its last RTP section. An INVITE
+/// Returns how many streams of an offer the relay carries: up to the last that comes by datagram. An INVITE
 /// without an offer gets room for audio and video.
 pub(crate) fn streams_needed(offer: Option<&str>, mode: MediaMode) -> usize {
     if mode != MediaMode::Relay {
@@ -125,7 +125,7 @@ pub(crate) fn streams_needed(offer: Option<&str>, mode: MediaMode) -> usize {
     };
     sdp.media()
         .iter()
-        .rposition(|media| media.is_rtp())
+        .rposition(|media| media.is_datagrams())
         .map_or(0, |last| last + 1)
 }
 
@@ -139,7 +139,7 @@ pub(super) fn streams_wanted(offer: &str, mode: MediaMode) -> Streams {
     };
     let media = sdp.media().iter().enumerate();
     media
-        .filter(|(_, media)| media.is_rtp() && media.port != 0)
+        .filter(|(_, media)| media.is_datagrams() && media.port != 0)
         .map(|(at, _)| at)
         .collect()
 }
@@ -192,7 +192,7 @@ pub(crate) fn tell(
                 Place::Keep
             } else if media.is_sip_message() {
                 Place::At(signalling)
-            } else if relayed && media.is_rtp() {
+            } else if relayed && media.is_datagrams() {
                 let rtp = ports.at(at).filter(|_| telling.room.has(at));
                 rtp.map_or(Place::Rejected, Place::At)
             } else {
@@ -317,10 +317,10 @@ pub(crate) fn streams(
     };
     let told = told.and_then(|told| Sdp::parse(told.as_bytes()).ok());
     let other = other.and_then(|other| Sdp::parse(other.as_bytes()).ok());
-    // RFC 5761 5.1.1: who offered it and was not answered with it sends and awaits RTCP by itself.
+    // RFC 5761 5.1.1: who offered it and was not answered with it sends and awaits RTCP by itself. Fax has none.
     let is_muxed = |at: usize, said: &Media<'_>| {
         let told = told.as_ref().and_then(|told| told.media().get(at));
-        said.rtcp_mux && told.is_none_or(|told| told.rtcp_mux)
+        said.is_fax() || said.rtcp_mux && told.is_none_or(|told| told.rtcp_mux)
     };
     let wanted = |at: usize| {
         other
@@ -334,18 +334,26 @@ pub(crate) fn streams(
         .iter()
         .enumerate()
         .map(|(at, media)| StreamSettings {
-            active: media.port != 0 && media.is_rtp() && !keys.bars(at, media),
+            active: media.port != 0 && media.is_datagrams() && !keys.bars(at, media),
             rtp: media
                 .address
                 .filter(|ip| media.port != 0 && !ip.is_unspecified())
                 .map(|ip| SocketAddr::new(ip, media.port)),
             rtcp: media.rtcp_address(is_muxed(at, media)),
             rtcp_mux: is_muxed(at, media),
-            // A phone that holds may play music or nothing: its silence says nothing.
-            sends: media.direction == Direction::SendRecv && !is_old_hold(media) && wanted(at),
+            // A phone that holds may play music or nothing: its silence says nothing. Nor does that of a fax
+            // machine, which has nothing to say while it listens.
+            sends: media.direction == Direction::SendRecv
+                && !media.is_fax()
+                && !is_old_hold(media)
+                && wanted(at),
             receives: media.direction.receives() && !is_old_hold(media),
             video: media.kind == Kind::Video,
-            opaque: media.keying() == Keying::EndToEnd,
+            inside: match media.keying() {
+                _ if media.is_fax() => Inside::Fax,
+                Keying::EndToEnd => Inside::Sealed,
+                Keying::None | Keying::Sdes => Inside::Rtp,
+            },
             srtp: keys.keys(at, media),
             formats: media
                 .payloads()

@@ -1,0 +1,183 @@
+//! Fax (ITU-T T.38) by way of the relay: a call becomes one by a re-INVITE, or is one from the start.
+
+use std::net::SocketAddr;
+
+use refork::engine::ids::Side;
+use refork::engine::ports::{Inside, MediaCommand};
+use refork::sip::{Message, Method, Name};
+
+use crate::people::*;
+use crate::repair::replaces;
+use crate::table::*;
+use crate::video::{ports, told};
+
+const LINES: &str = "a=T38FaxVersion:0\r\na=T38MaxBitRate:14400\r\n\
+    a=T38FaxRateManagement:transferredTCF\r\na=T38FaxUdpEC:t38UDPRedundancy\r\n";
+
+/// A fax in the place of the sound.
+fn fax(at: SocketAddr, version: u32) -> String {
+    let sound = sdp(at, version, "sendrecv");
+    let (head, _) = sound.split_once("m=audio").unwrap();
+    format!("{head}m=image 4000 udptl t38\r\n{LINES}")
+}
+
+/// A fax beside the sound, which is taken out.
+fn beside(at: SocketAddr, version: u32) -> String {
+    let sound = sdp(at, version, "sendrecv").replace("m=audio 4000", "m=audio 0");
+    format!("{sound}m=image 4002 udptl t38\r\n{LINES}")
+}
+
+/// It is a fax at our address, with all that the machine said of it.
+#[track_caller]
+fn is_ours(message: &Message) {
+    let said = text(message);
+    assert!(
+        said.contains(" udptl t38\r\n") && said.contains(LINES),
+        "{said}"
+    );
+    assert!(!said.contains("198.51.100."), "{said}");
+}
+
+/// Bob's phone offers this, and Alice's answers.
+fn offers(t: &mut Table, b: &mut Remote, offer: &str, answer: &str) -> [Message; 2] {
+    t.receive(desk(), with_sdp(b.request(Method::Invite), offer));
+    let offered = t.request_to(alice(), Method::Invite);
+    t.receive(
+        alice(),
+        with_sdp(response(&offered, 200, alice(), "x"), answer),
+    );
+    t.request_to(alice(), Method::Ack);
+    let ok = t.response_to(desk(), 200);
+    t.receive(desk(), b.ack(ok.cseq()));
+    [offered, ok]
+}
+
+/// The relay carries a fax between the two on a stream; or sound.
+#[track_caller]
+fn carries(t: &Table, stream: usize, is_fax: bool, port: u16) {
+    for (side, at) in [(Side::Caller, alice()), (Side::Callee, desk())] {
+        let known = &told(t, side, 0)[stream];
+        let inside = if is_fax { Inside::Fax } else { Inside::Rtp };
+        assert_eq!(
+            (known.active, known.inside, known.sends),
+            (true, inside, !is_fax)
+        );
+        assert_eq!(known.rtp, Some(SocketAddr::new(at.ip(), port)));
+        if is_fax {
+            assert_eq!((known.rtcp, known.formats.len()), (known.rtp, 0));
+        }
+    }
+}
+
+fn opens(t: &Table) -> usize {
+    let opens = |command: &&MediaCommand| matches!(command, MediaCommand::Open { .. });
+    t.media.iter().filter(opens).count()
+}
+
+#[test]
+fn a_call_becomes_a_fax_by_way_of_us_and_a_call_again() {
+    let mut t = Table::new(settings());
+    let (mut a, mut b) = t.established();
+    let before = opens(&t);
+    let [offered, ok] = offers(&mut t, &mut b, &fax(desk(), 2), &fax(alice(), 2));
+    is_ours(&offered);
+    is_ours(&ok);
+    carries(&t, 0, true, 4000);
+    let (fax_at, other) = (ports(&offered), ports(&ok));
+    let [offered, ok] = offers(
+        &mut t,
+        &mut b,
+        &sdp(desk(), 3, "sendrecv"),
+        &sdp(alice(), 3, "sendrecv"),
+    );
+    carries(&t, 0, false, 4000);
+    // All by the ports that there were.
+    assert_eq!((ports(&offered), ports(&ok)), (fax_at, other));
+    assert_eq!(opens(&t), before);
+    t.hangs_up(&mut b);
+    let bye = t.request_to(alice(), Method::Bye);
+    t.reply(&bye, 200, alice());
+    a.cseq += 1;
+    t.ends_empty();
+}
+
+#[test]
+fn a_fax_beside_the_sound_has_ports_of_its_own() {
+    let mut t = Table::new(settings());
+    let (_, mut b) = t.established();
+    let [offered, ok] = offers(&mut t, &mut b, &beside(desk(), 2), &beside(alice(), 2));
+    for message in [&offered, &ok] {
+        is_ours(message);
+        let ports = ports(message);
+        assert!(ports[0] == 0 && ports[1] != 0, "{ports:?}");
+    }
+    carries(&t, 1, true, 4002);
+}
+
+#[test]
+fn a_fax_from_the_start() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&fax(alice(), 1));
+    let invite = t.request_to(desk(), Method::Invite);
+    is_ours(&invite);
+    t.receive(desk(), with_sdp(answer_to(&invite), &fax(desk(), 1)));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    is_ours(&ok);
+    t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+    carries(&t, 0, true, 4000);
+}
+
+#[test]
+fn who_takes_no_fax_goes_on_talking() {
+    let mut t = Table::new(settings());
+    let (_, mut b) = t.established();
+    t.receive(desk(), with_sdp(b.request(Method::Invite), &fax(desk(), 2)));
+    let offered = t.request_to(alice(), Method::Invite);
+    t.reply(&offered, 488, alice());
+    t.request_to(alice(), Method::Ack);
+    t.response_to(desk(), 488);
+    carries(&t, 0, false, 4000);
+}
+
+/// The machine that is found again may have other ways: the survivor is told of them.
+#[test]
+fn a_fax_that_is_lost_is_offered_anew() {
+    let mut t = two();
+    let (_, mut b) = t.established();
+    offers(&mut t, &mut b, &fax(desk(), 2), &fax(alice(), 2));
+    t.discard(mobile());
+    t.bob_is_lost();
+    t.pass(refork::engine::time::Millis(2_100));
+    let invite = t.request_to(mobile(), Method::Invite);
+    is_ours(&invite);
+    let slower = fax(mobile(), 1).replace("14400", "9600");
+    t.receive(
+        mobile(),
+        with_sdp(response(&invite, 200, mobile(), "m1"), &slower),
+    );
+    let offered = t.request_to(alice(), Method::Invite);
+    let said = text(&offered);
+    assert!(
+        said.contains("T38MaxBitRate:9600") && !said.contains("198.51.100."),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_machine_that_repairs_itself_is_answered_once_the_survivor_has_agreed() {
+    let mut t = Table::new(settings());
+    let (_, mut b) = t.established();
+    offers(&mut t, &mut b, &fax(desk(), 2), &fax(alice(), 2));
+    let again = request(Method::Invite, "bob", "alice", third(), "again");
+    let again = again.header(Name::Replaces, replaces(&b));
+    t.receive(third(), with_sdp(again, &fax(third(), 1)));
+    t.nothing_to(third());
+    let offered = t.request_to(alice(), Method::Invite);
+    is_ours(&offered);
+    let agreed = response(&offered, 200, alice(), "x");
+    t.receive(alice(), with_sdp(agreed, &fax(alice(), 3)));
+    t.request_to(alice(), Method::Ack);
+    is_ours(&t.response_to(third(), 200));
+}
