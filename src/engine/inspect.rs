@@ -17,6 +17,7 @@ impl Engine {
         let mut gauges = Gauges {
             client_transactions: client_transactions + self.shared.within.waiting(),
             server_transactions,
+            restorations_waiting: self.shared.budget.waiting(),
             queued_messages: self.shared.queued.0,
             queued_bytes: self.shared.queued.1,
             under_way: self.shared.under_way.bytes(),

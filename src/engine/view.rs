@@ -114,6 +114,8 @@ pub struct Gauges {
     pub established: usize,
     pub suspect: usize,
     pub restoring: usize,
+    /// Restorations whose next INVITE waits for `restore.rate`.
+    pub restorations_waiting: usize,
     pub legs: usize,
     pub client_transactions: usize,
     pub server_transactions: usize,
@@ -136,6 +138,7 @@ impl Sum for Gauges {
             established: sum.established + shard.established,
             suspect: sum.suspect + shard.suspect,
             restoring: sum.restoring + shard.restoring,
+            restorations_waiting: sum.restorations_waiting + shard.restorations_waiting,
             legs: sum.legs + shard.legs,
             client_transactions: sum.client_transactions + shard.client_transactions,
             server_transactions: sum.server_transactions + shard.server_transactions,

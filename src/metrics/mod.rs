@@ -113,6 +113,7 @@ struct ReadMetrics {
     timers: IntGauge,
     messages_waiting: IntGauge,
     message_bytes_waiting: IntGauge,
+    restorations_waiting: IntGauge,
     under_way: IntGauge,
     upstream_pauses: IntGauge,
     bindings: IntGauge,
@@ -246,13 +247,15 @@ impl Metrics {
         let kind = kind as usize;
         match what {
             Happening::Invited { .. } => conversations.started[kind].inc(),
-            // Neither changes a count: what rings shows in the legs.
-            Happening::Ringing { .. } => {}
+            // None is a number of its own: what rings shows in the legs, what the others lead to is counted.
+            Happening::Ringing { .. }
+            | Happening::Redirected { .. }
+            | Happening::Spared { .. }
+            | Happening::Transferring { .. }
+            | Happening::LastWord { .. } => {}
             Happening::Refused { status, .. } => {
                 conversations.branches_refused[labels::class(*status)].inc();
             }
-            // Its refusal is counted.
-            Happening::Redirected { .. } => {}
             Happening::Answered { .. } => conversations.answered[kind].inc(),
             Happening::Suspected { signal, .. } => {
                 conversations.suspicions[*signal as usize].inc();
@@ -260,21 +263,15 @@ impl Metrics {
             Happening::Alive { .. } => conversations.suspicions_settled.inc(),
             Happening::Lost { signal, .. } => conversations.losses[*signal as usize].inc(),
             Happening::Reinvited { .. } => conversations.reinvites.inc(),
-            // Once an endpoint, and not each time: a number of nothing.
-            Happening::Spared { .. } => {}
             Happening::Restored { same, after, .. } => {
                 let result = if *same { 0 } else { 1 };
                 conversations.restorations[result].inc();
                 conversations.restoration_duration[result].observe(after.0 as f64 / 1000.0);
             }
-            // It ends as one of the two that follow, or with the conversation.
-            Happening::Transferring { .. } => {}
             Happening::Transferred { .. } => conversations.transfers[0].inc(),
             Happening::TransferFailed { .. } => conversations.transfers[1].inc(),
             Happening::Repaired { .. } => conversations.restorations[2].inc(),
             Happening::Notice { outcome, .. } => conversations.notices[*outcome as usize].inc(),
-            // The ending that follows is counted.
-            Happening::LastWord { .. } => {}
             Happening::Queued { .. } => messages.queued.inc(),
             Happening::Delivered { .. } => messages.delivered.inc(),
             Happening::Redelivered { .. } => messages.redelivered.inc(),
@@ -427,6 +424,7 @@ impl ReadMetrics {
             timers: make.gauge(names::TIMERS),
             messages_waiting: make.gauge(names::MESSAGES_WAITING),
             message_bytes_waiting: make.gauge(names::MESSAGE_BYTES_WAITING),
+            restorations_waiting: make.gauge(names::RESTORATIONS_WAITING),
             under_way: make.gauge(names::UNDER_WAY),
             upstream_pauses: make.gauge(names::UPSTREAM_PAUSES),
             bindings: make.gauge(names::BINDINGS),
@@ -504,6 +502,8 @@ impl ReadMetrics {
         show(&self.timers, shards.timers as u64);
         show(&self.messages_waiting, shards.queued_messages as u64);
         show(&self.message_bytes_waiting, shards.queued_bytes as u64);
+        let waiting = shards.restorations_waiting as u64;
+        show(&self.restorations_waiting, waiting);
         show(&self.under_way, shards.under_way as u64);
         show(&self.upstream_pauses, shards.pauses as u64);
         show(&self.overloaded, shards.overloaded as u64);

@@ -36,6 +36,7 @@ families! {
     RESTORATION_DURATION = "refork_restoration_duration_seconds", "Time from loss to the new leg.";
     NOTICES = "refork_notices_total", "Notices to survivors, by outcome.";
 
+    RESTORATIONS_WAITING = "refork_restorations_waiting", "Restorations whose next INVITE waits for `restore.rate` now.";
     MESSAGES_WAITING = "refork_messages_waiting", "Messages that wait for delivery now.";
     MESSAGE_BYTES_WAITING = "refork_message_bytes_waiting", "Bytes of the messages that wait now.";
     MESSAGES_QUEUED = "refork_messages_queued_total", "Messages kept because the far side was away.";

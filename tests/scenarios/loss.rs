@@ -5,7 +5,7 @@ use std::time::Duration;
 use refork::engine::settings::PerKind;
 use refork::engine::time::Millis;
 use refork::sip::Method;
-use refork::ua::{Call, Continuity, Ending, Medium, Phone};
+use refork::ua::{Call, Continuity, Ending, Medium, Phone, Reaction};
 
 use crate::stage::{
     LATER, Loss, SOON, Stage, answers, connect, hang_up, killed_and_frozen, only_told,
@@ -19,6 +19,7 @@ killed_and_frozen!(
     several_are_asked_and_only_one_is_left_with_the_call,
     the_gauges_show_what_is_there,
     nobody_comes_back,
+    who_declines_on_another_phone_ends_it,
     the_survivor_hangs_up_while_the_other_is_looked_for,
     a_phone_that_registers_meanwhile_is_asked,
 );
@@ -236,6 +237,30 @@ fn nobody_comes_back(loss: Loss) {
     stage.finish();
 }
 
+/// Bob's desk phone is lost, and he declines on his mobile: Alice is told, and does not wait in vain.
+fn who_declines_on_another_phone_ends_it(loss: Loss) {
+    let stage = Stage::new();
+    let (alice, desk) = (stage.phone("alice"), stage.desk());
+    let (call, taken) = connect(&alice, &desk, Medium::Audio);
+    talk(&call, &taken);
+    let mobile = stage.mobile();
+    mobile.script(|script| script.invite = Reaction::Refuse(603, Duration::ZERO));
+    let since = stage.log.now();
+    loss.happens_to(&desk);
+    assert_eq!(call.wait_over(LATER).unwrap(), Ending::HungUpThere);
+    let texts = call.texts();
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    assert!(texts[0].body.contains("could not be reached"), "{texts:?}");
+    let seen = requests_since(&stage.log, &alice, since);
+    assert_eq!(seen, [Method::Message, Method::Bye]);
+    loss.is_over_for(&desk);
+    assert_eq!(
+        stage.metric("refork_restorations_total{result=\"declined\"}"),
+        1.0
+    );
+    stage.finish();
+}
+
 fn the_survivor_hangs_up_while_the_other_is_looked_for(loss: Loss) {
     let stage = Stage::new();
     let (alice, desk) = (stage.phone("alice"), stage.desk());
@@ -271,7 +296,7 @@ fn a_phone_that_registers_meanwhile_is_asked(loss: Loss) {
     })
     .unwrap();
     let mobile = stage.phone_with("bob-mobile", |profile| {
-        profile.script.invite = refork::ua::Reaction::Answer(Duration::ZERO);
+        profile.script.invite = Reaction::Answer(Duration::ZERO);
     });
     let again = mobile.incoming(LATER).unwrap();
     again.wait_up(SOON).unwrap();
