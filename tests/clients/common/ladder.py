@@ -127,7 +127,9 @@ def statuses_to(messages, party, method):
 
 
 def unfinished(messages, party):
-    """Returns the Call-IDs of a party's calls that still ring, or were answered and had no BYE either way."""
+    """Returns the Call-IDs of a party's calls that still ring, or were answered, and had no BYE either way.
+
+    Of messages that came in one piece the last is seen: the 2xx may be missing."""
     statuses = {}
     for seen in messages:
         if seen.party == party and seen.sent and seen.status and seen.cseq_method == "INVITE":
@@ -135,7 +137,7 @@ def unfinished(messages, party):
     answered = {call for call, given in statuses.items() if 200 in given}
     ringing = {call for call, given in statuses.items() if max(given) < 200}
     ended = {seen.call_id for seen in messages if seen.party == party and seen.method == "BYE"}
-    return ringing | answered - ended
+    return (ringing | answered) - ended
 
 
 def nothing_left(messages, party):
