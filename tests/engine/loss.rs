@@ -446,6 +446,20 @@ fn no_probe_where_media_flows() {
 }
 
 #[test]
+fn where_nobody_watches_the_media_the_phones_are_probed() {
+    let mut wishes = settings();
+    wishes.detect.media_silence = None;
+    let mut t = Table::new(wishes);
+    t.established();
+    t.pass(Millis::from_secs(16));
+    let probe = t.request_to(alice(), Method::Options);
+    t.reply(&probe, 200, alice());
+    t.request_to(desk(), Method::Options);
+    t.pass(Millis::from_secs(20));
+    assert_eq!(t.losses(), [Signal::ProbeTimeout]);
+}
+
+#[test]
 fn a_2xx_that_the_caller_never_acknowledges_is_its_loss() {
     let mut t = Table::new(settings());
     t.register("alice", alice(), "alice");

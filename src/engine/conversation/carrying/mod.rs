@@ -267,8 +267,7 @@ impl Conversation {
     /// Returns true where an endpoint has spoken since, or is heard.
     pub(super) fn lives_since(&self, context: &Context<'_>, side: Side, sent: Time) -> bool {
         let leg = self.party(side).leg.as_ref();
-        // Without a time of silence nobody would say that its media has stopped.
-        let heard = context.shared.settings.detect.media_silence.is_some() && self.is_heard(side);
+        let heard = self.is_watched_and_heard(context, side);
         leg.is_some_and(|leg| heard || leg.seen > sent)
     }
 

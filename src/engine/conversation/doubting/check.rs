@@ -313,6 +313,11 @@ impl Conversation {
         party.flowing && !refused
     }
 
+    /// The same where somebody would say that it has stopped: without a time of silence nobody does.
+    pub(crate) fn is_watched_and_heard(&self, context: &Context<'_>, side: Side) -> bool {
+        context.shared.settings.detect.media_silence.is_some() && self.is_heard(side)
+    }
+
     /// Media comes from who is suspected for another reason: it has the grace that it would have had.
     pub(super) fn flows_again(&mut self, context: &Context<'_>, side: Side) {
         let until = context.now + context.shared.settings.detect.grace;
@@ -354,7 +359,10 @@ impl Conversation {
         let now = context.now;
         self.look_again(context, side);
         let (probe, pace) = (self.probing(context), self.pace(context, side));
-        let (flowing, talks_on) = (self.is_heard(side), self.talks_on(context, side));
+        let (flowing, talks_on) = (
+            self.is_watched_and_heard(context, side),
+            self.talks_on(context, side),
+        );
         let party = self.party(side);
         let unsure = party.may_not_know();
         let Some(check) = party
