@@ -244,12 +244,13 @@ fn an_answer_that_does_not_fit_costs_the_survivor_one_reinvite() {
         "{}",
         text(&join)
     );
-    t.receive(
-        alice(),
-        with_sdp(response(&join, 200, alice(), "tcall1"), &audio(alice())),
-    );
+    let agrees = || with_sdp(response(&join, 200, alice(), "tcall1"), &audio(alice()));
+    t.receive(alice(), agrees());
     t.request_to(alice(), Method::Ack);
     t.request_to(alice(), Method::Message);
+    // That ACK was lost.
+    t.receive(alice(), agrees());
+    t.request_to(alice(), Method::Ack);
     t.nothing_to(alice());
 }
 

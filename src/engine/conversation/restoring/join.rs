@@ -267,6 +267,10 @@ impl Conversation {
         let Some(leg) = self.leg_mut(survivor) else {
             return;
         };
+        let known = leg.ack.as_ref().map(|ack| ack.cseq);
+        if ok && known >= Some(response.cseq()) {
+            return leg.acknowledge_again(context, id, response.cseq());
+        }
         if ok {
             leg.acknowledge(context, id, response.cseq(), None);
         }
