@@ -53,7 +53,9 @@ impl Conversation {
                 && letter.over == over
                 && letter.cseq == request.cseq()
         };
-        if self.party(to).queue.letters.iter().any(known) {
+        let queue = &self.party(to).queue;
+        let left = queue.left == Some((over, request.cseq()));
+        if left || queue.letters.iter().any(known) {
             // Stored before a restart; the sender never saw the 202.
             return context.answer(server, 202, None);
         }
@@ -129,6 +131,9 @@ impl Conversation {
         let before = queue.bytes();
         let letter = queue.remove(number)?;
         let shrunk = before - queue.bytes();
+        if letter.author == Author::Other && letter.server.is_none() && !letter.refused {
+            queue.left = Some((letter.over, letter.cseq));
+        }
         if let Some(token) = letter.storing
             && !queue
                 .letters
@@ -486,6 +491,7 @@ impl Conversation {
         if self.arrival_stored(context, token, ok) {
             return;
         }
+        let mut refused = false;
         for to in [Side::Caller, Side::Callee] {
             if self.party(to).queue.letters.is_empty() {
                 continue;
@@ -504,13 +510,19 @@ impl Conversation {
                 } else {
                     context.refuse(server, 500, "the store failed");
                     let queue = &mut self.party_mut(to).queue;
-                    if queue.under_way != Some(number) {
-                        self.dequeue(context, to, number);
-                    } else if let Some(letter) = queue.letter(number) {
+                    if let Some(letter) = queue.letter(number) {
                         letter.refused = true;
                     }
+                    if queue.under_way != Some(number) {
+                        self.dequeue(context, to, number);
+                    }
+                    refused = true;
                 }
             }
+        }
+        // A write for something else may have taken it along.
+        if refused {
+            self.persist(context);
         }
     }
 

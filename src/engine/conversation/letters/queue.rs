@@ -97,6 +97,10 @@ pub(crate) struct Queue {
     /// What was under way to a leg that stands aside now, and has no final answer yet.
     #[serde(skip)]
     pub(crate) aside: Option<(LegId, u32)>,
+    /// The kept letter that left last: over which leg it came, and its CSeq. Its sender may not have seen our 202
+    /// before a restart.
+    #[serde(default)]
+    pub(crate) left: Option<(Option<LegId>, u32)>,
 }
 
 /// A queue that takes memory once something changes in it: few calls carry text.
@@ -111,6 +115,7 @@ static UNUSED: Queue = Queue {
     not_before: None,
     notice_not_before: None,
     aside: None,
+    left: None,
 };
 
 impl Deref for SlimQueue {
