@@ -7,6 +7,7 @@ use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::ending::parting::Bye;
 use crate::engine::conversation::leg::Leg;
+use crate::engine::conversation::restoring::reach::{standing, way_anew};
 use crate::engine::dialog::Happens;
 use crate::engine::ids::LegId;
 use crate::engine::time::{Millis, Time};
@@ -55,7 +56,13 @@ impl Conversation {
         }
     }
 
-    fn end_leaving(&self, context: &mut Context<'_>, leg: Leg) {
+    fn end_leaving(&self, context: &mut Context<'_>, mut leg: Leg) {
+        // Its connection may have been closed since, as by a restart of ours.
+        if standing(context, &leg.dialog.flow).is_none()
+            && let Some(flow) = way_anew(context, &leg)
+        {
+            leg.dialog.flow = flow;
+        }
         leg.part(context, self.id, Bye::because(None));
     }
 
