@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
 use crate::judge::{CONTINUED, FAILED};
 use crate::log::{Fault, What};
 use crate::phone::Temper;
-use crate::run::Simulation;
+use crate::run::{START, Simulation};
 
 /// How often each thing happened, by its name.
 #[derive(Debug, Default)]
@@ -16,7 +17,7 @@ pub(crate) struct Census(BTreeMap<String, usize>);
 /// In every run or nearly: answered calls and sessions, faults, texts, invitations to the lost.
 const OFTEN: [&str; 4] = ["ACK", "fault", "text", "Replaces"];
 /// In one of ten at least.
-const SOMETIMES: [&str; 25] = [
+const SOMETIMES: [&str; 29] = [
     "restart",
     "CONTINUED",
     "FAILED",
@@ -42,9 +43,13 @@ const SOMETIMES: [&str; 25] = [
     "OptionsAnyway",
     "CANCEL",
     "481",
+    "G722",
+    "opus",
+    "pictures",
+    "silence unseen",
 ];
 /// In one of fifty at least.
-const SELDOM: [&str; 11] = [
+const SELDOM: [&str; 13] = [
     "store failed",
     "Deaf",
     "Mute",
@@ -52,7 +57,9 @@ const SELDOM: [&str; 11] = [
     "REFER",
     "NOTIFY",
     "handed on",
+    "488",
     "491",
+    "long",
     "NeverAnswers",
     "Declines",
     "HangsUpOnMove",
@@ -87,6 +94,13 @@ impl Census {
             if card.traits.temper != Temper::Perfect {
                 self.add(&format!("{:?}", card.traits.temper));
             }
+        }
+        if run.log.rules.silence.is_none() {
+            self.add("silence unseen");
+        }
+        // Of its talks one lasts for more than five minutes.
+        if run.log.last().since(START) > Millis::from_secs(300 + 240) {
+            self.add("long");
         }
         let (slow, failed) = run.store_trouble();
         self.more("store slow", slow);
@@ -134,14 +148,22 @@ impl Census {
 
     fn sent(&mut self, message: &Message) {
         if !message.is_request() {
-            if message.status() == 491 {
-                self.add("491");
+            if let status @ (488 | 491) = message.status() {
+                self.add(&status.to_string());
             }
             return;
         }
         let body = String::from_utf8_lossy(message.body());
         if body.contains("a=sendonly") {
             self.add("hold");
+        }
+        for codec in ["G722", "opus"] {
+            if body.contains(codec) {
+                self.add(codec);
+            }
+        }
+        if body.contains("a=rtpmap:96 VP8") {
+            self.add("pictures");
         }
         match message.method() {
             Method::Prack => self.add("PRACK sent"),

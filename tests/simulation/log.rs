@@ -8,6 +8,7 @@ use refork::sip::{Message, Method, Name};
 use serde::{Deserialize, Serialize};
 
 use crate::phone::Traits;
+use crate::rules::Rules;
 
 /// Index into the roster.
 pub(crate) type PhoneId = usize;
@@ -72,6 +73,8 @@ pub(crate) struct Entry {
 
 #[derive(Default)]
 pub(crate) struct Log {
+    /// What the server was told to do, which is no secret.
+    pub(crate) rules: Rules,
     pub(crate) roster: Vec<Card>,
     pub(crate) entries: Vec<Entry>,
 }
@@ -79,6 +82,15 @@ pub(crate) struct Log {
 impl Log {
     pub(crate) fn add(&mut self, at: Time, phone: Option<PhoneId>, what: What) {
         self.entries.push(Entry { at, phone, what });
+    }
+
+    /// Returns when anything happened last that a phone saw.
+    pub(crate) fn last(&self) -> Time {
+        let seen = |entry: &&Entry| !matches!(entry.what, What::Remark(_));
+        self.entries
+            .iter()
+            .rfind(seen)
+            .map_or(Time(0), |entry| entry.at)
     }
 
     /// Writes everything as a ladder, times counted from `start`. The server's side of the ladder is on

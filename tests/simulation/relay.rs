@@ -9,7 +9,6 @@ use refork::engine::ports::{Generation, MediaCommand, MediaEvent, MediaId, Strea
 use refork::engine::time::{Millis, Time};
 
 const FIRST_PORT: u16 = 10_000;
-const SILENCE: Millis = Millis(3000);
 
 /// What the relay sees of the phones.
 pub(crate) trait Phones {
@@ -22,6 +21,8 @@ pub(crate) trait Phones {
 
 pub(crate) struct Relay {
     address: IpAddr,
+    /// None: it never says that media does not come.
+    silence: Option<Millis>,
     sessions: BTreeMap<MediaId, [Half; 2]>,
     taken: BTreeSet<u16>,
     /// Mistakes of the engine in the use of the relay.
@@ -45,9 +46,10 @@ struct Live {
 }
 
 impl Relay {
-    pub(crate) fn new(address: IpAddr) -> Self {
+    pub(crate) fn new(address: IpAddr, silence: Option<Millis>) -> Self {
         Self {
             address,
+            silence,
             sessions: BTreeMap::new(),
             taken: BTreeSet::new(),
             misuse: Vec::new(),
@@ -289,6 +291,7 @@ impl Relay {
                     ports.map_or(&[][..], Vec::as_slice),
                     other_sends,
                     phones,
+                    self.silence,
                     now,
                 );
                 events.extend(event.map(|notice| notice.of(*media, side)));
@@ -321,6 +324,7 @@ impl Live {
         ports: &[u16],
         other_sends: bool,
         phones: &impl Phones,
+        silence: Option<Millis>,
         now: Time,
     ) -> Option<Notice> {
         let active = |stream: &&StreamSettings| stream.active;
@@ -348,7 +352,7 @@ impl Live {
             self.heard = now;
             return std::mem::take(&mut self.silent).then_some(Notice::Flowing);
         }
-        if now.since(self.heard) >= SILENCE && !self.silent {
+        if silence.is_some_and(|silence| now.since(self.heard) >= silence) && !self.silent {
             self.silent = true;
             return Some(Notice::Silent);
         }

@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 
 use refork::engine::settings::{
-    Auth, DetectSettings, Domain, FailureCause, ForkSettings, NoticeSettings, PerKind,
-    RegistrarSettings, RestoreOrder, RestoreSettings, ServedBy, Settings,
+    Auth, DetectSettings, Domain, EarlyDialogs, FailureCause, ForkSettings, MessageSettings,
+    NoticeSettings, PerKind, ProbeSettings, RegistrarSettings, RestoreOrder, RestoreSettings,
+    ServedBy, Settings,
 };
 use refork::engine::time::Millis;
 use serde::{Deserialize, Serialize};
 
 use crate::dice::Dice;
 use crate::judge;
+
+/// What is on the way, and what is sent again.
+const MARGIN: Millis = Millis(8000);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Order {
@@ -20,24 +24,85 @@ pub(crate) enum Order {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Rules {
     /// Who is invited first where a leg is lost.
     pub(crate) order: Order,
+    /// How long a restoration may take, and a phone rings in it.
+    restore: Millis,
+    rings: Millis,
+    /// INVITEs of restorations in a second.
+    rate: u32,
+    /// After so much quiet a phone is probed.
+    probe: Millis,
+    /// None: nobody looks whether media comes.
+    pub(crate) silence: Option<Millis>,
+    /// What becomes of a notice that the phone takes in no dialog.
+    out_of_dialog: bool,
+    tone: bool,
+    /// Texts that may wait in a conversation.
+    queue: usize,
+    /// The caller sees one early dialog, whoever rings.
+    single_early: bool,
 }
 
 impl Default for Rules {
     fn default() -> Self {
         Self {
             order: Order::SameFirst,
+            restore: Millis::from_secs(60),
+            rings: Millis::from_secs(30),
+            rate: 2500,
+            probe: Millis::from_secs(15),
+            silence: Some(Millis::from_secs(3)),
+            out_of_dialog: true,
+            tone: false,
+            queue: 200,
+            single_early: false,
         }
     }
 }
 
 impl Rules {
     pub(crate) fn thrown(dice: &mut Dice) -> Self {
+        let secs = |dice: &mut Dice, from: &[u64]| Millis::from_secs(dice.pick(from));
         Self {
             order: dice.pick(&[Order::SameFirst, Order::SameFirst, Order::All, Order::Q]),
+            restore: secs(dice, &[60, 60, 30, 120]),
+            rings: secs(dice, &[30, 30, 12]),
+            rate: dice.pick(&[2500, 2500, 20, 10]),
+            probe: secs(dice, &[15, 15, 8, 25]),
+            silence: dice.pick(&[3, 3, 3, 6, 0].map(silence)),
+            out_of_dialog: dice.percent(75),
+            tone: dice.percent(25),
+            queue: dice.pick(&[200, 200, 2]),
+            single_early: dice.percent(25),
         }
+    }
+
+    /// Returns how long a restoration may take.
+    pub(crate) fn restore(&self) -> Millis {
+        self.restore
+    }
+
+    /// Returns true where a phone without MESSAGE is told of a change as well.
+    pub(crate) fn tells_all(&self) -> bool {
+        self.out_of_dialog
+    }
+
+    /// Returns for how long at most the same endpoint is asked alone.
+    pub(crate) fn first_for(&self) -> Millis {
+        let first_for = RestoreSettings::default().same_first_for;
+        first_for.audio.max(first_for.message)
+    }
+
+    /// Returns by when it is known that a phone is gone: quiet for an interval of the probes, which then go
+    /// unanswered, the device's and the dialog's. One that never answered any is asked more seldom.
+    pub(crate) fn noticed(&self, hard_to_ask: bool) -> Millis {
+        let probe = ProbeSettings::default();
+        let times = if hard_to_ask { 4 } else { 1 };
+        let unanswered = probe.timeout.times(2 * u64::from(probe.tries));
+        Millis(self.probe.times(times).0 + unanswered.0 + MARGIN.0)
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -54,9 +119,19 @@ impl Rules {
             }],
             fork: ForkSettings {
                 ring_timeout: Millis::from_secs(40),
+                early_dialogs: if self.single_early {
+                    EarlyDialogs::Single
+                } else {
+                    EarlyDialogs::Forward
+                },
                 ..ForkSettings::default()
             },
             detect: DetectSettings {
+                probe: Some(ProbeSettings {
+                    interval: self.probe,
+                    ..ProbeSettings::default()
+                }),
+                media_silence: self.silence,
                 failure_bye: vec![FailureCause::Sip(408), FailureCause::Q850(41)],
                 ..DetectSettings::default()
             },
@@ -66,16 +141,28 @@ impl Rules {
                     Order::All => RestoreOrder::All,
                     Order::Q => RestoreOrder::Q,
                 },
-                timeout: PerKind::both(judge::RESTORE_TIMEOUT),
+                timeout: PerKind::both(self.restore),
+                ring_timeout: self.rings,
+                rate: self.rate,
                 ..RestoreSettings::default()
             },
             notice: NoticeSettings {
                 continued: text(&format!("{}{{endpoint}}", judge::CONTINUED)),
                 failed: text(&format!("{}{{undelivered}}", judge::FAILED)),
+                out_of_dialog: self.out_of_dialog,
+                tone: self.tone,
                 ..NoticeSettings::default()
+            },
+            messages: MessageSettings {
+                per_conversation: self.queue,
+                ..MessageSettings::default()
             },
             history_keep: Millis::from_secs(30),
             ..Settings::default()
         }
     }
+}
+
+fn silence(secs: u64) -> Option<Millis> {
+    (secs > 0).then(|| Millis::from_secs(secs))
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::dice::Dice;
 use crate::log::{Fault, PhoneId};
 use crate::net::Weather;
-use crate::phone::{Spec, Temper, Traits};
+use crate::phone::{Codec, Spec, Speech, Temper, Traits};
 use crate::rules::Rules;
 
 /// Whom a fault befalls.
@@ -34,6 +34,12 @@ pub(crate) enum Act {
         side: Side,
     },
     Hold {
+        talk: usize,
+        side: Side,
+        on: bool,
+    },
+    /// Its user shows pictures, or no longer.
+    Film {
         talk: usize,
         side: Side,
         on: bool,
@@ -172,6 +178,7 @@ impl Scenario {
             }
             Act::Say { .. }
             | Act::Hold { .. }
+            | Act::Film { .. }
             | Act::Refer { .. }
             | Act::Consult { .. }
             | Act::Join { .. }
@@ -198,7 +205,8 @@ impl Scenario {
             late: dice.between(0, 4),
         };
         scenario.slow_store = dice.between(0, 30);
-        let length = dice.between(40_000, 150_000);
+        let longest = if dice.percent(12) { 600_000 } else { 150_000 };
+        let length = dice.between(40_000, longest);
         for talk in 0..dice.between(1, 4) as usize {
             scenario.talk(talk, length, &mut dice);
         }
@@ -222,20 +230,28 @@ impl Scenario {
 
     fn talk(&mut self, talk: usize, length: u64, dice: &mut Dice) {
         let kind = dice.pick(&[Kind::Call, Kind::Session]);
+        // One that all of them know: nothing is transcoded.
+        let common = dice.pick(&[
+            Codec::Pcmu,
+            Codec::Pcmu,
+            Codec::Pcma,
+            Codec::G722,
+            Codec::Opus,
+        ]);
         let callers = if dice.percent(70) { 1 } else { 2 };
         let mut first = None;
         for number in 0..callers {
             let caller = self.phone(
                 talk,
                 Side::Caller,
-                traits(kind, number == 0, dice),
+                traits(kind, common, number == 0, dice),
                 dice.percent(35),
                 dice.between(0, 1000),
             );
             first.get_or_insert(caller);
         }
         for number in 0..dice.between(1, 3) {
-            let traits = traits(kind, number == 0 && dice.percent(85), dice);
+            let traits = traits(kind, common, number == 0 && dice.percent(85), dice);
             let (stream, at) = (dice.percent(35), dice.between(0, 1500));
             self.phone(talk, Side::Callee, traits, stream, at);
         }
@@ -279,9 +295,12 @@ impl Scenario {
             );
         }
         if kind == Kind::Call && dice.percent(20) {
-            self.transfer(talk, length, dice);
+            self.transfer(talk, common, length, dice);
         }
-        for _ in 0..dice.between(0, 3) {
+        if kind == Kind::Call && dice.percent(25) {
+            self.pictures(talk, length, dice);
+        }
+        for _ in 0..dice.between(0, 3 + length / 150_000) {
             self.fault(talk, length, dice);
         }
         let side = dice.pick(&[Side::Caller, Side::Callee]);
@@ -294,11 +313,11 @@ impl Scenario {
     }
 
     /// One side hands the call to a third user, who may not take it; something may befall somebody just then.
-    fn transfer(&mut self, talk: usize, length: u64, dice: &mut Dice) {
+    fn transfer(&mut self, talk: usize, common: Codec, length: u64, dice: &mut Dice) {
         let side = dice.pick(&[Side::Caller, Side::Callee]);
         let user = format!("c{talk}");
         for _ in 0..dice.between(1, 2) {
-            let traits = traits(Kind::Call, dice.percent(80), dice);
+            let traits = traits(Kind::Call, common, dice.percent(80), dice);
             let (stream, at) = (dice.percent(35), dice.between(0, 1500));
             self.phone_of(user.clone(), talk, side, traits, stream, at);
         }
@@ -328,6 +347,16 @@ impl Scenario {
                     lasts,
                 },
             );
+        }
+    }
+
+    /// A user switches the camera on, and perhaps off again.
+    fn pictures(&mut self, talk: usize, length: u64, dice: &mut Dice) {
+        let side = dice.pick(&[Side::Caller, Side::Callee]);
+        let (mut at, mut on) = (dice.between(6000, length), true);
+        for _ in 0..dice.between(1, 3) {
+            self.at(at, Act::Film { talk, side, on });
+            (at, on) = (at + dice.between(1000, 30_000), !on);
         }
     }
 
@@ -424,7 +453,7 @@ pub(crate) fn user(talk: usize, side: Side) -> String {
     }
 }
 
-fn traits(kind: Kind, answers: bool, dice: &mut Dice) -> Traits {
+fn traits(kind: Kind, common: Codec, answers: bool, dice: &mut Dice) -> Traits {
     let temper = dice.pick(&[
         Temper::Perfect,
         Temper::Perfect,
@@ -457,5 +486,29 @@ fn traits(kind: Kind, answers: bool, dice: &mut Dice) -> Traits {
         timer: dice.pick(&[0, 0, 0, 90, 120]),
         ring_after: dice.span(20, 800),
         answer_after: dice.span(900, 6000),
+        speech: speech(common, dice),
+    }
+}
+
+fn speech(common: Codec, dice: &mut Dice) -> Speech {
+    let mut rest = [Codec::Pcmu, Codec::Pcma, Codec::G722, Codec::Opus].to_vec();
+    rest.retain(|codec| *codec != common && dice.percent(50));
+    let mut codecs = [None; 4];
+    let place = dice.between(0, rest.len() as u64) as usize;
+    rest.insert(place, common);
+    if dice.percent(50) {
+        rest.reverse();
+    }
+    for (slot, codec) in codecs.iter_mut().zip(rest) {
+        *slot = Some(codec);
+    }
+    Speech {
+        codecs,
+        opus: dice.pick(&[96, 107, 111, 120]),
+        event: dice.pick(&[97, 101, 101, 110, 127]),
+        ptime: dice.pick(&[0, 0, 20, 30]),
+        single: dice.percent(25),
+        camera: dice.percent(40),
+        rigid: dice.percent(5),
     }
 }

@@ -1,4 +1,5 @@
-//! Snapshots as a database would keep them: bytes, committed now or a little later.
+//! Snapshots as a database would keep them, committed now or a little later. They become bytes, and are read again,
+//! when a server starts: until then nobody looks at them.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +9,9 @@ use refork::engine::snapshot::Snapshot;
 
 #[derive(Default)]
 pub(crate) struct Store {
-    committed: BTreeMap<ConversationId, (u64, Vec<u8>)>,
+    committed: BTreeMap<ConversationId, (u64, Snapshot)>,
     /// Written, and lost where the server dies before they are committed.
-    under_way: BTreeMap<Token, (ConversationId, u64, Vec<u8>)>,
+    under_way: BTreeMap<Token, (ConversationId, u64, Snapshot)>,
     writes: u64,
     /// Writes that were late, and that failed.
     pub(crate) slow: usize,
@@ -19,16 +20,15 @@ pub(crate) struct Store {
 
 impl Store {
     /// Takes a snapshot; with a token it counts once `commit` is called with that.
-    pub(crate) fn write(&mut self, snapshot: &Snapshot, token: Option<Token>) {
+    pub(crate) fn write(&mut self, snapshot: Snapshot, token: Option<Token>) {
         self.writes += 1;
-        let bytes = rmp_serde::to_vec_named(snapshot).expect("a snapshot can be written");
         match token {
             Some(token) => {
-                let written = (snapshot.id, self.writes, bytes);
+                let written = (snapshot.id, self.writes, snapshot);
                 self.under_way.insert(token, written);
             }
             None => {
-                self.committed.insert(snapshot.id, (self.writes, bytes));
+                self.committed.insert(snapshot.id, (self.writes, snapshot));
             }
         }
     }
@@ -36,7 +36,7 @@ impl Store {
     /// Ends a write, by a failure where it is not `ok`. Returns false where there is nothing of that
     /// token: the server has died meanwhile.
     pub(crate) fn commit(&mut self, token: Token, ok: bool) -> bool {
-        let Some((id, write, bytes)) = self.under_way.remove(&token) else {
+        let Some((id, write, snapshot)) = self.under_way.remove(&token) else {
             return false;
         };
         let newer = self
@@ -44,7 +44,7 @@ impl Store {
             .get(&id)
             .is_some_and(|(known, _)| *known > write);
         if ok && !newer && write > 0 {
-            self.committed.insert(id, (write, bytes));
+            self.committed.insert(id, (write, snapshot));
         }
         true
     }
@@ -77,7 +77,10 @@ impl Store {
     pub(crate) fn all(&self) -> Vec<Snapshot> {
         self.committed
             .values()
-            .map(|(_, bytes)| rmp_serde::from_slice(bytes).expect("a snapshot can be read"))
+            .map(|(_, snapshot)| {
+                let bytes = rmp_serde::to_vec_named(snapshot).expect("a snapshot can be written");
+                rmp_serde::from_slice(&bytes).expect("a snapshot can be read")
+            })
             .collect()
     }
 }

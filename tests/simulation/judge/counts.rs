@@ -1,5 +1,7 @@
 //! The counters that an operator reads agree with what the phones saw.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use refork::engine::time::Time;
 use refork::sip::Method;
 
@@ -52,7 +54,9 @@ pub(crate) fn counted(log: &Log, scrape: &str) -> Vec<String> {
     let outgoing = legs.iter().filter(|leg| leg.outgoing).count();
     let outgoing = if restarted { usize::MAX } else { outgoing };
     let begun = scrape.sum("refork_conversations_started_total", "");
-    let heard = |leg: &&Leg| leg.outgoing && (leg.answered.is_some() || leg.refused.is_some());
+    // Of a name that nobody has here no call is begun.
+    let refused = |leg: &Leg| leg.refused.is_some_and(|(_, status)| status != 404);
+    let heard = |leg: &&Leg| leg.outgoing && (leg.answered.is_some() || refused(leg));
     let answered = scrape.sum("refork_conversations_answered_total", "");
     let connected = |leg: &&Leg| leg.outgoing && leg.answered.is_some();
     fits(
@@ -124,6 +128,31 @@ pub(crate) fn counted(log: &Log, scrape: &str) -> Vec<String> {
         delivered,
         kept_and_told.count(),
         got().filter(texts).filter(told).count(),
+    );
+    // One that was sent to a phone and not answered is sent again, to another or twice to the same.
+    let redelivered = scrape.sum("refork_messages_redelivered_total", "");
+    let (mut seen_again, mut sendings) = (0, 0);
+    let mut tries = BTreeMap::<&str, BTreeSet<&str>>::new();
+    for request in got().filter(texts) {
+        tries
+            .entry(&request.body)
+            .or_default()
+            .insert(&request.branch);
+    }
+    for tries in tries.values() {
+        seen_again += tries.len() - 1;
+    }
+    for leg in legs.iter().filter(|leg| leg.acked.is_some()) {
+        let peers = || case.side(leg.talk, leg.side.other());
+        let written = peers().flat_map(|peer| &peer.sent).filter(texts).count();
+        sendings += written * if leg.scarred || restarted { 2 } else { 1 };
+    }
+    let firsts = sent().filter(texts).count();
+    fits(
+        "messages sent again",
+        redelivered,
+        if restarted { 0 } else { seen_again },
+        sendings.saturating_sub(firsts).max(seen_again),
     );
     let rejected = scrape.sum("refork_messages_rejected_total", "");
     if !restarted && rejected == 0 {

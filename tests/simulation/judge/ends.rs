@@ -7,11 +7,13 @@ use super::{Case, TRANSACTION};
 
 /// Longer than any ring timeout of the settings, shorter than a phone rings by itself.
 const RINGING_MAX: Millis = Millis(90_000);
+/// A BYE that is lost on the way comes again so soon.
+const PROMPT: Millis = Millis(12_000);
 
 impl Case<'_> {
     pub(super) fn ends(&mut self) {
         let mut found = Vec::new();
-        let last = self.log.entries.last().map_or(Time(0), |entry| entry.at);
+        let last = self.log.last();
         for (number, leg) in self.legs.iter().enumerate() {
             if !leg.scarred {
                 self.finished(leg, &mut found);
@@ -73,10 +75,13 @@ impl Case<'_> {
         let Some((at, _)) = leg.refused.filter(|_| !leg.outgoing) else {
             return;
         };
+        let user = |leg: &Leg| &self.log.roster[leg.phone].user;
         // Whoever won, the others stop ringing.
         let won = self
             .side(leg.talk, leg.side)
             .filter(|rival| rival.call_id != leg.call_id && !rival.scarred)
+            // Whom a call is handed to may ring while the other still has it.
+            .filter(|rival| user(rival) == user(leg))
             .filter(|rival| rival.stood_at(at))
             .filter_map(|rival| rival.acked)
             .min();
@@ -124,7 +129,14 @@ impl Case<'_> {
             .map(|(_, end)| *end)
             .max();
         let from = a.max(b).max(trouble.unwrap_or_default());
-        if until.since(from) > TRANSACTION {
+        // Where nothing befell anybody the loser is told at once.
+        let mut roster = self.log.roster.iter().enumerate();
+        let well = !self.restarted(leg.invited, until)
+            && roster.all(|(phone, card)| {
+                card.talk != leg.talk || !self.trouble(phone, leg.invited, until)
+            });
+        let told = if well { PROMPT } else { TRANSACTION };
+        if until.since(from) > told {
             let what = "two phones of a side in the conversation".to_owned();
             found.push((until, leg.phone, what));
         }

@@ -2,6 +2,7 @@
 
 use refork::engine::ids::Side;
 use refork::engine::time::Time;
+use refork::sip::sdp::{Direction, Media, Sdp};
 use refork::sip::{Message, Method, Name};
 
 use crate::log::{Fault, Log, PhoneId, What};
@@ -53,6 +54,10 @@ pub(super) struct Leg {
     pub(super) rang: bool,
     /// The o= lines that it got, and the descriptions that it sent.
     shown: [Vec<String>; 2],
+    /// What it was told of its session, when.
+    told: Vec<(Time, String)>,
+    /// The description in its own 2xx to the INVITE.
+    agreed: String,
     pub(super) scarred: bool,
 }
 
@@ -83,6 +88,8 @@ impl Leg {
             expired: None,
             rang: false,
             shown: [Vec::new(), Vec::new()],
+            told: Vec::new(),
+            agreed: String::new(),
             scarred: false,
         }
     }
@@ -170,7 +177,7 @@ fn take(log: &Log, legs: &mut Vec<Leg>, phone: PhoneId, at: Time, message: &Mess
             .is_none_or(|leg| Some(&*leg.branch) != message.branch());
     if begins {
         let mut leg = Leg::new(log, phone, sent, at, message);
-        leg.is_news(message, sent);
+        leg.is_news(at, message, sent);
         legs.push(leg);
         return;
     }
@@ -185,7 +192,7 @@ fn take(log: &Log, legs: &mut Vec<Leg>, phone: PhoneId, at: Time, message: &Mess
         }
         None => return,
     };
-    let news = leg.is_news(message, sent);
+    let news = leg.is_news(at, message, sent);
     if message.is_request() {
         leg.request(at, message, sent, news);
     } else {
@@ -195,7 +202,7 @@ fn take(log: &Log, legs: &mut Vec<Leg>, phone: PhoneId, at: Time, message: &Mess
 
 impl Leg {
     /// Remembers the origin of a description. Returns true where it is a new one.
-    fn is_news(&mut self, message: &Message, sent: bool) -> bool {
+    fn is_news(&mut self, at: Time, message: &Message, sent: bool) -> bool {
         let body = String::from_utf8_lossy(message.body()).into_owned();
         let Some(origin) = body.lines().find(|line| line.starts_with("o=")) else {
             return false;
@@ -207,6 +214,9 @@ impl Leg {
         if news {
             known.push(shown.to_owned());
         }
+        if news && !sent {
+            self.told.push((at, body));
+        }
         news
     }
 
@@ -215,7 +225,7 @@ impl Leg {
         match message.method() {
             Method::Ack if of_invite => self.refusal_acked = true,
             Method::Ack => {
-                if message.cseq() == self.cseq {
+                if message.cseq() == self.cseq && self.answered.is_some() {
                     self.acked.get_or_insert(at);
                 }
             }
@@ -290,5 +300,25 @@ impl Leg {
             self.second_success.get_or_insert(at);
         }
         self.remote_tag = tag;
+        if !message.body().is_empty() {
+            self.agreed = String::from_utf8_lossy(message.body()).into_owned();
+        }
     }
+
+    /// Returns true where the session that it answered with is another one than a leg of the other side was told of.
+    pub(super) fn brings_news_to(&self, other: &Self) -> bool {
+        let told = other.told.iter().rfind(|(at, _)| Some(*at) < self.answered);
+        told.is_some_and(|(_, told)| outline(told) != outline(&self.agreed))
+    }
+}
+
+/// Returns what a description says of formats and directions, whatever their numbers and places.
+fn outline(description: &str) -> Option<Vec<(bool, Direction, Vec<String>)>> {
+    let sdp = Sdp::parse(description.as_bytes()).ok()?;
+    let section = |media: &Media<'_>| {
+        let mut names: Vec<_> = media.payloads().map(|it| it.name.to_lowercase()).collect();
+        names.sort();
+        (media.port == 0, media.direction, names)
+    };
+    Some(sdp.media().iter().map(section).collect())
 }

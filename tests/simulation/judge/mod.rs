@@ -7,6 +7,7 @@
 mod counts;
 mod ends;
 mod legs;
+mod life;
 mod notices;
 mod peace;
 mod streams;
@@ -16,17 +17,18 @@ mod texts;
 
 use refork::engine::ids::Side;
 use refork::engine::time::{Millis, Time};
-use refork::sip::Method;
+use refork::sip::{Method, Name};
 
 use crate::log::{Fault, Log, PhoneId, What};
+use crate::phone::Temper;
 use crate::run::{Rest, START};
 pub(crate) use counts::counted;
 use legs::Leg;
 
-pub(crate) const RESTORE_TIMEOUT: Millis = Millis(60_000);
 pub(crate) const CONTINUED: &str = "CONTINUED ";
 pub(crate) const FAILED: &str = "FAILED ";
 
+const FOR_EVER: Time = Time(u64::MAX);
 /// How long a transaction may take to give up, and a little more.
 const TRANSACTION: Millis = Millis(36_000);
 
@@ -46,6 +48,10 @@ struct Case<'a> {
     troubles: Vec<Vec<(Time, Time)>>,
     /// Those in which nothing could reach it, nor wait for it.
     absences: Vec<Vec<(Time, Time)>>,
+    /// Those in which it neither heard nor said anything, to the moment of its return.
+    gone: Vec<Vec<(Time, Time)>>,
+    /// By phone: since when the registrar knows it, and when it took its leave.
+    registered: Vec<[Option<Time>; 2]>,
     /// Talks in which a second call was made, and perhaps joined to the first: who talks to whom then, the
     /// judge does not follow.
     tangled: Vec<usize>,
@@ -56,6 +62,7 @@ struct Case<'a> {
 pub(crate) fn judge(log: &Log) -> Vec<String> {
     let mut case = Case::of(log);
     case.peace();
+    case.life();
     case.ends();
     case.texts();
     case.notices();
@@ -114,6 +121,8 @@ impl<'a> Case<'a> {
             restarts: Vec::new(),
             troubles: vec![Vec::new(); log.roster.len()],
             absences: vec![Vec::new(); log.roster.len()],
+            gone: vec![Vec::new(); log.roster.len()],
+            registered: vec![[None; 2]; log.roster.len()],
             tangled: tangled(log),
             found: Vec::new(),
         };
@@ -125,7 +134,6 @@ impl<'a> Case<'a> {
 
 impl Case<'_> {
     fn read(&mut self) {
-        const FOR_EVER: Time = Time(u64::MAX);
         for entry in &self.log.entries {
             match (&entry.what, entry.phone) {
                 (What::HungUp, Some(phone)) => {
@@ -149,11 +157,27 @@ impl Case<'_> {
                     if *fault != Fault::Frozen {
                         self.absences[phone].push((entry.at, until));
                     }
+                    if matches!(fault, Fault::Frozen | Fault::Cut) {
+                        self.gone[phone].push((entry.at, until));
+                    }
                 }
                 (What::Recovered, Some(phone)) => {
                     let absences = self.absences[phone].iter_mut();
                     for trouble in self.troubles[phone].iter_mut().chain(absences) {
                         trouble.1 = trouble.1.min(entry.at + TRANSACTION);
+                    }
+                    for gone in &mut self.gone[phone] {
+                        gone.1 = gone.1.min(entry.at);
+                    }
+                }
+                (What::Got(message) | What::Sent(message), Some(phone))
+                    if *message.method() == Method::Register =>
+                {
+                    let [known, left] = &mut self.registered[phone];
+                    if !message.is_request() && message.status() == 200 {
+                        known.get_or_insert(entry.at);
+                    } else if message.is_request() && message.header(Name::Expires) == Some("0") {
+                        left.get_or_insert(entry.at);
                     }
                 }
                 (What::HungUp | What::Fault(_) | What::Recovered, None)
@@ -201,6 +225,12 @@ impl Case<'_> {
     fn plain(&self) -> impl Iterator<Item = &Leg> {
         let plain = |leg: &&Leg| !leg.scarred && !self.tangled.contains(&leg.talk);
         self.legs.iter().filter(plain)
+    }
+
+    /// Returns true where a word of the server reaches a phone's user.
+    fn can_be_told(&self, leg: &Leg) -> bool {
+        let mute = self.log.roster[leg.phone].traits.temper == Temper::NoMessage;
+        !mute || self.log.rules.tells_all()
     }
 
     fn side(&self, talk: usize, side: Side) -> impl Iterator<Item = &Leg> {

@@ -2,7 +2,7 @@
 
 use refork::engine::time::{Millis, Time};
 
-use super::legs::Leg;
+use super::legs::{Leg, Request};
 use super::{CONTINUED, Case, FAILED, TRANSACTION};
 
 /// Within this, a notice is there.
@@ -13,7 +13,7 @@ const NEARLY: Millis = Millis(4000);
 impl Case<'_> {
     pub(super) fn notices(&mut self) {
         let mut found = Vec::new();
-        let last = self.log.entries.last().map_or(Time(0), |entry| entry.at);
+        let last = self.log.last();
         for leg in self.plain() {
             if let Some(acked) = leg.acked {
                 self.of_leg(leg, acked, leg.end().unwrap_or(last), &mut found);
@@ -27,7 +27,9 @@ impl Case<'_> {
     fn of_leg(&self, leg: &Leg, acked: Time, end: Time, found: &mut Vec<(Time, usize, String)>) {
         let mut blame = |at, what| found.push((at, leg.phone, what));
         let mut known = self.known_at(leg, acked);
-        for request in &leg.got {
+        // One that came too late is refused by its number and never seen (RFC 3261 12.2.2).
+        let seen = |request: &&Request| !matches!(request.answer, Some((_, 481 | 500)));
+        for request in leg.got.iter().filter(seen) {
             let Some(name) = request.body.strip_prefix(CONTINUED) else {
                 continue;
             };
@@ -66,10 +68,11 @@ impl Case<'_> {
             .side(leg.talk, leg.side.other())
             .filter(|peer| {
                 peer.acked
-                    .is_some_and(|acked| acked <= by && acked > leg.invited)
+                    .is_some_and(|acked| acked <= end && acked > leg.invited)
             })
-            .filter(|peer| !peer.scarred && peer.stood_at(end - Millis(1000)))
             .max_by_key(|peer| peer.acked)
+            .filter(|peer| peer.acked.is_some_and(|acked| acked <= by))
+            .filter(|peer| !peer.scarred && peer.stood_at(end - Millis(1000)))
             // A notice that was on its way when the server went down is not sent twice.
             .filter(|peer| {
                 peer.acked
@@ -77,6 +80,7 @@ impl Case<'_> {
             });
         if let Some(holder) = holder
             && holder.phone != known
+            && self.can_be_told(leg)
         {
             let name = &self.log.roster[holder.phone].name;
             blame(end, format!("never told that it talks to {name}"));

@@ -3,8 +3,11 @@
 use refork::engine::time::{Millis, Time};
 use refork::sip::Method;
 
-use super::legs::{Leg, ends_dialog};
-use super::{Case, FAILED, RESTORE_TIMEOUT, TRANSACTION};
+use super::legs::{Leg, Request, ends_dialog};
+use super::{Case, FAILED, FOR_EVER, TRANSACTION};
+
+/// Who stood for less was not joined, or died of it.
+const BRIEF: Millis = Millis(3000);
 
 impl Case<'_> {
     pub(super) fn peace(&mut self) {
@@ -33,7 +36,8 @@ impl Case<'_> {
     /// Nothing comes but probes, messages, and what the other side asks for.
     fn requests(&self, leg: &Leg, found: &mut Vec<(Time, usize, String)>) {
         // Whoever has put the receiver down is asked no more than its BYE takes to arrive.
-        let done = leg.bye_sent.unwrap_or(Time(u64::MAX));
+        let done = leg.bye_sent.unwrap_or(FOR_EVER);
+        let mut offers = Vec::new();
         for request in leg.got.iter().filter(|request| request.at < done) {
             let asked_for = |method: &Method| {
                 let mut sent = leg.sent.iter();
@@ -46,20 +50,8 @@ impl Case<'_> {
                 // A refresh of the session as it stands (RFC 4028).
                 Method::Invite | Method::Update if !request.news && self.is_timed(leg) => true,
                 Method::Invite | Method::Update => {
-                    let asked = |other: &Leg| {
-                        other.sent.iter().any(|sent| {
-                            sent.at <= request.at
-                                && sent.news
-                                && matches!(sent.method, Method::Invite | Method::Update)
-                        })
-                    };
-                    // Both were rung at once: what the one answered is news to the other.
-                    let joined_meanwhile = |other: &Leg| {
-                        let rang = leg.invited..leg.acked.unwrap_or(leg.invited);
-                        !leg.outgoing && other.acked.is_some_and(|at| rang.contains(&at))
-                    };
-                    self.side(leg.talk, leg.side.other())
-                        .any(|other| asked(other) || joined_meanwhile(other))
+                    offers.push(request);
+                    continue;
                 }
                 Method::Ack
                 | Method::Bye
@@ -75,6 +67,40 @@ impl Case<'_> {
                 let what = format!("{} that nobody asked for", request.method.as_str());
                 found.push((request.at, leg.phone, what));
             }
+        }
+        self.offers(leg, &offers, found);
+    }
+
+    /// Each offer has a cause of its own: an offer of the other side, its answer to one, or another phone of it that
+    /// brings another session. What was refused is offered again.
+    fn offers(&self, leg: &Leg, offers: &[&Request], found: &mut Vec<(Time, usize, String)>) {
+        let mut causes = Vec::new();
+        for peer in self.side(leg.talk, leg.side.other()) {
+            let offers = peer
+                .sent
+                .iter()
+                .filter(|sent| sent.news && is_offer(&sent.method));
+            causes.extend(offers.map(|sent| sent.at));
+            // What it answers to an offer of the server.
+            let answers = peer
+                .got
+                .iter()
+                .filter(|got| got.news && is_offer(&got.method));
+            causes.extend(answers.filter_map(|got| Some(got.answer?.0)));
+            let joined = peer
+                .answered
+                .filter(|_| !peer.outgoing && peer.brings_news_to(leg));
+            causes.extend(joined);
+        }
+        causes.sort();
+        let mut again = 0;
+        for (number, offer) in offers.iter().enumerate() {
+            let caused = causes.iter().filter(|at| **at <= offer.at).count();
+            if number >= caused + again {
+                let what = format!("{} that nobody asked for", offer.method.as_str());
+                found.push((offer.at, leg.phone, what));
+            }
+            again += usize::from(!matches!(offer.answer, Some((_, 200..300))));
         }
     }
 
@@ -167,33 +193,58 @@ impl Case<'_> {
                 |(said, status): (Time, u16)| status >= 600 && status != 606 && said <= at;
             !sought.outgoing && stood(sought.invited) && sought.refused.is_some_and(for_all)
         });
-        declined && told_of_the_end(leg)
+        declined && self.was_told_of_the_end(leg)
+    }
+
+    /// Returns true where a phone that can be told has heard why its call ends.
+    fn was_told_of_the_end(&self, leg: &Leg) -> bool {
+        let mut got = leg.got.iter();
+        got.any(|request| request.body.starts_with(FAILED)) || !self.can_be_told(leg)
     }
 
     /// Returns true where the other side was lost, and sought for long enough in vain.
     fn gave_up(&self, leg: &Leg, at: Time) -> bool {
-        let other = leg.side.other();
-        let deaf = self
-            .side(leg.talk, other)
-            .filter(|peer| self.log.roster[peer.phone].traits.ignores_options())
-            .map(|peer| peer.invited);
-        let roster = self.log.roster.iter().enumerate();
-        let hit = roster
-            .filter(|(_, card)| card.talk == leg.talk && card.side == other)
-            .flat_map(|(phone, _)| &self.troubles[phone])
-            .map(|(begin, _)| *begin);
-        let restarts = self.restarts.iter().map(|(down, _)| *down);
-        let lost = deaf.chain(hit).chain(restarts).min();
-        let sought = lost.is_some_and(|lost| lost + RESTORE_TIMEOUT <= at + Millis(1000));
-        let found = self
-            .side(leg.talk, other)
-            .any(|peer| !peer.scarred && peer.stood_at(at));
-        sought && !found && told_of_the_end(leg) && !self.never_asked(leg, at)
+        let lost = self.last_seen_well(leg, at) + self.log.rules.restore();
+        let sought = lost <= at + Millis(1000);
+        sought && self.was_told_of_the_end(leg) && !self.never_asked(leg, at)
+    }
+
+    /// Returns when a phone of the other side last stood in the conversation that nothing had befallen since it was
+    /// invited, or answered within it, well again; where none has, when the conversation began.
+    fn last_seen_well(&self, leg: &Leg, at: Time) -> Time {
+        let of_talk = self.legs.iter().filter(|other| other.talk == leg.talk);
+        let begun = of_talk.filter_map(|other| other.acked).min();
+        let peers = self.side(leg.talk, leg.side.other());
+        let peers = peers.filter(|peer| !self.log.roster[peer.phone].traits.ignores_options());
+        let well = peers.filter_map(|peer| {
+            let acked = peer.acked.filter(|acked| *acked <= at)?;
+            let end = peer.end().unwrap_or(FOR_EVER);
+            // Whom the survivor did not agree to was never there.
+            if end.since(acked) < BRIEF {
+                return None;
+            }
+            let troubles = self.troubles[peer.phone].iter();
+            let hit = troubles.filter(|(_, until)| *until >= peer.invited);
+            let stream = self.log.roster[peer.phone].stream;
+            // Only over a stream a restart is felt, or where it was not through yet.
+            let down = self.restarts.iter().filter(|(down, up)| {
+                *up >= peer.invited && (stream || *down <= acked + TRANSACTION)
+            });
+            let begins = hit.chain(down).map(|(begin, _)| *begin);
+            let well = begins.fold(end.min(at), Time::min);
+            let again = peer.got.iter().filter_map(|request| match request.answer {
+                Some((said, 200..300)) if !self.trouble(peer.phone, said, said) => Some(said),
+                Some(_) | None => None,
+            });
+            let again = again.filter(|said| *said <= at).max();
+            again.max((well >= acked).then_some(well))
+        });
+        well.max().or(begun).unwrap_or(leg.invited)
     }
 
     /// Returns true where an endpoint was there all the time, willing, and was not invited.
     fn never_asked(&self, leg: &Leg, at: Time) -> bool {
-        let from = at - RESTORE_TIMEOUT - Millis(1000);
+        let from = at - self.log.rules.restore() - Millis(1000);
         let known = |phone| {
             self.legs
                 .iter()
@@ -215,11 +266,11 @@ impl Case<'_> {
                 .filter(|(_, card)| card.talk == leg.talk && card.side == leg.side.other())
                 .filter(|(_, card)| card.traits.answers())
                 .filter(|(_, card)| user.is_none_or(|user| *user == card.user))
+                .filter(|(phone, _)| self.registered[*phone][0].is_some_and(|known| known < from))
                 .any(|(phone, _)| !self.trouble(phone, from, at) && !asked(phone))
     }
 }
 
-fn told_of_the_end(leg: &Leg) -> bool {
-    let mut got = leg.got.iter();
-    got.any(|request| request.body.starts_with(FAILED))
+fn is_offer(method: &Method) -> bool {
+    matches!(method, Method::Invite | Method::Update)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use refork::engine::time::{Millis, Time};
-use refork::sip::sdp::{Direction, Sdp};
+use refork::sip::sdp::{Direction, Kind, Sdp};
 use refork::sip::{Message, Method};
 
 use super::legs::Leg;
@@ -12,21 +12,24 @@ use super::{Case, PhoneId, TRANSACTION, What};
 /// By then every offer has been answered, carried across and tried again after a glare.
 const SETTLED: Millis = Millis(20_000);
 
+/// The directions of sound and pictures; none where there are none, or they were refused.
+type Sections = [Option<Direction>; 2];
+
 /// What a phone and the server have last agreed on in one dialog.
 #[derive(Default)]
 struct Agreed {
     at: Time,
-    said: Option<Direction>,
-    told: Option<Direction>,
+    said: Option<Sections>,
+    told: Option<Sections>,
     /// Offers without an answer, by branch; `true` for the phone's own.
-    offers: BTreeMap<String, (bool, Direction)>,
+    offers: BTreeMap<String, (bool, Sections)>,
     /// An offer in a 2xx, which the ACK answers.
-    late: Option<(bool, Direction)>,
+    late: Option<(bool, Sections)>,
 }
 
 impl Agreed {
     fn take(&mut self, at: Time, message: &Message, sent: bool) {
-        let said = direction(message);
+        let said = sections(message);
         let branch = message.branch().unwrap_or_default().to_owned();
         if message.is_request() {
             match (message.method(), said, self.late.take()) {
@@ -50,11 +53,16 @@ impl Agreed {
         }
     }
 
-    fn agree(&mut self, at: Time, offer: (bool, Direction), answer: (bool, Direction)) {
+    fn agree(&mut self, at: Time, mut offer: (bool, Sections), mut answer: (bool, Sections)) {
         let known = (self.said, self.told);
-        for (own, direction) in [offer, answer] {
+        for (offered, answered) in offer.1.iter_mut().zip(&mut answer.1) {
+            if offered.is_none() || answered.is_none() {
+                (*offered, *answered) = (None, None);
+            }
+        }
+        for (own, directions) in [offer, answer] {
             let side = if own { &mut self.said } else { &mut self.told };
-            *side = Some(direction);
+            *side = Some(directions);
         }
         if known != (self.said, self.told) {
             self.at = at;
@@ -62,13 +70,12 @@ impl Agreed {
     }
 }
 
-fn direction(message: &Message) -> Option<Direction> {
+fn sections(message: &Message) -> Option<Sections> {
     let sdp = Sdp::parse(message.body()).ok()?;
     let media = sdp.media();
-    let media = media
-        .first()
-        .filter(|media| media.kind == refork::sip::sdp::Kind::Audio)?;
-    Some(media.direction)
+    media.first().filter(|media| media.kind == Kind::Audio)?;
+    let of = |at: usize| media.get(at).filter(|media| media.port != 0);
+    Some([0, 1].map(|at| of(at).map(|media| media.direction)))
 }
 
 impl Case<'_> {
@@ -126,7 +133,7 @@ impl Case<'_> {
 
     /// Returns until when two legs were the only ones of their sides, where they were for long enough.
     fn talked_until(&self, leg: &Leg, peer: &Leg) -> Option<Time> {
-        let last = self.log.entries.last().map_or(Time(0), |entry| entry.at);
+        let last = self.log.last();
         let end = leg.end().unwrap_or(last).min(peer.end().unwrap_or(last));
         let from = leg.acked?.max(peer.acked?) + TRANSACTION;
         let at = end - Millis(1);

@@ -6,7 +6,7 @@ use refork::engine::ids::Side;
 use refork::engine::time::{Millis, Time};
 use refork::sip::Method;
 
-use super::{CONTINUED, Case, FAILED, text};
+use super::{CONTINUED, Case, FAILED, TRANSACTION, text};
 
 /// Within this, what waits is delivered to a phone that is there.
 const PROMPT: Millis = Millis(12_000);
@@ -33,20 +33,18 @@ impl Case<'_> {
     fn direction(&mut self, talk: usize, side: Side) {
         let comings = self.comings(talk, side);
         let mut found = Vec::new();
-        let mut latest: BTreeMap<usize, u32> = BTreeMap::new();
-        let mut seen: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut latest: BTreeMap<usize, &Coming> = BTreeMap::new();
+        let mut seen: BTreeMap<u32, &Coming> = BTreeMap::new();
         for coming in &comings {
-            let leg = &self.legs[coming.leg];
-            let excused = leg.scarred || !self.restarts.is_empty();
-            let before = latest.insert(coming.leg, coming.number);
-            if before.is_some_and(|before| before > coming.number) {
+            let before = latest.insert(coming.leg, coming);
+            if let Some(before) = before.filter(|before| before.number > coming.number)
+                && !self.may_come_again(before, coming)
+            {
                 found.push((coming, "out of order"));
             }
-            let earlier = seen.insert(coming.number, coming.leg);
-            let again_elsewhere = earlier.is_some_and(|earlier| {
-                earlier != coming.leg && (self.legs[earlier].scarred || excused)
-            });
-            if earlier.is_some() && !again_elsewhere && !excused {
+            if let Some(earlier) = seen.insert(coming.number, coming)
+                && !self.may_come_again(earlier, coming)
+            {
                 found.push((coming, "came twice"));
             }
         }
@@ -80,6 +78,17 @@ impl Case<'_> {
         self.lost(talk, side, &comings);
     }
 
+    /// Returns true where the server may not have learnt that a text had come: its phone or the server itself was hit
+    /// before the answer can have been heard. A phone that was stopped finds later what came meanwhile.
+    fn may_come_again(&self, earlier: &Coming, later: &Coming) -> bool {
+        let answered = earlier.at + TRANSACTION;
+        let [first, second] = [earlier, later].map(|coming| self.legs[coming.leg].phone);
+        let mut restarts = self.restarts.iter();
+        restarts.any(|(down, up)| *down <= answered && *up >= earlier.at && *up <= later.at)
+            || self.trouble(first, earlier.at, answered)
+            || self.trouble(second, later.at, later.at)
+    }
+
     fn comings(&self, talk: usize, side: Side) -> Vec<Coming> {
         let mut comings = Vec::new();
         for (number, leg) in self.legs.iter().enumerate() {
@@ -105,7 +114,7 @@ impl Case<'_> {
 
     /// What was accepted arrives, if the conversation goes on.
     fn lost(&mut self, talk: usize, side: Side, comings: &[Coming]) {
-        let last = self.log.entries.last().map_or(Time(0), |entry| entry.at);
+        let last = self.log.last();
         let mut found = Vec::new();
         for leg in self.side(talk, side) {
             for request in &leg.sent {

@@ -9,6 +9,7 @@ mod reliable;
 mod requests;
 mod responses;
 mod session;
+mod speech;
 #[cfg(test)]
 mod tests;
 mod timer;
@@ -30,6 +31,7 @@ use call::{Call, Stage};
 use session::Session;
 use transaction::{Client, ClientState, LINGER, Server};
 
+pub(crate) use speech::{Codec, Speech};
 pub(crate) use traits::{Temper, Traits};
 
 /// How long a caller listens to the ringing.
@@ -206,6 +208,18 @@ impl Phone {
         true
     }
 
+    /// Its user shows pictures, or no longer. Returns false where nothing changes.
+    pub(crate) fn film(&mut self, on: bool, now: Time) -> bool {
+        let Some(at) = self.live() else { return false };
+        let filming = self.calls[at].session.filming;
+        if filming == on || !self.spec.traits.speech.camera {
+            return false;
+        }
+        self.calls[at].session.filming = on;
+        self.change(at, now);
+        true
+    }
+
     /// Returns true where a dialog stands.
     pub(crate) fn is_talking(&self) -> bool {
         self.live().is_some()
@@ -220,7 +234,11 @@ impl Phone {
     }
 
     pub(crate) fn has_media_port(&self, rtp: SocketAddr) -> bool {
-        self.calls.iter().any(|call| call.session.rtp == rtp)
+        self.calls.iter().any(|call| {
+            let session = &call.session;
+            let picture = SocketAddr::new(session.rtp.ip(), session.picture_port());
+            session.rtp == rtp || picture == rtp
+        })
     }
 
     /// Returns where the media of the stream that it wants at `rtp` is sent to, where it sends any.
@@ -376,7 +394,7 @@ impl Phone {
 
     fn session(&mut self, kind: Kind, id: u64) -> Session {
         let rtp = SocketAddr::new(self.spec.address.ip(), 20_000 + 2 * (id % 5000) as u16);
-        Session::new(kind, rtp, id)
+        Session::new(kind, rtp, id, self.spec.traits.speech)
     }
 
     fn ids(&self) -> Vec<u64> {

@@ -311,6 +311,9 @@ impl Phone {
     fn changed(&mut self, request: &Message, at: usize, now: Time) {
         self.calls[at].retarget(request);
         let session = &mut self.calls[at].session;
+        if session.refuses(request.body()) {
+            return self.respond(request, 488, None, now);
+        }
         let body = if !request.body().is_empty() {
             match session.answer(request.body()) {
                 Some(answer) => Some(answer),

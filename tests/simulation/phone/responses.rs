@@ -117,7 +117,9 @@ impl Phone {
             // Glare, or not now (RFC 3261 14.1): once more.
             491 | 500 => self.calls[at].change_at = Some(now + self.dice.span(2100, 4000)),
             _ => {
-                self.ends_dialog(response, at);
+                if !self.ends_dialog(response, at) {
+                    self.calls[at].session.refused();
+                }
             }
         }
     }

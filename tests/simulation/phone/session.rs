@@ -4,7 +4,12 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use refork::engine::settings::Kind;
-use refork::sip::sdp::{self, Direction, Sdp};
+use refork::sip::sdp::{self, Direction, Media, Sdp};
+
+use super::Speech;
+
+/// The one format of pictures here.
+const PICTURE: &str = "96";
 
 /// What the phone says of its session, and was last told.
 #[derive(Clone, Debug)]
@@ -16,20 +21,34 @@ pub(crate) struct Session {
     pub(crate) remote: Option<SocketAddr>,
     /// It has put the other on hold.
     pub(crate) held: bool,
+    /// Its user shows pictures.
+    pub(crate) filming: bool,
     /// What it may do after the last answer.
     pub(crate) direction: Direction,
+    speech: Speech,
+    /// The sections that there are besides the first, which no description leaves out again (RFC 3264 8).
+    others: Vec<sdp::Kind>,
+    /// What its user wished of it when it was agreed on last: hold, and pictures.
+    agreed: (bool, bool),
+    /// The origin of what it agreed to last.
+    known: String,
     id: u64,
     version: u64,
 }
 
 impl Session {
-    pub(crate) fn new(kind: Kind, rtp: SocketAddr, id: u64) -> Self {
+    pub(crate) fn new(kind: Kind, rtp: SocketAddr, id: u64, speech: Speech) -> Self {
         Self {
             kind,
             rtp,
             remote: None,
             held: false,
+            filming: false,
             direction: Direction::SendRecv,
+            speech,
+            others: Vec::new(),
+            agreed: (false, false),
+            known: String::new(),
             id,
             version: 1,
         }
@@ -55,52 +74,111 @@ impl Session {
     pub(crate) fn offer(&mut self, changed: bool) -> String {
         self.version += u64::from(changed);
         let mut out = self.head();
+        let wish = self.wish();
         match self.kind {
-            Kind::Call => audio(&mut out, self.rtp.port(), &["0", "8", "101"], self.wish()),
+            Kind::Call => {
+                let port = self.rtp.port();
+                self.speech.sound(&mut out, port, None, wish.as_str());
+            }
             Kind::Session => out.push_str("m=message 5060 sip null\r\n"),
+        }
+        if self.filming && !self.others.contains(&sdp::Kind::Video) {
+            self.others.push(sdp::Kind::Video);
+        }
+        for kind in &self.others {
+            let port = match kind {
+                sdp::Kind::Video if self.filming => self.picture_port(),
+                sdp::Kind::Audio | sdp::Kind::Message | sdp::Kind::Video | sdp::Kind::Other => 0,
+            };
+            section(&mut out, *kind, port, wish);
         }
         out
     }
 
+    pub(crate) fn picture_port(&self) -> u16 {
+        self.rtp.port() + PICTURE_PORT
+    }
+
+    /// Returns true for an offer of something else than what stands, where it takes no such thing.
+    pub(crate) fn refuses(&self, offer: &[u8]) -> bool {
+        let news = !offer.is_empty() && origin(offer) != self.known;
+        self.speech.rigid && !self.known.is_empty() && news
+    }
+
     /// Answers an offer, or returns nothing where no section of it can be taken.
     pub(crate) fn answer(&mut self, offer: &[u8]) -> Option<String> {
+        let known = origin(offer);
         let offer = Sdp::parse(offer).ok()?;
         self.version += 1;
         let mut out = self.head();
         let mut taken = false;
-        for media in offer.media() {
-            match media.kind {
-                sdp::Kind::Audio if media.port != 0 => {
-                    let formats: Vec<_> = media
-                        .formats
-                        .iter()
-                        .copied()
-                        .filter(|format| ["0", "8", "101"].contains(format))
-                        .collect();
-                    self.kind = Kind::Call;
-                    self.direction = both(self.wish(), media.direction.mirrored());
-                    self.remote = media.address.map(|ip| SocketAddr::new(ip, media.port));
-                    audio(&mut out, self.rtp.port(), &formats, self.direction);
-                    taken |= !formats.is_empty();
-                }
-                sdp::Kind::Message if media.port != 0 => {
-                    self.kind = Kind::Session;
-                    out.push_str("m=message 5060 sip null\r\n");
-                    taken = true;
-                }
-                sdp::Kind::Audio | sdp::Kind::Message | sdp::Kind::Video | sdp::Kind::Other => {
-                    let _ = write!(out, "m=audio 0 {} 0\r\n", media.proto);
-                }
+        for (at, media) in offer.media().iter().enumerate() {
+            if at > self.others.len() {
+                self.others.push(media.kind);
             }
+            taken |= self.answer_section(&mut out, media);
+        }
+        if taken {
+            self.known = known;
         }
         taken.then_some(out)
     }
 
+    /// Returns true where it takes the section.
+    fn answer_section(&mut self, out: &mut String, media: &Media<'_>) -> bool {
+        let direction = both(self.wish(), media.direction.mirrored());
+        let taken = media.port != 0
+            && match media.kind {
+                sdp::Kind::Audio => {
+                    let port = self.rtp.port();
+                    let speech = self.speech;
+                    speech.sound(out, port, Some(media), direction.as_str())
+                }
+                sdp::Kind::Message => {
+                    out.push_str("m=message 5060 sip null\r\n");
+                    true
+                }
+                sdp::Kind::Video => {
+                    if self.speech.camera {
+                        section(out, media.kind, self.picture_port(), direction);
+                    }
+                    self.speech.camera
+                }
+                sdp::Kind::Other => false,
+            };
+        match media.kind {
+            kind if !taken => {
+                self.filming &= kind != sdp::Kind::Video;
+                let _ = write!(
+                    out,
+                    "m={} 0 {} {}\r\n",
+                    name(kind),
+                    media.proto,
+                    media.formats.join(" ")
+                );
+            }
+            sdp::Kind::Audio => {
+                self.kind = Kind::Call;
+                self.direction = direction;
+                self.remote = media.address.map(|ip| SocketAddr::new(ip, media.port));
+            }
+            sdp::Kind::Message => self.kind = Kind::Session,
+            sdp::Kind::Video => self.filming = true,
+            sdp::Kind::Other => {}
+        }
+        self.agreed = (self.held, self.filming);
+        taken
+    }
+
     /// Takes the answer to an offer of its own.
     pub(crate) fn answered(&mut self, answer: &[u8]) {
+        let known = origin(answer);
         let Ok(answer) = Sdp::parse(answer) else {
             return;
         };
+        if !known.is_empty() {
+            self.known = known;
+        }
         if let Some(media) = answer.media().first()
             && media.kind == sdp::Kind::Audio
             && media.port != 0
@@ -108,7 +186,24 @@ impl Session {
             self.direction = both(self.wish(), media.direction.mirrored());
             self.remote = media.address.map(|ip| SocketAddr::new(ip, media.port));
         }
+        let mut media = answer.media().iter();
+        self.filming &= media.any(|media| media.kind == sdp::Kind::Video && media.port != 0);
+        self.agreed = (self.held, self.filming);
     }
+
+    /// An offer of its own was refused: all is as it was (RFC 6141).
+    pub(crate) fn refused(&mut self) {
+        (self.held, self.filming) = self.agreed;
+    }
+}
+
+/// Pictures come this far above the sound.
+const PICTURE_PORT: u16 = 20_000;
+
+fn origin(description: &[u8]) -> String {
+    let text = String::from_utf8_lossy(description);
+    let origin = text.lines().find(|line| line.starts_with("o="));
+    origin.unwrap_or_default().to_owned()
 }
 
 /// Returns what is left of a wish where the other end allows only so much.
@@ -124,10 +219,20 @@ fn both(wish: Direction, allowed: Direction) -> Direction {
     }
 }
 
-fn audio(out: &mut String, port: u16, formats: &[&str], direction: Direction) {
-    let _ = write!(out, "m=audio {port} RTP/AVP {}\r\n", formats.join(" "));
-    if formats.contains(&"101") {
-        out.push_str("a=rtpmap:101 telephone-event/8000\r\n");
+fn name(kind: sdp::Kind) -> &'static str {
+    match kind {
+        sdp::Kind::Audio => "audio",
+        sdp::Kind::Video => "video",
+        sdp::Kind::Message => "message",
+        sdp::Kind::Other => "application",
     }
-    let _ = write!(out, "a={}\r\n", direction.as_str());
+}
+
+/// Writes a section beside the sound; one of port 0 is refused.
+fn section(out: &mut String, kind: sdp::Kind, port: u16, direction: Direction) {
+    let _ = write!(out, "m={} {port} RTP/AVP {PICTURE}\r\n", name(kind));
+    if port != 0 {
+        let _ = write!(out, "a=rtpmap:{PICTURE} VP8/90000\r\n");
+        let _ = write!(out, "a={}\r\n", direction.as_str());
+    }
 }

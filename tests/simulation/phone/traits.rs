@@ -3,6 +3,8 @@
 use refork::engine::time::Millis;
 use serde::{Deserialize, Serialize};
 
+use super::Speech;
+
 /// What is odd about a phone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Temper {
@@ -47,6 +49,8 @@ pub(crate) struct Traits {
     pub(crate) timer: u64,
     pub(crate) ring_after: Millis,
     pub(crate) answer_after: Millis,
+    #[serde(default)]
+    pub(crate) speech: Speech,
 }
 
 impl Traits {
@@ -61,6 +65,7 @@ impl Traits {
             timer: 0,
             ring_after: Millis(100),
             answer_after: Millis(1000),
+            speech: Speech::default(),
         }
     }
 

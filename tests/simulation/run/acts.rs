@@ -45,6 +45,12 @@ impl Simulation {
                     self.flush(phone);
                 }
             }
+            Act::Film { talk, side, on } => {
+                if let Some(phone) = self.holder(talk, side) {
+                    self.phones[phone].film(on, now);
+                    self.flush(phone);
+                }
+            }
             Act::Refer { talk, side, user } => {
                 if let Some(phone) = self.holder(talk, side) {
                     self.phones[phone].refer(&user, now);

@@ -259,11 +259,13 @@ impl Simulation {
     }
 
     fn lost(&mut self, phone: Option<PhoneId>, bytes: &Bytes, why: &str) {
-        let what = Message::parse(bytes.clone()).map_or_else(
-            |malformed| format!("{malformed:?}"),
-            |message| line(&message),
-        );
-        self.remark(phone, format!("x    ({why}) {what}"));
+        self.remark(phone, || {
+            let what = Message::parse(bytes.clone()).map_or_else(
+                |malformed| format!("{malformed:?}"),
+                |message| line(&message),
+            );
+            format!("x    ({why}) {what}")
+        });
     }
 }
 

@@ -102,6 +102,8 @@ pub(crate) struct Simulation {
     /// Texts said so far, by conversation and side.
     said: BTreeMap<(usize, Side), u32>,
     broken: Vec<String>,
+    /// Somebody will read its ladder.
+    told: bool,
     /// Of all lives of the server together.
     metrics: Metrics,
     pub(crate) log: Log,
@@ -124,7 +126,7 @@ pub(crate) struct Rest {
 }
 
 impl Simulation {
-    pub(crate) fn new(scenario: Scenario) -> Self {
+    pub(crate) fn new(scenario: Scenario, told: bool) -> Self {
         let mut chance = Dice::new(scenario.seed);
         let phones: Vec<_> = scenario
             .phones
@@ -152,7 +154,7 @@ impl Simulation {
             life: 0,
             outside: Outside::new(SERVER),
             lines: phones.iter().map(|_| Line::new()).collect(),
-            relay: Relay::new(SERVER.ip()),
+            relay: Relay::new(SERVER.ip(), scenario.rules.silence),
             store: Store::default(),
             shaken: vec![false; phones.len()],
             watching: false,
@@ -161,8 +163,10 @@ impl Simulation {
             connections: 0,
             said: BTreeMap::new(),
             broken: Vec::new(),
+            told,
             metrics: Metrics::new("sim"),
             log: Log {
+                rules: scenario.rules,
                 roster,
                 ..Log::default()
             },
@@ -349,8 +353,11 @@ impl Simulation {
         self.after(delay, Event::Input { life, input });
     }
 
-    fn remark(&mut self, phone: Option<PhoneId>, text: String) {
-        self.log.add(self.now, phone, What::Remark(text));
+    /// Says something for the reader of a ladder, where anybody will read it.
+    fn remark(&mut self, phone: Option<PhoneId>, text: impl FnOnce() -> String) {
+        if self.told {
+            self.log.add(self.now, phone, What::Remark(text()));
+        }
     }
 
     fn give(&mut self, phone: PhoneId, bytes: Bytes) {

@@ -87,7 +87,7 @@ impl Simulation {
                 self.inform(Input::Resolved { token, targets });
             }
             Output::Media(command) => {
-                self.remark(None, format!("media {command:?}"));
+                self.remark(None, || format!("media {command:?}"));
                 if let Some(event) = self.relay.handle(command, self.now) {
                     self.inform(Input::Media(event));
                 }
@@ -104,7 +104,7 @@ impl Simulation {
                     .as_ref()
                     .and_then(|engine| engine.snapshot(conversation));
                 if let Some(snapshot) = snapshot {
-                    self.store.write(&snapshot, token);
+                    self.store.write(snapshot, token);
                 }
                 if let Some(token) = token {
                     let slow = self.chance.percent(self.scenario.slow_store);
@@ -130,7 +130,7 @@ impl Simulation {
             Output::Moved(_) | Output::Forward(_) => {}
             Output::Event { event, .. } => {
                 self.metrics.event(&event);
-                self.remark(None, format!("{event:?}"));
+                self.remark(None, || format!("{event:?}"));
             }
         }
     }

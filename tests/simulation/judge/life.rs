@@ -1,0 +1,148 @@
+//! What must come about: a phone that is gone is noticed, a willing one of its person is joined, and where nobody
+//! comes the restoration ends. It is asked of those whom nothing befell: how long they may be left alone.
+
+use refork::engine::time::{Millis, Time};
+use refork::sip::Method;
+
+use super::legs::Leg;
+use super::{Case, FOR_EVER, PhoneId, START, TRANSACTION};
+
+/// Who is joined rings for as long as its user takes, and what is lost on the way is sent again.
+const JOINED: Millis = Millis(16_000);
+/// The last word and the BYE at the timeout, where they are lost on the way.
+const CLOSING: Millis = Millis(20_000);
+/// An INVITE that is lost on the way comes again.
+const ARRIVES: Millis = Millis(8000);
+
+/// A time in which a leg stands and nobody is there whom it could talk to.
+struct Hole<'a> {
+    from: Time,
+    until: Time,
+    /// Who was there last.
+    before: Option<&'a Leg>,
+}
+
+impl Case<'_> {
+    pub(super) fn life(&mut self) {
+        let last = self.log.last();
+        let mut found = Vec::new();
+        for leg in self.plain() {
+            for hole in self.holes(leg, last) {
+                self.left_alone(leg, &hole, &mut found);
+            }
+        }
+        for (at, phone, what) in found {
+            self.blame(at, phone, what);
+        }
+    }
+
+    fn left_alone(&self, leg: &Leg, hole: &Hole<'_>, found: &mut Vec<(Time, usize, String)>) {
+        let (other, rules) = (leg.side.other(), self.log.rules);
+        let hard_to_ask = hole
+            .before
+            .is_some_and(|peer| self.log.roster[peer.phone].traits.ignores_options());
+        let noticed = hole.from + rules.noticed(hard_to_ask);
+        // Whom a call was handed to is asked first, and may take its time.
+        let handed = self.handed_on(leg.talk, hole);
+        let handing = if handed { rules.restore() } else { Millis(0) };
+        let over = noticed + handing + rules.restore() + CLOSING;
+        let since = hole.from.since(START).0 / 1000;
+        let mut blame = |what| found.push((hole.until, leg.phone, what));
+        if hole.until > over {
+            blame(format!("left alone since {since} s, and not told so"));
+        }
+        // Who takes no other session may be the reason that nobody could be joined.
+        if handed || self.log.roster[leg.phone].traits.speech.rigid {
+            return;
+        }
+        let user = hole.before.map(|peer| &self.log.roster[peer.phone].user);
+        let roster = self.log.roster.iter().enumerate();
+        let of_person = roster
+            .filter(|(_, card)| card.talk == leg.talk && card.side == other)
+            .filter(|(_, card)| user.is_none_or(|user| *user == card.user));
+        for (phone, card) in of_person {
+            let asked = noticed + rules.first_for() + ARRIVES;
+            let name = &card.name;
+            if hole.until > asked
+                && self.was_there(phone, hole.from, asked)
+                && !self.was_asked(phone, hole.from, asked)
+            {
+                blame(format!(
+                    "left alone since {since} s, and {name} never asked"
+                ));
+            }
+            let joined = asked + JOINED;
+            if hole.until > joined
+                && card.traits.answers()
+                && self.was_there(phone, hole.from, joined)
+            {
+                blame(format!("left alone since {since} s, and {name} not joined"));
+            }
+        }
+    }
+
+    /// Returns the times in which a leg stands, and no phone of the other side that is there has one.
+    fn holes(&self, leg: &Leg, last: Time) -> Vec<Hole<'_>> {
+        let Some(acked) = leg.acked else {
+            return Vec::new();
+        };
+        let end = leg.end().unwrap_or(last);
+        let mut held = Vec::new();
+        for peer in self.side(leg.talk, leg.side.other()) {
+            let Some(mut from) = peer.acked else { continue };
+            for (begin, until) in &self.gone[peer.phone] {
+                held.push((from, *begin));
+                from = from.max(*until);
+            }
+            held.push((from, peer.end().unwrap_or(FOR_EVER)));
+        }
+        // What a server did that is down, and how long it has known what it learns now, nobody can say.
+        held.extend(&self.restarts);
+        held.retain(|(from, until)| from < until);
+        held.sort();
+        let (mut holes, mut from) = (Vec::new(), acked);
+        for (begin, until) in held.into_iter().chain([(end, end)]) {
+            let begin = begin.min(end);
+            if begin > from {
+                let peers = self.side(leg.talk, leg.side.other());
+                let before = peers.filter(|peer| peer.acked.is_some_and(|at| at <= from));
+                let before = before.max_by_key(|peer| peer.acked);
+                holes.push(Hole {
+                    from,
+                    until: begin,
+                    before,
+                });
+            }
+            from = from.max(until);
+        }
+        holes
+    }
+
+    fn handed_on(&self, talk: usize, hole: &Hole<'_>) -> bool {
+        let early = hole.from - self.log.rules.restore() - TRANSACTION;
+        let legs = self.legs.iter().filter(|leg| leg.talk == talk);
+        let mut sent = legs.flat_map(|leg| &leg.sent);
+        sent.any(|request| {
+            request.method == Method::Refer && (early..hole.until).contains(&request.at)
+        })
+    }
+
+    /// Returns true for a phone that could have been invited at any time of a span.
+    fn was_there(&self, phone: PhoneId, from: Time, until: Time) -> bool {
+        let [registered, gone] = self.registered[phone];
+        let engaged = self.legs.iter().any(|leg| {
+            leg.phone == phone && leg.invited <= from && leg.end().is_none_or(|end| end > from)
+        });
+        registered.is_some_and(|at| at < from)
+            && gone.is_none_or(|at| at > until)
+            && !self.trouble(phone, from, until)
+            && !self.restarted(from, until)
+            && !engaged
+    }
+
+    fn was_asked(&self, phone: PhoneId, from: Time, until: Time) -> bool {
+        let legs = self.legs.iter();
+        let mut invited = legs.filter(|leg| leg.phone == phone && !leg.outgoing);
+        invited.any(|leg| (from..=until).contains(&leg.invited))
+    }
+}

@@ -1,0 +1,169 @@
+//! What must come about, and how long an excuse lasts.
+
+use super::*;
+
+impl Story {
+    /// B and C are known to the registrar.
+    fn registered() -> Self {
+        let mut story = Self::call();
+        story.registers(B);
+        story.registers(C);
+        story
+    }
+
+    fn restarted(&mut self, at: u64) {
+        self.log.add(START + Millis(at), None, What::ServerDown);
+        self.log.add(START + Millis(at + 500), None, What::ServerUp);
+    }
+
+    /// The usual end of a restoration in vain, for A.
+    fn gives_up(&mut self, at: u64) -> Vec<String> {
+        self.hears(at, A, "ca", "FAILED 0");
+        self.got(at + 500, A, "ca", Method::Bye);
+        judge(&self.log)
+    }
+}
+
+#[test]
+fn a_phone_that_is_gone_must_be_noticed() {
+    for fault in [Fault::Killed, Fault::Cut, Fault::Frozen] {
+        let mut story = Story::registered();
+        story.add(10_000, B, What::Fault(fault));
+        finds(&story.end(150_000, &[]), "b0-1 never asked");
+        // It came back before anybody had to notice.
+        let mut story = Story::registered();
+        story.add(10_000, B, What::Fault(fault));
+        story.add(40_000, B, What::Recovered);
+        let found = story.end(60_000, &[(B, "cb")]);
+        spotless(&found);
+    }
+}
+
+#[test]
+fn a_willing_phone_must_be_joined() {
+    let story = |traits, rings: bool| {
+        let mut story = Story::registered();
+        story.log.roster[C].traits = traits;
+        story.add(10_000, B, What::Fault(Fault::Killed));
+        if rings {
+            story.invite(20_000, C, "cc", false);
+            story.final_response(50_000, C, "cc", 480, true);
+        }
+        story.gives_up(90_000)
+    };
+    let joined = "b0-1 not joined";
+    finds(&story(Traits::perfect(), true), joined);
+    let unwilling = story(Traits::of(Temper::NeverAnswers), true);
+    assert!(!unwilling.iter().any(|found| found.contains("left alone")));
+    // It is asked although nobody knows that it declines.
+    finds(&story(Traits::of(Temper::Declines), false), "never asked");
+}
+
+#[test]
+fn who_is_away_or_talks_elsewhere_need_not_be_joined() {
+    let mut story = Story::registered();
+    story.add(9000, C, What::Fault(Fault::Cut));
+    story.add(10_000, B, What::Fault(Fault::Killed));
+    spotless(&story.gives_up(90_000));
+    let mut story = Story::registered();
+    story.invite(5000, C, "other", true);
+    story.add(10_000, B, What::Fault(Fault::Killed));
+    let found = story.gives_up(90_000);
+    assert!(!found.iter().any(|found| found.contains("left alone")));
+}
+
+#[test]
+fn a_restoration_ends_at_its_timeout() {
+    let story = |until| {
+        let mut story = Story::call();
+        story.add(10_000, B, What::Fault(Fault::Killed));
+        story.gives_up(until)
+    };
+    spotless(&story(100_000));
+    finds(&story(160_000), "and not told so");
+}
+
+#[test]
+fn the_timeout_is_counted_from_who_was_there_last() {
+    let mut story = Story::taken_over();
+    story.hears(15_500, A, "ca", "CONTINUED b0-1");
+    story.add(60_000, C, What::Fault(Fault::Killed));
+    finds(&story.gives_up(75_000), "BYE although nothing was over");
+    // B has come back, and was heard.
+    let mut story = Story::call();
+    story.add(10_000, B, What::Fault(Fault::Frozen));
+    story.add(11_000, B, What::Recovered);
+    story.got(60_000, B, "cb", Method::Options);
+    story.add(61_000, B, What::Fault(Fault::Killed));
+    finds(&story.gives_up(75_000), "BYE although nothing was over");
+}
+
+#[test]
+fn one_hold_is_one_offer() {
+    let story = |times: u64| {
+        let mut story = Story::call();
+        story.agrees(5000, B, "cb", ["sendonly", "recvonly"], true);
+        for time in 0..times {
+            let at = 5100 + 1000 * time;
+            story.agrees(at, A, "ca", ["sendonly", "recvonly"], false);
+        }
+        story.end(30_000, &[(B, "cb")])
+    };
+    spotless(&story(1));
+    finds(&story(2), "UPDATE that nobody asked for");
+}
+
+#[test]
+fn a_restart_excuses_what_was_under_way() {
+    let story = |restart, again| {
+        let mut story = Story::call();
+        story.says(3000, &body(1), 200);
+        story.hears(3050, B, "cb", &body(1));
+        story.restarted(restart);
+        story.hears(again, B, "cb", &body(1));
+        story.end(90_000, &[(B, "cb")])
+    };
+    spotless(&story(3100, 4000));
+    finds(&story(50_000, 51_000), "came twice");
+    // What the restart excused is excused once.
+    let mut found = Story::call();
+    found.says(3000, &body(1), 200);
+    found.restarted(3100);
+    for at in [3050, 4000, 60_000] {
+        found.hears(at, B, "cb", &body(1));
+    }
+    finds(&found.end(90_000, &[(B, "cb")]), "came twice");
+}
+
+#[test]
+fn two_that_nothing_befell_are_not_both_in_the_conversation() {
+    let story = |told| {
+        let mut story = Story::call();
+        story.answer(3000, C, "cc");
+        story.got(told, C, "cc", Method::Bye);
+        story.end(90_000, &[(B, "cb")])
+    };
+    let two = "two phones of a side";
+    finds(&story(20_000), two);
+    assert!(!story(5000).iter().any(|found| found.contains(two)));
+}
+
+#[test]
+fn what_comes_twice_is_counted() {
+    let mut story = Story::taken_over();
+    story.hears(15_500, A, "ca", "CONTINUED b0-1");
+    story.says(9900, &body(1), 202);
+    story.hears(9950, B, "cb", &body(1));
+    story.hears(15_600, C, "cc", &body(1));
+    story.end(50_000, &[(C, "cc")]);
+    let scrape = |count: u32| format!("refork_messages_redelivered_total {count}\n");
+    let again = "messages sent again";
+    for wrong in [0, 9] {
+        finds(&counted(&story.log, &scrape(wrong)), again);
+    }
+    let found = counted(&story.log, &scrape(1));
+    assert!(
+        !found.iter().any(|found| found.contains(again)),
+        "{found:?}"
+    );
+}
