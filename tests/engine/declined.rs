@@ -60,6 +60,28 @@ fn a_person_that_declines_does_so_for_all_of_its_phones() {
 }
 
 #[test]
+fn a_dialog_that_is_over_at_the_phone_is_no_word_of_the_person() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    let replacing = t.request_to(desk(), Method::Invite);
+    assert!(replacing.header(Name::Replaces).is_some());
+    // RFC 3891 3: it has ended the dialog that is to be replaced.
+    t.reply(&replacing, 603, desk());
+    t.request_to(desk(), Method::Ack);
+    let plain = t.request_to(desk(), Method::Invite);
+    assert!(plain.header(Name::Replaces).is_none());
+    assert!(ended(&t).is_empty());
+    t.nothing_to(alice());
+    // Now it is Bob who says so.
+    t.reply(&plain, 180, desk());
+    t.reply(&plain, 603, desk());
+    let word = t.request_to(alice(), Method::Message);
+    t.reply(&word, 200, alice());
+    assert_eq!(ended(&t), [Ending::Declined(Side::Callee)]);
+}
+
+#[test]
 fn a_session_that_one_phone_does_not_take_is_no_word_for_the_others() {
     let (mut t, there, mobiles) = both_ring();
     t.reply(&mobiles, 606, mobile());

@@ -184,12 +184,14 @@ impl Conversation {
             status,
             attempt: branch.attempt(),
         };
-        let unknown = branch.replaces && matches!(status, 481 | 420 | 501);
+        // RFC 3891 3: by 603 a phone says, too, that the dialog is over. Where it rang, somebody has pressed a button.
+        let unknown =
+            branch.replaces && (matches!(status, 481 | 420 | 501) || status == 603 && !branch.rang);
         if unknown && lost.farewell {
             return self.finish(context, Ending::HungUp(side));
         }
         if unknown {
-            // It knows nothing of the lost dialog (RFC 3891 3).
+            // It knows nothing of the lost dialog, or has ended it.
             lost.plain.push(endpoint.identity.clone());
             lost.turns.prepay(context);
             self.note(context, refused);
