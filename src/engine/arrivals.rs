@@ -274,11 +274,16 @@ impl Engine {
             let tell = self.ringing.tells(crowd, now);
             return context.refuse_one_more(server, crowd, tell);
         }
+        let (there, of_stranger) = (&arrival.destination, rings.is_stranger());
+        let Some(burden) = context.begin_ringing(server, request, there, of_stranger) else {
+            return;
+        };
         self.ringing.begin(rings, &mut *context.world);
         let shard = hash_shard(context.shared.shard_key, request.call_id());
         let id = context.shared.mint.conversation(shard);
         context.of = Some(id);
-        let conversation = Conversation::begin(&mut context, id, arrival);
+        let mut conversation = Conversation::begin(&mut context, id, arrival);
+        conversation.burden = Some(burden);
         self.conversations.insert(id, Box::new(conversation));
         self.settle(id, now, world);
     }

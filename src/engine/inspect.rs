@@ -119,7 +119,10 @@ impl Engine {
                 self.shared.transactions.waits(client) || self.shared.within.holds(client)
             })?;
         }
+        let calls = self.conversations.values();
+        let calls = calls.filter_map(|call| call.burden.as_ref());
         let burdens = self.passages.burdens().chain(self.relays.burdens());
+        let burdens = burdens.chain(calls);
         if !self.shared.under_way.is_made_up_of(burdens) {
             return Err("what is under way is not what is counted of it".into());
         }

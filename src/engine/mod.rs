@@ -451,6 +451,11 @@ impl Engine {
         if let Some(rings) = conversation.rings.take_if(|_| silent) {
             self.ringing.end(rings, world);
         }
+        if let Some(burden) = conversation.burden.take_if(|_| silent) {
+            let others = conversation.was_taken_back();
+            let mut context = self.shared.context(now, world);
+            context.no_longer_under_way(burden, others);
+        }
         let stands = !over && conversation.answered.is_some();
         if std::mem::replace(&mut conversation.stands, stands) != stands
             && let Some(asker) = conversation.made_by

@@ -2,6 +2,7 @@
 
 use refork::sip::{Message, Method, Name};
 
+use crate::hops::with_hops;
 use crate::people::*;
 use crate::reliable::*;
 use crate::table::*;
@@ -51,6 +52,37 @@ fn the_callers_update_crosses() {
     assert!(text(&ok).contains("a=recvonly"));
     assert!(ok.header(Name::Contact).is_some());
     taken(&mut t, &a, &invite);
+}
+
+#[test]
+fn one_without_hops_left_crosses_no_more() {
+    let mut t = Table::new(settings());
+    let (mut a, mut b, _) = settled(&mut t);
+    for hops in [0, 3] {
+        let offer = with_sdp(a.request(Method::Update), &sdp(alice(), 2, "sendonly"));
+        t.receive(alice(), with_hops(&offer, hops));
+        if hops == 0 {
+            t.response_to(alice(), 483);
+            t.nothing_to(desk());
+            continue;
+        }
+        let update = t.request_to(desk(), Method::Update);
+        assert_eq!(update.max_forwards(), Some(2));
+        let answer = response(&update, 200, desk(), "b1");
+        t.receive(desk(), with_sdp(answer, &sdp(desk(), 2, "recvonly")));
+        t.response_to(alice(), 200);
+    }
+    for hops in [0, 3] {
+        let offer = with_sdp(b.request(Method::Update), &sdp(desk(), 3, "sendrecv"));
+        t.receive(desk(), with_hops(&offer, hops));
+        if hops == 0 {
+            t.response_to(desk(), 483);
+            t.nothing_to(alice());
+            continue;
+        }
+        let update = t.request_to(alice(), Method::Update);
+        assert_eq!(update.max_forwards(), Some(2));
+    }
 }
 
 #[test]

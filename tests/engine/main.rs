@@ -42,6 +42,7 @@ mod handing_on;
 mod hiding;
 mod history;
 mod holds;
+mod hops;
 mod hostile;
 mod loss;
 mod loss_races;

@@ -200,6 +200,74 @@ fn strangers_hold_a_quarter_and_leave_the_rest_to_those_who_are_known() {
     assert_eq!(t.held(), 0);
 }
 
+/// A call to Bob, as large as that.
+fn call_of(from: &str, at: SocketAddr, call_id: &str, size: usize) -> Bytes {
+    let call = crate::admission::invite(from, "bob", at, call_id);
+    let filler = format!("X-Filler: {}\r\n", "x".repeat(988)).repeat(size / 1_000);
+    instead(&call, "Contact:", &format!("{filler}Contact:"))
+}
+
+fn unknown_call(at: SocketAddr, call_id: &str, size: usize) -> Bytes {
+    let ours = call_of("mallory", at, call_id, size);
+    instead(
+        &ours,
+        "sip:mallory@example.org",
+        "sip:mallory@elsewhere.example",
+    )
+}
+
+#[test]
+fn calls_that_ring_are_measured_until_they_do_no_more() {
+    let mut settings = guarded();
+    settings.limits.under_way = 400_000;
+    let mut t = silent(settings);
+    let rings = |t: &mut Table, at: SocketAddr, call: Bytes| {
+        t.receive(at, call);
+        t.request_to(desk(), Method::Invite)
+    };
+    let first = rings(
+        &mut t,
+        stranger(1),
+        unknown_call(stranger(1), "call1", 20_000),
+    );
+    let back = unknown_call(stranger(2), "call2", 20_000);
+    rings(&mut t, stranger(2), back.clone());
+    t.is_too_much(stranger(3), unknown_call(stranger(3), "call3", 20_000), 500);
+    let known: Vec<Message> = (0..6)
+        .map(|n| {
+            let call = call_of("carol", gateway(), &format!("trunk{n}"), 20_000);
+            rings(&mut t, gateway(), call)
+        })
+        .collect();
+    t.is_too_much(
+        gateway(),
+        call_of("carol", gateway(), "trunk6", 20_000),
+        500,
+    );
+    assert_eq!(t.gluts(), [(Glut::Strangers, true), (Glut::All, true)]);
+    let full = t.held();
+    assert!((350_000..400_000).contains(&full), "{full}");
+    // One that is refused, and one that is answered.
+    t.reply(&first, 486, desk());
+    t.request_to(desk(), Method::Ack);
+    t.response_to(stranger(1), 486);
+    let ok = with_sdp(answer_to(&known[0]), &audio(desk()));
+    t.receive(desk(), ok);
+    t.request_to(desk(), Method::Ack);
+    let left = t.held();
+    assert!(left < full - 80_000, "{left} of {full}");
+    // One that is taken back while the phone has said nothing may be sent to it again for a while.
+    let cancel = instead(&back, "INVITE sip", "CANCEL sip");
+    t.receive(stranger(2), instead(&cancel, "1 INVITE", "1 CANCEL"));
+    t.response_to(stranger(2), 200);
+    t.response_to(stranger(2), 487);
+    assert_eq!(t.held(), left);
+    t.pass(Millis::from_secs(33));
+    assert!(t.held() < left - 40_000);
+    t.pass(Millis::from_secs(70));
+    assert_eq!(t.held(), 0);
+}
+
 #[test]
 fn what_one_phone_answered_is_held_until_the_other_has_had_its_time() {
     let mut t = silent(few());

@@ -12,7 +12,7 @@ use super::transferring::report::Reports;
 use crate::engine::dialog::reliable::RAck;
 use crate::engine::dialog::session_id::Uuid;
 use crate::engine::dialog::session_timer::SessionTimer;
-use crate::engine::dialog::{Act, Dialog, Do, Happens, Life, Negotiation};
+use crate::engine::dialog::{Act, Dialog, Do, HOPS, Happens, Life, Negotiation};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::{ConversationId, Flow, LegId, Side};
 use crate::engine::time::Time;
@@ -268,8 +268,21 @@ impl Leg {
         what: What,
         finish: impl FnOnce(Builder) -> Bytes,
     ) -> ClientId {
+        self.carried(context, id, (method, HOPS), what, finish)
+    }
+
+    /// The same of what came from the other side, with what is left of its hops: two of us that lead to each
+    /// other must not send it round for ever (RFC 7332 3).
+    pub(crate) fn carried(
+        &mut self,
+        context: &mut Context<'_>,
+        id: ConversationId,
+        request: (&Method, u8),
+        what: What,
+        finish: impl FnOnce(Builder) -> Bytes,
+    ) -> ClientId {
         let course = context.course(&self.dialog);
-        self.request_on(context, id, method, what, course, finish)
+        self.request_on(context, id, request, what, course, finish)
     }
 
     /// The same over a flow of the endpoint and no other.
@@ -284,7 +297,7 @@ impl Leg {
     ) -> ClientId {
         let went = self.dialog.went;
         let course = Course::over(flow, self.dialog.security());
-        let client = self.request_on(context, id, method, what, course, finish);
+        let client = self.request_on(context, id, (method, HOPS), what, course, finish);
         self.dialog.went = went;
         client
     }
@@ -293,14 +306,14 @@ impl Leg {
         &mut self,
         context: &mut Context<'_>,
         id: ConversationId,
-        method: &Method,
+        (method, hops): (&Method, u8),
         what: What,
         course: Course,
         finish: impl FnOnce(Builder) -> Bytes,
     ) -> ClientId {
         let flow = course.flow;
         let via = context.via(id, &flow);
-        let mut builder = self.dialog.request(method, &via);
+        let mut builder = self.dialog.carried(method, &via, hops);
         if matches!(
             method,
             Method::Invite | Method::Update | Method::Subscribe | Method::Refer | Method::Notify

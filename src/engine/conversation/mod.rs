@@ -42,6 +42,7 @@ use self::restoring::aside::Restoration;
 use self::session::grow::Growing;
 use self::session::media::Ports;
 use self::session::renegotiate::Renegotiation;
+use self::under_way::Burden;
 use crate::engine::asker::Asker;
 use crate::engine::dialog::session_id::Uuid;
 use crate::engine::dialog::{Dialog, Life};
@@ -106,6 +107,9 @@ pub struct Conversation {
     /// Until it is answered.
     #[serde(skip)]
     pub(crate) rings: Option<Rings>,
+    /// What its INVITE holds, as long.
+    #[serde(skip)]
+    pub(crate) burden: Option<Burden>,
     #[serde(skip)]
     invitation: Option<Box<Invitation>>,
     #[serde(skip)]

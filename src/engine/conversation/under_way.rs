@@ -1,5 +1,5 @@
-//! Requests outside of dialogs that wait for their answers: MESSAGE, and what is carried to an upstream and from
-//! it. Each is held with all that was sent of it for as long as somebody may still answer, and costs who sends it
+//! Requests outside of dialogs that wait for their answers: MESSAGE, INVITE, and what is carried to an upstream and
+//! from it. Each is held with all that was sent of it for as long as somebody may still answer, and costs who sends it
 //! nothing. So they are measured by what they hold, and strangers together have a quarter of what there is:
 //! they cannot take what others need.
 //!
@@ -17,7 +17,8 @@ use crate::engine::conversation::{Rings, Stranger};
 use crate::engine::events::{Event, Glut};
 use crate::engine::mint::hash64;
 use crate::engine::ports::World;
-use crate::engine::settings::LimitSettings;
+use crate::engine::routing::Destination;
+use crate::engine::settings::{ForkOrder, LimitSettings};
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::ServerId;
 use crate::sip::{Message, Name, reason_phrase};
@@ -207,8 +208,35 @@ impl Context<'_> {
         targets: usize,
         of_stranger: bool,
     ) -> Option<Burden> {
+        let copies = targets.min(TARGETS_AT_ONCE);
+        self.begin_measured(server, request, copies, of_stranger)
+    }
+
+    /// The same for a call that is to ring at so many places, of an upstream one after another.
+    pub(crate) fn begin_ringing(
+        &mut self,
+        server: ServerId,
+        request: &Message,
+        there: &Destination,
+        of_stranger: bool,
+    ) -> Option<Burden> {
+        let targets = there.targets.len();
+        let copies = match there.order {
+            ForkOrder::Parallel | ForkOrder::Q => targets,
+            ForkOrder::Serial => targets.min(TARGETS_AT_ONCE),
+        };
+        self.begin_measured(server, request, copies, of_stranger)
+    }
+
+    fn begin_measured(
+        &mut self,
+        server: ServerId,
+        request: &Message,
+        copies: usize,
+        of_stranger: bool,
+    ) -> Option<Burden> {
         let shared = &mut *self.shared;
-        let (limits, copies) = (&shared.settings.limits, targets.min(TARGETS_AT_ONCE));
+        let limits = &shared.settings.limits;
         let begun = shared.under_way.begin(request, copies, of_stranger, limits);
         begun
             .inspect_err(|glut| _ = self.refuse_glut(server, *glut))

@@ -2,6 +2,7 @@
 
 use super::Conversation;
 use super::leg::Leg;
+use crate::engine::events::{Ending, Happening};
 use crate::engine::ids::Side;
 use crate::engine::view::{Detail, LegView, Summary};
 
@@ -34,6 +35,20 @@ impl Conversation {
     /// Counts dialogs, those of branches among them.
     pub(crate) fn leg_count(&self) -> usize {
         self.legs().count()
+    }
+
+    /// Returns true where nobody had taken the call and not everybody had refused it: what was sent to those who
+    /// said nothing may be sent again.
+    pub(crate) fn was_taken_back(&self) -> bool {
+        let last = self.history.last().map(|entry| &entry.what);
+        let how = match last {
+            Some(Happening::Ended { how, .. }) => Some(how),
+            Some(_) | None => None,
+        };
+        matches!(
+            how,
+            Some(Ending::Cancelled | Ending::Failed(408 | 480 | 487))
+        )
     }
 
     fn legs(&self) -> impl Iterator<Item = (&'static str, &Leg)> {

@@ -90,6 +90,9 @@ pub struct Dialog {
     pub credentials: Option<Box<(u32, Vec<u8>)>>,
 }
 
+/// Max-Forwards of what begins here (RFC 3261 8.1.1.6).
+pub const HOPS: u8 = 70;
+
 /// RFC 3261 12.2.2: a request whose CSeq is not higher than one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfOrder;
@@ -222,8 +225,7 @@ impl Dialog {
 
     /// Begins the next request within the dialog, with everything but Contact and body.
     pub fn request(&mut self, method: &Method, via: &str) -> Builder {
-        self.local_cseq += 1;
-        self.write(method, self.local_cseq, via, 70)
+        self.carried(method, via, HOPS)
     }
 
     /// Begins a request that was carried here from another dialog, with what is left of its hops
@@ -236,7 +238,7 @@ impl Dialog {
     /// Begins the ACK to the 2xx of the INVITE numbered `cseq`, with the credentials of that (RFC 3261
     /// 13.2.2.4): nobody can ask it for others.
     pub fn ack(&self, cseq: u32, via: &str) -> Builder {
-        let builder = self.write(&Method::Ack, cseq, via, 70);
+        let builder = self.write(&Method::Ack, cseq, via, HOPS);
         match self.credentials.as_deref() {
             Some((of, lines)) if *of == cseq => builder.raw_lines(lines),
             Some(_) | None => builder,

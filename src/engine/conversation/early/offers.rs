@@ -1,6 +1,5 @@
 //! Offers before the call is taken: UPDATE (RFC 3311) in early dialogs, and what a PRACK brings (RFC 3262 5).
 
-use crate::engine::conversation::Conversation;
 use crate::engine::conversation::carrying::crossing::crossing;
 use crate::engine::conversation::context::{ALLOW, Context, Errand, What, end_with};
 use crate::engine::conversation::inviting::Invitation;
@@ -9,6 +8,7 @@ use crate::engine::conversation::restoring::survivor;
 use crate::engine::conversation::session::enclosed::sdp_of;
 pub(crate) use crate::engine::conversation::session::keys::{Role, Telling};
 use crate::engine::conversation::session::media;
+use crate::engine::conversation::{Conversation, hops_left};
 use crate::engine::dialog::Dialog;
 use crate::engine::ids::{ConversationId, LegId, Side};
 use crate::engine::transaction::{ClientId, ServerId};
@@ -81,6 +81,9 @@ impl Conversation {
         let Some(before) = self.branch_mut(leg).map(|branch| branch.leg.talk.clone()) else {
             return;
         };
+        let Some(hops) = hops_left(request) else {
+            return context.refuse(server, 483, "no hops left");
+        };
         let Some(told) = self.tell_branch(context, leg, &offer, Role::Offer) else {
             return context.refuse(server, 488, "offer that cannot be read");
         };
@@ -88,7 +91,7 @@ impl Conversation {
         let Some(branch) = self.branch_mut(leg) else {
             return;
         };
-        let client = update(context, id, leg, &mut branch.leg.dialog, &told);
+        let client = update(context, (id, leg), hops, &mut branch.leg.dialog, &told);
         self.cross_early(Side::Caller, at, leg, server, client, offer, before);
     }
 
@@ -136,6 +139,9 @@ impl Conversation {
         let Some(before) = self.early_mut(at).map(|early| early.talk.clone()) else {
             return;
         };
+        let Some(hops) = hops_left(request) else {
+            return context.refuse(server, 483, "no hops left");
+        };
         let Some(told) = self.tell_early(context, at, &offer, Role::Offer) else {
             return context.refuse(server, 488, "offer that cannot be read");
         };
@@ -143,7 +149,7 @@ impl Conversation {
         if let Some(caller) = caller
             && let Some(early) = self.early_mut(at)
         {
-            let client = update(context, id, caller, &mut early.dialog, &told);
+            let client = update(context, (id, caller), hops, &mut early.dialog, &told);
             self.cross_early(Side::Callee, at, leg, server, client, offer, before);
         }
     }
@@ -377,8 +383,8 @@ impl Conversation {
 /// Sends an UPDATE with an offer in an early dialog.
 fn update(
     context: &mut Context<'_>,
-    id: ConversationId,
-    leg: LegId,
+    (id, leg): (ConversationId, LegId),
+    hops: u8,
     dialog: &mut Dialog,
     told: &str,
 ) -> ClientId {
@@ -386,7 +392,7 @@ fn update(
     let via = context.via(id, &course.flow);
     let contact = context.contact_over(&course.flow, dialog.security().is_told());
     let bytes = dialog
-        .request(&Method::Update, &via)
+        .carried(&Method::Update, &via, hops)
         .header(Name::Contact, contact)
         .header(Name::Allow, ALLOW)
         .body("application/sdp", told.as_bytes());

@@ -153,6 +153,7 @@ impl Conversation {
             made_by: rings.asker(),
             stands: false,
             rings: Some(rings),
+            burden: None,
             invitation: None,
             carried: Vec::new(),
             renegotiation: None,

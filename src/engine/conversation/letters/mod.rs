@@ -10,9 +10,9 @@ mod undelivered;
 use bytes::Bytes;
 
 use self::queue::{Author, Letter, NoRoom, Reply, reply};
-use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, RETRY_AFTER_S, What};
 use crate::engine::conversation::people::proof::is_challenge;
+use crate::engine::conversation::{Conversation, hops_left};
 use crate::engine::events::{Happening, Signal};
 use crate::engine::ids::{LegId, Side};
 use crate::engine::ports::{Output, Token};
@@ -38,6 +38,9 @@ impl Conversation {
         if is_passing(request) {
             return self.on_passing(context, from, server, request);
         }
+        let Some(hops) = hops_left(request) else {
+            return context.refuse(server, 483, "no hops left");
+        };
         let over = self.party(from).leg.as_ref().map(|leg| leg.id);
         if self.closing.is_some() {
             // What was not delivered has been counted and told.
@@ -72,6 +75,7 @@ impl Conversation {
             tries: 0,
             sent_at: context.now,
             for_transferor: false,
+            hops,
             refused: false,
             server: Some(server),
             storing: None,
@@ -204,7 +208,7 @@ impl Conversation {
             letter.content_type.clone(),
             letter.body.clone(),
         );
-        let author = letter.author;
+        let (author, hops) = (letter.author, letter.hops);
         let (kind, body) = match ours {
             true => self.worded(context, to, &kind, body),
             false => (kind, body),
@@ -213,10 +217,10 @@ impl Conversation {
         let Some(leg) = party.leg.as_mut() else {
             return;
         };
-        leg.request(
+        leg.carried(
             context,
             id,
-            &Method::Message,
+            (&Method::Message, hops),
             What::Letter(to, number),
             |builder| builder.raw_lines(&lines).body(&kind, &body),
         );

@@ -6,6 +6,7 @@ use std::ops::{Deref, DerefMut};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::engine::dialog::HOPS;
 use crate::engine::ids::LegId;
 use crate::engine::ports::Token;
 use crate::engine::settings::MessageSettings;
@@ -35,6 +36,9 @@ pub(crate) struct Letter {
     /// When it is worth nothing any more; `messages.queue.max_age` after `received` where none is set.
     #[serde(default)]
     pub(crate) until: Option<Time>,
+    /// What is left of its hops.
+    #[serde(default = "hops")]
+    pub(crate) hops: u8,
     /// Its sender was told that it failed while it was under way: it goes to nobody else.
     #[serde(skip)]
     pub(crate) refused: bool,
@@ -44,6 +48,10 @@ pub(crate) struct Letter {
     /// The store is asked to keep it.
     #[serde(skip)]
     pub(crate) storing: Option<Token>,
+}
+
+fn hops() -> u8 {
+    HOPS
 }
 
 /// Who wrote it.
@@ -307,6 +315,7 @@ mod tests {
             tries: 0,
             sent_at: Time(0),
             for_transferor: false,
+            hops: HOPS,
             refused: false,
             server: None,
             storing: None,

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::queue::{Author, Letter};
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
+use crate::engine::dialog::HOPS;
 use crate::engine::events::Happening;
 use crate::engine::ids::Side;
 use crate::engine::timestamp::Timestamp;
@@ -79,6 +80,7 @@ impl Conversation {
             tries: 0,
             sent_at: context.now,
             for_transferor: false,
+            hops: HOPS,
             refused: false,
             server: None,
             storing: None,

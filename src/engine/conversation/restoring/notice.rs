@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::engine::conversation::context::{Context, Errand, What};
 pub(crate) use crate::engine::conversation::letters::queue::{Author, Letter};
 use crate::engine::conversation::{Conversation, Party};
+use crate::engine::dialog::HOPS;
 use crate::engine::dialog::onward::By;
 use crate::engine::endpoint::Identity;
 use crate::engine::events::{Happening, NoticeOutcome};
@@ -194,6 +195,7 @@ impl Conversation {
             tries: 0,
             sent_at: context.now,
             for_transferor: false,
+            hops: HOPS,
             refused: false,
             server: None,
             storing: None,

@@ -3,12 +3,12 @@
 use super::enclosed::{Enclosed, end_enclosed, is_foreign, sdp_of};
 use super::keys::{Role, refusal};
 use super::refresh::too_brief;
-use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, What};
 use crate::engine::conversation::doubting::outcome;
 use crate::engine::conversation::leg::{Leg, Talk, Unacknowledged};
 use crate::engine::conversation::people::proof::is_challenge;
 use crate::engine::conversation::restoring::survivor;
+use crate::engine::conversation::{Conversation, hops_left};
 use crate::engine::dialog::failure::{Verdict, verdict};
 use crate::engine::dialog::{Negotiation, Refusal, Request};
 use crate::engine::events::Signal;
@@ -95,6 +95,10 @@ impl Conversation {
             self.settle_negotiations(side);
             return self.renegotiate_with_the_standing(context, side, server, request, offer);
         }
+        if hops_left(request).is_none() {
+            self.settle_negotiations(side);
+            return context.refuse(server, 483, "no hops left");
+        }
         let (id, leg) = (self.id, self.party(side).leg.as_ref().map(|leg| leg.id));
         if let Some(leg) = leg {
             context.shared.transactions.bind(server, (id, leg));
@@ -154,11 +158,12 @@ impl Conversation {
         let proof = self.proof_for(context, from, request);
         let Some(leg) = self.leg_mut(to) else { return };
         let ours_invite = invite || !leg.abilities.update;
+        let hops = hops_left(request).unwrap_or_default();
         let client = offer_anew(
             context,
             id,
             leg,
-            ours_invite,
+            (ours_invite, hops),
             told.as_deref(),
             (&proof, Enclosed::of(request)),
         );
@@ -225,6 +230,8 @@ impl Conversation {
         response: &Message,
     ) -> bool {
         let id = self.id;
+        let asked = context.shared.transactions.request_of(pending.server);
+        let hops = asked.and_then(|(request, _)| hops_left(request));
         let Some(leg) = self.leg_mut(pending.from.other()) else {
             return false;
         };
@@ -232,8 +239,8 @@ impl Conversation {
             return false;
         }
         let told = leg.talk.told.clone().filter(|_| pending.offer.is_some());
-        let (ours_invite, nothing) = (pending.ours_invite, (&[][..], None));
-        pending.client = offer_anew(context, id, leg, ours_invite, told.as_deref(), nothing);
+        let how = (pending.ours_invite, hops.unwrap_or_default());
+        pending.client = offer_anew(context, id, leg, how, told.as_deref(), (&[], None));
         true
     }
 
@@ -495,7 +502,7 @@ fn offer_anew(
     context: &mut Context<'_>,
     id: ConversationId,
     leg: &mut Leg,
-    invite: bool,
+    (invite, hops): (bool, u8),
     told: Option<&str>,
     (lines, enclosed): (&[u8], Option<Enclosed>),
 ) -> ClientId {
@@ -504,7 +511,7 @@ fn offer_anew(
     } else {
         Method::Update
     };
-    leg.request(context, id, &method, What::Carry, |builder| {
+    leg.carried(context, id, (&method, hops), What::Carry, |builder| {
         end_enclosed(builder.raw_lines(lines), enclosed.as_ref(), told)
     })
 }
