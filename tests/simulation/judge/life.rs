@@ -52,7 +52,9 @@ impl Case<'_> {
             blame(format!("left alone since {since} s, and not told so"));
         }
         // Who takes no other session may be the reason that nobody could be joined.
-        if handed || self.log.roster[leg.phone].traits.speech.rigid {
+        // Whoever came while the other side was sought already did not see whom that had asked before.
+        let late = leg.acked == Some(hole.from);
+        if handed || late || self.log.roster[leg.phone].traits.speech.rigid {
             return;
         }
         let user = hole.before.map(|peer| &self.log.roster[peer.phone].user);
