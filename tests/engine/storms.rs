@@ -238,3 +238,112 @@ fn nothing_waits_for_ever() {
     let late = |what: &Happening| matches!(what, Happening::Ended { .. });
     assert_eq!(t.happened(late), 700);
 }
+
+/// A phone registers again, and answers the INVITE that it has at once.
+fn comes_back(t: &mut Table, call: usize) {
+    t.discard(callee(call));
+    let user = format!("u{call}");
+    t.register_again(&user, callee(call), &user, 2);
+    let begun = t.now;
+    let invite = loop {
+        if let Some(invite) = t.waiting(callee(call), &Method::Invite) {
+            break invite;
+        }
+        assert!(t.now.since(begun) < Millis(5), "call {call} waits");
+        t.pass(Millis(1));
+    };
+    let answer = response(&invite, 200, callee(call), "back");
+    t.receive(callee(call), with_sdp(answer, &audio(callee(call))));
+}
+
+fn calls_of(invites: &[(Time, usize, Message)]) -> BTreeSet<usize> {
+    invites.iter().map(|(_, call, _)| *call).collect()
+}
+
+#[test]
+fn who_comes_back_in_a_storm_rings_at_once() {
+    const CALLS: usize = 300;
+    // It takes 30 seconds until each has had its turn, and a call has 10.
+    let mut t = Table::new(at_a_rate(10, 10));
+    t.many_calls(CALLS);
+    t.all_are_lost();
+    let mut watch = Watch::default();
+    let mut tried = calls_of(&watch.invites(&mut t, Millis::from_secs(2), Millis(10)));
+    // The network says that nobody is there: the next round would wait behind all others.
+    let failed: Vec<_> = tried.iter().copied().take(5).collect();
+    for call in &failed {
+        t.icmp(callee(*call));
+    }
+    let more = watch.invites(&mut t, Millis::from_secs(2), Millis(10));
+    for call in &failed {
+        comes_back(&mut t, *call);
+    }
+    tried.extend(calls_of(&more));
+    // Those whose turn is far away.
+    let mut back = 5;
+    for _ in 0..2 {
+        tried.extend(calls_of(&watch.invites(
+            &mut t,
+            Millis::from_secs(9),
+            Millis(10),
+        )));
+        let late: Vec<_> = (0..CALLS)
+            .filter(|call| !tried.contains(call))
+            .take(15)
+            .collect();
+        assert_eq!(late.len(), 15);
+        for call in late {
+            comes_back(&mut t, call);
+            tried.insert(call);
+            back += 1;
+        }
+    }
+    t.pass(Millis::from_secs(60));
+    let restored = |what: &Happening| matches!(what, Happening::Restored { .. });
+    assert_eq!(t.happened(restored), back);
+    let ended = |what: &Happening| matches!(what, Happening::Ended { .. });
+    assert_eq!(t.happened(ended), CALLS - back);
+}
+
+#[test]
+fn those_who_wait_pay_for_who_comes_back_and_lose_no_turn() {
+    let mut t = Table::new(at_a_rate(10, 60));
+    t.many_calls(60);
+    t.all_are_lost();
+    let mut watch = Watch::default();
+    let tried = calls_of(&watch.invites(&mut t, Millis(450), Millis(10)));
+    assert_eq!(tried.len(), 5);
+    let late: Vec<_> = (0..60)
+        .filter(|call| !tried.contains(call))
+        .take(10)
+        .collect();
+    for call in late {
+        comes_back(&mut t, call);
+    }
+    let later = watch.invites(&mut t, Millis(900), Millis(10));
+    assert!(later.is_empty(), "{} for ten that went before", later.len());
+    let others = watch.invites(&mut t, Millis(4800), Millis(10));
+    assert_eq!(others.len(), 60 - 10 - 5);
+}
+
+#[test]
+fn the_time_of_a_call_stands_still_while_it_waits_for_its_next_turn() {
+    let mut t = Table::new(at_a_rate(10, 5));
+    t.many_calls(200);
+    t.all_are_lost();
+    let mut watch = Watch::default();
+    let sent = watch.invites(&mut t, Millis(0), Millis(1));
+    let first = sent[0].1;
+    // Nobody is there, and the network says so: the second round waits behind all others.
+    t.icmp(callee(first));
+    let sent = watch.invites(&mut t, Millis::from_secs(15), Millis(20));
+    assert!(!calls_of(&sent).contains(&first));
+    t.restart();
+    let sent = watch.invites(&mut t, Millis::from_secs(7), Millis(20));
+    assert!(
+        calls_of(&sent).contains(&first),
+        "it has been waiting, and not asking"
+    );
+    t.pass(Millis::from_secs(15));
+    assert_eq!(t.engine.gauges().restoring, 0, "and its time is over");
+}

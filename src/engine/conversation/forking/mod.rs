@@ -121,6 +121,9 @@ pub(crate) struct Branch {
     /// The number of its INVITE in a restoration; 0 before the answer.
     #[serde(default)]
     pub(crate) attempt: u32,
+    /// Whom it is to is there, and waits for no turn (`restoring::turns`).
+    #[serde(skip)]
+    pub(crate) at_once: bool,
     /// Its flow leads to a target that was located (RFC 3263), not to where a phone came from.
     #[serde(skip)]
     pub(crate) located: bool,
@@ -250,9 +253,9 @@ impl Fork {
     }
 
     /// Returns the branch to an endpoint that is still out.
-    pub(crate) fn to(&self, identity: &Identity) -> Option<&Branch> {
+    pub(crate) fn to(&mut self, identity: &Identity) -> Option<&mut Branch> {
         self.branches
-            .iter()
+            .iter_mut()
             .find(|branch| branch.leg.endpoint.identity.as_ref() == identity)
     }
 
@@ -320,6 +323,7 @@ impl Branch {
             replaces: false,
             rounds: Rounds::default(),
             attempt: 0,
+            at_once: false,
             rang: false,
             located: false,
             grown: false,

@@ -65,7 +65,7 @@ pub(crate) struct Restoration {
     /// What the survivor was told before it was asked for its consent to who repairs itself.
     #[serde(default)]
     pub(crate) before: Option<Box<Talk>>,
-    #[serde(skip)]
+    #[serde(default)]
     pub(super) turns: Turns,
 }
 
@@ -113,7 +113,7 @@ impl Restoration {
 
     pub(crate) fn next_deadline(&self) -> Option<Time> {
         [
-            Some(self.deadline),
+            Some(self.over_at()),
             self.start.filter(|_| !self.turns.waits()),
             self.all_at,
             self.retry_at,

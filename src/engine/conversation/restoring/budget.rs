@@ -2,8 +2,9 @@
 //!
 //! Each INVITE of a re-fork takes its part of the rate: the first of a restoration, those to further endpoints, those
 //! of each further round, and that to an endpoint which registers meanwhile. Whoever finds nothing left waits in one
-//! queue, and has one INVITE when its turn comes: nobody overtakes. What an endpoint asks to be sent once more (by a
-//! challenge, 422, 481 to a Replaces) goes at once, and those who wait pay for it.
+//! queue, and has one INVITE when its turn comes: of those that are called blindly nobody overtakes. Who is known to be
+//! there does: to an endpoint that registers, and to one that asks for another INVITE (by a challenge, 422, 481 to a
+//! Replaces), it goes at once, and those who wait pay for it.
 
 use std::collections::BTreeMap;
 

@@ -122,8 +122,7 @@ impl Conversation {
             .take_if(|again| again.0 <= context.now)
             .map(|again| again.1);
         if let Some(endpoint) = due {
-            lost.turns.prepay(context);
-            self.ask(context, side, vec![endpoint]);
+            self.ask_at_once(context, side, endpoint);
         }
     }
 }

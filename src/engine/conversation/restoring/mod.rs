@@ -95,13 +95,13 @@ impl Conversation {
         let transfers = lost.transfer.is_some();
         let begins = transfers && lost.start.take().is_some();
         let waits = lost.start.is_some();
-        if lost.deadline <= now && lost.stands {
+        if lost.over_at() <= now && lost.stands {
             return self.consent_overdue(context, side);
         }
-        if lost.deadline <= now && transfers {
+        if lost.over_at() <= now && transfers {
             return self.transfer_failed(context, side, 408);
         }
-        if lost.deadline <= now {
+        if lost.over_at() <= now {
             let how = match lost.no_ports {
                 true => Ending::Gave(GaveUp::NoMediaPorts),
                 false => Ending::RestoreTimeout(side),
@@ -126,8 +126,23 @@ impl Conversation {
         self.ask_the_freed(context, side);
     }
 
-    /// Invites those endpoints that are not being rung and have not refused.
+    /// Invites those endpoints that are not being rung and have not refused, each when its turn comes.
     pub(super) fn ask(&mut self, context: &mut Context<'_>, side: Side, endpoints: Vec<Endpoint>) {
+        self.ask_in_turn(context, side, endpoints, false);
+    }
+
+    /// Invites an endpoint that is known to be there: those who wait for their turn pay for it.
+    pub(super) fn ask_at_once(&mut self, context: &mut Context<'_>, side: Side, there: Endpoint) {
+        self.ask_in_turn(context, side, vec![there], true);
+    }
+
+    fn ask_in_turn(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        endpoints: Vec<Endpoint>,
+        at_once: bool,
+    ) {
         let mut failed = false;
         for endpoint in endpoints {
             let Some(lost) = &self.party(side).lost else {
@@ -147,6 +162,7 @@ impl Conversation {
                 Ok(mut branch) => {
                     if let Some(lost) = &mut self.party_mut(side).lost {
                         branch.giver = lost.giver();
+                        branch.at_once = at_once;
                         lost.fork.branches.push(branch);
                     }
                 }
@@ -182,6 +198,7 @@ impl Conversation {
         let (ring, lines) = (Self::ring_time(context, &lost), Self::transfer_lines(&lost));
         let transfers = lost.transfer.is_some();
         let (mut sent, reliable, rings) = (Vec::new(), offer.is_some(), lost.rings());
+        let mut waits = false;
         for branch in &mut lost.fork.branches {
             if !self.callable(branch, streams) {
                 continue;
@@ -189,6 +206,7 @@ impl Conversation {
             let free =
                 transfers || Restoration::may_call(&mut lost.turns, context, self.id, branch);
             if !free {
+                waits = true;
                 continue;
             }
             lost.attempts += 1;
@@ -240,8 +258,14 @@ impl Conversation {
             );
             sent.push((branch.leg.endpoint.name.clone(), lost.attempts));
         }
+        let waits_anew = lost.wait(context.now, waits);
+        let mut branches = lost.fork.branches.iter();
+        if lost.start.is_none() && branches.all(|branch| branch.attempt > 0) {
+            // Nobody is left who needs the turn.
+            lost.turns.leave(context);
+        }
         self.party_mut(side).lost = Some(lost);
-        if sent.is_empty() && !transfers {
+        if sent.is_empty() && !transfers && !waits_anew {
             return;
         }
         for (endpoint, attempt) in sent {
@@ -344,6 +368,7 @@ impl Conversation {
         };
         let timeout = context.shared.settings.restore.timeout.of(self.kind);
         lost.turns.leave(context);
+        lost.wait(context.now, false);
         self.cancel_branches(context, &mut lost.fork, None);
         self.unask(context, side.other(), lost.joining.take());
         if lost.start.take().is_some() {

@@ -193,9 +193,8 @@ impl Conversation {
         if unknown {
             // It knows nothing of the lost dialog, or has ended it.
             lost.plain.push(endpoint.identity.clone());
-            lost.turns.prepay(context);
             self.note(context, refused);
-            return self.ask(context, side, vec![endpoint]);
+            return self.ask_at_once(context, side, endpoint);
         }
         // Where it rang, somebody has pressed a button.
         if same && status == 486 && !branch.rang {
@@ -206,9 +205,8 @@ impl Conversation {
             }
         }
         if self.turns(context, side, &branch, status) {
-            self.prepay(context, side);
             self.note(context, refused);
-            return self.ask(context, side, vec![endpoint]);
+            return self.ask_at_once(context, side, endpoint);
         }
         if is_for_all(status)
             && self
@@ -289,19 +287,29 @@ impl Conversation {
         }
     }
 
-    /// An endpoint registers while its participant is lost: it is invited at once.
+    /// An endpoint registers while its participant is lost: it is invited at once, before all who wait for a turn.
     pub(in crate::engine::conversation) fn registered_meanwhile(
         &mut self,
         context: &mut Context<'_>,
         side: Side,
         endpoint: &Endpoint,
     ) {
+        let Some(lost) = &self.party(side).lost else {
+            return;
+        };
+        if lost.stands {
+            return;
+        }
+        if lost.start.is_some() {
+            // A transfer asks whom it is to, and begins by itself.
+            if lost.transfer.is_some() {
+                return;
+            }
+            self.begin_early(context, side);
+        }
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
-        if lost.start.is_some() || lost.stands {
-            return;
-        }
         if let Some(branch) = lost.fork.to(&endpoint.identity) {
             let (leg, flow, rings) = (
                 branch.leg.id,
@@ -309,8 +317,10 @@ impl Conversation {
                 &branch.leg.endpoint.contact,
             );
             if *rings == endpoint.contact && endpoint.flow.is_none_or(|known| known == flow) {
-                if let Some(client) = branch.client {
-                    context.hurry(client);
+                branch.at_once = true;
+                match branch.client {
+                    Some(client) => context.hurry(client),
+                    None => self.launch_again(context, side),
                 }
                 return;
             }
@@ -319,7 +329,7 @@ impl Conversation {
                 self.drop_branch(context, branch, None);
             }
         }
-        self.ask(context, side, vec![endpoint.clone()]);
+        self.ask_at_once(context, side, endpoint.clone());
     }
 }
 

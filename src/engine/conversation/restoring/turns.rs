@@ -1,22 +1,29 @@
 //! When the INVITEs of a re-fork may go: by `restore.rate` (`budget`).
 
+use serde::{Deserialize, Serialize};
+
 use super::aside::Restoration;
 use super::budget::Ticket;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::forking::Branch;
 use crate::engine::ids::{ConversationId, Side};
-use crate::engine::time::Millis;
+use crate::engine::time::{Millis, Time};
 
-/// How long a restoration may wait for its first turn; its time runs from then on.
+/// How long a restoration may wait for its turns: its time runs from the first on, and stands still while it waits
+/// for a further one.
 pub(super) const WAIT_MAX: Millis = Millis::from_secs(600);
 
 /// A restoration and the budget of the node.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Turns {
     /// Its place among those who wait.
+    #[serde(skip)]
     ticket: Option<Ticket>,
+    /// Since when it waits for a further turn.
+    since: Option<Time>,
     /// INVITEs that are paid for.
+    #[serde(skip)]
     prepaid: u32,
 }
 
@@ -30,12 +37,6 @@ impl Turns {
         if let Some(ticket) = self.ticket.take() {
             context.shared.budget.leave(ticket);
         }
-    }
-
-    /// An endpoint has asked for another INVITE, which goes at once.
-    pub(super) fn prepay(&mut self, context: &mut Context<'_>) {
-        self.prepaid += 1;
-        context.shared.budget.spend(context.now);
     }
 
     /// Takes what one INVITE costs; where nothing is left it waits.
@@ -54,6 +55,34 @@ impl Turns {
 }
 
 impl Restoration {
+    /// Returns when its time is over, which stands still while it waits for a further turn.
+    pub(super) fn over_at(&self) -> Time {
+        match self.turns.since {
+            Some(_) => self.deadline.max(self.since + WAIT_MAX),
+            None => self.deadline,
+        }
+    }
+
+    /// It waits for a further turn from now on, or no longer. Returns true where that is new.
+    pub(super) fn wait(&mut self, now: Time, waits: bool) -> bool {
+        if waits {
+            let new = self.turns.since.is_none();
+            self.turns.since = self.turns.since.or(Some(now));
+            return new;
+        }
+        if let Some(since) = self.turns.since.take() {
+            let later = self.deadline + now.since(since);
+            self.deadline = self.deadline.max(later.min(self.since + WAIT_MAX));
+        }
+        false
+    }
+
+    /// Its time begins.
+    fn begin(&mut self, now: Time, timeout: Millis) {
+        self.start = None;
+        self.deadline = now + timeout;
+    }
+
     /// Returns true where a branch of its fork may be called now.
     pub(super) fn may_call(
         turns: &mut Turns,
@@ -61,8 +90,8 @@ impl Restoration {
         id: ConversationId,
         branch: &Branch,
     ) -> bool {
-        // It was called before, and has asked to be called otherwise or at another place.
-        if branch.attempt > 0 {
+        // Or it was called before, and has asked to be called otherwise or at another place.
+        if branch.at_once || branch.attempt > 0 {
             context.shared.budget.spend(context.now);
             return true;
         }
@@ -82,15 +111,16 @@ impl Conversation {
             return;
         }
         lost.turns.prepaid += 1;
-        lost.start = None;
-        lost.deadline = context.now + timeout;
+        lost.begin(context.now, timeout);
         self.first_round(context, side);
     }
 
-    /// An endpoint of a side has asked for another INVITE, which goes at once.
-    pub(super) fn prepay(&mut self, context: &mut Context<'_>, side: Side) {
+    /// Begins a restoration before its turn, for an endpoint of it is there. The others keep its place in the queue.
+    pub(super) fn begin_early(&mut self, context: &mut Context<'_>, side: Side) {
+        let timeout = context.shared.settings.restore.timeout.of(self.kind);
         if let Some(lost) = &mut self.party_mut(side).lost {
-            lost.turns.prepay(context);
+            lost.begin(context.now, timeout);
+            self.first_round(context, side);
         }
     }
 
