@@ -164,6 +164,7 @@ fn tell(scope: Scope<'_>, event: &Event) {
             DEBUG,
             "SRTP keys over signalling that is not encrypted"
         ),
+        Event::BareFax => line!(scope, DEBUG, "fax in the clear, where sound is encrypted"),
         Event::Keyed { clear: false } => line!(scope, DEBUG, "SRTP keys"),
         Event::Retransmitted { kind } => match kind {
             Retransmission::Received => line!(scope, DEBUG, "retransmission received"),

@@ -89,6 +89,8 @@ pub enum Event {
         /// Its signalling is not encrypted: whoever reads it has the keys.
         clear: bool,
     },
+    /// A leg whose sound is encrypted, or must be, has a fax, which has no keys.
+    BareFax,
     Retransmitted {
         kind: Retransmission,
     },

@@ -2,12 +2,16 @@
 
 use std::net::SocketAddr;
 
+use refork::engine::events::Event;
 use refork::engine::ids::Side;
 use refork::engine::ports::{Inside, MediaCommand};
+use refork::engine::settings::Srtp;
+use refork::sip::sdp::Crypto;
 use refork::sip::{Message, Method, Name};
 
 use crate::people::*;
 use crate::repair::replaces;
+use crate::srtp::{S80, both_secure, keys, line, offered, pair, secure, with};
 use crate::table::*;
 use crate::video::{ports, told};
 
@@ -38,17 +42,15 @@ fn is_ours(message: &Message) {
     assert!(!said.contains("198.51.100."), "{said}");
 }
 
-/// Bob's phone offers this, and Alice's answers.
-fn offers(t: &mut Table, b: &mut Remote, offer: &str, answer: &str) -> [Message; 2] {
-    t.receive(desk(), with_sdp(b.request(Method::Invite), offer));
-    let offered = t.request_to(alice(), Method::Invite);
-    t.receive(
-        alice(),
-        with_sdp(response(&offered, 200, alice(), "x"), answer),
-    );
-    t.request_to(alice(), Method::Ack);
-    let ok = t.response_to(desk(), 200);
-    t.receive(desk(), b.ack(ok.cseq()));
+/// One phone offers this, and the other answers: Bob's and Alice's, or the other way round.
+fn offers(t: &mut Table, from: &mut Remote, offer: &str, answer: &str) -> [Message; 2] {
+    let to = if from.at == desk() { alice() } else { desk() };
+    t.receive(from.at, with_sdp(from.request(Method::Invite), offer));
+    let offered = t.request_to(to, Method::Invite);
+    t.receive(to, with_sdp(response(&offered, 200, to, "x"), answer));
+    t.request_to(to, Method::Ack);
+    let ok = t.response_to(from.at, 200);
+    t.receive(from.at, from.ack(ok.cseq()));
     [offered, ok]
 }
 
@@ -180,4 +182,98 @@ fn a_machine_that_repairs_itself_is_answered_once_the_survivor_has_agreed() {
     t.receive(alice(), with_sdp(agreed, &fax(alice(), 3)));
     t.request_to(alice(), Method::Ack);
     is_ours(&t.response_to(third(), 200));
+}
+
+/// Sound with SRTP alone, as a phone says it again.
+fn sound(at: SocketAddr, version: u32, key: &Crypto) -> String {
+    secure(at, std::slice::from_ref(key)).replace("o=- 7 1 ", &format!("o=- 7 {version} "))
+}
+
+/// Each leg has SRTP under keys of its own, of what was offered to one and answered to the other.
+#[track_caller]
+fn is_secure(t: &Table, [across, ok]: &[Message; 2], (from, to): (Side, Side), said: [&Crypto; 2]) {
+    let (profile, lines) = offered(across);
+    assert_eq!(profile, "RTP/SAVP");
+    let taken = lines.iter().find(|line| line.tag == said[1].tag);
+    let taken = taken.expect("a line of ours with the tag of the answer");
+    assert_eq!(keys(t, to, 0), pair(taken, said[1]));
+    let (profile, lines) = offered(ok);
+    assert_eq!((profile.as_str(), lines.len()), ("RTP/SAVP", 1));
+    assert_eq!(keys(t, from, 0), pair(&lines[0], said[0]));
+}
+
+/// What the fax was told says nothing of how the sound in its place is to be: it is never in the clear.
+#[test]
+fn the_sound_after_a_fax_is_encrypted() {
+    let his = line(1, S80, 2);
+    for (srtp, from_the_start, by_bob) in [
+        (Srtp::Required, true, true),
+        (Srtp::Required, true, false),
+        (Srtp::Required, false, true),
+        (Srtp::Required, false, false),
+        (Srtp::Optional, true, true),
+        (Srtp::Optional, true, false),
+        (Srtp::Optional, false, true),
+        (Srtp::Optional, false, false),
+    ] {
+        let mut t = Table::new(with(srtp));
+        let (mut a, mut b) = if from_the_start {
+            t.established_with(&fax(alice(), 1), &fax(desk(), 1))
+        } else {
+            let (a, _, invite) = both_secure(&mut t);
+            (a, Remote::of_invite(&invite, desk(), "b1"))
+        };
+        if !from_the_start {
+            offers(&mut t, &mut b, &fax(desk(), 2), &fax(alice(), 2));
+        }
+        carries(&t, 0, true, 4000);
+        let noted = t.events.iter().filter(|e| matches!(e, Event::BareFax));
+        let bare = srtp == Srtp::Required || !from_the_start;
+        assert_eq!(noted.count(), if bare { 2 } else { 0 }, "once a leg");
+        // She answers with the tag that she was offered: the one of her own line before, or our first.
+        let tag = if by_bob && from_the_start { 1 } else { 4 };
+        let hers = line(tag, S80, 1);
+        let (alices, bobs) = (sound(alice(), 3, &hers), sound(desk(), 3, &his));
+        if by_bob {
+            let told = offers(&mut t, &mut b, &bobs, &alices);
+            is_secure(&t, &told, (Side::Callee, Side::Caller), [&his, &hers]);
+        } else {
+            let told = offers(&mut t, &mut a, &alices, &bobs);
+            is_secure(&t, &told, (Side::Caller, Side::Callee), [&hers, &his]);
+        }
+    }
+}
+
+/// A phone without SRTP is not asked for it after the fax, nor one that has it for plain sound.
+#[test]
+fn after_a_fax_each_phone_has_srtp_or_not_as_before() {
+    let hers = line(4, S80, 1);
+    for by_bob in [true, false] {
+        let mut t = Table::new(with(Srtp::Optional));
+        t.register("bob", desk(), "desk");
+        t.alice_invites(&sound(alice(), 1, &hers));
+        let invite = t.request_to(desk(), Method::Invite);
+        t.reply(&invite, 488, desk());
+        t.request_to(desk(), Method::Ack);
+        let plain = t.request_to(desk(), Method::Invite);
+        t.receive(desk(), with_sdp(answer_to(&plain), &audio(desk())));
+        t.request_to(desk(), Method::Ack);
+        let ok = t.response_to(alice(), 200);
+        let mut a = Remote::of_answer(&ok, alice());
+        t.receive(alice(), a.ack(1));
+        let mut b = Remote::of_invite(&plain, desk(), "b1");
+        offers(&mut t, &mut b, &fax(desk(), 2), &fax(alice(), 2));
+        let (alices, bobs) = (sound(alice(), 3, &hers), sdp(desk(), 3, "sendrecv"));
+        let [to_alice, to_bob] = if by_bob {
+            offers(&mut t, &mut b, &bobs, &alices)
+        } else {
+            let [across, ok] = offers(&mut t, &mut a, &alices, &bobs);
+            [ok, across]
+        };
+        assert_eq!(offered(&to_bob), ("RTP/AVP".to_owned(), Vec::new()));
+        let (profile, lines) = offered(&to_alice);
+        assert_eq!((profile.as_str(), lines.len()), ("RTP/SAVP", 1));
+        assert_eq!(keys(&t, Side::Caller, 0), pair(&lines[0], &hers));
+        assert_eq!(keys(&t, Side::Callee, 0), None);
+    }
 }

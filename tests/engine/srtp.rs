@@ -13,21 +13,21 @@ use crate::people::*;
 use crate::table::*;
 use crate::video::told;
 
-const S80: Suite = Suite::AesCm128HmacSha1_80;
+pub const S80: Suite = Suite::AesCm128HmacSha1_80;
 const S32: Suite = Suite::AesCm128HmacSha1_32;
 
 /// A line of a phone, whose key is so many times the same octet.
-fn line(tag: u32, suite: Suite, octet: u8) -> Crypto {
+pub fn line(tag: u32, suite: Suite, octet: u8) -> Crypto {
     let key = MasterKey::fresh(suite, |octets| octets.fill(octet));
     Crypto { tag, key }
 }
 
 /// What a phone says that speaks SRTP alone.
-fn secure(at: SocketAddr, lines: &[Crypto]) -> String {
+pub fn secure(at: SocketAddr, lines: &[Crypto]) -> String {
     with_lines(&audio(at).replace("RTP/AVP", "RTP/SAVP"), lines)
 }
 
-fn with_lines(sdp: &str, lines: &[Crypto]) -> String {
+pub fn with_lines(sdp: &str, lines: &[Crypto]) -> String {
     let lines = lines
         .iter()
         .map(|line| format!("a=crypto:{}\r\n", line.write()));
@@ -35,7 +35,7 @@ fn with_lines(sdp: &str, lines: &[Crypto]) -> String {
 }
 
 /// Returns the profile and our lines of the stream.
-fn offered(message: &Message) -> (String, Vec<Crypto>) {
+pub fn offered(message: &Message) -> (String, Vec<Crypto>) {
     stream(message, 0)
 }
 
@@ -46,27 +46,27 @@ fn stream(message: &Message, at: usize) -> (String, Vec<Crypto>) {
 }
 
 /// Returns the keys of a side's sound as the relay was told last.
-fn keys(t: &Table, side: Side, generation: u32) -> Option<SrtpKeys> {
+pub fn keys(t: &Table, side: Side, generation: u32) -> Option<SrtpKeys> {
     let stream = told(t, side, generation).swap_remove(0);
     assert!(stream.active && stream.inside == Inside::Rtp);
     stream.srtp.map(|keys| *keys)
 }
 
-fn pair(ours: &Crypto, theirs: &Crypto) -> Option<SrtpKeys> {
+pub fn pair(ours: &Crypto, theirs: &Crypto) -> Option<SrtpKeys> {
     Some(SrtpKeys {
         ours: ours.key.clone(),
         theirs: theirs.key.clone(),
     })
 }
 
-fn with(srtp: Srtp) -> Settings {
+pub fn with(srtp: Srtp) -> Settings {
     let mut settings = settings();
     settings.media.srtp = srtp;
     settings
 }
 
 /// Alice and Bob's desk phone talk over SRTP. Returns Alice's dialog, the 200 to her, and what Bob got.
-fn both_secure(t: &mut Table) -> (Remote, Message, Message) {
+pub fn both_secure(t: &mut Table) -> (Remote, Message, Message) {
     t.register("bob", desk(), "desk");
     t.alice_invites(&secure(alice(), &[line(4, S80, 1)]));
     let invite = t.request_to(desk(), Method::Invite);

@@ -49,8 +49,8 @@ use crate::engine::dialog::{Dialog, Life};
 use crate::engine::endpoint::Identity;
 use crate::engine::events::{Entry, Event, Happening};
 use crate::engine::ids::{Aor, ConversationId, LegId, Side};
-use crate::engine::ports::{Claim, MediaCommand, Output};
-use crate::engine::settings::Kind;
+use crate::engine::ports::{Claim, Inside, MediaCommand, Output};
+use crate::engine::settings::{Kind, Srtp};
 use crate::engine::time::Time;
 use crate::engine::timers::TimerId;
 use crate::engine::transaction::{ClientId, ServerId};
@@ -425,6 +425,8 @@ impl Conversation {
         // The relay counts anew from here: what should come is taken to come until it says otherwise.
         let flowing = streams.iter().any(|stream| stream.active && stream.sends);
         let keyed = streams.iter().any(|stream| stream.srtp.is_some());
+        let has = |inside: Inside| streams.iter().any(|s| s.active && s.inside == inside);
+        let (runs, fax) = (has(Inside::Rtp), has(Inside::Fax));
         self.media(
             context,
             MediaCommand::Configure {
@@ -435,10 +437,19 @@ impl Conversation {
                 streams,
             },
         );
-        if keyed && let Some(leg) = self.leg_mut(side) {
+        let bound = context.shared.settings.media.srtp == Srtp::Required;
+        if let Some(leg) = self.leg_mut(side) {
             let clear = !context.world.spoken(&leg.dialog.flow).is_secure();
-            if !std::mem::replace(&mut leg.talk.keys.noted, true) {
+            let keys = &mut leg.talk.keys;
+            if runs {
+                keys.ran = Some(keyed);
+            }
+            if keyed && !std::mem::replace(&mut keys.noted, true) {
                 context.emit(Event::Keyed { clear });
+            }
+            let bare = fax && (bound || keys.ran == Some(true));
+            if bare && !std::mem::replace(&mut keys.fax_noted, true) {
+                context.emit(Event::BareFax);
             }
         }
         let party = self.party_mut(side);

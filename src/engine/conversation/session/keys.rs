@@ -22,6 +22,12 @@ pub(crate) struct Keyring {
     lines: Vec<Vec<Crypto>>,
     /// The operator has been told that the leg has keys.
     pub(crate) noted: bool,
+    /// And that a fax has gone in the clear.
+    #[serde(default)]
+    pub(crate) fax_noted: bool,
+    /// Whether the leg's sound was encrypted when it ran last; none where it never did. It outlasts a fax.
+    #[serde(default)]
+    pub(crate) ran: Option<bool>,
 }
 
 impl Keyring {
@@ -48,7 +54,7 @@ impl Keyring {
     /// (RFC 4568 5.1.2: they have the tag in common).
     fn agreed(&self, at: usize, said: &Media<'_>) -> Option<(&Crypto, Crypto)> {
         let ours = self.of(at);
-        if ours.is_empty() || said.port == 0 {
+        if ours.is_empty() || said.port == 0 || !said.is_rtp() {
             return None;
         }
         said.crypto().into_iter().find_map(|theirs| {
@@ -209,13 +215,15 @@ impl Covers {
             told,
             ..
         } = talk;
+        // What was a fax, or text, says nothing of how the sound in its place is to be.
+        let runs = |media: &Media<'_>| media.port != 0 && media.is_rtp();
         let heard = heard.as_deref().and_then(parse);
         let told = told.as_deref().and_then(parse);
         let mut leg = OneLeg {
             keys,
             lasting: (0..said.media().len())
                 .map(|at| Some((section(&heard, at)?, section(&told, at)?)))
-                .map(|both| both.filter(|(heard, told)| heard.port != 0 && told.port != 0))
+                .map(|both| both.filter(|(heard, told)| runs(heard) && runs(told)))
                 .collect(),
         };
         let sections = said.media().iter().enumerate();
@@ -252,7 +260,7 @@ pub(crate) fn cover(
 /// What stands on a leg while something is told to it.
 struct OneLeg<'a> {
     keys: &'a mut Keyring,
-    /// By stream: what the endpoint said and was told of one that runs.
+    /// By stream: what the endpoint said and was told of one that runs, by RTP.
     lasting: Vec<Option<(Media<'a>, Media<'a>)>>,
 }
 
@@ -314,6 +322,7 @@ impl OneLeg<'_> {
             Srtp::Optional => self
                 .is_secure()
                 .or(telling.secure)
+                .or(self.keys.ran)
                 .unwrap_or_else(|| media.keying() == Keying::Sdes),
         };
         if !secure {
@@ -328,7 +337,7 @@ impl OneLeg<'_> {
     fn is_secure(&self) -> Option<bool> {
         let lasting = self.lasting.iter().enumerate();
         let secure = lasting.filter_map(|(at, both)| {
-            let (heard, _) = both.as_ref().filter(|(heard, _)| heard.is_rtp())?;
+            let (heard, _) = both.as_ref()?;
             Some(self.keys.agreed(at, heard).is_some())
         });
         secure.reduce(|one, other| one || other)
