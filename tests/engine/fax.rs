@@ -11,7 +11,7 @@ use refork::sip::{Message, Method, Name};
 
 use crate::people::*;
 use crate::repair::replaces;
-use crate::srtp::{S80, both_secure, keys, line, offered, pair, secure, with};
+use crate::srtp::{S80, both_secure, keys, line, offered, pair, secure, with, with_lines};
 use crate::table::*;
 use crate::video::{ports, told};
 
@@ -275,5 +275,93 @@ fn after_a_fax_each_phone_has_srtp_or_not_as_before() {
         assert_eq!((profile.as_str(), lines.len()), ("RTP/SAVP", 1));
         assert_eq!(keys(&t, Side::Caller, 0), pair(&lines[0], &hers));
         assert_eq!(keys(&t, Side::Callee, 0), None);
+    }
+}
+
+/// Neither side's stream on this place runs.
+#[track_caller]
+fn rests(t: &Table) {
+    for side in [Side::Caller, Side::Callee] {
+        assert!(!told(t, side, 0)[0].active);
+    }
+}
+
+/// What is answered by another transport than it was offered is refused (RFC 3264 6), and nothing is carried by it.
+#[test]
+fn an_answer_of_another_transport_is_none() {
+    for srtp in [Srtp::Required, Srtp::Optional] {
+        let mut t = Table::new(with(srtp));
+        let (mut a, _, _) = both_secure(&mut t);
+        let (hers, his) = (line(4, S80, 1), line(1, S80, 2));
+        let as_fax = fax(desk(), 2).replace("m=image", "m=audio");
+        let hold = sound(alice(), 2, &hers).replace("sendrecv", "sendonly");
+        let [_, ok] = offers(&mut t, &mut a, &hold, &as_fax);
+        assert!(text(&ok).contains("m=audio 0 RTP/SAVP 0 8 101\r\n"));
+        assert!(!text(&ok).contains("T38"), "{}", text(&ok));
+        rests(&t);
+        // What is offered next is as good as ever.
+        let told = offers(
+            &mut t,
+            &mut a,
+            &sound(alice(), 3, &hers),
+            &sound(desk(), 3, &his),
+        );
+        is_secure(&t, &told, (Side::Caller, Side::Callee), [&hers, &his]);
+
+        let mut t = Table::new(with(srtp));
+        let (_, _, invite) = both_secure(&mut t);
+        let mut b = Remote::of_invite(&invite, desk(), "b1");
+        let [_, ok] = offers(
+            &mut t,
+            &mut b,
+            &fax(desk(), 2),
+            &sdp(alice(), 2, "sendrecv"),
+        );
+        assert!(
+            text(&ok).contains("m=image 0 udptl t38\r\n"),
+            "{}",
+            text(&ok)
+        );
+        assert!(!text(&ok).contains("rtpmap"), "{}", text(&ok));
+        rests(&t);
+    }
+}
+
+#[test]
+fn a_fax_that_is_answered_as_a_call_has_no_stream() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&fax(alice(), 1));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    assert!(
+        text(&ok).contains("m=image 0 udptl t38\r\n"),
+        "{}",
+        text(&ok)
+    );
+    rests(&t);
+}
+
+#[test]
+fn keys_beside_a_fax_are_told_to_nobody() {
+    let mut t = Table::new(settings());
+    let (_, _, invite) = both_secure(&mut t);
+    let mut b = Remote::of_invite(&invite, desk(), "b1");
+    let keyed = |at, key: &Crypto| with_lines(&fax(at, 2), std::slice::from_ref(key));
+    let [across, ok] = offers(
+        &mut t,
+        &mut b,
+        &keyed(desk(), &line(1, S80, 2)),
+        &keyed(alice(), &line(4, S80, 1)),
+    );
+    for message in [&across, &ok] {
+        is_ours(message);
+        assert!(!text(message).contains("crypto"), "{}", text(message));
+    }
+    carries(&t, 0, true, 4000);
+    for side in [Side::Caller, Side::Callee] {
+        assert_eq!(told(&t, side, 0)[0].srtp, None);
     }
 }

@@ -149,9 +149,35 @@ pub fn is_mute(offer: &[u8], answer: &[u8]) -> bool {
         && answer.media().iter().all(|media| media.port == 0)
 }
 
-/// Returns a description with so many sections (RFC 3264 6, 8: an answer has as many as its offer, and a
-/// session never has fewer than before). Those that are missing are refused ones of `like`; those that
-/// nobody asked for are left out. None where it has as many, or either is no SDP.
+/// Returns an answer with the sections of its offer (RFC 3264 6). Those that are missing, or are of another
+/// transport, which the offerer can do nothing with, are refused; those that nobody asked for are left out.
+/// None where it is so already, or either is no SDP.
+pub fn answer_to(offer: &[u8], said: &[u8]) -> Option<Vec<u8>> {
+    let (said, offer) = (Sdp::parse(said).ok()?, Sdp::parse(offer).ok()?);
+    let answers =
+        |(asked, said): &(&Media<'_>, &Media<'_>)| said.port == 0 || asked.is_carried_as(said);
+    if said.media().len() == offer.media().len()
+        && offer
+            .media()
+            .iter()
+            .zip(said.media())
+            .all(|both| answers(&both))
+    {
+        return None;
+    }
+    let mut out = String::with_capacity(said.text.len() + 64);
+    lines(said.session()).for_each(|line| push(&mut out, line));
+    for (at, asked) in offer.media().iter().enumerate() {
+        match said.media().get(at).filter(|said| answers(&(asked, said))) {
+            Some(said) => lines(said.text).for_each(|line| push(&mut out, line)),
+            None => refused(&mut out, asked),
+        }
+    }
+    Some(out.into_bytes())
+}
+
+/// Returns an offer with so many sections (RFC 3264 8: a session never has fewer than before). Those that are
+/// missing are refused ones of `like`. None where it has as many, or either is no SDP.
 pub fn with_sections(said: &[u8], count: usize, like: &[u8]) -> Option<Vec<u8>> {
     let (said, like) = (Sdp::parse(said).ok()?, Sdp::parse(like).ok()?);
     if said.media().len() == count {

@@ -10,7 +10,9 @@ mod rewrite;
 #[cfg(test)]
 mod tests;
 
-pub use agree::{answer_with, is_mute, offer_again, only_moves, with_sections, without_refused};
+pub use agree::{
+    answer_to, answer_with, is_mute, offer_again, only_moves, with_sections, without_refused,
+};
 pub use crypto::{Crypto, CryptoError, MasterKey, Suite};
 pub use fit::{fits, may_be_asked_for, shares, takes_some};
 pub use hold::resumed;

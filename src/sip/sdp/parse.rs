@@ -297,6 +297,11 @@ impl<'a> Media<'a> {
         self.is_rtp() || self.is_fax()
     }
 
+    /// Returns true for two sections that a relay carries in the same way, or neither.
+    pub fn is_carried_as(&self, other: &Media<'_>) -> bool {
+        (self.is_rtp(), self.is_fax()) == (other.is_rtp(), other.is_fax())
+    }
+
     /// Returns how the stream's keys are agreed.
     pub fn keying(&self) -> Keying {
         self.keying

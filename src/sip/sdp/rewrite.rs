@@ -168,6 +168,7 @@ fn section(
         Place::At(_) | Place::Keep | Place::Rejected => None,
     };
     let held = at.and_then(|_| held(media));
+    let relayed = !with.keep_session_address;
     let mut addressed = false;
     let start = out.len();
     for text in lines(media.text) {
@@ -198,6 +199,8 @@ fn section(
             },
             _ if with.drop_ice && is_ice(&line) => {}
             _ if cover.drops(&line) => {}
+            // A fax has no keys: what is said of some is for nobody but us.
+            _ if relayed && media.is_fax() && line.attribute("crypto").is_some() => {}
             b'a' if held.is_some() && Direction::parse(line.value.trim()).is_some() => {}
             _ => push(out, text),
         }

@@ -230,28 +230,25 @@ pub(crate) fn tell(
     Some(changed)
 }
 
-/// Returns what one side said with as many sections as the other must be told (RFC 3264 6, 8): the two may not
-/// have the same number, where one of them has been another phone's before.
+/// Returns what one side said with the sections that the other must be told (RFC 3264 6, 8): the two may not have
+/// the same number, where one of them has been another phone's before, and an answer may be none to its offer.
 fn with_all_sections(talk: &Talk, said: &str, role: Role) -> Option<String> {
-    let sections = |text: &str| text.matches("\nm=").count();
-    let (like, count) = match role {
-        Role::Answer => {
-            let offer = talk.said.as_deref()?;
-            (offer, sections(offer))
-        }
+    let whole = match role {
+        Role::Answer => sdp::answer_to(talk.said.as_deref()?.as_bytes(), said.as_bytes())?,
         Role::Offer => {
+            let sections = |text: &str| text.matches("\nm=").count();
             let known = [talk.told.as_deref(), talk.said.as_deref()];
             let most = known
                 .into_iter()
                 .flatten()
                 .max_by_key(|text| sections(text))?;
-            (most, sections(most).max(sections(said)))
+            let count = sections(most).max(sections(said));
+            if sections(said) == count {
+                return None;
+            }
+            sdp::with_sections(said.as_bytes(), count, most.as_bytes())?
         }
     };
-    if sections(said) == count {
-        return None;
-    }
-    let whole = sdp::with_sections(said.as_bytes(), count, like.as_bytes())?;
     String::from_utf8(whole).ok()
 }
 
@@ -322,6 +319,11 @@ pub(crate) fn streams(
         let told = told.as_ref().and_then(|told| told.media().get(at));
         said.is_fax() || said.rtcp_mux && told.is_none_or(|told| told.rtcp_mux)
     };
+    // An answer of another transport than its offer's: nothing runs by it.
+    let fits = |at: usize, said: &Media<'_>| {
+        let other = other.as_ref().and_then(|other| other.media().get(at));
+        other.is_none_or(|other| other.port == 0 || other.is_carried_as(said))
+    };
     let wanted = |at: usize| {
         other
             .as_ref()
@@ -334,7 +336,10 @@ pub(crate) fn streams(
         .iter()
         .enumerate()
         .map(|(at, media)| StreamSettings {
-            active: media.port != 0 && media.is_datagrams() && !keys.bars(at, media),
+            active: media.port != 0
+                && media.is_datagrams()
+                && fits(at, media)
+                && !keys.bars(at, media),
             rtp: media
                 .address
                 .filter(|ip| media.port != 0 && !ip.is_unspecified())

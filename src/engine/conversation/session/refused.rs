@@ -110,7 +110,9 @@ impl Talk {
         let told = Sdp::parse(told.as_bytes()).ok()?;
         let said = Sdp::parse(said.as_bytes()).ok()?;
         let both = told.media().iter().zip(said.media()).enumerate();
-        let running = both.filter(|(_, (told, said))| told.port != 0 && said.port != 0);
+        let running = both.filter(|(_, (told, said))| {
+            told.port != 0 && said.port != 0 && told.is_carried_as(said)
+        });
         Some(running.map(|(at, _)| at).collect())
     }
 
