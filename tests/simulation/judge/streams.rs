@@ -1,4 +1,5 @@
-//! Two phones that talk have agreed on the same: what one says of its direction the other was told.
+//! Two phones that talk have agreed on the same: what one sends the other expects. Whoever is on hold by its own
+//! wish may have been offered more than that since, and has said again that it wants no more.
 
 use std::collections::BTreeMap;
 
@@ -53,6 +54,19 @@ impl Agreed {
         }
     }
 
+    /// Returns of which sections the phone sends something, as it understands it; none where there is none.
+    fn sends(&self) -> [Option<bool>; 2] {
+        self.by(|said, told| said.sends() && told.receives())
+    }
+
+    fn expects(&self) -> [Option<bool>; 2] {
+        self.by(|said, told| said.receives() && told.sends())
+    }
+
+    fn by(&self, way: impl Fn(Direction, Direction) -> bool) -> [Option<bool>; 2] {
+        [0, 1].map(|at| Some(way(self.said?[at]?, self.told?[at]?)))
+    }
+
     fn agree(&mut self, at: Time, mut offer: (bool, Sections), mut answer: (bool, Sections)) {
         let known = (self.said, self.told);
         for (offered, answered) in offer.1.iter_mut().zip(&mut answer.1) {
@@ -95,10 +109,16 @@ impl Case<'_> {
                     continue;
                 };
                 let since = ours.at.max(theirs.at) + SETTLED;
-                if since < end && ours.told != theirs.said {
+                let ways = [
+                    ours.expects(),
+                    theirs.sends(),
+                    ours.sends(),
+                    theirs.expects(),
+                ];
+                if since < end && (ways[0] != ways[1] || ways[2] != ways[3]) {
                     let (told, said) = (ours.told, theirs.said);
                     let name = &self.log.roster[peer.phone].name;
-                    let what = format!("was told {told:?}, and {name} said {said:?}");
+                    let what = format!("was told {told:?}, and {name} said {said:?}: {ways:?}");
                     found.push((end, leg.phone, what));
                 }
             }

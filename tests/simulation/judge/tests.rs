@@ -667,10 +667,15 @@ fn little_is_asked_of_the_scarred() {
 
 #[test]
 fn a_hold_that_the_other_was_never_told() {
-    for (told, fault) in [("sendonly", false), ("sendrecv", true)] {
+    // Whoever is told more than that, and wants no more, has nothing to be told.
+    for (told, says, fault) in [
+        ("sendonly", "recvonly", false),
+        ("sendrecv", "recvonly", false),
+        ("sendrecv", "sendrecv", true),
+    ] {
         let mut story = Story::call();
         story.agrees(5000, B, "cb", ["sendonly", "recvonly"], true);
-        story.agrees(5100, A, "ca", [told, "recvonly"], false);
+        story.agrees(5100, A, "ca", [told, says], false);
         let found = story.end(90_000, &[(B, "cb")]);
         if fault {
             finds(&found, "was told Some([Some(SendRecv)");
