@@ -196,6 +196,12 @@ impl Conversation {
         if before.is_some() && signal != Signal::Moved {
             return self.suspect_more(context, side, signal);
         }
+        let step = self.party(side).check.as_ref().map(|check| check.step);
+        if signal != Signal::Moved && matches!(step, Some(Step::Doubted { .. })) {
+            // By routine its dialog is asked already, and the answer to that decides.
+            self.becomes_suspect(context, side, signal);
+            return;
+        }
         let before = self.party_mut(side).check.as_mut();
         let dead = before.and_then(|check| check.dead.take());
         self.note_suspected(context, side, signal);

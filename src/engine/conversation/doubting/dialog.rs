@@ -94,29 +94,22 @@ impl Conversation {
         if (200..300).contains(&status) && *response.method() == Method::Invite {
             leg.acknowledge(context, id, response.cseq(), None);
         }
-        let Some(check) = self.party(side).check.as_ref() else {
-            return;
-        };
-        let beside = match check.step {
-            Step::Asked { .. } | Step::Waiting if check.dialog => true,
+        let check = self.party(side).check.as_ref();
+        let (signal, denied) = check.map_or((None, false), |check| (check.signal, check.denied));
+        let beside = check.and_then(|check| match check.step {
+            Step::Asked { .. } | Step::Waiting if check.dialog => Some(true),
             // It may have been asked before its media began.
-            Step::Doubted { .. } | Step::Waiting => false,
-            Step::Idle | Step::Asked { .. } | Step::PutOff { .. } => return,
-        };
-        let (signal, denied) = (check.signal, check.denied);
-        if outcome::ends_dialog(status) {
-            return self.lose(context, side, signal.unwrap_or(Signal::ProbeRefused));
-        }
-        if is_away(status) {
-            return self.doubt_later(context, side, response);
-        }
+            Step::Doubted { .. } | Step::Waiting => Some(false),
+            Step::Idle | Step::Asked { .. } | Step::PutOff { .. } => None,
+        });
+        // What it agrees to stands, also where OPTIONS has settled the doubt before.
         if (200..300).contains(&status)
             && let Some(leg) = self.leg_mut(side)
         {
             leg.heard = context.now;
             let another = leg.agreed(response, flow);
             // Its dialog answers, and it does not: it knows no OPTIONS.
-            leg.denies_options |= denied || beside && !leg.answers_options;
+            leg.denies_options |= denied || beside == Some(true) && !leg.answers_options;
             if signal == Some(Signal::Moved) {
                 // What is under way went to where it no longer is.
                 self.send_letter_again(side);
@@ -125,6 +118,15 @@ impl Conversation {
                 self.configure(context, side);
             }
             self.persist(context);
+        }
+        if beside.is_none() {
+            return;
+        }
+        if outcome::ends_dialog(status) {
+            return self.lose(context, side, signal.unwrap_or(Signal::ProbeRefused));
+        }
+        if is_away(status) {
+            return self.doubt_later(context, side, response);
         }
         self.alive(context, side);
     }

@@ -55,10 +55,10 @@ impl Conversation {
         let party = self.party(survivor);
         let told = party.talk().and_then(|talk| talk.told.as_deref());
         let own = party.talk().and_then(|talk| talk.said.as_deref());
-        let own = own.unwrap_or_default().as_bytes();
+        let own = own.unwrap_or_default();
         let fits = match (told, said) {
             (Some(told), Some(said)) => {
-                relayed && sdp::fits(told.as_bytes(), own, said.as_bytes())
+                relayed && sdp::fits(told.as_bytes(), own.as_bytes(), said.as_bytes())
                     || media::is_all_signalling(said)
             }
             // Who says nothing to an offer has no media (RFC 3261 13.2.1).
@@ -71,8 +71,10 @@ impl Conversation {
         let changes = both.is_some_and(|(told, said)| !media::same_directions(told, said));
         // Where the target of a transfer allows less, it was offered less: the survivor has resumed meanwhile.
         let opens = both.is_some_and(|(told, said)| media::opens(told, said));
+        // It may have taken back a hold of its own since, and been told that the other's lasts.
+        let held = both.is_some_and(|(told, said)| media::opens_for(own, told, said));
         let resumes =
-            self.is_transferring(side) && opens || self.resumed(side).is_some() && changes;
+            self.is_transferring(side) && opens || self.resumed(side).is_some() && changes || held;
         let deaf = party.talk().is_some_and(is_deaf);
         fits && !resumes && !deaf || !party.is_up()
     }

@@ -286,13 +286,35 @@ fn is_alike(one: &Media<'_>, other: &Media<'_>) -> bool {
 
 /// Returns true where a description lets its reader send or hear what the one before did not.
 pub(crate) fn opens(before: &str, now: &str) -> bool {
+    opened(None, before, now)
+}
+
+/// The same for who has said `own`, and would do it: of the streams that stood before.
+pub(crate) fn opens_for(own: &str, before: &str, now: &str) -> bool {
+    opened(Some(own), before, now)
+}
+
+fn opened(own: Option<&str>, before: &str, now: &str) -> bool {
     let (Ok(before), Ok(now)) = (Sdp::parse(before.as_bytes()), Sdp::parse(now.as_bytes())) else {
         return false;
     };
-    before.media().iter().zip(now.media()).any(|(before, now)| {
+    let own = own.map(|own| Sdp::parse(own.as_bytes()));
+    let wish = |at: usize| match &own {
+        None => Some(Direction::SendRecv),
+        Some(own) => {
+            let media = own.as_ref().ok()?.media().get(at)?;
+            (media.port != 0).then_some(media.direction)
+        }
+    };
+    let mut both = before.media().iter().zip(now.media()).enumerate();
+    both.any(|(at, (before, now))| {
         let (was, is) = (before.direction, now.direction);
-        let opened = is.sends() && !was.sends() || is.receives() && !was.receives();
-        now.port != 0 && (opened || before.port == 0)
+        let Some(wish) = wish(at).filter(|_| now.port != 0) else {
+            return false;
+        };
+        let heard = is.sends() && !was.sends() && wish.receives();
+        let said = is.receives() && !was.receives() && wish.sends();
+        heard || said || before.port == 0 && own.is_none()
     })
 }
 
