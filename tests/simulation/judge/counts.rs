@@ -145,7 +145,9 @@ pub(crate) fn counted(log: &Log, scrape: &str) -> Vec<String> {
     for leg in legs.iter().filter(|leg| leg.acked.is_some()) {
         let peers = || case.side(leg.talk, leg.side.other());
         let written = peers().flat_map(|peer| &peer.sent).filter(texts).count();
-        sendings += written * if leg.scarred || restarted { 2 } else { 1 };
+        // One that something befell is missed again and again, and found whenever it says something itself.
+        let found = if leg.scarred { 1 + leg.sent.len() } else { 0 };
+        sendings += written * (1 + found.max(usize::from(restarted)));
     }
     let firsts = sent().filter(texts).count();
     fits(

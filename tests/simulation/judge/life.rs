@@ -57,6 +57,14 @@ impl Case<'_> {
         if handed || late || self.log.roster[leg.phone].traits.speech.rigid {
             return;
         }
+        // Who hangs up where nobody hears it may have been missed before.
+        let early = hole.from - rules.restore();
+        let missed = |peer: &Leg| self.trouble(peer.phone, early, hole.from);
+        let sought = if hole.before.is_some_and(missed) {
+            early
+        } else {
+            hole.from
+        };
         let user = hole.before.map(|peer| &self.log.roster[peer.phone].user);
         let roster = self.log.roster.iter().enumerate();
         let of_person = roster
@@ -67,15 +75,22 @@ impl Case<'_> {
             let name = &card.name;
             if hole.until > asked
                 && self.was_there(phone, hole.from, asked)
-                && !self.was_asked(phone, hole.from, asked)
+                && !self.was_asked(phone, sought, asked)
             {
                 blame(format!(
                     "left alone since {since} s, and {name} never asked"
                 ));
             }
             let joined = asked + JOINED;
+            let unfit = |leg: &Leg| {
+                let refused = leg
+                    .refused
+                    .filter(|(at, status)| *status == 488 && *at > hole.from);
+                leg.phone == phone && refused.is_some()
+            };
             if hole.until > joined
                 && card.traits.answers()
+                && !self.legs.iter().any(unfit)
                 && self.was_there(phone, hole.from, joined)
             {
                 blame(format!("left alone since {since} s, and {name} not joined"));

@@ -97,10 +97,13 @@ impl Case<'_> {
         let mut found = Vec::new();
         let agreed = self.agreed();
         let of = |leg: &Leg| agreed.get(&(leg.phone, leg.call_id.clone()));
-        for leg in self.plain() {
+        // Who takes no other session cannot be told of a hold.
+        let bends = |leg: &&Leg| !self.log.roster[leg.phone].traits.speech.rigid;
+        for leg in self.plain().filter(bends) {
             for peer in self
                 .side(leg.talk, leg.side.other())
                 .filter(|peer| !peer.scarred)
+                .filter(bends)
             {
                 let (Some(ours), Some(theirs)) = (of(leg), of(peer)) else {
                     continue;
