@@ -194,6 +194,11 @@ fn tell(scope: Scope<'_>, event: &Event) {
             let pause_s = span.as_secs_ceil();
             line!(scope, WARN, %upstream, %target, %address, pause_s, "upstream asks to be left alone");
         }
+        Event::UpstreamPauseOver {
+            upstream,
+            target,
+            address,
+        } => line!(scope, INFO, %upstream, %target, %address, "upstream is left alone no longer"),
         Event::NotLocated { host, kept: false } => {
             line!(scope, WARN, host = %Clean(host), "not located")
         }

@@ -112,6 +112,12 @@ pub enum Event {
         address: Box<str>,
         span: Millis,
     },
+    /// That is over; told by the same shard.
+    UpstreamPauseOver {
+        upstream: Box<str>,
+        target: Box<str>,
+        address: Box<str>,
+    },
     /// DNS has no target for a name.
     NotLocated {
         host: Box<str>,

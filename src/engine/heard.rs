@@ -292,9 +292,9 @@ impl Engine {
         world: &mut dyn World,
     ) -> bool {
         let asks = self.conversations.get(&errand.conversation);
-        let place = asks.and_then(|asks| asks.speaks_of(errand.leg));
+        let speaks = asks.is_some_and(|asks| asks.speaks(errand.leg));
         let mut context = self.shared.context(now, world);
-        match context.within_failed(client, failure, place) {
+        match context.within_failed(client, failure, speaks) {
             Failed::Renewed(renewed) => self.renewed([renewed], now, world),
             Failed::Superseded => {}
             // What the later one said is no more than a suspicion.

@@ -402,7 +402,7 @@ impl Engine {
         let renewed = context.within_sweep();
         self.renewed(renewed, now, world);
         self.shared.shunned.sweep(now);
-        self.shared.upstreams.sweep(now);
+        self.shared.end_pauses(now);
         self.listen(now, world);
         self.forget_old(now);
     }

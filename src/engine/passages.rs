@@ -232,14 +232,12 @@ impl Passages {
                     let out = &mut context.shared.out;
                     out.push_back(Output::Resolve { token, hop });
                 }
-                Way::Away => passage.best = 503,
                 Way::None => {}
             }
         }
         if passage.out == 0 {
             context.no_longer_under_way(passage.burden, false);
-            let status = if passage.best == 503 { 500 } else { 480 };
-            return Err((status, "no way to any endpoint").into());
+            return Err((480, "no way to any endpoint").into());
         }
         self.standing.insert(number, passage);
         Ok(())
@@ -329,13 +327,12 @@ impl Passages {
             return;
         };
         let mut rest = context.shared.shunned.order(targets, context.now);
-        let away = rest.is_empty() && !targets.is_empty();
         if let Some(flow) = next_flow(context, &to.endpoint, &mut rest) {
             self.send(context, number, &mut passage, to, flow, Some(rest), false);
         }
         // The question is settled; what was sent counts by itself.
         self.standing.insert(number, passage);
-        self.failed(context, number, if away { 503 } else { 480 }, None);
+        self.failed(context, number, 480, None);
     }
 
     pub(super) fn on_response(

@@ -230,7 +230,7 @@ impl Metrics {
                 }
             }
             // A gauge is read at each scrape.
-            Event::UpstreamPaused { .. } => {}
+            Event::UpstreamPaused { .. } | Event::UpstreamPauseOver { .. } => {}
             Event::NotLocated { kept, .. } => protocol.not_located[usize::from(!kept)].inc(),
             Event::TargetFailed { failure, next, .. } => {
                 protocol.target_failures[failure.index()][usize::from(!next)].inc();

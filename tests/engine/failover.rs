@@ -187,12 +187,13 @@ fn a_503_gives_way_and_its_retry_after_is_kept() {
         failures(&t),
         [(pause(120), true), (pause(60), true), (pause(60), false)]
     );
-    // Nobody may be asked: the caller knows at once.
+    // All are left alone: who is free soonest is asked all the same.
     t.pass(Millis::from_secs(40));
     t.discard(alice());
     invites(&mut t, "the-second-call");
-    t.response_to(alice(), 500);
-    for target in [desk(), mobile(), third()] {
+    let soonest = t.request_to(mobile(), Method::Invite);
+    answers(&mut t, &soonest, mobile());
+    for target in [desk(), third()] {
         t.nothing_to(target);
     }
     t.pass(Millis::from_secs(21));

@@ -1,5 +1,5 @@
-//! Whoever answers 503 with Retry-After is left alone (RFC 3261 21.5.4): an upstream by all shards, and for a
-//! minute at most where its probes are answered.
+//! Whoever answers 503 with Retry-After is left alone where another is well (RFC 3261 21.5.4): an upstream by all
+//! shards, and for a minute at most where its probes are answered.
 
 use std::net::SocketAddr;
 
@@ -7,10 +7,10 @@ use refork::engine::events::Event;
 use refork::engine::health::{Observation, Sign};
 use refork::engine::ids::Transport;
 use refork::engine::ports::Input;
-use refork::engine::settings::Settings;
+use refork::engine::settings::{Settings, UpstreamTarget};
 use refork::engine::time::Millis;
 use refork::engine::upstreams::hop_of;
-use refork::sip::{Message, Method, Name};
+use refork::sip::{Builder, Message, Method, Name};
 
 use crate::failover::{answers, behind_a_name, invites, lives, unavailable, with_probes};
 use crate::people::*;
@@ -74,6 +74,8 @@ fn where_probes_are_answered_a_pause_lasts_a_minute_at_most() {
     t.nothing_to(desk());
     lives(&mut t, 4, &both);
     assert_eq!((paused(&t), pauses(&t)), (None, 0));
+    let over = |event: &&Event| matches!(event, Event::UpstreamPauseOver { .. });
+    assert_eq!(t.events.iter().filter(over).count(), 1);
     goes_to(&mut t, "and-the-third-call", desk());
     // Another pause is another line.
     pauses_for(&mut t, "the-fourth-and-last", 5);
@@ -202,14 +204,199 @@ fn a_pause_that_is_asked_for_within_a_dialog_is_shown_and_ends_too() {
     t.request_to(mobile(), Method::Info);
 }
 
-#[test]
-fn an_edge_that_no_upstream_names_is_the_upstreams_that_the_leg_is_of() {
+fn at(targets: &[&str]) -> Settings {
     let mut wishes = behind_a_name();
     let upstream = wishes.upstreams.get_mut("pbx").unwrap();
-    upstream.targets = vec!["sip:198.51.100.2".into()];
-    let (mut t, mut a) = by_an_edge(wishes);
+    upstream.targets = UpstreamTarget::in_order(targets.iter().copied());
+    wishes
+}
+
+#[test]
+fn an_edge_that_no_upstream_names_is_left_alone_for_a_minute_and_no_upstream_is() {
+    let (mut t, mut a) = by_an_edge(at(&["sip:198.51.100.2"]));
     is_busy(&mut t, &mut a);
-    assert!(paused(&t).is_some());
-    assert_eq!(told(&t).len(), 1);
-    goes_to(&mut t, "the-second-call", desk());
+    assert_eq!((paused(&t), pauses(&t)), (None, 0));
+    assert_eq!(told(&t), []);
+    t.receive(alice(), a.request(Method::Info).end());
+    let info = t.request_to(desk(), Method::Info);
+    t.reply(&info, 200, desk());
+    t.nothing_to(mobile());
+    t.pass(Millis::from_secs(61));
+    t.discard(alice());
+    t.receive(alice(), a.request(Method::Info).end());
+    t.request_to(mobile(), Method::Info);
+}
+
+/// A 200 that says by no Contact of its own where it comes from.
+fn taken(invite: &Message) -> Builder {
+    Builder::respond(invite, 200, "OK", Some("b1"), SERVER.parse().unwrap())
+}
+
+/// Alice talks with somebody whom the first target reaches, and who wants to be asked elsewhere within the call.
+fn talks_with_a_stranger(t: &mut Table, call_id: &str, contact: &str) -> Remote {
+    invites(t, call_id);
+    let invite = t.request_to(desk(), Method::Invite);
+    let answer = taken(&invite).header(Name::Contact, contact);
+    t.receive(desk(), with_sdp(answer, &audio(desk())));
+    let at = if contact.contains("203.0.113.66") {
+        evil()
+    } else {
+        desk()
+    };
+    t.request_to(at, Method::Ack);
+    let a = Remote::of_answer(&t.response_to(alice(), 200), alice());
+    t.receive(alice(), a.ack(1));
+    a
+}
+
+fn evil() -> SocketAddr {
+    "203.0.113.66:25666".parse().unwrap()
+}
+
+#[test]
+fn who_is_called_beyond_an_upstream_does_not_speak_for_it() {
+    for targets in [
+        &["sip:198.51.100.2", "sip:198.51.100.3"][..],
+        &["sip:pbx.example.net", "sip:198.51.100.3"],
+    ] {
+        let mut t = Table::new(at(targets));
+        t.names
+            .insert("pbx.example.net".into(), vec![(Transport::Udp, desk())]);
+        let mut a = talks_with_a_stranger(&mut t, "call1", "<sip:evil@203.0.113.66:25666>");
+        t.receive(alice(), a.request(Method::Info).end());
+        let info = t.request_to(evil(), Method::Info);
+        let busy = response(&info, 503, evil(), "b1").header(Name::RetryAfter, HOUR_S);
+        t.receive(evil(), busy.end());
+        assert_eq!((paused(&t), pauses(&t)), (None, 0));
+        assert_eq!(told(&t), []);
+        t.discard(desk());
+        // The upstream still has another target for who is silent.
+        invites(&mut t, "the-second-call");
+        t.request_to(desk(), Method::Invite);
+        t.pass(Millis(4_100));
+        t.request_to(mobile(), Method::Invite);
+    }
+}
+
+#[test]
+fn who_names_the_upstream_in_its_contact_does_not_speak_for_it_either() {
+    let mut t = Table::new(at(&["sip:pbx.example.net"]));
+    t.names
+        .insert("pbx.example.net".into(), vec![(Transport::Udp, desk())]);
+    invites(&mut t, "call1");
+    let invite = t.request_to(desk(), Method::Invite);
+    let answer = taken(&invite)
+        .header(Name::RecordRoute, "<sip:203.0.113.66:25666;lr>")
+        .header(Name::Contact, "<sip:401@pbx.example.net>");
+    t.receive(desk(), with_sdp(answer, &audio(desk())));
+    t.request_to(evil(), Method::Ack);
+    let mut a = Remote::of_answer(&t.response_to(alice(), 200), alice());
+    t.receive(alice(), a.ack(1));
+    t.receive(alice(), a.request(Method::Info).end());
+    let info = t.request_to(evil(), Method::Info);
+    let busy = response(&info, 503, evil(), "b1").header(Name::RetryAfter, HOUR_S);
+    t.receive(evil(), busy.end());
+    assert_eq!((paused(&t), pauses(&t)), (None, 0));
+}
+
+#[test]
+fn what_the_name_of_a_target_was_located_at_speaks_for_it_within_a_dialog_too() {
+    let mut t = Table::new(at(&["sip:pbx.example.net"]));
+    let there = [mobile(), third()].map(|at| (Transport::Udp, at));
+    t.names.insert("pbx.example.net".into(), there.to_vec());
+    invites(&mut t, "call1");
+    let invite = t.request_to(mobile(), Method::Invite);
+    let answer = taken(&invite).header(Name::Contact, "<sip:401@pbx.example.net>");
+    t.receive(mobile(), with_sdp(answer, &audio(mobile())));
+    t.request_to(mobile(), Method::Ack);
+    let mut a = Remote::of_answer(&t.response_to(alice(), 200), alice());
+    t.receive(alice(), a.ack(1));
+    t.receive(alice(), a.request(Method::Info).end());
+    let info = t.request_to(mobile(), Method::Info);
+    let busy = response(&info, 503, mobile(), "b1").header(Name::RetryAfter, 20);
+    t.receive(mobile(), busy.end());
+    t.request_to(third(), Method::Info);
+    assert_eq!(paused(&t), Some(Millis::from_secs(20)));
+    assert_eq!(told(&t), [("pbx udp:198.51.100.3:5060".to_owned(), 20)]);
+}
+
+/// Alice calls, and every target wants to be left alone for so long.
+fn all_pause_for(t: &mut Table, call_id: &str, all: &[(SocketAddr, u32)]) -> Message {
+    invites(t, call_id);
+    for (at, pause_s) in all {
+        let invite = t.request_to(*at, Method::Invite);
+        unavailable(t, &invite, *at, *pause_s);
+    }
+    // RFC 3261 16.7 step 6: that one is for us, and when it is worth another try is for the caller.
+    let refused = t.response_to(alice(), 500);
+    t.discard(alice());
+    refused
+}
+
+#[test]
+fn who_has_one_target_alone_is_asked_all_the_same() {
+    for target in ["sip:198.51.100.2", "sip:pbx.example.net"] {
+        let mut t = Table::new(at(&[target]));
+        t.names
+            .insert("pbx.example.net".into(), vec![(Transport::Udp, desk())]);
+        let refused = all_pause_for(&mut t, "call1", &[(desk(), HOUR_S)]);
+        assert_eq!(refused.header(Name::RetryAfter), Some("3600"), "{target}");
+        assert_eq!(paused(&t), Some(Millis::from_secs(u64::from(HOUR_S))));
+        goes_to(&mut t, "the-second-call", desk());
+        // It says so of each call by itself.
+        all_pause_for(&mut t, "and-the-third-call", &[(desk(), 10)]);
+        assert_eq!(told(&t).len(), 1);
+        // A text goes there too.
+        let text = request(Method::Message, "alice", "401", alice(), "text1");
+        t.receive(alice(), text.body("text/plain", b"hello"));
+        t.request_to(desk(), Method::Message);
+    }
+}
+
+#[test]
+fn a_re_fork_asks_the_only_target_in_spite_of_its_pause() {
+    let mut t = Table::new(at(&["sip:198.51.100.2"]));
+    talks_with_a_stranger(&mut t, "call1", "<sip:401@198.51.100.2>");
+    let sign = Sign::Paused((Transport::Udp, desk()), Millis::from_secs(50));
+    t.input(Input::Observed(Observation {
+        hop: hop_of("sip:198.51.100.2").unwrap(),
+        sign,
+        at: t.now,
+    }));
+    assert_eq!(paused(&t), Some(Millis::from_secs(50)));
+    t.bob_is_lost();
+    t.request_to(desk(), Method::Invite);
+}
+
+#[test]
+fn of_several_that_all_pause_the_one_that_is_free_soonest_is_asked_first() {
+    let mut t = Table::new(at(&["sip:198.51.100.2", "sip:198.51.100.3"]));
+    all_pause_for(&mut t, "call1", &[(desk(), 100), (mobile(), 50)]);
+    goes_to(&mut t, "the-second-call", mobile());
+    t.nothing_to(desk());
+    // The other has its turn after it.
+    all_pause_for(&mut t, "and-the-third-call", &[(mobile(), 5), (desk(), 5)]);
+    t.pass(Millis::from_secs(51));
+    t.discard(alice());
+    goes_to(&mut t, "the-fourth-and-last", mobile());
+    t.nothing_to(desk());
+    // Who is known to have failed is no reason to leave the other alone: it may be dead.
+    invites(&mut t, "one-more-call-of-them");
+    t.request_to(mobile(), Method::Invite);
+    t.icmp(mobile());
+    t.response_to(alice(), 480);
+    invites(&mut t, "and-the-last-call-of-them-all");
+    t.request_to(mobile(), Method::Invite);
+    t.icmp(mobile());
+    t.request_to(desk(), Method::Invite);
+}
+
+#[test]
+fn a_pause_longer_than_can_be_counted_is_a_long_one() {
+    let mut t = Table::new(at(&["sip:198.51.100.2", "sip:198.51.100.3"]));
+    invites(&mut t, "call1");
+    let first = t.request_to(desk(), Method::Invite);
+    let busy = response(&first, 503, desk(), "busy").header(Name::RetryAfter, "99999999999");
+    t.receive(desk(), busy.end());
+    assert_eq!(paused(&t), Some(Millis::from_secs(u64::from(HOUR_S))));
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use refork::engine::settings::{PathMode, Route, RouteFork, Upstream};
+use refork::engine::settings::{PathMode, Route, RouteFork, Upstream, UpstreamTarget};
 use refork::engine::time::Millis;
 use refork::sip::{Builder, Message, Method, Name};
 use refork::ua::{Call, Ending, Medium, Phone, Reaction, Transport};
@@ -271,7 +271,7 @@ fn an_upstream_that_is_down_is_put_out_and_comes_back() {
     stage.finish();
 }
 
-/// A PBX that lives, and takes no calls for an hour.
+/// A PBX that lives, and takes no calls: by a 503 for an hour.
 struct Overloaded {
     at: SocketAddr,
     invites: Arc<AtomicUsize>,
@@ -280,7 +280,7 @@ struct Overloaded {
 }
 
 impl Overloaded {
-    fn start() -> Self {
+    fn start(status: u16) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let turn = Duration::from_millis(50);
         socket.set_read_timeout(Some(turn)).unwrap();
@@ -298,8 +298,11 @@ impl Overloaded {
                 let method = request.method();
                 let answer = if *method == Method::Invite {
                     counted.fetch_add(1, Ordering::Relaxed);
-                    let busy = answer(503, "Service Unavailable");
-                    busy.header(Name::RetryAfter, 3600).end()
+                    let refusal = answer(status, "Not now");
+                    match status {
+                        503 => refusal.header(Name::RetryAfter, 3600).end(),
+                        _ => refusal.end(),
+                    }
                 } else if *method == Method::Options {
                     answer(200, "OK").end()
                 } else {
@@ -326,10 +329,10 @@ impl Overloaded {
 
 #[test]
 fn an_upstream_that_asks_for_a_pause_has_it_from_all_workers() {
-    let pbx = Overloaded::start();
+    let (pbx, other) = (Overloaded::start(503), Overloaded::start(486));
     let stage = Stage::with(|config| {
         let upstream = Upstream {
-            targets: vec![format!("sip:{}", pbx.at).as_str().into()],
+            targets: UpstreamTarget::in_order([&pbx, &other].map(|pbx| format!("sip:{}", pbx.at))),
             trusted: false,
             path: PathMode::Path,
             probe: Some(Millis(1_000)),
@@ -343,7 +346,7 @@ fn an_upstream_that_asks_for_a_pause_has_it_from_all_workers() {
         });
     });
     let alice = stage.phone("alice");
-    let refused = || assert_eq!(calls(&alice).wait_over(SOON).unwrap(), Ending::Refused(500));
+    let refused = || assert_eq!(calls(&alice).wait_over(SOON).unwrap(), Ending::Refused(486));
     let paused = || ask(stage.admin(), "GET", "/api/v1/upstreams").contains("\"paused\":\"20");
     assert!(!paused());
     refused();
@@ -354,6 +357,6 @@ fn an_upstream_that_asks_for_a_pause_has_it_from_all_workers() {
     for _ in 0..8 {
         refused();
     }
-    stage.finish_refused(1);
-    assert_eq!(pbx.finish(), 1);
+    stage.finish_refused(10);
+    assert_eq!((pbx.finish(), other.finish()), (1, 9));
 }

@@ -468,7 +468,12 @@ pub(crate) fn supported(settings: &Settings, reliable: bool) -> &'static str {
 pub(crate) fn retry_after(response: &Message) -> Option<Millis> {
     let value = response.header(Name::RetryAfter)?.trim_start();
     let end = value.find(|c: char| !c.is_ascii_digit());
-    let seconds: u32 = value[..end.unwrap_or(value.len())].parse().ok()?;
+    let digits = &value[..end.unwrap_or(value.len())];
+    if digits.is_empty() {
+        return None;
+    }
+    // More than fits is as long as can be.
+    let seconds: u32 = digits.parse().unwrap_or(u32::MAX);
     Some(Millis::from_secs(u64::from(seconds)))
 }
 

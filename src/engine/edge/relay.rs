@@ -255,7 +255,7 @@ impl Relays {
                     let out = &mut context.shared.out;
                     return out.push_back(Output::Resolve { token, hop });
                 }
-                Way::Away | Way::None => {}
+                Way::None => {}
             }
         }
         if self.standing.get(&number).is_none_or(|relay| relay.out > 0) {

@@ -10,7 +10,8 @@ const LAST_FOR: Millis = Millis::from_secs(30);
 /// Targets remembered; with more, the one that is free again soonest is forgotten.
 const REMEMBERED_MAX: usize = 4096;
 
-/// Remembers what failed: who asked for a pause has it (RFC 3261 21.5.4), who was silent comes last.
+/// Remembers what failed: who asked for a pause has it where another is well (RFC 3261 21.5.4), who was silent
+/// comes last.
 #[derive(Debug, Default)]
 pub struct Shunned {
     until: BTreeMap<Located, Shun>,
@@ -21,7 +22,7 @@ pub struct Shunned {
 #[derive(Clone, Copy, Debug)]
 struct Shun {
     until: Time,
-    /// It asked for it: nothing is sent there meanwhile.
+    /// It asked for it: nothing is sent there meanwhile that can go elsewhere.
     away: bool,
 }
 
@@ -61,18 +62,30 @@ impl Shunned {
         shun.is_some_and(|shun| shun.away && now < shun.until)
     }
 
-    /// Returns the targets that may be asked now, those that failed lately last.
+    /// Returns true where all of these asked to be left alone.
+    pub fn all_away(&self, targets: &[Located], now: Time) -> bool {
+        !targets.is_empty() && targets.iter().all(|target| self.is_away(target, now))
+    }
+
+    /// Returns the targets that may be asked now, those that failed lately last. Who asked to be left alone is
+    /// asked after these where none is well, the one that is free soonest first: a pause makes no target nobody.
     pub fn order(&self, targets: &[Located], now: Time) -> VecDeque<Located> {
-        let (mut first, mut last) = (VecDeque::with_capacity(targets.len()), Vec::new());
+        let mut ordered = VecDeque::with_capacity(targets.len());
+        let (mut silent, mut away) = (Vec::new(), Vec::new());
         for target in targets {
             match self.until.get(target).filter(|shun| now < shun.until) {
-                None => first.push_back(*target),
-                Some(shun) if shun.away => {}
-                Some(_) => last.push(*target),
+                None => ordered.push_back(*target),
+                Some(shun) if shun.away => away.push((shun.until, *target)),
+                Some(_) => silent.push(*target),
             }
         }
-        first.extend(last);
-        first
+        let none_is_well = ordered.is_empty();
+        ordered.extend(silent);
+        if none_is_well {
+            away.sort_by_key(|(until, _)| *until);
+            ordered.extend(away.into_iter().map(|(_, target)| target));
+        }
+        ordered
     }
 
     /// Forgets what is over.
@@ -148,6 +161,23 @@ mod tests {
         assert_eq!(order(&shunned, 4), [2, 3]);
         shunned.failed(target(1), Time(7_000));
         assert_eq!(order(&shunned, 7_001), [2, 3, 1]);
+    }
+
+    #[test]
+    fn where_none_is_well_who_is_away_is_asked_the_soonest_first() {
+        let mut shunned = Shunned::default();
+        for (port, until) in [(1, 9_000), (3, 5_000)] {
+            shunned.pause(target(port), Time(until), Time(0));
+        }
+        assert_eq!(order(&shunned, 1), [2]);
+        shunned.failed(target(2), Time(1));
+        assert_eq!(order(&shunned, 2), [2, 3, 1]);
+        let all = |ports: &[u16], now| {
+            let targets: Vec<_> = ports.iter().copied().map(target).collect();
+            shunned.all_away(&targets, Time(now))
+        };
+        assert!(all(&[1, 3], 4_999) && !all(&[1, 3], 5_000));
+        assert!(!all(&[1, 2, 3], 2) && !all(&[], 2));
     }
 
     #[test]

@@ -21,7 +21,7 @@ const TOLD_EVERY: Millis = Millis::from_secs(1);
 /// takes calls again, and where probes are answered all the while.
 const PAUSE_MAX: Millis = Millis::from_secs(3600);
 const PAUSE_PROBED_MAX: Millis = Millis::from_secs(60);
-/// Addresses of one target that are known to pause.
+/// Addresses of one target that are known to pause; with more, the one that is free soonest is forgotten.
 const PAUSES_MAX: usize = 64;
 
 /// The targets of all upstreams.
@@ -75,10 +75,15 @@ impl Watched {
         }
     }
 
-    /// Returns true where it may be asked instead of another; one that has a name may have other addresses
-    /// than those that are left alone.
-    fn takes_calls(&self, hop: &Hop) -> bool {
-        self.health == Health::Up && (self.pauses.is_empty() || hop.numeric().is_none())
+    /// Returns until when it is left alone; one that has a name may have other addresses than those that are.
+    fn paused_until(&self, hop: &Hop, now: Time) -> Option<Time> {
+        let until = self.pauses.get(&hop.numeric()?).copied();
+        until.filter(|until| *until > now)
+    }
+
+    /// Returns true where it may be asked instead of another.
+    fn takes_calls(&self, hop: &Hop, now: Time) -> bool {
+        self.health == Health::Up && self.paused_until(hop, now).is_none()
     }
 }
 
@@ -116,7 +121,9 @@ impl Upstreams {
     }
 
     /// Returns those targets of an upstream that may be asked, the first to be asked first: who failed
-    /// lately last, the rest by priority and, within it, by weight. The same `key` draws the same.
+    /// lately last, the rest by priority and, within it, by weight. The same `key` draws the same. Who asked to be
+    /// left alone is asked all the same where no other is well, the one that is free soonest first: one refusal,
+    /// which may be no more than what somebody beyond said, must not take the upstream from everybody.
     pub fn choose<T>(
         &self,
         name: &str,
@@ -127,6 +134,7 @@ impl Upstreams {
     ) -> Vec<T> {
         let members = self.groups.get(name).map_or(&[][..], |members| members);
         let mut chosen = Vec::with_capacity(targets.len());
+        let mut paused = Vec::new();
         for target in targets {
             let hop = place(&target);
             let known = hop.and_then(|hop| {
@@ -137,7 +145,12 @@ impl Upstreams {
                 chosen.push((0, 0, 0.0, target));
                 continue;
             };
-            if let Some(rank) = watched.rank(now) {
+            let Some(rank) = watched.rank(now) else {
+                continue;
+            };
+            if let Some(until) = watched.paused_until(&member.hop, now) {
+                paused.push((until, target));
+            } else {
                 // Of exponentials whose rates are the weights the least is drawn by weight.
                 let uniform = (hash64((key, &member.hop)) >> 11) as f64 / (1u64 << 53) as f64;
                 let drawn = -(1.0 - uniform).ln() / f64::from(member.weight.max(1));
@@ -145,7 +158,13 @@ impl Upstreams {
             }
         }
         chosen.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2)));
-        chosen.into_iter().map(|(.., target)| target).collect()
+        paused.sort_by_key(|(until, _)| *until);
+        if chosen.first().is_some_and(|(rank, ..)| *rank == 0) {
+            paused.clear();
+        }
+        let chosen = chosen.into_iter().map(|(.., target)| target);
+        let paused = paused.into_iter().map(|(_, target)| target);
+        chosen.chain(paused).collect()
     }
 
     /// Takes what was seen of a place. Returns what the place was and is, where that is not the same.
@@ -190,26 +209,33 @@ impl Upstreams {
             known.is_none(),
             known.map_or(until, |known| until.max(*known)),
         );
-        if watched.pauses.len() < PAUSES_MAX || !new {
-            watched.pauses.insert(target, until);
+        watched.pauses.insert(target, until);
+        if watched.pauses.len() > PAUSES_MAX {
+            let soonest = watched.pauses.iter().min_by_key(|(_, until)| **until);
+            let soonest = soonest.map(|(target, _)| *target);
+            watched.pauses.retain(|known, _| Some(*known) != soonest);
         }
         Some(Pause { until, new })
     }
 
-    /// Returns the target that has this address, or one of these places.
-    pub fn owner(&self, target: &Located, places: &[Option<Hop>]) -> Option<Hop> {
+    /// Returns the target that names this address, or whose name it was located by. What a far end's Contact
+    /// or Route leads to is no target's, whatever upstream the call went through.
+    pub fn owner(&self, target: &Located, located_by: Option<&Hop>) -> Option<Hop> {
         let mut watched = self.watched.keys();
         let numeric = watched.find(|hop| hop.numeric().as_ref() == Some(target));
-        let mut places = places.iter().flatten();
-        let owner = numeric.or_else(|| places.find(|place| self.watched.contains_key(*place)));
-        owner.cloned()
+        let named = located_by.filter(|hop| hop.numeric().is_none());
+        let named = named.filter(|hop| self.watched.contains_key(*hop));
+        numeric.or(named).cloned()
     }
 
-    /// Forgets pauses that are over.
-    pub fn sweep(&mut self, now: Time) {
-        for watched in self.watched.values_mut() {
-            watched.pauses.retain(|_, until| *until > now);
+    /// Forgets pauses that are over, and returns whose they were.
+    pub fn sweep(&mut self, now: Time) -> Vec<(Hop, Located)> {
+        let mut over = Vec::new();
+        for (hop, watched) in &mut self.watched {
+            let ended = watched.pauses.extract_if(.., |_, until| *until <= now);
+            over.extend(ended.map(|(target, _)| (hop.clone(), target)));
         }
+        over
     }
 
     /// Counts addresses that are left alone.
@@ -231,11 +257,11 @@ impl Upstreams {
     }
 
     /// Returns true where another target of the same upstream is up, and could be asked instead.
-    pub fn has_other(&self, uri: &str) -> bool {
+    pub fn has_other(&self, uri: &str, now: Time) -> bool {
         let Some(hop) = hop_of(uri) else { return false };
         let is_up = |member: &Member| {
             let watched = self.watched.get(&member.hop);
-            watched.is_some_and(|watched| watched.takes_calls(&member.hop))
+            watched.is_some_and(|watched| watched.takes_calls(&member.hop, now))
         };
         let mut groups = self.groups.values();
         groups.any(|members| {

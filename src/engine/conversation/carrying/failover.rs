@@ -4,7 +4,7 @@
 //! | what failed | for this request | for those that follow |
 //! | --- | --- | --- |
 //! | silence, the transport | the next target | asked last for a while; of an upstream, a suspicion |
-//! | 503 with Retry-After | the next target | left alone for as long (RFC 3261 21.5.4), of an upstream by every shard |
+//! | 503 with Retry-After | the next target | left alone for as long (RFC 3261 21.5.4) where another is well, of an upstream by every shard |
 //! | 503 without | the next target | nothing: it counts as a 500 does |
 //! | any of these, to a stranger's request | the next target | nothing: what it asks for may be meant to fail |
 
@@ -18,10 +18,10 @@ use crate::engine::conversation::restoring::reach::standing;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Event, TargetFailure};
 use crate::engine::ids::{Flow, LegId, Side, Transport};
-use crate::engine::locating::{Hop, Located};
+use crate::engine::locating::Located;
 use crate::engine::routing;
 use crate::engine::time::Time;
-use crate::engine::upstreams::{hop_of as hop_at, place_of};
+use crate::engine::upstreams::place_of;
 use crate::sip::Message;
 
 /// Takes the first of these targets of an endpoint that we have a listener for.
@@ -70,8 +70,7 @@ pub(crate) fn target_failed(
         _ if sent.strangers => {}
         TargetFailure::Unavailable(None) => {}
         TargetFailure::Unavailable(Some(span)) => {
-            let place = hop_at(place_of(sent.endpoint));
-            context.asked_for_a_pause(target, &[place], span);
+            context.asked_for_a_pause(target, hop_of(sent.endpoint).as_ref(), span);
         }
         TargetFailure::Silent | TargetFailure::Unreachable => {
             context.shared.shunned.failed(target, now);
@@ -264,7 +263,7 @@ impl Conversation {
         for (leg, client, contact) in due {
             if !context.shared.transactions.is_silent(client)
                 || self.fail_over(context, leg, TargetFailure::Silent)
-                || !context.shared.upstreams.has_other(&contact)
+                || !context.shared.upstreams.has_other(&contact, now)
             {
                 continue;
             }
@@ -282,11 +281,10 @@ impl Conversation {
         self.party(Side::Caller).asker.is_unknown()
     }
 
-    /// Returns where a leg's endpoint is asked, of a call that says something of that by what it meets with.
-    pub(crate) fn speaks_of(&self, leg: LegId) -> Option<Option<Hop>> {
+    /// Returns true where what a request to a leg meets with says something of where it went.
+    pub(crate) fn speaks(&self, leg: LegId) -> bool {
         let mut legs = self.parties.iter().filter_map(|party| party.leg.as_ref());
-        let leg = legs.find(|known| known.id == leg)?;
-        (!self.is_strangers()).then(|| hop_at(place_of(&leg.endpoint)))
+        legs.any(|known| known.id == leg) && !self.is_strangers()
     }
 
     fn fork_of(&mut self, leg: LegId) -> Option<(Side, &mut Fork)> {

@@ -41,17 +41,36 @@ impl Shared {
         if !self.leads || !pause.new {
             return;
         }
-        let (transport, at) = target;
+        let span = pause.until.since(now);
         for (upstream, uri) in self.upstreams.names_of(&seen.hop) {
             let event = Event::UpstreamPaused {
                 upstream,
                 target: uri,
-                address: format!("{}:{at}", transport.param()).into(),
-                span: pause.until.since(now),
+                address: shown(&target),
+                span,
             };
             self.out.push_back(event.into());
         }
     }
+
+    /// Tells which pauses are over.
+    pub(crate) fn end_pauses(&mut self, now: Time) {
+        let over = self.upstreams.sweep(now);
+        for (hop, target) in over.into_iter().filter(|_| self.leads) {
+            for (upstream, uri) in self.upstreams.names_of(&hop) {
+                let event = Event::UpstreamPauseOver {
+                    upstream,
+                    target: uri,
+                    address: shown(&target),
+                };
+                self.out.push_back(event.into());
+            }
+        }
+    }
+}
+
+fn shown((transport, at): &Located) -> Box<str> {
+    format!("{}:{at}", transport.param()).into()
 }
 
 /// Tells what a target of an upstream is from now on.
@@ -88,15 +107,15 @@ impl Context<'_> {
     }
 
     /// Somebody asked to be left alone at an address (RFC 3261 21.5.4): of an upstream all shards are told.
-    /// `places` are those that the request was meant for.
+    /// `located_by`: what the request went by, and the address was located by.
     pub(crate) fn asked_for_a_pause(
         &mut self,
         target: Located,
-        places: &[Option<Hop>],
+        located_by: Option<&Hop>,
         span: Millis,
     ) {
         let now = self.now;
-        match self.shared.upstreams.owner(&target, places) {
+        match self.shared.upstreams.owner(&target, located_by) {
             Some(hop) => self.observe(Observation {
                 hop,
                 sign: Sign::Paused(target, span),

@@ -375,13 +375,13 @@ impl Context<'_> {
         Some(current)
     }
 
-    /// A request failed at its target: the next one has its turn. `place` is where its leg's endpoint is asked;
-    /// None where it says nothing of that, as strangers' requests do not.
+    /// A request failed at its target: the next one has its turn. `speaks`: it says something of the target, as
+    /// strangers' requests do not.
     pub(crate) fn within_failed(
         &mut self,
         client: ClientId,
         failure: TargetFailure,
-        place: Option<Option<Hop>>,
+        speaks: bool,
     ) -> Failed {
         let within = &mut self.shared.within;
         if let Some(earlier) = within.earlier.remove(&client) {
@@ -391,14 +391,21 @@ impl Context<'_> {
             return Failed::Over;
         };
         let failed = (sent.flow.transport, sent.flow.peer);
-        match (failure, place) {
-            // RFC 3261 21.5.4: without a Retry-After it says no more of the target than a 500 does.
-            (TargetFailure::Unavailable(None), _) | (TargetFailure::Unavailable(_), None) => {}
-            (TargetFailure::Unavailable(Some(span)), Some(place)) => {
-                let places = [place, sent.course.hop.clone()];
-                self.asked_for_a_pause(failed, &places, span);
+        match failure {
+            TargetFailure::Unavailable(Some(span)) if speaks => {
+                // The flow that the far end is heard over is no address of the hop.
+                let located = &self.shared.within.located;
+                let has = |hop: &&Hop| {
+                    located
+                        .get(*hop)
+                        .is_some_and(|(at, _)| at.contains(&failed))
+                };
+                let hop = sent.course.hop.as_ref().filter(has);
+                self.asked_for_a_pause(failed, hop, span);
             }
-            (TargetFailure::Silent | TargetFailure::Unreachable, _) => {
+            // RFC 3261 21.5.4: without a Retry-After it says no more of the target than a 500 does.
+            TargetFailure::Unavailable(_) => {}
+            TargetFailure::Silent | TargetFailure::Unreachable => {
                 self.shared.shunned.failed(failed, self.now);
             }
         }
@@ -507,7 +514,7 @@ impl Context<'_> {
         earlier.retain(|client, kept| transactions.waits(*client) || failed.contains(&kept.now));
         let mut renewed = Vec::new();
         for client in silent {
-            if let Failed::Renewed(one) = self.within_failed(client, TargetFailure::Silent, None) {
+            if let Failed::Renewed(one) = self.within_failed(client, TargetFailure::Silent, false) {
                 renewed.push(one);
             }
         }

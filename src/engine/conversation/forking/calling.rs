@@ -41,20 +41,18 @@ pub(crate) enum Way {
     Located(Flow),
     /// A name has to be located first.
     Ask(Hop),
-    /// Whoever is there asked to be left alone for a while.
-    Away,
     /// No listener speaks the transport or the family, or it is no SIP URI.
     None,
 }
 
 impl Way {
     /// Returns true where nothing can be read on it, as far as our next hop: what a `sips:` URI demands
-    /// (RFC 3261 26.2.2). Who is away is judged when it is back.
+    /// (RFC 3261 26.2.2).
     pub(crate) fn is_secure(&self, context: &Context<'_>) -> bool {
         match self {
             Self::Known(flow) | Self::Located(flow) => context.world.spoken(flow).is_secure(),
             Self::Ask(hop) => hop.is_secure(),
-            Self::Away | Self::None => true,
+            Self::None => true,
         }
     }
 }
@@ -84,9 +82,6 @@ pub(crate) fn way(context: &Context<'_>, endpoint: &Endpoint) -> Way {
     let Some(target) = hop.numeric() else {
         return Way::Ask(hop);
     };
-    if context.shared.shunned.is_away(&target, context.now) {
-        return Way::Away;
-    }
     let flow = context.world.flow_to(target.0, target.1, &hop.host);
     flow.map_or(Way::None, Way::Located)
 }
@@ -127,7 +122,7 @@ impl Conversation {
     /// Makes a branch to an endpoint of a side.
     ///
     /// # Errors
-    /// There is no way to it, or none now: the status that says so.
+    /// There is no way to it: the status that says so.
     pub(crate) fn make_branch(
         &mut self,
         context: &mut Context<'_>,
@@ -148,7 +143,6 @@ impl Conversation {
                 out.push_back(Output::Resolve { token, hop });
                 (NOWHERE, BranchState::Resolving(token), true)
             }
-            Way::Away => return Err(503),
             Way::None => return Err(480),
         };
         let until = context.now + ring;
@@ -268,7 +262,7 @@ impl Conversation {
         branch.sent = context.now;
         let failover = context.shared.settings.fork.failover;
         let place = place_of(&branch.leg.endpoint);
-        let other = branch.located && context.shared.upstreams.has_other(place);
+        let other = branch.located && context.shared.upstreams.has_other(place, context.now);
         let hurry = other || !branch.rest.is_empty();
         branch.silent_at = hurry.then(|| context.now + failover);
     }
@@ -404,7 +398,12 @@ impl Conversation {
             .iter()
             .position(|branch| branch.state == BranchState::Resolving(token))?;
         let mut rest = context.shared.shunned.order(targets, context.now);
-        let away = rest.is_empty() && !targets.is_empty();
+        // All that asked to be left alone give way to who has its turn after them, but not to nobody.
+        let away =
+            !fork.waiting.is_empty() && context.shared.shunned.all_away(targets, context.now);
+        if away {
+            rest.clear();
+        }
         match next_flow(context, &fork.branches[at].leg.endpoint, &mut rest) {
             Some(flow) => {
                 let branch = &mut fork.branches[at];
