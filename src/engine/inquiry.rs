@@ -21,6 +21,8 @@ pub struct Inquiry {
     pub whose: Aor,
     /// Of what kind the conversation is that wants it.
     pub kind: Kind,
+    /// It was asked for by `sips:`.
+    pub secure: bool,
 }
 
 /// The answer to an inquiry.
@@ -29,7 +31,8 @@ pub struct Found {
     pub token: Token,
     pub by: ConversationId,
     /// 603 where there is no such call, it is not `whose`, or it has no other end now; 491 where that end is
-    /// on its way elsewhere; 487 where it is to be called anew.
+    /// on its way elsewhere; 487 where it is to be called anew; 480 where who asks is in the clear and the call
+    /// must not be.
     pub counterpart: Result<Box<Counterpart>, u16>,
 }
 

@@ -8,8 +8,10 @@ use refork::engine::settings::{PathMode, Route, RouteFork, Settings, Upstream};
 use refork::engine::time::Millis;
 use refork::sip::{Builder, Message, Method, Name};
 
+use crate::attended::naming;
 use crate::people::*;
 use crate::table::*;
+use crate::transfer::{carol, refer};
 
 #[test]
 fn a_sips_target_is_called_over_tls_and_told_a_sips_contact() {
@@ -291,5 +293,104 @@ fn an_upstream_with_tls_is_asked_by_sips_and_all_that_follows_goes_over_it() {
         t.receive_over(tls(alice(), 1), a.request(Method::Info).end());
         let info = t.request_to(desk(), Method::Info);
         assert_eq!(info.via().transport, "TLS", "{target}");
+    }
+}
+
+/// Alice has called Carol by sips, and Carol has called Bob, by `sips:` or in the clear. Returns Carol's ends.
+fn carol_talks_with_both(t: &mut Table, secret: bool) -> (Remote, Remote) {
+    let register = t.register_request("carol", carol(), "carol", 1, 3600);
+    says(t, carol(), register);
+    t.response_to(carol(), 200);
+    if secret {
+        registers(t, desk(), "desk");
+    } else {
+        t.register("bob", desk(), "desk");
+    }
+    asks(t, "carol", "call1");
+    let invite = t.request_to(carol(), Method::Invite);
+    let ok = with_sdp(response(&invite, 200, carol(), "c1"), &audio(carol()));
+    says(t, carol(), ok);
+    t.request_to(carol(), Method::Ack);
+    let a = Remote::of_answer(&t.response_to(alice(), 200), alice());
+    t.receive_over(tls(alice(), 1), a.ack(1));
+    let of_alice = Remote::of_invite(&invite, carol(), "c1");
+    let invite = request(Method::Invite, "carol", "bob", carol(), "call2");
+    let invite = with_sdp(invite, &audio(carol()));
+    says(t, carol(), if secret { by_sips(invite) } else { invite });
+    let invite = t.request_to(desk(), Method::Invite);
+    let ok = with_sdp(answer_to(&invite), &audio(desk()));
+    if secret {
+        says(t, desk(), ok);
+    } else {
+        t.receive(desk(), ok);
+    }
+    t.request_to(desk(), Method::Ack);
+    let of_bob = Remote::of_answer(&t.response_to(carol(), 200), carol());
+    says(t, carol(), of_bob.ack(1));
+    (of_alice, of_bob)
+}
+
+#[test]
+fn a_call_by_sips_is_not_carried_on_in_the_clear_by_a_transfer_in_either_direction() {
+    for within_the_clear in [true, false] {
+        let mut t = Table::new(settings());
+        let (mut of_alice, mut of_bob) = carol_talks_with_both(&mut t, false);
+        let refer = if within_the_clear {
+            refer(&mut of_bob, &naming(&of_alice))
+        } else {
+            refer(&mut of_alice, &naming(&of_bob))
+        };
+        says(&mut t, carol(), refer);
+        if within_the_clear {
+            t.response_to(carol(), 480);
+        } else {
+            // There it is found out as Bob is to be called.
+            t.response_to(carol(), 202);
+            let mut told = String::new();
+            while !told.starts_with("SIP/2.0 480 ") {
+                let notify = t.request_to(carol(), Method::Notify);
+                told = text(&notify);
+                says(&mut t, carol(), response(&notify, 200, carol(), "n1").end());
+            }
+        }
+        t.nothing_to(alice());
+        t.nothing_to(desk());
+        // Both calls are as they were.
+        says(&mut t, carol(), of_alice.request(Method::Info).end());
+        let info = t.request_to(alice(), Method::Info);
+        assert_eq!(info.via().transport, "TLS");
+        says(&mut t, carol(), of_bob.request(Method::Info).end());
+        t.request_to(desk(), Method::Info);
+    }
+}
+
+#[test]
+fn two_calls_by_sips_are_joined_by_a_transfer() {
+    let mut t = Table::new(settings());
+    let (of_alice, mut of_bob) = carol_talks_with_both(&mut t, true);
+    says(&mut t, carol(), refer(&mut of_bob, &naming(&of_alice)));
+    t.response_to(carol(), 202);
+    let asked = t.request_to(alice(), Method::Invite);
+    assert_eq!(asked.via().transport, "TLS");
+}
+
+#[test]
+fn a_sips_contact_is_bound_over_tls_alone() {
+    let mut t = Table::new(settings());
+    let by = |cseq, expires, t: &Table| {
+        let register = t.register_request("bob", desk(), "desk", cseq, expires);
+        let text = String::from_utf8(register.to_vec()).unwrap();
+        Bytes::from(text.replacen("<sip:bob@198", "<sips:bob@198", 1))
+    };
+    for (cseq, flow, expires, status) in [
+        (1, flow(desk()), 3600, 400),
+        (2, tcp(desk(), 5), 3600, 400),
+        (3, tls(desk(), 6), 3600, 200),
+        // What takes it away harms nobody.
+        (4, flow(desk()), 0, 200),
+    ] {
+        let register = by(cseq, expires, &t);
+        t.receive_over(flow, register);
+        t.response_to(desk(), status);
     }
 }

@@ -5,6 +5,7 @@ use crate::engine::endpoint::{Binding, BindingChange, Identity};
 use crate::engine::ids::{Aor, Flow};
 use crate::engine::ports::World;
 use crate::engine::time::Time;
+use crate::sip::{Scheme, Uri};
 
 /// What a REGISTER asks of the bindings.
 #[derive(Debug)]
@@ -16,6 +17,18 @@ pub(super) enum Wish {
 }
 
 impl Wish {
+    /// Returns true where a `sips:` Contact is to be bound.
+    pub(super) fn is_secret(&self) -> bool {
+        let Self::Contacts(wanted) = self else {
+            return false;
+        };
+        let mut bound = wanted.iter().filter(|wanted| !wanted.remove);
+        bound.any(|wanted| {
+            let uri = Uri::parse(&wanted.binding.endpoint.contact);
+            uri.is_ok_and(|uri| uri.scheme == Scheme::Sips)
+        })
+    }
+
     /// Gives each device a new number, which `apply` takes where it has none that holds.
     pub(super) fn number(&mut self, of: impl Fn(&str) -> u64) {
         let Self::Contacts(wanted) = self else { return };

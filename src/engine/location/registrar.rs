@@ -202,6 +202,10 @@ impl Registrar {
         let Some(mut wish) = wish(request, flow, registrar, now, settings)? else {
             return Ok((aor, Vec::new()));
         };
+        // RFC 5630 5.2: what asks for secrecy on every hop is not bound over one that has none.
+        if wish.is_secret() && !world.spoken(flow).is_secure() {
+            return Err(Refused::new(400, "sips: Contact over a hop in the clear"));
+        }
         wish.number(|instance| number(world.gruu_key(), &aor, instance, request, now));
         let order = Order {
             call_id: request.call_id(),

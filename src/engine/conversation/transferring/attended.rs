@@ -95,6 +95,7 @@ impl Conversation {
             remote_tag: named.remote_tag,
             whose,
             kind: self.kind,
+            secure: self.secure,
         }));
     }
 
@@ -115,6 +116,7 @@ impl Conversation {
             return self.promise_ringing(context, leg, inquiry);
         }
         let counterpart = self.other_end(leg, inquiry).ok_or(603_u16)?;
+        self.goes_on_in(inquiry)?;
         let gives = self.kind == inquiry.kind
             && self
                 .side_of(leg)
@@ -125,6 +127,17 @@ impl Conversation {
             gives: gives.then_some(self.id),
             ..counterpart
         })
+    }
+
+    /// Nobody's call by `sips:` goes on in the clear, whoever transfers it (RFC 3261 26.2.2).
+    ///
+    /// # Errors
+    /// 480, as to any request that would lead there.
+    pub(super) fn goes_on_in(&self, inquiry: &Inquiry) -> Result<(), u16> {
+        if self.secure && !inquiry.secure {
+            return Err(480);
+        }
+        Ok(())
     }
 
     fn other_end(&self, leg: LegId, inquiry: &Inquiry) -> Option<Counterpart> {
@@ -194,6 +207,7 @@ impl Conversation {
             }
             Err(status) => {
                 let why = match status {
+                    480 => "transfer of a call by sips: into one in the clear",
                     491 => "transfer to a call that is being transferred itself",
                     487 => "transfer of a side that is being restored",
                     _ => "transfer to a call that the transferor has not got",

@@ -82,7 +82,8 @@ impl Conversation {
     /// Returns who is called, for the caller who has named one of its early dialogs, and promises it.
     ///
     /// # Errors
-    /// 487 where whoever is called cannot be given, and is to be called anew; 603 where there is no such call.
+    /// 487 where whoever is called cannot be given, and is to be called anew; 480 where that would be in the
+    /// clear and must not; 603 where there is no such call.
     pub(super) fn promise_ringing(
         &mut self,
         context: &Context<'_>,
@@ -100,6 +101,7 @@ impl Conversation {
         if !names || !caller.may_be_replaced_by(&inquiry.whose) || self.id == inquiry.by {
             return Err(603);
         }
+        self.goes_on_in(inquiry)?;
         // Without an offer of the caller's there would be nobody to answer the target's.
         if self.kind != inquiry.kind || invitation.offer.is_none() {
             return Err(487);
