@@ -141,6 +141,142 @@ fn a_machine_is_better_than_nobody_and_as_good_as_any_where_that_is_wished() {
     }
 }
 
+/// Bob's desk phone is lost, and fails as soon as it is asked (None: by ICMP); his mobile is a machine, and is left.
+fn machine_left_for_a_phone_that_fails(status: Option<u16>) -> Table {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    let there = t.request_to(desk(), Method::Invite);
+    match status {
+        Some(status) => t.reply(&there, status, desk()),
+        None => t.icmp(desk()),
+    }
+    t.pass(Millis(2_100));
+    let mobiles = t.request_to(mobile(), Method::Invite);
+    assert!(mobiles.header(Name::RejectContact).is_some());
+    t.discard(mobile());
+    t.receive(mobile(), taken(&mobiles, mobile(), ";automata"));
+    t.request_to(mobile(), Method::Ack);
+    let bye = t.request_to(mobile(), Method::Bye);
+    t.reply(&bye, 200, mobile());
+    t
+}
+
+const FAST: [Option<u16>; 5] = [None, Some(408), Some(480), Some(486), Some(503)];
+
+#[test]
+fn a_machine_does_not_win_over_a_phone_that_is_away_for_the_moment() {
+    for status in FAST {
+        let mut t = machine_left_for_a_phone_that_fails(status);
+        t.discard(desk());
+        t.pass(Millis::from_secs(20));
+        t.nothing_to(mobile());
+        t.discard(desk());
+        // The phone is back.
+        t.register_again("bob", desk(), "desk", 2);
+        let again = loop {
+            match t.waiting(desk(), &Method::Invite) {
+                Some(again) => break again,
+                None => t.pass(Millis(1000)),
+            }
+        };
+        t.receive(
+            desk(),
+            with_sdp(response(&again, 200, desk(), "x1"), &audio(desk())),
+        );
+        assert!(t.waiting(desk(), &Method::Ack).is_some());
+        let restored = |what: &Happening| matches!(what, Happening::Restored { same: true, .. });
+        assert_eq!(t.happened(restored), 1, "{status:?}");
+        t.nothing_to(alice());
+    }
+}
+
+#[test]
+fn a_machine_is_the_last_resort_where_nobody_comes_back() {
+    for status in FAST {
+        let mut t = machine_left_for_a_phone_that_fails(status);
+        t.pass(Millis::from_secs(42));
+        t.nothing_to(mobile());
+        t.pass(Millis::from_secs(4));
+        let mobiles = t.request_to(mobile(), Method::Invite);
+        assert!(mobiles.header(Name::RejectContact).is_none(), "it may now");
+        t.discard(mobile());
+        t.receive(mobile(), taken(&mobiles, mobile(), ";automata"));
+        t.request_to(mobile(), Method::Ack);
+        let restored = |what: &Happening| matches!(what, Happening::Restored { .. });
+        assert_eq!(t.happened(restored), 1, "{status:?}");
+        assert!(t.waiting(mobile(), &Method::Bye).is_none());
+    }
+}
+
+#[test]
+fn a_machine_is_asked_again_at_once_where_the_person_has_refused() {
+    let (mut t, there, mobiles) = both_ring();
+    t.receive(mobile(), taken(&mobiles, mobile(), ";automata"));
+    t.request_to(mobile(), Method::Ack);
+    t.request_to(mobile(), Method::Bye);
+    t.reply(&there, 486, desk());
+    let mobiles = t.request_to(mobile(), Method::Invite);
+    t.receive(mobile(), taken(&mobiles, mobile(), ";automata"));
+    t.request_to(mobile(), Method::Ack);
+    let restored = |what: &Happening| matches!(what, Happening::Restored { same: false, .. });
+    assert_eq!(t.happened(restored), 1);
+}
+
+#[test]
+fn a_phone_that_forwards_its_calls_has_not_refused() {
+    let mut t = Table::new(settings());
+    t.established();
+    t.bob_is_lost();
+    let there = t.request_to(desk(), Method::Invite);
+    t.reply(&there, 302, desk());
+    t.request_to(desk(), Method::Ack);
+    // It is asked again, as one that is away.
+    t.pass(Millis::from_secs(1));
+    let again = t.request_to(desk(), Method::Invite);
+    assert_ne!(again.call_id(), there.call_id());
+}
+
+/// Alice talks to a machine, which has answered with these parameters, and is lost.
+fn machine_lost(params: &str) -> (Table, Message) {
+    let mut t = two();
+    t.alice_invites(&audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), taken(&invite, desk(), params));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+    let others = t.waiting(mobile(), &Method::Invite).unwrap();
+    t.reply(&others, 487, mobile());
+    t.discard(mobile());
+    t.bob_is_lost();
+    let again = t.request_to(desk(), Method::Invite);
+    assert!(again.header(Name::RejectContact).is_none());
+    (t, again)
+}
+
+#[test]
+fn a_machine_that_was_lost_is_restored() {
+    // It need not have said before that it is one.
+    for before in [";automata", ""] {
+        let (mut t, again) = machine_lost(before);
+        t.receive(desk(), taken(&again, desk(), ";automata"));
+        t.request_to(desk(), Method::Ack);
+        let restored = |what: &Happening| matches!(what, Happening::Restored { same: true, .. });
+        assert_eq!(t.happened(restored), 1);
+        assert!(t.waiting(desk(), &Method::Invite).is_none());
+    }
+    // Another of its kind does as well.
+    let (mut t, _) = machine_lost(";automata");
+    t.pass(Millis(2_100));
+    let other = t.request_to(mobile(), Method::Invite);
+    assert!(other.header(Name::RejectContact).is_none());
+    t.receive(mobile(), taken(&other, mobile(), ";automata"));
+    t.request_to(mobile(), Method::Ack);
+    let restored = |what: &Happening| matches!(what, Happening::Restored { same: false, .. });
+    assert_eq!(t.happened(restored), 1);
+}
+
 #[test]
 fn the_history_says_whose_endpoint_rang_and_refused() {
     let (mut t, _, mobiles) = both_ring();
@@ -261,4 +397,26 @@ fn a_last_word_that_is_put_off_for_a_moment_is_said_once_more() {
     t.receive(alice(), later.end());
     t.request_to(alice(), Method::Bye);
     assert_eq!(last_words(&t), [NoticeOutcome::Refused]);
+}
+
+#[test]
+fn a_last_word_that_was_put_off_is_no_unanswered_one_when_the_survivor_hangs_up() {
+    for (answers, outcome) in [
+        (true, NoticeOutcome::Refused),
+        (false, NoticeOutcome::Unanswered),
+    ] {
+        let mut t = Table::new(settings());
+        let (mut a, _) = t.established();
+        t.bob_is_lost();
+        t.pass(Millis::from_secs(60));
+        let word = t.request_to(alice(), Method::Message);
+        if answers {
+            let later = response(&word, 480, alice(), "x1").header(Name::RetryAfter, 5);
+            t.receive(alice(), later.end());
+        }
+        t.hangs_up(&mut a);
+        assert_eq!(last_words(&t), [outcome]);
+        let nameless = |what: &Happening| matches!(what, Happening::LastWord { endpoint, .. } if endpoint.is_empty());
+        assert_eq!(t.happened(nameless), 0, "whose phone it was is told");
+    }
 }

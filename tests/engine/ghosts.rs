@@ -1,5 +1,7 @@
 //! Lost dialogs: the phone that comes back, soon or late, is left without a call.
 
+use std::collections::BTreeSet;
+
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method};
 
@@ -70,7 +72,7 @@ fn a_phone_that_never_registers_is_told_once_more_by_time() {
 fn a_phone_that_is_gone_for_good_is_left_alone_after_an_hour() {
     let mut t = two();
     let first = t.desk_is_left_for_the_mobile();
-    let mut branches = std::collections::BTreeSet::new();
+    let mut branches = BTreeSet::new();
     for minute in 1..180 {
         t.pass(Millis::from_secs(60));
         if minute % 50 == 0 {
@@ -183,7 +185,7 @@ fn another_phone_of_the_same_person_has_no_part_in_it() {
 fn a_dead_call_is_not_told_of_for_ever() {
     let (mut t, first) = nobody_came_back();
     // By time, for an hour.
-    let mut branches = std::collections::BTreeSet::new();
+    let mut branches = BTreeSet::new();
     for minute in 1..150 {
         t.pass(Millis::from_secs(60));
         while let Some(bye) = t.waiting(desk(), &Method::Bye) {
@@ -228,4 +230,65 @@ fn a_dialog_that_was_replaced_is_told_of_after_the_end_too() {
     t.register_again("bob", desk(), "desk", 2);
     let again = t.request_to(desk(), Method::Bye);
     assert_eq!(again.call_id(), first.call_id());
+}
+
+#[test]
+fn what_is_told_once_more_after_the_end_is_another_request() {
+    let (mut t, first) = nobody_came_back();
+    t.pass(Millis::from_secs(61));
+    let mut byes = Vec::new();
+    while let Some(bye) = t.waiting(desk(), &Method::Bye) {
+        byes.push(bye);
+    }
+    let again = byes.iter().find(|bye| bye.branch() != first.branch());
+    let again = again.expect("another BYE");
+    assert!(again.cseq() > first.cseq(), "RFC 3261 12.2.1.1");
+}
+
+#[test]
+fn of_many_lost_dialogs_none_is_forgotten() {
+    let mut t = two();
+    t.established();
+    let (mut dialogs, mut seen) = (BTreeSet::new(), BTreeSet::new());
+    for round in 0..6 {
+        let (from, to) = match round % 2 {
+            0 => (desk(), mobile()),
+            _ => (mobile(), desk()),
+        };
+        t.bob_is_lost();
+        t.pass(Millis(2_100));
+        let invite = loop {
+            // The INVITEs of the rounds before go on until they have a response.
+            let invite = t.waiting(to, &Method::Invite).expect("an INVITE");
+            if seen.insert(invite.call_id().to_owned()) {
+                break invite;
+            }
+        };
+        t.discard(to);
+        let tag = format!("m{round}");
+        t.receive(to, with_sdp(response(&invite, 200, to, &tag), &audio(to)));
+        assert!(t.waiting(to, &Method::Ack).is_some());
+        let notice = t.request_to(alice(), Method::Message);
+        t.reply(&notice, 200, alice());
+        while let Some(bye) = t.waiting(from, &Method::Bye) {
+            dialogs.insert(bye.call_id().to_owned());
+        }
+        while let Some(invite) = t.waiting(from, &Method::Invite) {
+            seen.insert(invite.call_id().to_owned());
+        }
+        t.discard(from);
+    }
+    assert_eq!(dialogs.len(), 6);
+    t.pass(Millis::from_secs(50));
+    for at in [desk(), mobile()] {
+        t.discard(at);
+    }
+    t.pass(Millis::from_secs(240));
+    let mut told = BTreeSet::new();
+    for at in [desk(), mobile()] {
+        while let Some(bye) = t.waiting(at, &Method::Bye) {
+            told.insert(bye.call_id().to_owned());
+        }
+    }
+    assert_eq!(told, dialogs);
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::carrying::course::Course;
 use super::context::{Context, Errand, What};
+use super::restoring::machines::is_machine;
 use super::restoring::wish::Wish;
 use super::session::enclosed::sdp_of;
 use super::session::keys::Keyring;
@@ -109,6 +110,9 @@ pub(crate) struct Abilities {
     /// It has sent a text in an envelope (RFC 3862), and none without since.
     #[serde(default)]
     pub(crate) cpim: bool,
+    /// It says that it is no person.
+    #[serde(default)]
+    pub(crate) machine: bool,
 }
 
 impl Default for Abilities {
@@ -118,6 +122,7 @@ impl Default for Abilities {
             update: false,
             replaces: false,
             cpim: false,
+            machine: false,
         }
     }
 }
@@ -151,6 +156,9 @@ impl Abilities {
         }
         if message.header(Name::Supported).is_some() {
             self.replaces = message.has_token(Name::Supported, "replaces");
+        }
+        if message.header(Name::Contact).is_some() {
+            self.machine = is_machine(message);
         }
     }
 }

@@ -360,6 +360,8 @@ impl Conversation {
     fn hang_up(&mut self, context: &mut Context<'_>, side: Side, request: &Message) {
         let id = self.id;
         let lines = self.lines_of(context, side, request);
+        // As long as it is known whose phone it was for.
+        self.last_word_ends(context, side);
         if let Some(other) = self.party_mut(side.other()).leg.take() {
             other.part(context, id, Bye::like(request, lines));
         }

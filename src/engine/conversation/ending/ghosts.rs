@@ -15,7 +15,7 @@ use crate::engine::location;
 use crate::engine::routing;
 use crate::engine::time::{Millis, Time};
 
-/// Lost dialogs remembered at a time.
+/// Lost dialogs that a conversation remembers; the oldest goes where those go whose conversation is over.
 const GHOSTS_MAX: usize = 4;
 /// How long after its BYE one that was not answered is told once more; then twice as long, and so on.
 pub(super) const PAUSE: Millis = Millis::from_secs(60);
@@ -38,13 +38,16 @@ impl Conversation {
             return old.part(context, self.id, Bye::because(Some(ELSEWHERE)));
         }
         old.bye(context, self.id, Some(ELSEWHERE));
-        if self.ghosts.len() < GHOSTS_MAX {
-            self.ghosts.push(old);
-            self.haunted = Haunted {
-                next: Some(context.now + PAUSE),
-                rounds: 0,
-            };
+        if self.ghosts.len() >= GHOSTS_MAX {
+            let oldest = self.ghosts.remove(0);
+            let aor = self.party(oldest.side).aor.clone();
+            context.entomb(self.id, aor, oldest, self.haunted.rounds, true);
         }
+        self.ghosts.push(old);
+        self.haunted = Haunted {
+            next: Some(context.now + PAUSE),
+            rounds: 0,
+        };
     }
 
     /// Returns where a lost endpoint is best reached.

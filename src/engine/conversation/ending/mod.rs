@@ -95,6 +95,22 @@ impl Conversation {
         }
     }
 
+    /// The last word to a side is not waited for any more; its phone may have put it off.
+    pub(super) fn last_word_ends(&mut self, context: &mut Context<'_>, side: Side) {
+        let queue = &self.party(side).queue;
+        let mut letters = queue.letters.iter();
+        let Some(word) = letters.find(|letter| letter.author == Author::LastWord) else {
+            return;
+        };
+        let number = word.number;
+        let outcome = match word.tries > 0 && queue.under_way != Some(number) {
+            true => NoticeOutcome::Refused,
+            false => NoticeOutcome::Unanswered,
+        };
+        self.dequeue(context, side, number);
+        self.outcome(context, side, Author::LastWord, outcome);
+    }
+
     /// After a restart the last word goes out once more, and is given its time.
     pub(super) fn close_later(&mut self, context: &Context<'_>) {
         if let Some(closing) = &mut self.closing {
@@ -148,13 +164,12 @@ impl Conversation {
         for side in [Side::Caller, Side::Callee] {
             self.stop_restoring(context, side);
             self.drop_giving(context, side);
+            self.last_word_ends(context, side);
             for letter in self.drain_queue(context, side) {
                 if let Some(server) = letter.server {
                     context.answer(server, 480, None);
                 } else if letter.author == Author::Other && !letter.refused {
                     undelivered += 1;
-                } else if letter.author == Author::LastWord {
-                    self.outcome(context, side, Author::LastWord, NoticeOutcome::Unanswered);
                 }
             }
             let party = self.party_mut(side);
@@ -168,11 +183,12 @@ impl Conversation {
                 let is_away = lost.transfer.is_none() && !lost.stands;
                 if lost.gone {
                     context.forget_tag(&lost.old.dialog.local_tag);
+                } else if is_away && lost.old.life != Life::Answered {
+                    context.forget_tag(&lost.old.dialog.local_tag);
+                    lost.old.bye(context, id, None);
+                    let aor = self.party(side).aor.clone();
+                    context.entomb(id, aor, lost.old, 0, false);
                 } else {
-                    if is_away && lost.old.life != Life::Answered {
-                        let aor = self.party(side).aor.clone();
-                        context.entomb(id, aor, lost.old.clone(), 0, false);
-                    }
                     lost.old.part(context, id, Bye::because(None));
                 }
             }

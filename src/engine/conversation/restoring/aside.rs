@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::busy::Busy;
 use super::join::Joining;
+use super::machines::Machines;
 use super::turns::Turns;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, ELSEWHERE};
@@ -48,6 +49,8 @@ pub(crate) struct Restoration {
     /// Knows nothing of the lost dialog: invited without Replaces.
     pub(super) plain: Vec<Arc<Identity>>,
     pub(super) busy: Busy,
+    #[serde(default)]
+    pub(super) machines: Machines,
     /// The re-INVITE to the survivor, while an answer waits for its consent.
     #[serde(skip)]
     pub(crate) joining: Option<Joining>,
@@ -88,6 +91,7 @@ impl Restoration {
             farewell: false,
             plain: Vec::new(),
             busy: Busy::default(),
+            machines: Machines::default(),
             joining: None,
             no_ports: false,
             transfer: None,
@@ -118,6 +122,7 @@ impl Restoration {
             self.all_at,
             self.retry_at,
             self.busy.next_deadline(),
+            self.machines.next_deadline(),
             self.joining.as_ref().and_then(|joining| joining.again_at),
             self.fork.next_deadline(),
         ]

@@ -2,7 +2,7 @@
 //! survivor learns nothing of it.
 //!
 //! `aside` what there is of a side without a leg, `rounds`, `reach`, `busy`, `turns` and `budget` whom to ask, how and
-//! when, `wishes` what it is asked, `replies` what it says; `join`, `wish` and the session's `fits` the new leg; `repair` and `consent` a
+//! when, `wishes` what it is asked, `replies` what it says, `machines` where it is no person; `join`, `wish` and the session's `fits` the new leg; `repair` and `consent` a
 //! phone that comes back by itself; `survivor` what is answered meanwhile, `notice` the word to it, `tone` where it
 //! takes none.
 
@@ -11,6 +11,7 @@ pub(crate) mod budget;
 mod busy;
 mod consent;
 pub(crate) mod join;
+pub(crate) mod machines;
 pub(crate) mod notice;
 pub(crate) mod reach;
 pub(crate) mod repair;
@@ -24,6 +25,7 @@ mod wishes;
 
 use self::aside::Restoration;
 use self::busy::Busy;
+use self::machines::Machines;
 use self::turns::WAIT_MAX;
 use self::wishes::wishes;
 use crate::engine::conversation::Conversation;
@@ -124,6 +126,7 @@ impl Conversation {
             self.next_round(context, side);
         }
         self.ask_the_freed(context, side);
+        self.machines_due(context, side);
     }
 
     /// Invites those endpoints that are not being rung and have not refused, each when its turn comes.
@@ -151,6 +154,7 @@ impl Conversation {
             let ring = Self::ring_time(context, lost);
             let skip = lost.fork.rings_at(&endpoint)
                 || lost.busy.holds_back(&endpoint)
+                || lost.machines.holds_back(&endpoint.identity)
                 || lost
                     .refused
                     .iter()
@@ -199,7 +203,8 @@ impl Conversation {
         let transfers = lost.transfer.is_some();
         let (mut sent, reliable, rings) = (Vec::new(), offer.is_some(), lost.rings());
         let mut waits = false;
-        for branch in &mut lost.fork.branches {
+        let mut branches = std::mem::take(&mut lost.fork.branches);
+        for branch in &mut branches {
             if !self.callable(branch, streams) {
                 continue;
             }
@@ -243,7 +248,7 @@ impl Conversation {
             let wishes = wishes(
                 branch.replaces.then_some(&lost.old),
                 same && settings.auto_answer_same,
-                settings.avoid_voicemail,
+                lost.minds_machines(context, branch.endpoint()),
             );
             self.call(
                 context,
@@ -258,6 +263,7 @@ impl Conversation {
             );
             sent.push((branch.leg.endpoint.name.clone(), lost.attempts));
         }
+        lost.fork.branches = branches;
         let waits_anew = lost.wait(context.now, waits);
         let mut branches = lost.fork.branches.iter();
         if lost.start.is_none() && branches.all(|branch| branch.attempt > 0) {
@@ -377,6 +383,7 @@ impl Conversation {
         }
         (lost.all_at, lost.retry_at) = (None, None);
         (lost.busy, lost.before) = (Busy::default(), None);
+        lost.machines = Machines::default();
         self.party_mut(side).lost = Some(lost);
     }
 }

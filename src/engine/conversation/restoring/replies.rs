@@ -1,12 +1,11 @@
 //! What the endpoints of a re-fork say to their INVITEs, and who registers meanwhile.
 
-use super::wishes::is_machine;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::answers::Answer;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::early::prack::Owed;
 use crate::engine::conversation::ending::stray::{Leaving, acknowledge_and_leave};
-use crate::engine::conversation::forking::{Branch, BranchState, Failure, failure};
+use crate::engine::conversation::forking::{Branch, Failure, failure};
 use crate::engine::conversation::session::enclosed::sdp_of;
 use crate::engine::dialog::reliable::{self, Order};
 use crate::engine::dialog::{Do, Happens};
@@ -62,50 +61,6 @@ impl Conversation {
                 self.again_failed(context, side, leg, status);
             }
         }
-    }
-
-    /// Returns true where an answering machine has taken the call, and a person may yet do so (RFC 3841: not every
-    /// server heeds the Reject-Contact).
-    fn prefers_people(
-        &self,
-        context: &Context<'_>,
-        side: Side,
-        leg: LegId,
-        response: &Message,
-    ) -> bool {
-        let Some(lost) = &self.party(side).lost else {
-            return false;
-        };
-        let minds = context.shared.settings.restore.avoid_voicemail && lost.transfer.is_none();
-        if !minds || !is_machine(response) {
-            return false;
-        }
-        let mut branches = lost.fork.branches.iter();
-        // It has been joined already, or waits for that.
-        let calls = |branch: &&Branch| branch.leg.id == leg;
-        let is_open = branches.clone().find(calls);
-        let is_open = is_open.is_some_and(|branch| branch.state == BranchState::Calling);
-        is_open && (lost.all_at.is_some() || branches.any(|branch| branch.leg.id != leg))
-    }
-
-    /// An answering machine is not asked again.
-    fn machine_left(&mut self, context: &mut Context<'_>, side: Side, leg: LegId, status: u16) {
-        let Some(lost) = &mut self.party_mut(side).lost else {
-            return;
-        };
-        let Some(branch) = lost.fork.take(leg) else {
-            return;
-        };
-        context.forget_tag(&branch.leg.dialog.local_tag);
-        lost.refused.push(branch.leg.endpoint.identity.clone());
-        let refused = Happening::Refused {
-            side,
-            endpoint: branch.leg.endpoint.name.clone(),
-            status,
-            attempt: branch.attempt(),
-        };
-        self.note(context, refused);
-        self.go_on(context, side);
     }
 
     fn again_ringing(
@@ -218,7 +173,10 @@ impl Conversation {
             self.note(context, refused);
             return self.close(context, side, Ending::Declined(side));
         }
+        // A person that forwards its calls has not refused to go on: who it forwards them to is not called.
+        let forwards = (300..400).contains(&status) && !branch.rang && !self.is_transferring(side);
         if failure(status, branch.rang) == Failure::Refused
+            && !forwards
             && let Some(lost) = &mut self.party_mut(side).lost
         {
             lost.refused.push(endpoint.identity);
@@ -233,6 +191,9 @@ impl Conversation {
         self.persist(context);
         if self.is_transferring(side) {
             return self.next_targets(context, side);
+        }
+        if self.machines_are_all(context, side) {
+            return self.ask_the_machines(context, side);
         }
         let retry = context.shared.settings.restore.retry;
         let Some(lost) = &mut self.party_mut(side).lost else {

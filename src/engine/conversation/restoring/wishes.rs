@@ -1,7 +1,7 @@
 //! What an INVITE of a re-fork asks beyond a first one: Replaces, to be answered by itself, no voicemail.
 
 use crate::engine::conversation::leg::Leg;
-use crate::sip::{Address, Builder, Message, Name};
+use crate::sip::{Builder, Name};
 
 /// What an INVITE of a re-fork asks beyond a first one.
 pub(super) struct Wishes {
@@ -47,48 +47,5 @@ impl Wishes {
             builder = builder.header(Name::RejectContact, "*;automata, *;actor=\"msg-taker\"");
         }
         builder
-    }
-}
-
-/// Returns true where an answering machine took the call, by the Contact of its 2xx (RFC 3840 10.2, 10.6).
-pub(super) fn is_machine(response: &Message) -> bool {
-    let contact = response.values(Name::Contact).next();
-    let Some(contact) = contact.and_then(|contact| Address::parse(contact).ok()) else {
-        return false;
-    };
-    let params = contact.params;
-    let automata = params.get("automata");
-    let yes = |value: Option<&str>| value.is_none_or(|value| !value.eq_ignore_ascii_case("false"));
-    let actors = params.value("actor").unwrap_or("");
-    automata.is_some_and(yes)
-        || actors
-            .split(',')
-            .any(|actor| actor.trim().eq_ignore_ascii_case("msg-taker"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn machines_are_known_by_their_contact() {
-        for (params, expected) in [
-            ("", false),
-            (";automata", true),
-            (";AUTOMATA=\"TRUE\"", true),
-            (";automata=\"FALSE\"", false),
-            (";actor=\"msg-taker\"", true),
-            (";actor=\"attendant,MSG-TAKER\"", true),
-            (";actor=\"principal\"", false),
-            (";x=\";automata\"", false),
-        ] {
-            let text = format!(
-                "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\n\
-                 To: <sip:c@d>;tag=2\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\nContact: <sip:c@192.0.2.9>{params}\r\n\
-                 Content-Length: 0\r\n\r\n"
-            );
-            let response = Message::parse(text.into_bytes().into()).unwrap();
-            assert_eq!(is_machine(&response), expected, "{params}");
-        }
     }
 }
