@@ -199,7 +199,7 @@ fn a_phone_that_wants_another_invite_does_not_wait_behind_all_others() {
     let [(_, call, invite)] = &first[..] else {
         panic!("one at a time: {first:?}");
     };
-    // It has restarted, and knows nothing of the dialog that is to be replaced.
+    // It is busy with the lost dialog, which it cannot replace.
     assert!(invite.header(refork::sip::Name::Replaces).is_none());
     t.reply(invite, 486, callee(*call));
     let again = watch.invites(&mut t, Millis(600), Millis(10));
@@ -346,4 +346,22 @@ fn the_time_of_a_call_stands_still_while_it_waits_for_its_next_turn() {
     );
     t.pass(Millis::from_secs(15));
     assert_eq!(t.engine.gauges().restoring, 0, "and its time is over");
+}
+
+#[test]
+fn what_was_late_goes_at_the_rate_too() {
+    // More than 10 ms' worth of turns fall into the time in which there are no ports.
+    let mut t = Table::new(at_a_rate(200, 60));
+    t.many_calls(300);
+    t.relay_waits = true;
+    t.all_are_lost();
+    let mut watch = Watch::default();
+    assert!(watch.invites(&mut t, Millis(800), Millis(10)).is_empty());
+    t.relay_answers();
+    let begun = t.now;
+    let sent = watch.invites(&mut t, Millis(1700), Millis(1));
+    held(&sent, 200);
+    let first = sent.iter().filter(|(at, ..)| at.since(begun) < Millis(10));
+    assert!(first.count() <= 5, "all at one moment");
+    assert_eq!(calls_of(&sent).len(), 300, "and none is forgotten");
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::aside::Restoration;
-use super::budget::Ticket;
+use super::budget::{Stage, Ticket};
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::forking::Branch;
@@ -22,9 +22,12 @@ pub(crate) struct Turns {
     ticket: Option<Ticket>,
     /// Since when it waits for a further turn.
     since: Option<Time>,
-    /// INVITEs that are paid for.
+    /// It has had a turn, whose INVITE has not gone.
     #[serde(skip)]
-    prepaid: u32,
+    taken: bool,
+    /// It is its turn now.
+    #[serde(skip)]
+    called: bool,
 }
 
 impl Turns {
@@ -39,16 +42,33 @@ impl Turns {
         }
     }
 
-    /// Takes what one INVITE costs; where nothing is left it waits.
-    fn take(&mut self, context: &mut Context<'_>, who: (ConversationId, Side)) -> bool {
-        if self.prepaid > 0 {
-            self.prepaid -= 1;
+    /// Takes a turn, or the INVITE of one; where nothing is left it waits.
+    fn take(
+        &mut self,
+        context: &mut Context<'_>,
+        stage: Stage,
+        who: (ConversationId, Side),
+    ) -> bool {
+        let budget = &mut context.shared.budget;
+        if budget.take(context.now, stage, self.called) {
             return true;
         }
-        let budget = &mut context.shared.budget;
-        let free = budget.take(context.now);
-        if !free && self.ticket.is_none() {
-            self.ticket = Some(budget.queue(who));
+        if let Some(turn) = self.ticket.take_if(|own| own.stage() > stage) {
+            budget.leave(turn);
+        }
+        self.ticket = self.ticket.or_else(|| Some(budget.queue(stage, who)));
+        false
+    }
+
+    fn take_turn(&mut self, context: &mut Context<'_>, who: (ConversationId, Side)) -> bool {
+        self.taken = self.taken || self.take(context, Stage::Turn, who);
+        self.taken
+    }
+
+    fn take_invite(&mut self, context: &mut Context<'_>, who: (ConversationId, Side)) -> bool {
+        let free = self.take_turn(context, who) && self.take(context, Stage::Invite, who);
+        if free {
+            (self.taken, self.called) = (false, false);
         }
         free
     }
@@ -95,7 +115,7 @@ impl Restoration {
             context.shared.budget.spend(context.now);
             return true;
         }
-        turns.take(context, (id, branch.leg.side))
+        turns.take_invite(context, (id, branch.leg.side))
     }
 }
 
@@ -107,10 +127,9 @@ impl Conversation {
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
-        if lost.turns.waits() || !lost.turns.take(context, (id, side)) {
+        if lost.turns.waits() || !lost.turns.take_turn(context, (id, side)) {
             return;
         }
-        lost.turns.prepaid += 1;
         lost.begin(context.now, timeout);
         self.first_round(context, side);
     }
@@ -132,11 +151,14 @@ impl Conversation {
         if lost.turns.ticket.take_if(|own| *own == ticket).is_none() {
             return;
         }
-        lost.turns.prepaid += 1;
+        lost.turns.called = true;
         if lost.start.is_some() {
             self.begin_restoring(context, side);
         } else {
             self.launch_again(context, side);
+        }
+        if let Some(lost) = &mut self.party_mut(side).lost {
+            lost.turns.called = false;
         }
     }
 }
