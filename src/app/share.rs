@@ -41,4 +41,21 @@ mod tests {
         }
         assert_eq!(of_shard(&whole, 64).limits.conversations, 1);
     }
+
+    #[test]
+    fn a_rate_below_one_for_each_worker_is_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("refork.yaml");
+        for (rate, told) in [(7, true), (8, false)] {
+            let text = format!("node: {{ workers: 8 }}\nrestore: {{ rate: {rate}/s }}\n");
+            std::fs::write(&file, text).unwrap();
+            let config = crate::config::check(&file).unwrap();
+            let mut warnings = config.warnings.iter();
+            assert_eq!(
+                warnings.any(|warning| warning.contains("restore.rate")),
+                told
+            );
+            assert_eq!(of_shard(&config.engine, 8).restore.rate, 1);
+        }
+    }
 }

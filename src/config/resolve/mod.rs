@@ -162,6 +162,7 @@ pub(super) fn resolve(
         records: file.cdr.file.is_some(),
     };
     door::warn_of_trust(&engine, &listeners, &mut check);
+    operation::warn_of_shares(file, &mut check);
     let config = Config {
         data_dir: file.node.data_dir.clone(),
         workers: operation::workers(file),

@@ -56,6 +56,16 @@ pub(super) fn workers(file: &File) -> usize {
     }
 }
 
+/// Warns of a rate of which not every worker can have a part (`app::share`).
+pub(super) fn warn_of_shares(file: &File, check: &mut Check<'_>) {
+    let (rate, workers) = (file.restore.rate.0, workers(file));
+    if rate < workers as u64 {
+        check.warn(format!(
+            "`restore.rate`: {rate}/s is {workers}/s with {workers} workers (`node.workers`), one for each"
+        ));
+    }
+}
+
 pub(super) fn timers(file: &File, check: &mut Check<'_>) -> TimerSettings {
     let timers = &file.timers;
     if timers.t2.0 < timers.t1.0 {
