@@ -36,7 +36,7 @@ use scenario::Scenario;
 /// Of every run of the tests, half of them in each of two tests.
 const SEEDS: u64 = 2000;
 /// Beside them, others each day.
-const FRESH: u64 = 200;
+const FRESH: u64 = 50;
 
 /// Returns what was wrong, and the run, whose ladder tells what the server did as well.
 fn verdict(scenario: Scenario) -> (Vec<String>, Simulation) {
