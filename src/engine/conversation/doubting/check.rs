@@ -140,6 +140,8 @@ impl Conversation {
         if suspected == Some(Signal::Moved) {
             // The relay takes what comes from where its signalling does, whatever its SDP says.
             self.configure(context, side);
+            // What is under way went to where it no longer is.
+            self.send_letter_again(side);
         }
         let party = self.party_mut(side);
         if let Some(leg) = party.leg.as_mut() {

@@ -110,10 +110,6 @@ impl Conversation {
             let another = leg.agreed(response, flow);
             // Its dialog answers, and it does not: it knows no OPTIONS.
             leg.denies_options |= denied || beside == Some(true) && !leg.answers_options;
-            if signal == Some(Signal::Moved) {
-                // What is under way went to where it no longer is.
-                self.send_letter_again(side);
-            }
             if another {
                 self.configure(context, side);
             }
