@@ -190,16 +190,12 @@ impl Conversation {
         {
             return;
         }
-        let before = self
-            .party(side)
-            .check
-            .as_ref()
-            .and_then(|check| check.signal);
-        if before.is_some() && signal != Signal::Moved {
+        let before = self.party(side).check.as_ref();
+        let before = before.filter(|_| signal != Signal::Moved);
+        if before.is_some_and(|check| check.signal.is_some()) {
             return self.suspect_more(context, side, signal);
         }
-        let step = self.party(side).check.as_ref().map(|check| check.step);
-        if signal != Signal::Moved && matches!(step, Some(Step::Doubted { .. })) {
+        if before.is_some_and(|check| matches!(check.step, Step::Doubted { .. })) {
             // By routine its dialog is asked already, and the answer to that decides.
             self.becomes_suspect(context, side, signal);
             return;

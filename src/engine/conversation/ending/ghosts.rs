@@ -10,7 +10,7 @@ use crate::engine::conversation::rebuild::JUMP;
 use crate::engine::conversation::restoring::reach::{standing, way_anew};
 use crate::engine::dialog::{Do, Happens, Life};
 use crate::engine::endpoint::Endpoint;
-use crate::engine::ids::{Aor, Flow};
+use crate::engine::ids::{Aor, ConversationId, Flow};
 use crate::engine::location;
 use crate::engine::routing;
 use crate::engine::time::{Millis, Time};
@@ -18,7 +18,7 @@ use crate::engine::time::{Millis, Time};
 /// Lost dialogs that a conversation remembers; the oldest goes where those go whose conversation is over.
 const GHOSTS_MAX: usize = 4;
 /// How long after its BYE one that was not answered is told once more; then twice as long, and so on.
-pub(super) const PAUSE: Millis = Millis::from_secs(60);
+const PAUSE: Millis = Millis::from_secs(60);
 /// How often: the last time is an hour after the first.
 pub(super) const ROUNDS_MAX: u32 = 6;
 
@@ -82,13 +82,11 @@ impl Conversation {
         let mut ghosts = std::mem::take(&mut self.ghosts);
         for ghost in &mut ghosts {
             ghost.dialog.flow = self.way_back(context, ghost);
-            if ghost.life.take(Happens::Return) == Do::Bye {
-                ghost.bye(context, id, Some(ELSEWHERE));
-            }
+            ghost.bye_again(context, id, Some(ELSEWHERE));
         }
         self.haunted.rounds += 1;
         let goes_on = !ghosts.is_empty() && self.haunted.rounds < ROUNDS_MAX;
-        let pause = PAUSE.times(1 << self.haunted.rounds.min(ROUNDS_MAX));
+        let pause = pause(self.haunted.rounds);
         self.haunted.next = goes_on.then(|| context.now + pause);
         self.ghosts = ghosts;
     }
@@ -103,11 +101,28 @@ impl Conversation {
             if let Some(flow) = endpoint.flow {
                 ghost.dialog.flow = flow;
             }
-            if ghost.life.take(Happens::Return) == Do::Bye {
-                ghost.bye(context, id, Some(ELSEWHERE));
-            }
+            ghost.bye_again(context, id, Some(ELSEWHERE));
         }
     }
+}
+
+impl Leg {
+    /// The BYE of a lost dialog goes once more, unless it was answered.
+    pub(super) fn bye_again(
+        &mut self,
+        context: &mut Context<'_>,
+        id: ConversationId,
+        reason: Option<&str>,
+    ) {
+        if self.life.take(Happens::Return) == Do::Bye {
+            self.bye(context, id, reason);
+        }
+    }
+}
+
+/// Returns how long a lost dialog rests after so many BYEs by time.
+pub(super) fn pause(rounds: u32) -> Millis {
+    PAUSE.times(1 << rounds.min(ROUNDS_MAX))
 }
 
 /// Returns where a lost endpoint is best reached: where it registered last, else where it was.

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ghosts::{PAUSE, ROUNDS_MAX, way_back};
+use super::ghosts::{ROUNDS_MAX, pause, way_back};
 use crate::engine::conversation::context::{Context, ELSEWHERE};
 use crate::engine::conversation::leg::{Leg, Talk};
-use crate::engine::dialog::{Do, Happens};
+use crate::engine::dialog::Happens;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::{Aor, ConversationId, LegId};
 use crate::engine::location;
@@ -51,21 +51,21 @@ impl Graves {
         if self.graves.len() > GRAVES_MAX
             && let Some((_, oldest)) = self.by_age.first().copied()
         {
-            self.remove(oldest);
+            self.take(oldest);
         }
     }
 
-    fn remove(&mut self, key: Key) {
-        if let Some(grave) = self.graves.remove(&key) {
-            self.due.remove(&(grave.next, key));
-            self.by_age.remove(&(grave.since, key));
-            self.by_aor.remove(&(grave.aor, key));
-        }
+    fn take(&mut self, key: Key) -> Option<Grave> {
+        let grave = self.graves.remove(&key)?;
+        self.due.remove(&(grave.next, key));
+        self.by_age.remove(&(grave.since, key));
+        self.by_aor.remove(&(grave.aor.clone(), key));
+        Some(grave)
     }
 
     /// The phone has answered the BYE of a dialog.
     pub(crate) fn answered(&mut self, key: Key) {
-        self.remove(key);
+        self.take(key);
     }
 
     fn of(&self, aor: &Aor) -> Vec<Key> {
@@ -73,14 +73,6 @@ impl Graves {
         let all = self.by_aor.range(first..);
         let theirs = all.take_while(|(of, _)| of == aor);
         theirs.map(|(_, key)| *key).collect()
-    }
-
-    fn postpone(&mut self, key: Key, next: Time) {
-        if let Some(grave) = self.graves.get_mut(&key) {
-            self.due.remove(&(grave.next, key));
-            grave.next = next;
-            self.due.insert((next, key));
-        }
     }
 }
 
@@ -119,22 +111,24 @@ impl Context<'_> {
     /// A phone is back on the network: what it still holds ends now.
     pub(crate) fn open_graves(&mut self, aor: &Aor, endpoint: &Endpoint) {
         for key in self.shared.graves.of(aor) {
-            let Some(grave) = self.shared.graves.graves.get_mut(&key) else {
+            let graves = &mut self.shared.graves;
+            let is_its =
+                |grave: &Grave| location::same(&grave.leg.endpoint.identity, &endpoint.identity);
+            if !graves.graves.get(&key).is_some_and(is_its) {
+                continue;
+            }
+            let Some(mut grave) = graves.take(key) else {
                 continue;
             };
-            if !location::same(&grave.leg.endpoint.identity, &endpoint.identity) {
+            grave.returns += 1;
+            if grave.returns > RETURNS_MAX {
                 continue;
             }
             if let Some(flow) = endpoint.flow {
                 grave.leg.dialog.flow = flow;
             }
-            grave.returns += 1;
-            let spent = grave.returns > RETURNS_MAX;
-            if spent {
-                self.shared.graves.remove(key);
-            } else {
-                self.say_it_again(key);
-            }
+            grave.leg.bye_again(self, key.0, grave.reason);
+            self.shared.graves.insert(key, grave);
         }
     }
 
@@ -144,45 +138,23 @@ impl Context<'_> {
             if next > self.now {
                 break;
             }
-            let Some(grave) = self.shared.graves.graves.get_mut(&key) else {
+            let Some(mut grave) = self.shared.graves.take(key) else {
                 self.shared.graves.due.pop_first();
                 continue;
             };
             let ends = grave.since + REST;
             if ends <= self.now {
-                self.shared.graves.remove(key);
                 continue;
             }
             grave.rounds += 1;
-            let goes_on = grave.rounds < ROUNDS_MAX;
-            let (aor, rounds) = (grave.aor.clone(), grave.rounds);
-            let flow = way_back(self, &aor, &self.shared.graves.graves[&key].leg);
-            if let Some(grave) = self.shared.graves.graves.get_mut(&key) {
-                grave.leg.dialog.flow = flow;
-            }
-            self.say_it_again(key);
-            let next = if goes_on {
-                self.now + pause(rounds)
+            grave.leg.dialog.flow = way_back(self, &grave.aor, &grave.leg);
+            grave.leg.bye_again(self, key.0, grave.reason);
+            grave.next = if grave.rounds < ROUNDS_MAX {
+                self.now + pause(grave.rounds)
             } else {
                 ends
             };
-            self.shared.graves.postpone(key, next);
+            self.shared.graves.insert(key, grave);
         }
     }
-
-    fn say_it_again(&mut self, key: Key) {
-        // It is out of the map while it speaks: what it says needs all that is shared.
-        let Some(mut grave) = self.shared.graves.graves.remove(&key) else {
-            return;
-        };
-        if grave.leg.life.take(Happens::Return) == Do::Bye {
-            grave.leg.bye(self, key.0, grave.reason);
-        }
-        self.shared.graves.graves.insert(key, grave);
-    }
-}
-
-/// Returns how long a dialog rests after so many BYEs by time.
-fn pause(rounds: u32) -> Millis {
-    PAUSE.times(1 << rounds.min(ROUNDS_MAX))
 }

@@ -100,8 +100,9 @@ impl Budget {
     /// Takes a turn, or the INVITE of one, now. Returns false where none is left, or others wait for it; not for
     /// who is `called` from among them.
     pub(crate) fn take(&mut self, now: Time, stage: Stage, called: bool) -> bool {
-        let mut waiting = self.waiting.keys();
-        let before = !called && waiting.any(|ticket| ticket.stage() <= stage);
+        // Of those who wait the first has the least stage.
+        let first = self.waiting.first_key_value();
+        let before = !called && first.is_some_and(|(ticket, _)| ticket.stage() <= stage);
         let pace = match stage {
             Stage::Turn => &mut self.turns,
             Stage::Invite => &mut self.invites,

@@ -5,7 +5,7 @@ use crate::engine::conversation::answers::Answer;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::early::prack::Owed;
 use crate::engine::conversation::ending::stray::{Leaving, acknowledge_and_leave};
-use crate::engine::conversation::forking::{Branch, Failure, failure};
+use crate::engine::conversation::forking::{Failure, failure};
 use crate::engine::conversation::session::enclosed::sdp_of;
 use crate::engine::dialog::reliable::{self, Order};
 use crate::engine::dialog::{Do, Happens};
@@ -163,13 +163,7 @@ impl Conversation {
             self.note(context, refused);
             return self.ask_at_once(context, side, endpoint);
         }
-        if is_for_all(status)
-            && self
-                .party(side)
-                .lost
-                .as_ref()
-                .is_some_and(|lost| lost.transfer.is_none())
-        {
+        if is_for_all(status) && !self.is_transferring(side) {
             self.note(context, refused);
             return self.close(context, side, Ending::Declined(side));
         }
@@ -220,8 +214,7 @@ impl Conversation {
         let Some(mut lost) = self.party_mut(side).lost.take() else {
             return;
         };
-        let out = self.rung_out(context, &mut lost.fork);
-        let rang: Vec<Branch> = out;
+        let rang = self.rung_out(context, &mut lost.fork);
         let any = !rang.is_empty();
         let mut names = Vec::new();
         for branch in rang {
@@ -266,7 +259,7 @@ impl Conversation {
             if lost.transfer.is_some() {
                 return;
             }
-            self.begin_early(context, side);
+            self.begin_now(context, side);
         }
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;

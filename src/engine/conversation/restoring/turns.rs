@@ -122,20 +122,19 @@ impl Restoration {
 impl Conversation {
     /// Begins a restoration, where it may send an INVITE now. Its time runs from here on.
     pub(super) fn begin_restoring(&mut self, context: &mut Context<'_>, side: Side) {
-        let (id, kind) = (self.id, self.kind);
-        let timeout = context.shared.settings.restore.timeout.of(kind);
+        let id = self.id;
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
         if lost.turns.waits() || !lost.turns.take_turn(context, (id, side)) {
             return;
         }
-        lost.begin(context.now, timeout);
-        self.first_round(context, side);
+        self.begin_now(context, side);
     }
 
-    /// Begins a restoration before its turn, for an endpoint of it is there. The others keep its place in the queue.
-    pub(super) fn begin_early(&mut self, context: &mut Context<'_>, side: Side) {
+    /// Begins a restoration, also before its turn, for an endpoint of it is there: the others keep its place in the
+    /// queue then.
+    pub(super) fn begin_now(&mut self, context: &mut Context<'_>, side: Side) {
         let timeout = context.shared.settings.restore.timeout.of(self.kind);
         if let Some(lost) = &mut self.party_mut(side).lost {
             lost.begin(context.now, timeout);
