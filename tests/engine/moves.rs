@@ -133,3 +133,24 @@ fn a_survivor_that_is_heard_and_ignores_the_offer_of_a_new_leg_is_not_lost() {
     assert_eq!(t.losses(), [Signal::Operator]);
     assert!(t.waiting(mobile(), &Method::Bye).is_some());
 }
+
+#[test]
+fn a_text_that_went_to_where_its_phone_is_goes_out_no_more_as_its_first_try_fails() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.receive(alice(), a.message("hello"));
+    t.request_to(desk(), Method::Message);
+    let again = phone("203.0.113.9:6000");
+    t.register_again("bob", again, "desk", 2);
+    let asked = t.request_to(again, Method::Update);
+    let agreed = response(&asked, 200, again, "b1");
+    t.receive(again, with_sdp(agreed, &sdp(again, 1, "sendrecv")));
+    let text = t.request_to(again, Method::Message);
+    // Nobody is there any more.
+    t.icmp(desk());
+    t.reply(&text, 200, again);
+    t.response_to(alice(), 200);
+    t.pass(Millis::from_secs(5));
+    assert!(t.waiting(again, &Method::Message).is_none());
+    assert!(t.losses().is_empty());
+}

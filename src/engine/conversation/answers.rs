@@ -75,9 +75,9 @@ impl Conversation {
                 }
                 self.carried_response(context, client, response);
             }
-            What::Letter(to, number) => {
+            What::Letter(to, number, tried) => {
                 self.lives_by(context, leg, response);
-                self.letter_response(context, leg, to, number, response);
+                self.letter_response(context, leg, to, (number, tried), response);
             }
             What::Probe => self.probe_response(context, leg, response, flow),
             What::Doubt => self.doubt_response(context, leg, response, flow),
@@ -304,7 +304,9 @@ impl Conversation {
                 }
             }
             What::Carry => self.carry_unanswered(context, client, leg, signal),
-            What::Letter(to, number) => self.letter_unanswered(context, leg, to, number, signal),
+            What::Letter(to, number, tried) => {
+                self.letter_unanswered(context, leg, to, (number, tried), signal);
+            }
             What::Probe if unreachable => self.probe_unanswered(context, leg),
             // A probe has a time-out of its own, shorter than the transaction's.
             What::Probe => {}

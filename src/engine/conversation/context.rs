@@ -51,8 +51,8 @@ pub(crate) enum What {
     Invite,
     /// A request of the other side, carried across.
     Carry,
-    /// A MESSAGE of the queue to a side, by its number.
-    Letter(Side, u32),
+    /// A MESSAGE of the queue to a side, by its number and that of the try.
+    Letter(Side, u32, u32),
     /// OPTIONS that asks whether the device lives.
     Probe,
     /// UPDATE or re-INVITE that asks whether the dialog lives.

@@ -208,7 +208,7 @@ impl Conversation {
             letter.content_type.clone(),
             letter.body.clone(),
         );
-        let (author, hops) = (letter.author, letter.hops);
+        let (author, hops, tried) = (letter.author, letter.hops, letter.tries);
         let (kind, body) = match ours {
             true => self.worded(context, to, &kind, body),
             false => (kind, body),
@@ -221,7 +221,7 @@ impl Conversation {
             context,
             id,
             (&Method::Message, hops),
-            What::Letter(to, number),
+            What::Letter(to, number, tried),
             |builder| builder.raw_lines(&lines).body(&kind, &body),
         );
         party.queue.under_way = Some(number);
@@ -278,7 +278,7 @@ impl Conversation {
         context: &mut Context<'_>,
         leg: LegId,
         to: Side,
-        number: u32,
+        (number, tried): (u32, u32),
         response: &Message,
     ) {
         let status = response.status();
@@ -287,11 +287,15 @@ impl Conversation {
         }
         let current = self.side_of(leg) == Some(to);
         let queue = &mut self.party_mut(to).queue;
+        let taken = (200..300).contains(&status);
+        // Only good news of an earlier try counts.
+        if !taken && !queue.is_latest(number, tried) {
+            return;
+        }
         queue.aside.take_if(|aside| *aside == (leg, number));
         if current && queue.under_way == Some(number) {
             queue.under_way = None;
-        } else if !(200..300).contains(&status) {
-            // Only good news of an earlier try counts.
+        } else if !taken {
             return;
         }
         self.closing_goes_on(context);
@@ -411,11 +415,15 @@ impl Conversation {
         context: &mut Context<'_>,
         leg: LegId,
         to: Side,
-        number: u32,
+        (number, tried): (u32, u32),
         signal: Signal,
     ) {
-        if self.side_of(leg) != Some(to) || self.party(to).queue.under_way != Some(number) {
-            if self.party(to).queue.aside == Some((leg, number)) {
+        let queue = &self.party(to).queue;
+        if !queue.is_latest(number, tried) {
+            return;
+        }
+        if self.side_of(leg) != Some(to) || queue.under_way != Some(number) {
+            if queue.aside == Some((leg, number)) {
                 self.party_mut(to).queue.aside = None;
             }
             return;

@@ -207,6 +207,19 @@ impl Queue {
             .find(|letter| letter.number == number)
     }
 
+    /// Returns true where no try of a letter came after this one. It was sent once more where its phone is found to
+    /// be elsewhere, and the failure of the try before says nothing then.
+    pub(crate) fn is_latest(&self, number: u32, tried: u32) -> bool {
+        let mut letters = self.letters.iter();
+        let letter = letters.find(|letter| letter.number == number);
+        letter.is_none_or(|letter| letter.tries == tried)
+    }
+
+    /// The same, and its answer is waited for.
+    pub(crate) fn is_out(&self, number: u32, tried: u32) -> bool {
+        self.under_way == Some(number) && self.is_latest(number, tried)
+    }
+
     /// Returns the number of the letter that is to go now, if any may.
     pub(crate) fn due(&self, now: Time) -> Option<u32> {
         if self.under_way.is_some() || self.not_before.is_some_and(|at| at > now) {

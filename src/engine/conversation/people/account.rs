@@ -310,7 +310,7 @@ impl Conversation {
                 self.is_renegotiating(client)
                     || self.carried.iter().any(|carried| carried.client == client)
             }
-            What::Letter(to, number) => self.party(to).queue.under_way == Some(number),
+            What::Letter(to, number, tried) => self.party(to).queue.is_out(number, tried),
             What::Probe
             | What::Doubt
             | What::Give

@@ -222,11 +222,13 @@ impl Conversation {
         let (kind, body) = (letter.content_type.clone(), letter.body.clone());
         let (kind, body) = self.worded(context, to, &kind, body);
         let party = &mut self.parties[to.index()];
-        if let Some(letter) = party.queue.letter(number) {
-            // Within the dialog or not, no phone is asked more often than that.
-            letter.tries += 1;
-            letter.sent_at = context.now;
-        }
+        let Some(letter) = party.queue.letter(number) else {
+            return;
+        };
+        // Within the dialog or not, no phone is asked more often than that.
+        letter.tries += 1;
+        letter.sent_at = context.now;
+        let tried = letter.tries;
         let Some(leg) = &mut party.leg else { return };
         let dialog = &leg.dialog;
         let (heard, known, security) = (dialog.flow, dialog.known, dialog.security());
@@ -246,7 +248,7 @@ impl Conversation {
         let errand = Errand {
             conversation: id,
             leg: leg.id,
-            what: What::Letter(to, number),
+            what: What::Letter(to, number, tried),
         };
         party.queue.under_way = Some(number);
         context.send_on(&mut leg.dialog, course, bytes, errand);
