@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use refork::engine::events::{Happening, Signal};
 use refork::engine::ids::Side;
 use refork::engine::ports::{Input, MediaCommand, MediaEvent};
+use refork::engine::settings::Settings;
 use refork::engine::time::Millis;
 use refork::sip::{Method, Name};
 
@@ -295,7 +296,17 @@ fn a_forged_icmp_harms_nobody() {
 
 /// Alice calls from a TCP connection, her Contact as given; she and Bob's desk phone talk.
 fn over_tcp(from: SocketAddr, contact: SocketAddr, offer: &str, answer: &str) -> (Table, Remote) {
-    let mut t = Table::new(settings());
+    over_tcp_by(settings(), from, contact, offer, answer)
+}
+
+fn over_tcp_by(
+    settings: Settings,
+    from: SocketAddr,
+    contact: SocketAddr,
+    offer: &str,
+    answer: &str,
+) -> (Table, Remote) {
+    let mut t = Table::new(settings);
     t.register("bob", desk(), "desk");
     let invite = request(Method::Invite, "alice", "bob", contact, "call1");
     t.receive_over(tcp(from, 7), with_sdp(invite, offer));
@@ -352,6 +363,27 @@ fn a_closed_connection_of_a_talking_phone_is_no_loss() {
         t.pass(Millis::from_secs(40));
         assert_eq!(t.losses().len(), 1);
     }
+}
+
+#[test]
+fn a_closed_connection_is_a_loss_where_nobody_watches_the_media() {
+    let mut wishes = settings();
+    wishes.detect.media_silence = None;
+    // Behind a NAT: it may register in its grace, and cannot be asked.
+    let (from, contact) = (phone("198.51.100.1:49152"), phone("10.0.0.1:5060"));
+    let sessions = [sdp(alice(), 1, "sendrecv"), sdp(desk(), 1, "sendrecv")];
+    let (mut t, _) = over_tcp_by(wishes, from, contact, &sessions[0], &sessions[1]);
+    let media = t.engine.list(1)[0].key;
+    t.input(Input::Media(MediaEvent::Flowing {
+        media,
+        side: Side::Caller,
+    }));
+    t.closed(from, 7);
+    t.pass(Millis::from_secs(4));
+    assert!(t.losses().is_empty());
+    t.pass(Millis::from_secs(2));
+    assert_eq!(t.losses(), [Signal::Transport]);
+    t.nothing_to(desk());
 }
 
 #[test]

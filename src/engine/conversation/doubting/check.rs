@@ -337,13 +337,12 @@ impl Conversation {
     /// signalling goes astray, and the two talk on.
     pub(super) fn talks_on(&self, context: &Context<'_>, side: Side) -> bool {
         // Without a time of silence nobody would say that it has stopped.
-        let watched = context.shared.settings.detect.media_silence.is_some();
         let check = self.party(side).check.as_ref();
         let outweighed = check.is_some_and(|check| {
             let slight = matches!(check.signal, Some(Signal::Registration | Signal::Transport));
-            check.unasked || watched && slight
+            check.unasked || slight
         });
-        outweighed && self.is_heard(side)
+        outweighed && self.is_watched_and_heard(context, side)
     }
 
     pub(super) fn probing(&self, context: &Context<'_>) -> ProbeSettings {
