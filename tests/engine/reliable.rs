@@ -586,3 +586,30 @@ fn where_it_is_off_no_prack_is_asked_for() {
     let ringing = t.response_to(alice(), 180);
     assert_eq!(ringing.header(Name::RSeq), None);
 }
+
+#[test]
+fn a_prack_whose_answer_was_lost_is_accepted_after_a_restart() {
+    let mut t = Table::new(settings());
+    alice_calls(&mut t, REQUIRED, &audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.reply(&invite, 180, desk());
+    let ringing = t.response_to(alice(), 180);
+    let mut a = Remote::of_answer(&ringing, alice());
+    let lost = prack(&mut a, &ringing).end();
+    t.receive(alice(), lost.clone());
+    t.response_to(alice(), 200);
+    let ok = response(&invite, 200, desk(), "x1");
+    t.receive(desk(), with_sdp(ok, &audio(desk())));
+    t.response_to(alice(), 200);
+    t.receive(alice(), a.ack(1));
+    t.restart();
+    t.discard(alice());
+    t.receive(alice(), lost);
+    let answer = t.response_to(alice(), 200);
+    assert_eq!(*answer.method(), Method::Prack);
+    // There was no other.
+    let other = format!("{} 1 INVITE", rseq(&ringing) + 1);
+    let other = a.request(Method::Prack).header(Name::RAck, other).end();
+    t.receive(alice(), other);
+    t.response_to(alice(), 481);
+}

@@ -65,6 +65,10 @@ pub(crate) struct Leg {
     /// A reliable response that our 2xx has overtaken. Its PRACK may come after the ACK.
     #[serde(skip)]
     pub(crate) overtaken: Option<RAck>,
+    /// The last reliable response to its INVITE. A restart forgets whether it has its PRACK, which comes once more
+    /// where our 200 was lost.
+    #[serde(default)]
+    pub(crate) reliable: Option<RAck>,
     /// The ACK to a 2xx of theirs: kept back until the other side's ACK brings the answer, or sent
     /// already and kept for the 2xx that come again.
     #[serde(skip)]
@@ -236,6 +240,7 @@ impl Leg {
             withdrawn: None,
             unacknowledged: None,
             overtaken: None,
+            reliable: None,
             ack: None,
             timer: None,
             reports: None,

@@ -52,6 +52,7 @@ impl Conversation {
             {
                 leg.dialog.resume(JUMP);
                 leg.resume_timer(context.now);
+                leg.overtaken = leg.reliable;
                 context.know_tag(&leg.dialog.local_tag, (id, leg.id));
             }
             // A phone that repairs its lost dialog goes on with the ports that it knows.

@@ -6,6 +6,7 @@ mod tests;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::engine::settings::TimerSettings;
 use crate::engine::time::{Millis, Time};
@@ -19,7 +20,7 @@ const HEARD_MAX: usize = 8;
 const ATTEMPTS: u64 = 64;
 
 /// What a PRACK is for (RFC 3262 7.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RAck {
     pub rseq: u32,
     /// Of the INVITE.
@@ -75,6 +76,8 @@ pub enum Carries {
 pub struct Sent {
     /// The number given last.
     last: u32,
+    /// The number that had its PRACK last.
+    acknowledged: Option<u32>,
     /// The first is out, the others wait.
     queue: VecDeque<Provisional>,
     again: Time,
@@ -113,6 +116,7 @@ impl Sent {
     pub fn after(last: u32) -> Self {
         Self {
             last: last & 0x7fff_ffff,
+            acknowledged: None,
             queue: VecDeque::new(),
             again: Time(0),
             pause: Millis(0),
@@ -157,6 +161,7 @@ impl Sent {
     ) -> Option<Acknowledged> {
         let out = self.out().filter(|(known, _)| *known == rseq)?;
         self.queue.pop_front();
+        self.acknowledged = Some(rseq);
         self.start(now, timers);
         Some(Acknowledged {
             carried: out.1,
@@ -170,6 +175,11 @@ impl Sent {
     /// Returns number and load of the response that is out.
     pub fn out(&self) -> Option<(u32, Carries)> {
         self.queue.front().map(|out| (out.rseq, out.carries))
+    }
+
+    /// Returns the number whose PRACK may come, be it once more: its 200 may have been lost.
+    pub fn latest(&self) -> Option<u32> {
+        self.out().map(|(rseq, _)| rseq).or(self.acknowledged)
     }
 
     /// RFC 3262 3: no 2xx goes out while a response with a session description has no PRACK.

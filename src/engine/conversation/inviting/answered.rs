@@ -159,13 +159,16 @@ impl Conversation {
         let identity = caller.endpoint.identity.clone();
         let tag = caller.dialog.local_tag.clone();
         let accepting = caller.accepting(context, server);
-        let out = chosen.as_ref().and_then(|early| early.sent.out());
+        let sent = chosen.as_ref().map(|early| &early.sent);
+        let rack = |rseq| RAck { rseq, cseq };
+        let out = sent.and_then(|sent| sent.out()).map(|(rseq, _)| rseq);
+        let latest = sent.and_then(|sent| sent.latest());
         caller.unacknowledged = Some(Unacknowledged {
             server,
             cseq,
             answer_due: delayed,
         });
-        caller.overtaken = out.map(|(rseq, _)| RAck { rseq, cseq });
+        (caller.overtaken, caller.reliable) = (out.map(rack), latest.map(rack));
         let settled = chosen.is_some_and(|early| early.settled);
         let before = caller.talk.told.clone().filter(|_| settled);
         self.party_mut(Side::Caller).believed = Some(identity);
