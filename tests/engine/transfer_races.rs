@@ -301,3 +301,21 @@ fn a_transferee_that_resumes_while_the_target_rings_is_spared_and_heard() {
     t.told(desk(), "200 OK");
     t.word_of_carol();
 }
+
+#[test]
+fn a_transferor_that_holds_is_offered_nothing_as_its_transfer_fails() {
+    let mut t = three();
+    let (_, mut b) = t.established();
+    let hold = sdp(desk(), 2, "sendonly");
+    t.receive(desk(), with_sdp(b.request(Method::Invite), &hold));
+    t.request_to(alice(), Method::Invite);
+    // She cannot be reached for the moment: his hold is answered here, and she never says a word of it.
+    t.icmp(alice());
+    let ok = t.response_to(desk(), 200);
+    assert!(text(&ok).contains("a=recvonly"), "{}", text(&ok));
+    t.receive(desk(), b.ack(ok.cseq()));
+    let invite = t.referred(&mut b);
+    t.reply(&invite, 486, carol());
+    t.told(desk(), "486 Busy Here");
+    t.nothing_to(desk());
+}

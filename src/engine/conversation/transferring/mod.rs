@@ -82,6 +82,9 @@ pub(crate) struct Transfer {
     /// What the targets' INVITEs are to replace.
     #[serde(default)]
     replaces: Option<Replacing>,
+    /// The transferee's session as the transferor left it.
+    #[serde(default)]
+    left: Option<Box<str>>,
 }
 
 /// A dialog of the target's that the transferor has named.
@@ -280,12 +283,14 @@ impl Conversation {
             waiting: groups,
             ..Fork::default()
         };
+        let transferee = self.party(side.other()).talk();
         aside.transfer = Some(Box::new(Transfer {
             transferor: person,
             lines: lines.into(),
             giver,
             rings,
             replaces,
+            left: transferee.and_then(|talk| talk.said.clone()),
         }));
         let to = self.party(side).aor.to_string().into();
         let transferring = Happening::Transferring {
@@ -389,8 +394,11 @@ impl Conversation {
         self.configure(context, side);
         self.watch(context, side);
         self.persist(context);
-        // What the transferee has said meanwhile.
-        self.catch_up(context, side);
+        let said = self.party(side.other()).talk();
+        if said.is_none_or(|talk| talk.said != transfer.left) {
+            // What the transferee has said meanwhile.
+            self.catch_up(context, side);
+        }
         self.pump(context, side);
         self.announce(context, side);
     }
