@@ -142,7 +142,9 @@ pub(crate) fn counted(log: &Log, scrape: &str) -> Vec<String> {
     for tries in tries.values() {
         seen_again += tries.len() - 1;
     }
-    for leg in legs.iter().filter(|leg| leg.acked.is_some()) {
+    // A caller may miss the 2xx, and what is written to it then.
+    let talks = |leg: &&Leg| leg.acked.is_some() || leg.outgoing && leg.scarred;
+    for leg in legs.iter().filter(talks) {
         let peers = || case.side(leg.talk, leg.side.other());
         let written = peers().flat_map(|peer| &peer.sent).filter(texts).count();
         // One that something befell is missed again and again, and found whenever it says something itself.

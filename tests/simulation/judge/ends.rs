@@ -9,6 +9,8 @@ use super::{Case, TRANSACTION};
 const RINGING_MAX: Millis = Millis(90_000);
 /// A BYE that is lost on the way comes again so soon.
 const PROMPT: Millis = Millis(12_000);
+/// An INVITE may still be on the way when its server rises again.
+const LATE: Millis = Millis(1200);
 
 impl Case<'_> {
     pub(super) fn ends(&mut self) {
@@ -37,7 +39,7 @@ impl Case<'_> {
             (Some(at), _)
                 if leg.acked.is_none()
                     && leg.bye_got.is_some()
-                    && self.restarted(at, at + TRANSACTION) => {}
+                    && self.restarted(leg.invited - LATE, at + TRANSACTION) => {}
             (Some(at), _) if leg.acked.is_none() => {
                 blame(at, "2xx never acknowledged");
             }

@@ -10,6 +10,8 @@ use crate::log::{Fault, Log, PhoneId, What};
 /// A request within a dialog, or a MESSAGE outside of one, at its first coming or going.
 pub(super) struct Request {
     pub(super) at: Time,
+    /// When it came or went last.
+    pub(super) last: Time,
     pub(super) method: Method,
     pub(super) branch: String,
     pub(super) to_tag: Option<String>,
@@ -35,6 +37,7 @@ pub(super) struct Leg {
     pub(super) remote_tag: Option<String>,
     /// First and last 2xx.
     pub(super) answered: Option<Time>,
+    answered_again: Option<Time>,
     pub(super) acked: Option<Time>,
     /// Final response that is no success.
     pub(super) refused: Option<(Time, u16)>,
@@ -54,8 +57,9 @@ pub(super) struct Leg {
     pub(super) rang: bool,
     /// The o= lines that it got, and the descriptions that it sent.
     shown: [Vec<String>; 2],
-    /// What it was told of its session, when.
+    /// What it was told of its session, and what it said, when.
     told: Vec<(Time, String)>,
+    said: Vec<(Time, String)>,
     /// The description in its own 2xx to the INVITE.
     agreed: String,
     pub(super) scarred: bool,
@@ -75,6 +79,7 @@ impl Leg {
             cseq: invite.cseq(),
             remote_tag: None,
             answered: None,
+            answered_again: None,
             acked: None,
             refused: None,
             refusal_acked: false,
@@ -89,6 +94,7 @@ impl Leg {
             rang: false,
             shown: [Vec::new(), Vec::new()],
             told: Vec::new(),
+            said: Vec::new(),
             agreed: String::new(),
             scarred: false,
         }
@@ -214,8 +220,9 @@ impl Leg {
         if news {
             known.push(shown.to_owned());
         }
-        if news && !sent {
-            self.told.push((at, body));
+        if news {
+            let list = if sent { &mut self.said } else { &mut self.told };
+            list.push((at, body));
         }
         news
     }
@@ -255,9 +262,12 @@ impl Leg {
     fn remember(&mut self, at: Time, message: &Message, sent: bool, news: bool) {
         let list = if sent { &mut self.sent } else { &mut self.got };
         let branch = message.branch().unwrap_or_default();
-        if list.iter().all(|known| known.branch != branch) {
+        if let Some(known) = list.iter_mut().find(|known| known.branch == branch) {
+            known.last = at;
+        } else {
             list.push(Request {
                 at,
+                last: at,
                 method: message.method().clone(),
                 branch: branch.to_owned(),
                 to_tag: message.to_tag().map(ToOwned::to_owned),
@@ -295,6 +305,7 @@ impl Leg {
             return;
         }
         self.answered.get_or_insert(at);
+        self.answered_again = Some(at);
         let tag = message.to_tag().map(ToOwned::to_owned);
         if self.remote_tag.is_some() && self.remote_tag != tag {
             self.second_success.get_or_insert(at);
@@ -305,10 +316,35 @@ impl Leg {
         }
     }
 
-    /// Returns true where the session that it answered with is another one than a leg of the other side was told of.
+    /// Returns true where the session that it answered with is another one than a leg of the other side was told of:
+    /// before, or until its 2xx was heard.
     pub(super) fn brings_news_to(&self, other: &Self) -> bool {
-        let told = other.told.iter().rfind(|(at, _)| Some(*at) < self.answered);
+        let until = |latest| move |(at, _): &&(Time, String)| Some(*at) < latest;
+        let before = other.told.iter().rfind(until(self.answered));
+        let told = before.or_else(|| other.told.iter().rfind(until(self.answered_again)));
         told.is_some_and(|(_, told)| outline(told) != outline(&self.agreed))
+    }
+
+    /// Returns when it took less than before, in answer to an offer that was no news to it, of what another one says
+    /// that was called before.
+    pub(super) fn took_less_than(&self, other: &Self) -> Vec<Time> {
+        let all = |said: &[(Time, String)]| {
+            let formats = said.iter().flat_map(|(_, said)| formats(said));
+            formats.collect::<Vec<_>>()
+        };
+        let theirs = all(&other.said);
+        let less = |at: Time| {
+            let number = self.said.iter().position(|(said, _)| *said == at)?;
+            let (before, takes) = (all(&self.said[..number]), formats(&self.said[number].1));
+            let lacks = |format| !takes.contains(format) && before.contains(format);
+            (other.invited <= at && theirs.iter().any(lacks)).then_some(at)
+        };
+        let answers = self.got.iter().filter(|got| !got.news);
+        let answers = answers.filter_map(|got| match got.answer {
+            Some((at, 200..300)) => less(at),
+            Some(_) | None => None,
+        });
+        answers.collect()
     }
 }
 
@@ -316,9 +352,18 @@ impl Leg {
 fn outline(description: &str) -> Option<Vec<(bool, Direction, Vec<String>)>> {
     let sdp = Sdp::parse(description.as_bytes()).ok()?;
     let section = |media: &Media<'_>| {
-        let mut names: Vec<_> = media.payloads().map(|it| it.name.to_lowercase()).collect();
+        let mut names = names(media);
         names.sort();
         (media.port == 0, media.direction, names)
     };
     Some(sdp.media().iter().map(section).collect())
+}
+
+fn names(media: &Media<'_>) -> Vec<String> {
+    media.payloads().map(|it| it.name.to_lowercase()).collect()
+}
+
+fn formats(description: &str) -> Vec<String> {
+    let sdp = Sdp::parse(description.as_bytes());
+    sdp.iter().flat_map(Sdp::media).flat_map(names).collect()
 }

@@ -38,6 +38,11 @@ impl Case<'_> {
 
     fn left_alone(&self, leg: &Leg, hole: &Hole<'_>, found: &mut Vec<(Time, usize, String)>) {
         let (other, rules) = (leg.side.other(), self.log.rules);
+        // A server that dies as it ends a call has forgotten it, and whose BYE may have been lost.
+        let over = hole.before.and_then(|peer| peer.bye_sent);
+        if over.is_some_and(|at| self.restarted(at, at + TRANSACTION)) {
+            return;
+        }
         let hard_to_ask = hole
             .before
             .is_some_and(|peer| self.log.roster[peer.phone].traits.ignores_options());

@@ -8,6 +8,10 @@ use super::{Case, FAILED, FOR_EVER, TRANSACTION};
 
 /// Who stood for less was not joined, or died of it.
 const BRIEF: Millis = Millis(3000);
+/// After so long a request goes out once more that has had no answer.
+const RETRANSMITTED: Millis = Millis(400);
+/// For so long two probes go unanswered before the dialog is asked.
+const PROBED: Millis = Millis(10_000);
 
 impl Case<'_> {
     pub(super) fn peace(&mut self) {
@@ -47,8 +51,7 @@ impl Case<'_> {
                 Method::Options | Method::Message => true,
                 Method::Prack => leg.rang,
                 Method::Notify => asked_for(&Method::Refer),
-                // A refresh of the session as it stands (RFC 4028).
-                Method::Invite | Method::Update if !request.news && self.is_timed(leg) => true,
+                Method::Invite | Method::Update if self.may_say_what_stands(leg, request) => true,
                 Method::Invite | Method::Update => {
                     offers.push(request);
                     continue;
@@ -72,7 +75,7 @@ impl Case<'_> {
     }
 
     /// Each offer has a cause of its own: an offer of the other side, its answer to one, or another phone of it that
-    /// brings another session. What was refused is offered again.
+    /// brings another session. What was refused is offered again, and what was taken back is set right.
     fn offers(&self, leg: &Leg, offers: &[&Request], found: &mut Vec<(Time, usize, String)>) {
         let mut causes = Vec::new();
         for peer in self.side(leg.talk, leg.side.other()) {
@@ -91,6 +94,8 @@ impl Case<'_> {
                 .answered
                 .filter(|_| !peer.outgoing && peer.brings_news_to(leg));
             causes.extend(joined);
+            causes.extend(self.taken_back(peer, leg));
+            causes.extend(peer.took_less_than(leg));
         }
         causes.sort();
         let mut again = 0;
@@ -104,8 +109,42 @@ impl Case<'_> {
         }
     }
 
-    fn is_timed(&self, leg: &Leg) -> bool {
-        self.log.roster[leg.phone].traits.timer > 0
+    /// An offer that was refused although this phone has it, and has agreed: it is told once more what stands.
+    /// Returns when it agreed.
+    fn taken_back(&self, peer: &Leg, leg: &Leg) -> Vec<Time> {
+        let is_new = |request: &&Request| request.news && is_offer(&request.method);
+        let offers: Vec<_> = peer.sent.iter().filter(is_new).collect();
+        let agreed = |number: usize| {
+            let (refused, _) = offers[number].answer.filter(|(_, status)| *status >= 300)?;
+            let next = offers.get(number + 1).map_or(FOR_EVER, |offer| offer.at);
+            let until = next.min(refused + TRANSACTION);
+            let mut got = leg.got.iter().filter(is_new);
+            let got = got.find(|got| (offers[number].at..until).contains(&got.at))?;
+            got.answer.filter(|(_, status)| *status < 300)
+        };
+        let agreed = (0..offers.len()).filter_map(agreed);
+        agreed.map(|(at, _)| at).collect()
+    }
+
+    /// Returns true where the session that a phone knows may be offered to it: where that has a timer (RFC 4028), in
+    /// doubt of the phone, and where the server has risen since it offered that first.
+    fn may_say_what_stands(&self, leg: &Leg, request: &Request) -> bool {
+        let timed = self.log.roster[leg.phone].traits.timer > 0;
+        let before = || leg.got.iter().filter(|got| got.at <= request.at);
+        let doubted = before().any(|got| {
+            // One that comes again has had no answer that arrived.
+            let again = got.last >= got.at + RETRANSMITTED;
+            got.method == Method::Options && again && request.at < got.at + PROBED
+        });
+        let forgotten = before().any(|got| {
+            let open = is_offer(&got.method) && got.news;
+            let mut restarts = self.restarts.iter();
+            open && restarts.any(|(down, up)| {
+                let crossed = got.at <= *up && *down <= got.at + TRANSACTION;
+                crossed && (*up..*up + TRANSACTION).contains(&request.at)
+            })
+        });
+        !request.news && (timed || doubted || forgotten)
     }
 
     /// Its own requests are answered, and never by a code that ends the dialog (RFC 5057).

@@ -1,6 +1,7 @@
 //! The judge can find fault: each rule against a log made by hand that breaks it.
 
 mod life;
+mod peace;
 
 use refork::sip::{Builder, Message, Method, Name, reason_phrase};
 

@@ -11,7 +11,7 @@ impl Story {
         story
     }
 
-    fn restarted(&mut self, at: u64) {
+    pub(super) fn restarted(&mut self, at: u64) {
         self.log.add(START + Millis(at), None, What::ServerDown);
         self.log.add(START + Millis(at + 500), None, What::ServerUp);
     }

@@ -1,0 +1,208 @@
+//! What may be asked of a phone that nothing befell, and from when on.
+
+use super::*;
+
+/// A description with these formats.
+fn formats(version: u32, formats: &str) -> String {
+    sdp(version, "sendrecv").replace("RTP/AVP 0", &format!("RTP/AVP {formats}"))
+}
+
+impl Story {
+    /// What a phone is offered within its dialog, and says to it, or the other way round.
+    fn offers(
+        &mut self,
+        at: u64,
+        (phone, call): (PhoneId, &str),
+        [offer, answer]: [&str; 2],
+        status: u16,
+        sent: bool,
+    ) {
+        self.branches += 1;
+        let (number, branch) = (self.branches + 1, format!("z9hG4bKp{}", self.branches));
+        let (method, tag) = (Method::Invite, ";tag=t");
+        self.request(at, phone, method, call, number, &branch, tag, offer, sent);
+        let of = (call, number, &*branch);
+        let status = (status, Method::Invite);
+        self.described(at + 20, phone, status, of, answer, !sent);
+    }
+
+    /// C is called, with two formats.
+    fn calls_c(&mut self, at: u64) {
+        let (branch, offer) = ("z9hG4bKicc", formats(1, "0 8"));
+        let method = Method::Invite;
+        self.request(at, C, method, "cc", 1, branch, "", &offer, false);
+    }
+
+    /// The phone's 2xx to its INVITE, with a session.
+    fn takes(&mut self, at: u64, phone: PhoneId, call: &str, session: &str) {
+        let branch = format!("z9hG4bKi{call}");
+        let of = (call, 1, &*branch);
+        self.described(at, phone, (200, Method::Invite), of, session, true);
+    }
+
+    /// B dies; C has been called, and A says less to an offer that it knows before C answers.
+    fn narrowed(less: &str, taken: &str) -> Vec<String> {
+        let mut story = Self::new();
+        let (branch, known) = ("z9hG4bKica", formats(1, "0 8"));
+        let (method, of) = (Method::Invite, ("ca", 1, branch));
+        story.request(1000, A, method, "ca", 1, branch, "", &known, true);
+        story.answer(2000, B, "cb");
+        story.described(2000, A, (200, Method::Invite), of, &known, false);
+        story.ack(2010, A, "ca", true);
+        story.log.roster[A].traits.timer = 90;
+        story.add(10_000, B, What::Fault(Fault::Killed));
+        story.calls_c(14_000);
+        let answer = formats(2, less);
+        story.offers(14_500, (A, "ca"), [&known, &answer], 200, false);
+        story.takes(15_000, C, "cc", &formats(1, taken));
+        story.ack(15_010, C, "cc", false);
+        let now = [&*formats(2, less), &*formats(2, less)];
+        story.offers(15_100, (C, "cc"), now, 200, false);
+        story.hears(16_000, A, "ca", "CONTINUED b0-1");
+        story.end(50_000, &[(C, "cc")])
+    }
+}
+
+#[test]
+fn who_was_called_is_told_what_the_other_takes_no_longer() {
+    spotless(&Story::narrowed("0", "0 8"));
+    // It sends nothing of that.
+    finds(&Story::narrowed("0", "0"), "that nobody asked for");
+    finds(&Story::narrowed("0 8", "0 8"), "that nobody asked for");
+}
+
+#[test]
+fn what_was_taken_back_is_set_right_once() {
+    // The offer was refused, and A has agreed to it, or has not.
+    for (refused, agreed, times, fault) in [
+        (500, 200, 1, false),
+        (500, 200, 2, true),
+        (500, 488, 1, true),
+        (200, 200, 1, true),
+    ] {
+        let mut story = Story::call();
+        let hold = sdp(2, "sendonly");
+        story.offers(5000, (B, "cb"), [&hold, ""], refused, true);
+        story.offers(5010, (A, "ca"), [&hold, &sdp(2, "recvonly")], agreed, false);
+        // What was refused may be offered again by itself.
+        let again = times + u32::from(agreed >= 300);
+        for number in 0..again {
+            let stands = [sdp(3 + number, "sendrecv"), sdp(3 + number, "sendrecv")];
+            let at = 5100 + 100 * u64::from(number);
+            story.offers(at, (A, "ca"), [&stands[0], &stands[1]], 200, false);
+        }
+        let mut found = story.end(20_000, &[(B, "cb")]);
+        found.retain(|found| found.contains("asked for"));
+        assert_eq!(!found.is_empty(), fault, "{refused} {agreed}: {found:?}");
+    }
+}
+
+#[test]
+fn the_session_that_stands_is_offered_in_doubt_alone() {
+    // The answer to OPTIONS was lost so that it came again; it was not; it is too long ago.
+    for (again, at, fault) in [(600, 6500, false), (80, 6500, true), (600, 16_000, true)] {
+        let mut story = Story::call();
+        let of = ("ca", 2, "z9hG4bKprobe");
+        for at in [5000, 5000 + again] {
+            let (method, tag) = (Method::Options, ";tag=t");
+            story.request(at, A, method, of.0, of.1, of.2, tag, "", false);
+            story.response(at, A, (200, Method::Options), of, true);
+        }
+        story.got(at, A, "ca", Method::Update);
+        let found = story.end(50_000, &[(B, "cb")]);
+        assert_eq!(!found.is_empty(), fault, "{again} {at}: {found:?}");
+    }
+}
+
+#[test]
+fn a_server_that_rises_asks_once_more_what_was_open() {
+    for (down, again, fault) in [
+        (5100, 6000, false),
+        // It was answered long since; it rose long ago.
+        (60_000, 61_000, true),
+        (5100, 60_000, true),
+    ] {
+        let mut story = Story::call();
+        let hold = sdp(2, "sendonly");
+        story.offers(5000, (B, "cb"), [&hold, ""], 200, true);
+        let held = [&*hold, &*sdp(2, "recvonly")];
+        story.offers(5010, (A, "ca"), held, 200, false);
+        story.restarted(down);
+        story.offers(again, (A, "ca"), held, 200, false);
+        let mut found = story.end(90_000, &[(B, "cb")]);
+        found.retain(|found| found.contains("asked for"));
+        assert_eq!(!found.is_empty(), fault, "{down} {again}: {found:?}");
+    }
+}
+
+#[test]
+fn an_answer_that_was_heard_late_brings_news_to_who_was_called_meanwhile() {
+    for (taken, fault) in [("0", false), ("0 8", true)] {
+        let mut story = Story::call();
+        story.add(10_000, A, What::Fault(Fault::Mute));
+        story.add(10_000, B, What::Fault(Fault::Killed));
+        // A's next leg; nobody hears its 2xx before it comes again.
+        story.invite(12_000, A, "ca2", false);
+        story.takes(12_500, A, "ca2", &formats(1, taken));
+        story.calls_c(14_000);
+        story.takes(15_000, C, "cc", &formats(1, "0 8"));
+        story.ack(15_010, C, "cc", false);
+        story.add(16_000, A, What::Recovered);
+        story.takes(16_500, A, "ca2", &formats(1, taken));
+        let now = [&*formats(2, taken), &*formats(2, taken)];
+        story.offers(16_600, (C, "cc"), now, 200, false);
+        let mut found = story.end(50_000, &[(C, "cc")]);
+        found.retain(|found| found.contains("asked for"));
+        assert_eq!(!found.is_empty(), fault, "{taken}: {found:?}");
+    }
+}
+
+#[test]
+fn an_invite_may_be_on_its_way_as_its_server_rises() {
+    for (invited, fault) in [(3000, false), (9000, true)] {
+        let mut story = Story::call();
+        story.restarted(2000);
+        story.invite(invited, C, "cc", false);
+        story.final_response(invited + 3000, C, "cc", 200, true);
+        story.got(invited + 3100, C, "cc", Method::Bye);
+        let mut found = story.end(60_000, &[(B, "cb")]);
+        found.retain(|found| found.contains("never acknowledged"));
+        assert_eq!(!found.is_empty(), fault, "{invited}: {found:?}");
+    }
+}
+
+#[test]
+fn a_server_that_dies_as_it_ends_a_call_leaves_who_missed_its_bye() {
+    for (down, fault) in [(Some(60_200), false), (None, true)] {
+        let mut story = Story::call();
+        story.add(60_000, B, What::HungUp);
+        story.inside(60_000, B, "cb", (Method::Bye, ""), Some(200), true);
+        if let Some(down) = down {
+            story.restarted(down);
+        }
+        let found = story.end(400_000, &[]);
+        assert_eq!(!found.is_empty(), fault, "{down:?}: {found:?}");
+    }
+}
+
+#[test]
+fn what_is_written_to_a_caller_that_missed_its_answer_is_sent_again() {
+    let scrape = "refork_conversations_started_total{kind=\"session\"} 1\n\
+                  refork_conversations_answered_total{kind=\"session\"} 1\n\
+                  refork_messages_queued_total 1\n\
+                  refork_messages_redelivered_total 1\n";
+    for (moved, fault) in [(true, false), (false, true)] {
+        let mut story = Story::new();
+        story.invite(1000, A, "ca", true);
+        if moved {
+            story.add(1500, A, What::Fault(Fault::Moved));
+        }
+        story.answer(2000, B, "cb");
+        let text = text(0, Side::Callee, 1);
+        let act = (Method::Message, &*text);
+        story.inside(5000, B, "cb", act, Some(202), true);
+        let mut found = counted(&story.log, scrape);
+        found.retain(|found| found.contains("sent again"));
+        assert_eq!(!found.is_empty(), fault, "{moved}: {found:?}");
+    }
+}
