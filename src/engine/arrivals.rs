@@ -4,9 +4,7 @@ use super::admission::offence;
 use super::asker::{Asker, NOT_FOR_STRANGERS};
 use super::conversation::carrying::crossing::joins;
 use super::conversation::carrying::demands::is_encoded;
-use super::conversation::context::{
-    ACCEPT, ALLOW, Context, Refusal, SIPS_NOT_ALLOWED, Shared, supported,
-};
+use super::conversation::context::{ACCEPT, ALLOW, Context, Shared, supported};
 use super::conversation::people::veil::cannot_be_given;
 use super::conversation::{
     Arrival, Conversation, Rings, breadth, has_looped, hops_left, is_foreign, refusal, replaced,
@@ -23,6 +21,7 @@ use crate::engine::ids::Flow;
 use crate::engine::inquiry::{Found, Inquiry};
 use crate::engine::mint::{hash_shard, tag_key};
 use crate::engine::ports::{Output, World};
+use crate::engine::refusal::{Refusal, SIPS_NOT_ALLOWED};
 use crate::engine::time::Time;
 use crate::engine::transaction::ServerId;
 use crate::sip::{Builder, Malformed, Message, Method, Name, Uri, reason_phrase, sdp::Sdp};
@@ -42,11 +41,11 @@ impl Engine {
         if self.carried_over_the_edge(server, request, flow, now, world) {
             return;
         }
-        if let Err((status, why)) = self.acceptable(request) {
+        if let Err(refusal) = self.acceptable(request) {
             return self
                 .shared
                 .context(now, world)
-                .turn_away(server, request, status, why);
+                .turn_away(server, request, refusal);
         }
         match request.method() {
             Method::Register => self.register(server, request, flow, now, world),
@@ -73,20 +72,12 @@ impl Engine {
                     .refuse(server, 481, "no dialog is named");
             }
             Method::Subscribe => {
-                self.shared.context(now, world).turn_away(
-                    server,
-                    request,
-                    489,
-                    "no event is served here",
-                );
+                let why = "no event is served here";
+                self.shared.context(now, world).refuse(server, 489, why);
             }
             Method::Refer | Method::Publish => {
-                self.shared.context(now, world).turn_away(
-                    server,
-                    request,
-                    405,
-                    "method outside of a dialog",
-                );
+                let why = "method outside of a dialog";
+                self.shared.context(now, world).refuse(server, 405, why);
             }
             Method::Ack | Method::Cancel | Method::Other(_) => {
                 self.shared
@@ -134,7 +125,7 @@ impl Engine {
         if request.max_forwards() == Some(0)
             && !matches!(request.method(), Method::Register | Method::Options)
         {
-            return Err((483, "no hops left"));
+            return Err((483, "no hops left").into());
         }
         let mut replaced = request.values(Name::Replaces);
         let begins = *request.method() == Method::Invite;
@@ -143,7 +134,8 @@ impl Engine {
             return Err((
                 400,
                 "Replaces of two dialogs, or by another request than INVITE",
-            ));
+            )
+                .into());
         }
         let known = |value: &str| {
             let own = if *request.method() == Method::Register {
@@ -159,13 +151,13 @@ impl Engine {
         };
         let demanded = request.values(Name::Require).chain(proxy_demands(request));
         if demanded.into_iter().any(|value| !known(value)) {
-            return Err((420, "extension that is not supported"));
+            return Err((420, "extension that is not supported").into());
         }
         if !matches!(
             Uri::parse(request.uri()).map(|uri| uri.scheme),
             Ok(crate::sip::Scheme::Sip | crate::sip::Scheme::Sips | crate::sip::Scheme::Tel)
         ) {
-            return Err((416, "scheme that is not carried"));
+            return Err((416, "scheme that is not carried").into());
         }
         Ok(())
     }
@@ -218,9 +210,9 @@ impl Engine {
                 return;
             };
             let context = self.shared.context(now, world);
-            if let Err((status, why)) = destination(&context, request, &flow, &asker) {
-                self.shared.context(now, world).refuse(server, status, why);
-                return self.looked_for(&asker, status, flow);
+            if let Err(refusal) = destination(&context, request, &flow, &asker) {
+                self.shared.context(now, world).turn_down(server, refusal);
+                return self.looked_for(&asker, refusal.status, flow);
             }
         }
         let mut context = self.shared.context(now, world);
@@ -263,9 +255,9 @@ impl Engine {
         }
         let arrival = match arrival(&context, server, request, flow, asker) {
             Ok(arrival) => Arrival { beyond, ..arrival },
-            Err((status, why)) => {
-                context.turn_away(server, request, status, why);
-                return self.looked_for(asker, status, flow);
+            Err(refusal) => {
+                context.turn_away(server, request, refusal);
+                return self.looked_for(asker, refusal.status, flow);
             }
         };
         let rings = arrival.rings;
@@ -418,32 +410,32 @@ fn arrival<'a>(
     let breadth = breadth(request).ok_or((440, "no breadth left"))?;
     let offer = sdp_of(request);
     if offer.is_some() && is_encoded(request) {
-        return Err((415, "session description in an encoding"));
+        return Err((415, "session description in an encoding").into());
     }
     if is_foreign(request) {
-        return Err((415, "body of an INVITE that is no SDP"));
+        return Err((415, "body of an INVITE that is no SDP").into());
     }
     if offer
         .as_deref()
         .is_some_and(|offer| Sdp::parse(offer.as_bytes()).is_err())
     {
-        return Err((400, "session description that cannot be read"));
+        return Err((400, "session description that cannot be read").into());
     }
     if request.values(Name::Contact).next().is_none() {
-        return Err((400, "INVITE without Contact"));
+        return Err((400, "INVITE without Contact").into());
     }
     if too_brief(context, request) {
-        return Err((422, "session timer shorter than the smallest"));
+        return Err((422, "session timer shorter than the smallest").into());
     }
     let media = &context.shared.settings.media;
     if let Some(why) = offer.as_deref().and_then(|offer| refusal(offer, media)) {
-        return Err((488, why));
+        return Err((488, why).into());
     }
     let destination = destination(context, request, &flow, asker)?;
     let settings = &context.shared.settings;
     let trusted = destination.asker(settings) == Asker::Trusted;
     if !trusted && cannot_be_given(request, media.mode) {
-        return Err((500, "privacy that cannot be given"));
+        return Err((500, "privacy that cannot be given").into());
     }
     let rings = Rings::of(asker, &destination, request, &flow, settings);
     Ok(Arrival {
@@ -500,26 +492,27 @@ fn leads_to(
         return named.destination(request, &context.shared.settings);
     }
     let settings = &context.shared.settings;
-    let destination = routing::route(request.uri(), context.now, settings, context.world)
-        .map_err(|refusal| (refusal.status, refusal.why))?;
+    let destination = routing::route(request.uri(), context.now, settings, context.world)?;
     if has_looped(request, &settings.node, &destination.aor) {
         return Err((
             482,
             "request that went through us on its way to the same person",
-        ));
+        )
+            .into());
     }
     if !asker.may_reach(destination.upstream.as_deref()) {
         return Err(NOT_FOR_STRANGERS);
     }
     let chosen = context.choose(destination, request.call_id());
-    chosen.ok_or((500, "every target of the upstream is down"))
+    let down = Refusal::new(500, "every target of the upstream is down");
+    chosen.ok_or(down)
 }
 
 impl Context<'_> {
     /// Refuses a request that begins something.
-    fn turn_away(&mut self, server: ServerId, request: &Message, status: u16, why: &'static str) {
-        if status != 420 {
-            return self.refuse(server, status, why);
+    fn turn_away(&mut self, server: ServerId, request: &Message, refusal: Refusal) {
+        if refusal.status != 420 {
+            return self.turn_down(server, refusal);
         }
         let unsupported = super::conversation::context::joined(
             request
@@ -530,7 +523,7 @@ impl Context<'_> {
                     !own.into_iter().any(|own| value.eq_ignore_ascii_case(own))
                 }),
         );
-        self.refuse_extension(server, why, &unsupported);
+        self.refuse_extension(server, refusal.why, &unsupported);
     }
 }
 

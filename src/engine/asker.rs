@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::engine::ids::Aor;
+use crate::engine::refusal::Refusal;
 
 /// What is told to a stranger that wants more than our users.
-pub const NOT_FOR_STRANGERS: (u16, &str) = (403, "beyond our users, for somebody unknown");
+pub const NOT_FOR_STRANGERS: Refusal = Refusal::new(403, "beyond our users, for somebody unknown");
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Asker {

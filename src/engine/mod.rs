@@ -27,6 +27,7 @@ mod passages;
 pub mod ports;
 mod probes;
 pub mod reasons;
+pub mod refusal;
 pub mod revision;
 pub mod routing;
 pub mod settings;

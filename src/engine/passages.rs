@@ -9,7 +9,7 @@ use super::arrivals::destination;
 use super::conversation::carrying::crossing::{crossing, signature};
 use super::conversation::carrying::failover::{Sent, next_flow, target_failed};
 use super::conversation::carrying::size::{over, over_tcp};
-use super::conversation::context::{Context, Errand, Refusal, What, end_with, retry_after};
+use super::conversation::context::{Context, Errand, What, end_with, retry_after};
 use super::conversation::forking::trail::{Step, Steps, Trail};
 use super::conversation::people::asserted::heard_of;
 use super::conversation::people::claims::for_own_upstream;
@@ -24,6 +24,7 @@ use crate::engine::events::{Glut, TargetFailure};
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId, VirtualShard};
 use crate::engine::locating::Located;
 use crate::engine::ports::{Output, Token};
+use crate::engine::refusal::Refusal;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::{ClientId, ServerId};
 use crate::sip::{Address, Builder, Message, Name, reason_phrase};
@@ -158,9 +159,9 @@ impl Passages {
     ) -> Result<(), u16> {
         let begun = self.try_begin(context, server, request, flow, asker);
         begun.map_err(|not| match not {
-            Not::Refused((status, why)) => {
-                context.refuse(server, status, why);
-                status
+            Not::Refused(refusal) => {
+                context.turn_down(server, refusal);
+                refusal.status
             }
             Not::Glut(glut) => context.refuse_glut(server, glut),
         })
@@ -175,9 +176,9 @@ impl Passages {
         asker: &Asker,
     ) -> Result<(), Not> {
         let destination = destination(context, request, flow, asker)?;
-        let hops = hops_left(request).ok_or((483, "no hops left"))?;
+        let hops = hops_left(request).ok_or(Refusal::new(483, "no hops left"))?;
         if cannot_be_given(request, context.shared.settings.media.mode) {
-            return Err((500, "privacy that cannot be given").into());
+            return Err(Refusal::new(500, "privacy that cannot be given").into());
         }
         let settings = &context.shared.settings;
         let text = Rings::of(asker, &destination, request, flow, settings);
@@ -237,7 +238,7 @@ impl Passages {
         }
         if passage.out == 0 {
             context.no_longer_under_way(passage.burden, false);
-            return Err((480, "no way to any endpoint").into());
+            return Err(Refusal::new(480, "no way to any endpoint").into());
         }
         self.standing.insert(number, passage);
         Ok(())

@@ -10,6 +10,7 @@ use refork::sip::{Builder, Message, Method, Name};
 
 use crate::attended::naming;
 use crate::people::*;
+use crate::repair::replaces;
 use crate::table::*;
 use crate::transfer::{carol, refer};
 
@@ -392,5 +393,69 @@ fn a_sips_contact_is_bound_over_tls_alone() {
         let register = by(cseq, expires, &t);
         t.receive_over(flow, register);
         t.response_to(desk(), status);
+    }
+}
+
+/// Answers a take-over in the clear and one over TLS as they come.
+#[track_caller]
+fn is_refused_in_the_clear_alone(t: &mut Table, secret: bool) {
+    let answer = t.next_to(third());
+    if secret {
+        assert_eq!(answer.status(), 200);
+        return;
+    }
+    assert_eq!(answer.status(), 480);
+    let warning = answer.header(Name::Warning).unwrap();
+    assert!(warning.starts_with("380 "), "{warning}");
+}
+
+fn ways() -> [(Flow, bool); 3] {
+    [
+        (flow(third()), false),
+        (tcp(third(), 9), false),
+        (tls(third(), 9), true),
+    ]
+}
+
+#[test]
+fn nobody_takes_a_place_in_a_call_by_sips_in_the_clear() {
+    for (flow, secret) in ways() {
+        let mut t = Table::new(settings());
+        let mut a = talks(&mut t);
+        let invite = request(Method::Invite, "alice", "bob", third(), "call9");
+        let invite = invite.header(Name::Replaces, replaces(&a));
+        t.receive_over(flow, with_sdp(invite, &audio(alice())));
+        is_refused_in_the_clear_alone(&mut t, secret);
+        if !secret {
+            // The call is as it was.
+            t.receive_over(tls(alice(), 1), a.request(Method::Info).end());
+            t.request_to(mobile(), Method::Info);
+        }
+    }
+}
+
+#[test]
+fn nobody_picks_up_a_call_by_sips_in_the_clear() {
+    for (flow, secret) in ways() {
+        let mut t = Table::new(settings());
+        registers(&mut t, mobile(), "mobile");
+        asks(&mut t, "bob", "call1");
+        let ringing = t.request_to(mobile(), Method::Invite);
+        says(
+            &mut t,
+            mobile(),
+            response(&ringing, 180, mobile(), "b1").end(),
+        );
+        t.response_to(alice(), 180);
+        let (call_id, ours) = (ringing.call_id(), ringing.from_tag().unwrap());
+        let named = format!("{call_id};to-tag={ours};from-tag=b1;early-only");
+        let invite = request(Method::Invite, "carol", "bob", third(), "call9");
+        let invite = invite.header(Name::Replaces, named);
+        t.receive_over(flow, with_sdp(invite, &audio(third())));
+        is_refused_in_the_clear_alone(&mut t, secret);
+        if !secret {
+            t.nothing_to(alice());
+            t.nothing_to(mobile());
+        }
     }
 }

@@ -23,6 +23,7 @@ use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side};
 use crate::engine::locating::Shunned;
 use crate::engine::mint::{Mint, ShardKey};
 use crate::engine::ports::{Output, Token, World};
+use crate::engine::refusal::Refusal;
 use crate::engine::settings::Settings;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::{ClientId, Of, ServerId, Transactions};
@@ -127,12 +128,6 @@ impl Of for Bound {
         Some(self.0)
     }
 }
-
-/// Why a request is turned away, for the peer and for the operator.
-pub(crate) type Refusal = (u16, &'static str);
-
-/// What a `sips:` URI asks for cannot be had (RFC 5630 5.1.2, 5.3): the answer has a Warning of its own.
-pub(crate) const SIPS_NOT_ALLOWED: Refusal = (480, "a sips request that would go in the clear");
 
 /// Which leg an INVITE to us belongs to.
 pub(crate) type Bound = (ConversationId, LegId);
@@ -413,21 +408,25 @@ impl Context<'_> {
 
     /// Refuses a request for a reason of ours: the peer gets the status, the operator the reason.
     pub(crate) fn refuse(&mut self, server: ServerId, status: u16, why: &'static str) {
+        self.turn_down(server, Refusal::new(status, why));
+    }
+
+    /// The same, with all that the refusal tells the peer.
+    pub(crate) fn turn_down(&mut self, server: ServerId, refusal: Refusal) {
+        let Refusal {
+            status,
+            why,
+            warning,
+        } = refusal;
         self.tell_refusal(server, status, why);
         let tag = self.shared.mint.hex(8);
-        if (status, why) != SIPS_NOT_ALLOWED {
+        let Some((code, text)) = warning else {
             return self.answer(server, status, Some(&tag));
-        }
-        let warning = format!("380 {} \"SIPS Not Allowed\"", self.shared.settings.node);
+        };
+        let warning = format!("{code} {} \"{text}\"", self.shared.settings.node);
         self.respond(server, status, reason_phrase(status), Some(&tag), |to| {
             to.header(Name::Warning, warning).end()
         });
-    }
-
-    /// Refuses what a `sips:` URI asks for, and cannot be had.
-    pub(crate) fn refuse_in_the_clear(&mut self, server: ServerId) {
-        let (status, why) = SIPS_NOT_ALLOWED;
-        self.refuse(server, status, why);
     }
 
     /// Refuses an extension (RFC 3261 8.2.2.3), naming those that we do not have.

@@ -44,8 +44,8 @@ impl Engine {
             };
             asker = admitted;
             if !asker.may_reach(Some(upstream)) {
-                let (status, why) = NOT_FOR_STRANGERS;
-                self.shared.context(now, world).refuse(server, status, why);
+                let mut context = self.shared.context(now, world);
+                context.turn_down(server, NOT_FOR_STRANGERS);
                 return true;
             }
         }

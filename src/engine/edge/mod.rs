@@ -20,6 +20,7 @@ pub(crate) use self::relay::Relays;
 pub(crate) use self::token::Named;
 
 use crate::engine::conversation::upstream_of;
+use crate::engine::refusal::Refusal;
 use crate::engine::routing::{Destination, Q_DEFAULT, Target};
 use crate::engine::settings::{ForkOrder, RouteFork, Settings};
 use crate::sip::Message;
@@ -34,9 +35,9 @@ impl Named {
         &self,
         request: &Message,
         settings: &Settings,
-    ) -> Result<Destination, (u16, &'static str)> {
+    ) -> Result<Destination, Refusal> {
         let Some(binding) = self.exactly(request.uri()) else {
-            return Err((430, "the phone is no longer registered through here"));
+            return Err((430, "the phone is no longer registered through here").into());
         };
         Ok(Destination {
             aor: self.aor.clone(),

@@ -9,6 +9,7 @@ use crate::engine::events::Event;
 use crate::engine::ids::{Aor, Flow};
 use crate::engine::location::{Held, Naming, knows_path};
 use crate::engine::ports::Output;
+use crate::engine::refusal::Refusal;
 use crate::engine::settings::PathMode;
 use crate::sip::{Address, Contacts, Message, Name, Scheme};
 
@@ -30,9 +31,9 @@ impl Registration {
         aor: Aor,
         flow: &Flow,
         mode: PathMode,
-    ) -> Result<Self, (u16, &'static str)> {
+    ) -> Result<Self, Refusal> {
         if aor.as_str().len() > token::AOR_MAX {
-            return Err((400, "address of record too long"));
+            return Err((400, "address of record too long").into());
         }
         let naming = match mode {
             PathMode::Path => Naming::Together,
@@ -159,13 +160,15 @@ fn readdressed(contact: &Address<'_>, uri: &str) -> String {
     text
 }
 
+const NOT_SERVED: Refusal = Refusal::new(404, "not served here");
+
 /// Returns whom a REGISTER is for, where that is said well (RFC 3261 10.3 step 5).
-pub(super) fn whom(request: &Message, aor: Option<Aor>) -> Result<Aor, (u16, &'static str)> {
+pub(super) fn whom(request: &Message, aor: Option<Aor>) -> Result<Aor, Refusal> {
     let to = request.to();
-    let named = to.uri_parsed().map_err(|_| (400, "bad To"))?;
+    let named = to.uri_parsed().map_err(|_| Refusal::new(400, "bad To"))?;
     match named.scheme {
-        Scheme::Sip | Scheme::Sips => aor.ok_or((404, "not served here")),
-        Scheme::Tel | Scheme::Other(_) => Err((404, "not served here")),
+        Scheme::Sip | Scheme::Sips => aor.ok_or(NOT_SERVED),
+        Scheme::Tel | Scheme::Other(_) => Err(NOT_SERVED),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::engine::ids::{Aor, ConversationId, Flow, LegId, VirtualShard};
 use crate::engine::locating::Located;
 use crate::engine::location::{self, Tried};
 use crate::engine::ports::{Output, Token};
+use crate::engine::refusal::SIPS_NOT_ALLOWED;
 use crate::engine::settings::PathMode;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::{ClientId, ServerId};
@@ -109,20 +110,19 @@ impl Relays {
             return context.refuse_extension(server, "extension that is not supported", &requires);
         }
         let settings = &context.shared.settings;
-        let path = settings.upstreams.get(upstream).map(|asked| asked.path);
-        let mode = path.unwrap_or(PathMode::Path);
-        let registration =
-            whom(request, location::aor_in(request.to().uri, settings)).and_then(|aor| {
-                let phone = (aor.clone(), flow.peer);
-                let under_way = self.registering.get(&phone).copied().unwrap_or(0);
-                if under_way >= REGISTERS_MAX {
-                    return Err((500, "too many REGISTERs of the user under way"));
-                }
-                Registration::of(context, request, aor, &flow, mode)
-            });
+        let asked = settings.upstreams.get(upstream);
+        let mode = asked.map_or(PathMode::Path, |asked| asked.path);
+        let aor = location::aor_in(request.to().uri, settings);
+        let registration = whom(request, aor).and_then(|aor| {
+            let under_way = self.registering.get(&(aor.clone(), flow.peer));
+            if under_way.is_some_and(|under_way| *under_way >= REGISTERS_MAX) {
+                return Err((500, "too many REGISTERs of the user under way").into());
+            }
+            Registration::of(context, request, aor, &flow, mode)
+        });
         let registration = match registration {
             Ok(registration) => registration,
-            Err((status, why)) => return context.refuse(server, status, why),
+            Err(refusal) => return context.turn_down(server, refusal),
         };
         let relay = Relay {
             registration: Some(Box::new(registration)),
@@ -215,7 +215,7 @@ impl Relays {
             return context.refuse(relay.server, 483, "no hops left");
         }
         if !in_secrecy(context, relay.request.uri(), &mut relay.targets) {
-            return context.refuse_in_the_clear(relay.server);
+            return context.turn_down(relay.server, SIPS_NOT_ALLOWED);
         }
         let (request, targets) = (&relay.request, relay.targets.len());
         // Who knows a token is no stranger.

@@ -12,6 +12,7 @@ use crate::engine::location::{
     Meant, aor_in, canonical, domain, is_known, meant, revealed, same, same_uri,
 };
 use crate::engine::ports::World;
+use crate::engine::refusal::Refusal;
 use crate::engine::settings::{Auth, ForkOrder, RouteFork, ServedBy, Settings, StaticEndpoint};
 use crate::engine::time::Time;
 use crate::sip::{Scheme, Uri};
@@ -68,18 +69,6 @@ impl Destination {
     }
 }
 
-/// Why a request goes nowhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    pub status: u16,
-    /// For the operator, and for the reason phrase.
-    pub why: &'static str,
-}
-
-const fn refusal(status: u16, why: &'static str) -> Refusal {
-    Refusal { status, why }
-}
-
 /// Finds where a request with this Request-URI goes (RFC 3261 16.5).
 ///
 /// 1. The one endpoint that a GRUU of a domain of ours means (RFC 5627 6.1), else endpoints of the AOR: live
@@ -99,12 +88,12 @@ pub fn route(
     settings: &Settings,
     world: &dyn World,
 ) -> Result<Destination, Refusal> {
-    let parsed = Uri::parse(uri).map_err(|_| refusal(400, "the Request-URI is no URI"))?;
+    let parsed = Uri::parse(uri).map_err(|_| Refusal::new(400, "the Request-URI is no URI"))?;
     if let Scheme::Other(_) = parsed.scheme {
-        return Err(refusal(416, "the Request-URI's scheme is not carried"));
+        return Err(Refusal::new(416, "the Request-URI's scheme is not carried"));
     }
     let (Some(named), Some(aor)) = (canonical(uri), aor_in(uri, settings)) else {
-        return Err(refusal(404, "the Request-URI names no user"));
+        return Err(Refusal::new(404, "the Request-URI names no user"));
     };
     let served_by = domain(named.host(), settings).map(|domain| &domain.served_by);
     let (aor, device) = match served_by {
@@ -118,10 +107,10 @@ pub fn route(
     if let Some(device) = device {
         targets.retain(|target| target.endpoint.identity == device);
         if targets.is_empty() && was_known(&aor, settings, world) {
-            return Err(refusal(480, "the device is not registered"));
+            return Err(Refusal::new(480, "the device is not registered"));
         }
         if targets.is_empty() {
-            return Err(refusal(404, "no user of ours by that GRUU"));
+            return Err(Refusal::new(404, "no user of ours by that GRUU"));
         }
     }
     if !targets.is_empty() {
@@ -140,7 +129,7 @@ pub fn route(
             return to_upstream(upstream, aor, settings, |_| Some(uri.into()));
         }
         Some(ServedBy::Registrar(_)) if was_known(&aor, settings, world) => {
-            return Err(refusal(480, "no endpoint of the user is registered"));
+            return Err(Refusal::new(480, "no endpoint of the user is registered"));
         }
         Some(ServedBy::Registrar(_)) | None => {}
     }
@@ -154,7 +143,7 @@ pub fn route(
             let fork = route.fork;
             Ok(Destination { fork, ..there })
         }
-        None => Err(refusal(404, "nobody here by that name")),
+        None => Err(Refusal::new(404, "nobody here by that name")),
     }
 }
 
@@ -172,7 +161,7 @@ fn whom(
         Meant::Temporary => revealed(uri, now, world),
         Meant::Nobody => None,
     };
-    let (aor, device) = revealed.ok_or(refusal(404, "no device of ours by that GRUU"))?;
+    let (aor, device) = revealed.ok_or(Refusal::new(404, "no device of ours by that GRUU"))?;
     Ok((aor, Some(device)))
 }
 
@@ -299,7 +288,7 @@ fn to_upstream(
         })
         .collect::<Vec<Target>>();
     if targets.is_empty() {
-        return Err(refusal(500, "the upstream has no targets"));
+        return Err(Refusal::new(500, "the upstream has no targets"));
     }
     Ok(Destination {
         aor,

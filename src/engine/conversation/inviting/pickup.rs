@@ -19,7 +19,7 @@
 use super::answered::Won;
 use crate::engine::asker::Asker;
 use crate::engine::conversation::Conversation;
-use crate::engine::conversation::context::{Context, ELSEWHERE, Refusal, end_with};
+use crate::engine::conversation::context::{Context, ELSEWHERE, end_with};
 use crate::engine::conversation::forking::{Asking, Branch, BranchState};
 use crate::engine::conversation::leg::{Leg, Unacknowledged};
 use crate::engine::conversation::people::person::Person;
@@ -30,6 +30,7 @@ use crate::engine::conversation::session::media;
 use crate::engine::dialog::{Happens, Life};
 use crate::engine::ids::{Aor, Flow, LegId, Side};
 use crate::engine::location;
+use crate::engine::refusal::{Refusal, SIPS_NOT_ALLOWED};
 use crate::engine::settings::{MediaMode, Pickup};
 use crate::engine::transaction::ServerId;
 use crate::sip::sdp::{Keying, Sdp};
@@ -49,14 +50,17 @@ impl Conversation {
     ) {
         let picker = match self.may_pick_up(context, named, request, asker, replaced) {
             Ok(picker) => picker,
-            Err((status, why)) => return context.refuse(server, status, why),
+            Err(refusal) => return context.turn_down(server, refusal),
         };
+        if self.would_leave_secrecy(context, &flow) {
+            return context.turn_down(server, SIPS_NOT_ALLOWED);
+        }
         let taken = match self.branch_side(named) {
             None => self.pick_up(context, named, server, request, flow, picker),
             Some(side) => self.pick_up_again(context, (side, named), server, request, flow, picker),
         };
-        if let Err((status, why)) = taken {
-            context.refuse(server, status, why);
+        if let Err(refusal) = taken {
+            context.turn_down(server, refusal);
         }
     }
 
@@ -69,7 +73,7 @@ impl Conversation {
         asker: &Asker,
         replaced: &Replaced<'_>,
     ) -> Result<Person, Refusal> {
-        const UNKNOWN: Refusal = (481, "Replaces of a dialog that is not known");
+        const UNKNOWN: Refusal = Refusal::new(481, "Replaces of a dialog that is not known");
         let settings = &context.shared.settings;
         let again = self.branch_side(named);
         let fork = match again {
@@ -113,21 +117,21 @@ impl Conversation {
         flow: Flow,
         picker: Person,
     ) -> Result<(), Refusal> {
-        const UNFIT: Refusal = (488, "pickup with a session that does not fit");
+        const UNFIT: Refusal = Refusal::new(488, "pickup with a session that does not fit");
         let at = self.early_with(context, named).ok_or(UNFIT)?;
         let invitation = self.invitation.as_ref().ok_or(UNFIT)?;
         if invitation.held.is_some() || invitation.holds(named) {
-            return Err((491, "pickup of a call that is just being answered"));
+            return Err((491, "pickup of a call that is just being answered").into());
         }
         if invitation.early.get(at).is_some_and(|early| early.settled) {
-            return Err((488, "pickup of a call whose caller has agreed to a session"));
+            return Err((488, "pickup of a call whose caller has agreed to a session").into());
         }
         let generation = invitation
             .fork
             .find(named)
             .map_or(0, |branch| branch.generation);
         let (Some(wanted), Some(offer)) = (invitation.offer.clone(), sdp_of(request)) else {
-            return Err((488, "pickup where one of the two has offered nothing"));
+            return Err((488, "pickup where one of the two has offered nothing").into());
         };
         let mode = context.shared.settings.media.mode;
         let told = invitation
@@ -137,7 +141,7 @@ impl Conversation {
         if mode == MediaMode::Direct && (told || has_keys(&wanted) || has_keys(&offer)) {
             // RFC 6337 3.1.1: the caller goes by what it was told first; and keys in two offers are no answer
             // to one another (RFC 4568 5.1.2).
-            return Err((488, "pickup of a session that is the phones' own"));
+            return Err((488, "pickup of a session that is the phones' own").into());
         }
         let fits =
             sdp::shares(wanted.as_bytes(), offer.as_bytes()) || media::is_all_signalling(&offer);
@@ -197,10 +201,10 @@ impl Conversation {
         flow: Flow,
         picker: Person,
     ) -> Result<(), Refusal> {
-        const UNFIT: Refusal = (488, "pickup with a session that does not fit");
+        const UNFIT: Refusal = Refusal::new(488, "pickup with a session that does not fit");
         let lost = self.party(side).lost.as_ref().ok_or(UNFIT)?;
         if lost.joining.is_some() {
-            return Err((491, "pickup of a call that is just being answered"));
+            return Err((491, "pickup of a call that is just being answered").into());
         }
         let generation = lost.fork.find(named).map_or(0, |branch| branch.generation);
         let offer = sdp_of(request).ok_or((488, "pickup where nothing is offered"))?;

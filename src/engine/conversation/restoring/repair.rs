@@ -19,6 +19,7 @@ use crate::engine::dialog::{Dialog, Life};
 use crate::engine::events::{Ending, Happening, Signal};
 use crate::engine::ids::{Aor, Flow, LegId, Side};
 use crate::engine::location;
+use crate::engine::refusal::SIPS_NOT_ALLOWED;
 use crate::engine::transaction::ServerId;
 use crate::engine::trust;
 use crate::sip::{Address, Message, Method, Name, Params};
@@ -160,6 +161,9 @@ impl Conversation {
         if !owner {
             return context.refuse(server, 403, "Replaces of somebody else's dialog");
         }
+        if self.would_leave_secrecy(context, &flow) {
+            return context.turn_down(server, SIPS_NOT_ALLOWED);
+        }
         if replaced.early_only {
             // RFC 3891 3.
             return context.refuse(server, 486, "Replaces of an early dialog that is confirmed");
@@ -177,6 +181,11 @@ impl Conversation {
             }
         });
         self.replace(context, side, server, request, flow, person);
+    }
+
+    /// Returns true where a call by `sips:` would have a leg in the clear (RFC 3261 26.2.2).
+    pub(crate) fn would_leave_secrecy(&self, context: &Context<'_>, flow: &Flow) -> bool {
+        self.secure && !context.world.spoken(flow).is_secure()
     }
 
     /// The leg of a side is another one now, and where there is a `person`, so is its participant.

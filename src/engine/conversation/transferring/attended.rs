@@ -202,7 +202,7 @@ impl Conversation {
                 refer.replaces = None;
                 return match self.aim(context, side, &refer) {
                     Ok(aim) => self.begin_transfer(context, side, server, &request, &refer, aim),
-                    Err((status, why)) => context.refuse(server, status, why),
+                    Err(refusal) => context.turn_down(server, refusal),
                 };
             }
             Err(status) => {

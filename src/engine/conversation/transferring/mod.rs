@@ -42,7 +42,7 @@ use self::refer::{Refer, referred_by};
 use self::taking::ANSWERED;
 use crate::engine::asker::Asker;
 use crate::engine::conversation::Conversation;
-use crate::engine::conversation::context::{Context, Refusal};
+use crate::engine::conversation::context::Context;
 use crate::engine::conversation::forking::{Fork, Turn};
 use crate::engine::conversation::leg::Leg;
 use crate::engine::conversation::people::far_ends::may_have_called;
@@ -55,6 +55,7 @@ use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Ending, Happening};
 use crate::engine::ids::{ConversationId, Flow, Side};
 use crate::engine::mint::tag_shard;
+use crate::engine::refusal::Refusal;
 use crate::engine::routing;
 use crate::engine::settings::ReferPolicy;
 use crate::engine::time::Millis;
@@ -169,7 +170,7 @@ impl Conversation {
         }
         let refer = match refer::read(request) {
             Ok(refer) => refer,
-            Err((status, why)) => return context.refuse(server, status, why),
+            Err(refusal) => return context.turn_down(server, refusal),
         };
         let named = refer.replaces.as_deref().and_then(replaced);
         let ours = named.and_then(|named| {
@@ -184,7 +185,7 @@ impl Conversation {
             Some(named) => self.inquire(context, side, server, request, refer, named),
             None => match self.aim(context, side, &refer) {
                 Ok(aim) => self.begin_transfer(context, side, server, request, &refer, aim),
-                Err((status, why)) => context.refuse(server, status, why),
+                Err(refusal) => context.turn_down(server, refusal),
             },
         }
     }
@@ -197,13 +198,13 @@ impl Conversation {
         refer: &Refer,
     ) -> Result<Aim, Refusal> {
         // RFC 5057 5.1: a code that speaks of the target would end the transferor's dialog.
-        const NOBODY: Refusal = (603, "transfer to nobody who can be called");
+        const NOBODY: Refusal = Refusal::new(603, "transfer to nobody who can be called");
         let settings = &context.shared.settings;
         let destination = routing::route(&refer.target, context.now, settings, context.world)
             .map_err(|_| NOBODY)?;
         let (asker, beyond) = (&self.party(side).asker, self.is_beyond(context, side));
         if !may_have_called(asker, beyond, destination.upstream.as_deref()) {
-            return Err((403, "transfer beyond what the transferor may call"));
+            return Err((403, "transfer beyond what the transferor may call").into());
         }
         let destination = context
             .choose(destination, &refer.target)

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::engine::conversation::context::{Context, Refusal};
+use crate::engine::conversation::context::Context;
 use crate::engine::dialog::name_addr;
+use crate::engine::refusal::Refusal;
 use crate::sip::{Address, Message, Name, Scheme, Uri};
 
 /// Header components of a Refer-To that are looked at.
@@ -39,9 +40,9 @@ pub(crate) struct Refer {
     pub(super) subscribes: bool,
 }
 
-const UNREADABLE: Refusal = (400, "Refer-To that cannot be read");
+const UNREADABLE: Refusal = Refusal::new(400, "Refer-To that cannot be read");
 /// RFC 3515 2.4.2. A code that speaks of the Request-URI would end the dialog (RFC 5057 5.1).
-const DECLINED: Refusal = (603, "REFER for anything but a call");
+const DECLINED: Refusal = Refusal::new(603, "REFER for anything but a call");
 
 /// Reads a REFER.
 ///
@@ -51,7 +52,7 @@ const DECLINED: Refusal = (603, "REFER for anything but a call");
 pub(super) fn read(request: &Message) -> Result<Refer, Refusal> {
     let mut values = request.values(Name::ReferTo);
     let (Some(value), None) = (values.next(), values.next()) else {
-        return Err((400, "REFER without its one Refer-To"));
+        return Err((400, "REFER without its one Refer-To").into());
     };
     let address = Address::parse(value).map_err(|_| UNREADABLE)?;
     let uri = address.uri_parsed().map_err(|_| UNREADABLE)?;
@@ -65,7 +66,7 @@ pub(super) fn read(request: &Message) -> Result<Refer, Refusal> {
     for (name, value) in uri.header_fields().take(FIELDS_MAX) {
         // Nothing may begin a line of its own.
         if value.len() > FIELD_MAX || value.chars().any(char::is_control) {
-            return Err((400, "header in a Refer-To that cannot be written"));
+            return Err((400, "header in a Refer-To that cannot be written").into());
         }
         if name.eq_ignore_ascii_case(Name::Replaces.as_str()) {
             replaces = Some(value.into());
@@ -216,21 +217,21 @@ mod tests {
             "<sip:c@example.org?Subject=a%0D%0ARoute%3A%20x>",
             "<sip:c@example.org?Replaces=x%00>",
         ] {
-            assert_eq!(to(hostile).unwrap_err().0, 400, "{hostile}");
+            assert_eq!(to(hostile).unwrap_err().status, 400, "{hostile}");
         }
         let long = format!("<sip:c@example.org?Subject={}>", "x".repeat(FIELD_MAX + 1));
-        assert_eq!(to(&long).unwrap_err().0, 400);
+        assert_eq!(to(&long).unwrap_err().status, 400);
     }
 
     #[test]
     fn what_is_no_call_is_declined_and_the_dialog_stands() {
-        assert_eq!(read(&refer(&[])).unwrap_err().0, 400);
+        assert_eq!(read(&refer(&[])).unwrap_err().status, 400);
         let twice = [
             (Name::ReferTo, "<sip:c@example.org>"),
             (Name::ReferTo, "<sip:d@example.org>"),
         ];
-        assert_eq!(read(&refer(&twice)).unwrap_err().0, 400);
-        assert_eq!(to("<not a uri>").unwrap_err().0, 400);
+        assert_eq!(read(&refer(&twice)).unwrap_err().status, 400);
+        assert_eq!(to("<not a uri>").unwrap_err().status, 400);
         assert_eq!(to("<sip:c@example.org;method=BYE>").unwrap_err(), DECLINED);
         assert_eq!(to("<http://example.org/>").unwrap_err(), DECLINED);
     }
