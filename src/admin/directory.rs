@@ -43,6 +43,10 @@ pub trait Directory: Send + Sync + 'static {
     /// Lists the targets of upstreams.
     fn upstreams(&self) -> impl Future<Output = Result<Vec<UpstreamView>, Unanswered>> + Send;
 
+    /// Has a target of upstreams asked again that is left alone since it asked for that. Returns false where there is
+    /// none, or it is not left alone.
+    fn resume(&self, target: &str) -> impl Future<Output = Result<bool, Unanswered>> + Send;
+
     /// Returns up to `limit` bindings: of one AOR, or of all, in the order of AORs.
     fn bindings(&self, aor: Option<&Aor>, limit: usize) -> Vec<(Aor, Binding)>;
 

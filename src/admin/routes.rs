@@ -9,7 +9,7 @@ use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
@@ -59,6 +59,7 @@ pub(super) fn router<D: Directory>(state: AdminState<D>) -> Router {
                 .delete(bans::lift::<D>),
         )
         .route("/api/v1/upstreams", get(upstreams::<D>))
+        .route("/api/v1/upstreams/pauses", delete(resume::<D>))
         .layer(middleware::from_fn_with_state(token, guard::check));
     Router::new()
         .route("/healthz", get(async || "ok\n"))
@@ -189,6 +190,24 @@ async fn upstreams<D: Directory>(
     let found = within(ANSWER_TIMEOUT, state.directory.upstreams()).await?;
     let upstreams = found.into_iter().map(UpstreamJson::from).collect();
     Ok(Json(Upstreams { upstreams }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PauseQuery {
+    target: String,
+}
+
+async fn resume<D: Directory>(
+    State(state): State<Shared<D>>,
+    query: Result<Query<PauseQuery>, QueryRejection>,
+) -> Result<StatusCode, Refusal> {
+    let target = query_of(query)?.target;
+    if !within(ANSWER_TIMEOUT, state.directory.resume(&target)).await? {
+        return Err(Refusal::not_found("no such pause"));
+    }
+    tracing::info!(target_uri = target, "pause lifted by the admin interface");
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Hands an order over and says so: 202, since the shard carries it out later.

@@ -85,6 +85,10 @@ impl Directory for Table {
         ])
     }
 
+    async fn resume(&self, target: &str) -> Result<bool, Unanswered> {
+        self.answer(target == "sip:pbx.example.net;transport=tcp")
+    }
+
     fn bindings(&self, aor: Option<&Aor>, limit: usize) -> Vec<(Aor, Binding)> {
         let wanted = |(of, _): &&(Aor, Binding)| aor.is_none_or(|aor| aor == of);
         self.bindings
@@ -482,6 +486,30 @@ async fn upstreams_are_shown_with_their_state() {
 }
 
 #[tokio::test]
+async fn the_pause_of_an_upstream_is_lifted() {
+    let path = "DELETE /api/v1/upstreams/pauses";
+    let server = Server::start(some(), None).await;
+    for (query, status) in [
+        ("?target=sip:pbx.example.net%3Btransport=tcp", 204),
+        ("?target=sip:pbx.example.net;transport=tcp", 204),
+        ("?target=sip:other.example.net", 404),
+        ("", 400),
+        ("?upstream=pbx", 400),
+    ] {
+        let (got, ..) = server.ask(&format!("{path}{query}"), "").await;
+        assert_eq!(got, status, "{query}");
+    }
+    assert_eq!(server.json(&path.replace("DELETE", "GET")).await.0, 405);
+    let deaf = Table {
+        deaf: true,
+        ..some()
+    };
+    let server = Server::start(deaf, None).await;
+    let (status, _) = server.json(&format!("{path}?target=sip:x")).await;
+    assert_eq!(status, 503);
+}
+
+#[tokio::test]
 async fn a_token_guards_all_but_health() {
     let server = Server::start(some(), Some("s3cret")).await;
     let right = "Authorization: Bearer s3cret\r\n";
@@ -493,6 +521,7 @@ async fn a_token_guards_all_but_health() {
         ("GET /api/v1/conversations", "", 401),
         ("GET /api/v1/bindings", "Authorization: Bearer x\r\n", 401),
         ("GET /api/v1/upstreams", "", 401),
+        ("DELETE /api/v1/upstreams/pauses?target=x", "", 401),
         ("DELETE /api/v1/conversations/ab", "", 401),
         ("DELETE /api/v1/conversations/ab", right, 202),
     ] {

@@ -11,9 +11,11 @@ use crate::admin::{Directory, Unanswered};
 use crate::driver::{Mail, Shared};
 use crate::engine::Engine;
 use crate::engine::endpoint::Binding;
+use crate::engine::health::{Observation, Sign};
 use crate::engine::ids::{Aor, ConversationId, VirtualShard};
 use crate::engine::ports::{Command, Input};
 use crate::engine::time::Millis;
+use crate::engine::upstreams::hop_of;
 use crate::engine::view::{Detail, Gauges, Summary, UpstreamView};
 use crate::gate::{Ban, Source};
 use crate::metrics::{Metrics, Readings};
@@ -134,6 +136,26 @@ impl Directory for Shards {
     fn upstreams(&self) -> impl Future<Output = Result<Vec<UpstreamView>, Unanswered>> + Send {
         let leads = self.shared.mailboxes.owner(VirtualShard(0));
         self.ask(leads, Engine::upstreams)
+    }
+
+    async fn resume(&self, target: &str) -> Result<bool, Unanswered> {
+        let known = self.upstreams().await?;
+        let mut known = known.into_iter();
+        let paused = known.any(|known| *known.target == *target && known.paused.is_some());
+        let Some(hop) = hop_of(target).filter(|_| paused) else {
+            return Ok(false);
+        };
+        let seen = Observation {
+            hop,
+            sign: Sign::Resumed,
+            at: self.shared.clock.now(),
+        };
+        let mailboxes = &self.shared.mailboxes;
+        let tell = |worker| mailboxes.post(worker, Mail::Input(Input::Observed(seen.clone())));
+        let told = (0..mailboxes.workers())
+            .map(tell)
+            .fold(true, |all, one| all & one);
+        told.then_some(true).ok_or(Unanswered)
     }
 
     fn bindings(&self, aor: Option<&Aor>, limit: usize) -> Vec<(Aor, Binding)> {

@@ -47,6 +47,8 @@ pub enum Sign {
     CallFailed,
     /// By a 503 with Retry-After it asks to be left alone at this address for so long (RFC 3261 21.5.4).
     Paused(Located, Millis),
+    /// The operator has it asked again.
+    Resumed,
 }
 
 impl Health {
@@ -80,7 +82,7 @@ impl Health {
             (Self::Returning, S::ProbeFailed) => Self::Ejected,
             (Self::Returning, S::CallFailed) => Self::Returning,
             // It is left alone, whatever state it is in, and is as well as it was.
-            (state, S::Paused(..)) => state,
+            (state, S::Paused(..) | S::Resumed) => state,
         }
     }
 }
@@ -90,7 +92,7 @@ impl Sign {
     pub fn is_good(self) -> bool {
         match self {
             Self::ProbeAnswered | Self::CallAnswered => true,
-            Self::ProbeFailed | Self::CallFailed | Self::Paused(..) => false,
+            Self::ProbeFailed | Self::CallFailed | Self::Paused(..) | Self::Resumed => false,
         }
     }
 }
@@ -115,6 +117,7 @@ mod tests {
                 (Sign::ProbeFailed, probe_failed),
                 (Sign::CallFailed, call_failed),
                 (pause(), state),
+                (Sign::Resumed, state),
             ] {
                 assert_eq!(state.after(sign), then, "{state:?} {sign:?}");
             }

@@ -400,3 +400,35 @@ fn a_pause_longer_than_can_be_counted_is_a_long_one() {
     t.receive(desk(), busy.end());
     assert_eq!(paused(&t), Some(Millis::from_secs(u64::from(HOUR_S))));
 }
+
+#[test]
+fn the_operator_ends_a_pause_on_all_shards() {
+    let mut t = Table::of_two_workers(with_probes());
+    let both = [(desk(), 200), (mobile(), 200)];
+    lives(&mut t, 2, &both);
+    pauses_for(&mut t, "call1", 50);
+    assert!(paused(&t).is_some());
+    let resumed = |t: &Table| Observation {
+        hop: hop_of("sip:198.51.100.2").unwrap(),
+        sign: Sign::Resumed,
+        at: t.now,
+    };
+    // The app tells every worker.
+    t.observed_by_all(&resumed(&t));
+    assert_eq!((paused(&t), pauses(&t)), (None, 0));
+    let over = |event: &&Event| matches!(event, Event::UpstreamPauseOver { .. });
+    assert_eq!(t.events.iter().filter(over).count(), 1);
+    for number in 0..20 {
+        goes_to(
+            &mut t,
+            &format!("another-call-{}", "1".repeat(number)),
+            desk(),
+        );
+        t.nothing_to(mobile());
+    }
+    // Where there is none it ends none.
+    t.observed_by_all(&resumed(&t));
+    assert_eq!(t.events.iter().filter(over).count(), 1);
+    pauses_for(&mut t, "the-last-call", 50);
+    assert_eq!(told(&t).len(), 2);
+}

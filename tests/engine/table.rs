@@ -13,6 +13,7 @@ use refork::engine::dispatch::owner;
 use refork::engine::endpoint::Binding;
 use refork::engine::events::{Event, Happening};
 use refork::engine::handover::{Forward, Handover};
+use refork::engine::health::Observation;
 use refork::engine::ids::{
     Aor, ConnectionId, ConversationId, Flow, GruuKey, ListenerId, Side, Transport, VIRTUAL_SHARDS,
     VirtualShard,
@@ -275,6 +276,17 @@ impl Table {
             _ => return self.worker,
         };
         shard.0 % 2
+    }
+
+    /// Both workers are told what was seen of an upstream.
+    pub fn observed_by_all(&mut self, seen: &Observation) {
+        for worker in 0..2 {
+            let input = Input::Observed(seen.clone());
+            self.at(worker, |t| {
+                t.engine.handle_input(input, t.now, &mut t.site);
+                t.drain();
+            });
+        }
     }
 
     fn at(&mut self, worker: u8, act: impl FnOnce(&mut Self)) {

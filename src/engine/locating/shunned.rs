@@ -43,6 +43,13 @@ impl Shunned {
         }
     }
 
+    /// A target need not be left alone any more.
+    pub fn resume(&mut self, target: &Located) {
+        if self.until.get(target).is_some_and(|shun| shun.away) {
+            self.forget(target);
+        }
+    }
+
     /// A target answered. A pause stands: what was answered may have been asked before it.
     pub fn answered(&mut self, target: &Located) {
         if self.until.get(target).is_some_and(|shun| !shun.away) {

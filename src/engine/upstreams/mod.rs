@@ -228,6 +228,13 @@ impl Upstreams {
         numeric.or(named).cloned()
     }
 
+    /// Ends the pauses of a place, and returns of which of its addresses they were.
+    pub fn resume(&mut self, hop: &Hop) -> Vec<Located> {
+        let watched = self.watched.get_mut(hop);
+        let pauses = watched.map(|watched| std::mem::take(&mut watched.pauses));
+        pauses.unwrap_or_default().into_keys().collect()
+    }
+
     /// Forgets pauses that are over, and returns whose they were.
     pub fn sweep(&mut self, now: Time) -> Vec<(Hop, Located)> {
         let mut over = Vec::new();

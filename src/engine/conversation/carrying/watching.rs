@@ -22,6 +22,11 @@ impl Shared {
         if let Sign::Paused(target, span) = seen.sign {
             return self.left_alone(seen, target, span, now);
         }
+        if seen.sign == Sign::Resumed {
+            let over = self.upstreams.resume(&seen.hop);
+            over.iter().for_each(|target| self.shunned.resume(target));
+            return self.pauses_over(&seen.hop, &over);
+        }
         let news = self.upstreams.observe(seen, now);
         let Some((before, health)) = news.filter(|_| self.leads) else {
             return;
@@ -55,16 +60,20 @@ impl Shared {
 
     /// Tells which pauses are over.
     pub(crate) fn end_pauses(&mut self, now: Time) {
-        let over = self.upstreams.sweep(now);
-        for (hop, target) in over.into_iter().filter(|_| self.leads) {
-            for (upstream, uri) in self.upstreams.names_of(&hop) {
-                let event = Event::UpstreamPauseOver {
-                    upstream,
-                    target: uri,
-                    address: shown(&target),
-                };
-                self.out.push_back(event.into());
-            }
+        for (hop, target) in self.upstreams.sweep(now) {
+            self.pauses_over(&hop, &[target]);
+        }
+    }
+
+    fn pauses_over(&mut self, hop: &Hop, targets: &[Located]) {
+        let names = self.upstreams.names_of(hop).into_iter();
+        for (upstream, uri) in names.filter(|_| self.leads) {
+            let events = targets.iter().map(|target| Event::UpstreamPauseOver {
+                upstream: upstream.clone(),
+                target: uri.clone(),
+                address: shown(target),
+            });
+            self.out.extend(events.map(Output::from));
         }
     }
 }
