@@ -28,6 +28,7 @@ pub mod ports;
 mod probes;
 pub mod reasons;
 pub mod refusal;
+mod returns;
 pub mod revision;
 pub mod routing;
 pub mod settings;
@@ -59,7 +60,7 @@ use crate::engine::conversation::{
 use crate::engine::edge::Relays;
 use crate::engine::endpoint::{BindingChange, BindingsChanged};
 use crate::engine::events::{Event, Offence};
-use crate::engine::ids::{ConversationId, Flow, ListenerId, Transport, VirtualShard};
+use crate::engine::ids::{ConversationId, Flow, ListenerId, VirtualShard};
 use crate::engine::locating::Shunned;
 use crate::engine::location::Registrar;
 use crate::engine::mint::{Mint, ShardKey};
@@ -67,11 +68,12 @@ use crate::engine::overload::Overload;
 use crate::engine::passages::Passages;
 use crate::engine::ports::{Input, Output, World};
 use crate::engine::probes::Probes;
+use crate::engine::returns::Returns;
 use crate::engine::settings::Settings;
 use crate::engine::snapshot::{Snapshot, VERSION};
 use crate::engine::time::{Millis, Time};
 use crate::engine::timers::Timers;
-use crate::engine::transaction::{Stranded, Transactions};
+use crate::engine::transaction::Transactions;
 use crate::engine::upstreams::Upstreams;
 use crate::engine::view::Detail;
 use crate::sip::Message;
@@ -92,6 +94,7 @@ pub struct Engine {
     passages: Passages,
     relays: Relays,
     probes: Probes,
+    returns: Returns,
     timers: Timers<ConversationId>,
     /// Conversations by what they are found by that does not name them.
     index: BTreeSet<(Key, ConversationId)>,
@@ -126,6 +129,7 @@ impl Engine {
             passages: Passages::new(shard),
             relays: Relays::new(shard),
             probes: Probes::new(VirtualShard(0), probed),
+            returns: Returns::default(),
             shared: Shared {
                 transactions: Transactions::new(settings.timers, Time(0)),
                 budget: Budget::new(settings.restore.rate),
@@ -196,6 +200,7 @@ impl Engine {
                     });
                 } else if !self.peers.on_resolved(token, &targets, now)
                     && !self.doubted.on_resolved(token, &targets, now)
+                    && !self.way_back_found(token, &targets, now, world)
                 {
                     let mut context = self.shared.context(now, world);
                     if self.probes.on_resolved(&mut context, token, &targets) {
@@ -343,12 +348,7 @@ impl Engine {
             now,
             &mut self.shared.out,
         );
-        for Stranded { server, peer, host } in stranded {
-            // RFC 3261 18.2.2: to the address that the request came from, and the port of its Via.
-            if let Some(anew) = world.flow_to(Transport::Tls, peer, &host) {
-                self.shared.transactions.answer_over(server, anew);
-            }
-        }
+        self.find_ways_back(stranded, world);
         self.listen(now, world);
         for id in self.found_by(peer_key(flow.transport, flow.peer)) {
             self.with(id, now, world, |conversation, context| {

@@ -86,3 +86,4 @@ mod transfer_restart;
 mod under_way;
 mod unknown;
 mod video;
+mod ways_back;

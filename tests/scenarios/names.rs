@@ -1,11 +1,12 @@
 //! Calls to where DNS says (RFC 3263), by a real name server.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use refork::config::Config;
 use refork::engine::settings::{PathMode, Route, RouteFork, Upstream, UpstreamTarget};
 use refork::engine::time::Millis;
 use refork::sip::{Builder, Message, Method, Name};
@@ -15,30 +16,35 @@ use crate::dns::NameServer;
 use crate::metrics::ask;
 use crate::stage::{SOON, Stage, answers, hang_up, pause, talk};
 
+/// Numbers that begin with 4 are behind these targets.
+fn behind(config: &mut Config, targets: Vec<UpstreamTarget>, probe: Option<Millis>) {
+    let upstream = Upstream {
+        path: PathMode::Path,
+        account: None,
+        targets,
+        trusted: false,
+        probe,
+    };
+    config.engine.upstreams.insert("pbx".into(), upstream);
+    config.engine.routes.push(Route {
+        pattern: "sip:4*@*".into(),
+        to: "pbx".into(),
+        fork: RouteFork::default(),
+    });
+}
+
+fn asks(config: &mut Config, dns: &NameServer) {
+    config.dns.servers = vec![dns.at];
+    config.dns.timeout = Duration::from_millis(500);
+}
+
 /// A server where numbers that begin with 4 are behind this URI. It asks for it at the start, to know who calls
 /// from there: what there is not by then it keeps for the second that the zone says.
 fn stage(dns: &NameServer, uri: &str) -> Stage {
     Stage::with(|config| {
-        config.dns.servers = vec![dns.at];
-        config.dns.timeout = Duration::from_millis(500);
+        asks(config, dns);
         config.engine.fork.failover = Millis(700);
-        let targets = vec![uri.into()];
-        let upstreams = &mut config.engine.upstreams;
-        upstreams.insert(
-            "pbx".into(),
-            Upstream {
-                path: PathMode::Path,
-                account: None,
-                targets,
-                trusted: false,
-                probe: None,
-            },
-        );
-        config.engine.routes.push(Route {
-            pattern: "sip:4*@*".into(),
-            to: "pbx".into(),
-            fork: RouteFork::default(),
-        });
+        behind(config, vec![uri.into()], None);
     })
 }
 
@@ -243,19 +249,8 @@ fn an_upstream_that_is_down_is_put_out_and_comes_back() {
     let pbx = probe.server("pbx", Transport::Udp, false);
     let stage = Stage::with(|config| {
         config.engine.fork.failover = Millis(300);
-        let upstream = Upstream {
-            targets: vec![format!("sip:{}", pbx.local()).as_str().into()],
-            trusted: false,
-            path: PathMode::Path,
-            probe: Some(Millis(1_000)),
-            account: None,
-        };
-        config.engine.upstreams.insert("pbx".into(), upstream);
-        config.engine.routes.push(Route {
-            pattern: "sip:4*@*".into(),
-            to: "pbx".into(),
-            fork: RouteFork::default(),
-        });
+        let target = format!("sip:{}", pbx.local());
+        behind(config, vec![target.as_str().into()], Some(Millis(1_000)));
     });
     let alice = stage.phone("alice");
     let targets = |state: &str| format!("refork_upstream_targets{{state=\"{state}\"}}");
@@ -331,19 +326,12 @@ impl Overloaded {
 fn an_upstream_that_asks_for_a_pause_has_it_from_all_workers() {
     let (pbx, other) = (Overloaded::start(503), Overloaded::start(486));
     let stage = Stage::with(|config| {
-        let upstream = Upstream {
-            targets: UpstreamTarget::in_order([&pbx, &other].map(|pbx| format!("sip:{}", pbx.at))),
-            trusted: false,
-            path: PathMode::Path,
-            probe: Some(Millis(1_000)),
-            account: None,
-        };
-        config.engine.upstreams.insert("pbx".into(), upstream);
-        config.engine.routes.push(Route {
-            pattern: "sip:4*@*".into(),
-            to: "pbx".into(),
-            fork: RouteFork::default(),
-        });
+        let targets = [&pbx, &other].map(|pbx| format!("sip:{}", pbx.at));
+        behind(
+            config,
+            UpstreamTarget::in_order(targets),
+            Some(Millis(1_000)),
+        );
     });
     let alice = stage.phone("alice");
     let refused = || assert_eq!(calls(&alice).wait_over(SOON).unwrap(), Ending::Refused(486));
@@ -357,6 +345,41 @@ fn an_upstream_that_asks_for_a_pause_has_it_from_all_workers() {
     for _ in 0..8 {
         refused();
     }
-    stage.finish_refused(10);
-    assert_eq!((pbx.finish(), other.finish()), (1, 9));
+    // The operator has it asked again, and it asks for the same again.
+    let lift = format!("/api/v1/upstreams/pauses?target=sip:{}", pbx.at);
+    ask(stage.admin(), "DELETE", &lift);
+    assert!(!paused());
+    stage.wait_metric("refork_upstream_pauses", 0.0);
+    refused();
+    stage.wait_metric("refork_upstream_pauses", 1.0);
+    stage.finish_refused(12);
+    assert_eq!((pbx.finish(), other.finish()), (2, 10));
+}
+
+/// RFC 3261 18.2.2: nobody listens where the request came from any more, and the name in its Via is elsewhere.
+#[test]
+fn a_response_finds_its_way_by_the_name_in_the_via() {
+    let (old, new) = ([127, 0, 0, 1], [127, 0, 0, 2]);
+    let socket = UdpSocket::bind((Ipv4Addr::from(new), 0)).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let dns = NameServer::start("sbc 60 A 127.0.0.2");
+    let stage = Stage::with(|config| {
+        asks(config, &dns);
+        config.engine.acl.trusted = vec!["127.0.0.1".parse().unwrap()];
+    });
+    let server = stage.sip(Transport::Udp, false);
+    let from = UdpSocket::bind((Ipv4Addr::from(old), 0)).unwrap();
+    let request = format!(
+        "OPTIONS sip:{server} SIP/2.0\r\n\
+         Via: SIP/2.0/UDP sbc.example.net:{port};branch=z9hG4bKaway\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:sbc@example.net>;tag=1\r\nTo: <sip:{server}>\r\n\
+         Call-ID: away\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+    );
+    from.send_to(request.as_bytes(), server).unwrap();
+    let mut bytes = [0; 4096];
+    let (len, by) = socket.recv_from(&mut bytes).unwrap();
+    assert_eq!(by, server);
+    assert!(bytes[..len].starts_with(b"SIP/2.0 200 "));
+    stage.finish();
 }

@@ -80,8 +80,8 @@ impl<C: Clone + Of, S: Clone + Of> Transactions<C, S> {
     }
 
     /// Takes the news that nothing reaches a peer (ICMP), or that a connection closed or could not be
-    /// opened; without a connection every flow to that peer is meant. Returns the requests whose responses take
-    /// a connection to a host by name now: `answer_over` says which.
+    /// opened; without a connection every flow to that peer is meant. Returns the requests whose responses need
+    /// another way that is yet to be found.
     pub fn flow_failed(
         &mut self,
         transport: Transport,
@@ -92,12 +92,25 @@ impl<C: Clone + Of, S: Clone + Of> Transactions<C, S> {
     ) -> Vec<Stranded> {
         let (clients, servers, mut effects) = self.parts(now, out);
         clients.flow_failed(transport, peer, connection, &mut effects);
-        servers.flow_failed(transport, peer, connection)
+        servers.flow_failed(transport, peer, connection, &mut effects)
     }
 
     /// Lets the responses to a request go over another flow than it came by.
     pub fn answer_over(&mut self, server: ServerId, flow: Flow) {
         self.servers.answer_over(server, flow);
+    }
+
+    /// Lets the responses to a request go to where the host of its Via was located, the first of these that does not
+    /// fail. What was answered goes there again: it got nowhere.
+    pub fn answer_at(
+        &mut self,
+        server: ServerId,
+        flows: &[Flow],
+        now: Time,
+        out: &mut VecDeque<Output>,
+    ) {
+        let (_, servers, mut effects) = self.parts(now, out);
+        servers.answer_at(server, flows, &mut effects);
     }
 
     /// Sends a request, as it is built whole with a branch of ours in its top Via, and waits for its

@@ -60,6 +60,13 @@ impl Lookup {
         }
     }
 
+    /// The same for one whose responses go elsewhere now, of the request or a response to it: what is sent from
+    /// there belongs to it too. None where the branch does not say which it is.
+    pub(super) fn moved(message: &Message, flow: &Flow) -> Option<Self> {
+        let unique = message.via().branch.is_some_and(is_unique);
+        unique.then(|| Self::server(message, flow))
+    }
+
     /// The request behind its copies that came by other paths (RFC 3261 8.2.2.2); nothing within a
     /// dialog. A proxy that forks through us to several endpoints sends each its own Request-URI or
     /// its own Route, and those are no copies.

@@ -10,10 +10,11 @@ use super::lookup::Lookup;
 use super::server_machine::{Input, Machine};
 use super::slab::{Key, Slab};
 use super::table::{Hand, ServerAct as Act};
-use super::way_back::{name_of, reply_flow, sent_by_port};
+use super::way_back::{Next, WayBack, reply_flow};
 use super::{Heard, Of, ServerId, compose};
 use crate::engine::events::Event;
 use crate::engine::ids::{ConnectionId, Flow, Transport};
+use crate::engine::locating::Hop;
 use crate::engine::timers::Timers;
 use crate::sip::{Message, Method};
 
@@ -26,7 +27,7 @@ pub(super) struct Servers<S> {
     /// Only looked up, never gone through, as `merged`.
     by_branch: HashMap<Lookup, ServerId>,
     merged: HashMap<Lookup, ServerId>,
-    /// Those that came over a connection, by its peer.
+    /// Those whose responses have another way where this one fails, by where they go.
     by_peer: BTreeSet<(Transport, SocketAddr, Key)>,
 }
 
@@ -34,15 +35,12 @@ pub(super) struct Servers<S> {
 struct Server<S> {
     machine: Machine,
     lookup: Lookup,
+    /// The same for who sends from where its responses go now.
+    moved: Option<Lookup>,
     merged: Option<Lookup>,
     /// Where the request came from.
     flow: Flow,
-    /// Where responses go.
-    reply: Flow,
-    /// Of its topmost Via: the port to connect to where the connection is gone.
-    sent_by_port: u16,
-    /// Of the same, over TLS: the host that has to prove itself there, where it is a name.
-    host: Option<Box<str>>,
+    back: WayBack,
     /// Until the final response.
     request: Option<Box<Message>>,
     /// The response sent last.
@@ -53,12 +51,21 @@ struct Server<S> {
     clock: Clock,
 }
 
-/// A request whose connection is gone, and where the one is to be found that it came from.
+/// A request whose way back is gone, and where the one is to be found that it came from.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Stranded {
-    pub server: ServerId,
-    pub peer: SocketAddr,
-    pub host: Box<str>,
+pub enum Stranded {
+    /// At its address, where the host has to prove itself: `answer_over` says by which connection.
+    Named {
+        server: ServerId,
+        peer: SocketAddr,
+        host: Box<str>,
+    },
+    /// Nobody is there. `answer_at` says where the host of its Via is.
+    Sought {
+        server: ServerId,
+        source: Flow,
+        hop: Hop,
+    },
 }
 
 /// What an input brings along.
@@ -192,7 +199,7 @@ impl<S: Clone + Of> Servers<S> {
         effects: &mut Effects<'_, C, S>,
     ) {
         if let Some(server) = self.slab.get(id.0) {
-            effects.send(server.reply, bytes);
+            effects.send(server.back.flow, bytes);
             self.remove(id, effects.timers);
         }
     }
@@ -233,44 +240,117 @@ impl<S: Clone + Of> Servers<S> {
         self.feed(id, Input::Due(hand), With::Nothing, effects);
     }
 
-    /// Lets responses go to where the client can be connected to (RFC 3261 18.2.2) once its connection
-    /// is gone. Returns those that take a connection to a host by name and have yet to be answered: of one
-    /// connection those of one host, for whoever names others for each request has many remembered for nothing.
-    pub(super) fn flow_failed(
+    /// Lets responses go another way (RFC 3261 18.2.2) where theirs is gone. Returns those for which that is to be
+    /// found out. Of one flow those of one host alone that are to be connected to, and have yet to be answered: whoever
+    /// names others for each request has many remembered for nothing.
+    pub(super) fn flow_failed<C>(
         &mut self,
         transport: Transport,
         peer: SocketAddr,
         connection: Option<ConnectionId>,
+        effects: &mut Effects<'_, C, S>,
     ) -> Vec<Stranded> {
-        let mut stranded: Vec<Stranded> = Vec::new();
+        let (mut stranded, mut named) = (Vec::new(), None);
         let range = (transport, peer, Key::MIN)..=(transport, peer, Key::MAX);
-        for (_, _, key) in self.by_peer.range(range) {
-            if let Some(server) = self.slab.get_mut(*key)
-                && (connection.is_none() || server.reply.connection == connection)
-            {
-                let own = server.reply.connection;
-                server.reply.connection = own.filter(|own| own.is_to_host());
-                server.reply.peer.set_port(server.sent_by_port);
-                if server.reply.connection.is_none()
-                    && server.request.is_some()
-                    && let Some(host) = &server.host
-                    && stranded.first().is_none_or(|first| first.host == *host)
-                {
-                    stranded.push(Stranded {
-                        server: ServerId(*key),
-                        peer: server.reply.peer,
-                        host: host.clone(),
+        let there: Vec<Key> = self.by_peer.range(range).map(|(_, _, key)| *key).collect();
+        for key in there {
+            let server = self.slab.get_mut(key);
+            let Some(server) = server.filter(|server| server.back.is_over(connection)) else {
+                continue;
+            };
+            let (id, source, waits) = (ServerId(key), server.flow, server.request.is_some());
+            match self.turn(id, WayBack::fails) {
+                Next::ToHost(host) if waits && named.as_ref().is_none_or(|one| *one == host) => {
+                    named = Some(host.clone());
+                    let peer = self
+                        .slab
+                        .get(key)
+                        .map_or(peer, |server| server.back.flow.peer);
+                    let server = id;
+                    stranded.push(Stranded::Named { server, peer, host });
+                }
+                Next::Seek(hop) => {
+                    let server = id;
+                    stranded.push(Stranded::Sought {
+                        server,
+                        source,
+                        hop,
                     });
                 }
+                Next::Located => self.is_there(id, effects),
+                Next::ToHost(_) | Next::Another | Next::Nothing => {}
             }
         }
         stranded
     }
 
+    /// Changes where responses go.
+    fn turn<T>(&mut self, id: ServerId, to: impl FnOnce(&mut WayBack) -> T) -> T
+    where
+        T: Default,
+    {
+        let Some(server) = self.slab.get_mut(id.0) else {
+            return T::default();
+        };
+        let way = |back: &WayBack| (back.flow.transport, back.flow.peer, id.0);
+        let before = way(&server.back);
+        let turned = to(&mut server.back);
+        let now = way(&server.back);
+        if before != now && self.by_peer.remove(&before) {
+            self.by_peer.insert(now);
+        }
+        turned
+    }
+
+    /// Its client has been located: it is told again, and what it says from there is of the transaction.
+    fn is_there<C>(&mut self, id: ServerId, effects: &mut Effects<'_, C, S>) {
+        self.say_again(id, effects);
+        let Some(server) = self.slab.get_mut(id.0) else {
+            return;
+        };
+        let last = server.last.as_ref();
+        let last = last.and_then(|last| Message::parse(last.clone()).ok());
+        let message = server.request.as_deref().or(last.as_ref());
+        let lookup = message.and_then(|message| Lookup::moved(message, &server.back.flow));
+        let before = std::mem::replace(&mut server.moved, lookup);
+        self.forget_moved(id, before);
+        if let Some(lookup) = lookup {
+            self.by_branch.entry(lookup).or_insert(id);
+        }
+    }
+
+    fn forget_moved(&mut self, id: ServerId, moved: Option<Lookup>) {
+        if let Some(moved) = moved
+            && self.by_branch.get(&moved) == Some(&id)
+        {
+            self.by_branch.remove(&moved);
+        }
+    }
+
+    /// Sends what was answered last over the flow that responses take now.
+    fn say_again<C>(&mut self, id: ServerId, effects: &mut Effects<'_, C, S>) {
+        if let Some(server) = self.slab.get(id.0)
+            && let Some(last) = &server.last
+        {
+            let of = server.context.conversation();
+            effects.send_again(server.back.flow, last.clone(), of);
+        }
+    }
+
     /// Lets responses go over another flow than the request came by.
     pub(super) fn answer_over(&mut self, id: ServerId, flow: Flow) {
-        if let Some(server) = self.slab.get_mut(id.0) {
-            server.reply = flow;
+        self.turn(id, |back| back.flow = flow);
+    }
+
+    /// Lets responses go over the first of these that does not fail.
+    pub(super) fn answer_at<C>(
+        &mut self,
+        id: ServerId,
+        flows: &[Flow],
+        effects: &mut Effects<'_, C, S>,
+    ) {
+        if self.turn(id, |back| back.located(flows)) == Next::Located {
+            self.is_there(id, effects);
         }
     }
 
@@ -280,19 +360,13 @@ impl<S: Clone + Of> Servers<S> {
         flow: Flow,
         effects: &mut Effects<'_, C, S>,
     ) {
+        self.turn(id, |back| back.turn(flow));
         let Some(server) = self.slab.get_mut(id.0) else {
             return;
         };
-        let before = (server.flow.transport, server.flow.peer, id.0);
-        self.by_peer.remove(&before);
-        if flow.transport.is_reliable() {
-            self.by_peer.insert((flow.transport, flow.peer, id.0));
-        }
-        (server.flow, server.reply) = (flow, flow);
-        if server.request.is_none()
-            && let Some(last) = &server.last
-        {
-            effects.send_again(flow, last.clone(), server.context.conversation());
+        server.flow = flow;
+        if server.request.is_none() {
+            self.say_again(id, effects);
         }
     }
 
@@ -305,7 +379,8 @@ impl<S: Clone + Of> Servers<S> {
         effects: &mut Effects<'_, C, S>,
     ) {
         let merged = Lookup::merged(&request);
-        let reply = reply_flow(&request, flow);
+        let back = WayBack::of(&request, flow);
+        let reply = back.flow;
         if merged.is_some_and(|merged| self.merged.contains_key(&merged)) {
             return refuse(&request, 482, "merged request", reply, flow.peer, effects);
         }
@@ -320,14 +395,14 @@ impl<S: Clone + Of> Servers<S> {
             );
         }
         let (machine, acts) = Machine::start(request.method());
+        let watched = back.is_watched();
         let id = ServerId(self.slab.insert(Server {
             machine,
             lookup,
+            moved: None,
             merged,
             flow,
-            reply,
-            sent_by_port: sent_by_port(&request, flow.transport),
-            host: name_of(&request, flow.transport),
+            back,
             request: Some(Box::new(request.clone())),
             last: None,
             context: None,
@@ -338,8 +413,8 @@ impl<S: Clone + Of> Servers<S> {
         if let Some(merged) = merged {
             self.merged.insert(merged, id);
         }
-        if flow.transport.is_reliable() {
-            self.by_peer.insert((flow.transport, flow.peer, id.0));
+        if watched {
+            self.by_peer.insert((reply.transport, reply.peer, id.0));
         }
         self.act(id, acts, With::Nothing, effects);
         effects.tell(Heard::Request {
@@ -361,14 +436,8 @@ impl<S: Clone + Of> Servers<S> {
             && server.flow != flow
         {
             // A NAT or the client itself has changed the way back.
-            if self
-                .by_peer
-                .remove(&(server.flow.transport, server.flow.peer, id.0))
-            {
-                self.by_peer.insert((flow.transport, flow.peer, id.0));
-            }
             server.flow = flow;
-            server.reply = reply_flow(&request, flow);
+            self.turn(id, |back| back.turn(reply_flow(&request, flow)));
         }
         self.feed(id, Input::Request, With::Nothing, effects);
     }
@@ -434,19 +503,19 @@ impl<S: Clone + Of> Servers<S> {
                 Act::Send => {
                     if let With::Response(bytes) = &with {
                         server.last = Some(bytes.clone());
-                        effects.send(server.reply, bytes.clone());
+                        effects.send(server.back.flow, bytes.clone());
                     }
                 }
                 Act::Resend => {
                     if let Some(last) = &server.last {
-                        effects.send_again(server.reply, last.clone(), of);
+                        effects.send_again(server.back.flow, last.clone(), of);
                     }
                 }
                 Act::Trying => {
                     if let Some(request) = &server.request {
                         let bytes = compose::trying(request, server.flow.peer);
                         server.last = Some(bytes.clone());
-                        effects.send(server.reply, bytes);
+                        effects.send(server.back.flow, bytes);
                     }
                 }
                 Act::PassAck => {
@@ -494,11 +563,12 @@ impl<S: Clone + Of> Servers<S> {
         };
         server.clock.stop(timers);
         self.by_branch.remove(&server.lookup);
+        self.forget_moved(id, server.moved);
         if let Some(merged) = server.merged {
             self.merged.remove(&merged);
         }
-        self.by_peer
-            .remove(&(server.flow.transport, server.flow.peer, id.0));
+        let way = server.back.flow;
+        self.by_peer.remove(&(way.transport, way.peer, id.0));
     }
 }
 

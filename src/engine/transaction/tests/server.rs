@@ -1,6 +1,7 @@
 //! Requests of others.
 
 use super::*;
+use crate::engine::transaction::Stranded;
 
 #[test]
 fn an_invite_that_takes_long_gets_a_100() {
@@ -313,11 +314,18 @@ fn over_tls_the_host_of_the_via_is_to_prove_itself_where_it_is_connected_to() {
         let (layer, now) = (&mut bench.layer, bench.now);
         let stranded = layer.flow_failed(transport, peer, connection, now, &mut bench.out);
         let at = std::net::SocketAddr::new(peer.ip(), 5070);
-        let found = stranded.first().map(|one| (one.peer, &*one.host));
-        assert_eq!(found, host.map(|host| (at, host)));
-        assert!(stranded.len() <= 1);
-        if let [one] = &stranded[..] {
-            bench.layer.answer_over(one.server, over(9));
+        assert_eq!(stranded.len(), usize::from(host.is_some()));
+        for one in stranded {
+            let Stranded::Named {
+                server,
+                peer,
+                host: named,
+            } = one
+            else {
+                panic!("{one:?}");
+            };
+            assert_eq!((peer, Some(&*named)), (at, host));
+            bench.layer.answer_over(server, over(9));
             bench.respond(200);
             assert_eq!(bench.sent_to, Some(over(9)));
         }
@@ -347,6 +355,86 @@ fn a_stranger_has_no_more_than_one_host_remembered_and_none_once_it_is_answered(
         let stranded = layer.flow_failed(failed.0, failed.1, failed.2, now, &mut bench.out);
         assert_eq!(stranded.len(), hosts);
     }
+}
+
+/// What is sought once nobody is where responses go, of a request with this in its Via.
+fn sought(sent_by: &str, flow: Flow) -> Option<(String, Option<u16>)> {
+    let mut bench = Bench::new();
+    let invite = theirs("INVITE", "z9hG4bK1").replace("192.0.2.1:5070", sent_by);
+    bench.receive(&invite, flow);
+    bench.respond(180);
+    // Over a connection the address that it came from has its turn first.
+    for _ in 0..2 {
+        let gone = bench.sent_to?;
+        let (layer, now) = (&mut bench.layer, bench.now);
+        let failed = (gone.transport, gone.peer, gone.connection);
+        let stranded = layer.flow_failed(failed.0, failed.1, failed.2, now, &mut bench.out);
+        if let Some(Stranded::Sought { source, hop, .. }) = stranded.into_iter().next() {
+            assert_eq!((source, hop.transport), (flow, Some(flow.transport)));
+            return Some((hop.host.into(), hop.port));
+        }
+        bench.respond(183);
+    }
+    None
+}
+
+#[test]
+fn where_nobody_listens_the_host_of_the_via_is_sought() {
+    let named = |host: &str, port| Some((host.to_owned(), port));
+    for flow in [udp(), tcp(1)] {
+        // RFC 3263 5: SRV counts where no port is named.
+        assert_eq!(sought("Proxy.example", flow), named("proxy.example", None));
+        assert_eq!(
+            sought("proxy.example:5070", flow),
+            named("proxy.example", Some(5070))
+        );
+        assert_eq!(sought("192.0.2.77", flow), named("192.0.2.77", None));
+        // Where the request came from; an address of another network's own; no host's at all; no name.
+        for nowhere in ["192.0.2.1", "10.0.0.9", "127.0.0.1", "0.0.0.0", "224.0.0.1"] {
+            assert_eq!(sought(nowhere, flow), None, "{nowhere}");
+        }
+        assert_eq!(sought(&format!("{}.example", "a".repeat(250)), flow), None);
+    }
+    let over = |transport| Flow {
+        transport,
+        ..tcp(1)
+    };
+    // An address proves nothing.
+    assert_eq!(sought("192.0.2.77", over(Transport::Tls)), None);
+    assert_eq!(sought("df7jal23ls0d.invalid", over(Transport::Wss)), None);
+}
+
+#[test]
+fn what_was_answered_goes_to_each_place_of_the_host_until_one_does_not_fail() {
+    let mut bench = Bench::new();
+    let invite = theirs("INVITE", "z9hG4bK1").replace("192.0.2.1:5070", "proxy.example");
+    bench.receive(&invite, udp());
+    bench.respond(486);
+    let gone = bench.sent_to.expect("the 486 was sent");
+    let at = |last: u8| Flow {
+        peer: ([192, 0, 2, last], 5060).into(),
+        ..gone
+    };
+    let (layer, now) = (&mut bench.layer, bench.now);
+    let stranded = layer.flow_failed(gone.transport, gone.peer, None, now, &mut bench.out);
+    let [Stranded::Sought { server, .. }] = stranded[..] else {
+        panic!("{stranded:?}");
+    };
+    // That one of them is where nobody was says nothing new.
+    let places = [gone, at(8), at(9)];
+    layer.answer_at(server, &places, now, &mut bench.out);
+    assert_eq!(bench.seen(), ["send 486 INVITE"]);
+    assert_eq!(bench.sent_to, Some(at(8)));
+    assert_eq!(bench.fail(at(8)), ["send 486 INVITE"]);
+    assert_eq!(bench.sent_to, Some(at(9)));
+    assert!(bench.fail(at(9)).is_empty());
+    // It is told once where that is, and the ACK ends it.
+    bench.layer.answer_at(server, &places, now, &mut bench.out);
+    assert!(bench.seen().is_empty());
+    let ack = theirs("ACK", "z9hG4bK1").replace("192.0.2.1:5070", "proxy.example");
+    bench.receive(&ack, at(9));
+    bench.pass(10_000);
+    bench.assert_empty();
 }
 
 #[test]
