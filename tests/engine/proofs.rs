@@ -589,3 +589,64 @@ fn without_an_account_nothing_ends() {
     assert_eq!(lost(&t), 0);
     t.hangs_up(&mut a);
 }
+
+/// Fits a datagram as long as no proof is beside it.
+fn all_but_too_long() -> String {
+    "x".repeat(800)
+}
+
+fn over(message: &Message) -> &str {
+    message.via().transport
+}
+
+/// RFC 3261 18.1.1: it is the size of what is sent that counts.
+#[test]
+fn what_grows_by_its_proof_goes_over_tcp() {
+    let invites = |t: &mut Table, call_id: &str, subject: &str| {
+        let invite = request(Method::Invite, "alice", "401", alice(), call_id);
+        let invite = invite.header(Name::Subject, subject);
+        t.receive(alice(), with_sdp(invite, &audio(alice())));
+        t.request_to(TRUNK(), Method::Invite)
+    };
+    // As long as fits.
+    let mut subject = String::new();
+    let mut t = Table::new(with_account(&[]));
+    let first = invites(&mut t, "call1", &subject);
+    subject.push_str(&"x".repeat(1_250 - first.bytes().len()));
+    let mut t = Table::new(with_account(&[]));
+    let first = invites(&mut t, "call1", &subject);
+    assert_eq!(over(&first), "UDP");
+    asks_once(&mut t, &first);
+    let again = t.request_to(TRUNK(), Method::Invite);
+    assert!(again.bytes().len() > 1_300);
+    assert_eq!(shown_to_proxy(&again), ("n1".into(), 1));
+    assert_eq!(over(&again), "TCP");
+    // Where that is refused, by datagram all the same.
+    t.closed(TRUNK(), 1);
+    let again = t.request_to(TRUNK(), Method::Invite);
+    assert_eq!(over(&again), "UDP");
+}
+
+#[test]
+fn within_a_dialog_what_grows_by_its_proof_goes_over_tcp_too() {
+    let (mut t, mut a, _) = talking();
+    t.receive(alice(), a.message(&all_but_too_long()));
+    let first = t.request_to(TRUNK(), Method::Message);
+    assert!((1_100..=1_300).contains(&first.bytes().len()));
+    assert_eq!(over(&first), "UDP");
+    asks_once(&mut t, &first);
+    let again = t.request_to(TRUNK(), Method::Message);
+    assert_eq!(shown_to_proxy(&again), ("n1".into(), 1));
+    assert_eq!(over(&again), "TCP");
+    t.closed(TRUNK(), 1);
+    let again = t.request_to(TRUNK(), Method::Message);
+    assert_eq!(over(&again), "UDP");
+    t.reply(&again, 200, TRUNK());
+    t.response_to(alice(), 200);
+    assert_eq!(lost(&t), 0);
+    // What is shown from then on counts too.
+    t.receive(alice(), a.message(&all_but_too_long()));
+    let next = t.request_to(TRUNK(), Method::Message);
+    assert!(next.bytes().len() > 1_300);
+    assert_eq!(over(&next), "UDP", "TCP was refused a moment ago");
+}

@@ -8,7 +8,7 @@
 //!  there, a name ── held ── located ┘
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;
 
@@ -210,6 +210,23 @@ impl Context<'_> {
         if let Some(bytes) = self.anew(bytes, &flow, sips, branch) {
             self.send_alone(bytes, flow);
         }
+    }
+
+    /// Sends a request again that has grown, over the flow that it took or, where no datagram should carry it now,
+    /// over TCP.
+    pub(crate) fn send_grown(
+        &mut self,
+        dialog: &Dialog,
+        bytes: Bytes,
+        flow: Flow,
+        errand: Errand,
+    ) -> ClientId {
+        let course = Course {
+            flow,
+            rest: VecDeque::new(),
+            ..self.course(dialog)
+        };
+        self.send_first(course, bytes, errand)
     }
 
     fn send_first(&mut self, mut course: Course, mut bytes: Bytes, errand: Errand) -> ClientId {

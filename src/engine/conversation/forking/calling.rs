@@ -249,13 +249,13 @@ impl Conversation {
             builder = builder.raw_lines(trail.line(told).as_bytes());
         }
         let bytes = end_enclosed(builder, branch.enclosed.as_ref(), body.as_deref());
-        let (flow, bytes) = Self::sized(context, branch, flow, bytes);
         let errand = Errand {
             conversation: self.id,
             leg: branch.leg.id,
             what: What::Invite,
         };
         let bytes = context.shown(&mut branch.leg.dialog, bytes, errand);
+        let (flow, bytes) = Self::sized(context, branch, flow, bytes);
         branch.invite = bytes.clone();
         branch.state = BranchState::Calling;
         branch.client = Some(context.send(bytes, flow, errand));

@@ -22,7 +22,7 @@ use crate::engine::dialog::Dialog;
 use crate::engine::dialog::proofs::{As, Proofs, Rounds};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Event, Unanswered};
-use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::ids::{LegId, Side};
 use crate::engine::mint::branch_shard;
 use crate::engine::routing;
 use crate::engine::settings::{Account, Settings};
@@ -119,11 +119,12 @@ impl Context<'_> {
             return false;
         };
         let lines = proven(proofs, &request);
-        let client = self.send_again(&request, request.cseq() + 1, &lines, sent.flow, errand);
-        if let Some(client) = client {
-            self.shared.proving.0.insert(client, chain);
-        }
-        client.is_some()
+        let Some(bytes) = self.anew_with(&request, request.cseq() + 1, &lines) else {
+            return false;
+        };
+        let client = self.send(bytes, sent.flow, errand);
+        self.shared.proving.0.insert(client, chain);
+        true
     }
 
     /// A request outside of dialogs is asked for proof by whom it was sent to. Returns true where another try may
@@ -198,15 +199,8 @@ impl Context<'_> {
         });
     }
 
-    /// Sends a request anew with other credentials.
-    fn send_again(
-        &mut self,
-        request: &Message,
-        cseq: u32,
-        lines: &[u8],
-        flow: Flow,
-        errand: Errand,
-    ) -> Option<ClientId> {
+    /// Writes a request anew with other credentials.
+    fn anew_with(&mut self, request: &Message, cseq: u32, lines: &[u8]) -> Option<Bytes> {
         let old = request.branch()?;
         let branch = self.shared.mint.branch(branch_shard(old)?);
         // What it is known by where it comes back (`breadth::mark`).
@@ -215,8 +209,7 @@ impl Context<'_> {
         let via = request
             .header(Name::Via)?
             .replace(old, &format!("{branch}{dot}{mark}"));
-        let bytes = written(request, Some(&via), Some(cseq), lines);
-        Some(self.send(bytes, flow, errand))
+        Some(written(request, Some(&via), Some(cseq), lines))
     }
 }
 
@@ -288,8 +281,10 @@ impl Conversation {
         if *request.method() == Method::Invite {
             leg.dialog.keep_credentials(cseq, lines.clone());
         }
-        let now = context.send_again(&request, cseq, &lines, sent.flow, errand);
-        let Some(now) = now else { return Some(false) };
+        let Some(bytes) = context.anew_with(&request, cseq, &lines) else {
+            return Some(false);
+        };
+        let now = context.send_grown(&leg.dialog, bytes, sent.flow, errand);
         context.shared.proving.0.insert(now, chain);
         self.goes_on_as(&Renewed {
             errand,
