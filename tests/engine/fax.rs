@@ -365,3 +365,89 @@ fn keys_beside_a_fax_are_told_to_nobody() {
         assert_eq!(told(&t, side, 0)[0].srtp, None);
     }
 }
+
+/// From a fax to sound: nothing has shown yet whether Bob's phone has SRTP, and she who offers it takes what comes.
+#[test]
+fn sound_after_a_fax_is_offered_in_the_other_way_where_it_is_refused() {
+    let hers = line(1, S80, 1);
+    let his = line(1, S80, 2);
+    for (offer, answer, first, then) in [
+        (
+            sound(alice(), 3, &hers),
+            sdp(desk(), 3, "sendrecv"),
+            "RTP/SAVP",
+            "RTP/AVP",
+        ),
+        (
+            sdp(alice(), 3, "sendrecv"),
+            sound(desk(), 3, &his),
+            "RTP/AVP",
+            "RTP/SAVP",
+        ),
+    ] {
+        let mut t = Table::new(with(Srtp::Optional));
+        let (mut a, _) = t.established_with(&fax(alice(), 1), &fax(desk(), 1));
+        t.receive(alice(), with_sdp(a.request(Method::Invite), &offer));
+        let refused = t.request_to(desk(), Method::Invite);
+        assert_eq!(offered(&refused).0, first);
+        t.reply(&refused, 488, desk());
+        t.request_to(desk(), Method::Ack);
+        t.nothing_to(alice());
+        let again = t.request_to(desk(), Method::Invite);
+        assert_eq!(offered(&again).0, then);
+        assert_eq!(again.cseq(), refused.cseq() + 1);
+        t.receive(
+            desk(),
+            with_sdp(response(&again, 200, desk(), "x"), &answer),
+        );
+        t.request_to(desk(), Method::Ack);
+        let ok = t.response_to(alice(), 200);
+        t.receive(alice(), a.ack(ok.cseq()));
+        let (profile, lines) = offered(&ok);
+        assert_eq!(profile, first, "she is answered as she has offered");
+        let keys_of = |said: &[Crypto], theirs| said.first().and_then(|ours| pair(ours, theirs));
+        assert_eq!(keys(&t, Side::Caller, 0), keys_of(&lines, &hers));
+        assert_eq!(keys(&t, Side::Callee, 0), keys_of(&offered(&again).1, &his));
+    }
+}
+
+/// What is refused both ways, or where nothing else is allowed, is refused, and the fax stands.
+#[test]
+fn sound_that_is_refused_after_a_fax_leaves_the_fax() {
+    for (srtp, tries) in [(Srtp::Optional, 2), (Srtp::Required, 1)] {
+        let mut t = Table::new(with(srtp));
+        let (mut a, _) = t.established_with(&fax(alice(), 1), &fax(desk(), 1));
+        let offer = sound(alice(), 3, &line(1, S80, 1));
+        t.receive(alice(), with_sdp(a.request(Method::Invite), &offer));
+        for _ in 0..tries {
+            t.nothing_to(alice());
+            let refused = t.request_to(desk(), Method::Invite);
+            t.reply(&refused, 488, desk());
+            t.request_to(desk(), Method::Ack);
+        }
+        t.response_to(alice(), 488);
+        t.receive(alice(), a.ack(a.cseq));
+        t.nothing_to(desk());
+        carries(&t, 0, true, 4000);
+    }
+}
+
+/// What runs by RTP has shown what the phone has: its refusal is of something else.
+#[test]
+fn sound_that_ran_before_is_offered_once() {
+    let mut t = Table::new(with(Srtp::Optional));
+    let (mut a, _, _) = both_secure(&mut t);
+    let offer = sound(alice(), 2, &line(4, S80, 1));
+    t.receive(
+        alice(),
+        with_sdp(
+            a.request(Method::Invite),
+            &offer.replace("sendrecv", "sendonly"),
+        ),
+    );
+    let refused = t.request_to(desk(), Method::Invite);
+    t.reply(&refused, 488, desk());
+    t.request_to(desk(), Method::Ack);
+    t.response_to(alice(), 488);
+    t.nothing_to(desk());
+}

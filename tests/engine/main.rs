@@ -44,6 +44,7 @@ mod history;
 mod holds;
 mod hops;
 mod hostile;
+mod keying;
 mod loss;
 mod loss_races;
 mod messages;

@@ -297,9 +297,11 @@ impl<'a> Media<'a> {
         self.is_rtp() || self.is_fax()
     }
 
-    /// Returns true for two sections that a relay carries in the same way, or neither.
+    /// Returns true for two sections that a relay carries in the same way, or neither: under DTLS alone, too, or not.
     pub fn is_carried_as(&self, other: &Media<'_>) -> bool {
-        (self.is_rtp(), self.is_fax()) == (other.is_rtp(), other.is_fax())
+        let way =
+            |media: &Media<'_>| (media.is_rtp(), media.is_fax(), media.proto.contains("TLS/"));
+        way(self) == way(other)
     }
 
     /// Returns how the stream's keys are agreed.

@@ -5,38 +5,33 @@ use std::sync::Arc;
 use super::{Branch, BranchState};
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
+use crate::engine::conversation::session::media;
 use crate::engine::endpoint::Identity;
 use crate::engine::ids::{LegId, Side};
 use crate::engine::location;
 use crate::engine::settings::{MediaMode, MediaSettings, Srtp};
 use crate::sip::Message;
-use crate::sip::sdp::{Keying, Sdp};
 
 /// Returns true for a refusal of the session, and not of the call (RFC 3261 21.4.13, 21.4.26, 21.6.4): so a
 /// phone says, too, that it has not got the profile of SRTP.
-fn is_of_the_session(status: u16) -> bool {
+pub(crate) fn is_of_the_session(status: u16) -> bool {
     matches!(status, 415 | 488 | 606)
 }
 
 /// Returns how an endpoint that refused a session may be asked once more: with SRTP where it was asked
 /// without, and the other way round. None where that is not to be tried.
 pub(crate) fn other_way(
-    media: &MediaSettings,
+    settings: &MediaSettings,
     status: u16,
     offer: Option<&str>,
     branch: &Branch,
 ) -> Option<bool> {
     let may = is_of_the_session(status)
-        && media.mode == MediaMode::Relay
-        && media.srtp == Srtp::Optional
+        && settings.mode == MediaMode::Relay
+        && settings.srtp == Srtp::Optional
         && !branch.turned;
     let offer = offer.filter(|_| may)?;
-    let offer = Sdp::parse(offer.as_bytes()).ok()?;
-    let ours = |keying| keying != Keying::EndToEnd;
-    let mut active = offer.media().iter().filter(|media| media.port != 0);
-    active
-        .any(|media| media.is_rtp() && ours(media.keying()))
-        .then(|| branch.leg.talk.keys.is_empty())
+    media::has_our_rtp(offer).then(|| branch.leg.talk.keys.is_empty())
 }
 
 /// Returns whether an endpoint that refused a session in this restoration is asked with SRTP now.

@@ -31,7 +31,6 @@ use crate::engine::conversation::people::claims::for_own_upstream;
 use crate::engine::conversation::people::proof::proof;
 use crate::engine::conversation::people::veil::{FirstLines, Veil};
 use crate::engine::conversation::session::enclosed::Enclosed;
-pub(crate) use crate::engine::conversation::session::keys::{Role, Telling};
 use crate::engine::conversation::session::media;
 use crate::engine::conversation::{Conversation, Party, Rings};
 use crate::engine::dialog::onward::Known;
@@ -371,26 +370,6 @@ impl Conversation {
             invitation.fork.judge(verdict(status));
         }
         self.next_group(context);
-    }
-
-    /// Writes what one side said for the leg of another.
-    pub(super) fn tell(
-        &mut self,
-        context: &mut Context<'_>,
-        side: Side,
-        said: &str,
-        role: Role,
-    ) -> Option<Box<str>> {
-        let mode = context.shared.settings.media.mode;
-        let room = self.room(side.other());
-        let ports = &self.ports[side.index()];
-        let leg = self.parties[side.index()].leg.as_mut()?;
-        let ours = context.world.advertised(&leg.dialog.flow);
-        let mut telling = Telling::new(context.shared, role);
-        if role == Role::Offer {
-            telling.room = room;
-        }
-        media::tell(&mut leg.talk, said, ports, ours, mode, &mut telling)
     }
 
     /// An answer of a branch while the caller waits.

@@ -70,9 +70,9 @@ impl Conversation {
         let both = told.zip(said);
         let changes = both.is_some_and(|(told, said)| !media::same_directions(told, said));
         // Where the target of a transfer allows less, it was offered less: the survivor has resumed meanwhile.
-        let opens = both.is_some_and(|(told, said)| media::opens(told, said));
+        let opens = both.is_some_and(|(told, said)| media::opens(None, told, said));
         // It may have taken back a hold of its own since, and been told that the other's lasts.
-        let held = both.is_some_and(|(told, said)| media::opens_for(own, told, said));
+        let held = both.is_some_and(|(told, said)| media::opens(Some(own), told, said));
         let resumes =
             self.is_transferring(side) && opens || self.resumed(side).is_some() && changes || held;
         let deaf = party.talk().is_some_and(is_deaf);

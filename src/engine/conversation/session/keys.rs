@@ -215,8 +215,9 @@ impl Covers {
             told,
             ..
         } = talk;
-        // What was a fax, or text, says nothing of how the sound in its place is to be.
-        let runs = |media: &Media<'_>| media.port != 0 && media.is_rtp();
+        // What was a fax, or text, or under keys of the phones' own, says nothing of how the sound in its place is to be.
+        let ends = |media: &Media<'_>| media.keying() == Keying::EndToEnd;
+        let runs = |media: &Media<'_>| media.port != 0 && media.is_rtp() && !ends(media);
         let heard = heard.as_deref().and_then(parse);
         let told = told.as_deref().and_then(parse);
         let mut leg = OneLeg {
@@ -229,8 +230,13 @@ impl Covers {
         let sections = said.media().iter().enumerate();
         let covers = sections.map(|(at, media)| {
             let heard = section(&heard, at);
-            let ends = |media: &Media<'_>| media.keying() == Keying::EndToEnd;
-            if !media.is_rtp() || ends(media) || heard.as_ref().is_some_and(ends) {
+            if !media.is_rtp() {
+                return Told::AsItStands;
+            }
+            let asked = heard.as_ref().filter(|_| telling.role == Role::Answer);
+            if ends(media) || asked.is_some_and(ends) {
+                // Keys of ours are over where the phones agree on some between them.
+                leg.keys.set(at, Vec::new());
                 return Told::AsItStands;
             }
             match (telling.role, heard) {

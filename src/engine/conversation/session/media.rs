@@ -252,6 +252,13 @@ fn with_all_sections(talk: &Talk, said: &str, role: Role) -> Option<String> {
     String::from_utf8(whole).ok()
 }
 
+/// Returns true where a stream of RTP is wanted whose keys, if it has any, are told by us.
+pub(crate) fn has_our_rtp(said: &str) -> bool {
+    let ours =
+        |media: &Media<'_>| media.port != 0 && media.is_rtp() && media.keying() != Keying::EndToEnd;
+    Sdp::parse(said.as_bytes()).is_ok_and(|sdp| sdp.media().iter().any(ours))
+}
+
 /// Returns true where the endpoints agree on keys between them, and may need their own ways to each other.
 fn ends_at_the_phones(sdp: &Sdp<'_>) -> bool {
     let mut media = sdp.media().iter();
@@ -284,17 +291,9 @@ fn is_alike(one: &Media<'_>, other: &Media<'_>) -> bool {
     (one.port == 0) == (other.port == 0) && one.direction == other.direction
 }
 
-/// Returns true where a description lets its reader send or hear what the one before did not.
-pub(crate) fn opens(before: &str, now: &str) -> bool {
-    opened(None, before, now)
-}
-
-/// The same for who has said `own`, and would do it: of the streams that stood before.
-pub(crate) fn opens_for(own: &str, before: &str, now: &str) -> bool {
-    opened(Some(own), before, now)
-}
-
-fn opened(own: Option<&str>, before: &str, now: &str) -> bool {
+/// Returns true where a description lets its reader send or hear what the one before did not; of a reader that has
+/// said `own`, what it would do of that, with the streams that stood before.
+pub(crate) fn opens(own: Option<&str>, before: &str, now: &str) -> bool {
     let (Ok(before), Ok(now)) = (Sdp::parse(before.as_bytes()), Sdp::parse(now.as_bytes())) else {
         return false;
     };

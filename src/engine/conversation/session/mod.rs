@@ -1,7 +1,7 @@
 //! What was agreed on each leg: its media, and how it changes (RFC 3264).
 //!
 //! `media` and `keys` where media runs and with which SRTP keys, `enclosed` what a description comes in,
-//! `renegotiate`, `grow` and `refused` a new offer, `fits` what a new leg brings, `refresh` session timers.
+//! `telling`, `renegotiate`, `grow` and `refused` a new offer, `fits` what a new leg brings, `refresh` session timers.
 
 pub(crate) mod enclosed;
 pub(crate) mod fits;
@@ -11,3 +11,4 @@ pub(crate) mod media;
 pub(crate) mod refresh;
 pub(crate) mod refused;
 pub(crate) mod renegotiate;
+pub(crate) mod telling;

@@ -9,7 +9,7 @@ use crate::engine::dialog::Negotiation;
 use crate::engine::ids::Side;
 use crate::engine::ports::MediaCommand;
 use crate::engine::settings::MediaMode;
-use crate::sip::sdp::{self, Sdp};
+use crate::sip::sdp::{self, Media, Sdp};
 
 /// Which streams of a session, by their place: the first 32, which are more than the relay carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,6 +114,19 @@ impl Talk {
             told.port != 0 && said.port != 0 && told.is_carried_as(said)
         });
         Some(running.map(|(at, _)| at).collect())
+    }
+
+    /// Returns true where both ends want a stream of RTP.
+    pub(super) fn runs_by_rtp(&self) -> bool {
+        let both = [self.told.as_deref(), self.said.as_deref()].map(|text| {
+            let sdp = Sdp::parse(text.unwrap_or("").as_bytes()).ok()?;
+            let runs = |media: &Media<'_>| media.port != 0 && media.is_rtp();
+            Some(sdp.media().iter().map(runs).collect::<Vec<bool>>())
+        });
+        let [Some(told), Some(said)] = both else {
+            return false;
+        };
+        told.into_iter().zip(said).any(|(told, said)| told && said)
     }
 
     /// Returns what stands of what the endpoint was told last: without the streams that it refused, whose

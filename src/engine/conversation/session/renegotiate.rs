@@ -28,6 +28,8 @@ pub(crate) struct Renegotiation {
     /// Ours is; an UPDATE goes on as one where the phone does not know UPDATE.
     ours_invite: bool,
     offer: Option<Box<str>>,
+    /// It was refused once, and is made again with SRTP where it was without, or the other way round.
+    turned: bool,
     /// What the other side was told before (RFC 6141: all is as it was where it fails).
     before: Talk,
 }
@@ -174,6 +176,7 @@ impl Conversation {
             invite,
             ours_invite,
             offer,
+            turned: false,
             before,
         }));
     }
@@ -204,6 +207,9 @@ impl Conversation {
             422 if self.offers_for_longer(context, &mut pending, response) => {
                 self.renegotiation = Some(pending);
             }
+            300.. if self.offers_the_other_way(context, &mut pending, status) => {
+                self.renegotiation = Some(pending);
+            }
             300.. => {
                 self.settle_negotiations(from);
                 if let Some(leg) = self.leg_mut(to) {
@@ -229,15 +235,41 @@ impl Conversation {
         pending: &mut Renegotiation,
         response: &Message,
     ) -> bool {
+        let leg = self.leg_mut(pending.from.other());
+        if !leg.is_some_and(|leg| leg.too_brief(context, response)) {
+            return false;
+        }
+        self.offers_again(context, pending)
+    }
+
+    /// The phone may only have refused SRTP, or the lack of it, in what takes the place of a fax.
+    fn offers_the_other_way(
+        &mut self,
+        context: &mut Context<'_>,
+        pending: &mut Renegotiation,
+        status: u16,
+    ) -> bool {
+        let to = pending.from.other();
+        let other = self.other_way_within(context, to, status, &pending.before);
+        let (Some(secure), Some(offer), false) = (other, &pending.offer, pending.turned) else {
+            return false;
+        };
+        if let Some(leg) = self.leg_mut(to) {
+            leg.talk.back_to(pending.before.clone());
+        }
+        let told = self.tell_so(context, to, offer, Role::Offer, Some(secure));
+        pending.turned = true;
+        told.is_some() && self.offers_again(context, pending)
+    }
+
+    /// Makes an offer that was refused once more, as it was told last.
+    fn offers_again(&mut self, context: &mut Context<'_>, pending: &mut Renegotiation) -> bool {
         let id = self.id;
         let asked = context.shared.transactions.request_of(pending.server);
         let hops = asked.and_then(|(request, _)| hops_left(request));
         let Some(leg) = self.leg_mut(pending.from.other()) else {
             return false;
         };
-        if !leg.too_brief(context, response) {
-            return false;
-        }
         let told = leg.talk.told.clone().filter(|_| pending.offer.is_some());
         let how = (pending.ours_invite, hops.unwrap_or_default());
         pending.client = offer_anew(context, id, leg, how, told.as_deref(), (&[], None));
