@@ -72,6 +72,7 @@ fn presence_and_dialog_events_go_between_a_phone_and_its_upstream() {
     for (package, body) in [
         ("presence", "application/pidf+xml"),
         ("dialog", "application/dialog-info+xml"),
+        ("message-summary", "application/simple-message-summary"),
     ] {
         let mut t = in_front(PathMode::Path);
         t.receive(desk(), register("bob", desk(), 1, 3600).end());
@@ -133,6 +134,103 @@ fn presence_and_dialog_events_go_between_a_phone_and_its_upstream() {
         t.reply(&notify, 200, desk());
         t.response_to(pbx(), 200);
     }
+}
+
+/// The lamps of a phone whose address changes, as behind a NAT that has forgotten it: what the PBX says within its
+/// subscription goes where it has registered since, and its refresh from there goes to the PBX.
+#[test]
+fn lamps_go_on_for_a_phone_that_moves() {
+    let moved = phone("198.51.100.2:40444");
+    for mode in [PathMode::Path, PathMode::Contact] {
+        let mut t = in_front(mode);
+        t.register_beyond("bob", desk());
+        let subscribe = first(Method::Subscribe, "bob", "201", desk(), "lamp", 1)
+            .header(Name::Event, "dialog")
+            .header(Name::Expires, 600)
+            .header(Name::Contact, "<sip:bob@10.0.0.7:5060>");
+        t.receive(desk(), subscribe.end());
+        let onward = t.request_to(pbx(), Method::Subscribe);
+        assert_eq!(onward.header(Name::Expires), Some("600"));
+        let route = onward.header(Name::RecordRoute).unwrap().to_owned();
+        let accepted = response(&onward, 200, pbx(), "p9").copy(&onward, Name::RecordRoute);
+        t.receive(pbx(), accepted.header(Name::Expires, 600).end());
+        let accepted = t.response_to(desk(), 200);
+        assert_eq!(accepted.header(Name::Expires), Some("600"));
+
+        t.receive(moved, register("bob", moved, 2, 3600).end());
+        let onward = t.request_to(pbx(), Method::Register);
+        t.receive(pbx(), crate::edge::granted(&onward, 1800).end());
+        t.response_to(moved, 200);
+
+        let within = |method: Method, at, to_phone: bool, cseq: u32| {
+            let name = method.as_str().to_owned();
+            let (uri, [from, to]) = match to_phone {
+                true => ("sip:bob@10.0.0.7:5060".into(), ["p9", "tlamp"]),
+                false => (format!("sip:{}", pbx()), ["tlamp", "p9"]),
+            };
+            refork::sip::Builder::request(&method, &uri)
+                .header(
+                    Name::Via,
+                    format_args!("SIP/2.0/UDP {at};branch=z9hG4bKl{name}{cseq};rport"),
+                )
+                .header(Name::MaxForwards, 70)
+                .header(Name::Route, &route)
+                .header(
+                    Name::From,
+                    format_args!("<sip:201@pbx.example.net>;tag={from}"),
+                )
+                .header(Name::To, format_args!("<sip:bob@pbx.example.net>;tag={to}"))
+                .header(Name::CallId, "lamp")
+                .header(Name::CSeq, format_args!("{cseq} {name}"))
+                .header(Name::Event, "dialog")
+        };
+        for (cseq, state) in [(7, "active;expires=590"), (8, "terminated;reason=timeout")] {
+            let notify = within(Method::Notify, pbx(), true, cseq);
+            let notify = notify.header(Name::SubscriptionState, state);
+            t.receive(pbx(), notify.end());
+            let notify = t.request_to(moved, Method::Notify);
+            assert_eq!(notify.header(Name::SubscriptionState), Some(state));
+            t.reply(&notify, 200, moved);
+            t.response_to(pbx(), 200);
+            if cseq == 7 {
+                t.receive(moved, within(Method::Subscribe, moved, false, 2).end());
+                let refresh = t.request_to(pbx(), Method::Subscribe);
+                assert_eq!(refresh.cseq(), 2);
+                t.reply(&refresh, 200, pbx());
+                t.response_to(moved, 200);
+            }
+        }
+        t.nothing_to(desk());
+        t.ends_empty();
+    }
+}
+
+/// What waits for a user is told without a subscription, too, by whoever knows the phone's Path.
+#[test]
+fn a_pbx_tells_unasked_what_waits() {
+    let mut t = in_front(PathMode::Path);
+    let registered = t.register_beyond("bob", desk());
+    let notify = first(Method::Notify, "bob", "bob", pbx(), "mwi", 1)
+        .header(Name::Route, registered.header(Name::Path).unwrap())
+        .header(Name::Event, "message-summary")
+        .header(Name::SubscriptionState, "terminated")
+        .body(
+            "application/simple-message-summary",
+            b"Messages-Waiting: yes\r\n",
+        );
+    let notify = String::from_utf8(notify.to_vec()).unwrap();
+    let contact = "NOTIFY sip:bob@10.0.0.7:5060;x=1 ";
+    t.receive(
+        pbx(),
+        notify
+            .replacen("NOTIFY sip:bob@pbx.example.net ", contact, 1)
+            .into(),
+    );
+    let notify = t.request_to(desk(), Method::Notify);
+    assert_eq!(text(&notify), "Messages-Waiting: yes\r\n");
+    t.reply(&notify, 200, desk());
+    t.response_to(pbx(), 200);
+    t.ends_empty();
 }
 
 /// Bob is lost, and Alice writes to him what she wants to hear of; it is stored, and she has her 202.

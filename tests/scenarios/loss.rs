@@ -206,6 +206,16 @@ fn the_gauges_show_what_is_there(loss: Loss) {
     stage.finish();
 }
 
+/// Alice's phone gets the last word and a BYE, and nothing else.
+fn is_told_and_hung_up(stage: &Stage, alice: &Phone, call: &Call, since: Duration) {
+    assert_eq!(call.wait_over(LATER).unwrap(), Ending::HungUpThere);
+    let texts = call.texts();
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    assert!(texts[0].body.contains("could not be reached"), "{texts:?}");
+    let seen = requests_since(&stage.log, alice, since);
+    assert_eq!(seen, [Method::Message, Method::Bye]);
+}
+
 fn nobody_comes_back(loss: Loss) {
     let stage = Stage::with(|config| {
         config.engine.restore.timeout = PerKind::both(Millis(3000));
@@ -215,12 +225,7 @@ fn nobody_comes_back(loss: Loss) {
     talk(&call, &taken);
     let since = stage.log.now();
     loss.happens_to(&desk);
-    assert_eq!(call.wait_over(LATER).unwrap(), Ending::HungUpThere);
-    let texts = call.texts();
-    assert_eq!(texts.len(), 1, "{texts:?}");
-    assert!(texts[0].body.contains("could not be reached"), "{texts:?}");
-    let seen = requests_since(&stage.log, &alice, since);
-    assert_eq!(seen, [Method::Message, Method::Bye]);
+    is_told_and_hung_up(&stage, &alice, &call, since);
     loss.is_over_for(&desk);
     // Meanwhile the line was not dead.
     let seen = Continuity::of(&call.heard());
@@ -247,12 +252,7 @@ fn who_declines_on_another_phone_ends_it(loss: Loss) {
     mobile.script(|script| script.invite = Reaction::Refuse(603, Duration::ZERO));
     let since = stage.log.now();
     loss.happens_to(&desk);
-    assert_eq!(call.wait_over(LATER).unwrap(), Ending::HungUpThere);
-    let texts = call.texts();
-    assert_eq!(texts.len(), 1, "{texts:?}");
-    assert!(texts[0].body.contains("could not be reached"), "{texts:?}");
-    let seen = requests_since(&stage.log, &alice, since);
-    assert_eq!(seen, [Method::Message, Method::Bye]);
+    is_told_and_hung_up(&stage, &alice, &call, since);
     loss.is_over_for(&desk);
     assert_eq!(
         stage.metric("refork_restorations_total{result=\"declined\"}"),

@@ -14,6 +14,7 @@ mod fax;
 mod floods;
 mod flows;
 mod forks;
+mod lamps;
 mod loss;
 mod metrics;
 mod names;
