@@ -343,7 +343,8 @@ fn a_call_by_sips_is_not_carried_on_in_the_clear_by_a_transfer_in_either_directi
         };
         says(&mut t, carol(), refer);
         if within_the_clear {
-            t.response_to(carol(), 480);
+            let refused = t.response_to(carol(), 480);
+            assert!(refused.header(Name::Warning).unwrap().starts_with("380 "));
         } else {
             // There it is found out as Bob is to be called.
             t.response_to(carol(), 202);

@@ -97,6 +97,26 @@ fn a_refusal_goes_on_from_a_connection_to_the_address_and_then_to_the_name() {
     t.nothing_to(others()[1]);
 }
 
+/// Who called over it is where it says, and is connected to there: nobody has given up.
+#[test]
+fn a_server_that_closes_its_connection_goes_on_calling() {
+    let mut t = table();
+    let from = phone("203.0.113.9:40000");
+    t.receive_over(tcp(from, 7), invite("call1", "TCP", "sbc.example.net:5070"));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.reply(&invite, 180, desk());
+    t.response_to(from, 180);
+    t.closed(from, 7);
+    t.pass(Millis::from_secs(20));
+    t.nothing_to(desk());
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    let there = phone("203.0.113.9:5070");
+    let ok = t.response_to(there, 200);
+    t.receive_over(tcp(there, 8), Remote::of_answer(&ok, sbc()).ack(1));
+    t.nothing_to(from);
+}
+
 /// What another server says in the transaction is heard: it is the one that is answered.
 #[test]
 fn the_server_that_is_answered_has_the_transaction() {

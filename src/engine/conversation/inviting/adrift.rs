@@ -5,9 +5,11 @@
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::restoring::reach::standing;
+use crate::engine::dialog::Dialog;
+use crate::engine::dialog::onward::Known;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Happening, Signal};
-use crate::engine::ids::{Flow, Side};
+use crate::engine::ids::{Flow, Side, Transport};
 use crate::engine::location;
 use crate::engine::routing;
 use crate::engine::time::Time;
@@ -20,10 +22,24 @@ pub(crate) struct Adrift {
     pub(crate) until: Time,
 }
 
+/// Returns true for a server that is where it says: what it is to be told goes over a new connection to there
+/// (RFC 3261 18.2.2), and none that closed is a sign of anything.
+fn listens(caller: &Dialog) -> bool {
+    let opens = match caller.flow.transport {
+        Transport::Tcp | Transport::Tls => true,
+        Transport::Udp | Transport::Ws | Transport::Wss => false,
+    };
+    opens && caller.known == Known::Peer
+}
+
 impl Conversation {
     /// The caller's connection is closed.
     pub(crate) fn caller_adrift(&mut self, context: &mut Context<'_>, flow: Flow) {
         if self.invitation.as_ref().is_none_or(|i| i.adrift.is_some()) {
+            return;
+        }
+        let leg = self.party(Side::Caller).leg.as_ref();
+        if leg.is_some_and(|leg| listens(&leg.dialog)) {
             return;
         }
         let (side, signal) = (Side::Caller, Signal::Transport);

@@ -37,6 +37,7 @@ use crate::engine::handover::Word;
 use crate::engine::ids::{LegId, Side, VirtualShard};
 use crate::engine::inquiry::{Counterpart, Inquiry};
 use crate::engine::ports::{Output, Token};
+use crate::engine::refusal::{Refusal, SIPS_NOT_ALLOWED};
 use crate::engine::routing::{Q_DEFAULT, Target};
 use crate::engine::settings::RouteFork;
 use crate::engine::time::{Millis, Time};
@@ -135,7 +136,7 @@ impl Conversation {
     /// 480, as to any request that would lead there.
     pub(super) fn goes_on_in(&self, inquiry: &Inquiry) -> Result<(), u16> {
         if self.secure && !inquiry.secure {
-            return Err(480);
+            return Err(SIPS_NOT_ALLOWED.status);
         }
         Ok(())
     }
@@ -206,8 +207,15 @@ impl Conversation {
                 };
             }
             Err(status) => {
+                if status == SIPS_NOT_ALLOWED.status {
+                    let why = "transfer of a call by sips: into one in the clear";
+                    let refusal = Refusal {
+                        why,
+                        ..SIPS_NOT_ALLOWED
+                    };
+                    return context.turn_down(server, refusal);
+                }
                 let why = match status {
-                    480 => "transfer of a call by sips: into one in the clear",
                     491 => "transfer to a call that is being transferred itself",
                     487 => "transfer of a side that is being restored",
                     _ => "transfer to a call that the transferor has not got",
