@@ -42,6 +42,15 @@ pub struct Endpoint {
     pub through: Option<Box<str>>,
 }
 
+impl Endpoint {
+    /// Returns true where it is another's very place. What is registered twice under one identity may be reached at
+    /// one of the two alone.
+    pub(crate) fn is_at(&self, other: &Self) -> bool {
+        (&self.identity, &self.contact, self.flow, &self.path)
+            == (&other.identity, &other.contact, other.flow, &other.path)
+    }
+}
+
 /// One registered Contact of an AOR (RFC 3261 10.3, RFC 5626).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binding {

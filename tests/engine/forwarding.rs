@@ -10,20 +10,20 @@ use refork::sip::{Message, Method, Name};
 use crate::people::*;
 use crate::table::*;
 
-fn carol() -> std::net::SocketAddr {
+pub(crate) fn carol() -> std::net::SocketAddr {
     phone("198.51.100.5:5060")
 }
 
-fn dave() -> std::net::SocketAddr {
+pub(crate) fn dave() -> std::net::SocketAddr {
     phone("198.51.100.6:5060")
 }
 
 /// Bob, Carol and Dave have a phone each.
-fn four() -> Table {
+pub(crate) fn four() -> Table {
     with(settings())
 }
 
-fn with(settings: Settings) -> Table {
+pub(crate) fn with(settings: Settings) -> Table {
     let mut t = Table::new(settings);
     t.register("bob", desk(), "desk");
     t.register("carol", carol(), "carol");
@@ -33,7 +33,7 @@ fn with(settings: Settings) -> Table {
 
 impl Table {
     /// A phone forwards the call.
-    fn forwards(&mut self, invite: &Message, at: std::net::SocketAddr, to: &[&str]) {
+    pub(crate) fn forwards(&mut self, invite: &Message, at: std::net::SocketAddr, to: &[&str]) {
         let mut moved = refork::sip::Builder::respond(
             invite,
             302,

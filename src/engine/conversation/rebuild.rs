@@ -2,12 +2,11 @@
 
 use super::Conversation;
 use super::context::{Context, Errand, What};
-use super::forking::{Branch, BranchState, Turn};
+use super::forking::{Branch, BranchState};
 use super::restoring::join::Joining;
 pub(crate) use super::session::media::PortState;
 use crate::engine::events::Happening;
 use crate::engine::ids::Side;
-use crate::engine::routing::Target;
 
 /// What may have been sent since the last snapshot is jumped over: CSeq only has to rise (RFC 3261 12.2.1.1).
 pub(super) const JUMP: u32 = 1000;
@@ -119,19 +118,15 @@ impl Conversation {
         let fork = &mut lost.fork;
         let uncalled = |branch: &mut Branch| branch.state == BranchState::Ready;
         let uncalled = fork.branches.extract_if(.., uncalled);
-        let uncalled: Vec<Target> = uncalled.map(|branch| branch.target()).collect();
-        if lost.transfer.is_some() && !uncalled.is_empty() {
-            // Nobody looks for a target of a transfer anew.
-            fork.waiting.push_front(Turn {
-                targets: uncalled,
-                person: fork.person.clone(),
-                trail: None,
-                rules: fork.rules,
-            });
-        } else if !uncalled.is_empty() {
-            // They have had no INVITE, and those that have ring on.
+        let uncalled: Vec<Branch> = uncalled.collect();
+        // They have had no INVITE, and those that have ring on. Nobody looks anew for a target of a transfer, or for
+        // whom somebody has named that forwards.
+        let (kept, others): (Vec<_>, Vec<_>) = (uncalled.into_iter())
+            .partition(|branch| lost.transfer.is_some() || branch.meant.is_some());
+        if !others.is_empty() {
             lost.retry_at = lost.retry_at.or(Some(context.now));
         }
+        fork.wait_again(kept);
         for branch in &mut fork.branches {
             if branch.state == BranchState::Joining {
                 // Whether the survivor has agreed is not known: it is asked once more.

@@ -140,7 +140,10 @@ impl Conversation {
             return false;
         };
         let failed = branch.leg.dialog.flow;
-        let aor = branch.meant.clone().unwrap_or(aor);
+        let aor = match &branch.meant {
+            Some(meant) => meant.person.aor.clone(),
+            None => aor,
+        };
         let mut past = std::mem::take(&mut branch.past);
         past.push(branch.leg.endpoint.clone());
         let mut known = routing::flows(&aor, &branch.leg.endpoint.identity, now, context.world);
@@ -196,7 +199,7 @@ impl Conversation {
             self.branch_over(context, side, endpoint, flow, BranchState::Ready, old.until);
         (branch.located, branch.rest) = (rest.is_some(), rest.unwrap_or_default());
         (branch.secure, branch.turned, branch.grown) = (old.secure, old.turned, old.grown);
-        (branch.past, branch.attempt) = (old.past, old.attempt);
+        (branch.past, branch.attempt, branch.meant) = (old.past, old.attempt, old.meant);
         let inviting = self.answered.is_none();
         if inviting {
             if let Some(invitation) = &mut self.invitation {

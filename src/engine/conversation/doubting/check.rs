@@ -345,7 +345,7 @@ impl Conversation {
         outweighed && self.is_watched_and_heard(context, side)
     }
 
-    pub(super) fn probing(&self, context: &Context<'_>) -> ProbeSettings {
+    pub(crate) fn probing(&self, context: &Context<'_>) -> ProbeSettings {
         context.shared.settings.detect.probe.unwrap_or(PROBE)
     }
 

@@ -10,7 +10,7 @@ use crate::engine::conversation::rebuild::JUMP;
 use crate::engine::conversation::restoring::reach::{standing, way_anew};
 use crate::engine::dialog::{Do, Happens, Life};
 use crate::engine::endpoint::Endpoint;
-use crate::engine::ids::{Aor, ConversationId, Flow};
+use crate::engine::ids::{Aor, ConversationId, Flow, Side};
 use crate::engine::location;
 use crate::engine::routing;
 use crate::engine::time::{Millis, Time};
@@ -61,6 +61,14 @@ impl Conversation {
         for ghost in std::mem::take(&mut self.ghosts) {
             let aor = self.party(ghost.side).aor.clone();
             context.entomb(self.id, aor, ghost, rounds, true);
+        }
+    }
+
+    /// Somebody else has a side's place: its lost dialogs are at phones of who had it.
+    pub(crate) fn leave_ghosts_of(&mut self, context: &mut Context<'_>, side: Side) {
+        let (rounds, aor) = (self.haunted.rounds, self.party(side).aor.clone());
+        for ghost in self.ghosts.extract_if(.., |ghost| ghost.side == side) {
+            context.entomb(self.id, aor.clone(), ghost, rounds, true);
         }
     }
 

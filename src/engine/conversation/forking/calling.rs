@@ -231,7 +231,10 @@ impl Conversation {
                 &mut telling,
             )
         });
-        let to = branch.meant.as_ref().unwrap_or(&party.aor);
+        let to = branch
+            .meant
+            .as_ref()
+            .map_or(&party.aor, |meant| &meant.person.aor);
         let via = context.via_toward(self.id, &flow, to);
         let builder = leg
             .dialog
@@ -367,10 +370,10 @@ impl Conversation {
     fn take_back(&self, context: &mut Context<'_>, branch: &Branch, reason: Option<&str>) {
         let Some(client) = branch.client else { return };
         let flow = branch.leg.dialog.flow;
-        let aor = branch
-            .meant
-            .as_ref()
-            .unwrap_or_else(|| &self.party(branch.leg.side).aor);
+        let aor = match &branch.meant {
+            Some(meant) => &meant.person.aor,
+            None => &self.party(branch.leg.side).aor,
+        };
         let identity = &branch.leg.endpoint.identity;
         let known = routing::flows(aor, identity, context.now, context.world);
         let known = || known.iter().filter_map(|endpoint| endpoint.flow);

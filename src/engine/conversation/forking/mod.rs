@@ -35,10 +35,7 @@ use crate::sip::{Message, sdp};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Fork {
-    /// Who those are that have their turn, where the call was forwarded to them.
-    #[serde(default)]
-    pub(crate) person: Option<Box<Person>>,
-    /// Whom the call was for until it was theirs.
+    /// Whom the call was for until it was theirs who have their turn, unless it was forwarded to them.
     #[serde(skip)]
     pub(crate) trail: Option<Box<Trail>>,
     /// What the route to those has otherwise. After a restart it is as for all.
@@ -67,14 +64,35 @@ pub(crate) struct Fork {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Turn {
     pub(crate) targets: Vec<Target>,
-    pub(crate) person: Option<Box<Person>>,
+    #[serde(default)]
+    pub(crate) meant: Option<Box<Meant>>,
     #[serde(skip)]
     pub(crate) trail: Option<Box<Trail>>,
     #[serde(skip)]
     pub(crate) rules: RouteFork,
 }
 
+/// Whom a call was forwarded to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Meant {
+    pub(crate) person: Person,
+    /// Whom the call was for until it was theirs.
+    #[serde(skip)]
+    pub(crate) trail: Option<Box<Trail>>,
+}
+
 impl Turn {
+    /// Makes the turn of one endpoint alone.
+    pub(crate) fn to(endpoint: Endpoint) -> Self {
+        let q = Q_DEFAULT;
+        Self {
+            targets: vec![Target { endpoint, q }],
+            meant: None,
+            trail: None,
+            rules: RouteFork::default(),
+        }
+    }
+
     /// Makes turns of groups that are tried one after another.
     pub(crate) fn of(
         groups: Vec<Vec<Target>>,
@@ -83,7 +101,7 @@ impl Turn {
     ) -> VecDeque<Self> {
         let turn = |targets| Self {
             targets,
-            person: None,
+            meant: None,
             trail: trail.cloned().map(Box::new),
             rules,
         };
@@ -107,8 +125,8 @@ pub(crate) struct Branch {
     #[serde(skip)]
     pub(crate) client: Option<ClientId>,
     /// Whom it is for, where the call was forwarded.
-    #[serde(skip)]
-    pub(crate) meant: Option<Aor>,
+    #[serde(default)]
+    pub(crate) meant: Option<Box<Meant>>,
     /// Whom the call was for, down to this endpoint.
     #[serde(skip)]
     pub(crate) trail: Option<Box<Trail>>,
@@ -212,22 +230,43 @@ impl Fork {
     }
 
     /// Takes the next turn: who is called now, and why.
-    pub(crate) fn next_turn(&mut self) -> Option<Vec<Target>> {
-        let turn = self.waiting.pop_front()?;
-        (self.person, self.trail, self.rules) = (turn.person, turn.trail, turn.rules);
-        Some(turn.targets)
+    pub(crate) fn next_turn(&mut self) -> Option<Turn> {
+        let mut turn = self.waiting.pop_front()?;
+        (self.trail, self.rules) = (turn.trail.take(), turn.rules);
+        Some(turn)
     }
 
-    /// Returns who is called now, where that is not the party.
-    pub(crate) fn meant(&self) -> Option<Aor> {
-        self.person.as_ref().map(|person| person.aor.clone())
+    /// Gives branches that have not been called another turn, each person's together.
+    pub(crate) fn wait_again(&mut self, uncalled: Vec<Branch>) {
+        let mut turns: Vec<Turn> = Vec::new();
+        for mut branch in uncalled {
+            let meant = branch.meant.take();
+            match turns.last_mut() {
+                Some(turn) if aor_of(&turn.meant) == aor_of(&meant) => {
+                    turn.targets.push(branch.target())
+                }
+                Some(_) | None => turns.push(Turn {
+                    targets: vec![branch.target()],
+                    meant,
+                    trail: None,
+                    rules: self.rules,
+                }),
+            }
+        }
+        for turn in turns.into_iter().rev() {
+            self.waiting.push_front(turn);
+        }
     }
 
-    /// Gives those of this turn that have none the trail that leads to each of them.
+    /// Gives those that have none the trail that leads to each of them.
     pub(crate) fn lead_on(&mut self) {
-        let Some(trail) = &self.trail else { return };
         let unled = |branch: &&mut Branch| branch.trail.is_none();
         for branch in self.branches.iter_mut().filter(unled) {
+            let trail = match &branch.meant {
+                Some(meant) => &meant.trail,
+                None => &self.trail,
+            };
+            let Some(trail) = trail else { continue };
             let endpoint = &branch.leg.endpoint;
             let step = Step::toward(endpoint);
             branch.trail = Some(trail.toward(&endpoint.contact, step, &mut self.steps));
@@ -259,27 +298,19 @@ impl Fork {
             .find(|branch| branch.leg.endpoint.identity.as_ref() == identity)
     }
 
-    /// Returns true where an endpoint rings, or is about to, at the very place. What is registered twice
-    /// under one identity may be reached at one of the two alone.
+    /// Returns true where an endpoint rings, or is about to, at the very place.
     pub(crate) fn rings_at(&self, endpoint: &Endpoint) -> bool {
-        self.branches.iter().any(|branch| {
-            let known = &branch.leg.endpoint;
-            (&known.identity, &known.contact, known.flow, &known.path)
-                == (
-                    &endpoint.identity,
-                    &endpoint.contact,
-                    endpoint.flow,
-                    &endpoint.path,
-                )
-        })
+        let mut branches = self.branches.iter();
+        branches.any(|branch| branch.leg.endpoint.is_at(endpoint))
     }
 
     /// The upstream of the present turn has spoken: its other machines would say the same. Who was named by
     /// somebody that forwards is somebody else.
-    pub(crate) fn skip_other_machines(&mut self) {
-        let present = self.person.as_ref().map(|person| &person.aor);
+    pub(crate) fn skip_other_machines(&mut self, leg: LegId) {
+        let Some(branch) = self.find(leg) else { return };
+        let present = aor_of(&branch.meant).cloned();
         self.waiting
-            .retain(|turn| turn.person.as_ref().map(|person| &person.aor) != present);
+            .retain(|turn| aor_of(&turn.meant) != present.as_ref());
     }
 
     /// Keeps the better of two failures.
@@ -393,6 +424,11 @@ impl Branch {
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.leg.endpoint
     }
+}
+
+/// Returns whose phones are called, where the call was forwarded.
+pub(crate) fn aor_of(meant: &Option<Box<Meant>>) -> Option<&Aor> {
+    meant.as_ref().map(|meant| &meant.person.aor)
 }
 
 fn durable<S: Serializer>(branches: &[Branch], to: S) -> Result<S::Ok, S::Error> {

@@ -8,7 +8,7 @@
 use std::cmp::Reverse;
 
 use super::trail::Trail;
-use super::{Fork, Turn};
+use super::{Fork, Meant, Turn};
 use crate::engine::asker::Asker;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
@@ -20,7 +20,7 @@ use crate::engine::events::Happening;
 use crate::engine::ids::{Aor, LegId, Side};
 use crate::engine::location;
 use crate::engine::routing;
-use crate::engine::settings::Redirects;
+use crate::engine::settings::{Redirects, RouteFork};
 use crate::sip::{Address, Message, Name, Uri};
 
 /// Redirections followed for one call.
@@ -37,6 +37,9 @@ struct Forwarder<'a> {
     asker: &'a Asker,
     /// Is called through an upstream.
     beyond: bool,
+    /// Whom the call was for until it was its.
+    trail: Option<&'a Trail>,
+    rules: RouteFork,
 }
 
 impl Forwarder<'_> {
@@ -52,7 +55,8 @@ impl Forwarder<'_> {
 }
 
 impl Conversation {
-    /// Where a branch of the first fork, or of a transfer's, names somebody else, that one has the next turn.
+    /// Where a branch of the first fork, of a transfer's or of a re-fork names somebody else, that one has the next
+    /// turn.
     pub(crate) fn redirected(
         &mut self,
         context: &mut Context<'_>,
@@ -61,24 +65,36 @@ impl Conversation {
         response: &Message,
     ) {
         let mut aside = self.party_mut(side).lost.take();
+        let restores = (aside.as_ref()).is_some_and(|aside| aside.transfer.is_none());
         let first = self.invitation.as_mut().map(|first| &mut first.fork);
         let again = aside.as_mut().map(|aside| &mut aside.fork);
         let fork = first.into_iter().chain(again).find_map(|fork| {
-            let endpoint = fork.branch(leg)?.endpoint();
+            let branch = fork.branch(leg)?;
+            let endpoint = branch.endpoint();
             let (name, beyond) = (endpoint.name.clone(), endpoint.through.is_some());
-            Some((fork, name, beyond))
+            let meant = branch.meant.clone();
+            Some((fork, name, beyond, meant))
         });
-        let told = fork.map(|(fork, endpoint, beyond)| {
+        let told = fork.map(|(fork, endpoint, beyond, meant)| {
             let party = &self.parties[side.index()];
-            let person = fork.person.clone();
+            let person = meant.as_ref().map(|meant| &meant.person);
+            let asked = person.map_or(&party.asked, |person| &person.asked);
+            let trail = match &meant {
+                Some(meant) => meant.trail.clone(),
+                None => fork.trail.clone(),
+            };
             let by = Forwarder {
                 side,
-                aor: person.as_ref().map_or(&party.aor, |person| &person.aor),
-                address: person
-                    .as_ref()
-                    .map_or(&party.address, |person| &person.address),
-                asker: person.as_ref().map_or(&party.asker, |person| &person.asker),
+                aor: person.map_or(&party.aor, |person| &person.aor),
+                address: person.map_or(&party.address, |person| &person.address),
+                asker: person.map_or(&party.asker, |person| &person.asker),
                 beyond,
+                trail: trail.as_deref(),
+                rules: if restores {
+                    rules_toward(context, asked.as_deref())
+                } else {
+                    fork.rules
+                },
             };
             let (told, followed) = follow(context, fork, &by, &endpoint, response, self.secure);
             let branch = fork.branches.iter_mut().find(|branch| branch.leg.id == leg);
@@ -108,7 +124,7 @@ fn follow(
     let status = response.status();
     // 305 names a proxy, 380 another service.
     let moved = matches!(status, 300..=302);
-    let wished = fork.rules.redirects(&settings.fork) == Redirects::Follow;
+    let wished = by.rules.redirects(&settings.fork) == Redirects::Follow;
     if !moved || !wished || fork.redirects >= REDIRECTS_MAX {
         return (Vec::new(), false);
     }
@@ -156,18 +172,15 @@ fn follow(
                 false => format!("<{}>", destination.aor).into(),
             },
         );
-        let trail = Trail::after(
-            fork.trail.as_deref(),
-            by.shown(),
-            status,
-            &uri,
-            &mut fork.steps,
-        );
+        let trail = Trail::after(by.trail, by.shown(), status, &uri, &mut fork.steps);
         for targets in routing::groups(destination.targets, destination.order) {
             turns.push(Turn {
                 targets,
-                person: Some(person.clone().into()),
-                trail: Some(trail.clone()),
+                meant: Some(Box::new(Meant {
+                    person: person.clone(),
+                    trail: Some(trail.clone()),
+                })),
+                trail: None,
                 rules: destination.fork,
             });
         }
@@ -176,6 +189,14 @@ fn follow(
         fork.waiting.push_front(turn);
     }
     (told, followed)
+}
+
+/// Returns what the route has otherwise by which an upstream is asked for somebody.
+fn rules_toward(context: &Context<'_>, asked: Option<&str>) -> RouteFork {
+    let settings = &context.shared.settings;
+    let route = |asked| routing::route(asked, context.now, settings, context.world).ok();
+    let destination = asked.and_then(route);
+    destination.map_or_else(RouteFork::default, |there| there.fork)
 }
 
 /// Returns the preference of a Contact, in thousandths (RFC 3261 20.10).

@@ -78,8 +78,8 @@ impl Conversation {
         if let Ok(mut branch) = branch
             && let Some(invitation) = &mut self.invitation
         {
-            branch.secure = Some(secure);
-            branch.turned = true;
+            (branch.secure, branch.turned) = (Some(secure), true);
+            branch.meant = refused.meant;
             invitation.fork.branches.push(branch);
         }
         self.next_group(context);

@@ -126,7 +126,7 @@ impl Conversation {
     ) {
         let server = invitation.server;
         let Won {
-            branch,
+            mut branch,
             said,
             delayed,
         } = won;
@@ -135,15 +135,15 @@ impl Conversation {
         let endpoint = branch.endpoint().name.clone();
         let caller = self.party(Side::Caller).leg.as_ref();
         let cseq = caller.and_then(|leg| leg.dialog.remote_cseq).unwrap_or(0);
-        let person = invitation.fork.person.take();
+        let meant = branch.meant.take();
         let steps = std::mem::take(&mut invitation.fork.steps);
         let walked = branch.trail.as_ref();
         let walked = walked.map(|trail| Walked::of(trail, steps));
         let chosen = self.choose_early(context, invitation, at);
         let unused = self.ports[Side::Callee.index()].settle(branch.generation);
         let callee = self.party_mut(Side::Callee);
-        if let Some(mut person) = person {
-            person.swap(callee);
+        if let Some(mut meant) = meant {
+            meant.person.swap(callee);
         }
         callee.leg = Some(branch.leg);
         callee.walked = walked;

@@ -262,18 +262,21 @@ impl Conversation {
             if !invitation.fork.branches.is_empty() {
                 return self.launch(context);
             }
-            let Some(group) = invitation.fork.next_turn() else {
+            let Some(turn) = invitation.fork.next_turn() else {
                 return self.fail(context);
             };
             let rules = invitation.fork.rules;
             let ring = rules.ring_timeout(&context.shared.settings.fork);
-            for target in group {
+            for target in turn.targets {
                 let branch = self.make_branch(context, Side::Callee, target.endpoint, ring);
                 let Some(invitation) = &mut self.invitation else {
                     return;
                 };
                 match branch {
-                    Ok(branch) => invitation.fork.branches.push(branch),
+                    Ok(mut branch) => {
+                        branch.meant.clone_from(&turn.meant);
+                        invitation.fork.branches.push(branch);
+                    }
                     Err(status) => invitation.fork.judge(verdict(status)),
                 }
             }
@@ -291,7 +294,6 @@ impl Conversation {
         self.want_ports(context, Side::Callee, &mut invitation.fork, wanted);
         let share = breadth::share(invitation.breadth, invitation.fork.branches.len());
         invitation.fork.lead_on();
-        let to = invitation.fork.meant();
         for branch in &mut invitation.fork.branches {
             if caller_ready && self.callable(branch, streams) {
                 let (lines, diverted) = (&invitation.lines, &invitation.diverted);
@@ -301,7 +303,6 @@ impl Conversation {
                     (false, true) => b"Supported: 199\r\n",
                     (false, false) => b"",
                 };
-                branch.meant.clone_from(&to);
                 branch.enclosed.clone_from(&invitation.enclosed);
                 // RFC 3262 5: an offer in one of its responses needs an answer, which only a caller can give
                 // that hears of it.
@@ -403,7 +404,7 @@ impl Conversation {
                 if let (Some(_), true, Some(invitation)) =
                     (through, status != 503, &mut self.invitation)
                 {
-                    invitation.fork.skip_other_machines();
+                    invitation.fork.skip_other_machines(leg);
                 }
                 self.redirected(context, Side::Callee, leg, response);
                 let lines = self.lines_of(context, Side::Callee, response);

@@ -20,7 +20,7 @@ use super::answered::Won;
 use crate::engine::asker::Asker;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, ELSEWHERE, end_with};
-use crate::engine::conversation::forking::{Asking, Branch, BranchState};
+use crate::engine::conversation::forking::{Asking, Branch, BranchState, Meant};
 use crate::engine::conversation::leg::{Leg, Unacknowledged};
 use crate::engine::conversation::people::person::Person;
 use crate::engine::conversation::restoring::repair::Replaced;
@@ -176,11 +176,14 @@ impl Conversation {
         self.cancel_branches(context, &mut invitation.fork, Some(ELSEWHERE));
         self.invitation = Some(invitation);
         self.settle_crossings(context, None);
-        let Some(mut invitation) = self.invitation.take() else {
+        let Some(invitation) = self.invitation.take() else {
             return Ok(());
         };
-        invitation.fork.person = Some(Box::new(picker));
         let mut branch = Branch::new(leg, BranchState::Joining, context.now);
+        branch.meant = Some(Box::new(Meant {
+            person: picker,
+            trail: None,
+        }));
         branch.generation = generation;
         let won = Won {
             branch,

@@ -14,7 +14,7 @@ use crate::engine::conversation::forking::Fork;
 use crate::engine::conversation::leg::{Leg, Talk};
 pub(crate) use crate::engine::conversation::session::media::{PortState, Ports};
 use crate::engine::conversation::transferring::Transfer;
-use crate::engine::endpoint::Identity;
+use crate::engine::endpoint::{Endpoint, Identity};
 use crate::engine::ids::{ConversationId, Side};
 use crate::engine::ports::MediaCommand;
 use crate::engine::time::{Millis, Time};
@@ -70,6 +70,15 @@ pub(crate) struct Restoration {
     pub(crate) before: Option<Box<Talk>>,
     #[serde(default)]
     pub(super) turns: Turns,
+    /// Failed since the last round, and are asked in the next one.
+    #[serde(skip)]
+    pub(super) failed: Vec<Endpoint>,
+    /// When whom somebody names that forwards is called, also where others have said nothing.
+    #[serde(default)]
+    pub(super) named_at: Option<Time>,
+    /// Took the call, and the survivor did not answer the re-INVITE for it.
+    #[serde(default)]
+    pub(super) unjoined: Vec<Arc<Identity>>,
 }
 
 impl Restoration {
@@ -99,6 +108,9 @@ impl Restoration {
             stands: false,
             before: None,
             turns: Turns::default(),
+            failed: Vec::new(),
+            named_at: None,
+            unjoined: Vec::new(),
         }
     }
 
@@ -121,9 +133,10 @@ impl Restoration {
             self.start.filter(|_| !self.turns.waits()),
             self.all_at,
             self.retry_at,
+            self.named_at,
             self.busy.next_deadline(),
             self.machines.next_deadline(),
-            self.joining.as_ref().and_then(|joining| joining.again_at),
+            self.joining.as_ref().and_then(Joining::next_deadline),
             self.fork.next_deadline(),
         ]
         .into_iter()

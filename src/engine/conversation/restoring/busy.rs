@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::aside::Restoration;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
+use crate::engine::conversation::forking::Branch;
 use crate::engine::endpoint::{Endpoint, Identity};
 use crate::engine::events::Happening;
 use crate::engine::ids::{Flow, Side};
@@ -35,6 +37,17 @@ impl Busy {
     pub(super) fn holds_back(&self, endpoint: &Endpoint) -> bool {
         let waits = self.again.as_deref();
         waits.is_some_and(|(_, known)| location::same(&known.identity, &endpoint.identity))
+    }
+}
+
+impl Restoration {
+    /// Returns true where a phone may forward the call for that very call: it holds the lost dialog still, and has
+    /// no Replaces.
+    pub(super) fn forwards_when_busy(&self, branch: &Branch) -> bool {
+        location::same(&branch.leg.endpoint.identity, &self.old.endpoint.identity)
+            && self.transfer.is_none()
+            && self.busy.times == 0
+            && !(self.gone || branch.rang || branch.replaces)
     }
 }
 
@@ -122,7 +135,7 @@ impl Conversation {
             .take_if(|again| again.0 <= context.now)
             .map(|again| again.1);
         if let Some(endpoint) = due {
-            self.ask_at_once(context, side, endpoint);
+            self.ask_at_once(context, side, endpoint, None);
         }
     }
 }

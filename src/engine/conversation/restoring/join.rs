@@ -4,6 +4,7 @@ use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, ELSEWHERE, What, end_with};
 use crate::engine::conversation::doubting::outcome;
 use crate::engine::conversation::ending::stray::{Leaving, acknowledge_and_leave};
+use crate::engine::conversation::forking::trail::Walked;
 use crate::engine::conversation::forking::{Branch, BranchState};
 use crate::engine::conversation::leg::Talk;
 use crate::engine::conversation::session::enclosed::sdp_of;
@@ -25,6 +26,10 @@ pub(crate) struct Joining {
     pub(crate) asked: Option<(ClientId, Talk)>,
     /// When it is asked again: it had an offer of its own.
     pub(super) again_at: Option<Time>,
+    /// When it is doubted, where it has said nothing at all.
+    pub(super) silent_at: Option<Time>,
+    /// It was, and that it says nothing is no other's fault.
+    pub(super) doubted: bool,
     /// What the survivor was told last may not be what it has agreed to.
     unsure: bool,
 }
@@ -35,8 +40,14 @@ impl Joining {
             leg,
             asked: None,
             again_at: Some(at),
+            silent_at: None,
+            doubted: false,
             unsure: false,
         }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        [self.again_at, self.silent_at].into_iter().flatten().min()
     }
 
     /// Whether the survivor has agreed was forgotten.
@@ -180,6 +191,7 @@ impl Conversation {
             return self.join_failed(context, side, leg);
         };
         asked.negotiation = open;
+        let patience = self.probing(context).timeout;
         if let Some(lost) = &mut self.party_mut(side).lost
             && lost
                 .fork
@@ -200,6 +212,8 @@ impl Conversation {
                 leg,
                 asked: Some((client, before)),
                 again_at: None,
+                silent_at: Some(context.now + patience),
+                doubted: false,
                 unsure: false,
             });
         }
@@ -298,9 +312,8 @@ impl Conversation {
             if let Some(lost) = &mut self.party_mut(side).lost {
                 lost.joining = Some(Joining {
                     leg: waiting,
-                    asked: None,
                     again_at: None,
-                    unsure: false,
+                    ..Joining::again(waiting, context.now)
                 });
             }
             return self.lose(context, survivor, Signal::RequestFailed);
@@ -350,7 +363,7 @@ impl Conversation {
     }
 
     /// Takes what waits for this very re-INVITE: the leg, and what the survivor was told before.
-    fn joining(&mut self, side: Side, client: ClientId) -> Option<(LegId, Talk)> {
+    pub(super) fn joining(&mut self, side: Side, client: ClientId) -> Option<(LegId, Talk)> {
         let lost = self.party_mut(side).lost.as_mut()?;
         let asked = |joining: &mut Joining| {
             joining
@@ -360,34 +373,6 @@ impl Conversation {
         };
         let joining = lost.joining.take_if(asked)?;
         Some((joining.leg, joining.asked?.1))
-    }
-
-    /// The survivor did not answer the re-INVITE: it may be lost itself, or only not take it.
-    pub(crate) fn join_unanswered(
-        &mut self,
-        context: &mut Context<'_>,
-        client: ClientId,
-        leg: LegId,
-        signal: Signal,
-    ) {
-        let Some(survivor) = self.side_of(leg) else {
-            return;
-        };
-        let offered = self.leg_mut(survivor).map(|leg| leg.offered);
-        if !offered.is_some_and(|offered| self.lives_since(context, survivor, offered)) {
-            return self.lose(context, survivor, signal);
-        }
-        let side = survivor.other();
-        if let Some((waiting, before)) = self.joining(side, client) {
-            if let Some(leg) = self.leg_mut(survivor) {
-                leg.talk.back_to(before);
-            }
-            if let Some(lost) = &mut self.party_mut(side).lost {
-                lost.before = None;
-            }
-            self.join_failed(context, side, waiting);
-        }
-        self.suspect(context, survivor, signal);
     }
 
     /// The survivor is gone while it was asked: the answer is joined without it.
@@ -404,7 +389,7 @@ impl Conversation {
         }
     }
 
-    fn join_failed(&mut self, context: &mut Context<'_>, side: Side, leg: LegId) {
+    pub(super) fn join_failed(&mut self, context: &mut Context<'_>, side: Side, leg: LegId) {
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
@@ -479,7 +464,7 @@ impl Conversation {
             return self.disagreed(context, side, branch);
         }
         let attempt = branch.attempt();
-        let (leg, picker) = (branch.leg, branch.picker);
+        let (leg, picker, meant, trail) = (branch.leg, branch.picker, branch.meant, branch.trail);
         let Some(mut lost) = self.party_mut(side).lost.take() else {
             return;
         };
@@ -491,26 +476,39 @@ impl Conversation {
         let after = context.now.since(lost.since);
         let transferred = lost.transfer.is_some();
         let given = lost.giver().map(|_| lost.old.endpoint.identity.clone());
-        if let Some(person) = picker.or_else(|| lost.fork.person.take()) {
-            // Whom the target has forwarded the call to, or who has taken it in its place.
-            self.hand_on(context, side, *person, transferred);
+        let mut transferor = None;
+        if transferred {
+            transferor = Some(lost.old);
+        } else if lost.gone {
+            context.forget_tag(&lost.old.dialog.local_tag);
+        } else {
+            self.bury(context, lost.old);
         }
         let steps = std::mem::take(&mut lost.fork.steps);
+        let walked = meant
+            .as_ref()
+            .map(|_| trail.map(|trail| Walked::of(&trail, steps.clone())));
+        let person = picker.map(|person| *person);
+        if let Some(person) = person.or(meant.map(|meant| meant.person)) {
+            // Whom somebody has forwarded the call to, or who has taken it in its place.
+            self.hand_on(context, side, person, transferred);
+        }
         let party = self.party_mut(side);
         party.leg = Some(leg);
-        if let Some(walked) = &mut party.walked {
-            walked.steps = steps;
-        }
-        if transferred {
-            self.letters_after_transfer(context, side);
-            self.transferred(context, lost.old, endpoint.clone());
-        } else {
-            self.restorations += 1;
-            if lost.gone {
-                context.forget_tag(&lost.old.dialog.local_tag);
-            } else {
-                self.bury(context, lost.old);
+        match walked {
+            Some(walked) => party.walked = walked,
+            None => {
+                if let Some(walked) = &mut party.walked {
+                    walked.steps = steps;
+                }
             }
+        }
+        match transferor {
+            Some(transferor) => {
+                self.letters_after_transfer(context, side);
+                self.transferred(context, transferor, endpoint.clone());
+            }
+            None => self.restorations += 1,
         }
         let unused = self.ports[side.index()].settle(branch.generation);
         self.configure(context, side);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::aside::Restoration;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
-use crate::engine::conversation::forking::{Branch, BranchState};
+use crate::engine::conversation::forking::{Branch, BranchState, Turn};
 use crate::engine::endpoint::{Endpoint, Identity};
 use crate::engine::events::Happening;
 use crate::engine::ids::{LegId, Side};
@@ -26,6 +26,9 @@ pub(super) struct Machines {
     again: Option<Time>,
     /// From now on they are as good as any.
     welcome: bool,
+    /// Those of them that are of somebody who was named by a phone that forwards.
+    #[serde(default)]
+    named: Vec<Turn>,
 }
 
 impl Machines {
@@ -126,6 +129,12 @@ impl Conversation {
         context.forget_tag(&branch.leg.dialog.local_tag);
         let identity = branch.leg.endpoint.identity.clone();
         lost.machines.left.push(identity);
+        if let Some(meant) = branch.meant.clone() {
+            lost.machines.named.push(Turn {
+                meant: Some(meant),
+                ..Turn::to(branch.leg.endpoint.clone())
+            });
+        }
         let before = Millis(LAST_RESORT.0.min(timeout.0 / 4));
         lost.machines.again = Some(Time(lost.deadline.0.saturating_sub(before.0)));
         let refused = Happening::Refused {
@@ -166,7 +175,12 @@ impl Conversation {
         let left: Vec<Endpoint> = endpoints
             .filter(|endpoint| lost.machines.has(&endpoint.identity))
             .collect();
+        let named = std::mem::take(&mut lost.machines.named);
         self.ask(context, side, left);
+        for Turn { targets, meant, .. } in named {
+            let endpoints = targets.into_iter().map(|target| target.endpoint);
+            self.ask_meant(context, side, endpoints.collect(), meant);
+        }
     }
 }
 

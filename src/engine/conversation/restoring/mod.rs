@@ -2,14 +2,15 @@
 //! survivor learns nothing of it.
 //!
 //! `aside` what there is of a side without a leg, `rounds`, `reach`, `busy`, `turns` and `budget` whom to ask, how and
-//! when, `wishes` what it is asked, `replies` what it says, `machines` where it is no person; `join`, `wish` and the session's `fits` the new leg; `repair` and `consent` a
-//! phone that comes back by itself; `survivor` what is answered meanwhile, `notice` the word to it, `tone` where it
-//! takes none.
+//! when, `wishes` what it is asked, `replies` what it says, `machines` where it is no person, `forwarded` where it
+//! names another; `join`, `unjoined`, `wish` and the session's `fits` the new leg; `repair` and `consent` a phone that
+//! comes back by itself; `survivor` what is answered meanwhile, `notice` the word to it, `tone` where it takes none.
 
 pub(crate) mod aside;
 pub(crate) mod budget;
 mod busy;
 mod consent;
+mod forwarded;
 pub(crate) mod join;
 pub(crate) mod machines;
 pub(crate) mod notice;
@@ -20,6 +21,7 @@ mod rounds;
 pub(crate) mod survivor;
 mod tone;
 mod turns;
+mod unjoined;
 pub(crate) mod wish;
 mod wishes;
 
@@ -30,6 +32,7 @@ use self::turns::WAIT_MAX;
 use self::wishes::wishes;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
+use crate::engine::conversation::forking::Meant;
 use crate::engine::conversation::forking::breadth;
 use crate::engine::conversation::forking::toward::unreached_by_media;
 use crate::engine::conversation::forking::turn::turned;
@@ -94,6 +97,10 @@ impl Conversation {
         };
         let due = |at: &mut Option<Time>| at.take_if(|at| *at <= now).is_some();
         let (all, retry) = (due(&mut lost.all_at), due(&mut lost.retry_at));
+        let named = due(&mut lost.named_at);
+        if retry {
+            lost.failed.clear();
+        }
         let transfers = lost.transfer.is_some();
         let begins = transfers && lost.start.take().is_some();
         let waits = lost.start.is_some();
@@ -111,6 +118,7 @@ impl Conversation {
             return self.close(context, side, how);
         }
         self.join_due(context, side);
+        self.join_silent(context, side);
         self.again_rung_out(context, side);
         if transfers {
             if begins || retry {
@@ -125,18 +133,38 @@ impl Conversation {
         } else if all {
             self.next_round(context, side);
         }
+        if named {
+            self.call_the_named(context, side);
+        }
         self.ask_the_freed(context, side);
         self.machines_due(context, side);
     }
 
     /// Invites those endpoints that are not being rung and have not refused, each when its turn comes.
     pub(super) fn ask(&mut self, context: &mut Context<'_>, side: Side, endpoints: Vec<Endpoint>) {
-        self.ask_in_turn(context, side, endpoints, false);
+        self.ask_meant(context, side, endpoints, None);
+    }
+
+    /// The same of those who are meant, where the call was forwarded.
+    pub(super) fn ask_meant(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        endpoints: Vec<Endpoint>,
+        meant: Option<Box<Meant>>,
+    ) {
+        self.ask_in_turn(context, side, endpoints, meant, false);
     }
 
     /// Invites an endpoint that is known to be there: those who wait for their turn pay for it.
-    pub(super) fn ask_at_once(&mut self, context: &mut Context<'_>, side: Side, there: Endpoint) {
-        self.ask_in_turn(context, side, vec![there], true);
+    pub(super) fn ask_at_once(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        there: Endpoint,
+        meant: Option<Box<Meant>>,
+    ) {
+        self.ask_in_turn(context, side, vec![there], meant, true);
     }
 
     fn ask_in_turn(
@@ -144,6 +172,7 @@ impl Conversation {
         context: &mut Context<'_>,
         side: Side,
         endpoints: Vec<Endpoint>,
+        meant: Option<Box<Meant>>,
         at_once: bool,
     ) {
         let mut failed = false;
@@ -159,13 +188,16 @@ impl Conversation {
                     .refused
                     .iter()
                     .any(|known| location::same(known, &endpoint.identity));
-            if skip || self.spares(context, side, &endpoint) {
+            // It has just failed, and would again.
+            let later = !at_once && lost.failed.iter().any(|known| known.is_at(&endpoint));
+            if skip || later || self.spares(context, side, &endpoint) {
                 continue;
             }
             match self.make_branch(context, side, endpoint, ring) {
                 Ok(mut branch) => {
                     if let Some(lost) = &mut self.party_mut(side).lost {
                         branch.giver = lost.giver();
+                        branch.meant.clone_from(&meant);
                         branch.at_once = at_once;
                         lost.fork.branches.push(branch);
                     }
@@ -174,12 +206,11 @@ impl Conversation {
             }
         }
         self.launch_again(context, side);
-        let empty = self
-            .party(side)
-            .lost
-            .as_ref()
-            .is_some_and(|lost| lost.fork.branches.is_empty());
-        if failed || empty {
+        let again = self.party(side).lost.as_ref().is_some_and(|lost| {
+            let others = lost.retry_at.or(lost.all_at);
+            lost.fork.branches.is_empty() || others.is_none() && !lost.failed.is_empty()
+        });
+        if failed || again {
             self.go_on(context, side);
         }
     }
@@ -197,7 +228,6 @@ impl Conversation {
         };
         self.want_ports(context, side, &mut lost.fork, (streams, claim));
         let share = breadth::share(breadth::own(), lost.fork.branches.len());
-        let to = lost.fork.meant();
         lost.fork.lead_on();
         let (ring, lines) = (Self::ring_time(context, &lost), Self::transfer_lines(&lost));
         let transfers = lost.transfer.is_some();
@@ -227,7 +257,6 @@ impl Conversation {
             branch.secure = turned.or_else(|| same.then(|| !lost.old.talk.keys.is_empty()));
             branch.replaces = same && lost.old.abilities.replaces && !plain && !lost.gone;
             branch.until = context.now + ring;
-            branch.meant.clone_from(&to);
             if let (Some(giver), Some(offer)) = (branch.giver, &offer) {
                 self.ask_for(context, branch, (giver, rings), offer);
                 continue;
@@ -381,7 +410,8 @@ impl Conversation {
             // What goes on later, if anything does, has the time of one that has begun.
             lost.deadline = context.now + timeout;
         }
-        (lost.all_at, lost.retry_at) = (None, None);
+        (lost.all_at, lost.retry_at, lost.named_at) = (None, None, None);
+        lost.failed.clear();
         (lost.busy, lost.before) = (Busy::default(), None);
         lost.machines = Machines::default();
         self.party_mut(side).lost = Some(lost);

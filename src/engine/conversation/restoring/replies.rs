@@ -1,5 +1,6 @@
 //! What the endpoints of a re-fork say to their INVITEs, and who registers meanwhile.
 
+use super::forwarded::is_moved;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::answers::Answer;
 use crate::engine::conversation::context::Context;
@@ -55,9 +56,7 @@ impl Conversation {
                 self.launch_again(context, side);
             }
             status => {
-                if self.is_transferring(side) {
-                    self.redirected(context, side, leg, response);
-                }
+                self.follow_again(context, side, leg, response);
                 self.again_failed(context, side, leg, status);
             }
         }
@@ -130,7 +129,7 @@ impl Conversation {
         if !branch.followed {
             Self::judge_target(lost, status);
         }
-        let endpoint = branch.leg.endpoint.clone();
+        let (endpoint, meant) = (branch.leg.endpoint.clone(), branch.meant.clone());
         let name = endpoint.name.clone();
         let same = location::same(&endpoint.identity, &lost.old.endpoint.identity);
         let refused = Happening::Refused {
@@ -149,10 +148,11 @@ impl Conversation {
             // It knows nothing of the lost dialog, or has ended it.
             lost.plain.push(endpoint.identity.clone());
             self.note(context, refused);
-            return self.ask_at_once(context, side, endpoint);
+            return self.ask_at_once(context, side, endpoint, meant);
         }
         // Where it rang, somebody has pressed a button.
-        if same && status == 486 && !branch.rang {
+        let busy = same && status == 486 && !branch.rang;
+        if busy || is_moved(status) && lost.forwards_when_busy(&branch) {
             lost.plain.push(endpoint.identity.clone());
             if self.free(context, side, &endpoint, branch.leg.dialog.flow) {
                 self.persist(context);
@@ -161,21 +161,27 @@ impl Conversation {
         }
         if self.turns(context, side, &branch, status) {
             self.note(context, refused);
-            return self.ask_at_once(context, side, endpoint);
+            return self.ask_at_once(context, side, endpoint, meant);
         }
-        if is_for_all(status) && !self.is_transferring(side) {
+        let for_all = is_for_all(status) && !self.is_transferring(side);
+        if for_all && meant.is_none() {
             self.note(context, refused);
             return self.close(context, side, Ending::Declined(side));
         }
-        // A person that forwards its calls has not refused to go on: who it forwards them to is not called.
+        // A person that forwards its calls has not refused to go on where whom it names is not called.
         let forwards = (300..400).contains(&status) && !branch.rang && !self.is_transferring(side);
-        if failure(status, branch.rang) == Failure::Refused
-            && !forwards
-            && let Some(lost) = &mut self.party_mut(side).lost
-        {
-            lost.refused.push(endpoint.identity);
+        let no = failure(status, branch.rang) == Failure::Refused && !forwards;
+        if let Some(lost) = &mut self.party_mut(side).lost {
+            if no || branch.followed {
+                lost.refused.push(endpoint.identity);
+            } else if lost.transfer.is_none() {
+                lost.failed.push(endpoint);
+            }
         }
         self.note(context, refused);
+        if let Some(meant) = meant.filter(|_| for_all) {
+            self.named_declines(context, side, &meant.person.aor);
+        }
         self.go_on(context, side);
     }
 
@@ -200,6 +206,10 @@ impl Conversation {
             }
             return;
         }
+        self.call_the_named(context, side);
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
         if lost.retry_at.is_some() || lost.start.is_some() {
             return;
         }
@@ -221,6 +231,8 @@ impl Conversation {
             names.push((branch.endpoint().name.clone(), branch.attempt()));
             if branch.rang {
                 lost.refused.push(branch.leg.endpoint.identity.clone());
+            } else {
+                lost.failed.push(branch.leg.endpoint.clone());
             }
             Self::judge_target(&mut lost, 408);
         }
@@ -283,7 +295,7 @@ impl Conversation {
                 self.drop_branch(context, branch, None);
             }
         }
-        self.ask_at_once(context, side, endpoint.clone());
+        self.ask_at_once(context, side, endpoint.clone(), None);
     }
 }
 

@@ -51,7 +51,6 @@ use crate::engine::conversation::restoring::aside::Restoration;
 use crate::engine::conversation::restoring::repair::replaced;
 use crate::engine::conversation::restoring::survivor;
 use crate::engine::dialog::{Admission, Happens};
-use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Ending, Happening};
 use crate::engine::ids::{ConversationId, Flow, Side};
 use crate::engine::mint::tag_shard;
@@ -329,11 +328,11 @@ impl Conversation {
         }
         let best = aside.fork.best.as_ref().map(|best| best.status);
         let turn = (!no_for_all).then(|| aside.fork.next_turn()).flatten();
-        let Some(group) = turn else {
+        let Some(Turn { targets, meant, .. }) = turn else {
             return self.transfer_failed(context, side, best.unwrap_or(480));
         };
-        let endpoints: Vec<Endpoint> = group.into_iter().map(|target| target.endpoint).collect();
-        self.ask(context, side, endpoints);
+        let endpoints = targets.into_iter().map(|target| target.endpoint).collect();
+        self.ask_meant(context, side, endpoints, meant);
     }
 
     /// Header lines of a target's INVITE.

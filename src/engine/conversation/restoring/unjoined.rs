@@ -1,0 +1,113 @@
+//! A survivor that says nothing to the re-INVITE by which a new phone is to be joined. That is a sign of loss of the
+//! survivor's: it is asked whether it is there. Where it is lost the new phone is joined without it; where it lives
+//! all the same, the new phone is let go, and is asked once more later.
+
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::Context;
+use crate::engine::events::{Happening, Signal};
+use crate::engine::ids::{LegId, Side};
+use crate::engine::location;
+use crate::engine::transaction::ClientId;
+
+/// How many times over a probe's patience the survivor may say nothing to the re-INVITE, where it lives.
+const PATIENCE: u64 = 3;
+/// Why a new phone gets a BYE which the survivor did not answer for (RFC 3326).
+const UNANSWERED: &str = "SIP;cause=408;text=\"The other side does not answer\"";
+
+impl Conversation {
+    /// The survivor did not answer the re-INVITE: it may be lost itself, or only not take it.
+    pub(crate) fn join_unanswered(
+        &mut self,
+        context: &mut Context<'_>,
+        client: ClientId,
+        leg: LegId,
+        signal: Signal,
+    ) {
+        let Some(survivor) = self.side_of(leg) else {
+            return;
+        };
+        let offered = self.leg_mut(survivor).map(|leg| leg.offered);
+        if !offered.is_some_and(|offered| self.lives_since(context, survivor, offered)) {
+            return self.lose(context, survivor, signal);
+        }
+        let side = survivor.other();
+        if let Some((waiting, before)) = self.joining(side, client) {
+            if let Some(leg) = self.leg_mut(survivor) {
+                leg.talk.back_to(before);
+            }
+            if let Some(lost) = &mut self.party_mut(side).lost {
+                lost.before = None;
+            }
+            self.unjoined(context, side, waiting);
+        }
+        self.suspect(context, survivor, signal);
+    }
+
+    /// The survivor says nothing to the re-INVITE: whether it is there is asked of it, and where it lives all the
+    /// same the new phone need not hear silence until the re-INVITE has its time-out.
+    pub(super) fn join_silent(&mut self, context: &mut Context<'_>, side: Side) {
+        let (now, survivor) = (context.now, side.other());
+        let pause = self.probing(context).timeout.times(PATIENCE - 1);
+        let lost = self.party_mut(side).lost.as_mut();
+        let Some(joining) = lost.and_then(|lost| lost.joining.as_mut()) else {
+            return;
+        };
+        if joining.silent_at.take_if(|at| *at <= now).is_none() {
+            return;
+        }
+        let (waiting, doubted) = (joining.leg, joining.doubted);
+        let silent = joining.asked.as_ref();
+        let silent =
+            silent.is_some_and(|(client, _)| context.shared.transactions.is_silent(*client));
+        if !silent {
+            return;
+        }
+        if !doubted {
+            (joining.doubted, joining.silent_at) = (true, Some(now + pause));
+            return self.suspect(context, survivor, Signal::NoAnswer);
+        }
+        let offered = self.leg_mut(survivor).map(|leg| leg.offered);
+        if !offered.is_some_and(|offered| self.lives_since(context, survivor, offered)) {
+            // What is asked of it tells.
+            return;
+        }
+        let lost = self.party_mut(side).lost.as_mut();
+        let joining = lost.and_then(|lost| lost.joining.take());
+        self.unask(context, survivor, joining);
+        self.unjoined(context, side, waiting);
+    }
+
+    /// The survivor lives, and does not answer for a new phone: that one has not refused, and is asked once more.
+    fn unjoined(&mut self, context: &mut Context<'_>, side: Side, leg: LegId) {
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let Some(branch) = lost.fork.take(leg) else {
+            return;
+        };
+        if branch.asks.is_some() {
+            return self.not_agreed(context, side, branch, 500);
+        }
+        let identity = &branch.leg.endpoint.identity;
+        if lost
+            .unjoined
+            .iter()
+            .any(|known| location::same(known, identity))
+        {
+            lost.refused.push(identity.clone());
+        } else {
+            lost.unjoined.push(identity.clone());
+            lost.failed.push(branch.leg.endpoint.clone());
+        }
+        Self::judge_target(lost, 408);
+        let refused = Happening::Refused {
+            side,
+            endpoint: branch.leg.endpoint.name.clone(),
+            status: 408,
+            attempt: branch.attempt(),
+        };
+        self.drop_branch(context, branch, Some(UNANSWERED));
+        self.note(context, refused);
+        self.go_on(context, side);
+    }
+}

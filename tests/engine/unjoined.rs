@@ -1,0 +1,152 @@
+//! A survivor that says nothing to the re-INVITE by which a new phone is to be joined.
+
+use refork::engine::events::{Happening, Signal};
+use refork::engine::ids::Side;
+use refork::engine::ports::MediaEvent;
+use refork::engine::time::Millis;
+use refork::sip::{Message, Method, Name};
+
+use crate::people::*;
+use crate::table::*;
+
+/// Bob's mobile answers with what Alice has not got, and she is asked. Returns the mobile's INVITE and hers.
+fn asked_to_join() -> (Table, Message, Message) {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    let there = t.request_to(desk(), Method::Invite);
+    t.reply(&there, 403, desk());
+    t.discard(desk());
+    let (invite, join) = answers(&mut t);
+    (t, invite, join)
+}
+
+fn answers(t: &mut Table) -> (Message, Message) {
+    let invite = t.request_to(mobile(), Method::Invite);
+    let answer = response(&invite, 200, mobile(), "m1");
+    t.receive(mobile(), with_sdp(answer, &g722(mobile())));
+    t.request_to(mobile(), Method::Ack);
+    let join = t.request_to(alice(), Method::Invite);
+    (invite, join)
+}
+
+fn is_heard(t: &mut Table) {
+    t.media_event(|media| MediaEvent::Flowing {
+        media,
+        side: Side::Caller,
+    });
+}
+
+fn suspected(t: &Table) -> usize {
+    t.happened(|what| {
+        let mine = matches!(
+            what,
+            Happening::Suspected {
+                side: Side::Caller,
+                signal: Signal::NoAnswer,
+                ..
+            }
+        );
+        mine
+    })
+}
+
+fn lost(t: &Table) -> usize {
+    let mine =
+        |what: &Happening| matches!(what, Happening::Lost { side, .. } if *side == Side::Caller);
+    t.happened(mine)
+}
+
+fn joined(t: &Table) -> usize {
+    t.happened(|what| matches!(what, Happening::Restored { .. }))
+}
+
+/// Answers what is asked of Alice's phone beside the re-INVITE. Returns how often that was.
+fn lives(t: &mut Table, span: Millis) -> usize {
+    let (mut asked, end) = (0, t.now + span);
+    while t.now < end {
+        if let Some(probe) = t.waiting(alice(), &Method::Options) {
+            t.reply(&probe, 200, alice());
+            asked += 1;
+        }
+        t.pass(Millis(100));
+    }
+    asked
+}
+
+#[test]
+fn a_survivor_that_is_gone_too_is_found_so_in_time_and_the_new_phone_keeps_the_call() {
+    let (mut t, _, _) = asked_to_join();
+    t.pass(Millis(4_100));
+    assert_eq!((suspected(&t), lost(&t)), (1, 0));
+    t.pass(Millis(7_800));
+    t.discard(alice());
+    t.pass(Millis(200));
+    assert_eq!((lost(&t), joined(&t)), (1, 1));
+    assert!(t.waiting(mobile(), &Method::Bye).is_none());
+    // Now it is Alice who is sought.
+    t.takes_over(alice(), "a2", &g722(alice()));
+    let join = t.request_to(mobile(), Method::Invite);
+    let ok = response(&join, 200, mobile(), "m1");
+    t.receive(mobile(), with_sdp(ok, &g722(mobile())));
+    assert_eq!(joined(&t), 2);
+}
+
+#[test]
+fn a_survivor_that_lives_and_says_nothing_to_it_costs_the_new_phone_no_half_minute() {
+    let (mut t, _, join) = asked_to_join();
+    assert!(
+        lives(&mut t, Millis(11_900)) > 0,
+        "it is asked whether it is there"
+    );
+    assert!(t.waiting(mobile(), &Method::Bye).is_none());
+    assert!(lives(&mut t, Millis(200)) < 2);
+    let bye = t.request_to(mobile(), Method::Bye);
+    assert!(bye.header(Name::Reason).unwrap().contains("cause=408"));
+    t.reply(&bye, 200, mobile());
+    assert_eq!((lost(&t), joined(&t)), (0, 0));
+    // It has not refused, and is asked once more; then it is left in peace.
+    lives(&mut t, Millis(700));
+    t.discard(alice());
+    let (again, _) = answers_again(&mut t);
+    assert_ne!(again.call_id(), join.call_id());
+    lives(&mut t, Millis(12_500));
+    let bye = t.request_to(mobile(), Method::Bye);
+    t.reply(&bye, 200, mobile());
+    lives(&mut t, Millis::from_secs(20));
+    assert!(t.waiting(mobile(), &Method::Invite).is_none());
+    assert_eq!(lost(&t), 0);
+}
+
+/// The re-INVITE that was taken back is over, and Alice's phone is asked anew.
+fn answers_again(t: &mut Table) -> (Message, ()) {
+    let invite = t.request_to(mobile(), Method::Invite);
+    let answer = response(&invite, 200, mobile(), "m2");
+    t.receive(mobile(), with_sdp(answer, &g722(mobile())));
+    t.request_to(mobile(), Method::Ack);
+    (invite, ())
+}
+
+#[test]
+fn who_is_heard_is_not_lost_and_one_that_answers_late_is_joined() {
+    let (mut t, _, join) = asked_to_join();
+    is_heard(&mut t);
+    t.pass(Millis(4_100));
+    assert_eq!((suspected(&t), lost(&t)), (1, 0));
+    let ok = response(&join, 200, alice(), "tcall1");
+    t.receive(alice(), with_sdp(ok, &g722(alice())));
+    assert_eq!((lost(&t), joined(&t)), (0, 1));
+    assert!(t.waiting(mobile(), &Method::Bye).is_none());
+}
+
+#[test]
+fn a_survivor_whose_user_is_asked_has_its_time() {
+    let (mut t, _, join) = asked_to_join();
+    t.reply(&join, 180, alice());
+    t.pass(Millis(13_000));
+    assert_eq!((suspected(&t), lost(&t)), (0, 0));
+    assert!(t.waiting(mobile(), &Method::Bye).is_none());
+    let ok = response(&join, 200, alice(), "tcall1");
+    t.receive(alice(), with_sdp(ok, &g722(alice())));
+    assert_eq!(joined(&t), 1);
+}
