@@ -13,7 +13,6 @@ use std::time::Duration;
 use refork::app::{Server, StartError, start, start_with};
 use refork::config::{self, Config};
 use refork::engine::ids::Transport;
-use refork::engine::view::Gauges;
 use refork::sip::Message;
 use refork::store::MemoryStore;
 use refork::ua::{self, Call, Ending, Log, Medium, Phone, Profile, Reaction};
@@ -143,7 +142,7 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
 fn comes_to_rest(server: &Server) {
     until("every gauge zero", || {
         let readings = server.readings().unwrap();
-        readings.shards == Gauges::default() && readings.bindings == 0
+        readings.shards.is_at_rest() && readings.bindings == 0
     });
 }
 

@@ -18,6 +18,7 @@ impl Engine {
             client_transactions: client_transactions + self.shared.within.waiting(),
             server_transactions,
             restorations_waiting: self.shared.budget.waiting(),
+            lost_dialogs: self.shared.graves.len(),
             queued_messages: self.shared.queued.0,
             queued_bytes: self.shared.queued.1,
             under_way: self.shared.under_way.bytes(),
@@ -33,6 +34,7 @@ impl Engine {
         };
         for conversation in self.conversations.values() {
             gauges.legs += conversation.leg_count();
+            gauges.lost_dialogs += conversation.ghost_count();
             match conversation.stage() {
                 Stage::Inviting => gauges.inviting += 1,
                 Stage::Established => gauges.established += 1,

@@ -295,7 +295,7 @@ impl Engine {
     pub fn snapshot(&self, id: ConversationId) -> Option<Snapshot> {
         let conversation = self.conversations.get(&id)?;
         conversation.answered?;
-        let state = rmp_serde::to_vec(&**conversation).ok()?;
+        let state = rmp_serde::to_vec_named(&**conversation).ok()?;
         Some(Snapshot {
             version: VERSION,
             id,

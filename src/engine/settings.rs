@@ -337,6 +337,15 @@ pub enum RestoreOrder {
     Q,
 }
 
+/// Whose word a 6xx in a re-fork is (RFC 3261 21.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decline {
+    /// The person's, for all of its endpoints.
+    Person,
+    /// That of the one endpoint.
+    Endpoint,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct RestoreSettings {
     pub order: RestoreOrder,
@@ -344,6 +353,7 @@ pub struct RestoreSettings {
     /// Ask the same endpoint to answer by itself (RFC 5373).
     pub auto_answer_same: bool,
     pub avoid_voicemail: bool,
+    pub decline: Decline,
     /// An endpoint that is in another conversation here is not asked while that lasts.
     pub spare_busy: bool,
     pub ring_timeout: Millis,
@@ -484,6 +494,7 @@ impl Default for RestoreSettings {
             },
             auto_answer_same: false,
             avoid_voicemail: true,
+            decline: Decline::Person,
             spare_busy: false,
             ring_timeout: Millis::from_secs(30),
             retry: RetrySettings::default(),

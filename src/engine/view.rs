@@ -116,6 +116,8 @@ pub struct Gauges {
     pub restoring: usize,
     /// Restorations whose next INVITE waits for `restore.rate`.
     pub restorations_waiting: usize,
+    /// Lost dialogs whose phones have not answered their BYE.
+    pub lost_dialogs: usize,
     pub legs: usize,
     pub client_transactions: usize,
     pub server_transactions: usize,
@@ -130,6 +132,17 @@ pub struct Gauges {
     pub overloaded: usize,
 }
 
+impl Gauges {
+    /// Returns true where nothing is left but what waits for phones which may never come back.
+    pub fn is_at_rest(self) -> bool {
+        let without = Self {
+            lost_dialogs: 0,
+            ..self
+        };
+        without == Self::default()
+    }
+}
+
 impl Sum for Gauges {
     /// Adds up shards.
     fn sum<I: Iterator<Item = Self>>(shards: I) -> Self {
@@ -139,6 +152,7 @@ impl Sum for Gauges {
             suspect: sum.suspect + shard.suspect,
             restoring: sum.restoring + shard.restoring,
             restorations_waiting: sum.restorations_waiting + shard.restorations_waiting,
+            lost_dialogs: sum.lost_dialogs + shard.lost_dialogs,
             legs: sum.legs + shard.legs,
             client_transactions: sum.client_transactions + shard.client_transactions,
             server_transactions: sum.server_transactions + shard.server_transactions,

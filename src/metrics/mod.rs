@@ -113,7 +113,8 @@ struct ReadMetrics {
     timers: IntGauge,
     messages_waiting: IntGauge,
     message_bytes_waiting: IntGauge,
-    restorations_waiting: IntGauge,
+    turns_waiting: IntGauge,
+    lost_dialogs: IntGauge,
     under_way: IntGauge,
     upstream_pauses: IntGauge,
     bindings: IntGauge,
@@ -426,7 +427,8 @@ impl ReadMetrics {
             timers: make.gauge(names::TIMERS),
             messages_waiting: make.gauge(names::MESSAGES_WAITING),
             message_bytes_waiting: make.gauge(names::MESSAGE_BYTES_WAITING),
-            restorations_waiting: make.gauge(names::RESTORATIONS_WAITING),
+            turns_waiting: make.gauge(names::RESTORATIONS_WAITING),
+            lost_dialogs: make.gauge(names::LOST_DIALOGS),
             under_way: make.gauge(names::UNDER_WAY),
             upstream_pauses: make.gauge(names::UPSTREAM_PAUSES),
             bindings: make.gauge(names::BINDINGS),
@@ -504,8 +506,8 @@ impl ReadMetrics {
         show(&self.timers, shards.timers as u64);
         show(&self.messages_waiting, shards.queued_messages as u64);
         show(&self.message_bytes_waiting, shards.queued_bytes as u64);
-        let waiting = shards.restorations_waiting as u64;
-        show(&self.restorations_waiting, waiting);
+        show(&self.turns_waiting, shards.restorations_waiting as u64);
+        show(&self.lost_dialogs, shards.lost_dialogs as u64);
         show(&self.under_way, shards.under_way as u64);
         show(&self.upstream_pauses, shards.pauses as u64);
         show(&self.overloaded, shards.overloaded as u64);

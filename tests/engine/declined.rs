@@ -2,6 +2,7 @@
 
 use refork::engine::events::{Ending, Happening, NoticeOutcome};
 use refork::engine::ids::Side;
+use refork::engine::settings::Decline;
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
@@ -10,7 +11,10 @@ use crate::table::*;
 
 /// Bob's desk phone is lost; it and his mobile ring.
 fn both_ring() -> (Table, Message, Message) {
-    let mut t = two();
+    ringing(two())
+}
+
+fn ringing(mut t: Table) -> (Table, Message, Message) {
     t.established();
     t.bob_is_lost();
     let there = t.request_to(desk(), Method::Invite);
@@ -57,6 +61,30 @@ fn a_person_that_declines_does_so_for_all_of_its_phones() {
         t.reply(&bye, 200, alice());
         t.ends_empty();
     }
+}
+
+#[test]
+fn a_phone_declines_for_itself_where_that_is_wished() {
+    let mut wishes = settings();
+    wishes.restore.decline = Decline::Endpoint;
+    let mut t = Table::new(wishes);
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    let (mut t, there, mobiles) = ringing(t);
+    t.reply(&mobiles, 603, mobile());
+    t.request_to(mobile(), Method::Ack);
+    assert!(t.waiting(desk(), &Method::Cancel).is_none());
+    t.pass(Millis::from_secs(10));
+    t.nothing_to(alice());
+    assert!(
+        t.waiting(mobile(), &Method::Invite).is_none(),
+        "it has refused"
+    );
+    let answer = response(&there, 200, desk(), "x1");
+    t.receive(desk(), with_sdp(answer, &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    let restored = |what: &Happening| matches!(what, Happening::Restored { same: true, .. });
+    assert_eq!(t.happened(restored), 1);
 }
 
 #[test]

@@ -232,6 +232,49 @@ fn a_dialog_that_was_replaced_is_told_of_after_the_end_too() {
     assert_eq!(again.call_id(), first.call_id());
 }
 
+/// A gateway has many calls, and one registration.
+#[test]
+fn a_gateway_that_registers_is_told_of_its_dead_calls_bit_by_bit() {
+    const CALLS: usize = 50;
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    for call in 0..CALLS {
+        let at = phone(&format!("10.1.0.{}:5060", call + 1));
+        let invite = request(Method::Invite, "alice", "bob", at, &format!("call{call}"));
+        t.receive(at, with_sdp(invite, &audio(at)));
+        let invite = t.request_to(desk(), Method::Invite);
+        t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+        t.request_to(desk(), Method::Ack);
+        let ok = t.response_to(at, 200);
+        t.receive(at, Remote::of_answer(&ok, at).ack(1));
+    }
+    for known in t.engine.list(100) {
+        t.input(refork::engine::ports::Input::Command(
+            refork::engine::ports::Command::DeclareLost {
+                conversation: known.key,
+                side: refork::engine::ids::Side::Callee,
+            },
+        ));
+    }
+    // Long after the last BYE by time.
+    t.pass(Millis::from_secs(2 * 3600));
+    assert_eq!(t.engine.gauges().lost_dialogs, CALLS);
+    t.discard(desk());
+    t.register_again("bob", desk(), "desk", 2);
+    let mut told = BTreeSet::new();
+    let mut answers = |t: &mut Table| {
+        while let Some(bye) = t.waiting(desk(), &Method::Bye) {
+            t.reply(&bye, 200, desk());
+            told.insert(bye.call_id().to_owned());
+        }
+        told.len()
+    };
+    assert_eq!(answers(&mut t), 20);
+    t.pass(Millis(1_100));
+    assert_eq!(answers(&mut t), CALLS);
+    assert_eq!(t.engine.gauges().lost_dialogs, 0);
+}
+
 #[test]
 fn what_is_told_once_more_after_the_end_is_another_request() {
     let (mut t, first) = nobody_came_back();

@@ -219,7 +219,7 @@ fn nothing_that_is_sent_within_a_conversation_breaks_it() {
         }
         chaos.table.pass(Millis::from_secs(600));
         let left = chaos.table.engine.gauges();
-        assert_eq!(left, Default::default(), "seed {seed}");
+        assert!(left.is_at_rest(), "seed {seed}: {left:?}");
     }
     assert!(
         lost > 100,

@@ -88,5 +88,6 @@ mod transfer_restart;
 mod under_way;
 mod unjoined;
 mod unknown;
+mod upgrades;
 mod video;
 mod ways_back;

@@ -149,6 +149,74 @@ fn who_fails_at_once_is_asked_again_with_the_next_round_and_not_before() {
     }
 }
 
+/// Bob has two phones, and the one that is lost demands something whenever it is asked. Returns its INVITEs, and when
+/// each came; the other one is asked in any case.
+fn demands(status: u16, more: &str) -> Vec<(Message, Time)> {
+    let mut t = Table::new(patient());
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    t.established();
+    t.bob_is_lost();
+    let begun = t.now;
+    let mut asked: Vec<(Message, Time)> = Vec::new();
+    for _ in 0..20 {
+        while let Some(invite) = t.waiting(desk(), &Method::Invite) {
+            let refusal = response(&invite, status, desk(), "no").raw_lines(more.as_bytes());
+            t.receive(desk(), refusal.end());
+            asked.push((invite, Time(t.now.0 - begun.0)));
+        }
+        t.pass(Millis(50));
+    }
+    let other = t.request_to(mobile(), Method::Invite);
+    t.receive(
+        mobile(),
+        with_sdp(response(&other, 200, mobile(), "m1"), &audio(mobile())),
+    );
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Restored { .. })),
+        1
+    );
+    asked
+}
+
+#[test]
+fn what_cannot_be_met_is_a_refusal_and_asked_no_more() {
+    // Nobody has an account at a phone.
+    for (status, challenge) in [
+        (401, "WWW-Authenticate: Digest realm=\"x\", nonce=\"n\"\r\n"),
+        (
+            407,
+            "Proxy-Authenticate: Digest realm=\"x\", nonce=\"n\"\r\n",
+        ),
+    ] {
+        assert_eq!(demands(status, challenge).len(), 1, "{status}");
+    }
+    // RFC 4028 7.3: one more INVITE asks for what is demanded; who demands it again wants no call.
+    let asked = demands(422, "Min-SE: 7200\r\n");
+    let wishes: Vec<_> = asked
+        .iter()
+        .map(|(invite, _)| invite.header(Name::MinSe))
+        .collect();
+    assert_eq!(wishes.last(), Some(&Some("7200")));
+    assert_eq!((asked.len(), asked[1].1), (2, Time(0)));
+    // RFC 3891 3: once without Replaces, at once, and from then on as one that is away.
+    let asked = demands(481, "");
+    let replaces: Vec<_> = asked
+        .iter()
+        .map(|(invite, _)| invite.header(Name::Replaces).is_some())
+        .collect();
+    assert!(
+        replaces[0] && !replaces[1..].contains(&true),
+        "{replaces:?}"
+    );
+    assert_eq!(asked[1].1, Time(0));
+    assert!(
+        asked.len() == 3 && asked[2].1 >= Time(400),
+        "{}",
+        asked.len()
+    );
+}
+
 #[test]
 fn who_rang_out_is_rung_once_and_who_is_away_goes_on_being_asked() {
     let mut t = Table::new(patient());

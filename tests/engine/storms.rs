@@ -8,7 +8,7 @@ use refork::engine::ids::{ConversationId, Side};
 use refork::engine::ports::{Command, Input};
 use refork::engine::settings::*;
 use refork::engine::time::{Millis, Time};
-use refork::sip::{Message, Method};
+use refork::sip::{Builder, Message, Method, Name};
 
 use crate::people::*;
 use crate::table::*;
@@ -40,6 +40,10 @@ fn at_a_rate(rate: u32, timeout: u64) -> Settings {
 
 impl Table {
     fn many_calls(&mut self, calls: usize) {
+        self.many_calls_with(calls, |invite, to| response(invite, 200, to, "b1"));
+    }
+
+    fn many_calls_with(&mut self, calls: usize, taken: fn(&Message, SocketAddr) -> Builder) {
         for call in 0..calls {
             let (from, to) = (caller(call), callee(call));
             let user = format!("u{call}");
@@ -47,11 +51,11 @@ impl Table {
             let invite = request(Method::Invite, "alice", &user, from, &format!("call{call}"));
             self.receive(from, with_sdp(invite, &audio(from)));
             let invite = self.request_to(to, Method::Invite);
-            let answer = response(&invite, 200, to, "b1");
+            let answer = taken(&invite, to);
             self.receive(to, with_sdp(answer, &audio(to)));
             self.request_to(to, Method::Ack);
-            let taken = self.response_to(from, 200);
-            let ack = Remote::of_answer(&taken, from).ack(1);
+            let ok = self.response_to(from, 200);
+            let ack = Remote::of_answer(&ok, from).ack(1);
             self.receive(from, ack);
         }
     }
@@ -200,7 +204,7 @@ fn a_phone_that_wants_another_invite_does_not_wait_behind_all_others() {
         panic!("one at a time: {first:?}");
     };
     // It is busy with the lost dialog, which it cannot replace.
-    assert!(invite.header(refork::sip::Name::Replaces).is_none());
+    assert!(invite.header(Name::Replaces).is_none());
     t.reply(invite, 486, callee(*call));
     let again = watch.invites(&mut t, Millis(600), Millis(10));
     assert_eq!(again.len(), 1, "after the BYE it is asked again");
@@ -208,6 +212,125 @@ fn a_phone_that_wants_another_invite_does_not_wait_behind_all_others() {
     // The others pay for it.
     assert!(watch.invites(&mut t, Millis(1200), Millis(10)).is_empty());
     assert_eq!(watch.invites(&mut t, Millis(300), Millis(10)).len(), 1);
+}
+
+/// What a phone, or the upstream before it, wants before it takes an INVITE of the re-fork.
+type Demand = fn(&Message, SocketAddr) -> Option<Builder>;
+
+/// Every INVITE is answered at once, by what is demanded or by a 2xx. Returns when each went out.
+fn demanding(t: &mut Table, span: Millis, demand: Demand) -> Vec<Time> {
+    let (mut known, mut sent) = (BTreeSet::new(), Vec::new());
+    let end = t.now + span;
+    while t.now < end {
+        for (to, message) in t.all_mail() {
+            let of = message.branch().unwrap_or("").to_owned();
+            if !message.is_request() || *message.method() != Method::Invite || !known.insert(of) {
+                continue;
+            }
+            sent.push(t.now);
+            let answer = match demand(&message, to) {
+                Some(refusal) => refusal.end(),
+                None => with_sdp(response(&message, 200, to, "again"), &audio(to)),
+            };
+            t.receive(to, answer);
+        }
+        t.pass(Millis(10));
+    }
+    sent
+}
+
+/// Each of these costs another INVITE, which goes at once; the others pay for it.
+#[test]
+fn what_phones_demand_in_a_storm_stays_within_the_rate() {
+    const CALLS: usize = 40;
+    let demands: [Demand; 2] = [
+        |invite, to| {
+            let replaces = invite.header(Name::Replaces);
+            replaces.map(|_| response(invite, 481, to, "no"))
+        },
+        |invite, to| {
+            let brief = invite.cseq() == 1;
+            brief.then(|| response(invite, 422, to, "no").header(Name::MinSe, 7200))
+        },
+    ];
+    for demand in demands {
+        let mut t = Table::new(at_a_rate(10, 60));
+        t.many_calls_with(CALLS, answer_at);
+        t.all_mail();
+        t.all_are_lost();
+        let begun = t.now;
+        let sent = demanding(&mut t, Millis::from_secs(12), demand);
+        assert_eq!(sent.len(), 2 * CALLS);
+        evenly(&sent, 10);
+        assert!(sent.last().unwrap().since(begun) > Millis(7_500));
+        let restored = |what: &Happening| matches!(what, Happening::Restored { .. });
+        assert_eq!(t.happened(restored), CALLS);
+    }
+}
+
+/// An INVITE that is asked for may go beside the one whose turn it was, and no more.
+fn evenly(sent: &[Time], rate: usize) {
+    for (first, at) in sent.iter().enumerate() {
+        let within = sent[first..].partition_point(|then| then.since(*at) < Millis(1000));
+        assert!(within <= rate + 1, "{within} in the second of {at:?}");
+    }
+}
+
+#[test]
+fn what_an_upstream_asks_proof_of_in_a_storm_stays_within_the_rate() {
+    const CALLS: usize = 40;
+    let asked: Demand = |invite, to| {
+        let bare = invite.header(Name::ProxyAuthorization).is_none();
+        let challenge = (Name::ProxyAuthenticate, crate::proofs::NONCE);
+        bare.then(|| response(invite, 407, to, "no").header(challenge.0, challenge.1))
+    };
+    let mut wishes = crate::proofs::with_account(&[]);
+    wishes.restore = at_a_rate(10, 60).restore;
+    let mut t = Table::new(wishes);
+    for call in 0..CALLS {
+        let (from, to) = (caller(call), crate::proofs::TRUNK());
+        let (number, id) = (format!("4{call}"), format!("call{call}"));
+        let invite = request(Method::Invite, "alice", &number, from, &id);
+        t.receive(from, with_sdp(invite, &audio(from)));
+        let invite = t.request_to(to, Method::Invite);
+        t.receive(to, with_sdp(answer_at(&invite, to), &audio(to)));
+        t.request_to(to, Method::Ack);
+        let ok = t.response_to(from, 200);
+        t.receive(from, Remote::of_answer(&ok, from).ack(1));
+    }
+    t.all_are_lost();
+    let sent = demanding(&mut t, Millis::from_secs(12), asked);
+    assert_eq!(sent.len(), 2 * CALLS);
+    evenly(&sent, 10);
+    let restored = |what: &Happening| matches!(what, Happening::Restored { .. });
+    assert_eq!(t.happened(restored), CALLS);
+}
+
+/// Calls that end together have the BYEs of their lost dialogs again, and not all in one moment.
+#[test]
+fn lost_dialogs_of_many_calls_are_told_of_again_bit_by_bit() {
+    const CALLS: usize = 450;
+    let mut t = Table::new(at_a_rate(2500, 5));
+    t.many_calls(CALLS);
+    t.all_are_lost();
+    t.pass(Millis::from_secs(40));
+    assert_eq!(t.engine.gauges().lost_dialogs, CALLS);
+    let mut known = BTreeSet::new();
+    let mut byes = |t: &mut Table| {
+        let mail = t.all_mail().into_iter();
+        let bye = |message: &Message| *message.method() == Method::Bye && message.is_request();
+        let mut lost = mail.filter(|(to, message)| to.ip() != caller(0).ip() && bye(message));
+        let mut new = |message: &Message| known.insert(message.branch().unwrap_or("").to_owned());
+        lost.by_ref().filter(|(_, message)| new(message)).count()
+    };
+    byes(&mut t);
+    let (mut all, mut most) = (0, 0);
+    for _ in 0..60 {
+        t.pass(Millis(1000));
+        let now = byes(&mut t);
+        (all, most) = (all + now, most.max(now));
+    }
+    assert_eq!((all, most), (CALLS, 200));
 }
 
 #[test]

@@ -172,7 +172,7 @@ pub struct Table {
     /// Those of them that are of a conversation.
     pub of_calls: Vec<Event>,
     pub media: Vec<MediaCommand>,
-    store: BTreeMap<ConversationId, Vec<u8>>,
+    pub store: BTreeMap<ConversationId, Vec<u8>>,
     /// What the phones send is damaged: so is what is copied from it, as into an ACK or a 400.
     pub damages: bool,
     /// The store does not answer while this is set.
@@ -658,7 +658,7 @@ impl Table {
         }
         for engine in std::iter::once(&self.engine).chain(&self.other) {
             let gauges = engine.gauges();
-            assert_eq!(gauges, Default::default(), "left over\n{}", self.ladder);
+            assert!(gauges.is_at_rest(), "left over {gauges:?}\n{}", self.ladder);
         }
         assert!(
             self.store.is_empty(),

@@ -290,6 +290,8 @@ pub(crate) struct Restore {
     pub(crate) auto_answer: AutoAnswer,
     /// An answering machine must not win.
     pub(crate) avoid_voicemail: bool,
+    /// Whose word a 6xx is: the person's, or that of the one endpoint.
+    pub(crate) decline: Decline,
     /// An endpoint that is in another conversation here is not asked while that lasts.
     pub(crate) spare_busy: bool,
     /// How long an endpoint rings.
@@ -316,6 +318,7 @@ impl Default for Restore {
             }),
             auto_answer: AutoAnswer::Off,
             avoid_voicemail: true,
+            decline: Decline::Person,
             spare_busy: false,
             ring_timeout: Span(30 * SECOND),
             retry: Retry::default(),
@@ -333,6 +336,13 @@ pub(crate) enum RestoreOrder {
     SameFirst,
     All,
     Q,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Decline {
+    Person,
+    Endpoint,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

@@ -13,7 +13,7 @@ mod quantity;
 mod text;
 
 pub(super) use behaviour::{
-    AutoAnswer, Detect, EarlyDialogs, FailureCause, Filler, Fork, Order, PerKind, Pickup,
+    AutoAnswer, Decline, Detect, EarlyDialogs, FailureCause, Filler, Fork, Order, PerKind, Pickup,
     Redirects, Refer, Refresher, Restore, RestoreOrder, SessionTimer,
 };
 pub(super) use dns::Dns;

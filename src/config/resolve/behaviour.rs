@@ -7,7 +7,7 @@ use super::{Check, key, operation::count, sound};
 use crate::config::file::{self, NoticeText, PerKind as PerKindOfFile, TextOr};
 use crate::config::tree::Step;
 use crate::engine::settings::{
-    DetectSettings, EarlyDialogs, FailureCause, ForkOrder, ForkSettings, MessageSettings,
+    Decline, DetectSettings, EarlyDialogs, FailureCause, ForkOrder, ForkSettings, MessageSettings,
     NoticeSettings, PerKind, Pickup, ProbeSettings, Redirects, ReferPolicy, RefresherChoice,
     RestoreOrder, RestoreSettings, RetrySettings, RouteFork, SessionTimerSettings,
 };
@@ -165,6 +165,10 @@ pub(super) fn restore(
         same_first_for: per_kind(&restore.same_first_for, &default.same_first_for),
         auto_answer_same: restore.auto_answer == file::AutoAnswer::SameEndpoint,
         avoid_voicemail: restore.avoid_voicemail,
+        decline: match restore.decline {
+            file::Decline::Person => Decline::Person,
+            file::Decline::Endpoint => Decline::Endpoint,
+        },
         spare_busy: restore.spare_busy,
         ring_timeout: Millis(restore.ring_timeout.0),
         retry: RetrySettings {

@@ -102,7 +102,7 @@ pub(crate) fn drained(rest: &Rest) -> Vec<String> {
     zero("media ports", rest.media_ports);
     zero("snapshots", rest.snapshots);
     zero("bindings", rest.bindings);
-    if rest.gauges != Default::default() {
+    if !rest.gauges.is_at_rest() {
         found.push(format!("gauges are not zero at the end: {:?}", rest.gauges));
     }
     for phone in &rest.busy {

@@ -64,6 +64,11 @@ impl Conversation {
         }
     }
 
+    /// Returns how many lost dialogs it remembers.
+    pub(crate) fn ghost_count(&self) -> usize {
+        self.ghosts.len()
+    }
+
     /// Somebody else has a side's place: its lost dialogs are at phones of who had it.
     pub(crate) fn leave_ghosts_of(&mut self, context: &mut Context<'_>, side: Side) {
         let (rounds, aor) = (self.haunted.rounds, self.party(side).aor.clone());

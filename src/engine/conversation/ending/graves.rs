@@ -18,6 +18,10 @@ const GRAVES_MAX: usize = 10_000;
 const REST: Millis = Millis::from_secs(12 * 3600);
 /// BYEs of one because its phone has registered: one that never answers them has had enough.
 const RETURNS_MAX: u32 = 8;
+/// BYEs that go at once where a phone registers which had many calls, as a gateway has; the others follow by time.
+const AT_ONCE: usize = 20;
+/// BYEs by time in one sweep: calls that ended together are not all told together.
+const DUE_MAX: usize = 200;
 
 type Key = (ConversationId, LegId);
 
@@ -61,6 +65,10 @@ impl Graves {
         self.by_age.remove(&(grave.since, key));
         self.by_aor.remove(&(grave.aor.clone(), key));
         Some(grave)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.graves.len()
     }
 
     /// The phone has answered the BYE of a dialog.
@@ -110,6 +118,7 @@ impl Context<'_> {
 
     /// A phone is back on the network: what it still holds ends now.
     pub(crate) fn open_graves(&mut self, aor: &Aor, endpoint: &Endpoint) {
+        let mut told = 0;
         for key in self.shared.graves.of(aor) {
             let graves = &mut self.shared.graves;
             let is_its =
@@ -127,15 +136,21 @@ impl Context<'_> {
             if let Some(flow) = endpoint.flow {
                 grave.leg.dialog.flow = flow;
             }
-            grave.leg.bye_again(self, key.0, grave.reason);
+            told += 1;
+            if told > AT_ONCE {
+                grave.next = self.now;
+            } else {
+                grave.leg.bye_again(self, key.0, grave.reason);
+            }
             self.shared.graves.insert(key, grave);
         }
     }
 
     /// Phones that never register are told once more by time; what nobody has asked for is forgotten.
     pub(crate) fn graves_due(&mut self) {
+        let mut told = 0;
         while let Some((next, key)) = self.shared.graves.due.first().copied() {
-            if next > self.now {
+            if next > self.now || told == DUE_MAX {
                 break;
             }
             let Some(mut grave) = self.shared.graves.take(key) else {
@@ -146,6 +161,7 @@ impl Context<'_> {
             if ends <= self.now {
                 continue;
             }
+            told += 1;
             grave.rounds += 1;
             grave.leg.dialog.flow = way_back(self, &grave.aor, &grave.leg);
             grave.leg.bye_again(self, key.0, grave.reason);

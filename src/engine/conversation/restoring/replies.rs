@@ -14,6 +14,7 @@ use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Ending, Happening};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
+use crate::engine::settings::Decline;
 use crate::engine::time::Millis;
 use crate::sip::Message;
 
@@ -163,7 +164,9 @@ impl Conversation {
             self.note(context, refused);
             return self.ask_at_once(context, side, endpoint, meant);
         }
-        let for_all = is_for_all(status) && !self.is_transferring(side);
+        let for_all = is_for_all(status)
+            && context.shared.settings.restore.decline == Decline::Person
+            && !self.is_transferring(side);
         if for_all && meant.is_none() {
             self.note(context, refused);
             return self.close(context, side, Ending::Declined(side));

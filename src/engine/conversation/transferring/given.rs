@@ -50,7 +50,7 @@ impl Given {
             leg: leg.clone(),
             person,
         };
-        rmp_serde::to_vec(&given).ok().map(Bytes::from)
+        rmp_serde::to_vec_named(&given).ok().map(Bytes::from)
     }
 
     pub(super) fn read(bytes: &Bytes) -> Option<Self> {
