@@ -153,6 +153,41 @@ fn an_answer_by_the_other_kind_of_keys_is_none() {
     }
 }
 
+/// Nobody is there to agree with: what stands answers offers of its own kind alone, and goes on.
+#[test]
+fn a_survivor_that_wants_another_kind_of_keys_is_refused_and_goes_on() {
+    for from_dtls in [true, false] {
+        let mut t = Table::new(settings());
+        let (mut a, _) = if from_dtls {
+            t.established_with(&dtls(alice(), 1, "actpass"), &dtls(desk(), 1, "active"))
+        } else {
+            t.established_with(&sdes(alice(), 1, 1), &sdes(desk(), 1, 2))
+        };
+        let before = told(&t, Side::Caller, 0);
+        t.bob_is_lost();
+        let other = if from_dtls {
+            sdes(alice(), 2, 1)
+        } else {
+            dtls(alice(), 2, "actpass")
+        };
+        t.receive(alice(), with_sdp(a.request(Method::Invite), &other));
+        t.response_to(alice(), 488);
+        t.receive(alice(), a.ack(a.cseq));
+        assert_eq!(told(&t, Side::Caller, 0), before);
+        // What she has is answered as ever.
+        let same = if from_dtls {
+            dtls(alice(), 3, "actpass")
+        } else {
+            sdes(alice(), 3, 1)
+        };
+        t.receive(alice(), with_sdp(a.request(Method::Invite), &same));
+        let ok = t.response_to(alice(), 200);
+        assert!(!text(&ok).contains("m=audio 0 "), "{}", text(&ok));
+        assert_eq!(text(&ok).contains("UDP/TLS"), from_dtls, "{}", text(&ok));
+        t.receive(alice(), a.ack(ok.cseq()));
+    }
+}
+
 /// Media runs past us: whatever keys they agree on, both kinds cross as they are.
 #[test]
 fn where_media_is_direct_both_kinds_cross_as_they_are() {

@@ -217,7 +217,7 @@ pub fn without_refused(told: &[u8], said: &[u8]) -> Option<Vec<u8>> {
 
 /// Answers an offer with the session that stands: our sections with the formats that are in the offer too, under its
 /// numbers (RFC 3264 6.1), each direction mirroring the offer's (so a hold is a hold), sections that are new or have
-/// no format in common refused. None where either is no SDP.
+/// no format in common, or are carried in another way, refused. None where either is no SDP.
 pub fn answer_with(standing: &[u8], offer: &[u8]) -> Option<Vec<u8>> {
     let (standing, offer) = (Sdp::parse(standing).ok()?, Sdp::parse(offer).ok()?);
     let mut out = String::with_capacity(standing.text.len() + 32);
@@ -231,8 +231,11 @@ pub fn answer_with(standing: &[u8], offer: &[u8]) -> Option<Vec<u8>> {
     }
     for (at, offered) in offer.media().iter().enumerate() {
         let ours = standing.media().get(at);
-        let ours =
-            ours.filter(|ours| ours.port != 0 && offered.port != 0 && ours.kind == offered.kind);
+        let goes_with = |ours: &&Media<'_>| {
+            let both = ours.port != 0 && offered.port != 0;
+            both && ours.kind == offered.kind && ours.is_carried_as(offered)
+        };
+        let ours = ours.filter(goes_with);
         let common = ours.and_then(|ours| Some((ours, Common::of(ours, offered)?)));
         match common {
             Some((ours, common)) => {

@@ -61,7 +61,11 @@ impl Conversation {
                 let answer =
                     told.and_then(|told| stand(&mut leg.talk, &told, offer, context.shared));
                 if answer.is_none() {
-                    return context.refuse(server, 488, "offer that cannot be read");
+                    return context.refuse(
+                        server,
+                        488,
+                        "offer that the session which stands does not answer",
+                    );
                 }
                 answer
             }
@@ -123,7 +127,11 @@ pub(crate) fn answer_aside(
         (Some(offer), Some(told)) => {
             let answer = stand(&mut leg.talk, &told, offer.clone(), context.shared);
             if answer.is_none() {
-                return context.refuse(server, 488, "offer that cannot be read");
+                return context.refuse(
+                    server,
+                    488,
+                    "offer that the session which stands does not answer",
+                );
             }
             answer
         }
