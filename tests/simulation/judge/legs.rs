@@ -116,6 +116,12 @@ impl Leg {
         over.map(|(at, _)| at).min()
     }
 
+    /// Returns true where the server has not acted on its INVITE; by a BYE it answers what it knows nothing of, too.
+    pub(super) fn is_left_to_itself(&self) -> bool {
+        let heeded = self.acked.is_some() || self.refusal_acked || self.cancelled;
+        !self.outgoing && !heeded && self.got.is_empty()
+    }
+
     /// Returns when the INVITE was through: acknowledged or refused.
     pub(super) fn settled(&self) -> Option<Time> {
         self.acked.or_else(|| self.end())

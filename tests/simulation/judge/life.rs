@@ -90,7 +90,7 @@ impl Case<'_> {
             let unfit = |leg: &Leg| {
                 let refused = leg
                     .refused
-                    .filter(|(at, status)| *status == 488 && *at > hole.from);
+                    .filter(|(at, status)| *status == 488 && *at > sought);
                 leg.phone == phone && refused.is_some()
             };
             if hole.until > joined
@@ -126,13 +126,10 @@ impl Case<'_> {
         for (begin, until) in held.into_iter().chain([(end, end)]) {
             let begin = begin.min(end);
             if begin > from {
-                let peers = self.side(leg.talk, leg.side.other());
-                let before = peers.filter(|peer| peer.acked.is_some_and(|at| at <= from));
-                let before = before.max_by_key(|peer| peer.acked);
                 holes.push(Hole {
                     from,
                     until: begin,
-                    before,
+                    before: self.last_there(leg.talk, leg.side.other(), from),
                 });
             }
             from = from.max(until);

@@ -31,6 +31,10 @@ pub(crate) const FAILED: &str = "FAILED ";
 const FOR_EVER: Time = Time(u64::MAX);
 /// How long a transaction may take to give up, and a little more.
 const TRANSACTION: Millis = Millis(36_000);
+/// How long a message may be on the way, and a little more.
+const FLIGHT: Millis = Millis(1_200);
+/// Who stood for less was not joined, or died of it.
+const BRIEF: Millis = Millis(3000);
 
 /// Returns the body of a side's `number`th text.
 pub(crate) fn text(talk: usize, side: Side, number: u32) -> String {
@@ -195,7 +199,8 @@ impl Case<'_> {
             let end = leg.end().unwrap_or(Time(u64::MAX));
             let settled = leg.settled().unwrap_or(end);
             let hit = self.trouble(leg.phone, leg.invited, end);
-            let orphaned = self.restarted(leg.invited, settled);
+            let orphaned = self.restarted(leg.invited, settled)
+                || leg.is_left_to_itself() && self.restarted(leg.invited - FLIGHT, settled);
             let cut_off = card.stream && self.restarted(leg.invited, end);
             leg.scarred = hit || orphaned || cut_off || card.traits.ignores_options();
         }
@@ -237,6 +242,23 @@ impl Case<'_> {
         self.legs
             .iter()
             .filter(move |leg| leg.talk == talk && leg.side == side)
+    }
+
+    /// Returns which phone of a side was there last by then. One that was told at once that it is not joined never was.
+    fn last_there(&self, talk: usize, side: Side, by: Time) -> Option<&Leg> {
+        let there = self.side(talk, side).filter_map(|leg| {
+            // A caller is there from its INVITE on.
+            let caller = leg.outgoing.then_some(leg.invited);
+            let begun = leg.acked.or(caller);
+            let begun = begun.filter(|begun| *begun <= by)?;
+            let rejected = leg.bye_got.is_some_and(|bye| bye.since(begun) < BRIEF);
+            let gone = self.gone[leg.phone].iter();
+            let gone = gone.filter(|(from, until)| *from >= begun && *until >= by);
+            let left = gone.map(|(from, _)| *from).chain(leg.end()).min();
+            (!rejected).then_some((left.map_or(by, |left| left.min(by)), begun, leg))
+        });
+        let last = there.max_by_key(|(left, begun, _)| (*left, *begun));
+        last.map(|(_, _, leg)| leg)
     }
 
     fn blame(&mut self, at: Time, phone: PhoneId, what: impl std::fmt::Display) {

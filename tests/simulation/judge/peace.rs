@@ -4,10 +4,8 @@ use refork::engine::time::{Millis, Time};
 use refork::sip::Method;
 
 use super::legs::{Leg, Request, ends_dialog};
-use super::{Case, FAILED, FOR_EVER, TRANSACTION};
+use super::{BRIEF, Case, FAILED, FOR_EVER, TRANSACTION};
 
-/// Who stood for less was not joined, or died of it.
-const BRIEF: Millis = Millis(3000);
 /// After so long a request goes out once more that has had no answer.
 const RETRANSMITTED: Millis = Millis(400);
 /// For so long two probes go unanswered before the dialog is asked.
@@ -198,16 +196,33 @@ impl Case<'_> {
                 .flatten()
                 .any(|ended| ended <= at && ended >= recently)
         });
+        // A server that died while the other side was asked whether it agrees asks it once more.
+        let anew = |answered: Time| {
+            let mut restarts = self.restarts.iter();
+            restarts.any(|(down, up)| *down >= answered && (recently..=at).contains(up))
+        };
         // A branch that answered too late.
-        let late = leg.answered.is_some_and(|answered| answered >= recently)
+        let late = leg.answered.is_some_and(|answered| answered >= recently || anew(answered))
             && self.side(leg.talk, leg.side).any(|rival| {
                 rival.call_id != leg.call_id && rival.answered.is_some_and(|first| first <= at)
             });
         peer_ended
             || late
+            || self.answered_in_spite(leg, at)
             || self.declined_by_another(leg, at)
             || self.declined_to_go_on(leg, at)
             || self.gave_up(leg, at)
+    }
+
+    /// Returns true where it answered in spite of a CANCEL: the caller was in trouble, and has been told that nobody
+    /// waits for it any more.
+    fn answered_in_spite(&self, leg: &Leg, at: Time) -> bool {
+        let mut peers = self.side(leg.talk, leg.side.other());
+        let given_up = peers.any(|caller| {
+            let told = caller.refused.is_some_and(|(told, _)| told <= at);
+            caller.outgoing && told && self.trouble(caller.phone, caller.invited, at)
+        });
+        leg.cancelled && given_up
     }
 
     /// Returns true where it took a call that another phone had declined for all (RFC 3261 16.7 step 5).
@@ -296,9 +311,7 @@ impl Case<'_> {
         };
         let roster = self.log.roster.iter().enumerate();
         // Who was there last: a transfer makes it another user.
-        let place = self.side(leg.talk, leg.side.other());
-        let last = place.filter(|peer| peer.acked.is_some_and(|acked| acked <= at));
-        let last = last.max_by_key(|peer| peer.acked);
+        let last = self.last_there(leg.talk, leg.side.other(), at);
         let user = last.map(|peer| &self.log.roster[peer.phone].user);
         !self.restarted(from, at)
             && roster

@@ -1,5 +1,6 @@
 //! The judge can find fault: each rule against a log made by hand that breaks it.
 
+mod excuses;
 mod life;
 mod peace;
 

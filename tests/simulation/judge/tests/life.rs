@@ -4,7 +4,7 @@ use super::*;
 
 impl Story {
     /// B and C are known to the registrar.
-    fn registered() -> Self {
+    pub(super) fn registered() -> Self {
         let mut story = Self::call();
         story.registers(B);
         story.registers(C);
@@ -17,7 +17,7 @@ impl Story {
     }
 
     /// The usual end of a restoration in vain, for A.
-    fn gives_up(&mut self, at: u64) -> Vec<String> {
+    pub(super) fn gives_up(&mut self, at: u64) -> Vec<String> {
         self.hears(at, A, "ca", "FAILED 0");
         self.got(at + 500, A, "ca", Method::Bye);
         judge(&self.log)

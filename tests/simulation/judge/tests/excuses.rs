@@ -1,0 +1,152 @@
+//! What explains a thing explains no more than that: each cause beside the same log without it.
+
+use super::*;
+
+/// A phone of a third user, to whom one side may hand the call.
+const D: PhoneId = 3;
+
+const BYE: &str = "BYE although nothing was over";
+
+impl Story {
+    fn befalls(&mut self, at: u64, phone: PhoneId, fault: Fault) {
+        self.add(at, phone, What::Fault(fault));
+    }
+
+    fn third(&mut self, side: Side, user: &str) {
+        let card = Card {
+            name: "c0-0".into(),
+            user: user.into(),
+            side,
+            ..self.log.roster[A].clone()
+        };
+        self.log.roster.push(card);
+        self.registers(D);
+    }
+
+    fn cancel(&mut self, at: u64, phone: PhoneId, call: &str) {
+        let branch = format!("z9hG4bKi{call}");
+        self.request(at, phone, Method::Cancel, call, 1, &branch, "", "", false);
+    }
+}
+
+fn has(found: &[String], what: &str) -> bool {
+    found.iter().any(|found| found.contains(what))
+}
+
+#[test]
+fn who_answered_too_late_was_not_there_last() {
+    let story = |until, loser: bool| {
+        let mut story = Story::registered();
+        story.log.roster[B].traits = Traits::of(Temper::IgnoresOptions);
+        if loser {
+            story.answer(2100, C, "cc");
+            story.got(2200, C, "cc", Method::Bye);
+        }
+        story.befalls(10_000, B, Fault::Frozen);
+        story.end(until, &[])
+    };
+    // Who ignores OPTIONS is asked seldom.
+    for loser in [false, true] {
+        assert!(!has(&story(90_000, loser), "left alone"));
+        finds(&story(150_000, loser), "left alone");
+    }
+}
+
+#[test]
+fn of_a_caller_that_never_heard_the_answer_the_own_phones_are_sought() {
+    let story = |user| {
+        let mut story = Story::new();
+        story.third(Side::Caller, user);
+        story.invite(1000, A, "ca", true);
+        story.befalls(1600, A, Fault::Killed);
+        story.answer(2000, B, "cb");
+        story.hears(64_000, B, "cb", "FAILED 0");
+        story.got(64_500, B, "cb", Method::Bye);
+        judge(&story.log)
+    };
+    finds(&story("a0"), BYE);
+    assert!(!has(&story("c0"), BYE));
+}
+
+#[test]
+fn whom_the_other_did_not_agree_to_is_not_sought() {
+    let story = |ended| {
+        let mut story = Story::call();
+        story.third(Side::Callee, "c0");
+        story.answer(5000, D, "cd");
+        story.got(ended, D, "cd", Method::Bye);
+        story.befalls(10_000, B, Fault::Killed);
+        story.gives_up(72_000)
+    };
+    assert!(!has(&story(5100), BYE));
+    finds(&story(14_000), BYE);
+}
+
+#[test]
+fn who_answers_in_spite_of_a_cancel_is_ended() {
+    let story = |cancelled: bool, trouble: bool| {
+        let mut story = Story::new();
+        story.invite(1000, A, "ca", true);
+        story.invite(1100, B, "cb", false);
+        if trouble {
+            story.befalls(2000, A, Fault::Reset);
+        }
+        story.final_response(7000, A, "ca", 487, false);
+        if cancelled {
+            story.cancel(7050, B, "cb");
+        }
+        story.accept(7500, B, "cb", false);
+        story.got(7600, B, "cb", Method::Bye);
+        judge(&story.log)
+    };
+    assert!(!has(&story(true, true), BYE));
+    finds(&story(true, false), BYE);
+    finds(&story(false, true), BYE);
+}
+
+#[test]
+fn an_invite_that_a_dead_server_sent_has_no_acknowledgement() {
+    let story = |invited| {
+        let mut story = Story::new();
+        story.restarted(1000);
+        story.invite(invited, B, "cb", false);
+        story.final_response(30_000, B, "cb", 504, true);
+        judge(&story.log)
+    };
+    let never = "final response never acknowledged";
+    assert!(!has(&story(1510), never));
+    finds(&story(4000), never);
+}
+
+#[test]
+fn whom_the_other_was_asked_about_across_a_restart_may_be_ended_late() {
+    let story = |restart| {
+        let mut story = Story::taken_over();
+        if restart {
+            story.restarted(22_000);
+        }
+        story.got(57_000, C, "cc", Method::Bye);
+        judge(&story.log)
+    };
+    assert!(!has(&story(true), BYE));
+    finds(&story(false), BYE);
+}
+
+#[test]
+fn who_has_refused_since_its_other_phone_was_missed_need_not_be_joined() {
+    let story = |refused: u64| {
+        let mut story = Story::registered();
+        story.befalls(5000, B, Fault::Deaf);
+        story.invite(refused - 1000, C, "cc", false);
+        story.final_response(refused, C, "cc", 488, true);
+        story.inside(60_000, B, "cb", (Method::Bye, ""), None, true);
+        story.end(170_000, &[])
+    };
+    let joined = "b0-1 not joined";
+    assert!(!has(&story(40_000), joined));
+    let mut early = Story::registered();
+    early.inside(60_000, B, "cb", (Method::Bye, ""), None, true);
+    early.invite(39_000, C, "cc", false);
+    early.final_response(40_000, C, "cc", 488, true);
+    finds(&early.end(170_000, &[]), joined);
+}
