@@ -199,6 +199,30 @@ fn a_transferor_that_stays_is_hung_up_on() {
 }
 
 #[test]
+fn a_transferor_that_did_not_hear_its_bye_is_hung_up_on_when_it_is_back() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    let invite = t.referred(&mut b);
+    let mut c = t.carol_answers(&invite);
+    t.told(desk(), "200 OK");
+    t.word_of_carol();
+    t.pass(Millis::from_secs(40));
+    let first = t.request_to(desk(), Method::Bye);
+    t.discard(desk());
+    t.register_again("bob", desk(), "desk", 2);
+    let again = t.request_to(desk(), Method::Bye);
+    assert_eq!(again.call_id(), first.call_id());
+    assert!(again.cseq() > first.cseq());
+    t.reply(&again, 200, desk());
+    t.discard(desk());
+    t.register_again("bob", desk(), "desk", 3);
+    assert!(t.waiting(desk(), &Method::Bye).is_none());
+    t.discard(carol());
+    t.discard(alice());
+    t.calls_on(&mut a, &mut c);
+}
+
+#[test]
 fn a_transfer_that_fails_leaves_the_call_as_it_was() {
     let mut t = three();
     let (mut a, mut b) = t.established();

@@ -139,7 +139,7 @@ pub(super) fn pause(rounds: u32) -> Millis {
 }
 
 /// Returns where a lost endpoint is best reached: where it registered last, else where it was.
-pub(super) fn way_back(context: &Context<'_>, aor: &Aor, old: &Leg) -> Flow {
+pub(crate) fn way_back(context: &Context<'_>, aor: &Aor, old: &Leg) -> Flow {
     let known = routing::flows(aor, &old.endpoint.identity, context.now, context.world);
     let registered = known.into_iter().filter_map(|endpoint| endpoint.flow);
     let standing = registered

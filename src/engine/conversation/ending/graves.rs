@@ -87,7 +87,7 @@ impl Graves {
 impl Context<'_> {
     /// A lost dialog outlives its conversation, until its phone has answered a BYE; `rounds` it has had by time. Whose
     /// place another endpoint has taken is told so (`replaced`).
-    pub(super) fn entomb(
+    pub(crate) fn entomb(
         &mut self,
         id: ConversationId,
         aor: Aor,

@@ -3,7 +3,7 @@
 //! `parting` a BYE that waits for an ACK, `stray` a 2xx that nobody waits for, `ghosts` the end of lost dialogs,
 //! `graves` the same after the end of all.
 
-mod ghosts;
+pub(crate) mod ghosts;
 pub(crate) mod graves;
 pub(crate) mod parting;
 pub(crate) mod stray;

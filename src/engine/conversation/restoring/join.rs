@@ -506,7 +506,7 @@ impl Conversation {
         match transferor {
             Some(transferor) => {
                 self.letters_after_transfer(context, side);
-                self.transferred(context, transferor, endpoint.clone());
+                self.transferred(context, transferor, lost.transfer, endpoint.clone());
             }
             None => self.restorations += 1,
         }

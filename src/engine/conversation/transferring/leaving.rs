@@ -5,11 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
+use crate::engine::conversation::ending::ghosts::way_back;
 use crate::engine::conversation::ending::parting::Bye;
 use crate::engine::conversation::leg::Leg;
-use crate::engine::conversation::restoring::reach::{standing, way_anew};
-use crate::engine::dialog::Happens;
-use crate::engine::ids::LegId;
+use crate::engine::conversation::restoring::reach::standing;
+use crate::engine::dialog::{Happens, Life};
+use crate::engine::ids::{Aor, LegId};
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::ServerId;
 use crate::sip::{Message, Method};
@@ -23,17 +24,20 @@ const LEAVING_MAX: usize = 4;
 pub(crate) struct Leaving {
     pub(crate) leg: Leg,
     pub(crate) until: Time,
+    /// Whose it is: the side is somebody else's by now.
+    #[serde(default)]
+    aor: Option<Aor>,
 }
 
 impl Conversation {
     /// Lets a leg go that has no part in the conversation any more.
-    pub(super) fn let_go(&mut self, context: &mut Context<'_>, leg: Leg) {
+    pub(super) fn let_go(&mut self, context: &mut Context<'_>, leg: Leg, aor: Option<Aor>) {
         if self.leaving.len() >= LEAVING_MAX {
             let oldest = self.leaving.remove(0);
-            self.end_leaving(context, oldest.leg);
+            self.end_leaving(context, oldest);
         }
         let until = context.now + LINGER;
-        self.leaving.push(Leaving { leg, until });
+        self.leaving.push(Leaving { leg, until, aor });
         self.part(context);
     }
 
@@ -46,24 +50,28 @@ impl Conversation {
         };
         let over: Vec<Leaving> = self.leaving.extract_if(.., done).collect();
         for leaving in over {
-            self.end_leaving(context, leaving.leg);
+            self.end_leaving(context, leaving);
         }
     }
 
     pub(crate) fn end_all_leaving(&mut self, context: &mut Context<'_>) {
         for leaving in std::mem::take(&mut self.leaving) {
-            self.end_leaving(context, leaving.leg);
+            self.end_leaving(context, leaving);
         }
     }
 
-    fn end_leaving(&self, context: &mut Context<'_>, mut leg: Leg) {
-        // Its connection may have been closed since, as by a restart of ours.
-        if standing(context, &leg.dialog.flow).is_none()
-            && let Some(flow) = way_anew(context, &leg)
-        {
-            leg.dialog.flow = flow;
+    /// Who is asleep, or has no connection any more, has the BYE of a lost dialog: once more when it is back.
+    fn end_leaving(&self, context: &mut Context<'_>, leaving: Leaving) {
+        let Leaving { mut leg, aor, .. } = leaving;
+        let Some(aor) = aor.filter(|_| leg.life.is_up() && leg.life != Life::Answered) else {
+            return leg.part(context, self.id, Bye::because(None));
+        };
+        if standing(context, &leg.dialog.flow).is_none() {
+            leg.dialog.flow = way_back(context, &aor, &leg);
         }
-        leg.part(context, self.id, Bye::because(None));
+        context.forget_tag(&leg.dialog.local_tag);
+        leg.bye(context, self.id, None);
+        context.entomb(self.id, aor, leg, 0, false);
     }
 
     pub(crate) fn is_leaving(&self, leg: LegId) -> bool {

@@ -360,12 +360,14 @@ impl Conversation {
         &mut self,
         context: &mut Context<'_>,
         mut transferor: Leg,
+        transfer: Option<Box<Transfer>>,
         to: Box<str>,
     ) {
         let (id, side) = (self.id, transferor.side);
+        let aor = transfer.map(|transfer| transfer.transferor.aor);
         transferor.report(context, id, 200);
         self.note(context, Happening::Transferred { side, endpoint: to });
-        self.let_go(context, transferor);
+        self.let_go(context, transferor, aor);
     }
 
     /// Nobody took the call.
