@@ -177,6 +177,36 @@ fn a_lost_phone_that_says_bye_ends_the_conversation() {
 }
 
 #[test]
+fn the_bye_of_a_lost_phone_that_never_answers_our_replaces_is_a_farewell() {
+    // It is deaf: nothing that is sent reaches it, and it is heard.
+    for icmp in [false, true] {
+        let mut t = two();
+        let (_, mut b) = t.established();
+        t.bob_is_lost();
+        let replacing = t.request_to(desk(), Method::Invite);
+        assert!(replacing.header(Name::Replaces).is_some());
+        t.hangs_up(&mut b);
+        t.pass(Millis::from_secs(5));
+        t.nothing_to(alice());
+        if icmp {
+            t.icmp(desk());
+        }
+        t.pass(Millis::from_secs(35));
+        t.request_to(alice(), Method::Bye);
+        assert_eq!(
+            t.happened(|what| matches!(
+                what,
+                Happening::Ended {
+                    how: Ending::HungUp(Side::Callee),
+                    ..
+                }
+            )),
+            1
+        );
+    }
+}
+
+#[test]
 fn the_bye_that_our_replaces_brings_along_is_no_farewell() {
     let mut t = two();
     let (_, mut b) = t.established();

@@ -6,7 +6,7 @@ use crate::engine::conversation::answers::Answer;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::early::prack::Owed;
 use crate::engine::conversation::ending::stray::{Leaving, acknowledge_and_leave};
-use crate::engine::conversation::forking::{Failure, failure};
+use crate::engine::conversation::forking::{Branch, Failure, failure};
 use crate::engine::conversation::session::enclosed::sdp_of;
 use crate::engine::dialog::reliable::{self, Order};
 use crate::engine::dialog::{Do, Happens};
@@ -142,7 +142,9 @@ impl Conversation {
         // RFC 3891 3: by 603 a phone says, too, that the dialog is over. Where it rang, somebody has pressed a button.
         let unknown =
             branch.replaces && (matches!(status, 481 | 420 | 501) || status == 603 && !branch.rang);
-        if unknown && lost.farewell {
+        // Who says nothing to it has not done by that BYE what it asks for.
+        let silent = branch.replaces && !branch.rang && matches!(status, 408 | 503);
+        if (unknown || silent) && lost.farewell {
             return self.finish(context, Ending::HungUp(side));
         }
         if unknown {
@@ -229,6 +231,8 @@ impl Conversation {
         };
         let rang = self.rung_out(context, &mut lost.fork);
         let any = !rang.is_empty();
+        let silent = |branch: &Branch| branch.replaces && !branch.rang;
+        let farewell = lost.farewell && rang.iter().any(silent);
         let mut names = Vec::new();
         for branch in rang {
             names.push((branch.endpoint().name.clone(), branch.attempt()));
@@ -251,7 +255,10 @@ impl Conversation {
                 },
             );
         }
-        if any {
+        if farewell {
+            // By its BYE it has not done what the INVITE asks for, which it never answered.
+            self.finish(context, Ending::HungUp(side));
+        } else if any {
             self.go_on(context, side);
         }
     }
