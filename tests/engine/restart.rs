@@ -4,7 +4,7 @@ use refork::engine::ids::Side;
 use refork::engine::ports::MediaCommand;
 use refork::engine::settings::Kind;
 use refork::engine::time::Millis;
-use refork::sip::{Method, Name};
+use refork::sip::{Message, Method, Name};
 
 use crate::people::*;
 use crate::table::*;
@@ -140,6 +140,50 @@ fn a_call_that_rings_is_no_conversation_yet() {
 }
 
 #[test]
+fn an_invite_that_waits_for_the_other_side_is_answered_after_it() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    let hold = with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly"));
+    t.receive(alice(), hold);
+    let before = t.request_to(desk(), Method::Invite);
+    // With that it is not sent again by itself (RFC 3261 17.1.1.2).
+    t.pass(Millis(300));
+    t.discard(desk());
+    t.restart();
+    let again = t.request_to(desk(), Method::Invite);
+    assert!(again.cseq() > before.cseq());
+    assert!(text(&again).contains("a=sendonly"));
+    let answer = sdp(desk(), 2, "recvonly");
+    t.receive(
+        desk(),
+        with_sdp(response(&again, 200, desk(), "b1"), &answer),
+    );
+    let ok = t.response_to(alice(), 200);
+    assert!(text(&ok).contains("a=recvonly"));
+    t.receive(alice(), a.ack(ok.cseq()));
+    t.discard(desk());
+    // It has its answer, and is not taken once more.
+    t.restart();
+    t.nothing_to(desk());
+    t.nothing_to(alice());
+}
+
+#[test]
+fn an_invite_that_was_refused_is_not_taken_once_more_after_it() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    let hold = with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly"));
+    t.receive(alice(), hold);
+    let across = t.request_to(desk(), Method::Invite);
+    t.reply(&across, 488, desk());
+    t.response_to(alice(), 488);
+    t.discard(desk());
+    t.restart();
+    t.nothing_to(desk());
+    t.nothing_to(alice());
+}
+
+#[test]
 fn a_restart_does_not_repeat_the_notice() {
     let mut t = two();
     t.established();
@@ -164,17 +208,20 @@ fn a_2xx_to_an_invite_of_before_is_acknowledged_and_ends_no_call() {
     );
     let reinvite = t.request_to(desk(), Method::Invite);
     t.restart();
-    let answer = || {
-        with_sdp(
-            response(&reinvite, 200, desk(), "b1"),
-            &sdp(desk(), 2, "recvonly"),
-        )
+    let again = t.request_to(desk(), Method::Invite);
+    let answer = |invite: &Message| {
+        let invite = response(invite, 200, desk(), "b1");
+        with_sdp(invite, &sdp(desk(), 2, "recvonly"))
     };
     for _ in 0..2 {
-        t.receive(desk(), answer());
+        t.receive(desk(), answer(&reinvite));
         assert_eq!(t.request_to(desk(), Method::Ack).cseq(), reinvite.cseq());
         t.nothing_to(desk());
     }
+    t.receive(desk(), answer(&again));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), a.ack(ok.cseq()));
     t.hangs_up(&mut b);
     let bye = t.request_to(alice(), Method::Bye);
     t.reply(&bye, 200, alice());

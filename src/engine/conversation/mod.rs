@@ -41,7 +41,7 @@ use self::letters::queue::SlimQueue;
 use self::restoring::aside::Restoration;
 use self::session::grow::Growing;
 use self::session::media::Ports;
-use self::session::renegotiate::Renegotiation;
+use self::session::renegotiate::{OpenInvite, Renegotiation};
 use self::under_way::Burden;
 use crate::engine::asker::Asker;
 use crate::engine::dialog::session_id::Uuid;
@@ -136,6 +136,8 @@ pub struct Conversation {
     pub(crate) indexed: Keys,
     #[serde(skip)]
     pub(crate) expected: index::Answered,
+    #[serde(default)]
+    open_invite: Option<Box<OpenInvite>>,
 }
 
 /// One of the two ends.

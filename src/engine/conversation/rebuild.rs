@@ -104,6 +104,7 @@ impl Conversation {
             self.pump(context, side);
             self.announce(context, side);
         }
+        self.take_open_invite(context);
         self.persist(context);
     }
 

@@ -202,7 +202,9 @@ impl Case<'_> {
             restarts.any(|(down, up)| *down >= answered && (recently..=at).contains(up))
         };
         // A branch that answered too late.
-        let late = leg.answered.is_some_and(|answered| answered >= recently || anew(answered))
+        let late = leg
+            .answered
+            .is_some_and(|answered| answered >= recently || anew(answered))
             && self.side(leg.talk, leg.side).any(|rival| {
                 rival.call_id != leg.call_id && rival.answered.is_some_and(|first| first <= at)
             });

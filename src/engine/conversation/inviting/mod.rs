@@ -156,6 +156,7 @@ impl Conversation {
             invitation: None,
             carried: Vec::new(),
             renegotiation: None,
+            open_invite: None,
             growing: None,
             inquiring: None,
             giving: None,

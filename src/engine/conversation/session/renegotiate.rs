@@ -1,5 +1,8 @@
 //! re-INVITE and UPDATE: a new offer goes across, the answer comes back (RFC 3261 14, RFC 3311, RFC 3264 8).
 
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
 use super::enclosed::{Enclosed, end_enclosed, is_foreign, sdp_of};
 use super::keys::{Role, refusal};
 use super::refresh::too_brief;
@@ -32,6 +35,14 @@ pub(crate) struct Renegotiation {
     turned: bool,
     /// What the other side was told before (RFC 6141: all is as it was where it fails).
     before: Talk,
+}
+
+/// An INVITE of theirs that has waited for the other side's answer. Who has had a 100 does not send it again by itself
+/// (RFC 3261 17.1.1.2), and would wait for ever if a restart forgot it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct OpenInvite {
+    request: Bytes,
+    flow: Flow,
 }
 
 impl Renegotiation {
@@ -179,6 +190,43 @@ impl Conversation {
             turned: false,
             before,
         }));
+        if invite {
+            self.keep_open_invite(context, server);
+        }
+    }
+
+    /// Keeps an INVITE for as long as it waits. A connection ends with us, and with it the INVITE.
+    fn keep_open_invite(&mut self, context: &mut Context<'_>, server: ServerId) {
+        let asked = context.shared.transactions.request_of(server);
+        let asked = asked.filter(|(_, flow)| !flow.transport.is_reliable());
+        self.open_invite = asked.map(|(request, flow)| {
+            let request = request.bytes().clone();
+            Box::new(OpenInvite { request, flow })
+        });
+        if self.open_invite.is_some() {
+            self.persist(context);
+        }
+    }
+
+    /// It has its answer, and is not to be taken once more.
+    pub(crate) fn forget_answered(&mut self, context: &mut Context<'_>) {
+        if self.renegotiation.is_none() && self.open_invite.take().is_some() {
+            self.persist(context);
+        }
+    }
+
+    /// After a restart: it is taken as if it had come again.
+    pub(crate) fn take_open_invite(&mut self, context: &mut Context<'_>) {
+        let Some(open) = self.open_invite.take() else {
+            return;
+        };
+        if let Ok(request) = Message::parse(open.request) {
+            let (flow, now) = (open.flow, context.now);
+            let shared = &mut *context.shared;
+            shared
+                .transactions
+                .receive(request, flow, now, &mut shared.out);
+        }
     }
 
     /// Takes an answer to our re-INVITE or UPDATE. Returns false where it is none of it.
@@ -316,6 +364,7 @@ impl Conversation {
             .as_deref()
             .and_then(|said| self.tell(context, from, said, role));
         self.accept_alone(context, from, pending.server, told.as_deref());
+        self.open_invite = None;
         if pending.invite {
             self.await_ack(context, from, pending.server, cseq, late);
         }
