@@ -99,6 +99,28 @@ fn who_registers_again_hears_the_answer_there() {
 }
 
 #[test]
+fn who_takes_our_connection_hears_the_answer_there() {
+    for taken in [true, false] {
+        let (mut t, invite) = rings();
+        t.closed(first(), 7);
+        t.reply(&invite, 183, desk());
+        // RFC 3261 18.2.2: to where its Via says that it listens.
+        t.response_to(alice(), 183);
+        if taken {
+            t.site.open.insert(alice(), tcp(alice(), 9));
+        }
+        t.pass(Millis::from_secs(10));
+        if !taken {
+            t.request_to(desk(), Method::Cancel);
+            continue;
+        }
+        t.nothing_to(desk());
+        takes(&mut t, &invite);
+        talks(&mut t, &invite, alice(), 9);
+    }
+}
+
+#[test]
 fn another_flow_of_the_same_phone_is_taken_at_once() {
     let (mut t, invite) = rings();
     registers(&mut t, second(), 8, 2, 1);

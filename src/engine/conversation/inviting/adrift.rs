@@ -1,10 +1,10 @@
 //! A caller whose connection closes before anybody has answered. It may come back: by another flow of its own
-//! (RFC 5626 4.3), by a registration or a request over a new connection. The phones ring on for
-//! `detect.grace`; then it is gone.
+//! (RFC 5626 4.3), by a registration or a request over a new connection, or by one of ours that it takes. The phones
+//! ring on for `detect.grace`; then it is gone.
 
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
-use crate::engine::conversation::restoring::reach::standing;
+use crate::engine::conversation::restoring::reach::{standing, way_anew};
 use crate::engine::dialog::Dialog;
 use crate::engine::dialog::onward::Known;
 use crate::engine::endpoint::Endpoint;
@@ -106,9 +106,26 @@ impl Conversation {
             return;
         };
         let due = |adrift: &Adrift| adrift.until <= context.now;
-        if invitation.adrift.as_ref().is_some_and(due) && !self.caller_asks_again(context) {
+        if invitation.adrift.as_ref().is_some_and(due)
+            && !self.caller_asks_again(context)
+            && !self.caller_is_reached(context)
+        {
             self.caller_gone(context);
         }
+    }
+
+    /// Returns true where the caller has taken a connection of ours, by which it has heard of phones that ring since
+    /// (RFC 3261 18.2.2).
+    fn caller_is_reached(&mut self, context: &mut Context<'_>) -> bool {
+        let leg = self.party(Side::Caller).leg.as_ref();
+        let there = leg.and_then(|leg| way_anew(context, leg));
+        let there = there.filter(|flow| flow.transport.is_reliable());
+        let open = there.and_then(|flow| context.world.open_to(flow.transport, flow.peer));
+        let Some(open) = open else {
+            return false;
+        };
+        self.caller_back(context, open);
+        self.invitation.as_ref().is_some_and(|i| i.adrift.is_none())
     }
 
     /// Returns true where the caller has sent its INVITE again over another connection.
