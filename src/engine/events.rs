@@ -484,6 +484,13 @@ pub enum Happening {
     },
 }
 
+impl Happening {
+    /// Returns true for the beginning of a doubt, and for the end of one that came to nothing.
+    pub(crate) fn is_a_doubt(&self) -> bool {
+        matches!(self, Self::Suspected { .. } | Self::Alive { .. })
+    }
+}
+
 /// A happening and its time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {

@@ -214,6 +214,99 @@ fn a_phone_that_suppresses_silence_is_offered_nothing() {
     assert!(t.losses().is_empty());
 }
 
+/// A pause of ten seconds between packets of comfort noise; the phone knows OPTIONS.
+fn pauses(t: &mut Table) {
+    t.desk_is_heard();
+    t.pass(Millis::from_secs(3));
+    t.desk_is_silent();
+    let probe = t.request_to(desk(), Method::Options);
+    t.reply(&probe, 200, desk());
+    t.pass(Millis::from_secs(7));
+}
+
+#[test]
+fn who_makes_noise_and_is_silent_in_turn_is_offered_something_more_and_more_seldom() {
+    let mut t = Table::new(settings());
+    t.established();
+    let mut offered = Vec::new();
+    for pause in 0..30 {
+        pauses(&mut t);
+        if let Some(update) = t.waiting(desk(), &Method::Update) {
+            offered.push(pause);
+            t.agrees(&update, desk(), &sdp(desk(), 1, "sendrecv"));
+            // What was sent again while the pause went on.
+            t.discard(desk());
+        }
+    }
+    assert_eq!(offered, [0, 4, 11, 24]);
+    assert!(t.losses().is_empty());
+    // Its dialog stands, but it may yet freeze.
+    t.desk_is_heard();
+    t.desk_is_silent();
+    t.pass(Millis(8_100));
+    assert_eq!(t.losses(), [Signal::Silence]);
+    t.nothing_to(alice());
+}
+
+#[test]
+fn the_doubts_of_a_long_call_leave_room_in_its_history_for_its_loss() {
+    let mut t = two();
+    t.established();
+    for _ in 0..150 {
+        t.desk_is_heard();
+        t.desk_is_silent();
+        let probe = t.request_to(desk(), Method::Options);
+        t.reply(&probe, 200, desk());
+    }
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &audio(mobile()));
+    let key = t.engine.list(1)[0].key;
+    let kept = t.engine.detail(key).unwrap().history;
+    let is = |test: fn(&Happening) -> bool| kept.iter().filter(|entry| test(&entry.what)).count();
+    assert_eq!(kept.len(), 256);
+    assert_eq!(is(|what| matches!(what, Happening::Invited { .. })), 1);
+    assert_eq!(is(|what| matches!(what, Happening::Answered { .. })), 1);
+    assert_eq!(is(|what| matches!(what, Happening::Lost { .. })), 1);
+    assert_eq!(is(|what| matches!(what, Happening::Restored { .. })), 1);
+}
+
+#[test]
+fn a_phone_that_begins_anew_in_a_silence_has_its_dialog_asked_at_once() {
+    for while_asked in [true, false] {
+        let mut t = Table::new(settings());
+        t.established();
+        t.desk_is_heard();
+        if !while_asked {
+            t.pass(Millis::from_secs(1));
+            registers_anew(&mut t, "again");
+            t.pass(Millis::from_secs(2));
+        }
+        t.desk_is_silent();
+        let probe = t.request_to(desk(), Method::Options);
+        if while_asked {
+            registers_anew(&mut t, "again");
+        }
+        t.reply(&probe, 200, desk());
+        let update = t.request_to(desk(), Method::Update);
+        t.reply(&update, 481, desk());
+        assert_eq!(t.losses(), [Signal::Silence]);
+    }
+}
+
+#[test]
+fn a_phone_that_spoke_after_it_began_anew_knows_its_call() {
+    let mut t = Table::new(settings());
+    t.established();
+    t.desk_is_heard();
+    registers_anew(&mut t, "again");
+    t.pass(Millis::from_secs(4));
+    t.desk_is_silent();
+    let probe = t.request_to(desk(), Method::Options);
+    t.reply(&probe, 200, desk());
+    t.nothing_to(desk());
+}
+
 #[test]
 fn a_phone_that_freezes_after_a_pause_is_lost_as_soon_as_any_other() {
     let silent = Settings::default().detect;

@@ -51,6 +51,38 @@ fn what_the_far_side_lets_wait_is_stored_before_it_is_accepted() {
 }
 
 #[test]
+fn who_falls_silent_as_kept_texts_are_handed_over_is_asked_as_soon_as_for_a_fresh_one() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    let (mut a, _) = t.texting();
+    t.bob_is_lost();
+    for text in ["1", "2"] {
+        t.receive(alice(), a.message(text));
+        t.response_to(alice(), 202);
+    }
+    t.discard(desk());
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &text_sdp(mobile()));
+    let carried = t.request_to(mobile(), Method::Message);
+    assert_eq!(text(&carried), "1");
+    t.pass(Millis(1_900));
+    assert!(t.waiting(mobile(), &Method::Options).is_none());
+    t.pass(Millis(200));
+    let probe = t.waiting(mobile(), &Method::Options).unwrap();
+    // It lives, and is slow: it is asked once for each text.
+    t.reply(&probe, 200, mobile());
+    t.pass(Millis::from_secs(5));
+    assert!(t.waiting(mobile(), &Method::Options).is_none());
+    t.reply(&carried, 200, mobile());
+    while t.waiting(mobile(), &Method::Message).is_some() {}
+    t.pass(Millis(2_100));
+    t.waiting(mobile(), &Method::Options).unwrap();
+    t.pass(Millis::from_secs(8));
+    assert_eq!(t.losses().len(), 2, "the mobile is lost too");
+}
+
+#[test]
 fn a_store_that_fails_is_no_202() {
     let mut t = Table::new(settings());
     let (mut a, _) = t.texting();

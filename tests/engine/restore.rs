@@ -332,6 +332,54 @@ fn a_491_to_the_join_does_not_hang_up_on_who_answered() {
     );
 }
 
+/// The survivor's phone answers something else yet, and says so by 500 and a time (RFC 3261 14.2).
+fn puts_off(t: &mut Table, join: &Message) {
+    let busy = response(join, 500, alice(), "tcall1").header(Name::RetryAfter, 1);
+    t.discard(alice());
+    t.receive(alice(), busy.end());
+    t.request_to(alice(), Method::Ack);
+}
+
+#[test]
+fn a_survivor_that_puts_off_the_join_is_asked_again_a_few_times() {
+    for times in [1, 3, 4] {
+        let mut t = two();
+        t.established();
+        t.bob_is_lost();
+        t.pass(Millis(2_100));
+        let invite = t.request_to(mobile(), Method::Invite);
+        t.receive(
+            mobile(),
+            with_sdp(response(&invite, 200, mobile(), "m1"), &g722(mobile())),
+        );
+        t.request_to(mobile(), Method::Ack);
+        for _ in 0..times {
+            let join = t.request_to(alice(), Method::Invite);
+            puts_off(&mut t, &join);
+            t.pass(Millis(900));
+            t.nothing_to(alice());
+            t.pass(Millis(1_200));
+        }
+        if times > 3 {
+            t.nothing_to(alice());
+            t.request_to(mobile(), Method::Bye);
+            continue;
+        }
+        let join = t.request_to(alice(), Method::Invite);
+        t.discard(alice());
+        t.receive(
+            alice(),
+            with_sdp(response(&join, 200, alice(), "tcall1"), &g722(alice())),
+        );
+        t.request_to(alice(), Method::Ack);
+        t.nothing_to(mobile());
+        assert_eq!(
+            t.happened(|what| matches!(what, Happening::Restored { .. })),
+            1
+        );
+    }
+}
+
 #[test]
 fn who_hangs_up_while_the_survivor_is_asked_is_not_joined() {
     let mut t = two();

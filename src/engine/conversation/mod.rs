@@ -71,7 +71,7 @@ pub(crate) use self::session::keys::refusal;
 pub(crate) use self::session::refresh::too_brief;
 pub(crate) use self::transferring::tags::Moves;
 
-/// Entries kept of a conversation's history; what comes in between is left out.
+/// Entries kept of a conversation's history.
 const HISTORY_MAX: usize = 256;
 
 /// One call or IM session. What is skipped by serde is gone after a restart, and `rebuild` says what
@@ -364,14 +364,27 @@ impl Conversation {
         leg.map(|leg| leg.endpoint.name.clone()).unwrap_or_default()
     }
 
+    /// Where there is no room for more, doubts that came to nothing give way to what became of the conversation.
+    fn remember(&mut self, entry: Entry) {
+        if self.history.len() >= HISTORY_MAX
+            && let Some(at) = self
+                .history
+                .iter()
+                .position(|entry| entry.what.is_a_doubt())
+        {
+            self.history.remove(at);
+        }
+        if self.history.len() < HISTORY_MAX || matches!(entry.what, Happening::Ended { .. }) {
+            self.history.push(entry);
+        }
+    }
+
     /// Writes a line of history, which is also the log's and the metrics'.
     fn note(&mut self, context: &mut Context<'_>, what: Happening) {
-        if self.history.len() < HISTORY_MAX || matches!(what, Happening::Ended { .. }) {
-            self.history.push(Entry {
-                at: context.now,
-                what: what.clone(),
-            });
-        }
+        self.remember(Entry {
+            at: context.now,
+            what: what.clone(),
+        });
         let event = Event::Conversation {
             id: self.id,
             call_id: self.call_id.clone(),
@@ -480,10 +493,12 @@ impl Conversation {
                 .find(|letter| letter.server.is_some() && letter.storing.is_none())
                 .map(|letter| letter.received + suspect_after)
                 .filter(|_| party.lost.is_none() && self.answered.is_some());
-            let later = party.queue.next_try().filter(|_| party.is_up());
+            let unanswered = party.queue.overdue_at(suspect_after);
+            let later = party.queue.next_try();
             [
                 overdue,
-                later,
+                unanswered.filter(|_| party.is_up() && self.answered.is_some()),
+                later.filter(|_| party.is_up()),
                 party.queue.next_expiry(),
                 party.check.as_ref().and_then(|check| check.next),
                 party.trust.deadline().filter(|_| party.is_up()),

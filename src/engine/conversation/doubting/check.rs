@@ -54,6 +54,8 @@ pub(crate) struct Check {
     pub(super) unproven: bool,
     /// The dialog is asked beside OPTIONS.
     pub(super) dialog: bool,
+    /// It registered then as one that has begun anew, and may have forgotten its call.
+    pub(super) anew: Option<Time>,
 }
 
 impl Check {
@@ -70,6 +72,7 @@ impl Check {
             refused: false,
             unproven: false,
             dialog: false,
+            anew: None,
         }
     }
 }
@@ -200,8 +203,11 @@ impl Conversation {
             self.becomes_suspect(context, side, signal);
             return;
         }
+        let silence = context.shared.settings.detect.media_silence;
         let before = self.party_mut(side).check.as_mut();
-        let dead = before.and_then(|check| check.dead.take());
+        let (dead, anew) = before.map_or((None, None), |check| (check.dead.take(), check.anew));
+        // What it said after that is no word of one that has forgotten its call.
+        let anew = anew.filter(|at| silence.is_none_or(|silence| *at + silence >= context.now));
         self.note_suspected(context, side, signal);
         let refused = signal == Signal::MediaUnreachable;
         let waits = self.party(side).flowing && !refused;
@@ -212,6 +218,7 @@ impl Conversation {
             dead,
             refused,
             unproven: is_of_the_dialog(signal),
+            anew,
             ..Check::new(context.now)
         });
         match signal {

@@ -124,6 +124,11 @@ impl Conversation {
         if is_away(status) {
             return self.doubt_later(context, side, response);
         }
+        let now = context.now;
+        let party = self.party_mut(side);
+        if let Some(leg) = &party.leg {
+            party.trust.dialog_stands(leg.id, now);
+        }
         self.alive(context, side);
     }
 

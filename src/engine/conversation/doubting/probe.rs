@@ -164,13 +164,20 @@ impl Conversation {
         let (now, tries) = (context.now, self.probing(context).tries.max(1));
         let grace = context.shared.settings.detect.grace;
         let heard = self.is_heard(side);
+        let party = self.party(side);
+        let leg = party.leg.as_ref();
+        let proven = leg.is_some_and(|leg| party.trust.is_proven(leg.id, now));
         let Some(check) = self.party_mut(side).check.as_mut() else {
             return;
         };
         if heard || !check.unproven {
             return self.alive(context, side);
         }
-        if check.signal == Some(Signal::Silence) && !check.refused && !check.dialog {
+        let silence = check.signal == Some(Signal::Silence) && check.anew.is_none();
+        if silence && !check.refused && !check.dialog {
+            if proven {
+                return self.alive(context, side);
+            }
             // Who says nothing for a moment is not asked more than that.
             check.step = Step::PutOff { left: tries };
             check.next = Some(now + grace);

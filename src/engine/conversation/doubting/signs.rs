@@ -192,6 +192,12 @@ impl Conversation {
             .filter(|flow| moved && *flow != leg.dialog.flow && flow.peer != leg.dialog.flow.peer);
         let there = elsewhere.filter(|flow| context.may_take(&leg.dialog, flow));
         let Some(flow) = there else {
+            let now = context.now;
+            if let Some(check) = self.party_mut(side).check.as_mut()
+                && anew
+            {
+                check.anew = Some(now);
+            }
             if (anew || elsewhere.is_some()) && !self.is_heard(side) {
                 self.suspect(context, side, Signal::Registration);
             }

@@ -22,6 +22,16 @@ pub(crate) struct Trust {
     silences: u32,
     /// It came again, or lasts.
     again: bool,
+    proven: Option<Proven>,
+}
+
+/// A dialog that was asked, and stands: another silence is no reason to ask more than its device for a while.
+#[derive(Clone, Copy, Debug)]
+struct Proven {
+    leg: LegId,
+    until: Time,
+    /// In a row.
+    times: u32,
 }
 
 impl Trust {
@@ -35,6 +45,7 @@ impl Trust {
             until: Some(now + TRUST.times(1 << before.min(DOUBLED_MAX))),
             silences: if silent { before + 1 } else { 0 },
             again: silent,
+            proven: self.proven,
         };
     }
 
@@ -55,12 +66,37 @@ impl Trust {
             until: Some(now + TRUST),
             silences: 0,
             again: true,
+            proven: self.proven,
         };
+    }
+
+    /// The dialog was asked, and answered.
+    pub(super) fn dialog_stands(&mut self, leg: LegId, now: Time) {
+        let lately = |known: &Proven| known.leg == leg && now <= known.until + TRUST;
+        let times = self
+            .proven
+            .filter(lately)
+            .map_or(0, |known| known.times + 1);
+        self.proven = Some(Proven {
+            leg,
+            until: now + TRUST.times(1 << times.min(DOUBLED_MAX)),
+            times,
+        });
+    }
+
+    /// Returns true where it need not be asked again for a silence alone. Who speaks and pauses in turn would be
+    /// asked at each pause.
+    pub(super) fn is_proven(&self, leg: LegId, now: Time) -> bool {
+        let known = self.proven.filter(|known| known.leg == leg);
+        known.is_some_and(|known| known.until > now)
     }
 
     /// Media has come since, or another session was agreed: what comes from now on is news.
     pub(crate) fn end(&mut self) {
-        *self = Self::default();
+        *self = Self {
+            proven: self.proven,
+            ..Self::default()
+        };
     }
 
     /// Returns when a sign is to be looked at again.

@@ -74,6 +74,7 @@ impl Conversation {
             over,
             tries: 0,
             sent_at: context.now,
+            overdue: false,
             for_transferor: false,
             hops,
             refused: false,
@@ -202,7 +203,7 @@ impl Conversation {
         };
         let again = letter.tries > 0;
         letter.tries += 1;
-        letter.sent_at = context.now;
+        (letter.sent_at, letter.overdue) = (context.now, false);
         let (lines, kind, body) = (
             letter.lines.clone(),
             letter.content_type.clone(),
@@ -475,6 +476,23 @@ impl Conversation {
             if party.lost.is_none() && asked {
                 self.suspect(context, to, Signal::NoAnswer);
             }
+        }
+        self.letter_overdue(context, to);
+    }
+
+    /// The letter under way has no answer, whether its sender waits or has had its 202: who says nothing else either
+    /// is asked whether it is there.
+    fn letter_overdue(&mut self, context: &mut Context<'_>, to: Side) {
+        let (after, now) = (context.shared.settings.messages.suspect_after, context.now);
+        if self.answered.is_none() || !self.party(to).is_up() {
+            return;
+        }
+        let Some(sent_at) = self.party_mut(to).queue.falls_overdue(after, now) else {
+            return;
+        };
+        let silent = self.leg_mut(to).is_some_and(|leg| leg.seen <= sent_at);
+        if silent {
+            self.suspect(context, to, Signal::NoAnswer);
         }
     }
 

@@ -42,6 +42,9 @@ pub(crate) struct Letter {
     /// Its sender was told that it failed while it was under way: it goes to nobody else.
     #[serde(skip)]
     pub(crate) refused: bool,
+    /// Its last try had no answer for too long, and its endpoint is asked whether it is there.
+    #[serde(skip)]
+    pub(crate) overdue: bool,
     /// The sender's transaction, while it has no final answer.
     #[serde(skip)]
     pub(crate) server: Option<ServerId>,
@@ -220,6 +223,28 @@ impl Queue {
         self.under_way == Some(number) && self.is_latest(number, tried)
     }
 
+    /// Returns the letter whose answer is waited for, and whose endpoint has not been asked for that. What we wrote
+    /// ourselves finds other ways (`notice.fallback`).
+    fn unanswered(&self) -> Option<&Letter> {
+        let out = self.under_way?;
+        let mut letters = self.letters.iter();
+        let letter = letters.find(|letter| letter.number == out)?;
+        (letter.author == Author::Other && !letter.overdue).then_some(letter)
+    }
+
+    /// Returns when its answer has taken too long.
+    pub(crate) fn overdue_at(&self, after: Millis) -> Option<Time> {
+        self.unanswered().map(|letter| letter.sent_at + after)
+    }
+
+    /// Returns when the letter under way was sent, once for each of its tries, where that is too long ago.
+    pub(crate) fn falls_overdue(&mut self, after: Millis, now: Time) -> Option<Time> {
+        self.overdue_at(after).filter(|at| *at <= now)?;
+        let letter = self.letter(self.under_way?)?;
+        letter.overdue = true;
+        Some(letter.sent_at)
+    }
+
     /// Returns the number of the letter that is to go now, if any may.
     pub(crate) fn due(&self, now: Time) -> Option<u32> {
         if self.under_way.is_some() || self.not_before.is_some_and(|at| at > now) {
@@ -327,6 +352,7 @@ mod tests {
             over: None,
             tries: 0,
             sent_at: Time(0),
+            overdue: false,
             for_transferor: false,
             hops: HOPS,
             refused: false,

@@ -79,6 +79,7 @@ impl Conversation {
             over: None,
             tries: 0,
             sent_at: context.now,
+            overdue: false,
             for_transferor: false,
             hops: HOPS,
             refused: false,

@@ -54,6 +54,9 @@ pub(crate) struct Restoration {
     /// The re-INVITE to the survivor, while an answer waits for its consent.
     #[serde(skip)]
     pub(crate) joining: Option<Joining>,
+    /// Times that the survivor answered it by a time to wait for (RFC 3261 14.2).
+    #[serde(skip)]
+    pub(super) put_off: u32,
     /// Nobody could be asked of late since there were no media ports.
     #[serde(skip)]
     pub(super) no_ports: bool,
@@ -102,6 +105,7 @@ impl Restoration {
             busy: Busy::default(),
             machines: Machines::default(),
             joining: None,
+            put_off: 0,
             no_ports: false,
             transfer: None,
             turned: Vec::new(),

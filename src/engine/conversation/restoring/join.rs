@@ -1,7 +1,7 @@
 //! A new leg takes the lost one's place; or the lost one comes back.
 
 use crate::engine::conversation::Conversation;
-use crate::engine::conversation::context::{Context, ELSEWHERE, What, end_with};
+use crate::engine::conversation::context::{Context, ELSEWHERE, What, end_with, retry_after};
 use crate::engine::conversation::doubting::outcome;
 use crate::engine::conversation::ending::stray::{Leaving, acknowledge_and_leave};
 use crate::engine::conversation::forking::trail::Walked;
@@ -17,6 +17,10 @@ use crate::engine::location;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::{ClientId, ServerId};
 use crate::sip::{Message, Method, sdp};
+
+/// So often a survivor may put off the re-INVITE of a join, and for so long at most: 14.2 says up to ten seconds.
+const PUT_OFF_MAX: u32 = 3;
+const PUT_OFF_FOR: Millis = Millis::from_secs(10);
 
 /// An answer that waits for the survivor's consent.
 #[derive(Debug)]
@@ -178,7 +182,7 @@ impl Conversation {
             let open = leg.negotiation.step(Act::SendOffer).ok()?;
             Some((open, leg.talk.clone()))
         }) else {
-            return self.join_later(context, side, leg);
+            return self.join_later(context, side, leg, Millis(0));
         };
         let told = self.tell(context, survivor, &said, Role::Offer);
         // Nobody is asked to agree to nothing: without a session it would be the survivor who offers one.
@@ -233,11 +237,20 @@ impl Conversation {
     }
 
     /// The survivor has an offer of its own open: the new leg stays, and it is asked again after a while.
-    fn join_later(&mut self, context: &mut Context<'_>, side: Side, leg: LegId) {
-        let pause = self.pause_of_glare(context, side.other());
+    fn join_later(&mut self, context: &mut Context<'_>, side: Side, leg: LegId, at_least: Millis) {
+        let pause = self.pause_of_glare(context, side.other()).max(at_least);
         if let Some(lost) = &mut self.party_mut(side).lost {
             lost.joining = Some(Joining::again(leg, context.now + pause));
         }
+    }
+
+    /// Returns how long a survivor wishes to be left alone that answers another request of ours yet (RFC 3261 14.2),
+    /// a few times.
+    fn puts_off(&mut self, side: Side, response: &Message) -> Option<Millis> {
+        let after = retry_after(response).filter(|_| response.status() == 500)?;
+        let lost = self.party_mut(side).lost.as_mut()?;
+        lost.put_off += 1;
+        (lost.put_off <= PUT_OFF_MAX).then(|| after.min(PUT_OFF_FOR))
     }
 
     /// The pause is over; meanwhile the survivor's session may have become one that fits.
@@ -329,7 +342,10 @@ impl Conversation {
                     .leg_mut(survivor)
                     .is_some_and(|leg| leg.too_brief(context, response));
             if brief || response.status() == 491 {
-                return self.join_later(context, side, waiting);
+                return self.join_later(context, side, waiting, Millis(0));
+            }
+            if let Some(after) = self.puts_off(side, response) {
+                return self.join_later(context, side, waiting, after);
             }
             return self.join_failed(context, side, waiting);
         }

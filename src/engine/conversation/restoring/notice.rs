@@ -197,6 +197,7 @@ impl Conversation {
             for_transferor: false,
             hops: HOPS,
             refused: false,
+            overdue: false,
             server: None,
             storing: None,
         };
