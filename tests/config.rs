@@ -416,9 +416,17 @@ fn users_may_stand_in_a_file_of_their_own() {
     .unwrap();
     let people = directory.path().join("people.yaml");
 
-    fs::write(&people, "sip:b@refork: { password: swordfish }\n").unwrap();
+    let numbered = "sip:b@refork: { password: swordfish, numbers: [\"+49-30-1\", \"0301\"] }\n";
+    fs::write(&people, numbered).unwrap();
     let config = config::load(&path).unwrap();
     assert_eq!(config.engine.users.len(), 2);
+    let numbers = config.engine.numbers.iter();
+    let numbers = numbers.map(|(number, whose)| (&**number, whose.as_str()));
+    let of_b = "sip:b@refork";
+    assert_eq!(
+        numbers.collect::<Vec<_>>(),
+        [("+49301", of_b), ("0301", of_b)]
+    );
     assert!(config.made_users.is_empty());
 
     fs::write(

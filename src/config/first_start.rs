@@ -40,8 +40,10 @@ pub(super) fn add_users(
     let UsersOf {
         credentials,
         passwords,
+        numbers,
     } = users_of(&text, &name, &config.engine.domains, environment)?;
     config.engine.users = credentials;
+    config.engine.numbers = numbers;
     config.made_users = passwords
         .into_iter()
         .map(|(aor, password)| MadeUser {

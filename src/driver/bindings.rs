@@ -17,7 +17,8 @@ use crate::engine::time::Time;
 const EXPIRED_MAX: usize = 256;
 
 type ByExpiry = BTreeSet<(Time, Aor)>;
-type ByFlow = BTreeMap<Flow, usize>;
+/// Whose bindings name a flow: once for each.
+type ByFlow = BTreeMap<Flow, Vec<Aor>>;
 
 /// Bindings by AOR. The act of a change runs while its AOR is locked, so it must be short, and must not
 /// look into the map.
@@ -26,7 +27,7 @@ pub struct Bindings {
     count: AtomicUsize,
     /// By worker: each AOR's earliest expiry, for the worker that its hash names.
     by_expiry: Box<[Mutex<ByExpiry>]>,
-    /// By worker: how many bindings name a flow, for the worker that the hash of its peer names.
+    /// By worker: whose bindings name a flow, for the worker that the hash of its peer names.
     by_flow: Box<[Mutex<ByFlow>]>,
 }
 
@@ -105,6 +106,21 @@ impl Bindings {
         lock(self.flows(flow)).contains_key(flow)
     }
 
+    /// Returns up to `limit` AORs with a binding that names the flow.
+    pub fn over(&self, flow: &Flow, limit: usize) -> Vec<Aor> {
+        let flows = lock(self.flows(flow));
+        let mut aors: Vec<Aor> = Vec::new();
+        for aor in flows.get(flow).into_iter().flatten() {
+            if aors.len() == limit {
+                break;
+            }
+            if !aors.contains(aor) {
+                aors.push(aor.clone());
+            }
+        }
+        aors
+    }
+
     /// Returns how many flows a worker keeps alive.
     pub fn flows_of(&self, worker: usize) -> usize {
         lock(&self.by_flow[worker]).len()
@@ -149,13 +165,16 @@ impl Bindings {
             return;
         }
         for flow in &new.flows {
-            *lock(self.flows(flow)).entry(*flow).or_insert(0) += 1;
+            let mut flows = lock(self.flows(flow));
+            flows.entry(*flow).or_default().push(aor.clone());
         }
         for flow in &old.flows {
             let mut flows = lock(self.flows(flow));
-            if let Some(count) = flows.get_mut(flow) {
-                *count -= 1;
-                if *count == 0 {
+            if let Some(aors) = flows.get_mut(flow) {
+                if let Some(at) = aors.iter().position(|known| known == aor) {
+                    aors.remove(at);
+                }
+                if aors.is_empty() {
                     flows.remove(flow);
                 }
             }
@@ -252,6 +271,10 @@ pub(super) mod tests {
         bindings.change(&a, &mut |held| held.retain(|b| b.expires > Time(20)));
         assert_eq!(expired(&bindings, 30), BTreeSet::from([b.clone()]));
         assert!(bindings.names(&flow(1)) && !bindings.names(&flow(2)));
+        let over: BTreeSet<Aor> = bindings.over(&flow(1), 8).into_iter().collect();
+        assert_eq!(over, BTreeSet::from([a.clone(), b.clone()]));
+        assert_eq!(bindings.over(&flow(1), 1).len(), 1);
+        assert!(bindings.over(&flow(2), 8).is_empty());
         bindings.change(&a, &mut Vec::clear);
         assert!(bindings.names(&flow(1)), "b still names it");
         bindings.change(&b, &mut Vec::clear);

@@ -16,6 +16,9 @@ use super::shared::{Shared, can_open};
 /// Peers whose local address is remembered.
 const REMEMBERED_MAX: usize = 10_000;
 
+/// AORs looked at that are registered over one flow.
+const BOUND_MAX: usize = 8;
+
 /// The world of one shard.
 pub(super) struct Site {
     shared: Arc<Shared>,
@@ -127,6 +130,10 @@ impl World for Site {
 
     fn bindings(&self, aor: &Aor) -> Vec<Binding> {
         self.shared.bindings.of(aor)
+    }
+
+    fn bound_over(&self, flow: &Flow) -> Vec<Aor> {
+        self.shared.bindings.over(flow, BOUND_MAX)
     }
 
     fn leg(&mut self, peer: u64, begins: bool) {

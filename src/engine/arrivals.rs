@@ -12,7 +12,7 @@ use super::conversation::{
 };
 use super::edge::Named;
 use super::location::Registered;
-use super::routing::{Destination, Target};
+use super::routing::{By, Destination, Target, dialled};
 use super::{Engine, routing};
 use crate::engine::dialog::is_sips;
 use crate::engine::events::{Event, Offence};
@@ -57,10 +57,11 @@ impl Engine {
             Method::Options => self.options(server, request, flow, now, world),
             Method::Message => {
                 if let Some(asker) = self.admit(server, request, flow, now, world) {
+                    let by = self.came_by(request, &flow, &asker, now, world);
                     let mut context = self.shared.context(now, world);
-                    let begun = self
-                        .passages
-                        .begin(&mut context, server, request, &flow, &asker);
+                    let begun =
+                        self.passages
+                            .begin(&mut context, server, request, &flow, &asker, &by);
                     if let Err(status) = begun {
                         self.looked_for(&asker, status, flow);
                     }
@@ -209,8 +210,9 @@ impl Engine {
             let Some(asker) = self.admit(server, request, flow, now, world) else {
                 return;
             };
+            let by = self.came_by(request, &flow, &asker, now, world);
             let context = self.shared.context(now, world);
-            if let Err(refusal) = destination(&context, request, &flow, &asker) {
+            if let Err(refusal) = destination(&context, request, &flow, &asker, &by) {
                 self.shared.context(now, world).turn_down(server, refusal);
                 return self.looked_for(&asker, refusal.status, flow);
             }
@@ -238,11 +240,12 @@ impl Engine {
         world: &mut dyn World,
     ) {
         if let Some(value) = request.header(Name::Replaces)
-            && !self.replaces_beyond(request, value, now, world)
+            && !self.replaces_beyond(request, value, asker, now, world)
         {
             return self.replacing(server, request, flow, asker, value, now, world);
         }
         let beyond = self.comes_from_beyond(request, &flow, asker, now, world);
+        let by = self.came_by(request, &flow, asker, now, world);
         let full = self.conversations.len() >= self.shared.settings.limits.conversations;
         let mut context = self.shared.context(now, world);
         if full || self.draining {
@@ -253,7 +256,7 @@ impl Engine {
             };
             return context.refuse(server, 503, why);
         }
-        let arrival = match arrival(&context, server, request, flow, asker) {
+        let arrival = match arrival(&context, server, request, flow, asker, &by) {
             Ok(arrival) => Arrival { beyond, ..arrival },
             Err(refusal) => {
                 context.turn_away(server, request, refusal);
@@ -286,12 +289,15 @@ impl Engine {
         &self,
         request: &Message,
         value: &str,
+        asker: &Asker,
         now: Time,
         world: &dyn World,
     ) -> bool {
+        let settings = &self.shared.settings;
         let foreign = replaced(value).is_some_and(|replaced| tag_key(replaced.local_tag).is_none());
+        let uri = || dialled(request.uri(), &By::party(asker), settings, world);
         foreign
-            && routing::route(request.uri(), now, &self.shared.settings, world)
+            && routing::route(&uri(), &[], now, settings, world)
                 .is_ok_and(|destination| destination.upstream.is_some())
     }
 
@@ -405,6 +411,7 @@ fn arrival<'a>(
     request: &'a Message,
     flow: Flow,
     asker: &Asker,
+    came_by: &[Box<str>],
 ) -> Result<Arrival<'a>, Refusal> {
     let hops = hops_left(request).ok_or((483, "no hops left"))?;
     let breadth = breadth(request).ok_or((440, "no breadth left"))?;
@@ -431,13 +438,13 @@ fn arrival<'a>(
     if let Some(why) = offer.as_deref().and_then(|offer| refusal(offer, media)) {
         return Err((488, why).into());
     }
-    let destination = destination(context, request, &flow, asker)?;
+    let destination = destination(context, request, &flow, asker, came_by)?;
     let settings = &context.shared.settings;
     let trusted = destination.asker(settings) == Asker::Trusted;
     if !trusted && cannot_be_given(request, media.mode) {
         return Err((500, "privacy that cannot be given").into());
     }
-    let rings = Rings::of(asker, &destination, request, &flow, settings);
+    let rings = Rings::of(context, asker, &destination, request, &flow);
     Ok(Arrival {
         server,
         request,
@@ -452,18 +459,19 @@ fn arrival<'a>(
     })
 }
 
-/// Returns where a request goes, for one who may reach that.
+/// Returns where a request goes that comes by these upstreams, for one who may reach that.
 pub(super) fn destination(
     context: &Context<'_>,
     request: &Message,
     flow: &Flow,
     asker: &Asker,
+    came_by: &[Box<str>],
 ) -> Result<Destination, Refusal> {
     let secure = is_sips(request.uri());
     if secure && !context.world.spoken(flow).is_secure() {
         return Err(SIPS_NOT_ALLOWED);
     }
-    let there = leads_to(context, request, flow, asker)?;
+    let there = leads_to(context, request, flow, asker, came_by)?;
     if secure {
         in_secrecy(context, there)
     } else {
@@ -486,13 +494,20 @@ fn leads_to(
     request: &Message,
     flow: &Flow,
     asker: &Asker,
+    came_by: &[Box<str>],
 ) -> Result<Destination, Refusal> {
     let named = Named::by(request, context.now, context.world);
     if let Some(named) = named.filter(|named| !named.is_from(flow)) {
         return named.destination(request, &context.shared.settings);
     }
     let settings = &context.shared.settings;
-    let destination = routing::route(request.uri(), context.now, settings, context.world)?;
+    let by = By {
+        asker,
+        at: Some(context.world.advertised(flow).ip()),
+        came_by,
+    };
+    let uri = dialled(request.uri(), &by, settings, context.world);
+    let destination = routing::route(&uri, came_by, context.now, settings, context.world)?;
     if has_looped(request, &settings.node, &destination.aor) {
         return Err((
             482,

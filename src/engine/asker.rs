@@ -33,6 +33,14 @@ impl Asker {
         }
     }
 
+    /// Returns the upstream that knows who it is, or would: it alone judges what they show it.
+    pub fn upstream(&self) -> Option<&str> {
+        match self {
+            Self::Of(upstream) | Self::Says(upstream) => Some(upstream),
+            Self::Proven(_) | Self::Unasked(_) | Self::Trusted | Self::Stranger => None,
+        }
+    }
+
     /// Returns true where a call of theirs may go to our users (no upstream), or to an upstream.
     pub fn may_reach(&self, upstream: Option<&str>) -> bool {
         match (self, upstream) {

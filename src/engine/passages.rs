@@ -15,7 +15,7 @@ use super::conversation::people::asserted::heard_of;
 use super::conversation::people::claims::for_own_upstream;
 use super::conversation::people::veil::{ANONYMOUS, Veil, cannot_be_given, veiled};
 use super::conversation::under_way::Burden;
-use super::conversation::{Rings, Way, asserted, hops_left, is_told, proof, upstream_of, way};
+use super::conversation::{Rings, Way, asserted, hops_left, is_judged_by, is_told, proof, way};
 use super::location::{self, Tried};
 use crate::engine::asker::Asker;
 use crate::engine::dialog::proofs::{Proofs, Rounds};
@@ -156,8 +156,9 @@ impl Passages {
         request: &Message,
         flow: &Flow,
         asker: &Asker,
+        came_by: &[Box<str>],
     ) -> Result<(), u16> {
-        let begun = self.try_begin(context, server, request, flow, asker);
+        let begun = self.try_begin(context, server, request, flow, asker, came_by);
         begun.map_err(|not| match not {
             Not::Refused(refusal) => {
                 context.turn_down(server, refusal);
@@ -174,19 +175,19 @@ impl Passages {
         request: &Message,
         flow: &Flow,
         asker: &Asker,
+        came_by: &[Box<str>],
     ) -> Result<(), Not> {
-        let destination = destination(context, request, flow, asker)?;
+        let destination = destination(context, request, flow, asker, came_by)?;
         let hops = hops_left(request).ok_or(Refusal::new(483, "no hops left"))?;
         if cannot_be_given(request, context.shared.settings.media.mode) {
             return Err(Refusal::new(500, "privacy that cannot be given").into());
         }
         let settings = &context.shared.settings;
-        let text = Rings::of(asker, &destination, request, flow, settings);
+        let text = Rings::of(context, asker, &destination, request, flow);
         let sender = location::aor_in(request.from().uri, settings);
-        let own = sender
-            .as_ref()
-            .and_then(|sender| upstream_of(sender, settings));
-        let goes_home = destination.upstream.is_some() && destination.upstream.as_deref() == own;
+        let upstream = destination.upstream.as_deref();
+        let goes_home = upstream
+            .is_some_and(|upstream| is_judged_by(upstream, asker, sender.as_ref(), settings));
         let burden = context.begin_text(request, destination.targets.len(), text)?;
         self.next += 1;
         let number = self.next;

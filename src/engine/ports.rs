@@ -174,6 +174,11 @@ pub trait World {
     fn gruu_key(&self) -> GruuKey;
     /// Returns the bindings of an AOR, expired ones among them until they are swept.
     fn bindings(&self, aor: &Aor) -> Vec<Binding>;
+    /// Returns whose bindings name a flow, expired ones among them until they are swept; not all where there are
+    /// many.
+    fn bound_over(&self, _flow: &Flow) -> Vec<Aor> {
+        Vec::new()
+    }
     /// A leg to a peer (`Engine::peer_number`) begins or ends whose call was answered: what comes from there
     /// is expected.
     fn leg(&mut self, _peer: u64, _begins: bool) {}

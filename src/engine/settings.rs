@@ -71,6 +71,8 @@ pub struct Settings {
     /// First match wins.
     pub domains: Vec<Domain>,
     pub users: BTreeMap<Aor, Credentials>,
+    /// Whose telephone numbers they are; each as the user part of an address of record.
+    pub numbers: BTreeMap<Box<str>, Aor>,
     pub endpoints: Vec<StaticEndpoint>,
     /// Instance URN (lower case) to the name shown to people.
     pub names: BTreeMap<Box<str>, Box<str>>,
@@ -394,6 +396,7 @@ impl Default for Settings {
                 served_by: ServedBy::Registrar(RegistrarSettings::default()),
             }],
             users: BTreeMap::new(),
+            numbers: BTreeMap::new(),
             endpoints: Vec::new(),
             names: BTreeMap::new(),
             upstreams: BTreeMap::new(),

@@ -397,6 +397,20 @@ const CASES: &[Case] = &[
         "`password`",
     ),
     (
+        "users: { sip:a@refork: { password: longer than 8, numbers: [\"+1a\"] } }\n",
+        "users.sip:a@refork.numbers[0]",
+        (1, 61),
+        "no telephone number",
+        "as it is dialled",
+    ),
+    (
+        "users: { sip:a@refork: { password: longer than 8, numbers: [\"+1\", \"+1-\"] } }\n",
+        "users.sip:a@refork.numbers[1]",
+        (1, 67),
+        "one of `sip:a@refork` already",
+        "one user's",
+    ),
+    (
         "users: { sip:a@refork: { ha1_md5: abc } }\n",
         "users.sip:a@refork.ha1_md5",
         (1, 35),

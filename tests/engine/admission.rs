@@ -539,9 +539,12 @@ fn who_hides_its_name_from_others_proves_it_to_us() {
     t.reply(&out, 486, trunk());
     t.request_to(trunk(), Method::Ack);
     t.response_to(alice(), 486);
-    // By nothing: it is a stranger, unless it brings credentials.
+    // By nothing: whoever wants more than a stranger may have is asked who of the domain it is.
     let second = anonymous("alice", "+4930123", "call2", None);
-    t.is_refused(alice(), &second, 403);
+    let asked = t.is_asked(alice(), &second);
+    t.receive(alice(), again(&second, &asked, "alice"));
+    t.request_to(trunk(), Method::Invite);
+    t.discard(alice());
     let third = anonymous("alice", "+4930123", "call3", None);
     let challenged = t.is_asked(alice(), &again(&third, &challenged, "alice"));
     let asked = challenged.header(Name::ProxyAuthenticate).unwrap();
@@ -560,6 +563,39 @@ fn who_hides_its_name_from_others_proves_it_to_us() {
     let challenged = t.is_asked(alice(), &fifth);
     t.receive(alice(), again(&fifth, &challenged, "alice"));
     t.request_to(trunk(), Method::Invite);
+}
+
+#[test]
+fn a_phone_that_withholds_its_name_is_asked_by_its_flow() {
+    let withheld = |to: &str, at: SocketAddr, call_id: &str, from: &str| {
+        let invite = invite("alice", to, at, call_id);
+        instead(
+            &invite,
+            "<sip:alice@example.org>;tag",
+            &format!("<{from}>;tag"),
+        )
+    };
+    for from in ["sip:anonymous@anonymous.invalid", "tel:+4911"] {
+        let mut t = house();
+        t.signs_on("alice", alice(), "phone");
+        let first = withheld("bob", alice(), "call1", from);
+        let asked = t.is_asked(alice(), &first);
+        t.receive(alice(), again(&first, &asked, "alice"));
+        let rung = t.request_to(desk(), Method::Invite);
+        assert!(!rung.header(Name::From).unwrap().contains("sip:alice@"));
+        t.reply(&rung, 486, desk());
+        t.request_to(desk(), Method::Ack);
+        t.response_to(alice(), 486);
+        let second = withheld("+4930123", alice(), "call2", from);
+        let asked = t.is_asked(alice(), &second);
+        t.receive(alice(), again(&second, &asked, "alice"));
+        let out = t.request_to(trunk(), Method::Invite);
+        assert!(!String::from_utf8_lossy(out.bytes()).contains("sip:alice@"));
+        // Whose flow has no binding is a stranger, as long as that gets it there.
+        let third = withheld("bob", mobile(), "call3", from);
+        t.receive(mobile(), third);
+        t.request_to(desk(), Method::Invite);
+    }
 }
 
 #[test]

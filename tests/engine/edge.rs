@@ -26,7 +26,7 @@ pub fn in_front(path: PathMode) -> Table {
     Table::new(beyond(path))
 }
 
-fn beyond(path: PathMode) -> Settings {
+pub fn beyond(path: PathMode) -> Settings {
     let mut settings = settings();
     settings.domains.insert(
         0,
@@ -703,7 +703,7 @@ fn called_by_the_pbx(t: &mut Table, path: &str) -> Remote {
 }
 
 /// The INVITE of a re-fork that the PBX gets for somebody.
-fn asked_at_the_pbx(t: &mut Table, user: &str) -> Message {
+pub fn asked_at_the_pbx(t: &mut Table, user: &str) -> Message {
     let invite = t.request_to(pbx(), Method::Invite);
     assert_eq!(invite.uri(), format!("sip:{user}@pbx.example.net"));
     assert_eq!(invite.to_tag(), None);

@@ -110,6 +110,13 @@ impl World for Site {
         self.bindings.get(aor).cloned().unwrap_or_default()
     }
 
+    fn bound_over(&self, flow: &Flow) -> Vec<Aor> {
+        let names = |binding: &Binding| binding.endpoint.flow.as_ref() == Some(flow);
+        let all = self.bindings.iter();
+        let over = all.filter(|(_, bindings)| bindings.iter().any(names));
+        over.map(|(aor, _)| aor.clone()).collect()
+    }
+
     fn leg(&mut self, peer: u64, begins: bool) {
         let count = self.legs.entry(peer).or_default();
         *count = if begins { *count + 1 } else { *count - 1 };

@@ -18,6 +18,7 @@ mod lamps;
 mod loss;
 mod metrics;
 mod names;
+mod numbers;
 mod proxies;
 mod reference;
 mod secure;

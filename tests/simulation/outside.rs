@@ -64,6 +64,13 @@ impl World for Outside {
         self.bindings.get(aor).cloned().unwrap_or_default()
     }
 
+    fn bound_over(&self, flow: &Flow) -> Vec<Aor> {
+        let names = |binding: &Binding| binding.endpoint.flow.as_ref() == Some(flow);
+        let all = self.bindings.iter();
+        let over = all.filter(|(_, bindings)| bindings.iter().any(names));
+        over.map(|(aor, _)| aor.clone()).collect()
+    }
+
     fn change_bindings(&mut self, aor: &Aor, act: &mut dyn FnMut(&mut Vec<Binding>)) {
         let list = self.bindings.entry(aor.clone()).or_default();
         act(list);

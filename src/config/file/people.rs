@@ -66,6 +66,8 @@ pub(crate) struct User {
     pub(crate) ha1_sha256: Option<String>,
     /// SHA-512/256 of `user:realm:password`, 64 hexadecimal digits.
     pub(crate) ha1_sha512_256: Option<String>,
+    /// Telephone numbers by which the user is called, too.
+    pub(crate) numbers: Vec<String>,
 }
 
 impl fmt::Debug for User {

@@ -110,6 +110,7 @@ pub(super) fn resolve(
     let tls = tls::resolve(file, &listeners, directory, &mut check);
     let domains = domains::resolve(file, &listeners, &mut check);
     let users = users::resolve(file, &domains, directory, environment, &mut check);
+    let (users, numbers) = (users.credentials, users.numbers);
     let (endpoints, names) = endpoints::resolve(file, &domains, &mut check);
     let upstreams = upstreams::resolve(file, &mut check);
     let routes = upstreams::routes(file, &mut check);
@@ -124,6 +125,7 @@ pub(super) fn resolve(
         timers: operation::timers(file, &mut check),
         domains,
         users,
+        numbers,
         endpoints,
         names,
         upstreams,

@@ -146,7 +146,7 @@ pub(super) fn routes(file: &File, check: &mut Check<'_>) -> Vec<Route> {
             check.problem(
                 &[path[0], path[1], Step::Key("match")],
                 format!("`{}` can match nothing", route.pattern),
-                "held against sip:user@host; * is any run of characters: sip:+*@*",
+                "held against sip:user@host, of a tel: URI too; * is any run of characters: sip:+*@*",
             );
         }
         routes.push(Route {

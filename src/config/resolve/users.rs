@@ -11,6 +11,7 @@ use crate::config::problem::{ConfigErrors, Problem};
 use crate::config::read::read;
 use crate::config::tree::{Step, Tree};
 use crate::engine::ids::Aor;
+use crate::engine::location::canonical;
 use crate::engine::settings::{Auth, Credentials, Domain, ServedBy};
 use crate::sip::Uri;
 use crate::sip::digest::{Algorithm, ha1};
@@ -23,6 +24,8 @@ const GOOD_PASSWORD: usize = 8;
 pub(crate) struct UsersOf {
     pub(crate) credentials: BTreeMap<Aor, Credentials>,
     pub(crate) passwords: Vec<(Aor, String)>,
+    /// Telephone numbers, as user parts, and whose they are.
+    pub(crate) numbers: BTreeMap<Box<str>, Aor>,
 }
 
 pub(super) fn resolve(
@@ -31,7 +34,7 @@ pub(super) fn resolve(
     directory: &Path,
     environment: Environment<'_>,
     check: &mut Check<'_>,
-) -> BTreeMap<Aor, Credentials> {
+) -> UsersOf {
     let mut users = UsersOf::default();
     resolve_users(
         &file.users,
@@ -41,7 +44,7 @@ pub(super) fn resolve(
         check,
     );
     let Some(path) = &file.users_file else {
-        return users.credentials;
+        return users;
     };
     let path = directory.join(path);
     let name = path.display().to_string();
@@ -55,6 +58,13 @@ pub(super) fn resolve(
                     }
                     users.credentials.insert(aor, credentials);
                 }
+                for (number, aor) in more.numbers {
+                    if users.numbers.contains_key(&number) {
+                        let what = format!("{name} has the number {number} too");
+                        check.key_problem(&key("users_file"), what, "keep one of them");
+                    }
+                    users.numbers.insert(number, aor);
+                }
             }
             Err(errors) => check.problems.extend_from_slice(errors.problems()),
         },
@@ -64,7 +74,7 @@ pub(super) fn resolve(
             "the path is relative to the configuration file",
         ),
     }
-    users.credentials
+    users
 }
 
 /// Reads a file of users: addresses of record to secrets.
@@ -121,6 +131,7 @@ fn resolve_users(
             check.key_problem(&path, what, "only users of a registrar have a secret here");
             continue;
         }
+        numbers(user, &aor, &path, users, check);
         let credentials = credentials(name, user, domain, &path, check);
         if users.credentials.insert(aor.clone(), credentials).is_some() {
             let what = format!("the same user as another: both are `{aor}`");
@@ -128,6 +139,32 @@ fn resolve_users(
         }
         if let Some(password) = &user.password {
             users.passwords.push((aor, password.clone()));
+        }
+    }
+}
+
+fn numbers(user: &User, aor: &Aor, path: &[Step<'_>], users: &mut UsersOf, check: &mut Check<'_>) {
+    for (index, number) in user.numbers.iter().enumerate() {
+        let mut path = path.to_vec();
+        path.extend([Step::Key("numbers"), Step::Item(index)]);
+        let read = canonical(&format!("sip:{number}@x;user=phone"));
+        let read = read.filter(|read| {
+            let digits = read.user().trim_start_matches('+');
+            digits
+                .bytes()
+                .all(|b| b.is_ascii_digit() || b"*#".contains(&b))
+        });
+        let Some(read) = read else {
+            check.problem(
+                &path,
+                format!("`{number}` is no telephone number"),
+                "as it is dialled: \"+4930123456\"",
+            );
+            continue;
+        };
+        if let Some(other) = users.numbers.insert(read.user().into(), aor.clone()) {
+            let what = format!("the number is one of `{other}` already");
+            check.problem(&path, what, "a number is one user's");
         }
     }
 }

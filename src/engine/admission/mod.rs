@@ -6,7 +6,7 @@
 //! | a user of a domain with `auth: users` | digest as that user (RFC 3261 22.3) | anywhere |
 //! | a user of a domain with `auth: none` | nothing | anywhere |
 //! | a user of a domain that an upstream serves | nothing here: the upstream judges | our users, that upstream; transfers there only from a flow that it let register |
-//! | anonymous (RFC 3323 4.1.1.3), or no SIP address | digest as any user, where a domain is for all | as that user |
+//! | anonymous (RFC 3323 4.1.1.3), or no SIP address | as of the identity that it prefers, of the realm that it has credentials for, of who has registered over its flow; digest as any user, where a domain is for all, or a stranger could not get there | as that user |
 //! | anybody else | nothing | our users |
 //!
 //! A source that lies on the flow of a binding is asked like any other: the address of a datagram proves
@@ -22,6 +22,7 @@ pub(crate) use self::scanners::is_of_scanner;
 use super::Engine;
 use super::conversation::context::{Context, Shared};
 use super::location::{self, Challenge};
+use super::routing::{self, By, dialled};
 use crate::engine::asker::Asker;
 use crate::engine::events::{Event, Offence, Unproven};
 use crate::engine::ids::{Aor, Flow};
@@ -31,7 +32,7 @@ use crate::engine::time::Time;
 use crate::engine::transaction::ServerId;
 use crate::engine::trust;
 use crate::sip::digest::Credentials;
-use crate::sip::{Message, Name, Scheme, reason_phrase};
+use crate::sip::{Message, Name, Uri, reason_phrase};
 
 /// In whose name a request is.
 struct Claim<'s> {
@@ -100,7 +101,12 @@ impl Engine {
         if self.peers.trusts(&flow, settings, world) {
             return Ok(Asker::Trusted);
         }
-        let Some(claim) = claim(request, now, settings, world) else {
+        let claim = claim(request, &flow, now, settings, world).or_else(|| {
+            // An upstream has no password of a user's.
+            let apart = !self.doubted.knows(source) && is_anonymous(request);
+            apart.then(|| beyond(request, now, settings, world))?
+        });
+        let Some(claim) = claim else {
             return Ok(Asker::Stranger);
         };
         let Claim {
@@ -137,16 +143,36 @@ impl Engine {
         world: &dyn World,
     ) -> bool {
         let settings = &self.shared.settings;
+        !self.came_by(request, flow, asker, now, world).is_empty()
+            && !trust::is_listed(flow, settings, world)
+    }
+
+    /// Returns the upstreams that a request comes by: none where it is of a phone that has shown to be here.
+    pub(super) fn came_by(
+        &self,
+        request: &Message,
+        flow: &Flow,
+        asker: &Asker,
+        now: Time,
+        world: &dyn World,
+    ) -> Vec<Box<str>> {
+        let settings = &self.shared.settings;
         let unshown = match asker {
             Asker::Trusted | Asker::Says(_) | Asker::Stranger => true,
             Asker::Proven(_) | Asker::Unasked(_) | Asker::Of(_) => false,
         };
         let source = flow.peer.ip();
         let own = || location::whose(request.from().uri, now, settings, world);
-        unshown
-            && (self.peers.knows(source) || self.doubted.knows(source))
-            && !trust::is_listed(flow, settings, world)
-            && !own().is_some_and(|own| location::is_bound(&own, flow, now, world))
+        let by: Vec<Box<str>> = match unshown {
+            true => self.peers.at(source).chain(self.doubted.at(source)),
+            false => return Vec::new(),
+        }
+        .cloned()
+        .collect();
+        if by.is_empty() || own().is_some_and(|own| location::is_bound(&own, flow, now, world)) {
+            return Vec::new();
+        }
+        by
     }
 
     fn unproven(
@@ -168,9 +194,11 @@ impl Engine {
         }
     }
 
-    /// Takes note of a stranger who asks for somebody that does not exist: he may be trying names.
+    /// Takes note of a stranger who asks for somebody that does not exist: he may be trying names. An upstream hands
+    /// on what others dial.
     pub(super) fn looked_for(&mut self, asker: &Asker, status: u16, flow: Flow) {
-        if status == 404 && *asker == Asker::Stranger {
+        let is_upstream = self.doubted.knows(flow.peer.ip());
+        if status == 404 && *asker == Asker::Stranger && !is_upstream {
             self.emit(offence(Offence::UnknownUser, flow, false));
         }
     }
@@ -189,17 +217,13 @@ pub(super) fn offence(what: Offence, flow: Flow, answered: bool) -> Event {
 /// Returns in whose name a request is, where a domain here has to do with that.
 fn claim<'s>(
     request: &Message,
+    flow: &Flow,
     now: Time,
     settings: &'s Settings,
     world: &dyn World,
 ) -> Option<Claim<'s>> {
     let from = request.from();
-    let uri = from.uri_parsed().ok();
-    let named = uri.filter(|uri| {
-        matches!(uri.scheme, Scheme::Sip | Scheme::Sips)
-            && !uri.host.eq_ignore_ascii_case("anonymous.invalid")
-    });
-    if let Some(uri) = named {
+    if let Some(uri) = from.uri_parsed().ok().filter(location::is_named) {
         let domain = location::domain(uri.host, settings)?;
         // Without a user it is the domain itself that speaks, whom no password proves.
         let aor = location::whose(from.uri, now, settings, world)
@@ -212,12 +236,18 @@ fn claim<'s>(
     }
     let (aor, domain) = preferred(request, settings)
         .or_else(|| by_credentials(request, settings))
+        .or_else(|| location::over_flow(request, flow, now, settings, world))
         .or_else(|| for_all(settings))?;
     Some(Claim {
         aor,
         domain,
         anonymous: true,
     })
+}
+
+fn is_anonymous(request: &Message) -> bool {
+    let from = request.from().uri_parsed();
+    !from.is_ok_and(|uri| location::is_named(&uri))
 }
 
 /// RFC 3325 9.2: whom an anonymous user wants to be known as to those who may know.
@@ -257,6 +287,31 @@ fn for_all(settings: &Settings) -> Option<(Aor, &Domain)> {
         .find(|domain| &*domain.host == "*")?;
     let aor = location::aor_in("sip:anonymous@anonymous.invalid", settings)?;
     Some((aor, domain))
+}
+
+/// Who asks a domain of ours for somebody beyond an upstream, and says nothing of who it is, may be a user of the
+/// domain: a stranger would get 403.
+fn beyond<'s>(
+    request: &Message,
+    now: Time,
+    settings: &'s Settings,
+    world: &dyn World,
+) -> Option<Claim<'s>> {
+    let by = By::party(&Asker::Stranger);
+    let uri = dialled(request.uri(), &by, settings, world);
+    let domain = location::domain(Uri::parse(&uri).ok()?.host, settings)?;
+    let asks = match &domain.served_by {
+        ServedBy::Registrar(registrar) => registrar.auth == Auth::Users,
+        ServedBy::Upstream(_) => false,
+    };
+    let there = asks.then(|| routing::route(&uri, &[], now, settings, world));
+    there?.ok()?.upstream?;
+    let aor = Aor::from_canonical(format!("sip:anonymous@{}", domain.host));
+    Some(Claim {
+        aor,
+        domain,
+        anonymous: true,
+    })
 }
 
 impl Context<'_> {

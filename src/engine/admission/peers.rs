@@ -1,7 +1,7 @@
 //! Upstreams at the addresses that their names have: those that are believed, as whom the configuration lists is,
 //! and the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::engine::ids::Flow;
@@ -22,12 +22,19 @@ const ADDRESSES_MAX: usize = 4096;
 
 /// The addresses of upstreams: of all that are trusted, or of all that are not.
 pub(crate) struct Peers {
-    /// By address: when a look-up last showed it. None: the configuration names it itself.
-    known: BTreeMap<IpAddr, Option<Time>>,
-    /// Those that must be located.
-    names: Vec<Hop>,
-    asked: Vec<Token>,
+    known: BTreeMap<IpAddr, Known>,
+    /// Those that must be located, and whose they are.
+    names: Vec<(Hop, BTreeSet<Box<str>>)>,
+    /// Questions, and which of the names each is about.
+    asked: Vec<(Token, usize)>,
     next: Time,
+}
+
+/// One address.
+struct Known {
+    /// When a look-up last showed it. None: the configuration names it itself.
+    seen: Option<Time>,
+    of: BTreeSet<Box<str>>,
 }
 
 impl Peers {
@@ -40,19 +47,35 @@ impl Peers {
         };
         let upstreams = settings
             .upstreams
-            .values()
-            .filter(|upstream| upstream.trusted == trusted);
-        for target in upstreams.flat_map(|upstream| &upstream.targets) {
+            .iter()
+            .filter(|(_, upstream)| upstream.trusted == trusted);
+        let targets = upstreams.flat_map(|(name, upstream)| {
+            let targets = upstream.targets.iter();
+            targets.map(move |target| (name, target))
+        });
+        for (name, target) in targets {
             let Ok(uri) = Uri::parse(&target.uri) else {
                 continue;
             };
             let Some(hop) = Hop::of(&uri) else { continue };
             match hop.numeric() {
                 Some((_, at)) => {
-                    peers.known.insert(at.ip().to_canonical(), None);
+                    let at = peers.known.entry(at.ip().to_canonical());
+                    let known = at.or_insert(Known {
+                        seen: None,
+                        of: BTreeSet::new(),
+                    });
+                    known.of.insert(name.clone());
                 }
-                None if peers.names.contains(&hop) => {}
-                None => peers.names.push(hop),
+                None => {
+                    let of = peers.names.iter_mut().find(|(known, _)| *known == hop);
+                    match of {
+                        Some((_, of)) => {
+                            of.insert(name.clone());
+                        }
+                        None => peers.names.push((hop, [name.clone()].into())),
+                    }
+                }
             }
         }
         peers
@@ -68,6 +91,12 @@ impl Peers {
         self.known.contains_key(&source.to_canonical())
     }
 
+    /// Returns whose address it is: the names of upstreams.
+    pub(crate) fn at(&self, source: IpAddr) -> impl Iterator<Item = &Box<str>> {
+        let known = self.known.get(&source.to_canonical());
+        known.into_iter().flat_map(|known| &known.of)
+    }
+
     /// Asks anew where the upstreams are, when it is time.
     pub(crate) fn refresh(&mut self, now: Time, mint: &mut Mint) -> Vec<Output> {
         if now < self.next || self.names.is_empty() {
@@ -75,13 +104,13 @@ impl Peers {
         }
         self.next = now + REFRESH;
         self.known
-            .retain(|_, seen| seen.is_none_or(|seen| seen + KEEP > now));
+            .retain(|_, known| known.seen.is_none_or(|seen| seen + KEEP > now));
         // An answer that comes after the next question is of no use.
         self.asked.clear();
-        let names = self.names.iter();
-        let questions = names.map(|hop| {
+        let names = self.names.iter().enumerate();
+        let questions = names.map(|(at, (hop, _))| {
             let (token, hop) = (mint.token(), hop.clone());
-            self.asked.push(token);
+            self.asked.push((token, at));
             Output::Resolve { token, hop }
         });
         questions.collect()
@@ -89,15 +118,22 @@ impl Peers {
 
     /// Takes the answer to a question of `refresh`. Returns false where it is none.
     pub(crate) fn on_resolved(&mut self, token: Token, targets: &[Located], now: Time) -> bool {
-        let Some(at) = self.asked.iter().position(|asked| *asked == token) else {
+        let Some(at) = self.asked.iter().position(|(asked, _)| *asked == token) else {
             return false;
         };
-        self.asked.swap_remove(at);
+        let (_, name) = self.asked.swap_remove(at);
+        let Some((_, of)) = self.names.get(name) else {
+            return true;
+        };
         for (_, address) in targets {
             let ip = address.ip().to_canonical();
             if self.known.len() < ADDRESSES_MAX || self.known.contains_key(&ip) {
-                let seen = self.known.entry(ip).or_insert(Some(now));
-                *seen = seen.map(|_| now);
+                let known = self.known.entry(ip).or_insert_with(|| Known {
+                    seen: Some(now),
+                    of: BTreeSet::new(),
+                });
+                known.seen = known.seen.map(|_| now);
+                known.of.extend(of.iter().cloned());
             }
         }
         true
@@ -141,6 +177,8 @@ mod tests {
             ("192.0.2.2", false),
         ] {
             assert_eq!(peers.knows(ip(source)), trusted, "{source}");
+            let of: Vec<&str> = peers.at(ip(source)).map(|name| &**name).collect();
+            assert_eq!(of == ["pbx"], trusted, "{source}: {of:?}");
         }
         assert!(peers.refresh(Time(0), &mut Mint::new([1; 32])).is_empty());
         let here = settings(&["sip:192.0.2.1:5070"], false);
@@ -169,6 +207,7 @@ mod tests {
         assert!(peers.on_resolved(first, &answer("192.0.2.1"), now));
         assert!(!peers.on_resolved(first, &answer("192.0.2.9"), now), "once");
         assert!(peers.knows(ip("192.0.2.1")));
+        assert_eq!(peers.at(ip("192.0.2.1")).count(), 1);
         assert!(!peers.knows(ip("192.0.2.9")));
         // It has moved: the old address is believed for a while.
         let second = ask(&mut peers, now + REFRESH).unwrap();

@@ -64,7 +64,7 @@ pub(crate) use self::index::{Key, Keys, answered_peers, aor_key, peer_key};
 pub(crate) use self::inviting::Arrival;
 pub(crate) use self::inviting::ringing::{Ringing, Rings, Stranger};
 pub(crate) use self::people::asserted::{asserted, is_told};
-pub(crate) use self::people::proof::{proof, upstream_of};
+pub(crate) use self::people::proof::{is_judged_by, proof, upstream_of};
 pub(crate) use self::restoring::repair::replaced;
 pub(crate) use self::session::enclosed::{is_foreign, sdp_of};
 pub(crate) use self::session::keys::refusal;

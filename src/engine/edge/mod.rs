@@ -41,6 +41,7 @@ impl Named {
         };
         Ok(Destination {
             aor: self.aor.clone(),
+            uri: request.uri().into(),
             targets: vec![Target {
                 endpoint: binding.endpoint.clone(),
                 q: Q_DEFAULT,

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use crate::engine::ids::Aor;
 use crate::engine::settings::{Domain, ServedBy, Settings};
-use crate::sip::{Scheme, Uri};
+use crate::sip::{Params, Scheme, Uri};
 
 /// Returns the address of record of a URI in the form that `Aor` documents: two URIs that name the
 /// same person give the same text (RFC 3261 10.3 step 5).
@@ -13,7 +13,8 @@ use crate::sip::{Scheme, Uri};
 /// Scheme `sips` becomes `sip`; password, port, parameters and headers are dropped; the host is in
 /// lower case, without a closing dot, IPv6 in its short form and in brackets. Of the user, escapes
 /// that need not be there are undone and others written with capitals; its case is kept (RFC 3261
-/// 19.1.4). Of a `tel:` URI the visual separators (RFC 3966 5.1.1) and the parameters are dropped.
+/// 19.1.4). A user that is a telephone number (RFC 3261 19.1.6) is it without visual separators and parameters
+/// (RFC 3966 3, RFC 4694), but for the context of a local one. Of a `tel:` URI both are dropped.
 ///
 /// None where it is no URI, has no user, or is of another scheme.
 pub fn canonical(uri: &str) -> Option<Aor> {
@@ -21,7 +22,13 @@ pub fn canonical(uri: &str) -> Option<Aor> {
     let user = uri.user?;
     match uri.scheme {
         Scheme::Sip | Scheme::Sips => {
-            Some(of_user(&unescaped(user.as_bytes()), &host_text(uri.host)))
+            let phone = uri.params.value("user");
+            let phone = phone.is_some_and(|user| user.eq_ignore_ascii_case("phone"));
+            let (user, host) = (unescaped(user.as_bytes()), host_text(uri.host));
+            Some(match number(&user, &host, phone) {
+                Some(number) => of_text(number.as_bytes(), &host),
+                None => of_text(&user, &host),
+            })
         }
         Scheme::Tel => {
             let number: String = user
@@ -68,23 +75,7 @@ fn at_any_host(named: Aor, realm: &str, settings: &Settings) -> Aor {
     if is_known(&at_realm, settings) {
         return at_realm;
     }
-    let prefix = format!("sip:{}@", named.user());
-    // Users are in the order of their text: those of one user part stand side by side.
-    let users = settings
-        .users
-        .range(Aor::from_canonical(prefix.as_str())..)
-        .map(|(aor, _)| aor)
-        .take_while(|aor| aor.as_str().starts_with(&prefix));
-    let fixed = settings
-        .endpoints
-        .iter()
-        .map(|fixed| &fixed.aor)
-        .filter(|aor| aor.as_str().starts_with(&prefix));
-    let mut known = users.chain(fixed);
-    match known.next() {
-        Some(first) if known.all(|other| other == first) => first.clone(),
-        Some(_) | None => at_realm,
-    }
+    only_known(named.user(), settings).unwrap_or(at_realm)
 }
 
 /// Returns true where the configuration names the AOR: as a user or by a static endpoint.
@@ -104,8 +95,60 @@ pub fn domain<'s>(host: &str, settings: &'s Settings) -> Option<&'s Domain> {
         .find(|domain| &*domain.host == "*" || host_text(&domain.host) == host)
 }
 
+/// Returns the one AOR with a user that users and static endpoints know, at whatever host.
+pub(crate) fn only_known(user: &str, settings: &Settings) -> Option<Aor> {
+    let prefix = format!("sip:{user}@");
+    // Users are in the order of their text: those of one user part stand side by side.
+    let users = settings
+        .users
+        .range(Aor::from_canonical(prefix.as_str())..)
+        .map(|(aor, _)| aor)
+        .take_while(|aor| aor.as_str().starts_with(&prefix));
+    let fixed = settings
+        .endpoints
+        .iter()
+        .map(|fixed| &fixed.aor)
+        .filter(|aor| aor.as_str().starts_with(&prefix));
+    let mut known = users.chain(fixed);
+    let first = known.next()?;
+    known.all(|other| other == first).then(|| first.clone())
+}
+
+/// Returns the telephone number that a user part is. With `phone` (the parameter `user=phone`) a local one may
+/// have visual separators, too; without it `10.1` is somebody's name.
+fn number(user: &[u8], host: &str, phone: bool) -> Option<String> {
+    let user = std::str::from_utf8(user).ok()?;
+    let (written, params) = user.split_once(';').unwrap_or((user, ""));
+    let digits: String = written
+        .chars()
+        .filter(|c| !matches!(c, '-' | '.' | '(' | ')'))
+        .collect();
+    let all = |digits: &str, also: &str| {
+        let mut digits = digits.chars();
+        digits.all(|c| c.is_ascii_digit() || also.contains(c))
+    };
+    if let Some(global) = digits.strip_prefix('+') {
+        return (!global.is_empty() && all(global, "")).then_some(digits);
+    }
+    let local = !digits.is_empty() && all(&digits, "*#") && (phone || digits == written);
+    let context = Params::new(params).value("phone-context");
+    match context.filter(|context| !context.eq_ignore_ascii_case(host)) {
+        Some(context) => {
+            local.then(|| format!("{digits};phone-context={}", context.to_ascii_lowercase()))
+        }
+        None => local.then_some(digits),
+    }
+}
+
 /// Makes the AOR of a user whose escapes are undone, at a host that is already canonical.
 pub(super) fn of_user(user: &[u8], host: &str) -> Aor {
+    match number(user, host, false) {
+        Some(number) => of_text(number.as_bytes(), host),
+        None => of_text(user, host),
+    }
+}
+
+fn of_text(user: &[u8], host: &str) -> Aor {
     let mut text = String::with_capacity(user.len() + host.len() + 5);
     text.push_str("sip:");
     for byte in user {
@@ -121,7 +164,7 @@ pub(super) fn of_user(user: &[u8], host: &str) -> Aor {
 }
 
 /// Returns a host in lower case, IPv6 short and in brackets.
-fn host_text(host: &str) -> String {
+pub(crate) fn host_text(host: &str) -> String {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     match bare.parse::<Ipv6Addr>() {
         Ok(address) => format!("[{address}]"),
@@ -168,10 +211,20 @@ mod tests {
             ("sip:b%c3%a9%40x@h", "sip:b%C3%A9%40x@h"),
             ("sip:b\u{e9}@h", "sip:b%C3%A9@h"),
             ("sip:%ff%3A@h", "sip:%FF%3A@h"),
-            (
-                "sip:+1-201;phone-context=x@h",
-                "sip:+1-201;phone-context=x@h",
-            ),
+            // A number, however it is written.
+            ("sip:+1-201;phone-context=x@h", "sip:+1201@h"),
+            ("sip:+49-(30).123;npdi;rn=+4940@h", "sip:+4930123@h"),
+            ("sip:%2B49-30-123@h;user=phone", "sip:+4930123@h"),
+            ("sip:030-123@h;user=phone", "sip:030123@h"),
+            ("sip:0301;tgrp=x@h", "sip:0301@h"),
+            ("sip:12;Phone-Context=X@h", "sip:12;phone-context=x@h"),
+            ("sip:12;phone-context=h@h", "sip:12@h"),
+            // None.
+            ("sip:10.1@h", "sip:10.1@h"),
+            ("sip:+49a-b;x@h", "sip:+49a-b;x@h"),
+            ("sip:bob;x@h;user=phone", "sip:bob;x@h"),
+            ("sip:-@h;user=phone", "sip:-@h"),
+            ("sip:+@h", "sip:+@h"),
             ("sip:bob@[2001:DB8:0::1]:5060", "sip:bob@[2001:db8::1]"),
             ("sip:bob@192.0.2.1:5060", "sip:bob@192.0.2.1"),
             ("tel:+1-(201).555-0123;x=y", "tel:+12015550123"),

@@ -2,7 +2,7 @@
 //!
 //! `aor` tells which addresses are one person, `identity` which Contacts are one device, `gruu` which URIs mean
 //! one, `temporary` those that do not show whose; `auth` asks for proof, `offers` says by which algorithms, `bindings` is the table of RFC 3261 10.3 step 7
-//! and `registrar` the rest of that section; `held` keeps what an upstream's registrar has agreed to, `guesses`
+//! and `registrar` the rest of that section; `sender` who a request is of that does not say so; `held` keeps what an upstream's registrar has agreed to, `guesses`
 //! tells who guesses at what it knows.
 
 mod aor;
@@ -16,6 +16,7 @@ mod identity;
 mod nonce;
 mod offers;
 mod registrar;
+mod sender;
 mod temporary;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -23,6 +24,7 @@ pub(crate) mod testing;
 mod tests;
 
 pub use aor::{aor_in, canonical, domain, is_known};
+pub(crate) use aor::{host_text, only_known};
 pub use auth::{Authenticator, Challenge};
 pub(crate) use bindings::{has_flow, is_bound};
 pub(crate) use gruu::{Meant, hides, meant};
@@ -31,4 +33,5 @@ pub(crate) use held::{Held, Naming};
 pub use identity::{caller, endpoint, identity, same, same_uri};
 pub(crate) use registrar::knows_path;
 pub use registrar::{Registered, Registrar};
+pub(crate) use sender::{is_named, over_flow, sender};
 pub(crate) use temporary::{revealed, whose};

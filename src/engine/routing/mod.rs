@@ -17,8 +17,11 @@ use crate::engine::settings::{Auth, ForkOrder, RouteFork, ServedBy, Settings, St
 use crate::engine::time::Time;
 use crate::sip::{Scheme, Uri};
 
+mod dialled;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use self::dialled::{By, dialled};
 
 /// Quality of what names none, in thousandths (RFC 3261 20.10).
 pub(crate) const Q_DEFAULT: u16 = 1000;
@@ -35,6 +38,8 @@ pub struct Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {
     pub aor: Aor,
+    /// The URI that leads there.
+    pub uri: Box<str>,
     /// Highest q first; never empty.
     pub targets: Vec<Target>,
     /// How they are to be tried: as configured, but an upstream's targets, which are alternatives to
@@ -69,7 +74,8 @@ impl Destination {
     }
 }
 
-/// Finds where a request with this Request-URI goes (RFC 3261 16.5).
+/// Finds where a request with this Request-URI goes (RFC 3261 16.5), which `dialled` has made a SIP URI. It comes by
+/// these upstreams, to which it does not go back: as a new call it would go round for ever, at our expense.
 ///
 /// 1. The one endpoint that a GRUU of a domain of ours means (RFC 5627 6.1), else endpoints of the AOR: live
 ///    bindings and static endpoints, the latter for any host. Of a domain that an upstream serves the latter
@@ -77,13 +83,15 @@ impl Destination {
 /// 2. A domain that an upstream serves: the upstream, by the Request-URI as it is, which credentials for the
 ///    upstream were computed over (RFC 7616 3.4.3).
 /// 3. A user of a domain of ours with no endpoint now.
-/// 4. The first route whose pattern matches, also for numbers dialled at a domain of ours, as it says.
+/// 4. The first route whose pattern matches, also for numbers dialled at a domain of ours, as it says, and that leads
+///    elsewhere than back.
 ///
 /// # Errors
 /// 400 no URI; 416 a scheme that is not carried; 480 a user with no endpoint now (RFC 3261 21.4.18);
-/// 404 nobody; 500 an upstream that the configuration does not have.
+/// 404 nobody; 482 an upstream asks for a user of its own; 500 an upstream that the configuration does not have.
 pub fn route(
     uri: &str,
+    came_by: &[Box<str>],
     now: Time,
     settings: &Settings,
     world: &dyn World,
@@ -117,6 +125,7 @@ pub fn route(
         let order = settings.fork.order;
         return Ok(Destination {
             aor,
+            uri: uri.into(),
             targets,
             order,
             upstream: None,
@@ -125,8 +134,11 @@ pub fn route(
         });
     }
     match served_by {
+        Some(ServedBy::Upstream(upstream)) if came_by.contains(upstream) => {
+            return Err(Refusal::new(482, "an upstream asks for a user of its own"));
+        }
         Some(ServedBy::Upstream(upstream)) => {
-            return to_upstream(upstream, aor, settings, |_| Some(uri.into()));
+            return to_upstream(upstream, aor, uri, settings, |_| Some(uri.into()));
         }
         Some(ServedBy::Registrar(_)) if was_known(&aor, settings, world) => {
             return Err(Refusal::new(480, "no endpoint of the user is registered"));
@@ -136,10 +148,12 @@ pub fn route(
     let route = settings
         .routes
         .iter()
-        .find(|route| matches(&route.pattern, named.as_str()));
+        .find(|route| matches(&route.pattern, named.as_str()) && !came_by.contains(&route.to));
     match route {
         Some(route) => {
-            let there = to_upstream(&route.to, named, settings, |at| readdressed(at, &parsed))?;
+            let there = to_upstream(&route.to, named, uri, settings, |at| {
+                readdressed(at, &parsed)
+            })?;
             let fork = route.fork;
             Ok(Destination { fork, ..there })
         }
@@ -274,6 +288,7 @@ fn fixed_endpoint(fixed: &StaticEndpoint) -> Endpoint {
 fn to_upstream(
     name: &str,
     aor: Aor,
+    uri: &str,
     settings: &Settings,
     contact: impl Fn(&Uri<'_>) -> Option<String>,
 ) -> Result<Destination, Refusal> {
@@ -292,6 +307,7 @@ fn to_upstream(
     }
     Ok(Destination {
         aor,
+        uri: uri.into(),
         targets,
         order: ForkOrder::Serial,
         upstream: Some(name.into()),
@@ -363,7 +379,9 @@ fn readdressed(at: &Uri<'_>, uri: &Uri<'_>) -> Option<String> {
         }
     }
     // RFC 3261 19.1.6: a number stays marked as one.
-    if uri.scheme == Scheme::Tel && !at.params.has("user") {
+    let phone = uri.params.value("user");
+    let phone = phone.is_some_and(|user| user.eq_ignore_ascii_case("phone"));
+    if (phone || uri.scheme == Scheme::Tel) && !at.params.has("user") {
         contact.push_str(";user=phone");
     }
     Some(contact)

@@ -14,7 +14,12 @@ fn fixed(owner: &str, contact: &str) -> StaticEndpoint {
     }
 }
 
-fn binding(contact: &str, q: u16, identity: Option<(&str, u32)>, registered: u64) -> Binding {
+pub(super) fn binding(
+    contact: &str,
+    q: u16,
+    identity: Option<(&str, u32)>,
+    registered: u64,
+) -> Binding {
     Binding {
         endpoint: Endpoint {
             identity: Arc::new(match identity {
@@ -52,7 +57,7 @@ fn expired(contact: &str) -> Binding {
     }
 }
 
-fn book(entries: &[(&str, &[Binding])]) -> Book {
+pub(super) fn book(entries: &[(&str, &[Binding])]) -> Book {
     let entries = entries.iter();
     Book(
         entries
@@ -163,6 +168,11 @@ fn where_a_request_goes() {
         ("sip:+1555@elsewhere.example", pbx("+1555", "")),
         ("sip:+4930@example.org", one("sips:+4930@trunk.example")),
         ("tel:+1-555", pbx("+1-555", ";user=phone")),
+        // A number goes on as it was written, and marked as one.
+        (
+            "sip:+1-555;npdi@example.org;user=phone",
+            pbx("+1-555;npdi", ";user=phone"),
+        ),
         ("sip:x@trunk.example", one("sips:x@trunk.example")),
         ("sip:void@example.org", Err(500)),
         ("sip:gone@example.org", Err(500)),
@@ -174,7 +184,7 @@ fn where_a_request_goes() {
         ("mailto:alice@example.org", Err(416)),
         ("nonsense", Err(400)),
     ] {
-        let got = route(uri, START, &settings, &world);
+        let got = route(uri, &[], START, &settings, &world);
         let got = got
             .map(|destination| {
                 let targets = contacts(&destination.targets).into_iter();
@@ -189,7 +199,7 @@ fn where_a_request_goes() {
 fn an_upstream_is_resolved_and_its_targets_are_alternatives() {
     let settings = wired();
     let world = Book::default();
-    let destination = route("sip:dave@pbx.example.net", START, &settings, &world).unwrap();
+    let destination = route("sip:dave@pbx.example.net", &[], START, &settings, &world).unwrap();
     assert_eq!(destination.order, ForkOrder::Serial);
     assert_eq!(destination.aor, aor("sip:dave@pbx.example.net"));
     for target in &destination.targets {
@@ -202,7 +212,7 @@ fn an_upstream_is_resolved_and_its_targets_are_alternatives() {
         "sip:[2001:DB8::5]",
     ];
     assert_eq!(through.collect::<Vec<_>>(), there.map(Some));
-    let door = route("sip:door@example.org", START, &settings, &world).unwrap();
+    let door = route("sip:door@example.org", &[], START, &settings, &world).unwrap();
     assert_eq!(door.order, settings.fork.order);
     assert_eq!(&*door.targets[0].endpoint.name, "fixed");
     assert_eq!(door.targets[0].endpoint.flow, None);
@@ -220,12 +230,12 @@ fn on_the_defaults_phones_meet_at_any_address_of_ours() {
         "sip:alice@server.lan",
         "sip:alice@refork",
     ] {
-        let destination = route(uri, START, &settings, &world).unwrap();
+        let destination = route(uri, &[], START, &settings, &world).unwrap();
         assert_eq!(destination.aor, aor("sip:alice@refork"), "{uri}");
         assert_eq!(contacts(&destination.targets), ["sip:alice@10.0.0.5"]);
     }
     let refused = |uri: &str, world: &Book, settings: &Settings| {
-        route(uri, START, settings, world).unwrap_err().status
+        route(uri, &[], START, settings, world).unwrap_err().status
     };
     assert_eq!(
         refused("sip:alice@192.0.2.1", &Book::default(), &settings),
@@ -371,4 +381,30 @@ fn patterns() {
         &format!("{}b", "a".repeat(199))
     ));
     assert!(!matches(&"*a".repeat(2000), &"b".repeat(60_000)));
+}
+
+#[test]
+fn nothing_goes_back_to_the_upstream_that_it_comes_by() {
+    let (settings, world) = (wired(), Book::default());
+    let goes = |uri: &str, by: &[&str]| {
+        let by: Vec<Box<str>> = by.iter().map(|name| (*name).into()).collect();
+        let there = route(uri, &by, START, &settings, &world);
+        there
+            .map(|there| there.upstream.unwrap())
+            .map_err(|refusal| refusal.status)
+    };
+    // The next route that leads elsewhere, else nobody.
+    let number = "sip:+4930@192.0.2.1";
+    assert_eq!(goes(number, &[]).as_deref(), Ok("trunk"));
+    assert_eq!(goes(number, &["trunk"]).as_deref(), Ok("pbx"));
+    assert_eq!(goes(number, &["trunk", "pbx"]), Err(404));
+    assert_eq!(
+        goes("sip:+1555@example.org", &["trunk"]).as_deref(),
+        Ok("pbx")
+    );
+    assert_eq!(goes("sip:+1555@example.org", &["pbx"]), Err(404));
+    // A domain of its own.
+    let own = "sip:dave@pbx.example.net";
+    assert_eq!(goes(own, &["trunk"]).as_deref(), Ok("pbx"));
+    assert_eq!(goes(own, &["pbx"]), Err(482));
 }

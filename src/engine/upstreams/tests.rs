@@ -74,7 +74,7 @@ fn settings(targets: &[(&str, u16, u16)], probe: Option<Millis>) -> Settings {
 
 /// Returns the hosts in the order in which they are asked.
 fn order(upstreams: &Upstreams, settings: &Settings, key: u64, now: Time) -> String {
-    let there = route("sip:401@example.org", now, settings, &Nowhere).unwrap();
+    let there = route("sip:401@example.org", &[], now, settings, &Nowhere).unwrap();
     let chosen = upstreams.choose(
         "pbx",
         there.targets,

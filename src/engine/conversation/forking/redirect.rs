@@ -19,7 +19,7 @@ use crate::engine::dialog::is_sips;
 use crate::engine::events::Happening;
 use crate::engine::ids::{Aor, LegId, Side};
 use crate::engine::location;
-use crate::engine::routing;
+use crate::engine::routing::{self, By, dialled};
 use crate::engine::settings::{Redirects, RouteFork};
 use crate::sip::{Address, Message, Name, Uri};
 
@@ -147,7 +147,9 @@ fn follow(
         if secure && !is_sips(&uri) {
             continue;
         }
-        let Ok(destination) = routing::route(&uri, context.now, settings, context.world) else {
+        let uri = dialled(&uri, &By::party(by.asker), settings, context.world);
+        let Ok(destination) = routing::route(&uri, &[], context.now, settings, context.world)
+        else {
             continue;
         };
         let again = fork.visited.contains(&destination.aor);
@@ -194,7 +196,7 @@ fn follow(
 /// Returns what the route has otherwise by which an upstream is asked for somebody.
 fn rules_toward(context: &Context<'_>, asked: Option<&str>) -> RouteFork {
     let settings = &context.shared.settings;
-    let route = |asked| routing::route(asked, context.now, settings, context.world).ok();
+    let route = |asked| routing::route(asked, &[], context.now, settings, context.world).ok();
     let destination = asked.and_then(route);
     destination.map_or_else(RouteFork::default, |there| there.fork)
 }

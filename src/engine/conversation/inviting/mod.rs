@@ -118,16 +118,10 @@ impl Conversation {
         let text_only = offer.as_deref().is_some_and(media::is_text_only);
         let (from, to) = (request.from(), request.to());
         let settings = &context.shared.settings;
-        let caller_aor = match &asker {
-            // Also where it hides its name from the other side.
-            Asker::Proven(user) => user.clone(),
-            Asker::Unasked(_)
-            | Asker::Trusted
-            | Asker::Of(_)
-            | Asker::Says(_)
-            | Asker::Stranger => location::whose(from.uri, context.now, settings, context.world)
-                .unwrap_or_else(|| Aor::from_canonical(from.uri)),
-        };
+        // Also where it hides its name from the other side.
+        let caller_aor =
+            location::sender(request, &asker, &flow, context.now, settings, context.world)
+                .unwrap_or_else(|| Aor::from_canonical(from.uri));
         let callee = destination.asker(settings);
         let identities = [asserted(request, &asker), asserted_of_called(&callee)];
         let endpoint = caller_endpoint(context, request, flow, &caller_aor, &destination);
@@ -215,7 +209,7 @@ impl Conversation {
         let diverted = Diverted::of(request, believed);
         let trail = Trail::of(request, is_judged || !caller.is_unknown());
         if destination.upstream.is_some() {
-            conversation.party_mut(Side::Callee).asked = Some(request.uri().into());
+            conversation.party_mut(Side::Callee).asked = Some(destination.uri.clone());
         }
         let settings = &context.shared.settings;
         let mode = settings.media.mode;

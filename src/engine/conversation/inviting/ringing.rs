@@ -21,7 +21,7 @@ use crate::engine::mint::hash64;
 use crate::engine::network::customer;
 use crate::engine::ports::World;
 use crate::engine::routing::Destination;
-use crate::engine::settings::{LimitSettings, Settings};
+use crate::engine::settings::LimitSettings;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::ServerId;
 use crate::sip::{Message, Name, reason_phrase};
@@ -62,11 +62,11 @@ pub(crate) struct Ringing {
 impl Rings {
     /// Returns as what a call counts that somebody wants to make.
     pub(crate) fn of(
+        context: &Context<'_>,
         asker: &Asker,
         destination: &Destination,
         request: &Message,
         flow: &Flow,
-        settings: &Settings,
     ) -> Self {
         if destination.asked_by.is_some() {
             return Self::Free;
@@ -76,7 +76,8 @@ impl Rings {
             Asker::Proven(user) => Self::User(aor_key(user).number()),
             // A phone that lies on the flow of its binding.
             Asker::Of(_) => {
-                let user = location::aor_in(request.from().uri, settings);
+                let (now, settings) = (context.now, &context.shared.settings);
+                let user = location::sender(request, asker, flow, now, settings, context.world);
                 user.map_or_else(
                     || Self::from_address(flow, &destination.aor),
                     |user| Self::User(aor_key(&user).number()),

@@ -18,6 +18,7 @@ use crate::engine::conversation::answers::Answer;
 use crate::engine::conversation::carrying::within::Renewed;
 use crate::engine::conversation::context::{Context, Errand, What, end_with};
 use crate::engine::conversation::leg::Leg;
+use crate::engine::conversation::people::far_ends::may_have_called;
 use crate::engine::dialog::Dialog;
 use crate::engine::dialog::proofs::{As, Proofs, Rounds};
 use crate::engine::endpoint::Endpoint;
@@ -257,7 +258,13 @@ impl Conversation {
         let through = self.leg_anywhere(errand.leg)?.endpoint.through.clone();
         let others_prove =
             asker.is_some_and(|side| self.proves_through(context, side, through.as_deref()));
-        if others_prove && errand.what.is_theirs() || !wanted {
+        let theirs = errand.what.is_theirs();
+        let refers = theirs && *response.method() == Method::Refer;
+        let beyond = refers && asker.is_some_and(|side| self.is_beyond(context, side));
+        let asker = asker
+            .filter(|_| refers)
+            .map(|side| self.party(side).asker.clone());
+        if others_prove && theirs || !wanted {
             return Some(false);
         }
         let leg = self.leg_anywhere(errand.leg)?;
@@ -268,6 +275,10 @@ impl Conversation {
             }
             return Some(false);
         };
+        // What a REFER has the upstream call is at our expense, too.
+        if asker.is_some_and(|asker| !may_have_called(&asker, beyond, Some(name))) {
+            return Some(false);
+        }
         let (name, own) = (Box::from(name), own.clone());
         let mut chain = context.shared.proving.0.remove(&client).unwrap_or_default();
         let proofs = &mut leg.dialog.proofs;

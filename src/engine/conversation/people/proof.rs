@@ -1,8 +1,12 @@
 //! Credentials and challenges. They belong to one leg; but what lies beyond an upstream asks its own users for
 //! proof, and only they can give it: between a phone and the upstream that serves its domain both cross.
+//!
+//! Who somebody is to us decides (`Asker`), not the From alone: it may name nobody, and the request be in the
+//! name of a user of the upstream's all the same.
 
-use crate::engine::conversation::Conversation;
+use crate::engine::asker::Asker;
 use crate::engine::conversation::context::Context;
+use crate::engine::conversation::{Conversation, Party};
 use crate::engine::ids::{Aor, LegId, Side};
 use crate::engine::location::{self, Tried};
 use crate::engine::routing::{self, Destination};
@@ -23,6 +27,18 @@ pub(crate) fn upstream_of<'s>(aor: &Aor, settings: &'s Settings) -> Option<&'s s
         ServedBy::Upstream(upstream) => Some(upstream),
         ServedBy::Registrar(_) => None,
     }
+}
+
+/// Returns true where an upstream asks somebody for proof, and not us: it knows them, or would, or it serves the
+/// domain of their address.
+pub(crate) fn is_judged_by(
+    upstream: &str,
+    asker: &Asker,
+    aor: Option<&Aor>,
+    settings: &Settings,
+) -> bool {
+    let of_domain = || aor.and_then(|aor| upstream_of(aor, settings));
+    asker.upstream().or_else(of_domain) == Some(upstream)
 }
 
 /// Returns the lines that are credentials or a challenge.
@@ -124,7 +140,7 @@ impl Conversation {
         }
     }
 
-    /// Returns true where that way leads to the upstream that serves the asker's domain.
+    /// Returns true where that way leads to the upstream that judges the asker.
     pub(crate) fn proves_through(
         &self,
         context: &Context<'_>,
@@ -133,8 +149,12 @@ impl Conversation {
     ) -> bool {
         let settings = &context.shared.settings;
         through.is_some_and(|through| {
-            let upstream = upstream_of(&self.party(asker).aor, settings);
-            upstream.is_some_and(|u| routing::hops(u, settings).any(|hop| hop == through))
+            let Party { asker, aor, .. } = self.party(asker);
+            let mut upstreams = settings.upstreams.keys();
+            upstreams.any(|upstream| {
+                is_judged_by(upstream, asker, Some(aor), settings)
+                    && routing::hops(upstream, settings).any(|hop| hop == through)
+            })
         })
     }
 }

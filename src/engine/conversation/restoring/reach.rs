@@ -70,7 +70,7 @@ impl Conversation {
         let round = party.lost.as_ref()?.round as usize;
         let asked = party.asked.as_deref()?;
         let settings = &context.shared.settings;
-        let there = routing::route(asked, context.now, settings, context.world).ok()?;
+        let there = routing::route(asked, &[], context.now, settings, context.world).ok()?;
         let upstreams = &context.shared.upstreams;
         // Where one is known to have failed, the best is asked; else each in turn.
         let all_up = upstreams.all_up(there.upstream.as_deref()?);

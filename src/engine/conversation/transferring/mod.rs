@@ -55,7 +55,7 @@ use crate::engine::events::{Ending, Happening};
 use crate::engine::ids::{ConversationId, Flow, Side};
 use crate::engine::mint::tag_shard;
 use crate::engine::refusal::Refusal;
-use crate::engine::routing;
+use crate::engine::routing::{self, By, dialled};
 use crate::engine::settings::ReferPolicy;
 use crate::engine::time::Millis;
 use crate::engine::transaction::ServerId;
@@ -199,9 +199,10 @@ impl Conversation {
         // RFC 5057 5.1: a code that speaks of the target would end the transferor's dialog.
         const NOBODY: Refusal = Refusal::new(603, "transfer to nobody who can be called");
         let settings = &context.shared.settings;
-        let destination = routing::route(&refer.target, context.now, settings, context.world)
-            .map_err(|_| NOBODY)?;
         let (asker, beyond) = (&self.party(side).asker, self.is_beyond(context, side));
+        let target = dialled(&refer.target, &By::party(asker), settings, context.world);
+        let destination = routing::route(&target, &[], context.now, settings, context.world)
+            .map_err(|_| NOBODY)?;
         if !may_have_called(asker, beyond, destination.upstream.as_deref()) {
             return Err((403, "transfer beyond what the transferor may call").into());
         }
@@ -209,7 +210,7 @@ impl Conversation {
             .choose(destination, &refer.target)
             .ok_or((500, "every target of the upstream is down"))?;
         Ok(Aim {
-            person: Person::at(settings, &destination, &refer.target, refer.address.clone()),
+            person: Person::at(settings, &destination, &target, refer.address.clone()),
             groups: Turn::of(
                 routing::groups(destination.targets, destination.order),
                 None,

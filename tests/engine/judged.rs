@@ -1,0 +1,255 @@
+//! Whom an upstream asks for proof: who asks through us in the name of one of its users, by whatever header it says
+//! so. Our own account there is for what we do ourselves.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use refork::engine::settings::{Account, PathMode, ReferPolicy, Settings};
+use refork::sip::{Message, Method, Name};
+
+use crate::admission::instead;
+use crate::edge::{asked_at_the_pbx, beyond, first, pbx};
+use crate::people::*;
+use crate::table::*;
+
+const CHALLENGE: &str = "Digest realm=\"pbx\", nonce=\"n1\", qop=\"auth\"";
+const NUMBER: &str = "900123";
+
+fn stranger() -> SocketAddr {
+    phone("198.51.100.77:5060")
+}
+
+/// In front of a PBX that has given us an account.
+fn with_account() -> Settings {
+    let mut settings = beyond(PathMode::Path);
+    let pbx = settings.upstreams.get_mut("pbx").unwrap();
+    pbx.account = Some(Account {
+        user: "refork".into(),
+        password: "secret".into(),
+        realms: Box::default(),
+    });
+    settings
+}
+
+fn in_front() -> Table {
+    let mut t = Table::new(with_account());
+    t.register_beyond("alice", alice());
+    t
+}
+
+/// Ways to speak in the name of a user of the PBX, whom the From does not name: From and further lines.
+fn ways() -> [(&'static str, &'static str); 5] {
+    let junk = "Proxy-Authorization: Digest username=\"x\", realm=\"pbx.example.net\", nonce=\"x\", \
+        uri=\"sip:x@y\", response=\"00\"\r\n";
+    let anybody = "P-Preferred-Identity: <sip:anybody@pbx.example.net>\r\n";
+    [
+        ("<sip:pbx.example.net>", ""),
+        ("<sip:anonymous@anonymous.invalid>", anybody),
+        ("<sip:anonymous@anonymous.invalid>", junk),
+        ("<tel:+4911>", anybody),
+        ("<tel:+4911>", junk),
+    ]
+}
+
+fn with_body(method: &Method, to: &str, at: SocketAddr, call_id: &str) -> Bytes {
+    let request = first(method.clone(), "x", to, at, call_id, 1)
+        .header(Name::Contact, format_args!("<sip:x@{at}>"));
+    match method {
+        Method::Invite => with_sdp(request, &audio(at)),
+        _ => request.body("text/plain", b"hi"),
+    }
+}
+
+/// A request by one of those ways.
+fn by(way: (&str, &str), method: &Method, at: SocketAddr, call_id: &str) -> Bytes {
+    let request = with_body(method, NUMBER, at, call_id);
+    let text = std::str::from_utf8(&request).unwrap();
+    let (from, lines) = way;
+    let text = text.replacen("<sip:x@pbx.example.net>", from, 1);
+    text.replacen("CSeq:", &format!("{lines}CSeq:"), 1).into()
+}
+
+fn asked(t: &mut Table, request: &Message, tag: &str) {
+    let asked = response(request, 407, pbx(), tag).header(Name::ProxyAuthenticate, CHALLENGE);
+    t.receive(pbx(), asked.end());
+    if *request.method() == Method::Invite {
+        t.request_to(pbx(), Method::Ack);
+    }
+}
+
+/// The PBX asks, and whoever is at the other end is to answer.
+#[track_caller]
+fn the_challenge_crosses(t: &mut Table, request: &Message, at: SocketAddr, tag: &str) {
+    asked(t, request, tag);
+    t.nothing_to(pbx());
+    let crossed = t.response_to(at, 407);
+    assert_eq!(crossed.header(Name::ProxyAuthenticate), Some(CHALLENGE));
+}
+
+#[test]
+fn who_asks_in_the_name_of_a_user_of_the_pbx_is_asked_and_not_we() {
+    for method in [Method::Invite, Method::Message] {
+        for way in ways() {
+            for at in [stranger(), alice()] {
+                let mut t = in_front();
+                t.receive(at, by(way, &method, at, "c1"));
+                let onward = t.request_to(pbx(), method.clone());
+                the_challenge_crosses(&mut t, &onward, at, "x");
+            }
+        }
+        // Nothing but its flow says whose phone it is.
+        for from in ["<sip:anonymous@anonymous.invalid>", "<tel:+4911>"] {
+            let mut t = in_front();
+            t.receive(alice(), by((from, ""), &method, alice(), "c1"));
+            let onward = t.request_to(pbx(), method.clone());
+            the_challenge_crosses(&mut t, &onward, alice(), "x");
+            let unknown = by((from, ""), &method, stranger(), "c2");
+            t.is_refused(stranger(), &unknown, 403);
+            t.nothing_to(pbx());
+        }
+    }
+}
+
+#[test]
+fn a_phone_that_withholds_its_name_is_the_same_phone() {
+    let mut t = in_front();
+    in_a_call(&mut t, ("<sip:anonymous@anonymous.invalid>", ""), alice());
+    t.alice_is_lost();
+    // Its own endpoint, as it has registered it.
+    let invite = t.request_to(alice(), Method::Invite);
+    assert!(invite.uri().starts_with("sip:alice@"), "{}", invite.uri());
+}
+
+#[test]
+fn what_it_proves_itself_by_reaches_the_pbx() {
+    let own = "Digest username=\"alice\", realm=\"pbx\", nonce=\"n1\", uri=\"sip:900123@pbx.example.net\", response=\"0\"";
+    for method in [Method::Invite, Method::Message] {
+        let lines = format!(
+            "P-Preferred-Identity: <sip:alice@pbx.example.net>\r\nProxy-Authorization: {own}\r\n"
+        );
+        let way = ("<sip:anonymous@anonymous.invalid>", lines.as_str());
+        let mut t = in_front();
+        t.receive(alice(), by(way, &method, alice(), "c1"));
+        let onward = t.request_to(pbx(), method.clone());
+        assert_eq!(onward.header(Name::ProxyAuthorization), Some(own));
+        assert_eq!(onward.header(Name::PPreferredIdentity), None);
+    }
+}
+
+/// The PBX takes the call of who asks by one of those ways, and asks for nothing.
+fn in_a_call(t: &mut Table, way: (&str, &str), at: SocketAddr) -> Remote {
+    t.receive(at, by(way, &Method::Invite, at, "c1"));
+    let onward = asked_at_the_pbx(t, NUMBER);
+    t.receive(
+        pbx(),
+        with_sdp(response(&onward, 200, pbx(), "b1"), &audio(pbx())),
+    );
+    t.request_to(pbx(), Method::Ack);
+    let caller = Remote::of_answer(&t.response_to(at, 200), at);
+    t.receive(at, caller.ack(1));
+    caller
+}
+
+#[test]
+fn within_its_call_it_is_asked_too() {
+    for way in ways() {
+        for at in [stranger(), alice()] {
+            let mut t = in_front();
+            let mut caller = in_a_call(&mut t, way, at);
+            for method in [Method::Invite, Method::Info, Method::Message] {
+                let request = caller.request(method.clone());
+                let bytes = match method {
+                    Method::Invite => with_sdp(request, &sdp(at, 2, "sendonly")),
+                    _ => request.body("text/plain", b"hi"),
+                };
+                t.receive(at, bytes);
+                let onward = t.request_to(pbx(), method.clone());
+                the_challenge_crosses(&mut t, &onward, at, "b1");
+                if method == Method::Invite {
+                    t.receive(at, caller.numbered(Method::Ack, 2).end());
+                }
+            }
+            // It has hung up: to end the call is for us.
+            let bye = caller.request(Method::Bye);
+            t.receive(at, bye.end());
+            t.response_to(at, 200);
+            let bye = t.request_to(pbx(), Method::Bye);
+            asked(&mut t, &bye, "b1");
+            let again = t.request_to(pbx(), Method::Bye);
+            t.reply(&again, 200, pbx());
+            t.ends_empty();
+        }
+    }
+}
+
+#[test]
+fn who_only_says_so_has_no_call_made_there() {
+    for way in ways() {
+        let mut t = in_front();
+        let mut caller = in_a_call(&mut t, way, stranger());
+        let refer = caller
+            .request(Method::Refer)
+            .header(Name::ReferTo, "<sip:900666@pbx.example.net>");
+        t.receive(stranger(), refer.end());
+        t.response_to(stranger(), 403);
+        t.nothing_to(pbx());
+    }
+    // A phone that the PBX let register, whose name is withheld, has: we make the call.
+    let own = "P-Preferred-Identity: <sip:alice@pbx.example.net>\r\n";
+    let mut t = in_front();
+    let way = ("<sip:anonymous@anonymous.invalid>", own);
+    let mut caller = in_a_call(&mut t, way, alice());
+    let refer = caller
+        .request(Method::Refer)
+        .header(Name::ReferTo, "<sip:900666@pbx.example.net>");
+    t.receive(alice(), refer.end());
+    t.response_to(alice(), 202);
+    let onward = asked_at_the_pbx(&mut t, "900666");
+    asked(&mut t, &onward, "x");
+    let again = asked_at_the_pbx(&mut t, "900666");
+    let shown = again.header(Name::ProxyAuthorization).unwrap();
+    assert!(shown.contains("username=\"refork\""), "{shown}");
+}
+
+/// With `refer: pass` the PBX makes the call, and would bill it to whoever has proven the REFER.
+#[test]
+fn a_transfer_beyond_is_not_proven_for_who_may_have_none() {
+    for method in [Method::Refer, Method::Info] {
+        let mut settings = with_account();
+        settings.refer = ReferPolicy::Pass;
+        let mut t = Table::new(settings);
+        // Carol, whom nobody knows, calls Bob, whose phone forwards to somebody beyond.
+        t.register("bob", desk(), "desk");
+        let invite = request(Method::Invite, "carol", "bob", stranger(), "c1");
+        let invite = with_sdp(invite, &audio(stranger()));
+        let elsewhere = "<sip:carol@elsewhere.example>";
+        t.receive(
+            stranger(),
+            instead(&invite, "<sip:carol@example.org>", elsewhere),
+        );
+        let rung = t.request_to(desk(), Method::Invite);
+        let forwards = response(&rung, 302, desk(), "f1").end();
+        let own = "Contact: <sip:phone@198.51.100.2:5060>";
+        let to = format!("Contact: <sip:{NUMBER}@pbx.example.net>");
+        t.receive(desk(), instead(&forwards, own, &to));
+        t.request_to(desk(), Method::Ack);
+        let onward = asked_at_the_pbx(&mut t, NUMBER);
+        let ok = response(&onward, 200, pbx(), "b1");
+        t.receive(pbx(), with_sdp(ok, &audio(pbx())));
+        t.request_to(pbx(), Method::Ack);
+        let mut caller = Remote::of_answer(&t.response_to(stranger(), 200), stranger());
+        t.receive(stranger(), caller.ack(1));
+        let request = caller.request(method.clone());
+        let to = "<sip:900666@pbx.example.net>";
+        t.receive(stranger(), request.header(Name::ReferTo, to).end());
+        let onward = t.request_to(pbx(), method.clone());
+        asked(&mut t, &onward, "b1");
+        if method == Method::Refer {
+            t.nothing_to(pbx());
+            continue;
+        }
+        // The call stands by Bob's word: what else goes on within it is proven as that was.
+        let again = t.request_to(pbx(), method);
+        assert!(again.header(Name::ProxyAuthorization).is_some());
+    }
+}
