@@ -87,6 +87,7 @@ impl Census {
                 | What::HungUp
                 | What::Expired
                 | What::ServerDown
+                | What::Stored(_)
                 | What::Remark(_) => {}
             }
         }

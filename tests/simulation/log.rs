@@ -59,6 +59,8 @@ pub(crate) enum What {
     /// The server stopped, or is there again.
     ServerDown,
     ServerUp,
+    /// The store has ended a write that the server waits for: it has kept it, or failed.
+    Stored(bool),
     /// For the reader only.
     Remark(String),
 }
@@ -86,7 +88,7 @@ impl Log {
 
     /// Returns when anything happened last that a phone saw.
     pub(crate) fn last(&self) -> Time {
-        let seen = |entry: &&Entry| !matches!(entry.what, What::Remark(_));
+        let seen = |entry: &&Entry| !matches!(entry.what, What::Remark(_) | What::Stored(_));
         self.entries
             .iter()
             .rfind(seen)
@@ -113,6 +115,8 @@ impl Log {
                 What::Recovered => writeln!(out, "**** recovered"),
                 What::ServerDown => writeln!(out, "**** down"),
                 What::ServerUp => writeln!(out, "**** up"),
+                What::Stored(true) => writeln!(out, "     stored"),
+                What::Stored(false) => writeln!(out, "     not stored"),
             };
         }
         out

@@ -13,15 +13,18 @@ pub(crate) const TCP: ListenerId = ListenerId(1);
 
 pub(crate) struct Outside {
     pub(crate) server: SocketAddr,
+    /// Where it is for who comes over TCP.
+    by_tcp: SocketAddr,
     bindings: BTreeMap<Aor, Vec<Binding>>,
     /// Open connections by their far end.
     pub(crate) connections: BTreeMap<SocketAddr, ConnectionId>,
 }
 
 impl Outside {
-    pub(crate) fn new(server: SocketAddr) -> Self {
+    pub(crate) fn new(server: SocketAddr, by_tcp: SocketAddr) -> Self {
         Self {
             server,
+            by_tcp,
             bindings: BTreeMap::new(),
             connections: BTreeMap::new(),
         }
@@ -33,8 +36,12 @@ impl Outside {
 }
 
 impl World for Outside {
-    fn advertised(&self, _flow: &Flow) -> SocketAddr {
-        self.server
+    fn advertised(&self, flow: &Flow) -> SocketAddr {
+        if flow.listener == TCP {
+            self.by_tcp
+        } else {
+            self.server
+        }
     }
 
     fn open_to(&self, transport: Transport, peer: SocketAddr) -> Option<Flow> {

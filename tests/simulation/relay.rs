@@ -79,9 +79,12 @@ impl Relay {
                 streams,
                 claim: _,
                 toward: _,
-                told: _,
+                told,
                 again,
-            } => Some(self.open(media, side, generation, streams, &again)),
+            } => {
+                let address = told.unwrap_or(self.address);
+                Some(self.open(media, side, generation, (address, streams), &again))
+            }
             MediaCommand::Configure {
                 media,
                 side,
@@ -125,6 +128,11 @@ impl Relay {
             }
             MediaCommand::Close { media } => {
                 for half in self.sessions.remove(&media).into_iter().flatten() {
+                    let live = half.live.as_ref().is_some_and(|live| !live.lost);
+                    if live && half.ports.len() > 1 {
+                        self.misuse
+                            .push(format!("{media} closed with ports that nobody uses"));
+                    }
                     for port in half.ports.into_values().flatten() {
                         self.taken.remove(&port);
                     }
@@ -143,7 +151,7 @@ impl Relay {
         media: MediaId,
         side: Side,
         generation: Generation,
-        streams: usize,
+        (address, streams): (IpAddr, usize),
         again: &[u16],
     ) -> MediaEvent {
         let halves = self.sessions.entry(media).or_default();
@@ -180,7 +188,7 @@ impl Relay {
         }
         let result = ports
             .iter()
-            .map(|port| SocketAddr::new(self.address, *port))
+            .map(|port| SocketAddr::new(address, *port))
             .collect();
         if let Some(half) = self.half(media, side) {
             half.ports.insert(generation, ports);
@@ -357,5 +365,51 @@ impl Live {
             return Some(Notice::Silent);
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use refork::engine::ids::ConversationId;
+    use refork::engine::ports::Claim;
+
+    use super::*;
+
+    #[test]
+    fn ports_beside_those_in_use_are_told_at_the_end() {
+        for (given_back, told) in [(true, 0), (false, 1)] {
+            let address = IpAddr::from([10, 0, 0, 1]);
+            let mut relay = Relay::new(address, None);
+            let (media, side) = (ConversationId(1), Side::Caller);
+            let mut does = |command| relay.handle(command, Time(0));
+            for generation in [0, 1] {
+                does(MediaCommand::Open {
+                    media,
+                    side,
+                    generation,
+                    streams: 1,
+                    claim: Claim::Known,
+                    toward: address,
+                    told: None,
+                    again: Vec::new(),
+                });
+            }
+            does(MediaCommand::Configure {
+                media,
+                side,
+                generation: 0,
+                signalling: address,
+                streams: Vec::new(),
+            });
+            if given_back {
+                does(MediaCommand::CloseSide {
+                    media,
+                    side,
+                    generation: 1,
+                });
+            }
+            does(MediaCommand::Close { media });
+            assert_eq!(relay.misuse.len(), told, "{:?}", relay.misuse);
+        }
     }
 }

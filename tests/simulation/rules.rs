@@ -44,6 +44,8 @@ pub(crate) struct Rules {
     queue: usize,
     /// The caller sees one early dialog, whoever rings.
     single_early: bool,
+    /// Phones over TCP come by another of the server's addresses.
+    pub(crate) two_homes: bool,
 }
 
 impl Default for Rules {
@@ -59,6 +61,7 @@ impl Default for Rules {
             tone: false,
             queue: 200,
             single_early: false,
+            two_homes: false,
         }
     }
 }
@@ -77,6 +80,7 @@ impl Rules {
             tone: dice.percent(25),
             queue: dice.pick(&[200, 200, 2]),
             single_early: dice.percent(25),
+            ..Self::default()
         }
     }
 

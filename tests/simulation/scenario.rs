@@ -223,6 +223,8 @@ impl Scenario {
             scenario.mass_loss(length, &mut dice);
         }
         scenario.survivors_hold(&mut Dice::new(seed ^ 0x401d_6e0f));
+        scenario.transferors_hold(&mut Dice::new(seed ^ 0x4efe_401d));
+        scenario.rules.two_homes = Dice::new(seed ^ 0x2a2d_4e57).percent(15);
         // The last restoration runs out, and the last user gives up.
         scenario.length = Millis(length + 200_000);
         scenario
@@ -379,6 +381,21 @@ impl Scenario {
                     ms.0 + dice.between(500, 14_000),
                     Act::Hold { talk, side, on },
                 );
+            }
+        }
+    }
+
+    /// Who hands a call on puts the other on hold just before, as phones do; the two cross, or not.
+    fn transferors_hold(&mut self, dice: &mut Dice) {
+        for at in 0..self.acts.len() {
+            let (ms, Act::Refer { talk, side, .. }) = &self.acts[at] else {
+                continue;
+            };
+            let (ms, talk, side) = (ms.0, *talk, *side);
+            if dice.percent(40) {
+                let before = ms.saturating_sub(dice.between(0, 150));
+                let (side, on) = (side, true);
+                self.at(before, Act::Hold { talk, side, on });
             }
         }
     }

@@ -4,6 +4,7 @@ use refork::engine::time::{Millis, Time};
 
 use super::legs::Leg;
 use super::{Case, TRANSACTION};
+use crate::log::{Fault, PhoneId, What};
 
 /// Longer than any ring timeout of the settings, shorter than a phone rings by itself.
 const RINGING_MAX: Millis = Millis(90_000);
@@ -24,6 +25,8 @@ impl Case<'_> {
                 let tangled = self.tangled.contains(&leg.talk);
                 if leg.talk == rival.talk && leg.side == rival.side && !tangled {
                     self.alone(leg, rival, last, &mut found);
+                    self.replaced(leg, rival, &mut found);
+                    self.replaced(rival, leg, &mut found);
                 }
             }
         }
@@ -92,6 +95,53 @@ impl Case<'_> {
         if won.is_some_and(|won| at.since(won.max(leg.invited)) > TRANSACTION) {
             blame(at, "rang on after another had answered");
         }
+    }
+
+    /// A phone of which nothing arrives hears: where another has its place, it has the BYE at once.
+    fn replaced(&self, leg: &Leg, rival: &Leg, found: &mut Vec<(Time, usize, String)>) {
+        let (Some(taken), Some(replaced)) = (leg.acked, rival.acked) else {
+            return;
+        };
+        let until = replaced + PROMPT;
+        let [card, other] = [leg.phone, rival.phone].map(|phone| &self.log.roster[phone]);
+        let stays = |leg: &Leg| leg.end().is_none_or(|end| end > until);
+        if taken < replaced
+            && card.user == other.user
+            && !card.stream
+            && stays(leg)
+            && stays(rival)
+            && self.is_mute_alone(leg.phone, replaced, until)
+            && !self.restarted(replaced, until)
+        {
+            let what = "has lost its place, and is not told".to_owned();
+            found.push((until, leg.phone, what));
+        }
+    }
+
+    /// Returns true where nothing else has befallen a phone by a time than that nothing of it arrives.
+    fn is_mute_alone(&self, phone: PhoneId, from: Time, until: Time) -> bool {
+        let entries = self.log.entries.iter();
+        let entries = entries.filter(|entry| entry.phone == Some(phone) && entry.at <= until);
+        let (mut mute, mut else_well) = (false, true);
+        for entry in entries {
+            match entry.what {
+                What::Fault(Fault::Mute) if entry.at <= from => mute = true,
+                What::Recovered if entry.at <= from => mute = false,
+                What::Fault(_) => else_well = false,
+                What::Recovered
+                | What::Got(_)
+                | What::Sent(_)
+                | What::TimedOut(_)
+                | What::HungUp
+                | What::Expired
+                | What::Transferred
+                | What::ServerDown
+                | What::ServerUp
+                | What::Stored(_)
+                | What::Remark(_) => {}
+            }
+        }
+        mute && else_well
     }
 
     /// Two phones of a side are in the conversation only while the loser is told so.

@@ -170,6 +170,7 @@ pub(super) fn of(log: &Log) -> Vec<Leg> {
             | What::Recovered
             | What::ServerDown
             | What::ServerUp
+            | What::Stored(_)
             | What::Remark(_) => {}
         }
     }
@@ -322,6 +323,12 @@ impl Leg {
         }
     }
 
+    /// Returns true where it answered its INVITE within a time.
+    pub(super) fn answers_within(&self, from: Time, until: Time) -> bool {
+        let span = self.answered.zip(self.answered_again);
+        span.is_some_and(|(first, last)| first <= until && last >= from)
+    }
+
     /// Returns true where the session that it answered with is another one than a leg of the other side was told of:
     /// before, or until its 2xx was heard.
     pub(super) fn brings_news_to(&self, other: &Self) -> bool {
@@ -355,7 +362,7 @@ impl Leg {
 }
 
 /// Returns what a description says of formats and directions, whatever their numbers and places.
-fn outline(description: &str) -> Option<Vec<(bool, Direction, Vec<String>)>> {
+pub(super) fn outline(description: &str) -> Option<Vec<(bool, Direction, Vec<String>)>> {
     let sdp = Sdp::parse(description.as_bytes()).ok()?;
     let section = |media: &Media<'_>| {
         let mut names = names(media);

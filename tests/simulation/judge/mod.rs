@@ -46,6 +46,8 @@ struct Case<'a> {
     log: &'a Log,
     legs: Vec<Leg>,
     farewells: Vec<(Time, usize)>,
+    /// When the store has kept something that the server waited for.
+    stored: Vec<Time>,
     /// From the death to the rising again.
     restarts: Vec<(Time, Time)>,
     /// By phone: from a fault until the phone is itself again.
@@ -122,6 +124,7 @@ impl<'a> Case<'a> {
             log,
             legs: legs::of(log),
             farewells: Vec::new(),
+            stored: Vec::new(),
             restarts: Vec::new(),
             troubles: vec![Vec::new(); log.roster.len()],
             absences: vec![Vec::new(); log.roster.len()],
@@ -144,6 +147,7 @@ impl Case<'_> {
                     let talk = self.log.roster[phone].talk;
                     self.farewells.push((entry.at, talk));
                 }
+                (What::Stored(true), _) => self.stored.push(entry.at),
                 (What::ServerDown, _) => self.restarts.push((entry.at, FOR_EVER)),
                 (What::ServerUp, _) => {
                     if let Some(last) = self.restarts.last_mut() {
@@ -185,7 +189,7 @@ impl Case<'_> {
                     }
                 }
                 (What::HungUp | What::Fault(_) | What::Recovered, None)
-                | (What::Expired | What::Transferred, _)
+                | (What::Expired | What::Transferred | What::Stored(false), _)
                 | (What::Got(_) | What::Sent(_) | What::TimedOut(_) | What::Remark(_), _) => {}
             }
         }

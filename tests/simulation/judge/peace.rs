@@ -3,11 +3,13 @@
 use refork::engine::time::{Millis, Time};
 use refork::sip::Method;
 
-use super::legs::{Leg, Request, ends_dialog};
+use super::legs::{Leg, Request, ends_dialog, outline};
 use super::{BRIEF, Case, FAILED, FOR_EVER, TRANSACTION};
 
 /// After so long a request goes out once more that has had no answer.
 const RETRANSMITTED: Millis = Millis(400);
+/// An offer that meets another one waits, and goes out again.
+const SET_RIGHT: Millis = Millis(20_000);
 /// For so long two probes go unanswered before the dialog is asked.
 const PROBED: Millis = Millis(10_000);
 
@@ -20,6 +22,7 @@ impl Case<'_> {
                 continue;
             }
             self.requests(leg, &mut found);
+            self.set_right(leg, &mut found);
             if let Some(at) = leg.bye_got
                 && !self.may_end(leg, at)
             {
@@ -118,10 +121,44 @@ impl Case<'_> {
             let until = next.min(refused + TRANSACTION);
             let mut got = leg.got.iter().filter(is_new);
             let got = got.find(|got| (offers[number].at..until).contains(&got.at))?;
+            if !self.is_carried(peer, offers[number], got) {
+                return None;
+            }
             got.answer.filter(|(_, status)| *status < 300)
         };
         let agreed = (0..offers.len()).filter_map(agreed);
         agreed.map(|(at, _)| at).collect()
+    }
+
+    /// Returns true where an offer can be none but that of a leg of the other side.
+    fn is_carried(&self, peer: &Leg, offer: &Request, got: &Request) -> bool {
+        let (from, until) = (offer.at, got.at);
+        let another = |other: &Request| {
+            let within = from < other.at && other.at <= until;
+            within && other.news && is_offer(&other.method)
+        };
+        let mut side = self.side(peer.talk, peer.side);
+        let other =
+            side.any(|other| other.answers_within(from, until) || other.sent.iter().any(another));
+        !other && outline(&offer.body) == outline(&got.body)
+    }
+
+    /// Who has agreed to what was taken back is told soon what stands.
+    fn set_right(&self, leg: &Leg, found: &mut Vec<(Time, usize, String)>) {
+        let peers = self.side(leg.talk, leg.side.other());
+        for at in peers.flat_map(|peer| self.taken_back(peer, leg)) {
+            let until = at + SET_RIGHT;
+            let open = |request: &Request| is_offer(&request.method);
+            let later = |request: &&Request| open(request) && request.at > at;
+            let told = leg.got.iter().find(later);
+            let asks = leg.sent.iter().find(later);
+            let first = told.into_iter().chain(asks).map(|request| request.at).min();
+            let over = leg.end().is_some_and(|end| end <= until) || self.restarted(at, until);
+            if !over && first.is_none_or(|first| first > until) {
+                let what = "has agreed to what was taken back, and hears no more";
+                found.push((until, leg.phone, what.to_owned()));
+            }
+        }
     }
 
     /// Returns true where the session that a phone knows may be offered to it: where that has a timer (RFC 4028), in

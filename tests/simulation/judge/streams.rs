@@ -145,6 +145,7 @@ impl Case<'_> {
                 | What::Recovered
                 | What::ServerDown
                 | What::ServerUp
+                | What::Stored(_)
                 | What::Remark(_) => continue,
             };
             let Some(phone) = entry.phone else { continue };

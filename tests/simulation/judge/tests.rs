@@ -213,6 +213,7 @@ impl Story {
     }
 
     fn says(&mut self, at: u64, body: &str, status: u16) -> &mut Self {
+        self.log.add(START + Millis(at), None, What::Stored(true));
         let act = (Method::Message, body);
         self.inside(at, A, "ca", act, Some(status), true);
         self

@@ -27,6 +27,29 @@ impl Case<'_> {
             }
         }
         self.strangers();
+        self.promises();
+    }
+
+    /// What is promised is stored first (RFC 3428 7).
+    fn promises(&mut self) {
+        let mut found = Vec::new();
+        for leg in &self.legs {
+            let texts = leg.sent.iter().filter(|it| it.method == Method::Message);
+            for text in texts {
+                let Some((at, 202)) = text.answer else {
+                    continue;
+                };
+                // What the store had is promised after a restart, though who has died never heard of it.
+                let known = self.restarted(text.at, at);
+                if !known && !self.stored.iter().any(|kept| (text.at..=at).contains(kept)) {
+                    let what = format!("{:?} promised and not stored", text.body);
+                    found.push((at, leg.phone, what));
+                }
+            }
+        }
+        for (at, phone, what) in found {
+            self.blame(at, phone, what);
+        }
     }
 
     /// Judges what `side` of a conversation wrote.

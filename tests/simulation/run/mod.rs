@@ -26,6 +26,8 @@ use crate::scenario::{Act, Scenario};
 use crate::store::Store;
 
 pub(crate) const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 5060);
+/// Its other address, where it has two.
+const SECOND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 5060);
 /// Some day: the engine reckons in time since the epoch.
 pub(crate) const START: Time = Time(1_800_000_000_000);
 /// How often the relay looks at its streams.
@@ -128,6 +130,11 @@ pub(crate) struct Rest {
 impl Simulation {
     pub(crate) fn new(scenario: Scenario, told: bool) -> Self {
         let mut chance = Dice::new(scenario.seed);
+        let by_tcp = if scenario.rules.two_homes {
+            SECOND
+        } else {
+            SERVER
+        };
         let phones: Vec<_> = scenario
             .phones
             .iter()
@@ -152,7 +159,7 @@ impl Simulation {
             order: 0,
             engine: None,
             life: 0,
-            outside: Outside::new(SERVER),
+            outside: Outside::new(SERVER, by_tcp),
             lines: phones.iter().map(|_| Line::new()).collect(),
             relay: Relay::new(SERVER.ip(), scenario.rules.silence),
             store: Store::default(),
@@ -307,6 +314,7 @@ impl Simulation {
             }
             Event::Stored { life, token, ok } => {
                 if life == self.life && self.store.commit(token, ok) {
+                    self.log.add(self.now, None, What::Stored(ok));
                     self.tell(Input::Stored { token, ok });
                 }
             }

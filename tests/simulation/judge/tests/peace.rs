@@ -77,6 +77,7 @@ fn what_was_taken_back_is_set_right_once() {
     for (refused, agreed, times, fault) in [
         (500, 200, 1, false),
         (500, 200, 2, true),
+        (500, 200, 0, true),
         (500, 488, 1, true),
         (200, 200, 1, true),
     ] {
@@ -91,8 +92,8 @@ fn what_was_taken_back_is_set_right_once() {
             let at = 5100 + 100 * u64::from(number);
             story.offers(at, (A, "ca"), [&stands[0], &stands[1]], 200, false);
         }
-        let mut found = story.end(20_000, &[(B, "cb")]);
-        found.retain(|found| found.contains("asked for"));
+        let mut found = story.end(40_000, &[(B, "cb")]);
+        found.retain(|found| found.contains("asked for") || found.contains("hears no more"));
         assert_eq!(!found.is_empty(), fault, "{refused} {agreed}: {found:?}");
     }
 }
@@ -204,5 +205,43 @@ fn what_is_written_to_a_caller_that_missed_its_answer_is_sent_again() {
         let mut found = counted(&story.log, scrape);
         found.retain(|found| found.contains("sent again"));
         assert_eq!(!found.is_empty(), fault, "{moved}: {found:?}");
+    }
+}
+
+#[test]
+fn what_is_promised_is_stored() {
+    for (stored, fault) in [(Some(5010), false), (Some(4990), true), (None, true)] {
+        let mut story = Story::call();
+        if let Some(at) = stored {
+            story.log.add(START + Millis(at), None, What::Stored(true));
+        }
+        story
+            .log
+            .add(START + Millis(5015), None, What::Stored(false));
+        let text = body(1);
+        let act = (Method::Message, &*text);
+        story.inside(5000, A, "ca", act, Some(202), true);
+        story.hears(6000, B, "cb", &text);
+        let found = story.end(40_000, &[(B, "cb")]);
+        assert_eq!(!found.is_empty(), fault, "{stored:?}: {found:?}");
+    }
+}
+
+#[test]
+fn a_mute_phone_hears_that_it_has_lost_its_place() {
+    for (fault, told, wrong) in [
+        (Fault::Mute, Some(15_100), false),
+        (Fault::Mute, None, true),
+        (Fault::Deaf, None, false),
+    ] {
+        let mut story = Story::call();
+        story.add(10_000, B, What::Fault(fault));
+        story.answer(15_000, C, "cc");
+        story.hears(15_500, A, "ca", "CONTINUED b0-1");
+        if let Some(at) = told {
+            story.got(at, B, "cb", Method::Bye);
+        }
+        let found = story.end(90_000, &[(C, "cc")]);
+        assert_eq!(!found.is_empty(), wrong, "{fault:?} {told:?}: {found:?}");
     }
 }
