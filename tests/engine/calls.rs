@@ -65,7 +65,7 @@ fn the_first_to_answer_wins_and_the_others_stop_ringing() {
     t.receive(
         mobile(),
         with_sdp(
-            response(&i2.1, 200, mobile(), "m1"),
+            response(&i2.1, 200, mobile(), "x1"),
             &sdp(mobile(), 1, "sendrecv"),
         ),
     );

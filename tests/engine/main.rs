@@ -54,6 +54,7 @@ mod moves;
 mod notices;
 mod numbers;
 mod offences;
+mod one_answer;
 mod onward;
 mod overload;
 mod paged_proofs;

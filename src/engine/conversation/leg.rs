@@ -86,6 +86,10 @@ pub(crate) struct Leg {
     /// Its endpoint called by an upstream, and has not shown to be a phone of ours.
     #[serde(default)]
     pub(crate) beyond: bool,
+    /// It called, and was told of a session before the answer that does not go with the one of who has answered: it
+    /// is offered that.
+    #[serde(default)]
+    pub(crate) misled: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -245,6 +249,7 @@ impl Leg {
             timer: None,
             reports: None,
             lent: false,
+            misled: false,
             beyond: false,
         }
     }

@@ -182,6 +182,11 @@ impl Sent {
         self.out().map(|(rseq, _)| rseq).or(self.acknowledged)
     }
 
+    /// The dialog is over: nothing goes out in it any more.
+    pub fn forget(&mut self) {
+        self.queue.clear();
+    }
+
     /// RFC 3262 3: no 2xx goes out while a response with a session description has no PRACK.
     pub fn holds_success(&self) -> bool {
         let mut queue = self.queue.iter();

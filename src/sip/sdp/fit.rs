@@ -80,6 +80,22 @@ pub fn may_be_asked_for(told: &[u8], said: &[u8]) -> bool {
     fits_where(told, said, past_us, |_, _, _| true)
 }
 
+/// Returns true where an endpoint that was `told` this and has said `own` could press digits for who says `now`, and
+/// does not know (RFC 4733).
+pub fn lacks_digits(told: &[u8], own: &[u8], now: &[u8]) -> bool {
+    let (Ok(told), Ok(own), Ok(now)) = (Sdp::parse(told), Sdp::parse(own), Sdp::parse(now)) else {
+        return false;
+    };
+    let takes = |media: &Media<'_>| {
+        let mut payloads = media.payloads();
+        payloads.any(|payload| payload.name.eq_ignore_ascii_case("telephone-event"))
+    };
+    let mut sections = told.media().iter().zip(own.media()).zip(now.media());
+    sections.any(|((told, own), now)| {
+        told.port != 0 && now.port != 0 && takes(own) && takes(now) && !takes(told)
+    })
+}
+
 /// Returns true where who says `now` takes some of what an endpoint may be sending that was `told` this and has said
 /// `own`, and not all. An answer with nothing of its offer says nothing.
 pub fn takes_some(told: &[u8], own: &[u8], now: &[u8]) -> bool {

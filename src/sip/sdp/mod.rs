@@ -14,7 +14,7 @@ pub use agree::{
     answer_to, answer_with, is_mute, offer_again, only_moves, with_sections, without_refused,
 };
 pub use crypto::{Crypto, CryptoError, MasterKey, Suite};
-pub use fit::{fits, may_be_asked_for, shares, takes_some};
+pub use fit::{fits, lacks_digits, may_be_asked_for, shares, takes_some};
 pub use hold::resumed;
 pub use parse::{Direction, Keying, Kind, Media, Payload, Sdp};
 pub use rewrite::{Cover, Place, Rewrite};

@@ -3,6 +3,7 @@
 //! Where the caller sees one early dialog that stands for all phones, there is nothing to tell: it ends with
 //! the last of them.
 
+use super::Early;
 use super::prack::{Owed, Wants};
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::carrying::crossing::with_session;
@@ -33,7 +34,7 @@ impl Conversation {
             Name::Reason.as_str(),
             reason_phrase(status)
         );
-        self.end_early(context, leg, reason.as_bytes());
+        self.end_early(context, leg, None, reason.as_bytes());
     }
 
     /// A proxy says that one of the phones behind it rings no more, and that others may.
@@ -53,22 +54,47 @@ impl Conversation {
         {
             return;
         }
-        let shown = branch.leg.dialog.remote_tag.as_deref() == response.to_tag();
         let owed = rseq.map(|rseq| Owed::apart(&branch.leg, rseq, response, flow));
         if let Some(owed) = owed {
             self.prack(context, &owed, None);
         }
-        if shown && self.is_inviting(leg) {
+        if self.is_inviting(leg) {
             let lines = self.lines_of(context, Side::Callee, response);
-            self.end_early(context, leg, &with_session(lines, response));
+            let lines = with_session(lines, response);
+            self.end_early(context, leg, response.to_tag(), &lines);
         }
     }
 
-    fn end_early(&mut self, context: &mut Context<'_>, leg: LegId, lines: &[u8]) {
-        let timers = context.shared.settings.timers;
+    /// All that the caller has of a branch ends, or what it has of one behind it.
+    fn end_early(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        tag: Option<&str>,
+        lines: &[u8],
+    ) {
         if context.shared.settings.fork.early_dialogs != EarlyDialogs::Forward {
             return;
         }
+        let Some(invitation) = self.invitation.as_deref() else {
+            return;
+        };
+        let meant = |early: &Early| {
+            let of = early.branches.contains(&leg) && !early.over;
+            of && tag.is_none_or(|tag| early.far.as_deref() == Some(tag))
+        };
+        let all = invitation.early.iter().enumerate();
+        let ended: Vec<usize> = all
+            .filter(|(_, early)| meant(early))
+            .map(|(at, _)| at)
+            .collect();
+        for at in ended {
+            self.end_one(context, at, lines);
+        }
+    }
+
+    fn end_one(&mut self, context: &mut Context<'_>, at: usize, lines: &[u8]) {
+        let timers = context.shared.settings.timers;
         let Some(invitation) = self
             .invitation
             .as_deref_mut()
@@ -77,11 +103,12 @@ impl Conversation {
             return;
         };
         let (server, wants) = (invitation.server, invitation.wants);
-        let Some(early) = invitation.early_of(leg).map(|at| &mut invitation.early[at]) else {
+        let Some(early) = invitation.early.get_mut(at) else {
             return;
         };
-        early.branches.clear();
-        early.over = true;
+        if std::mem::replace(&mut early.over, true) || early.left {
+            return;
+        }
         let number = match wants {
             Wants::Never | Wants::Supported => None,
             Wants::Required => match early.sent.number() {

@@ -1,9 +1,10 @@
 //! Early dialogs: what the caller sees of phones that ring (RFC 3261 12.1, 13.2.2.1).
 //!
 //! `requests` and `offers` what goes on in them, `prack` reliable provisional responses, `ends` one that ends
-//! while others go on.
+//! while others go on, `first` which session is told where there are several.
 
 mod ends;
+mod first;
 pub(crate) mod offers;
 pub(crate) mod prack;
 mod requests;
@@ -25,10 +26,16 @@ use crate::engine::ports::MediaCommand;
 use crate::engine::settings::EarlyDialogs;
 use crate::sip::{Message, Name};
 
-/// One early dialog with the caller: of one branch, or the one that stands for all of them.
+/// Early dialogs that the caller has of one branch: a proxy beyond us may make any number of them.
+const OF_ONE_MAX: usize = 8;
+
+/// One early dialog with the caller: of one that rings, or the one that stands for all of them.
 #[derive(Debug)]
 pub(super) struct Early {
     pub(super) dialog: Dialog,
+    /// Whose it is behind a branch that has rung with several tags (RFC 3261 12.1): where it has shown one, and the
+    /// dialog is no other's.
+    pub(super) far: Option<Box<str>>,
     pub(super) talk: Talk,
     pub(super) branches: Vec<LegId>,
     /// Responses that want a PRACK of the caller's.
@@ -39,11 +46,18 @@ pub(super) struct Early {
     pub(super) settled: bool,
     /// The caller was told that it has ended (RFC 6228).
     pub(super) over: bool,
+    /// The caller wants no more of it, and others behind the same branch ring on.
+    pub(super) left: bool,
 }
 
 impl Invitation {
-    pub(super) fn early_of(&self, leg: LegId) -> Option<usize> {
-        let of = |early: &Early| early.branches.contains(&leg);
+    /// Returns the caller's early dialog with who has this tag behind a branch.
+    pub(super) fn early_of(&self, leg: LegId, tag: Option<&str>) -> Option<usize> {
+        let of = |early: &Early| {
+            early.branches.contains(&leg)
+                && !early.over
+                && (early.far.is_none() || early.far.as_deref() == tag)
+        };
         self.early.iter().position(of)
     }
 }
@@ -73,6 +87,7 @@ impl Conversation {
             }
         }
         let first = !std::mem::replace(&mut branch.rang, true);
+        branch.turn_to(response.to_tag());
         if response.to_tag().is_some() && branch.leg.life.take(Happens::Provisional) == Do::Ring {
             branch.leg.dialog.answered_by(response, flow);
         }
@@ -96,7 +111,13 @@ impl Conversation {
         let reliably = wants.reliably(asks.is_some());
         // An offer in an unreliable response is none (RFC 3261 13.2.1).
         let takes = offered || reliably && asks.is_some();
-        let Some(at) = self.early_with(context, leg) else {
+        let at = self.early_with(context, leg, response);
+        let at = at.filter(|at| self.early_mut(*at).is_some_and(|early| !early.left));
+        let Some(at) = at else {
+            // The caller does not hear of it, and so has no PRACK for it.
+            if let Some(owed) = owed {
+                self.prack(context, &owed, None);
+            }
             return;
         };
         let body = said
@@ -181,13 +202,41 @@ impl Conversation {
         invitation.early.get_mut(at)
     }
 
-    /// Returns the caller's early dialog with a branch, a new one where there is none yet.
-    pub(super) fn early_with(&mut self, context: &mut Context<'_>, leg: LegId) -> Option<usize> {
+    /// Returns the caller's early dialog with who has answered so, a new one where there is none yet. None where
+    /// there are so many that it does not hear of one more, unless that has the call.
+    pub(super) fn early_with(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        response: &Message,
+    ) -> Option<usize> {
+        let of_one = |early: &&Early| early.branches.contains(&leg);
+        let tag = response.to_tag();
+        let invitation = self.invitation.as_deref()?;
+        let known = invitation.early_of(leg, tag);
+        let many = invitation.early.iter().filter(of_one).count() >= OF_ONE_MAX;
+        if known.is_none() && many && response.status() < 200 {
+            return None;
+        }
+        self.early_for(context, leg, tag)
+    }
+
+    /// The same by the tag, whatever there is.
+    pub(super) fn early_for(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        tag: Option<&str>,
+    ) -> Option<usize> {
         let forward = context.shared.settings.fork.early_dialogs == EarlyDialogs::Forward;
         let id = self.id;
         let caller = self.parties[Side::Caller.index()].leg.as_ref()?;
         let invitation = self.invitation.as_deref_mut()?;
-        if let Some(known) = invitation.early_of(leg) {
+        let far = tag.filter(|_| forward).map(Into::into);
+        if let Some(known) = invitation.early_of(leg, tag) {
+            let early = &mut invitation.early[known];
+            // It may have rung without one (RFC 2543).
+            early.far = early.far.take().or(far);
             return Some(known);
         }
         if !forward && let Some(one) = invitation.early.first_mut() {
@@ -202,36 +251,16 @@ impl Conversation {
         let first = context.shared.mint.session() as u32;
         invitation.early.push(Early {
             dialog,
+            far,
             talk: caller.talk.clone(),
             branches: vec![leg],
             sent: Sent::after(first),
             owed: Vec::new(),
             settled: false,
             over: false,
+            left: false,
         });
         Some(invitation.early.len() - 1)
-    }
-
-    /// Early media: the caller is told where it comes from, and the relay what it is. None where the caller
-    /// has heard of it, or cannot.
-    fn early_media(
-        &mut self,
-        context: &mut Context<'_>,
-        leg: LegId,
-        at: usize,
-        said: &str,
-    ) -> Option<Box<str>> {
-        // After an answer only an offer can change what is heard (RFC 3261 13.2.1).
-        let settled = self.early_mut(at)?.settled;
-        if settled || !self.may_be_heard(leg) {
-            return None;
-        }
-        let offered = self.invitation.as_deref()?.offer.is_some();
-        let role = if offered { Role::Answer } else { Role::Offer };
-        let told = self.tell_early(context, at, said, role)?;
-        self.configure(context, Side::Caller);
-        self.configure_branch(context, leg, said);
-        Some(told)
     }
 
     /// Writes what a branch said for the caller, in its early dialog with it.

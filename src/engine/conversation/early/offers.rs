@@ -21,6 +21,8 @@ pub(crate) struct Crossing {
     /// The caller's early dialog, and the branch.
     tag: Box<str>,
     leg: LegId,
+    /// Whose dialog it is behind that.
+    far: Option<Box<str>>,
     server: ServerId,
     client: ClientId,
     offer: Box<str>,
@@ -29,9 +31,10 @@ pub(crate) struct Crossing {
 }
 
 impl Invitation {
-    /// Returns true where an offer of the branch's early dialog, or to it, has no answer yet.
-    pub(crate) fn is_crossing(&self, leg: LegId) -> bool {
-        self.crossings.iter().any(|open| open.leg == leg)
+    /// Returns true where an offer in this early dialog of the caller's, with that branch, has no answer yet.
+    pub(crate) fn is_crossing(&self, leg: LegId, tag: &str) -> bool {
+        let mut open = self.crossings.iter();
+        open.any(|open| open.leg == leg && *open.tag == *tag)
     }
 }
 
@@ -64,7 +67,7 @@ impl Conversation {
             return self.accept_early(context, Side::Caller, at, None, server, None);
         };
         let (settled, tag) = (early.settled, early.dialog.local_tag.clone());
-        let leg = early.branches.last().copied();
+        let (leg, far) = (early.branches.last().copied(), early.far.clone());
         // RFC 3311 5.2: its own offer has no answer yet.
         if !settled {
             return context.refuse(server, 500, UNSETTLED);
@@ -75,6 +78,9 @@ impl Conversation {
         let able = |branch: &mut crate::engine::conversation::forking::Branch| {
             branch.settled && branch.leg.abilities.update
         };
+        if let Some(branch) = leg.and_then(|leg| self.branch_mut(leg)) {
+            branch.turn_back_to(far.as_deref());
+        }
         let Some(leg) = leg.filter(|leg| self.branch_mut(*leg).is_some_and(able)) else {
             return context.refuse(server, 500, "the phone takes no offer before it answers");
         };
@@ -106,7 +112,7 @@ impl Conversation {
         let Some(at) = self
             .invitation
             .as_ref()
-            .and_then(|first| first.early_of(leg))
+            .and_then(|first| first.early_of(leg, request.from_tag()))
         else {
             return context.refuse(server, 500, "request before the answer");
         };
@@ -203,11 +209,14 @@ impl Conversation {
         else {
             return;
         };
+        let branch = self.branch_mut(leg);
+        let far = branch.and_then(|branch| branch.leg.dialog.remote_tag.clone());
         if let Some(invitation) = &mut self.invitation {
             invitation.crossings.push(Crossing {
                 from,
                 tag,
                 leg,
+                far,
                 server,
                 client,
                 offer,
@@ -270,6 +279,9 @@ impl Conversation {
         let crossing = invitation.crossings.remove(open);
         let mut early = invitation.early.iter();
         let at = early.position(|early| early.dialog.local_tag == crossing.tag)?;
+        if let Some(branch) = self.branch_mut(crossing.leg) {
+            branch.turn_back_to(crossing.far.as_deref());
+        }
         Some((crossing, at))
     }
 

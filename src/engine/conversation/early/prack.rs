@@ -77,6 +77,11 @@ impl Owed {
         owed
     }
 
+    /// Returns the tag of whose it is.
+    fn far(&self) -> Option<&str> {
+        self.dialog.remote_tag.as_deref()
+    }
+
     pub(super) fn under(self, number: u32) -> Self {
         Self {
             under: number,
@@ -200,6 +205,9 @@ impl Conversation {
         }
         let Some(owed) = owed else { return };
         let leg = owed.leg;
+        if let Some(branch) = self.branch_mut(leg) {
+            branch.turn_back_to(owed.far());
+        }
         let told = self.tell_branch(context, leg, answer, Role::Answer);
         self.prack(context, &owed, told.as_deref());
         if let Some(branch) = self.branch_mut(leg) {
@@ -223,7 +231,10 @@ impl Conversation {
         let open = tag.and_then(|tag| self.open_in(&tag, Side::Caller));
         if let Some(owed) = owed {
             let leg = owed.leg;
-            let before = self.branch_mut(leg).map(|branch| branch.leg.talk.clone());
+            let before = self.branch_mut(leg).map(|branch| {
+                branch.turn_back_to(owed.far());
+                branch.leg.talk.clone()
+            });
             if open.is_none()
                 && let Some(before) = before
                 && let Some(told) = self.tell_branch(context, leg, &offer, Role::Offer)

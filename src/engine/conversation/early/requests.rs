@@ -1,5 +1,6 @@
 //! Requests in early dialogs: of the caller's, and of who is invited.
 
+use super::Early;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::forking::Branch;
@@ -31,6 +32,9 @@ impl Conversation {
         let Some(branch) = self.branch_mut(leg) else {
             return;
         };
+        if *request.method() == Method::Update {
+            branch.turn_back_to(request.from_tag());
+        }
         if !branch.leg.dialog.owns(request) {
             // A proxy may have forked there: it is not the phone that rings now.
             return context.refuse(server, 481, "tags of another dialog");
@@ -79,7 +83,7 @@ impl Conversation {
             return context.refuse(server, 481, "tags of another dialog");
         };
         let early = &mut invitation.early[at];
-        if early.over && *request.method() != Method::Prack {
+        if (early.over || early.left) && *request.method() != Method::Prack {
             return context.refuse(server, 481, "early dialog that has ended");
         }
         if early.dialog.receive(request).is_err() {
@@ -122,7 +126,8 @@ impl Conversation {
         }
     }
 
-    /// RFC 3261 15: the caller wants no more of one early dialog; its branches end, the others ring on.
+    /// RFC 3261 15: the caller wants no more of one early dialog; its branches end, the others ring on, and those
+    /// behind the same branch: what answers in this one is hung up on.
     fn early_bye(&mut self, context: &mut Context<'_>, at: usize, server: ServerId) {
         context.answer(server, 200, None);
         if self.caller_leaves(context) {
@@ -131,6 +136,21 @@ impl Conversation {
         let Some(invitation) = self.invitation.as_deref_mut() else {
             return;
         };
+        let heard = |early: &Early| !early.over && !early.left;
+        let mut others = invitation.early.iter().enumerate();
+        let shares = others.any(|(other, early)| {
+            other != at && heard(early) && early.branches == invitation.early[at].branches
+        });
+        if shares {
+            let early = &mut invitation.early[at];
+            early.left = true;
+            let owed = std::mem::take(&mut early.owed);
+            early.sent.forget();
+            for owed in owed {
+                self.prack(context, &owed, None);
+            }
+            return;
+        }
         let early = invitation.early.swap_remove(at);
         let fork = &mut invitation.fork;
         let ended: Vec<Branch> = early

@@ -1,8 +1,10 @@
 //! INVITEs that are out for one side: the first fork of a conversation, or the re-fork that restores it.
 //!
 //! `calling` one endpoint, `toward` the ports of a fork, `turn` who refuses SRTP or wants it, `redirect` phones
-//! that forward, `trail` and `diverted` whom a call was for before, `breadth` how many ring.
+//! that forward, `trail` and `diverted` whom a call was for before, `breadth` how many ring, `beside` proxies that
+//! fork.
 
+pub(crate) mod beside;
 pub(crate) mod breadth;
 pub(crate) mod calling;
 pub(crate) mod diverted;
@@ -17,6 +19,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer};
 
+use self::beside::Beside;
 use self::trail::{Step, Steps, Trail};
 use crate::engine::conversation::leg::Leg;
 use crate::engine::conversation::people::person::Person;
@@ -183,6 +186,9 @@ pub(crate) struct Branch {
     /// Offer and answer of its INVITE are complete before the 2xx (RFC 3262 5).
     #[serde(skip)]
     pub(crate) settled: bool,
+    /// Its early dialogs but the one that spoke last, which is the leg's.
+    #[serde(skip)]
+    pub(crate) beside: Vec<Beside>,
     /// Who has taken the call of somebody else's phone (`pickup`).
     #[serde(default)]
     pub(crate) picker: Option<Box<Person>>,
@@ -370,6 +376,7 @@ impl Branch {
             until,
             heard: Heard::default(),
             settled: false,
+            beside: Vec::new(),
             picker: None,
             giver: None,
             asks: None,
@@ -386,6 +393,7 @@ impl Branch {
         self.client = None;
         self.heard = Heard::default();
         self.settled = false;
+        self.beside.clear();
     }
 
     /// Returns true once it is known which ports it has.

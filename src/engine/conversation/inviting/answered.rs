@@ -1,8 +1,9 @@
 //! The first 2xx: who sent it has the call, and the caller gets it (RFC 3261 13.2.2.4, RFC 3264 4).
 
-use super::Invitation;
+use super::{Invitation, verdict};
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, ELSEWHERE};
+use crate::engine::conversation::ending::stray::{Leaving, acknowledge_and_leave};
 use crate::engine::conversation::forking::Branch;
 use crate::engine::conversation::forking::trail::Walked;
 use crate::engine::conversation::leg::Unacknowledged;
@@ -46,11 +47,11 @@ impl Branch {
 
 impl Invitation {
     /// RFC 3262 3, 5: returns true where the caller owes a PRACK, or one of the two an answer, before it may
-    /// have the 2xx of this branch.
-    pub(super) fn holds(&self, leg: LegId) -> bool {
-        let early = self.early.iter();
-        let mut mine = early.filter(|early| early.branches.contains(&leg));
-        mine.any(|early| early.sent.holds_success()) || self.is_crossing(leg)
+    /// have the 2xx of this branch in the early dialog that is `at` there.
+    pub(super) fn holds(&self, leg: LegId, at: usize) -> bool {
+        self.early.get(at).is_some_and(|early| {
+            early.sent.holds_success() || self.is_crossing(leg, &early.dialog.local_tag)
+        })
     }
 }
 
@@ -64,13 +65,21 @@ impl Conversation {
         flow: Flow,
     ) {
         self.caller_asks_again(context);
-        let Some(at) = self.early_with(context, leg) else {
+        if let Some(branch) = self.branch_mut(leg) {
+            branch.turn_to(response.to_tag());
+        }
+        let Some(at) = self.early_with(context, leg, response) else {
             return;
         };
+        if self.early_mut(at).is_some_and(|early| early.left) {
+            // The caller has hung up on this one alone.
+            acknowledge_and_leave(context, response, flow, Leaving::Surely, None);
+            return self.branch_failed(context, leg, verdict(480));
+        }
         let Some(mut invitation) = self.invitation.take() else {
             return;
         };
-        if invitation.holds(leg) {
+        if invitation.holds(leg, at) {
             let held = || Box::new((leg, response.clone(), flow));
             invitation.held.get_or_insert_with(held);
             self.invitation = Some(invitation);
@@ -169,15 +178,10 @@ impl Conversation {
             answer_due: delayed,
         });
         (caller.overtaken, caller.reliable) = (out.map(rack), latest.map(rack));
-        let settled = chosen.is_some_and(|early| early.settled);
-        let before = caller.talk.told.clone().filter(|_| settled);
         self.party_mut(Side::Caller).believed = Some(identity);
         let role = if delayed { Role::Offer } else { Role::Answer };
-        let body = said
-            .as_deref()
-            .and_then(|said| self.tell(context, Side::Caller, said, role))
-            // The caller has it reliably, and might take it for an offer (RFC 6337 3.1.1).
-            .filter(|told| before.as_ref() != Some(told));
+        let settled = chosen.is_some_and(|early| early.settled);
+        let body = self.answer_in(context, settled, said.as_deref(), role);
         self.answered = Some(context.now);
         self.persist(context);
         let (status, reason) = answer.as_ref().map_or((200, "OK"), |(response, _)| {

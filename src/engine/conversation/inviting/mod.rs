@@ -377,6 +377,11 @@ impl Conversation {
     ) {
         let (response, flow) = (answer.response, answer.flow);
         self.judge_proof(context, leg, response);
+        if (200..300).contains(&response.status())
+            && let Some(branch) = self.branch_mut(leg)
+        {
+            branch.turn_to(response.to_tag());
+        }
         match response.status() {
             199 => self.early_ended_beyond(context, leg, response, flow),
             ..200 => self.ringing(context, leg, response, flow),

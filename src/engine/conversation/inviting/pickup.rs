@@ -118,9 +118,12 @@ impl Conversation {
         picker: Person,
     ) -> Result<(), Refusal> {
         const UNFIT: Refusal = Refusal::new(488, "pickup with a session that does not fit");
-        let at = self.early_with(context, named).ok_or(UNFIT)?;
+        let branch = self.branch_mut(named).ok_or(UNFIT)?;
+        let tag = branch.leg.dialog.remote_tag.clone();
+        let at = self.early_for(context, named, tag.as_deref());
+        let at = at.ok_or(UNFIT)?;
         let invitation = self.invitation.as_ref().ok_or(UNFIT)?;
-        if invitation.held.is_some() || invitation.holds(named) {
+        if invitation.held.is_some() || invitation.holds(named, at) {
             return Err((491, "pickup of a call that is just being answered").into());
         }
         if invitation.early.get(at).is_some_and(|early| early.settled) {

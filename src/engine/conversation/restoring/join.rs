@@ -509,6 +509,10 @@ impl Conversation {
             // Whom somebody has forwarded the call to, or who has taken it in its place.
             self.hand_on(context, side, person, transferred);
         }
+        if let Some(survivor) = self.leg_mut(side.other()) {
+            // It goes with what that was told, or has been agreed to.
+            survivor.misled = false;
+        }
         let party = self.party_mut(side);
         party.leg = Some(leg);
         match walked {

@@ -107,7 +107,8 @@ impl Conversation {
             return;
         };
         // With an offer of its own open, it is told once that one is acknowledged.
-        leg.lent &= response.status() == 491;
+        let later = response.status() == 491;
+        (leg.lent, leg.misled) = (leg.lent && later, leg.misled && later);
         if !ok {
             // RFC 6141: all is as it was.
             leg.talk.back_to(*before);

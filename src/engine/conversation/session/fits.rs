@@ -2,7 +2,7 @@
 
 use super::media;
 use crate::engine::conversation::Conversation;
-use crate::engine::conversation::context::Context;
+use crate::engine::conversation::context::{Context, Shared};
 use crate::engine::conversation::leg::Talk;
 use crate::engine::ids::Side;
 use crate::engine::settings::MediaMode;
@@ -78,6 +78,24 @@ impl Conversation {
         let deaf = party.talk().is_some_and(is_deaf);
         fits && !resumes && !deaf || !party.is_up()
     }
+}
+
+/// Returns true where an endpoint need not hear of a session, by what it was told of another before the answer. What
+/// it has not been told of at all it cannot send: nor the digits that the other takes.
+pub(crate) fn suits(shared: &Shared, talk: &Talk, said: &str) -> bool {
+    let (Some(told), Some(own)) = (talk.told.as_deref(), talk.said.as_deref()) else {
+        return false;
+    };
+    if media::is_all_signalling(said) {
+        return true;
+    }
+    let texts = [told, own, said].map(str::as_bytes);
+    let [told_bytes, own_bytes, said_bytes] = texts;
+    shared.settings.media.mode == MediaMode::Relay
+        && sdp::fits(told_bytes, own_bytes, said_bytes)
+        && !sdp::lacks_digits(told_bytes, own_bytes, said_bytes)
+        && !media::opens(Some(own), told, said)
+        && !is_deaf(talk)
 }
 
 /// Returns true where an endpoint takes none of the streams that it was told of.

@@ -67,7 +67,8 @@ impl Conversation {
             && self.growing.is_none()
             && self.giving.is_none()
             && self.parties.iter().all(|party| {
-                let idle = |leg: &Leg| leg.negotiation == Negotiation::Idle && !leg.lent;
+                let idle =
+                    |leg: &Leg| leg.negotiation == Negotiation::Idle && !leg.lent && !leg.misled;
                 party.lost.is_none() && party.leg.as_ref().is_some_and(idle)
             });
         if !settled || context.shared.settings.media.mode != MediaMode::Relay {

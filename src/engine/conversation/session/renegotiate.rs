@@ -337,7 +337,7 @@ impl Conversation {
         let Some(leg) = self.leg_mut(to) else { return };
         leg.dialog.refresh_over(response, flow);
         leg.abilities.learn(response);
-        leg.lent = false;
+        (leg.lent, leg.misled) = (false, false);
         if let Some(said) = &said {
             leg.talk.said = Some(said.clone());
         }
@@ -351,6 +351,7 @@ impl Conversation {
         let request = context.shared.transactions.request_of(pending.server);
         let cseq = request.map_or(0, |(request, _)| request.cseq());
         if let Some(leg) = self.leg_mut(from) {
+            leg.misled = false;
             if let Some((request, _)) = request {
                 // RFC 6141 4: one that is refused would not have moved it.
                 let _ = leg.dialog.refresh(request);

@@ -270,6 +270,7 @@ impl Conversation {
     /// A phone may have agreed to a session that came to nothing, and is told once more what stands; where something
     /// is open in its dialog, later.
     pub(crate) fn restate(&mut self, context: &mut Context<'_>) {
+        self.set_right(context);
         let id = self.id;
         for side in [Side::Caller, Side::Callee] {
             let Some(leg) = self.leg_mut(side).filter(|leg| leg.lent && leg.is_quiet()) else {

@@ -88,7 +88,7 @@ impl Context<'_> {
 
 impl Leg {
     /// Returns true where nothing is open in the dialog.
-    pub(super) fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.life == Life::Confirmed
             && self.negotiation == Negotiation::Idle
             && self.reinvite.is_none()
