@@ -1,17 +1,19 @@
 //! What a step of a transaction reaches: timers, the wire, the user.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 
 use super::table::{Hand, Timer};
-use super::{ClientId, Heard, ServerId};
+use super::{ClientId, Heard, ServerId, compose};
 use crate::engine::events::{Event, Retransmission};
 use crate::engine::ids::{ConversationId, Flow};
 use crate::engine::ports::Output;
 use crate::engine::settings::TimerSettings;
 use crate::engine::time::{Millis, Time};
 use crate::engine::timers::{TimerId, Timers};
+use crate::sip::Message;
 
 /// Whose timer went off, and which.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +65,24 @@ impl<C, S> Effects<'_, C, S> {
 
     pub(super) fn tell(&mut self, heard: Heard<C, S>) {
         self.heard.push_back(heard);
+    }
+
+    /// Refuses a request without keeping anything of it.
+    pub(super) fn refuse(
+        &mut self,
+        request: &Message,
+        status: u16,
+        why: &'static str,
+        reply: Flow,
+        source: SocketAddr,
+    ) {
+        self.event(Event::Refused {
+            method: request.method().as_str().into(),
+            status,
+            why,
+            peer: source.to_string().into(),
+        });
+        self.send(reply, compose::answer(request, status, None, source));
     }
 }
 

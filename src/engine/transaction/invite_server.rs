@@ -127,7 +127,11 @@ pub(super) fn step(state: State, input: Input) -> (State, &'static [Act]) {
         (S::Acknowledged, I::Deadline) => (S::Terminated, &[]),
 
         (S::Completed, I::Invite) => (S::Completed, &[Act::Absorb, Act::Resend]),
-        (S::Completed, I::Ack) => (S::Confirmed, &[Act::Stop, Act::Start(Timer::I)]),
+        // Who hears that it has failed, and says so, may try once more by another way.
+        (S::Completed, I::Ack) => (
+            S::Confirmed,
+            &[Act::Stop, Act::Unmerge, Act::Start(Timer::I)],
+        ),
         (S::Completed, I::Cancel | I::Acknowledged) => (S::Completed, &[]),
         (S::Completed, I::Provisional | I::Success | I::Failure) => (S::Completed, &[]),
         (S::Completed, I::Resend) => (S::Completed, &[Act::Resend, Act::Double(Timer::G)]),
@@ -231,7 +235,7 @@ mod tests {
         Acknowledged Deadline -> Terminated:
 
         Completed Invite -> Completed: Absorb, Resend
-        Completed Ack -> Confirmed: Stop, Start(I)
+        Completed Ack -> Confirmed: Stop, Unmerge, Start(I)
         Completed Cancel -> Completed:
         Completed Provisional -> Completed:
         Completed Success -> Completed:

@@ -173,16 +173,15 @@ impl<S: Clone + Of> Servers<S> {
                 server.tag = response.and_then(|response| response.to_tag().map(Into::into));
             }
         }
-        // Some clients try again with credentials but the same CSeq: that is no copy.
-        if matches!(status, 401 | 407)
-            && let Some(merged) = server.merged.take()
-        {
-            self.merged.remove(&merged);
-        }
-        let only_for_copies = match server.machine {
-            Machine::Invite(_) => status >= 300,
-            Machine::NonInvite(_) => status >= 200,
+        let (only_for_copies, failed) = match server.machine {
+            Machine::Invite(_) => (status >= 300, false),
+            // Of a 408, which does not go out, nobody hears, and what it is of may have been done.
+            Machine::NonInvite(_) => (status >= 200, status >= 300 && status != 408),
         };
+        // Some clients try again with credentials but the same CSeq, and proxies what has failed: that is no copy.
+        if matches!(status, 401 | 407) || failed {
+            self.unmerge(id);
+        }
         self.feed(id, Input::Respond(status), With::Response(bytes), effects);
         if only_for_copies && self.slab.get(id.0).is_some() {
             self.answered.push_back(id);
@@ -382,17 +381,10 @@ impl<S: Clone + Of> Servers<S> {
         let back = WayBack::of(&request, flow);
         let reply = back.flow;
         if merged.is_some_and(|merged| self.merged.contains_key(&merged)) {
-            return refuse(&request, 482, "merged request", reply, flow.peer, effects);
+            return effects.refuse(&request, 482, "merged request", reply, flow.peer);
         }
         if self.slab.len() >= self.limit && !self.makes_room(effects.timers) {
-            return refuse(
-                &request,
-                503,
-                "too many transactions",
-                reply,
-                flow.peer,
-                effects,
-            );
+            return effects.refuse(&request, 503, "too many transactions", reply, flow.peer);
         }
         let (machine, acts) = Machine::start(request.method());
         let watched = back.is_watched();
@@ -544,6 +536,11 @@ impl<S: Clone + Of> Servers<S> {
                 }
                 Act::Absorb => effects.absorbed(of),
                 Act::Drop => server.last = None,
+                Act::Unmerge => {
+                    if let Some(merged) = server.merged.take() {
+                        self.merged.remove(&merged);
+                    }
+                }
                 Act::Stop => server.clock.stop(effects.timers),
                 Act::Quiet => server.clock.quiet(effects.timers),
                 Act::Start(timer) => {
@@ -555,6 +552,14 @@ impl<S: Clone + Of> Servers<S> {
             }
         }
         then
+    }
+
+    /// What is the same but for its way is no copy of this one any more.
+    fn unmerge(&mut self, id: ServerId) {
+        let server = self.slab.get_mut(id.0);
+        if let Some(merged) = server.and_then(|server| server.merged.take()) {
+            self.merged.remove(&merged);
+        }
     }
 
     fn remove(&mut self, id: ServerId, timers: &mut Timers<Due>) {
@@ -576,22 +581,4 @@ impl With {
     fn take(&mut self) -> Self {
         std::mem::replace(self, Self::Nothing)
     }
-}
-
-/// Refuses a request without keeping anything of it.
-fn refuse<C, S>(
-    request: &Message,
-    status: u16,
-    why: &'static str,
-    reply: Flow,
-    source: SocketAddr,
-    effects: &mut Effects<'_, C, S>,
-) {
-    effects.event(Event::Refused {
-        method: request.method().as_str().into(),
-        status,
-        why,
-        peer: source.to_string().into(),
-    });
-    effects.send(reply, compose::answer(request, status, None, source));
 }

@@ -56,6 +56,8 @@ pub(super) enum ServerAct {
     Absorb,
     /// The response sent last is needed no longer.
     Drop,
+    /// The same request by another way is a new one (RFC 3261 8.2.2.2).
+    Unmerge,
     /// Both timers stop.
     Stop,
     /// The timer that sends again stops.

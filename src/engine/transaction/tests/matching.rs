@@ -104,6 +104,46 @@ fn a_copy_that_came_by_another_path_gets_482() {
     assert_eq!(seen, ["count 482 of ours", "send 482 INVITE"]);
 }
 
+/// RFC 3261 8.2.2.2: only what is going on yet can be merged with. A proxy tries again by another way.
+#[test]
+fn what_has_failed_may_be_tried_again() {
+    const COPY: [&str; 2] = ["count 482 of ours", "send 482 INVITE"];
+    for flow in [udp(), tcp(1)] {
+        let mut bench = Bench::new();
+        bench.receive(&theirs("INVITE", "z9hG4bK1"), flow);
+        bench.respond(480);
+        let again = theirs("INVITE", "z9hG4bK2");
+        assert_eq!(bench.receive(&again, flow), COPY, "nobody has heard of it");
+        bench.receive(&theirs("ACK", "z9hG4bK1"), flow);
+        assert_eq!(bench.receive(&again, flow), ["tell INVITE"]);
+        // That one has copies, too, also once the first is forgotten.
+        bench.pass(6000);
+        assert_eq!(bench.receive(&theirs("INVITE", "z9hG4bK3"), flow), COPY);
+    }
+}
+
+#[test]
+fn what_has_failed_without_an_ack_may_be_tried_again_at_once() {
+    for (status, again) in [
+        (480, true),
+        (503, true),
+        (302, true),
+        (200, false),
+        (408, false),
+    ] {
+        let mut bench = Bench::new();
+        bench.receive(&theirs("MESSAGE", "z9hG4bK1"), udp());
+        bench.respond(status);
+        let seen = bench.receive(&theirs("MESSAGE", "z9hG4bK2"), udp_from("192.0.2.2:5060"));
+        let told = seen == ["tell MESSAGE"];
+        assert_eq!(told, again, "{status}: {seen:?}");
+        // What came before is answered as before.
+        let seen = bench.receive(&theirs("MESSAGE", "z9hG4bK1"), udp());
+        let withheld = status == 408;
+        assert_eq!(seen.len(), usize::from(!withheld), "{status}: {seen:?}");
+    }
+}
+
 #[test]
 fn what_only_resembles_a_copy_is_none() {
     let copy = theirs("INVITE", "z9hG4bK2");
