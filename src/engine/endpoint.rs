@@ -1,5 +1,6 @@
 //! One device of a participant, and how to tell it from another.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,10 @@ pub enum Identity {
         user: Box<str>,
         host: Box<str>,
         user_agent: Box<str>,
+        /// Where its registration comes from, where another phone had the same Contact before it: one behind
+        /// another NAT.
+        #[serde(default)]
+        behind: Option<IpAddr>,
     },
 }
 
@@ -84,7 +89,8 @@ pub enum BindingChange {
         binding: Box<Binding>,
         /// Over another flow than before.
         moved: bool,
-        /// Under another Call-ID than before, as after a reboot (RFC 3261 10.2.4).
+        /// Under another Call-ID than before, as after a reboot (RFC 3261 10.2.4), or beside a phone with the same
+        /// Contact that it may have been.
         anew: bool,
     },
     /// Removed by the phone, or expired.

@@ -4,7 +4,7 @@ use refork::engine::events::Signal;
 use refork::engine::ids::Side;
 use refork::engine::ports::MediaEvent;
 use refork::engine::time::Millis;
-use refork::sip::{Message, Method};
+use refork::sip::{Message, Method, Name};
 
 use crate::people::*;
 use crate::table::*;
@@ -153,4 +153,124 @@ fn a_text_that_went_to_where_its_phone_is_goes_out_no_more_as_its_first_try_fail
     t.pass(Millis::from_secs(5));
     assert!(t.waiting(again, &Method::Message).is_none());
     assert!(t.losses().is_empty());
+}
+
+/// A phone of Bob's without an instance registers from behind a NAT, by the Contact that every site has.
+fn behind_a_nat(t: &mut Table, at: std::net::SocketAddr, call_id: &str, cseq: u32) {
+    let register = refork::sip::Builder::request(&Method::Register, "sip:example.org")
+        .header(
+            Name::Via,
+            format_args!("SIP/2.0/UDP 192.168.1.10:5060;branch=z9hG4bK{call_id}{cseq};rport"),
+        )
+        .header(Name::MaxForwards, 70)
+        .header(
+            Name::From,
+            format_args!("<sip:bob@example.org>;tag=r{call_id}"),
+        )
+        .header(Name::To, "<sip:bob@example.org>")
+        .header(Name::CallId, call_id)
+        .header(Name::CSeq, format_args!("{cseq} REGISTER"))
+        .header(Name::Contact, "<sip:bob@192.168.1.10:5060>")
+        .header(Name::UserAgent, "Make/1")
+        .header(Name::Expires, 3600)
+        .end();
+    t.receive(at, register);
+    t.response_to(at, 200);
+}
+
+/// Alice talks to Bob's phone behind a NAT.
+fn talking_behind_a_nat(t: &mut Table) -> Remote {
+    behind_a_nat(t, desk(), "one", 1);
+    t.alice_invites(&audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    let a = Remote::of_answer(&t.response_to(alice(), 200), alice());
+    t.receive(alice(), a.ack(1));
+    a
+}
+
+#[test]
+fn two_phones_of_one_make_at_two_sites_both_ring() {
+    let mut t = Table::new(settings());
+    behind_a_nat(&mut t, desk(), "one", 1);
+    behind_a_nat(&mut t, mobile(), "two", 1);
+    t.alice_invites(&audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    let other = t.request_to(mobile(), Method::Invite);
+    t.reply(&other, 180, mobile());
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    t.request_to(mobile(), Method::Cancel);
+}
+
+#[test]
+fn the_call_of_a_phone_stays_where_it_is_when_one_at_another_site_registers() {
+    for held in [false, true] {
+        let mut t = Table::new(settings());
+        let mut a = talking_behind_a_nat(&mut t);
+        if held {
+            let hold = sdp(alice(), 2, "sendonly");
+            t.receive(alice(), with_sdp(a.request(Method::Invite), &hold));
+            let hold = t.request_to(desk(), Method::Invite);
+            let ok = response(&hold, 200, desk(), "b1");
+            t.receive(desk(), with_sdp(ok, &sdp(desk(), 2, "recvonly")));
+            t.request_to(desk(), Method::Ack);
+            let ok = t.response_to(alice(), 200);
+            t.receive(alice(), a.ack(ok.cseq()));
+        }
+        behind_a_nat(&mut t, mobile(), "two", 1);
+        t.nothing_to(mobile());
+        // Where nothing is heard of the first it may have been this one.
+        let mut probes = 0;
+        while let Some(probe) = t.any_to(desk()) {
+            probes += 1;
+            let ok = response(&probe, 200, desk(), "b1");
+            let answer = sdp(desk(), 2, "recvonly");
+            let offers = !probe.body().is_empty();
+            let bytes = if offers {
+                with_sdp(ok, &answer)
+            } else {
+                ok.end()
+            };
+            t.receive(desk(), bytes);
+        }
+        assert_eq!(probes > 0, held);
+        behind_a_nat(&mut t, mobile(), "two", 2);
+        t.nothing_to(mobile());
+        t.nothing_to(desk());
+        t.receive(alice(), a.message("still there?"));
+        t.request_to(desk(), Method::Message);
+        assert!(t.losses().is_empty());
+    }
+}
+
+#[test]
+fn one_that_begins_anew_at_another_port_has_its_call_only_where_it_is_not_heard() {
+    for silent in [false, true] {
+        let mut t = Table::new(settings());
+        talking_behind_a_nat(&mut t);
+        if silent {
+            t.media_event(|media| MediaEvent::Silent {
+                media,
+                side: Side::Callee,
+            });
+            let probe = t.request_to(desk(), Method::Options);
+            t.reply(&probe, 200, desk());
+        }
+        let port = phone("198.51.100.2:6001");
+        behind_a_nat(&mut t, port, "anew", 1);
+        assert_eq!(t.any_to(port).is_some(), silent);
+        assert!(t.losses().is_empty());
+    }
+}
+
+#[test]
+fn one_that_goes_on_registering_from_another_address_takes_its_call_along() {
+    let mut t = Table::new(settings());
+    talking_behind_a_nat(&mut t);
+    let again = phone("203.0.113.9:6000");
+    behind_a_nat(&mut t, again, "one", 2);
+    assert!(t.next_to(again).is_request(), "it is asked there");
+    t.nothing_to(desk());
 }

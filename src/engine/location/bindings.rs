@@ -1,7 +1,13 @@
 //! The bindings of one AOR under a REGISTER: RFC 3261 10.3 step 7, and RFC 5626 6.
+//!
+//! A private address means another phone at each site (RFC 1918 3): of those that name no instance, and have the
+//! same Contact, all are kept that come from behind different NATs under Call-IDs of their own. Which of them it is
+//! a binding's identity says (`Identity::Contact::behind`). One that has begun anew where it was, or goes on under
+//! its Call-ID from elsewhere, is the same as before.
 
 use super::identity::{same, same_uri};
 use crate::engine::endpoint::{Binding, BindingChange, Identity};
+use crate::engine::hidden::is_hidden;
 use crate::engine::ids::{Aor, Flow};
 use crate::engine::ports::World;
 use crate::engine::time::Time;
@@ -124,18 +130,21 @@ pub(super) fn apply(
                 }
                 if !wanted.remove {
                     let mut binding = wanted.binding.clone();
+                    tell_apart(&mut binding, &old, kept.iter().chain(&fresh));
                     let others = kept.iter_mut().chain(&mut fresh);
                     number(&mut binding, &old, others.collect());
-                    changes.push(registered(&binding, &old));
-                    fresh.push(binding);
+                    let twin = kept.iter().any(|known| are_apart(known, &binding));
+                    changes.push(registered(&binding, &old, twin));
                     let others = old
                         .into_iter()
-                        .filter(|old| !is_same_flow_of(old, &wanted.binding));
+                        .filter(|old| !is_same_flow_of(old, &binding));
                     changes.extend(others.map(|binding| removed(binding, false)));
+                    fresh.push(binding);
                 } else {
                     changes.extend(old.into_iter().map(|binding| removed(binding, false)));
                 }
             }
+            make_room(&mut kept, &fresh, max, &mut changes);
             kept.append(&mut fresh);
             if kept.len() > max {
                 return Err(Unchanged::TooMany);
@@ -216,13 +225,88 @@ fn removed(binding: Binding, expired: bool) -> BindingChange {
     }
 }
 
-fn registered(binding: &Binding, old: &[Binding]) -> BindingChange {
+/// Gives a binding the site of the one whose place it takes, or its own where another phone has its Contact.
+fn tell_apart<'b>(
+    binding: &mut Binding,
+    old: &[Binding],
+    mut others: impl Iterator<Item = &'b Binding>,
+) {
+    let own = old.iter().find(|old| old.call_id == binding.call_id);
+    let place = match (own.or_else(|| old.first()), binding.endpoint.flow) {
+        (Some(old), _) => match &*old.endpoint.identity {
+            Identity::Contact { behind, .. } => *behind,
+            Identity::Instance(_) | Identity::Epid(_) => None,
+        },
+        (None, Some(flow)) => others
+            .any(|known| are_apart(known, binding))
+            .then(|| flow.peer.ip().to_canonical()),
+        (None, None) => None,
+    };
+    let Some(place) = place else { return };
+    let mut identity = (*binding.endpoint.identity).clone();
+    if let Identity::Contact { behind, .. } = &mut identity {
+        *behind = Some(place);
+        binding.endpoint.identity = identity.into();
+    }
+}
+
+/// Those at other sites make room for what is too much, the oldest first: they may be what the phone was before its
+/// NAT had another address.
+fn make_room(
+    kept: &mut Vec<Binding>,
+    fresh: &[Binding],
+    max: usize,
+    changes: &mut Vec<BindingChange>,
+) {
+    while kept.len() + fresh.len() > max {
+        let twins = kept.iter().enumerate();
+        let twins = twins.filter(|(_, known)| fresh.iter().any(|new| are_apart(known, new)));
+        let Some((at, _)) = twins.min_by_key(|(_, known)| known.registered) else {
+            return;
+        };
+        changes.push(removed(kept.remove(at), false));
+    }
+}
+
+/// Returns the bindings that a phone is told of, which has registered under this Call-ID: of several Contacts that
+/// read like its own, its own alone.
+pub(super) fn shown<'b>(
+    bindings: &'b [Binding],
+    call_id: &str,
+    now: Time,
+) -> impl Iterator<Item = &'b Binding> {
+    let own = bindings.iter().find(|own| *own.call_id == *call_id);
+    let live = bindings.iter().filter(move |binding| binding.expires > now);
+    live.filter(move |binding| own.is_none_or(|own| !are_apart(own, binding)))
+}
+
+/// Returns true for two phones without an instance at two sites, whose private Contacts read the same.
+fn are_apart(a: &Binding, b: &Binding) -> bool {
+    let unnamed = |one: &Binding| matches!(*one.endpoint.identity, Identity::Contact { .. });
+    let site = |one: &Binding| Some(one.endpoint.flow?.peer.ip().to_canonical());
+    let (Some(one), Some(other)) = (site(a), site(b)) else {
+        return false;
+    };
+    let contact = Uri::parse(&a.endpoint.contact).ok();
+    let private = contact.and_then(|uri| uri.host_ip()).is_some_and(|ip| {
+        let hidden = |site| is_hidden(ip, site);
+        hidden(one) && hidden(other)
+    });
+    private
+        && one != other
+        && a.call_id != b.call_id
+        && unnamed(a)
+        && unnamed(b)
+        && same_uri(&a.endpoint.contact, &b.endpoint.contact)
+}
+
+fn registered(binding: &Binding, old: &[Binding], twin: bool) -> BindingChange {
     let moved = old
         .iter()
         .any(|old| is_same_flow_of(old, binding) && old.endpoint.flow != binding.endpoint.flow);
-    let anew = old
-        .iter()
-        .any(|old| is_same_flow_of(old, binding) && old.call_id != binding.call_id);
+    let began_anew =
+        |old: &Binding| is_same_flow_of(old, binding) && old.call_id != binding.call_id;
+    let anew = old.iter().any(began_anew) || old.is_empty() && twin;
     BindingChange::Registered {
         binding: Box::new(binding.clone()),
         moved,
@@ -241,7 +325,7 @@ fn is_same_flow_of(a: &Binding, b: &Binding) -> bool {
 ///   Contacts (RFC 5626 6). Two instances with the same Contact are two phones behind two NATs, unless
 ///   they share a flow: then it is one phone that was given a new instance.
 /// - The same `epid`: as an instance without reg-id.
-/// - Else by the URIs (RFC 3261 10.3 step 7).
+/// - Else by the URIs (RFC 3261 10.3 step 7), but for two phones at two sites.
 pub(super) fn replaces(new: &Binding, old: &Binding) -> bool {
     let (a, b) = (&new.endpoint, &old.endpoint);
     let same_contact = || same_uri(&a.contact, &b.contact);
@@ -251,6 +335,9 @@ pub(super) fn replaces(new: &Binding, old: &Binding) -> bool {
         }
         (Identity::Instance(_), Identity::Instance(_)) => a.flow == b.flow && same_contact(),
         (Identity::Epid(one), Identity::Epid(other)) => one == other || same_contact(),
+        (Identity::Contact { .. }, Identity::Contact { .. }) => {
+            same_contact() && !are_apart(new, old)
+        }
         (Identity::Instance(_) | Identity::Epid(_) | Identity::Contact { .. }, _) => same_contact(),
     }
 }

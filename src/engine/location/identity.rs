@@ -43,6 +43,7 @@ pub fn identity(contact: &Address<'_>, message: &Message) -> Identity {
             .as_ref()
             .map_or_else(Box::default, |uri| uri.host.to_ascii_lowercase().into()),
         user_agent: product(message).unwrap_or_default().into(),
+        behind: None,
     }
 }
 
@@ -97,6 +98,7 @@ pub fn caller(
         }
         Identity::Contact { .. } => by_flow(&bindings, flow)
             .or_else(|| by_contact(&bindings, contact.uri))
+            .or_else(|| by_site(&bindings, contact.uri, flow))
             .or_else(|| by_identity(&bindings, &caller.identity)),
     });
     if let Some(binding) = registered {
@@ -125,6 +127,14 @@ fn by_contact<'b>(bindings: &'b [Binding], uri: &str) -> Option<&'b Binding> {
     )
 }
 
+/// Of phones with one Contact at several sites the one that is there.
+fn by_site<'b>(bindings: &'b [Binding], uri: &str, flow: &Flow) -> Option<&'b Binding> {
+    let there = |known: &Flow| known.peer.ip() == flow.peer.ip();
+    only(bindings.iter().filter(|b| {
+        b.endpoint.flow.as_ref().is_some_and(there) && same_uri(&b.endpoint.contact, uri)
+    }))
+}
+
 /// Returns the one binding there is, none where there are more.
 fn only<'b>(mut bindings: impl Iterator<Item = &'b Binding>) -> Option<&'b Binding> {
     bindings.next().filter(|_| bindings.next().is_none())
@@ -135,6 +145,15 @@ fn only<'b>(mut bindings: impl Iterator<Item = &'b Binding>) -> Option<&'b Bindi
 /// A product that was not said agrees with any: phones name themselves in requests, but not always in
 /// responses.
 pub fn same(a: &Identity, b: &Identity) -> bool {
+    let behind = |identity: &Identity| match identity {
+        Identity::Contact { behind, .. } => *behind,
+        Identity::Instance(_) | Identity::Epid(_) => None,
+    };
+    behind(a) == behind(b) && alike(a, b)
+}
+
+/// The same where nobody knows any more which of several phones it is that have one Contact at several sites.
+pub(crate) fn alike(a: &Identity, b: &Identity) -> bool {
     match (a, b) {
         (Identity::Instance(a), Identity::Instance(b)) | (Identity::Epid(a), Identity::Epid(b)) => {
             a == b
@@ -144,11 +163,13 @@ pub fn same(a: &Identity, b: &Identity) -> bool {
                 user,
                 host,
                 user_agent,
+                behind: _,
             },
             Identity::Contact {
                 user: their_user,
                 host: their_host,
                 user_agent: their_agent,
+                behind: _,
             },
         ) => {
             user == their_user
@@ -266,6 +287,7 @@ mod tests {
             user: user.into(),
             host: host.into(),
             user_agent: user_agent.into(),
+            behind: None,
         }
     }
 

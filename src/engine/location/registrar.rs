@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::aor::{aor_in, canonical, domain};
 use super::auth::{Authenticator, Challenge};
-use super::bindings::{Order, Unchanged, Wanted, Wish, apply, apply_over, drop_expired};
+use super::bindings::{Order, Unchanged, Wanted, Wish, apply, apply_over, drop_expired, shown};
 use super::gruu;
 use super::identity::endpoint;
 use super::temporary::{number, opened, temporary};
@@ -243,7 +243,7 @@ impl Registrar {
             Builder::respond(request, 200, reason_phrase(200), Some(&tag), flow.peer);
         // By the name that the phone uses for itself, which others can reach it by.
         let user = canonical(request.to().uri).filter(|_| gruu::asks(request));
-        for binding in bindings.iter().filter(|binding| binding.expires > now) {
+        for binding in shown(bindings, request.call_id(), now) {
             let mut text = contact(binding, now);
             if let Some(gruu) = user.as_ref().and_then(|user| gruu::public(user, binding)) {
                 text.push_str(&format!(";pub-gruu=\"{gruu}\""));

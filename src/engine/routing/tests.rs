@@ -28,6 +28,7 @@ pub(super) fn binding(
                     user: "".into(),
                     host: contact.into(),
                     user_agent: "".into(),
+                    behind: None,
                 },
             }),
             contact: contact.into(),

@@ -2,7 +2,7 @@
 
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
-use crate::engine::endpoint::{BindingChange, BindingsChanged, Endpoint};
+use crate::engine::endpoint::{BindingChange, BindingsChanged, Endpoint, Identity};
 use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, Side};
 use crate::engine::location;
@@ -172,7 +172,8 @@ impl Conversation {
     }
 
     /// The endpoint of a standing leg registered: over another flow, its dialog goes there too. One that has begun
-    /// `anew` where it was may have forgotten its call, unless it is heard.
+    /// `anew` may have forgotten its call, unless it is heard; and be another phone of the same make, where no
+    /// instance tells the two apart.
     pub(super) fn registered(
         &mut self,
         context: &mut Context<'_>,
@@ -181,16 +182,23 @@ impl Conversation {
         moved: bool,
         anew: bool,
     ) {
+        let heard = self.is_heard(side);
+        let another = anew
+            && matches!(*endpoint.identity, Identity::Contact { .. })
+            && self.is_watched_and_heard(context, side);
         let Some(leg) = self.leg_mut(side) else {
             return;
         };
-        if !location::same(&leg.endpoint.identity, &endpoint.identity) {
+        let (known, seen) = (&leg.endpoint.identity, &endpoint.identity);
+        let same = location::same(known, seen);
+        let may_be = same || anew && location::alike(known, seen);
+        if !may_be {
             return;
         }
-        let elsewhere = endpoint
-            .flow
-            .filter(|flow| moved && *flow != leg.dialog.flow && flow.peer != leg.dialog.flow.peer);
-        let there = elsewhere.filter(|flow| context.may_take(&leg.dialog, flow));
+        let elsewhere = endpoint.flow.filter(|flow| {
+            same && moved && *flow != leg.dialog.flow && flow.peer != leg.dialog.flow.peer
+        });
+        let there = elsewhere.filter(|flow| !another && context.may_take(&leg.dialog, flow));
         let Some(flow) = there else {
             let now = context.now;
             if let Some(check) = self.party_mut(side).check.as_mut()
@@ -198,7 +206,7 @@ impl Conversation {
             {
                 check.anew = Some(now);
             }
-            if (anew || elsewhere.is_some()) && !self.is_heard(side) {
+            if (anew || elsewhere.is_some()) && !heard {
                 self.suspect(context, side, Signal::Registration);
             }
             return;

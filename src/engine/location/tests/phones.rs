@@ -87,6 +87,96 @@ fn an_instance_is_one_phone_whatever_its_contact() {
     }
 }
 
+/// Phones of one make at several sites, as their routers number them.
+#[test]
+fn phones_at_several_sites_may_have_the_same_private_contact() {
+    const PHONE: &str = "Contact: <sip:bob@192.168.1.10:5060>\nUser-Agent: Make/1";
+    const HOME: &str = "203.0.113.1:5060";
+    const WORK: &str = "198.51.100.1:5060";
+    let register = |room: &mut Room, call: &str, cseq, peer: &str, more: &str| {
+        let request = open(cseq, PHONE).in_call(call).over(peer).with(more);
+        let (done, response) = room.register(&request);
+        assert_eq!(done.status, 200, "{call} {peer}");
+        assert!(response.values(Name::Contact).count() <= 1, "it knows one");
+        let kept = room.bindings(OPEN);
+        let mut kept: Vec<String> = kept
+            .iter()
+            .map(|binding| {
+                let peer = binding.endpoint.flow.unwrap().peer;
+                format!("{} {peer}", binding.call_id)
+            })
+            .collect();
+        kept.sort();
+        (kept, changes(&done).join(" "))
+    };
+    let mut room = Room::new(settings());
+    register(&mut room, "home", 1, HOME, "");
+    let two = ["home 203.0.113.1:5060", "work 198.51.100.1:5060"];
+    let (kept, said) = register(&mut room, "work", 1, WORK, "");
+    assert_eq!(
+        (&kept[..], &*said),
+        (&two.map(str::to_owned)[..], "+sip:bob@192.168.1.10:5060")
+    );
+    let identities = |room: &Room| -> Vec<_> {
+        let kept = room.bindings(OPEN);
+        kept.iter()
+            .map(|one| one.endpoint.identity.clone())
+            .collect()
+    };
+    let [home, work] = identities(&room).try_into().unwrap();
+    assert_ne!(home, work);
+    // Refreshed, each of them stays.
+    for (call, cseq, peer) in [("home", 2, HOME), ("work", 2, WORK)] {
+        let (kept, said) = register(&mut room, call, cseq, peer, "");
+        assert_eq!(
+            (&kept[..], &*said),
+            (&two.map(str::to_owned)[..], "+sip:bob@192.168.1.10:5060")
+        );
+    }
+    // Behind another port by a reboot, and behind another address by its router's: the same as before.
+    let (kept, said) = register(&mut room, "reboot", 1, "198.51.100.1:6001", "");
+    assert_eq!(kept, ["home 203.0.113.1:5060", "reboot 198.51.100.1:6001"]);
+    assert_eq!(said, ">sip:bob@192.168.1.10:5060");
+    assert!(identities(&room).contains(&work));
+    let (kept, said) = register(&mut room, "reboot", 2, "198.51.100.77:6001", "");
+    assert_eq!(kept, ["home 203.0.113.1:5060", "reboot 198.51.100.77:6001"]);
+    assert_eq!(said, ">sip:bob@192.168.1.10:5060");
+    assert!(identities(&room).contains(&work));
+    // Gone: the other one stays.
+    let (kept, _) = register(&mut room, "home", 3, HOME, "Expires: 0");
+    assert_eq!(kept, ["reboot 198.51.100.77:6001"]);
+    assert_eq!(identities(&room), [work]);
+}
+
+/// A router that has another address with each start, with a phone that starts with it.
+#[test]
+fn what_a_phone_was_at_other_addresses_makes_room() {
+    let mut room = Room::new(settings());
+    for number in 1..20 {
+        let request = open(1, "Contact: <sip:bob@192.168.1.10:5060>").in_call(&number.to_string());
+        room.now = room.now + Millis::from_secs(1);
+        assert_eq!(
+            room.status(&request.over(&format!("203.0.113.{number}:5060"))),
+            200
+        );
+        assert!(room.bindings(OPEN).len() <= 3);
+    }
+    let last = room.bindings(OPEN).into_iter().map(|one| one.call_id);
+    assert_eq!(last.collect::<Vec<_>>(), ["17", "18", "19"].map(Into::into));
+}
+
+/// An address that leads to one phone alone, wherever it comes from.
+#[test]
+fn a_public_contact_is_one_phone() {
+    for contact in ["sip:bob@192.0.2.77:5060", "sip:bob@phone.example.com"] {
+        let mut room = Room::new(settings());
+        let line = format!("Contact: <{contact}>");
+        room.contacts(&open(1, &line).in_call("one").over("203.0.113.1:5060"));
+        room.contacts(&open(1, &line).in_call("two").over("198.51.100.1:5060"));
+        assert_eq!(room.bindings(OPEN).len(), 1, "{contact}");
+    }
+}
+
 #[test]
 fn reg_id_is_kept_where_it_is_one() {
     for (reg_id, expected) in [
