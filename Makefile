@@ -4,7 +4,7 @@ CARGO ?= cargo
 CONFIG ?=
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help run demo test bootstrap format lint unit clients deploy-check bench fuzz
+.PHONY: help run demo test bootstrap format lint unit clients deploy-check bench fuzz fuzz-keep
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -44,9 +44,18 @@ bench: ## Benchmarks
 	$(CARGO) bench --locked
 
 FUZZ_SECONDS ?= 60
+FUZZ_TARGETS = $(shell sed -n 's/^name = "\([a-z]*\)"$$/\1/p' fuzz/Cargo.toml)
 fuzz: ## Fuzz each target of fuzz/ for FUZZ_SECONDS, from the kept inputs and the torture messages
-	@for target in $$(sed -n 's/^name = "\([a-z]*\)"$$/\1/p' fuzz/Cargo.toml); do \
-	  mkdir -p fuzz/corpus/$$target || exit 1; \
-	  cp -n tests/torture/*/*.dat fuzz/seeds/$$target/* fuzz/corpus/$$target/ || exit 1; \
+	@for target in $(FUZZ_TARGETS); do \
+	  mkdir -p fuzz/corpus/$$target && \
+	  tar -xzf fuzz/kept/$$target.tar.gz -C fuzz/corpus/$$target && \
+	  cp tests/torture/*/*.dat fuzz/seeds/$$target/* fuzz/corpus/$$target/ && \
 	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 || exit 1; \
+	done
+
+fuzz-keep: ## Put what the last `make fuzz` reached into fuzz/kept/, as few inputs as reach it
+	@for target in $(FUZZ_TARGETS); do \
+	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz cmin $$target && \
+	  tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C fuzz/corpus/$$target -cf - . \
+	    | gzip -9n > fuzz/kept/$$target.tar.gz || exit 1; \
 	done

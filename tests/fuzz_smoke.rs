@@ -17,6 +17,7 @@ mod engine;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::process::Command;
 
 /// Xorshift: small, and the same everywhere.
 struct Random(u64);
@@ -196,39 +197,79 @@ fn authentication() {
     run(checks::digest, &corpus, 0x5eed_0004, 20_000);
 }
 
-/// What fuzzing has found worth keeping, smallest first.
+/// Inputs with a name: what a target begins with, and what once went wrong.
 fn seeds(target: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fuzz/seeds")
-        .join(target);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
+    inputs(&folder.join(target))
+}
+
+/// All files of a folder, smallest first.
+fn inputs(folder: &Path) -> Vec<Vec<u8>> {
     let entries = std::fs::read_dir(folder).unwrap();
-    let mut seeds: Vec<_> = entries
+    let mut inputs: Vec<_> = entries
         .map(|entry| std::fs::read(entry.unwrap().path()).unwrap())
         .collect();
-    seeds.sort_by_key(|seed| (seed.len(), seed.clone()));
-    seeds
+    inputs.sort_by_key(|input| (input.len(), input.clone()));
+    inputs
+}
+
+const TARGETS: [(&str, Check); 8] = [
+    ("message", checks::message),
+    ("stream", checks::stream),
+    ("sdp", checks::sdp),
+    ("digest", checks::digest),
+    ("rtcp", checks::rtcp),
+    ("config", checks::config),
+    ("engine", into_the_engine),
+    ("stun", checks::stun),
+];
+
+fn all_pass(target: &str, check: Check, inputs: &[Vec<u8>]) {
+    for bytes in inputs {
+        let sound = catch_unwind(AssertUnwindSafe(|| check(bytes))).is_ok();
+        assert!(sound, "{target}: {}", bytes.escape_ascii());
+    }
 }
 
 #[test]
-fn kept_inputs() {
-    let targets: [(&str, Check); 8] = [
-        ("message", checks::message),
-        ("stream", checks::stream),
-        ("sdp", checks::sdp),
-        ("digest", checks::digest),
-        ("rtcp", checks::rtcp),
-        ("config", checks::config),
-        ("engine", into_the_engine),
-        ("stun", checks::stun),
-    ];
-    for (target, check) in targets {
+fn named_inputs() {
+    for (target, check) in TARGETS {
         let seeds = seeds(target);
         assert!(!seeds.is_empty(), "{target}");
-        for seed in seeds {
-            let sound = catch_unwind(AssertUnwindSafe(|| check(&seed))).is_ok();
-            assert!(sound, "{target}: {}", seed.escape_ascii());
+        all_pass(target, check, &seeds);
+    }
+}
+
+/// What coverage chose in the long runs. Of `engine`, where an input is hundreds of steps, every
+/// sixteenth.
+#[test]
+fn kept_inputs() {
+    for (target, check) in TARGETS {
+        let kept = kept(target);
+        assert!(kept.len() > 20, "{target}: {}", kept.len());
+        if target == "engine" {
+            let some: Vec<_> = kept.into_iter().step_by(16).collect();
+            all_pass(target, check, &some);
+        } else {
+            all_pass(target, check, &kept);
         }
     }
+}
+
+/// The archive of a target, smallest first.
+fn kept(target: &str) -> Vec<Vec<u8>> {
+    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fuzz/kept/{target}.tar.gz"));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kept-{target}"));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    let unpacked = Command::new("tar")
+        .arg("-xzf")
+        .arg(&archive)
+        .arg("-C")
+        .arg(&folder)
+        .status();
+    assert!(unpacked.unwrap().success(), "{}", archive.display());
+    inputs(&folder)
 }
 
 #[test]

@@ -431,7 +431,7 @@ impl Bench {
             );
             (left.client_transactions, left.timers) = (0, 0);
         }
-        assert_eq!(left, Default::default(), "left over");
+        assert!(left.is_at_rest(), "left over: {left:?}");
     }
 }
 
