@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token};
 use refork::engine::ids::{ConversationId, Side};
 use refork::engine::ports::{
-    Claim, Inside, MediaCommand, MediaEvent, PayloadFormat, StreamSettings,
+    Claim, Inside, MediaCommand, MediaEvent, PayloadFormat, StreamSettings, Voice,
 };
 use refork::media::srtp::{GROWTH, Inbound, Outbound};
 use refork::media::{Relay, RelaySettings};
@@ -168,7 +168,7 @@ fn settings_of(phone: SocketAddr) -> StreamSettings {
         rtp: Some(phone),
         rtcp: None,
         rtcp_mux: false,
-        sends: true,
+        voice: Voice::Due,
         receives: true,
         video: false,
         inside: Inside::Rtp,

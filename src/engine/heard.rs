@@ -87,6 +87,11 @@ impl Engine {
                 } => {
                     self.unanswered(client, errand, true, now, world);
                 }
+                Heard::Severed { context: errand } => {
+                    self.with(errand.conversation, now, world, |conversation, context| {
+                        conversation.branch_severed(context, errand.leg);
+                    });
+                }
                 Heard::NoAck {
                     server,
                     context: Some((id, leg)),

@@ -313,9 +313,8 @@ pub struct StreamSettings {
     /// Where it wants RTCP: of `a=rtcp`, else the RTP port plus one; the RTP address with rtcp-mux.
     pub rtcp: Option<SocketAddr>,
     pub rtcp_mux: bool,
-    /// The side is to send (sendrecv, and the other side hears it): silence is then a suspicion. A side
-    /// that holds the other may send music or nothing.
-    pub sends: bool,
+    /// What its silence says.
+    pub voice: Voice,
     /// The side wants to receive.
     pub receives: bool,
     /// Audio: silence filler is possible; video: a key frame is asked for after a re-fork.
@@ -327,6 +326,18 @@ pub struct StreamSettings {
     pub formats: Vec<PayloadFormat>,
     /// Milliseconds in a packet, 20 where nothing is said.
     pub ptime: u16,
+}
+
+/// Whether a side is to be heard on a stream. What is due and does not come is a suspicion.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Voice {
+    /// It does not send, or the other side does not want to hear it.
+    #[default]
+    None,
+    /// It holds the other side, and may send music or nothing: due once it has come.
+    Perhaps,
+    /// It sends, and the other side hears it.
+    Due,
 }
 
 /// What the datagrams of a stream are to the relay.

@@ -137,7 +137,7 @@ fn pass(
         }
         Verdict::Stranger => return Err(Dropped::Stranger),
     }
-    near.flowing |= near.watch.heard(now);
+    near.flowing |= near.watch.heard(!control, now);
     near.silent &= header.is_none();
     match header {
         Some(header) => forward_rtp(stream, other, packet, header, now, tally),

@@ -101,7 +101,7 @@ mod tests {
 
     use super::*;
     use crate::engine::ids::{ConversationId, Side};
-    use crate::engine::ports::{Inside, MediaEvent, PayloadFormat, StreamSettings};
+    use crate::engine::ports::{Inside, MediaEvent, PayloadFormat, StreamSettings, Voice};
     use crate::engine::settings::Latch;
     use crate::media::clock::Micros;
     use crate::media::counters::Tally;
@@ -165,7 +165,7 @@ mod tests {
                 rtp: Some(self.at),
                 rtcp: Some(SocketAddr::new(self.at.ip(), self.at.port() + 1)),
                 rtcp_mux: false,
-                sends: true,
+                voice: Voice::Due,
                 receives: true,
                 video: false,
                 inside: Inside::Rtp,

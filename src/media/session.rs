@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::engine::ids::Side;
-use crate::engine::ports::{Generation, Inside, MediaEvent, MediaId, StreamSettings};
+use crate::engine::ports::{Generation, Inside, MediaEvent, MediaId, StreamSettings, Voice};
 use crate::engine::settings::Latch as LatchRule;
 use crate::media::clock::Micros;
 use crate::media::filler::{self, Filler};
@@ -177,11 +177,14 @@ impl Session {
                 stream.map_with(other);
             }
         }
-        let sends = |stream: &Stream| stream.wishes.active && stream.wishes.sends;
-        if near.streams.iter().any(sends) {
-            near.watch.expect(now);
-        } else {
-            near.watch.pause();
+        let has = |voice: Voice| {
+            let mut streams = near.streams.iter();
+            streams.any(|stream| stream.wishes.active && stream.wishes.voice == voice)
+        };
+        match (has(Voice::Due), has(Voice::Perhaps)) {
+            (true, _) => near.watch.expect(now),
+            (false, true) => near.watch.expect_once_heard(now),
+            (false, false) => near.watch.pause(),
         }
         self.refill(now);
     }
@@ -337,7 +340,9 @@ impl Session {
                 let from = speaks.streams.get(index);
                 let away = from.is_some_and(|from| from.away);
                 let mute = speaks.silent
-                    && from.is_some_and(|from| from.wishes.sends && !from.hushed && !from.away);
+                    && from.is_some_and(|from| {
+                        from.wishes.voice != Voice::None && !from.hushed && !from.away
+                    });
                 let filled = !matches!(rule, Fill::Off) && (away || mute);
                 let rings = stream.tone.as_ref().is_some_and(|tone| tone.alone);
                 let wanted =

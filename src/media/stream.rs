@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::engine::ports::{Inside, StreamSettings};
+use crate::engine::ports::{Inside, StreamSettings, Voice};
 use crate::media::clock::Micros;
 use crate::media::filler::Filler;
 use crate::media::latch::{Beside, Latch};
@@ -24,7 +24,7 @@ pub(crate) enum Port {
 pub(crate) struct Wishes {
     pub(crate) active: bool,
     pub(crate) rtcp_mux: bool,
-    pub(crate) sends: bool,
+    pub(crate) voice: Voice,
     pub(crate) receives: bool,
     pub(crate) video: bool,
     pub(crate) inside: Inside,
@@ -37,7 +37,7 @@ impl From<StreamSettings> for Wishes {
         Self {
             active: settings.active,
             rtcp_mux: settings.rtcp_mux,
-            sends: settings.sends,
+            voice: settings.voice,
             receives: settings.receives,
             video: settings.video,
             inside: settings.inside,

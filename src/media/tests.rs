@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::engine::ids::{ConversationId, Side};
 use crate::engine::ports::{
-    Claim, Generation, Inside, MediaCommand, MediaEvent, PayloadFormat, StreamSettings,
+    Claim, Generation, Inside, MediaCommand, MediaEvent, PayloadFormat, StreamSettings, Voice,
 };
 use crate::engine::settings::Reserve;
 use crate::media::report::SessionReport;
@@ -187,7 +187,7 @@ impl Phone {
             rtp: Some(self.rtp.local_addr().unwrap()),
             rtcp: Some(self.rtcp.local_addr().unwrap()),
             rtcp_mux: false,
-            sends: true,
+            voice: Voice::Due,
             receives: true,
             video: false,
             inside: Inside::Rtp,
@@ -506,7 +506,7 @@ fn silence_is_told_and_its_end() {
     let [to_a, _] = [rig.open(Side::Caller, 1), rig.open(Side::Callee, 1)];
     rig.configure(Side::Caller, 1, a.settings());
     let mut held = b.settings();
-    held.sends = false;
+    held.voice = Voice::None;
     rig.configure(Side::Callee, 1, held);
     let (media, side) = (CALL, Side::Caller);
     assert_eq!(rig.next_event(), MediaEvent::Silent { media, side });

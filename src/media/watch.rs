@@ -2,11 +2,17 @@
 //!
 //! ```text
 //! idle --expect--> listening --due--> silent
-//!  ^                |  ^ heard          | heard: flowing again
-//!  +----- pause ----+  +----------------+
+//!  ^                |  ^  ^ heard       | heard: flowing again
+//!  +----- pause ----+  |  +-------------+
+//!                      | RTP: flowing
+//! idle --expect_once_heard--> waiting
 //! ```
 
 use crate::media::clock::Micros;
+
+/// What a side sends for so long after it was configured may have been under way before: who puts the other side on
+/// hold, and is silent from then on, has not begun to play music.
+const LAST_WORDS: u64 = 1_000_000;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Watch {
@@ -20,7 +26,13 @@ pub(crate) struct Watch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Idle,
-    Listening { since: Micros },
+    /// What comes from then on must go on.
+    Waiting {
+        from: Micros,
+    },
+    Listening {
+        since: Micros,
+    },
     Silent,
 }
 
@@ -39,6 +51,12 @@ impl Watch {
         self.state = State::Listening { since: now };
     }
 
+    /// From now on something may come. Once it does it should go on.
+    pub(crate) fn expect_once_heard(&mut self, now: Micros) {
+        let from = now + LAST_WORDS;
+        self.state = State::Waiting { from };
+    }
+
     /// Nothing needs to come: hold, or nothing configured.
     pub(crate) fn pause(&mut self) {
         self.state = State::Idle;
@@ -49,10 +67,17 @@ impl Watch {
         *self = Self::new(self.after);
     }
 
-    /// Something valid came. Returns true where that ends a silence that was told.
-    pub(crate) fn heard(&mut self, now: Micros) -> bool {
+    /// Something valid came, media or its reports. Returns true where that ends a silence that was told, or begins
+    /// what need not have come.
+    pub(crate) fn heard(&mut self, media: bool, now: Micros) -> bool {
         match self.state {
             State::Idle => {}
+            // Who holds in silence still reports by RTCP.
+            State::Waiting { from } if media && from <= now => {
+                self.state = State::Listening { since: now };
+                self.owes = true;
+            }
+            State::Waiting { .. } => {}
             State::Listening { .. } | State::Silent => {
                 self.state = State::Listening { since: now };
             }
@@ -73,7 +98,8 @@ impl Watch {
     pub(crate) fn deadline(&self) -> Option<Micros> {
         match (self.state, self.after) {
             (State::Listening { since }, Some(after)) => Some(since + after),
-            (State::Listening { .. }, None) | (State::Idle | State::Silent, _) => None,
+            (State::Listening { .. }, None)
+            | (State::Idle | State::Waiting { .. } | State::Silent, _) => None,
         }
     }
 }
@@ -90,13 +116,30 @@ mod tests {
         watch.expect(ms(1000));
         assert_eq!(watch.deadline(), Some(ms(4000)));
         assert!(!watch.due(ms(3999)));
-        assert!(!watch.heard(ms(2000)));
+        assert!(!watch.heard(true, ms(2000)));
         assert!(!watch.due(ms(4999)));
         assert!(watch.due(ms(5000)));
         assert!(!watch.due(ms(60_000)));
-        assert!(watch.heard(ms(61_000)));
-        assert!(!watch.heard(ms(61_020)));
+        assert!(watch.heard(true, ms(61_000)));
+        assert!(!watch.heard(true, ms(61_020)));
         assert!(watch.due(ms(64_020)));
+    }
+
+    #[test]
+    fn music_on_hold_is_due_once_it_plays() {
+        let ms = Micros::from_ms;
+        let mut watch = Watch::new(Some(3_000_000));
+        watch.expect_once_heard(ms(0));
+        // Speech that was under way, and reports.
+        assert!(!watch.heard(true, ms(999)));
+        assert!(!watch.heard(false, ms(2000)));
+        assert_eq!(watch.deadline(), None);
+        assert!(watch.heard(true, ms(2500)), "it flows, which was not known");
+        assert!(!watch.heard(true, ms(2520)));
+        assert!(watch.due(ms(5520)));
+        assert!(watch.heard(true, ms(6000)));
+        watch.expect_once_heard(ms(7000));
+        assert!(!watch.due(ms(60_000)), "another session, another wish");
     }
 
     #[test]
@@ -111,11 +154,11 @@ mod tests {
         watch.expect(ms(24_000));
         assert!(watch.due(ms(27_000)));
         // Told twice, over once.
-        assert!(watch.heard(ms(28_000)));
-        assert!(!watch.heard(ms(28_001)));
+        assert!(watch.heard(true, ms(28_000)));
+        assert!(!watch.heard(true, ms(28_001)));
         watch.due(ms(40_000));
         watch.forget();
-        assert!(!watch.heard(ms(41_000)));
+        assert!(!watch.heard(true, ms(41_000)));
     }
 
     #[test]

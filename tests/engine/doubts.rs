@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use refork::engine::events::{Happening, Signal};
 use refork::engine::ids::Side;
-use refork::engine::ports::{MediaCommand, MediaEvent, StreamSettings};
+use refork::engine::ports::{MediaCommand, MediaEvent, StreamSettings, Voice};
 use refork::engine::settings::Settings;
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
@@ -54,19 +54,6 @@ impl Table {
         });
         told.cloned().unwrap_or_default()
     }
-}
-
-/// The desk phone is switched off and on, and registers as it did the first time, under another Call-ID.
-fn registers_anew(t: &mut Table, call_id: &str) {
-    let register = t.register_request("bob", desk(), "desk", 1, 3600);
-    let register = String::from_utf8_lossy(&register).replace("reg-desk", call_id);
-    t.receive(
-        desk(),
-        register
-            .replace("z9hG4bKr", &format!("z9hG4bK{call_id}"))
-            .into(),
-    );
-    t.response_to(desk(), 200);
 }
 
 #[test]
@@ -123,7 +110,7 @@ fn a_phone_that_registers_as_if_for_the_first_time_is_asked_for_its_call() {
         // A refresh is the same registration.
         t.register_again("bob", desk(), "desk", 2);
         t.nothing_to(desk());
-        registers_anew(&mut t, "boot2");
+        t.registers_anew("bob", desk(), "desk", "boot2");
         if heard {
             t.nothing_to(desk());
             continue;
@@ -279,13 +266,13 @@ fn a_phone_that_begins_anew_in_a_silence_has_its_dialog_asked_at_once() {
         t.desk_is_heard();
         if !while_asked {
             t.pass(Millis::from_secs(1));
-            registers_anew(&mut t, "again");
+            t.registers_anew("bob", desk(), "desk", "again");
             t.pass(Millis::from_secs(2));
         }
         t.desk_is_silent();
         let probe = t.request_to(desk(), Method::Options);
         if while_asked {
-            registers_anew(&mut t, "again");
+            t.registers_anew("bob", desk(), "desk", "again");
         }
         t.reply(&probe, 200, desk());
         let update = t.request_to(desk(), Method::Update);
@@ -299,7 +286,7 @@ fn a_phone_that_spoke_after_it_began_anew_knows_its_call() {
     let mut t = Table::new(settings());
     t.established();
     t.desk_is_heard();
-    registers_anew(&mut t, "again");
+    t.registers_anew("bob", desk(), "desk", "again");
     t.pass(Millis::from_secs(4));
     t.desk_is_silent();
     let probe = t.request_to(desk(), Method::Options);
@@ -520,7 +507,11 @@ fn a_phone_is_expected_to_be_heard_from_its_answer_and_not_while_it_rings() {
     t.pass(Millis::from_secs(40));
     assert!(t.suspicions().is_empty());
     t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
-    assert!(t.desk_streams().iter().all(|stream| stream.sends));
+    assert!(
+        t.desk_streams()
+            .iter()
+            .all(|stream| stream.voice == Voice::Due)
+    );
     let ok = t.last_answer(alice());
     t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
     t.discard(desk());
@@ -542,17 +533,71 @@ impl Table {
 
 #[test]
 fn who_is_not_to_send_is_not_expected_to_be_heard() {
-    for (direction, answer, sends) in [
-        ("sendrecv", "sendrecv", true),
-        ("recvonly", "sendonly", false),
-        ("sendonly", "recvonly", false),
-        ("inactive", "inactive", false),
+    for (direction, answer, voice) in [
+        ("sendrecv", "sendrecv", Voice::Due),
+        ("recvonly", "sendonly", Voice::Due),
+        ("sendonly", "recvonly", Voice::None),
+        ("inactive", "inactive", Voice::None),
     ] {
         let mut t = Table::new(settings());
         t.established_with(&sdp(alice(), 1, direction), &sdp(desk(), 1, answer));
         let streams = t.desk_streams();
         assert_eq!(streams.len(), 1);
-        assert_eq!(streams[0].sends, sends, "{direction}");
+        assert_eq!(streams[0].voice, voice, "{direction}");
+    }
+}
+
+#[test]
+fn who_is_made_to_speak_alone_is_due_and_who_holds_may_play_music() {
+    let mut t = Table::new(settings());
+    let (mut a, mut b) = t.established();
+    // What is said, what is answered, and what is due of the desk phone then.
+    let table = [
+        (alice(), "recvonly", "sendonly", Voice::Due),
+        (alice(), "sendrecv", "sendrecv", Voice::Due),
+        (desk(), "sendonly", "recvonly", Voice::Perhaps),
+        (desk(), "sendrecv", "sendrecv", Voice::Due),
+        (alice(), "sendonly", "recvonly", Voice::None),
+        // Both hold: nobody hears anything.
+        (desk(), "sendonly", "inactive", Voice::None),
+    ];
+    for (version, (from, said, answer, voice)) in (2..).zip(table) {
+        let (own, to) = match from == alice() {
+            true => (&mut a, desk()),
+            false => (&mut b, alice()),
+        };
+        t.receive(
+            from,
+            with_sdp(own.request(Method::Invite), &sdp(from, version, said)),
+        );
+        let asked = t.request_to(to, Method::Invite);
+        t.agrees(&asked, to, &sdp(to, version, answer));
+        let ok = t.last_answer(from);
+        t.receive(from, own.ack(ok.cseq()));
+        t.discard(to);
+        assert_eq!(t.desk_streams()[0].voice, voice, "{said} of {from}");
+    }
+}
+
+#[test]
+fn music_that_ends_is_no_loss_even_where_silence_is() {
+    for (holds, lost) in [(true, false), (false, true)] {
+        let mut settings = settings();
+        settings.detect.media_confirm = false;
+        let mut t = Table::new(settings);
+        let (_, mut b) = t.established();
+        if holds {
+            let hold = sdp(desk(), 2, "sendonly");
+            t.receive(desk(), with_sdp(b.request(Method::Invite), &hold));
+            let held = t.request_to(alice(), Method::Invite);
+            t.agrees(&held, alice(), &sdp(alice(), 2, "recvonly"));
+            let ok = t.last_answer(desk());
+            t.receive(desk(), b.ack(ok.cseq()));
+            t.desk_is_heard();
+        }
+        t.desk_is_silent();
+        assert_eq!(!t.losses().is_empty(), lost, "{holds}");
+        assert_eq!(t.suspicions().is_empty(), lost, "{holds}");
     }
 }
 

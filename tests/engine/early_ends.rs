@@ -8,7 +8,7 @@ use crate::people::*;
 use crate::reliable::{alice_calls, prack, reliably, rseq};
 use crate::table::*;
 
-const TOLD: &str = "Supported: 199\r\n";
+pub const TOLD: &str = "Supported: 199\r\n";
 
 /// Both of Bob's phones ring, in an early dialog each. Returns their INVITEs and Alice's dialogs.
 fn both_ring(t: &mut Table, lines: &str) -> [(Message, Message); 2] {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use refork::engine::events::Event;
 use refork::engine::ids::Side;
-use refork::engine::ports::{Inside, MediaCommand};
+use refork::engine::ports::{Inside, MediaCommand, Voice};
 use refork::engine::settings::Srtp;
 use refork::sip::sdp::Crypto;
 use refork::sip::{Message, Method, Name};
@@ -61,7 +61,7 @@ fn carries(t: &Table, stream: usize, is_fax: bool, port: u16) {
         let known = &told(t, side, 0)[stream];
         let inside = if is_fax { Inside::Fax } else { Inside::Rtp };
         assert_eq!(
-            (known.active, known.inside, known.sends),
+            (known.active, known.inside, known.voice == Voice::Due),
             (true, inside, !is_fax)
         );
         assert_eq!(known.rtp, Some(SocketAddr::new(at.ip(), port)));

@@ -1,6 +1,7 @@
 //! Holds and their end, by either side and in every form (RFC 3264 8.4).
 
 use refork::engine::ids::Side;
+use refork::engine::ports::Voice;
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method};
 
@@ -19,7 +20,7 @@ fn direction(message: &Message) -> String {
 fn heard(t: &Table) -> [(bool, bool); 2] {
     [Side::Caller, Side::Callee].map(|side| {
         let stream = &told(t, side, 0)[0];
-        (stream.receives, stream.sends)
+        (stream.receives, stream.voice == Voice::Due)
     })
 }
 
@@ -47,7 +48,7 @@ fn either_side_holds_and_takes_it_back() {
             "recvonly",
             "sendonly",
             "sendonly",
-            [(true, false), (false, false)],
+            [(true, false), (false, true)],
         ),
         (
             "sendrecv",
@@ -164,7 +165,7 @@ fn whoever_held_is_lost_and_nobody_is_left_on_hold() {
         t.nothing_to(alice());
         t.nothing_to(mobile());
         let stream = &told(&t, Side::Callee, 1)[0];
-        assert!(stream.receives && stream.sends);
+        assert!(stream.receives && stream.voice == Voice::Due);
         assert!(told(&t, Side::Caller, 0)[0].receives);
     }
 }
@@ -235,7 +236,7 @@ fn music_from_another_place_is_heard_while_on_hold() {
     // The relay expects the sound from there; that there is none says nothing of Bob's phone.
     let stream = &told(&t, Side::Callee, 0)[0];
     assert_eq!(stream.rtp, Some(phone("198.51.100.77:4000")));
-    assert!(!stream.sends);
+    assert_eq!(stream.voice, Voice::Perhaps);
     assert!(told(&t, Side::Caller, 0)[0].receives);
     let again = with_sdp(b.request(Method::Invite), &sdp(desk(), 3, "sendrecv"));
     t.receive(desk(), again);
@@ -292,7 +293,7 @@ fn a_hold_that_met_an_offer_is_offered_again() {
     assert!(t.waiting(mobile(), &Method::Invite).is_none());
     assert!(t.waiting(alice(), &Method::Invite).is_none());
     let heard = &told(&t, Side::Callee, 1)[0];
-    assert!(heard.receives && !heard.sends);
+    assert!(heard.receives && heard.voice == Voice::None);
 }
 
 #[test]

@@ -312,15 +312,23 @@ fn the_lost_phones_bye_crosses_the_refork() {
 
 #[test]
 fn the_first_who_rings_is_lost_in_its_early_dialog() {
-    // It rang, and nobody hears of it again: the call is the other one's, and no early dialog is left.
+    // It rang, and knows nothing of that when it is back: it is asked anew. Then the call is the other one's, and no
+    // early dialog is left.
     let mut t = two();
     alice_calls(&mut t, "", &audio(alice()));
     let first = t.request_to(desk(), Method::Invite);
     let second = t.request_to(mobile(), Method::Invite);
     t.reply(&first, 180, desk());
     t.response_to(alice(), 180);
-    t.icmp(desk());
+    t.registers_anew("bob", desk(), "desk", "boot2");
+    let cancel = t.request_to(desk(), Method::Cancel);
+    assert_eq!(cancel.call_id(), first.call_id());
+    let anew = t.request_to(desk(), Method::Invite);
+    assert_ne!(anew.call_id(), first.call_id());
+    t.reply(&anew, 180, desk());
+    t.response_to(alice(), 180);
     t.pass(Millis(500));
+    t.discard(desk());
     t.discard(mobile());
     t.receive(
         mobile(),
@@ -331,6 +339,7 @@ fn the_first_who_rings_is_lost_in_its_early_dialog() {
     let mut a = Remote::of_answer(&ok, alice());
     t.receive(alice(), a.ack(ok.cseq()));
     let cancel = t.request_to(desk(), Method::Cancel);
+    assert_eq!(cancel.call_id(), anew.call_id());
     assert!(cancel.header(Name::Reason).is_some());
     let mut m = Remote::of_invite(&second, mobile(), "m1");
     the_call_goes_on(&mut t, &mut a, &mut m);

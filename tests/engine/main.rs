@@ -78,6 +78,7 @@ mod secure;
 mod semi_attended;
 mod session_id;
 mod session_timers;
+mod severed;
 mod srtp;
 mod storms;
 mod table;

@@ -117,6 +117,16 @@ impl Table {
         self.response_to(at, 200);
     }
 
+    /// An endpoint is switched off and on: it registers as for the first time, under another Call-ID.
+    pub fn registers_anew(&mut self, user: &str, at: SocketAddr, instance: &str, call_id: &str) {
+        let register = self.register_request(user, at, instance, 1, 3600);
+        let register = String::from_utf8_lossy(&register)
+            .replace(&format!("reg-{instance}"), call_id)
+            .replace("z9hG4bKr", &format!("z9hG4bK{call_id}"));
+        self.receive(at, register.into());
+        self.response_to(at, 200);
+    }
+
     /// As `register`, with a preference as it stands in the Contact.
     pub fn register_with_q(&mut self, user: &str, at: SocketAddr, instance: &str, q: &str) {
         let register = self.register_request(user, at, instance, 1, 3600);

@@ -161,6 +161,45 @@ fn a_phone_that_comes_back_where_it_was_rings_at_once() {
 }
 
 #[test]
+fn a_phone_that_reboots_while_it_rings_in_a_refork_is_asked_anew() {
+    // It rang; or had the INVITE, and had not said so yet.
+    for status in [180, 100] {
+        let mut t = two();
+        t.established();
+        t.bob_is_lost();
+        t.pass(Millis(2_100));
+        let first = t.request_to(mobile(), Method::Invite);
+        t.reply(&first, status, mobile());
+        t.pass(Millis(2_000));
+        t.registers_anew("bob", mobile(), "mobile", "boot2");
+        let cancel = t.request_to(mobile(), Method::Cancel);
+        assert_eq!(cancel.call_id(), first.call_id());
+        t.reply(&cancel, 481, mobile());
+        t.takes_over(mobile(), "m2", &audio(mobile()));
+        t.request_to(alice(), Method::Message);
+    }
+}
+
+#[test]
+fn the_lost_phone_reboots_while_it_rings_again_and_has_not_refused() {
+    let mut t = Table::new(settings());
+    t.established();
+    t.bob_is_lost();
+    let first = t.request_to(desk(), Method::Invite);
+    t.reply(&first, 180, desk());
+    t.registers_anew("bob", desk(), "desk", "boot2");
+    t.request_to(desk(), Method::Cancel);
+    let again = t.request_to(desk(), Method::Invite);
+    assert_ne!(again.call_id(), first.call_id());
+    // It dies again, and is away for as long as the first one would have rung.
+    t.pass(Millis::from_secs(31));
+    t.discard(desk());
+    t.register_again("bob", desk(), "desk", 2);
+    t.request_to(desk(), Method::Invite);
+    t.nothing_to(alice());
+}
+
+#[test]
 fn a_phone_that_comes_back_elsewhere_while_its_old_place_is_called_rings_at_once() {
     let mut t = Table::new(settings());
     t.established();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use refork::engine::ids::Side;
-use refork::engine::ports::{Generation, MediaCommand, MediaEvent, MediaId, StreamSettings};
+use refork::engine::ports::{Generation, MediaCommand, MediaEvent, MediaId, StreamSettings, Voice};
 use refork::engine::time::{Millis, Time};
 
 const FIRST_PORT: u16 = 10_000;
@@ -41,6 +41,8 @@ struct Live {
     streams: Vec<StreamSettings>,
     heard: Time,
     silent: bool,
+    /// What need not have come has come.
+    plays: bool,
     refused: bool,
     lost: bool,
 }
@@ -225,6 +227,7 @@ impl Relay {
             streams,
             heard: now,
             silent: false,
+            plays: false,
             refused: false,
             lost: false,
         });
@@ -288,7 +291,7 @@ impl Relay {
                     .live
                     .as_ref()
                     .is_some_and(|live| {
-                        !live.lost && live.streams.iter().any(|stream| stream.sends)
+                        !live.lost && live.streams.iter().any(|stream| stream.voice == Voice::Due)
                     });
                 let half = &mut halves[side.index()];
                 let Some(live) = half.live.as_mut().filter(|live| !live.lost) else {
@@ -351,10 +354,23 @@ impl Live {
         let expected = self
             .streams
             .iter()
-            .any(|stream| stream.active && stream.sends && stream.rtp.is_some());
+            .filter(|stream| stream.active && stream.rtp.is_some())
+            .any(|stream| match stream.voice {
+                Voice::None => false,
+                Voice::Perhaps => self.plays,
+                Voice::Due => true,
+            });
         if refused && !self.refused {
             self.refused = true;
             return Some(Notice::Unreachable);
+        }
+        let may_play = self
+            .streams
+            .iter()
+            .any(|stream| stream.voice == Voice::Perhaps);
+        if flows && !expected && may_play {
+            (self.plays, self.heard) = (true, now);
+            return Some(Notice::Flowing);
         }
         if flows || !expected {
             self.heard = now;

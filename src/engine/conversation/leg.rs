@@ -178,6 +178,9 @@ pub(crate) struct Talk {
     pub(crate) version: u64,
     /// What we last told the endpoint.
     pub(crate) told: Option<Box<str>>,
+    /// That was an offer, when it last changed: what the endpoint says is an answer.
+    #[serde(default)]
+    pub(crate) asked: bool,
     /// What it last said.
     pub(crate) said: Option<Box<str>>,
     #[serde(default)]

@@ -49,7 +49,7 @@ use crate::engine::dialog::{Dialog, Life};
 use crate::engine::endpoint::Identity;
 use crate::engine::events::{Entry, Event, Happening};
 use crate::engine::ids::{Aor, ConversationId, LegId, Side};
-use crate::engine::ports::{Claim, Inside, MediaCommand, Output};
+use crate::engine::ports::{Claim, Inside, MediaCommand, Output, Voice};
 use crate::engine::settings::{Kind, Srtp};
 use crate::engine::time::Time;
 use crate::engine::timers::TimerId;
@@ -175,6 +175,9 @@ pub(crate) struct Party {
     /// Its media comes.
     #[serde(skip)]
     flowing: bool,
+    /// It should be heard, whatever has come so far.
+    #[serde(skip)]
+    due: bool,
     /// Tones to it of which the relay has not told what came of them.
     #[serde(skip)]
     tones: u32,
@@ -220,6 +223,7 @@ impl Party {
             believed: None,
             asked: None,
             flowing: false,
+            due: false,
             tones: 0,
             silent: false,
             trust: Trust::default(),
@@ -435,10 +439,11 @@ impl Conversation {
         let Some(leg) = &party.leg else { return };
         let Some(said) = &leg.talk.said else { return };
         let heard = other.talk().and_then(|talk| talk.said.as_deref());
-        let told = leg.talk.told.as_deref();
-        let streams = session::media::streams(said, told, heard, &leg.talk.keys);
+        let streams = session::media::streams(said, &leg.talk, heard);
         // The relay counts anew from here: what should come is taken to come until it says otherwise.
-        let flowing = streams.iter().any(|stream| stream.active && stream.sends);
+        let flowing = streams
+            .iter()
+            .any(|stream| stream.active && stream.voice == Voice::Due);
         let keyed = streams.iter().any(|stream| stream.srtp.is_some());
         let has = |inside: Inside| streams.iter().any(|s| s.active && s.inside == inside);
         let (runs, fax) = (has(Inside::Rtp), has(Inside::Fax));
@@ -469,6 +474,7 @@ impl Conversation {
         }
         let party = self.party_mut(side);
         (party.flowing, party.silent) = (flowing, false);
+        party.due = flowing;
         party.trust.end();
         self.shrink(context);
     }

@@ -209,6 +209,17 @@ impl<C: Clone + Of> Clients<C> {
         }
     }
 
+    /// Returns true for an INVITE that waits for its first response.
+    pub(super) fn is_unheard(&self, id: ClientId) -> bool {
+        let client = self.slab.get(id.0);
+        client.is_some_and(|client| {
+            matches!(
+                client.machine,
+                Machine::Invite(invite_client::State::Calling)
+            )
+        })
+    }
+
     pub(super) fn due<S>(&mut self, id: ClientId, hand: Hand, effects: &mut Effects<'_, C, S>) {
         self.feed(id, Input::Due(hand), None, effects);
     }
@@ -355,6 +366,12 @@ impl<C: Clone + Of> Clients<C> {
                             client: id,
                             context,
                         });
+                    }
+                }
+                Act::Severed => {
+                    let context = client.context.clone().filter(|_| reliable);
+                    if let Some(context) = context {
+                        effects.tell(Heard::Severed { context });
                     }
                 }
                 Act::Absorb => effects.absorbed(client.context.conversation()),

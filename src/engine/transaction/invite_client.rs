@@ -125,7 +125,7 @@ pub(super) fn step(state: State, input: Input) -> (State, &'static [Act]) {
         // How long it may ring is the user's to say; this is for what the user has lost sight of.
         (S::Proceeding, I::Deadline) => (S::Recalled, &[Act::Timeout, Act::Cancel, Act::Start(Timer::Forget)]),
         // It rings there, and may be answered over another connection; and anybody can forge an ICMP.
-        (S::Proceeding, I::Broken) => (S::Proceeding, &[]),
+        (S::Proceeding, I::Broken) => (S::Proceeding, &[Act::Severed]),
         // It has the INVITE.
         (S::Proceeding, I::Hurry) => (S::Proceeding, &[]),
 
@@ -252,7 +252,7 @@ mod tests {
         Proceeding Cancel -> Cancelling: Stop, Cancel, Start(Withdrawn)
         Proceeding Resend -> Proceeding:
         Proceeding Deadline -> Recalled: Timeout, Cancel, Start(Forget)
-        Proceeding Broken -> Proceeding:
+        Proceeding Broken -> Proceeding: Severed
         Proceeding Hurry -> Proceeding:
 
         Cancelling Trying -> Cancelling:

@@ -214,6 +214,11 @@ impl<C: Clone + Of, S: Clone + Of> Transactions<C, S> {
         clients.hurry(client, &mut effects);
     }
 
+    /// Returns true for an INVITE that waits for its first response.
+    pub fn is_unheard(&self, client: ClientId) -> bool {
+        self.clients.is_unheard(client)
+    }
+
     /// What is still to go to who was asked, as a CANCEL, goes over another flow.
     pub fn moved(&mut self, client: ClientId, flow: Flow) {
         self.clients.moved(client, flow);

@@ -22,6 +22,8 @@ pub(super) enum ClientAct {
     Lapse,
     /// The user is told that the transport failed.
     Unreachable,
+    /// The user is told that the connection is closed by which it was heard.
+    Severed,
     /// What came is a retransmission and ends here.
     Absorb,
     /// The request is needed no longer.

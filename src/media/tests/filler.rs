@@ -189,7 +189,7 @@ fn a_phone_whose_clock_stood_still_is_heard_again() {
 fn a_silence_on_purpose_is_left_alone() {
     // A hold that comes while it is silent; comfort noise; no word of RTP wanted.
     let mut held = audio(B);
-    held.sends = false;
+    held.voice = Voice::None;
     let mut desk = Desk::call(audio(A), audio(B));
     desk.send(Side::Callee, B, &voice(2, 1, 0));
     desk.pass(3100);
@@ -209,6 +209,35 @@ fn a_silence_on_purpose_is_left_alone() {
     desk.session.lose(Side::Callee, desk.now);
     desk.pass(100);
     assert!(!desk.fillers_to_alice().is_empty());
+}
+
+#[test]
+fn music_on_hold_that_ends_is_told_and_filled() {
+    let mut music = audio(B);
+    (music.voice, music.receives) = (Voice::Perhaps, false);
+    let mut held = audio(A);
+    held.voice = Voice::None;
+    for plays in [false, true] {
+        let mut desk = Desk::call(audio(A), audio(B));
+        let media = desk.session.media;
+        desk.configure(Side::Callee, 1, music.clone());
+        desk.configure(Side::Caller, 1, held.clone());
+        // The last of its speech, which was under way.
+        desk.send(Side::Callee, B, &voice(2, 1, 0));
+        desk.pass(1500);
+        let side = Side::Callee;
+        if plays {
+            desk.send(side, B, &voice(2, 2, 0));
+            assert_eq!(desk.pass(100), [MediaEvent::Flowing { media, side }]);
+        }
+        let told = desk.pass(5000);
+        let silent: &[MediaEvent] = match plays {
+            true => &[MediaEvent::Silent { media, side }],
+            false => &[],
+        };
+        assert_eq!(told, silent);
+        assert_eq!(!desk.fillers_to_alice().is_empty(), plays);
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::engine::ids::ConversationId;
-use crate::engine::ports::{MediaEvent, PayloadFormat, StreamSettings};
+use crate::engine::ports::{MediaEvent, PayloadFormat, StreamSettings, Voice};
 use crate::engine::settings::Latch as LatchRule;
 use crate::media::report::LineState;
 use crate::media::session::{Configuration, Outbox, SessionRules};
@@ -64,7 +64,7 @@ fn audio(rtp: &str) -> StreamSettings {
         rtp: Some(rtp),
         rtcp: Some(SocketAddr::new(rtp.ip(), rtp.port() + 1)),
         rtcp_mux: false,
-        sends: true,
+        voice: Voice::Due,
         receives: true,
         video: false,
         inside: Inside::Rtp,
@@ -320,7 +320,7 @@ fn opaque_packets_pass_untouched() {
 fn fax_passes_untouched_whatever_it_looks_like() {
     let fax = |address: &str| {
         let mut stream = audio(address);
-        (stream.inside, stream.sends, stream.rtcp_mux) = (Inside::Fax, false, true);
+        (stream.inside, stream.voice, stream.rtcp_mux) = (Inside::Fax, Voice::None, true);
         (stream.rtcp, stream.formats) = (stream.rtp, Vec::new());
         stream
     };
@@ -418,7 +418,7 @@ fn silence_is_a_matter_of_the_whole_side() {
     assert_eq!(desk.said.events, [MediaEvent::Flowing { media, side }]);
     desk.said.events.clear();
     let mut held = audio(A);
-    held.sends = false;
+    held.voice = Voice::None;
     desk.configure(Side::Caller, 1, held);
     assert_eq!(desk.pass(10_000), [MediaEvent::Silent { media, side }]);
 }

@@ -290,7 +290,10 @@ impl Conversation {
         legs.any(|known| known.id == leg) && !self.is_strangers()
     }
 
-    fn fork_of(&mut self, leg: LegId) -> Option<(Side, &mut Fork)> {
+    pub(in crate::engine::conversation) fn fork_of(
+        &mut self,
+        leg: LegId,
+    ) -> Option<(Side, &mut Fork)> {
         if self.is_inviting(leg) {
             let invitation = self.invitation.as_mut()?;
             return Some((Side::Callee, &mut invitation.fork));

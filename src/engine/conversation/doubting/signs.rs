@@ -29,7 +29,8 @@ impl Conversation {
             MediaEvent::Silent { side, .. } => {
                 let party = self.party_mut(side);
                 (party.flowing, party.silent) = (false, true);
-                if context.shared.settings.detect.media_confirm {
+                // Music on hold may end.
+                if context.shared.settings.detect.media_confirm || !self.party(side).due {
                     self.suspect(context, side, Signal::Silence);
                 } else if self.party(side).is_up()
                     && self.answered.is_some()
@@ -111,7 +112,7 @@ impl Conversation {
                     } => {
                         self.lay_ghosts(context, &binding.endpoint);
                         if self.party(side).lost.is_some() {
-                            self.registered_meanwhile(context, side, &binding.endpoint);
+                            self.registered_meanwhile(context, side, &binding.endpoint, *anew);
                         } else {
                             self.registered(context, side, &binding.endpoint, *moved, *anew);
                         }
@@ -129,7 +130,7 @@ impl Conversation {
         }
     }
 
-    /// The same before anybody has answered: only a caller that is waited for is concerned.
+    /// The same before anybody has answered: a caller that is waited for may be back, or a phone that rings.
     fn on_bindings_early(
         &mut self,
         context: &mut Context<'_>,
@@ -138,10 +139,12 @@ impl Conversation {
     ) {
         for change in &changed.changes {
             match change {
-                BindingChange::Registered { binding, .. } if side == Side::Caller => {
-                    self.caller_registered(context, &binding.endpoint);
-                }
-                BindingChange::Registered { .. } | BindingChange::Removed { .. } => {}
+                BindingChange::Registered { binding, anew, .. } => match side {
+                    Side::Caller => self.caller_registered(context, &binding.endpoint),
+                    Side::Callee => self.callee_registered(context, &binding.endpoint, *anew),
+                },
+                // Who is no longer registered may yet answer what rings.
+                BindingChange::Removed { .. } => {}
             }
         }
     }

@@ -88,6 +88,7 @@ impl Conversation {
         }
         let first = !std::mem::replace(&mut branch.rang, true);
         branch.turn_to(response.to_tag());
+        branch.severed = None;
         if response.to_tag().is_some() && branch.leg.life.take(Happens::Provisional) == Do::Ring {
             branch.leg.dialog.answered_by(response, flow);
         }
@@ -304,9 +305,8 @@ impl Conversation {
             signalling: branch.leg.dialog.flow.peer.ip(),
             streams: media::streams(
                 said,
-                branch.leg.talk.told.as_deref(),
+                &branch.leg.talk,
                 caller.and_then(|talk| talk.said.as_deref()),
-                &branch.leg.talk.keys,
             ),
         };
         self.media(context, command);

@@ -346,13 +346,12 @@ impl Conversation {
         }
     }
 
-    /// Takes branches that ring too long out of a fork and cancels them.
+    /// Takes branches that ring too long, or whose phone is gone, out of a fork and cancels them.
     pub(crate) fn rung_out(&self, context: &mut Context<'_>, fork: &mut Fork) -> Vec<Branch> {
         let now = context.now;
-        let (out, stay) = fork
-            .branches
-            .drain(..)
-            .partition(|branch| branch.state == BranchState::Calling && branch.until <= now);
+        let (out, stay) = fork.branches.drain(..).partition(|branch| {
+            branch.state == BranchState::Calling && branch.rings_until() <= now
+        });
         fork.branches = stay;
         let out: Vec<Branch> = out;
         for branch in &out {

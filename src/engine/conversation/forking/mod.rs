@@ -1,14 +1,15 @@
 //! INVITEs that are out for one side: the first fork of a conversation, or the re-fork that restores it.
 //!
 //! `calling` one endpoint, `toward` the ports of a fork, `turn` who refuses SRTP or wants it, `redirect` phones
-//! that forward, `trail` and `diverted` whom a call was for before, `breadth` how many ring, `beside` proxies that
-//! fork.
+//! that forward, `severed` phones that are lost while they ring, `trail` and `diverted` whom a call was for before,
+//! `breadth` how many ring, `beside` proxies that fork.
 
 pub(crate) mod beside;
 pub(crate) mod breadth;
 pub(crate) mod calling;
 pub(crate) mod diverted;
 mod redirect;
+mod severed;
 pub(crate) mod toward;
 pub(crate) mod trail;
 pub(crate) mod turn;
@@ -165,6 +166,9 @@ pub(crate) struct Branch {
     pub(crate) silent_at: Option<Time>,
     /// When it stops ringing.
     pub(crate) until: Time,
+    /// Its connection is closed, and it stops then (`severed`).
+    #[serde(skip)]
+    pub(crate) severed: Option<Time>,
     /// The ports that its offer names.
     #[serde(default)]
     pub(crate) generation: Generation,
@@ -334,11 +338,8 @@ impl Fork {
         self.branches
             .iter()
             .filter(|branch| branch.state == BranchState::Calling)
-            .map(|branch| {
-                branch
-                    .silent_at
-                    .map_or(branch.until, |at| at.min(branch.until))
-            })
+            .flat_map(|branch| [branch.silent_at, branch.severed, Some(branch.until)])
+            .flatten()
             .min()
     }
 }
@@ -374,6 +375,7 @@ impl Branch {
             followed: false,
             enclosed: None,
             until,
+            severed: None,
             heard: Heard::default(),
             settled: false,
             beside: Vec::new(),

@@ -105,24 +105,28 @@ impl Conversation {
             return;
         };
         let out = self.rung_out(context, &mut invitation.fork);
-        let gone: Vec<LegId> = out.iter().map(|branch| branch.leg.id).collect();
+        let gone: Vec<(LegId, u16)> = out
+            .iter()
+            .map(|branch| (branch.leg.id, branch.unanswered()))
+            .collect();
         for branch in out {
-            invitation.fork.judge(verdict(408));
+            let status = branch.unanswered();
+            invitation.fork.judge(verdict(status));
             let endpoint = branch.endpoint().name.clone();
             self.note(
                 context,
                 Happening::Refused {
                     side: Side::Callee,
                     endpoint,
-                    status: 408,
+                    status,
                     attempt: None,
                 },
             );
         }
         self.invitation = Some(invitation);
-        for leg in &gone {
+        for (leg, status) in &gone {
             self.settle_crossings(context, Some(*leg));
-            self.early_ended(context, *leg, 408);
+            self.early_ended(context, *leg, *status);
         }
         if !gone.is_empty() {
             self.next_group(context);

@@ -3,7 +3,7 @@
 use super::forwarded::is_moved;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::answers::Answer;
-use crate::engine::conversation::context::Context;
+use crate::engine::conversation::context::{Context, ELSEWHERE};
 use crate::engine::conversation::early::prack::Owed;
 use crate::engine::conversation::ending::stray::{Leaving, acknowledge_and_leave};
 use crate::engine::conversation::forking::{Branch, Failure, failure};
@@ -94,6 +94,7 @@ impl Conversation {
         }
         let owed = asks.map(|rseq| Owed::new(&branch.leg, rseq, response.cseq()));
         let first = !std::mem::replace(&mut branch.rang, true);
+        branch.severed = None;
         let (endpoint, attempt) = (branch.endpoint().name.clone(), branch.attempt());
         if first {
             self.note(
@@ -235,22 +236,24 @@ impl Conversation {
         let farewell = lost.farewell && rang.iter().any(silent);
         let mut names = Vec::new();
         for branch in rang {
-            names.push((branch.endpoint().name.clone(), branch.attempt()));
-            if branch.rang {
+            let status = branch.unanswered();
+            names.push((branch.endpoint().name.clone(), branch.attempt(), status));
+            // Nobody was there to let it ring whose phone is gone.
+            if branch.rang && status == 408 {
                 lost.refused.push(branch.leg.endpoint.identity.clone());
             } else {
                 lost.failed.push(branch.leg.endpoint.clone());
             }
-            Self::judge_target(&mut lost, 408);
+            Self::judge_target(&mut lost, status);
         }
         self.party_mut(side).lost = Some(lost);
-        for (endpoint, attempt) in names {
+        for (endpoint, attempt, status) in names {
             self.note(
                 context,
                 Happening::Refused {
                     side,
                     endpoint,
-                    status: 408,
+                    status,
                     attempt,
                 },
             );
@@ -263,12 +266,14 @@ impl Conversation {
         }
     }
 
-    /// An endpoint registers while its participant is lost: it is invited at once, before all who wait for a turn.
+    /// An endpoint registers while its participant is lost, maybe `anew`: it is invited at once, before all who wait
+    /// for a turn.
     pub(in crate::engine::conversation) fn registered_meanwhile(
         &mut self,
         context: &mut Context<'_>,
         side: Side,
         endpoint: &Endpoint,
+        anew: bool,
     ) {
         let Some(lost) = &self.party(side).lost else {
             return;
@@ -294,15 +299,16 @@ impl Conversation {
             );
             if *rings == endpoint.contact && endpoint.flow.is_none_or(|known| known == flow) {
                 branch.at_once = true;
-                match branch.client {
-                    Some(client) => context.hurry(client),
-                    None => self.launch_again(context, side),
+                let Some(client) = branch.client else {
+                    return self.launch_again(context, side);
+                };
+                if !branch.is_forgotten(context, anew) {
+                    return context.hurry(client);
                 }
-                return;
             }
-            // The branch runs to where the endpoint no longer is, or to what it no longer calls itself.
+            // The branch runs to where the endpoint no longer is, or to what it no longer calls itself or knows of.
             if let Some(branch) = lost.fork.take(leg) {
-                self.drop_branch(context, branch, None);
+                self.drop_branch(context, branch, Some(ELSEWHERE));
             }
         }
         self.ask_at_once(context, side, endpoint.clone(), None);

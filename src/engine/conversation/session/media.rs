@@ -4,12 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::keys::{Covers, Keyring, Role, Telling};
+use super::keys::{Covers, Role, Telling};
 use super::refused::Streams;
 use crate::engine::conversation::leg::Talk;
 use crate::engine::ids::Side;
 use crate::engine::ports::{
-    Claim, Generation, Inside, MediaCommand, MediaId, PayloadFormat, StreamSettings,
+    Claim, Generation, Inside, MediaCommand, MediaId, PayloadFormat, StreamSettings, Voice,
 };
 use crate::engine::settings::MediaMode;
 use crate::sip::sdp::{self, Direction, Keying, Kind, Media, Place, Rewrite, Sdp};
@@ -204,6 +204,7 @@ pub(crate) fn tell(
         .addresses
         .first()
         .map_or_else(|| signalling.ip(), SocketAddr::ip);
+    let asks = telling.role == Role::Offer;
     let write = |version| {
         let bytes = sdp.rewrite(&Rewrite {
             session: talk.session,
@@ -218,15 +219,16 @@ pub(crate) fn tell(
     };
     let same = write(talk.version)?;
     let Some(told) = &talk.told else {
-        talk.told = Some(same.clone());
+        (talk.told, talk.asked) = (Some(same.clone()), asks);
         return Some(same);
     };
     if *told == same {
+        talk.asked &= asks;
         return Some(same);
     }
     talk.version = talk.next_version();
     let changed = write(talk.version)?;
-    talk.told = Some(changed.clone());
+    (talk.told, talk.asked) = (Some(changed.clone()), asks);
     Some(changed)
 }
 
@@ -322,23 +324,24 @@ fn is_old_hold(media: &Media<'_>) -> bool {
     media.address.is_some_and(|ip| ip.is_unspecified())
 }
 
-/// Returns what the relay must know of a side's streams, by what it said, what it was told and what the other
-/// side said, and by our keys on its leg.
-pub(crate) fn streams(
-    said: &str,
-    told: Option<&str>,
-    other: Option<&str>,
-    keys: &Keyring,
-) -> Vec<StreamSettings> {
+/// Returns what the relay must know of a side's streams, by what it said, by its talk with us and by what the other
+/// side said.
+pub(crate) fn streams(said: &str, talk: &Talk, other: Option<&str>) -> Vec<StreamSettings> {
     let Ok(sdp) = Sdp::parse(said.as_bytes()) else {
         return Vec::new();
     };
+    let keys = &talk.keys;
+    let told = talk.told.as_deref();
     let told = told.and_then(|told| Sdp::parse(told.as_bytes()).ok());
     let other = other.and_then(|other| Sdp::parse(other.as_bytes()).ok());
     // RFC 5761 5.1.1: who offered it and was not answered with it sends and awaits RTCP by itself. Fax has none.
     let is_muxed = |at: usize, said: &Media<'_>| {
         let told = told.as_ref().and_then(|told| told.media().get(at));
         said.is_fax() || said.rtcp_mux && told.is_none_or(|told| told.rtcp_mux)
+    };
+    let is_told_to_speak = |at: usize| {
+        let told = told.as_ref().and_then(|told| told.media().get(at));
+        told.is_some_and(|told| told.direction == Direction::RecvOnly)
     };
     // An answer of another transport than its offer's: nothing runs by it.
     let fits = |at: usize, said: &Media<'_>| {
@@ -367,12 +370,15 @@ pub(crate) fn streams(
                 .map(|ip| SocketAddr::new(ip, media.port)),
             rtcp: media.rtcp_address(is_muxed(at, media)),
             rtcp_mux: is_muxed(at, media),
-            // A phone that holds may play music or nothing: its silence says nothing. Nor does that of a fax
-            // machine, which has nothing to say while it listens.
-            sends: media.direction == Direction::SendRecv
-                && !media.is_fax()
-                && !is_old_hold(media)
-                && wanted(at),
+            voice: match media.direction {
+                // A fax machine has nothing to say while it listens.
+                _ if media.is_fax() || is_old_hold(media) || !wanted(at) => Voice::None,
+                Direction::SendRecv => Voice::Due,
+                // Who says so by itself holds the other side, and may play music or nothing.
+                Direction::SendOnly if talk.asked && is_told_to_speak(at) => Voice::Due,
+                Direction::SendOnly => Voice::Perhaps,
+                Direction::RecvOnly | Direction::Inactive => Voice::None,
+            },
             receives: media.direction.receives() && !is_old_hold(media),
             video: media.kind == Kind::Video,
             inside: match media.keying() {
@@ -413,55 +419,69 @@ mod tests {
         const HERE: &str = "198.51.100.1";
         const ANY: &str = "0.0.0.0";
         // What the side says: address, port, direction; what the other says, if it has said anything;
-        // whether the stream runs, whether the side's silence tells, whether it is sent to.
+        // whether the stream runs, what the side's silence tells, whether it is sent to.
         let cases = [
-            (HERE, 4000, "sendrecv", None, (true, true, true)),
-            (HERE, 4000, "", None, (true, true, true)),
-            (HERE, 4000, "sendonly", None, (true, false, false)),
-            (HERE, 4000, "recvonly", None, (true, false, true)),
-            (HERE, 4000, "inactive", None, (true, false, false)),
-            (ANY, 4000, "sendrecv", None, (true, false, false)),
+            (HERE, 4000, "sendrecv", None, (true, Voice::Due, true)),
+            (HERE, 4000, "", None, (true, Voice::Due, true)),
+            (HERE, 4000, "sendonly", None, (true, Voice::Perhaps, false)),
+            (HERE, 4000, "recvonly", None, (true, Voice::None, true)),
+            (HERE, 4000, "inactive", None, (true, Voice::None, false)),
+            (ANY, 4000, "sendrecv", None, (true, Voice::None, false)),
             (
                 HERE,
                 4000,
                 "sendrecv",
                 Some((HERE, 4000, "sendrecv")),
-                (true, true, true),
+                (true, Voice::Due, true),
             ),
             (
                 HERE,
                 4000,
                 "sendrecv",
                 Some((HERE, 4000, "recvonly")),
-                (true, true, true),
+                (true, Voice::Due, true),
             ),
             (
                 HERE,
                 4000,
                 "sendrecv",
                 Some((HERE, 4000, "sendonly")),
-                (true, false, true),
+                (true, Voice::None, true),
             ),
             (
                 HERE,
                 4000,
                 "sendrecv",
                 Some((HERE, 4000, "inactive")),
-                (true, false, true),
+                (true, Voice::None, true),
             ),
             (
                 HERE,
                 4000,
                 "sendrecv",
                 Some((HERE, 0, "sendrecv")),
-                (true, false, true),
+                (true, Voice::None, true),
             ),
             (
                 HERE,
                 4000,
                 "recvonly",
                 Some((HERE, 4000, "sendonly")),
-                (true, false, true),
+                (true, Voice::None, true),
+            ),
+            (
+                HERE,
+                4000,
+                "sendonly",
+                Some((HERE, 4000, "recvonly")),
+                (true, Voice::Perhaps, false),
+            ),
+            (
+                HERE,
+                4000,
+                "sendonly",
+                Some((HERE, 4000, "sendonly")),
+                (true, Voice::None, false),
             ),
         ];
         for (address, port, direction, other, expected) in cases {
@@ -473,15 +493,14 @@ mod tests {
                 other.map(|(address, port, direction)| said(address, port, &line(direction)));
             let streams = streams(
                 &said(address, port, &line(direction)),
-                None,
+                &Talk::default(),
                 other_said.as_deref(),
-                &Keyring::default(),
             );
             let [stream] = &streams[..] else {
                 panic!("{streams:?}");
             };
             assert_eq!(
-                (stream.active, stream.sends, stream.receives),
+                (stream.active, stream.voice, stream.receives),
                 expected,
                 "{address} {port} {direction:?}, other {other:?}"
             );
@@ -491,13 +510,32 @@ mod tests {
     }
 
     #[test]
+    fn who_was_asked_to_speak_alone_is_due_and_who_holds_is_not() {
+        // Whether it was offered a session, or had an answer; what that said.
+        for (asked, told, voice) in [
+            (true, "recvonly", Voice::Due),
+            (true, "sendrecv", Voice::Perhaps),
+            (false, "recvonly", Voice::Perhaps),
+        ] {
+            let text = |direction: &str| said("198.51.100.1", 4000, &format!("a={direction}\r\n"));
+            let talk = Talk {
+                asked,
+                told: Some(text(told).into()),
+                ..Talk::default()
+            };
+            let streams = streams(&text("sendonly"), &talk, Some(&text(told)));
+            assert_eq!(streams[0].voice, voice, "{asked} {told}");
+        }
+    }
+
+    #[test]
     fn a_rejected_stream_and_one_of_text_carry_nothing() {
         let rejected = said("198.51.100.1", 0, "a=sendrecv\r\n");
-        let stream = &streams(&rejected, None, None, &Keyring::default())[0];
+        let stream = &streams(&rejected, &Talk::default(), None)[0];
         assert_eq!((stream.active, stream.rtp), (false, None));
         let text = rejected.replace("audio 0 RTP/AVP 0", "message 5060 sip null");
-        assert!(!streams(&text, None, None, &Keyring::default())[0].active);
-        let none = streams("not a description", None, None, &Keyring::default());
+        assert!(!streams(&text, &Talk::default(), None)[0].active);
+        let none = streams("not a description", &Talk::default(), None);
         assert_eq!(none, []);
     }
 
@@ -520,7 +558,11 @@ mod tests {
         ] {
             let told = told.map(ours);
             let said = said("198.51.100.1", 4000, lines);
-            let streams = streams(&said, told.as_deref(), None, &Keyring::default());
+            let talk = Talk {
+                told: told.clone().map(String::into_boxed_str),
+                ..Talk::default()
+            };
+            let streams = streams(&said, &talk, None);
             let rtcp = streams[0].rtcp.unwrap().port();
             assert_eq!(
                 (streams[0].rtcp_mux, rtcp),
