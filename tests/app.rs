@@ -504,13 +504,13 @@ fn each_conversation_is_written_down_at_its_end() {
 
 #[test]
 fn a_place_where_nothing_can_be_written_is_told_at_the_start() {
-    let more = "cdr: { file: /nonexistent/calls.json }";
+    let more = "cdr: { file: /proc/calls.json }";
     let Err(error) = start(config(1, more)) else {
         panic!("it started");
     };
     let told = error.to_string();
     assert!(
-        told.contains("/nonexistent/calls.json") && told.contains("`cdr.file`"),
+        told.contains("/proc/calls.json") && told.contains("`cdr.file`"),
         "{told}"
     );
 }

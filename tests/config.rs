@@ -21,6 +21,7 @@ use refork::engine::settings::{
     Auth, FailureCause, Filler, Redirects, RouteFork, ServedBy, Settings,
 };
 use refork::engine::time::Millis;
+use refork::sip::digest::{Algorithm, ha1};
 
 fn top(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -212,6 +213,58 @@ fn users_of_any_domain_have_its_realm() {
     let aors: Vec<_> = config.engine.users.keys().map(Aor::as_str).collect();
     assert_eq!(aors, ["sip:alice@refork"]);
     assert_eq!(&*config.engine.domains[0].host, "*");
+    // The user of the address is what a phone logs in with.
+    for (text, user, realm) in [
+        (
+            "users: { \"sip:alice@*\": { password: swordfish } }\n",
+            "alice",
+            "refork",
+        ),
+        (
+            "domains: { \"*\": { realm: home } }\nusers: { \"sips:%61lice@*\": { password: swordfish } }\n",
+            "alice",
+            "home",
+        ),
+        (
+            "domains: { example.org: {} }\nusers: { \"sip:b%20b@example.org\": { password: swordfish } }\n",
+            "b b",
+            "example.org",
+        ),
+    ] {
+        let config = valid(text);
+        let made = |algorithm| ha1(algorithm, user, realm, "swordfish").into_boxed_str();
+        let credentials = config.engine.users.values().next().unwrap();
+        assert_eq!(credentials.ha1_md5, Some(made(Algorithm::Md5)), "{text}");
+        assert_eq!(
+            credentials.ha1_sha256,
+            Some(made(Algorithm::Sha256)),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn call_records_need_a_folder_that_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("refork.yaml");
+    for (to, wrong) in [
+        ("calls.json", None),
+        ("./calls.json", None),
+        ("missing/calls.json", Some("there is no folder")),
+        (".", Some("is a folder")),
+        ("refork.yaml/calls.json", Some("there is no folder")),
+    ] {
+        fs::write(&file, format!("cdr: {{ file: {to} }}\n")).unwrap();
+        match (config::check(&file), wrong) {
+            (Ok(config), None) => assert_eq!(config.cdr, Some(folder.path().join(to))),
+            (Err(errors), Some(wrong)) => {
+                let text = errors.to_string();
+                assert!(text.contains("cdr.file") && text.contains(wrong), "{text}");
+            }
+            (Ok(_), Some(_)) => panic!("{to} is valid"),
+            (Err(errors), None) => panic!("{to}: {errors}"),
+        }
+    }
 }
 
 #[test]
@@ -326,7 +379,8 @@ fn what_the_reference_comments_out_is_valid_too() {
         .collect();
     assert!(whole.contains("\ncdr:") && whole.contains("\n  example.org:\n    realm:"));
     let path = directory.path().join("refork.yaml");
-    fs::write(&path, whole).unwrap();
+    // The package's folder, which need not be on this machine.
+    fs::write(&path, whole.replace("/var/lib/refork/", "")).unwrap();
     fs::write(
         directory.path().join("users.yaml"),
         "sip:carol@example.org: { password: swordfish }\n",

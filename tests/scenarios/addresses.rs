@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use refork::config::Listener;
+use refork::config::{self, Listener};
 use refork::engine::ids;
 use refork::sip::{Message, Method, Name};
 use refork::ua::{Medium, Phone};
@@ -54,5 +54,23 @@ fn each_side_is_told_the_address_that_its_listener_advertises() {
     says(&alice, &free.to_string(), "IP4 127.0.0.3");
     says(&bob, &home.to_string(), "IP4 127.0.0.1");
     says(&carol, &six.to_string(), "IP6 ::1");
+    stage.finish();
+}
+
+#[test]
+fn a_user_of_any_domain_logs_in_by_whatever_address_the_server_is_known() {
+    let stage = Stage::with(|config| {
+        let text = "users:\n  sip:alice@*: { password: correct horse }\n  sip:bob@*: { password: correct horse }\n";
+        let any = config::parse(text, "any domain", &|_| None).unwrap().engine;
+        (config.engine.domains, config.engine.users) = (any.domains, any.users);
+    });
+    let by = |label: &str, domain: &str| {
+        let domain = domain.to_owned();
+        stage.phone_with(label, |profile| profile.domain = domain)
+    };
+    let (alice, bob) = (by("alice", "sip.lan"), by("bob", "server.lan"));
+    let (call, taken) = connect(&alice, &bob, Medium::Audio);
+    talk(&call, &taken);
+    hang_up(&call, &taken);
     stage.finish();
 }

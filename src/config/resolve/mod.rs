@@ -182,7 +182,7 @@ pub(super) fn resolve(
         bans: operation::bans(file),
         admin: operation::admin(file, &mut check),
         log: operation::log(file, &mut check),
-        cdr: file.cdr.file.as_ref().map(|path| directory.join(path)),
+        cdr: operation::records(file, directory, &mut check),
         warnings: check.warnings,
         written: Written::of(tree),
         made_users: Vec::new(),

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
@@ -64,6 +65,26 @@ pub(super) fn warn_of_shares(file: &File, check: &mut Check<'_>) {
             "`restore.rate`: {rate}/s is {workers}/s with {workers} workers (`node.workers`), one for each"
         ));
     }
+}
+
+/// Returns where call records go: a file that is there, or can be begun in a folder that is.
+pub(super) fn records(file: &File, directory: &Path, check: &mut Check<'_>) -> Option<PathBuf> {
+    let path = directory.join(file.cdr.file.as_ref()?);
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let what = if path.is_dir() {
+        Some(format!("{} is a folder", path.display()))
+    } else {
+        let missing = folder.filter(|folder| !folder.is_dir());
+        missing.map(|folder| format!("there is no folder {}", folder.display()))
+    };
+    if let Some(what) = what {
+        let mend =
+            "name a file in a folder that is there; the path is relative to the configuration file";
+        check.key_problem(&key("cdr.file"), what, mend);
+    }
+    Some(path)
 }
 
 pub(super) fn timers(file: &File, check: &mut Check<'_>) -> TimerSettings {

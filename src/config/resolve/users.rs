@@ -132,7 +132,7 @@ fn resolve_users(
             continue;
         }
         numbers(user, &aor, &path, users, check);
-        let credentials = credentials(name, user, domain, &path, check);
+        let credentials = credentials(name, &aor, user, domain, &path, check);
         if users.credentials.insert(aor.clone(), credentials).is_some() {
             let what = format!("the same user as another: both are `{aor}`");
             check.key_problem(&path, what, "keep one of them");
@@ -171,6 +171,7 @@ fn numbers(user: &User, aor: &Aor, path: &[Step<'_>], users: &mut UsersOf, check
 
 fn credentials(
     name: &str,
+    aor: &Aor,
     user: &User,
     domain: &Domain,
     path: &[Step<'_>],
@@ -214,8 +215,12 @@ fn credentials(
     } else if password.len() < GOOD_PASSWORD || password.starts_with("change me") {
         check.warn(format!("the password of `{name}` is easily guessed"));
     }
-    let login =
-        Uri::parse(name).map_or_else(|_| String::new(), |u| u.user_unescaped().into_owned());
+    // What is written may be no URI (`sip:alice@*`), what it stands for is one.
+    let Ok(uri) = Uri::parse(aor.as_str()) else {
+        check.key_problem(path, format!("`{aor}` has no user"), AOR_FORM);
+        return Credentials::default();
+    };
+    let login = uri.user_unescaped();
     let made = |algorithm| Some(ha1(algorithm, &login, &domain.realm, password).into_boxed_str());
     Credentials {
         ha1_md5: made(Algorithm::Md5),
