@@ -83,6 +83,10 @@ fn tell(scope: Scope<'_>, event: &Event) {
             let (aor, contact) = (Clean(aor), Clean(contact));
             line!(scope, DEBUG, %aor, %contact, expired, "unregistered");
         }
+        Event::NotKept { aor, contact } => {
+            let (aor, contact) = (Clean(aor), Clean(contact));
+            line!(scope, WARN, %aor, %contact, "the upstream shows other Contacts than the phone's, which it cannot be called by: set its `path: contact`");
+        }
         Event::Refused {
             method,
             status,

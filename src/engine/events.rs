@@ -29,6 +29,12 @@ pub enum Event {
         contact: Box<str>,
         expired: bool,
     },
+    /// An upstream has taken a REGISTER, and what it shows is not what the phone called itself: what is not known
+    /// by its name is not kept.
+    NotKept {
+        aor: Box<str>,
+        contact: Box<str>,
+    },
     /// A request was refused by us, not by an endpoint.
     Refused {
         method: Box<str>,

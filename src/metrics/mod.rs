@@ -210,8 +210,8 @@ impl Metrics {
             Event::Overload { on, .. } => protocol.overloads.inc_by(u64::from(*on)),
             // The gate counts them.
             Event::Offence { .. } => {}
-            // It is nothing to act on: phones have no other fax.
-            Event::BareFax => {}
+            // Phones have no other fax; and of a setting the log speaks.
+            Event::BareFax | Event::NotKept { .. } => {}
             Event::Stray { what } => protocol.stray.with_label_values(&[what]).inc(),
             Event::Keyed { clear } => protocol.srtp_legs[usize::from(*clear)].inc(),
             Event::Retransmitted {

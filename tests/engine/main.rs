@@ -51,6 +51,7 @@ mod loss;
 mod loss_races;
 mod messages;
 mod moves;
+mod named;
 mod notices;
 mod numbers;
 mod offences;

@@ -7,7 +7,7 @@ use super::arrivals::{begins_dialog, register_requires};
 use super::forward::{Onward, hand_back, our_uri};
 use super::register::{Registration, whom};
 use super::targets::{onward, upstream_targets};
-use super::token::{self, Named};
+use super::token::Named;
 use crate::engine::asker::Asker;
 use crate::engine::conversation::carrying::failover::{Sent, next_flow, target_failed};
 use crate::engine::conversation::context::{Context, Errand, What, retry_after};
@@ -173,8 +173,6 @@ impl Relays {
         flow: Flow,
         named: &Named,
     ) {
-        let of_ours = |route: &&str| token::of_value(route) == Some(&named.token);
-        let own_routes = request.values(Name::Route).take_while(of_ours).count();
         let mut relay = Relay::new(
             context.now,
             server,
@@ -183,10 +181,10 @@ impl Relays {
             Toward::Phone,
             VecDeque::new(),
         );
-        relay.own_routes = own_routes;
+        relay.own_routes = named.own_routes;
         if request.to_tag().is_some() && named.is_from(&flow) {
             (relay.toward, relay.strangers) = (Toward::Upstream, false);
-            let route = request.values(Name::Route).nth(own_routes);
+            let route = request.values(Name::Route).nth(named.own_routes);
             let next = route.map_or_else(
                 || request.uri(),
                 |route| Address::parse(route).map_or(route, |address| address.uri),
@@ -199,9 +197,7 @@ impl Relays {
                 return context.refuse(server, 430, why);
             };
             let mut endpoint = binding.endpoint.clone();
-            if !named.by_uri {
-                endpoint.contact = request.uri().into();
-            }
+            endpoint.contact = named.uri_for(binding, request).into();
             relay.targets.push_back(endpoint);
             if request.to_tag().is_none() && begins_dialog(request.method()) {
                 relay.recorded = Some((named.token.clone(), named.aor.clone()));

@@ -65,36 +65,69 @@ pub(crate) struct Named {
     pub(super) token: Box<str>,
     /// Not expired; none where they have gone.
     pub(super) bindings: Vec<Binding>,
-    /// By the Request-URI, and not by the topmost Route.
+    /// By the Request-URI, and not by a Route.
     pub(super) by_uri: bool,
+    /// Routes at the top of the request that end here: the one with the token, whatever led here above it, and
+    /// what names us by the same below.
+    pub(super) own_routes: usize,
 }
 
 impl Named {
     /// Reads a request; none where it names nobody by a token.
+    ///
+    /// Who has us for its outbound proxy, too, writes that Route above the one of the Path: a proxy takes off
+    /// what names itself (RFC 3261 16.4) before it looks on.
     pub(crate) fn by(request: &Message, now: Time, world: &dyn World) -> Option<Self> {
-        let route = request.values(Name::Route).next();
-        let route = route.and_then(|route| Address::parse(route).ok());
-        let routed = route.as_ref().and_then(|route| of_uri(route.uri));
+        let mut routes = request.values(Name::Route);
+        let routed = routes.by_ref().enumerate().find_map(|(above, route)| {
+            let (token, aor) = of_uri(Address::parse(route).ok()?.uri)?;
+            Some((above, Box::<str>::from(token), aor))
+        });
         let by_uri = routed.is_none();
-        let (token, aor) = routed.or_else(|| of_uri(request.uri()))?;
+        let (token, aor, own_routes) = match routed {
+            Some((above, token, aor)) => {
+                let below = routes.take_while(|route| of_value(route) == Some(&token));
+                let own_routes = above + 1 + below.count();
+                (token, aor, own_routes)
+            }
+            None => {
+                let (token, aor) = of_uri(request.uri())?;
+                (token.into(), aor, 0)
+            }
+        };
         let mut bindings = world.bindings(&aor);
-        bindings.retain(|binding| binding.expires > now && binding.token.as_deref() == Some(token));
+        bindings.retain(|kept| kept.expires > now && kept.token.as_ref() == Some(&token));
         Some(Self {
             aor,
-            token: token.into(),
+            token,
             bindings,
             by_uri,
+            own_routes,
         })
     }
 
     /// Returns the binding that is meant. A Path names all Contacts of one REGISTER, and which of them is
-    /// said by the Request-URI.
+    /// said by the Request-URI; where there is one it is that, whatever the Request-URI has become (the
+    /// address of record, a number, the address that the REGISTER came from).
     pub(super) fn exactly(&self, uri: &str) -> Option<&Binding> {
-        let mut bindings = self.bindings.iter();
-        if self.by_uri {
-            bindings.next()
+        match &*self.bindings {
+            [one] => Some(one),
+            several if self.by_uri => several.first(),
+            several => several
+                .iter()
+                .find(|binding| same_place(&binding.endpoint.contact, uri)),
+        }
+    }
+
+    /// Returns what a phone is asked by: the Request-URI as it came where that is a place of the phone's, as it
+    /// is within a dialog, where the phone itself has said it; else its Contact.
+    pub(super) fn uri_for<'a>(&self, binding: &'a Binding, request: &'a Message) -> &'a str {
+        let (contact, uri) = (&*binding.endpoint.contact, request.uri());
+        let within = request.to_tag().is_some();
+        if !self.by_uri && (within || same_place(contact, uri)) {
+            uri
         } else {
-            bindings.find(|binding| same_place(&binding.endpoint.contact, uri))
+            contact
         }
     }
 

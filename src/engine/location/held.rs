@@ -10,7 +10,7 @@ use crate::engine::ids::{Aor, Flow};
 use crate::engine::ports::World;
 use crate::engine::settings::{Auth, RegistrarSettings, Settings};
 use crate::engine::time::{Millis, Time};
-use crate::sip::{Address, Message};
+use crate::sip::{Address, Message, Name};
 
 /// How long a binding is kept at most, whatever the upstream says: what is kept must end.
 const EXPIRES_MAX: Millis = Millis::from_secs(24 * 3600);
@@ -133,14 +133,29 @@ impl Held {
         let Some(wish) = self.wish else {
             return (None, Vec::new());
         };
+        let mut events = Vec::new();
         let wish = match wish {
             Wish::RemoveAll => Wish::RemoveAll,
             Wish::Contacts(mut wanted) => {
+                let answer = Answer {
+                    response,
+                    // Of several it cannot be said which is which.
+                    alone: wanted.len() == 1,
+                    others: others(&wanted, world.bindings(&self.aor)),
+                    is,
+                };
                 for wanted in &mut wanted {
-                    let asked = wanted.binding.expires.since(now);
-                    match granted(response, &wanted.binding, asked, &is) {
-                        Some(expires) if !wanted.remove => wanted.binding.expires = now + expires,
-                        Some(_) | None => wanted.remove = true,
+                    let binding = &mut wanted.binding;
+                    match answer.grants(binding, binding.expires.since(now)) {
+                        Grant::For(expires) if !wanted.remove => binding.expires = now + expires,
+                        Grant::Hidden if !wanted.remove => {
+                            wanted.remove = true;
+                            events.push(Event::NotKept {
+                                aor: self.aor.as_str().into(),
+                                contact: binding.endpoint.contact.clone(),
+                            });
+                        }
+                        Grant::For(_) | Grant::Hidden | Grant::Nothing => wanted.remove = true,
                     }
                 }
                 Wish::Contacts(wanted)
@@ -162,39 +177,73 @@ impl Held {
         }
         // An answer that came after that to a later request, or too many at once: what is kept stays.
         let changes = outcome.unwrap_or_default();
-        let events = changes
-            .iter()
-            .map(|change| event(&self.aor, change, now))
-            .collect();
+        events.extend(changes.iter().map(|change| event(&self.aor, change, now)));
         let aor = self.aor;
         let changed = (!changes.is_empty()).then_some(BindingsChanged { aor, changes });
         (changed, events)
     }
 }
 
-/// Returns how long the upstream binds a Contact (RFC 3261 10.2.4); none where it does not. A registrar that
-/// shows no Contact at all has done as it was asked.
-fn granted(
-    response: &Message,
-    binding: &Binding,
-    asked: Millis,
-    is: impl Fn(&Address<'_>, &Binding) -> bool,
-) -> Option<Millis> {
-    let header = response.expires().map(|s| Millis::from_secs(u64::from(s)));
-    let mut any = false;
-    for value in response.values(crate::sip::Name::Contact) {
-        let Ok(contact) = Address::parse(value) else {
-            continue;
-        };
-        any = true;
-        if is(&contact, binding) {
+/// An upstream's 2xx to a REGISTER.
+struct Answer<'a, I> {
+    response: &'a Message,
+    /// The REGISTER has one Contact.
+    alone: bool,
+    /// What else of the user is kept here.
+    others: Vec<Binding>,
+    is: I,
+}
+
+/// What it says of one Contact.
+enum Grant {
+    For(Millis),
+    Nothing,
+    /// It shows others, and not this one.
+    Hidden,
+}
+
+impl<I: Fn(&Address<'_>, &Binding) -> bool> Answer<'_, I> {
+    /// Returns how long the upstream binds a Contact (RFC 3261 10.2.4). A registrar that shows no Contact at all
+    /// has done as it was asked. One that shows the only Contact of the REGISTER as another (some write down the
+    /// address that it came from) means it by what nobody here is known by.
+    fn grants(&self, binding: &Binding, asked: Millis) -> Grant {
+        let response = self.response;
+        let header = response.expires().map(|s| Millis::from_secs(u64::from(s)));
+        let for_all = header.unwrap_or(asked);
+        let expires = |contact: &Address<'_>| {
             let own = contact.params.value("expires").and_then(seconds);
-            let expires = own.or(header).unwrap_or(asked).min(EXPIRES_MAX);
-            return Some(expires).filter(|expires| expires.0 > 0);
+            own.unwrap_or(for_all)
+        };
+        let shown = response.values(Name::Contact);
+        let shown: Vec<Address<'_>> = shown.filter_map(|v| Address::parse(v).ok()).collect();
+        if let Some(own) = shown.iter().find(|contact| (self.is)(contact, binding)) {
+            return Grant::of(expires(own));
+        }
+        let known =
+            |contact: &Address<'_>| self.others.iter().any(|other| (self.is)(contact, other));
+        let mut strange = shown.iter().filter(|contact| !known(contact));
+        match (strange.next(), strange.next()) {
+            _ if shown.is_empty() => Grant::of(for_all),
+            (Some(one), None) if self.alone => Grant::of(expires(one)),
+            (Some(_), Some(_)) if self.alone => Grant::of(for_all),
+            (Some(_) | None, _) => Grant::Hidden,
         }
     }
-    let expires = header.unwrap_or(asked).min(EXPIRES_MAX);
-    Some(expires).filter(|expires| !any && expires.0 > 0)
+}
+
+impl Grant {
+    fn of(expires: Millis) -> Self {
+        match expires.min(EXPIRES_MAX) {
+            Millis(0) => Self::Nothing,
+            expires => Self::For(expires),
+        }
+    }
+}
+
+/// Returns the bindings that a REGISTER says nothing of.
+fn others(wanted: &[Wanted], mut kept: Vec<Binding>) -> Vec<Binding> {
+    kept.retain(|kept| !wanted.iter().any(|wanted| replaces(&wanted.binding, kept)));
+    kept
 }
 
 impl Naming {
