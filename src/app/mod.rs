@@ -24,8 +24,8 @@ use thiserror::Error;
 
 use crate::config::Config;
 use crate::driver::{
-    BELL, Bindings, Clock, Counts, Legs, Mail, Mailboxes, Records, Resolver, Revisions, Shard,
-    Shared, Start,
+    BELL, Bindings, Clock, Conversations, Counts, Legs, Mail, Mailboxes, Records, Resolver,
+    Revisions, Shard, Shared, Start,
 };
 use crate::engine::Engine;
 use crate::engine::ids::{Transport, VIRTUAL_SHARDS, VirtualShard};
@@ -151,6 +151,7 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
         legs: Legs::default(),
         ringing: Counts::default(),
         standing: Counts::default(),
+        conversations: Conversations::new(workers),
         gate: Gate::new(reload::rules(&config)),
         revisions: Revisions::default(),
         registry: Arc::new(Registry::new(limits.connections, limits.connections_per_ip)),

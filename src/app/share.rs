@@ -3,12 +3,12 @@
 use crate::engine::settings::Settings;
 
 /// Returns the settings of one shard among `workers`. Calls fall to shards by a hash, so that an even part
-/// for each is the whole for the node; rounded up, so that nobody is left with none.
+/// for each is the whole for the node where it is large; rounded up, so that nobody is left with none. What may be
+/// small, or is of one user or address, is counted over all shards.
 pub(super) fn of_shard(settings: &Settings, workers: usize) -> Settings {
     let mut settings = settings.clone();
     let workers = workers.max(1);
     let limits = &mut settings.limits;
-    limits.conversations = limits.conversations.div_ceil(workers);
     limits.ringing = limits.ringing.div_ceil(workers);
     limits.under_way = limits.under_way.div_ceil(workers);
     let messages = &mut settings.messages;
@@ -30,16 +30,16 @@ mod tests {
                     messages: { queue: { total_bytes: 8MiB } }\n";
         std::fs::write(&file, text).unwrap();
         let whole = crate::config::check(&file).unwrap().engine;
-        for (workers, conversations, rate, mib) in [(1, 7, 10, 8), (2, 4, 5, 4), (4, 2, 3, 2)] {
+        for (workers, rate, mib) in [(1, 10, 8), (2, 5, 4), (4, 3, 2)] {
             let part = of_shard(&whole, workers);
-            assert_eq!(part.limits.conversations, conversations);
+            assert_eq!(part.limits.conversations, 7, "counted over all shards");
             assert_eq!(part.limits.ringing, 10_usize.div_ceil(workers));
             assert_eq!(part.limits.under_way, mib << 20);
             assert_eq!(part.limits.ringing_per_user, 50, "counted over all shards");
             assert_eq!(part.restore.rate, rate);
             assert_eq!(part.messages.total_bytes, mib << 20);
         }
-        assert_eq!(of_shard(&whole, 64).limits.conversations, 1);
+        assert_eq!(of_shard(&whole, 64).limits.ringing, 1);
     }
 
     #[test]

@@ -123,13 +123,13 @@ fn a_shard_whose_mailbox_is_full_is_told_of_another_configuration_too() {
     assert!(server.reload(&file));
     drop(go);
     for worker in 0..2 {
-        until("it has its part of the new limit", || {
+        until("it has the new limit", || {
             let (tell, told) = channel();
             let question = move |engine: &crate::engine::Engine| {
                 let _ = tell.send(engine.settings().limits.conversations);
             };
             mailboxes.post(worker, Mail::Ask(Box::new(question)))
-                && told.recv_timeout(PATIENCE).unwrap() == 4
+                && told.recv_timeout(PATIENCE).unwrap() == 8
         });
     }
     // A second connection of one address finds no place.

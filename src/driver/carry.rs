@@ -19,6 +19,9 @@ const PING: &[u8] = b"\r\n\r\n";
 impl Shard {
     /// Carries out all that waits in the engine.
     pub(super) fn carry_out(&mut self) {
+        // Before anybody hears of it: who was told that a call is over has room for another.
+        let standing = self.engine.conversations();
+        self.shared.conversations.tell(self.worker, standing);
         while let Some(output) = self.engine.poll_output() {
             self.carry(output);
         }

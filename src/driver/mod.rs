@@ -5,6 +5,7 @@
 mod bindings;
 mod carry;
 mod clock;
+mod conversations;
 mod dispatch;
 mod entrance;
 mod keepalive;
@@ -23,6 +24,7 @@ mod world;
 
 pub use bindings::Bindings;
 pub use clock::Clock;
+pub use conversations::Conversations;
 pub use entrance::{Counts, Legs};
 pub use mailbox::{Mail, Mailboxes};
 pub use records::{Recorded, Records};

@@ -16,6 +16,7 @@ use crate::transport::{Bound, Counters, Registry, StreamLimits};
 
 use super::bindings::Bindings;
 use super::clock::Clock;
+use super::conversations::Conversations;
 use super::entrance::{Counts, Legs};
 use super::mailbox::Mailboxes;
 use super::records::Records;
@@ -36,6 +37,8 @@ pub struct Shared {
     pub ringing: Counts,
     /// Calls that are answered, by who has made them.
     pub standing: Counts,
+    /// How many each worker has.
+    pub conversations: Conversations,
     pub gate: Gate,
     pub revisions: Revisions,
     pub registry: Arc<Registry>,

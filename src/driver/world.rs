@@ -160,6 +160,10 @@ impl World for Site {
         self.shared.standing.of(asker) as usize
     }
 
+    fn elsewhere(&self) -> usize {
+        self.shared.conversations.beside(self.worker)
+    }
+
     fn mark(&mut self, number: u64, span: Millis, now: Time) {
         self.shared.gate.mark(number, span, now);
     }

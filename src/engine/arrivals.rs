@@ -246,7 +246,8 @@ impl Engine {
         }
         let beyond = self.comes_from_beyond(request, &flow, asker, now, world);
         let by = self.came_by(request, &flow, asker, now, world);
-        let full = self.conversations.len() >= self.shared.settings.limits.conversations;
+        let standing = self.conversations.len() + world.elsewhere();
+        let full = standing >= self.shared.settings.limits.conversations;
         let mut context = self.shared.context(now, world);
         if full || self.draining {
             let why = if full {

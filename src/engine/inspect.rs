@@ -104,6 +104,11 @@ impl Engine {
         self.peers.trusts(flow, &self.shared.settings, world)
     }
 
+    /// Returns how many conversations have not ended.
+    pub fn conversations(&self) -> usize {
+        self.conversations.len()
+    }
+
     /// Returns the settings it works by.
     pub fn settings(&self) -> &Settings {
         &self.shared.settings

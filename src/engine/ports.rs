@@ -205,6 +205,11 @@ pub trait World {
     fn standing(&self, _asker: u64) -> usize {
         0
     }
+    /// Returns how many conversations the other shards have: of one that begins or ends at this moment they may
+    /// not have told yet.
+    fn elsewhere(&self) -> usize {
+        0
+    }
     /// Changes the bindings of an AOR as one act.
     fn change_bindings(&mut self, aor: &Aor, act: &mut dyn FnMut(&mut Vec<Binding>));
     /// Returns AORs with bindings that expire at or before `now`.

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use refork::sip::Message;
-use refork::ua::{Medium, Transport};
+use refork::ua::{Ending, Medium, Transport};
 
 use crate::stage::{LATER, SOON, Stage, answers, connect, hang_up, rings, talk};
 
@@ -204,4 +204,26 @@ fn texts_that_nobody_answers_are_few_and_leave_room_for_others() {
     talk(&call, &taken);
     hang_up(&call, &taken);
     stage.wait_metric("refork_requests_under_way_bytes", 0.0);
+}
+
+#[test]
+fn as_many_conversations_stand_as_may_whichever_workers_have_them() {
+    const MAX: usize = 3;
+    let stage = Stage::with(|config| config.engine.limits.conversations = MAX);
+    let (alice, bob) = (stage.phone("alice"), stage.phone("bob"));
+    // Call-IDs fall to the two workers by chance: never all to one, in so many rounds.
+    for _ in 0..8 {
+        let mut calls: Vec<_> = (0..MAX)
+            .map(|_| connect(&alice, &bob, Medium::Audio))
+            .collect();
+        for _ in 0..2 {
+            let more = alice.call("sip:bob@example.org", Medium::Audio).unwrap();
+            assert_eq!(more.wait_over(SOON).unwrap(), Ending::Refused(503));
+        }
+        for (call, taken) in calls.drain(..) {
+            hang_up(&call, &taken);
+        }
+        stage.wait_metric("refork_legs", 0.0);
+    }
+    stage.finish();
 }
