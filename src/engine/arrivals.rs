@@ -442,7 +442,7 @@ fn arrival<'a>(
     let destination = destination(context, request, &flow, asker, came_by)?;
     let settings = &context.shared.settings;
     let trusted = destination.asker(settings) == Asker::Trusted;
-    if !trusted && cannot_be_given(request, media.mode) {
+    if !trusted && cannot_be_given(request, offer.as_deref(), media.mode) {
         return Err((500, "privacy that cannot be given").into());
     }
     let rings = Rings::of(context, asker, &destination, request, &flow);

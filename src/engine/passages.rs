@@ -179,7 +179,7 @@ impl Passages {
     ) -> Result<(), Not> {
         let destination = destination(context, request, flow, asker, came_by)?;
         let hops = hops_left(request).ok_or(Refusal::new(483, "no hops left"))?;
-        if cannot_be_given(request, context.shared.settings.media.mode) {
+        if cannot_be_given(request, None, context.shared.settings.media.mode) {
             return Err(Refusal::new(500, "privacy that cannot be given").into());
         }
         let settings = &context.shared.settings;

@@ -133,6 +133,28 @@ fn what_is_insisted_on_and_cannot_be_given_is_refused() {
 }
 
 #[test]
+fn what_goes_from_phone_to_phone_hides_nobodys_address() {
+    let bfcp = "m=application 23006 TCP/BFCP *\r\na=setup:actpass\r\n";
+    for (value, more, refused) in [
+        ("session;critical", bfcp, true),
+        ("session;critical", &bfcp.replace("23006", "0"), false),
+        ("session", bfcp, false),
+        ("user;critical", bfcp, false),
+    ] {
+        let mut t = house(false);
+        let invite = request(Method::Invite, "alice", "bob", alice(), "call1")
+            .raw_lines(format!("Privacy: {value}\r\n").as_bytes());
+        t.receive(alice(), with_sdp(invite, &(audio(alice()) + more)));
+        if refused {
+            t.response_to(alice(), 500);
+            t.nothing_to(desk());
+        } else {
+            t.request_to(desk(), Method::Invite);
+        }
+    }
+}
+
+#[test]
 fn a_privacy_service_may_be_demanded() {
     let mut t = house(false);
     calls(&mut t, "bob", "Privacy: user\r\nProxy-Require: privacy\r\n");

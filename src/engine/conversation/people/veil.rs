@@ -13,6 +13,7 @@ use crate::engine::conversation::context::Context;
 use crate::engine::ids::Side;
 use crate::engine::location;
 use crate::engine::settings::MediaMode;
+use crate::sip::sdp::{Media, Sdp};
 use crate::sip::{Address, Field, Message, Name, Privacy};
 
 /// RFC 3323 4.1.1.3.
@@ -146,10 +147,17 @@ pub(super) fn tells(field: &Field<'_>, privacy: Privacy) -> bool {
 }
 
 /// Returns true where what a request insists on cannot be given (RFC 3323 5).
-pub(crate) fn cannot_be_given(request: &Message, media: MediaMode) -> bool {
+pub(crate) fn cannot_be_given(request: &Message, offer: Option<&str>, media: MediaMode) -> bool {
     let wished = Privacy::of(request);
-    let shown = wished.session && media == MediaMode::Direct;
+    let shown = wished.session && (media == MediaMode::Direct || offer.is_some_and(goes_past_us));
     wished.critical && (wished.unknown || shown)
+}
+
+/// Returns true for an offer with a stream that goes from phone to phone, as MSRP and BFCP do.
+fn goes_past_us(offer: &str) -> bool {
+    let carried =
+        |stream: &Media<'_>| stream.port == 0 || stream.is_datagrams() || stream.is_sip_message();
+    Sdp::parse(offer.as_bytes()).is_ok_and(|sdp| !sdp.media().iter().all(carried))
 }
 
 impl Conversation {
