@@ -109,7 +109,7 @@ fn read_response(stream: &mut TcpStream) -> Message {
 fn get(server: &Server, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(server.admin_address()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: refork\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();

@@ -1,7 +1,14 @@
 //! Who may ask: a bearer token where one is configured, and no web page of somebody else.
+//!
+//! Without a token we listen on loopback alone, where a browser on the same machine takes any page to. Orders say
+//! what page they are of. Questions of a foreign page are not answered to it, but where the name of its own host
+//! leads to loopback by then (DNS rebinding) it is not foreign: only its name tells.
+
+use std::net::IpAddr;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
@@ -42,8 +49,29 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
         .then(|| rest.trim_ascii())
 }
 
+/// Returns true where nobody else can have made the name by which we are asked: an address, or the name that
+/// stands for loopback (RFC 6761 6.3). Browsers never leave it out.
+fn is_asked_by_an_own_name(headers: &HeaderMap) -> bool {
+    let own = |host: &HeaderValue| {
+        let host = host.to_str().unwrap_or_default();
+        let Ok(host) = host.parse::<Authority>() else {
+            return false;
+        };
+        let name = host.host();
+        let ip = name.trim_start_matches('[').trim_end_matches(']');
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        ip.parse::<IpAddr>().is_ok() || name == "localhost" || name.ends_with(".localhost")
+    };
+    headers.get_all(header::HOST).iter().all(own)
+}
+
 /// Lets a request pass, or refuses it.
 pub(super) async fn check(State(token): State<Token>, request: Request, next: Next) -> Response {
+    // No page knows the token.
+    if token.0.is_none() && !is_asked_by_an_own_name(request.headers()) {
+        let why = "without `admin.token` this is asked by an address or as localhost, not by another name";
+        return Refusal::forbidden(why).into_response();
+    }
     // A browser names the page that sends an order. No page of ours sends any yet, and on loopback
     // without a token any page open on the same machine could.
     let orders = !matches!(*request.method(), Method::GET | Method::HEAD);
@@ -80,6 +108,35 @@ mod tests {
             }
             let token = Token::new(configured);
             assert_eq!(token.admits(&headers), admitted, "{configured:?} {given:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_anybody_can_make_is_none_of_ours() {
+        for (hosts, own) in [
+            (&[][..], true),
+            (&["127.0.0.1:8080"], true),
+            (&["127.0.0.1"], true),
+            (&["[::1]:8080"], true),
+            (&["192.0.2.7:80"], true),
+            (&["localhost:8080"], true),
+            (&["LocalHost."], true),
+            (&["refork.localhost:8080"], true),
+            (&["evil.example"], false),
+            (&["evil.example:8080"], false),
+            (&["127.0.0.1.evil.example:8080"], false),
+            (&["localhost.evil.example"], false),
+            (&["notlocalhost"], false),
+            (&["127.0.0.1@evil.example"], false),
+            (&["127.0.0.1:8080", "evil.example"], false),
+            (&[""], false),
+            (&["127.0.0.1:8080/x"], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for host in hosts {
+                headers.append(header::HOST, host.parse().unwrap());
+            }
+            assert_eq!(is_asked_by_an_own_name(&headers), own, "{hosts:?}");
         }
     }
 }

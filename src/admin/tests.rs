@@ -248,8 +248,14 @@ impl Server {
 
     /// Sends one request and returns status, head and body.
     async fn ask(&self, line: &str, headers: &str) -> (u16, String, String) {
+        let host = self.address.to_string();
+        self.ask_as(&host, line, headers).await
+    }
+
+    async fn ask_as(&self, host: &str, line: &str, headers: &str) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let request = format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+        let request =
+            format!("{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
@@ -540,6 +546,26 @@ async fn a_web_page_cannot_order() {
     let (status, ..) = server.ask("DELETE /api/v1/conversations/ab", origin).await;
     assert_eq!(status, 403);
     assert!(commands.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_web_page_cannot_ask_by_a_name_that_leads_here() {
+    let right = "Authorization: Bearer s3cret\r\n";
+    for (token, host, status) in [
+        (None, "evil.example:8080", 403),
+        (None, "localhost:8080", 200),
+        (Some("s3cret"), "refork.example.org", 200),
+    ] {
+        let server = Server::start(some(), token).await;
+        for path in ["/metrics", "/api/v1/bindings", "/api/v1/conversations"] {
+            let line = format!("GET {path}");
+            let (got, _, body) = server.ask_as(host, &line, right).await;
+            assert_eq!(got, status, "{line} {host}");
+            assert_eq!(status == 403, body.contains("admin.token"), "{body}");
+        }
+        // Whether it lives may be asked by any name.
+        assert_eq!(server.ask_as(host, "GET /readyz", "").await.0, 200);
+    }
 }
 
 #[tokio::test]
