@@ -7,7 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 # Fetched once, before the namespaces that have no way out.
 if [ -z "${ASTERISK:-}" ]; then
   ASTERISK=$(dirname "$(dirname "$REFORK")")/asterisk
-  bash "$here/../bootstrap/asterisk" "$ASTERISK" || exit 77
+  bash "$here/../bootstrap/asterisk" "$ASTERISK" || exit $?
   export ASTERISK
   bash "$here/pjsua/fetch" "$WORK/modules"
 fi

@@ -206,6 +206,7 @@ fn answered_calls_of_a_stranger_have_a_limit_too() {
     t.rings_bob(stranger(1), call(6));
     refused(&mut t, 7);
     let of = t.crowds();
+    assert_eq!(of.len(), 3, "one for each that was refused");
     assert!(
         of.iter().all(|(of, _)| *of == Crowd::AddressCalls),
         "{of:?}"

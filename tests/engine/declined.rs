@@ -319,6 +319,7 @@ fn the_history_says_whose_endpoint_rang_and_refused() {
             _ => None,
         })
         .collect();
+    assert!(sides.len() >= 3, "two rang, one refused: {sides:?}");
     assert!(
         sides.iter().all(|(_, side)| *side == Side::Callee),
         "{sides:?}"

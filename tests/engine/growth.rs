@@ -48,6 +48,7 @@ fn the_ports_of_streams_that_are_refused_are_given_back_and_taken_again_with_the
     t.register("bob", desk(), "desk");
     t.alice_invites(&lines(alice(), |_| true));
     let invite = t.request_to(desk(), Method::Invite);
+    assert_eq!(ports(&invite).len(), 16);
     assert!(ports(&invite).iter().all(|port| *port != 0));
     // The last one alone is taken.
     let last = |stream| stream == 15;
@@ -187,6 +188,7 @@ fn pictures_are_added_and_outlive_the_phone() {
         let ok = t.response_to(from, 200);
         t.receive(from, dialog.ack(ok.cseq()));
         for message in [&offer, &ok] {
+            assert_eq!(ports(message).len(), 2);
             assert!(
                 ports(message).iter().all(|port| *port >= 20_000),
                 "{}",
@@ -347,6 +349,7 @@ fn a_loss_while_an_offer_waits_for_ports() {
     let again = both(alice()).replace("o=- 7 1 ", "o=- 7 3 ");
     t.receive(alice(), with_sdp(a.request(Method::Invite), &again));
     let offer = t.request_to(mobile(), Method::Invite);
+    assert_eq!(ports(&offer).len(), 2);
     assert!(ports(&offer).iter().all(|port| *port >= 20_000));
 
     // The one who offered: nobody is left to answer.

@@ -288,6 +288,7 @@ fn a_survivor_that_adds_pictures_while_the_other_is_sought_may_do_so_again() {
     t.receive(alice(), with_sdp(a.request(Method::Invite), &again));
     t.relay_answers();
     let offer = t.request_to(mobile(), Method::Invite);
+    assert_eq!(ports(&offer).len(), 2);
     assert!(ports(&offer).iter().all(|port| *port > 0), "{offer:?}");
 }
 

@@ -21,6 +21,12 @@ CALLS_PER_SECOND = 15
 RATES = {"garbage": 6000, "registers": 3000, "connections": 600, "crowd": 1000}
 # None of its sources sends more than it may.
 HEARD = "crowd"
+# Of one source, by `limits.requests_per_ip`; a flood is over a second after the calls, and some more for the clock.
+MAY_PASS = (200 * (SECONDS + 1) + 400) * 1.5
+# What the server counts of each that it has looked at. One that is put off while it is late has its 503.
+LOOKED_AT = {"garbage": ["refork_malformed_total"], "registers": ["refork_unproven_total", "refork_refused_total"],
+             "connections": ["refork_connections_accepted_total"],
+             "crowd": ["refork_unproven_total", "refork_refused_total"]}
 CONFIG = """
 node: {{ name: attacked, data_dir: {data} }}
 listen: [udp://{address}:{port}, tcp://{address}:{port}]
@@ -91,9 +97,19 @@ def calls(label, server, at, net, number, attackers):
         errors = WORK / f"{name}.errors"
         wrong.append(f"{label}: of {count} calls {good} went well: "
                      f"{errors.read_text()[:2000] if errors.exists() else ''}")
+    for kind, count in did.items():
+        looked_at = sum(more[name] for name in LOOKED_AT[kind])
+        print(f"   {kind}: {count} sent, {looked_at:.0f} of them looked at", flush=True)
+        # Each by itself: it was an attack, and no more of it came through than may, and no less.
+        least, most = (count / 4, count + CALLS_PER_SECOND * SECONDS) if kind == HEARD else (1, MAY_PASS)
+        enough = RATES[kind] * TIMES * SECONDS / 4 if kind == HEARD else MAY_PASS
+        if count < enough:
+            wrong.append(f"{label}: {kind} was no attack: it sent {count} and not {enough:.0f}")
+        if not least <= looked_at <= most:
+            wrong.append(f"{label}: of {count} {kind} {looked_at:.0f} were looked at")
     too_much = sum(count for kind, count in did.items() if kind != HEARD)
     if more["refork_gate_dropped_total"] < too_much / 4:
-        wrong.append(f"{label}: the attack was not kept out, or was none")
+        wrong.append(f"{label}: the gate did not keep the attack out")
     return wrong
 
 
