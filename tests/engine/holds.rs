@@ -203,6 +203,59 @@ fn the_hold_of_a_survivor_lasts() {
     t.nothing_to(alice());
 }
 
+/// However it holds, and whatever the lost phone has made of that.
+#[test]
+fn the_hold_of_a_survivor_is_not_taken_for_the_lost_ones() {
+    // What Alice offers, what the desk phone answers, what the mobile is asked for, and what it answers.
+    let table = [
+        ("inactive", "inactive", "inactive", "inactive"),
+        ("sendonly", "inactive", "sendonly", "recvonly"),
+        ("sendonly", "recvonly", "sendonly", "recvonly"),
+        ("recvonly", "sendonly", "recvonly", "sendonly"),
+    ];
+    for (hold, answer, asked, taken) in table {
+        for refreshed in [false, true] {
+            let mut t = Table::new(settings());
+            let (mut a, mut b) = t.established();
+            let offer = sdp(alice(), 2, hold);
+            t.receive(alice(), with_sdp(a.request(Method::Invite), &offer));
+            let offer = t.request_to(desk(), Method::Invite);
+            let ok = response(&offer, 200, desk(), "b1");
+            t.receive(desk(), with_sdp(ok, &sdp(desk(), 2, answer)));
+            t.request_to(desk(), Method::Ack);
+            let ok = t.response_to(alice(), 200);
+            t.receive(alice(), a.ack(ok.cseq()));
+            if refreshed {
+                // The desk phone says its answer again by an offer, which holds nobody.
+                let again = sdp(desk(), 3, answer);
+                t.receive(desk(), with_sdp(b.request(Method::Invite), &again));
+                let offer = t.request_to(alice(), Method::Invite);
+                let ok = response(&offer, 200, alice(), "x");
+                t.receive(alice(), with_sdp(ok, &sdp(alice(), 3, hold)));
+                t.request_to(alice(), Method::Ack);
+                let ok = t.response_to(desk(), 200);
+                t.receive(desk(), b.ack(ok.cseq()));
+                t.restart();
+            }
+            t.bob_is_lost();
+            t.register("bob", mobile(), "mobile");
+            let invite = t.request_to(mobile(), Method::Invite);
+            assert_eq!(direction(&invite), asked, "{hold} {answer} {refreshed}");
+            let ok = response(&invite, 200, mobile(), "m1");
+            t.receive(mobile(), with_sdp(ok, &sdp(mobile(), 1, taken)));
+            t.request_to(mobile(), Method::Ack);
+            t.request_to(alice(), Method::Message);
+            t.nothing_to(alice());
+            t.nothing_to(mobile());
+            // It takes the hold off.
+            let offer = sdp(alice(), 4, "sendrecv");
+            t.receive(alice(), with_sdp(a.request(Method::Invite), &offer));
+            let offer = t.request_to(mobile(), Method::Invite);
+            assert_eq!(direction(&offer), "sendrecv", "{hold} {answer} {refreshed}");
+        }
+    }
+}
+
 #[test]
 fn a_phone_that_comes_back_by_itself_keeps_its_hold() {
     let mut t = Table::new(settings());

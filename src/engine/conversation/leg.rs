@@ -18,8 +18,8 @@ use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::{ConversationId, Flow, LegId, Side};
 use crate::engine::time::Time;
 use crate::engine::transaction::{ClientId, ServerId};
-use crate::sip::sdp::Sdp;
-use crate::sip::{Builder, Message, Method, Name};
+use crate::sip::sdp::{Direction, Sdp};
+use crate::sip::{Builder, Message, Method, Name, sdp};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Leg {
@@ -188,9 +188,26 @@ pub(crate) struct Talk {
     /// The highest version of an offer that came to nothing.
     #[serde(default)]
     pub(super) spent: u64,
+    /// By stream, what it would do if it were told that the other side does all: its own hold, and not the other's.
+    #[serde(default)]
+    pub(super) wishes: Vec<Direction>,
 }
 
 impl Talk {
+    /// Takes what the endpoint says, an offer or the answer to what it was told last.
+    pub(crate) fn says(&mut self, said: Box<str>) {
+        let told = self.told.as_deref().map(str::as_bytes);
+        self.wishes = sdp::wishes(said.as_bytes(), told, &self.wishes);
+        self.said = Some(said);
+    }
+
+    /// Returns what it would say without the hold of another, who has said `holder`.
+    pub(super) fn resumed(&self, holder: &str) -> Option<Box<str>> {
+        let said = self.said.as_deref()?.as_bytes();
+        let opened = sdp::resumed(said, holder.as_bytes(), &self.wishes)?;
+        String::from_utf8(opened).ok().map(String::into_boxed_str)
+    }
+
     /// Goes back to how it was before an offer of ours that came to nothing (RFC 6141). Another text never has
     /// that offer's version (RFC 3264 8): who refused it may take the two for the same.
     pub(super) fn back_to(&mut self, before: Self) {
@@ -394,8 +411,8 @@ impl Leg {
         self.abilities.learn(response);
         let said = sdp_of(response);
         let another = said.is_some() && said != self.talk.said;
-        if another {
-            self.talk.said = said;
+        if let Some(said) = said.filter(|_| another) {
+            self.talk.says(said);
         }
         another
     }

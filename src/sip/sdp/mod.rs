@@ -15,7 +15,7 @@ pub use agree::{
 };
 pub use crypto::{Crypto, CryptoError, MasterKey, Suite};
 pub use fit::{fits, lacks_digits, may_be_asked_for, shares, takes_some};
-pub use hold::resumed;
+pub use hold::{resumed, wishes};
 pub use parse::{Direction, Keying, Kind, Media, Payload, Sdp};
 pub use rewrite::{Cover, Place, Rewrite};
 

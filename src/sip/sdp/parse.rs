@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 use super::line::{Line, lines};
 use super::{BYTES_MAX, MEDIA_MAX, SdpError};
 
@@ -23,7 +25,8 @@ pub enum Kind {
 }
 
 /// RFC 3264 5.1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Direction {
     #[default]
     SendRecv,
@@ -74,6 +77,15 @@ pub struct Payload<'a> {
 }
 
 impl Direction {
+    pub fn of(sends: bool, receives: bool) -> Self {
+        match (sends, receives) {
+            (true, true) => Self::SendRecv,
+            (true, false) => Self::SendOnly,
+            (false, true) => Self::RecvOnly,
+            (false, false) => Self::Inactive,
+        }
+    }
+
     /// Reads an attribute's name.
     pub fn parse(word: &str) -> Option<Self> {
         Some(match word {

@@ -95,7 +95,7 @@ impl Conversation {
         branch.leg.abilities.learn(response);
         let said = sdp_of(response);
         if let Some(said) = &said {
-            branch.leg.talk.said = Some(said.clone());
+            branch.leg.talk.says(said.clone());
             branch.settled |= asks.is_some() && offered;
         }
         let endpoint = branch.endpoint().name.clone();

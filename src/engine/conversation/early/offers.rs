@@ -315,15 +315,15 @@ impl Conversation {
         match from {
             Side::Caller => {
                 if let Some(early) = self.early_mut(at) {
-                    early.talk.said = Some(said.clone());
+                    early.talk.says(said.clone());
                 }
                 if let Some(caller) = self.leg_mut(Side::Caller) {
-                    caller.talk.said = Some(said);
+                    caller.talk.says(said);
                 }
             }
             Side::Callee => {
                 if let Some(branch) = self.branch_mut(leg) {
-                    branch.leg.talk.said = Some(said);
+                    branch.leg.talk.says(said);
                 }
             }
         }

@@ -198,10 +198,10 @@ impl Conversation {
         answer: &str,
     ) {
         if let Some(early) = self.early_mut(at) {
-            early.talk.said = Some(answer.into());
+            early.talk.says(answer.into());
         }
         if let Some(caller) = self.leg_mut(Side::Caller) {
-            caller.talk.said = Some(answer.into());
+            caller.talk.says(answer.into());
         }
         let Some(owed) = owed else { return };
         let leg = owed.leg;
@@ -247,7 +247,7 @@ impl Conversation {
         let early = self.early_mut(at);
         let body = early.and_then(|early| standing(context, &mut early.talk, &offer));
         if let Some(caller) = self.leg_mut(Side::Caller).filter(|_| body.is_some()) {
-            caller.talk.said = Some(offer);
+            caller.talk.says(offer);
         }
         context.respond(server, 200, "OK", None, |builder| {
             end_with(

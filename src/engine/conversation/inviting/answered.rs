@@ -40,7 +40,9 @@ impl Branch {
         // RFC 3262 5: the answer may have come before, reliably, and does not come again.
         let before = self.leg.talk.said.take().filter(|_| same);
         let holds = said.or(before);
-        self.leg.talk.said.clone_from(&holds);
+        if let Some(holds) = &holds {
+            self.leg.talk.says(holds.clone());
+        }
         (holds, delayed)
     }
 }

@@ -179,7 +179,9 @@ impl Conversation {
         leg.beyond = beyond;
         leg.is_named(context);
         leg.abilities.learn(request);
-        leg.talk.said.clone_from(&offer);
+        if let Some(offer) = &offer {
+            leg.talk.says(offer.clone());
+        }
         let transactions = &mut context.shared.transactions;
         transactions.bind(server, (id, leg.id));
         transactions.tagged(server, &leg.dialog.local_tag);

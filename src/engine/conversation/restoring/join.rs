@@ -114,7 +114,10 @@ impl Conversation {
         branch.leg.abilities.learn(response);
         branch.leg.timed_by(context, response);
         branch.leg.seen = context.now;
-        branch.leg.talk.said.clone_from(&said);
+        match said {
+            Some(said) => branch.leg.talk.says(said),
+            None => branch.leg.talk.said = None,
+        }
         branch.leg.acknowledge(context, id, response.cseq(), None);
         self.taken(context, side, leg);
     }
@@ -351,7 +354,7 @@ impl Conversation {
         }
         leg.dialog.refresh_over(response, flow);
         if let Some(said) = sdp_of(response) {
-            leg.talk.said = Some(said);
+            leg.talk.says(said);
         }
         leg.lent = false;
         if is_deaf(&leg.talk) {

@@ -332,9 +332,7 @@ impl Conversation {
     /// Returns what the survivor would say without the hold of who is gone: nobody is left to take it off.
     pub(super) fn resumed(&self, side: Side) -> Option<Box<str>> {
         let holder = self.party(side).lost.as_ref()?.old.talk.said.as_deref()?;
-        let said = self.party(side.other()).talk()?.said.as_deref()?;
-        let opened = sdp::resumed(said.as_bytes(), holder.as_bytes())?;
-        String::from_utf8(opened).ok().map(String::into_boxed_str)
+        self.party(side.other()).talk()?.resumed(holder)
     }
 
     /// The relay has opened ports for a side, or has none.

@@ -214,7 +214,9 @@ impl Conversation {
             Some(_) => !trust::is_listed(&flow, settings, &*context.world),
             None => old.or(lost).is_some_and(|old| old.beyond),
         };
-        leg.talk.said = sdp_of(request);
+        if let Some(said) = sdp_of(request) {
+            leg.talk.says(said);
+        }
         let asking = Asking { server, person };
         // Nothing is touched before it is known to fit.
         match self.fits_again(context, side, leg.talk.said.as_deref()) {

@@ -87,9 +87,9 @@ impl Conversation {
             branch.leg.dialog.answered_by(response, flow);
         }
         let said = sdp_of(response).filter(|_| asks.is_some());
-        if said.is_some() {
+        if let Some(said) = said {
             // The answer, which need not come again with the 2xx (RFC 3262 5).
-            branch.leg.talk.said = said;
+            branch.leg.talk.says(said);
             branch.settled = true;
         }
         let owed = asks.map(|rseq| Owed::new(&branch.leg, rseq, response.cseq()));

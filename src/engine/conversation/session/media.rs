@@ -314,7 +314,8 @@ pub(crate) fn opens(own: Option<&str>, before: &str, now: &str) -> bool {
             return false;
         };
         let heard = is.sends() && !was.sends() && wish.receives();
-        let said = is.receives() && !was.receives() && wish.sends();
+        // What it would send while it holds by itself is not missed.
+        let said = is.receives() && !was.receives() && wish == Direction::SendRecv;
         heard || said || before.port == 0 && own.is_none()
     })
 }

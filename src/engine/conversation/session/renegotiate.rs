@@ -339,7 +339,7 @@ impl Conversation {
         leg.abilities.learn(response);
         (leg.lent, leg.misled) = (false, false);
         if let Some(said) = &said {
-            leg.talk.said = Some(said.clone());
+            leg.talk.says(said.clone());
         }
         if pending.ours_invite {
             if late {
@@ -357,7 +357,7 @@ impl Conversation {
                 let _ = leg.dialog.refresh(request);
             }
             if let Some(offer) = pending.offer {
-                leg.talk.said = Some(offer);
+                leg.talk.says(offer);
             }
         }
         let role = if late { Role::Offer } else { Role::Answer };
@@ -392,7 +392,7 @@ impl Conversation {
             return self.acknowledge_with_the_standing(context, to);
         };
         if let Some(leg) = self.leg_mut(side) {
-            leg.talk.said = Some(answer.clone());
+            leg.talk.says(answer.clone());
         }
         let owed = |leg: &mut Leg| leg.ack.as_ref().is_some_and(|ack| ack.waits);
         if self.leg_mut(to).is_some_and(owed)

@@ -264,7 +264,7 @@ impl Conversation {
             leg.dialog.refresh_over(response, flow);
             leg.abilities.learn(response);
             if let Some(said) = sdp_of(response).filter(|_| waited) {
-                leg.talk.said = Some(said);
+                leg.talk.says(said);
                 return self.give(context, side);
             }
             // Nobody wants it any more, or it has not said what it agrees to.
