@@ -21,6 +21,7 @@ mod declined;
 mod delayed;
 mod dialogs;
 mod direct;
+mod displaced;
 mod doubts;
 mod early_ends;
 mod early_updates;

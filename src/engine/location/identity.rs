@@ -180,6 +180,32 @@ pub(crate) fn alike(a: &Identity, b: &Identity) -> bool {
     }
 }
 
+/// Returns true where an endpoint is at the place of one that was told from it by as sure a sign, which is gone then:
+/// a phone that has begun anew as another instance, or another one that was given the address.
+///
+/// Behind a NAT a Contact says where a phone is with its flow alone, and one flow may be many phones' behind a proxy.
+pub(crate) fn displaces(new: &Endpoint, old: &Endpoint) -> bool {
+    let as_sure = match (&*new.identity, &*old.identity) {
+        (Identity::Instance(_), Identity::Instance(_))
+        | (Identity::Epid(_), Identity::Epid(_))
+        | (Identity::Contact { .. }, Identity::Contact { .. }) => true,
+        (Identity::Instance(_) | Identity::Epid(_) | Identity::Contact { .. }, _) => false,
+    };
+    let (Ok(there), Ok(was)) = (Uri::parse(&new.contact), Uri::parse(&old.contact)) else {
+        return false;
+    };
+    let seen = |flow: Option<Flow>| flow.map(|flow| (flow.transport, flow.peer));
+    let same_flow = new.flow.is_some() && seen(new.flow) == seen(old.flow);
+    let direct = new
+        .flow
+        .is_some_and(|flow| there.host_ip() == Some(flow.peer.ip()));
+    let same_host = there.host.eq_ignore_ascii_case(was.host) && there.port == was.port;
+    as_sure
+        && new.path == old.path
+        && !same(&new.identity, &old.identity)
+        && (there.equals(&was) && (direct || same_flow) || same_host && same_flow)
+}
+
 /// Returns true where two URIs are equal by RFC 3261 19.1.4, or word for word where they are none.
 pub fn same_uri(a: &str, b: &str) -> bool {
     match (Uri::parse(a), Uri::parse(b)) {
@@ -369,6 +395,60 @@ mod tests {
         ] {
             assert_eq!(same(&a, &b), expected, "{a:?} {b:?}");
             assert_eq!(same(&b, &a), expected, "{b:?} {a:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_in_the_place_of_another() {
+        let at = |instance: &str, contact: &str, flow: Option<&str>| Endpoint {
+            identity: Identity::Instance(instance.into()).into(),
+            contact: contact.into(),
+            flow: flow.map(udp),
+            path: Vec::new(),
+            name: "x".into(),
+            through: None,
+        };
+        let (here, natted) = ("sip:bob@198.51.100.2:5060", "sip:bob@10.0.0.2:5060");
+        let old = at("old", here, Some("198.51.100.2:5060"));
+        let behind = at("old", natted, Some("203.0.113.1:4001"));
+        let edge = |endpoint: &Endpoint| Endpoint {
+            path: vec!["<sip:edge.example;lr>".into()],
+            ..endpoint.clone()
+        };
+        let table = [
+            (at("new", here, Some("198.51.100.2:5060")), &old, true),
+            // By another connection, or a port that it has given up.
+            (at("new", here, Some("198.51.100.2:40001")), &old, true),
+            // Under another name on the same socket.
+            (
+                at("new", "sip:x7@198.51.100.2:5060", Some("198.51.100.2:5060")),
+                &old,
+                true,
+            ),
+            // The same one, and another one beside it.
+            (at("old", here, Some("198.51.100.2:5060")), &old, false),
+            (
+                at(
+                    "new",
+                    "sip:bob@198.51.100.2:5062",
+                    Some("198.51.100.2:5062"),
+                ),
+                &old,
+                false,
+            ),
+            (at("new", here, None), &old, false),
+            // Behind a NAT, and behind another one.
+            (at("new", natted, Some("203.0.113.1:4001")), &behind, true),
+            (at("new", natted, Some("203.0.113.1:4002")), &behind, false),
+            // By way of a proxy, or not.
+            (
+                edge(&at("new", here, Some("198.51.100.2:5060"))),
+                &old,
+                false,
+            ),
+        ];
+        for (new, old, expected) in table {
+            assert_eq!(displaces(&new, old), expected, "{new:?} {old:?}");
         }
     }
 

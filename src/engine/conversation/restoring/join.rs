@@ -119,6 +119,7 @@ impl Conversation {
             None => branch.leg.talk.said = None,
         }
         branch.leg.acknowledge(context, id, response.cseq(), None);
+        self.is_known_by_answer(context, side, leg, response);
         self.taken(context, side, leg);
     }
 

@@ -6,7 +6,7 @@ use crate::engine::conversation::answers::Answer;
 use crate::engine::conversation::context::{Context, ELSEWHERE};
 use crate::engine::conversation::early::prack::Owed;
 use crate::engine::conversation::ending::stray::{Leaving, acknowledge_and_leave};
-use crate::engine::conversation::forking::{Branch, Failure, failure};
+use crate::engine::conversation::forking::{Branch, BranchState, Failure, failure};
 use crate::engine::conversation::session::enclosed::sdp_of;
 use crate::engine::dialog::reliable::{self, Order};
 use crate::engine::dialog::{Do, Happens};
@@ -287,6 +287,24 @@ impl Conversation {
                 return;
             }
             self.begin_now(context, side);
+        }
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        // What was asked of the one that was there before is asked of this one.
+        let displaced = |branch: &&mut Branch| {
+            branch.state != BranchState::Joining
+                && location::displaces(endpoint, &branch.leg.endpoint)
+        };
+        if let Some(branch) = lost.fork.branches.iter_mut().find(displaced) {
+            let leg = branch.leg.id;
+            if branch.rang {
+                branch.leg.endpoint = endpoint.clone();
+                return self.persist(context);
+            }
+            if let Some(branch) = lost.fork.take(leg) {
+                self.drop_branch(context, branch, None);
+            }
         }
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
