@@ -7,7 +7,7 @@ use refork::engine::ids::Side;
 use refork::engine::ports::{Input, MediaCommand, MediaEvent};
 use refork::engine::settings::Settings;
 use refork::engine::time::Millis;
-use refork::sip::{Method, Name};
+use refork::sip::{Message, Method, Name};
 
 use crate::people::*;
 use crate::table::*;
@@ -173,28 +173,66 @@ fn a_phone_that_moved_with_its_dialog_goes_on_there() {
     t.nothing_to(alice());
 }
 
-#[test]
-fn a_caller_that_has_not_acknowledged_is_not_asked_about_a_dialog_it_may_not_know() {
+/// Bob has answered, and no copy of the 200 has come to Alice, of whom nothing is heard.
+fn unacknowledged() -> (Table, Message) {
     let mut t = Table::new(settings());
+    t.register("alice", alice(), "alice");
     t.register("bob", desk(), "desk");
     t.alice_invites(&audio(alice()));
     let invite = t.request_to(desk(), Method::Invite);
     t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
     let ok = t.response_to(alice(), 200);
-    // Every copy of the 200 is lost for a while, so nothing is heard of her.
     t.pass(Millis::from_secs(3));
     t.media_event(|media| MediaEvent::Silent {
         media,
         side: Side::Caller,
     });
-    t.pass(Millis::from_secs(17));
-    let asked = |method| t.waiting(alice(), &method).is_some();
-    assert_eq!([Method::Options, Method::Update].map(asked), [false; 2]);
-    t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
-    t.discard(alice());
-    t.pass(Millis::from_secs(20));
-    t.request_to(alice(), Method::Options);
+    (t, ok)
+}
+
+#[test]
+fn a_caller_that_has_not_acknowledged_is_not_asked_about_a_dialog_it_may_not_know() {
+    for status in [200, 481] {
+        let (mut t, ok) = unacknowledged();
+        let probe = t.waiting(alice(), &Method::Options).unwrap();
+        t.reply(&probe, status, alice());
+        t.pass(Millis::from_secs(14));
+        let asked = |method| t.waiting(alice(), &method).is_some();
+        let asked = [Method::Options, Method::Update, Method::Invite].map(asked);
+        assert_eq!(asked, [false; 3], "{status}");
+        t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+        t.discard(alice());
+        t.pass(Millis::from_secs(20));
+        t.request_to(alice(), Method::Options);
+        assert!(t.losses().is_empty());
+    }
+}
+
+#[test]
+fn a_caller_that_answers_and_does_not_acknowledge_is_lost_by_that() {
+    let (mut t, _) = unacknowledged();
+    for _ in 0..29 {
+        if let Some(probe) = t.waiting(alice(), &Method::Options) {
+            t.reply(&probe, 481, alice());
+        }
+        assert!(t.losses().is_empty());
+        t.pass(Millis::from_secs(1));
+    }
+    t.pass(Millis::from_secs(1));
+    assert_eq!(t.losses(), [Signal::NoAck]);
+}
+
+#[test]
+fn a_caller_that_is_lost_before_its_ack_is_sought_as_any_other() {
+    let (mut t, _) = unacknowledged();
+    t.pass(Millis(7_900));
     assert!(t.losses().is_empty());
+    t.pass(Millis(200));
+    assert_eq!(t.losses(), [Signal::Silence]);
+    t.discard(alice());
+    t.pass(Millis::from_secs(60));
+    // The 200 that had no ACK is no second loss.
+    assert_eq!(t.losses(), [Signal::Silence]);
 }
 
 #[test]

@@ -13,7 +13,8 @@
 //! An answer to OPTIONS proves the device. Where nothing is heard of its media it may have forgotten the call, and
 //! the dialog is asked too: after a silence once `grace` is over, in which a speaker may go on. Who never answered
 //! OPTIONS is asked by the dialog beside the last try. A phone that denies or ignores OPTIONS in a dialog which it
-//! then is found to hold is doubted from Idle, and seldom.
+//! then is found to hold is doubted from Idle, and seldom. A caller that has not acknowledged our 2xx may not know its
+//! dialog: it is asked by OPTIONS alone, and lives by any answer.
 
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
@@ -247,11 +248,11 @@ impl Conversation {
         }
     }
 
-    /// A sign of somebody that was found to be well a moment ago, or that may not know of its call yet: it is
+    /// A sign of somebody that was found to be well a moment ago, or of a dialog that it may not know yet: it is
     /// looked at later.
     fn is_left_alone(&mut self, now: Time, side: Side, signal: Signal) -> bool {
         let party = self.party_mut(side);
-        let unsure = party.may_not_know();
+        let unsure = party.may_not_know() && signal == Signal::RequestFailed;
         let Some(leg) = party.leg.as_ref() else {
             return true;
         };
@@ -389,13 +390,13 @@ impl Conversation {
         let (step, signal) = (check.step, check.signal);
         match step {
             Step::Idle => {
-                let quiet = seen + pace <= now && !flowing && !unsure;
-                if quiet && denies {
+                let quiet = seen + pace <= now && !flowing;
+                if quiet && denies && !unsure {
                     self.doubt(context, side);
                 } else if quiet {
                     self.ask_alive(context, side, probe.tries);
                 } else if let Some(check) = self.party_mut(side).check.as_mut() {
-                    let from = if flowing || unsure { now } else { seen };
+                    let from = if flowing { now } else { seen };
                     check.next = Some(from + pace);
                 }
             }

@@ -122,6 +122,7 @@ impl Conversation {
             return;
         };
         let status = response.status();
+        let unsure = self.party(side).may_not_know();
         if !is_away(status)
             && let Some(leg) = self.leg_mut(side)
         {
@@ -137,7 +138,8 @@ impl Conversation {
             return;
         }
         match status {
-            status if outcome::ends_dialog(status) => {
+            // It denies what it may not know yet.
+            status if outcome::ends_dialog(status) && !unsure => {
                 self.becomes_suspect(context, side, Signal::ProbeRefused);
                 if let Some(check) = self.party_mut(side).check.as_mut() {
                     check.denied = true;
@@ -167,10 +169,11 @@ impl Conversation {
         let party = self.party(side);
         let leg = party.leg.as_ref();
         let proven = leg.is_some_and(|leg| party.trust.is_proven(leg.id, now));
+        let unsure = party.may_not_know();
         let Some(check) = self.party_mut(side).check.as_mut() else {
             return;
         };
-        if heard || !check.unproven {
+        if heard || unsure || !check.unproven {
             return self.alive(context, side);
         }
         let silence = check.signal == Some(Signal::Silence) && check.anew.is_none();
