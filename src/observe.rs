@@ -252,10 +252,11 @@ fn happening(scope: Scope<'_>, kind: Kind, what: &Happening) {
             side,
             endpoint,
             status,
+            by,
             attempt,
         } => {
-            let (side, endpoint) = (side.as_str(), Clean(endpoint));
-            line!(scope, DEBUG, side, %endpoint, status, attempt, "endpoint refused");
+            let (side, by, endpoint) = (side.as_str(), by.as_str(), Clean(endpoint));
+            line!(scope, DEBUG, side, %endpoint, status, by, attempt, "endpoint refused");
         }
         Happening::Redirected { side, endpoint, to } => {
             let (side, endpoint, to) = (side.as_str(), Clean(endpoint), Clean(to));

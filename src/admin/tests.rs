@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::engine::endpoint::{Binding, Endpoint, Identity};
-use crate::engine::events::{Ending, Entry, Happening, Signal};
+use crate::engine::events::{Ending, Entry, Happening, Refuser, Signal};
 use crate::engine::health::Health;
 use crate::engine::ids::{Aor, ConversationId, Side};
 use crate::engine::ports::Command;
@@ -169,6 +169,7 @@ fn detail(key: u64, stage: Stage) -> Detail {
                     side: Side::Callee,
                     endpoint: "Desk".into(),
                     status: 480,
+                    by: Refuser::Network,
                     attempt: None,
                 },
             },
@@ -388,7 +389,7 @@ async fn one_conversation_has_its_history() {
                 { "at": "1970-01-01T00:00:03.001Z", "event": "lost", "side": "callee",
                   "signal": "silence", "endpoint": "Desk" },
                 { "at": "1970-01-01T00:00:03.201Z", "event": "refused", "side": "callee",
-                  "endpoint": "Desk", "status": 480 },
+                  "endpoint": "Desk", "status": 480, "by": "network" },
                 { "at": "1970-01-01T00:00:03.501Z", "event": "restored", "side": "callee",
                   "endpoint": "Mobile", "same": false, "after": 500, "attempt": 1 },
                 { "at": "1970-01-01T00:00:09.000Z", "event": "ended",

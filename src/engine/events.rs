@@ -340,6 +340,38 @@ pub enum GaveUp {
     TooManyRestorations,
 }
 
+/// Whose word or silence it is that an endpoint does not take a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refuser {
+    /// Its own, or its user's, who lets it ring.
+    #[default]
+    Endpoint,
+    /// The other side's, which does not agree to the session that it has taken, or does not answer.
+    Survivor,
+    /// Nobody's: the endpoint has not said a word, or ICMP has in its place.
+    Network,
+    /// Ours: there is no session with it that could be had.
+    Refork,
+}
+
+impl Refuser {
+    /// Returns whose it is that an endpoint has given no final answer.
+    pub(crate) fn of_silence(rang: bool) -> Self {
+        if rang { Self::Endpoint } else { Self::Network }
+    }
+
+    /// Returns the word used in logs and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Endpoint => "endpoint",
+            Self::Survivor => "survivor",
+            Self::Network => "network",
+            Self::Refork => "refork",
+        }
+    }
+}
+
 /// Who was called, in histories that do not say which side an endpoint is of.
 fn called() -> Side {
     Side::Callee
@@ -367,6 +399,9 @@ pub enum Happening {
         side: Side,
         endpoint: Box<str>,
         status: u16,
+        /// Whose refusal it is.
+        #[serde(default)]
+        by: Refuser,
         /// As of `Ringing`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         attempt: Option<u32>,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::events::{Ending, GaveUp, TargetFailure};
+use crate::engine::events::{Ending, GaveUp, Refuser, TargetFailure};
 use crate::engine::ids::{ConversationId, Side};
 use crate::engine::time::Millis;
 use crate::engine::view::Gauges;
@@ -115,6 +115,7 @@ fn an_event_counts_once_in_its_place() {
                 side,
                 endpoint: endpoint(),
                 status: 603,
+                by: Refuser::Endpoint,
                 attempt: None,
             }),
             "refork_branches_refused_total{class=\"6xx\"}",

@@ -68,6 +68,7 @@ mod privacy;
 mod proofs;
 mod races;
 mod refusals;
+mod refusers;
 mod reliable;
 mod repair;
 mod replaced;

@@ -6,7 +6,7 @@ use super::context::{Context, ELSEWHERE, Errand, What};
 use super::doubting::outcome;
 use super::ending::stray::{Leaving, acknowledge_and_leave, acknowledge_ringing};
 use crate::engine::dialog::Do;
-use crate::engine::events::{Signal, TargetFailure};
+use crate::engine::events::{Refuser, Signal, TargetFailure};
 use crate::engine::ids::{Flow, LegId};
 use crate::engine::locating::Located;
 use crate::engine::ports::Token;
@@ -300,7 +300,10 @@ impl Conversation {
                     let status = if unreachable { 480 } else { 408 };
                     self.invitation_unanswered(context, leg, status);
                 } else if let Some(side) = self.branch_side(leg) {
-                    self.again_failed(context, side, leg, if unreachable { 503 } else { 408 });
+                    let status = if unreachable { 503 } else { 408 };
+                    let rang = self.branch_mut(leg).is_some_and(|branch| branch.rang);
+                    let by = Refuser::of_silence(rang);
+                    self.again_failed(context, side, leg, status, by);
                 }
             }
             What::Carry => self.carry_unanswered(context, client, leg, signal),

@@ -16,7 +16,7 @@ use crate::engine::conversation::forking::calling::hop_of;
 use crate::engine::conversation::forking::{Branch, BranchState, Fork};
 use crate::engine::conversation::restoring::reach::standing;
 use crate::engine::endpoint::Endpoint;
-use crate::engine::events::{Event, TargetFailure};
+use crate::engine::events::{Event, Refuser, TargetFailure};
 use crate::engine::ids::{Flow, LegId, Side, Transport};
 use crate::engine::locating::Located;
 use crate::engine::routing;
@@ -273,7 +273,7 @@ impl Conversation {
             // The next target of the upstream has its turn.
             context.cancel(client, None);
             match self.branch_side(leg) {
-                Some(side) => self.again_failed(context, side, leg, 408),
+                Some(side) => self.again_failed(context, side, leg, 408, Refuser::Network),
                 None => self.invitation_unanswered(context, leg, 408),
             }
         }

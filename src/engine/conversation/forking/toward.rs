@@ -8,7 +8,7 @@ use super::{Branch, BranchState, Fork};
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 pub(crate) use crate::engine::conversation::session::media::{PortState, Ports};
-use crate::engine::events::{Ending, GaveUp, Happening};
+use crate::engine::events::{Ending, GaveUp, Happening, Refuser};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::ports::{Claim, Generation, MediaCommand, MediaId};
 
@@ -276,6 +276,7 @@ pub(crate) fn unreached_by_media(branch: &Branch) -> Happening {
         side: branch.leg.side,
         endpoint: branch.endpoint().name.clone(),
         status: 503,
+        by: Refuser::Refork,
         attempt: branch.attempt(),
     }
 }

@@ -12,7 +12,7 @@ use crate::engine::conversation::session::enclosed::{Enclosed, end_enclosed, sdp
 pub(crate) use crate::engine::conversation::session::keys::Role;
 use crate::engine::dialog::Happens;
 use crate::engine::dialog::reliable::RAck;
-use crate::engine::events::Happening;
+use crate::engine::events::{Happening, Refuser};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::sip::Message;
 
@@ -76,7 +76,7 @@ impl Conversation {
         if self.early_mut(at).is_some_and(|early| early.left) {
             // The caller has hung up on this one alone.
             acknowledge_and_leave(context, response, flow, Leaving::Surely, None);
-            return self.branch_failed(context, leg, verdict(480));
+            return self.branch_failed(context, leg, (verdict(480), Refuser::Survivor));
         }
         let Some(mut invitation) = self.invitation.take() else {
             return;

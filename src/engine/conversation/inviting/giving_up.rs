@@ -6,7 +6,7 @@ use crate::engine::conversation::context::{Context, joined};
 use crate::engine::conversation::doubting::outcome::for_the_other_side;
 use crate::engine::conversation::forking::toward::why_refused;
 use crate::engine::conversation::people::proof::is_challenge;
-use crate::engine::events::{Ending, Happening};
+use crate::engine::events::{Ending, Happening, Refuser};
 use crate::engine::ids::{LegId, Side};
 use crate::engine::transaction::ServerId;
 use crate::sip::{Message, Name, reason_phrase};
@@ -119,6 +119,7 @@ impl Conversation {
                     side: Side::Callee,
                     endpoint,
                     status,
+                    by: Refuser::of_silence(branch.rang && status == 408),
                     attempt: None,
                 },
             );

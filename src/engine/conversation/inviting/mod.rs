@@ -36,7 +36,7 @@ use crate::engine::conversation::{Conversation, Party, Rings};
 use crate::engine::dialog::onward::Known;
 use crate::engine::dialog::{Dialog, Life, is_sips, name_addr};
 use crate::engine::endpoint::Endpoint;
-use crate::engine::events::{Ending, GaveUp, Happening};
+use crate::engine::events::{Ending, GaveUp, Happening, Refuser};
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side};
 use crate::engine::locating::Located;
 use crate::engine::location;
@@ -389,7 +389,7 @@ impl Conversation {
             ..200 => self.ringing(context, leg, response, flow),
             200..300 if self.lacks_keys(&context.shared.settings.media, leg, response) => {
                 acknowledge_and_leave(context, response, flow, Leaving::Surely, None);
-                self.branch_failed(context, leg, verdict(488));
+                self.branch_failed(context, leg, (verdict(488), Refuser::Refork));
             }
             200..300 => self.accepted(context, leg, response, flow),
             422 if self.asks_for_longer(context, leg, response) => self.launch(context),
@@ -423,15 +423,12 @@ impl Conversation {
                     _ => (status, response.reason_phrase()),
                 };
                 let reason = reason.into();
-                self.branch_failed(
-                    context,
-                    leg,
-                    Verdict {
-                        status,
-                        reason,
-                        lines,
-                    },
-                );
+                let verdict = Verdict {
+                    status,
+                    reason,
+                    lines,
+                };
+                self.branch_failed(context, leg, (verdict, Refuser::Endpoint));
             }
         }
     }
@@ -453,7 +450,7 @@ impl Conversation {
         &mut self,
         context: &mut Context<'_>,
         leg: LegId,
-        verdict: Verdict,
+        (verdict, by): (Verdict, Refuser),
     ) {
         let Some(invitation) = &mut self.invitation else {
             return;
@@ -471,6 +468,7 @@ impl Conversation {
             side: Side::Callee,
             endpoint: branch.endpoint().name.clone(),
             status,
+            by,
             attempt: None,
         };
         let media = &context.shared.settings.media;
@@ -512,12 +510,16 @@ impl Conversation {
         leg: LegId,
         status: u16,
     ) {
-        self.branch_failed(context, leg, verdict(status));
+        let branches = self.invitation.iter().flat_map(|i| &i.fork.branches);
+        let rang = branches
+            .filter(|branch| branch.leg.id == leg)
+            .any(|branch| branch.rang);
+        self.branch_failed(context, leg, (verdict(status), Refuser::of_silence(rang)));
     }
 
     /// Takes the branch of the early dialog that ended itself.
     pub(super) fn early_farewell(&mut self, context: &mut Context<'_>, leg: LegId) {
-        self.branch_failed(context, leg, verdict(480));
+        self.branch_failed(context, leg, (verdict(480), Refuser::Endpoint));
     }
 }
 

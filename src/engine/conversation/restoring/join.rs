@@ -11,7 +11,7 @@ use crate::engine::conversation::session::enclosed::sdp_of;
 use crate::engine::conversation::session::fits::is_deaf;
 pub(crate) use crate::engine::conversation::session::keys::Role;
 use crate::engine::dialog::{Act, Do};
-use crate::engine::events::{Happening, Signal};
+use crate::engine::events::{Happening, Refuser, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::time::{Millis, Time};
@@ -196,7 +196,7 @@ impl Conversation {
         };
         let Some(told) = told else {
             asked.talk.back_to(before);
-            return self.join_failed(context, side, leg);
+            return self.join_failed(context, side, leg, Refuser::Refork);
         };
         asked.negotiation = open;
         let patience = self.probing(context).timeout;
@@ -351,7 +351,7 @@ impl Conversation {
             if let Some(after) = self.puts_off(side, response) {
                 return self.join_later(context, side, waiting, after);
             }
-            return self.join_failed(context, side, waiting);
+            return self.join_failed(context, side, waiting, Refuser::Survivor);
         }
         leg.dialog.refresh_over(response, flow);
         if let Some(said) = sdp_of(response) {
@@ -365,7 +365,7 @@ impl Conversation {
                 leg.talk.told = before.told;
                 leg.lent = true;
             }
-            self.join_failed(context, side, waiting);
+            self.join_failed(context, side, waiting, Refuser::Survivor);
             self.configure(context, survivor);
             return self.restate_where_it_stands(context, side);
         }
@@ -409,7 +409,14 @@ impl Conversation {
         }
     }
 
-    pub(super) fn join_failed(&mut self, context: &mut Context<'_>, side: Side, leg: LegId) {
+    /// An answer cannot be joined, or the survivor does not agree to it.
+    pub(super) fn join_failed(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        leg: LegId,
+        by: Refuser,
+    ) {
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
@@ -425,6 +432,7 @@ impl Conversation {
             side,
             endpoint: branch.leg.endpoint.name.clone(),
             status: 488,
+            by,
             attempt: branch.attempt(),
         };
         self.drop_branch(context, branch, None);
@@ -469,6 +477,7 @@ impl Conversation {
             side,
             endpoint,
             status: 480,
+            by: Refuser::Endpoint,
             attempt,
         };
         self.note(context, gone);

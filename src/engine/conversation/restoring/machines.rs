@@ -9,7 +9,7 @@ use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::forking::{Branch, BranchState, Turn};
 use crate::engine::endpoint::{Endpoint, Identity};
-use crate::engine::events::Happening;
+use crate::engine::events::{Happening, Refuser};
 use crate::engine::ids::{LegId, Side};
 use crate::engine::location;
 use crate::engine::time::{Millis, Time};
@@ -141,6 +141,7 @@ impl Conversation {
             side,
             endpoint: branch.leg.endpoint.name.clone(),
             status,
+            by: Refuser::Refork,
             attempt: branch.attempt(),
         };
         self.note(context, refused);

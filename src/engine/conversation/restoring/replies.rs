@@ -11,7 +11,7 @@ use crate::engine::conversation::session::enclosed::sdp_of;
 use crate::engine::dialog::reliable::{self, Order};
 use crate::engine::dialog::{Do, Happens};
 use crate::engine::endpoint::Endpoint;
-use crate::engine::events::{Ending, Happening};
+use crate::engine::events::{Ending, Happening, Refuser};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::settings::Decline;
@@ -43,7 +43,7 @@ impl Conversation {
             ..200 => self.again_ringing(context, side, leg, response, flow),
             200..300 if self.again_lacks_keys(side, leg, response) => {
                 acknowledge_and_leave(context, response, flow, Leaving::Surely, None);
-                self.again_failed(context, side, leg, 488);
+                self.again_failed(context, side, leg, 488, Refuser::Refork);
             }
             200..300 if self.prefers_people(context, side, leg, response) => {
                 acknowledge_and_leave(context, response, flow, Leaving::Surely, None);
@@ -58,7 +58,7 @@ impl Conversation {
             }
             status => {
                 self.follow_again(context, side, leg, response);
-                self.again_failed(context, side, leg, status);
+                self.again_failed(context, side, leg, status, Refuser::Endpoint);
             }
         }
     }
@@ -120,6 +120,7 @@ impl Conversation {
         side: Side,
         leg: LegId,
         status: u16,
+        by: Refuser,
     ) {
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
@@ -138,6 +139,7 @@ impl Conversation {
             side,
             endpoint: name,
             status,
+            by,
             attempt: branch.attempt(),
         };
         // RFC 3891 3: by 603 a phone says, too, that the dialog is over. Where it rang, somebody has pressed a button.
@@ -237,7 +239,8 @@ impl Conversation {
         let mut names = Vec::new();
         for branch in rang {
             let status = branch.unanswered();
-            names.push((branch.endpoint().name.clone(), branch.attempt(), status));
+            let by = Refuser::of_silence(branch.rang && status == 408);
+            names.push((branch.endpoint().name.clone(), by, branch.attempt(), status));
             // Nobody was there to let it ring whose phone is gone.
             if branch.rang && status == 408 {
                 lost.refused.push(branch.leg.endpoint.identity.clone());
@@ -247,13 +250,14 @@ impl Conversation {
             Self::judge_target(&mut lost, status);
         }
         self.party_mut(side).lost = Some(lost);
-        for (endpoint, attempt, status) in names {
+        for (endpoint, by, attempt, status) in names {
             self.note(
                 context,
                 Happening::Refused {
                     side,
                     endpoint,
                     status,
+                    by,
                     attempt,
                 },
             );

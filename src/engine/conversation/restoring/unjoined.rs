@@ -4,7 +4,7 @@
 
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
-use crate::engine::events::{Happening, Signal};
+use crate::engine::events::{Happening, Refuser, Signal};
 use crate::engine::ids::{LegId, Side};
 use crate::engine::location;
 use crate::engine::transaction::ClientId;
@@ -104,6 +104,7 @@ impl Conversation {
             side,
             endpoint: branch.leg.endpoint.name.clone(),
             status: 408,
+            by: Refuser::Survivor,
             attempt: branch.attempt(),
         };
         self.drop_branch(context, branch, Some(UNANSWERED));

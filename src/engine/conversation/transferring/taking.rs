@@ -15,7 +15,7 @@ use crate::engine::conversation::forking::{Branch, BranchState};
 use crate::engine::conversation::leg::Leg;
 use crate::engine::dialog::Dialog;
 use crate::engine::endpoint::Identity;
-use crate::engine::events::Happening;
+use crate::engine::events::{Happening, Refuser};
 use crate::engine::handover::{Wanted, Word};
 use crate::engine::ids::{ConversationId, LegId, Side};
 use crate::engine::ports::{Generation, Output, Token};
@@ -55,14 +55,14 @@ impl Conversation {
             Word::Keep(status) => {
                 if let Some((side, leg)) = self.taken_from(from) {
                     self.rings_no_more(side);
-                    self.again_failed(context, side, leg, status);
+                    self.again_failed(context, side, leg, status, Refuser::Endpoint);
                 }
             }
             Word::Unknown => {
                 if let Some((side, leg)) = self.taken_from(from)
                     && !self.calls_anew(context, side, leg)
                 {
-                    self.again_failed(context, side, leg, 481);
+                    self.again_failed(context, side, leg, 481, Refuser::Endpoint);
                 }
             }
         }
