@@ -322,6 +322,14 @@ fn happening(scope: Scope<'_>, kind: Kind, what: &Happening) {
             let (side, endpoint) = (side.as_str(), Clean(endpoint));
             line!(scope, INFO, side, %endpoint, "repaired by the phone");
         }
+        Happening::TakenOver {
+            side,
+            endpoint,
+            same,
+        } => {
+            let (side, endpoint) = (side.as_str(), Clean(endpoint));
+            line!(scope, INFO, side, %endpoint, same, "taken over by a phone");
+        }
         Happening::Notice {
             side,
             endpoint,

@@ -479,6 +479,13 @@ pub enum Happening {
         side: Side,
         endpoint: Box<str>,
     },
+    /// A phone of the participant has taken the place of one that was not lost: its user pulled the call over, or it
+    /// has begun anew before anybody missed it.
+    TakenOver {
+        side: Side,
+        endpoint: Box<str>,
+        same: bool,
+    },
     Notice {
         side: Side,
         /// Which was to be told.

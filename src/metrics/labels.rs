@@ -115,6 +115,14 @@ pub(super) const RESULTS: [&str; 6] = [
     "declined",
 ];
 
+/// Which endpoint has the call, the one that had it or another.
+pub(super) const ENDPOINTS: [&str; 2] = [RESULTS[0], RESULTS[1]];
+
+/// Seconds; a restoration takes one round trip at best and `restore.timeout` at worst.
+pub(super) const RESTORATION_BUCKETS: [f64; 13] = [
+    0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 90.0, 120.0,
+];
+
 /// How a transfer ended, as the label `result`.
 pub(super) const TRANSFERS: [&str; 2] = ["transferred", "failed"];
 

@@ -33,11 +33,6 @@ pub use self::labels::{HANDSHAKES, REFUSALS, Recording, YIELDED};
 use self::process::Process;
 pub use self::readings::{GateReading, Readings, RelayReading, TransportReading};
 
-/// Seconds; a restoration takes one round trip at best and `restore.timeout` at worst.
-const RESTORATION_BUCKETS: [f64; 13] = [
-    0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 90.0, 120.0,
-];
-
 const KINDS: [Kind; 2] = [Kind::Call, Kind::Session];
 
 /// All metrics of the process. Shared by every shard.
@@ -63,6 +58,7 @@ struct ConversationMetrics {
     reinvites: IntCounter,
     restorations: [IntCounter; labels::RESULTS.len()],
     transfers: [IntCounter; labels::TRANSFERS.len()],
+    takeovers: [IntCounter; labels::ENDPOINTS.len()],
     restoration_duration: [Histogram; 2],
     notices: [IntCounter; NoticeOutcome::ALL.len()],
 }
@@ -274,6 +270,7 @@ impl Metrics {
             Happening::Transferred { .. } => conversations.transfers[0].inc(),
             Happening::TransferFailed { .. } => conversations.transfers[1].inc(),
             Happening::Repaired { .. } => conversations.restorations[2].inc(),
+            Happening::TakenOver { same, .. } => conversations.takeovers[usize::from(!same)].inc(),
             Happening::Notice { outcome, .. } => conversations.notices[*outcome as usize].inc(),
             Happening::Queued { .. } => messages.queued.inc(),
             Happening::Delivered { .. } => messages.delivered.inc(),
@@ -334,11 +331,12 @@ impl ConversationMetrics {
             reinvites: make.counter(names::REINVITES),
             restorations: make.counters_by(names::RESTORATIONS, "result", labels::RESULTS),
             transfers: make.counters_by(names::TRANSFERS, "result", labels::TRANSFERS),
+            takeovers: make.counters_by(names::TAKEOVERS, "to", labels::ENDPOINTS),
             restoration_duration: make.histograms_by(
                 names::RESTORATION_DURATION,
                 "result",
-                [labels::RESULTS[0], labels::RESULTS[1]],
-                &RESTORATION_BUCKETS,
+                labels::ENDPOINTS,
+                &labels::RESTORATION_BUCKETS,
             ),
             notices: make.counters_by(
                 names::NOTICES,

@@ -32,6 +32,7 @@ families! {
     LOSSES = "refork_losses_total", "Endpoints found lost, by reason.";
     REINVITES = "refork_reinvites_total", "INVITEs sent to restore a conversation.";
     TRANSFERS = "refork_transfers_total", "Transfers that ended, by result.";
+    TAKEOVERS = "refork_takeovers_total", "Calls that a phone took over from one that was not lost.";
     RESTORATIONS = "refork_restorations_total", "Restorations that ended, by result.";
     RESTORATION_DURATION = "refork_restoration_duration_seconds", "Time from loss to the new leg.";
     NOTICES = "refork_notices_total", "Notices to survivors, by outcome.";

@@ -169,6 +169,14 @@ fn an_event_counts_once_in_its_place() {
             "refork_restorations_total{result=\"repaired\"}",
         ),
         (
+            happened(Happening::TakenOver {
+                side,
+                endpoint: endpoint(),
+                same: false,
+            }),
+            "refork_takeovers_total{to=\"other_endpoint\"}",
+        ),
+        (
             happened(Happening::Notice {
                 side,
                 endpoint: endpoint(),

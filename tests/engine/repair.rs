@@ -96,11 +96,41 @@ fn an_invite_with_replaces_wins() {
     assert!(text(&ok).contains("m=audio") && text(&ok).contains("192.0.2.1"));
     let dialog = Remote::of_answer(&ok, again);
     t.receive(again, dialog.ack(1));
+    let repaired = |what: &Happening| matches!(what, Happening::Repaired { .. });
+    assert_eq!(t.happened(repaired), 1);
     t.receive(alice(), a.message("hello"));
     t.request_to(again, Method::Message);
     // The old dialog and the INVITEs that were out are ended.
     let ends: Vec<_> = (0..t.discard(desk())).collect();
     assert!(!ends.is_empty());
+}
+
+/// Nobody was lost: Alice's other phone takes the call, by its user's wish, and the one that had it may do so itself.
+#[test]
+fn a_call_that_its_user_pulls_over_is_no_restoration() {
+    for (at, same) in [(third(), false), (alice(), true)] {
+        let mut t = Table::new(settings());
+        t.register("alice", alice(), "alice");
+        t.register("alice", third(), "laptop");
+        let (a, _) = t.established();
+        let invite = request(Method::Invite, "alice", "bob", at, "pull")
+            .header(Name::Replaces, replaces(&a))
+            .header(Name::Require, "replaces");
+        t.receive(at, with_sdp(invite, &audio(at)));
+        let ok = t.response_to(at, 200);
+        t.receive(at, Remote::of_answer(&ok, at).ack(1));
+        t.request_to(alice(), Method::Bye);
+        let over = |what: &Happening| matches!(what, Happening::TakenOver { side: Side::Caller, same: it, .. } if *it == same);
+        assert_eq!(t.happened(over), 1, "{same}");
+        let restored = |what: &Happening| {
+            matches!(
+                what,
+                Happening::Repaired { .. } | Happening::Restored { .. } | Happening::Lost { .. }
+            )
+        };
+        assert_eq!(t.happened(restored), 0);
+        assert_eq!(t.waiting(desk(), &Method::Message).is_some(), !same);
+    }
 }
 
 #[test]

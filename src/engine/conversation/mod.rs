@@ -250,6 +250,11 @@ impl Party {
         aside.is_some_and(|aside| aside.transfer.is_none())
     }
 
+    /// The same, and no phone of it asks for the place of one that stands.
+    fn is_missed(&self) -> bool {
+        self.is_lost() && self.lost.as_ref().is_some_and(|lost| !lost.stands)
+    }
+
     /// Whether somebody may take over a dialog of it, or ask who is at its other end: the same person alone.
     fn may_be_replaced_by(&self, who: &Aor) -> bool {
         self.aor == *who

@@ -25,6 +25,7 @@ use crate::engine::conversation::session::refused::Streams;
 use crate::engine::dialog::Happens;
 use crate::engine::events::{Ending, Happening, Signal};
 use crate::engine::ids::{LegId, Side};
+use crate::engine::location;
 use crate::engine::time::Millis;
 use crate::engine::transaction::ServerId;
 use crate::sip::sdp;
@@ -89,6 +90,7 @@ impl Conversation {
             return self.disagreed(context, side, branch);
         };
         let Some(asking) = branch.asks else { return };
+        let lost = self.party(side).is_missed();
         let gone = self.party(side).lost.as_ref().is_some_and(|l| l.gone);
         let old = self.revive(context, side);
         let old = match old {
@@ -98,7 +100,7 @@ impl Conversation {
             }
             old => old,
         };
-        self.seat(context, side, branch.leg, *asking, old, answer);
+        self.seat(context, side, branch.leg, *asking, (old, lost), answer);
     }
 
     /// What the survivor has agreed to is no answer to who asks.
@@ -158,14 +160,15 @@ impl Conversation {
         Ok(body)
     }
 
-    /// The phone takes the place of the one that it was, or is, and has its 2xx with the session.
+    /// The phone takes the place of the one that it was, or is, and has its 2xx with the session. `old` is the leg
+    /// that was there, and whether it was lost.
     pub(super) fn seat(
         &mut self,
         context: &mut Context<'_>,
         side: Side,
         mut leg: Leg,
         asking: Asking,
-        old: Option<Leg>,
+        (old, lost): (Option<Leg>, bool),
         answer: Option<Box<str>>,
     ) {
         let Asking { server, person } = asking;
@@ -174,6 +177,8 @@ impl Conversation {
             self.drop_inquiry(context);
         }
         let endpoint = leg.endpoint.name.clone();
+        let known = old.as_ref().map(|old| &old.endpoint.identity);
+        let same = known.is_some_and(|known| location::same(&leg.endpoint.identity, known));
         self.accept_repair(context, &mut leg, server, answer.as_deref());
         self.party_mut(side).leg = Some(leg);
         if let Some(mut old) = old {
@@ -201,9 +206,14 @@ impl Conversation {
         }
         self.configure(context, side);
         self.watch(context, side);
-        let happening = match transferred {
-            true => Happening::Transferred { side, endpoint },
-            false => Happening::Repaired { side, endpoint },
+        let happening = match (transferred, lost) {
+            (true, _) => Happening::Transferred { side, endpoint },
+            (false, true) => Happening::Repaired { side, endpoint },
+            (false, false) => Happening::TakenOver {
+                side,
+                endpoint,
+                same,
+            },
         };
         self.note(context, happening);
         self.persist(context);

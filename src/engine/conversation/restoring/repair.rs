@@ -228,12 +228,13 @@ impl Conversation {
             return self.unfit(context, side, &leg, &asking);
         };
         let held = self.resumed(side).is_some();
+        let lost = self.party(side).is_missed();
         // The ports of the lost leg are the side's again: nothing else has been agreed for others.
         let old = match self.revive(context, side) {
             Some(old) => Some(old),
             None => self.party_mut(side).leg.take(),
         };
-        self.seat(context, side, leg, asking, old, answer);
+        self.seat(context, side, leg, asking, (old, lost), answer);
         if held {
             // Whom the phone had on hold is told what that says now.
             self.catch_up(context, side.other());
