@@ -78,7 +78,7 @@ fn a_phone_that_reboots_while_it_rings_is_asked_anew() {
     // The one early dialog is over, and another one begins.
     let ended = t.response_to(alice(), 199);
     assert_eq!(ended.to_tag(), rang.to_tag());
-    t.reply(&again, 180, desk());
+    t.receive(desk(), response(&again, 180, desk(), "b2").end());
     let rings = t.response_to(alice(), 180);
     assert_ne!(rings.to_tag(), rang.to_tag());
     t.receive(desk(), takes(&again, desk()));
