@@ -729,6 +729,26 @@ fn a_phone_that_rings_is_cancelled_over_the_flow_that_it_has_by_then() {
 }
 
 #[test]
+fn a_phone_that_rings_over_another_connection_than_it_was_asked_by_is_cancelled_there() {
+    let mut t = Table::new(settings());
+    two_flows(&mut t);
+    t.alice_invites(&audio(alice()));
+    let invite = t.request_to(mobile(), Method::Invite);
+    // The network has changed: it has not registered yet, and where it had is dead, as nobody knows here.
+    t.receive_over(tcp(third(), 9), response(&invite, 180, desk(), "b1").end());
+    t.response_to(alice(), 180);
+    t.closed(mobile(), 2);
+    let first = request(Method::Invite, "alice", "bob", alice(), "call1").end();
+    let cancel = String::from_utf8_lossy(&first).replace("INVITE sip", "CANCEL sip");
+    t.receive(alice(), cancel.replace("1 INVITE", "1 CANCEL").into());
+    t.response_to(alice(), 200);
+    t.response_to(alice(), 487);
+    t.nothing_to(desk());
+    let cancel = t.request_to(third(), Method::Cancel);
+    assert_eq!(cancel.branch(), invite.branch());
+}
+
+#[test]
 fn where_a_proxy_has_lost_the_flow_of_a_phone_its_other_one_is_tried_once() {
     for (status, then) in [(200, 200), (430, 480), (486, 486)] {
         let mut t = Table::new(settings());

@@ -332,3 +332,30 @@ fn a_word_that_waited_for_the_queue_is_said_after_a_restart() {
     let about_bob = t.request_to(third(), Method::Message);
     assert_eq!(text(&about_bob), "bob is continuing on Phone-mobile.");
 }
+
+#[test]
+fn who_answered_a_re_fork_as_the_second_is_not_asked_again_after_a_restart() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    let second = t.request_to(desk(), Method::Invite);
+    t.reply(&second, 180, desk());
+    t.pass(Millis(2_100));
+    let invite = t.request_to(mobile(), Method::Invite);
+    t.receive(
+        mobile(),
+        with_sdp(response(&invite, 200, mobile(), "m1"), &g722(mobile())),
+    );
+    // Alice has to agree to that, and has not said a word when the desk phone answers too.
+    t.request_to(alice(), Method::Invite);
+    t.receive(
+        desk(),
+        with_sdp(response(&second, 200, desk(), "d2"), &audio(desk())),
+    );
+    t.request_to(desk(), Method::Ack);
+    let bye = t.request_to(desk(), Method::Bye);
+    t.reply(&bye, 200, desk());
+    t.restart();
+    t.pass(Millis::from_secs(1));
+    assert!(t.waiting(desk(), &Method::Invite).is_none());
+}

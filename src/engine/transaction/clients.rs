@@ -165,6 +165,10 @@ impl<C: Clone + Of> Clients<C> {
         self.feed(id, input, Some((response, flow)), effects);
     }
 
+    pub(super) fn goes_over(&self, id: ClientId) -> Option<Flow> {
+        self.slab.get(id.0).map(|client| client.flow)
+    }
+
     /// Who was asked is reached over another flow of the same transport.
     pub(super) fn moved(&mut self, id: ClientId, flow: Flow) {
         let Some(client) = self.slab.get_mut(id.0) else {

@@ -219,6 +219,11 @@ impl<C: Clone + Of, S: Clone + Of> Transactions<C, S> {
         self.clients.is_unheard(client)
     }
 
+    /// Returns the flow that a request went over, or by which its last response came.
+    pub fn goes_over(&self, client: ClientId) -> Option<Flow> {
+        self.clients.goes_over(client)
+    }
+
     /// What is still to go to who was asked, as a CANCEL, goes over another flow.
     pub fn moved(&mut self, client: ClientId, flow: Flow) {
         self.clients.moved(client, flow);

@@ -364,11 +364,18 @@ impl Conversation {
         out
     }
 
-    /// Cancels the INVITE of a branch: where it went (RFC 3261 9.1), or over the flow by which the phone is
-    /// reached now, where its own is closed or was given up for another.
+    /// Cancels the INVITE of a branch: where it went (RFC 3261 9.1) or its last answer came from, or over the flow
+    /// by which the phone is reached now, where its own is closed or was given up for another.
     fn take_back(&self, context: &mut Context<'_>, branch: &Branch, reason: Option<&str>) {
         let Some(client) = branch.client else { return };
         let flow = branch.leg.dialog.flow;
+        let last = context.shared.transactions.goes_over(client);
+        let elsewhere = |last: &Flow| last.connection.is_some() && last.peer != flow.peer;
+        if let Some(last) = last.filter(elsewhere)
+            && context.world.is_open(&last)
+        {
+            return context.cancel(client, reason);
+        }
         let aor = match &branch.meant {
             Some(meant) => &meant.person.aor,
             None => &self.party(branch.leg.side).aor,

@@ -151,6 +151,8 @@ impl Conversation {
             if let Some(mut branch) = lost.fork.take(leg) {
                 branch.state = BranchState::Joining;
                 self.drop_branch(context, branch, Some(ELSEWHERE));
+                // A restart before the survivor has said a word would ask it once more.
+                self.persist(context);
             }
             return;
         }
