@@ -230,6 +230,11 @@ fn users_of_any_domain_have_its_realm() {
             "b b",
             "example.org",
         ),
+        (
+            "domains: { example.org: {} }\nusers: { \"sip:+49-30-1@example.org\": { password: swordfish } }\n",
+            "+49-30-1",
+            "example.org",
+        ),
     ] {
         let config = valid(text);
         let made = |algorithm| ha1(algorithm, user, realm, "swordfish").into_boxed_str();
@@ -470,7 +475,8 @@ fn users_may_stand_in_a_file_of_their_own() {
     .unwrap();
     let people = directory.path().join("people.yaml");
 
-    let numbered = "sip:b@refork: { password: swordfish, numbers: [\"+49-30-1\", \"0301\"] }\n";
+    let numbered =
+        "sip:b@refork: { password: swordfish, numbers: [\"+49-30-1\", \"0301\", \"*1#\"] }\n";
     fs::write(&people, numbered).unwrap();
     let config = config::load(&path).unwrap();
     assert_eq!(config.engine.users.len(), 2);
@@ -479,7 +485,7 @@ fn users_may_stand_in_a_file_of_their_own() {
     let of_b = "sip:b@refork";
     assert_eq!(
         numbers.collect::<Vec<_>>(),
-        [("+49301", of_b), ("0301", of_b)]
+        [("*1%23", of_b), ("+49301", of_b), ("0301", of_b)]
     );
     assert!(config.made_users.is_empty());
 

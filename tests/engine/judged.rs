@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use refork::engine::settings::{Account, PathMode, ReferPolicy, Settings};
+use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
 use crate::admission::instead;
@@ -118,6 +119,36 @@ fn a_phone_that_withholds_its_name_is_the_same_phone() {
     // Its own endpoint, as it has registered it.
     let invite = t.request_to(alice(), Method::Invite);
     assert!(invite.uri().starts_with("sip:alice@"), "{}", invite.uri());
+}
+
+#[test]
+fn of_two_users_of_one_phone_nobody_is_sought_but_who_calls_by_its_contact() {
+    for contact in ["carol", "x"] {
+        let mut t = in_front();
+        t.register_beyond("carol", alice());
+        let way = ("<sip:anonymous@anonymous.invalid>", "");
+        let invite = by(way, &Method::Invite, alice(), "c1");
+        let named = format!("Contact: <sip:{contact}@");
+        let invite = String::from_utf8_lossy(&invite).replace("Contact: <sip:x@", &named);
+        t.receive(alice(), invite.into());
+        let onward = asked_at_the_pbx(&mut t, NUMBER);
+        t.receive(
+            pbx(),
+            with_sdp(response(&onward, 200, pbx(), "b1"), &audio(pbx())),
+        );
+        t.request_to(pbx(), Method::Ack);
+        let caller = Remote::of_answer(&t.response_to(alice(), 200), alice());
+        t.receive(alice(), caller.ack(1));
+        t.alice_is_lost();
+        t.pass(Millis::from_secs(5));
+        let mut asked = 0;
+        while let Some(invite) = t.waiting(alice(), &Method::Invite) {
+            let uri = invite.uri();
+            assert!(uri.starts_with(&format!("sip:{contact}@")), "{uri}");
+            asked += 1;
+        }
+        assert!(asked > 0);
+    }
 }
 
 #[test]

@@ -147,14 +147,13 @@ fn numbers(user: &User, aor: &Aor, path: &[Step<'_>], users: &mut UsersOf, check
     for (index, number) in user.numbers.iter().enumerate() {
         let mut path = path.to_vec();
         path.extend([Step::Key("numbers"), Step::Item(index)]);
-        let read = canonical(&format!("sip:{number}@x;user=phone"));
-        let read = read.filter(|read| {
-            let digits = read.user().trim_start_matches('+');
-            digits
-                .bytes()
-                .all(|b| b.is_ascii_digit() || b"*#".contains(&b))
-        });
-        let Some(read) = read else {
+        let digits = number.strip_prefix('+').unwrap_or(number);
+        let is_number = digits
+            .bytes()
+            .all(|b| b.is_ascii_digit() || b"*#-.()".contains(&b));
+        let escaped = number.replace('#', "%23");
+        let read = canonical(&format!("sip:{escaped}@x;user=phone"));
+        let Some(read) = read.filter(|_| is_number) else {
             check.problem(
                 &path,
                 format!("`{number}` is no telephone number"),
@@ -215,8 +214,11 @@ fn credentials(
     } else if password.len() < GOOD_PASSWORD || password.starts_with("change me") {
         check.warn(format!("the password of `{name}` is easily guessed"));
     }
-    // What is written may be no URI (`sip:alice@*`), what it stands for is one.
-    let Ok(uri) = Uri::parse(aor.as_str()) else {
+    // The phone hashes what it was told, and a number has more forms than one. What is written need be no URI
+    // (`sip:alice@*`), and who it is.
+    let user = name.rsplit_once('@').map(|(user, _)| format!("{user}@x"));
+    let user = user.unwrap_or_default();
+    let Ok(uri) = Uri::parse(&user) else {
         check.key_problem(path, format!("`{aor}` has no user"), AOR_FORM);
         return Credentials::default();
     };

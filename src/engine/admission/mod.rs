@@ -101,9 +101,10 @@ impl Engine {
         if self.peers.trusts(&flow, settings, world) {
             return Ok(Asker::Trusted);
         }
-        let claim = claim(request, &flow, now, settings, world).or_else(|| {
-            // An upstream has no password of a user's.
-            let apart = !self.doubted.knows(source) && is_anonymous(request);
+        // An upstream has no password of a user's.
+        let by_upstream = self.doubted.knows(source);
+        let claim = claim(request, &flow, by_upstream, now, settings, world).or_else(|| {
+            let apart = !by_upstream && is_anonymous(request);
             apart.then(|| beyond(request, now, settings, world))?
         });
         let Some(claim) = claim else {
@@ -142,12 +143,11 @@ impl Engine {
         now: Time,
         world: &dyn World,
     ) -> bool {
-        let settings = &self.shared.settings;
-        !self.came_by(request, flow, asker, now, world).is_empty()
-            && !trust::is_listed(flow, settings, world)
+        self.is_of_upstream(request, flow, asker, now, world)
+            && !trust::is_listed(flow, &self.shared.settings, world)
     }
 
-    /// Returns the upstreams that a request comes by: none where it is of a phone that has shown to be here.
+    /// Returns the upstreams that a request comes by, as far as that can be told.
     pub(super) fn came_by(
         &self,
         request: &Message,
@@ -156,23 +156,33 @@ impl Engine {
         now: Time,
         world: &dyn World,
     ) -> Vec<Box<str>> {
-        let settings = &self.shared.settings;
+        if !self.is_of_upstream(request, flow, asker, now, world) {
+            return Vec::new();
+        }
+        let mut by = self.peers.at(flow.peer);
+        by.append(&mut self.doubted.at(flow.peer));
+        by
+    }
+
+    /// Returns true for what comes from an upstream's address, and not of a phone that has shown to be here.
+    fn is_of_upstream(
+        &self,
+        request: &Message,
+        flow: &Flow,
+        asker: &Asker,
+        now: Time,
+        world: &dyn World,
+    ) -> bool {
         let unshown = match asker {
             Asker::Trusted | Asker::Says(_) | Asker::Stranger => true,
             Asker::Proven(_) | Asker::Unasked(_) | Asker::Of(_) => false,
         };
         let source = flow.peer.ip();
-        let own = || location::whose(request.from().uri, now, settings, world);
-        let by: Vec<Box<str>> = match unshown {
-            true => self.peers.at(source).chain(self.doubted.at(source)),
-            false => return Vec::new(),
+        if !unshown || !(self.peers.knows(source) || self.doubted.knows(source)) {
+            return false;
         }
-        .cloned()
-        .collect();
-        if by.is_empty() || own().is_some_and(|own| location::is_bound(&own, flow, now, world)) {
-            return Vec::new();
-        }
-        by
+        let own = location::whose(request.from().uri, now, &self.shared.settings, world);
+        own.is_none_or(|own| !location::is_bound(&own, flow, now, world))
     }
 
     fn unproven(
@@ -218,6 +228,7 @@ pub(super) fn offence(what: Offence, flow: Flow, answered: bool) -> Event {
 fn claim<'s>(
     request: &Message,
     flow: &Flow,
+    by_upstream: bool,
     now: Time,
     settings: &'s Settings,
     world: &dyn World,
@@ -236,7 +247,9 @@ fn claim<'s>(
     }
     let (aor, domain) = preferred(request, settings)
         .or_else(|| by_credentials(request, settings))
-        .or_else(|| location::over_flow(request, flow, now, settings, world))
+        .or_else(|| {
+            (!by_upstream).then(|| location::over_flow(request, flow, now, settings, world))?
+        })
         .or_else(|| for_all(settings))?;
     Some(Claim {
         aor,

@@ -2,7 +2,7 @@
 //! and the others.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::engine::ids::Flow;
 use crate::engine::locating::{Hop, Located};
@@ -30,11 +30,27 @@ pub(crate) struct Peers {
     next: Time,
 }
 
-/// One address.
-struct Known {
+/// One address, by the upstreams that have it.
+#[derive(Default)]
+struct Known(BTreeMap<Box<str>, Shown>);
+
+/// Where one of them is there.
+struct Shown {
     /// When a look-up last showed it. None: the configuration names it itself.
     seen: Option<Time>,
-    of: BTreeSet<Box<str>>,
+    ports: BTreeSet<u16>,
+}
+
+impl Known {
+    fn shows(&mut self, name: &str, port: u16, seen: Option<Time>) {
+        let shown = self.0.entry(name.into()).or_insert_with(|| Shown {
+            seen,
+            ports: BTreeSet::new(),
+        });
+        // What the configuration names stays.
+        shown.seen = shown.seen.and(seen);
+        shown.ports.insert(port);
+    }
 }
 
 impl Peers {
@@ -60,12 +76,8 @@ impl Peers {
             let Some(hop) = Hop::of(&uri) else { continue };
             match hop.numeric() {
                 Some((_, at)) => {
-                    let at = peers.known.entry(at.ip().to_canonical());
-                    let known = at.or_insert(Known {
-                        seen: None,
-                        of: BTreeSet::new(),
-                    });
-                    known.of.insert(name.clone());
+                    let known = peers.known.entry(at.ip().to_canonical());
+                    known.or_default().shows(name, at.port(), None);
                 }
                 None => {
                     let of = peers.names.iter_mut().find(|(known, _)| *known == hop);
@@ -91,10 +103,17 @@ impl Peers {
         self.known.contains_key(&source.to_canonical())
     }
 
-    /// Returns whose address it is: the names of upstreams.
-    pub(crate) fn at(&self, source: IpAddr) -> impl Iterator<Item = &Box<str>> {
-        let known = self.known.get(&source.to_canonical());
-        known.into_iter().flat_map(|known| &known.of)
+    /// Returns whose address it is: the names of upstreams. Where several share a host, those that have its very
+    /// port, and none where that is nobody's: it is one of them, and which cannot be told.
+    pub(crate) fn at(&self, source: SocketAddr) -> Vec<Box<str>> {
+        let Some(Known(of)) = self.known.get(&source.ip().to_canonical()) else {
+            return Vec::new();
+        };
+        let alone = of.len() == 1;
+        let there = of
+            .iter()
+            .filter(|(_, shown)| alone || shown.ports.contains(&source.port()));
+        there.map(|(name, _)| name.clone()).collect()
     }
 
     /// Asks anew where the upstreams are, when it is time.
@@ -103,8 +122,10 @@ impl Peers {
             return Vec::new();
         }
         self.next = now + REFRESH;
-        self.known
-            .retain(|_, known| known.seen.is_none_or(|seen| seen + KEEP > now));
+        self.known.retain(|_, Known(of)| {
+            of.retain(|_, shown| shown.seen.is_none_or(|seen| seen + KEEP > now));
+            !of.is_empty()
+        });
         // An answer that comes after the next question is of no use.
         self.asked.clear();
         let names = self.names.iter().enumerate();
@@ -128,12 +149,10 @@ impl Peers {
         for (_, address) in targets {
             let ip = address.ip().to_canonical();
             if self.known.len() < ADDRESSES_MAX || self.known.contains_key(&ip) {
-                let known = self.known.entry(ip).or_insert_with(|| Known {
-                    seen: Some(now),
-                    of: BTreeSet::new(),
-                });
-                known.seen = known.seen.map(|_| now);
-                known.of.extend(of.iter().cloned());
+                let known = self.known.entry(ip).or_default();
+                for name in of {
+                    known.shows(name, address.port(), Some(now));
+                }
             }
         }
         true
@@ -142,8 +161,6 @@ impl Peers {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use super::*;
     use crate::engine::ids::Transport;
     use crate::engine::settings::{PathMode, Upstream};
@@ -177,13 +194,28 @@ mod tests {
             ("192.0.2.2", false),
         ] {
             assert_eq!(peers.knows(ip(source)), trusted, "{source}");
-            let of: Vec<&str> = peers.at(ip(source)).map(|name| &**name).collect();
-            assert_eq!(of == ["pbx"], trusted, "{source}: {of:?}");
+            let of = peers.at(SocketAddr::new(ip(source), 40_000));
+            assert_eq!(of == ["pbx".into()], trusted, "{source}: {of:?}");
         }
         assert!(peers.refresh(Time(0), &mut Mint::new([1; 32])).is_empty());
         let here = settings(&["sip:192.0.2.1:5070"], false);
         assert!(!Peers::of(&here, true).knows(ip("192.0.2.1")));
         assert!(Peers::of(&here, false).knows(ip("192.0.2.1")));
+    }
+
+    #[test]
+    fn upstreams_that_share_a_host_are_told_apart_by_their_ports() {
+        let mut here = settings(&["sip:192.0.2.1:5060"], true);
+        let trunk = settings(&["sip:192.0.2.1:5080"], true);
+        let trunk = trunk.upstreams.into_values().next().unwrap();
+        here.upstreams.insert("trunk".into(), trunk);
+        let peers = Peers::of(&here, true);
+        for (port, of) in [(5060, &["pbx"][..]), (5080, &["trunk"]), (40_000, &[])] {
+            let known = peers.at(SocketAddr::new(ip("192.0.2.1"), port));
+            let known: Vec<&str> = known.iter().map(|name| &**name).collect();
+            assert_eq!(known, of, "{port}");
+        }
+        assert!(peers.knows(ip("192.0.2.1")));
     }
 
     #[test]
@@ -207,7 +239,7 @@ mod tests {
         assert!(peers.on_resolved(first, &answer("192.0.2.1"), now));
         assert!(!peers.on_resolved(first, &answer("192.0.2.9"), now), "once");
         assert!(peers.knows(ip("192.0.2.1")));
-        assert_eq!(peers.at(ip("192.0.2.1")).count(), 1);
+        assert_eq!(peers.at(SocketAddr::new(ip("192.0.2.1"), 5070)).len(), 1);
         assert!(!peers.knows(ip("192.0.2.9")));
         // It has moved: the old address is believed for a while.
         let second = ask(&mut peers, now + REFRESH).unwrap();

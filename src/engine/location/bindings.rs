@@ -90,10 +90,18 @@ pub(crate) fn has_flow(
 
 /// The user has registered over this very flow.
 pub(crate) fn is_bound(aor: &Aor, flow: &Flow, now: Time, world: &dyn World) -> bool {
-    has_flow(aor, now, world, |known| {
-        (known.transport, known.peer) == (flow.transport, flow.peer)
-            || (known.connection.is_some() && known.connection == flow.connection)
-    })
+    has_flow(aor, now, world, |known| is_same(known, flow))
+}
+
+/// The same of one of its bindings.
+pub(super) fn is_over(binding: &Binding, flow: &Flow) -> bool {
+    let known = binding.endpoint.flow.as_ref();
+    known.is_some_and(|known| is_same(known, flow))
+}
+
+fn is_same(known: &Flow, flow: &Flow) -> bool {
+    (known.transport, known.peer) == (flow.transport, flow.peer)
+        || (known.connection.is_some() && known.connection == flow.connection)
 }
 
 /// Does all of what is wished, or nothing. Expired bindings go first: they count for nothing.

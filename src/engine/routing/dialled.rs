@@ -55,7 +55,8 @@ pub(crate) fn dialled<'u>(
             return uri.into();
         }
         Scheme::Tel => {
-            let own = domain_of(by.asker, settings);
+            // An upstream dials whom it takes to be here, and not itself.
+            let own = domain_of(by.asker, settings).filter(|_| by.came_by.is_empty());
             let Some(host) = own.clone().or_else(|| first_domain(settings)) else {
                 return uri.into();
             };
@@ -66,7 +67,11 @@ pub(crate) fn dialled<'u>(
             let ours = address.is_some() && address == by.at.map(|at| at.to_canonical());
             let number = || parsed.user_unescaped().starts_with('+');
             let meant = ours || (!by.came_by.is_empty() && number());
-            let anywhere = meant && domain(parsed.host, settings).is_none();
+            let theirs = |there: &Domain| match &there.served_by {
+                ServedBy::Upstream(upstream) => by.came_by.contains(upstream),
+                ServedBy::Registrar(_) => false,
+            };
+            let anywhere = meant && domain(parsed.host, settings).is_none_or(theirs);
             (Cow::Borrowed(uri), anywhere)
         }
     };
@@ -250,6 +255,8 @@ mod tests {
         ] {
             assert_eq!(ask(&settings, asker, &[], uri), expected, "{asker:?} {uri}");
         }
+        let dialled = ask(&settings, &says, &["pbx"], "tel:+4930111");
+        assert_eq!(dialled, "sip:alice@example.org", "the PBX itself asks");
     }
 
     #[test]
@@ -278,6 +285,12 @@ mod tests {
                 "sip:+4930111@pbx.example.net",
             ),
             (trunk, "sip:+4930111@trunk.example", "sip:alice@example.org"),
+            // It does not ask for itself.
+            (
+                &["pbx"],
+                "sip:+4930111@pbx.example.net",
+                "sip:alice@example.org",
+            ),
             (
                 trunk,
                 "sip:+4930222@trunk.example",
