@@ -17,8 +17,9 @@ use crate::engine::time::Time;
 const EXPIRED_MAX: usize = 256;
 
 type ByExpiry = BTreeSet<(Time, Aor)>;
-/// Whose bindings name a flow: once for each.
-type ByFlow = BTreeMap<Flow, Vec<Aor>>;
+/// Whose bindings name a flow, and how many of each. Many phones are behind one edge: nothing here takes longer for
+/// every one of them.
+type ByFlow = BTreeMap<Flow, BTreeMap<Aor, usize>>;
 
 /// Bindings by AOR. The act of a change runs while its AOR is locked, so it must be short, and must not
 /// look into the map.
@@ -109,16 +110,8 @@ impl Bindings {
     /// Returns up to `limit` AORs with a binding that names the flow.
     pub fn over(&self, flow: &Flow, limit: usize) -> Vec<Aor> {
         let flows = lock(self.flows(flow));
-        let mut aors: Vec<Aor> = Vec::new();
-        for aor in flows.get(flow).into_iter().flatten() {
-            if aors.len() == limit {
-                break;
-            }
-            if !aors.contains(aor) {
-                aors.push(aor.clone());
-            }
-        }
-        aors
+        let aors = flows.get(flow).into_iter().flat_map(BTreeMap::keys);
+        aors.take(limit).cloned().collect()
     }
 
     /// Returns how many flows a worker keeps alive.
@@ -166,13 +159,17 @@ impl Bindings {
         }
         for flow in &new.flows {
             let mut flows = lock(self.flows(flow));
-            flows.entry(*flow).or_default().push(aor.clone());
+            let aors = flows.entry(*flow).or_default();
+            *aors.entry(aor.clone()).or_default() += 1;
         }
         for flow in &old.flows {
             let mut flows = lock(self.flows(flow));
             if let Some(aors) = flows.get_mut(flow) {
-                if let Some(at) = aors.iter().position(|known| known == aor) {
-                    aors.remove(at);
+                if let Some(named) = aors.get_mut(aor) {
+                    *named -= 1;
+                    if *named == 0 {
+                        aors.remove(aor);
+                    }
                 }
                 if aors.is_empty() {
                     flows.remove(flow);
@@ -284,6 +281,31 @@ pub(super) mod tests {
         assert!(bindings.by_aor.is_empty());
         assert!(expired(&bindings, u64::MAX).is_empty());
         assert!((0..3).all(|worker| bindings.flows_of(worker) == 0));
+    }
+
+    #[test]
+    fn an_edge_of_many_phones_costs_each_of_them_little() {
+        let bindings = Bindings::new(1);
+        // Thousands of millions of compared names, were each looked for among all.
+        let phones = 50_000;
+        let mut aors: Vec<_> = (0..phones).map(|n| aor(&format!("{n:06}"))).collect();
+        for aor in &aors {
+            bindings.change(aor, &mut |held| held.extend([binding(1, 9), binding(1, 9)]));
+        }
+        assert_eq!(bindings.over(&flow(1), 2), aors[..2]);
+        let start = std::time::Instant::now();
+        for aor in aors.iter().rev() {
+            bindings.change(aor, &mut |held| held.truncate(1));
+        }
+        assert_eq!(bindings.over(&flow(1), phones), aors, "one of each is left");
+        let last = aors.remove(0);
+        for aor in aors.iter().rev() {
+            bindings.change(aor, &mut Vec::clear);
+        }
+        assert!(start.elapsed() < std::time::Duration::from_secs(30));
+        assert_eq!(bindings.over(&flow(1), 8), [last.clone()]);
+        bindings.change(&last, &mut Vec::clear);
+        assert!(!bindings.names(&flow(1)));
     }
 
     #[test]
