@@ -311,6 +311,8 @@ impl<S: Clone + Of> Servers<S> {
         let last = last.and_then(|last| Message::parse(last.clone()).ok());
         let message = server.request.as_deref().or(last.as_ref());
         let lookup = message.and_then(|message| Lookup::moved(message, &server.back.flow));
+        // Another port of its address is looked up as it is itself, and what is not moved is not to be forgotten.
+        let lookup = lookup.filter(|lookup| *lookup != server.lookup);
         let before = std::mem::replace(&mut server.moved, lookup);
         self.forget_moved(id, before);
         if let Some(lookup) = lookup {

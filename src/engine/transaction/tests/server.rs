@@ -437,6 +437,30 @@ fn what_was_answered_goes_to_each_place_of_the_host_until_one_does_not_fail() {
     bench.assert_empty();
 }
 
+/// Who sends from another port of one address is the same one: it is found under one entry.
+#[test]
+fn who_was_sought_at_another_port_of_its_address_is_found_by_what_it_sends() {
+    let mut bench = Bench::new();
+    let invite = theirs("INVITE", "z9hG4bK1").replace("192.0.2.1:5070", "proxy.example");
+    bench.receive(&invite, udp());
+    bench.respond(486);
+    let gone = udp();
+    let (layer, now) = (&mut bench.layer, bench.now);
+    let stranded = layer.flow_failed(gone.transport, gone.peer, None, now, &mut bench.out);
+    let [Stranded::Sought { server, .. }] = stranded[..] else {
+        panic!("{stranded:?}");
+    };
+    let places = ["192.0.2.1:5070", "192.0.2.8:5060"].map(udp_from);
+    layer.answer_at(server, &places, now, &mut bench.out);
+    assert_eq!(bench.seen(), ["send 486 INVITE"]);
+    assert_eq!(bench.fail(places[0]), ["send 486 INVITE"]);
+    assert_eq!(bench.sent_to, Some(places[1]));
+    let ack = theirs("ACK", "z9hG4bK1").replace("192.0.2.1:5070", "proxy.example");
+    assert!(bench.receive(&ack, udp()).is_empty(), "it is of a 2xx");
+    bench.pass(10_000);
+    bench.assert_empty();
+}
+
 #[test]
 fn beyond_the_limit_a_request_gets_503_and_leaves_no_trace() {
     let mut bench = Bench::new();
