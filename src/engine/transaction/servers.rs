@@ -294,8 +294,9 @@ impl<S: Clone + Of> Servers<S> {
         let way = |back: &WayBack| (back.flow.transport, back.flow.peer, id.0);
         let before = way(&server.back);
         let turned = to(&mut server.back);
-        let now = way(&server.back);
-        if before != now && self.by_peer.remove(&before) {
+        let (now, watched) = (way(&server.back), server.back.is_watched());
+        self.by_peer.remove(&before);
+        if watched {
             self.by_peer.insert(now);
         }
         turned

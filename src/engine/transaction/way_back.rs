@@ -68,9 +68,11 @@ impl WayBack {
         (self.flow, self.stage) = (flow, Stage::AsItCame);
     }
 
-    /// Returns true where it matters that the way fails: there is another.
+    /// Returns true where it matters that the way fails: there is another. While that is sought, which is for good
+    /// where it may not be, nothing follows.
     pub(super) fn is_watched(&self) -> bool {
-        self.flow.transport.is_reliable() || self.host.is_some()
+        let has_another = self.flow.transport.is_reliable() || self.host.is_some();
+        has_another && !matches!(self.stage, Stage::Sought)
     }
 
     /// Returns true where it is the way that has failed; without a connection every one to that peer is meant.

@@ -292,6 +292,34 @@ fn responses_over_tcp_go_back_over_the_connection_or_to_the_port_of_the_via() {
     assert_eq!(bench.sent_to, Some(tcp(3)));
 }
 
+/// The connection that it is answered over then is the one that matters.
+#[test]
+fn who_asks_again_over_a_connection_is_answered_where_it_listens_once_that_is_closed() {
+    let mut bench = Bench::new();
+    bench.receive(&theirs("INVITE", "z9hG4bK1"), udp());
+    bench.receive(&theirs("INVITE", "z9hG4bK1"), tcp(1));
+    bench.respond(200);
+    assert_eq!(bench.sent_to, Some(tcp(1)));
+    assert!(bench.fail(tcp(1)).is_empty());
+    bench.pass(500);
+    let flow = bench.sent_to.expect("the 200 was sent");
+    assert_eq!((flow.peer.port(), flow.connection), (5070, None));
+}
+
+/// Whoever has us remember requests for nothing has no more of them looked through.
+#[test]
+fn a_way_back_that_is_gone_is_no_longer_watched() {
+    let mut bench = Bench::new();
+    let invite = theirs("INVITE", "z9hG4bK1").replace("192.0.2.1:5070", "proxy.example");
+    bench.receive(&invite, udp());
+    let (_, watched) = bench.layer.indexed();
+    bench.fail(udp());
+    assert_eq!(bench.layer.indexed().1, watched - 1);
+    // Until it is another.
+    bench.receive(&invite, udp_from("192.0.2.1:5080"));
+    assert_eq!(bench.layer.indexed().1, watched);
+}
+
 #[test]
 fn over_tls_the_host_of_the_via_is_to_prove_itself_where_it_is_connected_to() {
     let over = |number| Flow {
