@@ -73,11 +73,44 @@ fn where_nobody_listens_another_server_of_the_name_is_answered() {
     t.pass(Millis(600));
     t.response_to(last, 200);
     let ok = t.response_to(last, 200);
+    // An ICMP proves nothing.
+    assert_eq!(t.discard(sbc()), 2);
     t.receive(last, Remote::of_answer(&ok, last).ack(1));
     t.pass(Millis::from_secs(5));
     t.nothing_to(last);
     t.nothing_to(second);
     t.nothing_to(sbc());
+}
+
+/// Anybody can forge an ICMP, and another server of the name may know nothing of the call.
+#[test]
+fn an_icmp_takes_no_answer_from_a_server_that_is_there() {
+    for says_so in [false, true] {
+        let mut t = table();
+        located(&mut t, "sbc.example.net", Transport::Udp);
+        let second = others()[0];
+        let invite = invite("call1", "UDP", "sbc.example.net");
+        t.receive(sbc(), invite.clone());
+        let ringing = rings(&mut t);
+        t.icmp(sbc());
+        t.response_to(second, 180);
+        t.nothing_to(sbc());
+        if says_so {
+            t.receive(sbc(), invite);
+            t.response_to(sbc(), 180);
+        }
+        t.receive(desk(), with_sdp(answer_to(&ringing), &audio(desk())));
+        t.request_to(desk(), Method::Ack);
+        t.pass(Millis(600));
+        t.response_to(sbc(), 200);
+        let ok = t.response_to(sbc(), 200);
+        // Who has proven to be there has it alone.
+        assert_eq!(t.discard(second), if says_so { 0 } else { 2 });
+        t.receive(sbc(), Remote::of_answer(&ok, sbc()).ack(1));
+        t.pass(Millis::from_secs(5));
+        t.nothing_to(sbc());
+        t.nothing_to(second);
+    }
 }
 
 #[test]

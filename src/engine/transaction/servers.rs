@@ -123,6 +123,12 @@ impl<S: Clone + Of> Servers<S> {
     ) {
         let lookup = Lookup::server(&request, &flow);
         let found = self.by_branch.get(&lookup).copied();
+        let server = found.and_then(|id| Some((id, self.slab.get(id.0)?)));
+        if let Some((id, server)) = server
+            && server.flow == flow
+        {
+            self.turn(id, WayBack::is_proven);
+        }
         match (request.method(), found) {
             (Method::Ack, Some(id)) => {
                 self.feed(id, Input::Ack, With::Message(request, flow), effects);
@@ -198,7 +204,9 @@ impl<S: Clone + Of> Servers<S> {
         effects: &mut Effects<'_, C, S>,
     ) {
         if let Some(server) = self.slab.get(id.0) {
-            effects.send(server.back.flow, bytes);
+            for flow in server.back.flows() {
+                effects.send(flow, bytes.clone());
+            }
             self.remove(id, effects.timers);
         }
     }
@@ -498,19 +506,25 @@ impl<S: Clone + Of> Servers<S> {
                 Act::Send => {
                     if let With::Response(bytes) = &with {
                         server.last = Some(bytes.clone());
-                        effects.send(server.back.flow, bytes.clone());
+                        for flow in server.back.flows() {
+                            effects.send(flow, bytes.clone());
+                        }
                     }
                 }
                 Act::Resend => {
                     if let Some(last) = &server.last {
-                        effects.send_again(server.back.flow, last.clone(), of);
+                        for flow in server.back.flows() {
+                            effects.send_again(flow, last.clone(), of);
+                        }
                     }
                 }
                 Act::Trying => {
                     if let Some(request) = &server.request {
                         let bytes = compose::trying(request, server.flow.peer);
                         server.last = Some(bytes.clone());
-                        effects.send(server.back.flow, bytes);
+                        for flow in server.back.flows() {
+                            effects.send(flow, bytes.clone());
+                        }
                     }
                 }
                 Act::PassAck => {

@@ -17,9 +17,13 @@ const NAME_MAX: usize = 253;
 ///  as it came ──► over a connection: to its address at the port of the Via ──► where the host of the
 ///       └───────── by datagram, where ICMP says that nobody listens ─────────►  Via is (RFC 3263 5)
 /// ```
+///
+/// Anybody can forge an ICMP, so datagrams go there too, and not instead.
 #[derive(Debug)]
 pub(super) struct WayBack {
     pub(super) flow: Flow,
+    /// Where they went before an ICMP, and go still.
+    doubted: Option<Flow>,
     stage: Stage,
     /// Of its topmost Via.
     port: Option<u16>,
@@ -57,6 +61,7 @@ impl WayBack {
         let via = request.via();
         Self {
             flow: reply_flow(request, flow),
+            doubted: None,
             stage: Stage::AsItCame,
             port: via.port.filter(|port| *port != 0),
             host: leads_elsewhere(via.host, &flow).then(|| via.host.into()),
@@ -65,7 +70,19 @@ impl WayBack {
 
     /// Goes by another flow of the client.
     pub(super) fn turn(&mut self, flow: Flow) {
-        (self.flow, self.stage) = (flow, Stage::AsItCame);
+        (self.flow, self.doubted, self.stage) = (flow, None, Stage::AsItCame);
+    }
+
+    /// Goes as it came again: who says something there is there, whatever an ICMP said.
+    pub(super) fn is_proven(&mut self) {
+        if !self.flow.transport.is_reliable() {
+            self.turn(self.doubted.unwrap_or(self.flow));
+        }
+    }
+
+    /// Returns the flows that a response goes over: no more than two.
+    pub(super) fn flows(&self) -> impl Iterator<Item = Flow> + use<> {
+        self.doubted.into_iter().chain([self.flow])
     }
 
     /// Returns true where it matters that the way fails: there is another. While that is sought, which is for good
@@ -121,11 +138,16 @@ impl WayBack {
             // The client has come by another flow meanwhile.
             return Next::Nothing;
         }
-        let failed = (self.flow.transport, self.flow.peer);
+        let before = self.flow;
+        let failed = (before.transport, before.peer);
         let others = flows.iter().copied();
         let others = others.filter(|flow| (flow.transport, flow.peer) != failed);
         self.stage = Stage::Located(others.collect());
-        self.fails()
+        let next = self.fails();
+        if next == Next::Located && !before.transport.is_reliable() {
+            self.doubted = Some(before);
+        }
+        next
     }
 
     /// RFC 3263 5: by the transport of the request, at the port of the Via where it says one.
