@@ -71,13 +71,15 @@ impl Watch {
     /// what need not have come.
     pub(crate) fn heard(&mut self, media: bool, now: Micros) -> bool {
         match self.state {
-            State::Idle => {}
+            // That a told silence is over is not known before something should come again: it would be told as
+            // flowing for good, as nothing is due meanwhile.
+            State::Idle => return false,
             // Who holds in silence still reports by RTCP.
             State::Waiting { from } if media && from <= now => {
                 self.state = State::Listening { since: now };
                 self.owes = true;
             }
-            State::Waiting { .. } => {}
+            State::Waiting { .. } => return false,
             State::Listening { .. } | State::Silent => {
                 self.state = State::Listening { since: now };
             }
@@ -159,6 +161,25 @@ mod tests {
         watch.due(ms(40_000));
         watch.forget();
         assert!(!watch.heard(true, ms(41_000)));
+    }
+
+    #[test]
+    fn nothing_flows_while_nothing_is_due() {
+        let ms = Micros::from_ms;
+        let mut watch = Watch::new(Some(3_000_000));
+        watch.expect(ms(0));
+        assert!(watch.due(ms(3000)));
+        watch.expect_once_heard(ms(4000));
+        assert!(!watch.heard(false, ms(4500)), "a report on hold");
+        assert!(!watch.heard(true, ms(4900)), "its last words");
+        assert!(watch.heard(true, ms(5500)), "music");
+
+        watch.expect(ms(6000));
+        assert!(watch.due(ms(9000)));
+        watch.pause();
+        assert!(!watch.heard(true, ms(9500)));
+        watch.expect(ms(10_000));
+        assert!(watch.heard(true, ms(10_500)), "the silence told before");
     }
 
     #[test]
