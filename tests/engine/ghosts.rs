@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use refork::engine::settings::Settings;
 use refork::engine::time::Millis;
-use refork::sip::{Message, Method};
+use refork::sip::{Message, Method, Name};
 
 use crate::people::*;
+use crate::repair::replaces;
 use crate::table::*;
+use crate::transfer::{CAROL, carol, refer};
 
 impl Table {
     /// Bob's desk phone is lost, and the mobile goes on. Returns the BYE of the old dialog.
@@ -334,4 +337,57 @@ fn of_many_lost_dialogs_none_is_forgotten() {
         }
     }
     assert_eq!(told, dialogs);
+}
+
+/// The desk phone's dialog is lost, and Bob's mobile has the call. Returns the BYE and the mobile's dialog.
+fn lost_and_on_the_mobile() -> (Table, Message, Remote) {
+    let mut t = Table::new(Settings {
+        upstreams: [("pbx".into(), upstream("sip:192.0.2.60", true))].into(),
+        ..settings()
+    });
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    t.register("carol", carol(), "carol");
+    t.established();
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    let on = t.takes_over(mobile(), "m1", &audio(mobile()));
+    let notice = t.request_to(alice(), Method::Message);
+    t.reply(&notice, 200, alice());
+    let bye = t.waiting(desk(), &Method::Bye).expect("the BYE");
+    t.discard(desk());
+    (t, bye, on)
+}
+
+/// Bob's desk phone is back, and hears of its dead call.
+fn desk_is_laid_to_rest(t: &mut Table, bye: &Message) {
+    t.pass(Millis::from_secs(40));
+    t.discard(desk());
+    t.register_again("bob", desk(), "desk", 2);
+    let again = t.request_to(desk(), Method::Bye);
+    assert_eq!(again.call_id(), bye.call_id());
+}
+
+#[test]
+fn who_passed_the_call_on_hears_of_its_dead_call_at_its_own_phone() {
+    let (mut t, bye, mut on) = lost_and_on_the_mobile();
+    t.receive(mobile(), refer(&mut on, CAROL));
+    t.response_to(mobile(), 202);
+    let invite = t.request_to(carol(), Method::Invite);
+    t.carol_answers(&invite);
+    desk_is_laid_to_rest(&mut t, &bye);
+}
+
+#[test]
+fn whose_call_somebody_else_took_hears_of_its_dead_call_at_its_own_phone() {
+    let (mut t, bye, on) = lost_and_on_the_mobile();
+    // A PBX is believed in what it says of who goes on.
+    let pbx = phone("192.0.2.60:5060");
+    let invite = request(Method::Invite, "carol", "alice", pbx, "taking")
+        .header(Name::Replaces, replaces(&on))
+        .header(Name::Require, "replaces");
+    t.receive(pbx, with_sdp(invite, &audio(pbx)));
+    let ok = t.response_to(pbx, 200);
+    t.receive(pbx, Remote::of_answer(&ok, pbx).ack(1));
+    desk_is_laid_to_rest(&mut t, &bye);
 }

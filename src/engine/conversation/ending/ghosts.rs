@@ -70,8 +70,8 @@ impl Conversation {
     }
 
     /// Somebody else has a side's place: its lost dialogs are at phones of who had it.
-    pub(crate) fn leave_ghosts_of(&mut self, context: &mut Context<'_>, side: Side) {
-        let (rounds, aor) = (self.haunted.rounds, self.party(side).aor.clone());
+    pub(crate) fn leave_ghosts_of(&mut self, context: &mut Context<'_>, side: Side, aor: &Aor) {
+        let rounds = self.haunted.rounds;
         for ghost in self.ghosts.extract_if(.., |ghost| ghost.side == side) {
             context.entomb(self.id, aor.clone(), ghost, rounds, true);
         }

@@ -57,7 +57,8 @@ impl Conversation {
         transferred: bool,
     ) {
         if !transferred && person.aor != self.party(side).aor {
-            self.leave_ghosts_of(context, side);
+            let aor = self.party(side).aor.clone();
+            self.leave_ghosts_of(context, side, &aor);
             self.letters_before_transfer(context, side);
             self.letters_after_transfer(context, side);
             // What either said at the beginning was for somebody else.

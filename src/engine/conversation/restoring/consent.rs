@@ -188,6 +188,10 @@ impl Conversation {
         let transferred = person.is_some();
         if let Some(mut person) = person {
             self.letters_before_transfer(context, side);
+            let aor = self.party(side).aor.clone();
+            if person.aor != aor {
+                self.leave_ghosts_of(context, side, &aor);
+            }
             let party = self.party_mut(side);
             person.swap(party);
             party.walked = None;

@@ -368,6 +368,10 @@ impl Conversation {
         let aor = transfer.map(|transfer| transfer.transferor.aor);
         transferor.report(context, id, 200);
         self.note(context, Happening::Transferred { side, endpoint: to });
+        // What was lost before is the transferor's, and would be looked for at who has the call now.
+        if let Some(aor) = aor.as_ref().filter(|aor| **aor != self.party(side).aor) {
+            self.leave_ghosts_of(context, side, aor);
+        }
         self.let_go(context, transferor, aor);
     }
 
