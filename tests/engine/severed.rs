@@ -272,3 +272,24 @@ fn in_a_refork_who_is_gone_has_not_let_it_ring_out() {
         assert_eq!(asked, gone);
     }
 }
+
+/// What is registered of whom the call was forwarded to is not watched, and would not bring its phone back.
+#[test]
+fn whom_the_call_was_forwarded_to_rings_for_all_of_its_time() {
+    let mut t = Table::new(settings());
+    t.register("carol", carol(), "carol");
+    registers_over(&mut t, desk(), 7, "first");
+    let invite = request(Method::Invite, "alice", "carol", alice(), "call1");
+    t.receive(alice(), with_sdp(invite, &audio(alice())));
+    let first = t.request_to(carol(), Method::Invite);
+    t.forwards(&first, carol(), &["<sip:bob@example.org>"]);
+    let second = t.request_to(desk(), Method::Invite);
+    t.receive_over(tcp(desk(), 7), response(&second, 180, desk(), "b1").end());
+    t.discard(alice());
+    t.closed(desk(), 7);
+    t.pass(Millis(6_000));
+    t.nothing_to(alice());
+    let takes = with_sdp(answer_to(&second), &audio(desk()));
+    t.receive_over(tcp(desk(), 8), takes);
+    t.response_to(alice(), 200);
+}

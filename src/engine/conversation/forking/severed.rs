@@ -2,9 +2,10 @@
 //!
 //! Where its connection closes it has `detect.grace` to register again; then its branch has failed. Where it registers
 //! as after a reboot, or over a new connection in the place of the one that it rang by, it knows nothing of what rang:
-//! that is taken back, and it is asked anew, for what is left of its time.
+//! that is taken back, and it is asked anew, for what is left of its time. Whom the call was forwarded to is not known
+//! by its registrations here: it rings for all of its time.
 
-use super::{Branch, BranchState, aor_of};
+use super::{Branch, BranchState};
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, ELSEWHERE};
 use crate::engine::conversation::inviting::verdict;
@@ -62,7 +63,9 @@ impl Conversation {
             return;
         };
         // Who is reached by an address of its own may open another connection for its answer.
-        let rings = |branch: &&mut Branch| branch.state == BranchState::Calling && !branch.located;
+        let rings = |branch: &&mut Branch| {
+            branch.state == BranchState::Calling && !branch.located && branch.meant.is_none()
+        };
         let Some(branch) = fork.branch(leg).filter(rings) else {
             return;
         };
@@ -83,9 +86,9 @@ impl Conversation {
         let Some(branch) = fork.branch(leg) else {
             return false;
         };
-        let (flow, meant) = (branch.leg.dialog.flow, branch.meant.clone());
+        let flow = branch.leg.dialog.flow;
         let identity = branch.leg.endpoint.identity.clone();
-        let aor = aor_of(&meant).unwrap_or_else(|| &self.party(side).aor);
+        let aor = &self.party(side).aor;
         let known = routing::flows(aor, &identity, context.now, context.world);
         let mut others = known.iter().filter_map(|endpoint| endpoint.flow);
         others.any(|other| other != flow && standing(context, &other).is_some())
@@ -103,7 +106,8 @@ impl Conversation {
         let Some(invitation) = self.invitation.as_mut().filter(|i| i.held.is_none()) else {
             return;
         };
-        let Some(branch) = invitation.fork.to(&endpoint.identity) else {
+        let own = invitation.fork.to(&endpoint.identity);
+        let Some(branch) = own.filter(|branch| branch.meant.is_none()) else {
             return;
         };
         let (leg, flow) = (branch.leg.id, branch.leg.dialog.flow);
@@ -118,7 +122,6 @@ impl Conversation {
             return context.hurry(client);
         }
         let (secure, turned) = (branch.secure, branch.turned);
-        let meant = branch.meant.clone();
         let (left, severed) = (branch.until.since(context.now), branch.severed.is_some());
         if let Some(old) = invitation.fork.take(leg) {
             self.drop_branch(context, old, Some(ELSEWHERE));
@@ -129,7 +132,7 @@ impl Conversation {
         };
         match there {
             Ok(mut branch) => {
-                (branch.secure, branch.turned, branch.meant) = (secure, turned, meant);
+                (branch.secure, branch.turned) = (secure, turned);
                 invitation.fork.branches.push(branch);
             }
             Err(status) => invitation.fork.judge(verdict(status)),
