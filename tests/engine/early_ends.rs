@@ -257,3 +257,23 @@ fn a_target_that_rang_and_gives_way_leaves_no_dialog() {
     t.reply(&bye, 200, mobile());
     t.ends_empty();
 }
+
+#[test]
+fn an_answer_that_waits_for_a_prack_goes_on_where_its_dialog_is_left() {
+    let mut t = Table::new(settings());
+    alice_calls(&mut t, "Require: 100rel\r\n", &audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    let early = with_sdp(beyond(&invite, 183, "one"), &audio(desk()));
+    t.receive(desk(), early);
+    let shown = t.response_to(alice(), 183);
+    let mut left = Remote::of_answer(&shown, alice());
+    t.receive(desk(), beyond(&invite, 180, "two").end());
+    let rings = t.response_to(alice(), 180);
+    assert_ne!(rings.to_tag(), shown.to_tag());
+    t.receive(desk(), beyond(&invite, 200, "one").end());
+    t.nothing_to(desk());
+    t.hangs_up(&mut left);
+    t.request_to(desk(), Method::Ack);
+    let bye = t.request_to(desk(), Method::Bye);
+    assert_eq!(bye.to_tag(), Some("one"));
+}

@@ -149,7 +149,8 @@ impl Conversation {
             for owed in owed {
                 self.prack(context, &owed, None);
             }
-            return;
+            // No PRACK comes any more for what an answer may wait for.
+            return self.let_in(context);
         }
         let early = invitation.early.swap_remove(at);
         let fork = &mut invitation.fork;
