@@ -97,3 +97,26 @@ fn a_phone_beside_the_lost_one_is_not_in_its_place() {
     t.pass(Millis(2_100));
     t.request_to(mobile(), Method::Invite);
 }
+
+/// Who finds the one identity asks for the other, over and over.
+#[test]
+fn who_answered_for_another_and_is_not_taken_is_not_asked_again() {
+    let mut t = Table::new(settings());
+    t.established();
+    t.bob_is_lost();
+    let invite = t.request_to(desk(), Method::Invite);
+    let ok = with_sdp(response(&invite, 200, desk(), "n1"), &g722(desk()));
+    let ok = String::from_utf8_lossy(&ok).replace(
+        &format!("<sip:phone@{}>", desk()),
+        &format!("<sip:phone@{}>;+sip.instance=\"<urn:uuid:other>\"", desk()),
+    );
+    t.receive(desk(), ok.into());
+    t.request_to(desk(), Method::Ack);
+    let join = t.request_to(alice(), Method::Invite);
+    t.reply(&join, 488, alice());
+    let bye = t.waiting(desk(), &Method::Bye).expect("a BYE");
+    t.reply(&bye, 200, desk());
+    t.discard(desk());
+    t.pass(Millis::from_secs(30));
+    assert!(t.waiting(desk(), &Method::Invite).is_none());
+}

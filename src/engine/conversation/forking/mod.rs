@@ -16,6 +16,7 @@ pub(crate) mod turn;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer};
@@ -134,6 +135,9 @@ pub(crate) struct Branch {
     /// Whom the call was for, down to this endpoint.
     #[serde(skip)]
     pub(crate) trail: Option<Box<Trail>>,
+    /// Whom its INVITE was for, where another phone has turned out to be there.
+    #[serde(default)]
+    pub(crate) asked: Option<Arc<Identity>>,
     /// Carries Replaces of the lost dialog (RFC 3891).
     pub(crate) replaces: bool,
     /// How often upstreams have asked for proof.
@@ -358,6 +362,7 @@ impl Branch {
             client: None,
             meant: None,
             trail: None,
+            asked: None,
             replaces: false,
             rounds: Rounds::default(),
             attempt: 0,
@@ -433,6 +438,12 @@ impl Branch {
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.leg.endpoint
+    }
+
+    /// Returns the phone that is there, and whom its INVITE was for: who finds the one asks for the other.
+    pub(crate) fn identities(&self) -> impl Iterator<Item = Arc<Identity>> {
+        let there = self.leg.endpoint.identity.clone();
+        [there].into_iter().chain(self.asked.clone())
     }
 }
 

@@ -428,7 +428,7 @@ impl Conversation {
         if branch.asks.is_some() {
             return self.not_agreed(context, side, branch, 488);
         }
-        lost.refused.push(branch.leg.endpoint.identity.clone());
+        lost.refused.extend(branch.identities());
         Self::judge_target(lost, 488);
         let refused = Happening::Refused {
             side,
@@ -465,7 +465,7 @@ impl Conversation {
         };
         let (endpoint, attempt) = (branch.leg.endpoint.name.clone(), branch.attempt());
         if refused {
-            lost.refused.push(branch.leg.endpoint.identity.clone());
+            lost.refused.extend(branch.identities());
         }
         Self::judge_target(lost, 480);
         context.answer(server, 200, None);

@@ -85,6 +85,7 @@ impl Conversation {
         let Some(branch) = self.branch_mut(leg) else {
             return;
         };
+        let at_first = &mut branch.asked;
         let asked = &mut branch.leg.endpoint;
         // An upstream's phones are told apart by who is asked there, and other signs than an instance are less sure.
         let both = (&*asked.identity, &*there.identity);
@@ -100,6 +101,7 @@ impl Conversation {
         if let Some(known) = known.into_iter().next() {
             there.name = known.name;
         }
+        at_first.get_or_insert_with(|| asked.identity.clone());
         (asked.identity, asked.name) = (there.identity, there.name);
     }
 

@@ -94,7 +94,7 @@ impl Conversation {
             .iter()
             .any(|known| location::same(known, identity))
         {
-            lost.refused.push(identity.clone());
+            lost.refused.extend(branch.identities());
         } else {
             lost.unjoined.push(identity.clone());
             lost.failed.push(branch.leg.endpoint.clone());
