@@ -98,6 +98,40 @@ fn a_phone_beside_the_lost_one_is_not_in_its_place() {
     t.request_to(mobile(), Method::Invite);
 }
 
+#[test]
+fn an_invite_that_nobody_has_heard_there_is_the_new_ones_too() {
+    let mut t = Table::new(settings());
+    t.established();
+    t.bob_is_lost();
+    let invite = t.request_to(desk(), Method::Invite);
+    t.register("bob", desk(), "newphone");
+    for _ in 0..30 {
+        t.pass(Millis(100));
+        while let Some(again) = t.waiting(desk(), &Method::Invite) {
+            assert_eq!(again.branch(), invite.branch(), "two calls ring there");
+        }
+    }
+    t.discard(desk());
+    takes_over_as(&mut t, &invite, desk(), "newphone");
+    is_another(&mut t);
+}
+
+#[test]
+fn who_has_begun_anew_there_has_not_let_it_ring_out() {
+    let mut t = Table::new(settings());
+    t.established();
+    t.bob_is_lost();
+    let invite = t.request_to(desk(), Method::Invite);
+    t.reply(&invite, 180, desk());
+    t.register("bob", desk(), "newphone");
+    t.pass(Millis::from_secs(31));
+    t.request_to(desk(), Method::Cancel);
+    t.reply(&invite, 487, desk());
+    t.pass(Millis::from_secs(10));
+    let again = t.waiting(desk(), &Method::Invite).expect("an INVITE");
+    assert_ne!(again.call_id(), invite.call_id());
+}
+
 /// Who finds the one identity asks for the other, over and over.
 #[test]
 fn who_answered_for_another_and_is_not_taken_is_not_asked_again() {

@@ -241,8 +241,8 @@ impl Conversation {
             let status = branch.unanswered();
             let by = Refuser::of_silence(branch.rang && status == 408);
             names.push((branch.endpoint().name.clone(), by, branch.attempt(), status));
-            // Nobody was there to let it ring whose phone is gone.
-            if branch.rang && status == 408 {
+            // Nobody was there to let it ring whose phone is gone, or has begun anew and knows nothing of it.
+            if branch.rang && status == 408 && branch.asked.is_none() {
                 lost.refused.push(branch.leg.endpoint.identity.clone());
             } else {
                 lost.failed.push(branch.leg.endpoint.clone());
@@ -302,11 +302,24 @@ impl Conversation {
         };
         if let Some(branch) = lost.fork.branches.iter_mut().find(displaced) {
             let leg = branch.leg.id;
-            if branch.rang {
-                branch.leg.endpoint = endpoint.clone();
-                return self.persist(context);
-            }
-            if let Some(branch) = lost.fork.take(leg) {
+            let own = &mut branch.leg.endpoint;
+            let stays = own.contact == endpoint.contact
+                && endpoint
+                    .flow
+                    .is_none_or(|known| known == branch.leg.dialog.flow);
+            let unheard = branch
+                .client
+                .is_some_and(|client| context.shared.transactions.is_unheard(client));
+            // What has had no answer goes out again though it is taken back, and another INVITE would ring beside it.
+            if branch.rang || unheard && stays {
+                let rings = branch.rang;
+                branch.asked.get_or_insert_with(|| own.identity.clone());
+                *own = endpoint.clone();
+                self.persist(context);
+                if rings {
+                    return;
+                }
+            } else if let Some(branch) = lost.fork.take(leg) {
                 self.drop_branch(context, branch, None);
             }
         }
