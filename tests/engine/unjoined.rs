@@ -150,3 +150,24 @@ fn a_survivor_whose_user_is_asked_has_its_time() {
     t.receive(alice(), with_sdp(ok, &g722(alice())));
     assert_eq!(joined(&t), 1);
 }
+
+#[test]
+fn a_survivor_gets_no_reinvite_beside_one_that_was_taken_back() {
+    let (mut t, invite, join) = asked_to_join();
+    t.reply(&join, 100, alice());
+    let mut taken = Remote::of_invite(&invite, mobile(), "m1");
+    t.hangs_up(&mut taken);
+    let cancel = t.request_to(alice(), Method::Cancel);
+    t.reply(&cancel, 200, alice());
+    t.register("bob", third(), "third");
+    let invite = t.request_to(third(), Method::Invite);
+    let answer = response(&invite, 200, third(), "t1");
+    t.receive(third(), with_sdp(answer, &g722(third())));
+    t.request_to(third(), Method::Ack);
+    t.pass(Millis(6_000));
+    assert!(t.waiting(alice(), &Method::Invite).is_none());
+    t.reply(&join, 487, alice());
+    t.pass(Millis(4_100));
+    let again = t.waiting(alice(), &Method::Invite).expect("a re-INVITE");
+    assert!(again.cseq() > join.cseq());
+}

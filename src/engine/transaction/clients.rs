@@ -84,6 +84,12 @@ impl<C: Clone + Of> Clients<C> {
         )
     }
 
+    pub(super) fn says_nothing(&self, id: ClientId) -> bool {
+        use invite_client::State::{Held, Severed};
+        let machine = self.slab.get(id.0).map(|client| client.machine);
+        self.is_silent(id) || matches!(machine, Some(Machine::Invite(Held | Severed)))
+    }
+
     /// Returns a request that has no final answer yet, as it was sent.
     pub(super) fn open(&self, id: ClientId) -> Option<(Bytes, C)> {
         let client = self.slab.get(id.0)?;

@@ -163,6 +163,11 @@ impl<C: Clone + Of, S: Clone + Of> Transactions<C, S> {
         self.clients.is_silent(client)
     }
 
+    /// The same for one that may have been taken back.
+    pub fn says_nothing(&self, client: ClientId) -> bool {
+        self.clients.says_nothing(client)
+    }
+
     /// Returns a request of ours that has no final answer yet, as it was sent, and what it was sent for.
     pub fn open(&self, client: ClientId) -> Option<(Bytes, C)> {
         self.clients.open(client)

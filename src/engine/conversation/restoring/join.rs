@@ -184,6 +184,9 @@ impl Conversation {
         else {
             return;
         };
+        if self.is_asked_still(context, survivor) {
+            return self.join_later(context, side, leg, Millis(0));
+        }
         let Some((open, before)) = self.leg_mut(survivor).and_then(|leg| {
             let open = leg.negotiation.step(Act::SendOffer).ok()?;
             Some((open, leg.talk.clone()))
@@ -227,6 +230,20 @@ impl Conversation {
                 unsure: false,
             });
         }
+    }
+
+    /// Returns true where an INVITE to a survivor was taken back and is not over: there may be no other beside it (RFC
+    /// 3261 14.1). Who has said nothing to it for so long may never do, and the new phone hears silence meanwhile.
+    fn is_asked_still(&self, context: &Context<'_>, survivor: Side) -> bool {
+        let leg = self.party(survivor).leg.as_ref();
+        let Some((client, offered)) = leg.and_then(|leg| Some((leg.withdrawn?, leg.offered)))
+        else {
+            return false;
+        };
+        let patience = self.probing(context).timeout;
+        let transactions = &context.shared.transactions;
+        let speaks = !transactions.says_nothing(client) || context.now < offered + patience;
+        transactions.waits(client) && speaks
     }
 
     /// Returns how long an offer of ours to a side waits that has met one of its own (RFC 3261 14.1): longer where
