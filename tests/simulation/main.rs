@@ -52,7 +52,7 @@ fn verdict_of(mut run: Simulation) -> (Vec<String>, Simulation) {
     let found = match catch_unwind(AssertUnwindSafe(|| run.run())) {
         Ok(rest) => {
             let mut found = judge::judge(&run.log);
-            found.extend(judge::drained(&rest));
+            found.extend(judge::drained(&run.log, &rest));
             found.extend(judge::counted(&run.log, &rest.metrics));
             found
         }

@@ -97,7 +97,7 @@ fn tangled(log: &Log) -> Vec<usize> {
 }
 
 /// Returns what was left behind.
-pub(crate) fn drained(rest: &Rest) -> Vec<String> {
+pub(crate) fn drained(log: &Log, rest: &Rest) -> Vec<String> {
     let mut found = Vec::new();
     let mut zero = |what: &str, count: usize| {
         if count > 0 {
@@ -108,6 +108,11 @@ pub(crate) fn drained(rest: &Rest) -> Vec<String> {
     zero("media ports", rest.media_ports);
     zero("snapshots", rest.snapshots);
     zero("bindings", rest.bindings);
+    // A phone that is gone may never answer its BYE; where nothing befell anybody, each has.
+    let befell = |what: &What| matches!(what, What::Fault(_) | What::ServerDown);
+    if !log.entries.iter().any(|entry| befell(&entry.what)) {
+        zero("lost dialogs", rest.gauges.lost_dialogs);
+    }
     if !rest.gauges.is_at_rest() {
         found.push(format!("gauges are not zero at the end: {:?}", rest.gauges));
     }

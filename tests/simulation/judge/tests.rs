@@ -4,6 +4,7 @@ mod excuses;
 mod life;
 mod peace;
 
+use refork::engine::view::Gauges;
 use refork::sip::{Builder, Message, Method, Name, reason_phrase};
 
 use super::*;
@@ -588,10 +589,9 @@ fn two_phones_of_a_side() {
     spotless(&story.end(90_000, &[(C, "cc")]));
 }
 
-#[test]
-fn what_is_left_behind() {
-    let clean = || Rest {
-        gauges: Default::default(),
+fn clean() -> Rest {
+    Rest {
+        gauges: Gauges::default(),
         broken: Vec::new(),
         media_sessions: 0,
         media_ports: 0,
@@ -600,11 +600,16 @@ fn what_is_left_behind() {
         bindings: 0,
         busy: Vec::new(),
         metrics: String::new(),
-    };
-    spotless(&drained(&clean()));
+    }
+}
+
+#[test]
+fn what_is_left_behind() {
+    let log = Log::default();
+    spotless(&drained(&log, &clean()));
     let mut rest = clean();
     rest.gauges.timers = 1;
-    finds(&drained(&rest), "gauges");
+    finds(&drained(&log, &rest), "gauges");
     for (rest, what) in [
         (
             Rest {
@@ -656,8 +661,28 @@ fn what_is_left_behind() {
             "opened twice",
         ),
     ] {
-        finds(&drained(&rest), what);
+        finds(&drained(&log, &rest), what);
     }
+}
+
+#[test]
+fn a_dialog_is_lost_only_where_something_befell() {
+    let found = |mut story: Story| {
+        let rest = Rest {
+            gauges: Gauges {
+                lost_dialogs: 1,
+                ..Gauges::default()
+            },
+            ..clean()
+        };
+        story.add(20_000, A, What::HungUp);
+        drained(&story.log, &rest)
+    };
+    finds(&found(Story::call()), "1 lost dialogs");
+    spotless(&found(Story::taken_over()));
+    let mut restarted = Story::call();
+    restarted.restarted(10_000);
+    spotless(&found(restarted));
 }
 
 #[test]
