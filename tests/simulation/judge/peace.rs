@@ -4,7 +4,7 @@ use refork::engine::time::{Millis, Time};
 use refork::sip::Method;
 
 use super::legs::{Leg, Request, ends_dialog, outline};
-use super::{BRIEF, Case, FAILED, FOR_EVER, TRANSACTION};
+use super::{BRIEF, Case, FAILED, FLIGHT, FOR_EVER, TRANSACTION};
 
 /// After so long a request goes out once more that has had no answer.
 const RETRANSMITTED: Millis = Millis(400);
@@ -233,10 +233,22 @@ impl Case<'_> {
                 .flatten()
                 .any(|ended| ended <= at && ended >= recently)
         });
+        let asked = |from: Time, down: Time| {
+            let open = |got: &Request| {
+                let agreed = |(said, status)| status < 300 && said + FLIGHT < down;
+                let since = (from..=down).contains(&got.at) && !got.answer.is_some_and(agreed);
+                since && got.news && is_offer(&got.method)
+            };
+            let mut peers = self.side(leg.talk, other);
+            peers.any(|peer| peer.got.iter().any(open))
+        };
         // A server that died while the other side was asked whether it agrees asks it once more.
         let anew = |answered: Time| {
             let mut restarts = self.restarts.iter();
-            restarts.any(|(down, up)| *down >= answered && (recently..=at).contains(up))
+            restarts.any(|(down, up)| {
+                let crossed = *down >= answered && (recently..=at).contains(up);
+                crossed && asked(answered, *down)
+            })
         };
         // A branch that answered too late.
         let late = leg

@@ -120,16 +120,24 @@ fn an_invite_that_a_dead_server_sent_has_no_acknowledgement() {
 
 #[test]
 fn whom_the_other_was_asked_about_across_a_restart_may_be_ended_late() {
-    let story = |restart| {
+    let offer = sdp(2, "sendrecv");
+    let story = |answers: &[Option<u16>], restart| {
         let mut story = Story::taken_over();
+        for answer in answers {
+            let act = (Method::Update, &*offer);
+            story.inside(16_000, A, "ca", act, *answer, false);
+        }
         if restart {
             story.restarted(22_000);
         }
         story.got(57_000, C, "cc", Method::Bye);
         judge(&story.log)
     };
-    assert!(!has(&story(true), BYE));
-    finds(&story(false), BYE);
+    assert!(!has(&story(&[None], true), BYE));
+    finds(&story(&[None], false), BYE);
+    // Nobody was asked, or has agreed long since.
+    finds(&story(&[], true), BYE);
+    finds(&story(&[Some(200)], true), BYE);
 }
 
 #[test]
