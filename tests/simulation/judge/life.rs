@@ -11,6 +11,8 @@ use super::{Case, FOR_EVER, PhoneId, START, TRANSACTION};
 const JOINED: Millis = Millis(16_000);
 /// The last word and the BYE at the timeout, where they are lost on the way.
 const CLOSING: Millis = Millis(20_000);
+/// Until a BYE has arrived and is passed on, where both are lost on the way.
+const ENDING: Millis = Millis(12_000);
 /// An INVITE that is lost on the way comes again.
 const ARRIVES: Millis = Millis(8000);
 
@@ -40,7 +42,7 @@ impl Case<'_> {
         let (other, rules) = (leg.side.other(), self.log.rules);
         // A server that dies as it ends a call has forgotten it, and whose BYE may have been lost.
         let over = hole.before.and_then(|peer| peer.bye_sent);
-        if over.is_some_and(|at| self.restarted(at, at + TRANSACTION)) {
+        if over.is_some_and(|at| self.restarted(at, at + ENDING)) {
             return;
         }
         let hard_to_ask = hole

@@ -141,6 +141,18 @@ fn whom_the_other_was_asked_about_across_a_restart_may_be_ended_late() {
 }
 
 #[test]
+fn whom_a_server_has_forgotten_as_it_died_may_be_left_alone() {
+    let story = |restart| {
+        let mut story = Story::call();
+        story.inside(60_000, B, "cb", (Method::Bye, ""), None, true);
+        story.restarted(restart);
+        story.end(300_000, &[])
+    };
+    assert!(!has(&story(70_000), "left alone"));
+    finds(&story(80_000), "left alone");
+}
+
+#[test]
 fn who_has_refused_since_its_other_phone_was_missed_need_not_be_joined() {
     let story = |refused: u64| {
         let mut story = Story::registered();
