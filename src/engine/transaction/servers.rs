@@ -204,9 +204,8 @@ impl<S: Clone + Of> Servers<S> {
         effects: &mut Effects<'_, C, S>,
     ) {
         if let Some(server) = self.slab.get(id.0) {
-            for flow in server.back.flows() {
-                effects.send(flow, bytes.clone());
-            }
+            let flows = server.back.flows();
+            flows.for_each(|flow| effects.send(flow, bytes.clone()));
             self.remove(id, effects.timers);
         }
     }
