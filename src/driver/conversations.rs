@@ -11,8 +11,12 @@ impl Conversations {
         Self((0..workers).map(|_| AtomicUsize::new(0)).collect())
     }
 
+    /// Most inputs change nothing: then the others' caches are left alone.
     pub(super) fn tell(&self, worker: usize, conversations: usize) {
-        self.0[worker].store(conversations, Ordering::Relaxed);
+        let known = &self.0[worker];
+        if known.load(Ordering::Relaxed) != conversations {
+            known.store(conversations, Ordering::Relaxed);
+        }
     }
 
     /// Returns how many the others have.

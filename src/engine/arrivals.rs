@@ -24,6 +24,7 @@ use crate::engine::ports::{Output, World};
 use crate::engine::refusal::{Refusal, SIPS_NOT_ALLOWED};
 use crate::engine::time::Time;
 use crate::engine::transaction::ServerId;
+use crate::engine::trust;
 use crate::sip::{Builder, Malformed, Message, Method, Name, Uri, reason_phrase, sdp::Sdp};
 
 impl Engine {
@@ -58,6 +59,7 @@ impl Engine {
             Method::Message => {
                 if let Some(asker) = self.admit(server, request, flow, now, world) {
                     let by = self.came_by(request, &flow, &asker, now, world);
+                    let by = by.unwrap_or_default();
                     let mut context = self.shared.context(now, world);
                     let begun =
                         self.passages
@@ -211,6 +213,7 @@ impl Engine {
                 return;
             };
             let by = self.came_by(request, &flow, &asker, now, world);
+            let by = by.unwrap_or_default();
             let context = self.shared.context(now, world);
             if let Err(refusal) = destination(&context, request, &flow, &asker, &by) {
                 self.shared.context(now, world).turn_down(server, refusal);
@@ -244,8 +247,10 @@ impl Engine {
         {
             return self.replacing(server, request, flow, asker, value, now, world);
         }
-        let beyond = self.comes_from_beyond(request, &flow, asker, now, world);
         let by = self.came_by(request, &flow, asker, now, world);
+        // The From and the Contact are the word of whoever is beyond, then.
+        let beyond = by.is_some() && !trust::is_listed(&flow, &self.shared.settings, world);
+        let by = by.unwrap_or_default();
         let standing = self.conversations.len() + world.elsewhere();
         let full = standing >= self.shared.settings.limits.conversations;
         let mut context = self.shared.context(now, world);

@@ -30,7 +30,6 @@ use crate::engine::ports::World;
 use crate::engine::settings::{Auth, Domain, ServedBy, Settings};
 use crate::engine::time::Time;
 use crate::engine::transaction::ServerId;
-use crate::engine::trust;
 use crate::sip::digest::Credentials;
 use crate::sip::{Message, Name, Uri, reason_phrase};
 
@@ -104,7 +103,7 @@ impl Engine {
         // An upstream has no password of a user's.
         let by_upstream = self.doubted.knows(source);
         let claim = claim(request, &flow, by_upstream, now, settings, world).or_else(|| {
-            let apart = !by_upstream && is_anonymous(request);
+            let apart = !by_upstream && location::is_anonymous(request);
             apart.then(|| beyond(request, now, settings, world))?
         });
         let Some(claim) = claim else {
@@ -133,21 +132,8 @@ impl Engine {
         }
     }
 
-    /// Returns true for a call that comes by an upstream, of who has not shown to have a phone here: its From and
-    /// its Contact are the word of whoever is beyond.
-    pub(super) fn comes_from_beyond(
-        &self,
-        request: &Message,
-        flow: &Flow,
-        asker: &Asker,
-        now: Time,
-        world: &dyn World,
-    ) -> bool {
-        self.is_of_upstream(request, flow, asker, now, world)
-            && !trust::is_listed(flow, &self.shared.settings, world)
-    }
-
-    /// Returns the upstreams that a request comes by, as far as that can be told.
+    /// Returns the upstreams that a request comes by, as far as that can be told. None where it comes by none, or is
+    /// of a phone that has shown to be here.
     pub(super) fn came_by(
         &self,
         request: &Message,
@@ -155,34 +141,22 @@ impl Engine {
         asker: &Asker,
         now: Time,
         world: &dyn World,
-    ) -> Vec<Box<str>> {
-        if !self.is_of_upstream(request, flow, asker, now, world) {
-            return Vec::new();
+    ) -> Option<Vec<Box<str>>> {
+        match asker {
+            Asker::Trusted | Asker::Says(_) | Asker::Stranger => {}
+            Asker::Proven(_) | Asker::Unasked(_) | Asker::Of(_) => return None,
+        }
+        let source = flow.peer.ip();
+        if !(self.peers.knows(source) || self.doubted.knows(source)) {
+            return None;
+        }
+        let own = location::whose(request.from().uri, now, &self.shared.settings, world);
+        if own.is_some_and(|own| location::is_bound(&own, flow, now, world)) {
+            return None;
         }
         let mut by = self.peers.at(flow.peer);
         by.append(&mut self.doubted.at(flow.peer));
-        by
-    }
-
-    /// Returns true for what comes from an upstream's address, and not of a phone that has shown to be here.
-    fn is_of_upstream(
-        &self,
-        request: &Message,
-        flow: &Flow,
-        asker: &Asker,
-        now: Time,
-        world: &dyn World,
-    ) -> bool {
-        let unshown = match asker {
-            Asker::Trusted | Asker::Says(_) | Asker::Stranger => true,
-            Asker::Proven(_) | Asker::Unasked(_) | Asker::Of(_) => false,
-        };
-        let source = flow.peer.ip();
-        if !unshown || !(self.peers.knows(source) || self.doubted.knows(source)) {
-            return false;
-        }
-        let own = location::whose(request.from().uri, now, &self.shared.settings, world);
-        own.is_none_or(|own| !location::is_bound(&own, flow, now, world))
+        Some(by)
     }
 
     fn unproven(
@@ -256,11 +230,6 @@ fn claim<'s>(
         domain,
         anonymous: true,
     })
-}
-
-fn is_anonymous(request: &Message) -> bool {
-    let from = request.from().uri_parsed();
-    !from.is_ok_and(|uri| location::is_named(&uri))
 }
 
 /// RFC 3325 9.2: whom an anonymous user wants to be known as to those who may know.

@@ -1,9 +1,10 @@
 //! Who is where: addresses of record, endpoint identity, the registrar (RFC 3261 10).
 //!
 //! `aor` tells which addresses are one person, `identity` which Contacts are one device, `gruu` which URIs mean
-//! one, `temporary` those that do not show whose; `auth` asks for proof, `offers` says by which algorithms, `bindings` is the table of RFC 3261 10.3 step 7
-//! and `registrar` the rest of that section; `sender` who a request is of that does not say so; `held` keeps what an upstream's registrar has agreed to, `guesses`
-//! tells who guesses at what it knows.
+//! one, `temporary` those that do not show whose; `auth` asks for proof, `offers` says by which algorithms, `bindings`
+//! is the table of RFC 3261 10.3 step 7 and `registrar` the rest of that section; `sender` who a request is of that
+//! does not say so; `held` keeps what an upstream's registrar has agreed to, `guesses` tells who guesses at what it
+//! knows.
 
 mod aor;
 mod auth;
@@ -34,5 +35,5 @@ pub(crate) use identity::{alike, displaces};
 pub use identity::{caller, endpoint, identity, same, same_uri};
 pub(crate) use registrar::knows_path;
 pub use registrar::{Registered, Registrar};
-pub(crate) use sender::{is_named, over_flow, sender};
+pub(crate) use sender::{is_anonymous, is_named, over_flow, sender};
 pub(crate) use temporary::{revealed, whose};

@@ -18,6 +18,12 @@ pub(crate) fn is_named(uri: &Uri<'_>) -> bool {
         && !uri.host.eq_ignore_ascii_case("anonymous.invalid")
 }
 
+/// Returns true where the From says of nobody that the request is theirs.
+pub(crate) fn is_anonymous(request: &Message) -> bool {
+    let from = request.from().uri_parsed();
+    !from.is_ok_and(|uri| is_named(&uri))
+}
+
 /// Who has registered over the flow of a request.
 struct Bound<'s> {
     aor: Aor,
@@ -98,10 +104,9 @@ pub(crate) fn sender(
     settings: &Settings,
     world: &dyn World,
 ) -> Option<Aor> {
-    let from = request.from();
     let own = match asker {
         Asker::Proven(user) => return Some(user.clone()),
-        Asker::Of(upstream) if !from.uri_parsed().is_ok_and(|uri| is_named(&uri)) => {
+        Asker::Of(upstream) if is_anonymous(request) => {
             let served = ServedBy::Upstream(upstream.clone());
             let bound = alone_over_flow(request, flow, now, settings, world);
             bound.filter(|(_, by)| *by == served)
@@ -111,5 +116,5 @@ pub(crate) fn sender(
         }
     };
     let own = own.map(|(aor, _)| aor);
-    own.or_else(|| whose(from.uri, now, settings, world))
+    own.or_else(|| whose(request.from().uri, now, settings, world))
 }

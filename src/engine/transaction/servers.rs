@@ -51,6 +51,15 @@ struct Server<S> {
     clock: Clock,
 }
 
+impl<S> Server<S> {
+    /// What is the same but for its way is no copy of it any more.
+    fn unmerge(&mut self, known: &mut HashMap<Lookup, ServerId>) {
+        if let Some(merged) = self.merged.take() {
+            known.remove(&merged);
+        }
+    }
+}
+
 /// A request whose way back is gone, and where the one is to be found that it came from.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stranded {
@@ -186,7 +195,7 @@ impl<S: Clone + Of> Servers<S> {
         };
         // Some clients try again with credentials but the same CSeq, and proxies what has failed: that is no copy.
         if matches!(status, 401 | 407) || failed {
-            self.unmerge(id);
+            server.unmerge(&mut self.merged);
         }
         self.feed(id, Input::Respond(status), With::Response(bytes), effects);
         if only_for_copies && self.slab.get(id.0).is_some() {
@@ -552,11 +561,7 @@ impl<S: Clone + Of> Servers<S> {
                 }
                 Act::Absorb => effects.absorbed(of),
                 Act::Drop => server.last = None,
-                Act::Unmerge => {
-                    if let Some(merged) = server.merged.take() {
-                        self.merged.remove(&merged);
-                    }
-                }
+                Act::Unmerge => server.unmerge(&mut self.merged),
                 Act::Stop => server.clock.stop(effects.timers),
                 Act::Quiet => server.clock.quiet(effects.timers),
                 Act::Start(timer) => {
@@ -568,14 +573,6 @@ impl<S: Clone + Of> Servers<S> {
             }
         }
         then
-    }
-
-    /// What is the same but for its way is no copy of this one any more.
-    fn unmerge(&mut self, id: ServerId) {
-        let server = self.slab.get_mut(id.0);
-        if let Some(merged) = server.and_then(|server| server.merged.take()) {
-            self.merged.remove(&merged);
-        }
     }
 
     fn remove(&mut self, id: ServerId, timers: &mut Timers<Due>) {

@@ -29,25 +29,32 @@ impl Branch {
 
     /// Returns true where its phone has had the INVITE, and has begun `anew` since.
     pub(crate) fn is_forgotten(&self, context: &Context<'_>, anew: bool) -> bool {
-        let transactions = &context.shared.transactions;
-        let heard = self
-            .client
-            .is_some_and(|client| !transactions.is_unheard(client));
+        let heard = self.client.is_some() && !self.is_unheard(context);
         let counts = context.shared.settings.detect.registration;
         anew && counts && heard && self.state == BranchState::Calling
     }
 
+    /// Returns true where its INVITE is out and has had no response at all.
+    pub(crate) fn is_unheard(&self, context: &Context<'_>) -> bool {
+        let transactions = &context.shared.transactions;
+        let client = self.client;
+        client.is_some_and(|client| transactions.is_unheard(client))
+    }
+
+    /// Returns true where its INVITE goes to the very place of who registers.
+    pub(crate) fn leads_to(&self, endpoint: &Endpoint) -> bool {
+        let (own, flow) = (&self.leg.endpoint, self.leg.dialog.flow);
+        own.contact == endpoint.contact && endpoint.flow.is_none_or(|known| known == flow)
+    }
+
     /// Returns true where what is out to a phone leads nowhere since it registered.
     fn is_overtaken(&self, context: &Context<'_>, endpoint: &Endpoint, anew: bool) -> bool {
-        let (own, flow) = (&self.leg.endpoint, self.leg.dialog.flow);
-        if own.contact == endpoint.contact && endpoint.flow.is_none_or(|known| known == flow) {
+        if self.leads_to(endpoint) {
             return self.is_forgotten(context, anew);
         }
         // A phone that rings where datagrams lead rings on while its address changes.
-        let unheard = self
-            .client
-            .is_some_and(|client| context.shared.transactions.is_unheard(client));
-        unheard || flow.transport.is_reliable() || self.is_forgotten(context, anew)
+        let reliable = self.leg.dialog.flow.transport.is_reliable();
+        self.is_unheard(context) || reliable || self.is_forgotten(context, anew)
     }
 }
 

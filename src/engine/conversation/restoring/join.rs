@@ -536,8 +536,8 @@ impl Conversation {
         let walked = meant
             .as_ref()
             .map(|_| trail.map(|trail| Walked::of(&trail, steps.clone())));
-        let person = picker.map(|person| *person);
-        if let Some(person) = person.or_else(|| meant.map(|meant| meant.person)) {
+        let picker = picker.map(|person| *person);
+        if let Some(person) = picker.or_else(|| meant.map(|meant| meant.person)) {
             // Whom somebody has forwarded the call to, or who has taken it in its place.
             self.hand_on(context, side, person, transferred);
         }

@@ -301,18 +301,10 @@ impl Conversation {
                 && location::displaces(endpoint, &branch.leg.endpoint)
         };
         if let Some(branch) = lost.fork.branches.iter_mut().find(displaced) {
-            let leg = branch.leg.id;
-            let own = &mut branch.leg.endpoint;
-            let stays = own.contact == endpoint.contact
-                && endpoint
-                    .flow
-                    .is_none_or(|known| known == branch.leg.dialog.flow);
-            let unheard = branch
-                .client
-                .is_some_and(|client| context.shared.transactions.is_unheard(client));
+            let (leg, rings) = (branch.leg.id, branch.rang);
             // What has had no answer goes out again though it is taken back, and another INVITE would ring beside it.
-            if branch.rang || unheard && stays {
-                let rings = branch.rang;
+            if rings || branch.is_unheard(context) && branch.leads_to(endpoint) {
+                let own = &mut branch.leg.endpoint;
                 branch.asked.get_or_insert_with(|| own.identity.clone());
                 *own = endpoint.clone();
                 self.persist(context);
@@ -327,12 +319,8 @@ impl Conversation {
             return;
         };
         if let Some(branch) = lost.fork.to(&endpoint.identity) {
-            let (leg, flow, rings) = (
-                branch.leg.id,
-                branch.leg.dialog.flow,
-                &branch.leg.endpoint.contact,
-            );
-            if *rings == endpoint.contact && endpoint.flow.is_none_or(|known| known == flow) {
+            let leg = branch.leg.id;
+            if branch.leads_to(endpoint) {
                 branch.at_once = true;
                 let Some(client) = branch.client else {
                     return self.launch_again(context, side);
