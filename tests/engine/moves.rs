@@ -116,12 +116,7 @@ fn a_survivor_that_is_heard_and_ignores_the_offer_of_a_new_leg_is_not_lost() {
     t.bob_is_lost();
     t.discard(desk());
     t.pass(Millis(2_100));
-    let invite = t.request_to(mobile(), Method::Invite);
-    t.receive(
-        mobile(),
-        with_sdp(response(&invite, 200, mobile(), "m1"), &g722(mobile())),
-    );
-    t.request_to(mobile(), Method::Ack);
+    t.takes_over(mobile(), "m1", &g722(mobile()));
     t.request_to(alice(), Method::Invite);
     for _ in 0..45 {
         t.pass(Millis::from_secs(1));

@@ -60,6 +60,16 @@ fn acknowledged(t: &mut Table, ok: &Message, at: SocketAddr) -> Remote {
     a
 }
 
+/// The desk phone rings with PCMU, and takes the call with PCMA: what the caller hears of each.
+fn answers_otherwise(t: &mut Table) -> (Message, Message) {
+    let invite = t.request_to(desk(), Method::Invite);
+    let early = response(&invite, 183, desk(), "b1");
+    t.receive(desk(), with_sdp(early, &sound(desk(), "0")));
+    let first = t.response_to(alice(), 183);
+    t.receive(desk(), with_sdp(answer_to(&invite), &sound(desk(), "8")));
+    (first, t.response_to(alice(), 200))
+}
+
 /// Alice is offered what was answered: returns the formats, and lets her agree.
 fn set_right(t: &mut Table, before: &Message) -> String {
     let offer = t.next_to(alice());
@@ -226,12 +236,7 @@ fn early_media_of_another_phone_is_heard_where_it_goes_with_the_first() {
 fn one_phone_that_answers_otherwise_than_it_rang_is_offered_to_the_caller() {
     let mut t = table(MediaMode::Relay, EarlyDialogs::Forward);
     alice_calls(&mut t, "", &audio(alice()));
-    let invite = t.request_to(desk(), Method::Invite);
-    let early = response(&invite, 183, desk(), "b1");
-    t.receive(desk(), with_sdp(early, &sound(desk(), "0")));
-    let first = t.response_to(alice(), 183);
-    t.receive(desk(), with_sdp(answer_to(&invite), &sound(desk(), "8")));
-    let ok = t.response_to(alice(), 200);
+    let (first, ok) = answers_otherwise(&mut t);
     assert_eq!((ok.to_tag(), ok.body()), (first.to_tag(), first.body()));
     acknowledged(&mut t, &ok, desk());
     assert_eq!(set_right(&mut t, &first), "8");
@@ -243,12 +248,7 @@ fn a_caller_that_refuses_keeps_its_call_and_one_that_is_busy_is_asked_again() {
         let mut t = table(MediaMode::Relay, EarlyDialogs::Forward);
         t.register("bob", desk(), "desk");
         t.alice_invites(&audio(alice()));
-        let invite = t.request_to(desk(), Method::Invite);
-        let early = response(&invite, 183, desk(), "b1");
-        t.receive(desk(), with_sdp(early, &sound(desk(), "0")));
-        let first = t.response_to(alice(), 183);
-        t.receive(desk(), with_sdp(answer_to(&invite), &sound(desk(), "8")));
-        let ok = t.response_to(alice(), 200);
+        let (first, ok) = answers_otherwise(&mut t);
         let mut a = acknowledged(&mut t, &ok, desk());
         let offer = t.request_to(alice(), Method::Invite);
         t.reply(&offer, status, alice());
@@ -276,12 +276,7 @@ fn what_the_caller_must_know_is_offered_after_a_restart_too() {
     let mut t = table(MediaMode::Relay, EarlyDialogs::Forward);
     t.register("bob", desk(), "desk");
     t.alice_invites(&audio(alice()));
-    let invite = t.request_to(desk(), Method::Invite);
-    let early = response(&invite, 183, desk(), "b1");
-    t.receive(desk(), with_sdp(early, &sound(desk(), "0")));
-    let first = t.response_to(alice(), 183);
-    t.receive(desk(), with_sdp(answer_to(&invite), &sound(desk(), "8")));
-    let ok = t.response_to(alice(), 200);
+    let (first, ok) = answers_otherwise(&mut t);
     let mut a = acknowledged(&mut t, &ok, desk());
     t.request_to(alice(), Method::Invite);
     t.receive(alice(), a.message("hello?"));

@@ -341,11 +341,7 @@ fn who_answered_a_re_fork_as_the_second_is_not_asked_again_after_a_restart() {
     let second = t.request_to(desk(), Method::Invite);
     t.reply(&second, 180, desk());
     t.pass(Millis(2_100));
-    let invite = t.request_to(mobile(), Method::Invite);
-    t.receive(
-        mobile(),
-        with_sdp(response(&invite, 200, mobile(), "m1"), &g722(mobile())),
-    );
+    t.takes_over(mobile(), "m1", &g722(mobile()));
     // Alice has to agree to that, and has not said a word when the desk phone answers too.
     t.request_to(alice(), Method::Invite);
     t.receive(

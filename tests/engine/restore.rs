@@ -339,12 +339,7 @@ fn a_491_to_the_join_does_not_hang_up_on_who_answered() {
     let (mut a, _) = t.established();
     t.bob_is_lost();
     t.pass(Millis(2_100));
-    let invite = t.request_to(mobile(), Method::Invite);
-    t.receive(
-        mobile(),
-        with_sdp(response(&invite, 200, mobile(), "m1"), &g722(mobile())),
-    );
-    t.request_to(mobile(), Method::Ack);
+    t.takes_over(mobile(), "m1", &g722(mobile()));
     let join = t.request_to(alice(), Method::Invite);
     t.reply(&join, 491, alice());
     t.request_to(alice(), Method::Ack);
@@ -386,12 +381,7 @@ fn a_survivor_that_puts_off_the_join_is_asked_again_a_few_times() {
         t.established();
         t.bob_is_lost();
         t.pass(Millis(2_100));
-        let invite = t.request_to(mobile(), Method::Invite);
-        t.receive(
-            mobile(),
-            with_sdp(response(&invite, 200, mobile(), "m1"), &g722(mobile())),
-        );
-        t.request_to(mobile(), Method::Ack);
+        t.takes_over(mobile(), "m1", &g722(mobile()));
         for _ in 0..times {
             let join = t.request_to(alice(), Method::Invite);
             puts_off(&mut t, &join);
@@ -425,14 +415,8 @@ fn who_hangs_up_while_the_survivor_is_asked_is_not_joined() {
     t.established();
     t.bob_is_lost();
     t.pass(Millis(2_100));
-    let invite = t.request_to(mobile(), Method::Invite);
-    t.receive(
-        mobile(),
-        with_sdp(response(&invite, 200, mobile(), "m1"), &g722(mobile())),
-    );
-    t.request_to(mobile(), Method::Ack);
+    let mut m = t.takes_over(mobile(), "m1", &g722(mobile()));
     let join = t.request_to(alice(), Method::Invite);
-    let mut m = Remote::of_invite(&invite, mobile(), "m1");
     t.hangs_up(&mut m);
     t.receive(
         alice(),

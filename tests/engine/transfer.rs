@@ -359,12 +359,7 @@ fn a_target_that_talks_otherwise_costs_the_transferee_one_invite() {
     let ok = response(&invite, 200, carol(), "c1");
     t.receive(carol(), with_sdp(ok, &g722(carol())));
     t.request_to(carol(), Method::Ack);
-    let again = t.request_to(alice(), Method::Invite);
-    t.receive(
-        alice(),
-        with_sdp(response(&again, 200, alice(), "x1"), &g722(alice())),
-    );
-    t.request_to(alice(), Method::Ack);
+    t.takes_over(alice(), "x1", &g722(alice()));
     t.told(desk(), "200 OK");
     t.word_of_carol();
     let mut c = Remote::of_invite(&invite, carol(), "c1");

@@ -56,6 +56,18 @@ fn rings(t: &mut Table) -> Message {
     invite
 }
 
+/// A call rings, and ICMP has said that its server is gone: another of its name is told. Returns its INVITE, and ours.
+fn spoken_against() -> (Table, Bytes, Message) {
+    let mut t = table();
+    located(&mut t, "sbc.example.net", Transport::Udp);
+    let invite = invite("call1", "UDP", "sbc.example.net");
+    t.receive(sbc(), invite.clone());
+    let ringing = rings(&mut t);
+    t.icmp(sbc());
+    t.response_to(others()[0], 180);
+    (t, invite, ringing)
+}
+
 #[test]
 fn where_nobody_listens_another_server_of_the_name_is_answered() {
     let mut t = table();
@@ -86,14 +98,8 @@ fn where_nobody_listens_another_server_of_the_name_is_answered() {
 #[test]
 fn an_icmp_takes_no_answer_from_a_server_that_is_there() {
     for says_so in [false, true] {
-        let mut t = table();
-        located(&mut t, "sbc.example.net", Transport::Udp);
+        let (mut t, invite, ringing) = spoken_against();
         let second = others()[0];
-        let invite = invite("call1", "UDP", "sbc.example.net");
-        t.receive(sbc(), invite.clone());
-        let ringing = rings(&mut t);
-        t.icmp(sbc());
-        t.response_to(second, 180);
         t.nothing_to(sbc());
         if says_so {
             t.receive(sbc(), invite);
@@ -154,14 +160,8 @@ fn a_server_that_closes_its_connection_goes_on_calling() {
 #[test]
 fn the_server_that_is_answered_has_the_transaction() {
     for cancels in [true, false] {
-        let mut t = table();
-        located(&mut t, "sbc.example.net", Transport::Udp);
+        let (mut t, invite, ringing) = spoken_against();
         let second = others()[0];
-        let invite = invite("call1", "UDP", "sbc.example.net");
-        t.receive(sbc(), invite.clone());
-        let ringing = rings(&mut t);
-        t.icmp(sbc());
-        t.response_to(second, 180);
         let within = |method: &str, tag: &str| {
             let text = String::from_utf8_lossy(&invite);
             let head = text.split("Content-Type").next().unwrap();
