@@ -3,6 +3,7 @@
 use refork::engine::time::{Millis, Time};
 
 use super::legs::Leg;
+use super::peace::is_offer;
 use super::{Case, TRANSACTION};
 use crate::log::{Fault, PhoneId, What};
 
@@ -102,9 +103,10 @@ impl Case<'_> {
         let (Some(taken), Some(replaced)) = (leg.acked, rival.acked) else {
             return;
         };
-        let until = replaced + PROMPT;
+        let until = self.agreed_to(rival, replaced) + PROMPT;
         let [card, other] = [leg.phone, rival.phone].map(|phone| &self.log.roster[phone]);
-        let stays = |leg: &Leg| leg.end().is_none_or(|end| end > until);
+        let end = |leg: &Leg| [leg.end(), leg.learnt()].into_iter().flatten().min();
+        let stays = |leg: &Leg| end(leg).is_none_or(|end| end > until);
         if taken < replaced
             && card.user == other.user
             && !card.stream
@@ -116,6 +118,23 @@ impl Case<'_> {
             let what = "has lost its place, and is not told".to_owned();
             found.push((until, leg.phone, what));
         }
+    }
+
+    /// Returns when the other side had agreed to a session that is news to it; until then it may be refused, and who
+    /// was there before keeps its place. Whose answer nobody hears is asked for as long as a transaction takes.
+    fn agreed_to(&self, rival: &Leg, acked: Time) -> Time {
+        let other = self.side(rival.talk, rival.side.other());
+        let asked = other.filter(|leg| leg.stood_at(acked) && rival.brings_news_to(leg));
+        let agreed = asked.filter_map(|leg| {
+            if self.trouble(leg.phone, acked, acked + PROMPT) {
+                return Some(acked + TRANSACTION);
+            }
+            let offers = leg.got.iter().filter(|got| is_offer(&got.method));
+            let answers = offers.filter_map(|got| got.answer);
+            let agreed = answers.filter(|(at, status)| *status < 300 && rival.answered < Some(*at));
+            agreed.map(|(at, _)| at).min()
+        });
+        agreed.max().map_or(acked, |at| at.max(acked))
     }
 
     /// Returns true where nothing else has befallen a phone by a time than that nothing of it arrives.

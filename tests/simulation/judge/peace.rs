@@ -374,6 +374,6 @@ impl Case<'_> {
     }
 }
 
-fn is_offer(method: &Method) -> bool {
+pub(super) fn is_offer(method: &Method) -> bool {
     matches!(method, Method::Invite | Method::Update)
 }

@@ -1,5 +1,6 @@
 //! What explains a thing explains no more than that: each cause beside the same log without it.
 
+use super::peace::formats;
 use super::*;
 
 /// A phone of a third user, to whom one side may hand the call.
@@ -169,4 +170,39 @@ fn who_has_refused_since_its_other_phone_was_missed_need_not_be_joined() {
     early.invite(39_000, C, "cc", false);
     early.final_response(40_000, C, "cc", 488, true);
     finds(&early.end(170_000, &[]), joined);
+}
+
+#[test]
+fn who_is_mute_keeps_its_place_until_the_other_side_agrees_to_another() {
+    // What C takes, when A agrees to it, what befalls A, and when B is told.
+    let story = |taken, agreed: Option<u64>, fault: bool, told: u64| {
+        let (mut story, known) = (Story::new(), formats(1, "0 8"));
+        let branch = "z9hG4bKica";
+        let (method, of) = (Method::Invite, ("ca", 1, branch));
+        story.request(1000, A, method, "ca", 1, branch, "", &known, true);
+        story.answer(2000, B, "cb");
+        story.described(2000, A, (200, Method::Invite), of, &known, false);
+        story.ack(2010, A, "ca", true);
+        story.befalls(10_000, B, Fault::Mute);
+        if fault {
+            story.befalls(12_000, A, Fault::Deaf);
+        }
+        story.invite(14_500, C, "cc", false);
+        story.takes(15_000, C, "cc", &formats(1, taken));
+        story.ack(15_010, C, "cc", false);
+        if let Some(at) = agreed {
+            let said = [2, 3].map(|version| formats(version, taken));
+            story.offers(at, (A, "ca"), [&*said[0], &*said[1]], 200, false);
+        }
+        story.got(told, B, "cb", Method::Bye);
+        story.end(90_000, &[(C, "cc")])
+    };
+    let untold = "has lost its place";
+    assert!(!has(&story("0", None, true, 50_000), untold));
+    finds(&story("0 8", None, true, 50_000), untold);
+    finds(&story("0", None, false, 50_000), untold);
+    finds(&story("0", None, true, 70_000), untold);
+    assert!(!has(&story("0", Some(30_000), false, 40_000), untold));
+    finds(&story("0", Some(30_000), false, 45_000), untold);
+    finds(&story("0 8", Some(30_000), false, 40_000), untold);
 }

@@ -3,13 +3,13 @@
 use super::*;
 
 /// A description with these formats.
-fn formats(version: u32, formats: &str) -> String {
+pub(super) fn formats(version: u32, formats: &str) -> String {
     sdp(version, "sendrecv").replace("RTP/AVP 0", &format!("RTP/AVP {formats}"))
 }
 
 impl Story {
     /// What a phone is offered within its dialog, and says to it, or the other way round.
-    fn offers(
+    pub(super) fn offers(
         &mut self,
         at: u64,
         (phone, call): (PhoneId, &str),
@@ -34,7 +34,7 @@ impl Story {
     }
 
     /// The phone's 2xx to its INVITE, with a session.
-    fn takes(&mut self, at: u64, phone: PhoneId, call: &str, session: &str) {
+    pub(super) fn takes(&mut self, at: u64, phone: PhoneId, call: &str, session: &str) {
         let branch = format!("z9hG4bKi{call}");
         let of = (call, 1, &*branch);
         self.described(at, phone, (200, Method::Invite), of, session, true);
