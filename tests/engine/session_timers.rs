@@ -179,6 +179,41 @@ fn without_update_the_standing_session_is_offered_by_reinvite() {
 }
 
 #[test]
+fn a_refresh_does_not_wait_for_an_offer_of_theirs() {
+    let lines = "Supported: timer\r\nSession-Expires: 90;refresher=uas\r\n";
+    for (allows, refreshed) in [
+        ("Allow: INVITE, UPDATE\r\n", true),
+        ("Allow: INVITE\r\n", false),
+    ] {
+        let mut t = Table::new(settings());
+        let (mut a, ..) = call(&mut t, &format!("{lines}{allows}"), "");
+        assert!(pass_until_asked(&mut t, 40).is_none());
+        let hold = a.request(Method::Invite);
+        t.receive(alice(), with_sdp(hold, &sdp(alice(), 2, "sendonly")));
+        let offer = t.request_to(desk(), Method::Invite);
+        t.pass(Millis::from_secs(6));
+        let update = t.waiting(alice(), &Method::Update);
+        assert_eq!(update.is_some(), refreshed, "{allows}");
+        if let Some(update) = update {
+            assert!(update.body().is_empty());
+            assert_eq!(
+                update.header(Name::SessionExpires),
+                Some("90;refresher=uac")
+            );
+            let renewed = response(&update, 200, alice(), "x");
+            let renewed = renewed.header(Name::SessionExpires, "90;refresher=uac");
+            t.receive(alice(), renewed.end());
+        }
+        // The hold goes on.
+        t.discard(alice());
+        let ok = response(&offer, 200, desk(), "b1");
+        t.receive(desk(), with_sdp(ok, &sdp(desk(), 2, "recvonly")));
+        let ok = t.response_to(alice(), 200);
+        assert!(text(&ok).contains("a=recvonly"));
+    }
+}
+
+#[test]
 fn a_refresh_that_is_denied_is_a_loss_and_one_that_is_unanswered_a_suspicion() {
     for denied in [true, false] {
         let mut t = Table::new(settings());

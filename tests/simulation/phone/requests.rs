@@ -291,10 +291,14 @@ impl Phone {
             Method::Message => self.respond(request, 200, None, now),
             Method::Prack => self.pracked(request, at, now),
             Method::Notify => self.notified(request, at, now),
-            Method::Invite | Method::Update if self.calls[at].changing => {
+            Method::Update if !self.spec.traits.update => self.respond(request, 405, None, now),
+            // An UPDATE without an offer meets none (RFC 3311 5.2).
+            Method::Invite | Method::Update
+                if self.calls[at].changing
+                    && (method == Method::Invite || !request.body().is_empty()) =>
+            {
                 self.respond(request, 491, None, now);
             }
-            Method::Update if !self.spec.traits.update => self.respond(request, 405, None, now),
             Method::Invite | Method::Update => self.changed(request, at, now),
             Method::Ack
             | Method::Cancel

@@ -4,9 +4,9 @@ use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{ALLOW, Context, Errand, What, end_with, supported};
 use crate::engine::conversation::doubting::outcome::{self, is_away};
 use crate::engine::conversation::leg::Leg;
-use crate::engine::dialog;
 use crate::engine::dialog::session_id::SessionId;
 use crate::engine::dialog::session_timer::{self, Accepted, SessionTimer};
+use crate::engine::dialog::{Act, Negotiation};
 use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::time::Time;
@@ -135,22 +135,23 @@ impl Conversation {
             return;
         };
         let update = leg.abilities.update;
-        let offered = leg.negotiation.step(dialog::Act::SendOffer);
-        let told = (!update && offered.is_ok())
-            .then(|| leg.talk.tell_standing())
-            .flatten();
-        let Some(offered) = offered.ok().filter(|_| update || told.is_some()) else {
-            // What is open refreshes it as well.
-            if let Some(timer) = &mut leg.timer {
-                timer.refused(context.now);
+        let offered = leg.negotiation.step(Act::SendOffer).ok();
+        let offered = offered.filter(|_| !update);
+        let told = offered.and_then(|_| leg.talk.tell_standing());
+        let method = match offered.filter(|_| told.is_some()) {
+            Some(offered) => {
+                leg.negotiation = offered;
+                Method::Invite
             }
-            return;
-        };
-        let method = if update {
-            Method::Update
-        } else {
-            leg.negotiation = offered;
-            Method::Invite
+            // It offers nothing, and no offer of theirs is in its way (RFC 3311 5.1).
+            None if update && leg.negotiation != Negotiation::Offered => Method::Update,
+            None => {
+                // What is open refreshes it as well.
+                if let Some(timer) = &mut leg.timer {
+                    timer.refused(context.now);
+                }
+                return;
+            }
         };
         leg.request(context, id, &method, What::Refresh, |builder| {
             end_with(
