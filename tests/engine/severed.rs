@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use refork::engine::events::{Happening, Signal};
 use refork::engine::ids::Side;
+use refork::engine::settings::ForkOrder;
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
@@ -291,5 +292,40 @@ fn whom_the_call_was_forwarded_to_rings_for_all_of_its_time() {
     t.nothing_to(alice());
     let takes = with_sdp(answer_to(&second), &audio(desk()));
     t.receive_over(tcp(desk(), 8), takes);
+    t.response_to(alice(), 200);
+}
+
+#[test]
+fn a_phone_that_moves_before_its_turn_is_called_where_it_is() {
+    let mut wishes = settings();
+    wishes.fork.order = ForkOrder::Serial;
+    let mut t = Table::new(wishes);
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    t.alice_invites(&audio(alice()));
+    let first = t.request_to(desk(), Method::Invite);
+    t.registers_anew("bob", third(), "mobile", "moved");
+    t.reply(&first, 486, desk());
+    t.request_to(desk(), Method::Ack);
+    let second = t.request_to(third(), Method::Invite);
+    t.nothing_to(mobile());
+    t.receive(third(), takes(&second, third()));
+    t.request_to(third(), Method::Ack);
+    t.response_to(alice(), 200);
+}
+
+#[test]
+fn a_phone_that_comes_over_a_connection_before_its_invite_is_out_is_called_over_that() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.relay_waits = true;
+    t.alice_invites(&audio(alice()));
+    registers_over(&mut t, third(), 7, "first");
+    t.relay_answers();
+    let invite = t.request_to(third(), Method::Invite);
+    t.nothing_to(desk());
+    let ok = response(&invite, 200, third(), "b1");
+    t.receive_over(tcp(third(), 7), with_sdp(ok, &audio(third())));
+    t.request_to(third(), Method::Ack);
     t.response_to(alice(), 200);
 }

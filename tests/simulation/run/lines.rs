@@ -204,7 +204,13 @@ impl Simulation {
         }
     }
 
+    /// A phone has one connection: who is reached over another closes the one before.
     fn connect(&mut self, phone: PhoneId, peer: SocketAddr) {
+        if let Some(before) = self.lines[phone].connection.take() {
+            self.outside.connections.remove(&before.peer);
+            let flow = flow(&before);
+            self.inform(Input::Closed { flow });
+        }
         self.connections += 1;
         let id = ConnectionId(self.connections);
         self.outside.connections.insert(peer, id);

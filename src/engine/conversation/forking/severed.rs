@@ -101,6 +101,18 @@ impl Conversation {
         others.any(|other| other != flow && standing(context, &other).is_some())
     }
 
+    /// Returns an endpoint where its phone is by the time that it has its turn: it may have moved meanwhile. One that is
+    /// no longer registered may yet answer where it was.
+    pub(crate) fn where_it_is(&self, context: &Context<'_>, endpoint: Endpoint) -> Endpoint {
+        let aor = &self.party(Side::Callee).aor;
+        let known = routing::flows(aor, &endpoint.identity, context.now, context.world);
+        let stands = known.iter().any(|known| known.is_at(&endpoint));
+        match known.into_iter().next() {
+            Some(latest) if !stands => latest,
+            Some(_) | None => endpoint,
+        }
+    }
+
     /// A phone of who is called registers, before anybody has answered: where it rings, or should, it may not know.
     pub(crate) fn callee_registered(
         &mut self,
@@ -118,15 +130,22 @@ impl Conversation {
             return;
         };
         let (leg, flow) = (branch.leg.id, branch.leg.dialog.flow);
-        let (Some(client), BranchState::Calling) = (branch.client, branch.state) else {
-            return;
-        };
+        match branch.state {
+            BranchState::Ready | BranchState::Calling => {}
+            // Where it is asked by a name, its registration tells nothing.
+            BranchState::Resolving(_) | BranchState::Joining => return,
+        }
+        let client = branch.client;
         // A second flow of it (RFC 5626) is no other place while the first stands.
         let stands = endpoint.flow != Some(flow)
             && known.iter().any(|known| known.flow == Some(flow))
             && context.world.is_open(&flow);
-        if stands || !branch.is_overtaken(context, endpoint, anew) {
-            return context.hurry(client);
+        let overtaken = match client {
+            Some(_) => branch.is_overtaken(context, endpoint, anew),
+            None => !branch.leads_to(endpoint),
+        };
+        if stands || !overtaken {
+            return client.into_iter().for_each(|client| context.hurry(client));
         }
         let (secure, turned) = (branch.secure, branch.turned);
         let (left, severed) = (branch.until.since(context.now), branch.severed.is_some());
@@ -145,6 +164,10 @@ impl Conversation {
             Err(status) => invitation.fork.judge(verdict(status)),
         }
         let (side, endpoint) = (Side::Callee, &endpoint.name);
+        if client.is_none() {
+            // Nobody has missed anything.
+            return self.next_group(context);
+        }
         if !severed {
             let signal = match anew {
                 true => Signal::Registration,

@@ -265,7 +265,11 @@ impl Conversation {
             let rules = invitation.fork.rules;
             let ring = rules.ring_timeout(&context.shared.settings.fork);
             for target in turn.targets {
-                let branch = self.make_branch(context, Side::Callee, target.endpoint, ring);
+                let endpoint = match turn.meant {
+                    Some(_) => target.endpoint,
+                    None => self.where_it_is(context, target.endpoint),
+                };
+                let branch = self.make_branch(context, Side::Callee, endpoint, ring);
                 let Some(invitation) = &mut self.invitation else {
                     return;
                 };
