@@ -142,8 +142,9 @@ pub(crate) fn counted(log: &Log, scrape: &str) -> Vec<String> {
     for tries in tries.values() {
         seen_again += tries.len() - 1;
     }
-    // A caller may miss the 2xx, and what is written to it then.
-    let talks = |leg: &&Leg| leg.acked.is_some() || leg.outgoing && leg.scarred;
+    // A caller may miss the 2xx, and who has answered the ACK, and what is written to it then.
+    let begun = |leg: &Leg| leg.outgoing || leg.answered.is_some();
+    let talks = |leg: &&Leg| leg.acked.is_some() || leg.scarred && begun(leg);
     for leg in legs.iter().filter(talks) {
         let peers = || case.side(leg.talk, leg.side.other());
         let written = peers().flat_map(|peer| &peer.sent).filter(texts).count();

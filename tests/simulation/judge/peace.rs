@@ -111,17 +111,20 @@ impl Case<'_> {
     }
 
     /// An offer that was refused although this phone has it, and has agreed: it is told once more what stands.
-    /// Returns when it agreed.
+    /// Returns when it agreed. What comes again after the BYE of its phone is refused whatever became of it.
     fn taken_back(&self, peer: &Leg, leg: &Leg) -> Vec<Time> {
         let is_new = |request: &&Request| request.news && is_offer(&request.method);
         let offers: Vec<_> = peer.sent.iter().filter(is_new).collect();
         let agreed = |number: usize| {
             let (refused, _) = offers[number].answer.filter(|(_, status)| *status >= 300)?;
+            if peer.bye_sent.is_some_and(|bye| bye < refused) {
+                return None;
+            }
             let next = offers.get(number + 1).map_or(FOR_EVER, |offer| offer.at);
             let until = next.min(refused + TRANSACTION);
             let mut got = leg.got.iter().filter(is_new);
             let got = got.find(|got| (offers[number].at..until).contains(&got.at))?;
-            if !self.is_carried(peer, offers[number], got) {
+            if !self.is_carried(peer, offers[number], got) || is_owed(peer, leg, got) {
                 return None;
             }
             got.answer.filter(|(_, status)| *status < 300)
@@ -372,6 +375,16 @@ impl Case<'_> {
                 .filter(|(phone, _)| self.registered[*phone][0].is_some_and(|known| known < from))
                 .any(|(phone, _)| !self.trouble(phone, from, at) && !asked(phone))
     }
+}
+
+/// Returns true where it is what the other side has agreed on with the server while a phone was called.
+fn is_owed(peer: &Leg, leg: &Leg, got: &Request) -> bool {
+    let meanwhile = |sent: &Request| leg.invited < sent.at && leg.acked > Some(sent.at);
+    let mut offers = peer.sent.iter().filter(|sent| is_offer(&sent.method));
+    offers.any(|sent| {
+        let taken = matches!(sent.answer, Some((_, 200..300)));
+        taken && meanwhile(sent) && outline(&sent.body) == outline(&got.body)
+    })
 }
 
 pub(super) fn is_offer(method: &Method) -> bool {

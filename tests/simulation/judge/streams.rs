@@ -59,6 +59,17 @@ impl Agreed {
         self.by(|said, told| said.sends() && told.receives())
     }
 
+    /// The same to a phone that came since. What a user who holds by itself could send to that is not missed: it is not
+    /// asked for it.
+    fn sends_to(&self, other: &Leg, theirs: &Self) -> [Option<bool>; 2] {
+        let (sends, expected) = (self.sends(), theirs.expects());
+        [0, 1].map(|at| {
+            let said = self.said.and_then(|said| said[at]);
+            let holds = said == Some(Direction::SendOnly) && other.acked > Some(self.at);
+            if holds { expected[at] } else { sends[at] }
+        })
+    }
+
     fn expects(&self) -> [Option<bool>; 2] {
         self.by(|said, told| said.receives() && told.sends())
     }
@@ -114,8 +125,8 @@ impl Case<'_> {
                 let since = ours.at.max(theirs.at) + SETTLED;
                 let ways = [
                     ours.expects(),
-                    theirs.sends(),
-                    ours.sends(),
+                    theirs.sends_to(leg, ours),
+                    ours.sends_to(peer, theirs),
                     theirs.expects(),
                 ];
                 if since < end && (ways[0] != ways[1] || ways[2] != ways[3]) {

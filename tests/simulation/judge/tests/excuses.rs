@@ -206,3 +206,69 @@ fn who_is_mute_keeps_its_place_until_the_other_side_agrees_to_another() {
     finds(&story("0", Some(30_000), false, 45_000), untold);
     finds(&story("0 8", Some(30_000), false, 40_000), untold);
 }
+
+const NO_MORE: &str = "hears no more";
+
+#[test]
+fn what_comes_again_after_the_bye_was_not_taken_back() {
+    let story = |bye: Option<u64>| {
+        let (mut story, hold) = (Story::call(), sdp(2, "sendonly"));
+        let (branch, method) = ("z9hG4bKagain", Method::Invite);
+        story.request(5000, B, method, "cb", 5, branch, ";tag=t", &hold, true);
+        story.offers(5010, (A, "ca"), [&hold, &sdp(2, "recvonly")], 200, false);
+        if let Some(at) = bye {
+            story.add(at, B, What::HungUp);
+            story.inside(at, B, "cb", (Method::Bye, ""), Some(200), true);
+        }
+        let of = ("cb", 5, branch);
+        story.response(30_000, B, (481, Method::Invite), of, false);
+        story.end(45_000, &[])
+    };
+    assert!(!has(&story(Some(28_000)), NO_MORE));
+    finds(&story(Some(31_000)), NO_MORE);
+    finds(&story(None), NO_MORE);
+}
+
+#[test]
+fn who_is_called_is_told_what_the_other_has_agreed_on_meanwhile() {
+    let story = |before: &str, at| {
+        let (mut story, hold) = (Story::call(), sdp(3, "sendonly"));
+        story.befalls(3000, B, Fault::Killed);
+        story.invite(5000, C, "cc", false);
+        let said = [before, "recvonly"].map(|said| sdp(2, said));
+        story.offers(at, (A, "ca"), [&*said[0], &*said[1]], 200, true);
+        story.offers(7000, (A, "ca"), [&*hold, ""], 491, true);
+        story.accept(8000, C, "cc", false);
+        story.offers(8100, (C, "cc"), [&*hold, &sdp(3, "recvonly")], 200, false);
+        story.end(45_000, &[(C, "cc")])
+    };
+    assert!(!has(&story("sendonly", 6000), NO_MORE));
+    finds(&story("inactive", 6000), NO_MORE);
+    finds(&story("sendonly", 4000), NO_MORE);
+}
+
+#[test]
+fn who_holds_is_not_asked_for_what_a_phone_that_comes_could_hear() {
+    let story = |says, held: u64, answers| {
+        let (mut story, heard) = (Story::call(), sdp(1, answers));
+        story.agrees(5000, B, "cb", ["sendonly", "recvonly"], true);
+        story.agrees(5100, A, "ca", ["sendonly", "recvonly"], false);
+        if held < 10_000 {
+            story.agrees(held, A, "ca", [says, "inactive"], true);
+        }
+        story.befalls(10_000, B, Fault::Killed);
+        let (branch, offer) = ("z9hG4bKicc", sdp(1, says));
+        let invite = Method::Invite;
+        story.request(14_500, C, invite, "cc", 1, branch, "", &offer, false);
+        story.takes(15_000, C, "cc", &heard);
+        story.ack(15_010, C, "cc", false);
+        if held > 10_000 {
+            story.agrees(held, A, "ca", [says, "inactive"], true);
+        }
+        story.end(120_000, &[(C, "cc")])
+    };
+    let told = "was told Some";
+    assert!(!has(&story("sendonly", 8000, "recvonly"), told));
+    finds(&story("sendrecv", 8000, "sendrecv"), told);
+    finds(&story("sendonly", 20_000, "recvonly"), told);
+}

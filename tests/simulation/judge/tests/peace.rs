@@ -209,6 +209,32 @@ fn what_is_written_to_a_caller_that_missed_its_answer_is_sent_again() {
 }
 
 #[test]
+fn what_is_written_to_who_missed_the_ack_is_sent_again() {
+    let scrape = "refork_messages_redelivered_total 1\n";
+    // Whether B has answered, and whether it is deaf.
+    for (answers, deaf, fault) in [
+        (true, true, false),
+        (true, false, true),
+        (false, true, true),
+    ] {
+        let mut story = Story::new();
+        story.invite(1000, A, "ca", true);
+        story.invite(1500, B, "cb", false);
+        if deaf {
+            story.add(1600, B, What::Fault(Fault::Deaf));
+        }
+        if answers {
+            story.final_response(2000, B, "cb", 200, true);
+        }
+        story.accept(2000, A, "ca", true);
+        story.says(5000, &body(1), 202);
+        let mut found = counted(&story.log, scrape);
+        found.retain(|found| found.contains("sent again"));
+        assert_eq!(!found.is_empty(), fault, "{answers} {deaf}: {found:?}");
+    }
+}
+
+#[test]
 fn what_is_promised_is_stored() {
     for (stored, fault) in [(Some(5010), false), (Some(4990), true), (None, true)] {
         let mut story = Story::call();
