@@ -570,6 +570,33 @@ fn a_message_that_a_living_phone_never_answers_is_given_up_not_the_phone() {
 }
 
 #[test]
+fn a_try_that_a_dead_phone_never_answered_is_not_held_against_a_message() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    let (mut a, _) = t.texting();
+    t.receive(alice(), a.message("hi"));
+    t.request_to(desk(), Method::Message);
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &text_sdp(mobile()));
+    // Its answers to this are lost, and those to OPTIONS are not.
+    for _ in 0..66 {
+        t.pass(Millis(500));
+        while let Some(probe) = t.waiting(mobile(), &Method::Options) {
+            t.reply(&probe, 200, mobile());
+        }
+    }
+    let tried = std::iter::from_fn(|| t.waiting(mobile(), &Method::Message));
+    let last = tried.last().unwrap();
+    assert_eq!(text(&last), "hi");
+    t.reply(&last, 200, mobile());
+    let delivered = t.happened(|what| matches!(what, Happening::Delivered { .. }));
+    let rejected = t.happened(|what| matches!(what, Happening::Rejected { .. }));
+    assert_eq!((delivered, rejected), (1, 0));
+}
+
+#[test]
 fn a_text_before_the_answer_waits_for_who_answers() {
     let mut t = Table::new(settings());
     t.register("bob", desk(), "desk");

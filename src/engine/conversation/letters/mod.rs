@@ -74,6 +74,7 @@ impl Conversation {
             cseq: request.cseq(),
             over,
             tries: 0,
+            ignored: 0,
             sent_at: context.now,
             overdue: false,
             for_transferor: false,
@@ -439,15 +440,14 @@ impl Conversation {
             // A failed notice is never a sign of loss.
             return self.notice_answered(context, to, number, 408);
         }
-        let Some((tries, sent_at)) = queue
-            .letter(number)
-            .map(|letter| (letter.tries, letter.sent_at))
-        else {
+        // One that speaks and hears nothing is as lost to the sender as one that is silent.
+        let heard = self.leg_mut(to).map(|leg| leg.heard);
+        let Some(letter) = self.party_mut(to).queue.letter(number) else {
             return self.pump(context, to);
         };
-        // One that speaks and hears nothing is as lost to the sender as one that is silent.
-        let lives = self.leg_mut(to).is_some_and(|leg| leg.heard > sent_at);
-        if signal == Signal::Transport || lives && tries < TRIES {
+        let lives = heard > Some(letter.sent_at);
+        letter.ignored += u32::from(lives);
+        if signal == Signal::Transport || lives && letter.ignored < TRIES {
             // A probe settles it; the letter goes once more if the phone is there.
             self.suspect(context, to, signal);
             self.pump(context, to);

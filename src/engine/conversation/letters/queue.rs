@@ -30,6 +30,9 @@ pub(crate) struct Letter {
     /// Times that it was sent. Where the endpoint never answered, the next one may see it twice.
     pub(crate) tries: u32,
     pub(crate) sent_at: Time,
+    /// Tries that had no answer of an endpoint which answered other things.
+    #[serde(default)]
+    pub(crate) ignored: u32,
     /// Was written to who transfers the call away now, and is for nobody else.
     #[serde(default)]
     pub(crate) for_transferor: bool,
@@ -351,6 +354,7 @@ mod tests {
             cseq: 1,
             over: None,
             tries: 0,
+            ignored: 0,
             sent_at: Time(0),
             overdue: false,
             for_transferor: false,

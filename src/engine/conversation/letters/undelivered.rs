@@ -78,6 +78,7 @@ impl Conversation {
             cseq: 0,
             over: None,
             tries: 0,
+            ignored: 0,
             sent_at: context.now,
             overdue: false,
             for_transferor: false,

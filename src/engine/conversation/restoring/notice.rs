@@ -193,6 +193,7 @@ impl Conversation {
             cseq: 0,
             over: None,
             tries: 0,
+            ignored: 0,
             sent_at: context.now,
             for_transferor: false,
             hops: HOPS,
