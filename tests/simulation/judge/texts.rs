@@ -6,7 +6,7 @@ use refork::engine::ids::Side;
 use refork::engine::time::{Millis, Time};
 use refork::sip::Method;
 
-use super::{CONTINUED, Case, FAILED, TRANSACTION, text};
+use super::{CONTINUED, Case, FAILED, FLIGHT, TRANSACTION, text};
 
 /// Within this, what waits is delivered to a phone that is there.
 const PROMPT: Millis = Millis(12_000);
@@ -61,12 +61,12 @@ impl Case<'_> {
         for coming in &comings {
             let before = latest.insert(coming.leg, coming);
             if let Some(before) = before.filter(|before| before.number > coming.number)
-                && !self.may_come_again(before, coming)
+                && !self.may_come_again(before, coming, &comings)
             {
                 found.push((coming, "out of order"));
             }
             if let Some(earlier) = seen.insert(coming.number, coming)
-                && !self.may_come_again(earlier, coming)
+                && !self.may_come_again(earlier, coming, &comings)
             {
                 found.push((coming, "came twice"));
             }
@@ -103,13 +103,28 @@ impl Case<'_> {
 
     /// Returns true where the server may not have learnt that a text had come: its phone or the server itself was hit
     /// before the answer can have been heard. A phone that was stopped finds later what came meanwhile.
-    fn may_come_again(&self, earlier: &Coming, later: &Coming) -> bool {
+    fn may_come_again(&self, earlier: &Coming, later: &Coming, all: &[Coming]) -> bool {
         let answered = earlier.at + TRANSACTION;
         let [first, second] = [earlier, later].map(|coming| self.legs[coming.leg].phone);
+        let is_known = |other: &Coming| other.number == earlier.number && other.at < earlier.at;
+        let written = self.written(earlier).filter(|_| !all.iter().any(is_known));
         let mut restarts = self.restarts.iter();
-        restarts.any(|(down, up)| *down <= answered && *up >= earlier.at && *up <= later.at)
+        // What was on its way as the server died may come first after it has risen.
+        let had = |up: Time, down: Time| {
+            up >= earlier.at || up + FLIGHT >= earlier.at && written.is_some_and(|at| at < down)
+        };
+        restarts.any(|(down, up)| *down <= answered && had(*up, *down) && *up <= later.at)
             || self.trouble(first, earlier.at, answered)
             || self.trouble(second, later.at, later.at)
+    }
+
+    /// Returns when a text was sent first.
+    fn written(&self, coming: &Coming) -> Option<Time> {
+        let leg = &self.legs[coming.leg];
+        let side = leg.side.other();
+        let sent = self.side(leg.talk, side).flat_map(|peer| &peer.sent);
+        let of = sent.filter(|sent| number_of(&sent.body, leg.talk, side) == Some(coming.number));
+        of.map(|sent| sent.at).min()
     }
 
     fn comings(&self, talk: usize, side: Side) -> Vec<Coming> {

@@ -272,3 +272,20 @@ fn who_holds_is_not_asked_for_what_a_phone_that_comes_could_hear() {
     finds(&story("sendrecv", 8000, "sendrecv"), told);
     finds(&story("sendonly", 20_000, "recvonly"), told);
 }
+
+#[test]
+fn a_text_on_its_way_as_the_server_died_may_come_again() {
+    let story = |written, down, came| {
+        let mut story = Story::call();
+        story.restarted(down);
+        story.says(written, &body(1), 200);
+        story.hears(came, B, "cb", &body(1));
+        story.hears(20_000, B, "cb", &body(1));
+        story.end(40_000, &[(B, "cb")])
+    };
+    let twice = "came twice";
+    // The server is down for half a second.
+    assert!(!has(&story(9900, 10_000, 10_600), twice));
+    finds(&story(10_550, 10_000, 10_600), twice);
+    finds(&story(9900, 10_000, 13_000), twice);
+}
