@@ -96,11 +96,66 @@ fn a_restart_does_not_forget_whom_a_lost_dialog_is_with() {
     let mut t = two();
     let first = t.desk_is_left_for_the_mobile();
     t.restart();
-    t.discard(desk());
-    t.pass(Millis(61_000));
+    // Its transaction has ended with us.
+    t.pass(Millis(1));
     let again = t.request_to(desk(), Method::Bye);
     assert_eq!(again.call_id(), first.call_id());
     assert!(again.cseq() > first.cseq());
+}
+
+/// Bob's mobile takes the call after the desk phone has it, and does not hear that nobody waits for it. Returns our
+/// BYE, and its 2xx.
+fn taken_too_late(t: &mut Table) -> (Message, bytes::Bytes) {
+    t.alice_invites(&audio(alice()));
+    let late = t.request_to(mobile(), Method::Invite);
+    t.takes_over(desk(), "b1", &audio(desk()));
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+    t.discard(mobile());
+    let ok = with_sdp(response(&late, 200, mobile(), "m1"), &audio(mobile()));
+    t.receive(mobile(), ok.clone());
+    t.request_to(mobile(), Method::Ack);
+    let bye = t.request_to(mobile(), Method::Bye);
+    t.discard(mobile());
+    (bye, ok)
+}
+
+#[test]
+fn a_restart_does_not_forget_who_took_the_call_too_late() {
+    let mut t = two();
+    let (first, _) = taken_too_late(&mut t);
+    assert_eq!(first.to_tag(), Some("m1"));
+    t.restart();
+    t.pass(Millis(1));
+    let again = t.request_to(mobile(), Method::Bye);
+    assert_eq!(again.call_id(), first.call_id());
+    assert_eq!(again.to_tag(), Some("m1"));
+    assert!(again.cseq() > first.cseq());
+    t.reply(&again, 200, mobile());
+    t.discard(mobile());
+    t.pass(Millis::from_secs(200));
+    assert!(t.waiting(mobile(), &Method::Bye).is_none());
+}
+
+#[test]
+fn who_took_the_call_too_late_is_told_so_when_it_is_back() {
+    let mut t = two();
+    let (first, _) = taken_too_late(&mut t);
+    t.pass(Millis(40_000));
+    t.discard(mobile());
+    t.register_again("bob", mobile(), "mobile", 2);
+    let again = t.request_to(mobile(), Method::Bye);
+    assert_eq!(again.call_id(), first.call_id());
+    assert_ne!(again.branch(), first.branch());
+}
+
+#[test]
+fn a_2xx_that_came_too_late_and_comes_again_has_its_ack_and_no_other_bye() {
+    let mut t = two();
+    let (_, ok) = taken_too_late(&mut t);
+    t.receive(mobile(), ok);
+    t.request_to(mobile(), Method::Ack);
+    t.nothing_to(mobile());
 }
 
 #[test]

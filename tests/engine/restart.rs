@@ -1,5 +1,6 @@
 //! kill -9: what was durable goes on.
 
+use refork::engine::events::{Happening, Signal};
 use refork::engine::ids::Side;
 use refork::engine::ports::MediaCommand;
 use refork::engine::settings::Kind;
@@ -354,4 +355,65 @@ fn who_answered_a_re_fork_as_the_second_is_not_asked_again_after_a_restart() {
     t.restart();
     t.pass(Millis::from_secs(1));
     assert!(t.waiting(desk(), &Method::Invite).is_none());
+}
+
+/// Bob's desk phone has the call, and Alice has not heard that for a moment. Returns her dialog, and the 2xx.
+fn answered_unheard(t: &mut Table) -> (Remote, Message) {
+    t.alice_invites(&sdp(alice(), 1, "sendrecv"));
+    t.takes_over(desk(), "b1", &sdp(desk(), 1, "sendrecv"));
+    let ok = t.response_to(alice(), 200);
+    t.pass(Millis(600));
+    t.discard(alice());
+    (Remote::of_answer(&ok, alice()), ok)
+}
+
+#[test]
+fn an_answer_without_its_ack_is_sent_on() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    let (a, ok) = answered_unheard(&mut t);
+    t.restart();
+    for _ in 0..2 {
+        let again = t.response_to(alice(), 200);
+        assert_eq!(again.bytes(), ok.bytes());
+        t.pass(Millis(600));
+    }
+    t.discard(alice());
+    t.receive(alice(), a.ack(1));
+    t.pass(Millis(8000));
+    t.nothing_to(alice());
+    // It is known to have been heard.
+    t.restart();
+    t.pass(Millis(8000));
+    t.nothing_to(alice());
+    t.nothing_to(desk());
+}
+
+#[test]
+fn a_caller_that_never_acknowledges_is_lost_after_a_restart_too() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    answered_unheard(&mut t);
+    t.restart();
+    t.pass(Millis(33_000));
+    let lost = |what: &Happening| {
+        matches!(
+            what,
+            Happening::Lost {
+                signal: Signal::NoAck,
+                ..
+            }
+        )
+    };
+    assert_eq!(t.happened(lost), 1);
+}
+
+#[test]
+fn an_answer_that_no_invite_waits_for_is_not_sent_on() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    answered_unheard(&mut t);
+    t.now = t.now + Millis(40_000);
+    t.restart();
+    t.nothing_to(alice());
 }

@@ -199,12 +199,17 @@ impl Conversation {
         if response.status() < 200 {
             return acknowledge_ringing(context, response, flow);
         }
-        if response.status() >= 300 {
+        let dropped = self.take_dropped(leg);
+        if response.status() >= 300 || self.acknowledge_standing(context, leg, response) {
             return;
         }
-        if !self.acknowledge_standing(context, leg, response) {
-            // Another phone took the call after it was won (RFC 3261 13.2.2.4).
-            acknowledge_and_leave(context, response, flow, Leaving::Surely, Some(ELSEWHERE));
+        match dropped {
+            Some(dropped) => self.answered_too_late(context, dropped, response, flow),
+            None if self.acknowledge_ghost(context, leg, response) => {}
+            // A proxy has forked, and this one answers as well.
+            None => {
+                acknowledge_and_leave(context, response, flow, Leaving::Surely, Some(ELSEWHERE));
+            }
         }
     }
 
@@ -295,6 +300,7 @@ impl Conversation {
         self.withdrawn_over(leg, client, None);
         match errand.what {
             What::Invite if self.fail_over(context, leg, failure) => {}
+            What::Invite if self.take_dropped(leg).is_some() => {}
             What::Invite => {
                 if self.is_inviting(leg) {
                     let status = if unreachable { 480 } else { 408 };

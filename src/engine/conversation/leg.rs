@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::carrying::course::Course;
 use super::context::{Context, Errand, What};
+use super::inviting::success::{self, Success};
 use super::restoring::machines::is_machine;
 use super::restoring::wish::Wish;
 use super::session::enclosed::sdp_of;
@@ -62,6 +63,9 @@ pub(crate) struct Leg {
     /// An INVITE of theirs that has our 2xx and waits for the ACK.
     #[serde(skip)]
     pub(crate) unacknowledged: Option<Unacknowledged>,
+    /// The 2xx to the INVITE of who called, until its ACK is here.
+    #[serde(default, serialize_with = "success::durable")]
+    pub(crate) success: Option<Box<Success>>,
     /// A reliable response that our 2xx has overtaken. Its PRACK may come after the ACK.
     #[serde(skip)]
     pub(crate) overtaken: Option<RAck>,
@@ -263,6 +267,7 @@ impl Leg {
             offered: now,
             withdrawn: None,
             unacknowledged: None,
+            success: None,
             overtaken: None,
             reliable: None,
             ack: None,

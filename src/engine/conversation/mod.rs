@@ -93,6 +93,9 @@ pub struct Conversation {
     history: Vec<Entry>,
     /// Lost dialogs whose BYE nobody answered: it goes out once more when their phone registers, and by time.
     ghosts: Vec<Leg>,
+    /// Branches whose INVITE we have taken back, and that may be answered yet.
+    #[serde(skip)]
+    dropped: Vec<Leg>,
     /// Dialogs of those who have transferred the other side.
     #[serde(default)]
     leaving: Vec<transferring::leaving::Leaving>,
@@ -516,6 +519,7 @@ impl Conversation {
                 party.lost.as_ref().and_then(|lost| lost.next_deadline()),
                 party.leg.as_ref().and_then(Leg::next_refresh),
                 party.leg.as_ref().and_then(|leg| leg.wish.at),
+                party.leg.as_ref().and_then(Leg::success_kept_at),
             ]
         });
         let inquiring = self.inquiring.iter().map(|inquiring| inquiring.until);
@@ -555,6 +559,7 @@ impl Conversation {
         }
         self.part(context);
         self.haunted_due(context);
+        self.success_due(context);
         self.inquiry_due(context);
         self.giving_due(context);
         self.close_due(context);

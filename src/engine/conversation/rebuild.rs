@@ -93,7 +93,8 @@ impl Conversation {
             leaving.leg.resume_reports(context, id);
             context.know_tag(&leaving.leg.dialog.local_tag, (id, leaving.leg.id));
         }
-        self.ghosts_resume();
+        self.success_resumes(context);
+        self.ghosts_resume(context.now);
         self.giving_resumes(context);
         if self.giving.is_none() {
             self.restate(context);

@@ -158,8 +158,8 @@ impl Life {
     }
 }
 
-/// What lasts is whether the dialog has its 2xx: a restart forgets the INVITE's transaction, and with it
-/// that an ACK is due.
+/// What lasts is whether the dialog has its 2xx: a restart forgets the INVITE's transaction, and with it that an ACK is
+/// due. Whoever keeps the 2xx goes on from there.
 impl From<Life> for bool {
     fn from(life: Life) -> Self {
         life.is_up()

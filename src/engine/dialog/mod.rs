@@ -194,6 +194,11 @@ impl Dialog {
         self.remote_cseq = self.remote_cseq.and_then(|last| last.checked_sub(1));
     }
 
+    /// Leaves out numbers of ours that may have been used without its knowledge.
+    pub fn skip(&mut self, count: u32) {
+        self.local_cseq = self.local_cseq.saturating_add(count);
+    }
+
     /// Takes the new remote target of a target refresh request that is accepted, or of the 2xx to one
     /// (RFC 3261 12.2.1.2, 12.2.2, RFC 6141 4). Returns true where it is another.
     pub fn refresh(&mut self, message: &Message) -> bool {

@@ -173,6 +173,20 @@ impl<C: Clone + Of, S: Clone + Of> Transactions<C, S> {
         self.clients.open(client)
     }
 
+    /// Goes on sending a 2xx to an INVITE whose transaction a restart has ended. None where that cannot be told from
+    /// others.
+    pub fn resume(
+        &mut self,
+        success: Bytes,
+        flow: Flow,
+        context: S,
+        now: Time,
+        out: &mut VecDeque<Output>,
+    ) -> Option<ServerId> {
+        let (_, servers, mut effects) = self.parts(now, out);
+        servers.resume(success, flow, context, &mut effects)
+    }
+
     /// Keeps something with a server transaction.
     pub fn bind(&mut self, server: ServerId, context: S) {
         self.servers.bind(server, context);

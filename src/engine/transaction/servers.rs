@@ -1,5 +1,7 @@
 //! The server transactions: requests of others that wait for our answers.
 
+mod resumed;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 
@@ -406,8 +408,7 @@ impl<S: Clone + Of> Servers<S> {
             return effects.refuse(&request, 503, "too many transactions", reply, flow.peer);
         }
         let (machine, acts) = Machine::start(request.method());
-        let watched = back.is_watched();
-        let id = ServerId(self.slab.insert(Server {
+        let id = self.keep(Server {
             machine,
             lookup,
             moved: None,
@@ -419,14 +420,7 @@ impl<S: Clone + Of> Servers<S> {
             context: None,
             tag: None,
             clock: Clock::default(),
-        }));
-        self.by_branch.insert(lookup, id);
-        if let Some(merged) = merged {
-            self.merged.insert(merged, id);
-        }
-        if watched {
-            self.by_peer.insert((reply.transport, reply.peer, id.0));
-        }
+        });
         self.act(id, acts, With::Nothing, effects);
         effects.tell(Heard::Request {
             server: id,

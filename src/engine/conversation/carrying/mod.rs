@@ -408,7 +408,11 @@ impl Conversation {
             return;
         };
         let _ = leg.life.take(Happens::Ack);
+        let kept = leg.success.take().is_some_and(|success| success.is_kept());
         context.shared.transactions.acknowledged(waiting.server);
+        if kept {
+            self.persist(context);
+        }
         self.shows_life(context, side);
         if waiting.answer_due {
             self.late_answer(context, side, sdp_of(request));

@@ -77,8 +77,12 @@ impl Conversation {
         }
     }
 
-    /// After a restart: the store knows of a dialog only whether it stands.
-    pub(crate) fn ghosts_resume(&mut self) {
+    /// After a restart: the store knows of a dialog only whether it stands. A BYE that has just gone out goes once more:
+    /// its transaction has ended with us.
+    pub(crate) fn ghosts_resume(&mut self, now: Time) {
+        if !self.ghosts.is_empty() && self.haunted.rounds == 0 {
+            self.haunted.next = Some(now);
+        }
         for ghost in &mut self.ghosts {
             ghost.dialog.resume(JUMP);
             let _ = ghost.life.take(Happens::Leave);

@@ -1,10 +1,11 @@
 //! The end: by a farewell, by the operator, or since nobody came back.
 //!
 //! `parting` a BYE that waits for an ACK, `stray` a 2xx that nobody waits for, `ghosts` the end of lost dialogs,
-//! `graves` the same after the end of all.
+//! `late` of those that an answer makes after the call was won, `graves` the same after the end of all.
 
 pub(crate) mod ghosts;
 pub(crate) mod graves;
+mod late;
 pub(crate) mod parting;
 pub(crate) mod stray;
 

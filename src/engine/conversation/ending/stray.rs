@@ -14,7 +14,7 @@ use crate::sip::{Address, Builder, Message, Method, Name, Uri};
 
 /// Requests of ours may have gone in its early dialog, a PRACK or two, and been forgotten with its branch: the
 /// BYE's number is beyond theirs. A gap is no error (RFC 3261 12.2.2).
-const CSEQ_GAP: u32 = 100;
+pub(super) const CSEQ_GAP: u32 = 100;
 
 /// Ends the dialog of a 2xx that nobody waits for, by messages made from the response alone: ACK, then
 /// BYE (RFC 3261 13.2.2.4, 15). `reason` is the BYE's (RFC 3326).

@@ -300,7 +300,7 @@ impl Conversation {
 
     /// Takes branches out of the fork and cancels them: nothing of them is left.
     pub(crate) fn cancel_branches(
-        &self,
+        &mut self,
         context: &mut Context<'_>,
         fork: &mut Fork,
         reason: Option<&str>,
@@ -313,7 +313,7 @@ impl Conversation {
 
     /// Ends one branch, answered or not.
     pub(crate) fn drop_branch(
-        &self,
+        &mut self,
         context: &mut Context<'_>,
         branch: Branch,
         reason: Option<&str>,
@@ -333,6 +333,7 @@ impl Conversation {
                     context.tell(self.id, giver, Word::Decline);
                 }
                 self.take_back(context, &branch, reason);
+                self.may_be_answered_yet(branch.leg);
             }
             BranchState::Joining => match branch.asks {
                 // The dialog that it names has gone on without it.
@@ -347,7 +348,7 @@ impl Conversation {
     }
 
     /// Takes branches that ring too long, or whose phone is gone, out of a fork and cancels them.
-    pub(crate) fn rung_out(&self, context: &mut Context<'_>, fork: &mut Fork) -> Vec<Branch> {
+    pub(crate) fn rung_out(&mut self, context: &mut Context<'_>, fork: &mut Fork) -> Vec<Branch> {
         let now = context.now;
         let (out, stay) = fork.branches.drain(..).partition(|branch| {
             branch.state == BranchState::Calling && branch.rings_until() <= now
@@ -360,6 +361,7 @@ impl Conversation {
                 context.tell(self.id, giver, Word::Decline);
             }
             self.take_back(context, branch, None);
+            self.may_be_answered_yet(branch.leg.clone());
         }
         out
     }

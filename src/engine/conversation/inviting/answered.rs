@@ -1,5 +1,6 @@
 //! The first 2xx: who sent it has the call, and the caller gets it (RFC 3261 13.2.2.4, RFC 3264 4).
 
+use super::success::Success;
 use super::{Invitation, verdict};
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, ELSEWHERE};
@@ -194,7 +195,9 @@ impl Conversation {
             lines.extend_from_slice(history);
             lines
         });
-        context.respond(server, status, reason, Some(&tag), |builder| {
+        let way = context.shared.transactions.request_of(server);
+        let way = way.map(|(_, flow)| flow).filter(|_| !delayed);
+        let bytes = context.compose(server, status, reason, Some(&tag), |builder| {
             let builder = accepting.write(builder);
             let builder = builder.raw_lines(lines.as_deref().unwrap_or_default());
             let enclosed = answer
@@ -202,6 +205,12 @@ impl Conversation {
                 .and_then(|(response, _)| Enclosed::of(response));
             end_enclosed(builder, enclosed.as_ref(), body.as_deref())
         });
+        if let Some(bytes) = bytes {
+            if let (Some(caller), Some(flow)) = (self.leg_mut(Side::Caller), way) {
+                caller.success = Success::of(&bytes, flow, cseq, context);
+            }
+            context.reply(server, status, bytes);
+        }
         self.configure(context, Side::Caller);
         self.configure(context, Side::Callee);
         self.close_ports(context, Side::Callee, unused);

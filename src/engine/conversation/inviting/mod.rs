@@ -8,6 +8,7 @@ mod answered;
 mod giving_up;
 mod pickup;
 pub(crate) mod ringing;
+pub(crate) mod success;
 
 use self::adrift::Adrift;
 use crate::engine::asker::Asker;
@@ -141,6 +142,7 @@ impl Conversation {
             restorations: 0,
             history: Vec::new(),
             ghosts: Vec::new(),
+            dropped: Vec::new(),
             leaving: Vec::new(),
             closing: None,
             made_by: rings.asker(),

@@ -1,0 +1,63 @@
+//! A phone that takes the call after it was won (RFC 3261 13.2.2.4): its dialog ends as a lost one does, which a
+//! restart does not forget.
+
+use super::stray::CSEQ_GAP;
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::Context;
+use crate::engine::conversation::leg::Leg;
+use crate::engine::dialog::Happens;
+use crate::engine::ids::{Flow, LegId};
+use crate::sip::Message;
+
+/// Branches remembered at a time; the answer of an older one is ended by what it says itself.
+const DROPPED_MAX: usize = 32;
+
+impl Conversation {
+    /// The INVITE of a branch is taken back, and its answer may cross that.
+    pub(crate) fn may_be_answered_yet(&mut self, leg: Leg) {
+        if self.dropped.len() >= DROPPED_MAX {
+            self.dropped.remove(0);
+        }
+        self.dropped.push(leg);
+    }
+
+    /// It has its final response, or has none.
+    pub(crate) fn take_dropped(&mut self, leg: LegId) -> Option<Leg> {
+        let at = self.dropped.iter().position(|known| known.id == leg)?;
+        Some(self.dropped.remove(at))
+    }
+
+    pub(crate) fn answered_too_late(
+        &mut self,
+        context: &mut Context<'_>,
+        mut leg: Leg,
+        response: &Message,
+        flow: Flow,
+    ) {
+        leg.dialog.answered_by(response, flow);
+        leg.dialog.skip(CSEQ_GAP);
+        let _ = leg.life.take(Happens::Success);
+        leg.acknowledge(context, self.id, response.cseq(), None);
+        self.bury(context, leg);
+        self.persist(context);
+    }
+
+    /// The same 2xx once more: its ACK was lost. Returns false where it is none of a dialog that ends.
+    pub(crate) fn acknowledge_ghost(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        response: &Message,
+    ) -> bool {
+        let id = self.id;
+        let mut ghosts = self.ghosts.iter_mut();
+        let ghost = ghosts.find(|ghost| {
+            ghost.id == leg && ghost.dialog.remote_tag.as_deref() == response.to_tag()
+        });
+        if let Some(ghost) = ghost {
+            ghost.acknowledge_again(context, id, response.cseq());
+            return true;
+        }
+        false
+    }
+}
