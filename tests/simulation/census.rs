@@ -49,8 +49,9 @@ const SOMETIMES: [&str; 29] = [
     "silence unseen",
 ];
 /// In one of fifty at least.
-const SELDOM: [&str; 13] = [
+const SELDOM: [&str; 14] = [
     "store failed",
+    "Unheard",
     "Deaf",
     "Mute",
     "Reset",
@@ -86,6 +87,7 @@ impl Census {
                 What::TimedOut(_)
                 | What::HungUp
                 | What::Expired
+                | What::Heard
                 | What::ServerDown
                 | What::Stored(_)
                 | What::Remark(_) => {}

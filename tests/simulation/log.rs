@@ -35,6 +35,8 @@ pub(crate) enum Fault {
     Deaf,
     /// Nothing that it sends arrives by datagram.
     Mute,
+    /// None of its media arrives; it hears, and what it says of its calls arrives.
+    Unheard,
     /// Its connection was reset.
     Reset,
     /// It has another address now.
@@ -56,6 +58,8 @@ pub(crate) enum What {
     Fault(Fault),
     /// Thawed, connected again, or started anew.
     Recovered,
+    /// Its media arrives again.
+    Heard,
     /// The server stopped, or is there again.
     ServerDown,
     ServerUp,
@@ -113,6 +117,7 @@ impl Log {
                 What::Transferred => writeln!(out, "**** handed on"),
                 What::Fault(fault) => writeln!(out, "**** {fault:?}"),
                 What::Recovered => writeln!(out, "**** recovered"),
+                What::Heard => writeln!(out, "**** heard again"),
                 What::ServerDown => writeln!(out, "**** down"),
                 What::ServerUp => writeln!(out, "**** up"),
                 What::Stored(true) => writeln!(out, "     stored"),

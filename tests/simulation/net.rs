@@ -71,6 +71,8 @@ pub(crate) struct Line {
     pub(crate) deaf: bool,
     /// No datagram of the phone arrives.
     pub(crate) mute: bool,
+    /// No media of the phone arrives.
+    pub(crate) unheard: bool,
     pub(crate) connection: Option<Connection>,
     /// Datagrams that wait in a stopped phone's socket.
     pub(crate) waiting: VecDeque<Bytes>,
@@ -109,6 +111,7 @@ impl Line {
             cut: false,
             deaf: false,
             mute: false,
+            unheard: false,
             connection: None,
             waiting: VecDeque::new(),
         }

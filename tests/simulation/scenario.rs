@@ -224,6 +224,7 @@ impl Scenario {
         }
         scenario.survivors_hold(&mut Dice::new(seed ^ 0x401d_6e0f));
         scenario.transferors_hold(&mut Dice::new(seed ^ 0x4efe_401d));
+        scenario.lines_fail_one_way(length, &mut Dice::new(seed ^ 0x0e1a_5e1f));
         scenario.rules.two_homes = Dice::new(seed ^ 0x2a2d_4e57).percent(15);
         // The last restoration runs out, and the last user gives up.
         scenario.length = Millis(length + 200_000);
@@ -400,6 +401,41 @@ impl Scenario {
         }
     }
 
+    /// Of some that talk no media arrives any more, and all else does. Dice of their own leave the other runs as they
+    /// were.
+    fn lines_fail_one_way(&mut self, length: u64, dice: &mut Dice) {
+        let begins = |act: &Act| match act {
+            Act::Call {
+                phone,
+                kind: Kind::Call,
+                ..
+            } => Some(*phone),
+            _ => None,
+        };
+        let callers: Vec<_> = self
+            .acts
+            .iter()
+            .filter_map(|(_, act)| begins(act))
+            .collect();
+        for caller in callers {
+            let (talk, _) = self.places[caller];
+            if !dice.percent(8) {
+                continue;
+            }
+            let side = dice.pick(&[Side::Caller, Side::Callee]);
+            let lasts = (!dice.percent(40)).then(|| dice.span(2000, 120_000));
+            self.at(
+                dice.between(8000, length),
+                Act::Befall {
+                    victim: Victim::Holder(talk, side),
+                    fault: Fault::Unheard,
+                    speaks: false,
+                    lasts,
+                },
+            );
+        }
+    }
+
     /// A part of the network is cut off: all phones at once, for a while.
     fn mass_loss(&mut self, length: u64, dice: &mut Dice) {
         let (at, lasts) = (dice.between(5000, length), dice.span(2000, 60_000));
@@ -446,7 +482,7 @@ impl Scenario {
         let for_ever = match fault {
             Fault::Killed => 50,
             Fault::Frozen | Fault::Cut | Fault::Deaf | Fault::Mute => 25,
-            Fault::Reset | Fault::Moved => 100,
+            Fault::Unheard | Fault::Reset | Fault::Moved => 100,
         };
         let lasts = (!dice.percent(for_ever)).then(|| dice.span(1000, 90_000));
         let speaks = dice.percent(50);

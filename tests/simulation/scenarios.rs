@@ -1,5 +1,7 @@
 //! Runs by hand: each a situation that chance would meet too seldom, under the same judge.
 
+mod unheard;
+
 use refork::engine::ids::Side;
 use refork::engine::settings::Kind;
 use refork::engine::time::Millis;

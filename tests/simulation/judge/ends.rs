@@ -2,8 +2,8 @@
 
 use refork::engine::time::{Millis, Time};
 
+use super::causes::is_offer;
 use super::legs::Leg;
-use super::peace::is_offer;
 use super::{Case, TRANSACTION};
 use crate::log::{Fault, PhoneId, What};
 
@@ -148,6 +148,7 @@ impl Case<'_> {
                 What::Recovered if entry.at <= from => mute = false,
                 What::Fault(_) => else_well = false,
                 What::Recovered
+                | What::Heard
                 | What::Got(_)
                 | What::Sent(_)
                 | What::TimedOut(_)
@@ -188,11 +189,15 @@ impl Case<'_> {
             return;
         }
         // A phone that was told 481 knows that the dialog is gone, though no BYE ever reached it.
-        let end = |leg: &Leg| {
-            let ends = [leg.end(), leg.learnt()];
-            ends.into_iter().flatten().min().unwrap_or(last)
-        };
+        let end = |leg: &Leg| leg.over().unwrap_or(last);
         let until = end(leg).min(end(rival));
+        // Who is called in a transfer stands beside who has called it, until the other side agrees.
+        if [leg, rival]
+            .into_iter()
+            .any(|of| self.is_agreed_to_by_nobody(of, until))
+        {
+            return;
+        }
         let trouble = [leg.phone, rival.phone]
             .into_iter()
             .flat_map(|phone| &self.troubles[phone])

@@ -2,7 +2,7 @@
 
 use refork::engine::ids::Side;
 use refork::engine::time::Time;
-use refork::sip::sdp::{Direction, Media, Sdp};
+use refork::sip::sdp::{Direction, Kind, Media, Sdp};
 use refork::sip::{Message, Method, Name};
 
 use crate::log::{Fault, Log, PhoneId, What};
@@ -116,6 +116,19 @@ impl Leg {
         over.map(|(at, _)| at).min()
     }
 
+    /// Returns when it was over for the phone, by an end or by what it learnt.
+    pub(super) fn over(&self) -> Option<Time> {
+        [self.end(), self.learnt()].into_iter().flatten().min()
+    }
+
+    /// Returns true where there is no media in it.
+    pub(super) fn is_of_texts(&self) -> bool {
+        let all = [&self.told, &self.said].into_iter().flatten();
+        let mut kinds = all.flat_map(|(_, description)| kinds(description));
+        let is_text = |kind| kind == Kind::Message;
+        kinds.next().is_some_and(is_text) && kinds.all(is_text)
+    }
+
     /// Returns true where the server has not acted on its INVITE; by a BYE it answers what it knows nothing of, too.
     pub(super) fn is_left_to_itself(&self) -> bool {
         let heeded = self.acked.is_some() || self.refusal_acked || self.cancelled;
@@ -161,6 +174,7 @@ pub(super) fn of(log: &Log) -> Vec<Leg> {
                 | Fault::Cut
                 | Fault::Deaf
                 | Fault::Mute
+                | Fault::Unheard
                 | Fault::Reset
                 | Fault::Moved,
             )
@@ -168,6 +182,7 @@ pub(super) fn of(log: &Log) -> Vec<Leg> {
             | What::HungUp
             | What::Transferred
             | What::Recovered
+            | What::Heard
             | What::ServerDown
             | What::ServerUp
             | What::Stored(_)
@@ -370,6 +385,12 @@ pub(super) fn outline(description: &str) -> Option<Vec<(bool, Direction, Vec<Str
         (media.port == 0, media.direction, names)
     };
     Some(sdp.media().iter().map(section).collect())
+}
+
+fn kinds(description: &str) -> Vec<Kind> {
+    let sdp = Sdp::parse(description.as_bytes());
+    let sections = sdp.iter().flat_map(Sdp::media);
+    sections.map(|media| media.kind).collect()
 }
 
 fn names(media: &Media<'_>) -> Vec<String> {

@@ -4,6 +4,7 @@
 use refork::engine::time::{Millis, Time};
 use refork::sip::Method;
 
+use super::causes::ENDING;
 use super::legs::Leg;
 use super::{Case, FOR_EVER, PhoneId, START, TRANSACTION};
 
@@ -11,8 +12,6 @@ use super::{Case, FOR_EVER, PhoneId, START, TRANSACTION};
 const JOINED: Millis = Millis(16_000);
 /// The last word and the BYE at the timeout, where they are lost on the way.
 const CLOSING: Millis = Millis(20_000);
-/// Until a BYE has arrived and is passed on, where both are lost on the way.
-const ENDING: Millis = Millis(12_000);
 /// An INVITE that is lost on the way comes again.
 const ARRIVES: Millis = Millis(8000);
 
@@ -45,10 +44,7 @@ impl Case<'_> {
         if over.is_some_and(|at| self.restarted(at, at + ENDING)) {
             return;
         }
-        let hard_to_ask = hole
-            .before
-            .is_some_and(|peer| self.log.roster[peer.phone].traits.ignores_options());
-        let noticed = hole.from + rules.noticed(hard_to_ask);
+        let noticed = self.noticed(leg, hole.from, hole.before);
         // Whom a call was handed to is asked first, and may take its time.
         let handed = self.handed_on(leg.talk, hole);
         let handing = if handed { rules.restore() } else { Millis(0) };
@@ -110,7 +106,7 @@ impl Case<'_> {
         let Some(acked) = leg.acked else {
             return Vec::new();
         };
-        let end = leg.end().unwrap_or(last);
+        let end = leg.over().unwrap_or(last);
         let mut held = Vec::new();
         for peer in self.side(leg.talk, leg.side.other()) {
             let Some(mut from) = peer.acked else { continue };
@@ -118,7 +114,7 @@ impl Case<'_> {
                 held.push((from, *begin));
                 from = from.max(*until);
             }
-            held.push((from, peer.end().unwrap_or(FOR_EVER)));
+            held.push((from, peer.over().unwrap_or(FOR_EVER)));
         }
         // What a server did that is down, and how long it has known what it learns now, nobody can say.
         held.extend(&self.restarts);

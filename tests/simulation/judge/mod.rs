@@ -4,7 +4,9 @@
 //! Phones that something befell while their leg stood are *scarred*: of them little is asked. All others
 //! must not have noticed anything.
 
+mod causes;
 mod counts;
+mod detection;
 mod ends;
 mod legs;
 mod life;
@@ -69,6 +71,7 @@ pub(crate) fn judge(log: &Log) -> Vec<String> {
     let mut case = Case::of(log);
     case.peace();
     case.life();
+    case.missed_for_nothing();
     case.ends();
     case.texts();
     case.notices();
@@ -164,6 +167,8 @@ impl Case<'_> {
                         Fault::Killed | Fault::Frozen | Fault::Cut | Fault::Deaf | Fault::Mute => {
                             FOR_EVER
                         }
+                        // It has its calls as before.
+                        Fault::Unheard => continue,
                         Fault::Reset | Fault::Moved => entry.at + TRANSACTION,
                     };
                     self.troubles[phone].push((entry.at, until));
@@ -194,7 +199,7 @@ impl Case<'_> {
                     }
                 }
                 (What::HungUp | What::Fault(_) | What::Recovered, None)
-                | (What::Expired | What::Transferred | What::Stored(false), _)
+                | (What::Expired | What::Heard | What::Transferred | What::Stored(false), _)
                 | (What::Got(_) | What::Sent(_) | What::TimedOut(_) | What::Remark(_), _) => {}
             }
         }

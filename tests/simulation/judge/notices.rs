@@ -59,6 +59,7 @@ impl Case<'_> {
         let again = failures.len() > 1 && !self.restarted(acked, end);
         if let Some(at) = failures.first()
             && (again || end > *at + TRANSACTION)
+            && self.died_as_it_ended(leg).is_none()
         {
             blame(*at, "told of failure, and that was not the end".to_owned());
         }

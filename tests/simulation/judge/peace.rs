@@ -3,6 +3,7 @@
 use refork::engine::time::{Millis, Time};
 use refork::sip::Method;
 
+use super::causes::is_offer;
 use super::legs::{Leg, Request, ends_dialog, outline};
 use super::{BRIEF, Case, FAILED, FLIGHT, FOR_EVER, TRANSACTION};
 
@@ -165,9 +166,11 @@ impl Case<'_> {
     }
 
     /// Returns true where the session that a phone knows may be offered to it: where that has a timer (RFC 4028), in
-    /// doubt of the phone, and where the server has risen since it offered that first.
+    /// doubt of the phone, whose media may have stopped, and where the server has risen since it offered that first.
     fn may_say_what_stands(&self, leg: &Leg, request: &Request) -> bool {
         let timed = self.log.roster[leg.phone].traits.timer > 0;
+        let unheard =
+            self.is_unheard(leg.phone, request.at) && !self.was_asked_lately(leg, request);
         let before = || leg.got.iter().filter(|got| got.at <= request.at);
         let doubted = before().any(|got| {
             // One that comes again has had no answer that arrived.
@@ -182,7 +185,7 @@ impl Case<'_> {
                 crossed && (*up..*up + TRANSACTION).contains(&request.at)
             })
         });
-        !request.news && (timed || doubted || forgotten)
+        !request.news && (timed || unheard || doubted || forgotten)
     }
 
     /// Its own requests are answered, and never by a code that ends the dialog (RFC 5057).
@@ -220,6 +223,7 @@ impl Case<'_> {
             || by(leg.bye_sent, at)
             || by(leg.bye_got, at + TRANSACTION)
             || by(refused, at + TRANSACTION)
+            || by(self.died_as_it_ended(leg), at)
     }
 
     /// Returns true where the server may end a leg then.
@@ -265,6 +269,7 @@ impl Case<'_> {
             || self.answered_in_spite(leg, at)
             || self.declined_by_another(leg, at)
             || self.declined_to_go_on(leg, at)
+            || self.is_agreed_to_by_nobody(leg, at)
             || self.gave_up(leg, at)
     }
 
@@ -385,8 +390,4 @@ fn is_owed(peer: &Leg, leg: &Leg, got: &Request) -> bool {
         let taken = matches!(sent.answer, Some((_, 200..300)));
         taken && meanwhile(sent) && outline(&sent.body) == outline(&got.body)
     })
-}
-
-pub(super) fn is_offer(method: &Method) -> bool {
-    matches!(method, Method::Invite | Method::Update)
 }

@@ -8,7 +8,7 @@ use refork::sip::sdp::{Direction, Kind, Sdp};
 use refork::sip::{Message, Method};
 
 use super::legs::Leg;
-use super::{Case, PhoneId, TRANSACTION, What};
+use super::{Case, FOR_EVER, PhoneId, TRANSACTION, What};
 
 /// By then every offer has been answered, carried across and tried again after a glare.
 const SETTLED: Millis = Millis(20_000);
@@ -18,7 +18,7 @@ type Sections = [Option<Direction>; 2];
 
 /// What a phone and the server have last agreed on in one dialog.
 #[derive(Default)]
-struct Agreed {
+pub(super) struct Agreed {
     at: Time,
     said: Option<Sections>,
     told: Option<Sections>,
@@ -70,6 +70,12 @@ impl Agreed {
         })
     }
 
+    /// Returns true where both send sound.
+    pub(super) fn is_both_ways(&self) -> bool {
+        let sound = [self.said, self.told].map(|sections| sections.and_then(|it| it[0]));
+        sound == [Some(Direction::SendRecv); 2]
+    }
+
     fn expects(&self) -> [Option<bool>; 2] {
         self.by(|said, told| said.receives() && told.sends())
     }
@@ -106,7 +112,7 @@ fn sections(message: &Message) -> Option<Sections> {
 impl Case<'_> {
     pub(super) fn streams(&mut self) {
         let mut found = Vec::new();
-        let agreed = self.agreed();
+        let agreed = self.agreed(FOR_EVER);
         let of = |leg: &Leg| agreed.get(&(leg.phone, leg.call_id.clone()));
         // Who takes no other session cannot be told of a hold.
         let bends = |leg: &&Leg| !self.log.roster[leg.phone].traits.speech.rigid;
@@ -142,9 +148,10 @@ impl Case<'_> {
         }
     }
 
-    fn agreed(&self) -> BTreeMap<(PhoneId, String), Agreed> {
+    /// Returns what each phone has agreed on by then, by its Call-ID.
+    pub(super) fn agreed(&self, by: Time) -> BTreeMap<(PhoneId, String), Agreed> {
         let mut agreed = BTreeMap::<_, Agreed>::new();
-        for entry in &self.log.entries {
+        for entry in self.log.entries.iter().filter(|entry| entry.at <= by) {
             let (message, sent) = match &entry.what {
                 What::Got(message) => (message, false),
                 What::Sent(message) => (message, true),
@@ -154,6 +161,7 @@ impl Case<'_> {
                 | What::Transferred
                 | What::Fault(_)
                 | What::Recovered
+                | What::Heard
                 | What::ServerDown
                 | What::ServerUp
                 | What::Stored(_)

@@ -127,13 +127,14 @@ impl Simulation {
         let possible = match fault {
             Fault::Reset => stream,
             Fault::Deaf | Fault::Mute => !stream,
-            Fault::Killed | Fault::Frozen | Fault::Cut | Fault::Moved => true,
+            Fault::Killed | Fault::Frozen | Fault::Cut | Fault::Unheard | Fault::Moved => true,
         };
         if !possible {
             return;
         }
         self.log.add(self.now, Some(phone), What::Fault(fault));
-        self.shaken[phone] = true;
+        // Of its calls it is told all.
+        self.shaken[phone] |= fault != Fault::Unheard;
         if let Some(lasts) = lasts {
             self.after(lasts, Event::Recover { phone, from: fault });
         }
@@ -157,6 +158,7 @@ impl Simulation {
             }
             Fault::Deaf => self.lines[phone].deaf = true,
             Fault::Mute => self.lines[phone].mute = true,
+            Fault::Unheard => self.lines[phone].unheard = true,
             Fault::Reset => self.close(phone, true),
             Fault::Moved => {
                 if let Some(connection) = &self.lines[phone].connection {
@@ -199,6 +201,10 @@ impl Simulation {
                 self.log.add(now, Some(phone), What::Recovered);
                 self.release(phone);
                 self.reconnect_if_lost(phone);
+            }
+            Fault::Unheard => {
+                self.lines[phone].unheard = false;
+                self.log.add(now, Some(phone), What::Heard);
             }
             Fault::Reset | Fault::Moved => {}
         }

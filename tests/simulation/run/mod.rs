@@ -404,7 +404,7 @@ impl Phones for View<'_> {
         self.phones
             .iter()
             .zip(self.lines)
-            .filter(|(_, line)| line.speaks())
+            .filter(|(_, line)| line.speaks() && !line.unheard)
             .filter(|(phone, _)| [rtp.ip(), signalling].contains(&phone.spec.address.ip()))
             .find_map(|(phone, _)| phone.media_to(rtp))
     }

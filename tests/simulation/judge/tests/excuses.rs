@@ -30,7 +30,7 @@ impl Story {
     }
 }
 
-fn has(found: &[String], what: &str) -> bool {
+pub(super) fn has(found: &[String], what: &str) -> bool {
     found.iter().any(|found| found.contains(what))
 }
 
