@@ -404,13 +404,11 @@ impl Scenario {
     /// Of some that talk no media arrives any more, and all else does. Dice of their own leave the other runs as they
     /// were.
     fn lines_fail_one_way(&mut self, length: u64, dice: &mut Dice) {
-        let begins = |act: &Act| match act {
-            Act::Call {
-                phone,
-                kind: Kind::Call,
-                ..
-            } => Some(*phone),
-            _ => None,
+        let begins = |act: &Act| {
+            let Act::Call { phone, kind, .. } = act else {
+                return None;
+            };
+            (*kind == Kind::Call).then_some(*phone)
         };
         let callers: Vec<_> = self
             .acts
