@@ -7,6 +7,7 @@ use super::conversation::context::{Errand, What, retry_after};
 use super::conversation::ending::stray::{Leaving, acknowledge_and_leave, acknowledge_ringing};
 use crate::engine::events::{Event, TargetFailure};
 use crate::engine::ids::{Flow, Transport};
+use crate::engine::listening::listens_at;
 use crate::engine::mint::tag_key;
 use crate::engine::ports::World;
 use crate::engine::time::Time;
@@ -24,6 +25,7 @@ impl Engine {
                     flow,
                 } => {
                     alias(&request, &flow, world);
+                    let flow = listens_at(&request, flow);
                     self.request(server, &request, flow, now, world);
                 }
                 Heard::Ack { request, flow } => {

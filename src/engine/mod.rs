@@ -17,6 +17,7 @@ mod hidden;
 pub mod ids;
 pub mod inquiry;
 mod inspect;
+mod listening;
 pub mod locating;
 pub mod location;
 pub mod mint;

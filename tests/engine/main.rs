@@ -48,6 +48,7 @@ mod hops;
 mod hostile;
 mod judged;
 mod keying;
+mod listening;
 mod loss;
 mod loss_races;
 mod messages;

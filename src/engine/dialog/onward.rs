@@ -3,7 +3,8 @@
 //!
 //! The RFC knows only the first. Phones are behind NATs: what their Contact names can often not be reached,
 //! and the flow that they registered or called over always can (RFC 5626 5.3). So the flow is kept where the
-//! hop may be no more than such a name, and left where it must be another one's.
+//! hop may be no more than such a name, and left where it must be another one's. Who is known to listen at another
+//! port than it sends from (`listening`) has that for its flow.
 //!
 //! | the hop is | Route | target of a phone | of a stranger | of a peer |
 //! | --- | --- | --- | --- | --- |

@@ -167,8 +167,14 @@ impl<C: Clone + Of> Clients<C> {
                 self.by_peer.insert((transport, flow.peer, id.0));
             }
         }
+        // RFC 3581 4: who was asked answers from there. One that answers from another port may listen there or not,
+        // and was heard where it was asked.
+        let asked = client.flow;
+        let same_host = flow.peer.ip().to_canonical() == asked.peer.ip().to_canonical();
+        let datagrams = !flow.transport.is_reliable() && flow.transport == asked.transport;
+        let over = if datagrams && same_host { asked } else { flow };
         let input = Input::Response(response.status());
-        self.feed(id, input, Some((response, flow)), effects);
+        self.feed(id, input, Some((response, over)), effects);
     }
 
     pub(super) fn goes_over(&self, id: ClientId) -> Option<Flow> {
