@@ -12,6 +12,11 @@ use crate::people::*;
 use crate::table::*;
 use crate::transfer::{carol, refer};
 
+/// In a network that is trusted.
+fn gateway() -> SocketAddr {
+    phone("192.0.2.61:5060")
+}
+
 fn trunk() -> SocketAddr {
     phone("192.0.2.60:5060")
 }
@@ -26,6 +31,10 @@ fn house(trusted: bool) -> Table {
             to: "trunk".into(),
             fork: RouteFork::default(),
         }],
+        acl: AclSettings {
+            trusted: vec!["192.0.2.61".parse().unwrap()],
+            ..AclSettings::default()
+        },
         ..settings()
     });
     t.register("bob", desk(), "desk");
@@ -350,5 +359,52 @@ fn who_is_called_may_wish_it_too() {
         assert_eq!(heard.other("Organization"), None);
         assert_eq!(heard.header(Name::ReplyTo), None);
         assert_eq!(heard.header(Name::Privacy), None);
+    }
+}
+
+/// Whom the carrier knows, as a peer says it that knows nothing of RFC 3323.
+const PARTY: &str = "Remote-Party-ID: \"Alice\" <sip:+4940@carrier>;screen=yes";
+
+#[test]
+fn a_party_that_is_private_by_itself_is_named_to_trusted_peers_alone() {
+    for (privacy, withheld) in [
+        ("", false),
+        (";privacy=off", false),
+        (";privacy=full", true),
+    ] {
+        let line = format!("{PARTY}{privacy}\r\n");
+        let named = |message: &Message| message.other("Remote-Party-ID").is_some();
+        let mut t = house(true);
+        for method in [Method::Invite, Method::Message] {
+            for (to, at) in [("bob", desk()), ("+4930", trunk())] {
+                let call = format!("{to}{}", method.as_str());
+                let told = request(method.clone(), "anonymous", to, gateway(), &call)
+                    .raw_lines(line.as_bytes());
+                t.receive(gateway(), with_sdp(told, &audio(gateway())));
+                let shown = t.request_to(at, method.clone());
+                assert_eq!(named(&shown), at == trunk() || !withheld, "{privacy} {to}");
+            }
+        }
+        // Of who is called, and within the call.
+        let mut t = house(true);
+        calls(&mut t, "+4930", "");
+        let invite = t.request_to(trunk(), Method::Invite);
+        let rings = response(&invite, 180, trunk(), "b1").raw_lines(line.as_bytes());
+        t.receive(trunk(), rings.end());
+        assert_eq!(named(&t.response_to(alice(), 180)), !withheld, "{privacy}");
+        let ok = answer_at(&invite, trunk()).raw_lines(line.as_bytes());
+        t.receive(trunk(), with_sdp(ok, &audio(trunk())));
+        t.request_to(trunk(), Method::Ack);
+        let ok = t.response_to(alice(), 200);
+        assert_eq!(named(&ok), !withheld, "{privacy}");
+        t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+        let mut b = Remote::of_invite(&invite, trunk(), "b1");
+        let info = b.request(Method::Info).raw_lines(line.as_bytes());
+        t.receive(trunk(), info.end());
+        assert_eq!(
+            named(&t.request_to(alice(), Method::Info)),
+            !withheld,
+            "{privacy}"
+        );
     }
 }

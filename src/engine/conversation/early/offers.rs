@@ -1,6 +1,5 @@
 //! Offers before the call is taken: UPDATE (RFC 3311) in early dialogs, and what a PRACK brings (RFC 3262 5).
 
-use crate::engine::conversation::carrying::crossing::crossing;
 use crate::engine::conversation::context::{ALLOW, Context, Errand, What, end_with};
 use crate::engine::conversation::inviting::Invitation;
 use crate::engine::conversation::leg::Talk;
@@ -243,7 +242,7 @@ impl Conversation {
         } = crossing_over;
         if response.status() >= 300 {
             self.restore_told(from, at, leg, crossing_over.before);
-            let lines = crossing(response, &self.party(from.other()).asker);
+            let lines = self.lines_of(context, from.other(), response);
             context.hand_on(server, response, false, |builder| {
                 builder.raw_lines(&lines).end()
             });

@@ -41,6 +41,22 @@ pub(crate) fn is_for_trusted(field: &Field<'_>) -> bool {
     is_among(field, &OF_TRUSTED)
 }
 
+/// Returns true for what goes to nobody but trusted peers, whoever says it: who somebody is that wishes not to be
+/// named by the header field itself (draft-ietf-sip-privacy-04 6.2).
+pub(crate) fn is_withheld(field: &Field<'_>) -> bool {
+    is_among(field, &["Remote-Party-ID"]) && is_private(field.value)
+}
+
+/// A party with a `privacy` other than `off`.
+fn is_private(party: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(party).to_ascii_lowercase();
+    let mut wishes = text.split(';').filter_map(|param| {
+        let (name, value) = param.split_once('=')?;
+        (name.trim() == "privacy").then(|| value.trim_start_matches([' ', '\t', '"']))
+    });
+    wishes.any(|wish| !wish.starts_with("off"))
+}
+
 /// Returns the lines that the upstream which knows somebody may judge, where we do not know them.
 pub(crate) fn for_own_upstream(request: &Message, asker: &Asker) -> Vec<u8> {
     if asker.is_unknown() {
@@ -70,6 +86,28 @@ fn is_among(field: &Field<'_>, names: &[&str]) -> bool {
 mod tests {
     use super::*;
     use crate::engine::ids::Aor;
+
+    #[test]
+    fn a_party_that_wishes_it_is_withheld() {
+        for (party, withheld) in [
+            ("<sip:a@b>", false),
+            ("\"A\" <sip:a@b>;party=calling;screen=yes", false),
+            ("<sip:a@b>;privacy=off;screen=no", false),
+            ("<sip:a@b>;privacy=OFF, <sip:c@d>;screen=no", false),
+            ("<sip:a@b>;privacy=full", true),
+            ("<sip:a@b>;screen=yes; Privacy = \"name,uri\"", true),
+            ("<sip:a@b>;privacy=name-network", true),
+            ("<sip:a@b>;privacy=off, <sip:c@d>;privacy=uri", true),
+        ] {
+            let text = String::from_utf8(message().bytes().to_vec()).unwrap();
+            let line = format!("remote-party-id: {party}\r\nRemote-Party-ID: \"Boss\"");
+            let text = text.replace("Remote-Party-ID: \"Boss\"", &line);
+            let message = Message::parse(text.into_bytes().into()).unwrap();
+            let left = String::from_utf8(message.lines_but(is_withheld)).unwrap();
+            assert_eq!(!left.contains("remote-party-id"), withheld, "{party}");
+            assert!(left.contains("Boss"));
+        }
+    }
 
     fn message() -> Message {
         let text = "INVITE sip:bob@example.org SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\n\

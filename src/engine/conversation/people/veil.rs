@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::asserted::is_told;
+use super::claims::is_withheld;
 use crate::engine::asker::Asker;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::carrying::crossing::{crossing, crossing_but, signature};
@@ -109,9 +110,10 @@ impl FirstLines {
         };
         let mut whole = lines(&|_| false);
         whole.extend(signature(request));
-        let wished = privacy != Privacy::default();
+        let withholds = || request.all().any(|field| is_withheld(&field));
+        let differs = privacy != Privacy::default() || withholds();
         Self {
-            veiled: wished.then(|| {
+            veiled: differs.then(|| {
                 let mut veiled = lines(&|field| tells(field, privacy));
                 if !privacy.user {
                     veiled.extend(signature(request));
@@ -130,9 +132,10 @@ impl FirstLines {
     }
 }
 
-/// Returns true where a field is to be taken out.
-pub(super) fn tells(field: &Field<'_>, privacy: Privacy) -> bool {
+/// Returns true where a field is to be taken out toward who is not trusted.
+fn tells(field: &Field<'_>, privacy: Privacy) -> bool {
     match field.name {
+        _ if is_withheld(field) => true,
         Some(Name::Subject | Name::CallInfo | Name::ReplyTo) => privacy.user,
         None if field.raw_name.eq_ignore_ascii_case("Remote-Party-ID") => {
             privacy.user || privacy.header || privacy.id
@@ -207,10 +210,9 @@ impl Conversation {
 
     /// Returns the lines of a message of a side that cross to the other one.
     pub(crate) fn lines_of(&self, context: &Context<'_>, from: Side, message: &Message) -> Vec<u8> {
-        let whole =
-            message.header(Name::Privacy).is_none() && self.party(from).veil == Veil::default();
-        if whole || self.trusts_far_end(context, from) {
-            let mut lines = crossing(message, &self.party(from).asker);
+        let sender = &self.party(from).asker;
+        if self.trusts_far_end(context, from) {
+            let mut lines = crossing(message, sender);
             if self.signs_the_same(from, message) {
                 lines.extend(signature(message));
             }
@@ -224,10 +226,15 @@ impl Conversation {
             ..own
         };
         let veil = Veil::of(message);
-        let mut lines = crossing_but(message, &self.party(from).asker, |field| {
+        let mut lines = crossing_but(message, sender, |field| {
             field.name == Some(Name::Privacy) || tells(field, privacy)
         });
         lines.extend_from_slice(veil.line(false).as_bytes());
+        let wishes = self.party(from).veil.value().is_some();
+        let wishes = wishes || message.header(Name::Privacy).is_some();
+        if !wishes && self.signs_the_same(from, message) {
+            lines.extend(signature(message));
+        }
         lines
     }
 }
