@@ -12,7 +12,9 @@ use crate::table::*;
 /// What is believed of trusted peers alone.
 const CLAIMS: &str = "Remote-Party-ID: \"Boss\" <sip:boss@example.org>;screen=yes\r\n\
     P-Served-User: <sip:boss@example.org>\r\nP-Asserted-Service: urn:urn-7:3gpp-service.ims\r\n\
-    P-Charging-Vector: icid-value=1234bc9876e\r\n";
+    P-Charging-Vector: icid-value=1234bc9876e\r\n\
+    P-Charging-Function-Addresses: ccf=192.0.2.9\r\nP-Visited-Network-ID: \"Visited\"\r\n\
+    P-User-Database: <aaa://hss.example.org>\r\n";
 /// What is asked of a phone, and who is said to wish for it.
 const ORDERS: &str = "Priv-Answer-Mode: Auto\r\nAnswer-Mode: Auto\r\nAlert-Info: <http://10.0.0.1/admin>\r\n\
     Call-Info: <sip:example.org>;answer-after=0\r\nReferred-By: <sip:boss@example.org>\r\n\
@@ -25,16 +27,10 @@ fn says(builder: Builder) -> Builder {
 }
 
 #[track_caller]
-fn is_told(message: &Message, claims: bool, orders: bool) {
+fn is_told(message: &Message, party: bool, networks: bool, orders: bool) {
     let shown = String::from_utf8(message.bytes().to_vec()).unwrap();
-    for word in [
-        "Remote-Party-ID",
-        "P-Served-User",
-        "P-Asserted-Service",
-        "P-Charging-Vector",
-    ] {
-        assert_eq!(shown.contains(word), claims, "{word} in {shown}");
-    }
+    assert_eq!(shown.contains("Remote-Party-ID"), party, "{shown}");
+    knows_networks(message, networks);
     for word in [
         "Priv-Answer-Mode",
         "\nAnswer-Mode",
@@ -44,6 +40,22 @@ fn is_told(message: &Message, claims: bool, orders: bool) {
         "History-Info: <sip:boss",
     ] {
         assert_eq!(shown.contains(word), orders, "{word} in {shown}");
+    }
+}
+
+/// It says what networks tell one another, or nothing of that.
+#[track_caller]
+fn knows_networks(message: &Message, knows: bool) {
+    let shown = String::from_utf8(message.bytes().to_vec()).unwrap();
+    for word in [
+        "P-Served-User",
+        "P-Asserted-Service",
+        "P-Charging-Vector",
+        "P-Charging-Function-Addresses",
+        "P-Visited-Network-ID",
+        "P-User-Database",
+    ] {
+        assert_eq!(shown.contains(word), knows, "{word} in {shown}");
     }
 }
 
@@ -72,23 +84,20 @@ fn a_stranger_opens_no_microphone_and_is_nobodys_boss() {
     t.signs_on("bob", desk(), "desk");
     for (method, call) in [(Method::Invite, true), (Method::Message, false)] {
         t.receive(stranger(), of_a_stranger(method.clone(), call));
-        is_told(&t.request_to(desk(), method), false, false);
+        is_told(&t.request_to(desk(), method), false, false, false);
     }
 }
 
 #[test]
 fn a_colleague_may_call_by_the_intercom_and_claims_no_other_name() {
     for to in ["bob", "+4930123"] {
-        let mut settings = guarded();
-        settings.upstreams.get_mut("trunk").unwrap().trusted = true;
-        let mut t = Table::new(settings);
-        t.signs_on("bob", desk(), "desk");
+        let mut t = with_trusted_trunk();
         let invite = says(request(Method::Invite, "alice", to, alice(), "c1"));
         let invite = with_sdp(invite, &audio(alice()));
         let challenged = t.is_asked(alice(), &invite);
         t.receive(alice(), again(&invite, &challenged, "alice"));
         let at = if to == "bob" { desk() } else { trunk() };
-        is_told(&t.request_to(at, Method::Invite), false, true);
+        is_told(&t.request_to(at, Method::Invite), false, false, true);
     }
 }
 
@@ -98,16 +107,84 @@ fn a_phone_within_the_call_claims_nothing_either() {
     let (mut a, _) = t.established();
     let reinvite = a.request(Method::Invite).raw_lines(CLAIMS.as_bytes());
     t.receive(alice(), with_sdp(reinvite, &sdp(alice(), 2, "sendonly")));
-    is_told(&t.request_to(desk(), Method::Invite), false, false);
+    is_told(&t.request_to(desk(), Method::Invite), false, false, false);
+}
+
+/// A trunk that is trusted, and Bob.
+fn with_trusted_trunk() -> Table {
+    let mut settings = guarded();
+    settings.upstreams.get_mut("trunk").unwrap().trusted = true;
+    let mut t = Table::new(settings);
+    t.signs_on("bob", desk(), "desk");
+    t
 }
 
 #[test]
 fn a_trusted_peer_is_believed() {
-    let mut t = Table::new(guarded());
-    t.signs_on("bob", desk(), "desk");
-    let invite = says(request(Method::Invite, "+4940", "bob", gateway(), "in"));
-    t.receive(gateway(), with_sdp(invite, &audio(gateway())));
-    is_told(&t.request_to(desk(), Method::Invite), true, true);
+    for (to, at, networks) in [("bob", desk(), false), ("+4930123", trunk(), true)] {
+        for method in [Method::Invite, Method::Message] {
+            let mut t = with_trusted_trunk();
+            let known = says(request(method.clone(), "+4940", to, gateway(), "in"));
+            t.receive(gateway(), with_sdp(known, &audio(gateway())));
+            is_told(&t.request_to(at, method), true, networks, true);
+        }
+    }
+}
+
+#[test]
+fn what_networks_tell_one_another_reaches_no_phone() {
+    let mut t = with_trusted_trunk();
+    let invite = request(Method::Invite, "bob", "+4930123", desk(), "c1")
+        .other("P-Access-Network-Info", "IEEE-802.11");
+    let invite = with_sdp(invite, &audio(desk()));
+    let challenged = t.is_asked(desk(), &invite);
+    t.receive(desk(), again(&invite, &challenged, "bob"));
+    let invite = t.request_to(trunk(), Method::Invite);
+    // A phone may say where it is.
+    assert_eq!(invite.other("P-Access-Network-Info"), Some("IEEE-802.11"));
+    t.receive(trunk(), says(response(&invite, 180, trunk(), "b1")).end());
+    knows_networks(&t.response_to(desk(), 180), false);
+    let ok = says(answer_at(&invite, trunk()));
+    t.receive(trunk(), with_sdp(ok, &audio(trunk())));
+    t.request_to(trunk(), Method::Ack);
+    let ok = t.response_to(desk(), 200);
+    knows_networks(&ok, false);
+    t.receive(desk(), Remote::of_answer(&ok, desk()).ack(2));
+    let mut b = Remote::of_invite(&invite, trunk(), "b1");
+    t.receive(trunk(), says(b.request(Method::Info)).end());
+    knows_networks(&t.request_to(desk(), Method::Info), false);
+}
+
+#[test]
+fn where_a_phone_is_tells_no_other_phone() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    let invite = request(Method::Invite, "alice", "bob", alice(), "c1")
+        .other("P-Access-Network-Info", "IEEE-802.11");
+    t.receive(alice(), with_sdp(invite, &audio(alice())));
+    let invite = t.request_to(desk(), Method::Invite);
+    assert_eq!(invite.other("P-Access-Network-Info"), None);
+}
+
+#[test]
+fn nor_does_what_the_pbx_says_of_them_in_passing() {
+    let mut t = in_front(PathMode::Path);
+    let register = t.register_beyond("bob", desk());
+    let subscribe = first(Method::Subscribe, "bob", "bob", desk(), "sub1", 1)
+        .header(Name::Event, "message-summary")
+        .header(Name::Contact, "<sip:bob@10.0.0.7:5060>");
+    t.receive(desk(), subscribe.end());
+    let subscribe = t.request_to(pbx(), Method::Subscribe);
+    t.receive(pbx(), says(response(&subscribe, 202, pbx(), "p9")).end());
+    knows_networks(&t.response_to(desk(), 202), false);
+    let notify = says(first(Method::Notify, "bob", "bob", pbx(), "n1", 1))
+        .header(Name::Route, crate::edge::path_of(&register))
+        .header(Name::Event, "message-summary");
+    t.receive(pbx(), notify.end());
+    let notify = t.request_to(desk(), Method::Notify);
+    knows_networks(&notify, false);
+    t.receive(desk(), says(response(&notify, 200, desk(), "x")).end());
+    t.response_to(pbx(), 200);
 }
 
 #[test]
@@ -116,7 +193,7 @@ fn the_users_own_pbx_judges_what_a_phone_of_it_asks() {
     let invite = says(first(Method::Invite, "alice", "bob", alice(), "c1", 1))
         .header(Name::Contact, format_args!("<sip:alice@{}>", alice()));
     t.receive(alice(), with_sdp(invite, &audio(alice())));
-    is_told(&t.request_to(pbx(), Method::Invite), false, true);
+    is_told(&t.request_to(pbx(), Method::Invite), false, false, true);
 }
 
 #[test]
@@ -129,7 +206,7 @@ fn nothing_is_asserted_to_the_pbx_by_a_phones_subscription() {
         .header(Name::Contact, "<sip:bob@10.0.0.7:5060>");
     t.receive(desk(), subscribe.end());
     let onward = t.request_to(pbx(), Method::Subscribe);
-    is_told(&onward, false, true);
+    is_told(&onward, false, false, true);
     assert_eq!(onward.header(Name::PAssertedIdentity), None);
 }
 

@@ -4,10 +4,11 @@ use bytes::Bytes;
 
 use super::token;
 use crate::engine::conversation::context::{Context, end_with};
-use crate::engine::conversation::people::claims::is_for_trusted;
+use crate::engine::conversation::people::claims::{is_for_trusted, is_withheld};
 use crate::engine::ids::{Aor, ConversationId, Flow};
 use crate::engine::transaction::ServerId;
-use crate::sip::{Builder, Message, Name};
+use crate::engine::trust::is_listed;
+use crate::sip::{Builder, Field, Message, Name};
 
 /// Header fields of a request that are written anew.
 const OF_THE_WAY: &[Name] = &[
@@ -30,6 +31,35 @@ const OF_THE_ANSWER: &[Name] = &[
     Name::ServiceRoute,
 ];
 
+/// Whom a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Toward {
+    Upstream,
+    Phone,
+}
+
+/// Tells what does not go on.
+type Stays = fn(&Field<'_>) -> bool;
+
+/// Returns what does not go on of a request that came over a flow.
+pub(super) fn stays_of(toward: Toward, from: &Flow, context: &Context<'_>) -> Stays {
+    match toward {
+        Toward::Upstream if is_listed(from, &context.shared.settings, context.world) => |_| false,
+        Toward::Upstream => is_for_trusted,
+        Toward::Phone => is_withheld,
+    }
+}
+
+/// Returns what does not go back of the answer to it.
+pub(super) fn withheld_of(toward: Toward, from: &Flow, context: &Context<'_>) -> Stays {
+    match toward {
+        Toward::Upstream if !is_listed(from, &context.shared.settings, context.world) => {
+            is_withheld
+        }
+        Toward::Upstream | Toward::Phone => |_| false,
+    }
+}
+
 /// A request on its way out.
 pub(super) struct Onward<'a> {
     pub(super) request: &'a Message,
@@ -41,8 +71,8 @@ pub(super) struct Onward<'a> {
     pub(super) added: Vec<(Name, String)>,
     /// These take the place of the Contact.
     pub(super) contacts: Option<Vec<String>>,
-    /// Its sender is trusted: what others may not claim goes on too.
-    pub(super) believed: bool,
+    /// What else does not go on: what its sender may not claim, or who hears it is not to know.
+    pub(super) stays: Stays,
 }
 
 impl Onward<'_> {
@@ -71,7 +101,7 @@ impl Onward<'_> {
             let written = |name| {
                 OF_THE_WAY.contains(&name) || (name == Name::Contact && self.contacts.is_some())
             };
-            field.name.is_some_and(written) || (!self.believed && is_for_trusted(field))
+            field.name.is_some_and(written) || (self.stays)(field)
         }));
         end_with(builder, request.content_type(), request.body())
     }
@@ -89,11 +119,12 @@ pub(super) fn our_uri(context: &Context<'_>, flow: &Flow, token: &str, aor: &Aor
     }
 }
 
-/// Hands an answer back as it came; `rewritten` are values that take the place of a name's.
+/// Hands an answer back as it came but for what `stays`; `rewritten` are values that take the place of a name's.
 pub(super) fn hand_back(
     context: &mut Context<'_>,
     server: ServerId,
     response: &Message,
+    stays: Stays,
     without: &[Name],
     rewritten: &[(Name, String)],
 ) {
@@ -109,18 +140,17 @@ pub(super) fn hand_back(
     for (name, value) in rewritten {
         builder = builder.header(*name, value);
     }
-    let builder = builder.raw_lines(&lines(response, |name| {
-        OF_THE_ANSWER.contains(&name)
-            || without.contains(&name)
-            || rewritten.iter().any(|(rewritten, _)| *rewritten == name)
+    let builder = builder.raw_lines(&response.lines_but(|field| {
+        let written = |name| {
+            OF_THE_ANSWER.contains(&name)
+                || without.contains(&name)
+                || rewritten.iter().any(|(rewritten, _)| *rewritten == name)
+        };
+        field.name.is_some_and(written) || stays(field)
     }));
     let bytes = end_with(builder, response.content_type(), response.body());
     let shared = &mut *context.shared;
     shared
         .transactions
         .respond(server, status, bytes, context.now, &mut shared.out);
-}
-
-fn lines(message: &Message, without: impl Fn(Name) -> bool) -> Vec<u8> {
-    message.lines_but(|field| field.name.is_some_and(&without))
 }

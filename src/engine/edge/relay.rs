@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 
 use super::arrivals::{begins_dialog, register_requires};
-use super::forward::{Onward, hand_back, our_uri};
+use super::forward::{Onward, Toward, hand_back, our_uri, stays_of, withheld_of};
 use super::register::{Registration, whom};
 use super::targets::{onward, upstream_targets};
 use super::token::Named;
@@ -23,7 +23,6 @@ use crate::engine::refusal::SIPS_NOT_ALLOWED;
 use crate::engine::settings::PathMode;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::{ClientId, ServerId};
-use crate::engine::trust::is_listed;
 use crate::sip::{Address, Message, Method, Name};
 
 /// Nobody waits longer for an answer than its own transaction does.
@@ -76,12 +75,6 @@ struct Try {
     rest: Option<VecDeque<Located>>,
     /// When the next one has its turn, where this one has said nothing.
     silent_at: Option<Time>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Toward {
-    Upstream,
-    Phone,
 }
 
 impl Relays {
@@ -262,7 +255,8 @@ impl Relays {
         };
         match failed {
             Some(Failure::Answer(response)) => {
-                hand_back(context, relay.server, &response, &[], &[]);
+                let withheld = withheld_of(relay.toward, &relay.from, context);
+                hand_back(context, relay.server, &response, withheld, &[], &[]);
             }
             // RFC 4320 4.2: who asked has given up too; a proxy that asks whether the phone lives hears
             // nothing, as it would of a phone that does not.
@@ -370,7 +364,15 @@ impl Relays {
             Some(registration) => registration.shown(context, &relay.request, response),
             None => (Vec::new(), &[][..]),
         };
-        hand_back(context, relay.server, response, without, &rewritten);
+        let withheld = withheld_of(relay.toward, &relay.from, context);
+        hand_back(
+            context,
+            relay.server,
+            response,
+            withheld,
+            without,
+            &rewritten,
+        );
         let granted = (200..300).contains(&response.status());
         let registration = relay.registration.filter(|_| granted)?;
         registration.granted(context, response)
@@ -549,10 +551,7 @@ impl Relay {
             routes,
             added,
             contacts,
-            believed: match self.toward {
-                Toward::Upstream => is_listed(&self.from, &context.shared.settings, context.world),
-                Toward::Phone => true,
-            },
+            stays: stays_of(self.toward, &self.from, context),
         }
     }
 

@@ -23,6 +23,20 @@ const OF_TRUSTED: [&str; 14] = [
     "Remote-Party-ID",
 ];
 
+/// Of these, and of what phones say, what is nobody's to know outside of such a domain: RFC 4457, RFC 5002, RFC 5502 6,
+/// RFC 6050 4.1, RFC 7315 6, RFC 7316.
+const AMONG_TRUSTED: [&str; 9] = [
+    "P-Access-Network-Info",
+    "P-Asserted-Service",
+    "P-Charging-Function-Addresses",
+    "P-Charging-Vector",
+    "P-Private-Network-Indication",
+    "P-Profile-Key",
+    "P-Served-User",
+    "P-User-Database",
+    "P-Visited-Network-ID",
+];
+
 /// Orders to a phone, and words on who else wished for the call: RFC 5373 5, RFC 3261 20.4, RFC 3892 6.
 const OF_KNOWN: [&str; 4] = [
     "Alert-Info",
@@ -41,10 +55,11 @@ pub(crate) fn is_for_trusted(field: &Field<'_>) -> bool {
     is_among(field, &OF_TRUSTED)
 }
 
-/// Returns true for what goes to nobody but trusted peers, whoever says it: who somebody is that wishes not to be
-/// named by the header field itself (draft-ietf-sip-privacy-04 6.2).
+/// Returns true for what goes to nobody but trusted peers, whoever says it: how networks work and charge, and who
+/// somebody is that wishes not to be named by the header field itself (draft-ietf-sip-privacy-04 6.2).
 pub(crate) fn is_withheld(field: &Field<'_>) -> bool {
-    is_among(field, &["Remote-Party-ID"]) && is_private(field.value)
+    is_among(field, &AMONG_TRUSTED)
+        || is_among(field, &["Remote-Party-ID"]) && is_private(field.value)
 }
 
 /// A party with a `privacy` other than `off`.

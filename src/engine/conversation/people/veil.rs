@@ -23,13 +23,12 @@ pub(crate) const ANONYMOUS: &str = "\"Anonymous\" <sip:anonymous@anonymous.inval
 const VALUE_MAX: usize = 128;
 
 /// Header fields that `Name` does not know and that tell of a person (RFC 3323 5.3).
-const TELLING: [&str; 6] = [
+const TELLING: [&str; 5] = [
     "Organization",
     "In-Reply-To",
     "Remote-Party-ID",
     "P-Preferred-Identity",
     "Geolocation",
-    "P-Access-Network-Info",
 ];
 
 /// What a participant wishes, in its own words: the value of Privacy.
