@@ -1,5 +1,7 @@
 //! UPDATE in early dialogs (RFC 3311).
 
+use refork::engine::events::Happening;
+use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
 use crate::hops::with_hops;
@@ -211,4 +213,62 @@ fn who_waits_for_a_phone_that_is_gone_is_told_so() {
     let update = t.response_to(alice(), 481);
     assert_eq!(*update.method(), Method::Update);
     t.response_to(alice(), 486);
+}
+
+/// Bob's mobile rings again, with the session that the survivor has, before it is taken.
+fn rings_again(t: &mut Table) -> (Remote, Message) {
+    t.established();
+    t.bob_is_lost();
+    t.discard(desk());
+    t.pass(Millis(2_100));
+    let invite = t.request_to(mobile(), Method::Invite);
+    let early = reliably(&invite, 183, mobile(), "m1", 7);
+    t.receive(mobile(), with_sdp(early, &audio(mobile())));
+    let asked = t.request_to(mobile(), Method::Prack);
+    t.reply(&asked, 200, mobile());
+    (Remote::of_invite(&invite, mobile(), "m1"), invite)
+}
+
+#[test]
+fn who_is_asked_again_may_update_what_it_has_answered() {
+    let mut t = two();
+    let (mut b, invite) = rings_again(&mut t);
+    t.receive(mobile(), b.request(Method::Update).end());
+    let ok = t.response_to(mobile(), 200);
+    assert!(ok.header(Name::Contact).is_some() && ok.body().is_empty());
+    let moved = sdp(mobile(), 2, "sendrecv").replace("m=audio 4000", "m=audio 4100");
+    t.receive(mobile(), with_sdp(b.request(Method::Update), &moved));
+    let ok = t.response_to(mobile(), 200);
+    assert!(text(&ok).contains("RTP/AVP 0 8"), "{ok:?}");
+    // What has no stream that the survivor has is none of its business.
+    let video = moved.replace("m=audio 4100 RTP/AVP 0 8 101", "m=video 4100 RTP/AVP 96");
+    t.receive(mobile(), with_sdp(b.request(Method::Update), &video));
+    t.response_to(mobile(), 488);
+    t.receive(mobile(), response(&invite, 200, mobile(), "m1").end());
+    t.request_to(mobile(), Method::Ack);
+    let restored = |what: &Happening| matches!(what, Happening::Restored { .. });
+    assert_eq!(t.happened(restored), 1);
+    // The survivor reads of the other phone, and hears of nothing else.
+    t.request_to(alice(), Method::Message);
+    t.nothing_to(alice());
+}
+
+#[test]
+fn who_is_asked_again_and_has_not_answered_offers_nothing_yet() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    t.discard(desk());
+    t.pass(Millis(2_100));
+    let invite = t.request_to(mobile(), Method::Invite);
+    t.receive(mobile(), response(&invite, 180, mobile(), "m1").end());
+    let mut b = Remote::of_invite(&invite, mobile(), "m1");
+    t.receive(
+        mobile(),
+        with_sdp(b.request(Method::Update), &audio(mobile())),
+    );
+    t.response_to(mobile(), 491);
+    t.receive(mobile(), b.request(Method::Update).end());
+    t.response_to(mobile(), 200);
+    t.nothing_to(alice());
 }

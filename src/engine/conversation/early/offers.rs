@@ -1,6 +1,7 @@
 //! Offers before the call is taken: UPDATE (RFC 3311) in early dialogs, and what a PRACK brings (RFC 3262 5).
 
 use crate::engine::conversation::context::{ALLOW, Context, Errand, What, end_with};
+use crate::engine::conversation::forking::BranchState;
 use crate::engine::conversation::inviting::Invitation;
 use crate::engine::conversation::leg::Talk;
 use crate::engine::conversation::restoring::survivor;
@@ -181,6 +182,39 @@ impl Conversation {
         self.configure_early(context, leg);
     }
 
+    /// UPDATE of who is asked again: the survivor has a session, which is the answer, and hears nothing of it. What
+    /// the phone can do beside that counts once it has taken the call.
+    pub(super) fn again_update(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        server: ServerId,
+        request: &Message,
+    ) {
+        let Some(branch) = self.branch_mut(leg) else {
+            return;
+        };
+        let answer = match sdp_of(request) {
+            None => None,
+            // The survivor is asked about what it has answered.
+            Some(_) if branch.state == BranchState::Joining => {
+                return context.refuse(server, 500, "an offer before the survivor has consented");
+            }
+            // RFC 3311 5.2: the offer of our INVITE has no answer yet.
+            Some(_) if !branch.settled => return context.refuse(server, 491, UNSETTLED),
+            Some(offer) => match standing(context, &mut branch.leg.talk, &offer) {
+                None => {
+                    return context.refuse(server, 488, "offer that the session does not answer");
+                }
+                answer => answer,
+            },
+        };
+        let _ = branch.leg.dialog.refresh(request);
+        branch.leg.abilities.learn(request);
+        context.accept_early(server, &branch.leg.dialog, answer.as_deref());
+        self.persist(context);
+    }
+
     /// Returns what an offer in an early dialog gets where another one is open there (RFC 3311 5.2).
     pub(super) fn open_in(&self, tag: &str, from: Side) -> Option<u16> {
         let crossings = &self.invitation.as_ref()?.crossings;
@@ -328,7 +362,6 @@ impl Conversation {
         }
     }
 
-    /// Accepts a PRACK or UPDATE of an early dialog, which touches no session timer.
     fn accept_early(
         &mut self,
         context: &mut Context<'_>,
@@ -344,19 +377,9 @@ impl Conversation {
                 .and_then(|leg| self.branch_mut(leg))
                 .map(|branch| &branch.leg.dialog),
         };
-        let Some(dialog) = dialog else { return };
-        let (contact, supported) = (context.contact(dialog), context.supported());
-        context.respond(server, 200, "OK", None, |builder| {
-            let builder = builder
-                .header(Name::Contact, contact)
-                .header(Name::Allow, ALLOW)
-                .header(Name::Supported, supported);
-            end_with(
-                builder,
-                Some("application/sdp"),
-                sdp.unwrap_or("").as_bytes(),
-            )
-        });
+        if let Some(dialog) = dialog {
+            context.accept_early(server, dialog, sdp);
+        }
     }
 
     /// Writes what the caller said for a branch.
@@ -388,6 +411,24 @@ impl Conversation {
         if let Some(said) = said {
             self.configure_branch(context, leg, &said);
         }
+    }
+}
+
+impl Context<'_> {
+    /// Accepts a PRACK or UPDATE of an early dialog, which touches no session timer.
+    fn accept_early(&mut self, server: ServerId, dialog: &Dialog, sdp: Option<&str>) {
+        let (contact, supported) = (self.contact(dialog), self.supported());
+        self.respond(server, 200, "OK", None, |builder| {
+            let builder = builder
+                .header(Name::Contact, contact)
+                .header(Name::Allow, ALLOW)
+                .header(Name::Supported, supported);
+            end_with(
+                builder,
+                Some("application/sdp"),
+                sdp.unwrap_or("").as_bytes(),
+            )
+        });
     }
 }
 

@@ -53,11 +53,10 @@ impl Conversation {
                     }
                 }
             }
-            Admission::Take
-                if *request.method() == Method::Update && self.branch_side(leg).is_none() =>
-            {
-                self.branch_update(context, leg, server, request);
-            }
+            Admission::Take if *request.method() == Method::Update => match self.branch_side(leg) {
+                Some(_) => self.again_update(context, leg, server, request),
+                None => self.branch_update(context, leg, server, request),
+            },
             // It has answered, and waits for the survivor's consent.
             Admission::Take if *request.method() != Method::Options => {
                 context.refuse(server, 500, "request before the answer");
