@@ -112,7 +112,13 @@ fn a_phone_within_the_call_claims_nothing_either() {
 
 /// A trunk that is trusted, and Bob.
 fn with_trusted_trunk() -> Table {
+    telling_phones(false)
+}
+
+/// The same, and whether phones hear who it is.
+fn telling_phones(wished: bool) -> Table {
     let mut settings = guarded();
+    settings.acl.identity_to_phones = wished;
     settings.upstreams.get_mut("trunk").unwrap().trusted = true;
     let mut t = Table::new(settings);
     t.signs_on("bob", desk(), "desk");
@@ -238,5 +244,79 @@ fn phones_hear_who_calls_where_the_operator_wishes() {
         t.receive(gateway(), with_sdp(through, &audio(gateway())));
         let out = t.request_to(trunk(), Method::Invite);
         assert_eq!(out.header(Name::PAssertedIdentity), None);
+    }
+}
+
+/// Who says it, and what somebody hears.
+fn asserted(message: &Message) -> Option<&str> {
+    message.header(Name::PAssertedIdentity)
+}
+
+#[test]
+fn who_is_connected_is_told_to_whom_it_may_be() {
+    const FIRST: &str = "\"Desk\" <tel:+4930123>";
+    const SECOND: &str = "\"Boss\" <tel:+4930124>";
+    for (wished, privacy) in [
+        (true, "none"),
+        (true, "id"),
+        (true, "user"),
+        (false, "none"),
+    ] {
+        let heard = |who: &'static str| (wished && privacy == "none").then_some(who);
+        let says = |builder: Builder, who| {
+            let builder = builder.header(Name::PAssertedIdentity, who);
+            builder.header(Name::Privacy, privacy)
+        };
+        let mut t = telling_phones(wished);
+        let invite = request(Method::Invite, "bob", "+4930123", desk(), "c1");
+        let invite = with_sdp(invite, &audio(desk()));
+        let challenged = t.is_asked(desk(), &invite);
+        t.receive(desk(), again(&invite, &challenged, "bob"));
+        let invite = t.request_to(trunk(), Method::Invite);
+        t.receive(
+            trunk(),
+            says(response(&invite, 180, trunk(), "b1"), FIRST).end(),
+        );
+        assert_eq!(
+            asserted(&t.response_to(desk(), 180)),
+            heard(FIRST),
+            "{privacy}"
+        );
+        let ok = says(answer_at(&invite, trunk()), FIRST);
+        t.receive(trunk(), with_sdp(ok, &audio(trunk())));
+        t.request_to(trunk(), Method::Ack);
+        let ok = t.response_to(desk(), 200);
+        assert_eq!(asserted(&ok), heard(FIRST), "{privacy}");
+        let mut a = Remote::of_answer(&ok, desk());
+        t.receive(desk(), a.ack(2));
+        a.cseq = 2;
+        // It is passed on beyond the trunk, and tells so with another session.
+        let mut b = Remote::of_invite(&invite, trunk(), "b1");
+        let hold = sdp(trunk(), 2, "sendonly");
+        t.receive(
+            trunk(),
+            with_sdp(says(b.request(Method::Invite), SECOND), &hold),
+        );
+        let reinvite = t.request_to(desk(), Method::Invite);
+        assert_eq!(asserted(&reinvite), heard(SECOND), "{privacy}");
+        let ok = response(&reinvite, 200, desk(), "x")
+            .header(Name::PAssertedIdentity, "<sip:boss@example.org>");
+        t.receive(desk(), with_sdp(ok, &sdp(desk(), 2, "recvonly")));
+        t.request_to(desk(), Method::Ack);
+        // Of a user of ours it is we who say who it is.
+        let ok = t.response_to(trunk(), 200);
+        assert_eq!(asserted(&ok), Some("<sip:bob@example.org>"));
+        t.receive(trunk(), b.ack(ok.cseq()));
+        let resumed = sdp(desk(), 3, "inactive");
+        t.receive(desk(), with_sdp(a.request(Method::Invite), &resumed));
+        let reinvite = t.request_to(trunk(), Method::Invite);
+        assert!(asserted(&reinvite).is_some_and(|who| who.contains("<sip:bob@example.org>")));
+        let ok = says(response(&reinvite, 200, trunk(), "b1"), SECOND);
+        t.receive(trunk(), with_sdp(ok, &sdp(trunk(), 3, "inactive")));
+        assert_eq!(
+            asserted(&t.response_to(desk(), 200)),
+            heard(SECOND),
+            "{privacy}"
+        );
     }
 }

@@ -120,7 +120,7 @@ fn a_refused_update_leaves_all_as_it_was() {
     assert_eq!(text(&again), expected);
     // One that gets no answer at all.
     for _ in 0..33 {
-        t.pass(refork::engine::time::Millis::from_secs(1));
+        t.pass(Millis::from_secs(1));
         t.discard(desk());
     }
     // RFC 4320 4.1: nobody listens for its answer any more.

@@ -380,13 +380,25 @@ impl Conversation {
         server: ServerId,
         sdp: Option<&str>,
     ) {
+        self.accept_with(context, side, server, &[], sdp);
+    }
+
+    /// The same with lines of the other side.
+    pub(super) fn accept_with(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        server: ServerId,
+        lines: &[u8],
+        sdp: Option<&str>,
+    ) {
         let Some(leg) = self.leg_mut(side) else {
             return;
         };
         let accepting = leg.accepting(context, server);
         context.respond(server, 200, "OK", None, |builder| {
             end_with(
-                accepting.write(builder),
+                accepting.write(builder).raw_lines(lines),
                 Some("application/sdp"),
                 sdp.unwrap_or("").as_bytes(),
             )

@@ -132,6 +132,11 @@ impl Conversation {
         let how = reliably.then_some(carries);
         let lines = self.lines_of(context, Side::Callee, response);
         let mut lines = with_session(lines, response);
+        // Of whom a phone has forwarded to the peer that names that one is not known to be trusted.
+        let branch = self.branch_mut(leg);
+        if branch.is_some_and(|branch| branch.meant.is_none()) {
+            lines.extend(self.asserted_line(context, Side::Callee, response));
+        }
         lines.extend(self.history_back(context, leg, response));
         let number = self.show_ringing(context, at, response, &lines, body.as_deref(), how);
         let waits = number.filter(|_| carries != Carries::Nothing);

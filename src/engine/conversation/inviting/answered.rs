@@ -192,6 +192,7 @@ impl Conversation {
         });
         let lines = answer.as_ref().map(|(response, history)| {
             let mut lines = self.lines_of(context, Side::Callee, response);
+            lines.extend(self.asserted_line(context, Side::Callee, response));
             lines.extend_from_slice(history);
             lines
         });

@@ -2,10 +2,11 @@
 
 use super::veil::Veil;
 use crate::engine::asker::Asker;
+use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 use crate::engine::dialog::name_addr;
 use crate::engine::endpoint::Endpoint;
-use crate::engine::ids::Flow;
+use crate::engine::ids::{Flow, Side};
 use crate::engine::trust;
 use crate::sip::{Address, Message, Name, Params};
 
@@ -62,6 +63,37 @@ pub(crate) fn heard_of<'a>(
     let privacy = wishes.privacy();
     let named = !(privacy.user || privacy.header || privacy.id);
     asserted.filter(|_| told || (to_phones && named))
+}
+
+impl Conversation {
+    /// Returns the line that says who has sent a message of a side, where the other one's phone may know: who is
+    /// connected, and who has taken its place (RFC 5876).
+    pub(crate) fn asserted_line(
+        &self,
+        context: &Context<'_>,
+        from: Side,
+        message: &Message,
+    ) -> Vec<u8> {
+        let (party, far) = (self.party(from), self.party(from.other()));
+        let asserted = match (&party.asker, message.is_request()) {
+            (Asker::Proven(_), false) => asserted_of_called(&party.asker),
+            (asker, _) => asserted(message, asker),
+        };
+        let Some(leg) = &far.leg else {
+            return Vec::new();
+        };
+        let told = is_told(&far.asker, &leg.dialog.flow, context);
+        let heard = [&Veil::of(message), &party.veil].iter().all(|wishes| {
+            heard_of(asserted.as_deref(), wishes, &leg.endpoint, told, context).is_some()
+        });
+        match asserted.filter(|_| heard) {
+            Some(asserted) => {
+                let name = Name::PAssertedIdentity.as_str();
+                format!("{name}: {asserted}\r\n").into_bytes()
+            }
+            None => Vec::new(),
+        }
+    }
 }
 
 /// Returns true where a peer may be told: an upstream that is trusted, or an address or certificate that is.

@@ -1,13 +1,15 @@
 //! What was agreed on each leg: its media, and how it changes (RFC 3264).
 //!
 //! `media` and `keys` where media runs and with which SRTP keys, `enclosed` what a description comes in,
-//! `telling`, `renegotiate`, `grow` and `refused` a new offer, `fits` what a new leg brings, `refresh` session timers.
+//! `telling`, `renegotiate`, `open_invite`, `grow` and `refused` a new offer, `fits` what a new leg brings, `refresh`
+//! session timers.
 
 pub(crate) mod enclosed;
 pub(crate) mod fits;
 pub(crate) mod grow;
 pub(crate) mod keys;
 pub(crate) mod media;
+pub(crate) mod open_invite;
 pub(crate) mod refresh;
 pub(crate) mod refused;
 pub(crate) mod renegotiate;

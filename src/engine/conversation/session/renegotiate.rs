@@ -1,8 +1,5 @@
 //! re-INVITE and UPDATE: a new offer goes across, the answer comes back (RFC 3261 14, RFC 3311, RFC 3264 8).
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-
 use super::enclosed::{Enclosed, end_enclosed, is_foreign, sdp_of};
 use super::keys::{Role, refusal};
 use super::refresh::too_brief;
@@ -35,14 +32,6 @@ pub(crate) struct Renegotiation {
     turned: bool,
     /// What the other side was told before (RFC 6141: all is as it was where it fails).
     before: Talk,
-}
-
-/// An INVITE of theirs that has waited for the other side's answer. Who has had a 100 does not send it again by itself
-/// (RFC 3261 17.1.1.2), and would wait for ever if a restart forgot it.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct OpenInvite {
-    request: Bytes,
-    flow: Flow,
 }
 
 impl Renegotiation {
@@ -168,7 +157,8 @@ impl Conversation {
             None => None,
         };
         let invite = *request.method() == Method::Invite;
-        let proof = self.proof_for(context, from, request);
+        let mut lines = self.proof_for(context, from, request);
+        lines.extend(self.asserted_line(context, from, request));
         let Some(leg) = self.leg_mut(to) else { return };
         let ours_invite = invite || !leg.abilities.update;
         let hops = hops_left(request).unwrap_or_default();
@@ -178,7 +168,7 @@ impl Conversation {
             leg,
             (ours_invite, hops),
             told.as_deref(),
-            (&proof, Enclosed::of(request)),
+            (&lines, Enclosed::of(request)),
         );
         self.renegotiation = Some(Box::new(Renegotiation {
             from,
@@ -192,40 +182,6 @@ impl Conversation {
         }));
         if invite {
             self.keep_open_invite(context, server);
-        }
-    }
-
-    /// Keeps an INVITE for as long as it waits. A connection ends with us, and with it the INVITE.
-    fn keep_open_invite(&mut self, context: &mut Context<'_>, server: ServerId) {
-        let asked = context.shared.transactions.request_of(server);
-        let asked = asked.filter(|(_, flow)| !flow.transport.is_reliable());
-        self.open_invite = asked.map(|(request, flow)| {
-            let request = request.bytes().clone();
-            Box::new(OpenInvite { request, flow })
-        });
-        if self.open_invite.is_some() {
-            self.persist(context);
-        }
-    }
-
-    /// It has its answer, and is not to be taken once more.
-    pub(crate) fn forget_answered(&mut self, context: &mut Context<'_>) {
-        if self.renegotiation.is_none() && self.open_invite.take().is_some() {
-            self.persist(context);
-        }
-    }
-
-    /// After a restart: it is taken as if it had come again.
-    pub(crate) fn take_open_invite(&mut self, context: &mut Context<'_>) {
-        let Some(open) = self.open_invite.take() else {
-            return;
-        };
-        if let Ok(request) = Message::parse(open.request) {
-            let (flow, now) = (open.flow, context.now);
-            let shared = &mut *context.shared;
-            shared
-                .transactions
-                .receive(request, flow, now, &mut shared.out);
         }
     }
 
@@ -364,7 +320,8 @@ impl Conversation {
         let told = said
             .as_deref()
             .and_then(|said| self.tell(context, from, said, role));
-        self.accept_alone(context, from, pending.server, told.as_deref());
+        let lines = self.asserted_line(context, to, response);
+        self.accept_with(context, from, pending.server, &lines, told.as_deref());
         self.open_invite = None;
         if pending.invite {
             self.await_ack(context, from, pending.server, cseq, late);
