@@ -51,6 +51,32 @@ fn a_request_in_the_lost_dialog_brings_it_back() {
 }
 
 #[test]
+fn what_a_lost_phone_says_to_the_session_that_it_has_counts_when_it_is_back() {
+    let mut t = two();
+    let (_, mut b) = t.established();
+    let elsewhere = phone("203.0.113.9:6000");
+    b.at = elsewhere;
+    t.register_again("bob", elsewhere, "desk", 2);
+    let doubt = t.request_to(elsewhere, Method::Update);
+    t.bob_is_lost();
+    // Its answer comes late, under the version that answers have of their own.
+    let said = sdp(elsewhere, 2, "sendrecv");
+    let ok = response(&doubt, 200, elsewhere, "b1");
+    t.receive(elsewhere, with_sdp(ok, &said));
+    while t.any_to(elsewhere).is_some() {}
+    // It is back, and refreshes what it has.
+    t.receive(elsewhere, with_sdp(b.request(Method::Invite), &said));
+    let ok = t.response_to(elsewhere, 200);
+    t.receive(elsewhere, b.ack(ok.cseq()));
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Repaired { .. })),
+        1
+    );
+    assert!(t.waiting(elsewhere, &Method::Invite).is_none());
+    t.nothing_to(alice());
+}
+
+#[test]
 fn a_phone_that_says_where_it_is_now_asks_the_other_for_nothing() {
     let mut t = two();
     let (mut a, mut b) = t.established();

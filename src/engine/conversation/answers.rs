@@ -38,7 +38,8 @@ impl Conversation {
             self.reinvite_over(leg, client, errand.what);
         }
         let final_one = response.status() >= 200;
-        let over = final_one.then(|| self.withdrawn_over(leg, client, Some(agreed)));
+        let astray = agreed && !errand.what.offers_what_stands();
+        let over = final_one.then(|| self.withdrawn_over(leg, client, Some(astray)));
         let over = over.flatten();
         self.session_renewed(context, errand, response);
         self.proof_goes_on(context, errand, response);
@@ -61,7 +62,7 @@ impl Conversation {
     ) {
         let leg = errand.leg;
         let (response, flow) = (answer.response, answer.flow);
-        self.acknowledge_lost(context, errand, response);
+        self.agreed_too_late(context, errand, response, flow);
         match errand.what {
             What::Invite if self.target_answered(context, leg, response, flow) => {}
             What::Invite => self.invite_response(context, leg, answer),
@@ -170,12 +171,12 @@ impl Conversation {
     }
 
     /// A re-INVITE or UPDATE that was taken back has its final answer, or gets none. Returns whether its phone has
-    /// agreed to it all the same; none where it is another request, or nobody knows.
+    /// agreed all the same to what does not stand; none where it is another request, or nobody knows.
     fn withdrawn_over(
         &mut self,
         leg: LegId,
         client: ClientId,
-        agreed: Option<bool>,
+        astray: Option<bool>,
     ) -> Option<bool> {
         let known = self.parties.iter_mut().flat_map(|party| {
             let lost = party.lost.as_mut().map(|lost| &mut lost.old);
@@ -184,8 +185,8 @@ impl Conversation {
         let mut known = known.filter(|known| known.id == leg && known.withdrawn == Some(client));
         let leg = known.next()?;
         leg.withdrawn = None;
-        leg.lent = agreed.unwrap_or(leg.lent);
-        agreed
+        leg.lent = astray.unwrap_or(leg.lent);
+        astray
     }
 
     fn invite_response(&mut self, context: &mut Context<'_>, leg: LegId, answer: &Answer<'_>) {
@@ -213,11 +214,18 @@ impl Conversation {
         }
     }
 
-    /// A 2xx of a phone that is lost to a re-INVITE: nobody waits for it, but it wants its ACK (RFC 3261
-    /// 13.2.2.4), and would be sent again and again.
-    fn acknowledge_lost(&mut self, context: &mut Context<'_>, errand: Errand, response: &Message) {
+    /// A 2xx of a phone that is lost to a re-INVITE or UPDATE: nobody waits for it, but to an INVITE it wants its ACK
+    /// (RFC 3261 13.2.2.4), and would be sent again and again. What it has said to the session that stands counts
+    /// where it comes back.
+    fn agreed_too_late(
+        &mut self,
+        context: &mut Context<'_>,
+        errand: Errand,
+        response: &Message,
+        flow: Flow,
+    ) {
         let success = (200..300).contains(&response.status());
-        if !success || *response.method() != Method::Invite || errand.what == What::Invite {
+        if !success || errand.what == What::Invite {
             return;
         }
         let id = self.id;
@@ -228,7 +236,12 @@ impl Conversation {
         let gone = self.leaving.iter_mut().map(|leaving| &mut leaving.leg);
         let mut known = asides.chain(&mut self.ghosts).chain(gone);
         if let Some(leg) = known.find(|known| known.id == errand.leg) {
-            leg.acknowledge_again(context, id, response.cseq());
+            if errand.what.offers_what_stands() {
+                leg.agreed(response, flow);
+            }
+            if *response.method() == Method::Invite {
+                leg.acknowledge_again(context, id, response.cseq());
+            }
         }
     }
 

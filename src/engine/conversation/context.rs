@@ -100,6 +100,11 @@ impl What {
             | Self::Upstream(_) => false,
         }
     }
+
+    /// Returns true for what offers a phone the session that it has: by a 2xx it agrees to nothing new.
+    pub(crate) fn offers_what_stands(self) -> bool {
+        matches!(self, Self::Doubt | Self::Refresh)
+    }
 }
 
 impl Of for Errand {
