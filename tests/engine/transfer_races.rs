@@ -319,3 +319,31 @@ fn a_transferor_that_holds_is_offered_nothing_as_its_transfer_fails() {
     t.told(desk(), "486 Busy Here");
     t.nothing_to(desk());
 }
+
+#[test]
+fn a_transferor_that_holds_while_its_target_rings_is_back_with_its_hold() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    let invite = t.referred(&mut b);
+    let hold = sdp(desk(), 2, "sendonly");
+    t.receive(desk(), with_sdp(b.request(Method::Invite), &hold));
+    let ok = t.response_to(desk(), 200);
+    assert!(text(&ok).contains("a=recvonly"), "{}", text(&ok));
+    t.receive(desk(), b.ack(ok.cseq()));
+    // What she says is no news to who holds.
+    let same = sdp(alice(), 2, "sendrecv");
+    t.receive(alice(), with_sdp(a.request(Method::Invite), &same));
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), a.ack(ok.cseq()));
+    t.nothing_to(alice());
+    t.reply(&invite, 486, carol());
+    t.told(desk(), "486 Busy Here");
+    t.nothing_to(desk());
+    let held = t.request_to(alice(), Method::Invite);
+    assert!(text(&held).contains("a=sendonly"), "{}", text(&held));
+    let ok = response(&held, 200, alice(), "x1");
+    t.receive(alice(), with_sdp(ok, &sdp(alice(), 3, "recvonly")));
+    t.request_to(alice(), Method::Ack);
+    t.nothing_to(alice());
+    t.nothing_to(desk());
+}

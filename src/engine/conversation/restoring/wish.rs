@@ -44,7 +44,7 @@ impl Conversation {
         };
         let said = before.said.as_deref().unwrap_or_default();
         let less = sdp::takes_some(known.as_bytes(), said.as_bytes(), told.as_bytes());
-        if !less && media::same_directions_for(said, &told, known) {
+        if !less && media::same_directions_for(&before, &told, known) {
             return;
         }
         let Ok(offered) = leg.negotiation.step(Act::SendOffer) else {

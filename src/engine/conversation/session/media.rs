@@ -273,24 +273,33 @@ pub(crate) fn same_directions(one: &str, other: &str) -> bool {
         return true;
     };
     let mut both = one.media().iter().zip(other.media());
-    both.all(|(one, other)| is_alike(one, other))
+    both.all(|(one, other)| {
+        (one.port == 0) == (other.port == 0) && one.direction == other.direction
+    })
 }
 
-/// The same for who has said `own`: streams that it refuses, or does not have, are all one to it.
-pub(crate) fn same_directions_for(own: &str, one: &str, other: &str) -> bool {
-    let parsed = [own, one, other].map(|text| Sdp::parse(text.as_bytes()));
-    let [Ok(own), Ok(one), Ok(other)] = parsed else {
+/// The same for who talks so: streams that it refuses, or does not have, are all one to it, and where it holds by
+/// itself so is what the other side would say.
+pub(crate) fn same_directions_for(own: &Talk, one: &str, other: &str) -> bool {
+    let said = own.said.as_deref().unwrap_or_default();
+    let parsed = [said, one, other].map(|text| Sdp::parse(text.as_bytes()));
+    let [Ok(said), Ok(one), Ok(other)] = parsed else {
         return true;
     };
     let both = one.media().iter().zip(other.media());
-    own.media()
-        .iter()
-        .zip(both)
-        .all(|(own, (one, other))| own.port == 0 || is_alike(one, other))
-}
-
-fn is_alike(one: &Media<'_>, other: &Media<'_>) -> bool {
-    (one.port == 0) == (other.port == 0) && one.direction == other.direction
+    let mut streams = said.media().iter().zip(both).enumerate();
+    streams.all(|(at, (said, (one, other)))| {
+        let wish = own.wishes.get(at).copied().unwrap_or_default();
+        let does = |told: &Media<'_>| {
+            let told = told.direction;
+            (
+                wish.sends() && told.receives(),
+                wish.receives() && told.sends(),
+            )
+        };
+        let gone = (one.port == 0, other.port == 0);
+        said.port == 0 || gone.0 == gone.1 && does(one) == does(other)
+    })
 }
 
 /// Returns true where a description lets its reader send or hear what the one before did not; of a reader that has

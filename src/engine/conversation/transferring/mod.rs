@@ -85,6 +85,9 @@ pub(crate) struct Transfer {
     /// The transferee's session as the transferor left it.
     #[serde(default)]
     left: Option<Box<str>>,
+    /// What the transferor had said itself by then.
+    #[serde(default)]
+    own: Option<Box<str>>,
 }
 
 /// A dialog of the target's that the transferor has named.
@@ -285,6 +288,7 @@ impl Conversation {
             ..Fork::default()
         };
         let transferee = self.party(side.other()).talk();
+        let own = aside.old.talk.said.clone();
         aside.transfer = Some(Box::new(Transfer {
             transferor: person,
             lines: lines.into(),
@@ -292,6 +296,7 @@ impl Conversation {
             rings,
             replaces,
             left: transferee.and_then(|talk| talk.said.clone()),
+            own,
         }));
         let to = self.party(side).aor.to_string().into();
         let transferring = Happening::Transferring {
@@ -401,10 +406,15 @@ impl Conversation {
         self.configure(context, side);
         self.watch(context, side);
         self.persist(context);
-        let said = self.party(side.other()).talk();
-        if said.is_none_or(|talk| talk.said != transfer.left) {
-            // What the transferee has said meanwhile.
-            self.catch_up(context, side);
+        // What either has said meanwhile was answered here.
+        for (side, before) in [(side, transfer.own), (side.other(), transfer.left)] {
+            if self
+                .party(side)
+                .talk()
+                .is_none_or(|talk| talk.said != before)
+            {
+                self.catch_up(context, side.other());
+            }
         }
         self.pump(context, side);
         self.announce(context, side);
