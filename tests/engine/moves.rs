@@ -269,3 +269,31 @@ fn one_that_goes_on_registering_from_another_address_takes_its_call_along() {
     assert!(t.next_to(again).is_request(), "it is asked there");
     t.nothing_to(desk());
 }
+
+#[test]
+fn who_has_taken_the_call_goes_on_from_where_it_moves_while_the_survivor_is_asked() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    t.discard(desk());
+    let invite = t.request_to(mobile(), Method::Invite);
+    let ok = response(&invite, 200, mobile(), "m1");
+    t.receive(mobile(), with_sdp(ok, &g722(mobile())));
+    t.request_to(mobile(), Method::Ack);
+    let join = t.request_to(alice(), Method::Invite);
+    let again = phone("203.0.113.9:6000");
+    t.register_again("bob", again, "mobile", 2);
+    t.nothing_to(mobile());
+    t.nothing_to(again);
+    let ok = response(&join, 200, alice(), "x1");
+    t.receive(alice(), with_sdp(ok, &g722(alice())));
+    t.request_to(alice(), Method::Ack);
+    let notice = t.request_to(alice(), Method::Message);
+    t.reply(&notice, 200, alice());
+    let mut m = Remote::of_invite(&invite, again, "m1");
+    t.receive(again, m.message("here"));
+    let here = t.request_to(alice(), Method::Message);
+    t.reply(&here, 200, alice());
+    t.response_to(again, 200);
+}

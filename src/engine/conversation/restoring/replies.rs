@@ -329,6 +329,15 @@ impl Conversation {
                     return context.hurry(client);
                 }
             }
+            if branch.state == BranchState::Joining && !anew {
+                // It has taken the call, and goes on from where it is now.
+                if let Some(flow) = endpoint.flow {
+                    branch.leg.dialog.flow = flow;
+                }
+                branch.leg.dialog.target.clone_from(&endpoint.contact);
+                branch.leg.endpoint = endpoint.clone();
+                return self.persist(context);
+            }
             // The branch runs to where the endpoint no longer is, or to what it no longer calls itself or knows of.
             if let Some(branch) = lost.fork.take(leg) {
                 self.drop_branch(context, branch, Some(ELSEWHERE));
