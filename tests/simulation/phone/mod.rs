@@ -243,13 +243,22 @@ impl Phone {
 
     /// Returns where the media of the stream that it wants at `rtp` is sent to, where it sends any.
     pub(crate) fn media_to(&self, rtp: SocketAddr) -> Option<SocketAddr> {
-        let call = self
-            .calls
-            .iter()
-            .find(|call| call.session.rtp == rtp && call.stands())?;
-        call.session
-            .remote
-            .filter(|_| call.session.direction.sends())
+        let mut calls = self.calls.iter().filter(|call| call.stands());
+        calls.find_map(|call| call.session.media_to(rtp))
+    }
+
+    /// Its connection is closed. What it has asked within a call is not answered any more (RFC 3261 8.1.3.1); who
+    /// calls may have its answer over the next connection.
+    pub(crate) fn is_cut_off(&mut self, now: Time) {
+        let open = |client: &mut Client| {
+            let within = client.state == ClientState::Proceeding && client.is_within_a_dialog();
+            client.method == Method::Invite && within
+        };
+        let open: Vec<_> = self.clients.extract_if(.., open).collect();
+        for client in open {
+            self.note(What::TimedOut(client.method.clone()));
+            self.unanswered(&client, now);
+        }
     }
 
     pub(crate) fn handle(&mut self, bytes: Bytes, now: Time) {

@@ -19,6 +19,8 @@ pub(crate) struct Session {
     pub(crate) rtp: SocketAddr,
     /// Where it was told to send RTP.
     pub(crate) remote: Option<SocketAddr>,
+    /// Where it sends its pictures, if any.
+    pictures: Option<SocketAddr>,
     /// It has put the other on hold.
     pub(crate) held: bool,
     /// Its user shows pictures.
@@ -42,6 +44,7 @@ impl Session {
             kind,
             rtp,
             remote: None,
+            pictures: None,
             held: false,
             filming: false,
             direction: Direction::SendRecv,
@@ -99,6 +102,24 @@ impl Session {
         self.rtp.port() + PICTURE_PORT
     }
 
+    /// Returns where the media of the stream that it wants at `rtp` is sent to, where it sends any.
+    pub(crate) fn media_to(&self, rtp: SocketAddr) -> Option<SocketAddr> {
+        if rtp == self.rtp {
+            self.remote.filter(|_| self.direction.sends())
+        } else if rtp == SocketAddr::new(self.rtp.ip(), self.picture_port()) {
+            self.pictures
+        } else {
+            None
+        }
+    }
+
+    /// Takes what the other end says of its pictures.
+    fn see(&mut self, media: &Media<'_>) {
+        let sends = self.filming && both(self.wish(), media.direction.mirrored()).sends();
+        let there = media.address.map(|ip| SocketAddr::new(ip, media.port));
+        self.pictures = there.filter(|_| sends && media.port != 0);
+    }
+
     /// Returns true for an offer of something else than what stands, where it takes no such thing.
     pub(crate) fn refuses(&self, offer: &[u8]) -> bool {
         let news = !offer.is_empty() && origin(offer) != self.known;
@@ -149,6 +170,9 @@ impl Session {
         match media.kind {
             kind if !taken => {
                 self.filming &= kind != sdp::Kind::Video;
+                if kind == sdp::Kind::Video {
+                    self.pictures = None;
+                }
                 let _ = write!(
                     out,
                     "m={} 0 {} {}\r\n",
@@ -163,7 +187,10 @@ impl Session {
                 self.remote = media.address.map(|ip| SocketAddr::new(ip, media.port));
             }
             sdp::Kind::Message => self.kind = Kind::Session,
-            sdp::Kind::Video => self.filming = true,
+            sdp::Kind::Video => {
+                self.filming = true;
+                self.see(media);
+            }
             sdp::Kind::Other => {}
         }
         self.agreed = (self.held, self.filming);
@@ -187,7 +214,12 @@ impl Session {
             self.remote = media.address.map(|ip| SocketAddr::new(ip, media.port));
         }
         let mut media = answer.media().iter();
-        self.filming &= media.any(|media| media.kind == sdp::Kind::Video && media.port != 0);
+        let picture = media.find(|media| media.kind == sdp::Kind::Video && media.port != 0);
+        self.filming &= picture.is_some();
+        match picture {
+            Some(media) => self.see(media),
+            None => self.pictures = None,
+        }
         self.agreed = (self.held, self.filming);
     }
 

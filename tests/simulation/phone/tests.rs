@@ -164,6 +164,46 @@ fn a_call_is_held_and_taken_back() {
 }
 
 #[test]
+fn who_shows_pictures_sends_them_until_it_stops() {
+    let mut filming = Traits::perfect();
+    filming.speech.camera = true;
+    let mut pair = Pair::new([filming; 2], 0, 1);
+    pair.phones[0].call("b0", Kind::Call, pair.now);
+    pair.run(Millis(3000));
+    let picture = |phone: &Phone| {
+        let session = &phone.calls[0].session;
+        SocketAddr::new(session.rtp.ip(), session.picture_port())
+    };
+    let (a, b) = (picture(&pair.phones[0]), picture(&pair.phones[1]));
+    for shows in [true, false] {
+        assert!(pair.phones[0].film(shows, pair.now));
+        pair.run(Millis(1000));
+        assert_eq!(pair.phones[0].media_to(a), shows.then_some(b));
+        assert_eq!(pair.phones[1].media_to(b), shows.then_some(a));
+    }
+}
+
+#[test]
+fn what_was_asked_within_a_call_ends_with_the_connection() {
+    let mut pair = Pair::new([Traits::perfect(), Traits::of(Temper::Slow)], 0, 1);
+    pair.phones[0].call("b0", Kind::Call, pair.now);
+    let calls = pair.phones[0].clients.len();
+    pair.phones[0].is_cut_off(pair.now);
+    assert_eq!(
+        pair.phones[0].clients.len(),
+        calls,
+        "it may yet be answered"
+    );
+    pair.run(Millis(30_000));
+    assert!(pair.phones[0].hold(true, pair.now));
+    for client in &mut pair.phones[0].clients {
+        client.proceed(pair.now, PATIENCE);
+    }
+    pair.phones[0].is_cut_off(pair.now);
+    assert!(pair.phones[0].hold(false, pair.now), "nothing is under way");
+}
+
+#[test]
 fn a_ringing_phone_is_cancelled() {
     let mut pair = Pair::new([Traits::perfect(), Traits::of(Temper::NeverAnswers)], 0, 1);
     pair.phones[0].call("b0", Kind::Call, pair.now);

@@ -52,6 +52,11 @@ impl Client {
         }
     }
 
+    pub(crate) fn is_within_a_dialog(&self) -> bool {
+        let request = Message::parse(self.bytes.clone());
+        request.is_ok_and(|request| request.to_tag().is_some())
+    }
+
     pub(crate) fn next(&self) -> Time {
         self.again.map_or(self.until, |again| again.min(self.until))
     }

@@ -223,6 +223,7 @@ impl Simulation {
             return;
         };
         self.outside.connections.remove(&connection.peer);
+        self.phones[phone].is_cut_off(self.now);
         if tell_server {
             self.inform(Input::Closed {
                 flow: flow(&connection),
