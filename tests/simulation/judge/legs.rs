@@ -5,7 +5,11 @@ use refork::engine::time::Time;
 use refork::sip::sdp::{Direction, Kind, Media, Sdp};
 use refork::sip::{Message, Method, Name};
 
+use super::FLIGHT;
 use crate::log::{Fault, Log, PhoneId, What};
+
+/// Of each stream whether it is refused, its direction and its formats.
+type Outline = Vec<(bool, Direction, Vec<String>)>;
 
 /// A request within a dialog, or a MESSAGE outside of one, at its first coming or going.
 pub(super) struct Request {
@@ -353,6 +357,24 @@ impl Leg {
         told.is_some_and(|(_, told)| outline(told) != outline(&self.agreed))
     }
 
+    /// Returns true where a description is what it was told before, without the streams that it has refused since.
+    pub(super) fn is_what_stands(&self, request: &Request) -> bool {
+        let before = |list: &[(Time, String)]| {
+            let known = list.iter().rfind(|(at, _)| *at < request.at);
+            known.and_then(|(_, body)| outline(body))
+        };
+        let (Some(told), Some(said)) = (before(&self.told), before(&self.said)) else {
+            return false;
+        };
+        let now = outline(&request.body).unwrap_or_default();
+        let mut streams = now.iter().zip(&told).enumerate();
+        now.len() == told.len()
+            && streams.all(|(at, (now, told))| {
+                let refused = said.get(at).is_none_or(|(refused, ..)| *refused);
+                if refused { now.0 } else { now == told }
+            })
+    }
+
     /// Returns when it took less than before, in answer to an offer that was no news to it, of what another one says
     /// that was called before.
     pub(super) fn took_less_than(&self, other: &Self) -> Vec<Time> {
@@ -365,7 +387,8 @@ impl Leg {
             let number = self.said.iter().position(|(said, _)| *said == at)?;
             let (before, takes) = (all(&self.said[..number]), formats(&self.said[number].1));
             let lacks = |format| !takes.contains(format) && before.contains(format);
-            (other.invited <= at && theirs.iter().any(lacks)).then_some(at)
+            // Its INVITE may be on the way.
+            (other.invited <= at + FLIGHT && theirs.iter().any(lacks)).then_some(at)
         };
         let answers = self.got.iter().filter(|got| !got.news);
         let answers = answers.filter_map(|got| match got.answer {
@@ -376,8 +399,15 @@ impl Leg {
     }
 }
 
+/// Returns the same of the streams that it has.
+pub(super) fn running(description: &str) -> Option<Outline> {
+    let mut streams = outline(description)?;
+    streams.retain(|(refused, ..)| !refused);
+    Some(streams)
+}
+
 /// Returns what a description says of formats and directions, whatever their numbers and places.
-pub(super) fn outline(description: &str) -> Option<Vec<(bool, Direction, Vec<String>)>> {
+pub(super) fn outline(description: &str) -> Option<Outline> {
     let sdp = Sdp::parse(description.as_bytes()).ok()?;
     let section = |media: &Media<'_>| {
         let mut names = names(media);

@@ -58,6 +58,8 @@ struct Case<'a> {
     absences: Vec<Vec<(Time, Time)>>,
     /// Those in which it neither heard nor said anything, to the moment of its return.
     gone: Vec<Vec<(Time, Time)>>,
+    /// Those in which nothing that it said arrived, to that moment.
+    unheard: Vec<Vec<(Time, Time)>>,
     /// By phone: since when the registrar knows it, and when it took its leave.
     registered: Vec<[Option<Time>; 2]>,
     /// Talks in which a second call was made, and perhaps joined to the first: who talks to whom then, the
@@ -137,6 +139,7 @@ impl<'a> Case<'a> {
             troubles: vec![Vec::new(); log.roster.len()],
             absences: vec![Vec::new(); log.roster.len()],
             gone: vec![Vec::new(); log.roster.len()],
+            unheard: vec![Vec::new(); log.roster.len()],
             registered: vec![[None; 2]; log.roster.len()],
             tangled: tangled(log),
             found: Vec::new(),
@@ -178,13 +181,17 @@ impl Case<'_> {
                     if matches!(fault, Fault::Frozen | Fault::Cut) {
                         self.gone[phone].push((entry.at, until));
                     }
+                    if matches!(fault, Fault::Frozen | Fault::Cut | Fault::Mute) {
+                        self.unheard[phone].push((entry.at, until));
+                    }
                 }
                 (What::Recovered, Some(phone)) => {
                     let absences = self.absences[phone].iter_mut();
                     for trouble in self.troubles[phone].iter_mut().chain(absences) {
                         trouble.1 = trouble.1.min(entry.at + TRANSACTION);
                     }
-                    for gone in &mut self.gone[phone] {
+                    let unheard = self.unheard[phone].iter_mut();
+                    for gone in self.gone[phone].iter_mut().chain(unheard) {
                         gone.1 = gone.1.min(entry.at);
                     }
                 }

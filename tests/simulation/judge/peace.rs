@@ -4,7 +4,7 @@ use refork::engine::time::{Millis, Time};
 use refork::sip::Method;
 
 use super::causes::is_offer;
-use super::legs::{Leg, Request, ends_dialog, outline};
+use super::legs::{Leg, Request, ends_dialog, outline, running};
 use super::{BRIEF, Case, FAILED, FLIGHT, FOR_EVER, TRANSACTION};
 
 /// After so long a request goes out once more that has had no answer.
@@ -13,6 +13,13 @@ const RETRANSMITTED: Millis = Millis(400);
 const SET_RIGHT: Millis = Millis(20_000);
 /// For so long two probes go unanswered before the dialog is asked.
 const PROBED: Millis = Millis(10_000);
+
+/// An offer that came to nothing after who it was for had agreed.
+struct TakenBack {
+    agreed: Time,
+    /// Who made it has heard that it came to nothing.
+    heard: bool,
+}
 
 impl Case<'_> {
     pub(super) fn peace(&mut self) {
@@ -96,7 +103,7 @@ impl Case<'_> {
                 .answered
                 .filter(|_| !peer.outgoing && peer.brings_news_to(leg));
             causes.extend(joined);
-            causes.extend(self.taken_back(peer, leg));
+            causes.extend(self.taken_back(peer, leg).iter().map(|taken| taken.agreed));
             causes.extend(peer.took_less_than(leg));
         }
         causes.sort();
@@ -111,27 +118,35 @@ impl Case<'_> {
         }
     }
 
-    /// An offer that was refused although this phone has it, and has agreed: it is told once more what stands.
-    /// Returns when it agreed. What comes again after the BYE of its phone is refused whatever became of it.
-    fn taken_back(&self, peer: &Leg, leg: &Leg) -> Vec<Time> {
+    /// The offers that were refused although this phone has them, and has agreed: it is told once more what stands.
+    /// What comes again after the BYE of its phone is refused whatever became of it.
+    fn taken_back(&self, peer: &Leg, leg: &Leg) -> Vec<TakenBack> {
         let is_new = |request: &&Request| request.news && is_offer(&request.method);
         let offers: Vec<_> = peer.sent.iter().filter(is_new).collect();
-        let agreed = |number: usize| {
-            let (refused, _) = offers[number].answer.filter(|(_, status)| *status >= 300)?;
-            if peer.bye_sent.is_some_and(|bye| bye < refused) {
+        let taken = |number: usize| {
+            let offer = offers[number];
+            let refused = match offer.answer {
+                Some((at, 300..)) => at,
+                Some(_) => return None,
+                // It could not hear that it was.
+                None if self.trouble(peer.phone, offer.at, offer.at + TRANSACTION) => {
+                    offer.at + TRANSACTION
+                }
+                None => return None,
+            };
+            let heard = offer.answer.is_some();
+            if heard && peer.bye_sent.is_some_and(|bye| bye < refused) {
                 return None;
             }
             let next = offers.get(number + 1).map_or(FOR_EVER, |offer| offer.at);
             let until = next.min(refused + TRANSACTION);
             let mut got = leg.got.iter().filter(is_new);
-            let got = got.find(|got| (offers[number].at..until).contains(&got.at))?;
-            if !self.is_carried(peer, offers[number], got) || is_owed(peer, leg, got) {
-                return None;
-            }
-            got.answer.filter(|(_, status)| *status < 300)
+            let got = got.find(|got| (offer.at..until).contains(&got.at))?;
+            let (agreed, _) = got.answer.filter(|(_, status)| *status < 300)?;
+            let carried = self.is_carried(peer, offer, got) && !is_owed(peer, leg, got);
+            carried.then_some(TakenBack { agreed, heard })
         };
-        let agreed = (0..offers.len()).filter_map(agreed);
-        agreed.map(|(at, _)| at).collect()
+        (0..offers.len()).filter_map(taken).collect()
     }
 
     /// Returns true where an offer can be none but that of a leg of the other side.
@@ -141,16 +156,24 @@ impl Case<'_> {
             let within = from < other.at && other.at <= until;
             within && other.news && is_offer(&other.method)
         };
+        let unheard = |other: &Leg| {
+            let mut spans = self.unheard[other.phone].iter();
+            spans.any(|(begin, end)| *begin <= from && *end >= until)
+        };
         let mut side = self.side(peer.talk, peer.side);
-        let other =
-            side.any(|other| other.answers_within(from, until) || other.sent.iter().any(another));
-        !other && outline(&offer.body) == outline(&got.body)
+        let other = side.any(|other| {
+            let speaks = other.answers_within(from, until) || other.sent.iter().any(another);
+            speaks && !unheard(other)
+        });
+        // The other side's has places besides of streams that were refused before.
+        !other && running(&offer.body) == running(&got.body)
     }
 
     /// Who has agreed to what was taken back is told soon what stands.
     fn set_right(&self, leg: &Leg, found: &mut Vec<(Time, usize, String)>) {
         let peers = self.side(leg.talk, leg.side.other());
-        for at in peers.flat_map(|peer| self.taken_back(peer, leg)) {
+        let taken = peers.flat_map(|peer| self.taken_back(peer, leg));
+        for at in taken.filter(|taken| taken.heard).map(|taken| taken.agreed) {
             let until = at + SET_RIGHT;
             let open = |request: &Request| is_offer(&request.method);
             let later = |request: &&Request| open(request) && request.at > at;
@@ -185,7 +208,8 @@ impl Case<'_> {
                 crossed && (*up..*up + TRANSACTION).contains(&request.at)
             })
         });
-        !request.news && (timed || unheard || doubted || forgotten)
+        let known = !request.news || leg.is_what_stands(request);
+        known && (timed || unheard || doubted || forgotten)
     }
 
     /// Its own requests are answered, and never by a code that ends the dialog (RFC 5057).
@@ -257,20 +281,48 @@ impl Case<'_> {
                 crossed && asked(answered, *down)
             })
         };
-        // A branch that answered too late.
-        let late = leg
-            .answered
-            .is_some_and(|answered| answered >= recently || anew(answered))
-            && self.side(leg.talk, leg.side).any(|rival| {
-                rival.call_id != leg.call_id && rival.answered.is_some_and(|first| first <= at)
-            });
+        // A branch that answered too late: who was gone before it was called has not taken its place.
+        let taken = || {
+            self.side(leg.talk, leg.side).any(|rival| {
+                let there = rival.end().is_none_or(|end| end >= leg.invited);
+                let first = rival.answered.is_some_and(|first| first <= at);
+                rival.call_id != leg.call_id && first && there
+            })
+        };
+        let late = leg.answered.is_some_and(|answered| {
+            let recent = answered >= recently || anew(answered);
+            recent && (taken() || self.is_not_agreed_to(leg, answered, at))
+        });
         peer_ended
             || late
             || self.answered_in_spite(leg, at)
+            || self.answered_after_all(leg, at)
             || self.declined_by_another(leg, at)
             || self.declined_to_go_on(leg, at)
             || self.is_agreed_to_by_nobody(leg, at)
             || self.gave_up(leg, at)
+    }
+
+    /// Returns true where the other side was asked after its answer and has not agreed, or was not there to be asked.
+    fn is_not_agreed_to(&self, leg: &Leg, answered: Time, at: Time) -> bool {
+        let asked = |got: &Request| {
+            let agreed = got.answer.is_some_and(|(_, status)| status < 300);
+            let since = (answered..=at).contains(&got.at);
+            since && !agreed && got.news && is_offer(&got.method)
+        };
+        let mut peers = self.side(leg.talk, leg.side.other());
+        peers.any(|peer| {
+            let away = self.trouble(peer.phone, answered, at);
+            let unasked = away && peer.acked.is_some() && leg.brings_news_to(peer);
+            unasked || peer.got.iter().any(asked)
+        })
+    }
+
+    /// Returns true where it answered as the other side was given up already.
+    fn answered_after_all(&self, leg: &Leg, at: Time) -> bool {
+        let lost = self.last_seen_well(leg, at) + self.log.rules.restore();
+        let over = |answered| lost <= answered + Millis(1000);
+        leg.answered.is_some_and(over) && !self.never_asked(leg, at)
     }
 
     /// Returns true where it answered in spite of a CANCEL: the caller was in trouble, and has been told that nobody
@@ -306,20 +358,28 @@ impl Case<'_> {
                 |(said, status): (Time, u16)| status >= 600 && status != 606 && said <= at;
             !sought.outgoing && stood(sought.invited) && sought.refused.is_some_and(for_all)
         });
-        declined && self.was_told_of_the_end(leg)
+        declined && self.was_told_of_the_end(leg, at)
     }
 
-    /// Returns true where a phone that can be told has heard why its call ends.
-    fn was_told_of_the_end(&self, leg: &Leg) -> bool {
-        let mut got = leg.got.iter();
-        got.any(|request| request.body.starts_with(FAILED)) || !self.can_be_told(leg)
+    /// Returns true where a phone that can be told has heard why its call ends; one that hands it on, that this has
+    /// failed.
+    fn was_told_of_the_end(&self, leg: &Leg, at: Time) -> bool {
+        let failed = |request: &Request| {
+            let failure = request.body.strip_prefix("SIP/2.0 ");
+            let failure = failure.is_some_and(|status| status.starts_with(['4', '5', '6']));
+            let now = request.at + FLIGHT >= at && request.at <= at + FLIGHT;
+            request.method == Method::Notify && failure && now
+        };
+        told_of_the_end(leg).is_some() || leg.got.iter().any(failed) || !self.can_be_told(leg)
     }
 
     /// Returns true where the other side was lost, and sought for long enough in vain.
     fn gave_up(&self, leg: &Leg, at: Time) -> bool {
         let lost = self.last_seen_well(leg, at) + self.log.rules.restore();
         let sought = lost <= at + Millis(1000);
-        sought && self.was_told_of_the_end(leg) && !self.never_asked(leg, at)
+        // The BYE waits until the word before it is answered.
+        let given_up = told_of_the_end(leg).map_or(at, |told| told.min(at));
+        sought && self.was_told_of_the_end(leg, at) && !self.never_asked(leg, given_up)
     }
 
     /// Returns when a phone of the other side last stood in the conversation that nothing had befallen since it was
@@ -390,4 +450,11 @@ fn is_owed(peer: &Leg, leg: &Leg, got: &Request) -> bool {
         let taken = matches!(sent.answer, Some((_, 200..300)));
         taken && meanwhile(sent) && outline(&sent.body) == outline(&got.body)
     })
+}
+
+/// Returns when a phone heard first that its call ends.
+fn told_of_the_end(leg: &Leg) -> Option<Time> {
+    let mut got = leg.got.iter();
+    let told = got.find(|request| request.body.starts_with(FAILED))?;
+    Some(told.at)
 }

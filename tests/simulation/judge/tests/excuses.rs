@@ -289,3 +289,76 @@ fn a_text_on_its_way_as_the_server_died_may_come_again() {
     finds(&story(10_550, 10_000, 10_600), twice);
     finds(&story(9900, 10_000, 13_000), twice);
 }
+
+#[test]
+fn who_was_gone_before_a_phone_was_called_is_no_reason_to_end_that() {
+    let story = |died, answer: Option<u16>| {
+        let mut story = Story::call();
+        story.befalls(died, B, Fault::Killed);
+        story.answer(15_000, C, "cc");
+        if let Some(status) = answer {
+            let act = (Method::Update, &*sdp(2, "sendrecv"));
+            story.inside(15_020, A, "ca", act, Some(status), false);
+        }
+        story.got(15_100, C, "cc", Method::Bye);
+        judge(&story.log)
+    };
+    finds(&story(10_000, None), BYE);
+    assert!(!has(&story(14_800, None), BYE));
+    // Who survives was asked, and has not agreed.
+    assert!(!has(&story(10_000, Some(488)), BYE));
+    finds(&story(10_000, Some(200)), BYE);
+}
+
+#[test]
+fn who_hands_a_call_on_is_told_that_it_failed_before_it_ends() {
+    let story = |told| {
+        let mut story = Story::call();
+        story.third(Side::Caller, "a0");
+        story.befalls(10_000, A, Fault::Killed);
+        let act = (Method::Refer, "");
+        story.inside(15_000, B, "cb", act, Some(202), true);
+        story.invite(20_000, D, "cd", false);
+        story.final_response(20_050, D, "cd", 603, true);
+        if let Some(at) = told {
+            let act = (Method::Notify, "SIP/2.0 603 Decline\r\n");
+            story.inside(at, B, "cb", act, Some(200), false);
+        }
+        story.got(20_100, B, "cb", Method::Bye);
+        judge(&story.log)
+    };
+    assert!(!has(&story(Some(20_080)), BYE));
+    // It is the BYE that was faster.
+    assert!(!has(&story(Some(20_120)), BYE));
+    finds(&story(Some(16_000)), BYE);
+    finds(&story(None), BYE);
+}
+
+#[test]
+fn the_end_of_a_restoration_waits_until_the_word_of_it_is_heard() {
+    let story = |told, refused: u64| {
+        let mut story = Story::registered();
+        story.befalls(10_000, B, Fault::Killed);
+        story.invite(refused - 20, C, "cc", false);
+        story.final_response(refused, C, "cc", 488, true);
+        story.hears(told, A, "ca", "FAILED 0");
+        story.got(73_000, A, "ca", Method::Bye);
+        judge(&story.log)
+    };
+    assert!(!has(&story(70_600, 10_500), BYE));
+    finds(&story(72_900, 10_500), BYE);
+}
+
+#[test]
+fn who_answers_as_the_other_side_is_given_up_is_ended() {
+    let story = |answered| {
+        let mut story = Story::call();
+        story.befalls(10_000, A, Fault::Killed);
+        story.befalls(answered - 5000, B, Fault::Killed);
+        story.answer(answered, C, "cc");
+        story.got(answered + 100, C, "cc", Method::Bye);
+        judge(&story.log)
+    };
+    assert!(!has(&story(71_000), BYE));
+    finds(&story(60_000), BYE);
+}

@@ -40,8 +40,8 @@ impl Story {
         self.described(at, phone, (200, Method::Invite), of, session, true);
     }
 
-    /// B dies; C has been called, and A says less to an offer that it knows before C answers.
-    fn narrowed(less: &str, taken: &str) -> Vec<String> {
+    /// B dies; C has been called, and A says less by then to an offer that it knows before C answers.
+    fn narrowed(less: &str, taken: &str, by: u64) -> Vec<String> {
         let mut story = Self::new();
         let (branch, known) = ("z9hG4bKica", formats(1, "0 8"));
         let (method, of) = (Method::Invite, ("ca", 1, branch));
@@ -53,7 +53,7 @@ impl Story {
         story.add(10_000, B, What::Fault(Fault::Killed));
         story.calls_c(14_000);
         let answer = formats(2, less);
-        story.offers(14_500, (A, "ca"), [&known, &answer], 200, false);
+        story.offers(by, (A, "ca"), [&known, &answer], 200, false);
         story.takes(15_000, C, "cc", &formats(1, taken));
         story.ack(15_010, C, "cc", false);
         let now = [&*formats(2, less), &*formats(2, less)];
@@ -65,10 +65,102 @@ impl Story {
 
 #[test]
 fn who_was_called_is_told_what_the_other_takes_no_longer() {
-    spotless(&Story::narrowed("0", "0 8"));
+    spotless(&Story::narrowed("0", "0 8", 14_500));
+    // Its INVITE was on the way, or went out later.
+    spotless(&Story::narrowed("0", "0 8", 13_000));
+    finds(&Story::narrowed("0", "0 8", 12_000), NOBODY_ASKED);
     // It sends nothing of that.
-    finds(&Story::narrowed("0", "0"), "that nobody asked for");
-    finds(&Story::narrowed("0 8", "0 8"), "that nobody asked for");
+    finds(&Story::narrowed("0", "0", 14_500), NOBODY_ASKED);
+    finds(&Story::narrowed("0 8", "0 8", 14_500), NOBODY_ASKED);
+}
+
+const NOBODY_ASKED: &str = "that nobody asked for";
+
+#[test]
+fn what_was_refused_while_nobody_could_hear_it_is_set_right() {
+    for (fault, wrong) in [
+        (Some(Fault::Killed), false),
+        (Some(Fault::Deaf), false),
+        (None, true),
+    ] {
+        let mut story = Story::call();
+        let hold = sdp(2, "sendonly");
+        let (method, branch) = (Method::Invite, "z9hG4bKunheard");
+        story.request(5000, B, method, "cb", 2, branch, ";tag=t", &hold, true);
+        if let Some(fault) = fault {
+            story.add(5005, B, What::Fault(fault));
+        }
+        story.offers(5010, (A, "ca"), [&hold, &sdp(2, "recvonly")], 200, false);
+        let stands = [&*sdp(3, "sendrecv"), &*sdp(3, "sendrecv")];
+        story.offers(5100, (A, "ca"), stands, 200, false);
+        let mut found = story.end(40_000, &[(B, "cb")]);
+        found.retain(|found| found.contains(NOBODY_ASKED));
+        assert_eq!(!found.is_empty(), wrong, "{fault:?}: {found:?}");
+    }
+}
+
+#[test]
+fn an_offer_that_was_taken_back_is_known_though_another_is_mute_or_shows_no_pictures() {
+    let video = |port| format!("m=video {port} RTP/AVP 96\r\n");
+    for (mute, pictures, wrong) in [
+        (None, "", false),
+        // Whose answer is it that A is told?
+        (Some(true), "", false),
+        (Some(false), "", true),
+        // It has shown pictures before, and no longer.
+        (None, &*video(0), false),
+        (None, &*video(4002), true),
+    ] {
+        let mut story = Story::call();
+        if let Some(mute) = mute {
+            if mute {
+                story.add(2900, C, What::Fault(Fault::Mute));
+            }
+            story.invite(3000, C, "cc", false);
+            for at in [3500, 5005] {
+                story.takes(at, C, "cc", &sdp(1, "sendonly"));
+            }
+        }
+        let hold = sdp(2, "sendonly");
+        story.offers(5000, (B, "cb"), [&hold, ""], 500, true);
+        let carried = hold + pictures;
+        let held = [&*carried, &*sdp(2, "recvonly")];
+        story.offers(5010, (A, "ca"), held, 200, false);
+        let stands = [&*sdp(3, "sendrecv"), &*sdp(3, "sendrecv")];
+        story.offers(5100, (A, "ca"), stands, 200, false);
+        let mut found = story.end(40_000, &[(B, "cb")]);
+        found.retain(|found| found.contains(NOBODY_ASKED));
+        assert_eq!(!found.is_empty(), wrong, "{mute:?} {pictures}: {found:?}");
+    }
+}
+
+#[test]
+fn a_session_is_refreshed_without_the_streams_that_were_refused() {
+    let pictured = |version, direction, port| {
+        let video = format!("m=video {port} RTP/AVP 96\r\n");
+        sdp(version, direction) + &video
+    };
+    for (timer, direction, port, wrong) in [
+        (90, "sendrecv", 0, false),
+        (0, "sendrecv", 0, true),
+        (90, "sendonly", 0, true),
+        (90, "sendrecv", 4002, true),
+    ] {
+        let mut story = Story::call();
+        story.log.roster[A].traits.timer = timer;
+        let [shows, sees] = [pictured(2, "sendrecv", 4002), pictured(2, "sendrecv", 0)];
+        story.offers(5000, (B, "cb"), [&shows, &sees], 200, true);
+        story.offers(5010, (A, "ca"), [&shows, &sees], 200, false);
+        let [again, same] = [3, 3].map(|version| pictured(version, direction, port));
+        story.offers(60_000, (A, "ca"), [&again, &same], 200, false);
+        let mut found = story.end(80_000, &[(B, "cb")]);
+        found.retain(|found| found.contains(NOBODY_ASKED));
+        assert_eq!(
+            !found.is_empty(),
+            wrong,
+            "{timer} {direction} {port}: {found:?}"
+        );
+    }
 }
 
 #[test]
@@ -112,6 +204,31 @@ fn the_session_that_stands_is_offered_in_doubt_alone() {
         story.got(at, A, "ca", Method::Update);
         let found = story.end(50_000, &[(B, "cb")]);
         assert_eq!(!found.is_empty(), fault, "{again} {at}: {found:?}");
+    }
+}
+
+#[test]
+fn a_phone_is_let_go_where_who_is_to_agree_to_it_is_gone() {
+    for (gone, session, wrong) in [
+        (true, "0 8", false),
+        (false, "0 8", true),
+        // Nobody need be asked.
+        (true, "0", true),
+    ] {
+        let mut story = Story::call();
+        let known = formats(1, "0");
+        story.offers(5000, (A, "ca"), [&known, &known], 200, false);
+        story.add(10_000, B, What::Fault(Fault::Killed));
+        if gone {
+            story.add(14_000, A, What::Fault(Fault::Killed));
+        }
+        story.calls_c(14_500);
+        story.takes(15_000, C, "cc", &formats(1, session));
+        story.ack(15_010, C, "cc", false);
+        story.got(15_100, C, "cc", Method::Bye);
+        let mut found = judge(&story.log);
+        found.retain(|found| found.contains("nothing was over"));
+        assert_eq!(!found.is_empty(), wrong, "{gone} {session}: {found:?}");
     }
 }
 
