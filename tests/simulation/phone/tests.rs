@@ -199,8 +199,9 @@ fn what_was_asked_within_a_call_ends_with_the_connection() {
     for client in &mut pair.phones[0].clients {
         client.proceed(pair.now, PATIENCE);
     }
+    assert!(pair.phones[0].calls[0].changing);
     pair.phones[0].is_cut_off(pair.now);
-    assert!(pair.phones[0].hold(false, pair.now), "nothing is under way");
+    assert!(!pair.phones[0].calls[0].changing, "nothing is under way");
 }
 
 #[test]
