@@ -59,6 +59,7 @@ mod numbers;
 mod offences;
 mod one_answer;
 mod onward;
+mod open_invites;
 mod overload;
 mod paged_proofs;
 mod partings;

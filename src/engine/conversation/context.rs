@@ -266,6 +266,14 @@ impl Context<'_> {
         transactions.request(bytes, flow, errand, self.now, out)
     }
 
+    /// Waits for the answers to an INVITE of before a restart.
+    pub(crate) fn resume(&mut self, invite: Bytes, flow: Flow, errand: Errand) -> ClientId {
+        let Shared {
+            transactions, out, ..
+        } = &mut *self.shared;
+        transactions.resume_invite(invite, flow, errand, self.now, out)
+    }
+
     /// Sends without a transaction: an ACK to a 2xx (RFC 3261 13.2.2.4).
     pub(crate) fn send_alone(&mut self, bytes: Bytes, flow: Flow) {
         self.shared.out.push_back(Output::Send { flow, bytes });

@@ -4,9 +4,10 @@ use super::Conversation;
 use super::context::{Context, Errand, What};
 use super::forking::{Branch, BranchState};
 use super::restoring::join::Joining;
+use super::restoring::reach::standing;
 pub(crate) use super::session::media::PortState;
 use crate::engine::events::Happening;
-use crate::engine::ids::Side;
+use crate::engine::ids::{Flow, Side};
 
 /// What may have been sent since the last snapshot is jumped over: CSeq only has to rise (RFC 3261 12.2.1.1).
 pub(super) const JUMP: u32 = 1000;
@@ -23,7 +24,7 @@ impl Conversation {
                 survivor.talk.back_to(*before);
                 survivor.lent = true;
             }
-            // Whoever wanted to replace a leg that stands asks again, or has it still.
+            // Whoever wanted to replace a leg that stands asks again (`open_invite`), or has it still.
             let stands = self
                 .party(side)
                 .lost
@@ -109,13 +110,15 @@ impl Conversation {
         self.persist(context);
     }
 
-    /// After a restart: the INVITEs that were out go out again, as retransmissions to the phones.
+    /// After a restart: the INVITEs that were out go out again, as retransmissions to the phones. Those that went over
+    /// a connection that the phones have opened may ring there, and wait for them to come back.
     fn resume_restoring(&mut self, context: &mut Context<'_>, side: Side) {
         let id = self.id;
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
         lost.old.resume_reports(context, id);
+        let mut severed = Vec::new();
         let mut tags = vec![(lost.old.dialog.local_tag.clone(), lost.old.id)];
         let fork = &mut lost.fork;
         let uncalled = |branch: &mut Branch| branch.state == BranchState::Ready;
@@ -142,8 +145,21 @@ impl Conversation {
                 leg: branch.leg.id,
                 what: What::Invite,
             };
-            branch.client =
-                Some(context.send(branch.invite.clone(), branch.leg.dialog.flow, errand));
+            let (invite, flow) = (branch.invite.clone(), branch.leg.dialog.flow);
+            // What still goes there opens another connection.
+            let anew = Flow {
+                connection: flow.connection.filter(|own| own.is_to_host()),
+                ..flow
+            };
+            let stands = standing(context, &flow);
+            branch.client = Some(
+                if stands.is_none() && branch.endpoint().flow == Some(flow) {
+                    severed.push(branch.leg.id);
+                    context.resume(invite, anew, errand)
+                } else {
+                    context.send(invite, stands.unwrap_or(anew), errand)
+                },
+            );
             tags.push((branch.leg.dialog.local_tag.clone(), branch.leg.id));
         }
         if lost.fork.branches.is_empty() && lost.start.is_none() && lost.retry_at.is_none() {
@@ -151,6 +167,9 @@ impl Conversation {
         }
         for (tag, leg) in tags {
             context.know_tag(&tag, (id, leg));
+        }
+        for leg in severed {
+            self.branch_severed(context, leg);
         }
     }
 }

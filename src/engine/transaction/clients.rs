@@ -118,6 +118,32 @@ impl<C: Clone + Of> Clients<C> {
         context: C,
         effects: &mut Effects<'_, C, S>,
     ) -> ClientId {
+        self.begin(bytes, flow, context, Machine::start, effects)
+    }
+
+    /// Waits for the answers to an INVITE that was sent in a former life.
+    pub(super) fn resume<S>(
+        &mut self,
+        bytes: Bytes,
+        flow: Flow,
+        context: C,
+        effects: &mut Effects<'_, C, S>,
+    ) -> ClientId {
+        let resumed = |_: &Method| {
+            let (state, acts) = invite_client::RESUMED;
+            (Machine::Invite(state), acts)
+        };
+        self.begin(bytes, flow, context, resumed, effects)
+    }
+
+    fn begin<S>(
+        &mut self,
+        bytes: Bytes,
+        flow: Flow,
+        context: C,
+        start: impl FnOnce(&Method) -> (Machine, &'static [Act]),
+        effects: &mut Effects<'_, C, S>,
+    ) -> ClientId {
         let parsed = Message::parse(bytes.clone()).ok();
         let parsed = parsed.filter(Message::is_request);
         let names = parsed
@@ -129,7 +155,7 @@ impl<C: Clone + Of> Clients<C> {
             return client;
         };
         let lookup = Lookup::client(branch, method);
-        self.start(lookup, method, bytes, flow, Some(context), effects)
+        self.start(lookup, start(method), bytes, flow, Some(context), effects)
     }
 
     pub(super) fn reserve(&mut self) -> ClientId {
@@ -272,13 +298,12 @@ impl<C: Clone + Of> Clients<C> {
     fn start<S>(
         &mut self,
         lookup: Lookup,
-        method: &Method,
+        (machine, acts): (Machine, &'static [Act]),
         bytes: Bytes,
         flow: Flow,
         context: Option<C>,
         effects: &mut Effects<'_, C, S>,
     ) -> ClientId {
-        let (machine, acts) = Machine::start(method);
         // A CANCEL that nobody hears lets the phone ring on.
         let insists = context.is_none();
         let watched = (flow.transport, flow.peer);
@@ -432,7 +457,8 @@ impl<C: Clone + Of> Clients<C> {
         }
         let bytes = compose::cancel(&invite, client.reason.as_deref());
         let flow = client.flow;
-        self.start(lookup, &Method::Cancel, bytes, flow, None, effects);
+        let start = Machine::start(&Method::Cancel);
+        self.start(lookup, start, bytes, flow, None, effects);
     }
 
     fn remove<S>(&mut self, id: ClientId, effects: &mut Effects<'_, C, S>) {

@@ -78,6 +78,9 @@ pub(super) const START: (State, &[Act]) = (
     &[Act::Send, Act::Start(Timer::A), Act::Start(Timer::B)],
 );
 
+/// How it goes on after a restart that has closed the connection by which it was sent.
+pub(super) const RESUMED: (State, &[Act]) = (State::Proceeding, &[Act::Start(Timer::C)]);
+
 const ACCEPT: &[Act] = &[Act::Stop, Act::Drop, Act::Report, Act::Start(Timer::M)];
 const FAIL: &[Act] = &[Act::Stop, Act::Ack, Act::Report, Act::Start(Timer::D)];
 const CANCEL: &[Act] = &[Act::Stop, Act::Cancel, Act::Start(Timer::Withdrawn)];

@@ -127,6 +127,20 @@ impl<C: Clone + Of, S: Clone + Of> Transactions<C, S> {
         clients.request(bytes, flow, context, &mut effects)
     }
 
+    /// Waits for the answers to an INVITE of before a restart, which rings where it went, and is not sent once more:
+    /// the connection that it went over is closed.
+    pub fn resume_invite(
+        &mut self,
+        invite: Bytes,
+        flow: Flow,
+        context: C,
+        now: Time,
+        out: &mut VecDeque<Output>,
+    ) -> ClientId {
+        let (clients, _, mut effects) = self.parts(now, out);
+        clients.resume(invite, flow, context, &mut effects)
+    }
+
     /// Lets a request that went out as a datagram go out again until its time is over (timer F), whatever an ICMP
     /// says of its peer meanwhile: the user would send it again. RFC 3261 17.1.4 ends the transaction and tells the
     /// user, which is for those that have another target to turn to.

@@ -24,6 +24,7 @@ impl Conversation {
                     if !self.grown(context, side, generation) {
                         self.ports_opened(context, side, generation);
                     }
+                    self.take_open_invite(context);
                 }
             }
             MediaEvent::Silent { side, .. } => {

@@ -231,6 +231,7 @@ impl Conversation {
         if let Some(lost) = &mut self.party_mut(side).lost {
             lost.fork.branches.push(branch);
         }
+        self.keep_open_invite(context, server);
         self.taken(context, side, number);
         Ok(())
     }

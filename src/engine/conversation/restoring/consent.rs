@@ -80,6 +80,7 @@ impl Conversation {
             return self.drop_branch(context, branch, None);
         };
         aside.fork.branches.push(branch);
+        self.keep_open_invite(context, server);
         self.join(context, side, id);
     }
 

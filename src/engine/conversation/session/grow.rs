@@ -12,7 +12,8 @@ use crate::engine::ids::Side;
 use crate::engine::ports::{Generation, MediaCommand};
 use crate::engine::transaction::ServerId;
 
-/// An offer that waits for ports. A restart forgets it, as the request that carried it.
+/// An offer that waits for ports. A restart takes the INVITE that carried it once more (`open_invite`), and forgets
+/// an UPDATE, which comes again.
 #[derive(Debug)]
 pub(crate) struct Growing {
     from: Side,
@@ -84,6 +85,7 @@ impl Conversation {
             offer: offer.map(Box::from),
             waits,
         }));
+        self.keep_open_invite(context, server);
         true
     }
 

@@ -1,8 +1,8 @@
 //! What was agreed on each leg: its media, and how it changes (RFC 3264).
 //!
 //! `media` and `keys` where media runs and with which SRTP keys, `enclosed` what a description comes in,
-//! `telling`, `renegotiate`, `open_invite`, `grow` and `refused` a new offer, `fits` what a new leg brings, `refresh`
-//! session timers.
+//! `telling`, `renegotiate`, `grow` and `refused` a new offer, `open_invite` one that waits over a restart, `fits` what
+//! a new leg brings, `refresh` session timers.
 
 pub(crate) mod enclosed;
 pub(crate) mod fits;

@@ -180,9 +180,7 @@ impl Conversation {
             turned: false,
             before,
         }));
-        if invite {
-            self.keep_open_invite(context, server);
-        }
+        self.keep_open_invite(context, server);
     }
 
     /// Takes an answer to our re-INVITE or UPDATE. Returns false where it is none of it.
