@@ -10,6 +10,7 @@
 mod admission;
 mod adrift;
 mod attended;
+mod away;
 mod beyond;
 mod bombs;
 mod calls;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::away::Away;
 use super::busy::Busy;
 use super::join::Joining;
 use super::machines::Machines;
@@ -49,6 +50,8 @@ pub(crate) struct Restoration {
     /// Knows nothing of the lost dialog: invited without Replaces.
     pub(super) plain: Vec<Arc<Identity>>,
     pub(super) busy: Busy,
+    #[serde(default)]
+    pub(super) away: Away,
     #[serde(default)]
     pub(super) machines: Machines,
     /// The re-INVITE to the survivor, while an answer waits for its consent.
@@ -103,6 +106,7 @@ impl Restoration {
             farewell: false,
             plain: Vec::new(),
             busy: Busy::default(),
+            away: Away::default(),
             machines: Machines::default(),
             joining: None,
             put_off: 0,

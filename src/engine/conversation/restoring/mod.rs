@@ -1,12 +1,13 @@
 //! The re-fork: the lost side's endpoints are invited again, the first that answers is joined, and the
 //! survivor learns nothing of it.
 //!
-//! `aside` what there is of a side without a leg, `rounds`, `reach`, `busy`, `turns` and `budget` whom to ask, how and
-//! when, `wishes` what it is asked, `replies` what it says, `machines` where it is no person, `forwarded` where it
+//! `aside` what there is of a side without a leg, `rounds`, `reach`, `busy`, `away`, `turns` and `budget` whom to ask,
+//! how and when, `wishes` what it is asked, `replies` what it says, `machines` where it is no person, `forwarded` where it
 //! names another; `join`, `unjoined`, `wish` and the session's `fits` the new leg; `repair` and `consent` a phone that
 //! comes back by itself; `survivor` what is answered meanwhile, `notice` the word to it, `tone` where it takes none.
 
 pub(crate) mod aside;
+mod away;
 pub(crate) mod budget;
 mod busy;
 mod consent;
@@ -175,7 +176,7 @@ impl Conversation {
         meant: Option<Box<Meant>>,
         at_once: bool,
     ) {
-        let mut failed = false;
+        let (mut failed, mut away) = (false, false);
         for endpoint in endpoints {
             let Some(lost) = &self.party(side).lost else {
                 return;
@@ -190,6 +191,10 @@ impl Conversation {
                     .any(|known| location::same(known, &endpoint.identity));
             // It has just failed, and would again.
             let later = !at_once && lost.failed.iter().any(|known| known.is_at(&endpoint));
+            if !at_once && lost.away.holds_back(&endpoint, context.now) {
+                away = true;
+                continue;
+            }
             if skip || later || self.spares(context, side, &endpoint) {
                 continue;
             }
@@ -208,7 +213,8 @@ impl Conversation {
         self.launch_again(context, side);
         let again = self.party(side).lost.as_ref().is_some_and(|lost| {
             let others = lost.retry_at.or(lost.all_at);
-            lost.fork.branches.is_empty() || others.is_none() && !lost.failed.is_empty()
+            let later = away || !lost.failed.is_empty();
+            lost.fork.branches.is_empty() || others.is_none() && later
         });
         if failed || again {
             self.go_on(context, side);

@@ -58,6 +58,7 @@ impl Conversation {
             }
             status => {
                 self.follow_again(context, side, leg, response);
+                self.is_away(context, side, leg, response);
                 self.again_failed(context, side, leg, status, Refuser::Endpoint);
             }
         }
@@ -224,7 +225,9 @@ impl Conversation {
         let pause = retry.first.0 as f64 * retry.factor.powi(lost.round.min(30) as i32);
         let pause = Millis((pause as u64).clamp(1, retry.max.0.max(1)));
         lost.round += 1;
-        lost.retry_at = Some(context.now + context.shared.mint.jitter(pause, retry.jitter));
+        let at = context.now + context.shared.mint.jitter(pause, retry.jitter);
+        let back = lost.away.next_back(context.now);
+        lost.retry_at = Some(back.map_or(at, |back| back.min(at)));
     }
 
     /// Ends the ringing of phones that nobody answers.

@@ -1,0 +1,104 @@
+//! Endpoints that have said that nobody is to be had for now: they are not asked again at the pace of those that are
+//! not reached.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::{Context, retry_after};
+use crate::engine::conversation::forking::{Failure, failure};
+use crate::engine::endpoint::{Endpoint, Identity};
+use crate::engine::ids::{LegId, Side};
+use crate::engine::location;
+use crate::engine::time::{Millis, Time};
+use crate::sip::Message;
+
+/// Who has said so, and until when each is left alone.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Away(Vec<Absent>);
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Absent {
+    identity: Arc<Identity>,
+    /// The upstream's target that was asked, if any: another one may know better.
+    through: Option<Box<str>>,
+    until: Time,
+    /// How often it has said so and no time with it.
+    times: u32,
+}
+
+impl Away {
+    /// Returns true where an endpoint is to be asked later, and not before.
+    pub(super) fn holds_back(&self, endpoint: &Endpoint, now: Time) -> bool {
+        let mut absent = self.0.iter();
+        absent.any(|absent| absent.is(endpoint) && now < absent.until)
+    }
+
+    /// Returns when the next of them may be asked again.
+    pub(super) fn next_back(&self, now: Time) -> Option<Time> {
+        let times = self.0.iter().map(|absent| absent.until);
+        times.filter(|until| *until > now).min()
+    }
+
+    fn of(&mut self, endpoint: &Endpoint) -> Option<&mut Absent> {
+        let at = self.0.iter().position(|absent| absent.is(endpoint));
+        let at = at.unwrap_or_else(|| {
+            self.0.push(Absent {
+                identity: endpoint.identity.clone(),
+                through: endpoint.through.clone(),
+                until: Time(0),
+                times: 0,
+            });
+            self.0.len() - 1
+        });
+        self.0.get_mut(at)
+    }
+}
+
+impl Absent {
+    fn is(&self, endpoint: &Endpoint) -> bool {
+        self.through == endpoint.through && location::same(&self.identity, &endpoint.identity)
+    }
+}
+
+impl Conversation {
+    /// A refusal that is none of the person: it may say when to ask again (RFC 3261 20.33). Without a word of that a
+    /// phone's own 480 has the longest wait of all retries, then twice as long; what a server beyond says of a phone
+    /// may change at any time, and is asked for as one that is not reached.
+    pub(super) fn is_away(
+        &mut self,
+        context: &Context<'_>,
+        side: Side,
+        leg: LegId,
+        response: &Message,
+    ) {
+        let (now, status) = (context.now, response.status());
+        let longest = context.shared.settings.restore.retry.max;
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let Some(branch) = lost.fork.find(leg).filter(|_| lost.transfer.is_none()) else {
+            return;
+        };
+        let temporary = matches!(status, 404 | 480 | 500 | 503);
+        if !temporary || failure(status, branch.rang) != Failure::Absent {
+            return;
+        }
+        let endpoint = branch.endpoint().clone();
+        let own = status == 480 && endpoint.through.is_none() && endpoint.path.is_empty();
+        let told = retry_after(response);
+        if told.is_none() && !own {
+            return;
+        }
+        let Some(absent) = lost.away.of(&endpoint) else {
+            return;
+        };
+        let pause = told.unwrap_or_else(|| {
+            let times = absent.times;
+            absent.times += 1;
+            Millis(longest.0.saturating_mul(1 << times.min(16)))
+        });
+        absent.until = now + pause;
+    }
+}

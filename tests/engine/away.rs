@@ -1,0 +1,104 @@
+//! Who says in a re-fork that nobody is to be had for now is not asked again at the pace of a phone that is not there.
+
+use refork::engine::time::Millis;
+use refork::sip::{Message, Method, Name};
+
+use crate::people::*;
+use crate::table::*;
+
+/// Returns when the desk phone is asked within so many seconds, where each INVITE is refused.
+fn asked(t: &mut Table, seconds: u64, refuse: impl Fn(&Message) -> bytes::Bytes) -> Vec<u64> {
+    let begin = t.now;
+    let mut at = Vec::new();
+    while t.now.since(begin) < Millis::from_secs(seconds) {
+        while let Some(invite) = t.waiting(desk(), &Method::Invite) {
+            at.push(t.now.since(begin).0);
+            t.receive(desk(), refuse(&invite));
+        }
+        t.pass(Millis(100));
+    }
+    at
+}
+
+fn lost() -> Table {
+    let mut t = Table::new(settings());
+    t.established();
+    t.bob_is_lost();
+    t
+}
+
+#[test]
+fn a_phone_that_says_480_by_itself_is_asked_more_and_more_seldom() {
+    let mut t = lost();
+    let at = asked(&mut t, 60, |invite| {
+        response(invite, 480, desk(), "x").end()
+    });
+    assert!((3..=4).contains(&at.len()), "{at:?}");
+    assert!(at[1] >= 8_000, "{at:?}");
+    assert!(at[2] - at[1] >= 16_000, "{at:?}");
+}
+
+#[test]
+fn a_phone_is_asked_again_when_it_has_said_so() {
+    for status in [404, 480, 500, 503] {
+        let mut t = lost();
+        let later = |invite: &Message| {
+            let later = response(invite, status, desk(), "x");
+            later.header(Name::RetryAfter, "20 (busy)").end()
+        };
+        let at = asked(&mut t, 36, later);
+        assert_eq!(at.len(), 2, "{status} {at:?}");
+        assert!(at[1] >= 20_000, "{status} {at:?}");
+    }
+}
+
+#[test]
+fn who_registers_meanwhile_is_asked_at_once() {
+    let mut t = Table::new(settings());
+    t.established();
+    t.bob_is_lost();
+    let first = t.request_to(desk(), Method::Invite);
+    t.reply(&first, 480, desk());
+    t.request_to(desk(), Method::Ack);
+    t.pass(Millis(3_000));
+    t.nothing_to(desk());
+    t.register_again("bob", desk(), "desk", 2);
+    t.request_to(desk(), Method::Invite);
+}
+
+#[test]
+fn while_another_rings_it_is_asked_again_too() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    t.pass(Millis(100));
+    let first = t.request_to(desk(), Method::Invite);
+    t.reply(&first, 480, desk());
+    t.request_to(desk(), Method::Ack);
+    let rings = t.request_to(mobile(), Method::Invite);
+    t.reply(&rings, 180, mobile());
+    t.pass(Millis(7_000));
+    t.nothing_to(desk());
+    t.pass(Millis(9_000));
+    t.request_to(desk(), Method::Invite);
+}
+
+#[test]
+fn what_a_server_says_of_a_phone_beyond_it_may_change_at_once() {
+    let mut settings = settings();
+    let pbx = upstream("sip:198.51.100.2:5060", true);
+    settings.upstreams = [("pbx".into(), pbx)].into();
+    settings.domains[0].served_by = refork::engine::settings::ServedBy::Upstream("pbx".into());
+    let mut t = Table::new(settings);
+    t.alice_invites(&audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+    t.bob_is_lost();
+    let at = asked(&mut t, 10, |invite| {
+        response(invite, 480, desk(), "x").end()
+    });
+    assert!(at.len() >= 4, "{at:?}");
+}
