@@ -1,6 +1,6 @@
 //! Notices that a phone does not take now: said once more, and in nobody's way.
 
-use refork::engine::events::Happening;
+use refork::engine::events::{Happening, NoticeOutcome};
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
@@ -60,5 +60,71 @@ fn a_notice_outside_of_the_dialog_is_said_twice_at_most_and_texts_pass_it() {
         assert_eq!(t.engine.gauges().queued_messages, 0);
         let told = |what: &Happening| matches!(what, Happening::Notice { .. });
         assert_eq!(t.happened(told), 1);
+    }
+}
+
+/// Alice's phone refuses the notice for want of something that it would take. Returns what it hears next.
+fn refuses(t: &mut Table, notice: &Message, accept: &str) -> Option<Message> {
+    let refusal = response(notice, 415, alice(), "x1").header(Name::Accept, accept);
+    t.receive(alice(), refusal.end());
+    t.waiting(alice(), &Method::Message)
+}
+
+fn outcomes(t: &Table) -> Vec<NoticeOutcome> {
+    let outcome = |what: &&Happening| match what {
+        Happening::Notice { outcome, .. } => Some(*outcome),
+        _ => None,
+    };
+    t.history().iter().filter_map(outcome).collect()
+}
+
+#[test]
+fn a_notice_that_is_refused_for_want_of_an_envelope_is_said_once_more_in_one() {
+    for in_dialog in [true, false] {
+        let mut t = Table::new(settings());
+        t.register("bob", desk(), "desk");
+        if in_dialog {
+            t.established();
+            t.register("bob", mobile(), "mobile");
+        } else {
+            without_message(&mut t);
+        }
+        t.bob_is_lost();
+        t.pass(Millis(2_100));
+        t.takes_over(mobile(), "m1", &audio(mobile()));
+        let notice = t.request_to(alice(), Method::Message);
+        assert_eq!(notice.content_type(), Some("text/plain;charset=UTF-8"));
+        let again = refuses(&mut t, &notice, "image/png, message/cpim");
+        let again = again.expect("the same in an envelope");
+        assert_eq!(again.content_type(), Some("message/cpim"));
+        assert_eq!(again.to_tag().is_some(), in_dialog);
+        assert!(text(&again).ends_with(&text(&notice)), "{}", text(&again));
+        assert!(outcomes(&t).is_empty());
+        t.reply(&again, 200, alice());
+        let delivered = match in_dialog {
+            true => NoticeOutcome::Delivered,
+            false => NoticeOutcome::DeliveredOutOfDialog,
+        };
+        assert_eq!(outcomes(&t), [delivered]);
+        t.nothing_to(alice());
+    }
+}
+
+#[test]
+fn who_takes_no_envelope_either_has_refused_the_notice() {
+    for (accept, times) in [("application/sdp", 1), ("message/cpim", 2)] {
+        let mut t = two();
+        t.established();
+        t.bob_is_lost();
+        t.pass(Millis(2_100));
+        t.takes_over(mobile(), "m1", &audio(mobile()));
+        let mut notice = t.waiting(alice(), &Method::Message);
+        let mut said = 0;
+        while let Some(one) = notice {
+            said += 1;
+            notice = refuses(&mut t, &one, accept);
+        }
+        assert_eq!(said, times, "{accept}");
+        assert_eq!(outcomes(&t), [NoticeOutcome::Refused], "{accept}");
     }
 }

@@ -324,6 +324,9 @@ impl Conversation {
                 }
                 return self.pump(context, to);
             }
+            if self.asks_for_envelope(to, number, response) {
+                return self.pump(context, to);
+            }
             return self.notice_answered(context, to, number, status);
         }
         match reply(status) {

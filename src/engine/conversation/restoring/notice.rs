@@ -15,7 +15,8 @@ use crate::engine::events::{Happening, NoticeOutcome};
 use crate::engine::ids::Side;
 use crate::engine::settings::NoticeSettings;
 use crate::engine::{location, routing};
-use crate::sip::{Address, Builder, Method, Name, Params};
+use crate::sip::cpim::is_cpim;
+use crate::sip::{Address, Builder, Message, Method, Name, Params};
 
 /// Marks the words of a machine (RFC 5436 2.7.2): on a two-party leg they would look like the other's.
 pub(crate) const MARK: &[u8] = b"Auto-Submitted: auto-generated\r\n";
@@ -167,11 +168,7 @@ impl Conversation {
         kind: &str,
         body: Bytes,
     ) -> (Box<str>, Bytes) {
-        let leg = self.party(to).leg.as_ref().filter(|_| kind == NOTICE_TYPE);
-        let enveloped = leg.is_some_and(|leg| {
-            leg.abilities.cpim || leg.talk.said.as_deref().is_some_and(takes_cpim_alone)
-        });
-        if !enveloped {
+        if kind != NOTICE_TYPE || !self.reads_envelopes(to) {
             return (kind.into(), body);
         }
         let from = self.shown(context, to.other());
@@ -179,6 +176,26 @@ impl Conversation {
         text.push_str(&format!("Content-Type: {kind}\r\n\r\n"));
         let whole = [text.as_bytes(), &body].concat();
         (CPIM.into(), whole.into())
+    }
+
+    fn reads_envelopes(&self, to: Side) -> bool {
+        let leg = self.party(to).leg.as_ref();
+        leg.is_some_and(|leg| {
+            leg.abilities.cpim || leg.talk.said.as_deref().is_some_and(takes_cpim_alone)
+        })
+    }
+
+    /// What we wrote is refused, and the phone says that it takes envelopes (RFC 3261 21.4.13): the next one is in
+    /// one. Returns false where this one was, or need not be.
+    pub(crate) fn asks_for_envelope(&mut self, to: Side, number: u32, response: &Message) -> bool {
+        let letter = self.party_mut(to).queue.letter(number);
+        let plain = letter.is_some_and(|letter| &*letter.content_type == NOTICE_TYPE);
+        let asks = response.status() == 415 && response.values(Name::Accept).any(is_cpim);
+        let again = asks && plain && !self.reads_envelopes(to);
+        if again && let Some(leg) = self.leg_mut(to) {
+            leg.abilities.cpim = true;
+        }
+        again
     }
 
     fn say(&mut self, context: &mut Context<'_>, to: Side, author: Author, body: String) {
