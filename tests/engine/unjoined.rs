@@ -105,15 +105,21 @@ fn a_survivor_that_lives_and_says_nothing_to_it_costs_the_new_phone_no_half_minu
     assert!(bye.header(Name::Reason).unwrap().contains("cause=408"));
     t.reply(&bye, 200, mobile());
     assert_eq!((lost(&t), joined(&t)), (0, 0));
-    // It has not refused, and is asked once more; then it is left in peace.
-    lives(&mut t, Millis(700));
+    // It has not refused, and is asked once more when Alice can be; then it is left in peace.
+    t.discard(alice());
+    lives(&mut t, Millis::from_secs(19));
+    t.discard(alice());
+    assert!(t.waiting(mobile(), &Method::Invite).is_none());
+    lives(&mut t, Millis(2_500));
     t.discard(alice());
     let (again, _) = answers_again(&mut t);
     assert_ne!(again.call_id(), join.call_id());
+    let anew = t.request_to(alice(), Method::Invite);
+    assert!(anew.cseq() > join.cseq());
     lives(&mut t, Millis(12_500));
     let bye = t.request_to(mobile(), Method::Bye);
     t.reply(&bye, 200, mobile());
-    lives(&mut t, Millis::from_secs(20));
+    lives(&mut t, Millis::from_secs(10));
     assert!(t.waiting(mobile(), &Method::Invite).is_none());
     assert_eq!(lost(&t), 0);
 }
@@ -121,6 +127,7 @@ fn a_survivor_that_lives_and_says_nothing_to_it_costs_the_new_phone_no_half_minu
 /// The re-INVITE that was taken back is over, and Alice's phone is asked anew.
 fn answers_again(t: &mut Table) -> (Message, ()) {
     let invite = t.request_to(mobile(), Method::Invite);
+    t.discard(mobile());
     let answer = response(&invite, 200, mobile(), "m2");
     t.receive(mobile(), with_sdp(answer, &g722(mobile())));
     t.request_to(mobile(), Method::Ack);
@@ -170,4 +177,36 @@ fn a_survivor_gets_no_reinvite_beside_one_that_was_taken_back() {
     t.pass(Millis(4_100));
     let again = t.waiting(alice(), &Method::Invite).expect("a re-INVITE");
     assert!(again.cseq() > join.cseq());
+}
+
+#[test]
+fn a_survivor_that_says_nothing_at_all_gets_one_reinvite_at_a_time() {
+    let (mut t, _, join) = asked_to_join();
+    is_heard(&mut t);
+    lives(&mut t, Millis(12_100));
+    let bye = t.request_to(mobile(), Method::Bye);
+    t.reply(&bye, 200, mobile());
+    // Another phone takes the call while the first re-INVITE may yet be answered.
+    t.register("bob", third(), "third");
+    let invite = t.request_to(third(), Method::Invite);
+    let answer = response(&invite, 200, third(), "t1");
+    t.receive(third(), with_sdp(answer, &g722(third())));
+    t.request_to(third(), Method::Ack);
+    t.discard(alice());
+    let began = t.now;
+    let anew = loop {
+        match t.waiting(alice(), &Method::Invite) {
+            Some(one) if one.cseq() == join.cseq() => {}
+            Some(anew) => break anew,
+            None => assert!(lives(&mut t, Millis(100)) < 9),
+        }
+    };
+    let waited = t.now.since(began);
+    assert!(
+        waited >= Millis(19_000) && waited <= Millis(25_000),
+        "{waited:?}"
+    );
+    let ok = response(&anew, 200, alice(), "tcall1");
+    t.receive(alice(), with_sdp(ok, &g722(alice())));
+    assert_eq!((lost(&t), joined(&t)), (0, 1));
 }

@@ -402,6 +402,20 @@ impl Leg {
         self.lent |= self.withdrawn.is_some();
     }
 
+    /// Returns the state in which an offer of ours is open; none where there may be no other. Nor is there beside one
+    /// that was taken back and is not over (RFC 3261 14.1).
+    pub(crate) fn may_offer(&self, context: &Context<'_>) -> Option<Negotiation> {
+        let free = !self.is_asked_still(context);
+        self.negotiation.step(Act::SendOffer).ok().filter(|_| free)
+    }
+
+    /// Returns true where what was taken back may yet be answered.
+    pub(crate) fn is_asked_still(&self, context: &Context<'_>) -> bool {
+        let transactions = &context.shared.transactions;
+        let taken_back = self.withdrawn;
+        taken_back.is_some_and(|client| transactions.is_under_way(client))
+    }
+
     /// No offer is open any more, by an answer or by a failure.
     pub(crate) fn settle(&mut self) {
         if let Ok(idle) = self.negotiation.step(Act::Fail) {

@@ -84,10 +84,9 @@ impl<C: Clone + Of> Clients<C> {
         )
     }
 
-    pub(super) fn says_nothing(&self, id: ClientId) -> bool {
-        use invite_client::State::{Held, Severed};
-        let machine = self.slab.get(id.0).map(|client| client.machine);
-        self.is_silent(id) || matches!(machine, Some(Machine::Invite(Held | Severed)))
+    pub(super) fn is_under_way(&self, id: ClientId) -> bool {
+        let client = self.slab.get(id.0);
+        client.is_some_and(|client| client.machine.minds_transport())
     }
 
     /// Returns a request that has no final answer yet, as it was sent.

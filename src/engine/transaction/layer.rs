@@ -177,9 +177,10 @@ impl<C: Clone + Of, S: Clone + Of> Transactions<C, S> {
         self.clients.is_silent(client)
     }
 
-    /// The same for one that may have been taken back.
-    pub fn says_nothing(&self, client: ClientId) -> bool {
-        self.clients.says_nothing(client)
+    /// Returns true until a request of ours has its final answer or no more time for one, be it that it was taken
+    /// back.
+    pub fn is_under_way(&self, client: ClientId) -> bool {
+        self.clients.is_under_way(client)
     }
 
     /// Returns a request of ours that has no final answer yet, as it was sent, and what it was sent for.

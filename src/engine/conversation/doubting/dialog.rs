@@ -4,9 +4,9 @@ use super::check::Step;
 use super::outcome::{self, is_away};
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, What, end_with, retry_after};
-use crate::engine::dialog::Act;
 use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::time::Millis;
 use crate::sip::{Message, Method};
 
 impl Conversation {
@@ -30,6 +30,12 @@ impl Conversation {
     pub(super) fn doubt_with(&mut self, context: &mut Context<'_>, side: Side, left: u32) {
         let check = self.party(side).check.as_ref();
         let moved = check.is_some_and(|check| check.signal == Some(Signal::Moved));
+        let leg = self.party(side).leg.as_ref();
+        if leg.is_some_and(|leg| leg.is_asked_still(context)) {
+            // What was taken back decides nothing, and has its time.
+            let pause = self.probing(context).timeout;
+            return self.doubts_after(context, side, left + 1, pause);
+        }
         if self.ask_dialog(context, side) {
             self.doubts(context, side, left);
         } else if moved {
@@ -56,7 +62,7 @@ impl Conversation {
         let Some(leg) = self.leg_mut(side) else {
             return false;
         };
-        let Ok(offered) = leg.negotiation.step(Act::SendOffer) else {
+        let Some(offered) = leg.may_offer(context) else {
             return false;
         };
         leg.negotiation = offered;
@@ -137,9 +143,15 @@ impl Conversation {
         let probe = self.probing(context);
         let after = retry_after(response).map(|after| after.min(probe.interval));
         let pause = after.unwrap_or(probe.timeout).max(probe.timeout);
-        if let Some(check) = self.party_mut(side).check.as_mut()
-            && let Step::Doubted { left } = check.step
-        {
+        let check = self.party(side).check.as_ref();
+        if let Some(Step::Doubted { left }) = check.map(|check| check.step) {
+            self.doubts_after(context, side, left, pause);
+        }
+    }
+
+    /// The dialog is asked after a while.
+    fn doubts_after(&mut self, context: &Context<'_>, side: Side, left: u32, pause: Millis) {
+        if let Some(check) = self.party_mut(side).check.as_mut() {
             check.dialog = false;
             check.step = Step::PutOff { left };
             check.next = Some(context.now + pause);

@@ -8,7 +8,6 @@ use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, What, end_with};
 use crate::engine::conversation::early::Role;
 use crate::engine::conversation::session::fits::suits;
-use crate::engine::dialog::Act;
 use crate::engine::ids::{LegId, Side};
 use crate::sip::sdp;
 
@@ -76,7 +75,7 @@ impl Conversation {
         let (id, side) = (self.id, Side::Caller);
         let party = self.party(side);
         let due = party.leg.as_ref();
-        let due = due.is_some_and(|leg| leg.misled && leg.is_quiet());
+        let due = due.is_some_and(|leg| leg.misled && leg.is_quiet(context));
         let other = self.party(side.other());
         let said = other.leg.as_ref().and_then(|leg| leg.talk.said.clone());
         let Some(said) = said.filter(|_| due) else {
@@ -92,7 +91,7 @@ impl Conversation {
         };
         // Nobody is asked to agree to nothing.
         let told = told.filter(|told| !sdp::is_mute(said.as_bytes(), told.as_bytes()));
-        let (Some(told), Ok(open)) = (told, leg.negotiation.step(Act::SendOffer)) else {
+        let (Some(told), Some(open)) = (told, leg.may_offer(context)) else {
             leg.talk.back_to(before);
             leg.misled = false;
             return;

@@ -1,5 +1,5 @@
 //! Endpoints that have said that nobody is to be had for now: they are not asked again at the pace of those that are
-//! not reached.
+//! not reached. So are those that the survivor could not be asked about.
 
 use std::sync::Arc;
 
@@ -33,6 +33,13 @@ impl Away {
     pub(super) fn holds_back(&self, endpoint: &Endpoint, now: Time) -> bool {
         let mut absent = self.0.iter();
         absent.any(|absent| absent.is(endpoint) && now < absent.until)
+    }
+
+    /// An endpoint is left alone until then.
+    pub(super) fn leave(&mut self, endpoint: &Endpoint, until: Time) {
+        if let Some(absent) = self.of(endpoint) {
+            absent.until = until;
+        }
     }
 
     /// Returns when the next of them may be asked again.

@@ -10,7 +10,7 @@ use crate::engine::conversation::leg::Talk;
 use crate::engine::conversation::session::enclosed::sdp_of;
 use crate::engine::conversation::session::fits::is_deaf;
 pub(crate) use crate::engine::conversation::session::keys::Role;
-use crate::engine::dialog::{Act, Do};
+use crate::engine::dialog::Do;
 use crate::engine::events::{Happening, Refuser, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
@@ -184,13 +184,10 @@ impl Conversation {
         else {
             return;
         };
-        if self.is_asked_still(context, survivor) {
-            return self.join_later(context, side, leg, Millis(0));
-        }
-        let Some((open, before)) = self.leg_mut(survivor).and_then(|leg| {
-            let open = leg.negotiation.step(Act::SendOffer).ok()?;
-            Some((open, leg.talk.clone()))
-        }) else {
+        let Some((open, before)) = self
+            .leg_mut(survivor)
+            .and_then(|leg| Some((leg.may_offer(context)?, leg.talk.clone())))
+        else {
             return self.join_later(context, side, leg, Millis(0));
         };
         let told = self.tell(context, survivor, &said, Role::Offer);
@@ -232,20 +229,6 @@ impl Conversation {
         }
     }
 
-    /// Returns true where an INVITE to a survivor was taken back and is not over: there may be no other beside it (RFC
-    /// 3261 14.1). Who has said nothing to it for so long may never do, and the new phone hears silence meanwhile.
-    fn is_asked_still(&self, context: &Context<'_>, survivor: Side) -> bool {
-        let leg = self.party(survivor).leg.as_ref();
-        let Some((client, offered)) = leg.and_then(|leg| Some((leg.withdrawn?, leg.offered)))
-        else {
-            return false;
-        };
-        let patience = self.probing(context).timeout;
-        let transactions = &context.shared.transactions;
-        let speaks = !transactions.says_nothing(client) || context.now < offered + patience;
-        transactions.waits(client) && speaks
-    }
-
     /// Returns how long an offer of ours to a side waits that has met one of its own (RFC 3261 14.1): longer where
     /// the dialog is of our making.
     pub(super) fn pause_of_glare(&self, context: &mut Context<'_>, side: Side) -> Millis {
@@ -259,7 +242,8 @@ impl Conversation {
         context.shared.mint.jitter(middle, share)
     }
 
-    /// The survivor has an offer of its own open: the new leg stays, and it is asked again after a while.
+    /// The survivor has an offer of its own open, or one of ours that was taken back: the new leg stays, and it is
+    /// asked again after a while.
     fn join_later(&mut self, context: &mut Context<'_>, side: Side, leg: LegId, at_least: Millis) {
         let pause = self.pause_of_glare(context, side.other()).max(at_least);
         if let Some(lost) = &mut self.party_mut(side).lost {

@@ -77,8 +77,13 @@ impl Conversation {
         self.unjoined(context, side, waiting);
     }
 
-    /// The survivor lives, and does not answer for a new phone: that one has not refused, and is asked once more.
+    /// The survivor lives, and does not answer for a new phone: that one has not refused, and is asked once more. The
+    /// survivor gets no second re-INVITE beside the first (RFC 3261 14.1), so not before that one has had its time.
     fn unjoined(&mut self, context: &mut Context<'_>, side: Side, leg: LegId) {
+        let asked = self.party(side.other()).leg.as_ref();
+        let offered = asked.filter(|asked| asked.is_asked_still(context));
+        let times_out = context.shared.settings.timers.t1.times(64);
+        let over = offered.map(|asked| asked.offered + times_out);
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
@@ -98,6 +103,9 @@ impl Conversation {
         } else {
             lost.unjoined.push(identity.clone());
             lost.failed.push(branch.leg.endpoint.clone());
+            if let Some(over) = over {
+                lost.away.leave(&branch.leg.endpoint, over);
+            }
         }
         Self::judge_target(lost, 408);
         let refused = Happening::Refused {

@@ -5,7 +5,6 @@ use crate::engine::conversation::context::{Context, What, end_with};
 use crate::engine::conversation::doubting::outcome;
 pub(crate) use crate::engine::conversation::session::keys::{Role, Telling};
 use crate::engine::conversation::session::media;
-use crate::engine::dialog::Act;
 use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::time::Time;
@@ -47,7 +46,7 @@ impl Conversation {
         if !less && media::same_directions_for(&before, &told, known) {
             return;
         }
-        let Ok(offered) = leg.negotiation.step(Act::SendOffer) else {
+        let Some(offered) = leg.may_offer(context) else {
             return self.catch_up_later(context, side);
         };
         leg.negotiation = offered;

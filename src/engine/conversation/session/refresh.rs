@@ -4,9 +4,9 @@ use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{ALLOW, Context, Errand, What, end_with, supported};
 use crate::engine::conversation::doubting::outcome::{self, is_away};
 use crate::engine::conversation::leg::Leg;
+use crate::engine::dialog::Negotiation;
 use crate::engine::dialog::session_id::SessionId;
 use crate::engine::dialog::session_timer::{self, Accepted, SessionTimer};
-use crate::engine::dialog::{Act, Negotiation};
 use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::time::Time;
@@ -135,8 +135,7 @@ impl Conversation {
             return;
         };
         let update = leg.abilities.update;
-        let offered = leg.negotiation.step(Act::SendOffer).ok();
-        let offered = offered.filter(|_| !update);
+        let offered = leg.may_offer(context).filter(|_| !update);
         let told = offered.and_then(|_| leg.talk.tell_standing());
         let method = match offered.filter(|_| told.is_some()) {
             Some(offered) => {

@@ -62,7 +62,7 @@ impl Conversation {
             return context.refuse(server, 422, "session timer shorter than the smallest");
         }
         let asks = Request::of(request.method(), offer.is_some());
-        if let Err(refusal) = self.negotiations(side, asks) {
+        if let Err(refusal) = self.negotiations(context, side, asks) {
             let (status, why) = refusal.answer();
             return context.refuse(server, status, why);
         }
@@ -509,13 +509,22 @@ impl Conversation {
     }
 
     /// Opens what one side asks on both legs, or on neither.
-    fn negotiations(&mut self, side: Side, asks: Request) -> Result<(), Refusal> {
+    fn negotiations(
+        &mut self,
+        context: &Context<'_>,
+        side: Side,
+        asks: Request,
+    ) -> Result<(), Refusal> {
         let open = |side| {
             let leg = self.party(side).leg.as_ref();
             leg.map_or(Negotiation::Idle, |leg| leg.negotiation)
         };
         let near = open(side).receive(asks)?;
         let far = open(side.other()).send(asks)?;
+        let asked = self.party(side.other()).leg.as_ref();
+        if far != Negotiation::Idle && asked.is_some_and(|leg| leg.is_asked_still(context)) {
+            return Err(Refusal::Wait);
+        }
         if let Some(leg) = self.leg_mut(side) {
             leg.negotiation = near;
         }

@@ -24,7 +24,6 @@ pub(crate) use crate::engine::conversation::letters::queue::{Author, Letter};
 use crate::engine::conversation::people::person::Person;
 use crate::engine::conversation::rebuild::JUMP;
 use crate::engine::conversation::restoring::notice::{MARK, NOTICE_TYPE};
-use crate::engine::dialog::Act;
 use crate::engine::events::Ending;
 use crate::engine::handover::Word;
 use crate::engine::ids::{ConversationId, Side};
@@ -273,13 +272,14 @@ impl Conversation {
         self.set_right(context);
         let id = self.id;
         for side in [Side::Caller, Side::Callee] {
-            let Some(leg) = self.leg_mut(side).filter(|leg| leg.lent && leg.is_quiet()) else {
+            let Some(leg) = self
+                .leg_mut(side)
+                .filter(|leg| leg.lent && leg.is_quiet(context))
+            else {
                 continue;
             };
             let before = leg.talk.clone();
-            let (Some(told), Ok(open)) =
-                (leg.talk.tell_anew(), leg.negotiation.step(Act::SendOffer))
-            else {
+            let (Some(told), Some(open)) = (leg.talk.tell_anew(), leg.may_offer(context)) else {
                 continue;
             };
             leg.before = Some(Box::new(before));

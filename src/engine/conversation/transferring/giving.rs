@@ -17,7 +17,7 @@ use crate::engine::conversation::people::veil::Veil;
 use crate::engine::conversation::session::enclosed::sdp_of;
 pub(crate) use crate::engine::conversation::session::keys::{Role, Telling};
 use crate::engine::conversation::session::media::{self, Ports};
-use crate::engine::dialog::{Act, Life, Negotiation};
+use crate::engine::dialog::{Life, Negotiation};
 use crate::engine::events::Signal;
 use crate::engine::handover::{Handover, Wanted, Word};
 use crate::engine::ids::{ConversationId, Flow, LegId, Side};
@@ -88,11 +88,11 @@ impl Context<'_> {
 
 impl Leg {
     /// Returns true where nothing is open in the dialog.
-    pub(crate) fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self, context: &Context<'_>) -> bool {
         self.life == Life::Confirmed
             && self.negotiation == Negotiation::Idle
             && self.reinvite.is_none()
-            && self.withdrawn.is_none()
+            && !self.is_asked_still(context)
             && self.unacknowledged.is_none()
             && !self.ack.as_ref().is_some_and(|ack| ack.waits)
     }
@@ -196,9 +196,9 @@ impl Conversation {
         };
         let party = &mut self.parties[side.index()];
         let Some(leg) = &mut party.leg else { return };
-        let open = leg.negotiation.step(Act::SendOffer);
-        let quiet = leg.is_quiet() && party.queue.letters.is_empty();
-        let (true, Ok(open)) = (quiet, open) else {
+        let open = leg.may_offer(context);
+        let quiet = leg.is_quiet(context) && party.queue.letters.is_empty();
+        let (true, Some(open)) = (quiet, open) else {
             let pause = context.shared.mint.jitter(AGAIN, 0.2);
             giving.again_at = Some(context.now + pause);
             return;
