@@ -92,6 +92,13 @@ fn is_revisable(key: &str) -> bool {
     if rules.is_some_and(|(_, key)| key.starts_with(".fork.")) {
         return true;
     }
+    let numbers = key
+        .strip_prefix("users.")
+        .and_then(|rest| rest.rsplit_once(".numbers["));
+    let index = numbers.and_then(|(_, index)| index.strip_suffix(']'));
+    if index.is_some_and(|index| index.bytes().all(|b| b.is_ascii_digit())) {
+        return true;
+    }
     REVISABLE.iter().any(|prefix| {
         let rest = key.strip_prefix(prefix);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
@@ -138,6 +145,8 @@ mod tests {
         assert!(is_revisable("acl.allow[0]") && is_revisable("limits.conversations"));
         assert!(is_revisable("media.reserve.calls") && is_revisable("limits.ringing_per_ip"));
         assert!(is_revisable("routes[12].fork.redirects") && is_revisable("fork.redirects"));
+        assert!(is_revisable("users.alice@example.org.numbers[0]"));
+        assert!(!is_revisable("users.a.numbers[0]@example.org.password"));
         assert!(!is_revisable("routes[12].to") && !is_revisable("fork.order"));
         assert!(!is_revisable("acls") && !is_revisable("limits.idle"));
         assert!(!is_revisable("media.ports") && !is_revisable("limits.message_size"));

@@ -1,5 +1,8 @@
 //! What of the settings may be changed while the node runs.
 
+use std::collections::BTreeMap;
+
+use crate::engine::ids::Aor;
 use crate::engine::settings::{AclSettings, LimitSettings, Redirects, Route, Settings};
 use crate::engine::time::Millis;
 
@@ -14,6 +17,9 @@ pub struct Revision {
     pub redirects: Redirects,
     /// How the calls of those routes are made that there are already.
     pub routes: Vec<Route>,
+    /// Telephone numbers of those users that there are already. None: the file names no users, and those of the first
+    /// start have theirs.
+    pub numbers: Option<BTreeMap<Box<str>, Aor>>,
 }
 
 impl Revision {
@@ -25,6 +31,7 @@ impl Revision {
             ring_timeout: settings.fork.ring_timeout,
             redirects: settings.fork.redirects,
             routes: settings.routes.clone(),
+            numbers: (!settings.users.is_empty()).then(|| settings.numbers.clone()),
         }
     }
 
@@ -36,6 +43,10 @@ impl Revision {
         };
         settings.fork.ring_timeout = self.ring_timeout;
         settings.fork.redirects = self.redirects;
+        if let Some(mut numbers) = self.numbers {
+            numbers.retain(|_, user| settings.users.contains_key(user));
+            settings.numbers = numbers;
+        }
         for route in &mut settings.routes {
             let same = |new: &&Route| new.pattern == route.pattern && new.to == route.to;
             if let Some(new) = self.routes.iter().find(same) {

@@ -1,11 +1,12 @@
 //! The configuration read again: what of it is in force at once, and for whom.
 
+use refork::engine::ids::Aor;
 use refork::engine::ports::Input;
 use refork::engine::revision::Revision;
 use refork::engine::settings::*;
 use refork::sip::Method;
 
-use crate::admission::{ack_of, gateway, guarded, invite};
+use crate::admission::{ack_of, gateway, guarded, invite, trunk};
 use crate::people::*;
 use crate::table::*;
 
@@ -92,4 +93,38 @@ fn limits_of_calls_are_for_those_that_come_and_end_none_that_ring() {
         (now.message_size, now.ringing),
         (settings().limits.message_size, 5)
     );
+}
+
+#[test]
+fn numbers_of_users_are_read_again_and_those_of_users_to_come_wait() {
+    let number = |number: &str, user: Aor| Settings {
+        numbers: [(number.into(), user)].into(),
+        ..guarded()
+    };
+    let mut t = Table::new(number("+4930111", bob()));
+    t.signs_on("bob", desk(), "desk");
+    let dials = |t: &mut Table, dialled: &str, call_id: &str| {
+        let call = invite("alice", dialled, gateway(), call_id);
+        t.receive(gateway(), call);
+        t.waiting(desk(), &Method::Invite)
+    };
+    assert!(dials(&mut t, "+4930111", "call1").is_some());
+    t.reads_again(&number("+4930222", bob()));
+    assert!(dials(&mut t, "+4930111", "call2").is_none());
+    assert!(dials(&mut t, "+4930222", "call3").is_some());
+    // A file that names nobody leaves those of the first start theirs.
+    let nobody = Settings {
+        users: Default::default(),
+        numbers: Default::default(),
+        ..guarded()
+    };
+    t.reads_again(&nobody);
+    assert!(dials(&mut t, "+4930222", "call4").is_some());
+    t.reads_again(&number(
+        "+4930333",
+        Aor::from_canonical("sip:new@example.org"),
+    ));
+    t.discard(trunk());
+    assert!(dials(&mut t, "+4930333", "call5").is_none());
+    assert!(t.waiting(trunk(), &Method::Invite).is_some(), "as before");
 }
