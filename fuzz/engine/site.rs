@@ -191,6 +191,7 @@ fn pbx(choice: u8) -> Upstream {
             password: PASSWORD.into(),
             realms: Box::default(),
         }),
+        sources: Vec::new(),
         probe: set(3).then_some(Millis::from_secs(15)),
     }
 }

@@ -16,6 +16,7 @@ pub use self::media::{Filler, Latch, MediaMode, MediaSettings, Reserve, Srtp};
 pub use self::notice::NoticeSettings;
 pub use crate::engine::group::UpstreamTarget;
 use crate::engine::ids::Aor;
+use crate::engine::network::Network;
 use crate::engine::time::Millis;
 use crate::sip::digest::Algorithm;
 
@@ -163,6 +164,8 @@ pub struct StaticEndpoint {
 pub struct Upstream {
     /// SIP URIs, tried in order.
     pub targets: Vec<UpstreamTarget>,
+    /// Where it calls from, beside the addresses of those.
+    pub sources: Vec<Network>,
     /// How often each is asked whether it lives. None: never.
     pub probe: Option<Millis>,
     /// Its word on who calls is believed, by its address.

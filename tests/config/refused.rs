@@ -768,6 +768,13 @@ const CASES: &[Case] = &[
         "tls.client_ca",
     ),
     (
+        "upstreams: { pbx: { targets: [\"sip:192.0.2.1\"], sources: [192.0.2.0/40] } }\n",
+        "upstreams.pbx.sources[0]",
+        (1, 59),
+        "no network",
+        "an address",
+    ),
+    (
         "acl: { trusted: [10.0.0.0/33] }\n",
         "acl.trusted[0]",
         (1, 18),

@@ -43,6 +43,7 @@ pub fn beyond(path: PathMode) -> Settings {
                 format!("sip:{}", pbx()),
                 format!("sip:{}", other_pbx()),
             ]),
+            sources: Vec::new(),
             probe: None,
             path,
             trusted: true,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use refork::engine::events::Event;
 use refork::sip::{Method, Name};
 
-use crate::admission::{ack_of, again, guarded, instead, invite, trunk};
+use crate::admission::{ack_of, again, gateway, guarded, instead, invite, trunk};
 use crate::people::*;
 use crate::table::*;
 
@@ -141,4 +141,27 @@ fn a_call_is_transferred_to_a_number() {
     t.response_to(alice(), 202);
     let out = t.request_to(trunk(), Method::Invite);
     assert_eq!(out.uri(), "sip:+43123@192.0.2.60;user=phone");
+}
+
+#[test]
+fn a_provider_is_known_by_where_it_calls_from_too() {
+    for trusted in [true, false] {
+        for known in [true, false] {
+            let mut settings = guarded();
+            let upstream = settings.upstreams.get_mut("trunk").unwrap();
+            upstream.trusted = trusted;
+            if known {
+                upstream.sources = vec!["203.0.113.0/24".parse().unwrap()];
+            }
+            let mut t = Table::new(settings);
+            let call = invite("alice", "+4930999", gateway(), "call1");
+            t.receive(gateway(), call);
+            // Else nothing tells whose call it is, and the route leads there.
+            let back = t.waiting(trunk(), &Method::Invite);
+            assert_eq!(back.is_none(), known, "{trusted}");
+            if known {
+                t.response_to(gateway(), 404);
+            }
+        }
+    }
 }

@@ -93,6 +93,7 @@ pub fn upstream(target: &str, trusted: bool) -> Upstream {
         trusted,
         path: PathMode::Path,
         account: None,
+        sources: Vec::new(),
         probe: None,
     }
 }

@@ -26,6 +26,7 @@ fn a_sips_target_is_called_over_tls_and_told_a_sips_contact() {
             trusted: false,
             path: PathMode::default(),
             account: None,
+            sources: Vec::new(),
             probe: None,
         };
         wishes.upstreams.insert("pbx".into(), upstream);

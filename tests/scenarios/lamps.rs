@@ -154,6 +154,7 @@ fn the_pbx_lights_the_lamps_of_a_phone_wherever_it_is() {
             trusted: true,
             path: PathMode::Path,
             account: None,
+            sources: Vec::new(),
             probe: None,
         };
         config.engine.upstreams.insert("pbx".into(), upstream);

@@ -23,6 +23,7 @@ fn behind(config: &mut Config, targets: Vec<UpstreamTarget>, probe: Option<Milli
         account: None,
         targets,
         trusted: false,
+        sources: Vec::new(),
         probe,
     };
     config.engine.upstreams.insert("pbx".into(), upstream);

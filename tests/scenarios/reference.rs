@@ -192,6 +192,7 @@ fn house_before(there: SocketAddr, account: Option<Account>) -> Stage {
             trusted: false,
             path: PathMode::Path,
             account,
+            sources: Vec::new(),
             probe: None,
         };
         config.engine.upstreams.insert("beyond".into(), upstream);

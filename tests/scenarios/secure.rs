@@ -200,6 +200,7 @@ fn through_an_upstream(target: impl Fn(SocketAddr) -> String) {
         let target = target(address(&server, ids::Transport::Tls));
         let upstream = Upstream {
             targets: vec![target.as_str().into()],
+            sources: Vec::new(),
             probe: None,
             trusted: true,
             path: PathMode::default(),

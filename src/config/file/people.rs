@@ -95,6 +95,9 @@ pub(crate) struct Endpoint {
 pub(crate) struct Upstream {
     /// SIP URIs, or maps with one and its priority and weight.
     pub(crate) targets: Vec<UpstreamTarget>,
+    /// Addresses or networks that it calls from, beside those of its targets.
+    #[serde(default)]
+    pub(crate) sources: Vec<String>,
     /// How often each is asked whether it lives.
     #[serde(default = "probe")]
     pub(crate) probe: Option<Span<SECOND, HOUR>>,

@@ -8,31 +8,30 @@ use crate::engine::settings::AclSettings;
 
 pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> AclSettings {
     let trusted_certificates = certificates(file, check);
-    let mut networks = |name: &str, list: &[String]| -> Vec<Network> {
-        let mut networks = Vec::with_capacity(list.len());
-        for (index, text) in list.iter().enumerate() {
-            match text.parse() {
-                Ok(network) => networks.push(network),
-                Err(_) => {
-                    let mut path = key(name);
-                    path.push(Step::Item(index));
-                    check.problem(
-                        &path,
-                        format!("`{text}` is no network"),
-                        "an address, or one with a prefix length: 192.0.2.7, 10.0.0.0/8, 2001:db8::/32",
-                    );
-                }
-            }
-        }
-        networks
-    };
+    let mut of = |name: &str, list: &[String]| networks(&key(name), list, check);
     AclSettings {
-        allow: networks("acl.allow", &file.acl.allow),
-        deny: networks("acl.deny", &file.acl.deny),
-        trusted: networks("acl.trusted", &file.acl.trusted),
+        allow: of("acl.allow", &file.acl.allow),
+        deny: of("acl.deny", &file.acl.deny),
+        trusted: of("acl.trusted", &file.acl.trusted),
         trusted_certificates,
         identity_to_phones: file.acl.identity_to_phones,
     }
+}
+
+/// Reads a list of networks.
+pub(super) fn networks(path: &[Step<'_>], list: &[String], check: &mut Check<'_>) -> Vec<Network> {
+    let mut networks = Vec::with_capacity(list.len());
+    for (index, text) in list.iter().enumerate() {
+        match text.parse() {
+            Ok(network) => networks.push(network),
+            Err(_) => check.problem(
+                &[path, &[Step::Item(index)]].concat(),
+                format!("`{text}` is no network"),
+                "an address, or one with a prefix length: 192.0.2.7, 10.0.0.0/8, 2001:db8::/32",
+            ),
+        }
+    }
+    networks
 }
 
 /// Returns the names as `tls::names` gives them.

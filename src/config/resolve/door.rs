@@ -107,6 +107,11 @@ pub(super) fn warn_of_trust(settings: &Settings, listeners: &[Listener], check: 
         })
     });
     let addresses: Vec<_> = addresses.collect();
+    let upstreams = settings.upstreams.iter();
+    let trusted = upstreams.filter(|(_, upstream)| upstream.trusted);
+    let sources =
+        trusted.flat_map(|(name, upstream)| upstream.sources.iter().map(move |s| (name, s)));
+    let sources: Vec<_> = sources.collect();
     for (index, listener) in listeners.iter().enumerate() {
         let Some(proxies) = &listener.proxies else {
             continue;
@@ -114,10 +119,16 @@ pub(super) fn warn_of_trust(settings: &Settings, listeners: &[Listener], check: 
         for network in &proxies.networks {
             let acl = settings.acl.trusted.iter();
             let mut listed = acl.filter(|trusted| trusted.overlaps(network));
-            let mut known = addresses.iter().filter(|(_, ip)| network.holds(*ip));
+            let known = addresses.iter().filter(|(_, ip)| network.holds(*ip));
+            let calling = sources
+                .iter()
+                .filter(|(_, source)| source.overlaps(network));
+            let mut known = known
+                .map(|(name, _)| name)
+                .chain(calling.map(|(name, _)| name));
             let by = match (listed.next(), known.next()) {
                 (Some(_), _) => "`acl.trusted`".to_owned(),
-                (None, Some((name, _))) => format!("`upstreams.{name}.trusted`"),
+                (None, Some(name)) => format!("`upstreams.{name}.trusted`"),
                 (None, None) => continue,
             };
             check.warn(format!(

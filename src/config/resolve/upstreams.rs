@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::acl::networks;
 use super::{Check, behaviour};
 use crate::config::file::{self, File, TargetUri, TextOr};
 use crate::config::problem::nearest;
@@ -102,14 +103,19 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> BTreeMap<Box<str>, 
                 check.problem(&path, format!("this is no {part}"), form);
             }
         }
-        let path = match upstream.path {
+        let how = match upstream.path {
             file::PathMode::Path => PathMode::Path,
             file::PathMode::Contact => PathMode::Contact,
         };
         let upstream = Upstream {
             targets,
+            sources: networks(
+                &[path[0], path[1], Step::Key("sources")],
+                &upstream.sources,
+                check,
+            ),
             trusted: upstream.trusted,
-            path,
+            path: how,
             probe: upstream.probe.map(|span| Millis(span.0)),
             account,
         };

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::engine::ids::Flow;
 use crate::engine::locating::{Hop, Located};
 use crate::engine::mint::Mint;
+use crate::engine::network::Network;
 use crate::engine::ports::{Output, Token, World};
 use crate::engine::settings::Settings;
 use crate::engine::time::{Millis, Time};
@@ -23,6 +24,8 @@ const ADDRESSES_MAX: usize = 4096;
 /// The addresses of upstreams: of all that are trusted, or of all that are not.
 pub(crate) struct Peers {
     known: BTreeMap<IpAddr, Known>,
+    /// Where they call from, beside the addresses of their targets.
+    sources: Vec<(Network, Box<str>)>,
     /// Those that must be located, and whose they are.
     names: Vec<(Hop, BTreeSet<Box<str>>)>,
     /// Questions, and which of the names each is about.
@@ -57,6 +60,7 @@ impl Peers {
     pub(crate) fn of(settings: &Settings, trusted: bool) -> Self {
         let mut peers = Self {
             known: BTreeMap::new(),
+            sources: Vec::new(),
             names: Vec::new(),
             asked: Vec::new(),
             next: Time(0),
@@ -65,6 +69,11 @@ impl Peers {
             .upstreams
             .iter()
             .filter(|(_, upstream)| upstream.trusted == trusted);
+        let sources = upstreams.clone().flat_map(|(name, upstream)| {
+            let sources = upstream.sources.iter();
+            sources.map(|source| (*source, name.clone()))
+        });
+        peers.sources = sources.collect();
         let targets = upstreams.flat_map(|(name, upstream)| {
             let targets = upstream.targets.iter();
             targets.map(move |target| (name, target))
@@ -100,20 +109,29 @@ impl Peers {
 
     /// Returns true for an address of one of them.
     pub(crate) fn knows(&self, source: IpAddr) -> bool {
-        self.known.contains_key(&source.to_canonical())
+        self.known.contains_key(&source.to_canonical()) || self.from(source).next().is_some()
+    }
+
+    /// Returns the upstreams that call from there.
+    fn from(&self, source: IpAddr) -> impl Iterator<Item = &Box<str>> {
+        let sources = self.sources.iter();
+        let holding = sources.filter(move |(network, _)| network.holds(source));
+        holding.map(|(_, name)| name)
     }
 
     /// Returns whose address it is: the names of upstreams. Where several share a host, those that have its very
     /// port, and none where that is nobody's: it is one of them, and which cannot be told.
     pub(crate) fn at(&self, source: SocketAddr) -> Vec<Box<str>> {
-        let Some(Known(of)) = self.known.get(&source.ip().to_canonical()) else {
-            return Vec::new();
-        };
-        let alone = of.len() == 1;
+        let of = self.known.get(&source.ip().to_canonical());
+        let of = of.map(|Known(of)| of);
+        let alone = of.is_some_and(|of| of.len() == 1);
         let there = of
-            .iter()
+            .into_iter()
+            .flatten()
             .filter(|(_, shown)| alone || shown.ports.contains(&source.port()));
-        there.map(|(name, _)| name.clone()).collect()
+        let there = there.map(|(name, _)| name).chain(self.from(source.ip()));
+        let there: BTreeSet<&Box<str>> = there.collect();
+        there.into_iter().cloned().collect()
     }
 
     /// Asks anew where the upstreams are, when it is time.
@@ -172,6 +190,7 @@ mod tests {
     fn settings(targets: &[&str], trusted: bool) -> Settings {
         let upstream = Upstream {
             targets: targets.iter().map(|target| (*target).into()).collect(),
+            sources: Vec::new(),
             trusted,
             path: PathMode::Path,
             account: None,
@@ -216,6 +235,25 @@ mod tests {
             assert_eq!(known, of, "{port}");
         }
         assert!(peers.knows(ip("192.0.2.1")));
+    }
+
+    #[test]
+    fn who_calls_from_elsewhere_is_known_by_that_too() {
+        let mut here = settings(&["sip:192.0.2.1"], true);
+        let sources = ["198.51.100.0/24".parse().unwrap()];
+        here.upstreams.values_mut().next().unwrap().sources = sources.into();
+        let peers = Peers::of(&here, true);
+        for (source, is) in [
+            ("192.0.2.1", true),
+            ("198.51.100.7", true),
+            ("::ffff:198.51.100.7", true),
+            ("198.51.101.7", false),
+        ] {
+            assert_eq!(peers.knows(ip(source)), is, "{source}");
+            let of = peers.at(SocketAddr::new(ip(source), 40_000));
+            assert_eq!(of == ["pbx".into()], is, "{source}: {of:?}");
+        }
+        assert!(!Peers::of(&here, false).knows(ip("198.51.100.7")));
     }
 
     #[test]

@@ -82,6 +82,7 @@ fn wired() -> Settings {
         trusted: true,
         path: PathMode::Path,
         account: None,
+        sources: Vec::new(),
         probe: None,
     };
     let route = |pattern: &str, to: &str| Route {

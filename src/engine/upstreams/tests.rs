@@ -58,6 +58,7 @@ fn settings(targets: &[(&str, u16, u16)], probe: Option<Millis>) -> Settings {
         targets: targets.collect(),
         trusted: false,
         path: PathMode::Path,
+        sources: Vec::new(),
         probe,
         account: None,
     };
