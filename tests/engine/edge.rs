@@ -645,6 +645,34 @@ fn the_pbx_pings_a_phone_and_hears_nothing_of_a_dead_one() {
 }
 
 #[test]
+fn no_route_above_the_path_leads_past_the_phone() {
+    for above in [
+        "sip:192.0.2.1;lr",
+        "sip:refork.example;lr",
+        "sip:203.0.113.66;lr",
+    ] {
+        let mut t = in_front(PathMode::Path);
+        let path = path_of(&t.register_beyond("bob", desk()));
+        let options = first(Method::Options, "pbx", "bob", pbx(), "ping", 1)
+            .header(Name::Route, format_args!("<{above}>, {path}"))
+            .end();
+        t.receive(pbx(), options);
+        let ping = t.request_to(desk(), Method::Options);
+        assert_eq!(ping.header(Name::Route), None, "{above}");
+        t.reply(&ping, 200, desk());
+        t.response_to(pbx(), 200);
+        t.nothing_to(phone("203.0.113.66:5060"));
+        t.receive(
+            pbx(),
+            invite_by(&format!("<{above}>, {path}"), OF_BOB, "c1"),
+        );
+        let invite = t.request_to(desk(), Method::Invite);
+        assert_eq!(invite.header(Name::Route), None, "{above}");
+        t.nothing_to(phone("203.0.113.66:5060"));
+    }
+}
+
+#[test]
 fn a_lost_phone_is_sought_over_the_flows_that_are_kept() {
     let mut t = in_front(PathMode::Path);
     let path = path_of(&t.register_beyond("bob", desk()));

@@ -76,7 +76,9 @@ impl Named {
     /// Reads a request; none where it names nobody by a token.
     ///
     /// Who has us for its outbound proxy, too, writes that Route above the one of the Path: a proxy takes off
-    /// what names itself (RFC 3261 16.4) before it looks on.
+    /// what names itself (RFC 3261 16.4) before it looks on. By which names it knows us is not known here, and one
+    /// that sends all it has to us writes another proxy's Route there as well. Nor is that followed: the token says
+    /// who is meant, and whoever follows any Route carries for anybody.
     pub(crate) fn by(request: &Message, now: Time, world: &dyn World) -> Option<Self> {
         let mut routes = request.values(Name::Route);
         let routed = routes.by_ref().enumerate().find_map(|(above, route)| {
