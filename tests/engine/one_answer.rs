@@ -368,6 +368,10 @@ fn a_farewell_to_one_behind_a_proxy_leaves_the_others_ringing() {
         let mut t = table(MediaMode::Relay, EarlyDialogs::Forward);
         let (invite, mut one, _) = two_behind_a_proxy(&mut t);
         t.hangs_up(&mut one);
+        // It is the caller's to end one early dialog, and so it is ours (RFC 3261 15).
+        let left = t.request_to(desk(), Method::Bye);
+        assert_eq!(left.to_tag(), Some("e1"));
+        t.reply(&left, 200, desk());
         t.nothing_to(desk());
         t.nothing_to(alice());
         t.receive(desk(), response(&invite, 180, desk(), "e1").end());
@@ -385,6 +389,74 @@ fn a_farewell_to_one_behind_a_proxy_leaves_the_others_ringing() {
             t.response_to(alice(), 200);
         }
     }
+}
+
+#[test]
+fn who_is_new_behind_a_proxy_has_heard_no_more_than_the_invite() {
+    let mut t = table(MediaMode::Relay, EarlyDialogs::Forward);
+    let (invite, mut one, _) = two_behind_a_proxy(&mut t);
+    let update = one.request(Method::Update);
+    t.receive(alice(), with_sdp(update, &sdp(alice(), 2, "sendonly")));
+    let carried = t.request_to(desk(), Method::Update);
+    let held = sdp(desk(), 2, "recvonly").replace("0 8 101", "0");
+    let answer = response(&carried, 200, desk(), "e1");
+    t.receive(desk(), with_sdp(answer, &held));
+    t.response_to(alice(), 200);
+    let ok = response(&invite, 200, desk(), "e3");
+    t.receive(desk(), with_sdp(ok, &sound(desk(), "0")));
+    let ok = t.response_to(alice(), 200);
+    let mut a = acknowledged(&mut t, &ok, desk());
+    a.cseq = one.cseq + 10;
+    let offer = sdp(alice(), 3, "inactive");
+    t.receive(alice(), with_sdp(a.request(Method::Invite), &offer));
+    let offer = t.request_to(desk(), Method::Invite);
+    assert_eq!(offer.to_tag(), Some("e3"));
+    // RFC 3264 8: one more than what it has been told.
+    assert_eq!(version(&offer), version(&invite) + 1);
+}
+
+#[test]
+fn one_behind_a_proxy_that_hangs_up_before_it_answers_leaves_the_others_ringing() {
+    for hangs_up in ["e1", "e2"] {
+        let mut t = table(MediaMode::Relay, EarlyDialogs::Forward);
+        let (invite, one, two) = two_behind_a_proxy(&mut t);
+        let mut gone = Remote::of_invite(&invite, desk(), hangs_up);
+        t.hangs_up(&mut gone);
+        let ended = t.response_to(alice(), 199);
+        let (its, others) = match hangs_up {
+            "e1" => (&one, "e2"),
+            _ => (&two, "e1"),
+        };
+        assert!(its.remote.ends_with(ended.to_tag().unwrap()));
+        assert!(ended.header(Name::Reason).unwrap().contains("cause=480"));
+        t.nothing_to(desk());
+        let ok = response(&invite, 200, desk(), others);
+        t.receive(desk(), with_sdp(ok, &sound(desk(), "0")));
+        assert_eq!(
+            t.request_to(desk(), Method::Ack).to_tag(),
+            Some(others),
+            "{hangs_up}"
+        );
+        t.response_to(alice(), 200);
+    }
+}
+
+#[test]
+fn where_the_last_one_behind_a_proxy_hangs_up_nothing_rings_there_any_more() {
+    let mut t = table(MediaMode::Relay, EarlyDialogs::Forward);
+    let (invite, _, _) = two_behind_a_proxy(&mut t);
+    for (phone, cseq, status) in [("e1", 100, 199), ("e2", 200, 480)] {
+        let mut gone = Remote::of_invite(&invite, desk(), phone);
+        gone.cseq = cseq;
+        t.hangs_up(&mut gone);
+        t.response_to(alice(), status);
+    }
+    let cancel = t.request_to(desk(), Method::Cancel);
+    assert_eq!(cancel.branch(), invite.branch());
+    t.reply(&cancel, 200, desk());
+    t.reply(&invite, 487, desk());
+    t.discard(desk());
+    t.ends_empty();
 }
 
 #[test]

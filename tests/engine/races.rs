@@ -149,8 +149,7 @@ fn a_bye_of_another_fork_does_not_end_the_one_that_rings() {
         t.response_to(alice(), 180);
     }
     let mut gone = Remote::of_invite(&invite, desk(), "f1");
-    t.receive(desk(), gone.request(Method::Bye).end());
-    t.response_to(desk(), 481);
+    t.hangs_up(&mut gone);
     t.receive(
         desk(),
         with_sdp(response(&invite, 200, desk(), "f2"), &audio(desk())),
@@ -174,6 +173,7 @@ fn a_bye_of_the_phone_that_rings_ends_its_branch() {
     t.receive(desk(), b.numbered(Method::Info, b.cseq - 5).end());
     t.response_to(desk(), 500);
     t.hangs_up(&mut b);
+    t.request_to(desk(), Method::Cancel);
     t.receive(desk(), b.request(Method::Options).end());
     t.response_to(desk(), 481);
     t.nothing_to(alice());

@@ -68,7 +68,7 @@ pub(crate) enum What {
     Refresh,
     /// The NOTIFY that says what becomes of a REFER.
     Report,
-    /// PRACK or UPDATE in an early dialog.
+    /// PRACK, UPDATE or BYE in an early dialog.
     Early,
     /// Nothing hangs on the answer: BYE.
     Farewell,

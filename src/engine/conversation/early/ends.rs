@@ -29,12 +29,20 @@ impl Conversation {
             // The final response follows, and ends all of them.
             return;
         }
-        let reason = format!(
-            "{}: SIP;cause={status};text=\"{}\"\r\n",
-            Name::Reason.as_str(),
-            reason_phrase(status)
-        );
-        self.end_early(context, leg, None, reason.as_bytes());
+        self.end_early(context, leg, None, reason(status).as_bytes());
+    }
+
+    /// One of those behind a branch has hung up before it answered. Returns false where it was the only one.
+    pub(crate) fn hung_up_behind(&mut self, context: &mut Context<'_>, leg: LegId) -> bool {
+        let Some(branch) = self.branch_mut(leg) else {
+            return false;
+        };
+        let tag = branch.leg.dialog.remote_tag.clone();
+        let others = branch.hangs_up();
+        if others {
+            self.end_early(context, leg, tag.as_deref(), reason(480).as_bytes());
+        }
+        others
     }
 
     /// A proxy says that one of the phones behind it rings no more, and that others may.
@@ -138,4 +146,9 @@ impl Conversation {
             context.reply(server, 199, bytes);
         }
     }
+}
+
+fn reason(status: u16) -> String {
+    let (name, text) = (Name::Reason.as_str(), reason_phrase(status));
+    format!("{name}: SIP;cause={status};text=\"{text}\"\r\n")
 }

@@ -393,6 +393,7 @@ impl Conversation {
         let mode = context.shared.settings.media.mode;
         let invitation = self.invitation.as_deref_mut()?;
         let branch = invitation.fork.branch(leg)?;
+        branch.keep_invited();
         let ports = self.ports[Side::Callee.index()].of(branch.generation);
         let ours = context.world.advertised(&branch.leg.dialog.flow);
         let telling = &mut Telling::new(context.shared, role);

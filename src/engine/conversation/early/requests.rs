@@ -2,9 +2,9 @@
 
 use super::Early;
 use crate::engine::conversation::Conversation;
-use crate::engine::conversation::context::Context;
+use crate::engine::conversation::context::{Context, Errand, What};
 use crate::engine::conversation::forking::Branch;
-use crate::engine::dialog::{Admission, Happens};
+use crate::engine::dialog::Admission;
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::transaction::ServerId;
 use crate::sip::{Message, Method};
@@ -32,7 +32,7 @@ impl Conversation {
         let Some(branch) = self.branch_mut(leg) else {
             return;
         };
-        if *request.method() == Method::Update {
+        if matches!(request.method(), Method::Update | Method::Bye) {
             branch.turn_back_to(request.from_tag());
         }
         if !branch.leg.dialog.owns(request) {
@@ -43,16 +43,13 @@ impl Conversation {
             return context.refuse(server, 500, "CSeq lower than one before");
         }
         match branch.leg.life.admit(request.method()) {
-            Admission::Take if *request.method() == Method::Bye => {
-                let _ = branch.leg.life.take(Happens::Bye);
-                match self.branch_side(leg) {
-                    Some(side) => self.again_farewell(context, side, leg, server, request),
-                    None => {
-                        context.answer(server, 200, None);
-                        self.early_farewell(context, leg);
-                    }
+            Admission::Take if *request.method() == Method::Bye => match self.branch_side(leg) {
+                Some(side) => self.again_farewell(context, side, leg, server, request),
+                None => {
+                    context.answer(server, 200, None);
+                    self.early_farewell(context, leg);
                 }
-            }
+            },
             Admission::Take if *request.method() == Method::Update => match self.branch_side(leg) {
                 Some(_) => self.again_update(context, leg, server, request),
                 None => self.branch_update(context, leg, server, request),
@@ -126,7 +123,7 @@ impl Conversation {
     }
 
     /// RFC 3261 15: the caller wants no more of one early dialog; its branches end, the others ring on, and those
-    /// behind the same branch: what answers in this one is hung up on.
+    /// behind the same branch: its phone has the BYE, and what answers in it all the same is hung up on.
     fn early_bye(&mut self, context: &mut Context<'_>, at: usize, server: ServerId) {
         context.answer(server, 200, None);
         if self.caller_leaves(context) {
@@ -145,11 +142,16 @@ impl Conversation {
             early.left = true;
             let owed = std::mem::take(&mut early.owed);
             early.sent.forget();
+            let (behind, far) = (early.branches.first().copied(), early.far.clone());
             for owed in owed {
                 self.prack(context, &owed, None);
             }
             // No PRACK comes any more for what an answer may wait for.
-            return self.let_in(context);
+            self.let_in(context);
+            if let (Some(leg), Some(far)) = (behind, far) {
+                self.leave_behind(context, leg, &far);
+            }
+            return;
         }
         let early = invitation.early.swap_remove(at);
         let fork = &mut invitation.fork;
@@ -174,5 +176,28 @@ impl Conversation {
             (true, false) => self.next_group(context),
             (false, _) => {}
         }
+    }
+
+    /// Says BYE in the early dialog of one of those behind a branch.
+    fn leave_behind(&mut self, context: &mut Context<'_>, leg: LegId, far: &str) {
+        let id = self.id;
+        let Some(branch) = self.branch_mut(leg) else {
+            return;
+        };
+        let spoke = branch.leg.dialog.remote_tag.clone();
+        branch.turn_back_to(Some(far));
+        let dialog = &mut branch.leg.dialog;
+        if dialog.remote_tag.as_deref() == Some(far) {
+            let course = context.course(dialog);
+            let via = context.via(id, &course.flow);
+            let bytes = dialog.request(&Method::Bye, &via).end();
+            let errand = Errand {
+                conversation: id,
+                leg,
+                what: What::Early,
+            };
+            context.send_on(dialog, course, bytes, errand);
+        }
+        branch.turn_back_to(spoke.as_deref());
     }
 }

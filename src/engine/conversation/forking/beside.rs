@@ -34,19 +34,34 @@ impl Branch {
             Some(at) => self.beside.remove(at),
             None => self.unheard(tag),
         };
+        let before = self.is_now(next);
+        if self.beside.len() >= BESIDE_MAX {
+            self.beside.remove(0);
+        }
+        self.beside.push(before);
+    }
+
+    /// Who speaks has hung up: it is the one that spoke before who is spoken to from here on. Returns false where
+    /// there is none.
+    pub(crate) fn hangs_up(&mut self) -> bool {
+        let Some(next) = self.beside.pop() else {
+            return false;
+        };
+        self.is_now(next);
+        true
+    }
+
+    fn is_now(&mut self, next: Beside) -> Beside {
         let leg = &mut self.leg;
         let mut dialog = mem::replace(&mut leg.dialog, next.dialog);
         // We count, and prove ourselves, as one in all of them.
         leg.dialog.local_cseq = dialog.local_cseq;
         leg.dialog.proofs = mem::take(&mut dialog.proofs);
-        if self.beside.len() >= BESIDE_MAX {
-            self.beside.remove(0);
-        }
-        self.beside.push(Beside {
+        Beside {
             dialog,
             talk: mem::replace(&mut leg.talk, next.talk),
             settled: mem::replace(&mut self.settled, next.settled),
-        });
+        }
     }
 
     /// The same where the tag is known.
@@ -55,7 +70,15 @@ impl Branch {
         self.turn_to(tag.filter(known));
     }
 
+    /// One of them is about to be told something: who is new has heard the INVITE alone.
+    pub(crate) fn keep_invited(&mut self) {
+        if self.invited.is_none() {
+            self.invited = Some(Box::new(self.leg.talk.clone()));
+        }
+    }
+
     fn unheard(&self, tag: &str) -> Beside {
+        let invited = self.invited.as_deref().unwrap_or(&self.leg.talk);
         Beside {
             dialog: Dialog {
                 remote_tag: Some(tag.into()),
@@ -65,7 +88,8 @@ impl Branch {
             },
             talk: Talk {
                 said: None,
-                ..self.leg.talk.clone()
+                wishes: Vec::new(),
+                ..invited.clone()
             },
             settled: false,
         }

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use self::beside::Beside;
 use self::trail::{Step, Steps, Trail};
-use crate::engine::conversation::leg::Leg;
+use crate::engine::conversation::leg::{Leg, Talk};
 use crate::engine::conversation::people::person::Person;
 use crate::engine::conversation::session::enclosed::{Enclosed, sdp_of};
 use crate::engine::dialog::proofs::Rounds;
@@ -197,6 +197,9 @@ pub(crate) struct Branch {
     /// Its early dialogs but the one that spoke last, which is the leg's.
     #[serde(skip)]
     pub(crate) beside: Vec<Beside>,
+    /// What its INVITE says, where one of them has been told something else since.
+    #[serde(skip)]
+    pub(crate) invited: Option<Box<Talk>>,
     /// Who has taken the call of somebody else's phone (`pickup`).
     #[serde(default)]
     pub(crate) picker: Option<Box<Person>>,
@@ -384,6 +387,7 @@ impl Branch {
             heard: Heard::default(),
             settled: false,
             beside: Vec::new(),
+            invited: None,
             picker: None,
             giver: None,
             asks: None,
@@ -401,6 +405,7 @@ impl Branch {
         self.heard = Heard::default();
         self.settled = false;
         self.beside.clear();
+        self.invited = None;
     }
 
     /// Returns true once it is known which ports it has.

@@ -523,8 +523,16 @@ impl Conversation {
         self.branch_failed(context, leg, (verdict(status), Refuser::of_silence(rang)));
     }
 
-    /// Takes the branch of the early dialog that ended itself.
+    /// Whoever is called has said BYE in its early dialog, which is for the caller alone (RFC 3261 15): it has refused.
+    /// Others behind the same branch ring on; of the last one nothing is left there.
     pub(super) fn early_farewell(&mut self, context: &mut Context<'_>, leg: LegId) {
+        if self.hung_up_behind(context, leg) {
+            return;
+        }
+        let client = self.branch_mut(leg).and_then(|branch| branch.client);
+        if let Some(client) = client {
+            context.cancel(client, None);
+        }
         self.branch_failed(context, leg, (verdict(480), Refuser::Endpoint));
     }
 }
