@@ -143,6 +143,10 @@ fn a_probe_that_denies_the_dialog_is_settled_by_update() {
 fn a_rebooted_phone_at_another_port_is_found_lost_by_its_move() {
     let mut t = Table::new(settings());
     t.established();
+    t.media_event(|media| MediaEvent::Silent {
+        media,
+        side: Side::Callee,
+    });
     // The same instance from another port: its dialog must be asked there.
     let again = phone("198.51.100.2:6000");
     t.register_again("bob", again, "desk", 2);

@@ -17,6 +17,7 @@ mod calls;
 mod carried;
 mod certificates;
 mod claims;
+mod cloned;
 mod crowds;
 mod declined;
 mod delayed;

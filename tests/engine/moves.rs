@@ -61,6 +61,11 @@ fn a_phone_that_moved_and_has_forgotten_its_call_is_lost_by_the_offer_that_follo
     let hold = sdp(alice(), 2, "sendonly");
     t.receive(alice(), with_sdp(a.request(Method::Invite), &hold));
     t.request_to(desk(), Method::Invite);
+    t.media_event(|media| MediaEvent::Silent {
+        media,
+        side: Side::Callee,
+    });
+    t.discard(desk());
     let again = phone("203.0.113.9:6000");
     t.register_again("bob", again, "desk", 2);
     let moved = t.request_to(again, Method::Invite);

@@ -63,6 +63,9 @@ impl Conversation {
         let leg = errand.leg;
         let (response, flow) = (answer.response, answer.flow);
         self.agreed_too_late(context, errand, response, flow);
+        if !self.is_from_its_place(leg, errand.what, response, &flow) {
+            return;
+        }
         match errand.what {
             What::Invite if self.target_answered(context, leg, response, flow) => {}
             What::Invite => self.invite_response(context, leg, answer),

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::carrying::course::Course;
 use super::context::{Context, Errand, What};
+use super::doubting::moving::Elsewhere;
 use super::inviting::success::{self, Success};
 use super::restoring::machines::is_machine;
 use super::restoring::wish::Wish;
@@ -90,6 +91,9 @@ pub(crate) struct Leg {
     /// Its endpoint called by an upstream, and has not shown to be a phone of ours.
     #[serde(default)]
     pub(crate) beyond: bool,
+    /// It may be there as well.
+    #[serde(skip)]
+    pub(crate) elsewhere: Option<Box<Elsewhere>>,
     /// It called, and was told of a session before the answer that does not go with the one of who has answered: it
     /// is offered that.
     #[serde(default)]
@@ -274,6 +278,7 @@ impl Leg {
             timer: None,
             reports: None,
             lent: false,
+            elsewhere: None,
             misled: false,
             beyond: false,
         }
@@ -496,15 +501,24 @@ impl Leg {
     ) {
         let _ = self.life.take(Happens::Leave);
         self.leave(context);
-        self.request(
-            context,
-            id,
-            &Method::Bye,
-            What::Farewell,
-            |builder| match reason {
-                Some(reason) => builder.header(Name::Reason, reason).end(),
-                None => builder.end(),
-            },
-        );
+        self.farewell(context, id, |builder| match reason {
+            Some(reason) => builder.header(Name::Reason, reason).end(),
+            None => builder.end(),
+        });
+    }
+
+    /// The BYE goes to every place at which its phone may be.
+    pub(crate) fn farewell(
+        &mut self,
+        context: &mut Context<'_>,
+        id: ConversationId,
+        finish: impl Fn(Builder) -> Bytes,
+    ) {
+        self.request(context, id, &Method::Bye, What::Farewell, &finish);
+        if self.elsewhere.is_some() {
+            self.changes_places();
+            self.request(context, id, &Method::Bye, What::Farewell, &finish);
+            self.changes_places();
+        }
     }
 }

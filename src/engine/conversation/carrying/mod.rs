@@ -125,7 +125,8 @@ impl Conversation {
             // It is answered there, and asked nothing in the clear.
             return;
         }
-        let before = std::mem::replace(&mut leg.dialog.flow, flow);
+        let before = leg.dialog.flow;
+        leg.goes_over(flow);
         if before == flow {
             return;
         }

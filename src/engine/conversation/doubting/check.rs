@@ -126,6 +126,7 @@ impl Conversation {
         let now = context.now;
         if let Some(leg) = self.leg_mut(side) {
             leg.seen = now;
+            leg.elsewhere = None;
         }
         if self.party(side).check.as_ref().is_some_and(|check| {
             let doubted = matches!(check.step, Step::Doubted { .. } | Step::PutOff { .. });
@@ -289,6 +290,7 @@ impl Conversation {
 
     /// Another sign of who is under suspicion already.
     fn suspect_more(&mut self, context: &mut Context<'_>, side: Side, signal: Signal) {
+        let asked_at_both = self.is_asked_at_both(side);
         let party = self.party_mut(side);
         let Some(check) = party.check.as_mut() else {
             return;
@@ -303,6 +305,10 @@ impl Conversation {
             Step::Asked { out, .. } if signal == Signal::MediaUnreachable => {
                 check.step = Step::Asked { left: 0, out };
                 self.ask_dialog_beside(context, side);
+            }
+            // It was asked where it was since it was heard there.
+            Step::Doubted { .. } if signal == Signal::Silence && asked_at_both => {
+                self.lose(context, side, Signal::Moved);
             }
             // A speaker that has closed its port, or has begun anew, does not go on.
             Step::PutOff { left }
@@ -404,6 +410,8 @@ impl Conversation {
                 self.becomes_suspect(context, side, Signal::ProbeTimeout);
                 self.ask_alive(context, side, left);
             }
+            Step::Asked { .. } | Step::Waiting | Step::Doubted { .. }
+                if self.is_asked_where_it_was(context, side, Signal::Moved) => {}
             Step::Asked { .. } | Step::Waiting | Step::Doubted { .. }
                 if self.may_wait(context, side) =>
             {

@@ -112,7 +112,7 @@ impl Conversation {
         if (200..300).contains(&status)
             && let Some(leg) = self.leg_mut(side)
         {
-            leg.heard = context.now;
+            (leg.heard, leg.elsewhere) = (context.now, None);
             let another = leg.agreed(response, flow);
             // Its dialog answers, and it does not: it knows no OPTIONS.
             leg.denies_options |= denied || beside == Some(true) && !leg.answers_options;
@@ -170,12 +170,14 @@ impl Conversation {
         let Some(check) = self.party(side).check.as_ref() else {
             return;
         };
+        let (step, beside) = (check.step, check.dialog);
         let signal = check.signal.unwrap_or(Signal::ProbeRefused);
-        match check.step {
+        match step {
+            Step::Doubted { .. } if self.is_asked_where_it_was(context, side, signal) => {}
             // No more than ICMP's word against its media: it may yet say where it is.
             Step::Doubted { .. } if unreachable && self.may_wait(context, side) => self.wait(side),
             Step::Doubted { .. } => self.lose(context, side, signal),
-            Step::Asked { .. } if check.dialog => self.probe_unanswered(context, leg),
+            Step::Asked { .. } if beside => self.probe_unanswered(context, leg),
             Step::Idle | Step::Asked { .. } | Step::Waiting | Step::PutOff { .. } => {}
         }
     }

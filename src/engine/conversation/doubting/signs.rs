@@ -2,12 +2,11 @@
 
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
-use crate::engine::endpoint::{BindingChange, BindingsChanged, Endpoint, Identity};
+use crate::engine::endpoint::{BindingChange, BindingsChanged};
 use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, Side};
 use crate::engine::location;
 use crate::engine::ports::MediaEvent;
-use crate::engine::routing;
 
 impl Conversation {
     /// What the relay saw.
@@ -148,85 +147,5 @@ impl Conversation {
                 BindingChange::Removed { .. } => {}
             }
         }
-    }
-
-    /// Returns the binding of a leg that does not answer where it was, but does over another flow: its move
-    /// was not seen, as in a restart.
-    pub(super) fn found_elsewhere(
-        &self,
-        context: &Context<'_>,
-        side: Side,
-        flow: Flow,
-    ) -> Option<Endpoint> {
-        let party = self.party(side);
-        let (leg, check) = (party.leg.as_ref()?, party.check.as_ref()?);
-        let deaf = matches!(check.signal, Some(Signal::NoAnswer | Signal::ProbeTimeout));
-        if !deaf || flow.peer == leg.dialog.flow.peer {
-            return None;
-        }
-        let known = routing::flows(
-            &party.aor,
-            &leg.endpoint.identity,
-            context.now,
-            context.world,
-        );
-        known
-            .into_iter()
-            .find(|endpoint| endpoint.flow.is_some_and(|known| known.peer == flow.peer))
-    }
-
-    /// The endpoint of a standing leg registered: over another flow, its dialog goes there too. One that has begun
-    /// `anew` may have forgotten its call, unless it is heard; and be another phone of the same make, where no
-    /// instance tells the two apart.
-    pub(super) fn registered(
-        &mut self,
-        context: &mut Context<'_>,
-        side: Side,
-        endpoint: &Endpoint,
-        moved: bool,
-        anew: bool,
-    ) {
-        let heard = self.is_heard(side);
-        let another = anew
-            && matches!(*endpoint.identity, Identity::Contact { .. })
-            && self.is_watched_and_heard(context, side);
-        let Some(leg) = self.leg_mut(side) else {
-            return;
-        };
-        let (known, seen) = (&leg.endpoint.identity, &endpoint.identity);
-        let same = location::same(known, seen);
-        let may_be = same || anew && location::alike(known, seen);
-        if !may_be {
-            return;
-        }
-        let elsewhere = endpoint.flow.filter(|flow| {
-            same && moved && *flow != leg.dialog.flow && flow.peer != leg.dialog.flow.peer
-        });
-        let there = elsewhere.filter(|flow| !another && context.may_take(&leg.dialog, flow));
-        let Some(flow) = there else {
-            let now = context.now;
-            if let Some(check) = self.party_mut(side).check.as_mut()
-                && anew
-            {
-                check.anew = Some(now);
-            }
-            if (anew || elsewhere.is_some()) && !heard {
-                self.suspect(context, side, Signal::Registration);
-            }
-            return;
-        };
-        leg.dialog.flow = flow;
-        leg.dialog.target.clone_from(&endpoint.contact);
-        leg.endpoint = endpoint.clone();
-        if let Some(waiting) = &leg.unacknowledged {
-            // It may not have our 2xx yet.
-            context.redirect(waiting.server, flow);
-        }
-        let open = leg.reinvite;
-        let again = open.and_then(|open| context.send_elsewhere(open, flow, &endpoint.contact));
-        if let Some(again) = again {
-            self.goes_on_as(&again);
-        }
-        self.suspect(context, side, Signal::Moved);
     }
 }

@@ -33,7 +33,7 @@ impl Conversation {
     /// A lost dialog gets a best-effort end: a phone that comes back to life finds no call left on it.
     pub(crate) fn bury(&mut self, context: &mut Context<'_>, mut old: Leg) {
         context.forget_tag(&old.dialog.local_tag);
-        old.dialog.flow = self.way_back(context, &old);
+        old.goes_over(self.way_back(context, &old));
         if old.life == Life::Answered {
             return old.part(context, self.id, Bye::because(Some(ELSEWHERE)));
         }
@@ -98,7 +98,7 @@ impl Conversation {
         let id = self.id;
         let mut ghosts = std::mem::take(&mut self.ghosts);
         for ghost in &mut ghosts {
-            ghost.dialog.flow = self.way_back(context, ghost);
+            ghost.goes_over(self.way_back(context, ghost));
             ghost.bye_again(context, id, Some(ELSEWHERE));
         }
         self.haunted.rounds += 1;

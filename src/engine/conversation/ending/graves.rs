@@ -163,7 +163,7 @@ impl Context<'_> {
             }
             told += 1;
             grave.rounds += 1;
-            grave.leg.dialog.flow = way_back(self, &grave.aor, &grave.leg);
+            grave.leg.goes_over(way_back(self, &grave.aor, &grave.leg));
             grave.leg.bye_again(self, key.0, grave.reason);
             grave.next = if grave.rounds < ROUNDS_MAX {
                 self.now + pause(grave.rounds)

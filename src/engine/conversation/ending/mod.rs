@@ -179,7 +179,8 @@ impl Conversation {
                 if let Some(status) = lost.transfer.as_ref().map_or(failed, |_| Some(487)) {
                     lost.old.report_at_last(context, id, status);
                 }
-                lost.old.dialog.flow = self.way_back(context, &lost.old);
+                let back = self.way_back(context, &lost.old);
+                lost.old.goes_over(back);
                 // Who transfers, or asks for its place, is there.
                 let is_away = lost.transfer.is_none() && !lost.stands;
                 if lost.gone {

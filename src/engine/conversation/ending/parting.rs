@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::engine::conversation::context::{Context, What, end_with};
+use crate::engine::conversation::context::{Context, end_with};
 use crate::engine::conversation::leg::{Leg, Unacknowledged};
 use crate::engine::dialog::{Do, Happens};
 use crate::engine::ids::ConversationId;
@@ -97,7 +97,7 @@ impl Leg {
     }
 
     fn say(&mut self, context: &mut Context<'_>, id: ConversationId, bye: Bye) {
-        self.request(context, id, &Method::Bye, What::Farewell, |builder| {
+        self.farewell(context, id, |builder| {
             end_with(
                 builder.raw_lines(&bye.lines),
                 bye.content_type.as_deref(),

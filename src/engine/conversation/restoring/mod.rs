@@ -57,6 +57,9 @@ impl Conversation {
         {
             return;
         }
+        if self.is_asked_where_it_was(context, side, signal) {
+            return;
+        }
         if self.given_alone(side) {
             return self.keep(context, 480);
         }

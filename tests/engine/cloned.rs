@@ -1,0 +1,162 @@
+//! A second phone registers under the instance of one that talks, as of a profile that was copied: the call stays
+//! with who holds it.
+
+use std::net::SocketAddr;
+
+use refork::engine::events::Signal;
+use refork::engine::ids::Side;
+use refork::engine::ports::MediaEvent;
+use refork::engine::time::Millis;
+use refork::sip::{Message, Method};
+
+use crate::people::*;
+use crate::table::*;
+
+fn copy() -> SocketAddr {
+    phone("203.0.113.9:6000")
+}
+
+/// Alice and Bob's desk phone talk, and another phone registers as that. Returns the dialogs of both, and what asks
+/// for the call at the other.
+fn copied() -> (Table, Remote, Remote, Message) {
+    let mut t = Table::new(settings());
+    let (a, b) = t.established();
+    t.register_again("bob", copy(), "desk", 2);
+    let asked = t.request_to(copy(), Method::Update);
+    t.nothing_to(desk());
+    (t, a, b, asked)
+}
+
+fn agrees(t: &mut Table, asked: &Message) {
+    let ok = response(asked, 200, desk(), "b1");
+    t.receive(desk(), with_sdp(ok, &audio(desk())));
+}
+
+fn falls_silent(t: &mut Table) {
+    let side = Side::Callee;
+    t.media_event(|media| MediaEvent::Silent { media, side });
+}
+
+/// Bob's desk phone has the call, and what is said in it from now on.
+fn stays(t: &mut Table, a: &mut Remote) {
+    assert!(t.losses().is_empty());
+    t.receive(alice(), a.message("still there?"));
+    let text = t.request_to(desk(), Method::Message);
+    assert!(text.uri().contains("198.51.100.2"), "{}", text.uri());
+    t.reply(&text, 200, desk());
+    t.response_to(alice(), 200);
+    t.nothing_to(copy());
+    t.hangs_up(a);
+    t.request_to(desk(), Method::Bye);
+    t.nothing_to(copy());
+}
+
+#[test]
+fn who_is_heard_where_it_was_is_asked_there_once_the_other_place_denies_the_call() {
+    let (mut t, mut a, _, asked) = copied();
+    t.reply(&asked, 481, copy());
+    let asked = t.request_to(desk(), Method::Update);
+    assert!(asked.uri().contains("198.51.100.2"), "{}", asked.uri());
+    t.nothing_to(alice());
+    agrees(&mut t, &asked);
+    stays(&mut t, &mut a);
+}
+
+#[test]
+fn and_where_the_other_place_says_nothing() {
+    let (mut t, mut a, _, late) = copied();
+    t.pass(Millis::from_secs(8));
+    t.discard(copy());
+    let asked = t.request_to(desk(), Method::Update);
+    // Its refusal comes late, and is no word of who is asked now.
+    t.reply(&late, 481, copy());
+    assert!(t.losses().is_empty());
+    agrees(&mut t, &asked);
+    stays(&mut t, &mut a);
+}
+
+#[test]
+fn an_icmp_from_the_other_place_says_no_more() {
+    let (mut t, mut a, ..) = copied();
+    t.icmp(copy());
+    let asked = t.request_to(desk(), Method::Update);
+    agrees(&mut t, &asked);
+    stays(&mut t, &mut a);
+}
+
+#[test]
+fn what_it_says_by_itself_shows_where_it_is() {
+    let (mut t, mut a, mut b, asked) = copied();
+    t.receive(desk(), b.message("hello"));
+    let text = t.request_to(alice(), Method::Message);
+    t.reply(&text, 200, alice());
+    t.response_to(desk(), 200);
+    t.reply(&asked, 481, copy());
+    t.nothing_to(desk());
+    stays(&mut t, &mut a);
+}
+
+#[test]
+fn an_offer_that_went_to_the_other_place_is_answered_here() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    let hold = sdp(alice(), 2, "sendonly");
+    t.receive(alice(), with_sdp(a.request(Method::Update), &hold));
+    t.request_to(desk(), Method::Update);
+    t.register_again("bob", copy(), "desk", 2);
+    let carried = t.request_to(copy(), Method::Update);
+    t.discard(copy());
+    t.reply(&carried, 481, copy());
+    t.response_to(alice(), 200);
+    let asked = t.request_to(desk(), Method::Update);
+    agrees(&mut t, &asked);
+    stays(&mut t, &mut a);
+}
+
+#[test]
+fn a_call_that_neither_place_holds_is_lost_and_ended_at_both() {
+    let (mut t, _, _, asked) = copied();
+    t.reply(&asked, 481, copy());
+    let asked = t.request_to(desk(), Method::Update);
+    t.reply(&asked, 481, desk());
+    assert_eq!(t.losses(), [Signal::Moved]);
+    t.discard(alice());
+    t.takes_over(copy(), "c1", &audio(copy()));
+    for at in [desk(), copy()] {
+        t.request_to(at, Method::Bye);
+    }
+}
+
+#[test]
+fn one_that_falls_silent_as_it_is_asked_where_it_was_is_lost_at_once() {
+    let (mut t, _, _, asked) = copied();
+    t.reply(&asked, 481, copy());
+    t.request_to(desk(), Method::Update);
+    falls_silent(&mut t);
+    assert_eq!(t.losses(), [Signal::Moved]);
+}
+
+#[test]
+fn one_that_is_silent_is_lost_by_the_word_of_the_new_place_and_ended_at_both() {
+    let mut t = Table::new(settings());
+    t.established();
+    falls_silent(&mut t);
+    t.discard(desk());
+    t.register_again("bob", copy(), "desk", 2);
+    let asked = t.request_to(copy(), Method::Update);
+    t.reply(&asked, 481, copy());
+    assert_eq!(t.losses(), [Signal::Moved]);
+    t.takes_over(copy(), "c1", &audio(copy()));
+    for at in [desk(), copy()] {
+        t.request_to(at, Method::Bye);
+    }
+}
+
+#[test]
+fn a_farewell_reaches_both_places_as_long_as_neither_has_spoken() {
+    let (mut t, mut a, ..) = copied();
+    t.hangs_up(&mut a);
+    for at in [desk(), copy()] {
+        t.request_to(at, Method::Bye);
+    }
+}
