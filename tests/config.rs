@@ -204,6 +204,10 @@ log: { level: "info,refork::engine=debug", format: json }
     assert!(engine.notice.failed.contains_key(""));
     assert_eq!(&*engine.notice.anonymous[""], "Niemand");
     assert_eq!(&*engine.notice.other_phone[""], "another phone");
+    assert_eq!(
+        &*engine.notice.undelivered[""],
+        "{undelivered} messages to {participant} were not delivered."
+    );
     assert_eq!(&*engine.notice.exempt[0], "deskphone*");
 }
 

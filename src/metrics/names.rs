@@ -46,7 +46,7 @@ families! {
     MESSAGES_REDELIVERED = "refork_messages_redelivered_total", "Messages sent to a second endpoint, which may be seen twice.";
     MESSAGES_REJECTED = "refork_messages_rejected_total", "Messages that an endpoint refused for what they are.";
     MESSAGES_OVERFLOW = "refork_messages_overflow_total", "Messages turned away for want of room.";
-    MESSAGES_UNDELIVERED = "refork_messages_undelivered_total", "Messages still waiting when their conversation ended.";
+    MESSAGES_UNDELIVERED = "refork_messages_undelivered_total", "Messages answered 202 that had not arrived when their conversation ended.";
 
     TRANSACTIONS = "refork_transactions", "SIP transactions there are now, by role.";
     UPSTREAM_TARGETS = "refork_upstream_targets", "Targets of upstreams, by state.";

@@ -96,6 +96,7 @@ mod transfer;
 mod transfer_kills;
 mod transfer_races;
 mod transfer_restart;
+mod undelivered;
 mod under_way;
 mod unjoined;
 mod unknown;

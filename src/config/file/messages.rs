@@ -18,6 +18,8 @@ pub(crate) struct Notice {
     pub(crate) continued: NoticeText,
     /// When nobody came back.
     pub(crate) failed: NoticeText,
+    /// When somebody was found again, and messages were not delivered meanwhile.
+    pub(crate) undelivered: NoticeText,
     /// `{participant}` where that is not to be named.
     pub(crate) anonymous: NoticeText,
     /// `{endpoint}` of who is not to be named.
@@ -38,6 +40,7 @@ impl Default for Notice {
             failed: text(
                 "{participant} could not be reached again. {undelivered} messages were not delivered.",
             ),
+            undelivered: text("{undelivered} messages to {participant} were not delivered."),
             anonymous: text("Anonymous"),
             other_phone: text("another phone"),
             language: "en".to_owned(),

@@ -195,6 +195,7 @@ pub(super) fn notice(notice: &file::Notice, check: &mut Check<'_>) -> NoticeSett
     NoticeSettings {
         continued: texts(&notice.continued, &CONTINUED, &notice.language, check),
         failed: texts(&notice.failed, &FAILED, &notice.language, check),
+        undelivered: texts(&notice.undelivered, &UNDELIVERED, &notice.language, check),
         anonymous: texts(&notice.anonymous, &ANONYMOUS, &notice.language, check),
         other_phone: texts(&notice.other_phone, &OTHER_PHONE, &notice.language, check),
         language: notice.language.to_ascii_lowercase().into(),
@@ -222,6 +223,11 @@ const CONTINUED: Occasion = Occasion {
 const FAILED: Occasion = Occasion {
     key: "failed",
     placeholders: &["{participant}", "{undelivered}"],
+};
+
+const UNDELIVERED: Occasion = Occasion {
+    key: "undelivered",
+    placeholders: FAILED.placeholders,
 };
 
 const ANONYMOUS: Occasion = Occasion {

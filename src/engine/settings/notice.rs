@@ -7,6 +7,7 @@ pub struct NoticeSettings {
     /// By language; the key "" holds the text for no language in particular.
     pub continued: BTreeMap<Box<str>, Box<str>>,
     pub failed: BTreeMap<Box<str>, Box<str>>,
+    pub undelivered: BTreeMap<Box<str>, Box<str>>,
     /// What somebody is called who is not to be named, and a phone of theirs (RFC 3323).
     pub anonymous: BTreeMap<Box<str>, Box<str>>,
     pub other_phone: BTreeMap<Box<str>, Box<str>>,
@@ -26,6 +27,7 @@ impl Default for NoticeSettings {
             failed: text(
                 "{participant} could not be reached again. {undelivered} messages were not delivered.",
             ),
+            undelivered: text("{undelivered} messages to {participant} were not delivered."),
             anonymous: text("Anonymous"),
             other_phone: text("another phone"),
             language: "en".into(),

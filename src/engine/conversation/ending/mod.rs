@@ -166,6 +166,7 @@ impl Conversation {
             self.stop_restoring(context, side);
             self.drop_giving(context, side);
             self.last_word_ends(context, side);
+            undelivered += self.party(side).queue.dropped;
             for letter in self.drain_queue(context, side) {
                 if let Some(server) = letter.server {
                     context.answer(server, 480, None);

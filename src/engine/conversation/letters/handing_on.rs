@@ -76,5 +76,7 @@ impl Conversation {
             };
             self.rejected(context, side, &letter, GONE);
         }
+        // Somebody else is there now, whom they were not for.
+        self.party_mut(side).queue.untold = 0;
     }
 }

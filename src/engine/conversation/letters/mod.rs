@@ -380,7 +380,7 @@ impl Conversation {
         };
         let Some(server) = letter.server else {
             if response.status() >= 300 {
-                self.tell_undelivered(context, to, &letter);
+                self.is_dropped(context, to, &letter);
             }
             return false;
         };

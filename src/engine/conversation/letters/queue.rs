@@ -60,6 +60,13 @@ fn hops() -> u8 {
     HOPS
 }
 
+impl Letter {
+    /// Returns true for what the other side wrote and takes for accepted: it has our 202, and no word since.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.author == Author::Other && self.server.is_none() && !self.refused
+    }
+}
+
 /// Who wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Author {
@@ -115,6 +122,12 @@ pub(crate) struct Queue {
     /// before a restart.
     #[serde(default)]
     pub(crate) left: Option<(Option<LegId>, u32)>,
+    /// Accepted letters that left without having arrived.
+    #[serde(default)]
+    pub(crate) dropped: u32,
+    /// Those of them of which their sender does not know.
+    #[serde(default)]
+    pub(crate) untold: u32,
 }
 
 /// A queue that takes memory once something changes in it: few calls carry text.
@@ -130,6 +143,8 @@ static UNUSED: Queue = Queue {
     notice_not_before: None,
     aside: None,
     left: None,
+    dropped: 0,
+    untold: 0,
 };
 
 impl Deref for SlimQueue {

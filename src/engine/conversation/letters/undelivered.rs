@@ -47,7 +47,32 @@ impl Conversation {
             };
             self.note(context, rejected);
         }
-        self.tell_undelivered(context, to, letter);
+        self.is_dropped(context, to, letter);
+    }
+
+    /// A letter has left the queue, and does not arrive. Who has its 202 and has not asked to know of it at once is
+    /// told how many there were.
+    pub(super) fn is_dropped(&mut self, context: &mut Context<'_>, to: Side, letter: &Letter) {
+        if !letter.is_accepted() {
+            return;
+        }
+        let told = self.tell_undelivered(context, to, letter);
+        let queue = &mut self.party_mut(to).queue;
+        queue.dropped += 1;
+        queue.untold += u32::from(!told);
+    }
+
+    /// Tells the other side how many of its letters to this one were dropped, once the rest is delivered.
+    pub(crate) fn tell_dropped(&mut self, context: &mut Context<'_>, side: Side) {
+        let party = self.party(side);
+        let dropped = party.queue.untold;
+        if dropped == 0 || party.leg.is_none() || party.queue.waiting() > 0 {
+            return;
+        }
+        let body = self.undelivered_text(context, side, dropped as usize);
+        self.party_mut(side).queue.untold = 0;
+        self.say(context, side.other(), Author::Undelivered, body);
+        self.persist(context);
     }
 
     /// Tells the sender of a letter to `to` that it is not delivered, where that has its 202 and asked for a
@@ -58,8 +83,10 @@ impl Conversation {
         to: Side,
         letter: &Letter,
     ) -> bool {
-        let accepted = letter.author == Author::Other && letter.server.is_none() && !letter.refused;
-        if !accepted || !is_cpim(&letter.content_type) || self.party(to.other()).leg.is_none() {
+        if !letter.is_accepted()
+            || !is_cpim(&letter.content_type)
+            || self.party(to.other()).leg.is_none()
+        {
             return false;
         }
         let Some(asked) = Asked::of(&letter.body) else {

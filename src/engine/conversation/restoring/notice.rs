@@ -26,8 +26,14 @@ pub(super) const CPIM: &str = "message/cpim";
 const LANGUAGES_MAX: usize = 32;
 
 impl Conversation {
-    /// Tells the other side where this one is now, if it does not know and the queue is delivered.
+    /// Tells the other side where this one is now, and what has not reached it, once the queue is delivered.
     pub(crate) fn announce(&mut self, context: &mut Context<'_>, side: Side) {
+        self.tell_where(context, side);
+        self.tell_dropped(context, side);
+    }
+
+    /// The first, if it does not know.
+    fn tell_where(&mut self, context: &mut Context<'_>, side: Side) {
         let to = side.other();
         let party = self.party(side);
         let believed = party.believed.as_ref();
@@ -90,8 +96,9 @@ impl Conversation {
         // Where the other went on once is no news any more.
         self.withdraw(context, lost.other(), false);
         self.party_mut(lost.other()).queue.notice_not_before = None;
-        let undelivered = self.party(lost).queue.waiting() as usize;
-        let body = self.failure_text(context, lost, undelivered);
+        let queue = &self.party(lost).queue;
+        let undelivered = queue.waiting() + queue.untold;
+        let body = self.failure_text(context, lost, undelivered as usize);
         self.say(context, lost.other(), Author::LastWord, body);
     }
 
@@ -99,6 +106,28 @@ impl Conversation {
     pub(crate) fn failure_text(
         &self,
         context: &Context<'_>,
+        lost: Side,
+        undelivered: usize,
+    ) -> String {
+        let texts = &context.shared.settings.notice.failed;
+        self.counted(context, texts, lost, undelivered)
+    }
+
+    /// The same where it is there, or another phone of it is.
+    pub(crate) fn undelivered_text(
+        &self,
+        context: &Context<'_>,
+        to: Side,
+        undelivered: usize,
+    ) -> String {
+        let texts = &context.shared.settings.notice.undelivered;
+        self.counted(context, texts, to, undelivered)
+    }
+
+    fn counted(
+        &self,
+        context: &Context<'_>,
+        texts: &BTreeMap<Box<str>, Box<str>>,
         lost: Side,
         undelivered: usize,
     ) -> String {
@@ -110,7 +139,7 @@ impl Conversation {
         };
         let undelivered = undelivered.to_string();
         filled(
-            said(&settings.failed),
+            said(texts),
             &[("participant", &name), ("undelivered", &undelivered)],
         )
     }
@@ -198,7 +227,13 @@ impl Conversation {
         again
     }
 
-    fn say(&mut self, context: &mut Context<'_>, to: Side, author: Author, body: String) {
+    pub(crate) fn say(
+        &mut self,
+        context: &mut Context<'_>,
+        to: Side,
+        author: Author,
+        body: String,
+    ) {
         let letter = Letter {
             number: 0,
             lines: Bytes::from_static(MARK),
