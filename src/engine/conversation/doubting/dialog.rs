@@ -87,7 +87,7 @@ impl Conversation {
         flow: Flow,
     ) {
         let Some(side) = self.side_of(leg) else {
-            return;
+            return self.lost_answer(context, leg, response);
         };
         let status = response.status();
         if status < 200 {
