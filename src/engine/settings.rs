@@ -512,6 +512,14 @@ impl Default for RestoreSettings {
     }
 }
 
+impl RetrySettings {
+    /// Returns how long it takes until the next round, without jitter.
+    pub(crate) fn pause(&self, rounds: u32) -> Millis {
+        let pause = self.first.0 as f64 * self.factor.powi(rounds.min(30) as i32);
+        Millis((pause as u64).clamp(1, self.max.0.max(1)))
+    }
+}
+
 impl Default for RetrySettings {
     fn default() -> Self {
         Self {

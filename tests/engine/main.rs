@@ -73,6 +73,7 @@ mod proofs;
 mod races;
 mod refusals;
 mod refusers;
+mod relapses;
 mod reliable;
 mod repair;
 mod replaced;

@@ -614,6 +614,11 @@ impl Table {
         Some(self.mail.remove(at)?.1)
     }
 
+    /// Returns what has been sent and not been looked at, oldest first.
+    pub fn mail(&self) -> impl Iterator<Item = &(SocketAddr, Message)> {
+        self.mail.iter()
+    }
+
     /// Nothing has been sent to the phone.
     #[track_caller]
     pub fn nothing_to(&mut self, phone: SocketAddr) {

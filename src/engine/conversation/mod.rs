@@ -191,6 +191,9 @@ pub(crate) struct Party {
     /// A suspicion came to nothing: the same signs are left alone for a while.
     #[serde(skip)]
     trust: Trust,
+    /// Endpoints of it that have taken a re-fork and were lost at once.
+    #[serde(default)]
+    relapses: Option<Box<restoring::relapses::Relapses>>,
 }
 
 /// Whom one of the dialogs is with.
@@ -231,6 +234,7 @@ impl Party {
             tones: 0,
             silent: false,
             trust: Trust::default(),
+            relapses: None,
         }
     }
 

@@ -8,6 +8,7 @@ use super::away::Away;
 use super::busy::Busy;
 use super::join::Joining;
 use super::machines::Machines;
+use super::relapses::PutOff;
 use super::turns::Turns;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, ELSEWHERE};
@@ -85,6 +86,9 @@ pub(crate) struct Restoration {
     /// Took the call, and the survivor did not answer the re-INVITE for it.
     #[serde(default)]
     pub(super) unjoined: Vec<Arc<Identity>>,
+    /// Took a re-fork and were lost at once.
+    #[serde(default)]
+    pub(super) relapsed: Vec<PutOff>,
 }
 
 impl Restoration {
@@ -119,6 +123,7 @@ impl Restoration {
             failed: Vec::new(),
             named_at: None,
             unjoined: Vec::new(),
+            relapsed: Vec::new(),
         }
     }
 
@@ -144,6 +149,7 @@ impl Restoration {
             self.named_at,
             self.busy.next_deadline(),
             self.machines.next_deadline(),
+            self.put_off_until(),
             self.joining.as_ref().and_then(Joining::next_deadline),
             self.fork.next_deadline(),
         ]

@@ -521,7 +521,9 @@ impl Conversation {
             .as_ref()
             .map(|_| trail.map(|trail| Walked::of(&trail, steps.clone())));
         let picker = picker.map(|person| *person);
-        if let Some(person) = picker.or_else(|| meant.map(|meant| meant.person)) {
+        let person = picker.or_else(|| meant.map(|meant| meant.person));
+        let another = person.is_some();
+        if let Some(person) = person {
             // Whom somebody has forwarded the call to, or who has taken it in its place.
             self.hand_on(context, side, person, transferred);
         }
@@ -544,7 +546,10 @@ impl Conversation {
                 self.letters_after_transfer(context, side);
                 self.transferred(context, transferor, lost.transfer, endpoint.clone());
             }
-            None => self.restorations += 1,
+            None => {
+                self.restorations += 1;
+                self.has_taken(context.now, side, another);
+            }
         }
         let unused = self.ports[side.index()].settle(branch.generation);
         self.configure(context, side);

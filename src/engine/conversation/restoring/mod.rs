@@ -1,8 +1,8 @@
 //! The re-fork: the lost side's endpoints are invited again, the first that answers is joined, and the
 //! survivor learns nothing of it.
 //!
-//! `aside` what there is of a side without a leg, `rounds`, `reach`, `busy`, `away`, `turns` and `budget` whom to ask,
-//! how and when, `wishes` what it is asked, `replies` what it says, `machines` where it is no person, `forwarded` where it
+//! `aside` what there is of a side without a leg, `rounds`, `reach`, `busy`, `away`, `relapses`, `turns` and `budget` whom
+//! to ask, how and when, `wishes` what it is asked, `replies` what it says, `machines` where it is no person, `forwarded` where it
 //! names another; `join`, `unjoined`, `wish` and the session's `fits` the new leg; `repair` and `consent` a phone that
 //! comes back by itself; `survivor` what is answered meanwhile, `notice` the word to it, `tone` where it takes none.
 
@@ -16,6 +16,7 @@ pub(crate) mod join;
 pub(crate) mod machines;
 pub(crate) mod notice;
 pub(crate) mod reach;
+pub(crate) mod relapses;
 pub(crate) mod repair;
 mod replies;
 mod rounds;
@@ -75,8 +76,8 @@ impl Conversation {
                 endpoint,
             },
         );
-        let settings = &context.shared.settings.restore;
-        let most = settings.max_per_conversation;
+        self.relapsed(context.now, side, &old, signal);
+        let most = context.shared.settings.restore.max_per_conversation;
         let mut lost = Restoration::new(old, context.now, context.now + WAIT_MAX);
         if let Some(walked) = &self.party(side).walked {
             lost.fork.trail = Some(walked.trail.clone());
@@ -141,6 +142,7 @@ impl Conversation {
             self.call_the_named(context, side);
         }
         self.ask_the_freed(context, side);
+        self.ask_the_put_off(context, side);
         self.machines_due(context, side);
     }
 
@@ -188,6 +190,7 @@ impl Conversation {
             let skip = lost.fork.rings_at(&endpoint)
                 || lost.busy.holds_back(&endpoint)
                 || lost.machines.holds_back(&endpoint.identity)
+                || lost.puts_off(&endpoint.identity, context.now)
                 || lost
                     .refused
                     .iter()
@@ -419,6 +422,7 @@ impl Conversation {
         }
         (lost.all_at, lost.retry_at, lost.named_at) = (None, None, None);
         lost.failed.clear();
+        lost.relapsed.clear();
         (lost.busy, lost.before) = (Busy::default(), None);
         lost.machines = Machines::default();
         self.party_mut(side).lost = Some(lost);

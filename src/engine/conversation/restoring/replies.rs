@@ -15,7 +15,6 @@ use crate::engine::events::{Ending, Happening, Refuser};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::settings::Decline;
-use crate::engine::time::Millis;
 use crate::sip::Message;
 
 impl Conversation {
@@ -222,8 +221,7 @@ impl Conversation {
         if lost.retry_at.is_some() || lost.start.is_some() {
             return;
         }
-        let pause = retry.first.0 as f64 * retry.factor.powi(lost.round.min(30) as i32);
-        let pause = Millis((pause as u64).clamp(1, retry.max.0.max(1)));
+        let pause = retry.pause(lost.round);
         lost.round += 1;
         let at = context.now + context.shared.mint.jitter(pause, retry.jitter);
         let back = lost.away.next_back(context.now);

@@ -54,7 +54,8 @@ impl Conversation {
         self.ask(context, side, endpoints(all));
     }
 
-    /// Asks the lost endpoint alone for a while; everyone, where it is not to be reached.
+    /// Asks the lost endpoint alone for a while; everyone, where it is not to be reached or
+    /// has relapsed.
     fn ask_the_same(&mut self, context: &mut Context<'_>, side: Side) {
         let first_for = context.shared.settings.restore.same_first_for.of(self.kind);
         let mut targets = self.targets_again(context, side);
@@ -63,7 +64,7 @@ impl Conversation {
         };
         let old = &lost.old.endpoint.identity;
         let is_old = |target: &Target| location::same(&target.endpoint.identity, old);
-        if targets.iter().any(is_old) {
+        if targets.iter().any(is_old) && !lost.puts_off(old, context.now) {
             targets.retain(is_old);
             lost.all_at = Some(context.now + first_for);
         }

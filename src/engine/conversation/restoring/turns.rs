@@ -138,6 +138,7 @@ impl Conversation {
         let timeout = context.shared.settings.restore.timeout.of(self.kind);
         if let Some(lost) = &mut self.party_mut(side).lost {
             lost.begin(context.now, timeout);
+            self.put_off_the_relapsed(context, side);
             self.first_round(context, side);
         }
     }
