@@ -181,6 +181,8 @@ impl Conversation {
         elsewhere.asked = true;
         leg.changes_places();
         leg.leave(context);
+        // What nobody has answered there is nothing that this place knows of.
+        leg.withdrawn = None;
         self.settle_renegotiation(context, side);
         self.settle_carried(context, side);
         let check = self.party(side).check.as_ref();
