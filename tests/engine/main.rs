@@ -63,6 +63,7 @@ mod one_answer;
 mod onward;
 mod open_invites;
 mod overload;
+mod own_calls;
 mod paged_proofs;
 mod partings;
 mod pauses;

@@ -54,6 +54,14 @@ pub struct Destination {
 }
 
 impl Destination {
+    /// Leaves out the phone that calls, where others of the same person are there: it would ring for its own call.
+    pub(crate) fn leave_out(&mut self, caller: &Aor, calling: &Identity) {
+        let is_other = |target: &Target| !same(&target.endpoint.identity, calling);
+        if self.aor == *caller && self.targets.iter().any(is_other) {
+            self.targets.retain(is_other);
+        }
+    }
+
     /// Returns what is known of whoever takes the call there.
     pub fn asker(&self, settings: &Settings) -> Asker {
         if let Some(name) = &self.upstream {

@@ -110,7 +110,7 @@ impl Conversation {
             flow,
             asker,
             beyond,
-            destination,
+            mut destination,
             rings,
             offer,
             hops,
@@ -126,6 +126,7 @@ impl Conversation {
         let callee = destination.asker(settings);
         let identities = [asserted(request, &asker), asserted_of_called(&callee)];
         let endpoint = caller_endpoint(context, request, flow, &caller_aor, &destination);
+        destination.leave_out(&caller_aor, &endpoint.identity);
         let mut conversation = Self {
             id,
             kind: if text_only { Kind::Session } else { Kind::Call },

@@ -191,6 +191,7 @@ impl Conversation {
                 || lost.busy.holds_back(&endpoint)
                 || lost.machines.holds_back(&endpoint.identity)
                 || lost.puts_off(&endpoint.identity, context.now)
+                || lost.transfer.is_none() && self.is_the_survivors(side, &endpoint)
                 || lost
                     .refused
                     .iter()

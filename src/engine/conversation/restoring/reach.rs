@@ -22,6 +22,7 @@ impl Conversation {
         };
         let settings = &context.shared.settings;
         let mut targets = routing::endpoints(&party.aor, context.now, settings, context.world);
+        targets.retain(|target| !self.is_the_survivors(side, &target.endpoint));
         let old = &lost.old;
         // The Contact of an upstream often names nobody.
         let beyond = old.is_beyond();
@@ -47,7 +48,8 @@ impl Conversation {
                 ..old.endpoint.clone()
             };
             let mut known = targets.iter().map(|target| &target.endpoint);
-            if !known.any(|known| location::displaces(known, &endpoint)) {
+            let displaced = known.any(|known| location::displaces(known, &endpoint));
+            if !displaced && !self.is_the_survivors(side, &endpoint) {
                 let q = Q_DEFAULT;
                 targets.insert(0, Target { endpoint, q });
             }
@@ -57,6 +59,16 @@ impl Conversation {
 }
 
 impl Conversation {
+    /// Returns true for the phone that the other side has, where somebody has called another phone of its own: it
+    /// would ring for its own call, and hear itself.
+    pub(super) fn is_the_survivors(&self, side: Side, endpoint: &Endpoint) -> bool {
+        let (own, other) = (self.party(side), self.party(side.other()));
+        let aside = other.lost.as_ref().map(|lost| &lost.old);
+        let theirs = other.leg.as_ref().or(aside);
+        own.aor == other.aor
+            && theirs.is_some_and(|leg| location::same(&leg.endpoint.identity, &endpoint.identity))
+    }
+
     /// Returns false for who came through an upstream, and is none of the users that we know there: there is
     /// nobody to be invited in its place.
     pub(crate) fn can_be_sought(&self, context: &Context<'_>, side: Side, leg: &Leg) -> bool {
