@@ -234,7 +234,7 @@ fn a_lost_transferee_is_restored_toward_the_target() {
     t.word_of_alice();
     t.receive(carol(), c.message("there?"));
     let there = t.request_to(alice(), Method::Message);
-    t.reply(&there, 481, alice());
+    t.knows_no_call(&there, alice());
     t.response_to(carol(), 202);
     t.discard(alice());
     t.pass(Millis(2_100));

@@ -79,14 +79,18 @@ fn a_code_that_ends_the_request_alone_is_handed_on_and_no_more() {
 }
 
 #[test]
-fn a_code_of_the_endpoints_own_is_a_loss_and_the_survivor_hears_nothing() {
+fn a_code_of_the_endpoints_own_to_an_offer_too_is_a_loss() {
     for status in [404, 410, 430, 481, 604] {
         let mut t = Table::new(settings());
         let (mut a, _) = t.established();
         let info = a.request(Method::Info).end();
         let answer = carried(&mut t, info, Method::Info, status).unwrap();
-        assert_eq!(answer.status(), 200, "{status}");
+        assert_eq!(answer.status(), 488, "{status}");
+        let asked = t.request_to(desk(), Method::Update);
+        assert_eq!(lost(&t), 0, "{status}");
+        t.reply(&asked, status, desk());
         assert_eq!(lost(&t), 1, "{status}");
+        t.nothing_to(alice());
     }
 }
 

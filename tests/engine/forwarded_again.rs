@@ -78,7 +78,7 @@ fn whom_a_phone_forwards_to_has_the_call_as_the_person_that_it_is() {
     t.register("carol", mobile(), "cm");
     t.receive(alice(), a.message("there?"));
     let there = t.request_to(carol(), Method::Message);
-    t.reply(&there, 481, carol());
+    t.knows_no_call(&there, carol());
     t.response_to(alice(), 202);
     t.discard(carol());
     t.pass(Millis(2_100));

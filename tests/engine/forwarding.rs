@@ -82,7 +82,7 @@ fn a_phone_that_forwards_is_followed_and_the_other_one_takes_part() {
     t.register("carol", mobile(), "cm");
     t.receive(alice(), a.message("there?"));
     let there = t.request_to(carol(), Method::Message);
-    t.reply(&there, 481, carol());
+    t.knows_no_call(&there, carol());
     t.response_to(alice(), 202);
     t.discard(carol());
     t.pass(Millis(2_100));

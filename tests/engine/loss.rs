@@ -42,9 +42,10 @@ fn a_481_is_loss_and_the_survivor_hears_nothing_of_it() {
             .body("application/dtmf-relay", b"Signal=1\r\n"),
     );
     let info = t.request_to(desk(), Method::Info);
-    t.reply(&info, 481, desk());
+    t.knows_no_call(&info, desk());
     assert_eq!(t.losses(), [Signal::RequestFailed]);
-    t.response_to(alice(), 200);
+    // A digit that was not taken ends nothing.
+    t.response_to(alice(), 488);
     t.nothing_to(alice());
 }
 

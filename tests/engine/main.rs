@@ -21,6 +21,7 @@ mod cloned;
 mod crowds;
 mod declined;
 mod delayed;
+mod denials;
 mod dialogs;
 mod direct;
 mod displaced;

@@ -77,7 +77,7 @@ fn a_call_that_was_picked_up_outlives_who_took_it() {
     t.register("carol", mobile(), "cm");
     t.receive(alice(), a.message("there?"));
     let there = t.request_to(carol(), Method::Message);
-    t.reply(&there, 481, carol());
+    t.knows_no_call(&there, carol());
     t.response_to(alice(), 202);
     t.discard(carol());
     // It is Carol who is sought, not Bob.

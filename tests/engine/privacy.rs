@@ -327,7 +327,8 @@ fn who_is_joined_stays_unnamed() {
     // Alice is lost: her phone is called by nobody that is named.
     t.receive(carol(), c.message("there?"));
     let there = t.request_to(alice(), Method::Message);
-    t.reply(&there, 481, alice());
+    t.knows_no_call(&there, alice());
+    t.request_to(alice(), Method::Ack);
     let again = t.request_to(alice(), Method::Invite);
     let from = again.header(Name::From).unwrap();
     assert!(from.contains("anonymous.invalid"), "{from}");

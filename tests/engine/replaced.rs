@@ -123,7 +123,7 @@ fn it_does_so_too_where_carol_has_called_the_transferor() {
     t.register("carol", carols_mobile(), "cm");
     t.receive(pbx(), new.message("there?"));
     let there = t.request_to(carol(), Method::Message);
-    t.reply(&there, 481, carol());
+    t.knows_no_call(&there, carol());
     t.response_to(pbx(), 202);
     t.discard(carol());
     t.pass(refork::engine::time::Millis(2_100));

@@ -554,7 +554,7 @@ fn who_took_the_call_in_her_place_is_who_is_sought_later() {
     t.register("dave", daves_mobile, "daves-mobile");
     t.receive(alice(), a.message("there?"));
     let there = t.request_to(dave, Method::Message);
-    t.reply(&there, 481, dave);
+    t.knows_no_call(&there, dave);
     t.response_to(alice(), 202);
     t.discard(dave);
     t.pass(Millis(2_100));

@@ -83,7 +83,7 @@ impl Table {
     pub fn carols_mobile_takes_over(&mut self, a: &mut Remote) {
         self.receive(alice(), a.message("there?"));
         let there = self.request_to(carol(), Method::Message);
-        self.reply(&there, 481, carol());
+        self.knows_no_call(&there, carol());
         self.response_to(alice(), 202);
         self.discard(carol());
         self.pass(Millis(2_100));

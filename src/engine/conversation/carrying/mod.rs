@@ -13,6 +13,7 @@ pub(crate) mod within;
 
 use self::demands::demands;
 use crate::engine::conversation::context::{ALLOW, Context, What, end_with};
+use crate::engine::conversation::doubting::outcome::NOT_TAKEN;
 use crate::engine::conversation::ending::parting::Bye;
 use crate::engine::conversation::people::proof::is_challenge;
 use crate::engine::conversation::session::enclosed::sdp_of;
@@ -210,10 +211,15 @@ impl Conversation {
             ..300 => Verdict::Stands,
             status => verdict(&self.carried[at].method, status),
         };
-        if made == Verdict::Gone {
+        let offers = matches!(self.carried[at].method, Method::Invite | Method::Update);
+        if made == Verdict::Gone && (offers || !self.is_asked_first(context.now, to)) {
             return self.lose(context, to, Signal::RequestFailed);
         }
         let carried = self.carried.remove(at);
+        if made == Verdict::Gone {
+            context.answer(carried.server, NOT_TAKEN, None);
+            return self.suspect(context, to, Signal::RequestFailed);
+        }
         if (200..300).contains(&response.status()) {
             self.retarget(context, &carried, response);
         }

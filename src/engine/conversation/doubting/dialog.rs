@@ -4,9 +4,10 @@ use super::check::Step;
 use super::outcome::{self, is_away};
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, What, end_with, retry_after};
+use crate::engine::conversation::leg::Leg;
 use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, LegId, Side};
-use crate::engine::time::Millis;
+use crate::engine::time::{Millis, Time};
 use crate::sip::{Message, Method};
 
 impl Conversation {
@@ -14,6 +15,17 @@ impl Conversation {
     pub(super) fn doubt(&mut self, context: &mut Context<'_>, side: Side) {
         let left = self.probing(context).tries.saturating_sub(1);
         self.doubt_with(context, side, left);
+    }
+
+    /// Returns true where a phone that denies its dialog, in answer to anything but an offer, may know no more than the
+    /// method: it is heard, has just taken the call, or was found to have its dialog before. An offer decides.
+    pub(crate) fn is_asked_first(&self, now: Time, side: Side) -> bool {
+        let party = self.party(side);
+        let stood = |leg: &Leg| party.trust.has_stood(leg.id);
+        let relapses = party.relapses.as_deref();
+        self.is_heard(side)
+            || relapses.is_some_and(|relapses| relapses.has_just_taken(now))
+            || party.leg.as_ref().is_some_and(stood)
     }
 
     /// The same where it may have been asked already: then its answer decides.

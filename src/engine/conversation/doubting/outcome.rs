@@ -8,6 +8,9 @@ pub(crate) fn ends_dialog(status: u16) -> bool {
     status >= 300 && verdict(&Method::Invite, status) == Verdict::Gone
 }
 
+/// What the sender of a request is told by which a phone has denied a dialog that it has: no code that ends one.
+pub(crate) const NOT_TAKEN: u16 = 488;
+
 /// Returns true where an answer shows that the endpoint lives, and is no proxy's word that it is away.
 pub(crate) fn shows_life(status: u16) -> bool {
     // A 503 or 504 ends no more than the request, but is no endpoint's.

@@ -84,6 +84,11 @@ impl Trust {
         });
     }
 
+    /// Returns true where it was asked at all, and answered.
+    pub(super) fn has_stood(&self, leg: LegId) -> bool {
+        self.proven.is_some_and(|known| known.leg == leg)
+    }
+
     /// Returns true where it need not be asked again for a silence alone. Who speaks and pauses in turn would be
     /// asked at each pause.
     pub(super) fn is_proven(&self, leg: LegId, now: Time) -> bool {

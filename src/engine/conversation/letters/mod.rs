@@ -1,8 +1,9 @@
 //! MESSAGE requests within the conversation: one under way a direction, kept while nobody takes them.
 //!
-//! `queue` their order, `handing_on` what a transfer does to them, `undelivered` the word to who wrote one in
+//! `queue` their order, `denied` phones that say they have no such dialog, `handing_on` what a transfer does to them, `undelivered` the word to who wrote one in
 //! vain.
 
+mod denied;
 mod handing_on;
 mod overdue;
 pub(crate) mod queue;
@@ -80,6 +81,7 @@ impl Conversation {
             for_transferor: false,
             hops,
             refused: false,
+            denied: None,
             server: Some(server),
             storing: None,
         };
@@ -174,11 +176,12 @@ impl Conversation {
         self.take_up_with_the_old(to);
         self.expire_letters(context, to);
         self.drop_refused(context, to);
+        let check = self.party(to).check.as_ref();
+        let doubted = check.is_some_and(|check| check.signal.is_some());
+        if !doubted {
+            self.drop_denied(context, to);
+        }
         let party = self.party(to);
-        let doubted = party
-            .check
-            .as_ref()
-            .is_some_and(|check| check.signal.is_some());
         if !party.is_up()
             || doubted
             || party.may_not_know()
@@ -342,7 +345,7 @@ impl Conversation {
                 self.persist(context);
             }
             Reply::Later => self.letter_put_off(context, to, number, response),
-            Reply::DialogGone => return self.lose(context, to, Signal::RequestFailed),
+            Reply::DialogGone => return self.letter_denied(context, to, number),
         }
         self.pump(context, to);
         self.announce(context, to);

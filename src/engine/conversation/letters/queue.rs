@@ -48,6 +48,9 @@ pub(crate) struct Letter {
     /// Its last try had no answer for too long, and its endpoint is asked whether it is there.
     #[serde(skip)]
     pub(crate) overdue: bool,
+    /// Which leg has denied its dialog in answer to it.
+    #[serde(skip)]
+    pub(crate) denied: Option<LegId>,
     /// The sender's transaction, while it has no final answer.
     #[serde(skip)]
     pub(crate) server: Option<ServerId>,
@@ -375,6 +378,7 @@ mod tests {
             for_transferor: false,
             hops: HOPS,
             refused: false,
+            denied: None,
             server: None,
             storing: None,
         }

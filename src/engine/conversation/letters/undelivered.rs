@@ -111,6 +111,7 @@ impl Conversation {
             for_transferor: false,
             hops: HOPS,
             refused: false,
+            denied: None,
             server: None,
             storing: None,
         };

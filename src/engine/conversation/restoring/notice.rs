@@ -250,6 +250,7 @@ impl Conversation {
             for_transferor: false,
             hops: HOPS,
             refused: false,
+            denied: None,
             overdue: false,
             server: None,
             storing: None,

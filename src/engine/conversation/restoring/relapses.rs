@@ -31,6 +31,11 @@ pub(crate) struct Relapses {
 }
 
 impl Relapses {
+    /// Returns true where the present leg took a re-fork a moment ago.
+    pub(crate) fn has_just_taken(&self, now: Time) -> bool {
+        self.taken.is_some_and(|taken| now <= taken + SOON)
+    }
+
     fn count(&mut self, who: &Arc<Identity>) {
         match self
             .times
@@ -136,7 +141,7 @@ impl Conversation {
         if signal == Signal::Operator {
             return;
         }
-        if relapses.taken.is_some_and(|taken| now <= taken + SOON) {
+        if relapses.has_just_taken(now) {
             relapses.count(&old.endpoint.identity);
         } else {
             self.party_mut(side).relapses = None;

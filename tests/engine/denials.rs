@@ -1,0 +1,132 @@
+//! A phone that says of a text or a digit that it has no such dialog, and is in the call.
+
+use refork::engine::events::Happening;
+use refork::engine::ids::Side;
+use refork::engine::ports::MediaEvent;
+use refork::engine::time::Millis;
+use refork::sip::{Message, Method};
+
+use crate::people::*;
+use crate::table::*;
+
+impl Table {
+    /// Bob's desk phone speaks.
+    fn bob_is_heard(&mut self) {
+        let side = Side::Callee;
+        self.media_event(|media| MediaEvent::Flowing { media, side });
+    }
+
+    /// It has no dialog for this.
+    fn denies(&mut self, request: &Message, tag: &str) {
+        self.receive(desk(), response(request, 481, desk(), tag).end());
+    }
+
+    fn holds_its_dialog(&mut self, tag: &str) {
+        let update = self.request_to(desk(), Method::Update);
+        let answer = response(&update, 200, desk(), tag);
+        self.receive(desk(), with_sdp(answer, &audio(desk())));
+    }
+
+    fn lost(&self) -> usize {
+        self.happened(|what| matches!(what, Happening::Lost { .. }))
+    }
+}
+
+#[test]
+fn a_text_that_is_denied_by_a_phone_in_the_call_is_refused_and_costs_no_call() {
+    let mut t = two();
+    let (mut a, _) = t.established();
+    t.bob_is_heard();
+    t.receive(alice(), a.message("one"));
+    let first = t.request_to(desk(), Method::Message);
+    t.receive(alice(), a.message("two"));
+    t.denies(&first, "b1");
+    t.nothing_to(alice());
+    t.holds_its_dialog("b1");
+    t.response_to(alice(), 488);
+    // The next one goes its way, and is refused without another question.
+    let second = t.request_to(desk(), Method::Message);
+    assert_eq!(text(&second), "two");
+    t.denies(&second, "b1");
+    t.response_to(alice(), 488);
+    t.nothing_to(desk());
+    assert_eq!(t.lost(), 0);
+}
+
+#[test]
+fn a_text_that_is_denied_by_a_phone_that_has_begun_anew_goes_to_the_next_leg() {
+    let mut t = two();
+    let (mut a, _) = t.established();
+    t.bob_is_heard();
+    t.receive(alice(), a.message("one"));
+    let first = t.request_to(desk(), Method::Message);
+    t.denies(&first, "b1");
+    let update = t.request_to(desk(), Method::Update);
+    t.denies(&update, "b1");
+    t.response_to(alice(), 202);
+    assert_eq!(t.lost(), 1);
+    t.takes_over(desk(), "b2", &audio(desk()));
+    assert_eq!(text(&t.waiting(desk(), &Method::Message).unwrap()), "one");
+}
+
+#[test]
+fn a_text_that_the_new_leg_denies_too_is_at_fault_itself() {
+    let mut t = two();
+    let (mut a, _) = t.established();
+    t.receive(alice(), a.message("one"));
+    let first = t.request_to(desk(), Method::Message);
+    t.denies(&first, "b1");
+    let update = t.request_to(desk(), Method::Update);
+    t.denies(&update, "b1");
+    t.response_to(alice(), 202);
+    t.takes_over(desk(), "b2", &audio(desk()));
+    let again = t.waiting(desk(), &Method::Message).unwrap();
+    t.discard(desk());
+    t.denies(&again, "b2");
+    let asked = t.next_to(desk());
+    let answer = response(&asked, 200, desk(), "b2");
+    t.receive(desk(), with_sdp(answer, &audio(desk())));
+    t.pass(Millis::from_secs(5));
+    assert!(t.waiting(desk(), &Method::Message).is_none());
+    assert_eq!(t.lost(), 1);
+    let rejected = |what: &Happening| matches!(what, Happening::Rejected { status: 488, .. });
+    assert_eq!(t.happened(rejected), 1);
+}
+
+#[test]
+fn digits_that_are_denied_by_a_phone_in_the_call_cost_no_call() {
+    let mut t = two();
+    let (mut a, _) = t.established();
+    t.bob_is_heard();
+    for digit in 0..12 {
+        let info = a.request(Method::Info);
+        t.receive(
+            alice(),
+            info.body("application/dtmf-relay", b"Signal=1\r\n"),
+        );
+        let info = t.request_to(desk(), Method::Info);
+        t.denies(&info, "b1");
+        t.response_to(alice(), 488);
+        if digit == 0 {
+            t.holds_its_dialog("b1");
+        }
+        t.pass(Millis(600));
+    }
+    t.nothing_to(desk());
+    assert_eq!(t.lost(), 0);
+}
+
+#[test]
+fn a_digit_that_is_denied_by_a_phone_that_has_begun_anew_is_its_loss() {
+    let mut t = two();
+    let (mut a, _) = t.established();
+    t.bob_is_heard();
+    t.receive(alice(), a.request(Method::Info).end());
+    let info = t.request_to(desk(), Method::Info);
+    t.denies(&info, "b1");
+    t.response_to(alice(), 488);
+    let update = t.request_to(desk(), Method::Update);
+    t.denies(&update, "b1");
+    assert_eq!(t.lost(), 1);
+    t.request_to(desk(), Method::Invite);
+}
