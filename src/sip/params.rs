@@ -1,5 +1,7 @@
 //! Parameters: `;name=value;flag`, of URIs and of header values.
 
+use memchr::{memchr2, memchr3};
+
 /// The parameters of one URI or header value, as they came (without the first semicolon).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Params<'a>(&'a str);
@@ -51,6 +53,9 @@ impl<'a> Params<'a> {
 /// Returns true where each quote and angle bracket has its other half: what is put behind the text
 /// stays outside of them.
 pub(super) fn is_balanced(text: &str) -> bool {
+    if memchr2(b'"', b'<', text.as_bytes()).is_none() {
+        return true;
+    }
     let (mut quoted, mut angle, mut escaped) = (false, false, false);
     for byte in text.bytes() {
         match byte {
@@ -106,8 +111,13 @@ pub(super) fn split_bytes(bytes: &[u8], separator: u8) -> impl Iterator<Item = &
 
 /// Finds a byte outside of quotes and angle brackets.
 pub(super) fn find_unquoted(text: &[u8], wanted: u8) -> Option<usize> {
+    // Most text has neither, and up to the first of them nothing needs to be known.
+    let from = memchr3(wanted, b'"', b'<', text)?;
+    if text[from] == wanted {
+        return Some(from);
+    }
     let (mut quoted, mut angle, mut escaped) = (false, false, false);
-    for (at, byte) in text.iter().enumerate() {
+    for (at, byte) in text.iter().enumerate().skip(from) {
         if escaped {
             escaped = false;
             continue;

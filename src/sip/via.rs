@@ -53,14 +53,27 @@ impl<'a> Via<'a> {
             return Err(VIA);
         }
         let params = Params::new(params);
-        let rport = params.get("rport").map(|value| value.and_then(digits));
+        // In one pass: each message is read so, and each hop of it. Of two of a name the first counts.
+        let (mut branch, mut rport, mut received) = (None, None, None);
+        for (name, value) in params.iter() {
+            let of = if name.eq_ignore_ascii_case("branch") {
+                &mut branch
+            } else if name.eq_ignore_ascii_case("rport") {
+                &mut rport
+            } else if name.eq_ignore_ascii_case("received") {
+                &mut received
+            } else {
+                continue;
+            };
+            of.get_or_insert(value);
+        }
         Ok(Self {
             transport,
             host,
             port,
-            branch: params.value("branch").filter(|branch| !branch.is_empty()),
-            rport,
-            received: params.value("received"),
+            branch: branch.flatten().filter(|branch| !branch.is_empty()),
+            rport: rport.map(|value| value.and_then(digits)),
+            received: received.flatten(),
             params,
         })
     }

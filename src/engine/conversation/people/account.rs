@@ -63,7 +63,10 @@ impl Context<'_> {
         let invite = bytes.starts_with(b"INVITE ");
         let theirs = dialog.proofs.others_prove && errand.what.is_theirs();
         let ours = !dialog.proofs.is_empty() && !theirs;
-        if !ours && !invite {
+        if !(ours || invite && has_credentials(&bytes)) {
+            if invite {
+                dialog.keep_credentials(0, Vec::new());
+            }
             return bytes;
         }
         let Ok(request) = Message::parse(bytes.clone()) else {
@@ -381,6 +384,18 @@ fn proven(proofs: &mut Proofs, request: &Message) -> Vec<u8> {
 }
 
 /// Returns the lines of a request that are credentials.
+/// The same as `credentials` would find, without reading the rest: most requests have none.
+fn has_credentials(request: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', request).any(|at| {
+        [Name::Authorization, Name::ProxyAuthorization]
+            .iter()
+            .any(|name| {
+                let start = request.get(at + 1..at + 1 + name.as_str().len());
+                start.is_some_and(|start| start.eq_ignore_ascii_case(name.as_str().as_bytes()))
+            })
+    })
+}
+
 fn credentials(request: &Message) -> Vec<u8> {
     request.lines_but(|field| !is_credentials(field.name))
 }
