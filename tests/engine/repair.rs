@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use refork::engine::events::{Ending, Happening};
 use refork::engine::ids::Side;
-use refork::engine::ports::{MediaCommand, MediaEvent};
+use refork::engine::ports::MediaCommand;
 use refork::engine::time::Millis;
 use refork::sip::{Method, Name};
 
@@ -542,60 +542,4 @@ fn a_repair_that_takes_not_all_that_the_survivor_sends_is_no_silence() {
     );
     t.request_to(alice(), Method::Ack);
     t.response_to(at_another_address(), 200);
-}
-
-/// Bob's desk phone falls silent, denies OPTIONS and leaves the UPDATE unanswered until it is lost. Returns that.
-fn leaves_the_doubt_open(t: &mut Table) -> (Remote, refork::sip::Message) {
-    let (a, _) = t.established();
-    t.media_event(|media| MediaEvent::Silent {
-        media,
-        side: Side::Callee,
-    });
-    let probe = t.request_to(desk(), Method::Options);
-    t.reply(&probe, 481, desk());
-    let update = t.request_to(desk(), Method::Update);
-    t.pass(Millis::from_secs(8));
-    assert_eq!(t.losses().len(), 1);
-    t.discard(desk());
-    (a, update)
-}
-
-#[test]
-fn a_late_answer_of_the_lost_dialog_brings_it_back() {
-    let mut t = two();
-    let (mut a, update) = leaves_the_doubt_open(&mut t);
-    t.pass(Millis(2_100));
-    let ringing = t.request_to(mobile(), Method::Invite);
-    t.reply(&ringing, 180, mobile());
-    let ok = response(&update, 200, desk(), "b1");
-    t.receive(desk(), with_sdp(ok, &audio(desk())));
-    t.request_to(mobile(), Method::Cancel);
-    assert_eq!(
-        t.happened(|what| matches!(what, Happening::Repaired { .. })),
-        1
-    );
-    t.discard(desk());
-    t.receive(alice(), a.message("there you are"));
-    let text = t.request_to(desk(), Method::Message);
-    assert_eq!(text.to_tag(), Some("b1"));
-    t.nothing_to(alice());
-}
-
-#[test]
-fn an_answer_that_denies_the_lost_dialog_or_comes_after_another_phones_changes_nothing() {
-    for joined in [false, true] {
-        let mut t = two();
-        let (_, update) = leaves_the_doubt_open(&mut t);
-        t.pass(Millis(2_100));
-        if joined {
-            t.takes_over(mobile(), "m1", &audio(mobile()));
-        }
-        let status = if joined { 200 } else { 481 };
-        let late = response(&update, status, desk(), "b1");
-        t.receive(desk(), with_sdp(late, &audio(desk())));
-        assert_eq!(
-            t.happened(|what| matches!(what, Happening::Repaired { .. })),
-            0
-        );
-    }
 }

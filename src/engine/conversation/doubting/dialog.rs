@@ -99,7 +99,7 @@ impl Conversation {
         flow: Flow,
     ) {
         let Some(side) = self.side_of(leg) else {
-            return self.lost_answer(context, leg, response);
+            return;
         };
         let status = response.status();
         if status < 200 {

@@ -74,66 +74,20 @@ impl Conversation {
         if self.party(side).lost.as_ref().is_some_and(|lost| lost.gone) {
             return context.refuse(server, 481, "dialog that has ended");
         }
-        let back = self.comes_back(context, side, |leg, context| {
-            if context.may_take(&leg.dialog, &flow) {
-                leg.dialog.flow = flow;
-            }
-        });
-        if let Some(leg) = back {
-            self.on_request(context, leg, server, request, flow);
-            self.goes_on(context, side);
-        }
-    }
-
-    /// The dialog that was asked before it counted as lost says, late, that it stands. Whoever has picked up
-    /// meanwhile has the call.
-    pub(crate) fn lost_answer(
-        &mut self,
-        context: &mut Context<'_>,
-        leg: LegId,
-        response: &Message,
-    ) {
-        let agrees = (200..300).contains(&response.status()) && self.closing.is_none();
-        let Some(side) = self.lost_side_of(leg).filter(|_| agrees) else {
+        let Some(mut leg) = self.revive(context, side) else {
             return;
         };
-        let aside = self.party(side).lost.as_ref();
-        let waits = aside.is_some_and(|lost| {
-            let taken = lost.gone || lost.joining.is_some();
-            !taken && !lost.stands && lost.transfer.is_none()
-        });
-        if !waits {
-            return;
-        }
-        // What it said is known already (`agreed_too_late`).
-        let back = self.comes_back(context, side, |leg, context| {
-            (leg.heard, leg.lent) = (context.now, false);
-        });
-        if back.is_some() {
-            self.goes_on(context, side);
-        }
-    }
-
-    /// The lost leg has its place again, with what its phone says by that.
-    fn comes_back(
-        &mut self,
-        context: &mut Context<'_>,
-        side: Side,
-        take: impl FnOnce(&mut Leg, &Context<'_>),
-    ) -> Option<LegId> {
-        let mut leg = self.revive(context, side)?;
         let (id, endpoint) = (leg.id, leg.endpoint.name.clone());
-        take(&mut leg, context);
+        if context.may_take(&leg.dialog, &flow) {
+            leg.dialog.flow = flow;
+        }
         leg.resume_timer(context.now);
         self.party_mut(side).leg = Some(leg);
         self.configure(context, side);
         self.watch(context, side);
         self.note(context, Happening::Repaired { side, endpoint });
         self.persist(context);
-        Some(id)
-    }
-
-    fn goes_on(&mut self, context: &mut Context<'_>, side: Side) {
+        self.on_request(context, id, server, request, flow);
         self.catch_up(context, side);
         self.pump(context, side);
         self.announce(context, side);
