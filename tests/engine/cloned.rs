@@ -160,3 +160,63 @@ fn a_farewell_reaches_both_places_as_long_as_neither_has_spoken() {
         t.request_to(at, Method::Bye);
     }
 }
+
+#[test]
+fn the_place_that_has_not_answered_its_bye_is_told_when_it_is_back() {
+    let (mut t, _, _, asked) = copied();
+    t.reply(&asked, 481, copy());
+    t.request_to(desk(), Method::Update);
+    falls_silent(&mut t);
+    t.discard(alice());
+    t.takes_over(copy(), "c1", &audio(copy()));
+    // That one knows nothing of the old call; where it was nobody has heard.
+    let bye = t.request_to(copy(), Method::Bye);
+    t.reply(&bye, 481, copy());
+    t.request_to(desk(), Method::Bye);
+    t.pass(Millis::from_secs(40));
+    t.discard(desk());
+    t.discard(copy());
+    t.register_again("bob", desk(), "desk", 3);
+    let bye = t.waiting(desk(), &Method::Bye).unwrap();
+    assert!(bye.uri().contains("198.51.100.2"), "{}", bye.uri());
+}
+
+#[test]
+fn who_waits_for_the_survivor_is_joined_though_a_copy_of_that_denies_the_call() {
+    let mut t = two();
+    t.register("alice", alice(), "alice");
+    t.established();
+    t.bob_is_lost();
+    t.discard(desk());
+    t.pass(Millis(2_100));
+    let invite = t.request_to(mobile(), Method::Invite);
+    // Alice may be sending PCMU: she is asked first.
+    let less = audio(mobile()).replace("RTP/AVP 0 8 101", "RTP/AVP 8 101");
+    t.receive(
+        mobile(),
+        with_sdp(response(&invite, 200, mobile(), "m1"), &less),
+    );
+    t.request_to(alice(), Method::Invite);
+    t.register_again("alice", copy(), "alice", 2);
+    let asked = t.request_to(copy(), Method::Invite);
+    t.reply(&asked, 481, copy());
+    for _ in 0..2 {
+        // Her dialog first, and then her consent.
+        t.pass(Millis::from_secs(3));
+        let asked = [Method::Update, Method::Invite]
+            .iter()
+            .find_map(|method| t.waiting(alice(), method))
+            .unwrap();
+        t.discard(alice());
+        let answer = match text(&asked).contains("RTP/AVP 8 101") {
+            true => audio(alice()).replace("RTP/AVP 0 8 101", "RTP/AVP 8 101"),
+            false => audio(alice()),
+        };
+        let ok = response(&asked, 200, alice(), "x1");
+        t.receive(alice(), with_sdp(ok, &answer));
+    }
+    t.request_to(alice(), Method::Ack);
+    let word = t.request_to(alice(), Method::Message);
+    assert!(text(&word).starts_with("bob is continuing on "));
+    assert!(t.waiting(mobile(), &Method::Bye).is_none());
+}

@@ -54,6 +54,26 @@ fn a_text_that_is_denied_by_a_phone_in_the_call_is_refused_and_costs_no_call() {
 }
 
 #[test]
+fn who_has_its_202_is_told_of_a_text_that_a_phone_in_the_call_denies() {
+    let mut t = two();
+    let (mut a, _) = t.established();
+    t.bob_is_heard();
+    t.receive(alice(), a.message("one"));
+    let first = t.request_to(desk(), Method::Message);
+    t.pass(Millis(2_200));
+    t.response_to(alice(), 202);
+    t.denies(&first, "b1");
+    // It was being probed already, and does not know OPTIONS.
+    t.pass(Millis(3_800));
+    let update = t.waiting(desk(), &Method::Update).unwrap();
+    let answer = response(&update, 200, desk(), "b1");
+    t.receive(desk(), with_sdp(answer, &audio(desk())));
+    let word = t.request_to(alice(), Method::Message);
+    assert_eq!(text(&word), "1 messages to bob were not delivered.");
+    assert_eq!(t.lost(), 0);
+}
+
+#[test]
 fn a_text_that_is_denied_by_a_phone_that_has_begun_anew_goes_to_the_next_leg() {
     let mut t = two();
     let (mut a, _) = t.established();

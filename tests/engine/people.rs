@@ -85,7 +85,6 @@ pub fn two() -> Table {
     t
 }
 
-/// What no phone that talks PCMU or PCMA can be joined with unasked.
 /// A target that is not probed, and whose word on who calls is believed where it is `trusted`.
 pub fn upstream(target: &str, trusted: bool) -> Upstream {
     Upstream {
@@ -260,13 +259,13 @@ impl Table {
         Remote::of_invite(&invite, at, tag)
     }
 
-    /// Answers a request of ours with a status.
     /// Its user puts the receiver down, and is heard.
     pub fn hangs_up(&mut self, who: &mut Remote) {
         self.receive(who.at, who.request(Method::Bye).end());
         self.response_to(who.at, 200);
     }
 
+    /// Answers a request of ours with a status.
     pub fn reply(&mut self, request: &Message, status: u16, at: SocketAddr) {
         self.receive(at, response(request, status, at, "x1").end());
     }

@@ -107,7 +107,7 @@ impl Conversation {
             }
             What::Early => self.early_response(context, client, response),
             What::Farewell if response.status() >= 200 => {
-                self.ghosts.retain(|ghost| ghost.id != leg);
+                self.farewell_answered(leg, response.status(), &flow);
             }
             What::Farewell | What::Passage(_) | What::Relay(_) | What::Upstream(_) => {}
         }

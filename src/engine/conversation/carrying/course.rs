@@ -174,6 +174,9 @@ impl Context<'_> {
         };
         let mut upstreams = settings.upstreams.values();
         settings.acl.trusts(ip)
-            || upstreams.any(|upstream| upstream.targets.iter().any(|target| is(&target.uri)))
+            || upstreams.any(|upstream| {
+                upstream.targets.iter().any(|target| is(&target.uri))
+                    || upstream.sources.iter().any(|source| source.holds(ip))
+            })
     }
 }

@@ -60,7 +60,7 @@ impl Leg {
         }
     }
 
-    fn is_also_at(&self, flow: &Flow) -> bool {
+    pub(crate) fn is_also_at(&self, flow: &Flow) -> bool {
         let elsewhere = self.elsewhere.as_ref();
         elsewhere.is_some_and(|elsewhere| elsewhere.place.flow.peer == flow.peer)
     }
@@ -140,6 +140,12 @@ impl Conversation {
             }
             return;
         };
+        if let Some(client) = leg.withdrawn
+            && context.shared.transactions.is_unheard(client)
+        {
+            // It went to where its phone is not, and nothing of it is known here.
+            leg.withdrawn = None;
+        }
         leg.moves(Place {
             flow,
             target: endpoint.contact.clone(),
@@ -180,9 +186,12 @@ impl Conversation {
         };
         elsewhere.asked = true;
         leg.changes_places();
-        leg.leave(context);
-        // What nobody has answered there is nothing that this place knows of.
-        leg.withdrawn = None;
+        self.joins_later(context, side);
+        if let Some(leg) = self.leg_mut(side) {
+            leg.leave(context);
+            // What nobody has answered there is nothing that this place knows of.
+            leg.withdrawn = None;
+        }
         self.settle_renegotiation(context, side);
         self.settle_carried(context, side);
         let check = self.party(side).check.as_ref();
@@ -224,6 +233,6 @@ impl Conversation {
             return true;
         }
         let asked = leg.elsewhere.as_ref().is_some_and(|known| known.asked);
-        !(asked && what == What::Doubt && status >= 300)
+        !(asked && status >= 300)
     }
 }

@@ -10,7 +10,7 @@ use crate::engine::conversation::rebuild::JUMP;
 use crate::engine::conversation::restoring::reach::{standing, way_anew};
 use crate::engine::dialog::{Do, Happens, Life};
 use crate::engine::endpoint::Endpoint;
-use crate::engine::ids::{Aor, ConversationId, Flow, Side};
+use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::routing;
 use crate::engine::time::{Millis, Time};
@@ -108,6 +108,19 @@ impl Conversation {
         self.ghosts = ghosts;
     }
 
+    /// The BYE of a lost dialog has its answer. One that knows no such call may be another phone than the one that
+    /// holds it: where that may be elsewhere it is told there when it is back.
+    pub(crate) fn farewell_answered(&mut self, leg: LegId, status: u16, flow: &Flow) {
+        let ghost = self.ghosts.iter_mut().find(|ghost| ghost.id == leg);
+        let Some(ghost) = ghost.filter(|ghost| status >= 300 && ghost.elsewhere.is_some()) else {
+            return self.ghosts.retain(|ghost| ghost.id != leg);
+        };
+        if !ghost.is_also_at(flow) {
+            ghost.changes_places();
+        }
+        ghost.elsewhere = None;
+    }
+
     /// A phone is back on the network: a dead call of ours that it still holds ends now.
     pub(crate) fn lay_ghosts(&mut self, context: &mut Context<'_>, endpoint: &Endpoint) {
         let id = self.id;
@@ -116,7 +129,7 @@ impl Conversation {
                 continue;
             }
             if let Some(flow) = endpoint.flow {
-                ghost.dialog.flow = flow;
+                ghost.goes_over(flow);
             }
             ghost.bye_again(context, id, Some(ELSEWHERE));
         }

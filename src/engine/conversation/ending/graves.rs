@@ -134,7 +134,7 @@ impl Context<'_> {
                 continue;
             }
             if let Some(flow) = endpoint.flow {
-                grave.leg.dialog.flow = flow;
+                grave.leg.goes_over(flow);
             }
             told += 1;
             if told > AT_ONCE {

@@ -4,7 +4,7 @@
 use super::stray::CSEQ_GAP;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
-use crate::engine::conversation::leg::Leg;
+use crate::engine::conversation::leg::{Leg, Talk};
 use crate::engine::dialog::Happens;
 use crate::engine::ids::{Flow, LegId};
 use crate::sip::Message;
@@ -14,7 +14,9 @@ const DROPPED_MAX: usize = 32;
 
 impl Conversation {
     /// The INVITE of a branch is taken back, and its answer may cross that.
-    pub(crate) fn may_be_answered_yet(&mut self, leg: Leg) {
+    pub(crate) fn may_be_answered_yet(&mut self, mut leg: Leg) {
+        // ACK and BYE say nothing of a session, and nobody tells of a phone that never answers.
+        leg.talk = Talk::default();
         if self.dropped.len() >= DROPPED_MAX {
             self.dropped.remove(0);
         }

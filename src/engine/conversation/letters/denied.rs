@@ -34,8 +34,12 @@ impl Conversation {
         let denied = |letter: &&Letter| letter.denied == Some(leg);
         let denied = party.queue.letters.iter().filter(denied);
         let numbers: Vec<u32> = denied.map(|letter| letter.number).collect();
+        if numbers.is_empty() {
+            return;
+        }
         for number in numbers {
             self.reject_letter(context, to, number, NOT_TAKEN);
         }
+        self.announce(context, to);
     }
 }

@@ -35,6 +35,8 @@ impl Conversation {
         let left = letters.filter(|letter| letter.for_transferor);
         let left = left.map(|letter| letter.number).collect();
         self.give_back(context, side, left);
+        // Somebody else is there now, whom they were not for.
+        self.party_mut(side).queue.untold = 0;
     }
 
     /// The transferor has the call back, and its letters.
@@ -76,7 +78,5 @@ impl Conversation {
             };
             self.rejected(context, side, &letter, GONE);
         }
-        // Somebody else is there now, whom they were not for.
-        self.party_mut(side).queue.untold = 0;
     }
 }

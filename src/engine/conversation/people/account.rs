@@ -383,8 +383,7 @@ fn proven(proofs: &mut Proofs, request: &Message) -> Vec<u8> {
     proofs.lines(request.method().as_str(), request.uri(), request.body())
 }
 
-/// Returns the lines of a request that are credentials.
-/// The same as `credentials` would find, without reading the rest: most requests have none.
+/// Returns true where `credentials` would find any. Most requests have none, and the rest need not be read.
 fn has_credentials(request: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', request).any(|at| {
         [Name::Authorization, Name::ProxyAuthorization]
@@ -396,6 +395,7 @@ fn has_credentials(request: &[u8]) -> bool {
     })
 }
 
+/// Returns the lines of a request that are credentials.
 fn credentials(request: &Message) -> Vec<u8> {
     request.lines_but(|field| !is_credentials(field.name))
 }

@@ -412,6 +412,19 @@ impl Conversation {
         }
     }
 
+    /// The survivor is asked at another place of its own: what waits for its consent asks for that again.
+    pub(crate) fn joins_later(&mut self, context: &mut Context<'_>, survivor: Side) {
+        let lost = self.party_mut(survivor.other()).lost.as_mut();
+        let Some(joining) = lost.and_then(|lost| lost.joining.take()) else {
+            return;
+        };
+        let leg = joining.leg;
+        self.unask(context, survivor, Some(joining));
+        if let Some(lost) = &mut self.party_mut(survivor.other()).lost {
+            lost.joining = Some(Joining::again(leg, context.now));
+        }
+    }
+
     /// An answer cannot be joined, or the survivor does not agree to it.
     pub(super) fn join_failed(
         &mut self,
