@@ -4,8 +4,6 @@
 use std::net::SocketAddr;
 
 use refork::engine::events::Signal;
-use refork::engine::ids::Side;
-use refork::engine::ports::MediaEvent;
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method};
 
@@ -30,11 +28,6 @@ fn copied() -> (Table, Remote, Remote, Message) {
 fn agrees(t: &mut Table, asked: &Message) {
     let ok = response(asked, 200, desk(), "b1");
     t.receive(desk(), with_sdp(ok, &audio(desk())));
-}
-
-fn falls_silent(t: &mut Table) {
-    let side = Side::Callee;
-    t.media_event(|media| MediaEvent::Silent { media, side });
 }
 
 /// Bob's desk phone has the call, and what is said in it from now on.
@@ -132,7 +125,7 @@ fn one_that_falls_silent_as_it_is_asked_where_it_was_is_lost_at_once() {
     let (mut t, _, _, asked) = copied();
     t.reply(&asked, 481, copy());
     t.request_to(desk(), Method::Update);
-    falls_silent(&mut t);
+    t.desk_is_silent();
     assert_eq!(t.losses(), [Signal::Moved]);
 }
 
@@ -140,7 +133,7 @@ fn one_that_falls_silent_as_it_is_asked_where_it_was_is_lost_at_once() {
 fn one_that_is_silent_is_lost_by_the_word_of_the_new_place_and_ended_at_both() {
     let mut t = Table::new(settings());
     t.established();
-    falls_silent(&mut t);
+    t.desk_is_silent();
     t.discard(desk());
     t.register_again("bob", copy(), "desk", 2);
     let asked = t.request_to(copy(), Method::Update);
@@ -166,7 +159,7 @@ fn the_place_that_has_not_answered_its_bye_is_told_when_it_is_back() {
     let (mut t, _, _, asked) = copied();
     t.reply(&asked, 481, copy());
     t.request_to(desk(), Method::Update);
-    falls_silent(&mut t);
+    t.desk_is_silent();
     t.discard(alice());
     t.takes_over(copy(), "c1", &audio(copy()));
     // That one knows nothing of the old call; where it was nobody has heard.

@@ -1,26 +1,13 @@
 //! A phone that says of a text or a digit that it has no such dialog, and is in the call.
 
 use refork::engine::events::Happening;
-use refork::engine::ids::Side;
-use refork::engine::ports::MediaEvent;
 use refork::engine::time::Millis;
-use refork::sip::{Message, Method};
+use refork::sip::Method;
 
 use crate::people::*;
 use crate::table::*;
 
 impl Table {
-    /// Bob's desk phone speaks.
-    fn bob_is_heard(&mut self) {
-        let side = Side::Callee;
-        self.media_event(|media| MediaEvent::Flowing { media, side });
-    }
-
-    /// It has no dialog for this.
-    fn denies(&mut self, request: &Message, tag: &str) {
-        self.receive(desk(), response(request, 481, desk(), tag).end());
-    }
-
     fn holds_its_dialog(&mut self, tag: &str) {
         let update = self.request_to(desk(), Method::Update);
         let answer = response(&update, 200, desk(), tag);
@@ -36,18 +23,18 @@ impl Table {
 fn a_text_that_is_denied_by_a_phone_in_the_call_is_refused_and_costs_no_call() {
     let mut t = two();
     let (mut a, _) = t.established();
-    t.bob_is_heard();
+    t.desk_is_heard();
     t.receive(alice(), a.message("one"));
     let first = t.request_to(desk(), Method::Message);
     t.receive(alice(), a.message("two"));
-    t.denies(&first, "b1");
+    t.reply(&first, 481, desk());
     t.nothing_to(alice());
     t.holds_its_dialog("b1");
     t.response_to(alice(), 488);
     // The next one goes its way, and is refused without another question.
     let second = t.request_to(desk(), Method::Message);
     assert_eq!(text(&second), "two");
-    t.denies(&second, "b1");
+    t.reply(&second, 481, desk());
     t.response_to(alice(), 488);
     t.nothing_to(desk());
     assert_eq!(t.lost(), 0);
@@ -57,12 +44,12 @@ fn a_text_that_is_denied_by_a_phone_in_the_call_is_refused_and_costs_no_call() {
 fn who_has_its_202_is_told_of_a_text_that_a_phone_in_the_call_denies() {
     let mut t = two();
     let (mut a, _) = t.established();
-    t.bob_is_heard();
+    t.desk_is_heard();
     t.receive(alice(), a.message("one"));
     let first = t.request_to(desk(), Method::Message);
     t.pass(Millis(2_200));
     t.response_to(alice(), 202);
-    t.denies(&first, "b1");
+    t.reply(&first, 481, desk());
     // It was being probed already, and does not know OPTIONS.
     t.pass(Millis(3_800));
     let update = t.waiting(desk(), &Method::Update).unwrap();
@@ -77,12 +64,10 @@ fn who_has_its_202_is_told_of_a_text_that_a_phone_in_the_call_denies() {
 fn a_text_that_is_denied_by_a_phone_that_has_begun_anew_goes_to_the_next_leg() {
     let mut t = two();
     let (mut a, _) = t.established();
-    t.bob_is_heard();
+    t.desk_is_heard();
     t.receive(alice(), a.message("one"));
     let first = t.request_to(desk(), Method::Message);
-    t.denies(&first, "b1");
-    let update = t.request_to(desk(), Method::Update);
-    t.denies(&update, "b1");
+    t.knows_no_call(&first, desk());
     t.response_to(alice(), 202);
     assert_eq!(t.lost(), 1);
     t.takes_over(desk(), "b2", &audio(desk()));
@@ -95,14 +80,12 @@ fn a_text_that_the_new_leg_denies_too_is_at_fault_itself() {
     let (mut a, _) = t.established();
     t.receive(alice(), a.message("one"));
     let first = t.request_to(desk(), Method::Message);
-    t.denies(&first, "b1");
-    let update = t.request_to(desk(), Method::Update);
-    t.denies(&update, "b1");
+    t.knows_no_call(&first, desk());
     t.response_to(alice(), 202);
     t.takes_over(desk(), "b2", &audio(desk()));
     let again = t.waiting(desk(), &Method::Message).unwrap();
     t.discard(desk());
-    t.denies(&again, "b2");
+    t.reply(&again, 481, desk());
     let asked = t.next_to(desk());
     let answer = response(&asked, 200, desk(), "b2");
     t.receive(desk(), with_sdp(answer, &audio(desk())));
@@ -117,7 +100,7 @@ fn a_text_that_the_new_leg_denies_too_is_at_fault_itself() {
 fn digits_that_are_denied_by_a_phone_in_the_call_cost_no_call() {
     let mut t = two();
     let (mut a, _) = t.established();
-    t.bob_is_heard();
+    t.desk_is_heard();
     for digit in 0..12 {
         let info = a.request(Method::Info);
         t.receive(
@@ -125,7 +108,7 @@ fn digits_that_are_denied_by_a_phone_in_the_call_cost_no_call() {
             info.body("application/dtmf-relay", b"Signal=1\r\n"),
         );
         let info = t.request_to(desk(), Method::Info);
-        t.denies(&info, "b1");
+        t.reply(&info, 481, desk());
         t.response_to(alice(), 488);
         if digit == 0 {
             t.holds_its_dialog("b1");
@@ -140,13 +123,13 @@ fn digits_that_are_denied_by_a_phone_in_the_call_cost_no_call() {
 fn a_digit_that_is_denied_by_a_phone_that_has_begun_anew_is_its_loss() {
     let mut t = two();
     let (mut a, _) = t.established();
-    t.bob_is_heard();
+    t.desk_is_heard();
     t.receive(alice(), a.request(Method::Info).end());
     let info = t.request_to(desk(), Method::Info);
-    t.denies(&info, "b1");
+    t.reply(&info, 481, desk());
     t.response_to(alice(), 488);
     let update = t.request_to(desk(), Method::Update);
-    t.denies(&update, "b1");
+    t.reply(&update, 481, desk());
     assert_eq!(t.lost(), 1);
     t.request_to(desk(), Method::Invite);
 }

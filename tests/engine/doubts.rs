@@ -15,14 +15,6 @@ use crate::table::*;
 const DESK: Side = Side::Callee;
 
 impl Table {
-    fn desk_is_silent(&mut self) {
-        self.media_event(|media| MediaEvent::Silent { media, side: DESK });
-    }
-
-    fn desk_is_heard(&mut self) {
-        self.media_event(|media| MediaEvent::Flowing { media, side: DESK });
-    }
-
     /// Returns the last copy of what waits for a phone.
     fn last(&mut self, at: SocketAddr, method: &Method) -> Option<Message> {
         let mut last = None;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use refork::engine::ids::{Aor, Side, Transport};
-use refork::engine::ports::{Command, Input};
+use refork::engine::ports::{Command, Input, MediaEvent};
 use refork::engine::settings::*;
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
@@ -214,6 +214,17 @@ impl Table {
     /// The operator declares Bob's endpoint lost: the shortest way into a restoration.
     pub fn bob_is_lost(&mut self) {
         self.is_lost(Side::Callee);
+    }
+
+    /// No media comes from Bob's desk phone any more.
+    pub fn desk_is_silent(&mut self) {
+        let side = Side::Callee;
+        self.media_event(|media| MediaEvent::Silent { media, side });
+    }
+
+    pub fn desk_is_heard(&mut self) {
+        let side = Side::Callee;
+        self.media_event(|media| MediaEvent::Flowing { media, side });
     }
 
     /// A phone knows nothing of the call: it says so of a text or a digit, and of the offer by which its dialog is

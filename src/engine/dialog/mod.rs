@@ -219,7 +219,7 @@ impl Dialog {
         let _ = self.refresh(response);
     }
 
-    /// Takes the way that an answer came: of the host that was asked, whose NAT may have changed the port.
+    /// Takes the way that an answer came: of the host that was asked, which over a connection may be another one.
     /// One that comes from elsewhere is an answer, but moves nothing.
     fn follow(&mut self, flow: Flow) {
         let (before, now) = (self.flow.peer.ip(), flow.peer.ip());

@@ -1,7 +1,7 @@
 //! MESSAGE requests within the conversation: one under way a direction, kept while nobody takes them.
 //!
-//! `queue` their order, `denied` phones that say they have no such dialog, `handing_on` what a transfer does to them, `undelivered` the word to who wrote one in
-//! vain.
+//! `queue` their order, `denied` phones that say they have no such dialog, `handing_on` what a transfer does to them,
+//! `undelivered` the word to who wrote one in vain.
 
 mod denied;
 mod handing_on;

@@ -1,9 +1,9 @@
 //! The re-fork: the lost side's endpoints are invited again, the first that answers is joined, and the
 //! survivor learns nothing of it.
 //!
-//! `aside` what there is of a side without a leg, `rounds`, `reach`, `busy`, `away`, `relapses`, `turns` and `budget` whom
-//! to ask, how and when, `wishes` what it is asked, `replies` what it says, `machines` where it is no person, `forwarded` where it
-//! names another; `join`, `unjoined`, `wish` and the session's `fits` the new leg; `repair` and `consent` a phone that
+//! `aside` what there is of a side without a leg, `rounds`, `reach`, `busy`, `away`, `relapses`, `turns` and `budget`
+//! whom to ask, how and when, `wishes` what it is asked, `replies` what it says, `machines` where it is no person,
+//! `forwarded` where it names another; `join`, `unjoined`, `wish` and the session's `fits` the new leg; `repair` and `consent` a phone that
 //! comes back by itself; `survivor` what is answered meanwhile, `notice` the word to it, `tone` where it takes none.
 
 pub(crate) mod aside;
