@@ -126,6 +126,10 @@ fn tell(scope: Scope<'_>, event: &Event) {
                 line!(scope, DEBUG, %from, %peer, why, "too many calls");
             }
         }
+        Event::NoService { uri, peer } => {
+            let (uri, peer) = (Clean(uri), Clean(peer));
+            line!(scope, WARN, %uri, %peer, "a call for help was refused: no entry of `routes` leads to the service");
+        }
         Event::Glut {
             glut,
             method,

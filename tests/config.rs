@@ -18,7 +18,7 @@ use std::time::Duration;
 use refork::config::{self, Config, ConfigErrors};
 use refork::engine::ids::{Aor, Transport};
 use refork::engine::settings::{
-    Auth, FailureCause, Filler, Redirects, RouteFork, ServedBy, Settings,
+    Auth, Emergency, FailureCause, Filler, Redirects, RouteFork, ServedBy, Settings,
 };
 use refork::engine::time::Millis;
 use refork::sip::digest::{Algorithm, ha1};
@@ -135,7 +135,7 @@ endpoints:
 upstreams:
   pbx: { targets: ["sip:127.0.0.1:5090;transport=tcp", { uri: "sip:b", priority: 7, weight: 3 }], probe: 5s }
   idle: { targets: [{ uri: "sip:c" }], probe: null }
-routes: [{ match: "sip:+*@*", to: pbx, fork: { redirects: pass, ring_timeout: 45s } }, { match: "sip:1*@*", to: idle }]
+routes: [{ match: "sip:+*@*", to: pbx, fork: { redirects: pass, ring_timeout: 45s } }, { match: "sip:1*@*", to: idle }, { match: "urn:service:sos*", to: pbx }, { match: "sip:112@*", to: pbx, emergency: anyone }]
 dns: { servers: [192.0.2.53, "[::1]:5353"], timeout: 1s, attempts: 3 }
 fork: { failover: 2s }
 detect: { probe: off, media: off, failure_bye: [503, "q850:27"] }
@@ -186,8 +186,11 @@ log: { level: "info,refork::engine=debug", format: json }
         ring_timeout: Some(Millis(45_000)),
         redirects: Some(Redirects::Pass),
     };
+    let help: Vec<_> = engine.routes.iter().map(|route| route.emergency).collect();
+    let (users, anyone) = (Some(Emergency::Users), Some(Emergency::Anyone));
+    assert_eq!(help, [None, None, users, anyone]);
     let rules: Vec<_> = engine.routes.iter().map(|route| route.fork).collect();
-    assert_eq!(rules, [own, RouteFork::default()]);
+    assert_eq!(rules[..2], [own, RouteFork::default()]);
     assert_eq!(engine.detect.probe, None);
     assert_eq!(engine.detect.media_silence, None);
     assert_eq!(

@@ -11,8 +11,8 @@ use super::conversation::{
     sdp_of, too_brief, way,
 };
 use super::edge::Named;
-use super::location::Registered;
-use super::routing::{By, Destination, Target, dialled};
+use super::location::{Registered, canonical};
+use super::routing::{By, Destination, NO_SERVICE, SCHEME_NOT_CARRIED, Target, dialled};
 use super::{Engine, routing};
 use crate::engine::dialog::is_sips;
 use crate::engine::events::{Event, Offence};
@@ -22,10 +22,11 @@ use crate::engine::inquiry::{Found, Inquiry};
 use crate::engine::mint::{hash_shard, tag_key};
 use crate::engine::ports::{Output, World};
 use crate::engine::refusal::{Refusal, SIPS_NOT_ALLOWED};
+use crate::engine::settings::Emergency;
 use crate::engine::time::Time;
 use crate::engine::transaction::ServerId;
 use crate::engine::trust;
-use crate::sip::{Builder, Malformed, Message, Method, Name, Uri, reason_phrase, sdp::Sdp};
+use crate::sip::{Builder, Malformed, Message, Method, Name, Scheme, Uri, reason_phrase, sdp::Sdp};
 
 impl Engine {
     pub(super) fn request(
@@ -156,13 +157,15 @@ impl Engine {
         if demanded.into_iter().any(|value| !known(value)) {
             return Err((420, "extension that is not supported").into());
         }
-        if !matches!(
-            Uri::parse(request.uri()).map(|uri| uri.scheme),
-            Ok(crate::sip::Scheme::Sip | crate::sip::Scheme::Sips | crate::sip::Scheme::Tel)
-        ) {
-            return Err((416, "scheme that is not carried").into());
+        let carried = Uri::parse(request.uri()).is_ok_and(|uri| match uri.scheme {
+            Scheme::Sip | Scheme::Sips | Scheme::Tel => true,
+            Scheme::Other(_) => names_service(request),
+        });
+        if carried {
+            Ok(())
+        } else {
+            Err(SCHEME_NOT_CARRIED)
         }
-        Ok(())
     }
 
     fn register(
@@ -207,7 +210,8 @@ impl Engine {
         world: &mut dyn World,
     ) {
         if request.max_forwards() != Some(0)
-            && Uri::parse(request.uri()).is_ok_and(|uri| uri.user.is_some())
+            && (Uri::parse(request.uri()).is_ok_and(|uri| uri.user.is_some())
+                || names_service(request))
         {
             let Some(asker) = self.admit(server, request, flow, now, world) else {
                 return;
@@ -252,7 +256,8 @@ impl Engine {
         let beyond = by.is_some() && !trust::is_listed(&flow, &self.shared.settings, world);
         let by = by.unwrap_or_default();
         let standing = self.conversations.len() + world.elsewhere();
-        let full = standing >= self.shared.settings.limits.conversations;
+        let full = standing >= self.shared.settings.limits.conversations
+            && (asker.is_unknown() || self.emergency(request, flow, now, world).is_none());
         let mut context = self.shared.context(now, world);
         if full || self.draining {
             let why = if full {
@@ -266,6 +271,9 @@ impl Engine {
             Ok(arrival) => Arrival { beyond, ..arrival },
             Err(refusal) => {
                 context.turn_away(server, request, refusal);
+                if refusal == NO_SERVICE {
+                    return self.no_service(request, flow, now);
+                }
                 return self.looked_for(asker, refusal.status, flow);
             }
         };
@@ -275,8 +283,8 @@ impl Engine {
             let tell = self.ringing.tells(crowd, now);
             return context.refuse_one_more(server, crowd, tell);
         }
-        let (there, of_stranger) = (&arrival.destination, rings.is_stranger());
-        let Some(burden) = context.begin_ringing(server, request, there, of_stranger) else {
+        let (there, claim) = (&arrival.destination, rings.claim());
+        let Some(burden) = context.begin_ringing(server, request, there, claim) else {
             return;
         };
         self.ringing.begin(rings, &mut *context.world);
@@ -465,6 +473,15 @@ fn arrival<'a>(
     })
 }
 
+/// Returns true for a request that a service can be asked (RFC 5031).
+fn names_service(request: &Message) -> bool {
+    let asks = matches!(
+        request.method(),
+        Method::Invite | Method::Message | Method::Options
+    );
+    asks && canonical(request.uri()).is_some_and(|named| named.as_str().starts_with("urn:"))
+}
+
 /// Returns where a request goes that comes by these upstreams, for one who may reach that.
 pub(super) fn destination(
     context: &Context<'_>,
@@ -521,7 +538,9 @@ fn leads_to(
         )
             .into());
     }
-    if !asker.may_reach(destination.upstream.as_deref()) {
+    if !asker.may_reach(destination.upstream.as_deref())
+        && destination.emergency != Some(Emergency::Anyone)
+    {
         return Err(NOT_FOR_STRANGERS);
     }
     let chosen = context.choose(destination, request.call_id());

@@ -81,6 +81,11 @@ pub enum Event {
         /// As above.
         tell: bool,
     },
+    /// Somebody called a service by its URN (RFC 5031) that no route leads to; of a flood it is told now and then.
+    NoService {
+        uri: Box<str>,
+        peer: Box<str>,
+    },
     /// The shard is late for a while (`on`), or in time again.
     Overload {
         on: bool,

@@ -104,6 +104,8 @@ pub struct Engine {
     draining: bool,
     overload: Overload,
     ringing: Ringing,
+    /// When the operator was told last that a service was called to which no route leads.
+    no_service_told: Option<Time>,
 }
 
 impl Engine {
@@ -161,6 +163,7 @@ impl Engine {
             draining: false,
             overload: Overload::default(),
             ringing: Ringing::default(),
+            no_service_told: None,
         }
     }
 

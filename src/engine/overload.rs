@@ -79,7 +79,7 @@ impl Engine {
         now: Time,
         world: &dyn World,
     ) -> Option<Message> {
-        if !self.overload.is_on() || !self.begins(&message, flow, world) {
+        if !self.overload.is_on() || !self.begins(&message, flow, now, world) {
             return Some(message);
         }
         let pause = self.shared.mint.jitter(PAUSE, PAUSE_SHARE).as_secs_ceil();
@@ -90,9 +90,9 @@ impl Engine {
         None
     }
 
-    /// Returns true for what begins something. A phone that repairs its call, one that is known and stays,
-    /// and one that is sought, do not.
-    fn begins(&self, message: &Message, flow: Flow, world: &dyn World) -> bool {
+    /// Returns true for what begins something that can wait. A phone that repairs its call, one that is known and
+    /// stays, and one that is sought, do not; who calls for help (RFC 5390 5, REQ 13) must not.
+    fn begins(&self, message: &Message, flow: Flow, now: Time, world: &dyn World) -> bool {
         if !message.is_request() || message.to_tag().is_some() {
             return false;
         }
@@ -110,7 +110,14 @@ impl Engine {
             | Method::Notify
             | Method::Other(_) => false,
         };
-        begins && !self.shared.transactions.knows(message, flow)
+        begins
+            && !self.shared.transactions.knows(message, flow)
+            && !self.is_for_help(message, flow, now, world)
+    }
+
+    fn is_for_help(&self, message: &Message, flow: Flow, now: Time, world: &dyn World) -> bool {
+        let calls = matches!(message.method(), Method::Invite | Method::Message);
+        calls && self.emergency(message, flow, now, world).is_some()
     }
 
     fn is_repair(&self, invite: &Message) -> bool {

@@ -226,7 +226,7 @@ pub type Generation = u32;
 /// What ports are wanted for, the most important first: the last that are free are not for everybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Claim {
-    /// A call that stands: it is restored, or taken up again after a restart.
+    /// A call that stands: it is restored, or taken up again after a restart; and one for help.
     Standing,
     /// A call of a user, a trusted peer or an upstream.
     Known,
@@ -237,6 +237,15 @@ pub enum Claim {
 impl Claim {
     /// Every claim, for the metrics that must exist from the start.
     pub const ALL: [Self; 3] = [Self::Standing, Self::Known, Self::Stranger];
+
+    /// Returns what a new call of somebody is.
+    pub(crate) fn of_caller(is_unknown: bool) -> Self {
+        if is_unknown {
+            Self::Stranger
+        } else {
+            Self::Known
+        }
+    }
 
     /// Returns the word used in logs and labels.
     pub fn as_str(self) -> &'static str {

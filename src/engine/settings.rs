@@ -203,10 +203,22 @@ pub enum PathMode {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// `*` matches any run of characters; held against the Request-URI as `sip:user@host`.
+    /// `*` matches any run of characters; held against the Request-URI as `sip:user@host`, or as the URN of a
+    /// service.
     pub pattern: Box<str>,
     pub to: Box<str>,
     pub fork: RouteFork,
+    /// Its calls are calls for help.
+    pub emergency: Option<Emergency>,
+}
+
+/// Who may call for help; no limit turns them away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emergency {
+    /// Whoever may call there anyway.
+    Users,
+    /// Whoever does, without proof.
+    Anyone,
 }
 
 /// What a route has otherwise than `ForkSettings` have it for all.

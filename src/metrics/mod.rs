@@ -207,7 +207,7 @@ impl Metrics {
             // The gate counts them.
             Event::Offence { .. } => {}
             // Phones have no other fax; and of a setting the log speaks.
-            Event::BareFax | Event::NotKept { .. } => {}
+            Event::BareFax | Event::NotKept { .. } | Event::NoService { .. } => {}
             Event::Stray { what } => protocol.stray.with_label_values(&[what]).inc(),
             Event::Keyed { clear } => protocol.srtp_legs[usize::from(*clear)].inc(),
             Event::Retransmitted {

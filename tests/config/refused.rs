@@ -481,6 +481,20 @@ const CASES: &[Case] = &[
         "",
     ),
     (
+        "upstreams: { pbx: { targets: [\"sip:a\"] } }\nroutes: [{ match: \"urn:uuid:*\", to: pbx }]\n",
+        "routes[0].match",
+        (2, 19),
+        "can match nothing",
+        "urn:service:sos",
+    ),
+    (
+        "upstreams: { pbx: { targets: [\"sip:a\"] } }\nroutes:\n  - { match: \"sip:1*@*\", to: pbx, emergency: anyone }\n",
+        "routes[0].emergency",
+        (3, 46),
+        "anybody could call",
+        "sip:112@*",
+    ),
+    (
         "upstreams: { pbx: { targets: [\"sip:a\"] } }\nroutes: [{ match: \"sip:*\", to: pbz }]\n",
         "routes[0].to",
         (2, 32),

@@ -61,6 +61,7 @@ pub fn guarded() -> Settings {
             pattern: "sip:+*@*".into(),
             to: "trunk".into(),
             fork: RouteFork::default(),
+            emergency: None,
         }],
         acl: AclSettings {
             trusted: vec!["203.0.113.0/24".parse().unwrap()],

@@ -29,6 +29,7 @@ pub fn behind_a_name() -> Settings {
         pattern: "sip:4*@*".into(),
         to: "pbx".into(),
         fork: RouteFork::default(),
+        emergency: None,
     });
     wishes
 }

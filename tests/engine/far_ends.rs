@@ -32,6 +32,7 @@ fn with_acl(trusted: bool, acl: AclSettings) -> Table {
             pattern: "sip:+*@*".into(),
             to: "trunk".into(),
             fork: RouteFork::default(),
+            emergency: None,
         }],
         acl,
         ..settings()

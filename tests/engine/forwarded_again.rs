@@ -290,6 +290,7 @@ fn the_route_to_who_is_lost_says_whether_it_is_followed() {
                 redirects: Some(own),
                 ring_timeout: None,
             },
+            emergency: None,
         }];
         let mut t = Table::new(wishes);
         t.register("carol", carol(), "carol");

@@ -180,6 +180,7 @@ fn with_routes(all: Redirects, rules: RouteFork) -> Settings {
         pattern: pattern.into(),
         to: "pbx".into(),
         fork,
+        emergency: None,
     };
     let mut wishes = settings();
     let pbx = upstream("sip:198.51.100.2", false);

@@ -36,11 +36,13 @@ fn house() -> Table {
                 pattern: "sip:+49*@*".into(),
                 to: "trunk".into(),
                 fork: RouteFork::default(),
+                emergency: None,
             },
             Route {
                 pattern: "sip:+*@*".into(),
                 to: "public".into(),
                 fork: RouteFork::default(),
+                emergency: None,
             },
         ],
         acl: AclSettings {

@@ -29,6 +29,7 @@ mod doubts;
 mod early_ends;
 mod early_updates;
 mod edge;
+mod emergencies;
 mod enclosed;
 mod entries;
 mod failover;

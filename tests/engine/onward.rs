@@ -23,6 +23,7 @@ fn behind_a_trunk() -> Settings {
         pattern: "sip:4*@*".into(),
         to: "trunk".into(),
         fork: RouteFork::default(),
+        emergency: None,
     });
     wishes
 }

@@ -30,6 +30,7 @@ fn house(trusted: bool) -> Table {
             pattern: "sip:+*@*".into(),
             to: "trunk".into(),
             fork: RouteFork::default(),
+            emergency: None,
         }],
         acl: AclSettings {
             trusted: vec!["192.0.2.61".parse().unwrap()],

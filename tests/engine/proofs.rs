@@ -29,6 +29,7 @@ pub(crate) fn with_account(realms: &[&str]) -> Settings {
         pattern: "sip:4*@*".into(),
         to: "trunk".into(),
         fork: RouteFork::default(),
+        emergency: None,
     });
     settings
 }

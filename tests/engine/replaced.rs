@@ -24,6 +24,7 @@ fn house(trusted: bool) -> Table {
             pattern: "sip:+*@*".into(),
             to: "pbx".into(),
             fork: RouteFork::default(),
+            emergency: None,
         }],
         ..settings()
     });

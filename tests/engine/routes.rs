@@ -232,6 +232,7 @@ fn behind_an_upstream_the_aor_is_asked_for_again() {
         pattern: "sip:4*@*".into(),
         to: "pbx".into(),
         fork: RouteFork::default(),
+        emergency: None,
     });
     let mut t = Table::new(wishes);
     let invite = request(Method::Invite, "alice", "401", alice(), "call1");

@@ -34,6 +34,7 @@ fn a_sips_target_is_called_over_tls_and_told_a_sips_contact() {
             pattern: "sip:4*@*".into(),
             to: "pbx".into(),
             fork: RouteFork::default(),
+            emergency: None,
         });
         let mut t = Table::new(wishes);
         let at = vec![(Transport::Tls, desk())];
@@ -249,6 +250,7 @@ fn behind(target: &str) -> Settings {
         pattern: "sip:4*@*".into(),
         to: "pbx".into(),
         fork: RouteFork::default(),
+        emergency: None,
     });
     wishes
 }

@@ -31,6 +31,7 @@ fn behind(config: &mut Config, targets: Vec<UpstreamTarget>, probe: Option<Milli
         pattern: "sip:4*@*".into(),
         to: "pbx".into(),
         fork: RouteFork::default(),
+        emergency: None,
     });
 }
 

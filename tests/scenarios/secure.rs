@@ -211,6 +211,7 @@ fn through_an_upstream(target: impl Fn(SocketAddr) -> String) {
             pattern: "sip:zoe@*".into(),
             to: "other".into(),
             fork: RouteFork::default(),
+            emergency: None,
         });
         other = Some(server);
     });

@@ -199,7 +199,7 @@ impl fmt::Debug for UpstreamCredentials {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Route {
-    /// Held against the Request-URI as `sip:user@host`; `*` is any run of characters.
+    /// Held against the Request-URI as `sip:user@host`, or `urn:service:sos`; `*` is any run of characters.
     #[serde(rename = "match")]
     pub(crate) pattern: String,
     /// Name of an upstream.
@@ -207,6 +207,19 @@ pub(crate) struct Route {
     /// What is otherwise for its calls than `fork` says.
     #[serde(default)]
     pub(crate) fork: RouteFork,
+    /// Its calls are for help: no limit turns them away. `users` where `match` begins with `urn:service:sos`.
+    pub(crate) emergency: Option<Emergency>,
+}
+
+/// Who may call for help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Emergency {
+    Off,
+    /// Whoever may call there anyway.
+    Users,
+    /// Whoever does, without proof.
+    Anyone,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]

@@ -8,7 +8,7 @@ use crate::config::file::{self, File, TargetUri, TextOr};
 use crate::config::problem::nearest;
 use crate::config::tree::Step;
 use crate::engine::ids::Transport;
-use crate::engine::settings::{Account, PathMode, Route, Upstream, UpstreamTarget};
+use crate::engine::settings::{Account, Emergency, PathMode, Route, Upstream, UpstreamTarget};
 use crate::engine::time::Millis;
 use crate::sip::{Scheme, Uri};
 
@@ -124,6 +124,11 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> BTreeMap<Box<str>, 
     upstreams
 }
 
+fn starts_with(text: &str, with: &str) -> bool {
+    let head = text.get(..with.len());
+    head.is_some_and(|head| head.eq_ignore_ascii_case(with))
+}
+
 fn narrow(number: u64) -> u16 {
     u16::try_from(number).unwrap_or(u16::MAX)
 }
@@ -147,18 +152,37 @@ pub(super) fn routes(file: &File, check: &mut Check<'_>) -> Vec<Route> {
     for (index, route) in file.routes.iter().enumerate() {
         let path = [Step::Key("routes"), Step::Item(index)];
         check_upstream(&route.to, &[path[0], path[1], Step::Key("to")], check);
-        let scheme = ["sip:", "*"].iter().any(|s| route.pattern.starts_with(s));
+        let begins = |with: &str| starts_with(&route.pattern, with);
+        let scheme = ["sip:", "*", "urn:service:"].into_iter().any(begins);
         if !scheme || route.pattern.contains(char::is_whitespace) {
             check.problem(
                 &[path[0], path[1], Step::Key("match")],
                 format!("`{}` can match nothing", route.pattern),
-                "held against sip:user@host, of a tel: URI too; * is any run of characters: sip:+*@*",
+                "held against sip:user@host, of a tel: URI too, or urn:service:sos; * is any run of characters: sip:+*@*",
             );
         }
+        let help = begins("urn:service:sos");
+        let user = route.pattern.split('@').next().unwrap_or("");
+        let emergency = match route.emergency {
+            Some(file::Emergency::Off) => None,
+            None => help.then_some(Emergency::Users),
+            Some(file::Emergency::Users) => Some(Emergency::Users),
+            Some(file::Emergency::Anyone) => {
+                if !help && user.contains('*') {
+                    check.problem(
+                        &[path[0], path[1], Step::Key("emergency")],
+                        format!("anybody could call whatever `{}` matches", route.pattern),
+                        "name the number in `match`: sip:112@*, or urn:service:sos*; or say users",
+                    );
+                }
+                Some(Emergency::Anyone)
+            }
+        };
         routes.push(Route {
             pattern: route.pattern.as_str().into(),
             to: route.to.as_str().into(),
             fork: behaviour::route_fork(&route.fork),
+            emergency,
         });
     }
     routes

@@ -8,6 +8,7 @@
 //! | a user of a domain that an upstream serves | nothing here: the upstream judges | our users, that upstream; transfers there only from a flow that it let register |
 //! | anonymous (RFC 3323 4.1.1.3), or no SIP address | as of the identity that it prefers, of the realm that it has credentials for, of who has registered over its flow; digest as any user, where a domain is for all, or a stranger could not get there | as that user |
 //! | anybody else | nothing | our users |
+//! | anybody who calls for help by a route that is for anyone (`Emergency::Anyone`) | nothing | there |
 //!
 //! A source that lies on the flow of a binding is asked like any other: the address of a datagram proves
 //! nothing, and over a connection a phone keeps its nonce.
@@ -27,11 +28,14 @@ use crate::engine::asker::Asker;
 use crate::engine::events::{Event, Offence, Unproven};
 use crate::engine::ids::{Aor, Flow};
 use crate::engine::ports::World;
-use crate::engine::settings::{Auth, Domain, ServedBy, Settings};
-use crate::engine::time::Time;
+use crate::engine::settings::{Auth, Domain, Emergency, ServedBy, Settings};
+use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::ServerId;
 use crate::sip::digest::Credentials;
 use crate::sip::{Message, Name, Uri, reason_phrase};
+
+/// Between two lines of the log about services that nobody serves.
+const TOLD_EVERY: Millis = Millis::from_secs(10);
 
 /// In whose name a request is.
 struct Claim<'s> {
@@ -58,6 +62,10 @@ impl Engine {
     ) -> Option<Asker> {
         let (aor, rejection) = match self.judge(request, flow, now, world) {
             Ok(asker) => return Some(asker),
+            // RFC 6881 5.1, by the operator's word.
+            Err(_) if self.emergency(request, flow, now, world) == Some(Emergency::Anyone) => {
+                return Some(Asker::Stranger);
+            }
             Err(Rejection::Refuse(aor, why)) => {
                 self.unproven(request, flow, &aor, Unproven::Other, false);
                 self.shared.context(now, world).refuse(server, 403, why);
@@ -87,6 +95,31 @@ impl Engine {
             context.tell_refusal(server, challenge.status, "wrong credentials");
         }
         context.challenge(server, challenge, &tag);
+    }
+
+    /// Returns who may make the call for help that a first request is, where it is one.
+    pub(super) fn emergency(
+        &self,
+        request: &Message,
+        flow: Flow,
+        now: Time,
+        world: &dyn World,
+    ) -> Option<Emergency> {
+        let settings = &self.shared.settings;
+        if settings
+            .routes
+            .iter()
+            .all(|route| route.emergency.is_none())
+        {
+            return None;
+        }
+        let by = By {
+            at: Some(world.advertised(&flow).ip()),
+            ..By::party(&Asker::Stranger)
+        };
+        let uri = dialled(request.uri(), &by, settings, world);
+        let there = routing::route(&uri, &[], now, settings, world);
+        there.ok()?.emergency
     }
 
     fn judge(
@@ -175,6 +208,18 @@ impl Engine {
         });
         if why.is_failure() {
             self.emit(offence(Offence::Credentials, flow, answered));
+        }
+    }
+
+    /// Tells the operator that a service was called which no route leads to.
+    pub(super) fn no_service(&mut self, request: &Message, flow: Flow, now: Time) {
+        let told = self.no_service_told;
+        if told.is_none_or(|told| now.since(told) >= TOLD_EVERY) {
+            self.no_service_told = Some(now);
+            self.emit(Event::NoService {
+                uri: request.uri().into(),
+                peer: flow.to_string().into(),
+            });
         }
     }
 

@@ -428,14 +428,8 @@ impl Conversation {
             return Claim::Standing;
         }
         let caller = &self.party(Side::Caller).asker;
-        let unknown = self
-            .rings
-            .map_or_else(|| caller.is_unknown(), Rings::is_stranger);
-        if unknown {
-            Claim::Stranger
-        } else {
-            Claim::Known
-        }
+        self.rings
+            .map_or_else(|| Claim::of_caller(caller.is_unknown()), Rings::claim)
     }
 
     fn media(&self, context: &mut Context<'_>, command: MediaCommand) {

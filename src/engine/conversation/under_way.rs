@@ -16,7 +16,7 @@ use crate::engine::conversation::context::Context;
 use crate::engine::conversation::{Rings, Stranger};
 use crate::engine::events::{Event, Glut};
 use crate::engine::mint::hash64;
-use crate::engine::ports::World;
+use crate::engine::ports::{Claim, World};
 use crate::engine::routing::Destination;
 use crate::engine::settings::{ForkOrder, LimitSettings};
 use crate::engine::time::{Millis, Time};
@@ -76,7 +76,7 @@ impl UnderWay {
         if let Some(glut) = glut_of_texts(text, limits, world) {
             return Err(glut);
         }
-        let burden = self.begin(request, copies, text.is_stranger(), limits)?;
+        let burden = self.begin(request, copies, text.claim(), limits)?;
         for number in numbers(text) {
             world.rings(number, true);
         }
@@ -86,20 +86,22 @@ impl UnderWay {
         })
     }
 
-    /// Takes note of a request that is sent to so many targets. One alone is taken whatever its size.
+    /// Takes note of a request that is sent to so many targets. One alone is taken whatever its size, and who calls
+    /// for help in any case.
     fn begin(
         &mut self,
         request: &Message,
         copies: usize,
-        of_stranger: bool,
+        claim: Claim,
         limits: &LimitSettings,
     ) -> Result<Burden, Glut> {
         let bytes = (request.bytes().len() + OVERHEAD) * (1 + copies);
         let fits = |held: usize, most: usize| held == 0 || held + bytes <= most;
+        let of_stranger = claim == Claim::Stranger;
         if of_stranger && !fits(self.of_strangers, limits.under_way / STRANGERS_PART) {
             return Err(Glut::Strangers);
         }
-        if !fits(self.bytes, limits.under_way) {
+        if claim != Claim::Standing && !fits(self.bytes, limits.under_way) {
             return Err(Glut::All);
         }
         let burden = Burden {
@@ -160,7 +162,7 @@ impl Burden {
 fn glut_of_texts(text: Rings, limits: &LimitSettings, world: &dyn World) -> Option<Glut> {
     let under_way = |one| world.ringing(number_of(one));
     match text {
-        Rings::Free => None,
+        Rings::Free | Rings::Help => None,
         Rings::User(user) => (under_way(user) >= limits.texts_per_user).then_some(Glut::User),
         Rings::Stranger(Stranger {
             address,
@@ -209,7 +211,7 @@ impl Context<'_> {
         of_stranger: bool,
     ) -> Option<Burden> {
         let copies = targets.min(TARGETS_AT_ONCE);
-        self.begin_measured(server, request, copies, of_stranger)
+        self.begin_measured(server, request, copies, Claim::of_caller(of_stranger))
     }
 
     /// The same for a call that is to ring at so many places, of an upstream one after another.
@@ -218,14 +220,14 @@ impl Context<'_> {
         server: ServerId,
         request: &Message,
         there: &Destination,
-        of_stranger: bool,
+        claim: Claim,
     ) -> Option<Burden> {
         let targets = there.targets.len();
         let copies = match there.order {
             ForkOrder::Parallel | ForkOrder::Q => targets,
             ForkOrder::Serial => targets.min(TARGETS_AT_ONCE),
         };
-        self.begin_measured(server, request, copies, of_stranger)
+        self.begin_measured(server, request, copies, claim)
     }
 
     fn begin_measured(
@@ -233,11 +235,11 @@ impl Context<'_> {
         server: ServerId,
         request: &Message,
         copies: usize,
-        of_stranger: bool,
+        claim: Claim,
     ) -> Option<Burden> {
         let shared = &mut *self.shared;
         let limits = &shared.settings.limits;
-        let begun = shared.under_way.begin(request, copies, of_stranger, limits);
+        let begun = shared.under_way.begin(request, copies, claim, limits);
         begun
             .inspect_err(|glut| _ = self.refuse_glut(server, *glut))
             .ok()
@@ -310,28 +312,33 @@ mod tests {
         let mut held = UnderWay::default();
         // More than 120,000 with its copy: the only one, and no other beside it.
         let large = of_bytes(60_000);
-        let first = held.begin(&large, 1, true, &limits).unwrap();
+        let first = held.begin(&large, 1, Claim::Stranger, &limits).unwrap();
         for bytes in [0, 60_000] {
-            let refused = held.begin(&of_bytes(bytes), 1, true, &limits);
+            let refused = held.begin(&of_bytes(bytes), 1, Claim::Stranger, &limits);
             assert_eq!(refused.unwrap_err(), Glut::Strangers);
         }
         // Others have the rest.
         let known: Vec<Burden> = (0..2)
-            .map(|_| held.begin(&large, 1, false, &limits).unwrap())
+            .map(|_| held.begin(&large, 1, Claim::Known, &limits).unwrap())
             .collect();
-        let refused = held.begin(&large, 1, false, &limits);
+        let refused = held.begin(&large, 1, Claim::Known, &limits);
         assert_eq!(refused.unwrap_err(), Glut::All);
         assert!(held.is_made_up_of(known.iter().chain([&first])));
+        let help = held.begin(&large, 1, Claim::Standing, &limits).unwrap();
+        held.let_go(help);
         held.let_go(first);
-        held.begin(&of_bytes(0), 1, true, &limits).unwrap();
-        held.begin(&large, 1, false, &limits).unwrap();
+        held.begin(&of_bytes(0), 1, Claim::Stranger, &limits)
+            .unwrap();
+        held.begin(&large, 1, Claim::Known, &limits).unwrap();
     }
 
     #[test]
     fn what_lingers_is_held_until_its_time() {
         let limits = LimitSettings::default();
         let mut held = UnderWay::default();
-        let burden = held.begin(&of_bytes(9), 2, true, &limits).unwrap();
+        let burden = held
+            .begin(&of_bytes(9), 2, Claim::Stranger, &limits)
+            .unwrap();
         held.lingering.push_back((Time(1000), burden));
         held.sweep(Time(999));
         assert!(held.bytes() > 3 * OVERHEAD && held.is_made_up_of([].iter()));

@@ -50,6 +50,7 @@ impl Named {
             upstream: None,
             asked_by: upstream_of(&self.aor, settings).map(Into::into),
             fork: RouteFork::default(),
+            emergency: None,
         })
     }
 }

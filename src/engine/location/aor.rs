@@ -14,14 +14,15 @@ use crate::sip::{Params, Scheme, Uri};
 /// lower case, without a closing dot, IPv6 in its short form and in brackets. Of the user, escapes
 /// that need not be there are undone and others written with capitals; its case is kept (RFC 3261
 /// 19.1.4). A user that is a telephone number (RFC 3261 19.1.6) is it without visual separators and parameters
-/// (RFC 3966 3, RFC 4694), but for the context of a local one. Of a `tel:` URI both are dropped.
+/// (RFC 3966 3, RFC 4694), but for the context of a local one. Of a `tel:` URI both are dropped. A service
+/// (`urn:service:sos.police`, RFC 5031) is in lower case.
 ///
 /// None where it is no URI, has no user, or is of another scheme.
 pub fn canonical(uri: &str) -> Option<Aor> {
     let uri = Uri::parse(uri).ok()?;
-    let user = uri.user?;
     match uri.scheme {
         Scheme::Sip | Scheme::Sips => {
+            let user = uri.user?;
             let phone = uri.params.value("user");
             let phone = phone.is_some_and(|user| user.eq_ignore_ascii_case("phone"));
             let (user, host) = (unescaped(user.as_bytes()), host_text(uri.host));
@@ -31,15 +32,28 @@ pub fn canonical(uri: &str) -> Option<Aor> {
             })
         }
         Scheme::Tel => {
-            let number: String = user
+            let number: String = uri
+                .user?
                 .chars()
                 .filter(|c| !matches!(c, '-' | '.' | '(' | ')'))
                 .map(|c| c.to_ascii_lowercase())
                 .collect();
             (!number.is_empty()).then(|| Aor::from_canonical(format!("tel:{number}")))
         }
-        Scheme::Other(_) => None,
+        Scheme::Other(scheme) => service(scheme, uri.host),
     }
+}
+
+/// RFC 5031 4.2: a URN whose labels name a service.
+fn service(scheme: &str, rest: &str) -> Option<Aor> {
+    let rest = rest.to_ascii_lowercase();
+    let labels = rest.strip_prefix("service:")?;
+    let is_label = |label: &str| {
+        let mut bytes = label.bytes();
+        !label.is_empty() && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    let named = scheme.eq_ignore_ascii_case("urn") && labels.split('.').all(is_label);
+    named.then(|| Aor::from_canonical(format!("urn:{rest}")))
 }
 
 /// Returns the address of record that a URI means here: canonical, and under the domain `*` the one
@@ -229,6 +243,7 @@ mod tests {
             ("sip:bob@192.0.2.1:5060", "sip:bob@192.0.2.1"),
             ("tel:+1-(201).555-0123;x=y", "tel:+12015550123"),
             ("tel:7A42", "tel:7a42"),
+            ("URN:Service:SOS.Police", "urn:service:sos.police"),
         ] {
             assert_eq!(canonical(uri).unwrap().as_str(), expected, "{uri}");
             // What is canonical stays so.
@@ -243,6 +258,11 @@ mod tests {
             "tel:-.-",
             "sip:bob@",
             "sip:a%4@b",
+            "urn:uuid:f81d4fae",
+            "urn:service:",
+            "urn:service:sos..x",
+            "urn:service:sos@example.org",
+            "urx:service:sos",
         ] {
             assert_eq!(canonical(none), None, "{none}");
         }

@@ -13,7 +13,9 @@ use crate::engine::location::{
 };
 use crate::engine::ports::World;
 use crate::engine::refusal::Refusal;
-use crate::engine::settings::{Auth, ForkOrder, RouteFork, ServedBy, Settings, StaticEndpoint};
+use crate::engine::settings::{
+    Auth, Emergency, ForkOrder, RouteFork, ServedBy, Settings, StaticEndpoint,
+};
 use crate::engine::time::Time;
 use crate::sip::{Scheme, Uri};
 
@@ -22,6 +24,10 @@ mod dialled;
 mod tests;
 
 pub(crate) use self::dialled::{By, dialled};
+
+pub(crate) const SCHEME_NOT_CARRIED: Refusal = Refusal::new(416, "scheme that is not carried");
+/// RFC 3261 8.1.3.5: the phone may dial the number instead.
+pub(crate) const NO_SERVICE: Refusal = Refusal::new(416, "no route leads to the service");
 
 /// Quality of what names none, in thousandths (RFC 3261 20.10).
 pub(crate) const Q_DEFAULT: u16 = 1000;
@@ -51,6 +57,8 @@ pub struct Destination {
     pub asked_by: Option<Box<str>>,
     /// What the route that leads there has otherwise.
     pub fork: RouteFork,
+    /// It is for calls for help.
+    pub emergency: Option<Emergency>,
 }
 
 impl Destination {
@@ -82,8 +90,8 @@ impl Destination {
     }
 }
 
-/// Finds where a request with this Request-URI goes (RFC 3261 16.5), which `dialled` has made a SIP URI. It comes by
-/// these upstreams, to which it does not go back: as a new call it would go round for ever, at our expense.
+/// Finds where a request with this Request-URI goes (RFC 3261 16.5), which `dialled` has made a SIP URI, but for that
+/// of a service (RFC 5031), which routes alone lead to. It comes by these upstreams, to which it does not go back: as a new call it would go round for ever, at our expense.
 ///
 /// 1. The one endpoint that a GRUU of a domain of ours means (RFC 5627 6.1), else endpoints of the AOR: live
 ///    bindings and static endpoints, the latter for any host. Of a domain that an upstream serves the latter
@@ -105,11 +113,13 @@ pub fn route(
     world: &dyn World,
 ) -> Result<Destination, Refusal> {
     let parsed = Uri::parse(uri).map_err(|_| Refusal::new(400, "the Request-URI is no URI"))?;
-    if let Scheme::Other(_) = parsed.scheme {
-        return Err(Refusal::new(416, "the Request-URI's scheme is not carried"));
-    }
     let (Some(named), Some(aor)) = (canonical(uri), aor_in(uri, settings)) else {
-        return Err(Refusal::new(404, "the Request-URI names no user"));
+        return Err(match parsed.scheme {
+            Scheme::Other(_) => SCHEME_NOT_CARRIED,
+            Scheme::Sip | Scheme::Sips | Scheme::Tel => {
+                Refusal::new(404, "the Request-URI names no user")
+            }
+        });
     };
     let served_by = domain(named.host(), settings).map(|domain| &domain.served_by);
     let (aor, device) = match served_by {
@@ -139,6 +149,7 @@ pub fn route(
             upstream: None,
             asked_by: None,
             fork: RouteFork::default(),
+            emergency: None,
         });
     }
     match served_by {
@@ -160,11 +171,19 @@ pub fn route(
     match route {
         Some(route) => {
             let there = to_upstream(&route.to, named, uri, settings, |at| {
+                if is_service(&parsed) {
+                    // RFC 6881 9.2 (ED-62): it goes on as it is, whoever the next hop is.
+                    return Some(uri.into());
+                }
                 readdressed(at, &parsed)
             })?;
-            let fork = route.fork;
-            Ok(Destination { fork, ..there })
+            Ok(Destination {
+                fork: route.fork,
+                emergency: route.emergency,
+                ..there
+            })
         }
+        None if is_service(&parsed) => Err(NO_SERVICE),
         None => Err(Refusal::new(404, "nobody here by that name")),
     }
 }
@@ -322,6 +341,7 @@ fn to_upstream(
         upstream: Some(name.into()),
         asked_by: None,
         fork: RouteFork::default(),
+        emergency: None,
     })
 }
 
@@ -356,6 +376,11 @@ pub(crate) fn upstream_endpoint(
         name: at.host.into(),
         through: Some(target.into()),
     }
+}
+
+/// Returns true for the URI of a service (RFC 5031) that has an address of record.
+fn is_service(uri: &Uri<'_>) -> bool {
+    matches!(uri.scheme, Scheme::Other(_))
 }
 
 /// Writes the user that was asked for, at the upstream's address.

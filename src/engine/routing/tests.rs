@@ -89,6 +89,7 @@ fn wired() -> Settings {
         pattern: pattern.into(),
         to: to.into(),
         fork: RouteFork::default(),
+        emergency: None,
     };
     settings.upstreams = [
         (

@@ -68,6 +68,7 @@ fn settings(targets: &[(&str, u16, u16)], probe: Option<Millis>) -> Settings {
             pattern: "sip:4*@*".into(),
             to: "pbx".into(),
             fork: RouteFork::default(),
+            emergency: None,
         }],
         ..Settings::default()
     }

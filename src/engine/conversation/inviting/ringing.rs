@@ -19,7 +19,7 @@ use crate::engine::ids::{Aor, Flow};
 use crate::engine::location;
 use crate::engine::mint::hash64;
 use crate::engine::network::customer;
-use crate::engine::ports::World;
+use crate::engine::ports::{Claim, World};
 use crate::engine::routing::Destination;
 use crate::engine::settings::LimitSettings;
 use crate::engine::time::{Millis, Time};
@@ -36,6 +36,8 @@ const RETRY_AFTER_S: u32 = 10;
 pub(crate) enum Rings {
     /// Of a trusted peer, an upstream, or where nobody is asked who he is: it has no limit of its own.
     Free,
+    /// For help, of somebody who is known: it has no limit at all.
+    Help,
     User(u64),
     Stranger(Stranger),
 }
@@ -71,6 +73,9 @@ impl Rings {
         if destination.asked_by.is_some() {
             return Self::Free;
         }
+        if destination.emergency.is_some() && !asker.is_unknown() {
+            return Self::Help;
+        }
         match asker {
             Asker::Trusted | Asker::Unasked(_) => Self::Free,
             Asker::Proven(user) => Self::User(aor_key(user).number()),
@@ -99,7 +104,7 @@ impl Rings {
     /// Returns whose call it is, as a number.
     pub(crate) fn asker(self) -> Option<u64> {
         match self {
-            Self::Free => None,
+            Self::Free | Self::Help => None,
             Self::User(number) => Some(number),
             Self::Stranger(stranger) => Some(stranger.address),
         }
@@ -108,7 +113,7 @@ impl Rings {
     /// Returns as what it is counted while it rings.
     pub(crate) fn counted(self) -> impl Iterator<Item = u64> {
         let called = match self {
-            Self::Free | Self::User(_) => None,
+            Self::Free | Self::Help | Self::User(_) => None,
             Self::Stranger(stranger) => Some(stranger.called),
         };
         self.asker().into_iter().chain(called)
@@ -116,9 +121,15 @@ impl Rings {
 
     /// Returns true where nothing is known of who calls.
     pub(crate) fn is_stranger(self) -> bool {
+        self.claim() == Claim::Stranger
+    }
+
+    /// Returns of what it may have a share.
+    pub(crate) fn claim(self) -> Claim {
         match self {
-            Self::Stranger(_) => true,
-            Self::Free | Self::User(_) => false,
+            Self::Stranger(_) => Claim::Stranger,
+            Self::Free | Self::User(_) => Claim::Known,
+            Self::Help => Claim::Standing,
         }
     }
 }
@@ -132,6 +143,7 @@ impl Ringing {
         world: &dyn World,
     ) -> Option<Crowd> {
         let own = match one {
+            Rings::Help => return None,
             Rings::Free => None,
             Rings::User(user) => {
                 let ringing = world.ringing(user);
@@ -285,6 +297,7 @@ mod tests {
         for one in [Rings::User(3), Rings::Free] {
             assert_eq!(ringing.crowd(one, &limits, world), Some(Crowd::All));
         }
+        assert_eq!(ringing.crowd(Rings::Help, &limits, world), None);
         for one in [stranger, stranger, Rings::User(2), Rings::Free] {
             ringing.end(one, world);
         }
