@@ -1,6 +1,5 @@
 //! Every tag, branch and id that Refork invents, each naming the virtual shard that owns it.
 
-use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use rand::rngs::StdRng;
@@ -61,7 +60,7 @@ impl Mint {
     pub fn hex(&mut self, bytes: usize) -> String {
         let mut text = String::with_capacity(bytes * 2);
         for _ in 0..bytes {
-            let _ = write!(text, "{:02x}", self.rng.next_u32() as u8);
+            push_hex(&mut text, &[self.rng.next_u32() as u8]);
         }
         text
     }
@@ -101,7 +100,19 @@ impl Mint {
     }
 
     fn coin(&mut self, text: &mut String, shard: VirtualShard) {
-        let _ = write!(text, "{OURS}{:02x}{:016x}", shard.0, self.rng.next_u64());
+        text.push_str(OURS);
+        push_hex(text, &[shard.0]);
+        push_hex(text, &self.rng.next_u64().to_be_bytes());
+    }
+}
+
+fn push_hex(text: &mut String, octets: &[u8]) {
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
+    for octet in octets {
+        text.push(DIGITS[usize::from(octet >> 4)]);
+        text.push(DIGITS[usize::from(octet & 15)]);
     }
 }
 

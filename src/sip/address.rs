@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
+use memchr::{memchr, memchr2};
+
 use super::params::{find_unquoted, is_balanced};
-use super::{BadSyntax, Params, Uri};
+use super::{BadSyntax, Params, Uri, cut};
 
 /// A display name, a URI as it came, and header parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,15 +24,15 @@ impl<'a> Address<'a> {
     /// # Errors
     /// Unbalanced quotes or brackets, no URI, text between the parts.
     pub fn parse(text: &'a str) -> Result<Self, BadSyntax> {
-        let text = text.trim();
+        let text = text.trim_ascii();
         let (display, rest) = read_display(text)?;
         let (uri, params) = match rest.strip_prefix('<') {
             Some(rest) => {
-                let (uri, after) = rest.split_once('>').ok_or(ADDRESS)?;
-                (uri, after.trim_start())
+                let (uri, after) = cut::once(rest, b'>').ok_or(ADDRESS)?;
+                (uri, after.trim_ascii_start())
             }
-            None => match rest.find(';') {
-                Some(at) => (rest[..at].trim_end(), &rest[at..]),
+            None => match memchr(b';', rest.as_bytes()) {
+                Some(at) => (rest[..at].trim_ascii_end(), &rest[at..]),
                 None => (rest, ""),
             },
         };
@@ -39,7 +41,7 @@ impl<'a> Address<'a> {
             None if params.is_empty() => "",
             None => return Err(ADDRESS),
         };
-        if uri.is_empty() || uri.contains(['<', '"']) || !is_balanced(params) {
+        if uri.is_empty() || memchr2(b'<', b'"', uri.as_bytes()).is_some() || !is_balanced(params) {
             return Err(ADDRESS);
         }
         Ok(Self {
@@ -73,7 +75,7 @@ fn read_display(text: &str) -> Result<(Option<Cow<'_, str>>, &str), BadSyntax> {
             ends
         });
         let end = end.ok_or(ADDRESS)?;
-        let after = rest[end + 1..].trim_start();
+        let after = rest[end + 1..].trim_ascii_start();
         if !after.starts_with('<') {
             return Err(ADDRESS);
         }
@@ -82,7 +84,7 @@ fn read_display(text: &str) -> Result<(Option<Cow<'_, str>>, &str), BadSyntax> {
     let Some(at) = find_angle(text) else {
         return Ok((None, text));
     };
-    let display = text[..at].trim();
+    let display = text[..at].trim_ascii();
     // RFC 3261 25.1: tokens and spaces only.
     let valid = |b: u8| b.is_ascii_alphanumeric() || b" \t-.!%*_+`'~".contains(&b) || b >= 0x80;
     if !display.bytes().all(valid) {
@@ -93,7 +95,7 @@ fn read_display(text: &str) -> Result<(Option<Cow<'_, str>>, &str), BadSyntax> {
 }
 
 fn find_angle(text: &str) -> Option<usize> {
-    let at = text.find('<')?;
+    let at = memchr(b'<', text.as_bytes())?;
     // Angle brackets within a parameter's quotes are not the address's.
     match find_unquoted(&text.as_bytes()[..at], b';') {
         Some(_) => None,

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::message::Field;
-use super::{Message, Method, Name, keep_every};
+use super::{Message, Method, Name, cut, keep_every};
 
 /// A message being written.
 pub struct Builder(Vec<u8>);
@@ -82,10 +82,12 @@ impl Builder {
             .host
             .parse()
             .is_ok_and(|host: std::net::IpAddr| host == source.ip());
-        let head = top.find(';').map_or(top, |at| &top[..at]);
+        let head = cut::once(top, b';').map_or(top, |(head, _)| head);
         self.parts(&["Via: ", head]);
         for part in via.params.raw() {
-            let name = part.split('=').next().unwrap_or(part).trim_end();
+            let name = cut::once(part, b'=')
+                .map_or(part, |(name, _)| name)
+                .trim_ascii_end();
             let ours = name.eq_ignore_ascii_case("rport") || name.eq_ignore_ascii_case("received");
             if keeps && name.eq_ignore_ascii_case("keep") {
                 let reliable = !via.transport.eq_ignore_ascii_case("UDP");

@@ -6,8 +6,10 @@
 mod address;
 mod build;
 pub mod cpim;
+mod cut;
 pub mod digest;
 mod fault;
+pub mod glance;
 mod message;
 mod method;
 pub mod multipart;

@@ -2,6 +2,8 @@
 
 use memchr::{memchr2, memchr3};
 
+use super::cut;
+
 /// The parameters of one URI or header value, as they came (without the first semicolon).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Params<'a>(&'a str);
@@ -19,8 +21,11 @@ impl<'a> Params<'a> {
 
     /// Goes through names and values; quotes of a value are removed.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> + use<'a> {
-        self.raw().map(|part| match part.split_once('=') {
-            Some((name, value)) => (name.trim_end(), Some(unquoted(value.trim_start()))),
+        self.raw().map(|part| match cut::once(part, b'=') {
+            Some((name, value)) => (
+                name.trim_ascii_end(),
+                Some(unquoted(value.trim_ascii_start())),
+            ),
             None => (part, None),
         })
     }

@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 
+use memchr::memchr;
+
 use super::params::digits;
-use super::{BadSyntax, Params};
+use super::{BadSyntax, Params, cut};
 
 /// A URI's scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +45,7 @@ impl<'a> Uri<'a> {
         {
             return Err(URI);
         }
-        let (scheme, rest) = text.split_once(':').ok_or(URI)?;
+        let (scheme, rest) = cut::once(text, b':').ok_or(URI)?;
         let valid = scheme
             .bytes()
             .next()
@@ -74,7 +76,7 @@ impl<'a> Uri<'a> {
         };
         match scheme {
             Scheme::Tel => {
-                let (number, params) = rest.split_once(';').unwrap_or((rest, ""));
+                let (number, params) = cut::once(rest, b';').unwrap_or((rest, ""));
                 if number.is_empty() {
                     return Err(URI);
                 }
@@ -89,28 +91,30 @@ impl<'a> Uri<'a> {
 
     fn read_sip(&mut self, rest: &'a str) -> Result<(), BadSyntax> {
         // The user may hold semicolons and question marks: look for its end first (RFC 3261 25.1).
-        let after_user = match rest.rfind('@') {
-            Some(at) => {
-                let userinfo = &rest[..at];
-                let (user, password) = match userinfo.split_once(':') {
+        let after_user = match cut::last(rest, b'@') {
+            Some((userinfo, after)) => {
+                let (user, password) = match cut::once(userinfo, b':') {
                     Some((user, password)) => (user, Some(password)),
                     None => (userinfo, None),
                 };
-                if user.is_empty() || !escapes_are_whole(userinfo) || userinfo.contains('@') {
+                if user.is_empty()
+                    || !escapes_are_whole(userinfo)
+                    || memchr(b'@', userinfo.as_bytes()).is_some()
+                {
                     return Err(URI);
                 }
                 self.user = Some(user);
                 self.password = password;
-                &rest[at + 1..]
+                after
             }
             None => rest,
         };
-        let (before, headers) = match after_user.split_once('?') {
+        let (before, headers) = match cut::once(after_user, b'?') {
             Some((before, headers)) => (before, Some(headers)),
             None => (after_user, None),
         };
         self.headers = headers;
-        let (hostport, params) = before.split_once(';').unwrap_or((before, ""));
+        let (hostport, params) = cut::once(before, b';').unwrap_or((before, ""));
         self.params = Params::new(params);
         (self.host, self.port) = host_and_port(hostport)?;
         Ok(())
@@ -139,7 +143,7 @@ impl<'a> Uri<'a> {
     pub fn header_fields(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
         let parts = self.headers.unwrap_or("").split('&');
         parts.filter_map(|part| {
-            let (name, value) = part.split_once('=')?;
+            let (name, value) = cut::once(part, b'=')?;
             Some((text(octets(name))?, text(octets(value))?))
         })
     }
@@ -205,18 +209,18 @@ fn sorted_headers(headers: Option<&str>) -> Vec<Vec<u8>> {
 
 /// Reads `host`, `host:port`, `[v6]` or `[v6]:port`; the host comes without brackets.
 pub(super) fn host_and_port(text: &str) -> Result<(&str, Option<u16>), BadSyntax> {
-    let text = text.trim();
+    let text = text.trim_ascii();
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-        let (host, rest) = rest.split_once(']').ok_or(URI)?;
+        let (host, rest) = cut::once(rest, b']').ok_or(URI)?;
         host.parse::<Ipv6Addr>().map_err(|_| URI)?;
-        match rest.trim_start().strip_prefix(':') {
+        match rest.trim_ascii_start().strip_prefix(':') {
             Some(port) => (host, Some(port)),
-            None if rest.trim().is_empty() => (host, None),
+            None if rest.trim_ascii().is_empty() => (host, None),
             None => return Err(URI),
         }
     } else {
-        let (host, port) = match text.split_once(':') {
-            Some((host, port)) => (host.trim_end(), Some(port)),
+        let (host, port) = match cut::once(text, b':') {
+            Some((host, port)) => (host.trim_ascii_end(), Some(port)),
             None => (text, None),
         };
         let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
@@ -226,14 +230,14 @@ pub(super) fn host_and_port(text: &str) -> Result<(&str, Option<u16>), BadSyntax
         (host, port)
     };
     let port = match port {
-        Some(port) => Some(digits(port.trim()).ok_or(URI)?),
+        Some(port) => Some(digits(port.trim_ascii()).ok_or(URI)?),
         None => None,
     };
     Ok((host, port))
 }
 
 fn escapes_are_whole(text: &str) -> bool {
-    text.split('%').skip(1).all(|rest| {
+    cut::each(text, b'%').skip(1).all(|rest| {
         rest.as_bytes()
             .get(..2)
             .is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
@@ -242,7 +246,7 @@ fn escapes_are_whole(text: &str) -> bool {
 
 /// Undoes the escapes.
 fn octets(text: &str) -> Cow<'_, [u8]> {
-    if !text.contains('%') {
+    if memchr(b'%', text.as_bytes()).is_none() {
         return Cow::Borrowed(text.as_bytes());
     }
     let mut bytes = Vec::with_capacity(text.len());

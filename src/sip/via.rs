@@ -2,7 +2,7 @@
 
 use super::params::{digits, is_balanced};
 use super::uri::host_and_port;
-use super::{BadSyntax, Params};
+use super::{BadSyntax, Params, cut};
 
 /// One Via value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,22 +32,15 @@ impl<'a> Via<'a> {
     /// # Errors
     /// No protocol, no host, empty, a quote without its other half.
     pub fn parse(text: &'a str) -> Result<Self, BadSyntax> {
-        let (protocol, params) = match text.find(';') {
-            Some(at) => (&text[..at], &text[at + 1..]),
-            None => (text, ""),
-        };
-        let mut parts = protocol.trim().splitn(3, '/');
-        let (Some(name), Some(version), Some(rest)) = (parts.next(), parts.next(), parts.next())
-        else {
-            return Err(VIA);
-        };
-        if !name.trim().eq_ignore_ascii_case("SIP") || version.trim().is_empty() {
+        let (protocol, params) = cut::once(text, b';').unwrap_or((text, ""));
+        let (name, rest) = cut::once(protocol.trim_ascii(), b'/').ok_or(VIA)?;
+        let (version, rest) = cut::once(rest, b'/').ok_or(VIA)?;
+        if !name.trim_ascii().eq_ignore_ascii_case("SIP") || version.trim_ascii().is_empty() {
             return Err(VIA);
         }
-        let rest = rest.trim_start();
-        let (transport, sent_by) = rest
-            .split_once(|c: char| c.is_ascii_whitespace())
-            .ok_or(VIA)?;
+        let rest = rest.trim_ascii_start();
+        let blank = rest.bytes().position(|byte| byte.is_ascii_whitespace());
+        let (transport, sent_by) = rest.split_at(blank.ok_or(VIA)?);
         let (host, port) = host_and_port(sent_by).map_err(|_| VIA)?;
         if !is_balanced(params) {
             return Err(VIA);

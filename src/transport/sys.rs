@@ -14,6 +14,9 @@ use std::time::Duration;
 
 /// Datagrams taken by one call.
 pub(super) const BATCH: usize = 32;
+
+/// Who sent a datagram, whichever family it is of. A `sockaddr_storage` is four times as large, and cleared each time.
+type Peer = libc::sockaddr_in6;
 /// Room for the control messages of one error: an extended error and the address of its sender.
 const CONTROL_BYTES: usize = 512;
 /// Room for those of a datagram: when it came, and how many were lost before it.
@@ -102,7 +105,7 @@ pub(super) fn receive(
     // SAFETY: all three are plain C structs for which zeroes are valid.
     let (mut names, mut parts, mut headers) = unsafe {
         (
-            zeroed::<[libc::sockaddr_storage; BATCH]>(),
+            zeroed::<[Peer; BATCH]>(),
             zeroed::<[libc::iovec; BATCH]>(),
             zeroed::<[libc::mmsghdr; BATCH]>(),
         )
@@ -117,7 +120,7 @@ pub(super) fn receive(
         part.iov_base = place.as_mut_ptr().cast();
         part.iov_len = place.len();
         header.msg_hdr.msg_name = (&raw mut *name).cast();
-        header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        header.msg_hdr.msg_namelen = size_of::<Peer>() as libc::socklen_t;
         header.msg_hdr.msg_iov = part;
         header.msg_hdr.msg_iovlen = 1;
         places += 1;
@@ -181,14 +184,13 @@ pub(super) fn next_error(socket: impl AsFd) -> Option<QueuedError> {
     let mut control = Control([0; CONTROL_BYTES]);
     let mut quoted = [0_u8; 64];
     // SAFETY: plain C structs for which zeroes are valid.
-    let (mut name, mut header) =
-        unsafe { (zeroed::<libc::sockaddr_storage>(), zeroed::<libc::msghdr>()) };
+    let (mut name, mut header) = unsafe { (zeroed::<Peer>(), zeroed::<libc::msghdr>()) };
     let mut part = libc::iovec {
         iov_base: quoted.as_mut_ptr().cast(),
         iov_len: quoted.len(),
     };
     header.msg_name = (&raw mut name).cast();
-    header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    header.msg_namelen = size_of::<Peer>() as libc::socklen_t;
     header.msg_iov = &raw mut part;
     header.msg_iovlen = 1;
     header.msg_control = control.0.as_mut_ptr().cast();
@@ -249,17 +251,15 @@ fn for_each_control(
     }
 }
 
-fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
-    match i32::from(name.ss_family) {
+fn address(name: &Peer) -> Option<SocketAddr> {
+    match i32::from(name.sin6_family) {
         libc::AF_INET => {
-            // SAFETY: the family says which struct it is, and the storage is large and aligned enough.
+            // SAFETY: the family says which struct it is, which is the smaller one and aligned alike.
             let name = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in>() };
             let ip = Ipv4Addr::from_bits(u32::from_be(name.sin_addr.s_addr));
             Some(SocketAddrV4::new(ip, u16::from_be(name.sin_port)).into())
         }
         libc::AF_INET6 => {
-            // SAFETY: as above.
-            let name = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in6>() };
             let ip = Ipv6Addr::from(name.sin6_addr.s6_addr);
             let port = u16::from_be(name.sin6_port);
             Some(SocketAddrV6::new(ip, port, 0, name.sin6_scope_id).into())

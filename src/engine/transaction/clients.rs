@@ -12,7 +12,7 @@ use super::table::{ClientAct as Act, Hand};
 use super::{ClientId, Heard, Of, Sent, compose, invite_client, non_invite_client};
 use crate::engine::events::Event;
 use crate::engine::ids::{ConnectionId, Flow, Transport};
-use crate::sip::{Message, Method};
+use crate::sip::{Message, Method, glance};
 
 #[derive(Debug)]
 pub(super) struct Clients<C> {
@@ -143,18 +143,13 @@ impl<C: Clone + Of> Clients<C> {
         start: impl FnOnce(&Method) -> (Machine, &'static [Act]),
         effects: &mut Effects<'_, C, S>,
     ) -> ClientId {
-        let parsed = Message::parse(bytes.clone()).ok();
-        let parsed = parsed.filter(Message::is_request);
-        let names = parsed
-            .as_ref()
-            .and_then(|request| Some((request.branch()?, request.method())));
-        let Some((branch, method)) = names else {
+        let Some((method, branch)) = glance::request(&bytes) else {
             let client = ClientId(self.slab.spent());
             effects.tell(Heard::Unreachable { client, context });
             return client;
         };
-        let lookup = Lookup::client(branch, method);
-        self.start(lookup, start(method), bytes, flow, Some(context), effects)
+        let lookup = Lookup::client(branch, &method);
+        self.start(lookup, start(&method), bytes, flow, Some(context), effects)
     }
 
     pub(super) fn reserve(&mut self) -> ClientId {

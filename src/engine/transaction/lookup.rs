@@ -1,6 +1,7 @@
 //! What a message is looked up by, made compact.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroU128;
 
 use crate::engine::ids::Flow;
 use crate::sip::{Message, Method, Name};
@@ -10,7 +11,7 @@ const COOKIE: &str = "z9hG4bK";
 
 /// A hash so wide that two different things never share one by chance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Lookup(u128);
+pub(super) struct Lookup(NonZeroU128);
 
 impl Lookup {
     /// A client transaction (RFC 3261 17.1.3).
@@ -94,7 +95,7 @@ impl Lookup {
             request.cseq(),
             request.branch(),
         ));
-        format!("{:016x}", hash as u64)
+        format!("{:016x}", hash.get() as u64)
     }
 
     fn of(what: impl Hash) -> Self {
@@ -102,7 +103,8 @@ impl Lookup {
         what.hash(&mut hasher);
         let high = hasher.finish();
         hasher.write_u8(0);
-        Self(u128::from(high) << 64 | u128::from(hasher.finish()))
+        let wide = u128::from(high) << 64 | u128::from(hasher.finish());
+        Self(NonZeroU128::new(wide).unwrap_or(NonZeroU128::MIN))
     }
 }
 

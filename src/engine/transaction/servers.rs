@@ -18,7 +18,7 @@ use crate::engine::events::Event;
 use crate::engine::ids::{ConnectionId, Flow, Transport};
 use crate::engine::locating::Hop;
 use crate::engine::timers::Timers;
-use crate::sip::{Message, Method};
+use crate::sip::{Message, Method, glance};
 
 #[derive(Debug)]
 pub(super) struct Servers<S> {
@@ -186,8 +186,7 @@ impl<S: Clone + Of> Servers<S> {
         if status >= 200 {
             server.request = None;
             if matches!(server.machine, Machine::Invite(_)) {
-                let response = Message::parse(bytes.clone()).ok();
-                server.tag = response.and_then(|response| response.to_tag().map(Into::into));
+                server.tag = glance::to_tag(&bytes).map(Into::into);
             }
         }
         let (only_for_copies, failed) = match server.machine {

@@ -22,8 +22,6 @@ const NAME_MAX: usize = 253;
 #[derive(Debug)]
 pub(super) struct WayBack {
     pub(super) flow: Flow,
-    /// Where they went before an ICMP, and go still.
-    doubted: Option<Flow>,
     stage: Stage,
     /// Of its topmost Via.
     port: Option<u16>,
@@ -37,8 +35,15 @@ enum Stage {
     ToItsAddress,
     /// The host is being located, or will not be.
     Sought,
-    /// It was; these are left.
-    Located(VecDeque<Flow>),
+    Located(Box<Located>),
+}
+
+#[derive(Debug)]
+struct Located {
+    /// These are left.
+    rest: VecDeque<Flow>,
+    /// Where responses went before an ICMP, and go still.
+    doubted: Option<Flow>,
 }
 
 /// What follows once the way is gone.
@@ -61,7 +66,6 @@ impl WayBack {
         let via = request.via();
         Self {
             flow: reply_flow(request, flow),
-            doubted: None,
             stage: Stage::AsItCame,
             port: via.port.filter(|port| *port != 0),
             host: leads_elsewhere(via.host, &flow).then(|| via.host.into()),
@@ -70,19 +74,26 @@ impl WayBack {
 
     /// Goes by another flow of the client.
     pub(super) fn turn(&mut self, flow: Flow) {
-        (self.flow, self.doubted, self.stage) = (flow, None, Stage::AsItCame);
+        (self.flow, self.stage) = (flow, Stage::AsItCame);
     }
 
     /// Goes as it came again: who says something there is there, whatever an ICMP said.
     pub(super) fn is_proven(&mut self) {
         if !self.flow.transport.is_reliable() {
-            self.turn(self.doubted.unwrap_or(self.flow));
+            self.turn(self.doubted().unwrap_or(self.flow));
         }
     }
 
     /// Returns the flows that a response goes over: no more than two.
     pub(super) fn flows(&self) -> impl Iterator<Item = Flow> + use<> {
-        self.doubted.into_iter().chain([self.flow])
+        self.doubted().into_iter().chain([self.flow])
+    }
+
+    fn doubted(&self) -> Option<Flow> {
+        match &self.stage {
+            Stage::Located(located) => located.doubted,
+            Stage::AsItCame | Stage::ToItsAddress | Stage::Sought => None,
+        }
     }
 
     /// Returns true where it matters that the way fails: there is another. While that is sought, which is for good
@@ -122,7 +133,7 @@ impl WayBack {
                 self.hop().map_or(Next::Nothing, Next::Seek)
             }
             Stage::Sought => Next::Nothing,
-            Stage::Located(rest) => match rest.pop_front() {
+            Stage::Located(located) => match located.rest.pop_front() {
                 Some(flow) => {
                     self.flow = flow;
                     Next::Located
@@ -142,12 +153,15 @@ impl WayBack {
         let failed = (before.transport, before.peer);
         let others = flows.iter().copied();
         let others = others.filter(|flow| (flow.transport, flow.peer) != failed);
-        self.stage = Stage::Located(others.collect());
-        let next = self.fails();
-        if next == Next::Located && !before.transport.is_reliable() {
-            self.doubted = Some(before);
+        let mut located = Box::new(Located {
+            rest: others.collect(),
+            doubted: None,
+        });
+        if !located.rest.is_empty() && !before.transport.is_reliable() {
+            located.doubted = Some(before);
         }
-        next
+        self.stage = Stage::Located(located);
+        self.fails()
     }
 
     /// RFC 3263 5: by the transport of the request, at the port of the Via where it says one.

@@ -16,7 +16,9 @@ impl Message {
             });
         let via = via.map_or(Err(Fault::MissingHeader), |via| {
             let top = find_unquoted(via, b',').map_or(via, |at| &via[..at]);
-            let top = std::str::from_utf8(top).map_err(|_| Fault::Via)?.trim();
+            let top = std::str::from_utf8(top)
+                .map_err(|_| Fault::Via)?
+                .trim_ascii();
             let via = Via::parse(top).map_err(|_| Fault::Via)?;
             self.core.via = Some(Span::within(&bytes, top));
             self.core.branch = via.branch.map(|branch| Span::within(&bytes, branch));
@@ -62,7 +64,7 @@ impl Message {
         self.core.cseq = digits(number)
             .filter(|number| *number <= i32::MAX as u32)
             .ok_or(Fault::CSeq)?;
-        let method = method.trim();
+        let method = method.trim_ascii();
         if !self.is_request() {
             self.method = Method::parse(method);
         } else if method != self.method.as_str() {
@@ -79,13 +81,14 @@ impl Message {
         if !self.is_request() {
             return Ok(());
         }
-        for field in self.raw_fields(Name::Via) {
-            let sound = |value: &[u8]| {
-                std::str::from_utf8(value).is_ok_and(|value| Via::parse(value.trim()).is_ok())
-            };
-            if !split_bytes(field, b',').all(sound) {
-                return Err(Fault::Via);
-            }
+        let sound = |value: &[u8]| {
+            std::str::from_utf8(value).is_ok_and(|value| Via::parse(value.trim_ascii()).is_ok())
+        };
+        let hops = self.raw_fields(Name::Via);
+        // The topmost has been read.
+        let mut beyond = hops.flat_map(|field| split_bytes(field, b',')).skip(1);
+        if !beyond.all(sound) {
+            return Err(Fault::Via);
         }
         if self.first(Name::MaxForwards).is_some() && self.max_forwards().is_none() {
             return Err(Fault::Number);

@@ -1,5 +1,9 @@
 //! One line: a letter and its value.
 
+use memchr::memchr;
+
+use crate::sip::cut;
+
 /// A line without its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Line<'a> {
@@ -10,7 +14,7 @@ pub(super) struct Line<'a> {
 impl<'a> Line<'a> {
     /// Reads `x=value`.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
-        let (letter, value) = text.split_once('=')?;
+        let (letter, value) = cut::once(text, b'=')?;
         let [letter] = letter.as_bytes() else {
             return None;
         };
@@ -25,9 +29,9 @@ impl<'a> Line<'a> {
         if self.letter != b'a' {
             return None;
         }
-        match self.value.split_once(':') {
-            Some((known, value)) if known == name => Some(value.trim()),
-            None if self.value.trim() == name => Some(""),
+        match cut::once(self.value, b':') {
+            Some((known, value)) if known == name => Some(value.trim_ascii()),
+            None if self.value.trim_ascii() == name => Some(""),
             Some(_) | None => None,
         }
     }
@@ -35,14 +39,14 @@ impl<'a> Line<'a> {
 
 /// Goes through the lines, bare line feeds and missing last line end allowed.
 pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.split('\n')
+    cut::each(text, b'\n')
         .map(|line| line.strip_suffix('\r').unwrap_or(line))
         .filter(|line| !line.is_empty())
 }
 
 /// Cuts an `m=` line into its kind with the letter, its port, and what follows.
 pub(super) fn media_words(line: &str) -> (&str, &str, &str) {
-    let word = |text: &'_ str| text.find(' ').unwrap_or(text.len());
+    let word = |text: &'_ str| memchr(b' ', text.as_bytes()).unwrap_or(text.len());
     let (kind, rest) = line.split_at(word(line));
     let rest = rest.trim_start_matches(' ');
     let (port, rest) = rest.split_at(word(rest));

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::line::{Line, lines};
 use super::{BYTES_MAX, MEDIA_MAX, SdpError};
+use crate::sip::cut;
 
 /// A session description, borrowed from the body it stands in.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,13 +140,13 @@ impl<'a> Sdp<'a> {
         for (at, line) in lines(text).enumerate() {
             // A carriage return that ends no line is one for some and none for others.
             let parsed = Line::parse(line)
-                .filter(|line| !line.value.contains('\r'))
+                .filter(|line| memchr::memchr(b'\r', line.value.as_bytes()).is_none())
                 .ok_or(SdpError::Line(at + 1))?;
-            if at == 0 && (parsed.letter != b'v' || parsed.value.trim() != "0") {
+            if at == 0 && (parsed.letter != b'v' || parsed.value.trim_ascii() != "0") {
                 return Err(SdpError::Version);
             }
         }
-        if text.trim().is_empty() {
+        if text.trim_ascii().is_empty() {
             return Err(SdpError::Version);
         }
         let (session, sections) = sections(text);
@@ -186,7 +187,7 @@ impl Common {
             match line.letter {
                 b'c' => common.address = connection(line.value),
                 b'a' => {
-                    if let Some(direction) = Direction::parse(line.value.trim()) {
+                    if let Some(direction) = Direction::parse(line.value.trim_ascii()) {
                         common.direction = direction;
                     }
                     common.fingerprint |= line.attribute("fingerprint").is_some();
@@ -238,14 +239,14 @@ impl<'a> Media<'a> {
             .next()
             .filter(|line| !line.value.starts_with(' '))?
             .value;
-        let mut words = value.split(' ').filter(|word| !word.is_empty());
+        let mut words = cut::each(value, b' ').filter(|word| !word.is_empty());
         let kind = match words.next()? {
             "audio" => Kind::Audio,
             "video" => Kind::Video,
             "message" => Kind::Message,
             _ => Kind::Other,
         };
-        let port = words.next()?.split('/').next()?.parse().ok()?;
+        let port = cut::each(words.next()?, b'/').next()?.parse().ok()?;
         let proto = words.next()?;
         let mut media = Self {
             kind,
@@ -278,7 +279,7 @@ impl<'a> Media<'a> {
             self.address = connection(line.value);
             self.own_address = true;
         } else if let Some(direction) =
-            Direction::parse(line.value.trim()).filter(|_| line.letter == b'a')
+            Direction::parse(line.value.trim_ascii()).filter(|_| line.letter == b'a')
         {
             self.direction = direction;
         } else if line.attribute("rtcp-mux").is_some() {
@@ -360,31 +361,31 @@ impl<'a> Media<'a> {
     /// Returns the value of a format's parameter (`a=fmtp`).
     pub(super) fn parameter(&self, number: u8, name: &str) -> Option<&'a str> {
         lines(self.text).filter_map(Line::parse).find_map(|line| {
-            let (format, parameters) = line.attribute("fmtp")?.split_once(' ')?;
+            let (format, parameters) = cut::once(line.attribute("fmtp")?, b' ')?;
             if format.parse() != Ok(number) {
                 return None;
             }
-            parameters.split(';').find_map(|parameter| {
-                let (known, value) = parameter.split_once('=')?;
+            cut::each(parameters, b';').find_map(|parameter| {
+                let (known, value) = cut::once(parameter, b'=')?;
                 known
-                    .trim()
+                    .trim_ascii()
                     .eq_ignore_ascii_case(name)
-                    .then(|| value.trim())
+                    .then(|| value.trim_ascii())
             })
         })
     }
 
     fn mapped(&self, number: u8) -> Option<Payload<'a>> {
         lines(self.text).filter_map(Line::parse).find_map(|line| {
-            let (format, encoding) = line.attribute("rtpmap")?.split_once(' ')?;
+            let (format, encoding) = cut::once(line.attribute("rtpmap")?, b' ')?;
             if format.parse() != Ok(number) {
                 return None;
             }
-            let mut parts = encoding.trim().split('/');
+            let mut parts = cut::each(encoding.trim_ascii(), b'/');
             Some(Payload {
                 number,
                 name: parts.next()?,
-                clock: parts.next()?.trim().parse().ok()?,
+                clock: parts.next()?.trim_ascii().parse().ok()?,
             })
         })
     }
@@ -409,7 +410,7 @@ pub(super) fn sections(text: &str) -> (&str, Vec<&str>) {
 fn connection(value: &str) -> Option<IpAddr> {
     let mut words = value.split_ascii_whitespace();
     let (_, _, address) = (words.next()?, words.next()?, words.next()?);
-    address.split('/').next()?.parse().ok()
+    cut::each(address, b'/').next()?.parse().ok()
 }
 
 /// RFC 3551 6: payload types that need no rtpmap.

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::crypto::Crypto;
 use super::line::{Line, lines, media_words};
 use super::parse::{Direction, Media, Sdp};
+use crate::sip::cut;
 
 /// What is to change.
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +116,7 @@ impl Sdp<'_> {
                     letter: b'o',
                     value,
                 }) => {
-                    let words: Vec<_> = value.split(' ').collect();
+                    let words: Vec<_> = cut::each(value, b' ').collect();
                     let _ = match words[..] {
                         [user, id, _, ref rest @ ..] => {
                             write!(out, "o={user} {id} {version} {}\r\n", rest.join(" "))
@@ -201,7 +202,7 @@ fn section(
             _ if cover.drops(&line) => {}
             // A fax has no keys: what is said of some is for nobody but us.
             _ if relayed && media.is_fax() && line.attribute("crypto").is_some() => {}
-            b'a' if held.is_some() && Direction::parse(line.value.trim()).is_some() => {}
+            b'a' if held.is_some() && Direction::parse(line.value.trim_ascii()).is_some() => {}
             _ => push(out, text),
         }
     }
