@@ -128,3 +128,29 @@ fn who_takes_no_envelope_either_has_refused_the_notice() {
         assert_eq!(outcomes(&t), [NoticeOutcome::Refused], "{accept}");
     }
 }
+
+#[test]
+fn what_waits_for_its_reader_is_not_said_of_who_is_gone_again() {
+    let mut t = two();
+    t.register("alice", third(), "laptop");
+    t.established();
+    t.alice_is_lost();
+    t.bob_is_lost();
+    t.discard(desk());
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &audio(mobile()));
+    t.bob_is_lost();
+    t.discard(mobile());
+    t.takes_over(third(), "a2", &audio(third()));
+    assert!(t.waiting(third(), &Method::Message).is_none());
+    // Bob goes on at his mobile again.
+    t.discard(mobile());
+    t.registers_anew("bob", mobile(), "mobile", "again");
+    t.takes_over(mobile(), "m2", &audio(mobile()));
+    let of_alice = t.waiting(mobile(), &Method::Message).unwrap();
+    t.reply(&of_alice, 200, mobile());
+    let notice = t.request_to(third(), Method::Message);
+    assert!(text(&notice).contains("Phone-mobile"));
+    t.reply(&notice, 200, third());
+    assert!(t.waiting(third(), &Method::Message).is_none());
+}

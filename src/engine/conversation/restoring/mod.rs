@@ -76,6 +76,8 @@ impl Conversation {
                 endpoint,
             },
         );
+        // What the other side has not heard of it yet is no longer so.
+        self.withdraw(context, side.other(), false);
         self.relapsed(context.now, side, &old, signal);
         let most = context.shared.settings.restore.max_per_conversation;
         let mut lost = Restoration::new(old, context.now, context.now + WAIT_MAX);

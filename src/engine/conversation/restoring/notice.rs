@@ -64,7 +64,7 @@ impl Conversation {
 
     /// Takes back notices that have not been sent: what they said is no longer so. Where it is (`holds`), one
     /// that was put off is yet to be said.
-    fn withdraw(&mut self, context: &mut Context<'_>, to: Side, holds: bool) {
+    pub(super) fn withdraw(&mut self, context: &mut Context<'_>, to: Side, holds: bool) {
         let queue = &self.party(to).queue;
         let old: Vec<u32> = queue
             .letters
