@@ -131,5 +131,32 @@ fn a_digit_that_is_denied_by_a_phone_that_has_begun_anew_is_its_loss() {
     let update = t.request_to(desk(), Method::Update);
     t.reply(&update, 481, desk());
     assert_eq!(t.lost(), 1);
+    t.pass(Millis(700));
     t.request_to(desk(), Method::Invite);
+}
+
+#[test]
+fn who_has_hung_up_is_not_called_although_its_bye_was_lost() {
+    for heard in [true, false] {
+        let mut t = two();
+        let (mut a, mut b) = t.established();
+        let bye = b.request(Method::Bye).end();
+        t.receive(alice(), a.message("one"));
+        let carried = t.request_to(desk(), Method::Message);
+        t.reply(&carried, 481, desk());
+        let update = t.request_to(desk(), Method::Update);
+        t.reply(&update, 481, desk());
+        assert_eq!(t.lost(), 1);
+        // It comes again after T1 (RFC 3261 17.1.2.2).
+        t.pass(Millis(500));
+        t.nothing_to(desk());
+        t.nothing_to(mobile());
+        if heard {
+            t.receive(desk(), bye);
+            t.response_to(desk(), 200);
+            assert!(t.waiting(alice(), &Method::Bye).is_some());
+        }
+        t.pass(Millis(200));
+        assert_eq!(t.waiting(desk(), &Method::Invite).is_none(), heard);
+    }
 }

@@ -63,6 +63,7 @@ fn a_rebooted_phone_at_its_old_address_is_found_by_its_silence() {
     assert!(t.losses().is_empty());
     t.reply(&update, 481, desk());
     assert_eq!(t.losses(), [Signal::Silence]);
+    t.pass(Millis(700));
     t.request_to(desk(), Method::Invite);
     t.nothing_to(alice());
 }

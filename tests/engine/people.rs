@@ -228,12 +228,13 @@ impl Table {
     }
 
     /// A phone knows nothing of the call: it says so of a text or a digit, and of the offer by which its dialog is
-    /// asked then.
+    /// asked then. No BYE of it comes.
     pub fn knows_no_call(&mut self, request: &Message, at: SocketAddr) {
         self.reply(request, 481, at);
         let asked = self.next_to(at);
         assert!(matches!(asked.method(), Method::Invite | Method::Update));
         self.reply(&asked, 481, at);
+        self.pass(Millis(700));
     }
 
     pub fn alice_is_lost(&mut self) {

@@ -723,6 +723,7 @@ fn a_survivor_lost_while_it_is_asked_does_not_hold_up_the_new_leg() {
     t.reply(&join, 481, alice());
     t.request_to(alice(), Method::Ack);
     // A refusal by a phone that no longer knows the dialog is its loss, not the new endpoint's fault.
+    t.pass(Millis(700));
     t.request_to(alice(), Method::Invite);
     assert_eq!(
         t.happened(|what| matches!(what, Happening::Restored { .. })),

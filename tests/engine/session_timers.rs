@@ -127,7 +127,7 @@ fn a_refresh_that_does_not_come_is_a_sign_of_loss_and_no_bye() {
     // The phone has ended the call on its side.
     assert_eq!(*doubt.method(), Method::Update);
     t.reply(&doubt, 481, desk());
-    t.pass(Millis(100));
+    t.pass(Millis(700));
     t.nothing_to(alice());
     t.takes_over(desk(), "b2", &audio(desk()));
     t.nothing_to(alice());

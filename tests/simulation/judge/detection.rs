@@ -15,6 +15,8 @@ const SHOWN: Millis = Millis(8000);
 const WAITED_FOR: Millis = Millis(2000);
 /// The store may be slow before a text is sent on.
 const STORED: Millis = Millis(4000);
+/// A BYE that was lost on the way comes again, and whoever says meanwhile that it has no call is not called.
+const COMES_AGAIN: Millis = Millis(700);
 /// Between two looks at the media, and until a probe is out.
 const LOOKED: Millis = Millis(3000);
 /// So long before somebody is gone the session must have been at rest.
@@ -100,13 +102,25 @@ impl Case<'_> {
             let late = begun
                 .min()
                 .is_some_and(|begun| leg.invited > begun + TRANSACTION);
-            if late && self.is_untroubled(leg.talk) {
+            let left = self.has_left_unheard(leg.talk, leg.invited);
+            if late && !left && self.is_untroubled(leg.talk) {
                 found.push((leg.invited, leg.phone));
             }
         }
         for (at, phone) in found {
             self.blame(at, phone, "called although nobody was missed");
         }
+    }
+
+    /// Returns true where a user has put the receiver down for long, and the server cannot have heard that: it shows by
+    /// what its phone says of the call, or by its silence.
+    fn has_left_unheard(&self, talk: usize, at: Time) -> bool {
+        let mut legs = self.legs.iter().filter(|leg| leg.talk == talk);
+        legs.any(|leg| {
+            let long = leg.bye_sent.is_some_and(|bye| bye + COMES_AGAIN <= at);
+            let again = leg.bye_again.is_some_and(|again| again < at);
+            long && again && leg.bye_heard.is_none_or(|heard| heard > at)
+        })
     }
 
     fn is_untroubled(&self, talk: usize) -> bool {

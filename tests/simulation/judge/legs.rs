@@ -49,6 +49,9 @@ pub(super) struct Leg {
     pub(super) cancelled: bool,
     pub(super) bye_got: Option<Time>,
     pub(super) bye_sent: Option<Time>,
+    /// Its BYE went out again, and was answered.
+    pub(super) bye_again: Option<Time>,
+    pub(super) bye_heard: Option<Time>,
     /// The phone lost its memory.
     pub(super) died: Option<Time>,
     pub(super) got: Vec<Request>,
@@ -90,6 +93,8 @@ impl Leg {
             cancelled: false,
             bye_got: None,
             bye_sent: None,
+            bye_again: None,
+            bye_heard: None,
             died: None,
             got: Vec::new(),
             sent: Vec::new(),
@@ -264,9 +269,10 @@ impl Leg {
             }
             Method::Cancel => self.cancelled = true,
             Method::Invite if of_invite => {}
-            Method::Bye if sent => {
-                self.bye_sent.get_or_insert(at);
+            Method::Bye if sent && self.bye_sent.is_some() => {
+                self.bye_again.get_or_insert(at);
             }
+            Method::Bye if sent => self.bye_sent = Some(at),
             Method::Bye => {
                 self.bye_got.get_or_insert(at);
             }
@@ -313,6 +319,9 @@ impl Leg {
         let first = *message.method() == Method::Invite && message.cseq() == self.cseq;
         if first && self.outgoing != sent {
             return self.invite_answered(at, message);
+        }
+        if *message.method() == Method::Bye && !sent {
+            self.bye_heard.get_or_insert(at);
         }
         // What the phone sent is answered by what it gets, and the other way round.
         let list = if sent { &mut self.got } else { &mut self.sent };

@@ -213,7 +213,7 @@ impl Conversation {
         };
         let offers = matches!(self.carried[at].method, Method::Invite | Method::Update);
         if made == Verdict::Gone && (offers || !self.is_asked_first(context.now, to)) {
-            return self.lose(context, to, Signal::RequestFailed);
+            return self.denied(context, to, Signal::RequestFailed);
         }
         let carried = self.carried.remove(at);
         if made == Verdict::Gone {

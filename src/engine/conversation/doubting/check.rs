@@ -76,6 +76,10 @@ impl Check {
             anew: None,
         }
     }
+
+    pub(crate) fn is_anew(&self) -> bool {
+        self.anew.is_some()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -137,7 +137,7 @@ impl Conversation {
             return;
         }
         if outcome::ends_dialog(status) {
-            return self.lose(context, side, signal.unwrap_or(Signal::ProbeRefused));
+            return self.denied(context, side, signal.unwrap_or(Signal::ProbeRefused));
         }
         if is_away(status) {
             return self.doubt_later(context, side, response);

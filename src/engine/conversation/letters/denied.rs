@@ -18,7 +18,7 @@ impl Conversation {
             self.reject_letter(context, to, number, NOT_TAKEN);
         }
         if !self.is_asked_first(context.now, to) {
-            return self.lose(context, to, Signal::RequestFailed);
+            return self.denied(context, to, Signal::RequestFailed);
         }
         self.suspect(context, to, Signal::RequestFailed);
         self.pump(context, to);

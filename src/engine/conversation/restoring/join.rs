@@ -336,7 +336,7 @@ impl Conversation {
                     ..Joining::again(waiting, context.now)
                 });
             }
-            return self.lose(context, survivor, Signal::RequestFailed);
+            return self.denied(context, survivor, Signal::RequestFailed);
         }
         if !ok {
             leg.talk.back_to(before);

@@ -45,12 +45,32 @@ use crate::engine::ids::Side;
 use crate::engine::locating::Located;
 use crate::engine::location;
 use crate::engine::ports::{Generation, Token};
-use crate::engine::time::Time;
+use crate::engine::time::{Millis, Time};
 use crate::sip::{Name, sdp};
 
+/// A BYE that was lost on its way comes again within T1 (RFC 3261 17.1.2.2), and takes as long as any datagram.
+const FAREWELL: Millis = Millis(700);
+
 impl Conversation {
+    /// A side's phone says that it has no such call. It may have hung up, with its BYE lost on the way: nobody is
+    /// called before that can have come again.
+    pub(crate) fn denied(&mut self, context: &mut Context<'_>, side: Side, signal: Signal) {
+        let party = self.party(side);
+        // One that has registered anew has forgotten its call, and nothing is lost over a connection.
+        let anew = party.check.as_ref().is_some_and(|check| check.is_anew())
+            || matches!(signal, Signal::Moved | Signal::Registration);
+        let leg = party.leg.as_ref();
+        let waits = !anew && leg.is_some_and(|leg| !leg.dialog.flow.transport.is_reliable());
+        let begins = if waits { FAREWELL } else { Millis(0) };
+        self.lose_for(context, side, signal, begins);
+    }
+
     /// A side's endpoint is gone.
     pub(crate) fn lose(&mut self, context: &mut Context<'_>, side: Side, signal: Signal) {
+        self.lose_for(context, side, signal, Millis(0));
+    }
+
+    fn lose_for(&mut self, context: &mut Context<'_>, side: Side, signal: Signal, begins: Millis) {
         if !self.party(side).is_up()
             || self.answered.is_none()
             || self.ended.is_some()
@@ -81,6 +101,7 @@ impl Conversation {
         self.relapsed(context.now, side, &old, signal);
         let most = context.shared.settings.restore.max_per_conversation;
         let mut lost = Restoration::new(old, context.now, context.now + WAIT_MAX);
+        lost.start = Some(context.now + begins);
         if let Some(walked) = &self.party(side).walked {
             lost.fork.trail = Some(walked.trail.clone());
             lost.fork.steps = walked.steps.clone();
@@ -110,7 +131,7 @@ impl Conversation {
         }
         let transfers = lost.transfer.is_some();
         let begins = transfers && lost.start.take().is_some();
-        let waits = lost.start.is_some();
+        let waits = lost.start.is_some_and(|start| start <= now);
         if lost.over_at() <= now && lost.stands {
             return self.consent_overdue(context, side);
         }

@@ -93,7 +93,7 @@ impl Conversation {
             return;
         };
         if outcome::ends_dialog(response.status()) {
-            return self.lose(context, side, Signal::RequestFailed);
+            return self.denied(context, side, Signal::RequestFailed);
         }
         let ok = response.status() < 300;
         let Some(leg) = self.leg_mut(side) else {

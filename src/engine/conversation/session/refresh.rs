@@ -209,7 +209,7 @@ impl Conversation {
             return;
         };
         if outcome::ends_dialog(status) {
-            return self.lose(context, side, Signal::RequestFailed);
+            return self.denied(context, side, Signal::RequestFailed);
         }
         let Some(leg) = self.leg_mut(side) else {
             return;

@@ -204,7 +204,7 @@ impl Conversation {
             200..300 => self.agreed(context, *pending, response, flow),
             300.. if outcome::ends_dialog(status) => {
                 self.renegotiation = Some(pending);
-                self.lose(context, to, Signal::RequestFailed);
+                self.denied(context, to, Signal::RequestFailed);
             }
             422 if self.offers_for_longer(context, &mut pending, response) => {
                 self.renegotiation = Some(pending);

@@ -277,7 +277,7 @@ impl Conversation {
         }
         if outcome::ends_dialog(status) {
             self.keep(context, status);
-            return self.lose(context, side, Signal::RequestFailed);
+            return self.denied(context, side, Signal::RequestFailed);
         }
         let again = status == 491 || status == 422 && leg.too_brief(context, response);
         if again && let Some(giving) = &mut self.giving {
