@@ -162,7 +162,8 @@ pub(crate) fn line(message: &Message) -> String {
             let _ = write!(out, " {}: {value}", name.as_str());
         }
     }
-    if message.content_type() == Some("text/plain") {
+    let plain = |kind: &str| kind.starts_with("text/plain");
+    if message.content_type().is_some_and(plain) {
         let _ = write!(out, " {:?}", String::from_utf8_lossy(message.body()));
     }
     if message.content_type() == Some("application/sdp") {

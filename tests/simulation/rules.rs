@@ -153,6 +153,7 @@ impl Rules {
             notice: NoticeSettings {
                 continued: text(&format!("{}{{endpoint}}", judge::CONTINUED)),
                 failed: text(&format!("{}{{undelivered}}", judge::FAILED)),
+                undelivered: text(&format!("{}{{undelivered}}", judge::UNDELIVERED)),
                 out_of_dialog: self.out_of_dialog,
                 tone: self.tone,
                 ..NoticeSettings::default()

@@ -4,7 +4,7 @@ use refork::engine::time::{Millis, Time};
 use refork::sip::Method;
 
 use super::legs::{Leg, Request};
-use super::{Case, FAILED};
+use super::{Case, FAILED, FLIGHT, TRANSACTION};
 use crate::log::{Fault, PhoneId, What};
 use crate::phone::Temper;
 
@@ -30,13 +30,53 @@ impl Case<'_> {
         last.is_some_and(|last| matches!(last.what, What::Fault(_)) || at.since(last.at) < ASKED)
     }
 
+    /// Returns true where the server, as long as it lives, knows that it has asked that phone.
     pub(super) fn was_asked_lately(&self, leg: &Leg, request: &Request) -> bool {
         let lately = request.at - ASKED_AGAIN..request.at;
-        let mut got = leg
-            .got
-            .iter()
-            .filter(|got| is_offer(&got.method) && !got.news);
-        got.any(|got| lately.contains(&got.at))
+        let asked = |got: &&Request| is_offer(&got.method) && !got.news;
+        let mut got = leg.got.iter().filter(asked);
+        got.any(|got| {
+            let forgotten = self.restarted(got.at, request.at);
+            lately.contains(&got.at) && !forgotten && !self.is_asked_by_the_other(leg, got)
+        })
+    }
+
+    /// Returns true where somebody of the other side has just made an offer, whatever that says.
+    fn is_asked_by_the_other(&self, leg: &Leg, got: &Request) -> bool {
+        let just = got.at - FLIGHT..=got.at;
+        let mut peers = self.side(leg.talk, leg.side.other());
+        peers.any(|peer| {
+            let mut offers = peer.sent.iter().filter(|sent| is_offer(&sent.method));
+            offers.any(|sent| just.contains(&sent.at))
+        })
+    }
+
+    /// Returns true for an offer of a server that has died since: it came after those of the next one, and its phone
+    /// refuses it by its number (RFC 3261 12.2.2).
+    pub(super) fn is_of_the_dead(&self, request: &Request) -> bool {
+        let by_number = matches!(request.answer, Some((_, 500)));
+        by_number && self.restarted(request.at - FLIGHT, request.at)
+    }
+
+    /// Returns true where another phone of its side has handed its call on.
+    fn hands_on(&self, leg: &Leg) -> bool {
+        let mut side = self.side(leg.talk, leg.side);
+        side.any(|other| other.sent.iter().any(|sent| sent.method == Method::Refer))
+    }
+
+    /// Returns true where nobody of the other side could hear that this one has the call, from then on.
+    pub(super) fn is_asked_of_nobody(&self, leg: &Leg, until: Time) -> bool {
+        let Some(answered) = leg.answered.filter(|_| !leg.outgoing) else {
+            return false;
+        };
+        let away = |peer: &Leg| {
+            let mut absences = self.absences[peer.phone].iter();
+            let stood = peer.acked.is_some_and(|acked| acked <= answered);
+            let asked = self.hands_on(leg) || leg.brings_news_to(peer);
+            stood && asked && absences.any(|(begin, end)| *begin <= answered && *end >= until)
+        };
+        let in_time = until.since(answered) <= TRANSACTION.times(2);
+        in_time && self.side(leg.talk, leg.side.other()).any(away)
     }
 
     /// A server that dies as it ends a call has forgotten it, and its BYE may have been lost. Returns when a phone was

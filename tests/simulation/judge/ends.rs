@@ -194,7 +194,7 @@ impl Case<'_> {
         // Who is called in a transfer stands beside who has called it, until the other side agrees.
         if [leg, rival]
             .into_iter()
-            .any(|of| self.is_agreed_to_by_nobody(of, until))
+            .any(|of| self.is_agreed_to_by_nobody(of, until) || self.is_asked_of_nobody(of, until))
         {
             return;
         }

@@ -16,6 +16,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod undelivered;
 
 use refork::engine::ids::Side;
 use refork::engine::time::{Millis, Time};
@@ -29,6 +30,7 @@ use legs::Leg;
 
 pub(crate) const CONTINUED: &str = "CONTINUED ";
 pub(crate) const FAILED: &str = "FAILED ";
+pub(crate) const UNDELIVERED: &str = "UNDELIVERED ";
 
 const FOR_EVER: Time = Time(u64::MAX);
 /// How long a transaction may take to give up, and a little more.

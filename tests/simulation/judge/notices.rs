@@ -104,7 +104,11 @@ impl Case<'_> {
         let mut standing = self
             .side(leg.talk, leg.side.other())
             .filter(|peer| peer.answered.is_some_and(|at| at <= acked))
-            .filter(|peer| peer.end().is_none_or(|end| end > acked));
+            // Who has died since may be the one.
+            .filter(|peer| {
+                let end = peer.bye_got.into_iter().chain(peer.bye_sent).min();
+                end.is_none_or(|end| end > acked)
+            });
         let only = standing.next()?;
         let shaken = self.trouble(only.phone, acked, acked + NEARLY);
         (standing.next().is_none() && !shaken).then_some(only.phone)

@@ -60,7 +60,11 @@ impl Case<'_> {
                 Method::Options | Method::Message => true,
                 Method::Prack => leg.rang,
                 Method::Notify => asked_for(&Method::Refer),
-                Method::Invite | Method::Update if self.may_say_what_stands(leg, request) => true,
+                Method::Invite | Method::Update
+                    if self.may_say_what_stands(leg, request) || self.is_of_the_dead(request) =>
+                {
+                    true
+                }
                 Method::Invite | Method::Update => {
                     offers.push(request);
                     continue;
@@ -103,6 +107,10 @@ impl Case<'_> {
                 .answered
                 .filter(|_| !peer.outgoing && peer.brings_news_to(leg));
             causes.extend(joined);
+            // One that another takes the place from at once was agreed to for nothing: that is set right.
+            let displaced = peer.bye_got.zip(joined);
+            let displaced = displaced.filter(|(bye, joined)| bye.since(*joined) < BRIEF);
+            causes.extend(displaced.map(|(bye, _)| bye - FLIGHT));
             causes.extend(self.taken_back(peer, leg).iter().map(|taken| taken.agreed));
             causes.extend(peer.took_less_than(leg));
         }
@@ -163,7 +171,9 @@ impl Case<'_> {
         let mut side = self.side(peer.talk, peer.side);
         let other = side.any(|other| {
             let speaks = other.answers_within(from, until) || other.sent.iter().any(another);
-            speaks && !unheard(other)
+            // One that was told that it is over may say for long that it has the call.
+            let over = other.bye_got.is_some_and(|bye| bye < from);
+            speaks && !over && !unheard(other)
         });
         // The other side's has places besides of streams that were refused before.
         !other && running(&offer.body) == running(&got.body)
@@ -300,6 +310,7 @@ impl Case<'_> {
             || self.declined_by_another(leg, at)
             || self.declined_to_go_on(leg, at)
             || self.is_agreed_to_by_nobody(leg, at)
+            || self.is_asked_of_nobody(leg, at)
             || self.gave_up(leg, at)
     }
 
@@ -326,14 +337,14 @@ impl Case<'_> {
     }
 
     /// Returns true where it answered in spite of a CANCEL: the caller was in trouble, and has been told that nobody
-    /// waits for it any more.
+    /// waits for it any more, or the other side was sought too, and has declined for all of its phones.
     fn answered_in_spite(&self, leg: &Leg, at: Time) -> bool {
         let mut peers = self.side(leg.talk, leg.side.other());
         let given_up = peers.any(|caller| {
             let told = caller.refused.is_some_and(|(told, _)| told <= at);
             caller.outgoing && told && self.trouble(caller.phone, caller.invited, at)
         });
-        leg.cancelled && given_up
+        leg.cancelled && (given_up || self.is_declined_for_all(leg, leg.invited, at))
     }
 
     /// Returns true where it took a call that another phone had declined for all (RFC 3261 16.7 step 5).
@@ -352,13 +363,16 @@ impl Case<'_> {
 
     /// Returns true where the other side was sought, and has declined for all of its phones; the phone was told so.
     fn declined_to_go_on(&self, leg: &Leg, at: Time) -> bool {
-        let stood = |then: Time| leg.acked.is_some_and(|acked| acked <= then);
-        let declined = self.side(leg.talk, leg.side.other()).any(|sought| {
-            let for_all =
-                |(said, status): (Time, u16)| status >= 600 && status != 606 && said <= at;
-            !sought.outgoing && stood(sought.invited) && sought.refused.is_some_and(for_all)
-        });
-        declined && self.was_told_of_the_end(leg, at)
+        let declined = |acked| self.is_declined_for_all(leg, acked, at);
+        leg.acked.is_some_and(declined) && self.was_told_of_the_end(leg, at)
+    }
+
+    /// Returns true where one of the other side that was called since has declined for all of its phones.
+    fn is_declined_for_all(&self, leg: &Leg, since: Time, at: Time) -> bool {
+        let for_all = |(said, status): (Time, u16)| status >= 600 && status != 606 && said <= at;
+        self.side(leg.talk, leg.side.other()).any(|sought| {
+            !sought.outgoing && since <= sought.invited && sought.refused.is_some_and(for_all)
+        })
     }
 
     /// Returns true where a phone that can be told has heard why its call ends; one that hands it on, that this has

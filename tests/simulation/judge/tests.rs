@@ -5,6 +5,7 @@ mod detection;
 mod excuses;
 mod life;
 mod peace;
+mod undelivered;
 
 use refork::engine::view::Gauges;
 use refork::sip::{Builder, Message, Method, Name, reason_phrase};

@@ -6,7 +6,7 @@ use refork::engine::ids::Side;
 use refork::engine::time::{Millis, Time};
 use refork::sip::Method;
 
-use super::{CONTINUED, Case, FAILED, FLIGHT, TRANSACTION, text};
+use super::{CONTINUED, Case, FAILED, FLIGHT, TRANSACTION, UNDELIVERED, text};
 
 /// Within this, what waits is delivered to a phone that is there.
 const PROMPT: Millis = Millis(12_000);
@@ -99,6 +99,7 @@ impl Case<'_> {
             self.blame(at, phone, what);
         }
         self.lost(talk, side, &comings);
+        self.undelivered(talk, side);
     }
 
     /// Returns true where the server may not have learnt that a text had come: its phone or the server itself was hit
@@ -176,6 +177,10 @@ impl Case<'_> {
                 }
             }
         }
+        // Of what was dropped its sender is told.
+        if found.len() <= self.told_undelivered(talk, side) {
+            return;
+        }
         for (at, phone, what) in found {
             self.blame(at, phone, what);
         }
@@ -187,7 +192,8 @@ impl Case<'_> {
         for leg in &self.legs {
             for request in leg.got.iter().filter(|got| got.method == Method::Message) {
                 let body = &request.body;
-                let system = body.starts_with(CONTINUED) || body.starts_with(FAILED);
+                let mut words = [CONTINUED, FAILED, UNDELIVERED].into_iter();
+                let system = words.any(|word| body.starts_with(word));
                 if !system && number_of(body, leg.talk, leg.side.other()).is_none() {
                     found.push((request.at, leg.phone, format!("{body:?} is not for it")));
                 }
@@ -199,7 +205,7 @@ impl Case<'_> {
     }
 }
 
-fn number_of(body: &str, talk: usize, side: Side) -> Option<u32> {
+pub(super) fn number_of(body: &str, talk: usize, side: Side) -> Option<u32> {
     let start = format!("text {talk} {} ", side.as_str());
     body.strip_prefix(&start)?.parse().ok()
 }

@@ -115,7 +115,9 @@ impl Phone {
                 }
             }
             // Glare, or not now (RFC 3261 14.1): once more.
-            491 | 500 => self.calls[at].change_at = Some(now + self.dice.span(2100, 4000)),
+            491 | 500 if self.calls[at].stage != Stage::Ending => {
+                self.calls[at].change_at = Some(now + self.dice.span(2100, 4000));
+            }
             _ => {
                 if !self.ends_dialog(response, at) {
                     self.calls[at].session.refused();

@@ -148,7 +148,10 @@ impl Session {
     /// Returns true where it takes the section.
     fn answer_section(&mut self, out: &mut String, media: &Media<'_>) -> bool {
         let direction = both(self.wish(), media.direction.mirrored());
+        // It knows no SRTP.
+        let open = media.kind == sdp::Kind::Message || media.proto == "RTP/AVP";
         let taken = media.port != 0
+            && open
             && match media.kind {
                 sdp::Kind::Audio => {
                     let port = self.rtp.port();

@@ -135,6 +135,8 @@ impl Phone {
     pub(super) fn bye(&mut self, at: usize, now: Time) {
         let bytes = self.next_within(at, &Method::Bye).end();
         self.calls[at].stage = Stage::Ending;
+        // What was put off is not asked of a call that is over.
+        self.calls[at].change_at = None;
         let id = self.calls[at].id;
         self.begin(bytes, Some(id), now);
     }
