@@ -72,6 +72,8 @@ pub(crate) struct Phone {
 struct Registration {
     wanted: bool,
     cseq: u32,
+    /// So often it was started anew: then it has another Call-ID (RFC 3261 10.2.4).
+    starts: u32,
     /// When it is to be sent (again).
     at: Option<Time>,
 }
@@ -116,6 +118,8 @@ impl Phone {
         self.servers.clear();
         self.calls.clear();
         self.registration.at = None;
+        self.registration.cseq = 0;
+        self.registration.starts += 1;
     }
 
     /// The phone stands at another address: it registers, and perhaps mends its calls by itself.

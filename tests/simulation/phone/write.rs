@@ -43,12 +43,13 @@ impl Phone {
         self.registration.cseq += 1;
         let user = self.spec.user.clone();
         let tag = self.coin("t");
+        let call_id = format!("reg{}/{}", self.spec.name, self.registration.starts);
         let bytes = Builder::request(&Method::Register, &format!("sip:{DOMAIN}"))
             .header(Name::Via, self.via())
             .header(Name::MaxForwards, 70)
             .header(Name::From, format_args!("<sip:{user}@{DOMAIN}>;tag={tag}"))
             .header(Name::To, format_args!("<sip:{user}@{DOMAIN}>"))
-            .header(Name::CallId, format_args!("reg{}", self.spec.name))
+            .header(Name::CallId, call_id)
             .header(
                 Name::CSeq,
                 format_args!("{} REGISTER", self.registration.cseq),
