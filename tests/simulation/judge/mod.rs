@@ -270,11 +270,12 @@ impl Case<'_> {
     /// Returns which phone of a side was there last by then. One that was told at once that it is not joined never was.
     fn last_there(&self, talk: usize, side: Side, by: Time) -> Option<&Leg> {
         let there = self.side(talk, side).filter_map(|leg| {
-            // A caller is there from its INVITE on.
+            // A caller is there from its INVITE on, also where it hears the answer later.
             let caller = leg.outgoing.then_some(leg.invited);
-            let begun = leg.acked.or(caller);
+            let begun = leg.acked.filter(|acked| *acked <= by).or(caller);
             let begun = begun.filter(|begun| *begun <= by)?;
-            let rejected = leg.bye_got.is_some_and(|bye| bye.since(begun) < BRIEF);
+            let rejected = leg.bye_got.is_some_and(|bye| bye.since(begun) < BRIEF)
+                || self.has_handed_on(leg, by);
             let gone = self.gone[leg.phone].iter();
             let gone = gone.filter(|(from, until)| *from >= begun && *until >= by);
             let left = gone.map(|(from, _)| *from).chain(leg.end()).min();
@@ -282,6 +283,21 @@ impl Case<'_> {
         });
         let last = there.max_by_key(|(left, begun, _)| (*left, *begun));
         last.map(|(_, _, leg)| leg)
+    }
+
+    /// Returns true where a phone of another user has the call by then that this one has handed on, whether its own BYE
+    /// was heard or not.
+    fn has_handed_on(&self, leg: &Leg, by: Time) -> bool {
+        let user = |leg: &Leg| &self.log.roster[leg.phone].user;
+        let mut sent = leg.sent.iter();
+        let asked = sent.find(|sent| sent.method == Method::Refer);
+        asked.is_some_and(|asked| {
+            self.side(leg.talk, leg.side).any(|other| {
+                let took = other.acked.filter(|at| (asked.at..=by).contains(at));
+                let stayed = |at| other.end().is_none_or(|end| end.since(at) > BRIEF);
+                user(other) != user(leg) && took.is_some_and(stayed)
+            })
+        })
     }
 
     fn blame(&mut self, at: Time, phone: PhoneId, what: impl std::fmt::Display) {

@@ -55,18 +55,47 @@ fn who_answered_too_late_was_not_there_last() {
 
 #[test]
 fn of_a_caller_that_never_heard_the_answer_the_own_phones_are_sought() {
-    let story = |user| {
+    let story = |user, late: bool| {
         let mut story = Story::new();
         story.third(Side::Caller, user);
         story.invite(1000, A, "ca", true);
-        story.befalls(1600, A, Fault::Killed);
+        let fault = if late { Fault::Frozen } else { Fault::Killed };
+        story.befalls(1600, A, fault);
         story.answer(2000, B, "cb");
         story.hears(64_000, B, "cb", "FAILED 0");
         story.got(64_500, B, "cb", Method::Bye);
+        if late {
+            // It hears the answer when all is over.
+            story.add(70_000, A, What::Recovered);
+            story.accept(70_000, A, "ca", true);
+        }
         judge(&story.log)
     };
-    finds(&story("a0"), BYE);
-    assert!(!has(&story("c0"), BYE));
+    for late in [false, true] {
+        finds(&story("a0", late), BYE);
+        assert!(!has(&story("c0", late), BYE));
+    }
+}
+
+#[test]
+fn who_has_handed_the_call_on_was_not_there_last() {
+    let story = |handed: bool| {
+        let mut story = Story::registered();
+        story.third(Side::Callee, "c0");
+        if handed {
+            let act = (Method::Refer, "");
+            story.inside(5000, B, "cb", act, Some(202), true);
+            // Its BYE does not reach it.
+            story.befalls(5500, B, Fault::Moved);
+            story.answer(6000, D, "cd");
+            story.befalls(10_000, D, Fault::Killed);
+        } else {
+            story.befalls(10_000, B, Fault::Killed);
+        }
+        story.gives_up(72_000)
+    };
+    assert!(!has(&story(true), BYE));
+    finds(&story(false), BYE);
 }
 
 #[test]
