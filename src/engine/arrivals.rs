@@ -247,7 +247,7 @@ impl Engine {
         world: &mut dyn World,
     ) {
         if let Some(value) = request.header(Name::Replaces)
-            && !self.replaces_beyond(request, value, asker, now, world)
+            && !self.replaces_beyond(request, value, &flow, asker, now, world)
         {
             return self.replacing(server, request, flow, asker, value, now, world);
         }
@@ -303,13 +303,21 @@ impl Engine {
         &self,
         request: &Message,
         value: &str,
+        flow: &Flow,
         asker: &Asker,
         now: Time,
         world: &dyn World,
     ) -> bool {
         let settings = &self.shared.settings;
         let foreign = replaced(value).is_some_and(|replaced| tag_key(replaced.local_tag).is_none());
-        let uri = || dialled(request.uri(), &By::party(asker), settings, world);
+        let uri = || {
+            dialled(
+                request.uri(),
+                &By::over(flow, asker, world),
+                settings,
+                world,
+            )
+        };
         foreign
             && routing::route(&uri(), &[], now, settings, world)
                 .is_ok_and(|destination| destination.upstream.is_some())
@@ -525,9 +533,8 @@ fn leads_to(
     }
     let settings = &context.shared.settings;
     let by = By {
-        asker,
-        at: Some(context.world.advertised(flow).ip()),
         came_by,
+        ..By::over(flow, asker, context.world)
     };
     let uri = dialled(request.uri(), &by, settings, context.world);
     let destination = routing::route(&uri, came_by, context.now, settings, context.world)?;

@@ -346,6 +346,33 @@ fn a_target_of_a_transfer_may_forward_too() {
     t.request_to(dave(), Method::Message);
 }
 
+/// Phones that know their server by its address write that.
+#[test]
+fn an_address_of_ours_stands_for_our_users() {
+    for to in [
+        "<sip:carol@192.0.2.1>",
+        "<sip:carol@192.0.2.1:5060>",
+        "<sip:carol@192.0.2.1;transport=udp>",
+    ] {
+        let mut t = four();
+        t.alice_invites(&audio(alice()));
+        let first = t.request_to(desk(), Method::Invite);
+        t.forwards(&first, desk(), &[to]);
+        t.request_to(carol(), Method::Invite);
+
+        let mut t = four();
+        let (_, mut b) = t.established();
+        let refer = b.request(Method::Refer).header(Name::ReferTo, to);
+        t.receive(desk(), refer.end());
+        t.request_to(carol(), Method::Invite);
+    }
+    let mut t = four();
+    t.alice_invites(&audio(alice()));
+    let first = t.request_to(desk(), Method::Invite);
+    t.forwards(&first, desk(), &["<sip:carol@192.0.2.9>"]);
+    t.response_to(alice(), 302);
+}
+
 /// Returns our INVITE as a proxy sends it back to us.
 fn proxied(invite: &Message, uri: &str, at: std::net::SocketAddr) -> bytes::Bytes {
     let text = String::from_utf8(invite.bytes().to_vec()).unwrap();

@@ -218,6 +218,35 @@ fn a_diversion_is_believed_of_trusted_peers_alone() {
     }
 }
 
+/// RFC 3325 5, 7: whom a phone of ours forwards to is told as much as if it had been called.
+#[test]
+fn a_trunk_that_a_call_is_forwarded_to_is_told_who_calls() {
+    let caller = "<sip:+4940123@carrier.example>";
+    let private = "\"Boss\" <sip:boss@example.net>;reason=unconditional;privacy=full";
+    for (number, at, told) in [("+4930", trunk(), true), ("+1", trunk(), false)] {
+        let mut t = house();
+        let lines =
+            format!("P-Asserted-Identity: {caller}\r\nPrivacy: id\r\nDiversion: {private}\r\n");
+        t.receive(gateway(), calls(gateway(), "bob", "call1", &lines));
+        let invite = t.request_to(desk(), Method::Invite);
+        assert_eq!(invite.header(Name::PAssertedIdentity), None);
+        forwards(
+            &mut t,
+            &invite,
+            desk(),
+            &format!("<sip:{number}@example.org>"),
+        );
+        let onward = t.request_to(at, Method::Invite);
+        assert_eq!(
+            onward.header(Name::PAssertedIdentity),
+            told.then_some(caller),
+            "{number}"
+        );
+        let diverted = onward.values(Name::Diversion).any(|value| value == private);
+        assert_eq!(diverted, told, "{number}");
+    }
+}
+
 /// RFC 7044 9.2: the INVITE of a re-fork is one more step from whom the call was for.
 #[test]
 fn a_re_fork_goes_on_from_who_was_called() {

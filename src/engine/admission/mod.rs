@@ -113,10 +113,7 @@ impl Engine {
         {
             return None;
         }
-        let by = By {
-            at: Some(world.advertised(&flow).ip()),
-            ..By::party(&Asker::Stranger)
-        };
+        let by = By::over(&flow, &Asker::Stranger, world);
         let uri = dialled(request.uri(), &by, settings, world);
         let there = routing::route(&uri, &[], now, settings, world);
         there.ok()?.emergency
@@ -137,7 +134,7 @@ impl Engine {
         let by_upstream = self.doubted.knows(source);
         let claim = claim(request, &flow, by_upstream, now, settings, world).or_else(|| {
             let apart = !by_upstream && location::is_anonymous(request);
-            apart.then(|| beyond(request, now, settings, world))?
+            apart.then(|| beyond(request, &flow, now, settings, world))?
         });
         let Some(claim) = claim else {
             return Ok(Asker::Stranger);
@@ -320,11 +317,12 @@ fn for_all(settings: &Settings) -> Option<(Aor, &Domain)> {
 /// domain: a stranger would get 403.
 fn beyond<'s>(
     request: &Message,
+    flow: &Flow,
     now: Time,
     settings: &'s Settings,
     world: &dyn World,
 ) -> Option<Claim<'s>> {
-    let by = By::party(&Asker::Stranger);
+    let by = By::over(flow, &Asker::Stranger, world);
     let uri = dialled(request.uri(), &by, settings, world);
     let domain = location::domain(Uri::parse(&uri).ok()?.host, settings)?;
     let asks = match &domain.served_by {

@@ -12,7 +12,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use crate::engine::asker::Asker;
-use crate::engine::ids::Aor;
+use crate::engine::ids::{Aor, Flow};
 use crate::engine::location::{aor_in, canonical, domain, host_text, is_known, only_known};
 use crate::engine::ports::World;
 use crate::engine::settings::{Domain, ServedBy, Settings};
@@ -21,18 +21,18 @@ use crate::sip::{Scheme, Uri};
 /// Who dials.
 pub(crate) struct By<'a> {
     pub(crate) asker: &'a Asker,
-    /// The address of ours that it was sent to.
-    pub(crate) at: Option<IpAddr>,
+    /// The address of ours that it knows.
+    pub(crate) at: IpAddr,
     /// The upstreams that it comes by.
     pub(crate) came_by: &'a [Box<str>],
 }
 
 impl<'a> By<'a> {
-    /// Somebody in a call, who wants another.
-    pub(crate) fn party(asker: &'a Asker) -> Self {
+    /// Somebody who is heard over a flow, and knows us by the address that it has there.
+    pub(crate) fn over(flow: &Flow, asker: &'a Asker, world: &dyn World) -> Self {
         Self {
             asker,
-            at: None,
+            at: world.advertised(flow).ip(),
             came_by: &[],
         }
     }
@@ -64,7 +64,7 @@ pub(crate) fn dialled<'u>(
         }
         Scheme::Sip | Scheme::Sips => {
             let address = parsed.host_ip().map(|ip| ip.to_canonical());
-            let ours = address.is_some() && address == by.at.map(|at| at.to_canonical());
+            let ours = address == Some(by.at.to_canonical());
             let number = || parsed.user_unescaped().starts_with('+');
             let meant = ours || (!by.came_by.is_empty() && number());
             let theirs = |there: &Domain| match &there.served_by {
@@ -206,7 +206,7 @@ mod tests {
         let came_by: Vec<Box<str>> = came_by.iter().map(|name| (*name).into()).collect();
         let by = By {
             asker,
-            at: Some([192, 0, 2, 1].into()),
+            at: [192, 0, 2, 1].into(),
             came_by: &came_by,
         };
         dialled(uri, &by, settings, &Book::default()).into_owned()
@@ -331,7 +331,7 @@ mod tests {
         let world = book(&[("sip:7@office.example", held)]);
         let by = By {
             asker: &Asker::Trusted,
-            at: Some([192, 0, 2, 1].into()),
+            at: [192, 0, 2, 1].into(),
             came_by: &[],
         };
         for (uri, expected) in [

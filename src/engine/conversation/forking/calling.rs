@@ -6,7 +6,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use bytes::Bytes;
 
 use super::{Branch, BranchState, Fork};
-use crate::engine::asker::Asker;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::carrying::failover::next_flow;
 use crate::engine::conversation::carrying::size::{over, over_tcp};
@@ -210,7 +209,7 @@ impl Conversation {
         let known = branch
             .meant
             .as_ref()
-            .map_or(&party.asker, |_| &Asker::Stranger);
+            .map_or(&party.asker, |meant| &meant.person.asker);
         let told = is_told(known, &flow, context);
         let caller = self.party(leg.side.other());
         leg.dialog.local = match caller.veil.hides_name() && !told {

@@ -17,7 +17,7 @@ use crate::engine::conversation::people::person::Person;
 use crate::engine::conversation::transferring::refer::bare;
 use crate::engine::dialog::is_sips;
 use crate::engine::events::Happening;
-use crate::engine::ids::{Aor, LegId, Side};
+use crate::engine::ids::{Aor, Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::routing::{self, By, dialled};
 use crate::engine::settings::{Redirects, RouteFork};
@@ -35,6 +35,8 @@ struct Forwarder<'a> {
     /// As others know it.
     address: &'a str,
     asker: &'a Asker,
+    /// What it is reached over.
+    flow: Flow,
     /// Is called through an upstream.
     beyond: bool,
     /// Whom the call was for until it was its.
@@ -72,10 +74,10 @@ impl Conversation {
             let branch = fork.branch(leg)?;
             let endpoint = branch.endpoint();
             let (name, beyond) = (endpoint.name.clone(), endpoint.through.is_some());
-            let meant = branch.meant.clone();
-            Some((fork, name, beyond, meant))
+            let (flow, meant) = (branch.leg.dialog.flow, branch.meant.clone());
+            Some((fork, name, beyond, flow, meant))
         });
-        let told = fork.map(|(fork, endpoint, beyond, meant)| {
+        let told = fork.map(|(fork, endpoint, beyond, flow, meant)| {
             let party = &self.parties[side.index()];
             let person = meant.as_ref().map(|meant| &meant.person);
             let asked = person.map_or(&party.asked, |person| &person.asked);
@@ -88,6 +90,7 @@ impl Conversation {
                 aor: person.map_or(&party.aor, |person| &person.aor),
                 address: person.map_or(&party.address, |person| &person.address),
                 asker: person.map_or(&party.asker, |person| &person.asker),
+                flow,
                 beyond,
                 trail: trail.as_deref(),
                 rules: if restores {
@@ -147,7 +150,8 @@ fn follow(
         if secure && !is_sips(&uri) {
             continue;
         }
-        let uri = dialled(&uri, &By::party(by.asker), settings, context.world);
+        let dials = By::over(&by.flow, by.asker, context.world);
+        let uri = dialled(&uri, &dials, settings, context.world);
         let Ok(destination) = routing::route(&uri, &[], context.now, settings, context.world)
         else {
             continue;

@@ -203,7 +203,10 @@ impl Conversation {
         const NOBODY: Refusal = Refusal::new(603, "transfer to nobody who can be called");
         let settings = &context.shared.settings;
         let (asker, beyond) = (&self.party(side).asker, self.is_beyond(context, side));
-        let target = dialled(&refer.target, &By::party(asker), settings, context.world);
+        // Phones that know their server by its address write that.
+        let leg = self.party(side).leg.as_ref().ok_or(NOBODY)?;
+        let by = By::over(&leg.dialog.flow, asker, context.world);
+        let target = dialled(&refer.target, &by, settings, context.world);
         let destination = routing::route(&target, &[], context.now, settings, context.world)
             .map_err(|_| NOBODY)?;
         if !may_have_called(asker, beyond, destination.upstream.as_deref()) {
