@@ -203,7 +203,7 @@ pub struct Table {
     pub names: BTreeMap<Box<str>, Vec<Located>>,
     /// DNS does not answer while this is set.
     pub dns_waits: bool,
-    sought: Vec<(Token, Box<str>)>,
+    pub sought: Vec<(Token, Box<str>)>,
     asked: Vec<Token>,
     unopened: Vec<MediaCommand>,
     next_port: u16,

@@ -377,5 +377,6 @@ impl Conversation {
     ) {
         self.invitation_resolved(context, token, targets);
         self.again_resolved(context, token, targets);
+        self.media_located(context, token, targets);
     }
 }

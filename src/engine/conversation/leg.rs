@@ -11,6 +11,7 @@ use super::restoring::machines::is_machine;
 use super::restoring::wish::Wish;
 use super::session::enclosed::sdp_of;
 use super::session::keys::Keyring;
+use super::session::named::Named;
 use super::transferring::report::Reports;
 use crate::engine::dialog::reliable::RAck;
 use crate::engine::dialog::session_id::Uuid;
@@ -199,6 +200,9 @@ pub(crate) struct Talk {
     /// By stream, what it would do if it were told that the other side does all: its own hold, and not the other's.
     #[serde(default)]
     pub(super) wishes: Vec<Direction>,
+    /// Where it is that it names in place of an address.
+    #[serde(default)]
+    pub(crate) named: Option<Box<Named>>,
 }
 
 impl Talk {

@@ -41,6 +41,7 @@ use self::letters::queue::SlimQueue;
 use self::restoring::aside::Restoration;
 use self::session::grow::Growing;
 use self::session::media::Ports;
+use self::session::named::Naming;
 use self::session::open_invite::OpenInvite;
 use self::session::renegotiate::Renegotiation;
 use self::under_way::Burden;
@@ -131,6 +132,9 @@ pub struct Conversation {
     /// It was begun by a `sips:` URI: nobody is called in the clear, whatever happens to it (RFC 5630).
     #[serde(default)]
     secure: bool,
+    /// Names of where media is.
+    #[serde(skip)]
+    naming: Vec<Naming>,
     #[serde(skip)]
     arriving: Option<Box<transferring::taking::Arriving>>,
     /// What the engine keeps with it: its timer, what it is indexed by, and which peers are expected.
@@ -438,10 +442,11 @@ impl Conversation {
 
     /// Tells the relay what a side's streams are now.
     fn configure(&mut self, context: &mut Context<'_>, side: Side) {
-        let ports = &self.ports[side.index()];
-        if ports.state != session::media::PortState::Open {
+        if self.ports[side.index()].state != session::media::PortState::Open {
             return;
         }
+        self.locate_media(context, side);
+        let ports = &self.ports[side.index()];
         let (party, other) = (self.party(side), self.party(side.other()));
         let Some(leg) = &party.leg else { return };
         let Some(said) = &leg.talk.said else { return };

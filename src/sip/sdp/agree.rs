@@ -1,6 +1,7 @@
 //! Offer/answer arithmetic (RFC 3264): what two descriptions have in common.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 
 use super::fit::{Common, same_format};
 use super::line::{Line, lines, media_words};
@@ -74,35 +75,42 @@ pub fn only_moves(before: &[u8], told: &[u8], offer: &[u8]) -> bool {
         let own = lines(media.text).filter(|line| is_key(line));
         own.map(str::to_owned).collect()
     };
-    let place = |media: &Media<'_>| (media.port, media.address, keys(media));
     let stands = |(media, told): (&Media<'_>, &Media<'_>)| (media.port == 0) == (told.port == 0);
     let by_us = |media: &Media<'_>| media.is_rtp() && media.keying() != Keying::EndToEnd;
     let sections = || before.media().iter().zip(offer.media());
     before.media().len() == offer.media().len()
         && told.media().len() == offer.media().len()
         && offer.media().iter().zip(told.media()).all(stands)
-        && sections().any(|(old, new)| place(old) != place(new))
+        && sections().any(|(old, new)| {
+            old.port != new.port || is_at(old) != is_at(new) || keys(old) != keys(new)
+        })
         && same_but_for_place(before.session(), offer.session(), false)
         && sections().all(|(old, new)| {
             (old.port == 0) == (new.port == 0)
                 && old.direction == new.direction
-                && (by_us(old) && by_us(new) || (old.text, old.address) == (new.text, new.address))
+                && (by_us(old) && by_us(new) || (old.text, is_at(old)) == (new.text, is_at(new)))
                 && old.keying() == new.keying()
                 && (new.keying() != Keying::Sdes || !new.crypto().is_empty())
                 && (same_but_for_place(old.text, new.text, true) || moves_on(old, new))
         })
 }
 
+fn is_at<'a>(media: &Media<'a>) -> (Option<IpAddr>, Option<&'a str>) {
+    (media.address, media.host)
+}
+
 /// From another address, with all that was agreed on and perhaps more.
 fn moves_on(old: &Media<'_>, new: &Media<'_>) -> bool {
-    let nowhere = |media: &Media<'_>| media.address.is_none_or(|ip| ip.is_unspecified());
+    let nowhere = |media: &Media<'_>| {
+        media.host.is_none() && media.address.is_none_or(|ip| ip.is_unspecified())
+    };
     let agreed = |format: Payload<'_>| {
         let mut offered = new.payloads();
         offered.any(|new| new.number == format.number && same_format(&new, &format))
     };
     old.kind == Kind::Audio
         && (new.kind, new.proto, new.ptime) == (Kind::Audio, old.proto, old.ptime)
-        && old.address != new.address
+        && is_at(old) != is_at(new)
         && !nowhere(old)
         && !nowhere(new)
         && ![old, new].map(Media::keying).contains(&Keying::EndToEnd)
@@ -135,9 +143,7 @@ fn is_key(line: &str) -> bool {
 
 fn is_null(connection: &str) -> bool {
     let address = connection.split_ascii_whitespace().last().unwrap_or("");
-    address
-        .parse()
-        .is_ok_and(|ip: std::net::IpAddr| ip.is_unspecified())
+    address.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified())
 }
 
 /// Returns true where an answer refuses every stream of an offer that had some.

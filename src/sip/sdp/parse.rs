@@ -8,6 +8,9 @@ use super::line::{Line, lines};
 use super::{BYTES_MAX, MEDIA_MAX, SdpError};
 use crate::sip::cut;
 
+/// RFC 1035 2.3.4.
+const HOST_MAX: usize = 253;
+
 /// A session description, borrowed from the body it stands in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sdp<'a> {
@@ -56,8 +59,10 @@ pub struct Media<'a> {
     pub proto: &'a str,
     /// In order of preference.
     pub formats: Vec<&'a str>,
-    /// Of its own c= line or the session's; a host name is none.
+    /// Of its own c= line or the session's.
     pub address: Option<IpAddr>,
+    /// The name that stands there in place of an address (RFC 8866 5.7).
+    pub host: Option<&'a str>,
     pub direction: Direction,
     pub rtcp_mux: bool,
     /// Milliseconds.
@@ -166,6 +171,14 @@ impl<'a> Sdp<'a> {
         &self.media
     }
 
+    /// Puts an address in the place of a name.
+    pub fn locate(&mut self, host: &str, at: IpAddr) {
+        let named = self.media.iter_mut();
+        for media in named.filter(|media| media.host == Some(host)) {
+            media.address = Some(at);
+        }
+    }
+
     /// Returns the part before the first `m=` line.
     pub(super) fn session(&self) -> &'a str {
         sections(self.text).0
@@ -174,18 +187,19 @@ impl<'a> Sdp<'a> {
 
 /// What the session level says for every section that does not say otherwise.
 #[derive(Default)]
-struct Common {
+struct Common<'a> {
     address: Option<IpAddr>,
+    host: Option<&'a str>,
     direction: Direction,
     fingerprint: bool,
 }
 
-impl Common {
-    fn of(session: &str) -> Self {
+impl<'a> Common<'a> {
+    fn of(session: &'a str) -> Self {
         let mut common = Self::default();
         for line in lines(session).filter_map(Line::parse) {
             match line.letter {
-                b'c' => common.address = connection(line.value),
+                b'c' => (common.address, common.host) = connection(line.value),
                 b'a' => {
                     if let Some(direction) = Direction::parse(line.value.trim_ascii()) {
                         common.direction = direction;
@@ -233,7 +247,7 @@ impl Keys {
 }
 
 impl<'a> Media<'a> {
-    fn parse(text: &'a str, common: &Common) -> Option<Self> {
+    fn parse(text: &'a str, common: &Common<'a>) -> Option<Self> {
         let mut all = lines(text).filter_map(Line::parse);
         let value = all
             .next()
@@ -254,6 +268,7 @@ impl<'a> Media<'a> {
             proto,
             formats: words.collect(),
             address: common.address,
+            host: common.host,
             direction: common.direction,
             rtcp_mux: false,
             ptime: None,
@@ -274,9 +289,9 @@ impl<'a> Media<'a> {
         Some(media)
     }
 
-    fn read(&mut self, line: &Line<'_>) {
+    fn read(&mut self, line: &Line<'a>) {
         if line.letter == b'c' {
-            self.address = connection(line.value);
+            (self.address, self.host) = connection(line.value);
             self.own_address = true;
         } else if let Some(direction) =
             Direction::parse(line.value.trim_ascii()).filter(|_| line.letter == b'a')
@@ -407,10 +422,17 @@ pub(super) fn sections(text: &str) -> (&str, Vec<&str>) {
     (session, media)
 }
 
-fn connection(value: &str) -> Option<IpAddr> {
-    let mut words = value.split_ascii_whitespace();
-    let (_, _, address) = (words.next()?, words.next()?, words.next()?);
-    cut::each(address, b'/').next()?.parse().ok()
+/// Reads the address of a c= line, or the name in its place.
+fn connection(value: &str) -> (Option<IpAddr>, Option<&str>) {
+    let written = value.split_ascii_whitespace().nth(2).unwrap_or("");
+    if let Ok(address) = cut::each(written, b'/').next().unwrap_or("").parse() {
+        return (Some(address), None);
+    }
+    let label = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    let named = written.bytes().any(|b| b.is_ascii_alphabetic())
+        && written.len() <= HOST_MAX
+        && written.bytes().all(label);
+    (None, named.then_some(written))
 }
 
 /// RFC 3551 6: payload types that need no rtpmap.

@@ -382,3 +382,37 @@ fn an_address_is_put_behind_its_media_line() {
          m=message 7000 TCP/MSRP *\r\ni=text\r\nc=IN IP4 192.0.2.1\r\na=path:x?m=1\r\n"
     );
 }
+
+/// RFC 8866 5.7.
+#[test]
+fn a_name_stands_in_place_of_an_address() {
+    for (line, host) in [
+        ("IN IP4 media.example.net", Some("media.example.net")),
+        ("IN IP6 Phone-7_x", Some("Phone-7_x")),
+        ("IN IP4 192.0.2.1", None),
+        ("IN IP4 192.0.2.256", None),
+        ("IN IP4 a b", Some("a")),
+        ("IN IP4 a/b", None),
+        ("IN IP4 <x>", None),
+        ("IN IP4", None),
+        ("IN IP6 fe80::1%eth0", None),
+    ] {
+        let text = format!(
+            "v=0\r\no=- 1 1 IN IP4 h\r\ns=-\r\nc={line}\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n"
+        );
+        let mut sdp = Sdp::parse(text.as_bytes()).unwrap();
+        assert_eq!(sdp.media()[0].host, host, "{line}");
+        if let Some(host) = host {
+            let at = "198.51.100.7".parse().unwrap();
+            sdp.locate("other", at);
+            assert_eq!(sdp.media()[0].address, None);
+            sdp.locate(host, at);
+            assert_eq!(sdp.media()[0].address, Some(at));
+        }
+    }
+    let long = format!(
+        "v=0\r\nc=IN IP4 {}\r\nm=audio 9 RTP/AVP 0\r\n",
+        "a".repeat(254)
+    );
+    assert_eq!(Sdp::parse(long.as_bytes()).unwrap().media()[0].host, None);
+}

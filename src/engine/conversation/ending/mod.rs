@@ -211,6 +211,7 @@ impl Conversation {
         self.leave_ghosts(context);
         self.end_all_leaving(context);
         self.drop_inquiry(context);
+        self.forget_naming(context, None);
         for carried in std::mem::take(&mut self.carried) {
             context.answer(carried.server, 481, None);
         }

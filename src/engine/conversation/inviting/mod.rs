@@ -159,6 +159,7 @@ impl Conversation {
             giving: None,
             haunted: Default::default(),
             secure: is_sips(request.uri()),
+            naming: Vec::new(),
             arriving: None,
             timer: None,
             indexed: Default::default(),

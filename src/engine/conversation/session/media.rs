@@ -337,9 +337,12 @@ fn is_old_hold(media: &Media<'_>) -> bool {
 /// Returns what the relay must know of a side's streams, by what it said, by its talk with us and by what the other
 /// side said.
 pub(crate) fn streams(said: &str, talk: &Talk, other: Option<&str>) -> Vec<StreamSettings> {
-    let Ok(sdp) = Sdp::parse(said.as_bytes()) else {
+    let Ok(mut sdp) = Sdp::parse(said.as_bytes()) else {
         return Vec::new();
     };
+    if let Some(named) = &talk.named {
+        named.locate(&mut sdp);
+    }
     let keys = &talk.keys;
     let told = talk.told.as_deref();
     let told = told.and_then(|told| Sdp::parse(told.as_bytes()).ok());

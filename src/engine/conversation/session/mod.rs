@@ -1,6 +1,6 @@
 //! What was agreed on each leg: its media, and how it changes (RFC 3264).
 //!
-//! `media` and `keys` where media runs and with which SRTP keys, `enclosed` what a description comes in,
+//! `media` and `keys` where media runs and with which SRTP keys, `named` where an endpoint is that gives a name for that, `enclosed` what a description comes in,
 //! `telling`, `renegotiate`, `grow` and `refused` a new offer, `open_invite` one that waits over a restart, `fits` what
 //! a new leg brings, `refresh` session timers.
 
@@ -9,6 +9,7 @@ pub(crate) mod fits;
 pub(crate) mod grow;
 pub(crate) mod keys;
 pub(crate) mod media;
+pub(crate) mod named;
 pub(crate) mod open_invite;
 pub(crate) mod refresh;
 pub(crate) mod refused;
