@@ -223,6 +223,9 @@ pub type MediaId = ConversationId;
 /// still sends never reaches the new stream.
 pub type Generation = u32;
 
+/// Streams of one session that a relay carries; what is beyond them is refused.
+pub const STREAMS_MAX: usize = 16;
+
 /// What ports are wanted for, the most important first: the last that are free are not for everybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Claim {

@@ -10,13 +10,13 @@ use std::sync::atomic::Ordering;
 use mio::Token;
 
 use crate::engine::ids::Side;
-use crate::engine::ports::{Claim, Generation, MediaCommand, MediaEvent, MediaId};
+use crate::engine::ports::{Claim, Generation, MediaCommand, MediaEvent, MediaId, STREAMS_MAX};
 use crate::engine::settings::Reserve;
 use crate::media::clock::Micros;
 use crate::media::counters::{RelayCounters, Tally};
 use crate::media::handle::EventSink;
 use crate::media::pairs::Pairs;
-use crate::media::place::{MAX_STREAMS, PairId, Place};
+use crate::media::place::{PairId, Place};
 use crate::media::report::{LineState, SessionReport};
 use crate::media::session::{Configuration, Session, SessionRules};
 use crate::media::settings::{RelaySettings, kept_from};
@@ -319,7 +319,7 @@ impl Desk {
         let Some(entry) = self.entries.get_mut(slot) else {
             return refuse("no such session");
         };
-        if wanted.streams > MAX_STREAMS {
+        if wanted.streams > STREAMS_MAX {
             return refuse("too many streams");
         }
         if entry.session.live()[side.index()].is_some_and(|live| live > wanted.generation) {

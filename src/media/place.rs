@@ -6,16 +6,13 @@ use crate::engine::ids::Side;
 use crate::engine::ports::Generation;
 use crate::media::stream::Port;
 
-/// Streams of one session.
-pub(crate) const MAX_STREAMS: usize = 16;
-
 /// Where a pair stands: in a session, on a side, of a generation of ports, for a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) slot: u32,
     pub(crate) generation: Generation,
     pub(crate) side: Side,
-    /// Below `MAX_STREAMS`.
+    /// Below `STREAMS_MAX`.
     pub(crate) stream: u8,
 }
 

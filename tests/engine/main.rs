@@ -55,6 +55,7 @@ mod keying;
 mod listening;
 mod loss;
 mod loss_races;
+mod many_streams;
 mod media_names;
 mod messages;
 mod moves;

@@ -8,7 +8,7 @@ use super::refused::Streams;
 use crate::engine::conversation::context::Shared;
 use crate::engine::conversation::leg::Talk;
 use crate::engine::mint::Mint;
-use crate::engine::ports::SrtpKeys;
+use crate::engine::ports::{STREAMS_MAX, SrtpKeys};
 use crate::engine::settings::{MediaMode, MediaSettings, Srtp};
 use crate::sip::sdp::{Cover, Crypto, Keying, MasterKey, Media, Sdp, Suite};
 
@@ -161,6 +161,12 @@ pub(crate) fn refusal(offer: &str, media: &MediaSettings) -> Option<&'static str
         .filter(|section| section.port != 0)
         .peekable();
     active.peek()?;
+    let mut carried = sdp.media().iter().enumerate();
+    if !carried
+        .any(|(at, section)| section.port != 0 && (at < STREAMS_MAX || !section.is_datagrams()))
+    {
+        return Some("offer whose only streams are more than the relay carries");
+    }
     active
         .all(|section| admit(media.srtp, section) == Admission::Refused)
         .then_some(match media.srtp {

@@ -9,7 +9,8 @@ use super::refused::Streams;
 use crate::engine::conversation::leg::Talk;
 use crate::engine::ids::Side;
 use crate::engine::ports::{
-    Claim, Generation, Inside, MediaCommand, MediaId, PayloadFormat, StreamSettings, Voice,
+    Claim, Generation, Inside, MediaCommand, MediaId, PayloadFormat, STREAMS_MAX, StreamSettings,
+    Voice,
 };
 use crate::engine::settings::MediaMode;
 use crate::sip::sdp::{self, Direction, Keying, Kind, Media, Place, Rewrite, Sdp};
@@ -113,8 +114,8 @@ impl Ports {
     }
 }
 
-/// Returns how many streams of an offer the relay carries: up to the last that comes by datagram. An INVITE
-/// without an offer gets room for audio and video.
+/// Returns how many streams of an offer the relay carries: up to the last that comes by datagram, and that has a place
+/// there. An INVITE without an offer gets room for audio and video.
 pub(crate) fn streams_needed(offer: Option<&str>, mode: MediaMode) -> usize {
     if mode != MediaMode::Relay {
         return 0;
@@ -126,7 +127,7 @@ pub(crate) fn streams_needed(offer: Option<&str>, mode: MediaMode) -> usize {
     sdp.media()
         .iter()
         .rposition(|media| media.is_datagrams())
-        .map_or(0, |last| last + 1)
+        .map_or(0, |last| (last + 1).min(STREAMS_MAX))
 }
 
 /// Returns the streams of an offer within a dialog that the relay carries.
@@ -137,7 +138,7 @@ pub(super) fn streams_wanted(offer: &str, mode: MediaMode) -> Streams {
     let Ok(sdp) = Sdp::parse(offer.as_bytes()) else {
         return Streams::default();
     };
-    let media = sdp.media().iter().enumerate();
+    let media = sdp.media().iter().take(STREAMS_MAX).enumerate();
     media
         .filter(|(_, media)| media.is_datagrams() && media.port != 0)
         .map(|(at, _)| at)
