@@ -103,7 +103,11 @@ impl Case<'_> {
         let (Some(taken), Some(replaced)) = (leg.acked, rival.acked) else {
             return;
         };
-        let until = self.agreed_to(rival, replaced) + PROMPT;
+        let mut until = self.agreed_to(rival, replaced) + PROMPT;
+        if leg.outgoing && spans(&self.unheard[leg.phone], taken, taken) {
+            // RFC 3261 15: no BYE before the ACK to our 2xx, which nobody hears, or before that has had its time.
+            until = until.max(taken + TRANSACTION);
+        }
         let [card, other] = [leg.phone, rival.phone].map(|phone| &self.log.roster[phone]);
         let end = |leg: &Leg| [leg.end(), leg.learnt()].into_iter().flatten().min();
         let stays = |leg: &Leg| end(leg).is_none_or(|end| end > until);
@@ -211,10 +215,25 @@ impl Case<'_> {
             && roster.all(|(phone, card)| {
                 card.talk != leg.talk || !self.trouble(phone, leg.invited, until)
             });
-        let told = if well { PROMPT } else { TRANSACTION };
+        // Who does not hear is asked for who was called in a transfer once an offer that is out has had its time.
+        let user = |leg: &Leg| &self.log.roster[leg.phone].user;
+        let deaf = self
+            .side(leg.talk, leg.side.other())
+            .any(|other| other.stood_at(from) && spans(&self.absences[other.phone], from, until));
+        let told = match (well, deaf && user(leg) != user(rival)) {
+            (true, _) => PROMPT,
+            (false, false) => TRANSACTION,
+            (false, true) => TRANSACTION.times(2),
+        };
         if until.since(from) > told {
             let what = "two phones of a side in the conversation".to_owned();
             found.push((until, leg.phone, what));
         }
     }
+}
+
+fn spans(times: &[(Time, Time)], from: Time, until: Time) -> bool {
+    times
+        .iter()
+        .any(|(begin, end)| *begin <= from && *end >= until)
 }

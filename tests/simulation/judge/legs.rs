@@ -120,9 +120,17 @@ impl Leg {
 
     /// Returns when a request of its own was answered by a code after which it has no call any more.
     pub(super) fn learnt(&self) -> Option<Time> {
-        let answers = self.sent.iter().filter_map(|request| request.answer);
+        let own = self.sent.iter().filter(|sent| !self.is_of_another(sent));
+        let answers = own.filter_map(|request| request.answer);
         let over = answers.filter(|(_, status)| ends_dialog(*status));
         over.map(|(at, _)| at).min()
+    }
+
+    /// Returns true for the PRACK of an early dialog that was not the one which was answered.
+    pub(super) fn is_of_another(&self, request: &Request) -> bool {
+        request.method == Method::Prack
+            && self.remote_tag.is_some()
+            && request.to_tag != self.remote_tag
     }
 
     /// Returns when it was over for the phone, by an end or by what it learnt.

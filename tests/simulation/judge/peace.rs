@@ -19,6 +19,8 @@ struct TakenBack {
     agreed: Time,
     /// Who made it has heard that it came to nothing.
     heard: bool,
+    /// It was made again, and agreed to: what was agreed before stands.
+    renewed: bool,
 }
 
 impl Case<'_> {
@@ -152,7 +154,17 @@ impl Case<'_> {
             let got = got.find(|got| (offer.at..until).contains(&got.at))?;
             let (agreed, _) = got.answer.filter(|(_, status)| *status < 300)?;
             let carried = self.is_carried(peer, offer, got) && !is_owed(peer, leg, got);
-            carried.then_some(TakenBack { agreed, heard })
+            let mut later = offers[number + 1..]
+                .iter()
+                .take_while(|it| it.at < agreed + SET_RIGHT);
+            let same = |again: &Request| running(&again.body) == running(&offer.body);
+            let taken = |again: &Request| matches!(again.answer, Some((_, 200..300)));
+            let renewed = later.any(|again| same(again) && taken(again));
+            carried.then_some(TakenBack {
+                agreed,
+                heard,
+                renewed,
+            })
         };
         (0..offers.len()).filter_map(taken).collect()
     }
@@ -183,7 +195,8 @@ impl Case<'_> {
     fn set_right(&self, leg: &Leg, found: &mut Vec<(Time, usize, String)>) {
         let peers = self.side(leg.talk, leg.side.other());
         let taken = peers.flat_map(|peer| self.taken_back(peer, leg));
-        for at in taken.filter(|taken| taken.heard).map(|taken| taken.agreed) {
+        let taken = taken.filter(|taken| taken.heard && !taken.renewed);
+        for at in taken.map(|taken| taken.agreed) {
             let until = at + SET_RIGHT;
             let open = |request: &Request| is_offer(&request.method);
             let later = |request: &&Request| open(request) && request.at > at;
@@ -229,10 +242,7 @@ impl Case<'_> {
             let method = request.method.as_str();
             match request.answer {
                 // Another early dialog was answered meanwhile.
-                Some((_, 481))
-                    if request.method == Method::Prack
-                        && leg.remote_tag.is_some()
-                        && request.to_tag != leg.remote_tag => {}
+                Some((_, 481)) if leg.is_of_another(request) => {}
                 Some((at, status)) if ends_dialog(status) && !self.over_by(leg, at) => {
                     let what = format!("{method} answered so that the dialog ends");
                     found.push((at, leg.phone, what));

@@ -391,3 +391,24 @@ fn who_answers_as_the_other_side_is_given_up_is_ended() {
     assert!(!has(&story(71_000), BYE));
     finds(&story(60_000), BYE);
 }
+
+#[test]
+fn a_call_is_handed_on_past_a_deaf_phone_once_what_is_out_to_it_has_had_its_time() {
+    let story = |deaf: bool, user: &str, until: u64| {
+        let mut story = Story::call();
+        story.log.roster[C].user = user.to_owned();
+        if deaf {
+            story.befalls(8000, A, Fault::Deaf);
+        } else {
+            story.befalls(8000, A, Fault::Reset);
+        }
+        story.answer(10_000, C, "cc");
+        story.got(until, B, "cb", Method::Bye);
+        story.end(120_000, &[(C, "cc")])
+    };
+    let two = "two phones of a side";
+    assert!(!has(&story(true, "c0", 50_000), two));
+    finds(&story(false, "c0", 50_000), two);
+    finds(&story(true, "b0", 50_000), two);
+    finds(&story(true, "c0", 90_000), two);
+}

@@ -1,5 +1,6 @@
 //! What must come about, and how long an excuse lasts.
 
+use super::excuses::has;
 use super::*;
 
 impl Story {
@@ -166,4 +167,16 @@ fn what_comes_twice_is_counted() {
         !found.iter().any(|found| found.contains(again)),
         "{found:?}"
     );
+}
+
+#[test]
+fn who_is_told_that_another_early_dialog_is_gone_has_its_call() {
+    for (tag, wrong) in [(";tag=other", false), (";tag=t", true)] {
+        let mut story = Story::call();
+        let (branch, method) = ("z9hG4bKprack", Method::Prack);
+        story.request(2010, A, method.clone(), "ca", 2, branch, tag, "", true);
+        story.response(2050, A, (481, method), ("ca", 2, branch), false);
+        let found = story.end(200_000, &[(B, "cb")]);
+        assert_eq!(has(&found, "left alone"), wrong, "{tag}: {found:?}");
+    }
 }

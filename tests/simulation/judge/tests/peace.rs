@@ -1,5 +1,6 @@
 //! What may be asked of a phone that nothing befell, and from when on.
 
+use super::excuses::has;
 use super::*;
 
 /// A description with these formats.
@@ -187,6 +188,27 @@ fn what_was_taken_back_is_set_right_once() {
         let mut found = story.end(40_000, &[(B, "cb")]);
         found.retain(|found| found.contains("asked for") || found.contains("hears no more"));
         assert_eq!(!found.is_empty(), fault, "{refused} {agreed}: {found:?}");
+    }
+}
+
+#[test]
+fn what_was_taken_back_and_is_offered_again_stands() {
+    for (direction, answer, wrong) in [
+        ("sendonly", 200, false),
+        ("sendonly", 500, true),
+        ("inactive", 200, true),
+    ] {
+        let (mut story, hold) = (Story::call(), sdp(2, "sendonly"));
+        story.offers(5000, (B, "cb"), [&hold, ""], 500, true);
+        story.offers(5010, (A, "ca"), [&hold, &sdp(2, "recvonly")], 200, false);
+        let again = [sdp(3, direction), sdp(3, "recvonly")];
+        story.offers(9000, (B, "cb"), [&*again[0], &*again[1]], answer, true);
+        let found = story.end(40_000, &[]);
+        assert_eq!(
+            has(&found, "hears no more"),
+            wrong,
+            "{direction} {answer}: {found:?}"
+        );
     }
 }
 
@@ -386,5 +408,31 @@ fn a_mute_phone_hears_that_it_has_lost_its_place() {
         }
         let found = story.end(90_000, &[(C, "cc")]);
         assert_eq!(!found.is_empty(), wrong, "{fault:?} {told:?}: {found:?}");
+    }
+}
+
+#[test]
+fn a_mute_caller_whose_ack_nobody_hears_is_told_once_the_success_has_had_its_time() {
+    for (mute, told, wrong) in [
+        (1500, 38_000, false),
+        (1500, 60_000, true),
+        (10_000, 38_000, true),
+    ] {
+        let mut story = Story::new();
+        story.log.roster[C].side = Side::Caller;
+        story.log.roster[C].user = "a0".to_owned();
+        story.invite(1000, A, "ca", true);
+        story.answer(2000, B, "cb");
+        story.add(mute, A, What::Fault(Fault::Mute));
+        story.accept(2000, A, "ca", true);
+        story.answer(15_000, C, "cc");
+        story.hears(15_500, B, "cb", "CONTINUED a0-1");
+        story.got(told, A, "ca", Method::Bye);
+        let found = story.end(90_000, &[(B, "cb"), (C, "cc")]);
+        assert_eq!(
+            has(&found, "has lost its place"),
+            wrong,
+            "{mute} {told}: {found:?}"
+        );
     }
 }
