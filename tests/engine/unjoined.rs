@@ -93,6 +93,30 @@ fn a_survivor_that_is_gone_too_is_found_so_in_time_and_the_new_phone_keeps_the_c
 }
 
 #[test]
+fn a_survivor_that_had_a_later_request_before_the_re_invite_is_asked_once_more() {
+    let (mut t, _, join) = asked_to_join();
+    assert!(lives(&mut t, Millis(4_500)) > 0);
+    t.discard(alice());
+    // RFC 3261 12.2.2: the OPTIONS was there first, the re-INVITE was lost on the way until now.
+    t.reply(&join, 500, alice());
+    t.request_to(alice(), Method::Ack);
+    assert!(lives(&mut t, Millis(2_100)) < 2);
+    assert!(t.waiting(mobile(), &Method::Bye).is_none());
+    let again = t.request_to(alice(), Method::Invite);
+    let ok = response(&again, 200, alice(), "a1");
+    t.receive(alice(), with_sdp(ok, &g722(alice())));
+    assert_eq!((lost(&t), joined(&t)), (0, 1));
+}
+
+#[test]
+fn a_survivor_that_only_fails_is_not_asked_once_more() {
+    let (mut t, _, join) = asked_to_join();
+    t.reply(&join, 500, alice());
+    t.request_to(mobile(), Method::Bye);
+    assert_eq!(joined(&t), 0);
+}
+
+#[test]
 fn a_survivor_that_lives_and_says_nothing_to_it_costs_the_new_phone_no_half_minute() {
     let (mut t, _, join) = asked_to_join();
     assert!(

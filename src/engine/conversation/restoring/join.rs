@@ -252,9 +252,13 @@ impl Conversation {
     }
 
     /// Returns how long a survivor wishes to be left alone that answers another request of ours yet (RFC 3261 14.2),
-    /// a few times.
+    /// or that had a later one of ours before this (RFC 3261 12.2.2), a few times.
     fn puts_off(&mut self, side: Side, response: &Message) -> Option<Millis> {
-        let after = retry_after(response).filter(|_| response.status() == 500)?;
+        let survivor = self.party(side.other()).leg.as_ref();
+        let latest = survivor.map(|leg| leg.dialog.local_cseq);
+        let overtaken = (latest > Some(response.cseq())).then_some(Millis(0));
+        let after = retry_after(response).or(overtaken);
+        let after = after.filter(|_| response.status() == 500)?;
         let lost = self.party_mut(side).lost.as_mut()?;
         lost.put_off += 1;
         (lost.put_off <= PUT_OFF_MAX).then(|| after.min(PUT_OFF_FOR))
