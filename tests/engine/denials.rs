@@ -2,7 +2,7 @@
 
 use refork::engine::events::Happening;
 use refork::engine::time::Millis;
-use refork::sip::Method;
+use refork::sip::{Message, Method};
 
 use crate::people::*;
 use crate::table::*;
@@ -94,6 +94,71 @@ fn a_text_that_the_new_leg_denies_too_is_at_fault_itself() {
     assert_eq!(t.lost(), 1);
     let rejected = |what: &Happening| matches!(what, Happening::Rejected { status: 488, .. });
     assert_eq!(t.happened(rejected), 1);
+}
+
+#[test]
+fn a_text_that_is_denied_by_a_phone_that_has_forgotten_its_call_and_answers_options_goes_to_the_next_leg()
+ {
+    let mut t = two();
+    let (mut a, _) = t.established();
+    t.desk_is_heard();
+    // It was asked before, and had its call.
+    t.receive(alice(), a.request(Method::Info).end());
+    let info = t.request_to(desk(), Method::Info);
+    t.reply(&info, 481, desk());
+    t.holds_its_dialog("b1");
+    t.discard(alice());
+    t.pass(Millis::from_secs(31));
+    t.discard(desk());
+    t.receive(alice(), a.message("one"));
+    let first = t.request_to(desk(), Method::Message);
+    t.pass(Millis(2_200));
+    t.response_to(alice(), 202);
+    let probe = t.waiting(desk(), &Method::Options).unwrap();
+    t.discard(desk());
+    t.reply(&first, 481, desk());
+    t.reply(&probe, 200, desk());
+    let update = t.request_to(desk(), Method::Update);
+    t.reply(&update, 481, desk());
+    assert_eq!(t.lost(), 1);
+    t.takes_over(desk(), "b2", &audio(desk()));
+    assert_eq!(text(&t.waiting(desk(), &Method::Message).unwrap()), "one");
+}
+
+/// Bob's desk phone denies its dialog to a text that was promised, counts as lost, and what it had asked before is here.
+fn asked_before_it_denied() -> (Table, Message) {
+    let mut t = two();
+    let (mut a, mut b) = t.established();
+    t.receive(alice(), a.message("one"));
+    let first = t.request_to(desk(), Method::Message);
+    let older = b.request(Method::Info).end();
+    t.knows_no_call(&first, desk());
+    t.response_to(alice(), 202);
+    assert_eq!(t.lost(), 1);
+    t.request_to(desk(), Method::Invite);
+    t.receive(desk(), older);
+    let update = t.request_to(desk(), Method::Update);
+    (t, update)
+}
+
+#[test]
+fn a_text_stays_where_a_phone_that_denied_it_comes_back_by_what_it_had_asked_before() {
+    let (mut t, update) = asked_before_it_denied();
+    t.reply(&update, 481, desk());
+    assert_eq!(t.lost(), 2);
+    t.discard(desk());
+    t.pass(Millis(2_000));
+    t.takes_over(mobile(), "m1", &audio(mobile()));
+    assert_eq!(text(&t.waiting(mobile(), &Method::Message).unwrap()), "one");
+}
+
+#[test]
+fn a_text_is_refused_where_a_phone_that_denied_it_comes_back_and_has_its_dialog() {
+    let (mut t, update) = asked_before_it_denied();
+    let answer = response(&update, 200, desk(), "b1");
+    t.receive(desk(), with_sdp(answer, &audio(desk())));
+    let rejected = |what: &Happening| matches!(what, Happening::Rejected { status: 488, .. });
+    assert_eq!((t.happened(rejected), t.lost()), (1, 1));
 }
 
 #[test]

@@ -320,6 +320,10 @@ impl Conversation {
             {
                 self.doubt_with(context, side, left.saturating_sub(1));
             }
+            // OPTIONS would prove the device alone.
+            Step::Asked { .. } | Step::Waiting if signal == Signal::RequestFailed => {
+                self.doubt_now(context, side);
+            }
             Step::Idle
             | Step::Asked { .. }
             | Step::Waiting

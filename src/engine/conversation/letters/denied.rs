@@ -25,6 +25,21 @@ impl Conversation {
         self.announce(context, to);
     }
 
+    /// A phone that has denied its dialog to a letter, and counts as lost, asks something in it: that may be older than
+    /// what it denied. An offer decides.
+    pub(in crate::engine::conversation) fn ask_who_denied(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+    ) {
+        let party = self.party(side);
+        let leg = party.leg.as_ref().map(|leg| leg.id);
+        let mut letters = party.queue.letters.iter();
+        if letters.any(|letter| letter.denied.is_some() && letter.denied == leg) {
+            self.suspect(context, side, Signal::RequestFailed);
+        }
+    }
+
     /// Its phone has denied its dialog to it, and has it: it takes no such letter, and the next one may go.
     pub(super) fn drop_denied(&mut self, context: &mut Context<'_>, to: Side) {
         let party = self.party(to);

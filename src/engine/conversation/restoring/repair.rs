@@ -89,6 +89,7 @@ impl Conversation {
         self.persist(context);
         self.on_request(context, id, server, request, flow);
         self.catch_up(context, side);
+        self.ask_who_denied(context, side);
         self.pump(context, side);
         self.announce(context, side);
     }
