@@ -2,6 +2,7 @@
 
 use refork::engine::ids::Side;
 use refork::engine::ports::MediaCommand;
+use refork::engine::time::Millis;
 use refork::sip::{Method, Name};
 
 use crate::people::*;
@@ -338,7 +339,7 @@ fn a_loss_while_an_offer_waits_for_ports() {
     assert_eq!(ports(&ok)[1], 0);
     t.relay_answers();
     t.discard(desk());
-    t.pass(refork::engine::time::Millis(2_100));
+    t.pass(Millis(2_100));
     let invite = t.request_to(mobile(), Method::Invite);
     assert_eq!(ports(&invite)[1], 0, "what she was refused");
     let refused = both(mobile()).replace("m=video 4002", "m=video 0");
@@ -513,4 +514,26 @@ fn another_codec_is_agreed_on_in_mid_call() {
     let notice = t.request_to(alice(), Method::Message);
     assert!(notice.header(Name::ContentType).is_some());
     t.nothing_to(alice());
+}
+
+#[test]
+fn a_phone_that_repairs_itself_before_the_relay_has_its_ports_again_gives_each_back_once() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    let (mut a, mut b) = t.established();
+    let more = a.request(Method::Invite);
+    t.receive(alice(), with_sdp(more, &both(alice())));
+    t.request_to(desk(), Method::Invite);
+    t.bob_is_lost();
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), a.ack(ok.cseq()));
+    t.relay_waits = true;
+    t.restart();
+    t.media.clear();
+    // His session has the one stream that it had.
+    t.receive(desk(), b.request(Method::Info).end());
+    t.relay_answers();
+    let of_bob = |close: &(Side, Vec<usize>)| close.0 == Side::Callee;
+    t.pass(Millis::from_secs(5));
+    assert_eq!(closes(&t).into_iter().filter(of_bob).count(), 1);
 }

@@ -58,12 +58,10 @@ impl Conversation {
             // A phone that repairs its lost dialog goes on with the ports that it knows.
             let old = party.lost.as_mut().and_then(|lost| {
                 let toward = lost.old.dialog.flow.peer.ip();
-                lost.old_ports.are_taken().then(|| {
-                    let command = lost.old_ports.open_again(id, side, toward);
-                    // Nobody waits for these: they are as they were, or the repair finds no media.
-                    lost.old_ports.state = PortState::Open;
-                    command
-                })
+                let ports = &mut lost.old_ports;
+                ports
+                    .are_taken()
+                    .then(|| ports.open_again(id, side, toward))
             });
             let toward = party.leg.as_ref().map(|leg| leg.dialog.flow.peer.ip());
             if let Some(command) = old {

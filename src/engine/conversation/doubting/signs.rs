@@ -24,6 +24,12 @@ impl Conversation {
                         self.ports_opened(context, side, generation);
                     }
                     self.take_open_invite(context);
+                    self.shrink(context);
+                } else if let Some(lost) = &mut self.party_mut(side).lost
+                    && let Some(ports) = lost.old_ports.find(generation)
+                {
+                    // A phone that repairs itself goes on with these.
+                    ports.opened(result);
                 }
             }
             MediaEvent::Silent { side, .. } => {

@@ -128,7 +128,7 @@ impl Conversation {
         if let Some(aside) = &mut self.party_mut(lost).lost
             && aside.old_ports.state == PortState::Opening
         {
-            // Nobody hears any more that they are open.
+            // Nobody waits for them any more.
             aside.old_ports.state = PortState::Failed;
         }
         self.settle_negotiations(growing.from);
