@@ -362,7 +362,7 @@ fn answered_unheard(t: &mut Table) -> (Remote, Message) {
     t.alice_invites(&sdp(alice(), 1, "sendrecv"));
     t.takes_over(desk(), "b1", &sdp(desk(), 1, "sendrecv"));
     let ok = t.response_to(alice(), 200);
-    t.pass(Millis(600));
+    t.pass(Millis(200));
     t.discard(alice());
     (Remote::of_answer(&ok, alice()), ok)
 }

@@ -11,6 +11,9 @@ use crate::engine::dialog::Life;
 use crate::engine::ids::{Flow, Side};
 use crate::engine::time::{Millis, Time};
 
+/// Who hears it at once has answered it by then.
+const PROMPT: Millis = Millis(150);
+
 /// Most have their ACK at once, and the store hears nothing of them. A connection ends with us, and with it the INVITE:
 /// of those that came by one nothing is kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,8 +46,7 @@ impl Success {
             bytes: bytes.clone(),
             flow,
             cseq,
-            // By then it goes out again.
-            keep_at: Some(context.now + context.shared.settings.timers.t1),
+            keep_at: Some(context.now + PROMPT),
         };
         (!flow.transport.is_reliable()).then(|| Box::new(success))
     }
