@@ -98,12 +98,12 @@ impl Engine {
                     server,
                     context: Some((id, leg)),
                 } => {
-                    let known = self.with(id, now, world, |conversation, context| {
-                        conversation.on_no_ack(context, leg, server)
-                    });
-                    if !known {
-                        let mut context = self.shared.context(now, world);
-                        context.parting_unacknowledged(server);
+                    // A dialog that was left waits for itself, whether its conversation goes on or not.
+                    let mut context = self.shared.context(now, world);
+                    if !context.parting_unacknowledged(server) {
+                        self.with(id, now, world, |conversation, context| {
+                            conversation.on_no_ack(context, leg, server)
+                        });
                     }
                 }
                 Heard::NoAck { context: None, .. } => {}

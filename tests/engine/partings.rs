@@ -129,6 +129,19 @@ fn who_is_lost_before_its_ack_gets_its_bye_after_it() {
     it_ends(t);
 }
 
+#[test]
+fn who_has_lost_its_place_before_its_ack_gets_its_bye_though_none_comes() {
+    let (mut t, _, _) = answered();
+    t.register("alice", third(), "laptop");
+    t.alice_is_lost();
+    t.pass(Millis(2_100));
+    t.takes_over(third(), "a2", &audio(third()));
+    assert!(t.waiting(alice(), &Method::Bye).is_none());
+    t.pass(Millis(32_000));
+    let bye = t.waiting(alice(), &Method::Bye).unwrap();
+    assert!(bye.header(Name::Reason).unwrap().contains("cause=200"));
+}
+
 /// RFC 5407 3.2: a re-INVITE crosses the BYE of who was to answer it.
 #[test]
 fn a_reinvite_that_crosses_a_bye_is_answered_and_the_call_ends() {

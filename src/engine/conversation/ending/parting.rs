@@ -126,12 +126,15 @@ impl Context<'_> {
     }
 
     /// No ACK has come in all the time that a 2xx is sent again: the BYE may go (RFC 3261 15).
-    pub(crate) fn parting_unacknowledged(&mut self, server: ServerId) {
+    /// Returns false where none waits for that.
+    pub(crate) fn parting_unacknowledged(&mut self, server: ServerId) -> bool {
         let mut partings = self.shared.partings.0.iter();
         let key = partings.find(|(_, parting)| parting.waiting.server == server);
-        if let Some(key) = key.map(|(key, _)| *key) {
+        let key = key.map(|(key, _)| *key);
+        if let Some(key) = key {
             self.say_bye(key);
         }
+        key.is_some()
     }
 
     /// A request within such a dialog. A BYE has crossed ours, which need not be said any more. Returns false
