@@ -347,3 +347,30 @@ fn a_transferor_that_holds_while_its_target_rings_is_back_with_its_hold() {
     t.nothing_to(alice());
     t.nothing_to(desk());
 }
+
+#[test]
+fn a_transferor_is_told_of_the_end_over_the_connection_that_it_has() {
+    // From an ephemeral port, listening on 5060 as its Contact says: nothing is sent there.
+    let seen = phone("198.51.100.2:49152");
+    let over = tcp(seen, 7);
+    let mut t = Table::new(settings());
+    t.register("carol", carol(), "carol");
+    let register = t.register_request("bob", desk(), "desk", 1, 3600);
+    let register = String::from_utf8_lossy(&register).replace(">;+sip", ";transport=tcp>;+sip");
+    t.receive_over(over, register.into());
+    t.response_to(seen, 200);
+    t.alice_invites(&audio(alice()));
+    let invite = t.request_to(seen, Method::Invite);
+    t.receive_over(over, with_sdp(answer_to(&invite), &audio(desk())));
+    t.request_to(seen, Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    let mut a = Remote::of_answer(&ok, alice());
+    t.receive(alice(), a.ack(1));
+    let mut b = Remote::of_invite(&invite, desk(), "b1");
+    t.receive_over(over, refer(&mut b, CAROL));
+    t.response_to(seen, 202);
+    t.request_to(carol(), Method::Invite);
+    t.hangs_up(&mut a);
+    assert!(t.waiting(seen, &Method::Bye).is_some());
+    t.nothing_to(desk());
+}

@@ -158,13 +158,13 @@ pub(super) fn pause(rounds: u32) -> Millis {
 /// Returns where a lost endpoint is best reached: where it registered last, else where it was.
 pub(crate) fn way_back(context: &Context<'_>, aor: &Aor, old: &Leg) -> Flow {
     let known = routing::flows(aor, &old.endpoint.identity, context.now, context.world);
-    let registered = known.into_iter().filter_map(|endpoint| endpoint.flow);
-    let standing = registered
-        .filter_map(|flow| standing(context, &flow))
-        .next();
+    let mut registered = known.into_iter().filter_map(|endpoint| endpoint.flow);
+    let registered = registered.find_map(|flow| standing(context, &flow));
+    // Who hands the call on is there, and registered under another address than its side has now.
+    let own = || standing(context, &old.dialog.flow);
     // A connection that is closed may be opened again.
     let anew = || way_anew(context, old).filter(|_| old.dialog.flow.transport.is_reliable());
-    standing.or_else(anew).unwrap_or(Flow {
+    registered.or_else(own).or_else(anew).unwrap_or(Flow {
         connection: None,
         ..old.dialog.flow
     })
