@@ -128,7 +128,15 @@ impl Case<'_> {
                 let Some(end) = self.talked_until(leg, peer) else {
                     continue;
                 };
-                let since = ours.at.max(theirs.at) + SETTLED;
+                let changed = ours.at.max(theirs.at);
+                // What a transferor wishes while its target rings is told where nobody takes the call.
+                if [leg, peer]
+                    .into_iter()
+                    .any(|of| self.handed_on_after(of, changed))
+                {
+                    continue;
+                }
+                let since = changed + SETTLED;
                 let ways = [
                     ours.expects(),
                     theirs.sends_to(leg, ours),
@@ -146,6 +154,19 @@ impl Case<'_> {
         for (at, phone, what) in found {
             self.blame(at, phone, what);
         }
+    }
+
+    /// Returns true for a phone that had asked somebody else to take its call when something changed, and whose call
+    /// was taken in the end.
+    fn handed_on_after(&self, leg: &Leg, changed: Time) -> bool {
+        let mut sent = leg.sent.iter();
+        let asked = sent.any(|sent| sent.method == Method::Refer && sent.at <= changed);
+        let taken = |what: &What| matches!(what, What::Transferred);
+        let mut entries = self.log.entries.iter();
+        asked
+            && entries.any(|entry| {
+                entry.phone == Some(leg.phone) && taken(&entry.what) && entry.at >= changed
+            })
     }
 
     /// Returns what each phone has agreed on by then, by its Call-ID.

@@ -303,6 +303,30 @@ fn who_holds_is_not_asked_for_what_a_phone_that_comes_could_hear() {
 }
 
 #[test]
+fn what_a_transferor_wishes_while_its_target_rings_need_not_be_told() {
+    for (refers, taken, wrong) in [
+        (Some(5000), true, false),
+        (Some(5000), false, true),
+        // It asked for that afterwards.
+        (Some(50_000), true, true),
+        (None, false, true),
+    ] {
+        let mut story = Story::call();
+        story.agrees(4000, A, "ca", ["sendrecv", "sendrecv"], false);
+        if let Some(at) = refers {
+            let act = (Method::Refer, "");
+            story.inside(at, B, "cb", act, Some(202), true);
+        }
+        story.agrees(6000, B, "cb", ["sendonly", "recvonly"], true);
+        if taken {
+            story.add(89_000, B, What::Transferred);
+        }
+        let found = story.end(90_000, &[(B, "cb")]);
+        assert_eq!(has(&found, "was told Some"), wrong, "{refers:?} {taken}");
+    }
+}
+
+#[test]
 fn a_text_on_its_way_as_the_server_died_may_come_again() {
     let story = |written, down, came| {
         let mut story = Story::call();
