@@ -121,6 +121,7 @@ fn a_text_that_is_denied_by_a_phone_that_has_forgotten_its_call_and_answers_opti
     let update = t.request_to(desk(), Method::Update);
     t.reply(&update, 481, desk());
     assert_eq!(t.lost(), 1);
+    t.pass(Millis(700));
     t.takes_over(desk(), "b2", &audio(desk()));
     assert_eq!(text(&t.waiting(desk(), &Method::Message).unwrap()), "one");
 }
@@ -147,7 +148,7 @@ fn a_text_stays_where_a_phone_that_denied_it_comes_back_by_what_it_had_asked_bef
     t.reply(&update, 481, desk());
     assert_eq!(t.lost(), 2);
     t.discard(desk());
-    t.pass(Millis(2_000));
+    t.pass(Millis(2_700));
     t.takes_over(mobile(), "m1", &audio(mobile()));
     assert_eq!(text(&t.waiting(mobile(), &Method::Message).unwrap()), "one");
 }
