@@ -234,3 +234,41 @@ fn a_survivor_that_says_nothing_at_all_gets_one_reinvite_at_a_time() {
     t.receive(alice(), with_sdp(ok, &g722(alice())));
     assert_eq!((lost(&t), joined(&t)), (0, 1));
 }
+
+#[test]
+fn a_survivor_that_talks_and_is_not_reached_has_its_grace_to_be_back() {
+    // Its address has changed, or its connection is down: that is no more than a suspicion.
+    let (mut t, _, join) = asked_to_join();
+    is_heard(&mut t);
+    t.icmp(alice());
+    t.discard(alice());
+    t.pass(Millis(200));
+    assert!(t.waiting(mobile(), &Method::Bye).is_none());
+    assert_eq!((lost(&t), joined(&t)), (0, 0));
+    t.pass(Millis(4_200));
+    let again = t.waiting(alice(), &Method::Invite).expect("a re-INVITE");
+    assert!(again.cseq() > join.cseq());
+    let ok = response(&again, 200, alice(), "tcall1");
+    t.receive(alice(), with_sdp(ok, &g722(alice())));
+    assert_eq!((lost(&t), joined(&t)), (0, 1));
+    assert!(t.waiting(mobile(), &Method::Bye).is_none());
+}
+
+#[test]
+fn a_survivor_that_talks_and_is_never_reached_costs_the_new_phone_its_grace_and_no_more() {
+    let (mut t, _, _) = asked_to_join();
+    is_heard(&mut t);
+    let began = t.now;
+    let bye = loop {
+        t.icmp(alice());
+        t.discard(alice());
+        match t.waiting(mobile(), &Method::Bye) {
+            Some(bye) => break bye,
+            None => t.pass(Millis(100)),
+        }
+        assert!(t.now.since(began) < Millis::from_secs(12));
+    };
+    assert!(t.now.since(began) >= settings().detect.grace);
+    assert!(bye.header(Name::Reason).unwrap().contains("cause=408"));
+    assert_eq!((lost(&t), joined(&t)), (0, 0));
+}

@@ -61,6 +61,9 @@ pub(crate) struct Restoration {
     /// Times that the survivor answered it by a time to wait for (RFC 3261 14.2).
     #[serde(skip)]
     pub(super) put_off: u32,
+    /// Until when the one that waits for the survivor's consent waits for it to be reached.
+    #[serde(skip)]
+    pub(super) unreached: Option<Time>,
     /// Nobody could be asked of late since there were no media ports.
     #[serde(skip)]
     pub(super) no_ports: bool,
@@ -114,6 +117,7 @@ impl Restoration {
             machines: Machines::default(),
             joining: None,
             put_off: 0,
+            unreached: None,
             no_ports: false,
             transfer: None,
             turned: Vec::new(),

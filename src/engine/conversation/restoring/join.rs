@@ -159,6 +159,7 @@ impl Conversation {
         if let Some(branch) = lost.fork.branch(leg) {
             branch.state = BranchState::Joining;
         }
+        lost.unreached = None;
         self.persist(context);
         self.join(context, side, leg);
     }
@@ -242,9 +243,15 @@ impl Conversation {
         context.shared.mint.jitter(middle, share)
     }
 
-    /// The survivor has an offer of its own open, or one of ours that was taken back: the new leg stays, and it is
-    /// asked again after a while.
-    fn join_later(&mut self, context: &mut Context<'_>, side: Side, leg: LegId, at_least: Millis) {
+    /// The survivor has an offer of its own open, or one of ours that was taken back, or is not reached: the new leg
+    /// stays, and it is asked again after a while.
+    pub(super) fn join_later(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        leg: LegId,
+        at_least: Millis,
+    ) {
         let pause = self.pause_of_glare(context, side.other()).max(at_least);
         if let Some(lost) = &mut self.party_mut(side).lost {
             lost.joining = Some(Joining::again(leg, context.now + pause));

@@ -1,12 +1,14 @@
 //! A survivor that says nothing to the re-INVITE by which a new phone is to be joined. That is a sign of loss of the
 //! survivor's: it is asked whether it is there. Where it is lost the new phone is joined without it; where it lives
-//! all the same, the new phone is let go, and is asked once more later.
+//! all the same, the new phone is let go, and is asked once more later. Where nobody is reached and its media comes,
+//! the new phone waits for it to be back.
 
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 use crate::engine::events::{Happening, Refuser, Signal};
 use crate::engine::ids::{LegId, Side};
 use crate::engine::location;
+use crate::engine::time::Millis;
 use crate::engine::transaction::ClientId;
 
 /// How many times over a probe's patience the survivor may say nothing to the re-INVITE, where it lives.
@@ -26,8 +28,9 @@ impl Conversation {
         let Some(survivor) = self.side_of(leg) else {
             return;
         };
+        let waits = signal == Signal::Transport && self.may_be_back(context, survivor);
         let offered = self.leg_mut(survivor).map(|leg| leg.offered);
-        if !offered.is_some_and(|offered| self.lives_since(context, survivor, offered)) {
+        if !waits && !offered.is_some_and(|offered| self.lives_since(context, survivor, offered)) {
             return self.lose(context, survivor, signal);
         }
         let side = survivor.other();
@@ -38,9 +41,23 @@ impl Conversation {
             if let Some(lost) = &mut self.party_mut(side).lost {
                 lost.before = None;
             }
-            self.unjoined(context, side, waiting);
+            if waits {
+                self.join_later(context, side, waiting, Millis(0));
+            } else {
+                self.unjoined(context, side, waiting);
+            }
         }
         self.suspect(context, survivor, signal);
+    }
+
+    /// Nobody is reached where the survivor is, and its media comes. Returns true while that is no more than a
+    /// suspicion: its connection may be down, and it has its grace to be back on another.
+    fn may_be_back(&mut self, context: &Context<'_>, survivor: Side) -> bool {
+        let (now, grace) = (context.now, context.shared.settings.detect.grace);
+        let heard = self.is_heard(survivor);
+        let lost = self.party_mut(survivor.other()).lost.as_mut();
+        lost.filter(|_| heard)
+            .is_some_and(|lost| *lost.unreached.get_or_insert(now + grace) > now)
     }
 
     /// The survivor says nothing to the re-INVITE: whether it is there is asked of it, and where it lives all the
