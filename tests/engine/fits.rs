@@ -289,3 +289,49 @@ fn two_new_phones_hear_each_other_or_are_not_joined() {
     let asked = t.request_to(desk(), Method::Invite);
     assert_eq!(formats(&asked), "0");
 }
+
+#[test]
+fn who_is_sought_after_a_phone_of_few_formats_is_offered_all_that_the_survivor_has() {
+    let mut t = two();
+    t.established();
+    t.is_lost_and_refuses(desk());
+    // The mobile has one format, which is none of those that Alice has offered, and which she agrees to.
+    let invite = t.waiting(mobile(), &Method::Invite).unwrap();
+    let answer = response(&invite, 200, mobile(), "m1");
+    t.receive(mobile(), with_sdp(answer, &g722(mobile())));
+    let join = t.waiting(alice(), &Method::Invite).unwrap();
+    let ok = response(&join, 200, alice(), "tcall1");
+    t.receive(alice(), with_sdp(ok, &g722(alice())));
+    t.is_lost_and_refuses(mobile());
+    let again = t.waiting(desk(), &Method::Invite).unwrap();
+    let offer = text(&again);
+    assert!(offer.contains("RTP/AVP 9 0 8 101\r\n"), "{offer}");
+    assert_eq!(
+        offer
+            .matches("a=rtpmap:101 telephone-event/8000\r\n")
+            .count(),
+        1
+    );
+    // It has what it had before, and Alice is asked for that.
+    t.receive(desk(), with_sdp(answer_to(&again), &audio(desk())));
+    let join = t.waiting(alice(), &Method::Invite).unwrap();
+    let ok = response(&join, 200, alice(), "tcall1");
+    t.receive(alice(), with_sdp(ok, &audio(alice())));
+    // All is as it was: nothing is offered twice.
+    t.is_lost_and_refuses(desk());
+    let again = t.waiting(mobile(), &Method::Invite).unwrap();
+    let offer = text(&again);
+    assert!(offer.contains("RTP/AVP 0 8 101\r\n"), "{offer}");
+}
+
+impl Table {
+    /// Bob's phone is lost, and takes no other call.
+    fn is_lost_and_refuses(&mut self, at: std::net::SocketAddr) {
+        self.discard(alice());
+        self.discard(desk());
+        self.discard(mobile());
+        self.bob_is_lost();
+        let invite = self.request_to(at, Method::Invite);
+        self.reply(&invite, 403, at);
+    }
+}

@@ -203,14 +203,45 @@ pub(crate) struct Talk {
     /// Where it is that it names in place of an address.
     #[serde(default)]
     pub(crate) named: Option<Box<Named>>,
+    /// What it said last has all the formats that it last offered.
+    #[serde(default)]
+    pub(super) whole: bool,
+    /// That offer, where it has not.
+    #[serde(default)]
+    pub(super) more: Option<Box<str>>,
 }
 
 impl Talk {
-    /// Takes what the endpoint says, an offer or the answer to what it was told last.
+    /// Takes an offer of the endpoint's.
+    pub(crate) fn offers(&mut self, offer: Box<str>) {
+        self.says(offer);
+        (self.whole, self.more) = (true, None);
+    }
+
+    /// Takes the endpoint's answer to what it was told last.
     pub(crate) fn says(&mut self, said: Box<str>) {
         let told = self.told.as_deref().map(str::as_bytes);
         self.wishes = sdp::wishes(said.as_bytes(), told, &self.wishes);
+        let before = self.said.take().filter(|_| self.whole);
+        let offered = self.more.take().or(before);
+        let known = offered.is_some();
+        let wider = |offer: &str| sdp::widened(said.as_bytes(), offer.as_bytes()).is_some();
+        self.more = offered.filter(|offer| wider(offer));
+        self.whole = known && self.more.is_none();
         self.said = Some(said);
+    }
+
+    /// Returns true where it takes some of the formats that it was told of, and not all.
+    pub(super) fn chooses(&self) -> bool {
+        let both = self.told.as_deref().zip(self.said.as_deref());
+        let both = both.map(|(told, said)| (told.as_bytes(), said.as_bytes()));
+        both.is_some_and(|(told, said)| sdp::takes_some(told, told, said))
+    }
+
+    /// Returns something that it might say, with what it has offered before.
+    pub(super) fn widened(&self, said: &str) -> Option<Box<str>> {
+        let wider = sdp::widened(said.as_bytes(), self.more.as_ref()?.as_bytes())?;
+        String::from_utf8(wider).ok().map(String::into_boxed_str)
     }
 
     /// Returns what it would say without the hold of another, who has said `holder`.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use super::fit::{Common, same_format};
+use super::fit::{Common, lacking, same_format};
 use super::line::{Line, lines, media_words};
 use super::parse::{Direction, Keying, Kind, Media, Payload, Sdp};
 
@@ -40,6 +40,40 @@ pub fn offer_again(said: &[u8], told: &[u8]) -> Option<Vec<u8>> {
         }
     }
     Some(out.into_bytes())
+}
+
+/// Returns what an endpoint has said with the formats behind it that it has offered before, `more`, and that this
+/// lacks, as where it has answered a phone of few. None where there are none, or either is no SDP.
+pub fn widened(said: &[u8], more: &[u8]) -> Option<Vec<u8>> {
+    let (said, more) = (Sdp::parse(said).ok()?, Sdp::parse(more).ok()?);
+    let mut out = String::with_capacity(said.text.len() + more.text.len());
+    lines(said.session()).for_each(|line| push(&mut out, line));
+    let mut adds = false;
+    for (at, media) in said.media().iter().enumerate() {
+        let before = more.media().get(at);
+        let lacks = before.map_or_else(Vec::new, |before| lacking(media, before));
+        adds |= !lacks.is_empty();
+        for (at, line) in lines(media.text).enumerate() {
+            out.push_str(line);
+            for payload in lacks.iter().filter(|_| at == 0) {
+                let _ = write!(out, " {}", payload.number);
+            }
+            out.push_str("\r\n");
+        }
+        let theirs = |line: &&str| {
+            let of = Line::parse(line).and_then(|line| line.of_format());
+            of.is_some_and(|(_, number, _)| {
+                let mut lacks = lacks.iter();
+                lacks.any(|payload| number.parse() == Ok(payload.number))
+            })
+        };
+        let before = before.map_or("", |before| before.text);
+        let known = |line: &&str| lines(media.text).any(|known| known == *line);
+        lines(before)
+            .filter(|line| theirs(line) && !known(line))
+            .for_each(|line| push(&mut out, line));
+    }
+    adds.then(|| out.into_bytes())
 }
 
 fn reordered<'a>(media: &Media<'a>, in_use: &[Payload<'_>]) -> Vec<&'a str> {

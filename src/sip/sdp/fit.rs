@@ -31,6 +31,27 @@ fn is_beside(payload: &Payload<'_>) -> bool {
         .any(|name| payload.name.eq_ignore_ascii_case(name))
 }
 
+/// Returns the formats of a section that another one of the same endpoint lacks, and can have under these numbers.
+pub(super) fn lacking<'a>(said: &Media<'_>, more: &Media<'a>) -> Vec<Payload<'a>> {
+    let both = [said, more];
+    if said.kind != more.kind || !both.iter().all(|media| media.port != 0 && media.is_rtp()) {
+        return Vec::new();
+    }
+    // What repairs or repeats another format names it by its number.
+    let alone = |payload: &Payload<'_>| {
+        !is_beside(payload) || payload.name.eq_ignore_ascii_case("telephone-event")
+    };
+    let free = |number: u8| said.formats.iter().all(|known| known.parse() != Ok(number));
+    let known = |payload: &Payload<'_>| {
+        let mut known = said.payloads();
+        known.any(|known| goes_with((more, payload), (said, &known)))
+    };
+    let offered = more.payloads();
+    offered
+        .filter(|payload| alone(payload) && free(payload.number) && !known(payload))
+        .collect()
+}
+
 /// Returns what an endpoint may be sending: of what it was told the formats that it has said itself (RFC 3264 5.1,
 /// 6.1). Where it has said none of them, all that it was told.
 fn may_send<'a>(told: &'a Media<'a>, own: Option<&Media<'_>>) -> Vec<Payload<'a>> {
@@ -206,15 +227,7 @@ impl<'a> Common<'a> {
             let formats: Vec<&str> = numbers.iter().map(|(_, theirs)| &**theirs).collect();
             return Some(format!("{kind} {port} {proto} {}", formats.join(" ")).into());
         }
-        let of_one = |name: &str| {
-            let value = Line::parse(line)?.attribute(name)?;
-            let (number, rest) = value.split_once(' ')?;
-            (number != "*").then_some((number, rest))
-        };
-        let names = ["rtpmap", "fmtp", "rtcp-fb"];
-        let Some((name, (number, rest))) =
-            names.iter().find_map(|name| Some((name, of_one(name)?)))
-        else {
+        let Some((name, number, rest)) = Line::parse(line).and_then(|line| line.of_format()) else {
             return Some(line.into());
         };
         let (_, theirs) = numbers.iter().find(|(ours, _)| *ours == number)?;

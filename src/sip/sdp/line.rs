@@ -35,6 +35,14 @@ impl<'a> Line<'a> {
             Some(_) | None => None,
         }
     }
+
+    /// Returns name, format and rest of an attribute that is of one format.
+    pub(super) fn of_format(&self) -> Option<(&'static str, &'a str, &'a str)> {
+        ["rtpmap", "fmtp", "rtcp-fb"].into_iter().find_map(|name| {
+            let (number, rest) = self.attribute(name)?.split_once(' ')?;
+            (number != "*").then_some((name, number, rest))
+        })
+    }
 }
 
 /// Goes through the lines, bare line feeds and missing last line end allowed.

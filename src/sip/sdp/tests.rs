@@ -213,6 +213,43 @@ fn an_offer_again_has_what_is_in_use_first() {
 }
 
 #[test]
+fn what_was_offered_once_stands_behind_what_is_said_now() {
+    let of = |media: &str| format!("v=0\r\no=- 1 1 IN IP4 1.1.1.1\r\ns=-\r\nt=0 0\r\n{media}\r\n");
+    let digits = "a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15";
+    for (said, more, wider) in [
+        (
+            "m=audio 7 RTP/AVP 9\r\na=sendonly",
+            format!("m=audio 9 RTP/AVP 0 9 101\r\n{digits}\r\na=ptime:20"),
+            Some(format!(
+                "m=audio 7 RTP/AVP 9 0 101\r\na=sendonly\r\n{digits}"
+            )),
+        ),
+        // All is there, under other numbers; or the number is another format's by now.
+        (
+            "m=audio 7 RTP/AVP 96 0\r\na=rtpmap:96 telephone-event/8000",
+            format!("m=audio 9 RTP/AVP 0 101\r\n{digits}"),
+            None,
+        ),
+        (
+            "m=audio 7 RTP/AVP 101\r\na=rtpmap:101 opus/48000/2",
+            format!("m=audio 9 RTP/AVP 101\r\n{digits}"),
+            None,
+        ),
+        // A repair names the number of what it repairs.
+        (
+            "m=video 7 RTP/AVP 31",
+            "m=video 9 RTP/AVP 31 97\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=31".into(),
+            None,
+        ),
+        ("m=audio 0 RTP/AVP 9", "m=audio 9 RTP/AVP 0 9".into(), None),
+        ("m=image 7 udptl t38", "m=audio 9 RTP/AVP 0".into(), None),
+    ] {
+        let found = widened(of(said).as_bytes(), of(&more).as_bytes());
+        assert_eq!(found.map(text), wider.map(|wider| of(&wider)), "{said}");
+    }
+}
+
+#[test]
 fn which_answers_fit() {
     let told = b"v=0\r\no=- 1 1 IN IP4 1.1.1.1\r\ns=-\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n";
     for (media, fit) in [

@@ -5,7 +5,6 @@ use refork::engine::time::Time;
 use refork::sip::sdp::{Direction, Kind, Media, Sdp};
 use refork::sip::{Message, Method, Name};
 
-use super::FLIGHT;
 use crate::log::{Fault, Log, PhoneId, What};
 
 /// Of each stream whether it is refused, its direction and its formats.
@@ -392,8 +391,8 @@ impl Leg {
             })
     }
 
-    /// Returns when it took less than before, in answer to an offer that was no news to it, of what another one says
-    /// that was called before.
+    /// Returns when it took less than before, in answer to an offer that was no news to it, of what another one says:
+    /// that is offered all that this one has ever said, and is told then by what this one goes.
     pub(super) fn took_less_than(&self, other: &Self) -> Vec<Time> {
         let all = |said: &[(Time, String)]| {
             let formats = said.iter().flat_map(|(_, said)| formats(said));
@@ -404,8 +403,7 @@ impl Leg {
             let number = self.said.iter().position(|(said, _)| *said == at)?;
             let (before, takes) = (all(&self.said[..number]), formats(&self.said[number].1));
             let lacks = |format| !takes.contains(format) && before.contains(format);
-            // Its INVITE may be on the way.
-            (other.invited <= at + FLIGHT && theirs.iter().any(lacks)).then_some(at)
+            theirs.iter().any(lacks).then_some(at)
         };
         let answers = self.got.iter().filter(|got| !got.news);
         let answers = answers.filter_map(|got| match got.answer {

@@ -283,13 +283,13 @@ impl Conversation {
             return self.let_in(context);
         }
         let said = sdp_of(response);
-        self.heard_early(from, at, leg, crossing_over.offer);
+        self.heard_early(from, at, leg, crossing_over.offer, Talk::offers);
         let told = said.as_deref().and_then(|said| match from {
             Side::Caller => self.tell_early(context, at, said, Role::Answer),
             Side::Callee => self.tell_branch(context, leg, said, Role::Answer),
         });
         if let Some(said) = said {
-            self.heard_early(from.other(), at, leg, said);
+            self.heard_early(from.other(), at, leg, said, Talk::says);
         }
         self.accept_early(context, from, at, Some(leg), server, told.as_deref());
         self.configure_early(context, leg);
@@ -344,19 +344,26 @@ impl Conversation {
         }
     }
 
-    fn heard_early(&mut self, from: Side, at: usize, leg: LegId, said: Box<str>) {
+    fn heard_early(
+        &mut self,
+        from: Side,
+        at: usize,
+        leg: LegId,
+        said: Box<str>,
+        takes: fn(&mut Talk, Box<str>),
+    ) {
         match from {
             Side::Caller => {
                 if let Some(early) = self.early_mut(at) {
-                    early.talk.says(said.clone());
+                    takes(&mut early.talk, said.clone());
                 }
                 if let Some(caller) = self.leg_mut(Side::Caller) {
-                    caller.talk.says(said);
+                    takes(&mut caller.talk, said);
                 }
             }
             Side::Callee => {
                 if let Some(branch) = self.branch_mut(leg) {
-                    branch.leg.talk.says(said);
+                    takes(&mut branch.leg.talk, said);
                 }
             }
         }

@@ -247,7 +247,7 @@ impl Conversation {
         let early = self.early_mut(at);
         let body = early.and_then(|early| standing(context, &mut early.talk, &offer));
         if let Some(caller) = self.leg_mut(Side::Caller).filter(|_| body.is_some()) {
-            caller.talk.says(offer);
+            caller.talk.offers(offer);
         }
         context.respond(server, 200, "OK", None, |builder| {
             end_with(

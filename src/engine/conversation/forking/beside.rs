@@ -89,6 +89,8 @@ impl Branch {
             talk: Talk {
                 said: None,
                 wishes: Vec::new(),
+                whole: false,
+                more: None,
                 ..invited.clone()
             },
             settled: false,

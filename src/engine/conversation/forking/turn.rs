@@ -104,7 +104,7 @@ impl Conversation {
         branch: &Branch,
         status: u16,
     ) -> bool {
-        let offer = self.offer_to(side);
+        let offer = self.offer_anew(side);
         let media = &context.shared.settings.media;
         let other = other_way(media, status, offer.as_deref(), branch);
         let (Some(secure), Some(lost)) = (other, &mut self.party_mut(side).lost) else {

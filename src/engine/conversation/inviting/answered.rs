@@ -42,7 +42,10 @@ impl Branch {
         let before = self.leg.talk.said.take().filter(|_| same);
         let holds = said.or(before);
         if let Some(holds) = &holds {
-            self.leg.talk.says(holds.clone());
+            match delayed {
+                true => self.leg.talk.offers(holds.clone()),
+                false => self.leg.talk.says(holds.clone()),
+            }
         }
         (holds, delayed)
     }

@@ -184,7 +184,7 @@ impl Conversation {
         leg.is_named(context);
         leg.abilities.learn(request);
         if let Some(offer) = &offer {
-            leg.talk.says(offer.clone());
+            leg.talk.offers(offer.clone());
         }
         let transactions = &mut context.shared.transactions;
         transactions.bind(server, (id, leg.id));

@@ -159,7 +159,7 @@ impl Conversation {
             request,
             flow,
         );
-        leg.talk.says(offer.clone());
+        leg.talk.offers(offer.clone());
         let ours_at = context.world.advertised(&flow);
         let mut telling = Telling::new(context.shared, Role::Answer);
         let ports = self.ports[Side::Callee.index()].of(generation);
@@ -219,7 +219,7 @@ impl Conversation {
             return Err(UNFIT);
         }
         let mut leg = self.replacing_leg(context, side, &picker.aor, &picker.asker, request, flow);
-        leg.talk.says(offer);
+        leg.talk.offers(offer);
         let number = leg.id;
         context.shared.transactions.bind(server, (self.id, number));
         let mut branch = Branch::new(leg, BranchState::Joining, context.now);

@@ -253,7 +253,7 @@ impl Conversation {
 
     /// Sends what is ready to be sent, once there are ports.
     pub(super) fn launch_again(&mut self, context: &mut Context<'_>, side: Side) {
-        let offer = self.offer_to(side);
+        let offer = self.offer_anew(side);
         let streams = match &offer {
             Some(offer) => media::streams_needed(Some(offer), context.shared.settings.media.mode),
             None => 0,
@@ -352,7 +352,15 @@ impl Conversation {
         self.persist(context);
     }
 
-    /// Returns the offer to a new endpoint: what is in use first, then the rest of what the survivor said.
+    /// Returns the offer to a new endpoint: what is in use first, then the rest of what the survivor last offered,
+    /// for what it has agreed to with the lost one may be less.
+    pub(super) fn offer_anew(&self, side: Side) -> Option<Box<str>> {
+        let talk = self.party(side.other()).talk()?;
+        let offer = self.offer_to(side)?;
+        Some(talk.widened(&offer).unwrap_or(offer))
+    }
+
+    /// Returns what an endpoint is offered of what the survivor said last, what is in use first.
     pub(super) fn offer_to(&self, side: Side) -> Option<Box<str>> {
         let talk = self.party(side.other()).talk()?;
         let resumed = self.resumed(side);

@@ -216,7 +216,7 @@ impl Conversation {
             None => old.or(lost).is_some_and(|old| old.beyond),
         };
         if let Some(said) = sdp_of(request) {
-            leg.talk.says(said);
+            leg.talk.offers(said);
         }
         let asking = Asking { server, person };
         // Nothing is touched before it is known to fit.

@@ -233,7 +233,7 @@ pub(crate) fn stand(
     if sdp::is_mute(offer.as_bytes(), &answer) {
         return None;
     }
-    talk.says(offer);
+    talk.offers(offer);
     talk.asked = false;
     let answer = if shared.settings.media.mode == MediaMode::Relay {
         keys::cover(talk, answer, &mut Telling::new(shared, Role::Answer))?

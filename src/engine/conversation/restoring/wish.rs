@@ -3,6 +3,7 @@
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, What, end_with};
 use crate::engine::conversation::doubting::outcome;
+use crate::engine::conversation::leg::Talk;
 pub(crate) use crate::engine::conversation::session::keys::{Role, Telling};
 use crate::engine::conversation::session::media;
 use crate::engine::events::Signal;
@@ -28,6 +29,10 @@ impl Conversation {
         let Some(offer) = self.offer_to(side) else {
             return;
         };
+        let survivor = self.party(side.other()).talk();
+        // What the survivor has offered once it takes, but where it has chosen of what it was told since.
+        let chooses = survivor.is_some_and(Talk::chooses);
+        let wider = self.offer_anew(side).filter(|_| !chooses);
         let mode = context.shared.settings.media.mode;
         let ports = &self.ports[side.index()];
         let Some(leg) = self.parties[side.index()].leg.as_mut() else {
@@ -42,7 +47,8 @@ impl Conversation {
             return;
         };
         let said = before.said.as_deref().unwrap_or_default();
-        let less = sdp::takes_some(known.as_bytes(), said.as_bytes(), told.as_bytes());
+        let takes = wider.as_deref().unwrap_or(&told);
+        let less = sdp::takes_some(known.as_bytes(), said.as_bytes(), takes.as_bytes());
         if !less && media::same_directions_for(&before, &told, known) {
             return;
         }

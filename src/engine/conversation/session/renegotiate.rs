@@ -293,7 +293,10 @@ impl Conversation {
         leg.abilities.learn(response);
         (leg.lent, leg.misled) = (false, false);
         if let Some(said) = &said {
-            leg.talk.says(said.clone());
+            match late {
+                true => leg.talk.offers(said.clone()),
+                false => leg.talk.says(said.clone()),
+            }
         }
         if pending.ours_invite {
             if late {
@@ -311,7 +314,7 @@ impl Conversation {
                 let _ = leg.dialog.refresh(request);
             }
             if let Some(offer) = pending.offer {
-                leg.talk.says(offer);
+                leg.talk.offers(offer);
             }
         }
         let role = if late { Role::Offer } else { Role::Answer };
