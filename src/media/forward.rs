@@ -138,6 +138,7 @@ fn pass(
         Verdict::Stranger => return Err(Dropped::Stranger),
     }
     near.flowing |= near.watch.heard(!control, now);
+    near.flowing |= !control && near.watch.listens() && stream.outlives_refusal(now);
     near.silent &= header.is_none();
     match header {
         Some(header) => forward_rtp(stream, other, packet, header, now, tally),

@@ -13,11 +13,13 @@ use crate::media::report::{LineState, SessionReport, StreamReport};
 use crate::media::rtcp::{self, OwnReport};
 use crate::media::sound::{Fill, Sound};
 use crate::media::srtp::GROWTH;
-use crate::media::stream::{Port, Stream};
+use crate::media::stream::{Port, Refused, Stream};
 use crate::media::watch::Watch;
 
 /// Microseconds between two words about the same dead target.
 const REFUSED_AGAIN: u64 = 1_000_000;
+/// The same where it was heard on: a firewall may let nothing in, and all out.
+const REFUSED_IN_VAIN: u64 = 30_000_000;
 
 /// What all sessions have in common.
 #[derive(Clone, Debug)]
@@ -147,6 +149,9 @@ impl Session {
         let mut settings = told.streams.into_iter();
         for (index, stream) in near.streams.iter_mut().enumerate() {
             let new = settings.next();
+            if anew {
+                stream.refused = None;
+            }
             if new.is_some() || anew {
                 let [rtp, rtcp] = new.as_ref().map_or([None; 2], |new| [new.rtp, new.rtcp]);
                 let sendable = |to: Option<SocketAddr>| {
@@ -247,14 +252,22 @@ impl Session {
         if stream.rtp.target() != Some(target) {
             return false;
         }
+        let again = |known: &Refused| match known.silent {
+            true => REFUSED_AGAIN,
+            false => REFUSED_IN_VAIN,
+        };
         let known = stream
             .refused
             .as_deref()
-            .is_some_and(|(to, told)| *to == target && now.since(*told) < REFUSED_AGAIN);
+            .is_some_and(|known| known.by == target && now.since(known.told) < again(known));
         if known {
             return false;
         }
-        stream.refused = Some(Box::new((target, now)));
+        stream.refused = Some(Box::new(Refused {
+            by: target,
+            told: now,
+            silent: true,
+        }));
         near.unreachable = true;
         true
     }

@@ -12,6 +12,9 @@ use crate::media::reception::Reception;
 use crate::media::secure::Secure;
 use crate::media::tone::Tone;
 
+/// How long after a refusal what was sent before it may still come.
+const UNDER_WAY: u64 = 100_000;
+
 /// The two ports of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Port {
@@ -72,8 +75,18 @@ pub(crate) struct Stream {
     pub(crate) key_frame: Option<u32>,
     /// SRTP on this side.
     pub(crate) secure: Option<Box<Secure>>,
-    /// The target that last refused a packet, and when that was told.
-    pub(crate) refused: Option<Box<(SocketAddr, Micros)>>,
+    pub(crate) refused: Option<Box<Refused>>,
+}
+
+/// Packets were refused.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// The target that refused one last.
+    pub(crate) by: SocketAddr,
+    /// When that was told.
+    pub(crate) told: Micros,
+    /// Nothing has come since.
+    pub(crate) silent: bool,
 }
 
 impl Stream {
@@ -104,6 +117,16 @@ impl Stream {
         } else {
             self.rtcp.target().map(|to| (Port::Rtcp, to))
         }
+    }
+
+    /// Something has come. Returns true where that is the first since packets to this side were refused, and was not
+    /// under way then: it is somewhere else, or the error was another's.
+    pub(crate) fn outlives_refusal(&mut self, now: Micros) -> bool {
+        let refused = self.refused.as_deref_mut();
+        refused.is_some_and(|refused| {
+            let later = now.since(refused.told) >= UNDER_WAY;
+            later && std::mem::take(&mut refused.silent)
+        })
     }
 
     /// Returns the format of a filler for this side: the one that last spoke, or before anyone spoke the

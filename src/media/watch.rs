@@ -87,6 +87,11 @@ impl Watch {
         std::mem::take(&mut self.owes)
     }
 
+    /// Returns true while something should come, and does.
+    pub(crate) fn listens(&self) -> bool {
+        matches!(self.state, State::Listening { .. })
+    }
+
     /// Returns true where a silence is to be told now.
     pub(crate) fn due(&mut self, now: Micros) -> bool {
         let due = self.deadline().is_some_and(|deadline| deadline <= now);

@@ -129,6 +129,7 @@ fn that_nobody_listens_there_is_said_of_it() {
     });
     t.request_to(desk(), Method::Options);
     t.icmp(desk());
+    t.pass(Millis(700));
     assert_eq!(t.losses(), [Signal::MediaUnreachable]);
 }
 

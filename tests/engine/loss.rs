@@ -317,13 +317,61 @@ fn icmp_while_media_flows_waits_for_the_grace() {
 fn icmp_without_media_is_settled_at_once() {
     let mut t = Table::new(settings());
     t.established();
+    t.desk_is_silent();
     t.media_event(|media| MediaEvent::Unreachable {
         media,
         side: Side::Callee,
     });
     t.request_to(desk(), Method::Options);
     t.icmp(desk());
-    assert_eq!(t.losses(), [Signal::MediaUnreachable]);
+    assert_eq!(t.losses(), [Signal::Silence]);
+}
+
+#[test]
+fn icmp_for_the_media_of_who_is_heard_on_is_no_loss() {
+    // Its address has changed, and its media comes from the new one: nobody is at the old one.
+    let mut t = Table::new(settings());
+    t.established();
+    t.desk_is_heard();
+    let side = Side::Callee;
+    t.media_event(|media| MediaEvent::Unreachable { media, side });
+    t.request_to(desk(), Method::Options);
+    t.icmp(desk());
+    t.pass(Millis(600));
+    assert!(t.losses().is_empty(), "it may be heard on");
+    t.desk_is_heard();
+    let probe = t.waiting(desk(), &Method::Options);
+    assert!(probe.is_none());
+    t.pass(Millis::from_secs(10));
+    assert!(t.losses().is_empty());
+    // Once nothing comes it is asked as any other.
+    t.desk_is_silent();
+    t.request_to(desk(), Method::Options);
+    t.icmp(desk());
+    assert_eq!(t.losses(), [Signal::Silence]);
+}
+
+#[test]
+fn icmp_for_the_media_of_who_is_not_heard_on_is_a_loss_in_a_moment() {
+    for other_before in [false, true] {
+        let mut t = Table::new(settings());
+        t.established();
+        t.desk_is_heard();
+        if other_before {
+            t.icmp(desk());
+            t.request_to(desk(), Method::Options);
+            t.icmp(desk());
+            t.pass(Millis::from_secs(2));
+        }
+        let side = Side::Callee;
+        t.media_event(|media| MediaEvent::Unreachable { media, side });
+        t.icmp(desk());
+        t.pass(Millis(600));
+        assert!(t.losses().is_empty());
+        t.pass(Millis(200));
+        assert_eq!(t.losses().len(), 1);
+        t.nothing_to(alice());
+    }
 }
 
 #[test]

@@ -205,6 +205,37 @@ fn what_a_held_side_does_not_get_leaves_no_hole() {
 }
 
 #[test]
+fn who_goes_on_after_its_packets_were_refused_is_told_once_as_heard() {
+    let (media, side) = (ConversationId(1), Side::Callee);
+    for (from, known) in [(B, 1), (C, 2)] {
+        let mut desk = Desk::call(audio(A), audio(B));
+        desk.send(side, B, &voice(7, 1, 0));
+        for _ in 0..known {
+            assert!(desk.session.refused(side, 0, at(B), desk.now));
+            assert_eq!(desk.pass(90).pop(), None);
+            desk.session.poll(desk.now, &mut desk.said);
+            assert_eq!(desk.pass(0), [MediaEvent::Unreachable { media, side }]);
+            // What was under way then.
+            desk.send(side, B, &voice(7, 2, 0));
+            assert_eq!(desk.pass(1000), []);
+        }
+        desk.send(side, from, &voice(7, 60, 0));
+        assert_eq!(
+            desk.pass(0),
+            [MediaEvent::Flowing { media, side }],
+            "{from}"
+        );
+        desk.send(side, from, &voice(7, 61, 0));
+        assert_eq!(desk.pass(0), []);
+        // Where it is now is another matter; that it takes nothing and is heard is told now and then.
+        let again = desk.session.refused(side, 0, at(from), desk.now);
+        assert_eq!(again, from == C);
+        desk.now = desk.now + 30_000_000;
+        assert!(desk.session.refused(side, 0, at(from), desk.now));
+    }
+}
+
+#[test]
 fn numbers_are_those_of_the_receiver() {
     let mut callee = audio(B);
     callee.formats = formats(&[(0, "PCMU", 8000), (96, "TELEPHONE-EVENT", 8000)]);

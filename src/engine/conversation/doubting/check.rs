@@ -25,6 +25,9 @@ use crate::engine::time::{Millis, Time};
 
 /// An offer asks more of a phone than OPTIONS does: so many times rarer.
 const SELDOM: u64 = 4;
+/// How long a phone has to be heard after ICMP has said that nobody takes its media: one that has moved is believed at
+/// its new address half a second after it was heard at the old one last.
+const HEARD_ON: Millis = Millis(700);
 /// Where the operator wants no probes, a suspicion still has to be settled.
 const PROBE: ProbeSettings = ProbeSettings {
     interval: Millis::from_secs(15),
@@ -182,7 +185,13 @@ impl Conversation {
             | Signal::SessionExpired
             | Signal::Operator => true,
         };
-        let grace = context.now + detect.grace;
+        let refused = signal == Signal::MediaUnreachable;
+        let grace = if refused {
+            detect.grace.min(HEARD_ON)
+        } else {
+            detect.grace
+        };
+        let grace = context.now + grace;
         let party = self.party(side);
         let soft = matches!(
             signal,
@@ -215,12 +224,11 @@ impl Conversation {
         // What it said after that is no word of one that has forgotten its call.
         let anew = anew.filter(|at| silence.is_none_or(|silence| *at + silence >= context.now));
         self.note_suspected(context, side, signal);
-        let refused = signal == Signal::MediaUnreachable;
-        let waits = self.party(side).flowing && !refused;
+        let waits = self.party(side).flowing;
         self.party_mut(side).check = Some(Check {
             signal: Some(signal),
             grace: if waits { grace } else { context.now },
-            granted: waits,
+            granted: waits && !refused,
             dead,
             refused,
             unproven: is_of_the_dialog(signal),
@@ -300,11 +308,14 @@ impl Conversation {
             return;
         };
         check.unproven |= is_of_the_dialog(signal);
-        check.refused |= signal == Signal::MediaUnreachable;
-        let flowing = party.flowing && !check.refused;
+        if signal == Signal::MediaUnreachable {
+            (check.refused, check.granted) = (true, false);
+            check.grace = check.grace.min(context.now + HEARD_ON);
+        }
         match check.step {
             // Without media there is no grace any more.
-            Step::Waiting if !flowing => self.lose(context, side, signal),
+            Step::Waiting if !party.flowing => self.lose(context, side, signal),
+            Step::Waiting if check.refused => check.next = Some(check.grace),
             // Its host is there and says that nobody listens: the probe that is out is the last.
             Step::Asked { out, .. } if signal == Signal::MediaUnreachable => {
                 check.step = Step::Asked { left: 0, out };
@@ -349,9 +360,11 @@ impl Conversation {
         let until = context.now + context.shared.settings.detect.grace;
         if let Some(check) = self.party_mut(side).check.as_mut()
             && check.signal.is_some()
-            && !std::mem::replace(&mut check.granted, true)
         {
-            check.grace = check.grace.max(until);
+            check.refused = false;
+            if !std::mem::replace(&mut check.granted, true) {
+                check.grace = check.grace.max(until);
+            }
         }
     }
 

@@ -243,10 +243,11 @@ impl Conversation {
         self.lose(context, side, signal.unwrap_or(Signal::Transport));
     }
 
-    /// Returns true for who is heard and has its grace.
+    /// Returns true for who is heard, or was when its media was refused, and has its grace.
     pub(super) fn may_wait(&self, context: &Context<'_>, side: Side) -> bool {
-        let check = self.party(side).check.as_ref();
-        self.is_heard(side) && check.is_some_and(|check| check.grace > context.now)
+        let party = self.party(side);
+        let check = party.check.as_ref();
+        party.flowing && check.is_some_and(|check| check.grace > context.now)
     }
 
     /// Nothing more is asked until that is over.
