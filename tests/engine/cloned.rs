@@ -155,6 +155,30 @@ fn a_farewell_reaches_both_places_as_long_as_neither_has_spoken() {
 }
 
 #[test]
+fn a_restart_does_not_forget_the_other_place() {
+    let (mut t, mut a, ..) = copied();
+    t.restart();
+    t.hangs_up(&mut a);
+    for at in [desk(), copy()] {
+        assert!(t.waiting(at, &Method::Bye).is_some(), "{at}");
+    }
+}
+
+#[test]
+fn what_a_phone_has_said_before_it_moved_does_not_put_it_back() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.receive(alice(), a.message("hello"));
+    let text = t.request_to(desk(), Method::Message);
+    t.register_again("bob", copy(), "desk", 2);
+    assert!(t.waiting(copy(), &Method::Update).is_some());
+    t.reply(&text, 200, desk());
+    t.response_to(alice(), 200);
+    t.hangs_up(&mut a);
+    assert!(t.waiting(copy(), &Method::Bye).is_some());
+}
+
+#[test]
 fn the_place_that_has_not_answered_its_bye_is_told_when_it_is_back() {
     let (mut t, _, _, asked) = copied();
     t.reply(&asked, 481, copy());

@@ -70,7 +70,7 @@ impl Conversation {
             What::Invite if self.target_answered(context, leg, response, flow) => {}
             What::Invite => self.invite_response(context, leg, answer),
             What::Carry => {
-                self.lives_by(context, leg, response);
+                self.lives_by(context, leg, response, &flow);
                 if self.renegotiation_response(context, client, response, flow) {
                     return;
                 }
@@ -80,29 +80,29 @@ impl Conversation {
                 self.carried_response(context, client, response);
             }
             What::Letter(to, number, tried) => {
-                self.lives_by(context, leg, response);
+                self.lives_by(context, leg, response, &flow);
                 self.letter_response(context, leg, to, (number, tried), response);
             }
             What::Probe => self.probe_response(context, leg, response, flow),
             What::Doubt => self.doubt_response(context, leg, response, flow),
             What::Join => {
-                self.lives_by(context, leg, response);
+                self.lives_by(context, leg, response, &flow);
                 self.join_response(context, client, leg, response, flow);
             }
             What::Give => {
-                self.lives_by(context, leg, response);
+                self.lives_by(context, leg, response, &flow);
                 self.give_response(context, client, leg, response, flow);
             }
             What::Wish => {
-                self.lives_by(context, leg, response);
+                self.lives_by(context, leg, response, &flow);
                 self.wish_response(context, leg, response, flow);
             }
             What::Refresh => {
-                self.lives_by(context, leg, response);
+                self.lives_by(context, leg, response, &flow);
                 self.refresh_response(context, leg, response, flow);
             }
             What::Report => {
-                self.lives_by(context, leg, response);
+                self.lives_by(context, leg, response, &flow);
                 self.report_response(context, leg, response);
             }
             What::Early => self.early_response(context, client, response),
@@ -286,10 +286,13 @@ impl Conversation {
         again
     }
 
-    /// Any word of the endpoint's is a sign of life, but not a proxy's that it is away.
-    fn lives_by(&mut self, context: &mut Context<'_>, leg: LegId, response: &Message) {
+    /// Any word of the endpoint's is a sign of life, but not a proxy's that it is away, nor what it may have said at a
+    /// place before it left that.
+    fn lives_by(&mut self, context: &mut Context<'_>, leg: LegId, response: &Message, flow: &Flow) {
         if outcome::shows_life(response.status())
             && let Some(side) = self.side_of(leg)
+            && let Some(known) = self.leg_mut(side)
+            && !known.is_also_at(flow)
         {
             if let Some(leg) = self.leg_mut(side) {
                 leg.heard = context.now;

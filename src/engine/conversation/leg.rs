@@ -93,7 +93,7 @@ pub(crate) struct Leg {
     #[serde(default)]
     pub(crate) beyond: bool,
     /// It may be there as well.
-    #[serde(skip)]
+    #[serde(default)]
     pub(crate) elsewhere: Option<Box<Elsewhere>>,
     /// It called, and was told of a session before the answer that does not go with the one of who has answered: it
     /// is offered that.

@@ -1,6 +1,8 @@
 //! A phone registers elsewhere, and its dialog goes there too. Until one of the two places has shown that it holds the
 //! call the other is not forgotten: a second phone may have the instance of the first, by a profile that was copied.
 
+use serde::{Deserialize, Serialize};
+
 use super::outcome;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, What};
@@ -11,10 +13,10 @@ use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::routing;
-use crate::sip::Message;
+use crate::sip::{Message, Method};
 
 /// Where a phone is reached.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Place {
     flow: Flow,
     target: Box<str>,
@@ -22,7 +24,7 @@ pub(crate) struct Place {
 }
 
 /// The other place at which a leg's phone may be.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Elsewhere {
     place: Place,
     /// The dialog was asked at both.
@@ -160,6 +162,7 @@ impl Conversation {
         if let Some(again) = again {
             self.goes_on_as(&again);
         }
+        self.persist(context);
         self.suspect(context, side, Signal::Moved);
     }
 
@@ -210,8 +213,9 @@ impl Conversation {
         elsewhere.is_some_and(|elsewhere| elsewhere.asked)
     }
 
-    /// A response within a dialog: the place that it comes from is the phone's. Returns false where it was asked
-    /// elsewhere since, and this is no word of the phone's.
+    /// A response within a dialog: the place from which it answers for its dialog, or takes an offer, which says where
+    /// it is (RFC 3261 12.2.1.2), is the phone's. What else comes from a place that it has left it may have said
+    /// before. Returns false where it was asked elsewhere since, and this is no word of the phone's.
     pub(crate) fn is_from_its_place(
         &mut self,
         leg: LegId,
@@ -229,7 +233,10 @@ impl Conversation {
         };
         let status = response.status();
         if status >= 200 && outcome::shows_life(status) {
-            leg.changes_places();
+            let offered = matches!(response.method(), Method::Invite | Method::Update);
+            if what == What::Doubt || offered && status < 300 {
+                leg.changes_places();
+            }
             return true;
         }
         let asked = leg.elsewhere.as_ref().is_some_and(|known| known.asked);
