@@ -202,7 +202,7 @@ impl Engine {
         });
         if errand.what == What::Farewell && response.status() >= 200 {
             let key = (errand.conversation, errand.leg);
-            self.shared.graves.answered(key);
+            self.shared.graves.answered(key, response.status(), &flow);
         }
         if known || *response.method() != Method::Invite {
             return;

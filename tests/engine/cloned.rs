@@ -179,6 +179,30 @@ fn what_a_phone_has_said_before_it_moved_does_not_put_it_back() {
 }
 
 #[test]
+fn a_dialog_of_a_call_that_is_over_ends_at_both_places() {
+    let (mut t, mut a, _, asked) = copied();
+    t.reply(&asked, 481, copy());
+    t.request_to(desk(), Method::Update);
+    t.desk_is_silent();
+    t.discard(alice());
+    t.hangs_up(&mut a);
+    // One knows nothing of it, and where it was nobody has heard.
+    let bye = t.waiting(copy(), &Method::Bye).unwrap();
+    t.reply(&bye, 481, copy());
+    assert!(t.waiting(desk(), &Method::Bye).is_some());
+    t.pass(Millis::from_secs(40));
+    t.discard(desk());
+    t.discard(copy());
+    t.pass(Millis::from_secs(25));
+    let bye = t.waiting(desk(), &Method::Bye).expect("another BYE");
+    t.reply(&bye, 200, desk());
+    t.discard(desk());
+    t.pass(Millis::from_secs(3000));
+    assert!(t.waiting(desk(), &Method::Bye).is_none());
+    assert!(t.waiting(copy(), &Method::Bye).is_none());
+}
+
+#[test]
 fn the_place_that_has_not_answered_its_bye_is_told_when_it_is_back() {
     let (mut t, _, _, asked) = copied();
     t.reply(&asked, 481, copy());

@@ -550,7 +550,7 @@ impl Leg {
         finish: impl Fn(Builder) -> Bytes,
     ) {
         self.request(context, id, &Method::Bye, What::Farewell, &finish);
-        if self.elsewhere.is_some() {
+        if self.may_be_elsewhere() {
             self.changes_places();
             self.request(context, id, &Method::Bye, What::Farewell, &finish);
             self.changes_places();

@@ -29,6 +29,9 @@ pub(crate) struct Elsewhere {
     place: Place,
     /// The dialog was asked at both.
     asked: bool,
+    /// There it is not: that place knows nothing of the dialog.
+    #[serde(default)]
+    denied: bool,
 }
 
 impl Leg {
@@ -41,6 +44,7 @@ impl Leg {
             Elsewhere {
                 place,
                 asked: false,
+                denied: false,
             }
             .into()
         });
@@ -67,9 +71,29 @@ impl Leg {
         elsewhere.is_some_and(|elsewhere| elsewhere.place.flow.peer == flow.peer)
     }
 
-    /// Requests go over a flow, be it the other place's.
+    /// Returns true where its phone may be at either of two places.
+    pub(crate) fn may_be_elsewhere(&self) -> bool {
+        let elsewhere = self.elsewhere.as_ref();
+        elsewhere.is_some_and(|elsewhere| !elsewhere.denied)
+    }
+
+    /// One of two places knows nothing of its dialog: requests go to the other one.
+    pub(crate) fn is_not_at(&mut self, flow: &Flow) {
+        if !self.is_also_at(flow) {
+            self.changes_places();
+        }
+        if let Some(elsewhere) = &mut self.elsewhere {
+            elsewhere.denied = true;
+        }
+    }
+
+    /// Requests go over a flow, be it the other place's, but where its phone is known not to be.
     pub(crate) fn goes_over(&mut self, flow: Flow) {
-        if self.is_also_at(&flow) {
+        let also = self.is_also_at(&flow);
+        if also && !self.may_be_elsewhere() {
+            return;
+        }
+        if also {
             self.changes_places();
         }
         self.dialog.flow = flow;

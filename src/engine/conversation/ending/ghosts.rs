@@ -108,17 +108,10 @@ impl Conversation {
         self.ghosts = ghosts;
     }
 
-    /// The BYE of a lost dialog has its answer. One that knows no such call may be another phone than the one that
-    /// holds it: where that may be elsewhere it is told there when it is back.
+    /// The BYE of a lost dialog has its answer.
     pub(crate) fn farewell_answered(&mut self, leg: LegId, status: u16, flow: &Flow) {
-        let ghost = self.ghosts.iter_mut().find(|ghost| ghost.id == leg);
-        let Some(ghost) = ghost.filter(|ghost| status >= 300 && ghost.elsewhere.is_some()) else {
-            return self.ghosts.retain(|ghost| ghost.id != leg);
-        };
-        if !ghost.is_also_at(flow) {
-            ghost.changes_places();
-        }
-        ghost.elsewhere = None;
+        self.ghosts
+            .retain_mut(|ghost| ghost.id != leg || !ghost.is_ended_by(status, flow));
     }
 
     /// A phone is back on the network: a dead call of ours that it still holds ends now.
@@ -137,6 +130,17 @@ impl Conversation {
 }
 
 impl Leg {
+    /// The BYE of a lost dialog has its answer. One that knows no such call may be another phone than the one that
+    /// holds it: where that may be elsewhere it is told there when it is back. Returns true where nobody is left to be
+    /// told.
+    pub(super) fn is_ended_by(&mut self, status: u16, flow: &Flow) -> bool {
+        let elsewhere = status >= 300 && self.may_be_elsewhere();
+        if elsewhere {
+            self.is_not_at(flow);
+        }
+        !elsewhere
+    }
+
     /// The BYE of a lost dialog goes once more, unless it was answered.
     pub(super) fn bye_again(
         &mut self,

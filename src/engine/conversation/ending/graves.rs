@@ -8,7 +8,7 @@ use crate::engine::conversation::context::{Context, ELSEWHERE};
 use crate::engine::conversation::leg::{Leg, Talk};
 use crate::engine::dialog::Happens;
 use crate::engine::endpoint::Endpoint;
-use crate::engine::ids::{Aor, ConversationId, LegId};
+use crate::engine::ids::{Aor, ConversationId, Flow, LegId};
 use crate::engine::location;
 use crate::engine::time::{Millis, Time};
 
@@ -72,8 +72,11 @@ impl Graves {
     }
 
     /// The phone has answered the BYE of a dialog.
-    pub(crate) fn answered(&mut self, key: Key) {
-        self.take(key);
+    pub(crate) fn answered(&mut self, key: Key, status: u16, flow: &Flow) {
+        let grave = self.graves.get_mut(&key);
+        if grave.is_some_and(|grave| grave.leg.is_ended_by(status, flow)) {
+            self.take(key);
+        }
     }
 
     fn of(&self, aor: &Aor) -> Vec<Key> {
