@@ -203,6 +203,8 @@ impl Engine {
         if errand.what == What::Farewell && response.status() >= 200 {
             let key = (errand.conversation, errand.leg);
             self.shared.graves.answered(key, response.status(), &flow);
+            let mut context = self.shared.context(now, world);
+            context.farewell_answered(key, response.status(), &flow);
         }
         if known || *response.method() != Method::Invite {
             return;

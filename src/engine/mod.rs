@@ -48,6 +48,7 @@ use crate::engine::admission::{Peers, is_of_scanner, offence};
 use crate::engine::conversation::carrying::watching::changed;
 use crate::engine::conversation::carrying::within::Within;
 use crate::engine::conversation::context::{Context, Shared};
+use crate::engine::conversation::ending::farewells::Farewells;
 use crate::engine::conversation::ending::graves::Graves;
 use crate::engine::conversation::ending::parting::Partings;
 use crate::engine::conversation::ending::stray::Strays;
@@ -138,6 +139,7 @@ impl Engine {
                 budget: Budget::new(settings.restore.rate),
                 strays: Strays::default(),
                 partings: Partings::default(),
+                farewells: Farewells::default(),
                 graves: Graves::default(),
                 taken_back: TakenBack::default(),
                 shunned: Shunned::default(),
@@ -295,15 +297,20 @@ impl Engine {
         .min()
     }
 
-    /// Returns the durable state of a conversation, or nothing where it has none (not yet answered).
+    /// Returns the durable state of a conversation, or nothing where it has none (not yet answered). Of one that is
+    /// over that is the dialogs whose BYE is out.
     pub fn snapshot(&self, id: ConversationId) -> Option<Snapshot> {
-        let conversation = self.conversations.get(&id)?;
-        conversation.answered?;
-        let state = rmp_serde::to_vec_named(&**conversation).ok()?;
+        let state = match self.conversations.get(&id) {
+            Some(conversation) => {
+                conversation.answered?;
+                rmp_serde::to_vec_named(&**conversation).ok()?.into()
+            }
+            None => self.shared.farewells_of(id)?,
+        };
         Some(Snapshot {
             version: VERSION,
             id,
-            state: state.into(),
+            state,
         })
     }
 
@@ -314,7 +321,9 @@ impl Engine {
             .then(|| rmp_serde::from_slice::<Conversation>(&snapshot.state).ok())
             .flatten();
         let Some(conversation) = conversation else {
-            return false;
+            let mut context = self.shared.context(now, world);
+            return snapshot.version == VERSION
+                && context.farewells_resume(snapshot.id, &snapshot.state);
         };
         let id = conversation.id;
         self.conversations.insert(id, Box::new(conversation));
@@ -403,6 +412,7 @@ impl Engine {
         self.relays.sweep(&mut context);
         context.shared.under_way.sweep(now);
         context.graves_due();
+        context.farewells_due();
         self.probes.hurry(&mut context);
         let renewed = context.within_sweep();
         self.renewed(renewed, now, world);

@@ -446,3 +446,47 @@ fn whose_call_somebody_else_took_hears_of_its_dead_call_at_its_own_phone() {
     t.receive(pbx, Remote::of_answer(&ok, pbx).ack(1));
     desk_is_laid_to_rest(&mut t, &bye);
 }
+
+#[test]
+fn a_restart_does_not_forget_a_farewell_that_nobody_has_answered() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.hangs_up(&mut a);
+    let first = t.request_to(desk(), Method::Bye);
+    t.restart();
+    let again = t.request_to(desk(), Method::Bye);
+    assert_eq!(again.call_id(), first.call_id());
+    assert!(again.cseq() > first.cseq());
+    assert_eq!(t.store.len(), 1);
+    t.reply(&again, 200, desk());
+    assert!(t.store.is_empty());
+    t.restart();
+    t.pass(Millis::from_secs(200));
+    t.nothing_to(desk());
+}
+
+#[test]
+fn a_restart_does_not_forget_a_lost_phone_of_a_call_that_has_just_ended() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.bob_is_lost();
+    t.discard(desk());
+    t.hangs_up(&mut a);
+    assert!(t.waiting(desk(), &Method::Bye).is_some());
+    t.discard(desk());
+    t.restart();
+    let again = t.request_to(desk(), Method::Bye);
+    t.reply(&again, 481, desk());
+    assert!(t.store.is_empty());
+}
+
+#[test]
+fn a_farewell_has_its_time_and_is_forgotten() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.hangs_up(&mut a);
+    t.pass(Millis::from_secs(31));
+    assert_eq!(t.store.len(), 1);
+    t.pass(Millis::from_secs(5));
+    assert!(t.store.is_empty());
+}

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::carrying::within::Within;
 use super::doubting::outcome::for_the_other_side;
+use super::ending::farewells::Farewells;
 use super::ending::graves::Graves;
 use super::ending::parting::Partings;
 use super::ending::stray::Strays;
@@ -154,6 +155,8 @@ pub(crate) struct Shared {
     pub(crate) partings: Partings,
     /// Lost dialogs whose conversations are over.
     pub(crate) graves: Graves,
+    /// BYEs of conversations that have just ended.
+    pub(crate) farewells: Farewells,
     pub(crate) taken_back: TakenBack,
     pub(crate) shunned: Shunned,
     pub(crate) within: Within,

@@ -23,7 +23,7 @@ const AT_ONCE: usize = 20;
 /// BYEs by time in one sweep: calls that ended together are not all told together.
 const DUE_MAX: usize = 200;
 
-type Key = (ConversationId, LegId);
+pub(super) type Key = (ConversationId, LegId);
 
 /// The dialogs, by their legs.
 #[derive(Default)]
@@ -77,6 +77,12 @@ impl Graves {
         if grave.is_some_and(|grave| grave.leg.is_ended_by(status, flow)) {
             self.take(key);
         }
+    }
+
+    /// Returns those of a conversation, and whose they are.
+    pub(super) fn of_conversation(&self, id: ConversationId) -> impl Iterator<Item = (Aor, &Leg)> {
+        let graves = self.graves.range((id, LegId(0))..=(id, LegId(u32::MAX)));
+        graves.map(|(_, grave)| (grave.aor.clone(), &grave.leg))
     }
 
     fn of(&self, aor: &Aor) -> Vec<Key> {

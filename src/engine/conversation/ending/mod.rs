@@ -1,8 +1,9 @@
 //! The end: by a farewell, by the operator, or since nobody came back.
 //!
 //! `parting` a BYE that waits for an ACK, `stray` a 2xx that nobody waits for, `ghosts` the end of lost dialogs,
-//! `late` of those that an answer makes after the call was won, `graves` the same after the end of all.
+//! `farewells` BYEs that are out meanwhile, `late` of those that an answer makes after the call was won, `graves` the same after the end of all.
 
+pub(crate) mod farewells;
 pub(crate) mod ghosts;
 pub(crate) mod graves;
 mod late;
@@ -21,7 +22,7 @@ use crate::engine::conversation::transferring::why_failed;
 use crate::engine::dialog::Life;
 use crate::engine::events::{Ending, Happening, NoticeOutcome};
 use crate::engine::ids::Side;
-use crate::engine::ports::{MediaCommand, Output};
+use crate::engine::ports::MediaCommand;
 use crate::engine::time::{Millis, Time};
 
 /// How long the BYE waits for the answer to the last word.
@@ -222,10 +223,8 @@ impl Conversation {
         self.closing = None;
         self.ended = Some(context.now);
         if self.answered.is_some() {
-            context
-                .shared
-                .out
-                .push_back(Output::Forget { conversation: id });
+            let people = [Side::Caller, Side::Callee].map(|side| self.party(side).aor.clone());
+            context.keep_farewells(id, people);
         }
         self.note(context, Happening::Ended { how, undelivered });
     }

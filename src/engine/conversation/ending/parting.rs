@@ -79,7 +79,10 @@ impl Leg {
                 };
                 context.shared.partings.0.insert(key, parting);
             }
-            (Do::Bye | Do::ByeAfterAck, ..) => self.say(context, id, bye),
+            (Do::Bye | Do::ByeAfterAck, ..) => {
+                self.say(context, id, bye);
+                context.has_said_farewell(id, self);
+            }
             (
                 Do::Nothing
                 | Do::Ring

@@ -1,0 +1,149 @@
+//! BYEs that are out as their conversation ends. A restart ends their transactions, and would leave a phone in a call
+//! that is over: the store keeps their dialogs, and those of graves, as long as a BYE is sent again.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::ghosts::way_back;
+use super::graves::Key;
+use crate::engine::conversation::context::{Context, Shared};
+use crate::engine::conversation::leg::{Leg, Talk};
+use crate::engine::conversation::rebuild::JUMP;
+use crate::engine::ids::{Aor, ConversationId, Flow};
+use crate::engine::ports::Output;
+use crate::engine::time::Time;
+
+/// Conversations of which they are kept at a time; those of one more are forgotten by a restart.
+const FAREWELLS_MAX: usize = 10_000;
+
+/// The dialogs, by their conversations.
+#[derive(Default)]
+pub(crate) struct Farewells(BTreeMap<ConversationId, Farewell>);
+
+struct Farewell {
+    legs: Vec<Leg>,
+    /// Who takes part, by side, once the conversation is over and the store has this in its place.
+    over: Option<[Aor; 2]>,
+    until: Time,
+}
+
+/// What the store has of a conversation that is over.
+#[derive(Serialize, Deserialize)]
+struct Kept<L> {
+    farewells: Vec<(Aor, L)>,
+}
+
+impl Context<'_> {
+    /// The BYE of a dialog is out.
+    pub(super) fn has_said_farewell(&mut self, id: ConversationId, mut leg: Leg) {
+        let farewells = &mut self.shared.farewells.0;
+        if farewells.len() >= FAREWELLS_MAX && !farewells.contains_key(&id) {
+            return;
+        }
+        leg.talk = Talk::default();
+        let farewell = self.farewell(id);
+        farewell.legs.push(leg);
+    }
+
+    fn farewell(&mut self, id: ConversationId) -> &mut Farewell {
+        let until = self.now + self.shared.settings.timers.t1.times(64);
+        let farewells = self.shared.farewells.0.entry(id);
+        let farewell = farewells.or_insert_with(|| Farewell {
+            legs: Vec::new(),
+            over: None,
+            until,
+        });
+        farewell.until = until;
+        farewell
+    }
+
+    /// A conversation of these is over: the store has its farewells from now on, or nothing.
+    pub(super) fn keep_farewells(&mut self, id: ConversationId, people: [Aor; 2]) {
+        let entombed = self.shared.graves.of_conversation(id).next().is_some();
+        let room = self.shared.farewells.0.len() < FAREWELLS_MAX;
+        if self.shared.farewells.0.contains_key(&id) || entombed && room {
+            self.farewell(id).over = Some(people);
+            self.shared.out.push_back(Output::Persist {
+                conversation: id,
+                token: None,
+            });
+        } else {
+            self.forget(id);
+        }
+    }
+
+    /// A BYE has its answer.
+    pub(crate) fn farewell_answered(&mut self, (id, leg): Key, status: u16, flow: &Flow) {
+        let Some(farewell) = self.shared.farewells.0.get_mut(&id) else {
+            return;
+        };
+        farewell
+            .legs
+            .retain_mut(|known| known.id != leg || !known.is_ended_by(status, flow));
+        let entombed = self.shared.graves.of_conversation(id).next().is_some();
+        if farewell.legs.is_empty() && !entombed {
+            self.end_farewell(id);
+        }
+    }
+
+    /// Those that were sent for long enough are forgotten.
+    pub(crate) fn farewells_due(&mut self) {
+        let due = |farewell: &Farewell| farewell.until <= self.now;
+        let all = self.shared.farewells.0.iter();
+        let due: Vec<ConversationId> = all
+            .filter(|(_, farewell)| due(farewell))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            self.end_farewell(id);
+        }
+    }
+
+    fn end_farewell(&mut self, id: ConversationId) {
+        let farewell = self.shared.farewells.0.remove(&id);
+        if farewell.is_some_and(|farewell| farewell.over.is_some()) {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, conversation: ConversationId) {
+        self.shared.out.push_back(Output::Forget { conversation });
+    }
+
+    /// After a restart: the dialogs of a conversation that was over get their BYE once more. Returns false where that is
+    /// none.
+    pub(crate) fn farewells_resume(&mut self, id: ConversationId, state: &[u8]) -> bool {
+        let Ok(kept) = rmp_serde::from_slice::<Kept<Leg>>(state) else {
+            return false;
+        };
+        let mut people = None;
+        for (aor, mut leg) in kept.farewells {
+            leg.dialog.resume(JUMP);
+            leg.goes_over(way_back(self, &aor, &leg));
+            leg.bye(self, id, None);
+            people.get_or_insert_with(|| [aor.clone(), aor.clone()]);
+            self.entomb(id, aor, leg, 0, false);
+        }
+        match people {
+            Some(people) => self.keep_farewells(id, people),
+            None => self.forget(id),
+        }
+        true
+    }
+}
+
+impl Shared {
+    /// Returns what the store is to have of a conversation that is over; none where that is nothing.
+    pub(crate) fn farewells_of(&self, id: ConversationId) -> Option<Bytes> {
+        let farewell = self.farewells.0.get(&id)?;
+        let people = farewell.over.as_ref()?;
+        let live = farewell.legs.iter();
+        let live = live.map(|leg| (people[leg.side.index()].clone(), leg));
+        let farewells = live.chain(self.graves.of_conversation(id)).collect();
+        rmp_serde::to_vec_named(&Kept { farewells })
+            .ok()
+            .map(Bytes::from)
+    }
+}
