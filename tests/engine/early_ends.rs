@@ -277,3 +277,31 @@ fn an_answer_that_waits_for_a_prack_goes_on_where_its_dialog_is_left() {
     let bye = t.request_to(desk(), Method::Bye);
     assert_eq!(bye.to_tag(), Some("one"));
 }
+
+#[test]
+fn one_of_two_behind_a_proxy_that_leaves_a_re_fork_leaves_the_other_ringing() {
+    for leaves in ["first", "second"] {
+        let mut t = Table::new(settings());
+        t.established();
+        t.bob_is_lost();
+        let invite = t.request_to(desk(), Method::Invite);
+        for tag in ["first", "second"] {
+            t.receive(desk(), response(&invite, 180, desk(), tag).end());
+        }
+        let mut gone = Remote::of_invite(&invite, desk(), leaves);
+        t.receive(desk(), gone.request(Method::Bye).end());
+        t.response_to(desk(), 200);
+        t.nothing_to(desk());
+        let stays = if leaves == "first" { "second" } else { "first" };
+        let ok = response(&invite, 200, desk(), stays);
+        t.receive(desk(), with_sdp(ok, &audio(desk())));
+        let ack = t.request_to(desk(), Method::Ack);
+        assert_eq!(ack.to_tag(), Some(stays));
+        let lost = t.request_to(desk(), Method::Bye);
+        assert_eq!(lost.to_tag(), Some("b1"));
+        let mut b = Remote::of_invite(&invite, desk(), stays);
+        b.cseq = 200;
+        t.hangs_up(&mut b);
+        t.request_to(alice(), Method::Bye);
+    }
+}

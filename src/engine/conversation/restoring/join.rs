@@ -15,7 +15,7 @@ use crate::engine::events::{Happening, Refuser, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::time::{Millis, Time};
-use crate::engine::transaction::{ClientId, ServerId};
+use crate::engine::transaction::ClientId;
 use crate::sip::{Message, Method, sdp};
 
 /// So often a survivor may put off the re-INVITE of a join, and for so long at most: 14.2 says up to ten seconds.
@@ -83,6 +83,10 @@ impl Conversation {
         flow: Flow,
     ) {
         let id = self.id;
+        let rings = |branch: &&mut Branch| branch.state == BranchState::Calling;
+        if let Some(branch) = self.branch_mut(leg).filter(rings) {
+            branch.turn_back_to(response.to_tag());
+        }
         // RFC 3262 5: the answer may have come before, reliably, and does not come again.
         let before = self
             .branch_mut(leg)
@@ -464,50 +468,6 @@ impl Conversation {
         };
         self.drop_branch(context, branch, None);
         self.note(context, refused);
-        self.go_on(context, side);
-    }
-
-    /// Who is invited again takes leave, mostly while the survivor is asked: the others go on.
-    pub(crate) fn again_farewell(
-        &mut self,
-        context: &mut Context<'_>,
-        side: Side,
-        leg: LegId,
-        server: ServerId,
-        request: &Message,
-    ) {
-        let refused = !self.is_failure_bye(context, request);
-        let Some(lost) = &mut self.party_mut(side).lost else {
-            return;
-        };
-        let branch = lost.fork.branch(leg);
-        if !branch.is_some_and(|branch| branch.asks.is_none() && branch.leg.dialog.owns(request)) {
-            return context.refuse(server, 481, "tags of another dialog");
-        }
-        let joining = lost.joining.take_if(|joining| joining.leg == leg);
-        let Some(branch) = lost.fork.take(leg) else {
-            return;
-        };
-        let (endpoint, attempt) = (branch.leg.endpoint.name.clone(), branch.attempt());
-        if refused {
-            lost.refused.extend(branch.identities());
-        }
-        Self::judge_target(lost, 480);
-        context.answer(server, 200, None);
-        if branch.state == BranchState::Joining {
-            context.forget_tag(&branch.leg.dialog.local_tag);
-        } else {
-            self.drop_branch(context, branch, None);
-        }
-        self.unask(context, side.other(), joining);
-        let gone = Happening::Refused {
-            side,
-            endpoint,
-            status: 480,
-            by: Refuser::Endpoint,
-            attempt,
-        };
-        self.note(context, gone);
         self.go_on(context, side);
     }
 

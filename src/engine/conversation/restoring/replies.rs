@@ -15,6 +15,7 @@ use crate::engine::events::{Ending, Happening, Refuser};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::settings::Decline;
+use crate::engine::transaction::ServerId;
 use crate::sip::Message;
 
 impl Conversation {
@@ -83,6 +84,7 @@ impl Conversation {
         {
             return;
         }
+        branch.turn_to(response.to_tag());
         if response.to_tag().is_some() && branch.leg.life.take(Happens::Provisional) == Do::Ring {
             branch.leg.dialog.answered_by(response, flow);
         }
@@ -111,6 +113,56 @@ impl Conversation {
             self.prack(context, &owed, None);
             self.persist(context);
         }
+    }
+
+    /// Who is invited again takes leave, mostly while the survivor is asked: the others go on, and so do those that
+    /// ring behind the same proxy.
+    pub(crate) fn again_farewell(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        leg: LegId,
+        server: ServerId,
+        request: &Message,
+    ) {
+        let refused = !self.is_failure_bye(context, request);
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let branch = lost.fork.branch(leg);
+        let owns = |branch: &&mut Branch| branch.asks.is_none() && branch.leg.dialog.owns(request);
+        let branch = branch.filter(owns);
+        if branch.is_none() {
+            return context.refuse(server, 481, "tags of another dialog");
+        }
+        if branch.is_some_and(|branch| branch.state == BranchState::Calling && branch.hangs_up()) {
+            return context.answer(server, 200, None);
+        }
+        let joining = lost.joining.take_if(|joining| joining.leg == leg);
+        let Some(branch) = lost.fork.take(leg) else {
+            return;
+        };
+        let (endpoint, attempt) = (branch.leg.endpoint.name.clone(), branch.attempt());
+        if refused {
+            lost.refused.extend(branch.identities());
+        }
+        Self::judge_target(lost, 480);
+        context.answer(server, 200, None);
+        if branch.state == BranchState::Joining {
+            context.forget_tag(&branch.leg.dialog.local_tag);
+        } else {
+            self.drop_branch(context, branch, None);
+        }
+        self.unask(context, side.other(), joining);
+        let gone = Happening::Refused {
+            side,
+            endpoint,
+            status: 480,
+            by: Refuser::Endpoint,
+            attempt,
+        };
+        self.note(context, gone);
+        self.go_on(context, side);
     }
 
     /// A branch failed: by status, or without a response (408, 503).
