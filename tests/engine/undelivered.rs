@@ -69,6 +69,31 @@ fn where_nobody_comes_back_the_last_word_has_those_that_expired_too() {
 }
 
 #[test]
+fn a_machine_is_not_told_of_its_words() {
+    for (submitted, told) in [("auto-generated", false), ("no", true)] {
+        let mut t = two();
+        let (mut a, _) = t.established();
+        t.bob_is_lost();
+        t.discard(desk());
+        let words = a.request(Method::Message);
+        let words = words.other("Auto-Submitted", submitted);
+        t.receive(alice(), words.body("text/plain", b"gone on"));
+        t.response_to(alice(), 202);
+        t.pass(Millis(2_100));
+        t.takes_over(mobile(), "m1", &audio(mobile()));
+        let carried = t.request_to(mobile(), Method::Message);
+        t.reply(&carried, 415, mobile());
+        is_told(&mut t, "bob is continuing on Phone-mobile.");
+        if told {
+            is_told(&mut t, "1 messages to bob were not delivered.");
+        }
+        t.nothing_to(alice());
+        t.hangs_up(&mut a);
+        assert_eq!(undelivered(&t), Some(1));
+    }
+}
+
+#[test]
 fn what_is_refused_after_its_202_is_told() {
     let mut t = two();
     let (mut a, _) = t.established();

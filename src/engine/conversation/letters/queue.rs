@@ -68,6 +68,18 @@ impl Letter {
     pub(crate) fn is_accepted(&self) -> bool {
         self.author == Author::Other && self.server.is_none() && !self.refused
     }
+
+    /// Returns true for the words of a machine (RFC 5436 2.7.2): another of us may have said them, and would have an
+    /// answer of ours for one more message.
+    pub(crate) fn is_automatic(&self) -> bool {
+        let mut lines = self.lines.split(|byte| *byte == b'\n');
+        lines.any(|line| {
+            let line = std::str::from_utf8(line).unwrap_or("");
+            let (name, value) = line.split_once(':').unwrap_or((line, "no"));
+            name.trim().eq_ignore_ascii_case("Auto-Submitted")
+                && !value.trim().eq_ignore_ascii_case("no")
+        })
+    }
 }
 
 /// Who wrote it.

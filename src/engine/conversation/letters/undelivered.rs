@@ -51,7 +51,7 @@ impl Conversation {
     }
 
     /// A letter has left the queue, and does not arrive. Who has its 202 and has not asked to know of it at once is
-    /// told how many there were.
+    /// told how many there were; a machine is not, which may tell us of that in turn.
     pub(super) fn is_dropped(&mut self, context: &mut Context<'_>, to: Side, letter: &Letter) {
         if !letter.is_accepted() {
             return;
@@ -59,7 +59,7 @@ impl Conversation {
         let told = self.tell_undelivered(context, to, letter);
         let queue = &mut self.party_mut(to).queue;
         queue.dropped += 1;
-        queue.untold += u32::from(!told);
+        queue.untold += u32::from(!told && !letter.is_automatic());
     }
 
     /// Tells the other side how many of its letters to this one were dropped, once the rest is delivered.
