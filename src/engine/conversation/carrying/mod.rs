@@ -453,10 +453,12 @@ impl Conversation {
         }) else {
             return;
         };
-        if let Some(leg) = self.leg_mut(side)
-            && leg.life.take(Happens::NoAck) == Do::Lose
-        {
-            return self.lose(context, side, Signal::NoAck);
+        if let Some(leg) = self.leg_mut(side) {
+            // It is sent no more.
+            leg.success = None;
+            if leg.life.take(Happens::NoAck) == Do::Lose {
+                return self.lose(context, side, Signal::NoAck);
+            }
         }
         if waiting.answer_due {
             self.late_answer(context, side, None);

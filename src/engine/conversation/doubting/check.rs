@@ -8,6 +8,8 @@
 //!                    │                       │                       503▼ │later
 //!                    │                       │                         PutOff
 //!                    └─► waits `grace`  ─────┴──────────────────────────┴── no, or nothing ──► lost
+//!
+//!  lost, and its media comes, and it was elsewhere before ──► Doubted there, once (`moving`)
 //! ```
 //!
 //! An answer to OPTIONS proves the device. Where nothing is heard of its media it may have forgotten the call, and
