@@ -375,6 +375,33 @@ fn icmp_for_the_media_of_who_is_not_heard_on_is_a_loss_in_a_moment() {
 }
 
 #[test]
+fn a_phone_that_hangs_up_since_its_answer_was_never_acknowledged_is_sought() {
+    for (heard_at, lost) in [(32, true), (9, false)] {
+        let mut t = two();
+        t.alice_invites(&audio(alice()));
+        let invite = t.request_to(desk(), Method::Invite);
+        let ok = with_sdp(answer_to(&invite), &audio(desk()));
+        // It sends that until it has the ACK, which is lost on the way.
+        for second in 0..heard_at {
+            t.receive(desk(), ok.clone());
+            t.pass(Millis::from_secs(1));
+            if second == 0 {
+                let ok = t.response_to(alice(), 200);
+                t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+            }
+        }
+        t.discard(desk());
+        let mut b = Remote::of_invite(&invite, desk(), "b1");
+        t.pass(Millis::from_secs(1));
+        t.receive(desk(), b.request(Method::Bye).end());
+        let losses: &[Signal] = if lost { &[Signal::NoAck] } else { &[] };
+        assert_eq!(t.losses(), losses);
+        assert_eq!(t.waiting(alice(), &Method::Bye).is_some(), !lost);
+        assert_eq!(t.waiting(desk(), &Method::Invite).is_some(), lost);
+    }
+}
+
+#[test]
 fn a_forged_icmp_harms_nobody() {
     let mut t = Table::new(settings());
     t.established();

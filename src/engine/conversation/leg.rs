@@ -19,7 +19,7 @@ use crate::engine::dialog::session_timer::SessionTimer;
 use crate::engine::dialog::{Act, Dialog, Do, HOPS, Happens, Life, Negotiation};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::{ConversationId, Flow, LegId, Side};
-use crate::engine::time::Time;
+use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::{ClientId, ServerId};
 use crate::sip::sdp::{Direction, Sdp};
 use crate::sip::{Builder, Message, Method, Name, sdp};
@@ -92,6 +92,9 @@ pub(crate) struct Leg {
     /// Its endpoint called by an upstream, and has not shown to be a phone of ours.
     #[serde(default)]
     pub(crate) beyond: bool,
+    /// Its 2xx has come again and again: since when, and when last.
+    #[serde(skip)]
+    pub(crate) repeats: Option<Box<Repeats>>,
     /// It may be there as well.
     #[serde(default)]
     pub(crate) elsewhere: Option<Box<Elsewhere>>,
@@ -107,6 +110,25 @@ pub(crate) struct Unacknowledged {
     pub(crate) cseq: u32,
     /// Our 2xx carried an offer, so the ACK must bring the answer.
     pub(crate) answer_due: bool,
+}
+
+/// A 2xx that comes again (RFC 3261 13.3.1.4): its phone has not got our ACK.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Repeats {
+    cseq: u32,
+    since: Time,
+    last: Time,
+}
+
+impl Repeats {
+    /// For so long they came, of 32 s in all, and so long ago at most, where the phone gives up by itself then.
+    const LASTED: Millis = Millis::from_secs(20);
+    const LATELY: Millis = Millis::from_secs(10);
+
+    /// Returns true where the phone has never got it, by all that can be told.
+    pub(crate) fn are_in_vain(&self, now: Time) -> bool {
+        self.since + Self::LASTED <= self.last && now <= self.last + Self::LATELY
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -313,6 +335,7 @@ impl Leg {
             timer: None,
             reports: None,
             lent: false,
+            repeats: None,
             elsewhere: None,
             misled: false,
             beyond: false,
@@ -508,6 +531,14 @@ impl Leg {
         id: ConversationId,
         cseq: u32,
     ) {
+        let now = context.now;
+        let known = self.repeats.take().filter(|known| known.cseq == cseq);
+        let since = known.map_or(now, |known| known.since);
+        self.repeats = Some(Box::new(Repeats {
+            cseq,
+            since,
+            last: now,
+        }));
         self.send_ack(context, id, cseq, true);
     }
 

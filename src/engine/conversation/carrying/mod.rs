@@ -327,6 +327,12 @@ impl Conversation {
         if up && self.is_failure_bye(context, request) && !done {
             return self.lose(context, side, Signal::FailureBye);
         }
+        // RFC 3261 13.3.1.4: it hangs up by itself, and nobody has put a receiver down.
+        let repeats = self.party(side).leg.as_ref();
+        let repeats = repeats.and_then(|leg| leg.repeats.as_deref());
+        if up && !done && repeats.is_some_and(|repeats| repeats.are_in_vain(context.now)) {
+            return self.lose(context, side, Signal::NoAck);
+        }
         let act = self.leg_mut(side).map(|leg| leg.life.take(Happens::Bye));
         if self.leaves_given(side) {
             // Its phone has no dialog any more, and would say so.
