@@ -283,6 +283,42 @@ fn the_bye_that_our_replaces_brings_along_is_no_farewell() {
 }
 
 #[test]
+fn the_bye_that_our_replaces_brings_along_is_none_either_where_an_older_request_was_here_first() {
+    for taken_first in [false, true] {
+        let mut t = two();
+        let (_, mut b) = t.established();
+        t.bob_is_lost();
+        let again = t.request_to(desk(), Method::Invite);
+        assert!(again.header(Name::Replaces).is_some());
+        let older = b.request(Method::Info).end();
+        // Where Alice must agree to his formats first, the 200 waits.
+        let said = if taken_first {
+            g722(desk())
+        } else {
+            audio(desk())
+        };
+        let answer = with_sdp(response(&again, 200, desk(), "b2"), &said);
+        let (first, second) = if taken_first {
+            (answer, older)
+        } else {
+            (older, answer)
+        };
+        t.receive(desk(), first);
+        t.receive(desk(), second);
+        t.request_to(desk(), Method::Ack);
+        let ours = t.request_to(desk(), Method::Bye);
+        t.reply(&ours, 200, desk());
+        t.hangs_up(&mut b);
+        assert!(t.waiting(alice(), &Method::Bye).is_none());
+        t.takes_over(desk(), "b3", &audio(desk()));
+        let lost = |what: &Happening| matches!(what, Happening::Lost { .. });
+        assert_eq!(t.happened(lost), 2);
+        let ended = |what: &Happening| matches!(what, Happening::Ended { .. });
+        assert_eq!(t.happened(ended), 0);
+    }
+}
+
+#[test]
 fn a_failure_bye_in_the_lost_dialog_does_not_end_the_conversation() {
     let mut t = two();
     let (_, mut b) = t.established();

@@ -62,6 +62,9 @@ pub(crate) struct Leg {
     /// One that we have taken back, and that may be agreed to yet: its 2xx has crossed the CANCEL.
     #[serde(skip)]
     pub(crate) withdrawn: Option<ClientId>,
+    /// Since when its phone has another dialog in its place, which we have taken back (`late`).
+    #[serde(skip)]
+    pub(crate) superseded: Option<Time>,
     /// An INVITE of theirs that has our 2xx and waits for the ACK.
     #[serde(skip)]
     pub(crate) unacknowledged: Option<Unacknowledged>,
@@ -327,6 +330,7 @@ impl Leg {
             reinvite: None,
             offered: now,
             withdrawn: None,
+            superseded: None,
             unacknowledged: None,
             success: None,
             overtaken: None,

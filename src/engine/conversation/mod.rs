@@ -97,7 +97,7 @@ pub struct Conversation {
     ghosts: Vec<Leg>,
     /// Branches whose INVITE we have taken back, and that may be answered yet.
     #[serde(skip)]
-    dropped: Vec<Leg>,
+    dropped: Vec<ending::late::Dropped>,
     /// Dialogs of those who have transferred the other side.
     #[serde(default)]
     leaving: Vec<transferring::leaving::Leaving>,

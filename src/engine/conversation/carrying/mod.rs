@@ -324,7 +324,8 @@ impl Conversation {
         let up = leg.is_some_and(|leg| self.can_be_sought(context, side, leg));
         let up = up && self.party(side).is_up();
         let done = self.other_is_leaving() || self.giving.is_some();
-        if up && self.is_failure_bye(context, request) && !done {
+        let superseded = leg.is_some_and(|leg| leg.is_superseded(context));
+        if up && (superseded || self.is_failure_bye(context, request)) && !done {
             return self.lose(context, side, Signal::FailureBye);
         }
         // RFC 3261 13.3.1.4: it hangs up by itself, and nobody has put a receiver down.

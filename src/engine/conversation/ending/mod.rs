@@ -6,7 +6,7 @@
 pub(crate) mod farewells;
 pub(crate) mod ghosts;
 pub(crate) mod graves;
-mod late;
+pub(crate) mod late;
 pub(crate) mod parting;
 pub(crate) mod stray;
 

@@ -332,7 +332,7 @@ impl Conversation {
                     context.tell(self.id, giver, Word::Decline);
                 }
                 self.take_back(context, &branch, reason);
-                self.may_be_answered_yet(branch.leg);
+                self.may_be_answered_yet(branch.leg, branch.replaces);
             }
             BranchState::Joining => match branch.asks {
                 // The dialog that it names has gone on without it.
@@ -360,7 +360,7 @@ impl Conversation {
                 context.tell(self.id, giver, Word::Decline);
             }
             self.take_back(context, branch, None);
-            self.may_be_answered_yet(branch.leg.clone());
+            self.may_be_answered_yet(branch.leg.clone(), branch.replaces);
         }
         out
     }

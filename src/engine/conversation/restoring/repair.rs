@@ -8,7 +8,7 @@
 use crate::engine::asker::Asker;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
-use crate::engine::conversation::forking::{Asking, Branch};
+use crate::engine::conversation::forking::{Asking, Branch, BranchState};
 use crate::engine::conversation::leg::Leg;
 use crate::engine::conversation::people::person::Person;
 use crate::engine::conversation::people::proof::upstream_of;
@@ -74,9 +74,13 @@ impl Conversation {
         if self.party(side).lost.as_ref().is_some_and(|lost| lost.gone) {
             return context.refuse(server, 481, "dialog that has ended");
         }
+        let lost = self.party(side).lost.as_ref();
+        let taken = |branch: &Branch| branch.replaces && branch.state == BranchState::Joining;
+        let superseded = lost.is_some_and(|lost| lost.fork.branches.iter().any(taken));
         let Some(mut leg) = self.revive(context, side) else {
             return;
         };
+        leg.superseded = superseded.then_some(context.now);
         let (id, endpoint) = (leg.id, leg.endpoint.name.clone());
         if context.may_take(&leg.dialog, &flow) {
             leg.dialog.flow = flow;
