@@ -195,6 +195,28 @@ fn the_frozen_one_wakes_after_another_has_answered() {
     );
 }
 
+/// It answers what asked its old dialog late, and takes the INVITE that replaces it in the same breath: its BYE to the old
+/// one is no farewell.
+#[test]
+fn the_frozen_one_wakes_while_it_is_asked_again() {
+    let (mut scenario, a, b) = call(Kind::Call);
+    befall(&mut scenario, 5_000, b, Fault::Frozen, Some(16_000));
+    hang_up(&mut scenario, 60_000, CALLER);
+    let run = fair(scenario);
+    assert_eq!(got(&run.log, a, &Method::Bye), [0u64; 0]);
+    assert_eq!(heard(&run.log, a), [""; 0]);
+    let update = got(&run.log, b, &Method::Update);
+    let invite = got(&run.log, b, &Method::Invite);
+    assert!(
+        update
+            .iter()
+            .chain(&invite)
+            .filter(|at| **at == 21_000)
+            .count()
+            > 1
+    );
+}
+
 #[test]
 fn lost_between_its_2xx_and_the_ack() {
     let (mut scenario, a, b) = call(Kind::Call);

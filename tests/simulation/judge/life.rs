@@ -84,6 +84,11 @@ impl Case<'_> {
                     "left alone since {since} s, and {name} never asked"
                 ));
             }
+            if self.is_back_unasked(phone, noticed, hole) {
+                blame(format!(
+                    "left alone since {since} s, and {name} not asked as it came back"
+                ));
+            }
             let joined = asked + JOINED;
             let unfit = |leg: &Leg| {
                 let refused = leg
@@ -155,6 +160,29 @@ impl Case<'_> {
             && !self.trouble(phone, from, until)
             && !self.restarted(from, until)
             && !engaged
+    }
+
+    /// Returns true for a phone that registers anew while its person is sought, and is not asked at once.
+    fn is_back_unasked(&self, phone: PhoneId, noticed: Time, hole: &Hole<'_>) -> bool {
+        let sought = |at: Time| {
+            noticed < at && at + ARRIVES < hole.until.min(hole.from + self.log.rules.restore())
+        };
+        self.back[phone].iter().any(|(begun, registered)| {
+            let asked = *registered + ARRIVES;
+            let faults = self.troubles[phone].iter();
+            let mut faults = faults.filter(|(begin, end)| *end > *begun && *begin <= asked);
+            // What it came back from lasts for a transaction more.
+            let well = faults.all(|(begin, end)| *begin <= *begun && *end <= *begun + TRANSACTION);
+            let engaged = self.legs.iter().any(|leg| {
+                let since = leg.phone == phone && leg.invited <= *registered;
+                since && leg.end().is_none_or(|end| end > *registered)
+            });
+            sought(*registered)
+                && well
+                && !engaged
+                && !self.restarted(*begun, asked)
+                && !self.was_asked(phone, *begun, asked)
+        })
     }
 
     fn was_asked(&self, phone: PhoneId, from: Time, until: Time) -> bool {

@@ -64,6 +64,8 @@ struct Case<'a> {
     unheard: Vec<Vec<(Time, Time)>>,
     /// By phone: since when the registrar knows it, and when it took its leave.
     registered: Vec<[Option<Time>; 2]>,
+    /// By phone: when it was back after it was gone or had moved, and when the registrar had answered it then.
+    back: Vec<Vec<(Time, Time)>>,
     /// Talks in which a second call was made, and perhaps joined to the first: who talks to whom then, the
     /// judge does not follow.
     tangled: Vec<usize>,
@@ -101,6 +103,41 @@ fn tangled(log: &Log) -> Vec<usize> {
         }
     }
     tangled
+}
+
+/// Returns by phone when it began anew, or stood elsewhere, and when it was registered so.
+fn back(log: &Log) -> Vec<Vec<(Time, Time)>> {
+    let mut back = vec![Vec::new(); log.roster.len()];
+    let mut begun = vec![None; log.roster.len()];
+    let mut dead = vec![false; log.roster.len()];
+    for entry in &log.entries {
+        let Some(phone) = entry.phone else { continue };
+        match &entry.what {
+            What::Fault(fault) => {
+                dead[phone] = *fault == Fault::Killed;
+                begun[phone] = (*fault == Fault::Moved).then_some(entry.at);
+            }
+            What::Recovered => begun[phone] = dead[phone].then_some(entry.at),
+            What::Got(message) if *message.method() == Method::Register => {
+                let known = !message.is_request() && message.status() == 200;
+                if let Some(begun) = begun[phone].take_if(|_| known) {
+                    back[phone].push((begun, entry.at));
+                }
+            }
+            What::Got(_)
+            | What::Sent(_)
+            | What::TimedOut(_)
+            | What::HungUp
+            | What::Heard
+            | What::Expired
+            | What::Transferred
+            | What::ServerDown
+            | What::ServerUp
+            | What::Stored(_)
+            | What::Remark(_) => {}
+        }
+    }
+    back
 }
 
 /// Returns what was left behind.
@@ -143,6 +180,7 @@ impl<'a> Case<'a> {
             gone: vec![Vec::new(); log.roster.len()],
             unheard: vec![Vec::new(); log.roster.len()],
             registered: vec![[None; 2]; log.roster.len()],
+            back: back(log),
             tangled: tangled(log),
             found: Vec::new(),
         };

@@ -279,7 +279,8 @@ impl Case<'_> {
         let recently = at - TRANSACTION;
         let peer_ended = self.side(leg.talk, other).any(|peer| {
             let dead_before_the_answer = peer.died.filter(|_| peer.acked.is_none());
-            [peer.bye_sent, dead_before_the_answer]
+            let bye = peer.bye_sent.filter(|_| !self.is_replaced(peer));
+            [bye, dead_before_the_answer]
                 .into_iter()
                 .flatten()
                 .any(|ended| ended <= at && ended >= recently)
@@ -322,6 +323,15 @@ impl Case<'_> {
             || self.is_agreed_to_by_nobody(leg, at)
             || self.is_asked_of_nobody(leg, at)
             || self.gave_up(leg, at)
+    }
+
+    /// Returns true where its phone has ended it as another dialog of its took its place (RFC 3891 3).
+    fn is_replaced(&self, leg: &Leg) -> bool {
+        let next = |other: &Leg| {
+            let own = other.phone == leg.phone && other.call_id != leg.call_id;
+            own && !other.outgoing && other.acked.is_some() && other.acked == leg.bye_sent
+        };
+        self.legs.iter().any(next)
     }
 
     /// Returns true where the other side was asked after its answer and has not agreed, or was not there to be asked.

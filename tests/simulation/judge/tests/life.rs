@@ -180,3 +180,34 @@ fn who_is_told_that_another_early_dialog_is_gone_has_its_call() {
         assert_eq!(has(&found, "left alone"), wrong, "{tag}: {found:?}");
     }
 }
+
+#[test]
+fn who_registers_anew_while_its_person_is_sought_is_asked_at_once() {
+    // B dies, C rings, and B begins anew: when it is asked, and what befalls it or the server then.
+    let story = |asked: Option<u64>, fault: bool, restart: bool| {
+        let mut story = Story::registered();
+        story.log.roster[C].traits = Traits::of(Temper::NeverAnswers);
+        story.add(10_000, B, What::Fault(Fault::Killed));
+        story.invite(20_000, C, "cc", false);
+        story.add(52_000, B, What::Recovered);
+        let of = ("again", 1, "z9hG4bKr2");
+        story.response(52_100, B, (200, Method::Register), of, false);
+        if fault {
+            story.add(54_000, B, What::Fault(Fault::Deaf));
+        }
+        if restart {
+            story.restarted(53_000);
+        }
+        if let Some(at) = asked {
+            story.invite(at, B, "cb2", false);
+            story.final_response(at + 100, B, "cb2", 486, true);
+        }
+        story.gives_up(71_000)
+    };
+    let unasked = "not asked as it came back";
+    finds(&story(None, false, false), unasked);
+    finds(&story(Some(65_000), false, false), unasked);
+    assert!(!has(&story(Some(52_200), false, false), unasked));
+    assert!(!has(&story(None, true, false), unasked));
+    assert!(!has(&story(None, false, true), unasked));
+}

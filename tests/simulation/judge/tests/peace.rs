@@ -436,3 +436,17 @@ fn a_mute_caller_whose_ack_nobody_hears_is_told_once_the_success_has_had_its_tim
         );
     }
 }
+
+#[test]
+fn the_bye_of_a_phone_whose_dialog_was_replaced_ends_no_call() {
+    // B takes another INVITE, and ends its old dialog as it has the ACK, or later.
+    for (bye, wrong) in [(15_010, true), (15_500, false)] {
+        let mut story = Story::call();
+        story.answer(15_000, B, "cb2");
+        story.inside(bye, B, "cb", (Method::Bye, ""), Some(200), true);
+        story.got(15_600, A, "ca", Method::Bye);
+        story.got(15_700, B, "cb2", Method::Bye);
+        let found = judge(&story.log);
+        assert_eq!(has(&found, "nothing was over"), wrong, "{bye}: {found:?}");
+    }
+}
