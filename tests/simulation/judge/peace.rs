@@ -325,13 +325,23 @@ impl Case<'_> {
             || self.gave_up(leg, at)
     }
 
-    /// Returns true where its phone has ended it as another dialog of its took its place (RFC 3891 3).
+    /// Returns true where its phone has ended it as another dialog of its took its place (RFC 3891 3). Of several that it
+    /// finds as it is back, the server knows the last alone: whose BYE this is it cannot tell.
     fn is_replaced(&self, leg: &Leg) -> bool {
-        let next = |other: &Leg| {
+        let own = |other: &&Leg| {
             let own = other.phone == leg.phone && other.call_id != leg.call_id;
-            own && !other.outgoing && other.acked.is_some() && other.acked == leg.bye_sent
+            own && !other.outgoing && other.acked.is_some()
         };
-        self.legs.iter().any(next)
+        let Some(next) = self
+            .legs
+            .iter()
+            .filter(own)
+            .find(|other| other.acked == leg.bye_sent)
+        else {
+            return false;
+        };
+        let mut beside = self.legs.iter().filter(own);
+        !beside.any(|other| other.call_id != next.call_id && other.answered == next.answered)
     }
 
     /// Returns true where the other side was asked after its answer and has not agreed, or was not there to be asked.
