@@ -50,6 +50,7 @@ mod history;
 mod holds;
 mod hops;
 mod hostile;
+mod identities;
 mod judged;
 mod keying;
 mod listening;

@@ -199,6 +199,9 @@ impl Conversation {
             lines.extend_from_slice(history);
             lines
         });
+        if let Some((response, _)) = &answer {
+            self.names_another(Side::Callee, response);
+        }
         let way = context.shared.transactions.request_of(server);
         let way = way.map(|(_, flow)| flow).filter(|_| !delayed);
         let bytes = context.compose(server, status, reason, Some(&tag), |builder| {

@@ -74,24 +74,83 @@ impl Conversation {
         from: Side,
         message: &Message,
     ) -> Vec<u8> {
+        self.asserted_and_wishes(context, from, message).0
+    }
+
+    /// The same with the wishes of who is named, where a message of ours stands for theirs: whoever is told the name is
+    /// to keep it to itself (RFC 3325 7).
+    pub(crate) fn identity_lines(
+        &self,
+        context: &Context<'_>,
+        from: Side,
+        message: &Message,
+    ) -> Vec<u8> {
+        let (mut lines, wishes) = self.asserted_and_wishes(context, from, message);
+        lines.extend_from_slice(wishes.as_bytes());
+        lines
+    }
+
+    fn asserted_and_wishes(
+        &self,
+        context: &Context<'_>,
+        from: Side,
+        message: &Message,
+    ) -> (Vec<u8>, String) {
         let (party, far) = (self.party(from), self.party(from.other()));
         let asserted = match (&party.asker, message.is_request()) {
             (Asker::Proven(_), false) => asserted_of_called(&party.asker),
             (asker, _) => asserted(message, asker),
         };
         let Some(leg) = &far.leg else {
-            return Vec::new();
+            return <(Vec<u8>, String)>::default();
         };
         let told = is_told(&far.asker, &leg.dialog.flow, context);
-        let heard = [&Veil::of(message), &party.veil].iter().all(|wishes| {
+        let own = Veil::of(message);
+        let heard = [&own, &party.veil].iter().all(|wishes| {
             heard_of(asserted.as_deref(), wishes, &leg.endpoint, told, context).is_some()
         });
-        match asserted.filter(|_| heard) {
-            Some(asserted) => {
-                let name = Name::PAssertedIdentity.as_str();
-                format!("{name}: {asserted}\r\n").into_bytes()
-            }
-            None => Vec::new(),
+        let Some(asserted) = asserted.filter(|_| heard) else {
+            return Default::default();
+        };
+        let wishes = [&own, &party.veil]
+            .into_iter()
+            .find(|wishes| wishes.value().is_some());
+        let name = Name::PAssertedIdentity.as_str();
+        let line = format!("{name}: {asserted}\r\n").into_bytes();
+        (
+            line,
+            wishes.map(|wishes| wishes.line(told)).unwrap_or_default(),
+        )
+    }
+
+    /// Takes who it is whom a trusted peer names in a message within the dialog (RFC 5876). Returns true where that is
+    /// another than before.
+    pub(crate) fn names_another(&mut self, side: Side, message: &Message) -> bool {
+        let party = self.party_mut(side);
+        if party.asker != Asker::Trusted {
+            return false;
+        }
+        let Some(named) = asserted(message, &party.asker) else {
+            return false;
+        };
+        let wishes = Veil::of(message);
+        if wishes.value().is_some() {
+            party.veil = wishes;
+        }
+        let before = party.asserted.replace(named);
+        before != party.asserted
+    }
+
+    /// A side that offers nothing new is somebody else now: the other one hears of that in a refresh of its own
+    /// session, where it may know.
+    pub(crate) fn tell_who(&mut self, context: &mut Context<'_>, from: Side, request: &Message) {
+        if !self.names_another(from, request) {
+            return;
+        }
+        self.persist(context);
+        let lines = self.identity_lines(context, from, request);
+        if !lines.is_empty() && self.party(from.other()).is_up() {
+            self.refresh_saying(context, from.other(), &lines);
         }
     }
 }

@@ -130,6 +130,11 @@ impl Conversation {
 
     /// Sends a refresh: UPDATE, or the standing session by re-INVITE where Allow lacks that.
     fn refresh(&mut self, context: &mut Context<'_>, side: Side) {
+        self.refresh_saying(context, side, &[]);
+    }
+
+    /// The same, with lines that say more.
+    pub(crate) fn refresh_saying(&mut self, context: &mut Context<'_>, side: Side, lines: &[u8]) {
         let id = self.id;
         let Some(leg) = self.leg_mut(side) else {
             return;
@@ -154,7 +159,7 @@ impl Conversation {
         };
         leg.request(context, id, &method, What::Refresh, |builder| {
             end_with(
-                builder,
+                builder.raw_lines(lines),
                 Some("application/sdp"),
                 told.as_deref().unwrap_or("").as_bytes(),
             )

@@ -73,10 +73,12 @@ impl Conversation {
         if asks == Request::Refresh {
             let moved = leg.dialog.refresh(request);
             self.accept_alone(context, side, server, None);
-            return self.moved(context, side, moved);
+            self.moved(context, side, moved);
+            return self.tell_who(context, side, request);
         }
         if self.party(side.other()).lost.is_some() {
             self.settle_negotiations(side);
+            self.names_another(side, request);
             return self.renegotiate_with_the_standing(context, side, server, request, offer);
         }
         if refreshes {
@@ -91,11 +93,13 @@ impl Conversation {
             if invite {
                 self.await_ack(context, side, server, request.cseq(), false);
             }
-            return self.moved(context, side, moved);
+            self.moved(context, side, moved);
+            return self.tell_who(context, side, request);
         }
         if self.only_moves(context, side, offer.as_deref()) {
             self.settle_negotiations(side);
-            return self.renegotiate_with_the_standing(context, side, server, request, offer);
+            self.renegotiate_with_the_standing(context, side, server, request, offer);
+            return self.tell_who(context, side, request);
         }
         if hops_left(request).is_none() {
             self.settle_negotiations(side);
@@ -158,7 +162,7 @@ impl Conversation {
         };
         let invite = *request.method() == Method::Invite;
         let mut lines = self.proof_for(context, from, request);
-        lines.extend(self.asserted_line(context, from, request));
+        lines.extend(self.identity_lines(context, from, request));
         let Some(leg) = self.leg_mut(to) else { return };
         let ours_invite = invite || !leg.abilities.update;
         let hops = hops_left(request).unwrap_or_default();
@@ -317,11 +321,15 @@ impl Conversation {
                 leg.talk.offers(offer);
             }
         }
+        if let Some((request, _)) = request {
+            self.names_another(from, request);
+        }
         let role = if late { Role::Offer } else { Role::Answer };
         let told = said
             .as_deref()
             .and_then(|said| self.tell(context, from, said, role));
-        let lines = self.asserted_line(context, to, response);
+        let lines = self.identity_lines(context, to, response);
+        self.names_another(to, response);
         self.accept_with(context, from, pending.server, &lines, told.as_deref());
         self.open_invite = None;
         if pending.invite {
