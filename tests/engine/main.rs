@@ -93,6 +93,7 @@ mod semi_attended;
 mod session_id;
 mod session_timers;
 mod severed;
+mod shared_nat;
 mod srtp;
 mod storms;
 mod table;
