@@ -362,6 +362,13 @@ impl Engine {
             &mut self.shared.out,
         );
         self.find_ways_back(stranded, world);
+        let there = self.found_by(peer_key(flow.transport, flow.peer));
+        // Before anybody asks again for a request that went down with it.
+        for id in there.iter().filter(|_| closed) {
+            self.with(*id, now, world, |conversation, _| {
+                conversation.connection_closed(flow);
+            });
+        }
         self.listen(now, world);
         for id in self.found_by(peer_key(flow.transport, flow.peer)) {
             self.with(id, now, world, |conversation, context| {

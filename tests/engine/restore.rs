@@ -778,6 +778,26 @@ fn who_registered_over_a_connection_that_is_closed_is_called_at_its_contact() {
 }
 
 #[test]
+fn who_is_sent_a_request_over_a_connection_that_closes_is_probed_over_another() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    let ephemeral = phone("198.51.100.1:49152");
+    let invite = request(Method::Invite, "alice", "bob", alice(), "call1");
+    t.receive_over(tcp(ephemeral, 7), with_sdp(invite, &audio(alice())));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    let ok = t.response_to(ephemeral, 200);
+    let a = Remote::of_answer(&ok, ephemeral);
+    t.receive_over(tcp(ephemeral, 7), a.ack(1));
+    let mut b = Remote::of_invite(&invite, desk(), "b1");
+    t.receive(desk(), b.message("one"));
+    t.request_to(ephemeral, Method::Message);
+    t.closed(ephemeral, 7);
+    t.request_to(alice(), Method::Options);
+    t.nothing_to(ephemeral);
+}
+
+#[test]
 fn a_caller_who_came_over_a_connection_that_is_closed_is_sought_at_its_contact() {
     // Unregistered, from an ephemeral port, listening on 5060 as its Contact says.
     let mut t = Table::new(settings());

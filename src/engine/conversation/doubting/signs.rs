@@ -76,27 +76,37 @@ impl Conversation {
         closed: bool,
     ) {
         for side in [Side::Caller, Side::Callee] {
-            let Some(leg) = &self.party(side).leg else {
+            let Some(flow) = self.goes_over(side, failed) else {
                 continue;
             };
-            let flow = leg.dialog.reached_over();
-            let hit = flow.transport == failed.transport
-                && flow.peer == failed.peer
-                && (failed.connection.is_none() || flow.connection == failed.connection);
-            if !hit {
-                continue;
-            }
             if self.answered.is_none() {
                 if side == Side::Caller && closed {
                     self.caller_adrift(context, flow);
                 }
                 continue;
             }
-            if closed && let Some(check) = self.party_mut(side).check.as_mut() {
-                check.dead = Some(flow.into());
-            }
             self.suspect(context, side, Signal::Transport);
         }
+    }
+
+    /// A connection is closed: whoever is asked from now on, for whatever reason, is asked another way.
+    pub(crate) fn connection_closed(&mut self, closed: &Flow) {
+        for side in [Side::Caller, Side::Callee] {
+            if let Some(flow) = self.goes_over(side, closed)
+                && let Some(check) = self.party_mut(side).check.as_mut()
+            {
+                check.dead = Some(flow.into());
+            }
+        }
+    }
+
+    /// Returns the flow of a side's leg, where that is the one that failed.
+    fn goes_over(&self, side: Side, failed: &Flow) -> Option<Flow> {
+        let flow = self.party(side).leg.as_ref()?.dialog.reached_over();
+        let hit = flow.transport == failed.transport
+            && flow.peer == failed.peer
+            && (failed.connection.is_none() || flow.connection == failed.connection);
+        hit.then_some(flow)
     }
 
     /// The registrar's news of one of the two.
