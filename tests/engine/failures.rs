@@ -32,21 +32,93 @@ fn carried(t: &mut Table, request: bytes::Bytes, method: Method, status: u16) ->
 }
 
 #[test]
-fn a_code_that_a_proxy_may_have_sent_is_handed_on_and_settled_by_a_probe() {
+fn a_code_that_a_proxy_may_have_sent_ends_no_call_and_is_settled_by_a_probe() {
     for status in [408, 416, 480, 482, 484, 485, 502] {
         let mut t = Table::new(settings());
         let (mut a, _) = t.established();
         let info = a.request(Method::Info).end();
-        let answer = carried(&mut t, info, Method::Info, status);
-        // RFC 4320 4.2: a 408 would come too late to be heard.
-        let heard = (status != 408).then_some(status);
-        assert_eq!(answer.map(|answer| answer.status()), heard);
+        let answer = carried(&mut t, info, Method::Info, status).unwrap();
+        // RFC 3261 12.2.1.2, RFC 5057 5.1: she would hang up, and her leg stands.
+        assert_eq!(answer.status(), 500, "{status}");
+        assert!(answer.header(Name::RetryAfter).is_some(), "{status}");
         assert_eq!((lost(&t), suspected(&t)), (0, 1), "{status}");
         let probe = t.request_to(desk(), Method::Update);
         let answer = response(&probe, 200, desk(), "b1");
         t.receive(desk(), with_sdp(answer, &audio(desk())));
         assert_eq!(lost(&t), 0);
         t.nothing_to(alice());
+    }
+}
+
+#[test]
+fn a_phone_behind_a_proxy_that_answers_for_it_is_restored_and_its_caller_keeps_the_call() {
+    for method in [Method::Invite, Method::Update] {
+        let mut t = two();
+        let (mut a, _) = t.established();
+        let hold = |a: &mut Remote| {
+            let hold = a.request(method.clone());
+            with_sdp(hold, &sdp(alice(), 2, "sendonly"))
+        };
+        let wish = hold(&mut a);
+        let answer = carried(&mut t, wish, method.clone(), 408).unwrap();
+        assert_eq!(answer.status(), 500, "{method:?}");
+        // So the proxy says to the probes.
+        for _ in 0..20 {
+            while let Some(probe) = t.waiting(desk(), &Method::Update) {
+                t.reply(&probe, 408, desk());
+            }
+            t.pass(Millis::from_secs(1));
+        }
+        assert_eq!(lost(&t), 1, "{method:?}");
+        t.discard(alice());
+        // She holds once more, and is held.
+        t.receive(alice(), hold(&mut a));
+        let held = t.response_to(alice(), 200);
+        assert!(text(&held).contains("a=recvonly"), "{}", text(&held));
+    }
+}
+
+/// A proxy answers a text for the phone behind it.
+fn text_is_answered(t: &mut Table, status: u16) -> Remote {
+    let (mut a, _) = t.established();
+    let text = a.message("there?");
+    assert!(carried(t, text, Method::Message, status).is_none());
+    assert_eq!((lost(t), suspected(t)), (0, 1), "{status}");
+    a
+}
+
+#[test]
+fn a_text_that_a_proxy_refuses_for_a_phone_goes_once_more_where_that_is_there() {
+    for status in [408, 416, 480, 482, 484, 485, 502] {
+        let mut t = two();
+        text_is_answered(&mut t, status);
+        let probe = t.request_to(desk(), Method::Update);
+        let answer = response(&probe, 200, desk(), "b1");
+        t.receive(desk(), with_sdp(answer, &audio(desk())));
+        let again = t.request_to(desk(), Method::Message);
+        assert_eq!(text(&again), "there?");
+        // Whoever says so says it for good.
+        t.reply(&again, status, desk());
+        let refused = t.response_to(alice(), 500);
+        assert!(refused.header(Name::RetryAfter).is_some(), "{status}");
+        assert_eq!(lost(&t), 0);
+    }
+}
+
+#[test]
+fn a_text_that_a_proxy_refuses_for_a_dead_phone_is_kept_for_the_next_one() {
+    for status in [408, 480, 502] {
+        let mut t = two();
+        text_is_answered(&mut t, status);
+        let probe = t.request_to(desk(), Method::Update);
+        t.reply(&probe, 481, desk());
+        assert_eq!(lost(&t), 1);
+        t.response_to(alice(), 202);
+        // A BYE that was lost might come again first.
+        t.pass(Millis::from_secs(3));
+        t.takes_over(mobile(), "m1", &audio(mobile()));
+        let kept = t.request_to(mobile(), Method::Message);
+        assert_eq!(text(&kept), "there?");
     }
 }
 
@@ -60,7 +132,7 @@ fn a_code_that_ends_the_request_alone_is_handed_on_and_no_more() {
         (405, 405),
         (407, 403),
         (469, 469),
-        (483, 483),
+        (483, 500),
         (486, 486),
         (489, 489),
         (501, 501),
@@ -95,7 +167,7 @@ fn a_code_of_the_endpoints_own_to_an_offer_too_is_a_loss() {
 }
 
 #[test]
-fn a_hold_that_a_proxy_has_refused_is_settled_by_a_probe() {
+fn a_hold_that_a_proxy_has_refused_leaves_all_as_it_was_until_a_probe_settles_it() {
     let mut t = Table::new(settings());
     let (mut a, _) = t.established();
     let hold = with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly"));
@@ -103,7 +175,7 @@ fn a_hold_that_a_proxy_has_refused_is_settled_by_a_probe() {
     let hold = t.request_to(desk(), Method::Invite);
     t.reply(&hold, 480, desk());
     t.request_to(desk(), Method::Ack);
-    t.response_to(alice(), 480);
+    t.response_to(alice(), 500);
     assert_eq!((lost(&t), suspected(&t)), (0, 1));
     let probe = t.request_to(desk(), Method::Update);
     assert!(text(&probe).contains("a=sendrecv"), "all is as it was");

@@ -112,6 +112,12 @@ fn a_letter_that_the_transferor_may_yet_answer_is_not_sent_twice() {
         }
         t.discard(desk());
         t.reply(&message, late, desk());
+        if late == 480 {
+            // Somebody on the way may have said so.
+            let asked = t.request_to(desk(), Method::Update);
+            let stands = response(&asked, 200, desk(), "b1");
+            t.receive(desk(), with_sdp(stands, &audio(desk())));
+        }
         t.pass(Millis(3_000));
         let again = t.waiting(desk(), &Method::Message);
         assert_eq!(again.is_some(), late == 480, "{late}");

@@ -698,6 +698,11 @@ fn the_notice_follows_a_message_that_grew_too_old() {
         while let Some(m) = t.waiting(mobile(), &Method::Message) {
             t.reply(&m, 480, mobile());
         }
+        // Whoever is on the way may have said so.
+        while let Some(asked) = t.waiting(mobile(), &Method::Invite) {
+            let stands = response(&asked, 200, mobile(), "m1");
+            t.receive(mobile(), with_sdp(stands, &text_sdp(mobile())));
+        }
         for at in [alice(), mobile()] {
             while let Some(probe) = t.waiting(at, &Method::Options) {
                 t.reply(&probe, 200, at);

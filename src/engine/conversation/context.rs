@@ -6,7 +6,7 @@ use std::fmt::{Display, Write};
 use bytes::Bytes;
 
 use super::carrying::within::Within;
-use super::doubting::outcome::for_the_other_side;
+use super::doubting::outcome::for_the_other_leg;
 use super::ending::farewells::Farewells;
 use super::ending::graves::Graves;
 use super::ending::parting::Partings;
@@ -353,7 +353,7 @@ impl Context<'_> {
         transactions.redirect(server, flow, self.now, out);
     }
 
-    /// Hands the final answer of one side to the other, as far as it is for that.
+    /// Hands the final answer to a request within a dialog to the other side, as far as it is for that.
     pub(crate) fn hand_on(
         &mut self,
         server: ServerId,
@@ -361,7 +361,8 @@ impl Context<'_> {
         challenge_crosses: bool,
         finish: impl FnOnce(Builder) -> Bytes,
     ) {
-        let status = for_the_other_side(response.status(), challenge_crosses);
+        let method = response.method();
+        let status = for_the_other_leg(method, response.status(), challenge_crosses);
         if status == response.status() {
             return self.respond(server, status, response.reason_phrase(), None, finish);
         }

@@ -57,6 +57,17 @@ pub fn verdict(method: &Method, status: u16) -> Verdict {
     }
 }
 
+/// Returns true for what ends more for who hears it than its request: its dialog, or the call in it.
+#[rustfmt::skip]
+pub fn ends_the_call(method: &Method, status: u16) -> bool {
+    match (ends(status), status) {
+        (Ends::Transaction, _) => false,
+        (Ends::Usage, 481) => !is_of_a_subscription(method),
+        (Ends::Usage, 405 | 489 | 501) => false,
+        (Ends::Usage | Ends::Dialog, _) => true,
+    }
+}
+
 fn is_of_a_subscription(method: &Method) -> bool {
     match method {
         Method::Notify | Method::Subscribe | Method::Refer => true,
@@ -133,6 +144,26 @@ mod tests {
                 of(&method, Verdict::Doubt),
                 [408, 416, 480, 481, 482, 484, 485, 502]
             );
+        }
+    }
+
+    #[test]
+    fn what_ends_a_call_for_who_hears_it() {
+        for (method, of_the_call) in [
+            (Method::Invite, true),
+            (Method::Info, true),
+            (Method::Message, true),
+            (Method::Notify, false),
+        ] {
+            let ends: Vec<u16> = (300..700)
+                .filter(|status| ends_the_call(&method, *status))
+                .collect();
+            let known = [
+                404, 408, 410, 416, 430, 480, 481, 482, 483, 484, 485, 502, 604,
+            ];
+            let known = known.iter().copied();
+            let known: Vec<u16> = known.filter(|s| of_the_call || *s != 481).collect();
+            assert_eq!(ends, known, "{method:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is heard of an endpoint by the answers to our requests (RFC 5057).
 
-use crate::engine::dialog::failure::{Verdict, verdict};
+use crate::engine::dialog::failure::{Verdict, ends_the_call, verdict};
 use crate::sip::Method;
 
 /// Returns true where the endpoint's dialog with us is gone, by the answer to a request of the call.
@@ -35,6 +35,15 @@ pub(crate) fn for_the_other_side(status: u16, challenge_crosses: bool) -> u16 {
     }
 }
 
+/// The same for a request within a dialog: what ends that, or the call in it, is said of the leg where it was heard,
+/// and the other one stands. It hears that its request failed, and may come again (RFC 5057 5.1, RFC 3261 12.2.1.2).
+pub(crate) fn for_the_other_leg(method: &Method, status: u16, challenge_crosses: bool) -> u16 {
+    if ends_the_call(method, status) {
+        return 500;
+    }
+    for_the_other_side(status, challenge_crosses)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,5 +72,18 @@ mod tests {
             .filter(|(heard, told)| heard != told)
             .collect();
         assert_eq!(changed, [(401, 403), (407, 403), (503, 500)]);
+    }
+
+    #[test]
+    fn what_ends_a_dialog_is_no_word_for_the_other_one() {
+        let told = |status| for_the_other_leg(&Method::Info, status, false);
+        let later: Vec<u16> = (300..700).filter(|status| told(*status) == 500).collect();
+        assert_eq!(
+            later,
+            [
+                404, 408, 410, 416, 430, 480, 481, 482, 483, 484, 485, 500, 502, 503, 604
+            ]
+        );
+        assert_eq!((told(407), told(488)), (403, 488));
     }
 }

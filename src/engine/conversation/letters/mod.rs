@@ -15,6 +15,7 @@ use self::queue::{Author, Letter, NoRoom, Reply, reply};
 use crate::engine::conversation::context::{Context, RETRY_AFTER_S, What};
 use crate::engine::conversation::people::proof::is_challenge;
 use crate::engine::conversation::{Conversation, hops_left};
+use crate::engine::dialog::failure::{Verdict, verdict};
 use crate::engine::events::{Happening, Signal};
 use crate::engine::ids::{LegId, Side};
 use crate::engine::ports::{Output, Token};
@@ -306,11 +307,11 @@ impl Conversation {
         }
         self.closing_goes_on(context);
         let queue = &mut self.party_mut(to).queue;
-        let Some(author) = queue.letter(number).map(|letter| letter.author) else {
+        let Some(letter) = queue.letter(number) else {
             return self.pump(context, to);
         };
+        let (author, tries) = (letter.author, letter.tries);
         if author != Author::Other {
-            let tries = queue.letter(number).map_or(0, |letter| letter.tries);
             let pause = pause_of(response);
             let again = match author {
                 Author::Notice => tries < TRIES,
@@ -332,7 +333,12 @@ impl Conversation {
             }
             return self.notice_answered(context, to, number, status);
         }
+        // A proxy may have sent it, as one does for a phone that is dead: that is asked whether it has its dialog, and
+        // the letter goes once more to who has it.
+        let doubted = status >= 300 && verdict(&Method::Message, status) == Verdict::Doubt;
+        let again = doubted && tries < TRIES;
         match reply(status) {
+            _ if again => {}
             Reply::Taken => self.letter_taken(context, to, number, response),
             Reply::Rejected => {
                 self.dequeue_answered(context, to, number, response);
@@ -346,6 +352,9 @@ impl Conversation {
             }
             Reply::Later => self.letter_put_off(context, to, number, response),
             Reply::DialogGone => return self.letter_denied(context, to, number),
+        }
+        if doubted {
+            self.suspect(context, to, Signal::RequestFailed);
         }
         self.pump(context, to);
         self.announce(context, to);
