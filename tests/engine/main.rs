@@ -9,6 +9,7 @@
 
 mod admission;
 mod adrift;
+mod answerless;
 mod attended;
 mod away;
 mod beyond;

@@ -501,7 +501,7 @@ fn who_rings_reliably_in_spite_of_its_cancel_has_its_pracks_and_is_ended_beyond_
     alice_calls(&mut t, "", &audio(alice()));
     let [desks, mobiles] = [desk(), mobile()].map(|at| t.request_to(at, Method::Invite));
     t.reply(&mobiles, 100, mobile());
-    t.receive(desk(), answer_to(&desks).end());
+    t.receive(desk(), with_sdp(answer_to(&desks), &audio(desk())));
     t.request_to(desk(), Method::Ack);
     let cancel = t.request_to(mobile(), Method::Cancel);
     t.reply(&cancel, 200, mobile());

@@ -416,6 +416,12 @@ impl Branch {
         }
     }
 
+    /// Returns true where a 2xx answers an offer of ours by nothing, and nothing has answered it before.
+    pub(super) fn lacks_answer(&self, response: &Message) -> bool {
+        let talk = &self.leg.talk;
+        talk.told.is_some() && talk.said.is_none() && sdp_of(response).is_none()
+    }
+
     /// Returns true where a 2xx leaves out the keys that the INVITE asked for.
     pub(crate) fn lacks_keys(&self, response: &Message) -> bool {
         // Where its answer came before (RFC 3262 5), that counts.

@@ -43,6 +43,17 @@ pub(crate) fn turned(known: &[(Arc<Identity>, bool)], identity: &Identity) -> Op
 }
 
 impl Conversation {
+    /// Returns true where a phone takes the call without a word to our offer (RFC 3261 13.2.1): nobody would be heard
+    /// in it, and it is not for the want of keys.
+    pub(crate) fn lacks_answer(&mut self, leg: LegId, response: &Message) -> bool {
+        let Some(branch) = self.branch_mut(leg) else {
+            return false;
+        };
+        let lacks = branch.lacks_answer(response);
+        branch.turned |= lacks;
+        lacks
+    }
+
     /// Returns true where a phone of the first fork takes the call without the keys that it was asked for, or
     /// refuses every stream that should have had some.
     pub(crate) fn lacks_keys(

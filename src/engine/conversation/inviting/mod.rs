@@ -395,7 +395,10 @@ impl Conversation {
         match response.status() {
             199 => self.early_ended_beyond(context, leg, response, flow),
             ..200 => self.ringing(context, leg, response, flow),
-            200..300 if self.lacks_keys(&context.shared.settings.media, leg, response) => {
+            200..300
+                if self.lacks_answer(leg, response)
+                    || self.lacks_keys(&context.shared.settings.media, leg, response) =>
+            {
                 acknowledge_and_leave(context, response, flow, Leaving::Surely, None);
                 self.branch_failed(context, leg, (verdict(488), Refuser::Refork));
             }
