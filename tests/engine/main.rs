@@ -28,6 +28,7 @@ mod direct;
 mod displaced;
 mod doubts;
 mod early_ends;
+mod early_infos;
 mod early_updates;
 mod edge;
 mod emergencies;

@@ -131,12 +131,13 @@ impl Life {
             (Self::Invited, M::Message) => Admission::Take,
             (Self::Calling | Self::Ringing, M::Message) => EARLY,
             // RFC 3311 5.1: in an early dialog, which there is not before a provisional response.
-            (Self::Ringing | Self::Invited, M::Update) => Admission::Take,
-            (Self::Calling, M::Update) => EARLY,
+            // RFC 6086: so may INFO, such as digits for a machine that speaks before it answers.
+            (Self::Ringing | Self::Invited, M::Update | M::Info) => Admission::Take,
+            (Self::Calling, M::Update | M::Info) => EARLY,
             // An INVITE while the first is pending (RFC 3261 14.2): 500 as well.
             (
                 Self::Calling | Self::Ringing | Self::Invited,
-                M::Invite | M::Info | M::Subscribe | M::Notify | M::Refer | M::Publish | M::Other(_),
+                M::Invite | M::Subscribe | M::Notify | M::Refer | M::Publish | M::Other(_),
             ) => EARLY,
 
             (
@@ -303,7 +304,7 @@ mod tests {
             OPTIONS 200 200 200 t t 481
             REGISTER 405 405 405 405 405 481
             MESSAGE 500 500 t t t 481
-            INFO 500 500 500 t t 481
+            INFO 500 t t t t 481
             UPDATE 500 t t t t 481
             PRACK 481 481 t t t 481
             SUBSCRIBE 500 500 500 t t 481

@@ -12,19 +12,51 @@ pub(crate) mod watching;
 pub(crate) mod within;
 
 use self::demands::demands;
-use crate::engine::conversation::context::{ALLOW, Context, What, end_with};
+use crate::engine::conversation::context::{ALLOW, Context, Errand, What, end_with};
 use crate::engine::conversation::doubting::outcome::NOT_TAKEN;
 use crate::engine::conversation::ending::parting::Bye;
 use crate::engine::conversation::people::proof::is_challenge;
 use crate::engine::conversation::session::enclosed::sdp_of;
 use crate::engine::conversation::{Carried, Conversation};
 use crate::engine::dialog::failure::{Verdict, verdict};
-use crate::engine::dialog::{Admission, Do, Happens};
+use crate::engine::dialog::{Admission, Dialog, Do, Happens};
 use crate::engine::events::{Ending, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::time::Time;
 use crate::engine::transaction::{ClientId, ServerId};
 use crate::sip::{Message, Method, Name};
+
+/// What crosses of a request, beside its body.
+pub(super) struct Across {
+    lines: Vec<u8>,
+    hops: u8,
+}
+
+impl Across {
+    /// Sends the request on within another dialog.
+    pub(super) fn send(
+        &self,
+        context: &mut Context<'_>,
+        dialog: &mut Dialog,
+        errand: Errand,
+        request: &Message,
+    ) -> ClientId {
+        let course = context.course(dialog);
+        let via = context.via(errand.conversation, &course.flow);
+        let mut builder = dialog.carried(request.method(), &via, self.hops);
+        if matches!(
+            request.method(),
+            Method::Notify | Method::Refer | Method::Subscribe
+        ) {
+            let sips = dialog.security().is_told();
+            let contact = context.contact_over(&course.flow, sips);
+            builder = builder.header(Name::Contact, contact);
+        }
+        let builder = builder.raw_lines(&self.lines).raw_lines(&demands(request));
+        let bytes = end_with(builder, request.content_type(), request.body());
+        context.send_on(dialog, course, bytes, errand)
+    }
+}
 
 /// Requests of one side that may wait for the other at a time; a phone that sends more is refused.
 const CARRIED_MAX: usize = 32;
@@ -149,36 +181,50 @@ impl Conversation {
         if self.party(from.other()).lost.is_some() || given {
             return self.answer_for_the_lost(context, from, server, request);
         }
-        if self.carried.len() >= CARRIED_MAX {
-            return context.refuse(server, 500, "too many requests wait for the other side");
-        }
-        let Some(hops) = hops_left(request) else {
-            return context.refuse(server, 483, "no hops left");
+        let Some(across) = self.across(context, from, server, request) else {
+            return;
         };
         let id = self.id;
-        let lines = self.lines_for(context, from, request);
         let Some(leg) = self.leg_mut(from.other()) else {
             return context.refuse(server, 500, "the other side has no dialog yet");
         };
-        let course = context.course(&leg.dialog);
-        let via = context.via(id, &course.flow);
-        let mut builder = leg.dialog.carried(request.method(), &via, hops);
-        if matches!(
-            request.method(),
-            Method::Notify | Method::Refer | Method::Subscribe
-        ) {
-            let sips = leg.dialog.security().is_told();
-            let contact = context.contact_over(&course.flow, sips);
-            builder = builder.header(Name::Contact, contact);
-        }
-        let builder = builder.raw_lines(&lines).raw_lines(&demands(request));
-        let bytes = end_with(builder, request.content_type(), request.body());
-        let errand = crate::engine::conversation::context::Errand {
+        let errand = Errand {
             conversation: id,
             leg: leg.id,
             what: What::Carry,
         };
-        let client = context.send_on(&mut leg.dialog, course, bytes, errand);
+        let client = across.send(context, &mut leg.dialog, errand, request);
+        self.carries(context, (client, server), from, request);
+    }
+
+    /// Returns what crosses of a request; none where it may not, and is refused.
+    pub(super) fn across(
+        &self,
+        context: &mut Context<'_>,
+        from: Side,
+        server: ServerId,
+        request: &Message,
+    ) -> Option<Across> {
+        if self.carried.len() >= CARRIED_MAX {
+            context.refuse(server, 500, "too many requests wait for the other side");
+            return None;
+        }
+        let Some(hops) = hops_left(request) else {
+            context.refuse(server, 483, "no hops left");
+            return None;
+        };
+        let lines = self.lines_for(context, from, request);
+        Some(Across { lines, hops })
+    }
+
+    /// A request is on its way across, and its sender waits for the answer.
+    pub(super) fn carries(
+        &mut self,
+        context: &Context<'_>,
+        (client, server): (ClientId, ServerId),
+        from: Side,
+        request: &Message,
+    ) {
         self.carried.push(Carried {
             client,
             server,
@@ -186,6 +232,14 @@ impl Conversation {
             method: request.method().clone(),
             sent: context.now,
         });
+    }
+
+    /// What was carried in an early dialog gets no answer.
+    pub(super) fn carried_in_vain(&mut self, context: &mut Context<'_>, client: ClientId) {
+        let vain = |carried: &mut Carried| carried.client == client;
+        for carried in self.carried.extract_if(.., vain) {
+            context.answer(carried.server, 500, None);
+        }
     }
 
     /// An answer to what was carried.
@@ -209,6 +263,8 @@ impl Conversation {
         let to = self.carried[at].from.other();
         let made = match response.status() {
             ..300 => Verdict::Stands,
+            // Who only rings is no side of the call that could be lost.
+            _ if self.answered.is_none() => Verdict::Stands,
             status => verdict(&self.carried[at].method, status),
         };
         let offers = matches!(self.carried[at].method, Method::Invite | Method::Update);

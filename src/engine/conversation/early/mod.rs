@@ -1,10 +1,11 @@
 //! Early dialogs: what the caller sees of phones that ring (RFC 3261 12.1, 13.2.2.1).
 //!
-//! `requests` and `offers` what goes on in them, `prack` reliable provisional responses, `ends` one that ends
+//! `requests`, `offers` and `infos` what goes on in them, `prack` reliable provisional responses, `ends` one that ends
 //! while others go on, `first` which session is told where there are several.
 
 mod ends;
 mod first;
+mod infos;
 pub(crate) mod offers;
 pub(crate) mod prack;
 mod requests;

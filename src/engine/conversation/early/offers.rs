@@ -258,7 +258,7 @@ impl Conversation {
         }
     }
 
-    /// An answer to what we sent in an early dialog: PRACK or UPDATE.
+    /// An answer to what we sent in an early dialog: PRACK, UPDATE or INFO.
     pub(crate) fn early_response(
         &mut self,
         context: &mut Context<'_>,
@@ -269,7 +269,7 @@ impl Conversation {
             return;
         }
         let Some((crossing_over, at)) = self.take_crossing(client) else {
-            return;
+            return self.carried_response(context, client, response);
         };
         let Crossing {
             from, leg, server, ..
@@ -301,8 +301,9 @@ impl Conversation {
         if let Some((crossing, at)) = self.take_crossing(client) {
             self.restore_told(crossing.from, at, crossing.leg, crossing.before);
             context.answer(crossing.server, 500, None);
-            self.let_in(context);
+            return self.let_in(context);
         }
+        self.carried_in_vain(context, client);
     }
 
     fn take_crossing(&mut self, client: ClientId) -> Option<(Crossing, usize)> {

@@ -32,7 +32,10 @@ impl Conversation {
         let Some(branch) = self.branch_mut(leg) else {
             return;
         };
-        if matches!(request.method(), Method::Update | Method::Bye) {
+        if matches!(
+            request.method(),
+            Method::Update | Method::Bye | Method::Info
+        ) {
             branch.turn_back_to(request.from_tag());
         }
         if !branch.leg.dialog.owns(request) {
@@ -42,7 +45,9 @@ impl Conversation {
         if branch.leg.dialog.receive(request).is_err() {
             return context.refuse(server, 500, "CSeq lower than one before");
         }
-        match branch.leg.life.admit(request.method()) {
+        let admission = branch.leg.life.admit(request.method());
+        let again = self.branch_side(leg).is_some();
+        match admission {
             Admission::Take if *request.method() == Method::Bye => match self.branch_side(leg) {
                 Some(side) => self.again_farewell(context, side, leg, server, request),
                 None => {
@@ -54,7 +59,10 @@ impl Conversation {
                 Some(_) => self.again_update(context, leg, server, request),
                 None => self.branch_update(context, leg, server, request),
             },
-            // It has answered, and waits for the survivor's consent.
+            Admission::Take if *request.method() == Method::Info && !again => {
+                self.branch_info(context, leg, server, request);
+            }
+            // The survivor knows nothing of it, whether it rings or waits for the survivor's consent.
             Admission::Take if *request.method() != Method::Options => {
                 context.refuse(server, 500, "request before the answer");
             }
@@ -99,6 +107,7 @@ impl Conversation {
         match (admission, request.method()) {
             (Admission::Take, Method::Prack) => self.on_prack(context, at, server, request),
             (Admission::Take, Method::Update) => self.early_update(context, at, server, request),
+            (Admission::Take, Method::Info) => self.early_info(context, at, server, request),
             (Admission::Take, Method::Bye) => self.early_bye(context, at, server),
             (Admission::Take, Method::Message) => {
                 self.on_message(context, Side::Caller, server, request);
@@ -112,7 +121,6 @@ impl Conversation {
                 | Method::Cancel
                 | Method::Options
                 | Method::Register
-                | Method::Info
                 | Method::Subscribe
                 | Method::Notify
                 | Method::Refer
