@@ -71,6 +71,23 @@ fn what_stands_beside_the_session_crosses_as_it_came() {
 }
 
 #[test]
+fn what_stands_beside_the_answer_to_a_reinvite_does_not_cross() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    let hold = a.request(Method::Invite).header(Name::MimeVersion, "1.0");
+    let hold = hold.body(MIXED, with_place(&sdp(alice(), 2, "sendonly")).as_bytes());
+    t.receive(alice(), hold);
+    let hold = t.request_to(desk(), Method::Invite);
+    let held = response(&hold, 200, desk(), "b1");
+    t.receive(desk(), mixed(held, &sdp(desk(), 2, "recvonly")));
+    t.request_to(desk(), Method::Ack);
+    let held = t.response_to(alice(), 200);
+    assert_eq!(held.content_type(), Some("application/sdp"));
+    assert!(text(&held).starts_with("v=0") && text(&held).contains("a=recvonly"));
+    assert!(!text(&held).contains(PLACE));
+}
+
+#[test]
 fn parts_without_a_session_cross_as_an_offer_that_is_to_come() {
     let mut t = Table::new(settings());
     t.register("bob", desk(), "desk");

@@ -613,3 +613,27 @@ fn a_prack_whose_answer_was_lost_is_accepted_after_a_restart() {
     t.receive(alice(), other);
     t.response_to(alice(), 481);
 }
+
+/// RFC 3261 13.3.1.1: proxies end a call of which they hear nothing for three minutes.
+#[test]
+fn what_is_said_again_of_a_phone_that_rings_has_the_number_that_its_prack_has_answered() {
+    let mut wishes = settings();
+    wishes.fork.ring_timeout = Millis::from_secs(120);
+    let mut t = Table::new(wishes);
+    alice_calls(&mut t, SUPPORTED, &audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), reliably(&invite, 180, desk(), "b1", 7).end());
+    let early = t.response_to(alice(), 180);
+    let mut a = Remote::of_answer(&early, alice());
+    let bytes = prack(&mut a, &early).end();
+    t.receive(alice(), bytes);
+    t.response_to(alice(), 200);
+    let carried = t.request_to(desk(), Method::Prack);
+    t.reply(&carried, 200, desk());
+    t.pass(Millis::from_secs(59));
+    t.nothing_to(alice());
+    t.pass(Millis::from_secs(2));
+    let again = t.response_to(alice(), 180);
+    assert_eq!(rseq(&again), rseq(&early));
+    t.nothing_to(alice());
+}

@@ -91,6 +91,32 @@ fn a_phone_that_gives_up_at_an_unknown_algorithm_is_not_shown_one() {
 }
 
 #[test]
+fn keys_of_a_session_are_neither_offered_nor_taken() {
+    let mut room = Room::new(settings());
+    let request = Request::new("sip:erin@example.org", 1, "Contact: <sip:x@h>");
+    let (_, response) = room.register(&request);
+    let challenges: Vec<&str> = response.fields(Name::WwwAuthenticate).collect();
+    assert_eq!(challenges.len(), Algorithm::ALL.len());
+    for challenge in challenges {
+        assert!(!challenge.contains("-sess"), "{challenge}");
+        let challenge = Challenge::parse(challenge).unwrap();
+        let (algorithm, nonce) = (challenge.algorithm, challenge.nonce);
+        let own = ha1(algorithm, "erin", challenge.realm, "secret");
+        // RFC 7616 3.4.2.
+        let key = algorithm.hash(format!("{own}:{nonce}:cnonce"));
+        let answer = challenge.answer("erin", &key, "REGISTER", &request.uri, "cnonce");
+        let plain = format!("algorithm={}", algorithm.as_str());
+        assert!(answer.contains(&plain), "{answer}");
+        let answer = answer.replace(&plain, &format!("{plain}-sess"));
+        let mut again = request.clone();
+        again.cseq += 1;
+        let again = again.with(&format!("Authorization: {answer}"));
+        assert_eq!(room.status(&again), 401, "{answer}");
+    }
+    assert!(room.bindings("sip:erin@example.org").is_empty());
+}
+
+#[test]
 fn nobody_registers_for_another() {
     let mut room = Room::new(settings());
     let request = Request::new("sip:alice@example.org", 1, "Contact: <sip:x@h>");
