@@ -171,6 +171,18 @@ fn a_session_that_does_not_fit_leaves_the_phone_ringing() {
     t.response_to(alice(), 200);
 }
 
+/// Its 200 would have to offer what the caller's offer is answered by, which is not known before its ACK.
+#[test]
+fn who_picks_up_offers_a_session() {
+    let mut t = three();
+    let invite = ringing(&mut t);
+    t.receive(carol(), pickup("carol", carol(), &naming(&invite)).end());
+    t.response_to(carol(), 488);
+    t.nothing_to(desk());
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.response_to(alice(), 200);
+}
+
 impl Table {
     /// Dave takes a call that rings at a phone, which is told so. Returns his end.
     fn dave_picks_up(&mut self, rings: &Message, at: std::net::SocketAddr) -> Remote {
