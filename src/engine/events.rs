@@ -538,9 +538,13 @@ pub enum Happening {
 }
 
 impl Happening {
-    /// Returns true for the beginning of a doubt, and for the end of one that came to nothing.
-    pub(crate) fn is_a_doubt(&self) -> bool {
-        matches!(self, Self::Suspected { .. } | Self::Alive { .. })
+    /// Returns true for what comes again and again where nothing comes of it: the beginning of a doubt, the end of one
+    /// that came to nothing, and one more try of a message.
+    pub(crate) fn gives_way(&self) -> bool {
+        matches!(
+            self,
+            Self::Suspected { .. } | Self::Alive { .. } | Self::Redelivered { .. }
+        )
     }
 }
 

@@ -106,6 +106,7 @@ mod transfer;
 mod transfer_kills;
 mod transfer_races;
 mod transfer_restart;
+mod two_flows;
 mod undelivered;
 mod under_way;
 mod unjoined;

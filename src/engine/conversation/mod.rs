@@ -385,13 +385,10 @@ impl Conversation {
         leg.map(|leg| leg.endpoint.name.clone()).unwrap_or_default()
     }
 
-    /// Where there is no room for more, doubts that came to nothing give way to what became of the conversation.
+    /// Where there is no room for more, what came to nothing gives way to what became of the conversation.
     fn remember(&mut self, entry: Entry) {
         if self.history.len() >= HISTORY_MAX
-            && let Some(at) = self
-                .history
-                .iter()
-                .position(|entry| entry.what.is_a_doubt())
+            && let Some(at) = self.history.iter().position(|entry| entry.what.gives_way())
         {
             self.history.remove(at);
         }

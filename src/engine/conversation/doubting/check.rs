@@ -50,6 +50,8 @@ pub(crate) struct Check {
     pub(super) granted: bool,
     /// A connection that is closed: no probe goes there.
     pub(super) dead: Option<Box<Flow>>,
+    /// ICMP says that nobody takes what goes to it over the flow of its leg.
+    pub(super) astray: bool,
     /// It is closed, and who could only be asked over a new one need not take that: media is life.
     pub(super) unasked: bool,
     /// OPTIONS was denied.
@@ -73,6 +75,7 @@ impl Check {
             grace: now,
             granted: false,
             dead: None,
+            astray: false,
             unasked: false,
             denied: false,
             refused: false,

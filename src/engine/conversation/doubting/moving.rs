@@ -101,8 +101,8 @@ impl Leg {
 }
 
 impl Conversation {
-    /// Returns the binding of a leg that does not answer where it was, but does over another flow: its move
-    /// was not seen, as in a restart.
+    /// Returns the binding of a leg that does not answer where it was, or is not reached there, but does over another
+    /// flow: its move was not seen, as in a restart, or that is its second one (RFC 5626 4.3).
     pub(super) fn found_elsewhere(
         &self,
         context: &Context<'_>,
@@ -112,7 +112,7 @@ impl Conversation {
         let party = self.party(side);
         let (leg, check) = (party.leg.as_ref()?, party.check.as_ref()?);
         let deaf = matches!(check.signal, Some(Signal::NoAnswer | Signal::ProbeTimeout));
-        if !deaf || flow.peer == leg.dialog.flow.peer {
+        if !(deaf || check.astray) || flow.peer == leg.dialog.flow.peer {
             return None;
         }
         let known = routing::flows(

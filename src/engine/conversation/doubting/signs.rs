@@ -86,6 +86,9 @@ impl Conversation {
                 continue;
             }
             self.suspect(context, side, Signal::Transport);
+            if let Some(check) = self.party_mut(side).check.as_mut() {
+                check.astray |= !closed;
+            }
         }
     }
 

@@ -464,6 +464,10 @@ impl Conversation {
         letter.ignored += u32::from(lives);
         if signal == Signal::Transport || lives && letter.ignored < TRIES {
             // A probe settles it; the letter goes once more if the phone is there.
+            let tries = letter.tries;
+            if signal == Signal::Transport {
+                self.party_mut(to).queue.is_not_reached(tries, context.now);
+            }
             self.suspect(context, to, signal);
             self.pump(context, to);
         } else if lives {

@@ -13,6 +13,11 @@ use crate::engine::settings::MessageSettings;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::ServerId;
 
+/// How long a letter rests that was sent twice to where nobody takes it; then twice as long each time, at most so
+/// often.
+const UNREACHED: Millis = Millis::from_secs(1);
+const DOUBLED_MAX: u32 = 5;
+
 /// One MESSAGE that waits for its delivery.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Letter {
@@ -287,6 +292,15 @@ impl Queue {
         let mut letters = self.letters.iter();
         let next = letters.find(|letter| !waits || !letter.author.is_news());
         next.map(|letter| letter.number)
+    }
+
+    /// A letter was not taken where its phone is said to be, for so many times by now: after the first it goes again
+    /// as soon as the phone is found, and then more and more seldom.
+    pub(crate) fn is_not_reached(&mut self, tries: u32, now: Time) {
+        if let Some(doubled) = tries.checked_sub(2) {
+            let at = now + UNREACHED.times(1 << doubled.min(DOUBLED_MAX));
+            self.not_before = self.not_before.max(Some(at));
+        }
     }
 
     /// Returns when what was put off may go, where anything was.

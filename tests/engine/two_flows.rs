@@ -1,0 +1,178 @@
+//! A phone that has registered twice over (RFC 5626 4.3), and one of its two flows is dead.
+
+use std::net::SocketAddr;
+
+use refork::engine::events::{Happening, Signal};
+use refork::engine::time::Millis;
+use refork::sip::Method;
+
+use crate::people::*;
+use crate::table::*;
+
+/// The two flows of Bob's desk phone; calls take the one that it registered last.
+const FLOWS: [fn() -> SocketAddr; 2] = [mobile, desk];
+
+fn registers(t: &mut Table, user: &str, at: SocketAddr, reg_id: usize, cseq: u32) {
+    let register = t.register_request(user, at, "desk", cseq, 3600);
+    let register = String::from_utf8_lossy(&register)
+        .replace("Call-ID: reg-", &format!("Call-ID: {reg_id}-reg-"))
+        .replace(";+sip", &format!(";reg-id={reg_id};+sip"));
+    t.receive(at, register.into());
+    t.response_to(at, 200);
+}
+
+/// Alice and Bob's desk phone have what these two offer, over the second of its flows.
+fn table() -> Table {
+    let mut t = Table::new(settings());
+    for (at, reg_id) in FLOWS.into_iter().zip(1..) {
+        registers(&mut t, "bob", at(), reg_id, 1);
+        t.pass(Millis(1_000));
+    }
+    t
+}
+
+/// ICMP says so of all that was sent over the dead flow.
+fn nobody_takes_it(t: &mut Table, at: SocketAddr) -> usize {
+    let sent = t.discard(at);
+    if sent > 0 {
+        t.icmp(at);
+    }
+    sent
+}
+
+fn lost(t: &Table) -> usize {
+    t.happened(|what| matches!(what, Happening::Lost { .. }))
+}
+
+#[test]
+fn a_text_goes_over_the_flow_that_lives_and_so_does_all_that_follows() {
+    for call in [true, false] {
+        let mut t = table();
+        let (mut a, mut b) = match call {
+            true => t.established(),
+            false => t.texting(),
+        };
+        t.receive(alice(), a.message("hi"));
+        t.request_to(desk(), Method::Message);
+        t.icmp(desk());
+        // It is asked over both, and the dialog where it has answered.
+        nobody_takes_it(&mut t, desk());
+        let alive = t.request_to(mobile(), Method::Options);
+        t.reply(&alive, 200, mobile());
+        let offer = t.request_to(mobile(), Method::Update);
+        let answer = if call {
+            audio(mobile())
+        } else {
+            text_sdp(mobile())
+        };
+        t.receive(
+            mobile(),
+            with_sdp(response(&offer, 200, mobile(), "b1"), &answer),
+        );
+        let hi = t.request_to(mobile(), Method::Message);
+        assert_eq!(text(&hi), "hi");
+        assert!(hi.uri().contains("198.51.100.3"), "{}", hi.uri());
+        t.reply(&hi, 200, mobile());
+        t.response_to(alice(), 200);
+        t.receive(alice(), a.request(Method::Info).end());
+        let info = t.request_to(mobile(), Method::Info);
+        t.reply(&info, 200, mobile());
+        t.response_to(alice(), 200);
+        t.nothing_to(desk());
+        assert_eq!(lost(&t), 0);
+        b.at = mobile();
+        t.hangs_up(&mut b);
+        let bye = t.request_to(alice(), Method::Bye);
+        t.reply(&bye, 200, alice());
+        t.ends_empty();
+    }
+}
+
+#[test]
+fn a_phone_that_is_asked_for_another_reason_is_found_over_its_other_flow_too() {
+    let mut t = table();
+    t.established();
+    t.desk_is_silent();
+    nobody_takes_it(&mut t, desk());
+    let alive = t.request_to(mobile(), Method::Options);
+    t.reply(&alive, 200, mobile());
+    let offer = t.request_to(mobile(), Method::Update);
+    let answer = response(&offer, 200, mobile(), "b1");
+    t.receive(mobile(), with_sdp(answer, &audio(mobile())));
+    assert_eq!(lost(&t), 0);
+}
+
+#[test]
+fn a_caller_is_found_over_its_other_flow() {
+    let mut t = Table::new(settings());
+    registers(&mut t, "alice", third(), 1, 1);
+    t.pass(Millis(1_000));
+    registers(&mut t, "alice", alice(), 2, 1);
+    // What she calls by shows the same instance.
+    t.register("bob", desk(), "desk-of-bob");
+    let invite = request(Method::Invite, "alice", "bob", alice(), "call1").end();
+    let with_instance = String::from_utf8_lossy(&invite).replace(
+        "Contact: <sip:alice@198.51.100.1:5060>",
+        "Contact: <sip:alice@198.51.100.1:5060>;+sip.instance=\"<urn:uuid:desk>\"",
+    );
+    let with_offer = with_instance.replace(
+        "Content-Length: 0\r\n\r\n",
+        &format!(
+            "Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{}",
+            audio(alice()).len(),
+            audio(alice())
+        ),
+    );
+    t.receive(alice(), with_offer.into());
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+    let mut b = Remote::of_invite(&invite, desk(), "b1");
+    t.receive(desk(), b.message("hi"));
+    t.request_to(alice(), Method::Message);
+    t.icmp(alice());
+    nobody_takes_it(&mut t, alice());
+    let alive = t.request_to(third(), Method::Options);
+    t.reply(&alive, 200, third());
+    let offer = t.request_to(third(), Method::Invite);
+    let answer = response(&offer, 200, third(), "a1");
+    t.receive(third(), with_sdp(answer, &audio(third())));
+    t.request_to(third(), Method::Ack);
+    let hi = t.request_to(third(), Method::Message);
+    t.reply(&hi, 200, third());
+    t.response_to(desk(), 200);
+    assert_eq!(lost(&t), 0);
+}
+
+#[test]
+fn a_text_that_is_not_taken_where_its_phone_answers_goes_out_ever_more_seldom() {
+    let mut t = table();
+    // It has one flow alone, where OPTIONS arrives and nothing else does.
+    t.site.bindings.get_mut(&bob()).unwrap().remove(0);
+    let (mut a, _) = t.texting();
+    t.receive(alice(), a.message("hi"));
+    let mut tries = 0;
+    for _ in 0..1_200 {
+        while let Some(message) = t.waiting(desk(), &Method::Message) {
+            tries += 1;
+            assert_eq!(text(&message), "hi");
+            t.icmp(desk());
+        }
+        for at in [alice(), desk()] {
+            while let Some(probe) = t.waiting(at, &Method::Options) {
+                t.reply(&probe, 200, at);
+            }
+        }
+        t.pass(Millis(50));
+    }
+    // At once, then after 1, 2, 4, 8, 16 and 32 seconds.
+    assert_eq!(tries, 7);
+    t.response_to(alice(), 202);
+    assert_eq!(lost(&t), 0);
+    let asked = t.happened(
+        |what| matches!(what, Happening::Suspected { signal, .. } if *signal == Signal::Transport),
+    );
+    assert_eq!(asked, tries);
+}
