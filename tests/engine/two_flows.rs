@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use refork::engine::events::{Happening, Signal};
+use refork::engine::events::{Happening, NoticeOutcome, Signal};
 use refork::engine::time::Millis;
 use refork::sip::Method;
 
@@ -175,4 +175,58 @@ fn a_text_that_is_not_taken_where_its_phone_answers_goes_out_ever_more_seldom() 
         |what| matches!(what, Happening::Suspected { signal, .. } if *signal == Signal::Transport),
     );
     assert_eq!(asked, tries);
+}
+
+#[test]
+fn a_survivor_reads_the_notice_over_the_flow_that_lives() {
+    let mut t = table();
+    t.register("alice", third(), "laptop");
+    t.established();
+    t.alice_is_lost();
+    t.pass(Millis(2_100));
+    t.takes_over(third(), "a2", &audio(third()));
+    let notice = t.request_to(desk(), Method::Message);
+    t.icmp(desk());
+    nobody_takes_it(&mut t, desk());
+    let alive = t.request_to(mobile(), Method::Options);
+    t.reply(&alive, 200, mobile());
+    let offer = t.request_to(mobile(), Method::Update);
+    let answer = response(&offer, 200, mobile(), "b1");
+    t.receive(mobile(), with_sdp(answer, &audio(mobile())));
+    t.pass(Millis(1_100));
+    let again = t.request_to(mobile(), Method::Message);
+    assert_eq!(text(&again), text(&notice));
+    t.reply(&again, 200, mobile());
+    t.nothing_to(desk());
+    let told = t.happened(|what| {
+        matches!(what, Happening::Notice { outcome, .. } if *outcome == NoticeOutcome::Delivered)
+    });
+    assert_eq!(told, 1);
+}
+
+#[test]
+fn a_notice_that_no_flow_takes_is_given_up() {
+    let mut t = table();
+    t.register("alice", third(), "laptop");
+    t.established();
+    t.alice_is_lost();
+    t.pass(Millis(2_100));
+    t.takes_over(third(), "a2", &audio(third()));
+    let mut said = 0;
+    for _ in 0..60 {
+        // OPTIONS arrives where it was, and nothing else does.
+        while t.waiting(desk(), &Method::Message).is_some() {
+            said += 1;
+            t.icmp(desk());
+        }
+        for at in [desk(), third()] {
+            while let Some(probe) = t.waiting(at, &Method::Options) {
+                t.reply(&probe, 200, at);
+            }
+        }
+        t.discard(mobile());
+        t.pass(Millis(500));
+    }
+    assert_eq!(said, 2);
+    assert_eq!(t.engine.gauges().queued_messages, 0);
 }

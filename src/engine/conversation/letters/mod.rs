@@ -11,7 +11,7 @@ mod undelivered;
 
 use bytes::Bytes;
 
-use self::queue::{Author, Letter, NoRoom, Reply, reply};
+use self::queue::{Author, Letter, NoRoom, Reply, TRIES, reply};
 use crate::engine::conversation::context::{Context, RETRY_AFTER_S, What};
 use crate::engine::conversation::people::proof::is_challenge;
 use crate::engine::conversation::{Conversation, hops_left};
@@ -23,8 +23,6 @@ use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::ServerId;
 use crate::sip::{Message, Method, Name};
 
-/// A phone that lives and does not answer a message for so many tries never will.
-const TRIES: u32 = 2;
 /// A phone that asks for more has the last word refused.
 const LAST_PAUSE_MAX: Millis = Millis::from_secs(10);
 
@@ -448,10 +446,13 @@ impl Conversation {
         }
         let queue = &mut self.party_mut(to).queue;
         queue.under_way = None;
-        if queue
-            .letter(number)
-            .is_some_and(|letter| letter.author != Author::Other)
+        if let Some(letter) = queue.letter(number)
+            && letter.author != Author::Other
         {
+            if signal == Signal::Transport && letter.is_said_again() {
+                queue.notice_rests(context.now);
+                return self.pump(context, to);
+            }
             // A failed notice is never a sign of loss.
             return self.notice_answered(context, to, number, 408);
         }

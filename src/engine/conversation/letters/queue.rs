@@ -13,6 +13,8 @@ use crate::engine::settings::MessageSettings;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::ServerId;
 
+/// A phone that lives and does not answer a message for so many tries never will.
+pub(super) const TRIES: u32 = 2;
 /// How long a letter rests that was sent twice to where nobody takes it; then twice as long each time, at most so
 /// often.
 const UNREACHED: Millis = Millis::from_secs(1);
@@ -69,6 +71,11 @@ fn hops() -> u8 {
 }
 
 impl Letter {
+    /// Returns true for a notice that its phone has not had, where that may be found over another flow.
+    pub(crate) fn is_said_again(&self) -> bool {
+        self.author == Author::Notice && self.tries < TRIES
+    }
+
     /// Returns true for what the other side wrote and takes for accepted: it has our 202, and no word since.
     pub(crate) fn is_accepted(&self) -> bool {
         self.author == Author::Other && self.server.is_none() && !self.refused
@@ -301,6 +308,11 @@ impl Queue {
             let at = now + UNREACHED.times(1 << doubled.min(DOUBLED_MAX));
             self.not_before = self.not_before.max(Some(at));
         }
+    }
+
+    /// A notice goes once more when its phone has had time to be found over another flow.
+    pub(crate) fn notice_rests(&mut self, now: Time) {
+        self.notice_not_before = Some(now + UNREACHED);
     }
 
     /// Returns when what was put off may go, where anything was.
