@@ -132,7 +132,7 @@ fn frames(pieces: &[&[u8]]) -> Vec<Result<Bytes, FrameError>> {
         while let Some(frame) = framer.next_frame() {
             match frame {
                 Ok(Frame::Message(bytes)) => frames.push(Ok(bytes)),
-                Ok(Frame::Ping | Frame::Pong) => {}
+                Ok(Frame::TooLarge(_) | Frame::Ping | Frame::Pong) => {}
                 Err(error) => frames.push(Err(error)),
             }
         }

@@ -300,7 +300,7 @@ fn messages(frames: &[Result<Frame, FrameError>]) -> Vec<Result<Bytes, FrameErro
         .iter()
         .filter_map(|frame| match frame {
             Ok(Frame::Message(bytes)) => Some(Ok(bytes.clone())),
-            Ok(Frame::Ping | Frame::Pong) => None,
+            Ok(Frame::TooLarge(_) | Frame::Ping | Frame::Pong) => None,
             Err(error) => Some(Err(*error)),
         })
         .collect()

@@ -681,7 +681,7 @@ fn a_peer_that_does_not_read_is_gone() {
 fn a_stream_that_cannot_be_framed_is_closed() {
     for nonsense in [
         &b"OPTIONS sip:a@b SIP/2.0\r\nContent-Length: -1\r\n\r\n"[..],
-        b"OPTIONS sip:a@b SIP/2.0\r\nContent-Length: 9999\r\n\r\n",
+        b"OPTIONS sip:a@b SIP/2.0\r\nContent-Length: 9999999\r\n\r\n",
         &[b'x'; 2000],
     ] {
         let mut shard = Shard::new(10, 10);
@@ -695,6 +695,32 @@ fn a_stream_that_cannot_be_framed_is_closed() {
 }
 
 #[test]
+fn a_body_that_is_too_large_is_refused_and_the_connection_goes_on() {
+    let mut shard = Shard::new(10, 10);
+    let mut phone = shard.connect();
+    let head = "MESSAGE sip:b@example.org SIP/2.0\r\n\
+        Via: SIP/2.0/TCP 127.0.0.1;branch=z9hG4bK1\r\nFrom: <sip:a@example.org>;tag=1\r\n\
+        To: <sip:b@example.org>\r\nCall-ID: c\r\nCSeq: 1 MESSAGE\r\nContent-Length: 70000\r\n\r\n";
+    phone.write_all(head.as_bytes()).unwrap();
+    phone.write_all(&[b'y'; 30_000]).unwrap();
+    // It is told at once, and says the rest all the same.
+    shard.until(|shard| shard.too_large == 1);
+    let mut answer = Vec::new();
+    let mut buffer = [0; 4096];
+    while !answer.ends_with(b"\r\n\r\n") {
+        let len = phone.read(&mut buffer).unwrap();
+        answer.extend_from_slice(&buffer[..len]);
+    }
+    assert!(answer.starts_with(b"SIP/2.0 413 "));
+    phone.write_all(&[b'y'; 40_000]).unwrap();
+    phone.write_all(OPTIONS).unwrap();
+    shard.until(|shard| shard.messages.len() == 1);
+    assert_eq!(&*shard.messages[0].1, OPTIONS);
+    assert_eq!(shard.too_large, 1);
+    assert!(shard.closed.is_empty());
+}
+
+#[test]
 fn who_cannot_be_framed_is_told_before_it_is_closed() {
     let head = "INVITE sip:b@example.org SIP/2.0\r\n\
         Via: SIP/2.0/TCP 127.0.0.1;branch=z9hG4bK1\r\nFrom: <sip:a@example.org>;tag=1\r\n\
@@ -703,7 +729,7 @@ fn who_cannot_be_framed_is_told_before_it_is_closed() {
     for (rest, status) in [
         ("Content-Length: -1\r\n\r\n", "400 "),
         ("l: 1\r\nl: 2\r\n\r\n", "400 "),
-        ("Content-Length: 9999\r\n\r\n", "413 "),
+        ("Content-Length: 9999999\r\n\r\n", "413 "),
         (&long, "513 "),
     ] {
         let mut shard = Shard::new(1, 1);

@@ -65,7 +65,7 @@ impl Shard {
             match event {
                 StreamEvent::Message { flow, bytes } => self.entrance(now).read(flow, bytes),
                 StreamEvent::Pings { flow, count } => self.entrance(now).pinged(flow, *count),
-                StreamEvent::Over { .. } => {}
+                StreamEvent::TooLarge { .. } | StreamEvent::Over { .. } => {}
             }
         }
         self.hand_on(token, events.into(), now) && more
@@ -87,6 +87,11 @@ impl Shard {
                 }
                 // Counted, and answered already.
                 StreamEvent::Pings { .. } => {}
+                StreamEvent::TooLarge { flow, count } => {
+                    for _ in 0..count {
+                        self.tell_malformed(Fault::TooLarge, flow);
+                    }
+                }
                 StreamEvent::Over {
                     flow,
                     connection,
@@ -156,9 +161,13 @@ impl Shard {
             Ending::Frame(FrameError::Length) => Fault::ContentLength,
             Ending::WebSocket => Fault::NotSip,
         };
+        self.tell_malformed(malformed, flow);
+    }
+
+    fn tell_malformed(&self, malformed: Fault, flow: Flow) {
         let event = Event::Malformed {
             reason: malformed.as_str(),
-            peer: peer.to_string().into(),
+            peer: flow.peer.to_string().into(),
         };
         self.tell(None, &event);
         let event = Event::Offence {

@@ -5,10 +5,15 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::Name;
 use super::message::{content_length, head_end};
 
+/// A body that is larger than the limit is passed over up to this size, in octets, and the stream goes on behind it.
+const PASSED_OVER_MAX: u64 = 1024 * 1024;
+
 /// What came out of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     Message(Bytes),
+    /// The header of a message whose body is larger than the limit. The body is passed over.
+    TooLarge(Bytes),
     /// A double CRLF: the peer wants a single one back.
     Ping,
     /// A single CRLF: the answer to ours.
@@ -20,7 +25,7 @@ pub enum Frame {
 pub enum FrameError {
     #[error("header larger than the limit")]
     HeadTooLarge,
-    #[error("body larger than the limit")]
+    #[error("body much larger than the limit")]
     BodyTooLarge,
     /// Without a sound length nobody can tell where the next message begins.
     #[error("content-length missing or wrong")]
@@ -35,6 +40,8 @@ pub struct Framer {
     scanned: usize,
     /// Length of the message that is begun, once its header is whole.
     whole: Option<usize>,
+    /// Octets yet to come of a body that is passed over.
+    passed_over: usize,
     /// A CRLF was told as a pong, and may have been the first half of a ping.
     halved: bool,
     broken: bool,
@@ -51,6 +58,7 @@ impl Framer {
             buffer: BytesMut::new(),
             scanned: 0,
             whole: None,
+            passed_over: 0,
             halved: false,
             broken: false,
             refused: Bytes::new(),
@@ -68,7 +76,7 @@ impl Framer {
 
     /// Returns true while a message is begun and not whole.
     pub fn is_midway(&self) -> bool {
-        !self.buffer.is_empty()
+        !self.buffer.is_empty() || self.passed_over > 0
     }
 
     /// Returns what had come of the message after which there is no other.
@@ -78,10 +86,18 @@ impl Framer {
 
     /// Returns the next whole frame. After an error there is none: the stream is to be closed.
     pub fn next_frame(&mut self) -> Option<Result<Frame, FrameError>> {
+        let over = self.passed_over.min(self.buffer.len());
+        self.buffer.advance(over);
+        self.passed_over -= over;
         let whole = match self.whole {
             Some(whole) => whole,
             None => match self.begin()? {
                 Ok(Begun::Message(whole)) => whole,
+                Ok(Begun::TooLarge { head, body }) => {
+                    (self.passed_over, self.scanned) = (body, 0);
+                    let head = self.buffer.split_to(head).freeze();
+                    return Some(Ok(Frame::TooLarge(head)));
+                }
                 Ok(Begun::KeepAlive(frame)) => return Some(Ok(frame)),
                 Err(error) => {
                     self.broken = true;
@@ -118,10 +134,16 @@ impl Framer {
         }
         // RFC 3261 20.14: it must be there on streams; without it nothing can follow, so there is no body.
         match content_length(lengths(&self.buffer[..head])) {
-            Ok(told) if told.unwrap_or(0) > self.body_max as u64 => {
+            Ok(Some(told)) if told > PASSED_OVER_MAX.max(self.body_max as u64) => {
                 Some(Err(FrameError::BodyTooLarge))
             }
-            Ok(told) => Some(Ok(Begun::Message(head + told.unwrap_or(0) as usize))),
+            Ok(told) => {
+                let body = told.unwrap_or(0) as usize;
+                Some(Ok(match body > self.body_max {
+                    true => Begun::TooLarge { head, body },
+                    false => Begun::Message(head + body),
+                }))
+            }
             Err(_) => Some(Err(FrameError::Length)),
         }
     }
@@ -152,6 +174,10 @@ impl Framer {
 enum Begun {
     /// Of this length.
     Message(usize),
+    TooLarge {
+        head: usize,
+        body: usize,
+    },
     KeepAlive(Frame),
 }
 
@@ -284,6 +310,37 @@ mod tests {
     }
 
     #[test]
+    fn a_body_that_is_too_large_is_passed_over() {
+        let head = b"A b SIP/2.0\r\nl: 5000\r\n\r\n";
+        // What stands in the body is no message.
+        let mut stream = [&head[..], &MESSAGE.repeat(200)[..5000]].concat();
+        let end = stream.len();
+        stream.extend_from_slice(MESSAGE);
+        for cut in [
+            1,
+            head.len() - 1,
+            head.len(),
+            head.len() + 1,
+            3000,
+            end - 1,
+            end,
+            end + 1,
+        ] {
+            let mut framer = Framer::new(100, 100);
+            framer.push(&stream[..cut]);
+            let mut got = frames(&mut framer);
+            assert_eq!(framer.is_midway(), cut != end, "cut at {cut}");
+            assert!(framer.buffer.len() < 100, "none of it is kept");
+            framer.push(&stream[cut..]);
+            got.extend(frames(&mut framer));
+            let refused = Ok(Frame::TooLarge(Bytes::from_static(head)));
+            let next = Ok(Frame::Message(Bytes::from_static(MESSAGE)));
+            assert_eq!(got, [refused, next], "cut at {cut}");
+            assert!(!framer.is_midway());
+        }
+    }
+
+    #[test]
     fn what_closes_a_stream() {
         for (bytes, error) in [
             (
@@ -298,7 +355,10 @@ mod tests {
                 b"A b SIP/2.0\r\nl: 18446744073709551616\r\n\r\n",
                 FrameError::BodyTooLarge,
             ),
-            (b"A b SIP/2.0\r\nl: 101\r\n\r\n", FrameError::BodyTooLarge),
+            (
+                b"A b SIP/2.0\r\nl: 1048577\r\n\r\n",
+                FrameError::BodyTooLarge,
+            ),
             (&[b'a'; 101], FrameError::HeadTooLarge),
         ] {
             let mut framer = Framer::new(100, 100);

@@ -56,6 +56,7 @@ pub(super) struct Connection {
     outbox: Outbox,
     /// Keep-alives that came, and are not told yet.
     pings: usize,
+    oversized: usize,
     /// Not connected yet: what is sent waits.
     opening: bool,
     /// When the handshake began, until all of it is done.
@@ -97,6 +98,7 @@ impl Connection {
             speech,
             outbox: Outbox::default(),
             pings: 0,
+            oversized: 0,
             opening: origin == Origin::Opened,
             shaking: shaking.then_some(now),
             active: now,
@@ -118,6 +120,11 @@ impl Connection {
     /// Returns who the client is, once, where a proxy has said it.
     pub(super) fn take_named(&mut self) -> Option<SocketAddr> {
         self.named.take()
+    }
+
+    /// Returns how many messages were too large since it was asked last.
+    pub(super) fn take_oversized(&mut self) -> usize {
+        std::mem::take(&mut self.oversized)
     }
 
     /// Returns how many keep-alives have come since it was asked last.
@@ -241,10 +248,12 @@ impl Connection {
     fn hear(&mut self, wire: &[u8], now: Time, messages: &mut Vec<Bytes>) -> Result<(), Fault> {
         let (speech, midway, silent) = (&mut self.speech, &mut self.midway, &mut self.silent);
         let (mut reply, pings, worded) = (Vec::new(), &mut self.pings, &mut self.worded);
+        let (oversized, peer) = (&mut self.oversized, self.flow.peer);
         let taken = self.layer.take(wire, &mut self.outbox, |said| {
             let before = messages.len();
-            let progress = speech.take(said, messages, &mut reply)?;
+            let progress = speech.take(said, peer, messages, &mut reply)?;
             *pings += progress.pings;
+            *oversized += progress.oversized;
             // Anybody can keep a connection alive who has no use for it.
             if messages.len() > before {
                 (*silent, *worded) = (None, now);

@@ -45,22 +45,28 @@ impl Speech {
         }
     }
 
-    /// Takes what was said. Whole messages are appended to `messages`, answers to pings and the like to
-    /// `reply`. Returns whether something is begun and not whole, and whether anything was whole.
+    /// Takes what `peer` said. Whole messages are appended to `messages`, answers to pings, to what is too large and
+    /// the like to `reply`. Returns whether something is begun and not whole, and whether anything was whole.
     pub(super) fn take(
         &mut self,
         said: &[u8],
+        peer: SocketAddr,
         messages: &mut Vec<Bytes>,
         reply: &mut Vec<u8>,
     ) -> Result<Progress, Fault> {
         match self {
             Self::Stream(framer) => {
                 framer.push(said);
-                let (mut any, mut pings) = (false, 0);
+                let (mut any, mut pings, mut oversized) = (false, 0, 0);
                 while let Some(frame) = framer.next_frame() {
                     any = true;
                     match frame.map_err(Fault::Frame)? {
                         Frame::Message(bytes) => messages.push(bytes),
+                        Frame::TooLarge(head) => {
+                            oversized += 1;
+                            let answer = refusal(&head, FrameError::BodyTooLarge, peer);
+                            reply.extend_from_slice(&answer.unwrap_or_default());
+                        }
                         Frame::Ping => {
                             pings += 1;
                             reply.extend_from_slice(PONG);
@@ -72,6 +78,7 @@ impl Speech {
                     midway: framer.is_midway(),
                     any,
                     pings,
+                    oversized,
                 })
             }
             Self::Web(web) => {
@@ -95,6 +102,7 @@ impl Speech {
                     midway: whole == 0,
                     any: whole > 0,
                     pings: whole - (messages.len() - first),
+                    oversized: 0,
                 })
             }
         }
@@ -103,11 +111,7 @@ impl Speech {
     /// Returns what is said to a request of which nobody can tell where it ends.
     pub(super) fn refusal(&self, error: FrameError, peer: SocketAddr) -> Option<Bytes> {
         match self {
-            Self::Stream(framer) => {
-                let begun = framer.refused();
-                let tag = format!("{:016x}", hash64(begun));
-                unframed::refusal(begun, error, &tag, peer)
-            }
+            Self::Stream(framer) => refusal(framer.refused(), error, peer),
             // The codec closes with a code that says it (RFC 6455 7.4.1).
             Self::Web(_) => None,
         }
@@ -138,10 +142,17 @@ impl Speech {
     }
 }
 
+fn refusal(begun: &[u8], error: FrameError, peer: SocketAddr) -> Option<Bytes> {
+    let tag = format!("{:016x}", hash64(begun));
+    unframed::refusal(begun, error, &tag, peer)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Progress {
     pub(super) midway: bool,
     pub(super) any: bool,
     /// Keep-alives, and all else that was whole and is no message.
     pub(super) pings: usize,
+    /// Messages that were too large, and are answered.
+    pub(super) oversized: usize,
 }

@@ -51,6 +51,11 @@ pub enum StreamEvent {
         flow: Flow,
         count: usize,
     },
+    /// Messages whose bodies were too large, which are answered.
+    TooLarge {
+        flow: Flow,
+        count: usize,
+    },
     /// Nothing comes from it any more: to be closed once the messages before are dealt with.
     Over {
         flow: Flow,
@@ -299,6 +304,10 @@ impl Streams {
         let count = connection.take_pings();
         if count > 0 {
             into.push(StreamEvent::Pings { flow, count });
+        }
+        let count = connection.take_oversized();
+        if count > 0 {
+            into.push(StreamEvent::TooLarge { flow, count });
         }
         let message = |bytes| StreamEvent::Message { flow, bytes };
         into.extend(messages.into_iter().map(message));

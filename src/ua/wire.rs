@@ -210,7 +210,7 @@ impl Connection {
                     match frame {
                         Ok(Frame::Message(bytes)) => messages.push(bytes),
                         Ok(Frame::Ping) => waiting.extend_from_slice(b"\r\n"),
-                        Ok(Frame::Pong) => {}
+                        Ok(Frame::Pong | Frame::TooLarge(_)) => {}
                         Err(_) => {
                             self.closed = true;
                             break;

@@ -28,6 +28,8 @@ pub(crate) struct Shard {
     pub(crate) counters: Arc<Counters>,
     pub(crate) now: Time,
     pub(crate) messages: Vec<(Flow, Bytes)>,
+    /// How many were too large to be one.
+    pub(crate) too_large: usize,
     pub(crate) closed: Vec<Flow>,
     /// Why connections ended.
     pub(crate) faults: Vec<Fault>,
@@ -109,6 +111,7 @@ impl Shard {
             counters,
             now: Time(1_000_000),
             messages: Vec::new(),
+            too_large: 0,
             closed: Vec::new(),
             faults: Vec::new(),
             accepted: 0,
@@ -169,6 +172,7 @@ impl Shard {
                 match event {
                     StreamEvent::Message { flow, bytes } => self.messages.push((flow, bytes)),
                     StreamEvent::Pings { .. } => {}
+                    StreamEvent::TooLarge { count, .. } => self.too_large += count,
                     StreamEvent::Over {
                         connection, fault, ..
                     } => {
