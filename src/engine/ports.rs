@@ -400,6 +400,8 @@ pub enum MediaEvent {
     Silent { media: MediaId, side: Side },
     /// It comes again.
     Flowing { media: MediaId, side: Side },
+    /// Its RTCP comes, and its media is still missing: another `Silent` follows where that ends too.
+    Reported { media: MediaId, side: Side },
     /// ICMP port unreachable to what we sent to the side.
     Unreachable { media: MediaId, side: Side },
     /// What became of a `MediaCommand::Tone`.
@@ -419,6 +421,7 @@ impl MediaEvent {
             Self::Opened { media, .. }
             | Self::Silent { media, .. }
             | Self::Flowing { media, .. }
+            | Self::Reported { media, .. }
             | Self::Unreachable { media, .. }
             | Self::Toned { media, .. } => *media,
         }

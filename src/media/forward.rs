@@ -12,6 +12,7 @@ use crate::media::rtcp::{self, Passage};
 use crate::media::rtp::{self, Header};
 use crate::media::session::{Party, Session};
 use crate::media::stream::{Port, Stream};
+use crate::media::watch::Heard;
 
 /// Where a packet came in.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +79,7 @@ impl Session {
             .is_some_and(|tone| tone.is_over());
         Passed {
             forward,
-            attention: near.flowing || asks || rang,
+            attention: near.flowing || near.reported || asks || rang,
         }
     }
 }
@@ -137,7 +138,9 @@ fn pass(
         }
         Verdict::Stranger => return Err(Dropped::Stranger),
     }
-    near.flowing |= near.watch.heard(!control, now);
+    let heard = near.watch.heard(!control, now);
+    near.flowing |= heard == Heard::Flowing;
+    near.reported |= heard == Heard::Reports;
     near.flowing |= !control && near.watch.listens() && stream.outlives_refusal(now);
     near.silent &= header.is_none();
     match header {

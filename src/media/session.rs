@@ -55,6 +55,7 @@ pub(crate) struct Party {
     pub(crate) streams: Vec<Stream>,
     /// Events not yet told.
     pub(crate) flowing: bool,
+    pub(crate) reported: bool,
     pub(crate) unreachable: bool,
     /// Tones to it that came to nothing, and that it was sent whole.
     pub(crate) toned: [u8; 2],
@@ -89,6 +90,7 @@ impl Session {
             watch: Watch::new(silence),
             streams: Vec::new(),
             flowing: false,
+            reported: false,
             unreachable: false,
             toned: [0; 2],
         };
@@ -140,7 +142,7 @@ impl Session {
         let anew = near.live != Some(told.generation);
         if anew {
             near.watch.forget();
-            near.flowing = false;
+            (near.flowing, near.reported) = (false, false);
             near.unreachable = false;
         }
         near.live = Some(told.generation);
@@ -209,7 +211,7 @@ impl Session {
         near.lost = true;
         near.transferred = transferred;
         near.silent = false;
-        near.flowing = false;
+        (near.flowing, near.reported) = (false, false);
         near.unreachable = false;
         near.watch.forget();
         near.end_tones();
@@ -280,6 +282,9 @@ impl Session {
             let near = &mut self.sides[side.index()];
             if std::mem::take(&mut near.flowing) {
                 out.event(MediaEvent::Flowing { media, side });
+            }
+            if std::mem::take(&mut near.reported) {
+                out.event(MediaEvent::Reported { media, side });
             }
             if near.watch.due(now) {
                 out.event(MediaEvent::Silent { media, side });

@@ -104,6 +104,7 @@ impl Rig {
             other @ (MediaEvent::Opened { .. }
             | MediaEvent::Silent { .. }
             | MediaEvent::Flowing { .. }
+            | MediaEvent::Reported { .. }
             | MediaEvent::Unreachable { .. }
             | MediaEvent::Toned { .. }) => panic!("{other:?}"),
         }

@@ -23,6 +23,17 @@ pub(crate) struct Watch {
     owes: bool,
 }
 
+/// What something that came means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Nothing that is not known.
+    Known,
+    /// The side is there, and its media still missing.
+    Reports,
+    /// A silence that was told is over, or what need not have come has begun.
+    Flowing,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Idle,
@@ -67,24 +78,35 @@ impl Watch {
         *self = Self::new(self.after);
     }
 
-    /// Something valid came, media or its reports. Returns true where that ends a silence that was told, or begins
-    /// what need not have come.
-    pub(crate) fn heard(&mut self, media: bool, now: Micros) -> bool {
+    /// Something valid came, media or its reports.
+    pub(crate) fn heard(&mut self, media: bool, now: Micros) -> Heard {
         match self.state {
             // That a told silence is over is not known before something should come again: it would be told as
             // flowing for good, as nothing is due meanwhile.
-            State::Idle => return false,
+            State::Idle => return Heard::Known,
             // Who holds in silence still reports by RTCP.
             State::Waiting { from } if media && from <= now => {
                 self.state = State::Listening { since: now };
                 self.owes = true;
             }
-            State::Waiting { .. } => return false,
-            State::Listening { .. } | State::Silent => {
+            State::Waiting { .. } => return Heard::Known,
+            // A phone that is muted for long reports on.
+            before @ (State::Listening { .. } | State::Silent) => {
                 self.state = State::Listening { since: now };
+                if !media {
+                    return match before {
+                        State::Silent => Heard::Reports,
+                        State::Idle | State::Waiting { .. } | State::Listening { .. } => {
+                            Heard::Known
+                        }
+                    };
+                }
             }
         }
-        std::mem::take(&mut self.owes)
+        match std::mem::take(&mut self.owes) {
+            true => Heard::Flowing,
+            false => Heard::Known,
+        }
     }
 
     /// Returns true while something should come, and does.
@@ -123,13 +145,33 @@ mod tests {
         watch.expect(ms(1000));
         assert_eq!(watch.deadline(), Some(ms(4000)));
         assert!(!watch.due(ms(3999)));
-        assert!(!watch.heard(true, ms(2000)));
+        assert_eq!(watch.heard(true, ms(2000)), Heard::Known);
         assert!(!watch.due(ms(4999)));
         assert!(watch.due(ms(5000)));
         assert!(!watch.due(ms(60_000)));
-        assert!(watch.heard(true, ms(61_000)));
-        assert!(!watch.heard(true, ms(61_020)));
+        assert_eq!(watch.heard(true, ms(61_000)), Heard::Flowing);
+        assert_eq!(watch.heard(true, ms(61_020)), Heard::Known);
         assert!(watch.due(ms(64_020)));
+    }
+
+    #[test]
+    fn reports_alone_are_no_media() {
+        let ms = Micros::from_ms;
+        let mut watch = Watch::new(Some(3_000_000));
+        watch.expect(ms(0));
+        assert_eq!(
+            watch.heard(false, ms(2000)),
+            Heard::Known,
+            "it may begin late"
+        );
+        for silence in [5000, 10_000] {
+            assert!(!watch.due(ms(silence - 1)));
+            assert!(watch.due(ms(silence)));
+            assert_eq!(watch.heard(false, ms(silence + 2000)), Heard::Reports);
+            assert_eq!(watch.heard(false, ms(silence + 2000)), Heard::Known);
+        }
+        assert_eq!(watch.heard(true, ms(12_500)), Heard::Flowing);
+        assert_eq!(watch.heard(false, ms(13_000)), Heard::Known);
     }
 
     #[test]
@@ -138,13 +180,17 @@ mod tests {
         let mut watch = Watch::new(Some(3_000_000));
         watch.expect_once_heard(ms(0));
         // Speech that was under way, and reports.
-        assert!(!watch.heard(true, ms(999)));
-        assert!(!watch.heard(false, ms(2000)));
+        assert_eq!(watch.heard(true, ms(999)), Heard::Known);
+        assert_eq!(watch.heard(false, ms(2000)), Heard::Known);
         assert_eq!(watch.deadline(), None);
-        assert!(watch.heard(true, ms(2500)), "it flows, which was not known");
-        assert!(!watch.heard(true, ms(2520)));
+        assert_eq!(
+            watch.heard(true, ms(2500)),
+            Heard::Flowing,
+            "it flows, which was not known"
+        );
+        assert_eq!(watch.heard(true, ms(2520)), Heard::Known);
         assert!(watch.due(ms(5520)));
-        assert!(watch.heard(true, ms(6000)));
+        assert_eq!(watch.heard(true, ms(6000)), Heard::Flowing);
         watch.expect_once_heard(ms(7000));
         assert!(!watch.due(ms(60_000)), "another session, another wish");
     }
@@ -161,11 +207,11 @@ mod tests {
         watch.expect(ms(24_000));
         assert!(watch.due(ms(27_000)));
         // Told twice, over once.
-        assert!(watch.heard(true, ms(28_000)));
-        assert!(!watch.heard(true, ms(28_001)));
+        assert_eq!(watch.heard(true, ms(28_000)), Heard::Flowing);
+        assert_eq!(watch.heard(true, ms(28_001)), Heard::Known);
         watch.due(ms(40_000));
         watch.forget();
-        assert!(!watch.heard(true, ms(41_000)));
+        assert_eq!(watch.heard(true, ms(41_000)), Heard::Known);
     }
 
     #[test]
@@ -175,16 +221,24 @@ mod tests {
         watch.expect(ms(0));
         assert!(watch.due(ms(3000)));
         watch.expect_once_heard(ms(4000));
-        assert!(!watch.heard(false, ms(4500)), "a report on hold");
-        assert!(!watch.heard(true, ms(4900)), "its last words");
-        assert!(watch.heard(true, ms(5500)), "music");
+        assert_eq!(
+            watch.heard(false, ms(4500)),
+            Heard::Known,
+            "a report on hold"
+        );
+        assert_eq!(watch.heard(true, ms(4900)), Heard::Known, "its last words");
+        assert_eq!(watch.heard(true, ms(5500)), Heard::Flowing, "music");
 
         watch.expect(ms(6000));
         assert!(watch.due(ms(9000)));
         watch.pause();
-        assert!(!watch.heard(true, ms(9500)));
+        assert_eq!(watch.heard(true, ms(9500)), Heard::Known);
         watch.expect(ms(10_000));
-        assert!(watch.heard(true, ms(10_500)), "the silence told before");
+        assert_eq!(
+            watch.heard(true, ms(10_500)),
+            Heard::Flowing,
+            "the silence told before"
+        );
     }
 
     #[test]

@@ -614,3 +614,46 @@ fn media_may_come_from_where_a_phone_has_moved_although_its_session_says_the_sam
     assert!(t.losses().is_empty());
     t.nothing_to(alice());
 }
+
+#[test]
+fn a_muted_phone_that_only_reports_is_asked_ever_more_seldom() {
+    let mut t = Table::new(settings());
+    t.established();
+    let side = Side::Callee;
+    for second in 0..1_200 {
+        match second % 5 {
+            0 => t.media_event(|media| MediaEvent::Reported { media, side }),
+            3 => t.desk_is_silent(),
+            _ => {}
+        }
+        t.pass(Millis::from_secs(1));
+        t.discard(alice());
+        while let Some(request) = t.any_to(desk()) {
+            if *request.method() == Method::Update {
+                let ok = response(&request, 200, desk(), "b1");
+                t.receive(desk(), with_sdp(ok, &audio(desk())));
+            } else {
+                t.reply(&request, 200, desk());
+            }
+        }
+    }
+    let suspected = t.happened(|what| matches!(what, Happening::Suspected { .. }));
+    // After half a minute, then after twice as long each time, up to four minutes.
+    assert!((4..=8).contains(&suspected), "{suspected}");
+    assert!(t.losses().is_empty());
+    // It speaks, and falls silent: that is news.
+    t.desk_is_heard();
+    t.desk_is_silent();
+    t.request_to(desk(), Method::Options);
+}
+
+#[test]
+fn a_muted_phone_that_reports_and_dies_is_found_dead() {
+    let mut t = Table::new(settings());
+    t.established();
+    let side = Side::Callee;
+    t.media_event(|media| MediaEvent::Reported { media, side });
+    t.desk_is_silent();
+    t.pass(Millis::from_secs(30));
+    assert_eq!(t.losses().len(), 1);
+}

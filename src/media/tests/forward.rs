@@ -446,7 +446,7 @@ fn silence_is_a_matter_of_the_whole_side() {
     let side = Side::Callee;
     assert_eq!(desk.pass(2000), [MediaEvent::Silent { media, side }]);
     desk.send_by(side, Port::Rtcp, B, &receiver_report(2));
-    assert_eq!(desk.said.events, [MediaEvent::Flowing { media, side }]);
+    assert_eq!(desk.said.events, [MediaEvent::Reported { media, side }]);
     desk.said.events.clear();
     let mut held = audio(A);
     held.voice = Voice::None;

@@ -455,8 +455,11 @@ impl Conversation {
     fn look_again(&mut self, context: &mut Context<'_>, side: Side) {
         let party = self.party_mut(side);
         let leg = party.leg.as_ref().map(|leg| leg.id);
+        let heard = party.flowing;
         if let Some(leg) = leg
             && let Some(signal) = party.trust.due(leg, context.now)
+            // Its reports come just now: the next silence is looked at.
+            && !(heard && signal == Signal::Silence)
         {
             self.suspect(context, side, signal);
         }

@@ -46,25 +46,32 @@ impl Conversation {
                 }
             }
             MediaEvent::Flowing { side, .. } => {
-                let party = self.party_mut(side);
-                (party.flowing, party.silent) = (true, false);
-                let by_media = self.party(side).check.as_ref().is_some_and(|check| {
-                    matches!(
-                        check.signal,
-                        Some(Signal::Silence | Signal::MediaUnreachable)
-                    )
-                });
-                if by_media {
-                    self.alive(context, side);
-                } else {
-                    self.flows_again(context, side);
-                }
+                self.party_mut(side).silent = false;
+                self.is_heard_again(context, side);
                 self.party_mut(side).trust.end();
             }
+            // A phone that is muted goes on to be: it is asked ever more seldom.
+            MediaEvent::Reported { side, .. } => self.is_heard_again(context, side),
             MediaEvent::Unreachable { side, .. } => {
                 self.suspect(context, side, Signal::MediaUnreachable)
             }
             MediaEvent::Toned { side, whole, .. } => self.on_toned(context, side, whole),
+        }
+    }
+
+    fn is_heard_again(&mut self, context: &mut Context<'_>, side: Side) {
+        let party = self.party_mut(side);
+        party.flowing = true;
+        let by_media = party.check.as_ref().is_some_and(|check| {
+            matches!(
+                check.signal,
+                Some(Signal::Silence | Signal::MediaUnreachable)
+            )
+        });
+        if by_media {
+            self.alive(context, side);
+        } else {
+            self.flows_again(context, side);
         }
     }
 
