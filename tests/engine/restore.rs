@@ -643,6 +643,20 @@ fn who_moved_while_a_notice_to_it_waited_is_announced_too() {
     assert_eq!(text(&about_bob), "bob is continuing on Phone-mobile.");
 }
 
+/// Bob's desk phone dies, and takes the call again.
+fn dies_and_is_back(t: &mut Table, tag: &str) {
+    t.bob_is_lost();
+    while let Some(message) = t.any_to(desk()) {
+        if *message.method() == Method::Invite {
+            let ok = response(&message, 200, desk(), tag);
+            t.receive(desk(), with_sdp(ok, &audio(desk())));
+            break;
+        }
+    }
+    t.discard(desk());
+    t.nothing_to(alice());
+}
+
 #[test]
 fn an_endpoint_that_answers_and_dies_again_and_again_is_given_up() {
     let mut wishes = settings();
@@ -650,24 +664,36 @@ fn an_endpoint_that_answers_and_dies_again_and_again_is_given_up() {
     let mut t = Table::new(wishes);
     t.established();
     for tag in ["b2", "b3"] {
-        t.bob_is_lost();
-        loop {
-            let message = t.next_to(desk());
-            if *message.method() == Method::Invite {
-                t.receive(
-                    desk(),
-                    with_sdp(response(&message, 200, desk(), tag), &audio(desk())),
-                );
-                break;
-            }
-        }
-        t.discard(desk());
-        t.nothing_to(alice());
+        dies_and_is_back(&mut t, tag);
     }
     t.bob_is_lost();
     let word = t.request_to(alice(), Method::Message);
     t.reply(&word, 200, alice());
     t.request_to(alice(), Method::Bye);
+}
+
+#[test]
+fn a_long_call_may_be_restored_as_often_in_each_hour() {
+    let mut wishes = settings();
+    wishes.restore.max_per_conversation = 2;
+    wishes.detect.probe = None;
+    let mut t = Table::new(wishes);
+    t.established();
+    for tag in ["b2", "b3", "b4", "b5", "b6"] {
+        dies_and_is_back(&mut t, tag);
+        t.pass(Millis::from_secs(1_801));
+        t.discard(desk());
+    }
+    for tag in ["b7", "b8"] {
+        t.bob_is_lost();
+        let gone = t.waiting(alice(), &Method::Message).is_some();
+        assert_eq!(gone, tag == "b8", "{tag}");
+        if let Some(invite) = t.waiting(desk(), &Method::Invite) {
+            let ok = response(&invite, 200, desk(), tag);
+            t.receive(desk(), with_sdp(ok, &audio(desk())));
+        }
+        t.discard(desk());
+    }
 }
 
 #[test]

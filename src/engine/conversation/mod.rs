@@ -92,6 +92,9 @@ pub struct Conversation {
     ports: [Ports; 2],
     next_leg: u32,
     restorations: u32,
+    /// When those were that count toward `restore.max_per_conversation`.
+    #[serde(default)]
+    restored_at: Vec<Time>,
     history: Vec<Entry>,
     /// Lost dialogs whose BYE nobody answered: it goes out once more when their phone registers, and by time.
     ghosts: Vec<Leg>,

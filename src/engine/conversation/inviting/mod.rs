@@ -141,6 +141,7 @@ impl Conversation {
             ports: Default::default(),
             next_leg: 0,
             restorations: 0,
+            restored_at: Vec::new(),
             history: Vec::new(),
             ghosts: Vec::new(),
             dropped: Vec::new(),

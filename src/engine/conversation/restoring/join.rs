@@ -531,7 +531,6 @@ impl Conversation {
                 self.transferred(context, transferor, lost.transfer, endpoint.clone());
             }
             None => {
-                self.restorations += 1;
                 self.has_taken(context.now, side, another);
             }
         }

@@ -99,7 +99,6 @@ impl Conversation {
         // What the other side has not heard of it yet is no longer so.
         self.withdraw(context, side.other(), false);
         self.relapsed(context.now, side, &old, signal);
-        let most = context.shared.settings.restore.max_per_conversation;
         let mut lost = Restoration::new(old, context.now, context.now + WAIT_MAX);
         lost.start = Some(context.now + begins);
         if let Some(walked) = &self.party(side).walked {
@@ -107,7 +106,7 @@ impl Conversation {
             lost.fork.steps = walked.steps.clone();
         }
         self.put_aside(context, side, lost);
-        if self.restorations >= most {
+        if self.is_lost_too_often(context) {
             return self.close(context, side, Ending::Gave(GaveUp::TooManyRestorations));
         }
         self.persist(context);

@@ -21,6 +21,9 @@ use crate::engine::time::{Millis, Time};
 /// said nothing since.
 const SOON: Millis = Millis::from_secs(15);
 
+/// `restore.max_per_conversation` is of the restorations in so long.
+const LATELY: Millis = Millis::from_secs(3600);
+
 /// Those of one participant that have relapsed since a leg of it held for longer.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Relapses {
@@ -127,9 +130,18 @@ impl Restoration {
 impl Conversation {
     /// A leg has taken a re-fork, maybe of another participant than before.
     pub(super) fn has_taken(&mut self, now: Time, side: Side, another: bool) {
+        self.restorations += 1;
+        self.restored_at.push(now);
         let relapses = &mut self.party_mut(side).relapses;
         relapses.take_if(|_| another);
         relapses.get_or_insert_default().taken = Some(now);
+    }
+
+    /// Returns true where it has been restored lately as often as may be.
+    pub(super) fn is_lost_too_often(&mut self, context: &Context<'_>) -> bool {
+        self.restored_at.retain(|at| *at + LATELY > context.now);
+        let most = context.shared.settings.restore.max_per_conversation;
+        self.restored_at.len() >= most as usize
     }
 
     /// A leg is lost: the participant is asked otherwise where that had just taken a re-fork.
