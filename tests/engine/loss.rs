@@ -695,9 +695,16 @@ fn both_lost_before_their_turn_give_the_media_ports_back() {
     t.receive(desk(), b.request(Method::Options).end());
     t.bob_is_lost();
     t.alice_is_lost();
+    let key = t.engine.list(1)[0].key;
+    let closed = |t: &Table| {
+        let is = |command: &&MediaCommand| matches!(command, MediaCommand::Close { media } if *media == key);
+        t.media.iter().filter(is).count()
+    };
+    assert_eq!(closed(&t), 0);
     t.receive(desk(), b.request(Method::Bye).end());
-    let closed = |command: &MediaCommand| matches!(command, MediaCommand::Close { .. });
-    assert!(t.media.iter().any(closed));
+    assert_eq!(closed(&t), 1);
+    t.pass(Millis::from_secs(120));
+    assert_eq!(closed(&t), 1);
 }
 
 #[test]

@@ -268,11 +268,19 @@ fn one_that_begins_anew_at_another_port_has_its_call_only_where_it_is_not_heard(
 #[test]
 fn one_that_goes_on_registering_from_another_address_takes_its_call_along() {
     let mut t = Table::new(settings());
-    talking_behind_a_nat(&mut t);
+    let mut a = talking_behind_a_nat(&mut t);
     let again = phone("203.0.113.9:6000");
     behind_a_nat(&mut t, again, "one", 2);
-    assert!(t.next_to(again).is_request(), "it is asked there");
+    // Not the device alone: its dialog.
+    let asked = t.request_to(again, Method::Update);
+    let ok = response(&asked, 200, again, "b1");
+    t.receive(again, with_sdp(ok, &audio(again)));
+    t.receive(alice(), a.message("there?"));
+    let there = t.request_to(again, Method::Message);
+    t.reply(&there, 200, again);
+    t.response_to(alice(), 200);
     t.nothing_to(desk());
+    assert!(t.losses().is_empty());
 }
 
 #[test]

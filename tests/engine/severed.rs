@@ -160,7 +160,12 @@ fn where_registrations_are_no_sign_a_reboot_is_none() {
     let mut t = Table::new(settings);
     rings(&mut t, "");
     t.registers_anew("bob", desk(), "desk", "boot2");
+    t.pass(Millis::from_secs(10));
     t.nothing_to(desk());
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Suspected { .. })),
+        0
+    );
 }
 
 #[test]
