@@ -38,6 +38,28 @@ fn a_phone_that_says_480_by_itself_is_asked_more_and_more_seldom() {
     assert!(at[2] - at[1] >= 16_000, "{at:?}");
 }
 
+/// It takes one call at a time, and has another: both were on the phone that is lost.
+#[test]
+fn a_phone_that_is_engaged_is_asked_more_and_more_seldom() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    t.icmp(desk());
+    let begin = t.now;
+    let mut at = Vec::new();
+    while t.now.since(begin) < Millis::from_secs(40) {
+        t.pass(Millis(100));
+        t.discard(desk());
+        if let Some(invite) = t.waiting(mobile(), &Method::Invite) {
+            at.push(t.now.since(begin).0);
+            t.reply(&invite, 486, mobile());
+        }
+    }
+    assert_eq!(at.len(), 3, "{at:?}");
+    assert!(at[1] - at[0] >= 8_000, "{at:?}");
+    assert!(at[2] - at[1] >= 16_000, "{at:?}");
+}
+
 #[test]
 fn a_phone_is_asked_again_when_it_has_said_so() {
     for status in [404, 480, 500, 503] {

@@ -772,6 +772,23 @@ fn a_phone_that_rings_or_refuses_is_not_rung_again_by_way_of_the_pbx() {
     }
 }
 
+#[test]
+fn a_dead_phone_makes_room_for_the_others_here_before_the_pbx() {
+    let mut t = in_front(PathMode::Path);
+    let path = path_of(&t.register_beyond("bob", desk()));
+    t.register_beyond("bob", mobile());
+    called_by_the_pbx(&mut t, &path);
+    t.pass(Millis(1_000));
+    t.bob_is_lost();
+    t.pass(Millis(10));
+    assert!(t.waiting(desk(), &Method::Invite).is_some());
+    t.icmp(desk());
+    t.request_to(mobile(), Method::Invite);
+    t.nothing_to(pbx());
+    t.pass(Millis(1_000));
+    assert!(t.waiting(pbx(), &Method::Invite).is_none());
+}
+
 /// Alice's phone, registered through us, calls Bob, who is somewhere beyond the PBX.
 fn calls_beyond(t: &mut Table) -> (Remote, Message) {
     t.register_beyond("alice", alice());

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use refork::engine::events::Happening;
 use refork::engine::settings::RestoreOrder;
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
@@ -18,6 +19,12 @@ impl Table {
         let bye = who.numbered(Method::Bye, 10 + losses);
         self.receive(who.at, bye.header(Name::Reason, "SIP;cause=503").end());
         self.response_to(who.at, 200);
+    }
+
+    /// Returns the text that the desk phone was sent last.
+    fn last_text(&mut self) -> Message {
+        let texts = std::iter::from_fn(|| self.waiting(desk(), &Method::Message));
+        texts.last().expect("a text")
     }
 
     fn invited(&mut self, at: SocketAddr) -> Option<Message> {
@@ -134,4 +141,25 @@ fn who_has_held_for_a_while_has_its_precedence_again() {
     t.fails(&mut again);
     assert!(t.invited(desk()).is_some());
     t.nothing_to(mobile());
+}
+
+#[test]
+fn a_text_that_kills_each_phone_that_gets_it_is_given_up_for_those_behind_it() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    let (mut a, b) = t.established();
+    t.receive(alice(), a.message("poison"));
+    t.receive(alice(), a.message("after"));
+    let mut phone = b;
+    for tag in ["d1", "d2", "d3"] {
+        let word = t.last_text();
+        assert_eq!(word.body(), b"poison", "before {tag}");
+        t.fails(&mut phone);
+        t.desk_asked_after();
+        phone = t.desk_takes(tag);
+    }
+    let word = t.last_text();
+    assert_eq!(word.body(), b"after");
+    let given_up = t.happened(|what| matches!(what, Happening::Rejected { status: 488, .. }));
+    assert_eq!(given_up, 1);
 }

@@ -884,6 +884,7 @@ fn by_q_value_the_next_are_asked_when_the_time_of_those_before_is_up() {
 fn by_q_value_the_next_are_asked_at_once_when_those_before_have_failed() {
     let mut t = by_q();
     let best = t.request_to(mobile(), Method::Invite);
+    t.reply(&best, 180, mobile());
     t.reply(&best, 486, mobile());
     t.request_to(mobile(), Method::Ack);
     let second = t.request_to(third(), Method::Invite);

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use self::queue::{Author, Letter, NoRoom, Reply, TRIES, reply};
 use crate::engine::conversation::context::{Context, RETRY_AFTER_S, What};
+use crate::engine::conversation::doubting::outcome::NOT_TAKEN;
 use crate::engine::conversation::people::proof::is_challenge;
 use crate::engine::conversation::{Conversation, hops_left};
 use crate::engine::dialog::failure::{Verdict, verdict};
@@ -23,6 +24,9 @@ use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::ServerId;
 use crate::sip::{Message, Method, Name};
 
+/// A letter is given up with which so many legs in a row were lost within this time.
+const FATAL_MAX: u32 = 3;
+const FATAL_WITHIN: Millis = Millis::from_secs(10);
 /// A phone that asks for more has the last word refused.
 const LAST_PAUSE_MAX: Millis = Millis::from_secs(10);
 
@@ -75,6 +79,7 @@ impl Conversation {
             over,
             tries: 0,
             ignored: 0,
+            fatal: 0,
             sent_at: context.now,
             overdue: false,
             for_transferor: false,
@@ -560,9 +565,26 @@ impl Conversation {
             return;
         }
         let queue = &mut self.party_mut(lost).queue;
-        queue.aside = old.zip(queue.under_way.take());
+        let under_way = queue.under_way.take();
+        queue.aside = old.zip(under_way);
         (queue.not_before, queue.notice_not_before) = (None, None);
+        if let Some(number) = under_way.filter(|_| old.is_none()) {
+            self.was_fatal(context, lost, number);
+        }
         self.store_letters(context, lost);
+    }
+
+    /// A leg was lost with a letter under way to it. One that kills each phone that gets it has had its turn: the rest
+    /// of the queue has not, and each death is a restoration of which there are so many.
+    fn was_fatal(&mut self, context: &mut Context<'_>, to: Side, number: u32) {
+        let Some(letter) = self.party_mut(to).queue.letter(number) else {
+            return;
+        };
+        let at_once = context.now < letter.sent_at + FATAL_WITHIN;
+        letter.fatal += u32::from(at_once && letter.author == Author::Other);
+        if letter.fatal >= FATAL_MAX {
+            self.reject_letter(context, to, number, NOT_TAKEN);
+        }
     }
 }
 

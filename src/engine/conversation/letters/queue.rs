@@ -40,6 +40,9 @@ pub(crate) struct Letter {
     /// Tries that had no answer of an endpoint which answered other things.
     #[serde(default)]
     pub(crate) ignored: u32,
+    /// Legs that were lost as soon as it had gone out there.
+    #[serde(default)]
+    pub(crate) fatal: u32,
     /// Was written to who transfers the call away now, and is for nobody else.
     #[serde(default)]
     pub(crate) for_transferor: bool,
@@ -411,6 +414,7 @@ mod tests {
             over: None,
             tries: 0,
             ignored: 0,
+            fatal: 0,
             sent_at: Time(0),
             overdue: false,
             for_transferor: false,

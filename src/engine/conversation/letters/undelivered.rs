@@ -106,6 +106,7 @@ impl Conversation {
             over: None,
             tries: 0,
             ignored: 0,
+            fatal: 0,
             sent_at: context.now,
             overdue: false,
             for_transferor: false,

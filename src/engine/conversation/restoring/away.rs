@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, retry_after};
-use crate::engine::conversation::forking::{Failure, failure};
+use crate::engine::conversation::forking::{Branch, Failure, failure};
 use crate::engine::endpoint::{Endpoint, Identity};
 use crate::engine::ids::{LegId, Side};
 use crate::engine::location;
@@ -26,9 +26,18 @@ struct Absent {
     until: Time,
     /// How often it has said so and no time with it.
     times: u32,
+    /// It is in another call.
+    #[serde(default)]
+    engaged: bool,
 }
 
 impl Away {
+    /// Returns true where an endpoint here is in another call: an upstream would ask it all the same.
+    pub(super) fn has_engaged(&self) -> bool {
+        let mut absent = self.0.iter();
+        absent.any(|absent| absent.engaged && absent.through.is_none())
+    }
+
     /// Returns true where an endpoint is to be asked later, and not before.
     pub(super) fn holds_back(&self, endpoint: &Endpoint, now: Time) -> bool {
         let mut absent = self.0.iter();
@@ -56,6 +65,7 @@ impl Away {
                 through: endpoint.through.clone(),
                 until: Time(0),
                 times: 0,
+                engaged: false,
             });
             self.0.len() - 1
         });
@@ -71,8 +81,8 @@ impl Absent {
 
 impl Conversation {
     /// A refusal that is none of the person: it may say when to ask again (RFC 3261 20.33). Without a word of that a
-    /// phone's own 480 has the longest wait of all retries, then twice as long; what a server beyond says of a phone
-    /// may change at any time, and is asked for as one that is not reached.
+    /// phone's own 480, and who is engaged, has the longest wait of all retries, then twice as long; what a server
+    /// beyond says of a phone may change at any time, and is asked for as one that is not reached.
     pub(super) fn is_away(
         &mut self,
         context: &Context<'_>,
@@ -88,12 +98,14 @@ impl Conversation {
         let Some(branch) = lost.fork.find(leg).filter(|_| lost.transfer.is_none()) else {
             return;
         };
+        let engaged = is_engaged(status, branch);
         let temporary = matches!(status, 404 | 480 | 500 | 503);
-        if !temporary || failure(status, branch.rang) != Failure::Absent {
+        if !engaged && (!temporary || failure(status, branch.rang) != Failure::Absent) {
             return;
         }
         let endpoint = branch.endpoint().clone();
-        let own = status == 480 && endpoint.through.is_none() && endpoint.path.is_empty();
+        let near = endpoint.through.is_none() && endpoint.path.is_empty();
+        let own = engaged || status == 480 && near;
         let told = retry_after(response);
         if told.is_none() && !own {
             return;
@@ -106,6 +118,13 @@ impl Conversation {
             absent.times += 1;
             Millis(longest.0.saturating_mul(1 << times.min(16)))
         });
+        absent.engaged = engaged;
         absent.until = now + pause;
     }
+}
+
+/// Returns true where a phone is in another call, of which one may have been lost together with this: nobody has
+/// heard it ring, and refused.
+pub(super) fn is_engaged(status: u16, branch: &Branch) -> bool {
+    status == 486 && !branch.rang
 }

@@ -246,6 +246,7 @@ impl Conversation {
             over: None,
             tries: 0,
             ignored: 0,
+            fatal: 0,
             sent_at: context.now,
             for_transferor: false,
             hops: HOPS,

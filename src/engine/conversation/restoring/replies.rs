@@ -1,5 +1,6 @@
 //! What the endpoints of a re-fork say to their INVITEs, and who registers meanwhile.
 
+use super::away::is_engaged;
 use super::forwarded::is_moved;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::answers::Answer;
@@ -230,7 +231,8 @@ impl Conversation {
         }
         // A person that forwards its calls has not refused to go on where whom it names is not called.
         let forwards = (300..400).contains(&status) && !branch.rang && !self.is_transferring(side);
-        let no = failure(status, branch.rang) == Failure::Refused && !forwards;
+        let later = forwards || is_engaged(status, &branch) && !self.is_transferring(side);
+        let no = failure(status, branch.rang) == Failure::Refused && !later;
         if let Some(lost) = &mut self.party_mut(side).lost {
             if no || branch.followed {
                 lost.refused.push(endpoint.identity);

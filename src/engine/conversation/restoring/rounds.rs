@@ -29,6 +29,8 @@ impl Conversation {
     /// Asks everyone: those that are reached from here, and where none of them shows life or says no, the
     /// upstream that may know others.
     pub(super) fn ask_all(&mut self, context: &mut Context<'_>, side: Side) {
+        // Who fails at once leads to the next round before this one has been waited for.
+        let first = (self.party(side).lost.as_ref()).is_some_and(|lost| lost.round == 0);
         self.ask_those_here(context, side);
         let Some(lost) = &self.party(side).lost else {
             return;
@@ -39,9 +41,9 @@ impl Conversation {
             let endpoint = branch.endpoint();
             branch.rang
                 || endpoint.through.is_some()
-                || (lost.round == 0 && !location::same(&endpoint.identity, old))
+                || (first && !location::same(&endpoint.identity, old))
         });
-        if hope || !lost.refused.is_empty() {
+        if hope || !lost.refused.is_empty() || lost.away.has_engaged() {
             return;
         }
         if let Some(there) = self.target_beyond(context, side) {
