@@ -230,3 +230,27 @@ fn a_notice_that_no_flow_takes_is_given_up() {
     assert_eq!(said, 2);
     assert_eq!(t.engine.gauges().queued_messages, 0);
 }
+
+#[test]
+fn a_bye_goes_over_the_other_flow_where_the_first_is_dead_or_silent() {
+    for refused in [true, false] {
+        let mut t = table();
+        let (mut a, _) = t.established();
+        t.hangs_up(&mut a);
+        let first = t.request_to(desk(), Method::Bye);
+        if refused {
+            t.icmp(desk());
+        } else {
+            t.pass(Millis::from_secs(5));
+        }
+        let bye = t.request_to(mobile(), Method::Bye);
+        assert_eq!(bye.cseq(), first.cseq());
+        t.discard(desk());
+        t.discard(mobile());
+        t.reply(&bye, 200, mobile());
+        registers(&mut t, "bob", mobile(), 1, 2);
+        t.nothing_to(mobile());
+        t.discard(desk());
+        t.ends_empty();
+    }
+}

@@ -18,7 +18,7 @@ use crate::engine::dialog::session_id::Uuid;
 use crate::engine::dialog::session_timer::SessionTimer;
 use crate::engine::dialog::{Act, Dialog, Do, HOPS, Happens, Life, Negotiation};
 use crate::engine::endpoint::Endpoint;
-use crate::engine::ids::{ConversationId, Flow, LegId, Side};
+use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side};
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::{ClientId, ServerId};
 use crate::sip::sdp::{Direction, Sdp};
@@ -412,7 +412,7 @@ impl Leg {
         client
     }
 
-    fn request_on(
+    pub(super) fn request_on(
         &mut self,
         context: &mut Context<'_>,
         id: ConversationId,
@@ -567,28 +567,14 @@ impl Leg {
         &mut self,
         context: &mut Context<'_>,
         id: ConversationId,
+        whose: &Aor,
         reason: Option<&str>,
     ) {
         let _ = self.life.take(Happens::Leave);
         self.leave(context);
-        self.farewell(context, id, |builder| match reason {
+        self.farewell(context, id, Some(whose), |builder| match reason {
             Some(reason) => builder.header(Name::Reason, reason).end(),
             None => builder.end(),
         });
-    }
-
-    /// The BYE goes to every place at which its phone may be.
-    pub(crate) fn farewell(
-        &mut self,
-        context: &mut Context<'_>,
-        id: ConversationId,
-        finish: impl Fn(Builder) -> Bytes,
-    ) {
-        self.request(context, id, &Method::Bye, What::Farewell, &finish);
-        if self.may_be_elsewhere() {
-            self.changes_places();
-            self.request(context, id, &Method::Bye, What::Farewell, &finish);
-            self.changes_places();
-        }
     }
 }

@@ -45,6 +45,17 @@ impl Course {
         }
     }
 
+    /// Where all that fails it goes over these, too.
+    pub(crate) fn or_over(mut self, others: impl IntoIterator<Item = Flow>) -> Self {
+        for flow in others {
+            let known = flow == self.flow || self.rest.contains(&flow);
+            if !known && self.rest.len() < TARGETS_MAX {
+                self.rest.push_back(flow);
+            }
+        }
+        self
+    }
+
     /// Returns true where the far end is told a `sips:` Contact.
     pub(super) fn sips(&self) -> bool {
         self.security.is_told()

@@ -433,7 +433,8 @@ impl Conversation {
         // As long as it is known whose phone it was for.
         self.last_word_ends(context, side);
         if let Some(other) = self.party_mut(side.other()).leg.take() {
-            other.part(context, id, Bye::like(request, lines));
+            let aor = &self.party(side.other()).aor;
+            other.part(context, id, Bye::like(request, lines).to(aor));
         }
         if let Some(mut leg) = self.party_mut(side).leg.take() {
             leg.leave(context);

@@ -122,7 +122,7 @@ impl Context<'_> {
         for (aor, mut leg) in kept.farewells {
             leg.dialog.resume(JUMP);
             leg.goes_over(way_back(self, &aor, &leg));
-            leg.bye(self, id, None);
+            leg.bye(self, id, &aor, None);
             people.get_or_insert_with(|| [aor.clone(), aor.clone()]);
             self.entomb(id, aor, leg, 0, false);
         }

@@ -37,7 +37,8 @@ impl Conversation {
         if old.life == Life::Answered {
             return old.part(context, self.id, Bye::because(Some(ELSEWHERE)));
         }
-        old.bye(context, self.id, Some(ELSEWHERE));
+        let aor = &self.parties[old.side.index()].aor;
+        old.bye(context, self.id, aor, Some(ELSEWHERE));
         if self.ghosts.len() >= GHOSTS_MAX {
             let oldest = self.ghosts.remove(0);
             let aor = self.party(oldest.side).aor.clone();
@@ -99,7 +100,8 @@ impl Conversation {
         let mut ghosts = std::mem::take(&mut self.ghosts);
         for ghost in &mut ghosts {
             ghost.goes_over(self.way_back(context, ghost));
-            ghost.bye_again(context, id, Some(ELSEWHERE));
+            let aor = &self.parties[ghost.side.index()].aor;
+            ghost.bye_again(context, id, aor, Some(ELSEWHERE));
         }
         self.haunted.rounds += 1;
         let goes_on = !ghosts.is_empty() && self.haunted.rounds < ROUNDS_MAX;
@@ -124,7 +126,8 @@ impl Conversation {
             if let Some(flow) = endpoint.flow {
                 ghost.goes_over(flow);
             }
-            ghost.bye_again(context, id, Some(ELSEWHERE));
+            let aor = &self.parties[ghost.side.index()].aor;
+            ghost.bye_again(context, id, aor, Some(ELSEWHERE));
         }
     }
 }
@@ -146,10 +149,11 @@ impl Leg {
         &mut self,
         context: &mut Context<'_>,
         id: ConversationId,
+        whose: &Aor,
         reason: Option<&str>,
     ) {
         if self.life.take(Happens::Return) == Do::Bye {
-            self.bye(context, id, reason);
+            self.bye(context, id, whose, reason);
         }
     }
 }

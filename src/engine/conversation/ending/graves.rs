@@ -149,7 +149,7 @@ impl Context<'_> {
             if told > AT_ONCE {
                 grave.next = self.now;
             } else {
-                grave.leg.bye_again(self, key.0, grave.reason);
+                grave.leg.bye_again(self, key.0, &grave.aor, grave.reason);
             }
             self.shared.graves.insert(key, grave);
         }
@@ -173,7 +173,7 @@ impl Context<'_> {
             told += 1;
             grave.rounds += 1;
             grave.leg.goes_over(way_back(self, &grave.aor, &grave.leg));
-            grave.leg.bye_again(self, key.0, grave.reason);
+            grave.leg.bye_again(self, key.0, &grave.aor, grave.reason);
             grave.next = if grave.rounds < ROUNDS_MAX {
                 self.now + pause(grave.rounds)
             } else {

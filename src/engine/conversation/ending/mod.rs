@@ -189,8 +189,8 @@ impl Conversation {
                     context.forget_tag(&lost.old.dialog.local_tag);
                 } else if is_away && lost.old.life != Life::Answered {
                     context.forget_tag(&lost.old.dialog.local_tag);
-                    lost.old.bye(context, id, None);
                     let aor = self.party(side).aor.clone();
+                    lost.old.bye(context, id, &aor, None);
                     context.entomb(id, aor, lost.old, 0, false);
                 } else {
                     lost.old.part(context, id, Bye::because(None));
@@ -206,7 +206,8 @@ impl Conversation {
                         None
                     }
                 };
-                leg.part(context, id, Bye::because(reason.as_deref()));
+                let aor = &self.party(side).aor;
+                leg.part(context, id, Bye::because(reason.as_deref()).to(aor));
             }
         }
         self.leave_ghosts(context);

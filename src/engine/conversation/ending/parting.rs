@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::engine::conversation::context::{Context, end_with};
+use crate::engine::conversation::context::{Context, What, end_with};
 use crate::engine::conversation::leg::{Leg, Unacknowledged};
-use crate::engine::dialog::{Do, Happens};
-use crate::engine::ids::ConversationId;
+use crate::engine::conversation::restoring::reach::other_flows;
+use crate::engine::dialog::{Do, HOPS, Happens};
+use crate::engine::ids::{Aor, ConversationId};
 use crate::engine::mint::tag_key;
 use crate::engine::transaction::ServerId;
-use crate::sip::{Message, Method, Name};
+use crate::sip::{Builder, Message, Method, Name};
 
 /// Dialogs that wait at a time; the BYE of one more goes out at once.
 const PARTINGS_MAX: usize = 10_000;
@@ -21,6 +22,7 @@ pub(crate) struct Bye {
     lines: Vec<u8>,
     content_type: Option<Box<str>>,
     body: Bytes,
+    whose: Option<Aor>,
 }
 
 impl Bye {
@@ -31,6 +33,7 @@ impl Bye {
             lines: reason.map(line).unwrap_or_default(),
             content_type: None,
             body: Bytes::new(),
+            whose: None,
         }
     }
 
@@ -40,7 +43,16 @@ impl Bye {
             lines,
             content_type: request.content_type().map(Into::into),
             body: Bytes::copy_from_slice(request.body()),
+            whose: None,
         }
+    }
+}
+
+impl Bye {
+    /// To a phone of somebody, which may have other flows.
+    pub(crate) fn to(self, aor: &Aor) -> Self {
+        let whose = Some(aor.clone());
+        Self { whose, ..self }
     }
 }
 
@@ -99,8 +111,38 @@ impl Leg {
         }
     }
 
+    /// The BYE goes to every place at which its phone may be, and over another flow of it where one fails.
+    pub(crate) fn farewell(
+        &mut self,
+        context: &mut Context<'_>,
+        id: ConversationId,
+        whose: Option<&Aor>,
+        finish: impl Fn(Builder) -> Bytes,
+    ) {
+        self.says_farewell(context, id, whose, &finish);
+        if self.may_be_elsewhere() {
+            self.changes_places();
+            self.says_farewell(context, id, whose, &finish);
+            self.changes_places();
+        }
+    }
+
+    fn says_farewell(
+        &mut self,
+        context: &mut Context<'_>,
+        id: ConversationId,
+        whose: Option<&Aor>,
+        finish: impl FnOnce(Builder) -> Bytes,
+    ) {
+        let others = whose.map(|aor| other_flows(context, aor, self));
+        let course = context.course(&self.dialog);
+        let course = course.or_over(others.unwrap_or_default());
+        let bye = (&Method::Bye, HOPS);
+        self.request_on(context, id, bye, What::Farewell, course, finish);
+    }
+
     fn say(&mut self, context: &mut Context<'_>, id: ConversationId, bye: Bye) {
-        self.farewell(context, id, |builder| {
+        self.farewell(context, id, bye.whose.as_ref(), |builder| {
             end_with(
                 builder.raw_lines(&bye.lines),
                 bye.content_type.as_deref(),

@@ -64,7 +64,8 @@ impl Conversation {
     ) -> bool {
         let first = context.shared.settings.restore.retry.first;
         let id = self.id;
-        let Some(lost) = &mut self.party_mut(side).lost else {
+        let party = self.party_mut(side);
+        let Some(lost) = &mut party.lost else {
             return false;
         };
         let times = lost.busy.times;
@@ -73,7 +74,7 @@ impl Conversation {
         }
         if times == 0 && !lost.gone {
             lost.old.dialog.flow = flow;
-            lost.old.bye(context, id, None);
+            lost.old.bye(context, id, &party.aor, None);
             lost.gone = true;
         }
         let at = context.now + Millis(first.0.saturating_mul(1 << times));

@@ -4,7 +4,7 @@ use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::leg::Leg;
 use crate::engine::endpoint::{Endpoint, Identity};
-use crate::engine::ids::{ConnectionId, Flow, LegId, Side, Transport};
+use crate::engine::ids::{Aor, ConnectionId, Flow, LegId, Side, Transport};
 use crate::engine::locating::Hop;
 use crate::engine::location;
 use crate::engine::routing::{self, Q_DEFAULT, Target};
@@ -165,6 +165,24 @@ pub(crate) fn standing(context: &Context<'_>, flow: &Flow) -> Option<Flow> {
         return Some(*flow);
     }
     context.world.open_to(flow.transport, flow.peer)
+}
+
+/// Returns the other flows of a leg's phone (RFC 5626 4.3), where no proxy stands before it.
+pub(crate) fn other_flows(context: &Context<'_>, aor: &Aor, leg: &Leg) -> Vec<Flow> {
+    if !leg.dialog.routes.is_empty() || leg.is_beyond() {
+        return Vec::new();
+    }
+    let known = routing::flows(aor, &leg.endpoint.identity, context.now, context.world);
+    let direct = known
+        .into_iter()
+        .filter(|known| known.path.is_empty() && known.through.is_none());
+    let standing = direct.filter_map(|known| standing(context, &known.flow?));
+    standing
+        .filter(|flow| {
+            let known = flow.peer == leg.dialog.flow.peer || leg.is_also_at(flow);
+            !known && context.may_take(&leg.dialog, flow)
+        })
+        .collect()
 }
 
 /// A connection that we open by the name of its host can be opened again.

@@ -70,7 +70,7 @@ impl Conversation {
             leg.dialog.flow = way_back(context, &aor, &leg);
         }
         context.forget_tag(&leg.dialog.local_tag);
-        leg.bye(context, self.id, None);
+        leg.bye(context, self.id, &aor, None);
         context.entomb(self.id, aor, leg, 0, false);
     }
 
