@@ -122,14 +122,14 @@ impl Connection {
         self.named.take()
     }
 
-    /// Returns how many messages were too large since it was asked last.
-    pub(super) fn take_oversized(&mut self) -> usize {
-        std::mem::take(&mut self.oversized)
+    /// Returns how many messages were too large since it was asked last, where any was.
+    pub(super) fn take_oversized(&mut self) -> Option<usize> {
+        Some(std::mem::take(&mut self.oversized)).filter(|count| *count > 0)
     }
 
-    /// Returns how many keep-alives have come since it was asked last.
-    pub(super) fn take_pings(&mut self) -> usize {
-        std::mem::take(&mut self.pings)
+    /// Returns how many keep-alives have come since it was asked last, where any has.
+    pub(super) fn take_pings(&mut self) -> Option<usize> {
+        Some(std::mem::take(&mut self.pings)).filter(|count| *count > 0)
     }
 
     pub(super) fn is_shaking(&self) -> bool {

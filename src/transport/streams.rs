@@ -301,14 +301,10 @@ impl Streams {
                 }
             }
         }
-        let count = connection.take_pings();
-        if count > 0 {
-            into.push(StreamEvent::Pings { flow, count });
-        }
-        let count = connection.take_oversized();
-        if count > 0 {
-            into.push(StreamEvent::TooLarge { flow, count });
-        }
+        let pings = connection.take_pings();
+        into.extend(pings.map(|count| StreamEvent::Pings { flow, count }));
+        let oversized = connection.take_oversized();
+        into.extend(oversized.map(|count| StreamEvent::TooLarge { flow, count }));
         let message = |bytes| StreamEvent::Message { flow, bytes };
         into.extend(messages.into_iter().map(message));
         match reading {
