@@ -430,62 +430,6 @@ impl Conversation {
         self.party_mut(to).queue.not_before = Some(context.now + pause_of(response));
     }
 
-    /// A letter got no answer at all: by time-out, or since nobody could be reached.
-    pub(super) fn letter_unanswered(
-        &mut self,
-        context: &mut Context<'_>,
-        leg: LegId,
-        to: Side,
-        (number, tried): (u32, u32),
-        signal: Signal,
-    ) {
-        let queue = &self.party(to).queue;
-        if !queue.is_latest(number, tried) {
-            return;
-        }
-        if self.side_of(leg) != Some(to) || queue.under_way != Some(number) {
-            if queue.aside == Some((leg, number)) {
-                self.party_mut(to).queue.aside = None;
-            }
-            return;
-        }
-        let queue = &mut self.party_mut(to).queue;
-        queue.under_way = None;
-        if let Some(letter) = queue.letter(number)
-            && letter.author != Author::Other
-        {
-            if signal == Signal::Transport && letter.is_said_again() {
-                queue.notice_rests(context.now);
-                return self.pump(context, to);
-            }
-            // A failed notice is never a sign of loss.
-            return self.notice_answered(context, to, number, 408);
-        }
-        // One that speaks and hears nothing is as lost to the sender as one that is silent.
-        let heard = self.leg_mut(to).map(|leg| leg.heard);
-        let Some(letter) = self.party_mut(to).queue.letter(number) else {
-            return self.pump(context, to);
-        };
-        let lives = heard > Some(letter.sent_at);
-        letter.ignored += u32::from(lives);
-        if signal == Signal::Transport || lives && letter.ignored < TRIES {
-            // A probe settles it; the letter goes once more if the phone is there.
-            let tries = letter.tries;
-            if signal == Signal::Transport {
-                self.party_mut(to).queue.is_not_reached(tries, context.now);
-            }
-            self.suspect(context, to, signal);
-            self.pump(context, to);
-        } else if lives {
-            // It answers everything but this: one bad message never blocks the rest.
-            self.reject_letter(context, to, number, 408);
-            self.pump(context, to);
-            self.announce(context, to);
-        } else {
-            self.lose(context, to, signal);
-        }
-    }
-
     /// Asks the store to keep the letters whose senders still wait.
     pub(super) fn store_letters(&mut self, context: &mut Context<'_>, to: Side) {
         // What may come back to its sender is not promised.
