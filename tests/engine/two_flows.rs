@@ -254,3 +254,19 @@ fn a_bye_goes_over_the_other_flow_where_the_first_is_dead_or_silent() {
         t.ends_empty();
     }
 }
+
+#[test]
+fn a_phone_that_no_bye_has_reached_has_one_more_when_it_is_back() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.hangs_up(&mut a);
+    t.request_to(desk(), Method::Bye);
+    t.pass(Millis::from_secs(600));
+    t.discard(desk());
+    t.register_again("bob", desk(), "desk", 2);
+    let bye = t.request_to(desk(), Method::Bye);
+    t.reply(&bye, 200, desk());
+    t.register_again("bob", desk(), "desk", 3);
+    t.nothing_to(desk());
+    t.ends_empty();
+}

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::ghosts::way_back;
+use super::ghosts::{ROUNDS_MAX, way_back};
 use super::graves::Key;
 use crate::engine::conversation::context::{Context, Shared};
 use crate::engine::conversation::leg::{Leg, Talk};
 use crate::engine::conversation::rebuild::JUMP;
 use crate::engine::ids::{Aor, ConversationId, Flow};
 use crate::engine::ports::Output;
+use crate::engine::routing;
 use crate::engine::time::Time;
 
 /// Conversations of which they are kept at a time; those of one more are forgotten by a restart.
@@ -88,7 +89,7 @@ impl Context<'_> {
         }
     }
 
-    /// Those that were sent for long enough are forgotten.
+    /// Those that were sent for long enough are forgotten by the store.
     pub(crate) fn farewells_due(&mut self) {
         let due = |farewell: &Farewell| farewell.until <= self.now;
         let all = self.shared.farewells.0.iter();
@@ -97,7 +98,26 @@ impl Context<'_> {
             .map(|(id, _)| *id)
             .collect();
         for id in due {
+            self.leave_unanswered(id);
             self.end_farewell(id);
+        }
+    }
+
+    /// No BYE has reached a phone that is registered: it has one more when it is back.
+    fn leave_unanswered(&mut self, id: ConversationId) {
+        let farewell = self.shared.farewells.0.get_mut(&id);
+        let Some((legs, people)) =
+            farewell.and_then(|known| Some((std::mem::take(&mut known.legs), known.over.clone()?)))
+        else {
+            return;
+        };
+        for leg in legs {
+            let aor = &people[leg.side.index()];
+            let known = routing::flows(aor, &leg.endpoint.identity, self.now, self.world);
+            if !leg.is_beyond() && !known.is_empty() {
+                // Nothing shows that it has missed the end: there are no more by time.
+                self.entomb(id, aor.clone(), leg, ROUNDS_MAX, false);
+            }
         }
     }
 
