@@ -319,6 +319,33 @@ fn the_bye_that_our_replaces_brings_along_is_none_either_where_an_older_request_
 }
 
 #[test]
+fn nor_is_the_bye_of_a_phone_that_takes_our_replaces_once_we_have_given_it_up() {
+    let mut t = two();
+    let (_, mut b) = t.established();
+    t.bob_is_lost();
+    let again = t.request_to(desk(), Method::Invite);
+    assert!(again.header(Name::Replaces).is_some());
+    let given_up = |what: &Happening| matches!(what, Happening::Refused { status: 408, .. });
+    while t.happened(given_up) == 0 {
+        t.pass(Millis(500));
+        t.discard(desk());
+        t.discard(mobile());
+    }
+    t.receive(
+        desk(),
+        with_sdp(response(&again, 200, desk(), "b2"), &audio(desk())),
+    );
+    t.request_to(desk(), Method::Ack);
+    let ours = t.request_to(desk(), Method::Bye);
+    t.reply(&ours, 200, desk());
+    t.discard(desk());
+    t.hangs_up(&mut b);
+    t.pass(Millis(100));
+    t.takes_over(desk(), "b3", &audio(desk()));
+    assert!(t.waiting(alice(), &Method::Bye).is_none());
+}
+
+#[test]
 fn a_failure_bye_in_the_lost_dialog_does_not_end_the_conversation() {
     let mut t = two();
     let (_, mut b) = t.established();

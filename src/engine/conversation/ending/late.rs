@@ -55,8 +55,10 @@ impl Conversation {
         flow: Flow,
     ) {
         let Dropped { mut leg, replaces } = dropped;
+        let party = self.party_mut(leg.side);
+        let lost = party.lost.as_mut().map(|lost| &mut lost.old);
         if replaces
-            && let Some(standing) = self.leg_mut(leg.side)
+            && let Some(standing) = party.leg.as_mut().or(lost)
             && standing.id < leg.id
             && location::same(&standing.endpoint.identity, &leg.endpoint.identity)
         {

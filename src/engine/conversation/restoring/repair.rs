@@ -110,11 +110,16 @@ impl Conversation {
         let own = |branch: &Branch| branch.asks.is_some() && branch.picker.is_none();
         let begun = |branch: &Branch| branch.replaces || own(branch);
         let replaced = lost.fork.branches.iter().any(begun);
-        if !failed && !replaced {
+        // It has taken an INVITE that we had given up.
+        let superseded = lost.old.is_superseded(context);
+        if !failed && !replaced && !superseded {
             return self.finish(context, Ending::HungUp(side));
         }
         lost.gone = true;
-        lost.farewell = !failed;
+        lost.farewell = !failed && !superseded;
+        if superseded {
+            lost.retry_at = Some(context.now);
+        }
         self.persist(context);
     }
 
