@@ -200,7 +200,10 @@ impl Engine {
         let known = self.with(errand.conversation, now, world, |conversation, context| {
             conversation.on_response(context, client, errand, answer);
         });
-        if errand.what == What::Farewell && response.status() >= 200 {
+        if errand.what == What::Farewell
+            && response.status() >= 200
+            && *response.method() == Method::Bye
+        {
             let key = (errand.conversation, errand.leg);
             self.shared.graves.answered(key, response.status(), &flow);
             let mut context = self.shared.context(now, world);

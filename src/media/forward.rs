@@ -141,14 +141,20 @@ fn pass(
     let heard = near.watch.heard(!control, now);
     near.flowing |= heard == Heard::Flowing;
     near.reported |= heard == Heard::Reports;
-    near.flowing |= !control && near.watch.listens() && stream.outlives_refusal(now);
     near.silent &= header.is_none();
-    match header {
+    let forwarded = match header {
         Some(header) => forward_rtp(stream, other, packet, header, now, tally),
         None if fax => forward_fax(stream, other, packet),
         None if opaque => forward_opaque(stream, other, packet, control, now),
         None => forward_rtcp(stream, other, packet),
+    };
+    // Who is heard by one stream has refused another, and not the call.
+    if !control && near.watch.listens() {
+        for stream in &mut near.streams {
+            near.flowing |= stream.outlives_refusal(now);
+        }
     }
+    forwarded
 }
 
 /// Encrypts what goes to a side that speaks SRTP.

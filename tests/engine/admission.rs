@@ -80,7 +80,7 @@ fn secret(user: &str) -> String {
 }
 
 /// The request once more with credentials, as a phone sends it (RFC 3261 22.2): the next CSeq, a new branch.
-fn with_secret(request: &Bytes, challenged: &Message, user: &str, secret: &str) -> Bytes {
+pub fn with_secret(request: &Bytes, challenged: &Message, user: &str, secret: &str) -> Bytes {
     let (asked, answer) = match challenged.status() {
         401 => (Name::WwwAuthenticate, "Authorization"),
         407 => (Name::ProxyAuthenticate, "Proxy-Authorization"),
@@ -179,7 +179,7 @@ impl Table {
         }
     }
 
-    fn unproven(&self) -> Vec<Unproven> {
+    pub fn unproven(&self) -> Vec<Unproven> {
         let why = |event: &Event| match event {
             Event::Unproven { why, .. } => Some(*why),
             _ => None,

@@ -1,7 +1,8 @@
 //! INFO in early dialogs (RFC 6086): digits for a machine that speaks before it answers, or never does.
 
 use refork::engine::events::Happening;
-use refork::engine::settings::EarlyDialogs;
+use refork::engine::settings::{EarlyDialogs, MediaMode};
+use refork::engine::time::Millis;
 use refork::sip::{Message, Method};
 
 use crate::hops::with_hops;
@@ -142,6 +143,34 @@ fn of_several_that_ring_each_has_its_own_digits() {
             let one = t.request_to(at, Method::Info);
             t.reply(&one, 200, at);
             t.response_to(alice(), 200);
+        }
+    }
+}
+
+/// The machine has lost by then, and denies its early dialog. The one that has won is asked nothing.
+#[test]
+fn what_a_loser_says_to_a_digit_is_no_word_of_who_has_won() {
+    for mode in [MediaMode::Relay, MediaMode::Direct] {
+        let mut wishes = settings();
+        wishes.media.mode = mode;
+        let mut t = Table::new(wishes);
+        t.register("bob", mobile(), "mobile");
+        let (mut a, _, _) = speaks(&mut t);
+        t.receive(alice(), digit(&mut a, 1));
+        let one = t.request_to(desk(), Method::Info);
+        let other = t.waiting(mobile(), &Method::Invite).unwrap();
+        t.receive(
+            mobile(),
+            with_sdp(response(&other, 200, mobile(), "m1"), &audio(mobile())),
+        );
+        t.request_to(mobile(), Method::Ack);
+        let ok = t.response_to(alice(), 200);
+        t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+        t.reply(&one, 481, desk());
+        t.pass(Millis(100));
+        assert!(t.losses().is_empty(), "{mode:?}");
+        for asked in [Method::Bye, Method::Update, Method::Options, Method::Invite] {
+            assert!(t.waiting(mobile(), &asked).is_none(), "{mode:?} {asked:?}");
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Calls for help: services named by URN (RFC 5031, RFC 6881), and numbers that a route says are for that.
 
 use bytes::Bytes;
-use refork::engine::events::Event;
+use refork::engine::events::{Event, Unproven};
 use refork::engine::ports::Input;
 use refork::engine::settings::{Emergency, LimitSettings, Route, RouteFork, Settings};
 use refork::engine::time::Millis;
 use refork::sip::{Method, Name};
 
-use crate::admission::{again, guarded};
+use crate::admission::{again, guarded, with_secret};
 use crate::people::*;
 use crate::table::*;
 
@@ -203,4 +203,17 @@ fn anyone_may_call_for_help_where_the_route_says_so_and_nobody_else() {
         let refused = t.response_to(alice(), if from.contains("elsewhere") { 403 } else { 407 });
         assert!(refused.to_tag().is_some());
     }
+}
+
+/// Whoever has its call without proof is told of all the same where it guesses.
+#[test]
+fn a_call_for_help_is_no_way_to_guess_at_passwords() {
+    let wishes = with_route(guarded(), "urn:service:sos*", Some(Emergency::Anyone));
+    let mut t = Table::new(wishes);
+    t.receive(alice(), calls("sip:+4930@example.org", "call1"));
+    let challenged = t.response_to(alice(), 407);
+    let help = calls("urn:service:sos", "call2");
+    t.receive(alice(), with_secret(&help, &challenged, "alice", "12345"));
+    t.request_to(psap(), Method::Invite);
+    assert_eq!(t.unproven().last(), Some(&Unproven::Wrong));
 }

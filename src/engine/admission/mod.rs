@@ -62,8 +62,15 @@ impl Engine {
     ) -> Option<Asker> {
         let (aor, rejection) = match self.judge(request, flow, now, world) {
             Ok(asker) => return Some(asker),
-            // RFC 6881 5.1, by the operator's word.
-            Err(_) if self.emergency(request, flow, now, world) == Some(Emergency::Anyone) => {
+            // RFC 6881 5.1, by the operator's word. Who guesses at passwords by it is told of all the same.
+            Err(rejection)
+                if self.emergency(request, flow, now, world) == Some(Emergency::Anyone) =>
+            {
+                if let Rejection::Challenge(challenge, aor) = rejection
+                    && challenge.why.is_failure()
+                {
+                    self.unproven(request, flow, &aor, challenge.why, challenge.answered);
+                }
                 return Some(Asker::Stranger);
             }
             Err(Rejection::Refuse(aor, why)) => {

@@ -106,7 +106,7 @@ impl Conversation {
                 self.report_response(context, leg, response);
             }
             What::Early => self.early_response(context, client, response),
-            What::Farewell if response.status() >= 200 => {
+            What::Farewell if response.status() >= 200 && *response.method() == Method::Bye => {
                 self.farewell_answered(leg, response.status(), &flow);
             }
             What::Farewell | What::Passage(_) | What::Relay(_) | What::Upstream(_) => {}

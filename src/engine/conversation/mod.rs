@@ -217,6 +217,8 @@ struct Carried {
     from: Side,
     method: Method,
     sent: Time,
+    /// It went where somebody rang, who may have lost since.
+    early: bool,
 }
 
 impl Party {

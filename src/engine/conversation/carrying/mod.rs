@@ -231,6 +231,7 @@ impl Conversation {
             from,
             method: request.method().clone(),
             sent: context.now,
+            early: self.answered.is_none(),
         });
     }
 
@@ -264,7 +265,7 @@ impl Conversation {
         let made = match response.status() {
             ..300 => Verdict::Stands,
             // Who only rings is no side of the call that could be lost.
-            _ if self.answered.is_none() => Verdict::Stands,
+            _ if self.carried[at].early => Verdict::Stands,
             status => verdict(&self.carried[at].method, status),
         };
         let offers = matches!(self.carried[at].method, Method::Invite | Method::Update);

@@ -422,6 +422,8 @@ impl Context<'_> {
             }
             // RFC 3261 21.5.4: without a Retry-After it says no more of the target than a 500 does.
             TargetFailure::Unavailable(_) => {}
+            // A phone that is reached over its flow is no target of a name.
+            TargetFailure::Silent | TargetFailure::Unreachable if sent.course.hop.is_none() => {}
             TargetFailure::Silent | TargetFailure::Unreachable => {
                 self.shared.shunned.failed(failed, self.now);
             }
@@ -438,13 +440,15 @@ impl Context<'_> {
                 break Some((flow, bytes));
             }
         };
-        let hop = sent.course.hop.as_ref();
-        self.emit(Event::TargetFailed {
-            name: hop.map(|hop| hop.host.clone()).unwrap_or_default(),
-            target: sent.flow.to_string().into(),
-            failure,
-            next: next.is_some(),
-        });
+        if let Some(hop) = &sent.course.hop {
+            let name = hop.host.clone();
+            self.emit(Event::TargetFailed {
+                name,
+                target: sent.flow.to_string().into(),
+                failure,
+                next: next.is_some(),
+            });
+        }
         let Some((flow, bytes)) = next else {
             let waits = self.shared.within.decides_nothing(client);
             return if waits {

@@ -37,7 +37,7 @@ struct Kept<L> {
 }
 
 impl Context<'_> {
-    /// The BYE of a dialog is out.
+    /// The BYE of a dialog is out, or waits for an ACK.
     pub(super) fn has_said_farewell(&mut self, id: ConversationId, mut leg: Leg) {
         let farewells = &mut self.shared.farewells.0;
         if farewells.len() >= FAREWELLS_MAX && !farewells.contains_key(&id) {
@@ -45,6 +45,7 @@ impl Context<'_> {
         }
         leg.talk = Talk::default();
         let farewell = self.farewell(id);
+        farewell.legs.retain(|known| known.id != leg.id);
         farewell.legs.push(leg);
     }
 
@@ -76,13 +77,18 @@ impl Context<'_> {
     }
 
     /// A BYE has its answer.
-    pub(crate) fn farewell_answered(&mut self, (id, leg): Key, status: u16, flow: &Flow) {
+    pub(crate) fn farewell_answered(&mut self, of: Key, status: u16, flow: &Flow) {
+        self.farewell_over(of, |leg| leg.is_ended_by(status, flow));
+    }
+
+    /// The dialog may have ended.
+    pub(super) fn farewell_over(&mut self, (id, leg): Key, ends: impl Fn(&mut Leg) -> bool) {
         let Some(farewell) = self.shared.farewells.0.get_mut(&id) else {
             return;
         };
         farewell
             .legs
-            .retain_mut(|known| known.id != leg || !known.is_ended_by(status, flow));
+            .retain_mut(|known| known.id != leg || !ends(known));
         let entombed = self.shared.graves.of_conversation(id).next().is_some();
         if farewell.legs.is_empty() && !entombed {
             self.end_farewell(id);

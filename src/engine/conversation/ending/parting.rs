@@ -83,6 +83,8 @@ impl Leg {
         let key = tag_key(&self.dialog.local_tag);
         match (self.life.take(Happens::Leave), waiting, key) {
             (Do::ByeAfterAck, Some(waiting), Some(key)) => {
+                // A restart forgets whose ACK it waits for, and says it at once.
+                context.has_said_farewell(id, self.clone());
                 let parting = Parting {
                     id,
                     leg: self,
@@ -201,6 +203,7 @@ impl Context<'_> {
             self.shared
                 .transactions
                 .acknowledged(parting.waiting.server);
+            self.farewell_over((parting.id, parting.leg.id), |_| true);
         }
         true
     }
@@ -208,6 +211,7 @@ impl Context<'_> {
     fn say_bye(&mut self, key: u64) {
         if let Some(mut parting) = self.shared.partings.0.remove(&key) {
             parting.leg.say(self, parting.id, parting.bye);
+            self.has_said_farewell(parting.id, parting.leg);
         }
     }
 }

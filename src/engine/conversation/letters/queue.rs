@@ -74,9 +74,9 @@ fn hops() -> u8 {
 }
 
 impl Letter {
-    /// Returns true for a notice that its phone has not had, where that may be found over another flow.
+    /// Returns true for a word of ours that its phone has not had, where that may be found over another flow.
     pub(crate) fn is_said_again(&self) -> bool {
-        self.author == Author::Notice && self.tries < TRIES
+        matches!(self.author, Author::Notice | Author::Undelivered) && self.tries < TRIES
     }
 
     /// Returns true for what the other side wrote and takes for accepted: it has our 202, and no word since.
@@ -114,8 +114,8 @@ impl Author {
     /// Returns true for what tells a survivor of the other side, and goes once more where its phone puts it off.
     pub(crate) fn is_news(self) -> bool {
         match self {
-            Self::Notice | Self::LastWord => true,
-            Self::Other | Self::Undelivered => false,
+            Self::Notice | Self::LastWord | Self::Undelivered => true,
+            Self::Other => false,
         }
     }
 

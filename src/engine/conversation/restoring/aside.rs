@@ -30,7 +30,7 @@ pub(crate) struct Restoration {
     pub(super) since: Time,
     pub(super) deadline: Time,
     pub(crate) fork: Fork,
-    /// It has not begun, since then: the node keeps to `restore.rate`.
+    /// It has not begun, and may then: the node keeps to `restore.rate`, and who hangs up may say so once more.
     pub(crate) start: Option<Time>,
     /// When not only those are asked whose turn is first.
     pub(super) all_at: Option<Time>,

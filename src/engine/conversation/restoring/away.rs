@@ -11,6 +11,7 @@ use crate::engine::conversation::forking::{Branch, Failure, failure};
 use crate::engine::endpoint::{Endpoint, Identity};
 use crate::engine::ids::{LegId, Side};
 use crate::engine::location;
+use crate::engine::routing::Target;
 use crate::engine::time::{Millis, Time};
 use crate::sip::Message;
 
@@ -32,10 +33,18 @@ struct Absent {
 }
 
 impl Away {
-    /// Returns true where an endpoint here is in another call: an upstream would ask it all the same.
-    pub(super) fn has_engaged(&self) -> bool {
-        let mut absent = self.0.iter();
-        absent.any(|absent| absent.engaged && absent.through.is_none())
+    /// Returns true where one of these endpoints is in another call: an upstream would ask it all the same.
+    pub(super) fn has_engaged(&self, here: &[Target]) -> bool {
+        let mut engaged = self.0.iter().filter(|absent| absent.engaged);
+        engaged.any(|absent| here.iter().any(|target| absent.is(&target.endpoint)))
+    }
+
+    /// An endpoint has failed otherwise.
+    pub(super) fn is_free(&mut self, endpoint: &Endpoint) {
+        let mut absent = self.0.iter_mut();
+        if let Some(absent) = absent.find(|absent| absent.is(endpoint)) {
+            absent.engaged = false;
+        }
     }
 
     /// Returns true where an endpoint is to be asked later, and not before.

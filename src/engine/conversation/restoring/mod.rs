@@ -96,8 +96,9 @@ impl Conversation {
                 endpoint,
             },
         );
-        // What the other side has not heard of it yet is no longer so.
-        self.withdraw(context, side.other(), false);
+        // What the other side has not heard of it yet is no longer so. One that was put off counts as told: it is said
+        // where the same phone is back, and else another in its place.
+        self.withdraw(context, side.other(), true);
         self.relapsed(context.now, side, &old, signal);
         let mut lost = Restoration::new(old, context.now, context.now + WAIT_MAX);
         lost.start = Some(context.now + begins);

@@ -80,7 +80,9 @@ impl Conversation {
         let Some(mut leg) = self.revive(context, side) else {
             return;
         };
-        leg.superseded = superseded.then_some(context.now);
+        if superseded {
+            leg.superseded = Some(context.now);
+        }
         let (id, endpoint) = (leg.id, leg.endpoint.name.clone());
         if context.may_take(&leg.dialog, &flow) {
             leg.dialog.flow = flow;

@@ -231,12 +231,16 @@ impl Conversation {
         }
         // A person that forwards its calls has not refused to go on where whom it names is not called.
         let forwards = (300..400).contains(&status) && !branch.rang && !self.is_transferring(side);
-        let later = forwards || is_engaged(status, &branch) && !self.is_transferring(side);
+        let engaged = is_engaged(status, &branch);
+        let later = forwards || engaged && !self.is_transferring(side);
         let no = failure(status, branch.rang) == Failure::Refused && !later;
         if let Some(lost) = &mut self.party_mut(side).lost {
             if no || branch.followed {
                 lost.refused.push(endpoint.identity);
             } else if lost.transfer.is_none() {
+                if !engaged {
+                    lost.away.is_free(&endpoint);
+                }
                 lost.failed.push(endpoint);
             }
         }
@@ -300,6 +304,7 @@ impl Conversation {
             if branch.rang && status == 408 && branch.asked.is_none() {
                 lost.refused.push(branch.leg.endpoint.identity.clone());
             } else {
+                lost.away.is_free(&branch.leg.endpoint);
                 lost.failed.push(branch.leg.endpoint.clone());
             }
             Self::judge_target(&mut lost, status);

@@ -43,7 +43,8 @@ impl Conversation {
                 || endpoint.through.is_some()
                 || (first && !location::same(&endpoint.identity, old))
         });
-        if hope || !lost.refused.is_empty() || lost.away.has_engaged() {
+        let here = self.targets_again(context, side);
+        if hope || !lost.refused.is_empty() || lost.away.has_engaged(&here) {
             return;
         }
         if let Some(there) = self.target_beyond(context, side) {
