@@ -495,15 +495,7 @@ fn a_farewell_has_its_time_and_is_forgotten() {
 #[test]
 fn a_restart_does_not_forget_a_farewell_that_waits_for_an_ack() {
     for acknowledged in [false, true] {
-        let mut t = Table::new(settings());
-        t.register("bob", desk(), "desk");
-        t.alice_invites(&audio(alice()));
-        let invite = t.request_to(desk(), Method::Invite);
-        t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
-        t.request_to(desk(), Method::Ack);
-        let ok = t.response_to(alice(), 200);
-        let a = Remote::of_answer(&ok, alice());
-        let mut b = Remote::of_invite(&invite, desk(), "b1");
+        let (mut t, a, mut b) = crate::partings::answered();
         t.hangs_up(&mut b);
         if acknowledged {
             t.receive(alice(), a.ack(1));

@@ -10,7 +10,7 @@ use crate::people::*;
 use crate::table::*;
 
 /// Bob has taken the call, and Alice has the 2xx, but we do not have her ACK. Returns both dialogs.
-fn answered() -> (Table, Remote, Remote) {
+pub(crate) fn answered() -> (Table, Remote, Remote) {
     let mut t = Table::new(settings());
     t.register("bob", desk(), "desk");
     t.alice_invites(&audio(alice()));

@@ -11,7 +11,6 @@ use crate::engine::conversation::forking::{Branch, Failure, failure};
 use crate::engine::endpoint::{Endpoint, Identity};
 use crate::engine::ids::{LegId, Side};
 use crate::engine::location;
-use crate::engine::routing::Target;
 use crate::engine::time::{Millis, Time};
 use crate::sip::Message;
 
@@ -34,9 +33,9 @@ struct Absent {
 
 impl Away {
     /// Returns true where one of these endpoints is in another call: an upstream would ask it all the same.
-    pub(super) fn has_engaged(&self, here: &[Target]) -> bool {
+    pub(super) fn has_engaged(&self, here: &[Endpoint]) -> bool {
         let mut engaged = self.0.iter().filter(|absent| absent.engaged);
-        engaged.any(|absent| here.iter().any(|target| absent.is(&target.endpoint)))
+        engaged.any(|absent| here.iter().any(|endpoint| absent.is(endpoint)))
     }
 
     /// An endpoint has failed otherwise.

@@ -31,7 +31,8 @@ impl Conversation {
     pub(super) fn ask_all(&mut self, context: &mut Context<'_>, side: Side) {
         // Who fails at once leads to the next round before this one has been waited for.
         let first = (self.party(side).lost.as_ref()).is_some_and(|lost| lost.round == 0);
-        self.ask_those_here(context, side);
+        let here = endpoints(self.targets_again(context, side));
+        self.ask(context, side, here.clone());
         let Some(lost) = &self.party(side).lost else {
             return;
         };
@@ -43,7 +44,6 @@ impl Conversation {
                 || endpoint.through.is_some()
                 || (first && !location::same(&endpoint.identity, old))
         });
-        let here = self.targets_again(context, side);
         if hope || !lost.refused.is_empty() || lost.away.has_engaged(&here) {
             return;
         }
