@@ -75,7 +75,8 @@ pub fn check(path: &Path) -> ExitCode {
         Err(errors) => return refuse(&errors),
     };
     let mut text = String::new();
-    for warning in &config.warnings {
+    let of_host = config::warnings_of_host(&config);
+    for warning in config.warnings.iter().chain(&of_host) {
         text.push_str(&format!("warning: {warning}\n"));
     }
     text.push_str(&format!("{} is valid\n", path.display()));

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test: what cannot be had ends it")]
 
+#[path = "config/mistakes.rs"]
+mod mistakes;
 #[path = "config/refused.rs"]
 mod refused;
 #[path = "config/schema.rs"]
@@ -133,7 +135,7 @@ endpoints:
   - { aor: "sip:bob@example.org", contact: "sip:bob@127.0.0.1:5080", name: "Bob's desk phone" }
   - { instance: "urn:uuid:00000000-0000-1000-8000-000A95A0E128", name: "Bob's mobile" }
 upstreams:
-  pbx: { targets: ["sip:127.0.0.1:5090;transport=tcp", { uri: "sip:b", priority: 7, weight: 3 }], probe: 5s }
+  pbx: { targets: ["sip:[::1]:5090;transport=tcp", { uri: "sip:b", priority: 7, weight: 3 }], probe: 5s }
   idle: { targets: [{ uri: "sip:c" }], probe: null }
 routes: [{ match: "sip:+*@*", to: pbx, fork: { redirects: pass, ring_timeout: 45s } }, { match: "sip:1*@*", to: idle }, { match: "urn:service:sos*", to: pbx }, { match: "sip:112@*", to: pbx, emergency: anyone }]
 dns: { servers: [192.0.2.53, "[::1]:5353"], timeout: 1s, attempts: 3 }

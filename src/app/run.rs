@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 
 use super::banner::banner;
 use super::{Server, StartError, start};
@@ -37,7 +37,8 @@ pub fn run(config: Config, path: Option<&Path>) -> Result<(), StartError> {
     // Before anything is started: a signal that comes meanwhile is not lost.
     let _inside = runtime.enter();
     let mut signals = Signals::new().map_err(StartError::system("signals"))?;
-    for warning in &config.warnings {
+    let of_host = config::warnings_of_host(&config);
+    for warning in config.warnings.iter().chain(&of_host) {
         tracing::warn!("{warning}");
     }
     let made_users = config.made_users.clone();

@@ -4,6 +4,7 @@
 mod environment;
 mod file;
 mod first_start;
+mod host;
 mod problem;
 mod read;
 mod resolve;
@@ -14,6 +15,7 @@ mod written;
 
 use std::path::Path;
 
+pub use host::warnings as warnings_of_host;
 pub use problem::{ConfigErrors, Problem};
 pub use resolved::DnsConfig;
 pub use resolved::{

@@ -36,6 +36,11 @@ impl Network {
 }
 
 impl Network {
+    /// Returns true where every address of its family lies within.
+    pub fn is_all(&self) -> bool {
+        self.length == 0
+    }
+
     /// Returns true where some address lies within both: one of two networks that share any holds the other.
     pub fn overlaps(&self, other: &Self) -> bool {
         let (wide, narrow) = if self.length <= other.length {
@@ -107,7 +112,7 @@ mod tests {
             );
         }
         let all: Network = "0.0.0.0/0".parse().unwrap();
-        assert!(all.holds("203.0.113.1".parse().unwrap()));
+        assert!(all.is_all() && all.holds("203.0.113.1".parse().unwrap()));
         assert!(!all.holds("2001:db8::1".parse().unwrap()));
         let all: Network = "::/0".parse().unwrap();
         assert!(all.holds("ffff::".parse().unwrap()));

@@ -21,7 +21,7 @@ fn office() -> Stage {
     );
     let own = own.replace("\"+49 30\", ", "");
     let own = format!(
-        "{own}upstreams: {{ provider: {{ targets: [\"sip:{PROVIDER}\"] }} }}\n\
+        "listen: [ \"udp://127.0.0.1:5060\" ]\n{own}upstreams: {{ provider: {{ targets: [\"sip:{PROVIDER}\"] }} }}\n\
          routes: [ {{ match: \"sip:+*@*\", to: provider }} ]\n"
     );
     let own = config::parse(&own, "x", &|_| None).unwrap().engine;

@@ -8,6 +8,9 @@ use crate::engine::settings::AclSettings;
 
 pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> AclSettings {
     let trusted_certificates = certificates(file, check);
+    let trusting = "nobody is asked for a password, and whoever sends a request may call anywhere";
+    let path = key("acl.trusted");
+    warn_of_everybody(&path, &file.acl.trusted, trusting, check);
     let mut of = |name: &str, list: &[String]| networks(&key(name), list, check);
     AclSettings {
         allow: of("acl.allow", &file.acl.allow),
@@ -32,6 +35,23 @@ pub(super) fn networks(path: &[Step<'_>], list: &[String], check: &mut Check<'_>
         }
     }
     networks
+}
+
+/// Warns of networks that are trusted and hold every address. `trusting` says what everybody can do then.
+pub(super) fn warn_of_everybody(
+    path: &[Step<'_>],
+    list: &[String],
+    trusting: &str,
+    check: &mut Check<'_>,
+) {
+    for (index, text) in list.iter().enumerate() {
+        if text.parse().is_ok_and(|network: Network| network.is_all()) {
+            let path = [path, &[Step::Item(index)]].concat();
+            let what =
+                format!("{text} is everybody: {trusting}; name the addresses that are meant");
+            check.warn_at(&path, &what);
+        }
+    }
 }
 
 /// Returns the names as `tls::names` gives them.

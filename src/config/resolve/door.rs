@@ -1,6 +1,7 @@
 //! Who stands before a listener: proxies, and the pages that open WebSockets.
 
 use super::Check;
+use super::acl::warn_of_everybody;
 use crate::config::file::{self, ListenLong};
 use crate::config::resolved::{ForwardedBy, Listener, NamedBy, Proxies};
 use crate::config::tree::Step;
@@ -75,6 +76,8 @@ fn proxies(long: &ListenLong, path: &[Step<'_>], check: &mut Check<'_>) -> Optio
             ),
         }
     }
+    let trusting = "whoever connects may say who it is";
+    warn_of_everybody(&below("proxies"), &long.proxies, trusting, check);
     if !transport.is_reliable() {
         check.problem(
             &below("proxies"),

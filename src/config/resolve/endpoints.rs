@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Check;
 use super::domains::{AOR_FORM, aor};
-use super::upstreams::check_target;
+use super::reach::check_target;
 use crate::config::file::{self, File};
 use crate::config::tree::Step;
 use crate::engine::settings::{Domain, StaticEndpoint};

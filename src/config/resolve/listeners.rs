@@ -84,6 +84,21 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> Vec<Listener> {
             origins,
         });
     }
+    if let Advertise::Text(AdvertiseTo::Address(ip, _)) = &file.advertise
+        && check.is_whole(&key("listen"))
+        && !listeners.iter().any(|l| l.at.is_ipv4() == ip.is_ipv4())
+    {
+        let (family, all) = if ip.is_ipv4() {
+            ("IPv4", "0.0.0.0")
+        } else {
+            ("IPv6", "[::]")
+        };
+        check.problem(
+            &key("advertise"),
+            format!("{ip} would be told to nobody: there is no listener for {family}"),
+            &format!("add one to `listen`, as udp://{all}:5060, or advertise the other family"),
+        );
+    }
     listeners
 }
 

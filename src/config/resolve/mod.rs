@@ -8,6 +8,7 @@ mod effect;
 mod endpoints;
 mod listeners;
 mod operation;
+mod reach;
 mod sound;
 mod tls;
 mod upstreams;
@@ -19,10 +20,9 @@ use std::path::Path;
 
 use super::file::File;
 use super::problem::Problem;
-use super::resolved::{Config, MediaConfig};
+use super::resolved::{Config, Listener, MediaConfig};
 use super::tree::{Step, Tree};
 use super::written::Written;
-use crate::engine::ids::Transport;
 use crate::engine::settings::{LimitSettings, MediaSettings, Settings};
 use crate::engine::time::Millis;
 
@@ -37,8 +37,8 @@ pub(super) struct Resolved {
 pub(super) struct Check<'a> {
     tree: &'a Tree,
     problems: &'a mut Vec<Problem>,
-    /// There is a listener that TLS can be spoken from.
-    speaks_tls: bool,
+    /// What has been said of `listen`.
+    listeners: Vec<Listener>,
     warnings: Vec<String>,
 }
 
@@ -52,7 +52,7 @@ impl<'a> Check<'a> {
         Self {
             tree,
             problems,
-            speaks_tls: false,
+            listeners: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -82,6 +82,13 @@ impl<'a> Check<'a> {
         self.warnings.push(warning.into());
     }
 
+    /// Notes what may be meant, and is told of with its place.
+    pub(super) fn warn_at(&mut self, path: &[Step<'_>], what: &str) {
+        let (Ok(node) | Err(node)) = self.tree.nearest(path);
+        let (key, line) = (self.tree.path(node), self.tree.place(node).line);
+        self.warn(format!("`{key}` (line {line}): {what}"));
+    }
+
     /// Returns true where the file gives the key a value.
     pub(super) fn is_set(&self, path: &[Step<'_>]) -> bool {
         self.tree.find(path).is_some_and(|n| !self.tree.is_null(n))
@@ -106,7 +113,7 @@ pub(super) fn resolve(
     let mut check = Check::new(tree, problems);
     effect::check(file, &mut check);
     let listeners = listeners::resolve(file, &mut check);
-    check.speaks_tls = listeners.iter().any(|l| l.transport == Transport::Tls);
+    check.listeners.clone_from(&listeners);
     let tls = tls::resolve(file, &listeners, directory, &mut check);
     let domains = domains::resolve(file, &listeners, &mut check);
     let users = users::resolve(file, &domains, directory, environment, &mut check);
@@ -164,6 +171,7 @@ pub(super) fn resolve(
         records: file.cdr.file.is_some(),
     };
     door::warn_of_trust(&engine, &listeners, &mut check);
+    reach::hearing(file, &engine, &mut check);
     operation::warn_of_shares(file, &mut check);
     let config = Config {
         data_dir: file.node.data_dir.clone(),

@@ -3,52 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::acl::networks;
+use super::reach::check_target;
 use super::{Check, behaviour};
 use crate::config::file::{self, File, TargetUri, TextOr};
 use crate::config::problem::nearest;
 use crate::config::tree::Step;
-use crate::engine::ids::Transport;
+use crate::engine::routing;
 use crate::engine::settings::{Account, Emergency, PathMode, Route, Upstream, UpstreamTarget};
 use crate::engine::time::Millis;
-use crate::sip::{Scheme, Uri};
-
-/// Checks a SIP URI that requests are sent to.
-pub(super) fn check_target(text: &str, path: &[Step<'_>], check: &mut Check<'_>) {
-    const FORM: &str = "sip:host, sip:user@host:port, sip:host;transport=tcp or sips:host";
-    let Ok(uri) = Uri::parse(text) else {
-        return check.problem(path, format!("`{text}` is no SIP URI"), FORM);
-    };
-    let transport = uri.transport().map(Transport::parse);
-    match (uri.scheme, transport) {
-        (Scheme::Sip, None | Some(Some(Transport::Udp | Transport::Tcp))) => {}
-        (Scheme::Sips, None | Some(Some(Transport::Tcp | Transport::Tls)))
-        | (Scheme::Sip, Some(Some(Transport::Tls))) => {
-            if !check.speaks_tls {
-                check.problem(
-                    path,
-                    format!("`{text}` wants TLS, and there is no listener to speak it from"),
-                    "add one to `listen`: tls://0.0.0.0:5061",
-                );
-            }
-        }
-        (Scheme::Sip | Scheme::Sips, Some(Some(Transport::Ws | Transport::Wss))) => {
-            check.problem(
-                path,
-                format!("`{text}`: nobody can be called over a WebSocket that it did not open"),
-                FORM,
-            );
-        }
-        (Scheme::Sips, Some(Some(Transport::Udp))) => {
-            check.problem(path, format!("`{text}` wants TLS over UDP"), FORM);
-        }
-        (Scheme::Sip | Scheme::Sips, Some(None)) => {
-            check.problem(path, format!("`{text}` names an unknown transport"), FORM);
-        }
-        (Scheme::Tel | Scheme::Other(_), _) => {
-            check.problem(path, format!("`{text}` is no SIP URI"), FORM);
-        }
-    }
-}
 
 pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> BTreeMap<Box<str>, Upstream> {
     let mut upstreams = BTreeMap::new();
@@ -148,7 +110,7 @@ pub(super) fn check_upstream(name: &str, path: &[Step<'_>], check: &mut Check<'_
 }
 
 pub(super) fn routes(file: &File, check: &mut Check<'_>) -> Vec<Route> {
-    let mut routes = Vec::new();
+    let mut routes: Vec<Route> = Vec::new();
     for (index, route) in file.routes.iter().enumerate() {
         let path = [Step::Key("routes"), Step::Item(index)];
         check_upstream(&route.to, &[path[0], path[1], Step::Key("to")], check);
@@ -178,12 +140,45 @@ pub(super) fn routes(file: &File, check: &mut Check<'_>) -> Vec<Route> {
                 Some(Emergency::Anyone)
             }
         };
-        routes.push(Route {
+        let route = Route {
             pattern: route.pattern.as_str().into(),
             to: route.to.as_str().into(),
             fork: behaviour::route_fork(&route.fork),
             emergency,
-        });
+        };
+        if let Some(what) = hidden_by(&routes, &route) {
+            check.warn_at(&[path[0], path[1], Step::Key("match")], &what);
+        }
+        routes.push(route);
     }
     routes
+}
+
+/// Says of a route behind others what those leave to it, where one of them matches all that it does.
+fn hidden_by(before: &[Route], route: &Route) -> Option<String> {
+    // A `*` of the latter is a character that nothing but a `*` of the former matches.
+    let hides = |other: &&Route| routing::matches(&other.pattern, &route.pattern);
+    let hiding: Vec<&Route> = before.iter().filter(hides).collect();
+    let first = hiding.first()?;
+    // What comes from an upstream goes by the next route that leads elsewhere.
+    let never = hiding
+        .iter()
+        .any(|other| other.to == route.to || other.to != first.to);
+    let left = if never {
+        "never reached".to_owned()
+    } else {
+        format!(
+            "reached by what comes from the upstream `{}` alone",
+            first.to
+        )
+    };
+    let help = if route.emergency.is_some() && first.emergency.is_none() {
+        ", and its calls are not taken for calls for help"
+    } else {
+        ""
+    };
+    Some(format!(
+        "{left}: `{}` before it matches all that it does{help}; put it first",
+        first.pattern
+    ))
 }
