@@ -57,7 +57,13 @@ impl World for Site {
         }
     }
 
-    fn flow_to(&self, transport: Transport, peer: SocketAddr, _host: &str) -> Option<Flow> {
+    fn flow_to(
+        &self,
+        transport: Transport,
+        peer: SocketAddr,
+        _: &str,
+        _: Option<ListenerId>,
+    ) -> Option<Flow> {
         self.open_to(transport, peer)
     }
 
@@ -193,5 +199,6 @@ fn pbx(choice: u8) -> Upstream {
         }),
         sources: Vec::new(),
         probe: set(3).then_some(Millis::from_secs(15)),
+        ..Upstream::default()
     }
 }

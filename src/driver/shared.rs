@@ -77,27 +77,33 @@ impl Shared {
         self.listeners.get(usize::from(id.0))
     }
 
-    /// Returns the listener to reach a peer from: one on the address that the kernel would send from,
-    /// else one on all addresses, else any of the peer's family. None where there is none.
+    /// Returns the listener to reach a peer from: `from`, or another one at its place or on its address, else one
+    /// on the address that the kernel would send from (`local`), else one on all addresses, else any of the peer's
+    /// family, and of equals the first. None where there is none.
     pub(super) fn listener_toward(
         &self,
         transport: Transport,
         peer: SocketAddr,
-        local: Option<IpAddr>,
+        (local, from): (Option<IpAddr>, Option<ListenerId>),
     ) -> Option<ListenerId> {
+        let from = from.and_then(|id| self.listener(id)).map(|bound| bound.at);
         let fits = |bound: &Bound| {
             let ip = bound.at.ip();
             if bound.listener.transport != transport || ip.is_ipv4() != peer.is_ipv4() {
                 None
             } else if bound.listener.spoken != transport {
                 // Whom we connect to is not before the proxy.
-                Some(3)
-            } else if Some(ip) == local {
+                Some(5)
+            } else if from == Some(bound.at) {
                 Some(0)
-            } else if ip.is_unspecified() {
+            } else if from.is_some_and(|from| from.ip() == ip) {
                 Some(1)
-            } else {
+            } else if Some(ip) == local {
                 Some(2)
+            } else if ip.is_unspecified() {
+                Some(3)
+            } else {
+                Some(4)
             }
         };
         let ranked = self.listeners.iter().enumerate();

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::engine::endpoint::Binding;
-use crate::engine::ids::{Aor, ConnectionId, Flow, GruuKey, Transport};
+use crate::engine::ids::{Aor, ConnectionId, Flow, GruuKey, ListenerId, Transport};
 use crate::engine::ports::World;
 use crate::engine::time::{Millis, Time};
 use crate::transport::toward;
@@ -79,7 +79,13 @@ impl World for Site {
             .map_or(flow.transport, |bound| bound.listener.spoken)
     }
 
-    fn flow_to(&self, transport: Transport, peer: SocketAddr, host: &str) -> Option<Flow> {
+    fn flow_to(
+        &self,
+        transport: Transport,
+        peer: SocketAddr,
+        host: &str,
+        from: Option<ListenerId>,
+    ) -> Option<Flow> {
         let registry = &self.shared.registry;
         let connection = match transport {
             // Whoever came from there need not be the host.
@@ -95,7 +101,9 @@ impl World for Site {
             return None;
         }
         let local = self.local(peer.ip());
-        let listener = self.shared.listener_toward(transport, peer, local)?;
+        let listener = self
+            .shared
+            .listener_toward(transport, peer, (local, from))?;
         Some(Flow {
             transport,
             listener,

@@ -9,7 +9,7 @@ use crate::engine::endpoint::{Binding, BindingsChanged};
 use crate::engine::events::Event;
 use crate::engine::handover::{Forward, Handover, Moved};
 use crate::engine::health::Observation;
-use crate::engine::ids::{Aor, ConnectionId, ConversationId, Flow, Side, Transport};
+use crate::engine::ids::{Aor, ConnectionId, ConversationId, Flow, ListenerId, Side, Transport};
 pub use crate::engine::ids::{GruuKey, Token};
 use crate::engine::inquiry::{Found, Inquiry};
 use crate::engine::locating::{Hop, Located};
@@ -148,8 +148,15 @@ pub trait World {
     }
     /// Returns a flow to reach an address by: the listener to send from, an open connection where
     /// there is one. Over TLS the peer has to prove that it is `host`, the name that led to the address
-    /// (RFC 5922 7.3). None where no listener speaks that transport or family.
-    fn flow_to(&self, transport: Transport, peer: SocketAddr, host: &str) -> Option<Flow>;
+    /// (RFC 5922 7.3). Of several listeners it is `from`, or the one of that transport at its address, where that
+    /// will do. None where no listener speaks that transport or family.
+    fn flow_to(
+        &self,
+        transport: Transport,
+        peer: SocketAddr,
+        host: &str,
+        from: Option<ListenerId>,
+    ) -> Option<Flow>;
     /// Returns the open connection that a peer came by, or that was opened to it, whoever it is.
     fn open_to(&self, transport: Transport, peer: SocketAddr) -> Option<Flow>;
     /// Returns false for a flow whose connection is closed.

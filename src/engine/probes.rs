@@ -9,6 +9,7 @@ use crate::engine::health::{Observation, Sign};
 use crate::engine::ids::{ConversationId, Flow, LegId, VirtualShard};
 use crate::engine::locating::{Hop, Located};
 use crate::engine::ports::{Output, Token};
+use crate::engine::routing;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::ClientId;
 use crate::sip::{Builder, Message, Method, Name};
@@ -109,7 +110,11 @@ impl Probes {
     /// Asks the next target of a hop, or has it that none answers.
     fn next(&mut self, context: &mut Context<'_>, index: usize) {
         let probe = &mut self.probes[index];
-        let Some(flow) = next_flow_to(context, &probe.hop.host, &mut probe.rest) else {
+        let settings = &context.shared.settings;
+        let from =
+            routing::upstream_with(&probe.uri, settings).and_then(|(_, found)| found.listener);
+        let host = (&*probe.hop.host, from);
+        let Some(flow) = next_flow_to(context, host, &mut probe.rest) else {
             return self.settle(context, index, Sign::ProbeFailed);
         };
         let id = ConversationId(u64::from(self.shard.0) << 56);

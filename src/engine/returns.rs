@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::Engine;
-use crate::engine::ids::{Flow, Transport};
+use crate::engine::ids::{Flow, ListenerId, Transport};
 use crate::engine::locating::{Hop, Located};
 use crate::engine::ports::{Output, Token, World};
 use crate::engine::time::Time;
@@ -20,15 +20,18 @@ const TARGETS_MAX: usize = 4;
 
 /// Requests whose responses wait for a name, and what it is.
 #[derive(Debug, Default)]
-pub(super) struct Returns(BTreeMap<Token, (Box<str>, Vec<ServerId>)>);
+pub(super) struct Returns(BTreeMap<Token, Waiting>);
+
+/// The host that was asked for, the listener that the requests came to, and these.
+type Waiting = (Box<str>, ListenerId, Vec<ServerId>);
 
 impl Engine {
     pub(super) fn find_ways_back(&mut self, stranded: Vec<Stranded>, world: &dyn World) {
-        let mut sought: Option<(Hop, Vec<ServerId>)> = None;
+        let mut sought: Option<(Hop, ListenerId, Vec<ServerId>)> = None;
         for one in stranded {
             match one {
                 Stranded::Named { server, peer, host } => {
-                    if let Some(anew) = world.flow_to(Transport::Tls, peer, &host) {
+                    if let Some(anew) = world.flow_to(Transport::Tls, peer, &host, None) {
                         self.shared.transactions.answer_over(server, anew);
                     }
                 }
@@ -37,17 +40,17 @@ impl Engine {
                     source,
                     hop,
                 } if self.may_seek(&source, world) => match &mut sought {
-                    None => sought = Some((hop, vec![server])),
-                    Some((first, servers)) if *first == hop => servers.push(server),
+                    None => sought = Some((hop, source.listener, vec![server])),
+                    Some((first, _, servers)) if *first == hop => servers.push(server),
                     Some(_) => {}
                 },
                 Stranded::Sought { .. } => {}
             }
         }
         let free = self.returns.0.len() < SOUGHT_MAX;
-        if let Some((hop, servers)) = sought.filter(|_| free) {
+        if let Some((hop, listener, servers)) = sought.filter(|_| free) {
             let token = self.shared.mint.token();
-            let waiting = (hop.host.clone(), servers);
+            let waiting = (hop.host.clone(), listener, servers);
             self.returns.0.insert(token, waiting);
             self.shared.out.push_back(Output::Resolve { token, hop });
         }
@@ -67,11 +70,11 @@ impl Engine {
         now: Time,
         world: &dyn World,
     ) -> bool {
-        let Some((host, servers)) = self.returns.0.remove(&token) else {
+        let Some((host, from, servers)) = self.returns.0.remove(&token) else {
             return false;
         };
         let targets = targets.iter().take(TARGETS_MAX);
-        let flows = targets.filter_map(|(t, at)| world.flow_to(*t, *at, &host));
+        let flows = targets.filter_map(|(t, at)| world.flow_to(*t, *at, &host, Some(from)));
         let flows: Vec<Flow> = flows.collect();
         let (transactions, out) = (&mut self.shared.transactions, &mut self.shared.out);
         for server in servers {

@@ -15,7 +15,7 @@ pub use self::limits::LimitSettings;
 pub use self::media::{Filler, Latch, MediaMode, MediaSettings, Reserve, Srtp};
 pub use self::notice::NoticeSettings;
 pub use crate::engine::group::UpstreamTarget;
-use crate::engine::ids::Aor;
+use crate::engine::ids::{Aor, ListenerId};
 use crate::engine::network::Network;
 use crate::engine::time::Millis;
 use crate::sip::digest::Algorithm;
@@ -170,10 +170,26 @@ pub struct Upstream {
     pub probe: Option<Millis>,
     /// Its word on who calls is believed, by its address.
     pub trusted: bool,
+    /// What we begin toward it leaves by this one, or by another on its address.
+    pub listener: Option<ListenerId>,
     /// How phones that register through us are reached from there.
     pub path: PathMode,
     /// What we answer its challenges with.
     pub account: Option<Account>,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            targets: Vec::new(),
+            sources: Vec::new(),
+            probe: Some(Millis::from_secs(10)),
+            trusted: true,
+            listener: None,
+            path: PathMode::Path,
+            account: None,
+        }
+    }
 }
 
 /// Whom an upstream knows us as.

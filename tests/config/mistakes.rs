@@ -1,6 +1,8 @@
 //! Files that can be read and are not what their operator means: what can't work is refused, what may be meant is
 //! warned of, each with its place.
 
+use refork::engine::ids::ListenerId;
+
 use super::{parse, valid};
 
 /// Returns a file with one upstream, at these listeners.
@@ -249,4 +251,54 @@ fn a_route_that_others_leave_nothing_to_is_warned_of() {
         is_quiet(&with(&[all, second]));
     }
     is_quiet(&with(&["{ match: \"sip:+49*@*\", to: a }", all]));
+}
+
+#[test]
+fn an_upstream_names_a_listener_that_calls_it() {
+    let with = |listener: &str, target: &str| {
+        let listen = "[\"udp://10.0.0.1:5060\", \"udp://10.0.0.1:5080\", \"tcp://10.0.0.1:5060\", \"ws://127.0.0.1:5066\", \"udp://[::1]:5060\"]";
+        format!(
+            "listen: {listen}\nupstreams:\n  pbx: {{ targets: [\"{target}\"], listener: \"{listener}\" }}\n"
+        )
+    };
+    for (listener, target, index) in [
+        ("udp://10.0.0.1:5080", "sip:192.0.2.1", 1),
+        ("udp://10.0.0.1:5080", "sip:pbx", 1),
+        // TCP leaves from the same address.
+        ("udp://10.0.0.1:5080", "sip:192.0.2.1;transport=tcp", 1),
+        ("udp://[::1]", "sip:pbx", 4),
+    ] {
+        let config = valid(&with(listener, target));
+        let named = config.engine.upstreams["pbx"].listener;
+        assert_eq!(named, Some(ListenerId(index)), "{listener} {target}");
+    }
+    let key = "upstreams.pbx.listener";
+    for (listener, target, what, mend) in [
+        (
+            "udp://10.0.0.1:5070",
+            "sip:pbx",
+            "no listener",
+            "udp://10.0.0.1:5080",
+        ),
+        (
+            "udp://[::1]:5060",
+            "sip:192.0.2.1",
+            "none of the targets",
+            "address family",
+        ),
+        (
+            "udp://[::1]:5060",
+            "sip:pbx;transport=tcp",
+            "none of the targets",
+            "transport",
+        ),
+        (
+            "ws://127.0.0.1:5066",
+            "sip:pbx",
+            "none of the targets",
+            "transport",
+        ),
+    ] {
+        is_refused(&with(listener, target), key, 3, what, mend);
+    }
 }

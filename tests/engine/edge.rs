@@ -47,7 +47,7 @@ pub fn beyond(path: PathMode) -> Settings {
             probe: None,
             path,
             trusted: true,
-            account: None,
+            ..Upstream::default()
         },
     );
     settings

@@ -55,6 +55,7 @@ mod hostile;
 mod identities;
 mod judged;
 mod keying;
+mod listeners;
 mod listening;
 mod loss;
 mod loss_races;

@@ -91,9 +91,9 @@ pub fn upstream(target: &str, trusted: bool) -> Upstream {
         targets: vec![target.into()],
         trusted,
         path: PathMode::Path,
-        account: None,
         sources: Vec::new(),
         probe: None,
+        ..Upstream::default()
     }
 }
 

@@ -25,9 +25,9 @@ fn a_sips_target_is_called_over_tls_and_told_a_sips_contact() {
             targets: vec![target.into()],
             trusted: false,
             path: PathMode::default(),
-            account: None,
             sources: Vec::new(),
             probe: None,
+            ..Upstream::default()
         };
         wishes.upstreams.insert("pbx".into(), upstream);
         wishes.routes.push(Route {

@@ -78,13 +78,19 @@ impl World for Site {
         open.filter(|flow| flow.transport == transport)
     }
 
-    fn flow_to(&self, transport: Transport, peer: SocketAddr, _: &str) -> Option<Flow> {
+    fn flow_to(
+        &self,
+        transport: Transport,
+        peer: SocketAddr,
+        _: &str,
+        from: Option<ListenerId>,
+    ) -> Option<Flow> {
         if let Some(open) = self.open_to(transport, peer) {
             return Some(open);
         }
         matches!(transport, Transport::Udp | Transport::Tcp | Transport::Tls).then_some(Flow {
             transport,
-            listener: ListenerId(0),
+            listener: from.unwrap_or(ListenerId(0)),
             peer,
             connection: None,
         })
@@ -175,6 +181,8 @@ pub struct Table {
     settings: Settings,
     pub now: Time,
     mail: VecDeque<(SocketAddr, Message)>,
+    /// How each was reached last.
+    pub reached_over: BTreeMap<SocketAddr, Flow>,
     pub events: Vec<Event>,
     /// Those of them that are of a conversation.
     pub of_calls: Vec<Event>,
@@ -222,6 +230,7 @@ impl Table {
             settings,
             now: Time(1_700_000_000_000),
             mail: VecDeque::new(),
+            reached_over: BTreeMap::new(),
             events: Vec::new(),
             of_calls: Vec::new(),
             media: Vec::new(),
@@ -356,6 +365,7 @@ impl Table {
                         Err(error) => panic!("{error}: {}", String::from_utf8_lossy(&bytes)),
                     };
                     self.write(flow.peer, "◄──", &message);
+                    self.reached_over.insert(flow.peer, flow);
                     // 100 only stops retransmissions.
                     if message.status() != 100 {
                         self.mail.push_back((flow.peer, message));

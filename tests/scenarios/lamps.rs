@@ -153,9 +153,9 @@ fn the_pbx_lights_the_lamps_of_a_phone_wherever_it_is() {
             targets: vec![target.as_str().into()],
             trusted: true,
             path: PathMode::Path,
-            account: None,
             sources: Vec::new(),
             probe: None,
+            ..Upstream::default()
         };
         config.engine.upstreams.insert("pbx".into(), upstream);
         let domain = Domain {

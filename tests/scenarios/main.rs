@@ -15,6 +15,7 @@ mod floods;
 mod flows;
 mod forks;
 mod lamps;
+mod listeners;
 mod loss;
 mod metrics;
 mod names;

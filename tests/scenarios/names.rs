@@ -20,11 +20,11 @@ use crate::stage::{SOON, Stage, answers, hang_up, pause, talk};
 fn behind(config: &mut Config, targets: Vec<UpstreamTarget>, probe: Option<Millis>) {
     let upstream = Upstream {
         path: PathMode::Path,
-        account: None,
         targets,
         trusted: false,
         sources: Vec::new(),
         probe,
+        ..Upstream::default()
     };
     config.engine.upstreams.insert("pbx".into(), upstream);
     config.engine.routes.push(Route {

@@ -194,6 +194,7 @@ fn house_before(there: SocketAddr, account: Option<Account>) -> Stage {
             account,
             sources: Vec::new(),
             probe: None,
+            ..Upstream::default()
         };
         config.engine.upstreams.insert("beyond".into(), upstream);
         config.engine.domains.push(Domain {

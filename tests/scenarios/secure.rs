@@ -204,7 +204,7 @@ fn through_an_upstream(target: impl Fn(SocketAddr) -> String) {
             probe: None,
             trusted: true,
             path: PathMode::default(),
-            account: None,
+            ..Upstream::default()
         };
         config.engine.upstreams.insert("other".into(), upstream);
         config.engine.routes.push(Route {

@@ -95,6 +95,11 @@ impl Stage {
         found.unwrap().1
     }
 
+    /// Returns the last listener of the configuration.
+    pub(crate) fn last_sip(&self) -> SocketAddr {
+        self.server.sip_addresses().last().unwrap().1
+    }
+
     /// Returns the UDP listener on an address.
     pub(crate) fn sip_at(&self, ip: IpAddr) -> SocketAddr {
         let all = self.server.sip_addresses();

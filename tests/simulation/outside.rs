@@ -45,11 +45,17 @@ impl World for Outside {
     }
 
     fn open_to(&self, transport: Transport, peer: SocketAddr) -> Option<Flow> {
-        let open = self.flow_to(transport, peer, "");
+        let open = self.flow_to(transport, peer, "", None);
         open.filter(|flow| flow.connection.is_some())
     }
 
-    fn flow_to(&self, transport: Transport, peer: SocketAddr, _: &str) -> Option<Flow> {
+    fn flow_to(
+        &self,
+        transport: Transport,
+        peer: SocketAddr,
+        _: &str,
+        _: Option<ListenerId>,
+    ) -> Option<Flow> {
         let (listener, connection) = match transport {
             Transport::Udp => (UDP, None),
             Transport::Tcp => (TCP, self.connections.get(&peer).copied()),

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::behaviour::Redirects;
+use super::listen::ListenAt;
 use super::quantity::{DAY, HOUR, MINUTE, SECOND, Span, Whole};
 use super::text::{FromText, TextOr, text_type};
 
@@ -104,6 +105,9 @@ pub(crate) struct Upstream {
     /// Its word on who calls is believed: no digest is asked of its addresses.
     #[serde(default = "trusted")]
     pub(crate) trusted: bool,
+    /// The listener, as it stands under `listen`, that what begins here toward it leaves by.
+    #[serde(default)]
+    pub(crate) listener: Option<ListenAt>,
     /// What we answer its challenges with.
     #[serde(default)]
     pub(crate) credentials: Option<UpstreamCredentials>,

@@ -3,13 +3,13 @@
 
 use super::acl::warn_of_everybody;
 use super::{Check, key};
-use crate::config::file::{File, TargetUri, TextOr};
+use crate::config::file::{File, ListenAt, TargetUri, TextOr};
 use crate::config::resolved::Listener;
 use crate::config::tree::Step;
-use crate::engine::ids::Transport;
+use crate::engine::ids::{ListenerId, Transport};
 use crate::engine::locating::{Hop, Located};
 use crate::engine::network::Network;
-use crate::engine::settings::Settings;
+use crate::engine::settings::{Settings, UpstreamTarget};
 use crate::sip::{Scheme, Uri};
 
 /// Checks a SIP URI that requests are sent to.
@@ -49,7 +49,7 @@ fn check_hop(text: &str, uri: &Uri<'_>, path: &[Step<'_>], check: &mut Check<'_>
     }
     let itself = hop.numeric().and_then(|at| itself(at, &check.listeners));
     if let Some(listener) = itself {
-        let own = format!("{}://{}", listener.transport.param(), listener.at);
+        let own = written(listener);
         check.problem(
             path,
             format!(
@@ -63,14 +63,11 @@ fn check_hop(text: &str, uri: &Uri<'_>, path: &[Step<'_>], check: &mut Check<'_>
 /// Says why no listener reaches it, and what would: RFC 3263 4.1 says by which transport it is reached.
 fn out_of_reach(text: &str, hop: &Hop, listeners: &[Listener]) -> Option<(String, String)> {
     let speaks = |transport| listeners.iter().any(|l| l.transport == transport);
-    let numeric = hop.numeric();
-    let wanted = match (hop.transport, numeric) {
-        (Some(transport), _) | (None, Some((transport, _))) => transport,
-        (None, None) if hop.secure => Transport::Tls,
-        // A name is reached by what there is.
-        (None, None) if speaks(Transport::Udp) => return None,
-        (None, None) if speaks(Transport::Tcp) || speaks(Transport::Tls) => return None,
-        (None, None) => Transport::Udp,
+    let some = [Transport::Udp, Transport::Tcp, Transport::Tls].map(speaks);
+    let wanted = match transport_of(hop) {
+        Some(transport) => transport,
+        None if some.contains(&true) => return None,
+        None => Transport::Udp,
     };
     let (param, port) = (wanted.param(), wanted.default_port());
     if !speaks(wanted) {
@@ -82,7 +79,7 @@ fn out_of_reach(text: &str, hop: &Hop, listeners: &[Listener]) -> Option<(String
         let what = format!("`{text}` wants {name}, and there is no listener to speak it from");
         return Some((what, mend));
     }
-    let (_, at) = numeric?;
+    let (_, at) = hop.numeric()?;
     let mut same = listeners.iter().filter(|l| l.transport == wanted);
     if same.any(|l| l.at.is_ipv4() == at.is_ipv4()) {
         return None;
@@ -96,6 +93,60 @@ fn out_of_reach(text: &str, hop: &Hop, listeners: &[Listener]) -> Option<(String
         format!("`{text}` is an {family} address, and no {param} listener is"),
         format!("add one to `listen`: {param}://{all}:{port}"),
     ))
+}
+
+/// Returns the transport that a hop is called by; None for a name, which is called by what there is on both sides.
+fn transport_of(hop: &Hop) -> Option<Transport> {
+    let numeric = hop.numeric().map(|(transport, _)| transport);
+    let secure = hop.secure.then_some(Transport::Tls);
+    hop.transport.or(numeric).or(secure)
+}
+
+/// Returns the listener that an upstream names, which one of its targets at least can be called from: by that one,
+/// or by another at its address.
+pub(super) fn listener(
+    named: ListenAt,
+    targets: &[UpstreamTarget],
+    path: &[Step<'_>],
+    check: &mut Check<'_>,
+) -> Option<ListenerId> {
+    let (mut all, listeners) = (check.listeners.iter(), &check.listeners);
+    let is_named = |l: &Listener| (l.transport, l.at) == (named.transport, named.at);
+    let Some(index) = all.position(is_named) else {
+        let known: Vec<String> = listeners.iter().map(written).collect();
+        let mend = format!("as it stands under `listen`: {}", known.join(", "));
+        if check.is_whole(&key("listen")) {
+            check.problem(path, format!("there is no listener {named}"), &mend);
+        }
+        return None;
+    };
+    let beside = |l: &&Listener| l.at.ip() == named.at.ip();
+    let here: Vec<Transport> = listeners
+        .iter()
+        .filter(beside)
+        .map(|l| l.transport)
+        .collect();
+    let is_called = |target: &UpstreamTarget| {
+        let hop = Uri::parse(&target.uri).ok().and_then(|uri| Hop::of(&uri));
+        // What is no hop is told of elsewhere.
+        hop.is_none_or(|hop| {
+            let family = hop.numeric().map(|(_, at)| at.is_ipv4());
+            let wanted = transport_of(&hop).unwrap_or(named.transport);
+            here.contains(&wanted) && family.is_none_or(|v4| v4 == named.at.is_ipv4())
+        })
+    };
+    if named.transport.is_web_socket() || !targets.iter().any(is_called) {
+        check.problem(
+            path,
+            format!("none of the targets is called from {named}"),
+            "name a listener of their transport and address family",
+        );
+    }
+    u16::try_from(index).ok().map(ListenerId)
+}
+
+fn written(listener: &Listener) -> String {
+    format!("{}://{}", listener.transport.param(), listener.at)
 }
 
 /// Returns the listener that an address leads to, as far as the file shows.

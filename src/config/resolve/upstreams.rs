@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::acl::networks;
-use super::reach::check_target;
+use super::reach::{self, check_target};
 use super::{Check, behaviour};
 use crate::config::file::{self, File, TargetUri, TextOr};
 use crate::config::problem::nearest;
@@ -69,6 +69,9 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> BTreeMap<Box<str>, 
             file::PathMode::Path => PathMode::Path,
             file::PathMode::Contact => PathMode::Contact,
         };
+        let at = [path[0], path[1], Step::Key("listener")];
+        let listener = upstream.listener;
+        let listener = listener.and_then(|named| reach::listener(named, &targets, &at, check));
         let upstream = Upstream {
             targets,
             sources: networks(
@@ -77,6 +80,7 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> BTreeMap<Box<str>, 
                 check,
             ),
             trusted: upstream.trusted,
+            listener,
             path: how,
             probe: upstream.probe.map(|span| Millis(span.0)),
             account,

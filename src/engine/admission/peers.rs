@@ -193,8 +193,8 @@ mod tests {
             sources: Vec::new(),
             trusted,
             path: PathMode::Path,
-            account: None,
             probe: None,
+            ..Upstream::default()
         };
         Settings {
             upstreams: [("pbx".into(), upstream)].into(),

@@ -26,7 +26,7 @@ impl World for Book {
         flow.peer
     }
 
-    fn flow_to(&self, _: Transport, _: SocketAddr, _: &str) -> Option<Flow> {
+    fn flow_to(&self, _: Transport, _: SocketAddr, _: &str, _: Option<ListenerId>) -> Option<Flow> {
         None
     }
 

@@ -14,7 +14,7 @@ use crate::engine::location::{
 use crate::engine::ports::World;
 use crate::engine::refusal::Refusal;
 use crate::engine::settings::{
-    Auth, Emergency, ForkOrder, RouteFork, ServedBy, Settings, StaticEndpoint,
+    Auth, Emergency, ForkOrder, RouteFork, ServedBy, Settings, StaticEndpoint, Upstream,
 };
 use crate::engine::time::Time;
 use crate::sip::{Scheme, Uri};
@@ -354,6 +354,16 @@ pub(crate) fn hops<'s>(name: &str, settings: &'s Settings) -> impl Iterator<Item
             Scheme::Tel | Scheme::Other(_) => false,
         })
     })
+}
+
+/// Returns the upstream that a hop is a target of, and its name.
+pub(crate) fn upstream_with<'s>(
+    hop: &str,
+    settings: &'s Settings,
+) -> Option<(&'s str, &'s Upstream)> {
+    let mut known = settings.upstreams.iter();
+    let found = known.find(|(name, _)| hops(name, settings).any(|known| known == hop));
+    found.map(|(name, upstream)| (&**name, upstream))
 }
 
 /// An upstream, asked for a user by this Request-URI.

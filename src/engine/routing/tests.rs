@@ -81,9 +81,9 @@ fn wired() -> Settings {
         targets: targets.iter().map(|target| (*target).into()).collect(),
         trusted: true,
         path: PathMode::Path,
-        account: None,
         sources: Vec::new(),
         probe: None,
+        ..Upstream::default()
     };
     let route = |pattern: &str, to: &str| Route {
         pattern: pattern.into(),

@@ -14,6 +14,7 @@ impl crate::engine::ports::World for Nowhere {
         _: crate::engine::ids::Transport,
         _: std::net::SocketAddr,
         _: &str,
+        _: Option<crate::engine::ids::ListenerId>,
     ) -> Option<crate::engine::ids::Flow> {
         None
     }
@@ -60,7 +61,7 @@ fn settings(targets: &[(&str, u16, u16)], probe: Option<Millis>) -> Settings {
         path: PathMode::Path,
         sources: Vec::new(),
         probe,
-        account: None,
+        ..Upstream::default()
     };
     Settings {
         upstreams: [("pbx".into(), upstream)].into(),

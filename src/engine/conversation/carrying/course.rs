@@ -150,7 +150,8 @@ impl Context<'_> {
             let flow = if open && is_heard(&target) {
                 Some(heard)
             } else {
-                self.world.flow_to(target.0, target.1, &hop.host)
+                let from = Some(heard.listener);
+                self.world.flow_to(target.0, target.1, &hop.host, from)
             };
             if let Some(flow) = flow.filter(|flow| !flows.contains(flow))
                 && flows.len() < TARGETS_MAX

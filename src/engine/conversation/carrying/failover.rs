@@ -12,12 +12,12 @@ use std::collections::VecDeque;
 
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, retry_after};
-use crate::engine::conversation::forking::calling::hop_of;
+use crate::engine::conversation::forking::calling::{hop_of, listener_for};
 use crate::engine::conversation::forking::{Branch, BranchState, Fork};
 use crate::engine::conversation::restoring::reach::standing;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Event, Refuser, TargetFailure};
-use crate::engine::ids::{Flow, LegId, Side, Transport};
+use crate::engine::ids::{Flow, LegId, ListenerId, Side, Transport};
 use crate::engine::locating::Located;
 use crate::engine::routing;
 use crate::engine::time::Time;
@@ -30,17 +30,18 @@ pub(crate) fn next_flow(
     endpoint: &Endpoint,
     rest: &mut VecDeque<Located>,
 ) -> Option<Flow> {
-    next_flow_to(context, &hop_of(endpoint)?.host, rest)
+    let from = listener_for(context, endpoint);
+    next_flow_to(context, (&hop_of(endpoint)?.host, from), rest)
 }
 
-/// Takes the first of these targets of a host that we have a listener for.
+/// Takes the first of these targets of a host that we have a listener for, `from` rather than others.
 pub(crate) fn next_flow_to(
     context: &Context<'_>,
-    host: &str,
+    (host, from): (&str, Option<ListenerId>),
     rest: &mut VecDeque<Located>,
 ) -> Option<Flow> {
     while let Some((transport, peer)) = rest.pop_front() {
-        if let Some(flow) = context.world.flow_to(transport, peer, host) {
+        if let Some(flow) = context.world.flow_to(transport, peer, host, from) {
             return Some(flow);
         }
     }

@@ -42,7 +42,8 @@ pub(crate) fn over_tcp(
         return None;
     }
     let host = hop_of(endpoint)?.host;
-    let tcp = context.world.flow_to(target.0, target.1, &host)?;
+    let from = Some(flow.listener);
+    let tcp = context.world.flow_to(target.0, target.1, &host, from)?;
     rest.push_front((Transport::Udp, flow.peer));
     Some(tcp)
 }

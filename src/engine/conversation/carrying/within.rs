@@ -281,7 +281,9 @@ impl Context<'_> {
             Some(known) => ((Transport::Tcp, known.peer), Some(*known)),
             None => {
                 let target = (Transport::Tcp, course.flow.peer);
-                (target, self.world.flow_to(target.0, target.1, &hop.host))
+                let from = Some(course.flow.listener);
+                let tcp = self.world.flow_to(target.0, target.1, &hop.host, from);
+                (target, tcp)
             }
         };
         tcp.filter(|_| !self.shared.shunned.has(&target, self.now))

@@ -81,7 +81,8 @@ pub(crate) fn way(context: &Context<'_>, endpoint: &Endpoint) -> Way {
     let Some(target) = hop.numeric() else {
         return Way::Ask(hop);
     };
-    let flow = context.world.flow_to(target.0, target.1, &hop.host);
+    let from = listener_for(context, endpoint);
+    let flow = context.world.flow_to(target.0, target.1, &hop.host, from);
     flow.map_or(Way::None, Way::Located)
 }
 
@@ -97,6 +98,18 @@ pub(crate) fn in_secrecy(
     }
     endpoints.retain(|endpoint| way(context, endpoint).is_secure(context));
     !endpoints.is_empty()
+}
+
+/// Returns the listener that a new flow to an endpoint begins at: where it came from before, else the one that its
+/// upstream names.
+pub(crate) fn listener_for(context: &Context<'_>, endpoint: &Endpoint) -> Option<ListenerId> {
+    if let Some(flow) = endpoint.flow {
+        return Some(flow.listener);
+    }
+    let through = endpoint.through.as_deref()?;
+    routing::upstream_with(through, &context.shared.settings)?
+        .1
+        .listener
 }
 
 /// Returns the next hop toward an endpoint whose flow is not known.

@@ -141,7 +141,7 @@ impl Context<'_> {
     ) -> bool {
         let settings = &self.shared.settings;
         let through = endpoint.through.as_deref();
-        let Some(name) = through.and_then(|hop| upstream_with(hop, settings)) else {
+        let Some(name) = through.and_then(|hop| upstream_name(hop, settings)) else {
             return false;
         };
         let own = settings.upstreams.get(name);
@@ -438,7 +438,7 @@ fn account<'s>(leg: &Leg, settings: &'s Settings) -> Option<(&'s str, &'s Accoun
 /// settings name as one of the upstream's.
 fn upstream_of_leg<'s>(leg: &Leg, settings: &'s Settings) -> Option<&'s str> {
     if let Some(through) = &leg.endpoint.through {
-        return upstream_with(through, settings);
+        return upstream_name(through, settings);
     }
     let peer = leg.dialog.reached_over().peer.ip().to_canonical();
     let mut known = settings.upstreams.iter();
@@ -451,9 +451,6 @@ fn upstream_of_leg<'s>(leg: &Leg, settings: &'s Settings) -> Option<&'s str> {
     found.map(|(name, _)| &**name)
 }
 
-/// Returns the upstream that a hop is a target of.
-fn upstream_with<'s>(hop: &str, settings: &'s Settings) -> Option<&'s str> {
-    let mut known = settings.upstreams.keys();
-    let found = known.find(|name| routing::hops(name, settings).any(|known| known == hop));
-    found.map(|name| &**name)
+fn upstream_name<'s>(hop: &str, settings: &'s Settings) -> Option<&'s str> {
+    routing::upstream_with(hop, settings).map(|(name, _)| name)
 }

@@ -211,5 +211,6 @@ pub(crate) fn way_anew(context: &Context<'_>, leg: &Leg) -> Option<Flow> {
     if natted || matches!(transport, Transport::Ws | Transport::Wss) {
         return None;
     }
-    context.world.flow_to(transport, peer, &hop.host)
+    let from = Some(old.listener);
+    context.world.flow_to(transport, peer, &hop.host, from)
 }
