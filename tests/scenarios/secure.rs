@@ -42,9 +42,10 @@ timers: { t1: 50ms, t2: 200ms, t4: 200ms }
 admin: { listen: "127.0.0.1:0" }
 "#;
 
-struct House {
-    stage: Stage,
-    trust: Arc<ClientConfig>,
+/// A stage with the transports that need more than an address.
+pub(crate) struct House {
+    pub(crate) stage: Stage,
+    pub(crate) trust: Arc<ClientConfig>,
     _files: tempfile::TempDir,
 }
 
@@ -53,7 +54,7 @@ impl House {
         Self::with(|_| ())
     }
 
-    fn with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
         let files = tempfile::tempdir().unwrap();
         let names = ["example.org", "127.0.0.1"].map(str::to_owned);
         let made = rcgen::generate_simple_self_signed(names).unwrap();

@@ -1,15 +1,22 @@
 //! The torture messages of RFC 4475 and RFC 5118, as they are, over real sockets to the running
 //! server: what it answers, and that it goes on.
 
-use std::io::{Read, Write};
+use std::io::ErrorKind::{TimedOut, WouldBlock};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use refork::sip::{Message, Method};
 use refork::ua::Transport;
+use rustls::{ClientConnection, StreamOwned};
+use tungstenite::client::IntoClientRequest;
+use tungstenite::http::HeaderValue;
+use tungstenite::protocol::{Message as Frame, WebSocket};
 
+use crate::secure::House;
 use crate::stage::{SOON, Stage};
 
 /// What a message must bring.
@@ -146,6 +153,8 @@ const SECOND: &str = "dblreq.0ha0isnda977644900765@192.0.2.15";
 struct Heard {
     answer: Option<u16>,
     alive: Option<u16>,
+    /// The connection was closed.
+    closed: bool,
 }
 
 impl Heard {
@@ -207,83 +216,169 @@ fn over_udp(name: &str, outcome: Outcome, number: usize, stage: &Stage) -> Heard
     heard
 }
 
-/// Sends a message by TCP. What cannot be framed closes the connection, so the question has its own.
-fn over_tcp(name: &str, outcome: Outcome, number: usize, stage: &Stage) -> Heard {
-    let server = stage.sip(Transport::Tcp, false);
+/// A connection that a message is sent over as it is.
+enum Wire {
+    Stream(Box<dyn Stream>),
+    /// One message a frame (RFC 7118 4.2).
+    Web(Box<WebSocket<TcpStream>>),
+}
+
+trait Stream: Read + Write {}
+
+impl<S: Read + Write> Stream for S {}
+
+impl Wire {
+    /// Returns it, and the address that it has at this end.
+    fn open(house: &House, transport: Transport) -> (Self, SocketAddr) {
+        let server = house.stage.sip(transport, false);
+        let socket = TcpStream::connect(server).unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        let from = socket.local_addr().unwrap();
+        let wire = match transport {
+            Transport::Tls => {
+                let name = "example.org".try_into().unwrap();
+                let trust = Arc::clone(&house.trust);
+                let session = ClientConnection::new(trust, name).unwrap();
+                Self::Stream(Box::new(StreamOwned::new(session, socket)))
+            }
+            Transport::Ws => {
+                let mut request = "ws://example.org/".into_client_request().unwrap();
+                let sip = HeaderValue::from_static("sip");
+                request.headers_mut().insert("Sec-WebSocket-Protocol", sip);
+                Self::Web(Box::new(tungstenite::client(request, socket).unwrap().0))
+            }
+            Transport::Udp | Transport::Tcp | Transport::Wss => Self::Stream(Box::new(socket)),
+        };
+        (wire, from)
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        // It may be closed for what came before.
+        match self {
+            Self::Stream(stream) => drop(stream.write_all(bytes).and_then(|()| stream.flush())),
+            Self::Web(socket) => drop(socket.send(Frame::binary(bytes.to_vec()))),
+        }
+    }
+
+    /// Listens until enough is heard. Returns false where it was closed, or nothing came for long.
+    fn listen(
+        &mut self,
+        heard: &mut Heard,
+        number: usize,
+        is_done: impl Fn(&Heard) -> bool,
+    ) -> bool {
+        let mut bytes = Vec::new();
+        let mut buffer = [0; 65536];
+        while !is_done(heard) {
+            let came = match self {
+                Self::Stream(stream) => stream.read(&mut buffer),
+                Self::Web(socket) => match socket.read() {
+                    Ok(frame) => {
+                        let frame = frame.into_data();
+                        buffer[..frame.len()].copy_from_slice(&frame);
+                        Ok(frame.len())
+                    }
+                    Err(tungstenite::Error::Io(error)) => Err(error),
+                    Err(error) => Err(io::Error::other(error.to_string())),
+                },
+            };
+            let length = match came {
+                Ok(length) if length > 0 => length,
+                Err(error) if matches!(error.kind(), TimedOut | WouldBlock) => return false,
+                Ok(_) | Err(_) => {
+                    heard.closed = true;
+                    return false;
+                }
+            };
+            bytes.extend_from_slice(&buffer[..length]);
+            // None of the answers has a body.
+            while let Some(end) = bytes.windows(4).position(|end| end == b"\r\n\r\n") {
+                let answer: Vec<u8> = bytes.drain(..end + 4).collect();
+                heard.take(&answer, number);
+            }
+        }
+        true
+    }
+}
+
+/// Sends a message over a connection, and the question after it: its answer comes behind all that the message is
+/// answered. What cannot be framed closes the connection, then the question has its own.
+fn connected(
+    name: &str,
+    outcome: Outcome,
+    number: usize,
+    house: &House,
+    transport: Transport,
+) -> Heard {
     let message = load(name);
     let mut heard = Heard::default();
-    let mut connection = TcpStream::connect(server).unwrap();
-    connection.write_all(&message).unwrap();
-    if !outcome.may_be_silent() {
-        listen(&mut connection, &mut heard, number, |heard| {
-            heard.answer.is_some()
-        });
+    let (mut wire, from) = Wire::open(house, transport);
+    let word = match transport {
+        Transport::Tls => "TLS",
+        Transport::Ws => "WS",
+        Transport::Udp | Transport::Tcp | Transport::Wss => "TCP",
+    };
+    let question = options(&message, number, word, from);
+    wire.send(&message);
+    if outcome.may_be_silent() {
+        wire.send(question.as_bytes());
+        if wire.listen(&mut heard, number, |heard| heard.alive.is_some()) {
+            return heard;
+        }
+    } else {
+        wire.listen(&mut heard, number, |heard| heard.answer.is_some());
     }
-    let mut another = TcpStream::connect(server).unwrap();
-    let question = options(&message, number, "TCP", another.local_addr().unwrap());
-    another.write_all(question.as_bytes()).unwrap();
-    listen(&mut another, &mut heard, number, |heard| {
-        heard.alive.is_some()
-    });
+    let (mut another, from) = Wire::open(house, transport);
+    another.send(options(&message, number, word, from).as_bytes());
+    another.listen(&mut heard, number, |heard| heard.alive.is_some());
     heard
 }
 
-fn listen(
-    connection: &mut TcpStream,
-    heard: &mut Heard,
-    number: usize,
-    is_done: impl Fn(&Heard) -> bool,
-) {
-    connection.set_read_timeout(Some(SOON)).unwrap();
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 65536];
-    while !is_done(heard) {
-        let Ok(length) = connection.read(&mut buffer) else {
-            return;
-        };
-        if length == 0 {
-            return;
-        }
-        bytes.extend_from_slice(&buffer[..length]);
-        // None of the answers has a body.
-        while let Some(end) = bytes.windows(4).position(|end| end == b"\r\n\r\n") {
-            let answer: Vec<u8> = bytes.drain(..end + 4).collect();
-            heard.take(&answer, number);
-        }
-    }
-}
-
-/// What says that it is longer than it is: on a stream the rest of it is waited for.
+/// What says that it is longer than it is: on a stream the rest of it is waited for, and in vain.
 const UNFINISHED: &str = "rfc4475/clerr";
 
-fn endure(send: impl Fn(&str, Outcome, usize, &Stage) -> Heard, transport: Transport) {
-    // Each is an offence over a connection: the judge must not be shut out.
-    let stage = Stage::with(|config| config.bans.after = 10_000);
+fn endure(transport: Transport) {
+    let house = House::with(|config| {
+        // Each is an offence over a connection: the judge must not be shut out.
+        config.bans.after = 10_000;
+        config.limits.header_timeout = Duration::from_millis(500);
+    });
     let mut wrong = Vec::new();
     for (number, (name, outcome)) in TABLE.iter().enumerate() {
-        let outcome = match transport {
-            Transport::Tcp if *name == UNFINISHED => Silence,
-            Transport::Udp | Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
-                *outcome
+        let heard = match transport {
+            Transport::Udp => over_udp(name, *outcome, number, &house.stage),
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+                connected(name, *outcome, number, &house, transport)
             }
         };
-        let heard = send(name, outcome, number, &stage);
-        if heard.alive != Some(200) || !outcome.is_met_by(heard.answer) {
+        let framed = matches!(transport, Transport::Tcp | Transport::Tls);
+        let cut_off = framed && *name == UNFINISHED && heard.closed && heard.answer.is_none();
+        if heard.alive != Some(200) || !cut_off && !outcome.is_met_by(heard.answer) {
             wrong.push(format!("{name}: {outcome:?}, but {heard:?}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    stage.finish();
+    house.stage.finish();
 }
 
 #[test]
 fn every_torture_message_over_udp() {
-    endure(over_udp, Transport::Udp);
+    endure(Transport::Udp);
 }
 
 #[test]
 fn every_torture_message_over_tcp() {
-    endure(over_tcp, Transport::Tcp);
+    endure(Transport::Tcp);
+}
+
+#[test]
+fn every_torture_message_over_tls() {
+    endure(Transport::Tls);
+}
+
+#[test]
+fn every_torture_message_over_a_websocket() {
+    endure(Transport::Ws);
 }
 
 /// The messages are sent as they are, so a file that no longer is what the table says would not show.
