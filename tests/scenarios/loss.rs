@@ -54,6 +54,16 @@ fn went_on(survivor: &Call, new: &Phone) {
     assert!(seam.marker, "{seen:?}");
 }
 
+/// What a phone has heard from its first packet on is one stream: one source, no number missing, no step back.
+fn one_stream(call: &Call) {
+    let seen = Continuity::of(&call.heard());
+    assert_eq!(
+        (seen.sources, seen.breaks, seen.steps_back),
+        (1, 0, 0),
+        "{seen:?}"
+    );
+}
+
 /// Bob's desk phone is lost; his mobile answers.
 fn the_callee_is_lost(loss: Loss) {
     let stage = Stage::new();
@@ -71,6 +81,7 @@ fn the_callee_is_lost(loss: Loss) {
     let notice = call.wait_texts(1, SOON).unwrap();
     assert!(notice[0].body.contains("Bob's mobile"), "{notice:?}");
     went_on(&call, &mobile);
+    one_stream(&again);
     // No other word to the survivor, and the conversation is as alive as before.
     only_told(&stage.log, &alice, since, 1);
     assert_eq!(call.message("still here?").unwrap(), 200);
@@ -99,6 +110,7 @@ fn the_caller_is_lost(loss: Loss) {
     talk(&taken, &again);
     taken.wait_texts(1, SOON).unwrap();
     went_on(&taken, &mobile);
+    one_stream(&again);
     only_told(&stage.log, &bob, since, 1);
     // A re-fork looks as if the survivor had called.
     let invite = mobile
@@ -129,12 +141,8 @@ fn the_same_phone_comes_back_and_nobody_is_told(loss: Loss) {
     let again = desk.incoming(LATER).unwrap();
     again.wait_up(SOON).unwrap();
     talk(&call, &again);
-    let seen = Continuity::of(&call.heard());
-    assert_eq!(
-        (seen.sources, seen.breaks, seen.steps_back),
-        (1, 0, 0),
-        "{seen:?}"
-    );
+    one_stream(&call);
+    one_stream(&again);
     // A text of Bob's is delivered after the notice would have been.
     assert_eq!(again.message("that was my battery").unwrap(), 200);
     let texts = call.wait_texts(1, SOON).unwrap();

@@ -47,6 +47,7 @@ def lost(stage, how, caller="alice", opening=(), encrypt=None):
     to_alice = at_alice.rtp(incoming=True)
     print(f"    lost after {lost_at - to_alice[0].time:.1f} s of audio, restored {restored_at - lost_at:.1f} s later")
     print(f"    to Alice: {judge_unbroken(to_alice)}")
+    print(f"    to the mobile: {judge_unbroken(at_mobile.rtp(incoming=True))}")
     after = [packet for packet in to_alice if restored_at < packet.time < ended_at]
     assert len(after) > (ended_at - restored_at) * 50 * 0.7, f"only {len(after)} packets after the restoration"
     for name, capture in zip(HOUSEHOLD, (at_alice, at_desk, at_mobile)):

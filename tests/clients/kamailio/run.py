@@ -16,6 +16,7 @@ sys.path.insert(0, str(HERE.parent / "baresip"))
 import acts  # noqa: E402
 import household  # noqa: E402
 import ladder  # noqa: E402
+import loss  # noqa: E402
 from capture import judge_unbroken  # noqa: E402
 from household import ADDRESSES, PBX_BEHIND, SERVER, USERS, perform, secret  # noqa: E402
 from phone import Phone  # noqa: E402
@@ -176,6 +177,15 @@ def callee_beyond_killed(stage):
     lost(stage, "beyond", "beyond")
 
 
+def callee_behind_frozen(stage):
+    loss.lost(stage, signal.SIGSTOP)
+
+
+def caller_behind_killed(stage):
+    """Bob's desk phone has called Alice, and is lost."""
+    loss.lost(stage, signal.SIGKILL, "desk", ("INVITE", "ACK"))
+
+
 def recorded_elsewhere_calls_both_ways(stage):
     calls_both_ways(stage)
     within = re.findall(r"within: (\w+) from 10\.99\.0\.1:5060 at (\d+)", stage.pbx.log.read_text())
@@ -256,8 +266,8 @@ def without_path_blind_transfer(stage):
     acts.blind_transfer(stage)
 
 
-SCENARIOS = (calls_both_ways, callee_behind_killed, callee_beyond_killed, recorded_elsewhere_calls_both_ways,
-             recorded_elsewhere_callee_behind_killed, wary_calls_both_ways, acts.blind_transfer, attended_transfer, acts.texts,
+SCENARIOS = (calls_both_ways, callee_behind_killed, callee_beyond_killed, callee_behind_frozen, caller_behind_killed,
+             recorded_elsewhere_calls_both_ways, recorded_elsewhere_callee_behind_killed, wary_calls_both_ways, acts.blind_transfer, attended_transfer, acts.texts,
              blind_then_killed, attended_then_killed,
              without_path_calls_both_ways, without_path_callee_behind_killed, without_path_blind_transfer)
 sys.exit(perform(SCENARIOS, Phone, Stage))
