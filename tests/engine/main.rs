@@ -19,6 +19,7 @@ mod carried;
 mod certificates;
 mod claims;
 mod cloned;
+mod comebacks;
 mod crowds;
 mod declined;
 mod delayed;

@@ -112,7 +112,7 @@ fn an_invite_with_replaces_wins() {
     let mut t = Table::new(settings());
     let (mut a, b) = t.established();
     t.bob_is_lost();
-    t.discard(desk());
+    let asked = t.request_to(desk(), Method::Invite);
     let again = phone("203.0.113.9:5060");
     let invite = request(Method::Invite, "bob", "alice", again, "repair")
         .header(Name::Replaces, replaces(&b))
@@ -120,15 +120,36 @@ fn an_invite_with_replaces_wins() {
     t.receive(again, with_sdp(invite, &sdp(again, 1, "sendrecv")));
     let ok = t.response_to(again, 200);
     assert!(text(&ok).contains("m=audio") && text(&ok).contains("192.0.2.1"));
+    t.nothing_to(again);
     let dialog = Remote::of_answer(&ok, again);
     t.receive(again, dialog.ack(1));
     let repaired = |what: &Happening| matches!(what, Happening::Repaired { .. });
     assert_eq!(t.happened(repaired), 1);
+    // The old dialog is ended (RFC 3891 3), and so is the INVITE that was out: as soon as it is answered at all
+    // (RFC 3261 9.1).
+    let bye = t.request_to(desk(), Method::Bye);
+    assert_eq!(bye.call_id(), b.call_id);
+    t.reply(&bye, 481, desk());
+    t.nothing_to(desk());
+    t.reply(&asked, 180, desk());
+    let cancel = t.request_to(desk(), Method::Cancel);
+    assert_eq!(cancel.call_id(), asked.call_id());
+    t.reply(&cancel, 200, desk());
+    t.reply(&asked, 487, desk());
+    t.request_to(desk(), Method::Ack);
+    // Without an instance it is another phone by its address: Alice is told so, and asked for nothing.
+    let notice = t.request_to(alice(), Method::Message);
+    t.reply(&notice, 200, alice());
+    t.nothing_to(alice());
     t.receive(alice(), a.message("hello"));
-    t.request_to(again, Method::Message);
-    // The old dialog and the INVITEs that were out are ended.
-    let ends: Vec<_> = (0..t.discard(desk())).collect();
-    assert!(!ends.is_empty());
+    let carried = t.request_to(again, Method::Message);
+    t.reply(&carried, 200, again);
+    t.response_to(alice(), 200);
+    t.hangs_up(&mut a);
+    let bye = t.request_to(again, Method::Bye);
+    t.reply(&bye, 200, again);
+    t.nothing_to(desk());
+    t.ends_empty();
 }
 
 /// Nobody was lost: Alice's other phone takes the call, by its user's wish, and the one that had it may do so itself.
