@@ -53,6 +53,8 @@ struct Datagrams {
     unreachable: Vec<SocketAddr>,
     /// Who is not to be heard.
     shut_out: Option<SocketAddr>,
+    /// Whose keep-alives came.
+    kept: Vec<SocketAddr>,
     received: Vec<Datagram>,
     /// What the reads said of the kernel's queue.
     queued: Vec<Queued>,
@@ -73,6 +75,7 @@ impl Datagrams {
             counters: Counters::default(),
             unreachable: Vec::new(),
             shut_out: None,
+            kept: Vec::new(),
             received: Vec::new(),
             queued: Vec::new(),
         }
@@ -90,6 +93,7 @@ impl Datagrams {
             &self.counters,
             &mut self.unreachable,
             &|peer, _| Some(peer) != self.shut_out,
+            &mut self.kept,
             &mut self.received,
         );
         self.queued.push(queued);
@@ -183,6 +187,7 @@ fn datagrams_come_whole_or_not_at_all() {
         send(&[b'z', number]);
     }
     ours.until(|ours| ours.received.len() == 102);
+    assert_eq!(ours.kept, [peer.local_addr().unwrap(); 3]);
     assert_eq!(&*ours.received[0].bytes, b"first");
     assert_eq!(&*ours.received[1].bytes, &[b'y'; 100]);
     for (number, datagram) in ours.received[2..].iter().enumerate() {
@@ -675,6 +680,48 @@ fn a_peer_that_does_not_read_is_gone() {
     };
     assert_eq!(closed.peer, deaf.local_addr().unwrap());
     assert_eq!(shard.open(), 0);
+}
+
+#[test]
+fn a_peer_that_does_not_read_keeps_nobody_else_waiting() {
+    let mut shard = Shard::new(10, 10);
+    let (deaf, mut other) = (shard.connect(), shard.connect());
+    hears_meanwhile(&mut shard, Transport::Tcp, &deaf, &mut other, OPTIONS);
+}
+
+/// Sends to one that does not read until it is gone; each time another one has a word at once, `framed` as it is on
+/// its wire.
+fn hears_meanwhile(
+    shard: &mut Shard,
+    transport: Transport,
+    deaf: &TcpStream,
+    other: &mut TcpStream,
+    framed: &[u8],
+) {
+    let way = |peer: &TcpStream| Flow {
+        transport,
+        ..to(peer.local_addr().unwrap())
+    };
+    let (deaf, way) = (way(deaf), way(other));
+    let piece = Bytes::from(vec![b'x'; 60_000]);
+    other
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    let mut heard = 0;
+    loop {
+        let carried = shard.streams.send(&deaf, piece.clone(), shard.now);
+        let word = Bytes::from_static(OPTIONS);
+        assert_eq!(shard.streams.send(&way, word, shard.now), Carried::Done);
+        read_exactly(other, framed);
+        heard += 1;
+        match carried {
+            Carried::Done => assert!(heard < 2000, "no bound on what waits"),
+            Carried::Closed(_) => break,
+            other @ (Carried::Elsewhere(_) | Carried::Gone) => panic!("{other:?}"),
+        }
+    }
+    assert!(heard > 2, "something waited for the deaf one");
+    assert_eq!(shard.open(), 1);
 }
 
 #[test]

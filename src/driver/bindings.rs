@@ -16,6 +16,9 @@ use crate::engine::time::Time;
 /// AORs returned by one look for expired ones: a storm is worked off in parts.
 const EXPIRED_MAX: usize = 256;
 
+/// So many lines of a phone are looked at for what it does with its flow.
+const SHARING_MAX: usize = 8;
+
 type ByExpiry = BTreeSet<(Time, Aor)>;
 /// Whose bindings name a flow, and how many of each. Many phones are behind one edge: nothing here takes longer for
 /// every one of them.
@@ -112,6 +115,17 @@ impl Bindings {
         let flows = lock(self.flows(flow));
         let aors = flows.get(flow).into_iter().flat_map(BTreeMap::keys);
         aors.take(limit).cloned().collect()
+    }
+
+    /// Returns true where a phone that is connected to us has numbered the flow (RFC 5626 4.2), and was asked by a
+    /// Flow-Timer to keep it alive.
+    pub fn keeps(&self, flow: &Flow) -> bool {
+        let own = |binding: &Binding| {
+            let ours = binding.token.is_none() && binding.endpoint.path.is_empty();
+            ours && binding.reg_id.is_some() && binding.endpoint.flow.as_ref() == Some(flow)
+        };
+        let mut over = self.over(flow, SHARING_MAX).into_iter();
+        over.any(|aor| self.of(&aor).iter().any(own))
     }
 
     /// Returns how many flows a worker keeps alive.

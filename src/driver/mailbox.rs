@@ -54,9 +54,10 @@ impl Mail {
             }
             Self::Send { .. } => CAPACITY - LAST_RESERVE,
             // SIP sends it again, or other signs say the same later.
-            Self::Input(Input::Message { .. } | Input::Unreachable { .. }) | Self::Ask(_) => {
-                CAPACITY - RESERVE
-            }
+            Self::Input(
+                Input::Message { .. } | Input::Unreachable { .. } | Input::Unkept { .. },
+            )
+            | Self::Ask(_) => CAPACITY - RESERVE,
             Self::Input(_) | Self::Needs { .. } | Self::Mark | Self::Stop => CAPACITY,
             // One of each worker, which nobody sends again.
             Self::Rebuilt => usize::MAX,

@@ -12,6 +12,7 @@ mod keepalive;
 mod kept;
 mod lateness;
 mod mailbox;
+mod promised;
 mod reading;
 mod records;
 mod resolver;

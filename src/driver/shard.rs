@@ -27,6 +27,7 @@ use super::entrance::{Entrance, Held};
 use super::keepalive::Keepalive;
 use super::lateness::Lateness;
 use super::mailbox::Mail;
+use super::promised::Promised;
 use super::shared::Shared;
 use super::spare::Spared;
 use super::unsent::Unsent;
@@ -85,6 +86,7 @@ pub struct Shard {
     pub(super) backlog: VecDeque<Input>,
     snapshots: Vec<Snapshot>,
     keepalive: Keepalive,
+    promised: Promised,
     lateness: Lateness,
     pub(super) spared: Spared,
     /// Of the gate, and of which revision.
@@ -148,6 +150,7 @@ impl Shard {
             backlog: VecDeque::new(),
             snapshots: start.snapshots,
             keepalive: Keepalive::new(shared.keepalive, now),
+            promised: Promised::default(),
             lateness: Lateness::new(now),
             spared: Spared::default(),
             revision: shared.gate.revision(),
@@ -351,14 +354,19 @@ impl Shard {
             connection: None,
         };
         let hears = |peer, bytes: &[u8]| entrance.hears(&flow(peer), bytes);
-        let (mut datagrams, mut unreachable) = (Vec::new(), Vec::new());
+        let (mut datagrams, mut unreachable, mut kept) = (Vec::new(), Vec::new(), Vec::new());
         let queued = udp.receive(
             &mut self.room,
             &self.counters,
             &mut unreachable,
             &hears,
+            &mut kept,
             &mut datagrams,
         );
+        for peer in kept {
+            self.promised
+                .kept_alive(flow(peer), &self.shared.bindings, now);
+        }
         if let Some(since) = queued.since {
             let wait = self.shared.clock.ago(since);
             self.lateness.waited(wait);
@@ -368,6 +376,7 @@ impl Shard {
             self.lateness.lost();
         }
         for Datagram { peer, bytes } in datagrams {
+            self.promised.spoke(&flow(peer), now);
             if self.deliver(flow(peer), bytes).is_err() {
                 Counters::add(&self.counters.datagrams_dropped);
                 self.shared.mailboxes.lost(self.worker);
@@ -528,6 +537,9 @@ impl Shard {
         }
         for flow in self.keepalive.due(&shared.bindings, self.worker, now) {
             self.send_keepalive(&flow);
+        }
+        for flow in self.promised.silent(&shared.bindings, now) {
+            self.tell_all(move || Input::Unkept { flow });
         }
         self.settle();
     }

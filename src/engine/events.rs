@@ -217,7 +217,7 @@ pub enum Signal {
     Transport,
     /// ICMP on the media socket.
     MediaUnreachable,
-    /// The binding expired or was removed.
+    /// The binding expired or was removed, or its flow is kept alive no longer (RFC 5626).
     Registration,
     /// No media although there should be.
     Silence,

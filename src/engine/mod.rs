@@ -197,6 +197,13 @@ impl Engine {
                 self.flow_failed(&flow, false, now, world);
             }
             Input::Closed { flow } => self.flow_failed(&flow, true, now, world),
+            Input::Unkept { flow } => {
+                for id in self.found_by(peer_key(flow.transport, flow.peer)) {
+                    self.with(id, now, world, |conversation, context| {
+                        conversation.on_flow_unkept(context, &flow);
+                    });
+                }
+            }
             Input::Bindings(changed) => self.bindings_changed(&changed, now, world),
             Input::Observed(seen) => self.shared.saw(&seen, now),
             Input::Resolved { token, targets } => {

@@ -36,6 +36,11 @@ pub enum Input {
     Closed {
         flow: Flow,
     },
+    /// Nothing comes any more over a UDP flow that its phone was to keep alive, and has kept (RFC 5626 4.4). Every
+    /// shard is told.
+    Unkept {
+        flow: Flow,
+    },
     /// Bindings changed on another shard.
     Bindings(BindingsChanged),
     /// Another shard has seen a target of an upstream.

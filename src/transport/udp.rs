@@ -87,13 +87,15 @@ impl Udp {
     /// how long it waited itself.
     ///
     /// What holds only line ends is a keep-alive, empty ones are one too: neither wants an answer over
-    /// UDP (RFC 5626 3.5.1 asks for one over streams only). STUN is answered at once (3.5.2).
+    /// UDP (RFC 5626 3.5.1 asks for one over streams only). STUN is answered at once (3.5.2). Whose keep-alives
+    /// came is appended to `kept`.
     pub fn receive(
         &mut self,
         room: &mut Room,
         counters: &Counters,
         unreachable: &mut Vec<SocketAddr>,
         hears: &dyn Fn(SocketAddr, &[u8]) -> bool,
+        kept: &mut Vec<SocketAddr>,
         into: &mut Vec<Datagram>,
     ) -> Queued {
         let batch = sys::receive(&self.socket, &mut room.buffer, room.size, &mut room.arrived);
@@ -125,6 +127,7 @@ impl Udp {
                 }
                 // Like any datagram, the answer may be lost: who asked asks again.
                 let answer = stun::answer(bytes, peer);
+                kept.extend(answer.is_some().then_some(peer));
                 let sent = answer.and_then(|answer| self.socket.send_to(&answer, peer).ok());
                 if sent.is_some() {
                     Counters::add(&counters.datagrams_sent);
@@ -132,7 +135,9 @@ impl Udp {
                 continue;
             }
             let bytes = without_keep_alive(bytes);
-            if !bytes.is_empty() && hears(peer, bytes) {
+            if bytes.is_empty() {
+                kept.push(peer);
+            } else if hears(peer, bytes) {
                 let bytes = Bytes::copy_from_slice(bytes);
                 into.push(Datagram { peer, bytes });
             }

@@ -83,6 +83,7 @@ mod proofs;
 mod races;
 mod refusals;
 mod refusers;
+mod registrations;
 mod relapses;
 mod reliable;
 mod repair;

@@ -234,3 +234,24 @@ fn a_frame_is_whole_wherever_it_is_cut() {
     shard.until(|shard| shard.messages.len() == 1);
     assert_eq!(shard.messages[0].1, OPTIONS);
 }
+
+#[test]
+fn a_browser_that_does_not_read_keeps_nobody_else_waiting() {
+    let mut shard = Shard::over(Transport::Ws, None, 10, 10);
+    let mut pair = [shard.connect(), shard.connect()];
+    for browser in &mut pair {
+        browser.write_all(UPGRADE).unwrap();
+        let peer = browser.local_addr().unwrap();
+        shard.until(|shard| shard.registry.find(Transport::Ws, peer).is_some());
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut octet = [0];
+            browser.read_exact(&mut octet).unwrap();
+            head.push(octet[0]);
+        }
+    }
+    let [deaf, mut other] = pair;
+    // RFC 6455 5.2: one whole frame of text, without a mask.
+    let framed = [&[0x81, OPTIONS.len() as u8][..], OPTIONS].concat();
+    super::hears_meanwhile(&mut shard, Transport::Ws, &deaf, &mut other, &framed);
+}

@@ -99,6 +99,15 @@ impl Conversation {
         }
     }
 
+    /// A phone does not keep the flow alive any more over which it has its leg.
+    pub(crate) fn on_flow_unkept(&mut self, context: &mut Context<'_>, unkept: &Flow) {
+        for side in [Side::Caller, Side::Callee] {
+            if self.goes_over(side, unkept).is_some() {
+                self.suspect(context, side, Signal::Registration);
+            }
+        }
+    }
+
     /// A connection is closed: whoever is asked from now on, for whatever reason, is asked another way.
     pub(crate) fn connection_closed(&mut self, closed: &Flow) {
         for side in [Side::Caller, Side::Callee] {
