@@ -1,6 +1,7 @@
 //! Answers that do not fit: streams that are refused, and others than the survivor has.
 
 use refork::engine::ids::Side;
+use refork::engine::time::Millis;
 use refork::sip::{Message, Method};
 
 use crate::people::*;
@@ -334,4 +335,30 @@ impl Table {
         let invite = self.request_to(at, Method::Invite);
         self.reply(&invite, 403, at);
     }
+}
+
+#[test]
+fn the_packets_of_a_survivor_last_as_long_as_it_wishes_whoever_comes() {
+    let mut t = two();
+    let long = audio(alice()) + "a=ptime:30\r\n";
+    t.established_with(&long, &audio(desk()));
+    let lasts = |t: &Table, side, generation| told(t, side, generation)[0].ptime;
+    assert_eq!(lasts(&t, Side::Caller, 0), 30);
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    t.discard(desk());
+    // What fills the gap is of her length, and so is what she is to be sent.
+    assert_eq!(lasts(&t, Side::Caller, 0), 30);
+    let invite = t.request_to(mobile(), Method::Invite);
+    assert!(text(&invite).contains("a=ptime:30"), "{}", text(&invite));
+    let short = audio(mobile()) + "a=ptime:20\r\n";
+    t.receive(
+        mobile(),
+        with_sdp(response(&invite, 200, mobile(), "m1"), &short),
+    );
+    t.request_to(mobile(), Method::Ack);
+    assert_eq!(lasts(&t, Side::Callee, 1), 20);
+    assert_eq!(lasts(&t, Side::Caller, 0), 30);
+    t.request_to(alice(), Method::Message);
+    t.nothing_to(alice());
 }

@@ -141,6 +141,40 @@ fn a_probe_that_denies_the_dialog_is_settled_by_update() {
 }
 
 #[test]
+fn a_probe_that_denies_the_dialog_is_a_sign_of_its_own() {
+    for (status, lost) in [(200, false), (481, true)] {
+        let mut t = Table::new(settings());
+        t.texting();
+        t.pass(Millis::from_secs(15));
+        let probe = t.request_to(desk(), Method::Options);
+        t.reply(&probe, 481, desk());
+        let suspected = |what: &Happening| {
+            matches!(
+                what,
+                Happening::Suspected {
+                    signal: Signal::ProbeRefused,
+                    side: Side::Callee,
+                    ..
+                }
+            )
+        };
+        assert_eq!(t.happened(suspected), 1);
+        let update = t.request_to(desk(), Method::Update);
+        let answer = response(&update, status, desk(), "b1");
+        t.receive(
+            desk(),
+            if lost {
+                answer.end()
+            } else {
+                with_sdp(answer, &text_sdp(desk()))
+            },
+        );
+        let signals: &[Signal] = if lost { &[Signal::ProbeRefused] } else { &[] };
+        assert_eq!(t.losses(), signals, "{status}");
+    }
+}
+
+#[test]
 fn a_rebooted_phone_at_another_port_is_found_lost_by_its_move() {
     let mut t = Table::new(settings());
     t.established();
@@ -549,7 +583,8 @@ fn a_bye_that_is_no_farewell_is_loss() {
             b.request(Method::Bye).header(Name::Reason, reason).end(),
         );
         t.response_to(desk(), 200);
-        assert_eq!(!t.losses().is_empty(), lost, "{reason}");
+        let signals: &[Signal] = if lost { &[Signal::FailureBye] } else { &[] };
+        assert_eq!(t.losses(), signals, "{reason}");
         if lost {
             t.nothing_to(alice());
         } else {

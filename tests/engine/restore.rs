@@ -3,7 +3,7 @@
 use refork::engine::events::{Ending, Happening};
 use refork::engine::ids::Side;
 use refork::engine::ports::{Command, Input, MediaCommand};
-use refork::engine::settings::RestoreOrder;
+use refork::engine::settings::{PerKind, RestoreOrder};
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
@@ -898,4 +898,44 @@ fn by_q_value_the_next_are_asked_at_once_when_those_before_have_failed() {
     t.pass(Millis::from_secs(40));
     t.request_to(third(), Method::Invite);
     t.nothing_to(mobile());
+}
+
+#[test]
+fn a_call_and_a_session_are_each_sought_for_a_time_of_their_own() {
+    for (session, seconds) in [(false, 60), (true, 600)] {
+        let mut wishes = settings();
+        wishes.restore.timeout = PerKind {
+            audio: Millis::from_secs(60),
+            message: Millis::from_secs(600),
+        };
+        let mut t = Table::new(wishes);
+        if session {
+            t.texting();
+        } else {
+            t.established();
+        }
+        t.bob_is_lost();
+        let mut passed = 0;
+        let told = loop {
+            t.pass(Millis::from_secs(1));
+            passed += 1;
+            t.discard(desk());
+            let Some(next) = t.any_to(alice()) else {
+                assert!(passed < 700, "nobody gives up");
+                continue;
+            };
+            if *next.method() != Method::Options {
+                break next;
+            }
+            t.reply(&next, 200, alice());
+            // What came with it is looked at now.
+            if let Some(told) = t.waiting(alice(), &Method::Message) {
+                break told;
+            }
+        };
+        assert_eq!(text(&told), "bob is gone; 0 not delivered.");
+        assert!((seconds..=seconds + 1).contains(&passed), "{passed}");
+        t.reply(&told, 200, alice());
+        assert!(t.waiting(alice(), &Method::Bye).is_some());
+    }
 }

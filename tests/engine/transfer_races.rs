@@ -379,3 +379,43 @@ fn a_transferor_is_told_of_the_end_over_the_connection_that_it_has() {
     assert!(t.waiting(seen, &Method::Bye).is_some());
     t.nothing_to(desk());
 }
+
+#[test]
+fn a_refer_that_was_passed_on_is_answered_as_its_side_is_lost() {
+    let mut t = Table::new(refer_passes());
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    let (mut a, _) = t.established();
+    let refer = |a: &mut Remote| {
+        let refer = a.request(Method::Refer);
+        refer.header(Name::ReferTo, "<sip:carol@example.org>").end()
+    };
+    t.receive(alice(), refer(&mut a));
+    let passed = t.request_to(desk(), Method::Refer);
+    t.nothing_to(alice());
+    t.bob_is_lost();
+    // RFC 5057: nothing that ends her dialog, and soon.
+    let refused = t.response_to(alice(), 500);
+    assert!(refused.header(Name::RetryAfter).is_some());
+    t.pass(Millis(2_100));
+    t.discard(desk());
+    let mut m = t.takes_over(mobile(), "m1", &audio(mobile()));
+    let notice = t.request_to(alice(), Method::Message);
+    t.reply(&notice, 200, alice());
+    // The lost one takes it after all: that is nothing to anybody.
+    t.reply(&passed, 202, desk());
+    t.nothing_to(alice());
+    // She asks again, and it is for who is there; what becomes of it she hears from there.
+    t.receive(alice(), refer(&mut a));
+    let again = t.request_to(mobile(), Method::Refer);
+    t.reply(&again, 202, mobile());
+    t.response_to(alice(), 202);
+    let word = m.request(Method::Notify).other("Event", "refer");
+    let word = word.header(Name::SubscriptionState, "terminated;reason=noresource");
+    t.receive(mobile(), word.body("message/sipfrag", b"SIP/2.0 200 OK"));
+    let told = t.request_to(alice(), Method::Notify);
+    assert_eq!(text(&told), "SIP/2.0 200 OK");
+    t.reply(&told, 200, alice());
+    t.response_to(mobile(), 200);
+    t.nothing_to(alice());
+}
