@@ -49,7 +49,7 @@ const SOMETIMES: [&str; 29] = [
     "silence unseen",
 ];
 /// In one of fifty at least.
-const SELDOM: [&str; 14] = [
+const SELDOM: [&str; 15] = [
     "store failed",
     "Unheard",
     "Deaf",
@@ -64,6 +64,7 @@ const SELDOM: [&str; 14] = [
     "NeverAnswers",
     "Declines",
     "HangsUpOnMove",
+    "repairs anew",
 ];
 
 impl Census {
@@ -155,6 +156,9 @@ impl Census {
                 self.add(&status.to_string());
             }
             return;
+        }
+        if message.header(Name::Replaces).is_some() {
+            self.add("repairs anew");
         }
         let body = String::from_utf8_lossy(message.body());
         if body.contains("a=sendonly") {

@@ -13,6 +13,16 @@ use serde::{Deserialize, Serialize};
 use crate::dice::Dice;
 use crate::judge;
 
+// What the judge goes by the server is told as well: its defaults are its own.
+/// How long the answer to a probe may take, and how many go unanswered.
+pub(crate) const PROBE_TIMEOUT: Millis = Millis(4000);
+pub(crate) const PROBE_TRIES: u64 = 2;
+/// A text that has no answer is looked into after this.
+pub(crate) const TEXT_SUSPECT: Millis = Millis(2000);
+/// For so long the same endpoint is asked alone, in a call and in a session.
+const FIRST_FOR: [Millis; 2] = [Millis(2000), Millis(12_000)];
+/// Whose media still comes has so long to show itself.
+const GRACE: Millis = Millis(5000);
 /// What is on the way, and what is sent again.
 const MARGIN: Millis = Millis(8000);
 
@@ -96,16 +106,15 @@ impl Rules {
 
     /// Returns for how long at most the same endpoint is asked alone.
     pub(crate) fn first_for(&self) -> Millis {
-        let first_for = RestoreSettings::default().same_first_for;
-        first_for.audio.max(first_for.message)
+        let [audio, message] = FIRST_FOR;
+        audio.max(message)
     }
 
     /// Returns by when it is known that a phone is gone: quiet for an interval of the probes, which then go
     /// unanswered, the device's and the dialog's. One that never answered any is asked more seldom.
     pub(crate) fn noticed(&self, hard_to_ask: bool) -> Millis {
-        let probe = ProbeSettings::default();
         let times = if hard_to_ask { 4 } else { 1 };
-        let unanswered = probe.timeout.times(2 * u64::from(probe.tries));
+        let unanswered = PROBE_TIMEOUT.times(2 * PROBE_TRIES);
         Millis(self.probe.times(times).0 + unanswered.0 + MARGIN.0)
     }
 
@@ -133,8 +142,10 @@ impl Rules {
             detect: DetectSettings {
                 probe: Some(ProbeSettings {
                     interval: self.probe,
-                    ..ProbeSettings::default()
+                    timeout: PROBE_TIMEOUT,
+                    tries: PROBE_TRIES as u32,
                 }),
+                grace: GRACE,
                 media_silence: self.silence,
                 failure_bye: vec![FailureCause::Sip(408), FailureCause::Q850(41)],
                 ..DetectSettings::default()
@@ -144,6 +155,10 @@ impl Rules {
                     Order::SameFirst => RestoreOrder::SameFirst,
                     Order::All => RestoreOrder::All,
                     Order::Q => RestoreOrder::Q,
+                },
+                same_first_for: PerKind {
+                    audio: FIRST_FOR[0],
+                    message: FIRST_FOR[1],
                 },
                 timeout: PerKind::both(self.restore),
                 ring_timeout: self.rings,
@@ -159,6 +174,7 @@ impl Rules {
                 ..NoticeSettings::default()
             },
             messages: MessageSettings {
+                suspect_after: TEXT_SUSPECT,
                 per_conversation: self.queue,
                 ..MessageSettings::default()
             },

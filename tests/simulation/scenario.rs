@@ -225,6 +225,7 @@ impl Scenario {
         scenario.survivors_hold(&mut Dice::new(seed ^ 0x401d_6e0f));
         scenario.transferors_hold(&mut Dice::new(seed ^ 0x4efe_401d));
         scenario.lines_fail_one_way(length, &mut Dice::new(seed ^ 0x0e1a_5e1f));
+        scenario.some_call_anew(&mut Dice::new(seed ^ 0xca11_a2e3));
         scenario.rules.two_homes = Dice::new(seed ^ 0x2a2d_4e57).percent(15);
         // The last restoration runs out, and the last user gives up.
         scenario.length = Millis(length + 200_000);
@@ -401,6 +402,15 @@ impl Scenario {
         }
     }
 
+    /// Of those that repair themselves, and know Replaces, some do so by that. Dice of their own leave the other runs as
+    /// they were.
+    fn some_call_anew(&mut self, dice: &mut Dice) {
+        for phone in &mut self.phones {
+            let traits = &mut phone.traits;
+            traits.anew = dice.percent(40) && traits.repairs && traits.replaces;
+        }
+    }
+
     /// Of some that talk no media arrives any more, and all else does. Dice of their own leave the other runs as they
     /// were.
     fn lines_fail_one_way(&mut self, length: u64, dice: &mut Dice) {
@@ -533,6 +543,7 @@ fn traits(kind: Kind, common: Codec, answers: bool, dice: &mut Dice) -> Traits {
         update: dice.percent(60),
         call_waiting: dice.percent(60),
         repairs: dice.percent(40),
+        anew: false,
         reliable: dice.percent(40),
         timer: dice.pick(&[0, 0, 0, 90, 120]),
         ring_after: dice.span(20, 800),

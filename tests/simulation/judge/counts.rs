@@ -10,11 +10,11 @@ use super::{CONTINUED, Case, TRANSACTION};
 use crate::log::Log;
 
 /// The samples of a scrape, in Prometheus' text format.
-struct Scrape<'a>(&'a str);
+pub(super) struct Scrape<'a>(&'a str);
 
 impl Scrape<'_> {
     /// Sums up a family, over those of its samples whose labels have `part` in them.
-    fn sum(&self, family: &str, part: &str) -> usize {
+    pub(super) fn sum(&self, family: &str, part: &str) -> usize {
         let samples = self.0.lines().filter_map(|line| line.strip_prefix(family));
         let samples = samples.filter(|rest| rest.starts_with(['{', ' ']) && rest.contains(part));
         let values = samples.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok());
@@ -51,14 +51,14 @@ pub(crate) fn counted(log: &Log, scrape: &str) -> Vec<String> {
     };
 
     // What a server had forgotten as it rose again may be begun once more.
-    let outgoing = legs.iter().filter(|leg| leg.outgoing).count();
+    let outgoing = legs.iter().filter(|leg| leg.is_callers()).count();
     let outgoing = if restarted { usize::MAX } else { outgoing };
     let begun = scrape.sum("refork_conversations_started_total", "");
     // Of a name that nobody has here no call is begun.
     let refused = |leg: &Leg| leg.refused.is_some_and(|(_, status)| status != 404);
-    let heard = |leg: &&Leg| leg.outgoing && (leg.answered.is_some() || refused(leg));
+    let heard = |leg: &&Leg| leg.is_callers() && (leg.answered.is_some() || refused(leg));
     let answered = scrape.sum("refork_conversations_answered_total", "");
-    let connected = |leg: &&Leg| leg.outgoing && leg.answered.is_some();
+    let connected = |leg: &&Leg| leg.is_callers() && leg.answered.is_some();
     fits(
         "conversations begun",
         begun,
@@ -92,6 +92,10 @@ pub(crate) fn counted(log: &Log, scrape: &str) -> Vec<String> {
             stayed.count(),
             accepted,
         );
+    }
+
+    for (what, counted, least, most) in case.losses_counted(&scrape) {
+        fits(what, counted, least, most);
     }
 
     let notices = got().filter(|request| request.body.starts_with(CONTINUED));

@@ -1,6 +1,5 @@
 //! Who is gone is missed as soon as what there is to notice it by allows; who is there is not missed.
 
-use refork::engine::settings::ProbeSettings;
 use refork::engine::time::{Millis, Time};
 use refork::sip::Method;
 
@@ -8,11 +7,10 @@ use super::causes::is_offer;
 use super::legs::Leg;
 use super::{Case, TRANSACTION};
 use crate::log::What;
+use crate::rules::{PROBE_TIMEOUT, PROBE_TRIES, TEXT_SUSPECT as WAITED_FOR};
 
 /// What is lost on the way comes again, and is refused or answered.
 const SHOWN: Millis = Millis(8000);
-/// A text that has no answer is looked into after this.
-const WAITED_FOR: Millis = Millis(2000);
 /// The store may be slow before a text is sent on.
 const STORED: Millis = Millis(4000);
 /// A BYE that was lost on the way comes again, and whoever says meanwhile that it has no call is not called.
@@ -98,7 +96,7 @@ impl Case<'_> {
         let mut found = Vec::new();
         for leg in self.legs.iter().filter(|leg| !leg.outgoing) {
             let begun = self.legs.iter().filter(|other| other.talk == leg.talk);
-            let begun = begun.filter_map(|other| other.acked.filter(|_| other.outgoing));
+            let begun = begun.filter_map(|other| other.acked.filter(|_| other.is_callers()));
             let late = begun
                 .min()
                 .is_some_and(|begun| leg.invited > begun + TRANSACTION);
@@ -136,6 +134,5 @@ impl Case<'_> {
 
 /// Returns how long probes go unanswered until that is a loss.
 fn unanswered() -> Millis {
-    let probe = ProbeSettings::default();
-    probe.timeout.times(u64::from(probe.tries))
+    PROBE_TIMEOUT.times(PROBE_TRIES)
 }

@@ -33,6 +33,8 @@ pub(super) struct Leg {
     pub(super) call_id: String,
     /// The phone sent the INVITE.
     pub(super) outgoing: bool,
+    /// It did so in place of a dialog that it had (RFC 3891).
+    pub(super) replaces: bool,
     pub(super) invited: Time,
     branch: String,
     cseq: u32,
@@ -74,6 +76,7 @@ pub(super) struct Leg {
 impl Leg {
     fn new(log: &Log, phone: PhoneId, outgoing: bool, at: Time, invite: &Message) -> Self {
         let card = &log.roster[phone];
+        let replaces = outgoing && invite.header(Name::Replaces).is_some();
         Self {
             phone,
             talk: card.talk,
@@ -103,8 +106,27 @@ impl Leg {
             shown: [Vec::new(), Vec::new()],
             told: Vec::new(),
             said: Vec::new(),
-            agreed: String::new(),
+            agreed: if replaces {
+                String::from_utf8_lossy(invite.body()).into_owned()
+            } else {
+                String::new()
+            },
+            replaces,
             scarred: false,
+        }
+    }
+
+    /// Returns true where its phone has called, and not only gone on from another place.
+    pub(super) fn is_callers(&self) -> bool {
+        self.outgoing && !self.replaces
+    }
+
+    /// Returns when a phone that was called, or repairs itself, said which session it has.
+    pub(super) fn joined(&self) -> Option<Time> {
+        if self.replaces {
+            Some(self.invited)
+        } else {
+            self.answered.filter(|_| !self.outgoing)
         }
     }
 
@@ -353,7 +375,7 @@ impl Leg {
             self.second_success.get_or_insert(at);
         }
         self.remote_tag = tag;
-        if !message.body().is_empty() {
+        if !message.body().is_empty() && !self.replaces {
             self.agreed = String::from_utf8_lossy(message.body()).into_owned();
         }
     }
@@ -368,7 +390,8 @@ impl Leg {
     /// before, or until its 2xx was heard.
     pub(super) fn brings_news_to(&self, other: &Self) -> bool {
         let until = |latest| move |(at, _): &&(Time, String)| Some(*at) < latest;
-        let before = other.told.iter().rfind(until(self.answered));
+        let said = self.joined().or(self.answered);
+        let before = other.told.iter().rfind(until(said));
         let told = before.or_else(|| other.told.iter().rfind(until(self.answered_again)));
         told.is_some_and(|(_, told)| outline(told) != outline(&self.agreed))
     }

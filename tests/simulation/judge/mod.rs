@@ -10,6 +10,7 @@ mod detection;
 mod ends;
 mod legs;
 mod life;
+mod losses;
 mod notices;
 mod peace;
 mod streams;
@@ -94,6 +95,7 @@ fn tangled(log: &Log) -> Vec<usize> {
             && message.is_request()
             && *message.method() == Method::Invite
             && message.to_tag().is_none()
+            && message.header(Name::Replaces).is_none()
         {
             let (talk, call) = (log.roster[phone].talk, message.call_id().to_owned());
             if made.iter().any(|(of, known)| *of == talk && *known != call) {
@@ -309,7 +311,7 @@ impl Case<'_> {
     fn last_there(&self, talk: usize, side: Side, by: Time) -> Option<&Leg> {
         let there = self.side(talk, side).filter_map(|leg| {
             // A caller is there from its INVITE on, also where it hears the answer later.
-            let caller = leg.outgoing.then_some(leg.invited);
+            let caller = leg.is_callers().then_some(leg.invited);
             let begun = leg.acked.filter(|acked| *acked <= by).or(caller);
             let begun = begun.filter(|begun| *begun <= by)?;
             let rejected = leg.bye_got.is_some_and(|bye| bye.since(begun) < BRIEF)

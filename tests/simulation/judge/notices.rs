@@ -99,7 +99,9 @@ impl Case<'_> {
         }
         if !leg.outgoing {
             let mut callers = self.side(leg.talk, leg.side.other());
-            return callers.find(|peer| peer.outgoing).map(|peer| peer.phone);
+            return callers
+                .find(|peer| peer.is_callers())
+                .map(|peer| peer.phone);
         }
         let mut standing = self
             .side(leg.talk, leg.side.other())

@@ -105,9 +105,7 @@ impl Case<'_> {
                 .iter()
                 .filter(|got| got.news && is_offer(&got.method));
             causes.extend(answers.filter_map(|got| Some(got.answer?.0)));
-            let joined = peer
-                .answered
-                .filter(|_| !peer.outgoing && peer.brings_news_to(leg));
+            let joined = peer.joined().filter(|_| peer.brings_news_to(leg));
             causes.extend(joined);
             // One that another takes the place from at once was agreed to for nothing: that is set right.
             let displaced = peer.bye_got.zip(joined);
@@ -330,7 +328,7 @@ impl Case<'_> {
     fn is_replaced(&self, leg: &Leg) -> bool {
         let own = |other: &&Leg| {
             let own = other.phone == leg.phone && other.call_id != leg.call_id;
-            own && !other.outgoing && other.acked.is_some()
+            own && !other.is_callers() && other.acked.is_some()
         };
         let Some(next) = self
             .legs
@@ -372,7 +370,7 @@ impl Case<'_> {
         let mut peers = self.side(leg.talk, leg.side.other());
         let given_up = peers.any(|caller| {
             let told = caller.refused.is_some_and(|(told, _)| told <= at);
-            caller.outgoing && told && self.trouble(caller.phone, caller.invited, at)
+            caller.is_callers() && told && self.trouble(caller.phone, caller.invited, at)
         });
         leg.cancelled && (given_up || self.is_declined_for_all(leg, leg.invited, at))
     }

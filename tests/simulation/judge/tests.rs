@@ -5,6 +5,7 @@ mod detection;
 mod excuses;
 mod life;
 mod peace;
+mod repairs;
 mod undelivered;
 
 use refork::engine::view::Gauges;
@@ -750,6 +751,7 @@ fn what_a_scrape_shows_is_what_the_phones_saw() {
             "refork_conversations_started_total{{kind=\"call\"}} 1\n\
              refork_conversations_answered_total{{kind=\"call\"}} 1\n\
              refork_conversations_ended_total{{kind=\"call\",how=\"hung_up\"}} {ended}\n\
+             refork_losses_total{{reason=\"silence\"}} 1\n\
              refork_restorations_total{{result=\"other_endpoint\"}} {restored}\n\
              refork_notices_total{{outcome=\"delivered\"}} 1\n"
         )
@@ -757,4 +759,35 @@ fn what_a_scrape_shows_is_what_the_phones_saw() {
     spotless(&counted(&story.log, &scrape(1, 1)));
     finds(&counted(&story.log, &scrape(2, 1)), "restorations");
     finds(&counted(&story.log, &scrape(1, 2)), "ended");
+}
+
+/// Of one call, in which one phone was lost and another one asked, as other families count it.
+#[test]
+fn what_a_scrape_shows_of_losses_goes_together() {
+    let mut story = Story::taken_over();
+    story.hears(15_500, A, "ca", "CONTINUED b0-1");
+    story.end(50_000, &[(C, "cc")]);
+    let scrape = |lost: &str, restored: u32, timeouts: u32| {
+        format!(
+            "refork_conversations_started_total{{kind=\"call\"}} 1\n\
+             refork_conversations_answered_total{{kind=\"call\"}} 1\n\
+             refork_conversations_ended_total{{kind=\"call\",how=\"hung_up\"}} 1\n\
+             refork_losses_total{{reason=\"{lost}\n\
+             refork_reinvites_total 1\n\
+             refork_restorations_total{{result=\"other_endpoint\"}} {restored}\n\
+             refork_restorations_total{{result=\"timeout\"}} {timeouts}\n\
+             refork_notices_total{{outcome=\"delivered\"}} 1\n"
+        )
+    };
+    let found = |lost, restored, timeouts| counted(&story.log, &scrape(lost, restored, timeouts));
+    spotless(&found("silence\"} 1", 1, 0));
+    finds(&found("silence\"} 0", 1, 0), "counters: losses 0");
+    finds(&found("silence\"} 4", 1, 0), "counters: losses 4");
+    finds(&found("operator\"} 1", 1, 0), "losses by order");
+    finds(&found("failure_bye\"} 1", 1, 0), "losses by a BYE");
+    finds(&found("session_expired\"} 1", 1, 0), "a session's end");
+    finds(&found("silence\"} 2", 1, 2), "in vain");
+    story.log.rules.silence = None;
+    let found = counted(&story.log, &scrape("silence\"} 1", 1, 0));
+    finds(&found, "losses by silence");
 }

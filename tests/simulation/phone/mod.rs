@@ -6,6 +6,7 @@
 mod call;
 mod refer;
 mod reliable;
+mod repair;
 mod requests;
 mod responses;
 mod session;
@@ -129,15 +130,8 @@ impl Phone {
         if self.spec.traits.temper == Temper::HangsUpOnMove {
             self.hang_up(now);
         }
-        if !self.spec.traits.repairs {
-            return;
-        }
-        for at in 0..self.calls.len() {
-            if self.calls[at].stage == Stage::Live {
-                let port = self.calls[at].session.rtp.port();
-                self.calls[at].session.rtp = SocketAddr::new(address.ip(), port);
-                self.change(at, now);
-            }
+        if self.spec.traits.repairs {
+            self.repair(now);
         }
     }
 

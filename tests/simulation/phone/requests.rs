@@ -73,17 +73,7 @@ impl Phone {
         }
         self.calls[at].stage = Stage::Live;
         self.next_text(at, now);
-        // RFC 3891 3: the one that took its place ends the old call.
-        if let Some(old) = self.calls[at].replaces.take().and_then(|id| self.find(id)) {
-            let (texts, at) = (std::mem::take(&mut self.calls[old].texts), at);
-            self.calls[at].texts.extend(texts);
-            if self.calls[old].stands() {
-                self.bye(old, now);
-            }
-            if let Some(at) = self.live() {
-                self.next_text(at, now);
-            }
-        }
+        self.takes_its_place(at, now);
     }
 
     fn cancelled(&mut self, cancel: &Message, now: Time) {

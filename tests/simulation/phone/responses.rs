@@ -91,8 +91,8 @@ impl Phone {
 
     fn invite_answered(&mut self, response: &Message, at: usize, now: Time) {
         if response.status() >= 300 {
-            self.calls.remove(at);
-            return;
+            let call = self.calls.remove(at);
+            return self.is_not_replaced(call, now);
         }
         self.calls[at].remote_tag = response.to_tag().map(ToOwned::to_owned);
         self.calls[at].retarget(response);
@@ -101,6 +101,7 @@ impl Phone {
         self.timed(at, response, false, now);
         self.acknowledge(at, response.cseq(), None);
         self.next_text(at, now);
+        self.takes_its_place(at, now);
     }
 
     fn change_answered(&mut self, response: &Message, at: usize, cseq: u32, now: Time) {
@@ -146,7 +147,8 @@ impl Phone {
                 self.registration.at = Some(now + Millis(2000));
             }
             (Method::Invite, Some(at)) if self.calls[at].stage == Stage::Calling => {
-                self.calls.remove(at);
+                let call = self.calls.remove(at);
+                self.is_not_replaced(call, now);
             }
             (Method::Invite | Method::Update, Some(at)) => self.calls[at].changing = false,
             (Method::Bye, Some(at)) => {

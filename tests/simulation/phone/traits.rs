@@ -41,6 +41,9 @@ pub(crate) struct Traits {
     pub(crate) call_waiting: bool,
     /// Sends a re-INVITE by itself after it has moved.
     pub(crate) repairs: bool,
+    /// It does so by an INVITE with Replaces instead (RFC 3891).
+    #[serde(default)]
+    pub(crate) anew: bool,
     /// RFC 3262.
     #[serde(default)]
     pub(crate) reliable: bool,
@@ -61,6 +64,7 @@ impl Traits {
             update: true,
             call_waiting: true,
             repairs: false,
+            anew: false,
             reliable: false,
             timer: 0,
             ring_after: Millis(100),

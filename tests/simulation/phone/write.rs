@@ -93,6 +93,10 @@ impl Phone {
         let builder = self.next_within(at, &Method::Invite);
         let expires = self.asks_for_timer(at);
         let builder = self.capable(builder, expires.as_deref());
+        let builder = match self.replaces_of(at) {
+            Some(replaces) => builder.header(Name::Replaces, replaces),
+            None => builder,
+        };
         let offer = self.calls[at].session.offer(changed);
         let bytes = builder.body("application/sdp", offer.as_bytes());
         let id = self.calls[at].id;
