@@ -3,11 +3,14 @@
 use bytes::Bytes;
 use refork::sip::cpim::Asked;
 use refork::sip::digest::{Challenge, Credentials};
+use refork::sip::multipart;
 use refork::sip::proof::{self, By, Proof};
 use refork::sip::sdp::{self, Place, Rewrite, Sdp};
 use refork::sip::stream::{Frame, FrameError, Framer};
 use refork::sip::stun;
 use refork::sip::{Address, Builder, Message, Name, Uri, Via};
+
+const OTHER: &[u8] = b"v=0\r\no=- 1 1 IN IP4 198.51.100.7\r\ns=-\r\nt=0 0";
 
 /// A datagram. Whatever is taken, or can be answered, is answered by a message that is taken.
 pub fn message(bytes: &[u8]) {
@@ -64,6 +67,24 @@ fn look_at(message: &Message) {
         uri(party.uri);
     }
     let _ = message.has_token(Name::Supported, "timer");
+    enclosed(message);
+}
+
+/// A body may have a session description in it; another one that is put in its place is found there.
+fn enclosed(message: &Message) {
+    let Some(content_type) = message.header(Name::ContentType) else {
+        return;
+    };
+    let body = message.body();
+    let Some(spot) = multipart::session(content_type, body) else {
+        return;
+    };
+    assert!(spot.of(body).len() <= body.len());
+    let _ = multipart::is_optional(message.header(Name::ContentDisposition));
+    let replaced = spot.replaced(body, OTHER);
+    let again = multipart::session(content_type, &replaced);
+    let again = again.expect("it has a description as before");
+    assert_eq!(again.of(&replaced), OTHER);
 }
 
 fn uri(text: &str) {
@@ -206,6 +227,7 @@ pub fn digest(bytes: &[u8]) {
         for algorithm in [
             refork::sip::digest::Algorithm::Md5,
             refork::sip::digest::Algorithm::Sha256,
+            refork::sip::digest::Algorithm::Sha512_256,
         ] {
             let _ = credentials.prove(algorithm, "00", "INVITE", bytes);
         }
@@ -240,6 +262,11 @@ pub fn rtcp(bytes: &[u8]) {
         let mut again = packet[..length].to_vec();
         assert!(length == 0 || refork::media::pass_rtcp(&mut again, whole).is_some());
     }
+}
+
+/// Packets of RTP, RTCP, SRTP and SRTCP, some of them under their phone's key, to a session of the relay.
+pub fn relay(bytes: &[u8]) -> refork::media::Passed {
+    refork::media::pass_packets(bytes)
 }
 
 /// A file of the configuration. Whatever is in it, it is taken, or each fault has its place.

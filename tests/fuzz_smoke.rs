@@ -192,6 +192,7 @@ fn authentication() {
     let corpus = [
         "Digest realm=\"r\", nonce=\"n\", algorithm=SHA-256, qop=\"auth\", stale=true",
         "Digest username=\"bob\", realm=\"r\", nonce=\"n\", uri=\"sip:x\", response=\"0\", algorithm=MD5, cnonce=\"c\", qop=auth-int, nc=00000001",
+        "Digest realm=\"r\", nonce=\"n\", algorithm=SHA-512-256, qop=\"auth,auth-int\"",
     ];
     let corpus = corpus.map(|text| text.as_bytes().to_vec());
     run(checks::digest, &corpus, 0x5eed_0004, 20_000);
@@ -213,12 +214,13 @@ fn inputs(folder: &Path) -> Vec<Vec<u8>> {
     inputs
 }
 
-const TARGETS: [(&str, Check); 8] = [
+const TARGETS: [(&str, Check); 9] = [
     ("message", checks::message),
     ("stream", checks::stream),
     ("sdp", checks::sdp),
     ("digest", checks::digest),
     ("rtcp", checks::rtcp),
+    ("relay", into_the_relay),
     ("config", checks::config),
     ("engine", into_the_engine),
     ("stun", checks::stun),
@@ -275,6 +277,27 @@ fn kept(target: &str) -> Vec<Vec<u8>> {
 #[test]
 fn compound_rtcp() {
     run(checks::rtcp, &seeds("rtcp"), 0x5eed_0005, 60_000);
+}
+
+fn into_the_relay(bytes: &[u8]) {
+    let _ = checks::relay(bytes);
+}
+
+/// Packets through a session, in the clear and under keys.
+#[test]
+fn packets() {
+    let corpus = seeds("relay");
+    let mut reached = refork::media::Passed::default();
+    for bytes in &corpus {
+        let passed = checks::relay(bytes);
+        reached.forwarded += passed.forwarded;
+        reached.opened += passed.opened;
+        reached.filled += passed.filled;
+    }
+    // Without these the choices no longer reach what they are to try.
+    let enough = reached.forwarded >= 40 && reached.opened >= 15 && reached.filled >= 10;
+    assert!(enough, "{reached:?}");
+    run(into_the_relay, &corpus, 0x5eed_000a, 20_000);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod place;
 mod pool;
 mod reception;
 mod report;
+mod rig;
 mod rtcp;
 mod rtp;
 mod secure;
@@ -38,12 +39,19 @@ mod wires;
 pub use counters::RelayCounters;
 pub use handle::{MediaHandle, Relay, StartError};
 pub use report::{LineState, Received, SessionReport, StreamReport};
+pub use rig::Passed;
 pub use settings::RelaySettings;
 
 /// Rewrites a compound RTCP packet in place as the relay does, between two lines where `joined`, else
 /// between none. Returns its new length; none where it is no RTCP. For the fuzz targets.
 pub fn pass_rtcp(bytes: &mut [u8], joined: bool) -> Option<usize> {
     rtcp::rewrite_for_fuzzing(bytes, joined)
+}
+
+/// Lets bytes choose what comes to a session, one of whose phones speaks SRTP, and returns what became of it. For the
+/// fuzz targets.
+pub fn pass_packets(bytes: &[u8]) -> Passed {
+    rig::run(bytes)
 }
 
 #[cfg(test)]
