@@ -130,6 +130,21 @@ fn tell(scope: Scope<'_>, event: &Event) {
             let (uri, peer) = (Clean(uri), Clean(peer));
             line!(scope, WARN, %uri, %peer, "a call for help was refused: no entry of `routes` leads to the service");
         }
+        Event::WrongDomain {
+            method,
+            domain,
+            served,
+            peer,
+            tell,
+        } => {
+            let (method, domain) = (Clean(method), Clean(domain));
+            let (served, peer) = (Clean(served), Clean(peer));
+            if *tell {
+                line!(scope, INFO, %method, %domain, %served, %peer, "refused: the domain is none of `domains`");
+            } else {
+                line!(scope, DEBUG, %method, %domain, %peer, "the domain is none of `domains`");
+            }
+        }
         Event::Glut {
             glut,
             method,

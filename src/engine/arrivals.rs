@@ -66,7 +66,7 @@ impl Engine {
                         self.passages
                             .begin(&mut context, server, request, &flow, &asker, &by);
                     if let Err(status) = begun {
-                        self.looked_for(&asker, status, flow);
+                        self.looked_for(&asker, status, (request, flow), now);
                     }
                 }
             }
@@ -188,6 +188,9 @@ impl Engine {
         let Registered {
             status, response, ..
         } = registered;
+        if status == 404 {
+            self.misdirected(request, flow, now);
+        }
         let Shared {
             transactions, out, ..
         } = &mut self.shared;
@@ -221,7 +224,7 @@ impl Engine {
             let context = self.shared.context(now, world);
             if let Err(refusal) = destination(&context, request, &flow, &asker, &by) {
                 self.shared.context(now, world).turn_down(server, refusal);
-                return self.looked_for(&asker, refusal.status, flow);
+                return self.looked_for(&asker, refusal.status, (request, flow), now);
             }
         }
         let mut context = self.shared.context(now, world);
@@ -274,7 +277,7 @@ impl Engine {
                 if refusal == NO_SERVICE {
                     return self.no_service(request, flow, now);
                 }
-                return self.looked_for(asker, refusal.status, flow);
+                return self.looked_for(asker, refusal.status, (request, flow), now);
             }
         };
         let rings = arrival.rings;

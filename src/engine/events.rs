@@ -86,6 +86,16 @@ pub enum Event {
         uri: Box<str>,
         peer: Box<str>,
     },
+    /// A request was refused since it is for a domain that is not served here.
+    WrongDomain {
+        method: Box<str>,
+        domain: Box<str>,
+        /// Those that are, where the operator is to hear of it.
+        served: Box<str>,
+        peer: Box<str>,
+        /// As above.
+        tell: bool,
+    },
     /// The shard is late for a while (`on`), or in time again.
     Overload {
         on: bool,

@@ -44,7 +44,7 @@ pub mod view;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use crate::engine::admission::{Peers, is_of_scanner, offence};
+use crate::engine::admission::{Peers, WrongDomains, is_of_scanner, offence};
 use crate::engine::conversation::carrying::watching::changed;
 use crate::engine::conversation::carrying::within::Within;
 use crate::engine::conversation::context::{Context, Shared};
@@ -107,6 +107,7 @@ pub struct Engine {
     ringing: Ringing,
     /// When the operator was told last that a service was called to which no route leads.
     no_service_told: Option<Time>,
+    wrong_domains: WrongDomains,
 }
 
 impl Engine {
@@ -166,6 +167,7 @@ impl Engine {
             overload: Overload::default(),
             ringing: Ringing::default(),
             no_service_told: None,
+            wrong_domains: WrongDomains::default(),
         }
     }
 

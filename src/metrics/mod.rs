@@ -84,6 +84,7 @@ struct ProtocolMetrics {
     target_failures: [[IntCounter; 2]; TargetFailure::WORDS.len()],
     malformed: IntCounterVec,
     stray: IntCounterVec,
+    wrong_domain: IntCounter,
     refused: IntCounterVec,
     overloads: IntCounter,
     crowded: [IntCounter; Crowd::ALL.len()],
@@ -192,11 +193,10 @@ impl Metrics {
             }
             Event::Refused { method, status, .. } => {
                 let method = labels::METHODS[labels::method(method)];
-                protocol
-                    .refused
-                    .with_label_values(&[method, &status.to_string()])
-                    .inc();
+                let status = status.to_string();
+                protocol.refused.with_label_values(&[method, &status]).inc();
             }
+            Event::WrongDomain { .. } => protocol.wrong_domain.inc(),
             Event::Unproven { why, .. } => protocol.unproven[*why as usize].inc(),
             Event::Malformed { reason, .. } => {
                 protocol.malformed.with_label_values(&[reason]).inc();
@@ -391,6 +391,7 @@ impl ProtocolMetrics {
                 ["next", "none"].map(|then| failures.with_label_values(&[failure, then]))
             }),
             malformed,
+            wrong_domain: make.counter(names::WRONG_DOMAIN),
             overloads: make.counter(names::OVERLOADS),
             gluts: make.counters_by(names::GLUTS, "of", Glut::ALL.map(Glut::as_str)),
             crowded: make.counters_by(names::CROWDED, "of", Crowd::ALL.map(Crowd::as_str)),

@@ -259,6 +259,16 @@ fn an_event_counts_once_in_its_place() {
             "refork_refused_total{method=\"REGISTER\",status=\"401\"}",
         ),
         (
+            Event::WrongDomain {
+                method: "REGISTER".into(),
+                domain: "d".into(),
+                served: "".into(),
+                peer: "p".into(),
+                tell: false,
+            },
+            "refork_wrong_domain_total",
+        ),
+        (
             Event::Unproven {
                 method: "INVITE".into(),
                 aor: "a".into(),

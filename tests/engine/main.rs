@@ -117,3 +117,4 @@ mod unknown;
 mod upgrades;
 mod video;
 mod ways_back;
+mod wrong_domains;

@@ -14,9 +14,11 @@
 //! nothing, and over a connection a phone keeps its nonce.
 
 mod dialogs;
+mod domains;
 mod peers;
 mod scanners;
 
+pub(in crate::engine) use self::domains::WrongDomains;
 pub(crate) use self::peers::Peers;
 pub(crate) use self::scanners::is_of_scanner;
 
@@ -229,7 +231,16 @@ impl Engine {
 
     /// Takes note of a stranger who asks for somebody that does not exist: he may be trying names. An upstream hands
     /// on what others dial.
-    pub(super) fn looked_for(&mut self, asker: &Asker, status: u16, flow: Flow) {
+    pub(super) fn looked_for(
+        &mut self,
+        asker: &Asker,
+        status: u16,
+        (request, flow): (&Message, Flow),
+        now: Time,
+    ) {
+        if status == 404 {
+            self.misdirected(request, flow, now);
+        }
         let is_upstream = self.doubted.knows(flow.peer.ip());
         if status == 404 && *asker == Asker::Stranger && !is_upstream {
             self.emit(offence(Offence::UnknownUser, flow, false));
