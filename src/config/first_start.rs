@@ -41,9 +41,11 @@ pub(super) fn add_users(
         credentials,
         passwords,
         numbers,
+        shown,
     } = users_of(&text, &name, &config.engine.domains, environment)?;
     config.engine.users = credentials;
     config.engine.numbers = numbers;
+    config.engine.shown_numbers = shown;
     config.made_users = passwords
         .into_iter()
         .map(|(aor, password)| MadeUser {

@@ -13,6 +13,7 @@ use super::conversation::context::{Context, Errand, What, end_with, retry_after}
 use super::conversation::forking::trail::{Step, Steps, Trail};
 use super::conversation::people::asserted::heard_of;
 use super::conversation::people::claims::for_own_upstream;
+use super::conversation::people::presented::by_number_to;
 use super::conversation::people::veil::{ANONYMOUS, Veil, cannot_be_given, veiled};
 use super::conversation::under_way::Burden;
 use super::conversation::{Rings, Way, asserted, hops_left, is_judged_by, is_told, proof, way};
@@ -269,8 +270,14 @@ impl Passages {
         }
         let told = is_told(&passage.addressed, &flow, context);
         let asserted = passage.asserted.as_deref();
+        let settings = &context.shared.settings;
         if let Some(asserted) = heard_of(asserted, &Veil::of(request), endpoint, told, context) {
-            builder = builder.header(Name::PAssertedIdentity, asserted);
+            let proven = matches!(passage.asker, Asker::Proven(_)).then_some(asserted);
+            let number = proven.and_then(|user| by_number_to(user, endpoint, settings));
+            builder = builder.header(
+                Name::PAssertedIdentity,
+                number.as_deref().unwrap_or(asserted),
+            );
         }
         if let Some(trail) = &passage.trail {
             let step = Step::toward(endpoint);
@@ -279,7 +286,10 @@ impl Passages {
         }
         let from = match Veil::of(request).hides_name() && !told {
             true => ANONYMOUS.into(),
-            false => bare(request.header(Name::From).unwrap_or("")),
+            false => {
+                let from = bare(request.header(Name::From).unwrap_or(""));
+                by_number_to(&from, endpoint, settings).unwrap_or(from)
+            }
         };
         let builder = builder
             .header(Name::From, format_args!("{from};tag={}", to.tag))

@@ -20,6 +20,8 @@ pub struct Revision {
     /// Telephone numbers of those users that there are already. None: the file names no users, and those of the first
     /// start have theirs.
     pub numbers: Option<BTreeMap<Box<str>, Aor>>,
+    /// Which of them others are shown.
+    pub shown_numbers: BTreeMap<Aor, Box<str>>,
 }
 
 impl Revision {
@@ -32,6 +34,7 @@ impl Revision {
             redirects: settings.fork.redirects,
             routes: settings.routes.clone(),
             numbers: (!settings.users.is_empty()).then(|| settings.numbers.clone()),
+            shown_numbers: settings.shown_numbers.clone(),
         }
     }
 
@@ -46,6 +49,11 @@ impl Revision {
         if let Some(mut numbers) = self.numbers {
             numbers.retain(|_, user| settings.users.contains_key(user));
             settings.numbers = numbers;
+            settings.shown_numbers = self.shown_numbers;
+            let users = &settings.users;
+            settings
+                .shown_numbers
+                .retain(|user, _| users.contains_key(user));
         }
         for route in &mut settings.routes {
             let same = |new: &&Route| new.pattern == route.pattern && new.to == route.to;

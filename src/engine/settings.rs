@@ -74,6 +74,8 @@ pub struct Settings {
     pub users: BTreeMap<Aor, Credentials>,
     /// Whose telephone numbers they are; each as the user part of an address of record.
     pub numbers: BTreeMap<Box<str>, Aor>,
+    /// The number that others are shown of a user; as the user part of an address of record.
+    pub shown_numbers: BTreeMap<Aor, Box<str>>,
     pub endpoints: Vec<StaticEndpoint>,
     /// Instance URN (lower case) to the name shown to people.
     pub names: BTreeMap<Box<str>, Box<str>>,
@@ -174,8 +176,21 @@ pub struct Upstream {
     pub listener: Option<ListenerId>,
     /// How phones that register through us are reached from there.
     pub path: PathMode,
+    /// How it is told of users that have a telephone number.
+    pub identity: Presented,
+    /// What stands for their domain then.
+    pub from_domain: Option<Box<str>>,
     /// What we answer its challenges with.
     pub account: Option<Account>,
+}
+
+/// What an upstream is told of a user (From, P-Asserted-Identity).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presented {
+    /// The address of record.
+    User,
+    /// The user's number, where there is one (`Settings::shown_numbers`).
+    Number,
 }
 
 impl Default for Upstream {
@@ -187,6 +202,8 @@ impl Default for Upstream {
             trusted: true,
             listener: None,
             path: PathMode::Path,
+            identity: Presented::Number,
+            from_domain: None,
             account: None,
         }
     }
@@ -428,6 +445,7 @@ impl Default for Settings {
             }],
             users: BTreeMap::new(),
             numbers: BTreeMap::new(),
+            shown_numbers: BTreeMap::new(),
             endpoints: Vec::new(),
             names: BTreeMap::new(),
             upstreams: BTreeMap::new(),

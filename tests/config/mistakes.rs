@@ -2,6 +2,7 @@
 //! warned of, each with its place.
 
 use refork::engine::ids::ListenerId;
+use refork::engine::settings::Presented;
 
 use super::{parse, valid};
 
@@ -301,4 +302,36 @@ fn an_upstream_names_a_listener_that_calls_it() {
     ] {
         is_refused(&with(listener, target), key, 3, what, mend);
     }
+}
+
+#[test]
+fn a_domain_for_numbers_is_one_and_stands_beside_numbers() {
+    let with = |more: &str| format!("upstreams:\n  pbx: {{ targets: [\"sip:pbx\"], {more} }}\n");
+    let shown = |more: &str| {
+        let pbx = valid(&with(more)).engine.upstreams["pbx"].clone();
+        (pbx.identity, pbx.from_domain)
+    };
+    assert_eq!(shown("probe: 10s"), (Presented::Number, None));
+    assert_eq!(shown("identity: user"), (Presented::User, None));
+    let carrier = Some("carrier.example".into());
+    let text = "from_domain: carrier.example";
+    assert_eq!(shown(text), (Presented::Number, carrier));
+    let key = "upstreams.pbx.from_domain";
+    let (user, none) = (format!("{text}, identity: user"), "from_domain: \"a b\"");
+    is_refused(
+        &with(&user),
+        key,
+        2,
+        "beside numbers alone",
+        "identity: number",
+    );
+    is_refused(&with(none), key, 2, "no domain", "host name");
+}
+
+#[test]
+fn the_first_number_of_a_user_is_the_one_that_is_shown() {
+    let text = "domains: { example.org: {} }\nusers: { sip:a@example.org: { password: long enough, numbers: [\"+49-30-2\", \"+49301\"] } }\n";
+    let shown = valid(text).engine.shown_numbers;
+    let shown: Vec<_> = shown.values().map(|number| &**number).collect();
+    assert_eq!(shown, ["+49302"]);
 }

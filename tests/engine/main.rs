@@ -78,6 +78,7 @@ mod partings;
 mod pauses;
 mod people;
 mod pickup;
+mod presented;
 mod privacy;
 mod proofs;
 mod races;

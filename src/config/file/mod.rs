@@ -26,8 +26,8 @@ pub(super) use operation::{
     Timers, Tls,
 };
 pub(super) use people::{
-    Auth, Domain, Emergency, Endpoint, PathMode, Registrar, Route, RouteFork, TargetUri, Upstream,
-    User,
+    Auth, Domain, Emergency, Endpoint, PathMode, Presented, Registrar, Route, RouteFork, TargetUri,
+    Upstream, User,
 };
 pub(super) use text::{FromText, Ordered, TextOr};
 

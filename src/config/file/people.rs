@@ -108,6 +108,12 @@ pub(crate) struct Upstream {
     /// The listener, as it stands under `listen`, that what begins here toward it leaves by.
     #[serde(default)]
     pub(crate) listener: Option<ListenAt>,
+    /// What it is told of a user that has a telephone number.
+    #[serde(default)]
+    pub(crate) identity: Presented,
+    /// What stands for the user's domain beside the number.
+    #[serde(default)]
+    pub(crate) from_domain: Option<String>,
     /// What we answer its challenges with.
     #[serde(default)]
     pub(crate) credentials: Option<UpstreamCredentials>,
@@ -124,6 +130,17 @@ pub(crate) enum PathMode {
     Path,
     /// By a Contact of ours, for upstreams that do not know of Path.
     Contact,
+}
+
+/// In From and P-Asserted-Identity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Presented {
+    /// The first of the user's numbers.
+    #[default]
+    Number,
+    /// The user's address.
+    User,
 }
 
 pub(crate) type UpstreamTarget = TextOr<TargetUri, TargetLong>;

@@ -165,7 +165,7 @@ fn is_realm(realm: &str, host: &str) -> bool {
             .any(|c| c.is_control() || matches!(c, '"' | '\\'))
 }
 
-fn is_host(host: &str) -> bool {
+pub(super) fn is_host(host: &str) -> bool {
     if host.parse::<std::net::IpAddr>().is_ok() {
         return true;
     }

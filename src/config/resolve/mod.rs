@@ -117,7 +117,7 @@ pub(super) fn resolve(
     let tls = tls::resolve(file, &listeners, directory, &mut check);
     let domains = domains::resolve(file, &listeners, &mut check);
     let users = users::resolve(file, &domains, directory, environment, &mut check);
-    let (users, numbers) = (users.credentials, users.numbers);
+    let (users, numbers, shown_numbers) = (users.credentials, users.numbers, users.shown);
     let (endpoints, names) = endpoints::resolve(file, &domains, &mut check);
     let upstreams = upstreams::resolve(file, &mut check);
     let routes = upstreams::routes(file, &mut check);
@@ -133,6 +133,7 @@ pub(super) fn resolve(
         domains,
         users,
         numbers,
+        shown_numbers,
         endpoints,
         names,
         upstreams,

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::acl::networks;
+use super::domains::is_host;
 use super::reach::{self, check_target};
 use super::{Check, behaviour};
 use crate::config::file::{self, File, TargetUri, TextOr};
 use crate::config::problem::nearest;
 use crate::config::tree::Step;
 use crate::engine::routing;
-use crate::engine::settings::{Account, Emergency, PathMode, Route, Upstream, UpstreamTarget};
+use crate::engine::settings::{
+    Account, Emergency, PathMode, Presented, Route, Upstream, UpstreamTarget,
+};
 use crate::engine::time::Millis;
 
 pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> BTreeMap<Box<str>, Upstream> {
@@ -81,6 +84,11 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> BTreeMap<Box<str>, 
             ),
             trusted: upstream.trusted,
             listener,
+            identity: match upstream.identity {
+                file::Presented::Number => Presented::Number,
+                file::Presented::User => Presented::User,
+            },
+            from_domain: from_domain(upstream, &[path[0], path[1]], check),
             path: how,
             probe: upstream.probe.map(|span| Millis(span.0)),
             account,
@@ -88,6 +96,26 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> BTreeMap<Box<str>, 
         upstreams.insert(name.as_str().into(), upstream);
     }
     upstreams
+}
+
+fn from_domain(
+    upstream: &file::Upstream,
+    path: &[Step<'_>],
+    check: &mut Check<'_>,
+) -> Option<Box<str>> {
+    let domain = upstream.from_domain.as_deref()?;
+    let path = [path, &[Step::Key("from_domain")]].concat();
+    if !is_host(&domain.to_ascii_lowercase()) {
+        check.problem(
+            &path,
+            format!("`{domain}` is no domain"),
+            "a host name or an IP address",
+        );
+    } else if upstream.identity == file::Presented::User {
+        let mend = "leave it out, or say `identity: number`";
+        check.problem(&path, "it stands beside numbers alone", mend);
+    }
+    Some(domain.into())
 }
 
 fn starts_with(text: &str, with: &str) -> bool {

@@ -26,6 +26,8 @@ pub(crate) struct UsersOf {
     pub(crate) passwords: Vec<(Aor, String)>,
     /// Telephone numbers, as user parts, and whose they are.
     pub(crate) numbers: BTreeMap<Box<str>, Aor>,
+    /// Of each the first.
+    pub(crate) shown: BTreeMap<Aor, Box<str>>,
 }
 
 pub(super) fn resolve(
@@ -65,6 +67,7 @@ pub(super) fn resolve(
                     }
                     users.numbers.insert(number, aor);
                 }
+                users.shown.extend(more.shown);
             }
             Err(errors) => check.problems.extend_from_slice(errors.problems()),
         },
@@ -161,6 +164,8 @@ fn numbers(user: &User, aor: &Aor, path: &[Step<'_>], users: &mut UsersOf, check
             );
             continue;
         };
+        let shown = users.shown.entry(aor.clone());
+        shown.or_insert_with(|| read.user().into());
         if let Some(other) = users.numbers.insert(read.user().into(), aor.clone()) {
             let what = format!("the number is one of `{other}` already");
             check.problem(&path, what, "a number is one user's");

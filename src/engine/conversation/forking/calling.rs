@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use bytes::Bytes;
 
 use super::{Branch, BranchState, Fork};
+use crate::engine::asker::Asker;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::carrying::failover::next_flow;
 use crate::engine::conversation::carrying::size::{over, over_tcp};
@@ -13,6 +14,7 @@ use crate::engine::conversation::context::{Context, Errand, What};
 use crate::engine::conversation::ending::parting::Bye;
 use crate::engine::conversation::leg::Leg;
 use crate::engine::conversation::people::asserted::{heard_of, is_told};
+use crate::engine::conversation::people::presented::by_number;
 use crate::engine::conversation::people::veil::ANONYMOUS;
 use crate::engine::conversation::restoring::reach::standing;
 use crate::engine::conversation::session::enclosed::end_enclosed;
@@ -227,7 +229,8 @@ impl Conversation {
         let caller = self.party(leg.side.other());
         leg.dialog.local = match caller.veil.hides_name() && !told {
             true => ANONYMOUS.into(),
-            false => caller.address.clone(),
+            false => by_number(&caller.address, leg, &context.shared.settings)
+                .unwrap_or_else(|| caller.address.clone()),
         };
         let mode = context.shared.settings.media.mode;
         let ours = context.world.advertised(&flow);
@@ -256,7 +259,15 @@ impl Conversation {
         let asserted = caller.asserted.as_deref();
         let endpoint = &leg.endpoint;
         let builder = match heard_of(asserted, &caller.veil, endpoint, told, context) {
-            Some(asserted) => builder.header(Name::PAssertedIdentity, asserted),
+            Some(asserted) => {
+                let proven = matches!(caller.asker, Asker::Proven(_)).then_some(asserted);
+                let settings = &context.shared.settings;
+                let number = proven.and_then(|user| by_number(user, leg, settings));
+                builder.header(
+                    Name::PAssertedIdentity,
+                    number.as_deref().unwrap_or(asserted),
+                )
+            }
             None => builder,
         };
         let mut builder = more(leg.capable(context, builder, reliable), told);

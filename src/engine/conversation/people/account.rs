@@ -436,7 +436,7 @@ fn account<'s>(leg: &Leg, settings: &'s Settings) -> Option<(&'s str, &'s Accoun
 
 /// Returns the upstream that a leg is reached through: it was called so, or calls from an address that the
 /// settings name as one of the upstream's.
-fn upstream_of_leg<'s>(leg: &Leg, settings: &'s Settings) -> Option<&'s str> {
+pub(super) fn upstream_of_leg<'s>(leg: &Leg, settings: &'s Settings) -> Option<&'s str> {
     if let Some(through) = &leg.endpoint.through {
         return upstream_name(through, settings);
     }

@@ -1,5 +1,6 @@
 //! What trusted peers are told of who somebody is (RFC 3325): P-Asserted-Identity, and nobody else is.
 
+use super::presented::by_number;
 use super::veil::Veil;
 use crate::engine::asker::Asker;
 use crate::engine::conversation::Conversation;
@@ -116,6 +117,9 @@ impl Conversation {
             .into_iter()
             .find(|wishes| wishes.value().is_some());
         let name = Name::PAssertedIdentity.as_str();
+        let proven = matches!(party.asker, Asker::Proven(_)).then_some(&asserted);
+        let number = proven.and_then(|user| by_number(user, leg, &context.shared.settings));
+        let asserted = number.unwrap_or(asserted);
         let line = format!("{name}: {asserted}\r\n").into_bytes();
         (
             line,
