@@ -5,6 +5,7 @@ use refork::engine::settings::Pickup;
 use refork::engine::time::Millis;
 use refork::sip::{Builder, Message, Method, Name};
 
+use crate::calls::cancel_like;
 use crate::people::*;
 use crate::table::*;
 use crate::transfer::{carol, carols_mobile, three};
@@ -171,16 +172,92 @@ fn a_session_that_does_not_fit_leaves_the_phone_ringing() {
     t.response_to(alice(), 200);
 }
 
-/// Its 200 would have to offer what the caller's offer is answered by, which is not known before its ACK.
+/// RFC 3261 13.2.1: the 2xx offers, and the ACK answers.
 #[test]
-fn who_picks_up_offers_a_session() {
+fn who_picks_up_without_an_offer_is_offered_the_callers_session() {
     let mut t = three();
     let invite = ringing(&mut t);
     t.receive(carol(), pickup("carol", carol(), &naming(&invite)).end());
-    t.response_to(carol(), 488);
+    let taken = t.response_to(carol(), 200);
+    assert!(text(&taken).contains("192.0.2.1"), "{}", text(&taken));
+    assert!(text(&taken).contains("RTP/AVP 0 8 101"), "{}", text(&taken));
+    // Until she has answered, Bob's phone rings on.
     t.nothing_to(desk());
-    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.nothing_to(alice());
+    let mut c = Remote::of_answer(&taken, carol());
+    let only = audio(carol()).replace("RTP/AVP 0 8 101", "RTP/AVP 8");
+    let ack = with_sdp(c.numbered(Method::Ack, 1), &only);
+    t.receive(carol(), ack);
+    let ok = t.response_to(alice(), 200);
+    assert!(text(&ok).contains("RTP/AVP 8"), "{}", text(&ok));
+    assert!(text(&ok).contains("192.0.2.1"), "{}", text(&ok));
+    let mut a = Remote::of_answer(&ok, alice());
+    t.receive(alice(), a.ack(1));
+    let cancel = t.request_to(desk(), Method::Cancel);
+    t.reply(&cancel, 200, desk());
+    t.reply(&invite, 487, desk());
+    t.request_to(desk(), Method::Ack);
+    t.calls_on(&mut a, &mut c);
+    t.hangs_up(&mut a);
+    let bye = t.request_to(carol(), Method::Bye);
+    t.reply(&bye, 200, carol());
+    t.ends_empty();
+}
+
+#[test]
+fn who_is_offered_a_session_and_has_none_leaves_the_phone_ringing() {
+    // An ACK without an answer, none at all, and Bob who is faster.
+    for what in ["empty", "none", "late"] {
+        let mut t = three();
+        let invite = ringing(&mut t);
+        t.receive(carol(), pickup("carol", carol(), &naming(&invite)).end());
+        let taken = t.response_to(carol(), 200);
+        let c = Remote::of_answer(&taken, carol());
+        match what {
+            "empty" => t.receive(carol(), c.ack(1)),
+            "none" => {
+                t.pass(Millis(32_100));
+                t.discard(carol());
+            }
+            _ => {}
+        }
+        if what == "empty" {
+            let bye = t.request_to(carol(), Method::Bye);
+            t.reply(&bye, 200, carol());
+        }
+        t.nothing_to(desk());
+        t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+        t.request_to(desk(), Method::Ack);
+        let ok = t.response_to(alice(), 200);
+        let mut a = Remote::of_answer(&ok, alice());
+        t.receive(alice(), a.ack(1));
+        if what == "late" {
+            t.receive(carol(), c.ack(1));
+            let bye = t.request_to(carol(), Method::Bye);
+            t.reply(&bye, 200, carol());
+        }
+        t.discard(carol());
+        t.calls_on(&mut a, &mut Remote::of_invite(&invite, desk(), "b1"));
+    }
+}
+
+/// The caller hangs up while who picks up is asked for its session.
+#[test]
+fn a_caller_who_leaves_takes_who_picks_up_along() {
+    let mut t = three();
+    let invite = ringing(&mut t);
+    t.receive(carol(), pickup("carol", carol(), &naming(&invite)).end());
+    let taken = t.response_to(carol(), 200);
+    t.receive(alice(), cancel_like(Method::Cancel));
     t.response_to(alice(), 200);
+    t.response_to(alice(), 487);
+    let cancel = t.request_to(desk(), Method::Cancel);
+    t.reply(&cancel, 200, desk());
+    t.reply(&invite, 487, desk());
+    let c = Remote::of_answer(&taken, carol());
+    t.receive(carol(), c.ack(1));
+    let bye = t.request_to(carol(), Method::Bye);
+    t.reply(&bye, 200, carol());
 }
 
 impl Table {

@@ -203,6 +203,9 @@ pub(crate) struct Branch {
     /// Who has taken the call of somebody else's phone (`pickup`).
     #[serde(default)]
     pub(crate) picker: Option<Box<Person>>,
+    /// It is who picks up the call of this one, and its ACK is to bring a session (`unoffered`).
+    #[serde(skip)]
+    pub(crate) picks: Option<LegId>,
     /// The conversation that has the leg still (`taking`).
     #[serde(default)]
     pub(crate) giver: Option<ConversationId>,
@@ -389,6 +392,7 @@ impl Branch {
             beside: Vec::new(),
             invited: None,
             picker: None,
+            picks: None,
             giver: None,
             asks: None,
         }

@@ -9,6 +9,7 @@ mod giving_up;
 mod pickup;
 pub(crate) mod ringing;
 pub(crate) mod success;
+mod unoffered;
 
 use self::adrift::Adrift;
 use crate::engine::asker::Asker;

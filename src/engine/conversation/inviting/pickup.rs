@@ -10,7 +10,8 @@
 //!      │◄── 200 ─────────│── CANCEL ───────►│                 │
 //! ```
 //!
-//! Both have offered a session, so each gets the other's for an answer, where they have a format in common.
+//! Both have offered a session, so each gets the other's for an answer, where they have a format in common. Who picks
+//! up and has offered nothing is offered the caller's (`unoffered`).
 //!
 //! A phone that rings by a transfer or by a re-fork is no other case; there it is the survivor who learns of
 //! nobody but by the word that it gets, and whose session stands. Where that must be another one it is asked first,
@@ -133,19 +134,27 @@ impl Conversation {
             .fork
             .find(named)
             .map_or(0, |branch| branch.generation);
-        let (Some(wanted), Some(offer)) = (invitation.offer.clone(), sdp_of(request)) else {
-            return Err((488, "pickup where one of the two has offered nothing").into());
+        let Some(wanted) = invitation.offer.clone() else {
+            return Err((488, "pickup of a call whose caller has offered nothing").into());
         };
         let mode = context.shared.settings.media.mode;
         let told = invitation
             .early
             .get(at)
             .is_some_and(|early| early.talk.told.is_some());
-        if mode == MediaMode::Direct && (told || has_keys(&wanted) || has_keys(&offer)) {
+        let offer = sdp_of(request);
+        let keys = has_keys(&wanted) || offer.as_deref().is_some_and(has_keys);
+        if mode == MediaMode::Direct && (told || keys) {
             // RFC 6337 3.1.1: the caller goes by what it was told first; and keys in two offers are no answer
             // to one another (RFC 4568 5.1.2).
             return Err((488, "pickup of a session that is the phones' own").into());
         }
+        let Some(offer) = offer else {
+            let (aor, asker) = (&picker.aor, &picker.asker);
+            let leg = self.replacing_leg(context, Side::Callee, aor, asker, request, flow);
+            let asked = (server, request.cseq());
+            return self.offer_to_picker(context, (named, generation), asked, leg, picker);
+        };
         let fits =
             sdp::shares(wanted.as_bytes(), offer.as_bytes()) || media::is_all_signalling(&offer);
         let heard = sdp::answer_with(offer.as_bytes(), wanted.as_bytes());
@@ -172,7 +181,7 @@ impl Conversation {
             context.forget_tag(&leg.dialog.local_tag);
             return Err(UNFIT);
         };
-        self.accept_picker(context, &mut leg, server, request.cseq(), &body);
+        self.accept_picker(context, &mut leg, (server, request.cseq()), &body, false);
         let Some(mut invitation) = self.invitation.take() else {
             return Ok(());
         };
@@ -274,18 +283,18 @@ impl Conversation {
         };
         branch.asks = None;
         let cseq = branch.leg.dialog.remote_cseq.unwrap_or(0);
-        self.accept_picker(context, &mut branch.leg, server, cseq, &body);
+        self.accept_picker(context, &mut branch.leg, (server, cseq), &body, false);
         true
     }
 
-    /// Who picks up has its 2xx.
-    fn accept_picker(
+    /// Who picks up has its 2xx, with an answer, or with an offer whose `answer_due` comes by the ACK.
+    pub(super) fn accept_picker(
         &self,
         context: &mut Context<'_>,
         leg: &mut Leg,
-        server: ServerId,
-        cseq: u32,
+        (server, cseq): (ServerId, u32),
         body: &str,
+        answer_due: bool,
     ) {
         let _ = leg.life.take(Happens::Accept);
         let tag = leg.dialog.local_tag.clone();
@@ -298,7 +307,7 @@ impl Conversation {
         leg.unacknowledged = Some(Unacknowledged {
             server,
             cseq,
-            answer_due: false,
+            answer_due,
         });
     }
 }

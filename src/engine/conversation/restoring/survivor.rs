@@ -166,6 +166,9 @@ impl Conversation {
         leg: LegId,
         request: &Message,
     ) {
+        if self.picker_acknowledges(context, leg, request) {
+            return;
+        }
         let Some(leg) = self.reporting(leg) else {
             return;
         };
@@ -186,6 +189,9 @@ impl Conversation {
         leg: LegId,
         server: ServerId,
     ) {
+        if self.picker_is_silent(context, leg) {
+            return;
+        }
         let Some(known) = self.reporting(leg) else {
             return;
         };
