@@ -1,6 +1,7 @@
 //! Where the engine stands: its settings, its bindings, and who is at which address.
 //! The first bytes choose what the operator wishes.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,6 +10,7 @@ use refork::engine::endpoint::Binding;
 use refork::engine::ids::{
     Aor, ConnectionId, Flow, GruuKey, ListenerId, Transport, VIRTUAL_SHARDS, VirtualShard,
 };
+use refork::engine::location::{NonceId, SpentNonces};
 use refork::engine::ports::World;
 use refork::engine::settings::{
     Account, Auth, Credentials, Domain, EarlyDialogs, ForkOrder, LimitSettings, MediaMode,
@@ -47,7 +49,7 @@ pub(super) fn flow(number: usize, over_tcp: bool) -> Flow {
 }
 
 #[derive(Default)]
-pub(super) struct Site(BTreeMap<Aor, Vec<Binding>>);
+pub(super) struct Site(BTreeMap<Aor, Vec<Binding>>, RefCell<SpentNonces>);
 
 impl World for Site {
     fn advertised(&self, flow: &Flow) -> SocketAddr {
@@ -82,6 +84,10 @@ impl World for Site {
 
     fn bindings(&self, aor: &Aor) -> Vec<Binding> {
         self.0.get(aor).cloned().unwrap_or_default()
+    }
+
+    fn spend(&self, nonce: NonceId, count: u32, now: Time) -> bool {
+        self.1.borrow_mut().spend(nonce, count, now)
     }
 
     fn change_bindings(&mut self, aor: &Aor, act: &mut dyn FnMut(&mut Vec<Binding>)) {

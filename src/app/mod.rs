@@ -25,7 +25,7 @@ use thiserror::Error;
 use crate::config::Config;
 use crate::driver::{
     BELL, Bindings, Clock, Conversations, Counts, Legs, Mail, Mailboxes, Records, Resolver,
-    Revisions, Shard, Shared, Start,
+    Revisions, Shard, Shared, Spent, Start,
 };
 use crate::engine::Engine;
 use crate::engine::ids::{Transport, VIRTUAL_SHARDS, VirtualShard};
@@ -148,6 +148,7 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
         clock: Clock::start(),
         listeners: listeners.into(),
         bindings: Bindings::new(workers),
+        spent: Spent::new(workers),
         legs: Legs::default(),
         ringing: Counts::default(),
         standing: Counts::default(),
@@ -421,7 +422,8 @@ fn engine(
         .collect();
     let settings = share::of_shard(&config.engine, workers);
     let engine = Engine::new(settings, shards, random()?);
-    Ok(engine.with_secret(secret).with_shard_key(key))
+    let number = u8::try_from(worker).unwrap_or(u8::MAX);
+    Ok(engine.with_secret(secret, number).with_shard_key(key))
 }
 
 fn random() -> Result<[u8; 32], StartError> {

@@ -20,6 +20,7 @@ mod revised;
 mod shard;
 mod shared;
 mod spare;
+mod spent;
 mod unsent;
 mod world;
 
@@ -33,3 +34,4 @@ pub use resolver::Resolver;
 pub use revised::Revisions;
 pub use shard::{BELL, Shard, Start};
 pub use shared::Shared;
+pub use spent::Spent;

@@ -22,6 +22,7 @@ use super::mailbox::Mailboxes;
 use super::records::Records;
 use super::resolver::Resolver;
 use super::revised::Revisions;
+use super::spent::Spent;
 
 /// One for the whole server.
 pub struct Shared {
@@ -32,6 +33,7 @@ pub struct Shared {
     pub shard_key: ShardKey,
     pub gruu_key: GruuKey,
     pub bindings: Bindings,
+    pub spent: Spent,
     pub legs: Legs,
     /// Calls that nobody has answered yet, by who makes them.
     pub ringing: Counts,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::engine::endpoint::Binding;
 use crate::engine::ids::{Aor, ConnectionId, Flow, GruuKey, ListenerId, Transport};
+use crate::engine::location::NonceId;
 use crate::engine::ports::World;
 use crate::engine::time::{Millis, Time};
 use crate::transport::toward;
@@ -178,6 +179,10 @@ impl World for Site {
 
     fn is_marked(&self, number: u64, now: Time) -> bool {
         self.shared.gate.is_marked(number, now)
+    }
+
+    fn spend(&self, nonce: NonceId, count: u32, now: Time) -> bool {
+        self.shared.spent.spend(nonce, count, now)
     }
 
     fn change_bindings(&mut self, aor: &Aor, act: &mut dyn FnMut(&mut Vec<Binding>)) {

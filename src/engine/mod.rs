@@ -128,7 +128,7 @@ impl Engine {
             Vec::new()
         };
         Self {
-            registrar: Registrar::new(secret),
+            registrar: Registrar::new(secret, 0),
             peers: Peers::of(&settings, true),
             doubted: Peers::of(&settings, false),
             passages: Passages::new(shard),
@@ -171,10 +171,11 @@ impl Engine {
         }
     }
 
-    /// Gives it the secret that the other shards of the node have, so that they know each other's nonces.
+    /// Gives it the secret that the other shards of the node have, so that they know each other's nonces, and a number
+    /// of its own among them, below 64, so that no two make the same.
     #[must_use]
-    pub fn with_secret(mut self, secret: [u8; 32]) -> Self {
-        self.registrar = Registrar::new(secret);
+    pub fn with_secret(mut self, secret: [u8; 32], shard: u8) -> Self {
+        self.registrar = Registrar::new(secret, shard);
         self
     }
 

@@ -13,6 +13,7 @@ use crate::engine::ids::{Aor, ConnectionId, ConversationId, Flow, ListenerId, Si
 pub use crate::engine::ids::{GruuKey, Token};
 use crate::engine::inquiry::{Found, Inquiry};
 use crate::engine::locating::{Hop, Located};
+use crate::engine::location::NonceId;
 use crate::engine::revision::Revision;
 use crate::engine::time::{Millis, Time};
 use crate::engine::view::Detail;
@@ -222,6 +223,9 @@ pub trait World {
     fn elsewhere(&self) -> usize {
         0
     }
+    /// Uses a count of a nonce up for all shards (`SpentNonces`). Returns false where it was used before, or may have
+    /// been.
+    fn spend(&self, nonce: NonceId, count: u32, now: Time) -> bool;
     /// Changes the bindings of an AOR as one act.
     fn change_bindings(&mut self, aor: &Aor, act: &mut dyn FnMut(&mut Vec<Binding>));
     /// Returns AORs with bindings that expire at or before `now`.

@@ -19,6 +19,7 @@ use refork::engine::ids::{
     VirtualShard,
 };
 use refork::engine::locating::Located;
+use refork::engine::location::{NonceId, SpentNonces};
 use refork::engine::mint::ShardKey;
 use refork::engine::ports::{
     Claim, Generation, Input, MediaCommand, MediaEvent, Output, Token, World,
@@ -66,6 +67,8 @@ pub struct Site {
     pub standing: BTreeMap<u64, usize>,
     /// Whose connections are for requests to a port of theirs, too.
     pub aliases: RefCell<Vec<(Option<ConnectionId>, u16)>>,
+    /// The counts of nonces that have been used.
+    pub spent: RefCell<SpentNonces>,
 }
 
 impl World for Site {
@@ -155,6 +158,10 @@ impl World for Site {
 
     fn ringing(&self, asker: u64) -> usize {
         self.ringing.get(&asker).copied().unwrap_or(0)
+    }
+
+    fn spend(&self, nonce: NonceId, count: u32, now: Time) -> bool {
+        self.spent.borrow_mut().spend(nonce, count, now)
     }
 
     fn change_bindings(&mut self, aor: &Aor, act: &mut dyn FnMut(&mut Vec<Binding>)) {
@@ -715,7 +722,7 @@ fn of_worker(settings: &Settings, worker: u8, life: u8) -> Engine {
     let shards = (0..VIRTUAL_SHARDS).filter(|shard| shard % 2 == worker);
     let shards = shards.map(VirtualShard).collect();
     let seed = [worker + 1 + 2 * life; 32];
-    Engine::new(settings.clone(), shards, seed).with_secret([7; 32])
+    Engine::new(settings.clone(), shards, seed).with_secret([7; 32], 0)
 }
 
 pub fn title(message: &Message) -> String {

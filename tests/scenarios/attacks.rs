@@ -83,15 +83,34 @@ impl Stranger {
     }
 
     fn try_password(&mut self, password: &str, more: &str) -> u16 {
+        let authorization = self.proof(password) + more;
+        self.ask("REGISTER", &authorization).unwrap()
+    }
+
+    /// Asks for a nonce. Returns the line that answers it.
+    fn proof(&mut self, password: &str) -> String {
         self.send("REGISTER", "");
         let challenged = self.hears().unwrap();
         let field = challenged.header(Name::WwwAuthenticate).unwrap();
         let challenge = Challenge::parse(field).unwrap();
         let ha1 = ha1(challenge.algorithm, "alice", "example.org", password);
         let answer = challenge.answer("alice", &ha1, "REGISTER", "sip:example.org", "c");
-        let authorization = format!("Authorization: {answer}\r\n{more}");
-        self.ask("REGISTER", &authorization).unwrap()
+        format!("Authorization: {answer}\r\n")
     }
+}
+
+/// The Call-ID says which of the workers a request falls to, and whoever sends it chooses that.
+#[test]
+fn what_a_phone_has_proved_once_nobody_proves_again_at_another_worker() {
+    let stage = Stage::with(|config| config.workers = 4);
+    let (mut phone, mut thief) = (Stranger::at(HOME, &stage), Stranger::at(STRANGER, &stage));
+    let proof = phone.proof(crate::stage::PASSWORD);
+    assert_eq!(phone.ask("REGISTER", &proof), Some(200));
+    // Never all to the one worker that knows it, in so many tries.
+    for _ in 0..16 {
+        assert_eq!(thief.ask("REGISTER", &proof), Some(401));
+    }
+    stage.finish();
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! What the engine asks for and needs at once: bindings, flows, addresses.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use refork::engine::endpoint::Binding;
 use refork::engine::ids::{Aor, ConnectionId, Flow, GruuKey, ListenerId, Transport};
+use refork::engine::location::{NonceId, SpentNonces};
 use refork::engine::ports::World;
 use refork::engine::time::Time;
 
@@ -18,6 +20,7 @@ pub(crate) struct Outside {
     bindings: BTreeMap<Aor, Vec<Binding>>,
     /// Open connections by their far end.
     pub(crate) connections: BTreeMap<SocketAddr, ConnectionId>,
+    spent: RefCell<SpentNonces>,
 }
 
 impl Outside {
@@ -27,6 +30,7 @@ impl Outside {
             by_tcp,
             bindings: BTreeMap::new(),
             connections: BTreeMap::new(),
+            spent: RefCell::default(),
         }
     }
 
@@ -82,6 +86,10 @@ impl World for Outside {
         let all = self.bindings.iter();
         let over = all.filter(|(_, bindings)| bindings.iter().any(names));
         over.map(|(aor, _)| aor.clone()).collect()
+    }
+
+    fn spend(&self, nonce: NonceId, count: u32, now: Time) -> bool {
+        self.spent.borrow_mut().spend(nonce, count, now)
     }
 
     fn change_bindings(&mut self, aor: &Aor, act: &mut dyn FnMut(&mut Vec<Binding>)) {

@@ -64,6 +64,7 @@ impl Engine {
                     flow.peer.ip(),
                     now,
                     true,
+                    world,
                 ) {
                     Ok(user) if user == aor => Some(flow),
                     Ok(_) => {

@@ -164,7 +164,8 @@ impl Engine {
             ServedBy::Registrar(_) => {}
         }
         let authenticator = self.registrar.authenticator();
-        match authenticator.authenticate(request, &aor, domain, settings, source, now, true) {
+        match authenticator.authenticate(request, &aor, domain, settings, source, now, true, world)
+        {
             Ok(user) if user == aor || anonymous => Ok(Asker::Proven(user)),
             Ok(_) => Err(Rejection::Refuse(aor, "in the name of somebody else")),
             Err(challenge) => Err(Rejection::Challenge(Box::new(challenge), aor)),

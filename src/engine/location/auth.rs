@@ -8,6 +8,7 @@ use super::nonce::Nonces;
 use super::offers::{Offer, Offers};
 use crate::engine::events::Unproven;
 use crate::engine::ids::{Aor, Transport};
+use crate::engine::ports::World;
 use crate::engine::settings::{Domain, Settings};
 use crate::engine::time::Time;
 use crate::sip::digest::{self, Algorithm, Credentials};
@@ -44,11 +45,11 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// Makes an authenticator. The secret must be its own: the counts of a nonce are remembered by one.
-    pub fn new(secret: [u8; 32]) -> Self {
+    /// Makes an authenticator. The shards of a node have one secret, and each its own number.
+    pub fn new(secret: [u8; 32], shard: u8) -> Self {
         Self {
             secret,
-            nonces: Nonces::new(secret),
+            nonces: Nonces::new(secret, shard),
             offers: Offers::new(secret),
         }
     }
@@ -76,6 +77,7 @@ impl Authenticator {
         source: IpAddr,
         now: Time,
         proxy: bool,
+        world: &dyn World,
     ) -> Result<Aor, Challenge> {
         let name = if proxy {
             Name::ProxyAuthorization
@@ -103,7 +105,7 @@ impl Authenticator {
             };
             why = match credentials.count() {
                 None => Unproven::Wrong,
-                Some(count) if self.nonces.take(nonce, count, now) => return Ok(aor),
+                Some(count) if world.spend(nonce, count, now) => return Ok(aor),
                 Some(_) => Unproven::Replayed,
             };
             break;
@@ -222,12 +224,29 @@ fn meant_for(uri: &str, request_uri: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::super::nonce::{NONCE_LEN, NONCE_LIFE};
-    use super::super::testing::{START, aor, message, settings};
+    use super::super::testing::{Book, START, aor, message, settings};
     use super::*;
     use crate::engine::time::Millis;
 
     const SOURCE: std::net::Ipv4Addr = std::net::Ipv4Addr::new(192, 0, 2, 7);
+
+    /// One shard's, and what all shards share.
+    struct Desk {
+        authenticator: Authenticator,
+        book: Rc<Book>,
+    }
+
+    impl Desk {
+        fn new(secret: [u8; 32], shard: u8) -> Self {
+            Self {
+                authenticator: Authenticator::new(secret, shard),
+                book: Rc::default(),
+            }
+        }
+    }
 
     fn request(authorization: &str) -> Message {
         message(&format!(
@@ -245,11 +264,11 @@ mod tests {
         digest::ha1(algorithm, user, "example.org", "secret")
     }
 
-    fn judge(authenticator: &mut Authenticator, header: &str, now: Time) -> Result<Aor, Challenge> {
+    fn judge(desk: &mut Desk, header: &str, now: Time) -> Result<Aor, Challenge> {
         let settings = settings();
         let request = request(header);
         let claimed = aor("sip:alice@example.org");
-        authenticator.authenticate(
+        desk.authenticator.authenticate(
             &request,
             &claimed,
             &settings.domains[0],
@@ -257,13 +276,14 @@ mod tests {
             SOURCE.into(),
             now,
             true,
+            &*desk.book,
         )
     }
 
     #[test]
     fn a_proxy_asks_with_its_own_headers() {
-        let mut authenticator = Authenticator::new([1; 32]);
-        let challenge = judge(&mut authenticator, "", START).unwrap_err();
+        let mut desk = Desk::new([1; 32], 0);
+        let challenge = judge(&mut desk, "", START).unwrap_err();
         assert_eq!((challenge.status, challenge.why), (407, Unproven::Missing));
         assert_eq!(challenge.headers.len(), 2);
         assert!(
@@ -273,29 +293,25 @@ mod tests {
                 .all(|(name, _)| *name == Name::ProxyAuthenticate)
         );
         for at in 0..2 {
-            let challenge = judge(&mut authenticator, "", START).unwrap_err();
+            let challenge = judge(&mut desk, "", START).unwrap_err();
             let asked = header(&challenge, at);
             let ha1 = ha1(asked.algorithm, "alice");
             let answer = asked.answer("alice", &ha1, "INVITE", "sip:bob@example.org", "x");
             let proxy = judge(
-                &mut authenticator,
+                &mut desk,
                 &format!("Proxy-Authorization: {answer}\n"),
                 START,
             );
             assert_eq!(proxy, Ok(aor("sip:alice@example.org")));
             // Of no use in the other header.
-            let other = judge(
-                &mut authenticator,
-                &format!("Authorization: {answer}\n"),
-                START,
-            );
+            let other = judge(&mut desk, &format!("Authorization: {answer}\n"), START);
             assert_eq!(other.unwrap_err().why, Unproven::Missing);
         }
     }
 
     #[test]
     fn a_browser_is_offered_md5_alone() {
-        let (mut authenticator, settings) = (Authenticator::new([1; 32]), settings());
+        let (mut desk, settings) = (Desk::new([1; 32], 0), settings());
         for (transport, offers) in [("WS", 1), ("WSS", 1), ("TLS", 2)] {
             let request = message(&format!(
                 "REGISTER sip:example.org SIP/2.0\nVia: SIP/2.0/{transport} h;branch=z9hG4bK1\n\
@@ -304,7 +320,7 @@ mod tests {
             ));
             let claimed = aor("sip:alice@example.org");
             let domain = &settings.domains[0];
-            let challenge = authenticator.authenticate(
+            let challenge = desk.authenticator.authenticate(
                 &request,
                 &claimed,
                 domain,
@@ -312,6 +328,7 @@ mod tests {
                 SOURCE.into(),
                 START,
                 false,
+                &*desk.book,
             );
             let challenge = challenge.unwrap_err();
             assert_eq!(challenge.headers.len(), offers, "{transport}");
@@ -321,8 +338,8 @@ mod tests {
 
     #[test]
     fn only_the_right_credentials_prove_anything() {
-        let mut authenticator = Authenticator::new([1; 32]);
-        let challenge = judge(&mut authenticator, "", START).unwrap_err();
+        let mut desk = Desk::new([1; 32], 0);
+        let challenge = judge(&mut desk, "", START).unwrap_err();
         let asked = header(&challenge, 0);
         let right = ha1(asked.algorithm, "alice");
         let mut count = 0;
@@ -330,7 +347,7 @@ mod tests {
             count += 1;
             let answer = asked.answer_again(user, ha1, method, uri, "x", count);
             judge(
-                &mut authenticator,
+                &mut desk,
                 &format!("Proxy-Authorization: {answer}\n"),
                 START,
             )
@@ -374,8 +391,8 @@ mod tests {
 
     #[test]
     fn a_nonce_grows_old() {
-        let mut authenticator = Authenticator::new([1; 32]);
-        let challenge = judge(&mut authenticator, "", START).unwrap_err();
+        let mut desk = Desk::new([1; 32], 0);
+        let challenge = judge(&mut desk, "", START).unwrap_err();
         let asked = header(&challenge, 0);
         let counted = |nonce: &str, count| {
             let asked = digest::Challenge {
@@ -390,18 +407,15 @@ mod tests {
         let ours = answer(asked.nonce);
         for (count, at) in [(2, START), (1, START + NONCE_LIFE)] {
             let counted = counted(asked.nonce, count);
-            assert!(
-                judge(&mut authenticator, &counted, at).is_ok(),
-                "in any order"
-            );
+            assert!(judge(&mut desk, &counted, at).is_ok(), "in any order");
             // Whoever has read it on the way cannot use it.
-            let again = judge(&mut authenticator, &counted, at).unwrap_err();
+            let again = judge(&mut desk, &counted, at).unwrap_err();
             assert_eq!(again.why, Unproven::Replayed);
             assert!(header(&again, 0).stale, "the phone comes again by itself");
         }
         // Too old, of the future, of another secret, no nonce of ours, one with its time changed.
         let later = format!("{:012x}{}", START.0 + 1, &asked.nonce[12..]);
-        let mut other = Authenticator::new([2; 32]);
+        let mut other = Desk::new([2; 32], 0);
         let accents = "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}";
         for (of_another, credentials, at) in [
             (false, &ours, START + NONCE_LIFE + Millis(1)),
@@ -411,11 +425,7 @@ mod tests {
             (false, &answer(accents), START),
             (false, &answer(&later), START + Millis(1)),
         ] {
-            let judged = if of_another {
-                &mut other
-            } else {
-                &mut authenticator
-            };
+            let judged = if of_another { &mut other } else { &mut desk };
             let challenge = judge(judged, credentials, at).unwrap_err();
             assert_eq!(challenge.why, Unproven::Stale);
             assert!(header(&challenge, 0).stale);
@@ -424,8 +434,8 @@ mod tests {
 
     #[test]
     fn a_nonce_shows_whom_it_was_given_to() {
-        let mut authenticator = Authenticator::new([1; 32]);
-        let challenge = judge(&mut authenticator, "", START).unwrap_err();
+        let mut desk = Desk::new([1; 32], 0);
+        let challenge = judge(&mut desk, "", START).unwrap_err();
         assert!(!challenge.answered);
         let asked = header(&challenge, 0);
         assert_eq!(asked.nonce.len(), NONCE_LEN);
@@ -436,7 +446,7 @@ mod tests {
         let mut from = |credentials: &str, source: [u8; 4], now| {
             let request = request(&format!("Proxy-Authorization: {credentials}\n"));
             let (claimed, domain) = (aor("sip:alice@example.org"), &settings.domains[0]);
-            authenticator.authenticate(
+            desk.authenticator.authenticate(
                 &request,
                 &claimed,
                 domain,
@@ -444,6 +454,7 @@ mod tests {
                 source.into(),
                 now,
                 true,
+                &*desk.book,
             )
         };
         let elsewhere = [192, 0, 2, 8];
@@ -452,5 +463,22 @@ mod tests {
         let late = START + NONCE_LIFE + Millis(1);
         assert!(!from(&wrong, SOURCE.octets(), late).unwrap_err().answered);
         assert!(from(&right, elsewhere, START).is_ok(), "phones move");
+    }
+
+    #[test]
+    fn what_one_shard_has_taken_no_other_takes() {
+        let mut first = Desk::new([1; 32], 0);
+        let mut second = Desk::new([1; 32], 1);
+        second.book = Rc::clone(&first.book);
+        let challenge = judge(&mut first, "", START).unwrap_err();
+        let asked = header(&challenge, 0);
+        let ha1 = ha1(asked.algorithm, "alice");
+        let answer = asked.answer("alice", &ha1, "INVITE", "sip:bob@example.org", "x");
+        let answer = format!("Proxy-Authorization: {answer}\n");
+        assert!(judge(&mut second, &answer, START).is_ok());
+        for desk in [&mut first, &mut second] {
+            let again = judge(desk, &answer, START).unwrap_err();
+            assert_eq!(again.why, Unproven::Replayed);
+        }
     }
 }

@@ -514,7 +514,7 @@ mod tests {
         };
         let one = "<sip:bob-0x1@192.0.2.1>;+sip.instance=\"<urn:x:1>\"";
         let two = "<sip:bob-0x2@192.0.2.2>;+sip.instance=\"<urn:x:2>\"";
-        let book = Book(
+        let book = Book::of(
             [(
                 bob.clone(),
                 vec![

@@ -1,8 +1,6 @@
 //! Nonces (RFC 7616 3.3): each proves by a keyed hash that it is ours and when it was made, so nothing is
-//! remembered of those that nobody answers. Of one that was answered with the right password, the counts
-//! that have been used are.
+//! remembered of those that nobody answers.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::hmac::{hex, keyed_hash};
@@ -12,39 +10,35 @@ use crate::engine::time::{Millis, Time};
 pub(super) const NONCE_LIFE: Millis = Millis::from_secs(5 * 60);
 /// Characters of a nonce: the time, a serial number, 16 bytes and 4 bytes in hex.
 pub(super) const NONCE_LEN: usize = 12 + 8 + 32 + 8;
-/// Nonces whose counts are remembered; the oldest is not accepted any more for one more.
-const REMEMBERED_MAX: usize = 65_536;
-/// Counts that may be behind the highest: what overtakes on the way is no replay.
-const WINDOW: u32 = 128;
+/// Serial numbers of a shard before those of the next begin, in bits: there are 64 shards at most.
+const SHARD_BITS: u32 = 26;
 
 /// Makes nonces and knows them again.
 pub(super) struct Nonces {
     secret: [u8; 32],
     serial: u32,
-    used: BTreeMap<Made, Counts>,
-    /// What is not younger is accepted only where its counts are remembered.
-    forgotten: Option<Made>,
 }
 
 /// When a nonce was made, and which of that moment it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Made(Time, u32);
+pub struct NonceId {
+    pub(super) made: Time,
+    serial: u32,
+}
 
-/// The counts of one nonce that were used.
-#[derive(Clone, Copy, Debug)]
-struct Counts {
-    top: u32,
-    /// Bit n: `top - n` was used.
-    used: u128,
+impl NonceId {
+    /// Returns a number that is as good as evenly spread over nonces.
+    pub fn serial(self) -> u32 {
+        self.serial
+    }
 }
 
 impl Nonces {
-    pub(super) fn new(secret: [u8; 32]) -> Self {
+    /// The shards of a node have one secret, and each its own number: no two make the same nonce.
+    pub(super) fn new(secret: [u8; 32], shard: u8) -> Self {
         Self {
             secret,
-            serial: 0,
-            used: BTreeMap::new(),
-            forgotten: None,
+            serial: u32::from(shard) << SHARD_BITS,
         }
     }
 
@@ -52,20 +46,29 @@ impl Nonces {
     /// of that and whom it is given to.
     pub(super) fn make(&mut self, realm: &str, source: IpAddr, now: Time) -> String {
         self.serial = self.serial.wrapping_add(1);
-        let proof = self.proof(Made(now, self.serial), realm);
+        let proof = self.proof(
+            NonceId {
+                made: now,
+                serial: self.serial,
+            },
+            realm,
+        );
         let place = self.place(&proof, source);
         proof + &place
     }
 
     /// Reads a nonce of ours that is not too old. Not of the future either: that one is of another clock.
     /// Whom it was given to does not matter: phones change their networks.
-    pub(super) fn read(&self, nonce: &str, realm: &str, now: Time) -> Option<Made> {
+    pub(super) fn read(&self, nonce: &str, realm: &str, now: Time) -> Option<NonceId> {
         let time = u64::from_str_radix(nonce.get(..12)?, 16).ok()?;
         let serial = u32::from_str_radix(nonce.get(12..20)?, 16).ok()?;
-        let made = Made(Time(time), serial);
-        let fresh = made.0 <= now && now.since(made.0) <= NONCE_LIFE;
-        let ours = nonce.len() == NONCE_LEN && nonce.starts_with(&self.proof(made, realm));
-        (fresh && ours).then_some(made)
+        let id = NonceId {
+            made: Time(time),
+            serial,
+        };
+        let fresh = id.made <= now && now.since(id.made) <= NONCE_LIFE;
+        let ours = nonce.len() == NONCE_LEN && nonce.starts_with(&self.proof(id, realm));
+        (fresh && ours).then_some(id)
     }
 
     /// Returns true for a fresh nonce that was given to a source.
@@ -76,45 +79,18 @@ impl Nonces {
                 .is_some_and(|(proof, place)| place == self.place(proof, source))
     }
 
-    /// Uses a count of a nonce up. Returns false where it was used before, or may have been.
-    pub(super) fn take(&mut self, made: Made, count: u32, now: Time) -> bool {
-        while let Some(oldest) = self.used.first_entry() {
-            if now.since(oldest.key().0) <= NONCE_LIFE {
-                break;
-            }
-            oldest.remove();
-        }
-        if let Some(counts) = self.used.get_mut(&made) {
-            return counts.take(count);
-        }
-        if self.forgotten.is_some_and(|forgotten| made <= forgotten) {
-            return false;
-        }
-        self.used.insert(
-            made,
-            Counts {
-                top: count,
-                used: 1,
-            },
-        );
-        if self.used.len() > REMEMBERED_MAX {
-            self.forgotten = self.used.pop_first().map(|(oldest, _)| oldest);
-        }
-        true
-    }
-
-    fn proof(&self, made: Made, realm: &str) -> String {
-        let Made(time, serial) = made;
+    fn proof(&self, id: NonceId, realm: &str) -> String {
+        let NonceId { made, serial } = id;
         let hash = keyed_hash(
             &self.secret,
             &[
                 b"nonce",
-                &time.0.to_be_bytes(),
+                &made.0.to_be_bytes(),
                 &serial.to_be_bytes(),
                 realm.as_bytes(),
             ],
         );
-        format!("{:012x}{serial:08x}{}", time.0, hex(&hash, 16))
+        format!("{:012x}{serial:08x}{}", made.0, hex(&hash, 16))
     }
 
     fn place(&self, proof: &str, source: IpAddr) -> String {
@@ -127,83 +103,23 @@ impl Nonces {
     }
 }
 
-impl Counts {
-    fn take(&mut self, count: u32) -> bool {
-        if count > self.top {
-            let ahead = count - self.top;
-            self.used = self.used.checked_shl(ahead).unwrap_or(0) | 1;
-            self.top = count;
-            return true;
-        }
-        let behind = self.top - count;
-        let is_new = behind < WINDOW && self.used >> behind & 1 == 0;
-        if is_new {
-            self.used |= 1 << behind;
-        }
-        is_new
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
-    const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-    const NOW: Time = Time(1_750_000_000_000);
-
     #[test]
-    fn each_count_once_in_any_order() {
-        let mut nonces = Nonces::new([1; 32]);
-        let nonce = nonces.make("r", SOURCE, NOW);
-        let made = nonces.read(&nonce, "r", NOW).unwrap();
-        for (count, new) in [
-            (1, true),
-            (1, false),
-            (3, true),
-            (2, true),
-            (2, false),
-            (200, true),
-            // Just within the window, and just beyond.
-            (73, true),
-            (73, false),
-            (72, false),
-            (0, false),
-            (u32::MAX, true),
-            (200, false),
-            (u32::MAX, false),
-            (u32::MAX - 1, true),
-        ] {
-            assert_eq!(nonces.take(made, count, NOW), new, "{count}");
+    fn shards_know_each_others_nonces_and_never_make_the_same() {
+        let (source, now) = (IpAddr::V4(Ipv4Addr::LOCALHOST), Time(1_750_000_000_000));
+        let mut ids = std::collections::BTreeSet::new();
+        let mut shards: Vec<_> = (0..64).map(|shard| Nonces::new([1; 32], shard)).collect();
+        for _ in 0..100 {
+            for at in 0..shards.len() {
+                let nonce = shards[at].make("r", source, now);
+                let known = shards[(at + 1) % 64].read(&nonce, "r", now).unwrap();
+                assert!(ids.insert(known), "{known:?}");
+            }
         }
-        // Another nonce of the same moment has counts of its own.
-        let other = nonces.make("r", SOURCE, NOW);
-        assert_ne!(other, nonce);
-        let other = nonces.read(&other, "r", NOW).unwrap();
-        assert!(nonces.take(other, 1, NOW));
-    }
-
-    #[test]
-    fn what_is_forgotten_is_not_accepted() {
-        let mut nonces = Nonces::new([1; 32]);
-        let mut made = Vec::new();
-        for at in 0..=REMEMBERED_MAX as u64 {
-            let now = NOW + Millis(at % 1000);
-            let nonce = nonces.make("r", SOURCE, now);
-            made.push(nonces.read(&nonce, "r", NOW + Millis(1000)).unwrap());
-        }
-        made.sort();
-        let (late, now) = (NOW + NONCE_LIFE, NOW + Millis(1000));
-        let spare = made.pop().unwrap();
-        for one in &made {
-            assert!(nonces.take(*one, 1, now));
-        }
-        assert_eq!(nonces.used.len(), REMEMBERED_MAX);
-        assert!(nonces.take(spare, 1, now), "the youngest");
-        assert_eq!(nonces.used.len(), REMEMBERED_MAX);
-        assert!(!nonces.take(made[0], 2, now), "the oldest had to go");
-        assert!(nonces.take(made[1], 2, now) && !nonces.take(made[1], 2, now));
-        // Who is too old by itself takes no place.
-        assert!(nonces.take(spare, 3, late + Millis(500)));
-        assert!(nonces.used.len() < REMEMBERED_MAX);
     }
 }

@@ -86,10 +86,11 @@ impl Refused {
 }
 
 impl Registrar {
-    /// Makes a registrar. The secret must be its own: it is what nonces are known by.
-    pub fn new(secret: [u8; 32]) -> Self {
+    /// Makes a registrar. The shards of a node have one secret, by which they know each other's nonces, and each its
+    /// own number.
+    pub fn new(secret: [u8; 32], shard: u8) -> Self {
         Self {
-            authenticator: Authenticator::new(secret),
+            authenticator: Authenticator::new(secret, shard),
         }
     }
 
@@ -188,7 +189,16 @@ impl Registrar {
             Auth::Users => {
                 let user = self
                     .authenticator
-                    .authenticate(request, &aor, domain, settings, flow.peer.ip(), now, false)
+                    .authenticate(
+                        request,
+                        &aor,
+                        domain,
+                        settings,
+                        flow.peer.ip(),
+                        now,
+                        false,
+                        world,
+                    )
                     .map_err(|challenge| Refused::challenged(aor.clone(), challenge))?;
                 if user != aor {
                     let mut refused = Refused::new(403, "registers for somebody else");

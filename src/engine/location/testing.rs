@@ -1,11 +1,12 @@
 //! What the tests of location and routing share: a world of bindings, settings, messages as text.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::canonical;
+use super::{NonceId, SpentNonces, canonical};
 use crate::engine::endpoint::Binding;
 use crate::engine::ids::{Aor, Flow, GruuKey, ListenerId, Transport};
 use crate::engine::ports::World;
@@ -17,9 +18,16 @@ use crate::sip::digest::{Algorithm, ha1};
 /// A moment to begin at.
 pub(crate) const START: Time = Time(1_750_000_000_000);
 
-/// Bindings, and nothing else of the world.
+/// Bindings and nonces, and nothing else of the world.
 #[derive(Default)]
-pub(crate) struct Book(pub(crate) BTreeMap<Aor, Vec<Binding>>);
+pub(crate) struct Book(pub(crate) BTreeMap<Aor, Vec<Binding>>, RefCell<SpentNonces>);
+
+impl Book {
+    /// Returns a world with these.
+    pub(crate) fn of(bindings: BTreeMap<Aor, Vec<Binding>>) -> Self {
+        Self(bindings, RefCell::default())
+    }
+}
 
 impl World for Book {
     fn advertised(&self, flow: &Flow) -> SocketAddr {
@@ -40,6 +48,10 @@ impl World for Book {
 
     fn bindings(&self, aor: &Aor) -> Vec<Binding> {
         self.0.get(aor).cloned().unwrap_or_default()
+    }
+
+    fn spend(&self, nonce: NonceId, count: u32, now: Time) -> bool {
+        self.1.borrow_mut().spend(nonce, count, now)
     }
 
     fn change_bindings(&mut self, aor: &Aor, act: &mut dyn FnMut(&mut Vec<Binding>)) {

@@ -60,7 +60,7 @@ fn expired(contact: &str) -> Binding {
 
 pub(super) fn book(entries: &[(&str, &[Binding])]) -> Book {
     let entries = entries.iter();
-    Book(
+    Book::of(
         entries
             .map(|(owner, all)| (aor(owner), all.to_vec()))
             .collect(),

@@ -1,51 +1,7 @@
 use super::*;
+use crate::engine::location::testing::Book;
 use crate::engine::routing::route;
 use crate::engine::settings::{PathMode, Route, RouteFork, Upstream, UpstreamTarget};
-
-struct Nowhere;
-
-impl crate::engine::ports::World for Nowhere {
-    fn advertised(&self, flow: &crate::engine::ids::Flow) -> std::net::SocketAddr {
-        flow.peer
-    }
-
-    fn flow_to(
-        &self,
-        _: crate::engine::ids::Transport,
-        _: std::net::SocketAddr,
-        _: &str,
-        _: Option<crate::engine::ids::ListenerId>,
-    ) -> Option<crate::engine::ids::Flow> {
-        None
-    }
-
-    fn open_to(
-        &self,
-        _: crate::engine::ids::Transport,
-        _: std::net::SocketAddr,
-    ) -> Option<crate::engine::ids::Flow> {
-        None
-    }
-
-    fn gruu_key(&self) -> crate::engine::ids::GruuKey {
-        crate::engine::ids::GruuKey::default()
-    }
-
-    fn bindings(&self, _: &crate::engine::ids::Aor) -> Vec<crate::engine::endpoint::Binding> {
-        Vec::new()
-    }
-
-    fn change_bindings(
-        &mut self,
-        _: &crate::engine::ids::Aor,
-        _: &mut dyn FnMut(&mut Vec<crate::engine::endpoint::Binding>),
-    ) {
-    }
-
-    fn expired(&mut self, _: Time) -> Vec<crate::engine::ids::Aor> {
-        Vec::new()
-    }
-}
 
 fn settings(targets: &[(&str, u16, u16)], probe: Option<Millis>) -> Settings {
     let targets = targets
@@ -77,7 +33,7 @@ fn settings(targets: &[(&str, u16, u16)], probe: Option<Millis>) -> Settings {
 
 /// Returns the hosts in the order in which they are asked.
 fn order(upstreams: &Upstreams, settings: &Settings, key: u64, now: Time) -> String {
-    let there = route("sip:401@example.org", &[], now, settings, &Nowhere).unwrap();
+    let there = route("sip:401@example.org", &[], now, settings, &Book::default()).unwrap();
     let chosen = upstreams.choose(
         "pbx",
         there.targets,

@@ -91,7 +91,7 @@ impl Request {
 impl Room {
     fn new(settings: Settings) -> Self {
         Self {
-            registrar: Registrar::new([9; 32]),
+            registrar: Registrar::new([9; 32], 0),
             settings,
             book: Book::default(),
             now: START,

@@ -165,7 +165,7 @@ proptest! {
     #[test]
     fn bindings_are_what_the_model_says(acts in prop::collection::vec(act(), 1..60)) {
         let mut trial = Trial {
-            registrar: Registrar::new([3; 32]),
+            registrar: Registrar::new([3; 32], 0),
             book: Book::default(),
             now: START,
             model: BTreeMap::new(),
