@@ -45,7 +45,7 @@ fn is_settled(t: &mut Table, lives: bool) {
 fn a_binding_that_expires_in_a_call_is_a_suspicion() {
     for lives in [true, false] {
         let mut t = Table::new(settings());
-        let register = t.register_request("bob", desk(), "desk", 1, 60);
+        let register = t.register_request("bob", desk(), "desk", 1, 63);
         t.receive(desk(), register);
         t.response_to(desk(), 200);
         t.texting();
