@@ -57,12 +57,13 @@ impl Builder {
         }
         builder = builder.copy(request, Name::From);
         if let Some(to) = request.raw_fields(Name::To).next() {
+            let tag = to_tag.filter(|_| request.to_tag().is_none() && status > 100);
             builder.parts(&["To: "]);
-            builder.0.extend_from_slice(to);
-            if let Some(tag) = to_tag
-                && request.to_tag().is_none()
-                && status > 100
-            {
+            match tag.and_then(|_| without_tag(request)) {
+                Some(to) => builder.parts(&[&to]),
+                None => builder.0.extend_from_slice(to),
+            }
+            if let Some(tag) = tag {
                 builder.parts(&[";tag=", tag]);
             }
             builder.parts(&["\r\n"]);
@@ -178,4 +179,25 @@ impl Builder {
             self.0.extend_from_slice(part.as_bytes());
         }
     }
+}
+
+/// Returns the To of a request without a tag that says nothing, where it has one: ours is to stand alone (RFC 3261
+/// 8.2.6.2).
+fn without_tag(request: &Message) -> Option<String> {
+    let (text, params) = (request.header(Name::To)?, request.to().params);
+    if !params.has("tag") {
+        return None;
+    }
+    let params_text = params.as_str().trim_ascii_end();
+    let head = text.trim_ascii_end().strip_suffix(params_text)?;
+    let head = head.trim_ascii_end().trim_end_matches(';');
+    let mut to = head.trim_ascii_end().to_owned();
+    for param in params.raw() {
+        let name = param.split('=').next().unwrap_or(param);
+        if !name.trim_ascii_end().eq_ignore_ascii_case("tag") {
+            to.push(';');
+            to.push_str(param);
+        }
+    }
+    Some(to)
 }

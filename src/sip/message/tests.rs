@@ -458,13 +458,23 @@ fn a_response_keeps_every_via_parameter() {
 
 #[test]
 fn an_empty_tag_is_none() {
-    let text = String::from_utf8(request("", b"")).unwrap();
-    let message = parse(text.replace(
-        "To: <sip:bob@example.com>",
-        "To: <sip:bob@example.com>;tag=",
-    ))
-    .unwrap();
-    assert_eq!(message.to_tag(), None);
+    for (params, kept) in [
+        (";tag=", ""),
+        (";tag", ""),
+        (" ; a=1; TAG = ;b ", ";a=1;b"),
+        (";tag;tag=2", ""),
+    ] {
+        let text = String::from_utf8(request("", b"")).unwrap();
+        let said = format!("To: <sip:bob@example.com>{params}");
+        let message = parse(text.replace("To: <sip:bob@example.com>", &said)).unwrap();
+        assert_eq!(message.to_tag(), None, "{params}");
+        // What is answered has ours alone.
+        let source = "192.0.2.1:5060".parse().unwrap();
+        let answer = Builder::respond(&message, 200, "OK", Some("ours"), source).end();
+        let answer = Message::parse(answer).unwrap();
+        let to = format!("<sip:bob@example.com>{kept};tag=ours");
+        assert_eq!(answer.header(Name::To), Some(&*to), "{params}");
+    }
 }
 
 /// RFC 6223 4.3: who asks for it on the way that it sends, and of a flow that lasts, is told how often.
