@@ -17,6 +17,8 @@ pub(super) fn is_offer(method: &Method) -> bool {
 
 /// For so long a sign of silence is looked at.
 const ASKED: Millis = Millis(20_000);
+/// So long who has handed its call on has to hang up by itself.
+const LEAVES: Millis = Millis(3_000);
 /// Who is not heard, and holds its dialog, is not asked that more often.
 const ASKED_AGAIN: Millis = Millis(29_000);
 
@@ -77,6 +79,29 @@ impl Case<'_> {
         };
         let in_time = until.since(answered) <= TRANSACTION.times(2);
         in_time && self.side(leg.talk, leg.side.other()).any(away)
+    }
+
+    /// Returns true for a leg whose phone was killed so short a while before that it is asked yet.
+    pub(super) fn is_gone_unnoticed(&self, leg: &Leg, at: Time) -> bool {
+        let hard_to_ask = self.log.roster[leg.phone].traits.ignores_options();
+        let died = leg.died.filter(|died| leg.end() == Some(*died));
+        let stood = leg.acked.is_some_and(|acked| acked <= at);
+        let noticed = self.log.rules.noticed(hard_to_ask);
+        stood && died.is_some_and(|died| (died..died + noticed).contains(&at))
+    }
+
+    /// A server that dies as it tells a phone that the call which that has handed on is taken does not say so once
+    /// more: it ends its dialog after the time that it has to do so by itself.
+    pub(super) fn has_handed_on_untold(&self, leg: &Leg, at: Time) -> bool {
+        let taken = |got: &Request| got.method == Method::Notify && got.body.contains("SIP/2.0 2");
+        let user = |leg: &Leg| &self.log.roster[leg.phone].user;
+        let mut others = self.side(leg.talk, leg.side);
+        let died = others.any(|other| {
+            let took = other.acked.filter(|took| *took + LEAVES <= at);
+            let died = took.is_some_and(|took| self.restarted(took, took + FLIGHT));
+            died && user(other) != user(leg)
+        });
+        died && self.has_handed_on(leg, at) && !leg.got.iter().any(taken)
     }
 
     /// A server that dies as it ends a call has forgotten it, and its BYE may have been lost. Returns when a phone was

@@ -128,7 +128,8 @@ impl Case<'_> {
     /// was there before keeps its place. Whose answer nobody hears is asked for as long as a transaction takes.
     fn agreed_to(&self, rival: &Leg, acked: Time) -> Time {
         let other = self.side(rival.talk, rival.side.other());
-        let asked = other.filter(|leg| leg.stood_at(acked) && rival.brings_news_to(leg));
+        let there = |leg: &&Leg| leg.stood_at(acked) || self.is_gone_unnoticed(leg, acked);
+        let asked = other.filter(there).filter(|leg| rival.brings_news_to(leg));
         let agreed = asked.filter_map(|leg| {
             if self.trouble(leg.phone, acked, acked + PROMPT) {
                 return Some(acked + TRANSACTION);

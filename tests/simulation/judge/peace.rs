@@ -320,26 +320,17 @@ impl Case<'_> {
             || self.declined_to_go_on(leg, at)
             || self.is_agreed_to_by_nobody(leg, at)
             || self.is_asked_of_nobody(leg, at)
+            || self.has_handed_on_untold(leg, at)
             || self.gave_up(leg, at)
     }
 
-    /// Returns true where its phone has ended it as another dialog of its took its place (RFC 3891 3). Of several that it
-    /// finds as it is back, the server knows the last alone: whose BYE this is it cannot tell.
+    /// Returns true where its phone has ended it as another dialog of its took its place (RFC 3891 3).
     fn is_replaced(&self, leg: &Leg) -> bool {
-        let own = |other: &&Leg| {
+        let next = |other: &Leg| {
             let own = other.phone == leg.phone && other.call_id != leg.call_id;
-            own && !other.is_callers() && other.acked.is_some()
+            own && !other.is_callers() && other.acked.is_some() && other.acked == leg.bye_sent
         };
-        let Some(next) = self
-            .legs
-            .iter()
-            .filter(own)
-            .find(|other| other.acked == leg.bye_sent)
-        else {
-            return false;
-        };
-        let mut beside = self.legs.iter().filter(own);
-        !beside.any(|other| other.call_id != next.call_id && other.answered == next.answered)
+        self.legs.iter().any(next)
     }
 
     /// Returns true where the other side was asked after its answer and has not agreed, or was not there to be asked.

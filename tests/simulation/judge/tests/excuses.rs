@@ -236,6 +236,63 @@ fn who_is_mute_keeps_its_place_until_the_other_side_agrees_to_another() {
     finds(&story("0 8", Some(30_000), false, 40_000), untold);
 }
 
+#[test]
+fn who_is_mute_keeps_its_place_while_one_that_was_just_killed_is_asked() {
+    // What C takes, when A is killed, and when B is told.
+    let story = |taken, killed, told| {
+        let (mut story, known) = (Story::new(), formats(1, "0 8"));
+        let branch = "z9hG4bKica";
+        let (method, of) = (Method::Invite, ("ca", 1, branch));
+        story.request(1000, A, method, "ca", 1, branch, "", &known, true);
+        story.answer(2000, B, "cb");
+        story.described(2000, A, (200, Method::Invite), of, &known, false);
+        story.ack(2010, A, "ca", true);
+        story.befalls(10_000, B, Fault::Mute);
+        story.befalls(killed, A, Fault::Killed);
+        story.invite(killed + 2500, C, "cc", false);
+        story.takes(99_000, C, "cc", &formats(1, taken));
+        story.ack(99_010, C, "cc", false);
+        story.got(told, B, "cb", Method::Bye);
+        story.got(190_000, C, "cc", Method::Bye);
+        judge(&story.log)
+    };
+    let untold = "has lost its place";
+    assert!(!has(&story("0", 95_000, 112_000), untold));
+    finds(&story("0 8", 95_000, 112_000), untold);
+    finds(&story("0", 95_000, 150_000), untold);
+    // Long ago: nobody asks it any more.
+    finds(&story("0", 12_000, 112_000), untold);
+}
+
+#[test]
+fn who_handed_the_call_on_may_hear_of_that_by_a_bye_alone_after_a_restart() {
+    let story = |down: Option<u64>, bye: u64, told: bool, taken: bool| {
+        let mut story = Story::call();
+        story.third(Side::Callee, "c0");
+        let act = (Method::Refer, "");
+        story.inside(5000, B, "cb", act, Some(202), true);
+        if taken {
+            story.answer(40_000, D, "cd");
+        }
+        if let Some(at) = down {
+            story.restarted(at);
+        }
+        if told {
+            let act = (Method::Notify, "SIP/2.0 200 OK\r\n");
+            story.inside(41_000, B, "cb", act, Some(200), false);
+        }
+        story.got(bye, B, "cb", Method::Bye);
+        story.end(90_000, &[(D, "cd")])
+    };
+    let down = Some(40_100);
+    assert!(!has(&story(down, 44_100, false, true), BYE));
+    finds(&story(None, 44_100, false, true), BYE);
+    finds(&story(Some(30_000), 44_100, false, true), BYE);
+    finds(&story(down, 41_500, false, true), BYE);
+    finds(&story(down, 44_100, true, true), BYE);
+    finds(&story(down, 44_100, false, false), BYE);
+}
+
 const NO_MORE: &str = "hears no more";
 
 #[test]
