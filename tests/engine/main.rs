@@ -56,6 +56,7 @@ mod hostile;
 mod identities;
 mod judged;
 mod keying;
+mod late;
 mod listeners;
 mod listening;
 mod loss;

@@ -208,7 +208,7 @@ impl Conversation {
             return;
         }
         match dropped {
-            Some(dropped) => self.answered_too_late(context, dropped, response, flow),
+            Some(dropped) => self.dropped_answered(context, dropped, answer),
             None if self.acknowledge_ghost(context, leg, response) => {}
             // A proxy has forked, and this one answers as well.
             None => {
@@ -319,12 +319,15 @@ impl Conversation {
         self.withdrawn_over(leg, client, None);
         match errand.what {
             What::Invite if self.fail_over(context, leg, failure) => {}
-            What::Invite if self.take_dropped(leg).is_some() => {}
+            What::Invite if self.dropped_unanswered(leg, unreachable) => {}
             What::Invite => {
                 if self.is_inviting(leg) {
                     let status = if unreachable { 480 } else { 408 };
                     self.invitation_unanswered(context, leg, status);
                 } else if let Some(side) = self.branch_side(leg) {
+                    if !unreachable {
+                        self.may_sleep(context, leg);
+                    }
                     let status = if unreachable { 503 } else { 408 };
                     let rang = self.branch_mut(leg).is_some_and(|branch| branch.rang);
                     let by = Refuser::of_silence(rang);

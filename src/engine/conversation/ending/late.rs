@@ -1,25 +1,38 @@
 //! A phone that takes the call after it was won (RFC 3261 13.2.2.4): its dialog ends as a lost one does, which a
 //! restart does not forget. It may have taken that call in the place of its lost dialog, which has the call again by
-//! what it asked in it before: the BYE by which it ends that (RFC 3891 3) is no farewell.
+//! what it asked in it before: the BYE by which it ends that (RFC 3891 3) is no farewell. Nor is it where the other
+//! side does not agree to what the phone took the call with.
+//!
+//! One that was asked again, in vain, and answers while its side is sought yet takes the call: its 2xx was lost on the
+//! way, or it slept, and finds as it wakes what has timed out for us.
+
+use bytes::Bytes;
 
 use super::stray::CSEQ_GAP;
 use crate::engine::conversation::Conversation;
+use crate::engine::conversation::answers::Answer;
 use crate::engine::conversation::context::Context;
+use crate::engine::conversation::forking::{Branch, BranchState};
 use crate::engine::conversation::leg::{Leg, Talk};
 use crate::engine::dialog::Happens;
-use crate::engine::ids::{Flow, LegId};
-use crate::engine::location;
+use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::time::{Millis, Time};
 use crate::sip::Message;
 
 /// Branches remembered at a time; the answer of an older one is ended by what it says itself.
 const DROPPED_MAX: usize = 32;
+/// Of those that nobody has answered the latest may take the call yet: they keep their session.
+const IN_VAIN_MAX: usize = 4;
+/// For so long at least one is remembered: no shorter than by the transactions.
+const SLEEP: Millis = Millis::from_secs(300);
 
 /// One whose INVITE we have taken back, and that may be answered yet.
 #[derive(Debug)]
 pub(crate) struct Dropped {
-    leg: Leg,
-    /// It names the lost dialog of its phone.
-    replaces: bool,
+    branch: Branch,
+    at: Time,
+    /// Nobody had answered it, and nobody else had the call.
+    in_vain: bool,
 }
 
 impl Leg {
@@ -32,38 +45,122 @@ impl Leg {
 
 impl Conversation {
     /// The INVITE of a branch is taken back, and its answer may cross that.
-    pub(crate) fn may_be_answered_yet(&mut self, mut leg: Leg, replaces: bool) {
-        // ACK and BYE say nothing of a session, and nobody tells of a phone that never answers.
-        leg.talk = Talk::default();
+    pub(crate) fn may_be_answered_yet(
+        &mut self,
+        context: &Context<'_>,
+        mut branch: Branch,
+        in_vain: bool,
+    ) {
+        branch.invite = Bytes::new();
+        if !in_vain {
+            // ACK and BYE say nothing of a session, and nobody tells of a phone that never answers.
+            branch.leg.talk = Talk::default();
+        }
+        let now = context.now;
+        self.dropped.retain(|known| known.at + SLEEP > now);
+        let kept = self.dropped.iter_mut().rev().filter(|known| known.in_vain);
+        for old in kept.skip(IN_VAIN_MAX - 1) {
+            old.in_vain = false;
+            old.branch.leg.talk = Talk::default();
+        }
         if self.dropped.len() >= DROPPED_MAX {
             self.dropped.remove(0);
         }
-        self.dropped.push(Dropped { leg, replaces });
+        self.dropped.push(Dropped {
+            branch,
+            at: now,
+            in_vain,
+        });
     }
 
-    /// It has its final response, or has none.
+    /// The INVITE of a branch has its time-out: its phone may sleep, and take it as it wakes, which the transactions
+    /// tell for a while.
+    pub(crate) fn may_sleep(&mut self, context: &Context<'_>, leg: LegId) {
+        if let Some(branch) = self.branch_mut(leg).cloned() {
+            self.may_be_answered_yet(context, branch, true);
+        }
+    }
+
+    /// One that is taken back has had no response. Returns false where it is another.
+    pub(crate) fn dropped_unanswered(&mut self, leg: LegId, unreachable: bool) -> bool {
+        let mut dropped = self.dropped.iter();
+        let known = dropped.any(|known| known.branch.leg.id == leg);
+        if unreachable {
+            self.take_dropped(leg);
+        }
+        known
+    }
+
+    /// It has its final response.
     pub(crate) fn take_dropped(&mut self, leg: LegId) -> Option<Dropped> {
-        let at = self.dropped.iter().position(|known| known.leg.id == leg)?;
+        let mut dropped = self.dropped.iter();
+        let at = dropped.position(|known| known.branch.leg.id == leg)?;
         Some(self.dropped.remove(at))
     }
 
-    pub(crate) fn answered_too_late(
+    /// A 2xx to an INVITE that was taken back.
+    pub(crate) fn dropped_answered(
+        &mut self,
+        context: &mut Context<'_>,
+        dropped: Dropped,
+        answer: &Answer<'_>,
+    ) {
+        let (side, leg) = (dropped.branch.leg.side, dropped.branch.leg.id);
+        if !self.may_yet_take(&dropped) {
+            return self.answered_too_late(context, dropped, answer.response, answer.flow);
+        }
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let tag = dropped.branch.leg.dialog.local_tag.clone();
+        lost.fork.branches.push(Branch {
+            state: BranchState::Calling,
+            client: None,
+            severed: None,
+            until: context.now,
+            ..dropped.branch
+        });
+        context.know_tag(&tag, (self.id, leg));
+        self.again_response(context, side, leg, answer);
+    }
+
+    /// Returns true where its side is sought still, as it was when nobody answered, and its ports are open.
+    fn may_yet_take(&self, dropped: &Dropped) -> bool {
+        let (side, generation) = (dropped.branch.leg.side, dropped.branch.generation);
+        let lost = self.party(side).lost.as_ref();
+        let sought = lost.is_some_and(|lost| lost.may_yet_take(dropped.at));
+        let open = self.ports[side.index()].generations();
+        let ports = open.contains(&generation) || open.is_empty() && generation == 0;
+        let over = self.closing.is_some() || self.ended.is_some();
+        dropped.in_vain && sought && ports && !over
+    }
+
+    /// A phone has taken our INVITE in the place of the dialog that it names (RFC 3891 3), and we have no use for that:
+    /// the BYE by which it ends the other is no farewell.
+    pub(crate) fn has_made_room(
+        &mut self,
+        context: &Context<'_>,
+        side: Side,
+        named: Option<LegId>,
+    ) {
+        let Some(named) = named else { return };
+        let party = self.party_mut(side);
+        let lost = party.lost.as_mut().map(|lost| &mut lost.old);
+        let standing = party.leg.as_mut().or(lost);
+        if let Some(standing) = standing.filter(|standing| standing.id == named) {
+            standing.superseded = Some(context.now);
+        }
+    }
+
+    fn answered_too_late(
         &mut self,
         context: &mut Context<'_>,
         dropped: Dropped,
         response: &Message,
         flow: Flow,
     ) {
-        let Dropped { mut leg, replaces } = dropped;
-        let party = self.party_mut(leg.side);
-        let lost = party.lost.as_mut().map(|lost| &mut lost.old);
-        if replaces
-            && let Some(standing) = party.leg.as_mut().or(lost)
-            && standing.id < leg.id
-            && location::same(&standing.endpoint.identity, &leg.endpoint.identity)
-        {
-            standing.superseded = Some(context.now);
-        }
+        let mut leg = dropped.branch.leg;
+        self.has_made_room(context, leg.side, dropped.branch.names);
         leg.dialog.answered_by(response, flow);
         leg.dialog.skip(CSEQ_GAP);
         let _ = leg.life.take(Happens::Success);

@@ -356,7 +356,7 @@ impl Conversation {
                     context.tell(self.id, giver, Word::Decline);
                 }
                 self.take_back(context, &branch, reason);
-                self.may_be_answered_yet(branch.leg, branch.replaces);
+                self.may_be_answered_yet(context, branch, false);
             }
             BranchState::Joining => match branch.asks {
                 // The dialog that it names has gone on without it.
@@ -365,7 +365,10 @@ impl Conversation {
                     context.answer(asking.server, 481, Some(tag));
                 }
                 // Who picks up may not have acknowledged its 2xx yet.
-                None => branch.leg.part(context, self.id, Bye::because(reason)),
+                None => {
+                    self.has_made_room(context, branch.leg.side, branch.names);
+                    branch.leg.part(context, self.id, Bye::because(reason));
+                }
             },
         }
     }
@@ -384,7 +387,7 @@ impl Conversation {
                 context.tell(self.id, giver, Word::Decline);
             }
             self.take_back(context, branch, None);
-            self.may_be_answered_yet(branch.leg.clone(), branch.replaces);
+            self.may_be_answered_yet(context, branch.clone(), true);
         }
         out
     }

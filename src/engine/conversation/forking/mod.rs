@@ -140,6 +140,9 @@ pub(crate) struct Branch {
     pub(crate) asked: Option<Arc<Identity>>,
     /// Carries Replaces of the lost dialog (RFC 3891).
     pub(crate) replaces: bool,
+    /// Which that is.
+    #[serde(default)]
+    pub(crate) names: Option<LegId>,
     /// How often upstreams have asked for proof.
     #[serde(skip)]
     pub(crate) rounds: Rounds,
@@ -370,6 +373,7 @@ impl Branch {
             trail: None,
             asked: None,
             replaces: false,
+            names: None,
             rounds: Rounds::default(),
             attempt: 0,
             at_once: false,

@@ -144,6 +144,11 @@ impl Restoration {
             .unwrap_or_default()
     }
 
+    /// Returns true where who was given up at a time, since it did not answer, may take the call yet.
+    pub(crate) fn may_yet_take(&self, given_up: Time) -> bool {
+        self.transfer.is_none() && !self.stands && self.since <= given_up
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<Time> {
         [
             Some(self.over_at()),

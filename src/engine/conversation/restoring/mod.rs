@@ -292,6 +292,7 @@ impl Conversation {
             branch.turned = turned.is_some();
             branch.secure = turned.or_else(|| same.then(|| !lost.old.talk.keys.is_empty()));
             branch.replaces = same && lost.old.abilities.replaces && !plain && !lost.gone;
+            branch.names = branch.replaces.then_some(lost.old.id);
             branch.until = context.now + ring;
             if let (Some(giver), Some(offer)) = (branch.giver, &offer) {
                 self.ask_for(context, branch, (giver, rings), offer);

@@ -44,6 +44,8 @@ impl Conversation {
             ..200 => self.again_ringing(context, side, leg, response, flow),
             200..300 if self.again_lacks_keys(side, leg, response) => {
                 acknowledge_and_leave(context, response, flow, Leaving::Surely, None);
+                let names = self.branch_mut(leg).and_then(|branch| branch.names);
+                self.has_made_room(context, side, names);
                 self.again_failed(context, side, leg, 488, Refuser::Refork);
             }
             200..300 if self.prefers_people(context, side, leg, response) => {
