@@ -5,7 +5,7 @@ use super::conversation::answers::Answer;
 use super::conversation::carrying::within::{Failed, Renewed};
 use super::conversation::context::{Errand, What, retry_after};
 use super::conversation::ending::stray::{Leaving, acknowledge_and_leave, acknowledge_ringing};
-use crate::engine::events::{Event, TargetFailure};
+use crate::engine::events::{Event, Signal, TargetFailure};
 use crate::engine::ids::{Flow, Transport};
 use crate::engine::listening::listens_at;
 use crate::engine::mint::tag_key;
@@ -89,9 +89,17 @@ impl Engine {
                 } => {
                     self.unanswered(client, errand, true, now, world);
                 }
-                Heard::Severed { context: errand } => {
+                Heard::Severed {
+                    context: errand,
+                    closed,
+                } => {
+                    let leg = errand.leg;
                     self.with(errand.conversation, now, world, |conversation, context| {
-                        conversation.branch_severed(context, errand.leg);
+                        if closed {
+                            conversation.branch_severed(context, leg);
+                        } else {
+                            conversation.branch_deaf(context, leg, Signal::Transport);
+                        }
                     });
                 }
                 Heard::NoAck {

@@ -362,9 +362,13 @@ fn an_icmp_while_it_rings_neither_fails_the_call_nor_leaves_it_ringing() {
     t.response_to(alice(), 180);
     // Forged, or a router's for the moment that the Wi-Fi was away.
     t.icmp(desk());
+    let probe = t.request_to(desk(), Method::Options);
     t.pass(Millis::from_secs(3));
     t.nothing_to(alice());
-    t.nothing_to(desk());
+    t.reply(&probe, 200, desk());
+    t.discard(desk());
+    t.pass(Millis::from_secs(7));
+    t.nothing_to(alice());
     // Nobody answers: the phone that was thought away is told too.
     t.pass(Millis::from_secs(60));
     t.request_to(desk(), Method::Cancel);

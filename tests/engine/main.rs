@@ -21,6 +21,7 @@ mod claims;
 mod cloned;
 mod comebacks;
 mod crowds;
+mod deaf;
 mod declined;
 mod delayed;
 mod denials;

@@ -546,6 +546,7 @@ impl Conversation {
 
     /// Does what is due.
     pub(crate) fn on_deadline(&mut self, context: &mut Context<'_>) {
+        self.deaf_due(context);
         self.ring_out(context);
         self.fall_silent(context);
         self.adrift_due(context);

@@ -404,9 +404,9 @@ impl<C: Clone + Of> Clients<C> {
                     }
                 }
                 Act::Severed => {
-                    let context = client.context.clone().filter(|_| reliable);
-                    if let Some(context) = context {
-                        effects.tell(Heard::Severed { context });
+                    if let Some(context) = client.context.clone() {
+                        let closed = reliable;
+                        effects.tell(Heard::Severed { context, closed });
                     }
                 }
                 Act::Absorb => effects.absorbed(client.context.conversation()),

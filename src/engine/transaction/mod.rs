@@ -78,7 +78,8 @@ pub enum Heard<C, S> {
     /// The transport failed before a final answer.
     Unreachable { client: ClientId, context: C },
     /// The connection is closed of an INVITE that has a provisional response: the answer may yet come over another.
-    Severed { context: C },
+    /// Or, where it is not `closed`, ICMP says that nobody takes the datagrams that go there.
+    Severed { context: C, closed: bool },
     /// The 2xx to an INVITE was sent again and again for 64*T1, and no ACK came.
     NoAck {
         server: ServerId,

@@ -118,9 +118,12 @@ impl Conversation {
         response: &Message,
         flow: Flow,
     ) {
-        let Some(side) = self.side_of(leg).filter(|_| response.status() >= 200) else {
-            return;
+        let Some(side) = self.side_of(leg) else {
+            return self.deaf_answers(context, leg, response);
         };
+        if response.status() < 200 {
+            return;
+        }
         let status = response.status();
         let unsure = self.party(side).may_not_know();
         if !is_away(status)
@@ -215,7 +218,7 @@ impl Conversation {
     /// A probe could not be delivered.
     pub(crate) fn probe_unanswered(&mut self, context: &mut Context<'_>, leg: LegId) {
         let Some(side) = self.side_of(leg) else {
-            return;
+            return self.deaf_unreached(context, leg);
         };
         let heard = self.is_heard(side);
         let Some(check) = self.party_mut(side).check.as_mut() else {

@@ -46,12 +46,18 @@ impl Conversation {
                 }
             }
             MediaEvent::Flowing { side, .. } => {
+                if side == Side::Callee {
+                    self.early_media_flows(context);
+                }
                 self.party_mut(side).silent = false;
                 self.is_heard_again(context, side);
                 self.party_mut(side).trust.end();
             }
             // A phone that is muted goes on to be: it is asked ever more seldom.
             MediaEvent::Reported { side, .. } => self.is_heard_again(context, side),
+            MediaEvent::Unreachable {
+                side: Side::Callee, ..
+            } if self.answered.is_none() => self.early_media_refused(context),
             MediaEvent::Unreachable { side, .. } => {
                 self.suspect(context, side, Signal::MediaUnreachable)
             }

@@ -89,7 +89,7 @@ impl Conversation {
         }
         let first = !std::mem::replace(&mut branch.rang, true);
         branch.turn_to(response.to_tag());
-        branch.severed = None;
+        branch.is_heard();
         if response.to_tag().is_some() && branch.leg.life.take(Happens::Provisional) == Do::Ring {
             branch.leg.dialog.answered_by(response, flow);
         }
@@ -303,6 +303,7 @@ impl Conversation {
         if ports.state != PortState::Open {
             return;
         }
+        invitation.heard = Some(leg);
         let caller = self.parties[Side::Caller.index()].talk();
         let command = MediaCommand::Configure {
             media: self.id,

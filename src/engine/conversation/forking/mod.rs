@@ -1,12 +1,13 @@
 //! INVITEs that are out for one side: the first fork of a conversation, or the re-fork that restores it.
 //!
 //! `calling` one endpoint, `toward` the ports of a fork, `turn` who refuses SRTP or wants it, `redirect` phones
-//! that forward, `severed` phones that are lost while they ring, `trail` and `diverted` whom a call was for before,
+//! that forward, `severed` and `deaf` phones that are lost while they ring, `trail` and `diverted` whom a call was for before,
 //! `breadth` how many ring, `beside` proxies that fork.
 
 pub(crate) mod beside;
 pub(crate) mod breadth;
 pub(crate) mod calling;
+mod deaf;
 pub(crate) mod diverted;
 mod redirect;
 mod severed;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer};
 
 use self::beside::Beside;
+use self::deaf::Deaf;
 use self::trail::{Step, Steps, Trail};
 use crate::engine::conversation::leg::{Leg, Talk};
 use crate::engine::conversation::people::person::Person;
@@ -176,6 +178,9 @@ pub(crate) struct Branch {
     /// Its connection is closed, and it stops then (`severed`).
     #[serde(skip)]
     pub(crate) severed: Option<Time>,
+    /// ICMP says that nobody is there any more, and it is asked until then.
+    #[serde(skip)]
+    pub(crate) deaf: Option<Deaf>,
     /// The ports that its offer names.
     #[serde(default)]
     pub(crate) generation: Generation,
@@ -351,7 +356,14 @@ impl Fork {
         self.branches
             .iter()
             .filter(|branch| branch.state == BranchState::Calling)
-            .flat_map(|branch| [branch.silent_at, branch.severed, Some(branch.until)])
+            .flat_map(|branch| {
+                [
+                    branch.silent_at,
+                    branch.severed,
+                    branch.asks_again_at(),
+                    Some(branch.until),
+                ]
+            })
             .flatten()
             .min()
     }
@@ -391,6 +403,7 @@ impl Branch {
             enclosed: None,
             until,
             severed: None,
+            deaf: None,
             heard: Heard::default(),
             settled: false,
             beside: Vec::new(),

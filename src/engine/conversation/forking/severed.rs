@@ -145,7 +145,8 @@ impl Conversation {
             None => !branch.leads_to(endpoint),
         };
         if stands || !overtaken {
-            return client.into_iter().for_each(|client| context.hurry(client));
+            client.into_iter().for_each(|client| context.hurry(client));
+            return self.deaf_lives(context, leg);
         }
         let (secure, turned) = (branch.secure, branch.turned);
         let (left, severed) = (branch.until.since(context.now), branch.severed.is_some());

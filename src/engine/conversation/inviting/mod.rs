@@ -65,6 +65,8 @@ pub(super) struct Invitation {
     breadth: u32,
     /// What the caller sees of the branches (RFC 3261 12.1).
     pub(super) early: Vec<Early>,
+    /// Whose early media the relay knows of.
+    pub(super) heard: Option<LegId>,
     pub(super) wants: Wants,
     /// Offers in early dialogs that have no answer yet.
     pub(super) crossings: Vec<Crossing>,
@@ -244,6 +246,7 @@ impl Conversation {
             lines,
             hops,
             early: Vec::new(),
+            heard: None,
             wants: Wants::of(request, settings),
             crossings: Vec::new(),
             expires: expires(request, context.now),

@@ -99,7 +99,7 @@ impl Conversation {
         }
         let owed = asks.map(|rseq| Owed::new(&branch.leg, rseq, response.cseq()));
         let first = !std::mem::replace(&mut branch.rang, true);
-        branch.severed = None;
+        branch.is_heard();
         let (endpoint, attempt) = (branch.endpoint().name.clone(), branch.attempt());
         if first {
             self.note(

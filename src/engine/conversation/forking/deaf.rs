@@ -1,0 +1,162 @@
+//! A phone that rings, and of which ICMP says that nobody takes what is sent to it: early media, or SIP over UDP.
+//!
+//! ICMP can be forged, and a network that is away for a moment sends it too. So the phone is asked over every flow
+//! that is known of it, by OPTIONS in its early dialog, now and then until `detect.grace` is over. What it answers is
+//! life, and so are a response to its INVITE, its registration and its media. Else its branch has failed, as that of
+//! a phone whose connection has closed (`severed`).
+
+use super::{Branch, BranchState};
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::{Context, What};
+use crate::engine::conversation::doubting::outcome::is_away;
+use crate::engine::events::{Happening, Signal};
+use crate::engine::ids::{Flow, LegId};
+use crate::engine::routing;
+use crate::engine::time::{Millis, Time};
+use crate::sip::{Builder, Message, Method};
+
+/// Where ICMP answers the question too, the phone is asked again after that.
+const AGAIN: Millis = Millis(1_000);
+
+/// What is known of one that is asked whether it is there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deaf {
+    /// When it is asked again; none while the answer is awaited.
+    again: Option<Time>,
+}
+
+impl Branch {
+    /// Something of its phone is heard. Returns true where that was doubted.
+    pub(crate) fn is_heard(&mut self) -> bool {
+        self.severed = None;
+        self.deaf.take().is_some()
+    }
+
+    pub(super) fn asks_again_at(&self) -> Option<Time> {
+        self.deaf.and_then(|deaf| deaf.again)
+    }
+}
+
+impl Conversation {
+    /// ICMP says that nobody takes what goes to a phone that rings.
+    pub(crate) fn branch_deaf(&mut self, context: &mut Context<'_>, leg: LegId, signal: Signal) {
+        let detect = &context.shared.settings.detect;
+        let until = context.now + detect.grace;
+        if !detect.transport {
+            return;
+        }
+        let Some((side, fork)) = self.fork_of(leg) else {
+            return;
+        };
+        // One that has not rung has no dialog in which it could be asked.
+        let rings = |branch: &&mut Branch| {
+            branch.state == BranchState::Calling && branch.rang && branch.severed.is_none()
+        };
+        let Some(branch) = fork.branch(leg).filter(rings) else {
+            return;
+        };
+        branch.severed = Some(until);
+        branch.deaf = Some(Deaf { again: None });
+        let suspected = Happening::Suspected {
+            side,
+            signal,
+            endpoint: branch.endpoint().name.clone(),
+        };
+        self.note(context, suspected);
+        self.ask_deaf(context, leg);
+    }
+
+    /// ICMP says so of the early media: it is that of whom the relay has heard of last.
+    pub(crate) fn early_media_refused(&mut self, context: &mut Context<'_>) {
+        let heard = self.invitation.as_deref().and_then(|first| first.heard);
+        if let Some(leg) = heard {
+            self.branch_deaf(context, leg, Signal::MediaUnreachable);
+        }
+    }
+
+    /// The early media comes again.
+    pub(crate) fn early_media_flows(&mut self, context: &mut Context<'_>) {
+        let heard = self.invitation.as_deref().and_then(|first| first.heard);
+        if let Some(leg) = heard {
+            self.deaf_lives(context, leg);
+        }
+    }
+
+    fn ask_deaf(&mut self, context: &mut Context<'_>, leg: LegId) {
+        let id = self.id;
+        let others = self.other_flows(context, leg);
+        let Some(branch) = self.branch_mut(leg) else {
+            return;
+        };
+        let (method, what) = (&Method::Options, What::Probe);
+        branch.deaf = Some(Deaf { again: None });
+        let leg = &mut branch.leg;
+        leg.request(context, id, method, what, Builder::end);
+        for flow in others {
+            leg.request_over(context, id, method, what, flow, Builder::end);
+        }
+    }
+
+    /// Returns the flows that the phone of a branch has beside the one that it was asked over.
+    fn other_flows(&mut self, context: &Context<'_>, leg: LegId) -> Vec<Flow> {
+        let Some((side, fork)) = self.fork_of(leg) else {
+            return Vec::new();
+        };
+        let Some(branch) = fork.branch(leg).filter(|branch| branch.meant.is_none()) else {
+            return Vec::new();
+        };
+        let own = branch.leg.dialog.flow;
+        let identity = branch.leg.endpoint.identity.clone();
+        let aor = &self.party(side).aor;
+        let known = routing::flows(aor, &identity, context.now, context.world);
+        let flows = known.iter().filter_map(|endpoint| endpoint.flow);
+        flows.filter(|flow| *flow != own).take(3).collect()
+    }
+
+    /// Asks those once more whose time has come.
+    pub(crate) fn deaf_due(&mut self, context: &mut Context<'_>) {
+        let first = self.invitation.iter().map(|first| &first.fork);
+        let again = self.parties.iter().filter_map(|party| party.lost.as_ref());
+        let forks = first.chain(again.map(|lost| &lost.fork));
+        let due = |branch: &&Branch| branch.asks_again_at().is_some_and(|at| at <= context.now);
+        let branches = forks.flat_map(|fork| fork.branches.iter()).filter(due);
+        let due: Vec<LegId> = branches.map(|branch| branch.leg.id).collect();
+        for leg in due {
+            self.ask_deaf(context, leg);
+        }
+    }
+
+    /// An answer to OPTIONS of who rings: what somebody on the way says of it proves nothing.
+    pub(crate) fn deaf_answers(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        response: &Message,
+    ) {
+        if response.status() >= 200 && !is_away(response.status()) {
+            self.deaf_lives(context, leg);
+        }
+    }
+
+    /// ICMP has answered that, too.
+    pub(crate) fn deaf_unreached(&mut self, context: &Context<'_>, leg: LegId) {
+        let again = Some(context.now + AGAIN);
+        if let Some(branch) = self.branch_mut(leg).filter(|branch| branch.deaf.is_some()) {
+            branch.deaf = Some(Deaf { again });
+        }
+    }
+
+    /// Who was doubted while it rings is there.
+    pub(crate) fn deaf_lives(&mut self, context: &mut Context<'_>, leg: LegId) {
+        let Some((side, fork)) = self.fork_of(leg) else {
+            return;
+        };
+        let doubted = |branch: &&mut Branch| branch.deaf.is_some();
+        let Some(branch) = fork.branch(leg).filter(doubted) else {
+            return;
+        };
+        branch.is_heard();
+        let endpoint = branch.endpoint().name.clone();
+        self.note(context, Happening::Alive { side, endpoint });
+    }
+}

@@ -1,0 +1,183 @@
+//! A phone that rings, and of which ICMP says that nobody takes its early media, or its SIP.
+
+use refork::engine::events::{Happening, Signal};
+use refork::engine::ids::Side;
+use refork::engine::ports::MediaEvent;
+use refork::engine::settings::ForkOrder;
+use refork::engine::time::Millis;
+use refork::sip::{Message, Method};
+
+use crate::people::*;
+use crate::reliable::alice_calls;
+use crate::table::*;
+
+const DESK: Side = Side::Callee;
+
+/// The desk phone speaks before it has answered. Returns its INVITE.
+fn speaks_early(t: &mut Table) -> Message {
+    alice_calls(t, "", &audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    let early = with_sdp(response(&invite, 183, desk(), "b1"), &audio(desk()));
+    t.receive(desk(), early);
+    t.response_to(alice(), 183);
+    invite
+}
+
+fn media_refused(t: &mut Table) {
+    t.media_event(|media| MediaEvent::Unreachable { media, side: DESK });
+}
+
+fn suspected(t: &Table) -> Vec<Signal> {
+    let signal = |what: &&Happening| match what {
+        Happening::Suspected { side, signal, .. } => Some((*side, *signal)),
+        _ => None,
+    };
+    let all = t.history();
+    let all = all.iter().filter_map(signal);
+    all.map(|(side, signal)| {
+        assert_eq!(side, DESK);
+        signal
+    })
+    .collect()
+}
+
+fn alive(t: &Table) -> usize {
+    t.happened(|what| matches!(what, Happening::Alive { side: DESK, .. }))
+}
+
+#[test]
+fn one_that_speaks_early_and_dies_does_not_ring_for_all_of_its_time() {
+    // By the ICMP of its early media, or of its SIP; whether ICMP answers OPTIONS too, or nothing does.
+    for (by_media, refused) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut t = Table::new(settings());
+        let invite = speaks_early(&mut t);
+        if by_media {
+            media_refused(&mut t);
+        } else {
+            t.icmp(desk());
+        }
+        let signal = match by_media {
+            true => Signal::MediaUnreachable,
+            false => Signal::Transport,
+        };
+        assert_eq!(suspected(&t), [signal]);
+        let probe = t.request_to(desk(), Method::Options);
+        assert_eq!(probe.call_id(), invite.call_id());
+        if refused {
+            t.icmp(desk());
+            t.pass(Millis(1_100));
+            t.request_to(desk(), Method::Options);
+            t.icmp(desk());
+        }
+        t.pass(Millis::from_secs(3));
+        t.nothing_to(alice());
+        t.pass(Millis::from_secs(2));
+        t.response_to(alice(), 480);
+        assert!(t.waiting(desk(), &Method::Cancel).is_some());
+        assert_eq!(suspected(&t), [signal], "once");
+    }
+}
+
+#[test]
+fn another_phone_has_its_turn_then() {
+    let mut wishes = settings();
+    wishes.fork.order = ForkOrder::Serial;
+    let mut t = Table::new(wishes);
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    let invite = speaks_early(&mut t);
+    media_refused(&mut t);
+    t.pass(Millis(5_100));
+    let next = t.request_to(mobile(), Method::Invite);
+    let took = with_sdp(response(&next, 200, mobile(), "m1"), &audio(mobile()));
+    t.receive(mobile(), took);
+    t.request_to(mobile(), Method::Ack);
+    t.response_to(alice(), 200);
+    // The first comes back to life, and takes the call: it is told that it has none.
+    t.discard(desk());
+    let late = with_sdp(response(&invite, 200, desk(), "b1"), &audio(desk()));
+    t.receive(desk(), late);
+    t.request_to(desk(), Method::Ack);
+    t.request_to(desk(), Method::Bye);
+}
+
+#[test]
+fn one_that_is_heard_rings_on() {
+    type Says = fn(&mut Table, &Message, &Message);
+    let ways: [(&str, Says); 5] = [
+        ("OPTIONS", |t, _, probe| t.reply(probe, 481, desk())),
+        ("180", |t, invite, _| {
+            t.receive(desk(), response(invite, 180, desk(), "b1").end());
+            t.response_to(alice(), 180);
+        }),
+        ("media", |t, _, _| {
+            t.media_event(|media| MediaEvent::Flowing { media, side: DESK })
+        }),
+        ("REGISTER", |t, _, _| {
+            t.register_again("bob", desk(), "desk", 2)
+        }),
+        ("second try", |t, _, _| {
+            t.icmp(desk());
+            t.pass(Millis(1_100));
+            let probe = t.request_to(desk(), Method::Options);
+            t.reply(&probe, 200, desk());
+        }),
+    ];
+    for (how, says) in ways {
+        let mut t = Table::new(settings());
+        let invite = speaks_early(&mut t);
+        media_refused(&mut t);
+        let probe = t.request_to(desk(), Method::Options);
+        t.pass(Millis(1_000));
+        t.discard(desk());
+        says(&mut t, &invite, &probe);
+        assert_eq!(alive(&t), usize::from(how != "180"), "{how}");
+        t.pass(Millis::from_secs(10));
+        t.nothing_to(alice());
+        t.discard(desk());
+        let took = with_sdp(answer_to(&invite), &audio(desk()));
+        t.receive(desk(), took);
+        t.request_to(desk(), Method::Ack);
+        t.response_to(alice(), 200);
+    }
+}
+
+#[test]
+fn what_somebody_on_the_way_says_is_no_life() {
+    let mut t = Table::new(settings());
+    speaks_early(&mut t);
+    media_refused(&mut t);
+    let probe = t.request_to(desk(), Method::Options);
+    t.reply(&probe, 408, desk());
+    t.pass(Millis(5_100));
+    t.response_to(alice(), 480);
+}
+
+#[test]
+fn icmp_counts_for_nothing_where_the_operator_says_so() {
+    let mut wishes = settings();
+    wishes.detect.transport = false;
+    let mut t = Table::new(wishes);
+    speaks_early(&mut t);
+    media_refused(&mut t);
+    t.icmp(desk());
+    t.nothing_to(desk());
+    t.pass(Millis::from_secs(10));
+    t.nothing_to(alice());
+}
+
+#[test]
+fn in_a_refork_one_that_rings_and_dies_is_asked_again() {
+    let mut t = Table::new(settings());
+    t.established();
+    t.bob_is_lost();
+    let invite = t.request_to(desk(), Method::Invite);
+    t.reply(&invite, 180, desk());
+    t.icmp(desk());
+    t.request_to(desk(), Method::Options);
+    t.icmp(desk());
+    t.pass(Millis::from_secs(12));
+    let refused = |what: &Happening| matches!(what, Happening::Refused { status: 480, .. });
+    assert_eq!(t.happened(refused), 1);
+    assert!(t.waiting(desk(), &Method::Invite).is_some());
+}
