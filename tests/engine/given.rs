@@ -25,7 +25,7 @@ fn who_is_given_never_hears_that_its_dialog_is_gone() {
     t.receive(carol(), c.request(Method::Info).end());
     t.response_to(carol(), 200);
     t.receive(carol(), c.message("are you there?"));
-    t.response_to(carol(), 480);
+    t.response_to(carol(), 500);
     t.nothing_to(desk());
     t.carol_agrees(&asked);
     t.told(desk(), "200 OK");

@@ -2,7 +2,7 @@
 
 use refork::engine::events::Happening;
 use refork::engine::time::Millis;
-use refork::sip::Method;
+use refork::sip::{Method, Name};
 
 use crate::people::*;
 use crate::table::*;
@@ -41,7 +41,8 @@ fn the_target_is_shown_nothing_from_before() {
         t.carol_answers(&invite);
         assert!(t.waiting(carol(), &Method::Message).is_none());
         if waits {
-            t.response_to(alice(), 480);
+            let failed = t.response_to(alice(), 500);
+            assert!(failed.header(Name::RetryAfter).is_some());
         }
         assert_eq!(rejected(&t), 1);
         t.word_of_carol();
@@ -81,7 +82,8 @@ fn what_was_not_sent_yet_is_refused_at_once() {
         t.receive(alice(), a.message(text));
     }
     t.receive(desk(), refer(&mut b, CAROL));
-    t.response_to(alice(), 480);
+    // Her dialog stands, and she may write to Carol.
+    t.response_to(alice(), 500);
     assert_eq!(rejected(&t), 1);
     t.request_to(carol(), Method::Invite);
 }

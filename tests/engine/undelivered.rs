@@ -121,3 +121,18 @@ fn what_is_refused_after_its_202_is_told() {
     t.hangs_up(&mut a);
     assert_eq!(undelivered(&t), Some(1));
 }
+
+#[test]
+fn a_text_that_expires_while_its_sender_waits_costs_that_no_call() {
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established();
+    t.receive(alice(), a.message("first"));
+    t.request_to(desk(), Method::Message);
+    let brief = a.request(Method::Message).header(Name::Expires, 1);
+    t.receive(alice(), brief.body("text/plain", b"soon worth nothing"));
+    t.nothing_to(alice());
+    t.pass(Millis(1_100));
+    // A 408 to what is no INVITE is none (RFC 4320 4.2), and her phone would take her call for over (RFC 5057).
+    let failed = t.response_to(alice(), 500);
+    assert_eq!(failed.cseq(), 103);
+}

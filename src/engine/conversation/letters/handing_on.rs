@@ -6,7 +6,7 @@ use crate::engine::conversation::context::Context;
 use crate::engine::conversation::people::person::Person;
 use crate::engine::ids::Side;
 
-/// Nobody is left who could be given it.
+/// Nobody is left who could be given it: so it is told in the history.
 const GONE: u16 = 480;
 
 impl Conversation {

@@ -49,11 +49,11 @@ impl Conversation {
         let over = self.party(from).leg.as_ref().map(|leg| leg.id);
         if self.closing.is_some() {
             // What was not delivered has been counted and told.
-            return context.refuse(server, 480, "the other side could not be reached again");
+            return context.refuse(server, 500, "the other side could not be reached again");
         }
         if self.given_alone(from) {
             // Whom it was meant for has hung up.
-            return context.refuse(server, 480, "the other side has left the call");
+            return context.refuse(server, 500, "the other side has left the call");
         }
         let known = |letter: &Letter| {
             letter.author == Author::Other

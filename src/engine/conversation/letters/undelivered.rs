@@ -5,15 +5,17 @@ use bytes::Bytes;
 use super::queue::{Author, Letter};
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
+use crate::engine::conversation::doubting::outcome::for_the_other_leg;
 use crate::engine::dialog::HOPS;
 use crate::engine::events::Happening;
 use crate::engine::ids::Side;
 use crate::engine::timestamp::Timestamp;
+use crate::sip::Method;
 use crate::sip::cpim::{Asked, is_cpim};
 
 impl Conversation {
-    /// Takes a letter out that will not be delivered: its sender gets this status, or is told where it has its
-    /// 202.
+    /// Takes a letter out that will not be delivered: its sender gets this status, 500 where that would end more than
+    /// the request or is no answer to one (RFC 5057 5.1, RFC 4320 4.2), or is told where it has its 202.
     pub(super) fn reject_letter(
         &mut self,
         context: &mut Context<'_>,
@@ -37,7 +39,9 @@ impl Conversation {
         status: u16,
     ) {
         if let Some(server) = letter.server {
-            context.answer(server, status, None);
+            // Its dialog stands, and goes on with whoever is there.
+            let told = for_the_other_leg(&Method::Message, status, false);
+            context.answer(server, told, None);
         }
         if letter.author == Author::Other {
             let rejected = Happening::Rejected {
