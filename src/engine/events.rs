@@ -233,6 +233,8 @@ pub enum Signal {
     Silence,
     /// BYE with a Reason that says the network failed.
     FailureBye,
+    /// BYE by which a phone has made room for another dialog of its own (RFC 3891 3), which was ended here.
+    Superseded,
     /// The same instance registered over another flow and does not answer in the old dialog.
     Moved,
     /// The 2xx to an INVITE was never acknowledged.
@@ -245,7 +247,7 @@ pub enum Signal {
 
 impl Signal {
     /// Every signal, for the metrics that must exist from the start.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::RequestFailed,
         Self::NoAnswer,
         Self::ProbeTimeout,
@@ -255,6 +257,7 @@ impl Signal {
         Self::Registration,
         Self::Silence,
         Self::FailureBye,
+        Self::Superseded,
         Self::Moved,
         Self::NoAck,
         Self::SessionExpired,
@@ -273,6 +276,7 @@ impl Signal {
             Self::Registration => "registration",
             Self::Silence => "silence",
             Self::FailureBye => "failure_bye",
+            Self::Superseded => "superseded",
             Self::Moved => "moved",
             Self::NoAck => "no_ack",
             Self::SessionExpired => "session_expired",

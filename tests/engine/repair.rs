@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use refork::engine::events::{Ending, Happening};
+use refork::engine::events::{Ending, Happening, Signal};
 use refork::engine::ids::Side;
 use refork::engine::ports::MediaCommand;
 use refork::engine::time::Millis;
@@ -364,6 +364,14 @@ fn nor_is_the_bye_of_a_phone_that_takes_our_replaces_as_its_dialog_has_the_call_
     t.reply(&ours, 200, desk());
     t.discard(desk());
     t.hangs_up(&mut b);
+    // No network has failed.
+    let last = t.losses().pop();
+    let expected = if older {
+        Signal::Superseded
+    } else {
+        Signal::Operator
+    };
+    assert_eq!(last, Some(expected));
     t.pass(Millis(100));
     t.takes_over(desk(), "b3", &audio(desk()));
     assert!(t.waiting(alice(), &Method::Bye).is_none());

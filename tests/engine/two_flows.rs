@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use refork::engine::events::{Happening, NoticeOutcome, Signal};
 use refork::engine::time::Millis;
-use refork::sip::Method;
+use refork::sip::{Message, Method};
 
 use crate::people::*;
 use crate::table::*;
@@ -269,4 +269,59 @@ fn a_phone_that_no_bye_has_reached_has_one_more_when_it_is_back() {
     t.register_again("bob", desk(), "desk", 3);
     t.nothing_to(desk());
     t.ends_empty();
+}
+
+/// A phone answers a re-fork with what Alice's phone refuses, and is let go. Returns its BYE.
+fn let_go(t: &mut Table) -> Message {
+    t.established();
+    t.bob_is_lost();
+    let invite = t.request_to(desk(), Method::Invite);
+    let answer = response(&invite, 200, desk(), "b2");
+    t.receive(desk(), with_sdp(answer, &g722(desk())));
+    t.request_to(desk(), Method::Ack);
+    let join = t.request_to(alice(), Method::Invite);
+    t.reply(&join, 500, alice());
+    let bye = t.request_to(desk(), Method::Bye);
+    assert_eq!(bye.to_tag(), Some("b2"));
+    bye
+}
+
+/// Takes all that is said to a phone. Returns how many BYEs there are of a dialog.
+fn byes(t: &mut Table, at: SocketAddr, tag: &str) -> usize {
+    let mut byes = 0;
+    while let Some(bye) = t.waiting(at, &Method::Bye) {
+        byes += usize::from(bye.to_tag() == Some(tag));
+    }
+    t.discard(at);
+    byes
+}
+
+#[test]
+fn the_bye_to_a_phone_that_is_let_go_while_the_call_goes_on_goes_over_the_other_flow() {
+    let mut t = table();
+    let first = let_go(&mut t);
+    t.icmp(desk());
+    let bye = t
+        .waiting(mobile(), &Method::Bye)
+        .expect("over the other flow");
+    assert_eq!((bye.cseq(), bye.to_tag()), (first.cseq(), Some("b2")));
+}
+
+#[test]
+fn a_phone_that_is_let_go_while_the_call_goes_on_has_one_more_bye_when_it_is_back() {
+    for answered in [false, true] {
+        let mut t = Table::new(settings());
+        let bye = let_go(&mut t);
+        if answered {
+            t.reply(&bye, 200, desk());
+        }
+        t.pass(Millis::from_secs(45));
+        t.discard(desk());
+        assert_eq!(
+            t.happened(|what| matches!(what, Happening::Ended { .. })),
+            0
+        );
+        t.register_again("bob", desk(), "desk", 2);
+        assert_eq!(byes(&mut t, desk(), "b2"), usize::from(!answered));
+    }
 }

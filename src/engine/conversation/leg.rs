@@ -572,7 +572,7 @@ impl Leg {
     ) {
         let _ = self.life.take(Happens::Leave);
         self.leave(context);
-        self.farewell(context, id, Some(whose), |builder| match reason {
+        self.farewell(context, id, whose, |builder| match reason {
             Some(reason) => builder.header(Name::Reason, reason).end(),
             None => builder.end(),
         });

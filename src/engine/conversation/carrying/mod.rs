@@ -382,7 +382,10 @@ impl Conversation {
         let up = up && self.party(side).is_up();
         let done = self.other_is_leaving() || self.giving.is_some();
         let superseded = leg.is_some_and(|leg| leg.is_superseded(context));
-        if up && (superseded || self.is_failure_bye(context, request)) && !done {
+        if up && superseded && !done {
+            return self.lose(context, side, Signal::Superseded);
+        }
+        if up && self.is_failure_bye(context, request) && !done {
             return self.lose(context, side, Signal::FailureBye);
         }
         // RFC 3261 13.3.1.4: it hangs up by itself, and nobody has put a receiver down.
@@ -434,8 +437,8 @@ impl Conversation {
         // As long as it is known whose phone it was for.
         self.last_word_ends(context, side);
         if let Some(other) = self.party_mut(side.other()).leg.take() {
-            let aor = &self.party(side.other()).aor;
-            other.part(context, id, Bye::like(request, lines).to(aor));
+            let aor = self.party(side.other()).aor.clone();
+            other.part(context, id, aor, Bye::like(request, lines));
         }
         if let Some(mut leg) = self.party_mut(side).leg.take() {
             leg.leave(context);

@@ -186,6 +186,7 @@ impl Conversation {
             | Signal::ProbeRefused
             | Signal::Silence
             | Signal::FailureBye
+            | Signal::Superseded
             | Signal::NoAck
             | Signal::SessionExpired
             | Signal::Operator => true,
@@ -258,6 +259,7 @@ impl Conversation {
             | Signal::Registration
             | Signal::Silence
             | Signal::FailureBye
+            | Signal::Superseded
             | Signal::NoAck
             | Signal::Operator => {
                 let tries = self.probing(context).tries;

@@ -200,7 +200,7 @@ impl Conversation {
     ) -> bool {
         let told = matches!(
             signal,
-            Signal::Operator | Signal::FailureBye | Signal::NoAck
+            Signal::Operator | Signal::FailureBye | Signal::Superseded | Signal::NoAck
         );
         let heard = self.is_heard(side);
         let Some(leg) = self.leg_mut(side).filter(|_| heard && !told) else {

@@ -1,4 +1,5 @@
-//! BYEs that are out as their conversation ends. A restart ends their transactions, and would leave a phone in a call
+//! BYEs that are out as a dialog ends, with its conversation or before that. A phone that none has reached has one more
+//! when it is back. As the conversation ends, a restart ends their transactions, and would leave a phone in a call
 //! that is over: the store keeps their dialogs, and those of graves, as long as a BYE is sent again.
 
 use std::collections::BTreeMap;
@@ -24,9 +25,10 @@ const FAREWELLS_MAX: usize = 10_000;
 pub(crate) struct Farewells(BTreeMap<ConversationId, Farewell>);
 
 struct Farewell {
-    legs: Vec<Leg>,
-    /// Who takes part, by side, once the conversation is over and the store has this in its place.
-    over: Option<[Aor; 2]>,
+    /// Each, and whose phone has it.
+    legs: Vec<(Aor, Leg)>,
+    /// The conversation is over, and the store has this in its place.
+    over: bool,
     until: Time,
 }
 
@@ -38,15 +40,15 @@ struct Kept<L> {
 
 impl Context<'_> {
     /// The BYE of a dialog is out, or waits for an ACK.
-    pub(super) fn has_said_farewell(&mut self, id: ConversationId, mut leg: Leg) {
+    pub(super) fn has_said_farewell(&mut self, id: ConversationId, whose: Aor, mut leg: Leg) {
         let farewells = &mut self.shared.farewells.0;
         if farewells.len() >= FAREWELLS_MAX && !farewells.contains_key(&id) {
             return;
         }
         leg.talk = Talk::default();
         let farewell = self.farewell(id);
-        farewell.legs.retain(|known| known.id != leg.id);
-        farewell.legs.push(leg);
+        farewell.legs.retain(|(_, known)| known.id != leg.id);
+        farewell.legs.push((whose, leg));
     }
 
     fn farewell(&mut self, id: ConversationId) -> &mut Farewell {
@@ -54,7 +56,7 @@ impl Context<'_> {
         let farewells = self.shared.farewells.0.entry(id);
         let farewell = farewells.or_insert_with(|| Farewell {
             legs: Vec::new(),
-            over: None,
+            over: false,
             until,
         });
         farewell.until = until;
@@ -62,11 +64,11 @@ impl Context<'_> {
     }
 
     /// A conversation of these is over: the store has its farewells from now on, or nothing.
-    pub(super) fn keep_farewells(&mut self, id: ConversationId, people: [Aor; 2]) {
+    pub(super) fn keep_farewells(&mut self, id: ConversationId) {
         let entombed = self.shared.graves.of_conversation(id).next().is_some();
         let room = self.shared.farewells.0.len() < FAREWELLS_MAX;
         if self.shared.farewells.0.contains_key(&id) || entombed && room {
-            self.farewell(id).over = Some(people);
+            self.farewell(id).over = true;
             self.shared.out.push_back(Output::Persist {
                 conversation: id,
                 token: None,
@@ -88,7 +90,7 @@ impl Context<'_> {
         };
         farewell
             .legs
-            .retain_mut(|known| known.id != leg || !ends(known));
+            .retain_mut(|(_, known)| known.id != leg || !ends(known));
         let entombed = self.shared.graves.of_conversation(id).next().is_some();
         if farewell.legs.is_empty() && !entombed {
             self.end_farewell(id);
@@ -112,24 +114,19 @@ impl Context<'_> {
     /// No BYE has reached a phone that is registered: it has one more when it is back.
     fn leave_unanswered(&mut self, id: ConversationId) {
         let farewell = self.shared.farewells.0.get_mut(&id);
-        let Some((legs, people)) =
-            farewell.and_then(|known| Some((std::mem::take(&mut known.legs), known.over.clone()?)))
-        else {
-            return;
-        };
-        for leg in legs {
-            let aor = &people[leg.side.index()];
-            let known = routing::flows(aor, &leg.endpoint.identity, self.now, self.world);
+        let legs = farewell.map(|known| std::mem::take(&mut known.legs));
+        for (aor, leg) in legs.unwrap_or_default() {
+            let known = routing::flows(&aor, &leg.endpoint.identity, self.now, self.world);
             if !leg.is_beyond() && !known.is_empty() {
                 // Nothing shows that it has missed the end: there are no more by time.
-                self.entomb(id, aor.clone(), leg, ROUNDS_MAX, false);
+                self.entomb(id, aor, leg, ROUNDS_MAX, false);
             }
         }
     }
 
     fn end_farewell(&mut self, id: ConversationId) {
         let farewell = self.shared.farewells.0.remove(&id);
-        if farewell.is_some_and(|farewell| farewell.over.is_some()) {
+        if farewell.is_some_and(|farewell| farewell.over) {
             self.forget(id);
         }
     }
@@ -144,17 +141,17 @@ impl Context<'_> {
         let Ok(kept) = rmp_serde::from_slice::<Kept<Leg>>(state) else {
             return false;
         };
-        let mut people = None;
+        let any = !kept.farewells.is_empty();
         for (aor, mut leg) in kept.farewells {
             leg.dialog.resume(JUMP);
             leg.goes_over(way_back(self, &aor, &leg));
             leg.bye(self, id, &aor, None);
-            people.get_or_insert_with(|| [aor.clone(), aor.clone()]);
             self.entomb(id, aor, leg, 0, false);
         }
-        match people {
-            Some(people) => self.keep_farewells(id, people),
-            None => self.forget(id),
+        if any {
+            self.keep_farewells(id);
+        } else {
+            self.forget(id);
         }
         true
     }
@@ -163,10 +160,9 @@ impl Context<'_> {
 impl Shared {
     /// Returns what the store is to have of a conversation that is over; none where that is nothing.
     pub(crate) fn farewells_of(&self, id: ConversationId) -> Option<Bytes> {
-        let farewell = self.farewells.0.get(&id)?;
-        let people = farewell.over.as_ref()?;
+        let farewell = self.farewells.0.get(&id).filter(|known| known.over)?;
         let live = farewell.legs.iter();
-        let live = live.map(|leg| (people[leg.side.index()].clone(), leg));
+        let live = live.map(|(aor, leg)| (aor.clone(), leg));
         let farewells = live.chain(self.graves.of_conversation(id)).collect();
         rmp_serde::to_vec_named(&Kept { farewells })
             .ok()

@@ -35,7 +35,8 @@ impl Conversation {
         context.forget_tag(&old.dialog.local_tag);
         old.goes_over(self.way_back(context, &old));
         if old.life == Life::Answered {
-            return old.part(context, self.id, Bye::because(Some(ELSEWHERE)));
+            let aor = self.party(old.side).aor.clone();
+            return old.part(context, self.id, aor, Bye::because(Some(ELSEWHERE)));
         }
         let aor = &self.parties[old.side.index()].aor;
         old.bye(context, self.id, aor, Some(ELSEWHERE));

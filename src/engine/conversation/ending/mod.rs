@@ -193,7 +193,8 @@ impl Conversation {
                     lost.old.bye(context, id, &aor, None);
                     context.entomb(id, aor, lost.old, 0, false);
                 } else {
-                    lost.old.part(context, id, Bye::because(None));
+                    let aor = self.party(side).aor.clone();
+                    lost.old.part(context, id, aor, Bye::because(None));
                 }
             }
             if let Some(leg) = self.party_mut(side).leg.take() {
@@ -206,8 +207,8 @@ impl Conversation {
                         None
                     }
                 };
-                let aor = &self.party(side).aor;
-                leg.part(context, id, Bye::because(reason.as_deref()).to(aor));
+                let aor = self.party(side).aor.clone();
+                leg.part(context, id, aor, Bye::because(reason.as_deref()));
             }
         }
         self.leave_ghosts(context);
@@ -224,8 +225,7 @@ impl Conversation {
         self.closing = None;
         self.ended = Some(context.now);
         if self.answered.is_some() {
-            let people = [Side::Caller, Side::Callee].map(|side| self.party(side).aor.clone());
-            context.keep_farewells(id, people);
+            context.keep_farewells(id);
         }
         self.note(context, Happening::Ended { how, undelivered });
     }

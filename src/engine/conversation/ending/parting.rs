@@ -22,7 +22,6 @@ pub(crate) struct Bye {
     lines: Vec<u8>,
     content_type: Option<Box<str>>,
     body: Bytes,
-    whose: Option<Aor>,
 }
 
 impl Bye {
@@ -33,7 +32,6 @@ impl Bye {
             lines: reason.map(line).unwrap_or_default(),
             content_type: None,
             body: Bytes::new(),
-            whose: None,
         }
     }
 
@@ -43,16 +41,7 @@ impl Bye {
             lines,
             content_type: request.content_type().map(Into::into),
             body: Bytes::copy_from_slice(request.body()),
-            whose: None,
         }
-    }
-}
-
-impl Bye {
-    /// To a phone of somebody, which may have other flows.
-    pub(crate) fn to(self, aor: &Aor) -> Self {
-        let whose = Some(aor.clone());
-        Self { whose, ..self }
     }
 }
 
@@ -63,6 +52,7 @@ pub(crate) struct Partings(BTreeMap<u64, Parting>);
 struct Parting {
     id: ConversationId,
     leg: Leg,
+    whose: Aor,
     waiting: Unacknowledged,
     bye: Bye,
 }
@@ -74,8 +64,14 @@ impl Partings {
 }
 
 impl Leg {
-    /// Ends the dialog: by a BYE now, or once the ACK is here.
-    pub(crate) fn part(mut self, context: &mut Context<'_>, id: ConversationId, bye: Bye) {
+    /// Ends the dialog with a phone of somebody, which may have other flows: by a BYE now, or once the ACK is here.
+    pub(crate) fn part(
+        mut self,
+        context: &mut Context<'_>,
+        id: ConversationId,
+        whose: Aor,
+        bye: Bye,
+    ) {
         context.forget_tag(&self.dialog.local_tag);
         let room = context.shared.partings.len() < PARTINGS_MAX;
         let waiting = self.unacknowledged.take().filter(|_| room);
@@ -84,18 +80,19 @@ impl Leg {
         match (self.life.take(Happens::Leave), waiting, key) {
             (Do::ByeAfterAck, Some(waiting), Some(key)) => {
                 // A restart forgets whose ACK it waits for, and says it at once.
-                context.has_said_farewell(id, self.clone());
+                context.has_said_farewell(id, whose.clone(), self.clone());
                 let parting = Parting {
                     id,
                     leg: self,
+                    whose,
                     waiting,
                     bye,
                 };
                 context.shared.partings.0.insert(key, parting);
             }
             (Do::Bye | Do::ByeAfterAck, ..) => {
-                self.say(context, id, bye);
-                context.has_said_farewell(id, self);
+                self.say(context, id, &whose, bye);
+                context.has_said_farewell(id, whose, self);
             }
             (
                 Do::Nothing
@@ -118,7 +115,7 @@ impl Leg {
         &mut self,
         context: &mut Context<'_>,
         id: ConversationId,
-        whose: Option<&Aor>,
+        whose: &Aor,
         finish: impl Fn(Builder) -> Bytes,
     ) {
         self.says_farewell(context, id, whose, &finish);
@@ -133,18 +130,18 @@ impl Leg {
         &mut self,
         context: &mut Context<'_>,
         id: ConversationId,
-        whose: Option<&Aor>,
+        whose: &Aor,
         finish: impl FnOnce(Builder) -> Bytes,
     ) {
-        let others = whose.map(|aor| other_flows(context, aor, self));
+        let others = other_flows(context, whose, self);
         let course = context.course(&self.dialog);
-        let course = course.or_over(others.unwrap_or_default());
+        let course = course.or_over(others);
         let bye = (&Method::Bye, HOPS);
         self.request_on(context, id, bye, What::Farewell, course, finish);
     }
 
-    fn say(&mut self, context: &mut Context<'_>, id: ConversationId, bye: Bye) {
-        self.farewell(context, id, bye.whose.as_ref(), |builder| {
+    fn say(&mut self, context: &mut Context<'_>, id: ConversationId, whose: &Aor, bye: Bye) {
+        self.farewell(context, id, whose, |builder| {
             end_with(
                 builder.raw_lines(&bye.lines),
                 bye.content_type.as_deref(),
@@ -210,8 +207,9 @@ impl Context<'_> {
 
     fn say_bye(&mut self, key: u64) {
         if let Some(mut parting) = self.shared.partings.0.remove(&key) {
-            parting.leg.say(self, parting.id, parting.bye);
-            self.has_said_farewell(parting.id, parting.leg);
+            let Parting { id, whose, .. } = parting;
+            parting.leg.say(self, id, &whose, parting.bye);
+            self.has_said_farewell(id, whose, parting.leg);
         }
     }
 }

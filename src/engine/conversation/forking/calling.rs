@@ -26,7 +26,7 @@ use crate::engine::dialog::session_id::{SessionId, Uuid};
 use crate::engine::dialog::{Dialog, Security, is_sips};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::handover::Word;
-use crate::engine::ids::{Flow, ListenerId, Side, Transport};
+use crate::engine::ids::{Aor, Flow, ListenerId, Side, Transport};
 use crate::engine::locating::{Hop, Located};
 use crate::engine::ports::{Output, Token};
 use crate::engine::routing;
@@ -367,7 +367,8 @@ impl Conversation {
                 // Who picks up may not have acknowledged its 2xx yet.
                 None => {
                     self.has_made_room(context, branch.leg.side, branch.names);
-                    branch.leg.part(context, self.id, Bye::because(reason));
+                    let aor = self.called(&branch).clone();
+                    branch.leg.part(context, self.id, aor, Bye::because(reason));
                 }
             },
         }
@@ -392,6 +393,14 @@ impl Conversation {
         out
     }
 
+    /// Returns whose phone a branch leads to.
+    fn called<'a>(&'a self, branch: &'a Branch) -> &'a Aor {
+        let picker = branch.picker.as_deref();
+        let meant = branch.meant.as_deref().map(|meant| &meant.person);
+        let person = picker.or(meant);
+        person.map_or(&self.party(branch.leg.side).aor, |person| &person.aor)
+    }
+
     /// Cancels the INVITE of a branch: where it went (RFC 3261 9.1) or its last answer came from, or over the flow
     /// by which the phone is reached now, where its own is closed or was given up for another.
     fn take_back(&self, context: &mut Context<'_>, branch: &Branch, reason: Option<&str>) {
@@ -404,10 +413,7 @@ impl Conversation {
         {
             return context.cancel(client, reason);
         }
-        let aor = match &branch.meant {
-            Some(meant) => &meant.person.aor,
-            None => &self.party(branch.leg.side).aor,
-        };
+        let aor = self.called(branch);
         let identity = &branch.leg.endpoint.identity;
         let known = routing::flows(aor, identity, context.now, context.world);
         let known = || known.iter().filter_map(|endpoint| endpoint.flow);

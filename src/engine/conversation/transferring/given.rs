@@ -76,10 +76,10 @@ impl Leg {
 impl Context<'_> {
     /// Ends a leg that was given to a conversation which has not got it, by one that is over.
     pub(crate) fn end_given(&mut self, to: ConversationId, leg: &Bytes) {
-        if let Some(Given { mut leg, .. }) = Given::read(leg) {
+        if let Some(Given { mut leg, person }) = Given::read(leg) {
             // Whatever the taker may have sent: CSeq only has to rise (RFC 3261 12.2.1.1).
             leg.dialog.resume(JUMP);
-            leg.part(self, to, Bye::because(None));
+            leg.part(self, to, person.aor, Bye::because(None));
         }
     }
 }

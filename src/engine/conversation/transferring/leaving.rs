@@ -63,9 +63,10 @@ impl Conversation {
     /// Who is asleep, or has no connection any more, has the BYE of a lost dialog: once more when it is back.
     fn end_leaving(&self, context: &mut Context<'_>, leaving: Leaving) {
         let Leaving { mut leg, aor, .. } = leaving;
-        let Some(aor) = aor.filter(|_| leg.life.is_up() && leg.life != Life::Answered) else {
-            return leg.part(context, self.id, Bye::because(None));
-        };
+        let aor = aor.unwrap_or_else(|| self.party(leg.side).aor.clone());
+        if !leg.life.is_up() || leg.life == Life::Answered {
+            return leg.part(context, self.id, aor, Bye::because(None));
+        }
         if standing(context, &leg.dialog.flow).is_none() {
             leg.dialog.flow = way_back(context, &aor, &leg);
         }
