@@ -1,5 +1,8 @@
 //! Who is there may change in a call, and whoever may know is told so (RFC 5876), with what is wished of them.
 
+use std::collections::BTreeSet;
+
+use refork::engine::time::Millis;
 use refork::sip::{Builder, Message, Method, Name};
 
 use crate::admission::{again, gateway, guarded, trunk};
@@ -101,4 +104,107 @@ fn a_name_in_a_later_offer_keeps_the_wish_beside_it() {
     let (name, wish) = heard(&reinvite);
     assert!(name.is_some_and(|name| name.contains("<sip:alice@example.org>")));
     assert_eq!(wish, Some("id"));
+}
+
+/// The gateway says that somebody else is there now.
+fn names_the_second(t: &mut Table, a: &mut Remote) {
+    t.receive(gateway(), says(a.request(Method::Update), SECOND).end());
+    t.response_to(gateway(), 200);
+}
+
+/// The trunk hears of it within so long.
+fn hears_of_the_second(t: &mut Table) -> Message {
+    t.pass(Millis(4_100));
+    let update = t.waiting(trunk(), &Method::Update).expect("the name");
+    assert_eq!(heard(&update).0, Some(SECOND));
+    update
+}
+
+/// The gateway's offer, with a name where it says one, is at the trunk. Returns what that got.
+fn offers(t: &mut Table, a: &mut Remote, direction: &str, who: Option<&str>) -> Message {
+    let offer = a.request(Method::Invite);
+    let offer = match who {
+        Some(who) => says(offer, who),
+        None => offer,
+    };
+    t.receive(gateway(), with_sdp(offer, &sdp(gateway(), 2, direction)));
+    t.request_to(trunk(), Method::Invite)
+}
+
+fn agrees(t: &mut Table, a: &Remote, offer: &Message) {
+    let ok = response(offer, 200, trunk(), "b1");
+    t.receive(trunk(), with_sdp(ok, &sdp(trunk(), 2, "sendrecv")));
+    let ok = t.response_to(gateway(), 200);
+    t.receive(gateway(), a.ack(ok.cseq()));
+    t.request_to(trunk(), Method::Ack);
+}
+
+#[test]
+fn a_name_that_meets_an_offer_is_told_as_soon_as_that_is_answered() {
+    for restarted in [false, true] {
+        let (mut t, mut a, _) = call(true);
+        let hold = offers(&mut t, &mut a, "sendonly", None);
+        names_the_second(&mut t, &mut a);
+        assert!(t.waiting(trunk(), &Method::Update).is_none());
+        if restarted {
+            t.discard(trunk());
+            t.restart();
+        } else {
+            agrees(&mut t, &a, &hold);
+        }
+        let update = hears_of_the_second(&mut t);
+        t.reply(&update, 200, trunk());
+        is_told_no_more(&mut t);
+    }
+}
+
+fn is_told_no_more(t: &mut Table) {
+    t.discard(trunk());
+    t.pass(Millis::from_secs(10));
+    assert!(t.waiting(trunk(), &Method::Update).is_none());
+}
+
+#[test]
+fn a_name_that_is_put_off_is_told_again_and_one_that_is_refused_is_not() {
+    for (status, again) in [(491, true), (422, true), (500, true), (403, false)] {
+        let (mut t, mut a, _) = call(true);
+        names_the_second(&mut t, &mut a);
+        let update = t.request_to(trunk(), Method::Update);
+        let refused = response(&update, status, trunk(), "b1").header(Name::MinSe, 7200);
+        t.receive(trunk(), refused.end());
+        if !again {
+            is_told_no_more(&mut t);
+            continue;
+        }
+        let update = hears_of_the_second(&mut t);
+        t.reply(&update, 200, trunk());
+        is_told_no_more(&mut t);
+    }
+}
+
+#[test]
+fn who_puts_a_name_off_for_ever_is_left_alone() {
+    let (mut t, mut a, _) = call(true);
+    names_the_second(&mut t, &mut a);
+    let mut told = BTreeSet::new();
+    for _ in 0..60 {
+        while let Some(update) = t.waiting(trunk(), &Method::Update) {
+            told.insert(update.cseq());
+            t.reply(&update, 491, trunk());
+        }
+        t.pass(Millis(1_000));
+    }
+    assert_eq!(told.len(), 5);
+}
+
+#[test]
+fn a_name_that_is_none_any_more_is_not_told() {
+    let (mut t, mut a, _) = call(true);
+    let hold = offers(&mut t, &mut a, "sendonly", None);
+    names_the_second(&mut t, &mut a);
+    agrees(&mut t, &a, &hold);
+    let resume = offers(&mut t, &mut a, "sendrecv", Some(THIRD));
+    assert_eq!(heard(&resume).0, Some(THIRD));
+    agrees(&mut t, &a, &resume);
+    is_told_no_more(&mut t);
 }

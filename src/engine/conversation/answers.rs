@@ -99,7 +99,7 @@ impl Conversation {
             }
             What::Refresh => {
                 self.lives_by(context, leg, response, &flow);
-                self.refresh_response(context, leg, response, flow);
+                self.refresh_response(context, client, leg, response, flow);
             }
             What::Report => {
                 self.lives_by(context, leg, response, &flow);
@@ -138,6 +138,9 @@ impl Conversation {
                 leg.dialog.take_way(flow);
                 let open = leg.reinvite.iter_mut().chain(&mut leg.withdrawn);
                 open.for_each(swap);
+                leg.untold
+                    .iter_mut()
+                    .for_each(|untold| untold.waits_for(swap));
             }
         }
         self.carried
@@ -345,7 +348,7 @@ impl Conversation {
             What::Join => self.join_unanswered(context, client, leg, signal),
             What::Give => self.give_unanswered(context, client, leg, signal),
             What::Wish => self.wish_unanswered(context, leg, signal),
-            What::Refresh => self.refresh_unanswered(context, leg, signal),
+            What::Refresh => self.refresh_unanswered(context, client, leg, signal),
             What::Report => self.report_unanswered(context, leg, signal),
             What::Early => self.early_unanswered(context, client),
             What::Farewell | What::Passage(_) | What::Relay(_) | What::Upstream(_) => {}

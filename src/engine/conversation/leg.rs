@@ -12,6 +12,7 @@ use super::restoring::wish::Wish;
 use super::session::enclosed::sdp_of;
 use super::session::keys::Keyring;
 use super::session::named::Named;
+use super::session::untold::Untold;
 use super::transferring::report::Reports;
 use crate::engine::dialog::reliable::RAck;
 use crate::engine::dialog::session_id::Uuid;
@@ -105,6 +106,9 @@ pub(crate) struct Leg {
     /// is offered that.
     #[serde(default)]
     pub(crate) misled: bool,
+    /// What it is to be told of the other side by its next refresh.
+    #[serde(default)]
+    pub(crate) untold: Option<Box<Untold>>,
 }
 
 #[derive(Clone, Debug)]
@@ -342,6 +346,7 @@ impl Leg {
             repeats: None,
             elsewhere: None,
             misled: false,
+            untold: None,
             beyond: false,
         }
     }

@@ -525,6 +525,10 @@ impl Conversation {
                 party.lost.as_ref().and_then(|lost| lost.next_deadline()),
                 party.leg.as_ref().and_then(Leg::next_refresh),
                 party.leg.as_ref().and_then(|leg| leg.wish.at),
+                party
+                    .leg
+                    .as_ref()
+                    .and_then(|leg| leg.untold.as_ref()?.next()),
                 party.leg.as_ref().and_then(Leg::success_kept_at),
             ]
         });
@@ -562,6 +566,7 @@ impl Conversation {
             self.restore_due(context, side);
             self.refresh_due(context, side);
             self.catch_up_due(context, side);
+            self.untold_due(context, side);
             self.pump(context, side);
         }
         self.part(context);

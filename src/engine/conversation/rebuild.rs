@@ -52,6 +52,9 @@ impl Conversation {
             {
                 leg.dialog.resume(JUMP);
                 leg.resume_timer(context.now);
+                leg.untold
+                    .iter_mut()
+                    .for_each(|untold| untold.resume(context.now));
                 leg.overtaken = leg.reliable;
                 context.know_tag(&leg.dialog.local_tag, (id, leg.id));
             }

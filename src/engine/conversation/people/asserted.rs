@@ -142,7 +142,12 @@ impl Conversation {
             party.veil = wishes;
         }
         let before = party.asserted.replace(named);
-        before != party.asserted
+        let another = before != party.asserted;
+        if another && let Some(far) = self.leg_mut(side.other()) {
+            // An older name is none any more.
+            far.untold = None;
+        }
+        another
     }
 
     /// A side that offers nothing new is somebody else now: the other one hears of that in a refresh of its own
@@ -154,7 +159,7 @@ impl Conversation {
         self.persist(context);
         let lines = self.identity_lines(context, from, request);
         if !lines.is_empty() && self.party(from.other()).is_up() {
-            self.refresh_saying(context, from.other(), &lines);
+            self.tell_in_refresh(context, from.other(), lines);
         }
     }
 }

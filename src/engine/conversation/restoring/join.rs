@@ -236,7 +236,7 @@ impl Conversation {
 
     /// Returns how long an offer of ours to a side waits that has met one of its own (RFC 3261 14.1): longer where
     /// the dialog is of our making.
-    pub(super) fn pause_of_glare(&self, context: &mut Context<'_>, side: Side) -> Millis {
+    pub(crate) fn pause_of_glare(&self, context: &mut Context<'_>, side: Side) -> Millis {
         let leg = self.party(side).leg.as_ref();
         let theirs = leg.is_some_and(|leg| leg.dialog.call_id == self.call_id);
         let (middle, share) = if theirs {

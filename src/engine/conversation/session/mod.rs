@@ -2,7 +2,7 @@
 //!
 //! `media` and `keys` where media runs and with which SRTP keys, `named` where an endpoint is that gives a name for that, `enclosed` what a description comes in,
 //! `telling`, `renegotiate`, `grow` and `refused` a new offer, `open_invite` one that waits over a restart, `fits` what
-//! a new leg brings, `refresh` session timers.
+//! a new leg brings, `refresh` session timers, `untold` what is said with them.
 
 pub(crate) mod enclosed;
 pub(crate) mod fits;
@@ -15,3 +15,4 @@ pub(crate) mod refresh;
 pub(crate) mod refused;
 pub(crate) mod renegotiate;
 pub(crate) mod telling;
+pub(crate) mod untold;

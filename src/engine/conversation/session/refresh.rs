@@ -10,7 +10,7 @@ use crate::engine::dialog::session_timer::{self, Accepted, SessionTimer};
 use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::time::Time;
-use crate::engine::transaction::ServerId;
+use crate::engine::transaction::{ClientId, ServerId};
 use crate::sip::{Builder, Message, Method, Name};
 
 /// What every 2xx of ours to an INVITE or UPDATE carries.
@@ -119,7 +119,9 @@ impl Conversation {
     pub(crate) fn refresh_due(&mut self, context: &mut Context<'_>, side: Side) {
         let timer = self.leg_mut(side).and_then(|leg| leg.timer.as_mut());
         match timer.map(|timer| timer.due(context.now)) {
-            Some(session_timer::Act::Refresh) => self.refresh(context, side),
+            Some(session_timer::Act::Refresh) => {
+                self.refresh(context, side);
+            }
             // Its dialog is in doubt, and the other side's is not: it hears nothing of this.
             Some(session_timer::Act::Suspect) => {
                 self.suspect(context, side, Signal::SessionExpired);
@@ -128,16 +130,12 @@ impl Conversation {
         }
     }
 
-    /// Sends a refresh: UPDATE, or the standing session by re-INVITE where Allow lacks that.
-    fn refresh(&mut self, context: &mut Context<'_>, side: Side) {
-        self.refresh_saying(context, side, &[]);
-    }
-
-    /// The same, with lines that say more.
-    pub(crate) fn refresh_saying(&mut self, context: &mut Context<'_>, side: Side, lines: &[u8]) {
+    /// Sends a refresh: UPDATE, or the standing session by re-INVITE where Allow lacks that; with what the side is to
+    /// be told yet. Returns false where another offer is in its way.
+    pub(super) fn refresh(&mut self, context: &mut Context<'_>, side: Side) -> bool {
         let id = self.id;
         let Some(leg) = self.leg_mut(side) else {
-            return;
+            return false;
         };
         let update = leg.abilities.update;
         let offered = leg.may_offer(context).filter(|_| !update);
@@ -154,20 +152,25 @@ impl Conversation {
                 if let Some(timer) = &mut leg.timer {
                     timer.refused(context.now);
                 }
-                return;
+                return false;
             }
         };
-        leg.request(context, id, &method, What::Refresh, |builder| {
+        let lines = leg.untold.as_ref().map(|untold| untold.lines());
+        let client = leg.request(context, id, &method, What::Refresh, |builder| {
             end_with(
-                builder.raw_lines(lines),
+                builder.raw_lines(lines.as_deref().unwrap_or_default()),
                 Some("application/sdp"),
                 told.as_deref().unwrap_or("").as_bytes(),
             )
         });
+        if let Some(untold) = &mut leg.untold {
+            untold.is_said_in(client);
+        }
         if update {
             // It offers nothing, and holds up no offer.
             leg.reinvite = None;
         }
+        true
     }
 
     /// A 2xx to any INVITE or UPDATE within a dialog refreshes its session.
@@ -205,6 +208,7 @@ impl Conversation {
     pub(crate) fn refresh_response(
         &mut self,
         context: &mut Context<'_>,
+        client: ClientId,
         leg: LegId,
         response: &Message,
         flow: Flow,
@@ -224,9 +228,10 @@ impl Conversation {
             if let Some(timer) = &mut leg.timer {
                 timer.refused(context.now);
             }
-            if longer {
-                return self.refresh(context, side);
+            if longer && self.refresh(context, side) {
+                return;
             }
+            self.untold_answered(context, side, client, Some(status));
             // A proxy's word that it is away.
             if is_away(status) {
                 self.suspect(context, side, Signal::NoAnswer);
@@ -239,6 +244,7 @@ impl Conversation {
         if leg.agreed(response, flow) {
             self.configure(context, side);
         }
+        self.untold_answered(context, side, client, Some(status));
         self.persist(context);
     }
 
@@ -246,12 +252,14 @@ impl Conversation {
     pub(crate) fn refresh_unanswered(
         &mut self,
         context: &mut Context<'_>,
+        client: ClientId,
         leg: LegId,
         signal: Signal,
     ) {
         let Some(side) = self.side_of(leg) else {
             return;
         };
+        self.untold_answered(context, side, client, None);
         if let Some(timer) = self.leg_mut(side).and_then(|leg| leg.timer.as_mut()) {
             timer.refused(context.now);
         }
