@@ -210,6 +210,10 @@ log: { level: "info,refork::engine=debug", format: json }
     assert_eq!(&*engine.notice.anonymous[""], "Niemand");
     assert_eq!(&*engine.notice.other_phone[""], "another phone");
     assert_eq!(
+        &*engine.notice.too_often[""],
+        "{participant} was lost too often, and the call is given up. {undelivered} messages were not delivered."
+    );
+    assert_eq!(
         &*engine.notice.undelivered[""],
         "{undelivered} messages to {participant} were not delivered."
     );

@@ -668,8 +668,14 @@ fn an_endpoint_that_answers_and_dies_again_and_again_is_given_up() {
     }
     t.bob_is_lost();
     let word = t.request_to(alice(), Method::Message);
+    assert_eq!(
+        text(&word),
+        "bob was lost too often, and the call is given up. 0 messages were not delivered."
+    );
     t.reply(&word, 200, alice());
-    t.request_to(alice(), Method::Bye);
+    let bye = t.request_to(alice(), Method::Bye);
+    let reason = bye.header(Name::Reason).unwrap();
+    assert!(reason.contains("too often"), "{reason}");
 }
 
 #[test]

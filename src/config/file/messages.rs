@@ -18,6 +18,8 @@ pub(crate) struct Notice {
     pub(crate) continued: NoticeText,
     /// When nobody came back.
     pub(crate) failed: NoticeText,
+    /// When somebody was lost once more than `restore.max_per_conversation` lets them be.
+    pub(crate) too_often: NoticeText,
     /// When somebody was found again, and messages were not delivered meanwhile.
     pub(crate) undelivered: NoticeText,
     /// `{participant}` where that is not to be named.
@@ -39,6 +41,9 @@ impl Default for Notice {
             continued: text("{participant} is continuing on {endpoint}."),
             failed: text(
                 "{participant} could not be reached again. {undelivered} messages were not delivered.",
+            ),
+            too_often: text(
+                "{participant} was lost too often, and the call is given up. {undelivered} messages were not delivered.",
             ),
             undelivered: text("{undelivered} messages to {participant} were not delivered."),
             anonymous: text("Anonymous"),

@@ -195,6 +195,7 @@ pub(super) fn notice(notice: &file::Notice, check: &mut Check<'_>) -> NoticeSett
     NoticeSettings {
         continued: texts(&notice.continued, &CONTINUED, &notice.language, check),
         failed: texts(&notice.failed, &FAILED, &notice.language, check),
+        too_often: texts(&notice.too_often, &TOO_OFTEN, &notice.language, check),
         undelivered: texts(&notice.undelivered, &UNDELIVERED, &notice.language, check),
         anonymous: texts(&notice.anonymous, &ANONYMOUS, &notice.language, check),
         other_phone: texts(&notice.other_phone, &OTHER_PHONE, &notice.language, check),
@@ -223,6 +224,11 @@ const CONTINUED: Occasion = Occasion {
 const FAILED: Occasion = Occasion {
     key: "failed",
     placeholders: &["{participant}", "{undelivered}"],
+};
+
+const TOO_OFTEN: Occasion = Occasion {
+    key: "too_often",
+    placeholders: FAILED.placeholders,
 };
 
 const UNDELIVERED: Occasion = Occasion {

@@ -7,6 +7,8 @@ pub struct NoticeSettings {
     /// By language; the key "" holds the text for no language in particular.
     pub continued: BTreeMap<Box<str>, Box<str>>,
     pub failed: BTreeMap<Box<str>, Box<str>>,
+    /// As `failed`, where `restore.max_per_conversation` is the cause.
+    pub too_often: BTreeMap<Box<str>, Box<str>>,
     pub undelivered: BTreeMap<Box<str>, Box<str>>,
     /// What somebody is called who is not to be named, and a phone of theirs (RFC 3323).
     pub anonymous: BTreeMap<Box<str>, Box<str>>,
@@ -26,6 +28,9 @@ impl Default for NoticeSettings {
             continued: text("{participant} is continuing on {endpoint}."),
             failed: text(
                 "{participant} could not be reached again. {undelivered} messages were not delivered.",
+            ),
+            too_often: text(
+                "{participant} was lost too often, and the call is given up. {undelivered} messages were not delivered.",
             ),
             undelivered: text("{undelivered} messages to {participant} were not delivered."),
             anonymous: text("Anonymous"),

@@ -20,7 +20,7 @@ pub(crate) use crate::engine::conversation::letters::queue::Author;
 use crate::engine::conversation::session::media;
 use crate::engine::conversation::transferring::why_failed;
 use crate::engine::dialog::Life;
-use crate::engine::events::{Ending, Happening, NoticeOutcome};
+use crate::engine::events::{Ending, GaveUp, Happening, NoticeOutcome};
 use crate::engine::ids::Side;
 use crate::engine::ports::MediaCommand;
 use crate::engine::time::{Millis, Time};
@@ -31,6 +31,7 @@ const LAST_WORD: Millis = Millis::from_secs(2);
 const WORDS_MAX: u32 = 15;
 /// RFC 3326 2: why the survivor gets a BYE.
 const GONE: &str = "SIP;cause=480;text=\"The other party could not be reached again\"";
+const TOO_OFTEN: &str = "SIP;cause=480;text=\"The other party was lost too often\"";
 /// The same, where the other was found and has declined.
 const DECLINED: &str = "SIP;cause=603;text=\"The other party has declined to go on\"";
 
@@ -69,7 +70,7 @@ impl Conversation {
         if let Some(closing) = &mut self.closing {
             closing.words = told.min(WORDS_MAX);
         }
-        self.last_word(context, lost);
+        self.last_word(context, lost, how);
         self.persist(context);
     }
 
@@ -199,6 +200,7 @@ impl Conversation {
             }
             if let Some(leg) = self.party_mut(side).leg.take() {
                 let reason = match how {
+                    Ending::Gave(GaveUp::TooManyRestorations) => Some(TOO_OFTEN.into()),
                     Ending::RestoreTimeout(_) | Ending::Gave(_) => Some(GONE.into()),
                     Ending::Declined(_) => Some(DECLINED.into()),
                     Ending::Operator => Some(ORDERED.into()),

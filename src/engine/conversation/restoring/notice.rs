@@ -11,7 +11,7 @@ use crate::engine::conversation::{Conversation, Party};
 use crate::engine::dialog::HOPS;
 use crate::engine::dialog::onward::By;
 use crate::engine::endpoint::Identity;
-use crate::engine::events::{Happening, NoticeOutcome};
+use crate::engine::events::{Ending, GaveUp, Happening, NoticeOutcome};
 use crate::engine::ids::Side;
 use crate::engine::settings::NoticeSettings;
 use crate::engine::{location, routing};
@@ -91,14 +91,19 @@ impl Conversation {
             .or_else(|| party.believed.take());
     }
 
-    /// The last word: nobody came back.
-    pub(crate) fn last_word(&mut self, context: &mut Context<'_>, lost: Side) {
+    /// The last word: nobody came back, or somebody was lost too often.
+    pub(crate) fn last_word(&mut self, context: &mut Context<'_>, lost: Side, how: Ending) {
         // Where the other went on once is no news any more.
         self.withdraw(context, lost.other(), false);
         self.party_mut(lost.other()).queue.notice_not_before = None;
         let queue = &self.party(lost).queue;
         let undelivered = queue.waiting() + queue.untold;
-        let body = self.failure_text(context, lost, undelivered as usize);
+        let settings = &context.shared.settings.notice;
+        let texts = match how == Ending::Gave(GaveUp::TooManyRestorations) {
+            true => &settings.too_often,
+            false => &settings.failed,
+        };
+        let body = self.counted(context, texts, lost, undelivered as usize);
         self.say(context, lost.other(), Author::LastWord, body);
     }
 
