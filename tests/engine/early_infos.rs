@@ -133,18 +133,39 @@ fn of_several_that_ring_each_has_its_own_digits() {
         }
         for (at, a) in [desk(), mobile()].into_iter().zip(&mut dialogs) {
             t.receive(alice(), digit(a, 1));
-            if early == EarlyDialogs::Single {
-                // Whom it is for nobody can tell.
-                let told = t.next_to(alice());
-                assert_eq!(told.status(), 500);
-                t.nothing_to(at);
-                break;
-            }
+            // In one dialog for all, it is for the one that she hears: who has spoken last.
+            let at = match early {
+                EarlyDialogs::Forward => at,
+                EarlyDialogs::Single => mobile(),
+            };
             let one = t.request_to(at, Method::Info);
             t.reply(&one, 200, at);
             t.response_to(alice(), 200);
         }
     }
+}
+
+#[test]
+fn in_one_dialog_for_several_of_which_none_is_heard_nobody_can_tell_whom_a_digit_is_for() {
+    let mut wishes = settings();
+    wishes.fork.early_dialogs = EarlyDialogs::Single;
+    let mut t = Table::new(wishes);
+    t.register("bob", desk(), "desk");
+    t.register("bob", mobile(), "mobile");
+    t.alice_invites(&audio(alice()));
+    let invites = [desk(), mobile()].map(|at| (t.request_to(at, Method::Invite), at));
+    for (invite, at) in &invites {
+        t.reply(invite, 180, *at);
+    }
+    let ringing = t.response_to(alice(), 180);
+    t.discard(alice());
+    let mut a = Remote::of_answer(&ringing, alice());
+    t.receive(alice(), digit(&mut a, 1));
+    t.response_to(alice(), 500);
+    // Of two the one that rings yet.
+    t.reply(&invites[0].0, 486, desk());
+    t.receive(alice(), digit(&mut a, 2));
+    t.request_to(mobile(), Method::Info);
 }
 
 /// The machine has lost by then, and denies its early dialog. The one that has won is asked nothing.

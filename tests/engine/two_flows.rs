@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use refork::engine::events::{Happening, NoticeOutcome, Signal};
+use refork::engine::settings::Settings;
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method};
 
@@ -23,7 +24,11 @@ fn registers(t: &mut Table, user: &str, at: SocketAddr, reg_id: usize, cseq: u32
 
 /// Alice and Bob's desk phone have what these two offer, over the second of its flows.
 fn table() -> Table {
-    let mut t = Table::new(settings());
+    table_with(settings())
+}
+
+fn table_with(wishes: Settings) -> Table {
+    let mut t = Table::new(wishes);
     for (at, reg_id) in FLOWS.into_iter().zip(1..) {
         registers(&mut t, "bob", at(), reg_id, 1);
         t.pass(Millis(1_000));
@@ -253,6 +258,27 @@ fn a_bye_goes_over_the_other_flow_where_the_first_is_dead_or_silent() {
         t.discard(desk());
         t.ends_empty();
     }
+}
+
+#[test]
+fn the_last_word_goes_over_the_flow_that_lives_and_so_does_the_bye() {
+    let mut wishes = settings();
+    wishes.restore.max_per_conversation = 0;
+    let mut t = table_with(wishes);
+    t.established();
+    t.alice_is_lost();
+    let word = t.request_to(desk(), Method::Message);
+    t.icmp(desk());
+    let again = t.request_to(mobile(), Method::Message);
+    assert_eq!((text(&again), again.cseq()), (text(&word), word.cseq()));
+    t.reply(&again, 200, mobile());
+    t.request_to(desk(), Method::Bye);
+    t.icmp(desk());
+    t.request_to(mobile(), Method::Bye);
+    let told = t.happened(|what| {
+        matches!(what, Happening::LastWord { outcome, .. } if *outcome == NoticeOutcome::Delivered)
+    });
+    assert_eq!(told, 1);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::sip::Message;
 
 impl Conversation {
     /// The caller's crosses to the phone whose early dialog it is in. Where several stand behind one that the caller
-    /// sees, nobody knows whom it is for.
+    /// sees, it is for the one that it hears; where it hears none, nobody knows whom it is for.
     pub(super) fn early_info(
         &mut self,
         context: &mut Context<'_>,
@@ -16,10 +16,22 @@ impl Conversation {
         server: ServerId,
         request: &Message,
     ) {
-        let Some(early) = self.early_mut(at) else {
+        let Some(invitation) = self.invitation.as_deref() else {
             return;
         };
-        let [leg] = early.branches[..] else {
+        let Some(early) = invitation.early.get(at) else {
+            return;
+        };
+        let ring = |leg: &LegId| invitation.fork.find(*leg).is_some();
+        let mut ringing = early.branches.iter().copied().filter(ring);
+        let leg = match (ringing.next(), ringing.next()) {
+            (Some(only), None) => Some(only),
+            (Some(_), Some(_)) => invitation
+                .heard
+                .filter(|heard| early.branches.contains(heard) && ring(heard)),
+            (None, _) => early.branches.first().copied(),
+        };
+        let Some(leg) = leg else {
             return context.refuse(server, 500, "request for one of several that ring");
         };
         let far = early.far.clone();

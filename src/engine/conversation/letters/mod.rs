@@ -15,6 +15,7 @@ use self::queue::{Author, Letter, NoRoom, Reply, TRIES, reply};
 use crate::engine::conversation::context::{Context, RETRY_AFTER_S, What};
 use crate::engine::conversation::doubting::outcome::NOT_TAKEN;
 use crate::engine::conversation::people::proof::is_challenge;
+use crate::engine::conversation::restoring::reach::other_flows;
 use crate::engine::conversation::{Conversation, hops_left};
 use crate::engine::dialog::failure::{Verdict, verdict};
 use crate::engine::events::{Happening, Signal};
@@ -227,11 +228,18 @@ impl Conversation {
         let Some(leg) = party.leg.as_mut() else {
             return;
         };
-        leg.carried(
+        let course = context.course(&leg.dialog);
+        // Nobody is asked any more whether its phone is there, and over which flow.
+        let course = match author {
+            Author::LastWord => course.or_over(other_flows(context, &party.aor, leg)),
+            Author::Other | Author::Notice | Author::Undelivered => course,
+        };
+        leg.request_on(
             context,
             id,
             (&Method::Message, hops),
             What::Letter(to, number, tried),
+            course,
             |builder| builder.raw_lines(&lines).body(&kind, &body),
         );
         party.queue.under_way = Some(number);
