@@ -772,6 +772,39 @@ fn a_phone_that_rings_or_refuses_is_not_rung_again_by_way_of_the_pbx() {
     }
 }
 
+/// As long as one is engaged that the PBX would ring all the same, that is not asked; one that has gone since is none.
+#[test]
+fn an_engaged_phone_that_has_gone_keeps_nobody_from_the_pbx() {
+    for gone in [true, false] {
+        let mut t = in_front(PathMode::Path);
+        let path = path_of(&t.register_beyond("bob", desk()));
+        t.register_beyond("bob", mobile());
+        called_by_the_pbx(&mut t, &path);
+        t.bob_is_lost();
+        t.icmp(desk());
+        t.pass(Millis(2_100));
+        let mut asked = 0;
+        let begin = t.now;
+        while t.now.since(begin) < Millis::from_secs(30) {
+            if let Some(invite) = t.waiting(mobile(), &Method::Invite) {
+                asked += 1;
+                if asked == 1 || !gone {
+                    t.reply(&invite, 486, mobile());
+                } else {
+                    t.icmp(mobile());
+                }
+            }
+            if t.discard(desk()) > 0 {
+                t.icmp(desk());
+            }
+            t.pass(Millis(100));
+        }
+        assert!(asked > 1, "{asked}");
+        let at_the_pbx = t.waiting(pbx(), &Method::Invite).is_some();
+        assert_eq!(at_the_pbx, gone);
+    }
+}
+
 #[test]
 fn a_dead_phone_makes_room_for_the_others_here_before_the_pbx() {
     let mut t = in_front(PathMode::Path);

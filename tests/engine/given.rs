@@ -1,5 +1,6 @@
 //! What is on its way between two phones as the call of one is joined with another (RFC 5589 7).
 
+use refork::engine::ids::ConversationId;
 use refork::engine::ports::{Command, Input};
 use refork::engine::time::Millis;
 use refork::sip::Method;
@@ -47,7 +48,8 @@ fn what_waits_for_who_transfers_is_answered_as_its_call_is_joined() {
     t.nothing_to(carol());
     t.carol_agrees(&asked);
     t.response_to(carol(), 200);
-    t.response_to(carol(), 480);
+    // Her dialog stands.
+    t.response_to(carol(), 500);
     t.waiting(desk(), &Method::Info);
     t.bob_is_rid_of(&consulting);
     t.word_of_carol();
@@ -162,4 +164,41 @@ fn who_has_agreed_to_nothing_is_not_told_its_session_anew() {
     t.nothing_to(carol());
     t.discard(desk());
     t.calls_on(&mut consulting, &mut c);
+}
+
+/// What went out before the leg was given is answered late, and is no BYE.
+#[test]
+fn the_answer_to_a_text_ends_no_dialog() {
+    let mut t = three();
+    let (_, mut b) = t.established();
+    let taker = t.engine.list(1)[0].key;
+    let (mut consulting, c) = bob_consults_carol(&mut t);
+    let asked = t.referred_to(&mut b, &consulting, &c);
+    t.receive(desk(), consulting.message("precious"));
+    t.receive(desk(), consulting.message("more"));
+    t.pass(Millis(2_200));
+    t.discard(carol());
+    t.handovers_wait = true;
+    let ok = response(&asked, 200, carol(), "c1");
+    t.receive(carol(), with_sdp(ok, &sdp(carol(), 2, "sendrecv")));
+    t.request_to(carol(), Method::Ack);
+    let text = t.request_to(carol(), Method::Message);
+    // The call that should have it ends, and then the one that has it again.
+    for call in [taker, other_than(&t, taker)] {
+        t.input(Input::Command(Command::HangUp { conversation: call }));
+        t.handovers_arrive();
+    }
+    let bye = t.waiting(carol(), &Method::Bye).expect("the BYE");
+    assert_eq!(bye.call_id(), c.call_id);
+    t.reply(&text, 200, carol());
+    t.pass(Millis::from_secs(45));
+    t.discard(carol());
+    t.register_again("carol", carol(), "carol", 2);
+    t.request_to(carol(), Method::Bye);
+}
+
+fn other_than(t: &Table, known: ConversationId) -> ConversationId {
+    let all = t.engine.list(2);
+    let mut keys = all.iter().map(|call| call.key);
+    keys.find(|key| *key != known).unwrap()
 }

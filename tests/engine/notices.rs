@@ -154,3 +154,30 @@ fn what_waits_for_its_reader_is_not_said_of_who_is_gone_again() {
     t.reply(&notice, 200, third());
     assert!(t.waiting(third(), &Method::Message).is_none());
 }
+
+/// The change is news still where the phone that it names has gone and come back meanwhile.
+#[test]
+fn a_notice_that_is_put_off_is_said_where_its_phone_was_lost_and_is_back() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &audio(mobile()));
+    let notice = t.request_to(alice(), Method::Message);
+    let later = response(&notice, 503, alice(), "a1").header(Name::RetryAfter, 10);
+    t.receive(alice(), later.end());
+    t.bob_is_lost();
+    t.discard(mobile());
+    t.discard(desk());
+    t.pass(Millis(100));
+    let again = t.waiting(mobile(), &Method::Invite);
+    let again = again.unwrap_or_else(|| {
+        t.pass(Millis(1_000));
+        t.waiting(mobile(), &Method::Invite).expect("asked again")
+    });
+    let took = response(&again, 200, mobile(), "m2");
+    t.receive(mobile(), with_sdp(took, &audio(mobile())));
+    t.pass(Millis::from_secs(11));
+    let said = t.waiting(alice(), &Method::Message).expect("the notice");
+    assert_eq!(text(&said), text(&notice));
+}

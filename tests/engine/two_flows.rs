@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use refork::engine::events::{Happening, NoticeOutcome, Signal};
+use refork::engine::events::{Event, Happening, NoticeOutcome, Signal};
 use refork::engine::settings::Settings;
 use refork::engine::time::Millis;
-use refork::sip::{Message, Method};
+use refork::sip::{Message, Method, Name};
 
 use crate::people::*;
 use crate::table::*;
@@ -210,6 +210,33 @@ fn a_survivor_reads_the_notice_over_the_flow_that_lives() {
 }
 
 #[test]
+fn the_word_of_undelivered_texts_is_read_over_the_flow_that_lives() {
+    let mut t = table();
+    let (_, mut b) = t.established();
+    t.alice_is_lost();
+    let text_of_bob = b.request(Method::Message).header(Name::Expires, 2);
+    t.receive(desk(), text_of_bob.body("text/plain", b"hi"));
+    t.response_to(desk(), 202);
+    t.pass(Millis(2_100));
+    t.discard(desk());
+    let invite = t.waiting(alice(), &Method::Invite).expect("asked");
+    let took = response(&invite, 200, alice(), "a2");
+    t.receive(alice(), with_sdp(took, &audio(alice())));
+    let word = t.request_to(desk(), Method::Message);
+    assert_eq!(text(&word), "1 messages to alice were not delivered.");
+    t.icmp(desk());
+    nobody_takes_it(&mut t, desk());
+    let alive = t.request_to(mobile(), Method::Options);
+    t.reply(&alive, 200, mobile());
+    let offer = t.request_to(mobile(), Method::Update);
+    let answer = response(&offer, 200, mobile(), "b1");
+    t.receive(mobile(), with_sdp(answer, &audio(mobile())));
+    t.pass(Millis(1_100));
+    let again = t.request_to(mobile(), Method::Message);
+    assert_eq!(text(&again), text(&word));
+}
+
+#[test]
 fn a_notice_that_no_flow_takes_is_given_up() {
     let mut t = table();
     t.register("alice", third(), "laptop");
@@ -250,6 +277,9 @@ fn a_bye_goes_over_the_other_flow_where_the_first_is_dead_or_silent() {
         }
         let bye = t.request_to(mobile(), Method::Bye);
         assert_eq!(bye.cseq(), first.cseq());
+        // A phone is no target of a name.
+        let failed = |event: &Event| matches!(event, Event::TargetFailed { .. });
+        assert!(!t.events.iter().any(failed));
         t.discard(desk());
         t.discard(mobile());
         t.reply(&bye, 200, mobile());

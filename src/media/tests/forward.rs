@@ -236,6 +236,36 @@ fn who_goes_on_after_its_packets_were_refused_is_told_once_as_heard() {
 }
 
 #[test]
+fn who_is_heard_by_one_stream_has_refused_another_and_not_the_call() {
+    let (media, side) = (ConversationId(1), Side::Callee);
+    let mut desk = Desk::new();
+    for (side, streams) in [
+        (Side::Caller, [audio(A), audio("192.0.2.1:4010")]),
+        (side, [audio(B), audio("198.51.100.2:5010")]),
+    ] {
+        let told = Configuration {
+            side,
+            generation: 1,
+            signalling: streams[0].rtp.unwrap().ip(),
+            streams: streams.into(),
+            v4: true,
+        };
+        desk.session.configure(told, desk.now);
+    }
+    desk.send(side, B, &voice(7, 1, 0));
+    // Nobody takes the second, and the first is heard on.
+    let refused = desk
+        .session
+        .refused(side, 1, at("198.51.100.2:5010"), desk.now);
+    assert!(refused);
+    desk.session.poll(desk.now, &mut desk.said);
+    assert_eq!(desk.pass(0), [MediaEvent::Unreachable { media, side }]);
+    desk.pass(1_000);
+    desk.send(side, B, &voice(7, 60, 0));
+    assert_eq!(desk.pass(0), [MediaEvent::Flowing { media, side }]);
+}
+
+#[test]
 fn numbers_are_those_of_the_receiver() {
     let mut callee = audio(B);
     callee.formats = formats(&[(0, "PCMU", 8000), (96, "TELEPHONE-EVENT", 8000)]);

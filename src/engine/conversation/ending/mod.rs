@@ -162,6 +162,8 @@ impl Conversation {
             | Ending::Joined
             | Ending::Gave(_) => None,
         };
+        // Who has written it is in another call now, and stays there.
+        let unsent = if how == Ending::Joined { 500 } else { 480 };
         let mut undelivered = 0;
         self.settle_arrival(context);
         for side in [Side::Caller, Side::Callee] {
@@ -171,7 +173,7 @@ impl Conversation {
             undelivered += self.party(side).queue.dropped;
             for letter in self.drain_queue(context, side) {
                 if let Some(server) = letter.server {
-                    context.answer(server, 480, None);
+                    context.answer(server, unsent, None);
                 } else if letter.author == Author::Other && !letter.refused {
                     undelivered += 1;
                 }
