@@ -520,6 +520,15 @@ impl Engine {
             }
             conversation.expected = expected;
         }
+        let rung = match over {
+            true => Box::default(),
+            false => conversation.rung_peers(),
+        };
+        if rung != conversation.rung {
+            rung.iter().for_each(|peer| world.rings(*peer, true));
+            let before = std::mem::replace(&mut conversation.rung, rung);
+            before.iter().for_each(|peer| world.rings(*peer, false));
+        }
         if keys != conversation.indexed {
             for key in conversation.indexed.into_iter().flatten() {
                 self.index.remove(&(key, id));

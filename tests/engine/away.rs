@@ -1,5 +1,7 @@
 //! Who says in a re-fork that nobody is to be had for now is not asked again at the pace of a phone that is not there.
 
+use refork::engine::ids::Side;
+use refork::engine::ports::{Command, Input};
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
@@ -58,6 +60,48 @@ fn a_phone_that_is_engaged_is_asked_more_and_more_seldom() {
     assert_eq!(at.len(), 3, "{at:?}");
     assert!(at[1] - at[0] >= 8_000, "{at:?}");
     assert!(at[2] - at[1] >= 16_000, "{at:?}");
+}
+
+/// It rings for another call through here, which is given up after a while, or taken and hung up.
+#[test]
+fn a_phone_that_we_ring_for_another_call_is_asked_as_it_becomes_free() {
+    for taken in [false, true] {
+        let mut t = two();
+        t.register("carol", third(), "carol");
+        t.established();
+        let conversation = t.engine.list(1)[0].key;
+        let invite = request(Method::Invite, "carol", "bob", third(), "another");
+        t.receive(third(), with_sdp(invite, &audio(third())));
+        t.discard(desk());
+        let other = t.request_to(mobile(), Method::Invite);
+        t.reply(&other, 180, mobile());
+        let mut tag = t.response_to(third(), 180);
+        let side = Side::Callee;
+        t.input(Input::Command(Command::DeclareLost { conversation, side }));
+        t.icmp(desk());
+        t.pass(Millis(100));
+        t.discard(desk());
+        let asked = t.waiting(mobile(), &Method::Invite).expect("asked");
+        t.reply(&asked, 486, mobile());
+        t.pass(Millis(2_000));
+        assert!(t.waiting(mobile(), &Method::Invite).is_none());
+        if taken {
+            let ok = with_sdp(response(&other, 200, mobile(), "x1"), &audio(mobile()));
+            t.receive(mobile(), ok);
+            tag = t.response_to(third(), 200);
+            let mut carol = Remote::of_answer(&tag, third());
+            t.receive(third(), carol.ack(1));
+            t.pass(Millis(2_000));
+            assert!(t.waiting(mobile(), &Method::Invite).is_none());
+            t.discard(third());
+            t.hangs_up(&mut carol);
+        } else {
+            t.reply(&other, 480, mobile());
+        }
+        t.discard(mobile());
+        t.pass(Millis(600));
+        assert!(t.waiting(mobile(), &Method::Invite).is_some(), "{taken}");
+    }
 }
 
 #[test]

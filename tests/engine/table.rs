@@ -569,6 +569,7 @@ impl Table {
             self.other = Some(of_worker(&self.settings, 1, 1));
         }
         self.site.legs.clear();
+        self.site.ringing.clear();
         self.site.standing.clear();
         self.given.clear();
         self.unopened.clear();

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU64;
 
 use super::Conversation;
+use super::forking::{Branch, BranchState};
 use crate::engine::ids::{Aor, Flow, Transport};
 use crate::engine::mint::hash64;
 
@@ -33,6 +34,11 @@ fn key(of: impl Hash) -> Key {
     Key(NonZeroU64::new(hash64(of)).unwrap_or(NonZeroU64::MIN))
 }
 
+/// Returns the number of phones at a peer that ring by INVITEs of ours.
+pub(crate) fn rung_at(flow: &Flow) -> u64 {
+    hash64(("rings at", flow.transport, flow.peer))
+}
+
 /// Which of the peers have a leg whose call was answered: whoever lets ring is not expected yet.
 pub(crate) type Answered = [bool; 2];
 
@@ -58,6 +64,18 @@ impl Conversation {
             went(a),
             went(b),
         ]
+    }
+
+    /// Returns the numbers of those that ring by its INVITEs, and have an address of their own.
+    pub(crate) fn rung_peers(&self) -> Box<[u64]> {
+        let first = self.invitation.iter().map(|first| &first.fork);
+        let again = self.parties.iter().filter_map(|party| party.lost.as_ref());
+        let forks = first.chain(again.map(|lost| &lost.fork));
+        let ring = |branch: &&Branch| branch.state == BranchState::Calling && branch.is_near();
+        let branches = forks.flat_map(|fork| fork.branches.iter()).filter(ring);
+        branches
+            .map(|branch| rung_at(&branch.leg.dialog.flow))
+            .collect()
     }
 
     /// Returns which of the peers have a leg whose call was answered.

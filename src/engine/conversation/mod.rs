@@ -147,6 +147,9 @@ pub struct Conversation {
     pub(crate) indexed: Keys,
     #[serde(skip)]
     pub(crate) expected: index::Answered,
+    /// Where phones ring by its INVITEs.
+    #[serde(skip)]
+    pub(crate) rung: Box<[u64]>,
     #[serde(default)]
     open_invite: Option<Box<OpenInvite>>,
 }

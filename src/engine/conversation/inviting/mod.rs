@@ -168,6 +168,7 @@ impl Conversation {
             timer: None,
             indexed: Default::default(),
             expected: [false; 2],
+            rung: Box::default(),
         };
         for (party, asserted) in conversation.parties.iter_mut().zip(identities) {
             party.asserted = asserted;

@@ -157,6 +157,7 @@ impl Restoration {
             self.retry_at,
             self.named_at,
             self.busy.next_deadline(),
+            self.away.next_look(),
             self.machines.next_deadline(),
             self.put_off_until(),
             self.joining.as_ref().and_then(Joining::next_deadline),

@@ -9,7 +9,7 @@ use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, retry_after};
 use crate::engine::conversation::forking::{Branch, Failure, failure};
 use crate::engine::endpoint::{Endpoint, Identity};
-use crate::engine::ids::{LegId, Side};
+use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::time::{Millis, Time};
 use crate::sip::Message;
@@ -17,6 +17,9 @@ use crate::sip::Message;
 /// Who has said so, and until when each is left alone.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Away(Vec<Absent>);
+
+/// How often it is looked whether a phone is free again that another conversation of ours engages.
+const LOOK: Millis = Millis(500);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Absent {
@@ -29,6 +32,9 @@ struct Absent {
     /// It is in another call.
     #[serde(default)]
     engaged: bool,
+    /// That call is one of ours: where the phone is, and when it is looked at next. A restart waits instead.
+    #[serde(skip)]
+    watched: Option<(Flow, Time)>,
 }
 
 impl Away {
@@ -65,6 +71,37 @@ impl Away {
         times.filter(|until| *until > now).min()
     }
 
+    /// Returns where those are that are to be looked at now.
+    pub(super) fn looks(&mut self, now: Time) -> Vec<Flow> {
+        let watched = self
+            .0
+            .iter_mut()
+            .filter_map(|absent| absent.watched.as_mut());
+        let due = watched.filter(|(_, at)| *at <= now);
+        due.map(|(flow, at)| {
+            *at = now + LOOK;
+            *flow
+        })
+        .collect()
+    }
+
+    /// Those there are engaged no more. Returns true where any was.
+    pub(super) fn are_free_again(&mut self, free: &[Flow], now: Time) -> bool {
+        let is = |absent: &&mut Absent| absent.watched.is_some_and(|(at, _)| free.contains(&at));
+        let mut any = false;
+        for absent in self.0.iter_mut().filter(is) {
+            (absent.watched, absent.engaged, absent.times) = (None, false, 0);
+            absent.until = now;
+            any = true;
+        }
+        any
+    }
+
+    pub(super) fn next_look(&self) -> Option<Time> {
+        let watched = self.0.iter().filter_map(|absent| absent.watched);
+        watched.map(|(_, at)| at).min()
+    }
+
     fn of(&mut self, endpoint: &Endpoint) -> Option<&mut Absent> {
         let at = self.0.iter().position(|absent| absent.is(endpoint));
         let at = at.unwrap_or_else(|| {
@@ -74,6 +111,7 @@ impl Away {
                 until: Time(0),
                 times: 0,
                 engaged: false,
+                watched: None,
             });
             self.0.len() - 1
         });
@@ -114,7 +152,12 @@ impl Conversation {
         let endpoint = branch.endpoint().clone();
         let near = endpoint.through.is_none() && endpoint.path.is_empty();
         let own = engaged || status == 480 && near;
+        let flow = branch.leg.dialog.flow;
         let told = retry_after(response);
+        let watched = engaged && near && told.is_none() && self.is_engaged_here(context, &flow);
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
         if told.is_none() && !own {
             return;
         }
@@ -127,6 +170,7 @@ impl Conversation {
             Millis(longest.0.saturating_mul(1 << times.min(16)))
         });
         absent.engaged = engaged;
+        absent.watched = watched.then_some((flow, now + LOOK));
         absent.until = now + pause;
     }
 }

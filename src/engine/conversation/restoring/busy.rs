@@ -14,7 +14,7 @@ use crate::engine::ids::{Flow, Side};
 use crate::engine::location;
 use crate::engine::time::{Millis, Time};
 
-use crate::engine::conversation::index::{answered_peers, peer_key};
+use crate::engine::conversation::index::{answered_peers, peer_key, rung_at};
 
 /// A busy endpoint is asked so many times more.
 const BUSY_MAX: u32 = 3;
@@ -120,9 +120,36 @@ impl Conversation {
         }) {
             return false;
         }
+        self.has_other_legs(context, &flow)
+    }
+
+    fn has_other_legs(&self, context: &Context<'_>, flow: &Flow) -> bool {
         let peer = peer_key(flow.transport, flow.peer);
         let ours = answered_peers(&self.indexed, self.expected).filter(|known| *known == peer);
         context.world.legs(peer.number()) as usize > ours.count()
+    }
+
+    /// Returns true where a phone that has an address of its own rings for another conversation, or has a leg there.
+    pub(super) fn is_engaged_here(&self, context: &Context<'_>, flow: &Flow) -> bool {
+        let number = rung_at(flow);
+        let ours = self.rung.iter().filter(|known| **known == number);
+        context.world.ringing(number) > ours.count() || self.has_other_legs(context, flow)
+    }
+
+    /// Those that were engaged by other conversations of ours are asked as soon as that is over.
+    pub(super) fn ask_who_is_free_again(&mut self, context: &mut Context<'_>, side: Side) {
+        let now = context.now;
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return;
+        };
+        let watched = lost.away.looks(now);
+        let free = |flow: &Flow| !self.is_engaged_here(context, flow);
+        let free: Vec<Flow> = watched.into_iter().filter(free).collect();
+        if let Some(lost) = &mut self.party_mut(side).lost
+            && lost.away.are_free_again(&free, now)
+        {
+            lost.retry_at = Some(now);
+        }
     }
 
     /// Asks the endpoint again that was busy.

@@ -120,6 +120,7 @@ impl Conversation {
         if self.closing.is_some() {
             return;
         }
+        self.ask_who_is_free_again(context, side);
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
