@@ -6,6 +6,7 @@ mod connection;
 mod counters;
 mod fault;
 mod forwarded;
+mod frames;
 mod layer;
 mod leaving;
 mod local;

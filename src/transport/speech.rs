@@ -9,7 +9,7 @@ use crate::sip::stream::{Frame, FrameError, Framer};
 use crate::sip::unframed;
 
 use super::fault::Fault;
-use super::web::{Door, Web};
+use super::web::{Door, Heard, Web};
 
 /// RFC 5626 3.5.1: the answer to a double CRLF.
 const PONG: &[u8] = b"\r\n";
@@ -83,7 +83,7 @@ impl Speech {
             }
             Self::Web(web) => {
                 let first = messages.len();
-                let whole = web.take(said, messages, reply)?;
+                let Heard { whole, oversized } = web.take(said, messages, reply)?;
                 let mut answered = 0;
                 let heard = messages.drain(first..).collect::<Vec<_>>();
                 for message in heard {
@@ -97,12 +97,21 @@ impl Speech {
                 for _ in 0..answered {
                     web.say(Bytes::from_static(PONG), reply)?;
                 }
-                // The codec does not tell of a frame that is begun: where nothing was whole, one is.
+                for begun in &oversized {
+                    let has_head = memchr::memmem::find(begun, b"\r\n\r\n").is_some();
+                    let error = match has_head {
+                        true => FrameError::BodyTooLarge,
+                        false => FrameError::HeadTooLarge,
+                    };
+                    if let Some(answer) = refusal(begun, error, peer) {
+                        web.say(answer, reply)?;
+                    }
+                }
                 Ok(Progress {
-                    midway: whole == 0,
+                    midway: web.is_midway(),
                     any: whole > 0,
-                    pings: whole - (messages.len() - first),
-                    oversized: 0,
+                    pings: whole - (messages.len() - first) - oversized.len(),
+                    oversized: oversized.len(),
                 })
             }
         }
@@ -112,7 +121,7 @@ impl Speech {
     pub(super) fn refusal(&self, error: FrameError, peer: SocketAddr) -> Option<Bytes> {
         match self {
             Self::Stream(framer) => refusal(framer.refused(), error, peer),
-            // The codec closes with a code that says it (RFC 6455 7.4.1).
+            // What is beyond all measure; the codec closes with a code that says it (RFC 6455 7.4.1).
             Self::Web(_) => None,
         }
     }

@@ -18,6 +18,7 @@ use crate::sip::stream::FrameError;
 use super::bind::Bound;
 use super::fault::{Fault, Shake};
 use super::forwarded;
+use super::frames::Frames;
 
 /// Bytes of the HTTP request that asks for the upgrade; browsers send a cookie or two.
 const REQUEST_MAX: usize = 16 * 1024;
@@ -86,8 +87,18 @@ enum State {
     Asked(BytesMut),
     Open {
         codec: Box<WebSocketContext>,
+        frames: Frames,
         incoming: BytesMut,
     },
+}
+
+/// What came, whole.
+#[derive(Default)]
+pub(super) struct Heard {
+    /// Frames, and the request for an upgrade.
+    pub(super) whole: usize,
+    /// The beginnings of messages that are too large.
+    pub(super) oversized: Vec<Bytes>,
 }
 
 impl Web {
@@ -109,39 +120,67 @@ impl Web {
         self.client
     }
 
-    /// Takes what came. Messages are appended to `messages`, what is to be sent to `outgoing`. Returns
-    /// how much was whole: frames, and the request for an upgrade.
+    /// Returns true while something is begun and not whole.
+    pub(super) fn is_midway(&self) -> bool {
+        match &self.state {
+            State::Asked(_) => true,
+            State::Open { frames, .. } => frames.is_midway(),
+        }
+    }
+
+    /// Takes what came. Messages are appended to `messages`, what is to be sent to `outgoing`.
     pub(super) fn take(
         &mut self,
         bytes: &[u8],
         messages: &mut Vec<Bytes>,
         outgoing: &mut Vec<u8>,
-    ) -> Result<usize, Fault> {
-        let mut whole = 0;
-        match &mut self.state {
-            State::Open { incoming, .. } => incoming.extend_from_slice(bytes),
-            State::Asked(asked) => {
-                asked.extend_from_slice(bytes);
-                let Some((len, client)) = answer(asked, &self.door, outgoing)? else {
-                    return Ok(0);
-                };
-                self.client = client;
-                asked.advance(len);
-                whole = 1;
-                self.state = State::Open {
-                    incoming: std::mem::take(asked),
-                    codec: Box::new(WebSocketContext::new(
-                        Role::Server,
-                        Some(limits(self.message_max)),
-                    )),
-                };
+    ) -> Result<Heard, Fault> {
+        let mut heard = Heard::default();
+        let mut begun = BytesMut::new();
+        if let State::Asked(asked) = &mut self.state {
+            asked.extend_from_slice(bytes);
+            let Some((len, client)) = answer(asked, &self.door, outgoing)? else {
+                return Ok(heard);
+            };
+            self.client = client;
+            asked.advance(len);
+            heard.whole = 1;
+            begun = std::mem::take(asked);
+            self.state = State::Open {
+                incoming: BytesMut::new(),
+                frames: Frames::new(self.message_max),
+                codec: Box::new(WebSocketContext::new(
+                    Role::Server,
+                    Some(limits(self.message_max)),
+                )),
+            };
+        }
+        let mut came: &[u8] = if heard.whole > 0 { &begun } else { bytes };
+        loop {
+            let State::Open {
+                frames, incoming, ..
+            } = &mut self.state
+            else {
+                return Ok(heard);
+            };
+            let is_cut = frames.take(&mut came, incoming);
+            let before = messages.len();
+            heard.whole += self.read(messages, outgoing)?;
+            if !is_cut {
+                return Ok(heard);
+            }
+            // All before it has been read.
+            if messages.len() > before {
+                heard.oversized.extend(messages.pop());
             }
         }
-        Ok(self.read(messages, outgoing)? + whole)
     }
 
     fn read(&mut self, messages: &mut Vec<Bytes>, outgoing: &mut Vec<u8>) -> Result<usize, Fault> {
-        let State::Open { codec, incoming } = &mut self.state else {
+        let State::Open {
+            codec, incoming, ..
+        } = &mut self.state
+        else {
             return Ok(0);
         };
         let mut whole = 0;
@@ -165,7 +204,10 @@ impl Web {
 
     /// Writes one message into `outgoing`: as text where it is, else as binary (RFC 7118 5.1 takes both).
     pub(super) fn say(&mut self, bytes: Bytes, outgoing: &mut Vec<u8>) -> Result<(), Fault> {
-        let State::Open { codec, incoming } = &mut self.state else {
+        let State::Open {
+            codec, incoming, ..
+        } = &mut self.state
+        else {
             return Err(Fault::Ended);
         };
         let message = match tungstenite::Utf8Bytes::try_from(bytes.clone()) {
@@ -181,7 +223,10 @@ impl Web {
 
     /// Says that nothing more comes.
     pub(super) fn leave(&mut self, outgoing: &mut Vec<u8>) {
-        if let State::Open { codec, incoming } = &mut self.state {
+        if let State::Open {
+            codec, incoming, ..
+        } = &mut self.state
+        {
             // Whatever becomes of it, the connection is closed.
             let _ = codec.close(&mut Pipe { incoming, outgoing }, None);
         }

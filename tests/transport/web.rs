@@ -160,7 +160,7 @@ fn who_asks_for_no_sip_is_told_what_would_be_right() {
 
 #[test]
 fn what_is_too_large_or_no_frame_closes() {
-    let too_large = browser_bytes(&[0x82, 0xfe, 0x10, 0x00, 0, 0, 0, 0]);
+    let too_large = browser_bytes(&[0x82, 0xff, 0, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 0, 0]);
     let unmasked = browser_bytes(&[0x82, 0x01, b'x']);
     let unknown = browser_bytes(&[0x83, 0x80, 0, 0, 0, 0]);
     for (bytes, fault) in [
@@ -175,6 +175,32 @@ fn what_is_too_large_or_no_frame_closes() {
         assert_eq!(shard.faults, [fault]);
         assert!(shard.messages.is_empty());
     }
+}
+
+#[test]
+fn what_is_too_large_is_refused_and_the_socket_goes_on() {
+    let mut shard = Shard::over(Transport::Ws, None, 10, 10);
+    let phone = browser(plain(&shard), |socket| {
+        let head = "MESSAGE sip:b@example.org SIP/2.0\r\n\
+            Via: SIP/2.0/WS a.invalid;branch=z9hG4bK1\r\nFrom: <sip:a@example.org>;tag=1\r\n\
+            To: <sip:b@example.org>\r\nCall-ID: c\r\nCSeq: 1 MESSAGE\r\n";
+        let much = "x".repeat(100_000);
+        for large in [
+            format!("{head}\r\n{much}"),
+            format!("{head}X: {much}\r\n\r\n"),
+        ] {
+            socket.send(Message::text(large)).unwrap();
+        }
+        let answers = [socket.read().unwrap(), socket.read().unwrap()];
+        socket.send(Message::binary(OPTIONS)).unwrap();
+        answers.map(|answer| answer.into_text().unwrap().to_string())
+    });
+    shard.until(|shard| shard.messages.len() == 1);
+    assert_eq!(shard.messages[0].1, OPTIONS);
+    let (_socket, [body, head]) = phone.join().unwrap();
+    assert!(body.starts_with("SIP/2.0 413 "), "{body}");
+    assert!(head.starts_with("SIP/2.0 513 "), "{head}");
+    assert_eq!((shard.too_large, shard.faults.len()), (2, 0));
 }
 
 fn browser_bytes(frames: &[u8]) -> Vec<u8> {
