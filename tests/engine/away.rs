@@ -75,7 +75,7 @@ fn a_phone_that_we_ring_for_another_call_is_asked_as_it_becomes_free() {
         t.discard(desk());
         let other = t.request_to(mobile(), Method::Invite);
         t.reply(&other, 180, mobile());
-        let mut tag = t.response_to(third(), 180);
+        t.response_to(third(), 180);
         let side = Side::Callee;
         t.input(Input::Command(Command::DeclareLost { conversation, side }));
         t.icmp(desk());
@@ -88,8 +88,8 @@ fn a_phone_that_we_ring_for_another_call_is_asked_as_it_becomes_free() {
         if taken {
             let ok = with_sdp(response(&other, 200, mobile(), "x1"), &audio(mobile()));
             t.receive(mobile(), ok);
-            tag = t.response_to(third(), 200);
-            let mut carol = Remote::of_answer(&tag, third());
+            let taken = t.response_to(third(), 200);
+            let mut carol = Remote::of_answer(&taken, third());
             t.receive(third(), carol.ack(1));
             t.pass(Millis(2_000));
             assert!(t.waiting(mobile(), &Method::Invite).is_none());

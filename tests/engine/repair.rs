@@ -366,12 +366,7 @@ fn nor_is_the_bye_of_a_phone_that_takes_our_replaces_as_its_dialog_has_the_call_
     t.hangs_up(&mut b);
     // No network has failed.
     let last = t.losses().pop();
-    let expected = if older {
-        Signal::Superseded
-    } else {
-        Signal::Operator
-    };
-    assert_eq!(last, Some(expected));
+    assert_eq!(last, Some(Signal::Superseded));
     t.pass(Millis(100));
     t.takes_over(desk(), "b3", &audio(desk()));
     assert!(t.waiting(alice(), &Method::Bye).is_none());
