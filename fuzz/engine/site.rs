@@ -8,9 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 use refork::engine::Engine;
 use refork::engine::endpoint::Binding;
 use refork::engine::ids::{
-    Aor, ConnectionId, Flow, GruuKey, ListenerId, Transport, VIRTUAL_SHARDS, VirtualShard,
+    Aor, ConnectionId, Flow, GruuKey, ListenerId, NonceId, Transport, VIRTUAL_SHARDS, VirtualShard,
 };
-use refork::engine::location::{NonceId, SpentNonces};
+use refork::engine::location::SpentNonces;
 use refork::engine::ports::World;
 use refork::engine::settings::{
     Account, Auth, Credentials, Domain, EarlyDialogs, ForkOrder, LimitSettings, MediaMode,

@@ -2,7 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::engine::location::{NonceId, SpentNonces};
+use crate::engine::ids::NonceId;
+use crate::engine::location::SpentNonces;
 use crate::engine::time::Time;
 
 /// In parts by the nonces' serial numbers, each with its lock, which is held for one look.
@@ -16,7 +17,7 @@ impl Spent {
 
     /// Uses a count of a nonce up. Returns false where it was used before, or may have been.
     pub(super) fn spend(&self, nonce: NonceId, count: u32, now: Time) -> bool {
-        let part = nonce.serial() as usize % self.0.len();
+        let part = nonce.serial as usize % self.0.len();
         let mut part = self.0[part].lock().unwrap_or_else(PoisonError::into_inner);
         part.spend(nonce, count, now)
     }

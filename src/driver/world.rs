@@ -6,8 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::engine::endpoint::Binding;
-use crate::engine::ids::{Aor, ConnectionId, Flow, GruuKey, ListenerId, Transport};
-use crate::engine::location::NonceId;
+use crate::engine::ids::{Aor, ConnectionId, Flow, GruuKey, ListenerId, NonceId, Transport};
 use crate::engine::ports::World;
 use crate::engine::time::{Millis, Time};
 use crate::transport::toward;

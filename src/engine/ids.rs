@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::time::Time;
+
 /// How many virtual shards tags and branches can name; the number of workers may change, this may not.
 pub const VIRTUAL_SHARDS: u8 = 64;
 
@@ -246,6 +248,14 @@ impl fmt::Debug for Aor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// When a nonce of digest authentication was made, and which of that moment it is (RFC 7616 3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NonceId {
+    pub made: Time,
+    /// Evenly spread over the nonces of a shard.
+    pub serial: u32,
 }
 
 /// By what temporary GRUUs are made and read. Whoever knows it sees whose they are.

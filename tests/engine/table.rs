@@ -15,11 +15,11 @@ use refork::engine::events::{Event, Happening};
 use refork::engine::handover::{Forward, Handover};
 use refork::engine::health::Observation;
 use refork::engine::ids::{
-    Aor, ConnectionId, ConversationId, Flow, GruuKey, ListenerId, Side, Transport, VIRTUAL_SHARDS,
-    VirtualShard,
+    Aor, ConnectionId, ConversationId, Flow, GruuKey, ListenerId, NonceId, Side, Transport,
+    VIRTUAL_SHARDS, VirtualShard,
 };
 use refork::engine::locating::Located;
-use refork::engine::location::{NonceId, SpentNonces};
+use refork::engine::location::SpentNonces;
 use refork::engine::mint::ShardKey;
 use refork::engine::ports::{
     Claim, Generation, Input, MediaCommand, MediaEvent, Output, Token, World,

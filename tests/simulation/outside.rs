@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use refork::engine::endpoint::Binding;
-use refork::engine::ids::{Aor, ConnectionId, Flow, GruuKey, ListenerId, Transport};
-use refork::engine::location::{NonceId, SpentNonces};
+use refork::engine::ids::{Aor, ConnectionId, Flow, GruuKey, ListenerId, NonceId, Transport};
+use refork::engine::location::SpentNonces;
 use refork::engine::ports::World;
 use refork::engine::time::Time;
 

@@ -34,7 +34,6 @@ pub(crate) use guesses::Tried;
 pub(crate) use held::{Held, Naming};
 pub(crate) use identity::{alike, displaces};
 pub use identity::{caller, endpoint, identity, same, same_uri};
-pub use nonce::NonceId;
 pub(crate) use registrar::knows_path;
 pub use registrar::{Registered, Registrar};
 pub(crate) use sender::{is_anonymous, is_named, over_flow, sender};

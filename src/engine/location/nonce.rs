@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use super::hmac::{hex, keyed_hash};
+use crate::engine::ids::NonceId;
 use crate::engine::time::{Millis, Time};
 
 /// How long a nonce is good; then the client is told `stale=true` and comes again by itself.
@@ -17,20 +18,6 @@ const SHARD_BITS: u32 = 26;
 pub(super) struct Nonces {
     secret: [u8; 32],
     serial: u32,
-}
-
-/// When a nonce was made, and which of that moment it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct NonceId {
-    pub(super) made: Time,
-    serial: u32,
-}
-
-impl NonceId {
-    /// Returns a number that is as good as evenly spread over nonces.
-    pub fn serial(self) -> u32 {
-        self.serial
-    }
 }
 
 impl Nonces {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::nonce::{NONCE_LIFE, NonceId};
+use super::nonce::NONCE_LIFE;
+use crate::engine::ids::NonceId;
 use crate::engine::time::Time;
 
 /// Nonces whose counts are remembered; the oldest is not accepted any more for one more.

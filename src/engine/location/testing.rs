@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::{NonceId, SpentNonces, canonical};
+use super::{SpentNonces, canonical};
 use crate::engine::endpoint::Binding;
-use crate::engine::ids::{Aor, Flow, GruuKey, ListenerId, Transport};
+use crate::engine::ids::{Aor, Flow, GruuKey, ListenerId, NonceId, Transport};
 use crate::engine::ports::World;
 use crate::engine::settings::*;
 use crate::engine::time::{Millis, Time};

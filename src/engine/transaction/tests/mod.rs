@@ -196,7 +196,8 @@ impl Bench {
                 Heard::Response { response, .. } => format!("tell {}", summary(&response)),
                 Heard::Timeout { .. } => "tell timeout".into(),
                 Heard::Unreachable { .. } => "tell unreachable".into(),
-                Heard::Severed { .. } => "tell severed".into(),
+                Heard::Severed { closed: true, .. } => "tell severed".into(),
+                Heard::Severed { closed: false, .. } => "tell doubted".into(),
                 Heard::NoAck { context, .. } => format!("tell no ack {context:?}"),
                 Heard::Stray { response, .. } => format!("tell stray {}", summary(&response)),
             });
