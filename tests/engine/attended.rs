@@ -640,3 +640,24 @@ fn a_target_that_says_no_is_not_called_again() {
         t.calls_on(&mut a, &mut b);
     }
 }
+
+/// Either end of the named call may be the one that is sought.
+#[test]
+fn a_transfer_to_a_call_that_is_being_restored_is_put_off() {
+    for carol_is_lost in [true, false] {
+        let mut t = three();
+        let (_, mut b) = t.established();
+        let (consulting, _) = bob_consults_carol(&mut t);
+        if carol_is_lost {
+            t.bob_is_lost();
+        } else {
+            t.alice_is_lost();
+        }
+        t.discard(carol());
+        t.discard(desk());
+        t.receive(desk(), refer(&mut b, &naming(&consulting)));
+        let later = t.response_to(desk(), 500);
+        assert!(later.header(Name::RetryAfter).is_some(), "{carol_is_lost}");
+        t.nothing_to(alice());
+    }
+}

@@ -116,7 +116,7 @@ impl Conversation {
         if self.invitation.is_some() {
             return self.promise_ringing(context, leg, inquiry);
         }
-        let counterpart = self.other_end(leg, inquiry).ok_or(603_u16)?;
+        let counterpart = self.other_end(leg, inquiry)?;
         self.goes_on_in(inquiry)?;
         let gives = self.kind == inquiry.kind
             && self
@@ -141,26 +141,35 @@ impl Conversation {
         Ok(())
     }
 
-    fn other_end(&self, leg: LegId, inquiry: &Inquiry) -> Option<Counterpart> {
-        let side = self.side_of(leg).filter(|_| self.answered.is_some())?;
+    /// # Errors
+    /// 500 while one of the two ends is sought, 603 where there is none that could be given.
+    fn other_end(&self, leg: LegId, inquiry: &Inquiry) -> Result<Counterpart, u16> {
+        const NONE: u16 = 603;
+        let side = self.side_of(leg).or_else(|| self.lost_side_of(leg));
+        let side = side.filter(|_| self.answered.is_some()).ok_or(NONE)?;
         let (own, other) = (self.party(side), self.party(side.other()));
-        let dialog = &own.leg.as_ref()?.dialog;
+        let lost = own.lost.as_ref().map(|lost| &lost.old);
+        let dialog = &own.leg.as_ref().or(lost).ok_or(NONE)?.dialog;
         let names = dialog.call_id == inquiry.call_id
             && dialog.local_tag == inquiry.local_tag
             && dialog.remote_tag.as_ref() == Some(&inquiry.remote_tag);
         // Nobody asks for the other end of its own call: there is nobody to join it with.
         if !names || !own.may_be_replaced_by(&inquiry.whose) || self.id == inquiry.by {
-            return None;
+            return Err(NONE);
         }
-        let leg = other.leg.as_ref().filter(|leg| leg.life.is_up())?;
+        if own.lost.is_some() || other.lost.is_some() {
+            return Err(500);
+        }
+        let leg = other.leg.as_ref().filter(|leg| leg.life.is_up());
+        let leg = leg.ok_or(NONE)?;
         let dialog = &leg.dialog;
-        let tag = dialog.remote_tag.as_deref()?;
+        let tag = dialog.remote_tag.as_deref().ok_or(NONE)?;
         // RFC 3891 6.1: the tags as the target sees them.
         let replaces = format!(
             "{};to-tag={tag};from-tag={}",
             dialog.call_id, dialog.local_tag
         );
-        Some(Counterpart {
+        Ok(Counterpart {
             aor: other.aor.clone(),
             address: other.address.clone(),
             languages: other.languages.clone(),
@@ -218,6 +227,7 @@ impl Conversation {
                 let why = match status {
                     491 => "transfer to a call that is being transferred itself",
                     487 => "transfer of a side that is being restored",
+                    500 => "transfer to a call that is being restored",
                     _ => "transfer to a call that the transferor has not got",
                 };
                 let status = if status == 487 { 500 } else { status };
