@@ -220,6 +220,7 @@ impl Conversation {
                 same,
             },
         };
+        self.restorations += u32::from(matches!(happening, Happening::Repaired { .. }));
         self.note(context, happening);
         self.persist(context);
         self.pump(context, side);

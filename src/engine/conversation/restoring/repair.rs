@@ -91,6 +91,7 @@ impl Conversation {
         self.party_mut(side).leg = Some(leg);
         self.configure(context, side);
         self.watch(context, side);
+        self.restorations += 1;
         self.note(context, Happening::Repaired { side, endpoint });
         self.persist(context);
         self.on_request(context, id, server, request, flow);
