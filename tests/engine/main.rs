@@ -90,6 +90,7 @@ mod registrations;
 mod relapses;
 mod reliable;
 mod repair;
+mod repaired_holds;
 mod replaced;
 mod restart;
 mod restore;

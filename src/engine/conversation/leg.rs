@@ -96,6 +96,9 @@ pub(crate) struct Leg {
     /// Its endpoint called by an upstream, and has not shown to be a phone of ours.
     #[serde(default)]
     pub(crate) beyond: bool,
+    /// It has come back from its loss by the very request that is looked at.
+    #[serde(skip)]
+    pub(crate) returns: bool,
     /// Its 2xx has come again and again: since when, and when last.
     #[serde(skip)]
     pub(crate) repeats: Option<Box<Repeats>>,
@@ -343,6 +346,7 @@ impl Leg {
             timer: None,
             reports: None,
             lent: false,
+            returns: false,
             repeats: None,
             elsewhere: None,
             misled: false,

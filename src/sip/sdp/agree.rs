@@ -216,6 +216,16 @@ pub fn answer_to(offer: &[u8], said: &[u8]) -> Option<Vec<u8>> {
     Some(out.into_bytes())
 }
 
+/// Returns true where an offer wants a stream that its author did not want `before`.
+pub fn wants_more(before: &[u8], offer: &[u8]) -> bool {
+    let (Ok(before), Ok(offer)) = (Sdp::parse(before), Sdp::parse(offer)) else {
+        return true;
+    };
+    let had = |at: usize| before.media().get(at).is_some_and(|media| media.port != 0);
+    let mut wanted = offer.media().iter().enumerate();
+    wanted.any(|(at, media)| media.port != 0 && !had(at))
+}
+
 /// Returns an offer with so many sections (RFC 3264 8: a session never has fewer than before). Those that are
 /// missing are refused ones of `like`. None where it has as many, or either is no SDP.
 pub fn with_sections(said: &[u8], count: usize, like: &[u8]) -> Option<Vec<u8>> {
@@ -256,9 +266,24 @@ pub fn without_refused(told: &[u8], said: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Answers an offer with the session that stands: our sections with the formats that are in the offer too, under its
-/// numbers (RFC 3264 6.1), each direction mirroring the offer's (so a hold is a hold), sections that are new or have
-/// no format in common, or are carried in another way, refused. None where either is no SDP.
+/// numbers, each direction as far as the offer allows it (RFC 3264 6.1: so a hold is a hold, of either end), sections
+/// that are new or have no format in common, or are carried in another way, refused. None where either is no SDP.
 pub fn answer_with(standing: &[u8], offer: &[u8]) -> Option<Vec<u8>> {
+    answer(standing, offer, |ours, asked| ours.within(asked))
+}
+
+/// The same where nobody is at the other end for now, and what stands says what was: each direction is what the
+/// offer asks for.
+pub fn answer_as_asked(standing: &[u8], offer: &[u8]) -> Option<Vec<u8>> {
+    answer(standing, offer, |_, asked| asked)
+}
+
+/// `direct` tells the direction of a section by ours and by the mirror of the offer's.
+fn answer(
+    standing: &[u8],
+    offer: &[u8],
+    direct: impl Fn(Direction, Direction) -> Direction,
+) -> Option<Vec<u8>> {
     let (standing, offer) = (Sdp::parse(standing).ok()?, Sdp::parse(offer).ok()?);
     let mut out = String::with_capacity(standing.text.len() + 32);
     for line in lines(standing.session()) {
@@ -279,7 +304,8 @@ pub fn answer_with(standing: &[u8], offer: &[u8]) -> Option<Vec<u8>> {
         let common = ours.and_then(|ours| Some((ours, Common::of(ours, offered)?)));
         match common {
             Some((ours, common)) => {
-                directed(&mut out, ours, &common, offered.direction.mirrored());
+                let direction = direct(ours.direction, offered.direction.mirrored());
+                directed(&mut out, ours, &common, direction);
             }
             None => refused(&mut out, offered),
         }

@@ -11,8 +11,8 @@ mod rewrite;
 mod tests;
 
 pub use agree::{
-    answer_to, answer_with, is_mute, offer_again, only_moves, widened, with_sections,
-    without_refused,
+    answer_as_asked, answer_to, answer_with, is_mute, offer_again, only_moves, wants_more, widened,
+    with_sections, without_refused,
 };
 pub use crypto::{Crypto, CryptoError, MasterKey, Suite};
 pub use fit::{fits, lacks_digits, may_be_asked_for, shares, takes_some};

@@ -121,6 +121,14 @@ impl Direction {
         matches!(self, Self::SendRecv | Self::RecvOnly)
     }
 
+    /// Returns what is left of it where the other end allows no more than that.
+    pub fn within(self, allowed: Self) -> Self {
+        Self::of(
+            self.sends() && allowed.sends(),
+            self.receives() && allowed.receives(),
+        )
+    }
+
     /// Returns what the other end answers (RFC 3264 6.1).
     pub fn mirrored(self) -> Self {
         match self {

@@ -374,6 +374,57 @@ fn a_hold_is_answered_with_the_standing_session() {
 }
 
 #[test]
+fn an_answer_is_what_both_ends_allow() {
+    let said = |direction: &str| {
+        format!(
+            "v=0\r\no=- 5 6 IN IP4 1.1.1.1\r\ns=-\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n{direction}"
+        )
+    };
+    // What stands, what is offered, the answer, and the one where nobody is there.
+    for (ours, offer, expected, asked) in [
+        ("", "", "", ""),
+        ("a=sendonly\r\n", "", "a=sendonly\r\n", ""),
+        ("a=inactive\r\n", "a=sendrecv\r\n", "a=inactive\r\n", ""),
+        ("a=recvonly\r\n", "", "a=recvonly\r\n", ""),
+        ("", "a=sendonly\r\n", "a=recvonly\r\n", "a=recvonly\r\n"),
+        (
+            "a=sendonly\r\n",
+            "a=recvonly\r\n",
+            "a=sendonly\r\n",
+            "a=sendonly\r\n",
+        ),
+        (
+            "a=sendonly\r\n",
+            "a=sendonly\r\n",
+            "a=inactive\r\n",
+            "a=recvonly\r\n",
+        ),
+        ("", "a=inactive\r\n", "a=inactive\r\n", "a=inactive\r\n"),
+    ] {
+        let (ours, offer) = (said(ours), said(offer));
+        let answered = answer_with(ours.as_bytes(), offer.as_bytes()).unwrap();
+        assert_eq!(text(answered), said(expected), "{ours}{offer}");
+        let answered = answer_as_asked(ours.as_bytes(), offer.as_bytes()).unwrap();
+        assert_eq!(text(answered), said(asked), "{ours}{offer}");
+    }
+}
+
+#[test]
+fn who_had_no_such_stream_wants_more() {
+    let said = |audio: u16, video: u16| {
+        format!(
+            "v=0\r\no=- 5 6 IN IP4 1.1.1.1\r\ns=-\r\nt=0 0\r\nm=audio {audio} RTP/AVP 0\r\nm=video {video} RTP/AVP 99\r\n"
+        )
+    };
+    let more = |before: &str, now: &str| wants_more(before.as_bytes(), now.as_bytes());
+    assert!(!more(&said(9, 8), &said(7, 6)) && !more(&said(9, 8), &said(7, 0)));
+    assert!(more(&said(9, 0), &said(7, 6)) && more("", &said(7, 6)));
+    let sound = said(9, 8);
+    let sound = sound.split("m=video").next().unwrap();
+    assert!(more(sound, &said(7, 6)) && !more(&said(9, 8), sound));
+}
+
+#[test]
 fn what_is_no_description() {
     for bad in [
         &b""[..],

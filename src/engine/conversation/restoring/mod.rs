@@ -3,7 +3,7 @@
 //!
 //! `aside` what there is of a side without a leg, `rounds`, `reach`, `busy`, `away`, `relapses`, `turns` and `budget`
 //! whom to ask, how and when, `wishes` what it is asked, `replies` what it says, `machines` where it is no person,
-//! `forwarded` where it names another; `join`, `unjoined`, `wish` and the session's `fits` the new leg; `repair` and `consent` a phone that
+//! `forwarded` where it names another; `join`, `unjoined`, `wish` and the session's `fits` the new leg; `repair`, `returned` and `consent` a phone that
 //! comes back by itself; `survivor` what is answered meanwhile, `notice` the word to it, `tone` where it takes none.
 
 pub(crate) mod aside;
@@ -19,6 +19,7 @@ pub(crate) mod reach;
 pub(crate) mod relapses;
 pub(crate) mod repair;
 mod replies;
+mod returned;
 mod rounds;
 pub(crate) mod survivor;
 mod tone;
@@ -378,6 +379,12 @@ impl Conversation {
     /// Returns what the survivor would say without the hold of who is gone: nobody is left to take it off.
     pub(super) fn resumed(&self, side: Side) -> Option<Box<str>> {
         let holder = self.party(side).lost.as_ref()?.old.talk.said.as_deref()?;
+        self.party(side.other()).talk()?.resumed(holder)
+    }
+
+    /// The same where somebody takes the place of who is there, lost or not.
+    pub(super) fn unheld(&self, side: Side) -> Option<Box<str>> {
+        let holder = self.party(side).talk()?.said.as_deref()?;
         self.party(side.other()).talk()?.resumed(holder)
     }
 

@@ -88,6 +88,7 @@ impl Conversation {
             leg.dialog.flow = flow;
         }
         leg.resume_timer(context.now);
+        leg.returns = true;
         self.party_mut(side).leg = Some(leg);
         self.configure(context, side);
         self.watch(context, side);
@@ -95,6 +96,9 @@ impl Conversation {
         self.note(context, Happening::Repaired { side, endpoint });
         self.persist(context);
         self.on_request(context, id, server, request, flow);
+        if let Some(leg) = self.leg_mut(side) {
+            leg.returns = false;
+        }
         self.catch_up(context, side);
         self.ask_who_denied(context, side);
         self.pump(context, side);
@@ -240,7 +244,6 @@ impl Conversation {
         let Ok(answer) = self.answer_to(context, side, &mut leg, false) else {
             return self.unfit(context, side, &leg, &asking);
         };
-        let held = self.resumed(side).is_some();
         let lost = self.party(side).is_missed();
         // The ports of the lost leg are the side's again: nothing else has been agreed for others.
         let old = match self.revive(context, side) {
@@ -248,10 +251,8 @@ impl Conversation {
             None => self.party_mut(side).leg.take(),
         };
         self.seat(context, side, leg, asking, (old, lost), answer);
-        if held {
-            // Whom the phone had on hold is told what that says now.
-            self.catch_up(context, side.other());
-        }
+        // Whom the phone had on hold is told what that says now, and whom it holds now.
+        self.catch_up(context, side.other());
     }
 
     /// The session fits nobody, and all stays as it is; whether a leg lives whose phone is elsewhere, a probe will

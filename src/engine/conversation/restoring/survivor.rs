@@ -52,12 +52,14 @@ impl Conversation {
     ) {
         let invite = *request.method() == Method::Invite;
         let late = offer.is_none() && invite;
+        let absent = self.party(side.other()).lost.is_some();
         let Some(leg) = self.leg_mut(side) else {
             return;
         };
         let body = match offer {
             Some(offer) => {
                 let told = leg.talk.standing();
+                let stand = if absent { stand } else { stand_for };
                 let answer =
                     told.and_then(|told| stand(&mut leg.talk, &told, offer, context.shared));
                 if answer.is_none() {
@@ -224,18 +226,38 @@ pub(crate) fn answer_again(talk: &mut Talk, shared: &mut Shared) -> Option<Box<s
         return Some(told);
     }
     let offer = talk.said.clone()?;
-    stand(talk, &told, offer, shared)
+    stand_for(talk, &told, offer, shared)
 }
 
-/// Makes the answer to an offer out of what was told before, under the keys that the offer goes with;
-/// its version is one more where it reads otherwise.
+/// Makes the answer to an offer out of what was told before, under the keys that the offer goes with, where nobody is
+/// at the other end; its version is one more where it reads otherwise.
 pub(crate) fn stand(
     talk: &mut Talk,
     told: &str,
     offer: Box<str>,
     shared: &mut Shared,
 ) -> Option<Box<str>> {
+    let answer = sdp::answer_as_asked(told.as_bytes(), offer.as_bytes())?;
+    answered(talk, answer, offer, shared)
+}
+
+/// The same out of what the other end wishes.
+pub(crate) fn stand_for(
+    talk: &mut Talk,
+    told: &str,
+    offer: Box<str>,
+    shared: &mut Shared,
+) -> Option<Box<str>> {
     let answer = sdp::answer_with(told.as_bytes(), offer.as_bytes())?;
+    answered(talk, answer, offer, shared)
+}
+
+fn answered(
+    talk: &mut Talk,
+    answer: Vec<u8>,
+    offer: Box<str>,
+    shared: &mut Shared,
+) -> Option<Box<str>> {
     if sdp::is_mute(offer.as_bytes(), &answer) {
         return None;
     }

@@ -61,6 +61,9 @@ impl Conversation {
         if too_brief(context, request) {
             return context.refuse(server, 422, "session timer shorter than the smallest");
         }
+        if self.answer_returned(context, side, server, request, offer.as_deref()) {
+            return;
+        }
         let asks = Request::of(request.method(), offer.is_some());
         if let Err(refusal) = self.negotiations(context, side, asks) {
             let (status, why) = refusal.answer();
