@@ -308,6 +308,30 @@ fn a_transferee_that_resumes_while_the_target_rings_is_spared_and_heard() {
 }
 
 #[test]
+fn a_transferee_that_holds_while_the_target_rings_is_asked_nothing() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    let invite = t.referred(&mut b);
+    let hold = sdp(alice(), 2, "sendonly");
+    t.receive(alice(), with_sdp(a.request(Method::Invite), &hold));
+    let ok = t.response_to(alice(), 200);
+    assert!(text(&ok).contains("a=recvonly"), "{}", text(&ok));
+    t.receive(alice(), a.ack(ok.cseq()));
+    // The target would talk: it is told of her hold, and she has no use for what it would send.
+    let ok = response(&invite, 200, carol(), "c1")
+        .header(Name::Allow, "INVITE, ACK, BYE, OPTIONS, MESSAGE, UPDATE");
+    t.receive(carol(), with_sdp(ok, &sdp(carol(), 1, "sendrecv")));
+    t.request_to(carol(), Method::Ack);
+    let held = t.request_to(carol(), Method::Update);
+    assert!(text(&held).contains("a=sendonly"), "{}", text(&held));
+    let ok = response(&held, 200, carol(), "c1");
+    t.receive(carol(), with_sdp(ok, &sdp(carol(), 2, "recvonly")));
+    t.told(desk(), "200 OK");
+    t.word_of_carol();
+    t.nothing_to(alice());
+}
+
+#[test]
 fn a_transferor_that_holds_is_offered_nothing_as_its_transfer_fails() {
     let mut t = three();
     let (_, mut b) = t.established();

@@ -44,13 +44,19 @@ impl Case<'_> {
     }
 
     /// Returns true where somebody of the other side has just made an offer, whatever that says.
-    fn is_asked_by_the_other(&self, leg: &Leg, got: &Request) -> bool {
+    pub(super) fn is_asked_by_the_other(&self, leg: &Leg, got: &Request) -> bool {
         let just = got.at - FLIGHT..=got.at;
         let mut peers = self.side(leg.talk, leg.side.other());
         peers.any(|peer| {
             let mut offers = peer.sent.iter().filter(|sent| is_offer(&sent.method));
             offers.any(|sent| just.contains(&sent.at))
         })
+    }
+
+    /// Returns true where nothing arrives of what a phone says then.
+    pub(super) fn is_mute_at(&self, phone: PhoneId, at: Time) -> bool {
+        let mut spans = self.unheard[phone].iter();
+        spans.any(|(begin, end)| (*begin..*end).contains(&at))
     }
 
     /// Returns true for an offer of a server that has died since: it came after those of the next one, and its phone
@@ -61,7 +67,7 @@ impl Case<'_> {
     }
 
     /// Returns true where another phone of its side has handed its call on.
-    fn hands_on(&self, leg: &Leg) -> bool {
+    pub(super) fn hands_on(&self, leg: &Leg) -> bool {
         let mut side = self.side(leg.talk, leg.side);
         side.any(|other| other.sent.iter().any(|sent| sent.method == Method::Refer))
     }

@@ -5,6 +5,7 @@ use refork::engine::time::Time;
 use refork::sip::sdp::{Direction, Kind, Media, Sdp};
 use refork::sip::{Message, Method, Name};
 
+use super::FLIGHT;
 use crate::log::{Fault, Log, PhoneId, What};
 
 /// Of each stream whether it is refused, its direction and its formats.
@@ -43,6 +44,8 @@ pub(super) struct Leg {
     /// First and last 2xx.
     pub(super) answered: Option<Time>,
     answered_again: Option<Time>,
+    /// All of them.
+    pub(super) successes: Vec<Time>,
     pub(super) acked: Option<Time>,
     /// Final response that is no success.
     pub(super) refused: Option<(Time, u16)>,
@@ -89,6 +92,7 @@ impl Leg {
             remote_tag: None,
             answered: None,
             answered_again: None,
+            successes: Vec::new(),
             acked: None,
             refused: None,
             refusal_acked: false,
@@ -370,6 +374,7 @@ impl Leg {
         }
         self.answered.get_or_insert(at);
         self.answered_again = Some(at);
+        self.successes.push(at);
         let tag = message.to_tag().map(ToOwned::to_owned);
         if self.remote_tag.is_some() && self.remote_tag != tag {
             self.second_success.get_or_insert(at);
@@ -387,12 +392,18 @@ impl Leg {
     }
 
     /// Returns true where the session that it answered with is another one than a leg of the other side was told of:
-    /// before, or until its 2xx was heard.
+    /// before, or until its 2xx was heard, or as both were called at once.
     pub(super) fn brings_news_to(&self, other: &Self) -> bool {
         let until = |latest| move |(at, _): &&(Time, String)| Some(*at) < latest;
         let said = self.joined().or(self.answered);
         let before = other.told.iter().rfind(until(said));
         let told = before.or_else(|| other.told.iter().rfind(until(self.answered_again)));
+        // Its own INVITE may have been on its way as this one answered.
+        let crossed = |(at, _): &&(Time, String)| {
+            let soon = self.answered.map(|answered| answered + FLIGHT);
+            *at == other.invited && Some(*at) <= soon
+        };
+        let told = told.or_else(|| other.told.first().filter(crossed));
         told.is_some_and(|(_, told)| outline(told) != outline(&self.agreed))
     }
 

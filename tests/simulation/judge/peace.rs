@@ -111,6 +111,10 @@ impl Case<'_> {
             let displaced = peer.bye_got.zip(joined);
             let displaced = displaced.filter(|(bye, joined)| bye.since(*joined) < BRIEF);
             causes.extend(displaced.map(|(bye, _)| bye - FLIGHT));
+            // So is one that a transfer has found, and that is gone at once: who hands the call on has it again.
+            let left = peer.bye_sent.zip(joined);
+            let left = left.filter(|(bye, joined)| bye.since(*joined) < BRIEF);
+            causes.extend(left.filter(|_| self.hands_on(peer)).map(|(bye, _)| bye));
             causes.extend(self.taken_back(peer, leg).iter().map(|taken| taken.agreed));
             causes.extend(peer.took_less_than(leg));
         }
@@ -127,30 +131,31 @@ impl Case<'_> {
     }
 
     /// The offers that were refused although this phone has them, and has agreed: it is told once more what stands.
-    /// What comes again after the BYE of its phone is refused whatever became of it.
+    /// What comes again after the BYE of its phone is refused whatever became of it, but the BYE may have met the answer.
     fn taken_back(&self, peer: &Leg, leg: &Leg) -> Vec<TakenBack> {
         let is_new = |request: &&Request| request.news && is_offer(&request.method);
         let offers: Vec<_> = peer.sent.iter().filter(is_new).collect();
         let taken = |number: usize| {
             let offer = offers[number];
-            let refused = match offer.answer {
-                Some((at, 300..)) => at,
-                Some(_) => return None,
+            let given_up = offer.at + TRANSACTION;
+            let in_time = offer.answer.filter(|(at, _)| *at < given_up);
+            let refused = match (offer.answer, in_time) {
+                (Some((_, ..300)), _) => return None,
+                (_, Some((at, _))) => at,
                 // It could not hear that it was.
-                None if self.trouble(peer.phone, offer.at, offer.at + TRANSACTION) => {
-                    offer.at + TRANSACTION
-                }
-                None => return None,
+                (_, None) if self.trouble(peer.phone, offer.at, given_up) => given_up,
+                (_, None) => return None,
             };
-            let heard = offer.answer.is_some();
-            if heard && peer.bye_sent.is_some_and(|bye| bye < refused) {
-                return None;
-            }
+            let left = in_time.and(peer.bye_sent.filter(|bye| *bye < refused));
+            let heard = in_time.is_some() && left.is_none();
             let next = offers.get(number + 1).map_or(FOR_EVER, |offer| offer.at);
             let until = next.min(refused + TRANSACTION);
             let mut got = leg.got.iter().filter(is_new);
             let got = got.find(|got| (offer.at..until).contains(&got.at))?;
             let (agreed, _) = got.answer.filter(|(_, status)| *status < 300)?;
+            if left.is_some_and(|bye| bye.since(agreed) > FLIGHT) {
+                return None;
+            }
             let carried = self.is_carried(peer, offer, got) && !is_owed(peer, leg, got);
             let mut later = offers[number + 1..]
                 .iter()
@@ -180,7 +185,10 @@ impl Case<'_> {
         };
         let mut side = self.side(peer.talk, peer.side);
         let other = side.any(|other| {
-            let speaks = other.answers_within(from, until) || other.sent.iter().any(another);
+            let mut answers = other.successes.iter().filter(|at| **at <= until);
+            let heard = answers.any(|at| !self.is_mute_at(other.phone, *at));
+            let answers = other.answers_within(from, until) && heard;
+            let speaks = answers || other.sent.iter().any(another);
             // One that was told that it is over may say for long that it has the call.
             let over = other.bye_got.is_some_and(|bye| bye < from);
             speaks && !over && !unheard(other)
@@ -222,7 +230,8 @@ impl Case<'_> {
             got.method == Method::Options && again && request.at < got.at + PROBED
         });
         let forgotten = before().any(|got| {
-            let open = is_offer(&got.method) && got.news;
+            let carried = got.news || self.is_asked_by_the_other(leg, got);
+            let open = is_offer(&got.method) && carried;
             let mut restarts = self.restarts.iter();
             open && restarts.any(|(down, up)| {
                 let crossed = got.at <= *up && *down <= got.at + TRANSACTION;
@@ -475,13 +484,19 @@ impl Case<'_> {
     }
 }
 
-/// Returns true where it is what the other side has agreed on with the server while a phone was called.
+/// Returns true where it is what the other side has agreed on with the server while a phone was called, and told it now
+/// for the first time.
 fn is_owed(peer: &Leg, leg: &Leg, got: &Request) -> bool {
     let meanwhile = |sent: &Request| leg.invited < sent.at && leg.acked > Some(sent.at);
+    let same = |other: &Request| outline(&other.body) == outline(&got.body);
+    let paid = |sent: &Request| {
+        let mut before = leg.got.iter().filter(|before| before.at < got.at);
+        before.any(|before| before.at > sent.at && is_offer(&before.method) && same(before))
+    };
     let mut offers = peer.sent.iter().filter(|sent| is_offer(&sent.method));
     offers.any(|sent| {
         let taken = matches!(sent.answer, Some((_, 200..300)));
-        taken && meanwhile(sent) && outline(&sent.body) == outline(&got.body)
+        taken && meanwhile(sent) && same(sent) && !paid(sent)
     })
 }
 

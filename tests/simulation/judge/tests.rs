@@ -1,6 +1,7 @@
 //! The judge can find fault: each rule against a log made by hand that breaks it.
 
 mod causes;
+mod crossed;
 mod detection;
 mod excuses;
 mod life;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use refork::engine::time::Time;
-use refork::sip::{Address, Message, Name};
+use refork::sip::{Address, Message, Method, Name};
 
 use super::reliable::Reliable;
 use super::session::Session;
@@ -69,6 +69,17 @@ impl Call {
         self.call_id == request.call_id()
             && request.to_tag() == Some(&self.local_tag)
             && self.remote_tag.as_deref() == request.from_tag()
+    }
+
+    /// Returns true where a request meets one of its own that is open, also the INVITE by which it has called: an INVITE
+    /// meets each (RFC 3261 14.2), an UPDATE with an offer one that has no answer yet, and without one none (RFC 3311 5.2).
+    pub(crate) fn is_in_glare(&self, request: &Message) -> bool {
+        let calling = self.stage == Stage::Calling;
+        let unanswered = calling && !self.session.is_agreed();
+        match request.method() {
+            Method::Invite => self.changing || calling,
+            _ => (self.changing || unanswered) && !request.body().is_empty(),
+        }
     }
 
     /// Takes the far end's Contact.

@@ -282,11 +282,7 @@ impl Phone {
             Method::Prack => self.pracked(request, at, now),
             Method::Notify => self.notified(request, at, now),
             Method::Update if !self.spec.traits.update => self.respond(request, 405, None, now),
-            // An UPDATE without an offer meets none (RFC 3311 5.2).
-            Method::Invite | Method::Update
-                if self.calls[at].changing
-                    && (method == Method::Invite || !request.body().is_empty()) =>
-            {
+            Method::Invite | Method::Update if self.calls[at].is_in_glare(request) => {
                 self.respond(request, 491, None, now);
             }
             Method::Invite | Method::Update => self.changed(request, at, now),

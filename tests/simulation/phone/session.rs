@@ -120,6 +120,11 @@ impl Session {
         self.pictures = there.filter(|_| sends && media.port != 0);
     }
 
+    /// Returns true where an offer has been answered in it.
+    pub(crate) fn is_agreed(&self) -> bool {
+        !self.known.is_empty()
+    }
+
     /// Returns true for an offer of something else than what stands, where it takes no such thing.
     pub(crate) fn refuses(&self, offer: &[u8]) -> bool {
         let news = !offer.is_empty() && origin(offer) != self.known;

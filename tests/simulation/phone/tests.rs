@@ -337,6 +337,39 @@ fn a_phone_that_rings_reliably_is_answered_after_its_prack() {
 }
 
 #[test]
+fn an_offer_meets_the_invite_by_which_a_phone_calls() {
+    let traits = Traits {
+        reliable: true,
+        answer_after: Millis(20_000),
+        ..Traits::perfect()
+    };
+    let mut seen = Vec::new();
+    // Every second one answers the offer as it rings.
+    for numbers in 0..2 {
+        let mut pair = Pair::new([traits; 2], 0, 1);
+        for _ in 0..numbers {
+            pair.phones[1].number();
+        }
+        pair.phones[0].call("b0", Kind::Call, pair.now);
+        pair.run(Millis(5000));
+        for method in [Method::Invite, Method::Update] {
+            let builder = pair.phones[1].next_within(0, &method);
+            let offer = pair.phones[1].calls[0].session.offer(true);
+            let request = builder.body("application/sdp", offer.as_bytes());
+            pair.phones[0].handle(request, pair.now);
+        }
+        let statuses = pair.phones[0].drain().into_iter();
+        let statuses = statuses.filter_map(|out| match out {
+            Out::Send(bytes) => Some(Message::parse(bytes).unwrap().status()),
+            Out::Note(_) => None,
+        });
+        seen.push(statuses.collect::<Vec<_>>());
+    }
+    seen.sort();
+    assert_eq!(seen, [[491, 200], [491, 491]]);
+}
+
+#[test]
 fn a_session_is_refreshed_by_one_of_the_two_and_ends_without() {
     for (timers, update) in [([90, 90], true), ([90, 120], false)] {
         let traits = timers.map(|timer| Traits {

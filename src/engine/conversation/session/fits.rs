@@ -70,7 +70,11 @@ impl Conversation {
         let both = told.zip(said);
         let changes = both.is_some_and(|(told, said)| !media::same_directions(told, said));
         // Where the target of a transfer allows less, it was offered less: the survivor has resumed meanwhile.
-        let opens = both.is_some_and(|(told, said)| media::opens(None, told, said));
+        // Who holds by itself would do no more for that.
+        let opens = both.is_some_and(|(told, said)| {
+            let all_one = |talk| media::same_directions_for(talk, told, said);
+            media::opens(None, told, said) && !party.talk().is_some_and(all_one)
+        });
         // It may have taken back a hold of its own since, and been told that the other's lasts.
         let held = both.is_some_and(|(told, said)| media::opens(Some(own), told, said));
         let resumes =
