@@ -72,11 +72,7 @@ fn an_answer_that_nobody_heard_by_then_brings_nothing() {
         let stands = [&*sdp(3, "sendrecv"), &*sdp(3, "sendrecv")];
         story.offers(5100, (A, "ca"), stands, 200, false);
         let found = story.end(40_000, &[(B, "cb")]);
-        assert_eq!(
-            has(&found, NOBODY_ASKED),
-            wrong,
-            "{recovered} {direction}: {found:?}"
-        );
+        assert_eq!(has(&found, NOBODY_ASKED), wrong, "{recovered}: {found:?}");
     }
 }
 
