@@ -146,7 +146,7 @@ impl Case<'_> {
                 (_, None) if self.trouble(peer.phone, offer.at, given_up) => given_up,
                 (_, None) => return None,
             };
-            let left = in_time.and(peer.bye_sent.filter(|bye| *bye < refused));
+            let left = in_time.and_then(|_| peer.bye_sent.filter(|bye| *bye < refused));
             let heard = in_time.is_some() && left.is_none();
             let next = offers.get(number + 1).map_or(FOR_EVER, |offer| offer.at);
             let until = next.min(refused + TRANSACTION);

@@ -76,10 +76,10 @@ impl Call {
     pub(crate) fn is_in_glare(&self, request: &Message) -> bool {
         let calling = self.stage == Stage::Calling;
         let unanswered = calling && !self.session.is_agreed();
-        match request.method() {
-            Method::Invite => self.changing || calling,
-            _ => (self.changing || unanswered) && !request.body().is_empty(),
+        if *request.method() == Method::Invite {
+            return self.changing || calling;
         }
+        (self.changing || unanswered) && !request.body().is_empty()
     }
 
     /// Takes the far end's Contact.

@@ -398,7 +398,7 @@ impl Conversation {
         let picker = branch.picker.as_deref();
         let meant = branch.meant.as_deref().map(|meant| &meant.person);
         let person = picker.or(meant);
-        person.map_or(&self.party(branch.leg.side).aor, |person| &person.aor)
+        person.map_or_else(|| &self.party(branch.leg.side).aor, |person| &person.aor)
     }
 
     /// Cancels the INVITE of a branch: where it went (RFC 3261 9.1) or its last answer came from, or over the flow
