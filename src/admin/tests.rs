@@ -215,6 +215,7 @@ fn binding(aor: &str) -> (Aor, Binding) {
         registered: Time(0),
         token: None,
         gruu: None,
+        timed: false,
     };
     (Aor::from_canonical(aor), binding)
 }

@@ -27,19 +27,24 @@ pub fn warnings(config: &Config) -> Vec<String> {
 }
 
 /// The kernel gives ports of its range to whatever program names none, unless they are reserved.
-fn of_ports(media: &Ports, ephemeral: &str, reserved: &str) -> Option<String> {
+fn of_ports(media: &Ports, ephemeral: &str, listed: &str) -> Option<String> {
     let mut ends = ephemeral.split_whitespace().map(str::parse::<u16>);
     let (Some(Ok(first)), Some(Ok(last))) = (ends.next(), ends.next()) else {
         return None;
     };
-    let reserved: Vec<Ports> = reserved.trim().split(',').filter_map(range).collect();
+    let reserved: Vec<Ports> = listed.trim().split(',').filter_map(range).collect();
     let open = |port: &u16| !reserved.iter().any(|ports| ports.contains(port));
     let (from, to) = (first.max(*media.start()), last.min(*media.end()));
     (from..=to).find(open)?;
+    // The sysctl takes the whole list.
+    let before = match listed.trim() {
+        "" => String::new(),
+        listed => format!("{listed},"),
+    };
     Some(format!(
         "`media.ports` ({}-{}): the kernel gives ports of these to other programs \
          (net.ipv4.ip_local_port_range is {first} {last}), which then lack for media: reserve them, \
-         sysctl net.ipv4.ip_local_reserved_ports={from}-{to}, or choose ports beside that range",
+         sysctl net.ipv4.ip_local_reserved_ports={before}{from}-{to}, or choose ports beside that range",
         media.start(),
         media.end(),
     ))
@@ -112,7 +117,7 @@ mod tests {
             (
                 "30000\t60999\n",
                 "8080\n",
-                Some("ip_local_reserved_ports=30000-32767"),
+                Some("ip_local_reserved_ports=8080,30000-32767"),
             ),
             ("1024\t65535\n", "8080,10000-32767\n", None),
             ("1024\t65535\n", "10000-20000,20001-40000\n", None),

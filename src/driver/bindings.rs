@@ -117,12 +117,12 @@ impl Bindings {
         aors.take(limit).cloned().collect()
     }
 
-    /// Returns true where a phone that is connected to us has numbered the flow (RFC 5626 4.2), and was asked by a
-    /// Flow-Timer to keep it alive.
+    /// Returns true where a phone that is connected to us was asked by a Flow-Timer to keep the flow alive
+    /// (RFC 5626 4.4).
     pub fn keeps(&self, flow: &Flow) -> bool {
         let own = |binding: &Binding| {
             let ours = binding.token.is_none() && binding.endpoint.path.is_empty();
-            ours && binding.reg_id.is_some() && binding.endpoint.flow.as_ref() == Some(flow)
+            ours && binding.timed && binding.endpoint.flow.as_ref() == Some(flow)
         };
         let mut over = self.over(flow, SHARING_MAX).into_iter();
         over.any(|aor| self.of(&aor).iter().any(own))
@@ -240,6 +240,7 @@ pub(super) mod tests {
             registered: Time(0),
             token: None,
             gruu: None,
+            timed: false,
         }
     }
 

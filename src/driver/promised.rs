@@ -13,6 +13,8 @@ use super::bindings::Bindings;
 
 /// A keep-alive that came so soon after another one says nothing new.
 const SOON: Millis = Millis(1000);
+/// How long a flow may be silent, in thousandths of what was asked for: one keep-alive may be lost on the way.
+const MISSED: u64 = 2500;
 
 /// Those of one worker, whose sockets hear them.
 #[derive(Default)]
@@ -48,7 +50,7 @@ impl Promised {
         self.by_time.insert((now, flow));
     }
 
-    /// Returns over which flows nothing has come for half as long again as was asked for. Each is named once, until a
+    /// Returns over which flows nothing has come for two and a half times as long as was asked for. Each is named once, until a
     /// keep-alive comes over it again; none that no binding names any more.
     pub(super) fn silent(&mut self, bindings: &Bindings, now: Time) -> Vec<Flow> {
         let mut silent = Vec::new();
@@ -66,7 +68,7 @@ impl Promised {
 }
 
 fn allowed() -> Millis {
-    Millis(1500 * u64::from(keep_every(Transport::Udp.is_reliable())))
+    Millis(MISSED * u64::from(keep_every(Transport::Udp.is_reliable())))
 }
 
 #[cfg(test)]
@@ -74,9 +76,10 @@ mod tests {
     use super::*;
     use crate::driver::bindings::tests::{aor, binding};
 
-    fn flow(bindings: &Bindings, port: u16, reg_id: Option<u32>) -> Flow {
+    fn flow(bindings: &Bindings, port: u16, timed: bool) -> Flow {
         let binding = crate::engine::endpoint::Binding {
-            reg_id,
+            reg_id: Some(1),
+            timed,
             ..binding(port, 1_000_000)
         };
         let flow = binding.endpoint.flow.unwrap();
@@ -87,23 +90,23 @@ mod tests {
     #[test]
     fn a_flow_that_was_kept_and_is_kept_no_longer_is_named_once() {
         let bindings = Bindings::new(1);
-        let flow = flow(&bindings, 1, Some(1));
+        let flow = flow(&bindings, 1, true);
         let mut promised = Promised::default();
         promised.kept_alive(flow, &bindings, Time(0));
         promised.kept_alive(flow, &bindings, Time(29_000));
-        assert!(promised.silent(&bindings, Time(73_900)).is_empty());
-        assert_eq!(promised.silent(&bindings, Time(74_000)), [flow]);
+        assert!(promised.silent(&bindings, Time(103_900)).is_empty());
+        assert_eq!(promised.silent(&bindings, Time(104_000)), [flow]);
         assert!(promised.silent(&bindings, Time(200_000)).is_empty());
         promised.kept_alive(flow, &bindings, Time(200_000));
         promised.spoke(&flow, Time(240_000));
-        assert!(promised.silent(&bindings, Time(284_000)).is_empty());
-        assert_eq!(promised.silent(&bindings, Time(285_000)), [flow]);
+        assert!(promised.silent(&bindings, Time(314_000)).is_empty());
+        assert_eq!(promised.silent(&bindings, Time(315_000)), [flow]);
     }
 
     #[test]
     fn who_has_promised_nothing_is_not_missed() {
         let bindings = Bindings::new(1);
-        let (numbered, other) = (flow(&bindings, 1, Some(1)), flow(&bindings, 2, None));
+        let (numbered, other) = (flow(&bindings, 1, true), flow(&bindings, 2, false));
         let mut promised = Promised::default();
         // One never keeps its flow alive, the other was not asked to.
         promised.spoke(&numbered, Time(0));
@@ -114,7 +117,7 @@ mod tests {
     #[test]
     fn whose_binding_is_gone_is_not_missed() {
         let bindings = Bindings::new(1);
-        let flow = flow(&bindings, 1, Some(1));
+        let flow = flow(&bindings, 1, true);
         let mut promised = Promised::default();
         promised.kept_alive(flow, &bindings, Time(0));
         bindings.change(&aor("a"), &mut Vec::clear);

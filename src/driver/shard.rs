@@ -529,6 +529,8 @@ impl Shard {
         if self.worker == 0 {
             self.shared.spans.sweep(now);
         }
+        // What waits to be read may be what a flow is missed for.
+        let caught_up = self.unread.is_empty();
         // An accept that failed for want of descriptors is tried again; no event tells when.
         for (index, listening) in self.listening.iter().enumerate() {
             if matches!(listening, Listening::Tcp(_)) {
@@ -538,8 +540,10 @@ impl Shard {
         for flow in self.keepalive.due(&shared.bindings, self.worker, now) {
             self.send_keepalive(&flow);
         }
-        for flow in self.promised.silent(&shared.bindings, now) {
-            self.tell_all(move || Input::Unkept { flow });
+        if caught_up {
+            for flow in self.promised.silent(&shared.bindings, now) {
+                self.tell_all(move || Input::Unkept { flow });
+            }
         }
         self.settle();
     }

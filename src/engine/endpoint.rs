@@ -79,6 +79,9 @@ pub struct Binding {
     /// By what the temporary GRUUs of the device name it (RFC 5627): the same for all its bindings.
     #[serde(default)]
     pub gruu: Option<u64>,
+    /// It was told how often to keep its flow alive (RFC 5626 4.4).
+    #[serde(default)]
+    pub timed: bool,
 }
 
 /// What happened to the bindings of an AOR; told to every shard.

@@ -241,6 +241,21 @@ fn who_is_offered_a_session_and_has_none_leaves_the_phone_ringing() {
     }
 }
 
+/// Two phones are not asked for their sessions at a time.
+#[test]
+fn a_call_that_somebody_is_picking_up_is_picked_up_by_nobody_else() {
+    let mut t = three();
+    let invite = ringing(&mut t);
+    t.receive(carol(), pickup("carol", carol(), &naming(&invite)).end());
+    t.response_to(carol(), 200);
+    let second = request(Method::Invite, "carol", "alice", carols_mobile(), "second")
+        .header(Name::Require, "replaces")
+        .header(Name::Replaces, naming(&invite));
+    t.receive(carols_mobile(), second.end());
+    t.response_to(carols_mobile(), 491);
+    t.nothing_to(desk());
+}
+
 /// The caller hangs up while who picks up is asked for its session.
 #[test]
 fn a_caller_who_leaves_takes_who_picks_up_along() {

@@ -91,7 +91,7 @@ fn a_flow_that_is_kept_alive_no_longer_disturbs_no_other_and_nobody_where_it_is_
     t.established();
     t.desk_is_heard();
     t.input(Input::Unkept { flow: flow(desk()) });
-    t.pass(Millis(4_900));
+    t.pass(Millis::from_secs(20));
     t.discard(desk());
     t.nothing_to(alice());
     assert!(t.losses().is_empty());

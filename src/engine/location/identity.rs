@@ -510,6 +510,7 @@ mod tests {
                 registered: START,
                 token: None,
                 gruu: None,
+                timed: false,
             }
         };
         let one = "<sip:bob-0x1@192.0.2.1>;+sip.instance=\"<urn:x:1>\"";

@@ -404,6 +404,7 @@ pub(super) fn wish(
                 registered: now,
                 token: None,
                 gruu: None,
+                timed: is_outbound(request) && is_first_hop(request),
             },
             remove: expires == Millis(0),
         });

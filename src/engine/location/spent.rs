@@ -10,6 +10,8 @@ use crate::engine::time::Time;
 const REMEMBERED_MAX: usize = 65_536;
 /// Counts that may be behind the highest: what overtakes on the way is no replay.
 const WINDOW: u32 = 128;
+/// More than come in the meantime.
+const FORGOTTEN_AT_ONCE: usize = 8;
 
 /// Of the nonces that were answered with the right password, which counts came.
 #[derive(Debug, Default)]
@@ -30,10 +32,12 @@ struct Counts {
 impl SpentNonces {
     /// Uses a count of a nonce up. Returns false where it was used before, or may have been.
     pub fn spend(&mut self, nonce: NonceId, count: u32, now: Time) -> bool {
-        while let Some(oldest) = self.used.first_entry() {
-            if now.since(oldest.key().made) <= NONCE_LIFE {
+        // A few at a time: others wait for this.
+        for _ in 0..FORGOTTEN_AT_ONCE {
+            let old = |oldest: &NonceId| now.since(oldest.made) > NONCE_LIFE;
+            let Some(oldest) = self.used.first_entry().filter(|oldest| old(oldest.key())) else {
                 break;
-            }
+            };
             oldest.remove();
         }
         if let Some(counts) = self.used.get_mut(&nonce) {

@@ -48,6 +48,7 @@ pub(super) fn binding(
         registered: Time(registered),
         token: None,
         gruu: None,
+        timed: false,
     }
 }
 

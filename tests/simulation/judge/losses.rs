@@ -42,10 +42,11 @@ impl Case<'_> {
         // Whoever is lost comes back, or another one has the call, or it ends: of its two sides each once at most.
         let most = came_back + 2 * begun + scrape.sum("refork_transfers_total", "");
         counted.push(("losses", lost(""), came_back, most));
-        // Who is told that the other could not be reached was left by a restoration, or a transfer, that failed.
+        // Who is told that the other could not be reached was left by a restoration, or a transfer, that failed; unless
+        // it hangs up itself while it is told.
         let told = self.legs.iter().filter(|leg| {
             let mut got = leg.got.iter();
-            got.any(|got| got.body.starts_with(FAILED))
+            leg.bye_sent.is_none() && got.any(|got| got.body.starts_with(FAILED))
         });
         let transfers = scrape.sum("refork_transfers_total", "\"failed\"");
         let (told, ends) = (told.count(), failed + transfers);

@@ -788,6 +788,14 @@ fn what_a_scrape_shows_of_losses_goes_together() {
     finds(&found("failure_bye\"} 1", 1, 0), "losses by a BYE");
     finds(&found("session_expired\"} 1", 1, 0), "a session's end");
     finds(&found("silence\"} 2", 1, 2), "in vain");
+    // One that hangs up as it is told of it ends the call itself.
+    story.hears(49_990, A, "ca", "FAILED 0");
+    spotless(&counted(&story.log, &scrape("silence\"} 1", 1, 0)));
+    let mut left = Story::taken_over();
+    left.hears(15_500, A, "ca", "CONTINUED b0-1");
+    left.gives_up(49_990);
+    let found = counted(&left.log, &scrape("silence\"} 1", 1, 0));
+    finds(&found, "restorations in vain 0");
     story.log.rules.silence = None;
     let found = counted(&story.log, &scrape("silence\"} 1", 1, 0));
     finds(&found, "losses by silence");

@@ -260,7 +260,8 @@ impl Conversation {
         let endpoint = &leg.endpoint;
         let builder = match heard_of(asserted, &caller.veil, endpoint, told, context) {
             Some(asserted) => {
-                let proven = matches!(caller.asker, Asker::Proven(_)).then_some(asserted);
+                let is_ours = matches!(caller.asker, Asker::Proven(_) | Asker::Trusted);
+                let proven = is_ours.then_some(asserted);
                 let settings = &context.shared.settings;
                 let number = proven.and_then(|user| by_number(user, leg, settings));
                 builder.header(
@@ -394,7 +395,7 @@ impl Conversation {
     }
 
     /// Returns whose phone a branch leads to.
-    fn called<'a>(&'a self, branch: &'a Branch) -> &'a Aor {
+    pub(crate) fn called<'a>(&'a self, branch: &'a Branch) -> &'a Aor {
         let picker = branch.picker.as_deref();
         let meant = branch.meant.as_deref().map(|meant| &meant.person);
         let person = picker.or(meant);

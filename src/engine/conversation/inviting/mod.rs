@@ -266,10 +266,16 @@ impl Conversation {
             let Some(invitation) = &mut self.invitation else {
                 return;
             };
-            if !invitation.fork.branches.is_empty() {
+            let branches = &invitation.fork.branches;
+            // Who picks up lets nobody wait: it may never acknowledge.
+            if branches.iter().any(|branch| branch.picks.is_none()) {
                 return self.launch(context);
             }
+            let is_picked_up = !branches.is_empty();
             let Some(turn) = invitation.fork.next_turn() else {
+                if is_picked_up {
+                    return;
+                }
                 return self.fail(context);
             };
             let rules = invitation.fork.rules;

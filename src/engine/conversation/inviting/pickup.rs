@@ -124,7 +124,9 @@ impl Conversation {
         let at = self.early_for(context, named, tag.as_deref());
         let at = at.ok_or(UNFIT)?;
         let invitation = self.invitation.as_ref().ok_or(UNFIT)?;
-        if invitation.held.is_some() || invitation.holds(named, at) {
+        let mut branches = invitation.fork.branches.iter();
+        let is_picked_up = branches.any(|branch| branch.picks.is_some());
+        if invitation.held.is_some() || invitation.holds(named, at) || is_picked_up {
             return Err((491, "pickup of a call that is just being answered").into());
         }
         if invitation.early.get(at).is_some_and(|early| early.settled) {

@@ -141,10 +141,9 @@ impl Conversation {
         let Some(branch) = self.picking(leg) else {
             return;
         };
-        let (gone, picker) = (branch.leg.clone(), branch.picker.as_deref());
-        let whose = picker.map(|person| person.aor.clone());
-        let whose = whose.unwrap_or_else(|| self.party(gone.side).aor.clone());
-        gone.part(context, self.id, whose, Bye::because(None));
+        let branch = branch.clone();
+        let whose = self.called(&branch).clone();
+        branch.leg.part(context, self.id, whose, Bye::because(None));
         self.branch_failed(context, leg, (verdict(480), Refuser::Refork));
     }
 

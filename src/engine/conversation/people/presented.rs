@@ -11,6 +11,9 @@ use crate::sip::{Address, Params};
 /// Returns the address of a user of ours with the user's number, where a leg leads to an upstream that is told that;
 /// none where the address is to be told as it is.
 pub(crate) fn by_number(address: &str, leg: &Leg, settings: &Settings) -> Option<Box<str>> {
+    if settings.shown_numbers.is_empty() {
+        return None;
+    }
     numbered(address, upstream_of_leg(leg, settings)?, settings)
 }
 

@@ -73,6 +73,10 @@ impl Away {
 
     /// Returns where those are that are to be looked at now.
     pub(super) fn looks(&mut self, now: Time) -> Vec<Flow> {
+        // Whose time is over has been asked again by now, whether it was free or not.
+        for absent in self.0.iter_mut().filter(|absent| absent.until <= now) {
+            absent.watched = None;
+        }
         let watched = self
             .0
             .iter_mut()

@@ -371,7 +371,7 @@ impl Conversation {
                 *own = endpoint.clone();
                 self.persist(context);
                 if rings {
-                    return;
+                    return self.deaf_lives(context, leg);
                 }
             } else if let Some(branch) = lost.fork.take(leg) {
                 self.drop_branch(context, branch, None);
@@ -388,7 +388,8 @@ impl Conversation {
                     return self.launch_again(context, side);
                 };
                 if !branch.is_forgotten(context, anew) {
-                    return context.hurry(client);
+                    context.hurry(client);
+                    return self.deaf_lives(context, leg);
                 }
             }
             if branch.state == BranchState::Joining && !anew {

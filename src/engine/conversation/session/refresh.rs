@@ -133,6 +133,7 @@ impl Conversation {
     /// Sends a refresh: UPDATE, or the standing session by re-INVITE where Allow lacks that; with what the side is to
     /// be told yet. Returns false where another offer is in its way.
     pub(super) fn refresh(&mut self, context: &mut Context<'_>, side: Side) -> bool {
+        self.forget_who_has_left(side);
         let id = self.id;
         let Some(leg) = self.leg_mut(side) else {
             return false;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
-use crate::engine::ids::Side;
+use crate::engine::ids::{LegId, Side};
 use crate::engine::time::Time;
 use crate::engine::transaction::ClientId;
 
@@ -17,6 +17,8 @@ const TRIES_MAX: u8 = 5;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Untold {
     lines: Bytes,
+    /// Who is so named: it is nobody's name any more once another leg is there.
+    of: LegId,
     /// When the next try is due; none while the answer to one is awaited.
     at: Option<Time>,
     tries: u8,
@@ -25,9 +27,10 @@ pub(crate) struct Untold {
 }
 
 impl Untold {
-    fn new(lines: Vec<u8>) -> Box<Self> {
+    fn new(lines: Vec<u8>, of: LegId) -> Box<Self> {
         Box::new(Self {
             lines: lines.into(),
+            of,
             at: None,
             tries: 0,
             client: None,
@@ -66,10 +69,26 @@ impl Conversation {
         side: Side,
         lines: Vec<u8>,
     ) {
+        let Some(of) = self.party(side.other()).leg.as_ref().map(|leg| leg.id) else {
+            return;
+        };
         if let Some(leg) = self.leg_mut(side) {
-            leg.untold = Some(Untold::new(lines));
+            leg.untold = Some(Untold::new(lines, of));
         }
         self.say_untold(context, side);
+    }
+
+    /// A leg is told nothing of who is not on the other side any more.
+    pub(super) fn forget_who_has_left(&mut self, side: Side) {
+        let there = self.party(side.other()).leg.as_ref().map(|leg| leg.id);
+        if let Some(leg) = self.leg_mut(side)
+            && leg
+                .untold
+                .as_ref()
+                .is_some_and(|untold| Some(untold.of) != there)
+        {
+            leg.untold = None;
+        }
     }
 
     /// Says it where the dialog is free, else a little later.
@@ -94,11 +113,12 @@ impl Conversation {
     pub(crate) fn untold_due(&mut self, context: &mut Context<'_>, side: Side) {
         let now = context.now;
         let due = |at: &mut Time| *at <= now;
-        if self
-            .untold(side)
-            .is_some_and(|untold| untold.at.take_if(due).is_some())
-        {
-            self.say_untold(context, side);
+        let is_due = |untold: &mut Untold| untold.at.take_if(due).is_some();
+        if self.untold(side).is_some_and(is_due) {
+            self.forget_who_has_left(side);
+            if self.untold(side).is_some() {
+                self.say_untold(context, side);
+            }
         }
     }
 

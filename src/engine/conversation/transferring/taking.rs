@@ -165,7 +165,7 @@ impl Conversation {
         branch.picker = another.then(|| Box::new(person));
         context.forget_tag(&branch.leg.dialog.local_tag);
         context.know_tag(&given.dialog.local_tag, (id, number));
-        (given.id, given.side) = (number, side);
+        (given.id, given.side, given.untold) = (number, side, None);
         given.dialog.session.ours = uuid;
         branch.giver = None;
         branch.leg = given;

@@ -224,6 +224,8 @@ fn a_phone_that_keeps_flows_is_told_that_they_are_kept() {
         let every = response.header(Name::FlowTimer);
         let ours = told && !line.contains("edge");
         assert_eq!(every, ours.then_some("30"), "{contact} {line}");
+        let bindings = room.bindings(OPEN);
+        assert!(bindings.iter().all(|binding| binding.timed == ours));
     }
 }
 
