@@ -257,6 +257,11 @@ impl Fork {
         self.branches.iter().find(|branch| branch.leg.id == leg)
     }
 
+    /// Returns true where anybody is called. Who picks up lets nobody wait: it may never acknowledge.
+    pub(crate) fn is_calling(&self) -> bool {
+        self.branches.iter().any(|branch| branch.picks.is_none())
+    }
+
     /// Takes the next turn: who is called now, and why.
     pub(crate) fn next_turn(&mut self) -> Option<Turn> {
         let mut turn = self.waiting.pop_front()?;

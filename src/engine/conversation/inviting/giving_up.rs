@@ -12,8 +12,12 @@ use crate::engine::transaction::ServerId;
 use crate::sip::{Message, Name, reason_phrase};
 
 impl Conversation {
-    /// Nobody took the call.
+    /// Nobody took the call, unless who picks it up does so yet.
     pub(super) fn fail(&mut self, context: &mut Context<'_>) {
+        let first = self.invitation.as_deref();
+        if first.is_some_and(|first| !first.fork.branches.is_empty()) {
+            return;
+        }
         self.settle_crossings(context, None);
         let Some(mut invitation) = self.invitation.take() else {
             return;

@@ -266,16 +266,10 @@ impl Conversation {
             let Some(invitation) = &mut self.invitation else {
                 return;
             };
-            let branches = &invitation.fork.branches;
-            // Who picks up lets nobody wait: it may never acknowledge.
-            if branches.iter().any(|branch| branch.picks.is_none()) {
+            if invitation.fork.is_calling() {
                 return self.launch(context);
             }
-            let is_picked_up = !branches.is_empty();
             let Some(turn) = invitation.fork.next_turn() else {
-                if is_picked_up {
-                    return;
-                }
                 return self.fail(context);
             };
             let rules = invitation.fork.rules;
