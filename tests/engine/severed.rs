@@ -272,10 +272,47 @@ fn in_a_refork_who_is_gone_has_not_let_it_ring_out() {
             t.closed(desk(), 7);
         }
         t.pass(Millis::from_secs(31));
+        if !gone {
+            t.receive_over(tcp(desk(), 7), response(&again, 487, desk(), "d2").end());
+        }
         t.discard(desk());
         registers_over(&mut t, third(), 8, "second");
         let asked = t.waiting(third(), &Method::Invite).is_some();
         assert_eq!(asked, gone);
+    }
+}
+
+#[test]
+fn in_a_refork_who_says_nothing_as_it_has_rung_out_was_gone_by_then() {
+    // It reboots: it was there, and nobody took the call; or it knows nothing of that.
+    for there in [true, false] {
+        let mut t = two();
+        t.established();
+        t.bob_is_lost();
+        t.pass(Millis(2_100));
+        let invite = t.request_to(mobile(), Method::Invite);
+        t.reply(&invite, 180, mobile());
+        t.pass(Millis::from_secs(31));
+        let cancel = t.request_to(mobile(), Method::Cancel);
+        if there {
+            t.reply(&cancel, 200, mobile());
+            t.reply(&invite, 487, mobile());
+        }
+        t.pass(Millis::from_secs(5));
+        t.discard(mobile());
+        // A binding that is refreshed says nothing.
+        t.register_again("bob", mobile(), "mobile", 2);
+        t.nothing_to(mobile());
+        t.registers_anew("bob", mobile(), "mobile", "boot2");
+        let asked = t.waiting(mobile(), &Method::Invite);
+        assert_eq!(asked.is_some(), !there);
+        // What it refuses now it has refused.
+        let Some(asked) = asked else { continue };
+        t.reply(&asked, 180, mobile());
+        t.reply(&asked, 486, mobile());
+        t.request_to(mobile(), Method::Ack);
+        t.registers_anew("bob", mobile(), "mobile", "boot3");
+        t.nothing_to(mobile());
     }
 }
 

@@ -15,7 +15,9 @@ use crate::engine::conversation::context::Context;
 use crate::engine::conversation::forking::{Branch, BranchState};
 use crate::engine::conversation::leg::{Leg, Talk};
 use crate::engine::dialog::Happens;
+use crate::engine::endpoint::Identity;
 use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::location;
 use crate::engine::time::{Millis, Time};
 use crate::sip::Message;
 
@@ -96,6 +98,23 @@ impl Conversation {
         let mut dropped = self.dropped.iter();
         let at = dropped.position(|known| known.branch.leg.id == leg)?;
         Some(self.dropped.remove(at))
+    }
+
+    /// A phone begins anew. One that rang for all of its time, and has not said since that its INVITE is over, was gone
+    /// by then: it has not let it ring out.
+    pub(crate) fn has_not_let_it_ring(&mut self, side: Side, identity: &Identity) {
+        let rang_out = |known: &mut Dropped| {
+            let (branch, leg) = (&known.branch, &known.branch.leg);
+            let out = branch.rang && branch.rings_until() <= known.at;
+            out && leg.side == side && location::same(&leg.endpoint.identity, identity)
+        };
+        if self.dropped.extract_if(.., rang_out).count() == 0 {
+            return;
+        }
+        if let Some(lost) = &mut self.party_mut(side).lost {
+            lost.refused
+                .retain(|known| !location::same(known, identity));
+        }
     }
 
     /// A 2xx to an INVITE that was taken back.

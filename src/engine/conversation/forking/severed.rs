@@ -18,7 +18,7 @@ use crate::engine::time::Time;
 
 impl Branch {
     /// Returns when it stops ringing, as far as is known.
-    pub(super) fn rings_until(&self) -> Time {
+    pub(crate) fn rings_until(&self) -> Time {
         self.severed.map_or(self.until, |at| at.min(self.until))
     }
 

@@ -347,6 +347,12 @@ impl Conversation {
         if lost.stands {
             return;
         }
+        if anew && context.shared.settings.detect.registration {
+            self.has_not_let_it_ring(side, &endpoint.identity);
+        }
+        let Some(lost) = &self.party(side).lost else {
+            return;
+        };
         if lost.start.is_some() {
             // A transfer asks whom it is to, and begins by itself.
             if lost.transfer.is_some() {
