@@ -40,7 +40,7 @@ pub(crate) struct Rules {
     pub(crate) order: Order,
     /// How long a restoration may take, and a phone rings in it.
     restore: Millis,
-    rings: Millis,
+    pub(crate) rings: Millis,
     /// INVITEs of restorations in a second.
     rate: u32,
     /// After so much quiet a phone is probed.

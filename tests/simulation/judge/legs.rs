@@ -372,6 +372,10 @@ impl Leg {
             self.refused.get_or_insert((at, status));
             return;
         }
+        if !self.outgoing {
+            // It came again, for nobody had heard the refusal, and was taken.
+            self.refused = None;
+        }
         self.answered.get_or_insert(at);
         self.answered_again = Some(at);
         self.successes.push(at);

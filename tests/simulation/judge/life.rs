@@ -4,9 +4,9 @@
 use refork::engine::time::{Millis, Time};
 use refork::sip::Method;
 
-use super::causes::ENDING;
-use super::legs::Leg;
-use super::{Case, FOR_EVER, PhoneId, START, TRANSACTION};
+use super::causes::{ENDING, is_offer};
+use super::legs::{Leg, Request};
+use super::{Case, FLIGHT, FOR_EVER, PhoneId, START, TRANSACTION};
 
 /// Who is joined rings for as long as its user takes, and what is lost on the way is sent again.
 const JOINED: Millis = Millis(16_000);
@@ -73,6 +73,7 @@ impl Case<'_> {
         let of_person = roster
             .filter(|(_, card)| card.talk == leg.talk && card.side == other)
             .filter(|(_, card)| user.is_none_or(|user| *user == card.user));
+        let of_person = of_person.filter(|(phone, _)| !left_unagreed(*phone, leg, hole));
         for (phone, card) in of_person {
             let asked = noticed + rules.first_for() + ARRIVES;
             let name = &card.name;
@@ -181,7 +182,21 @@ impl Case<'_> {
                 && well
                 && !engaged
                 && !self.restarted(*begun, asked)
+                && !self.has_let_it_ring(phone, hole.from, *registered)
                 && !self.was_asked(phone, *begun, asked)
+        })
+    }
+
+    /// Returns true for a phone that has rung for as long as one may in that time, and has said so: it is not rung again.
+    fn has_let_it_ring(&self, phone: PhoneId, from: Time, by: Time) -> bool {
+        let rings = self.log.rules.rings;
+        let mut own = self.legs.iter().filter(|leg| leg.phone == phone);
+        own.any(|leg| {
+            let long = |at: Time| at <= by && at + FLIGHT >= leg.invited + rings;
+            let ended = leg
+                .refused
+                .is_some_and(|(at, status)| status == 487 && long(at));
+            ended && leg.cancelled && !leg.outgoing && leg.invited >= from
         })
     }
 
@@ -190,4 +205,18 @@ impl Case<'_> {
         let mut invited = legs.filter(|leg| leg.phone == phone && !leg.outgoing);
         invited.any(|leg| (from..=until).contains(&leg.invited))
     }
+}
+
+/// Returns true for a phone that took the call, and left it before it was heard that the other side agrees: it has
+/// refused.
+fn left_unagreed(phone: PhoneId, leg: &Leg, hole: &Hole<'_>) -> bool {
+    let peer = hole.before.filter(|peer| peer.phone == phone);
+    let peer = peer.filter(|peer| !peer.outgoing && peer.bye_sent == Some(hole.from));
+    let Some((taken, bye)) = peer.and_then(|peer| peer.answered.zip(peer.bye_sent)) else {
+        return false;
+    };
+    let since = |got: &&Request| got.at >= taken && got.news && is_offer(&got.method);
+    let first = leg.got.iter().find(since);
+    let late = |(at, _): (Time, u16)| at + FLIGHT > bye;
+    first.is_some_and(|first| first.at <= bye + FLIGHT && first.answer.is_none_or(late))
 }

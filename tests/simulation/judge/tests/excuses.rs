@@ -202,6 +202,30 @@ fn who_has_refused_since_its_other_phone_was_missed_need_not_be_joined() {
 }
 
 #[test]
+fn who_has_let_it_ring_out_need_not_be_asked_as_it_moves() {
+    // B dies, and C rings so long.
+    let story = |ended: u64, cancelled: bool, invited: u64| {
+        let mut story = Story::registered();
+        story.befalls(10_000, B, Fault::Killed);
+        story.invite(invited, C, "cc", false);
+        if cancelled {
+            story.cancel(ended - 20, C, "cc");
+        }
+        story.final_response(ended, C, "cc", 487, true);
+        story.befalls(52_000, C, Fault::Moved);
+        let of = ("again", 1, "z9hG4bKr2");
+        story.response(52_100, C, (200, Method::Register), of, false);
+        story.gives_up(71_000)
+    };
+    let unasked = "not asked as it came back";
+    assert!(!has(&story(42_000, true, 12_000), unasked));
+    finds(&story(30_000, true, 12_000), unasked);
+    finds(&story(42_000, false, 12_000), unasked);
+    // That was for another loss.
+    finds(&story(42_000, true, 9_000), unasked);
+}
+
+#[test]
 fn who_is_mute_keeps_its_place_until_the_other_side_agrees_to_another() {
     // What C takes, when A agrees to it, what befalls A, and when B is told.
     let story = |taken, agreed: Option<u64>, fault: bool, told: u64| {
@@ -234,6 +258,48 @@ fn who_is_mute_keeps_its_place_until_the_other_side_agrees_to_another() {
     assert!(!has(&story("0", Some(30_000), false, 40_000), untold));
     finds(&story("0", Some(30_000), false, 45_000), untold);
     finds(&story("0 8", Some(30_000), false, 40_000), untold);
+}
+
+#[test]
+fn who_takes_the_call_and_leaves_before_the_other_agrees_has_refused() {
+    // C takes the place of B, and leaves; when A is asked whether it agrees.
+    let story = |asked: Option<u64>| {
+        let mut story = Story::registered();
+        story.befalls(10_000, B, Fault::Killed);
+        story.answer(20_000, C, "cc");
+        if let Some(at) = asked {
+            let said = [2, 3].map(|version| formats(version, "0"));
+            story.offers(at, (A, "ca"), [&*said[0], &*said[1]], 200, false);
+        }
+        story.inside(24_000, C, "cc", (Method::Bye, ""), Some(200), true);
+        story.gives_up(90_000)
+    };
+    let asked = "b0-1 never asked";
+    assert!(!has(&story(Some(24_200)), asked));
+    finds(&story(Some(21_000)), asked);
+    finds(&story(Some(40_000)), asked);
+    finds(&story(None), asked);
+}
+
+#[test]
+fn who_is_asked_once_more_since_its_refusal_was_lost_may_take_the_call() {
+    // A mute phone says 486, and the INVITE comes again when it knows nothing of that any more.
+    let story = |takes: bool, ended: u64| {
+        let mut story = Story::registered();
+        story.befalls(10_000, B, Fault::Killed);
+        story.invite(14_000, C, "cc", false);
+        story.final_response(14_010, C, "cc", 486, true);
+        story.invite(47_000, C, "cc", false);
+        if takes {
+            story.accept(50_000, C, "cc", false);
+            story.got(ended, C, "cc", Method::Bye);
+        }
+        story.end(250_000, &[])
+    };
+    let alone = "left alone";
+    assert!(!has(&story(true, 250_050), alone));
+    finds(&story(true, 60_000), alone);
+    finds(&story(false, 0), alone);
 }
 
 #[test]
