@@ -99,11 +99,7 @@ fn a_phone_that_is_asked_for_another_reason_is_found_over_its_other_flow_too() {
     t.established();
     t.desk_is_silent();
     nobody_takes_it(&mut t, desk());
-    let alive = t.request_to(mobile(), Method::Options);
-    t.reply(&alive, 200, mobile());
-    let offer = t.request_to(mobile(), Method::Update);
-    let answer = response(&offer, 200, mobile(), "b1");
-    t.receive(mobile(), with_sdp(answer, &audio(mobile())));
+    lives_over_the_other_flow(&mut t);
     assert_eq!(lost(&t), 0);
 }
 
@@ -182,6 +178,15 @@ fn a_text_that_is_not_taken_where_its_phone_answers_goes_out_ever_more_seldom() 
     assert_eq!(asked, tries);
 }
 
+/// The survivor's phone answers over its other flow, and its dialog is there as well.
+fn lives_over_the_other_flow(t: &mut Table) {
+    let alive = t.request_to(mobile(), Method::Options);
+    t.reply(&alive, 200, mobile());
+    let offer = t.request_to(mobile(), Method::Update);
+    let answer = response(&offer, 200, mobile(), "b1");
+    t.receive(mobile(), with_sdp(answer, &audio(mobile())));
+}
+
 #[test]
 fn a_survivor_reads_the_notice_over_the_flow_that_lives() {
     let mut t = table();
@@ -193,11 +198,7 @@ fn a_survivor_reads_the_notice_over_the_flow_that_lives() {
     let notice = t.request_to(desk(), Method::Message);
     t.icmp(desk());
     nobody_takes_it(&mut t, desk());
-    let alive = t.request_to(mobile(), Method::Options);
-    t.reply(&alive, 200, mobile());
-    let offer = t.request_to(mobile(), Method::Update);
-    let answer = response(&offer, 200, mobile(), "b1");
-    t.receive(mobile(), with_sdp(answer, &audio(mobile())));
+    lives_over_the_other_flow(&mut t);
     t.pass(Millis(1_100));
     let again = t.request_to(mobile(), Method::Message);
     assert_eq!(text(&again), text(&notice));
@@ -226,11 +227,7 @@ fn the_word_of_undelivered_texts_is_read_over_the_flow_that_lives() {
     assert_eq!(text(&word), "1 messages to alice were not delivered.");
     t.icmp(desk());
     nobody_takes_it(&mut t, desk());
-    let alive = t.request_to(mobile(), Method::Options);
-    t.reply(&alive, 200, mobile());
-    let offer = t.request_to(mobile(), Method::Update);
-    let answer = response(&offer, 200, mobile(), "b1");
-    t.receive(mobile(), with_sdp(answer, &audio(mobile())));
+    lives_over_the_other_flow(&mut t);
     t.pass(Millis(1_100));
     let again = t.request_to(mobile(), Method::Message);
     assert_eq!(text(&again), text(&word));

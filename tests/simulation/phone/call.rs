@@ -60,6 +60,33 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// Makes a call that is to be begun, from nobody and to nobody yet.
+    pub(super) fn new(id: u64, call_id: String, local_tag: String, session: Session) -> Self {
+        Self {
+            id,
+            stage: Stage::Calling,
+            call_id,
+            local_tag,
+            remote_tag: None,
+            local: String::new(),
+            remote: String::new(),
+            target: String::new(),
+            local_cseq: 0,
+            remote_cseq: 0,
+            session,
+            branch: String::new(),
+            ack: None,
+            texts: Default::default(),
+            texting: false,
+            changing: false,
+            change_at: None,
+            reliable: None,
+            pracked: Vec::new(),
+            timer: None,
+            replaces: None,
+        }
+    }
+
     /// Returns true where a dialog stands.
     pub(crate) fn stands(&self) -> bool {
         matches!(self.stage, Stage::Answered | Stage::Live)

@@ -138,28 +138,12 @@ impl Phone {
     pub(crate) fn call(&mut self, user: &str, kind: Kind, now: Time) {
         let id = self.number();
         let session = self.session(kind, id);
+        let (call_id, local_tag) = (self.coin("c"), self.tag());
         let call = Call {
-            id,
-            stage: Stage::Calling,
-            call_id: self.coin("c"),
-            local_tag: self.tag(),
-            remote_tag: None,
             local: format!("\"{}\" <sip:{}@{DOMAIN}>", self.spec.user, self.spec.user),
             remote: format!("<sip:{user}@{DOMAIN}>"),
             target: format!("sip:{user}@{DOMAIN}"),
-            local_cseq: 0,
-            remote_cseq: 0,
-            session,
-            branch: String::new(),
-            ack: None,
-            texts: Default::default(),
-            texting: false,
-            changing: false,
-            change_at: None,
-            reliable: None,
-            pracked: Vec::new(),
-            timer: None,
-            replaces: None,
+            ..Call::new(id, call_id, local_tag, session)
         };
         self.calls.push(call);
         self.invite(self.calls.len() - 1, false, now);

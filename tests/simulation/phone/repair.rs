@@ -37,27 +37,11 @@ impl Phone {
         let named = old.remote.rsplit_once('<');
         let target = named.map_or(&*old.remote, |(_, uri)| uri.trim_end_matches('>'));
         let call = Call {
-            id,
-            stage: Stage::Calling,
-            call_id,
-            local_tag,
-            remote_tag: None,
             local: old.local.clone(),
             remote: old.remote.clone(),
             target: target.to_owned(),
-            local_cseq: 0,
-            remote_cseq: 0,
-            session: old.session.clone(),
-            branch: String::new(),
-            ack: None,
-            texts: Default::default(),
-            texting: false,
-            changing: false,
-            change_at: None,
-            reliable: None,
-            pracked: Vec::new(),
-            timer: None,
             replaces: Some(replaced),
+            ..Call::new(id, call_id, local_tag, old.session.clone())
         };
         self.calls.push(call);
         self.invite(self.calls.len() - 1, true, now);

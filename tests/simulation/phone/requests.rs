@@ -131,32 +131,21 @@ impl Phone {
             let value = invite.header(name).unwrap_or_default();
             value.split(";tag=").next().unwrap_or_default().to_owned()
         };
+        let local_tag = self.tag();
         let mut call = Call {
-            id,
             stage: Stage::Ringing {
                 ring: Some(now + traits.ring_after),
                 answer: traits.answers().then(|| now + traits.answer_after),
                 give_up: now + RINGS_FOR,
             },
-            call_id: invite.call_id().to_owned(),
-            local_tag: self.tag(),
             remote_tag: invite.from_tag().map(ToOwned::to_owned),
             local: text(Name::To),
             remote: text(Name::From),
             target: invite.from().uri.to_owned(),
-            local_cseq: 0,
             remote_cseq: invite.cseq(),
-            session,
             branch: invite.branch().unwrap_or_default().to_owned(),
-            ack: None,
-            texts: Default::default(),
-            texting: false,
-            changing: false,
-            change_at: None,
-            reliable: None,
-            pracked: Vec::new(),
-            timer: None,
             replaces: replaced,
+            ..Call::new(id, invite.call_id().to_owned(), local_tag, session)
         };
         call.retarget(invite);
         self.calls.push(call);
