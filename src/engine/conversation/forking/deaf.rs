@@ -9,9 +9,9 @@ use super::{Branch, BranchState};
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, What};
 use crate::engine::conversation::doubting::outcome::is_away;
+use crate::engine::conversation::restoring::reach::other_flows;
 use crate::engine::events::{Happening, Signal};
-use crate::engine::ids::{Flow, LegId};
-use crate::engine::routing;
+use crate::engine::ids::LegId;
 use crate::engine::time::{Millis, Time};
 use crate::sip::{Builder, Message, Method};
 
@@ -84,7 +84,10 @@ impl Conversation {
 
     fn ask_deaf(&mut self, context: &mut Context<'_>, leg: LegId) {
         let id = self.id;
-        let others = self.other_flows(context, leg);
+        let Some(asked) = self.branch_mut(leg).cloned() else {
+            return;
+        };
+        let others = other_flows(context, self.called(&asked), &asked.leg);
         let Some(branch) = self.branch_mut(leg) else {
             return;
         };
@@ -95,22 +98,6 @@ impl Conversation {
         for flow in others {
             leg.request_over(context, id, method, what, flow, Builder::end);
         }
-    }
-
-    /// Returns the flows that the phone of a branch has beside the one that it was asked over.
-    fn other_flows(&mut self, context: &Context<'_>, leg: LegId) -> Vec<Flow> {
-        let Some((side, fork)) = self.fork_of(leg) else {
-            return Vec::new();
-        };
-        let Some(branch) = fork.branch(leg).filter(|branch| branch.meant.is_none()) else {
-            return Vec::new();
-        };
-        let own = branch.leg.dialog.flow;
-        let identity = branch.leg.endpoint.identity.clone();
-        let aor = &self.party(side).aor;
-        let known = routing::flows(aor, &identity, context.now, context.world);
-        let flows = known.iter().filter_map(|endpoint| endpoint.flow);
-        flows.filter(|flow| *flow != own).take(3).collect()
     }
 
     /// Asks those once more whose time has come.
