@@ -54,6 +54,11 @@ impl Endpoint {
         (&self.identity, &self.contact, self.flow, &self.path)
             == (&other.identity, &other.contact, other.flow, &other.path)
     }
+
+    /// Returns true where it has an address of its own: behind a proxy or an upstream many have one.
+    pub(crate) fn has_own_address(&self) -> bool {
+        self.path.is_empty() && self.through.is_none()
+    }
 }
 
 /// One registered Contact of an AOR (RFC 3261 10.3, RFC 5626).

@@ -68,11 +68,10 @@ impl Conversation {
 
     /// Returns the numbers of those that ring by its INVITEs, and have an address of their own.
     pub(crate) fn rung_peers(&self) -> Box<[u64]> {
-        let first = self.invitation.iter().map(|first| &first.fork);
-        let again = self.parties.iter().filter_map(|party| party.lost.as_ref());
-        let forks = first.chain(again.map(|lost| &lost.fork));
-        let ring = |branch: &&Branch| branch.state == BranchState::Calling && branch.is_near();
-        let branches = forks.flat_map(|fork| fork.branches.iter()).filter(ring);
+        let ring = |branch: &&Branch| {
+            branch.state == BranchState::Calling && branch.leg.endpoint.has_own_address()
+        };
+        let branches = self.branches().filter(ring);
         branches
             .map(|branch| rung_at(&branch.leg.dialog.flow))
             .collect()

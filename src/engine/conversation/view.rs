@@ -52,15 +52,6 @@ impl Conversation {
     }
 
     fn legs(&self) -> impl Iterator<Item = (&'static str, &Leg)> {
-        let invited = self
-            .invitation
-            .iter()
-            .flat_map(|invitation| &invitation.fork.branches);
-        let again = self
-            .parties
-            .iter()
-            .filter_map(|party| party.lost.as_ref())
-            .flat_map(|lost| &lost.fork.branches);
         let lost = self
             .parties
             .iter()
@@ -81,8 +72,8 @@ impl Conversation {
                 leg,
             ))
         });
-        let branches = invited
-            .chain(again)
+        let branches = self
+            .branches()
             .map(|branch| (if branch.rang { "ringing" } else { "calling" }, &branch.leg));
         live.chain(lost).chain(leaving).chain(branches)
     }

@@ -10,6 +10,14 @@ use crate::engine::transaction::ServerId;
 use crate::sip::{Message, Method};
 
 impl Conversation {
+    /// Returns the branches of the first fork and of re-forks.
+    pub(crate) fn branches(&self) -> impl Iterator<Item = &Branch> {
+        let first = self.invitation.iter().map(|first| &first.fork);
+        let again = self.parties.iter().filter_map(|party| party.lost.as_ref());
+        let forks = first.chain(again.map(|lost| &lost.fork));
+        forks.flat_map(|fork| &fork.branches)
+    }
+
     /// Returns the branch of the first fork or of a re-fork.
     pub(crate) fn branch_mut(&mut self, leg: LegId) -> Option<&mut Branch> {
         let first = self.invitation.as_mut().map(|first| &mut first.fork);

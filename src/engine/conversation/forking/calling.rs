@@ -6,7 +6,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use bytes::Bytes;
 
 use super::{Branch, BranchState, Fork};
-use crate::engine::asker::Asker;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::carrying::failover::next_flow;
 use crate::engine::conversation::carrying::size::{over, over_tcp};
@@ -260,10 +259,7 @@ impl Conversation {
         let endpoint = &leg.endpoint;
         let builder = match heard_of(asserted, &caller.veil, endpoint, told, context) {
             Some(asserted) => {
-                let is_ours = matches!(caller.asker, Asker::Proven(_) | Asker::Trusted);
-                let proven = is_ours.then_some(asserted);
-                let settings = &context.shared.settings;
-                let number = proven.and_then(|user| by_number(user, leg, settings));
+                let number = by_number(asserted, leg, &context.shared.settings);
                 builder.header(
                     Name::PAssertedIdentity,
                     number.as_deref().unwrap_or(asserted),

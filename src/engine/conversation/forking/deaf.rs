@@ -102,11 +102,8 @@ impl Conversation {
 
     /// Asks those once more whose time has come.
     pub(crate) fn deaf_due(&mut self, context: &mut Context<'_>) {
-        let first = self.invitation.iter().map(|first| &first.fork);
-        let again = self.parties.iter().filter_map(|party| party.lost.as_ref());
-        let forks = first.chain(again.map(|lost| &lost.fork));
         let due = |branch: &&Branch| branch.asks_again_at().is_some_and(|at| at <= context.now);
-        let branches = forks.flat_map(|fork| fork.branches.iter()).filter(due);
+        let branches = self.branches().filter(due);
         let due: Vec<LegId> = branches.map(|branch| branch.leg.id).collect();
         for leg in due {
             self.ask_deaf(context, leg);

@@ -375,12 +375,6 @@ impl Fork {
 }
 
 impl Branch {
-    /// Returns true where nobody on the way has its address: behind a proxy or an upstream many have one.
-    pub(crate) fn is_near(&self) -> bool {
-        let endpoint = &self.leg.endpoint;
-        endpoint.path.is_empty() && endpoint.through.is_none()
-    }
-
     /// Returns the number of its INVITE in a restoration, for the history.
     pub(crate) fn attempt(&self) -> Option<u32> {
         (self.attempt > 0).then_some(self.attempt)

@@ -117,9 +117,7 @@ impl Conversation {
             .into_iter()
             .find(|wishes| wishes.value().is_some());
         let name = Name::PAssertedIdentity.as_str();
-        let is_ours = matches!(party.asker, Asker::Proven(_) | Asker::Trusted);
-        let proven = is_ours.then_some(&asserted);
-        let number = proven.and_then(|user| by_number(user, leg, &context.shared.settings));
+        let number = by_number(&asserted, leg, &context.shared.settings);
         let asserted = number.unwrap_or(asserted);
         let line = format!("{name}: {asserted}\r\n").into_bytes();
         (

@@ -154,7 +154,7 @@ impl Conversation {
             return;
         }
         let endpoint = branch.endpoint().clone();
-        let near = endpoint.through.is_none() && endpoint.path.is_empty();
+        let near = endpoint.has_own_address();
         let own = engaged || status == 480 && near;
         let flow = branch.leg.dialog.flow;
         let told = retry_after(response);

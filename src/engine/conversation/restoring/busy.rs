@@ -107,9 +107,7 @@ impl Conversation {
 
     /// Returns true where an endpoint has a leg in another conversation, as far as that can be told.
     fn is_elsewhere(&self, context: &Context<'_>, side: Side, endpoint: &Endpoint) -> bool {
-        // Behind a proxy or an upstream many have one address.
-        let has_own_address = endpoint.path.is_empty() && endpoint.through.is_none();
-        let Some(flow) = endpoint.flow.filter(|_| has_own_address) else {
+        let Some(flow) = endpoint.flow.filter(|_| endpoint.has_own_address()) else {
             return false;
         };
         // What the lost one has elsewhere may have died with this leg, and not be known yet.

@@ -173,9 +173,7 @@ pub(crate) fn other_flows(context: &Context<'_>, aor: &Aor, leg: &Leg) -> Vec<Fl
         return Vec::new();
     }
     let known = routing::flows(aor, &leg.endpoint.identity, context.now, context.world);
-    let direct = known
-        .into_iter()
-        .filter(|known| known.path.is_empty() && known.through.is_none());
+    let direct = known.into_iter().filter(Endpoint::has_own_address);
     let standing = direct.filter_map(|known| standing(context, &known.flow?));
     standing
         .filter(|flow| {
