@@ -408,3 +408,27 @@ fn a_lost_phone_that_agrees_too_late_is_acknowledged() {
         assert!(t.waiting(desk(), &Method::Ack).is_none(), "{until}");
     }
 }
+
+/// An offer of who is lost is taken back, and its phone agrees to it all the same.
+#[test]
+fn who_agrees_to_what_stands_is_not_told_that_once_more() {
+    for (direction, answered, again) in [
+        ("sendrecv", "sendrecv", false),
+        ("sendonly", "recvonly", true),
+        // What it has said before was something else.
+        ("sendrecv", "sendonly", true),
+    ] {
+        let mut t = two();
+        let (mut a, _) = t.established();
+        let offer = sdp(alice(), 2, direction);
+        t.receive(alice(), with_sdp(a.request(Method::Invite), &offer));
+        let asked = t.request_to(desk(), Method::Invite);
+        t.alice_is_lost();
+        t.response_to(alice(), 500);
+        let agreed = response(&asked, 200, desk(), "b1");
+        t.receive(desk(), with_sdp(agreed, &sdp(desk(), 2, answered)));
+        t.request_to(desk(), Method::Ack);
+        let told = t.waiting(desk(), &Method::Invite).is_some();
+        assert_eq!(told, again, "{direction} {answered}");
+    }
+}

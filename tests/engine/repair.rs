@@ -341,35 +341,41 @@ fn the_bye_that_our_replaces_brings_along_is_none_either_where_an_older_request_
 
 #[test]
 fn nor_is_the_bye_of_a_phone_that_takes_our_replaces_as_its_dialog_has_the_call_again() {
-    let mut t = two();
-    let (_, mut b) = t.established();
-    t.bob_is_lost();
-    let again = t.request_to(desk(), Method::Invite);
-    assert!(again.header(Name::Replaces).is_some());
-    let given_up = |what: &Happening| matches!(what, Happening::Refused { status: 408, .. });
-    while t.happened(given_up) == 0 {
-        t.pass(Millis(500));
+    for restarts in [false, true] {
+        let mut t = two();
+        let (_, mut b) = t.established();
+        t.bob_is_lost();
+        let again = t.request_to(desk(), Method::Invite);
+        assert!(again.header(Name::Replaces).is_some());
+        let given_up = |what: &Happening| matches!(what, Happening::Refused { status: 408, .. });
+        while t.happened(given_up) == 0 {
+            t.pass(Millis(500));
+            t.discard(desk());
+            t.discard(mobile());
+        }
+        // An older request comes late, and gives the dialog its call again.
+        t.receive(desk(), b.request(Method::Info).end());
         t.discard(desk());
-        t.discard(mobile());
+        t.receive(
+            desk(),
+            with_sdp(response(&again, 200, desk(), "b2"), &audio(desk())),
+        );
+        t.request_to(desk(), Method::Ack);
+        let ours = t.request_to(desk(), Method::Bye);
+        t.reply(&ours, 200, desk());
+        if restarts {
+            t.restart();
+            t.pass(Millis(10));
+        }
+        t.discard(desk());
+        t.hangs_up(&mut b);
+        // No network has failed.
+        let last = t.losses().pop();
+        assert_eq!(last, Some(Signal::Superseded));
+        t.pass(Millis(100));
+        t.takes_over(desk(), "b3", &audio(desk()));
+        assert!(t.waiting(alice(), &Method::Bye).is_none());
     }
-    // An older request comes late, and gives the dialog its call again.
-    t.receive(desk(), b.request(Method::Info).end());
-    t.discard(desk());
-    t.receive(
-        desk(),
-        with_sdp(response(&again, 200, desk(), "b2"), &audio(desk())),
-    );
-    t.request_to(desk(), Method::Ack);
-    let ours = t.request_to(desk(), Method::Bye);
-    t.reply(&ours, 200, desk());
-    t.discard(desk());
-    t.hangs_up(&mut b);
-    // No network has failed.
-    let last = t.losses().pop();
-    assert_eq!(last, Some(Signal::Superseded));
-    t.pass(Millis(100));
-    t.takes_over(desk(), "b3", &audio(desk()));
-    assert!(t.waiting(alice(), &Method::Bye).is_none());
 }
 
 #[test]

@@ -285,7 +285,7 @@ fn in_a_refork_who_is_gone_has_not_let_it_ring_out() {
 #[test]
 fn in_a_refork_who_says_nothing_as_it_has_rung_out_was_gone_by_then() {
     // It reboots: it was there, and nobody took the call; or it knows nothing of that.
-    for there in [true, false] {
+    for (there, restarts) in [(true, false), (false, false), (true, true), (false, true)] {
         let mut t = two();
         t.established();
         t.bob_is_lost();
@@ -299,6 +299,9 @@ fn in_a_refork_who_says_nothing_as_it_has_rung_out_was_gone_by_then() {
             t.reply(&invite, 487, mobile());
         }
         t.pass(Millis::from_secs(5));
+        if restarts {
+            t.restart();
+        }
         t.discard(mobile());
         // A binding that is refreshed says nothing.
         t.register_again("bob", mobile(), "mobile", 2);

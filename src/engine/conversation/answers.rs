@@ -5,12 +5,14 @@ use super::carrying::within::Renewed;
 use super::context::{Context, ELSEWHERE, Errand, What};
 use super::doubting::outcome;
 use super::ending::stray::{Leaving, acknowledge_and_leave, acknowledge_ringing};
+use super::session::enclosed::sdp_of;
 use crate::engine::dialog::Do;
 use crate::engine::events::{Refuser, Signal, TargetFailure};
 use crate::engine::ids::{Flow, LegId};
 use crate::engine::locating::Located;
 use crate::engine::ports::Token;
 use crate::engine::transaction::{ClientId, Sent};
+use crate::sip::sdp::Sdp;
 use crate::sip::{Message, Method};
 
 /// A response to a request of ours, as the transactions tell it.
@@ -38,7 +40,9 @@ impl Conversation {
             self.reinvite_over(leg, client, errand.what);
         }
         let final_one = response.status() >= 200;
-        let astray = agreed && !errand.what.offers_what_stands();
+        let stands =
+            errand.what.offers_what_stands() || self.agrees_as_before(&errand, client, response);
+        let astray = agreed && !stands;
         let over = final_one.then(|| self.withdrawn_over(leg, client, Some(astray)));
         let over = over.flatten();
         self.session_renewed(context, errand, response);
@@ -195,6 +199,18 @@ impl Conversation {
         astray
     }
 
+    /// Returns true for the answer to an offer that was taken back where both say what stands.
+    fn agrees_as_before(&self, errand: &Errand, client: ClientId, response: &Message) -> bool {
+        let mut legs = self.parties.iter().filter_map(|party| party.leg.as_ref());
+        let asked = legs.find(|leg| leg.id == errand.leg && leg.alike == Some(client));
+        let unnumbered = |text: &str| {
+            let text = Sdp::parse(text.as_bytes()).ok()?;
+            Some(text.with_version(0))
+        };
+        let known = asked.and_then(|leg| unnumbered(leg.talk.said.as_deref()?));
+        known.is_some() && known == sdp_of(response).and_then(|said| unnumbered(&said))
+    }
+
     fn invite_response(&mut self, context: &mut Context<'_>, leg: LegId, answer: &Answer<'_>) {
         let (response, flow) = (answer.response, answer.flow);
         if self.is_inviting(leg) {
@@ -207,6 +223,7 @@ impl Conversation {
             return acknowledge_ringing(context, response, flow);
         }
         let dropped = self.take_dropped(leg);
+        self.has_let_it_ring(context, leg);
         if response.status() >= 300 || self.acknowledge_standing(context, leg, response) {
             return;
         }

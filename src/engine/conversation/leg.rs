@@ -63,8 +63,11 @@ pub(crate) struct Leg {
     /// One that we have taken back, and that may be agreed to yet: its 2xx has crossed the CANCEL.
     #[serde(skip)]
     pub(crate) withdrawn: Option<ClientId>,
-    /// Since when its phone has another dialog in its place, which we have taken back (`late`).
+    /// That one, where it said the same as what stands.
     #[serde(skip)]
+    pub(crate) alike: Option<ClientId>,
+    /// Since when its phone has another dialog in its place, which we have taken back (`late`).
+    #[serde(default)]
     pub(crate) superseded: Option<Time>,
     /// An INVITE of theirs that has our 2xx and waits for the ACK.
     #[serde(skip)]
@@ -337,6 +340,7 @@ impl Leg {
             reinvite: None,
             offered: now,
             withdrawn: None,
+            alike: None,
             superseded: None,
             unacknowledged: None,
             success: None,

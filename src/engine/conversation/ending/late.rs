@@ -6,6 +6,8 @@
 //! One that was asked again, in vain, and answers while its side is sought yet takes the call: its 2xx was lost on the
 //! way, or it slept, and finds as it wakes what has timed out for us.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::stray::CSEQ_GAP;
@@ -100,20 +102,27 @@ impl Conversation {
         Some(self.dropped.remove(at))
     }
 
+    /// Who has let it ring out says so: its INVITE is over.
+    pub(crate) fn has_let_it_ring(&mut self, context: &mut Context<'_>, leg: LegId) {
+        let sought = self.parties.iter_mut();
+        let mut sought = sought.filter_map(|party| party.lost.as_mut());
+        let said = |(silent, _): &mut (LegId, _)| *silent == leg;
+        if sought.any(|lost| lost.silent.extract_if(.., said).count() > 0) {
+            // Else it would be asked after a restart as it begins anew.
+            self.persist(context);
+        }
+    }
+
     /// A phone begins anew. One that rang for all of its time, and has not said since that its INVITE is over, was gone
     /// by then: it has not let it ring out.
     pub(crate) fn has_not_let_it_ring(&mut self, side: Side, identity: &Identity) {
-        let rang_out = |known: &mut Dropped| {
-            let (branch, leg) = (&known.branch, &known.branch.leg);
-            let out = branch.rang && branch.rings_until() <= known.at;
-            out && leg.side == side && location::same(&leg.endpoint.identity, identity)
-        };
-        if self.dropped.extract_if(.., rang_out).count() == 0 {
+        let Some(lost) = &mut self.party_mut(side).lost else {
             return;
-        }
-        if let Some(lost) = &mut self.party_mut(side).lost {
-            lost.refused
-                .retain(|known| !location::same(known, identity));
+        };
+        let same = |known: &Identity| location::same(known, identity);
+        let rang_out = |(_, silent): &mut (LegId, Arc<Identity>)| same(silent);
+        if lost.silent.extract_if(.., rang_out).count() > 0 {
+            lost.refused.retain(|known| !same(known));
         }
     }
 

@@ -17,7 +17,7 @@ use crate::engine::conversation::leg::{Leg, Talk};
 pub(crate) use crate::engine::conversation::session::media::{PortState, Ports};
 use crate::engine::conversation::transferring::Transfer;
 use crate::engine::endpoint::{Endpoint, Identity};
-use crate::engine::ids::{ConversationId, Side};
+use crate::engine::ids::{ConversationId, LegId, Side};
 use crate::engine::ports::MediaCommand;
 use crate::engine::time::{Millis, Time};
 
@@ -43,6 +43,9 @@ pub(crate) struct Restoration {
     pub(super) attempts: u32,
     /// Rang out or said no: not rung again.
     pub(crate) refused: Vec<Arc<Identity>>,
+    /// Those of them that rang out, and have not said that the INVITE of this leg is over: they may have been gone.
+    #[serde(default)]
+    pub(crate) silent: Vec<(LegId, Arc<Identity>)>,
     /// The lost dialog has ended by a BYE, of its phone or ours: it can be neither replaced, revived nor
     /// ended.
     pub(crate) gone: bool,
@@ -109,6 +112,7 @@ impl Restoration {
             round: 0,
             attempts: 0,
             refused: Vec::new(),
+            silent: Vec::new(),
             gone: false,
             farewell: false,
             plain: Vec::new(),

@@ -304,7 +304,9 @@ impl Conversation {
             names.push((branch.endpoint().name.clone(), by, branch.attempt(), status));
             // Nobody was there to let it ring whose phone is gone, or has begun anew and knows nothing of it.
             if branch.rang && status == 408 && branch.asked.is_none() {
-                lost.refused.push(branch.leg.endpoint.identity.clone());
+                let own = &branch.leg;
+                lost.refused.push(own.endpoint.identity.clone());
+                lost.silent.push((own.id, own.endpoint.identity.clone()));
             } else {
                 lost.away.is_free(&branch.leg.endpoint);
                 lost.failed.push(branch.leg.endpoint.clone());

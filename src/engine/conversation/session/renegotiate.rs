@@ -389,8 +389,7 @@ impl Conversation {
         if pending.from == lost {
             // It asked and is gone; should it live, it may ask again.
             if let Some(leg) = self.leg_mut(lost.other()) {
-                leg.leave(context);
-                leg.talk.back_to(pending.before);
+                withdraw(context, leg, pending.offer.is_some(), pending.before);
             }
             return context.answer(pending.server, 500, None);
         }
@@ -448,8 +447,7 @@ impl Conversation {
         context.answer(server, 487, None);
         self.settle_negotiations(pending.from);
         if let Some(leg) = self.leg_mut(pending.from.other()) {
-            leg.leave(context);
-            leg.talk.back_to(pending.before);
+            withdraw(context, leg, pending.offer.is_some(), pending.before);
         }
         self.shrink(context);
     }
@@ -556,6 +554,14 @@ impl Conversation {
             }
         }
     }
+}
+
+/// What its phone was asked on behalf of the other side comes to nothing: all is as it was.
+fn withdraw(context: &mut Context<'_>, leg: &mut Leg, offered: bool, before: Talk) {
+    let alike = offered && leg.talk.told == before.told;
+    leg.leave(context);
+    leg.alike = leg.withdrawn.filter(|_| alike);
+    leg.talk.back_to(before);
 }
 
 fn offer_anew(
