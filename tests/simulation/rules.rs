@@ -118,6 +118,11 @@ impl Rules {
         Millis(self.probe.times(times).0 + unanswered.0 + MARGIN.0)
     }
 
+    /// Returns for how long a phone is quiet until a probe of it counts as unanswered.
+    pub(crate) fn probed(&self) -> Millis {
+        Millis(self.probe.0 + PROBE_TIMEOUT.0)
+    }
+
     pub(crate) fn settings(&self) -> Settings {
         let text = |text: &str| BTreeMap::from([("".into(), text.into())]);
         Settings {

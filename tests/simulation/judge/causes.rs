@@ -53,6 +53,17 @@ impl Case<'_> {
         })
     }
 
+    /// Returns true for a probe that comes so long after its phone was heard in the dialog last that its first tries were
+    /// lost: what it answers may come too late.
+    pub(super) fn is_overdue(&self, leg: &Leg, got: &Request) -> bool {
+        let entries = self.log.entries.iter().filter(|entry| entry.at < got.at);
+        let in_it = |what: &What| matches!(what, What::Sent(it) if it.call_id() == leg.call_id);
+        let said = entries.filter(|entry| in_it(&entry.what));
+        let mut said = said.filter(|entry| entry.phone == Some(leg.phone));
+        let last = said.next_back();
+        last.is_some_and(|last| got.at + FLIGHT >= last.at + self.log.rules.probed())
+    }
+
     /// Returns true where nothing arrives of what a phone says then.
     pub(super) fn is_mute_at(&self, phone: PhoneId, at: Time) -> bool {
         let mut spans = self.unheard[phone].iter();

@@ -64,8 +64,9 @@ pub(super) struct Leg {
     pub(super) second_success: Option<Time>,
     /// Its own session timer ran out.
     pub(super) expired: Option<Time>,
-    /// It rang reliably (RFC 3262).
+    /// It rang reliably (RFC 3262), or at all.
     pub(super) rang: bool,
+    pub(super) alerted: bool,
     /// The o= lines that it got, and the descriptions that it sent.
     shown: [Vec<String>; 2],
     /// What it was told of its session, and what it said, when.
@@ -107,6 +108,7 @@ impl Leg {
             second_success: None,
             expired: None,
             rang: false,
+            alerted: false,
             shown: [Vec::new(), Vec::new()],
             told: Vec::new(),
             said: Vec::new(),
@@ -347,6 +349,7 @@ impl Leg {
         let status = message.status();
         if status < 200 {
             self.rang |= sent && message.header(Name::RSeq).is_some();
+            self.alerted |= sent && status >= 180;
             return;
         }
         let first = *message.method() == Method::Invite && message.cseq() == self.cseq;
@@ -387,6 +390,11 @@ impl Leg {
         if !message.body().is_empty() && !self.replaces {
             self.agreed = String::from_utf8_lossy(message.body()).into_owned();
         }
+    }
+
+    /// Returns the session that it answered with, or repairs itself by.
+    pub(super) fn agreed(&self) -> &str {
+        &self.agreed
     }
 
     /// Returns true where it answered its INVITE within a time.

@@ -183,6 +183,7 @@ impl Case<'_> {
                 && !engaged
                 && !self.restarted(*begun, asked)
                 && !self.has_let_it_ring(phone, hole.from, *registered)
+                && !self.has_refused(phone, hole.from, *registered)
                 && !self.was_asked(phone, *begun, asked)
         })
     }
@@ -197,6 +198,15 @@ impl Case<'_> {
                 .refused
                 .is_some_and(|(at, status)| status == 487 && long(at));
             ended && leg.cancelled && !leg.outgoing && leg.invited >= from
+        })
+    }
+
+    /// Returns true for a phone whose person has heard it ring in that time, and said no: it is not rung again.
+    fn has_refused(&self, phone: PhoneId, from: Time, by: Time) -> bool {
+        let mut own = self.legs.iter().filter(|leg| leg.phone == phone);
+        own.any(|leg| {
+            let no = |(at, status): (Time, u16)| at <= by && matches!(status, 480 | 486 | 603);
+            leg.refused.is_some_and(no) && leg.alerted && !leg.outgoing && leg.invited >= from
         })
     }
 

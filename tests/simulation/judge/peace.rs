@@ -187,7 +187,10 @@ impl Case<'_> {
         let other = side.any(|other| {
             let mut answers = other.successes.iter().filter(|at| **at <= until);
             let heard = answers.any(|at| !self.is_mute_at(other.phone, *at));
-            let answers = other.answers_within(from, until) && heard;
+            // One that comes again may be what is told of now, where that is what it says.
+            let news = other.answered.is_some_and(|first| first >= from);
+            let alike = running(other.agreed()) == running(&got.body);
+            let answers = other.answers_within(from, until) && heard && (news || alike);
             let speaks = answers || other.sent.iter().any(another);
             // One that was told that it is over may say for long that it has the call.
             let over = other.bye_got.is_some_and(|bye| bye < from);
@@ -226,7 +229,7 @@ impl Case<'_> {
         let before = || leg.got.iter().filter(|got| got.at <= request.at);
         let doubted = before().any(|got| {
             // One that comes again has had no answer that arrived.
-            let again = got.last >= got.at + RETRANSMITTED;
+            let again = got.last >= got.at + RETRANSMITTED || self.is_overdue(leg, got);
             got.method == Method::Options && again && request.at < got.at + PROBED
         });
         let forgotten = before().any(|got| {

@@ -6,6 +6,7 @@ use refork::engine::ids::Side;
 use refork::engine::time::{Millis, Time};
 use refork::sip::Method;
 
+use super::legs::Request;
 use super::{CONTINUED, Case, FAILED, FLIGHT, TRANSACTION, UNDELIVERED, text};
 
 /// Within this, what waits is delivered to a phone that is there.
@@ -135,9 +136,7 @@ impl Case<'_> {
                 continue;
             }
             let texts = leg.got.iter().filter(|got| got.method == Method::Message);
-            // A try that comes too late is refused by its number and never seen (RFC 3261 12.2.2).
-            let stale = |status| status == 500 || status == 481;
-            for request in texts.filter(|got| !got.answer.is_some_and(|(_, s)| stale(s))) {
+            for request in texts.filter(|got| !is_stale(got)) {
                 if let Some(of) = number_of(&request.body, talk, side) {
                     comings.push(Coming {
                         at: request.at,
@@ -168,7 +167,16 @@ impl Case<'_> {
                 }
                 let skipped = comings.iter().any(|coming| coming.number > number);
                 let reachable = self.side(talk, side.other()).any(|peer| {
-                    let from = peer.acked.map(|acked| acked.max(at) + PROMPT);
+                    // What was refused for its number is sent once more when that is heard.
+                    let tries = peer.got.iter().filter(|got| {
+                        let of = number_of(&got.body, talk, side);
+                        is_stale(got) && of.is_some_and(|of| of <= number)
+                    });
+                    let tried = tries.map(|got| got.last).max();
+                    let begun = peer
+                        .acked
+                        .map(|acked| tried.unwrap_or(at).max(acked).max(at));
+                    let from = begun.map(|begun| begun + PROMPT);
                     !peer.scarred && from.is_some_and(|from| from <= peer.end().unwrap_or(last))
                 });
                 if skipped || reachable {
@@ -208,4 +216,9 @@ impl Case<'_> {
 pub(super) fn number_of(body: &str, talk: usize, side: Side) -> Option<u32> {
     let start = format!("text {talk} {} ", side.as_str());
     body.strip_prefix(&start)?.parse().ok()
+}
+
+/// Returns true for a try that comes too late: it is refused by its number and never seen (RFC 3261 12.2.2).
+fn is_stale(got: &Request) -> bool {
+    matches!(got.answer, Some((_, 500 | 481)))
 }

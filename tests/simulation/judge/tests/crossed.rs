@@ -227,3 +227,50 @@ fn a_server_that_rises_asks_once_more_what_was_open_though_it_was_no_news() {
         );
     }
 }
+
+#[test]
+fn an_answer_that_comes_again_is_no_source_of_what_it_does_not_say() {
+    for (times, says, wrong) in [
+        (&[3500, 5005][..], "sendrecv", false),
+        (&[3500, 5005], "sendonly", true),
+        // It is heard for the first time.
+        (&[5005], "sendrecv", true),
+    ] {
+        let mut story = Story::call();
+        story.invite(3000, C, "cc", false);
+        for at in times {
+            story.takes(*at, C, "cc", &sdp(1, says));
+        }
+        let hold = sdp(2, "sendonly");
+        story.offers(5000, (B, "cb"), [&hold, ""], 500, true);
+        story.offers(5010, (A, "ca"), [&hold, &sdp(2, "recvonly")], 200, false);
+        let stands = [&*sdp(3, "sendrecv"), &*sdp(3, "sendrecv")];
+        story.offers(5100, (A, "ca"), stands, 200, false);
+        let found = story.end(40_000, &[(B, "cb")]);
+        assert_eq!(
+            has(&found, NOBODY_ASKED),
+            wrong,
+            "{times:?} {says}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_text_that_was_refused_for_its_number_is_under_way_until_that_is_heard() {
+    // When B refuses which text; A hangs up at 24 s.
+    for (refused, wrong) in [
+        (Some((15_000, 1)), false),
+        (Some((10_000, 1)), true),
+        (Some((15_000, 2)), true),
+        (None, true),
+    ] {
+        let mut story = Story::call();
+        story.says(9000, &body(1), 202);
+        if let Some((at, number)) = refused {
+            let act = (Method::Message, &*body(number));
+            story.inside(at, B, "cb", act, Some(500), false);
+        }
+        let found = story.end(24_000, &[(B, "cb")]);
+        assert_eq!(has(&found, "accepted and lost"), wrong, "{refused:?}");
+    }
+}

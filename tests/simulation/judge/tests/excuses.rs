@@ -226,6 +226,33 @@ fn who_has_let_it_ring_out_need_not_be_asked_as_it_moves() {
 }
 
 #[test]
+fn who_has_rung_and_refused_need_not_be_asked_as_it_begins_anew() {
+    // B dies, and C says no to that, or to another call.
+    let story = |status, rings: bool, invited: u64| {
+        let mut story = Story::registered();
+        story.befalls(10_000, B, Fault::Killed);
+        story.invite(invited, C, "cc", false);
+        if rings {
+            let of = ("cc", 1, "z9hG4bKicc");
+            story.response(invited + 100, C, (180, Method::Invite), of, true);
+        }
+        story.final_response(30_000, C, "cc", status, true);
+        story.befalls(40_000, C, Fault::Killed);
+        story.add(52_000, C, What::Recovered);
+        let of = ("again", 1, "z9hG4bKr2");
+        story.response(52_100, C, (200, Method::Register), of, false);
+        story.gives_up(71_000)
+    };
+    let unasked = "not asked as it came back";
+    assert!(!has(&story(486, true, 12_000), unasked));
+    // It was engaged, and may be free.
+    finds(&story(486, false, 12_000), unasked);
+    finds(&story(487, true, 12_000), unasked);
+    // That was for another loss.
+    finds(&story(486, true, 9_000), unasked);
+}
+
+#[test]
 fn who_is_mute_keeps_its_place_until_the_other_side_agrees_to_another() {
     // What C takes, when A agrees to it, what befalls A, and when B is told.
     let story = |taken, agreed: Option<u64>, fault: bool, told: u64| {

@@ -229,6 +229,21 @@ fn the_session_that_stands_is_offered_in_doubt_alone() {
 }
 
 #[test]
+fn a_probe_whose_first_tries_were_lost_is_answered_too_late() {
+    for (at, offered, wrong) in [
+        (20_000, 20_100, false),
+        (18_000, 18_100, true),
+        (20_000, 35_000, true),
+    ] {
+        let mut story = Story::call();
+        story.got(at, A, "ca", Method::Options);
+        story.got(offered, A, "ca", Method::Update);
+        let found = story.end(50_000, &[(B, "cb")]);
+        assert_eq!(has(&found, NOBODY_ASKED), wrong, "{at} {offered}");
+    }
+}
+
+#[test]
 fn a_phone_is_let_go_where_who_is_to_agree_to_it_is_gone() {
     for (gone, session, wrong) in [
         (true, "0 8", false),
