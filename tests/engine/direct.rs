@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 use refork::engine::events::Happening;
 use refork::engine::ids::Side;
 use refork::engine::ports::MediaCommand;
-use refork::engine::settings::{MediaMode, MediaSettings, Settings};
+use refork::engine::settings::{MediaMode, MediaSettings, Settings, Srtp};
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
 use crate::crowds::cancel_of;
 use crate::people::*;
 use crate::repair::replaces;
+use crate::srtp::{S80, line, secure};
 use crate::table::*;
 use crate::video::{ports, told};
 
@@ -598,4 +599,101 @@ fn a_pickup_may_be_taken_back_while_the_survivor_is_asked() {
     t.request_to(alice(), Method::Ack);
     t.nothing_to(mobile());
     t.nothing_to(again());
+}
+
+/// Media goes between the phones, and nothing of it in the clear.
+fn only_secure() -> Table {
+    let mut t = Table::new(Settings {
+        media: MediaSettings {
+            mode: MediaMode::Direct,
+            srtp: Srtp::Required,
+            ..MediaSettings::default()
+        },
+        ..settings()
+    });
+    t.register("bob", desk(), "desk");
+    t
+}
+
+fn keyed(at: SocketAddr, _: &str) -> String {
+    secure(at, &[line(1, S80, 1)])
+}
+
+#[test]
+fn an_offer_in_the_clear_is_refused_where_srtp_is_required() {
+    for (offer, refused) in [
+        (audio(alice()), true),
+        (secure(alice(), &[line(1, S80, 1)]), false),
+        (browser(alice(), "actpass"), false),
+        (msrp(alice(), "actpass"), false),
+    ] {
+        let mut t = only_secure();
+        t.alice_invites(&offer);
+        if refused {
+            t.response_to(alice(), 488);
+            t.nothing_to(desk());
+        } else {
+            let invite = t.request_to(desk(), Method::Invite);
+            assert_eq!(streams(&invite), said(&offer));
+        }
+    }
+}
+
+#[test]
+fn an_answer_in_the_clear_is_no_call_where_srtp_is_required() {
+    let mut t = only_secure();
+    t.alice_invites(&keyed(alice(), ""));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    t.request_to(desk(), Method::Bye);
+    t.response_to(alice(), 488);
+    t.nothing_to(desk());
+}
+
+#[test]
+fn one_stream_in_the_clear_does_not_cross_where_srtp_is_required() {
+    let mut t = only_secure();
+    let video = "m=video 4002 RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n";
+    t.alice_invites(&(keyed(alice(), "") + video));
+    let told = text(&t.request_to(desk(), Method::Invite));
+    assert!(told.contains("m=audio 4000 RTP/SAVP"), "{told}");
+    assert!(told.contains("m=video 0 RTP/AVP"), "{told}");
+}
+
+#[test]
+fn what_stands_stays_encrypted_where_srtp_is_required() {
+    let mut t = only_secure();
+    let (mut a, mut b) = talking(&mut t, keyed);
+    t.receive(
+        alice(),
+        with_sdp(a.request(Method::Invite), &audio(alice())),
+    );
+    t.response_to(alice(), 488);
+    t.nothing_to(desk());
+    // Nor by an answer.
+    let moved = keyed(desk(), "").replace("4000", "4010");
+    t.receive(desk(), with_sdp(b.request(Method::Invite), &moved));
+    let ask = t.request_to(alice(), Method::Invite);
+    t.receive(
+        alice(),
+        with_sdp(response(&ask, 200, alice(), "tcall1"), &audio(alice())),
+    );
+    let ok = text(&t.response_to(desk(), 200));
+    assert!(ok.contains("m=audio 0 "), "{ok}");
+
+    // Nor where a phone that is found again says so.
+    let mut t = only_secure();
+    talking(&mut t, keyed);
+    t.register("bob", mobile(), "mobile");
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    let invite = t.request_to(mobile(), Method::Invite);
+    t.receive(
+        mobile(),
+        with_sdp(response(&invite, 200, mobile(), "m1"), &audio(mobile())),
+    );
+    t.request_to(mobile(), Method::Ack);
+    t.request_to(mobile(), Method::Bye);
+    t.nothing_to(alice());
 }

@@ -612,6 +612,46 @@ fn a_subscription_is_the_phones_own_and_comes_through_here() {
 }
 
 #[test]
+fn what_a_phone_says_out_of_dialog_is_the_upstreams_to_answer() {
+    for method in [Method::Notify, Method::Info, Method::Other("KICK".into())] {
+        let mut t = in_front(PathMode::Path);
+        t.register_beyond("bob", desk());
+        let said = first(method.clone(), "bob", "bob", desk(), "word1", 1)
+            .header(Name::Contact, "<sip:bob@10.0.0.7:5060>");
+        t.receive(desk(), said.end());
+        let onward = t.request_to(pbx(), method.clone());
+        t.reply(&onward, 200, pbx());
+        t.response_to(desk(), 200);
+        // A dialog may begin by it, which is for those who have registered.
+        if method == Method::Notify {
+            let said = first(method.clone(), "bob", "bob", third(), "word2", 1);
+            t.receive(third(), said.end());
+            t.response_to(third(), 403);
+            t.nothing_to(pbx());
+        }
+    }
+}
+
+#[test]
+fn an_unasked_word_of_the_upstream_reaches_the_phone() {
+    for method in [Method::Notify, Method::Info] {
+        let mut t = in_front(PathMode::Path);
+        let path = path_of(&t.register_beyond("bob", desk()));
+        let said = first(method.clone(), "pbx", "bob", pbx(), "word3", 1)
+            .header(Name::Route, &path)
+            .header(Name::Event, "check-sync;reboot=false")
+            .end();
+        let text = String::from_utf8(said.to_vec()).unwrap();
+        let said = bytes::Bytes::from(text.replacen("sip:bob@pbx.example.net", OF_BOB, 1));
+        t.receive(pbx(), said);
+        let there = t.request_to(desk(), method.clone());
+        assert_eq!(there.header(Name::Event), Some("check-sync;reboot=false"));
+        t.reply(&there, 200, desk());
+        t.response_to(pbx(), 200);
+    }
+}
+
+#[test]
 fn a_stranger_subscribes_to_nothing() {
     let mut t = in_front(PathMode::Path);
     let subscribe =

@@ -473,3 +473,75 @@ fn a_phone_at_another_address_is_reached_there_and_the_other_one_learns_nothing_
     assert_eq!(found.uri(), "sip:phone@198.51.100.77:5070");
     t.nothing_to(desk());
 }
+
+/// Bob's phone refuses; returns what Alice hears.
+fn refused(status: u16, contacts: &[&str], body: Option<(&str, &str)>) -> Message {
+    let mut t = four();
+    t.alice_invites(&audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    let mut answer = refork::sip::Builder::respond(
+        &invite,
+        status,
+        "So It Is",
+        Some("f1"),
+        SERVER.parse().unwrap(),
+    );
+    for contact in contacts {
+        answer = answer.header(Name::Contact, contact);
+    }
+    let answer = match body {
+        Some((content_type, body)) => answer.body(content_type, body.as_bytes()),
+        None => answer.end(),
+    };
+    t.receive(desk(), answer);
+    t.request_to(desk(), Method::Ack);
+    let mut out = t.next_to(alice());
+    while out.status() < 200 {
+        out = t.next_to(alice());
+    }
+    out
+}
+
+#[test]
+fn what_there_is_instead_is_said_in_a_body_that_crosses() {
+    let html = (
+        "text/html",
+        "<a href=\"sip:voicemail@example.org\">leave word</a>",
+    );
+    for status in [300, 380] {
+        let said = refused(status, &[], Some(html));
+        assert_eq!(said.status(), status);
+        assert_eq!(said.content_type(), Some(html.0));
+        assert_eq!(said.body(), html.1.as_bytes());
+        // Where the phone is for media is nobody's business.
+        let session = audio(desk());
+        let said = refused(status, &[], Some(("application/sdp", &session)));
+        assert_eq!((said.status(), said.body()), (status, &b""[..]));
+    }
+}
+
+#[test]
+fn who_else_may_be_meant_is_named() {
+    let said = refused(
+        485,
+        &["<sip:bob.b@example.org>", "<sip:bob.c@example.org>"],
+        None,
+    );
+    assert_eq!(said.status(), 485);
+    let named: Vec<_> = said.values(Name::Contact).collect();
+    assert_eq!(
+        named,
+        ["<sip:bob.b@example.org>", "<sip:bob.c@example.org>"]
+    );
+    // Where a phone is, nobody is told by a refusal.
+    assert_eq!(
+        refused(486, &["<sip:bob@10.0.0.7>"], None).header(Name::Contact),
+        None
+    );
+}
+
+#[test]
+fn a_proxy_of_the_phones_is_nobody_elses_to_ask() {
+    let said = refused(305, &["<sip:proxy.inside.example;lr>"], None);
+    assert_eq!((said.status(), said.header(Name::Contact)), (480, None));
+}

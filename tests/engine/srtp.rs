@@ -250,6 +250,75 @@ fn a_phone_that_takes_the_call_without_keys_is_asked_for_a_plain_one() {
     t.response_to(alice(), 200);
 }
 
+/// Alice's phone would have SRTP, Bob's leaves its keys out: a call at the first try, hers encrypted and his not.
+#[test]
+fn who_leaves_out_the_keys_that_are_offered_has_the_call_in_the_clear() {
+    let at_pleasure = with_lines(&audio(alice()), &[line(3, S80, 1)]);
+    let demanded = secure(alice(), &[line(3, S80, 1)]);
+    for offer in [at_pleasure, demanded] {
+        let mut t = Table::new(settings());
+        t.register("bob", desk(), "desk");
+        t.alice_invites(&offer);
+        let invite = t.request_to(desk(), Method::Invite);
+        t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+        t.request_to(desk(), Method::Ack);
+        let ok = t.response_to(alice(), 200);
+        let hers = offered(&ok).1;
+        assert_eq!(hers.len(), 1);
+        assert_eq!(keys(&t, Side::Caller, 0), pair(&hers[0], &line(3, S80, 1)));
+        assert_eq!(keys(&t, Side::Callee, 0), None);
+        t.nothing_to(desk());
+        let mut a = Remote::of_answer(&ok, alice());
+        t.receive(alice(), a.ack(1));
+
+        // A hold finds it so.
+        let held = offer.replace("sendrecv", "sendonly");
+        t.receive(alice(), with_sdp(a.request(Method::Invite), &held));
+        let hold = t.request_to(desk(), Method::Invite);
+        assert_eq!(offered(&hold), ("RTP/AVP".to_owned(), Vec::new()));
+        let answer = audio(desk()).replace("sendrecv", "recvonly");
+        t.receive(
+            desk(),
+            with_sdp(response(&hold, 200, desk(), "b1"), &answer),
+        );
+        let ok = t.response_to(alice(), 200);
+        assert_eq!(offered(&ok).1, hers);
+        t.receive(alice(), a.ack(2));
+        t.discard(desk());
+
+        // Lost, it is asked for what it had.
+        t.bob_is_lost();
+        let again = t.request_to(desk(), Method::Invite);
+        assert_eq!(offered(&again), ("RTP/AVP".to_owned(), Vec::new()));
+    }
+}
+
+#[test]
+fn who_has_srtp_alone_and_refuses_keys_at_pleasure_is_asked_for_it() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&with_lines(&audio(alice()), &[line(3, S80, 1)]));
+    let invite = t.request_to(desk(), Method::Invite);
+    assert_eq!(offered(&invite).0, "RTP/AVP");
+    t.reply(&invite, 488, desk());
+    t.request_to(desk(), Method::Ack);
+    let again = t.request_to(desk(), Method::Invite);
+    assert_eq!(offered(&again).0, "RTP/SAVP");
+}
+
+#[test]
+fn keys_cannot_be_left_out_where_srtp_is_required() {
+    let mut t = Table::new(with(Srtp::Required));
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&with_lines(&audio(alice()), &[line(3, S80, 1)]));
+    let invite = t.request_to(desk(), Method::Invite);
+    assert_eq!(offered(&invite).0, "RTP/SAVP");
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    t.request_to(desk(), Method::Bye);
+    t.response_to(alice(), 488);
+}
+
 #[test]
 fn what_the_policy_does_not_allow_is_refused_at_once() {
     let unknown = secure(alice(), &[]) + "a=crypto:1 F8_128_HMAC_SHA1_80 inline:abc\r\n";
@@ -281,7 +350,8 @@ fn what_the_policy_does_not_allow_is_refused_at_once() {
         let (profile, lines) = offered(&invite);
         let keyed = srtp != Srtp::Off && offer.contains("crypto");
         assert_eq!(lines.is_empty(), !keyed, "{srtp:?} {offer}");
-        assert_eq!(profile == "RTP/SAVP", keyed, "{srtp:?} {offer}");
+        let bound = keyed && (srtp == Srtp::Required || *offer == known);
+        assert_eq!(profile == "RTP/SAVP", bound, "{srtp:?} {offer}");
         if srtp != Srtp::Optional {
             // Nor is anybody asked the other way.
             t.reply(&invite, 488, desk());
@@ -299,14 +369,16 @@ fn srtp_that_is_offered_at_pleasure_is_taken() {
     let hers = line(3, S80, 1);
     t.alice_invites(&with_lines(&audio(alice()), std::slice::from_ref(&hers)));
     let invite = t.request_to(desk(), Method::Invite);
-    assert_eq!(offered(&invite).0, "RTP/SAVP");
+    let (profile, to_bob) = offered(&invite);
+    assert_eq!((profile.as_str(), to_bob.len()), ("RTP/AVP", 2));
     let his = line(1, S80, 2);
-    let answer = secure(desk(), std::slice::from_ref(&his));
+    let answer = with_lines(&audio(desk()), std::slice::from_ref(&his));
     t.receive(desk(), with_sdp(answer_to(&invite), &answer));
     let ok = t.response_to(alice(), 200);
     let (profile, lines) = offered(&ok);
     assert_eq!((profile.as_str(), lines[0].tag), ("RTP/AVP", 3));
     assert_eq!(keys(&t, Side::Caller, 0), pair(&lines[0], &hers));
+    assert_eq!(keys(&t, Side::Callee, 0), pair(&to_bob[0], &his));
 
     // As a second section: the secure one is taken, wherever it stands.
     let section = |profile: &str, lines: &[Crypto]| {

@@ -266,6 +266,11 @@ impl Talk {
         self.said = Some(said);
     }
 
+    /// Returns true where a stream of it has keys of ours (RFC 4568).
+    pub(super) fn is_keyed(&self) -> bool {
+        self.keys.covers(self.said.as_deref())
+    }
+
     /// Returns true where it takes some of the formats that it was told of, and not all.
     pub(super) fn chooses(&self) -> bool {
         let both = self.told.as_deref().zip(self.said.as_deref());

@@ -142,11 +142,13 @@ fn upstream_of(request: &Message, settings: &Settings) -> Option<Box<str>> {
     let meant = match request.method() {
         // Without a user it asks whether we are there.
         Method::Options => uri.user.is_some(),
-        Method::Subscribe | Method::Publish | Method::Refer => true,
-        Method::Notify
+        Method::Subscribe
+        | Method::Publish
+        | Method::Refer
+        | Method::Notify
         | Method::Info
-        | Method::Other(_)
-        | Method::Invite
+        | Method::Other(_) => true,
+        Method::Invite
         | Method::Ack
         | Method::Bye
         | Method::Cancel

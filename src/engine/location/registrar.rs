@@ -378,6 +378,11 @@ pub(super) fn wish(
         if contact.uri.len() + contact.params.as_str().len() > CONTACT_MAX {
             return Err(Refused::new(400, "Contact too long"));
         }
+        let q = match contact.params.value("q") {
+            Some(q) => quality(q)
+                .ok_or_else(|| Refused::new(400, "q of a Contact is no number from 0 to 1"))?,
+            None => Q_DEFAULT,
+        };
         let expires = expires(contact, request, registrar)?;
         let mut endpoint = endpoint(contact, request, Some(*flow), settings);
         endpoint.path.clone_from(&path);
@@ -390,11 +395,7 @@ pub(super) fn wish(
             binding: Binding {
                 endpoint,
                 reg_id,
-                q: contact
-                    .params
-                    .value("q")
-                    .and_then(quality)
-                    .unwrap_or(Q_DEFAULT),
+                q,
                 expires: now + expires,
                 call_id: request.call_id().into(),
                 cseq: request.cseq(),

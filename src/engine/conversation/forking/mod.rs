@@ -28,6 +28,7 @@ use self::trail::{Step, Steps, Trail};
 use crate::engine::conversation::leg::{Leg, Talk};
 use crate::engine::conversation::people::person::Person;
 use crate::engine::conversation::session::enclosed::{Enclosed, sdp_of};
+use crate::engine::conversation::session::keys::is_too_bare;
 use crate::engine::dialog::proofs::Rounds;
 use crate::engine::dialog::reliable::Heard;
 use crate::engine::endpoint::{Endpoint, Identity};
@@ -35,7 +36,7 @@ use crate::engine::ids::{Aor, ConversationId, LegId};
 use crate::engine::locating::Located;
 use crate::engine::ports::{Generation, Token};
 use crate::engine::routing::{Q_DEFAULT, Target};
-use crate::engine::settings::{ForkSettings, RouteFork};
+use crate::engine::settings::{ForkSettings, MediaSettings, RouteFork};
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::{ClientId, ServerId};
 use crate::sip::{Message, sdp};
@@ -250,6 +251,9 @@ pub(crate) struct Verdict {
     pub(crate) reason: Box<str>,
     /// Header lines that cross.
     pub(crate) lines: Vec<u8>,
+    /// A body that crosses, and its Content-Type.
+    #[serde(default)]
+    pub(crate) body: Option<(Box<str>, Vec<u8>)>,
 }
 
 impl Fork {
@@ -448,12 +452,12 @@ impl Branch {
         talk.told.is_some() && talk.said.is_none() && sdp_of(response).is_none()
     }
 
-    /// Returns true where a 2xx leaves out the keys that the INVITE asked for.
-    pub(crate) fn lacks_keys(&self, response: &Message) -> bool {
+    /// Returns true where a 2xx leaves out the keys that the INVITE asked for, or that `media.srtp` demands.
+    pub(crate) fn lacks_keys(&self, media: &MediaSettings, response: &Message) -> bool {
         // Where its answer came before (RFC 3262 5), that counts.
         let before = self.leg.talk.said.clone().filter(|_| self.settled);
         let said = sdp_of(response).or(before);
-        said.is_some_and(|said| self.leg.talk.keys.misses(&said))
+        said.is_some_and(|said| self.leg.talk.keys.misses(&said) || is_too_bare(&said, media))
     }
 
     /// Returns whom it calls.
@@ -565,6 +569,7 @@ mod tests {
                     status: *status,
                     reason: "".into(),
                     lines: Vec::new(),
+                    body: None,
                 });
             }
             assert_eq!(

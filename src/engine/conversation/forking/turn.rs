@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Branch, BranchState};
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
+use crate::engine::conversation::session::keys::demands_keys;
 use crate::engine::conversation::session::media;
 use crate::engine::endpoint::Identity;
 use crate::engine::ids::{LegId, Side};
@@ -31,7 +32,8 @@ pub(crate) fn other_way(
         && settings.srtp == Srtp::Optional
         && !branch.turned;
     let offer = offer.filter(|_| may)?;
-    media::has_our_rtp(offer).then(|| branch.leg.talk.keys.is_empty())
+    let told = branch.leg.talk.told.as_deref();
+    media::has_our_rtp(offer).then(|| !told.is_some_and(demands_keys))
 }
 
 /// Returns whether an endpoint that refused a session in this restoration is asked with SRTP now.
@@ -70,7 +72,7 @@ impl Conversation {
         branch.is_some_and(|branch| {
             // Streams that are refused since they would be encrypted.
             let mute = !branch.leg.talk.keys.is_empty() && branch.is_mute(response);
-            branch.lacks_keys(response)
+            branch.lacks_keys(media, response)
                 || mute && other_way(media, 488, offer.as_deref(), branch).is_some()
         })
     }
@@ -98,11 +100,17 @@ impl Conversation {
 
     /// Returns true where a phone takes the call without the keys that it was asked for, or without a single
     /// stream of those that the survivor has: it would be a call in which nobody is heard.
-    pub(crate) fn again_lacks_keys(&mut self, side: Side, leg: LegId, response: &Message) -> bool {
+    pub(crate) fn again_lacks_keys(
+        &mut self,
+        media: &MediaSettings,
+        side: Side,
+        leg: LegId,
+        response: &Message,
+    ) -> bool {
         let lost = self.party_mut(side).lost.as_mut();
         let branch = lost.and_then(|lost| lost.fork.branch(leg));
         branch.is_some_and(|branch| {
-            let useless = branch.lacks_keys(response) || branch.is_mute(response);
+            let useless = branch.lacks_keys(media, response) || branch.is_mute(response);
             branch.state == BranchState::Calling && useless
         })
     }

@@ -37,7 +37,15 @@ impl Conversation {
             status,
             reason,
             tag.as_deref(),
-            |builder| builder.raw_lines(&best.lines).end(),
+            |builder| {
+                let builder = builder.raw_lines(&best.lines);
+                match best.body {
+                    Some((content_type, body)) if status == best.status => {
+                        builder.body(&content_type, &body)
+                    }
+                    Some(_) | None => builder.end(),
+                }
+            },
         );
         self.drop_early(context, &invitation);
         self.nobody_for_another(context, status);

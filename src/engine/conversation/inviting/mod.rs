@@ -1,17 +1,19 @@
 //! The first fork: the caller waits, the callee's endpoints ring, the first 2xx wins (RFC 3261 13, 16.7).
 //!
-//! `ringing` how many may wait for an answer, `answered` the first 2xx, `giving_up` the end without one, `pickup`
-//! somebody else who takes it, `adrift` a caller whose connection closes.
+//! `ringing` how many may wait for an answer, `answered` the first 2xx, `giving_up` the end without one, `instead`
+//! what a refusal names in the place of who was called, `pickup` somebody else who takes it, `adrift` a caller whose connection closes.
 
 mod adrift;
 mod answered;
 mod giving_up;
+mod instead;
 mod pickup;
 pub(crate) mod ringing;
 pub(crate) mod success;
 mod unoffered;
 
 use self::adrift::Adrift;
+use self::instead::{choices, contacts, names_others};
 use crate::engine::asker::Asker;
 use crate::engine::conversation::answers::Answer;
 use crate::engine::conversation::carrying::crossing::{for_user, joining, replacing, with_session};
@@ -430,13 +432,15 @@ impl Conversation {
                 let mut lines = with_session(lines, response);
                 lines.extend(self.history_back(context, leg, response));
                 lines.extend(self.proof_through(context, Side::Caller, through, response));
-                if status < 400 {
+                if names_others(status) {
                     lines.extend(contacts(response));
                 }
                 lines.extend(demands(response));
                 let (status, reason) = match status {
                     // A word between proxies (RFC 5626 7): to the caller the phone is not there.
                     430 => (480, "Temporarily Unavailable"),
+                    // It names a proxy on the phone's side, where nobody else is to go (RFC 3261 21.3.4).
+                    305 => (480, "Temporarily Unavailable"),
                     _ => (status, response.reason_phrase()),
                 };
                 let reason = reason.into();
@@ -444,6 +448,7 @@ impl Conversation {
                     status,
                     reason,
                     lines,
+                    body: choices(response),
                 };
                 self.branch_failed(context, leg, (verdict, Refuser::Endpoint));
             }
@@ -559,15 +564,8 @@ pub(super) fn verdict(status: u16) -> Verdict {
         status,
         reason: reason_phrase(status).into(),
         lines: Vec::new(),
+        body: None,
     }
-}
-
-/// Returns where a redirection points (RFC 3261 8.1.3.4): the one Contact that is meant for who asked.
-fn contacts(response: &Message) -> Vec<u8> {
-    response
-        .values(Name::Contact)
-        .flat_map(|contact| format!("Contact: {contact}\r\n").into_bytes())
-        .collect()
 }
 
 fn caller_endpoint(

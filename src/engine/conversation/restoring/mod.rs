@@ -292,7 +292,7 @@ impl Conversation {
             // The same phone is asked for the session that it had.
             let turned = turned(&lost.turned, &branch.leg.endpoint.identity);
             branch.turned = turned.is_some();
-            branch.secure = turned.or_else(|| same.then(|| !lost.old.talk.keys.is_empty()));
+            branch.secure = turned.or_else(|| same.then(|| lost.old.talk.is_keyed()));
             branch.replaces = same && lost.old.abilities.replaces && !plain && !lost.gone;
             branch.names = branch.replaces.then_some(lost.old.id);
             branch.until = context.now + ring;

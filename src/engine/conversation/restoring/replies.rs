@@ -42,7 +42,9 @@ impl Conversation {
         match response.status() {
             199 => self.early_ended_beyond(context, leg, response, flow),
             ..200 => self.again_ringing(context, side, leg, response, flow),
-            200..300 if self.again_lacks_keys(side, leg, response) => {
+            200..300
+                if self.again_lacks_keys(&context.shared.settings.media, side, leg, response) =>
+            {
                 acknowledge_and_leave(context, response, flow, Leaving::Surely, None);
                 let names = self.branch_mut(leg).and_then(|branch| branch.names);
                 self.has_made_room(context, side, names);

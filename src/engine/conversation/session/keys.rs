@@ -2,6 +2,8 @@
 //! own, so that a new phone's keys are no matter of the survivor's, and a leg with keys can be joined to
 //! one without.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::refused::Streams;
@@ -28,6 +30,9 @@ pub(crate) struct Keyring {
     /// Whether the leg's sound was encrypted when it ran last; none where it never did. It outlasts a fax.
     #[serde(default)]
     pub(crate) ran: Option<bool>,
+    /// Streams that were offered with keys which the endpoint may leave out.
+    #[serde(default)]
+    at_pleasure: BTreeSet<usize>,
 }
 
 impl Keyring {
@@ -75,9 +80,24 @@ impl Keyring {
 
     /// Returns true where a stream must not run: it was told keys, or it names some, and none are agreed.
     pub(super) fn bars(&self, at: usize, said: &Media<'_>) -> bool {
-        let wanted =
-            !self.of(at).is_empty() || said.keying() == Keying::Sdes && said.must_be_secure();
+        let wanted = !self.of(at).is_empty() && !self.is_left_plain(at, said)
+            || said.keying() == Keying::Sdes && said.must_be_secure();
         wanted && said.port != 0 && said.is_rtp() && self.agreed(at, said).is_none()
+    }
+
+    /// Returns true where an endpoint has left out the keys that it was offered, as it may.
+    fn is_left_plain(&self, at: usize, said: &Media<'_>) -> bool {
+        self.at_pleasure.contains(&at) && said.keying() == Keying::None
+    }
+
+    /// Returns true where a stream has keys, by what the endpoint has said last.
+    pub(crate) fn covers(&self, said: Option<&str>) -> bool {
+        let said = said.and_then(parse);
+        let keyed = |(at, lines): (usize, &Vec<Crypto>)| {
+            let media = section(&said, at);
+            !lines.is_empty() && !media.is_some_and(|media| self.is_left_plain(at, &media))
+        };
+        self.lines.iter().enumerate().any(keyed)
     }
 
     /// Returns true where an answer leaves out keys that the offer asked for (RFC 4568 5.1.3).
@@ -151,10 +171,17 @@ fn admit(srtp: Srtp, media: &Media<'_>) -> Admission {
 
 /// Returns why no stream of an offer can be taken; none where one can.
 pub(crate) fn refusal(offer: &str, media: &MediaSettings) -> Option<&'static str> {
-    if media.mode != MediaMode::Relay {
-        return None;
-    }
     let sdp = Sdp::parse(offer.as_bytes()).ok()?;
+    if media.mode == MediaMode::Direct {
+        let mut active = sdp
+            .media()
+            .iter()
+            .filter(|section| section.port != 0)
+            .peekable();
+        active.peek()?;
+        return (media.srtp == Srtp::Required && active.all(is_bare))
+            .then_some("offer without SRTP while media.srtp is required");
+    }
     let mut active = sdp
         .media()
         .iter()
@@ -174,6 +201,18 @@ pub(crate) fn refusal(offer: &str, media: &MediaSettings) -> Option<&'static str
             Srtp::Optional => "offer of SRTP without a suite that is known",
             Srtp::Required => "offer without SRTP that is known while media.srtp is required",
         })
+}
+
+/// Returns true for RTP that nobody has keys for: nothing says how it would be encrypted.
+fn is_bare(media: &Media<'_>) -> bool {
+    media.port != 0 && media.is_rtp() && media.keying() == Keying::None
+}
+
+/// Returns true where an answer that goes past us has RTP in the clear although `media.srtp` is `required`.
+pub(crate) fn is_too_bare(answer: &str, media: &MediaSettings) -> bool {
+    media.mode == MediaMode::Direct
+        && media.srtp == Srtp::Required
+        && Sdp::parse(answer.as_bytes()).is_ok_and(|sdp| sdp.media().iter().any(is_bare))
 }
 
 /// How the streams of a description are covered on one leg. Nothing where all stay as they are.
@@ -199,6 +238,19 @@ impl Covers {
             Told::Refused(profile) => Cover::Refused { profile },
         };
         self.0.iter().enumerate().map(cover).collect()
+    }
+
+    /// Finds what of a description may be told where media goes past us: its keys are the phones' own, but
+    /// nothing in the clear crosses where `media.srtp` is `required`.
+    pub(super) fn past_us(said: &Sdp<'_>, telling: &Telling<'_>) -> Self {
+        if telling.srtp != Srtp::Required || !said.media().iter().any(is_bare) {
+            return Self::default();
+        }
+        let covers = said.media().iter().map(|media| match is_bare(media) {
+            true => Told::Refused(profile(false, media)),
+            false => Told::AsItStands,
+        });
+        Self(covers.collect())
     }
 
     /// Finds how a description of the other side is told to a leg, and puts the keys for it on the leg's
@@ -285,6 +337,7 @@ impl OneLeg<'_> {
         heard: &Media<'_>,
         telling: &mut Telling<'_>,
     ) -> Told {
+        self.keys.at_pleasure.remove(&at);
         let profile = profile(heard.must_be_secure(), heard);
         match admit(telling.srtp, heard) {
             Admission::Refused => return Told::Refused(profile),
@@ -324,25 +377,33 @@ impl OneLeg<'_> {
             if let Some((ours, _)) = self.keys.agreed(at, heard) {
                 let ours = ours.clone();
                 self.keys.set(at, vec![ours]);
+            } else if self.keys.is_left_plain(at, heard) {
+                self.keys.set(at, Vec::new());
             }
+            self.keys.at_pleasure.remove(&at);
             let secure = told.must_be_secure() && !self.keys.of(at).is_empty();
             return Told::Under(profile(secure, media));
         }
+        let known = self.is_secure().or(telling.secure).or(self.keys.ran);
         let secure = match telling.srtp {
             Srtp::Off => false,
             Srtp::Required => true,
-            Srtp::Optional => self
-                .is_secure()
-                .or(telling.secure)
-                .or(self.keys.ran)
-                .unwrap_or_else(|| media.keying() == Keying::Sdes),
+            Srtp::Optional => known.unwrap_or_else(|| media.keying() == Keying::Sdes),
         };
+        let may_be_plain = telling.srtp == Srtp::Optional;
+        // Who offers keys under the plain profile leaves it to the other side: so is that one asked.
+        let bound = !may_be_plain || known.is_some() || media.must_be_secure();
         if !secure {
             self.keys.set(at, Vec::new());
         } else if self.keys.of(at).is_empty() && media.port != 0 {
             self.keys.set(at, fresh(media, telling.mint));
         }
-        Told::Under(profile(secure, media))
+        if secure && may_be_plain {
+            self.keys.at_pleasure.insert(at);
+        } else {
+            self.keys.at_pleasure.remove(&at);
+        }
+        Told::Under(profile(secure && bound, media))
     }
 
     /// Returns whether the leg's streams are encrypted; none where no stream runs yet.
@@ -408,6 +469,16 @@ fn section<'a>(sdp: &Option<Sdp<'a>>, at: usize) -> Option<Media<'a>> {
 
 fn parse(text: &str) -> Option<Sdp<'_>> {
     Sdp::parse(text.as_bytes()).ok()
+}
+
+/// Returns true where what was offered has keys that cannot be left out.
+pub(crate) fn demands_keys(told: &str) -> bool {
+    parse(told).is_some_and(|sdp| {
+        let bound = |media: &Media<'_>| media.must_be_secure() && media.keying() == Keying::Sdes;
+        sdp.media()
+            .iter()
+            .any(|media| media.port != 0 && bound(media))
+    })
 }
 
 /// A look that costs less than reading the description.

@@ -181,7 +181,7 @@ pub(crate) fn tell(
     let relayed = mode == MediaMode::Relay;
     let covers = match mode {
         MediaMode::Relay => Covers::find(talk, &sdp, telling),
-        MediaMode::Direct => Covers::default(),
+        MediaMode::Direct => Covers::past_us(&sdp, telling),
     };
     let covers = covers.with(&talk.keys);
     let places: Vec<Place> = sdp

@@ -1,7 +1,7 @@
 //! Writing what one side said for the leg of the other, and once more in the other way where a phone refuses it with
 //! SRTP, or without, in a stream that nothing says yet how it is to be.
 
-use super::keys::{Role, Telling};
+use super::keys::{Role, Telling, demands_keys};
 use super::media;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
@@ -60,6 +60,6 @@ impl Conversation {
             && !before.runs_by_rtp();
         let told = self.party(to).talk()?;
         let asked = told.told.as_deref().filter(|_| may)?;
-        media::has_our_rtp(asked).then(|| told.keys.is_empty())
+        media::has_our_rtp(asked).then(|| !demands_keys(asked))
     }
 }

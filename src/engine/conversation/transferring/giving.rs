@@ -211,7 +211,7 @@ impl Conversation {
         let ours = context.world.advertised(&leg.dialog.flow);
         let mode = context.shared.settings.media.mode;
         let mut telling = Telling::new(context.shared, Role::Offer);
-        telling.secure = Some(!before.keys.is_empty());
+        telling.secure = Some(before.is_keyed());
         let told = media::tell(
             &mut leg.talk,
             &wanted.said,

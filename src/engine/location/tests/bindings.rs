@@ -101,18 +101,23 @@ fn quality() {
         ("q=0.5", 500),
         ("q=0.123", 123),
         ("q=0.05", 50),
-        // Nonsense says nothing.
-        ("q=1.5", 1000),
-        ("q=0.1234", 1000),
-        ("q=high", 1000),
-        ("q=0.x", 1000),
-        ("q=-0.5", 1000),
-        ("q=0.+5", 1000),
+        // Without a value it says nothing.
         ("q", 1000),
     ] {
         let mut room = Room::new(settings());
         room.contacts(&open(1, &format!("Contact: <sip:a@h>;{q}")));
         assert_eq!(room.bindings(OPEN)[0].q, expected, "{q}");
+    }
+    // RFC 3261 25.1.
+    for q in [
+        "q=1.5", "q=0.1234", "q=high", "q=0.x", "q=-0.5", "q=0.+5", "q=2",
+    ] {
+        let mut room = Room::new(settings());
+        let request = open(1, &format!("Contact: <sip:a@h>, <sip:b@h>;{q}"));
+        let (done, response) = room.register(&request);
+        assert_eq!(done.status, 400, "{q}");
+        assert!(response.reason_phrase().contains('q'), "{q}");
+        assert!(room.bindings(OPEN).is_empty(), "{q}");
     }
 }
 
