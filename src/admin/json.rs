@@ -7,7 +7,7 @@ use crate::engine::events::{Entry, Happening};
 use crate::engine::ids::Aor;
 use crate::engine::time::Time;
 use crate::engine::timestamp::Timestamp;
-use crate::engine::view::{Detail, LegView, Summary, UpstreamView};
+use crate::engine::view::{Detail, LegView, Summary, Trouble, UpstreamView};
 use crate::gate::Ban;
 
 /// A list under a name, so that fields can join it later.
@@ -121,6 +121,25 @@ pub(super) struct UpstreamJson {
     since: Option<Timestamp>,
     /// Until when it is left alone, where it is.
     paused: Option<Timestamp>,
+    /// Why its last TLS handshake came to nothing.
+    error: Option<TroubleJson>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct TroubleJson {
+    at: Timestamp,
+    peer: String,
+    what: String,
+}
+
+impl From<Trouble> for TroubleJson {
+    fn from(trouble: Trouble) -> Self {
+        Self {
+            at: Timestamp(trouble.at),
+            peer: trouble.peer.to_string(),
+            what: trouble.what.into(),
+        }
+    }
 }
 
 impl From<UpstreamView> for UpstreamJson {
@@ -131,6 +150,7 @@ impl From<UpstreamView> for UpstreamJson {
             state: view.state.as_str(),
             since: (view.since > Time(0)).then_some(Timestamp(view.since)),
             paused: view.paused.map(Timestamp),
+            error: view.trouble.map(TroubleJson::from),
         }
     }
 }

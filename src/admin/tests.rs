@@ -16,7 +16,7 @@ use crate::engine::ids::{Aor, ConversationId, Side};
 use crate::engine::ports::Command;
 use crate::engine::settings::Kind;
 use crate::engine::time::{Millis, Time};
-use crate::engine::view::{Detail, LegView, Stage, Summary, UpstreamView};
+use crate::engine::view::{Detail, LegView, Stage, Summary, Trouble, UpstreamView};
 use crate::gate::{Ban, Source, Whom, Why};
 use crate::metrics::Readings;
 use crate::observe::Spans;
@@ -78,6 +78,11 @@ impl Directory for Table {
             state,
             since,
             paused,
+            trouble: (state == Health::Ejected).then(|| Trouble {
+                at: Time(59_000),
+                peer: "192.0.2.1:5061".parse().unwrap(),
+                what: "its certificate has ended".into(),
+            }),
         };
         self.answer(vec![
             view(Health::Up, Time(0), Some(Time(90_000))),
@@ -486,9 +491,11 @@ async fn upstreams_are_shown_with_their_state() {
         all,
         json!({ "upstreams": [
             { "upstream": upstream, "target": target, "state": "up", "since": null,
-              "paused": "1970-01-01T00:01:30.000Z" },
+              "paused": "1970-01-01T00:01:30.000Z", "error": null },
             { "upstream": upstream, "target": target, "state": "ejected",
-              "since": "1970-01-01T00:01:00.000Z", "paused": null },
+              "since": "1970-01-01T00:01:00.000Z", "paused": null,
+              "error": { "at": "1970-01-01T00:00:59.000Z", "peer": "192.0.2.1:5061",
+                         "what": "its certificate has ended" } },
         ]})
     );
 }

@@ -20,6 +20,7 @@ use crate::engine::view::{Detail, Gauges, Summary, UpstreamView};
 use crate::gate::{Ban, Source};
 use crate::metrics::{Metrics, Readings};
 use crate::observe::Spans;
+use crate::sip::Uri;
 
 pub(super) struct Shards {
     shared: Arc<Shared>,
@@ -34,6 +35,7 @@ pub(super) fn readings(shared: &Shared, shards: Gauges) -> Readings {
         transport: shared.transport_reading(),
         gate: shared.gate.reading(),
         relay: shared.media.counters().reading(),
+        certificate_not_after: shared.tls.as_ref().map_or(0, |tls| tls.not_after()),
     }
 }
 
@@ -135,7 +137,15 @@ impl Directory for Shards {
 
     fn upstreams(&self) -> impl Future<Output = Result<Vec<UpstreamView>, Unanswered>> + Send {
         let leads = self.shared.mailboxes.owner(VirtualShard(0));
-        self.ask(leads, Engine::upstreams)
+        let asked = self.ask(leads, Engine::upstreams);
+        async move {
+            let mut all = asked.await?;
+            for view in &mut all {
+                let uri = Uri::parse(&view.target).ok();
+                view.trouble = uri.and_then(|uri| self.shared.registry.troubles.of(uri.host));
+            }
+            Ok(all)
+        }
     }
 
     async fn resume(&self, target: &str) -> Result<bool, Unanswered> {

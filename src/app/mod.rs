@@ -228,6 +228,9 @@ impl Server {
         match tls.reload() {
             Ok(()) => {
                 tracing::info!("certificates were read again");
+                for doubt in tls.doubts() {
+                    tracing::warn!("{doubt}");
+                }
                 true
             }
             Err(fault) => {

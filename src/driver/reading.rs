@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use mio::Token;
 
 use crate::engine::events::{Event, Offence};
-use crate::engine::ids::Flow;
+use crate::engine::ids::{ConnectionId, Flow};
 use crate::engine::time::{Millis, Time};
 use crate::gate::Source;
 use crate::sip::Fault;
@@ -97,6 +97,7 @@ impl Shard {
                     connection,
                     fault,
                 } => {
+                    self.tell_trouble(connection, flow, now);
                     self.tell_fault(fault, flow);
                     if let Some(flow) = self.streams.end(connection, fault, now) {
                         self.tell_closed(flow);
@@ -137,6 +138,17 @@ impl Shard {
             }
             self.tell_closed(flow);
             self.settle();
+        }
+    }
+
+    /// Says why a host that was connected to cannot be spoken with, once for each reason.
+    fn tell_trouble(&self, connection: ConnectionId, flow: Flow, now: Time) {
+        let Some((host, what)) = self.streams.trouble(connection) else {
+            return;
+        };
+        let (troubles, peer) = (&self.shared.registry.troubles, flow.peer);
+        if troubles.note(&host, peer, what.clone(), now) {
+            tracing::warn!(%host, %peer, "cannot speak TLS with an upstream or phone: {what}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the API and the metrics see of the engine.
 
 use std::iter::Sum;
+use std::net::SocketAddr;
 
 use serde::Serialize;
 
@@ -51,6 +52,16 @@ impl Stage {
     }
 }
 
+/// Why a host could not be spoken with over TLS the last time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    pub at: Time,
+    /// The address of the host that was tried.
+    pub peer: SocketAddr,
+    /// A sentence for the operator.
+    pub what: Box<str>,
+}
+
 /// One target of an upstream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpstreamView {
@@ -62,6 +73,8 @@ pub struct UpstreamView {
     pub since: Time,
     /// Until when it is left alone since it asked for that; of its addresses, the last that is.
     pub paused: Option<Time>,
+    /// Why its last handshake came to nothing. The transport knows, and no shard.
+    pub trouble: Option<Trouble>,
 }
 
 /// One line of the list of conversations.

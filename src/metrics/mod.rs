@@ -128,6 +128,7 @@ struct ReadMetrics {
     datagrams_lost: IntCounter,
     datagram_wait: Gauge,
     mailbox_overflows: IntCounter,
+    certificate_not_after: IntGauge,
     overloaded: IntGauge,
     gate: GateMetrics,
     shard_answer: Gauge,
@@ -444,6 +445,7 @@ impl ReadMetrics {
             datagrams_lost: make.counter(names::DATAGRAMS_LOST),
             datagram_wait: make.float(names::DATAGRAM_WAIT),
             mailbox_overflows: make.counter(names::MAILBOX_OVERFLOWS),
+            certificate_not_after: make.gauge(names::CERTIFICATE_NOT_AFTER),
             overloaded: make.gauge(names::OVERLOADED),
             gate: GateMetrics::new(make),
             shard_answer: make.float(names::SHARD_ANSWER),
@@ -511,6 +513,7 @@ impl ReadMetrics {
         show(&self.upstream_pauses, shards.pauses as u64);
         show(&self.overloaded, shards.overloaded as u64);
         show(&self.bindings, readings.bindings);
+        show(&self.certificate_not_after, readings.certificate_not_after);
         self.shard_answer.set(took.as_secs_f64());
         self.set_transport(&readings.transport);
         self.gate.set(&readings.gate);
@@ -547,10 +550,8 @@ impl ReadMetrics {
     fn set_relay(&self, relay: &RelayReading) {
         show(&self.relay_sessions, relay.sessions);
         show(&self.relay_ports[0], relay.ports_used);
-        show(
-            &self.relay_ports[1],
-            relay.ports.saturating_sub(relay.ports_used),
-        );
+        let free = relay.ports.saturating_sub(relay.ports_used);
+        show(&self.relay_ports[1], free);
         for (shown, refused) in self.relay_ports_refused.iter().zip(relay.ports_refused) {
             raise(shown, refused);
         }

@@ -81,6 +81,7 @@ families! {
     DATAGRAM_WAIT = "refork_datagram_wait_seconds", "Longest that a SIP datagram waited in the kernel's queue since the last scrape.";
     DATAGRAMS_DROPPED = "refork_datagrams_dropped_total", "SIP datagrams that could not be taken or sent.";
     MAILBOX_OVERFLOWS = "refork_mailbox_overflows_total", "Inputs dropped because a shard's mailbox was full.";
+    CERTIFICATE_NOT_AFTER = "refork_tls_certificate_not_after_seconds", "When the first certificate of the listeners ends, in seconds since 1970; 0 without one.";
     OVERLOADED = "refork_overloaded_shards", "Shards that put off what is new, since they are late.";
     GLUTS = "refork_requests_crowded_total", "Requests outside of dialogs refused since too many, or too much, waited for answers, by whose.";
     UNDER_WAY = "refork_requests_under_way_bytes", "Bytes that requests outside of dialogs hold while they wait for answers.";

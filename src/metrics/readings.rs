@@ -16,6 +16,8 @@ pub struct Readings {
     pub transport: TransportReading,
     pub gate: GateReading,
     pub relay: RelayReading,
+    /// When the first certificate of ours ends, in seconds since 1970; 0 without one.
+    pub certificate_not_after: u64,
 }
 
 /// Counters of the SIP sockets, summed over all shards.

@@ -405,6 +405,7 @@ fn distinct(more: u64) -> Readings {
             pauses: count(114),
         },
         bindings: n(201),
+        certificate_not_after: n(202),
         transport: TransportReading {
             connections: [n(301), n(304), n(305), n(306)],
             accepted: n(302),
@@ -471,6 +472,7 @@ fn readings_set_gauges_and_raise_counters() {
         ("refork_restorations_waiting", 115),
         ("refork_lost_dialogs", 116),
         ("refork_overloaded_shards", 112),
+        ("refork_tls_certificate_not_after_seconds", 202),
         ("refork_requests_under_way_bytes", 113),
         ("refork_upstream_pauses", 114),
         ("refork_bindings", 201),

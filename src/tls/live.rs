@@ -1,12 +1,14 @@
 //! What is in force now, and reading it again.
 
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustls::client::ClientConfig;
 use rustls::server::ServerConfig;
 
 use super::load::{self, Fault, Files};
+use super::validity::{doubts, earliest_end};
 
 /// Certificates in force. A handshake takes those of its beginning; connections that stand keep theirs.
 pub struct Tls {
@@ -15,6 +17,8 @@ pub struct Tls {
     client: RwLock<Arc<ClientConfig>>,
     /// Which each file was, as of the last reading.
     stamps: Mutex<Vec<Option<Stamp>>>,
+    /// When the first of ours ends, in seconds since 1970; 0 where there is none.
+    not_after: AtomicU64,
 }
 
 impl Tls {
@@ -25,7 +29,9 @@ impl Tls {
     pub fn load(files: Files) -> Result<Self, Fault> {
         let stamps = stamps(&files);
         let (server, client) = (load::server(&files)?, load::client(&files)?);
+        let not_after = AtomicU64::new(earliest_end(&files).unwrap_or(0));
         Ok(Self {
+            not_after,
             files,
             server: RwLock::new(server),
             client: RwLock::new(client),
@@ -58,7 +64,19 @@ impl Tls {
         let (server, client) = (load::server(&self.files)?, load::client(&self.files)?);
         *self.client.write().unwrap_or_else(PoisonError::into_inner) = client;
         *self.server.write().unwrap_or_else(PoisonError::into_inner) = server;
+        let end = earliest_end(&self.files).unwrap_or(0);
+        self.not_after.store(end, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Returns when the first of our certificates ends, in seconds since 1970; 0 without one.
+    pub fn not_after(&self) -> u64 {
+        self.not_after.load(Ordering::Relaxed)
+    }
+
+    /// Returns a sentence for each certificate of ours that has ended, has not begun, or ends soon.
+    pub fn doubts(&self) -> Vec<String> {
+        doubts(&self.files)
     }
 
     /// Returns true where a file is not the one that was read last.

@@ -223,6 +223,11 @@ fn certified(index: usize, pair: &Pair, provider: &CryptoProvider) -> Result<Cer
     })
 }
 
+/// Returns the certificate that a file begins with, which is the holder's; none where it cannot be read.
+pub(super) fn leaf(path: &Path) -> Option<CertificateDer<'static>> {
+    certificates(path).ok()?.into_iter().next()
+}
+
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let text = read(path)?;
     let all: Vec<_> = CertificateDer::pem_slice_iter(&text)

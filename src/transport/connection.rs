@@ -113,6 +113,11 @@ impl Connection {
         &mut self.stream
     }
 
+    /// Returns why its TLS came to nothing.
+    pub(super) fn failure(&self) -> Option<Box<str>> {
+        self.layer.failure()
+    }
+
     pub(super) fn is_opening(&self) -> bool {
         self.opening
     }

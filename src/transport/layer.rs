@@ -7,10 +7,18 @@ use rustls::{Connection as Session, Error as TlsError};
 
 use super::fault::{Fault, Shake};
 use super::outbox::{Outbox, UNWRITTEN_MAX};
+use super::troubles::reason;
 
 pub(super) enum Layer {
     Plain,
-    Tls(Box<Session>),
+    Tls(Box<Secure>),
+}
+
+/// A session, and what came of it.
+pub(super) struct Secure {
+    session: Session,
+    /// Why it came to nothing.
+    failure: Option<TlsError>,
 }
 
 impl Layer {
@@ -18,13 +26,16 @@ impl Layer {
         let mut session = session.into();
         // What is said before the handshake is over waits within, and no more of it than after.
         session.set_buffer_limit(Some(UNWRITTEN_MAX));
-        Self::Tls(Box::new(session))
+        Self::Tls(Box::new(Secure {
+            session,
+            failure: None,
+        }))
     }
 
     pub(super) fn is_shaking(&self) -> bool {
         match self {
             Self::Plain => false,
-            Self::Tls(session) => session.is_handshaking(),
+            Self::Tls(secure) => secure.session.is_handshaking(),
         }
     }
 
@@ -32,7 +43,15 @@ impl Layer {
     pub(super) fn certificate(&self) -> Option<&rustls::pki_types::CertificateDer<'static>> {
         match self {
             Self::Plain => None,
-            Self::Tls(session) => session.peer_certificates()?.first(),
+            Self::Tls(secure) => secure.session.peer_certificates()?.first(),
+        }
+    }
+
+    /// Returns why the session came to nothing, in words for who is to mend it.
+    pub(super) fn failure(&self) -> Option<Box<str>> {
+        match self {
+            Self::Plain => None,
+            Self::Tls(secure) => secure.failure.as_ref().map(reason),
         }
     }
 
@@ -43,9 +62,9 @@ impl Layer {
         outbox: &mut Outbox,
         mut heard: impl FnMut(&[u8]) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        let session = match self {
+        let Secure { session, failure } = match self {
             Self::Plain => return heard(wire),
-            Self::Tls(session) => session,
+            Self::Tls(secure) => &mut **secure,
         };
         let mut rest = wire;
         while !rest.is_empty() {
@@ -54,7 +73,11 @@ impl Layer {
             let outcome = session.process_new_packets();
             // An alert says to the peer what was wrong.
             write_out(session, outbox)?;
-            let state = outcome.map_err(|error| fault(&error))?;
+            let state = outcome.map_err(|error| {
+                let fault = fault(&error);
+                *failure = Some(error);
+                fault
+            })?;
             let mut reader = session.reader();
             while let Ok(said) = reader.fill_buf() {
                 let len = said.len();
@@ -78,7 +101,7 @@ impl Layer {
     pub(super) fn say(&mut self, bytes: Bytes, outbox: &mut Outbox) -> Result<(), Fault> {
         let session = match self {
             Self::Plain => return outbox.push(bytes).map_err(Fault::from),
-            Self::Tls(session) => session,
+            Self::Tls(secure) => &mut secure.session,
         };
         let mut rest = &*bytes;
         while !rest.is_empty() {
@@ -95,16 +118,16 @@ impl Layer {
     pub(super) fn pump(&mut self, outbox: &mut Outbox) -> Result<(), Fault> {
         match self {
             Self::Plain => Ok(()),
-            Self::Tls(session) => write_out(session, outbox),
+            Self::Tls(secure) => write_out(&mut secure.session, outbox),
         }
     }
 
     /// Says that nothing more comes.
     pub(super) fn leave(&mut self, outbox: &mut Outbox) {
-        if let Self::Tls(session) = self {
-            session.send_close_notify();
+        if let Self::Tls(secure) = self {
+            secure.session.send_close_notify();
             // The connection is closed whether or not there is room for it.
-            let _ = write_out(session, outbox);
+            let _ = write_out(&mut secure.session, outbox);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use dashmap::{DashMap, Entry};
 use sha2::{Digest, Sha256};
 
+use super::troubles::Troubles;
 use crate::engine::ids::{ConnectionId, Flow, Transport};
 use crate::gate::Source;
 
@@ -38,6 +39,8 @@ pub struct Registry {
     /// Which connection a host has proved itself on, by address and host.
     to_hosts: DashMap<(SocketAddr, ConnectionId), ConnectionId>,
     hosts: DashMap<ConnectionId, Box<str>>,
+    /// Of those whose handshakes came to nothing.
+    pub troubles: Troubles,
     /// The names in the certificates that peers have proved to hold.
     vouched: DashMap<ConnectionId, Arc<[Box<str>]>>,
     /// Of connections that their clients take requests over: what they are found under in `to_hosts`.
@@ -75,6 +78,7 @@ impl Registry {
             open: DashMap::new(),
             to_hosts: DashMap::new(),
             hosts: DashMap::new(),
+            troubles: Troubles::default(),
             vouched: DashMap::new(),
             aliases: DashMap::new(),
             by_source: DashMap::new(),
@@ -172,7 +176,7 @@ impl Registry {
     }
 
     /// Returns the host that a connection has to belong to.
-    pub(super) fn host(&self, id: ConnectionId) -> Option<Box<str>> {
+    pub fn host(&self, id: ConnectionId) -> Option<Box<str>> {
         self.hosts.get(&id).map(|host| host.clone())
     }
 

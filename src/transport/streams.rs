@@ -15,7 +15,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use crate::config::{NamedBy, TransportLimits};
 use crate::engine::ids::{ConnectionId, Flow, ListenerId, Transport};
 use crate::engine::time::{Millis, Time};
-use crate::tls::{self, Tls};
+use crate::tls::Tls;
 
 use super::bind::{Bound, mark};
 use super::connection::{Connection, Reading, Who};
@@ -288,18 +288,11 @@ impl Streams {
             return false;
         };
         let flow = connection.flow;
-        if shaking && !connection.is_shaking() {
-            // What was opened is known already.
-            if connection.origin == Origin::Accepted {
-                if let (Some(id), Some(certificate)) = (flow.connection, connection.certificate()) {
-                    self.registry.vouch(id, tls::names(certificate));
-                }
-                if self.registry.claim(flow).is_err() && flow.peer != accepted_from {
-                    // Of two clients that nobody could tell apart the second has to come again.
-                    into.push(over(&self.counters, flow, Fault::Ended));
-                    return false;
-                }
-            }
+        let is_new = shaking && !connection.is_shaking();
+        if is_new && self.registry.greeted(connection).is_err() && flow.peer != accepted_from {
+            // Of two clients that nobody could tell apart the second has to come again.
+            into.push(over(&self.counters, flow, Fault::Ended));
+            return false;
         }
         let pings = connection.take_pings();
         into.extend(pings.map(|count| StreamEvent::Pings { flow, count }));

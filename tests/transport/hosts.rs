@@ -111,12 +111,16 @@ fn a_host_is_told_what_is_meant_for_it_once_it_has_proved_itself() {
 #[test]
 fn nobody_else_is_told_anything() {
     let (authority, stranger) = (Authority::new(), Authority::new());
-    for leaf in [
-        authority.issue(&["other.example"]),
-        stranger.issue(&["pbx.example.net"]),
+    let (named, trusted) = ("does not name the host", "a CA that is not trusted here");
+    for (leaf, why) in [
+        (authority.issue(&["other.example"]), named),
+        (stranger.issue(&["pbx.example.net"]), trusted),
         // Where SIP URIs name domains, DNS names are for other services (RFC 5922 7.1).
-        authority.issue(&["pbx.example.net", "sip:other.example"]),
-        authority.issue(&["sip:bob@pbx.example.net"]),
+        (
+            authority.issue(&["pbx.example.net", "sip:other.example"]),
+            named,
+        ),
+        (authority.issue(&["sip:bob@pbx.example.net"]), named),
     ] {
         let mut shard = shard(&authority);
         let (at, served) = server(leaf, &authority);
@@ -131,6 +135,12 @@ fn nobody_else_is_told_anything() {
             (shard.closed[0], shard.failed(Shake::Certificate)),
             (flow, 1)
         );
+        // The operator is told why, and by which name.
+        let [(host, what)] = &shard.troubles[..] else {
+            panic!("{:?}", shard.troubles);
+        };
+        assert_eq!(&**host, "pbx.example.net");
+        assert!(what.contains(why), "{what}");
         assert!(served.join().unwrap().is_err());
         assert_eq!(shard.open(), 0);
     }

@@ -33,6 +33,8 @@ pub(crate) struct Shard {
     pub(crate) closed: Vec<Flow>,
     /// Why connections ended.
     pub(crate) faults: Vec<Fault>,
+    /// Hosts that were connected to in vain, and why.
+    pub(crate) troubles: Vec<(Box<str>, Box<str>)>,
     pub(crate) accepted: usize,
     /// Clients that are not let in.
     pub(crate) denied: Vec<IpAddr>,
@@ -114,6 +116,7 @@ impl Shard {
             too_large: 0,
             closed: Vec::new(),
             faults: Vec::new(),
+            troubles: Vec::new(),
             accepted: 0,
             denied: Vec::new(),
             guest: Guest::Stranger,
@@ -177,6 +180,7 @@ impl Shard {
                         connection, fault, ..
                     } => {
                         self.faults.push(fault);
+                        self.troubles.extend(self.streams.trouble(connection));
                         let ended = self.streams.end(connection, fault, self.now);
                         self.closed.extend(ended);
                     }

@@ -6,7 +6,7 @@ use super::{Check, key};
 use crate::config::file::{self, File};
 use crate::config::resolved::Listener;
 use crate::config::tree::Step;
-use crate::tls::{ClientAuth, Fault, Files, Pair, Part, check as look_into};
+use crate::tls::{ClientAuth, Fault, Files, Pair, Part, check as look_into, doubts};
 
 const MAKE_ONE: &str = "PEM files; for a try-out: openssl req -x509 -newkey rsa:2048 -nodes \
                         -keyout key.pem -out cert.pem -days 365 -subj /CN=sip.example.org \
@@ -65,8 +65,14 @@ pub(super) fn resolve(
             file::ClientAuth::Optional => ClientAuth::Optional,
         },
     };
-    if let Err(fault) = look_into(&files) {
-        tell(&fault, check);
+    match look_into(&files) {
+        Ok(()) => {
+            // No error: UDP and whoever does not look go on, and a restart is no time to lose them as well.
+            for doubt in doubts(&files) {
+                check.warn(format!("`tls`: {doubt}"));
+            }
+        }
+        Err(fault) => tell(&fault, check),
     }
     Some(files)
 }

@@ -313,6 +313,7 @@ impl Upstreams {
                     state: watched.health,
                     since: watched.since,
                     paused: watched.pauses.values().max().copied(),
+                    trouble: None,
                 })
             })
         });
