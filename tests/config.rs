@@ -337,7 +337,9 @@ fn proxies_that_are_trusted_are_warned_of() {
         valid(&text).warnings
     };
     let pbx = |trusted| {
-        format!("upstreams: {{ pbx: {{ targets: [\"sip:127.0.0.1:5070\"], trusted: {trusted} }} }}")
+        format!(
+            "upstreams: {{ pbx: {{ targets: [\"sip:127.0.0.1:5070\"], trusted: {trusted} }} }}\nroutes: [{{ match: \"sip:*@*\", to: pbx }}]"
+        )
     };
     for (more, by) in [
         ("acl: { trusted: [127.0.0.1] }".to_owned(), "`acl.trusted`"),

@@ -42,6 +42,8 @@ pub(super) fn add_users(
         passwords,
         numbers,
         shown,
+        // They are made without numbers.
+        local: _,
     } = users_of(&text, &name, &config.engine.domains, environment)?;
     config.engine.users = credentials;
     config.engine.numbers = numbers;

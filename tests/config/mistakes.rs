@@ -8,7 +8,10 @@ use super::{parse, valid};
 
 /// Returns a file with one upstream, at these listeners.
 fn calling(listen: &str, target: &str) -> String {
-    format!("listen: [{listen}]\nupstreams:\n  pbx:\n    targets: [\"{target}\"]\n")
+    format!(
+        "listen: [{listen}]\nupstreams:\n  pbx:\n    targets: [\"{target}\"]\n\
+         routes: [{{ match: \"sip:*@*\", to: pbx }}]\n"
+    )
 }
 
 #[track_caller]
@@ -180,7 +183,10 @@ fn everybody_as_somebody_to_trust_is_warned_of() {
 #[test]
 fn an_upstream_that_is_not_let_in_is_told_of() {
     let with = |acl: &str, target: &str| {
-        format!("acl: {{ {acl} }}\nupstreams:\n  pbx: {{ targets: [\"{target}\"] }}\n")
+        format!(
+            "acl: {{ {acl} }}\nupstreams:\n  pbx: {{ targets: [\"{target}\"] }}\n\
+             routes: [{{ match: \"sip:*@*\", to: pbx }}]\n"
+        )
     };
     let key = "upstreams.pbx.targets[0]";
     let (udp, tcp) = ("sip:192.0.2.10", "sip:192.0.2.10;transport=tcp");
@@ -218,7 +224,7 @@ fn a_route_that_others_leave_nothing_to_is_warned_of() {
     let with = |routes: &[&str]| {
         let routes = routes.join("\n  - ");
         format!(
-            "upstreams: {{ a: {{ targets: [\"sip:a\"] }}, b: {{ targets: [\"sip:b\"] }} }}\nroutes:\n  - {routes}\n"
+            "upstreams: {{ a: {{ targets: [\"sip:a\"] }}, b: {{ targets: [\"sip:b\"], sources: [192.0.2.7] }} }}\nroutes:\n  - {routes}\n"
         )
     };
     let all = "{ match: \"sip:*@*\", to: a }";
@@ -334,4 +340,75 @@ fn the_first_number_of_a_user_is_the_one_that_is_shown() {
     let shown = valid(text).engine.shown_numbers;
     let shown: Vec<_> = shown.values().map(|number| &**number).collect();
     assert_eq!(shown, ["+49302"]);
+}
+
+#[test]
+fn the_api_at_a_port_that_is_taken_is_refused() {
+    for (listen, admin) in [
+        ("tcp://127.0.0.1:8080", "127.0.0.1:8080"),
+        ("ws://0.0.0.0:8080", "127.0.0.1:8080"),
+        ("tcp://127.0.0.1:5070", "127.0.0.1:5070"),
+    ] {
+        let text = format!("listen: [\"{listen}\"]\nadmin:\n  listen: \"{admin}\"\n");
+        let what = format!("{admin} is taken by the listener {listen}");
+        is_refused(&text, "admin.listen", 3, &what, "another port");
+    }
+    for (listen, admin) in [
+        ("udp://0.0.0.0:8080", "127.0.0.1:8080"),
+        ("tcp://127.0.0.2:8080", "127.0.0.1:8080"),
+        ("tcp://127.0.0.1:8081", "127.0.0.1:8080"),
+        ("tcp://[::]:8080", "127.0.0.1:8080"),
+        ("tcp://127.0.0.1:0", "127.0.0.1:0"),
+    ] {
+        is_quiet(&format!(
+            "listen: [\"{listen}\"]\nadmin: {{ listen: \"{admin}\" }}\n"
+        ));
+    }
+}
+
+#[test]
+fn an_upstream_that_nothing_leads_to_is_warned_of() {
+    let pbx = "upstreams:\n  pbx: { targets: [\"sip:pbx\"] }\n";
+    is_warned_of(
+        pbx,
+        "`upstreams.pbx` (line 2): nothing is sent there",
+        &["`sources`"],
+    );
+    is_quiet(&format!(
+        "{pbx}routes: [{{ match: \"sip:*@*\", to: pbx }}]\n"
+    ));
+    is_quiet(&format!(
+        "{pbx}domains: {{ example.org: {{ upstream: pbx }} }}\n"
+    ));
+    is_quiet("upstreams:\n  pbx: { targets: [\"sip:pbx\"], sources: [192.0.2.0/24] }\n");
+}
+
+#[test]
+fn a_first_number_that_is_not_global_is_warned_of() {
+    let with = |numbers: &str, identity: &str| {
+        format!(
+            "domains: {{ example.org: {{}} }}\nusers:\n  \"sip:alice@example.org\":\n    \
+             {{ password: long enough, numbers: [{numbers}] }}\nupstreams:\n  \
+             trunk: {{ targets: [\"sip:trunk\"], identity: {identity} }}\n\
+             routes: [{{ match: \"sip:*@*\", to: trunk }}]\n"
+        )
+    };
+    is_warned_of(
+        &with("\"030123456\", \"+4930123456\"", "number"),
+        "`users.sip:alice@example.org.numbers[0]` (line 4): 030123456 is no global number",
+        &["`upstreams.*.identity: number`", "with + first"],
+    );
+    is_quiet(&with("\"+4930123456\", \"030123456\"", "number"));
+    is_quiet(&with("\"030123456\"", "user"));
+}
+
+#[test]
+fn a_name_to_advertise_is_refused_with_what_to_write() {
+    is_refused(
+        "advertise: sip.example.org\n",
+        "advertise",
+        1,
+        "names are not looked up",
+        "getent ahosts",
+    );
 }

@@ -116,7 +116,8 @@ impl FromText for AdvertiseTo {
 
     fn form() -> String {
         "auto, or an IP address with or without a port: 203.0.113.5, 203.0.113.5:5060, \
-         [2001:db8::5]:5060; this version knows no host names here"
+         [2001:db8::5]:5060; no host name: write the address that `getent ahosts NAME` tells, \
+         or ${VARIABLE}, where that changes from start to start"
             .to_owned()
     }
 
@@ -130,6 +131,9 @@ impl FromText for AdvertiseTo {
             }
             Some((_, Some(0))) => Err(format!("`{text}` has port 0")),
             Some((ip, port)) => Ok(Self::Address(ip, port)),
+            None if text.bytes().any(|b| b.is_ascii_alphabetic()) && !text.contains(' ') => Err(
+                format!("`{text}` is no IP address, and names are not looked up here"),
+            ),
             None => Err(format!("`{text}` is no IP address")),
         }
     }

@@ -84,9 +84,15 @@ impl<'a> Check<'a> {
 
     /// Notes what may be meant, and is told of with its place.
     pub(super) fn warn_at(&mut self, path: &[Step<'_>], what: &str) {
+        let at = self.path_of(path);
+        self.warn(format!("{at}: {what}"));
+    }
+
+    /// Returns a key and its line, as warnings name them.
+    fn path_of(&self, path: &[Step<'_>]) -> String {
         let (Ok(node) | Err(node)) = self.tree.nearest(path);
         let (key, line) = (self.tree.path(node), self.tree.place(node).line);
-        self.warn(format!("`{key}` (line {line}): {what}"));
+        format!("`{key}` (line {line})")
     }
 
     /// Returns true where the file gives the key a value.
@@ -117,10 +123,12 @@ pub(super) fn resolve(
     let tls = tls::resolve(file, &listeners, directory, &mut check);
     let domains = domains::resolve(file, &listeners, &mut check);
     let users = users::resolve(file, &domains, directory, environment, &mut check);
+    users::warn_of_local_numbers(file, &users, &mut check);
     let (users, numbers, shown_numbers) = (users.credentials, users.numbers, users.shown);
     let (endpoints, names) = endpoints::resolve(file, &domains, &mut check);
     let upstreams = upstreams::resolve(file, &mut check);
     let routes = upstreams::routes(file, &mut check);
+    upstreams::warn_of_unused(file, &mut check);
     let names_nobody =
         file.domains.0.is_empty() && file.users.0.is_empty() && file.users_file.is_none();
     if !names_nobody && users.is_empty() {

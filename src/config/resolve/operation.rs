@@ -1,14 +1,14 @@
 //! The node itself and what its operators turn.
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
 use super::{Check, key};
-use crate::config::file::{self, Advertise, AdvertiseTo, File, MediaAddress, Workers};
+use crate::config::file::{self, Advertise, AdvertiseTo, File, ListenAt, MediaAddress, Workers};
 use crate::config::resolved::{
     AdminConfig, BanConfig, DnsConfig, Listener, LogConfig, LogFormat, RateConfig, TransportLimits,
 };
@@ -236,9 +236,37 @@ pub(super) fn admin(file: &File, check: &mut Check<'_>) -> AdminConfig {
             ),
         None | Some(_) => {}
     }
+    check_taken(listen, check);
     AdminConfig {
         listen,
         token: file.admin.token.clone(),
+    }
+}
+
+/// A listener for connections may have the port already; UDP is another matter.
+fn check_taken(listen: SocketAddr, check: &mut Check<'_>) {
+    let same_place = |at: SocketAddr| {
+        let all = at.ip().is_unspecified() || listen.ip().is_unspecified();
+        at.port() == listen.port()
+            && at.is_ipv4() == listen.is_ipv4()
+            && (all || at.ip() == listen.ip())
+    };
+    let streams = check
+        .listeners
+        .iter()
+        .filter(|one| one.transport != Transport::Udp);
+    let taken = streams
+        .map(|one| ListenAt {
+            transport: one.transport,
+            at: one.at,
+        })
+        .find(|one| listen.port() != 0 && same_place(one.at));
+    if let Some(other) = taken {
+        check.problem(
+            &key("admin.listen"),
+            format!("{listen} is taken by the listener {other}"),
+            "another port, as 127.0.0.1:8080",
+        );
     }
 }
 

@@ -186,6 +186,31 @@ pub(super) fn routes(file: &File, check: &mut Check<'_>) -> Vec<Route> {
     routes
 }
 
+/// Tells of upstreams that nothing leads to. One with `sources` may be there for what it calls in.
+pub(super) fn warn_of_unused(file: &File, check: &mut Check<'_>) {
+    // One that cannot be read may lead anywhere.
+    if !check.is_whole(&[Step::Key("routes")]) || !check.is_whole(&[Step::Key("domains")]) {
+        return;
+    }
+    for (name, upstream) in &file.upstreams.0 {
+        let routed = file.routes.iter().any(|route| route.to == *name);
+        let mut domains = file.domains.0.iter();
+        let serves = domains.any(|(_, domain)| {
+            let upstream = domain
+                .as_ref()
+                .and_then(|domain| domain.upstream.as_deref());
+            upstream == Some(name)
+        });
+        if !routed && !serves && upstream.sources.is_empty() {
+            check.warn_at(
+                &[Step::Key("upstreams"), Step::Key(name)],
+                "nothing is sent there: no route's `to` and no domain's `upstream` names it; \
+                 one that only calls in says so by `sources`",
+            );
+        }
+    }
+}
+
 /// Says of a route behind others what those leave to it, where one of them matches all that it does.
 fn hidden_by(before: &[Route], route: &Route) -> Option<String> {
     // A `*` of the latter is a character that nothing but a `*` of the former matches.

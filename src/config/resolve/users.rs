@@ -6,7 +6,7 @@ use std::path::Path;
 use super::domains::{AOR_FORM, aor};
 use super::{Check, key};
 use crate::config::environment::Environment;
-use crate::config::file::{File, Ordered, User};
+use crate::config::file::{self, File, Ordered, User};
 use crate::config::problem::{ConfigErrors, Problem};
 use crate::config::read::read;
 use crate::config::tree::{Step, Tree};
@@ -28,6 +28,15 @@ pub(crate) struct UsersOf {
     pub(crate) numbers: BTreeMap<Box<str>, Aor>,
     /// Of each the first.
     pub(crate) shown: BTreeMap<Aor, Box<str>>,
+    /// Of those the ones without a country.
+    pub(crate) local: Vec<Local>,
+}
+
+/// A first number that means one line in one country alone.
+pub(crate) struct Local {
+    /// The key, with its line.
+    path: String,
+    number: String,
 }
 
 pub(super) fn resolve(
@@ -68,6 +77,11 @@ pub(super) fn resolve(
                     users.numbers.insert(number, aor);
                 }
                 users.shown.extend(more.shown);
+                let named = |local: Local| Local {
+                    path: format!("{name}: {}", local.path),
+                    ..local
+                };
+                users.local.extend(more.local.into_iter().map(named));
             }
             Err(errors) => check.problems.extend_from_slice(errors.problems()),
         },
@@ -164,8 +178,15 @@ fn numbers(user: &User, aor: &Aor, path: &[Step<'_>], users: &mut UsersOf, check
             );
             continue;
         };
-        let shown = users.shown.entry(aor.clone());
-        shown.or_insert_with(|| read.user().into());
+        if !users.shown.contains_key(aor) {
+            users.shown.insert(aor.clone(), read.user().into());
+            if !number.starts_with('+') {
+                users.local.push(Local {
+                    path: check.path_of(&path),
+                    number: number.clone(),
+                });
+            }
+        }
         if let Some(other) = users.numbers.insert(read.user().into(), aor.clone()) {
             let what = format!("the number is one of `{other}` already");
             check.problem(&path, what, "a number is one user's");
@@ -234,6 +255,20 @@ fn credentials(
         ha1_sha256: made(Algorithm::Sha256),
         // Few phones know it, and some give up where it is offered: for those it must be asked for.
         ha1_sha512_256: None,
+    }
+}
+
+/// Tells of first numbers that an upstream cannot call back by, where one is told of users by their numbers.
+pub(super) fn warn_of_local_numbers(file: &File, users: &UsersOf, check: &mut Check<'_>) {
+    let mut upstreams = file.upstreams.0.iter();
+    if !upstreams.any(|(_, upstream)| upstream.identity == file::Presented::Number) {
+        return;
+    }
+    for Local { path, number } in &users.local {
+        check.warn(format!(
+            "{path}: {number} is no global number, and upstreams are shown it (`upstreams.*.identity: number`): \
+             put the one with + first"
+        ));
     }
 }
 
