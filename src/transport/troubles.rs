@@ -116,7 +116,8 @@ fn of_certificate(why: &CertificateError) -> String {
         format!("its certificate does not name the host of the target, but {named}")
     } else if *why == C::NotValidForName {
         "its certificate does not name the host of the target".to_owned()
-    } else if *why == C::UnknownIssuer {
+    } else if matches!(why, C::UnknownIssuer | C::BadSignature) {
+        // Or of one by the name of a CA that is trusted, with another key.
         "its certificate is of a CA that is not trusted here (`tls.server_ca`)".to_owned()
     } else {
         format!("its certificate is not taken: {why:?}")
