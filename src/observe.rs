@@ -160,6 +160,14 @@ fn tell(scope: Scope<'_>, event: &Event) {
                 line!(scope, DEBUG, %method, %from, %peer, why, "too much under way");
             }
         }
+        Event::Notified {
+            watcher,
+            watched,
+            told,
+        } => {
+            let (watcher, watched, told) = (Clean(watcher), Clean(watched), told.as_str());
+            line!(scope, DEBUG, %watcher, %watched, told, "told of calls");
+        }
         Event::Overload { on: true, lateness } => {
             line!(
                 scope,

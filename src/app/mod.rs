@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use crate::config::Config;
 use crate::driver::{
-    BELL, Bindings, Clock, Conversations, Counts, Legs, Mail, Mailboxes, Records, Resolver,
+    BELL, Bindings, Boards, Clock, Conversations, Counts, Legs, Mail, Mailboxes, Records, Resolver,
     Revisions, Shard, Shared, Spent, Start,
 };
 use crate::engine::Engine;
@@ -149,6 +149,7 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
         listeners: listeners.into(),
         bindings: Bindings::new(workers),
         spent: Spent::new(workers),
+        boards: Boards::new(workers),
         legs: Legs::default(),
         ringing: Counts::default(),
         standing: Counts::default(),

@@ -74,6 +74,10 @@ impl Shard {
                 let owner = self.shared.mailboxes.owner_of(to);
                 self.hand_over(owner, Input::Message { flow, bytes });
             }
+            Output::Lit(user) => {
+                let tell = || Input::Lit(user.clone());
+                self.shared.mailboxes.tell_others(self.worker, tell);
+            }
             Output::Observed(seen) => {
                 let tell = || Input::Observed(seen.clone());
                 self.shared.mailboxes.tell_others(self.worker, tell);

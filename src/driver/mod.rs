@@ -3,6 +3,7 @@
 //! shard holds for longer than a look into a map.
 
 mod bindings;
+mod boards;
 mod carry;
 mod clock;
 mod conversations;
@@ -25,6 +26,7 @@ mod unsent;
 mod world;
 
 pub use bindings::Bindings;
+pub use boards::Boards;
 pub use clock::Clock;
 pub use conversations::Conversations;
 pub use entrance::{Counts, Legs};

@@ -15,6 +15,7 @@ use crate::tls::Tls;
 use crate::transport::{Bound, Counters, Registry, StreamLimits};
 
 use super::bindings::Bindings;
+use super::boards::Boards;
 use super::clock::Clock;
 use super::conversations::Conversations;
 use super::entrance::{Counts, Legs};
@@ -34,6 +35,7 @@ pub struct Shared {
     pub gruu_key: GruuKey,
     pub bindings: Bindings,
     pub spent: Spent,
+    pub boards: Boards,
     pub legs: Legs,
     /// Calls that nobody has answered yet, by who makes them.
     pub ringing: Counts,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use crate::engine::board::{Light, LightKey};
 use crate::engine::endpoint::Binding;
 use crate::engine::ids::{Aor, ConnectionId, Flow, GruuKey, ListenerId, NonceId, Transport};
 use crate::engine::ports::World;
@@ -178,6 +179,22 @@ impl World for Site {
 
     fn is_marked(&self, number: u64, now: Time) -> bool {
         self.shared.gate.is_marked(number, now)
+    }
+
+    fn show(&mut self, user: &Aor, call: LightKey, light: Option<Light>) -> bool {
+        self.shared.boards.show(user, call, light)
+    }
+
+    fn lights(&self, user: &Aor) -> Vec<(LightKey, Light)> {
+        self.shared.boards.lights(user)
+    }
+
+    fn watch(&mut self, watcher: &Aor, user: &Aor, begins: bool) {
+        self.shared.boards.watch(watcher, user, begins);
+    }
+
+    fn watching(&self, watcher: &Aor) -> usize {
+        self.shared.boards.watching(watcher)
     }
 
     fn spend(&self, nonce: NonceId, count: u32, now: Time) -> bool {

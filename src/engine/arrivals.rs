@@ -75,10 +75,7 @@ impl Engine {
                     .context(now, world)
                     .refuse(server, 481, "no dialog is named");
             }
-            Method::Subscribe => {
-                let why = "no event is served here";
-                self.shared.context(now, world).refuse(server, 489, why);
-            }
+            Method::Subscribe => self.subscribe(server, request, flow, now, world),
             Method::Refer | Method::Publish => {
                 let why = "method outside of a dialog";
                 self.shared.context(now, world).refuse(server, 405, why);
@@ -117,6 +114,7 @@ impl Engine {
                 .shared
                 .context(now, world)
                 .parting_request(server, request);
+        let known = known || self.resubscribed(server, request, flow, now, world);
         if !known && !self.carried_over_the_edge(server, request, flow, now, world) {
             self.shared
                 .context(now, world)

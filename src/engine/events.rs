@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::ids::{ConversationId, Flow, Side};
-pub use crate::engine::reasons::{Crowd, Glut, TargetFailure, Unanswered, Unproven};
+pub use crate::engine::reasons::{Crowd, Glut, TargetFailure, Told, Unanswered, Unproven};
 use crate::engine::settings::Kind;
 use crate::engine::time::{Millis, Time};
 
@@ -100,6 +100,12 @@ pub enum Event {
     Overload {
         on: bool,
         lateness: Millis,
+    },
+    /// What became of a NOTIFY to a user who watches another one's calls.
+    Notified {
+        watcher: Box<str>,
+        watched: Box<str>,
+        told: Told,
     },
     /// A response or ACK that belongs to nothing.
     Stray {

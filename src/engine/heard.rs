@@ -202,6 +202,9 @@ impl Engine {
         let Some(client) = context.within_answered(client, response) else {
             return;
         };
+        if let What::Lamp(number) = errand.what {
+            return self.lamps.on_response(&mut context, number, response);
+        }
         if self.proves(client, errand, answer, now, world) {
             return;
         }
@@ -297,6 +300,10 @@ impl Engine {
         if self.gives_way(client, errand, failure, now, world) {
             return;
         }
+        if let What::Lamp(number) = errand.what {
+            let mut context = self.shared.context(now, world);
+            return self.lamps.on_unanswered(&mut context, number);
+        }
         self.with(errand.conversation, now, world, |conversation, context| {
             conversation.on_unanswered(context, client, errand, unreachable);
         });
@@ -317,6 +324,9 @@ impl Engine {
         match context.within_failed(client, failure, speaks) {
             Failed::Renewed(renewed) => self.renewed([renewed], now, world),
             Failed::Superseded => {}
+            Failed::Doubted(_) if let What::Lamp(number) = errand.what => {
+                self.lamps.on_unanswered(&mut context, number);
+            }
             // What the later one said is no more than a suspicion.
             Failed::Doubted(current) => {
                 self.with(errand.conversation, now, world, |conversation, context| {

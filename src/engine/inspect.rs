@@ -22,6 +22,7 @@ impl Engine {
             queued_messages: self.shared.queued.0,
             queued_bytes: self.shared.queued.1,
             under_way: self.shared.under_way.bytes(),
+            lamps: self.lamps.len(),
             // All shards know the same of them.
             pauses: if self.shared.leads {
                 self.shared.upstreams.paused()

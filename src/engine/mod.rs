@@ -3,6 +3,7 @@
 mod admission;
 mod arrivals;
 pub mod asker;
+pub mod board;
 pub mod conversation;
 pub mod dialog;
 pub mod dispatch;
@@ -17,6 +18,7 @@ mod hidden;
 pub mod ids;
 pub mod inquiry;
 mod inspect;
+mod lamps;
 mod listening;
 pub mod locating;
 pub mod location;
@@ -63,6 +65,7 @@ use crate::engine::edge::Relays;
 use crate::engine::endpoint::{BindingChange, BindingsChanged};
 use crate::engine::events::{Event, Offence};
 use crate::engine::ids::{ConversationId, Flow, ListenerId, VirtualShard};
+use crate::engine::lamps::Lamps;
 use crate::engine::locating::Shunned;
 use crate::engine::location::Registrar;
 use crate::engine::mint::{Mint, ShardKey};
@@ -97,6 +100,7 @@ pub struct Engine {
     relays: Relays,
     probes: Probes,
     returns: Returns,
+    lamps: Lamps,
     timers: Timers<ConversationId>,
     /// Conversations by what they are found by that does not name them.
     index: BTreeSet<(Key, ConversationId)>,
@@ -135,6 +139,7 @@ impl Engine {
             relays: Relays::new(shard),
             probes: Probes::new(VirtualShard(0), probed),
             returns: Returns::default(),
+            lamps: Lamps::default(),
             shared: Shared {
                 transactions: Transactions::new(settings.timers, Time(0)),
                 budget: Budget::new(settings.restore.rate),
@@ -252,6 +257,7 @@ impl Engine {
             }
             Input::Handover(handover) => self.handed_over(handover, now, world),
             Input::Moved(moved) => self.shared.moves.learn(&moved),
+            Input::Lit(user) => self.shine_here(&user, now, world),
             Input::Command(command) => self.command(command, now, world),
             Input::Revised(revision) => revision.apply(&mut self.shared.settings),
             Input::Lateness(lateness) => self.measure(lateness, now),
@@ -281,6 +287,7 @@ impl Engine {
             self.listen(now, world);
         }
         self.probes.fire(&mut self.shared.context(now, world));
+        self.lamps.fire(&mut self.shared.context(now, world));
         self.listen(now, world);
         if self.next_sweep <= now {
             self.next_sweep = now + SWEEP;
@@ -300,6 +307,7 @@ impl Engine {
             self.timers.next_due(),
             self.shared.budget.next_due(),
             self.probes.next_due(),
+            self.lamps.next_due(),
             Some(self.next_sweep),
         ]
         .into_iter()
@@ -537,6 +545,7 @@ impl Engine {
                 .extend(keys.into_iter().flatten().map(|key| (key, id)));
             conversation.indexed = keys;
         }
+        let news = conversation.shines();
         if over && let Some(conversation) = self.conversations.remove(&id) {
             if self.ended.len() >= ENDED_MAX {
                 self.ended.pop_front();
@@ -548,6 +557,7 @@ impl Engine {
             }
             self.ended.push_back(detail);
         }
+        self.shine(id, news, now, world);
     }
 
     fn emit(&mut self, event: Event) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::engine::board::{Light, LightKey};
 use crate::engine::endpoint::{Binding, BindingsChanged};
 use crate::engine::events::Event;
 use crate::engine::handover::{Forward, Handover, Moved};
@@ -64,6 +65,8 @@ pub enum Input {
     Handover(Handover),
     /// A tag of ours belongs to a conversation of another shard, or no longer does.
     Moved(Moved),
+    /// Another shard has changed what the board shows of a user whom somebody watches.
+    Lit(Aor),
     Command(Command),
     /// The operator has changed settings. What stands is not touched.
     Revised(Box<Revision>),
@@ -126,6 +129,8 @@ pub enum Output {
     Handover(Handover),
     /// For the shard that the tag names.
     Moved(Moved),
+    /// For the other shards.
+    Lit(Aor),
     /// A message for the shard of a conversation, which is another than ours.
     Forward(Forward),
     Event {
@@ -220,6 +225,20 @@ pub trait World {
     /// Returns how many conversations the other shards have: of one that begins or ends at this moment they may
     /// not have told yet.
     fn elsewhere(&self) -> usize {
+        0
+    }
+    /// Shows a call of a user on the board that all shards have (`Board`). Returns true where somebody watches.
+    fn show(&mut self, _user: &Aor, _call: LightKey, _light: Option<Light>) -> bool {
+        false
+    }
+    /// Returns the calls of a user that are shown there.
+    fn lights(&self, _user: &Aor) -> Vec<(LightKey, Light)> {
+        Vec::new()
+    }
+    /// Somebody begins to watch a user, or watches no more.
+    fn watch(&mut self, _watcher: &Aor, _user: &Aor, _begins: bool) {}
+    /// Returns how many subscriptions a watcher has, on all shards.
+    fn watching(&self, _watcher: &Aor) -> usize {
         0
     }
     /// Uses a count of a nonce up for all shards (`SpentNonces`). Returns false where it was used before, or may have

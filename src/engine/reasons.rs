@@ -103,6 +103,33 @@ impl Glut {
     }
 }
 
+/// What became of a NOTIFY of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Taken,
+    /// Refused for now: it comes again.
+    PutOff,
+    /// Refused for good: the subscription is over.
+    Refused,
+    /// The same, since nobody has answered.
+    Unanswered,
+}
+
+impl Told {
+    /// Every one, for the metrics that must exist from the start.
+    pub const ALL: [Self; 4] = [Self::Taken, Self::PutOff, Self::Refused, Self::Unanswered];
+
+    /// Returns the word used in logs and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::PutOff => "put_off",
+            Self::Refused => "refused",
+            Self::Unanswered => "unanswered",
+        }
+    }
+}
+
 /// What was wrong with the credentials of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unproven {

@@ -125,6 +125,8 @@ pub struct RegistrarSettings {
     pub min_expires: Millis,
     pub max_bindings: usize,
     pub auth: Auth,
+    /// Users may watch one another's calls (RFC 4235).
+    pub lamps: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -482,6 +484,7 @@ impl Default for RegistrarSettings {
             min_expires: Millis::from_secs(60),
             max_bindings: 10,
             auth: Auth::Users,
+            lamps: true,
         }
     }
 }

@@ -143,6 +143,8 @@ pub struct Gauges {
     pub pauses: usize,
     /// Shards that put off what is new.
     pub overloaded: usize,
+    /// Subscriptions of users to the calls of others.
+    pub lamps: usize,
 }
 
 impl Gauges {
@@ -175,6 +177,7 @@ impl Sum for Gauges {
             timers: sum.timers + shard.timers,
             pauses: sum.pauses + shard.pauses,
             overloaded: sum.overloaded + shard.overloaded,
+            lamps: sum.lamps + shard.lamps,
         })
     }
 }

@@ -87,3 +87,14 @@ impl Maker<'_> {
         values.map(|value| all.with_label_values(&[value]))
     }
 }
+
+/// Sets a gauge.
+pub(super) fn show(gauge: &IntGauge, value: u64) {
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+}
+
+/// Brings a counter up to a total kept elsewhere. A total that fell is a reading that came late: the
+/// counter never falls.
+pub(super) fn raise(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}

@@ -4,9 +4,9 @@ use prometheus::{IntCounter, IntGauge};
 
 use crate::engine::events::Offence;
 
-use super::family::Maker;
+use super::family::{Maker, raise, show};
+use super::names;
 use super::readings::GateReading;
-use super::{names, raise, show};
 
 pub(super) struct GateMetrics {
     banned: IntGauge,

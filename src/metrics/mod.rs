@@ -6,6 +6,7 @@
 mod family;
 mod gate;
 mod labels;
+mod lamps;
 pub mod names;
 mod process;
 mod readings;
@@ -27,9 +28,10 @@ use crate::engine::settings::Kind;
 use crate::engine::view::Stage;
 use crate::sip::Fault;
 
-use self::family::Maker;
+use self::family::{Maker, raise, show};
 use self::gate::GateMetrics;
 pub use self::labels::{HANDSHAKES, REFUSALS, Recording, YIELDED};
+use self::lamps::LampMetrics;
 use self::process::Process;
 pub use self::readings::{GateReading, Readings, RelayReading, TransportReading};
 
@@ -41,6 +43,7 @@ pub struct Metrics {
     conversations: ConversationMetrics,
     messages: MessageMetrics,
     protocol: ProtocolMetrics,
+    lamps: LampMetrics,
     read: ReadMetrics,
     /// Readings are set and gathered as one act, or two scrapes at once would mix.
     scrape: Mutex<()>,
@@ -167,6 +170,7 @@ impl Metrics {
             conversations: ConversationMetrics::new(&make),
             messages: MessageMetrics::new(&make),
             protocol: ProtocolMetrics::new(&make),
+            lamps: LampMetrics::new(&make),
             read: ReadMetrics::new(&make),
             scrape: Mutex::new(()),
             registry,
@@ -204,6 +208,7 @@ impl Metrics {
             }
             Event::Crowded { crowd, .. } => protocol.crowded[*crowd as usize].inc(),
             Event::Glut { glut, .. } => protocol.gluts[*glut as usize].inc(),
+            Event::Notified { told, .. } => self.lamps.notified(*told),
             Event::Overload { on, .. } => protocol.overloads.inc_by(u64::from(*on)),
             // The gate counts them.
             Event::Offence { .. } => {}
@@ -294,6 +299,7 @@ impl Metrics {
     pub fn render(&self, readings: &Readings, took: Duration) -> String {
         let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.read.set(readings, took);
+        self.lamps.set(readings.shards.lamps);
         let mut text = String::with_capacity(16 * 1024);
         if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "metrics could not be written");
@@ -585,17 +591,6 @@ impl ReadMetrics {
         show(&self.threads, process.threads);
         self.process_start.set(process.started);
     }
-}
-
-/// Sets a gauge.
-fn show(gauge: &IntGauge, value: u64) {
-    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-}
-
-/// Brings a counter up to a total kept elsewhere. A total that fell is a reading that came late: the
-/// counter never falls.
-fn raise(counter: &IntCounter, total: u64) {
-    counter.inc_by(total.saturating_sub(counter.get()));
 }
 
 #[cfg(test)]

@@ -65,6 +65,9 @@ families! {
     UNPROVEN = "refork_unproven_total", "Requests that did not prove who sent them, by what was wrong.";
     CHALLENGES = "refork_challenges_total", "Challenges of upstreams to requests of ours, by what became of them.";
 
+    LAMPS = "refork_lamps", "Subscriptions of users to the calls of others now.";
+    NOTIFIED = "refork_lamp_notifications_total", "NOTIFYs to who watches a user's calls, by what became of them.";
+
     BINDINGS = "refork_bindings", "Registered contacts there are now.";
     REGISTRATIONS = "refork_registrations_total", "Changes of bindings, by what happened.";
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::events::{Ending, GaveUp, Refuser, TargetFailure};
+use crate::engine::events::{Ending, GaveUp, Refuser, TargetFailure, Told};
 use crate::engine::ids::{ConversationId, Side};
 use crate::engine::time::Millis;
 use crate::engine::view::Gauges;
@@ -278,6 +278,14 @@ fn an_event_counts_once_in_its_place() {
             "refork_unproven_total{why=\"wrong\"}",
         ),
         (
+            Event::Notified {
+                watcher: "a".into(),
+                watched: "b".into(),
+                told: Told::PutOff,
+            },
+            "refork_lamp_notifications_total{outcome=\"put_off\"}",
+        ),
+        (
             Event::Proved,
             "refork_challenges_total{outcome=\"answered\"}",
         ),
@@ -402,6 +410,7 @@ fn distinct(more: u64) -> Readings {
             queued_bytes: count(111),
             overloaded: count(112),
             under_way: count(113),
+            lamps: count(117),
             pauses: count(114),
         },
         bindings: n(201),
@@ -474,6 +483,7 @@ fn readings_set_gauges_and_raise_counters() {
         ("refork_overloaded_shards", 112),
         ("refork_tls_certificate_not_after_seconds", 202),
         ("refork_requests_under_way_bytes", 113),
+        ("refork_lamps", 117),
         ("refork_upstream_pauses", 114),
         ("refork_bindings", 201),
         ("refork_connections{transport=\"tcp\"}", 301),

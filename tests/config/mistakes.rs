@@ -2,7 +2,7 @@
 //! warned of, each with its place.
 
 use refork::engine::ids::ListenerId;
-use refork::engine::settings::Presented;
+use refork::engine::settings::{Presented, ServedBy};
 
 use super::{parse, valid};
 
@@ -411,4 +411,26 @@ fn a_name_to_advertise_is_refused_with_what_to_write() {
         "names are not looked up",
         "getent ahosts",
     );
+}
+
+#[test]
+fn lamps_are_lit_by_a_registrar_that_is_here() {
+    let upstream = "upstreams:\n  pbx:\n    targets: [\"sip:192.0.2.10\"]\n";
+    let domain = |more: &str| format!("{upstream}domains:\n  example.org:\n    lamps: {more}\n");
+    let with = |more: &str| domain(&format!("{more}\n    upstream: pbx"));
+    for lamps in ["true", "false"] {
+        let text = with(lamps);
+        is_refused(
+            &text,
+            "domains.example.org.lamps",
+            6,
+            "that an upstream serves",
+            "leave it out",
+        );
+        let served = &valid(&domain(lamps)).engine.domains[0].served_by;
+        let ServedBy::Registrar(registrar) = served else {
+            panic!("{served:?}");
+        };
+        assert_eq!(registrar.lamps, lamps == "true");
+    }
 }

@@ -273,7 +273,7 @@ fn refusals_say_what_would_be_right() {
     for (method, status, name, value) in [
         (Method::Refer, 405, Name::Allow, "INVITE"),
         (Method::Publish, 405, Name::Allow, "PRACK"),
-        (Method::Subscribe, 489, Name::AllowEvents, "refer"),
+        (Method::Subscribe, 489, Name::AllowEvents, "dialog"),
     ] {
         let request = request(method.clone(), "alice", "bob", alice(), "lone");
         t.receive(alice(), request.end());

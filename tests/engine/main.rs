@@ -57,6 +57,7 @@ mod hostile;
 mod identities;
 mod judged;
 mod keying;
+mod lamps;
 mod late;
 mod listeners;
 mod listening;

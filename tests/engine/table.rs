@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use refork::engine::Engine;
+use refork::engine::board::{Board, Light, LightKey};
 use refork::engine::dispatch::owner;
 use refork::engine::endpoint::Binding;
 use refork::engine::events::{Event, Happening};
@@ -69,6 +70,10 @@ pub struct Site {
     pub aliases: RefCell<Vec<(Option<ConnectionId>, u16)>>,
     /// The counts of nonces that have been used.
     pub spent: RefCell<SpentNonces>,
+    /// What is seen of users' calls.
+    pub board: Board,
+    /// How many subscriptions whom has.
+    pub watching: BTreeMap<Aor, usize>,
 }
 
 impl World for Site {
@@ -158,6 +163,24 @@ impl World for Site {
 
     fn ringing(&self, asker: u64) -> usize {
         self.ringing.get(&asker).copied().unwrap_or(0)
+    }
+
+    fn show(&mut self, user: &Aor, call: LightKey, light: Option<Light>) -> bool {
+        self.board.show(user, call, light)
+    }
+
+    fn lights(&self, user: &Aor) -> Vec<(LightKey, Light)> {
+        self.board.lights(user)
+    }
+
+    fn watch(&mut self, watcher: &Aor, user: &Aor, begins: bool) {
+        let held = self.watching.entry(watcher.clone()).or_default();
+        *held = if begins { *held + 1 } else { *held - 1 };
+        self.board.watch(user, begins);
+    }
+
+    fn watching(&self, watcher: &Aor) -> usize {
+        self.watching.get(watcher).copied().unwrap_or(0)
     }
 
     fn spend(&self, nonce: NonceId, count: u32, now: Time) -> bool {
@@ -407,7 +430,13 @@ impl Table {
                         t.drain();
                     });
                 }
-                Output::Bindings(_) | Output::Observed(_) | Output::Record(_) => {}
+                Output::Lit(user) if self.other.is_some() => {
+                    self.at(1 - self.worker, |t| {
+                        t.engine.handle_input(Input::Lit(user), t.now, &mut t.site);
+                        t.drain();
+                    });
+                }
+                Output::Bindings(_) | Output::Observed(_) | Output::Record(_) | Output::Lit(_) => {}
                 Output::Inquiry(inquiry) if self.inquiries_lost => drop(inquiry),
                 Output::Inquiry(inquiry) => self.input(Input::Inquiry(inquiry)),
                 Output::Found(found) => self.input(Input::Found(found)),
@@ -571,6 +600,8 @@ impl Table {
         self.site.legs.clear();
         self.site.ringing.clear();
         self.site.standing.clear();
+        self.site.board = Board::default();
+        self.site.watching.clear();
         self.given.clear();
         self.unopened.clear();
         for bytes in self.store.values().cloned().collect::<Vec<_>>() {
@@ -696,6 +727,7 @@ impl Table {
         );
         assert!(self.site.legs.is_empty(), "peers are expected for ever");
         assert!(self.site.ringing.is_empty(), "somebody rings for ever");
+        assert!(self.site.board.is_empty(), "a lamp shines for ever");
         assert!(
             self.site.standing.is_empty(),
             "a call that is over still stands"

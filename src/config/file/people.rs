@@ -20,6 +20,8 @@ pub(crate) struct Domain {
     pub(crate) registrar: Option<Registrar>,
     /// Name of the upstream that serves the domain.
     pub(crate) upstream: Option<String>,
+    /// Users may watch whether others of the domain have calls, where phones register here. None: they may.
+    pub(crate) lamps: Option<bool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]

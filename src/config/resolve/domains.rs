@@ -76,6 +76,13 @@ fn domain(
             },
         );
     }
+    if let (Some(lamps), Some(_)) = (domain.lamps, &domain.upstream) {
+        check.problem(
+            &below("lamps"),
+            format!("lamps ({lamps}) of a domain that an upstream serves"),
+            "they are the upstream's to light: leave it out",
+        );
+    }
     let served_by = match (&domain.registrar, &domain.upstream) {
         (Some(_), Some(_)) => {
             check.problem(
@@ -92,7 +99,10 @@ fn domain(
         (registrar, None) => {
             let registrar = registrar.clone().unwrap_or_default();
             let path = below("registrar");
-            ServedBy::Registrar(self::registrar(&registrar, &path, listeners, check))
+            ServedBy::Registrar(RegistrarSettings {
+                lamps: domain.lamps.unwrap_or(true),
+                ..self::registrar(&registrar, &path, listeners, check)
+            })
         }
     };
     Domain {
@@ -151,6 +161,7 @@ fn registrar(
         min_expires: Millis(registrar.min_expires.0),
         max_bindings: count(registrar.max_bindings.0),
         auth,
+        ..RegistrarSettings::default()
     }
 }
 

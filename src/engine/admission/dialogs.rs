@@ -22,7 +22,7 @@ use crate::engine::transaction::ServerId;
 use crate::sip::{Address, Message, Method};
 
 /// What a request within a dialog may do, by where it comes from.
-enum Place {
+pub(in crate::engine) enum Place {
     /// It comes from where the dialog is, or has proven who it is.
     Same,
     /// Our requests go on to where the dialog was.
@@ -43,7 +43,21 @@ impl Engine {
         now: Time,
         world: &mut dyn World,
     ) -> Option<Flow> {
-        match self.place(request, flow, bound, now, world) {
+        let place = self.place(request, flow, bound, now, world);
+        self.admitted(server, request, flow, place, now, world)
+    }
+
+    /// The same, where its place is known.
+    pub(in crate::engine) fn admitted(
+        &mut self,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+        place: Place,
+        now: Time,
+        world: &mut dyn World,
+    ) -> Option<Flow> {
+        match place {
             // What is not of the dialog is told so by the dialog.
             Place::Same | Place::NotFound => Some(flow),
             Place::Elsewhere(before) if moves_nothing(request.method()) => Some(before),
@@ -110,6 +124,19 @@ impl Engine {
             return Place::NotFound;
         };
         let Partner { dialog, asker } = partner;
+        self.place_in(dialog, asker, request, flow, now, world)
+    }
+
+    /// Returns what a request may do within a dialog with somebody.
+    pub(in crate::engine) fn place_in(
+        &self,
+        dialog: &Dialog,
+        asker: &Asker,
+        request: &Message,
+        flow: Flow,
+        now: Time,
+        world: &dyn World,
+    ) -> Place {
         let settings = &self.shared.settings;
         if !dialog.owns(request) {
             return Place::NotFound;

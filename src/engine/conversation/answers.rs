@@ -113,7 +113,11 @@ impl Conversation {
             What::Farewell if response.status() >= 200 && *response.method() == Method::Bye => {
                 self.farewell_answered(leg, response.status(), &flow);
             }
-            What::Farewell | What::Passage(_) | What::Relay(_) | What::Upstream(_) => {}
+            What::Farewell
+            | What::Passage(_)
+            | What::Relay(_)
+            | What::Upstream(_)
+            | What::Lamp(_) => {}
         }
     }
 
@@ -368,7 +372,11 @@ impl Conversation {
             What::Refresh => self.refresh_unanswered(context, client, leg, signal),
             What::Report => self.report_unanswered(context, leg, signal),
             What::Early => self.early_unanswered(context, client),
-            What::Farewell | What::Passage(_) | What::Relay(_) | What::Upstream(_) => {}
+            What::Farewell
+            | What::Passage(_)
+            | What::Relay(_)
+            | What::Upstream(_)
+            | What::Lamp(_) => {}
         }
     }
 

@@ -79,6 +79,8 @@ pub(crate) enum What {
     Relay(u64),
     /// OPTIONS to a target of an upstream, by its number (`Probes`).
     Upstream(usize),
+    /// The NOTIFY to who watches a user, by the number of the subscription (`Lamps`).
+    Lamp(u64),
 }
 
 impl What {
@@ -98,7 +100,8 @@ impl What {
             | Self::Farewell
             | Self::Passage(_)
             | Self::Relay(_)
-            | Self::Upstream(_) => false,
+            | Self::Upstream(_)
+            | Self::Lamp(_) => false,
         }
     }
 
@@ -124,7 +127,7 @@ impl Of for Errand {
             | What::Early
             | What::Farewell => Some(self.conversation),
             // Numbers of their own.
-            What::Passage(_) | What::Relay(_) | What::Upstream(_) => None,
+            What::Passage(_) | What::Relay(_) | What::Upstream(_) | What::Lamp(_) => None,
         }
     }
 }
@@ -500,8 +503,8 @@ fn what_would_be_right(builder: Builder, status: u16) -> Builder {
         415 => builder
             .header(Name::Accept, ACCEPT)
             .header(Name::AcceptEncoding, "identity"),
-        // RFC 6665 8.4: it names one at least, and a REFER begins the only subscriptions here.
-        489 => builder.header(Name::AllowEvents, "refer"),
+        // RFC 6665 8.4.
+        489 => builder.header(Name::AllowEvents, "dialog, refer"),
         500 | 503 => builder.header(Name::RetryAfter, RETRY_AFTER_S),
         _ => builder,
     }

@@ -7,7 +7,8 @@
 //! with somebody else: `transferring`. `ending` the end, `people` who takes part, apart from the phone.
 //!
 //! Beside them what all of these work with: `context` the way out, `leg` one dialog, `answers` what comes back and
-//! to whom it goes, `index` by what a conversation is found, `rebuild` after a restart, `view` what the API sees.
+//! to whom it goes, `index` by what a conversation is found, `rebuild` after a restart, `view` what the API sees,
+//! `lights` what others see of its users.
 
 pub(crate) mod answers;
 pub(crate) mod carrying;
@@ -20,6 +21,7 @@ mod index;
 mod inviting;
 mod leg;
 mod letters;
+mod lights;
 pub(crate) mod people;
 mod rebuild;
 pub(crate) mod restoring;
@@ -152,6 +154,9 @@ pub struct Conversation {
     pub(crate) rung: Box<[u64]>,
     #[serde(default)]
     open_invite: Option<Box<OpenInvite>>,
+    /// What those see of it who watch one of its users.
+    #[serde(skip)]
+    lit: Box<[lights::Lit]>,
 }
 
 /// One of the two ends.

@@ -55,6 +55,7 @@ impl Held {
             min_expires: Millis(0),
             max_bindings: HELD_MAX,
             auth: Auth::None,
+            lamps: false,
         };
         let wish = wish(request, flow, &any, now, settings)
             .map_err(|refused| (refused.status, refused.why.unwrap_or("bad REGISTER")))?;

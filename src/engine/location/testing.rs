@@ -97,6 +97,7 @@ pub(crate) fn registrar(auth: Auth) -> ServedBy {
         min_expires: Millis::from_secs(60),
         max_bindings: 3,
         auth,
+        lamps: true,
     })
 }
 

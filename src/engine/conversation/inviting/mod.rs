@@ -171,6 +171,7 @@ impl Conversation {
             indexed: Default::default(),
             expected: [false; 2],
             rung: Box::default(),
+            lit: Box::default(),
         };
         for (party, asserted) in conversation.parties.iter_mut().zip(identities) {
             party.asserted = asserted;

@@ -330,7 +330,11 @@ impl Conversation {
             | What::Early
             | What::Farewell => true,
             // Others answer for these.
-            What::Invite | What::Passage(_) | What::Relay(_) | What::Upstream(_) => false,
+            What::Invite
+            | What::Passage(_)
+            | What::Relay(_)
+            | What::Upstream(_)
+            | What::Lamp(_) => false,
         };
         waits && !withdrawn
     }

@@ -193,7 +193,8 @@ impl Conversation {
             | What::Farewell
             | What::Passage(_)
             | What::Relay(_)
-            | What::Upstream(_) => false,
+            | What::Upstream(_)
+            | What::Lamp(_) => false,
         };
         let renews =
             within && (200..300).contains(&response.status()) && refreshes(response.method());

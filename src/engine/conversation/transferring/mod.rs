@@ -52,7 +52,7 @@ use crate::engine::conversation::restoring::repair::replaced;
 use crate::engine::conversation::restoring::survivor;
 use crate::engine::dialog::{Admission, Happens};
 use crate::engine::events::{Ending, Happening};
-use crate::engine::ids::{ConversationId, Flow, Side};
+use crate::engine::ids::{Aor, ConversationId, Flow, Side};
 use crate::engine::mint::tag_shard;
 use crate::engine::refusal::Refusal;
 use crate::engine::routing::{self, By, dialled};
@@ -115,6 +115,11 @@ pub(super) struct Aim {
 }
 
 impl Transfer {
+    /// Returns who transfers.
+    pub(super) fn transferor(&self) -> &Aor {
+        &self.transferor.aor
+    }
+
     /// Returns what is known of who transfers.
     pub(super) fn asker(&self) -> &Asker {
         &self.transferor.asker

@@ -179,6 +179,7 @@ impl Bench {
                 | Output::Inquiry(_)
                 | Output::Handover(_)
                 | Output::Moved(_)
+                | Output::Lit(_)
                 | Output::Forward(_)
                 | Output::Found(_) => panic!("a layer of transactions does not {output:?}"),
             }
