@@ -7,7 +7,7 @@ use refork::sip::{Message, Method, Name};
 use refork::ua::{Call, Ending, Medium, Phone, Reaction};
 
 use crate::stage::{SOON, Stage, answers, connect, hang_up, requests_since, rings, talk};
-use crate::wire::{Wire, sound_of};
+use crate::wire::{Dialog, Wire, sound_of};
 
 /// Returns the last response with a status that a phone has sent.
 fn answered(stage: &Stage, phone: &Phone, status: u16) -> Message {
@@ -304,20 +304,85 @@ fn section_2_15_call_park() {
     stage.finish();
 }
 
-/// What those who pick up (2.16) and who call again (2.17) would watch is not served: they are told so at once.
+/// A phone with a lamp for Bob. Returns its subscription.
+fn watches_bob(watcher: &mut Wire) -> Dialog {
+    let mut subscribe = watcher.first(Method::Subscribe, "sip:bob@example.org");
+    subscribe.more = "Event: dialog\r\nExpires: 600\r\n".into();
+    let ok = watcher.ask(&mut subscribe);
+    assert_eq!(ok.status(), 200);
+    Dialog::begun(&subscribe, &ok)
+}
+
+/// Waits until the lamp shows what a document is to have in it, and returns that.
+fn shown(watcher: &mut Wire, wanted: &str) -> String {
+    loop {
+        let notify = watcher.request(&Method::Notify);
+        watcher.answer(&notify, 200, "", "", "");
+        let document = String::from_utf8(notify.body().to_vec()).unwrap();
+        if document.contains(wanted) {
+            return document;
+        }
+    }
+}
+
+fn watches_no_more(watcher: &mut Wire, mut subscription: Dialog) {
+    let mut leave = watcher.within(&mut subscription, Method::Subscribe);
+    leave.more = "Event: dialog\r\nExpires: 0\r\n".into();
+    watcher.send(&mut leave);
+    let ok = watcher.response(&leave, |status| status >= 200);
+    assert_eq!(ok.status(), 200);
+    loop {
+        let notify = watcher.request(&Method::Notify);
+        watcher.answer(&notify, 200, "", "", "");
+        let state = notify.header(Name::SubscriptionState).unwrap();
+        if state == "terminated;reason=timeout" {
+            return;
+        }
+    }
+}
+
+/// Returns what a document says of the call that rings.
+fn said<'d>(document: &'d str, attribute: &str) -> &'d str {
+    let (_, rest) = document.split_once(&format!("{attribute}=\"")).unwrap();
+    rest.split_once('"').unwrap().0
+}
+
+/// Carol's phone watches Bob's calls by way of us, and takes the one that rings. Call and subscription are each on one
+/// of two workers, as their Call-IDs fall.
 #[test]
-fn section_2_16_and_2_17_nobody_watches_dialogs_by_way_of_us() {
+fn section_2_16_a_lamp_shows_the_call_that_is_picked_up() {
     let stage = Stage::new();
-    let bob = stage.desk();
+    let (alice, bob) = (stage.phone("alice"), stage.desk());
     let mut carol = Wire::of(&stage, "carol");
-    let mut subscribe = carol.first(Method::Subscribe, "sip:bob@example.org");
-    subscribe.more = "Event: dialog\r\nExpires: 3600\r\n".into();
-    carol.send(&mut subscribe);
-    let refused = carol.response(&subscribe, |status| status >= 200);
-    assert_eq!(refused.status(), 489);
-    let entries = stage.log.of(bob.label());
-    let mut heard = entries.iter().filter_map(|entry| entry.received());
-    assert!(heard.all(|message| *message.method() != Method::Subscribe));
+    for _ in 0..4 {
+        let subscription = watches_bob(&mut carol);
+        rings(&bob);
+        let call = alice.call("sip:bob@example.org", Medium::Audio).unwrap();
+        let ringing = bob.incoming(SOON).unwrap();
+        call.wait_ringing(SOON).unwrap();
+        let document = shown(&mut carol, "<state>early</state>");
+        assert!(
+            document.contains(">sip:alice@example.org</identity>"),
+            "{document}"
+        );
+        let [call_id, own, ours] =
+            ["call-id", "local-tag", "remote-tag"].map(|name| said(&document, name));
+        let mut invite = carol.first(Method::Invite, said(&document, "<target uri"));
+        invite.sdp = carol.sdp(1, "sendrecv");
+        invite.more = format!(
+            "Require: replaces\r\nReplaces: {call_id};to-tag={ours};from-tag={own};early-only\r\n"
+        );
+        let ok = carol.ask(&mut invite);
+        assert_eq!(ok.status(), 200);
+        let mut dialog = carol.acknowledge(&invite, &ok, "");
+        call.wait_up(SOON).unwrap();
+        assert_eq!(ringing.wait_over(SOON).unwrap(), Ending::Cancelled);
+        carol.speaks(sound_of(&ok), 0x55, || heard(&call, 0x55));
+        carol.leave(&mut dialog);
+        assert_eq!(call.wait_over(SOON).unwrap(), Ending::HungUpThere);
+        shown(&mut carol, "<state>terminated</state>");
+        watches_no_more(&mut carol, subscription);
+    }
     stage.finish();
 }
 
@@ -347,18 +412,57 @@ fn section_2_16_call_pickup() {
     stage.finish();
 }
 
-/// Bob was busy, and is called again: nothing of the first call stands in the way.
+/// Bob is busy; Alice's phone watches until he is free, and calls again.
 #[test]
 fn section_2_17_automatic_redial() {
     let stage = Stage::new();
-    let (alice, bob) = (stage.phone("alice"), stage.desk());
-    rings(&bob);
-    let call = alice.call("sip:bob@example.org", Medium::Audio).unwrap();
-    bob.incoming(SOON).unwrap().refuse(486).unwrap();
-    assert_eq!(call.wait_over(SOON).unwrap(), Ending::Refused(486));
-    let (call, taken) = connect(&alice, &bob, Medium::Audio);
-    talk(&call, &taken);
-    hang_up(&call, &taken);
+    let (carol, bob) = (stage.phone("carol"), stage.desk());
+    let mut alice = Wire::of(&stage, "alice");
+    for _ in 0..3 {
+        let (call, taken) = connect(&carol, &bob, Medium::Audio);
+        rings(&bob);
+        let mut invite = alice.first(Method::Invite, "sip:bob@example.org");
+        invite.sdp = alice.sdp(1, "sendrecv");
+        alice.prove(&mut invite);
+        bob.incoming(SOON).unwrap().refuse(486).unwrap();
+        let busy = alice.response(&invite, |status| status >= 200);
+        assert_eq!(busy.status(), 486);
+
+        let subscription = watches_bob(&mut alice);
+        shown(&mut alice, "<state>confirmed</state>");
+        talk(&call, &taken);
+        hang_up(&call, &taken);
+        let free = shown(&mut alice, "<state>terminated</state>");
+        assert_eq!(free.matches("<dialog ").count(), 1, "{free}");
+        watches_no_more(&mut alice, subscription);
+
+        answers(&bob);
+        let offer = alice.sdp(1, "sendrecv");
+        let (mut dialog, _) = alice.call("sip:bob@example.org", &offer);
+        let taken = bob.incoming(SOON).unwrap();
+        taken.wait_up(SOON).unwrap();
+        alice.hears_voice(bob.profile().voice);
+        alice.leave(&mut dialog);
+        assert_eq!(taken.wait_over(SOON).unwrap(), Ending::HungUpThere);
+    }
+    stage.finish();
+}
+
+/// Whoever is no user of the domain, or has not proven to be one, watches nobody.
+#[test]
+fn strangers_watch_nobody() {
+    let stage = Stage::new();
+    let mut mallory = Wire::of(&stage, "mallory");
+    let mut subscribe = mallory.first(Method::Subscribe, "sip:bob@example.org");
+    subscribe.more = "Event: dialog\r\n".into();
+    mallory.send(&mut subscribe);
+    let asked = mallory.response(&subscribe, |status| status >= 200);
+    assert_eq!(asked.status(), 407);
+    let mut presence = mallory.first(Method::Subscribe, "sip:bob@example.org");
+    presence.more = "Event: presence\r\n".into();
+    mallory.send(&mut presence);
+    let refused = mallory.response(&presence, |status| status >= 200);
+    assert_eq!(refused.status(), 489);
     stage.finish();
 }
 

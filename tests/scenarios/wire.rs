@@ -35,6 +35,19 @@ pub(crate) struct Dialog {
     target: String,
 }
 
+impl Dialog {
+    /// That of a request which a 2xx has answered.
+    pub(crate) fn begun(request: &Request, ok: &Message) -> Self {
+        Self {
+            local: request.from.clone(),
+            remote: ok.header(Name::To).unwrap().to_owned(),
+            call_id: request.call_id.clone(),
+            cseq: request.cseq,
+            target: contact(ok),
+        }
+    }
+}
+
 pub(crate) struct Wire {
     user: &'static str,
     socket: UdpSocket,
@@ -286,11 +299,8 @@ impl Wire {
     /// Acknowledges a 2xx, perhaps with an answer in it. Returns the dialog.
     pub(crate) fn acknowledge(&mut self, invite: &Request, ok: &Message, sdp: &str) -> Dialog {
         let mut dialog = Dialog {
-            local: invite.from.clone(),
-            remote: ok.header(Name::To).unwrap().to_owned(),
-            call_id: invite.call_id.clone(),
             cseq: invite.cseq - 1,
-            target: contact(ok),
+            ..Dialog::begun(invite, ok)
         };
         let mut ack = self.within(&mut dialog, Method::Ack);
         ack.sdp = sdp.to_owned();
