@@ -1,4 +1,13 @@
 //! Where the log goes: stderr, as lines for people or as JSON objects.
+//!
+//! Calls go on whatever becomes of it: a disk that is full, a reader that is gone or stands still costs lines,
+//! which are counted.
+
+mod lines;
+
+use std::io;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
@@ -7,10 +16,39 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogConfig, LogFormat};
 
+use self::lines::{Lines, Writer};
+
+/// How long an end waits for the lines that are not written yet.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The log of the process, once it has been started.
+static LOG: OnceLock<(Lines, Mutex<Writer>)> = OnceLock::new();
+
 /// Starts the log. A second call leaves the first one's log standing.
-pub fn start(config: &LogConfig) {
+///
+/// # Errors
+/// The system gives no thread.
+pub fn start(config: &LogConfig) -> io::Result<()> {
+    let (lines, writer) = Lines::start(io::stderr())?;
     // Someone else's subscriber, in a test or an embedding program, is no reason not to run.
-    let _ = subscriber(config, std::io::stderr).try_init();
+    if subscriber(config, lines.clone()).try_init().is_ok() {
+        let _ = LOG.set((lines, Mutex::new(writer)));
+    }
+    Ok(())
+}
+
+/// Waits until all that was logged is written, for a second at most: before the process ends.
+pub fn finish() {
+    if let Some((lines, writer)) = LOG.get() {
+        lines.end();
+        let writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.finish(PATIENCE);
+    }
+}
+
+/// Returns how many lines nobody will read, since the start.
+pub fn lost() -> u64 {
+    LOG.get().map_or(0, |(lines, _)| lines.lost())
 }
 
 /// Makes a log that writes to `writer`.
@@ -23,7 +61,7 @@ where
     let log = fmt::fmt().with_env_filter(filter).with_writer(writer);
     match config.format {
         LogFormat::Text => {
-            let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            let colours = io::IsTerminal::is_terminal(&io::stderr());
             Box::new(log.with_ansi(colours).with_target(false).finish())
         }
         LogFormat::Json => Box::new(
@@ -38,8 +76,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use serde_json::Value;
 

@@ -29,8 +29,12 @@ fn run(path: Option<&Path>) -> ExitCode {
         Ok(config) => config,
         Err(errors) => return cli::refuse(&errors),
     };
-    logging::start(&config.log);
-    match app::run(config, path) {
+    if let Err(error) = logging::start(&config.log) {
+        return cli::fail(&error);
+    }
+    let ended = app::run(config, path);
+    logging::finish();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => cli::fail(&error),
     }

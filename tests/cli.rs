@@ -12,6 +12,8 @@ mod logs;
 mod reload;
 #[path = "cli/running.rs"]
 mod running;
+#[path = "cli/sinks.rs"]
+mod sinks;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -179,6 +181,24 @@ fn every_start_prints_the_users_that_the_first_one_made() {
     assert_eq!(first.len(), 3, "{first:?}");
     assert!(first[0].contains("sip:alice@refork"), "{first:?}");
     assert_eq!(users(&run_and_end(&path)), first);
+}
+
+#[test]
+fn a_first_start_that_cannot_be_kept_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state");
+    let text = format!(
+        "node: {{ data_dir: \"{}\" }}\nlisten: [\"udp://127.0.0.1:0\"]\nadmin: {{ listen: 127.0.0.1:0 }}\n",
+        state.display()
+    );
+    let path = write(directory.path(), "refork.yaml", &text);
+    // No file may have an octet, as on a full disk.
+    let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" run -c \"$1\"";
+    let program = env!("CARGO_BIN_EXE_refork");
+    let (code, _, stderr) = output(Command::new("bash").args(["-c", script, program, &path]));
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("cannot keep the users"), "{stderr}");
+    assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
 }
 
 #[test]

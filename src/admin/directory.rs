@@ -21,7 +21,7 @@ pub struct Unanswered;
 /// An implementation need not time out by itself: every call is given up after a deadline, and a future
 /// that is dropped must leave nothing behind.
 pub trait Directory: Send + Sync + 'static {
-    /// Returns true once every listener is bound.
+    /// Returns false from the beginning of a drain on: what is new is for other nodes.
     fn is_listening(&self) -> bool;
 
     /// Asks every shard, the sockets and the relay for their counts.

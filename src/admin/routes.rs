@@ -73,7 +73,7 @@ pub(super) fn router<D: Directory>(state: AdminState<D>) -> Router {
 
 async fn ready<D: Directory>(State(state): State<Shared<D>>) -> Response {
     if !state.directory.is_listening() {
-        return Refusal::unavailable("listeners are not bound").into_response();
+        return Refusal::unavailable("draining: the node is about to stop").into_response();
     }
     match within(READY_TIMEOUT, state.directory.readings()).await {
         Ok(_) => "ready\n".into_response(),

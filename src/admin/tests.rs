@@ -29,7 +29,7 @@ struct Table {
     bans: Arc<Mutex<Vec<Ban>>>,
     deaf: bool,
     hangs: bool,
-    unbound: bool,
+    drains: bool,
 }
 
 impl Table {
@@ -44,7 +44,7 @@ impl Table {
 
 impl Directory for Table {
     fn is_listening(&self) -> bool {
-        !self.unbound
+        !self.drains
     }
 
     async fn readings(&self) -> Result<Readings, Unanswered> {
@@ -321,7 +321,7 @@ async fn ready_means_bound_and_answering() {
         ),
         (
             Table {
-                unbound: true,
+                drains: true,
                 ..some()
             },
             503,
@@ -331,6 +331,17 @@ async fn ready_means_bound_and_answering() {
         assert_eq!(server.ask("GET /readyz", "").await.0, status);
         assert_eq!(server.ask("GET /healthz", "").await.0, 200);
     }
+}
+
+#[tokio::test]
+async fn a_node_that_drains_says_so() {
+    let table = Table {
+        drains: true,
+        ..some()
+    };
+    let server = Server::start(table, None).await;
+    let (_, _, body) = server.ask("GET /readyz", "").await;
+    assert!(body.contains("draining"), "{body}");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use crate::engine::time::Millis;
 use crate::engine::upstreams::hop_of;
 use crate::engine::view::{Detail, Gauges, Summary, UpstreamView};
 use crate::gate::{Ban, Source};
+use crate::logging;
 use crate::metrics::{Metrics, Readings};
 use crate::observe::Spans;
 use crate::sip::Uri;
@@ -36,6 +37,7 @@ pub(super) fn readings(shared: &Shared, shards: Gauges) -> Readings {
         gate: shared.gate.reading(),
         relay: shared.media.counters().reading(),
         certificate_not_after: shared.tls.as_ref().map_or(0, |tls| tls.not_after()),
+        log_lost: logging::lost(),
     }
 }
 

@@ -34,6 +34,7 @@ use crate::engine::ports::{Command, Input, MediaEvent};
 use crate::engine::snapshot::{self, Snapshot};
 use crate::engine::view::Gauges;
 use crate::gate::Gate;
+use crate::logging;
 use crate::media::{self, Relay, RelaySettings};
 use crate::metrics::{Metrics, Readings};
 use crate::observe::Spans;
@@ -471,6 +472,7 @@ fn spawn(worker: usize, shard: Shard) -> Result<JoinHandle<()>, StartError> {
         fn drop(&mut self) {
             if std::thread::panicking() {
                 tracing::error!(shard = self.0, "a shard panicked: the process ends");
+                logging::finish();
                 std::process::exit(EXIT_BUG);
             }
         }
@@ -481,6 +483,7 @@ fn spawn(worker: usize, shard: Shard) -> Result<JoinHandle<()>, StartError> {
             let _guard = Guard(worker);
             if let Err(error) = shard.run() {
                 tracing::error!(shard = worker, %error, "a shard cannot poll: the process ends");
+                logging::finish();
                 std::process::exit(EXIT_BUG);
             }
         })

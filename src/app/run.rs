@@ -1,12 +1,14 @@
 //! The server in the foreground: from start to the signal that ends it.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, LogFormat};
+use crate::transport::Bound;
 
 use super::banner::banner;
 use super::{Server, StartError, start};
@@ -17,6 +19,9 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
 
 /// How often it is looked whether a certificate has been renewed.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(10);
+
+/// How long the words on stdout may take.
+const BANNER: Duration = Duration::from_millis(500);
 
 /// How long phones may take to answer the BYE of what has not ended by then.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -43,13 +48,17 @@ pub fn run(config: Config, path: Option<&Path>) -> Result<(), StartError> {
     }
     let made_users = config.made_users.clone();
     let node = config.engine.node.clone();
+    let is_for_people = config.log.format == LogFormat::Text;
     let server = start(config)?;
-    show(&banner(
-        &server.shared.listeners,
-        server.admin_address(),
-        &made_users,
-    ));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), %node, "refork serves");
+    let (listeners, admin) = (&server.shared.listeners, server.admin_address());
+    // Who collects JSON takes stdout and stderr as one, as journald does.
+    if is_for_people {
+        show(banner(listeners, admin, &made_users));
+    }
+    let told = |bound: &Bound| format!("{}://{}", bound.listener.transport.param(), bound.at);
+    let listen: Vec<String> = listeners.iter().map(told).collect();
+    let listen = listen.join(" ");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), %node, listen, %admin, "refork serves");
     runtime.block_on(async {
         serve(&server, path, &mut signals).await;
         drain(&server, &mut signals).await;
@@ -134,13 +143,22 @@ impl Signals {
     }
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "where to point a phone is for people, not for the log"
-)]
-fn show(text: &str) {
-    use io::Write;
-    print!("{text}");
-    // Nobody may be there to read it.
-    let _ = io::stdout().flush();
+/// Shows what is for people, not for the log. Nobody may be there to read it: it is waited for no longer than a
+/// person would notice.
+fn show(text: String) {
+    let (done, shown) = mpsc::channel();
+    let show = move || {
+        let mut stdout = io::stdout();
+        let _ = stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush());
+        let _ = done.send(());
+    };
+    if std::thread::Builder::new()
+        .name("banner".to_owned())
+        .spawn(show)
+        .is_ok()
+    {
+        let _ = shown.recv_timeout(BANNER);
+    }
 }

@@ -72,22 +72,25 @@ fn read_or_make(path: &Path) -> io::Result<String> {
     }
     // Whole or not at all: a start that is cut short must not leave half a list.
     let half = path.with_extension(format!("yaml.{}", std::process::id()));
+    // A second process that starts at the same time has made other passwords: the first file stands.
+    let linked = write_new(&half, &text).and_then(|()| fs::hard_link(&half, path));
+    let removed = fs::remove_file(&half);
+    match linked.and_then(|()| removed) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => fs::read_to_string(path),
+        Err(error) => Err(error),
+        Ok(()) => Ok(text),
+    }
+}
+
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(&half)?;
+        .open(path)?;
     file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    // A second process that starts at the same time has made other passwords: the first file stands.
-    let linked = fs::hard_link(&half, path);
-    fs::remove_file(&half)?;
-    match linked {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => fs::read_to_string(path),
-        Err(error) => Err(error),
-        Ok(()) => Ok(text),
-    }
+    file.sync_all()
 }
 
 fn made() -> io::Result<String> {

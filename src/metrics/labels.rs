@@ -21,6 +21,9 @@ pub(super) const METHODS: [&str; 15] = [
     "other",
 ];
 
+/// What belongs to nothing.
+pub(super) const STRAYS: [&str; 4] = ["response", "ack", "cancel", "vias"];
+
 /// Transports that have connections.
 pub(super) const STREAMS: [&str; 4] = ["tcp", "tls", "ws", "wss"];
 

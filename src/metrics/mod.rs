@@ -14,9 +14,7 @@ mod readings;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::{
-    Counter, Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder,
-};
+use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
 
 use crate::engine::events::{
     Crowd, Event, Glut, Happening, NoticeOutcome, Retransmission, Signal, TargetFailure,
@@ -32,7 +30,7 @@ use self::family::{Maker, raise, show};
 use self::gate::GateMetrics;
 pub use self::labels::{HANDSHAKES, REFUSALS, Recording, YIELDED};
 use self::lamps::LampMetrics;
-use self::process::Process;
+use self::process::ProcessMetrics;
 pub use self::readings::{GateReading, Readings, RelayReading, TransportReading};
 
 const KINDS: [Kind; 2] = [Kind::Call, Kind::Session];
@@ -149,12 +147,8 @@ struct ReadMetrics {
     relay_relatches: IntCounter,
     relay_seams: IntCounter,
     relay_unreachable: IntCounter,
-    cpu: Counter,
-    resident: IntGauge,
-    fds: IntGauge,
-    fds_max: IntGauge,
-    threads: IntGauge,
-    process_start: Gauge,
+    log_lost: IntCounter,
+    process: ProcessMetrics,
 }
 
 impl Metrics {
@@ -381,6 +375,10 @@ impl ProtocolMetrics {
         for fault in Fault::ALL {
             malformed.with_label_values(&[fault.as_str()]);
         }
+        let stray = make.counters(names::STRAY, &["what"]);
+        for what in labels::STRAYS {
+            stray.with_label_values(&[what]);
+        }
         Self {
             retransmissions: make.counters_by(
                 names::RETRANSMISSIONS,
@@ -404,7 +402,7 @@ impl ProtocolMetrics {
             crowded: make.counters_by(names::CROWDED, "of", Crowd::ALL.map(Crowd::as_str)),
             reloads: make.counters_by(names::RELOADS, "outcome", ["in_force", "refused"]),
             records: make.counters_by(names::RECORDS, "outcome", Recording::WORDS),
-            stray: make.counters(names::STRAY, &["what"]),
+            stray,
             refused,
             srtp_legs: make.counters_by(names::SRTP_LEGS, "signalling", ["encrypted", "clear"]),
             answered: challenges.with_label_values(&["answered"]),
@@ -487,12 +485,8 @@ impl ReadMetrics {
             relay_relatches: make.counter(names::RELAY_RELATCHES),
             relay_seams: make.counter(names::RELAY_SEAMS),
             relay_unreachable: make.counter(names::RELAY_UNREACHABLE),
-            cpu: make.float_counter(names::PROCESS_CPU),
-            resident: make.gauge(names::PROCESS_RSS),
-            fds: make.gauge(names::PROCESS_FDS),
-            fds_max: make.gauge(names::PROCESS_FDS_MAX),
-            threads: make.gauge(names::PROCESS_THREADS),
-            process_start: make.float(names::PROCESS_START),
+            log_lost: make.counter(names::LOG_LOST),
+            process: ProcessMetrics::new(make),
         }
     }
 
@@ -524,7 +518,8 @@ impl ReadMetrics {
         self.set_transport(&readings.transport);
         self.gate.set(&readings.gate);
         self.set_relay(&readings.relay);
-        self.set_process(&Process::read());
+        raise(&self.log_lost, readings.log_lost);
+        self.process.set();
     }
 
     fn set_transport(&self, transport: &TransportReading) {
@@ -578,18 +573,6 @@ impl ReadMetrics {
         raise(&self.relay_relatches, relay.relatches);
         raise(&self.relay_seams, relay.seams);
         raise(&self.relay_unreachable, relay.unreachable);
-    }
-
-    fn set_process(&self, process: &Process) {
-        let more = process.cpu_seconds - self.cpu.get();
-        if more > 0.0 {
-            self.cpu.inc_by(more);
-        }
-        show(&self.resident, process.resident_bytes);
-        show(&self.fds, process.open_fds);
-        show(&self.fds_max, process.max_fds);
-        show(&self.threads, process.threads);
-        self.process_start.set(process.started);
     }
 }
 

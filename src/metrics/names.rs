@@ -58,7 +58,7 @@ families! {
     TIMERS = "refork_timers", "Timers set now.";
 
     MALFORMED = "refork_malformed_total", "Bytes that are no SIP message, or one that makes no sense, by reason.";
-    STRAY = "refork_stray_total", "Responses and ACKs that belong to nothing, by what they are.";
+    STRAY = "refork_stray_total", "Responses, ACKs and CANCELs that belong to nothing, by what they are.";
     SRTP_LEGS = "refork_srtp_legs_total", "Legs that agreed on SRTP keys, by whether their signalling was encrypted.";
     WRONG_DOMAIN = "refork_wrong_domain_total", "Requests refused since their domain is not served here.";
     REFUSED = "refork_refused_total", "Requests that Refork itself refused, by method and status.";
@@ -92,6 +92,7 @@ families! {
     RECORDS = "refork_cdr_records_total", "Records of ended conversations (cdr.file), by what became of them.";
     RELOADS = "refork_reloads_total", "Readings of the configuration while the node ran, by what came of them.";
     OVERLOADS = "refork_overloads_total", "Times that a shard began to put off what is new.";
+    LOG_LOST = "refork_log_lines_lost_total", "Lines of the log that could not be written, or were not read in time.";
     SHARD_ANSWER = "refork_shard_answer_seconds", "Time that the slowest shard took to answer this scrape.";
 
     BANNED = "refork_banned", "Sources that are shut out now.";

@@ -18,6 +18,8 @@ pub struct Readings {
     pub relay: RelayReading,
     /// When the first certificate of ours ends, in seconds since 1970; 0 without one.
     pub certificate_not_after: u64,
+    /// Lines of the log that nobody will read.
+    pub log_lost: u64,
 }
 
 /// Counters of the SIP sockets, summed over all shards.

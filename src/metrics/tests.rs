@@ -73,6 +73,17 @@ fn records_are_counted_by_what_became_of_them() {
 }
 
 #[test]
+fn what_belongs_to_nothing_is_there_from_the_start() {
+    let text = render(&Metrics::new("n1"));
+    for what in ["response", "ack", "cancel", "vias"] {
+        assert_eq!(
+            value(&text, &format!("refork_stray_total{{what=\"{what}\"}}")),
+            0.0
+        );
+    }
+}
+
+#[test]
 fn the_node_has_its_name() {
     let series = format!(
         "refork_build_info{{node=\"n1\",version=\"{}\"}}",
@@ -430,6 +441,7 @@ fn distinct(more: u64) -> Readings {
             datagram_wait: Duration::from_secs(n(316)),
             mailbox_overflows: n(307),
         },
+        log_lost: n(251),
         gate: GateReading {
             banned_now: n(501),
             dropped_too_much: n(502),
@@ -486,6 +498,7 @@ fn readings_set_gauges_and_raise_counters() {
         ("refork_lamps", 117),
         ("refork_upstream_pauses", 114),
         ("refork_bindings", 201),
+        ("refork_log_lines_lost_total", 251),
         ("refork_connections{transport=\"tcp\"}", 301),
         ("refork_connections{transport=\"tls\"}", 304),
         ("refork_connections{transport=\"ws\"}", 305),
