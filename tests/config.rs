@@ -143,7 +143,7 @@ fork: { failover: 2s }
 detect: { probe: off, media: off, failure_bye: [503, "q850:27"] }
 restore: { same_first_for: 1s, timeout: { message: 10m }, filler: off, rate: 10/s }
 notice: { language: de, continued: { de: "{participant} ist jetzt an {endpoint}.", en: "{endpoint}" }, anonymous: Niemand, exempt: ["DeskPhone*"] }
-log: { level: "info,refork::engine=debug", format: json }
+log: { level: "info,refork::observe=debug", format: json }
 "#,
     );
     assert_eq!(config.workers, 3);

@@ -30,6 +30,9 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Pause after an accept that failed for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// How long who has a place may take once there is none left for others: longer than an answer.
+const CROWDED: Duration = Duration::from_secs(6);
+
 /// Serves the admin interface until `shutdown` is ready, then lets requests under way finish.
 pub async fn serve<D: Directory>(
     listener: TcpListener,
@@ -39,20 +42,23 @@ pub async fn serve<D: Directory>(
     let router = router(state);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let (stop, stopped) = watch::channel(());
+    let (crowd, crowded) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &places, &crowd) => accepted,
         };
         let Some((stream, place)) = accepted else {
             continue;
         };
         let (router, stopped) = (router.clone(), stopped.clone());
+        let mut crowded = crowded.clone();
+        crowded.mark_unchanged();
         connections.spawn(async move {
-            connection(stream, router, stopped).await;
+            connection(stream, router, stopped, crowded).await;
             drop(place);
         });
     }
@@ -63,11 +69,16 @@ pub async fn serve<D: Directory>(
     }
 }
 
-/// Waits for a place, then for a connection.
+/// Waits for a place, then for a connection. Where there is none, those that wait for nothing make room: a health
+/// check must not wait for their silence to end.
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
+    crowd: &watch::Sender<()>,
 ) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    if places.available_permits() == 0 {
+        crowd.send_replace(());
+    }
     let place = places.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => Some((stream, place)),
@@ -79,8 +90,13 @@ async fn accept(
     }
 }
 
-/// Serves one connection until it closes, or until `stopped` and its request is answered.
-async fn connection(stream: TcpStream, router: axum::Router, mut stopped: watch::Receiver<()>) {
+/// Serves one connection until it closes, or until `stopped` or `crowded` and its request is answered.
+async fn connection(
+    stream: TcpStream,
+    router: axum::Router,
+    mut stopped: watch::Receiver<()>,
+    mut crowded: watch::Receiver<()>,
+) {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -94,6 +110,13 @@ async fn connection(stream: TcpStream, router: axum::Router, mut stopped: watch:
         _ = stopped.changed() => {
             served.as_mut().graceful_shutdown();
             served.await
+        }
+        Ok(()) = crowded.changed() => {
+            served.as_mut().graceful_shutdown();
+            match timeout(CROWDED, served).await {
+                Ok(result) => result,
+                Err(_) => return debug!("admin connection without a request made room"),
+            }
         }
     };
     if let Err(error) = result {

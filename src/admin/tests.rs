@@ -334,6 +334,22 @@ async fn ready_means_bound_and_answering() {
 }
 
 #[tokio::test]
+async fn connections_that_are_idle_leave_a_place_for_who_comes() {
+    let server = Server::start(some(), None).await;
+    let mut idle = Vec::new();
+    for _ in 0..64 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        assert!(stream.read(&mut [0; 1000]).await.unwrap() > 0);
+        idle.push(stream);
+    }
+    let asked = server.ask("GET /readyz", "");
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(20), asked).await;
+    assert_eq!(answer.unwrap().0, 200);
+}
+
+#[tokio::test]
 async fn a_node_that_drains_says_so() {
     let table = Table {
         drains: true,

@@ -68,7 +68,7 @@ impl Checklist {
         );
         let drift = seen.worst_drift();
         self.check(
-            seen.steps_back == 0 && drift <= PACKET && !seen.seams.is_empty(),
+            seen.steps_back == 0 && seen.keeps_time(PACKET) && !seen.seams.is_empty(),
             format!(
                 "Its timestamps advanced by the time that passed, within {drift} samples \
                  (a packet has {PACKET})"

@@ -35,6 +35,9 @@ pub struct Seam {
     pub marker: bool,
     /// By how many samples the timestamps left the time that passed, since the stream's first voice.
     pub drift: i64,
+    /// How late packets usually were on the worse side of the seam, beyond the least delayed one, in samples: by about
+    /// so much that one may have been late as well.
+    pub lateness: i64,
 }
 
 impl Continuity {
@@ -55,11 +58,14 @@ impl Continuity {
             let after = &packets[at + 1..];
             let run = after.iter().take_while(|packet| voice(packet) == voice(b));
             let after = &after[..run.count().min(NEAR)];
+            let (stood, late_before) = offset(before, &packets[0]);
+            let (stands, late_after) = offset(after, &packets[0]);
             seams.push(Seam {
                 at: b.at,
                 voices: [voice(a), voice(b)],
                 marker: b.marker,
-                drift: offset(after, &packets[0]) - offset(before, &packets[0]),
+                drift: stands - stood,
+                lateness: late_before.max(late_after),
             });
         }
         Self {
@@ -77,6 +83,12 @@ impl Continuity {
         drifts.max().unwrap_or(0)
     }
 
+    /// Returns true where no seam drifts by more samples than that, and what the machine itself was late.
+    pub fn keeps_time(&self, within: i64) -> bool {
+        let mut seams = self.seams.iter();
+        seams.all(|seam| seam.drift.abs() <= within + seam.lateness)
+    }
+
     /// Returns where a voice begins for the first time.
     pub fn seam_to(&self, voice: u8) -> Option<&Seam> {
         self.seams.iter().find(|seam| seam.voices[1] == voice)
@@ -88,14 +100,18 @@ fn voice(packet: &Packet) -> u8 {
 }
 
 /// Returns how far the timestamps are ahead of the arrivals, in samples since `zero`, by the packet that
-/// was delayed least.
-fn offset(packets: &[Packet], zero: &Packet) -> i64 {
+/// was delayed least; and how much later the one in the middle was.
+fn offset(packets: &[Packet], zero: &Packet) -> (i64, i64) {
     let offsets = packets.iter().map(|packet| {
         let stamp = i64::from(packet.timestamp.wrapping_sub(zero.timestamp) as i32);
         let passed = packet.at.saturating_sub(zero.at).as_micros() as i64;
         stamp - passed * PER_MS / 1000
     });
-    offsets.max().unwrap_or(0)
+    let mut offsets: Vec<i64> = offsets.collect();
+    offsets.sort_unstable();
+    let best = offsets.last().copied().unwrap_or(0);
+    let usual = offsets.get(offsets.len() / 2).copied().unwrap_or(0);
+    (best, best - usual)
 }
 
 #[cfg(test)]
@@ -131,10 +147,29 @@ mod tests {
             assert!(seam.marker);
             assert_eq!((seam.voices, seam.drift), ([1, 2], drift));
             assert_eq!(seen.worst_drift(), drift.abs());
+            assert_eq!(seen.keeps_time(160), drift == 0);
             packets.remove(3);
             packets[12].ssrc = 9;
             let seen = Continuity::of(&packets);
             assert_eq!((seen.breaks, seen.sources), (1, 2));
+        }
+    }
+
+    #[test]
+    fn a_machine_that_is_late_itself_is_no_drift_and_a_jump_is() {
+        // After the seam the best packet is 25 ms late, and most of them are by 35.
+        let late = |nth: u64| if nth == 3 { 25 } else { 35 };
+        for (jump, keeps) in [(0, true), (400, false)] {
+            let mut packets: Vec<_> = (0..10)
+                .map(|nth| packet(nth, u64::from(nth) * 20, u32::from(nth) * 160, 1))
+                .collect();
+            packets.extend((10..20).map(|nth| {
+                let at = u64::from(nth) * 20 + late(u64::from(nth) - 10);
+                packet(nth, at + jump, u32::from(nth) * 160, 2)
+            }));
+            let seen = Continuity::of(&packets);
+            assert_eq!(seen.worst_drift(), (25 + jump as i64) * 8);
+            assert_eq!(seen.keeps_time(160), keeps, "{seen:?}");
         }
     }
 }

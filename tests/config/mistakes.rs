@@ -181,6 +181,20 @@ fn everybody_as_somebody_to_trust_is_warned_of() {
 }
 
 #[test]
+fn what_serves_nobody_well_is_warned_of() {
+    let open = "listen: [\"udp://0.0.0.0:5060\", \"ws://0.0.0.0:8088\"]\n";
+    is_warned_of(
+        open,
+        "`listen[1]` (line 1): ",
+        &["in the clear", "`proxies`"],
+    );
+    is_quiet("listen: [\"udp://127.0.0.1:5060\", \"ws://127.0.0.1:8088\"]\n");
+    let few = "media: { ports: 20000-20003 }\n";
+    is_warned_of(few, "`media.ports` (20000-20003)", &["2 of the pairs"]);
+    is_quiet("media: { ports: 20000-20005 }\n");
+}
+
+#[test]
 fn an_upstream_that_is_not_let_in_is_told_of() {
     let with = |acl: &str, target: &str| {
         format!(

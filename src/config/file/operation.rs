@@ -302,7 +302,7 @@ impl Default for RequestsPerIp {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Log {
-    /// error, warn, info, debug or trace; or by module: `info,refork::engine=debug`.
+    /// error, warn, info, debug or trace; or by module: `info,refork::observe=debug`.
     pub(crate) level: String,
     /// Lines for people, or JSON objects.
     pub(crate) format: LogFormat,

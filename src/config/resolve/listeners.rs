@@ -74,6 +74,11 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> Vec<Listener> {
                 "say in `advertise` where the proxies are reached, as 203.0.113.5:5061",
             );
         }
+        if at.transport == Transport::Ws && proxies.is_none() && !at.at.ip().is_loopback() {
+            let what = "pages over https, the only ones that have a microphone, cannot open ws, and passwords and calls \
+                        go over it in the clear; listen on wss, or name in `proxies` who ends TLS";
+            check.warn_at(&path, what);
+        }
         listeners.push(Listener {
             transport: at.transport,
             spoken,

@@ -147,6 +147,9 @@ pub(super) fn reserve(file: &File, check: &mut Check<'_>) -> Reserve {
     Reserve { standing, known }
 }
 
+/// Pairs of media ports of one call that is restored.
+const CALL_PAIRS: usize = 3;
+
 /// `auto` follows what is told of the signalling, for the relay stands at the same address.
 pub(super) fn media_address(
     file: &File,
@@ -165,6 +168,13 @@ pub(super) fn media_address(
                 ));
             }
         }
+    }
+    let pairs = usize::from(ports.last.saturating_sub(ports.first) + 1) / 2;
+    if file.media.mode == file::MediaMode::Relay && pairs < CALL_PAIRS {
+        check.warn(format!(
+            "`media.ports` ({ports}) is {pairs} of the pairs of which a call takes two, and a third while its lost \
+             phone is sought: name more"
+        ));
     }
     match (file.media.address, &file.advertise) {
         (MediaAddress::Ip(ip), _) => Some(ip),
@@ -284,7 +294,7 @@ pub(super) fn log(file: &File, check: &mut Check<'_>) -> LogConfig {
         check.problem(
             &key("log.level"),
             format!("`{level}` is no level"),
-            "off, error, warn, info, debug or trace; or by module: info,refork::engine=debug",
+            "off, error, warn, info, debug or trace; or by module: info,refork::observe=debug",
         );
     }
     LogConfig {
