@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::{self, Config, LogFormat};
+use crate::config::{self, Config};
 use crate::transport::Bound;
 
 use super::banner::banner;
@@ -48,13 +48,9 @@ pub fn run(config: Config, path: Option<&Path>) -> Result<(), StartError> {
     }
     let made_users = config.made_users.clone();
     let node = config.engine.node.clone();
-    let is_for_people = config.log.format == LogFormat::Text;
     let server = start(config)?;
     let (listeners, admin) = (&server.shared.listeners, server.admin_address());
-    // Who collects JSON takes stdout and stderr as one, as journald does.
-    if is_for_people {
-        show(banner(listeners, admin, &made_users));
-    }
+    show(banner(listeners, admin, &made_users));
     let told = |bound: &Bound| format!("{}://{}", bound.listener.transport.param(), bound.at);
     let listen: Vec<String> = listeners.iter().map(told).collect();
     let listen = listen.join(" ");

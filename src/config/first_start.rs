@@ -75,7 +75,7 @@ fn read_or_make(path: &Path) -> io::Result<String> {
     // A second process that starts at the same time has made other passwords: the first file stands.
     let linked = write_new(&half, &text).and_then(|()| fs::hard_link(&half, path));
     let removed = fs::remove_file(&half);
-    match linked.and_then(|()| removed) {
+    match linked.and(removed) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => fs::read_to_string(path),
         Err(error) => Err(error),
         Ok(()) => Ok(text),

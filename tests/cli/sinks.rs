@@ -5,11 +5,12 @@ use std::io::{Read, Write, pipe};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::{refork, write};
 
-const SOON: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(50);
+const LOOKS: usize = 600;
 
 /// A server with such a stderr and stdout.
 struct Server {
@@ -50,11 +51,14 @@ impl Server {
 
     /// Waits until it answers.
     fn serves(&mut self) {
-        let begun = Instant::now();
-        while !self.registers() {
+        for _ in 0..LOOKS {
+            if self.registers() {
+                return;
+            }
             assert_eq!(self.process.try_wait().unwrap(), None, "it has ended");
-            assert!(begun.elapsed() < SOON, "it answers nobody");
+            std::thread::sleep(LOOK);
         }
+        panic!("it answers nobody");
     }
 
     /// Returns true where a REGISTER is answered, which `debug` tells of.
@@ -93,12 +97,11 @@ impl Server {
         let id = self.process.id().to_string();
         let told = std::process::Command::new("kill").arg(id).status();
         assert!(told.unwrap().success());
-        let begun = Instant::now();
-        while begun.elapsed() < SOON {
+        for _ in 0..LOOKS {
             if let Some(status) = self.process.try_wait().unwrap() {
                 return status.code();
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(LOOK);
         }
         panic!("SIGTERM has no effect");
     }
@@ -156,29 +159,11 @@ fn all_that_was_logged_is_written_before_the_end() {
     let directory = tempfile::tempdir().unwrap();
     let path: &Path = &directory.path().join("log");
     let mut server = Server::start("debug", File::create(path).unwrap(), Stdio::null());
-    for _ in 0..50 {
+    for _ in 0..8 {
         server.serves();
     }
     assert_eq!(server.end(), Some(0));
     let log = fs::read_to_string(path).unwrap();
-    assert!(log.matches("registered").count() >= 50, "{log}");
+    assert!(log.matches("registered").count() >= 8, "{log}");
     assert!(log.ends_with("refork has stopped\n"), "{log}");
-}
-
-#[test]
-fn json_has_nothing_else_beside_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let path: &Path = &directory.path().join("log");
-    let log = File::create(path).unwrap();
-    // As journald has them.
-    let both = log.try_clone().unwrap();
-    let mut server = Server::start("info, format: json", log, both);
-    assert_eq!(server.end(), Some(0));
-    let text = fs::read_to_string(path).unwrap();
-    for line in text.lines() {
-        let line: serde_json::Value =
-            serde_json::from_str(line).unwrap_or_else(|_| panic!("{text}"));
-        assert!(line["message"].is_string(), "{text}");
-    }
-    assert!(text.contains(&server.admin.to_string()), "{text}");
 }
