@@ -177,6 +177,71 @@ fn a_muted_phone_that_reboots_at_its_address_is_found_as_its_silence_is_looked_a
     t.nothing_to(alice());
 }
 
+/// The silence of a muted phone that lives is looked at, and means nothing.
+fn found_muted(t: &mut Table) {
+    t.desk_is_silent();
+    let probe = t.request_to(desk(), Method::Options);
+    t.reply(&probe, 200, desk());
+    t.pass(Millis(5_100));
+    let update = t.request_to(desk(), Method::Update);
+    t.agrees(&update, desk(), &sdp(desk(), 1, "sendrecv"));
+    t.discard(desk());
+}
+
+#[test]
+fn a_muted_phone_whose_media_port_closes_is_asked_at_once() {
+    for holds in [false, true] {
+        let mut t = Table::new(settings());
+        t.established();
+        found_muted(&mut t);
+        t.pass(Millis::from_secs(1));
+        t.media_event(|media| MediaEvent::Unreachable { media, side: DESK });
+        let probe = t.request_to(desk(), Method::Options);
+        t.reply(&probe, 200, desk());
+        let update = t.request_to(desk(), Method::Update);
+        if holds {
+            t.agrees(&update, desk(), &sdp(desk(), 1, "sendrecv"));
+        } else {
+            t.reply(&update, 481, desk());
+        }
+        let lost: &[Signal] = if holds {
+            &[]
+        } else {
+            &[Signal::MediaUnreachable]
+        };
+        assert_eq!(t.losses(), lost);
+        assert_eq!(
+            t.suspicions(),
+            [Signal::Silence, Signal::MediaUnreachable],
+            "holds {holds}"
+        );
+        t.nothing_to(alice());
+    }
+}
+
+#[test]
+fn a_muted_phone_that_lives_with_its_media_port_closed_is_asked_more_and_more_seldom() {
+    let mut t = Table::new(settings());
+    t.established();
+    found_muted(&mut t);
+    let mut offered = Vec::new();
+    for second in 1..=1000 {
+        t.pass(Millis::from_secs(1));
+        // Real or forged, it does not end.
+        t.media_event(|media| MediaEvent::Unreachable { media, side: DESK });
+        while let Some(probe) = t.waiting(desk(), &Method::Options) {
+            t.reply(&probe, 200, desk());
+        }
+        while let Some(update) = t.waiting(desk(), &Method::Update) {
+            offered.push(second);
+            t.agrees(&update, desk(), &sdp(desk(), 1, "sendrecv"));
+        }
+        t.nothing_to(alice());
+    }
+    assert_eq!(offered, [1, 31, 91, 211, 451, 691, 931]);
+    assert!(t.losses().is_empty());
+}
+
 #[test]
 fn a_phone_that_suppresses_silence_is_offered_nothing() {
     let mut t = Table::new(settings());

@@ -153,6 +153,7 @@ impl Conversation {
         let now = context.now;
         let check = self.party(side).check.as_ref();
         let suspected = check.and_then(|check| check.signal);
+        let refused = check.is_some_and(|check| check.refused);
         self.watch(context, side);
         if suspected == Some(Signal::Moved) {
             // The relay takes what comes from where its signalling does, whatever its SDP says.
@@ -166,7 +167,8 @@ impl Conversation {
         }
         if let Some(signal) = suspected {
             if let Some(leg) = party.leg.as_ref() {
-                party.trust.begin(leg.id, signal, party.silent, now);
+                let silent = party.silent;
+                party.trust.begin(leg.id, signal, silent, refused, now);
             }
             let endpoint = self.endpoint_of(side);
             self.note(context, Happening::Alive { side, endpoint });

@@ -1,5 +1,7 @@
 //! After a suspicion that came to nothing the same kind of sign is left alone for a while. It is not forgotten:
-//! where it has come again, or the silence still lasts, it is looked at when that time ends.
+//! where it has come again, or the silence still lasts, it is looked at when that time ends. ICMP for the media of a
+//! phone that is trusted in its silence is news once: a muted phone that has died says so. From then on it has a pause
+//! of its own, which grows alike, for a phone may live that has closed its port, and ICMP can be forged.
 
 use crate::engine::events::Signal;
 use crate::engine::ids::LegId;
@@ -23,6 +25,16 @@ pub(crate) struct Trust {
     /// It came again, or lasts.
     again: bool,
     proven: Option<Proven>,
+    /// ICMP for its media meant nothing, either, while it was silent.
+    refused: Option<Refused>,
+}
+
+/// Nobody took its media, and it was found to live.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    until: Time,
+    /// In a row.
+    times: u32,
 }
 
 /// A dialog that was asked, and stands: another silence is no reason to ask more than its device for a while.
@@ -35,10 +47,27 @@ struct Proven {
 }
 
 impl Trust {
-    /// A suspicion came to nothing; `silent` where the endpoint should be heard, and is not.
-    pub(super) fn begin(&mut self, leg: LegId, signal: Signal, silent: bool, now: Time) {
+    /// A suspicion came to nothing; `silent` where the endpoint should be heard, and is not, and `refused` where ICMP
+    /// was among its signs.
+    pub(super) fn begin(
+        &mut self,
+        leg: LegId,
+        signal: Signal,
+        silent: bool,
+        refused: bool,
+        now: Time,
+    ) {
         let known = self.leg == Some(leg) && silent;
         let before = if known { self.silences } else { 0 };
+        let known = self.refused.filter(|_| known);
+        let refused = match (refused && silent, known) {
+            (true, known) => {
+                let times = known.map_or(0, |known| known.times + 1);
+                let until = now + TRUST.times(1 << times.min(DOUBLED_MAX));
+                Some(Refused { until, times })
+            }
+            (false, known) => known,
+        };
         *self = Self {
             leg: Some(leg),
             signal: Some(if silent { Signal::Silence } else { signal }),
@@ -46,13 +75,19 @@ impl Trust {
             silences: if silent { before + 1 } else { 0 },
             again: silent,
             proven: self.proven,
+            refused,
         };
     }
 
     /// Returns true where a sign is not looked at now.
     pub(super) fn leaves(&mut self, leg: LegId, signal: Signal, now: Time) -> bool {
         let same = self.signal.is_some_and(|known| is_like(known, signal));
-        let trusted = self.until.is_some_and(|until| until > now);
+        let apart = self.signal == Some(Signal::Silence) && signal == Signal::MediaUnreachable;
+        let until = match apart {
+            true => self.refused.map(|refused| refused.until),
+            false => self.until,
+        };
+        let trusted = until.is_some_and(|until| until > now);
         let left = self.leg == Some(leg) && same && trusted;
         self.again |= left;
         left
@@ -67,6 +102,7 @@ impl Trust {
             silences: 0,
             again: true,
             proven: self.proven,
+            refused: None,
         };
     }
 
@@ -136,7 +172,7 @@ mod tests {
     fn a_sign_that_comes_again_is_looked_at_once_the_time_is_over() {
         let mut trust = Trust::default();
         assert!(!trust.leaves(LEG, Signal::Registration, at(1)));
-        trust.begin(LEG, Signal::Registration, false, at(1));
+        trust.begin(LEG, Signal::Registration, false, false, at(1));
         assert_eq!(trust.deadline(), None);
         assert!(!trust.leaves(LEG, Signal::Silence, at(2)), "another kind");
         assert!(!trust.leaves(LegId(2), Signal::Registration, at(2)));
@@ -153,7 +189,7 @@ mod tests {
         let mut now = at(0);
         let mut pauses = Vec::new();
         for _ in 0..6 {
-            trust.begin(LEG, Signal::MediaUnreachable, true, now);
+            trust.begin(LEG, Signal::MediaUnreachable, true, true, now);
             let due = trust.deadline().unwrap_or(now);
             pauses.push(due.since(now).0 / 1000);
             assert_eq!(trust.due(LEG, due), Some(Signal::Silence));
@@ -161,8 +197,27 @@ mod tests {
         }
         assert_eq!(pauses, [30, 60, 120, 240, 240, 240]);
         trust.end();
-        trust.begin(LEG, Signal::Silence, true, now);
+        trust.begin(LEG, Signal::Silence, true, false, now);
         assert_eq!(trust.deadline(), Some(now + TRUST));
+    }
+
+    #[test]
+    fn icmp_in_a_trusted_silence_is_news_and_then_has_a_pause_of_its_own() {
+        const ICMP: Signal = Signal::MediaUnreachable;
+        let mut trust = Trust::default();
+        trust.begin(LEG, Signal::Silence, true, false, at(0));
+        let mut looked = Vec::new();
+        for second in 1..1000 {
+            assert!(trust.leaves(LEG, Signal::Silence, at(second)) || second >= 30);
+            if !trust.leaves(LEG, ICMP, at(second)) {
+                looked.push(second);
+                trust.begin(LEG, ICMP, true, true, at(second));
+            }
+        }
+        assert_eq!(looked, [1, 31, 91, 211, 451, 691, 931]);
+        trust.end();
+        trust.begin(LEG, Signal::Silence, true, false, at(1000));
+        assert!(!trust.leaves(LEG, ICMP, at(1001)), "media came since");
     }
 
     #[test]
