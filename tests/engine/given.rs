@@ -9,6 +9,7 @@ use crate::attended::bob_consults_carol;
 use crate::people::*;
 use crate::table::*;
 use crate::transfer::*;
+use crate::undelivered::is_told;
 
 /// What a phone whose call is joined with another has said to who leaves it.
 #[test]
@@ -74,8 +75,28 @@ fn of_what_was_accepted_for_who_transfers_its_sender_is_told() {
     t.request_to(carol(), Method::Ack);
     let told = t.request_to(carol(), Method::Message);
     let says = text(&told);
-    assert_eq!(says, "bob is gone; 1 not delivered.");
+    // The call goes on.
+    assert_eq!(says, "1 messages to bob were not delivered.");
     t.reply(&told, 200, carol());
+    t.discard(desk());
+    t.word_of_carol();
+    t.word_of_alice();
+    t.calls_on(&mut a, &mut c);
+}
+
+#[test]
+fn who_wrote_to_who_transfers_is_told_that_it_did_not_arrive() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    let (consulting, mut c) = bob_consults_carol(&mut t);
+    t.receive(alice(), a.message("for Bob only"));
+    t.request_to(desk(), Method::Message);
+    t.pass(Millis(2_100));
+    t.response_to(alice(), 202);
+    t.discard(desk());
+    let asked = t.referred_to(&mut b, &consulting, &c);
+    t.carol_agrees(&asked);
+    is_told(&mut t, "1 messages to bob were not delivered.");
     t.discard(desk());
     t.word_of_carol();
     t.word_of_alice();

@@ -7,6 +7,9 @@ use refork::sip::{Method, Name};
 use crate::people::*;
 use crate::table::*;
 use crate::transfer::{CAROL, carol, refer, three};
+use crate::undelivered::is_told;
+
+const DROPPED: &str = "1 messages to bob were not delivered.";
 
 fn rejected(t: &Table) -> usize {
     t.happened(|what| matches!(what, Happening::Rejected { status: 480, .. }))
@@ -43,6 +46,8 @@ fn the_target_is_shown_nothing_from_before() {
         if waits {
             let failed = t.response_to(alice(), 500);
             assert!(failed.header(Name::RetryAfter).is_some());
+        } else {
+            is_told(&mut t, DROPPED);
         }
         assert_eq!(rejected(&t), 1);
         t.word_of_carol();
@@ -61,7 +66,32 @@ fn what_comes_while_the_target_rings_is_for_the_target() {
     t.carol_answers(&invite);
     let message = t.request_to(carol(), Method::Message);
     assert_eq!(text(&message), "who is there?");
+    t.reply(&message, 200, carol());
     assert_eq!(rejected(&t), 1);
+    is_told(&mut t, DROPPED);
+    t.word_of_carol();
+}
+
+#[test]
+fn who_is_led_to_has_nothing_from_before_and_its_sender_is_told() {
+    let mut t = three();
+    let (mut a, _) = t.established();
+    t.bob_is_lost();
+    t.receive(alice(), a.message("for Bob only"));
+    t.response_to(alice(), 202);
+    let rings = t.request_to(desk(), Method::Invite);
+    let moved = response(&rings, 302, desk(), "f1").end();
+    let own = format!("<sip:phone@{}>", desk());
+    let moved = String::from_utf8_lossy(&moved).replace(&own, CAROL);
+    t.receive(desk(), moved.into());
+    t.request_to(desk(), Method::Ack);
+    let invite = t.request_to(carol(), Method::Invite);
+    let mut c = t.carol_answers(&invite);
+    assert!(t.waiting(carol(), &Method::Message).is_none());
+    is_told(&mut t, DROPPED);
+    t.word_of_carol();
+    assert_eq!(rejected(&t), 1);
+    t.calls_on(&mut a, &mut c);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::calls::cancel_like;
 use crate::people::*;
 use crate::table::*;
 use crate::transfer::{carol, carols_mobile, three};
+use crate::undelivered::is_told;
 
 /// Bob's desk phone rings. Returns its INVITE.
 fn ringing(t: &mut Table) -> Message {
@@ -384,6 +385,7 @@ fn what_was_written_to_who_is_lost_is_not_for_who_picks_up() {
     let rings = t.request_to(mobile(), Method::Invite);
     t.reply(&rings, 180, mobile());
     let mut d = t.dave_picks_up(&rings, mobile());
+    is_told(&mut t, "1 messages to bob were not delivered.");
     t.word_of_dave();
     t.nothing_to(d.at);
     assert_eq!(t.engine.gauges().queued_messages, 0);

@@ -31,8 +31,9 @@ fn undelivered(t: &Table) -> Option<u32> {
     })
 }
 
+/// Alice is told by us.
 #[track_caller]
-fn is_told(t: &mut Table, says: &str) {
+pub fn is_told(t: &mut Table, says: &str) {
     let word = t.request_to(alice(), Method::Message);
     assert_eq!(text(&word), says);
     assert_eq!(word.other("Auto-Submitted"), Some("auto-generated"));

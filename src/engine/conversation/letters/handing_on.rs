@@ -29,14 +29,15 @@ impl Conversation {
         self.give_back(context, side, unsent);
     }
 
-    /// The target has taken the transferor's place: what the transferor has not got is for nobody.
+    /// The target takes the transferor's place: what the transferor has not got is for nobody, and who wrote it and
+    /// has our 202 is told.
     pub(crate) fn letters_after_transfer(&mut self, context: &mut Context<'_>, side: Side) {
         let letters = self.party(side).queue.letters.iter();
         let left = letters.filter(|letter| letter.for_transferor);
         let left = left.map(|letter| letter.number).collect();
         self.give_back(context, side, left);
-        // Somebody else is there now, whom they were not for.
-        self.party_mut(side).queue.untold = 0;
+        // In the name of whom they were for, before somebody else has its place.
+        self.say_dropped(context, side);
     }
 
     /// The transferor has the call back, and its letters.

@@ -69,8 +69,15 @@ impl Conversation {
     /// Tells the other side how many of its letters to this one were dropped, once the rest is delivered.
     pub(crate) fn tell_dropped(&mut self, context: &mut Context<'_>, side: Side) {
         let party = self.party(side);
-        let dropped = party.queue.untold;
-        if dropped == 0 || party.leg.is_none() || party.queue.waiting() > 0 {
+        if party.leg.is_some() && party.queue.waiting() == 0 {
+            self.say_dropped(context, side);
+        }
+    }
+
+    /// The same now.
+    pub(super) fn say_dropped(&mut self, context: &mut Context<'_>, side: Side) {
+        let dropped = self.party(side).queue.untold;
+        if dropped == 0 {
             return;
         }
         let body = self.undelivered_text(context, side, dropped as usize);

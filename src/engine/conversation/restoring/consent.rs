@@ -192,6 +192,8 @@ impl Conversation {
         let transferred = person.is_some();
         if let Some(mut person) = person {
             self.letters_before_transfer(context, side);
+            self.letters_of_the_lost(context, side);
+            self.letters_after_transfer(context, side);
             let aor = self.party(side).aor.clone();
             if person.aor != aor {
                 self.leave_ghosts_of(context, side, &aor);
@@ -208,9 +210,8 @@ impl Conversation {
         self.acknowledge_with_the_standing(context, side.other());
         self.settle_renegotiation(context, side);
         self.settle_carried(context, side);
-        self.letters_of_the_lost(context, side);
-        if transferred {
-            self.letters_after_transfer(context, side);
+        if !transferred {
+            self.letters_of_the_lost(context, side);
         }
         self.configure(context, side);
         self.watch(context, side);

@@ -507,6 +507,12 @@ impl Conversation {
         let picker = picker.map(|person| *person);
         let person = picker.or_else(|| meant.map(|meant| meant.person));
         let another = person.is_some();
+        if let Some(transfer) = &mut lost.transfer {
+            // The participant is the target already, and these were for the transferor.
+            transfer.change_places(self.party_mut(side));
+            self.letters_after_transfer(context, side);
+            transfer.change_places(self.party_mut(side));
+        }
         if let Some(person) = person {
             // Whom somebody has forwarded the call to, or who has taken it in its place.
             self.hand_on(context, side, person, transferred);
@@ -527,7 +533,6 @@ impl Conversation {
         }
         match transferor {
             Some(transferor) => {
-                self.letters_after_transfer(context, side);
                 self.transferred(context, transferor, lost.transfer, endpoint.clone());
             }
             None => {

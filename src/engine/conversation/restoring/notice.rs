@@ -107,18 +107,7 @@ impl Conversation {
         self.say(context, lost.other(), Author::LastWord, body);
     }
 
-    /// Returns what the other side is told where a side is gone, and messages to it were not delivered.
-    pub(crate) fn failure_text(
-        &self,
-        context: &Context<'_>,
-        lost: Side,
-        undelivered: usize,
-    ) -> String {
-        let texts = &context.shared.settings.notice.failed;
-        self.counted(context, texts, lost, undelivered)
-    }
-
-    /// The same where it is there, or another phone of it is.
+    /// Returns what the other side is told of messages to this one that were not delivered, where the call goes on.
     pub(crate) fn undelivered_text(
         &self,
         context: &Context<'_>,

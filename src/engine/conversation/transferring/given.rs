@@ -137,6 +137,7 @@ impl Conversation {
         let (id, left) = (self.id, side.other());
         let under_way = self.party(side).queue.under_way;
         let accepted = |letter: &Letter| letter.author == Author::Other && letter.server.is_none();
+        let is_told = |letter: &&Letter| accepted(letter) && !letter.is_automatic();
         let letters = self.party(side).queue.letters.iter();
         let numbers: Vec<u32> = letters
             .filter(|letter| accepted(letter))
@@ -156,12 +157,12 @@ impl Conversation {
                 );
             }
         }
-        let letters = self.party(left).queue.letters.iter();
-        let undelivered = letters.filter(|letter| accepted(letter)).count();
+        let queue = &self.party(left).queue;
+        let undelivered = queue.letters.iter().filter(is_told).count() + queue.untold as usize;
         if undelivered == 0 {
             return;
         }
-        let body = self.failure_text(context, left, undelivered);
+        let body = self.undelivered_text(context, left, undelivered);
         if let Some(leg) = self.leg_mut(side).filter(|leg| leg.abilities.message) {
             leg.write(context, id, MARK, NOTICE_TYPE, body.as_bytes());
         }

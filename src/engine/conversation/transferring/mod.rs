@@ -41,7 +41,6 @@ use self::attended::Named;
 use self::refer::{Refer, referred_by};
 use self::taking::ANSWERED;
 use crate::engine::asker::Asker;
-use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::forking::{Fork, Turn};
 use crate::engine::conversation::leg::Leg;
@@ -50,6 +49,7 @@ use crate::engine::conversation::people::person::Person;
 use crate::engine::conversation::restoring::aside::Restoration;
 use crate::engine::conversation::restoring::repair::replaced;
 use crate::engine::conversation::restoring::survivor;
+use crate::engine::conversation::{Conversation, Party};
 use crate::engine::dialog::{Admission, Happens};
 use crate::engine::events::{Ending, Happening};
 use crate::engine::ids::{Aor, ConversationId, Flow, Side};
@@ -123,6 +123,11 @@ impl Transfer {
     /// Returns what is known of who transfers.
     pub(super) fn asker(&self) -> &Asker {
         &self.transferor.asker
+    }
+
+    /// The side is the transferor's, whose place the target has, or the target's again.
+    pub(crate) fn change_places(&mut self, party: &mut Party) {
+        self.transferor.swap(party);
     }
 }
 
