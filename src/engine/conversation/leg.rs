@@ -7,6 +7,7 @@ use super::carrying::course::Course;
 use super::context::{Context, Errand, What};
 use super::doubting::moving::Elsewhere;
 use super::inviting::success::{self, Success};
+use super::restoring::behind::Behind;
 use super::restoring::machines::is_machine;
 use super::restoring::wish::Wish;
 use super::session::enclosed::sdp_of;
@@ -115,6 +116,9 @@ pub(crate) struct Leg {
     /// What it is to be told of the other side by its next refresh.
     #[serde(default)]
     pub(crate) untold: Option<Box<Untold>>,
+    /// Which phone behind an upstream it is.
+    #[serde(default)]
+    pub(crate) behind: Option<Box<Behind>>,
 }
 
 #[derive(Clone, Debug)]
@@ -360,6 +364,7 @@ impl Leg {
             elsewhere: None,
             misled: false,
             untold: None,
+            behind: None,
             beyond: false,
         }
     }

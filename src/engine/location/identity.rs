@@ -35,6 +35,12 @@ pub fn identity(contact: &Address<'_>, message: &Message) -> Identity {
     if let Some(epid) = sender.params.value("epid").filter(|epid| !epid.is_empty()) {
         return Identity::Epid(epid.to_ascii_lowercase().into());
     }
+    by_contact_alone(contact, message)
+}
+
+/// Returns what tells it from others where nothing surer does.
+pub(crate) fn by_contact_alone(contact: &Address<'_>, message: &Message) -> Identity {
+    let uri = contact.uri_parsed().ok();
     Identity::Contact {
         user: uri
             .as_ref()

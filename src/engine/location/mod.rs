@@ -32,7 +32,7 @@ pub(crate) use bindings::{has_flow, is_bound};
 pub(crate) use gruu::{Meant, hides, meant};
 pub(crate) use guesses::Tried;
 pub(crate) use held::{Held, Naming};
-pub(crate) use identity::{alike, displaces};
+pub(crate) use identity::{alike, by_contact_alone, displaces};
 pub use identity::{caller, endpoint, identity, same, same_uri};
 pub(crate) use registrar::knows_path;
 pub use registrar::{Registered, Registrar};

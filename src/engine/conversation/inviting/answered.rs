@@ -113,6 +113,7 @@ impl Conversation {
         branch.leg.timed_by(context, response);
         branch.leg.seen = context.now;
         branch.leg.is_named(context);
+        branch.leg.is_shown_by(response, &context.shared.settings);
         if delayed {
             branch.leg.owe_ack(response.cseq());
         } else {
@@ -146,7 +147,7 @@ impl Conversation {
             delayed,
         } = won;
         let uuid = branch.leg.dialog.session.theirs;
-        let identity = branch.endpoint().identity.clone();
+        let identity = branch.leg.who().clone();
         let endpoint = branch.endpoint().name.clone();
         let caller = self.party(Side::Caller).leg.as_ref();
         let cseq = caller.and_then(|leg| leg.dialog.remote_cseq).unwrap_or(0);

@@ -25,7 +25,6 @@ use crate::engine::conversation::session::refused::Streams;
 use crate::engine::dialog::Happens;
 use crate::engine::events::{Ending, Happening, Signal};
 use crate::engine::ids::{LegId, Side};
-use crate::engine::location;
 use crate::engine::time::Millis;
 use crate::engine::transaction::ServerId;
 use crate::sip::sdp;
@@ -175,14 +174,16 @@ impl Conversation {
         (old, lost): (Option<Leg>, bool),
         answer: Option<Box<str>>,
     ) {
-        let Asking { server, person } = asking;
         let before = self.drop_giving(context, side);
         if self.inquires_for(side) {
             self.drop_inquiry(context);
         }
         let endpoint = leg.endpoint.name.clone();
-        let known = old.as_ref().map(|old| &old.endpoint.identity);
-        let same = known.is_some_and(|known| location::same(&leg.endpoint.identity, known));
+        let same = old.as_ref().is_some_and(|old| leg.is_endpoint_of(old));
+        if let Some(old) = old.as_ref().filter(|_| asking.person.is_none()) {
+            leg.follows(old, same);
+        }
+        let Asking { server, person } = asking;
         self.accept_repair(context, &mut leg, server, answer.as_deref());
         self.party_mut(side).leg = Some(leg);
         if let Some(mut old) = old {

@@ -13,7 +13,6 @@ pub(crate) use crate::engine::conversation::session::keys::Role;
 use crate::engine::dialog::Do;
 use crate::engine::events::{Happening, Refuser, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
-use crate::engine::location;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::ClientId;
 use crate::sip::{Message, Method, sdp};
@@ -480,18 +479,22 @@ impl Conversation {
             return self.disagreed(context, side, branch);
         }
         let attempt = branch.attempt();
-        let (leg, picker, meant, trail) = (branch.leg, branch.picker, branch.meant, branch.trail);
+        let (mut leg, picker, meant, trail) =
+            (branch.leg, branch.picker, branch.meant, branch.trail);
         let Some(mut lost) = self.party_mut(side).lost.take() else {
             return;
         };
         lost.turns.leave(context);
         self.cancel_branches(context, &mut lost.fork, Some(ELSEWHERE));
         self.unask(context, side.other(), lost.joining.take());
-        let same = location::same(&leg.endpoint.identity, &lost.old.endpoint.identity);
+        let same = leg.is_endpoint_of(&lost.old);
         let endpoint = leg.endpoint.name.clone();
         let after = context.now.since(lost.since);
         let transferred = lost.transfer.is_some();
-        let given = lost.giver().map(|_| lost.old.endpoint.identity.clone());
+        let given = lost.giver().map(|_| lost.old.who().clone());
+        if !transferred && picker.is_none() && meant.is_none() {
+            leg.follows(&lost.old, same);
+        }
         let mut transferor = None;
         if transferred {
             transferor = Some(lost.old);

@@ -3,11 +3,13 @@
 //!
 //! `aside` what there is of a side without a leg, `rounds`, `reach`, `busy`, `away`, `relapses`, `turns` and `budget`
 //! whom to ask, how and when, `wishes` what it is asked, `replies` what it says, `machines` where it is no person,
-//! `forwarded` where it names another; `join`, `unjoined`, `wish` and the session's `fits` the new leg; `repair`, `returned` and `consent` a phone that
-//! comes back by itself; `survivor` what is answered meanwhile, `notice` the word to it, `tone` where it takes none.
+//! `forwarded` where it names another, `behind` which phone of an upstream's it is; `join`, `unjoined`, `wish` and the
+//! session's `fits` the new leg; `repair`, `returned` and `consent` a phone that comes back by itself; `survivor` what
+//! is answered meanwhile, `notice` the word to it, `tone` where it takes none.
 
 pub(crate) mod aside;
 mod away;
+pub(crate) mod behind;
 pub(crate) mod budget;
 mod busy;
 mod consent;

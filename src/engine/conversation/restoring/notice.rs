@@ -37,9 +37,10 @@ impl Conversation {
         let to = side.other();
         let party = self.party(side);
         let believed = party.believed.as_ref();
-        let known = party.leg.as_ref().is_some_and(|leg| {
-            believed.is_none_or(|believed| location::same(believed, &leg.endpoint.identity))
-        });
+        let known = party
+            .leg
+            .as_ref()
+            .is_some_and(|leg| believed.is_none_or(|believed| location::same(believed, leg.who())));
         self.withdraw(context, to, known);
         let party = self.party(side);
         let Some(leg) = &party.leg else { return };
@@ -87,7 +88,7 @@ impl Conversation {
         party.believed = party
             .leg
             .as_ref()
-            .map(|leg| leg.endpoint.identity.clone())
+            .map(|leg| leg.who().clone())
             .or_else(|| party.believed.take());
     }
 
@@ -145,13 +146,13 @@ impl Conversation {
             return false;
         };
         let name = leg.endpoint.name.to_lowercase();
-        let instance = match &*leg.endpoint.identity {
+        let instance = match &**leg.who() {
             Identity::Instance(instance) => Some(&**instance),
             Identity::Epid(_) | Identity::Contact { .. } => None,
         };
         exempt.iter().any(|pattern| {
             let is = |text: &str| routing::matches(pattern, text);
-            is(&name) || instance.is_some_and(is)
+            is(&name) || instance.is_some_and(is) || leg.host_beyond().is_some_and(is)
         })
     }
 

@@ -97,6 +97,7 @@ impl Conversation {
         let Some(branch) = self.branch_mut(leg) else {
             return;
         };
+        branch.leg.is_shown_by(response, settings);
         let at_first = &mut branch.asked;
         let asked = &mut branch.leg.endpoint;
         // An upstream's phones are told apart by who is asked there, and other signs than an instance are less sure.
