@@ -264,8 +264,8 @@ fn forward_opaque(
     now: Micros,
 ) -> Result<Forward, Dropped> {
     let header = (!control).then(|| rtp::parse(packet)).flatten();
-    if let Some(header) = &header {
-        let mapped = stream.format(header.number);
+    let header = header.map(|header| (header, stream.format(header.number)));
+    if let Some((header, mapped)) = &header {
         let timed = mapped.coding.is_timed();
         stream.reception.note(header, mapped.clock, timed, now);
     }
@@ -277,8 +277,8 @@ fn forward_opaque(
     }
     .ok_or(Dropped::NoTarget)?;
     stream.away = false;
-    if let Some(header) = &header {
-        other.line.count(header.payload);
+    if let Some((header, mapped)) = &header {
+        other.line.passes(header, mapped.clock, now);
     }
     Ok(Forward {
         port,

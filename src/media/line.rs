@@ -398,6 +398,26 @@ impl Line {
         head.sequence = place.sequence;
     }
 
+    /// Counts a packet that is sent as it came, and goes on from there with what comes after: who hears it must not
+    /// see numbers of one SSRC again.
+    pub(crate) fn passes(&mut self, packet: &Header, clock: u32, now: Micros) {
+        self.cut();
+        let is_late = self.head.as_ref().is_some_and(|head| {
+            head.ssrc == packet.ssrc && (packet.sequence.wrapping_sub(head.sequence) as i16) <= 0
+        });
+        if !is_late {
+            self.head = Some(Head {
+                ssrc: packet.ssrc,
+                sequence: packet.sequence,
+                timestamp: packet.timestamp,
+                clock,
+                at: now,
+                step: 0,
+            });
+        }
+        self.count(packet.payload);
+    }
+
     /// Counts a packet that is sent.
     pub(crate) fn count(&mut self, octets: usize) {
         self.packets += 1;
@@ -483,6 +503,22 @@ mod tests {
             (place.sequence, place.timestamp, place.seam),
             (11, 9000, true)
         );
+    }
+
+    #[test]
+    fn what_went_by_as_it_came_is_followed_and_never_said_again() {
+        let mut line = Line::new(1);
+        line.place(&packet(7, 10, 1000), CLOCK, ms(0)).unwrap();
+        line.passes(&packet(7, 500, 9000), CLOCK, ms(20));
+        line.passes(&packet(7, 499, 8840), CLOCK, ms(21));
+        let place = line.place(&packet(7, 11, 1160), CLOCK, ms(40)).unwrap();
+        assert_eq!((place.ssrc, place.sequence, place.seam), (7, 501, true));
+        assert_eq!(place.timestamp, 9160);
+        // Of another source.
+        line.passes(&packet(9, 3, 50), CLOCK, ms(60));
+        let place = line.place(&packet(7, 12, 1320), CLOCK, ms(80)).unwrap();
+        assert_eq!((place.ssrc, place.sequence, place.seam), (9, 4, true));
+        assert_eq!((line.packets(), line.octets()), (6, 960));
     }
 
     #[test]

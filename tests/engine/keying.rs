@@ -153,6 +153,63 @@ fn an_answer_by_the_other_kind_of_keys_is_none() {
     }
 }
 
+/// What a phone adds that would agree on keys by itself, and knows its own ways.
+const UNASKED: &str = "a=setup:active\r\na=fingerprint:sha-256 AA:BB\r\na=ice-ufrag:abcd\r\n\
+    a=ice-pwd:aaaaaaaaaaaaaaaaaaaaaaaa\r\na=candidate:1 1 UDP 2130706431 192.0.2.9 40000 typ host\r\n";
+
+#[track_caller]
+fn is_plain(t: &Table, generation: u32) {
+    for (side, generation) in [(Side::Caller, 0), (Side::Callee, generation)] {
+        let stream = told(t, side, generation).swap_remove(0);
+        assert!(stream.active, "{side:?}");
+        assert_eq!(stream.inside, Inside::Rtp, "{side:?}");
+    }
+}
+
+#[track_caller]
+fn names_nothing(message: &Message) {
+    let said = text(message);
+    for line in ["fingerprint", "setup", "ice-", "candidate", "192.0.2.9"] {
+        assert!(!said.contains(line), "{said}");
+    }
+}
+
+/// RFC 5763 5, RFC 8122 5: an answer names a fingerprint where its offer does.
+#[test]
+fn a_fingerprint_that_nobody_asked_for_counts_for_nothing() {
+    // Of who answers first, and of who changes the session.
+    let mut t = Table::new(settings());
+    let (mut a, _) = t.established_with(&audio(alice()), &(audio(desk()) + UNASKED));
+    is_plain(&t, 0);
+    let answer = sdp(desk(), 2, "sendrecv") + UNASKED;
+    let [_, ok] = renews(&mut t, &mut a, &sdp(alice(), 2, "sendrecv"), &answer);
+    names_nothing(&ok);
+    is_plain(&t, 0);
+    // Of who takes a lost one's place: Alice hears of another phone, and no more.
+    t.bob_is_lost();
+    t.register("bob", mobile(), "mobile");
+    let invite = t.request_to(mobile(), Method::Invite);
+    names_nothing(&invite);
+    let ok = response(&invite, 200, mobile(), "m1");
+    t.receive(mobile(), with_sdp(ok, &(audio(mobile()) + UNASKED)));
+    t.request_to(mobile(), Method::Ack);
+    t.request_to(alice(), Method::Message);
+    t.nothing_to(alice());
+    is_plain(&t, 1);
+}
+
+/// RFC 8643: plain RTP with a fingerprint beside it is as the answer has it.
+#[test]
+fn a_fingerprint_beside_plain_rtp_counts_where_both_have_one() {
+    let print = "a=setup:actpass\r\na=fingerprint:sha-256 AA:BB\r\n";
+    let mut t = Table::new(settings());
+    t.established_with(&(audio(alice()) + print), &(audio(desk()) + print));
+    is_sealed(&t);
+    let mut t = Table::new(settings());
+    t.established_with(&(audio(alice()) + print), &audio(desk()));
+    is_plain(&t, 0);
+}
+
 /// Nobody is there to agree with: what stands answers offers of its own kind alone, and goes on.
 #[test]
 fn a_survivor_that_wants_another_kind_of_keys_is_refused_and_goes_on() {

@@ -253,12 +253,23 @@ pub(crate) struct Talk {
 impl Talk {
     /// Takes an offer of the endpoint's.
     pub(crate) fn offers(&mut self, offer: Box<str>) {
-        self.says(offer);
+        self.hears(offer);
         (self.whole, self.more) = (true, None);
+    }
+
+    /// Returns an answer of the endpoint's without the fingerprints that it was not asked for.
+    fn as_asked(&self, said: Box<str>) -> Box<str> {
+        let told = self.told.as_deref().map(str::as_bytes);
+        let plain = told.and_then(|told| sdp::without_unasked(told, said.as_bytes()));
+        plain.map_or(said, Into::into)
     }
 
     /// Takes the endpoint's answer to what it was told last.
     pub(crate) fn says(&mut self, said: Box<str>) {
+        self.hears(self.as_asked(said));
+    }
+
+    fn hears(&mut self, said: Box<str>) {
         let told = self.told.as_deref().map(str::as_bytes);
         self.wishes = sdp::wishes(said.as_bytes(), told, &self.wishes);
         let before = self.said.take().filter(|_| self.whole);
@@ -273,19 +284,6 @@ impl Talk {
     /// Returns true where a stream of it has keys of ours (RFC 4568).
     pub(super) fn is_keyed(&self) -> bool {
         self.keys.covers(self.said.as_deref())
-    }
-
-    /// Returns true where it takes some of the formats that it was told of, and not all.
-    pub(super) fn chooses(&self) -> bool {
-        let both = self.told.as_deref().zip(self.said.as_deref());
-        let both = both.map(|(told, said)| (told.as_bytes(), said.as_bytes()));
-        both.is_some_and(|(told, said)| sdp::takes_some(told, told, said))
-    }
-
-    /// Returns something that it might say, with what it has offered before.
-    pub(super) fn widened(&self, said: &str) -> Option<Box<str>> {
-        let wider = sdp::widened(said.as_bytes(), self.more.as_ref()?.as_bytes())?;
-        String::from_utf8(wider).ok().map(String::into_boxed_str)
     }
 
     /// Returns what it would say without the hold of another, who has said `holder`.
@@ -518,7 +516,7 @@ impl Leg {
     pub(crate) fn agreed(&mut self, response: &Message, flow: Flow) -> bool {
         self.dialog.refresh_over(response, flow);
         self.abilities.learn(response);
-        let said = sdp_of(response);
+        let said = sdp_of(response).map(|said| self.talk.as_asked(said));
         let another = said.is_some() && said != self.talk.said;
         if let Some(said) = said.filter(|_| another) {
             self.talk.says(said);

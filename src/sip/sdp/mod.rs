@@ -9,6 +9,7 @@ mod parse;
 mod rewrite;
 #[cfg(test)]
 mod tests;
+mod unasked;
 
 pub use agree::{
     answer_as_asked, answer_to, answer_with, is_mute, offer_again, only_moves, wants_more, widened,
@@ -19,6 +20,7 @@ pub use fit::{fits, lacks_digits, may_be_asked_for, shares, takes_some};
 pub use hold::{resumed, wishes};
 pub use parse::{Direction, Keying, Kind, Media, Payload, Sdp};
 pub use rewrite::{Cover, Place, Rewrite};
+pub use unasked::without_unasked;
 
 /// Larger ones are refused: no phone needs them.
 const BYTES_MAX: usize = 16 * 1024;

@@ -84,6 +84,21 @@ impl Conversation {
     }
 }
 
+impl Talk {
+    /// Returns true where it takes some of the formats that it was told of, and not all.
+    pub(crate) fn chooses(&self) -> bool {
+        let both = self.told.as_deref().zip(self.said.as_deref());
+        let both = both.map(|(told, said)| (told.as_bytes(), said.as_bytes()));
+        both.is_some_and(|(told, said)| sdp::takes_some(told, told, said))
+    }
+
+    /// Returns something that it might say, with what it has offered before.
+    pub(crate) fn widened(&self, said: &str) -> Option<Box<str>> {
+        let wider = sdp::widened(said.as_bytes(), self.more.as_ref()?.as_bytes())?;
+        String::from_utf8(wider).ok().map(String::into_boxed_str)
+    }
+}
+
 /// Returns true where an endpoint need not hear of a session, by what it was told of another before the answer. What
 /// it has not been told of at all it cannot send: nor the digits that the other takes.
 pub(crate) fn suits(shared: &Shared, talk: &Talk, said: &str) -> bool {

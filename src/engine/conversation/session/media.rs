@@ -237,7 +237,15 @@ pub(crate) fn tell(
 /// the same number, where one of them has been another phone's before, and an answer may be none to its offer.
 fn with_all_sections(talk: &Talk, said: &str, role: Role) -> Option<String> {
     let whole = match role {
-        Role::Answer => sdp::answer_to(talk.said.as_deref()?.as_bytes(), said.as_bytes())?,
+        Role::Answer => {
+            let offer = talk.said.as_deref()?.as_bytes();
+            let whole = sdp::answer_to(offer, said.as_bytes());
+            let answer = whole.as_deref().unwrap_or(said.as_bytes());
+            if let Some(plain) = sdp::without_unasked(offer, answer) {
+                return Some(plain);
+            }
+            whole?
+        }
         Role::Offer => {
             let sections = |text: &str| text.matches("\nm=").count();
             let known = [talk.told.as_deref(), talk.said.as_deref()];
@@ -357,6 +365,11 @@ pub(crate) fn streams(said: &str, talk: &Talk, other: Option<&str>) -> Vec<Strea
         let told = told.as_ref().and_then(|told| told.media().get(at));
         told.is_some_and(|told| told.direction == Direction::RecvOnly)
     };
+    // RFC 8643 3: who names a fingerprint beside plain RTP and hears of none has plain RTP.
+    let is_sealed = |at: usize| {
+        let told = told.as_ref().and_then(|told| told.media().get(at));
+        told.is_none_or(|told| told.port == 0 || told.keying() == Keying::EndToEnd)
+    };
     // An answer of another transport than its offer's: nothing runs by it.
     let fits = |at: usize, said: &Media<'_>| {
         let other = other.as_ref().and_then(|other| other.media().get(at));
@@ -397,8 +410,8 @@ pub(crate) fn streams(said: &str, talk: &Talk, other: Option<&str>) -> Vec<Strea
             video: media.kind == Kind::Video,
             inside: match media.keying() {
                 _ if media.is_fax() => Inside::Fax,
-                Keying::EndToEnd => Inside::Sealed,
-                Keying::None | Keying::Sdes => Inside::Rtp,
+                Keying::EndToEnd if is_sealed(at) => Inside::Sealed,
+                Keying::None | Keying::Sdes | Keying::EndToEnd => Inside::Rtp,
             },
             srtp: keys.keys(at, media),
             formats: media
