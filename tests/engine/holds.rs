@@ -129,7 +129,12 @@ fn held_by(t: &mut Table, holder: Side, hold: &dyn Fn(&str) -> String) -> (Remot
     let offer = t.request_to(to, Method::Invite);
     let tag = if holder == Side::Caller { "b1" } else { "x" };
     let ok = response(&offer, 200, to, tag);
-    t.receive(to, with_sdp(ok, &sdp(to, 2, "recvonly")));
+    let answer = match direction(&offer).as_str() {
+        "recvonly" => "sendonly",
+        "inactive" => "inactive",
+        _ => "recvonly",
+    };
+    t.receive(to, with_sdp(ok, &sdp(to, 2, answer)));
     t.request_to(to, Method::Ack);
     let ok = t.response_to(from, 200);
     t.receive(from, dialog.ack(ok.cseq()));
@@ -167,6 +172,43 @@ fn whoever_held_is_lost_and_nobody_is_left_on_hold() {
         let stream = &told(&t, Side::Callee, 1)[0];
         assert!(stream.receives && stream.voice == Voice::Due);
         assert!(told(&t, Side::Caller, 0)[0].receives);
+    }
+}
+
+/// RFC 3264 6.1: that the survivor only speaks was no more than its answer.
+#[test]
+fn a_lost_phone_that_only_listened_leaves_nobody_deaf() {
+    for lost in [Side::Callee, Side::Caller] {
+        for hold in ["recvonly", "inactive", "sendonly"] {
+            let mut t = Table::new(settings());
+            held_by(&mut t, lost, &|sdp| {
+                sdp.replace("a=sendrecv", &format!("a={hold}"))
+            });
+            let (person, next, survivor, tag) = match lost {
+                Side::Callee => ("bob", mobile(), alice(), "x"),
+                Side::Caller => ("alice", third(), desk(), "b1"),
+            };
+            match lost {
+                Side::Callee => t.bob_is_lost(),
+                Side::Caller => t.alice_is_lost(),
+            }
+            t.register(person, next, "next");
+            let invite = t.request_to(next, Method::Invite);
+            assert_eq!(direction(&invite), "sendrecv", "{lost:?} {hold}");
+            let ok = response(&invite, 200, next, "m1");
+            t.receive(next, with_sdp(ok, &sdp(next, 1, "sendrecv")));
+            t.request_to(next, Method::Ack);
+            let resumed = t.request_to(survivor, Method::Invite);
+            assert_eq!(direction(&resumed), "sendrecv", "{lost:?} {hold}");
+            let ok = response(&resumed, 200, survivor, tag);
+            t.receive(survivor, with_sdp(ok, &sdp(survivor, 3, "sendrecv")));
+            t.request_to(survivor, Method::Ack);
+            t.request_to(survivor, Method::Message);
+            t.nothing_to(survivor);
+            t.nothing_to(next);
+            assert!(told(&t, lost, 1)[0].receives);
+            assert!(told(&t, lost.other(), 0)[0].receives);
+        }
     }
 }
 

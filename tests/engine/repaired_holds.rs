@@ -131,6 +131,56 @@ fn who_is_held_by_a_phone_is_off_it_once_another_takes_the_call_without() {
     assert_eq!(direction(&resumed.expect("Alice is off hold")), "sendrecv");
 }
 
+/// RFC 3264 6.1: that the survivor only speaks was no more than its answer.
+#[test]
+fn who_only_listened_and_is_back_to_speak_is_told_that_it_is_heard() {
+    for by in [Some(Method::Invite), Some(Method::Update), None] {
+        let mut t = two();
+        let (_, mut b) = t.established();
+        let mute = sdp(desk(), 2, "recvonly");
+        t.receive(desk(), with_sdp(b.request(Method::Invite), &mute));
+        let asked = t.request_to(alice(), Method::Invite);
+        let ok = response(&asked, 200, alice(), "tcall1");
+        t.receive(alice(), with_sdp(ok, &sdp(alice(), 2, "sendonly")));
+        t.request_to(alice(), Method::Ack);
+        let ok = t.response_to(desk(), 200);
+        t.receive(desk(), b.ack(ok.cseq()));
+        t.bob_is_lost();
+        t.pass(Millis(2_100));
+        t.discard(desk());
+        let rings = t.request_to(mobile(), Method::Invite);
+        assert_eq!(direction(&rings), "sendrecv");
+        t.reply(&rings, 180, mobile());
+        let at = elsewhere();
+        let case = format!("{by:?}");
+        let ok = match by {
+            Some(method) => {
+                b.at = at;
+                let offer = sdp(at, 5, "sendrecv");
+                t.receive(at, with_sdp(b.request(method.clone()), &offer));
+                let ok = t.response_to(at, 200);
+                if method == Method::Invite {
+                    t.receive(at, b.ack(ok.cseq()));
+                }
+                ok
+            }
+            None => takes_by_replaces(&mut t, &b, at, &audio(at)).0,
+        };
+        assert_eq!(direction(&ok), "sendrecv", "{case}");
+        let resumed = t.waiting(alice(), &Method::Invite).expect(&case);
+        assert_eq!(direction(&resumed), "sendrecv", "{case}");
+        let ok = response(&resumed, 200, alice(), "tcall1");
+        t.receive(alice(), with_sdp(ok, &sdp(alice(), 3, "sendrecv")));
+        // Of who takes the call from elsewhere she hears that first.
+        t.waiting(alice(), &Method::Ack).expect(&case);
+        t.pass(Millis(5_000));
+        for again in [Method::Invite, Method::Update] {
+            assert!(t.waiting(at, &again).is_none(), "{case}");
+            assert!(t.waiting(alice(), &again).is_none(), "{case}");
+        }
+    }
+}
+
 #[test]
 fn who_picks_up_a_call_that_is_on_hold_is_told_so() {
     for (hold, answer) in HOLDS {

@@ -28,7 +28,7 @@ pub fn wishes(said: &[u8], told: Option<&[u8]>, before: &[Direction]) -> Vec<Dir
 }
 
 /// Returns a description with the streams open again that were held by the other end, as far as its author wishes:
-/// where `holder` said that it would not listen. None where nothing was held, or either is no SDP.
+/// where `holder` said that it would not listen, or not speak. None where nothing was held, or either is no SDP.
 ///
 /// Whether its author would hold too cannot be told where it has only answered; it says so when it is asked.
 pub fn resumed(said: &[u8], holder: &[u8], wishes: &[Direction]) -> Option<Vec<u8>> {
@@ -38,8 +38,9 @@ pub fn resumed(said: &[u8], holder: &[u8], wishes: &[Direction]) -> Option<Vec<u
         // RFC 2543 held by the address 0.0.0.0.
         let silenced = holder.address.is_some_and(|ip| ip.is_unspecified());
         let wish = wishes.get(at).copied().unwrap_or_default();
+        // Where it only listened, its author's ear is closed by no more than that (RFC 3264 6.1).
         let is_held = media.port != 0
-            && (silenced || !holder.direction.receives())
+            && (silenced || holder.direction != Direction::SendRecv)
             && media.direction != wish;
         is_held.then_some(wish)
     });
@@ -81,6 +82,12 @@ mod tests {
         let holder = said("a=sendonly\r\n", "");
         let opened = resumed(held.as_bytes(), holder.as_bytes(), &[]).unwrap();
         let expected = said("a=sendrecv\r\n", "a=inactive\r\n");
+        assert_eq!(String::from_utf8(opened).unwrap(), expected);
+        // One that only listened never spoke.
+        let unheard = said("a=sendonly\r\n", "");
+        let deaf = said("a=recvonly\r\n", "");
+        let opened = resumed(unheard.as_bytes(), deaf.as_bytes(), &[]).unwrap();
+        let expected = said("a=sendrecv\r\n", "");
         assert_eq!(String::from_utf8(opened).unwrap(), expected);
         let silenced = said("", "").replace("c=IN IP4 198.51.100.1", "c=IN IP4 0.0.0.0");
         let opened = resumed(held.as_bytes(), silenced.as_bytes(), &[]).unwrap();
@@ -127,14 +134,22 @@ mod tests {
 
     #[test]
     fn where_nothing_is_held_nothing_changes() {
-        for (said_it, holder) in [
-            (said("", ""), said("", "")),
+        use Direction::{SendOnly, SendRecv};
+        for (said_it, holder, wish) in [
+            (said("", ""), said("", ""), SendRecv),
             // It holds by itself.
-            (said("a=sendonly\r\n", ""), said("a=recvonly\r\n", "")),
+            (
+                said("a=sendonly\r\n", ""),
+                said("a=recvonly\r\n", ""),
+                SendOnly,
+            ),
             // It listens for the holder's music, and would speak if it were asked.
-            (said("", ""), said("a=sendonly\r\n", "")),
+            (said("", ""), said("a=sendonly\r\n", ""), SendRecv),
         ] {
-            assert_eq!(resumed(said_it.as_bytes(), holder.as_bytes(), &[]), None);
+            assert_eq!(
+                resumed(said_it.as_bytes(), holder.as_bytes(), &[wish]),
+                None
+            );
         }
         assert_eq!(resumed(b"no session", b"at all", &[]), None);
     }

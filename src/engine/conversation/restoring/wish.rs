@@ -6,6 +6,7 @@ use crate::engine::conversation::doubting::outcome;
 use crate::engine::conversation::leg::Talk;
 pub(crate) use crate::engine::conversation::session::keys::{Role, Telling};
 use crate::engine::conversation::session::media;
+use crate::engine::dialog::Negotiation;
 use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::time::Time;
@@ -26,6 +27,11 @@ impl Conversation {
     /// endpoint is offered now what its INVITE did not say.
     pub(crate) fn catch_up(&mut self, context: &mut Context<'_>, side: Side) {
         let id = self.id;
+        // Who is asked has said less than it wishes, perhaps: its answer tells.
+        let asked = self.party(side.other()).leg.as_ref();
+        if asked.is_some_and(|leg| leg.before.is_some() && leg.negotiation != Negotiation::Idle) {
+            return self.catch_up_later(context, side);
+        }
         let Some(offer) = self.offer_to(side) else {
             return;
         };
@@ -129,6 +135,10 @@ impl Conversation {
         leg.agreed(response, flow);
         self.configure(context, side);
         self.persist(context);
+        let waits = self.leg_mut(side.other());
+        if waits.is_some_and(|leg| leg.wish.at.take().is_some()) {
+            self.catch_up(context, side.other());
+        }
     }
 
     /// A probe settles what the silence means.
