@@ -79,8 +79,7 @@ pub(crate) struct Leg {
     /// A reliable response that our 2xx has overtaken. Its PRACK may come after the ACK.
     #[serde(skip)]
     pub(crate) overtaken: Option<RAck>,
-    /// The last reliable response to its INVITE. A restart forgets whether it has its PRACK, which comes once more
-    /// where our 200 was lost.
+    /// The last reliable response to its INVITE, whose PRACK comes once more after a restart where our 200 was lost.
     #[serde(default)]
     pub(crate) reliable: Option<RAck>,
     /// The ACK to a 2xx of theirs: kept back until the other side's ACK brings the answer, or sent
@@ -93,8 +92,7 @@ pub(crate) struct Leg {
     /// What the phone is told of its last REFER.
     #[serde(default)]
     pub(crate) reports: Option<Box<Reports>>,
-    /// Its phone may have agreed to a session that came to nothing: another conversation's, or one that was
-    /// taken back before its answer. It is told once more what stands.
+    /// Its phone may have agreed to a session that came to nothing: it is told once more what stands.
     #[serde(default)]
     pub(crate) lent: bool,
     /// Its endpoint called by an upstream, and has not shown to be a phone of ours.
@@ -109,8 +107,7 @@ pub(crate) struct Leg {
     /// It may be there as well.
     #[serde(default)]
     pub(crate) elsewhere: Option<Box<Elsewhere>>,
-    /// It called, and was told of a session before the answer that does not go with the one of who has answered: it
-    /// is offered that.
+    /// It called, and was told of another session before the answer than goes with that: it is offered the right one.
     #[serde(default)]
     pub(crate) misled: bool,
     /// What it is to be told of the other side by its next refresh.
