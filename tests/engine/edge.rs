@@ -795,6 +795,71 @@ fn where_no_phone_here_answers_the_pbx_is_asked_for_others() {
     );
 }
 
+/// The second target of an upstream is for when the first fails, also after a round in which the PBX was not asked.
+#[test]
+fn the_best_target_of_the_pbx_is_asked_for_others() {
+    let mut t = in_front(PathMode::Path);
+    let path = path_of(&t.register_beyond("bob", desk()));
+    called_by_the_pbx(&mut t, &path);
+    t.bob_is_lost();
+    for _ in 0..200 {
+        if t.discard(desk()) > 0 {
+            t.icmp(desk());
+        }
+        if let Some(invite) = t.waiting(pbx(), &Method::Invite) {
+            t.reply(&invite, 404, pbx());
+        }
+        assert!(t.waiting(other_pbx(), &Method::Invite).is_none());
+        t.pass(Millis(100));
+    }
+    assert!(
+        t.happened(|what| matches!(what, Happening::Refused { status: 404, .. })) > 1,
+        "the PBX was asked"
+    );
+}
+
+/// A proxy that still has the dead phone's binding keeps to itself that the others know nothing of the dialog.
+#[test]
+fn behind_a_proxy_that_forks_the_others_are_asked_without_replaces() {
+    for rings in [false, true] {
+        let mut t = in_front(PathMode::Path);
+        t.register_beyond("alice", alice());
+        let invite = first(Method::Invite, "alice", "bob", alice(), "c1", 1)
+            .header(Name::Contact, format_args!("<sip:alice@{}>", alice()));
+        t.receive(alice(), with_sdp(invite, &audio(alice())));
+        let onward = asked_at_the_pbx(&mut t, "bob");
+        let ok = response(&onward, 200, pbx(), "b1").header(Name::Supported, "replaces");
+        t.receive(pbx(), with_sdp(ok, &audio(pbx())));
+        t.request_to(pbx(), Method::Ack);
+        let ok = t.response_to(alice(), 200);
+        t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+        t.bob_is_lost();
+        let asked = t.request_to(pbx(), Method::Invite);
+        assert!(asked.header(Name::Replaces).is_some());
+        t.reply(&asked, if rings { 180 } else { 100 }, pbx());
+        t.pass(Millis(1_900));
+        assert!(t.waiting(pbx(), &Method::Cancel).is_none());
+        t.pass(Millis(200));
+        if rings {
+            // The phone is there: it rings as long as any.
+            t.pass(Millis::from_secs(10));
+            assert!(t.waiting(pbx(), &Method::Cancel).is_none());
+            continue;
+        }
+        let cancel = t.request_to(pbx(), Method::Cancel);
+        t.reply(&cancel, 200, pbx());
+        t.reply(&asked, 487, pbx());
+        let invite = asked_at_the_pbx(&mut t, "bob");
+        let ok = response(&invite, 200, pbx(), "b2");
+        t.receive(pbx(), with_sdp(ok, &audio(pbx())));
+        t.nothing_to(alice());
+        assert_eq!(
+            t.happened(|what| matches!(what, Happening::Restored { .. })),
+            1
+        );
+    }
+}
+
 #[test]
 fn a_phone_that_rings_or_refuses_is_not_rung_again_by_way_of_the_pbx() {
     for refuses in [false, true] {
@@ -808,7 +873,9 @@ fn a_phone_that_rings_or_refuses_is_not_rung_again_by_way_of_the_pbx() {
         t.reply(&invite, if refuses { 486 } else { 180 }, mobile());
         t.icmp(desk());
         t.pass(Millis::from_secs(10));
-        assert!(t.waiting(pbx(), &Method::Invite).is_none());
+        for there in [pbx(), other_pbx()] {
+            assert!(t.waiting(there, &Method::Invite).is_none());
+        }
     }
 }
 
@@ -822,7 +889,7 @@ fn an_engaged_phone_that_has_gone_keeps_nobody_from_the_pbx() {
         called_by_the_pbx(&mut t, &path);
         t.bob_is_lost();
         t.icmp(desk());
-        t.pass(Millis(2_100));
+        t.pass(Millis(1_000));
         let mut asked = 0;
         let begin = t.now;
         while t.now.since(begin) < Millis::from_secs(30) {
@@ -842,6 +909,7 @@ fn an_engaged_phone_that_has_gone_keeps_nobody_from_the_pbx() {
         assert!(asked > 1, "{asked}");
         let at_the_pbx = t.waiting(pbx(), &Method::Invite).is_some();
         assert_eq!(at_the_pbx, gone);
+        assert!(gone || t.waiting(other_pbx(), &Method::Invite).is_none());
     }
 }
 
@@ -859,7 +927,12 @@ fn a_dead_phone_makes_room_for_the_others_here_before_the_pbx() {
     t.request_to(mobile(), Method::Invite);
     t.nothing_to(pbx());
     t.pass(Millis(1_000));
-    assert!(t.waiting(pbx(), &Method::Invite).is_none());
+    for there in [pbx(), other_pbx()] {
+        assert!(t.waiting(there, &Method::Invite).is_none());
+    }
+    // It has had its time.
+    t.pass(Millis(1_100));
+    asked_at_the_pbx(&mut t, "bob");
 }
 
 /// Alice's phone, registered through us, calls Bob, who is somewhere beyond the PBX.

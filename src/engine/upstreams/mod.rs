@@ -277,15 +277,6 @@ impl Upstreams {
         })
     }
 
-    /// Returns true where all targets of an upstream are up.
-    pub fn all_up(&self, name: &str) -> bool {
-        let mut members = self.groups.get(name).into_iter().flatten();
-        members.all(|member| {
-            let watched = self.watched.get(&member.hop);
-            watched.is_some_and(|watched| watched.health == Health::Up)
-        })
-    }
-
     /// Returns the places that are to be probed soon, and forgets them.
     pub fn hurried(&mut self) -> BTreeSet<Hop> {
         std::mem::take(&mut self.hurry)

@@ -379,6 +379,13 @@ impl Fork {
 }
 
 impl Branch {
+    /// Returns true where its Replaces may be for a phone that is gone, while others stand behind the same name: a
+    /// proxy keeps their 481 to itself until that phone has answered too (RFC 3891 3, RFC 3261 16.7).
+    pub(crate) fn may_miss(&self) -> bool {
+        let endpoint = &self.leg.endpoint;
+        self.replaces && (endpoint.through.is_some() || endpoint.flow.is_none())
+    }
+
     /// Returns the number of its INVITE in a restoration, for the history.
     pub(crate) fn attempt(&self) -> Option<u32> {
         (self.attempt > 0).then_some(self.attempt)

@@ -297,7 +297,10 @@ impl Conversation {
             branch.secure = turned.or_else(|| same.then(|| lost.old.talk.is_keyed()));
             branch.replaces = same && lost.old.abilities.replaces && !plain && !lost.gone;
             branch.names = branch.replaces.then_some(lost.old.id);
-            branch.until = context.now + ring;
+            // The others that it may be take no part before it is asked without Replaces.
+            let alone = context.shared.settings.restore.same_first_for.of(self.kind);
+            let span = if branch.may_miss() { ring.min(alone) } else { ring };
+            branch.until = context.now + span;
             if let (Some(giver), Some(offer)) = (branch.giver, &offer) {
                 self.ask_for(context, branch, (giver, rings), offer);
                 continue;

@@ -118,20 +118,17 @@ impl Conversation {
         (asked.identity, asked.name) = (there.identity, there.name);
     }
 
-    /// Returns the upstream that knows a lost participant's other endpoints, asked for the participant; each
-    /// time the next of its targets, which are alternatives to each other.
+    /// Returns the upstream that knows a lost participant's other endpoints, asked for the participant at the best
+    /// of its targets: each round draws anew among equals, and a backup is asked where the others are known to fail.
     pub(super) fn target_beyond(&self, context: &Context<'_>, side: Side) -> Option<Target> {
         let party = self.party(side);
-        let round = party.lost.as_ref()?.round as usize;
+        let round = party.lost.as_ref()?.round;
         let asked = party.asked.as_deref()?;
         let settings = &context.shared.settings;
         let there = routing::route(asked, &[], context.now, settings, context.world).ok()?;
-        let upstreams = &context.shared.upstreams;
-        // Where one is known to have failed, the best is asked; else each in turn.
-        let all_up = upstreams.all_up(there.upstream.as_deref()?);
+        there.upstream.as_deref()?;
         let targets = context.choose(there, (self.id, round))?.targets;
-        let turn = if all_up { round % targets.len() } else { 0 };
-        targets.into_iter().nth(turn)
+        targets.into_iter().next()
     }
 }
 

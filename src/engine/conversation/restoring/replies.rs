@@ -80,6 +80,7 @@ impl Conversation {
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
+        let ring = Self::ring_time(context, lost);
         let Some(branch) = lost.fork.branch(leg) else {
             return;
         };
@@ -102,6 +103,10 @@ impl Conversation {
         let owed = asks.map(|rseq| Owed::new(&branch.leg, rseq, response.cseq()));
         let first = !std::mem::replace(&mut branch.rang, true);
         branch.is_heard();
+        let found = first && branch.may_miss();
+        if found {
+            branch.until = context.now + ring;
+        }
         let (endpoint, attempt) = (branch.endpoint().name.clone(), branch.attempt());
         if first {
             self.note(
@@ -114,8 +119,10 @@ impl Conversation {
             );
             self.target_rings(context, side);
         }
-        if let Some(owed) = owed {
-            self.prack(context, &owed, None);
+        if let Some(owed) = &owed {
+            self.prack(context, owed, None);
+        }
+        if owed.is_some() || found {
             self.persist(context);
         }
     }
@@ -200,8 +207,9 @@ impl Conversation {
             attempt: branch.attempt(),
         };
         // RFC 3891 3: by 603 a phone says, too, that the dialog is over. Where it rang, somebody has pressed a button.
-        let unknown =
-            branch.replaces && (matches!(status, 481 | 420 | 501) || status == 603 && !branch.rang);
+        let missed = branch.may_miss() && status == 408;
+        let unknown = branch.replaces
+            && (matches!(status, 481 | 420 | 501) || (status == 603 || missed) && !branch.rang);
         // Who says nothing to it has not done by that BYE what it asks for.
         let silent = branch.replaces && !branch.rang && matches!(status, 408 | 503);
         if (unknown || silent) && lost.farewell {
@@ -295,11 +303,20 @@ impl Conversation {
         let Some(mut lost) = self.party_mut(side).lost.take() else {
             return;
         };
+        let alone = context.shared.settings.restore.same_first_for.of(self.kind);
+        let ring = Self::ring_time(context, &lost);
+        for branch in &mut lost.fork.branches {
+            // A place that has said nothing at all is no proxy that waits for somebody: the next one has its turn.
+            let over = branch.until <= context.now && branch.may_miss() && !branch.rang;
+            if over && branch.is_unheard(context) {
+                branch.until = (context.now + alone).min(branch.sent + ring);
+            }
+        }
         let rang = self.rung_out(context, &mut lost.fork);
         let any = !rang.is_empty();
         let silent = |branch: &Branch| branch.replaces && !branch.rang;
         let farewell = lost.farewell && rang.iter().any(silent);
-        let mut names = Vec::new();
+        let (mut names, mut missed) = (Vec::new(), Vec::new());
         for branch in rang {
             let status = branch.unanswered();
             let by = Refuser::of_silence(branch.rang && status == 408);
@@ -309,6 +326,9 @@ impl Conversation {
                 let own = &branch.leg;
                 lost.refused.push(own.endpoint.identity.clone());
                 lost.silent.push((own.id, own.endpoint.identity.clone()));
+            } else if branch.may_miss() && !branch.rang {
+                lost.plain.push(branch.leg.endpoint.identity.clone());
+                missed.push((branch.leg.endpoint.clone(), branch.meant.clone()));
             } else {
                 lost.away.is_free(&branch.leg.endpoint);
                 lost.failed.push(branch.leg.endpoint.clone());
@@ -332,6 +352,9 @@ impl Conversation {
             // By its BYE it has not done what the INVITE asks for, which it never answered.
             self.finish(context, Ending::HungUp(side));
         } else if any {
+            for (endpoint, meant) in missed {
+                self.ask_meant(context, side, vec![endpoint], meant);
+            }
             self.go_on(context, side);
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
+use crate::engine::conversation::forking::BranchState;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::Side;
 use crate::engine::location;
@@ -29,26 +30,36 @@ impl Conversation {
     /// Asks everyone: those that are reached from here, and where none of them shows life or says no, the
     /// upstream that may know others.
     pub(super) fn ask_all(&mut self, context: &mut Context<'_>, side: Side) {
-        // Who fails at once leads to the next round before this one has been waited for.
-        let first = (self.party(side).lost.as_ref()).is_some_and(|lost| lost.round == 0);
+        let first_for = context.shared.settings.restore.same_first_for.of(self.kind);
         let here = endpoints(self.targets_again(context, side));
         self.ask(context, side, here.clone());
         let Some(lost) = &self.party(side).lost else {
             return;
         };
-        let old = &lost.old.endpoint.identity;
-        let mut branches = lost.fork.branches.iter();
-        let hope = branches.any(|branch| {
-            let endpoint = branch.endpoint();
-            branch.rang
-                || endpoint.through.is_some()
-                || (first && !location::same(&endpoint.identity, old))
-        });
-        if hope || !lost.refused.is_empty() || lost.away.has_engaged(&here) {
+        if !lost.refused.is_empty() || lost.away.has_engaged(&here) {
             return;
         }
-        if let Some(there) = self.target_beyond(context, side) {
-            self.ask(context, side, vec![there.endpoint]);
+        let old = &lost.old.endpoint.identity;
+        let (mut hope, mut fresh) = (false, false);
+        for branch in &lost.fork.branches {
+            let endpoint = branch.endpoint();
+            hope |= branch.rang || endpoint.through.is_some();
+            let asked = branch.state == BranchState::Calling;
+            let new = !asked || context.now.since(branch.sent) < first_for;
+            fresh |= new && !location::same(&endpoint.identity, old);
+        }
+        if hope {
+            return;
+        }
+        let Some(there) = self.target_beyond(context, side) else {
+            return;
+        };
+        if !fresh {
+            return self.ask(context, side, vec![there.endpoint]);
+        }
+        // They have their time first, however soon others have failed.
+        if let Some(lost) = &mut self.party_mut(side).lost {
+            lost.all_at.get_or_insert(context.now + first_for);
         }
     }
 
