@@ -2,6 +2,7 @@
 
 use refork::engine::ids::Side;
 use refork::engine::ports::{Command, Input};
+use refork::engine::settings::Decline;
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
@@ -167,4 +168,58 @@ fn what_a_server_says_of_a_phone_beyond_it_may_change_at_once() {
         response(invite, 480, desk(), "x").end()
     });
     assert!(at.len() >= 4, "{at:?}");
+}
+
+/// Who has heard it ring has refused, whichever code the button says; a phone that has not rung is in another call.
+#[test]
+fn a_486_after_ringing_is_a_refusal_and_one_without_is_none() {
+    for (status, rings, again) in [
+        (486, true, false),
+        (486, false, true),
+        (480, true, false),
+        (480, false, true),
+        (603, true, false),
+        (603, false, false),
+    ] {
+        let mut settings = settings();
+        settings.restore.decline = Decline::Endpoint;
+        let mut t = Table::new(settings);
+        t.register("bob", desk(), "desk");
+        t.register("bob", mobile(), "mobile");
+        t.established();
+        t.bob_is_lost();
+        t.pass(Millis(2_100));
+        let first = t.request_to(mobile(), Method::Invite);
+        if rings {
+            t.reply(&first, 180, mobile());
+        }
+        t.reply(&first, status, mobile());
+        t.request_to(mobile(), Method::Ack);
+        let mut asked = false;
+        for _ in 0..50 {
+            t.pass(Millis::from_secs(1));
+            t.discard(desk());
+            asked |= t.waiting(mobile(), &Method::Invite).is_some();
+        }
+        assert_eq!(asked, again, "{status} {rings}");
+        // Who registers is asked at once, unless it has refused.
+        t.register_again("bob", mobile(), "mobile", 2);
+        let asked = t.waiting(mobile(), &Method::Invite).is_some();
+        assert_eq!(asked, again, "{status} {rings}");
+    }
+}
+
+/// The lost phone itself: it may hold the lost dialog, which is ended, and it is asked again a few times.
+#[test]
+fn of_the_lost_phone_too_a_486_after_ringing_is_a_refusal() {
+    for status in [486, 480] {
+        let mut t = lost();
+        let first = t.request_to(desk(), Method::Invite);
+        t.reply(&first, 180, desk());
+        t.reply(&first, status, desk());
+        t.request_to(desk(), Method::Ack);
+        t.pass(Millis::from_secs(50));
+        assert!(t.waiting(desk(), &Method::Invite).is_none(), "{status}");
+        assert!(t.waiting(desk(), &Method::Bye).is_none(), "{status}");
+    }
 }
