@@ -651,3 +651,44 @@ fn within_a_dialog_what_grows_by_its_proof_goes_over_tcp_too() {
     assert!(next.bytes().len() > 1_300);
     assert_eq!(over(&next), "UDP", "TCP was refused a moment ago");
 }
+
+/// A softphone on the PBX's host, or a PBX behind the NAT of its phones: what is proven to the one is not shown to
+/// the other.
+#[test]
+fn a_phone_that_shares_the_address_of_an_upstream_is_shown_no_proof() {
+    let beside = phone("198.51.100.2:5062");
+    let mut t = Table::new(with_account(&[]));
+    t.register("bob", beside, "beside");
+    // It is called, or calls.
+    for calls in [false, true] {
+        let (invite, from, to) = if calls {
+            let invite = request(Method::Invite, "bob", "alice", beside, "in2");
+            (invite, beside, alice())
+        } else {
+            let invite = request(Method::Invite, "alice", "bob", alice(), "in1");
+            (invite, alice(), beside)
+        };
+        t.register("alice", alice(), "alice");
+        t.receive(from, with_sdp(invite, &audio(from)));
+        let rung = t.request_to(to, Method::Invite);
+        t.receive(to, with_sdp(answer_at(&rung, to), &audio(to)));
+        t.request_to(to, Method::Ack);
+        let ok = t.response_to(from, 200);
+        let caller = Remote::of_answer(&ok, from);
+        t.receive(from, caller.ack(1));
+        let mut a = if calls {
+            Remote::of_invite(&rung, alice(), "b1")
+        } else {
+            caller
+        };
+        t.receive(alice(), a.message("hello"));
+        let text = t.request_to(beside, Method::Message);
+        let asked = response(&text, 407, beside, "b1");
+        t.receive(beside, asked.header(Name::ProxyAuthenticate, NONCE).end());
+        t.nothing_to(beside);
+        t.response_to(alice(), 403);
+        assert!(unanswered(&t).is_empty());
+        t.hangs_up(&mut a);
+        t.discard(beside);
+    }
+}

@@ -24,9 +24,10 @@ use crate::engine::dialog::proofs::{As, Proofs, Rounds};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Event, Unanswered};
 use crate::engine::ids::{LegId, Side};
+use crate::engine::locating::Hop;
 use crate::engine::mint::branch_shard;
 use crate::engine::routing;
-use crate::engine::settings::{Account, Settings};
+use crate::engine::settings::{Account, Settings, UpstreamTarget};
 use crate::engine::transaction::{ClientId, Sent};
 use crate::sip::{Builder, Message, Method, Name, Uri};
 
@@ -439,19 +440,22 @@ fn account<'s>(leg: &Leg, settings: &'s Settings) -> Option<(&'s str, &'s Accoun
 }
 
 /// Returns the upstream that a leg is reached through: it was called so, or calls from an address that the
-/// settings name as one of the upstream's.
+/// settings name as one of the upstream's. A phone may share that: it has shown who it is, or has another port.
 pub(super) fn upstream_of_leg<'s>(leg: &Leg, settings: &'s Settings) -> Option<&'s str> {
     if let Some(through) = &leg.endpoint.through {
         return upstream_name(through, settings);
     }
-    let peer = leg.dialog.reached_over().peer.ip().to_canonical();
-    let mut known = settings.upstreams.iter();
-    let found = known.find(|(_, upstream)| {
-        upstream.targets.iter().any(|target| {
-            let host = Uri::parse(&target.uri).ok().and_then(|uri| uri.host_ip());
-            host.is_some_and(|host| host.to_canonical() == peer)
+    let peer = leg.dialog.reached_over().peer;
+    let is_there = |target: &UpstreamTarget| {
+        let hop = Uri::parse(&target.uri).ok().and_then(|uri| Hop::of(&uri));
+        let at = hop.and_then(|hop| hop.numeric());
+        at.is_some_and(|(_, at)| {
+            at.ip().to_canonical() == peer.ip().to_canonical()
+                && (leg.beyond || at.port() == peer.port())
         })
-    });
+    };
+    let mut known = settings.upstreams.iter();
+    let found = known.find(|(_, upstream)| upstream.targets.iter().any(is_there));
     found.map(|(name, _)| &**name)
 }
 
