@@ -241,6 +241,7 @@ impl Engine {
         if success {
             acknowledge_and_leave(&mut context, response, flow, Leaving::Surely, None);
         } else if first {
+            context.cancel(client, None);
             acknowledge_ringing(&mut context, response, flow);
         }
     }

@@ -177,3 +177,77 @@ fn the_bye_that_our_replaces_brings_along_is_no_farewell_where_the_other_does_no
         has_the_call(&mut t, &mut a, &m);
     }
 }
+
+#[test]
+fn a_phone_that_wakes_and_rings_first_rings_on_and_takes_the_call() {
+    for (seconds, trying) in [(31, false), (31, true), (45, false), (45, true)] {
+        let mut t = two();
+        let (mut a, mut b) = t.established();
+        let (desks, _) = nobody_answers(&mut t, seconds);
+        if trying {
+            t.reply(&desks, 100, desk());
+        }
+        let ringing = response(&desks, 180, desk(), "b2");
+        t.receive(desk(), ringing.end());
+        t.pass(Millis::from_secs(5));
+        assert!(t.waiting(desk(), &Method::Cancel).is_none(), "{seconds}");
+        t.discard(desk());
+        let woken = takes(&mut t, &desks, "b2", desk());
+        t.discard(desk());
+        t.receive(desk(), b.request(Method::Bye).end());
+        has_the_call(&mut t, &mut a, &woken);
+        assert_eq!(t.happened(ended), 0);
+        let mut woken = woken;
+        woken.cseq += 10;
+        t.hangs_up(&mut woken);
+        t.request_to(alice(), Method::Bye);
+    }
+}
+
+#[test]
+fn a_phone_that_wakes_and_rings_for_what_another_has_rings_no_more() {
+    let mut t = two();
+    let (mut a, _) = t.established();
+    let (desks, mobiles) = nobody_answers(&mut t, 20);
+    let m = takes(&mut t, &mobiles, "m1", mobile());
+    let notice = t.request_to(alice(), Method::Message);
+    t.reply(&notice, 200, alice());
+    t.pass(Millis::from_secs(40));
+    t.discard(desk());
+    t.reply(&desks, 180, desk());
+    let cancel = t.request_to(desk(), Method::Cancel);
+    assert_eq!(cancel.call_id(), desks.call_id());
+    has_the_call(&mut t, &mut a, &m);
+}
+
+#[test]
+fn of_two_invites_that_a_phone_finds_as_it_wakes_it_rings_for_one() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    let first = t.request_to(desk(), Method::Invite);
+    let mut second = None;
+    for _ in 0..45 {
+        t.pass(Millis(1000));
+        while let Some(invite) = t.waiting(desk(), &Method::Invite) {
+            second = Some(invite)
+                .filter(|invite| invite.call_id() != first.call_id())
+                .or(second);
+        }
+        t.discard(mobile());
+    }
+    let second = second.expect("another INVITE");
+    t.reply(&first, 180, desk());
+    t.reply(&second, 180, desk());
+    t.pass(Millis(100));
+    let cancel = t.request_to(desk(), Method::Cancel);
+    assert_eq!(cancel.call_id(), second.call_id());
+    assert!(t.waiting(desk(), &Method::Cancel).is_none());
+    // Who rings by the later one is not to ring by the earlier one as well.
+    t.reply(&cancel, 200, desk());
+    t.reply(&second, 487, desk());
+    t.discard(desk());
+    t.pass(Millis::from_secs(31));
+    let cancel = t.request_to(desk(), Method::Cancel);
+    assert_eq!(cancel.call_id(), first.call_id());
+}

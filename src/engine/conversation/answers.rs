@@ -72,7 +72,7 @@ impl Conversation {
         }
         match errand.what {
             What::Invite if self.target_answered(context, leg, response, flow) => {}
-            What::Invite => self.invite_response(context, leg, answer),
+            What::Invite => self.invite_response(context, client, leg, answer),
             What::Carry => {
                 self.lives_by(context, leg, response, &flow);
                 if self.renegotiation_response(context, client, response, flow) {
@@ -215,7 +215,13 @@ impl Conversation {
         known.is_some() && known == sdp_of(response).and_then(|said| unnumbered(&said))
     }
 
-    fn invite_response(&mut self, context: &mut Context<'_>, leg: LegId, answer: &Answer<'_>) {
+    fn invite_response(
+        &mut self,
+        context: &mut Context<'_>,
+        client: ClientId,
+        leg: LegId,
+        answer: &Answer<'_>,
+    ) {
         let (response, flow) = (answer.response, answer.flow);
         if self.is_inviting(leg) {
             return self.invitation_response(context, leg, answer);
@@ -224,7 +230,11 @@ impl Conversation {
             return self.again_response(context, side, leg, answer);
         }
         if response.status() < 200 {
-            return acknowledge_ringing(context, response, flow);
+            if !self.dropped_rings(context, client, leg, answer) {
+                context.cancel(client, None);
+                acknowledge_ringing(context, response, flow);
+            }
+            return;
         }
         let dropped = self.take_dropped(leg);
         self.has_let_it_ring(context, leg);

@@ -297,6 +297,11 @@ impl Context<'_> {
         }
     }
 
+    /// The phone of an INVITE that is given up may ring yet, and may be wanted then.
+    pub(crate) fn may_wake(&mut self, client: ClientId) {
+        self.shared.transactions.may_wake(client);
+    }
+
     /// Whom an INVITE is for has come back.
     pub(crate) fn hurry(&mut self, client: ClientId) {
         let Shared {

@@ -553,6 +553,7 @@ impl Conversation {
             .chain(leaving)
             .chain(inquiring)
             .chain(giving)
+            .chain(self.dropped_until())
             .min()
     }
 
@@ -583,5 +584,6 @@ impl Conversation {
         self.inquiry_due(context);
         self.giving_due(context);
         self.close_due(context);
+        self.forget_dropped(context.now);
     }
 }

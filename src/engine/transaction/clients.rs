@@ -36,6 +36,8 @@ struct Client<C> {
     insists: bool,
     /// The request; once a failure came, its ACK; once nothing can be sent any more, nothing.
     bytes: Bytes,
+    /// Its phone may ring yet, though it was given up.
+    may_wake: bool,
     /// What the CANCEL is to give as its reason.
     reason: Option<Box<str>>,
     clock: Clock,
@@ -54,6 +56,7 @@ enum Input {
     Due(Hand),
     Broken,
     Hurry,
+    Woken,
 }
 
 impl<C: Clone + Of> Clients<C> {
@@ -193,7 +196,13 @@ impl<C: Clone + Of> Clients<C> {
         let same_host = flow.peer.ip().to_canonical() == asked.peer.ip().to_canonical();
         let datagrams = !flow.transport.is_reliable() && flow.transport == asked.transport;
         let over = if datagrams && same_host { asked } else { flow };
-        let input = Input::Response(response.status());
+        let wakes = client.may_wake && client.machine.is_given_up_unheard();
+        let input = match response.status() {
+            // Who is on the way has the INVITE: that does not say that anybody rings.
+            ..=100 if wakes => return,
+            101..=199 if wakes => Input::Woken,
+            status => Input::Response(status),
+        };
         self.feed(id, input, Some((response, over)), effects);
     }
 
@@ -233,6 +242,14 @@ impl<C: Clone + Of> Clients<C> {
                 client.reason = reason.map(Into::into);
             }
             self.feed(id, Input::Cancel, None, effects);
+        }
+    }
+
+    /// The phone of an INVITE that is given up, and that has said nothing, may ring yet: the user is told then, and
+    /// takes it back or not.
+    pub(super) fn may_wake(&mut self, id: ClientId) {
+        if let Some(client) = self.slab.get_mut(id.0) {
+            client.may_wake = true;
         }
     }
 
@@ -309,6 +326,7 @@ impl<C: Clone + Of> Clients<C> {
             context,
             insists,
             bytes,
+            may_wake: false,
             reason: None,
             clock: Clock::default(),
         }));
@@ -515,6 +533,12 @@ impl Machine {
         )
     }
 
+    /// Returns true for an INVITE that is given up and has had no response.
+    fn is_given_up_unheard(self) -> bool {
+        use invite_client::State as S;
+        matches!(self, Self::Invite(S::Held | S::Severed | S::Abandoned))
+    }
+
     fn minds_transport(self) -> bool {
         match self {
             Self::Invite(state) => state.minds_transport(),
@@ -536,6 +560,7 @@ impl Input {
             Self::Due(Hand::Deadline) => I::Deadline,
             Self::Broken => I::Broken,
             Self::Hurry => I::Hurry,
+            Self::Woken => I::Woken,
         }
     }
 
@@ -547,7 +572,7 @@ impl Input {
             Self::Response(..=100) => I::Trying,
             Self::Response(101..=199) => I::Progress,
             Self::Response(200..) => I::Final,
-            Self::Cancel | Self::Hurry => return None,
+            Self::Cancel | Self::Hurry | Self::Woken => return None,
             Self::Due(Hand::Resend) => I::Resend,
             Self::Due(Hand::Deadline) => I::Deadline,
             Self::Broken => I::Broken,

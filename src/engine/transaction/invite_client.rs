@@ -5,7 +5,8 @@ use super::table::{ClientAct as Act, Timer};
 /// RFC 3261 17.1.1 as RFC 6026 7.2 has it. What is added: an INVITE that was taken back waits for its
 /// answer with a deadline (`Held`, `Severed`, `Cancelling`; RFC 3261 9.1), and one that was given up
 /// without a final response is remembered (`Abandoned`, `Recalled`), since a phone that was frozen may
-/// thaw and ring or answer; not for long where what went out last came back.
+/// thaw and ring or answer; not for long where what went out last came back. Where the user would have the call
+/// yet (`Woken`), it decides what becomes of a phone that rings.
 ///
 /// ```text
 ///                            | INVITE: send, start A and B
@@ -70,6 +71,8 @@ pub(super) enum Input {
     Broken,
     /// Who is asked is there again, for all that is known.
     Hurry,
+    /// 101 to 199 where nothing was heard before, and the user would have it yet.
+    Woken,
 }
 
 /// How it begins.
@@ -84,6 +87,7 @@ pub(super) const RESUMED: (State, &[Act]) = (State::Proceeding, &[Act::Start(Tim
 const ACCEPT: &[Act] = &[Act::Stop, Act::Drop, Act::Report, Act::Start(Timer::M)];
 const FAIL: &[Act] = &[Act::Stop, Act::Ack, Act::Report, Act::Start(Timer::D)];
 const CANCEL: &[Act] = &[Act::Stop, Act::Cancel, Act::Start(Timer::Withdrawn)];
+const RING: &[Act] = &[Act::Stop, Act::Report, Act::Start(Timer::C)];
 const RESEND: &[Act] = &[Act::Resend, Act::Double(Timer::A)];
 /// As if it had gone out for the first time, but that timer B runs on.
 const ANEW: &[Act] = &[Act::Resend, Act::Start(Timer::A)];
@@ -94,7 +98,7 @@ pub(super) fn step(state: State, input: Input) -> (State, &'static [Act]) {
     use {Input as I, State as S};
     match (state, input) {
         (S::Calling, I::Trying) => (S::Proceeding, &[Act::Stop, Act::Start(Timer::C)]),
-        (S::Calling, I::Progress) => (S::Proceeding, &[Act::Stop, Act::Report, Act::Start(Timer::C)]),
+        (S::Calling, I::Progress | I::Woken) => (S::Proceeding, RING),
         (S::Calling, I::Success) => (S::Accepted, ACCEPT),
         (S::Calling, I::Failure) => (S::Completed, FAIL),
         (S::Calling, I::Cancel) => (S::Held, &[]),
@@ -106,6 +110,7 @@ pub(super) fn step(state: State, input: Input) -> (State, &'static [Act]) {
 
         (S::Held | S::Severed, I::Trying) => (S::Cancelling, CANCEL),
         (S::Held | S::Severed, I::Progress) => (S::Cancelling, &[Act::Stop, Act::Report, Act::Cancel, Act::Start(Timer::Withdrawn)]),
+        (S::Held | S::Severed | S::Abandoned, I::Woken) => (S::Proceeding, RING),
         (S::Held | S::Severed, I::Success) => (S::Accepted, ACCEPT),
         (S::Held | S::Severed, I::Failure) => (S::Completed, FAIL),
         (S::Held, I::Cancel) => (S::Held, &[]),
@@ -120,7 +125,7 @@ pub(super) fn step(state: State, input: Input) -> (State, &'static [Act]) {
         (S::Severed, I::Hurry) => (S::Severed, &[]),
 
         (S::Proceeding, I::Trying) => (S::Proceeding, &[]),
-        (S::Proceeding, I::Progress) => (S::Proceeding, &[Act::Report]),
+        (S::Proceeding, I::Progress | I::Woken) => (S::Proceeding, &[Act::Report]),
         (S::Proceeding, I::Success) => (S::Accepted, ACCEPT),
         (S::Proceeding, I::Failure) => (S::Completed, FAIL),
         (S::Proceeding, I::Cancel) => (S::Cancelling, CANCEL),
@@ -133,14 +138,14 @@ pub(super) fn step(state: State, input: Input) -> (State, &'static [Act]) {
         (S::Proceeding, I::Hurry) => (S::Proceeding, &[]),
 
         (S::Cancelling, I::Trying) => (S::Cancelling, &[]),
-        (S::Cancelling, I::Progress) => (S::Cancelling, &[Act::Report]),
+        (S::Cancelling, I::Progress | I::Woken) => (S::Cancelling, &[Act::Report]),
         // RFC 3261 9.1: the CANCEL came too late.
         (S::Cancelling, I::Success) => (S::Accepted, ACCEPT),
         (S::Cancelling, I::Failure) => (S::Completed, FAIL),
         (S::Cancelling, I::Cancel | I::Resend | I::Broken | I::Hurry) => (S::Cancelling, &[]),
         (S::Cancelling, I::Deadline) => (S::Abandoned, &[Act::Lapse, Act::Start(Timer::Forget)]),
 
-        (S::Completed, I::Trying | I::Progress) => (S::Completed, &[]),
+        (S::Completed, I::Trying | I::Progress | I::Woken) => (S::Completed, &[]),
         // A proxy passes on a 2xx even after a failure (RFC 3261 16.7), and somebody must end that call.
         (S::Completed, I::Success) => (S::Completed, &[Act::Report]),
         (S::Completed, I::Failure) => (S::Completed, &[Act::Absorb, Act::Resend]),
@@ -150,7 +155,7 @@ pub(super) fn step(state: State, input: Input) -> (State, &'static [Act]) {
         (S::Completed, I::Broken) => (S::Completed, &[]),
 
         // Late, or of another fork that is about to be cancelled by its proxy.
-        (S::Accepted, I::Trying | I::Progress) => (S::Accepted, &[]),
+        (S::Accepted, I::Trying | I::Progress | I::Woken) => (S::Accepted, &[]),
         // RFC 6026 7.2: every 2xx goes up, for the user must ACK each one.
         (S::Accepted, I::Success) => (S::Accepted, &[Act::Report]),
         (S::Accepted, I::Failure | I::Cancel | I::Resend | I::Hurry) => (S::Accepted, &[]),
@@ -163,12 +168,13 @@ pub(super) fn step(state: State, input: Input) -> (State, &'static [Act]) {
         (S::Abandoned, I::Cancel | I::Resend | I::Broken | I::Hurry) => (S::Abandoned, &[]),
         (S::Abandoned | S::Recalled, I::Deadline) => (S::Terminated, &[]),
 
-        (S::Recalled, I::Trying | I::Progress) => (S::Recalled, &[]),
+        (S::Recalled, I::Trying | I::Progress | I::Woken) => (S::Recalled, &[]),
         (S::Recalled, I::Cancel | I::Resend | I::Broken | I::Hurry) => (S::Recalled, &[]),
 
         (
             S::Terminated,
-            I::Trying | I::Progress | I::Success | I::Failure | I::Cancel | I::Resend | I::Deadline | I::Broken | I::Hurry,
+            I::Trying | I::Progress | I::Success | I::Failure | I::Cancel | I::Resend | I::Deadline | I::Broken | I::Hurry
+            | I::Woken,
         ) => (S::Terminated, &[]),
     }
 }
@@ -216,6 +222,7 @@ mod tests {
         Input::Deadline,
         Input::Broken,
         Input::Hurry,
+        Input::Woken,
     ];
     const TABLE: &str = "
         Calling Trying -> Proceeding: Stop, Start(C)
@@ -227,6 +234,7 @@ mod tests {
         Calling Deadline -> Abandoned: Stop, Timeout, Start(Forget)
         Calling Broken -> Abandoned: Stop, Unreachable, Start(Astray)
         Calling Hurry -> Calling: Resend, Start(A)
+        Calling Woken -> Proceeding: Stop, Report, Start(C)
 
         Held Trying -> Cancelling: Stop, Cancel, Start(Withdrawn)
         Held Progress -> Cancelling: Stop, Report, Cancel, Start(Withdrawn)
@@ -237,6 +245,7 @@ mod tests {
         Held Deadline -> Abandoned: Stop, Lapse, Start(Forget)
         Held Broken -> Severed:
         Held Hurry -> Held:
+        Held Woken -> Proceeding: Stop, Report, Start(C)
 
         Severed Trying -> Cancelling: Stop, Cancel, Start(Withdrawn)
         Severed Progress -> Cancelling: Stop, Report, Cancel, Start(Withdrawn)
@@ -247,6 +256,7 @@ mod tests {
         Severed Deadline -> Abandoned: Stop, Lapse, Start(Astray)
         Severed Broken -> Severed:
         Severed Hurry -> Severed:
+        Severed Woken -> Proceeding: Stop, Report, Start(C)
 
         Proceeding Trying -> Proceeding:
         Proceeding Progress -> Proceeding: Report
@@ -257,6 +267,7 @@ mod tests {
         Proceeding Deadline -> Recalled: Timeout, Cancel, Start(Forget)
         Proceeding Broken -> Proceeding: Severed
         Proceeding Hurry -> Proceeding:
+        Proceeding Woken -> Proceeding: Report
 
         Cancelling Trying -> Cancelling:
         Cancelling Progress -> Cancelling: Report
@@ -267,6 +278,7 @@ mod tests {
         Cancelling Deadline -> Abandoned: Lapse, Start(Forget)
         Cancelling Broken -> Cancelling:
         Cancelling Hurry -> Cancelling:
+        Cancelling Woken -> Cancelling: Report
 
         Completed Trying -> Completed:
         Completed Progress -> Completed:
@@ -277,6 +289,7 @@ mod tests {
         Completed Deadline -> Terminated:
         Completed Broken -> Completed:
         Completed Hurry -> Completed:
+        Completed Woken -> Completed:
 
         Accepted Trying -> Accepted:
         Accepted Progress -> Accepted:
@@ -287,6 +300,7 @@ mod tests {
         Accepted Deadline -> Terminated:
         Accepted Broken -> Accepted:
         Accepted Hurry -> Accepted:
+        Accepted Woken -> Accepted:
 
         Abandoned Trying -> Recalled: Cancel, Start(Forget)
         Abandoned Progress -> Recalled: Cancel, Start(Forget)
@@ -297,6 +311,7 @@ mod tests {
         Abandoned Deadline -> Terminated:
         Abandoned Broken -> Abandoned:
         Abandoned Hurry -> Abandoned:
+        Abandoned Woken -> Proceeding: Stop, Report, Start(C)
 
         Recalled Trying -> Recalled:
         Recalled Progress -> Recalled:
@@ -307,6 +322,7 @@ mod tests {
         Recalled Deadline -> Terminated:
         Recalled Broken -> Recalled:
         Recalled Hurry -> Recalled:
+        Recalled Woken -> Recalled:
 
         Terminated Trying -> Terminated:
         Terminated Progress -> Terminated:
@@ -317,6 +333,7 @@ mod tests {
         Terminated Deadline -> Terminated:
         Terminated Broken -> Terminated:
         Terminated Hurry -> Terminated:
+        Terminated Woken -> Terminated:
     ";
 
     #[test]

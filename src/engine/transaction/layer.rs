@@ -248,6 +248,11 @@ impl<C: Clone + Of, S: Clone + Of> Transactions<C, S> {
         clients.hurry(client, &mut effects);
     }
 
+    /// The phone of an INVITE that is given up may ring yet: the user is told then, and decides.
+    pub fn may_wake(&mut self, client: ClientId) {
+        self.clients.may_wake(client);
+    }
+
     /// Returns true for an INVITE that waits for its first response.
     pub fn is_unheard(&self, client: ClientId) -> bool {
         self.clients.is_unheard(client)

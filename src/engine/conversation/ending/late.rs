@@ -4,7 +4,7 @@
 //! side does not agree to what the phone took the call with.
 //!
 //! One that was asked again, in vain, and answers while its side is sought yet takes the call: its 2xx was lost on the
-//! way, or it slept, and finds as it wakes what has timed out for us.
+//! way, or it slept, and finds as it wakes what has timed out for us. Where it rings first it goes on ringing.
 
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ use crate::engine::endpoint::Identity;
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::time::{Millis, Time};
+use crate::engine::transaction::ClientId;
 use crate::sip::Message;
 
 /// Branches remembered at a time; the answer of an older one is ended by what it says itself.
@@ -55,16 +56,17 @@ impl Conversation {
         mut branch: Branch,
         in_vain: bool,
     ) {
-        branch.invite = Bytes::new();
         if !in_vain {
+            branch.invite = Bytes::new();
             // ACK and BYE say nothing of a session, and nobody tells of a phone that never answers.
             branch.leg.talk = Talk::default();
         }
         let now = context.now;
-        self.dropped.retain(|known| known.at + SLEEP > now);
+        self.forget_dropped(now);
         let kept = self.dropped.iter_mut().rev().filter(|known| known.in_vain);
         for old in kept.skip(IN_VAIN_MAX - 1) {
             old.in_vain = false;
+            old.branch.invite = Bytes::new();
             old.branch.leg.talk = Talk::default();
         }
         if self.dropped.len() >= DROPPED_MAX {
@@ -77,10 +79,23 @@ impl Conversation {
         });
     }
 
+    /// Returns when the oldest of them is forgotten.
+    pub(crate) fn dropped_until(&self) -> Option<Time> {
+        self.dropped.first().map(|known| known.at + SLEEP)
+    }
+
+    pub(crate) fn forget_dropped(&mut self, now: Time) {
+        self.dropped.retain(|known| known.at + SLEEP > now);
+    }
+
     /// The INVITE of a branch has its time-out: its phone may sleep, and take it as it wakes, which the transactions
     /// tell for a while.
-    pub(crate) fn may_sleep(&mut self, context: &Context<'_>, leg: LegId) {
+    pub(crate) fn may_sleep(&mut self, context: &mut Context<'_>, leg: LegId) {
         if let Some(branch) = self.branch_mut(leg).cloned() {
+            let client = branch.client.filter(|_| !branch.rang);
+            client
+                .into_iter()
+                .for_each(|client| context.may_wake(client));
             self.may_be_answered_yet(context, branch, true);
         }
     }
@@ -134,22 +149,79 @@ impl Conversation {
         answer: &Answer<'_>,
     ) {
         let (side, leg) = (dropped.branch.leg.side, dropped.branch.leg.id);
-        if !self.may_yet_take(&dropped) {
+        if !self.may_yet_take(&dropped) || self.party(side).lost.is_none() {
             return self.answered_too_late(context, dropped, answer.response, answer.flow);
         }
+        let now = context.now;
+        self.calls_yet(context, dropped.branch, None, now);
+        self.again_response(context, side, leg, answer);
+    }
+
+    /// A phone rings that has said nothing to its INVITE, which was given up: it slept. Returns false where it is not
+    /// to ring: others have the call, or have had another INVITE there that they ring by.
+    pub(crate) fn dropped_rings(
+        &mut self,
+        context: &mut Context<'_>,
+        client: ClientId,
+        leg: LegId,
+        answer: &Answer<'_>,
+    ) -> bool {
+        let at = self.dropped.iter();
+        let at = at.clone().position(|known| known.branch.leg.id == leg);
+        let Some(at) = at.filter(|at| {
+            let known = &self.dropped[*at];
+            !known.branch.rang && self.may_yet_take(known) && answer.response.status() != 199
+        }) else {
+            return false;
+        };
+        let (side, identity) = {
+            let leg = &self.dropped[at].branch.leg;
+            (leg.side, leg.endpoint.identity.clone())
+        };
+        let Some(lost) = &mut self.party_mut(side).lost else {
+            return false;
+        };
+        let other = lost.fork.to(&identity).map(|other| {
+            let unheard = other.is_unheard(context);
+            (other.leg.id, unheard)
+        });
+        if other.is_some_and(|(_, unheard)| !unheard) {
+            return false;
+        }
+        let until = context.now + Self::ring_time(context, lost);
+        lost.failed.retain(|known| known.identity != identity);
+        let other = other.and_then(|(other, _)| lost.fork.take(other));
+        let dropped = self.dropped.remove(at);
+        if let Some(other) = other {
+            self.give_up(context, other);
+        }
+        self.calls_yet(context, dropped.branch, Some(client), until);
+        self.again_response(context, side, leg, answer);
+        self.persist(context);
+        true
+    }
+
+    /// Who was given up is called still.
+    fn calls_yet(
+        &mut self,
+        context: &mut Context<'_>,
+        branch: Branch,
+        client: Option<ClientId>,
+        until: Time,
+    ) {
+        let (side, leg) = (branch.leg.side, branch.leg.id);
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
-        let tag = dropped.branch.leg.dialog.local_tag.clone();
+        let tag = branch.leg.dialog.local_tag.clone();
         lost.fork.branches.push(Branch {
             state: BranchState::Calling,
-            client: None,
+            client,
             severed: None,
-            until: context.now,
-            ..dropped.branch
+            until,
+            ..branch
         });
         context.know_tag(&tag, (self.id, leg));
-        self.again_response(context, side, leg, answer);
     }
 
     /// Returns true where its side is sought still, as it was when nobody answered, and its ports are open.

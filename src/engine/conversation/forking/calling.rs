@@ -380,14 +380,22 @@ impl Conversation {
         fork.branches = stay;
         let out: Vec<Branch> = out;
         for branch in &out {
-            context.forget_tag(&branch.leg.dialog.local_tag);
             if let Some(giver) = branch.giver {
                 context.tell(self.id, giver, Word::Decline);
             }
-            self.take_back(context, branch, None);
-            self.may_be_answered_yet(context, branch.clone(), true);
+            self.give_up(context, branch.clone());
         }
         out
+    }
+
+    /// Takes an INVITE back that nobody has answered. Its phone may sleep, and take the call as it wakes.
+    pub(crate) fn give_up(&mut self, context: &mut Context<'_>, branch: Branch) {
+        context.forget_tag(&branch.leg.dialog.local_tag);
+        self.take_back(context, &branch, None);
+        if let Some(client) = branch.client.filter(|_| !branch.rang) {
+            context.may_wake(client);
+        }
+        self.may_be_answered_yet(context, branch, true);
     }
 
     /// Returns whose phone a branch leads to.

@@ -85,7 +85,7 @@ pub(crate) struct Restoration {
     pub(super) turns: Turns,
     /// Failed since the last round, and are asked in the next one.
     #[serde(skip)]
-    pub(super) failed: Vec<Endpoint>,
+    pub(crate) failed: Vec<Endpoint>,
     /// When whom somebody names that forwards is called, also where others have said nothing.
     #[serde(default)]
     pub(super) named_at: Option<Time>,

@@ -487,7 +487,7 @@ impl Conversation {
     }
 
     /// Returns how long a branch of a side may ring.
-    pub(super) fn ring_time(context: &Context<'_>, aside: &Restoration) -> Millis {
+    pub(crate) fn ring_time(context: &Context<'_>, aside: &Restoration) -> Millis {
         let settings = &context.shared.settings;
         match aside.transfer {
             Some(_) => aside.fork.rules.ring_timeout(&settings.fork),
