@@ -289,23 +289,57 @@ fn a_bye_goes_over_the_other_flow_where_the_first_is_dead_or_silent() {
 
 #[test]
 fn the_last_word_goes_over_the_flow_that_lives_and_so_does_the_bye() {
+    for refused in [true, false] {
+        let mut wishes = settings();
+        wishes.restore.max_per_conversation = 0;
+        let mut t = table_with(wishes);
+        t.established();
+        t.alice_is_lost();
+        let word = t.request_to(desk(), Method::Message);
+        if refused {
+            t.icmp(desk());
+        } else {
+            t.pass(Millis(1_900));
+            assert_eq!(t.discard(mobile()), 0, "too soon");
+            t.pass(Millis(200));
+            t.discard(desk());
+        }
+        let again = t.request_to(mobile(), Method::Message);
+        assert_eq!((text(&again), again.cseq()), (text(&word), word.cseq()));
+        t.pass(Millis(1_500));
+        t.discard(desk());
+        t.discard(mobile());
+        t.reply(&again, 200, mobile());
+        let bye = t.waiting(mobile(), &Method::Bye);
+        if refused && bye.is_none() {
+            t.request_to(desk(), Method::Bye);
+            t.icmp(desk());
+            t.request_to(mobile(), Method::Bye);
+        }
+        let told = t.happened(|what| {
+            matches!(
+                what,
+                Happening::LastWord { outcome, .. } if *outcome == NoticeOutcome::Delivered
+            )
+        });
+        assert_eq!(told, 1, "{refused}");
+    }
+}
+
+/// Who says nothing over any of them has its BYE all the same.
+#[test]
+fn a_last_word_that_no_flow_takes_is_waited_for_over_each_of_them() {
     let mut wishes = settings();
     wishes.restore.max_per_conversation = 0;
     let mut t = table_with(wishes);
     t.established();
     t.alice_is_lost();
-    let word = t.request_to(desk(), Method::Message);
-    t.icmp(desk());
-    let again = t.request_to(mobile(), Method::Message);
-    assert_eq!((text(&again), again.cseq()), (text(&word), word.cseq()));
-    t.reply(&again, 200, mobile());
-    t.request_to(desk(), Method::Bye);
-    t.icmp(desk());
-    t.request_to(mobile(), Method::Bye);
-    let told = t.happened(|what| {
-        matches!(what, Happening::LastWord { outcome, .. } if *outcome == NoticeOutcome::Delivered)
-    });
-    assert_eq!(told, 1);
+    t.pass(Millis(3_900));
+    assert!(t.waiting(desk(), &Method::Bye).is_none());
+    assert!(t.waiting(mobile(), &Method::Bye).is_none());
+    t.pass(Millis(200));
+    let byes = [desk(), mobile()].map(|at| t.waiting(at, &Method::Bye).is_some());
+    assert!(byes.contains(&true));
 }
 
 #[test]

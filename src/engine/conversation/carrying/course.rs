@@ -9,6 +9,7 @@ use crate::engine::dialog::{Dialog, Security};
 use crate::engine::hidden::is_hidden;
 use crate::engine::ids::Flow;
 use crate::engine::locating::{Hop, Located};
+use crate::engine::time::Millis;
 use crate::sip::Uri;
 
 /// Targets that one request is sent to.
@@ -23,6 +24,8 @@ pub(crate) struct Course {
     pub(crate) flow: Flow,
     /// Where it goes when that fails.
     pub(super) rest: VecDeque<Flow>,
+    /// How long each has time to say anything, where that is less than elsewhere: it may come twice then.
+    pub(super) patience: Option<Millis>,
     /// The hop that it leads to. None: over the flow and nowhere else.
     pub(super) hop: Option<Hop>,
     /// The hop has to be located first.
@@ -38,6 +41,7 @@ impl Course {
         Self {
             flow,
             rest: VecDeque::new(),
+            patience: None,
             hop: None,
             sought: false,
             grows: false,
@@ -53,6 +57,12 @@ impl Course {
                 self.rest.push_back(flow);
             }
         }
+        self
+    }
+
+    /// The next of them has its turn where one has said nothing for so long, and what is sent may come twice.
+    pub(crate) fn each_for(mut self, patience: Millis) -> Self {
+        self.patience = Some(patience);
         self
     }
 

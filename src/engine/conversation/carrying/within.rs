@@ -255,8 +255,12 @@ impl Context<'_> {
     }
 
     fn keep(&mut self, client: ClientId, errand: Errand, bytes: Bytes, flow: Flow, course: Course) {
-        let others = !course.rest.is_empty() && may_come_twice(&bytes);
-        let silent_at = others.then(|| self.now + self.shared.settings.fork.failover);
+        let usual = may_come_twice(&bytes).then_some(self.shared.settings.fork.failover);
+        let patience = course
+            .patience
+            .or(usual)
+            .filter(|_| !course.rest.is_empty());
+        let silent_at = patience.map(|patience| self.now + patience);
         let sent = Try {
             errand,
             bytes,

@@ -17,6 +17,7 @@ use self::parting::Bye;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 pub(crate) use crate::engine::conversation::letters::queue::Author;
+use crate::engine::conversation::restoring::reach::other_flows;
 use crate::engine::conversation::session::media;
 use crate::engine::conversation::transferring::why_failed;
 use crate::engine::dialog::Life;
@@ -25,8 +26,10 @@ use crate::engine::ids::Side;
 use crate::engine::ports::MediaCommand;
 use crate::engine::time::{Millis, Time};
 
-/// How long the BYE waits for the answer to the last word.
-const LAST_WORD: Millis = Millis::from_secs(2);
+/// How long the BYE waits for the answer to the last word, over each flow that the phone has.
+pub(crate) const LAST_WORD: Millis = Millis::from_secs(2);
+/// Of so many beside the first.
+const FLOWS_MAX: usize = 3;
 /// Notifications of messages that were not delivered whose answers it waits for too.
 const WORDS_MAX: u32 = 15;
 /// RFC 3326 2: why the survivor gets a BYE.
@@ -62,7 +65,7 @@ impl Conversation {
             return self.finish(context, how);
         }
         self.closing = Some(Closing {
-            at: context.now + LAST_WORD,
+            at: context.now + self.last_word_lasts(context, lost.other()),
             how,
             words: 0,
         });
@@ -76,12 +79,22 @@ impl Conversation {
 
     /// The survivor has answered one of the words before the last: its phone has the same time for the next.
     pub(super) fn closing_goes_on(&mut self, context: &Context<'_>) {
+        let sides = [Side::Caller, Side::Callee].into_iter();
+        let lasts = sides.map(|side| self.last_word_lasts(context, side)).max();
         if let Some(closing) = &mut self.closing
             && closing.words > 0
         {
             closing.words -= 1;
-            closing.at = context.now + LAST_WORD;
+            closing.at = context.now + lasts.unwrap_or(LAST_WORD);
         }
+    }
+
+    /// Returns how long the last word may take: each flow of the phone has its turn.
+    fn last_word_lasts(&self, context: &Context<'_>, side: Side) -> Millis {
+        let party = self.party(side);
+        let leg = party.leg.as_ref();
+        let others = leg.map_or(0, |leg| other_flows(context, &party.aor, leg).len());
+        LAST_WORD.times(1 + others.min(FLOWS_MAX) as u64)
     }
 
     /// The survivor's phone has asked for the last word a little later.

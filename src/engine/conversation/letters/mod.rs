@@ -14,6 +14,7 @@ use bytes::Bytes;
 use self::queue::{Author, Letter, NoRoom, Reply, TRIES, reply};
 use crate::engine::conversation::context::{Context, RETRY_AFTER_S, What};
 use crate::engine::conversation::doubting::outcome::NOT_TAKEN;
+use crate::engine::conversation::ending::LAST_WORD;
 use crate::engine::conversation::people::proof::is_challenge;
 use crate::engine::conversation::restoring::reach::other_flows;
 use crate::engine::conversation::{Conversation, hops_left};
@@ -231,7 +232,9 @@ impl Conversation {
         let course = context.course(&leg.dialog);
         // Nobody is asked any more whether its phone is there, and over which flow.
         let course = match author {
-            Author::LastWord => course.or_over(other_flows(context, &party.aor, leg)),
+            Author::LastWord => course
+                .or_over(other_flows(context, &party.aor, leg))
+                .each_for(LAST_WORD),
             Author::Other | Author::Notice | Author::Undelivered => course,
         };
         leg.request_on(
