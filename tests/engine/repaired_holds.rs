@@ -367,3 +367,60 @@ fn a_call_whose_phone_has_come_back_by_itself_counts_as_restored() {
     takes_by_replaces(&mut t, &b, mobile(), &audio(mobile()));
     assert_eq!(count(&t), 0);
 }
+
+/// A digit or a text brings it back: the probe of its dialog that is open went where it no longer is.
+#[test]
+fn who_comes_back_by_another_request_hears_at_once_what_the_survivor_has_changed() {
+    for method in [Method::Info, Method::Message] {
+        let mut t = two();
+        let (mut a, mut b) = t.established();
+        t.register_again("bob", elsewhere(), "desk", 2);
+        t.request_to(elsewhere(), Method::Update);
+        t.bob_is_lost();
+        t.pass(Millis(2_100));
+        alice_offers(&mut t, &mut a, &sdp(alice(), 2, "sendonly"));
+        for at in [desk(), elsewhere(), mobile()] {
+            t.discard(at);
+        }
+        let at = phone("203.0.113.77:5060");
+        b.at = at;
+        let request = b.request(method.clone());
+        t.receive(at, request.body("text/plain", b"5"));
+        let told = t.request_to(at, Method::Update);
+        assert_eq!(direction(&told), "sendonly", "{method:?}");
+        let ok = response(&told, 200, at, "b1");
+        t.receive(at, with_sdp(ok, &sdp(at, 5, "recvonly")));
+        let carried = t.request_to(alice(), method.clone());
+        t.reply(&carried, 200, alice());
+        t.pass(Millis(6_000));
+        assert!(t.waiting(at, &Method::Update).is_none());
+        assert!(t.waiting(alice(), &Method::Invite).is_none());
+    }
+}
+
+/// By its dialog, or by Replaces; the ACK says that it holds.
+#[test]
+fn who_comes_back_without_a_session_and_holds_has_the_survivor_told() {
+    for (hold, _) in HOLDS {
+        for replaced in [false, true] {
+            let (mut t, _, mut b, _) = held_and_lost(false, ("sendrecv", "sendrecv"));
+            let at = elsewhere();
+            b.at = at;
+            let ack = if replaced {
+                let invite = request(Method::Invite, "bob", "alice", at, "repair");
+                t.receive(at, invite.header(Name::Replaces, replaces(&b)).end());
+                let ok = t.response_to(at, 200);
+                Remote::of_answer(&ok, at).numbered(Method::Ack, 1)
+            } else {
+                t.receive(at, b.request(Method::Invite).end());
+                let ok = t.response_to(at, 200);
+                b.numbered(Method::Ack, ok.cseq())
+            };
+            assert!(t.waiting(alice(), &Method::Invite).is_none());
+            t.receive(at, with_sdp(ack, &sdp(at, 5, hold)));
+            let told = t.waiting(alice(), &Method::Invite);
+            assert_eq!(direction(&told.expect("told")), hold, "{replaced}");
+            assert!(t.waiting(at, &Method::Invite).is_none());
+        }
+    }
+}

@@ -494,11 +494,12 @@ impl Leg {
         self.negotiation.step(Act::SendOffer).ok().filter(|_| free)
     }
 
-    /// Returns true where what was taken back may yet be answered.
+    /// Returns true where what was taken back may yet be answered. Who comes back has not had it, or has answered it.
     pub(crate) fn is_asked_still(&self, context: &Context<'_>) -> bool {
         let transactions = &context.shared.transactions;
+        let missed = |client| self.returns && transactions.is_unheard_of(client);
         let taken_back = self.withdrawn;
-        taken_back.is_some_and(|client| transactions.is_under_way(client))
+        taken_back.is_some_and(|client| transactions.is_under_way(client) && !missed(client))
     }
 
     /// No offer is open any more, by an answer or by a failure.

@@ -87,6 +87,13 @@ impl<C: Clone + Of> Clients<C> {
         )
     }
 
+    /// The same, be it that it was taken back.
+    pub(super) fn is_unheard_of(&self, id: ClientId) -> bool {
+        let machine = self.slab.get(id.0).map(|client| client.machine);
+        let given_up = machine.is_some_and(Machine::is_given_up_unheard);
+        given_up || self.is_silent(id)
+    }
+
     pub(super) fn is_under_way(&self, id: ClientId) -> bool {
         let client = self.slab.get(id.0);
         client.is_some_and(|client| client.machine.minds_transport())

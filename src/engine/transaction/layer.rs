@@ -177,6 +177,11 @@ impl<C: Clone + Of, S: Clone + Of> Transactions<C, S> {
         self.clients.is_silent(client)
     }
 
+    /// The same, be it that it was taken back.
+    pub fn is_unheard_of(&self, client: ClientId) -> bool {
+        self.clients.is_unheard_of(client)
+    }
+
     /// Returns true until a request of ours has its final answer or no more time for one, be it that it was taken
     /// back.
     pub fn is_under_way(&self, client: ClientId) -> bool {

@@ -96,10 +96,10 @@ impl Conversation {
         self.note(context, Happening::Repaired { side, endpoint });
         self.persist(context);
         self.on_request(context, id, server, request, flow);
+        self.catch_up(context, side);
         if let Some(leg) = self.leg_mut(side) {
             leg.returns = false;
         }
-        self.catch_up(context, side);
         self.ask_who_denied(context, side);
         self.pump(context, side);
         self.announce(context, side);
