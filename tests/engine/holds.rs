@@ -406,3 +406,90 @@ fn who_has_an_offer_open_each_time_is_left_alone_in_the_end() {
     }
     assert_eq!(offers, 6);
 }
+
+/// Alice's hold is answered by nothing: her phone has its answer from here, and whoever has the call then is told of it.
+#[test]
+fn a_hold_in_the_middle_of_which_the_other_side_died_is_told_to_who_has_the_call_then() {
+    for back in [false, true] {
+        let mut t = two();
+        let (mut a, mut b) = t.established();
+        let hold = with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly"));
+        t.receive(alice(), hold);
+        let asked = t.request_to(desk(), Method::Invite);
+        assert_eq!(direction(&asked), "sendonly");
+        t.bob_is_lost();
+        let ok = t.response_to(alice(), 200);
+        t.receive(alice(), a.ack(ok.cseq()));
+        t.discard(desk());
+        if back {
+            t.receive(desk(), b.request(Method::Info).body("text/plain", b"5"));
+            t.request_to(alice(), Method::Info);
+            let told = t.request_to(desk(), Method::Update);
+            assert_eq!(direction(&told), "sendonly");
+        } else {
+            t.pass(Millis(2_100));
+            let invite = t.waiting(mobile(), &Method::Invite).expect("asked");
+            takes_a_call_on_hold(&mut t, &invite);
+        }
+        assert!(t.waiting(alice(), &Method::Invite).is_none());
+    }
+}
+
+fn takes_a_call_on_hold(t: &mut Table, invite: &Message) {
+    assert_eq!(direction(invite), "sendonly");
+    t.discard(mobile());
+    let ok = response(invite, 200, mobile(), "m1");
+    t.receive(mobile(), with_sdp(ok, &sdp(mobile(), 1, "recvonly")));
+    t.request_to(mobile(), Method::Ack);
+    let notice = t.waiting(alice(), &Method::Message).expect("told");
+    t.reply(&notice, 200, alice());
+    t.pass(Millis(6_000));
+    assert!(t.waiting(mobile(), &Method::Invite).is_none());
+}
+
+/// Somebody on the way says that the phone is away: the hold has failed, and Alice's phone may ask for it once more.
+#[test]
+fn a_hold_that_was_answered_by_408_is_told_where_it_is_asked_for_again() {
+    let mut t = two();
+    let (mut a, _) = t.established();
+    let hold = |a: &mut Remote| with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly"));
+    let first = hold(&mut a);
+    t.receive(alice(), first);
+    let asked = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), response(&asked, 408, desk(), "b1").end());
+    t.response_to(alice(), 500);
+    t.receive(alice(), a.ack(asked.cseq()));
+    t.bob_is_lost();
+    t.discard(desk());
+    t.discard(alice());
+    let again = hold(&mut a);
+    t.receive(alice(), again);
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), a.ack(ok.cseq()));
+    t.pass(Millis(2_100));
+    let invite = t.waiting(mobile(), &Method::Invite).expect("asked");
+    takes_a_call_on_hold(&mut t, &invite);
+}
+
+/// The way to the phone breaks as it is asked, and it is there all the same.
+#[test]
+fn a_hold_that_icmp_has_stopped_is_told_once_the_phone_has_shown_life() {
+    let mut t = two();
+    let (mut a, _) = t.established();
+    let hold = with_sdp(a.request(Method::Invite), &sdp(alice(), 2, "sendonly"));
+    t.receive(alice(), hold);
+    t.request_to(desk(), Method::Invite);
+    t.icmp(desk());
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), a.ack(ok.cseq()));
+    let probe = t.request_to(desk(), Method::Options);
+    t.reply(&probe, 200, desk());
+    let told = t.request_to(desk(), Method::Update);
+    assert_eq!(direction(&told), "sendonly");
+    let ok = response(&told, 200, desk(), "b1");
+    t.receive(desk(), with_sdp(ok, &sdp(desk(), 2, "recvonly")));
+    t.pass(Millis(6_000));
+    assert!(t.losses().is_empty());
+    assert!(t.waiting(desk(), &Method::Update).is_none());
+    assert!(t.waiting(alice(), &Method::Invite).is_none());
+}

@@ -377,6 +377,8 @@ impl Conversation {
         self.configure(context, side);
         self.configure(context, to);
         self.persist(context);
+        // Where the offer was ours alone, as to who comes back without one, the other side has heard nothing yet.
+        self.catch_up(context, to);
     }
 
     /// The other side is lost while a renegotiation waits for it: the standing session is the answer.
@@ -392,6 +394,12 @@ impl Conversation {
                 withdraw(context, leg, pending.offer.is_some(), pending.before);
             }
             return context.answer(pending.server, 500, None);
+        }
+        // It has not agreed to that, and is told of it where it is back.
+        let party = self.party_mut(lost);
+        let aside = party.lost.as_mut().map(|aside| &mut aside.old);
+        if let Some(leg) = party.leg.as_mut().or(aside) {
+            leg.talk.back_to(pending.before);
         }
         let Some((request, _)) = context.shared.transactions.request_of(pending.server) else {
             return;
