@@ -9,7 +9,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
@@ -30,7 +30,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Pause after an accept that failed for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// How long who has a place may take once there is none left for others: longer than an answer.
+/// How long who has a place may take once the last is taken: longer than an answer. A health check must not wait for
+/// the silence of others to end.
 const CROWDED: Duration = Duration::from_secs(6);
 
 /// Serves the admin interface until `shutdown` is ready, then lets requests under way finish.
@@ -42,21 +43,23 @@ pub async fn serve<D: Directory>(
     let router = router(state);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let (stop, stopped) = watch::channel(());
-    let (crowd, crowded) = watch::channel(());
+    let (crowd, _) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-            accepted = accept(&listener, &places, &crowd) => accepted,
+            accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, place)) = accepted else {
             continue;
         };
-        let (router, stopped) = (router.clone(), stopped.clone());
-        let mut crowded = crowded.clone();
-        crowded.mark_unchanged();
+        // Who takes the last place has the others make room that wait for nothing.
+        if places.available_permits() == 0 {
+            crowd.send_replace(());
+        }
+        let (router, stopped, crowded) = (router.clone(), stopped.clone(), crowd.subscribe());
         connections.spawn(async move {
             connection(stream, router, stopped, crowded).await;
             drop(place);
@@ -69,16 +72,11 @@ pub async fn serve<D: Directory>(
     }
 }
 
-/// Waits for a place, then for a connection. Where there is none, those that wait for nothing make room: a health
-/// check must not wait for their silence to end.
+/// Waits for a place, then for a connection.
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-    crowd: &watch::Sender<()>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    if places.available_permits() == 0 {
-        crowd.send_replace(());
-    }
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
     let place = places.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => Some((stream, place)),

@@ -299,7 +299,11 @@ impl Conversation {
             branch.names = branch.replaces.then_some(lost.old.id);
             // The others that it may be take no part before it is asked without Replaces.
             let alone = context.shared.settings.restore.same_first_for.of(self.kind);
-            let span = if branch.may_miss() { ring.min(alone) } else { ring };
+            let span = if branch.may_miss() {
+                ring.min(alone)
+            } else {
+                ring
+            };
             branch.until = context.now + span;
             if let (Some(giver), Some(offer)) = (branch.giver, &offer) {
                 self.ask_for(context, branch, (giver, rings), offer);
