@@ -176,6 +176,12 @@ pub fn hash_shard(key: ShardKey, of: impl Hash) -> VirtualShard {
     VirtualShard((hash64((key.0, of)) % u64::from(VIRTUAL_SHARDS)) as u8)
 }
 
+/// Returns what stands for a phone's tag where others are told of its dialog: an INVITE may name it so in its
+/// Replaces, and it is of no use in a request within the dialog.
+pub fn veiled(key: ShardKey, tag: &str) -> String {
+    format!("{:016x}", hash64((key.0, "veiled", tag)))
+}
+
 /// Returns a hash that is the same on every machine and at every start.
 pub fn hash64(key: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();

@@ -124,12 +124,14 @@ fn a_lamp_shows_a_call_from_its_ringing_to_its_end() {
     let said = text(&ringing);
     for told in [
         format!("call-id=\"{}\"", invite.call_id()),
-        "local-tag=\"b1\"".to_owned(),
+        "local-tag=\"".to_owned(),
         format!("remote-tag=\"{}\"", invite.from_tag().unwrap()),
         "<identity display=\"alice\">sip:alice@example.org</identity>".to_owned(),
     ] {
         assert!(said.contains(&told), "{told}: {said}");
     }
+    // By the tag of Bob's phone somebody could speak in its dialog once he has answered.
+    assert!(!said.contains("\"b1\""), "{said}");
     t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
     t.request_to(desk(), Method::Ack);
     let ok = t.response_to(alice(), 200);
@@ -302,13 +304,13 @@ fn what_is_asked_for_otherwise_is_refused() {
             "dialog;include-session-description",
             "",
             200,
-            is(Name::Expires, "3600"),
+            is(Name::Expires, "600"),
         ),
         (
             "dialog;id=7",
             "Expires: 7200",
             200,
-            is(Name::Expires, "3600"),
+            is(Name::Expires, "600"),
         ),
         ("Dialog", "Expires: 60", 200, is(Name::Expires, "60")),
         ("dialog", "Expires: 59", 423, is(Name::MinExpires, "60")),
@@ -431,6 +433,36 @@ fn who_may_not_pick_up_is_told_that_it_rings_and_no_more() {
         assert_eq!(said.contains("remote-tag"), whole, "{pickup:?} {who}");
         assert_eq!(said.contains("alice"), whole, "{pickup:?} {who}");
     }
+}
+
+/// What was sent to where the phone was says nothing of where it is.
+#[test]
+fn a_refresh_outlives_the_notify_that_it_crosses() {
+    let mut t = three();
+    let (mut watcher, _) = t.watches("carol", carol(), "bob");
+    t.pass(TURN);
+    t.bob_rings();
+    t.pass(TURN);
+    assert!(t.discard(carol()) > 0, "a NOTIFY that nobody answers");
+    let there = SocketAddr::new(carol().ip(), 5099);
+    let again = watcher.request(Method::Subscribe);
+    let again = again.header(Name::Event, "dialog");
+    t.receive(there, again.header(Name::Expires, 600).end());
+    t.response_to(there, 200);
+    for _ in 0..330 {
+        t.pass(Millis(100));
+    }
+    let notify = t.request_to(there, Method::Notify);
+    assert!(
+        calls(&notify).starts_with("1 recipient early"),
+        "{}",
+        calls(&notify)
+    );
+    t.reply(&notify, 200, there);
+    t.discard(carol());
+    t.discard(there);
+    watcher.at = there;
+    t.unsubscribes(&mut watcher);
 }
 
 #[test]

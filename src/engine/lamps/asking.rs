@@ -30,8 +30,9 @@ use crate::engine::transaction::ServerId;
 use crate::sip::{Address, Message, Method, Name, Params, reason_phrase};
 
 const PACKAGE: &str = "dialog";
-/// Seconds: RFC 4235 3.4, and what is longer is cut to it.
-const EXPIRES: u32 = 3600;
+/// Seconds: what is longer is cut to it (RFC 6665 4.2.1.1). After a restart, or a phone's absence, lamps are dark until
+/// the refresh, which phones send by what is granted.
+const EXPIRES_MAX: u32 = 600;
 /// Seconds: what is shorter is refused.
 const EXPIRES_MIN: u32 = 60;
 /// Subscriptions of one user, over all shards.
@@ -155,6 +156,7 @@ impl Engine {
             told: Default::default(),
             numbers: 0,
             unheard: false,
+            asked: false,
             deadline: None,
         };
         let mut context = self.shared.context(now, world);
@@ -227,6 +229,7 @@ impl Engine {
             return;
         };
         (lamp.event, lamp.expires) = (wish.event, now + wish.span);
+        lamp.asked = matches!(lamp.pace, Pace::Out | Pace::Behind);
         let mut context = self.shared.context(now, world);
         let contact = context.contact(&lamp.dialog);
         context.respond(server, 200, "OK", tag, |builder| {
@@ -291,7 +294,7 @@ fn wish(request: &Message, event: Box<str>) -> Result<Wish, Not> {
     if !request.body().is_empty() {
         return Err(Not::Unread);
     }
-    match request.expires().unwrap_or(EXPIRES).min(EXPIRES) {
+    match request.expires().unwrap_or(EXPIRES_MAX).min(EXPIRES_MAX) {
         1..EXPIRES_MIN => Err(Not::TooBrief),
         seconds => Ok(Wish {
             event,

@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use crate::engine::board::Light;
 use crate::engine::ids::{Aor, Side};
+use crate::engine::mint::{ShardKey, veiled};
 use crate::sip::Address;
 
 pub(super) const CONTENT_TYPE: &str = "application/dialog-info+xml";
@@ -22,8 +23,14 @@ pub(super) struct Shown<'a> {
     pub(super) light: Option<&'a Light>,
 }
 
-/// Writes the document of a user. `whole`: the watcher may take calls that ring.
-pub(super) fn document(user: &Aor, version: u32, shown: &[Shown<'_>], whole: bool) -> String {
+/// Writes the document of a user. `whole`: the watcher may take calls that ring; the key veils the tags of phones,
+/// whose dialogs nobody else may speak in.
+pub(super) fn document(
+    user: &Aor,
+    version: u32,
+    shown: &[Shown<'_>],
+    whole: Option<ShardKey>,
+) -> String {
     let user = Escaped(user.as_str());
     let mut text = format!(
         "<?xml version=\"1.0\"?>\r\n<dialog-info xmlns=\"urn:ietf:params:xml:ns:dialog-info\" \
@@ -35,13 +42,13 @@ pub(super) fn document(user: &Aor, version: u32, shown: &[Shown<'_>], whole: boo
             text.push_str("><state>terminated</state></dialog>\r\n");
             continue;
         };
-        let rings = light.rings.as_ref().filter(|_| whole);
-        if let Some(early) = rings {
+        let rings = light.rings.as_ref().filter(|_| whole.is_some());
+        if let Some((early, key)) = rings.zip(whole) {
             let _ = write!(
                 text,
                 " call-id=\"{}\" local-tag=\"{}\" remote-tag=\"{}\"",
                 Escaped(&early.call_id),
-                Escaped(&early.local_tag),
+                veiled(key, &early.local_tag),
                 Escaped(&early.remote_tag)
             );
         }
@@ -116,11 +123,11 @@ mod tests {
             light,
         };
         let shown = [call(Side::Callee, Some(&light)), call(Side::Caller, None)];
-        let text = document(&user, 3, &shown, true);
+        let text = document(&user, 3, &shown, Some(ShardKey::default()));
         let wanted = "<?xml version=\"1.0\"?>\r\n\
             <dialog-info xmlns=\"urn:ietf:params:xml:ns:dialog-info\" version=\"3\" state=\"full\" \
             entity=\"sip:o&apos;hara&amp;co@example.org\">\r\n\
-            <dialog id=\"7\" call-id=\"a&lt;b&gt;&quot;c\" local-tag=\"x&amp;y\" remote-tag=\"rf00\" \
+            <dialog id=\"7\" call-id=\"a&lt;b&gt;&quot;c\" local-tag=\"VEILED\" remote-tag=\"rf00\" \
             direction=\"recipient\"><state>early</state>\
             <local><identity>sip:o&apos;hara&amp;co@example.org</identity>\
             <target uri=\"sip:o&apos;hara&amp;co@example.org\"/></local>\
@@ -128,8 +135,10 @@ mod tests {
             <target uri=\"sip:o&apos;hara&amp;co@example.org\"/></remote></dialog>\r\n\
             <dialog id=\"7\"><state>terminated</state></dialog>\r\n\
             </dialog-info>\r\n";
+        let wanted = wanted.replace("VEILED", &veiled(ShardKey::default(), "x&y"));
         assert_eq!(text, wanted);
-        let text = document(&user, 3, &shown, false);
+        assert!(!text.contains("x&amp;y"), "{text}");
+        let text = document(&user, 3, &shown, None);
         assert!(
             !text.contains("remote") && !text.contains("call-id"),
             "{text}"
@@ -150,7 +159,7 @@ mod tests {
             })
             .collect();
         let user = Aor::from_canonical("sip:bob@example.org");
-        let text = document(&user, 0, &shown, true);
+        let text = document(&user, 0, &shown, Some(ShardKey::default()));
         assert_eq!(text.matches("</dialog>").count(), DIALOGS_MAX);
         assert!(text.contains("<state>confirmed</state>"));
     }

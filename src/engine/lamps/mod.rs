@@ -74,6 +74,8 @@ struct Lamp {
     numbers: u32,
     /// That was put off: it is told again, new or not.
     unheard: bool,
+    /// A SUBSCRIBE was accepted while a NOTIFY was out: another follows, whatever becomes of that one.
+    asked: bool,
     /// As it stands in `due`.
     deadline: Option<Time>,
 }
@@ -150,6 +152,9 @@ impl Lamps {
             return;
         };
         lamp.unheard = told == Told::PutOff;
+        // The watcher has been heard of since, maybe from another place.
+        let crossed = what == Happens::Gone && lamp.asked;
+        let what = if crossed { Happens::Taken } else { what };
         context.emit(Event::Notified {
             watcher: lamp.watcher.as_str().into(),
             watched: lamp.watched.as_str().into(),
@@ -205,11 +210,12 @@ impl Lamps {
 impl Lamp {
     fn is_news(&self, lights: &[(LightKey, Light)]) -> bool {
         let told = self.told.iter().map(|(key, (_, light))| (key, light));
-        self.unheard || !told.eq(lights.iter().map(|(key, light)| (key, light)))
+        self.unheard || self.asked || !told.eq(lights.iter().map(|(key, light)| (key, light)))
     }
 
     /// Tells what holds now.
     fn notify(&mut self, context: &mut Context<'_>, number: u64) {
+        self.asked = false;
         let lights = context.world.lights(&self.watched);
         let before = std::mem::take(&mut self.told);
         for (key, light) in lights {
@@ -239,6 +245,7 @@ impl Lamp {
             Pickup::Own => self.watcher == self.watched,
             Pickup::Off => false,
         };
+        let whole = whole.then_some(context.shared.shard_key);
         let body = document(&self.watched, self.version, &shown, whole);
         self.version += 1;
         self.sent = context.now;

@@ -185,7 +185,10 @@ impl Conversation {
             let unheard = other.is_unheard(context);
             (other.leg.id, unheard)
         });
-        if other.is_some_and(|(_, unheard)| !unheard) {
+        // Who has said no at another INVITE is not to be rung.
+        let mut refused = lost.refused.iter();
+        let refused = refused.any(|known| location::same(known, &identity));
+        if refused || other.is_some_and(|(_, unheard)| !unheard) {
             return false;
         }
         let until = context.now + Self::ring_time(context, lost);

@@ -31,6 +31,7 @@ use crate::engine::conversation::session::media;
 use crate::engine::dialog::{Happens, Life};
 use crate::engine::ids::{Aor, Flow, LegId, Side};
 use crate::engine::location;
+use crate::engine::mint::veiled;
 use crate::engine::refusal::{Refusal, SIPS_NOT_ALLOWED};
 use crate::engine::settings::{MediaMode, Pickup};
 use crate::engine::transaction::ServerId;
@@ -86,7 +87,11 @@ impl Conversation {
         let names = branch.leg.life == Life::Ringing
             && *dialog.call_id == *replaced.call_id
             && *dialog.local_tag == *replaced.local_tag
-            && dialog.remote_tag.as_deref() == Some(replaced.remote_tag);
+            && dialog.remote_tag.as_deref().is_some_and(|tag| {
+                // As its lamps show it, or as an upstream that tells of it.
+                let shown = || veiled(context.shared.shard_key, tag);
+                tag == replaced.remote_tag || shown() == replaced.remote_tag
+            });
         if !names {
             return Err(UNKNOWN);
         }

@@ -445,13 +445,15 @@ pub(super) fn upstream_of_leg<'s>(leg: &Leg, settings: &'s Settings) -> Option<&
     if let Some(through) = &leg.endpoint.through {
         return upstream_name(through, settings);
     }
-    let peer = leg.dialog.reached_over().peer;
+    let flow = leg.dialog.reached_over();
+    let peer = flow.peer;
     let is_there = |target: &UpstreamTarget| {
         let hop = Uri::parse(&target.uri).ok().and_then(|uri| Hop::of(&uri));
         let at = hop.and_then(|hop| hop.numeric());
         at.is_some_and(|(_, at)| {
             at.ip().to_canonical() == peer.ip().to_canonical()
-                && (leg.beyond || at.port() == peer.port())
+                // A connection that it opens has a port of its own.
+                && (leg.beyond || flow.transport.is_reliable() || at.port() == peer.port())
         })
     };
     let mut known = settings.upstreams.iter();

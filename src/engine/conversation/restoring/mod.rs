@@ -298,7 +298,7 @@ impl Conversation {
             branch.replaces = same && lost.old.abilities.replaces && !plain && !lost.gone;
             branch.names = branch.replaces.then_some(lost.old.id);
             // The others that it may be take no part before it is asked without Replaces.
-            let alone = context.shared.settings.restore.same_first_for.of(self.kind);
+            let alone = self.missed_after(context);
             let span = if branch.may_miss() {
                 ring.min(alone)
             } else {

@@ -303,7 +303,7 @@ impl Conversation {
         let Some(mut lost) = self.party_mut(side).lost.take() else {
             return;
         };
-        let alone = context.shared.settings.restore.same_first_for.of(self.kind);
+        let alone = self.missed_after(context);
         let ring = Self::ring_time(context, &lost);
         for branch in &mut lost.fork.branches {
             // A place that has said nothing at all is no proxy that waits for somebody: the next one has its turn.

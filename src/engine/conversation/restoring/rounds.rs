@@ -8,6 +8,10 @@ use crate::engine::ids::Side;
 use crate::engine::location;
 use crate::engine::routing::{self, Target};
 use crate::engine::settings::{ForkOrder, RestoreOrder};
+use crate::engine::time::Millis;
+
+/// Time for the slowest path through a proxy and back.
+const MISSED_MIN: Millis = Millis::from_secs(2);
 
 impl Conversation {
     /// Asks those whose turn is first.
@@ -51,21 +55,36 @@ impl Conversation {
         if hope {
             return;
         }
-        let Some(there) = self.target_beyond(context, side) else {
-            return;
-        };
-        if !fresh {
-            return self.ask(context, side, vec![there.endpoint]);
+        if fresh && first_for > Millis(0) {
+            // They have their time first, however soon others have failed.
+            return self.beyond_comes_next(context, side);
         }
-        // They have their time first, however soon others have failed.
-        if let Some(lost) = &mut self.party_mut(side).lost {
-            lost.all_at.get_or_insert(context.now + first_for);
+        if let Some(there) = self.target_beyond(context, side) {
+            self.ask(context, side, vec![there.endpoint]);
         }
     }
 
     fn ask_those_here(&mut self, context: &mut Context<'_>, side: Side) {
         let all = self.targets_again(context, side);
+        self.beyond_comes_next(context, side);
         self.ask(context, side, endpoints(all));
+    }
+
+    /// Has the upstream that may know others asked once those here have had their time.
+    fn beyond_comes_next(&mut self, context: &Context<'_>, side: Side) {
+        let first_for = context.shared.settings.restore.same_first_for.of(self.kind);
+        if self.target_beyond(context, side).is_none() {
+            return;
+        }
+        if let Some(lost) = &mut self.party_mut(side).lost {
+            lost.all_at.get_or_insert(context.now + first_for);
+        }
+    }
+
+    /// Returns how long a phone that may not be behind its name any more has for an INVITE with Replaces.
+    pub(super) fn missed_after(&self, context: &Context<'_>) -> Millis {
+        let alone = context.shared.settings.restore.same_first_for.of(self.kind);
+        alone.max(MISSED_MIN)
     }
 
     /// Asks the lost endpoint alone for a while; everyone, where it is not to be reached or
@@ -99,6 +118,7 @@ impl Conversation {
         };
         lost.turn = group.first().map(|target| target.q);
         lost.all_at = groups.next().map(|_| context.now + first_for);
+        self.beyond_comes_next(context, side);
         self.ask(context, side, endpoints(group));
     }
 }

@@ -398,7 +398,9 @@ impl Conversation {
         // It has not agreed to that, and is told of it where it is back.
         let party = self.party_mut(lost);
         let aside = party.lost.as_mut().map(|aside| &mut aside.old);
-        if let Some(leg) = party.leg.as_mut().or(aside) {
+        // Another dialog may have taken its place.
+        let leg = party.leg.as_mut().or(aside);
+        if let Some(leg) = leg.filter(|leg| leg.talk.session == pending.before.session) {
             leg.talk.back_to(pending.before);
         }
         let Some((request, _)) = context.shared.transactions.request_of(pending.server) else {
