@@ -89,11 +89,8 @@ fn a_phone_that_wakes_takes_the_call_by_an_invite_that_has_timed_out() {
     }
 }
 
-#[test]
-fn all_that_it_finds_as_it_wakes_but_the_first_are_ended() {
-    let mut t = two();
-    let (mut a, mut b) = t.established();
-    t.bob_is_lost();
+/// Returns two INVITEs that the desk phone sleeps through.
+fn asked_twice(t: &mut Table) -> (Message, Message) {
     let first = t.request_to(desk(), Method::Invite);
     let mut second = None;
     for _ in 0..45 {
@@ -105,7 +102,15 @@ fn all_that_it_finds_as_it_wakes_but_the_first_are_ended() {
         }
         t.discard(mobile());
     }
-    let second = second.expect("another INVITE");
+    (first, second.expect("another INVITE"))
+}
+
+#[test]
+fn all_that_it_finds_as_it_wakes_but_the_first_are_ended() {
+    let mut t = two();
+    let (mut a, mut b) = t.established();
+    t.bob_is_lost();
+    let (first, second) = asked_twice(&mut t);
     let woken = takes(&mut t, &first, "b2", desk());
     t.discard(desk());
     takes(&mut t, &second, "b3", desk());
@@ -225,18 +230,7 @@ fn of_two_invites_that_a_phone_finds_as_it_wakes_it_rings_for_one() {
     let mut t = two();
     t.established();
     t.bob_is_lost();
-    let first = t.request_to(desk(), Method::Invite);
-    let mut second = None;
-    for _ in 0..45 {
-        t.pass(Millis(1000));
-        while let Some(invite) = t.waiting(desk(), &Method::Invite) {
-            second = Some(invite)
-                .filter(|invite| invite.call_id() != first.call_id())
-                .or(second);
-        }
-        t.discard(mobile());
-    }
-    let second = second.expect("another INVITE");
+    let (first, second) = asked_twice(&mut t);
     t.reply(&first, 180, desk());
     t.reply(&second, 180, desk());
     t.pass(Millis(100));

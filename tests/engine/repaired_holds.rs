@@ -35,6 +35,18 @@ fn alice_holds(t: &mut Table, a: &mut Remote, (hold, answer): (&str, &str)) {
     t.receive(alice(), a.ack(ok.cseq()));
 }
 
+/// Bob's desk phone takes its sound one way, and Alice's answers.
+fn bob_turns(t: &mut Table, b: &mut Remote, (way, answer): (&str, &str)) {
+    let offer = sdp(desk(), 2, way);
+    t.receive(desk(), with_sdp(b.request(Method::Invite), &offer));
+    let asked = t.request_to(alice(), Method::Invite);
+    let ok = response(&asked, 200, alice(), "tcall1");
+    t.receive(alice(), with_sdp(ok, &sdp(alice(), 2, answer)));
+    t.request_to(alice(), Method::Ack);
+    let ok = t.response_to(desk(), 200);
+    t.receive(desk(), b.ack(ok.cseq()));
+}
+
 /// Alice offers something while Bob is sought, and is answered here.
 fn alice_offers(t: &mut Table, a: &mut Remote, offer: &str) {
     t.receive(alice(), with_sdp(a.request(Method::Invite), offer));
@@ -117,14 +129,7 @@ fn who_takes_a_call_by_replaces_is_told_that_the_other_side_holds() {
 fn who_is_held_by_a_phone_is_off_it_once_another_takes_the_call_without() {
     let mut t = two();
     let (_, mut b) = t.established();
-    let hold = sdp(desk(), 2, "sendonly");
-    t.receive(desk(), with_sdp(b.request(Method::Invite), &hold));
-    let held = t.request_to(alice(), Method::Invite);
-    let ok = response(&held, 200, alice(), "tcall1");
-    t.receive(alice(), with_sdp(ok, &sdp(alice(), 2, "recvonly")));
-    t.request_to(alice(), Method::Ack);
-    let ok = t.response_to(desk(), 200);
-    t.receive(desk(), b.ack(ok.cseq()));
+    bob_turns(&mut t, &mut b, ("sendonly", "recvonly"));
     let (ok, _) = takes_by_replaces(&mut t, &b, mobile(), &audio(mobile()));
     assert_eq!(direction(&ok), "sendrecv");
     let resumed = t.waiting(alice(), &Method::Invite);
@@ -137,14 +142,7 @@ fn who_only_listened_and_is_back_to_speak_is_told_that_it_is_heard() {
     for by in [Some(Method::Invite), Some(Method::Update), None] {
         let mut t = two();
         let (_, mut b) = t.established();
-        let mute = sdp(desk(), 2, "recvonly");
-        t.receive(desk(), with_sdp(b.request(Method::Invite), &mute));
-        let asked = t.request_to(alice(), Method::Invite);
-        let ok = response(&asked, 200, alice(), "tcall1");
-        t.receive(alice(), with_sdp(ok, &sdp(alice(), 2, "sendonly")));
-        t.request_to(alice(), Method::Ack);
-        let ok = t.response_to(desk(), 200);
-        t.receive(desk(), b.ack(ok.cseq()));
+        bob_turns(&mut t, &mut b, ("recvonly", "sendonly"));
         t.bob_is_lost();
         t.pass(Millis(2_100));
         t.discard(desk());

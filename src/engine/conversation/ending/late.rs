@@ -49,10 +49,11 @@ impl Leg {
 }
 
 impl Conversation {
-    /// The INVITE of a branch is taken back, and its answer may cross that.
+    /// The INVITE of a branch is taken back, and its answer may cross that. One that nobody has answered (`in_vain`)
+    /// may find its phone asleep, which rings as it wakes.
     pub(crate) fn may_be_answered_yet(
         &mut self,
-        context: &Context<'_>,
+        context: &mut Context<'_>,
         mut branch: Branch,
         in_vain: bool,
     ) {
@@ -60,6 +61,9 @@ impl Conversation {
             branch.invite = Bytes::new();
             // ACK and BYE say nothing of a session, and nobody tells of a phone that never answers.
             branch.leg.talk = Talk::default();
+        }
+        if let Some(client) = branch.client.filter(|_| in_vain && !branch.rang) {
+            context.may_wake(client);
         }
         let now = context.now;
         self.forget_dropped(now);
@@ -92,10 +96,6 @@ impl Conversation {
     /// tell for a while.
     pub(crate) fn may_sleep(&mut self, context: &mut Context<'_>, leg: LegId) {
         if let Some(branch) = self.branch_mut(leg).cloned() {
-            let client = branch.client.filter(|_| !branch.rang);
-            client
-                .into_iter()
-                .for_each(|client| context.may_wake(client));
             self.may_be_answered_yet(context, branch, true);
         }
     }
@@ -186,9 +186,7 @@ impl Conversation {
             (other.leg.id, unheard)
         });
         // Who has said no at another INVITE is not to be rung.
-        let mut refused = lost.refused.iter();
-        let refused = refused.any(|known| location::same(known, &identity));
-        if refused || other.is_some_and(|(_, unheard)| !unheard) {
+        if lost.has_refused(&identity) || other.is_some_and(|(_, unheard)| !unheard) {
             return false;
         }
         let until = context.now + Self::ring_time(context, lost);

@@ -392,9 +392,6 @@ impl Conversation {
     pub(crate) fn give_up(&mut self, context: &mut Context<'_>, branch: Branch) {
         context.forget_tag(&branch.leg.dialog.local_tag);
         self.take_back(context, &branch, None);
-        if let Some(client) = branch.client.filter(|_| !branch.rang) {
-            context.may_wake(client);
-        }
         self.may_be_answered_yet(context, branch, true);
     }
 

@@ -18,6 +18,7 @@ pub(crate) use crate::engine::conversation::session::media::{PortState, Ports};
 use crate::engine::conversation::transferring::Transfer;
 use crate::engine::endpoint::{Endpoint, Identity};
 use crate::engine::ids::{ConversationId, LegId, Side};
+use crate::engine::location;
 use crate::engine::ports::MediaCommand;
 use crate::engine::time::{Millis, Time};
 
@@ -138,6 +139,12 @@ impl Restoration {
     /// Returns the conversation that has the leg which is to take the place.
     pub(crate) fn giver(&self) -> Option<ConversationId> {
         self.transfer.as_ref()?.giver
+    }
+
+    /// Returns true where an endpoint rang out or has said no: it is not rung again.
+    pub(crate) fn has_refused(&self, identity: &Identity) -> bool {
+        let mut refused = self.refused.iter();
+        refused.any(|known| location::same(known, identity))
     }
 
     /// Returns how long who is to be given may ring before it answers.

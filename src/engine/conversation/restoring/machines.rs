@@ -92,10 +92,7 @@ impl Conversation {
         let Some(lost) = &self.party(side).lost else {
             return false;
         };
-        let may = |identity: &Identity| {
-            let mut refused = lost.refused.iter();
-            !refused.any(|known| location::same(known, identity)) && !lost.machines.has(identity)
-        };
+        let may = |identity: &Identity| !lost.has_refused(identity) && !lost.machines.has(identity);
         let is_it = |identity: &Identity| {
             answers.is_some_and(|branch| location::same(&branch.leg.endpoint.identity, identity))
         };

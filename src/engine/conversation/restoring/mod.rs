@@ -219,10 +219,7 @@ impl Conversation {
                 || lost.machines.holds_back(&endpoint.identity)
                 || lost.puts_off(&endpoint.identity, context.now)
                 || lost.transfer.is_none() && self.is_the_survivors(side, &endpoint)
-                || lost
-                    .refused
-                    .iter()
-                    .any(|known| location::same(known, &endpoint.identity));
+                || lost.has_refused(&endpoint.identity);
             // It has just failed, and would again.
             let later = !at_once && lost.failed.iter().any(|known| known.is_at(&endpoint));
             if !at_once && lost.away.holds_back(&endpoint, context.now) {

@@ -172,22 +172,16 @@ fn admit(srtp: Srtp, media: &Media<'_>) -> Admission {
 /// Returns why no stream of an offer can be taken; none where one can.
 pub(crate) fn refusal(offer: &str, media: &MediaSettings) -> Option<&'static str> {
     let sdp = Sdp::parse(offer.as_bytes()).ok()?;
-    if media.mode == MediaMode::Direct {
-        let mut active = sdp
-            .media()
-            .iter()
-            .filter(|section| section.port != 0)
-            .peekable();
-        active.peek()?;
-        return (media.srtp == Srtp::Required && active.all(is_bare))
-            .then_some("offer without SRTP while media.srtp is required");
-    }
     let mut active = sdp
         .media()
         .iter()
         .filter(|section| section.port != 0)
         .peekable();
     active.peek()?;
+    if media.mode == MediaMode::Direct {
+        return (media.srtp == Srtp::Required && active.all(is_bare))
+            .then_some("offer without SRTP while media.srtp is required");
+    }
     let mut carried = sdp.media().iter().enumerate();
     if !carried
         .any(|(at, section)| section.port != 0 && (at < STREAMS_MAX || !section.is_datagrams()))
