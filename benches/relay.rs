@@ -178,6 +178,8 @@ fn settings_of(phone: SocketAddr) -> StreamSettings {
             name: "PCMU".into(),
             clock: 8000,
         }],
+        besides: Vec::new(),
+        told: Vec::new(),
         ptime: 20,
     }
 }

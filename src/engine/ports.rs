@@ -373,8 +373,12 @@ pub struct StreamSettings {
     pub inside: Inside,
     /// SRTP that ends here: every packet to and from the side is under these keys.
     pub srtp: Option<Box<SrtpKeys>>,
-    /// Formats in order of the side's preference.
+    /// Formats in order of the side's preference. One of which only the number is said has no name.
     pub formats: Vec<PayloadFormat>,
+    /// What it knows besides, of offers of its own: who agrees to one may send it before we hear of that.
+    pub besides: Vec<PayloadFormat>,
+    /// What it was told to send, where the numbers are others than its own (RFC 3264 5.1, 6.1).
+    pub told: Vec<PayloadFormat>,
     /// Milliseconds in a packet, 20 where nothing is said.
     pub ptime: u16,
 }

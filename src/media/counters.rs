@@ -14,6 +14,8 @@ pub(crate) enum Dropped {
     Malformed,
     /// Its side is lost or not configured, or the other side has no address or wants nothing.
     NoTarget,
+    /// In a format that the other side has not agreed to.
+    Format,
     /// SRTP whose tag does not fit.
     Forged,
     /// SRTP that was here before, or is too old to tell.
@@ -64,6 +66,7 @@ counters! {
     dropped_stranger,
     dropped_malformed,
     dropped_no_target,
+    dropped_format,
     dropped_forged,
     dropped_replayed,
     dropped_unsealed,
@@ -85,6 +88,7 @@ impl Tally {
             Dropped::Stranger => self.dropped_stranger += 1,
             Dropped::Malformed => self.dropped_malformed += 1,
             Dropped::NoTarget => self.dropped_no_target += 1,
+            Dropped::Format => self.dropped_format += 1,
             Dropped::Forged => self.dropped_forged += 1,
             Dropped::Replayed => self.dropped_replayed += 1,
             Dropped::Unsealed => self.dropped_unsealed += 1,
@@ -110,6 +114,7 @@ impl RelayCounters {
             dropped_stranger: of(&self.dropped_stranger),
             dropped_malformed: of(&self.dropped_malformed),
             dropped_no_target: of(&self.dropped_no_target),
+            dropped_format: of(&self.dropped_format),
             dropped_forged: of(&self.dropped_forged),
             dropped_replayed: of(&self.dropped_replayed),
             dropped_unsealed: of(&self.dropped_unsealed),

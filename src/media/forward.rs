@@ -192,7 +192,7 @@ fn forward_rtp(
         other.line.cut();
         return Err(Dropped::NoTarget);
     };
-    let number = mapped.to.ok_or(Dropped::NoTarget)?;
+    let number = mapped.to.ok_or(Dropped::Format)?;
     let place = other
         .line
         .place(&header, mapped.clock, now)
@@ -305,9 +305,8 @@ fn forward_fax(
 impl Stream {
     /// Pairs the formats of the two sides.
     pub(crate) fn map_with(&mut self, other: &mut Self) {
-        let (ours, theirs) = (&self.wishes.formats, &other.wishes.formats);
-        self.map = PayloadMap::between(ours, theirs);
-        other.map = PayloadMap::between(theirs, ours);
+        self.map = PayloadMap::between(&self.wishes.sends(), &other.wishes.takes());
+        other.map = PayloadMap::between(&other.wishes.sends(), &self.wishes.takes());
     }
 
     fn format(&self, number: u8) -> Mapped {

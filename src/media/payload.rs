@@ -2,6 +2,9 @@
 
 use crate::engine::ports::PayloadFormat;
 
+/// The last number that means one format by itself (RFC 3551 6).
+const FIXED_MAX: u8 = 34;
+
 /// What a format is to the relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Coding {
@@ -102,7 +105,15 @@ impl From<PayloadFormat> for Format {
 
 impl Format {
     fn is_same(&self, other: &Self) -> bool {
-        self.coding == other.coding && self.name == other.name && self.clock == other.clock
+        self.coding == other.coding
+            && self.name == other.name
+            && self.clock == other.clock
+            && (!self.is_unexplained() || self.number == other.number)
+    }
+
+    /// Returns true where all that is known of it is its number.
+    fn is_unexplained(&self) -> bool {
+        self.name.as_deref() == Some("")
     }
 }
 
@@ -110,7 +121,7 @@ impl Format {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mapped {
     pub(crate) from: u8,
-    /// None: the other side knows no such format, and by this number means another one.
+    /// None: the other side has not agreed to such a format.
     pub(crate) to: Option<u8>,
     pub(crate) clock: u32,
     pub(crate) coding: Coding,
@@ -139,7 +150,8 @@ impl PayloadMap {
         Self { formats }
     }
 
-    /// Looks a number up; one that is not in the list passes as it is, with the clock rate `usual`.
+    /// Looks a number up; one that nobody has said, and whose offer we may not have seen, passes as it is, with the
+    /// clock rate `usual`.
     pub(crate) fn get(&self, number: u8, usual: u32) -> Mapped {
         self.formats
             .iter()
@@ -154,6 +166,8 @@ impl PayloadMap {
     }
 }
 
+/// Returns the number under which the other side takes a format. What is nothing to hear is for it to ignore, and so
+/// is a number that means the same to all (RFC 3550 5.1); any other it might take for what it is set to by itself.
 fn partner(format: &Format, before: &[Format], to: &[Format]) -> Option<u8> {
     let same = |other: &&Format| other.is_same(format);
     let candidates = || to.iter().filter(same);
@@ -162,10 +176,18 @@ fn partner(format: &Format, before: &[Format], to: &[Format]) -> Option<u8> {
         .find(|other| other.number == format.number)
         .or_else(|| candidates().nth(rank))
         .or_else(|| candidates().next())
+        // A digit is one at any clock rate.
+        .or_else(|| {
+            let mut events = to.iter().filter(|other| other.coding == Coding::Event);
+            events.next().filter(|_| format.coding == Coding::Event)
+        })
         .map(|other| other.number)
         .or_else(|| {
-            let taken = to.iter().any(|other| other.number == format.number);
-            (!taken).then_some(format.number)
+            let known = to.iter().find(|other| other.number == format.number);
+            let unexplained = format.is_unexplained() || known.is_some_and(Format::is_unexplained);
+            let is_fixed = format.number <= FIXED_MAX;
+            let free = known.is_none() && (to.is_empty() || !format.coding.speaks());
+            (unexplained || is_fixed || free).then_some(format.number)
         })
 }
 
@@ -210,9 +232,10 @@ mod tests {
             (97, Some(126)),
             (98, Some(125)),
             (101, Some(96)),
-            // The other side has no such format and the number is free: as it is.
-            (102, Some(102)),
-            (110, Some(110)),
+            // Digits all the same.
+            (102, Some(96)),
+            // The other side has not agreed to it, and may take the number for anything.
+            (110, None),
             // It would be taken for OPUS.
             (111, None),
             // Not in the list at all.
@@ -224,6 +247,40 @@ mod tests {
         assert_eq!(map.get(96, 8000).clock, 48_000);
         assert_eq!(map.get(18, 8000).clock, 8000);
         assert_eq!(map.get(101, 8000).coding, Coding::Event);
+    }
+
+    #[test]
+    fn what_nobody_misses_or_mistakes_passes() {
+        let sends = formats(&[
+            (3, "GSM", 8000),
+            (9, "G722", 16_000),
+            (13, "CN", 8000),
+            (97, "", 8000),
+            (98, "", 8000),
+            (99, "ILBC", 8000),
+            (100, "ILBC", 8000),
+            (101, "TELEPHONE-EVENT", 8000),
+        ]);
+        let to = formats(&[(9, "G722", 8000), (97, "", 8000), (100, "", 8000)]);
+        let map = PayloadMap::between(&sends, &to);
+        for (number, expected) in [
+            // Fixed numbers, one with a clock rate that some phones get wrong.
+            (3, Some(3)),
+            (9, Some(9)),
+            // Nothing to hear, and digits.
+            (13, Some(13)),
+            (101, Some(101)),
+            // One of the two says the number alone.
+            (97, Some(97)),
+            (98, Some(98)),
+            (100, Some(100)),
+            (99, None),
+        ] {
+            assert_eq!(map.get(number, 8000).to, expected, "{number}");
+        }
+        // Of a side that has said nothing nothing is known.
+        let map = PayloadMap::between(&sends, &[]);
+        assert_eq!(map.get(99, 8000).to, Some(99));
     }
 
     #[test]

@@ -129,6 +129,8 @@ impl Rig {
             },
             srtp: (side == SECURE).then(|| Box::new(keys)),
             formats,
+            besides: Vec::new(),
+            told: Vec::new(),
             ptime: 20,
         };
         let told = Configuration {

@@ -175,6 +175,8 @@ mod tests {
                     name: "PCMU".into(),
                     clock: 8000,
                 }],
+                besides: Vec::new(),
+                told: Vec::new(),
                 ptime: 20,
             }
         }

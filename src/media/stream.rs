@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::engine::ports::{Inside, StreamSettings, Voice};
+use crate::engine::ports::{Inside, PayloadFormat, StreamSettings, Voice};
 use crate::media::clock::Micros;
 use crate::media::filler::Filler;
 use crate::media::latch::{Beside, Latch};
@@ -32,11 +32,47 @@ pub(crate) struct Wishes {
     pub(crate) video: bool,
     pub(crate) inside: Inside,
     pub(crate) ptime: u16,
-    pub(crate) formats: Box<[Format]>,
+    numbers: Box<Numbers>,
+}
+
+/// Payload numbers, see `StreamSettings`.
+#[derive(Debug, Default)]
+struct Numbers {
+    formats: Box<[Format]>,
+    besides: Box<[Format]>,
+    told: Box<[Format]>,
+}
+
+impl Wishes {
+    /// Returns the formats by whose numbers the side sends: as it was told, and as it has said where that tells nothing
+    /// else of a number.
+    pub(crate) fn sends(&self) -> Vec<Format> {
+        joined(&self.numbers.told, &self.numbers.formats)
+    }
+
+    /// Returns the formats that the side takes.
+    pub(crate) fn takes(&self) -> Vec<Format> {
+        joined(&self.numbers.formats, &self.numbers.besides)
+    }
+
+    /// Returns the formats that the side has said, in order of its preference.
+    pub(crate) fn formats(&self) -> &[Format] {
+        &self.numbers.formats
+    }
+}
+
+fn joined(first: &[Format], more: &[Format]) -> Vec<Format> {
+    let free = |format: &&Format| first.iter().all(|known| known.number != format.number);
+    first
+        .iter()
+        .chain(more.iter().filter(free))
+        .cloned()
+        .collect()
 }
 
 impl From<StreamSettings> for Wishes {
     fn from(settings: StreamSettings) -> Self {
+        let all = |formats: Vec<PayloadFormat>| formats.into_iter().map(Format::from).collect();
         Self {
             active: settings.active,
             rtcp_mux: settings.rtcp_mux,
@@ -45,7 +81,11 @@ impl From<StreamSettings> for Wishes {
             video: settings.video,
             inside: settings.inside,
             ptime: settings.ptime,
-            formats: settings.formats.into_iter().map(Format::from).collect(),
+            numbers: Box::new(Numbers {
+                formats: all(settings.formats),
+                besides: all(settings.besides),
+                told: all(settings.told),
+            }),
         }
     }
 }
@@ -132,10 +172,10 @@ impl Stream {
     /// Returns the format of a filler for this side: the one that last spoke, or before anyone spoke the
     /// first that we can make; none where we can make none.
     pub(crate) fn fillable(&self) -> Option<(u8, Coding)> {
-        let listed = |number| self.wishes.formats.iter().any(|f| f.number == number);
+        let listed = |number| self.wishes.formats().iter().any(|f| f.number == number);
         match self.spoken {
             Some((number, coding)) if listed(number) => coding.silence().map(|_| (number, coding)),
-            Some(_) | None => self.wishes.formats.iter().find_map(|format| {
+            Some(_) | None => self.wishes.formats().iter().find_map(|format| {
                 let silence = format.coding.silence()?;
                 (format.clock == silence.clock()).then_some((format.number, format.coding))
             }),
@@ -162,6 +202,6 @@ mod tests {
             + size_of::<Option<Pair>>()
             + size_of::<Stream>();
         let call = size_of::<Option<Entry>>() + 2 * side;
-        assert!(call <= 1488, "{call} octets");
+        assert!(call <= 1472, "{call} octets");
     }
 }

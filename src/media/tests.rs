@@ -198,6 +198,8 @@ impl Phone {
                 name: "PCMU".into(),
                 clock: 8000,
             }],
+            besides: Vec::new(),
+            told: Vec::new(),
             ptime: 20,
         }
     }

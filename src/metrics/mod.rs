@@ -142,7 +142,7 @@ struct ReadMetrics {
     /// Received, sent.
     relay_bytes: [IntCounter; 2],
     /// Stranger, malformed, no target, send.
-    relay_dropped: [IntCounter; 7],
+    relay_dropped: [IntCounter; 8],
     relay_filler: IntCounter,
     relay_relatches: IntCounter,
     relay_seams: IntCounter,
@@ -479,6 +479,7 @@ impl ReadMetrics {
                     "forged",
                     "replayed",
                     "unsealed",
+                    "format",
                 ],
             ),
             relay_filler: make.counter(names::RELAY_FILLER),
@@ -569,6 +570,7 @@ impl ReadMetrics {
         raise(&self.relay_dropped[4], relay.dropped_forged);
         raise(&self.relay_dropped[5], relay.dropped_replayed);
         raise(&self.relay_dropped[6], relay.dropped_unsealed);
+        raise(&self.relay_dropped[7], relay.dropped_format);
         raise(&self.relay_filler, relay.filler);
         raise(&self.relay_relatches, relay.relatches);
         raise(&self.relay_seams, relay.seams);

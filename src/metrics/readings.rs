@@ -96,6 +96,8 @@ pub struct RelayReading {
     pub dropped_replayed: u64,
     /// Not to be encrypted a second time under one index.
     pub dropped_unsealed: u64,
+    /// In a format that the other side has not agreed to.
+    pub dropped_format: u64,
     /// The kernel took no more.
     pub dropped_send: u64,
     /// Made by us while a side was away.

@@ -487,6 +487,9 @@ fn another_codec_is_agreed_on_in_mid_call() {
     );
     let offer = t.request_to(desk(), Method::Invite);
     assert!(text(&offer).contains("RTP/AVP 96\r\na=rtpmap:96 opus/48000/2"));
+    // The desk may send it as soon as it has agreed, and the relay lets it pass.
+    let besides = &told(&t, Side::Caller, 0)[0].besides;
+    assert_eq!((besides.len(), besides[0].number), (1, 96));
     // Each under its own number: the relay maps.
     let ok = response(&offer, 200, desk(), "b1");
     t.receive(desk(), with_sdp(ok, &opus(desk(), 111)));
@@ -503,6 +506,10 @@ fn another_codec_is_agreed_on_in_mid_call() {
     let opus_under = |number| vec![(number, "OPUS".to_owned(), 48_000)];
     assert_eq!(formats(&t, Side::Caller, 0), opus_under(96));
     assert_eq!(formats(&t, Side::Callee, 0), opus_under(111));
+    assert_eq!(told(&t, Side::Caller, 0)[0].besides, []);
+    // She sends it under the desk's number, whoever comes in its place.
+    let sends = &told(&t, Side::Caller, 0)[0].told;
+    assert_eq!((sends.len(), sends[0].number), (1, 111));
     // A phone without it costs the survivor one re-INVITE; one with it nothing.
     t.bob_is_lost();
     t.register("bob", mobile(), "mobile");

@@ -122,3 +122,55 @@ fn a_phone_without_pictures_turns_down_the_second_stream_only() {
         .collect();
     assert_eq!(sends, [true, false]);
 }
+
+/// RFC 3264 8.2: the survivor is offered nothing for a phone that could show pictures, and either may ask for them.
+#[test]
+fn pictures_that_the_lost_phone_turned_down_come_only_where_somebody_asks_for_them() {
+    for by in [Side::Caller, Side::Callee] {
+        let mut t = Table::new(settings());
+        t.register("bob", desk(), "desk");
+        t.alice_invites(&both(alice()));
+        let invite = t.request_to(desk(), Method::Invite);
+        let refused = both(desk()).replace("m=video 4002", "m=video 0");
+        t.receive(desk(), with_sdp(answer_to(&invite), &refused));
+        t.request_to(desk(), Method::Ack);
+        let ok = t.response_to(alice(), 200);
+        let mut a = Remote::of_answer(&ok, alice());
+        t.receive(alice(), a.ack(1));
+
+        t.bob_is_lost();
+        t.register("bob", mobile(), "mobile");
+        let again = t.request_to(mobile(), Method::Invite);
+        assert_eq!((ports(&again).len(), ports(&again)[1]), (2, 0));
+        let took = both(mobile()).replace("m=video 4002", "m=video 0");
+        let took = with_sdp(response(&again, 200, mobile(), "m1"), &took);
+        t.receive(mobile(), took);
+        t.request_to(mobile(), Method::Ack);
+        let notice = t.request_to(alice(), Method::Message);
+        t.reply(&notice, 200, alice());
+        t.nothing_to(alice());
+        assert!(!told(&t, Side::Callee, 1)[1].active);
+
+        let mut m = Remote::of_invite(&again, mobile(), "m1");
+        let (from, to, tag) = match by {
+            Side::Caller => (alice(), mobile(), "m1"),
+            Side::Callee => (mobile(), alice(), "x"),
+        };
+        let asks = match by {
+            Side::Caller => &mut a,
+            Side::Callee => &mut m,
+        };
+        // The same once more, byte for byte, would be a refresh.
+        let wish = both(from).replace(" 1 IN IP4", " 2 IN IP4");
+        t.receive(from, with_sdp(asks.request(Method::Invite), &wish));
+        let offer = t.request_to(to, Method::Invite);
+        assert!(ports(&offer).iter().all(|port| *port >= 20_000), "{by:?}");
+        t.receive(to, with_sdp(response(&offer, 200, to, tag), &both(to)));
+        t.request_to(to, Method::Ack);
+        let ok = t.response_to(from, 200);
+        t.receive(from, asks.ack(ok.cseq()));
+        assert!(ports(&ok).iter().all(|port| *port >= 20_000), "{by:?}");
+        shows_both(&told(&t, Side::Caller, 0), alice());
+        shows_both(&told(&t, Side::Callee, 1), mobile());
+    }
+}

@@ -70,6 +70,8 @@ fn audio(rtp: &str) -> StreamSettings {
         inside: Inside::Rtp,
         srtp: None,
         formats: formats(&[(0, "PCMU", 8000), (8, "PCMA", 8000)]),
+        besides: Vec::new(),
+        told: Vec::new(),
         ptime: 20,
     }
 }
@@ -283,6 +285,32 @@ fn numbers_are_those_of_the_receiver() {
             .unwrap();
         assert_eq!(passed.number, expected);
     }
+}
+
+/// A survivor sends as it was told by the phone that is gone, whatever the next one has agreed to.
+#[test]
+fn what_the_next_phone_has_not_agreed_to_is_not_for_it() {
+    let opus = |number| formats(&[(number, "OPUS", 48_000), (0, "PCMU", 8000)]);
+    let mut caller = audio(A);
+    (caller.formats, caller.told) = (opus(96), opus(111));
+    caller.formats.extend(formats(&[(97, "SPEEX", 8000)]));
+    let mut callee = audio(B);
+    callee.formats = opus(98);
+    let mut desk = Desk::call(caller, callee.clone());
+    let number = |desk: &mut Desk, sequence, number| {
+        let passed = desk.send(Side::Caller, A, &voice(5, sequence, number));
+        passed.map(|passed| passed.number)
+    };
+    assert_eq!(number(&mut desk, 1, 0), Some(0));
+    assert_eq!(number(&mut desk, 2, 111), Some(98));
+    assert_eq!(number(&mut desk, 3, 96), Some(98));
+    assert_eq!(number(&mut desk, 4, 97), None);
+    assert_eq!(desk.tally.dropped_format, 1);
+    // It offers that, and the answer is on its way.
+    callee.besides = formats(&[(99, "SPEEX", 8000)]);
+    desk.configure(Side::Callee, 1, callee);
+    assert_eq!(number(&mut desk, 5, 97), Some(99));
+    assert_eq!(desk.tally.dropped_format, 1);
 }
 
 #[test]

@@ -4,13 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::formats::Formats;
 use super::keys::{Covers, Role, Telling};
 use super::refused::Streams;
 use crate::engine::conversation::leg::Talk;
 use crate::engine::ids::Side;
 use crate::engine::ports::{
-    Claim, Generation, Inside, MediaCommand, MediaId, PayloadFormat, STREAMS_MAX, StreamSettings,
-    Voice,
+    Claim, Generation, Inside, MediaCommand, MediaId, STREAMS_MAX, StreamSettings, Voice,
 };
 use crate::engine::settings::MediaMode;
 use crate::sip::sdp::{self, Direction, Keying, Kind, Media, Place, Rewrite, Sdp};
@@ -370,6 +370,13 @@ pub(crate) fn streams(said: &str, talk: &Talk, other: Option<&str>) -> Vec<Strea
         let told = told.as_ref().and_then(|told| told.media().get(at));
         told.is_none_or(|told| told.port == 0 || told.keying() == Keying::EndToEnd)
     };
+    let more = talk.more.as_deref();
+    let more = more.and_then(|more| Sdp::parse(more.as_bytes()).ok());
+    let formats = |at: usize, said: &Media<'_>| {
+        let more = more.as_ref().and_then(|more| more.media().get(at));
+        let told = told.as_ref().and_then(|told| told.media().get(at));
+        Formats::of(said, more, told)
+    };
     // An answer of another transport than its offer's: nothing runs by it.
     let fits = |at: usize, said: &Media<'_>| {
         let other = other.as_ref().and_then(|other| other.media().get(at));
@@ -386,7 +393,8 @@ pub(crate) fn streams(said: &str, talk: &Talk, other: Option<&str>) -> Vec<Strea
     sdp.media()
         .iter()
         .enumerate()
-        .map(|(at, media)| StreamSettings {
+        .map(|(at, media)| (at, media, formats(at, media)))
+        .map(|(at, media, formats)| StreamSettings {
             active: media.port != 0
                 && media.is_datagrams()
                 && fits(at, media)
@@ -414,14 +422,9 @@ pub(crate) fn streams(said: &str, talk: &Talk, other: Option<&str>) -> Vec<Strea
                 Keying::None | Keying::Sdes | Keying::EndToEnd => Inside::Rtp,
             },
             srtp: keys.keys(at, media),
-            formats: media
-                .payloads()
-                .map(|payload| PayloadFormat {
-                    number: payload.number,
-                    name: payload.name.to_ascii_uppercase().into(),
-                    clock: payload.clock,
-                })
-                .collect(),
+            formats: formats.said,
+            besides: formats.besides,
+            told: formats.told,
             ptime: media.ptime.unwrap_or(20),
         })
         .collect()

@@ -177,6 +177,9 @@ impl Conversation {
             told.as_deref(),
             (&lines, Enclosed::of(request)),
         );
+        if let Some(offer) = &offer {
+            self.awaits(context, from, offer);
+        }
         self.renegotiation = Some(Box::new(Renegotiation {
             from,
             server,
