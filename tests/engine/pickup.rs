@@ -32,7 +32,11 @@ fn naming_with(invite: &Message, theirs: &str) -> String {
 }
 
 fn pickup(who: &str, at: std::net::SocketAddr, replaces: &str) -> Builder {
-    request(Method::Invite, who, "alice", at, "pickup")
+    pickup_by(who, at, replaces, "pickup")
+}
+
+fn pickup_by(who: &str, at: std::net::SocketAddr, replaces: &str, call: &str) -> Builder {
+    request(Method::Invite, who, "alice", at, call)
         .header(Name::Require, "replaces")
         .header(Name::Replaces, replaces)
 }
@@ -425,5 +429,68 @@ fn who_picks_up_with_another_format_waits_until_the_survivor_has_agreed() {
             t.response_to(dave, 488);
             t.nothing_to(mobile());
         }
+    }
+}
+
+/// RFC 3261 13.2.1: the 2xx offers what the phone that rings was offered, and the ACK answers.
+#[test]
+fn a_call_that_rings_again_is_picked_up_without_an_offer() {
+    let only = |at, format| audio(at).replace("RTP/AVP 0 8 101", &format!("RTP/AVP {format}"));
+    // An answer that fits, one that the survivor must agree to, one that it does not agree to; none, and no ACK.
+    for what in ["fits", "asks", "refuses", "empty", "none", "restart"] {
+        let mut t = two();
+        let (mut a, _) = t.established_with(&audio(alice()), &only(desk(), 0));
+        t.bob_is_lost();
+        t.pass(Millis(2_100));
+        t.discard(desk());
+        let rings = t.request_to(mobile(), Method::Invite);
+        t.reply(&rings, 180, mobile());
+        let dave = carols_mobile();
+        let wish = |id| pickup_by("dave", dave, &naming_with(&rings, "x1"), id);
+        t.receive(dave, wish("dave1").end());
+        let taken = t.response_to(dave, 200);
+        assert!(text(&taken).contains("RTP/AVP 0 8 101"), "{}", text(&taken));
+        assert!(text(&taken).contains("192.0.2.1"), "the relay's address");
+        t.nothing_to(mobile());
+        t.nothing_to(alice());
+        let mut d = Remote::of_answer(&taken, dave);
+        if what == "none" {
+            // Nobody else is asked for a session meanwhile.
+            t.receive(dave, wish("dave2").end());
+            t.response_to(dave, 491);
+            t.pass(Millis(32_100));
+        }
+        if what == "restart" {
+            t.restart();
+        }
+        let ack = d.numbered(Method::Ack, 1);
+        match what {
+            "fits" => t.receive(dave, with_sdp(ack, &only(dave, 0))),
+            "asks" | "refuses" => t.receive(dave, with_sdp(ack, &only(dave, 8))),
+            "empty" => t.receive(dave, ack.end()),
+            _ => {}
+        }
+        if what == "asks" || what == "refuses" {
+            let asked = t.request_to(alice(), Method::Invite);
+            t.nothing_to(dave);
+            if what == "asks" {
+                let ok = response(&asked, 200, alice(), "tcall1");
+                t.receive(alice(), with_sdp(ok, &only(alice(), 8)));
+            } else {
+                t.reply(&asked, 488, alice());
+            }
+            t.request_to(alice(), Method::Ack);
+        }
+        if what == "fits" || what == "asks" {
+            t.request_to(mobile(), Method::Cancel);
+            t.word_of_dave();
+            t.calls_on(&mut a, &mut d);
+            continue;
+        }
+        let bye = t.waiting(dave, &Method::Bye).unwrap();
+        t.reply(&bye, 200, dave);
+        // Bob's phone rings on, for as long as one does.
+        let over = t.waiting(mobile(), &Method::Cancel).is_some();
+        assert_eq!(over, what == "none", "{what}");
     }
 }

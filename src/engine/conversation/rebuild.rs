@@ -133,6 +133,11 @@ impl Conversation {
             lost.retry_at = lost.retry_at.or(Some(context.now));
         }
         fork.wait_again(kept);
+        // Whose ACK was to bring a session: nobody knows any more what it is for.
+        let picks = fork
+            .branches
+            .extract_if(.., |branch| branch.is_being_asked());
+        let mut picks: Vec<Branch> = picks.collect();
         for branch in &mut fork.branches {
             if branch.state == BranchState::Joining {
                 // Whether the survivor has agreed is not known: it is asked once more.
@@ -171,6 +176,12 @@ impl Conversation {
         }
         for leg in severed {
             self.branch_severed(context, leg);
+        }
+        for branch in &mut picks {
+            branch.leg.dialog.resume(JUMP);
+        }
+        for branch in picks {
+            self.drop_branch(context, branch, None);
         }
     }
 }

@@ -213,7 +213,7 @@ pub(crate) struct Branch {
     #[serde(default)]
     pub(crate) picker: Option<Box<Person>>,
     /// It is who picks up the call of this one, and its ACK is to bring a session (`unoffered`).
-    #[serde(skip)]
+    #[serde(default)]
     pub(crate) picks: Option<LegId>,
     /// The conversation that has the leg still (`taking`).
     #[serde(default)]
@@ -263,7 +263,7 @@ impl Fork {
 
     /// Returns true where anybody is called. Who picks up lets nobody wait: it may never acknowledge.
     pub(crate) fn is_calling(&self) -> bool {
-        self.branches.iter().any(|branch| branch.picks.is_none())
+        !self.branches.iter().all(Branch::is_being_asked)
     }
 
     /// Takes the next turn: who is called now, and why.

@@ -15,7 +15,8 @@
 //!
 //! A phone that rings by a transfer or by a re-fork is no other case; there it is the survivor who learns of
 //! nobody but by the word that it gets, and whose session stands. Where that must be another one it is asked first,
-//! and who picks up has its 2xx once it has agreed (`consent`).
+//! and who picks up has its 2xx once it has agreed (`consent`). Who has offered nothing has it at once, and is let go
+//! where the survivor does not agree to what its ACK brings.
 
 use super::answered::Won;
 use crate::engine::asker::Asker;
@@ -130,7 +131,7 @@ impl Conversation {
         let at = at.ok_or(UNFIT)?;
         let invitation = self.invitation.as_ref().ok_or(UNFIT)?;
         let mut branches = invitation.fork.branches.iter();
-        let is_picked_up = branches.any(|branch| branch.picks.is_some());
+        let is_picked_up = branches.any(Branch::is_being_asked);
         if invitation.held.is_some() || invitation.holds(named, at) || is_picked_up {
             return Err((491, "pickup of a call that is just being answered").into());
         }
@@ -160,7 +161,7 @@ impl Conversation {
             let (aor, asker) = (&picker.aor, &picker.asker);
             let leg = self.replacing_leg(context, Side::Callee, aor, asker, request, flow);
             let asked = (server, request.cseq());
-            return self.offer_to_picker(context, (named, generation), asked, leg, picker);
+            return self.offer_to_picker(context, (named, generation), asked, leg, picker, wanted);
         };
         let fits =
             sdp::shares(wanted.as_bytes(), offer.as_bytes()) || media::is_all_signalling(&offer);
@@ -225,11 +226,16 @@ impl Conversation {
     ) -> Result<(), Refusal> {
         const UNFIT: Refusal = Refusal::new(488, "pickup with a session that does not fit");
         let lost = self.party(side).lost.as_ref().ok_or(UNFIT)?;
-        if lost.joining.is_some() {
+        if lost.joining.is_some() || lost.fork.branches.iter().any(Branch::is_being_asked) {
             return Err((491, "pickup of a call that is just being answered").into());
         }
         let generation = lost.fork.find(named).map_or(0, |branch| branch.generation);
-        let offer = sdp_of(request).ok_or((488, "pickup where nothing is offered"))?;
+        let Some(offer) = sdp_of(request) else {
+            let wanted = self.offer_anew(side).ok_or(UNFIT)?;
+            let leg = self.replacing_leg(context, side, &picker.aor, &picker.asker, request, flow);
+            let asked = (server, request.cseq());
+            return self.offer_to_picker(context, (named, generation), asked, leg, picker, wanted);
+        };
         let wanted = self.offer_to(side).ok_or(UNFIT)?;
         if !sdp::shares(wanted.as_bytes(), offer.as_bytes()) && !media::is_all_signalling(&offer) {
             return Err(UNFIT);
