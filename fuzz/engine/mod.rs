@@ -191,7 +191,11 @@ impl Bench {
             }
             Output::Moved(_) | Output::Forward(_) => panic!("one engine has all shards"),
             Output::Event { event, .. } => self.told(&event),
-            Output::Media(_) | Output::Bindings(_) | Output::Record(_) | Output::Lit(_) => {}
+            Output::Media(_)
+            | Output::Bindings(_)
+            | Output::Record(_)
+            | Output::Lit(_)
+            | Output::Watches(_) => {}
         }
     }
 

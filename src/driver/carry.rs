@@ -78,6 +78,10 @@ impl Shard {
                 let tell = || Input::Lit(user.clone());
                 self.shared.mailboxes.tell_others(self.worker, tell);
             }
+            Output::Watches(watch) => {
+                let tell = || Input::Watches(watch.clone());
+                self.shared.mailboxes.tell_others(self.worker, tell);
+            }
             Output::Observed(seen) => {
                 let tell = || Input::Observed(seen.clone());
                 self.shared.mailboxes.tell_others(self.worker, tell);

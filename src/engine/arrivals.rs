@@ -66,7 +66,7 @@ impl Engine {
                         self.passages
                             .begin(&mut context, server, request, &flow, &asker, &by);
                     if let Err(status) = begun {
-                        self.looked_for(&asker, status, (request, flow), now);
+                        self.looked_for(&asker, status, (request, flow), now, world);
                     }
                 }
             }
@@ -187,7 +187,7 @@ impl Engine {
             status, response, ..
         } = registered;
         if status == 404 {
-            self.misdirected(request, flow, now);
+            self.misdirected(request, flow, now, world);
         }
         let Shared {
             transactions, out, ..
@@ -222,7 +222,7 @@ impl Engine {
             let context = self.shared.context(now, world);
             if let Err(refusal) = destination(&context, request, &flow, &asker, &by) {
                 self.shared.context(now, world).turn_down(server, refusal);
-                return self.looked_for(&asker, refusal.status, (request, flow), now);
+                return self.looked_for(&asker, refusal.status, (request, flow), now, world);
             }
         }
         let mut context = self.shared.context(now, world);
@@ -275,7 +275,7 @@ impl Engine {
                 if refusal == NO_SERVICE {
                     return self.no_service(request, flow, now);
                 }
-                return self.looked_for(asker, refusal.status, (request, flow), now);
+                return self.looked_for(asker, refusal.status, (request, flow), now, world);
             }
         };
         let rings = arrival.rings;

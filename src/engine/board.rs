@@ -2,7 +2,9 @@
 //! its watchers are at any.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use crate::engine::endpoint::Identity;
 use crate::engine::ids::{Aor, ConversationId, Side};
 
 /// A call of a user; who has made it is the caller's side.
@@ -48,6 +50,16 @@ pub struct Early {
     pub remote_tag: Box<str>,
     /// Who calls, as the phone was told (name-addr).
     pub remote: Box<str>,
+}
+
+/// A phone has begun to watch a user.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    pub watched: Aor,
+    pub watcher: Aor,
+    pub phone: Arc<Identity>,
+    /// Value of Event.
+    pub event: Box<str>,
 }
 
 /// The calls of users, and how many watch each.

@@ -41,8 +41,12 @@ impl Engine {
                             conversation.on_ack(context, leg, &request);
                         });
                     } else {
+                        // Of a challenge, which nothing was kept of.
+                        let asked = self.registrar.authenticator().tag(&request);
                         let mut context = self.shared.context(now, world);
-                        if !context.parting_acknowledged(&request) {
+                        if !context.parting_acknowledged(&request)
+                            && request.to_tag() != Some(&*asked)
+                        {
                             context.emit(Event::Stray { what: "ack" });
                         }
                     }

@@ -258,6 +258,10 @@ impl Engine {
             Input::Handover(handover) => self.handed_over(handover, now, world),
             Input::Moved(moved) => self.shared.moves.learn(&moved),
             Input::Lit(user) => self.shine_here(&user, now, world),
+            Input::Watches(watch) => {
+                let mut context = self.shared.context(now, world);
+                self.lamps.outdated(&mut context, &watch, None);
+            }
             Input::Command(command) => self.command(command, now, world),
             Input::Revised(revision) => revision.apply(&mut self.shared.settings),
             Input::Lateness(lateness) => self.measure(lateness, now),
@@ -401,6 +405,7 @@ impl Engine {
                 conversation.on_bindings(context, changed)
             });
         }
+        self.lamps.registered(changed);
         let mut context = self.shared.context(now, world);
         for change in &changed.changes {
             if let BindingChange::Registered { binding, .. } = change {
@@ -439,6 +444,7 @@ impl Engine {
         context.graves_due();
         context.farewells_due();
         self.probes.hurry(&mut context);
+        self.lamps.look_around(&mut context);
         let renewed = context.within_sweep();
         self.renewed(renewed, now, world);
         self.shared.shunned.sweep(now);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::engine::board::{Light, LightKey};
+use crate::engine::board::{Light, LightKey, Watch};
 use crate::engine::endpoint::{Binding, BindingsChanged};
 use crate::engine::events::Event;
 use crate::engine::handover::{Forward, Handover, Moved};
@@ -67,6 +67,8 @@ pub enum Input {
     Moved(Moved),
     /// Another shard has changed what the board shows of a user whom somebody watches.
     Lit(Aor),
+    /// A phone has begun to watch a user at another shard.
+    Watches(Box<Watch>),
     Command(Command),
     /// The operator has changed settings. What stands is not touched.
     Revised(Box<Revision>),
@@ -131,6 +133,8 @@ pub enum Output {
     Moved(Moved),
     /// For the other shards.
     Lit(Aor),
+    /// For the other shards.
+    Watches(Box<Watch>),
     /// A message for the shard of a conversation, which is another than ours.
     Forward(Forward),
     Event {

@@ -202,6 +202,12 @@ fn a_caller_proves_who_it_is() {
     t.receive(alice(), ack_of(&first, &challenged));
     t.nothing_to(alice());
     t.nothing_to(desk());
+    let stray = |event: &Event| matches!(event, Event::Stray { .. });
+    assert!(!t.events.iter().any(stray), "its ACK is of the challenge");
+    let other = ack_of(&first, &challenged);
+    let other = String::from_utf8_lossy(&other).replace("Call-ID: call1", "Call-ID: call7");
+    t.receive(alice(), other.into());
+    assert!(t.events.iter().any(stray), "and this one of nothing");
     assert!(t.engine.list(10).is_empty(), "a conversation of nobody");
     let gauges = t.engine.gauges();
     assert_eq!((gauges.legs, gauges.inviting), (0, 0));
@@ -458,6 +464,9 @@ fn a_trusted_peer_is_asked_nothing() {
         let first = invite("alice", "bob", peer, "call1");
         t.receive(peer, first.clone());
         let ringing = t.request_to(desk(), Method::Invite);
+        // Its word on who calls stands, be that a user of ours.
+        let from = ringing.header(Name::From).unwrap();
+        assert!(from.contains("<sip:alice@example.org>"), "{from}");
         t.reply(&ringing, 486, desk());
         t.request_to(desk(), Method::Ack);
         let busy = t.response_to(peer, 486);
@@ -877,6 +886,8 @@ fn only_who_is_trusted_is_told_who_calls() {
         t.receive(gateway(), with_sdp(known, &audio(gateway())));
         let ringing = t.request_to(desk(), Method::Invite);
         assert_eq!(asserted(&ringing), None);
+        let from = ringing.header(Name::From).unwrap();
+        assert!(from.contains("<sip:+4940@"), "{from}");
         // From one trusted peer to another it goes as it is.
         let through = request(Method::Invite, "+4940", "+4930123", gateway(), "through")
             .header(Name::PAssertedIdentity, carriers);

@@ -19,6 +19,15 @@ fn subscribe(who: &str, at: SocketAddr, user: &str, call_id: &str) -> Builder {
     request(Method::Subscribe, who, user, at, call_id).header(Name::Event, "dialog")
 }
 
+/// One key of several: each has an id of its own.
+fn by_key(number: usize) -> Builder {
+    // Of another length each: so their later branches differ.
+    let call_id = "watch".repeat(number + 1);
+    request(Method::Subscribe, "carol", "bob", carol(), &call_id)
+        .header(Name::Event, format_args!("dialog;id={number}"))
+        .header(Name::Expires, 600)
+}
+
 /// What a document says of each call: `recipient early`, and of none at all nothing.
 fn calls(notify: &Message) -> String {
     let text = text(notify);
@@ -95,8 +104,12 @@ impl Table {
     }
 
     fn unsubscribes(&mut self, watcher: &mut Remote) {
+        self.unsubscribes_from(watcher, "dialog");
+    }
+
+    fn unsubscribes_from(&mut self, watcher: &mut Remote, event: &str) {
         let leave = watcher.request(Method::Subscribe);
-        let leave = leave.header(Name::Event, "dialog");
+        let leave = leave.header(Name::Event, event);
         self.receive(watcher.at, leave.header(Name::Expires, 0).end());
         self.response_to(watcher.at, 200);
         let last = self.request_to(watcher.at, Method::Notify);
@@ -272,14 +285,11 @@ fn a_call_on_one_worker_lights_a_lamp_on_another() {
     t.register("bob", desk(), "desk");
     let mut watchers = Vec::new();
     for number in 0..8 {
-        // Of another length each: so their later branches differ.
-        let call_id = "watch".repeat(number + 1);
-        let wish = subscribe("carol", carol(), "bob", &call_id);
-        t.receive(carol(), wish.header(Name::Expires, 600).end());
+        t.receive(carol(), by_key(number).end());
         let ok = t.response_to(carol(), 200);
         let notify = t.request_to(carol(), Method::Notify);
         t.reply(&notify, 200, carol());
-        watchers.push(Remote::of_answer(&ok, carol()));
+        watchers.push((number, Remote::of_answer(&ok, carol())));
     }
     let invite = t.bob_rings();
     let told: Vec<_> = t.tells(carol()).iter().map(calls).collect();
@@ -287,8 +297,8 @@ fn a_call_on_one_worker_lights_a_lamp_on_another() {
     t.receive(desk(), response(&invite, 486, desk(), "b1").end());
     let told: Vec<_> = t.tells(carol()).iter().map(calls).collect();
     assert_eq!(told, ["1 terminated"; 8]);
-    for watcher in &mut watchers {
-        t.unsubscribes(watcher);
+    for (number, watcher) in &mut watchers {
+        t.unsubscribes_from(watcher, &format!("dialog;id={number}"));
     }
     t.ends_empty();
 }
@@ -405,7 +415,10 @@ fn only_users_of_the_domain_watch_and_only_where_they_may() {
         let wish = String::from_utf8(wish.to_vec()).unwrap();
         let wish = wish.replace("sip:carol@example.org>;tag", &format!("sip:{from}>;tag"));
         t.receive(carol(), wish.into());
-        t.response_to(carol(), status);
+        let answer = t.response_to(carol(), status);
+        // RFC 6665 8.4: what is not served is not named.
+        let events = answer.header(Name::AllowEvents);
+        assert_eq!(events, (status == 489).then_some("refer"));
         if status != 200 {
             t.nothing_to(carol());
         }
@@ -589,7 +602,14 @@ fn a_session_of_text_lights_no_lamp() {
 fn a_user_has_so_many_subscriptions_and_no_more() {
     let mut t = three();
     for number in 0..501 {
-        let wish = subscribe("carol", carol(), "bob", &format!("w{number}"));
+        let wish = request(
+            Method::Subscribe,
+            "carol",
+            "bob",
+            carol(),
+            &format!("w{number}"),
+        )
+        .header(Name::Event, format_args!("dialog;id={number}"));
         t.receive(carol(), wish.end());
         let answer = t.response_to(carol(), if number < 500 { 200 } else { 500 });
         if answer.status() == 500 {
@@ -658,4 +678,159 @@ fn a_phone_whose_connection_closes_is_told_over_the_next() {
     let notify = t.request_to(carols_mobile(), Method::Notify);
     assert_eq!(calls(&notify), "1 recipient early");
     assert_eq!(t.reached_over[&carols_mobile()], tcp(carols_mobile(), 2));
+}
+
+/// Where a phone's address has changed it is not asked first where it was: over UDP nobody there says so.
+#[test]
+fn a_phone_that_registers_elsewhere_is_told_there_at_once() {
+    let mut t = three();
+    t.watches("carol", carol(), "bob");
+    t.pass(TURN);
+    t.register_again("carol", carols_mobile(), "carol", 2);
+    t.bob_rings();
+    t.pass(TURN);
+    t.nothing_to(carol());
+    let notify = t.request_to(carols_mobile(), Method::Notify);
+    assert_eq!(calls(&notify), "1 recipient early");
+    assert_eq!(notify.uri(), format!("sip:carol@{}", carols_mobile()));
+}
+
+/// What was on its way to where the phone was ends nothing.
+#[test]
+fn a_phone_that_moves_while_it_is_told_is_told_again() {
+    let mut t = three();
+    t.watches("carol", carol(), "bob");
+    t.pass(TURN);
+    t.bob_rings();
+    t.pass(TURN);
+    assert!(t.discard(carol()) > 0, "a NOTIFY that nobody answers");
+    t.register_again("carol", carols_mobile(), "carol", 2);
+    for _ in 0..330 {
+        t.pass(Millis(100));
+    }
+    let notify = t.request_to(carols_mobile(), Method::Notify);
+    assert_eq!(calls(&notify), "1 recipient early");
+    assert_eq!(t.engine.gauges().lamps, 1);
+}
+
+/// Who subscribes over another flow than it has registered over stays there.
+#[test]
+fn who_never_registered_where_it_subscribed_is_told_there() {
+    let mut t = three();
+    let there = phone("198.51.100.77:5060");
+    t.watches("carol", there, "bob");
+    t.pass(TURN);
+    t.bob_rings();
+    t.pass(TURN);
+    t.request_to(there, Method::Notify);
+    t.nothing_to(carol());
+}
+
+/// A phone that is switched off ends nothing, and subscribes anew; its user has room for so many.
+#[test]
+fn what_a_phone_had_before_it_was_switched_off_is_forgotten() {
+    for mut t in [three(), Table::of_two_workers(settings())] {
+        t.register("bob", desk(), "desk");
+        t.register("carol", carol(), "carol");
+        for start in 0..12 {
+            let call_id = "boot".repeat(start + 1);
+            let wish = subscribe("carol", carol(), "bob", &call_id);
+            t.receive(carol(), wish.header(Name::Expires, 600).end());
+            t.response_to(carol(), 200);
+            let notify = t.request_to(carol(), Method::Notify);
+            t.reply(&notify, 200, carol());
+        }
+        assert_eq!(t.site.watching.values().sum::<usize>(), 2);
+        t.bob_rings();
+        let told: Vec<_> = t.tells(carol()).iter().map(calls).collect();
+        assert_eq!(told, ["1 recipient early"; 2]);
+    }
+}
+
+/// Two keys of one phone may show the same user, and a second phone of the watcher's has lamps of its own.
+#[test]
+fn keys_that_are_refreshed_are_no_leftovers() {
+    let mut t = three();
+    t.register("carol", carols_mobile(), "mobile");
+    let mut keys = Vec::new();
+    for (key, at) in [(1, carol()), (2, carol()), (3, carols_mobile())] {
+        let wish = subscribe("carol", at, "bob", &"key".repeat(key));
+        t.receive(at, wish.header(Name::Expires, 600).end());
+        let ok = t.response_to(at, 200);
+        let notify = t.request_to(at, Method::Notify);
+        t.reply(&notify, 200, at);
+        keys.push(Remote::of_answer(&ok, at));
+    }
+    for _ in 0..3 {
+        t.pass(Millis::from_secs(300));
+        for key in &mut keys {
+            let again = key.request(Method::Subscribe);
+            let again = again.header(Name::Event, "dialog");
+            t.receive(key.at, again.header(Name::Expires, 600).end());
+            t.response_to(key.at, 200);
+            let notify = t.request_to(key.at, Method::Notify);
+            t.reply(&notify, 200, key.at);
+        }
+    }
+    assert_eq!(t.engine.gauges().lamps, 3);
+}
+
+/// A mailbox may have no room for the word that something has changed.
+#[test]
+fn what_one_worker_was_not_told_of_it_sees_for_itself() {
+    let mut t = Table::of_two_workers(settings());
+    t.register("bob", desk(), "desk");
+    for number in 0..8 {
+        t.receive(carol(), by_key(number).end());
+        t.response_to(carol(), 200);
+        let notify = t.request_to(carol(), Method::Notify);
+        t.reply(&notify, 200, carol());
+    }
+    t.lights_lost = true;
+    t.bob_rings();
+    let told = t.tells(carol()).len();
+    assert!(
+        (1..8).contains(&told),
+        "{told} are at the call's own worker"
+    );
+    let mut late = 0;
+    for _ in 0..31 {
+        late += t.tells(carol()).len();
+    }
+    assert_eq!(told + late, 8);
+}
+
+/// Whom a call is forwarded to has it shown on their lamp, and who is shown it may take it: by the rules of whose
+/// phone rings, not of whom it was for.
+#[test]
+fn a_forwarded_call_is_picked_up_by_those_who_see_it_ring() {
+    for (pickup, who, at, status) in [
+        (Pickup::Own, "carol", carols_mobile(), 200),
+        (Pickup::Own, "bob", mobile(), 403),
+        (Pickup::Domain, "dave", third(), 200),
+    ] {
+        let mut wishes = settings();
+        wishes.fork.pickup = pickup;
+        let mut t = crate::forwarding::with(wishes);
+        t.watches("carol", carols_mobile(), "carol");
+        t.pass(TURN);
+        t.alice_invites(&audio(alice()));
+        let first = t.request_to(desk(), Method::Invite);
+        t.forwards(&first, desk(), &["<sip:carol@example.org>"]);
+        let invite = t.request_to(carol(), Method::Invite);
+        t.receive(carol(), response(&invite, 180, carol(), "c1").end());
+        let shown = t.tells(carols_mobile());
+        let said = text(&shown[0]);
+        let quoted = |name: &str| {
+            let (_, rest) = said.split_once(&format!("{name}=\"")).unwrap();
+            rest.split_once('"').unwrap().0.to_owned()
+        };
+        let [id, theirs, ours] = ["call-id", "local-tag", "remote-tag"].map(quoted);
+        let wish = request(Method::Invite, who, "carol", at, "pickup").header(
+            Name::Replaces,
+            format_args!("{id};to-tag={ours};from-tag={theirs};early-only"),
+        );
+        t.receive(at, with_sdp(wish, &audio(at)));
+        t.response_to(at, status);
+    }
 }

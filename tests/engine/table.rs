@@ -224,6 +224,8 @@ pub struct Table {
     pub store_waits: bool,
     /// What shards ask one another does not arrive while this is set.
     pub inquiries_lost: bool,
+    /// What shards tell one another of lamps does not arrive while this is set.
+    pub lights_lost: bool,
     /// What conversations say to one another arrives later while this is set.
     pub handovers_wait: bool,
     handovers: Vec<Handover>,
@@ -268,6 +270,7 @@ impl Table {
             damages: false,
             store_waits: false,
             inquiries_lost: false,
+            lights_lost: false,
             handovers_wait: false,
             handovers: Vec::new(),
             relay_waits: false,
@@ -430,13 +433,25 @@ impl Table {
                         t.drain();
                     });
                 }
+                Output::Lit(_) if self.lights_lost => {}
                 Output::Lit(user) if self.other.is_some() => {
                     self.at(1 - self.worker, |t| {
                         t.engine.handle_input(Input::Lit(user), t.now, &mut t.site);
                         t.drain();
                     });
                 }
-                Output::Bindings(_) | Output::Observed(_) | Output::Record(_) | Output::Lit(_) => {}
+                Output::Watches(watch) if self.other.is_some() => {
+                    self.at(1 - self.worker, |t| {
+                        t.engine
+                            .handle_input(Input::Watches(watch), t.now, &mut t.site);
+                        t.drain();
+                    });
+                }
+                Output::Bindings(_)
+                | Output::Observed(_)
+                | Output::Record(_)
+                | Output::Lit(_)
+                | Output::Watches(_) => {}
                 Output::Inquiry(inquiry) if self.inquiries_lost => drop(inquiry),
                 Output::Inquiry(inquiry) => self.input(Input::Inquiry(inquiry)),
                 Output::Found(found) => self.input(Input::Found(found)),

@@ -1,7 +1,7 @@
 //! What is for a domain that is not served here: the operator hears which it was.
 
 use refork::engine::events::Event;
-use refork::engine::settings::{Domain, Settings};
+use refork::engine::settings::{Domain, Settings, Upstream};
 use refork::engine::time::Millis;
 use refork::sip::Method;
 
@@ -84,6 +84,37 @@ fn calls_and_texts_for_another_domain_are_told_of() {
                 .collect();
             assert_eq!(told(&mut t), expected, "{uri}");
         }
+    }
+}
+
+/// A trunk asks for numbers at our address, or at its own host: one that nobody has is no matter of domains.
+#[test]
+fn a_number_that_nobody_has_is_no_wrong_domain() {
+    for (uri, from_upstream, wrong) in [
+        ("sip:+4930123@192.0.2.1", false, false),
+        ("sip:nobody@192.0.2.1:5060", false, false),
+        ("sip:+4930123@trunk.example", true, false),
+        ("sip:+4930123@trunk.example", false, true),
+        ("sip:nobody@trunk.example", true, true),
+    ] {
+        let mut wishes = settings();
+        let trunk = Upstream {
+            targets: vec!["sip:198.51.100.90".into()],
+            probe: None,
+            ..Upstream::default()
+        };
+        wishes.upstreams.insert("trunk".into(), trunk);
+        let mut t = Table::new(wishes);
+        let at = if from_upstream {
+            phone("198.51.100.90:5060")
+        } else {
+            alice()
+        };
+        let sent = request(Method::Invite, "alice", "bob", at, "call1").end();
+        let sent = String::from_utf8_lossy(&sent).replacen("sip:bob@example.org", uri, 1);
+        t.receive(at, sent.into());
+        t.response_to(at, 404);
+        assert_eq!(!told(&mut t).is_empty(), wrong, "{uri} {from_upstream}");
     }
 }
 

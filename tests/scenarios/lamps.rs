@@ -1,9 +1,11 @@
 //! The lamps of a phone (RFC 4235): it subscribes at the PBX behind the server, which tells it over whichever worker
 //! has the message.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use refork::engine::mint::branch_shard;
 use refork::engine::settings::{Domain, PathMode, ServedBy, Upstream};
 use refork::sip::{Builder, Message, Method, Name};
 use refork::ua::Transport;
@@ -11,8 +13,10 @@ use refork::ua::Transport;
 use crate::stage::{SOON, Stage};
 
 const DOMAIN: &str = "lamps.example";
-/// As many as meet both workers.
+/// At least so many, and more until both workers have had some.
 const LAMPS: u32 = 8;
+/// So many that one worker has all of them once in 2^63 runs, or where there is but one.
+const LAMPS_MAX: u32 = 64;
 
 /// One end: what it is sent comes in the order in which it is asked for.
 struct End {
@@ -169,21 +173,23 @@ fn the_pbx_lights_the_lamps_of_a_phone_wherever_it_is() {
     pbx.server = server;
     let mut phone = End::bind(server);
     registers(&mut phone, &pbx, 1, "600");
-    let lamps: Vec<[String; 4]> = (0..LAMPS)
-        .map(|number| {
-            let user = format!("<sip:20{number}@{DOMAIN}>");
-            let call_id = format!("lamp-{number}");
-            [
-                call_id,
-                format!("<sip:bob@{DOMAIN}>;tag=l"),
-                format!("{user};tag=pbx"),
-                user,
-            ]
-        })
-        .collect();
-    let mut routes = Vec::new();
+    let mut lamps: Vec<[String; 4]> = Vec::new();
+    let (mut routes, mut workers) = (Vec::new(), BTreeSet::new());
     let contact = format!("<sip:bob@{}>", phone.at());
-    for [call_id, bob, _, user] in &lamps {
+    for number in 0..LAMPS_MAX {
+        if number >= LAMPS && workers.len() == 2 {
+            break;
+        }
+        let user = format!("<sip:20{number}@{DOMAIN}>");
+        lamps.push([
+            format!("lamp-{number}"),
+            format!("<sip:bob@{DOMAIN}>;tag=l"),
+            format!("{user};tag=pbx"),
+            user,
+        ]);
+        let Some([call_id, bob, _, user]) = lamps.last() else {
+            unreachable!("one was put there")
+        };
         let dialog = Dialog {
             call_id,
             cseq: 1,
@@ -200,6 +206,8 @@ fn the_pbx_lights_the_lamps_of_a_phone_wherever_it_is() {
         let subscribe = pbx.asked(&Method::Subscribe, call_id, 1);
         assert_eq!(subscribe.uri(), uri);
         assert_eq!(subscribe.header(Name::Event), Some("dialog"));
+        let shard = branch_shard(subscribe.via().branch.unwrap()).unwrap();
+        workers.insert(shard.0 % 2);
         routes.push(subscribe.header(Name::RecordRoute).unwrap().to_owned());
         pbx.accepts(
             &subscribe,
@@ -210,6 +218,7 @@ fn the_pbx_lights_the_lamps_of_a_phone_wherever_it_is() {
         );
         assert_eq!(phone.is_accepted(call_id, 1).to_tag(), Some("pbx"));
     }
+    assert_eq!(workers.len(), 2, "a worker carries all of them");
     let tells = |pbx: &mut End, phone: &End, cseq: u32, state: &str| {
         for ([call_id, bob, their, _], route) in lamps.iter().zip(&routes) {
             let dialog = Dialog {

@@ -2,11 +2,13 @@
 //! somebody who tries. The operator is told which it was and which there are, of a flood now and then.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use crate::engine::Engine;
 use crate::engine::events::Event;
 use crate::engine::ids::Flow;
 use crate::engine::location;
+use crate::engine::ports::World;
 use crate::engine::settings::Settings;
 use crate::engine::time::{Millis, Time};
 use crate::sip::{Message, Method, Uri};
@@ -43,8 +45,19 @@ impl WrongDomains {
 
 impl Engine {
     /// Takes note of a request that found nobody, where that is since its domain is none of ours.
-    pub(in crate::engine) fn misdirected(&mut self, request: &Message, flow: Flow, now: Time) {
+    pub(in crate::engine) fn misdirected(
+        &mut self,
+        request: &Message,
+        flow: Flow,
+        now: Time,
+        world: &dyn World,
+    ) {
         let settings = &self.shared.settings;
+        let (ours, source) = (world.advertised(&flow).ip(), flow.peer.ip());
+        let by_upstream = self.peers.knows(source) || self.doubted.knows(source);
+        if is_at_us(request, ours, by_upstream) {
+            return;
+        }
         let Some(domain) = wrong_domain(request, settings) else {
             return;
         };
@@ -63,6 +76,17 @@ impl Engine {
         };
         self.emit(event);
     }
+}
+
+/// Returns true where a request is for somebody at our own address, or for a number that an upstream asks for at any
+/// host: that needs no domain, it is the user or the number that nobody has.
+fn is_at_us(request: &Message, ours: IpAddr, by_upstream: bool) -> bool {
+    let uri = Uri::parse(request.uri());
+    let uri = uri.ok().filter(|_| *request.method() != Method::Register);
+    uri.is_some_and(|uri| {
+        let address = uri.host_ip().map(|ip| ip.to_canonical());
+        address == Some(ours.to_canonical()) || by_upstream && uri.user_unescaped().starts_with('+')
+    })
 }
 
 /// Returns the domain of a request that is not served here: of its Request-URI, or of whom it registers.

@@ -238,9 +238,10 @@ impl Engine {
         status: u16,
         (request, flow): (&Message, Flow),
         now: Time,
+        world: &dyn World,
     ) {
         if status == 404 {
-            self.misdirected(request, flow, now);
+            self.misdirected(request, flow, now, world);
         }
         let is_upstream = self.doubted.knows(flow.peer.ip());
         if status == 404 && *asker == Asker::Stranger && !is_upstream {

@@ -508,8 +508,6 @@ fn what_would_be_right(builder: Builder, status: u16) -> Builder {
         415 => builder
             .header(Name::Accept, ACCEPT)
             .header(Name::AcceptEncoding, "identity"),
-        // RFC 6665 8.4.
-        489 => builder.header(Name::AllowEvents, "dialog, refer"),
         500 | 503 => builder.header(Name::RetryAfter, RETRY_AFTER_S),
         _ => builder,
     }

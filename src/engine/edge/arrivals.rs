@@ -91,7 +91,7 @@ impl Engine {
                 .register(&mut context, server, request, flow, &upstream, known);
         } else {
             context.refuse(server, 404, "not served here");
-            self.misdirected(request, flow, now);
+            self.misdirected(request, flow, now, world);
         }
         true
     }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::document::CONTENT_TYPE;
 use super::{Engine, Lamp, Pace, has_lamps};
 use crate::engine::asker::Asker;
+use crate::engine::board::Watch;
 use crate::engine::conversation::context::Context;
 use crate::engine::dialog::onward::Known;
 use crate::engine::dialog::{Dialog, is_sips};
@@ -22,7 +23,7 @@ use crate::engine::ids::{Aor, Flow};
 use crate::engine::lamps::pace::Happens;
 use crate::engine::location;
 use crate::engine::mint::{hash_shard, tag_key};
-use crate::engine::ports::World;
+use crate::engine::ports::{Output, World};
 use crate::engine::refusal::{Refusal, SIPS_NOT_ALLOWED};
 use crate::engine::routing::{By, dialled};
 use crate::engine::time::{Millis, Time};
@@ -54,6 +55,10 @@ struct Wish {
 /// Why a SUBSCRIBE is not taken.
 enum Not {
     Refused(Refusal),
+    /// Another event than there is for such a user, with those that there are.
+    Unserved {
+        lamps: bool,
+    },
     /// With the Accept of a 415.
     Unread,
     TooBrief,
@@ -80,9 +85,10 @@ impl Engine {
         let uri = dialled(request.uri(), &by, settings, world);
         let watched = location::aor_in(&uri, settings);
         let watched = watched.filter(|watched| has_lamps(watched, settings));
+        let has = watched.is_some();
         let (Some(watched), Some(event)) = (watched, event(request)) else {
-            let why = "no such event is served here";
-            return self.shared.context(now, world).refuse(server, 489, why);
+            let mut context = self.shared.context(now, world);
+            return context.turn_down_wish(server, &Not::Unserved { lamps: has });
         };
         let Some(asker) = self.admit(server, request, flow, now, world) else {
             return;
@@ -93,7 +99,7 @@ impl Engine {
             let mut context = self.shared.context(now, world);
             context.turn_down_wish(server, &refusal);
             if let Not::Refused(refusal) = refusal {
-                self.looked_for(&asker, refusal.status, (request, flow), now);
+                self.looked_for(&asker, refusal.status, (request, flow), now, world);
             }
         }
     }
@@ -147,6 +153,7 @@ impl Engine {
             asker: asker.clone(),
             phone: Arc::clone(&phone.identity),
             dialog,
+            registered,
             event: Box::default(),
             expires: now,
             pace: Pace::Rest,
@@ -157,11 +164,23 @@ impl Engine {
             numbers: 0,
             unheard: false,
             asked: false,
+            newer: 0,
             deadline: None,
         };
+        let watch = (wish.span > Millis(0)).then(|| Watch {
+            watched: lamp.watched.clone(),
+            watcher: lamp.watcher.clone(),
+            phone: lamp.phone.clone(),
+            event: wish.event.clone(),
+        });
         let mut context = self.shared.context(now, world);
         self.lamps.insert(&mut context, number, lamp);
         self.grant(server, (number, Some(&*tag)), wish, now, world);
+        if let Some(watch) = watch {
+            let mut context = self.shared.context(now, world);
+            self.lamps.outdated(&mut context, &watch, Some(number));
+            self.shared.out.push_back(Output::Watches(Box::new(watch)));
+        }
         Ok(())
     }
 
@@ -212,6 +231,8 @@ impl Engine {
         let wish = wish(request, event)?;
         lamp.dialog.refresh(request);
         lamp.dialog.flow = flow;
+        lamp.registered = location::is_bound(&lamp.watcher, &flow, now, world);
+        lamp.newer = 0;
         self.grant(server, (number, None), wish, now, world);
         Ok(())
     }
@@ -250,6 +271,7 @@ impl Context<'_> {
     fn turn_down_wish(&mut self, server: ServerId, not: &Not) {
         let (status, why) = match not {
             Not::Refused(refusal) => return self.turn_down(server, *refusal),
+            Not::Unserved { .. } => (489, "no such event is served here"),
             Not::Unread => (415, "SUBSCRIBE with a body"),
             Not::TooBrief => (423, "subscription for too short a time"),
         };
@@ -257,6 +279,9 @@ impl Context<'_> {
         let tag = self.shared.mint.hex(8);
         self.respond(server, status, reason_phrase(status), Some(&tag), |to| {
             match not {
+                // RFC 6665 8.4.
+                Not::Unserved { lamps: true } => to.header(Name::AllowEvents, "dialog, refer"),
+                Not::Unserved { lamps: false } => to.header(Name::AllowEvents, "refer"),
                 Not::TooBrief => to.header(Name::MinExpires, EXPIRES_MIN),
                 // RFC 3261 21.4.13: no body is read at all.
                 Not::Unread | Not::Refused(_) => to.header(Name::Accept, ""),

@@ -26,9 +26,9 @@ use super::conversation::context::{Context, Errand, What, retry_after};
 use super::dialog::failure::{Ends, ends};
 use super::{location, routing};
 use crate::engine::asker::Asker;
-use crate::engine::board::{Light, LightKey};
+use crate::engine::board::{Light, LightKey, Watch};
 use crate::engine::dialog::Dialog;
-use crate::engine::endpoint::Identity;
+use crate::engine::endpoint::{BindingChange, BindingsChanged, Endpoint, Identity};
 use crate::engine::events::{Event, Told};
 use crate::engine::ids::{Aor, ConversationId, LegId, Side, VirtualShard};
 use crate::engine::mint::tag_shard;
@@ -42,6 +42,11 @@ const PAUSE: Millis = Millis::from_secs(1);
 /// The same where a NOTIFY was refused for now, and nothing was said of when.
 const PUT_OFF: Millis = Millis::from_secs(30);
 const PUT_OFF_MAX: Millis = Millis::from_secs(600);
+/// Subscriptions of one phone to one user: two keys may show the same. What a phone had before it was switched off is
+/// one of them until that is forgotten.
+const LIKE_MAX: u32 = 2;
+/// Seconds in which each subscription is compared with the board: word of a change may be lost between shards.
+const LOOK_AROUND_S: usize = 30;
 
 /// The subscriptions of one shard.
 #[derive(Default)]
@@ -49,7 +54,10 @@ pub(super) struct Lamps {
     /// By the number in our tag.
     lamps: BTreeMap<u64, Lamp>,
     watched: BTreeSet<(Aor, u64)>,
+    watchers: BTreeSet<(Aor, u64)>,
     due: BTreeSet<(Time, u64)>,
+    /// Which was compared with the board last.
+    looked_at: u64,
 }
 
 /// Somebody watches somebody.
@@ -60,6 +68,8 @@ struct Lamp {
     asker: Asker,
     phone: Arc<Identity>,
     dialog: Dialog,
+    /// It came over a flow that the phone had registered over.
+    registered: bool,
     /// Value of Event, with its id where it has one.
     event: Box<str>,
     expires: Time,
@@ -76,6 +86,8 @@ struct Lamp {
     unheard: bool,
     /// A SUBSCRIBE was accepted while a NOTIFY was out: another follows, whatever becomes of that one.
     asked: bool,
+    /// So many of the same phone have begun since it was heard of last.
+    newer: u32,
     /// As it stands in `due`.
     deadline: Option<Time>,
 }
@@ -92,11 +104,67 @@ impl Lamps {
 
     /// A call of a user has changed.
     pub(super) fn news(&mut self, context: &mut Context<'_>, user: &Aor) {
-        let watching = self.watched.range((user.clone(), 0)..);
-        let watching = watching.take_while(|(watched, _)| watched == user);
-        let numbers: Vec<u64> = watching.map(|(_, number)| *number).collect();
-        for number in numbers {
+        for number in of(&self.watched, user) {
             self.step(context, number, Happens::News);
+        }
+    }
+
+    /// Phones have registered: who has moved is told where it is now, also what is on its way to where it was.
+    pub(super) fn registered(&mut self, changed: &BindingsChanged) {
+        for change in &changed.changes {
+            let BindingChange::Registered {
+                binding,
+                moved: true,
+                ..
+            } = change
+            else {
+                continue;
+            };
+            for number in of(&self.watchers, &changed.aor) {
+                if let Some(lamp) = self.lamps.get_mut(&number)
+                    && matches!(lamp.pace, Pace::Out | Pace::Behind)
+                    && location::same(&lamp.phone, &binding.endpoint.identity)
+                {
+                    lamp.asked = true;
+                }
+            }
+        }
+    }
+
+    /// A phone has begun to watch a user, here or at another shard: what it had before is forgotten (RFC 6665
+    /// 4.2.2), which it knows no more if it was switched off, and would never end.
+    pub(super) fn outdated(&mut self, context: &mut Context<'_>, watch: &Watch, new: Option<u64>) {
+        for number in of(&self.watched, &watch.watched) {
+            let Some(lamp) = self.lamps.get_mut(&number) else {
+                continue;
+            };
+            if new != Some(number)
+                && lamp.watcher == watch.watcher
+                && lamp.event == watch.event
+                && location::same(&lamp.phone, &watch.phone)
+            {
+                lamp.newer += 1;
+                if lamp.newer >= LIKE_MAX {
+                    self.forget(context, number);
+                }
+            }
+        }
+    }
+
+    /// Compares some of the subscriptions with the board. To be called each second.
+    pub(super) fn look_around(&mut self, context: &mut Context<'_>) {
+        let some = self.lamps.len().div_ceil(LOOK_AROUND_S);
+        let after = self.lamps.range(self.looked_at.saturating_add(1)..);
+        let some: Vec<u64> = after.take(some).map(|(number, _)| *number).collect();
+        self.looked_at = some.last().copied().unwrap_or(0);
+        for number in some {
+            let lamp = self.lamps.get(&number);
+            let missed = lamp.is_some_and(|lamp| {
+                lamp.pace == Pace::Rest && lamp.is_news(&context.world.lights(&lamp.watched))
+            });
+            if missed {
+                self.step(context, number, Happens::News);
+            }
         }
     }
 
@@ -198,11 +266,13 @@ impl Lamps {
         }
         context.world.watch(&lamp.watcher, &lamp.watched, false);
         self.watched.remove(&(lamp.watched, number));
+        self.watchers.remove(&(lamp.watcher, number));
     }
 
     fn insert(&mut self, context: &mut Context<'_>, number: u64, lamp: Lamp) {
         context.world.watch(&lamp.watcher, &lamp.watched, true);
         self.watched.insert((lamp.watched.clone(), number));
+        self.watchers.insert((lamp.watcher.clone(), number));
         self.lamps.insert(number, lamp);
     }
 }
@@ -261,6 +331,7 @@ impl Lamp {
     fn send(&mut self, context: &mut Context<'_>, number: u64, state: &str, body: &str) {
         // Another flow of the phone, where the one that it has subscribed over is closed.
         let others = routing::flows(&self.watcher, &self.phone, context.now, context.world);
+        self.follow(context, &others);
         let others = others.into_iter().filter_map(|endpoint| endpoint.flow);
         let others = others.filter(|flow| context.may_take(&self.dialog, flow));
         let others: Vec<_> = others.collect();
@@ -282,6 +353,30 @@ impl Lamp {
         };
         context.send_on(&mut self.dialog, course, bytes, errand);
     }
+}
+
+impl Lamp {
+    /// Its phone has registered elsewhere since, and no more where it subscribed: the dialog goes there too.
+    fn follow(&mut self, context: &Context<'_>, known: &[Endpoint]) {
+        let (dialog, now) = (&mut self.dialog, context.now);
+        if !self.registered || location::is_bound(&self.watcher, &dialog.flow, now, context.world) {
+            return;
+        }
+        let mut known = known.iter().filter_map(|to| Some((to, to.flow?)));
+        let Some((endpoint, flow)) = known.find(|(_, flow)| context.may_take(dialog, flow)) else {
+            return;
+        };
+        dialog.flow = flow;
+        if endpoint.has_own_address() && dialog.routes.is_empty() {
+            dialog.target = endpoint.contact.clone();
+        }
+    }
+}
+
+/// Returns the subscriptions of a user in a list.
+fn of(list: &BTreeSet<(Aor, u64)>, user: &Aor) -> Vec<u64> {
+    let all = list.range((user.clone(), 0)..=(user.clone(), u64::MAX));
+    all.map(|(_, number)| *number).collect()
 }
 
 impl Engine {

@@ -122,7 +122,11 @@ impl Simulation {
             }
             Output::Forget { conversation } => self.store.forget(conversation),
             // One shard has no others to tell.
-            Output::Bindings(_) | Output::Observed(_) | Output::Record(_) | Output::Lit(_) => {}
+            Output::Bindings(_)
+            | Output::Observed(_)
+            | Output::Record(_)
+            | Output::Lit(_)
+            | Output::Watches(_) => {}
             Output::Inquiry(inquiry) => self.inform(Input::Inquiry(inquiry)),
             Output::Found(found) => self.inform(Input::Found(found)),
             Output::Handover(handover) => self.inform(Input::Handover(handover)),

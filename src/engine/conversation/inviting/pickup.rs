@@ -104,10 +104,15 @@ impl Conversation {
             Asker::Says(_) | Asker::Stranger => None,
         };
         let called = self.party(again.unwrap_or(Side::Callee));
-        let same_upstream = !matches!(asker, Asker::Of(_)) || *asker == called.asker;
+        // Whose phone rings has the lamp that it is shown by: a call that was forwarded is another's.
+        let (rung, theirs) = match &branch.meant {
+            Some(meant) => (&meant.person.aor, &meant.person.asker),
+            None => (&called.aor, &called.asker),
+        };
+        let same_upstream = !matches!(asker, Asker::Of(_)) || asker == theirs;
         let may = |who: &Aor| match settings.fork.pickup {
-            Pickup::Domain => who.host() == called.aor.host() && same_upstream,
-            Pickup::Own => called.may_be_replaced_by(who) && same_upstream,
+            Pickup::Domain => who.host() == rung.host() && same_upstream,
+            Pickup::Own => who == rung && same_upstream,
             Pickup::Off => false,
         };
         let who = who.filter(may);

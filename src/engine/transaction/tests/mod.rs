@@ -180,6 +180,7 @@ impl Bench {
                 | Output::Handover(_)
                 | Output::Moved(_)
                 | Output::Lit(_)
+                | Output::Watches(_)
                 | Output::Forward(_)
                 | Output::Found(_) => panic!("a layer of transactions does not {output:?}"),
             }
