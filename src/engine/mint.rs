@@ -1,12 +1,13 @@
 //! Every tag, branch and id that Refork invents, each naming the virtual shard that owns it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use sha2::{Digest, Sha256};
 
-use crate::engine::ids::{ConversationId, GruuKey, VIRTUAL_SHARDS, VirtualShard};
+use crate::engine::ids::{ConversationId, GruuKey, Transport, VIRTUAL_SHARDS, VirtualShard};
 use crate::engine::ports::Token;
 use crate::engine::time::Millis;
 
@@ -187,6 +188,11 @@ pub fn hash64(key: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
     hasher.finish()
+}
+
+/// Names a peer, as `World::leg` is told of it.
+pub fn peer_number(transport: Transport, peer: SocketAddr) -> u64 {
+    hash64((transport, peer)).max(1)
 }
 
 fn shard(number: u8) -> Option<VirtualShard> {

@@ -7,7 +7,7 @@ use std::num::NonZeroU64;
 use super::Conversation;
 use super::forking::{Branch, BranchState};
 use crate::engine::ids::{Aor, Flow, Transport};
-use crate::engine::mint::hash64;
+use crate::engine::mint::{hash64, peer_number};
 
 /// A hash, for there are six to a conversation: whoever is found compares for himself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,7 +27,7 @@ pub(crate) fn aor_key(aor: &Aor) -> Key {
 }
 
 pub(crate) fn peer_key(transport: Transport, peer: SocketAddr) -> Key {
-    key((transport, peer))
+    Key(NonZeroU64::new(peer_number(transport, peer)).unwrap_or(NonZeroU64::MIN))
 }
 
 fn key(of: impl Hash) -> Key {

@@ -5,10 +5,11 @@
 //! a binding's identity says (`Identity::Contact::behind`). One that has begun anew where it was, or goes on under
 //! its Call-ID from elsewhere, is the same as before.
 
-use super::identity::{same, same_uri};
+use super::identity::{alike, same, same_uri};
 use crate::engine::endpoint::{Binding, BindingChange, Identity};
 use crate::engine::hidden::is_hidden;
 use crate::engine::ids::{Aor, Flow};
+use crate::engine::mint::peer_number;
 use crate::engine::ports::World;
 use crate::engine::time::Time;
 use crate::sip::{Scheme, Uri};
@@ -163,15 +164,51 @@ pub(super) fn apply(
     Ok(changes)
 }
 
-/// As `apply`, where bindings over connections that are `closed` make room for what is too much, the oldest
-/// first: a phone that has a new port or instance after each loss would be shut out by what it was before.
+/// What is known of the flows of a user's bindings.
+#[derive(Default)]
+pub(super) struct Flows {
+    /// The connection is closed.
+    closed: Vec<Flow>,
+    /// A call of whoever is there was answered, and stands.
+    in_calls: Vec<Flow>,
+}
+
+impl Flows {
+    /// Asks for all of an AOR.
+    pub(super) fn of(aor: &Aor, world: &dyn World) -> Self {
+        let mut flows = Self::default();
+        for flow in world.bindings(aor).iter().filter_map(|b| b.endpoint.flow) {
+            if !world.is_open(&flow) {
+                flows.closed.push(flow);
+            } else if world.legs(peer_number(flow.transport, flow.peer)) > 0 {
+                flows.in_calls.push(flow);
+            }
+        }
+        flows
+    }
+
+    /// Returns true where a binding may make room for others: a phone that talks keeps its own.
+    pub(super) fn may_go(&self, binding: &Binding) -> bool {
+        let flow = binding.endpoint.flow;
+        flow.is_none_or(|flow| !self.in_calls.contains(&flow))
+    }
+
+    fn is_closed(&self, binding: &Binding) -> bool {
+        let flow = binding.endpoint.flow;
+        flow.is_some_and(|flow| self.closed.contains(&flow))
+    }
+}
+
+/// As `apply`, where others make room for what is too much: a phone that has a new port or instance at each start
+/// would be shut out by what it was before. First those over connections that are closed, then those that may be what
+/// the phone was before, then any; of each the one that was heard of least lately. Who is in a call stays.
 pub(super) fn apply_over(
     bindings: &mut Vec<Binding>,
     wish: &Wish,
     order: Order<'_>,
     max: usize,
     now: Time,
-    closed: &[Flow],
+    flows: &Flows,
 ) -> Result<Vec<BindingChange>, Unchanged> {
     let (mut kept, mut changes) = (bindings.clone(), Vec::new());
     loop {
@@ -184,15 +221,33 @@ pub(super) fn apply_over(
             Err(Unchanged::OutOfOrder) => return Err(Unchanged::OutOfOrder),
             Err(Unchanged::TooMany) => {}
         }
-        let gone = kept.iter().enumerate().filter(|(_, binding)| {
-            let flow = binding.endpoint.flow;
-            flow.is_some_and(|flow| closed.contains(&flow))
+        let Wish::Contacts(wanted) = wish else {
+            return Err(Unchanged::TooMany);
+        };
+        let named = |known: &Binding| wanted.iter().any(|own| replaces(&own.binding, known));
+        let others = kept.iter().enumerate();
+        let others = others.filter(|(_, known)| flows.may_go(known) && !named(known));
+        let first = others.min_by_key(|(_, known)| {
+            let was = wanted.iter().any(|own| may_have_been(&own.binding, known));
+            (!flows.is_closed(known), !was, known.registered)
         });
-        let oldest = gone.min_by_key(|(_, binding)| binding.registered);
-        let Some((at, _)) = oldest else {
+        let Some((at, _)) = first else {
             return Err(Unchanged::TooMany);
         };
         changes.push(removed(kept.remove(at), false));
+    }
+}
+
+/// Returns true where a phone may have had another binding before it was started anew: neither names an instance,
+/// and the Contacts differ by their ports, or the same product comes from the same address.
+fn may_have_been(new: &Binding, old: &Binding) -> bool {
+    let site = |one: &Binding| one.endpoint.flow.map(|flow| flow.peer.ip().to_canonical());
+    match (&*new.endpoint.identity, &*old.endpoint.identity) {
+        (one @ Identity::Contact { user_agent, .. }, other @ Identity::Contact { .. }) => {
+            let product = !user_agent.is_empty() && new.user_agent == old.user_agent;
+            alike(one, other) || product && site(new).is_some() && site(new) == site(old)
+        }
+        (Identity::Instance(_) | Identity::Epid(_) | Identity::Contact { .. }, _) => false,
     }
 }
 

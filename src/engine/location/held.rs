@@ -1,9 +1,9 @@
 //! Phones that register with an upstream through us: what the upstream agrees to is kept as bindings, which
 //! are the flows that they are reached over.
 
-use super::bindings::{Order, Unchanged, Wanted, Wish, apply, apply_over, replaces};
+use super::bindings::{Flows, Order, Unchanged, Wanted, Wish, apply, apply_over, replaces};
 use super::identity::same_uri;
-use super::registrar::{closed, event, seconds, wish};
+use super::registrar::{event, seconds, wish};
 use crate::engine::endpoint::{Binding, BindingsChanged};
 use crate::engine::events::Event;
 use crate::engine::ids::{Aor, Flow};
@@ -40,7 +40,7 @@ impl Held {
     /// Reads a REGISTER for `aor` that came over `flow`.
     ///
     /// # Errors
-    /// What is wrong with it; 403 where the user has too many bindings.
+    /// What is wrong with it; 403 where the user has too many bindings whose phones are in calls.
     pub(crate) fn of(
         request: &Message,
         aor: Aor,
@@ -66,12 +66,12 @@ impl Held {
             cseq: request.cseq(),
         };
         let others = world.bindings(&held.aor);
-        // Those whose connections are closed make room.
+        let flows = Flows::of(&held.aor, world);
+        // The others make room.
         let others = others.iter().filter(|known| {
             let mut wanted = held.wanted().iter();
-            let mut flow = known.endpoint.flow.iter();
             known.expires > now
-                && flow.all(|flow| world.is_open(flow))
+                && !flows.may_go(known)
                 && !wanted.any(|wanted| replaces(&wanted.binding, known))
         });
         let new = held.wanted().iter().filter(|wanted| !wanted.remove);
@@ -171,9 +171,9 @@ impl Held {
             outcome = apply(bindings, &wish, order, HELD_MAX, now);
         });
         if matches!(outcome, Err(Unchanged::TooMany)) {
-            let closed = closed(&world.bindings(&self.aor), world);
+            let flows = Flows::of(&self.aor, world);
             world.change_bindings(&self.aor, &mut |bindings| {
-                outcome = apply_over(bindings, &wish, order, HELD_MAX, now, &closed);
+                outcome = apply_over(bindings, &wish, order, HELD_MAX, now, &flows);
             });
         }
         // An answer that came after that to a later request, or too many at once: what is kept stays.

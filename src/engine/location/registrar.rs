@@ -4,7 +4,9 @@ use bytes::Bytes;
 
 use super::aor::{aor_in, canonical, domain};
 use super::auth::{Authenticator, Challenge};
-use super::bindings::{Order, Unchanged, Wanted, Wish, apply, apply_over, drop_expired, shown};
+use super::bindings::{
+    Flows, Order, Unchanged, Wanted, Wish, apply, apply_over, drop_expired, shown,
+};
 use super::gruu;
 use super::identity::endpoint;
 use super::temporary::{number, opened, temporary};
@@ -226,10 +228,10 @@ impl Registrar {
             outcome = apply(bindings, &wish, order, registrar.max_bindings, now);
         });
         if matches!(outcome, Err(Unchanged::TooMany)) {
-            let closed = closed(&world.bindings(&aor), world);
+            let flows = Flows::of(&aor, world);
             world.change_bindings(&aor, &mut |bindings| {
                 let max = registrar.max_bindings;
-                outcome = apply_over(bindings, &wish, order, max, now, &closed);
+                outcome = apply_over(bindings, &wish, order, max, now, &flows);
             });
         }
         match outcome {
@@ -293,12 +295,6 @@ impl Registrar {
         }
         response.end()
     }
-}
-
-/// Returns the flows of bindings whose connections are closed.
-pub(super) fn closed(bindings: &[Binding], world: &dyn World) -> Vec<Flow> {
-    let flows = bindings.iter().filter_map(|binding| binding.endpoint.flow);
-    flows.filter(|flow| !world.is_open(flow)).collect()
 }
 
 /// RFC 3261 10.3 step 2.

@@ -18,14 +18,18 @@ use crate::sip::digest::{Algorithm, ha1};
 /// A moment to begin at.
 pub(crate) const START: Time = Time(1_750_000_000_000);
 
-/// Bindings and nonces, and nothing else of the world.
+/// Bindings, nonces and who is in a call, and nothing else of the world.
 #[derive(Default)]
-pub(crate) struct Book(pub(crate) BTreeMap<Aor, Vec<Binding>>, RefCell<SpentNonces>);
+pub(crate) struct Book(
+    pub(crate) BTreeMap<Aor, Vec<Binding>>,
+    RefCell<SpentNonces>,
+    pub(crate) BTreeSet<u64>,
+);
 
 impl Book {
     /// Returns a world with these.
     pub(crate) fn of(bindings: BTreeMap<Aor, Vec<Binding>>) -> Self {
-        Self(bindings, RefCell::default())
+        Self(bindings, RefCell::default(), BTreeSet::new())
     }
 }
 
@@ -48,6 +52,10 @@ impl World for Book {
 
     fn bindings(&self, aor: &Aor) -> Vec<Binding> {
         self.0.get(aor).cloned().unwrap_or_default()
+    }
+
+    fn legs(&self, peer: u64) -> u32 {
+        self.2.contains(&peer).into()
     }
 
     fn spend(&self, nonce: NonceId, count: u32, now: Time) -> bool {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::ids::{ConnectionId, Transport};
+use crate::engine::mint::peer_number;
 
 #[test]
 fn a_binding_is_made_shown_and_removed() {
@@ -140,15 +141,66 @@ fn a_phone_is_not_shut_out_by_the_connections_that_it_lost() {
     assert_eq!(kept, ["sip:a@h:7", "sip:a@h:8", "sip:udp@h"]);
 }
 
+/// What it was before makes room, then whoever was not heard of for longest; a phone that talks keeps its own.
+#[test]
+fn a_phone_is_not_shut_out_by_what_it_was_before() {
+    let softphone = |port: u16, host: &str, peer: &str| {
+        open(1, &format!("Contact: <sip:a@{host}:{port}>"))
+            .with("User-Agent: Soft/1")
+            .in_call(&format!("start-{port}"))
+            .over(peer)
+    };
+    let contacts = |room: &Room| {
+        let kept = room.bindings(OPEN);
+        let mut kept: Vec<_> = kept
+            .iter()
+            .map(|b| b.endpoint.contact.to_string())
+            .collect();
+        kept.sort_unstable();
+        kept
+    };
+    let mut room = Room::new(settings());
+    let other = open(1, "Contact: <sip:desk@d>").with("User-Agent: Desk/1");
+    room.contacts(&other.in_call("other").over("192.0.2.9:5060"));
+    for start in 1..9_u16 {
+        room.now = room.now + Millis(1);
+        // Its address on its own network changes, too.
+        let host = if start < 5 { "10.0.0.7" } else { "10.0.0.8" };
+        let (done, _) = room.register(&softphone(start, host, &format!("192.0.2.1:{start}")));
+        assert_eq!(done.status, 200, "{start}");
+    }
+    assert_eq!(
+        contacts(&room),
+        ["sip:a@10.0.0.8:7", "sip:a@10.0.0.8:8", "sip:desk@d"]
+    );
+    // It talks, as it was and as it is.
+    for port in 7..9 {
+        let flow = udp(&format!("192.0.2.1:{port}"));
+        room.book.2.insert(peer_number(flow.transport, flow.peer));
+    }
+    room.now = room.now + Millis(1);
+    let (done, _) = room.register(&softphone(9, "10.0.0.8", "192.0.2.1:9"));
+    assert_eq!(changes(&done), ["-sip:desk@d", "+sip:a@10.0.0.8:9"]);
+    let flow = udp("192.0.2.1:9");
+    room.book.2.insert(peer_number(flow.transport, flow.peer));
+    assert_eq!(room.status(&softphone(10, "10.0.0.8", "192.0.2.1:10")), 403);
+    assert_eq!(contacts(&room).len(), 3);
+    // A refresh is no new phone.
+    let again = softphone(8, "10.0.0.8", "192.0.2.1:8");
+    assert_eq!(room.status(&Request { cseq: 2, ..again }), 200);
+}
+
 #[test]
 fn several_bindings_and_all_removed() {
     let mut room = Room::new(settings());
     room.contacts(&open(1, "Contact: <sip:a@h>, <sip:b@h>"));
     let all = room.contacts(&open(1, "Contact: <sip:c@h>").in_call("other"));
     assert_eq!(all.len(), 3);
-    let (done, response) = room.register(&open(2, "Contact: <sip:d@h>").in_call("other"));
+    let more = open(2, "Contact: <sip:d@h>, <sip:e@h>, <sip:f@h>, <sip:g@h>").in_call("other");
+    let (done, response) = room.register(&more);
     assert_eq!((done.status, why(&done)), (403, Some("too many bindings")));
     assert_eq!(response.reason_phrase(), "too many bindings");
+    assert_eq!(room.bindings(OPEN).len(), 3);
     // One may take another's place.
     let (done, _) =
         room.register(&open(3, "Contact: <sip:a@h>;expires=0, <sip:d@h>").in_call("other"));
