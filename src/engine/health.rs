@@ -47,6 +47,8 @@ pub enum Sign {
     CallFailed,
     /// By a 503 with Retry-After it asks to be left alone at this address for so long (RFC 3261 21.5.4).
     Paused(Located, Millis),
+    /// Nobody answered at this address, or nothing leads there: it is asked after its others.
+    Silent(Located),
     /// The operator has it asked again.
     Resumed,
 }
@@ -82,7 +84,7 @@ impl Health {
             (Self::Returning, S::ProbeFailed) => Self::Ejected,
             (Self::Returning, S::CallFailed) => Self::Returning,
             // It is left alone, whatever state it is in, and is as well as it was.
-            (state, S::Paused(..) | S::Resumed) => state,
+            (state, S::Paused(..) | S::Silent(_) | S::Resumed) => state,
         }
     }
 }
@@ -92,7 +94,11 @@ impl Sign {
     pub fn is_good(self) -> bool {
         match self {
             Self::ProbeAnswered | Self::CallAnswered => true,
-            Self::ProbeFailed | Self::CallFailed | Self::Paused(..) | Self::Resumed => false,
+            Self::ProbeFailed
+            | Self::CallFailed
+            | Self::Paused(..)
+            | Self::Silent(_)
+            | Self::Resumed => false,
         }
     }
 }
@@ -117,6 +123,7 @@ mod tests {
                 (Sign::ProbeFailed, probe_failed),
                 (Sign::CallFailed, call_failed),
                 (pause(), state),
+                (Sign::Silent(somewhere()), state),
                 (Sign::Resumed, state),
             ] {
                 assert_eq!(state.after(sign), then, "{state:?} {sign:?}");
@@ -124,11 +131,12 @@ mod tests {
         }
     }
 
+    fn somewhere() -> Located {
+        (Transport::Udp, ([192, 0, 2, 1], 5060).into())
+    }
+
     fn pause() -> Sign {
-        Sign::Paused(
-            (Transport::Udp, ([192, 0, 2, 1], 5060).into()),
-            Millis(1_000),
-        )
+        Sign::Paused(somewhere(), Millis(1_000))
     }
 
     #[test]

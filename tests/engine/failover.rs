@@ -587,6 +587,42 @@ fn tcp_is_tried_where_nothing_is_known_and_a_refusal_is_remembered() {
 }
 
 #[test]
+fn a_name_that_leads_nowhere_is_told_with_the_reason() {
+    let mut t = Table::new(behind_a_name());
+    invites(&mut t, "call1");
+    let refused = t.response_to(alice(), 480);
+    let reason = refused.header(Name::Reason).unwrap();
+    assert!(reason.starts_with("Q.850;cause=3;"), "{reason}");
+    t.ends_empty();
+}
+
+/// What one worker has found out, another need not wait for.
+#[test]
+fn a_trunk_that_drops_tcp_costs_one_call_its_time_and_not_one_on_each_worker() {
+    for target in ["sip:pbx.example.net", "sip:198.51.100.2"] {
+        let mut wishes = behind_a_name();
+        wishes.upstreams.get_mut("pbx").unwrap().targets = vec![target.into()];
+        let mut t = Table::of_two_workers(wishes);
+        t.names
+            .insert("pbx.example.net".into(), vec![(Transport::Udp, desk())]);
+        invites_at_length(&mut t, "call1");
+        let invite = t.request_to(desk(), Method::Invite);
+        goes_over(&invite, "TCP", OVER_TCP);
+        t.pass(Millis::from_secs(5));
+        let invite = t.request_to(desk(), Method::Invite);
+        goes_over(&invite, "UDP", OVER_UDP);
+        t.discard(desk());
+        // Eight Call-IDs: both workers have some.
+        for number in 0..8 {
+            invites_at_length(&mut t, &format!("{number}-call"));
+            let invite = t.request_to(desk(), Method::Invite);
+            goes_over(&invite, "UDP", OVER_UDP);
+            t.discard(desk());
+        }
+    }
+}
+
+#[test]
 fn a_phone_gets_everything_over_its_own_flow() {
     let mut t = table();
     t.register("bob", desk(), "desk");

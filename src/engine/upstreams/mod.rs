@@ -228,6 +228,11 @@ impl Upstreams {
         numeric.or(named).cloned()
     }
 
+    /// Returns true for the place of a target.
+    pub fn is_watched(&self, hop: &Hop) -> bool {
+        self.watched.contains_key(hop)
+    }
+
     /// Ends the pauses of a place, and returns of which of its addresses they were.
     pub fn resume(&mut self, hop: &Hop) -> Vec<Located> {
         let watched = self.watched.get_mut(hop);

@@ -3,7 +3,7 @@
 //!
 //! | what failed | for this request | for those that follow |
 //! | --- | --- | --- |
-//! | silence, the transport | the next target | asked last for a while; of an upstream, a suspicion |
+//! | silence, the transport | the next target | asked last for a while, of an upstream by every shard, and a suspicion |
 //! | 503 with Retry-After | the next target | left alone for as long (RFC 3261 21.5.4) where another is well, of an upstream by every shard |
 //! | 503 without | the next target | nothing: it counts as a 500 does |
 //! | any of these, to a stranger's request | the next target | nothing: what it asks for may be meant to fail |
@@ -66,7 +66,6 @@ pub(crate) fn target_failed(
     (address, other): (bool, bool),
 ) {
     let target = (sent.flow.transport, sent.flow.peer);
-    let now = context.now;
     match failure {
         _ if sent.strangers => {}
         TargetFailure::Unavailable(None) => {}
@@ -74,7 +73,7 @@ pub(crate) fn target_failed(
             context.asked_for_a_pause(target, hop_of(sent.endpoint).as_ref(), span);
         }
         TargetFailure::Silent | TargetFailure::Unreachable => {
-            context.shared.shunned.failed(target, now);
+            context.was_silent(target, hop_of(sent.endpoint).as_ref());
             if !address {
                 context.call_failed(sent.endpoint, sent.at);
             }

@@ -22,6 +22,9 @@ impl Shared {
         if let Sign::Paused(target, span) = seen.sign {
             return self.left_alone(seen, target, span, now);
         }
+        if let Sign::Silent(target) = seen.sign {
+            return self.shunned.failed(target, now);
+        }
         if seen.sign == Sign::Resumed {
             let over = self.upstreams.resume(&seen.hop);
             over.iter().for_each(|target| self.shunned.resume(target));
@@ -134,6 +137,22 @@ impl Context<'_> {
                 let until = now + span.min(PAUSE_UNSEEN_MAX);
                 self.shared.shunned.pause(target, until, now);
             }
+        }
+    }
+
+    /// Nobody answered at an address that a hop was located at, or nothing leads there: of an upstream's target all
+    /// shards are told, or a call at each would wait for the same.
+    pub(crate) fn was_silent(&mut self, target: Located, located_by: Option<&Hop>) {
+        let upstreams = &self.shared.upstreams;
+        let hop = located_by.filter(|hop| upstreams.is_watched(hop)).cloned();
+        let now = self.now;
+        match hop.or_else(|| upstreams.owner(&target, None)) {
+            Some(hop) => self.observe(Observation {
+                hop,
+                sign: Sign::Silent(target),
+                at: now,
+            }),
+            None => self.shared.shunned.failed(target, now),
         }
     }
 

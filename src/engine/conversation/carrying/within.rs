@@ -431,7 +431,8 @@ impl Context<'_> {
             // A phone that is reached over its flow is no target of a name.
             TargetFailure::Silent | TargetFailure::Unreachable if sent.course.hop.is_none() => {}
             TargetFailure::Silent | TargetFailure::Unreachable => {
-                self.shared.shunned.failed(failed, self.now);
+                let hop = sent.course.hop.clone();
+                self.was_silent(failed, hop.as_ref());
             }
         }
         let next = loop {

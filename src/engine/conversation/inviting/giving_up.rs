@@ -4,12 +4,26 @@ use super::verdict;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, joined};
 use crate::engine::conversation::doubting::outcome::for_the_other_side;
+use crate::engine::conversation::forking::Verdict;
 use crate::engine::conversation::forking::toward::why_refused;
 use crate::engine::conversation::people::proof::is_challenge;
 use crate::engine::events::{Ending, Happening, Refuser};
 use crate::engine::ids::{LegId, Side};
 use crate::engine::transaction::ServerId;
 use crate::sip::{Message, Name, reason_phrase};
+
+/// Q.850: no route to destination. It tells a caller's PBX or trunk this from a phone that is not there.
+const NO_ROUTE: &str =
+    "Q.850;cause=3;text=\"No address of the next hop is found or can be reached\"";
+
+/// What a branch is judged by whose hop was located nowhere.
+pub(super) fn unlocated(status: u16) -> Verdict {
+    let reason = Name::Reason.as_str();
+    Verdict {
+        lines: format!("{reason}: {NO_ROUTE}\r\n").into_bytes(),
+        ..verdict(status)
+    }
+}
 
 impl Conversation {
     /// Nobody took the call, unless who picks it up does so yet.

@@ -382,7 +382,7 @@ impl Conversation {
             return;
         };
         if let Some(status) = Self::resolved(context, &mut invitation.fork, token, targets) {
-            invitation.fork.judge(verdict(status));
+            invitation.fork.judge(giving_up::unlocated(status));
         }
         self.next_group(context);
     }
