@@ -4,13 +4,19 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, ConfigErrors};
+use crate::logging;
 
 /// The configuration is wrong; nothing has been started.
 const EXIT_CONFIG: u8 = 2;
+
+/// How long the last words may take where nobody reads them: a service manager that waits for the end starts the
+/// server again.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Keeps SIP calls and IM sessions alive when an endpoint is lost.
 #[derive(Debug, Parser)]
@@ -46,8 +52,8 @@ pub fn refuse(errors: &ConfigErrors) -> ExitCode {
         1 => "1 error".to_owned(),
         count => format!("{count} errors"),
     };
-    // Nobody is left to tell where stderr is closed.
-    let _ = writeln!(io::stderr(), "{errors}\n{count} in the configuration");
+    let text = format!("{errors}\n{count} in the configuration\n");
+    logging::show(io::stderr(), text, LAST_WORDS);
     ExitCode::from(EXIT_CONFIG)
 }
 
@@ -64,7 +70,8 @@ pub fn fail(error: &dyn Error) -> ExitCode {
         }
         cause = error.source();
     }
-    let _ = writeln!(io::stderr(), "{text}");
+    text.push('\n');
+    logging::show(io::stderr(), text, LAST_WORDS);
     ExitCode::FAILURE
 }
 

@@ -5,8 +5,12 @@
 
 mod lines;
 
-use std::io;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, Write};
+use std::panic::{self, Location, PanicHookInfo};
+use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use tracing::Subscriber;
@@ -24,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The log of the process, once it has been started.
 static LOG: OnceLock<(Lines, Mutex<Writer>)> = OnceLock::new();
 
-/// Starts the log. A second call leaves the first one's log standing.
+/// Starts the log, which a panic is told in from then on. A second call leaves the first one's log standing.
 ///
 /// # Errors
 /// The system gives no thread.
@@ -33,8 +37,57 @@ pub fn start(config: &LogConfig) -> io::Result<()> {
     // Someone else's subscriber, in a test or an embedding program, is no reason not to run.
     if subscriber(config, lines.clone()).try_init().is_ok() {
         let _ = LOG.set((lines, Mutex::new(writer)));
+        // The standard one writes to stderr itself, and waits for whoever reads that.
+        panic::set_hook(Box::new(told));
     }
     Ok(())
+}
+
+/// Tells of a panic.
+fn told(panic: &PanicHookInfo<'_>) {
+    let place = panic
+        .location()
+        .map(Location::to_string)
+        .unwrap_or_default();
+    let thread = thread::current();
+    let thread = thread.name().unwrap_or_default();
+    let words = words(panic.payload());
+    // Where the environment asks for it (`RUST_BACKTRACE`).
+    let trace = Backtrace::capture();
+    if trace.status() == BacktraceStatus::Captured {
+        tracing::error!(thread, place, %trace, "panicked: {words}");
+    } else {
+        tracing::error!(thread, place, "panicked: {words}");
+    }
+    // The process ends with it, and the line is on its way yet.
+    if thread == "main" {
+        finish();
+    }
+}
+
+fn words(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+    text.unwrap_or("without a word")
+}
+
+/// Writes what is for people, not for the log. Nobody may be there to read it: who writes waits for no longer than
+/// `patience`.
+pub fn show(mut out: impl Write + Send + 'static, text: String, patience: Duration) {
+    let (done, shown) = mpsc::channel();
+    let show = move || {
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        // Nobody is left to tell where it is closed.
+        let _ = written;
+        let _ = done.send(());
+    };
+    if thread::Builder::new()
+        .name("words".to_owned())
+        .spawn(show)
+        .is_ok()
+    {
+        let _ = shown.recv_timeout(patience);
+    }
 }
 
 /// Waits until all that was logged is written, for a second at most: before the process ends.
@@ -85,7 +138,7 @@ mod tests {
     #[derive(Clone, Default)]
     struct Memory(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Memory {
+    impl Write for Memory {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let mut memory = self.0.lock().map_err(|_| io::ErrorKind::Other)?;
             memory.write(bytes)
@@ -132,6 +185,22 @@ mod tests {
             timestamp.contains('T') && timestamp.ends_with('Z'),
             "{timestamp}"
         );
+    }
+
+    #[test]
+    fn a_panic_is_told_in_the_log_with_its_place() {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(told));
+        let text = logged("info", LogFormat::Json, || {
+            let ended = panic::catch_unwind(|| panic!("call {} is \"lost\"", 7));
+            assert!(ended.is_err());
+        });
+        panic::set_hook(before);
+        let line: Value = serde_json::from_str(text.trim_end()).unwrap();
+        assert_eq!(line["level"], "ERROR");
+        assert_eq!(line["message"], "panicked: call 7 is \"lost\"");
+        let place = line["place"].as_str().unwrap();
+        assert!(place.starts_with("src/logging.rs:"), "{place}");
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! The server in the foreground: from start to the signal that ends it.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, Config};
+use crate::logging;
 use crate::transport::Bound;
 
 use super::banner::banner;
@@ -50,7 +50,8 @@ pub fn run(config: Config, path: Option<&Path>) -> Result<(), StartError> {
     let node = config.engine.node.clone();
     let server = start(config)?;
     let (listeners, admin) = (&server.shared.listeners, server.admin_address());
-    show(banner(listeners, admin, &made_users));
+    let words = banner(listeners, admin, &made_users);
+    logging::show(io::stdout(), words, BANNER);
     let told = |bound: &Bound| format!("{}://{}", bound.listener.transport.param(), bound.at);
     let listen: Vec<String> = listeners.iter().map(told).collect();
     let listen = listen.join(" ");
@@ -78,7 +79,10 @@ async fn serve(server: &Server, path: Option<&Path>, signals: &mut Signals) {
                     Some(path) => {
                         server.reload(path);
                     }
-                    None => tracing::info!("there is no configuration to read again"),
+                    None => tracing::warn!(
+                        "SIGHUP: the server was started without a configuration file: there is \
+                         nothing to read again but certificates"
+                    ),
                 }
             }
             _ = look.tick() => {
@@ -136,25 +140,5 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
-    }
-}
-
-/// Shows what is for people, not for the log. Nobody may be there to read it: it is waited for no longer than a
-/// person would notice.
-fn show(text: String) {
-    let (done, shown) = mpsc::channel();
-    let show = move || {
-        let mut stdout = io::stdout();
-        let _ = stdout
-            .write_all(text.as_bytes())
-            .and_then(|()| stdout.flush());
-        let _ = done.send(());
-    };
-    if std::thread::Builder::new()
-        .name("banner".to_owned())
-        .spawn(show)
-        .is_ok()
-    {
-        let _ = shown.recv_timeout(BANNER);
     }
 }

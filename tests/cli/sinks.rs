@@ -97,13 +97,18 @@ impl Server {
         let id = self.process.id().to_string();
         let told = std::process::Command::new("kill").arg(id).status();
         assert!(told.unwrap().success());
+        self.ends()
+    }
+
+    /// Returns its exit code once it has ended.
+    fn ends(&mut self) -> Option<i32> {
         for _ in 0..LOOKS {
             if let Some(status) = self.process.try_wait().unwrap() {
                 return status.code();
             }
             std::thread::sleep(LOOK);
         }
-        panic!("SIGTERM has no effect");
+        panic!("it does not end");
     }
 }
 
@@ -152,6 +157,37 @@ fn a_reader_that_stands_still_delays_no_call_and_no_end() {
     server.serves();
     assert_eq!(server.end(), Some(0));
     drop(reader);
+}
+
+/// A service manager starts it again, once it has ended.
+#[test]
+fn a_reader_that_stands_still_keeps_no_start_that_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let at = taken.local_addr().unwrap();
+    let config = format!("listen: [\"udp://{at}\"]\nadmin: {{ listen: \"127.0.0.1:0\" }}\n");
+    let in_use = write(directory.path(), "in_use.yaml", &config);
+    let wrong = write(directory.path(), "wrong.yaml", "listen: 7\n");
+    for (path, code) in [(in_use, 1), (wrong, 2)] {
+        let (reader, mut writer) = pipe().unwrap();
+        for _ in 0..16 {
+            writer.write_all(&[b'x'; 4096]).unwrap();
+        }
+        let mut server = Server {
+            process: refork()
+                .current_dir(directory.path())
+                .args(["run", "-c", &path])
+                .stdout(Stdio::null())
+                .stderr(writer)
+                .spawn()
+                .unwrap(),
+            sip: at,
+            admin: at,
+            _directory: tempfile::tempdir().unwrap(),
+        };
+        assert_eq!(server.ends(), Some(code), "{path}");
+        drop(reader);
+    }
 }
 
 #[test]
