@@ -457,6 +457,35 @@ fn the_first_start_makes_users_and_later_ones_keep_them() {
         errors.problems()[0].file.ends_with("users.yaml"),
         "{errors}"
     );
+    // A check sees what a start would fail at.
+    let checked = config::check(&path).unwrap_err();
+    assert_eq!(checked.to_string(), errors.to_string());
+
+    fs::write(&kept, "# nobody\n").unwrap();
+    for config in [config::check(&path), config::load(&path)] {
+        let warnings = config.unwrap().warnings;
+        let told = warnings
+            .iter()
+            .any(|warning| warning.contains("names no user"));
+        assert!(told, "{warnings:?}");
+    }
+
+    fs::write(&kept, [0xff, b'\n']).unwrap();
+    for errors in [config::check(&path), config::load(&path)] {
+        let errors = errors.unwrap_err().to_string();
+        assert!(
+            errors.contains("cannot read the users of the first start"),
+            "{errors}"
+        );
+        assert!(errors.contains("move it away"), "{errors}");
+        assert!(!errors.contains("data_dir`"), "{errors}");
+    }
+}
+
+#[test]
+fn a_share_for_users_is_no_secret() {
+    let errors = parse("media: { reserve: { users: 1.5 } }").unwrap_err();
+    assert!(errors.to_string().contains("users: 1.5"), "{errors}");
 }
 
 #[test]

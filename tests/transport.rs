@@ -175,7 +175,8 @@ fn more_than_a_datagram_holds_says_nothing_of_the_peer() {
 fn datagrams_come_whole_or_not_at_all() {
     let mut ours = Datagrams::new("127.0.0.1", 100);
     let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let send = |bytes: &[u8]| peer.send_to(bytes, ours.at).unwrap();
+    let at = ours.at;
+    let send = |bytes: &[u8]| peer.send_to(bytes, at).unwrap();
     // Empty, keep-alives of phones, a line end before a message, one too large, and the last.
     send(b"");
     send(b"\r\n\r\n");
@@ -187,6 +188,13 @@ fn datagrams_come_whole_or_not_at_all() {
         send(&[b'z', number]);
     }
     ours.until(|ours| ours.received.len() == 102);
+    // Who is shut out keeps nothing alive.
+    let other = UdpSocket::bind("127.0.0.1:0").unwrap();
+    ours.shut_out = Some(other.local_addr().unwrap());
+    other.send_to(b"\r\n\r\n", ours.at).unwrap();
+    send(b"last");
+    ours.until(|ours| ours.received.len() == 103);
+    ours.received.pop();
     assert_eq!(ours.kept, [peer.local_addr().unwrap(); 3]);
     assert_eq!(&*ours.received[0].bytes, b"first");
     assert_eq!(&*ours.received[1].bytes, &[b'y'; 100]);

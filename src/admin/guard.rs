@@ -65,6 +65,25 @@ fn is_asked_by_an_own_name(headers: &HeaderMap) -> bool {
     headers.get_all(header::HOST).iter().all(own)
 }
 
+/// Bytes of the path and the headers, and headers.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+const HEADERS_MAX: usize = 64;
+
+/// Refuses what asks with more words than anybody needs. Of what is larger than is read at all (`serve`) the answer has
+/// no body.
+pub(super) async fn fits(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let lines = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len());
+    let path = request.uri().path_and_query();
+    let path = path.map_or(0, |path| path.as_str().len());
+    if headers.len() > HEADERS_MAX || lines.sum::<usize>() + path > HEAD_BYTES_MAX {
+        return Refusal::head_too_large().into_response();
+    }
+    next.run(request).await
+}
+
 /// Lets a request pass, or refuses it.
 pub(super) async fn check(State(token): State<Token>, request: Request, next: Next) -> Response {
     // No page knows the token.

@@ -68,6 +68,7 @@ pub(super) fn router<D: Directory>(state: AdminState<D>) -> Router {
         .fallback(async || Refusal::not_found("no such path"))
         .method_not_allowed_fallback(async || Refusal::wrong_method())
         .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn(guard::fits))
         .with_state(Arc::new(state))
 }
 

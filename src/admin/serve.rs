@@ -23,8 +23,9 @@ const CONNECTIONS_MAX: usize = 64;
 /// For the head of a request, and so for the pause between two on a connection: longer than
 /// Prometheus' usual interval of 15 s.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-const HEAD_BYTES_MAX: usize = 16 * 1024;
-const HEADERS_MAX: usize = 64;
+/// What is read of a head: twice as much as is taken (`guard::fits`), so that most of what is too much is told so.
+const READ_BYTES_MAX: usize = 32 * 1024;
+const READ_HEADERS_MAX: usize = 128;
 /// How long requests under way may take once the server stops.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Pause after an accept that failed for want of descriptors.
@@ -98,8 +99,8 @@ async fn connection(
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
+        .max_buf_size(READ_BYTES_MAX)
+        .max_headers(READ_HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut served = pin!(served);
     let result = tokio::select! {

@@ -14,7 +14,7 @@ use crate::engine::endpoint::Binding;
 use crate::engine::health::{Observation, Sign};
 use crate::engine::ids::{Aor, ConversationId, VirtualShard};
 use crate::engine::ports::{Command, Input};
-use crate::engine::time::Millis;
+use crate::engine::time::{Millis, Time};
 use crate::engine::upstreams::hop_of;
 use crate::engine::view::{Detail, Gauges, Summary, UpstreamView};
 use crate::gate::{Ban, Source};
@@ -52,6 +52,11 @@ impl Shards {
 
     pub(super) fn spans(&self) -> &Spans {
         &self.shared.spans
+    }
+
+    fn shown(&self, ban: &mut Ban) {
+        let by = self.shared.clock.by_the_wall();
+        (ban.since, ban.until) = (by(ban.since), by(ban.until));
     }
 
     /// Puts a question into a shard's mailbox now; the future waits for the answer.
@@ -114,12 +119,18 @@ impl Directory for Shards {
         let mut all: Vec<_> = lists.into_iter().flatten().collect();
         all.sort_by_key(|summary| Reverse((summary.started, summary.key)));
         all.truncate(limit);
+        let by = self.shared.clock.by_the_wall();
+        all.iter_mut().for_each(|summary| summary.shown(by));
         Ok(all)
     }
 
     async fn detail(&self, id: ConversationId) -> Result<Option<Detail>, Unanswered> {
         let owner = self.shared.mailboxes.owner_of(id);
-        self.ask(owner, move |engine| engine.detail(id)).await
+        let mut detail = self.ask(owner, move |engine| engine.detail(id)).await?;
+        if let Some(detail) = &mut detail {
+            detail.shown(self.shared.clock.by_the_wall());
+        }
+        Ok(detail)
     }
 
     fn command(&self, command: Command) -> impl Future<Output = Result<(), Unanswered>> + Send {
@@ -142,9 +153,16 @@ impl Directory for Shards {
         let asked = self.ask(leads, Engine::upstreams);
         async move {
             let mut all = asked.await?;
+            let by = self.shared.clock.by_the_wall();
             for view in &mut all {
                 let uri = Uri::parse(&view.target).ok();
                 view.trouble = uri.and_then(|uri| self.shared.registry.troubles.of(uri.host));
+                view.trouble.iter_mut().for_each(|one| one.at = by(one.at));
+                view.paused = view.paused.map(by);
+                // Of old, and no moment.
+                if view.since > Time(0) {
+                    view.since = by(view.since);
+                }
             }
             Ok(all)
         }
@@ -171,7 +189,7 @@ impl Directory for Shards {
     }
 
     fn bindings(&self, aor: Option<&Aor>, limit: usize) -> Vec<(Aor, Binding)> {
-        match aor {
+        let mut found: Vec<_> = match aor {
             None => self.shared.bindings.list(limit),
             Some(aor) => {
                 let bindings = self.shared.bindings.of(aor).into_iter();
@@ -180,15 +198,24 @@ impl Directory for Shards {
                     .take(limit)
                     .collect()
             }
+        };
+        let by = self.shared.clock.by_the_wall();
+        for (_, binding) in &mut found {
+            (binding.registered, binding.expires) = (by(binding.registered), by(binding.expires));
         }
+        found
     }
 
     fn bans(&self, limit: usize) -> Vec<Ban> {
-        self.shared.gate.banned(limit, self.shared.clock.now())
+        let mut bans = self.shared.gate.banned(limit, self.shared.clock.now());
+        bans.iter_mut().for_each(|ban| self.shown(ban));
+        bans
     }
 
     fn ban(&self, source: Source, span: Option<Millis>) -> Option<Ban> {
-        self.shared.gate.ban(source, span, self.shared.clock.now())
+        let mut ban = self.shared.gate.ban(source, span, self.shared.clock.now());
+        ban.iter_mut().for_each(|ban| self.shown(ban));
+        ban
     }
 
     fn lift(&self, source: Source) -> bool {

@@ -133,9 +133,11 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
     let tls = config.tls.clone().map(Tls::load).transpose();
     let tls = tls.map_err(StartError::Tls)?.map(Arc::new);
     let metrics = Arc::new(Metrics::new(&config.engine.node));
+    let clock = Clock::start();
     let (records, writer) = match &config.cdr {
         Some(path) => {
-            let started = Writer::start(path, &config.engine.node, Arc::clone(&metrics));
+            let node = &config.engine.node;
+            let started = Writer::start(path, node, clock.clone(), Arc::clone(&metrics));
             let path = path.clone();
             let (records, writer) =
                 started.map_err(|source| StartError::Records { path, source })?;
@@ -146,7 +148,7 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
     let resolver = Resolver::start(config.dns.clone(), &listeners, &mailboxes, &metrics);
     let kept = store.secret(Secret(random()?)).map_err(StartError::Store)?;
     let shared = Arc::new(Shared {
-        clock: Clock::start(),
+        clock,
         listeners: listeners.into(),
         bindings: Bindings::new(workers),
         spent: Spent::new(workers),
@@ -267,7 +269,7 @@ impl Server {
     /// Looks again and again whether something is still so. The shards tell nobody when they have nothing
     /// left, and at the end of the process a look every so often costs less than telling would.
     fn wait_while(&self, deadline: Duration, still: impl Fn() -> bool) {
-        let clock = self.shared.clock;
+        let clock = &self.shared.clock;
         let begun = clock.now();
         while still() && Duration::from_millis(clock.now().since(begun).0) < deadline {
             std::thread::sleep(DRAIN_LOOK);

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use crate::admin;
-use crate::driver::{Recorded, Records};
+use crate::driver::{Clock, Recorded, Records};
 use crate::engine::view::Detail;
 use crate::metrics::{Metrics, Recording};
 
@@ -24,9 +24,10 @@ impl Writer {
     pub(super) fn start(
         path: &Path,
         node: &str,
+        clock: Clock,
         metrics: Arc<Metrics>,
     ) -> io::Result<(Records, Self)> {
-        let mut book = Book::open(path, node)?;
+        let mut book = Book::open(path, node, clock)?;
         let (records, recorded) = Records::to_write();
         let (goes, thread) = channel();
         let write = move || {
@@ -49,16 +50,18 @@ impl Writer {
 struct Book {
     path: PathBuf,
     node: Box<str>,
+    clock: Clock,
     file: BufWriter<File>,
     /// The last one could not be written: one word of that is enough.
     failing: bool,
 }
 
 impl Book {
-    fn open(path: &Path, node: &str) -> io::Result<Self> {
+    fn open(path: &Path, node: &str, clock: Clock) -> io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
             node: node.into(),
+            clock,
             file: BufWriter::new(append(path)?),
             failing: false,
         })
@@ -88,7 +91,8 @@ impl Book {
         }
     }
 
-    fn line(&self, detail: Detail) -> String {
+    fn line(&self, mut detail: Detail) -> String {
+        detail.shown(self.clock.by_the_wall());
         let mut line = admin::record(&self.node, detail);
         line.push('\n');
         line
@@ -204,7 +208,7 @@ mod tests {
         ] {
             let path = folder.path().join("calls.json");
             fs::write(&path, before).unwrap();
-            let mut book = Book::open(&path, "n1").unwrap();
+            let mut book = Book::open(&path, "n1", Clock::start()).unwrap();
             let line = book.line(*detail());
             book.write(&[line]).unwrap();
             assert_eq!(whole(&path), lines, "{before}");
@@ -217,7 +221,7 @@ mod tests {
         let (path, file) = (folder.path().join("calls.json"), folder.path().join("file"));
         symlink("/dev/full", &path).unwrap();
         let metrics = Metrics::new("n1");
-        let mut book = Book::open(&path, "n1").unwrap();
+        let mut book = Book::open(&path, "n1", Clock::start()).unwrap();
         let mut writes = |most: usize| {
             let (records, recorded) = Records::to_write();
             for _ in 0..most {
@@ -252,7 +256,7 @@ mod tests {
                 .success()
         );
         let metrics = Arc::new(Metrics::new("n1"));
-        let (records, writer) = Writer::start(&path, "n1", metrics).unwrap();
+        let (records, writer) = Writer::start(&path, "n1", Clock::start(), metrics).unwrap();
         // It holds 64 KiB; then one batch is in hand, and the others wait.
         let taken = (0..100_000).take_while(|_| records.take(detail())).count();
         assert!(taken < 100_000, "no limit");
@@ -269,7 +273,7 @@ mod tests {
         // With no room left for a word of the end.
         records.end();
         let metrics = Metrics::new("n1");
-        Book::open(&path, "n1")
+        Book::open(&path, "n1", Clock::start())
             .unwrap()
             .write_all(&recorded, &metrics);
         assert_eq!(whole(&path), vec![true; put]);

@@ -29,14 +29,16 @@ pub(super) fn add_users(
     environment: Environment<'_>,
 ) -> Result<(), ConfigErrors> {
     let path = config.data_dir.join(FILE);
-    let name = path.display().to_string();
-    let text = read_or_make(&path).map_err(|error| {
-        ConfigErrors::of_file(
-            &name,
-            format!("cannot keep the users of the first start: {error}"),
-            Some("set `node.data_dir` to a directory that can be written, or name `users`"),
-        )
-    })?;
+    let text = match read(&path)? {
+        Some(text) => text,
+        None => made_at(&path).map_err(|error| {
+            ConfigErrors::of_file(
+                &path.display().to_string(),
+                format!("cannot keep the users of the first start: {error}"),
+                Some("set `node.data_dir` to a directory that can be written, or name `users`"),
+            )
+        })?,
+    };
     let UsersOf {
         credentials,
         passwords,
@@ -44,7 +46,7 @@ pub(super) fn add_users(
         shown,
         // They are made without numbers.
         local: _,
-    } = users_of(&text, &name, &config.engine.domains, environment)?;
+    } = listed(&text, &path, config, environment)?;
     config.engine.users = credentials;
     config.engine.numbers = numbers;
     config.engine.shown_numbers = shown;
@@ -58,11 +60,57 @@ pub(super) fn add_users(
     Ok(())
 }
 
-fn read_or_make(path: &Path) -> io::Result<String> {
-    match fs::read_to_string(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        read => return read,
+/// Tells what is wrong with the users that a start would read, and makes none.
+///
+/// # Errors
+/// The file cannot be read, or holds what is no list of users.
+pub(super) fn check_users(
+    config: &mut Config,
+    environment: Environment<'_>,
+) -> Result<(), ConfigErrors> {
+    let path = config.data_dir.join(FILE);
+    match read(&path)? {
+        Some(text) => listed(&text, &path, config, environment).map(drop),
+        None => Ok(()),
     }
+}
+
+fn listed(
+    text: &str,
+    path: &Path,
+    config: &mut Config,
+    environment: Environment<'_>,
+) -> Result<UsersOf, ConfigErrors> {
+    let name = path.display().to_string();
+    let users = users_of(text, &name, &config.engine.domains, environment)?;
+    if users.credentials.is_empty() {
+        config.warnings.push(format!(
+            "nobody can register: {name} names no user; put some there, or move it away, and the next start makes some"
+        ));
+    }
+    Ok(users)
+}
+
+/// Returns what an earlier start has kept; none where there was none.
+fn read(path: &Path) -> Result<Option<String>, ConfigErrors> {
+    let error = match fs::read_to_string(path) {
+        Ok(text) => return Ok(Some(text)),
+        // Who makes one is told of what stands in the directory's place.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => error,
+    };
+    Err(ConfigErrors::of_file(
+        &path.display().to_string(),
+        format!("cannot read the users of the first start: {error}"),
+        Some(
+            "let whoever runs the server read it, or move it away, and the next start makes others",
+        ),
+    ))
+}
+
+fn made_at(path: &Path) -> io::Result<String> {
     let text = made()?;
     if let Some(directory) = path.parent() {
         DirBuilder::new()

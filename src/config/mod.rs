@@ -48,13 +48,22 @@ pub fn defaults() -> Result<Config, ConfigErrors> {
     for_start("", "built-in defaults", &process_environment)
 }
 
-/// Reads the configuration and writes nothing: users of the first start are left out.
+/// Reads the configuration and writes nothing: users of the first start are left out, but what is wrong with those
+/// that an earlier one has kept is told.
 ///
 /// # Errors
 /// Everything that is wrong with the file.
 pub fn check(path: &Path) -> Result<Config, ConfigErrors> {
     let name = path.display().to_string();
-    parse(&read_file(path)?, &name, &process_environment)
+    let environment = &process_environment;
+    let Resolved {
+        mut config,
+        names_nobody,
+    } = resolved(&read_file(path)?, &name, environment)?;
+    if names_nobody {
+        first_start::check_users(&mut config, environment)?;
+    }
+    Ok(config)
 }
 
 /// Reads a configuration from text and writes nothing. `name` is shown in errors; `users_file` is

@@ -150,7 +150,8 @@ impl Entrance<'_> {
 }
 
 fn freight(bytes: &[u8]) -> Freight {
-    let load = if bytes.starts_with(RESPONSE) {
+    // A keep-alive is empty, and asks for nothing.
+    let load = if bytes.is_empty() || bytes.starts_with(RESPONSE) {
         Load::Response
     } else {
         Load::Request

@@ -98,6 +98,15 @@ pub struct Summary {
     pub queued: u32,
 }
 
+impl Summary {
+    /// Has its times shown by another clock.
+    pub fn shown(&mut self, by: impl Fn(Time) -> Time) {
+        self.started = by(self.started);
+        self.answered = self.answered.map(&by);
+        self.ended = self.ended.map(&by);
+    }
+}
+
 /// One leg, as the API shows it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LegView {
@@ -118,6 +127,16 @@ pub struct Detail {
     pub summary: Summary,
     pub legs: Vec<LegView>,
     pub history: Vec<Entry>,
+}
+
+impl Detail {
+    /// Has its times shown by another clock.
+    pub fn shown(&mut self, by: impl Fn(Time) -> Time) {
+        self.summary.shown(&by);
+        for entry in &mut self.history {
+            entry.at = by(entry.at);
+        }
+    }
 }
 
 /// Everything that must be zero again when all is over.

@@ -117,6 +117,9 @@ impl Udp {
         for (arrived, place) in room.arrived.iter().zip(room.buffer.chunks_exact(room.size)) {
             Counters::add(&counters.datagrams_received);
             let Some(peer) = arrived.peer.filter(|_| !arrived.truncated) else {
+                if let Some(peer) = arrived.peer {
+                    tracing::debug!(%peer, most = room.size, "datagram that is too large");
+                }
                 Counters::add(&counters.datagrams_dropped);
                 continue;
             };
@@ -135,9 +138,12 @@ impl Udp {
                 continue;
             }
             let bytes = without_keep_alive(bytes);
+            if !hears(peer, bytes) {
+                continue;
+            }
             if bytes.is_empty() {
                 kept.push(peer);
-            } else if hears(peer, bytes) {
+            } else {
                 let bytes = Bytes::copy_from_slice(bytes);
                 into.push(Datagram { peer, bytes });
             }

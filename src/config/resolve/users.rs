@@ -1,6 +1,7 @@
 //! `users` and `users_file`: secrets.
 
 use std::collections::BTreeMap;
+use std::io::{Error, ErrorKind};
 use std::path::Path;
 
 use super::domains::{AOR_FORM, aor};
@@ -88,10 +89,20 @@ pub(super) fn resolve(
         Err(error) => check.problem(
             &key("users_file"),
             format!("cannot read {name}: {error}"),
-            "the path is relative to the configuration file",
+            mend_of(&error),
         ),
     }
     users
+}
+
+fn mend_of(error: &Error) -> &'static str {
+    if error.kind() == ErrorKind::PermissionDenied {
+        "let whoever runs the server read it"
+    } else if error.kind() == ErrorKind::InvalidData {
+        "it is text in UTF-8"
+    } else {
+        "the path is relative to the configuration file"
+    }
 }
 
 /// Reads a file of users: addresses of record to secrets.

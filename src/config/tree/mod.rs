@@ -238,11 +238,17 @@ impl Tree {
         Some(shown.into_iter().collect())
     }
 
+    fn parent_key(&self, node: NodeId) -> Option<&str> {
+        self.nodes[node].parent.and_then(|parent| self.key(parent))
+    }
+
     /// Returns true for values that must not be shown, misspelled keys of users' secrets among them.
     pub(super) fn is_secret(&self, node: NodeId) -> bool {
         let mut at = Some(node);
         while let Some(node) = at {
             match self.key(node) {
+                // How much is kept for users, and nobody's secret (`media.reserve`).
+                Some("users") if self.parent_key(node) == Some("reserve") => {}
                 Some("users" | "token" | "credentials" | "redis") => return true,
                 Some(key) if key.contains("password") || key.contains("ha1") => return true,
                 Some(key) if key.starts_with("sip:") || key.starts_with("sips:") => return true,
