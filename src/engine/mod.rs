@@ -492,7 +492,9 @@ impl Engine {
         let Some(conversation) = self.conversations.get_mut(&id) else {
             return;
         };
-        conversation.forget_answered(&mut self.shared.context(now, world));
+        let context = &mut self.shared.context(now, world);
+        conversation.forget_answered(context);
+        conversation.forget_sleepers(context);
         let (over, soonest) = (conversation.ended.is_some(), now + Millis(1));
         let silent = over || conversation.answered.is_some();
         if let Some(rings) = conversation.rings.take_if(|_| silent) {

@@ -103,6 +103,12 @@ fn an_offer_that_went_to_the_other_place_is_answered_here() {
     t.response_to(alice(), 200);
     let asked = t.request_to(desk(), Method::Update);
     agrees(&mut t, &asked);
+    // Alice has been answered, and it has heard nothing of her hold.
+    let told = t.request_to(desk(), Method::Update);
+    assert!(text(&told).contains("a=sendonly"), "{}", text(&told));
+    let ok = response(&told, 200, desk(), "b1");
+    t.receive(desk(), with_sdp(ok, &sdp(desk(), 2, "recvonly")));
+    t.nothing_to(alice());
     stays(&mut t, &mut a);
 }
 

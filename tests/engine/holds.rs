@@ -3,7 +3,7 @@
 use refork::engine::ids::Side;
 use refork::engine::ports::Voice;
 use refork::engine::time::Millis;
-use refork::sip::{Message, Method};
+use refork::sip::{Message, Method, Name};
 
 use crate::people::*;
 use crate::table::*;
@@ -405,6 +405,38 @@ fn who_has_an_offer_open_each_time_is_left_alone_in_the_end() {
         t.discard(mobile());
     }
     assert_eq!(offers, 6);
+}
+
+/// RFC 3261 14.2: it answers another request of ours yet, and says when it may be asked.
+#[test]
+fn a_hold_that_its_phone_puts_off_is_offered_again_after_that_time() {
+    for (asks_for, waits) in [("1", 1_000), ("6", 6_000), ("3600", 10_000)] {
+        let mut t = two();
+        let mut offer = held_while_it_rang(&mut t);
+        let mut offers = 1;
+        loop {
+            let later = response(&offer, 500, mobile(), "m1").header(Name::RetryAfter, asks_for);
+            t.receive(mobile(), later.end());
+            t.request_to(mobile(), Method::Ack);
+            t.pass(Millis(waits - 100));
+            t.nothing_to(mobile());
+            t.pass(Millis(4_100));
+            let Some(again) = t.waiting(mobile(), &Method::Invite) else {
+                break;
+            };
+            assert_eq!(direction(&again), "sendonly");
+            t.discard(mobile());
+            (offer, offers) = (again, offers + 1);
+            assert!(offers < 10, "it is asked for ever");
+        }
+        assert_eq!(offers, 6, "{asks_for}");
+    }
+    // One that says no more than that it does not work is believed.
+    let mut t = two();
+    let offer = held_while_it_rang(&mut t);
+    t.reply(&offer, 500, mobile());
+    t.pass(Millis::from_secs(12));
+    assert!(t.waiting(mobile(), &Method::Invite).is_none());
 }
 
 /// Alice's hold is answered by nothing: her phone has its answer from here, and whoever has the call then is told of it.

@@ -245,3 +245,40 @@ fn of_two_invites_that_a_phone_finds_as_it_wakes_it_rings_for_one() {
     let cancel = t.request_to(desk(), Method::Cancel);
     assert_eq!(cancel.call_id(), first.call_id());
 }
+
+/// It may as well be somebody on the way who has said 100: that INVITE is not left there once it can lead to nothing.
+#[test]
+fn an_invite_that_has_had_a_100_alone_gets_its_cancel_once_it_leads_to_nothing() {
+    type Then = fn(&mut Table, &mut Remote, &mut Remote, &Message);
+    let ways: [(&str, Then); 3] = [
+        ("another has the call", |t, _, _, mobiles| {
+            takes(t, mobiles, "m1", mobile());
+        }),
+        ("it is back by its old dialog", |t, _, b, _| {
+            let digit = b.request(Method::Info);
+            t.receive(desk(), digit.body("text/plain", b"5"));
+        }),
+        ("the survivor hangs up", |t, a, _, _| t.hangs_up(a)),
+    ];
+    for (how, then) in ways {
+        for (seconds, before) in [(31, true), (31, false), (45, true), (45, false)] {
+            let mut t = two();
+            let (mut a, mut b) = t.established();
+            let (desks, mobiles) = nobody_answers(&mut t, seconds);
+            if before {
+                t.reply(&desks, 100, desk());
+                t.nothing_to(desk());
+            }
+            then(&mut t, &mut a, &mut b, &mobiles);
+            if !before {
+                t.reply(&desks, 100, desk());
+            }
+            let cancel = t.waiting(desk(), &Method::Cancel);
+            let cancel = cancel.unwrap_or_else(|| panic!("{how}, {seconds}, {before}"));
+            assert_eq!(cancel.call_id(), desks.call_id());
+            t.discard(desk());
+            t.reply(&desks, 180, desk());
+            assert!(t.waiting(desk(), &Method::Cancel).is_none(), "{how}");
+        }
+    }
+}

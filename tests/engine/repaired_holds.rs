@@ -136,6 +136,33 @@ fn who_is_held_by_a_phone_is_off_it_once_another_takes_the_call_without() {
     assert_eq!(direction(&resumed.expect("Alice is off hold")), "sendrecv");
 }
 
+/// What Alice's phone wishes is not known before it has answered, however long that takes it.
+#[test]
+fn what_is_told_of_who_takes_long_to_answer_waits_for_as_long() {
+    let mut t = two();
+    let (_, mut b) = t.established();
+    bob_turns(&mut t, &mut b, ("sendonly", "recvonly"));
+    takes_by_replaces(&mut t, &b, mobile(), &audio(mobile()));
+    let asked = t.waiting(alice(), &Method::Invite).expect("off hold");
+    t.reply(&asked, 100, alice());
+    // Bob's phone is found to live: what it was told is held against what Alice says.
+    t.icmp(mobile());
+    for _ in 0..30 {
+        for at in [alice(), mobile()] {
+            while let Some(probe) = t.waiting(at, &Method::Options) {
+                t.reply(&probe, 200, at);
+            }
+            assert!(t.waiting(mobile(), &Method::Invite).is_none());
+        }
+        t.pass(Millis(1_000));
+    }
+    t.discard(mobile());
+    let ok = response(&asked, 200, alice(), "tcall1");
+    t.receive(alice(), with_sdp(ok, &sdp(alice(), 3, "sendonly")));
+    let told = t.next_to(mobile());
+    assert_eq!(direction(&told), "sendonly");
+}
+
 /// RFC 3264 6.1: that the survivor only speaks was no more than its answer.
 #[test]
 fn who_only_listened_and_is_back_to_speak_is_told_that_it_is_heard() {

@@ -374,3 +374,33 @@ fn a_phone_that_comes_over_a_connection_before_its_invite_is_out_is_called_over_
     t.request_to(third(), Method::Ack);
     t.response_to(alice(), 200);
 }
+
+/// It slept through its INVITE, and rings by that as it wakes.
+#[test]
+fn a_connection_that_closes_under_who_has_just_woken_is_noticed() {
+    for seconds in [31, 45] {
+        let mut t = Table::new(settings());
+        registers_over(&mut t, desk(), 7, "first");
+        t.established();
+        t.bob_is_lost();
+        let invite = t.request_to(desk(), Method::Invite);
+        t.pass(Millis::from_secs(seconds));
+        t.receive_over(tcp(desk(), 7), response(&invite, 180, desk(), "b2").end());
+        assert!(t.waiting(desk(), &Method::Cancel).is_none());
+        let missed = |what: &Happening| {
+            matches!(
+                what,
+                Happening::Suspected {
+                    signal: Signal::Transport,
+                    ..
+                }
+            )
+        };
+        assert_eq!(t.happened(missed), 0);
+        t.closed(desk(), 7);
+        assert_eq!(t.happened(missed), 1, "{seconds}");
+        t.pass(Millis::from_secs(6));
+        let refused = |what: &Happening| matches!(what, Happening::Refused { status: 480, .. });
+        assert_eq!(t.happened(refused), 1, "{seconds}");
+    }
+}

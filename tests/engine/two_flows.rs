@@ -342,6 +342,55 @@ fn a_last_word_that_no_flow_takes_is_waited_for_over_each_of_them() {
     assert!(byes.contains(&true));
 }
 
+/// A restart says it once more, and gives each flow its time as before.
+#[test]
+fn the_last_word_after_a_restart_goes_over_each_flow_too() {
+    let mut wishes = settings();
+    wishes.restore.max_per_conversation = 0;
+    let mut t = table_with(wishes);
+    t.established();
+    t.alice_is_lost();
+    let word = t.request_to(desk(), Method::Message);
+    t.pass(Millis(1_000));
+    t.discard(desk());
+    t.restart();
+    t.request_to(desk(), Method::Message);
+    t.pass(Millis(2_100));
+    let again = t.request_to(mobile(), Method::Message);
+    assert_eq!(text(&again), text(&word));
+    t.pass(Millis(1_500));
+    for at in [desk(), mobile()] {
+        assert!(t.waiting(at, &Method::Bye).is_none(), "too soon");
+    }
+    t.reply(&again, 200, mobile());
+    let byes = [desk(), mobile()].map(|at| t.waiting(at, &Method::Bye).is_some());
+    assert!(byes.contains(&true));
+}
+
+/// Who asks for it a little later has it over each flow then.
+#[test]
+fn a_last_word_that_is_put_off_goes_over_each_flow_too() {
+    let mut wishes = settings();
+    wishes.restore.max_per_conversation = 0;
+    let mut t = table_with(wishes);
+    t.established();
+    t.alice_is_lost();
+    let word = t.request_to(desk(), Method::Message);
+    let later = response(&word, 480, desk(), "b1").header(Name::RetryAfter, 1);
+    t.receive(desk(), later.end());
+    t.pass(Millis(1_100));
+    t.request_to(desk(), Method::Message);
+    t.pass(Millis(2_000));
+    let again = t.request_to(mobile(), Method::Message);
+    t.pass(Millis(1_500));
+    for at in [desk(), mobile()] {
+        assert!(t.waiting(at, &Method::Bye).is_none(), "too soon");
+    }
+    t.reply(&again, 200, mobile());
+    let byes = [desk(), mobile()].map(|at| t.waiting(at, &Method::Bye).is_some());
+    assert!(byes.contains(&true));
+}
+
 #[test]
 fn a_phone_that_no_bye_has_reached_has_one_more_when_it_is_back() {
     let mut t = Table::new(settings());

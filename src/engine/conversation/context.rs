@@ -302,6 +302,14 @@ impl Context<'_> {
         self.shared.transactions.may_wake(client);
     }
 
+    /// Nobody wants it any more.
+    pub(crate) fn wakes_no_more(&mut self, client: ClientId) {
+        let Shared {
+            transactions, out, ..
+        } = &mut *self.shared;
+        transactions.wakes_no_more(client, self.now, out);
+    }
+
     /// Whom an INVITE is for has come back.
     pub(crate) fn hurry(&mut self, client: ClientId) {
         let Shared {

@@ -36,11 +36,22 @@ struct Client<C> {
     insists: bool,
     /// The request; once a failure came, its ACK; once nothing can be sent any more, nothing.
     bytes: Bytes,
-    /// Its phone may ring yet, though it was given up.
-    may_wake: bool,
+    /// Whether its phone may ring yet, though it was given up.
+    sleep: Sleep,
     /// What the CANCEL is to give as its reason.
     reason: Option<Box<str>>,
     clock: Clock,
+}
+
+/// What is waited for of the phone of an INVITE that is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sleep {
+    /// Nothing: nobody would have it ring.
+    Unwanted,
+    /// It may ring yet, and nobody has said anything.
+    Silent,
+    /// The same, and somebody has the INVITE, be it the phone or who is on the way: that one is not to keep it.
+    Tried,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -203,11 +214,18 @@ impl<C: Clone + Of> Clients<C> {
         let same_host = flow.peer.ip().to_canonical() == asked.peer.ip().to_canonical();
         let datagrams = !flow.transport.is_reliable() && flow.transport == asked.transport;
         let over = if datagrams && same_host { asked } else { flow };
-        let wakes = client.may_wake && client.machine.is_given_up_unheard();
+        let sleeps = client.sleep != Sleep::Unwanted && client.machine.is_given_up_unheard();
         let input = match response.status() {
             // Who is on the way has the INVITE: that does not say that anybody rings.
-            ..=100 if wakes => return,
-            101..=199 if wakes => Input::Woken,
+            ..=100 if sleeps => {
+                client.sleep = Sleep::Tried;
+                return;
+            }
+            101..=199 if sleeps => {
+                // From here on it is taken back as any other.
+                client.sleep = Sleep::Unwanted;
+                Input::Woken
+            }
             status => Input::Response(status),
         };
         self.feed(id, input, Some((response, over)), effects);
@@ -256,7 +274,18 @@ impl<C: Clone + Of> Clients<C> {
     /// takes it back or not.
     pub(super) fn may_wake(&mut self, id: ClientId) {
         if let Some(client) = self.slab.get_mut(id.0) {
-            client.may_wake = true;
+            client.sleep = Sleep::Silent;
+        }
+    }
+
+    /// Nobody waits for that any more. Whoever has the INVITE all the same gets its CANCEL (RFC 3261 9.1).
+    pub(super) fn wakes_no_more<S>(&mut self, id: ClientId, effects: &mut Effects<'_, C, S>) {
+        let Some(client) = self.slab.get_mut(id.0) else {
+            return;
+        };
+        let before = std::mem::replace(&mut client.sleep, Sleep::Unwanted);
+        if before == Sleep::Tried && client.machine.is_given_up_unheard() {
+            self.feed(id, Input::Response(100), None, effects);
         }
     }
 
@@ -281,6 +310,16 @@ impl<C: Clone + Of> Clients<C> {
     }
 
     pub(super) fn due<S>(&mut self, id: ClientId, hand: Hand, effects: &mut Effects<'_, C, S>) {
+        let forgets = |client: &Client<C>| {
+            let abandoned = matches!(
+                client.machine,
+                Machine::Invite(invite_client::State::Abandoned)
+            );
+            abandoned && client.sleep == Sleep::Tried
+        };
+        if hand == Hand::Deadline && self.slab.get(id.0).is_some_and(forgets) {
+            return self.wakes_no_more(id, effects);
+        }
         self.feed(id, Input::Due(hand), None, effects);
     }
 
@@ -333,7 +372,7 @@ impl<C: Clone + Of> Clients<C> {
             context,
             insists,
             bytes,
-            may_wake: false,
+            sleep: Sleep::Unwanted,
             reason: None,
             clock: Clock::default(),
         }));
@@ -358,6 +397,12 @@ impl<C: Clone + Of> Clients<C> {
         let (over, watch) = (client.machine.is_over(), client.machine.minds_transport());
         if !watch && let Some((transport, peer)) = client.watched.take() {
             self.by_peer.remove(&(transport, peer, id.0));
+        }
+        if watch && client.watched.is_none() {
+            // It had been given up, and its phone rings after all.
+            let (transport, peer) = (client.flow.transport, client.flow.peer);
+            client.watched = Some((transport, peer));
+            self.by_peer.insert((transport, peer, id.0));
         }
         let then = self.act(id, acts, response, effects);
         if over {

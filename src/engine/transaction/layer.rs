@@ -258,6 +258,12 @@ impl<C: Clone + Of, S: Clone + Of> Transactions<C, S> {
         self.clients.may_wake(client);
     }
 
+    /// Nobody would have it ring any more: whoever has that INVITE gets a CANCEL.
+    pub fn wakes_no_more(&mut self, client: ClientId, now: Time, out: &mut VecDeque<Output>) {
+        let (clients, _, mut effects) = self.parts(now, out);
+        clients.wakes_no_more(client, &mut effects);
+    }
+
     /// Returns true for an INVITE that waits for its first response.
     pub fn is_unheard(&self, client: ClientId) -> bool {
         self.clients.is_unheard(client)

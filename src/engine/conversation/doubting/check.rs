@@ -172,10 +172,8 @@ impl Conversation {
             }
             let endpoint = self.endpoint_of(side);
             self.note(context, Happening::Alive { side, endpoint });
-            if signal == Signal::Transport {
-                // An offer that did not reach it was answered without it.
-                self.catch_up(context, side);
-            }
+            // An offer that did not reach it was answered without it.
+            self.catch_up(context, side);
             self.pump(context, side);
         }
     }

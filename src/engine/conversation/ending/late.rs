@@ -67,13 +67,15 @@ impl Conversation {
         }
         let now = context.now;
         self.forget_dropped(now);
-        let kept = self.dropped.iter_mut().rev().filter(|known| known.in_vain);
-        for old in kept.skip(IN_VAIN_MAX - 1) {
-            old.in_vain = false;
-            old.branch.invite = Bytes::new();
-            old.branch.leg.talk = Talk::default();
+        let full = self.dropped.len() >= DROPPED_MAX;
+        let mut kept = 0;
+        for at in (0..self.dropped.len()).rev() {
+            kept += usize::from(self.dropped[at].in_vain);
+            if kept >= IN_VAIN_MAX || full && at == 0 {
+                self.sleeps_on(context, at);
+            }
         }
-        if self.dropped.len() >= DROPPED_MAX {
+        if full {
             self.dropped.remove(0);
         }
         self.dropped.push(Dropped {
@@ -81,6 +83,31 @@ impl Conversation {
             at: now,
             in_vain,
         });
+    }
+
+    /// Those that may sleep are not to have the call any more, where another has it or nobody is to: what is left of
+    /// our INVITEs anywhere ends.
+    pub(crate) fn forget_sleepers(&mut self, context: &mut Context<'_>) {
+        for at in 0..self.dropped.len() {
+            if !self.may_yet_take(&self.dropped[at]) {
+                self.sleeps_on(context, at);
+            }
+        }
+    }
+
+    /// One of them is not waited for any more.
+    fn sleeps_on(&mut self, context: &mut Context<'_>, at: usize) {
+        let known = &mut self.dropped[at];
+        if !std::mem::replace(&mut known.in_vain, false) {
+            return;
+        }
+        known.branch.invite = Bytes::new();
+        known.branch.leg.talk = Talk::default();
+        if let Some(client) = known.branch.client {
+            // A CANCEL goes where its phone is reached now.
+            self.take_back(context, &self.dropped[at].branch, None);
+            context.wakes_no_more(client);
+        }
     }
 
     /// Returns when the oldest of them is forgotten.
@@ -168,9 +195,11 @@ impl Conversation {
     ) -> bool {
         let at = self.dropped.iter();
         let at = at.clone().position(|known| known.branch.leg.id == leg);
+        // A CANCEL that is out makes it ring no more.
+        let open = context.shared.transactions.open(client).is_some();
         let Some(at) = at.filter(|at| {
             let known = &self.dropped[*at];
-            !known.branch.rang && self.may_yet_take(known) && answer.response.status() != 199
+            open && !known.branch.rang && self.may_yet_take(known) && answer.response.status() != 199
         }) else {
             return false;
         };

@@ -15,19 +15,21 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::ghosts::Haunted;
 use self::parting::Bye;
 use crate::engine::conversation::Conversation;
+use crate::engine::conversation::carrying::course::Course;
 use crate::engine::conversation::context::Context;
+use crate::engine::conversation::leg::Leg;
 pub(crate) use crate::engine::conversation::letters::queue::Author;
 use crate::engine::conversation::restoring::reach::other_flows;
 use crate::engine::conversation::session::media;
 use crate::engine::conversation::transferring::why_failed;
 use crate::engine::dialog::Life;
 use crate::engine::events::{Ending, GaveUp, Happening, NoticeOutcome};
-use crate::engine::ids::Side;
+use crate::engine::ids::{Aor, Side};
 use crate::engine::ports::MediaCommand;
 use crate::engine::time::{Millis, Time};
 
 /// How long the BYE waits for the answer to the last word, over each flow that the phone has.
-pub(crate) const LAST_WORD: Millis = Millis::from_secs(2);
+const LAST_WORD: Millis = Millis::from_secs(2);
 /// Of so many beside the first.
 const FLOWS_MAX: usize = 3;
 /// Notifications of messages that were not delivered whose answers it waits for too.
@@ -49,6 +51,16 @@ pub(super) struct Closing {
     /// Words before the last one whose answers it waits for.
     #[serde(default)]
     words: u32,
+}
+
+/// Returns the way of the last word to a leg: over each flow of its phone, since nobody is asked any more whether
+/// that is there.
+pub(crate) fn last_word_goes(context: &Context<'_>, aor: &Aor, leg: &Leg) -> Course {
+    let others = other_flows(context, aor, leg);
+    let course = context.course(&leg.dialog);
+    course
+        .or_over(others.into_iter().take(FLOWS_MAX))
+        .each_for(LAST_WORD)
 }
 
 impl Conversation {
@@ -79,28 +91,33 @@ impl Conversation {
 
     /// The survivor has answered one of the words before the last: its phone has the same time for the next.
     pub(super) fn closing_goes_on(&mut self, context: &Context<'_>) {
-        let sides = [Side::Caller, Side::Callee].into_iter();
-        let lasts = sides.map(|side| self.last_word_lasts(context, side)).max();
+        let lasts = self.last_words_last(context);
         if let Some(closing) = &mut self.closing
             && closing.words > 0
         {
             closing.words -= 1;
-            closing.at = context.now + lasts.unwrap_or(LAST_WORD);
+            closing.at = context.now + lasts;
         }
     }
 
     /// Returns how long the last word may take: each flow of the phone has its turn.
     fn last_word_lasts(&self, context: &Context<'_>, side: Side) -> Millis {
         let party = self.party(side);
-        let leg = party.leg.as_ref();
-        let others = leg.map_or(0, |leg| other_flows(context, &party.aor, leg).len());
-        LAST_WORD.times(1 + others.min(FLOWS_MAX) as u64)
+        let course = |leg| last_word_goes(context, &party.aor, leg).flows().count();
+        let flows = party.leg.as_ref().map_or(1, course);
+        LAST_WORD.times(flows as u64)
+    }
+
+    fn last_words_last(&self, context: &Context<'_>) -> Millis {
+        let lasts = |side| self.last_word_lasts(context, side);
+        lasts(Side::Caller).max(lasts(Side::Callee))
     }
 
     /// The survivor's phone has asked for the last word a little later.
-    pub(super) fn closes_after(&mut self, pause_ends: Time) {
+    pub(super) fn closes_after(&mut self, context: &Context<'_>, pause_ends: Time) {
+        let lasts = self.last_words_last(context);
         if let Some(closing) = &mut self.closing {
-            closing.at = pause_ends + LAST_WORD;
+            closing.at = pause_ends + lasts;
         }
     }
 
@@ -129,8 +146,9 @@ impl Conversation {
 
     /// After a restart the last word goes out once more, and is given its time.
     pub(super) fn close_later(&mut self, context: &Context<'_>) {
+        let lasts = self.last_words_last(context);
         if let Some(closing) = &mut self.closing {
-            closing.at = closing.at.max(context.now + LAST_WORD);
+            closing.at = closing.at.max(context.now + lasts);
         }
     }
 

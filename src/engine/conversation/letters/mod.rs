@@ -14,9 +14,8 @@ use bytes::Bytes;
 use self::queue::{Author, Letter, NoRoom, Reply, TRIES, reply};
 use crate::engine::conversation::context::{Context, RETRY_AFTER_S, What};
 use crate::engine::conversation::doubting::outcome::NOT_TAKEN;
-use crate::engine::conversation::ending::LAST_WORD;
+use crate::engine::conversation::ending::last_word_goes;
 use crate::engine::conversation::people::proof::is_challenge;
-use crate::engine::conversation::restoring::reach::other_flows;
 use crate::engine::conversation::{Conversation, hops_left};
 use crate::engine::dialog::failure::{Verdict, verdict};
 use crate::engine::events::{Happening, Signal};
@@ -229,13 +228,9 @@ impl Conversation {
         let Some(leg) = party.leg.as_mut() else {
             return;
         };
-        let course = context.course(&leg.dialog);
-        // Nobody is asked any more whether its phone is there, and over which flow.
         let course = match author {
-            Author::LastWord => course
-                .or_over(other_flows(context, &party.aor, leg))
-                .each_for(LAST_WORD),
-            Author::Other | Author::Notice | Author::Undelivered => course,
+            Author::LastWord => last_word_goes(context, &party.aor, leg),
+            Author::Other | Author::Notice | Author::Undelivered => context.course(&leg.dialog),
         };
         leg.request_on(
             context,
@@ -338,7 +333,7 @@ impl Conversation {
                 let until = context.now + pause;
                 self.party_mut(to).queue.notice_not_before = Some(until);
                 if author == Author::LastWord {
-                    self.closes_after(until);
+                    self.closes_after(context, until);
                 }
                 return self.pump(context, to);
             }

@@ -1,7 +1,7 @@
 //! A new leg takes the lost one's place; or the lost one comes back.
 
 use crate::engine::conversation::Conversation;
-use crate::engine::conversation::context::{Context, ELSEWHERE, What, end_with, retry_after};
+use crate::engine::conversation::context::{Context, ELSEWHERE, What, end_with};
 use crate::engine::conversation::doubting::outcome;
 use crate::engine::conversation::ending::stray::{Leaving, acknowledge_and_leave};
 use crate::engine::conversation::forking::trail::Walked;
@@ -17,9 +17,8 @@ use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::ClientId;
 use crate::sip::{Message, Method, sdp};
 
-/// So often a survivor may put off the re-INVITE of a join, and for so long at most: 14.2 says up to ten seconds.
+/// So often a survivor may put off the re-INVITE of a join.
 const PUT_OFF_MAX: u32 = 3;
-const PUT_OFF_FOR: Millis = Millis::from_secs(10);
 
 /// An answer that waits for the survivor's consent.
 #[derive(Debug)]
@@ -261,17 +260,16 @@ impl Conversation {
         }
     }
 
-    /// Returns how long a survivor wishes to be left alone that answers another request of ours yet (RFC 3261 14.2),
-    /// or that had a later one of ours before this (RFC 3261 12.2.2), a few times.
+    /// Returns how long a survivor wishes to be left alone, a few times where it has no offer of its own open.
     fn puts_off(&mut self, side: Side, response: &Message) -> Option<Millis> {
         let survivor = self.party(side.other()).leg.as_ref();
-        let latest = survivor.map(|leg| leg.dialog.local_cseq);
-        let overtaken = (latest > Some(response.cseq())).then_some(Millis(0));
-        let after = retry_after(response).or(overtaken);
-        let after = after.filter(|_| response.status() == 500)?;
+        let after = survivor.and_then(|leg| leg.puts_off(response))?;
         let lost = self.party_mut(side).lost.as_mut()?;
+        if response.status() == 491 {
+            return Some(after);
+        }
         lost.put_off += 1;
-        (lost.put_off <= PUT_OFF_MAX).then(|| after.min(PUT_OFF_FOR))
+        (lost.put_off <= PUT_OFF_MAX).then_some(after)
     }
 
     /// The pause is over; meanwhile the survivor's session may have become one that fits.
@@ -362,7 +360,7 @@ impl Conversation {
                 && self
                     .leg_mut(survivor)
                     .is_some_and(|leg| leg.too_brief(context, response));
-            if brief || response.status() == 491 {
+            if brief {
                 return self.join_later(context, side, waiting, Millis(0));
             }
             if let Some(after) = self.puts_off(side, response) {

@@ -1,18 +1,18 @@
 //! What the survivor held, resumed or did not take while its other side was sought: told to who answers.
 
 use crate::engine::conversation::Conversation;
-use crate::engine::conversation::context::{Context, What, end_with};
+use crate::engine::conversation::context::{Context, What, end_with, retry_after};
 use crate::engine::conversation::doubting::outcome;
-use crate::engine::conversation::leg::Talk;
+use crate::engine::conversation::leg::{Leg, Talk};
 pub(crate) use crate::engine::conversation::session::keys::{Role, Telling};
 use crate::engine::conversation::session::media;
 use crate::engine::dialog::Negotiation;
 use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, LegId, Side};
-use crate::engine::time::Time;
+use crate::engine::time::{Millis, Time};
 use crate::sip::{Message, Method, sdp};
 
-/// Who has an offer of its own open each time is asked so often, and then is left as it is.
+/// Who puts it off each time, as with an offer of its own open, is asked so often, and then is left as it is.
 const TRIES_MAX: u8 = 5;
 
 /// An offer that has to wait (RFC 3261 14.1).
@@ -20,6 +20,25 @@ const TRIES_MAX: u8 = 5;
 pub(crate) struct Wish {
     pub(crate) at: Option<Time>,
     tries: u8,
+}
+
+/// For so long at most: 14.2 says up to ten seconds.
+const PUT_OFF_FOR: Millis = Millis::from_secs(10);
+
+impl Leg {
+    /// Returns how long at least its phone wishes to be asked nothing anew: it has an offer of its own open (491), it
+    /// answers another request of ours yet (RFC 3261 14.2), or it had a later one before this (RFC 3261 12.2.2).
+    pub(crate) fn puts_off(&self, response: &Message) -> Option<Millis> {
+        let overtaken = self.dialog.local_cseq > response.cseq();
+        match response.status() {
+            491 => Some(Millis(0)),
+            500 => {
+                let after = retry_after(response).map(|after| after.min(PUT_OFF_FOR));
+                after.or(overtaken.then_some(Millis(0)))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Conversation {
@@ -30,7 +49,7 @@ impl Conversation {
         // Who is asked has said less than it wishes, perhaps: its answer tells.
         let asked = self.party(side.other()).leg.as_ref();
         if asked.is_some_and(|leg| leg.before.is_some() && leg.negotiation != Negotiation::Idle) {
-            return self.catch_up_later(context, side);
+            return self.catch_up_once_free(context, side);
         }
         let Some(offer) = self.offer_to(side) else {
             return;
@@ -59,7 +78,7 @@ impl Conversation {
             return;
         }
         let Some(offered) = leg.may_offer(context) else {
-            return self.catch_up_later(context, side);
+            return self.catch_up_once_free(context, side);
         };
         leg.negotiation = offered;
         leg.talk = talk;
@@ -71,9 +90,17 @@ impl Conversation {
         self.persist(context);
     }
 
-    /// Two offers have met: ours goes out once more after a while.
-    fn catch_up_later(&mut self, context: &mut Context<'_>, side: Side) {
+    /// Another offer is open that has its end: ours waits, and nobody has been asked yet.
+    fn catch_up_once_free(&mut self, context: &mut Context<'_>, side: Side) {
         let pause = self.pause_of_glare(context, side);
+        if let Some(leg) = self.leg_mut(side) {
+            leg.wish.at = Some(context.now + pause);
+        }
+    }
+
+    /// It is put off by its phone: it goes out once more after a while.
+    fn catch_up_later(&mut self, context: &mut Context<'_>, side: Side, at_least: Millis) {
+        let pause = self.pause_of_glare(context, side).max(at_least);
         if let Some(leg) = self.leg_mut(side)
             && leg.wish.tries < TRIES_MAX
         {
@@ -117,14 +144,16 @@ impl Conversation {
             }
             return;
         };
-        // With an offer of its own open, it is told once that one is acknowledged.
-        let later = response.status() == 491;
+        // With an offer of its own open, or one of ours that was taken back (RFC 3261 14.2), it is told once that is
+        // over.
+        let after = leg.puts_off(response);
+        let later = after.is_some();
         (leg.lent, leg.misled) = (leg.lent && later, leg.misled && later);
         if !ok {
             // RFC 6141: all is as it was.
             leg.talk.back_to(*before);
-            if response.status() == 491 {
-                self.catch_up_later(context, side);
+            if let Some(after) = after {
+                self.catch_up_later(context, side, after);
             }
             return;
         }

@@ -279,7 +279,8 @@ impl Conversation {
             self.keep(context, status);
             return self.denied(context, side, Signal::RequestFailed);
         }
-        let again = status == 491 || status == 422 && leg.too_brief(context, response);
+        let put_off = leg.puts_off(response);
+        let again = put_off.is_some() || status == 422 && leg.too_brief(context, response);
         if again && let Some(giving) = &mut self.giving {
             giving.asked = None;
             // It has agreed to nothing.
@@ -287,7 +288,7 @@ impl Conversation {
             if let Some(before) = giving.before.take() {
                 leg.talk.back_to(*before);
             }
-            let pause = if status == 491 { AGAIN } else { Millis(0) };
+            let pause = put_off.map_or(Millis(0), |after| after.max(AGAIN));
             giving.again_at = Some(context.now + context.shared.mint.jitter(pause, 0.2));
             return;
         }
