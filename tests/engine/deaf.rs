@@ -181,3 +181,38 @@ fn in_a_refork_one_that_rings_and_dies_is_asked_again() {
     assert_eq!(t.happened(refused), 1);
     assert!(t.waiting(desk(), &Method::Invite).is_some());
 }
+
+/// It cannot hear us, and says by its REGISTER that it is there.
+#[test]
+fn in_a_refork_one_that_rings_and_registers_rings_on() {
+    for anew in [false, true] {
+        let mut t = Table::new(settings());
+        t.established();
+        t.bob_is_lost();
+        let invite = t.request_to(desk(), Method::Invite);
+        t.reply(&invite, 180, desk());
+        t.icmp(desk());
+        t.request_to(desk(), Method::Options);
+        t.icmp(desk());
+        t.pass(Millis(3_000));
+        t.discard(desk());
+        if anew {
+            t.registers_anew("bob", desk(), "desk", "boot2");
+        } else {
+            t.register_again("bob", desk(), "desk", 2);
+        }
+        t.pass(Millis(8_000));
+        let refused = |what: &Happening| matches!(what, Happening::Refused { .. });
+        assert_eq!(t.happened(refused), 0);
+        // One that has begun anew knows nothing of what rang.
+        let again = t.waiting(desk(), &Method::Invite);
+        assert_eq!(again.is_some(), anew);
+        let invite = again.unwrap_or(invite);
+        t.discard(desk());
+        let took = response(&invite, 200, desk(), "b2");
+        t.receive(desk(), with_sdp(took, &audio(desk())));
+        t.request_to(desk(), Method::Ack);
+        let back = |what: &Happening| matches!(what, Happening::Restored { same: true, .. });
+        assert_eq!(t.happened(back), 1);
+    }
+}

@@ -795,6 +795,37 @@ fn where_no_phone_here_answers_the_pbx_is_asked_for_others() {
     );
 }
 
+/// In each order who is asked here has its time first, and none where the settings give it none.
+#[test]
+fn the_pbx_is_asked_once_those_here_have_had_their_time() {
+    for order in [RestoreOrder::SameFirst, RestoreOrder::All, RestoreOrder::Q] {
+        for first_for in [2_000, 0] {
+            let mut wishes = beyond(PathMode::Path);
+            wishes.restore.order = order;
+            wishes.restore.same_first_for = PerKind::both(Millis(first_for));
+            let mut t = Table::new(wishes);
+            let path = path_of(&t.register_beyond("bob", desk()));
+            called_by_the_pbx(&mut t, &path);
+            t.bob_is_lost();
+            t.request_to(desk(), Method::Invite);
+            if first_for > 0 {
+                t.pass(Millis(first_for - 100));
+                t.nothing_to(pbx());
+            }
+            t.pass(Millis(200));
+            let invite = asked_at_the_pbx(&mut t, "bob");
+            t.reply(&invite, 180, pbx());
+            // It is one more: who says nothing here may answer yet.
+            assert!(t.waiting(desk(), &Method::Cancel).is_none());
+            let ok = with_sdp(response(&invite, 200, pbx(), "m1"), &audio(pbx()));
+            t.receive(pbx(), ok);
+            t.request_to(pbx(), Method::Ack);
+            let back = |what: &Happening| matches!(what, Happening::Restored { .. });
+            assert_eq!(t.happened(back), 1, "{order:?} {first_for}");
+        }
+    }
+}
+
 /// The second target of an upstream is for when the first fails, also after a round in which the PBX was not asked.
 #[test]
 fn the_best_target_of_the_pbx_is_asked_for_others() {

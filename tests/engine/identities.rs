@@ -1,13 +1,16 @@
 //! Who is there may change in a call, and whoever may know is told so (RFC 5876), with what is wished of them.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use refork::engine::time::Millis;
 use refork::sip::{Builder, Message, Method, Name};
 
 use crate::admission::{again, gateway, guarded, trunk};
+use crate::attended::bob_consults_carol;
 use crate::people::*;
 use crate::table::*;
+use crate::transfer::{CAROL, carol, refer};
 
 const FIRST: &str = "\"One\" <tel:+4940001>";
 const SECOND: &str = "\"Two\" <tel:+4940002>";
@@ -207,4 +210,98 @@ fn a_name_that_is_none_any_more_is_not_told() {
     assert_eq!(heard(&resume).0, Some(THIRD));
     agrees(&mut t, &a, &resume);
     is_told_no_more(&mut t);
+}
+
+/// Alice, Bob and Carol have phones that are believed in what they say of themselves.
+fn all_trusted() -> Table {
+    let mut wishes = settings();
+    wishes.acl.trusted.push("198.51.100.0/24".parse().unwrap());
+    let mut t = Table::new(wishes);
+    t.register("bob", desk(), "desk");
+    t.register("carol", carol(), "carol");
+    t
+}
+
+/// Who has called says who they are, and the other phone of the call puts that off.
+fn is_the_second(t: &mut Table, who: &mut Remote, other: SocketAddr) {
+    t.receive(who.at, says(who.request(Method::Update), SECOND).end());
+    t.response_to(who.at, 200);
+    let told = t.next_to(other);
+    assert_eq!(heard(&told).0, Some(SECOND));
+    t.reply(&told, 491, other);
+    t.waiting(other, &Method::Ack);
+}
+
+/// Returns how often a phone is told within so long that it talks to the second; it agrees to all.
+fn hears(t: &mut Table, at: SocketAddr, seconds: u64) -> usize {
+    let mut times = 0;
+    for _ in 0..seconds * 2 {
+        t.pass(Millis(500));
+        while let Some(asked) = [Method::Invite, Method::Update, Method::Options]
+            .iter()
+            .find_map(|method| t.waiting(at, method))
+        {
+            times += usize::from(heard(&asked).0 == Some(SECOND));
+            let ok = response(&asked, 200, at, "x1");
+            t.receive(at, with_sdp(ok, &audio(at)));
+        }
+    }
+    times
+}
+
+/// Who hands a call on and has a name that nobody knows yet: that is told where the caller has the call again.
+#[test]
+fn a_name_of_who_hands_the_call_on_is_told_where_nobody_takes_it() {
+    for taken in [true, false] {
+        let mut t = all_trusted();
+        let (mut a, _) = t.established();
+        is_the_second(&mut t, &mut a, desk());
+        t.receive(alice(), refer(&mut a, CAROL));
+        t.response_to(alice(), 202);
+        let invite = t.request_to(carol(), Method::Invite);
+        t.reply(&invite, 180, carol());
+        t.discard(alice());
+        assert_eq!(hears(&mut t, desk(), 6), 0, "another is called");
+        if taken {
+            t.carol_answers(&invite);
+        } else {
+            t.reply(&invite, 486, carol());
+        }
+        assert_eq!(hears(&mut t, desk(), 8), usize::from(!taken));
+    }
+}
+
+/// The same of who is lost and comes back, or is replaced.
+#[test]
+fn a_name_of_who_is_lost_is_told_where_the_same_phone_is_back() {
+    for back in [true, false] {
+        let mut t = all_trusted();
+        t.register("alice", third(), "other");
+        let (mut a, _) = t.established();
+        is_the_second(&mut t, &mut a, desk());
+        t.alice_is_lost();
+        assert_eq!(hears(&mut t, desk(), 6), 0, "nobody is there");
+        if back {
+            t.receive(alice(), a.request(Method::Info).end());
+        } else {
+            let invite = t.waiting(third(), &Method::Invite).expect("asked");
+            let took = response(&invite, 200, third(), "a2");
+            t.receive(third(), with_sdp(took, &audio(third())));
+        }
+        assert_eq!(hears(&mut t, desk(), 8), usize::from(back));
+    }
+}
+
+/// A phone whose call is joined with another is not told who it is that has left it.
+#[test]
+fn a_name_of_who_has_joined_two_others_is_told_to_neither() {
+    let mut t = all_trusted();
+    let (_, mut b) = t.established();
+    let (mut consulting, c) = bob_consults_carol(&mut t);
+    is_the_second(&mut t, &mut consulting, carol());
+    let asked = t.referred_to(&mut b, &consulting, &c);
+    t.carol_agrees(&asked);
+    t.bob_is_rid_of(&consulting);
+    assert_eq!(hears(&mut t, alice(), 8), 0);
+    assert_eq!(hears(&mut t, carol(), 8), 0);
 }

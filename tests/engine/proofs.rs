@@ -692,3 +692,35 @@ fn a_phone_that_shares_the_address_of_an_upstream_is_shown_no_proof() {
         t.discard(beside);
     }
 }
+
+/// A PBX that the settings trust calls over a connection, whose port is none of its target's.
+#[test]
+fn what_a_listed_upstream_asks_for_over_a_connection_is_shown_to_it() {
+    for listed in [true, false] {
+        let mut wishes = with_account(&[]);
+        if listed {
+            wishes.acl.trusted.push("198.51.100.2/32".parse().unwrap());
+        }
+        let mut t = Table::new(wishes);
+        let from = phone("198.51.100.2:49152");
+        t.register("alice", alice(), "alice");
+        let invite = request(Method::Invite, "401", "alice", from, "in1");
+        t.receive_over(tcp(from, 7), with_sdp(invite, &audio(from)));
+        let rung = t.request_to(alice(), Method::Invite);
+        let took = with_sdp(answer_at(&rung, alice()), &audio(alice()));
+        t.receive(alice(), took);
+        t.request_to(alice(), Method::Ack);
+        let ok = t.response_to(from, 200);
+        let caller = Remote::of_answer(&ok, from);
+        t.receive_over(tcp(from, 7), caller.ack(1));
+        let mut a = Remote::of_invite(&rung, alice(), "b1");
+        t.receive(alice(), a.message("hello"));
+        let text = t.request_to(from, Method::Message);
+        let asked = response(&text, 407, from, "b1").header(Name::ProxyAuthenticate, NONCE);
+        t.receive_over(tcp(from, 7), asked.end());
+        let proved = t.request_to(from, Method::Message);
+        assert_eq!(shown_to_proxy(&proved), ("n1".into(), 1), "{listed}");
+        t.receive_over(tcp(from, 7), response(&proved, 200, from, "b1").end());
+        t.response_to(alice(), 200);
+    }
+}

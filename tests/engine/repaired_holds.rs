@@ -449,3 +449,46 @@ fn who_comes_back_without_a_session_and_holds_has_the_survivor_told() {
         }
     }
 }
+
+fn origin(message: &Message) -> String {
+    let body = text(message);
+    let line = body.lines().find(|line| line.starts_with("o="));
+    let fields = line.unwrap().split(' ');
+    fields.take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// Alice's hold is under way to the phone that is replaced: what that was told is nothing that the next one knows of.
+#[test]
+fn who_takes_a_call_in_the_middle_of_an_offer_has_a_session_of_its_own() {
+    for by in [Method::Invite, Method::Update] {
+        let mut t = two();
+        let (mut a, b) = t.established();
+        let hold = sdp(alice(), 2, "sendonly");
+        t.receive(alice(), with_sdp(a.request(by.clone()), &hold));
+        let open = t.request_to(desk(), by.clone());
+        let invite = request(Method::Invite, "bob", "alice", mobile(), "repair");
+        let invite = invite.header(Name::Replaces, replaces(&b));
+        t.receive(mobile(), with_sdp(invite, &audio(mobile())));
+        let taken = t.response_to(mobile(), 200);
+        assert_ne!(origin(&taken), origin(&open));
+        let m = Remote::of_answer(&taken, mobile());
+        t.receive(mobile(), m.ack(1));
+        let held = t.response_to(alice(), 200);
+        if by == Method::Invite {
+            t.receive(alice(), a.ack(held.cseq()));
+        }
+        let told = (0..50).find_map(|_| {
+            t.pass(Millis(100));
+            t.waiting(mobile(), &Method::Invite)
+        });
+        let told = told.expect("it hears of the hold");
+        assert_eq!(direction(&told), "sendonly");
+        assert_eq!(origin(&told), origin(&taken));
+        let ok = response(&told, 200, mobile(), "x1");
+        t.receive(mobile(), with_sdp(ok, &sdp(mobile(), 2, "recvonly")));
+        t.request_to(mobile(), Method::Ack);
+        t.pass(Millis(5_000));
+        assert!(t.waiting(mobile(), &Method::Invite).is_none());
+        assert!(t.waiting(alice(), &Method::Invite).is_none());
+    }
+}

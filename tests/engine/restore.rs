@@ -60,6 +60,28 @@ fn the_same_endpoint_first_then_all_and_one_notice() {
     );
 }
 
+/// The lost phone rings no longer alone than it has.
+#[test]
+fn with_no_time_of_its_own_the_same_endpoint_is_asked_beside_all_others() {
+    for order in [RestoreOrder::SameFirst, RestoreOrder::All] {
+        let mut wishes = settings();
+        wishes.restore.order = order;
+        wishes.restore.same_first_for = PerKind::both(Millis(0));
+        let mut t = Table::new(wishes);
+        t.register("bob", desk(), "desk");
+        t.register("bob", mobile(), "mobile");
+        t.established();
+        t.bob_is_lost();
+        t.pass(Millis(10));
+        let same = t.request_to(desk(), Method::Invite);
+        assert!(same.header(Name::Replaces).is_some());
+        t.takes_over(mobile(), "m1", &audio(mobile()));
+        // One round, and no more: who says nothing yet is not asked twice.
+        assert!(t.waiting(desk(), &Method::Invite).is_none());
+        t.request_to(alice(), Method::Message);
+    }
+}
+
 #[test]
 fn the_same_endpoint_again_needs_no_notice() {
     let mut t = two();

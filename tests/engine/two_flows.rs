@@ -9,6 +9,7 @@ use refork::sip::{Message, Method, Name};
 
 use crate::people::*;
 use crate::table::*;
+use crate::transfer::{carol, carols_mobile};
 
 /// The two flows of Bob's desk phone; calls take the one that it registered last.
 const FLOWS: [fn() -> SocketAddr; 2] = [mobile, desk];
@@ -459,5 +460,38 @@ fn a_phone_that_is_let_go_while_the_call_goes_on_has_one_more_bye_when_it_is_bac
         );
         t.register_again("bob", desk(), "desk", 2);
         assert_eq!(byes(&mut t, desk(), "b2"), usize::from(!answered));
+    }
+}
+
+/// Whom the call was handed to has flows of her own, which are not those of who had it before.
+#[test]
+fn who_was_called_in_a_transfer_has_her_bye_over_her_other_flow() {
+    for refused in [true, false] {
+        let mut t = Table::new(settings());
+        for (at, reg_id) in [carols_mobile(), carol()].into_iter().zip(1..) {
+            let register = t.register_request("carol", at, "carol", 1, 3600);
+            let register = String::from_utf8_lossy(&register)
+                .replace("Call-ID: reg-", &format!("Call-ID: {reg_id}-reg-"))
+                .replace(";+sip", &format!(";reg-id={reg_id};+sip"));
+            t.receive(at, register.into());
+            t.response_to(at, 200);
+            t.pass(Millis(1_000));
+        }
+        let (mut a, mut b) = t.established();
+        let invite = t.referred(&mut b);
+        t.carol_answers(&invite);
+        t.word_of_carol();
+        t.hangs_up(&mut a);
+        let first = t.request_to(carol(), Method::Bye);
+        if refused {
+            t.icmp(carol());
+        } else {
+            t.pass(Millis::from_secs(5));
+        }
+        let bye = t.waiting(carols_mobile(), &Method::Bye);
+        let bye = bye.expect("over her other flow");
+        assert_eq!((bye.cseq(), bye.to_tag()), (first.cseq(), Some("c1")));
+        t.reply(&bye, 200, carols_mobile());
+        t.discard(desk());
     }
 }

@@ -375,17 +375,23 @@ impl Leg {
             self.refused.get_or_insert((at, status));
             return;
         }
+        let tag = message.to_tag().map(ToOwned::to_owned);
+        let another = self.remote_tag.is_some() && self.remote_tag != tag;
         if !self.outgoing {
             // It came again, for nobody had heard the refusal, and was taken.
             self.refused = None;
         }
+        if another && !self.outgoing && self.acked.is_none() && self.bye_sent.is_some() {
+            // It came again, for nobody had heard the first 2xx, nor the BYE after it, and was taken anew.
+            (self.bye_sent, self.bye_again, self.bye_heard) = (None, None, None);
+            self.answered = None;
+            self.successes.clear();
+        } else if another {
+            self.second_success.get_or_insert(at);
+        }
         self.answered.get_or_insert(at);
         self.answered_again = Some(at);
         self.successes.push(at);
-        let tag = message.to_tag().map(ToOwned::to_owned);
-        if self.remote_tag.is_some() && self.remote_tag != tag {
-            self.second_success.get_or_insert(at);
-        }
         self.remote_tag = tag;
         if !message.body().is_empty() && !self.replaces {
             self.agreed = String::from_utf8_lossy(message.body()).into_owned();

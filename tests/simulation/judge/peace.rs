@@ -153,7 +153,10 @@ impl Case<'_> {
             let mut got = leg.got.iter().filter(is_new);
             let got = got.find(|got| (offer.at..until).contains(&got.at))?;
             let (agreed, _) = got.answer.filter(|(_, status)| *status < 300)?;
-            if left.is_some_and(|bye| bye.since(agreed) > FLIGHT) {
+            // Who was deaf meanwhile may have been refused long before it left, by no word of a dialog that has ended.
+            let others_word = offer.answer.is_some_and(|(_, status)| status != 481);
+            let deaf = |bye: Time| others_word && self.trouble(peer.phone, offer.at, bye);
+            if left.is_some_and(|bye| bye.since(agreed) > FLIGHT && !deaf(bye)) {
                 return None;
             }
             let carried = self.is_carried(peer, offer, got) && !is_owed(peer, leg, got);
@@ -232,6 +235,12 @@ impl Case<'_> {
             let again = got.last >= got.at + RETRANSMITTED || self.is_overdue(leg, got);
             got.method == Method::Options && again && request.at < got.at + PROBED
         });
+        // One that comes after it, and is refused for its number (RFC 3261 12.2.2), was sent before.
+        let overtaken = leg.got.iter().any(|got| {
+            let soon = (request.at..request.at + PROBED).contains(&got.at);
+            let refused = got.answer.is_some_and(|(_, status)| status == 500);
+            got.method == Method::Options && soon && refused
+        });
         let forgotten = before().any(|got| {
             let carried = got.news || self.is_asked_by_the_other(leg, got);
             let open = is_offer(&got.method) && carried;
@@ -242,7 +251,7 @@ impl Case<'_> {
             })
         });
         let known = !request.news || leg.is_what_stands(request);
-        known && (timed || unheard || doubted || forgotten)
+        known && (timed || unheard || doubted || overtaken || forgotten)
     }
 
     /// Its own requests are answered, and never by a code that ends the dialog (RFC 5057).

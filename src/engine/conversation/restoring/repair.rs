@@ -251,8 +251,10 @@ impl Conversation {
             None => self.party_mut(side).leg.take(),
         };
         self.seat(context, side, leg, asking, (old, lost), answer);
-        // Whom the phone had on hold is told what that says now, and whom it holds now.
+        // Whom the phone had on hold is told what that says now, and whom it holds now; it, what the other side has
+        // offered meanwhile, and was answered here.
         self.catch_up(context, side.other());
+        self.catch_up_after(context, side);
     }
 
     /// The session fits nobody, and all stays as it is; whether a leg lives whose phone is elsewhere, a probe will

@@ -77,17 +77,28 @@ impl Conversation {
         if !less && media::same_directions_for(&before, &told, known) {
             return;
         }
-        let Some(offered) = leg.may_offer(context) else {
+        let method = leg.abilities.offers_by();
+        // RFC 3261 14.1: no re-INVITE before the ACK to our 2xx.
+        let through = leg.unacknowledged.is_none() || method == Method::Update;
+        let Some(offered) = leg.may_offer(context).filter(|_| through) else {
             return self.catch_up_once_free(context, side);
         };
         leg.negotiation = offered;
         leg.talk = talk;
         leg.before = Some(Box::new(before));
-        let method = leg.abilities.offers_by();
         leg.request(context, id, &method, What::Wish, |builder| {
             end_with(builder, Some("application/sdp"), told.as_bytes())
         });
         self.persist(context);
+    }
+
+    /// The same where the other side may have to be told something itself: its answer to that counts.
+    pub(super) fn catch_up_after(&mut self, context: &mut Context<'_>, side: Side) {
+        let other = self.party(side.other()).leg.as_ref();
+        if other.is_some_and(|leg| leg.wish.at.is_some()) {
+            return self.catch_up_once_free(context, side);
+        }
+        self.catch_up(context, side);
     }
 
     /// Another offer is open that has its end: ours waits, and nobody has been asked yet.

@@ -133,7 +133,7 @@ impl Conversation {
     /// Sends a refresh: UPDATE, or the standing session by re-INVITE where Allow lacks that; with what the side is to
     /// be told yet. Returns false where another offer is in its way.
     pub(super) fn refresh(&mut self, context: &mut Context<'_>, side: Side) -> bool {
-        self.forget_who_has_left(side);
+        let waits = self.forget_who_has_left(side);
         let id = self.id;
         let Some(leg) = self.leg_mut(side) else {
             return false;
@@ -156,7 +156,8 @@ impl Conversation {
                 return false;
             }
         };
-        let lines = leg.untold.as_ref().map(|untold| untold.lines());
+        let untold = leg.untold.as_ref().filter(|_| !waits);
+        let lines = untold.map(|untold| untold.lines());
         let client = leg.request(context, id, &method, What::Refresh, |builder| {
             end_with(
                 builder.raw_lines(lines.as_deref().unwrap_or_default()),
@@ -164,7 +165,9 @@ impl Conversation {
                 told.as_deref().unwrap_or("").as_bytes(),
             )
         });
-        if let Some(untold) = &mut leg.untold {
+        if let Some(untold) = &mut leg.untold
+            && !waits
+        {
             untold.is_said_in(client);
         }
         if update {

@@ -78,17 +78,24 @@ impl Conversation {
         self.say_untold(context, side);
     }
 
-    /// A leg is told nothing of who is not on the other side any more.
-    pub(super) fn forget_who_has_left(&mut self, side: Side) {
-        let there = self.party(side.other()).leg.as_ref().map(|leg| leg.id);
-        if let Some(leg) = self.leg_mut(side)
-            && leg
-                .untold
-                .as_ref()
-                .is_some_and(|untold| Some(untold.of) != there)
-        {
+    /// A leg is told nothing of who is not on the other side any more. Returns true where who is named stands aside,
+    /// and may have the call again.
+    pub(super) fn forget_who_has_left(&mut self, side: Side) -> bool {
+        let other = self.party(side.other());
+        let there = other.leg.as_ref().map(|leg| leg.id);
+        let aside = other.lost.as_ref().map(|lost| lost.old.id);
+        let Some(leg) = self.leg_mut(side) else {
+            return false;
+        };
+        let of = |known: Option<LegId>| {
+            let untold = leg.untold.as_ref();
+            untold.is_some_and(|untold| Some(untold.of) == known)
+        };
+        let (stands, waits) = (of(there), of(aside));
+        if !stands && !waits {
             leg.untold = None;
         }
+        waits && !stands
     }
 
     /// Says it where the dialog is free, else a little later.
@@ -114,11 +121,13 @@ impl Conversation {
         let now = context.now;
         let due = |at: &mut Time| *at <= now;
         let is_due = |untold: &mut Untold| untold.at.take_if(due).is_some();
-        if self.untold(side).is_some_and(is_due) {
-            self.forget_who_has_left(side);
-            if self.untold(side).is_some() {
-                self.say_untold(context, side);
-            }
+        if !self.untold(side).is_some_and(is_due) {
+            return;
+        }
+        if self.forget_who_has_left(side) {
+            self.untold_later(context, side);
+        } else if self.untold(side).is_some() {
+            self.say_untold(context, side);
         }
     }
 

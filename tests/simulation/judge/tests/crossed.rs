@@ -130,10 +130,13 @@ fn an_offer_is_taken_back_by_a_bye_that_meets_its_answer() {
 
 #[test]
 fn a_refusal_that_comes_after_its_phone_has_given_up_is_none() {
-    for (deaf, refused, wrong) in [
-        (true, 45_000, false),
-        (false, 45_000, true),
-        (true, 20_000, true),
+    for (deaf, refused, status, wrong) in [
+        (true, 45_000, 481, false),
+        (false, 45_000, 481, true),
+        (true, 20_000, 481, true),
+        // That word is no answer to its BYE.
+        (true, 20_000, 500, false),
+        (false, 20_000, 500, true),
     ] {
         let mut story = Story::call();
         if deaf {
@@ -147,9 +150,10 @@ fn a_refusal_that_comes_after_its_phone_has_given_up_is_none() {
         story.offers(5100, (A, "ca"), stands, 200, false);
         story.inside(15_000, B, "cb", (Method::Bye, ""), Some(200), true);
         let of = ("cb", 2, branch);
-        story.response(refused, B, (481, Method::Invite), of, false);
+        story.response(refused, B, (status, Method::Invite), of, false);
         let found = judge(&story.log);
-        assert_eq!(has(&found, NOBODY_ASKED), wrong, "{deaf} {refused}");
+        let case = format!("{deaf} {refused} {status}");
+        assert_eq!(has(&found, NOBODY_ASKED), wrong, "{case}");
     }
 }
 

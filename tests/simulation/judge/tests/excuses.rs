@@ -330,6 +330,33 @@ fn who_is_asked_once_more_since_its_refusal_was_lost_may_take_the_call() {
 }
 
 #[test]
+fn who_takes_the_same_invite_once_more_after_its_farewell_has_the_call() {
+    // Nobody hears that a mute phone takes the call, nor that it leaves it; the INVITE comes again as it is heard.
+    let story = |again: bool| {
+        let mut story = Story::registered();
+        story.befalls(10_000, B, Fault::Killed);
+        story.invite(14_000, C, "cc", false);
+        story.final_response(16_000, C, "cc", 200, true);
+        story.inside(48_000, C, "cc", (Method::Bye, ""), Some(481), true);
+        if again {
+            story.invite(48_500, C, "cc", false);
+            let took = Builder::response(200, "OK")
+                .header(Name::Via, "SIP/2.0/UDP 10.0.0.9;branch=z9hG4bKicc")
+                .header(Name::From, "<sip:f@x>;tag=f")
+                .header(Name::To, "<sip:t@x>;tag=another")
+                .header(Name::CallId, "cc")
+                .header(Name::CSeq, "1 INVITE");
+            story.message(50_000, C, took.end(), true);
+            story.ack(50_010, C, "cc", false);
+            story.got(250_050, C, "cc", Method::Bye);
+        }
+        story.end(250_000, &[])
+    };
+    assert!(!has(&story(true), "left alone"));
+    finds(&story(false), "left alone");
+}
+
+#[test]
 fn who_is_mute_keeps_its_place_while_one_that_was_just_killed_is_asked() {
     // What C takes, when A is killed, and when B is told.
     let story = |taken, killed, told| {

@@ -229,6 +229,22 @@ fn the_session_that_stands_is_offered_in_doubt_alone() {
 }
 
 #[test]
+fn a_probe_that_the_offer_has_overtaken_was_not_answered_before() {
+    for (at, status, wrong) in [
+        (20_200, 500, false),
+        (20_200, 200, true),
+        (32_000, 500, true),
+    ] {
+        let mut story = Story::call();
+        story.got(20_100, A, "ca", Method::Update);
+        let probe = (Method::Options, "");
+        story.inside(at, A, "ca", probe, Some(status), false);
+        let found = story.end(50_000, &[(B, "cb")]);
+        assert_eq!(has(&found, NOBODY_ASKED), wrong, "{at} {status}");
+    }
+}
+
+#[test]
 fn a_probe_whose_first_tries_were_lost_is_answered_too_late() {
     for (at, offered, wrong) in [
         (20_000, 20_100, false),
