@@ -199,7 +199,9 @@ impl Conversation {
         let open = context.shared.transactions.open(client).is_some();
         let Some(at) = at.filter(|at| {
             let known = &self.dropped[*at];
-            open && !known.branch.rang && self.may_yet_take(known) && answer.response.status() != 199
+            open && !known.branch.rang
+                && self.may_yet_take(known)
+                && answer.response.status() != 199
         }) else {
             return false;
         };

@@ -405,7 +405,12 @@ impl Conversation {
 
     /// Cancels the INVITE of a branch: where it went (RFC 3261 9.1) or its last answer came from, or over the flow
     /// by which the phone is reached now, where its own is closed or was given up for another.
-    pub(crate) fn take_back(&self, context: &mut Context<'_>, branch: &Branch, reason: Option<&str>) {
+    pub(crate) fn take_back(
+        &self,
+        context: &mut Context<'_>,
+        branch: &Branch,
+        reason: Option<&str>,
+    ) {
         let Some(client) = branch.client else { return };
         let flow = branch.leg.dialog.flow;
         let last = context.shared.transactions.goes_over(client);

@@ -1,4 +1,5 @@
-//! Which phone behind an upstream has answered: that forks as it likes, and one address there is many phones'.
+//! Which phone has answered an INVITE, by its 2xx: a name leads to many, and an upstream forks as it likes, where one
+//! address is many phones'.
 //!
 //! Two that show an instance (or `epid`) are told apart by it. Where one of them shows none, it takes another Contact
 //! (user or host) and another product in Server or User-Agent: a trunk shows one for all, and some PBXs have a Contact
@@ -8,9 +9,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::conversation::Conversation;
+use crate::engine::conversation::context::Context;
 use crate::engine::conversation::leg::Leg;
-use crate::engine::endpoint::Identity;
+use crate::engine::endpoint::{Endpoint, Identity};
+use crate::engine::ids::{LegId, Side};
 use crate::engine::location;
+use crate::engine::routing;
 use crate::engine::settings::Settings;
 use crate::sip::{Address, Message, Name, Uri};
 
@@ -67,15 +72,61 @@ fn differs(a: &Identity, b: &Identity) -> bool {
     (user, host) != (their_user, their_host) && both_say && user_agent != their_agent
 }
 
+/// Returns the Contact of a 2xx, and the phone that is there.
+fn shown<'a>(response: &'a Message, settings: &Settings) -> Option<(Address<'a>, Endpoint)> {
+    let contact = Address::parse(response.header(Name::Contact)?).ok()?;
+    let there = location::endpoint(&contact, response, None, settings);
+    Some((contact, there))
+}
+
+impl Conversation {
+    /// Who takes the place may be another device than the one that was asked there: its Contact says which.
+    pub(super) fn is_known_by_answer(
+        &mut self,
+        context: &Context<'_>,
+        side: Side,
+        leg: LegId,
+        response: &Message,
+    ) {
+        let settings = &context.shared.settings;
+        let Some((_, mut there)) = shown(response, settings) else {
+            return;
+        };
+        let aor = self.party(side).aor.clone();
+        let Some(branch) = self.branch_mut(leg) else {
+            return;
+        };
+        branch.leg.is_shown_by(response, settings);
+        let at_first = &mut branch.asked;
+        let asked = &mut branch.leg.endpoint;
+        // An upstream's phones are told apart by who is asked there, and other signs than an instance are less sure.
+        let both = (&*asked.identity, &*there.identity);
+        let sure = matches!(both, (Identity::Instance(_), Identity::Instance(_)));
+        if !sure || asked.through.is_some() || location::same(&asked.identity, &there.identity) {
+            return;
+        }
+        let aor = branch
+            .meant
+            .as_ref()
+            .map_or(&aor, |meant| &meant.person.aor);
+        let known = routing::flows(aor, &there.identity, context.now, context.world);
+        if let Some(known) = known.into_iter().next() {
+            there.name = known.name;
+        }
+        at_first.get_or_insert_with(|| asked.identity.clone());
+        (asked.identity, asked.name) = (there.identity, there.name);
+    }
+}
+
 impl Leg {
     /// What was asked of an upstream has its 2xx, by which its phone has a name and is known from now on.
     pub(crate) fn is_shown_by(&mut self, response: &Message, settings: &Settings) {
-        let contact = response.header(Name::Contact);
-        let contact = contact.and_then(|contact| Address::parse(contact).ok());
-        let Some(contact) = contact.filter(|_| self.endpoint.through.is_some()) else {
+        if self.endpoint.through.is_none() {
+            return;
+        }
+        let Some((contact, there)) = shown(response, settings) else {
             return;
         };
-        let there = location::endpoint(&contact, response, None, settings);
         let sure = matches!(*there.identity, Identity::Instance(_) | Identity::Epid(_));
         self.endpoint.name = there.name;
         self.behind = Some(Box::new(Behind {

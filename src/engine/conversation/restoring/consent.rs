@@ -129,7 +129,7 @@ impl Conversation {
     ) -> Result<Option<Box<str>>, Unfit> {
         let offer = leg.talk.said.clone();
         // Without the hold of the one that was there: who comes says itself whether it holds.
-        let resumed = self.unheld(side).filter(|_| offer.is_some() && !answered);
+        let resumed = self.resumed(side).filter(|_| offer.is_some() && !answered);
         let other = self.party(side.other()).talk();
         let heard = other.and_then(|talk| talk.said.as_deref());
         let heard = resumed.as_deref().or(heard);

@@ -168,7 +168,8 @@ impl Conversation {
 
     /// Both are lost, and who held is replaced: the other's next endpoint begins without that hold.
     fn resume_the_absent(&mut self, side: Side) {
-        if let Some(resumed) = self.resumed(side)
+        if self.party(side).lost.is_some()
+            && let Some(resumed) = self.resumed(side)
             && let Some(absent) = &mut self.party_mut(side.other()).lost
         {
             absent.old.talk.said = Some(resumed);

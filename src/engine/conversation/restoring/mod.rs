@@ -372,7 +372,9 @@ impl Conversation {
     /// Returns what an endpoint is offered of what the survivor said last, what is in use first.
     pub(super) fn offer_to(&self, side: Side) -> Option<Box<str>> {
         let talk = self.party(side.other()).talk()?;
-        let resumed = self.resumed(side);
+        let resumed = self
+            .resumed(side)
+            .filter(|_| self.party(side).lost.is_some());
         let said = resumed.as_deref().or(talk.said.as_deref())?;
         let ordered = talk
             .told
@@ -382,14 +384,9 @@ impl Conversation {
         Some(ordered.map_or_else(|| said.into(), Into::into))
     }
 
-    /// Returns what the survivor would say without the hold of who is gone: nobody is left to take it off.
+    /// Returns what the survivor would say without the hold of who is there, or was: where another takes that place
+    /// nobody is left to take it off.
     pub(super) fn resumed(&self, side: Side) -> Option<Box<str>> {
-        let holder = self.party(side).lost.as_ref()?.old.talk.said.as_deref()?;
-        self.party(side.other()).talk()?.resumed(holder)
-    }
-
-    /// The same where somebody takes the place of who is there, lost or not.
-    pub(super) fn unheld(&self, side: Side) -> Option<Box<str>> {
         let holder = self.party(side).talk()?.said.as_deref()?;
         self.party(side.other()).talk()?.resumed(holder)
     }

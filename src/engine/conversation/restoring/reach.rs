@@ -3,13 +3,13 @@
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::leg::Leg;
-use crate::engine::endpoint::{Endpoint, Identity};
-use crate::engine::ids::{Aor, ConnectionId, Flow, LegId, Side, Transport};
+use crate::engine::endpoint::Endpoint;
+use crate::engine::ids::{Aor, ConnectionId, Flow, Side, Transport};
 use crate::engine::locating::Hop;
 use crate::engine::location;
 use crate::engine::routing::{self, Q_DEFAULT, Target};
 use crate::engine::settings::ServedBy;
-use crate::sip::{Address, Message, Name, Uri};
+use crate::sip::{Address, Uri};
 
 impl Conversation {
     /// Returns whom a lost participant can be reached at, the lost endpoint among them.
@@ -77,45 +77,6 @@ impl Conversation {
         !leg.is_beyond()
             || party.asked.is_some()
             || !routing::endpoints(&party.aor, context.now, settings, context.world).is_empty()
-    }
-
-    /// Who takes the place may be another device than the one that was asked there: its Contact says which.
-    pub(super) fn is_known_by_answer(
-        &mut self,
-        context: &Context<'_>,
-        side: Side,
-        leg: LegId,
-        response: &Message,
-    ) {
-        let contact = response.header(Name::Contact);
-        let Some(contact) = contact.and_then(|contact| Address::parse(contact).ok()) else {
-            return;
-        };
-        let settings = &context.shared.settings;
-        let mut there = location::endpoint(&contact, response, None, settings);
-        let aor = self.party(side).aor.clone();
-        let Some(branch) = self.branch_mut(leg) else {
-            return;
-        };
-        branch.leg.is_shown_by(response, settings);
-        let at_first = &mut branch.asked;
-        let asked = &mut branch.leg.endpoint;
-        // An upstream's phones are told apart by who is asked there, and other signs than an instance are less sure.
-        let both = (&*asked.identity, &*there.identity);
-        let sure = matches!(both, (Identity::Instance(_), Identity::Instance(_)));
-        if !sure || asked.through.is_some() || location::same(&asked.identity, &there.identity) {
-            return;
-        }
-        let aor = branch
-            .meant
-            .as_ref()
-            .map_or(&aor, |meant| &meant.person.aor);
-        let known = routing::flows(aor, &there.identity, context.now, context.world);
-        if let Some(known) = known.into_iter().next() {
-            there.name = known.name;
-        }
-        at_first.get_or_insert_with(|| asked.identity.clone());
-        (asked.identity, asked.name) = (there.identity, there.name);
     }
 
     /// Returns the upstream that knows a lost participant's other endpoints, asked for the participant at the best

@@ -79,7 +79,7 @@ impl Conversation {
             return None;
         }
         // Whether it still holds the other it says by its offer.
-        let resumed = self.unheld(side).filter(|_| offer.is_some());
+        let resumed = self.resumed(side).filter(|_| offer.is_some());
         let other = self.party(side.other()).talk()?;
         let heard = resumed.as_deref().or(other.said.as_deref())?;
         let ours_at = context.world.advertised(&leg.dialog.flow);

@@ -77,8 +77,8 @@ impl Conversation {
         });
         // It may have taken back a hold of its own since, and been told that the other's lasts.
         let held = both.is_some_and(|(told, said)| media::opens(Some(own), told, said));
-        let resumes =
-            self.is_transferring(side) && opens || self.resumed(side).is_some() && changes || held;
+        let unheld = self.party(side).lost.is_some() && self.resumed(side).is_some();
+        let resumes = self.is_transferring(side) && opens || unheld && changes || held;
         let deaf = party.talk().is_some_and(is_deaf);
         fits && !resumes && !deaf || !party.is_up()
     }
