@@ -443,3 +443,42 @@ fn a_refer_that_was_passed_on_is_answered_as_its_side_is_lost() {
     t.response_to(mobile(), 200);
     t.nothing_to(alice());
 }
+
+/// It has taken an INVITE that names its dialog after that had brought it back, and ends the one for the other.
+#[test]
+fn a_transferor_that_made_room_for_an_invite_too_late_is_sought_where_its_transfer_fails() {
+    for superseded in [true, false] {
+        let mut t = three();
+        let (_, mut b) = t.established();
+        t.bob_is_lost();
+        let again = t.request_to(desk(), Method::Invite);
+        assert!(again.header(Name::Replaces).is_some());
+        let invite = t.referred(&mut b);
+        t.reply(&invite, 180, carol());
+        t.told(desk(), "180 Ringing");
+        if superseded {
+            let late = response(&again, 200, desk(), "b2");
+            t.receive(desk(), with_sdp(late, &audio(desk())));
+            t.request_to(desk(), Method::Ack);
+            let bye = t.request_to(desk(), Method::Bye);
+            assert_eq!(bye.to_tag(), Some("b2"));
+            t.reply(&bye, 200, desk());
+        }
+        t.hangs_up(&mut b);
+        t.pass(Millis::from_secs(25));
+        t.discard(desk());
+        t.reply(&invite, 486, carol());
+        t.pass(Millis(10));
+        let ended = t.waiting(alice(), &Method::Bye).is_some();
+        assert_eq!(ended, !superseded);
+        if superseded {
+            let invite = t.waiting(desk(), &Method::Invite).expect("asked");
+            assert!(invite.header(Name::Replaces).is_none(), "it is gone");
+            let took = response(&invite, 200, desk(), "b3");
+            t.receive(desk(), with_sdp(took, &audio(desk())));
+            t.request_to(desk(), Method::Ack);
+            let back = |what: &Happening| matches!(what, Happening::Restored { same: true, .. });
+            assert_eq!(t.happened(back), 1);
+        }
+    }
+}

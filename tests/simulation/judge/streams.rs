@@ -7,7 +7,7 @@ use refork::engine::time::{Millis, Time};
 use refork::sip::sdp::{Direction, Kind, Sdp};
 use refork::sip::{Message, Method};
 
-use super::legs::Leg;
+use super::legs::{Leg, Request};
 use super::{Case, FOR_EVER, PhoneId, TRANSACTION, What};
 
 /// By then every offer has been answered, carried across and tried again after a glare.
@@ -130,10 +130,9 @@ impl Case<'_> {
                 };
                 let changed = ours.at.max(theirs.at);
                 // What a transferor wishes while its target rings is told where nobody takes the call.
-                if [leg, peer]
-                    .into_iter()
-                    .any(|of| self.handed_on_after(of, changed))
-                {
+                if [leg, peer].into_iter().any(|of| {
+                    self.handed_on_after(of, changed) || self.hands_on_until(of, changed, end)
+                }) {
                     continue;
                 }
                 let since = changed + SETTLED;
@@ -167,6 +166,23 @@ impl Case<'_> {
             && entries.any(|entry| {
                 entry.phone == Some(leg.phone) && taken(&entry.what) && entry.at >= changed
             })
+    }
+
+    /// Returns true for a phone that had asked for that, and has not heard by then what came of it: who is asked may be
+    /// silent for as long as an INVITE is sent.
+    fn hands_on_until(&self, leg: &Leg, changed: Time, end: Time) -> bool {
+        let lasts = TRANSACTION.max(self.log.rules.rings);
+        let mut sent = leg.sent.iter();
+        let asked = sent.rfind(|sent| sent.method == Method::Refer && sent.at <= changed);
+        asked.is_some_and(|asked| {
+            let outcome = |got: &Request| {
+                let said = got.body.strip_prefix("SIP/2.0 ");
+                (asked.at..=end).contains(&got.at)
+                    && said.is_some_and(|status| !status.starts_with('1'))
+            };
+            let accepted = matches!(asked.answer, Some((_, 200..300)));
+            accepted && end <= asked.at + lasts && !leg.got.iter().any(outcome)
+        })
     }
 
     /// Returns what each phone has agreed on by then, by its Call-ID.

@@ -41,6 +41,7 @@ use crate::engine::conversation::forking::Meant;
 use crate::engine::conversation::forking::breadth;
 use crate::engine::conversation::forking::toward::unreached_by_media;
 use crate::engine::conversation::forking::turn::turned;
+use crate::engine::conversation::leg::Leg;
 pub(crate) use crate::engine::conversation::session::media::{self, PortState};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Ending, GaveUp, Happening, Signal};
@@ -87,9 +88,20 @@ impl Conversation {
         if self.given_alone(side) {
             return self.keep(context, 480);
         }
-        let Some(old) = self.party_mut(side).leg.take() else {
-            return;
-        };
+        if let Some(old) = self.party_mut(side).leg.take() {
+            self.seek(context, side, old, (signal, begins), false);
+        }
+    }
+
+    /// A side is without its leg, and its phones are asked from then on. That may be `gone` by a BYE.
+    pub(crate) fn seek(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        old: Leg,
+        (signal, begins): (Signal, Millis),
+        gone: bool,
+    ) {
         let endpoint = old.endpoint.name.clone();
         self.note(
             context,
@@ -105,6 +117,7 @@ impl Conversation {
         self.relapsed(context.now, side, &old, signal);
         let mut lost = Restoration::new(old, context.now, context.now + WAIT_MAX);
         lost.start = Some(context.now + begins);
+        lost.gone = gone;
         if let Some(walked) = &self.party(side).walked {
             lost.fork.trail = Some(walked.trail.clone());
             lost.fork.steps = walked.steps.clone();

@@ -34,7 +34,7 @@ impl Leg {
             491 => Some(Millis(0)),
             500 => {
                 let after = retry_after(response).map(|after| after.min(PUT_OFF_FOR));
-                after.or(overtaken.then_some(Millis(0)))
+                after.or_else(|| overtaken.then_some(Millis(0)))
             }
             _ => None,
         }

@@ -51,7 +51,7 @@ use crate::engine::conversation::restoring::repair::replaced;
 use crate::engine::conversation::restoring::survivor;
 use crate::engine::conversation::{Conversation, Party};
 use crate::engine::dialog::{Admission, Happens};
-use crate::engine::events::{Ending, Happening};
+use crate::engine::events::{Ending, Happening, Signal};
 use crate::engine::ids::{Aor, ConversationId, Flow, Side};
 use crate::engine::mint::tag_shard;
 use crate::engine::refusal::Refusal;
@@ -404,7 +404,8 @@ impl Conversation {
             return;
         };
         self.note(context, Happening::TransferFailed { side, status });
-        if aside.gone {
+        let gone = aside.gone;
+        if gone && aside.old.superseded.is_none() {
             self.party_mut(side).lost = Some(aside);
             return self.finish(context, Ending::Transfer(status));
         }
@@ -413,6 +414,12 @@ impl Conversation {
         let Some(mut transferor) = self.revive(context, side) else {
             return;
         };
+        if gone {
+            // Its phone made room for an INVITE of ours that came too late, and has no call at all.
+            self.letters_after_failed_transfer(side);
+            let signal = (Signal::Superseded, Millis(0));
+            return self.seek(context, side, transferor, signal, true);
+        }
         transferor.report(context, id, status);
         self.letters_after_failed_transfer(side);
         self.party_mut(side).leg = Some(transferor);
@@ -462,6 +469,9 @@ impl Conversation {
         }
         match request.method() {
             Method::Bye => {
+                if !aside.old.is_superseded(context) {
+                    aside.old.superseded = None;
+                }
                 let _ = aside.old.life.take(Happens::Bye);
                 aside.old.leave(context);
                 aside.gone = true;

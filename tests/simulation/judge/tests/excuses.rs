@@ -504,6 +504,30 @@ fn what_a_transferor_wishes_while_its_target_rings_need_not_be_told() {
 }
 
 #[test]
+fn what_a_transferor_wishes_while_its_target_is_silent_need_not_be_told_yet() {
+    // When it hangs up, and whether it has heard by then that nobody comes.
+    for (ends, told, wrong) in [
+        (85_000, false, false),
+        (85_000, true, true),
+        (110_000, false, true),
+    ] {
+        let mut story = Story::call();
+        story.agrees(4000, A, "ca", ["sendrecv", "sendrecv"], false);
+        story.inside(60_000, B, "cb", (Method::Refer, ""), Some(202), true);
+        story.agrees(61_000, B, "cb", ["sendonly", "recvonly"], true);
+        let outcome = if told {
+            "SIP/2.0 408 No"
+        } else {
+            "SIP/2.0 100 Trying"
+        };
+        let notify = (Method::Notify, outcome);
+        story.inside(62_000, B, "cb", notify, Some(200), false);
+        let found = story.end(ends, &[(B, "cb")]);
+        assert_eq!(has(&found, "was told Some"), wrong, "{ends} {told}");
+    }
+}
+
+#[test]
 fn a_text_on_its_way_as_the_server_died_may_come_again() {
     let story = |written, down, came| {
         let mut story = Story::call();
