@@ -26,12 +26,19 @@ pub(super) struct Agreed {
     offers: BTreeMap<String, (bool, Sections)>,
     /// An offer in a 2xx, which the ACK answers.
     late: Option<(bool, Sections)>,
+    /// The branches of what was settled, the last one last.
+    settled: Vec<String>,
 }
 
 impl Agreed {
     fn take(&mut self, at: Time, message: &Message, sent: bool) {
         let said = sections(message);
         let branch = message.branch().unwrap_or_default().to_owned();
+        let mut before = self.settled.iter().rev().skip(1);
+        if before.any(|known| *known == branch) {
+            // It comes again, and another offer has been agreed on since.
+            return;
+        }
         if message.is_request() {
             match (message.method(), said, self.late.take()) {
                 (Method::Ack, Some(answer), Some(offer)) => self.agree(at, offer, (sent, answer)),
@@ -50,7 +57,10 @@ impl Agreed {
             (None, _) => {}
         }
         if message.status() >= 200 {
-            self.offers.remove(&branch);
+            let offered = self.offers.remove(&branch).is_some();
+            if (offered || said.is_some()) && self.settled.last() != Some(&branch) {
+                self.settled.push(branch);
+            }
         }
     }
 

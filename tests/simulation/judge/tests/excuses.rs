@@ -504,6 +504,42 @@ fn what_a_transferor_wishes_while_its_target_rings_need_not_be_told() {
 }
 
 #[test]
+fn an_offer_that_comes_again_after_the_next_changes_nothing() {
+    for (again, wrong) in [("z9hG4bKhold", false), ("z9hG4bKanew", true)] {
+        let mut story = Story::call();
+        let both = |way, answer| (sdp(2, way), sdp(2, answer));
+        let (hold, resume) = (both("sendonly", "recvonly"), both("sendrecv", "sendrecv"));
+        for (at, branch, (offer, answer)) in [
+            (4000, "z9hG4bKhold", &hold),
+            (5000, "z9hG4bKresume", &resume),
+            (6000, again, &hold),
+        ] {
+            for (phone, call, sent) in [(B, "cb", true), (A, "ca", false)] {
+                if at == 6000 && sent {
+                    continue;
+                }
+                let of = (call, at, branch);
+                let update = || Method::Update;
+                story.request(
+                    at.into(),
+                    phone,
+                    update(),
+                    call,
+                    at,
+                    branch,
+                    ";tag=t",
+                    offer,
+                    sent,
+                );
+                story.described((at + 20).into(), phone, (200, update()), of, answer, !sent);
+            }
+        }
+        let found = story.end(90_000, &[(B, "cb")]);
+        assert_eq!(has(&found, "was told Some"), wrong, "{again}");
+    }
+}
+
+#[test]
 fn what_a_transferor_wishes_while_its_target_is_silent_need_not_be_told_yet() {
     // When it hangs up, and whether it has heard by then that nobody comes.
     for (ends, told, wrong) in [
