@@ -1,6 +1,7 @@
 //! What began must end: no phone is left ringing, unacknowledged or in a call that is over.
 
 use refork::engine::time::{Millis, Time};
+use refork::sip::Method;
 
 use super::causes::is_offer;
 use super::legs::Leg;
@@ -69,6 +70,15 @@ impl Case<'_> {
             && !self.restarted(at - TRANSACTION - TRANSACTION, at)
         {
             blame(at, "its session was not refreshed");
+        }
+        for request in leg.got.iter().filter(|got| got.method == Method::Invite) {
+            let Some((at, 200..300)) = request.answer else {
+                continue;
+            };
+            let stays = leg.over().is_none_or(|over| over > at + TRANSACTION);
+            if !request.acked && stays && !self.restarted(request.at, at + TRANSACTION) {
+                blame(at, "2xx to a re-INVITE never acknowledged");
+            }
         }
         // A phone gives up so where no PRACK comes (RFC 3262 3).
         if let Some((at, 504)) = leg.refused
@@ -181,16 +191,13 @@ impl Case<'_> {
                 .iter()
                 .any(|(from, until)| *from <= a.max(b) + TRANSACTION && *until >= a.max(b))
         };
-        // The BYE was owed from the first that took the place on, and a restart forgets it.
+        // The BYE was owed from the first that took the place on, and goes out again as the server rises.
         let stayed = self
             .side(leg.talk, leg.side)
             .filter_map(|other| other.acked.filter(|at| other.stood_at(*at + Millis(1000))));
         let replaced = stayed.filter(|at| *at > a.min(b)).min();
         let replaced = replaced.unwrap_or_else(|| a.max(b));
-        let restarted = [replaced, a.max(b)]
-            .into_iter()
-            .any(|at| self.restarted(at, at + TRANSACTION));
-        if away(leg) || away(rival) || restarted {
+        if away(leg) || away(rival) {
             return;
         }
         // A phone that was told 481 knows that the dialog is gone, though no BYE ever reached it.
@@ -209,7 +216,13 @@ impl Case<'_> {
             .filter(|(begin, _)| *begin <= until)
             .map(|(_, end)| *end)
             .max();
+        let risen = [replaced, a.max(b)].into_iter().filter_map(|at| {
+            let mut restarts = self.restarts.iter();
+            let soon = |(down, up): &&(Time, Time)| *down <= at + TRANSACTION && *up >= at;
+            restarts.rfind(soon).map(|(_, up)| *up)
+        });
         let from = a.max(b).max(trouble.unwrap_or_default());
+        let from = from.max(risen.max().unwrap_or_default());
         // Where nothing befell anybody the loser is told at once.
         let mut roster = self.log.roster.iter().enumerate();
         let well = !self.restarted(leg.invited, until)

@@ -24,6 +24,9 @@ pub(super) struct Request {
     pub(super) news: bool,
     /// Its final response, when and what.
     pub(super) answer: Option<(Time, u16)>,
+    cseq: u32,
+    /// Of a re-INVITE: the 2xx has its ACK.
+    pub(super) acked: bool,
 }
 
 /// What a phone saw of one dialog with the server, from the INVITE on.
@@ -301,6 +304,13 @@ impl Leg {
                 if message.cseq() == self.cseq && self.answered.is_some() {
                     self.acked.get_or_insert(at);
                 }
+                let list = if sent { &mut self.sent } else { &mut self.got };
+                let is_its = |known: &&mut Request| {
+                    known.method == Method::Invite && known.cseq == message.cseq()
+                };
+                if let Some(known) = list.iter_mut().find(is_its) {
+                    known.acked = true;
+                }
             }
             Method::Cancel => self.cancelled = true,
             Method::Invite if of_invite => {}
@@ -341,6 +351,8 @@ impl Leg {
                 body: String::from_utf8_lossy(message.body()).into_owned(),
                 news,
                 answer: None,
+                cseq: message.cseq(),
+                acked: false,
             });
         }
     }

@@ -14,6 +14,9 @@ const JOINED: Millis = Millis(16_000);
 const CLOSING: Millis = Millis(20_000);
 /// An INVITE that is lost on the way comes again.
 const ARRIVES: Millis = Millis(8000);
+/// So long at most no INVITE comes to a phone that is sought: one that is sent again pauses for 16 s, and the next one
+/// for the longest pause of the settings (8 s, a fifth more by chance); one of them may be lost.
+const SOUGHT_AGAIN: Millis = Millis(42_000);
 
 /// A time in which a leg stands and nobody is there whom it could talk to.
 struct Hole<'a> {
@@ -88,6 +91,11 @@ impl Case<'_> {
             if self.is_back_unasked(phone, noticed, hole) {
                 blame(format!(
                     "left alone since {since} s, and {name} not asked as it came back"
+                ));
+            }
+            if self.is_sought_no_more(phone, noticed, hole) {
+                blame(format!(
+                    "left alone since {since} s, and {name} not asked again"
                 ));
             }
             let joined = asked + JOINED;
@@ -185,6 +193,34 @@ impl Case<'_> {
                 && !self.has_let_it_ring(phone, hole.from, *registered)
                 && !self.has_refused(phone, hole.from, *registered)
                 && !self.was_asked(phone, *begun, asked)
+        })
+    }
+
+    /// Returns true for a phone that is back without a word while its person is sought, and is not asked again.
+    fn is_sought_no_more(&self, phone: PhoneId, noticed: Time, hole: &Hole<'_>) -> bool {
+        let over = hole.until.min(hole.from + self.log.rules.restore());
+        let [registered, left] = self.registered[phone];
+        let mut returns = self.gone[phone].iter().map(|(_, end)| *end);
+        returns.any(|back| {
+            let until = back + SOUGHT_AGAIN;
+            let mut faults = self.troubles[phone].iter();
+            // What it came back from lasts for a transaction more.
+            let well = faults
+                .all(|(begin, end)| *begin > until || *begin <= back && *end <= back + TRANSACTION);
+            let engaged = self.legs.iter().any(|leg| {
+                let since = leg.phone == phone && leg.invited <= back;
+                since && leg.end().is_none_or(|end| end > back)
+            });
+            noticed < back
+                && until < over
+                && well
+                && !engaged
+                && registered.is_some_and(|at| at < back)
+                && left.is_none_or(|at| at > until)
+                && !self.restarted(back, until)
+                && !self.was_asked(phone, back, until)
+                && !self.has_let_it_ring(phone, hole.from, until)
+                && !self.has_refused(phone, hole.from, until)
         })
     }
 

@@ -22,6 +22,8 @@ impl Phone {
         Some(match self.calls[at].timer {
             Some(timer) if timer.ours => format!("{wish};refresher=uac"),
             Some(_) => format!("{wish};refresher=uas"),
+            // Some leave it to whom they call.
+            None if is_even(&self.calls[at].call_id) => format!("{wish};refresher=uas"),
             None => wish.to_string(),
         })
     }
@@ -41,7 +43,7 @@ impl Phone {
             Some(value) if value.contains("refresher=uac") => true,
             Some(value) if value.contains("refresher=uas") => false,
             // It is ours to say: by turns, so that both are met.
-            Some(_) | None => request.cseq().is_multiple_of(2),
+            Some(_) | None => is_even(request.call_id()),
         };
         let who = if uac { "uac" } else { "uas" };
         Some(format!("{expires};refresher={who}"))
@@ -101,6 +103,14 @@ impl Phone {
             self.invite(at, false, now);
         }
     }
+}
+
+/// Returns true for one call in two.
+fn is_even(call_id: &str) -> bool {
+    let bytes = call_id.bytes();
+    bytes
+        .fold(0, |sum: u32, byte| sum + u32::from(byte))
+        .is_multiple_of(2)
 }
 
 fn seconds(value: &str) -> Option<u64> {

@@ -211,3 +211,43 @@ fn who_registers_anew_while_its_person_is_sought_is_asked_at_once() {
     assert!(!has(&story(None, true, false), unasked));
     assert!(!has(&story(None, false, true), unasked));
 }
+
+/// It comes back without a word, and would have to wait for the end of the restoration.
+#[test]
+fn who_could_not_be_reached_must_be_asked_again() {
+    for (asked, wrong) in [(None, true), (Some(95_000), false)] {
+        let mut story = Story::registered();
+        story.log.rules = serde_json::from_str(r#"{"restore": 120000}"#).unwrap();
+        story.add(9000, C, What::Fault(Fault::Cut));
+        story.add(10_000, B, What::Fault(Fault::Killed));
+        story.add(60_000, C, What::Recovered);
+        if let Some(at) = asked {
+            story.invite(at, C, "cc", false);
+            story.final_response(at + 20_000, C, "cc", 480, true);
+        }
+        let found = story.gives_up(135_000);
+        assert_eq!(has(&found, "b0-1 not asked again"), wrong, "{found:?}");
+    }
+}
+
+#[test]
+fn a_reinvite_that_is_accepted_has_its_ack() {
+    for acked in [true, false] {
+        let mut story = Story::call();
+        let (method, branch, tag) = (Method::Invite, "z9hG4bKre", ";tag=t");
+        let session = sdp(2, "sendonly");
+        story.request(5000, A, method, "ca", 2, branch, tag, &session, false);
+        let of = ("ca", 2, branch);
+        story.described(5020, A, (200, Method::Invite), of, &session, true);
+        if acked {
+            let branch = "z9hG4bKack";
+            story.request(5030, A, Method::Ack, "ca", 2, branch, tag, "", false);
+        }
+        let found = story.end(60_000, &[(B, "cb")]);
+        assert_eq!(
+            !has(&found, "re-INVITE never acknowledged"),
+            acked,
+            "{found:?}"
+        );
+    }
+}

@@ -24,7 +24,22 @@ impl Story {
         self.request(at, phone, method, call, number, &branch, tag, offer, sent);
         let of = (call, number, &*branch);
         let status = (status, Method::Invite);
+        let accepted = status.0 < 300;
         self.described(at + 20, phone, status, of, answer, !sent);
+        if accepted {
+            let ack = format!("{branch}a");
+            self.request(
+                at + 30,
+                phone,
+                Method::Ack,
+                call,
+                number,
+                &ack,
+                tag,
+                "",
+                sent,
+            );
+        }
     }
 
     /// C is called, with two formats.
