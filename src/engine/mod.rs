@@ -156,6 +156,7 @@ impl Engine {
                 out: out.collect(),
                 upstreams,
                 shard_key: ShardKey::default(),
+                home: shard,
                 leads,
                 tags: HashMap::new(),
                 moves: Moves::new(&shards),

@@ -5,6 +5,7 @@ use refork::engine::settings::Pickup;
 use refork::engine::time::Millis;
 use refork::sip::{Builder, Message, Method, Name};
 
+use crate::admission::ack_of;
 use crate::calls::cancel_like;
 use crate::people::*;
 use crate::table::*;
@@ -116,6 +117,27 @@ fn who_may_not_pick_up_is_told_so_and_the_phone_rings_on() {
         t.nothing_to(desk());
         t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
         t.response_to(alice(), 200);
+    }
+}
+
+/// An INVITE with Replaces goes to the worker that has the dialog, whatever its Call-ID; so does the ACK of its refusal.
+#[test]
+fn the_ack_of_a_refused_pickup_finds_who_has_refused() {
+    for number in 0..8 {
+        let mut wishes = settings();
+        wishes.fork.pickup = Pickup::Own;
+        let mut t = Table::of_two_workers(wishes);
+        t.register("bob", desk(), "desk");
+        let invite = ringing(&mut t);
+        let call_id = format!("{number}-pickup");
+        let wish = request(Method::Invite, "carol", "alice", carol(), &call_id)
+            .header(Name::Replaces, naming(&invite));
+        let wish = with_sdp(wish, &audio(carol()));
+        t.receive(carol(), wish.clone());
+        let refused = t.response_to(carol(), 403);
+        t.receive(carol(), ack_of(&wish, &refused));
+        t.pass(Millis::from_secs(2));
+        t.nothing_to(carol());
     }
 }
 

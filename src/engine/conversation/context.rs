@@ -20,7 +20,7 @@ use super::under_way::UnderWay;
 use crate::engine::dialog::Dialog;
 use crate::engine::dialog::session_id::SessionId;
 use crate::engine::events::Event;
-use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side};
+use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side, VirtualShard};
 use crate::engine::locating::Shunned;
 use crate::engine::mint::{Mint, ShardKey};
 use crate::engine::ports::{Output, Token, World};
@@ -166,6 +166,8 @@ pub(crate) struct Shared {
     pub(crate) proving: Proving,
     pub(crate) upstreams: Upstreams,
     pub(crate) shard_key: ShardKey,
+    /// One of this engine's: what answers a tag that names it comes here.
+    pub(crate) home: VirtualShard,
     /// This shard probes upstreams, and tells the operator of them.
     pub(crate) leads: bool,
     /// Messages waiting in all queues, and their octets.
@@ -452,7 +454,8 @@ impl Context<'_> {
             warning,
         } = refusal;
         self.tell_refusal(server, status, why);
-        let tag = self.shared.mint.hex(8);
+        // An INVITE with Replaces is here for the dialog that it names; its ACK has nothing but this tag to come by.
+        let tag = self.shared.mint.tag(self.shared.home);
         let Some((code, text)) = warning else {
             return self.answer(server, status, Some(&tag));
         };
