@@ -1,5 +1,6 @@
 //! Transactions (RFC 3261 17, RFC 6026): the four machines and the table that finds them.
 
+mod client_machine;
 mod clients;
 mod compose;
 mod effects;
