@@ -5,13 +5,15 @@ use refork::sip::Method;
 
 use super::causes::is_offer;
 use super::legs::Leg;
-use super::{Case, TRANSACTION};
+use super::{BRIEF, Case, TRANSACTION};
 use crate::log::{Fault, PhoneId, What};
 
 /// Longer than any ring timeout of the settings, shorter than a phone rings by itself.
 const RINGING_MAX: Millis = Millis(90_000);
 /// A BYE that is lost on the way comes again so soon.
 const PROMPT: Millis = Millis(12_000);
+/// The BYE of who has lost its place, and does not answer, comes again so long after.
+const AGAIN: [Millis; 3] = [Millis(60_000), Millis(180_000), Millis(420_000)];
 /// An INVITE may still be on the way when its server rises again.
 const LATE: Millis = Millis(1200);
 
@@ -179,6 +181,32 @@ impl Case<'_> {
         mute && else_well
     }
 
+    /// Returns by when a phone that has lost its place while it was away had to be told, and was not: its BYE comes
+    /// again, over a restart too.
+    fn untold_on_return(&self, leg: &Leg, rival: &Leg, last: Time) -> Option<Time> {
+        let (loser, winner) = match leg.acked < rival.acked {
+            true => (leg, rival),
+            false => (rival, leg),
+        };
+        let taken = winner.acked.filter(|at| winner.stood_at(*at + BRIEF))?;
+        let gone = self.gone[loser.phone].iter();
+        let gone = gone.filter(|(begin, end)| *begin <= taken && *end >= taken);
+        let back = gone.map(|(_, end)| *end).max().filter(|end| *end < last)?;
+        let mut rounds = AGAIN.iter().map(|round| taken + *round);
+        let until = rounds.find(|round| *round >= back)? + TRANSACTION.times(2);
+        let mut faults = self.troubles[loser.phone].iter();
+        let well = faults
+            .all(|(begin, end)| *begin > until || *begin <= back && *end <= back + TRANSACTION);
+        let [card, other] = [loser, winner].map(|leg| &self.log.roster[leg.phone]);
+        let store_fails = || {
+            let mut entries = self.log.entries.iter();
+            entries.any(|entry| matches!(entry.what, What::Stored(false)))
+        };
+        let stays = loser.over().is_none_or(|over| over > until);
+        let untold = stays && well && !card.stream && card.user == other.user;
+        (untold && until < last && !self.restarted(back, until) && !store_fails()).then_some(until)
+    }
+
     /// Two phones of a side are in the conversation only while the loser is told so.
     fn alone(&self, leg: &Leg, rival: &Leg, last: Time, found: &mut Vec<(Time, usize, String)>) {
         let (Some(a), Some(b)) = (leg.acked, rival.acked) else {
@@ -198,6 +226,10 @@ impl Case<'_> {
         let replaced = stayed.filter(|at| *at > a.min(b)).min();
         let replaced = replaced.unwrap_or_else(|| a.max(b));
         if away(leg) || away(rival) {
+            if let Some(at) = self.untold_on_return(leg, rival, last) {
+                let what = "has lost its place, and is not told as it is back".to_owned();
+                found.push((at, leg.phone, what));
+            }
             return;
         }
         // A phone that was told 481 knows that the dialog is gone, though no BYE ever reached it.

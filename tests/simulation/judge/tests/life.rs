@@ -251,3 +251,19 @@ fn a_reinvite_that_is_accepted_has_its_ack() {
         );
     }
 }
+
+/// The BYE that nothing could bring to it comes again, over a restart too.
+#[test]
+fn who_has_lost_its_place_while_it_was_away_is_told_as_it_is_back() {
+    for (told, wrong) in [(Some(91_000), false), (None, true)] {
+        let mut story = Story::registered();
+        story.add(10_000, B, What::Fault(Fault::Cut));
+        story.answer(30_000, C, "cc");
+        story.add(70_000, B, What::Recovered);
+        if let Some(at) = told {
+            story.got(at, B, "cb", Method::Bye);
+        }
+        let found = story.end(200_000, &[(C, "cc")]);
+        assert_eq!(has(&found, "not told as it is back"), wrong, "{found:?}");
+    }
+}
