@@ -123,4 +123,5 @@ mod unknown;
 mod upgrades;
 mod video;
 mod ways_back;
+mod whereabouts;
 mod wrong_domains;

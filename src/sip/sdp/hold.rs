@@ -18,7 +18,7 @@ pub fn wishes(said: &[u8], told: Option<&[u8]>, before: &[Direction]) -> Vec<Dir
         let before = before.get(at).copied().unwrap_or_default();
         let told = told.get(at).filter(|told| told.port != 0);
         let there = told.map_or_else(Direction::default, |told| told.direction);
-        let (sends, receives) = (media.direction.sends(), media.direction.receives());
+        let (sends, receives) = (media.does().sends(), media.does().receives());
         Direction::of(
             sends || !there.receives() && before.sends(),
             receives || !there.sends() && before.receives(),
@@ -35,13 +35,10 @@ pub fn resumed(said: &[u8], holder: &[u8], wishes: &[Direction]) -> Option<Vec<u
     let (said, holder) = (Sdp::parse(said).ok()?, Sdp::parse(holder).ok()?);
     let both = said.media().iter().zip(holder.media()).enumerate();
     let opened = both.map(|(at, (media, holder))| {
-        // RFC 2543 held by the address 0.0.0.0.
-        let silenced = holder.address.is_some_and(|ip| ip.is_unspecified());
         let wish = wishes.get(at).copied().unwrap_or_default();
         // Where it only listened, its author's ear is closed by no more than that (RFC 3264 6.1).
-        let is_held = media.port != 0
-            && (silenced || holder.direction != Direction::SendRecv)
-            && media.direction != wish;
+        let is_held =
+            media.port != 0 && holder.does() != Direction::SendRecv && media.direction != wish;
         is_held.then_some(wish)
     });
     let opened: Vec<Option<Direction>> = opened.collect();

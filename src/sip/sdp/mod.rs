@@ -10,6 +10,7 @@ mod rewrite;
 #[cfg(test)]
 mod tests;
 mod unasked;
+mod way;
 
 pub use agree::{
     answer_as_asked, answer_to, answer_with, is_mute, offer_again, only_moves, wants_more, widened,
@@ -21,6 +22,7 @@ pub use hold::{resumed, wishes};
 pub use parse::{Direction, Keying, Kind, Media, Payload, Sdp};
 pub use rewrite::{Cover, Place, Rewrite};
 pub use unasked::without_unasked;
+pub use way::{has_ice, same_ways, with_role};
 
 /// Larger ones are refused: no phone needs them.
 const BYTES_MAX: usize = 16 * 1024;

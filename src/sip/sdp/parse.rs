@@ -323,6 +323,17 @@ impl<'a> Media<'a> {
         self.proto.contains("RTP/") && (self.proto.contains("AVP"))
     }
 
+    /// Returns true where the address 0.0.0.0 puts it on hold, as RFC 2543 did (RFC 3264 8.4).
+    pub fn is_old_hold(&self) -> bool {
+        self.address.is_some_and(|ip| ip.is_unspecified())
+    }
+
+    /// Returns what its author does: who holds by the old way hears nothing.
+    pub fn does(&self) -> Direction {
+        let hears = self.direction.receives() && !self.is_old_hold();
+        Direction::of(self.direction.sends(), hears)
+    }
+
     /// Returns true for fax by datagram (ITU-T T.38), which is no RTP.
     pub fn is_fax(&self) -> bool {
         self.proto.eq_ignore_ascii_case("udptl")

@@ -231,7 +231,7 @@ fn section(
 /// Returns the direction that a stream on hold by its address has (RFC 3264 8.4): the new address does
 /// not say any more that nothing is to be sent to it.
 fn held(media: &Media<'_>) -> Option<Direction> {
-    let held = media.is_rtp() && media.address.is_some_and(|ip| ip.is_unspecified());
+    let held = media.is_rtp() && media.is_old_hold();
     held.then_some(match media.direction {
         Direction::SendRecv | Direction::SendOnly => Direction::SendOnly,
         Direction::RecvOnly | Direction::Inactive => Direction::Inactive,

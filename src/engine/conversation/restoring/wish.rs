@@ -1,25 +1,34 @@
-//! What the survivor held, resumed or did not take while its other side was sought: told to who answers.
+//! What the survivor held, resumed or did not take while its other side was sought, and where it is by then: told to who
+//! answers.
 
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, What, end_with, retry_after};
 use crate::engine::conversation::doubting::outcome;
 use crate::engine::conversation::leg::{Leg, Talk};
+use crate::engine::conversation::session::enclosed::sdp_of;
 pub(crate) use crate::engine::conversation::session::keys::{Role, Telling};
 use crate::engine::conversation::session::media;
 use crate::engine::dialog::Negotiation;
 use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::settings::MediaMode;
 use crate::engine::time::{Millis, Time};
 use crate::sip::{Message, Method, sdp};
 
 /// Who puts it off each time, as with an offer of its own open, is asked so often, and then is left as it is.
 const TRIES_MAX: u8 = 5;
+/// Two that offer something else each time they are asked are left as they are after that.
+const ROUNDS_MAX: u8 = 3;
 
 /// An offer that has to wait (RFC 3261 14.1).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Wish {
     pub(crate) at: Option<Time>,
     tries: u8,
+    /// The phone is asked for an offer, and has one of the other side's in its ACK.
+    unsaid: bool,
+    /// So many others have been asked so just before, one for the sake of the other.
+    rounds: u8,
 }
 
 /// For so long at most: 14.2 says up to ten seconds.
@@ -74,8 +83,13 @@ impl Conversation {
         let said = before.said.as_deref().unwrap_or_default();
         let takes = wider.as_deref().unwrap_or(&told);
         let less = sdp::takes_some(known.as_bytes(), said.as_bytes(), takes.as_bytes());
-        if !less && media::same_directions_for(&before, &told, known) {
+        let past_us = mode == MediaMode::Direct;
+        let moved = !sdp::same_ways(told.as_bytes(), known.as_bytes(), past_us);
+        if !less && !moved && media::same_directions_for(&before, &told, known) {
             return;
+        }
+        if moved && sdp::has_ice(told.as_bytes()) {
+            return self.ask_for_offer(context, side);
         }
         let method = leg.abilities.offers_by();
         // RFC 3261 14.1: no re-INVITE before the ACK to our 2xx.
@@ -90,6 +104,75 @@ impl Conversation {
             end_with(builder, Some("application/sdp"), told.as_bytes())
         });
         self.persist(context);
+    }
+
+    /// New credentials of ICE in an offer are a restart, to which the endpoint would have to answer with new ones of its
+    /// own (RFC 8839 4.4.1.1), and so on for ever between the two. Who is asked for an offer says what it has, and has
+    /// the other side's in the ACK (RFC 3725 4.1).
+    fn ask_for_offer(&mut self, context: &mut Context<'_>, side: Side) {
+        let id = self.id;
+        let Some(leg) = self.parties[side.index()].leg.as_mut() else {
+            return;
+        };
+        let through = leg.unacknowledged.is_none();
+        let Some(offered) = leg.may_offer(context).filter(|_| through) else {
+            return self.catch_up_once_free(context, side);
+        };
+        leg.negotiation = offered;
+        leg.wish.unsaid = true;
+        leg.before = Some(Box::new(leg.talk.clone()));
+        leg.request(context, id, &Method::Invite, What::Wish, |builder| {
+            end_with(builder, None, b"")
+        });
+        self.persist(context);
+    }
+
+    /// Its offer: what the other side has said last is the answer, and that may have to hear of the offer in turn.
+    fn take_offer(
+        &mut self,
+        context: &mut Context<'_>,
+        side: Side,
+        response: &Message,
+        flow: Flow,
+    ) {
+        let id = self.id;
+        let other = self.party(side.other()).talk();
+        let other = other.and_then(|talk| talk.said.clone());
+        let Some(leg) = self.leg_mut(side) else {
+            return;
+        };
+        let rounds = std::mem::take(&mut leg.wish).rounds;
+        leg.owe_ack(response.cseq());
+        leg.dialog.refresh_over(response, flow);
+        leg.abilities.learn(response);
+        if let Some(offer) = sdp_of(response) {
+            leg.talk.offers(offer);
+            let known = leg.talk.told.clone().unwrap_or_default();
+            let other = other.map(|said| {
+                sdp::with_role(said.as_bytes(), known.as_bytes()).map_or(said, Into::into)
+            });
+            let answer = other.and_then(|said| self.tell(context, side, &said, Role::Answer));
+            if let Some(leg) = self.leg_mut(side).filter(|_| answer.is_some()) {
+                leg.settle();
+                leg.acknowledge(context, id, response.cseq(), answer);
+            }
+        }
+        // Where it offers nothing, or nothing that can be read.
+        self.acknowledge_with_the_standing(context, side);
+        self.configure(context, side);
+        self.persist(context);
+        if let Some(other) = self.leg_mut(side.other())
+            && rounds < ROUNDS_MAX
+        {
+            other.wish.rounds = rounds + 1;
+            self.catch_up(context, side.other());
+        }
+        if let Some(other) = self.leg_mut(side.other())
+            && other.before.is_none()
+            && other.wish.at.is_none()
+        {
+            other.wish.rounds = 0;
+        }
     }
 
     /// The same where the other side may have to be told something itself: its answer to that counts.
@@ -163,10 +246,14 @@ impl Conversation {
         if !ok {
             // RFC 6141: all is as it was.
             leg.talk.back_to(*before);
+            leg.wish.unsaid = false;
             if let Some(after) = after {
                 self.catch_up_later(context, side, after);
             }
             return;
+        }
+        if leg.wish.unsaid {
+            return self.take_offer(context, side, response, flow);
         }
         leg.wish = Wish::default();
         if *response.method() == Method::Invite {
@@ -195,6 +282,7 @@ impl Conversation {
             && let Some(before) = leg.before.take()
         {
             leg.talk.back_to(*before);
+            leg.wish.unsaid = false;
         }
         self.suspect(context, side, signal);
     }

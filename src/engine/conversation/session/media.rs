@@ -322,7 +322,7 @@ pub(crate) fn opens(own: Option<&str>, before: &str, now: &str) -> bool {
         None => Some(Direction::SendRecv),
         Some(own) => {
             let media = own.as_ref().ok()?.media().get(at)?;
-            (media.port != 0).then_some(media.direction)
+            (media.port != 0).then_some(media.does())
         }
     };
     let mut both = before.media().iter().zip(now.media()).enumerate();
@@ -336,11 +336,6 @@ pub(crate) fn opens(own: Option<&str>, before: &str, now: &str) -> bool {
         let said = is.receives() && !was.receives() && wish == Direction::SendRecv;
         heard || said || before.port == 0 && own.is_none()
     })
-}
-
-/// RFC 2543 put a stream on hold by the address 0.0.0.0 (RFC 3264 8.4).
-fn is_old_hold(media: &Media<'_>) -> bool {
-    media.address.is_some_and(|ip| ip.is_unspecified())
 }
 
 /// Returns what the relay must know of a side's streams, by what it said, by its talk with us and by what the other
@@ -386,9 +381,7 @@ pub(crate) fn streams(said: &str, talk: &Talk, other: Option<&str>) -> Vec<Strea
         other
             .as_ref()
             .and_then(|other| other.media().get(at))
-            .is_none_or(|media| {
-                media.port != 0 && media.direction.receives() && !is_old_hold(media)
-            })
+            .is_none_or(|media| media.port != 0 && media.does().receives())
     };
     sdp.media()
         .iter()
@@ -407,14 +400,14 @@ pub(crate) fn streams(said: &str, talk: &Talk, other: Option<&str>) -> Vec<Strea
             rtcp_mux: is_muxed(at, media),
             voice: match media.direction {
                 // A fax machine has nothing to say while it listens.
-                _ if media.is_fax() || is_old_hold(media) || !wanted(at) => Voice::None,
+                _ if media.is_fax() || media.is_old_hold() || !wanted(at) => Voice::None,
                 Direction::SendRecv => Voice::Due,
                 // Who says so by itself holds the other side, and may play music or nothing.
                 Direction::SendOnly if talk.asked && is_told_to_speak(at) => Voice::Due,
                 Direction::SendOnly => Voice::Perhaps,
                 Direction::RecvOnly | Direction::Inactive => Voice::None,
             },
-            receives: media.direction.receives() && !is_old_hold(media),
+            receives: media.does().receives(),
             video: media.kind == Kind::Video,
             inside: match media.keying() {
                 _ if media.is_fax() => Inside::Fax,
