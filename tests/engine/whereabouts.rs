@@ -197,23 +197,26 @@ fn two_that_offer_new_credentials_each_time_are_left_as_they_are_in_the_end() {
 
 #[test]
 fn an_old_hold_of_the_survivors_stays_where_a_new_phone_heeds_none() {
-    let mut t = Table::new(settings());
-    t.register("bob", desk(), "desk");
-    let held = audio(alice()).replace("c=IN IP4 198.51.100.1", "c=IN IP4 0.0.0.0");
-    assert!(held.contains("0.0.0.0"));
-    let (mut a, _) = t.established();
-    let offer = a.request(Method::Invite);
-    t.receive(alice(), with_sdp(offer, &held));
-    let told = t.request_to(desk(), Method::Invite);
-    answers(&mut t, desk(), &told, "b1", &audio(desk()));
-    let ok = t.response_to(alice(), 200);
-    t.receive(alice(), a.ack(ok.cseq()));
-    t.discard(desk());
-    let invite = mobile_rings(&mut t);
-    // It says sendrecv whatever it was asked.
-    answers(&mut t, mobile(), &invite, "m1", &audio(mobile()));
-    t.request_to(mobile(), Method::Ack);
-    hears_the_notice(&mut t);
-    t.pass(Millis(5_000));
-    t.nothing_to(alice());
+    // What the phone that is lost has answered to it.
+    for answer in ["recvonly", "sendrecv"] {
+        let mut t = Table::new(settings());
+        t.register("bob", desk(), "desk");
+        let held = audio(alice()).replace("c=IN IP4 198.51.100.1", "c=IN IP4 0.0.0.0");
+        assert!(held.contains("0.0.0.0"));
+        let (mut a, _) = t.established();
+        let offer = a.request(Method::Invite);
+        t.receive(alice(), with_sdp(offer, &held));
+        let told = t.request_to(desk(), Method::Invite);
+        answers(&mut t, desk(), &told, "b1", &sdp(desk(), 2, answer));
+        let ok = t.response_to(alice(), 200);
+        t.receive(alice(), a.ack(ok.cseq()));
+        t.discard(desk());
+        let invite = mobile_rings(&mut t);
+        // It says sendrecv whatever it was asked.
+        answers(&mut t, mobile(), &invite, "m1", &audio(mobile()));
+        t.request_to(mobile(), Method::Ack);
+        hears_the_notice(&mut t);
+        t.pass(Millis(5_000));
+        t.nothing_to(alice());
+    }
 }

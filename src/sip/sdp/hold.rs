@@ -38,7 +38,7 @@ pub fn resumed(said: &[u8], holder: &[u8], wishes: &[Direction]) -> Option<Vec<u
         let wish = wishes.get(at).copied().unwrap_or_default();
         // Where it only listened, its author's ear is closed by no more than that (RFC 3264 6.1).
         let is_held =
-            media.port != 0 && holder.does() != Direction::SendRecv && media.direction != wish;
+            media.port != 0 && holder.does() != Direction::SendRecv && media.does() != wish;
         is_held.then_some(wish)
     });
     let opened: Vec<Option<Direction>> = opened.collect();

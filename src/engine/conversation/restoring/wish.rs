@@ -55,6 +55,9 @@ impl Conversation {
     /// endpoint is offered now what its INVITE did not say.
     pub(crate) fn catch_up(&mut self, context: &mut Context<'_>, side: Side) {
         let id = self.id;
+        if self.is_asked_to_go(side) {
+            return;
+        }
         // Who is asked has said less than it wishes, perhaps: its answer tells.
         let asked = self.party(side.other()).leg.as_ref();
         if asked.is_some_and(|leg| leg.before.is_some() && leg.negotiation != Negotiation::Idle) {

@@ -162,6 +162,12 @@ impl Conversation {
         asked.is_some_and(|open| *open == client)
     }
 
+    /// The phone of a side is asked for its consent to another conversation's session.
+    pub(crate) fn is_asked_to_go(&self, side: Side) -> bool {
+        let giving = self.giving.as_ref();
+        giving.is_some_and(|giving| giving.side == side && giving.asked.is_some())
+    }
+
     /// The other conversation is ready.
     pub(super) fn on_wanted(
         &mut self,
