@@ -254,7 +254,8 @@ impl Engine {
         }
         let by = self.came_by(request, &flow, asker, now, world);
         // The From and the Contact are the word of whoever is beyond, then.
-        let beyond = by.is_some() && !trust::is_listed(&flow, &self.shared.settings, world);
+        let listed = trust::is_listed(&flow, &self.shared.settings, world);
+        let beyond = by.clone().filter(|_| !listed);
         let by = by.unwrap_or_default();
         let standing = self.conversations.len() + world.elsewhere();
         let full = standing >= self.shared.settings.limits.conversations
@@ -473,7 +474,7 @@ fn arrival<'a>(
         request,
         flow,
         asker: asker.clone(),
-        beyond: false,
+        beyond: None,
         destination,
         rings,
         offer,

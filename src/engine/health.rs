@@ -45,6 +45,8 @@ pub enum Sign {
     ProbeFailed,
     CallAnswered,
     CallFailed,
+    /// Somebody who is reached through it says nothing: it is probed soon, to know whose silence that is.
+    Doubted,
     /// By a 503 with Retry-After it asks to be left alone at this address for so long (RFC 3261 21.5.4).
     Paused(Located, Millis),
     /// Nobody answered at this address, or nothing leads there: it is asked after its others.
@@ -84,7 +86,7 @@ impl Health {
             (Self::Returning, S::ProbeFailed) => Self::Ejected,
             (Self::Returning, S::CallFailed) => Self::Returning,
             // It is left alone, whatever state it is in, and is as well as it was.
-            (state, S::Paused(..) | S::Silent(_) | S::Resumed) => state,
+            (state, S::Paused(..) | S::Silent(_) | S::Resumed | S::Doubted) => state,
         }
     }
 }
@@ -96,6 +98,7 @@ impl Sign {
             Self::ProbeAnswered | Self::CallAnswered => true,
             Self::ProbeFailed
             | Self::CallFailed
+            | Self::Doubted
             | Self::Paused(..)
             | Self::Silent(_)
             | Self::Resumed => false,
@@ -125,6 +128,7 @@ mod tests {
                 (pause(), state),
                 (Sign::Silent(somewhere()), state),
                 (Sign::Resumed, state),
+                (Sign::Doubted, state),
             ] {
                 assert_eq!(state.after(sign), then, "{state:?} {sign:?}");
             }

@@ -155,6 +155,7 @@ impl Engine {
                 mint,
                 out: out.collect(),
                 upstreams,
+                back: BTreeSet::new(),
                 shard_key: ShardKey::default(),
                 home: shard,
                 leads,
@@ -438,6 +439,7 @@ impl Engine {
         self.shared.out.extend(questions);
         let questions = self.doubted.refresh(now, &mut self.shared.mint);
         self.shared.out.extend(questions);
+        self.upstreams_are_back(now, world);
         let mut context = self.shared.context(now, world);
         self.passages.sweep(&mut context);
         self.relays.sweep(&mut context);

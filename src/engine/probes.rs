@@ -3,12 +3,13 @@
 
 use std::collections::VecDeque;
 
+use super::Engine;
 use super::conversation::carrying::failover::next_flow_to;
 use super::conversation::context::{Context, Errand, What};
 use crate::engine::health::{Observation, Sign};
 use crate::engine::ids::{ConversationId, Flow, LegId, VirtualShard};
 use crate::engine::locating::{Hop, Located};
-use crate::engine::ports::{Output, Token};
+use crate::engine::ports::{Output, Token, World};
 use crate::engine::routing;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::ClientId;
@@ -192,6 +193,29 @@ impl Probes {
             probe.began
         };
         context.observe(Observation { hop, sign, at });
+    }
+}
+
+impl Engine {
+    /// Targets of upstreams answer again: the ends of dialogs that they have missed are told once more.
+    pub(super) fn upstreams_are_back(&mut self, now: Time, world: &mut dyn World) {
+        let back = std::mem::take(&mut self.shared.back);
+        let names = back
+            .iter()
+            .flat_map(|hop| self.shared.upstreams.names_of(hop));
+        let names: Vec<Box<str>> = names.map(|(name, _)| name).collect();
+        if names.is_empty() {
+            return;
+        }
+        self.shared.context(now, world).graves_beyond(&names);
+        let haunted = self.conversations.iter();
+        let haunted = haunted.filter(|(_, conversation)| conversation.ghost_count() > 0);
+        let haunted: Vec<ConversationId> = haunted.map(|(id, _)| *id).collect();
+        for id in haunted {
+            self.with(id, now, world, |conversation, context| {
+                conversation.ghosts_beyond(context, &names);
+            });
+        }
     }
 }
 

@@ -338,6 +338,8 @@ pub struct DetectSettings {
     pub registration: bool,
     /// None: never.
     pub probe: Option<ProbeSettings>,
+    /// How long who says nothing is waited for where the upstream that it is reached through says nothing either.
+    pub outage: Millis,
     /// No RTP for this long is a suspicion; None: never.
     pub media_silence: Option<Millis>,
     /// A silent leg is probed before it counts as lost (else silence alone is loss).
@@ -511,6 +513,7 @@ impl Default for DetectSettings {
             transport: true,
             registration: true,
             probe: Some(ProbeSettings::default()),
+            outage: Millis::from_secs(300),
             media_silence: Some(Millis::from_secs(3)),
             media_confirm: true,
             session_timer: Some(SessionTimerSettings::default()),

@@ -49,6 +49,7 @@ mod ghosts;
 mod given;
 mod growth;
 mod gruu;
+mod halves;
 mod handing_on;
 mod hiding;
 mod history;

@@ -122,6 +122,8 @@ pub(crate) struct Detect {
     pub(crate) transport: bool,
     /// Asking a leg whether it lives: a map, or `off`.
     pub(crate) probe: TextOr<Off, Probe>,
+    /// How long a silent leg is waited for whose upstream is silent, too.
+    pub(crate) outage: Span<0, HOUR>,
     /// Silence in the media: a map, or `off`.
     pub(crate) media: TextOr<Off, MediaSilence>,
     /// A binding that expires, is removed or fails is a suspicion.
@@ -139,6 +141,7 @@ impl Default for Detect {
             grace: Span(5 * SECOND),
             transport: true,
             probe: TextOr::Map(Probe::default()),
+            outage: Span(5 * MINUTE),
             media: TextOr::Map(MediaSilence::default()),
             registration: true,
             session_timer: TextOr::Map(SessionTimer::default()),

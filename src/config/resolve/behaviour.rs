@@ -77,6 +77,7 @@ pub(super) fn detect(detect: &file::Detect, check: &mut Check<'_>) -> DetectSett
                 tries: small(probe.tries.0),
             }),
         },
+        outage: Millis(detect.outage.0),
         media_silence: media.map(|m| Millis(m.silence.0)),
         media_confirm: media.is_none_or(|m| m.confirm),
         session_timer: match &detect.session_timer {

@@ -407,6 +407,9 @@ impl Conversation {
             self.settle_renegotiation(context, side);
             self.settle_carried(context, side);
             self.suspect(context, side, signal);
+        } else if self.is_out(side) {
+            self.settle_renegotiation(context, side);
+            self.settle_carried(context, side);
         } else if !self.ignored(context, client) && !self.offer_ignored(context, client) {
             self.lose(context, side, signal);
         }

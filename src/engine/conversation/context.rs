@@ -1,6 +1,6 @@
 //! What a conversation works with besides itself: transactions, the mint, and the way out.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt::{Display, Write};
 
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use crate::engine::dialog::Dialog;
 use crate::engine::dialog::session_id::SessionId;
 use crate::engine::events::Event;
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side, VirtualShard};
-use crate::engine::locating::Shunned;
+use crate::engine::locating::{Hop, Shunned};
 use crate::engine::mint::{Mint, ShardKey};
 use crate::engine::ports::{Output, Token, World};
 use crate::engine::refusal::Refusal;
@@ -165,6 +165,8 @@ pub(crate) struct Shared {
     pub(crate) within: Within,
     pub(crate) proving: Proving,
     pub(crate) upstreams: Upstreams,
+    /// Targets of upstreams that answer again, and are to be told what they have missed.
+    pub(crate) back: BTreeSet<Hop>,
     pub(crate) shard_key: ShardKey,
     /// One of this engine's: what answers a tag that names it comes here.
     pub(crate) home: VirtualShard,

@@ -29,7 +29,7 @@ const PAUSES_MAX: usize = 64;
 pub struct Upstreams {
     groups: BTreeMap<Box<str>, Vec<Member>>,
     watched: BTreeMap<Hop, Watched>,
-    /// Those that a call failed at: they are probed soon.
+    /// Those that a call failed at, or somebody beyond says nothing: they are probed soon.
     hurry: BTreeSet<Hop>,
 }
 
@@ -171,6 +171,10 @@ impl Upstreams {
     pub fn observe(&mut self, seen: &Observation, now: Time) -> Option<(Health, Health)> {
         let Observation { hop, sign, at } = seen;
         let watched = self.watched.get_mut(hop)?;
+        if *sign == Sign::Doubted {
+            self.hurry.insert(hop.clone());
+            return None;
+        }
         if sign.is_good() {
             watched.heard = watched.heard.max(*at);
         } else if *at < watched.heard {
@@ -266,6 +270,24 @@ impl Upstreams {
                 watched.heard <= *at
             }
         })
+    }
+
+    /// Returns true where none of an upstream's targets has been heard since then, each of which is probed.
+    pub fn is_silent(&self, name: &str, since: Time) -> bool {
+        let members = self.groups.get(name).map_or(&[][..], |members| members);
+        let silent = |member: &Member| {
+            let watched = self.watched.get(&member.hop);
+            watched.is_some_and(|watched| watched.probe.is_some() && watched.heard < since)
+        };
+        !members.is_empty() && members.iter().all(silent)
+    }
+
+    /// Returns the targets of an upstream that are probed.
+    pub fn probed_of(&self, name: &str) -> Vec<Hop> {
+        let members = self.groups.get(name).map_or(&[][..], |members| members);
+        let hops = members.iter().map(|member| &member.hop);
+        let probed = |hop: &&Hop| self.watched.get(*hop).is_some_and(|it| it.probe.is_some());
+        hops.filter(probed).cloned().collect()
     }
 
     /// Returns true where another target of the same upstream is up, and could be asked instead.

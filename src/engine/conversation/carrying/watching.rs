@@ -31,6 +31,9 @@ impl Shared {
             return self.pauses_over(&seen.hop, &over);
         }
         let news = self.upstreams.observe(seen, now);
+        if news.is_some_and(|(before, _)| seen.sign.is_good() && before != Health::Returning) {
+            self.back.insert(seen.hop.clone());
+        }
         let Some((before, health)) = news.filter(|_| self.leads) else {
             return;
         };

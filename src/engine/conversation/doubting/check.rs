@@ -9,6 +9,7 @@
 //!                    │                       │                         PutOff
 //!                    └─► waits `grace`  ─────┴──────────────────────────┴── no, or nothing ──► lost
 //!
+//!  nothing, and nothing is heard of the upstream on the way ──► Out (`outage`)
 //!  lost, and its media comes, and it was elsewhere before ──► Doubted there, once (`moving`)
 //! ```
 //!
@@ -18,6 +19,7 @@
 //! then is found to hold is doubted from Idle, and seldom. A caller that has not acknowledged our 2xx may not know its
 //! dialog: it is asked by OPTIONS alone, and lives by any answer.
 
+use super::outage::Out;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 use crate::engine::events::{Happening, Signal};
@@ -62,6 +64,10 @@ pub(crate) struct Check {
     pub(super) unproven: bool,
     /// The dialog is asked beside OPTIONS.
     pub(super) dialog: bool,
+    /// When it was asked last.
+    pub(super) asked: Time,
+    /// It is waited for, since the way there is broken.
+    pub(super) out: Option<Out>,
     /// It registered then as one that has begun anew, and may have forgotten its call.
     pub(super) anew: Option<Time>,
 }
@@ -81,6 +87,8 @@ impl Check {
             refused: false,
             unproven: false,
             dialog: false,
+            asked: now,
+            out: None,
             anew: None,
         }
     }
@@ -108,6 +116,8 @@ pub(super) enum Step {
     PutOff {
         left: u32,
     },
+    /// The way there is broken: it is asked again in a while.
+    Out,
 }
 
 /// Returns true for signs that a phone shows as well which is there, and has forgotten its call.
@@ -250,7 +260,7 @@ impl Conversation {
             Signal::Transport
                 if self.kind == Kind::Session && self.flows(context, side).is_empty() =>
             {
-                self.lose(context, side, signal)
+                self.is_unheard(context, side, signal)
             }
             Signal::Moved
             | Signal::ProbeRefused
@@ -325,7 +335,7 @@ impl Conversation {
         }
         match check.step {
             // Without media there is no grace any more.
-            Step::Waiting if !party.flowing => self.lose(context, side, signal),
+            Step::Waiting if !party.flowing => self.is_unheard(context, side, signal),
             Step::Waiting if check.refused => check.next = Some(check.grace),
             // Its host is there and says that nobody listens: the probe that is out is the last.
             Step::Asked { out, .. } if signal == Signal::MediaUnreachable => {
@@ -343,14 +353,15 @@ impl Conversation {
                 self.doubt_with(context, side, left.saturating_sub(1));
             }
             // OPTIONS would prove the device alone.
-            Step::Asked { .. } | Step::Waiting if signal == Signal::RequestFailed => {
+            Step::Asked { .. } | Step::Waiting | Step::Out if signal == Signal::RequestFailed => {
                 self.doubt_now(context, side);
             }
             Step::Idle
             | Step::Asked { .. }
             | Step::Waiting
             | Step::Doubted { .. }
-            | Step::PutOff { .. } => {}
+            | Step::PutOff { .. }
+            | Step::Out => {}
         }
     }
 
@@ -449,10 +460,13 @@ impl Conversation {
             {
                 self.wait(side);
             }
-            Step::Asked { .. } | Step::Waiting if talks_on => self.alive(context, side),
+            Step::Asked { .. } | Step::Waiting | Step::Out if talks_on => {
+                self.alive(context, side);
+            }
+            Step::Out => self.ask_once_more(context, side),
             Step::PutOff { left } if left > 0 => self.doubt_with(context, side, left - 1),
             Step::Asked { .. } | Step::Waiting | Step::Doubted { .. } | Step::PutOff { .. } => {
-                self.lose(context, side, signal.unwrap_or(Signal::ProbeTimeout));
+                self.is_unheard(context, side, signal.unwrap_or(Signal::ProbeTimeout));
             }
         }
     }

@@ -59,12 +59,14 @@ impl Conversation {
     }
 
     /// The dialog is asked, and has its time for an answer.
-    fn doubts(&mut self, context: &Context<'_>, side: Side, left: u32) {
+    fn doubts(&mut self, context: &mut Context<'_>, side: Side, left: u32) {
         let probe = self.probing(context);
         if let Some(check) = self.party_mut(side).check.as_mut() {
             check.step = Step::Doubted { left };
             check.next = Some(context.now + probe.timeout.times(u64::from(probe.tries.max(1))));
+            check.asked = context.now;
         }
+        self.ask_the_way(context, side);
     }
 
     /// Offers the session that stands: by UPDATE, or re-INVITE where Allow lacks it. Returns false where an offer
@@ -117,7 +119,7 @@ impl Conversation {
         let beside = check.and_then(|check| match check.step {
             Step::Asked { .. } | Step::Waiting if check.dialog => Some(true),
             // It may have been asked before its media began.
-            Step::Doubted { .. } | Step::Waiting => Some(false),
+            Step::Doubted { .. } | Step::Waiting | Step::Out => Some(false),
             Step::Idle | Step::Asked { .. } | Step::PutOff { .. } => None,
         });
         // What it agrees to stands, also where OPTIONS has settled the doubt before.
@@ -188,9 +190,9 @@ impl Conversation {
             Step::Doubted { .. } if self.is_asked_where_it_was(context, side, signal) => {}
             // No more than ICMP's word against its media: it may yet say where it is.
             Step::Doubted { .. } if unreachable && self.may_wait(context, side) => self.wait(side),
-            Step::Doubted { .. } => self.lose(context, side, signal),
+            Step::Doubted { .. } => self.is_unheard(context, side, signal),
             Step::Asked { .. } if beside => self.probe_unanswered(context, leg),
-            Step::Idle | Step::Asked { .. } | Step::Waiting | Step::PutOff { .. } => {}
+            Step::Idle | Step::Asked { .. } | Step::Waiting | Step::PutOff { .. } | Step::Out => {}
         }
     }
 }

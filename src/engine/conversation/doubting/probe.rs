@@ -41,7 +41,7 @@ impl Conversation {
         let Some(check) = self.party_mut(side).check.as_mut() else {
             return;
         };
-        check.unasked = unasked;
+        (check.unasked, check.asked) = (unasked, context.now);
         if flows.is_empty() {
             check.step = Step::Waiting;
             check.next = Some(check.grace.max(context.now));
@@ -52,6 +52,7 @@ impl Conversation {
             };
             check.next = Some(context.now + probe.timeout);
             if tries <= 1 {
+                self.ask_the_way(context, side);
                 self.ask_dialog_beside(context, side);
             }
         }
@@ -132,11 +133,9 @@ impl Conversation {
             leg.answers_options = true;
             leg.denies_options &= status >= 300;
         }
-        let asked = self
-            .party(side)
-            .check
-            .as_ref()
-            .is_some_and(|check| matches!(check.step, Step::Asked { .. } | Step::Waiting));
+        let asked = self.party(side).check.as_ref().is_some_and(|check| {
+            matches!(check.step, Step::Asked { .. } | Step::Waiting | Step::Out)
+        });
         if !asked {
             return;
         }
@@ -243,7 +242,7 @@ impl Conversation {
         }
         let check = self.party(side).check.as_ref();
         let signal = check.and_then(|check| check.signal);
-        self.lose(context, side, signal.unwrap_or(Signal::Transport));
+        self.is_unheard(context, side, signal.unwrap_or(Signal::Transport));
     }
 
     /// Returns true for who is heard, or was when its media was refused, and has its grace.

@@ -111,13 +111,18 @@ impl Context<'_> {
         }
     }
 
-    /// No BYE has reached a phone that is registered: it has one more when it is back.
+    /// No BYE has reached an upstream, or a phone that is registered: it has one more when it is back.
     fn leave_unanswered(&mut self, id: ConversationId) {
         let farewell = self.shared.farewells.0.get_mut(&id);
         let legs = farewell.map(|known| std::mem::take(&mut known.legs));
         for (aor, leg) in legs.unwrap_or_default() {
+            if leg.is_beyond() {
+                // An upstream that was away has it once more by time, and when it is back.
+                self.entomb(id, aor, leg, 0, false);
+                continue;
+            }
             let known = routing::flows(&aor, &leg.endpoint.identity, self.now, self.world);
-            if !leg.is_beyond() && !known.is_empty() {
+            if !known.is_empty() {
                 // Nothing shows that it has missed the end: there are no more by time.
                 self.entomb(id, aor, leg, ROUNDS_MAX, false);
             }

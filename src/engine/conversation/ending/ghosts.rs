@@ -111,6 +111,14 @@ impl Conversation {
         self.ghosts = ghosts;
     }
 
+    /// Upstreams answer again: the lost dialogs through them, whose BYE nobody has answered, get it once more.
+    pub(crate) fn ghosts_beyond(&mut self, context: &Context<'_>, upstreams: &[Box<str>]) {
+        let mut ghosts = self.ghosts.iter();
+        if self.haunted.rounds < ROUNDS_MAX && ghosts.any(|it| context.is_through(it, upstreams)) {
+            self.haunted.next = Some(context.now);
+        }
+    }
+
     /// The BYE of a lost dialog has its answer.
     pub(crate) fn farewell_answered(&mut self, leg: LegId, status: u16, flow: &Flow) {
         self.ghosts

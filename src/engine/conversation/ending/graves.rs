@@ -155,6 +155,21 @@ impl Context<'_> {
         }
     }
 
+    /// Upstreams answer again: what they have missed is told bit by bit, as what is due by time.
+    pub(crate) fn graves_beyond(&mut self, upstreams: &[Box<str>]) {
+        let all = self.shared.graves.graves.iter();
+        let beyond = |grave: &Grave| self.is_through(&grave.leg, upstreams);
+        let missed = all.filter(|(_, grave)| grave.returns < RETURNS_MAX && beyond(grave));
+        let missed: Vec<Key> = missed.map(|(key, _)| *key).collect();
+        for key in missed {
+            let graves = &mut self.shared.graves;
+            if let Some(mut grave) = graves.take(key) {
+                (grave.returns, grave.next) = (grave.returns + 1, self.now);
+                graves.insert(key, grave);
+            }
+        }
+    }
+
     /// Phones that never register are told once more by time; what nobody has asked for is forgotten.
     pub(crate) fn graves_due(&mut self) {
         let mut told = 0;

@@ -92,8 +92,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) request: &'a Message,
     pub(crate) flow: Flow,
     pub(crate) asker: Asker,
-    /// It comes by an upstream: who calls, and from where, is the word of whoever is beyond.
-    pub(crate) beyond: bool,
+    /// It comes by an upstream, one of these: who calls, and from where, is the word of whoever is beyond.
+    pub(crate) beyond: Option<Vec<Box<str>>>,
     pub(crate) destination: Destination,
     pub(crate) rings: Rings,
     pub(crate) offer: Option<Box<str>>,
@@ -188,7 +188,7 @@ impl Conversation {
         let session = context.shared.mint.session();
         let mut leg = Leg::new(leg, Side::Caller, dialog, endpoint, session, context.now);
         leg.life = Life::Invited;
-        leg.beyond = beyond;
+        leg.is_called_by(beyond);
         leg.is_named(context);
         leg.abilities.learn(request);
         if let Some(offer) = &offer {

@@ -80,6 +80,10 @@ impl Conversation {
         }
         // One that speaks and hears nothing is as lost to the sender as one that is silent.
         let heard = self.leg_mut(to).map(|leg| leg.heard);
+        if self.is_out(to) {
+            // It goes once more when the way there is open again.
+            return;
+        }
         let Some(letter) = self.party_mut(to).queue.letter(number) else {
             return self.pump(context, to);
         };

@@ -26,6 +26,9 @@ pub(crate) struct Behind {
     device: Option<Device>,
     /// What it counts as to the other side, where not as the endpoint that was called.
     counts_as: Option<Arc<Identity>>,
+    /// The upstreams that it may have called by.
+    #[serde(default)]
+    callers: Vec<Box<str>>,
 }
 
 /// What a phone shows of itself in its 2xx.
@@ -119,6 +122,24 @@ impl Conversation {
 }
 
 impl Leg {
+    /// Its endpoint has called by one of these upstreams.
+    pub(crate) fn is_called_by(&mut self, upstreams: Option<Vec<Box<str>>>) {
+        self.beyond = upstreams.is_some();
+        self.is_called_as(upstreams.unwrap_or_default());
+    }
+
+    pub(super) fn is_called_as(&mut self, callers: Vec<Box<str>>) {
+        if !callers.is_empty() {
+            self.behind.get_or_insert_default().callers = callers;
+        }
+    }
+
+    /// Returns the upstreams that it may have called by.
+    pub(crate) fn callers(&self) -> Vec<Box<str>> {
+        let behind = self.behind.as_ref();
+        behind.map_or_else(Vec::new, |behind| behind.callers.clone())
+    }
+
     /// What was asked of an upstream has its 2xx, by which its phone has a name and is known from now on.
     pub(crate) fn is_shown_by(&mut self, response: &Message, settings: &Settings) {
         if self.endpoint.through.is_none() {
@@ -131,6 +152,7 @@ impl Leg {
         self.endpoint.name = there.name;
         self.behind = Some(Box::new(Behind {
             counts_as: sure.then(|| there.identity.clone()),
+            callers: Vec::new(),
             device: Some(Device {
                 identity: there.identity,
                 shown: location::by_contact_alone(&contact, response).into(),

@@ -8,6 +8,7 @@ use super::aside::Restoration;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::forking::Branch;
+use crate::engine::conversation::leg::Leg;
 use crate::engine::endpoint::{Endpoint, Identity};
 use crate::engine::events::Happening;
 use crate::engine::ids::{Flow, Side};
@@ -119,6 +120,14 @@ impl Conversation {
             return false;
         }
         self.has_other_legs(context, &flow)
+    }
+
+    /// Returns true where a leg is with the phone of our own other half, which the old one was with by way of a PBX:
+    /// that shows Contact and product of ours, and the phone is in that call.
+    pub(super) fn is_at_other_half(&self, context: &Context<'_>, leg: &Leg, old: &Leg) -> bool {
+        let flow = &leg.dialog.flow;
+        let direct = !leg.is_beyond() && leg.endpoint.has_own_address();
+        direct && context.is_other_half(old) && self.has_other_legs(context, flow)
     }
 
     fn has_other_legs(&self, context: &Context<'_>, flow: &Flow) -> bool {

@@ -231,6 +231,8 @@ impl Conversation {
             Some(_) => !trust::is_listed(&flow, settings, &*context.world),
             None => old.or(lost).is_some_and(|old| old.beyond),
         };
+        let callers = old.or(lost).map(Leg::callers);
+        leg.is_called_as(callers.unwrap_or_default());
         if let Some(said) = sdp_of(request) {
             leg.talk.offers(said);
         }

@@ -1,0 +1,350 @@
+//! A PBX between two phones that register with it through us: it leads each call back to us, and both halves of it are
+//! here. It may be away for a while.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use refork::engine::events::Happening;
+use refork::engine::ids::Side;
+use refork::engine::ports::{Command, Input};
+use refork::engine::settings::*;
+use refork::engine::time::Millis;
+use refork::sip::{Message, Method, Name};
+
+use crate::edge::*;
+use crate::people::*;
+use crate::table::*;
+
+/// A proxy that stays in the dialogs, and what the phones were sent.
+struct House {
+    t: Table,
+    /// The way to Bob's desk phone.
+    path: String,
+    away: bool,
+    /// Phones that answer, and what they have to say of their sessions.
+    phones: Vec<(SocketAddr, String)>,
+    told: Vec<(SocketAddr, String)>,
+}
+
+fn wishes(probe: Option<Millis>) -> Settings {
+    let mut wishes = beyond(PathMode::Path);
+    let upstream = wishes.upstreams.get_mut("pbx").unwrap();
+    upstream.targets = UpstreamTarget::in_order([format!("sip:{}", pbx())]);
+    upstream.probe = probe;
+    wishes
+}
+
+fn probed() -> Settings {
+    wishes(Some(Millis::from_secs(10)))
+}
+
+/// What a proxy makes of a message: `without` its first header line of that name, and with these lines before the rest.
+fn changed(message: &Message, without: &str, with: &[String]) -> bytes::Bytes {
+    let text = String::from_utf8(message.bytes().to_vec()).unwrap();
+    let (first, rest) = text.split_once("\r\n").unwrap();
+    let (head, body) = rest.split_once("\r\n\r\n").unwrap();
+    let mut lines: VecDeque<&str> = head.split("\r\n").collect();
+    if let Some(at) = lines.iter().position(|line| line.starts_with(without)) {
+        lines.remove(at);
+    }
+    let with = with.iter().map(String::as_str);
+    let head: Vec<&str> = std::iter::once(first).chain(with).chain(lines).collect();
+    format!("{}\r\n\r\n{body}", head.join("\r\n")).into()
+}
+
+impl House {
+    /// Alice's phone talks with Bob's desk phone, or would: neither says anything.
+    fn quiet(settings: Settings) -> (Self, Remote) {
+        let session = |at| sdp(at, 1, "inactive");
+        Self::with(settings, session)
+    }
+
+    fn texting(settings: Settings) -> (Self, Remote) {
+        Self::with(settings, text_sdp)
+    }
+
+    fn with(settings: Settings, session: fn(SocketAddr) -> String) -> (Self, Remote) {
+        let mut t = Table::new(settings);
+        t.register_beyond("alice", alice());
+        let path = path_of(&t.register_beyond("bob", desk()));
+        t.register_beyond("bob", mobile());
+        let phones = [alice(), desk(), mobile()];
+        let mut house = Self {
+            t,
+            path,
+            away: false,
+            phones: phones.map(|at| (at, session(at))).into(),
+            told: Vec::new(),
+        };
+        let invite = first(Method::Invite, "alice", "bob", alice(), "call1", 1)
+            .header(Name::Contact, contact_of("alice", alice()));
+        let bytes = with_sdp(invite, &session(alice()));
+        house.t.receive(alice(), bytes);
+        house.phones.remove(0);
+        house.lives(1);
+        let ok = house.t.response_to(alice(), 200);
+        let caller = Remote::of_answer(&ok, alice());
+        house.t.receive(alice(), caller.ack(1));
+        house.phones.insert(0, (alice(), session(alice())));
+        house.lives(1);
+        assert_eq!(house.t.engine.list(9).len(), 2);
+        house.told.clear();
+        (house, caller)
+    }
+
+    fn lives(&mut self, seconds: u64) {
+        for _ in 0..seconds * 10 {
+            self.t.pass(Millis(100));
+            while self.works() {}
+        }
+    }
+
+    /// Returns false where there was nothing to do.
+    fn works(&mut self) -> bool {
+        let mut did = false;
+        while let Some(message) = self.t.any_to(pbx()) {
+            did = true;
+            if !self.away {
+                self.carries(&message);
+            }
+        }
+        for (at, session) in self.phones.clone() {
+            while let Some(message) = self.t.any_to(at) {
+                did = true;
+                if message.is_request() {
+                    self.answers(at, &session, &message);
+                }
+            }
+        }
+        did
+    }
+
+    fn carries(&mut self, message: &Message) {
+        let bytes = if !message.is_request() {
+            changed(message, "Via:", &[])
+        } else if message.to_tag().is_none() && *message.method() == Method::Options {
+            return self.t.reply(message, 200, pbx());
+        } else {
+            let branch = message.branch().unwrap_or("z9hG4bK").to_owned();
+            let via = format!("Via: SIP/2.0/UDP {};branch={branch}.p", pbx());
+            let own = format!("Record-Route: <sip:{};lr>", pbx());
+            if message.to_tag().is_some() {
+                changed(message, "Route:", &[via])
+            } else {
+                let route = format!("Route: {}", self.path);
+                let bytes = changed(message, "Route:", &[via, own, route]);
+                let text = String::from_utf8(bytes.to_vec()).unwrap();
+                text.replacen(message.uri(), OF_BOB, 1).into()
+            }
+        };
+        self.t.receive(pbx(), bytes);
+    }
+
+    fn answers(&mut self, at: SocketAddr, session: &str, request: &Message) {
+        let what = match request.method() {
+            Method::Ack => return,
+            Method::Options | Method::Update => None,
+            Method::Invite if request.to_tag().is_some() => None,
+            Method::Message => Some(format!("MESSAGE {}", text(request))),
+            method => Some(method.as_str().to_owned()),
+        };
+        self.told.extend(what.map(|what| (at, what)));
+        let offers = matches!(request.method(), Method::Invite | Method::Update);
+        if offers {
+            let ok = response(request, 200, at, "b1");
+            self.t.receive(at, with_sdp(ok, session));
+        } else {
+            self.t.reply(request, 200, at);
+        }
+    }
+
+    fn dies(&mut self, at: SocketAddr) {
+        self.phones.retain(|(known, _)| *known != at);
+    }
+
+    /// Returns what a phone was told.
+    fn told(&mut self, at: SocketAddr) -> Vec<String> {
+        let told = self.told.iter().filter(|(to, _)| *to == at);
+        told.map(|(_, what)| what.clone()).collect()
+    }
+
+    fn lost(&self) -> usize {
+        self.t
+            .happened(|what| matches!(what, Happening::Lost { .. }))
+    }
+
+    fn ended(&self) -> usize {
+        let ended = |what: &Happening| matches!(what, Happening::Ended { .. });
+        self.t.happened(ended)
+    }
+
+    fn suspected(&self) -> usize {
+        self.t
+            .happened(|what| matches!(what, Happening::Suspected { .. }))
+    }
+}
+
+#[test]
+fn while_the_pbx_is_away_nobody_is_lost_and_then_all_goes_on() {
+    for probe in [Some(Millis::from_secs(10)), None] {
+        for seconds in [12, 40, 200] {
+            let (mut house, mut caller) = House::quiet(wishes(probe));
+            house.away = true;
+            house.lives(seconds);
+            house.away = false;
+            house.lives(60);
+            assert_eq!((house.lost(), &*house.told), (0, &[][..]), "{seconds} s");
+            assert!(seconds < 40 || house.suspected() == 2, "by both halves");
+            let alive = |what: &Happening| matches!(what, Happening::Alive { .. });
+            assert_eq!(house.t.happened(alive), house.suspected());
+            house.t.receive(alice(), caller.request(Method::Bye).end());
+            house.lives(1);
+            assert_eq!(house.told(desk()), ["BYE"]);
+            assert_eq!(house.ended(), 2);
+        }
+    }
+}
+
+#[test]
+fn one_that_is_away_for_longer_is_given_up() {
+    let (mut house, _) = House::quiet(probed());
+    house.away = true;
+    house.lives(300);
+    assert_eq!(house.lost(), 0);
+    house.lives(60);
+    assert_eq!(house.lost(), 2);
+    let mut wishes = probed();
+    wishes.detect.outage = Millis(0);
+    let (mut house, _) = House::quiet(wishes);
+    house.away = true;
+    house.lives(40);
+    assert_eq!(house.lost(), 2);
+}
+
+#[test]
+fn texts_wait_for_the_pbx_and_keep_their_order() {
+    for seconds in [12, 45] {
+        let (mut house, mut caller) = House::texting(probed());
+        house.away = true;
+        for words in ["one", "two", "three"] {
+            let message = caller.message(words);
+            house.t.receive(alice(), message);
+            house.phones.remove(0);
+            house.lives(4);
+            house.t.response_to(alice(), 202);
+            house.phones.insert(0, (alice(), text_sdp(alice())));
+        }
+        house.lives(seconds - 12);
+        house.away = false;
+        house.lives(40);
+        let texts = ["MESSAGE one", "MESSAGE two", "MESSAGE three"];
+        assert_eq!(
+            (house.lost(), house.told(desk())),
+            (0, texts.map(str::to_owned).into())
+        );
+        assert_eq!(
+            (house.told(alice()).len(), house.told(mobile()).len()),
+            (0, 0)
+        );
+    }
+}
+
+#[test]
+fn where_the_phone_is_lost_meanwhile_its_own_half_alone_restores_it() {
+    let (mut house, mut caller) = House::quiet(probed());
+    house.away = true;
+    house.dies(desk());
+    house.lives(40);
+    assert_eq!(house.lost(), 1);
+    assert_eq!(house.told(mobile()), ["INVITE"]);
+    assert_eq!(house.told(alice()).len(), 0);
+    house.away = false;
+    house.lives(60);
+    assert_eq!(house.lost(), 1);
+    assert_eq!(house.told(mobile()), ["INVITE"]);
+    house.t.receive(alice(), caller.request(Method::Bye).end());
+    house.lives(1);
+    assert_eq!(house.told(mobile()), ["INVITE", "BYE"]);
+    let asked = house.told(alice()).into_iter();
+    assert_eq!(asked.filter(|what| what.starts_with("INVITE")).count(), 0);
+}
+
+#[test]
+fn who_hangs_up_meanwhile_has_the_other_one_told_once_the_pbx_is_back() {
+    let (mut house, mut caller) = House::quiet(probed());
+    house.away = true;
+    house.lives(5);
+    house.t.receive(alice(), caller.request(Method::Bye).end());
+    house.lives(45);
+    assert!(house.told.is_empty());
+    house.away = false;
+    house.lives(12);
+    assert_eq!(house.told(desk()), ["BYE"]);
+    assert_eq!(house.ended(), 2);
+}
+
+#[test]
+fn nobody_is_told_of_a_change_who_goes_on_with_the_phone_of_the_other_half() {
+    let (mut house, _) = House::quiet(probed());
+    let conversation = house.t.engine.list(9)[1].key;
+    let side = Side::Callee;
+    let lost = Command::DeclareLost { conversation, side };
+    house.t.input(Input::Command(lost));
+    house.lives(10);
+    assert_eq!(house.told(desk()), ["INVITE", "BYE"]);
+    assert!(house.told(alice()).is_empty(), "{:?}", house.told);
+    let same = |what: &Happening| matches!(what, Happening::Restored { same: true, .. });
+    assert_eq!(house.t.happened(same), 1);
+}
+
+/// Somebody at the PBX, or beyond it, talks with Bob's desk phone.
+fn called_from_beyond(settings: Settings) -> House {
+    let mut t = Table::new(settings);
+    let path = path_of(&t.register_beyond("bob", desk()));
+    t.receive(pbx(), invite_by(&path, OF_BOB, "c1"));
+    let invite = t.request_to(desk(), Method::Invite);
+    let quiet = sdp(desk(), 1, "inactive");
+    t.receive(desk(), with_sdp(answer_to(&invite), &quiet));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(pbx(), 200);
+    t.receive(pbx(), Remote::of_answer(&ok, pbx()).ack(1));
+    House {
+        t,
+        path,
+        away: true,
+        phones: vec![(desk(), quiet)],
+        told: Vec::new(),
+    }
+}
+
+#[test]
+fn whose_silence_it_is_a_probe_of_the_upstream_says() {
+    // The upstream answers, and whoever is beyond does not: it is lost as soon as ever.
+    for (answers, probe, lost) in [
+        (true, Some(Millis::from_secs(10)), 1),
+        (false, Some(Millis::from_secs(10)), 0),
+        (false, None, 1),
+    ] {
+        let mut house = called_from_beyond(wishes(probe));
+        for _ in 0..260 {
+            house.lives_without_pbx();
+            while let Some(asked) = house.t.any_to(pbx()) {
+                let own = asked.is_request() && asked.to_tag().is_none();
+                if answers && own && *asked.method() == Method::Options {
+                    house.t.reply(&asked, 200, pbx());
+                }
+            }
+        }
+        assert_eq!(house.lost(), lost, "{answers} {probe:?}");
+        assert_eq!(house.suspected(), 1);
+    }
+}
+
+impl House {
+    fn lives_without_pbx(&mut self) {
+        self.t.pass(Millis(100));
+        while let Some(request) = self.t.any_to(desk()) {
+            self.answers(desk(), &sdp(desk(), 1, "inactive"), &request);
+        }
+    }
+}
