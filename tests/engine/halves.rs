@@ -163,7 +163,7 @@ impl House {
     }
 
     /// Returns what a phone was told.
-    fn told(&mut self, at: SocketAddr) -> Vec<String> {
+    fn told(&self, at: SocketAddr) -> Vec<String> {
         let told = self.told.iter().filter(|(to, _)| *to == at);
         told.map(|(_, what)| what.clone()).collect()
     }

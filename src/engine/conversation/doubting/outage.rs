@@ -15,9 +15,9 @@ use crate::engine::time::{Millis, Time};
 use crate::engine::upstreams::hop_of;
 use crate::sip::Uri;
 
-/// How long the answer of an upstream is waited for that is probed since somebody beyond it says nothing: as long as
-/// it takes until the probe is out, and has its time (`fork.failover`).
-const PROBED_WITHIN: Millis = Millis::from_secs(5);
+/// After so long it is looked at what an upstream has said, which is probed within a second since somebody beyond it says
+/// nothing: where ICMP speaks for that one there was no time before.
+const PROBED_WITHIN: Millis = Millis::from_secs(2);
 
 /// Somebody is waited for.
 #[derive(Clone, Copy, Debug)]
@@ -100,12 +100,9 @@ impl Conversation {
 
     /// The upstream that a side is asked through for the last time is asked, too: whose silence is it?
     pub(super) fn ask_the_way(&self, context: &mut Context<'_>, side: Side) {
-        let names = self
-            .party(side)
-            .leg
-            .as_ref()
-            .map(|leg| context.on_the_way(leg));
-        for name in names.unwrap_or_default() {
+        let leg = self.party(side).leg.as_ref();
+        let names = leg.map_or_else(Vec::new, |leg| context.on_the_way(leg));
+        for name in names {
             for hop in context.shared.upstreams.probed_of(&name) {
                 let (sign, at) = (Sign::Doubted, context.now);
                 context.observe(Observation { hop, sign, at });
@@ -134,8 +131,10 @@ impl Context<'_> {
     /// Returns true where the silence of a leg since then may be that of the way there.
     fn is_cut_off(&self, leg: &Leg, since: Time) -> bool {
         let names = self.on_the_way(leg);
-        let silent = |name: &Box<str>| self.shared.upstreams.is_silent(name, since);
-        self.is_other_half(leg) || !names.is_empty() && names.iter().all(silent)
+        let upstreams = &self.shared.upstreams;
+        let mut on_the_way = names.iter();
+        self.is_other_half(leg)
+            || !names.is_empty() && on_the_way.all(|name| upstreams.is_silent(name, since))
     }
 
     /// Returns true for a leg whose far end shows our own Contact: a proxy or a PBX has led the call back to us.
