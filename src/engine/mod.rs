@@ -498,6 +498,7 @@ impl Engine {
         let context = &mut self.shared.context(now, world);
         conversation.forget_answered(context);
         conversation.forget_sleepers(context);
+        conversation.hear_on(context);
         let (over, soonest) = (conversation.ended.is_some(), now + Millis(1));
         let silent = over || conversation.answered.is_some();
         if let Some(rings) = conversation.rings.take_if(|_| silent) {

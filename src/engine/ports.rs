@@ -329,6 +329,14 @@ pub enum MediaCommand {
         signalling: IpAddr,
         streams: Vec<StreamSettings>,
     },
+    /// Besides who is heard on a side these may send there, all by the ports of the generation that is live: one that
+    /// does while who is heard is silent is told of by `MediaEvent::Overheard`, once. These take the place of those
+    /// before, and `Configure` of the side forgets them.
+    Overhear {
+        media: MediaId,
+        side: Side,
+        others: Vec<Other>,
+    },
     /// The side's endpoint is lost: what still comes from it is dropped, and the other side gets the
     /// filler until the side is configured anew.
     Lost {
@@ -356,6 +364,17 @@ pub enum MediaCommand {
     },
     /// Give everything back.
     Close { media: MediaId },
+}
+
+/// Somebody who may send where another one is heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Other {
+    /// By what it is known to the engine.
+    pub number: u32,
+    /// As `MediaCommand::Configure` has it.
+    pub signalling: IpAddr,
+    /// By stream: the address of its SDP.
+    pub rtp: Vec<Option<SocketAddr>>,
 }
 
 /// One `m=` line of a side, as far as the relay needs it.
@@ -444,6 +463,12 @@ pub enum MediaEvent {
     Flowing { media: MediaId, side: Side },
     /// Its RTCP comes, and its media is still missing: another `Silent` follows where that ends too.
     Reported { media: MediaId, side: Side },
+    /// One of the others of `MediaCommand::Overhear` sends, and who is heard does not.
+    Overheard {
+        media: MediaId,
+        side: Side,
+        number: u32,
+    },
     /// ICMP port unreachable to what we sent to the side.
     Unreachable { media: MediaId, side: Side },
     /// What became of a `MediaCommand::Tone`.
@@ -464,6 +489,7 @@ impl MediaEvent {
             | Self::Silent { media, .. }
             | Self::Flowing { media, .. }
             | Self::Reported { media, .. }
+            | Self::Overheard { media, .. }
             | Self::Unreachable { media, .. }
             | Self::Toned { media, .. } => *media,
         }

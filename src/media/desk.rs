@@ -194,6 +194,15 @@ impl Desk {
                     whole: false,
                 }),
             },
+            MediaCommand::Overhear {
+                media,
+                side,
+                others,
+            } => {
+                if let Some((_, entry)) = self.entry(media) {
+                    entry.session.overhear(side, others, now);
+                }
+            }
             MediaCommand::CloseStreams {
                 media,
                 side,

@@ -7,6 +7,7 @@ use crate::engine::ports::Inside;
 use crate::media::clock::Micros;
 use crate::media::counters::{Dropped, Tally};
 use crate::media::latch::Verdict;
+use crate::media::overhear::Overhear;
 use crate::media::payload::{Coding, Mapped, PayloadMap};
 use crate::media::rtcp::{self, Passage};
 use crate::media::rtp::{self, Header};
@@ -58,7 +59,28 @@ impl Session {
             Side::Caller => (caller, callee),
             Side::Callee => (callee, caller),
         };
-        let passed = pass(near, far, arrival, &mut room[..length], now, tally);
+        let packet = &mut room[..length];
+        let rings =
+            |others: &&mut Box<Overhear>| others.side == arrival.side && arrival.port == Port::Rtp;
+        let mut others = self.overhear.as_mut().filter(rings);
+        let (stream, source) = (arrival.stream, arrival.source);
+        let from_another = others
+            .as_mut()
+            .is_some_and(|others| others.has(near, stream, (source, packet), now));
+        let passed = match from_another {
+            true => Err(Dropped::Stranger),
+            false => pass(near, far, arrival, packet, now, tally),
+        };
+        if let Some(others) = others.filter(|_| !from_another)
+            && let Err(Dropped::Stranger | Dropped::Forged) = passed
+            && !near.is_locked_to(stream, source)
+        {
+            others.may_have(near, stream, (source, packet), self.rules.latch, now);
+        }
+        let overheard = self
+            .overhear
+            .as_ref()
+            .is_some_and(|others| others.has_news());
         let unix_us = self.rules.epoch_us + now.0;
         let sealed = passed.and_then(|forward| seal(far, arrival, forward, room, unix_us));
         let forward = match sealed {
@@ -79,8 +101,15 @@ impl Session {
             .is_some_and(|tone| tone.is_over());
         Passed {
             forward,
-            attention: near.flowing || near.reported || asks || rang,
+            attention: near.flowing || near.reported || asks || rang || overheard,
         }
+    }
+}
+
+impl Party {
+    fn is_locked_to(&self, stream: usize, source: SocketAddr) -> bool {
+        let stream = self.streams.get(stream);
+        stream.is_some_and(|stream| stream.rtp.is_locked_to(source))
     }
 }
 

@@ -265,6 +265,7 @@ impl Order {
         match self {
             Self::Command(
                 MediaCommand::Configure { .. }
+                | MediaCommand::Overhear { .. }
                 | MediaCommand::CloseStreams { .. }
                 | MediaCommand::CloseSide { .. }
                 | MediaCommand::Close { .. },
@@ -284,6 +285,7 @@ fn command_media(command: &MediaCommand) -> MediaId {
     match command {
         MediaCommand::Open { media, .. }
         | MediaCommand::Configure { media, .. }
+        | MediaCommand::Overhear { media, .. }
         | MediaCommand::Lost { media, .. }
         | MediaCommand::Tone { media, .. }
         | MediaCommand::CloseStreams { media, .. }

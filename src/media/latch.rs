@@ -77,6 +77,21 @@ impl Latch {
         self.spot.target()
     }
 
+    /// Returns true for the address that signalling told.
+    pub(crate) fn is_told(&self, address: SocketAddr) -> bool {
+        self.spot.sdp == Some(address)
+    }
+
+    /// Returns true where nothing has come for so long, or since signalling named another address.
+    pub(crate) fn is_quiet(&self, now: Micros, after: u64) -> bool {
+        self.spot.source.is_none() || now.since(self.spot.heard) >= after
+    }
+
+    /// Returns true for the address that it is locked to.
+    pub(crate) fn is_locked_to(&self, address: SocketAddr) -> bool {
+        self.spot.source == Some(address)
+    }
+
     /// Judges a packet by its source and locks to it where it may.
     pub(crate) fn judge(&mut self, from: SocketAddr, ssrc: Option<u32>, now: Micros) -> Verdict {
         let spot = &self.spot;

@@ -12,6 +12,7 @@ mod forward;
 mod handle;
 mod latch;
 mod line;
+mod overhear;
 mod pairs;
 mod payload;
 mod place;

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::engine::ids::{ConversationId, Side};
-use crate::engine::ports::{Inside, MediaEvent, PayloadFormat, SrtpKeys, StreamSettings, Voice};
+use crate::engine::ports::{
+    Inside, MediaEvent, Other, PayloadFormat, SrtpKeys, StreamSettings, Voice,
+};
 use crate::engine::settings::Latch as LatchRule;
 use crate::media::clock::Micros;
 use crate::media::counters::Tally;
@@ -209,6 +211,19 @@ impl Rig {
             .poll(self.now, &mut Said(&mut self.passed.filled));
     }
 
+    /// Who is a stranger else may send, too.
+    fn overhear(&mut self, side: Side) {
+        let mut rtp = at(side, Port::Rtp);
+        let signalling = rtp.ip();
+        rtp.set_port(rtp.port() + 10);
+        let other = Other {
+            number: 1,
+            signalling,
+            rtp: vec![Some(rtp)],
+        };
+        self.session.overhear(side, vec![other], self.now);
+    }
+
     /// Something else than a packet.
     fn told(&mut self, side: Side, what: u8) {
         match what {
@@ -224,6 +239,7 @@ impl Rig {
                 self.session.refused(side, 0, target, self.now);
             }
             5 => self.session.transfer(side, self.now),
+            6 => self.overhear(side),
             _ => self.now = self.now + 1_000_000,
         }
     }

@@ -9,6 +9,7 @@ use crate::engine::ports::{Generation, Inside, MediaEvent, MediaId, StreamSettin
 use crate::engine::settings::Latch as LatchRule;
 use crate::media::clock::Micros;
 use crate::media::filler::{self, Filler};
+use crate::media::overhear::Overhear;
 use crate::media::report::{LineState, SessionReport, StreamReport};
 use crate::media::rtcp::{self, OwnReport};
 use crate::media::sound::{Fill, Sound};
@@ -39,6 +40,8 @@ pub(crate) struct Session {
     pub(crate) media: MediaId,
     pub(crate) rules: Arc<SessionRules>,
     pub(crate) sides: [Party; 2],
+    /// Who else may send, and is not heard.
+    pub(crate) overhear: Option<Box<Overhear>>,
     seed: u64,
 }
 
@@ -98,6 +101,7 @@ impl Session {
             media,
             rules,
             sides: [party(), party()],
+            overhear: None,
             seed,
         }
     }
@@ -133,6 +137,7 @@ impl Session {
     pub(crate) fn configure(&mut self, told: Configuration, now: Micros) {
         let signalling = (self.rules.latch == LatchRule::Signalling).then_some(told.signalling);
         self.open(told.side, told.streams.len());
+        self.overhear.take_if(|others| others.side == told.side);
         let unix_us = self.rules.epoch_us + now.0;
         let [caller, callee] = &mut self.sides;
         let (near, far) = match told.side {
@@ -294,6 +299,16 @@ impl Session {
             if std::mem::take(&mut near.unreachable) {
                 out.event(MediaEvent::Unreachable { media, side });
             }
+        }
+        if let Some(others) = &mut self.overhear
+            && let Some(number) = others.news()
+        {
+            let side = others.side;
+            out.event(MediaEvent::Overheard {
+                media,
+                side,
+                number,
+            });
         }
         self.let_tones_go_alone(now);
         if fell_silent {

@@ -105,6 +105,7 @@ impl Rig {
             | MediaEvent::Silent { .. }
             | MediaEvent::Flowing { .. }
             | MediaEvent::Reported { .. }
+            | MediaEvent::Overheard { .. }
             | MediaEvent::Unreachable { .. }
             | MediaEvent::Toned { .. }) => panic!("{other:?}"),
         }

@@ -1,6 +1,8 @@
 //! INFO in early dialogs (RFC 6086): digits for a machine that speaks before it answers, or never does.
 
 use refork::engine::events::Happening;
+use refork::engine::ids::Side;
+use refork::engine::ports::MediaEvent;
 use refork::engine::settings::{EarlyDialogs, MediaMode};
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method};
@@ -132,12 +134,15 @@ fn of_several_that_ring_each_has_its_own_digits() {
             dialogs.push(dialog);
         }
         for (at, a) in [desk(), mobile()].into_iter().zip(&mut dialogs) {
+            // In one dialog for all, it is for the one that she hears: who has spoken first, and then who sends.
+            if at == mobile() {
+                t.media_event(|media| MediaEvent::Overheard {
+                    media,
+                    side: Side::Callee,
+                    number: 2,
+                });
+            }
             t.receive(alice(), digit(a, 1));
-            // In one dialog for all, it is for the one that she hears: who has spoken last.
-            let at = match early {
-                EarlyDialogs::Forward => at,
-                EarlyDialogs::Single => mobile(),
-            };
             let one = t.request_to(at, Method::Info);
             t.reply(&one, 200, at);
             t.response_to(alice(), 200);

@@ -155,7 +155,12 @@ impl Chaos {
         } else {
             Side::Callee
         };
-        let input = match self.rng.random_range(0..6) {
+        let input = match self.rng.random_range(0..7) {
+            5 => Input::Media(MediaEvent::Overheard {
+                media: id,
+                side,
+                number: self.rng.random_range(0..4),
+            }),
             0 => Input::Media(MediaEvent::Silent { media: id, side }),
             1 => Input::Media(MediaEvent::Flowing { media: id, side }),
             2 => Input::Media(MediaEvent::Unreachable { media: id, side }),

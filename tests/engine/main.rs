@@ -32,6 +32,7 @@ mod displaced;
 mod doubts;
 mod early_ends;
 mod early_infos;
+mod early_media;
 mod early_updates;
 mod edge;
 mod emergencies;

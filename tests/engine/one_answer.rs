@@ -227,6 +227,7 @@ fn early_media_of_another_phone_is_heard_where_it_goes_with_the_first() {
         let early = response(&i2, 183, mobile(), "m1");
         t.receive(mobile(), with_sdp(early, &sound(mobile(), second)));
         assert_eq!(t.response_to(alice(), 183).body(), first.body());
+        t.receive(desk(), response(&i1, 486, desk(), "b1").end());
         let at = told(&t, Side::Callee, 0)[0].rtp.unwrap();
         assert_eq!(at.ip(), heard.ip(), "{second}");
     }

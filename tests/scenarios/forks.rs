@@ -6,6 +6,7 @@ use refork::sip::Method;
 use refork::ua::{Call, Ending, Medium, Phase, Phone, Reaction};
 
 use crate::stage::{SOON, Stage, hang_up, talk};
+use crate::wire::{Wire, sound_of};
 
 fn three(stage: &Stage) -> [Phone; 3] {
     [stage.desk(), stage.mobile(), stage.phone("bob-soft")]
@@ -117,4 +118,54 @@ fn everybody_is_asked_before_the_caller_is_refused() {
     call.wait_up(SOON).unwrap();
     hang_up(&call, &mobile);
     stage.finish();
+}
+
+/// Returns true where the voice has come to somebody by now.
+fn hears(who: &Wire, voice: u8) -> bool {
+    who.sound.set_nonblocking(true).unwrap();
+    let mut buffer = [0; 2048];
+    let mut heard = false;
+    while let Ok(length) = who.sound.recv(&mut buffer) {
+        heard |= length > 12 && buffer[12] == voice;
+    }
+    heard
+}
+
+/// Two phones with early media; the first to say so is heard until it ends, or is silent while the other one sends.
+#[test]
+fn whoever_sends_early_media_is_heard() {
+    let stage = Stage::new();
+    let mut alice = Wire::of(&stage, "alice");
+    let mut phones = [Wire::of(&stage, "bob"), Wire::of(&stage, "bob")];
+    phones.iter_mut().for_each(|phone| phone.register(60));
+    let mut call = alice.first(Method::Invite, "sip:bob@example.org");
+    call.sdp = alice.sdp(1, "sendrecv");
+    alice.prove(&mut call);
+    let tags = ["one", "two"];
+    let mut invites = Vec::new();
+    for (phone, tag) in phones.iter_mut().zip(tags) {
+        let invite = phone.request(&Method::Invite);
+        phone.answer(&invite, 183, tag, "", &phone.sdp(1, "sendrecv"));
+        alice.response(&call, |status| status == 183);
+        invites.push(invite);
+    }
+    let [one, two] = [0x11, 0x22];
+    let ours = [sound_of(&invites[0]), sound_of(&invites[1])];
+    // The second sends, and the first does not.
+    phones[1].speaks(ours[1], two, || hears(&alice, two));
+    // It falls silent, and the first begins.
+    phones[0].speaks(ours[0], one, || hears(&alice, one));
+    phones[0].answer(&invites[0], 486, "one", "", "");
+    phones[0].request(&Method::Ack);
+    // The other one is heard at once, though it has sent nothing since.
+    phones[1].speaks(ours[1], two, || hears(&alice, two));
+    phones[1].answer(&invites[1], 200, "two", "", &phones[1].sdp(1, "sendrecv"));
+    let ok = alice.response(&call, |status| status == 200);
+    let mut dialog = alice.acknowledge(&call, &ok, "");
+    phones[1].request(&Method::Ack);
+    alice.leave_answered(&mut dialog, &mut phones[1]);
+    for phone in &mut phones {
+        phone.register(0);
+    }
+    stage.finish_refused(1);
 }

@@ -106,6 +106,16 @@ impl Relay {
                 }
                 None
             }
+            MediaCommand::Overhear { media, side, .. } => {
+                if self
+                    .half(media, side)
+                    .is_none_or(|half| half.live.is_none())
+                {
+                    self.misuse
+                        .push(format!("{media} {side:?} overheard, but not configured"));
+                }
+                None
+            }
             MediaCommand::Tone { media, side } => Some(MediaEvent::Toned {
                 media,
                 side,

@@ -10,6 +10,8 @@ use crate::media::sound::{Fill, Sound};
 
 #[path = "filler.rs"]
 mod filler;
+#[path = "overhear.rs"]
+mod overhear;
 #[path = "tone.rs"]
 mod tone;
 

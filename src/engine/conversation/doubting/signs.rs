@@ -55,6 +55,7 @@ impl Conversation {
             }
             // A phone that is muted goes on to be: it is asked ever more seldom.
             MediaEvent::Reported { side, .. } => self.is_heard_again(context, side),
+            MediaEvent::Overheard { number, .. } => self.overheard(context, number),
             MediaEvent::Unreachable {
                 side: Side::Callee, ..
             } if self.answered.is_none() => self.early_media_refused(context),

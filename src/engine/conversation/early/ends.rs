@@ -81,6 +81,9 @@ impl Conversation {
         tag: Option<&str>,
         lines: &[u8],
     ) {
+        if let Some(invitation) = self.invitation.as_deref_mut() {
+            invitation.voices.end(leg, tag);
+        }
         if context.shared.settings.fork.early_dialogs != EarlyDialogs::Forward {
             return;
         }

@@ -23,10 +23,20 @@ impl Conversation {
     ) -> Option<Box<str>> {
         // After an answer only an offer can change what is heard.
         let settled = self.early_mut(at)?.settled;
-        if settled || !self.may_be_heard(leg) {
+        if !self.may_be_heard(leg) {
             return None;
         }
-        let offered = self.invitation.as_deref()?.offer.is_some();
+        let invitation = self.invitation.as_deref()?;
+        let offered = invitation.offer.is_some();
+        if settled {
+            // Another one that rings in the same dialog may be heard by what the caller knows.
+            let tag = invitation.fork.find(leg)?.leg.dialog.remote_tag.as_deref();
+            let known = !offered || invitation.voices.has(leg, tag);
+            if !known && suits(context.shared, &invitation.early.get(at)?.talk, said) {
+                self.configure_branch(context, leg, said);
+            }
+            return None;
+        }
         let role = if offered { Role::Answer } else { Role::Offer };
         let before = self.early_mut(at)?.talk.clone();
         let told = self.tell_early(context, at, said, role)?;

@@ -27,7 +27,8 @@ impl Conversation {
         let leg = match (ringing.next(), ringing.next()) {
             (Some(only), None) => Some(only),
             (Some(_), Some(_)) => invitation
-                .heard
+                .voices
+                .heard()
                 .filter(|heard| early.branches.contains(heard) && ring(heard)),
             (None, _) => early.branches.first().copied(),
         };

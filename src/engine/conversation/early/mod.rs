@@ -1,10 +1,11 @@
 //! Early dialogs: what the caller sees of phones that ring (RFC 3261 12.1, 13.2.2.1).
 //!
 //! `requests`, `offers` and `infos` what goes on in them, `prack` reliable provisional responses, `ends` one that ends
-//! while others go on, `first` which session is told where there are several.
+//! while others go on, `first` which session is told where there are several, `heard` whom of those the caller hears.
 
 mod ends;
 mod first;
+pub(crate) mod heard;
 mod infos;
 pub(crate) mod offers;
 pub(crate) mod prack;
@@ -18,12 +19,11 @@ use crate::engine::conversation::inviting::Invitation;
 use crate::engine::conversation::leg::Talk;
 use crate::engine::conversation::session::enclosed::{Enclosed, end_enclosed, sdp_of};
 pub(crate) use crate::engine::conversation::session::keys::{Role, Telling};
-pub(crate) use crate::engine::conversation::session::media::{self, PortState};
+pub(crate) use crate::engine::conversation::session::media;
 use crate::engine::dialog::reliable::{self, Carries, Order, Sent};
 use crate::engine::dialog::{Dialog, Do, Happens};
 use crate::engine::events::Happening;
 use crate::engine::ids::{Flow, LegId, Side};
-use crate::engine::ports::MediaCommand;
 use crate::engine::settings::EarlyDialogs;
 use crate::sip::{Message, Name};
 
@@ -289,34 +289,6 @@ impl Conversation {
             caller.talk.keys.clone_from(&early.talk.keys);
         }
         told
-    }
-
-    /// Tells the relay what the streams of a branch are that has not answered yet.
-    pub(super) fn configure_branch(&mut self, context: &mut Context<'_>, leg: LegId, said: &str) {
-        let Some(invitation) = self.invitation.as_deref_mut() else {
-            return;
-        };
-        let Some(branch) = invitation.fork.branch(leg) else {
-            return;
-        };
-        let ports = self.ports[Side::Callee.index()].of(branch.generation);
-        if ports.state != PortState::Open {
-            return;
-        }
-        invitation.heard = Some(leg);
-        let caller = self.parties[Side::Caller.index()].talk();
-        let command = MediaCommand::Configure {
-            media: self.id,
-            side: Side::Callee,
-            generation: ports.generation,
-            signalling: branch.leg.dialog.flow.peer.ip(),
-            streams: media::streams(
-                said,
-                &branch.leg.talk,
-                caller.and_then(|talk| talk.said.as_deref()),
-            ),
-        };
-        self.media(context, command);
     }
 
     /// The caller's dialog is the early one of the branch that won; the others are gone. Returns it.

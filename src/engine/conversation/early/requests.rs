@@ -165,6 +165,9 @@ impl Conversation {
             // No PRACK comes any more for what an answer may wait for.
             self.let_in(context);
             if let (Some(leg), Some(far)) = (behind, far) {
+                if let Some(invitation) = self.invitation.as_deref_mut() {
+                    invitation.voices.end(leg, Some(&far));
+                }
                 self.leave_behind(context, leg, &far);
             }
             return;

@@ -66,18 +66,18 @@ impl Conversation {
         self.ask_deaf(context, leg);
     }
 
-    /// ICMP says so of the early media: it is that of whom the relay has heard of last.
+    /// ICMP says so of the early media: it is that of whom the caller hears.
     pub(crate) fn early_media_refused(&mut self, context: &mut Context<'_>) {
-        let heard = self.invitation.as_deref().and_then(|first| first.heard);
-        if let Some(leg) = heard {
+        let first = self.invitation.as_deref();
+        if let Some(leg) = first.and_then(|first| first.voices.heard_for_sure(context.now)) {
             self.branch_deaf(context, leg, Signal::MediaUnreachable);
         }
     }
 
     /// The early media comes again.
     pub(crate) fn early_media_flows(&mut self, context: &mut Context<'_>) {
-        let heard = self.invitation.as_deref().and_then(|first| first.heard);
-        if let Some(leg) = heard {
+        let first = self.invitation.as_deref();
+        if let Some(leg) = first.and_then(|first| first.voices.heard()) {
             self.deaf_lives(context, leg);
         }
     }

@@ -20,6 +20,7 @@ use crate::engine::conversation::carrying::crossing::{for_user, joining, replaci
 use crate::engine::conversation::carrying::demands::demands;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::early::Early;
+use crate::engine::conversation::early::heard::Voices;
 use crate::engine::conversation::early::offers::Crossing;
 pub(crate) use crate::engine::conversation::early::prack::Wants;
 use crate::engine::conversation::ending::stray::{Leaving, acknowledge_and_leave};
@@ -68,7 +69,7 @@ pub(super) struct Invitation {
     /// What the caller sees of the branches (RFC 3261 12.1).
     pub(super) early: Vec<Early>,
     /// Whose early media the relay knows of.
-    pub(super) heard: Option<LegId>,
+    pub(super) voices: Voices,
     pub(super) wants: Wants,
     /// Offers in early dialogs that have no answer yet.
     pub(super) crossings: Vec<Crossing>,
@@ -250,7 +251,7 @@ impl Conversation {
             lines,
             hops,
             early: Vec::new(),
-            heard: None,
+            voices: Voices::default(),
             wants: Wants::of(request, settings),
             crossings: Vec::new(),
             expires: expires(request, context.now),
