@@ -3,9 +3,9 @@
 use refork::engine::ids::ConversationId;
 use refork::engine::ports::{Command, Input};
 use refork::engine::time::Millis;
-use refork::sip::Method;
+use refork::sip::{Method, Name};
 
-use crate::attended::bob_consults_carol;
+use crate::attended::{bob_consults_carol, naming};
 use crate::people::*;
 use crate::table::*;
 use crate::transfer::*;
@@ -222,4 +222,35 @@ fn other_than(t: &Table, known: ConversationId) -> ConversationId {
     let all = t.engine.list(2);
     let mut keys = all.iter().map(|call| call.key);
     keys.find(|key| *key != known).unwrap()
+}
+
+/// Whose ACK is on its way yet is asked a moment later, and by nothing that its phone may not know.
+#[test]
+fn a_caller_is_given_whose_ack_comes_after_the_refer() {
+    let mut t = three();
+    let (mut a, mut b) = t.established();
+    let invite = request(Method::Invite, "carol", "bob", carol(), "call2");
+    t.receive(carol(), with_sdp(invite, &audio(carol())));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(
+        desk(),
+        with_sdp(response(&invite, 200, desk(), "b2"), &audio(desk())),
+    );
+    t.request_to(desk(), Method::Ack);
+    let consulted = Remote::of_invite(&invite, desk(), "b2");
+    let mut c = Remote::of_answer(&t.response_to(carol(), 200), carol());
+    t.receive(desk(), refer(&mut b, &naming(&consulted)));
+    t.response_to(desk(), 202);
+    t.receive(carol(), c.ack(1));
+    t.pass(Millis(2_500));
+    let asked = t.request_to(carol(), Method::Invite);
+    assert_eq!(asked.call_id(), "call2", "nobody rings");
+    assert_eq!(asked.header(Name::Replaces), None);
+    let ok = response(&asked, 200, carol(), "tcall2");
+    t.receive(carol(), with_sdp(ok, &sdp(carol(), 2, "sendrecv")));
+    t.request_to(carol(), Method::Ack);
+    t.discard(desk());
+    t.word_of_carol();
+    t.word_of_alice();
+    t.calls_on(&mut a, &mut c);
 }

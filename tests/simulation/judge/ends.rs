@@ -17,6 +17,15 @@ const AGAIN: [Millis; 3] = [Millis(60_000), Millis(180_000), Millis(420_000)];
 /// An INVITE may still be on the way when its server rises again.
 const LATE: Millis = Millis(1200);
 
+/// An offer of the phone's own is open: its answer refreshes the session too (RFC 4028 7.2).
+fn offers_at(leg: &Leg, at: Time) -> bool {
+    let mut sent = leg.sent.iter();
+    sent.any(|asked| {
+        let offers = matches!(asked.method, Method::Invite | Method::Update);
+        offers && asked.at < at && asked.answer.is_none_or(|(answered, _)| answered > at)
+    })
+}
+
 impl Case<'_> {
     pub(super) fn ends(&mut self) {
         let mut found = Vec::new();
@@ -70,6 +79,7 @@ impl Case<'_> {
         }
         if let Some(at) = leg.expired
             && !self.restarted(at - TRANSACTION - TRANSACTION, at)
+            && !offers_at(leg, at)
         {
             blame(at, "its session was not refreshed");
         }
@@ -192,8 +202,13 @@ impl Case<'_> {
         let gone = self.gone[loser.phone].iter();
         let gone = gone.filter(|(begin, end)| *begin <= taken && *end >= taken);
         let back = gone.map(|(_, end)| *end).max().filter(|end| *end < last)?;
-        let mut rounds = AGAIN.iter().map(|round| taken + *round);
-        let until = rounds.find(|round| *round >= back)? + TRANSACTION.times(2);
+        // A server that rises begins anew, and counts that as a round.
+        let risen = self.restarts.iter().map(|(_, up)| *up);
+        let risen = risen.filter(|up| *up >= taken && *up <= back).max();
+        let mut rounds = AGAIN.iter().map(|round| risen.unwrap_or(taken) + *round);
+        let first = rounds.position(|round| round >= back)?;
+        let round = *AGAIN.get(first + usize::from(risen.is_some()))?;
+        let until = risen.unwrap_or(taken) + round + TRANSACTION.times(2);
         let mut faults = self.troubles[loser.phone].iter();
         let well = faults
             .all(|(begin, end)| *begin > until || *begin <= back && *end <= back + TRANSACTION);

@@ -735,11 +735,19 @@ fn a_refresh_of_a_phone_with_a_timer_only() {
 
 #[test]
 fn a_session_that_is_not_refreshed() {
-    let mut story = Story::call();
-    story.add(60_000, B, What::Expired);
-    story.inside(60_000, B, "cb", (Method::Bye, ""), Some(200), true);
-    story.got(60_050, A, "ca", Method::Bye);
-    finds(&judge(&story.log), "its session was not refreshed");
+    // An offer of its own that is open would refresh it by its answer.
+    for offers in [false, true] {
+        let mut story = Story::call();
+        if offers {
+            story.inside(59_000, B, "cb", (Method::Invite, ""), None, true);
+        }
+        story.add(60_000, B, What::Expired);
+        story.inside(60_000, B, "cb", (Method::Bye, ""), Some(200), true);
+        story.got(60_050, A, "ca", Method::Bye);
+        let found = judge(&story.log);
+        let blamed = found.iter().any(|it| it.contains("was not refreshed"));
+        assert_eq!(blamed, !offers, "{found:?}");
+    }
 }
 
 #[test]

@@ -87,6 +87,11 @@ impl Context<'_> {
 }
 
 impl Leg {
+    /// Returns true where both ends have taken the call, though the ACK of the phone's INVITE may be on its way yet.
+    fn has_agreed(&self) -> bool {
+        matches!(self.life, Life::Answered | Life::Confirmed)
+    }
+
     /// Returns true where nothing is open in the dialog.
     pub(crate) fn is_quiet(&self, context: &Context<'_>) -> bool {
         self.life == Life::Confirmed
@@ -122,7 +127,7 @@ impl Conversation {
             && party
                 .leg
                 .as_ref()
-                .is_some_and(|leg| leg.life == Life::Confirmed && !leg.reports_are_open());
+                .is_some_and(|leg| leg.has_agreed() && !leg.reports_are_open());
         if free {
             self.promise_to(context, side, to, false);
         }
