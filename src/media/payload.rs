@@ -184,7 +184,8 @@ fn partner(format: &Format, before: &[Format], to: &[Format]) -> Option<u8> {
         .map(|other| other.number)
         .or_else(|| {
             let known = to.iter().find(|other| other.number == format.number);
-            let unexplained = format.is_unexplained() || known.is_some_and(Format::is_unexplained);
+            let bare = known.is_some_and(Format::is_unexplained);
+            let unexplained = bare || known.is_none() && format.is_unexplained();
             let is_fixed = format.number <= FIXED_MAX;
             let free = known.is_none() && (to.is_empty() || !format.coding.speaks());
             (unexplained || is_fixed || free).then_some(format.number)

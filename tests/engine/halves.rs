@@ -340,6 +340,33 @@ fn whose_silence_it_is_a_probe_of_the_upstream_says() {
     }
 }
 
+/// What is asked of somebody beyond gets ICMP at once, or nothing; the upstream answers its own probes so much later.
+#[test]
+fn a_living_upstream_is_waited_for_no_longer_than_its_answer_takes() {
+    for (refused, later, within) in [(true, 0, 12), (false, 0, 30), (false, 30, 48)] {
+        let mut house = called_from_beyond(probed());
+        let mut answers = VecDeque::new();
+        for tick in 0..within * 10 {
+            house.lives_without_pbx();
+            while let Some(asked) = house.t.any_to(pbx()) {
+                if asked.is_request() && asked.to_tag().is_none() {
+                    answers.push_back((tick + later, asked));
+                } else if refused && *asked.method() == Method::Options {
+                    house.t.icmp(pbx());
+                }
+            }
+            while answers.front().is_some_and(|(due, _)| *due <= tick) {
+                let (_, asked) = answers.pop_front().unwrap();
+                house.t.reply(&asked, 200, pbx());
+            }
+            if refused && tick == 20 {
+                house.t.icmp(pbx());
+            }
+        }
+        assert_eq!(house.lost(), 1, "{refused} {later}");
+    }
+}
+
 impl House {
     fn lives_without_pbx(&mut self) {
         self.t.pass(Millis(100));

@@ -145,6 +145,50 @@ fn new_credentials_of_ice_cross_by_an_offer_that_is_asked_for() {
     t.nothing_to(mobile());
 }
 
+/// Bob's mobile has taken the place, and is asked for its offer.
+fn mobile_is_asked(t: &mut Table) -> Message {
+    t.established_with(
+        &browser(alice(), "uA0", "actpass"),
+        &browser(desk(), "uD0", "active"),
+    );
+    let invite = mobile_rings(t);
+    let answer = browser(mobile(), "uM0", "active");
+    answers(t, mobile(), &invite, "m1", &answer);
+    t.request_to(mobile(), Method::Ack);
+    let join = t.request_to(alice(), Method::Invite);
+    let agreed = browser(alice(), "uA1", "passive");
+    answers(t, alice(), &join, "tcall1", &agreed);
+    t.request_to(alice(), Method::Ack);
+    hears_the_notice(t);
+    t.request_to(mobile(), Method::Invite)
+}
+
+#[test]
+fn an_offer_that_nobody_waits_for_any_more_is_answered_by_what_stands() {
+    for restarts in [true, false] {
+        let mut t = direct();
+        let asked = mobile_is_asked(&mut t);
+        match restarts {
+            true => t.restart(),
+            false => t.bob_is_lost(),
+        }
+        t.discard(mobile());
+        let offer = browser(mobile(), "uM0", "actpass");
+        answers(&mut t, mobile(), &asked, "m1", &offer);
+        let ack = t.waiting(mobile(), &Method::Ack).expect("an ACK");
+        assert!(text(&ack).contains("a=ice-ufrag:uA0"), "{}", text(&ack));
+        if !restarts {
+            continue;
+        }
+        t.pass(Millis(2_100));
+        let again = t.request_to(mobile(), Method::Invite);
+        assert_eq!(text(&again), "");
+        answers(&mut t, mobile(), &again, "m1", &offer);
+        let answer = text(&t.request_to(mobile(), Method::Ack));
+        assert!(answer.contains("a=ice-ufrag:uA1"), "{answer}");
+    }
+}
+
 #[test]
 fn two_that_offer_new_credentials_each_time_are_left_as_they_are_in_the_end() {
     let mut t = direct();

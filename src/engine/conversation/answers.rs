@@ -273,11 +273,11 @@ impl Conversation {
         let gone = self.leaving.iter_mut().map(|leaving| &mut leaving.leg);
         let mut known = asides.chain(&mut self.ghosts).chain(gone);
         if let Some(leg) = known.find(|known| known.id == errand.leg) {
-            if errand.what.offers_what_stands() {
+            if errand.what.offers_what_stands() && !leg.is_asked_for(response) {
                 leg.agreed(response, flow);
             }
             if *response.method() == Method::Invite {
-                leg.acknowledge_again(context, id, response.cseq());
+                leg.acknowledge_late(context, id, response);
             }
         }
     }
@@ -315,7 +315,7 @@ impl Conversation {
         };
         let again = known.take_success(response) == Do::AckAgain;
         if again {
-            known.acknowledge_again(context, id, response.cseq());
+            known.acknowledge_late(context, id, response);
         }
         again
     }
@@ -411,7 +411,12 @@ impl Conversation {
             self.settle_renegotiation(context, side);
             self.settle_carried(context, side);
         } else if !self.ignored(context, client) && !self.offer_ignored(context, client) {
-            self.lose(context, side, signal);
+            if !self.may_be_cut_off(context, side) {
+                return self.lose(context, side, signal);
+            }
+            self.settle_renegotiation(context, side);
+            self.settle_carried(context, side);
+            self.suspect(context, side, signal);
         }
     }
 

@@ -53,7 +53,7 @@ pub(crate) struct Leg {
     #[serde(skip)]
     pub(crate) before: Option<Box<Talk>>,
     /// What the other side wished is to be offered then, since another offer was open.
-    #[serde(skip)]
+    #[serde(default)]
     pub(crate) wish: Wish,
     /// A re-INVITE or UPDATE of ours that has no final answer.
     #[serde(skip)]

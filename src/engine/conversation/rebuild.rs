@@ -52,6 +52,7 @@ impl Conversation {
             {
                 leg.dialog.resume(JUMP);
                 leg.resume_timer(context.now);
+                leg.asks_anew(context.now);
                 leg.untold
                     .iter_mut()
                     .for_each(|untold| untold.resume(context.now));

@@ -177,10 +177,15 @@ impl Flows {
     /// Asks for all of an AOR.
     pub(super) fn of(aor: &Aor, world: &dyn World) -> Self {
         let mut flows = Self::default();
-        for flow in world.bindings(aor).iter().filter_map(|b| b.endpoint.flow) {
+        for binding in &world.bindings(aor) {
+            // Over a proxy's flow it may be anybody who talks.
+            let alone = binding.endpoint.has_own_address();
+            let Some(flow) = binding.endpoint.flow else {
+                continue;
+            };
             if !world.is_open(&flow) {
                 flows.closed.push(flow);
-            } else if world.legs(peer_number(flow.transport, flow.peer)) > 0 {
+            } else if alone && world.legs(peer_number(flow.transport, flow.peer)) > 0 {
                 flows.in_calls.push(flow);
             }
         }

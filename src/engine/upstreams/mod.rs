@@ -282,6 +282,11 @@ impl Upstreams {
         !members.is_empty() && members.iter().all(silent)
     }
 
+    /// Returns true for a target that is probed within a second in any case.
+    pub fn is_hurried(&self, hop: &Hop) -> bool {
+        self.hurry.contains(hop)
+    }
+
     /// Returns the targets of an upstream that are probed.
     pub fn probed_of(&self, name: &str) -> Vec<Hop> {
         let members = self.groups.get(name).map_or(&[][..], |members| members);

@@ -8,9 +8,11 @@ use super::check::Step;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::leg::Leg;
+use crate::engine::conversation::people::proof::upstream_of;
 use crate::engine::events::Signal;
 use crate::engine::health::{Observation, Sign};
 use crate::engine::ids::Side;
+use crate::engine::routing;
 use crate::engine::time::{Millis, Time};
 use crate::engine::upstreams::hop_of;
 use crate::sip::Uri;
@@ -18,6 +20,8 @@ use crate::sip::Uri;
 /// After so long it is looked at what an upstream has said, which is probed within a second since somebody beyond it says
 /// nothing: where ICMP speaks for that one there was no time before.
 const PROBED_WITHIN: Millis = Millis::from_secs(2);
+/// And so long again and again, since its first address may be a dead one, and its second is asked after some seconds.
+const ANSWERED_WITHIN: Millis = Millis::from_secs(8);
 
 /// Somebody is waited for.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +40,8 @@ enum Way {
 impl Conversation {
     /// Nothing is heard of a side: it is lost, unless that may be the way there.
     pub(crate) fn is_unheard(&mut self, context: &mut Context<'_>, side: Side, signal: Signal) {
-        let Some((out, way)) = self.out_as_of(context, side) else {
+        let out = self.out_as_of(context, side);
+        let Some((out, way)) = out.filter(|_| !self.is_missed(context, side)) else {
             return self.lose(context, side, signal);
         };
         let probe = self.probing(context);
@@ -45,11 +50,14 @@ impl Conversation {
             return;
         };
         match (way, check.out) {
+            // The upstream may not have had the time yet to answer after what was asked last.
             (Way::Broken, before) => {
-                let pause = before.map_or(PROBED_WITHIN, |_| probe.interval);
-                (check.step, check.out) = (Step::Out, Some(Out { back: false, ..out }));
+                let soon = before.is_none_or(|before| before.back);
+                let pause = if soon { PROBED_WITHIN } else { probe.interval };
+                (check.step, check.out) = (Step::Out, Some(out));
                 check.next = Some(out.until.min(now + pause));
                 self.becomes_suspect(context, side, signal);
+                self.ask_the_way(context, side);
             }
             // What it was asked may have come to nothing before that.
             (Way::Open, Some(Out { back: false, .. })) => {
@@ -58,6 +66,30 @@ impl Conversation {
             }
             (Way::Open, _) => self.lose(context, side, signal),
         }
+    }
+
+    /// Returns true for one whose voice has gone, and who has phones here that may have the call: what stands at an
+    /// upstream is no use to who hears nothing of it.
+    fn is_missed(&self, context: &Context<'_>, side: Side) -> bool {
+        let party = self.party(side);
+        let settings = &context.shared.settings;
+        let other_half = |leg: &Leg| context.is_other_half(leg);
+        party.due
+            && party.silent
+            && !party.leg.as_ref().is_some_and(other_half)
+            && upstream_of(&party.aor, settings).is_none()
+            && !routing::endpoints(&party.aor, context.now, settings, &*context.world).is_empty()
+    }
+
+    /// Returns true where what a side does not answer may be lost on a way that is broken: its probes tell.
+    pub(crate) fn may_be_cut_off(&self, context: &Context<'_>, side: Side) -> bool {
+        let upstreams = &context.shared.upstreams;
+        let waits = context.shared.settings.detect.outage > Millis(0);
+        let probed = |name: &Box<str>| !upstreams.probed_of(name).is_empty();
+        let leg = self.party(side).leg.as_ref().filter(|_| waits);
+        leg.is_some_and(|leg| {
+            context.is_other_half(leg) || context.on_the_way(leg).iter().any(probed)
+        })
     }
 
     /// Returns until when a side that says nothing is waited for, and what the way there is. None: no longer.
@@ -89,11 +121,19 @@ impl Conversation {
         let Some(check) = self.party_mut(side).check.as_mut() else {
             return;
         };
+        let signal = check.signal.unwrap_or(Signal::ProbeTimeout);
         let Some((out, way)) = out else {
-            let signal = check.signal.unwrap_or(Signal::ProbeTimeout);
             return self.lose(context, side, signal);
         };
         let back = way == Way::Open;
+        if !back && context.now < check.asked + ANSWERED_WITHIN {
+            check.next = Some(out.until.min(context.now + PROBED_WITHIN));
+            return;
+        }
+        if back && out.back {
+            // It was asked since, and the upstream has answered after that.
+            return self.lose(context, side, signal);
+        }
         check.out = Some(Out { back, ..out });
         self.ask_alive(context, side, if back { tries } else { 1 });
     }
@@ -103,7 +143,10 @@ impl Conversation {
         let leg = self.party(side).leg.as_ref();
         let names = leg.map_or_else(Vec::new, |leg| context.on_the_way(leg));
         for name in names {
-            for hop in context.shared.upstreams.probed_of(&name) {
+            let upstreams = &context.shared.upstreams;
+            let mut hops = upstreams.probed_of(&name);
+            hops.retain(|hop| !upstreams.is_hurried(hop));
+            for hop in hops {
                 let (sign, at) = (Sign::Doubted, context.now);
                 context.observe(Observation { hop, sign, at });
             }
@@ -140,7 +183,8 @@ impl Context<'_> {
     /// Returns true for a leg whose far end shows our own Contact: a proxy or a PBX has led the call back to us.
     pub(crate) fn is_other_half(&self, leg: &Leg) -> bool {
         let ours = self.world.advertised(&leg.dialog.flow);
-        Uri::parse(&leg.dialog.target).is_ok_and(|target| {
+        let led = !leg.dialog.routes.is_empty() || leg.is_beyond();
+        led && Uri::parse(&leg.dialog.target).is_ok_and(|target| {
             let at = target.host_ip().map(|ip| ip.to_canonical());
             target.user == Some("refork")
                 && at == Some(ours.ip().to_canonical())

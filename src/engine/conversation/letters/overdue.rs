@@ -89,10 +89,14 @@ impl Conversation {
         };
         let lives = heard > Some(letter.sent_at);
         letter.ignored += u32::from(lives);
-        if signal == Signal::Transport || lives && letter.ignored < TRIES {
+        let tries = letter.tries;
+        let cut_off = !lives && self.may_be_cut_off(context, to);
+        let Some(letter) = self.party_mut(to).queue.letter(number) else {
+            return;
+        };
+        if signal == Signal::Transport || cut_off || lives && letter.ignored < TRIES {
             // A probe settles it; the letter goes once more if the phone is there.
-            let tries = letter.tries;
-            if signal == Signal::Transport {
+            if signal == Signal::Transport || cut_off {
                 self.party_mut(to).queue.is_not_reached(tries, context.now);
             }
             self.suspect(context, to, signal);

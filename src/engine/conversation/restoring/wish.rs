@@ -1,6 +1,9 @@
 //! What the survivor held, resumed or did not take while its other side was sought, and where it is by then: told to who
 //! answers.
 
+use serde::{Deserialize, Serialize};
+
+use super::survivor::stand;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, What, end_with, retry_after};
 use crate::engine::conversation::doubting::outcome;
@@ -10,7 +13,7 @@ pub(crate) use crate::engine::conversation::session::keys::{Role, Telling};
 use crate::engine::conversation::session::media;
 use crate::engine::dialog::Negotiation;
 use crate::engine::events::Signal;
-use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::ids::{ConversationId, Flow, LegId, Side};
 use crate::engine::settings::MediaMode;
 use crate::engine::time::{Millis, Time};
 use crate::sip::{Message, Method, sdp};
@@ -21,16 +24,19 @@ const TRIES_MAX: u8 = 5;
 const ROUNDS_MAX: u8 = 3;
 
 /// An offer that has to wait (RFC 3261 14.1).
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Wish {
     pub(crate) at: Option<Time>,
     tries: u8,
-    /// The phone is asked for an offer, and has one of the other side's in its ACK.
-    unsaid: bool,
+    /// The phone was asked for an offer by the INVITE of this number: the ACK of a 2xx to that brings an answer.
+    unsaid: Option<u32>,
     /// So many others have been asked so just before, one for the sake of the other.
     rounds: u8,
 }
 
+/// What was asked before a restart has its late answer within that.
+const RISEN: Millis = Millis::from_secs(2);
 /// For so long at most: 14.2 says up to ten seconds.
 const PUT_OFF_FOR: Millis = Millis::from_secs(10);
 
@@ -50,13 +56,45 @@ impl Leg {
     }
 }
 
+impl Leg {
+    /// A 2xx that nobody waits for any more has its ACK all the same: with what stands, where it brings an offer that was
+    /// asked for (RFC 3261 13.2.2.4).
+    pub(crate) fn acknowledge_late(
+        &mut self,
+        context: &mut Context<'_>,
+        id: ConversationId,
+        response: &Message,
+    ) {
+        let asked = |cseq: &mut u32| *cseq == response.cseq();
+        let asked = self.wish.unsaid.take_if(asked).is_some();
+        let offer = sdp_of(response).filter(|_| asked);
+        let (Some(offer), Some(told)) = (offer, self.talk.standing()) else {
+            return self.acknowledge_again(context, id, response.cseq());
+        };
+        let answer = stand(&mut self.talk, &told, offer, context.shared);
+        self.acknowledge(context, id, response.cseq(), answer);
+    }
+
+    /// Returns true for the answer to a request by which an offer was asked for.
+    pub(crate) fn is_asked_for(&self, response: &Message) -> bool {
+        self.wish.unsaid == Some(response.cseq()) && *response.method() == Method::Invite
+    }
+
+    /// After a restart nobody waits for what was asked then.
+    pub(crate) fn asks_anew(&mut self, now: Time) {
+        if self.wish.unsaid.is_some() {
+            self.wish.at = Some(now + RISEN);
+        }
+    }
+}
+
 impl Conversation {
     /// The survivor may have held or resumed while the new endpoint rang, and was answered here: the
     /// endpoint is offered now what its INVITE did not say.
     pub(crate) fn catch_up(&mut self, context: &mut Context<'_>, side: Side) {
         let id = self.id;
         if self.is_asked_to_go(side) {
-            return;
+            return self.catch_up_once_free(context, side);
         }
         // Who is asked has said less than it wishes, perhaps: its answer tells.
         let asked = self.party(side.other()).leg.as_ref();
@@ -122,11 +160,11 @@ impl Conversation {
             return self.catch_up_once_free(context, side);
         };
         leg.negotiation = offered;
-        leg.wish.unsaid = true;
         leg.before = Some(Box::new(leg.talk.clone()));
         leg.request(context, id, &Method::Invite, What::Wish, |builder| {
             end_with(builder, None, b"")
         });
+        leg.wish.unsaid = Some(leg.dialog.local_cseq);
         self.persist(context);
     }
 
@@ -149,10 +187,15 @@ impl Conversation {
         leg.dialog.refresh_over(response, flow);
         leg.abilities.learn(response);
         if let Some(offer) = sdp_of(response) {
-            leg.talk.offers(offer);
-            let known = leg.talk.told.clone().unwrap_or_default();
+            let before = [leg.talk.told.clone(), leg.talk.said.clone()];
+            let [told, own] = before.map(Option::unwrap_or_default);
+            leg.talk.offers(offer.clone());
             let other = other.map(|said| {
-                sdp::with_role(said.as_bytes(), known.as_bytes()).map_or(said, Into::into)
+                let fitting = sdp::answer_with(said.as_bytes(), offer.as_bytes());
+                let fitting = fitting.and_then(|answer| String::from_utf8(answer).ok());
+                let said = fitting.map_or(said, Into::into);
+                sdp::with_role(said.as_bytes(), told.as_bytes(), own.as_bytes())
+                    .map_or(said, Into::into)
             });
             let answer = other.and_then(|said| self.tell(context, side, &said, Role::Answer));
             if let Some(leg) = self.leg_mut(side).filter(|_| answer.is_some()) {
@@ -249,16 +292,20 @@ impl Conversation {
         if !ok {
             // RFC 6141: all is as it was.
             leg.talk.back_to(*before);
-            leg.wish.unsaid = false;
+            leg.wish.unsaid.take_if(|asked| *asked == response.cseq());
             if let Some(after) = after {
                 self.catch_up_later(context, side, after);
             }
             return;
         }
-        if leg.wish.unsaid {
+        if leg.is_asked_for(response) {
             return self.take_offer(context, side, response, flow);
         }
-        leg.wish = Wish::default();
+        // What has come up since waits for its own turn.
+        leg.wish = Wish {
+            at: leg.wish.at,
+            ..Wish::default()
+        };
         if *response.method() == Method::Invite {
             leg.acknowledge(context, id, response.cseq(), None);
         }
@@ -285,7 +332,7 @@ impl Conversation {
             && let Some(before) = leg.before.take()
         {
             leg.talk.back_to(*before);
-            leg.wish.unsaid = false;
+            leg.wish.unsaid = None;
         }
         self.suspect(context, side, signal);
     }
