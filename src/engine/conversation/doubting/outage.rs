@@ -85,10 +85,11 @@ impl Conversation {
     pub(crate) fn may_be_cut_off(&self, context: &Context<'_>, side: Side) -> bool {
         let upstreams = &context.shared.upstreams;
         let waits = context.shared.settings.detect.outage > Millis(0);
-        let probed = |name: &Box<str>| !upstreams.probed_of(name).is_empty();
         let leg = self.party(side).leg.as_ref().filter(|_| waits);
         leg.is_some_and(|leg| {
-            context.is_other_half(leg) || context.on_the_way(leg).iter().any(probed)
+            let names = context.on_the_way(leg);
+            let mut probed = names.iter().map(|name| upstreams.probed_of(name));
+            context.is_other_half(leg) || probed.any(|hops| !hops.is_empty())
         })
     }
 
