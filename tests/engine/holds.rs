@@ -525,3 +525,26 @@ fn a_hold_that_icmp_has_stopped_is_told_once_the_phone_has_shown_life() {
     assert!(t.waiting(desk(), &Method::Update).is_none());
     assert!(t.waiting(alice(), &Method::Invite).is_none());
 }
+
+/// RFC 3261 14.1: its phone may not know of its dialog before, and would say so.
+#[test]
+fn a_caller_is_offered_nothing_before_it_has_acknowledged_the_call() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    let mut b = Remote::of_invite(&invite, desk(), "b1");
+    let ok = t.response_to(alice(), 200);
+    let a = Remote::of_answer(&ok, alice());
+    let hold = sdp(desk(), 2, "sendonly");
+    let offer = b.request(Method::Invite);
+    t.receive(desk(), with_sdp(offer, &hold));
+    t.response_to(desk(), 491);
+    t.nothing_to(alice());
+    t.receive(alice(), a.ack(1));
+    let offer = b.request(Method::Invite);
+    t.receive(desk(), with_sdp(offer, &hold));
+    t.request_to(alice(), Method::Invite);
+}

@@ -377,3 +377,33 @@ fn where_it_is_off_nothing_is_said_of_timers() {
     let refused = t.response_to(alice(), 420);
     assert_eq!(refused.header(Name::Unsupported), Some("timer"));
 }
+
+/// A phone that hears nothing gives its session up (RFC 4028 10), which is no word of its user's.
+#[test]
+fn the_bye_of_who_has_heard_no_refresh_is_no_farewell() {
+    for (lost, at_once) in [(false, false), (true, false), (false, true)] {
+        let mut t = Table::new(settings());
+        let (_, mut b, ..) = call(&mut t, "", "Session-Expires: 90;refresher=uac\r\n");
+        t.register("bob", mobile(), "mobile");
+        let refresh = pass_until_asked(&mut t, 60).expect("a refresh");
+        assert_eq!(*refresh.method(), Method::Update);
+        if lost {
+            t.bob_is_lost();
+        }
+        // It gives up half a minute before the session's end.
+        for _ in 0..if at_once { 2 } else { 15 } {
+            t.pass(Millis::from_secs(1));
+            while let Some(options) = t.waiting(desk(), &Method::Options) {
+                t.reply(&options, 200, desk());
+            }
+        }
+        t.discard(mobile());
+        t.receive(desk(), b.request(Method::Bye).end());
+        t.pass(Millis(2_500));
+        let over = t.waiting(alice(), &Method::Bye).is_some();
+        assert_eq!(over, at_once, "{lost}");
+        if !at_once {
+            assert!(t.waiting(mobile(), &Method::Invite).is_some(), "{lost}");
+        }
+    }
+}

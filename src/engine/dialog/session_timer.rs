@@ -18,6 +18,8 @@ const RETRY_MAX: Millis = Millis::from_secs(30);
 const RETRY_MIN: Millis = Millis::from_secs(1);
 /// How long a request of theirs that met a restart of ours is sent again (64*T1).
 const RESENT: Millis = Millis::from_secs(32);
+/// The far end counts from when it sent what began the session, we from when that came.
+const ON_ITS_WAY: Millis = Millis::from_secs(2);
 
 /// Which of the two sends the refreshes: of one request, its sender (`uac`) or who answers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,6 +160,19 @@ impl SessionTimer {
             Turn::Theirs => self.next = self.next.map(|next| next.max(now + RESENT)),
             Turn::Off | Turn::Ours | Turn::Missed => {}
         }
+    }
+
+    /// Returns true where the far end, which has had no refresh, may be ending the session by now (RFC 4028 10).
+    pub fn may_have_run_out(&self, now: Time) -> bool {
+        let early = EARLY_S.min(self.interval_s / 3);
+        let from = self.since + Millis::from_secs((self.interval_s - early).into());
+        let until = self.since + Millis::from_secs(self.interval_s.into()) + RESENT;
+        self.turn != Turn::Off && now + ON_ITS_WAY >= from && now < until
+    }
+
+    /// Returns true where a refresh of ours is out that nobody has answered.
+    pub fn is_unanswered(&self) -> bool {
+        self.turn == Turn::Asked
     }
 
     /// Adds what a refresh of ours says (RFC 4028 7.1, 7.4).

@@ -388,6 +388,11 @@ impl Conversation {
         if up && self.is_failure_bye(context, request) && !done {
             return self.lose(context, side, Signal::FailureBye);
         }
+        // RFC 4028 10: nor is this the user's.
+        let run_out = self.party(side).leg.as_ref();
+        if up && !done && run_out.is_some_and(|leg| leg.runs_out_unheard(context.now)) {
+            return self.lose(context, side, Signal::SessionExpired);
+        }
         // RFC 3261 13.3.1.4: it hangs up by itself, and nobody has put a receiver down.
         let repeats = self.party(side).leg.as_ref();
         let repeats = repeats.and_then(|leg| leg.repeats.as_deref());

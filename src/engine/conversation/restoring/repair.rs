@@ -110,7 +110,8 @@ impl Conversation {
     fn lost_bye(&mut self, context: &mut Context<'_>, side: Side, request: &Message) {
         let old = self.party(side).lost.as_ref().map(|lost| &lost.old);
         let sought = old.is_some_and(|old| self.can_be_sought(context, side, old));
-        let failed = sought && self.is_failure_bye(context, request);
+        let run_out = old.is_some_and(|old| old.has_run_out(context.now));
+        let failed = sought && (run_out || self.is_failure_bye(context, request));
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };

@@ -103,6 +103,19 @@ impl Leg {
         timer.too_brief(response, wish)
     }
 
+    /// Returns true where the endpoint may be giving its session up which was not refreshed, as far as it has heard: by a
+    /// BYE that is no farewell.
+    pub(crate) fn has_run_out(&self, now: Time) -> bool {
+        let timer = self.timer.as_ref();
+        timer.is_some_and(|timer| timer.may_have_run_out(now))
+    }
+
+    /// The same of one that is there, and should have had a refresh.
+    pub(crate) fn runs_out_unheard(&self, now: Time) -> bool {
+        let timer = self.timer.as_ref();
+        self.has_run_out(now) && timer.is_some_and(|timer| timer.is_unanswered())
+    }
+
     pub(crate) fn next_refresh(&self) -> Option<Time> {
         self.timer.as_ref().and_then(|timer| timer.next())
     }

@@ -547,7 +547,9 @@ impl Conversation {
         let near = open(side).receive(asks)?;
         let far = open(side.other()).send(asks)?;
         let asked = self.party(side.other()).leg.as_ref();
-        if far != Negotiation::Idle && asked.is_some_and(|leg| leg.is_asked_still(context)) {
+        // RFC 3261 14.1: nor before the ACK to our 2xx, which shows that it knows of its dialog.
+        let waits = |leg: &Leg| leg.is_asked_still(context) || leg.unacknowledged.is_some();
+        if far != Negotiation::Idle && asked.is_some_and(waits) {
             return Err(Refusal::Wait);
         }
         if let Some(leg) = self.leg_mut(side) {
