@@ -22,7 +22,7 @@ RATES = {"garbage": 6000, "registers": 3000, "connections": 600, "crowd": 1000}
 # None of its sources sends more than it may.
 HEARD = "crowd"
 # Of one source, by `limits.requests_per_ip`; a flood is over a second after the calls, and some more for the clock.
-MAY_PASS = (200 * (SECONDS + 1) + 400) * 1.5
+MAY_PASS = (200 * (SECONDS + 1) + 400) * 1.6
 # What the server counts of each that it has looked at. One that is put off while it is late has its 503.
 LOOKED_AT = {"garbage": ["refork_malformed_total"], "registers": ["refork_unproven_total", "refork_refused_total"],
              "connections": ["refork_connections_accepted_total"],
