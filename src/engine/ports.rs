@@ -448,6 +448,11 @@ pub struct PayloadFormat {
     pub clock: u32,
 }
 
+impl PayloadFormat {
+    /// The last number that means one format by itself (RFC 3551 6): whoever gets it mistakes it for no other.
+    pub const FIXED_MAX: u8 = 34;
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum MediaEvent {
     Opened {

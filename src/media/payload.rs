@@ -2,9 +2,6 @@
 
 use crate::engine::ports::PayloadFormat;
 
-/// The last number that means one format by itself (RFC 3551 6).
-const FIXED_MAX: u8 = 34;
-
 /// What a format is to the relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Coding {
@@ -186,7 +183,7 @@ fn partner(format: &Format, before: &[Format], to: &[Format]) -> Option<u8> {
             let known = to.iter().find(|other| other.number == format.number);
             let bare = known.is_some_and(Format::is_unexplained);
             let unexplained = bare || known.is_none() && format.is_unexplained();
-            let is_fixed = format.number <= FIXED_MAX;
+            let is_fixed = format.number <= PayloadFormat::FIXED_MAX;
             let free = known.is_none() && (to.is_empty() || !format.coding.speaks());
             (unexplained || is_fixed || free).then_some(format.number)
         })

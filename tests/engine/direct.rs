@@ -17,7 +17,7 @@ use crate::srtp::{S80, line, secure};
 use crate::table::*;
 use crate::video::{ports, told};
 
-fn direct() -> Table {
+pub fn direct() -> Table {
     let mut t = Table::new(Settings {
         media: MediaSettings {
             mode: MediaMode::Direct,

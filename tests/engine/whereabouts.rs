@@ -2,24 +2,12 @@
 
 use std::net::SocketAddr;
 
-use refork::engine::settings::{MediaMode, MediaSettings, Settings};
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method};
 
+use crate::direct::direct;
 use crate::people::*;
 use crate::table::*;
-
-fn direct() -> Table {
-    let mut t = Table::new(Settings {
-        media: MediaSettings {
-            mode: MediaMode::Direct,
-            ..MediaSettings::default()
-        },
-        ..settings()
-    });
-    t.register("bob", desk(), "desk");
-    t
-}
 
 /// Audio at another port of a phone.
 fn audio_on(at: SocketAddr, port: u16) -> String {
@@ -98,36 +86,30 @@ fn a_survivor_that_agrees_from_another_port_is_heard_there() {
     assert!(text(&told).contains("m=audio 7000 "), "{}", text(&told));
 }
 
-#[test]
-fn new_credentials_of_ice_cross_by_an_offer_that_is_asked_for() {
-    let mut t = direct();
+/// Bob's mobile has taken the place, and is asked for its offer.
+fn mobile_is_asked(t: &mut Table) -> Message {
     t.established_with(
         &browser(alice(), "uA0", "actpass"),
         &browser(desk(), "uD0", "active"),
     );
-    let invite = mobile_rings(&mut t);
-    answers(
-        &mut t,
-        mobile(),
-        &invite,
-        "m1",
-        &browser(mobile(), "uM0", "active"),
-    );
+    let invite = mobile_rings(t);
+    let answer = browser(mobile(), "uM0", "active");
+    answers(t, mobile(), &invite, "m1", &answer);
     t.request_to(mobile(), Method::Ack);
     // An ICE restart to the survivor, whose answer has new ones (RFC 8839 4.4.1.1).
     let join = t.request_to(alice(), Method::Invite);
     assert!(text(&join).contains("a=ice-ufrag:uM0"));
-    answers(
-        &mut t,
-        alice(),
-        &join,
-        "tcall1",
-        &browser(alice(), "uA1", "passive"),
-    );
+    let agreed = browser(alice(), "uA1", "passive");
+    answers(t, alice(), &join, "tcall1", &agreed);
     t.request_to(alice(), Method::Ack);
-    hears_the_notice(&mut t);
+    hears_the_notice(t);
+    t.request_to(mobile(), Method::Invite)
+}
 
-    let asked = t.request_to(mobile(), Method::Invite);
+#[test]
+fn new_credentials_of_ice_cross_by_an_offer_that_is_asked_for() {
+    let mut t = direct();
+    let asked = mobile_is_asked(&mut t);
     assert_eq!(text(&asked), "", "nothing is offered");
     answers(
         &mut t,
@@ -143,24 +125,6 @@ fn new_credentials_of_ice_cross_by_an_offer_that_is_asked_for() {
     t.pass(Millis(5_000));
     t.nothing_to(alice());
     t.nothing_to(mobile());
-}
-
-/// Bob's mobile has taken the place, and is asked for its offer.
-fn mobile_is_asked(t: &mut Table) -> Message {
-    t.established_with(
-        &browser(alice(), "uA0", "actpass"),
-        &browser(desk(), "uD0", "active"),
-    );
-    let invite = mobile_rings(t);
-    let answer = browser(mobile(), "uM0", "active");
-    answers(t, mobile(), &invite, "m1", &answer);
-    t.request_to(mobile(), Method::Ack);
-    let join = t.request_to(alice(), Method::Invite);
-    let agreed = browser(alice(), "uA1", "passive");
-    answers(t, alice(), &join, "tcall1", &agreed);
-    t.request_to(alice(), Method::Ack);
-    hears_the_notice(t);
-    t.request_to(mobile(), Method::Invite)
 }
 
 #[test]
@@ -192,36 +156,14 @@ fn an_offer_that_nobody_waits_for_any_more_is_answered_by_what_stands() {
 #[test]
 fn two_that_offer_new_credentials_each_time_are_left_as_they_are_in_the_end() {
     let mut t = direct();
-    t.established_with(
-        &browser(alice(), "uA0", "actpass"),
-        &browser(desk(), "uD0", "active"),
-    );
-    let invite = mobile_rings(&mut t);
-    answers(
-        &mut t,
-        mobile(),
-        &invite,
-        "m1",
-        &browser(mobile(), "uM0", "active"),
-    );
-    t.request_to(mobile(), Method::Ack);
-    let join = t.request_to(alice(), Method::Invite);
-    answers(
-        &mut t,
-        alice(),
-        &join,
-        "tcall1",
-        &browser(alice(), "uA1", "passive"),
-    );
-    t.request_to(alice(), Method::Ack);
-    hears_the_notice(&mut t);
+    let mut waiting = Some(mobile_is_asked(&mut t));
     let mut asked = 0;
     for round in 2..20 {
         let (at, tag) = match round % 2 {
             0 => (mobile(), "m1"),
             _ => (alice(), "tcall1"),
         };
-        let Some(invite) = t.waiting(at, &Method::Invite) else {
+        let Some(invite) = waiting.take().or_else(|| t.waiting(at, &Method::Invite)) else {
             break;
         };
         let ufrag = format!("u{round}");

@@ -54,9 +54,7 @@ impl Leg {
             _ => None,
         }
     }
-}
 
-impl Leg {
     /// A 2xx that nobody waits for any more has its ACK all the same: with what stands, where it brings an offer that was
     /// asked for (RFC 3261 13.2.2.4).
     pub(crate) fn acknowledge_late(

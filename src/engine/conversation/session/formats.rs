@@ -7,9 +7,6 @@ use crate::engine::ids::Side;
 use crate::engine::ports::{MediaCommand, PayloadFormat, StreamSettings};
 use crate::sip::sdp::Media;
 
-/// The last number that means one format by itself (RFC 3551 6): it passes in any case.
-const FIXED_MAX: u8 = 34;
-
 /// The formats of one stream of a side.
 pub(super) struct Formats {
     pub(super) said: Vec<PayloadFormat>,
@@ -62,7 +59,7 @@ impl Conversation {
         talk.more = Some(offer.into());
         let streams = media::streams(said, &talk, heard);
         let known = |stream: &StreamSettings, format: &PayloadFormat| {
-            stream.besides.contains(format) || format.number <= FIXED_MAX
+            stream.besides.contains(format) || format.number <= PayloadFormat::FIXED_MAX
         };
         let mut both = before.iter().zip(&streams);
         if both.all(|(before, now)| now.besides.iter().all(|format| known(before, format))) {
