@@ -1,6 +1,7 @@
 //! Answers that do not fit: streams that are refused, and others than the survivor has.
 
 use refork::engine::ids::Side;
+use refork::engine::ports::MediaEvent;
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method};
 
@@ -289,6 +290,49 @@ fn two_new_phones_hear_each_other_or_are_not_joined() {
     t.request_to(desk(), Method::Bye);
     let asked = t.request_to(desk(), Method::Invite);
     assert_eq!(formats(&asked), "0");
+    // It does not, and the second one, which was offered what the lost phone spoke, is asked once more.
+    t.reply(&asked, 488, desk());
+    t.request_to(desk(), Method::Ack);
+    let bye = t.request_to(alice(), Method::Bye);
+    t.reply(&bye, 200, alice());
+    let again = t.request_to(alice(), Method::Invite);
+    assert_eq!(formats(&again), "8");
+    // Once.
+    let answer = response(&again, 200, alice(), "a2");
+    t.receive(alice(), with_sdp(answer, &of(alice(), "0", "")));
+    t.request_to(alice(), Method::Ack);
+    let asked = t.request_to(desk(), Method::Invite);
+    t.reply(&asked, 488, desk());
+    let bye = t.request_to(alice(), Method::Bye);
+    t.reply(&bye, 200, alice());
+    t.pass(Millis::from_secs(20));
+    assert!(t.waiting(alice(), &Method::Invite).is_none());
+}
+
+/// Its answer shows life, and what the lost phone has said is no word for it any more.
+#[test]
+fn a_suspect_that_agrees_to_a_new_phone_hears_nothing_of_the_one_before() {
+    let mut t = two();
+    t.established_with(&of(alice(), "0 8 9", ""), &of(desk(), "0 8", ""));
+    t.is_lost_and_refuses(desk());
+    t.discard(desk());
+    t.takes_over(mobile(), "m1", &of(mobile(), "0 9", ""));
+    let join = t.request_to(alice(), Method::Invite);
+    t.media_event(|media| MediaEvent::Silent {
+        media,
+        side: Side::Caller,
+    });
+    t.request_to(alice(), Method::Options);
+    let ok = response(&join, 200, alice(), "tcall1");
+    t.receive(alice(), with_sdp(ok, &of(alice(), "0 9", "")));
+    t.request_to(alice(), Method::Ack);
+    let notice = t.request_to(alice(), Method::Message);
+    t.reply(&notice, 200, alice());
+    t.nothing_to(alice());
+    t.pass(Millis(4_000));
+    for method in [Method::Invite, Method::Update] {
+        assert!(t.waiting(alice(), &method).is_none(), "{method:?}");
+    }
 }
 
 #[test]

@@ -357,6 +357,35 @@ fn who_answered_a_re_fork_as_the_second_is_not_asked_again_after_a_restart() {
     assert!(t.waiting(desk(), &Method::Invite).is_none());
 }
 
+/// The process dies as Alice's phone is asked, and she has said nothing when the new phone hangs up: the next one that
+/// speaks so finds that she has agreed to nothing.
+#[test]
+fn what_a_survivor_was_asked_for_before_a_restart_is_not_taken_for_what_it_has_agreed_to() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    let there = t.request_to(desk(), Method::Invite);
+    t.reply(&there, 403, desk());
+    t.discard(desk());
+    let mut m = t.takes_over(mobile(), "m1", &g722(mobile()));
+    t.request_to(alice(), Method::Invite);
+    t.restart();
+    t.pass(Millis(100));
+    let asked = t.request_to(alice(), Method::Invite);
+    t.reply(&asked, 100, alice());
+    t.hangs_up(&mut m);
+    let cancel = t.request_to(alice(), Method::Cancel);
+    t.reply(&cancel, 200, alice());
+    t.reply(&asked, 487, alice());
+    t.request_to(alice(), Method::Ack);
+    t.discard(alice());
+    t.register("bob", third(), "third");
+    t.takes_over(third(), "t1", &g722(third()));
+    t.pass(Millis(4_100));
+    let asked = t.waiting(alice(), &Method::Invite).expect("asked");
+    assert!(text(&asked).contains("RTP/AVP 9\r\n"), "{}", text(&asked));
+}
+
 /// Bob's desk phone has the call, and Alice has not heard that for a moment. Returns her dialog, and the 2xx.
 fn answered_unheard(t: &mut Table) -> (Remote, Message) {
     t.alice_invites(&sdp(alice(), 1, "sendrecv"));

@@ -178,6 +178,38 @@ fn without_update_the_standing_session_is_offered_by_reinvite() {
     t.nothing_to(alice());
 }
 
+/// A refresh that nothing comes back for asks the dialog as well as a probe does.
+#[test]
+fn who_never_answers_options_is_missed_as_soon_though_a_refresh_is_out() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&text_sdp(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    let lines =
+        b"Allow: INVITE, ACK, BYE, CANCEL, MESSAGE\r\nSession-Expires: 90;refresher=uac\r\n";
+    let answer = |invite: &Message| response(invite, 200, desk(), "b1").raw_lines(lines);
+    t.receive(desk(), with_sdp(answer(&invite), &text_sdp(desk())));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+    let (mut answered, mut last) = (0, t.now);
+    while t.losses().is_empty() {
+        t.pass(Millis::from_secs(1));
+        while let Some(probe) = t.waiting(alice(), &Method::Options) {
+            t.reply(&probe, 200, alice());
+        }
+        if let Some(asked) = t.waiting(desk(), &Method::Invite).filter(|_| answered < 3) {
+            t.receive(desk(), with_sdp(answer(&asked), &text_sdp(desk())));
+            (answered, last) = (answered + 1, t.now);
+        }
+        assert!(t.now.since(last) < Millis::from_secs(120));
+    }
+    // A minute of silence, which is asked into after 45 s by the refresh, and the time of two probes.
+    let missed = t.now.since(last);
+    assert!(missed <= Millis::from_secs(70), "{missed:?}");
+    assert_eq!(answered, 3);
+}
+
 #[test]
 fn a_refresh_does_not_wait_for_an_offer_of_theirs() {
     let lines = "Supported: timer\r\nSession-Expires: 90;refresher=uas\r\n";

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use refork::engine::events::{Ending, Happening};
-use refork::engine::ports::MediaCommand;
+use refork::engine::ids::Side;
+use refork::engine::ports::{MediaCommand, MediaEvent};
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
@@ -537,6 +538,44 @@ fn the_transferor_is_answered_while_the_target_rings() {
     t.response_to(alice(), 200);
     t.carol_answers(&invite);
     t.nothing_to(desk());
+}
+
+/// The transferor has its answer from here while its target rings; that may be the one who talks to Alice next.
+#[test]
+fn a_suspect_hears_nothing_of_a_transferor_that_holds_while_the_target_rings() {
+    let mut t = three();
+    let (_, mut b) = t.established();
+    let invite = t.referred(&mut b);
+    t.reply(&invite, 180, carol());
+    t.told(desk(), "180 Ringing");
+    let hold = with_sdp(b.request(Method::Invite), &sdp(desk(), 2, "sendonly"));
+    t.receive(desk(), hold);
+    let ok = t.response_to(desk(), 200);
+    t.receive(desk(), b.ack(ok.cseq()));
+    t.media_event(|media| MediaEvent::Silent {
+        media,
+        side: Side::Caller,
+    });
+    let mut asked = 0;
+    for _ in 0..10 {
+        t.pass(Millis::from_secs(1));
+        while let Some(asked) = t.waiting(alice(), &Method::Options) {
+            t.reply(&asked, 200, alice());
+        }
+        while let Some(offer) = t.waiting(alice(), &Method::Invite) {
+            assert!(text(&offer).contains("a=sendrecv"), "{}", text(&offer));
+            let ok = response(&offer, 200, alice(), "x");
+            t.receive(alice(), with_sdp(ok, &audio(alice())));
+            asked += 1;
+        }
+        t.discard(alice());
+    }
+    let alive = |what: &Happening| matches!(what, Happening::Alive { .. });
+    assert_eq!((asked, t.happened(alive)), (1, 1));
+    // It fails, and the transferor has the call, and Alice on hold.
+    t.reply(&invite, 603, carol());
+    let told = t.request_to(alice(), Method::Invite);
+    assert!(text(&told).contains("a=sendonly"), "{}", text(&told));
 }
 
 #[test]

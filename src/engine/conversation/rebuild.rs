@@ -17,12 +17,18 @@ impl Conversation {
     pub(crate) fn rebuild(&mut self, context: &mut Context<'_>) {
         for side in [Side::Caller, Side::Callee] {
             let id = self.id;
-            // Whether the survivor has agreed to who repairs itself is not known: it is told what stands.
+            // Whether the survivor has agreed to who repairs itself is not known: it is told what stands. For who waits
+            // to be joined it is asked once more.
             let lost = self.party_mut(side).lost.as_mut();
+            let joins =
+                |branch: &Branch| branch.state == BranchState::Joining && !branch.is_being_asked();
+            let waits = lost
+                .as_ref()
+                .is_some_and(|lost| lost.fork.branches.iter().any(joins));
             let before = lost.and_then(|lost| lost.before.take());
             if let (Some(before), Some(survivor)) = (before, self.leg_mut(side.other())) {
                 survivor.talk.back_to(*before);
-                survivor.lent = true;
+                survivor.lent |= !waits;
             }
             // Whoever wanted to replace a leg that stands asks again (`open_invite`), or has it still.
             let stands = self

@@ -115,9 +115,11 @@ impl Case<'_> {
     fn has_left_unheard(&self, talk: usize, at: Time) -> bool {
         let mut legs = self.legs.iter().filter(|leg| leg.talk == talk);
         legs.any(|leg| {
-            let long = leg.bye_sent.is_some_and(|bye| bye + COMES_AGAIN <= at);
-            let again = leg.bye_again.is_some_and(|again| again < at);
-            long && again && leg.bye_heard.is_none_or(|heard| heard > at)
+            let unheard = leg.bye_heard.map_or(at, |heard| heard.min(at));
+            let long = leg.bye_sent.is_some_and(|bye| bye + COMES_AGAIN <= unheard);
+            let again = leg.bye_again.is_some_and(|again| again < unheard);
+            // An INVITE that was lost on the way comes again, whatever was heard meanwhile (RFC 3261 9.1).
+            long && again && at < unheard + COMES_AGAIN
         })
     }
 

@@ -59,6 +59,9 @@ pub(super) struct Leg {
     /// Its BYE went out again, and was answered.
     pub(super) bye_again: Option<Time>,
     pub(super) bye_heard: Option<Time>,
+    /// Its branch, and that of the dialog which the same INVITE began before, where nobody had heard of that.
+    bye: Option<String>,
+    bye_before: Option<String>,
     /// The phone lost its memory.
     pub(super) died: Option<Time>,
     pub(super) got: Vec<Request>,
@@ -105,6 +108,8 @@ impl Leg {
             bye_sent: None,
             bye_again: None,
             bye_heard: None,
+            bye: None,
+            bye_before: None,
             died: None,
             got: Vec::new(),
             sent: Vec::new(),
@@ -314,10 +319,14 @@ impl Leg {
             }
             Method::Cancel => self.cancelled = true,
             Method::Invite if of_invite => {}
+            Method::Bye if sent && self.is_of_the_one_before(message) => {}
             Method::Bye if sent && self.bye_sent.is_some() => {
                 self.bye_again.get_or_insert(at);
             }
-            Method::Bye if sent => self.bye_sent = Some(at),
+            Method::Bye if sent => {
+                self.bye_sent = Some(at);
+                self.bye = message.branch().map(ToOwned::to_owned);
+            }
             Method::Bye => {
                 self.bye_got.get_or_insert(at);
             }
@@ -334,6 +343,11 @@ impl Leg {
             | Method::Publish
             | Method::Other(_) => self.remember(at, message, sent, news),
         }
+    }
+
+    /// Returns true for the BYE, or its answer, of the dialog that the same INVITE began before: it goes out on.
+    fn is_of_the_one_before(&self, message: &Message) -> bool {
+        self.bye_before.is_some() && self.bye_before.as_deref() == message.branch()
     }
 
     fn remember(&mut self, at: Time, message: &Message, sent: bool, news: bool) {
@@ -368,7 +382,7 @@ impl Leg {
         if first && self.outgoing != sent {
             return self.invite_answered(at, message);
         }
-        if *message.method() == Method::Bye && !sent {
+        if *message.method() == Method::Bye && !sent && !self.is_of_the_one_before(message) {
             self.bye_heard.get_or_insert(at);
         }
         // What the phone sent is answered by what it gets, and the other way round.
@@ -396,6 +410,7 @@ impl Leg {
         if another && !self.outgoing && self.acked.is_none() && self.bye_sent.is_some() {
             // It came again, for nobody had heard the first 2xx, nor the BYE after it, and was taken anew.
             (self.bye_sent, self.bye_again, self.bye_heard) = (None, None, None);
+            self.bye_before = self.bye.take();
             self.answered = None;
             self.successes.clear();
         } else if another {

@@ -300,6 +300,38 @@ fn a_dialog_is_replaced_and_its_holder_ends_the_old() {
     assert!(pair.phones[1].is_talking(), "the new one stands");
 }
 
+/// Nobody has heard its 2xx, nor the BYE after it: the same INVITE begins another dialog, with a tag of its own.
+#[test]
+fn an_invite_that_comes_again_after_the_bye_begins_another_dialog() {
+    let mut pair = Pair::new([Traits::perfect(); 2], 0, 1);
+    let phone = &mut pair.phones[1];
+    let invite = refork::sip::Builder::request(&Method::Invite, "sip:b0@10.0.0.3")
+        .header(Name::Via, "SIP/2.0/UDP 10.0.0.1;branch=z9hG4bKx")
+        .header(Name::From, "<sip:a0@sim.test>;tag=new")
+        .header(Name::To, "<sip:b0@sim.test>")
+        .header(Name::CallId, "new")
+        .header(Name::CSeq, "1 INVITE")
+        .header(Name::Contact, "<sip:10.0.0.1>")
+        .end();
+    let (mut tags, mut now) = (Vec::new(), START);
+    for _ in 0..2 {
+        phone.handle(invite.clone(), now);
+        for _ in 0..80 {
+            now = now + Millis(500);
+            phone.handle_timeout(now);
+        }
+        for out in phone.drain() {
+            let Out::Send(bytes) = out else { continue };
+            let message = Message::parse(bytes).unwrap();
+            if !message.is_request() && message.status() == 200 {
+                tags.extend(message.to_tag().map(ToOwned::to_owned));
+            }
+        }
+        tags.dedup();
+    }
+    assert_eq!(tags.len(), 2, "{tags:?}");
+}
+
 #[test]
 fn a_2xx_that_is_never_acknowledged_ends_in_a_bye() {
     let mut pair = Pair::new([Traits::perfect(); 2], 0, 1);

@@ -217,12 +217,13 @@ impl Phone {
         body: Option<String>,
         now: Time,
     ) {
-        let call = self
-            .calls
-            .iter()
-            .find(|call| call.call_id == request.call_id());
-        let tag = match call {
-            Some(call) => call.local_tag.clone(),
+        // An INVITE that comes again after its dialog has ended begins another one under the Call-ID.
+        let owns = self.calls.iter().position(|call| call.owns(request));
+        let mut calls = self.calls.iter();
+        let latest = calls.rposition(|call| call.call_id == request.call_id());
+        let at = owns.or(latest);
+        let tag = match at {
+            Some(at) => self.calls[at].local_tag.clone(),
             None => format!("t{}", self.spec.name),
         };
         let server = self.server;
@@ -241,8 +242,6 @@ impl Phone {
         } else {
             builder
         };
-        let mut calls = self.calls.iter();
-        let at = calls.position(|call| call.call_id == request.call_id());
         let reliable = at.and_then(|at| self.calls[at].reliable);
         let reliable = reliable.filter(|_| status == 180);
         let builder = match reliable {

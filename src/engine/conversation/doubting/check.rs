@@ -183,7 +183,7 @@ impl Conversation {
             let endpoint = self.endpoint_of(side);
             self.note(context, Happening::Alive { side, endpoint });
             // An offer that did not reach it was answered without it.
-            self.catch_up(context, side);
+            self.catch_up_with_who_is_there(context, side);
             self.pump(context, side);
         }
     }

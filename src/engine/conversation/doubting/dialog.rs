@@ -53,9 +53,19 @@ impl Conversation {
         } else if moved {
             // Another offer is open, and went there too: its outcome decides of the dialog.
             self.ask_alive(context, side, left + 1);
+        } else if self.is_asked_in_vain(context, side) {
+            self.doubts(context, side, left);
         } else {
             self.alive(context, side);
         }
+    }
+
+    /// Returns true where an offer of ours is out in its dialog, a refresh perhaps, to which nothing at all has come back
+    /// yet: that asks the dialog as well.
+    fn is_asked_in_vain(&self, context: &Context<'_>, side: Side) -> bool {
+        let leg = self.party(side).leg.as_ref();
+        let out = leg.and_then(|leg| leg.reinvite);
+        out.is_some_and(|client| context.shared.transactions.is_silent(client))
     }
 
     /// The dialog is asked, and has its time for an answer.

@@ -79,7 +79,7 @@ pub(crate) struct Restoration {
     /// The old leg was not lost: its phone replaces it, and the other side is asked for its consent.
     #[serde(default)]
     pub(crate) stands: bool,
-    /// What the survivor was told before it was asked for its consent to who repairs itself.
+    /// What the survivor was told before it was asked for its consent to who repairs itself, or has answered.
     #[serde(default)]
     pub(crate) before: Option<Box<Talk>>,
     #[serde(default)]
@@ -248,12 +248,23 @@ impl Conversation {
         survivor: Side,
         joining: Option<Joining>,
     ) {
-        if let Some((_, before)) = joining.and_then(|joining| joining.asked)
-            && let Some(leg) = self.leg_mut(survivor)
-        {
+        let Some(joining) = joining else { return };
+        if let Some(lost) = &mut self.party_mut(survivor.other()).lost {
+            lost.before = None;
+        }
+        let Some(leg) = self.leg_mut(survivor) else {
+            return;
+        };
+        if joining.unsure {
+            // It was asked before a restart, and may have agreed.
+            leg.lent = true;
+        }
+        if let Some((_, before)) = joining.asked {
             leg.take_back(context);
             leg.talk.back_to(before);
-            self.persist(context);
+        } else if joining.unsure {
+            self.restate(context);
         }
+        self.persist(context);
     }
 }

@@ -1,5 +1,8 @@
 //! A new leg takes the lost one's place; or the lost one comes back.
 
+use std::sync::Arc;
+
+use super::relapses::Relapses;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, ELSEWHERE, What, end_with};
 use crate::engine::conversation::doubting::outcome;
@@ -11,8 +14,10 @@ use crate::engine::conversation::session::enclosed::sdp_of;
 use crate::engine::conversation::session::fits::is_deaf;
 pub(crate) use crate::engine::conversation::session::keys::Role;
 use crate::engine::dialog::Do;
+use crate::engine::endpoint::Identity;
 use crate::engine::events::{Happening, Refuser, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
+use crate::engine::location;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::ClientId;
 use crate::sip::{Message, Method, sdp};
@@ -33,7 +38,7 @@ pub(crate) struct Joining {
     /// It was, and that it says nothing is no other's fault.
     pub(super) doubted: bool,
     /// What the survivor was told last may not be what it has agreed to.
-    unsure: bool,
+    pub(super) unsure: bool,
 }
 
 impl Joining {
@@ -206,12 +211,7 @@ impl Conversation {
         };
         asked.negotiation = open;
         let patience = self.probing(context).timeout;
-        if let Some(lost) = &mut self.party_mut(side).lost
-            && lost
-                .fork
-                .branch(leg)
-                .is_some_and(|branch| branch.asks.is_some())
-        {
+        if let Some(lost) = &mut self.party_mut(side).lost {
             lost.before = Some(Box::new(before.clone()));
             self.persist(context);
         }
@@ -374,6 +374,12 @@ impl Conversation {
             leg.talk.says(said);
         }
         leg.lent = false;
+        if !repairs && let Some(lost) = &mut self.party_mut(side).lost {
+            lost.before = None;
+        }
+        let Some(leg) = self.leg_mut(survivor) else {
+            return;
+        };
         if is_deaf(&leg.talk) {
             // It stays in the call and takes none of these streams: another endpoint may do better; who repairs
             // itself may not, and the survivor is told once more of the session that it had.
@@ -431,10 +437,14 @@ impl Conversation {
         let Some(joining) = lost.and_then(|lost| lost.joining.take()) else {
             return;
         };
-        let leg = joining.leg;
-        self.unask(context, survivor, Some(joining));
+        let again = Joining {
+            unsure: joining.unsure,
+            ..Joining::again(joining.leg, context.now)
+        };
+        let asked = joining.asked.is_some();
+        self.unask(context, survivor, Some(joining).filter(|_| asked));
         if let Some(lost) = &mut self.party_mut(survivor.other()).lost {
-            lost.joining = Some(Joining::again(leg, context.now));
+            lost.joining = Some(again);
         }
     }
 
@@ -446,17 +456,19 @@ impl Conversation {
         leg: LegId,
         by: Refuser,
     ) {
+        let came = self.party(side.other()).relapses.as_deref();
+        let came = came.and_then(Relapses::taken);
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
         let Some(branch) = lost.fork.take(leg) else {
             return;
         };
+        // What it has answered to is the offer of the phone that the survivor's took the place of.
+        let outdated = by == Refuser::Survivor && came >= Some(branch.sent);
         if branch.asks.is_some() {
             return self.not_agreed(context, side, branch, 488);
         }
-        lost.refused.extend(branch.identities());
-        Self::judge_target(lost, 488);
         let refused = Happening::Refused {
             side,
             endpoint: branch.leg.endpoint.name.clone(),
@@ -464,6 +476,17 @@ impl Conversation {
             by,
             attempt: branch.attempt(),
         };
+        let identity = &branch.leg.endpoint.identity;
+        let known = |known: &Arc<Identity>| location::same(known, identity);
+        if outdated && lost.transfer.is_none() && !lost.unjoined.iter().any(known) {
+            lost.unjoined.push(Arc::clone(identity));
+            let (endpoint, meant) = (branch.leg.endpoint.clone(), branch.meant.clone());
+            self.drop_branch(context, branch, None);
+            self.note(context, refused);
+            return self.ask_at_once(context, side, endpoint, meant);
+        }
+        lost.refused.extend(branch.identities());
+        Self::judge_target(lost, 488);
         self.drop_branch(context, branch, None);
         self.note(context, refused);
         self.go_on(context, side);

@@ -39,6 +39,10 @@ impl Relapses {
         self.taken.is_some_and(|taken| now <= taken + SOON)
     }
 
+    pub(super) fn taken(&self) -> Option<Time> {
+        self.taken
+    }
+
     fn count(&mut self, who: &Arc<Identity>) {
         match self
             .times

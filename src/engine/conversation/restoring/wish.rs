@@ -253,8 +253,17 @@ impl Conversation {
         if let Some(leg) = self.leg_mut(side)
             && leg.wish.at.take_if(due).is_some()
         {
-            self.catch_up(context, side);
+            self.catch_up_with_who_is_there(context, side);
         }
+    }
+
+    /// The same of who is there: what one that is sought, or hands the call on, has said last is for nobody before it has
+    /// the call again, and whoever takes its place says its own.
+    pub(crate) fn catch_up_with_who_is_there(&mut self, context: &mut Context<'_>, side: Side) {
+        if self.party(side.other()).lost.is_some() {
+            return self.catch_up_once_free(context, side);
+        }
+        self.catch_up(context, side);
     }
 
     /// The answer to that offer. The survivor has had its own long since.
