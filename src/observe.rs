@@ -196,6 +196,14 @@ fn tell(scope: Scope<'_>, event: &Event) {
             "SRTP keys over signalling that is not encrypted"
         ),
         Event::BareFax => line!(scope, DEBUG, "fax in the clear, where sound is encrypted"),
+        Event::Barred { why, at, peer } => line!(
+            scope,
+            WARN,
+            why = why.as_str(),
+            %at,
+            %peer,
+            "no media is sent where this leg has it"
+        ),
         Event::Keyed { clear: false } => line!(scope, DEBUG, "SRTP keys"),
         Event::Retransmitted { kind } => match kind {
             Retransmission::Received => line!(scope, DEBUG, "retransmission received"),

@@ -10,7 +10,7 @@ use crate::engine::endpoint::Binding;
 use crate::engine::ids::{Aor, ConnectionId, Flow, GruuKey, ListenerId, NonceId, Transport};
 use crate::engine::ports::World;
 use crate::engine::time::{Millis, Time};
-use crate::transport::toward;
+use crate::transport::{Bound, toward};
 
 use super::shared::{Shared, can_open};
 
@@ -78,6 +78,22 @@ impl World for Site {
         known
             .filter(|bound| bound.listener.transport == flow.transport)
             .map_or(flow.transport, |bound| bound.listener.spoken)
+    }
+
+    fn is_ours(&self, ip: IpAddr) -> bool {
+        let told = |bound: &Bound| {
+            let told = bound.listener.advertise.map(|told| told.ip());
+            bound.at.ip() == ip || told == Some(ip)
+        };
+        // What is sent to an address of this host comes from that.
+        self.shared.listeners.iter().any(told) || self.local(ip) == Some(ip)
+    }
+
+    fn listens_on(&self, port: u16) -> bool {
+        self.shared.listeners.iter().any(|bound| {
+            let told = bound.listener.advertise.map(|told| told.port());
+            bound.at.port() == port || told == Some(port)
+        })
     }
 
     fn flow_to(

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::ids::{ConversationId, Flow, Side};
-pub use crate::engine::reasons::{Crowd, Glut, TargetFailure, Told, Unanswered, Unproven};
+pub use crate::engine::reasons::{Barred, Crowd, Glut, TargetFailure, Told, Unanswered, Unproven};
 use crate::engine::settings::Kind;
 use crate::engine::time::{Millis, Time};
 
@@ -118,6 +118,12 @@ pub enum Event {
     },
     /// A leg whose sound is encrypted, or must be, has a fax, which has no keys.
     BareFax,
+    /// A leg has named an address to which no media is sent at its word; told once a leg.
+    Barred {
+        why: Barred,
+        at: SocketAddr,
+        peer: SocketAddr,
+    },
     Retransmitted {
         kind: Retransmission,
     },

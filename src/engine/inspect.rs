@@ -102,7 +102,7 @@ impl Engine {
 
     /// Returns true where a peer is trusted: by its address or its certificate, or as an upstream.
     pub fn trusts(&self, flow: &Flow, world: &dyn World) -> bool {
-        self.peers.trusts(flow, &self.shared.settings, world)
+        self.shared.peers.trusts(flow, &self.shared.settings, world)
     }
 
     /// Returns how many conversations have not ended.

@@ -92,9 +92,6 @@ const ENDED_MAX: usize = 10_000;
 pub struct Engine {
     shared: Shared,
     registrar: Registrar,
-    peers: Peers,
-    /// Upstreams that are not trusted.
-    doubted: Peers,
     conversations: BTreeMap<ConversationId, Box<Conversation>>,
     passages: Passages,
     relays: Relays,
@@ -133,8 +130,6 @@ impl Engine {
         };
         Self {
             registrar: Registrar::new(secret, 0),
-            peers: Peers::of(&settings, true),
-            doubted: Peers::of(&settings, false),
             passages: Passages::new(shard),
             relays: Relays::new(shard),
             probes: Probes::new(VirtualShard(0), probed),
@@ -151,6 +146,8 @@ impl Engine {
                 shunned: Shunned::default(),
                 within: Within::default(),
                 proving: Proving::default(),
+                peers: Peers::of(&settings, true),
+                doubted: Peers::of(&settings, false),
                 settings,
                 mint,
                 out: out.collect(),
@@ -221,8 +218,8 @@ impl Engine {
                     self.with(id, now, world, |conversation, context| {
                         conversation.on_resolved(context, token, &targets);
                     });
-                } else if !self.peers.on_resolved(token, &targets, now)
-                    && !self.doubted.on_resolved(token, &targets, now)
+                } else if !self.shared.peers.on_resolved(token, &targets, now)
+                    && !self.shared.doubted.on_resolved(token, &targets, now)
                     && !self.way_back_found(token, &targets, now, world)
                 {
                     let mut context = self.shared.context(now, world);
@@ -435,9 +432,9 @@ impl Engine {
         for changed in changes {
             self.bindings_have_changed(Some(changed), now, world);
         }
-        let questions = self.peers.refresh(now, &mut self.shared.mint);
+        let questions = self.shared.peers.refresh(now, &mut self.shared.mint);
         self.shared.out.extend(questions);
-        let questions = self.doubted.refresh(now, &mut self.shared.mint);
+        let questions = self.shared.doubted.refresh(now, &mut self.shared.mint);
         self.shared.out.extend(questions);
         self.upstreams_are_back(now, world);
         let mut context = self.shared.context(now, world);

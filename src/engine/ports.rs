@@ -173,6 +173,14 @@ pub trait World {
     ) -> Option<Flow>;
     /// Returns the open connection that a peer came by, or that was opened to it, whoever it is.
     fn open_to(&self, transport: Transport, peer: SocketAddr) -> Option<Flow>;
+    /// Returns true for an address of this host, or one that peers are told for it.
+    fn is_ours(&self, _ip: IpAddr) -> bool {
+        false
+    }
+    /// Returns true for a port that SIP is taken at, or that peers are told for that.
+    fn listens_on(&self, _port: u16) -> bool {
+        false
+    }
     /// Returns false for a flow whose connection is closed.
     fn is_open(&self, flow: &Flow) -> bool {
         flow.connection.is_none_or(|id| {

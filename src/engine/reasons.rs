@@ -227,6 +227,28 @@ pub enum TargetFailure {
     Unavailable(Option<Millis>),
 }
 
+/// Why media is not sent where a leg has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Barred {
+    /// SIP is spoken there, by us or by who believes us.
+    Sip,
+    /// It is a port of our relay.
+    Relay,
+}
+
+impl Barred {
+    /// Every reason, for the metrics that must exist from the start.
+    pub const ALL: [Self; 2] = [Self::Sip, Self::Relay];
+
+    /// Returns the word used in logs and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sip => "sip",
+            Self::Relay => "relay",
+        }
+    }
+}
+
 impl TargetFailure {
     /// Every word, for the metrics that must exist from the start.
     pub const WORDS: [&'static str; 3] = ["silent", "unreachable", "unavailable"];

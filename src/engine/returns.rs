@@ -58,7 +58,10 @@ impl Engine {
 
     /// What came over TLS to a proxy before us is answered there or not at all.
     fn may_seek(&self, source: &Flow, world: &dyn World) -> bool {
-        let trusted = self.peers.trusts(source, &self.shared.settings, world);
+        let trusted = self
+            .shared
+            .peers
+            .trusts(source, &self.shared.settings, world);
         trusted && world.spoken(source) == source.transport
     }
 

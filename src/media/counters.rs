@@ -10,7 +10,7 @@ use crate::metrics::RelayReading;
 pub(crate) enum Dropped {
     /// From an address or with an SSRC that the stream is not latched to.
     Stranger,
-    /// Neither RTP nor RTCP, or too large, or of a sequence that fits nowhere.
+    /// Nothing of what the stream carries, or too large, or of a sequence that fits nowhere.
     Malformed,
     /// Its side is lost or not configured, or the other side has no address or wants nothing.
     NoTarget,

@@ -43,7 +43,7 @@ pub(crate) struct Desk {
     pub(crate) events: Vec<MediaEvent>,
     sink: EventSink,
     pub(crate) pairs: Pairs,
-    routes: Routes,
+    pub(crate) routes: Routes,
     settings: RelaySettings,
     rules: Arc<SessionRules>,
     counters: Arc<RelayCounters>,

@@ -12,6 +12,7 @@ use crate::media::payload::{Coding, Mapped, PayloadMap};
 use crate::media::rtcp::{self, Passage};
 use crate::media::rtp::{self, Header};
 use crate::media::session::{Party, Session};
+use crate::media::shape;
 use crate::media::stream::{Port, Stream};
 use crate::media::watch::Heard;
 
@@ -145,7 +146,9 @@ fn pass(
     let length = stream.unseal(control, packet)?;
     let packet = &mut packet[..length];
     let header = match (opaque, control) {
-        (true, _) => None,
+        (true, _) if fax && shape::is_udptl(packet) => None,
+        (true, _) if !fax && shape::is_sealed(packet) => None,
+        (true, _) => return Err(Dropped::Malformed),
         (false, true) if rtcp::is_valid(packet) => None,
         (false, true) => return Err(Dropped::Malformed),
         (false, false) => Some(rtp::parse(packet).ok_or(Dropped::Malformed)?),

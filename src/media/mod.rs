@@ -25,6 +25,7 @@ mod rtp;
 mod secure;
 mod session;
 mod settings;
+mod shape;
 mod sockets;
 mod sound;
 pub mod srtp;

@@ -124,7 +124,7 @@ impl Routes {
     }
 
     /// Returns false for the address of a NAT before us: nothing can be bound to it.
-    fn is_ours(&mut self, address: IpAddr, now: Micros) -> bool {
+    pub(crate) fn is_ours(&mut self, address: IpAddr, now: Micros) -> bool {
         let known = self.ours.get(&address);
         if let Some((ours, _)) = known.filter(|(_, asked)| now.since(*asked) < BELIEVED) {
             return *ours;

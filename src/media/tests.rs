@@ -1,6 +1,6 @@
 //! The relay over loopback sockets, as the engine and phones see it.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -414,6 +414,34 @@ fn streams_that_are_refused_give_their_ports_back_alone() {
     assert_eq!((anew[1], used()), (all[1], 10));
     assert!(anew[0] != all[0] && anew[2] != all[2] && anew.iter().all(|at| at.port() != 0));
     rig.close();
+}
+
+/// Each side says that it is where we send to the other from.
+#[test]
+fn a_call_never_hears_itself() {
+    for bind in [None, Some(Ipv4Addr::UNSPECIFIED.into())] {
+        let rig = Rig::new(|settings| settings.bind = bind);
+        let (mut a, b) = (Phone::new(1), Phone::new(2));
+        let ports = [rig.open(Side::Caller, 1), rig.open(Side::Callee, 1)];
+        for (side, at) in [(Side::Caller, ports[1]), (Side::Callee, ports[0])] {
+            let stream = StreamSettings {
+                rtp: Some(at),
+                rtcp: Some(SocketAddr::new(at.ip(), at.port() + 1)),
+                ..b.settings()
+            };
+            rig.configure(side, 1, stream);
+        }
+        rig.report();
+        for _ in 0..10 {
+            a.talk(ports[0]);
+        }
+        // Time enough for thousands of rounds.
+        std::thread::sleep(Duration::from_millis(300));
+        let report = rig.report().unwrap();
+        let sent = report.sides.iter().map(|side| side[0].sent_packets);
+        assert!(sent.sum::<u64>() <= 10, "{report:?}");
+        rig.close();
+    }
 }
 
 #[test]

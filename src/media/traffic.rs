@@ -96,6 +96,12 @@ impl Desk {
                 self.tally.drop_one(Dropped::NoTarget);
                 continue;
             };
+            // Two sides that are told each other's ports of ours would hear themselves for ever.
+            let is_ours = |ip| self.routes.is_ours(ip, now);
+            if entry.wires.has(source, &self.pairs, is_ours) {
+                self.tally.drop_one(Dropped::Stranger);
+                continue;
+            }
             let stream = usize::from(place.stream);
             let arrival = Arrival {
                 side: place.side,

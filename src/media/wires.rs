@@ -1,7 +1,7 @@
 //! The port pairs of one session, and how packets leave by them.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::engine::ids::Side;
 use crate::engine::ports::{Generation, MediaEvent};
@@ -38,6 +38,27 @@ impl Wires {
         self.legs[side.index()]
             .iter()
             .find(|leg| leg.generation == generation)
+    }
+
+    /// Returns true for a port of these themselves. `is_ours` tells what is an address of this machine, where they are
+    /// bound to all.
+    pub(crate) fn has(
+        &self,
+        source: SocketAddr,
+        pairs: &Pairs,
+        mut is_ours: impl FnMut(IpAddr) -> bool,
+    ) -> bool {
+        let ip = source.ip();
+        self.legs.iter().flatten().any(|leg| {
+            let Local { bind, told } = leg.local;
+            let known = ip == bind || ip == told;
+            let ours = leg.pairs.iter().flatten();
+            (known || bind.is_unspecified())
+                && ours
+                    .filter_map(|id| pairs.get(*id))
+                    .any(|pair| pair.port == source.port() & !1)
+                && (known || is_ours(ip))
+        })
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
 
 use crate::engine::events::{
-    Crowd, Event, Glut, Happening, NoticeOutcome, Retransmission, Signal, TargetFailure,
+    Barred, Crowd, Event, Glut, Happening, NoticeOutcome, Retransmission, Signal, TargetFailure,
     Unanswered, Unproven,
 };
 use crate::engine::health::Health;
@@ -95,6 +95,7 @@ struct ProtocolMetrics {
     records: [IntCounter; Recording::WORDS.len()],
     /// Encrypted, clear.
     srtp_legs: [IntCounter; 2],
+    media_barred: [IntCounter; Barred::ALL.len()],
     unproven: [IntCounter; Unproven::ALL.len()],
     answered: IntCounter,
     unanswered: [IntCounter; Unanswered::ALL.len()],
@@ -209,6 +210,7 @@ impl Metrics {
             // Phones have no other fax; and of a setting the log speaks.
             Event::BareFax | Event::NotKept { .. } | Event::NoService { .. } => {}
             Event::Stray { what } => protocol.stray.with_label_values(&[what]).inc(),
+            Event::Barred { why, .. } => protocol.media_barred[*why as usize].inc(),
             Event::Keyed { clear } => protocol.srtp_legs[usize::from(*clear)].inc(),
             Event::Retransmitted {
                 kind: Retransmission::Received,
@@ -404,6 +406,11 @@ impl ProtocolMetrics {
             records: make.counters_by(names::RECORDS, "outcome", Recording::WORDS),
             stray,
             refused,
+            media_barred: make.counters_by(
+                names::MEDIA_BARRED,
+                "why",
+                Barred::ALL.map(Barred::as_str),
+            ),
             srtp_legs: make.counters_by(names::SRTP_LEGS, "signalling", ["encrypted", "clear"]),
             answered: challenges.with_label_values(&["answered"]),
             unanswered: Unanswered::ALL.map(|why| challenges.with_label_values(&[why.as_str()])),

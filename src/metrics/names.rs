@@ -60,6 +60,7 @@ families! {
     MALFORMED = "refork_malformed_total", "Bytes that are no SIP message, or one that makes no sense, by reason.";
     STRAY = "refork_stray_total", "Responses, ACKs and CANCELs that belong to nothing, by what they are.";
     SRTP_LEGS = "refork_srtp_legs_total", "Legs that agreed on SRTP keys, by whether their signalling was encrypted.";
+    MEDIA_BARRED = "refork_media_barred_total", "Legs that named an address to which no media is sent at their word, by what is there.";
     WRONG_DOMAIN = "refork_wrong_domain_total", "Requests refused since their domain is not served here.";
     REFUSED = "refork_refused_total", "Requests that Refork itself refused, by method and status.";
     UNPROVEN = "refork_unproven_total", "Requests that did not prove who sent them, by what was wrong.";

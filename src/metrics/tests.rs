@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::events::{Ending, GaveUp, Refuser, TargetFailure, Told};
+use crate::engine::events::{Barred, Ending, GaveUp, Refuser, TargetFailure, Told};
 use crate::engine::ids::{ConversationId, Side};
 use crate::engine::time::Millis;
 use crate::engine::view::Gauges;
@@ -278,6 +278,14 @@ fn an_event_counts_once_in_its_place() {
                 tell: false,
             },
             "refork_wrong_domain_total",
+        ),
+        (
+            Event::Barred {
+                why: Barred::Sip,
+                at: ([192, 0, 2, 50], 5060).into(),
+                peer: ([192, 0, 2, 66], 5060).into(),
+            },
+            "refork_media_barred_total{why=\"sip\"}",
         ),
         (
             Event::Unproven {

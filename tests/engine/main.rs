@@ -12,6 +12,7 @@ mod adrift;
 mod answerless;
 mod attended;
 mod away;
+mod barred;
 mod behind;
 mod beyond;
 mod bombs;

@@ -81,6 +81,14 @@ impl World for Site {
         ours(flow.peer.ip())
     }
 
+    fn is_ours(&self, ip: IpAddr) -> bool {
+        ours(ip).ip() == ip
+    }
+
+    fn listens_on(&self, port: u16) -> bool {
+        port == 5060
+    }
+
     fn open_to(&self, transport: Transport, peer: SocketAddr) -> Option<Flow> {
         let open = self.open.get(&peer).copied();
         open.filter(|flow| flow.transport == transport)

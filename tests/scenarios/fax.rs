@@ -38,7 +38,12 @@ fn fax_of(message: &Message) -> SocketAddr {
 fn page(from: &Wire, to: SocketAddr, by: &Wire) {
     let mut buffer = [0; 2048];
     for number in [0_u16, 1, 0x7fff, 0x8000, 0x80c8, 0x80c9, 0xbfff, 0xffff] {
-        let packet = [&number.to_be_bytes()[..], &[3, 0xc0, 1, 0x80, 0], &[7; 20]].concat();
+        let packet = [
+            &number.to_be_bytes()[..],
+            &[3, 0xc0, 1, 0x80, 0, 1, 20],
+            &[7; 20],
+        ]
+        .concat();
         let mut came = false;
         for _ in 0..50 {
             from.sound.send_to(&packet, to).unwrap();

@@ -156,6 +156,7 @@ pub(super) fn resolve(
             mode: operation::media_mode(file),
             srtp: operation::srtp(file, &listeners, &mut check),
             address: media_address,
+            ports: file.media.ports.first..=file.media.ports.last,
             latch: operation::latch(file),
             reserve: operation::reserve(file, &mut check),
         },

@@ -144,7 +144,7 @@ impl Engine {
         if is_near(&dialog.flow, &flow)
             || dialog.went.is_some_and(|went| is_near(&went, &flow))
             || is_named(dialog, flow.peer.ip())
-            || self.peers.trusts(&flow, settings, world)
+            || self.shared.peers.trusts(&flow, settings, world)
         {
             return Place::Same;
         }

@@ -54,7 +54,7 @@ impl Engine {
     ) {
         let settings = &self.shared.settings;
         let (ours, source) = (world.advertised(&flow).ip(), flow.peer.ip());
-        let by_upstream = self.peers.knows(source) || self.doubted.knows(source);
+        let by_upstream = self.shared.peers.knows(source) || self.shared.doubted.knows(source);
         if is_at_us(request, ours, by_upstream) {
             return;
         }

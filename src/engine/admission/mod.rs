@@ -136,11 +136,11 @@ impl Engine {
         world: &dyn World,
     ) -> Result<Asker, Rejection> {
         let (settings, source) = (&self.shared.settings, flow.peer.ip());
-        if self.peers.trusts(&flow, settings, world) {
+        if self.shared.peers.trusts(&flow, settings, world) {
             return Ok(Asker::Trusted);
         }
         // An upstream has no password of a user's.
-        let by_upstream = self.doubted.knows(source);
+        let by_upstream = self.shared.doubted.knows(source);
         let claim = claim(request, &flow, by_upstream, now, settings, world).or_else(|| {
             let apart = !by_upstream && location::is_anonymous(request);
             apart.then(|| beyond(request, &flow, now, settings, world))?
@@ -187,15 +187,15 @@ impl Engine {
             Asker::Proven(_) | Asker::Unasked(_) | Asker::Of(_) => return None,
         }
         let source = flow.peer.ip();
-        if !(self.peers.knows(source) || self.doubted.knows(source)) {
+        if !(self.shared.peers.knows(source) || self.shared.doubted.knows(source)) {
             return None;
         }
         let own = location::whose(request.from().uri, now, &self.shared.settings, world);
         if own.is_some_and(|own| location::is_bound(&own, flow, now, world)) {
             return None;
         }
-        let mut by = self.peers.at(flow.peer);
-        by.append(&mut self.doubted.at(flow.peer));
+        let mut by = self.shared.peers.at(flow.peer);
+        by.append(&mut self.shared.doubted.at(flow.peer));
         Some(by)
     }
 
@@ -243,7 +243,7 @@ impl Engine {
         if status == 404 {
             self.misdirected(request, flow, now, world);
         }
-        let is_upstream = self.doubted.knows(flow.peer.ip());
+        let is_upstream = self.shared.doubted.knows(flow.peer.ip());
         if status == 404 && *asker == Asker::Stranger && !is_upstream {
             self.emit(offence(Offence::UnknownUser, flow, false));
         }

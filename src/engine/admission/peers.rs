@@ -112,6 +112,12 @@ impl Peers {
         self.known.contains_key(&source.to_canonical()) || self.from(source).next().is_some()
     }
 
+    /// Returns true where one of them is spoken to.
+    pub(crate) fn speak_at(&self, place: SocketAddr) -> bool {
+        let known = self.known.get(&place.ip().to_canonical());
+        known.is_some_and(|Known(of)| of.values().any(|it| it.ports.contains(&place.port())))
+    }
+
     /// Returns the upstreams that call from there.
     fn from(&self, source: IpAddr) -> impl Iterator<Item = &Box<str>> {
         let sources = self.sources.iter();

@@ -17,6 +17,7 @@ use super::restoring::budget::Budget;
 use super::transferring::semi_attended::TakenBack;
 use super::transferring::tags::Moves;
 use super::under_way::UnderWay;
+use crate::engine::admission::Peers;
 use crate::engine::dialog::Dialog;
 use crate::engine::dialog::session_id::SessionId;
 use crate::engine::events::Event;
@@ -165,6 +166,10 @@ pub(crate) struct Shared {
     pub(crate) within: Within,
     pub(crate) proving: Proving,
     pub(crate) upstreams: Upstreams,
+    /// Where upstreams are.
+    pub(crate) peers: Peers,
+    /// The same of those that are not trusted.
+    pub(crate) doubted: Peers,
     /// Targets of upstreams that answer again, and are to be told what they have missed.
     pub(crate) back: BTreeSet<Hop>,
     pub(crate) shard_key: ShardKey,

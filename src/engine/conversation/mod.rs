@@ -461,7 +461,9 @@ impl Conversation {
         let Some(leg) = &party.leg else { return };
         let Some(said) = &leg.talk.said else { return };
         let heard = other.talk().and_then(|talk| talk.said.as_deref());
-        let streams = session::media::streams(said, &leg.talk, heard);
+        let mut streams = session::media::streams(said, &leg.talk, heard);
+        let (leg, flow) = (leg.id, leg.dialog.flow);
+        let barred = context.bar(&flow, &mut streams);
         // The relay counts anew from here: what should come is taken to come until it says otherwise.
         let flowing = streams
             .iter()
@@ -475,10 +477,11 @@ impl Conversation {
                 media: self.id,
                 side,
                 generation: ports.generation,
-                signalling: leg.dialog.flow.peer.ip(),
+                signalling: flow.peer.ip(),
                 streams,
             },
         );
+        self.tell_barred(context, (side, leg), flow.peer, barred);
         let bound = context.shared.settings.media.srtp == Srtp::Required;
         if let Some(leg) = self.leg_mut(side) {
             let clear = !context.world.spoken(&leg.dialog.flow).is_secure();

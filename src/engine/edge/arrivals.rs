@@ -83,7 +83,10 @@ impl Engine {
             uri.host_ip().is_some() || there.is_some_and(|there| there.host == domain)
         });
         let aor = location::aor_in(request.to().uri, &self.shared.settings);
-        let known = self.peers.trusts(&flow, &self.shared.settings, world)
+        let known = self
+            .shared
+            .peers
+            .trusts(&flow, &self.shared.settings, world)
             || aor.is_some_and(|aor| location::is_bound(&aor, &flow, now, world));
         let mut context = self.shared.context(now, world);
         if meant {

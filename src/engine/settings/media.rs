@@ -1,6 +1,7 @@
 //! What the operator wishes of media.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct MediaSettings {
     pub srtp: Srtp,
     /// The relay tells every peer of its family this address of ours, wherever that peer is.
     pub address: Option<IpAddr>,
+    /// The relay's.
+    pub ports: RangeInclusive<u16>,
     pub latch: Latch,
     pub reserve: Reserve,
 }
@@ -64,6 +67,7 @@ impl Default for MediaSettings {
             mode: MediaMode::Relay,
             srtp: Srtp::Optional,
             address: None,
+            ports: 10_000..=32_767,
             latch: Latch::Signalling,
             reserve: Reserve::default(),
         }

@@ -18,6 +18,8 @@ mod tone;
 const A: &str = "192.0.2.1:4000";
 const B: &str = "198.51.100.2:5000";
 const C: &str = "203.0.113.3:6000";
+/// Nothing that belongs on a stream.
+const SIP: &[u8] = b"INVITE sip:00900666@198.51.100.2 SIP/2.0\r\nMax-Forwards: 70\r\n\r\n";
 
 /// A session, the time, and what it said by itself.
 struct Desk {
@@ -90,6 +92,12 @@ fn voice(ssrc: u32, sequence: u16, number: u8) -> Vec<u8> {
     let mut packet = vec![0x80; rtp::FIXED + 160];
     rtp::write(&mut packet, &header);
     packet
+}
+
+/// UDPTL that may be taken for RTP of this source.
+fn like_voice(ssrc: u8, sequence: u8) -> Vec<u8> {
+    let ifp = [0xc0, 0, 0, 0, 0, 0, 0, 0, ssrc, sequence];
+    [&[0x80, 0, 10][..], &ifp, &[0, 1, 100], &[sequence; 100]].concat()
 }
 
 fn receiver_report(ssrc: u32) -> Vec<u8> {
@@ -398,12 +406,17 @@ fn opaque_packets_pass_untouched() {
     };
     let mut desk = Desk::call(opaque(A), opaque(B));
     let bye = [&[0x81, 203, 0, 1][..], &[1; 4], &[9; 14]].concat();
-    for packet in [vec![22, 254, 255, 0], voice(1, 7, 77), voice(9, 1, 77), bye] {
+    let hello = [&[22, 254, 255][..], &[0; 8], &[0, 1, 1]].concat();
+    for packet in [hello.clone(), voice(1, 7, 77), voice(9, 1, 77), bye] {
         let (_, _, passed) = desk.send_by(Side::Caller, Port::Rtp, A, &packet).unwrap();
         assert_eq!(passed, packet);
     }
-    assert_eq!(desk.send_by(Side::Caller, Port::Rtp, C, &[22; 20]), None);
+    assert_eq!(desk.send_by(Side::Caller, Port::Rtp, C, &hello), None);
     assert_eq!(desk.tally.dropped_stranger, 1);
+    for port in [Port::Rtp, Port::Rtcp] {
+        assert_eq!(desk.send_by(Side::Caller, port, A, SIP), None);
+    }
+    assert_eq!(desk.tally.dropped_malformed, 2);
 }
 
 /// What counts of UDPTL is a number of its own, which may be anything: it is neither RTP nor RTCP.
@@ -419,10 +432,10 @@ fn fax_passes_untouched_whatever_it_looks_like() {
     // As short as they come; like RTCP; like RTP of two sources; like RTP that claims too much.
     let packets = [
         vec![0, 1, 1, 6, 0],
-        [&[0x80, 201, 0, 1][..], &[1; 4], &[9; 14]].concat(),
-        voice(1, 7, 0),
-        voice(9, 900, 0),
-        vec![0xbf, 0xff, 0xff],
+        [&[0x80, 201, 1, 6, 0, 1, 13][..], &[9; 13]].concat(),
+        like_voice(1, 7),
+        like_voice(9, 90),
+        vec![0xbf, 0xff, 1, 6, 0, 0],
     ];
     for (from, source) in [(Side::Caller, A), (Side::Callee, B)] {
         for packet in &packets {
@@ -434,10 +447,15 @@ fn fax_passes_untouched_whatever_it_looks_like() {
     }
     // Nobody else has a word, not even by the number of a source that was heard.
     assert_eq!(
-        desk.send_by(Side::Caller, Port::Rtp, C, &voice(9, 901, 0)),
+        desk.send_by(Side::Caller, Port::Rtp, C, &like_voice(9, 91)),
         None
     );
     assert_eq!(desk.tally.dropped_stranger, 1);
+    // And nobody has another word: whose address this is trusts us.
+    for port in [Port::Rtp, Port::Rtcp] {
+        assert_eq!(desk.send_by(Side::Caller, port, A, SIP), None);
+    }
+    assert_eq!(desk.tally.dropped_malformed, 2);
     let report = desk.session.report(|_, _| 0);
     for side in &report.sides {
         let octets = packets.iter().map(Vec::len).sum::<usize>() as u64;

@@ -134,16 +134,20 @@ impl Conversation {
         }
         let caller = self.parties[Side::Caller.index()].talk();
         let offered = caller.and_then(|talk| talk.said.as_deref());
+        let mut streams = media::streams(said, &branch.leg.talk, offered);
+        let peer = branch.leg.dialog.flow.peer;
+        let barred = context.bar(&branch.leg.dialog.flow, &mut streams);
         let number = invitation.voices.says(Voice {
             number: 0,
             leg,
             far: branch.leg.dialog.remote_tag.clone(),
             generation: ports.generation,
-            signalling: branch.leg.dialog.flow.peer.ip(),
-            streams: media::streams(said, &branch.leg.talk, offered),
+            signalling: peer.ip(),
+            streams,
             ended: false,
         });
         let heard = invitation.voices.heard;
+        self.tell_barred(context, (Side::Callee, leg), peer, barred);
         match number {
             None => {}
             Some(number) if heard.is_none_or(|heard| heard == number) => self.hear(context, number),

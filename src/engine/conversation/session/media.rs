@@ -8,7 +8,7 @@ use super::formats::Formats;
 use super::keys::{Covers, Role, Telling};
 use super::refused::Streams;
 use crate::engine::conversation::leg::Talk;
-use crate::engine::ids::Side;
+use crate::engine::ids::{LegId, Side};
 use crate::engine::ports::{
     Claim, Generation, Inside, MediaCommand, MediaId, STREAMS_MAX, StreamSettings, Voice,
 };
@@ -28,6 +28,9 @@ pub(crate) struct Ports {
     /// known.
     #[serde(skip)]
     pub(crate) reach: Option<IpAddr>,
+    /// Of which leg the operator was told that its media is not sent where it has it.
+    #[serde(skip)]
+    pub(crate) barred: Option<LegId>,
     /// Those for endpoints of the same fork that reach us at another address; mostly there are none.
     #[serde(default)]
     pub(crate) others: Vec<Self>,
