@@ -71,6 +71,43 @@ fn a_phone_that_never_registers_is_told_once_more_by_time() {
     t.nothing_to(desk());
 }
 
+/// A BYE by time comes when it was to come.
+fn is_told_by_time(t: &mut Table, first: &Message, put_off: impl FnOnce(&mut Table)) {
+    t.nobody_answers_arp_for(40);
+    put_off(t);
+    t.pass(Millis::from_secs(22));
+    let mut byes = std::iter::from_fn(|| t.waiting(desk(), &Method::Bye));
+    let again = byes.find(|bye| bye.call_id() == first.call_id() && bye.cseq() > first.cseq());
+    assert!(again.is_some(), "another BYE");
+}
+
+#[test]
+fn the_end_of_the_call_puts_off_no_bye_by_time() {
+    let mut t = two();
+    let first = t.desk_is_left_for_the_mobile();
+    is_told_by_time(&mut t, &first, |t| {
+        let conversation = t.engine.list(1)[0].key;
+        t.input(refork::engine::ports::Input::Command(
+            refork::engine::ports::Command::HangUp { conversation },
+        ));
+    });
+}
+
+#[test]
+fn the_loss_of_another_phone_puts_off_no_bye_by_time() {
+    let mut t = two();
+    t.register("bob", third(), "third");
+    let first = t.desk_is_left_for_the_mobile();
+    is_told_by_time(&mut t, &first, |t| {
+        t.discard(third());
+        t.bob_is_lost();
+        t.pass(Millis(2_100));
+        t.takes_over(third(), "s1", &audio(third()));
+        let notice = t.request_to(alice(), Method::Message);
+        t.reply(&notice, 200, alice());
+    });
+}
+
 #[test]
 fn a_phone_that_is_gone_for_good_is_left_alone_after_an_hour() {
     let mut t = two();

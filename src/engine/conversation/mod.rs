@@ -133,7 +133,7 @@ pub struct Conversation {
     #[serde(default)]
     giving: Option<Box<transferring::giving::Giving>>,
     #[serde(default)]
-    haunted: ending::Haunted,
+    haunts: ending::Haunts,
     /// It was begun by a `sips:` URI: nobody is called in the clear, whatever happens to it (RFC 5630).
     #[serde(default)]
     secure: bool,
@@ -551,7 +551,7 @@ impl Conversation {
         let leaving = self.leaving.iter().map(|leaving| leaving.until);
         parties
             .flatten()
-            .chain(self.haunted.next)
+            .chain(self.haunted_at())
             .chain(ringing)
             .chain(leaving)
             .chain(inquiring)

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::ghosts::{ROUNDS_MAX, way_back};
+use super::ghosts::{Haunt, way_back};
 use super::graves::Key;
 use crate::engine::conversation::context::{Context, Shared};
 use crate::engine::conversation::leg::{Leg, Talk};
@@ -118,13 +118,13 @@ impl Context<'_> {
         for (aor, leg) in legs.unwrap_or_default() {
             if leg.is_beyond() {
                 // An upstream that was away has it once more by time, and when it is back.
-                self.entomb(id, aor, leg, 0, false);
+                self.entomb(id, aor, leg, Haunt::begun(self.now), false);
                 continue;
             }
             let known = routing::flows(&aor, &leg.endpoint.identity, self.now, self.world);
             if !known.is_empty() {
                 // Nothing shows that it has missed the end: there are no more by time.
-                self.entomb(id, aor, leg, ROUNDS_MAX, false);
+                self.entomb(id, aor, leg, Haunt::without_rounds(), false);
             }
         }
     }
@@ -151,7 +151,7 @@ impl Context<'_> {
             leg.dialog.resume(JUMP);
             leg.goes_over(way_back(self, &aor, &leg));
             leg.bye(self, id, &aor, None);
-            self.entomb(id, aor, leg, 0, false);
+            self.entomb(id, aor, leg, Haunt::begun(self.now), false);
         }
         if any {
             self.keep_farewells(id);

@@ -1,5 +1,7 @@
 //! Lost dialogs: each gets an end, so that a phone which comes back to life finds no call left on it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::parting::Bye;
@@ -20,13 +22,43 @@ const GHOSTS_MAX: usize = 4;
 /// How long after its BYE one that was not answered is told once more; then twice as long, and so on.
 const PAUSE: Millis = Millis::from_secs(60);
 /// How often: the last time is an hour after the first.
-pub(super) const ROUNDS_MAX: u32 = 6;
+const ROUNDS_MAX: u32 = 6;
 
-/// When lost dialogs are told once more. A phone that never registers comes back without a word.
+/// When a lost dialog is told once more, whatever becomes of the others and of the conversation. A phone that never
+/// registers comes back without a word.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Haunted {
-    pub(crate) next: Option<Time>,
-    rounds: u32,
+pub(crate) struct Haunt {
+    pub(super) next: Option<Time>,
+    /// BYEs by time so far.
+    pub(super) rounds: u32,
+}
+
+/// Those of a conversation.
+pub(crate) type Haunts = BTreeMap<LegId, Haunt>;
+
+impl Haunt {
+    /// Its first BYE is out.
+    pub(crate) fn begun(now: Time) -> Self {
+        Self {
+            next: Some(now + PAUSE),
+            rounds: 0,
+        }
+    }
+
+    /// It is told as its phone registers, and by time no more.
+    pub(super) fn without_rounds() -> Self {
+        Self {
+            next: None,
+            rounds: ROUNDS_MAX,
+        }
+    }
+
+    /// One more BYE goes out.
+    pub(super) fn told_again(&mut self, now: Time) {
+        self.rounds += 1;
+        let pause = PAUSE.times(1 << self.rounds.min(ROUNDS_MAX));
+        self.next = (self.rounds < ROUNDS_MAX).then(|| now + pause);
+    }
 }
 
 impl Conversation {
@@ -43,13 +75,20 @@ impl Conversation {
         if self.ghosts.len() >= GHOSTS_MAX {
             let oldest = self.ghosts.remove(0);
             let aor = self.party(oldest.side).aor.clone();
-            context.entomb(self.id, aor, oldest, self.haunted.rounds, true);
+            self.entomb_ghost(context, aor, oldest);
         }
+        self.haunts.insert(old.id, Haunt::begun(context.now));
         self.ghosts.push(old);
-        self.haunted = Haunted {
-            next: Some(context.now + PAUSE),
-            rounds: 0,
-        };
+    }
+
+    fn entomb_ghost(&mut self, context: &mut Context<'_>, aor: Aor, ghost: Leg) {
+        let haunt = self.haunts.remove(&ghost.id).unwrap_or_default();
+        context.entomb(self.id, aor, ghost, haunt, true);
+    }
+
+    /// Returns when one of them is told once more.
+    pub(crate) fn haunted_at(&self) -> Option<Time> {
+        self.haunts.values().filter_map(|haunt| haunt.next).min()
     }
 
     /// Returns where a lost endpoint is best reached.
@@ -59,10 +98,9 @@ impl Conversation {
 
     /// The conversation is over, and phones have not answered the end of their lost dialogs.
     pub(super) fn leave_ghosts(&mut self, context: &mut Context<'_>) {
-        let rounds = self.haunted.rounds;
         for ghost in std::mem::take(&mut self.ghosts) {
             let aor = self.party(ghost.side).aor.clone();
-            context.entomb(self.id, aor, ghost, rounds, true);
+            self.entomb_ghost(context, aor, ghost);
         }
     }
 
@@ -73,19 +111,21 @@ impl Conversation {
 
     /// Somebody else has a side's place: its lost dialogs are at phones of who had it.
     pub(crate) fn leave_ghosts_of(&mut self, context: &mut Context<'_>, side: Side, aor: &Aor) {
-        let rounds = self.haunted.rounds;
-        for ghost in self.ghosts.extract_if(.., |ghost| ghost.side == side) {
-            context.entomb(self.id, aor.clone(), ghost, rounds, true);
+        let theirs = |ghost: &mut Leg| ghost.side == side;
+        let theirs: Vec<Leg> = self.ghosts.extract_if(.., theirs).collect();
+        for ghost in theirs {
+            self.entomb_ghost(context, aor.clone(), ghost);
         }
     }
 
     /// After a restart: the store knows of a dialog only whether it stands. A BYE that has just gone out goes once more:
     /// its transaction has ended with us.
     pub(crate) fn ghosts_resume(&mut self, now: Time) {
-        if !self.ghosts.is_empty() && self.haunted.rounds == 0 {
-            self.haunted.next = Some(now);
-        }
         for ghost in &mut self.ghosts {
+            let haunt = self.haunts.entry(ghost.id).or_default();
+            if haunt.rounds == 0 {
+                haunt.next = Some(now);
+            }
             ghost.dialog.resume(JUMP);
             let _ = ghost.life.take(Happens::Leave);
         }
@@ -93,29 +133,32 @@ impl Conversation {
 
     /// The lost dialogs whose BYE nobody has answered get it once more.
     pub(crate) fn haunted_due(&mut self, context: &mut Context<'_>) {
-        let due = self.haunted.next.is_some_and(|at| at <= context.now);
-        if !due {
-            return;
-        }
-        let id = self.id;
+        let (id, now) = (self.id, context.now);
         let mut ghosts = std::mem::take(&mut self.ghosts);
         for ghost in &mut ghosts {
+            let due = |haunt: &&mut Haunt| haunt.next.is_some_and(|at| at <= now);
+            let Some(haunt) = self.haunts.get_mut(&ghost.id).filter(due) else {
+                continue;
+            };
+            haunt.told_again(now);
             ghost.goes_over(self.way_back(context, ghost));
             let aor = &self.parties[ghost.side.index()].aor;
             ghost.bye_again(context, id, aor, Some(ELSEWHERE));
         }
-        self.haunted.rounds += 1;
-        let goes_on = !ghosts.is_empty() && self.haunted.rounds < ROUNDS_MAX;
-        let pause = pause(self.haunted.rounds);
-        self.haunted.next = goes_on.then(|| context.now + pause);
         self.ghosts = ghosts;
     }
 
     /// Upstreams answer again: the lost dialogs through them, whose BYE nobody has answered, get it once more.
     pub(crate) fn ghosts_beyond(&mut self, context: &Context<'_>, upstreams: &[Box<str>]) {
-        let mut ghosts = self.ghosts.iter();
-        if self.haunted.rounds < ROUNDS_MAX && ghosts.any(|it| context.is_through(it, upstreams)) {
-            self.haunted.next = Some(context.now);
+        for ghost in self
+            .ghosts
+            .iter()
+            .filter(|it| context.is_through(it, upstreams))
+        {
+            let haunt = self.haunts.entry(ghost.id).or_default();
+            if haunt.rounds < ROUNDS_MAX {
+                haunt.next = Some(context.now);
+            }
         }
     }
 
@@ -123,6 +166,9 @@ impl Conversation {
     pub(crate) fn farewell_answered(&mut self, leg: LegId, status: u16, flow: &Flow) {
         self.ghosts
             .retain_mut(|ghost| ghost.id != leg || !ghost.is_ended_by(status, flow));
+        let ghosts = &self.ghosts;
+        self.haunts
+            .retain(|leg, _| ghosts.iter().any(|ghost| ghost.id == *leg));
     }
 
     /// A phone is back on the network: a dead call of ours that it still holds ends now.
@@ -165,11 +211,6 @@ impl Leg {
             self.bye(context, id, whose, reason);
         }
     }
-}
-
-/// Returns how long a lost dialog rests after so many BYEs by time.
-pub(super) fn pause(rounds: u32) -> Millis {
-    PAUSE.times(1 << rounds.min(ROUNDS_MAX))
 }
 
 /// Returns where a lost endpoint is best reached: where it registered last, else where it was.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ghosts::{ROUNDS_MAX, pause, way_back};
+use super::ghosts::{Haunt, way_back};
 use crate::engine::conversation::context::{Context, ELSEWHERE};
 use crate::engine::conversation::leg::{Leg, Talk};
 use crate::engine::dialog::Happens;
@@ -42,7 +42,7 @@ struct Grave {
     since: Time,
     next: Time,
     /// BYEs by time, as those of a conversation that goes on, and BYEs by registrations.
-    rounds: u32,
+    haunt: Haunt,
     returns: u32,
 }
 
@@ -94,32 +94,27 @@ impl Graves {
 }
 
 impl Context<'_> {
-    /// A lost dialog outlives its conversation, until its phone has answered a BYE; `rounds` it has had by time. Whose
-    /// place another endpoint has taken is told so (`replaced`).
+    /// A lost dialog outlives its conversation, until its phone has answered a BYE, and is told by time as it was to be
+    /// before (`haunt`). Whose place another endpoint has taken is told so (`replaced`).
     pub(crate) fn entomb(
         &mut self,
         id: ConversationId,
         aor: Aor,
         mut leg: Leg,
-        rounds: u32,
+        haunt: Haunt,
         replaced: bool,
     ) {
         let reason = replaced.then_some(ELSEWHERE);
         leg.talk = Talk::default();
         let _ = leg.life.take(Happens::Leave);
-        let rest = if rounds < ROUNDS_MAX {
-            pause(rounds)
-        } else {
-            REST
-        };
-        let (since, next) = (self.now, self.now + rest);
+        let (since, ends) = (self.now, self.now + REST);
         let grave = Grave {
             aor,
             leg,
             reason,
             since,
-            next,
-            rounds,
+            next: haunt.next.unwrap_or(ends),
+            haunt,
             returns: 0,
         };
         self.shared.graves.insert((id, grave.leg.id), grave);
@@ -186,14 +181,10 @@ impl Context<'_> {
                 continue;
             }
             told += 1;
-            grave.rounds += 1;
+            grave.haunt.told_again(self.now);
             grave.leg.goes_over(way_back(self, &grave.aor, &grave.leg));
             grave.leg.bye_again(self, key.0, &grave.aor, grave.reason);
-            grave.next = if grave.rounds < ROUNDS_MAX {
-                self.now + pause(grave.rounds)
-            } else {
-                ends
-            };
+            grave.next = grave.haunt.next.unwrap_or(ends);
             self.shared.graves.insert(key, grave);
         }
     }

@@ -12,7 +12,8 @@ pub(crate) mod stray;
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::ghosts::Haunted;
+use self::ghosts::Haunt;
+pub(super) use self::ghosts::Haunts;
 use self::parting::Bye;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::carrying::course::Course;
@@ -225,7 +226,7 @@ impl Conversation {
                     context.forget_tag(&lost.old.dialog.local_tag);
                     let aor = self.party(side).aor.clone();
                     lost.old.bye(context, id, &aor, None);
-                    context.entomb(id, aor, lost.old, 0, false);
+                    context.entomb(id, aor, lost.old, Haunt::begun(context.now), false);
                 } else {
                     let aor = self.party(side).aor.clone();
                     lost.old.part(context, id, aor, Bye::because(None));

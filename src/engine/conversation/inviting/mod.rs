@@ -164,7 +164,7 @@ impl Conversation {
             growing: None,
             inquiring: None,
             giving: None,
-            haunted: Default::default(),
+            haunts: Default::default(),
             secure: is_sips(request.uri()),
             naming: Vec::new(),
             arriving: None,

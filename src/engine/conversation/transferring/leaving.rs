@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
-use crate::engine::conversation::ending::ghosts::way_back;
+use crate::engine::conversation::ending::ghosts::{Haunt, way_back};
 use crate::engine::conversation::ending::parting::Bye;
 use crate::engine::conversation::leg::Leg;
 use crate::engine::conversation::restoring::reach::standing;
@@ -72,7 +72,7 @@ impl Conversation {
         }
         context.forget_tag(&leg.dialog.local_tag);
         leg.bye(context, self.id, &aor, None);
-        context.entomb(self.id, aor, leg, 0, false);
+        context.entomb(self.id, aor, leg, Haunt::begun(context.now), false);
     }
 
     pub(crate) fn is_leaving(&self, leg: LegId) -> bool {
