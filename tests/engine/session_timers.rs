@@ -7,6 +7,7 @@ use refork::sip::{Message, Method, Name};
 
 use crate::people::*;
 use crate::table::*;
+use crate::transfer::{carol, three};
 
 /// Alice's phone talks, Bob's too, each with lines about its timer. Returns both dialogs, what Bob's was
 /// asked, and what Alice's was answered.
@@ -242,6 +243,101 @@ fn a_refresh_does_not_wait_for_an_offer_of_theirs() {
         t.receive(desk(), with_sdp(ok, &sdp(desk(), 2, "recvonly")));
         let ok = t.response_to(alice(), 200);
         assert!(text(&ok).contains("a=recvonly"));
+    }
+}
+
+#[test]
+fn a_refresh_that_an_offer_of_theirs_has_held_up_follows_as_that_is_refused() {
+    let mut t = Table::new(settings());
+    let lines = "Supported: timer\r\nSession-Expires: 90;refresher=uas\r\nAllow: INVITE\r\n";
+    let (mut a, ..) = call(&mut t, lines, "");
+    assert!(pass_until_asked(&mut t, 40).is_none());
+    let hold = a.request(Method::Invite);
+    t.receive(alice(), with_sdp(hold, &sdp(alice(), 2, "sendonly")));
+    let offer = t.request_to(desk(), Method::Invite);
+    t.pass(Millis::from_secs(17));
+    t.reply(&offer, 488, desk());
+    // Her session ends 90 s after it began, and she gives it up half a minute before that.
+    t.discard(alice());
+    t.pass(Millis(1_100));
+    let again = t.waiting(alice(), &Method::Invite).expect("a refresh");
+    assert_eq!(again.header(Name::SessionExpires), Some("90;refresher=uac"));
+}
+
+#[test]
+fn a_refresh_gives_way_to_the_offer_for_who_is_to_be_joined() {
+    let mut t = Table::new(settings());
+    let lines = "Supported: timer\r\nSession-Expires: 90;refresher=uas\r\nAllow: INVITE\r\n";
+    call(&mut t, lines, "");
+    t.register("bob", mobile(), "mobile");
+    assert!(pass_until_asked(&mut t, 40).is_none());
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    t.takes_over(mobile(), "m1", &g722(mobile()));
+    let asked = t.request_to(alice(), Method::Invite);
+    let later = response(&asked, 500, alice(), "x1").header(Name::RetryAfter, 5);
+    t.receive(alice(), later.end());
+    t.request_to(alice(), Method::Ack);
+    // The refresh is due meanwhile, and offers what stands.
+    t.pass(Millis::from_secs(8));
+    let again = t
+        .waiting(alice(), &Method::Invite)
+        .expect("the offer again");
+    let formats = |of: &Message| {
+        text(of)
+            .lines()
+            .find(|line| line.starts_with("m="))
+            .map(str::to_owned)
+    };
+    assert_eq!(formats(&again), formats(&asked));
+}
+
+#[test]
+fn who_hands_the_call_on_is_refreshed_while_its_target_rings() {
+    let bobs = "Session-Expires: 90;refresher=uac\r\n";
+    for (allows, method) in [
+        ("INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE", Method::Update),
+        ("INVITE, ACK, BYE, CANCEL, OPTIONS", Method::Invite),
+    ] {
+        let mut t = three();
+        t.alice_invites(&audio(alice()));
+        let invite = t.request_to(desk(), Method::Invite);
+        let ok = |request: &Message| {
+            let answer = response(request, 200, desk(), "b1").header(Name::Allow, allows);
+            answer.raw_lines(bobs.as_bytes())
+        };
+        t.receive(desk(), with_sdp(ok(&invite), &audio(desk())));
+        t.request_to(desk(), Method::Ack);
+        let answer = t.response_to(alice(), 200);
+        t.receive(alice(), Remote::of_answer(&answer, alice()).ack(1));
+        let mut b = Remote::of_invite(&invite, desk(), "b1");
+        assert!(pass_until_asked(&mut t, 40).is_none());
+        let target = t.referred(&mut b);
+        t.reply(&target, 180, carol());
+        t.told(desk(), "180 Ringing");
+        let refresh = pass_until_asked(&mut t, 8).expect("a refresh");
+        assert_eq!(*refresh.method(), method);
+        assert_eq!(
+            refresh.header(Name::SessionExpires),
+            Some("90;refresher=uac")
+        );
+        if method == Method::Invite {
+            assert_eq!(
+                text(&refresh),
+                text(&invite),
+                "the same version of the same"
+            );
+            t.receive(desk(), with_sdp(ok(&refresh), &audio(desk())));
+            t.request_to(desk(), Method::Ack);
+        } else {
+            t.receive(desk(), ok(&refresh).end());
+        }
+        assert!(pass_until_asked(&mut t, 15).is_none());
+        // Nobody takes the call: he has it back, and it goes on from there.
+        t.reply(&target, 603, carol());
+        t.told(desk(), "603 Decline");
+        assert!(pass_until_asked(&mut t, 25).is_none());
+        assert!(pass_until_asked(&mut t, 10).is_some());
     }
 }
 

@@ -534,7 +534,6 @@ impl Conversation {
                 party.check.as_ref().and_then(|check| check.next),
                 party.trust.deadline().filter(|_| party.is_up()),
                 party.lost.as_ref().and_then(|lost| lost.next_deadline()),
-                party.leg.as_ref().and_then(Leg::next_refresh),
                 party.leg.as_ref().and_then(|leg| leg.wish.at),
                 party
                     .leg
@@ -548,8 +547,10 @@ impl Conversation {
             .giving
             .iter()
             .filter_map(|giving| giving.next_deadline());
+        let refreshes = [Side::Caller, Side::Callee].map(|side| self.next_refresh(side));
         let leaving = self.leaving.iter().map(|leaving| leaving.until);
         parties
+            .chain(refreshes)
             .flatten()
             .chain(self.haunted_at())
             .chain(ringing)

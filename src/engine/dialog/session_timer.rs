@@ -150,6 +150,15 @@ impl SessionTimer {
         self.take(Tick::Refused, now);
     }
 
+    /// Our refresh waits for an offer of theirs: it goes out as soon as that is settled, which may be without a new
+    /// session, and late.
+    pub fn held_up(&mut self, now: Time) {
+        self.take(Tick::Refused, now);
+        if self.turn == Turn::Ours {
+            self.next = Some(now + RETRY_MIN);
+        }
+    }
+
     /// After a restart, or while it was thought lost, the far end's refresh may not have been heard, and
     /// ours may not have left.
     pub fn resume(&mut self, now: Time) {

@@ -141,6 +141,11 @@ impl Restoration {
         self.transfer.as_ref()?.giver
     }
 
+    /// Returns true where the old leg's phone hands the call on, and has it back where nobody takes it.
+    pub(crate) fn is_handed_on(&self) -> bool {
+        self.transfer.is_some() && !self.gone
+    }
+
     /// Returns true where an endpoint rang out or has said no: it is not rung again.
     pub(crate) fn has_refused(&self, identity: &Identity) -> bool {
         let mut refused = self.refused.iter();

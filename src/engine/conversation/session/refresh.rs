@@ -116,10 +116,6 @@ impl Leg {
         self.has_run_out(now) && timer.is_some_and(|timer| timer.is_unanswered())
     }
 
-    pub(crate) fn next_refresh(&self) -> Option<Time> {
-        self.timer.as_ref().and_then(|timer| timer.next())
-    }
-
     pub(crate) fn resume_timer(&mut self, now: Time) {
         if let Some(timer) = &mut self.timer {
             timer.resume(now);
@@ -128,9 +124,38 @@ impl Leg {
 }
 
 impl Conversation {
+    /// Returns the leg of a side whose session goes on: also of who hands the call on, which stands aside meanwhile.
+    fn timed(&self, side: Side) -> Option<&Leg> {
+        let party = self.party(side);
+        let aside = party.lost.as_deref().filter(|lost| lost.is_handed_on());
+        party.leg.as_ref().or_else(|| aside.map(|lost| &lost.old))
+    }
+
+    fn timed_mut(&mut self, side: Side) -> Option<&mut Leg> {
+        let party = self.party_mut(side);
+        let aside = party.lost.as_deref_mut();
+        let aside = aside.filter(|lost| lost.is_handed_on());
+        party
+            .leg
+            .as_mut()
+            .or_else(|| aside.map(|lost| &mut lost.old))
+    }
+
+    /// Returns the side of such a leg.
+    fn timed_side_of(&self, leg: LegId) -> Option<Side> {
+        let sides = [Side::Caller, Side::Callee].into_iter();
+        let mut timed = sides.filter(|side| self.timed(*side).is_some_and(|it| it.id == leg));
+        timed.next()
+    }
+
+    /// Returns when a side's session is to be refreshed, or is missed.
+    pub(crate) fn next_refresh(&self, side: Side) -> Option<Time> {
+        self.timed(side)?.timer.as_ref()?.next()
+    }
+
     /// Refreshes a side's session, or misses the refresh of its endpoint.
     pub(crate) fn refresh_due(&mut self, context: &mut Context<'_>, side: Side) {
-        let timer = self.leg_mut(side).and_then(|leg| leg.timer.as_mut());
+        let timer = self.timed_mut(side).and_then(|leg| leg.timer.as_mut());
         match timer.map(|timer| timer.due(context.now)) {
             Some(session_timer::Act::Refresh) => {
                 self.refresh(context, side);
@@ -146,13 +171,17 @@ impl Conversation {
     /// Sends a refresh: UPDATE, or the standing session by re-INVITE where Allow lacks that; with what the side is to
     /// be told yet. Returns false where another offer is in its way.
     pub(super) fn refresh(&mut self, context: &mut Context<'_>, side: Side) -> bool {
-        let waits = self.forget_who_has_left(side);
+        // The offer for who is to be joined goes first, and refreshes it as well.
+        let joins = self.party(side.other()).lost.as_ref();
+        let joins = joins.is_some_and(|lost| lost.joining.is_some());
+        // Who stands aside hears of nobody.
+        let waits = self.forget_who_has_left(side) || self.party(side).leg.is_none();
         let id = self.id;
-        let Some(leg) = self.leg_mut(side) else {
+        let Some(leg) = self.timed_mut(side) else {
             return false;
         };
         let update = leg.abilities.update;
-        let offered = leg.may_offer(context).filter(|_| !update);
+        let offered = leg.may_offer(context).filter(|_| !update && !joins);
         let told = offered.and_then(|_| leg.talk.tell_standing());
         let method = match offered.filter(|_| told.is_some()) {
             Some(offered) => {
@@ -162,9 +191,9 @@ impl Conversation {
             // It offers nothing, and no offer of theirs is in its way (RFC 3311 5.1).
             None if update && leg.negotiation != Negotiation::Offered => Method::Update,
             None => {
-                // What is open refreshes it as well.
+                // What is open refreshes it as well, where it comes to something.
                 if let Some(timer) = &mut leg.timer {
-                    timer.refused(context.now);
+                    timer.held_up(context.now);
                 }
                 return false;
             }
@@ -215,8 +244,8 @@ impl Conversation {
         let renews =
             within && (200..300).contains(&response.status()) && refreshes(response.method());
         if renews
-            && let Some(side) = self.side_of(errand.leg)
-            && let Some(leg) = self.leg_mut(side)
+            && let Some(side) = self.timed_side_of(errand.leg)
+            && let Some(leg) = self.timed_mut(side)
         {
             leg.timed_by(context, response);
         }
@@ -232,13 +261,18 @@ impl Conversation {
         flow: Flow,
     ) {
         let (id, status) = (self.id, response.status());
-        let Some(side) = self.side_of(leg).filter(|_| status >= 200) else {
+        let Some(side) = self.timed_side_of(leg).filter(|_| status >= 200) else {
             return;
         };
+        let aside = self.party(side).leg.is_none();
+        // Who stands aside is asked for its dialog where it has the call back; its 2xx is taken already.
+        if aside && (status < 300 || outcome::ends_dialog(status)) {
+            return;
+        }
         if outcome::ends_dialog(status) {
             return self.denied(context, side, Signal::RequestFailed);
         }
-        let Some(leg) = self.leg_mut(side) else {
+        let Some(leg) = self.timed_mut(side) else {
             return;
         };
         if status >= 300 {
@@ -246,7 +280,7 @@ impl Conversation {
             if let Some(timer) = &mut leg.timer {
                 timer.refused(context.now);
             }
-            if longer && self.refresh(context, side) {
+            if longer && self.refresh(context, side) || aside {
                 return;
             }
             self.untold_answered(context, side, client, Some(status));
@@ -274,11 +308,11 @@ impl Conversation {
         leg: LegId,
         signal: Signal,
     ) {
-        let Some(side) = self.side_of(leg) else {
+        let Some(side) = self.timed_side_of(leg) else {
             return;
         };
         self.untold_answered(context, side, client, None);
-        if let Some(timer) = self.leg_mut(side).and_then(|leg| leg.timer.as_mut()) {
+        if let Some(timer) = self.timed_mut(side).and_then(|leg| leg.timer.as_mut()) {
             timer.refused(context.now);
         }
         self.suspect(context, side, signal);
