@@ -3,7 +3,7 @@
 use refork::engine::time::{Millis, Time};
 use refork::sip::Method;
 
-use super::legs::{Leg, Request};
+use super::legs::{Leg, Request, running};
 use super::{Case, FAILED, FLIGHT, TRANSACTION};
 use crate::log::{Fault, PhoneId, What};
 use crate::phone::Temper;
@@ -13,6 +13,13 @@ pub(super) const ENDING: Millis = Millis(12_000);
 
 pub(super) fn is_offer(method: &Method) -> bool {
     matches!(method, Method::Invite | Method::Update)
+}
+
+/// Returns true for a description that puts the other end on hold.
+fn holds(description: &str) -> bool {
+    let streams = running(description).unwrap_or_default();
+    let mut directions = streams.iter().map(|(_, direction, _)| direction);
+    directions.any(|direction| !direction.receives())
 }
 
 /// For so long a sign of silence is looked at.
@@ -51,6 +58,28 @@ impl Case<'_> {
             let mut offers = peer.sent.iter().filter(|sent| is_offer(&sent.method));
             offers.any(|sent| just.contains(&sent.at))
         })
+    }
+
+    /// Whoever asks while the other side is away is told that nobody holds, as whoever takes its place does not. Returns
+    /// when a phone that holds was back, and said what it had said before.
+    pub(super) fn holds_again(&self, peer: &Leg, leg: &Leg) -> Vec<Time> {
+        let again = |sent: &&Request| is_offer(&sent.method) && !sent.news && holds(&sent.body);
+        let told_meanwhile = |sent: &&Request| {
+            let told = |asked: &Request| {
+                let answered = asked.answer.filter(|(_, status)| *status < 300);
+                let away = |(at, _): &(Time, u16)| self.trouble(peer.phone, *at, *at);
+                let answered = answered.filter(|_| is_offer(&asked.method)).filter(away);
+                answered.map(|(at, _)| at).filter(|at| *at < sent.at)
+            };
+            let last = leg.sent.iter().filter_map(told).max();
+            let since = |at: Time| {
+                let mut got = leg.got.iter().filter(|got| is_offer(&got.method));
+                got.any(|got| (at..sent.at).contains(&got.at))
+            };
+            last.is_some_and(|at| !since(at))
+        };
+        let back = peer.sent.iter().filter(again).filter(told_meanwhile);
+        back.map(|sent| sent.at).collect()
     }
 
     /// Returns true for a probe that comes so long after its phone was heard in the dialog last that its first tries were

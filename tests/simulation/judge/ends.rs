@@ -56,6 +56,7 @@ impl Case<'_> {
                 if leg.acked.is_none()
                     && leg.bye_got.is_some()
                     && self.restarted(leg.invited - LATE, at + TRANSACTION) => {}
+            (Some(at), _) if leg.acked.is_none() && self.is_cut_off_ended(leg, at) => {}
             (Some(at), _) if leg.acked.is_none() => {
                 blame(at, "2xx never acknowledged");
             }
@@ -120,6 +121,15 @@ impl Case<'_> {
         }
     }
 
+    /// Returns true for a phone that was told that the dialog is over, and whose 2xx could not come again more than once
+    /// before that befell it which keeps it from its ACK.
+    fn is_cut_off_ended(&self, leg: &Leg, answered: Time) -> bool {
+        let sent = |by: Time| leg.successes.iter().filter(|at| **at < by).count();
+        let soon = answered..answered + TRANSACTION;
+        let mut faults = self.troubles[leg.phone].iter();
+        leg.bye_got.is_some() && faults.any(|(at, _)| soon.contains(at) && sent(*at) <= 2)
+    }
+
     /// A phone of which nothing arrives hears: where another has its place, it has the BYE at once.
     fn replaced(&self, leg: &Leg, rival: &Leg, found: &mut Vec<(Time, usize, String)>) {
         let (Some(taken), Some(replaced)) = (leg.acked, rival.acked) else {
@@ -151,7 +161,19 @@ impl Case<'_> {
     fn agreed_to(&self, rival: &Leg, acked: Time) -> Time {
         let other = self.side(rival.talk, rival.side.other());
         let there = |leg: &&Leg| leg.stood_at(acked) || self.is_gone_unnoticed(leg, acked);
-        let asked = other.filter(there).filter(|leg| rival.brings_news_to(leg));
+        // Of what one of its side has offered nobody knows yet whether who does not hear has it.
+        let open = |leg: &Leg| {
+            let rivals = self.side(rival.talk, rival.side);
+            let mut offers = rivals
+                .flat_map(|of| &of.sent)
+                .filter(|it| is_offer(&it.method));
+            offers.any(|offer| {
+                let out = (offer.at..offer.at + TRANSACTION).contains(&acked);
+                out && offer.news && self.trouble(leg.phone, offer.at, acked)
+            })
+        };
+        let asked = other.filter(there);
+        let asked = asked.filter(|leg| rival.brings_news_to(leg) || open(leg));
         let agreed = asked.filter_map(|leg| {
             if self.trouble(leg.phone, acked, acked + PROMPT) {
                 return Some(acked + TRANSACTION);

@@ -53,7 +53,7 @@ impl Case<'_> {
         let failures: Vec<_> = leg
             .got
             .iter()
-            .filter(|got| got.body.starts_with(FAILED))
+            .filter(|got| got.body.starts_with(FAILED) && seen(got))
             .map(|got| got.at)
             .collect();
         let again = failures.len() > 1 && !self.restarted(acked, end);

@@ -117,6 +117,7 @@ impl Case<'_> {
             causes.extend(left.filter(|_| self.hands_on(peer)).map(|(bye, _)| bye));
             causes.extend(self.taken_back(peer, leg).iter().map(|taken| taken.agreed));
             causes.extend(peer.took_less_than(leg));
+            causes.extend(self.holds_again(peer, leg));
         }
         causes.sort();
         let mut again = 0;

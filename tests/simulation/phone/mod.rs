@@ -232,8 +232,13 @@ impl Phone {
     /// Its connection is closed. What it has asked within a call is not answered any more (RFC 3261 8.1.3.1); who
     /// calls may have its answer over the next connection.
     pub(crate) fn is_cut_off(&mut self, now: Time) {
+        self.give_up_asking(now, |client| client.state == ClientState::Proceeding);
+    }
+
+    /// Its re-INVITEs of that kind are not answered any more.
+    fn give_up_asking(&mut self, now: Time, which: impl Fn(&Client) -> bool) {
         let open = |client: &mut Client| {
-            let within = client.state == ClientState::Proceeding && client.is_within_a_dialog();
+            let within = which(client) && client.is_within_a_dialog();
             client.method == Method::Invite && within
         };
         let open: Vec<_> = self.clients.extract_if(.., open).collect();
@@ -241,6 +246,11 @@ impl Phone {
             self.note(What::TimedOut(client.method.clone()));
             self.unanswered(&client, now);
         }
+    }
+
+    /// Nobody takes its connection. A re-INVITE that it has just sent has failed (RFC 3261 8.1.3.1).
+    pub(crate) fn is_refused(&mut self, bytes: &Bytes, now: Time) {
+        self.give_up_asking(now, |client| client.bytes == *bytes);
     }
 
     pub(crate) fn handle(&mut self, bytes: Bytes, now: Time) {

@@ -205,6 +205,19 @@ fn what_was_asked_within_a_call_ends_with_the_connection() {
 }
 
 #[test]
+fn what_is_asked_within_a_call_fails_where_the_connection_is_refused() {
+    let mut pair = Pair::new([Traits::perfect(), Traits::perfect()], 0, 1);
+    pair.phones[0].call("b0", Kind::Call, pair.now);
+    pair.run(Millis(30_000));
+    assert!(pair.phones[0].hold(true, pair.now));
+    let asked = pair.phones[0].clients.last().unwrap().bytes.clone();
+    pair.phones[0].is_refused(&asked.slice(1..), pair.now);
+    assert!(pair.phones[0].calls[0].changing);
+    pair.phones[0].is_refused(&asked, pair.now);
+    assert!(!pair.phones[0].calls[0].changing, "nothing is under way");
+}
+
+#[test]
 fn a_ringing_phone_is_cancelled() {
     let mut pair = Pair::new([Traits::perfect(), Traits::of(Temper::NeverAnswers)], 0, 1);
     pair.phones[0].call("b0", Kind::Call, pair.now);

@@ -93,6 +93,7 @@ impl Simulation {
     fn stream_from_phone(&mut self, phone: PhoneId, bytes: Bytes) {
         if self.engine.is_none() {
             self.lost(Some(phone), &bytes, "connection refused");
+            self.phones[phone].is_refused(&bytes, self.now);
             let wait = self.chance.span(500, 1500);
             return self.after(wait, Event::Reconnect(phone));
         }

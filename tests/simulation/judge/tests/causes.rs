@@ -258,3 +258,45 @@ fn a_farewell_that_nobody_heard_for_long_explains_a_call() {
         assert_eq!(has(&found, what), wrong, "{invited} {again} {heard:?}");
     }
 }
+
+#[test]
+fn a_last_word_that_is_refused_by_its_number_is_said_once_more() {
+    // The answer to the first, and when the second came.
+    let story = |first: u16| {
+        let mut story = Story::call();
+        story.add(10_000, B, What::Fault(Fault::Killed));
+        let word = (Method::Message, "FAILED 0");
+        story.inside(71_000, A, "ca", word, Some(first), false);
+        story.hears(73_000, A, "ca", "FAILED 0");
+        story.got(73_100, A, "ca", Method::Bye);
+        judge(&story.log)
+    };
+    assert!(!has(&story(500), "told of failure"));
+    finds(&story(200), "told of failure");
+}
+
+#[test]
+fn a_phone_that_holds_and_was_away_holds_again_as_it_is_back() {
+    // Who holds what, whether it was away as the other asked, and whether the other asked.
+    let story = |holds: &str, away: bool, asks: bool| {
+        let mut story = Story::call();
+        story.agrees(5000, B, "cb", [holds, "recvonly"], true);
+        story.agrees(5010, A, "ca", [holds, "recvonly"], false);
+        let fault = if away { Fault::Cut } else { Fault::Unheard };
+        story.add(10_000, B, What::Fault(fault));
+        if asks {
+            story.agrees(20_000, A, "ca", ["sendonly", "recvonly"], true);
+        }
+        story.add(40_000, B, What::Recovered);
+        let again = sdp(5000, holds);
+        let act = (Method::Invite, &*again);
+        story.inside(90_000, B, "cb", act, Some(200), true);
+        story.agrees(90_050, A, "ca", ["sendonly", "inactive"], false);
+        story.end(120_000, &[(B, "cb")])
+    };
+    let wrong = "UPDATE that nobody asked for";
+    assert!(!has(&story("sendonly", true, true), wrong));
+    finds(&story("sendrecv", true, true), wrong);
+    finds(&story("sendonly", false, true), wrong);
+    finds(&story("sendonly", true, false), wrong);
+}

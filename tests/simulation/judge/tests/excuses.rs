@@ -673,3 +673,41 @@ fn a_call_is_handed_on_past_a_deaf_phone_once_what_is_out_to_it_has_had_its_time
     finds(&story(true, "b0", 50_000), two);
     finds(&story(true, "c0", 90_000), two);
 }
+
+#[test]
+fn a_2xx_that_could_not_come_again_has_no_ack() {
+    // How often it was sent before its phone was cut off, and whether that had its BYE.
+    let story = |sent: u64, told: bool| {
+        let mut story = Story::call();
+        story.invite(3000, C, "cc", false);
+        for again in 0..sent {
+            story.final_response(4000 + 500 * again, C, "cc", 200, true);
+        }
+        if told {
+            story.got(4200, C, "cc", Method::Bye);
+        }
+        story.add(8000, C, What::Fault(Fault::Cut));
+        story.end(60_000, &[(B, "cb")])
+    };
+    let wrong = "2xx never acknowledged";
+    assert!(!has(&story(2, true), wrong));
+    finds(&story(3, true), wrong);
+}
+
+#[test]
+fn who_is_mute_keeps_its_place_while_an_offer_is_out_to_a_deaf_phone() {
+    let story = |fault: Fault, offered: u64| {
+        let mut story = Story::call();
+        story.add(5000, A, What::Fault(fault));
+        story.add(9000, B, What::Fault(Fault::Mute));
+        let offer = sdp(offered as u32, "sendonly");
+        let act = (Method::Invite, &*offer);
+        story.inside(offered, B, "cb", act, Some(500), true);
+        story.answer(60_000, C, "cc");
+        story.end(90_000, &[(B, "cb"), (C, "cc")])
+    };
+    let wrong = "has lost its place";
+    assert!(!has(&story(Fault::Deaf, 40_000), wrong));
+    finds(&story(Fault::Deaf, 10_000), wrong);
+    finds(&story(Fault::Unheard, 40_000), wrong);
+}
