@@ -172,7 +172,8 @@ fn without_update_the_standing_session_is_offered_by_reinvite() {
     // RFC 3261 14.2: he has an offer of his own.
     t.reply(&again, 491, desk());
     t.request_to(desk(), Method::Ack);
-    let again = pass_until_asked(&mut t, 40).unwrap();
+    // RFC 3261 14.1: it goes out again as any other that met one.
+    let again = pass_until_asked(&mut t, 5).unwrap();
     let answer = response(&again, 200, desk(), "b1").raw_lines(bobs.as_bytes());
     t.receive(desk(), with_sdp(answer, &audio(desk())));
     t.request_to(desk(), Method::Ack);
@@ -209,6 +210,42 @@ fn who_never_answers_options_is_missed_as_soon_though_a_refresh_is_out() {
     let missed = t.now.since(last);
     assert!(missed <= Millis::from_secs(70), "{missed:?}");
     assert_eq!(answered, 3);
+}
+
+/// Bob holds, Alice's phone says nothing to that for half a minute, and his session is about to end by then.
+#[test]
+fn a_refresh_goes_out_as_soon_as_the_offer_in_its_way_has_failed() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    let answer = response(&invite, 200, desk(), "b1")
+        .header(Name::Allow, "INVITE, ACK, BYE, CANCEL, OPTIONS")
+        .header(Name::SessionExpires, "90;refresher=uac");
+    t.receive(desk(), with_sdp(answer, &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+    assert!(pass_until_asked(&mut t, 30).is_none());
+    let mut b = Remote::of_invite(&invite, desk(), "b1");
+    let hold = b.request(Method::Invite);
+    t.receive(desk(), with_sdp(hold, &sdp(desk(), 2, "sendonly")));
+    for _ in 0..320 {
+        t.pass(Millis(100));
+        while let Some(options) = t.waiting(alice(), &Method::Options) {
+            t.reply(&options, 200, alice());
+        }
+    }
+    let refused = loop {
+        let answer = t.next_to(desk());
+        if !answer.is_request() && answer.status() > 100 {
+            break answer;
+        }
+    };
+    assert_eq!(refused.status(), 500);
+    t.receive(desk(), b.ack(refused.cseq()));
+    t.pass(Millis(600));
+    assert!(t.waiting(desk(), &Method::Invite).is_some());
 }
 
 #[test]

@@ -150,12 +150,12 @@ impl SessionTimer {
         self.take(Tick::Refused, now);
     }
 
-    /// Our refresh waits for an offer of theirs: it goes out as soon as that is settled, which may be without a new
-    /// session, and late.
-    pub fn held_up(&mut self, now: Time) {
-        self.take(Tick::Refused, now);
+    /// Another offer is in the way of our refresh, which goes out again soon: that one may have its end a moment before
+    /// the session's.
+    pub fn waits(&mut self, now: Time, pause: Millis) {
+        self.refused(now);
         if self.turn == Turn::Ours {
-            self.next = Some(now + RETRY_MIN);
+            self.next = self.next.map(|next| next.min(now + pause));
         }
     }
 

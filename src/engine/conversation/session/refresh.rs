@@ -9,9 +9,12 @@ use crate::engine::dialog::session_id::SessionId;
 use crate::engine::dialog::session_timer::{self, Accepted, SessionTimer};
 use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, LegId, Side};
-use crate::engine::time::Time;
+use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::{ClientId, ServerId};
 use crate::sip::{Builder, Message, Method, Name};
+
+/// After so long it is looked whether an offer still is in the way of a refresh.
+const IN_THE_WAY: Millis = Millis(500);
 
 /// What every 2xx of ours to an INVITE or UPDATE carries.
 pub(crate) struct Accepting {
@@ -191,9 +194,9 @@ impl Conversation {
             // It offers nothing, and no offer of theirs is in its way (RFC 3311 5.1).
             None if update && leg.negotiation != Negotiation::Offered => Method::Update,
             None => {
-                // What is open refreshes it as well, where it comes to something.
+                // What is open refreshes it as well, where it is agreed to.
                 if let Some(timer) = &mut leg.timer {
-                    timer.held_up(context.now);
+                    timer.waits(context.now, IN_THE_WAY);
                 }
                 return false;
             }
@@ -272,13 +275,18 @@ impl Conversation {
         if outcome::ends_dialog(status) {
             return self.denied(context, side, Signal::RequestFailed);
         }
+        // RFC 3261 14.1: it has met an offer of the phone's own.
+        let glare = (status == 491).then(|| self.pause_of_glare(context, side));
         let Some(leg) = self.timed_mut(side) else {
             return;
         };
         if status >= 300 {
             let longer = status == 422 && leg.too_brief(context, response);
             if let Some(timer) = &mut leg.timer {
-                timer.refused(context.now);
+                match glare {
+                    Some(pause) => timer.waits(context.now, pause),
+                    None => timer.refused(context.now),
+                }
             }
             if longer && self.refresh(context, side) || aside {
                 return;
