@@ -45,6 +45,8 @@ pub enum Sign {
     ProbeFailed,
     CallAnswered,
     CallFailed,
+    /// It has answered a probe by 503 or 408, or too late: no reason to ask it, but the silence is not its own.
+    Heard,
     /// Somebody who is reached through it says nothing: it is probed soon, to know whose silence that is.
     Doubted,
     /// By a 503 with Retry-After it asks to be left alone at this address for so long (RFC 3261 21.5.4).
@@ -86,7 +88,7 @@ impl Health {
             (Self::Returning, S::ProbeFailed) => Self::Ejected,
             (Self::Returning, S::CallFailed) => Self::Returning,
             // It is left alone, whatever state it is in, and is as well as it was.
-            (state, S::Paused(..) | S::Silent(_) | S::Resumed | S::Doubted) => state,
+            (state, S::Paused(..) | S::Silent(_) | S::Resumed | S::Doubted | S::Heard) => state,
         }
     }
 }
@@ -98,6 +100,7 @@ impl Sign {
             Self::ProbeAnswered | Self::CallAnswered => true,
             Self::ProbeFailed
             | Self::CallFailed
+            | Self::Heard
             | Self::Doubted
             | Self::Paused(..)
             | Self::Silent(_)
@@ -129,6 +132,7 @@ mod tests {
                 (Sign::Silent(somewhere()), state),
                 (Sign::Resumed, state),
                 (Sign::Doubted, state),
+                (Sign::Heard, state),
             ] {
                 assert_eq!(state.after(sign), then, "{state:?} {sign:?}");
             }

@@ -66,12 +66,12 @@ use crate::engine::endpoint::{BindingChange, BindingsChanged};
 use crate::engine::events::{Event, Offence};
 use crate::engine::ids::{ConversationId, Flow, ListenerId, VirtualShard};
 use crate::engine::lamps::Lamps;
-use crate::engine::locating::Shunned;
+use crate::engine::locating::{Located, Shunned};
 use crate::engine::location::Registrar;
 use crate::engine::mint::{Mint, ShardKey};
 use crate::engine::overload::Overload;
 use crate::engine::passages::Passages;
-use crate::engine::ports::{Input, Output, World};
+use crate::engine::ports::{Input, Output, Token, World};
 use crate::engine::probes::Probes;
 use crate::engine::returns::Returns;
 use crate::engine::settings::Settings;
@@ -213,27 +213,7 @@ impl Engine {
             }
             Input::Bindings(changed) => self.bindings_changed(&changed, now, world),
             Input::Observed(seen) => self.shared.saw(&seen, now),
-            Input::Resolved { token, targets } => {
-                if let Some(id) = self.shared.asked.remove(&token) {
-                    self.with(id, now, world, |conversation, context| {
-                        conversation.on_resolved(context, token, &targets);
-                    });
-                } else if !self.shared.peers.on_resolved(token, &targets, now)
-                    && !self.shared.doubted.on_resolved(token, &targets, now)
-                    && !self.way_back_found(token, &targets, now, world)
-                {
-                    let mut context = self.shared.context(now, world);
-                    if self.probes.on_resolved(&mut context, token, &targets) {
-                        return;
-                    }
-                    if let Some(renewed) = context.within_located(token, &targets) {
-                        self.renewed(renewed, now, world);
-                    } else {
-                        self.passages.on_resolved(&mut context, token, &targets);
-                        self.relays.on_resolved(&mut context, token, &targets);
-                    }
-                }
-            }
+            Input::Resolved { token, targets } => self.resolved(token, &targets, now, world),
             Input::Media(event) => {
                 self.with(event.media(), now, world, |conversation, context| {
                     conversation.on_media(context, event);
@@ -266,6 +246,34 @@ impl Engine {
             Input::Lateness(lateness) => self.measure(lateness, now),
         }
         self.listen(now, world);
+    }
+
+    /// Where a name leads is told to who has asked.
+    fn resolved(&mut self, token: Token, targets: &[Located], now: Time, world: &mut dyn World) {
+        if let Some(id) = self.shared.asked.remove(&token) {
+            self.with(id, now, world, |conversation, context| {
+                conversation.on_resolved(context, token, targets);
+            });
+            return;
+        }
+        let shared = &mut self.shared;
+        for peers in [&mut shared.peers, &mut shared.doubted] {
+            if let Some(hop) = peers.on_resolved(token, targets, now) {
+                return shared.upstreams.located(hop, targets);
+            }
+        }
+        if self.way_back_found(token, targets, now, world) {
+            return;
+        }
+        let mut context = self.shared.context(now, world);
+        if self.probes.on_resolved(&mut context, token, targets) {
+            return;
+        }
+        if let Some(renewed) = context.within_located(token, targets) {
+            return self.renewed(renewed, now, world);
+        }
+        self.passages.on_resolved(&mut context, token, targets);
+        self.relays.on_resolved(&mut context, token, targets);
     }
 
     /// Fires what is due. Call it when `poll_timeout` has come.

@@ -155,12 +155,23 @@ impl Probes {
     ) {
         match response.status() {
             ..200 => {}
-            408 | 503 => self.on_unanswered(context, index, client),
-            // One that is late speaks for the target as well, unless it has been judged meanwhile.
+            408 | 503 => {
+                self.speaks(context, index);
+                self.on_unanswered(context, index, client);
+            }
             _ if self.is_asking(index, client) => {
                 self.settle(context, index, Sign::ProbeAnswered);
             }
-            _ => {}
+            // It has been judged meanwhile.
+            _ => self.speaks(context, index),
+        }
+    }
+
+    /// A target has said something, which is no reason to use it.
+    fn speaks(&self, context: &mut Context<'_>, index: usize) {
+        if let Some(probe) = self.probes.get(index) {
+            let (hop, sign, at) = (probe.hop.clone(), Sign::Heard, context.now);
+            context.observe(Observation { hop, sign, at });
         }
     }
 

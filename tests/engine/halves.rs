@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use refork::engine::events::Happening;
-use refork::engine::ids::Side;
+use refork::engine::ids::{Side, Transport};
 use refork::engine::ports::{Command, Input};
 use refork::engine::settings::*;
 use refork::engine::time::Millis;
@@ -299,43 +299,92 @@ fn nobody_is_told_of_a_change_who_goes_on_with_the_phone_of_the_other_half() {
 
 /// Somebody at the PBX, or beyond it, talks with Bob's desk phone.
 fn called_from_beyond(settings: Settings) -> House {
+    called_from(pbx(), settings).0
+}
+
+/// Somebody who calls by way of the PBX from there. Returns the two ends of the call, too.
+fn called_from(at: SocketAddr, settings: Settings) -> (House, [Remote; 2]) {
     let mut t = Table::new(settings);
+    let named = vec![(Transport::Udp, pbx())];
+    t.names.insert("pbx.example.net".into(), named);
     let path = path_of(&t.register_beyond("bob", desk()));
-    t.receive(pbx(), invite_by(&path, OF_BOB, "c1"));
+    // By then it is known where the name leads.
+    t.pass(Millis(1_100));
+    while let Some(probe) = t.waiting(pbx(), &Method::Options) {
+        t.reply(&probe, 200, pbx());
+    }
+    let invite = invite_by(&path, OF_BOB, "c1").to_vec();
+    let invite = String::from_utf8(invite).unwrap();
+    let own = |at| format!("Contact: <sip:{at}>");
+    t.receive(at, invite.replacen(&own(pbx()), &own(at), 1).into());
     let invite = t.request_to(desk(), Method::Invite);
     let quiet = sdp(desk(), 1, "inactive");
     t.receive(desk(), with_sdp(answer_to(&invite), &quiet));
     t.request_to(desk(), Method::Ack);
-    let ok = t.response_to(pbx(), 200);
-    t.receive(pbx(), Remote::of_answer(&ok, pbx()).ack(1));
-    House {
+    let ok = t.response_to(at, 200);
+    let ends = [
+        Remote::of_answer(&ok, at),
+        Remote::of_invite(&invite, desk(), "b1"),
+    ];
+    t.receive(at, ends[0].ack(1));
+    let house = House {
         t,
         path,
         away: true,
         phones: vec![(desk(), quiet)],
         told: Vec::new(),
-    }
+    };
+    (house, ends)
 }
 
+/// The upstream answers its probes by that, or not at all; whoever is beyond says nothing, and is lost as soon as ever
+/// where it is not the upstream's silence.
 #[test]
 fn whose_silence_it_is_a_probe_of_the_upstream_says() {
-    // The upstream answers, and whoever is beyond does not: it is lost as soon as ever.
-    for (answers, probe, lost) in [
-        (true, Some(Millis::from_secs(10)), 1),
-        (false, Some(Millis::from_secs(10)), 0),
-        (false, None, 1),
+    let tenth = Some(Millis::from_secs(10));
+    for (answer, probe, lost) in [
+        (Some(200), tenth, 1),
+        // It is there, and takes no calls.
+        (Some(503), tenth, 1),
+        (Some(408), tenth, 1),
+        (None, tenth, 0),
+        (None, None, 1),
     ] {
         let mut house = called_from_beyond(wishes(probe));
         for _ in 0..260 {
             house.lives_without_pbx();
             while let Some(asked) = house.t.any_to(pbx()) {
                 let own = asked.is_request() && asked.to_tag().is_none();
-                if answers && own && *asked.method() == Method::Options {
-                    house.t.reply(&asked, 200, pbx());
+                if let Some(status) = answer
+                    && own
+                    && *asked.method() == Method::Options
+                {
+                    house.t.reply(&asked, status, pbx());
                 }
             }
         }
-        assert_eq!(house.lost(), lost, "{answers} {probe:?}");
+        assert_eq!(house.lost(), lost, "{answer:?} {probe:?}");
+        assert_eq!(house.suspected(), 1);
+    }
+}
+
+/// A caller may come by way of an upstream and be reached past it: it is at another address that its `sources` name.
+#[test]
+fn a_silent_upstream_says_nothing_of_who_is_reached_past_it() {
+    let trunk = phone("203.0.113.77:5060");
+    for (at, by_name, lost) in [(trunk, false, 1), (pbx(), false, 0), (pbx(), true, 0)] {
+        let mut settings = probed();
+        let upstream = settings.upstreams.get_mut("pbx").unwrap();
+        upstream.sources = vec!["203.0.113.0/24".parse().unwrap()];
+        if by_name {
+            let named = format!("sip:pbx.example.net:{}", pbx().port());
+            upstream.targets = UpstreamTarget::in_order([named]);
+        }
+        let (mut house, _) = called_from(at, settings);
+        for _ in 0..400 {
+            house.lives_without_pbx();
+        }
+        assert_eq!(house.lost(), lost, "{at} {by_name}");
         assert_eq!(house.suspected(), 1);
     }
 }
@@ -343,7 +392,13 @@ fn whose_silence_it_is_a_probe_of_the_upstream_says() {
 /// What is asked of somebody beyond gets ICMP at once, or nothing; the upstream answers its own probes so much later.
 #[test]
 fn a_living_upstream_is_waited_for_no_longer_than_its_answer_takes() {
-    for (refused, later, within) in [(true, 0, 12), (false, 0, 30), (false, 30, 48)] {
+    for (refused, later, within) in [
+        (true, 0, 12),
+        (false, 0, 30),
+        (false, 30, 48),
+        // So late that it counts for a probe that failed.
+        (false, 60, 60),
+    ] {
         let mut house = called_from_beyond(probed());
         let mut answers = VecDeque::new();
         for tick in 0..within * 10 {

@@ -2,6 +2,7 @@
 //! shard is told to all, so that each has the same picture; one shard probes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use crate::engine::endpoint::Endpoint;
 use crate::engine::health::{Health, Observation, Sign};
@@ -48,10 +49,14 @@ struct Watched {
     since: Time,
     /// Its last sign of life.
     heard: Time,
+    /// When it last said anything, be it that it takes no calls.
+    spoke: Time,
     /// When a call last failed at it.
     failed: Time,
     /// How often it is probed. None: never.
     probe: Option<Millis>,
+    /// Its addresses, as far as they are known.
+    at: BTreeSet<IpAddr>,
     /// Those of its addresses that asked to be left alone, and until when they are.
     pauses: BTreeMap<Located, Time>,
 }
@@ -102,8 +107,10 @@ impl Upstreams {
                     health: Health::Up,
                     since: now,
                     heard: now,
+                    spoke: now,
                     failed: now,
                     probe: None,
+                    at: ips(hop.numeric().as_slice()),
                     pauses: BTreeMap::new(),
                 });
                 let soonest = watched.probe.into_iter().chain(upstream.probe).min();
@@ -175,8 +182,13 @@ impl Upstreams {
             self.hurry.insert(hop.clone());
             return None;
         }
+        if *sign == Sign::Heard {
+            watched.spoke = watched.spoke.max(*at);
+            return None;
+        }
         if sign.is_good() {
             watched.heard = watched.heard.max(*at);
+            watched.spoke = watched.spoke.max(*at);
         } else if *at < watched.heard {
             // It has answered since that was sent.
             return None;
@@ -232,6 +244,21 @@ impl Upstreams {
         numeric.or(named).cloned()
     }
 
+    /// The name of a target leads there.
+    pub fn located(&mut self, hop: &Hop, targets: &[Located]) {
+        // Where nothing is found it is where it was.
+        if let Some(watched) = self.watched.get_mut(hop).filter(|_| !targets.is_empty()) {
+            watched.at = ips(targets);
+        }
+    }
+
+    /// Returns true for an address of an upstream's target.
+    pub fn is_at(&self, name: &str, ip: IpAddr) -> bool {
+        let members = self.groups.get(name).map_or(&[][..], |members| members);
+        let mut watched = members.iter().filter_map(|it| self.watched.get(&it.hop));
+        watched.any(|watched| watched.at.contains(&ip.to_canonical()))
+    }
+
     /// Returns true for the place of a target.
     pub fn is_watched(&self, hop: &Hop) -> bool {
         self.watched.contains_key(hop)
@@ -272,12 +299,12 @@ impl Upstreams {
         })
     }
 
-    /// Returns true where none of an upstream's targets has been heard since then, each of which is probed.
+    /// Returns true where none of an upstream's targets has said anything since then, each of which is probed.
     pub fn is_silent(&self, name: &str, since: Time) -> bool {
         let members = self.groups.get(name).map_or(&[][..], |members| members);
         let silent = |member: &Member| {
             let watched = self.watched.get(&member.hop);
-            watched.is_some_and(|watched| watched.probe.is_some() && watched.heard < since)
+            watched.is_some_and(|watched| watched.probe.is_some() && watched.spoke < since)
         };
         !members.is_empty() && members.iter().all(silent)
     }
@@ -351,6 +378,11 @@ impl Upstreams {
         });
         all.collect()
     }
+}
+
+fn ips(targets: &[Located]) -> BTreeSet<IpAddr> {
+    let all = targets.iter().map(|(_, at)| at.ip().to_canonical());
+    all.collect()
 }
 
 /// Returns the URI that says where an endpoint is asked at: of its upstream, else its own.
