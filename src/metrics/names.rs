@@ -38,7 +38,7 @@ families! {
     NOTICES = "refork_notices_total", "Notices to survivors, by outcome.";
 
     RESTORATIONS_WAITING = "refork_restorations_waiting", "Restorations whose next INVITE waits for `restore.rate` now.";
-    LOST_DIALOGS = "refork_lost_dialogs", "Lost dialogs now whose phones have not answered their BYE.";
+    LOST_DIALOGS = "refork_lost_dialogs", "Lost dialogs now whose phones or upstreams have not answered their BYE.";
     MESSAGES_WAITING = "refork_messages_waiting", "Messages that wait for delivery now.";
     MESSAGE_BYTES_WAITING = "refork_message_bytes_waiting", "Bytes of the messages that wait now.";
     MESSAGES_QUEUED = "refork_messages_queued_total", "Messages kept because the far side was away.";

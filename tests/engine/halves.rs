@@ -1,7 +1,7 @@
 //! A PBX between two phones that register with it through us: it leads each call back to us, and both halves of it are
 //! here. It may be away for a while.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use refork::engine::events::Happening;
@@ -271,16 +271,44 @@ fn where_the_phone_is_lost_meanwhile_its_own_half_alone_restores_it() {
 
 #[test]
 fn who_hangs_up_meanwhile_has_the_other_one_told_once_the_pbx_is_back() {
-    let (mut house, mut caller) = House::quiet(probed());
-    house.away = true;
-    house.lives(5);
-    house.t.receive(alice(), caller.request(Method::Bye).end());
-    house.lives(45);
-    assert!(house.told.is_empty());
-    house.away = false;
-    house.lives(12);
-    assert_eq!(house.told(desk()), ["BYE"]);
-    assert_eq!(house.ended(), 2);
+    for restart in [false, true] {
+        let (mut house, mut caller) = House::quiet(probed());
+        house.away = true;
+        house.lives(5);
+        house.t.receive(alice(), caller.request(Method::Bye).end());
+        house.lives(45);
+        if restart {
+            house.t.restart();
+            house.lives(20);
+        }
+        assert!(house.told.is_empty());
+        house.away = false;
+        house.lives(12);
+        assert_eq!(house.told(desk()), ["BYE"], "{restart}");
+        assert_eq!(house.ended(), 2);
+        house.lives(70);
+        assert!(house.t.store.is_empty());
+    }
+}
+
+/// At once, and after 1, 2, 4, 8, 16 and 32 minutes; and once more at each restart.
+#[test]
+fn restarts_do_not_begin_anew_with_what_a_pbx_is_told_by_time() {
+    let (mut house, [_, mut callee]) = called_from(pbx(), wishes(None));
+    house.t.receive(desk(), callee.request(Method::Bye).end());
+    let mut told = BTreeSet::new();
+    for second in 0..2 * 3600 {
+        house.t.pass(Millis(1000));
+        while let Some(asked) = house.t.waiting(pbx(), &Method::Bye) {
+            told.insert(asked.cseq());
+        }
+        if [100, 300].contains(&second) {
+            assert_eq!(house.t.store.len(), 1);
+            house.t.restart();
+        }
+    }
+    assert_eq!(told.len(), 7 + 2);
+    assert!(house.t.store.is_empty());
 }
 
 #[test]

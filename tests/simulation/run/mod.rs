@@ -203,13 +203,15 @@ impl Simulation {
         }
         // Every timer is shorter than a registration, and what began last ends within another minute.
         self.run_until(self.now + Millis::from_secs(900));
+        let gauges = self.engine.as_ref().map(Engine::gauges).unwrap_or_default();
         Rest {
-            gauges: self.engine.as_ref().map(Engine::gauges).unwrap_or_default(),
+            gauges,
             broken: std::mem::take(&mut self.broken),
             media_sessions: self.relay.sessions(),
             media_ports: self.relay.ports(),
             misuse: std::mem::take(&mut self.relay.misuse),
-            snapshots: self.store.len(),
+            // But for lost dialogs that are told once more by time.
+            snapshots: self.store.len().saturating_sub(gauges.lost_dialogs),
             bindings: self.outside.bindings_left(),
             metrics: self.metrics.render(&Readings::default(), Duration::ZERO),
             busy: self

@@ -1,6 +1,6 @@
 //! BYEs that are out as a dialog ends, with its conversation or before that. A phone that none has reached has one more
 //! when it is back. As the conversation ends, a restart ends their transactions, and would leave a phone in a call
-//! that is over: the store keeps their dialogs, and those of graves, as long as a BYE is sent again.
+//! that is over: the store keeps their dialogs, and those of graves, as long as there is a BYE to be sent again.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +12,15 @@ use super::graves::Key;
 use crate::engine::conversation::context::{Context, Shared};
 use crate::engine::conversation::leg::{Leg, Talk};
 use crate::engine::conversation::rebuild::JUMP;
-use crate::engine::ids::{Aor, ConversationId, Flow};
+use crate::engine::ids::{Aor, ConversationId, Flow, LegId};
 use crate::engine::ports::Output;
 use crate::engine::routing;
-use crate::engine::time::Time;
+use crate::engine::time::{Millis, Time};
 
 /// Conversations of which they are kept at a time; those of one more are forgotten by a restart.
 const FAREWELLS_MAX: usize = 10_000;
+/// How often it is looked whether graves of a conversation have BYEs to come.
+const LOOK: Millis = Millis::from_secs(60);
 
 /// The dialogs, by their conversations.
 #[derive(Default)]
@@ -36,6 +38,9 @@ struct Farewell {
 #[derive(Serialize, Deserialize)]
 struct Kept<L> {
     farewells: Vec<(Aor, L)>,
+    /// How often graves among them have been told by time.
+    #[serde(default)]
+    rounds: BTreeMap<LegId, u32>,
 }
 
 impl Context<'_> {
@@ -65,17 +70,23 @@ impl Context<'_> {
 
     /// A conversation of these is over: the store has its farewells from now on, or nothing.
     pub(super) fn keep_farewells(&mut self, id: ConversationId) {
-        let entombed = self.shared.graves.of_conversation(id).next().is_some();
         let room = self.shared.farewells.0.len() < FAREWELLS_MAX;
-        if self.shared.farewells.0.contains_key(&id) || entombed && room {
+        let untold = room && self.shared.graves.has_untold(id);
+        if self.shared.farewells.0.contains_key(&id) || untold {
             self.farewell(id).over = true;
-            self.shared.out.push_back(Output::Persist {
-                conversation: id,
-                token: None,
-            });
+            self.persist_farewells(id);
         } else {
             self.forget(id);
         }
+    }
+
+    fn persist_farewells(&mut self, conversation: ConversationId) {
+        let token = None;
+        let out = &mut self.shared.out;
+        out.push_back(Output::Persist {
+            conversation,
+            token,
+        });
     }
 
     /// A BYE has its answer.
@@ -91,13 +102,20 @@ impl Context<'_> {
         farewell
             .legs
             .retain_mut(|(_, known)| known.id != leg || !ends(known));
-        let entombed = self.shared.graves.of_conversation(id).next().is_some();
-        if farewell.legs.is_empty() && !entombed {
+        if farewell.legs.is_empty() && !self.shared.graves.has_untold(id) {
             self.end_farewell(id);
         }
     }
 
-    /// Those that were sent for long enough are forgotten by the store.
+    /// A grave of an ended conversation was told by time: a restart goes on from there.
+    pub(super) fn grave_told(&mut self, id: ConversationId) {
+        let farewell = self.shared.farewells.0.get(&id);
+        if farewell.is_some_and(|farewell| farewell.over) {
+            self.persist_farewells(id);
+        }
+    }
+
+    /// Those that were sent for long enough are forgotten by the store, where nothing follows by time.
     pub(crate) fn farewells_due(&mut self) {
         let due = |farewell: &Farewell| farewell.until <= self.now;
         let all = self.shared.farewells.0.iter();
@@ -107,7 +125,12 @@ impl Context<'_> {
             .collect();
         for id in due {
             self.leave_unanswered(id);
-            self.end_farewell(id);
+            let untold = self.shared.graves.has_untold(id);
+            let until = self.now + LOOK;
+            match self.shared.farewells.0.get_mut(&id) {
+                Some(farewell) if farewell.over && untold => farewell.until = until,
+                _ => self.end_farewell(id),
+            }
         }
     }
 
@@ -151,7 +174,9 @@ impl Context<'_> {
             leg.dialog.resume(JUMP);
             leg.goes_over(way_back(self, &aor, &leg));
             leg.bye(self, id, &aor, None);
-            self.entomb(id, aor, leg, Haunt::begun(self.now), false);
+            let rounds = kept.rounds.get(&leg.id).copied();
+            let haunt = Haunt::after(rounds.unwrap_or(0), self.now);
+            self.entomb(id, aor, leg, haunt, false);
         }
         if any {
             self.keep_farewells(id);
@@ -168,9 +193,14 @@ impl Shared {
         let farewell = self.farewells.0.get(&id).filter(|known| known.over)?;
         let live = farewell.legs.iter();
         let live = live.map(|(aor, leg)| (aor.clone(), leg));
-        let farewells = live.chain(self.graves.of_conversation(id)).collect();
-        rmp_serde::to_vec_named(&Kept { farewells })
-            .ok()
-            .map(Bytes::from)
+        let graves = || self.graves.of_conversation(id);
+        let buried = graves().map(|grave| (grave.aor.clone(), &grave.leg));
+        let kept = Kept {
+            farewells: live.chain(buried).collect(),
+            rounds: graves()
+                .map(|grave| (grave.leg.id, grave.haunt.rounds))
+                .collect(),
+        };
+        rmp_serde::to_vec_named(&kept).ok().map(Bytes::from)
     }
 }

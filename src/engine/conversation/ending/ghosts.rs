@@ -39,9 +39,15 @@ pub(crate) type Haunts = BTreeMap<LegId, Haunt>;
 impl Haunt {
     /// Its first BYE is out.
     pub(crate) fn begun(now: Time) -> Self {
+        Self::after(0, now)
+    }
+
+    /// A BYE is out, after so many by time.
+    pub(super) fn after(rounds: u32, now: Time) -> Self {
+        let pause = PAUSE.times(1 << rounds.min(ROUNDS_MAX));
         Self {
-            next: Some(now + PAUSE),
-            rounds: 0,
+            next: (rounds < ROUNDS_MAX).then(|| now + pause),
+            rounds,
         }
     }
 
@@ -55,9 +61,7 @@ impl Haunt {
 
     /// One more BYE goes out.
     pub(super) fn told_again(&mut self, now: Time) {
-        self.rounds += 1;
-        let pause = PAUSE.times(1 << self.rounds.min(ROUNDS_MAX));
-        self.next = (self.rounds < ROUNDS_MAX).then(|| now + pause);
+        *self = Self::after(self.rounds + 1, now);
     }
 }
 

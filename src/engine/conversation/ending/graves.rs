@@ -35,14 +35,14 @@ pub(crate) struct Graves {
     due: BTreeSet<(Time, Key)>,
 }
 
-struct Grave {
-    aor: Aor,
-    leg: Leg,
+pub(super) struct Grave {
+    pub(super) aor: Aor,
+    pub(super) leg: Leg,
     reason: Option<&'static str>,
     since: Time,
     next: Time,
     /// BYEs by time, as those of a conversation that goes on, and BYEs by registrations.
-    haunt: Haunt,
+    pub(super) haunt: Haunt,
     returns: u32,
 }
 
@@ -79,10 +79,16 @@ impl Graves {
         }
     }
 
-    /// Returns those of a conversation, and whose they are.
-    pub(super) fn of_conversation(&self, id: ConversationId) -> impl Iterator<Item = (Aor, &Leg)> {
+    /// Returns those of a conversation.
+    pub(super) fn of_conversation(&self, id: ConversationId) -> impl Iterator<Item = &Grave> {
         let graves = self.graves.range((id, LegId(0))..=(id, LegId(u32::MAX)));
-        graves.map(|(_, grave)| (grave.aor.clone(), &grave.leg))
+        graves.map(|(_, grave)| grave)
+    }
+
+    /// Returns true where any of a conversation has BYEs by time to come.
+    pub(super) fn has_untold(&self, id: ConversationId) -> bool {
+        let mut graves = self.of_conversation(id);
+        graves.any(|grave| grave.haunt.next.is_some())
     }
 
     fn of(&self, aor: &Aor) -> Vec<Key> {
@@ -186,6 +192,7 @@ impl Context<'_> {
             grave.leg.bye_again(self, key.0, &grave.aor, grave.reason);
             grave.next = grave.haunt.next.unwrap_or(ends);
             self.shared.graves.insert(key, grave);
+            self.grave_told(key.0);
         }
     }
 }
