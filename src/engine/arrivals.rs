@@ -247,15 +247,15 @@ impl Engine {
         now: Time,
         world: &mut dyn World,
     ) {
-        if let Some(value) = request.header(Name::Replaces)
-            && !self.replaces_beyond(request, value, &flow, asker, now, world)
-        {
-            return self.replacing(server, request, flow, asker, value, now, world);
-        }
         let by = self.came_by(request, &flow, asker, now, world);
         // The From and the Contact are the word of whoever is beyond, then.
         let listed = trust::is_listed(&flow, &self.shared.settings, world);
         let beyond = by.clone().filter(|_| !listed);
+        if let Some(value) = request.header(Name::Replaces)
+            && !self.replaces_beyond(request, value, &flow, asker, now, world)
+        {
+            return self.replacing(server, request, flow, asker, beyond, value, now, world);
+        }
         let by = by.unwrap_or_default();
         let standing = self.conversations.len() + world.elsewhere();
         let full = standing >= self.shared.settings.limits.conversations
@@ -332,6 +332,7 @@ impl Engine {
         request: &Message,
         flow: Flow,
         asker: &Asker,
+        beyond: Option<Vec<Box<str>>>,
         value: &str,
         now: Time,
         world: &mut dyn World,
@@ -345,7 +346,9 @@ impl Engine {
         let known = match (&replaced, bound) {
             (Some(replaced), Some((id, leg))) => {
                 self.with(id, now, world, |conversation, context| {
-                    conversation.on_replacing(context, leg, server, request, flow, asker, replaced);
+                    context.cancel_follows(request.call_id(), id);
+                    let by = (asker, beyond);
+                    conversation.on_replacing(context, leg, server, request, flow, by, replaced);
                 })
             }
             _ => false,

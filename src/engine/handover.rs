@@ -60,15 +60,24 @@ pub struct Wanted {
     pub privacy: Option<Box<str>>,
 }
 
-/// A dialog of ours is with a conversation of another shard than its tag names.
+/// A dialog of ours is with a conversation of another shard than its tag names, or an INVITE with one of another than
+/// its Call-ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moved {
-    /// The one that the tag names.
+    /// The one that is named.
     pub shard: VirtualShard,
-    /// The number within the tag.
-    pub key: u64,
+    pub by: MovedBy,
     /// Who has the dialog; nobody any more.
     pub with: Option<ConversationId>,
+}
+
+/// What comes by that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MovedBy {
+    /// All within a dialog, by the number within its tag.
+    Tag(u64),
+    /// The CANCEL of an INVITE with Replaces, by the hash of its Call-ID.
+    CallId(u64),
 }
 
 /// A message of such a dialog, for the shard of the conversation that has it.

@@ -81,7 +81,7 @@ use crate::engine::timers::Timers;
 use crate::engine::transaction::Transactions;
 use crate::engine::upstreams::Upstreams;
 use crate::engine::view::Detail;
-use crate::sip::Message;
+use crate::sip::{Message, Method};
 
 /// How often expired bindings are looked for.
 const SWEEP: Millis = Millis::from_secs(1);
@@ -370,7 +370,8 @@ impl Engine {
                 self.emit(offence(Offence::Scanner, flow, false));
             }
             Ok(message) => {
-                if let Some(to) = self.shared.moves.route(&message) {
+                let routed = self.shared.moves.route(&message);
+                if let Some(to) = routed.or_else(|| self.invited_elsewhere(&message, flow)) {
                     return self.shared.context(now, world).forward(to, flow, &message);
                 }
                 if let Some(message) = self.put_off(message, flow, now, world) {
@@ -380,6 +381,16 @@ impl Engine {
             }
             Err(malformed) => self.malformed(malformed, flow),
         }
+    }
+
+    /// Returns who has the INVITE that a CANCEL is for, where that is with another worker.
+    fn invited_elsewhere(&self, message: &Message, flow: Flow) -> Option<ConversationId> {
+        let is_cancel = message.is_request() && *message.method() == Method::Cancel;
+        let here = || self.shared.transactions.knows(message, flow);
+        self.shared
+            .moves
+            .invited(message)
+            .filter(|_| is_cancel && !here())
     }
 
     fn flow_failed(&mut self, flow: &Flow, closed: bool, now: Time, world: &mut dyn World) {

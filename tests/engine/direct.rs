@@ -18,15 +18,19 @@ use crate::table::*;
 use crate::video::{ports, told};
 
 pub fn direct() -> Table {
-    let mut t = Table::new(Settings {
+    let mut t = Table::new(past_us());
+    t.register("bob", desk(), "desk");
+    t
+}
+
+fn past_us() -> Settings {
+    Settings {
         media: MediaSettings {
             mode: MediaMode::Direct,
             ..MediaSettings::default()
         },
         ..settings()
-    });
-    t.register("bob", desk(), "desk");
-    t
+    }
 }
 
 fn head(at: SocketAddr) -> String {
@@ -250,6 +254,31 @@ fn a_repair_may_be_cancelled_or_overtaken() {
     t.discard(desk());
     t.receive(alice(), a.message("still there?"));
     t.request_to(desk(), Method::Message);
+}
+
+/// An INVITE with Replaces goes to the worker that has the dialog, whatever its Call-ID; its CANCEL names no dialog.
+#[test]
+fn a_repair_is_cancelled_whichever_worker_has_its_call_id() {
+    for number in 0..8 {
+        let mut t = Table::of_two_workers(past_us());
+        t.register("bob", desk(), "desk");
+        let (_, b) = talking(&mut t, plain);
+        let repair = request(
+            Method::Invite,
+            "bob",
+            "alice",
+            again(),
+            &format!("{number}"),
+        );
+        let repair = with_sdp(repair.header(Name::Replaces, replaces(&b)), &audio(again()));
+        t.receive(again(), repair.clone());
+        let ask = t.request_to(alice(), Method::Invite);
+        t.receive(alice(), response(&ask, 100, alice(), "tcall1").end());
+        t.receive(again(), cancel_of(&repair));
+        t.response_to(again(), 200);
+        t.response_to(again(), 487);
+        t.request_to(alice(), Method::Cancel);
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use refork::sip::{Message, Method, Name};
 
 use crate::edge::*;
 use crate::people::*;
+use crate::repair::replaces;
 use crate::table::*;
 
 /// A proxy that stays in the dialogs, and what the phones were sent.
@@ -415,6 +416,23 @@ fn a_silent_upstream_says_nothing_of_who_is_reached_past_it() {
         assert_eq!(house.lost(), lost, "{at} {by_name}");
         assert_eq!(house.suspected(), 1);
     }
+}
+
+/// RFC 5589 7: the PBX has one beyond it take the place of a phone that is here.
+#[test]
+fn who_takes_a_place_from_beyond_the_pbx_is_waited_for_as_who_has_called_from_there() {
+    let (mut house, [_, callee]) = called_from(pbx(), probed());
+    let invite = first(Method::Invite, "carol", "alice", pbx(), "taking", 1)
+        .header(Name::Contact, format_args!("<sip:{}>", pbx()))
+        .header(Name::Replaces, replaces(&callee));
+    let quiet = sdp(pbx(), 1, "inactive");
+    house.t.receive(pbx(), with_sdp(invite, &quiet));
+    let ok = house.t.response_to(pbx(), 200);
+    house.t.receive(pbx(), Remote::of_answer(&ok, pbx()).ack(1));
+    for _ in 0..400 {
+        house.lives_without_pbx();
+    }
+    assert_eq!((house.lost(), house.suspected()), (0, 2));
 }
 
 /// What is asked of somebody beyond gets ICMP at once, or nothing; the upstream answers its own probes so much later.

@@ -21,7 +21,6 @@ use crate::engine::ids::{Aor, Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::refusal::SIPS_NOT_ALLOWED;
 use crate::engine::transaction::ServerId;
-use crate::engine::trust;
 use crate::sip::{Address, Message, Method, Name, Params};
 
 /// The value of a Replaces header (RFC 3891 6.1), the tags as we see them.
@@ -131,7 +130,7 @@ impl Conversation {
         self.persist(context);
     }
 
-    /// An INVITE that replaces a dialog of ours (RFC 3891 3).
+    /// An INVITE that replaces a dialog of ours (RFC 3891 3), perhaps of somebody beyond one of these upstreams.
     pub(crate) fn on_replacing(
         &mut self,
         context: &mut Context<'_>,
@@ -139,7 +138,7 @@ impl Conversation {
         server: ServerId,
         request: &Message,
         flow: Flow,
-        asker: &Asker,
+        (asker, beyond): (&Asker, Option<Vec<Box<str>>>),
         replaced: &Replaced<'_>,
     ) {
         if self.is_inviting(leg) || self.branch_side(leg).is_some() {
@@ -198,7 +197,7 @@ impl Conversation {
                 ..Person::calling(request, asker, aor)
             }
         });
-        self.replace(context, side, server, request, flow, person);
+        self.replace(context, side, server, request, flow, (person, beyond));
     }
 
     /// Returns true where a call by `sips:` would have a leg in the clear (RFC 3261 26.2.2).
@@ -214,7 +213,7 @@ impl Conversation {
         server: ServerId,
         request: &Message,
         flow: Flow,
-        person: Option<Person>,
+        (person, beyond): (Option<Person>, Option<Vec<Box<str>>>),
     ) {
         let party = self.party(side);
         let (aor, asker) = match &person {
@@ -226,14 +225,15 @@ impl Conversation {
         leg.endpoint.through = through;
         let old = self.party(side).leg.as_ref();
         let lost = self.party(side).lost.as_ref().map(|lost| &lost.old);
-        let settings = &context.shared.settings;
         // Another person comes from where the trusted peer is.
-        leg.beyond = match person {
-            Some(_) => !trust::is_listed(&flow, settings, &*context.world),
-            None => old.or(lost).is_some_and(|old| old.beyond),
-        };
-        let callers = old.or(lost).map(Leg::callers);
-        leg.is_called_as(callers.unwrap_or_default());
+        match person {
+            Some(_) => leg.is_called_by(beyond),
+            None => {
+                leg.beyond = old.or(lost).is_some_and(|old| old.beyond);
+                let callers = old.or(lost).map(Leg::callers);
+                leg.is_called_as(callers.unwrap_or_default());
+            }
+        }
         if let Some(said) = sdp_of(request) {
             leg.talk.offers(said);
         }
