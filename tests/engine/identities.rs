@@ -185,6 +185,21 @@ fn a_name_that_is_put_off_is_told_again_and_one_that_is_refused_is_not() {
     }
 }
 
+/// RFC 3261 14.2: who answers another request yet says when it is done.
+#[test]
+fn a_name_is_told_again_when_who_puts_it_off_says() {
+    let (mut t, mut a, _) = call(true);
+    names_the_second(&mut t, &mut a);
+    let update = t.request_to(trunk(), Method::Update);
+    let later = response(&update, 500, trunk(), "b1").header(Name::RetryAfter, 9);
+    t.receive(trunk(), later.end());
+    t.pass(Millis(8_900));
+    assert!(t.waiting(trunk(), &Method::Update).is_none());
+    let update = hears_of_the_second(&mut t);
+    t.reply(&update, 200, trunk());
+    is_told_no_more(&mut t);
+}
+
 #[test]
 fn who_puts_a_name_off_for_ever_is_left_alone() {
     let (mut t, mut a, _) = call(true);

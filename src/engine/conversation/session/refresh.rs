@@ -291,7 +291,7 @@ impl Conversation {
             if longer && self.refresh(context, side) || aside {
                 return;
             }
-            self.untold_answered(context, side, client, Some(status));
+            self.untold_answered(context, side, client, Some(response));
             // A proxy's word that it is away.
             if is_away(status) {
                 self.suspect(context, side, Signal::NoAnswer);
@@ -304,7 +304,7 @@ impl Conversation {
         if leg.agreed(response, flow) {
             self.configure(context, side);
         }
-        self.untold_answered(context, side, client, Some(status));
+        self.untold_answered(context, side, client, Some(response));
         self.persist(context);
     }
 

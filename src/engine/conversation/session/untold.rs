@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 use crate::engine::ids::{LegId, Side};
-use crate::engine::time::Time;
+use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::ClientId;
+use crate::sip::Message;
 
 /// Who puts it off each time is told no more after so many.
 const TRIES_MAX: u8 = 5;
@@ -101,13 +102,14 @@ impl Conversation {
     /// Says it where the dialog is free, else a little later.
     fn say_untold(&mut self, context: &mut Context<'_>, side: Side) {
         if self.party(side).is_up() && !self.refresh(context, side) {
-            self.untold_later(context, side);
+            self.untold_later(context, side, Millis(0));
         }
         self.persist(context);
     }
 
-    fn untold_later(&mut self, context: &mut Context<'_>, side: Side) {
-        let at = context.now + self.pause_of_glare(context, side);
+    /// After so long at least, as its phone wishes.
+    fn untold_later(&mut self, context: &mut Context<'_>, side: Side, after: Millis) {
+        let at = context.now + self.pause_of_glare(context, side).max(after);
         if let Some(untold) = self.untold(side) {
             (untold.at, untold.client) = (Some(at), None);
         }
@@ -125,7 +127,7 @@ impl Conversation {
             return;
         }
         if self.forget_who_has_left(side) {
-            self.untold_later(context, side);
+            self.untold_later(context, side, Millis(0));
         } else if self.untold(side).is_some() {
             self.say_untold(context, side);
         }
@@ -137,7 +139,7 @@ impl Conversation {
         context: &mut Context<'_>,
         side: Side,
         client: ClientId,
-        status: Option<u16>,
+        response: Option<&Message>,
     ) {
         let Some(untold) = self
             .untold(side)
@@ -146,11 +148,15 @@ impl Conversation {
             return;
         };
         untold.tries += 1;
+        let tries = untold.tries;
+        let status = response.map(Message::status);
         // 422 and 491 are no word on what it says, nor is what somebody on the way says of the phone.
         let put_off =
             status.is_none_or(|status| matches!(status, 408 | 422 | 480 | 491 | 500 | 502..=504));
-        if put_off && untold.tries < TRIES_MAX {
-            return self.untold_later(context, side);
+        if put_off && tries < TRIES_MAX {
+            let leg = self.party(side).leg.as_ref().zip(response);
+            let after = leg.and_then(|(leg, response)| leg.puts_off(response));
+            return self.untold_later(context, side, after.unwrap_or_default());
         }
         if let Some(leg) = self.leg_mut(side) {
             leg.untold = None;
