@@ -529,6 +529,22 @@ fn a_silent_target_of_an_upstream_gives_way_to_the_next() {
     answers(&mut t, &invite, mobile());
 }
 
+#[test]
+fn the_silence_of_a_target_is_told_once_however_many_calls_meet_it() {
+    let mut t = probed();
+    lives(&mut t, 2, &[(desk(), 200), (mobile(), 200)]);
+    for call in 0..5 {
+        invites(&mut t, &format!("call{call}"));
+    }
+    t.pass(Millis(4_100));
+    t.discard(desk());
+    while let Some(invite) = t.waiting(mobile(), &Method::Invite) {
+        t.reply(&invite, 486, mobile());
+    }
+    let silent = |sign: &&Sign| matches!(sign, Sign::Silent(_));
+    assert_eq!(t.observed.iter().filter(silent).count(), 1);
+}
+
 /// An INVITE of Alice's whose Subject makes it too large for a datagram.
 fn invites_at_length(t: &mut Table, call_id: &str) {
     let invite = request(Method::Invite, "alice", "401", alice(), call_id);

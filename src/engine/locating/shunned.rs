@@ -7,6 +7,8 @@ use crate::engine::time::{Millis, Time};
 
 /// How long a target that did not answer is asked after the others.
 const LAST_FOR: Millis = Millis::from_secs(30);
+/// Of one that does not answer all the time no more need be known for so long.
+const KNOWN_FOR: Millis = Millis::from_secs(1);
 /// Targets remembered; with more, the one that is free again soonest is forgotten.
 const REMEMBERED_MAX: usize = 4096;
 
@@ -55,6 +57,15 @@ impl Shunned {
         if self.until.get(target).is_some_and(|shun| !shun.away) {
             self.forget(target);
         }
+    }
+
+    /// Returns true where it would change next to nothing that a target did not answer.
+    pub fn knows(&self, target: &Located, now: Time) -> bool {
+        let shun = self.until.get(target);
+        shun.is_some_and(|shun| {
+            let failed = shun.until + KNOWN_FOR > now + LAST_FOR;
+            failed || shun.away && now < shun.until
+        })
     }
 
     /// Returns true where a target failed lately.
@@ -150,6 +161,21 @@ mod tests {
         assert_eq!(order(&shunned, 30_000), [1, 2, 3]);
         shunned.answered(&target(1));
         assert_eq!(order(&shunned, 1), [1, 3]);
+    }
+
+    #[test]
+    fn what_is_known_of_a_silence_is_soon_worth_saying_again() {
+        let mut shunned = Shunned::default();
+        assert!(!shunned.knows(&target(1), Time(100_000)));
+        shunned.failed(target(1), Time(100_000));
+        assert!(shunned.knows(&target(1), Time(100_999)));
+        assert!(!shunned.knows(&target(1), Time(101_000)));
+        shunned.answered(&target(1));
+        assert!(!shunned.knows(&target(1), Time(100_001)));
+        // Who asked to be left alone is, for as long as it asked.
+        shunned.pause(target(2), Time(105_000), Time(100_000));
+        assert!(shunned.knows(&target(2), Time(104_999)));
+        assert!(!shunned.knows(&target(2), Time(105_000)));
     }
 
     #[test]

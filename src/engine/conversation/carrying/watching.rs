@@ -144,8 +144,11 @@ impl Context<'_> {
     }
 
     /// Nobody answered at an address that a hop was located at, or nothing leads there: of an upstream's target all
-    /// shards are told, or a call at each would wait for the same.
+    /// shards are told, or a call at each would wait for the same; once where many calls say so.
     pub(crate) fn was_silent(&mut self, target: Located, located_by: Option<&Hop>) {
+        if self.shared.shunned.knows(&target, self.now) {
+            return;
+        }
         let upstreams = &self.shared.upstreams;
         let hop = located_by.filter(|hop| upstreams.is_watched(hop)).cloned();
         let now = self.now;
