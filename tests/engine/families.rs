@@ -247,6 +247,21 @@ fn a_phone_heard_early_loses_to_one_at_another_address() {
 }
 
 #[test]
+fn a_phone_that_speaks_at_another_address_is_heard_once_who_is_heard_ends() {
+    let mut t = mixed();
+    let (four, invite) = both_ring(&mut t);
+    let early = with_sdp(response(&four, 183, desk(), "e1"), &audio(desk()));
+    t.receive(desk(), early);
+    t.response_to(alice(), 183);
+    let early = with_sdp(response(&invite, 183, six(), "w1"), &audio_six());
+    t.receive(six(), early);
+    t.response_to(alice(), 183);
+    assert_eq!((live(&t), standing(&t).len()), (0, 2));
+    t.reply(&four, 486, desk());
+    assert_eq!((live(&t), standing(&t)), (1, BTreeSet::from([1])));
+}
+
+#[test]
 fn without_ports_in_one_family_the_other_rings() {
     for (none, rings, silent, address) in [
         (

@@ -23,11 +23,18 @@ impl Conversation {
     ) -> Option<Box<str>> {
         // After an answer only an offer can change what is heard.
         let settled = self.early_mut(at)?.settled;
-        if !self.may_be_heard(leg) {
-            return None;
-        }
+        let may = self.may_be_heard(leg);
         let invitation = self.invitation.as_deref()?;
         let offered = invitation.offer.is_some();
+        if !may {
+            // It may be once those are gone that have our other addresses.
+            let talk = &invitation.early.get(at)?.talk;
+            let first = offered && talk.told.is_some();
+            if !first || suits(context.shared, talk, said) {
+                self.voice_of(context, leg, said);
+            }
+            return None;
+        }
         if settled {
             // Another one that rings in the same dialog may be heard by what the caller knows.
             let tag = invitation.fork.find(leg)?.leg.dialog.remote_tag.as_deref();

@@ -105,10 +105,13 @@ impl Voices {
         self.known.len() != before
     }
 
+    /// Returns who else may send to the ports of the one that is heard.
     fn others(&self) -> Vec<Other> {
+        let heard = |voice: &&Voice| Some(voice.number) == self.heard;
+        let ports = self.known.iter().find(heard).map(|voice| voice.generation);
         let others = self.known.iter();
         others
-            .filter(|voice| Some(voice.number) != self.heard)
+            .filter(|voice| !heard(voice) && Some(voice.generation) == ports)
             .map(|voice| Other {
                 number: voice.number,
                 signalling: voice.signalling,
@@ -122,15 +125,30 @@ impl Conversation {
     /// One that has not answered yet says what it sends: the relay forwards it where nobody is heard, and else listens
     /// for it.
     pub(super) fn configure_branch(&mut self, context: &mut Context<'_>, leg: LegId, said: &str) {
-        let Some(invitation) = self.invitation.as_deref_mut() else {
+        let Some(number) = self.voice_of(context, leg, said) else {
             return;
         };
-        let Some(branch) = invitation.fork.find(leg) else {
-            return;
-        };
+        let invitation = self.invitation.as_deref();
+        let heard = invitation.and_then(|first| first.voices.heard);
+        if heard.is_none_or(|heard| heard == number) {
+            self.hear(context, number);
+        } else {
+            self.overhear(context);
+        }
+    }
+
+    /// Remembers what one sends that has not answered yet. Returns its number, unless there are too many.
+    pub(super) fn voice_of(
+        &mut self,
+        context: &mut Context<'_>,
+        leg: LegId,
+        said: &str,
+    ) -> Option<u32> {
+        let invitation = self.invitation.as_deref_mut()?;
+        let branch = invitation.fork.find(leg)?;
         let ports = self.ports[Side::Callee.index()].of(branch.generation);
         if ports.state != PortState::Open {
-            return;
+            return None;
         }
         let caller = self.parties[Side::Caller.index()].talk();
         let offered = caller.and_then(|talk| talk.said.as_deref());
@@ -146,13 +164,8 @@ impl Conversation {
             streams,
             ended: false,
         });
-        let heard = invitation.voices.heard;
         self.tell_barred(context, (Side::Callee, leg), peer, barred);
-        match number {
-            None => {}
-            Some(number) if heard.is_none_or(|heard| heard == number) => self.hear(context, number),
-            Some(_) => self.overhear(context),
-        }
+        number
     }
 
     /// The relay forwards the early media of this one.
@@ -173,7 +186,7 @@ impl Conversation {
             signalling: voice.signalling,
             streams: voice.streams.clone(),
         };
-        let alone = voices.known.len() == 1;
+        let alone = voices.others().is_empty();
         self.media(context, command);
         if !alone {
             self.overhear(context);
@@ -217,11 +230,11 @@ impl Conversation {
             return;
         };
         let voices = &mut invitation.voices;
-        if !voices.forget(&invitation.fork) {
-            return;
-        }
-        if voices.heard().is_some() {
-            return self.overhear(context);
+        let gone = voices.forget(&invitation.fork);
+        match (voices.heard(), gone) {
+            (Some(_), true) => return self.overhear(context),
+            (Some(_), false) => return,
+            (None, _) => {}
         }
         voices.heard = None;
         let left: Vec<(LegId, u32)> = voices
