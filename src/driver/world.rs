@@ -96,6 +96,10 @@ impl World for Site {
         })
     }
 
+    fn shown(&self, at: Time) -> Time {
+        self.shared.clock.by_the_wall()(at)
+    }
+
     fn flow_to(
         &self,
         transport: Transport,

@@ -199,6 +199,10 @@ pub trait World {
     fn offers_alias(&self, _flow: &Flow) -> bool {
         false
     }
+    /// Returns a time as others are told it: by the clock on the wall, which may have been set since the start.
+    fn shown(&self, at: Time) -> Time {
+        at
+    }
     /// Returns by what temporary GRUUs are made and read: the same on all shards, and as long as bindings last.
     fn gruu_key(&self) -> GruuKey;
     /// Returns the bindings of an AOR, expired ones among them until they are swept.

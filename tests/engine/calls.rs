@@ -194,6 +194,12 @@ fn who_registers_is_told_the_time() {
     t.receive(desk(), register);
     let ok = t.response_to(desk(), 200);
     assert_eq!(ok.header(Name::Date), Some("Tue, 14 Nov 2023 22:15:00 GMT"));
+    // The machine's clock was wrong at the start, and NTP has set it.
+    t.site.ahead = Millis::from_secs(3600);
+    let register = t.register_request("bob", desk(), "desk", 3, 3600);
+    t.receive(desk(), register);
+    let ok = t.response_to(desk(), 200);
+    assert_eq!(ok.header(Name::Date), Some("Tue, 14 Nov 2023 23:15:00 GMT"));
 }
 
 #[test]

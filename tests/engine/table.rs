@@ -74,9 +74,15 @@ pub struct Site {
     pub board: Board,
     /// How many subscriptions whom has.
     pub watching: BTreeMap<Aor, usize>,
+    /// By how much the clock on the wall was set forward.
+    pub ahead: Millis,
 }
 
 impl World for Site {
+    fn shown(&self, at: Time) -> Time {
+        at + self.ahead
+    }
+
     fn advertised(&self, flow: &Flow) -> SocketAddr {
         ours(flow.peer.ip())
     }

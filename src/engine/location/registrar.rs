@@ -279,6 +279,7 @@ impl Registrar {
             response = response.copy(request, Name::Path);
         }
         // RFC 3261 10.3 step 8: some phones have no other clock.
+        let now = world.shown(now);
         response.header(Name::Date, SipDate(now)).end()
     }
 
