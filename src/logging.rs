@@ -38,13 +38,13 @@ pub fn start(config: &LogConfig) -> io::Result<()> {
     if subscriber(config, lines.clone()).try_init().is_ok() {
         let _ = LOG.set((lines, Mutex::new(writer)));
         // The standard one writes to stderr itself, and waits for whoever reads that.
-        panic::set_hook(Box::new(told));
+        panic::set_hook(Box::new(|panic| tell(panic, past_the_level)));
     }
     Ok(())
 }
 
-/// Tells of a panic.
-fn told(panic: &PanicHookInfo<'_>) {
+/// Tells of a panic: in the log, or `otherwise` where its level leaves errors out (`off`).
+fn tell(panic: &PanicHookInfo<'_>, otherwise: impl FnOnce(&str)) {
     let place = panic
         .location()
         .map(Location::to_string)
@@ -54,14 +54,24 @@ fn told(panic: &PanicHookInfo<'_>) {
     let words = words(panic.payload());
     // Where the environment asks for it (`RUST_BACKTRACE`).
     let trace = Backtrace::capture();
-    if trace.status() == BacktraceStatus::Captured {
-        tracing::error!(thread, place, %trace, "panicked: {words}");
-    } else {
-        tracing::error!(thread, place, "panicked: {words}");
+    let traced = trace.status() == BacktraceStatus::Captured;
+    match (tracing::enabled!(tracing::Level::ERROR), traced) {
+        (true, true) => tracing::error!(thread, place, %trace, "panicked: {words}"),
+        (true, false) => tracing::error!(thread, place, "panicked: {words}"),
+        (false, true) => otherwise(&format!("{thread} panicked at {place}: {words}\n{trace}\n")),
+        (false, false) => otherwise(&format!("{thread} panicked at {place}: {words}\n")),
     }
     // The process ends with it, and the line is on its way yet.
     if thread == "main" {
         finish();
+    }
+}
+
+/// Writes a line to where the log goes, whatever its level.
+fn past_the_level(line: &str) {
+    if let Some((lines, _)) = LOG.get() {
+        // Never fails.
+        let _ = lines.make_writer().write(line.as_bytes());
     }
 }
 
@@ -188,19 +198,29 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_told_in_the_log_with_its_place() {
+    fn a_panic_is_told_in_the_log_with_its_place_and_past_a_level_that_is_off() {
         let before = panic::take_hook();
-        panic::set_hook(Box::new(told));
-        let text = logged("info", LogFormat::Json, || {
+        let (past, told) = mpsc::channel();
+        panic::set_hook(Box::new(move |panic| {
+            tell(panic, |line| past.send(line.to_owned()).unwrap());
+        }));
+        let panics = || {
             let ended = panic::catch_unwind(|| panic!("call {} is \"lost\"", 7));
             assert!(ended.is_err());
-        });
+        };
+        let text = logged("info", LogFormat::Json, panics);
+        let none = logged("off", LogFormat::Json, panics);
         panic::set_hook(before);
         let line: Value = serde_json::from_str(text.trim_end()).unwrap();
         assert_eq!(line["level"], "ERROR");
         assert_eq!(line["message"], "panicked: call 7 is \"lost\"");
         let place = line["place"].as_str().unwrap();
         assert!(place.starts_with("src/logging.rs:"), "{place}");
+        assert_eq!(none, "");
+        let past: Vec<String> = told.try_iter().collect();
+        assert_eq!(past.len(), 1, "{past:?}");
+        assert!(past[0].contains("panicked at src/logging.rs:"), "{past:?}");
+        assert!(past[0].contains(": call 7 is \"lost\""), "{past:?}");
     }
 
     #[test]
