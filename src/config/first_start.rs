@@ -29,7 +29,7 @@ pub(super) fn add_users(
     environment: Environment<'_>,
 ) -> Result<(), ConfigErrors> {
     let path = config.data_dir.join(FILE);
-    let text = match read(&path)? {
+    let text = match read(&path).map_err(|error| unreadable(&path, &error))? {
         Some(text) => text,
         None => made_at(&path).map_err(|error| {
             ConfigErrors::of_file(
@@ -69,9 +69,27 @@ pub(super) fn check_users(
     environment: Environment<'_>,
 ) -> Result<(), ConfigErrors> {
     let path = config.data_dir.join(FILE);
-    match read(&path)? {
-        Some(text) => listed(&text, &path, config, environment).map(drop),
-        None => Ok(()),
+    check_kept(read(&path), &path, config, environment)
+}
+
+fn check_kept(
+    kept: io::Result<Option<String>>,
+    path: &Path,
+    config: &mut Config,
+    environment: Environment<'_>,
+) -> Result<(), ConfigErrors> {
+    match kept {
+        Ok(Some(text)) => listed(&text, path, config, environment).map(drop),
+        Ok(None) => Ok(()),
+        // It is its owner's alone, and who checks need not be that.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            config.warnings.push(format!(
+                "the users in {} are not checked: {error}; check as root, or as whoever runs the server",
+                path.display()
+            ));
+            Ok(())
+        }
+        Err(error) => Err(unreadable(path, &error)),
     }
 }
 
@@ -92,22 +110,24 @@ fn listed(
 }
 
 /// Returns what an earlier start has kept; none where there was none.
-fn read(path: &Path) -> Result<Option<String>, ConfigErrors> {
-    let error = match fs::read_to_string(path) {
-        Ok(text) => return Ok(Some(text)),
+fn read(path: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(path) {
         // Who makes one is told of what stands in the directory's place.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Ok(None);
+            Ok(None)
         }
-        Err(error) => error,
-    };
-    Err(ConfigErrors::of_file(
+        read => read.map(Some),
+    }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> ConfigErrors {
+    ConfigErrors::of_file(
         &path.display().to_string(),
         format!("cannot read the users of the first start: {error}"),
         Some(
             "let whoever runs the server read it, or move it away, and the next start makes others",
         ),
-    ))
+    )
 }
 
 fn made_at(path: &Path) -> io::Result<String> {
@@ -163,4 +183,30 @@ fn password() -> io::Result<String> {
         .iter()
         .map(|b| char::from(ALPHABET[usize::from(*b) % ALPHABET.len()]))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    #[test]
+    fn who_may_not_read_the_users_checks_all_else_and_is_told_so() {
+        let environment = &|_: &str| None;
+        let path = Path::new("/var/lib/refork/users.yaml");
+        let mut config = parse("", "refork.yaml", environment).unwrap();
+        let before = config.warnings.len();
+        let mut check = |kind: ErrorKind| {
+            let checked = check_kept(Err(kind.into()), path, &mut config, environment);
+            (checked, config.warnings.split_off(before))
+        };
+        let (checked, warned) = check(ErrorKind::PermissionDenied);
+        assert_eq!(checked, Ok(()));
+        assert_eq!(warned.len(), 1, "{warned:?}");
+        for words in ["/var/lib/refork/users.yaml", "permission denied", "as root"] {
+            assert!(warned[0].contains(words), "{}", warned[0]);
+        }
+        let (checked, warned) = check(ErrorKind::IsADirectory);
+        assert!(checked.is_err() && warned.is_empty(), "{warned:?}");
+    }
 }
