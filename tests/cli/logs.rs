@@ -178,3 +178,18 @@ fn a_call_is_a_few_lines_for_people() {
     );
     begins(&words(&second), &["invited", "no media ports", "ended"]);
 }
+
+#[test]
+fn whoever_sends_a_datagram_that_is_too_large_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = "listen: [\"udp://127.0.0.1:0\"]\n\
+                  domains: { example.org: { registrar: { auth: none } } }\n\
+                  admin: { listen: \"127.0.0.1:0\" }\n\
+                  limits: { message_size: 4KiB }\nlog: { level: debug }\n";
+    let server = Running::start(&write(directory.path(), "logs.yaml", config));
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.send_to(&[b'x'; 9_000], server.at("udp")).unwrap();
+    let line = server.says("datagram that is too large");
+    let peer = format!("peer={}", socket.local_addr().unwrap());
+    assert!(line.contains("DEBUG") && line.contains(&peer), "{line}");
+}

@@ -188,14 +188,20 @@ fn lives_over_the_other_flow(t: &mut Table) {
     t.receive(mobile(), with_sdp(answer, &audio(mobile())));
 }
 
-#[test]
-fn a_survivor_reads_the_notice_over_the_flow_that_lives() {
+/// Alice goes on at another phone, of which Bob's is told.
+fn alice_is_elsewhere() -> Table {
     let mut t = table();
     t.register("alice", third(), "laptop");
     t.established();
     t.alice_is_lost();
     t.pass(Millis(2_100));
     t.takes_over(third(), "a2", &audio(third()));
+    t
+}
+
+#[test]
+fn a_survivor_reads_the_notice_over_the_flow_that_lives() {
+    let mut t = alice_is_elsewhere();
     let notice = t.request_to(desk(), Method::Message);
     t.icmp(desk());
     nobody_takes_it(&mut t, desk());
@@ -236,12 +242,7 @@ fn the_word_of_undelivered_texts_is_read_over_the_flow_that_lives() {
 
 #[test]
 fn a_notice_that_no_flow_takes_is_given_up() {
-    let mut t = table();
-    t.register("alice", third(), "laptop");
-    t.established();
-    t.alice_is_lost();
-    t.pass(Millis(2_100));
-    t.takes_over(third(), "a2", &audio(third()));
+    let mut t = alice_is_elsewhere();
     let mut said = 0;
     for _ in 0..60 {
         // OPTIONS arrives where it was, and nothing else does.
@@ -288,14 +289,20 @@ fn a_bye_goes_over_the_other_flow_where_the_first_is_dead_or_silent() {
     }
 }
 
+/// Alice is lost once too often, of which Bob's phone is told.
+fn alice_is_given_up() -> Table {
+    let mut wishes = settings();
+    wishes.restore.max_per_conversation = 0;
+    let mut t = table_with(wishes);
+    t.established();
+    t.alice_is_lost();
+    t
+}
+
 #[test]
 fn the_last_word_goes_over_the_flow_that_lives_and_so_does_the_bye() {
     for refused in [true, false] {
-        let mut wishes = settings();
-        wishes.restore.max_per_conversation = 0;
-        let mut t = table_with(wishes);
-        t.established();
-        t.alice_is_lost();
+        let mut t = alice_is_given_up();
         let word = t.request_to(desk(), Method::Message);
         if refused {
             t.icmp(desk());
@@ -330,11 +337,7 @@ fn the_last_word_goes_over_the_flow_that_lives_and_so_does_the_bye() {
 /// Who says nothing over any of them has its BYE all the same.
 #[test]
 fn a_last_word_that_no_flow_takes_is_waited_for_over_each_of_them() {
-    let mut wishes = settings();
-    wishes.restore.max_per_conversation = 0;
-    let mut t = table_with(wishes);
-    t.established();
-    t.alice_is_lost();
+    let mut t = alice_is_given_up();
     t.pass(Millis(3_900));
     assert!(t.waiting(desk(), &Method::Bye).is_none());
     assert!(t.waiting(mobile(), &Method::Bye).is_none());
@@ -343,53 +346,34 @@ fn a_last_word_that_no_flow_takes_is_waited_for_over_each_of_them() {
     assert!(byes.contains(&true));
 }
 
-/// A restart says it once more, and gives each flow its time as before.
+/// A restart says it once more, and who puts it off has it a little later: each flow has its time as before.
 #[test]
-fn the_last_word_after_a_restart_goes_over_each_flow_too() {
-    let mut wishes = settings();
-    wishes.restore.max_per_conversation = 0;
-    let mut t = table_with(wishes);
-    t.established();
-    t.alice_is_lost();
-    let word = t.request_to(desk(), Method::Message);
-    t.pass(Millis(1_000));
-    t.discard(desk());
-    t.restart();
-    t.request_to(desk(), Method::Message);
-    t.pass(Millis(2_100));
-    let again = t.request_to(mobile(), Method::Message);
-    assert_eq!(text(&again), text(&word));
-    t.pass(Millis(1_500));
-    for at in [desk(), mobile()] {
-        assert!(t.waiting(at, &Method::Bye).is_none(), "too soon");
+fn the_last_word_that_is_said_once_more_goes_over_each_flow_too() {
+    for restarts in [true, false] {
+        let mut t = alice_is_given_up();
+        let word = t.request_to(desk(), Method::Message);
+        if restarts {
+            t.pass(Millis(1_000));
+            t.discard(desk());
+            t.restart();
+        } else {
+            let later = response(&word, 480, desk(), "b1").header(Name::RetryAfter, 1);
+            t.receive(desk(), later.end());
+            t.pass(Millis(1_000));
+        }
+        t.pass(Millis(100));
+        t.request_to(desk(), Method::Message);
+        t.pass(Millis(2_000));
+        let again = t.request_to(mobile(), Method::Message);
+        assert_eq!(text(&again), text(&word));
+        t.pass(Millis(1_500));
+        for at in [desk(), mobile()] {
+            assert!(t.waiting(at, &Method::Bye).is_none(), "too soon");
+        }
+        t.reply(&again, 200, mobile());
+        let byes = [desk(), mobile()].map(|at| t.waiting(at, &Method::Bye).is_some());
+        assert!(byes.contains(&true));
     }
-    t.reply(&again, 200, mobile());
-    let byes = [desk(), mobile()].map(|at| t.waiting(at, &Method::Bye).is_some());
-    assert!(byes.contains(&true));
-}
-
-/// Who asks for it a little later has it over each flow then.
-#[test]
-fn a_last_word_that_is_put_off_goes_over_each_flow_too() {
-    let mut wishes = settings();
-    wishes.restore.max_per_conversation = 0;
-    let mut t = table_with(wishes);
-    t.established();
-    t.alice_is_lost();
-    let word = t.request_to(desk(), Method::Message);
-    let later = response(&word, 480, desk(), "b1").header(Name::RetryAfter, 1);
-    t.receive(desk(), later.end());
-    t.pass(Millis(1_100));
-    t.request_to(desk(), Method::Message);
-    t.pass(Millis(2_000));
-    let again = t.request_to(mobile(), Method::Message);
-    t.pass(Millis(1_500));
-    for at in [desk(), mobile()] {
-        assert!(t.waiting(at, &Method::Bye).is_none(), "too soon");
-    }
-    t.reply(&again, 200, mobile());
-    let byes = [desk(), mobile()].map(|at| t.waiting(at, &Method::Bye).is_some());
-    assert!(byes.contains(&true));
 }
 
 #[test]
