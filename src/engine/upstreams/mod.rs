@@ -103,6 +103,7 @@ impl Upstreams {
                 let Some(hop) = uri.and_then(|uri| Hop::of(&uri)) else {
                     continue;
                 };
+                let at = ips(hop.numeric().as_slice());
                 let watched = upstreams.watched.entry(hop.clone()).or_insert(Watched {
                     health: Health::Up,
                     since: now,
@@ -110,7 +111,7 @@ impl Upstreams {
                     spoke: now,
                     failed: now,
                     probe: None,
-                    at: ips(hop.numeric().as_slice()),
+                    at,
                     pauses: BTreeMap::new(),
                 });
                 let soonest = watched.probe.into_iter().chain(upstream.probe).min();
