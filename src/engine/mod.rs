@@ -46,7 +46,7 @@ pub mod view;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use crate::engine::admission::{Peers, WrongDomains, is_of_scanner, offence};
+use crate::engine::admission::{WrongDomains, is_of_scanner, offence};
 use crate::engine::conversation::carrying::watching::changed;
 use crate::engine::conversation::carrying::within::Within;
 use crate::engine::conversation::context::{Context, Shared};
@@ -79,7 +79,7 @@ use crate::engine::snapshot::{Snapshot, VERSION};
 use crate::engine::time::{Millis, Time};
 use crate::engine::timers::Timers;
 use crate::engine::transaction::Transactions;
-use crate::engine::upstreams::Upstreams;
+use crate::engine::upstreams::{Peers, Upstreams};
 use crate::engine::view::Detail;
 use crate::sip::{Message, Method};
 

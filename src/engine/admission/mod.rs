@@ -15,11 +15,9 @@
 
 mod dialogs;
 mod domains;
-mod peers;
 mod scanners;
 
 pub(in crate::engine) use self::domains::WrongDomains;
-pub(crate) use self::peers::Peers;
 pub(crate) use self::scanners::is_of_scanner;
 
 use super::Engine;

@@ -17,7 +17,6 @@ use super::restoring::budget::Budget;
 use super::transferring::semi_attended::TakenBack;
 use super::transferring::tags::Moves;
 use super::under_way::UnderWay;
-use crate::engine::admission::Peers;
 use crate::engine::dialog::Dialog;
 use crate::engine::dialog::session_id::SessionId;
 use crate::engine::events::Event;
@@ -29,7 +28,7 @@ use crate::engine::refusal::Refusal;
 use crate::engine::settings::Settings;
 use crate::engine::time::{Millis, Time};
 use crate::engine::transaction::{ClientId, Of, ServerId, Transactions};
-use crate::engine::upstreams::Upstreams;
+use crate::engine::upstreams::{Peers, Upstreams};
 use crate::sip::{Builder, Message, Name, reason_phrase};
 
 /// Methods that we take (RFC 3261 20.5).

@@ -1,6 +1,8 @@
 //! Upstreams as groups: which of their targets are used, and in which order. What is seen of one on any
 //! shard is told to all, so that each has the same picture; one shard probes.
 
+mod peers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -12,6 +14,8 @@ use crate::engine::settings::Settings;
 use crate::engine::time::{Millis, Time};
 use crate::engine::view::UpstreamView;
 use crate::sip::Uri;
+
+pub(crate) use self::peers::Peers;
 
 /// Without probes nothing but a call can show that a target is back: after this long it has its turn again.
 const REST: Millis = Millis::from_secs(30);
