@@ -156,6 +156,7 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
         legs: Legs::default(),
         ringing: Counts::default(),
         standing: Counts::default(),
+        streams: Counts::default(),
         conversations: Conversations::new(workers),
         gate: Gate::new(reload::rules(&config)),
         revisions: Revisions::default(),

@@ -7,7 +7,7 @@ use super::tree::{NodeId, Tree, Value};
 use crate::engine::mint::hash64;
 
 /// What may be changed while the node runs: keys, or what they begin with.
-const REVISABLE: [&str; 21] = [
+const REVISABLE: [&str; 23] = [
     "acl",
     "bans",
     "fork.redirects",
@@ -23,6 +23,8 @@ const REVISABLE: [&str; 21] = [
     "limits.ringing_per_ip",
     "limits.ringing_per_unproven_ip",
     "limits.ringing_per_user",
+    "limits.streams_per_ip",
+    "limits.streams_per_user",
     "limits.texts_per_called",
     "limits.texts_per_ip",
     "limits.texts_per_unproven_ip",

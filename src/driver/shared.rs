@@ -41,6 +41,8 @@ pub struct Shared {
     pub ringing: Counts,
     /// Calls that are answered, by who has made them.
     pub standing: Counts,
+    /// Streams that the relay carries for those calls.
+    pub streams: Counts,
     /// How many each worker has.
     pub conversations: Conversations,
     pub gate: Gate,

@@ -189,6 +189,14 @@ impl World for Site {
         self.shared.standing.of(asker) as usize
     }
 
+    fn streams(&mut self, asker: u64, begins: bool) {
+        self.shared.streams.count(asker, begins);
+    }
+
+    fn streaming(&self, asker: u64) -> usize {
+        self.shared.streams.of(asker) as usize
+    }
+
     fn elsewhere(&self) -> usize {
         self.shared.conversations.beside(self.worker)
     }

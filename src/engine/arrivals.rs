@@ -8,7 +8,7 @@ use super::conversation::context::{ACCEPT, ALLOW, Context, Shared, supported};
 use super::conversation::people::veil::cannot_be_given;
 use super::conversation::{
     Arrival, Conversation, Rings, breadth, has_looped, hops_left, is_foreign, refusal, replaced,
-    sdp_of, too_brief, way,
+    sdp_of, streams_needed, too_brief, way,
 };
 use super::edge::Named;
 use super::location::{Registered, canonical};
@@ -281,7 +281,9 @@ impl Engine {
         };
         let rings = arrival.rings;
         let limits = &context.shared.settings.limits;
-        if let Some(crowd) = self.ringing.crowd(rings, limits, context.world) {
+        let mode = context.shared.settings.media.mode;
+        let streams = streams_needed(arrival.offer.as_deref(), mode);
+        if let Some(crowd) = self.ringing.crowd((rings, streams), limits, context.world) {
             let tell = self.ringing.tells(crowd, now);
             return context.refuse_one_more(server, crowd, tell);
         }

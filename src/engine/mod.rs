@@ -531,6 +531,12 @@ impl Engine {
         {
             world.stands(asker, stands);
         }
+        let relayed = if over { 0 } else { conversation.relayed() };
+        let before = std::mem::replace(&mut conversation.streams, relayed);
+        if let Some(asker) = conversation.made_by {
+            (before..relayed).for_each(|_| world.streams(asker, true));
+            (relayed..before).for_each(|_| world.streams(asker, false));
+        }
         let deadline = conversation
             .deadline(self.shared.settings.messages.suspect_after)
             .filter(|_| !over);

@@ -238,6 +238,12 @@ pub trait World {
     fn standing(&self, _asker: u64) -> usize {
         0
     }
+    /// A call that this asker has made has one stream more that the relay carries, or one less.
+    fn streams(&mut self, _asker: u64, _begins: bool) {}
+    /// Returns how many streams of the asker's calls the relay carries, on all shards.
+    fn streaming(&self, _asker: u64) -> usize {
+        0
+    }
     /// Returns how many conversations the other shards have: of one that begins or ends at this moment they may
     /// not have told yet.
     fn elsewhere(&self) -> usize {

@@ -12,6 +12,10 @@ pub enum Crowd {
     Address,
     /// Of such an address, those that are answered among them.
     AddressCalls,
+    /// Streams of one user's calls.
+    UserStreams,
+    /// Streams of the calls of such an address.
+    AddressStreams,
     /// For one user, of all who are not known.
     Called,
     /// Of all who are not known.
@@ -21,11 +25,13 @@ pub enum Crowd {
 
 impl Crowd {
     /// Every crowd, for the metrics that must exist from the start.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::User,
         Self::UserCalls,
         Self::Address,
         Self::AddressCalls,
+        Self::UserStreams,
+        Self::AddressStreams,
         Self::Called,
         Self::Strangers,
         Self::All,
@@ -38,6 +44,8 @@ impl Crowd {
             Self::UserCalls => "user_calls",
             Self::Address => "address",
             Self::AddressCalls => "address_calls",
+            Self::UserStreams => "user_streams",
+            Self::AddressStreams => "address_streams",
             Self::Called => "called",
             Self::Strangers => "strangers",
             Self::All => "all",
@@ -51,6 +59,8 @@ impl Crowd {
             Self::UserCalls => "limits.calls_per_user is reached",
             Self::Address => "limits.ringing_per_ip or limits.ringing_per_unproven_ip is reached",
             Self::AddressCalls => "limits.calls_per_ip is reached",
+            Self::UserStreams => "limits.streams_per_user is reached",
+            Self::AddressStreams => "limits.streams_per_ip is reached",
             Self::Called => "limits.ringing_per_called is reached by strangers",
             Self::Strangers => "half of limits.ringing is reached by strangers",
             Self::All => "limits.ringing is reached",

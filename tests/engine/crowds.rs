@@ -13,6 +13,7 @@ use refork::sip::{Message, Method, Name};
 use crate::admission::{ack_of, again, gateway, guarded, instead, invite};
 use crate::people::*;
 use crate::table::*;
+use crate::video::ports;
 
 fn few() -> Settings {
     Settings {
@@ -215,9 +216,19 @@ fn answered_calls_of_a_stranger_have_a_limit_too() {
 
 #[test]
 fn answered_calls_of_a_user_have_a_limit_and_those_of_a_trusted_peer_none() {
-    let mut settings = few();
-    settings.limits.calls_per_user = 1;
-    settings.limits.calls_per_ip = 1;
+    for (calls, streams, crowd) in [(1, 9, Crowd::UserCalls), (9, 1, Crowd::UserStreams)] {
+        let mut settings = few();
+        (settings.limits.calls_per_user, settings.limits.calls_per_ip) = (calls, calls);
+        (
+            settings.limits.streams_per_user,
+            settings.limits.streams_per_ip,
+        ) = (streams, streams);
+        calls_of_a_user_and_of_a_trusted_peer(settings, crowd);
+    }
+}
+
+#[track_caller]
+fn calls_of_a_user_and_of_a_trusted_peer(settings: Settings, crowd: Crowd) {
     let mut t = Table::new(settings);
     t.signs_on("bob", desk(), "desk");
     let calls = |t: &mut Table, at: SocketAddr, call_id: &str| {
@@ -230,13 +241,58 @@ fn answered_calls_of_a_user_have_a_limit_and_those_of_a_trusted_peer_none() {
     let second = calls(&mut t, stranger(5), "call2");
     t.receive(stranger(5), second);
     t.response_to(stranger(5), 480);
-    assert_eq!(t.crowds(), [(Crowd::UserCalls, true)]);
+    assert_eq!(t.crowds(), [(crowd, true)]);
     for n in 0..3 {
         t.answers_bob(
             gateway(),
             invite("carol", "bob", gateway(), &format!("trunk{n}")),
         );
     }
+}
+
+/// Those of a call that stands among them: there they are turned down alone.
+#[test]
+fn the_streams_of_a_strangers_calls_have_a_limit() {
+    const VIDEO: &str = "m=video 4002 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n";
+    let mut settings = few();
+    settings.limits.streams_per_ip = 2;
+    let mut t = Table::new(settings);
+    t.signs_on("bob", desk(), "desk");
+    let call = |n: u8| unknown(stranger(1), &format!("call{n}"));
+    let mut first = t.answers_bob(stranger(1), call(1));
+    let refused = VIDEO.replace("4002", "0");
+    for (version, more, carried) in [
+        (2, [VIDEO, VIDEO], [true, false, false]),
+        (3, [VIDEO, &refused], [true, true, false]),
+    ] {
+        let offer = sdp(desk(), version, "sendrecv") + &more.concat();
+        t.receive(desk(), with_sdp(first.request(Method::Invite), &offer));
+        let asked = t.request_to(stranger(1), Method::Invite);
+        let told = ports(&asked).into_iter().map(|port| port != 0);
+        assert_eq!(told.collect::<Vec<_>>(), carried);
+        let answer = carried[1..]
+            .iter()
+            .map(|is| if *is { VIDEO } else { &refused });
+        let answer = sdp(stranger(1), version, "sendrecv") + &answer.collect::<String>();
+        let ok = with_sdp(response(&asked, 200, stranger(1), "x"), &answer);
+        t.receive(stranger(1), ok);
+        t.request_to(stranger(1), Method::Ack);
+        let ok = t.response_to(desk(), 200);
+        t.receive(desk(), first.ack(ok.cseq()));
+    }
+    assert_eq!(t.crowds(), [(Crowd::AddressStreams, false)]);
+    t.restart();
+    t.receive(stranger(1), call(2));
+    let refused = t.response_to(stranger(1), 480);
+    assert_eq!(refused.header(Name::RetryAfter), Some("10"));
+    let warning = refused.header(Name::Warning).unwrap();
+    assert!(warning.contains("Too many streams at a time"), "{warning}");
+    t.receive(stranger(1), ack_of(&call(2), &refused));
+    assert_eq!(t.crowds().last(), Some(&(Crowd::AddressStreams, true)));
+    t.rings_bob(stranger(2), unknown(stranger(2), "other"));
+    t.hangs_up(&mut first);
+    t.request_to(stranger(1), Method::Bye);
+    t.rings_bob(stranger(1), call(3));
 }
 
 #[test]

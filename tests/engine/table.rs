@@ -66,6 +66,8 @@ pub struct Site {
     pub ringing: BTreeMap<u64, usize>,
     /// How many calls of whom stand.
     pub standing: BTreeMap<u64, usize>,
+    /// How many streams of whose calls are relayed.
+    pub streaming: BTreeMap<u64, usize>,
     /// Whose connections are for requests to a port of theirs, too.
     pub aliases: RefCell<Vec<(Option<ConnectionId>, u16)>>,
     /// The counts of nonces that have been used.
@@ -169,6 +171,14 @@ impl World for Site {
 
     fn stands(&mut self, asker: u64, begins: bool) {
         count(&mut self.standing, asker, begins);
+    }
+
+    fn streams(&mut self, asker: u64, begins: bool) {
+        count(&mut self.streaming, asker, begins);
+    }
+
+    fn streaming(&self, asker: u64) -> usize {
+        self.streaming.get(&asker).copied().unwrap_or(0)
     }
 
     fn standing(&self, asker: u64) -> usize {
@@ -635,6 +645,7 @@ impl Table {
         self.site.legs.clear();
         self.site.ringing.clear();
         self.site.standing.clear();
+        self.site.streaming.clear();
         self.site.board = Board::default();
         self.site.watching.clear();
         self.given.clear();
@@ -767,7 +778,7 @@ impl Table {
         assert!(self.site.ringing.is_empty(), "somebody rings for ever");
         assert!(self.site.board.is_empty(), "a lamp shines for ever");
         assert!(
-            self.site.standing.is_empty(),
+            self.site.standing.is_empty() && self.site.streaming.is_empty(),
             "a call that is over still stands"
         );
     }

@@ -239,6 +239,11 @@ pub(crate) struct Limits {
     pub(crate) calls_per_user: Whole<1, 1_000_000>,
     /// The same of one address, or of one IPv6 /64, of whose calls nothing else is known.
     pub(crate) calls_per_ip: Whole<1, 1_000_000>,
+    /// Streams that the relay carries in the calls of one user, at a time: each takes two pairs of ports. Trusted
+    /// peers and upstreams have no such limit.
+    pub(crate) streams_per_user: Whole<16, 1_000_000>,
+    /// The same of one address, or of one IPv6 /64, of whose calls nothing else is known.
+    pub(crate) streams_per_ip: Whole<16, 1_000_000>,
     /// What MESSAGE, and other requests outside of dialogs that are carried on, may hold while they wait for
     /// their answers. Strangers together have a quarter of it.
     pub(crate) under_way: Size<{ 4 * MIB }, { 64 * GIB }>,
@@ -272,6 +277,8 @@ impl Default for Limits {
             ringing_per_called: Whole(20),
             calls_per_user: Whole(200),
             calls_per_ip: Whole(200),
+            streams_per_user: Whole(500),
+            streams_per_ip: Whole(500),
             under_way: Size(256 * MIB),
             texts_per_user: Whole(100),
             texts_per_ip: Whole(100),

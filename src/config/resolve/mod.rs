@@ -169,6 +169,8 @@ pub(super) fn resolve(
             ringing_per_called: operation::count(file.limits.ringing_per_called.0),
             calls_per_user: operation::count(file.limits.calls_per_user.0),
             calls_per_ip: operation::count(file.limits.calls_per_ip.0),
+            streams_per_user: operation::count(file.limits.streams_per_user.0),
+            streams_per_ip: operation::count(file.limits.streams_per_ip.0),
             under_way: operation::count(file.limits.under_way.0),
             texts_per_user: operation::count(file.limits.texts_per_user.0),
             texts_per_ip: operation::count(file.limits.texts_per_ip.0),

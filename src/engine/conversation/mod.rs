@@ -72,6 +72,7 @@ pub(crate) use self::people::proof::{is_judged_by, proof, upstream_of};
 pub(crate) use self::restoring::repair::replaced;
 pub(crate) use self::session::enclosed::{is_foreign, sdp_of};
 pub(crate) use self::session::keys::refusal;
+pub(crate) use self::session::media::streams_needed;
 pub(crate) use self::session::refresh::too_brief;
 pub(crate) use self::transferring::tags::Moves;
 
@@ -114,6 +115,9 @@ pub struct Conversation {
     /// It counts as a call of theirs that stands.
     #[serde(skip)]
     pub(crate) stands: bool,
+    /// Of how many streams it counts as theirs.
+    #[serde(skip)]
+    pub(crate) streams: usize,
     /// Until it is answered.
     #[serde(skip)]
     pub(crate) rings: Option<Rings>,

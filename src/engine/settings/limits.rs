@@ -17,6 +17,10 @@ pub struct LimitSettings {
     pub calls_per_user: usize,
     /// Calls of one address of which nothing else is known, answered or not.
     pub calls_per_ip: usize,
+    /// Streams of one user's calls that the relay carries, answered or not.
+    pub streams_per_user: usize,
+    /// The same of one address of which nothing else is known.
+    pub streams_per_ip: usize,
     /// Bytes of requests outside of dialogs that wait for their answers; strangers together have a quarter.
     pub under_way: usize,
     /// Such texts of one user.
@@ -41,6 +45,8 @@ impl Default for LimitSettings {
             ringing_per_called: 20,
             calls_per_user: 200,
             calls_per_ip: 200,
+            streams_per_user: 500,
+            streams_per_ip: 500,
             under_way: 1 << 28,
             texts_per_user: 100,
             texts_per_ip: 100,

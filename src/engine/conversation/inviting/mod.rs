@@ -155,6 +155,7 @@ impl Conversation {
             closing: None,
             made_by: rings.asker(),
             stands: false,
+            streams: 0,
             rings: Some(rings),
             burden: None,
             invitation: None,

@@ -7,6 +7,8 @@
 //! An answered call holds its ports for as long as it stands. So one asker has a limit of calls, too: of those
 //! that ring and those that stand together.
 //!
+//! A call may have many streams, each of which takes two pairs of the relay's ports. So those have a limit, too.
+//!
 //! Who has reached a limit of its own is answered 480 with Retry-After. A 503 would tell a proxy to send
 //! nothing here for a while (RFC 3261 21.5.4), also for others, and a 403 that asking again is of no use
 //! (21.4.5). Where the node has enough of them it is the server that cannot, for now: 500 (21.5.1).
@@ -119,6 +121,22 @@ impl Rings {
         self.asker().into_iter().chain(called)
     }
 
+    /// Returns the limit that so many streams more would exceed.
+    pub(crate) fn crowd_of_streams(
+        self,
+        more: usize,
+        limits: &LimitSettings,
+        world: &dyn World,
+    ) -> Option<Crowd> {
+        let (most, crowd) = match self {
+            Self::Free | Self::Help => return None,
+            Self::User(_) => (limits.streams_per_user, Crowd::UserStreams),
+            Self::Stranger(_) => (limits.streams_per_ip, Crowd::AddressStreams),
+        };
+        let asker = self.asker()?;
+        (more > 0 && world.streaming(asker) + more > most).then_some(crowd)
+    }
+
     /// Returns true where nothing is known of who calls.
     pub(crate) fn is_stranger(self) -> bool {
         self.claim() == Claim::Stranger
@@ -135,10 +153,10 @@ impl Rings {
 }
 
 impl Ringing {
-    /// Returns the limit that one call more would exceed.
+    /// Returns the limit that one call more would exceed, of so many streams.
     pub(crate) fn crowd(
         &self,
-        one: Rings,
+        (one, streams): (Rings, usize),
         limits: &LimitSettings,
         world: &dyn World,
     ) -> Option<Crowd> {
@@ -153,8 +171,11 @@ impl Ringing {
                     let calls = ringing + world.standing(user);
                     (calls >= limits.calls_per_user).then_some(Crowd::UserCalls)
                 }
+                .or_else(|| one.crowd_of_streams(streams, limits, world))
             }
-            Rings::Stranger(stranger) => self.crowd_of_stranger(stranger, limits, world),
+            Rings::Stranger(stranger) => self
+                .crowd_of_stranger(stranger, limits, world)
+                .or_else(|| one.crowd_of_streams(streams, limits, world)),
         };
         own.or_else(|| (self.all >= limits.ringing).then_some(Crowd::All))
     }
@@ -224,6 +245,8 @@ impl Context<'_> {
             | Crowd::UserCalls
             | Crowd::Address
             | Crowd::AddressCalls
+            | Crowd::UserStreams
+            | Crowd::AddressStreams
             | Crowd::Called => 480,
             Crowd::Strangers | Crowd::All => 500,
         };
@@ -239,6 +262,7 @@ impl Context<'_> {
         self.tell_refusal(server, status, crowd.limit());
         let warning = match crowd {
             Crowd::UserCalls | Crowd::AddressCalls => "Too many calls at a time",
+            Crowd::UserStreams | Crowd::AddressStreams => "Too many streams at a time",
             Crowd::User | Crowd::Address | Crowd::Called | Crowd::Strangers | Crowd::All => {
                 "Too many calls ring that nobody has answered"
             }
@@ -283,21 +307,21 @@ mod tests {
             proven: false,
         });
         for _ in 0..2 {
-            assert_eq!(ringing.crowd(stranger, &limits, world), None);
+            assert_eq!(ringing.crowd((stranger, 1), &limits, world), None);
             ringing.begin(stranger, world);
         }
         assert_eq!(
-            ringing.crowd(stranger, &limits, world),
+            ringing.crowd((stranger, 1), &limits, world),
             Some(Crowd::Strangers)
         );
         for one in [Rings::User(2), Rings::Free] {
-            assert_eq!(ringing.crowd(one, &limits, world), None);
+            assert_eq!(ringing.crowd((one, 1), &limits, world), None);
             ringing.begin(one, world);
         }
         for one in [Rings::User(3), Rings::Free] {
-            assert_eq!(ringing.crowd(one, &limits, world), Some(Crowd::All));
+            assert_eq!(ringing.crowd((one, 1), &limits, world), Some(Crowd::All));
         }
-        assert_eq!(ringing.crowd(Rings::Help, &limits, world), None);
+        assert_eq!(ringing.crowd((Rings::Help, 1), &limits, world), None);
         for one in [stranger, stranger, Rings::User(2), Rings::Free] {
             ringing.end(one, world);
         }

@@ -8,6 +8,7 @@ use super::refused::Streams;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::forking::toward::reach;
+use crate::engine::events::{Crowd, Event};
 use crate::engine::ids::Side;
 use crate::engine::ports::{Generation, MediaCommand};
 use crate::engine::transaction::ServerId;
@@ -20,6 +21,8 @@ pub(crate) struct Growing {
     server: ServerId,
     /// None where it is to come with the answer.
     offer: Option<Box<str>>,
+    /// How many streams there are with those.
+    streams: usize,
     /// By side: of which ports more are asked.
     waits: [Option<Generation>; 2],
 }
@@ -43,6 +46,9 @@ impl Conversation {
             Some(offer) => media::streams_wanted(offer, mode),
         };
         let streams = wanted.count();
+        if self.has_too_many(context, streams) {
+            return false;
+        }
         let mut waits = [None; 2];
         for side in [from, from.other()] {
             let leg = self.party(side).leg.as_ref();
@@ -83,10 +89,50 @@ impl Conversation {
             from,
             server,
             offer: offer.map(Box::from),
+            streams,
             waits,
         }));
         self.keep_open_invite(context, server);
         true
+    }
+
+    /// Returns true where the limit of who made the call leaves no room for so many streams: those that there are ports
+    /// for stand, and the others are refused.
+    fn has_too_many(&self, context: &mut Context<'_>, streams: usize) -> bool {
+        let Some(asker) = self.made_by else {
+            return false;
+        };
+        let limits = &context.shared.settings.limits;
+        let unknown = self.party(Side::Caller).asker.is_unknown();
+        let (most, crowd) = match unknown {
+            true => (limits.streams_per_ip, Crowd::AddressStreams),
+            false => (limits.streams_per_user, Crowd::UserStreams),
+        };
+        let more = streams.saturating_sub(self.relayed());
+        if more == 0 || context.world.streaming(asker) + more <= most {
+            return false;
+        }
+        let party = self.party(Side::Caller);
+        let peer = party.leg.as_ref().map(|leg| leg.dialog.flow.to_string());
+        context.emit(Event::Crowded {
+            crowd,
+            from: party.aor.as_str().into(),
+            peer: peer.unwrap_or_default().into(),
+            tell: false,
+        });
+        true
+    }
+
+    /// Returns how many streams of it the relay carries, or is to carry.
+    pub(crate) fn relayed(&self) -> usize {
+        let open = |ports: &media::Ports| {
+            let addresses = ports.addresses.iter();
+            addresses.filter(|at| at.port() != 0).count()
+        };
+        let open = self.ports.iter().map(open);
+        let asked = self.invitation.as_ref().map(|asked| asked.streams);
+        let more = self.growing.as_ref().map(|growing| growing.streams);
+        open.chain(asked).chain(more).max().unwrap_or(0)
     }
 
     /// The relay has given what an offer waits for, or has nothing to give: then the offer goes on with
