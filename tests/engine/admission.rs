@@ -912,3 +912,59 @@ fn only_who_is_trusted_is_told_who_calls() {
     t.receive(stranger, from);
     assert_eq!(asserted(&t.request_to(desk(), Method::Invite)), None);
 }
+
+#[test]
+fn a_user_who_is_named_by_our_address_or_a_number_is_asked_as_by_the_domain() {
+    let mut settings = guarded();
+    settings.numbers.insert("+4930100".into(), aor("alice"));
+    let ours = SERVER.split(':').next().unwrap();
+    let stranger = phone("198.51.100.77:5060");
+    let by = |request: Bytes, from: &str| {
+        let named = format!("<{from}>;tag");
+        instead(&request, "<sip:alice@example.org>;tag", &named)
+    };
+    for (at, (from, is_alice)) in [
+        (format!("sip:alice@{ours}"), true),
+        (format!("sips:%61lice@{SERVER}"), true),
+        (format!("sip:+49-30-100@{ours}"), true),
+        ("tel:+49-30-100".to_owned(), true),
+        ("sip:+4930100@elsewhere.example;user=phone".to_owned(), true),
+        (format!("sip:dave@{ours}"), false),
+        ("sip:alice@elsewhere.example".to_owned(), false),
+        ("tel:+4930999".to_owned(), false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for method in [Method::Invite, Method::Message] {
+            let mut t = Table::new(settings.clone());
+            t.signs_on("bob", desk(), "desk");
+            let call_id = format!("{method:?}{at}");
+            let of = |at: SocketAddr, call_id: &str| match method {
+                Method::Invite => by(invite("alice", "bob", at, call_id), &from),
+                _ => by(page("alice", "bob", at, call_id), &from),
+            };
+            if is_alice {
+                let first = of(stranger, &call_id);
+                let asked = t.is_asked(stranger, &first);
+                t.is_refused(stranger, &again(&first, &asked, "bob"), 403);
+                t.nothing_to(desk());
+                let own = of(alice(), &format!("own{call_id}"));
+                let asked = t.is_asked(alice(), &own);
+                t.receive(alice(), again(&own, &asked, "alice"));
+            } else {
+                t.receive(stranger, of(stranger, &call_id));
+            }
+            let heard = t.request_to(desk(), method.clone());
+            let status = if method == Method::Invite { 486 } else { 200 };
+            t.reply(&heard, status, desk());
+            t.discard(desk());
+            // A trunk shows whom it was called by.
+            t.receive(gateway(), of(gateway(), &format!("g{call_id}")));
+            t.receive(trunk(), of(trunk(), &format!("t{call_id}")));
+            for _ in ["a peer that is trusted", "an upstream that is not"] {
+                t.request_to(desk(), method.clone());
+            }
+        }
+    }
+}

@@ -3,7 +3,7 @@
 //! | the source, and whom the request says it is from | what is asked | how far |
 //! | --- | --- | --- |
 //! | a trusted network or certificate, or a trusted upstream's address | nothing | anywhere |
-//! | a user of a domain with `auth: users` | digest as that user (RFC 3261 22.3) | anywhere |
+//! | a user of a domain with `auth: users`, in that domain, at an address of ours or by a number | digest as that user (RFC 3261 22.3) | anywhere |
 //! | a user of a domain with `auth: none` | nothing | anywhere |
 //! | a user of a domain that an upstream serves | nothing here: the upstream judges | our users, that upstream; transfers there only from a flow that it let register |
 //! | anonymous (RFC 3323 4.1.1.3), or no SIP address | as of the identity that it prefers, of the realm that it has credentials for, of who has registered over its flow; digest as any user, where a domain is for all, or a stranger could not get there | as that user |
@@ -268,8 +268,10 @@ fn claim<'s>(
     world: &dyn World,
 ) -> Option<Claim<'s>> {
     let from = request.from();
-    if let Some(uri) = from.uri_parsed().ok().filter(location::is_named) {
-        let domain = location::domain(uri.host, settings)?;
+    let uri = from.uri_parsed().ok();
+    if let Some(uri) = uri.as_ref().filter(|uri| location::is_named(uri))
+        && let Some(domain) = location::domain(uri.host, settings)
+    {
         // Without a user it is the domain itself that speaks, whom no password proves.
         let aor = location::whose(from.uri, now, settings, world)
             .unwrap_or_else(|| Aor::from_canonical(format!("sip:{}", uri.host)));
@@ -278,6 +280,18 @@ fn claim<'s>(
             domain,
             anonymous: false,
         });
+    }
+    // An upstream hands on whom it was called by, in whatever words.
+    let meant = || by_other_name(from.uri, flow, settings, world);
+    if let Some((aor, domain)) = (!by_upstream).then(meant).flatten() {
+        return Some(Claim {
+            aor,
+            domain,
+            anonymous: false,
+        });
+    }
+    if uri.is_some_and(|uri| location::is_named(&uri)) {
+        return None;
     }
     let (aor, domain) = preferred(request, settings)
         .or_else(|| by_credentials(request, settings))
@@ -290,6 +304,33 @@ fn claim<'s>(
         domain,
         anonymous: true,
     })
+}
+
+/// Returns which of our users a From names without their domain: by a number of theirs, or at an address of ours.
+/// Whoever is called back by it is who is meant.
+fn by_other_name<'s>(
+    uri: &str,
+    flow: &Flow,
+    settings: &'s Settings,
+    world: &dyn World,
+) -> Option<(Aor, &'s Domain)> {
+    let by = By::over(flow, &Asker::Stranger, world);
+    let number = global_number(uri);
+    let meant = dialled(number.as_deref().unwrap_or(uri), &by, settings, world);
+    let aor = location::aor_in(&meant, settings)?;
+    let domain = location::domain(aor.host(), settings)?;
+    // A fixed endpoint without a password could prove nothing.
+    let is_user = settings.users.contains_key(&aor) || !world.bindings(&aor).is_empty();
+    is_user.then_some((aor, domain))
+}
+
+/// Returns the number that a SIP URI says to be one (`user=phone`) as a `tel:` URI: it is the same at every host
+/// (RFC 3261 19.1.6). A local one is of its host.
+fn global_number(uri: &str) -> Option<String> {
+    let uri = Uri::parse(uri).ok().filter(location::is_named)?;
+    let phone = uri.params.value("user")?.eq_ignore_ascii_case("phone");
+    let user = uri.user_unescaped();
+    (phone && user.starts_with('+')).then(|| format!("tel:{user}"))
 }
 
 /// RFC 3325 9.2: whom an anonymous user wants to be known as to those who may know.
