@@ -4,7 +4,9 @@ use refork::engine::events::{Happening, NoticeOutcome};
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
+use crate::admission::instead;
 use crate::people::*;
+use crate::proofs::{NONCE, TRUNK, asks, with_account};
 use crate::table::*;
 
 /// Alice's phone, whose Allow lacks MESSAGE, talks to Bob's desk phone.
@@ -180,4 +182,40 @@ fn a_notice_that_is_put_off_is_said_where_its_phone_was_lost_and_is_back() {
     t.pass(Millis::from_secs(11));
     let said = t.waiting(alice(), &Method::Message).expect("the notice");
     assert_eq!(text(&said), text(&notice));
+}
+
+#[test]
+fn the_contact_of_a_stranger_brings_nobody_a_notice_nor_our_account() {
+    let mut t = Table::new(with_account(&[]));
+    t.register("bob", mobile(), "mobile");
+    let stranger = phone("198.51.100.77:5060");
+    let invite = request(Method::Invite, "mallory", "bob", stranger, "call1")
+        .header(Name::Allow, "INVITE, ACK, CANCEL, BYE, OPTIONS");
+    let invite = with_sdp(invite, &audio(stranger));
+    let invite = instead(
+        &invite,
+        "sip:mallory@example.org",
+        "sip:mallory@elsewhere.example",
+    );
+    let own = format!("<sip:mallory@{stranger}>");
+    let named = format!("<sip:4900666@{}>", TRUNK());
+    t.receive(stranger, instead(&invite, &own, &named));
+    let invite = t.request_to(mobile(), Method::Invite);
+    t.receive(mobile(), with_sdp(answer_to(&invite), &audio(mobile())));
+    t.request_to(mobile(), Method::Ack);
+    let ok = t.response_to(stranger, 200);
+    t.receive(stranger, Remote::of_answer(&ok, stranger).ack(1));
+    t.register("bob", third(), "laptop");
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    let mut b = t.takes_over(third(), "m1", &audio(third()));
+    t.nothing_to(TRUNK());
+    let notice = t.request_to(stranger, Method::Message);
+    assert!(notice.to_tag().is_none());
+    t.reply(&notice, 200, stranger);
+    // What is of its dialog goes where it wants that, and is proven by nobody.
+    t.hangs_up(&mut b);
+    let bye = t.request_to(TRUNK(), Method::Bye);
+    asks(&mut t, &bye, 407, &[(Name::ProxyAuthenticate, NONCE)]);
+    t.nothing_to(TRUNK());
 }

@@ -23,7 +23,7 @@ use crate::engine::dialog::Dialog;
 use crate::engine::dialog::proofs::{As, Proofs, Rounds};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::events::{Event, Unanswered};
-use crate::engine::ids::{LegId, Side};
+use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::locating::Hop;
 use crate::engine::mint::branch_shard;
 use crate::engine::routing;
@@ -228,9 +228,15 @@ impl Conversation {
         answer: &Answer<'_>,
     ) -> bool {
         let response = answer.response;
+        // Who called, and has shown nobody who it is, is asked where its Contact says.
+        let unknown = self.branch_side(leg);
+        let unknown = unknown.is_some_and(|side| self.party(side).asker.is_unknown());
         let (Some(branch), Some(sent)) = (self.branch_mut(leg), answer.sent) else {
             return false;
         };
+        if unknown && branch.leg.endpoint.through.is_none() {
+            return false;
+        }
         let Some((name, own)) = account(&branch.leg, &context.shared.settings) else {
             if let Some(name) = upstream_of_leg(&branch.leg, &context.shared.settings) {
                 let name: Box<str> = name.into();
@@ -439,25 +445,31 @@ fn account<'s>(leg: &Leg, settings: &'s Settings) -> Option<(&'s str, &'s Accoun
     Some((name, account))
 }
 
-/// Returns the upstream that a leg is reached through: it was called so, or calls from an address that the
-/// settings name as one of the upstream's. A phone may share that: it has shown who it is, or has another port.
+/// Returns the upstream that a leg is reached through: it was called so, or it calls by the upstream and goes on at an
+/// address that the settings name as one of the upstream's. Where it goes on alone tells nothing: a Contact is the far
+/// end's word. A phone may share such an address: it has shown who it is, or has another port.
 pub(super) fn upstream_of_leg<'s>(leg: &Leg, settings: &'s Settings) -> Option<&'s str> {
     if let Some(through) = &leg.endpoint.through {
         return upstream_name(through, settings);
     }
-    let flow = leg.dialog.reached_over();
-    let peer = flow.peer;
-    let is_there = |target: &UpstreamTarget| {
+    let is_there = |flow: &Flow, target: &UpstreamTarget| {
         let hop = Uri::parse(&target.uri).ok().and_then(|uri| Hop::of(&uri));
         let at = hop.and_then(|hop| hop.numeric());
         at.is_some_and(|(_, at)| {
-            at.ip().to_canonical() == peer.ip().to_canonical()
+            at.ip().to_canonical() == flow.peer.ip().to_canonical()
                 // A connection that it opens has a port of its own.
-                && (leg.beyond || flow.transport.is_reliable() || at.port() == peer.port())
+                && (leg.beyond || flow.transport.is_reliable() || at.port() == flow.peer.port())
         })
     };
+    let (reached, heard) = (leg.dialog.reached_over(), leg.dialog.flow);
+    let callers = leg.callers();
     let mut known = settings.upstreams.iter();
-    let found = known.find(|(_, upstream)| upstream.targets.iter().any(is_there));
+    let found = known.find(|(name, upstream)| {
+        let mut targets = upstream.targets.iter();
+        let calls = callers.contains(name) || targets.any(|target| is_there(&heard, target));
+        let mut targets = upstream.targets.iter();
+        calls && targets.any(|target| is_there(&reached, target))
+    });
     found.map(|(name, _)| &**name)
 }
 

@@ -5,18 +5,19 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use crate::engine::conversation::carrying::course::Course;
 use crate::engine::conversation::context::{Context, Errand, What};
 pub(crate) use crate::engine::conversation::letters::queue::{Author, Letter};
 use crate::engine::conversation::{Conversation, Party};
-use crate::engine::dialog::HOPS;
 use crate::engine::dialog::onward::By;
+use crate::engine::dialog::{Dialog, HOPS};
 use crate::engine::endpoint::Identity;
 use crate::engine::events::{Ending, GaveUp, Happening, NoticeOutcome};
 use crate::engine::ids::Side;
 use crate::engine::settings::NoticeSettings;
 use crate::engine::{location, routing};
 use crate::sip::cpim::is_cpim;
-use crate::sip::{Address, Builder, Message, Method, Name, Params};
+use crate::sip::{Address, Builder, Message, Method, Name, Params, Uri};
 
 /// Marks the words of a machine (RFC 5436 2.7.2): on a two-party leg they would look like the other's.
 pub(crate) const MARK: &[u8] = b"Auto-Submitted: auto-generated\r\n";
@@ -257,7 +258,8 @@ impl Conversation {
         self.pump(context, to);
     }
 
-    /// The phone's Allow lacks MESSAGE: to its Contact, outside of the dialog, or not at all.
+    /// The phone's Allow lacks MESSAGE: to its Contact, outside of the dialog and by the way that the dialog has, or
+    /// not at all.
     pub(super) fn notice_outside(&mut self, context: &mut Context<'_>, to: Side, number: u32) {
         let id = self.id;
         let address: Box<str> = self.shown(context, to.other()).into();
@@ -281,9 +283,7 @@ impl Conversation {
         letter.sent_at = context.now;
         let tried = letter.tries;
         let Some(leg) = &mut party.leg else { return };
-        let dialog = &leg.dialog;
-        let (heard, known, security) = (dialog.flow, dialog.known, dialog.security());
-        let course = context.course_to(By::Target, &dialog.target, heard, known, security);
+        let course = outside(context, &leg.dialog);
         let via = context.via(id, &course.flow);
         let call_id = context.shared.mint.call_id();
         let tag = context.shared.mint.tag(id.shard());
@@ -392,6 +392,19 @@ impl Conversation {
             Author::Other | Author::Undelivered => return,
         };
         self.note(context, told);
+    }
+}
+
+/// Returns where a new request to the far end of a dialog goes. Its Contact may name anybody, who would take the request
+/// for a call of ours: another host than the one that is heard gets none.
+fn outside(context: &Context<'_>, dialog: &Dialog) -> Course {
+    let (by, hop) = dialog.next_hop();
+    let heard = dialog.flow.peer.ip().to_canonical();
+    let host = Uri::parse(hop).ok().and_then(|uri| uri.host_ip());
+    let there = host.is_some_and(|host| host.to_canonical() == heard);
+    match by {
+        By::Target if there => context.course(dialog),
+        By::Target | By::Route => Course::over(dialog.flow, dialog.security()),
     }
 }
 
