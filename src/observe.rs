@@ -436,6 +436,9 @@ impl fmt::Display for Words {
             Ending::Operator => f.write_str("ended by the operator"),
             Ending::Gave(GaveUp::NoMediaPorts) => f.write_str("no media ports left"),
             Ending::Gave(GaveUp::TooManyRestorations) => f.write_str("too many restorations"),
+            Ending::Gave(GaveUp::NeverAcknowledged) => {
+                f.write_str("the caller never acknowledged the answer")
+            }
         }
     }
 }

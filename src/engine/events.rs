@@ -369,6 +369,8 @@ pub enum Ending {
 pub enum GaveUp {
     NoMediaPorts,
     TooManyRestorations,
+    /// The caller has not acknowledged its answer, and nothing shows that there is one (RFC 3261 13.3.1.4).
+    NeverAcknowledged,
 }
 
 /// Whose word or silence it is that an endpoint does not take a call.

@@ -79,7 +79,7 @@ pub(super) const USUAL_REFUSALS: &[(&str, &[u16])] = &[
 ];
 
 /// How a conversation ended, as the label `how`.
-pub(super) const ENDINGS: [&str; 10] = [
+pub(super) const ENDINGS: [&str; 11] = [
     "hung_up",
     "cancelled",
     "failed",
@@ -90,6 +90,7 @@ pub(super) const ENDINGS: [&str; 10] = [
     "transfer_failed",
     "joined",
     "declined",
+    "never_acknowledged",
 ];
 
 /// Index into `ENDINGS`.
@@ -105,6 +106,7 @@ pub(super) fn ending(how: Ending) -> usize {
         Ending::Transfer(_) => 7,
         Ending::Joined => 8,
         Ending::Declined(_) => 9,
+        Ending::Gave(GaveUp::NeverAcknowledged) => 10,
     }
 }
 
@@ -144,7 +146,7 @@ pub(super) fn failed_restoration(how: Ending) -> Option<usize> {
         | Ending::Operator
         | Ending::Transfer(_)
         | Ending::Joined
-        | Ending::Gave(GaveUp::NoMediaPorts) => None,
+        | Ending::Gave(GaveUp::NoMediaPorts | GaveUp::NeverAcknowledged) => None,
     }
 }
 
@@ -200,6 +202,11 @@ mod tests {
             (Ending::Transfer(486), "transfer_failed", None),
             (Ending::Declined(Side::Caller), "declined", Some("declined")),
             (Ending::Joined, "joined", None),
+            (
+                Ending::Gave(GaveUp::NeverAcknowledged),
+                "never_acknowledged",
+                None,
+            ),
         ] {
             assert_eq!(ENDINGS[ending(how)], label);
             assert_eq!(failed_restoration(how).map(|at| RESULTS[at]), restoration);

@@ -9,6 +9,7 @@ use refork::engine::settings::Settings;
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
+use crate::admission::instead;
 use crate::people::*;
 use crate::table::*;
 
@@ -659,6 +660,87 @@ fn a_2xx_that_the_caller_never_acknowledges_is_its_loss() {
     t.pass(Millis::from_secs(33));
     assert_eq!(t.losses(), [Signal::NoAck]);
     t.nothing_to(desk());
+}
+
+/// Somebody of elsewhere calls Bob, whose phone takes the call by itself.
+fn called_from_nowhere(way: &str) -> (Table, Remote) {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    let invite = request(Method::Invite, "mallory", "bob", nowhere(), "call1");
+    let invite = with_sdp(invite, &sdp(nowhere(), 1, way));
+    let from = "sip:mallory@elsewhere.example";
+    t.receive(nowhere(), instead(&invite, "sip:mallory@example.org", from));
+    let invite = t.request_to(desk(), Method::Invite);
+    let answer = if way == "recvonly" { "sendonly" } else { way };
+    t.receive(
+        desk(),
+        with_sdp(answer_to(&invite), &sdp(desk(), 1, answer)),
+    );
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(nowhere(), 200);
+    (t, Remote::of_answer(&ok, nowhere()))
+}
+
+fn nowhere() -> SocketAddr {
+    phone("198.51.100.77:5060")
+}
+
+/// Where the relay was told to send what the caller is to hear.
+fn heard_at(t: &Table) -> Option<SocketAddr> {
+    let streams = |command: &MediaCommand| match command {
+        MediaCommand::Configure {
+            side: Side::Caller,
+            streams,
+            ..
+        } => Some(streams[0].rtp),
+        _ => None,
+    };
+    t.media.iter().rev().find_map(streams).flatten()
+}
+
+#[test]
+fn who_may_be_nobody_gets_its_answer_for_a_while_and_a_bye() {
+    for way in ["sendrecv", "recvonly"] {
+        let (mut t, _) = called_from_nowhere(way);
+        assert!(heard_at(&t).is_some());
+        let mut titles = Vec::new();
+        for second in 1..100 {
+            t.pass(Millis::from_secs(1));
+            if second == 3 && way == "sendrecv" {
+                t.media_event(|media| MediaEvent::Silent {
+                    media,
+                    side: Side::Caller,
+                });
+            }
+            while let Some(more) = t.any_to(nowhere()) {
+                titles.push(title(&more));
+            }
+            if second == 4 {
+                assert_eq!(heard_at(&t), None, "{way}");
+            }
+            if let Some(bye) = t.waiting(desk(), &Method::Bye) {
+                t.reply(&bye, 200, desk());
+                assert!((31..34).contains(&second), "{second}");
+            }
+        }
+        titles.dedup();
+        assert_eq!(titles.len(), 2, "{titles:?}");
+        assert!(titles[0].starts_with("200") && titles[1].starts_with("BYE"));
+        assert!(t.losses().is_empty());
+        t.ends_empty();
+    }
+}
+
+#[test]
+fn who_acknowledges_late_is_heard_and_lost_as_anybody() {
+    let (mut t, a) = called_from_nowhere("recvonly");
+    t.pass(Millis::from_secs(5));
+    assert_eq!(heard_at(&t), None);
+    t.receive(nowhere(), a.ack(1));
+    assert!(heard_at(&t).is_some());
+    t.discard(nowhere());
+    t.pass(Millis::from_secs(30));
+    t.request_to(nowhere(), Method::Options);
 }
 
 #[test]

@@ -421,6 +421,7 @@ fn an_answer_without_its_ack_is_sent_on() {
 #[test]
 fn a_caller_that_never_acknowledges_is_lost_after_a_restart_too() {
     let mut t = Table::new(settings());
+    t.register("alice", alice(), "alice");
     t.register("bob", desk(), "desk");
     answered_unheard(&mut t);
     t.restart();

@@ -20,7 +20,7 @@ use crate::engine::conversation::session::enclosed::sdp_of;
 use crate::engine::conversation::{Carried, Conversation};
 use crate::engine::dialog::failure::{Verdict, verdict};
 use crate::engine::dialog::{Admission, Dialog, Do, Happens};
-use crate::engine::events::{Ending, Signal};
+use crate::engine::events::{Ending, GaveUp, Signal};
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::time::Time;
 use crate::engine::transaction::{ClientId, ServerId};
@@ -500,7 +500,11 @@ impl Conversation {
             return;
         };
         let _ = leg.life.take(Happens::Ack);
-        let kept = leg.success.take().is_some_and(|success| success.is_kept());
+        let success = leg.success.take();
+        let kept = success.as_ref().is_some_and(|success| success.is_kept());
+        if success.is_some_and(|success| success.is_hushed()) {
+            self.configure(context, side);
+        }
         context.shared.transactions.acknowledged(waiting.server);
         if kept {
             self.persist(context);
@@ -515,17 +519,22 @@ impl Conversation {
         self.pump(context, side);
     }
 
-    /// Our 2xx was never acknowledged. Who never had the dialog is lost; who is only silent in it is asked.
+    /// Our 2xx was never acknowledged. Who never had the dialog is lost, and the call ends where nothing shows that
+    /// it was there at all; who is only silent in it is asked.
     pub(crate) fn on_no_ack(&mut self, context: &mut Context<'_>, leg: LegId, server: ServerId) {
         let Some(side) = self.side_of(leg) else {
             return self.unacknowledged_aside(context, leg, server);
         };
+        let forged = self.may_be_forged(context, side);
         let Some(waiting) = self.leg_mut(side).and_then(|leg| {
             leg.unacknowledged
                 .take_if(|waiting| waiting.server == server)
         }) else {
             return;
         };
+        if forged {
+            return self.finish(context, Ending::Gave(GaveUp::NeverAcknowledged));
+        }
         if let Some(leg) = self.leg_mut(side) {
             // It is sent no more.
             leg.success = None;

@@ -224,6 +224,7 @@ impl Conversation {
             || !party.is_up()
             || self.answered.is_none()
             || self.closing.is_some()
+            || self.may_be_forged(context, side)
             || soft && self.is_left_alone(context.now, side, signal)
         {
             return;
@@ -439,13 +440,15 @@ impl Conversation {
         let (step, signal) = (check.step, check.signal);
         match step {
             Step::Idle => {
-                let quiet = seen + pace <= now && !flowing;
+                // Its 2xx is asking by itself, for as long as that has no ACK.
+                let forged = self.may_be_forged(context, side);
+                let quiet = seen + pace <= now && !flowing && !forged;
                 if quiet && denies && !unsure {
                     self.doubt(context, side);
                 } else if quiet {
                     self.ask_alive(context, side, probe.tries);
                 } else if let Some(check) = self.party_mut(side).check.as_mut() {
-                    let from = if flowing { now } else { seen };
+                    let from = if flowing || forged { now } else { seen };
                     check.next = Some(from + pace);
                 }
             }

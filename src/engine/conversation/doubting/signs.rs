@@ -35,6 +35,9 @@ impl Conversation {
             MediaEvent::Silent { side, .. } => {
                 let party = self.party_mut(side);
                 (party.flowing, party.silent) = (false, true);
+                if self.hush(context, side) {
+                    return;
+                }
                 // Music on hold may end.
                 if context.shared.settings.detect.media_confirm || !self.party(side).due {
                     self.suspect(context, side, Signal::Silence);

@@ -258,7 +258,7 @@ pub(crate) fn why_refused(how: Ending) -> &'static str {
     match how {
         // RFC 6432, Q.850: no circuit/channel available.
         Ending::Gave(GaveUp::NoMediaPorts) => "Q.850;cause=34;text=\"No media ports are free\"",
-        Ending::Gave(GaveUp::TooManyRestorations)
+        Ending::Gave(GaveUp::TooManyRestorations | GaveUp::NeverAcknowledged)
         | Ending::HungUp(_)
         | Ending::Cancelled
         | Ending::Failed(_)

@@ -4,15 +4,19 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::engine::asker::Asker;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::leg::{Leg, Unacknowledged};
 use crate::engine::dialog::Life;
 use crate::engine::ids::{Flow, Side};
+use crate::engine::location;
 use crate::engine::time::{Millis, Time};
 
 /// Who hears it at once has answered it by then.
 const PROMPT: Millis = Millis(150);
+/// Whoever hears it at all has answered it by then.
+const PATIENCE: Millis = Millis::from_secs(3);
 
 /// Most have their ACK at once, and the store hears nothing of them. A connection ends with us, and with it the INVITE:
 /// of those that came by one nothing is kept.
@@ -24,6 +28,11 @@ pub(crate) struct Success {
     /// None: it is kept.
     #[serde(skip)]
     keep_at: Option<Time>,
+    /// When no media goes to a caller any more who sends none, as nothing shows that there is one.
+    #[serde(skip)]
+    hush_at: Option<Time>,
+    #[serde(skip)]
+    hushed: bool,
 }
 
 /// Writes one that is kept.
@@ -47,6 +56,8 @@ impl Success {
             flow,
             cseq,
             keep_at: Some(context.now + PROMPT),
+            hush_at: Some(context.now + PATIENCE),
+            hushed: false,
         };
         (!flow.transport.is_reliable()).then(|| Box::new(success))
     }
@@ -54,12 +65,17 @@ impl Success {
     pub(crate) fn is_kept(&self) -> bool {
         self.keep_at.is_none()
     }
+
+    pub(crate) fn is_hushed(&self) -> bool {
+        self.hushed
+    }
 }
 
 impl Leg {
-    /// Returns when its 2xx is to be kept, where that has no ACK by then.
-    pub(crate) fn success_kept_at(&self) -> Option<Time> {
-        self.success.as_ref()?.keep_at
+    /// Returns when its 2xx is to be kept, or what goes with it to end, where that has no ACK by then.
+    pub(crate) fn success_due_at(&self) -> Option<Time> {
+        let success = self.success.as_ref()?;
+        success.keep_at.or(success.hush_at)
     }
 }
 
@@ -74,6 +90,52 @@ impl Conversation {
         {
             self.persist(context);
         }
+        let leg = self.leg_mut(Side::Caller);
+        let success = leg.and_then(|leg| leg.success.as_mut());
+        let due = success.and_then(|success| success.hush_at.take_if(|at| *at <= now));
+        // Of whom something should come the relay says whether it does.
+        if due.is_some() && !self.party(Side::Caller).due {
+            self.hush(context, Side::Caller);
+        }
+    }
+
+    /// No media goes to a caller of whom nothing shows that it is there: until its ACK, or where its own comes from.
+    /// Returns false where something does.
+    pub(crate) fn hush(&mut self, context: &mut Context<'_>, side: Side) -> bool {
+        if !self.may_be_forged(context, side) {
+            return false;
+        }
+        let success = self.leg_mut(side).and_then(|leg| leg.success.as_mut());
+        if let Some(success) = success
+            && !std::mem::replace(&mut success.hushed, true)
+        {
+            self.configure(context, side);
+        }
+        true
+    }
+
+    /// Returns true as long as nothing shows that who called is at the address that its INVITE came from: a datagram
+    /// names any. It gets the answer, and what ends it (RFC 3261 13.3.1.4): whatever else went there would be sent to
+    /// whomever somebody else has named.
+    pub(crate) fn may_be_forged(&self, context: &Context<'_>, side: Side) -> bool {
+        let party = self.party(side);
+        let Some(leg) = &party.leg else { return false };
+        let dialog = &leg.dialog;
+        let unheard = leg.life == Life::Answered
+            && leg
+                .unacknowledged
+                .as_ref()
+                .is_some_and(|waiting| dialog.remote_cseq <= Some(waiting.cseq));
+        let unknown = match party.asker {
+            Asker::Unasked(_) | Asker::Says(_) | Asker::Stranger => !leg.is_beyond(),
+            Asker::Proven(_) | Asker::Trusted | Asker::Of(_) => false,
+        };
+        let host = dialog.flow.peer.ip().to_canonical();
+        let is_there = |known: &Flow| known.peer.ip().to_canonical() == host;
+        unheard
+            && unknown
+            && !dialog.flow.transport.is_reliable()
+            && !location::has_flow(&party.aor, context.now, context.world, is_there)
     }
 
     /// After a restart: the 2xx is sent on, for as long as an INVITE waits for it.
