@@ -46,10 +46,12 @@ pub(super) fn add_users(
         shown,
         // They are made without numbers.
         local: _,
+        written,
     } = listed(&text, &path, config, environment)?;
     config.engine.users = credentials;
     config.engine.numbers = numbers;
     config.engine.shown_numbers = shown;
+    config.written = std::mem::take(&mut config.written).with(written);
     config.made_users = passwords
         .into_iter()
         .map(|(aor, password)| MadeUser {
@@ -79,7 +81,14 @@ fn check_kept(
     environment: Environment<'_>,
 ) -> Result<(), ConfigErrors> {
     match kept {
-        Ok(Some(text)) => listed(&text, path, config, environment).map(drop),
+        Ok(Some(text)) => {
+            let users = listed(&text, path, config, environment)?;
+            config.engine.users = users.credentials;
+            config.engine.numbers = users.numbers;
+            config.engine.shown_numbers = users.shown;
+            config.written = std::mem::take(&mut config.written).with(users.written);
+            Ok(())
+        }
         Ok(None) => Ok(()),
         // It is its owner's alone, and who checks need not be that.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {

@@ -51,6 +51,22 @@ impl Written {
         written
     }
 
+    /// The same of a file whose keys stand below one of another file's.
+    pub(super) fn below(key: &str, tree: &Tree) -> Self {
+        let Self(own) = Self::of(tree);
+        let keys = own.into_iter();
+        Self(
+            keys.map(|(path, value)| (format!("{key}.{path}"), value))
+                .collect(),
+        )
+    }
+
+    /// Takes in what another file adds.
+    pub(super) fn with(mut self, Self(other): Self) -> Self {
+        self.0.extend(other);
+        self
+    }
+
     fn add(&mut self, tree: &Tree, node: NodeId) {
         match tree.value(node) {
             Value::Scalar { .. } if tree.is_null(node) => {}

@@ -72,3 +72,32 @@ fn lists_and_limits_are_read_again_by_a_signal_and_the_rest_is_named() {
     assert!(line.contains("limits.idle, node.name"), "{line}");
     assert!((0..TRIES).any(|_| is_heard(&server, "127.0.0.9")));
 }
+
+#[test]
+fn what_a_file_of_users_says_otherwise_is_named_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let users = |text: &str| write(folder.path(), "users.yaml", text);
+    users("sip:carol@example.org: { password: carol-secret, numbers: [\"+49301\"] }\n");
+    let path = write(
+        folder.path(),
+        "refork.yaml",
+        &text("a", "users_file: users.yaml\n"),
+    );
+    let server = Running::start(&path);
+    users(
+        "sip:carol@example.org: { password: carol-secret, numbers: [\"+49302\"] }\n\
+         sip:new@example.org: { password: new-secret }\n",
+    );
+    server.hang_up();
+    let line = server.says("the configuration was read again");
+    assert!(
+        line.contains("users.sip:carol@example.org.numbers[0]"),
+        "{line}"
+    );
+    let line = server.says("take a restart");
+    assert!(
+        line.contains("users.sip:new@example.org.password"),
+        "{line}"
+    );
+    assert!(!line.contains("carol"), "{line}");
+}

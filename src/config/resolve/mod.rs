@@ -124,6 +124,7 @@ pub(super) fn resolve(
     let domains = domains::resolve(file, &listeners, &mut check);
     let users = users::resolve(file, &domains, directory, environment, &mut check);
     users::warn_of_local_numbers(file, &users, &mut check);
+    let written = Written::of(tree).with(users.written);
     let (users, numbers, shown_numbers) = (users.credentials, users.numbers, users.shown);
     let (endpoints, names) = endpoints::resolve(file, &domains, &mut check);
     let upstreams = upstreams::resolve(file, &mut check);
@@ -204,7 +205,7 @@ pub(super) fn resolve(
         log: operation::log(file, &mut check),
         cdr: operation::records(file, directory, &mut check),
         warnings: check.warnings,
-        written: Written::of(tree),
+        written,
         made_users: Vec::new(),
     };
     Resolved {

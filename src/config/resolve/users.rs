@@ -11,6 +11,7 @@ use crate::config::file::{self, File, Ordered, User};
 use crate::config::problem::{ConfigErrors, Problem};
 use crate::config::read::read;
 use crate::config::tree::{Step, Tree};
+use crate::config::written::Written;
 use crate::engine::ids::Aor;
 use crate::engine::location::canonical;
 use crate::engine::settings::{Auth, Credentials, Domain, ServedBy};
@@ -31,6 +32,8 @@ pub(crate) struct UsersOf {
     pub(crate) shown: BTreeMap<Aor, Box<str>>,
     /// Of those the ones without a country.
     pub(crate) local: Vec<Local>,
+    /// What a file of its own says of them.
+    pub(crate) written: Written,
 }
 
 /// A first number that means one line in one country alone.
@@ -83,6 +86,7 @@ pub(super) fn resolve(
                     ..local
                 };
                 users.local.extend(more.local.into_iter().map(named));
+                users.written = more.written;
             }
             Err(errors) => check.problems.extend_from_slice(errors.problems()),
         },
@@ -122,6 +126,7 @@ pub(crate) fn users_of(
         let mut check = Check::new(&tree, &mut problems);
         resolve_users(&file, &[], domains, &mut users, &mut check);
     }
+    users.written = Written::below("users", &tree);
     problems.extend(tree.take_problems());
     if problems.is_empty() {
         Ok(users)
