@@ -466,11 +466,7 @@ impl Conversation {
         let Some(said) = &leg.talk.said else { return };
         let heard = other.talk().and_then(|talk| talk.said.as_deref());
         let mut streams = session::media::streams(said, &leg.talk, heard);
-        if leg.success.as_ref().is_some_and(|sent| sent.is_hushed()) {
-            for stream in &mut streams {
-                (stream.rtp, stream.rtcp) = (None, None);
-            }
-        }
+        leg.hushes(&mut streams);
         let (leg, flow) = (leg.id, leg.dialog.flow);
         let barred = context.bar(&flow, &mut streams);
         // The relay counts anew from here: what should come is taken to come until it says otherwise.

@@ -11,6 +11,7 @@ use crate::engine::conversation::leg::{Leg, Unacknowledged};
 use crate::engine::dialog::Life;
 use crate::engine::ids::{Flow, Side};
 use crate::engine::location;
+use crate::engine::ports::StreamSettings;
 use crate::engine::time::{Millis, Time};
 
 /// Who hears it at once has answered it by then.
@@ -76,6 +77,15 @@ impl Leg {
     pub(crate) fn success_due_at(&self) -> Option<Time> {
         let success = self.success.as_ref()?;
         success.keep_at.or(success.hush_at)
+    }
+
+    /// The relay is told of no address of a caller who is to hear nothing.
+    pub(crate) fn hushes(&self, streams: &mut [StreamSettings]) {
+        if self.success.as_ref().is_some_and(|sent| sent.is_hushed()) {
+            for stream in streams {
+                (stream.rtp, stream.rtcp) = (None, None);
+            }
+        }
     }
 }
 
