@@ -28,7 +28,8 @@ use refork::driver::Clock;
 use refork::engine::ids::{Flow, ListenerId, Transport};
 use refork::engine::time::Millis;
 use refork::transport::{
-    Carried, Counters, Datagram, Guest, Queued, Refusal, Room, Sent, Socket, Udp, Yielded, bind,
+    Carried, Counters, Datagram, Guest, Queued, Refusal, Room, Sent, Socket, Udp, Unreached,
+    Yielded, bind,
 };
 
 use shard::Shard;
@@ -50,7 +51,7 @@ struct Datagrams {
     at: SocketAddr,
     room: Room,
     counters: Counters,
-    unreachable: Vec<SocketAddr>,
+    unreachable: Vec<Unreached>,
     /// Who is not to be heard.
     shut_out: Option<SocketAddr>,
     /// Whose keep-alives came.
@@ -116,6 +117,11 @@ impl Datagrams {
     }
 }
 
+fn unreached(peer: SocketAddr, quoted: &'static [u8]) -> Unreached {
+    let quoted = Bytes::from_static(quoted);
+    Unreached { peer, quoted }
+}
+
 /// An address where nobody listens any more.
 fn deserted(ip: &str) -> SocketAddr {
     let socket = UdpSocket::bind((ip, 0)).unwrap();
@@ -129,7 +135,18 @@ fn icmp_names_who_is_not_there() {
         let nobody = deserted(ip);
         assert_eq!(ours.send(b"anyone?", nobody), Sent::Done);
         ours.until(|ours| !ours.unreachable.is_empty());
-        assert_eq!(ours.unreachable, [nobody], "{ip}");
+        assert_eq!(ours.unreachable, [unreached(nobody, b"anyone?")], "{ip}");
+        // What is sent there is told apart, as long as it may be.
+        ours.unreachable.clear();
+        let long = [OPTIONS, &[b'x'; 900]].concat();
+        for message in [OPTIONS, &long, OPTIONS] {
+            ours.send(message, nobody);
+        }
+        ours.until(|ours| ours.unreachable.len() > 1);
+        assert_eq!(ours.unreachable[0], unreached(nobody, OPTIONS), "{ip}");
+        let quoted = &ours.unreachable[1].quoted;
+        assert!(long.starts_with(quoted), "{ip}");
+        assert!((500..=576).contains(&quoted.len()), "{ip}");
     }
 }
 
@@ -146,7 +163,7 @@ fn the_error_of_one_does_not_keep_a_datagram_from_another() {
         // On loopback the error is there when send returns, and meets the next call.
         assert_eq!(ours.send(b"hello", peer.local_addr().unwrap()), Sent::Done);
         assert_eq!(peer.recv(&mut buffer).unwrap(), 5);
-        assert_eq!(ours.unreachable, [nobody]);
+        assert_eq!(ours.unreachable, [unreached(nobody, b"anyone?")]);
     }
 }
 

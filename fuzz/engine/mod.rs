@@ -14,7 +14,7 @@ use bytes::Bytes;
 use refork::engine::Engine;
 use refork::engine::events::{Event, Happening};
 use refork::engine::ids::{ConversationId, Flow, Side, Token, Transport};
-use refork::engine::ports::{Command, Input, MediaCommand, MediaEvent, Output};
+use refork::engine::ports::{Command, Input, MediaCommand, MediaEvent, Output, Witness};
 use refork::engine::settings::Settings;
 use refork::engine::snapshot::Snapshot;
 use refork::engine::time::{Millis, Time};
@@ -267,6 +267,26 @@ impl Bench {
         self.now = end;
     }
 
+    /// What ICMP quotes: something that was sent there, be it cut short or spoiled, or nothing.
+    fn witness(&mut self, peer: SocketAddr, choices: &mut Choices<'_>) -> Witness {
+        let mut sent = self.sent.iter().rev();
+        let last = sent.find(|(flow, _)| flow.peer == peer);
+        let mut quoted = last.map_or_else(Vec::new, |(_, message)| message.bytes().to_vec());
+        match choices.below(8) {
+            0 => return Witness::Host,
+            1 => quoted.clear(),
+            2 => quoted.truncate(usize::from(choices.byte())),
+            3 => {
+                let at = usize::from(choices.byte());
+                if let Some(spoiled) = quoted.get_mut(at) {
+                    *spoiled = choices.byte();
+                }
+            }
+            _ => {}
+        }
+        Witness::Icmp(quoted.into())
+    }
+
     fn step(&mut self, choices: &mut Choices<'_>) {
         match choices.below(32) {
             0..=3 => self.call(choices),
@@ -285,7 +305,12 @@ impl Bench {
                     self.input(Input::Closed { flow });
                 } else {
                     let (transport, peer) = (flow.transport, flow.peer);
-                    self.input(Input::Unreachable { transport, peer });
+                    let witness = self.witness(peer, choices);
+                    self.input(Input::Unreachable {
+                        transport,
+                        peer,
+                        witness,
+                    });
                 }
             }
             25 => self.stored_or_resolved(choices),

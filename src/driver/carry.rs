@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::engine::events::Event;
 use crate::engine::handover::Forward;
 use crate::engine::ids::{ConversationId, Flow, Transport};
-use crate::engine::ports::{Input, Output};
+use crate::engine::ports::{Input, Output, Witness};
 use crate::metrics::Recording;
 use crate::transport::{Carried, Sent};
 
@@ -128,7 +128,7 @@ impl Shard {
         let listening = self.listening.get(usize::from(flow.listener.0));
         let Some(Listening::Udp(udp)) = listening else {
             // The flow is of a former life, with other listeners.
-            return self.tell_unreachable(vec![flow.peer]);
+            return self.tell_nobody(flow.peer, Witness::Host);
         };
         let sent = udp.send(bytes, flow.peer, &self.counters, &mut unreachable);
         match sent {
@@ -136,11 +136,7 @@ impl Shard {
             Sent::Dropped => {
                 tracing::debug!(peer = %flow.peer, len = bytes.len(), "datagram not sent");
             }
-            Sent::Unreachable => {
-                if !unreachable.contains(&flow.peer) {
-                    unreachable.push(flow.peer);
-                }
-            }
+            Sent::Unreachable => self.tell_nobody(flow.peer, Witness::Host),
         }
         self.tell_unreachable(unreachable);
     }

@@ -16,11 +16,13 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::engine::Engine;
 use crate::engine::ids::{Flow, ListenerId, Transport};
-use crate::engine::ports::Input;
+use crate::engine::ports::{Input, Witness};
 use crate::engine::snapshot::Snapshot;
 use crate::engine::time::{Millis, Time};
 use crate::gate::Rules;
-use crate::transport::{Counters, Datagram, Need, Room, Socket, StreamEvent, Streams, Udp, Views};
+use crate::transport::{
+    Counters, Datagram, Need, Room, Socket, StreamEvent, Streams, Udp, Unreached, Views,
+};
 
 use super::dispatch::shard_of;
 use super::entrance::{Entrance, Held};
@@ -455,12 +457,19 @@ impl Shard {
         Ok(())
     }
 
-    /// Tells every shard that nobody is there; this one once its outputs are carried out.
-    pub(super) fn tell_unreachable(&mut self, peers: Vec<SocketAddr>) {
-        for peer in peers {
-            let transport = Transport::Udp;
-            self.tell_all(move || Input::Unreachable { transport, peer });
+    /// Tells every shard that nobody is there, says ICMP; this one once its outputs are carried out.
+    pub(super) fn tell_unreachable(&mut self, unreached: Vec<Unreached>) {
+        for Unreached { peer, quoted } in unreached {
+            self.tell_nobody(peer, Witness::Icmp(quoted));
         }
+    }
+
+    pub(super) fn tell_nobody(&mut self, peer: SocketAddr, witness: Witness) {
+        self.tell_all(move || Input::Unreachable {
+            transport: Transport::Udp,
+            peer,
+            witness: witness.clone(),
+        });
     }
 
     /// Tells every shard of a connection that is gone, or was not to be had.

@@ -41,6 +41,7 @@ pub mod timers;
 pub mod timestamp;
 pub mod transaction;
 mod trust;
+mod unreached;
 pub mod upstreams;
 pub mod view;
 
@@ -64,7 +65,7 @@ use crate::engine::conversation::{
 use crate::engine::edge::Relays;
 use crate::engine::endpoint::{BindingChange, BindingsChanged};
 use crate::engine::events::{Event, Offence};
-use crate::engine::ids::{ConversationId, Flow, ListenerId, VirtualShard};
+use crate::engine::ids::{ConversationId, Flow, VirtualShard};
 use crate::engine::lamps::Lamps;
 use crate::engine::locating::{Located, Shunned};
 use crate::engine::location::Registrar;
@@ -79,6 +80,7 @@ use crate::engine::snapshot::{Snapshot, VERSION};
 use crate::engine::time::{Millis, Time};
 use crate::engine::timers::Timers;
 use crate::engine::transaction::Transactions;
+use crate::engine::unreached::Failing;
 use crate::engine::upstreams::{Peers, Upstreams};
 use crate::engine::view::Detail;
 use crate::sip::{Message, Method};
@@ -194,16 +196,12 @@ impl Engine {
     pub fn handle_input(&mut self, input: Input, now: Time, world: &mut dyn World) {
         match input {
             Input::Message { flow, bytes } => self.receive(bytes, flow, now, world),
-            Input::Unreachable { transport, peer } => {
-                let flow = Flow {
-                    transport,
-                    listener: ListenerId(0),
-                    peer,
-                    connection: None,
-                };
-                self.flow_failed(&flow, false, now, world);
-            }
-            Input::Closed { flow } => self.flow_failed(&flow, true, now, world),
+            Input::Unreachable {
+                transport,
+                peer,
+                witness,
+            } => self.unreachable(transport, peer, &witness, now, world),
+            Input::Closed { flow } => self.flow_failed(&flow, Failing::Closed, now, world),
             Input::Unkept { flow } => {
                 for id in self.found_by(peer_key(flow.transport, flow.peer)) {
                     self.with(id, now, world, |conversation, context| {
@@ -391,30 +389,6 @@ impl Engine {
             .moves
             .invited(message)
             .filter(|_| is_cancel && !here())
-    }
-
-    fn flow_failed(&mut self, flow: &Flow, closed: bool, now: Time, world: &mut dyn World) {
-        let stranded = self.shared.transactions.flow_failed(
-            flow.transport,
-            flow.peer,
-            flow.connection,
-            now,
-            &mut self.shared.out,
-        );
-        self.find_ways_back(stranded, world);
-        let there = self.found_by(peer_key(flow.transport, flow.peer));
-        // Before anybody asks again for a request that went down with it.
-        for id in there.iter().filter(|_| closed) {
-            self.with(*id, now, world, |conversation, _| {
-                conversation.connection_closed(flow);
-            });
-        }
-        self.listen(now, world);
-        for id in self.found_by(peer_key(flow.transport, flow.peer)) {
-            self.with(id, now, world, |conversation, context| {
-                conversation.on_flow_failed(context, flow, closed);
-            });
-        }
     }
 
     fn bindings_changed(&mut self, changed: &BindingsChanged, now: Time, world: &mut dyn World) {

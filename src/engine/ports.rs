@@ -27,10 +27,11 @@ pub enum Input {
         flow: Flow,
         bytes: Bytes,
     },
-    /// ICMP says that nobody listens there, or a send failed (RFC 3261 18.4). Every shard is told.
+    /// Nobody listens there (RFC 3261 18.4). Every shard is told.
     Unreachable {
         transport: Transport,
         peer: SocketAddr,
+        witness: Witness,
     },
     /// A connection closed or was reset, or could not be opened. Every shard is told. It concerns
     /// flows to the peer that name no connection, too; without one itself, there is none to this peer.
@@ -74,6 +75,15 @@ pub enum Input {
     Revised(Box<Revision>),
     /// How late what is worked on now is. To be told often, and most of all while it is late.
     Lateness(Millis),
+}
+
+/// Who says that nobody is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// Our own host, which has no way there.
+    Host,
+    /// ICMP, with the start of what was sent, as far as it quotes that. It may be forged.
+    Icmp(Bytes),
 }
 
 /// What an operator may order.

@@ -13,6 +13,13 @@ pub fn request(bytes: &[u8]) -> Option<(Method, &str)> {
     Some((Method::parse(method), branch))
 }
 
+/// The same of the start of what may have been sent here, as an ICMP error quotes it: nothing where it ends before the
+/// line of the Via does.
+pub fn quoted(bytes: &[u8]) -> Option<(Method, &str)> {
+    let whole = memchr::memrchr(b'\n', bytes)?;
+    request(&bytes[..=whole])
+}
+
 /// Returns the tag of the To.
 pub fn to_tag(bytes: &[u8]) -> Option<&str> {
     Address::parse(first(bytes, Name::To)?).ok()?.tag()
@@ -42,6 +49,15 @@ mod tests {
     fn a_request_is_known_by_method_and_branch() {
         assert_eq!(request(INVITE), Some((Method::Invite, "z9hG4bK1")));
         assert_eq!(to_tag(INVITE), None);
+    }
+
+    #[test]
+    fn the_start_of_a_request_is_known_once_its_via_is_whole() {
+        let via = memchr::memmem::find(INVITE, b"\r\nVia").unwrap() + 2;
+        for len in 0..INVITE.len() {
+            let whole = (len >= via).then_some((Method::Invite, "z9hG4bK1"));
+            assert_eq!(quoted(&INVITE[..len]), whole, "{len}");
+        }
     }
 
     #[test]

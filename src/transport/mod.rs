@@ -28,5 +28,5 @@ pub use local::{bindable, toward};
 pub use registry::{Guest, Registry, worker_of};
 pub use streams::{Carried, StreamEvent, StreamLimits, Streams};
 pub use troubles::Troubles;
-pub use udp::{Datagram, Queued, Room, Sent, Udp};
+pub use udp::{Datagram, Queued, Room, Sent, Udp, Unreached};
 pub use yielding::{Need, Views, Yielded};

@@ -19,6 +19,8 @@ pub(super) const BATCH: usize = 32;
 type Peer = libc::sockaddr_in6;
 /// Room for the control messages of one error: an extended error and the address of its sender.
 const CONTROL_BYTES: usize = 512;
+/// So much of a message that an ICMP error quotes is looked at (RFC 1812 4.3.2.3: an IPv4 one is no longer in all).
+pub(super) const QUOTED_MAX: usize = 576;
 /// Room for those of a datagram: when it came, and how many were lost before it.
 const QUEUE_BYTES: usize = 64;
 /// RFC 792: destination unreachable, and which of its codes say that nobody is there.
@@ -50,8 +52,8 @@ pub(super) struct Queue {
 /// One entry of the error queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum QueuedError {
-    /// Nobody is there, says ICMP of something sent to this address.
-    Nobody(SocketAddr),
+    /// Nobody is there, says ICMP of something sent to this address, of which so many bytes are quoted.
+    Nobody(SocketAddr, usize),
     /// Another kind, such as a hop limit exceeded or a path's packet size.
     Other,
 }
@@ -179,10 +181,10 @@ fn queue(header: &libc::msghdr) -> Queue {
     queue
 }
 
-/// Takes one entry off the error queue; none where it is empty.
-pub(super) fn next_error(socket: impl AsFd) -> Option<QueuedError> {
+/// Takes one entry off the error queue; none where it is empty. What it quotes of the datagram is put into `quoted`: that
+/// begins with what was sent, without any header.
+pub(super) fn next_error(socket: impl AsFd, quoted: &mut [u8; QUOTED_MAX]) -> Option<QueuedError> {
     let mut control = Control([0; CONTROL_BYTES]);
-    let mut quoted = [0_u8; 64];
     // SAFETY: plain C structs for which zeroes are valid.
     let (mut name, mut header) = unsafe { (zeroed::<Peer>(), zeroed::<libc::msghdr>()) };
     let mut part = libc::iovec {
@@ -214,7 +216,7 @@ pub(super) fn next_error(socket: impl AsFd) -> Option<QueuedError> {
         _ => false,
     };
     Some(match address(&name) {
-        Some(peer) if nobody => QueuedError::Nobody(peer),
+        Some(peer) if nobody => QueuedError::Nobody(peer, (result as usize).min(QUOTED_MAX)),
         Some(_) | None => QueuedError::Other,
     })
 }

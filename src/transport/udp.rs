@@ -11,7 +11,7 @@ use mio::{Interest, Registry, Token};
 use crate::sip::stun;
 
 use super::counters::Counters;
-use super::sys::{self, Arrived, BATCH, QueuedError};
+use super::sys::{self, Arrived, BATCH, QUOTED_MAX, QueuedError};
 
 /// Tries to send one datagram: each may meet the error of another that was sent before.
 const SEND_TRIES: usize = 4;
@@ -23,6 +23,14 @@ const ERRORS_MAX: usize = 256;
 pub struct Datagram {
     pub peer: SocketAddr,
     pub bytes: Bytes,
+}
+
+/// ICMP says that nobody takes what goes to a peer. Anybody can forge that who knows its address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreached {
+    pub peer: SocketAddr,
+    /// The start of what was sent, as far as it is quoted.
+    pub quoted: Bytes,
 }
 
 /// What a read says of the kernel's queue of a socket.
@@ -93,7 +101,7 @@ impl Udp {
         &mut self,
         room: &mut Room,
         counters: &Counters,
-        unreachable: &mut Vec<SocketAddr>,
+        unreachable: &mut Vec<Unreached>,
         hears: &dyn Fn(SocketAddr, &[u8]) -> bool,
         kept: &mut Vec<SocketAddr>,
         into: &mut Vec<Datagram>,
@@ -157,13 +165,17 @@ impl Udp {
 
     /// Empties the error queue: who is not there is appended to `unreachable`. Returns true where
     /// there was any error at all.
-    pub fn errors(&self, unreachable: &mut Vec<SocketAddr>) -> bool {
+    pub fn errors(&self, unreachable: &mut Vec<Unreached>) -> bool {
         let mut any = false;
+        let mut room = [0; QUOTED_MAX];
         for _ in 0..ERRORS_MAX {
-            match sys::next_error(&self.socket) {
-                Some(QueuedError::Nobody(peer)) => {
-                    if !unreachable.contains(&peer) {
-                        unreachable.push(peer);
+            match sys::next_error(&self.socket, &mut room) {
+                Some(QueuedError::Nobody(peer, len)) => {
+                    let quoted = &room[..len];
+                    let same = |known: &Unreached| known.peer == peer && known.quoted == quoted;
+                    if !unreachable.iter().any(same) {
+                        let quoted = Bytes::copy_from_slice(quoted);
+                        unreachable.push(Unreached { peer, quoted });
                     }
                 }
                 Some(QueuedError::Other) => {}
@@ -181,8 +193,9 @@ impl Udp {
         bytes: &[u8],
         peer: SocketAddr,
         counters: &Counters,
-        unreachable: &mut Vec<SocketAddr>,
+        unreachable: &mut Vec<Unreached>,
     ) -> Sent {
+        let mut others = false;
         for _ in 0..SEND_TRIES {
             let Err(error) = self.socket.send_to(bytes, peer) else {
                 Counters::add(&counters.datagrams_sent);
@@ -192,14 +205,19 @@ impl Udp {
                 error.raw_os_error(),
                 Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM)
             );
-            let others = self.errors(unreachable);
+            others = self.errors(unreachable);
             if full || error.raw_os_error() == Some(libc::EMSGSIZE) && !others {
                 Counters::add(&counters.datagrams_dropped);
                 return Sent::Dropped;
             }
         }
         Counters::add(&counters.datagrams_dropped);
-        Sent::Unreachable
+        // Errors of others, which may be forged, say nothing of this one.
+        if others {
+            Sent::Dropped
+        } else {
+            Sent::Unreachable
+        }
     }
 }
 

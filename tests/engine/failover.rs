@@ -149,8 +149,7 @@ fn one_that_cannot_be_reached_gives_way_at_once() {
     let mut t = table();
     invites(&mut t, "call1");
     t.request_to(desk(), Method::Invite);
-    let (transport, peer) = (Transport::Udp, desk());
-    t.input(Input::Unreachable { transport, peer });
+    t.icmp(desk());
     let second = t.request_to(mobile(), Method::Invite);
     answers(&mut t, &second, mobile());
     assert_eq!(failures(&t), [(TargetFailure::Unreachable, true)]);
@@ -266,8 +265,7 @@ fn a_message_goes_on_to_the_next_target() {
         (first.call_id(), first.from_tag(), first.cseq()),
         (second.call_id(), second.from_tag(), second.cseq())
     );
-    let (transport, peer) = (Transport::Udp, mobile());
-    t.input(Input::Unreachable { transport, peer });
+    t.icmp(mobile());
     let third_try = t.request_to(third(), Method::Message);
     t.nothing_to(alice());
     t.reply(&third_try, 200, third());

@@ -436,15 +436,127 @@ fn a_phone_that_hangs_up_since_its_answer_was_never_acknowledged_is_sought() {
     }
 }
 
-#[test]
-fn a_forged_icmp_harms_nobody() {
+/// What ICMP quotes of the probe that is out.
+type Quoted = fn(&Message) -> Vec<u8>;
+
+/// Of Bob's desk phone, which says nothing: how long it takes to lose it, where ICMP comes so often.
+fn lost_after(quoted: Quoted, every: Millis, media_too: bool) -> Millis {
     let mut t = Table::new(settings());
     t.established();
-    t.icmp(desk());
+    t.desk_is_silent();
+    let mut probe = t.request_to(desk(), Method::Options);
+    let began = t.now;
+    while t.losses().is_empty() {
+        assert!(t.now.since(began) < Millis::from_secs(60), "never");
+        t.icmp_quoting(desk(), &quoted(&probe));
+        if media_too {
+            t.media_event(|media| MediaEvent::Unreachable {
+                media,
+                side: Side::Callee,
+            });
+        }
+        if t.losses().is_empty() {
+            t.pass(every);
+        }
+        while let Some(next) = t.waiting(desk(), &Method::Options) {
+            probe = next;
+        }
+    }
+    t.now.since(began)
+}
+
+#[test]
+fn icmp_settles_what_it_proves_and_hurries_what_it_says_without_proof() {
+    let whole = |probe: &Message| probe.bytes().to_vec();
+    let nothing = |_: &Message| Vec::new();
+    let eight = |probe: &Message| probe.bytes()[..8].to_vec();
+    let cut = |probe: &Message| {
+        let text = probe.bytes();
+        let at = memchr::memmem::find(text, b"branch=").unwrap();
+        text[..at + 20].to_vec()
+    };
+    let other = |probe: &Message| {
+        let text = String::from_utf8(probe.bytes().to_vec()).unwrap();
+        let branch = probe.branch().unwrap();
+        text.replace(branch, &format!("{}x", &branch[..branch.len() - 1]))
+            .into_bytes()
+    };
+    let another_method = |probe: &Message| {
+        let text = String::from_utf8(probe.bytes().to_vec()).unwrap();
+        text.replace("OPTIONS", "MESSAGE").into_bytes()
+    };
+    let cases: [(&str, Quoted, Millis); 6] = [
+        ("the probe", whole, Millis(0)),
+        ("nothing", nothing, Millis(2_000)),
+        ("eight octets", eight, Millis(2_000)),
+        ("half of its branch", cut, Millis(2_000)),
+        ("another branch", other, Millis(8_000)),
+        ("another request", another_method, Millis(8_000)),
+    ];
+    for (what, quoted, after) in cases {
+        // However many come, they do no more than one.
+        for every in [Millis(10), Millis(500)] {
+            assert_eq!(lost_after(quoted, every, false), after, "{what} {every:?}");
+        }
+    }
+    // Nor does that for its media with it.
+    assert_eq!(lost_after(nothing, Millis(10), true), Millis(2_000));
+}
+
+#[test]
+fn a_spray_of_forged_icmp_harms_nobody() {
+    for session in [false, true] {
+        let mut t = Table::new(settings());
+        if session {
+            t.texting();
+        } else {
+            t.established();
+        }
+        let mut asked = 0;
+        // A hundred a second for a minute, and the phone's round trip is longer than their pause.
+        for _ in 0..600 {
+            let probe = t.waiting(desk(), &Method::Options);
+            for _ in 0..10 {
+                t.icmp_quoting(desk(), b"");
+                t.pass(Millis(10));
+            }
+            while let Some(probe) = t.waiting(alice(), &Method::Options) {
+                t.reply(&probe, 200, alice());
+            }
+            if let Some(probe) = probe {
+                asked += 1;
+                t.reply(&probe, 200, desk());
+            }
+        }
+        assert!(t.losses().is_empty());
+        assert!((2..=6).contains(&asked), "{asked}");
+        t.nothing_to(mobile());
+    }
+}
+
+#[test]
+fn what_is_carried_or_rings_does_not_fail_by_forged_icmp() {
+    let mut t = two();
+    t.alice_invites(&audio(alice()));
+    let invite = t.request_to(desk(), Method::Invite);
+    t.icmp_quoting(desk(), b"");
+    t.reply(&invite, 180, desk());
+    t.response_to(alice(), 180);
+    t.icmp_quoting(desk(), b"");
     let probe = t.request_to(desk(), Method::Options);
+    t.icmp_quoting(desk(), b"");
     t.reply(&probe, 200, desk());
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    let ok = t.response_to(alice(), 200);
+    let mut a = Remote::of_answer(&ok, alice());
+    t.receive(alice(), a.ack(1));
+    t.request_to(desk(), Method::Ack);
+    t.receive(alice(), a.request(Method::Info).end());
+    let carried = t.request_to(desk(), Method::Info);
+    t.icmp_quoting(desk(), b"");
+    t.reply(&carried, 200, desk());
+    t.response_to(alice(), 200);
     assert!(t.losses().is_empty());
-    t.nothing_to(alice());
 }
 
 /// Alice calls from a TCP connection, her Contact as given; she and Bob's desk phone talk.

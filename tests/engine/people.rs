@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use bytes::Bytes;
+
 use refork::engine::ids::{Aor, Side, Transport};
-use refork::engine::ports::{Command, Input, MediaEvent};
+use refork::engine::ports::{Command, Input, MediaEvent, Witness};
 use refork::engine::settings::*;
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
@@ -282,11 +284,23 @@ impl Table {
         self.receive(at, response(request, status, at, "x1").end());
     }
 
-    /// ICMP says that nobody listens there.
+    /// ICMP says that nobody listens there, and quotes what was asked there last, as Linux does.
     pub fn icmp(&mut self, peer: SocketAddr) {
+        let mut out = self.out.iter().rev();
+        let last = out.find(|(to, _, _)| *to == peer);
+        let quoted = last.map_or_else(Bytes::new, |(_, asked, _)| asked.bytes().clone());
+        self.out.retain(|(to, asked, rings)| {
+            *to != peer || *rings && *asked.method() == Method::Invite
+        });
+        self.icmp_quoting(peer, &quoted);
+    }
+
+    /// The same by a host that quotes no more than that, or by who forges it.
+    pub fn icmp_quoting(&mut self, peer: SocketAddr, quoted: &[u8]) {
         self.input(Input::Unreachable {
             transport: Transport::Udp,
             peer,
+            witness: Witness::Icmp(Bytes::copy_from_slice(&quoted[..quoted.len().min(520)])),
         });
     }
 

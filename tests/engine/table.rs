@@ -235,6 +235,8 @@ pub struct Table {
     settings: Settings,
     pub now: Time,
     mail: VecDeque<(SocketAddr, Message)>,
+    /// Requests that have no final answer: to whom, and whether a provisional one came.
+    pub out: Vec<(SocketAddr, Message, bool)>,
     /// How each was reached last.
     pub reached_over: BTreeMap<SocketAddr, Flow>,
     pub events: Vec<Event>,
@@ -288,6 +290,7 @@ impl Table {
             settings,
             now: Time(1_700_000_000_000),
             mail: VecDeque::new(),
+            out: Vec::new(),
             reached_over: BTreeMap::new(),
             events: Vec::new(),
             of_calls: Vec::new(),
@@ -332,6 +335,35 @@ impl Table {
             t.engine.handle_input(input, t.now, &mut t.site);
             t.drain();
         });
+    }
+
+    /// Keeps what is asked, for ICMP to quote.
+    fn is_sent(&mut self, peer: SocketAddr, message: &Message) {
+        let key = |message: &Message| {
+            (
+                message.branch().map(str::to_owned),
+                message.method().clone(),
+            )
+        };
+        let asks = message.is_request() && *message.method() != Method::Ack;
+        let mut latest = self.out.iter().rev().take(64);
+        if asks && !latest.any(|(_, known, _)| key(known) == key(message)) {
+            self.out.push((peer, message.clone(), false));
+        }
+    }
+
+    fn is_answered(&mut self, message: &Message) {
+        let status = message.status();
+        let answered = |(_, known, _): &(SocketAddr, Message, bool)| {
+            (known.branch(), known.method()) == (message.branch(), message.method())
+        };
+        if status >= 200 {
+            self.out.retain(|known| !answered(known));
+        } else if status > 0
+            && let Some(known) = self.out.iter_mut().find(|known| answered(known))
+        {
+            known.2 = true;
+        }
     }
 
     /// Returns the worker that an input is for.
@@ -387,6 +419,7 @@ impl Table {
         if flow.connection.is_some() {
             self.site.open.insert(flow.peer, flow);
         }
+        self.is_answered(&message);
         self.input(Input::Message { flow, bytes });
     }
 
@@ -429,6 +462,7 @@ impl Table {
                     };
                     self.write(flow.peer, "◄──", &message);
                     self.reached_over.insert(flow.peer, flow);
+                    self.is_sent(flow.peer, &message);
                     // 100 only stops retransmissions.
                     if message.status() != 100 {
                         self.mail.push_back((flow.peer, message));

@@ -337,6 +337,41 @@ impl<C: Clone + Of> Clients<C> {
         }
     }
 
+    /// Somebody says that nobody takes what goes to a peer: who rings there may be asked.
+    pub(super) fn flow_doubted<S>(
+        &mut self,
+        transport: Transport,
+        peer: SocketAddr,
+        effects: &mut Effects<'_, C, S>,
+    ) {
+        let range = (transport, peer, Key::MIN)..=(transport, peer, Key::MAX);
+        let there = self.by_peer.range(range).map(|entry| ClientId(entry.2));
+        let rings = |id: &ClientId| {
+            let client = self.slab.get(id.0);
+            client.is_some_and(|client| {
+                let proceeding = invite_client::State::Proceeding;
+                matches!(client.machine, Machine::Invite(state) if state == proceeding)
+            })
+        };
+        let ringing: Vec<ClientId> = there.filter(rings).collect();
+        for id in ringing {
+            self.feed(id, Input::Broken, None, effects);
+        }
+    }
+
+    /// Returns true where a request with that branch waits for the answer of a peer.
+    pub(super) fn is_open(
+        &self,
+        method: &Method,
+        branch: &str,
+        transport: Transport,
+        peer: SocketAddr,
+    ) -> bool {
+        let found = self.by_branch.get(&Lookup::client(branch, method));
+        let client = found.and_then(|id| self.slab.get(id.0));
+        client.is_some_and(|client| client.watched == Some((transport, peer)))
+    }
+
     fn start<S>(
         &mut self,
         lookup: Lookup,

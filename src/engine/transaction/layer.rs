@@ -14,7 +14,7 @@ use crate::engine::ports::Output;
 use crate::engine::settings::TimerSettings;
 use crate::engine::time::Time;
 use crate::engine::timers::Timers;
-use crate::sip::Message;
+use crate::sip::{Message, Method};
 
 /// How many server transactions stand at most; a request beyond gets a 503 and leaves no trace.
 const SERVERS_MAX: usize = 200_000;
@@ -93,6 +93,31 @@ impl<C: Clone + Of, S: Clone + Of> Transactions<C, S> {
         let (clients, servers, mut effects) = self.parts(now, out);
         clients.flow_failed(transport, peer, connection, &mut effects);
         servers.flow_failed(transport, peer, connection, &mut effects)
+    }
+
+    /// Takes word that nothing reaches a peer over UDP, which may be wrong: no request of ours fails by it, but a phone
+    /// that rings may be asked whether it is there. Returns what `flow_failed` does: no response goes nowhere by it.
+    pub fn flow_doubted(
+        &mut self,
+        transport: Transport,
+        peer: SocketAddr,
+        now: Time,
+        out: &mut VecDeque<Output>,
+    ) -> Vec<Stranded> {
+        let (clients, servers, mut effects) = self.parts(now, out);
+        clients.flow_doubted(transport, peer, &mut effects);
+        servers.flow_failed(transport, peer, None, &mut effects)
+    }
+
+    /// Returns true where a request of ours with that branch waits for the answer of a peer.
+    pub fn is_open(
+        &self,
+        method: &Method,
+        branch: &str,
+        transport: Transport,
+        peer: SocketAddr,
+    ) -> bool {
+        self.clients.is_open(method, branch, transport, peer)
     }
 
     /// Lets the responses to a request go over another flow than it came by.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use refork::engine::ids::{ConnectionId, Flow, Transport};
-use refork::engine::ports::Input;
+use refork::engine::ports::{Input, Witness};
 use refork::engine::time::Millis;
 use refork::sip::Message;
 use std::net::SocketAddr;
@@ -15,6 +15,9 @@ use crate::scenario::Act;
 
 /// Datagrams that a stopped phone's socket keeps.
 const WAITING_MAX: usize = 100;
+
+/// So much of a datagram an ICMP error has room for at a host that quotes all it can.
+const QUOTED_MAX: usize = 520;
 
 impl Simulation {
     pub(super) fn send_from_phone(&mut self, phone: PhoneId, bytes: Bytes) {
@@ -81,9 +84,15 @@ impl Simulation {
             Power::Off { speaks } => {
                 self.lost(Some(phone), &bytes, "switched off");
                 if speaks {
+                    // Every third host has no room for more than eight octets, which is no part of a message.
+                    let quoted = match phone % 3 {
+                        2 => Bytes::new(),
+                        _ => bytes.slice(..bytes.len().min(QUOTED_MAX)),
+                    };
                     self.inform(Input::Unreachable {
                         transport: Transport::Udp,
                         peer: to,
+                        witness: Witness::Icmp(quoted),
                     });
                 }
             }

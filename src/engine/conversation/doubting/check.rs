@@ -60,6 +60,8 @@ pub(crate) struct Check {
     pub(super) denied: bool,
     /// ICMP says that nobody takes its media.
     pub(super) refused: bool,
+    /// ICMP that proves nothing says that nobody takes what it is asked.
+    pub(super) hurried: bool,
     /// The sign is one of a phone that has forgotten its call, too.
     pub(super) unproven: bool,
     /// The dialog is asked beside OPTIONS.
@@ -85,6 +87,7 @@ impl Check {
             unasked: false,
             denied: false,
             refused: false,
+            hurried: false,
             unproven: false,
             dialog: false,
             asked: now,
@@ -285,7 +288,7 @@ impl Conversation {
 
     /// A sign of somebody that was found to be well a moment ago, or of a dialog that it may not know yet: it is
     /// looked at later.
-    fn is_left_alone(&mut self, now: Time, side: Side, signal: Signal) -> bool {
+    pub(super) fn is_left_alone(&mut self, now: Time, side: Side, signal: Signal) -> bool {
         let party = self.party_mut(side);
         let unsure = party.may_not_know() && signal == Signal::RequestFailed;
         let Some(leg) = party.leg.as_ref() else {
@@ -338,8 +341,9 @@ impl Conversation {
             // Without media there is no grace any more.
             Step::Waiting if !party.flowing => self.is_unheard(context, side, signal),
             Step::Waiting if check.refused => check.next = Some(check.grace),
-            // Its host is there and says that nobody listens: the probe that is out is the last.
-            Step::Asked { out, .. } if signal == Signal::MediaUnreachable => {
+            // Its host is there and says that nobody listens: the probe that is out is the last. Both kinds of ICMP can
+            // be forged, and do no more than one.
+            Step::Asked { out, .. } if signal == Signal::MediaUnreachable && !check.hurried => {
                 check.step = Step::Asked { left: 0, out };
                 self.ask_dialog_beside(context, side);
             }

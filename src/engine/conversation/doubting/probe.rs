@@ -9,7 +9,11 @@ use crate::engine::conversation::restoring::reach::way_anew;
 use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::location;
+use crate::engine::time::{Millis, Time};
 use crate::sip::{Builder, Message, Method};
+
+/// How long a phone has for an answer where ICMP says, without proof, that nobody takes the question.
+const IN_A_MOMENT: Millis = Millis::from_secs(1);
 
 impl Conversation {
     /// Sends OPTIONS over every flow known for the endpoint.
@@ -199,6 +203,36 @@ impl Conversation {
             && matches!(check.step, Step::Asked { .. })
         {
             check.next = check.next.max(after);
+        }
+    }
+
+    /// ICMP says that nobody takes a probe, and proves nothing: who is there answers in a moment, or to the next try.
+    pub(super) fn hurry_probe(&mut self, context: &Context<'_>, side: Side) {
+        let timeout = self.probing(context).timeout;
+        // Another flow may still lead there.
+        let leg = self.party(side).leg.as_ref();
+        let sought = leg.is_some_and(|leg| context.course(&leg.dialog).sought);
+        let others = sought || self.flows(context, side).len() > 1;
+        let Some(check) = self.party_mut(side).check.as_mut() else {
+            return;
+        };
+        let Step::Asked { left, out } = check.step else {
+            return;
+        };
+        let soon = (check.asked + IN_A_MOMENT).max(context.now);
+        // Where somebody on the way has refused it, it has its time.
+        let waits = |next: &Time| soon < *next && *next <= check.asked + timeout;
+        if others || !check.next.is_some_and(|next| waits(&next)) {
+            return;
+        }
+        check.next = Some(soon);
+        let first = !std::mem::replace(&mut check.hurried, true);
+        if first && check.refused {
+            // Its media was refused, and this try would be the last.
+            check.step = Step::Asked {
+                left: left.max(1),
+                out,
+            };
         }
     }
 

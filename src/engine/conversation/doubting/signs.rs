@@ -7,6 +7,7 @@ use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, Side};
 use crate::engine::location;
 use crate::engine::ports::MediaEvent;
+use crate::engine::unreached::Failing;
 
 impl Conversation {
     /// What the relay saw.
@@ -90,8 +91,9 @@ impl Conversation {
         &mut self,
         context: &mut Context<'_>,
         failed: &Flow,
-        closed: bool,
+        failing: Failing,
     ) {
+        let closed = failing == Failing::Closed;
         for side in [Side::Caller, Side::Callee] {
             let Some(flow) = self.goes_over(side, failed) else {
                 continue;
@@ -102,10 +104,25 @@ impl Conversation {
                 }
                 continue;
             }
+            if failing == Failing::Rumoured {
+                self.rumoured(context, side);
+                continue;
+            }
             self.suspect(context, side, Signal::Transport);
             if let Some(check) = self.party_mut(side).check.as_mut() {
                 check.astray |= !closed;
             }
+        }
+    }
+
+    /// ICMP without proof is a sign as any, but that who was found to live is left alone for a while. Of who is
+    /// suspected it says that nobody may be there to answer: each try has no more than its moment.
+    fn rumoured(&mut self, context: &mut Context<'_>, side: Side) {
+        let check = self.party(side).check.as_ref();
+        if check.is_some_and(|check| check.signal.is_some()) {
+            self.hurry_probe(context, side);
+        } else if !self.is_left_alone(context.now, side, Signal::Transport) {
+            self.suspect(context, side, Signal::Transport);
         }
     }
 

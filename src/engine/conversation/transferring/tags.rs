@@ -35,7 +35,7 @@ impl Moves {
         }
     }
 
-    fn is_own(&self, shard: VirtualShard) -> bool {
+    pub(crate) fn is_own(&self, shard: VirtualShard) -> bool {
         self.own >> shard.0 & 1 == 1
     }
 
