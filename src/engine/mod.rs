@@ -60,7 +60,7 @@ use crate::engine::conversation::restoring::budget::Budget;
 use crate::engine::conversation::transferring::semi_attended::TakenBack;
 use crate::engine::conversation::under_way::UnderWay;
 use crate::engine::conversation::{
-    Conversation, Key, Moves, Ringing, answered_peers, aor_key, peer_key,
+    Conversation, Failing, Key, Moves, Ringing, answered_peers, aor_key, peer_key,
 };
 use crate::engine::edge::Relays;
 use crate::engine::endpoint::{BindingChange, BindingsChanged};
@@ -80,7 +80,6 @@ use crate::engine::snapshot::{Snapshot, VERSION};
 use crate::engine::time::{Millis, Time};
 use crate::engine::timers::Timers;
 use crate::engine::transaction::Transactions;
-use crate::engine::unreached::Failing;
 use crate::engine::upstreams::{Peers, Upstreams};
 use crate::engine::view::Detail;
 use crate::sip::{Message, Method};

@@ -7,23 +7,12 @@
 use std::net::SocketAddr;
 
 use crate::engine::Engine;
-use crate::engine::conversation::peer_key;
+use crate::engine::conversation::{Failing, peer_key};
 use crate::engine::ids::{Flow, ListenerId, Transport};
 use crate::engine::mint::branch_shard;
 use crate::engine::ports::{Witness, World};
 use crate::engine::time::Time;
 use crate::sip::{Method, glance};
-
-/// What became of a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failing {
-    /// Its connection is closed.
-    Closed,
-    /// Nobody takes what is sent.
-    Unreachable,
-    /// The same says somebody who may not know.
-    Rumoured,
-}
 
 impl Engine {
     pub(super) fn unreachable(

@@ -62,6 +62,7 @@ use crate::engine::view::Stage;
 use crate::sip::Method;
 
 pub(crate) use self::carrying::hops_left;
+pub(crate) use self::doubting::signs::Failing;
 pub(crate) use self::forking::breadth::{breadth, has_looped};
 pub(crate) use self::forking::calling::{Way, in_secrecy, way};
 pub(crate) use self::index::{Key, Keys, answered_peers, aor_key, peer_key};

@@ -9,5 +9,5 @@ pub(crate) mod moving;
 pub(crate) mod outage;
 pub(crate) mod outcome;
 mod probe;
-mod signs;
+pub(super) mod signs;
 pub(crate) mod trust;

@@ -7,7 +7,17 @@ use crate::engine::events::Signal;
 use crate::engine::ids::{Flow, Side};
 use crate::engine::location;
 use crate::engine::ports::MediaEvent;
-use crate::engine::unreached::Failing;
+
+/// What became of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failing {
+    /// Its connection is closed.
+    Closed,
+    /// Nobody takes what is sent.
+    Unreachable,
+    /// The same says somebody who may not know.
+    Rumoured,
+}
 
 impl Conversation {
     /// What the relay saw.
