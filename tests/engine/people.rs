@@ -150,7 +150,7 @@ impl Table {
         instance: &str,
         cseq: u32,
         expires: u32,
-    ) -> bytes::Bytes {
+    ) -> Bytes {
         refork::sip::Builder::request(&Method::Register, "sip:example.org")
             .header(
                 Name::Via,
