@@ -469,7 +469,7 @@ impl Conversation {
         let mut streams = session::media::streams(said, &leg.talk, heard);
         leg.hushes(&mut streams);
         let (leg, flow) = (leg.id, leg.dialog.flow);
-        let barred = context.bar(&flow, &mut streams);
+        let barred = context.bar(&flow, &mut streams, heard);
         // The relay counts anew from here: what should come is taken to come until it says otherwise.
         let flowing = streams
             .iter()

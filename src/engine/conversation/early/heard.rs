@@ -154,7 +154,7 @@ impl Conversation {
         let offered = caller.and_then(|talk| talk.said.as_deref());
         let mut streams = media::streams(said, &branch.leg.talk, offered);
         let peer = branch.leg.dialog.flow.peer;
-        let barred = context.bar(&branch.leg.dialog.flow, &mut streams);
+        let barred = context.bar(&branch.leg.dialog.flow, &mut streams, offered);
         let number = invitation.voices.says(Voice {
             number: 0,
             leg,

@@ -1,11 +1,12 @@
 //! Where media never goes by a leg's word. What the relay sends comes from an address of ours, which upstreams and
-//! trusted peers believe, and so do we ourselves: nobody may have it sent where SIP is spoken. And who names a port of
-//! our relay as its own would have the relay speak to itself.
+//! trusted peers believe, and so do we ourselves: nobody may have it sent where SIP is spoken. And where both ends of a
+//! call name ports of our relay as their own, the relay would speak to itself.
 //!
 //! A call that goes by way of us twice, phone to PBX and PBX to phone, rightly has our ports as the addresses of the legs
-//! toward the PBX, where that stays out of the media. So an upstream or a trusted peer may name them, and no phone may.
+//! toward the PBX, where that stays out of the media; so has one that somebody else puts together (RFC 3725). One end of
+//! each is a phone then, and a ring of calls has none. An upstream or a trusted peer may name them at both ends.
 //!
-//! Such an address counts as none: nothing is sent there, and what the endpoint sends tells where it is.
+//! Nothing is sent to such an address: its port counts as none, and what the endpoint sends tells where it is.
 
 use std::net::SocketAddr;
 
@@ -15,28 +16,49 @@ use crate::engine::events::Event;
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::ports::StreamSettings;
 use crate::engine::reasons::Barred;
+use crate::sip::sdp::Sdp;
 
 /// Ports of SIP (RFC 3261 18.1).
 const SIP: [u16; 2] = [5060, 5061];
 
 impl Context<'_> {
-    /// Takes out of what a leg over this flow has said where its media may not be sent. Returns the first such address.
+    /// Takes out of what a leg over this flow has said where its media may not be sent, by what the other end has said.
+    /// Returns the first such address.
     pub(crate) fn bar(
         &self,
         flow: &Flow,
         streams: &mut [StreamSettings],
+        other: Option<&str>,
     ) -> Option<(Barred, SocketAddr)> {
         let mut found = None;
         for stream in streams {
             for place in [&mut stream.rtp, &mut stream.rtcp] {
-                let barred = place.and_then(|at| Some((self.bars(flow, at)?, at)));
-                if barred.is_some() {
-                    *place = None;
-                    found = found.or(barred);
+                let Some(at) = *place else { continue };
+                let Some(why) = self.bars(flow, at) else {
+                    continue;
+                };
+                if why == Barred::Relay && !other.is_some_and(|said| self.is_of_relay(said)) {
+                    continue;
                 }
+                *place = Some(SocketAddr::new(at.ip(), 0));
+                found = found.or(Some((why, at)));
             }
         }
         found
+    }
+
+    /// Returns true where a description names a port of our relay.
+    fn is_of_relay(&self, said: &str) -> bool {
+        let Ok(sdp) = Sdp::parse(said.as_bytes()) else {
+            return false;
+        };
+        let settings = &self.shared.settings.media;
+        let mut media = sdp.media().iter().filter(|media| media.port != 0);
+        media.any(|media| {
+            let ip = media.address.map(|ip| ip.to_canonical());
+            let ours = |ip| settings.address == Some(ip) || self.world.is_ours(ip);
+            settings.ports.contains(&media.port) && ip.is_some_and(ours)
+        })
     }
 
     fn bars(&self, flow: &Flow, at: SocketAddr) -> Option<Barred> {

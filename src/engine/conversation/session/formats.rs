@@ -65,7 +65,7 @@ impl Conversation {
         if both.all(|(before, now)| now.besides.iter().all(|format| known(before, format))) {
             return;
         }
-        context.bar(&leg.dialog.flow, &mut streams);
+        context.bar(&leg.dialog.flow, &mut streams, heard);
         let command = MediaCommand::Configure {
             media: self.id,
             side,
