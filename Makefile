@@ -31,7 +31,7 @@ format: ## Check the formatting
 lint: ## Clippy, with warnings as errors
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-deploy-check: ## Check what deploy/ ships with the tools that are here
+deploy-check: ## Check what deploy/ ships; needs promtool
 	bash tests/bootstrap/deploy-check
 
 unit: ## Rust tests

@@ -382,12 +382,11 @@ impl Engine {
 
     /// Returns who has the INVITE that a CANCEL is for, where that is with another worker.
     fn invited_elsewhere(&self, message: &Message, flow: Flow) -> Option<ConversationId> {
-        let is_cancel = message.is_request() && *message.method() == Method::Cancel;
+        if !message.is_request() || *message.method() != Method::Cancel {
+            return None;
+        }
         let here = || self.shared.transactions.knows(message, flow);
-        self.shared
-            .moves
-            .invited(message)
-            .filter(|_| is_cancel && !here())
+        self.shared.moves.invited(message).filter(|_| !here())
     }
 
     fn bindings_changed(&mut self, changed: &BindingsChanged, now: Time, world: &mut dyn World) {

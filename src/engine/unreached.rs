@@ -31,22 +31,33 @@ impl Engine {
         };
         let failing = match witness {
             Witness::Host => Some(Failing::Unreachable),
-            Witness::Icmp(quoted) => self.shown_by(quoted, &flow),
+            Witness::Icmp(quoted) => self.shown_by(quoted, &flow, now),
         };
         if let Some(failing) = failing {
             self.flow_failed(&flow, failing, now, world);
         }
     }
 
-    /// Returns what an ICMP error shows by what it quotes: nothing where that is a request of ours which is not open.
-    fn shown_by(&self, quoted: &[u8], flow: &Flow) -> Option<Failing> {
+    /// Returns what an ICMP error shows by what it quotes: nothing where that is a request of ours which is not open. A
+    /// proxy has passed our branch on to its phones, whoever they are: there no request within a dialog ends by that of
+    /// another, nor a probe.
+    fn shown_by(&mut self, quoted: &[u8], flow: &Flow, now: Time) -> Option<Failing> {
         let rumoured = Some(Failing::Rumoured);
         let Some((method, branch)) = glance::quoted(quoted) else {
             return rumoured;
         };
-        let transactions = &self.shared.transactions;
-        if transactions.is_open(&method, branch, flow.transport, flow.peer) {
-            return Some(Failing::Unreachable);
+        let shared = &mut self.shared;
+        let ip = flow.peer.ip();
+        let open = shared
+            .transactions
+            .quoted(&method, branch, flow.transport, flow.peer);
+        match open {
+            Some(id) if shared.peers.knows(ip) || shared.doubted.knows(ip) => {
+                shared.transactions.not_taken(id, now, &mut shared.out);
+                return rumoured;
+            }
+            Some(_) => return Some(Failing::Unreachable),
+            None => {}
         }
         // The ACK of a 2xx has no transaction, and another shard knows its own.
         let moves = &self.shared.moves;

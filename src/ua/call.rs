@@ -10,6 +10,10 @@ use super::phone::Phone;
 use super::request::Ticket;
 use super::rtp::Packet;
 
+/// How long it waits where two offers have met, and how often.
+const GLARE: Duration = Duration::from_millis(500);
+const GLARES_MAX: usize = 3;
+
 /// One call of a phone. It may be held on to after its end.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -145,14 +149,27 @@ impl Call {
 
     /// Puts it on hold by re-INVITE, and waits for the response.
     pub fn hold(&self) -> Result<u16, UaError> {
-        let ticket = self.phone.0.act(|agent| agent.hold(self.index, true))?;
-        Ok(self.phone.response(ticket, "INVITE")?.status())
+        self.change(true)
     }
 
     /// Takes it back from hold.
     pub fn resume(&self) -> Result<u16, UaError> {
-        let ticket = self.phone.0.act(|agent| agent.hold(self.index, false))?;
-        Ok(self.phone.response(ticket, "INVITE")?.status())
+        self.change(false)
+    }
+
+    /// Asks once more, after a pause, where that meets what the other side has open (RFC 3261 14.1).
+    fn change(&self, on_hold: bool) -> Result<u16, UaError> {
+        let ask = || {
+            let ticket = self.phone.0.act(|agent| agent.hold(self.index, on_hold))?;
+            Ok(self.phone.response(ticket, "INVITE")?.status())
+        };
+        for _ in 0..GLARES_MAX {
+            match ask()? {
+                491 => std::thread::sleep(GLARE),
+                status => return Ok(status),
+            }
+        }
+        ask()
     }
 
     /// Offers pictures beside the sound by re-INVITE, or takes them out, and waits for the response.

@@ -448,6 +448,28 @@ fn calls_that_fail_put_no_target_out_that_answers_probes() {
     answers(&mut t, &invite, desk());
 }
 
+/// The phone behind a proxy knows our branch, too, and may forge an error that quotes it.
+#[test]
+fn an_icmp_that_quotes_a_call_which_rings_ends_no_probe_of_its_target() {
+    let mut t = probed();
+    lives(&mut t, 2, &[(desk(), 200), (mobile(), 200)]);
+    invites(&mut t, "call1");
+    let ringing = t.request_to(desk(), Method::Invite);
+    t.reply(&ringing, 180, desk());
+    for _ in 0..400 {
+        t.pass(Millis(100));
+        for at in [desk(), mobile()] {
+            while let Some(probe) = t.waiting(at, &Method::Options) {
+                t.icmp_quoting(desk(), ringing.bytes());
+                t.reply(&probe, 200, at);
+            }
+        }
+        assert_eq!(states(&t), "up up");
+    }
+    t.discard(alice());
+    answers(&mut t, &ringing, desk());
+}
+
 #[test]
 fn a_call_that_nobody_answers_says_nothing_where_a_later_one_was_answered() {
     let mut t = probed();

@@ -559,6 +559,24 @@ fn what_is_carried_or_rings_does_not_fail_by_forged_icmp() {
     assert!(t.losses().is_empty());
 }
 
+#[test]
+fn an_invite_that_nobody_takes_fails_with_its_third_copy_where_icmp_quotes_too_little() {
+    let mut t = Table::new(settings());
+    t.register("bob", desk(), "desk");
+    t.alice_invites(&audio(alice()));
+    for pause in [0, 500] {
+        t.pass(Millis(pause));
+        t.request_to(desk(), Method::Invite);
+        t.icmp_quoting(desk(), b"");
+        assert_eq!(t.engine.list(2).len(), 1, "it may be forged");
+    }
+    t.pass(Millis(1_000));
+    t.request_to(desk(), Method::Invite);
+    t.discard(alice());
+    t.icmp_quoting(desk(), b"");
+    t.response_to(alice(), 480);
+}
+
 /// Alice calls from a TCP connection, her Contact as given; she and Bob's desk phone talk.
 fn over_tcp(from: SocketAddr, contact: SocketAddr, offer: &str, answer: &str) -> (Table, Remote) {
     over_tcp_by(settings(), from, contact, offer, answer)
@@ -776,7 +794,11 @@ fn a_2xx_that_the_caller_never_acknowledges_is_its_loss() {
 
 /// Somebody of elsewhere calls Bob, whose phone takes the call by itself.
 fn called_from_nowhere(way: &str) -> (Table, Remote) {
-    let mut t = Table::new(settings());
+    called_by_nowhere(settings(), way)
+}
+
+fn called_by_nowhere(settings: Settings, way: &str) -> (Table, Remote) {
+    let mut t = Table::new(settings);
     t.register("bob", desk(), "desk");
     let invite = request(Method::Invite, "mallory", "bob", nowhere(), "call1");
     let invite = with_sdp(invite, &sdp(nowhere(), 1, way));
@@ -841,6 +863,16 @@ fn who_may_be_nobody_gets_its_answer_for_a_while_and_a_bye() {
         assert!(t.losses().is_empty());
         t.ends_empty();
     }
+}
+
+#[test]
+fn who_may_be_nobody_hears_no_more_where_nobody_looks_at_the_media() {
+    let mut wishes = settings();
+    wishes.detect.media_silence = None;
+    let (mut t, _) = called_by_nowhere(wishes, "sendrecv");
+    assert!(heard_at(&t).is_some());
+    t.pass(Millis::from_secs(4));
+    assert_eq!(heard_at(&t), None);
 }
 
 #[test]

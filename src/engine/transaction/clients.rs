@@ -337,39 +337,63 @@ impl<C: Clone + Of> Clients<C> {
         }
     }
 
-    /// Somebody says that nobody takes what goes to a peer: who rings there may be asked.
+    /// Ends one that waits for an answer: nobody has taken it, nor an INVITE there of which nothing was heard.
+    pub(super) fn not_taken<S>(&mut self, id: ClientId, effects: &mut Effects<'_, C, S>) {
+        let Some(client) = self.slab.get(id.0) else {
+            return;
+        };
+        let there = client.watched.into_iter();
+        let there = there.flat_map(|(transport, peer)| self.at(transport, peer));
+        let calling = there.filter(|other| self.is_unheard(*other));
+        let mut broken: Vec<ClientId> = calling.filter(|other| *other != id).collect();
+        if !client.insists {
+            broken.push(id);
+        }
+        for id in broken {
+            self.feed(id, Input::Broken, None, effects);
+        }
+    }
+
+    fn at(&self, transport: Transport, peer: SocketAddr) -> impl Iterator<Item = ClientId> {
+        let range = (transport, peer, Key::MIN)..=(transport, peer, Key::MAX);
+        self.by_peer.range(range).map(|entry| ClientId(entry.2))
+    }
+
+    /// Somebody says that nobody takes what goes to a peer: who rings there may be asked, and an INVITE that has gone out
+    /// three times without a word, over a second and a half, is believed to have found nobody.
     pub(super) fn flow_doubted<S>(
         &mut self,
         transport: Transport,
         peer: SocketAddr,
         effects: &mut Effects<'_, C, S>,
     ) {
-        let range = (transport, peer, Key::MIN)..=(transport, peer, Key::MAX);
-        let there = self.by_peer.range(range).map(|entry| ClientId(entry.2));
-        let rings = |id: &ClientId| {
+        let there = self.at(transport, peer);
+        let thrice = effects.settings.t1.times(4);
+        let concerned = |id: &ClientId| {
             let client = self.slab.get(id.0);
-            client.is_some_and(|client| {
-                let proceeding = invite_client::State::Proceeding;
-                matches!(client.machine, Machine::Invite(state) if state == proceeding)
+            client.is_some_and(|client| match client.machine {
+                Machine::Invite(invite_client::State::Proceeding) => true,
+                Machine::Invite(invite_client::State::Calling) => client.clock.waits() >= thrice,
+                Machine::Invite(_) | Machine::NonInvite(_) => false,
             })
         };
-        let ringing: Vec<ClientId> = there.filter(rings).collect();
-        for id in ringing {
+        let concerned: Vec<ClientId> = there.filter(concerned).collect();
+        for id in concerned {
             self.feed(id, Input::Broken, None, effects);
         }
     }
 
-    /// Returns true where a request with that branch waits for the answer of a peer.
-    pub(super) fn is_open(
+    /// Returns the request with that branch, where it waits for the answer of a peer.
+    pub(super) fn quoted(
         &self,
         method: &Method,
         branch: &str,
         transport: Transport,
         peer: SocketAddr,
-    ) -> bool {
-        let found = self.by_branch.get(&Lookup::client(branch, method));
-        let client = found.and_then(|id| self.slab.get(id.0));
-        client.is_some_and(|client| client.watched == Some((transport, peer)))
+    ) -> Option<ClientId> {
+        let found = *self.by_branch.get(&Lookup::client(branch, method))?;
+        let client = self.slab.get(found.0)?;
+        (client.watched == Some((transport, peer))).then_some(found)
     }
 
     fn start<S>(

@@ -154,6 +154,11 @@ impl Clock {
         }
     }
 
+    /// Returns how long it is, or was, until the next copy.
+    pub(super) fn waits(&self) -> Millis {
+        self.last
+    }
+
     /// Stops the timer that sends again.
     pub(super) fn quiet(&mut self, timers: &mut Timers<Due>) {
         if let Some(id) = self.resend.take() {

@@ -109,15 +109,22 @@ impl<C: Clone + Of, S: Clone + Of> Transactions<C, S> {
         servers.flow_failed(transport, peer, None, &mut effects)
     }
 
-    /// Returns true where a request of ours with that branch waits for the answer of a peer.
-    pub fn is_open(
+    /// Nobody has taken a request of ours, nor an INVITE to that peer of which nothing was heard; what else goes there
+    /// goes on.
+    pub fn not_taken(&mut self, id: ClientId, now: Time, out: &mut VecDeque<Output>) {
+        let (clients, _, mut effects) = self.parts(now, out);
+        clients.not_taken(id, &mut effects);
+    }
+
+    /// Returns the request of ours with that branch, where it waits for the answer of a peer.
+    pub fn quoted(
         &self,
         method: &Method,
         branch: &str,
         transport: Transport,
         peer: SocketAddr,
-    ) -> bool {
-        self.clients.is_open(method, branch, transport, peer)
+    ) -> Option<ClientId> {
+        self.clients.quoted(method, branch, transport, peer)
     }
 
     /// Lets the responses to a request go over another flow than it came by.

@@ -133,6 +133,10 @@ impl Conversation {
             self.hurry_probe(context, side);
         } else if !self.is_left_alone(context.now, side, Signal::Transport) {
             self.suspect(context, side, Signal::Transport);
+            // Where it answers over another flow of its own, it goes on there.
+            if let Some(check) = self.party_mut(side).check.as_mut() {
+                check.astray = true;
+            }
         }
     }
 

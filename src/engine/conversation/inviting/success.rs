@@ -103,8 +103,10 @@ impl Conversation {
         let leg = self.leg_mut(Side::Caller);
         let success = leg.and_then(|leg| leg.success.as_mut());
         let due = success.and_then(|success| success.hush_at.take_if(|at| *at <= now));
-        // Of whom something should come the relay says whether it does.
-        if due.is_some() && !self.party(Side::Caller).due {
+        // Of whom something should come the relay says whether it does, where it looks for that so soon.
+        let silence = context.shared.settings.detect.media_silence;
+        let told = silence.is_some_and(|silence| silence <= PATIENCE);
+        if due.is_some() && !(told && self.party(Side::Caller).due) {
             self.hush(context, Side::Caller);
         }
     }
