@@ -17,7 +17,7 @@ pub(crate) struct Census(BTreeMap<String, usize>);
 /// In every run or nearly: answered calls and sessions, faults, texts, invitations to the lost.
 const OFTEN: [&str; 4] = ["ACK", "fault", "text", "Replaces"];
 /// In one of ten at least.
-const SOMETIMES: [&str; 29] = [
+const SOMETIMES: [&str; 30] = [
     "restart",
     "CONTINUED",
     "FAILED",
@@ -27,6 +27,7 @@ const SOMETIMES: [&str; 29] = [
     "Frozen",
     "Cut",
     "Moved",
+    "early media",
     "PRACK got",
     "PRACK sent",
     "refresh got",
@@ -49,8 +50,9 @@ const SOMETIMES: [&str; 29] = [
     "silence unseen",
 ];
 /// In one of fifty at least.
-const SELDOM: [&str; 15] = [
+const SELDOM: [&str; 16] = [
     "store failed",
+    "overheard",
     "Unheard",
     "Deaf",
     "Mute",
@@ -106,6 +108,7 @@ impl Census {
         if run.log.last().since(START) > Millis::from_secs(300 + 240) {
             self.add("long");
         }
+        self.more("overheard", run.overheard());
         let (slow, failed) = run.store_trouble();
         self.more("store slow", slow);
         self.more("store failed", failed);
@@ -116,6 +119,7 @@ impl Census {
             return match message.status() {
                 202 => self.add("202"),
                 status @ (481 | 491) => self.add(&status.to_string()),
+                183 if !message.body().is_empty() => self.add("early media"),
                 _ => {}
             };
         }

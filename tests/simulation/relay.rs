@@ -1,11 +1,16 @@
 //! A media relay that relays nothing: it gives ports out, keeps account of them, and tells what a real
 //! one would notice of the phones.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use refork::engine::ids::Side;
-use refork::engine::ports::{Generation, MediaCommand, MediaEvent, MediaId, StreamSettings, Voice};
+use refork::engine::ports::{
+    Generation, MediaCommand, MediaEvent, MediaId, Other, StreamSettings, Voice,
+};
 use refork::engine::time::{Millis, Time};
 
 const FIRST_PORT: u16 = 10_000;
@@ -17,14 +22,23 @@ pub(crate) trait Phones {
     fn media_to(&self, rtp: SocketAddr, signalling: IpAddr) -> Option<SocketAddr>;
     /// Returns true where ICMP answers what is sent to `rtp`.
     fn refuses(&self, rtp: SocketAddr) -> bool;
+    /// Returns true where somebody rings and plays something to that port.
+    fn plays_early_to(&self, port: u16) -> bool;
+    /// Returns true where somebody calls, and waits for what comes from that port before the answer.
+    fn listens_early_to(&self, port: u16) -> bool;
 }
 
 pub(crate) struct Relay {
     address: IpAddr,
     /// None: it never says that media does not come.
     silence: Option<Millis>,
+    /// What one that rings plays may be heard in another's place: the caller knows of one address, and of a session for
+    /// each.
+    one_voice: bool,
     sessions: BTreeMap<MediaId, [Half; 2]>,
     taken: BTreeSet<u16>,
+    /// So often another one that rings was told of.
+    pub(crate) overheard: usize,
     /// Mistakes of the engine in the use of the relay.
     pub(crate) misuse: Vec<String>,
 }
@@ -33,13 +47,27 @@ pub(crate) struct Relay {
 struct Half {
     ports: BTreeMap<Generation, Vec<u16>>,
     live: Option<Live>,
+    others: Vec<Other>,
+    /// One of those was told of.
+    overheard: bool,
+    /// Nobody has answered yet: those that ring keep their ports until somebody does.
+    rings: bool,
+    /// Since when somebody who rings plays, and the caller hears none of it.
+    unheard: Option<Time>,
 }
+
+/// Who is heard may pause for so long.
+const PAUSE: Millis = Millis(1000);
+/// By then whoever plays is heard.
+const HEARD_BY: Millis = Millis(5000);
 
 struct Live {
     generation: Generation,
     signalling: IpAddr,
     streams: Vec<StreamSettings>,
     heard: Time,
+    /// When something came, whether it had to or not.
+    flowed: Time,
     silent: bool,
     /// What need not have come has come.
     plays: bool,
@@ -48,12 +76,14 @@ struct Live {
 }
 
 impl Relay {
-    pub(crate) fn new(address: IpAddr, silence: Option<Millis>) -> Self {
+    pub(crate) fn new(address: IpAddr, silence: Option<Millis>, one_voice: bool) -> Self {
         Self {
             address,
             silence,
+            one_voice,
             sessions: BTreeMap::new(),
             taken: BTreeSet::new(),
+            overheard: 0,
             misuse: Vec::new(),
         }
     }
@@ -106,11 +136,15 @@ impl Relay {
                 }
                 None
             }
-            MediaCommand::Overhear { media, side, .. } => {
-                if self
-                    .half(media, side)
-                    .is_none_or(|half| half.live.is_none())
-                {
+            MediaCommand::Overhear {
+                media,
+                side,
+                others,
+            } => {
+                let half = self.half(media, side);
+                if let Some(half) = half.filter(|half| half.live.is_some()) {
+                    (half.others, half.overheard) = (others, false);
+                } else {
                     self.misuse
                         .push(format!("{media} {side:?} overheard, but not configured"));
                 }
@@ -141,7 +175,7 @@ impl Relay {
             MediaCommand::Close { media } => {
                 for half in self.sessions.remove(&media).into_iter().flatten() {
                     let live = half.live.as_ref().is_some_and(|live| !live.lost);
-                    if live && half.ports.len() > 1 {
+                    if live && half.ports.len() > 1 && !half.rings {
                         self.misuse
                             .push(format!("{media} closed with ports that nobody uses"));
                     }
@@ -236,11 +270,13 @@ impl Relay {
             signalling,
             streams,
             heard: now,
+            flowed: now,
             silent: false,
             plays: false,
             refused: false,
             lost: false,
         });
+        (half.others, half.overheard) = (Vec::new(), false);
         let younger = half.ports.split_off(&generation);
         let older = std::mem::replace(&mut half.ports, younger);
         for port in older.into_values().flatten() {
@@ -303,19 +339,33 @@ impl Relay {
                     .is_some_and(|live| {
                         !live.lost && live.streams.iter().any(|stream| stream.voice == Voice::Due)
                     });
+                let listens = halves[side.other().index()].is_listened_to_early(phones);
                 let half = &mut halves[side.index()];
+                half.rings = half.ports.len() > 1 && (half.rings || listens);
+                let callee = self.one_voice && side == Side::Callee;
+                if callee && half.is_overdue(listens, phones, now) {
+                    let what = "somebody who rings plays, and the caller hears nobody";
+                    self.misuse.push(format!("{media} {side:?}: {what}"));
+                }
                 let Some(live) = half.live.as_mut().filter(|live| !live.lost) else {
                     continue;
                 };
                 let ports = half.ports.get(&live.generation);
-                let event = live.look(
-                    ports.map_or(&[][..], Vec::as_slice),
-                    other_sends,
-                    phones,
-                    self.silence,
-                    now,
-                );
+                let ports = ports.map_or(&[][..], Vec::as_slice);
+                let event = live.look(ports, other_sends, phones, self.silence, now);
                 events.extend(event.map(|notice| notice.of(*media, side)));
+                let silent = now.since(live.flowed) >= PAUSE && !half.overheard;
+                let other = silent.then(|| overheard(&half.others, ports, phones));
+                if let Some(number) = other.flatten() {
+                    half.overheard = true;
+                    self.overheard += 1;
+                    let (media, side) = (*media, side);
+                    events.push(MediaEvent::Overheard {
+                        media,
+                        side,
+                        number,
+                    });
+                }
             }
         }
         events
@@ -336,6 +386,46 @@ impl Notice {
             Self::Flowing => MediaEvent::Flowing { media, side },
             Self::Unreachable => MediaEvent::Unreachable { media, side },
         }
+    }
+}
+
+/// Returns the first of the others that sends.
+fn overheard(others: &[Other], ports: &[u16], phones: &impl Phones) -> Option<u32> {
+    let sends = |other: &&Other| {
+        let mut places = other.rtp.iter().flatten();
+        places.any(|rtp| {
+            let to = phones.media_to(*rtp, other.signalling);
+            to.is_some_and(|to| ports.contains(&to.port()))
+        })
+    };
+    others.iter().find(sends).map(|other| other.number)
+}
+
+impl Half {
+    fn all_ports(&self) -> impl Iterator<Item = u16> {
+        let ports = self.ports.values().flatten().copied();
+        ports.filter(|port| *port != 0)
+    }
+
+    fn is_listened_to_early(&self, phones: &impl Phones) -> bool {
+        self.all_ports().any(|port| phones.listens_early_to(port))
+    }
+
+    /// Returns true, once, where somebody plays for whom the caller waits, and for too long nobody has been heard.
+    fn is_overdue(&mut self, listens: bool, phones: &impl Phones, now: Time) -> bool {
+        let plays = listens && self.all_ports().any(|port| phones.plays_early_to(port));
+        let flowed = self.live.as_ref().map(|live| live.flowed);
+        if !plays {
+            self.unheard = None;
+            return false;
+        }
+        let since = *self.unheard.get_or_insert(now);
+        let since = flowed.map_or(since, |flowed| flowed.max(since));
+        let overdue = now.since(since) >= HEARD_BY;
+        if overdue {
+            self.unheard = Some(Time(u64::MAX / 2));
+        }
+        overdue
     }
 }
 
@@ -360,6 +450,9 @@ impl Live {
                 .media_to(rtp, self.signalling)
                 .is_some_and(|to| ports.contains(&to.port()))
         });
+        if flows {
+            self.flowed = now;
+        }
         let refused = other_sends && places().any(|rtp| phones.refuses(rtp));
         let expected = self
             .streams
@@ -391,51 +484,5 @@ impl Live {
             return Some(Notice::Silent);
         }
         None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use refork::engine::ids::ConversationId;
-    use refork::engine::ports::Claim;
-
-    use super::*;
-
-    #[test]
-    fn ports_beside_those_in_use_are_told_at_the_end() {
-        for (given_back, told) in [(true, 0), (false, 1)] {
-            let address = IpAddr::from([10, 0, 0, 1]);
-            let mut relay = Relay::new(address, None);
-            let (media, side) = (ConversationId(1), Side::Caller);
-            let mut does = |command| relay.handle(command, Time(0));
-            for generation in [0, 1] {
-                does(MediaCommand::Open {
-                    media,
-                    side,
-                    generation,
-                    streams: 1,
-                    claim: Claim::Known,
-                    toward: address,
-                    told: None,
-                    again: Vec::new(),
-                });
-            }
-            does(MediaCommand::Configure {
-                media,
-                side,
-                generation: 0,
-                signalling: address,
-                streams: Vec::new(),
-            });
-            if given_back {
-                does(MediaCommand::CloseSide {
-                    media,
-                    side,
-                    generation: 1,
-                });
-            }
-            does(MediaCommand::Close { media });
-            assert_eq!(relay.misuse.len(), told, "{:?}", relay.misuse);
-        }
     }
 }

@@ -53,7 +53,7 @@ pub(crate) struct Rules {
     /// Texts that may wait in a conversation.
     queue: usize,
     /// The caller sees one early dialog, whoever rings.
-    single_early: bool,
+    pub(crate) single_early: bool,
     /// Phones over TCP come by another of the server's addresses.
     pub(crate) two_homes: bool,
 }

@@ -1,5 +1,7 @@
 //! What a run is made of: phones, weather, and what happens when. A seed makes one.
 
+mod added;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use refork::engine::ids::Side;
@@ -226,6 +228,7 @@ impl Scenario {
         scenario.transferors_hold(&mut Dice::new(seed ^ 0x4efe_401d));
         scenario.lines_fail_one_way(length, &mut Dice::new(seed ^ 0x0e1a_5e1f));
         scenario.some_call_anew(&mut Dice::new(seed ^ 0xca11_a2e3));
+        scenario.some_play_early(&mut Dice::new(seed ^ 0xea21_3ed1));
         scenario.rules.two_homes = Dice::new(seed ^ 0x2a2d_4e57).percent(15);
         // The last restoration runs out, and the last user gives up.
         scenario.length = Millis(length + 200_000);
@@ -364,86 +367,6 @@ impl Scenario {
         }
     }
 
-    /// Who is left puts the other on hold, or takes that back, while another phone is sought or rings. Dice of
-    /// their own leave the other runs as they were.
-    fn survivors_hold(&mut self, dice: &mut Dice) {
-        for at in 0..self.acts.len() {
-            let (ms, Act::Befall { victim, .. }) = &self.acts[at] else {
-                continue;
-            };
-            let (ms, Victim::Holder(talk, side)) = (*ms, *victim) else {
-                continue;
-            };
-            let spoken = self.acts.iter().any(|(_, act)| {
-                matches!(act, Act::Call { user: called, kind: Kind::Call, .. } if *called == user(talk, Side::Callee))
-            });
-            if spoken && dice.percent(30) {
-                let (side, on) = (side.other(), dice.percent(75));
-                self.at(
-                    ms.0 + dice.between(500, 14_000),
-                    Act::Hold { talk, side, on },
-                );
-            }
-        }
-    }
-
-    /// Who hands a call on puts the other on hold just before, as phones do; the two cross, or not.
-    fn transferors_hold(&mut self, dice: &mut Dice) {
-        for at in 0..self.acts.len() {
-            let (ms, Act::Refer { talk, side, .. }) = &self.acts[at] else {
-                continue;
-            };
-            let (ms, talk, side) = (ms.0, *talk, *side);
-            if dice.percent(40) {
-                let before = ms.saturating_sub(dice.between(0, 150));
-                let (side, on) = (side, true);
-                self.at(before, Act::Hold { talk, side, on });
-            }
-        }
-    }
-
-    /// Of those that repair themselves, and know Replaces, some do so by that. Dice of their own leave the other runs as
-    /// they were.
-    fn some_call_anew(&mut self, dice: &mut Dice) {
-        for phone in &mut self.phones {
-            let traits = &mut phone.traits;
-            traits.anew = dice.percent(40) && traits.repairs && traits.replaces;
-        }
-    }
-
-    /// Of some that talk no media arrives any more, and all else does. Dice of their own leave the other runs as they
-    /// were.
-    fn lines_fail_one_way(&mut self, length: u64, dice: &mut Dice) {
-        let begins = |act: &Act| {
-            let Act::Call { phone, kind, .. } = act else {
-                return None;
-            };
-            (*kind == Kind::Call).then_some(*phone)
-        };
-        let callers: Vec<_> = self
-            .acts
-            .iter()
-            .filter_map(|(_, act)| begins(act))
-            .collect();
-        for caller in callers {
-            let (talk, _) = self.places[caller];
-            if !dice.percent(8) {
-                continue;
-            }
-            let side = dice.pick(&[Side::Caller, Side::Callee]);
-            let lasts = (!dice.percent(40)).then(|| dice.span(2000, 120_000));
-            self.at(
-                dice.between(8000, length),
-                Act::Befall {
-                    victim: Victim::Holder(talk, side),
-                    fault: Fault::Unheard,
-                    speaks: false,
-                    lasts,
-                },
-            );
-        }
-    }
-
     /// A part of the network is cut off: all phones at once, for a while.
     fn mass_loss(&mut self, length: u64, dice: &mut Dice) {
         let (at, lasts) = (dice.between(5000, length), dice.span(2000, 60_000));
@@ -545,6 +468,7 @@ fn traits(kind: Kind, common: Codec, answers: bool, dice: &mut Dice) -> Traits {
         repairs: dice.percent(40),
         anew: false,
         reliable: dice.percent(40),
+        early: false,
         timer: dice.pick(&[0, 0, 0, 90, 120]),
         ring_after: dice.span(20, 800),
         answer_after: dice.span(900, 6000),

@@ -73,6 +73,8 @@ pub(super) struct Leg {
     /// It rang reliably (RFC 3262), or at all.
     pub(super) rang: bool,
     pub(super) alerted: bool,
+    /// When it said, as it rang, which session it would have.
+    pub(super) promised: Option<Time>,
     /// The o= lines that it got, and the descriptions that it sent.
     shown: [Vec<String>; 2],
     /// What it was told of its session, and what it said, when.
@@ -117,6 +119,7 @@ impl Leg {
             expired: None,
             rang: false,
             alerted: false,
+            promised: None,
             shown: [Vec::new(), Vec::new()],
             told: Vec::new(),
             said: Vec::new(),
@@ -376,6 +379,9 @@ impl Leg {
         if status < 200 {
             self.rang |= sent && message.header(Name::RSeq).is_some();
             self.alerted |= sent && status >= 180;
+            if sent && !message.body().is_empty() {
+                self.promised.get_or_insert(at);
+            }
             return;
         }
         let first = *message.method() == Method::Invite && message.cseq() == self.cseq;

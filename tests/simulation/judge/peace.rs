@@ -118,6 +118,7 @@ impl Case<'_> {
             causes.extend(self.taken_back(peer, leg).iter().map(|taken| taken.agreed));
             causes.extend(peer.took_less_than(leg));
             causes.extend(self.holds_again(peer, leg));
+            causes.extend(self.was_promised_another(peer, leg));
         }
         causes.sort();
         let mut again = 0;
@@ -129,6 +130,19 @@ impl Case<'_> {
             }
             again += usize::from(!matches!(offer.answer, Some((_, 200..300))));
         }
+    }
+
+    /// Returns when one took the call whose caller was promised the session of another one that rang: they share an early
+    /// dialog, in which the first answer is the answer (RFC 3261 13.2.1).
+    fn was_promised_another(&self, peer: &Leg, leg: &Leg) -> Option<Time> {
+        let answered = peer.joined().filter(|_| leg.outgoing)?;
+        let mut others = self.side(peer.talk, peer.side);
+        let promised = others.any(|other| {
+            let before = other.promised.filter(|promised| *promised < answered);
+            other.phone != peer.phone && before > Some(leg.invited)
+        });
+        let differs = outline(leg.agreed()) != outline(peer.agreed());
+        (self.log.rules.single_early && promised && differs).then_some(answered)
     }
 
     /// The offers that were refused although this phone has them, and has agreed: it is told once more what stands.

@@ -52,6 +52,8 @@ pub(crate) struct Call {
     pub(crate) change_at: Option<Time>,
     /// Our provisional response that wants a PRACK.
     pub(crate) reliable: Option<Reliable>,
+    /// The answer that it has given as it rang, unreliably: its 2xx says the same (RFC 3261 13.2.1).
+    pub(crate) early: Option<String>,
     /// Those of the far end that had theirs: tag and RSeq.
     pub(crate) pracked: Vec<(String, String)>,
     pub(crate) timer: Option<Timer>,
@@ -81,6 +83,7 @@ impl Call {
             changing: false,
             change_at: None,
             reliable: None,
+            early: None,
             pracked: Vec::new(),
             timer: None,
             replaces: None,
@@ -90,6 +93,17 @@ impl Call {
     /// Returns true where a dialog stands.
     pub(crate) fn stands(&self) -> bool {
         matches!(self.stage, Stage::Answered | Stage::Live)
+    }
+
+    /// Returns true where its media may flow though nobody has answered: a description has been answered early.
+    pub(super) fn is_early(&self) -> bool {
+        match self.stage {
+            Stage::Calling => true,
+            Stage::Ringing { .. } => {
+                self.early.is_some() || self.reliable.is_some_and(|it| it.answers)
+            }
+            Stage::Answered | Stage::Live | Stage::Ending => false,
+        }
     }
 
     pub(crate) fn owns(&self, request: &Message) -> bool {

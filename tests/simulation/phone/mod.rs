@@ -225,8 +225,32 @@ impl Phone {
 
     /// Returns where the media of the stream that it wants at `rtp` is sent to, where it sends any.
     pub(crate) fn media_to(&self, rtp: SocketAddr) -> Option<SocketAddr> {
-        let mut calls = self.calls.iter().filter(|call| call.stands());
+        let early = self.spec.traits.early;
+        let sends = |call: &&Call| call.stands() || early && call.is_early();
+        let mut calls = self.calls.iter().filter(sends);
         calls.find_map(|call| call.session.media_to(rtp))
+    }
+
+    /// Returns true where it plays something to that port before it is answered.
+    pub(crate) fn plays_early_to(&self, port: u16) -> bool {
+        let rings = |call: &&Call| matches!(call.stage, Stage::Ringing { .. }) && call.is_early();
+        let mut calls = self.calls.iter().filter(rings);
+        // Where it has moved since, nobody knows where it sends from.
+        let here = |call: &Call| call.session.rtp.ip() == self.spec.address.ip();
+        self.spec.traits.early
+            && calls.any(|call| {
+                let to = call.session.media_to(call.session.rtp);
+                here(call) && to.is_some_and(|to| to.port() == port)
+            })
+    }
+
+    /// Returns true where it calls, and was told that media comes from that port before the answer.
+    pub(crate) fn listens_early_to(&self, port: u16) -> bool {
+        let mut calls = self.calls.iter();
+        calls.any(|call| {
+            let from = call.session.remote.filter(|_| call.stage == Stage::Calling);
+            from.is_some_and(|from| from.port() == port)
+        })
     }
 
     /// Its connection is closed. What it has asked within a call is not answered any more (RFC 3261 8.1.3.1); who

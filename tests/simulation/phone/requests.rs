@@ -193,7 +193,10 @@ impl Phone {
             return;
         };
         if !self.rings_reliably(&invite) {
-            return self.respond(&invite, 180, None, now);
+            let early = self.early_answer(&invite, at);
+            let status = if early.is_some() { 183 } else { 180 };
+            self.calls[at].early.clone_from(&early);
+            return self.respond(&invite, status, early, now);
         }
         let rseq = 100 + self.calls[at].id as u32;
         // Every second one answers the offer already (RFC 3262 5).
@@ -202,6 +205,16 @@ impl Phone {
         let body = early.then(|| session.answer(invite.body())).flatten();
         self.calls[at].reliable = Some(Reliable::new(rseq, body.is_some(), now));
         self.respond(&invite, 180, body, now);
+    }
+
+    /// What one that plays something as it rings says of where that comes from.
+    fn early_answer(&mut self, invite: &Message, at: usize) -> Option<String> {
+        if !self.spec.traits.early || invite.body().is_empty() {
+            return None;
+        }
+        let session = &mut self.calls[at].session;
+        let answer = session.answer(invite.body())?;
+        (session.kind == Kind::Call).then_some(answer)
     }
 
     /// Its user takes the call.
@@ -213,9 +226,10 @@ impl Phone {
             return;
         }
         let settled = self.calls[at].reliable.is_some_and(|it| it.answers);
+        let early = self.calls[at].early.clone();
         let session = &mut self.calls[at].session;
-        let body = if settled {
-            None
+        let body = if settled || early.is_some() {
+            early
         } else if invite.body().is_empty() {
             Some(session.offer(false))
         } else {

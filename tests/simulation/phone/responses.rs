@@ -1,9 +1,10 @@
 //! The phone as user agent client.
 
 use refork::engine::time::{Millis, Time};
-use refork::sip::{Message, Method};
+use refork::sip::{Message, Method, Name};
 
 use super::call::Stage;
+use super::reliable::lists;
 use super::transaction::{Client, ClientState};
 use super::{EXPIRES_S, PATIENCE, Phone};
 
@@ -29,6 +30,10 @@ impl Phone {
             let call = client.call.filter(|_| client.method == Method::Invite);
             if let Some(at) = call.and_then(|id| self.find(id)) {
                 self.heard_reliably(response, at, now);
+                let call = &mut self.calls[at];
+                if call.stage == Stage::Calling && !lists(response, Name::Require, "100rel") {
+                    call.session.hears(response.body());
+                }
             }
             return;
         }

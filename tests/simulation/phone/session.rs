@@ -231,6 +231,21 @@ impl Session {
         self.agreed = (self.held, self.filming);
     }
 
+    /// Takes what says only where media comes from before the answer: an answer that is not sent reliably (RFC 3261
+    /// 13.2.1).
+    pub(crate) fn hears(&mut self, early: &[u8]) {
+        let Ok(early) = Sdp::parse(early) else {
+            return;
+        };
+        if let Some(media) = early.media().first()
+            && media.kind == sdp::Kind::Audio
+            && media.port != 0
+        {
+            self.direction = both(self.wish(), media.direction.mirrored());
+            self.remote = media.address.map(|ip| SocketAddr::new(ip, media.port));
+        }
+    }
+
     /// An offer of its own was refused: all is as it was (RFC 6141).
     pub(crate) fn refused(&mut self) {
         (self.held, self.filming) = self.agreed;

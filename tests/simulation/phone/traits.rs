@@ -47,6 +47,9 @@ pub(crate) struct Traits {
     /// RFC 3262.
     #[serde(default)]
     pub(crate) reliable: bool,
+    /// It plays something to who calls it before it is answered (RFC 3960), and as caller sends at once where it is told.
+    #[serde(default)]
+    pub(crate) early: bool,
     /// Session-Expires that it wishes, in seconds; 0: it knows no session timer (RFC 4028).
     #[serde(default)]
     pub(crate) timer: u64,
@@ -66,6 +69,7 @@ impl Traits {
             repairs: false,
             anew: false,
             reliable: false,
+            early: false,
             timer: 0,
             ring_after: Millis(100),
             answer_after: Millis(1000),

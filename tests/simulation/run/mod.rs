@@ -153,6 +153,8 @@ impl Simulation {
                 stream: spec.stream,
             })
             .collect();
+        let rules = scenario.rules;
+        let one_voice = !rules.two_homes && !rules.single_early;
         let mut run = Self {
             now: START,
             queue: BTreeMap::new(),
@@ -161,7 +163,7 @@ impl Simulation {
             life: 0,
             outside: Outside::new(SERVER, by_tcp),
             lines: phones.iter().map(|_| Line::new()).collect(),
-            relay: Relay::new(SERVER.ip(), scenario.rules.silence),
+            relay: Relay::new(SERVER.ip(), rules.silence, one_voice),
             store: Store::default(),
             shaken: vec![false; phones.len()],
             watching: false,
@@ -266,6 +268,11 @@ impl Simulation {
     /// Returns how many writes were late, and how many failed.
     pub(crate) fn store_trouble(&self) -> (usize, usize) {
         (self.store.slow, self.store.failed)
+    }
+
+    /// Returns how often one that rings was heard in another's place.
+    pub(crate) fn overheard(&self) -> usize {
+        self.relay.overheard
     }
 
     fn next_time(&self) -> Option<Time> {
@@ -409,6 +416,16 @@ impl Phones for View<'_> {
             .filter(|(_, line)| line.speaks() && !line.unheard)
             .filter(|(phone, _)| [rtp.ip(), signalling].contains(&phone.spec.address.ip()))
             .find_map(|(phone, _)| phone.media_to(rtp))
+    }
+
+    fn plays_early_to(&self, port: u16) -> bool {
+        let mut phones = self.phones.iter().zip(self.lines);
+        phones.any(|(phone, line)| line.speaks() && !line.unheard && phone.plays_early_to(port))
+    }
+
+    fn listens_early_to(&self, port: u16) -> bool {
+        let mut phones = self.phones.iter().zip(self.lines);
+        phones.any(|(phone, line)| line.passes() && phone.listens_early_to(port))
     }
 
     fn refuses(&self, rtp: SocketAddr) -> bool {

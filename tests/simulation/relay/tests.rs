@@ -1,0 +1,123 @@
+use refork::engine::ids::ConversationId;
+use refork::engine::ports::Claim;
+
+use super::*;
+
+/// Two phones ring, at ports 20 and 22; the first has fallen silent.
+struct Two;
+
+impl Phones for Two {
+    fn media_to(&self, rtp: SocketAddr, _: IpAddr) -> Option<SocketAddr> {
+        let second = SocketAddr::new(rtp.ip(), FIRST_PORT + 2);
+        (rtp.port() == 22).then_some(second)
+    }
+
+    fn refuses(&self, _: SocketAddr) -> bool {
+        false
+    }
+
+    fn plays_early_to(&self, port: u16) -> bool {
+        port == FIRST_PORT + 2
+    }
+
+    fn listens_early_to(&self, port: u16) -> bool {
+        port == FIRST_PORT
+    }
+}
+
+#[test]
+fn who_plays_and_is_not_heard_is_told_of() {
+    for (known, told) in [(true, 1), (false, 0)] {
+        let address = IpAddr::from([10, 0, 0, 1]);
+        let mut relay = Relay::new(address, None, true);
+        let media = ConversationId(1);
+        for (side, generation) in [(Side::Caller, 0), (Side::Callee, 0)] {
+            let again = Vec::new();
+            relay.handle(
+                MediaCommand::Open {
+                    media,
+                    side,
+                    generation,
+                    streams: 1,
+                    claim: Claim::Known,
+                    toward: address,
+                    told: None,
+                    again,
+                },
+                Time(0),
+            );
+        }
+        let side = Side::Callee;
+        relay.handle(
+            MediaCommand::Configure {
+                media,
+                side,
+                generation: 0,
+                signalling: address,
+                streams: Vec::new(),
+            },
+            Time(0),
+        );
+        let other = Other {
+            number: 2,
+            signalling: address,
+            rtp: vec![Some(SocketAddr::new(address, 22))],
+        };
+        let others = known.then_some(other).into_iter().collect();
+        let overhear = MediaCommand::Overhear {
+            media,
+            side,
+            others,
+        };
+        relay.handle(overhear, Time(0));
+        let mut heard = 0;
+        for at in (0..=8000).step_by(500) {
+            let events = relay.watch(&Two, Time(at));
+            heard += events
+                .iter()
+                .filter(|event| matches!(event, MediaEvent::Overheard { number: 2, .. }))
+                .count();
+        }
+        assert_eq!(heard, told, "told once, where the relay knows of it");
+        // Nobody has done anything about it here.
+        assert_eq!(relay.misuse.len(), 1, "{:?}", relay.misuse);
+    }
+}
+
+#[test]
+fn ports_beside_those_in_use_are_told_at_the_end() {
+    for (given_back, told) in [(true, 0), (false, 1)] {
+        let address = IpAddr::from([10, 0, 0, 1]);
+        let mut relay = Relay::new(address, None, true);
+        let (media, side) = (ConversationId(1), Side::Caller);
+        let mut does = |command| relay.handle(command, Time(0));
+        for generation in [0, 1] {
+            does(MediaCommand::Open {
+                media,
+                side,
+                generation,
+                streams: 1,
+                claim: Claim::Known,
+                toward: address,
+                told: None,
+                again: Vec::new(),
+            });
+        }
+        does(MediaCommand::Configure {
+            media,
+            side,
+            generation: 0,
+            signalling: address,
+            streams: Vec::new(),
+        });
+        if given_back {
+            does(MediaCommand::CloseSide {
+                media,
+                side,
+                generation: 1,
+            });
+        }
+        does(MediaCommand::Close { media });
+        assert_eq!(relay.misuse.len(), told, "{:?}", relay.misuse);
+    }
+}
