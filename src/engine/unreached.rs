@@ -1,8 +1,9 @@
 //! A flow has failed, or somebody says so.
 //!
 //! Who knows no more than the address of a phone can forge an ICMP error for it (RFC 5927), and what is open there must
-//! not end by that. A request of ours is proof: nobody else knows its branch (RFC 8085 5.2). Many a host quotes no more
-//! than eight octets, though, and what went out may be no request: such an error is a sign, and who it is about is asked.
+//! not end by that. A request of ours is proof: whoever is not on its way does not know its branch (RFC 8085 5.2). Many a
+//! host quotes no more than eight octets, though, and what went out may be no request: such an error is a sign, and who it
+//! is about is asked.
 
 use std::net::SocketAddr;
 

@@ -316,10 +316,9 @@ impl<C: Clone + Of> Clients<C> {
         connection: Option<ConnectionId>,
         effects: &mut Effects<'_, C, S>,
     ) {
-        let range = (transport, peer, Key::MIN)..=(transport, peer, Key::MAX);
-        let waiting: Vec<Key> = self.by_peer.range(range).map(|entry| entry.2).collect();
-        for key in waiting {
-            let Some(client) = self.slab.get_mut(key) else {
+        let waiting: Vec<ClientId> = self.at(transport, peer).collect();
+        for id in waiting {
+            let Some(client) = self.slab.get_mut(id.0) else {
                 continue;
             };
             // A flow without a connection took whichever was open.
@@ -332,7 +331,7 @@ impl<C: Clone + Of> Clients<C> {
                 // What still goes there, as a CANCEL may, opens another connection.
                 let own = client.flow.connection;
                 client.flow.connection = own.filter(|own| own.is_to_host());
-                self.feed(ClientId(key), Input::Broken, None, effects);
+                self.feed(id, Input::Broken, None, effects);
             }
         }
     }
@@ -354,6 +353,7 @@ impl<C: Clone + Of> Clients<C> {
         }
     }
 
+    /// Returns those that wait for the answer of a peer.
     fn at(&self, transport: Transport, peer: SocketAddr) -> impl Iterator<Item = ClientId> {
         let range = (transport, peer, Key::MIN)..=(transport, peer, Key::MAX);
         self.by_peer.range(range).map(|entry| ClientId(entry.2))

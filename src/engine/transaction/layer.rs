@@ -95,8 +95,8 @@ impl<C: Clone + Of, S: Clone + Of> Transactions<C, S> {
         servers.flow_failed(transport, peer, connection, &mut effects)
     }
 
-    /// Takes word that nothing reaches a peer over UDP, which may be wrong: no request of ours fails by it, but a phone
-    /// that rings may be asked whether it is there. Returns what `flow_failed` does: no response goes nowhere by it.
+    /// Takes word that nothing reaches a peer over UDP, which may be wrong: a phone that rings may be asked whether it
+    /// is there, and an INVITE that has gone out three times unheard fails. No other request does. Returns what `flow_failed` does: no response goes nowhere by it.
     pub fn flow_doubted(
         &mut self,
         transport: Transport,

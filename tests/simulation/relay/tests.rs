@@ -25,39 +25,40 @@ impl Phones for Two {
     }
 }
 
+fn open(media: MediaId, side: Side, generation: Generation, toward: IpAddr) -> MediaCommand {
+    MediaCommand::Open {
+        media,
+        side,
+        generation,
+        streams: 1,
+        claim: Claim::Known,
+        toward,
+        told: None,
+        again: Vec::new(),
+    }
+}
+
+/// The first generation, without a stream.
+fn configure(media: MediaId, side: Side, signalling: IpAddr) -> MediaCommand {
+    MediaCommand::Configure {
+        media,
+        side,
+        generation: 0,
+        signalling,
+        streams: Vec::new(),
+    }
+}
+
 #[test]
 fn who_plays_and_is_not_heard_is_told_of() {
     for (known, told) in [(true, 1), (false, 0)] {
         let address = IpAddr::from([10, 0, 0, 1]);
         let mut relay = Relay::new(address, None, true);
         let media = ConversationId(1);
-        for (side, generation) in [(Side::Caller, 0), (Side::Callee, 0)] {
-            let again = Vec::new();
-            relay.handle(
-                MediaCommand::Open {
-                    media,
-                    side,
-                    generation,
-                    streams: 1,
-                    claim: Claim::Known,
-                    toward: address,
-                    told: None,
-                    again,
-                },
-                Time(0),
-            );
-        }
         let side = Side::Callee;
-        relay.handle(
-            MediaCommand::Configure {
-                media,
-                side,
-                generation: 0,
-                signalling: address,
-                streams: Vec::new(),
-            },
-            Time(0),
-        );
+        relay.handle(open(media, Side::Caller, 0, address), Time(0));
+        relay.handle(open(media, side, 0, address), Time(0));
+        relay.handle(configure(media, side, address), Time(0));
         let other = Other {
             number: 2,
             signalling: address,
@@ -92,24 +93,9 @@ fn ports_beside_those_in_use_are_told_at_the_end() {
         let (media, side) = (ConversationId(1), Side::Caller);
         let mut does = |command| relay.handle(command, Time(0));
         for generation in [0, 1] {
-            does(MediaCommand::Open {
-                media,
-                side,
-                generation,
-                streams: 1,
-                claim: Claim::Known,
-                toward: address,
-                told: None,
-                again: Vec::new(),
-            });
+            does(open(media, side, generation, address));
         }
-        does(MediaCommand::Configure {
-            media,
-            side,
-            generation: 0,
-            signalling: address,
-            streams: Vec::new(),
-        });
+        does(configure(media, side, address));
         if given_back {
             does(MediaCommand::CloseSide {
                 media,

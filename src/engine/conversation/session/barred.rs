@@ -8,7 +8,7 @@
 //!
 //! Nothing is sent to such an address: its port counts as none, and what the endpoint sends tells where it is.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
@@ -52,13 +52,16 @@ impl Context<'_> {
         let Ok(sdp) = Sdp::parse(said.as_bytes()) else {
             return false;
         };
-        let settings = &self.shared.settings.media;
+        let ports = &self.shared.settings.media.ports;
         let mut media = sdp.media().iter().filter(|media| media.port != 0);
         media.any(|media| {
             let ip = media.address.map(|ip| ip.to_canonical());
-            let ours = |ip| settings.address == Some(ip) || self.world.is_ours(ip);
-            settings.ports.contains(&media.port) && ip.is_some_and(ours)
+            ports.contains(&media.port) && ip.is_some_and(|ip| self.is_our_host(ip))
         })
+    }
+
+    fn is_our_host(&self, ip: IpAddr) -> bool {
+        self.shared.settings.media.address == Some(ip) || self.world.is_ours(ip)
     }
 
     fn bars(&self, flow: &Flow, at: SocketAddr) -> Option<Barred> {
@@ -70,8 +73,7 @@ impl Context<'_> {
         let of_relay = settings.media.ports.contains(&port);
         let of_sip = SIP.contains(&port);
         let listens = world.listens_on(port);
-        let ours = || settings.media.address == Some(ip) || world.is_ours(ip);
-        let is_ours = (of_relay || of_sip || listens) && ours();
+        let is_ours = (of_relay || of_sip || listens) && self.is_our_host(ip);
         if is_ours && listens {
             return Some(Barred::Sip);
         }
