@@ -160,6 +160,24 @@ fn tell(scope: Scope<'_>, event: &Event) {
                 line!(scope, DEBUG, %method, %from, %peer, why, "too much under way");
             }
         }
+        Event::Forgotten { when, tell } => {
+            let when = when.as_str();
+            if *tell {
+                line!(
+                    scope,
+                    WARN,
+                    when,
+                    "too many phones have not answered a BYE: one is forgotten, and others may be"
+                );
+            } else {
+                line!(
+                    scope,
+                    DEBUG,
+                    when,
+                    "who has not answered a BYE is forgotten"
+                );
+            }
+        }
         Event::Notified {
             watcher,
             watched,

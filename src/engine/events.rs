@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::ids::{ConversationId, Flow, Side};
-pub use crate::engine::reasons::{Barred, Crowd, Glut, TargetFailure, Told, Unanswered, Unproven};
+pub use crate::engine::reasons::{
+    Barred, Crowd, Forgotten, Glut, TargetFailure, Told, Unanswered, Unproven,
+};
 use crate::engine::settings::Kind;
 use crate::engine::time::{Millis, Time};
 
@@ -78,6 +80,12 @@ pub enum Event {
         method: Box<str>,
         from: Box<str>,
         peer: Box<str>,
+        /// As above.
+        tell: bool,
+    },
+    /// A dialog that has ended, and whose BYE nobody has answered, is forgotten: there are too many.
+    Forgotten {
+        when: Forgotten,
         /// As above.
         tell: bool,
     },

@@ -113,6 +113,28 @@ impl Glut {
     }
 }
 
+/// When a dialog that has ended is forgotten, though its phone has not answered the BYE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forgotten {
+    /// Its phone is told no more.
+    AtOnce,
+    /// A restart will not know of it.
+    AtRestart,
+}
+
+impl Forgotten {
+    /// Every one, for the metrics that must exist from the start.
+    pub const ALL: [Self; 2] = [Self::AtOnce, Self::AtRestart];
+
+    /// Returns the word used in logs and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AtOnce => "at_once",
+            Self::AtRestart => "at_restart",
+        }
+    }
+}
+
 /// What became of a NOTIFY of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {

@@ -17,8 +17,8 @@ use std::time::Duration;
 use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
 
 use crate::engine::events::{
-    Barred, Crowd, Event, Glut, Happening, NoticeOutcome, Retransmission, Signal, TargetFailure,
-    Unanswered, Unproven,
+    Barred, Crowd, Event, Forgotten, Glut, Happening, NoticeOutcome, Retransmission, Signal,
+    TargetFailure, Unanswered, Unproven,
 };
 use crate::engine::health::Health;
 use crate::engine::ports::Claim;
@@ -90,6 +90,7 @@ struct ProtocolMetrics {
     overloads: IntCounter,
     crowded: [IntCounter; Crowd::ALL.len()],
     gluts: [IntCounter; Glut::ALL.len()],
+    forgotten: [IntCounter; Forgotten::ALL.len()],
     /// In force, refused.
     reloads: [IntCounter; 2],
     records: [IntCounter; Recording::WORDS.len()],
@@ -203,6 +204,7 @@ impl Metrics {
             }
             Event::Crowded { crowd, .. } => protocol.crowded[*crowd as usize].inc(),
             Event::Glut { glut, .. } => protocol.gluts[*glut as usize].inc(),
+            Event::Forgotten { when, .. } => protocol.forgotten[*when as usize].inc(),
             Event::Notified { told, .. } => self.lamps.notified(*told),
             Event::Overload { on, .. } => protocol.overloads.inc_by(u64::from(*on)),
             // The gate counts them.
@@ -401,6 +403,11 @@ impl ProtocolMetrics {
             wrong_domain: make.counter(names::WRONG_DOMAIN),
             overloads: make.counter(names::OVERLOADS),
             gluts: make.counters_by(names::GLUTS, "of", Glut::ALL.map(Glut::as_str)),
+            forgotten: make.counters_by(
+                names::LOST_DIALOGS_FORGOTTEN,
+                "when",
+                Forgotten::ALL.map(Forgotten::as_str),
+            ),
             crowded: make.counters_by(names::CROWDED, "of", Crowd::ALL.map(Crowd::as_str)),
             reloads: make.counters_by(names::RELOADS, "outcome", ["in_force", "refused"]),
             records: make.counters_by(names::RECORDS, "outcome", Recording::WORDS),

@@ -39,6 +39,7 @@ families! {
 
     RESTORATIONS_WAITING = "refork_restorations_waiting", "Restorations whose next INVITE waits for `restore.rate` now.";
     LOST_DIALOGS = "refork_lost_dialogs", "Lost dialogs now whose phones or upstreams have not answered their BYE.";
+    LOST_DIALOGS_FORGOTTEN = "refork_lost_dialogs_forgotten_total", "Lost dialogs forgotten since there were too many, by when.";
     MESSAGES_WAITING = "refork_messages_waiting", "Messages that wait for delivery now.";
     MESSAGE_BYTES_WAITING = "refork_message_bytes_waiting", "Bytes of the messages that wait now.";
     MESSAGES_QUEUED = "refork_messages_queued_total", "Messages kept because the far side was away.";

@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::events::{Barred, Ending, GaveUp, Refuser, TargetFailure, Told};
+use crate::engine::events::{Barred, Ending, Forgotten, GaveUp, Refuser, TargetFailure, Told};
 use crate::engine::ids::{ConversationId, Side};
 use crate::engine::time::Millis;
 use crate::engine::view::Gauges;
@@ -99,6 +99,12 @@ fn labels_stand_where_their_values_point() {
         assert_eq!(Signal::ALL[signal as usize], signal);
         metrics.event(&happened(lost(signal)));
         let series = format!("refork_losses_total{{reason=\"{}\"}}", signal.as_str());
+        assert_eq!(value(&render(&metrics), &series), 1.0);
+    }
+    for when in Forgotten::ALL {
+        metrics.event(&Event::Forgotten { when, tell: true });
+        let word = when.as_str();
+        let series = format!("refork_lost_dialogs_forgotten_total{{when=\"{word}\"}}");
         assert_eq!(value(&render(&metrics), &series), 1.0);
     }
     for outcome in NoticeOutcome::ALL {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use refork::engine::events::{Event, Forgotten};
+use refork::engine::ids::ConversationId;
 use refork::engine::settings::Settings;
+use refork::engine::snapshot::Snapshot;
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
@@ -512,9 +515,69 @@ fn a_restart_does_not_forget_a_lost_phone_of_a_call_that_has_just_ended() {
     assert!(t.waiting(desk(), &Method::Bye).is_some());
     t.discard(desk());
     t.restart();
+    t.pass(Millis(1));
     let again = t.request_to(desk(), Method::Bye);
     t.reply(&again, 481, desk());
     assert!(t.store.is_empty());
+}
+
+/// Nobody has come back in so many calls that have ended.
+fn many_graves(calls: u64) -> Table {
+    let (mut t, _) = nobody_came_back();
+    let (id, kept) = t.store.pop_first().expect("a grave");
+    for call in 1..=calls {
+        let id = ConversationId(id.0 + call);
+        let mut snapshot: Snapshot = rmp_serde::from_slice(&kept).unwrap();
+        snapshot.id = id;
+        t.store.insert(id, rmp_serde::to_vec(&snapshot).unwrap());
+    }
+    t
+}
+
+#[test]
+fn a_restart_after_an_outage_tells_of_many_dead_calls_bit_by_bit() {
+    const CALLS: usize = 500;
+    let mut t = many_graves(CALLS as u64);
+    t.restart();
+    let mut told = BTreeSet::new();
+    for (second, most) in [200, 400, CALLS].into_iter().enumerate() {
+        t.pass(Millis(if second == 0 { 1 } else { 1000 }));
+        while let Some(bye) = t.waiting(desk(), &Method::Bye) {
+            told.insert(bye.branch().unwrap().to_owned());
+        }
+        assert_eq!(told.len(), most, "in second {second}");
+    }
+    assert_eq!(t.engine.gauges().lost_dialogs, CALLS);
+    assert_eq!(t.store.len(), CALLS);
+}
+
+/// Graves may be kept for an hour: the oldest makes room.
+#[test]
+fn where_the_store_has_too_many_graves_who_has_just_hung_up_is_not_forgotten() {
+    let mut t = many_graves(10_000);
+    t.restart();
+    let graves = t.store.clone();
+    let (mut a, _) = t.established();
+    t.hangs_up(&mut a);
+    let bye = t.request_to(desk(), Method::Bye);
+    let forgotten = |t: &Table| {
+        let events = t.events.iter().filter_map(|event| match event {
+            Event::Forgotten { when, tell } => Some((*when, *tell)),
+            _ => None,
+        });
+        events.collect::<Vec<_>>()
+    };
+    assert_eq!(forgotten(&t), [(Forgotten::AtRestart, true)]);
+    assert_eq!(t.store.len(), 10_000);
+    let gone: Vec<_> = graves
+        .keys()
+        .filter(|id| !t.store.contains_key(id))
+        .collect();
+    assert_eq!(gone, [graves.first_key_value().unwrap().0]);
+    t.store.retain(|id, _| !graves.contains_key(id));
+    t.restart();
+    let again = t.request_to(desk(), Method::Bye);
+    assert_eq!(again.call_id(), bye.call_id());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! when it is back. As the conversation ends, a restart ends their transactions, and would leave a phone in a call
 //! that is over: the store keeps their dialogs, and those of graves, as long as there is a BYE to be sent again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -12,26 +12,54 @@ use super::graves::Key;
 use crate::engine::conversation::context::{Context, Shared};
 use crate::engine::conversation::leg::{Leg, Talk};
 use crate::engine::conversation::rebuild::JUMP;
+use crate::engine::events::Forgotten;
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId};
 use crate::engine::ports::Output;
 use crate::engine::routing;
 use crate::engine::time::{Millis, Time};
 
-/// Conversations of which they are kept at a time; those of one more are forgotten by a restart.
+/// Conversations of which they are kept at a time: where there are more, the one that has only graves for longest is
+/// forgotten by a restart.
 const FAREWELLS_MAX: usize = 10_000;
 /// How often it is looked whether graves of a conversation have BYEs to come.
 const LOOK: Millis = Millis::from_secs(60);
 
 /// The dialogs, by their conversations.
 #[derive(Default)]
-pub(crate) struct Farewells(BTreeMap<ConversationId, Farewell>);
+pub(crate) struct Farewells {
+    all: BTreeMap<ConversationId, Farewell>,
+    /// Those of which graves alone are left, by age: they may last for an hour, and make room for others.
+    buried: BTreeSet<(Time, ConversationId)>,
+}
 
 struct Farewell {
     /// Each, and whose phone has it.
     legs: Vec<(Aor, Leg)>,
     /// The conversation is over, and the store has this in its place.
     over: bool,
+    since: Time,
     until: Time,
+}
+
+impl Farewells {
+    /// One of a conversation has changed.
+    fn sort(&mut self, id: ConversationId) {
+        let Some(farewell) = self.all.get(&id) else {
+            return;
+        };
+        let key = (farewell.since, id);
+        if farewell.over && farewell.legs.is_empty() {
+            self.buried.insert(key);
+        } else {
+            self.buried.remove(&key);
+        }
+    }
+
+    fn take(&mut self, id: ConversationId) -> Option<Farewell> {
+        let farewell = self.all.remove(&id)?;
+        self.buried.remove(&(farewell.since, id));
+        Some(farewell)
+    }
 }
 
 /// What the store has of a conversation that is over.
@@ -46,34 +74,45 @@ struct Kept<L> {
 impl Context<'_> {
     /// The BYE of a dialog is out, or waits for an ACK.
     pub(super) fn has_said_farewell(&mut self, id: ConversationId, whose: Aor, mut leg: Leg) {
-        let farewells = &mut self.shared.farewells.0;
-        if farewells.len() >= FAREWELLS_MAX && !farewells.contains_key(&id) {
-            return;
-        }
         leg.talk = Talk::default();
-        let farewell = self.farewell(id);
-        farewell.legs.retain(|(_, known)| known.id != leg.id);
-        farewell.legs.push((whose, leg));
+        if let Some(farewell) = self.farewell(id) {
+            farewell.legs.retain(|(_, known)| known.id != leg.id);
+            farewell.legs.push((whose, leg));
+            self.shared.farewells.sort(id);
+        }
     }
 
-    fn farewell(&mut self, id: ConversationId) -> &mut Farewell {
-        let until = self.now + self.shared.settings.timers.t1.times(64);
-        let farewells = self.shared.farewells.0.entry(id);
-        let farewell = farewells.or_insert_with(|| Farewell {
+    /// Returns that of a conversation; none where there is no room.
+    fn farewell(&mut self, id: ConversationId) -> Option<&mut Farewell> {
+        let farewells = &self.shared.farewells;
+        if farewells.all.len() >= FAREWELLS_MAX && !farewells.all.contains_key(&id) {
+            let oldest = farewells.buried.first().copied();
+            self.forgets(Forgotten::AtRestart);
+            let (_, oldest) = oldest?;
+            self.end_farewell(oldest);
+        }
+        let (since, until) = (
+            self.now,
+            self.now + self.shared.settings.timers.t1.times(64),
+        );
+        let farewell = self.shared.farewells.all.entry(id);
+        let farewell = farewell.or_insert_with(|| Farewell {
             legs: Vec::new(),
             over: false,
+            since,
             until,
         });
         farewell.until = until;
-        farewell
+        Some(farewell)
     }
 
     /// A conversation of these is over: the store has its farewells from now on, or nothing.
     pub(super) fn keep_farewells(&mut self, id: ConversationId) {
-        let room = self.shared.farewells.0.len() < FAREWELLS_MAX;
-        let untold = room && self.shared.graves.has_untold(id);
-        if self.shared.farewells.0.contains_key(&id) || untold {
-            self.farewell(id).over = true;
+        let known = self.shared.farewells.all.contains_key(&id);
+        let any = known || self.shared.graves.has_untold(id);
+        if any && let Some(farewell) = self.farewell(id) {
+            farewell.over = true;
+            self.shared.farewells.sort(id);
             self.persist_farewells(id);
         } else {
             self.forget(id);
@@ -96,20 +135,26 @@ impl Context<'_> {
 
     /// The dialog may have ended.
     pub(super) fn farewell_over(&mut self, (id, leg): Key, ends: impl Fn(&mut Leg) -> bool) {
-        let Some(farewell) = self.shared.farewells.0.get_mut(&id) else {
+        let Some(farewell) = self.shared.farewells.all.get_mut(&id) else {
             return;
         };
         farewell
             .legs
             .retain_mut(|(_, known)| known.id != leg || !ends(known));
+        let over = farewell.over;
         if farewell.legs.is_empty() && !self.shared.graves.has_untold(id) {
-            self.end_farewell(id);
+            return self.end_farewell(id);
+        }
+        self.shared.farewells.sort(id);
+        if over {
+            // A restart is not to tell it once more.
+            self.persist_farewells(id);
         }
     }
 
     /// A grave of an ended conversation was told by time: a restart goes on from there.
     pub(super) fn grave_told(&mut self, id: ConversationId) {
-        let farewell = self.shared.farewells.0.get(&id);
+        let farewell = self.shared.farewells.all.get(&id);
         if farewell.is_some_and(|farewell| farewell.over) {
             self.persist_farewells(id);
         }
@@ -118,7 +163,7 @@ impl Context<'_> {
     /// Those that were sent for long enough are forgotten by the store, where nothing follows by time.
     pub(crate) fn farewells_due(&mut self) {
         let due = |farewell: &Farewell| farewell.until <= self.now;
-        let all = self.shared.farewells.0.iter();
+        let all = self.shared.farewells.all.iter();
         let due: Vec<ConversationId> = all
             .filter(|(_, farewell)| due(farewell))
             .map(|(id, _)| *id)
@@ -127,8 +172,11 @@ impl Context<'_> {
             self.leave_unanswered(id);
             let untold = self.shared.graves.has_untold(id);
             let until = self.now + LOOK;
-            match self.shared.farewells.0.get_mut(&id) {
-                Some(farewell) if farewell.over && untold => farewell.until = until,
+            match self.shared.farewells.all.get_mut(&id) {
+                Some(farewell) if farewell.over && untold => {
+                    farewell.until = until;
+                    self.shared.farewells.sort(id);
+                }
                 _ => self.end_farewell(id),
             }
         }
@@ -136,7 +184,7 @@ impl Context<'_> {
 
     /// No BYE has reached an upstream, or a phone that is registered: it has one more when it is back.
     fn leave_unanswered(&mut self, id: ConversationId) {
-        let farewell = self.shared.farewells.0.get_mut(&id);
+        let farewell = self.shared.farewells.all.get_mut(&id);
         let legs = farewell.map(|known| std::mem::take(&mut known.legs));
         for (aor, leg) in legs.unwrap_or_default() {
             if leg.is_beyond() {
@@ -153,7 +201,7 @@ impl Context<'_> {
     }
 
     fn end_farewell(&mut self, id: ConversationId) {
-        let farewell = self.shared.farewells.0.remove(&id);
+        let farewell = self.shared.farewells.take(id);
         if farewell.is_some_and(|farewell| farewell.over) {
             self.forget(id);
         }
@@ -163,8 +211,8 @@ impl Context<'_> {
         self.shared.out.push_back(Output::Forget { conversation });
     }
 
-    /// After a restart: the dialogs of a conversation that was over get their BYE once more. Returns false where that is
-    /// none.
+    /// After a restart: the dialogs of a conversation that was over get their BYE once more; graves, of which there may
+    /// be many, bit by bit, as what is due by time. Returns false where that is none.
     pub(crate) fn farewells_resume(&mut self, id: ConversationId, state: &[u8]) -> bool {
         let Ok(kept) = rmp_serde::from_slice::<Kept<Leg>>(state) else {
             return false;
@@ -172,11 +220,17 @@ impl Context<'_> {
         let any = !kept.farewells.is_empty();
         for (aor, mut leg) in kept.farewells {
             leg.dialog.resume(JUMP);
-            leg.goes_over(way_back(self, &aor, &leg));
-            leg.bye(self, id, &aor, None);
+            let key = (id, leg.id);
             let rounds = kept.rounds.get(&leg.id).copied();
             let haunt = Haunt::after(rounds.unwrap_or(0), self.now);
+            if rounds.is_none() {
+                leg.goes_over(way_back(self, &aor, &leg));
+                leg.bye(self, id, &aor, None);
+            }
             self.entomb(id, aor, leg, haunt, false);
+            if rounds.is_some() && haunt.next.is_some() {
+                self.shared.graves.is_due(key, self.now);
+            }
         }
         if any {
             self.keep_farewells(id);
@@ -190,7 +244,7 @@ impl Context<'_> {
 impl Shared {
     /// Returns what the store is to have of a conversation that is over; none where that is nothing.
     pub(crate) fn farewells_of(&self, id: ConversationId) -> Option<Bytes> {
-        let farewell = self.farewells.0.get(&id).filter(|known| known.over)?;
+        let farewell = self.farewells.all.get(&id).filter(|known| known.over)?;
         let live = farewell.legs.iter();
         let live = live.map(|(aor, leg)| (aor.clone(), leg));
         let graves = || self.graves.of_conversation(id);

@@ -59,9 +59,10 @@ impl Haunt {
         }
     }
 
-    /// One more BYE goes out.
+    /// One more BYE goes out. One that was not due by time, as of a phone that is back, is none of the rounds.
     pub(super) fn told_again(&mut self, now: Time) {
-        *self = Self::after(self.rounds + 1, now);
+        let due = self.next.is_some_and(|next| next <= now);
+        *self = Self::after(self.rounds + u32::from(due), now);
     }
 }
 

@@ -8,6 +8,7 @@ use crate::engine::conversation::context::{Context, ELSEWHERE};
 use crate::engine::conversation::leg::{Leg, Talk};
 use crate::engine::dialog::Happens;
 use crate::engine::endpoint::Endpoint;
+use crate::engine::events::{Event, Forgotten};
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId};
 use crate::engine::location;
 use crate::engine::time::{Millis, Time};
@@ -22,6 +23,8 @@ const RETURNS_MAX: u32 = 8;
 const AT_ONCE: usize = 20;
 /// BYEs by time in one sweep: calls that ended together are not all told together.
 const DUE_MAX: usize = 200;
+/// Between two lines of the log about too many.
+const SAID_EVERY: Millis = Millis::from_secs(60);
 
 pub(super) type Key = (ConversationId, LegId);
 
@@ -33,6 +36,8 @@ pub(crate) struct Graves {
     by_age: BTreeSet<(Time, Key)>,
     /// When each is to be looked at next.
     due: BTreeSet<(Time, Key)>,
+    /// When the operator was last told that there are too many.
+    said: Option<Time>,
 }
 
 pub(super) struct Grave {
@@ -47,16 +52,15 @@ pub(super) struct Grave {
 }
 
 impl Graves {
-    fn insert(&mut self, key: Key, grave: Grave) {
+    /// Returns true where there are too many, and the oldest is forgotten.
+    fn insert(&mut self, key: Key, grave: Grave) -> bool {
         self.by_aor.insert((grave.aor.clone(), key));
         self.by_age.insert((grave.since, key));
         self.due.insert((grave.next, key));
         self.graves.insert(key, grave);
-        if self.graves.len() > GRAVES_MAX
-            && let Some((_, oldest)) = self.by_age.first().copied()
-        {
-            self.take(oldest);
-        }
+        let oldest = self.by_age.first().copied();
+        let oldest = oldest.filter(|_| self.graves.len() > GRAVES_MAX);
+        oldest.is_some_and(|(_, oldest)| self.take(oldest).is_some())
     }
 
     fn take(&mut self, key: Key) -> Option<Grave> {
@@ -69,6 +73,15 @@ impl Graves {
 
     pub(crate) fn len(&self) -> usize {
         self.graves.len()
+    }
+
+    /// One is told with the next that are due, bit by bit.
+    pub(super) fn is_due(&mut self, key: Key, now: Time) {
+        if let Some(grave) = self.graves.get_mut(&key) {
+            self.due.remove(&(grave.next, key));
+            grave.next = now;
+            self.due.insert((now, key));
+        }
     }
 
     /// The phone has answered the BYE of a dialog.
@@ -123,7 +136,19 @@ impl Context<'_> {
             haunt,
             returns: 0,
         };
-        self.shared.graves.insert((id, grave.leg.id), grave);
+        if self.shared.graves.insert((id, grave.leg.id), grave) {
+            self.forgets(Forgotten::AtOnce);
+        }
+    }
+
+    /// There are too many of them.
+    pub(super) fn forgets(&mut self, when: Forgotten) {
+        let said = &mut self.shared.graves.said;
+        let tell = said.is_none_or(|said| self.now.since(said) >= SAID_EVERY);
+        if tell {
+            *said = Some(self.now);
+        }
+        self.emit(Event::Forgotten { when, tell });
     }
 
     /// A phone is back on the network: what it still holds ends now.
@@ -163,10 +188,9 @@ impl Context<'_> {
         let missed = all.filter(|(_, grave)| grave.returns < RETURNS_MAX && beyond(grave));
         let missed: Vec<Key> = missed.map(|(key, _)| *key).collect();
         for key in missed {
-            let graves = &mut self.shared.graves;
-            if let Some(mut grave) = graves.take(key) {
-                (grave.returns, grave.next) = (grave.returns + 1, self.now);
-                graves.insert(key, grave);
+            self.shared.graves.is_due(key, self.now);
+            if let Some(grave) = self.shared.graves.graves.get_mut(&key) {
+                grave.returns += 1;
             }
         }
     }
