@@ -152,9 +152,8 @@ fn a_late_phone_that_still_has_its_call_goes_on() {
     assert_eq!(*update.method(), Method::Update);
 }
 
-#[test]
-fn without_update_the_standing_session_is_offered_by_reinvite() {
-    let mut t = Table::new(settings());
+/// Bob's phone has no UPDATE. Returns the first refresh, and what his answer says of the session.
+fn refreshed_by_reinvite(t: &mut Table) -> (Message, &'static str) {
     let bobs = "Session-Expires: 600;refresher=uac\r\n";
     t.register("bob", desk(), "desk");
     t.alice_invites(&audio(alice()));
@@ -166,9 +165,16 @@ fn without_update_the_standing_session_is_offered_by_reinvite() {
     t.request_to(desk(), Method::Ack);
     let ok = t.response_to(alice(), 200);
     t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
-    let again = pass_until_asked(&mut t, 301).unwrap();
+    let again = pass_until_asked(t, 301).unwrap();
     assert_eq!(*again.method(), Method::Invite);
     assert_eq!(text(&again), text(&invite), "the same version of the same");
+    (again, bobs)
+}
+
+#[test]
+fn without_update_the_standing_session_is_offered_by_reinvite() {
+    let mut t = Table::new(settings());
+    let (again, bobs) = refreshed_by_reinvite(&mut t);
     // RFC 3261 14.2: he has an offer of his own.
     t.reply(&again, 491, desk());
     t.request_to(desk(), Method::Ack);
@@ -178,6 +184,21 @@ fn without_update_the_standing_session_is_offered_by_reinvite() {
     t.receive(desk(), with_sdp(answer, &audio(desk())));
     t.request_to(desk(), Method::Ack);
     t.nothing_to(alice());
+}
+
+/// At once, three times after a moment, and then every half minute.
+#[test]
+fn a_phone_that_answers_491_to_each_refresh_is_not_asked_all_the_time() {
+    let mut t = Table::new(settings());
+    let (mut again, _) = refreshed_by_reinvite(&mut t);
+    let (mut asked, began) = (1, t.now);
+    while t.now < began + Millis::from_secs(132) {
+        t.reply(&again, 491, desk());
+        t.discard(desk());
+        again = pass_until_asked(&mut t, 31).unwrap();
+        asked += 1;
+    }
+    assert_eq!(asked, 1 + 3 + 4);
 }
 
 /// A refresh that nothing comes back for asks the dialog as well as a probe does.

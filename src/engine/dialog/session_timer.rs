@@ -16,6 +16,9 @@ const RAISED_MAX: u8 = 3;
 /// A refresh that was refused is tried again after so long at most.
 const RETRY_MAX: Millis = Millis::from_secs(30);
 const RETRY_MIN: Millis = Millis::from_secs(1);
+/// One that meets an offer of theirs goes out again soon (RFC 3261 14.1), so often in a row. Who answers 491 to each has
+/// no offer of its own.
+const GLARES_MAX: u8 = 3;
 /// How long a request of theirs that met a restart of ours is sent again (64*T1).
 const RESENT: Millis = Millis::from_secs(32);
 /// The far end counts from when it sent what began the session, we from when that came.
@@ -122,6 +125,9 @@ pub struct SessionTimer {
     /// When the session was last refreshed.
     since: Time,
     next: Option<Time>,
+    /// How many refreshes of ours in a row have met an offer of theirs.
+    #[serde(default)]
+    glares: u8,
 }
 
 impl SessionTimer {
@@ -156,6 +162,15 @@ impl SessionTimer {
         self.refused(now);
         if self.turn == Turn::Ours {
             self.next = self.next.map(|next| next.min(now + pause));
+        }
+    }
+
+    /// Our refresh has met an offer of theirs, and goes out again after a pause; after some, as any that was refused.
+    pub fn meets_glare(&mut self, now: Time, pause: Millis) {
+        self.glares = self.glares.saturating_add(1);
+        match self.glares > GLARES_MAX {
+            true => self.refused(now),
+            false => self.waits(now, pause),
         }
     }
 
@@ -271,7 +286,7 @@ impl SessionTimer {
     }
 
     fn agree(&mut self, ours: bool, now: Time) {
-        self.since = now;
+        (self.since, self.glares) = (now, 0);
         self.take(
             if ours {
                 Tick::WeRefresh

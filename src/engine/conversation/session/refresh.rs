@@ -284,7 +284,7 @@ impl Conversation {
             let longer = status == 422 && leg.too_brief(context, response);
             if let Some(timer) = &mut leg.timer {
                 match glare {
-                    Some(pause) => timer.waits(context.now, pause),
+                    Some(pause) => timer.meets_glare(context.now, pause),
                     None => timer.refused(context.now),
                 }
             }
