@@ -777,19 +777,31 @@ fn where_nobody_watches_the_media_the_phones_are_probed() {
 
 #[test]
 fn a_2xx_that_the_caller_never_acknowledges_is_its_loss() {
-    let mut t = Table::new(settings());
-    t.register("alice", alice(), "alice");
-    t.register("bob", desk(), "desk");
-    t.alice_invites(&sdp(alice(), 1, "sendrecv"));
-    let invite = t.request_to(desk(), Method::Invite);
-    t.receive(
-        desk(),
-        with_sdp(answer_to(&invite), &sdp(desk(), 1, "sendrecv")),
-    );
-    t.request_to(desk(), Method::Ack);
-    t.pass(Millis::from_secs(33));
-    assert_eq!(t.losses(), [Signal::NoAck]);
-    t.nothing_to(desk());
+    for moves in [false, true] {
+        let mut t = Table::new(settings());
+        t.register("alice", alice(), "alice");
+        t.register("bob", desk(), "desk");
+        t.alice_invites(&sdp(alice(), 1, "sendrecv"));
+        let invite = t.request_to(desk(), Method::Invite);
+        let elsewhere = phone("192.0.2.77:5060");
+        if moves {
+            t.register_again("alice", elsewhere, "alice", 2);
+        }
+        t.receive(
+            desk(),
+            with_sdp(answer_to(&invite), &sdp(desk(), 1, "sendrecv")),
+        );
+        t.request_to(desk(), Method::Ack);
+        t.pass(Millis::from_secs(33));
+        t.nothing_to(desk());
+        if moves {
+            // It is sought where it is since.
+            assert_eq!(t.losses().len(), 1);
+            t.request_to(elsewhere, Method::Invite);
+        } else {
+            assert_eq!(t.losses(), [Signal::NoAck]);
+        }
+    }
 }
 
 /// Somebody of elsewhere calls Bob, whose phone takes the call by itself.

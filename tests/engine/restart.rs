@@ -419,6 +419,45 @@ fn an_answer_without_its_ack_is_sent_on() {
 }
 
 #[test]
+fn an_answer_that_ended_with_its_connection_is_said_over_the_next_one() {
+    for acknowledged in [false, true] {
+        let mut t = Table::new(settings());
+        t.register("bob", desk(), "desk");
+        let seen = |port| phone(&format!("198.51.100.1:{port}"));
+        let register = t.register_request("alice", alice(), "alice", 1, 3600);
+        t.receive_over(tcp(seen(49_152), 7), register);
+        t.response_to(seen(49_152), 200);
+        let invite = request(Method::Invite, "alice", "bob", alice(), "call1");
+        let invite = with_sdp(invite, &sdp(alice(), 1, "sendrecv"));
+        t.receive_over(tcp(seen(49_152), 7), invite);
+        t.takes_over(desk(), "b1", &sdp(desk(), 1, "sendrecv"));
+        let ok = t.response_to(seen(49_152), 200);
+        let a = Remote::of_answer(&ok, alice());
+        if acknowledged {
+            t.receive_over(tcp(seen(49_152), 7), a.ack(1));
+            t.pass(Millis::from_secs(1));
+            t.discard(seen(49_152));
+        }
+        t.restart();
+        t.pass(Millis(500));
+        t.nothing_to(seen(49_152));
+        let register = t.register_request("alice", alice(), "alice", 2, 3600);
+        t.receive_over(tcp(seen(49_153), 8), register);
+        let mut answers = std::iter::from_fn(|| t.any_to(seen(49_153)));
+        let again = answers.find(|it| !it.is_request() && *it.method() == Method::Invite);
+        // Whoever has it already says its ACK once more.
+        assert_eq!(again.expect("its answer").bytes(), ok.bytes());
+        t.receive_over(tcp(seen(49_153), 8), a.ack(1));
+        t.discard(seen(49_153));
+        t.pass(Millis(3000));
+        while let Some(more) = t.any_to(seen(49_153)) {
+            assert!(more.is_request(), "{}", text(&more));
+        }
+        assert!(t.losses().is_empty());
+    }
+}
+
+#[test]
 fn a_caller_that_never_acknowledges_is_lost_after_a_restart_too() {
     let mut t = Table::new(settings());
     t.register("alice", alice(), "alice");

@@ -501,7 +501,7 @@ impl Conversation {
         };
         let _ = leg.life.take(Happens::Ack);
         let success = leg.success.take();
-        let kept = success.as_ref().is_some_and(|success| success.is_kept());
+        let kept = success.as_ref().is_some_and(|it| it.is_to_be_forgotten());
         if success.is_some_and(|success| success.is_hushed()) {
             self.configure(context, side);
         }

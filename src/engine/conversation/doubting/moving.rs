@@ -182,6 +182,7 @@ impl Conversation {
             context.redirect(waiting.server, flow);
         }
         let open = leg.reinvite;
+        self.success_follows(context, side, flow);
         let again = open.and_then(|open| context.send_elsewhere(open, flow, &endpoint.contact));
         if let Some(again) = again {
             self.goes_on_as(&again);

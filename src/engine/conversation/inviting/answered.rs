@@ -140,7 +140,7 @@ impl Conversation {
         won: Won,
         answer: Option<(&Message, Vec<u8>)>,
     ) {
-        let server = invitation.server;
+        let (server, registered) = (invitation.server, invitation.registered);
         let Won {
             mut branch,
             said,
@@ -215,7 +215,7 @@ impl Conversation {
         });
         if let Some(bytes) = bytes {
             if let (Some(caller), Some(flow)) = (self.leg_mut(Side::Caller), way) {
-                caller.success = Success::of(&bytes, flow, cseq, context);
+                caller.success = Some(Success::of(&bytes, (flow, registered), cseq, context));
             }
             context.reply(server, status, bytes);
         }

@@ -57,6 +57,8 @@ use crate::sip::{Address, Message, Name, reason_phrase};
 pub(super) struct Invitation {
     pub(super) server: ServerId,
     pub(super) fork: Fork,
+    /// The caller had registered over the flow that it calls by.
+    pub(super) registered: bool,
     pub(super) offer: Option<Box<str>>,
     /// What the offer came in.
     enclosed: Option<Enclosed>,
@@ -206,11 +208,8 @@ impl Conversation {
         let through = destination.targets.first();
         let through = through.and_then(|target| target.endpoint.through.as_deref());
         let is_judged = conversation.proves_through(context, Side::Caller, through);
-        let mut own = if is_judged {
-            proof(request)
-        } else {
-            Vec::new()
-        };
+        let judged = Some(request).filter(|_| is_judged);
+        let mut own = judged.map_or_else(Vec::new, proof);
         if destination.upstream.is_some() {
             own.extend(replacing(request));
         }
@@ -243,6 +242,7 @@ impl Conversation {
                 ..Fork::default()
             },
             breadth,
+            registered,
             told: trail::wants(request),
             told_ends: request.has_token(Name::Supported, "199"),
             diverted,

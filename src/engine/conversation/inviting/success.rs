@@ -19,13 +19,16 @@ const PROMPT: Millis = Millis(150);
 /// Whoever hears it at all has answered it by then.
 const PATIENCE: Millis = Millis::from_secs(3);
 
-/// Most have their ACK at once, and the store hears nothing of them. A connection ends with us, and with it the INVITE:
-/// of those that came by one nothing is kept.
+/// Most have their ACK at once, and the store hears nothing of them. What went over a connection may end with that and
+/// with us, and nobody says so: it is kept from the answer on, and said again to a caller that is back over another one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Success {
     bytes: Bytes,
     flow: Flow,
     cseq: u32,
+    /// Who called had registered over that flow.
+    #[serde(default)]
+    registered: bool,
     /// None: it is kept.
     #[serde(skip)]
     keep_at: Option<Time>,
@@ -48,19 +51,25 @@ pub(crate) fn durable<S: Serializer>(
 impl Success {
     pub(super) fn of(
         bytes: &Bytes,
-        flow: Flow,
+        (flow, registered): (Flow, bool),
         cseq: u32,
         context: &Context<'_>,
-    ) -> Option<Box<Self>> {
-        let success = Self {
+    ) -> Box<Self> {
+        let once = |after| (!flow.transport.is_reliable()).then(|| context.now + after);
+        Box::new(Self {
             bytes: bytes.clone(),
             flow,
             cseq,
-            keep_at: Some(context.now + PROMPT),
-            hush_at: Some(context.now + PATIENCE),
+            registered,
+            keep_at: once(PROMPT),
+            hush_at: once(PATIENCE),
             hushed: false,
-        };
-        (!flow.transport.is_reliable()).then(|| Box::new(success))
+        })
+    }
+
+    /// The store is told that it has its ACK. Whoever has had one over a connection says so once more.
+    pub(crate) fn is_to_be_forgotten(&self) -> bool {
+        self.is_kept() && !self.flow.transport.is_reliable()
     }
 
     pub(crate) fn is_kept(&self) -> bool {
@@ -128,7 +137,7 @@ impl Conversation {
 
     /// Returns true as long as nothing shows that who called is at the address that its INVITE came from: a datagram
     /// names any. It gets the answer, and what ends it (RFC 3261 13.3.1.4): whatever else went there would be sent to
-    /// whomever somebody else has named.
+    /// whomever somebody else has named. Who called from where it had registered, and has moved since, is no such.
     pub(crate) fn may_be_forged(&self, context: &Context<'_>, side: Side) -> bool {
         let party = self.party(side);
         let Some(leg) = &party.leg else { return false };
@@ -142,30 +151,54 @@ impl Conversation {
             Asker::Unasked(_) | Asker::Says(_) | Asker::Stranger => !leg.is_beyond(),
             Asker::Proven(_) | Asker::Trusted | Asker::Of(_) => false,
         };
+        let was_there = leg.success.as_ref().is_some_and(|sent| sent.registered);
         let host = dialog.flow.peer.ip().to_canonical();
         let is_there = |known: &Flow| known.peer.ip().to_canonical() == host;
         unheard
             && unknown
+            && !was_there
             && !dialog.flow.transport.is_reliable()
             && !location::has_flow(&party.aor, context.now, context.world, is_there)
     }
 
     /// After a restart: the 2xx is sent on, for as long as an INVITE waits for it.
     pub(crate) fn success_resumes(&mut self, context: &mut Context<'_>) {
+        let leg = self.leg_mut(Side::Caller);
+        let Some(flow) = leg.and_then(|leg| leg.success.as_ref().map(|sent| sent.flow)) else {
+            return;
+        };
+        if !flow.transport.is_reliable()
+            && self.success_goes(context, flow)
+            && let Some(leg) = self.leg_mut(Side::Caller)
+        {
+            leg.life = Life::Answered;
+        }
+    }
+
+    /// The caller is back over another connection than that which has ended with us: it may have no answer yet.
+    pub(crate) fn success_follows(&mut self, context: &mut Context<'_>, side: Side, flow: Flow) {
+        let waits = |leg: &&Leg| leg.unacknowledged.is_none() && leg.success.is_some();
+        let leg = self.party(side).leg.as_ref();
+        if leg.filter(waits).is_some() {
+            self.success_goes(context, flow);
+        }
+    }
+
+    /// Returns true where an INVITE may wait for it yet.
+    fn success_goes(&mut self, context: &mut Context<'_>, flow: Flow) -> bool {
         let (id, now) = (self.id, context.now);
         let lasts = Millis(64 * context.shared.settings.timers.t1.0);
         let waits = self.answered.is_some_and(|at| now < at + lasts);
         let Some(leg) = self.leg_mut(Side::Caller) else {
-            return;
+            return false;
         };
         let Some(success) = leg.success.take().filter(|_| waits) else {
-            return;
+            return false;
         };
         let shared = &mut *context.shared;
-        let (bytes, flow) = (success.bytes.clone(), success.flow);
+        let bytes = success.bytes.clone();
         let server = (shared.transactions).resume(bytes, flow, (id, leg.id), now, &mut shared.out);
         if let Some(server) = server {
-            leg.life = Life::Answered;
             leg.unacknowledged = Some(Unacknowledged {
                 server,
                 cseq: success.cseq,
@@ -173,5 +206,6 @@ impl Conversation {
             });
             leg.success = Some(success);
         }
+        server.is_some()
     }
 }
