@@ -74,6 +74,24 @@ fn a_phone_that_never_registers_is_told_once_more_by_time() {
     t.nothing_to(desk());
 }
 
+#[test]
+fn a_phone_busy_with_a_call_that_it_has_lost_is_freed_of_it_and_asked_again() {
+    let mut t = two();
+    let first = t.desk_is_left_for_the_mobile();
+    t.nobody_answers_arp_for(40);
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    let busy = t.request_to(desk(), Method::Invite);
+    t.reply(&busy, 486, desk());
+    let bye = t.waiting(desk(), &Method::Bye).expect("its BYE");
+    assert_eq!(bye.call_id(), first.call_id());
+    t.reply(&bye, 200, desk());
+    t.discard(desk());
+    t.pass(Millis(500));
+    let again = t.request_to(desk(), Method::Invite);
+    assert_eq!(again.header(Name::Replaces), None);
+}
+
 /// A BYE by time comes when it was to come.
 fn is_told_by_time(t: &mut Table, first: &Message, put_off: impl FnOnce(&mut Table)) {
     t.nobody_answers_arp_for(40);

@@ -186,7 +186,8 @@ impl Conversation {
                         moved,
                         anew,
                     } => {
-                        self.lay_ghosts(context, &binding.endpoint);
+                        let endpoint = &binding.endpoint;
+                        self.lay_ghosts(context, &endpoint.identity, endpoint.flow);
                         if self.party(side).lost.is_some() {
                             self.registered_meanwhile(context, side, &binding.endpoint, *anew);
                         } else {

@@ -11,7 +11,7 @@ use crate::engine::conversation::leg::Leg;
 use crate::engine::conversation::rebuild::JUMP;
 use crate::engine::conversation::restoring::reach::{standing, way_anew};
 use crate::engine::dialog::{Do, Happens, Life};
-use crate::engine::endpoint::Endpoint;
+use crate::engine::endpoint::Identity;
 use crate::engine::ids::{Aor, ConversationId, Flow, LegId, Side};
 use crate::engine::location;
 use crate::engine::routing;
@@ -176,19 +176,26 @@ impl Conversation {
             .retain(|leg, _| ghosts.iter().any(|ghost| ghost.id == *leg));
     }
 
-    /// A phone is back on the network: a dead call of ours that it still holds ends now.
-    pub(crate) fn lay_ghosts(&mut self, context: &mut Context<'_>, endpoint: &Endpoint) {
-        let id = self.id;
+    /// A phone is back on the network: a dead call of ours that it still holds ends now. Returns true where there was
+    /// one.
+    pub(crate) fn lay_ghosts(
+        &mut self,
+        context: &mut Context<'_>,
+        identity: &Identity,
+        flow: Option<Flow>,
+    ) -> bool {
+        let (id, mut any) = (self.id, false);
         for ghost in &mut self.ghosts {
-            if !location::same(&ghost.endpoint.identity, &endpoint.identity) {
+            if !location::same(&ghost.endpoint.identity, identity) {
                 continue;
             }
-            if let Some(flow) = endpoint.flow {
+            if let Some(flow) = flow {
                 ghost.goes_over(flow);
             }
             let aor = &self.parties[ghost.side.index()].aor;
-            ghost.bye_again(context, id, aor, Some(ELSEWHERE));
+            any |= ghost.bye_again(context, id, aor, Some(ELSEWHERE));
         }
+        any
     }
 }
 
@@ -204,17 +211,19 @@ impl Leg {
         !elsewhere
     }
 
-    /// The BYE of a lost dialog goes once more, unless it was answered.
+    /// The BYE of a lost dialog goes once more, unless it was answered. Returns true where it does.
     pub(super) fn bye_again(
         &mut self,
         context: &mut Context<'_>,
         id: ConversationId,
         whose: &Aor,
         reason: Option<&str>,
-    ) {
-        if self.life.take(Happens::Return) == Do::Bye {
+    ) -> bool {
+        let again = self.life.take(Happens::Return) == Do::Bye;
+        if again {
             self.bye(context, id, whose, reason);
         }
+        again
     }
 }
 

@@ -53,9 +53,9 @@ impl Restoration {
 }
 
 impl Conversation {
-    /// Ends the lost dialog at its busy endpoint, over the flow by which it said so, and asks it again
-    /// once that has had time to arrive: an INVITE that overtakes the BYE finds it busy still. Returns
-    /// false where it was asked often enough: it is busy with something else.
+    /// Ends the lost dialog at its busy endpoint, or one that was lost there before, over the flow by which it said so,
+    /// and asks it again once that has had time to arrive: an INVITE that overtakes the BYE finds it busy still. Returns
+    /// false where it holds none, or was asked often enough: it is busy with something else.
     pub(super) fn free(
         &mut self,
         context: &mut Context<'_>,
@@ -65,15 +65,17 @@ impl Conversation {
     ) -> bool {
         let first = context.shared.settings.restore.retry.first;
         let id = self.id;
+        let before = self.lay_ghosts(context, &endpoint.identity, Some(flow));
         let party = self.party_mut(side);
         let Some(lost) = &mut party.lost else {
             return false;
         };
+        let same = location::same(&endpoint.identity, &lost.old.endpoint.identity);
         let times = lost.busy.times;
-        if times >= BUSY_MAX {
+        if times >= BUSY_MAX || !same && (!before || lost.busy.again.is_some()) {
             return false;
         }
-        if times == 0 && !lost.gone {
+        if same && times == 0 && !lost.gone {
             lost.old.dialog.flow = flow;
             lost.old.bye(context, id, &party.aor, None);
             lost.gone = true;

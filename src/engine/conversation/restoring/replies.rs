@@ -222,9 +222,11 @@ impl Conversation {
             return self.ask_at_once(context, side, endpoint, meant);
         }
         // Where it rang, somebody has pressed a button.
-        let busy = same && status == 486 && !branch.rang;
+        let busy = is_engaged(status, &branch);
         if busy || is_moved(status) && lost.forwards_when_busy(&branch) {
-            lost.plain.push(endpoint.identity.clone());
+            if same {
+                lost.plain.push(endpoint.identity.clone());
+            }
             if self.free(context, side, &endpoint, branch.leg.dialog.flow) {
                 self.persist(context);
                 return self.note(context, refused);
