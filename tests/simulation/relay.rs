@@ -58,10 +58,13 @@ struct Half {
 
 /// Who is heard may pause for so long.
 const PAUSE: Millis = Millis(1000);
+/// By then a caller has heard of early media, and has been seen to wait for it.
+const LISTENS_BY: Millis = Millis(2000);
 /// By then whoever plays is heard.
 const HEARD_BY: Millis = Millis(5000);
 
 struct Live {
+    since: Time,
     generation: Generation,
     signalling: IpAddr,
     streams: Vec<StreamSettings>,
@@ -174,7 +177,9 @@ impl Relay {
             }
             MediaCommand::Close { media } => {
                 for half in self.sessions.remove(&media).into_iter().flatten() {
-                    let live = half.live.as_ref().is_some_and(|live| !live.lost);
+                    let live = half.live.as_ref().filter(|live| !live.lost);
+                    // Who calls may not have heard yet that it is to listen.
+                    let live = live.is_some_and(|live| now.since(live.since) > LISTENS_BY);
                     if live && half.ports.len() > 1 && !half.rings {
                         self.misuse
                             .push(format!("{media} closed with ports that nobody uses"));
@@ -265,7 +270,9 @@ impl Relay {
             ));
             return;
         };
+        let since = half.live.as_ref().map_or(now, |live| live.since);
         half.live = Some(Live {
+            since,
             generation,
             signalling,
             streams,

@@ -17,6 +17,8 @@ use crate::judge;
 /// How long the answer to a probe may take, and how many go unanswered.
 pub(crate) const PROBE_TIMEOUT: Millis = Millis(4000);
 pub(crate) const PROBE_TRIES: u64 = 2;
+/// So long a phone rings that is called first, by its user's caller or in a transfer.
+pub(crate) const FIRST_RINGS: Millis = Millis(40_000);
 /// A text that has no answer is looked into after this.
 pub(crate) const TEXT_SUSPECT: Millis = Millis(2000);
 /// For so long the same endpoint is asked alone, in a call and in a session.
@@ -136,7 +138,7 @@ impl Rules {
                 }),
             }],
             fork: ForkSettings {
-                ring_timeout: Millis::from_secs(40),
+                ring_timeout: FIRST_RINGS,
                 early_dialogs: if self.single_early {
                     EarlyDialogs::Single
                 } else {

@@ -264,12 +264,20 @@ fn take(log: &Log, legs: &mut Vec<Leg>, phone: PhoneId, at: Time, message: &Mess
         legs.push(leg);
         return;
     }
-    // A MESSAGE outside of dialogs is taken to the phone's latest.
+    // A MESSAGE outside of dialogs is taken to the phone's latest, also where it comes again after another INVITE.
     let leg = match known {
         Some(leg) => leg,
         None if *message.method() == Method::Message => {
-            match legs.iter_mut().rev().find(|leg| leg.phone == phone) {
-                Some(leg) => leg,
+            let known = |leg: &Leg| {
+                let mut got = leg.got.iter();
+                got.any(|got| Some(&*got.branch) == message.branch())
+            };
+            let own = || legs.iter().rposition(|leg| leg.phone == phone);
+            let of_it = legs
+                .iter()
+                .rposition(|leg| leg.phone == phone && known(leg));
+            match of_it.or_else(own) {
+                Some(at) => &mut legs[at],
                 None => return,
             }
         }

@@ -4,7 +4,7 @@ use refork::sip::Method;
 
 use super::counts::Scrape;
 use super::legs::Leg;
-use super::{Case, FAILED, TRANSACTION};
+use super::{Case, FAILED, FLIGHT, TRANSACTION};
 
 /// Reasons of which a phone's loss is counted, and what there must be for them.
 const SILENCE: [&str; 2] = ["\"silence\"", "\"media_unreachable\""];
@@ -86,7 +86,15 @@ impl Case<'_> {
         let again = self.legs.iter().filter(|leg| {
             let talk = self.legs.iter().filter(|other| other.talk == leg.talk);
             let begun = talk.filter_map(|other| other.acked.filter(|_| other.is_callers()));
-            let late = |begun| leg.invited > begun + TRANSACTION;
+            // A phone that was stopped finds what it was asked long before.
+            let found = |begun| {
+                let mut gone = self.gone[leg.phone].iter();
+                gone.any(|(from, until)| {
+                    let back = (*until..*until + FLIGHT).contains(&leg.invited);
+                    back && *from <= begun + TRANSACTION
+                })
+            };
+            let late = |begun| leg.invited > begun + TRANSACTION && !found(begun);
             !leg.outgoing && begun.min().is_some_and(late)
         });
         (again.count(), plain)

@@ -8,7 +8,8 @@ use refork::sip::sdp::{Direction, Kind, Sdp};
 use refork::sip::{Message, Method};
 
 use super::legs::{Leg, Request};
-use super::{Case, FOR_EVER, PhoneId, TRANSACTION, What};
+use super::{Case, FLIGHT, FOR_EVER, PhoneId, TRANSACTION, What};
+use crate::rules::FIRST_RINGS;
 
 /// By then every offer has been answered, carried across and tried again after a glare.
 const SETTLED: Millis = Millis(20_000);
@@ -179,9 +180,9 @@ impl Case<'_> {
     }
 
     /// Returns true for a phone that had asked for that, and has not heard by then what came of it: who is asked may be
-    /// silent for as long as an INVITE is sent.
+    /// silent for as long as an INVITE is sent, or ring for as long as in a first fork.
     fn hands_on_until(&self, leg: &Leg, changed: Time, end: Time) -> bool {
-        let lasts = TRANSACTION.max(self.log.rules.rings);
+        let lasts = TRANSACTION.max(FIRST_RINGS);
         let mut sent = leg.sent.iter();
         let asked = sent.rfind(|sent| sent.method == Method::Refer && sent.at <= changed);
         asked.is_some_and(|asked| {
@@ -191,7 +192,7 @@ impl Case<'_> {
                     && said.is_some_and(|status| !status.starts_with('1'))
             };
             let accepted = matches!(asked.answer, Some((_, 200..300)));
-            accepted && end <= asked.at + lasts && !leg.got.iter().any(outcome)
+            accepted && end <= asked.at + lasts + FLIGHT && !leg.got.iter().any(outcome)
         })
     }
 

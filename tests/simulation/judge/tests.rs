@@ -770,6 +770,33 @@ fn what_a_scrape_shows_is_what_the_phones_saw() {
     finds(&counted(&story.log, &scrape(1, 2)), "ended");
 }
 
+#[test]
+fn a_phone_that_was_stopped_finds_the_invite_of_the_first_fork() {
+    for (back, wrong) in [(60_000, false), (50_000, true)] {
+        let mut story = Story::call();
+        story.add(3000, C, What::Fault(Fault::Frozen));
+        story.add(back, C, What::Recovered);
+        story.invite(60_000, C, "cc", false);
+        let found = counted(&story.log, "refork_reinvites_total 0\n");
+        let told = found.iter().any(|it| it.contains("INVITEs of re-forks 0"));
+        assert_eq!(told, wrong, "{found:?}");
+    }
+}
+
+#[test]
+fn a_word_outside_of_dialogs_that_comes_again_after_an_invite_is_one() {
+    let mut story = Story::call();
+    for (at, call) in [(30_000, "cd"), (31_000, "ce")] {
+        let branch = "z9hG4bKlast";
+        let word = "FAILED 0";
+        story.request(at, B, Method::Message, "out", 1, branch, "", word, false);
+        story.invite(at + 500, B, call, false);
+    }
+    let legs = legs::of(&story.log);
+    let got = legs.iter().flat_map(|leg| &leg.got);
+    assert_eq!(got.count(), 1);
+}
+
 /// Of one call, in which one phone was lost and another one asked, as other families count it.
 #[test]
 fn what_a_scrape_shows_of_losses_goes_together() {

@@ -544,6 +544,7 @@ fn what_a_transferor_wishes_while_its_target_is_silent_need_not_be_told_yet() {
     // When it hangs up, and whether it has heard by then that nobody comes.
     for (ends, told, wrong) in [
         (85_000, false, false),
+        (100_500, false, false),
         (85_000, true, true),
         (110_000, false, true),
     ] {
