@@ -255,8 +255,8 @@ impl Engine {
         }
         let shared = &mut self.shared;
         for peers in [&mut shared.peers, &mut shared.doubted] {
-            if let Some(hop) = peers.on_resolved(token, targets, now) {
-                return shared.upstreams.located(hop, targets);
+            if peers.on_resolved(token, targets, now) {
+                return;
             }
         }
         if self.way_back_found(token, targets, now, world) {

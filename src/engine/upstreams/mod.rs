@@ -4,7 +4,6 @@
 mod peers;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use crate::engine::endpoint::Endpoint;
 use crate::engine::health::{Health, Observation, Sign};
@@ -59,8 +58,6 @@ struct Watched {
     failed: Time,
     /// How often it is probed. None: never.
     probe: Option<Millis>,
-    /// Its addresses, as far as they are known.
-    at: BTreeSet<IpAddr>,
     /// Those of its addresses that asked to be left alone, and until when they are.
     pauses: BTreeMap<Located, Time>,
 }
@@ -107,7 +104,6 @@ impl Upstreams {
                 let Some(hop) = uri.and_then(|uri| Hop::of(&uri)) else {
                     continue;
                 };
-                let at = ips(hop.numeric().as_slice());
                 let watched = upstreams.watched.entry(hop.clone()).or_insert(Watched {
                     health: Health::Up,
                     since: now,
@@ -115,7 +111,6 @@ impl Upstreams {
                     spoke: now,
                     failed: now,
                     probe: None,
-                    at,
                     pauses: BTreeMap::new(),
                 });
                 let soonest = watched.probe.into_iter().chain(upstream.probe).min();
@@ -249,21 +244,6 @@ impl Upstreams {
         numeric.or(named).cloned()
     }
 
-    /// The name of a target leads there.
-    pub fn located(&mut self, hop: &Hop, targets: &[Located]) {
-        // Where nothing is found it is where it was.
-        if let Some(watched) = self.watched.get_mut(hop).filter(|_| !targets.is_empty()) {
-            watched.at = ips(targets);
-        }
-    }
-
-    /// Returns true for an address of an upstream's target.
-    pub fn is_at(&self, name: &str, ip: IpAddr) -> bool {
-        let members = self.groups.get(name).map_or(&[][..], |members| members);
-        let mut watched = members.iter().filter_map(|it| self.watched.get(&it.hop));
-        watched.any(|watched| watched.at.contains(&ip.to_canonical()))
-    }
-
     /// Returns true for the place of a target.
     pub fn is_watched(&self, hop: &Hop) -> bool {
         self.watched.contains_key(hop)
@@ -383,11 +363,6 @@ impl Upstreams {
         });
         all.collect()
     }
-}
-
-fn ips(targets: &[Located]) -> BTreeSet<IpAddr> {
-    let all = targets.iter().map(|(_, at)| at.ip().to_canonical());
-    all.collect()
 }
 
 /// Returns the URI that says where an endpoint is asked at: of its upstream, else its own.

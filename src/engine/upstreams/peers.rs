@@ -118,6 +118,13 @@ impl Peers {
         known.is_some_and(|Known(of)| of.values().any(|it| it.ports.contains(&place.port())))
     }
 
+    /// Returns true where a target of that one is, or was lately: what it is called by may lead to a few of its addresses
+    /// at a time.
+    pub(crate) fn stands_at(&self, name: &str, place: IpAddr) -> bool {
+        let known = self.known.get(&place.to_canonical());
+        known.is_some_and(|Known(of)| of.contains_key(name))
+    }
+
     /// Returns the upstreams that call from there.
     fn from(&self, source: IpAddr) -> impl Iterator<Item = &Box<str>> {
         let sources = self.sources.iter();
@@ -161,16 +168,15 @@ impl Peers {
         questions.collect()
     }
 
-    /// Takes the answer to a question of `refresh`, and returns what it was about. None where it is none.
-    pub(crate) fn on_resolved(
-        &mut self,
-        token: Token,
-        targets: &[Located],
-        now: Time,
-    ) -> Option<&Hop> {
-        let at = self.asked.iter().position(|(asked, _)| *asked == token)?;
+    /// Takes the answer to a question of `refresh`. Returns false where it is none.
+    pub(crate) fn on_resolved(&mut self, token: Token, targets: &[Located], now: Time) -> bool {
+        let Some(at) = self.asked.iter().position(|(asked, _)| *asked == token) else {
+            return false;
+        };
         let (_, name) = self.asked.swap_remove(at);
-        let (hop, of) = self.names.get(name)?;
+        let Some((_, of)) = self.names.get(name) else {
+            return true;
+        };
         for (_, address) in targets {
             let ip = address.ip().to_canonical();
             if self.known.len() < ADDRESSES_MAX || self.known.contains_key(&ip) {
@@ -180,7 +186,7 @@ impl Peers {
                 }
             }
         }
-        Some(hop)
+        true
     }
 }
 
@@ -280,36 +286,19 @@ mod tests {
         let now = Time(1_000_000);
         let first = ask(&mut peers, now).unwrap();
         assert_eq!(ask(&mut peers, now), None, "it was asked a moment ago");
-        assert!(
-            peers
-                .on_resolved(Token(first.0 ^ 1), &answer("192.0.2.9"), now)
-                .is_none()
-        );
-        assert!(
-            peers
-                .on_resolved(first, &answer("192.0.2.1"), now)
-                .is_some()
-        );
-        assert!(
-            peers
-                .on_resolved(first, &answer("192.0.2.9"), now)
-                .is_none(),
-            "once"
-        );
+        assert!(!peers.on_resolved(Token(first.0 ^ 1), &answer("192.0.2.9"), now));
+        assert!(peers.on_resolved(first, &answer("192.0.2.1"), now));
+        assert!(!peers.on_resolved(first, &answer("192.0.2.9"), now), "once");
         assert!(peers.knows(ip("192.0.2.1")));
         assert_eq!(peers.at(SocketAddr::new(ip("192.0.2.1"), 5070)).len(), 1);
         assert!(!peers.knows(ip("192.0.2.9")));
         // It has moved: the old address is believed for a while.
         let second = ask(&mut peers, now + REFRESH).unwrap();
-        assert!(
-            peers
-                .on_resolved(second, &answer("192.0.2.2"), now + REFRESH)
-                .is_some()
-        );
+        assert!(peers.on_resolved(second, &answer("192.0.2.2"), now + REFRESH));
         assert!(peers.knows(ip("192.0.2.1")) && peers.knows(ip("192.0.2.2")));
         // A resolver that fails takes nothing away before that.
         let third = ask(&mut peers, now + KEEP).unwrap();
-        assert!(peers.on_resolved(third, &[], now + KEEP).is_some());
+        assert!(peers.on_resolved(third, &[], now + KEEP));
         assert!(!peers.knows(ip("192.0.2.1")) && peers.knows(ip("192.0.2.2")));
     }
 }

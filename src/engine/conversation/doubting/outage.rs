@@ -230,9 +230,12 @@ impl Context<'_> {
         let mut names = self.on_the_way(leg);
         let called = leg.endpoint.through.is_none() || !leg.callers().is_empty();
         if called && !names.is_empty() {
-            let upstreams = &self.shared.upstreams;
+            let peers = [&self.shared.peers, &self.shared.doubted];
             let hops: Vec<Flow> = self.course(&leg.dialog).flows().collect();
-            let is_at = |name: &str, flow: &Flow| upstreams.is_at(name, flow.peer.ip());
+            let is_at = |name: &str, flow: &Flow| {
+                let ip = flow.peer.ip();
+                peers.iter().any(|peers| peers.stands_at(name, ip))
+            };
             names.retain(|name| hops.iter().any(|flow| is_at(name, flow)));
         }
         names
