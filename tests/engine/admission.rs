@@ -926,6 +926,10 @@ fn a_user_who_is_named_by_our_address_or_a_number_is_asked_as_by_the_domain() {
     for (at, (from, is_alice)) in [
         (format!("sip:alice@{ours}"), true),
         (format!("sips:%61lice@{SERVER}"), true),
+        // Not the one that these are told: another one that we have.
+        ("sip:alice@10.0.0.1".to_owned(), true),
+        ("sip:alice@[2001:db8::1]:5060".to_owned(), true),
+        ("sip:alice@10.0.0.2".to_owned(), false),
         (format!("sip:+49-30-100@{ours}"), true),
         ("tel:+49-30-100".to_owned(), true),
         ("sip:+4930100@elsewhere.example;user=phone".to_owned(), true),

@@ -93,6 +93,7 @@ fn a_number_that_nobody_has_is_no_wrong_domain() {
     for (uri, from_upstream, wrong) in [
         ("sip:+4930123@192.0.2.1", false, false),
         ("sip:nobody@192.0.2.1:5060", false, false),
+        ("sip:nobody@10.0.0.1", false, false),
         ("sip:+4930123@trunk.example", true, false),
         ("sip:+4930123@trunk.example", false, true),
         ("sip:nobody@trunk.example", true, true),

@@ -53,9 +53,10 @@ impl Engine {
         world: &dyn World,
     ) {
         let settings = &self.shared.settings;
-        let (ours, source) = (world.advertised(&flow).ip(), flow.peer.ip());
+        let (told, source) = (world.advertised(&flow).ip(), flow.peer.ip());
+        let is_ours = |ip: IpAddr| ip == told.to_canonical() || world.is_ours(ip);
         let by_upstream = self.shared.peers.knows(source) || self.shared.doubted.knows(source);
-        if is_at_us(request, ours, by_upstream) {
+        if is_at_us(request, is_ours, by_upstream) {
             return;
         }
         let Some(domain) = wrong_domain(request, settings) else {
@@ -78,14 +79,14 @@ impl Engine {
     }
 }
 
-/// Returns true where a request is for somebody at our own address, or for a number that an upstream asks for at any
+/// Returns true where a request is for somebody at an address of ours, or for a number that an upstream asks for at any
 /// host: that needs no domain, it is the user or the number that nobody has.
-fn is_at_us(request: &Message, ours: IpAddr, by_upstream: bool) -> bool {
+fn is_at_us(request: &Message, is_ours: impl Fn(IpAddr) -> bool, by_upstream: bool) -> bool {
     let uri = Uri::parse(request.uri());
     let uri = uri.ok().filter(|_| *request.method() != Method::Register);
     uri.is_some_and(|uri| {
         let address = uri.host_ip().map(|ip| ip.to_canonical());
-        address == Some(ours.to_canonical()) || by_upstream && uri.user_unescaped().starts_with('+')
+        address.is_some_and(&is_ours) || by_upstream && uri.user_unescaped().starts_with('+')
     })
 }
 

@@ -21,20 +21,24 @@ use crate::sip::{Scheme, Uri};
 /// Who dials.
 pub(crate) struct By<'a> {
     pub(crate) asker: &'a Asker,
-    /// The address of ours that it knows.
+    /// The address of ours that it is told. It may know others.
     pub(crate) at: IpAddr,
     /// The upstreams that it comes by.
     pub(crate) came_by: &'a [Box<str>],
 }
 
 impl<'a> By<'a> {
-    /// Somebody who is heard over a flow, and knows us by the address that it has there.
+    /// Somebody who is heard over a flow, and is told the address that we have there.
     pub(crate) fn over(flow: &Flow, asker: &'a Asker, world: &dyn World) -> Self {
         Self {
             asker,
             at: world.advertised(flow).ip(),
             came_by: &[],
         }
+    }
+
+    fn finds_us_at(&self, ip: IpAddr, world: &dyn World) -> bool {
+        ip == self.at.to_canonical() || world.is_ours(ip)
     }
 }
 
@@ -64,14 +68,16 @@ pub(crate) fn dialled<'u>(
         }
         Scheme::Sip | Scheme::Sips => {
             let address = parsed.host_ip().map(|ip| ip.to_canonical());
-            let ours = address == Some(by.at.to_canonical());
             let number = || parsed.user_unescaped().starts_with('+');
-            let meant = ours || (!by.came_by.is_empty() && number());
+            let meant = || {
+                address.is_some_and(|ip| by.finds_us_at(ip, world))
+                    || (!by.came_by.is_empty() && number())
+            };
             let theirs = |there: &Domain| match &there.served_by {
                 ServedBy::Upstream(upstream) => by.came_by.contains(upstream),
                 ServedBy::Registrar(_) => false,
             };
-            let anywhere = meant && domain(parsed.host, settings).is_none_or(theirs);
+            let anywhere = domain(parsed.host, settings).is_none_or(theirs) && meant();
             (Cow::Borrowed(uri), anywhere)
         }
     };
