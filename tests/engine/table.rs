@@ -2,7 +2,7 @@
 //! say what the test says. Every message is written down, and shown as a ladder where a test fails.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -801,13 +801,19 @@ impl Table {
             let gauges = engine.gauges();
             assert!(gauges.is_at_rest(), "left over {gauges:?}\n{}", self.ladder);
         }
-        // But for lost dialogs that are told once more by time.
-        let engines = std::iter::once(&self.engine).chain(&self.other);
-        let graves: usize = engines.map(|engine| engine.gauges().lost_dialogs).sum();
-        assert!(
-            self.store.len() <= graves,
-            "the store keeps an ended conversation"
-        );
+        // But for lost dialogs that are told once more by time: of each conversation those that are left, and no others.
+        for (id, bytes) in &self.store {
+            let snapshot: Snapshot = rmp_serde::from_slice(bytes).unwrap();
+            let mut engines = std::iter::once(&self.engine).chain(&self.other);
+            let graves = engines.find_map(|engine| engine.snapshot(*id));
+            let graves = graves.map(|graves| graves_of(&graves));
+            assert_eq!(
+                graves,
+                Some(graves_of(&snapshot)),
+                "the store keeps an ended conversation\n{}",
+                self.ladder
+            );
+        }
         assert!(self.site.legs.is_empty(), "peers are expected for ever");
         assert!(self.site.ringing.is_empty(), "somebody rings for ever");
         assert!(self.site.board.is_empty(), "a lamp shines for ever");
@@ -826,6 +832,25 @@ impl Table {
             title(message)
         );
     }
+}
+
+/// Returns the Call-IDs of the dialogs that are kept of a conversation that is over.
+fn graves_of(snapshot: &Snapshot) -> BTreeSet<String> {
+    #[derive(serde::Deserialize)]
+    struct Kept {
+        farewells: Vec<(String, Grave)>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Grave {
+        dialog: Dialog,
+    }
+    #[derive(serde::Deserialize)]
+    struct Dialog {
+        call_id: String,
+    }
+    let kept: Kept = rmp_serde::from_slice(&snapshot.state).expect("no conversation that is over");
+    let graves = kept.farewells.into_iter();
+    graves.map(|(_, grave)| grave.dialog.call_id).collect()
 }
 
 fn engine(settings: Settings, seed: u8) -> Engine {
