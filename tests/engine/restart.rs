@@ -378,6 +378,10 @@ fn what_a_survivor_was_asked_for_before_a_restart_is_not_taken_for_what_it_has_a
     t.reply(&cancel, 200, alice());
     t.reply(&asked, 487, alice());
     t.request_to(alice(), Method::Ack);
+    // She may have agreed before.
+    let stands = t.request_to(alice(), Method::Invite);
+    let ok = response(&stands, 200, alice(), "x");
+    t.receive(alice(), with_sdp(ok, &audio(alice())));
     t.discard(alice());
     t.register("bob", third(), "third");
     t.takes_over(third(), "t1", &g722(third()));
@@ -485,4 +489,72 @@ fn an_answer_that_no_invite_waits_for_is_not_sent_on() {
     t.now = t.now + Millis(40_000);
     t.restart();
     t.nothing_to(alice());
+}
+
+/// Alice's phone has agreed to a phone that hangs up, or may have before a restart: what it says to that once more tells
+/// nothing of the first time. It is told what stands, else it does not hear the next phone, which speaks as the first did.
+#[test]
+fn a_survivor_that_may_have_agreed_to_who_has_gone_is_told_what_stands() {
+    let mut untold: Vec<(bool, u16)> = Vec::new();
+    for (restart, word) in [
+        (true, 491),
+        (true, 500),
+        (true, 488),
+        (true, 487),
+        (false, 200),
+    ] {
+        let mut t = two();
+        t.established();
+        t.bob_is_lost();
+        let there = t.request_to(desk(), Method::Invite);
+        t.reply(&there, 403, desk());
+        t.discard(desk());
+        let mut m = t.takes_over(mobile(), "m1", &g722(mobile()));
+        let mut asked = t.request_to(alice(), Method::Invite);
+        if restart {
+            t.restart();
+            t.pass(Millis(100));
+            asked = t.request_to(alice(), Method::Invite);
+        }
+        assert!(text(&asked).contains("RTP/AVP 9\r\n"));
+        if matches!(word, 200 | 487) {
+            t.reply(&asked, 100, alice());
+            t.hangs_up(&mut m);
+            let cancel = t.request_to(alice(), Method::Cancel);
+            t.reply(&cancel, 200, alice());
+        }
+        match word {
+            200 => {
+                let ok = response(&asked, 200, alice(), "x");
+                t.receive(alice(), with_sdp(ok, &g722(alice())));
+            }
+            500 => {
+                let later = response(&asked, 500, alice(), "x").header(Name::RetryAfter, 1);
+                t.receive(alice(), later.end());
+            }
+            _ => t.reply(&asked, word, alice()),
+        }
+        t.request_to(alice(), Method::Ack);
+        if matches!(word, 491 | 500) {
+            t.hangs_up(&mut m);
+        }
+        let mut told = None;
+        for second in 0..12 {
+            if second == 5 {
+                t.register("bob", third(), "third");
+                t.takes_over(third(), "t1", &audio(third()));
+            }
+            t.pass(Millis(1000));
+            while let Some(offer) = t.waiting(alice(), &Method::Invite) {
+                let ok = response(&offer, 200, alice(), "x");
+                t.receive(alice(), with_sdp(ok, &audio(alice())));
+                told = Some(offer);
+            }
+            t.discard(alice());
+        }
+        if !told.is_some_and(|offer| text(&offer).contains("RTP/AVP 0")) {
+            untold.push((restart, word));
+        }
+    }
+    assert_eq!(untold, []);
 }

@@ -184,25 +184,6 @@ impl Conversation {
         }
     }
 
-    /// A re-INVITE or UPDATE that was taken back has its final answer, or gets none. Returns whether its phone has
-    /// agreed all the same to what does not stand; none where it is another request, or nobody knows.
-    fn withdrawn_over(
-        &mut self,
-        leg: LegId,
-        client: ClientId,
-        astray: Option<bool>,
-    ) -> Option<bool> {
-        let known = self.parties.iter_mut().flat_map(|party| {
-            let lost = party.lost.as_mut().map(|lost| &mut lost.old);
-            lost.into_iter().chain(party.leg.as_mut())
-        });
-        let mut known = known.filter(|known| known.id == leg && known.withdrawn == Some(client));
-        let leg = known.next()?;
-        leg.withdrawn = None;
-        leg.lent = astray.unwrap_or(leg.lent);
-        astray
-    }
-
     /// Returns true for the answer to an offer that was taken back where both say what stands.
     fn agrees_as_before(&self, errand: &Errand, client: ClientId, response: &Message) -> bool {
         let mut legs = self.parties.iter().filter_map(|party| party.leg.as_ref());

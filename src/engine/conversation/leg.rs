@@ -95,6 +95,9 @@ pub(crate) struct Leg {
     /// Its phone may have agreed to a session that came to nothing: it is told once more what stands.
     #[serde(default)]
     pub(crate) lent: bool,
+    /// It may have agreed to what it was asked for before a restart: what it says to that once more does not tell.
+    #[serde(default)]
+    pub(crate) unsure: bool,
     /// Its endpoint called by an upstream, and has not shown to be a phone of ours.
     #[serde(default)]
     pub(crate) beyond: bool,
@@ -354,6 +357,7 @@ impl Leg {
             timer: None,
             reports: None,
             lent: false,
+            unsure: false,
             returns: false,
             repeats: None,
             elsewhere: None,
@@ -478,28 +482,6 @@ impl Leg {
             self.withdrawn = Some(client);
         }
         self.settle();
-    }
-
-    /// What we asked in it is taken back. Whether its phone agrees all the same is not known yet, and would not be
-    /// after a restart.
-    pub(crate) fn take_back(&mut self, context: &mut Context<'_>) {
-        self.leave(context);
-        self.lent |= self.withdrawn.is_some();
-    }
-
-    /// Returns the state in which an offer of ours is open; none where there may be no other. Nor is there beside one
-    /// that was taken back and is not over (RFC 3261 14.1).
-    pub(crate) fn may_offer(&self, context: &Context<'_>) -> Option<Negotiation> {
-        let free = !self.is_asked_still(context);
-        self.negotiation.step(Act::SendOffer).ok().filter(|_| free)
-    }
-
-    /// Returns true where what was taken back may yet be answered. Who comes back has not had it, or has answered it.
-    pub(crate) fn is_asked_still(&self, context: &Context<'_>) -> bool {
-        let transactions = &context.shared.transactions;
-        let missed = |client| self.returns && transactions.is_unheard_of(client);
-        let taken_back = self.withdrawn;
-        taken_back.is_some_and(|client| transactions.is_under_way(client) && !missed(client))
     }
 
     /// No offer is open any more, by an answer or by a failure.

@@ -29,6 +29,7 @@ impl Conversation {
             if let (Some(before), Some(survivor)) = (before, self.leg_mut(side.other())) {
                 survivor.talk.back_to(*before);
                 survivor.lent |= !waits;
+                survivor.unsure |= waits;
             }
             // Whoever wanted to replace a leg that stands asks again (`open_invite`), or has it still.
             let stands = self
@@ -149,7 +150,7 @@ impl Conversation {
             if branch.state == BranchState::Joining {
                 // Whether the survivor has agreed is not known: it is asked once more.
                 branch.leg.dialog.resume(JUMP);
-                lost.joining = Some(Joining::anew(branch.leg.id, context.now));
+                lost.joining = Some(Joining::again(branch.leg.id, context.now));
                 tags.push((branch.leg.dialog.local_tag.clone(), branch.leg.id));
                 continue;
             }

@@ -260,15 +260,11 @@ impl Conversation {
         let Some(leg) = self.leg_mut(survivor) else {
             return;
         };
-        if joining.unsure {
-            // It was asked before a restart, and may have agreed.
-            leg.lent = true;
-        }
         if let Some((_, before)) = joining.asked {
             leg.take_back(context);
             leg.talk.back_to(before);
-        } else if joining.unsure {
-            self.restate(context);
+        } else {
+            self.restate_to_unsure(context, survivor);
         }
         self.persist(context);
     }

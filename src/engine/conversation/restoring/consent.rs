@@ -112,7 +112,7 @@ impl Conversation {
             survivor.lent = true;
         }
         self.not_agreed(context, side, branch, 488);
-        self.restate_where_it_stands(context, side);
+        self.restate(context);
     }
 
     /// Writes what the phone that is going to take the place is told: the answer to its offer, or an offer. What
@@ -311,15 +311,6 @@ impl Conversation {
             return self.stays(context, side, person.is_none());
         }
         self.go_on(context, side);
-    }
-
-    /// The survivor has agreed to a session of nobody: where the old leg stands it has its own again.
-    pub(super) fn restate_where_it_stands(&mut self, context: &mut Context<'_>, side: Side) {
-        if self.party(side).is_up() {
-            self.restate(context);
-        } else if let Some(survivor) = self.leg_mut(side.other()) {
-            survivor.lent = false;
-        }
     }
 
     /// Returns the branch whose phone asks by this INVITE of its own.

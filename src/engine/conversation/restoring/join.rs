@@ -37,32 +37,21 @@ pub(crate) struct Joining {
     pub(super) silent_at: Option<Time>,
     /// It was, and that it says nothing is no other's fault.
     pub(super) doubted: bool,
-    /// What the survivor was told last may not be what it has agreed to.
-    pub(super) unsure: bool,
 }
 
 impl Joining {
-    fn again(leg: LegId, at: Time) -> Self {
+    pub(crate) fn again(leg: LegId, at: Time) -> Self {
         Self {
             leg,
             asked: None,
             again_at: Some(at),
             silent_at: None,
             doubted: false,
-            unsure: false,
         }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
         [self.again_at, self.silent_at].into_iter().flatten().min()
-    }
-
-    /// Whether the survivor has agreed was forgotten.
-    pub(crate) fn anew(leg: LegId, now: Time) -> Self {
-        Self {
-            unsure: true,
-            ..Self::again(leg, now)
-        }
     }
 }
 
@@ -228,7 +217,6 @@ impl Conversation {
                 again_at: None,
                 silent_at: Some(context.now + patience),
                 doubted: false,
-                unsure: false,
             });
         }
     }
@@ -280,12 +268,14 @@ impl Conversation {
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
-        let Some(Joining { leg, unsure, .. }) = lost.joining.take_if(due) else {
+        let Some(Joining { leg, .. }) = lost.joining.take_if(due) else {
             return;
         };
         let branch = lost.fork.branch(leg);
         let asks = branch.as_ref().is_some_and(|branch| branch.asks.is_some());
         let said = branch.and_then(|branch| branch.leg.talk.said.clone());
+        let survivor = self.party(side.other()).leg.as_ref();
+        let unsure = survivor.is_some_and(|survivor| survivor.unsure);
         if unsure || asks || !self.fits(context, side.other(), said.as_deref()) {
             return self.join(context, side, leg);
         }
@@ -329,7 +319,7 @@ impl Conversation {
             // It was taken back: somebody else has the place, or nobody.
             if ok {
                 leg.lent = true;
-                self.restate_where_it_stands(context, side);
+                self.restate(context);
                 self.persist(context);
             }
             return;
@@ -367,13 +357,14 @@ impl Conversation {
             if let Some(after) = self.puts_off(side, response) {
                 return self.join_later(context, side, waiting, after);
             }
-            return self.join_failed(context, side, waiting, Refuser::Survivor);
+            self.join_failed(context, side, waiting, Refuser::Survivor);
+            return self.restate_to_unsure(context, survivor);
         }
         leg.dialog.refresh_over(response, flow);
         if let Some(said) = sdp_of(response) {
             leg.talk.says(said);
         }
-        leg.lent = false;
+        (leg.lent, leg.unsure) = (false, false);
         if !repairs && let Some(lost) = &mut self.party_mut(side).lost {
             lost.before = None;
         }
@@ -389,7 +380,7 @@ impl Conversation {
             }
             self.join_failed(context, side, waiting, Refuser::Survivor);
             self.configure(context, survivor);
-            return self.restate_where_it_stands(context, side);
+            return self.restate(context);
         }
         let branch = self
             .party_mut(side)
@@ -437,10 +428,7 @@ impl Conversation {
         let Some(joining) = lost.and_then(|lost| lost.joining.take()) else {
             return;
         };
-        let again = Joining {
-            unsure: joining.unsure,
-            ..Joining::again(joining.leg, context.now)
-        };
+        let again = Joining::again(joining.leg, context.now);
         let asked = joining.asked.is_some();
         self.unask(context, survivor, Some(joining).filter(|_| asked));
         if let Some(lost) = &mut self.party_mut(survivor.other()).lost {

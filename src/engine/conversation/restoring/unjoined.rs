@@ -45,6 +45,7 @@ impl Conversation {
                 self.join_later(context, side, waiting, Millis(0));
             } else {
                 self.unjoined(context, side, waiting);
+                self.restate_to_unsure(context, survivor);
             }
         }
         self.suspect(context, survivor, signal);

@@ -296,6 +296,7 @@ impl Conversation {
         let after = leg.puts_off(response);
         let later = after.is_some();
         (leg.lent, leg.misled) = (leg.lent && later, leg.misled && later);
+        leg.unsure &= later;
         if !ok {
             // RFC 6141: all is as it was.
             leg.talk.back_to(*before);
