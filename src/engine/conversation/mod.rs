@@ -466,10 +466,8 @@ impl Conversation {
         let Some(leg) = &party.leg else { return };
         let Some(said) = &leg.talk.said else { return };
         let heard = other.talk().and_then(|talk| talk.said.as_deref());
-        let mut streams = session::media::streams(said, &leg.talk, heard);
-        leg.hushes(&mut streams);
+        let (streams, barred) = context.streams_of(leg, (said, &leg.talk), heard);
         let (leg, flow) = (leg.id, leg.dialog.flow);
-        let barred = context.bar(&flow, &mut streams, heard);
         // The relay counts anew from here: what should come is taken to come until it says otherwise.
         let flowing = streams
             .iter()

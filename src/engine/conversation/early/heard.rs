@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::forking::{BranchState, Fork};
-use crate::engine::conversation::session::media::{self, PortState};
+use crate::engine::conversation::session::media::PortState;
 use crate::engine::ids::{LegId, Side};
 use crate::engine::ports::{Generation, MediaCommand, Other, StreamSettings};
 use crate::engine::time::{Millis, Time};
@@ -152,9 +152,8 @@ impl Conversation {
         }
         let caller = self.parties[Side::Caller.index()].talk();
         let offered = caller.and_then(|talk| talk.said.as_deref());
-        let mut streams = media::streams(said, &branch.leg.talk, offered);
+        let (streams, barred) = context.streams_of(&branch.leg, (said, &branch.leg.talk), offered);
         let peer = branch.leg.dialog.flow.peer;
-        let barred = context.bar(&branch.leg.dialog.flow, &mut streams, offered);
         let number = invitation.voices.says(Voice {
             number: 0,
             leg,

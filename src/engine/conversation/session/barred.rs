@@ -10,8 +10,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::media;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
+use crate::engine::conversation::leg::{Leg, Talk};
 use crate::engine::events::Event;
 use crate::engine::ids::{Flow, LegId, Side};
 use crate::engine::ports::StreamSettings;
@@ -22,9 +24,21 @@ use crate::sip::sdp::Sdp;
 const SIP: [u16; 2] = [5060, 5061];
 
 impl Context<'_> {
-    /// Takes out of what a leg over this flow has said where its media may not be sent, by what the other end has said.
-    /// Returns the first such address.
-    pub(crate) fn bar(
+    /// Returns what the relay is told of a leg's streams by what it has `said`, and the other end has: no address of who
+    /// is to hear nothing, nor one where its media may not be sent, of which the first comes with them.
+    pub(crate) fn streams_of(
+        &self,
+        leg: &Leg,
+        (said, talk): (&str, &Talk),
+        other: Option<&str>,
+    ) -> (Vec<StreamSettings>, Option<(Barred, SocketAddr)>) {
+        let mut streams = media::streams(said, talk, other);
+        leg.hushes(&mut streams);
+        let barred = self.bar(&leg.dialog.flow, &mut streams, other);
+        (streams, barred)
+    }
+
+    fn bar(
         &self,
         flow: &Flow,
         streams: &mut [StreamSettings],

@@ -57,7 +57,7 @@ impl Conversation {
         let mut talk = leg.talk.clone();
         let before = media::streams(said, &talk, heard);
         talk.more = Some(offer.into());
-        let mut streams = media::streams(said, &talk, heard);
+        let (streams, _) = context.streams_of(leg, (said, &talk), heard);
         let known = |stream: &StreamSettings, format: &PayloadFormat| {
             stream.besides.contains(format) || format.number <= PayloadFormat::FIXED_MAX
         };
@@ -65,7 +65,6 @@ impl Conversation {
         if both.all(|(before, now)| now.besides.iter().all(|format| known(before, format))) {
             return;
         }
-        context.bar(&leg.dialog.flow, &mut streams, heard);
         let command = MediaCommand::Configure {
             media: self.id,
             side,
