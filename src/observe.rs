@@ -14,6 +14,7 @@ use tracing::field::display;
 pub use self::spans::Spans;
 use crate::engine::events::{Ending, Event, GaveUp, Happening, Retransmission};
 use crate::engine::ids::ConversationId;
+use crate::engine::reasons::Crowd;
 use crate::engine::settings::Kind;
 use crate::engine::time::Time;
 
@@ -120,7 +121,10 @@ fn tell(scope: Scope<'_>, event: &Event) {
             tell,
         } => {
             let (from, peer, why) = (Clean(from), Clean(peer), crowd.limit());
-            if *tell {
+            let in_call = matches!(crowd, Crowd::UserStreams | Crowd::AddressStreams);
+            if *tell && in_call {
+                line!(scope, WARN, %from, %peer, why, "too many streams: a call was refused, or has fewer, and others may be");
+            } else if *tell {
                 line!(scope, WARN, %from, %peer, why, "too many calls: one was refused, and others may be");
             } else {
                 line!(scope, DEBUG, %from, %peer, why, "too many calls");

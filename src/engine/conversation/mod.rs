@@ -119,6 +119,9 @@ pub struct Conversation {
     /// Of how many streams it counts as theirs.
     #[serde(skip)]
     pub(crate) streams: usize,
+    /// More were asked for than theirs may be.
+    #[serde(default)]
+    crowded: bool,
     /// Until it is answered.
     #[serde(skip)]
     pub(crate) rings: Option<Rings>,

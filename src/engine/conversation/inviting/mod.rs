@@ -158,6 +158,7 @@ impl Conversation {
             made_by: rings.asker(),
             stands: false,
             streams: 0,
+            crowded: false,
             rings: Some(rings),
             burden: None,
             invitation: None,
@@ -219,8 +220,7 @@ impl Conversation {
             own.extend(for_own_upstream(request, caller));
         }
         let lines = FirstLines::of(request, &conversation.party(Side::Caller).asker, &own);
-        let believed = destination.asked_by.is_some()
-            || conversation.party(Side::Caller).asker == Asker::Trusted;
+        let believed = destination.asked_by.is_some() || *caller == Asker::Trusted;
         let diverted = Diverted::of(request, believed);
         let trail = Trail::of(request, is_judged || !caller.is_unknown());
         if destination.upstream.is_some() {

@@ -46,7 +46,14 @@ impl Conversation {
             Some(offer) => media::streams_wanted(offer, mode),
         };
         let streams = wanted.count();
-        if self.has_too_many(context, streams) {
+        let lack = |ports: &media::Ports| match ports.state {
+            PortState::Open => ports.lack(wanted),
+            PortState::None | PortState::Failed => streams > 0,
+            // What is taken again after a restart is all there is for now.
+            PortState::Opening => false,
+        };
+        let lacks = |side: Side| self.party(side).leg.is_some() && lack(&self.ports[side.index()]);
+        if !(lacks(from) || lacks(from.other())) || self.has_too_many(context, streams) {
             return false;
         }
         let mut waits = [None; 2];
@@ -59,8 +66,11 @@ impl Conversation {
             let reach = reach(context, &flow);
             let (id, claim) = (self.id, self.claim(side));
             let ports = &mut self.ports[side.index()];
-            let command = match ports.state {
-                PortState::Open if ports.lack(wanted) => MediaCommand::Open {
+            if !lack(ports) {
+                continue;
+            }
+            let command = if ports.state == PortState::Open {
+                MediaCommand::Open {
                     media: id,
                     side,
                     generation: ports.generation,
@@ -69,15 +79,10 @@ impl Conversation {
                     toward,
                     told: ports.told(),
                     again: Vec::new(),
-                },
-                PortState::None | PortState::Failed if streams > 0 => {
-                    ports.reach = Some(reach);
-                    ports.open(id, side, streams, claim, toward)
                 }
-                // What is taken again after a restart is all there is for now.
-                PortState::Open | PortState::None | PortState::Failed | PortState::Opening => {
-                    continue;
-                }
+            } else {
+                ports.reach = Some(reach);
+                ports.open(id, side, streams, claim, toward)
             };
             waits[side.index()] = Some(ports.generation);
             self.media(context, command);
@@ -97,8 +102,8 @@ impl Conversation {
     }
 
     /// Returns true where the limit of who made the call leaves no room for so many streams: those that there are ports
-    /// for stand, and the others are refused.
-    fn has_too_many(&self, context: &mut Context<'_>, streams: usize) -> bool {
+    /// for stand, and the others are refused, which is told once a call.
+    fn has_too_many(&mut self, context: &mut Context<'_>, streams: usize) -> bool {
         let Some(asker) = self.made_by else {
             return false;
         };
@@ -112,13 +117,16 @@ impl Conversation {
         if more == 0 || context.world.streaming(asker) + more <= most {
             return false;
         }
+        if std::mem::replace(&mut self.crowded, true) {
+            return true;
+        }
         let party = self.party(Side::Caller);
         let peer = party.leg.as_ref().map(|leg| leg.dialog.flow.to_string());
         context.emit(Event::Crowded {
             crowd,
             from: party.aor.as_str().into(),
             peer: peer.unwrap_or_default().into(),
-            tell: false,
+            tell: true,
         });
         true
     }
