@@ -1,6 +1,7 @@
 //! Notices that a phone does not take now: said once more, and in nobody's way.
 
 use refork::engine::events::{Happening, NoticeOutcome};
+use refork::engine::ids::Transport;
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
@@ -218,4 +219,50 @@ fn the_contact_of_a_stranger_brings_nobody_a_notice_nor_our_account() {
     let bye = t.request_to(TRUNK(), Method::Bye);
     asks(&mut t, &bye, 407, &[(Name::ProxyAuthenticate, NONCE)]);
     t.nothing_to(TRUNK());
+}
+
+/// Who is trusted is where its Contact says, as with what is of its dialog; who is not is where it is heard.
+#[test]
+fn the_notice_outside_of_the_dialog_finds_a_trusted_peer_where_its_contact_says() {
+    let (gateway, beside) = (phone("203.0.113.7:5060"), phone("203.0.113.8:5080"));
+    for (trusted, host, there) in [
+        (true, "203.0.113.8:5080", true),
+        (true, "gw.example.net:5080", true),
+        (false, "203.0.113.8:5080", false),
+        (false, "gw.example.net:5080", false),
+    ] {
+        let mut wishes = settings();
+        if trusted {
+            wishes.acl.trusted = vec!["203.0.113.7".parse().unwrap()];
+        }
+        let mut t = Table::new(wishes);
+        let named = vec![(Transport::Udp, beside)];
+        t.names.insert("gw.example.net".into(), named);
+        t.register("bob", desk(), "desk");
+        let invite = request(Method::Invite, "4930", "bob", gateway, "call1")
+            .header(Name::Allow, "INVITE, ACK, CANCEL, BYE, OPTIONS");
+        let invite = with_sdp(invite, &audio(gateway));
+        let invite = instead(
+            &invite,
+            "sip:4930@example.org",
+            "sip:4930@elsewhere.example",
+        );
+        let own = format!("<sip:4930@{gateway}>");
+        let named = format!("<sip:4930@{host}>");
+        t.receive(gateway, instead(&invite, &own, &named));
+        let invite = t.request_to(desk(), Method::Invite);
+        t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+        t.request_to(desk(), Method::Ack);
+        let ok = t.response_to(gateway, 200);
+        t.receive(gateway, Remote::of_answer(&ok, gateway).ack(1));
+        t.register("bob", mobile(), "mobile");
+        t.bob_is_lost();
+        t.pass(Millis(2_100));
+        t.takes_over(mobile(), "m1", &audio(mobile()));
+        let at = if there { beside } else { gateway };
+        let notice = t.request_to(at, Method::Message);
+        assert!(notice.to_tag().is_none());
+        t.reply(&notice, 200, at);
+        assert_eq!(outcomes(&t), [NoticeOutcome::DeliveredOutOfDialog]);
+    }
 }

@@ -9,7 +9,7 @@ use crate::engine::conversation::carrying::course::Course;
 use crate::engine::conversation::context::{Context, Errand, What};
 pub(crate) use crate::engine::conversation::letters::queue::{Author, Letter};
 use crate::engine::conversation::{Conversation, Party};
-use crate::engine::dialog::onward::By;
+use crate::engine::dialog::onward::{By, Known};
 use crate::engine::dialog::{Dialog, HOPS};
 use crate::engine::endpoint::Identity;
 use crate::engine::events::{Ending, GaveUp, Happening, NoticeOutcome};
@@ -396,14 +396,17 @@ impl Conversation {
 }
 
 /// Returns where a new request to the far end of a dialog goes. Its Contact may name anybody, who would take the request
-/// for a call of ours: another host than the one that is heard gets none.
+/// for a call of ours: another host than the one that is heard gets none, but at the word of a peer that is trusted.
 fn outside(context: &Context<'_>, dialog: &Dialog) -> Course {
     let (by, hop) = dialog.next_hop();
     let heard = dialog.flow.peer.ip().to_canonical();
     let host = Uri::parse(hop).ok().and_then(|uri| uri.host_ip());
     let there = host.is_some_and(|host| host.to_canonical() == heard);
+    let shared = &*context.shared;
+    let trusted = dialog.known == Known::Peer
+        && (shared.peers).trusts(&dialog.flow, &shared.settings, &*context.world);
     match by {
-        By::Target if there => context.course(dialog),
+        By::Target if there || trusted => context.course(dialog),
         By::Target | By::Route => Course::over(dialog.flow, dialog.security()),
     }
 }
