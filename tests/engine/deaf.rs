@@ -196,3 +196,33 @@ fn in_a_refork_one_that_rings_and_dies_is_asked_again_and_one_that_registers_rin
         assert_eq!(t.happened(back), 1);
     }
 }
+
+/// Whoever forges ICMP has a phone that rings asked now and then, and no more; one that falls silent meanwhile is missed.
+#[test]
+fn rumours_have_one_that_rings_asked_seldom_and_missed_all_the_same() {
+    for dies in [false, true] {
+        let mut t = Table::new(settings());
+        let invite = speaks_early(&mut t);
+        let mut asked = 0;
+        for tick in 0..100 {
+            t.icmp(desk());
+            t.pass(Millis(100));
+            while let Some(probe) = t.waiting(desk(), &Method::Options) {
+                asked += 1;
+                assert!(asked == 1 || tick >= 30, "at once");
+                t.reply(&probe, 200, desk());
+            }
+        }
+        assert!((2..=4).contains(&asked), "{asked} times in 10 s");
+        t.nothing_to(alice());
+        if dies {
+            t.icmp(desk());
+            t.pass(Millis::from_secs(10));
+            t.response_to(alice(), 480);
+        } else {
+            t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+            t.request_to(desk(), Method::Ack);
+            t.response_to(alice(), 200);
+        }
+    }
+}

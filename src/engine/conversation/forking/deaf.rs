@@ -17,23 +17,47 @@ use crate::sip::{Builder, Message, Method};
 
 /// Where ICMP answers the question too, the phone is asked again after that.
 const AGAIN: Millis = Millis(1_000);
+/// One that has answered is asked no more often, whoever says what of it.
+const SELDOM: Millis = Millis::from_secs(4);
 
-/// What is known of one that is asked whether it is there.
+/// What is known of one that was asked whether it is there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deaf {
-    /// When it is asked again; none while the answer is awaited.
-    again: Option<Time>,
+    /// When it was asked last.
+    asked: Option<Time>,
+    doubt: Doubt,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubt {
+    /// It has been heard since.
+    None,
+    /// The answer is awaited.
+    Asked,
+    /// It is asked again.
+    Due(Time),
 }
 
 impl Branch {
     /// Something of its phone is heard. Returns true where that was doubted.
     pub(crate) fn is_heard(&mut self) -> bool {
         self.severed = None;
-        self.deaf.take().is_some()
+        let doubted = self.is_doubted();
+        if let Some(deaf) = &mut self.deaf {
+            deaf.doubt = Doubt::None;
+        }
+        doubted
+    }
+
+    fn is_doubted(&self) -> bool {
+        self.deaf.is_some_and(|deaf| deaf.doubt != Doubt::None)
     }
 
     pub(super) fn asks_again_at(&self) -> Option<Time> {
-        self.deaf.and_then(|deaf| deaf.again)
+        match self.deaf?.doubt {
+            Doubt::None | Doubt::Asked => None,
+            Doubt::Due(at) => Some(at),
+        }
     }
 }
 
@@ -41,7 +65,7 @@ impl Conversation {
     /// ICMP says that nobody takes what goes to a phone that rings.
     pub(crate) fn branch_deaf(&mut self, context: &mut Context<'_>, leg: LegId, signal: Signal) {
         let detect = &context.shared.settings.detect;
-        let until = context.now + detect.grace;
+        let (now, grace) = (context.now, detect.grace);
         if !detect.transport {
             return;
         }
@@ -55,15 +79,20 @@ impl Conversation {
         let Some(branch) = fork.branch(leg).filter(rings) else {
             return;
         };
-        branch.severed = Some(until);
-        branch.deaf = Some(Deaf { again: None });
+        let asked = branch.deaf.and_then(|deaf| deaf.asked);
+        let due = asked.map_or(now, |asked| now.max(asked + SELDOM));
+        branch.severed = Some(due + grace);
+        let doubt = Doubt::Due(due);
+        branch.deaf = Some(Deaf { asked, doubt });
         let suspected = Happening::Suspected {
             side,
             signal,
             endpoint: branch.endpoint().name.clone(),
         };
         self.note(context, suspected);
-        self.ask_deaf(context, leg);
+        if due <= now {
+            self.ask_deaf(context, leg);
+        }
     }
 
     /// ICMP says so of the early media: it is that of whom the caller hears.
@@ -92,7 +121,10 @@ impl Conversation {
             return;
         };
         let (method, what) = (&Method::Options, What::Probe);
-        branch.deaf = Some(Deaf { again: None });
+        branch.deaf = Some(Deaf {
+            asked: Some(context.now),
+            doubt: Doubt::Asked,
+        });
         let leg = &mut branch.leg;
         leg.request(context, id, method, what, Builder::end);
         for flow in others {
@@ -124,9 +156,11 @@ impl Conversation {
 
     /// ICMP has answered that, too.
     pub(crate) fn deaf_unreached(&mut self, context: &Context<'_>, leg: LegId) {
-        let again = Some(context.now + AGAIN);
-        if let Some(branch) = self.branch_mut(leg).filter(|branch| branch.deaf.is_some()) {
-            branch.deaf = Some(Deaf { again });
+        let again = context.now + AGAIN;
+        if let Some(branch) = self.branch_mut(leg).filter(|branch| branch.is_doubted())
+            && let Some(deaf) = &mut branch.deaf
+        {
+            deaf.doubt = Doubt::Due(again);
         }
     }
 
@@ -135,8 +169,7 @@ impl Conversation {
         let Some((side, fork)) = self.fork_of(leg) else {
             return;
         };
-        let doubted = |branch: &&mut Branch| branch.deaf.is_some();
-        let Some(branch) = fork.branch(leg).filter(doubted) else {
+        let Some(branch) = fork.branch(leg).filter(|branch| branch.is_doubted()) else {
             return;
         };
         branch.is_heard();
