@@ -446,6 +446,54 @@ fn who_takes_a_place_from_beyond_the_pbx_is_waited_for_as_who_has_called_from_th
     assert_eq!((house.lost(), house.suspected()), (0, 2));
 }
 
+/// RFC 5359 2.16: a user whose phone is at the PBX takes a call that rings at a phone which is here, with an offer or
+/// without one.
+#[test]
+fn who_picks_up_by_way_of_the_pbx_is_waited_for_as_who_has_called_from_there() {
+    for offers in [true, false] {
+        let mut t = Table::new(probed());
+        t.register("bob", desk(), "desk");
+        let quiet = |at| sdp(at, 1, "inactive");
+        t.alice_invites(&quiet(alice()));
+        let rings = t.request_to(desk(), Method::Invite);
+        t.receive(desk(), response(&rings, 180, desk(), "b1").end());
+        t.response_to(alice(), 180);
+        let (call_id, ours) = (rings.call_id(), rings.from_tag().unwrap());
+        let named = format!("{call_id};to-tag={ours};from-tag=b1;early-only");
+        let takes = request(Method::Invite, "carol", "alice", pbx(), "pickup")
+            .header(Name::Replaces, named);
+        let takes = match offers {
+            true => with_sdp(takes, &quiet(pbx())),
+            false => takes.end(),
+        };
+        t.receive(pbx(), takes);
+        let ok = t.response_to(pbx(), 200);
+        let carol = Remote::of_answer(&ok, pbx());
+        let ack = match offers {
+            true => carol.ack(1),
+            false => with_sdp(carol.numbered(Method::Ack, 1), &quiet(pbx())),
+        };
+        t.receive(pbx(), ack);
+        let ok = t.response_to(alice(), 200);
+        t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
+        t.discard(desk());
+        let mut house = House {
+            t,
+            path: String::new(),
+            away: true,
+            phones: Vec::new(),
+            told: Vec::new(),
+        };
+        for _ in 0..400 {
+            house.t.pass(Millis(100));
+            while let Some(asked) = house.t.any_to(alice()) {
+                house.answers(alice(), &quiet(alice()), &asked);
+            }
+        }
+        assert_eq!((house.lost(), house.suspected()), (0, 1), "{offers}");
+    }
+}
+
 /// What is asked of somebody beyond gets ICMP at once, or nothing; the upstream answers its own probes so much later.
 #[test]
 fn a_living_upstream_is_waited_for_no_longer_than_its_answer_takes() {

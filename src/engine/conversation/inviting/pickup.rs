@@ -40,7 +40,7 @@ use crate::sip::sdp::{Keying, Sdp};
 use crate::sip::{Message, sdp};
 
 impl Conversation {
-    /// An INVITE that replaces a dialog which rings.
+    /// An INVITE that replaces a dialog which rings, perhaps of somebody beyond one of these upstreams.
     pub(crate) fn on_pickup(
         &mut self,
         context: &mut Context<'_>,
@@ -48,11 +48,11 @@ impl Conversation {
         server: ServerId,
         request: &Message,
         flow: Flow,
-        asker: &Asker,
+        (asker, beyond): (&Asker, Option<Vec<Box<str>>>),
         replaced: &Replaced<'_>,
     ) {
         let picker = match self.may_pick_up(context, named, request, asker, replaced) {
-            Ok(picker) => picker,
+            Ok(picker) => (picker, beyond),
             Err(refusal) => return context.turn_down(server, refusal),
         };
         if self.would_leave_secrecy(context, &flow) {
@@ -127,7 +127,7 @@ impl Conversation {
         server: ServerId,
         request: &Message,
         flow: Flow,
-        picker: Person,
+        (picker, beyond): (Person, Option<Vec<Box<str>>>),
     ) -> Result<(), Refusal> {
         const UNFIT: Refusal = Refusal::new(488, "pickup with a session that does not fit");
         let branch = self.branch_mut(named).ok_or(UNFIT)?;
@@ -164,7 +164,8 @@ impl Conversation {
         }
         let Some(offer) = offer else {
             let (aor, asker) = (&picker.aor, &picker.asker);
-            let leg = self.replacing_leg(context, Side::Callee, aor, asker, request, flow);
+            let mut leg = self.replacing_leg(context, Side::Callee, aor, asker, request, flow);
+            leg.is_called_by(beyond);
             let asked = (server, request.cseq());
             return self.offer_to_picker(context, (named, generation), asked, leg, picker, wanted);
         };
@@ -181,6 +182,7 @@ impl Conversation {
             request,
             flow,
         );
+        leg.is_called_by(beyond);
         leg.talk.offers(offer.clone());
         let ours_at = context.world.advertised(&flow);
         let mut telling = Telling::new(context.shared, Role::Answer);
@@ -227,7 +229,7 @@ impl Conversation {
         server: ServerId,
         request: &Message,
         flow: Flow,
-        picker: Person,
+        (picker, beyond): (Person, Option<Vec<Box<str>>>),
     ) -> Result<(), Refusal> {
         const UNFIT: Refusal = Refusal::new(488, "pickup with a session that does not fit");
         let lost = self.party(side).lost.as_ref().ok_or(UNFIT)?;
@@ -237,7 +239,9 @@ impl Conversation {
         let generation = lost.fork.find(named).map_or(0, |branch| branch.generation);
         let Some(offer) = sdp_of(request) else {
             let wanted = self.offer_anew(side).ok_or(UNFIT)?;
-            let leg = self.replacing_leg(context, side, &picker.aor, &picker.asker, request, flow);
+            let (aor, asker) = (&picker.aor, &picker.asker);
+            let mut leg = self.replacing_leg(context, side, aor, asker, request, flow);
+            leg.is_called_by(beyond);
             let asked = (server, request.cseq());
             return self.offer_to_picker(context, (named, generation), asked, leg, picker, wanted);
         };
@@ -246,6 +250,7 @@ impl Conversation {
             return Err(UNFIT);
         }
         let mut leg = self.replacing_leg(context, side, &picker.aor, &picker.asker, request, flow);
+        leg.is_called_by(beyond);
         leg.talk.offers(offer);
         let number = leg.id;
         context.shared.transactions.bind(server, (self.id, number));

@@ -142,7 +142,8 @@ impl Conversation {
         replaced: &Replaced<'_>,
     ) {
         if self.is_inviting(leg) || self.branch_side(leg).is_some() {
-            return self.on_pickup(context, leg, server, request, flow, asker, replaced);
+            let asks = (asker, beyond);
+            return self.on_pickup(context, leg, server, request, flow, asks, replaced);
         }
         let side = self.side_of(leg).or_else(|| self.lost_side_of(leg));
         let Some(side) = side.filter(|_| self.answered.is_some() && self.closing.is_none()) else {
