@@ -37,6 +37,8 @@ pub(crate) struct Relay {
     one_voice: bool,
     sessions: BTreeMap<MediaId, [Half; 2]>,
     taken: BTreeSet<u16>,
+    /// What was taken by one that has died may be in use at phones yet: the next one begins above.
+    first: u16,
     /// So often another one that rings was told of.
     pub(crate) overheard: usize,
     /// Mistakes of the engine in the use of the relay.
@@ -86,6 +88,7 @@ impl Relay {
             one_voice,
             sessions: BTreeMap::new(),
             taken: BTreeSet::new(),
+            first: FIRST_PORT,
             overheard: 0,
             misuse: Vec::new(),
         }
@@ -94,6 +97,8 @@ impl Relay {
     /// It lives in the server's process, and dies with it.
     pub(crate) fn restart(&mut self) {
         self.sessions.clear();
+        let last = self.taken.last().copied();
+        self.first = last.map_or(self.first, |last| self.first.max(last + 2));
         self.taken.clear();
     }
 
@@ -227,7 +232,7 @@ impl Relay {
                 .get(stream)
                 .copied()
                 .filter(|port| !self.taken.contains(port));
-            let free = (FIRST_PORT..)
+            let free = (self.first..)
                 .step_by(2)
                 .find(|port| !self.taken.contains(port));
             let port = wished.or(free).expect("ports never run out here");

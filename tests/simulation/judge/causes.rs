@@ -82,6 +82,23 @@ impl Case<'_> {
         back.map(|sent| sent.at).collect()
     }
 
+    /// Returns when a phone first offers what it has answered before, where nothing of it arrived then, and the server that
+    /// had asked died before it came again: to the next one it is news.
+    pub(super) fn offers_what_was_forgotten(&self, peer: &Leg) -> Option<Time> {
+        let answered = |at: Time| {
+            let mut got = peer.got.iter().filter(|got| is_offer(&got.method));
+            got.any(|got| got.answer.is_some_and(|(answered, _)| answered == at))
+        };
+        let forgotten = |sent: &&Request| {
+            let first = peer.said_first(&sent.body).filter(|at| answered(*at));
+            first.is_some_and(|at| {
+                self.is_mute_at(peer.phone, at) && self.restarted(at, at + TRANSACTION)
+            })
+        };
+        let mut offers = peer.sent.iter().filter(|sent| is_offer(&sent.method));
+        offers.find(forgotten).map(|sent| sent.at)
+    }
+
     /// Returns true for a probe that comes so long after its phone was heard in the dialog last that its first tries were
     /// lost: what it answers may come too late.
     pub(super) fn is_overdue(&self, leg: &Leg, got: &Request) -> bool {
@@ -137,17 +154,22 @@ impl Case<'_> {
     }
 
     /// A server that dies as it tells a phone that the call which that has handed on is taken does not say so once
-    /// more: it ends its dialog after the time that it has to do so by itself.
+    /// more: it ends its dialog after the time that it has to do so by itself. So it does where that word is lost each
+    /// time that it is sent, or waits for the answer to the one before, which is.
     pub(super) fn has_handed_on_untold(&self, leg: &Leg, at: Time) -> bool {
-        let taken = |got: &Request| got.method == Method::Notify && got.body.contains("SIP/2.0 2");
+        let taken = |got: &Request| {
+            let said = got.body.contains("SIP/2.0 2");
+            got.method == Method::Notify && said && got.at <= at
+        };
         let user = |leg: &Leg| &self.log.roster[leg.phone].user;
         let mut others = self.side(leg.talk, leg.side);
-        let died = others.any(|other| {
+        let unheard = others.any(|other| {
             let took = other.acked.filter(|took| *took + LEAVES <= at);
-            let died = took.is_some_and(|took| self.restarted(took, took + FLIGHT));
-            died && user(other) != user(leg)
+            let died = |took| self.restarted(took, took + FLIGHT);
+            let unheard = took.is_some_and(|took| died(took) || leg.misses_a_word());
+            unheard && user(other) != user(leg)
         });
-        died && self.has_handed_on(leg, at) && !leg.got.iter().any(taken)
+        unheard && self.has_handed_on(leg, at) && !leg.got.iter().any(taken)
     }
 
     /// A server that dies as it ends a call has forgotten it, and its BYE may have been lost. Returns when a phone was

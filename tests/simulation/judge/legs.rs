@@ -55,6 +55,7 @@ pub(super) struct Leg {
     pub(super) refusal_acked: bool,
     pub(super) cancelled: bool,
     pub(super) bye_got: Option<Time>,
+    bye_number: u32,
     pub(super) bye_sent: Option<Time>,
     /// Its BYE went out again, and was answered.
     pub(super) bye_again: Option<Time>,
@@ -107,6 +108,7 @@ impl Leg {
             refusal_acked: false,
             cancelled: false,
             bye_got: None,
+            bye_number: 0,
             bye_sent: None,
             bye_again: None,
             bye_heard: None,
@@ -340,6 +342,7 @@ impl Leg {
             }
             Method::Bye => {
                 self.bye_got.get_or_insert(at);
+                self.bye_number = message.cseq();
             }
             Method::Invite
             | Method::Options
@@ -464,6 +467,23 @@ impl Leg {
         };
         let told = told.or_else(|| other.told.first().filter(crossed));
         told.is_some_and(|(_, told)| outline(told) != outline(&self.agreed))
+    }
+
+    /// Returns true where one request before its BYE has not arrived, or a NOTIFY comes once more after that: nobody has
+    /// heard its answer.
+    pub(super) fn misses_a_word(&self) -> bool {
+        let first = if self.outgoing { 0 } else { self.cseq };
+        let before = self.got.iter().filter(|got| Some(got.at) < self.bye_got);
+        let last = before.map(|got| got.cseq).fold(first, u32::max);
+        let again = |got: &Request| got.method == Method::Notify && Some(got.last) >= self.bye_got;
+        self.bye_got.is_some() && (last + 2 == self.bye_number || self.got.iter().any(again))
+    }
+
+    /// Returns when it said that first.
+    pub(super) fn said_first(&self, description: &str) -> Option<Time> {
+        let mut said = self.said.iter();
+        said.find(|(_, said)| said == description)
+            .map(|(at, _)| *at)
     }
 
     /// Returns true where a description is what it was told before, without the streams that it has refused since.

@@ -119,6 +119,7 @@ impl Case<'_> {
             causes.extend(peer.took_less_than(leg));
             causes.extend(self.holds_again(peer, leg));
             causes.extend(self.was_promised_another(peer, leg));
+            causes.extend(self.offers_what_was_forgotten(peer));
         }
         causes.sort();
         let mut again = 0;

@@ -21,6 +21,56 @@ impl Story {
 }
 
 #[test]
+fn what_a_server_that_died_never_heard_is_news_to_the_next_one() {
+    for (mute, dies, wrong) in [
+        (true, true, false),
+        (false, true, true),
+        (true, false, true),
+    ] {
+        let standing = sdp(1, "sendrecv");
+        let mut story = Story::new();
+        story.invite(1000, A, "ca", true);
+        let invite = || Method::Invite;
+        let branch = "z9hG4bKicb";
+        story.request(1500, B, invite(), "cb", 1, branch, "", &standing, false);
+        let answer = sdp(3, "sendrecv");
+        story.described(2000, B, (200, invite()), ("cb", 1, branch), &answer, true);
+        story.ack(2010, B, "cb", false);
+        let of = ("ca", 1, "z9hG4bKica");
+        story.described(2000, A, (200, invite()), of, &standing, false);
+        story.ack(2010, A, "ca", true);
+        if mute {
+            story.befalls(3000, B, Fault::Mute);
+        }
+        let said = sdp(9, "sendrecv");
+        let update = || Method::Update;
+        let branch = "z9hG4bKasks";
+        story.request(
+            4000,
+            B,
+            update(),
+            "cb",
+            7,
+            branch,
+            ";tag=t",
+            &standing,
+            false,
+        );
+        story.described(4020, B, (200, update()), ("cb", 7, branch), &said, true);
+        story.add(6000, B, What::Recovered);
+        if dies {
+            story.restarted(7000);
+        }
+        story.inside(60_000, B, "cb", (Method::Invite, &said), Some(200), true);
+        let asked = (Method::Invite, &*standing);
+        story.inside(60_050, A, "ca", asked, Some(200), false);
+        let found = judge(&story.log);
+        let blamed = has(&found, "a0-0: INVITE that nobody asked for");
+        assert_eq!(blamed, wrong, "{mute} {dies}: {found:?}");
+    }
+}
+
+#[test]
 fn an_invite_crosses_the_answer_of_who_is_called_on_the_other_side() {
     for (invited, known, wrong) in [
         (14_050, "0 8", false),

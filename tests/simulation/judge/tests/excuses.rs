@@ -9,7 +9,7 @@ const D: PhoneId = 3;
 const BYE: &str = "BYE although nothing was over";
 
 impl Story {
-    fn befalls(&mut self, at: u64, phone: PhoneId, fault: Fault) {
+    pub(super) fn befalls(&mut self, at: u64, phone: PhoneId, fault: Fault) {
         self.add(at, phone, What::Fault(fault));
     }
 
@@ -401,7 +401,8 @@ fn who_handed_the_call_on_may_hear_of_that_by_a_bye_alone_after_a_restart() {
             let act = (Method::Notify, "SIP/2.0 200 OK\r\n");
             story.inside(41_000, B, "cb", act, Some(200), false);
         }
-        story.got(bye, B, "cb", Method::Bye);
+        let (method, branch) = (Method::Bye, "z9hG4bKbye");
+        story.request(bye, B, method, "cb", 2, branch, ";tag=t", "", false);
         story.end(90_000, &[(D, "cd")])
     };
     let down = Some(40_100);
@@ -411,6 +412,28 @@ fn who_handed_the_call_on_may_hear_of_that_by_a_bye_alone_after_a_restart() {
     finds(&story(down, 41_500, false, true), BYE);
     finds(&story(down, 44_100, true, true), BYE);
     finds(&story(down, 44_100, false, false), BYE);
+}
+
+#[test]
+fn who_handed_the_call_on_may_hear_of_that_by_a_bye_alone_where_words_are_lost() {
+    // The number of the BYE, and when the NOTIFY before that word comes last.
+    for (number, last, wrong) in [(3, 6500, true), (4, 6500, false), (3, 44_200, false)] {
+        let mut story = Story::call();
+        story.third(Side::Callee, "c0");
+        let act = (Method::Refer, "");
+        story.inside(5000, B, "cb", act, Some(202), true);
+        story.answer(40_000, D, "cd");
+        for (at, method, number) in [
+            (6000, Method::Notify, 2),
+            (44_100, Method::Bye, number),
+            (last, Method::Notify, 2),
+        ] {
+            let branch = format!("z9hG4bK{number}");
+            story.request(at, B, method, "cb", number, &branch, ";tag=t", "", false);
+        }
+        let found = story.end(90_000, &[(D, "cd")]);
+        assert_eq!(has(&found, BYE), wrong, "{number} {last}: {found:?}");
+    }
 }
 
 const NO_MORE: &str = "hears no more";
