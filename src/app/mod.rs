@@ -24,8 +24,8 @@ use thiserror::Error;
 
 use crate::config::Config;
 use crate::driver::{
-    BELL, Bindings, Boards, Clock, Conversations, Counts, Legs, Mail, Mailboxes, Records, Resolver,
-    Revisions, Shard, Shared, Spent, Start,
+    BELL, Bindings, Boards, Clock, Conversations, Counts, Halves, Legs, Mail, Mailboxes, Records,
+    Resolver, Revisions, Shard, Shared, Spent, Start,
 };
 use crate::engine::Engine;
 use crate::engine::ids::{Transport, VIRTUAL_SHARDS, VirtualShard};
@@ -154,6 +154,7 @@ pub fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Server, Start
         spent: Spent::new(workers),
         boards: Boards::new(workers),
         legs: Legs::default(),
+        halves: Halves::default(),
         ringing: Counts::default(),
         standing: Counts::default(),
         streams: Counts::default(),

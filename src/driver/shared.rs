@@ -19,6 +19,7 @@ use super::boards::Boards;
 use super::clock::Clock;
 use super::conversations::Conversations;
 use super::entrance::{Counts, Legs};
+use super::halves::Halves;
 use super::mailbox::Mailboxes;
 use super::records::Records;
 use super::resolver::Resolver;
@@ -37,6 +38,7 @@ pub struct Shared {
     pub spent: Spent,
     pub boards: Boards,
     pub legs: Legs,
+    pub halves: Halves,
     /// Calls that nobody has answered yet, by who makes them.
     pub ringing: Counts,
     /// Calls that are answered, by who has made them.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use crate::engine::board::{Light, LightKey};
 use crate::engine::endpoint::Binding;
-use crate::engine::ids::{Aor, ConnectionId, Flow, GruuKey, ListenerId, NonceId, Transport};
+use crate::engine::ids::{
+    Aor, ConnectionId, ConversationId, Flow, GruuKey, ListenerId, NonceId, Transport,
+};
 use crate::engine::ports::World;
 use crate::engine::time::{Millis, Time};
 use crate::transport::{Bound, toward};
@@ -171,6 +173,14 @@ impl World for Site {
 
     fn legs(&self, peer: u64) -> u32 {
         self.shared.legs.0.of(peer)
+    }
+
+    fn half(&mut self, number: u64, half: ConversationId, begins: bool) {
+        self.shared.halves.change(number, half, begins);
+    }
+
+    fn halves(&self, number: u64) -> Vec<ConversationId> {
+        self.shared.halves.of(number)
     }
 
     fn rings(&mut self, asker: u64, begins: bool) {

@@ -402,7 +402,13 @@ impl Engine {
             // A leg goes back to who has given it.
             Word::Give(_) => context.tell(to, from, Word::Keep(481)),
             Word::Leave(leg) => context.end_given(to, &leg),
-            Word::Taken | Word::Rings | Word::Decline | Word::Keep(_) | Word::Unknown => {}
+            Word::Taken
+            | Word::Rings
+            | Word::Decline
+            | Word::Keep(_)
+            | Word::Unknown
+            | Word::Half(_)
+            | Word::Here(_) => {}
         }
     }
 

@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::{ConversationId, Flow, VirtualShard};
 
 /// A word of one conversation to another.
@@ -45,6 +46,11 @@ pub enum Word {
     Unknown,
     /// The giver is over, and has not heard that the leg has arrived: it is the taker's to keep or to end.
     Leave(Bytes),
+    /// The far side is lost, beyond one of these upstreams, of a call that may be the other half of this one
+    /// (`conversation::restoring::halves`).
+    Half(Vec<Box<str>>),
+    /// That side is lost here, too: the phone of the other one is promised.
+    Here(Box<Endpoint>),
 }
 
 /// The session that the far end is offered, and by whom.

@@ -533,6 +533,15 @@ impl Engine {
                 world.leg(peer.number(), false);
             }
             conversation.expected = expected;
+            let half = conversation.half().filter(|_| !over);
+            let before = std::mem::replace(&mut conversation.half, half);
+            if half != before {
+                half.into_iter()
+                    .for_each(|number| world.half(number, id, true));
+                before
+                    .into_iter()
+                    .for_each(|number| world.half(number, id, false));
+            }
         }
         let rung = match over {
             true => Box::default(),

@@ -229,6 +229,13 @@ pub trait World {
     fn legs(&self, _peer: u64) -> u32 {
         0
     }
+    /// A conversation is one half of a call that goes through an upstream twice
+    /// (`conversation::restoring::halves`), found by a number, or is so no longer.
+    fn half(&mut self, _number: u64, _half: ConversationId, _begins: bool) {}
+    /// Returns the halves that are found by a number, over all shards.
+    fn halves(&self, _number: u64) -> Vec<ConversationId> {
+        Vec::new()
+    }
     /// Remembers a number for all shards, for so long where there is room.
     fn mark(&mut self, _number: u64, _span: Millis, _now: Time) {}
     /// Returns true for a number that is remembered still.

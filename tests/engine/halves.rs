@@ -22,9 +22,15 @@ struct House {
     /// The way to Bob's desk phone.
     path: String,
     away: bool,
+    /// It shows a Contact of its own, as a PBX with dialogs of its own does.
+    own: bool,
+    /// It has started anew, and knows no call.
+    anew: bool,
     /// Phones that answer, and what they have to say of their sessions.
     phones: Vec<(SocketAddr, String)>,
     told: Vec<(SocketAddr, String)>,
+    /// By which the callee's phone was called first.
+    invite: Option<Message>,
 }
 
 fn wishes(probe: Option<Millis>) -> Settings {
@@ -57,15 +63,20 @@ impl House {
     /// Alice's phone talks with Bob's desk phone, or would: neither says anything.
     fn quiet(settings: Settings) -> (Self, Remote) {
         let session = |at| sdp(at, 1, "inactive");
-        Self::with(settings, session)
+        Self::with(Table::new(settings), session, false)
     }
 
     fn texting(settings: Settings) -> (Self, Remote) {
-        Self::with(settings, text_sdp)
+        Self::with(Table::new(settings), text_sdp, false)
     }
 
-    fn with(settings: Settings, session: fn(SocketAddr) -> String) -> (Self, Remote) {
-        let mut t = Table::new(settings);
+    /// The same, by a PBX with dialogs of its own.
+    fn quiet_within(table: Table) -> (Self, Remote) {
+        let session = |at| sdp(at, 1, "inactive");
+        Self::with(table, session, true)
+    }
+
+    fn with(mut t: Table, session: fn(SocketAddr) -> String, own: bool) -> (Self, Remote) {
         t.register_beyond("alice", alice());
         let path = path_of(&t.register_beyond("bob", desk()));
         t.register_beyond("bob", mobile());
@@ -74,8 +85,11 @@ impl House {
             t,
             path,
             away: false,
+            own,
+            anew: false,
             phones: phones.map(|at| (at, session(at))).into(),
             told: Vec::new(),
+            invite: None,
         };
         let invite = first(Method::Invite, "alice", "bob", alice(), "call1", 1)
             .header(Name::Contact, contact_of("alice", alice()));
@@ -88,7 +102,6 @@ impl House {
         house.t.receive(alice(), caller.ack(1));
         house.phones.insert(0, (alice(), session(alice())));
         house.lives(1);
-        assert_eq!(house.t.engine.list(9).len(), 2);
         house.told.clear();
         (house, caller)
     }
@@ -121,6 +134,13 @@ impl House {
     }
 
     fn carries(&mut self, message: &Message) {
+        let within = message.is_request() && message.to_tag().is_some();
+        if self.anew && within {
+            if *message.method() != Method::Ack {
+                self.t.reply(message, 481, pbx());
+            }
+            return;
+        }
         let bytes = if !message.is_request() {
             changed(message, "Via:", &[])
         } else if message.to_tag().is_none() && *message.method() == Method::Options {
@@ -138,7 +158,16 @@ impl House {
                 text.replacen(message.uri(), OF_BOB, 1).into()
             }
         };
-        self.t.receive(pbx(), bytes);
+        if !self.own {
+            return self.t.receive(pbx(), bytes);
+        }
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let (ours, own) = (format!("sip:refork@{SERVER}"), format!("sip:{}", pbx()));
+        let text = match within {
+            true => text.replacen(&own, &ours, 1),
+            false => text.replacen(&format!("Contact: <{ours}"), &format!("Contact: <{own}"), 1),
+        };
+        self.t.receive(pbx(), text.into());
     }
 
     fn answers(&mut self, at: SocketAddr, session: &str, request: &Message) {
@@ -149,6 +178,9 @@ impl House {
             Method::Message => Some(format!("MESSAGE {}", text(request))),
             method => Some(method.as_str().to_owned()),
         };
+        if *request.method() == Method::Invite && at == desk() {
+            self.invite.get_or_insert_with(|| request.clone());
+        }
         self.told.extend(what.map(|what| (at, what)));
         let offers = matches!(request.method(), Method::Invite | Method::Update);
         if offers {
@@ -220,6 +252,58 @@ fn one_that_is_away_for_longer_is_given_up() {
     house.away = true;
     house.lives(40);
     assert_eq!(house.lost(), 2);
+}
+
+/// Nobody rings, and nobody is told of anything: the two go on with one another.
+fn goes_on_past_it(mut house: House, mut caller: Remote) {
+    let rings = |what: &Happening| matches!(what, Happening::Reinvited { .. });
+    assert_eq!((house.lost(), house.t.happened(rings)), (2, 0));
+    assert_eq!(house.told, []);
+    let same = |what: &Happening| matches!(what, Happening::Restored { same: true, .. });
+    assert_eq!((house.t.happened(same), house.ended()), (1, 1));
+    house.t.receive(alice(), caller.message("still there"));
+    house.lives(1);
+    house.t.receive(alice(), caller.request(Method::Bye).end());
+    house.lives(1);
+    assert_eq!(house.told(desk()), ["MESSAGE still there", "BYE"]);
+    assert_eq!(house.told.len(), 2);
+    assert_eq!(house.ended(), 2);
+}
+
+#[test]
+fn a_call_that_the_pbx_has_forgotten_goes_on_past_it_and_nobody_rings() {
+    for two in [false, true] {
+        for first in [None, Some(alice()), Some(desk())] {
+            let table = match two {
+                true => Table::of_two_workers(probed()),
+                false => Table::new(probed()),
+            };
+            let (mut house, mut caller) = House::quiet_within(table);
+            house.anew = true;
+            // Whose half hears of it first.
+            if let Some(at) = first {
+                let invite = house.invite.clone().unwrap();
+                let mut callee = Remote::of_invite(&invite, desk(), "b1");
+                let who = if at == alice() {
+                    &mut caller
+                } else {
+                    &mut callee
+                };
+                let info = who.request(Method::Info).end();
+                house.t.receive(at, info);
+            }
+            house.lives(45);
+            goes_on_past_it(house, caller);
+        }
+    }
+}
+
+#[test]
+fn a_call_whose_pbx_stays_away_goes_on_past_it_and_nobody_rings() {
+    let (mut house, caller) = House::quiet(probed());
+    house.away = true;
+    house.lives(360);
+    goes_on_past_it(house, caller);
 }
 
 #[test]
@@ -360,8 +444,11 @@ fn called_from(at: SocketAddr, settings: Settings) -> (House, [Remote; 2]) {
         t,
         path,
         away: true,
+        own: false,
+        anew: false,
         phones: vec![(desk(), quiet)],
         told: Vec::new(),
+        invite: None,
     };
     (house, ends)
 }

@@ -62,6 +62,7 @@ pub struct Site {
     pub marks: BTreeMap<u64, Time>,
     /// Legs whose calls were answered, by the number of their peer.
     pub legs: BTreeMap<u64, u32>,
+    pub halves: BTreeSet<(u64, ConversationId)>,
     /// How many calls of whom ring.
     pub ringing: BTreeMap<u64, usize>,
     /// How many calls of whom stand.
@@ -155,6 +156,18 @@ impl World for Site {
 
     fn legs(&self, peer: u64) -> u32 {
         self.legs.get(&peer).copied().unwrap_or(0)
+    }
+
+    fn half(&mut self, number: u64, half: ConversationId, begins: bool) {
+        match begins {
+            true => self.halves.insert((number, half)),
+            false => self.halves.remove(&(number, half)),
+        };
+    }
+
+    fn halves(&self, number: u64) -> Vec<ConversationId> {
+        let all = self.halves.iter().filter(|(known, _)| *known == number);
+        all.map(|(_, half)| *half).collect()
     }
 
     fn mark(&mut self, number: u64, span: Millis, now: Time) {
@@ -677,6 +690,7 @@ impl Table {
             self.other = Some(of_worker(&self.settings, 1, 1));
         }
         self.site.legs.clear();
+        self.site.halves.clear();
         self.site.ringing.clear();
         self.site.standing.clear();
         self.site.streaming.clear();
@@ -815,6 +829,7 @@ impl Table {
             );
         }
         assert!(self.site.legs.is_empty(), "peers are expected for ever");
+        assert!(self.site.halves.is_empty(), "halves of calls that are over");
         assert!(self.site.ringing.is_empty(), "somebody rings for ever");
         assert!(self.site.board.is_empty(), "a lamp shines for ever");
         assert!(

@@ -155,6 +155,9 @@ pub struct Conversation {
     pub(crate) timer: Option<(Time, TimerId)>,
     #[serde(skip)]
     pub(crate) indexed: Keys,
+    /// By what its other half finds it, where it is one.
+    #[serde(skip)]
+    pub(crate) half: Option<u64>,
     #[serde(skip)]
     pub(crate) expected: index::Answered,
     /// Where phones ring by its INVITEs.

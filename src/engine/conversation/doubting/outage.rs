@@ -215,7 +215,7 @@ impl Conversation {
 
 impl Context<'_> {
     /// Returns the upstreams that a leg goes through, as far as that is known: one of them it is.
-    fn on_the_way(&self, leg: &Leg) -> Vec<Box<str>> {
+    pub(crate) fn on_the_way(&self, leg: &Leg) -> Vec<Box<str>> {
         let Some(through) = &leg.endpoint.through else {
             return leg.callers();
         };

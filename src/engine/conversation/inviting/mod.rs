@@ -174,6 +174,7 @@ impl Conversation {
             arriving: None,
             timer: None,
             indexed: Default::default(),
+            half: None,
             expected: [false; 2],
             rung: Box::default(),
             lit: Box::default(),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::away::Away;
 use super::busy::Busy;
+use super::halves::Half;
 use super::join::Joining;
 use super::machines::Machines;
 use super::relapses::PutOff;
@@ -96,6 +97,8 @@ pub(crate) struct Restoration {
     /// Took a re-fork and were lost at once.
     #[serde(default)]
     pub(super) relapsed: Vec<PutOff>,
+    #[serde(default)]
+    pub(super) half: Option<Half>,
 }
 
 impl Restoration {
@@ -133,6 +136,7 @@ impl Restoration {
             named_at: None,
             unjoined: Vec::new(),
             relapsed: Vec::new(),
+            half: None,
         }
     }
 

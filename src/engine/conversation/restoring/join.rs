@@ -497,7 +497,9 @@ impl Conversation {
         lost.turns.leave(context);
         self.cancel_branches(context, &mut lost.fork, Some(ELSEWHERE));
         self.unask(context, side.other(), lost.joining.take());
-        let same = leg.is_endpoint_of(&lost.old) || self.is_at_other_half(context, &leg, &lost.old);
+        let same = leg.is_endpoint_of(&lost.old)
+            || lost.is_of_half(leg.id)
+            || self.is_at_other_half(context, &leg, &lost.old);
         let endpoint = leg.endpoint.name.clone();
         let after = context.now.since(lost.since);
         let transferred = lost.transfer.is_some();

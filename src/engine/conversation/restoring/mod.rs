@@ -3,7 +3,7 @@
 //!
 //! `aside` what there is of a side without a leg, `rounds`, `reach`, `busy`, `away`, `relapses`, `turns` and `budget`
 //! whom to ask, how and when, `wishes` what it is asked, `replies` what it says, `machines` where it is no person,
-//! `forwarded` where it names another, `behind` which phone of an upstream's it is; `join`, `unjoined`, `wish` and the
+//! `forwarded` where it names another, `halves` where its call is two of ours, `behind` which phone of an upstream's it is; `join`, `unjoined`, `wish` and the
 //! session's `fits` the new leg; `repair`, `returned` and `consent` a phone that comes back by itself; `survivor` what
 //! is answered meanwhile, `notice` the word to it, `tone` where it takes none.
 
@@ -14,6 +14,7 @@ pub(crate) mod budget;
 mod busy;
 mod consent;
 mod forwarded;
+mod halves;
 pub(crate) mod join;
 pub(crate) mod machines;
 pub(crate) mod notice;
@@ -32,6 +33,7 @@ mod wishes;
 
 use self::aside::Restoration;
 use self::busy::Busy;
+use self::halves::Half;
 use self::machines::Machines;
 use self::turns::WAIT_MAX;
 use self::wishes::wishes;
@@ -118,6 +120,7 @@ impl Conversation {
         let mut lost = Restoration::new(old, context.now, context.now + WAIT_MAX);
         lost.start = Some(context.now + begins);
         lost.gone = gone;
+        lost.half = Half::of(&lost.old, signal, context.now);
         if let Some(walked) = &self.party(side).walked {
             lost.fork.trail = Some(walked.trail.clone());
             lost.fork.steps = walked.steps.clone();
@@ -172,7 +175,9 @@ impl Conversation {
             return;
         }
         if waits {
-            self.begin_restoring(context, side);
+            if !self.waits_for_half(context, side) {
+                self.begin_restoring(context, side);
+            }
         } else if retry {
             self.ask_all(context, side);
         } else if all {

@@ -384,7 +384,7 @@ impl Conversation {
         };
         if lost.start.is_some() {
             // A transfer asks whom it is to, and begins by itself.
-            if lost.transfer.is_some() {
+            if lost.transfer.is_some() || self.may_meet_half(context, side) {
                 return;
             }
             self.begin_now(context, side);

@@ -16,6 +16,9 @@ const MISSED_MIN: Millis = Millis::from_secs(2);
 impl Conversation {
     /// Asks those whose turn is first.
     pub(super) fn first_round(&mut self, context: &mut Context<'_>, side: Side) {
+        if self.ask_the_half(context, side) {
+            return;
+        }
         match context.shared.settings.restore.order {
             RestoreOrder::SameFirst => self.ask_the_same(context, side),
             RestoreOrder::All => self.ask_those_here(context, side),

@@ -114,7 +114,7 @@ impl Giving {
 
 impl Conversation {
     /// Promises the end of a side to another conversation. Returns false where that cannot be.
-    pub(super) fn promise(
+    pub(crate) fn promise(
         &mut self,
         context: &Context<'_>,
         side: Side,

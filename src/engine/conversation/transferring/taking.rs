@@ -51,15 +51,20 @@ impl Conversation {
             }
             Word::Leave(leg) => self.on_left(context, from, &leg),
             Word::Taken => self.on_taken(context, from),
+            Word::Half(upstreams) => self.on_half(context, from, &upstreams),
+            Word::Here(endpoint) => self.on_half_here(context, from, *endpoint),
             Word::Keep(_) if self.has_giving_to(from) => self.declined(context, from),
             Word::Keep(status) => {
-                if let Some((side, leg)) = self.taken_from(from) {
+                if let Some((side, leg)) = self.taken_from(from)
+                    && !self.half_keeps(context, side, leg)
+                {
                     self.rings_no_more(side);
                     self.again_failed(context, side, leg, status, Refuser::Endpoint);
                 }
             }
             Word::Unknown => {
                 if let Some((side, leg)) = self.taken_from(from)
+                    && !self.half_keeps(context, side, leg)
                     && !self.calls_anew(context, side, leg)
                 {
                     self.again_failed(context, side, leg, 481, Refuser::Endpoint);
