@@ -26,6 +26,8 @@ struct House {
     own: bool,
     /// It has started anew, and knows no call.
     anew: bool,
+    /// A phone that agrees to no session.
+    refuses: Option<SocketAddr>,
     /// Phones that answer, and what they have to say of their sessions.
     phones: Vec<(SocketAddr, String)>,
     told: Vec<(SocketAddr, String)>,
@@ -87,6 +89,7 @@ impl House {
             away: false,
             own,
             anew: false,
+            refuses: None,
             phones: phones.map(|at| (at, session(at))).into(),
             told: Vec::new(),
             invite: None,
@@ -107,10 +110,12 @@ impl House {
     }
 
     fn lives(&mut self, seconds: u64) {
-        for _ in 0..seconds * 10 {
-            self.t.pass(Millis(100));
-            while self.works() {}
-        }
+        (0..seconds * 10).for_each(|_| self.tenth());
+    }
+
+    fn tenth(&mut self) {
+        self.t.pass(Millis(100));
+        while self.works() {}
     }
 
     /// Returns false where there was nothing to do.
@@ -183,7 +188,9 @@ impl House {
         }
         self.told.extend(what.map(|what| (at, what)));
         let offers = matches!(request.method(), Method::Invite | Method::Update);
-        if offers {
+        if offers && self.refuses == Some(at) {
+            self.t.reply(request, 488, at);
+        } else if offers {
             let ok = response(request, 200, at, "b1");
             self.t.receive(at, with_sdp(ok, session));
         } else {
@@ -304,6 +311,68 @@ fn a_call_whose_pbx_stays_away_goes_on_past_it_and_nobody_rings() {
     house.away = true;
     house.lives(360);
     goes_on_past_it(house, caller);
+}
+
+/// What was accepted of either is told to the other, once.
+#[test]
+fn texts_to_one_another_outlive_a_pbx_that_stays_away() {
+    let (mut house, mut caller) = House::texting(probed());
+    let invite = house.invite.clone().unwrap();
+    let mut callee = Remote::of_invite(&invite, desk(), "b1");
+    house.away = true;
+    house.t.receive(alice(), caller.message("from alice"));
+    house.t.receive(desk(), callee.message("from bob"));
+    house.lives(5);
+    house.t.receive(desk(), callee.message("once more"));
+    house.lives(360);
+    assert_eq!(
+        house.told(alice()),
+        ["MESSAGE from bob", "MESSAGE once more"]
+    );
+    assert_eq!(house.told(desk()), ["MESSAGE from alice"]);
+    let undelivered = |what: &Happening| {
+        matches!(
+            what,
+            Happening::Ended {
+                undelivered: 1..,
+                ..
+            }
+        )
+    };
+    assert_eq!((house.ended(), house.t.happened(undelivered)), (1, 0));
+}
+
+/// The phone does not agree to go on with the other one: then all are called, as ever.
+#[test]
+fn a_phone_that_does_not_agree_is_called_as_ever() {
+    let (mut house, _) = House::quiet_within(Table::new(probed()));
+    house.anew = true;
+    house.refuses = Some(desk());
+    house.lives(60);
+    assert_eq!(house.told(desk())[..1], ["INVITE"]);
+    house.refuses = None;
+    house.lives(20);
+    let restored = |what: &Happening| matches!(what, Happening::Restored { .. });
+    assert!(house.t.happened(restored) > 0);
+}
+
+#[test]
+fn a_restart_in_the_middle_leaves_no_phone_without_the_other() {
+    // From before they ask one another to after they have met.
+    for tenths in 0..60 {
+        let (mut house, mut caller) = House::quiet_within(Table::new(probed()));
+        house.anew = true;
+        let info = caller.request(Method::Info).end();
+        house.t.receive(alice(), info);
+        (0..tenths).for_each(|_| house.tenth());
+        house.t.restart();
+        house.lives(60);
+        assert_eq!(house.told, [], "{tenths}");
+        assert_eq!(house.t.engine.conversations(), 1, "{tenths}");
+        house.t.receive(alice(), caller.request(Method::Bye).end());
+        house.lives(1);
+        assert_eq!(house.told(desk()), ["BYE"], "{tenths}");
+    }
 }
 
 #[test]
@@ -446,6 +515,7 @@ fn called_from(at: SocketAddr, settings: Settings) -> (House, [Remote; 2]) {
         away: true,
         own: false,
         anew: false,
+        refuses: None,
         phones: vec![(desk(), quiet)],
         told: Vec::new(),
         invite: None,

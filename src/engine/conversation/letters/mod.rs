@@ -119,7 +119,7 @@ impl Conversation {
         }
     }
 
-    pub(super) fn enqueue(
+    pub(crate) fn enqueue(
         &mut self,
         context: &mut Context<'_>,
         to: Side,
@@ -162,7 +162,7 @@ impl Conversation {
     }
 
     /// Takes everything out of a queue, at the end.
-    pub(super) fn drain_queue(&mut self, context: &mut Context<'_>, to: Side) -> Vec<Letter> {
+    pub(crate) fn drain_queue(&mut self, context: &mut Context<'_>, to: Side) -> Vec<Letter> {
         let numbers: Vec<u32> = self
             .party(to)
             .queue
@@ -177,7 +177,7 @@ impl Conversation {
     }
 
     /// Sends the next letter to a side, if one may go now.
-    pub(super) fn pump(&mut self, context: &mut Context<'_>, to: Side) {
+    pub(crate) fn pump(&mut self, context: &mut Context<'_>, to: Side) {
         self.take_up_with_the_old(to);
         self.expire_letters(context, to);
         self.drop_refused(context, to);

@@ -56,7 +56,7 @@ impl Conversation {
 
     /// A letter has left the queue, and does not arrive. Who has its 202 and has not asked to know of it at once is
     /// told how many there were; a machine is not, which may tell us of that in turn.
-    pub(super) fn is_dropped(&mut self, context: &mut Context<'_>, to: Side, letter: &Letter) {
+    pub(crate) fn is_dropped(&mut self, context: &mut Context<'_>, to: Side, letter: &Letter) {
         if !letter.is_accepted() {
             return;
         }

@@ -174,9 +174,8 @@ impl Conversation {
             }
             return;
         }
-        // What was accepted here for the caller is not the other's to deliver.
         let phone = side.other();
-        if !party.queue.letters.is_empty() || !self.promise(context, phone, from) {
+        if !self.promise_to_half(context, phone, from) {
             return;
         }
         self.persist(context);

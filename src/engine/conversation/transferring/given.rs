@@ -12,6 +12,8 @@
 //! In the store the leg is always with one of the two at least. Where it is with both, after a restart, the
 //! giver says its word again: the taker knows the leg, or wants it still, or never will.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -41,13 +43,17 @@ pub(super) struct Given {
     pub(super) leg: Leg,
     /// Whose phone it is: it may be somebody else's than was promised, by a redirection or a pickup since.
     pub(super) person: Person,
+    /// What its phone has written, and is the taker's to deliver.
+    #[serde(default)]
+    pub(super) letters: Vec<Letter>,
 }
 
 impl Given {
-    fn write(leg: &Leg, person: Person) -> Option<Bytes> {
+    fn write(leg: &Leg, person: Person, letters: Vec<Letter>) -> Option<Bytes> {
         let given = Self {
             leg: leg.clone(),
             person,
+            letters,
         };
         rmp_serde::to_vec_named(&given).ok().map(Bytes::from)
     }
@@ -76,7 +82,10 @@ impl Leg {
 impl Context<'_> {
     /// Ends a leg that was given to a conversation which has not got it, by one that is over.
     pub(crate) fn end_given(&mut self, to: ConversationId, leg: &Bytes) {
-        if let Some(Given { mut leg, person }) = Given::read(leg) {
+        if let Some(Given {
+            mut leg, person, ..
+        }) = Given::read(leg)
+        {
             // Whatever the taker may have sent: CSeq only has to rise (RFC 3261 12.2.1.1).
             leg.dialog.resume(JUMP);
             leg.part(self, to, person.aor, Bye::because(None));
@@ -112,7 +121,12 @@ impl Conversation {
         giving.again_at = Some(context.now + TAKEN);
         context.tag_moves(&leg.dialog.local_tag, giving.to);
         let person = Person::of(&self.parties[giving.side.index()]);
-        if let Some(given) = Given::write(leg, person) {
+        let written = match giving.half {
+            true => &self.parties[giving.side.other().index()].queue.letters,
+            false => &VecDeque::new(),
+        };
+        let accepted = written.iter().filter(|letter| letter.is_accepted());
+        if let Some(given) = Given::write(leg, person, accepted.cloned().collect()) {
             context.tell(self.id, giving.to, Word::Give(given));
         }
     }
@@ -120,7 +134,11 @@ impl Conversation {
     /// It has arrived.
     pub(super) fn on_taken(&mut self, context: &mut Context<'_>, from: ConversationId) {
         let arrived = |giving: &mut Box<Giving>| giving.to == from && giving.given.is_some();
-        if self.giving.take_if(arrived).is_some() {
+        if let Some(giving) = self.giving.take_if(arrived) {
+            if giving.half {
+                // The other half delivers what was written here.
+                self.drain_queue(context, giving.side.other());
+            }
             self.finish(context, Ending::Joined);
         }
     }
@@ -156,6 +174,9 @@ impl Conversation {
                     &letter.body,
                 );
             }
+        }
+        if self.giving.as_ref().is_some_and(|giving| giving.half) {
+            return;
         }
         let queue = &self.party(left).queue;
         let undelivered = queue.letters.iter().filter(is_told).count() + queue.untold as usize;
@@ -219,7 +240,10 @@ impl Conversation {
     pub(crate) fn drop_giving(&mut self, context: &mut Context<'_>, side: Side) -> Option<Talk> {
         let giving = self.giving.take_if(|giving| giving.side == side)?;
         let person = Person::of(self.party(side));
-        match giving.given.map(|leg| Given::write(&leg, person)) {
+        match giving
+            .given
+            .map(|leg| Given::write(&leg, person, Vec::new()))
+        {
             None => context.tell(self.id, giving.to, Word::Keep(480)),
             // What has been given is the other's to end, and nobody else's any more.
             Some(Some(given)) => context.tell(self.id, giving.to, Word::Leave(given)),

@@ -49,6 +49,9 @@ pub(crate) struct Giving {
     pub(super) before: Option<Box<Talk>>,
     /// The other side has hung up: its phone takes the transfer for done.
     pub(super) left: bool,
+    /// It goes to the other half of the same call, and what its phone has written goes with it.
+    #[serde(default)]
+    pub(super) half: bool,
     /// The leg has gone, and whether it has arrived is not known yet.
     pub(super) given: Option<Box<Leg>>,
 }
@@ -114,7 +117,7 @@ impl Giving {
 
 impl Conversation {
     /// Promises the end of a side to another conversation. Returns false where that cannot be.
-    pub(crate) fn promise(
+    pub(super) fn promise(
         &mut self,
         context: &Context<'_>,
         side: Side,
@@ -134,6 +137,20 @@ impl Conversation {
         free
     }
 
+    /// The same to the other half of the call.
+    pub(crate) fn promise_to_half(
+        &mut self,
+        context: &Context<'_>,
+        side: Side,
+        to: ConversationId,
+    ) -> bool {
+        let promised = self.promise(context, side, to);
+        if let Some(giving) = self.giving.as_mut().filter(|_| promised) {
+            giving.half = true;
+        }
+        promised
+    }
+
     pub(super) fn promise_to(
         &mut self,
         context: &Context<'_>,
@@ -151,6 +168,7 @@ impl Conversation {
             asked: None,
             before: None,
             left: false,
+            half: false,
             given: None,
         }));
     }

@@ -13,6 +13,7 @@ use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::forking::{Branch, BranchState};
 use crate::engine::conversation::leg::Leg;
+use crate::engine::conversation::letters::queue::Letter;
 use crate::engine::dialog::Dialog;
 use crate::engine::endpoint::Identity;
 use crate::engine::events::{Happening, Refuser};
@@ -140,6 +141,7 @@ impl Conversation {
         let Some(Given {
             leg: mut given,
             person,
+            letters,
         }) = Given::read(leg)
         else {
             return Some(500);
@@ -174,9 +176,27 @@ impl Conversation {
         given.dialog.session.ours = uuid;
         branch.giver = None;
         branch.leg = given;
+        self.letters_of_half(context, side.other(), number, letters);
         self.taken(context, side, number);
         self.store_arrival(context, from);
         None
+    }
+
+    /// What the phone of a leg had written before that came here, and was told that it is accepted.
+    fn letters_of_half(
+        &mut self,
+        context: &mut Context<'_>,
+        to: Side,
+        over: LegId,
+        letters: Vec<Letter>,
+    ) {
+        for mut letter in letters {
+            letter.over = Some(over);
+            if self.enqueue(context, to, letter.clone()).is_err() {
+                self.is_dropped(context, to, &letter);
+            }
+        }
+        self.pump(context, to);
     }
 
     /// Who gave the leg is over: nobody has it but us.
