@@ -17,22 +17,22 @@ use crate::repair::replaces;
 use crate::table::*;
 
 /// A proxy that stays in the dialogs, and what the phones were sent.
-struct House {
-    t: Table,
+pub struct House {
+    pub t: Table,
     /// The way to Bob's desk phone.
     path: String,
-    away: bool,
+    pub away: bool,
     /// It shows a Contact of its own, as a PBX with dialogs of its own does.
     own: bool,
     /// It has started anew, and knows no call.
-    anew: bool,
+    pub anew: bool,
     /// A phone that agrees to no session.
-    refuses: Option<SocketAddr>,
+    pub refuses: Option<SocketAddr>,
     /// Phones that answer, and what they have to say of their sessions.
     phones: Vec<(SocketAddr, String)>,
-    told: Vec<(SocketAddr, String)>,
+    pub told: Vec<(SocketAddr, String)>,
     /// By which the callee's phone was called first.
-    invite: Option<Message>,
+    pub invite: Option<Message>,
 }
 
 fn wishes(probe: Option<Millis>) -> Settings {
@@ -43,7 +43,7 @@ fn wishes(probe: Option<Millis>) -> Settings {
     wishes
 }
 
-fn probed() -> Settings {
+pub fn probed() -> Settings {
     wishes(Some(Millis::from_secs(10)))
 }
 
@@ -62,18 +62,32 @@ fn changed(message: &Message, without: &str, with: &[String]) -> bytes::Bytes {
 }
 
 impl House {
+    fn new(t: Table, path: String, phones: Vec<(SocketAddr, String)>) -> Self {
+        Self {
+            t,
+            path,
+            away: false,
+            own: false,
+            anew: false,
+            refuses: None,
+            phones,
+            told: Vec::new(),
+            invite: None,
+        }
+    }
+
     /// Alice's phone talks with Bob's desk phone, or would: neither says anything.
-    fn quiet(settings: Settings) -> (Self, Remote) {
+    pub fn quiet(settings: Settings) -> (Self, Remote) {
         let session = |at| sdp(at, 1, "inactive");
         Self::with(Table::new(settings), session, false)
     }
 
-    fn texting(settings: Settings) -> (Self, Remote) {
+    pub fn texting(settings: Settings) -> (Self, Remote) {
         Self::with(Table::new(settings), text_sdp, false)
     }
 
     /// The same, by a PBX with dialogs of its own.
-    fn quiet_within(table: Table) -> (Self, Remote) {
+    pub fn quiet_within(table: Table) -> (Self, Remote) {
         let session = |at| sdp(at, 1, "inactive");
         Self::with(table, session, true)
     }
@@ -83,17 +97,8 @@ impl House {
         let path = path_of(&t.register_beyond("bob", desk()));
         t.register_beyond("bob", mobile());
         let phones = [alice(), desk(), mobile()];
-        let mut house = Self {
-            t,
-            path,
-            away: false,
-            own,
-            anew: false,
-            refuses: None,
-            phones: phones.map(|at| (at, session(at))).into(),
-            told: Vec::new(),
-            invite: None,
-        };
+        let mut house = Self::new(t, path, phones.map(|at| (at, session(at))).into());
+        house.own = own;
         let invite = first(Method::Invite, "alice", "bob", alice(), "call1", 1)
             .header(Name::Contact, contact_of("alice", alice()));
         let bytes = with_sdp(invite, &session(alice()));
@@ -109,11 +114,11 @@ impl House {
         (house, caller)
     }
 
-    fn lives(&mut self, seconds: u64) {
+    pub fn lives(&mut self, seconds: u64) {
         (0..seconds * 10).for_each(|_| self.tenth());
     }
 
-    fn tenth(&mut self) {
+    pub fn tenth(&mut self) {
         self.t.pass(Millis(100));
         while self.works() {}
     }
@@ -203,17 +208,17 @@ impl House {
     }
 
     /// Returns what a phone was told.
-    fn told(&self, at: SocketAddr) -> Vec<String> {
+    pub fn told(&self, at: SocketAddr) -> Vec<String> {
         let told = self.told.iter().filter(|(to, _)| *to == at);
         told.map(|(_, what)| what.clone()).collect()
     }
 
-    fn lost(&self) -> usize {
+    pub fn lost(&self) -> usize {
         self.t
             .happened(|what| matches!(what, Happening::Lost { .. }))
     }
 
-    fn ended(&self) -> usize {
+    pub fn ended(&self) -> usize {
         let ended = |what: &Happening| matches!(what, Happening::Ended { .. });
         self.t.happened(ended)
     }
@@ -259,120 +264,6 @@ fn one_that_is_away_for_longer_is_given_up() {
     house.away = true;
     house.lives(40);
     assert_eq!(house.lost(), 2);
-}
-
-/// Nobody rings, and nobody is told of anything: the two go on with one another.
-fn goes_on_past_it(mut house: House, mut caller: Remote) {
-    let rings = |what: &Happening| matches!(what, Happening::Reinvited { .. });
-    assert_eq!((house.lost(), house.t.happened(rings)), (2, 0));
-    assert_eq!(house.told, []);
-    let same = |what: &Happening| matches!(what, Happening::Restored { same: true, .. });
-    assert_eq!((house.t.happened(same), house.ended()), (1, 1));
-    house.t.receive(alice(), caller.message("still there"));
-    house.lives(1);
-    house.t.receive(alice(), caller.request(Method::Bye).end());
-    house.lives(1);
-    assert_eq!(house.told(desk()), ["MESSAGE still there", "BYE"]);
-    assert_eq!(house.told.len(), 2);
-    assert_eq!(house.ended(), 2);
-}
-
-#[test]
-fn a_call_that_the_pbx_has_forgotten_goes_on_past_it_and_nobody_rings() {
-    for two in [false, true] {
-        for first in [None, Some(alice()), Some(desk())] {
-            let table = match two {
-                true => Table::of_two_workers(probed()),
-                false => Table::new(probed()),
-            };
-            let (mut house, mut caller) = House::quiet_within(table);
-            house.anew = true;
-            // Whose half hears of it first.
-            if let Some(at) = first {
-                let invite = house.invite.clone().unwrap();
-                let mut callee = Remote::of_invite(&invite, desk(), "b1");
-                let who = if at == alice() {
-                    &mut caller
-                } else {
-                    &mut callee
-                };
-                let info = who.request(Method::Info).end();
-                house.t.receive(at, info);
-            }
-            house.lives(45);
-            goes_on_past_it(house, caller);
-        }
-    }
-}
-
-#[test]
-fn a_call_whose_pbx_stays_away_goes_on_past_it_and_nobody_rings() {
-    let (mut house, caller) = House::quiet(probed());
-    house.away = true;
-    house.lives(360);
-    goes_on_past_it(house, caller);
-}
-
-/// What was accepted of either is told to the other, once.
-#[test]
-fn texts_to_one_another_outlive_a_pbx_that_stays_away() {
-    let (mut house, mut caller) = House::texting(probed());
-    let invite = house.invite.clone().unwrap();
-    let mut callee = Remote::of_invite(&invite, desk(), "b1");
-    house.away = true;
-    house.t.receive(alice(), caller.message("from alice"));
-    house.t.receive(desk(), callee.message("from bob"));
-    house.lives(5);
-    house.t.receive(desk(), callee.message("once more"));
-    house.lives(360);
-    assert_eq!(
-        house.told(alice()),
-        ["MESSAGE from bob", "MESSAGE once more"]
-    );
-    assert_eq!(house.told(desk()), ["MESSAGE from alice"]);
-    let undelivered = |what: &Happening| {
-        matches!(
-            what,
-            Happening::Ended {
-                undelivered: 1..,
-                ..
-            }
-        )
-    };
-    assert_eq!((house.ended(), house.t.happened(undelivered)), (1, 0));
-}
-
-/// The phone does not agree to go on with the other one: then all are called, as ever.
-#[test]
-fn a_phone_that_does_not_agree_is_called_as_ever() {
-    let (mut house, _) = House::quiet_within(Table::new(probed()));
-    house.anew = true;
-    house.refuses = Some(desk());
-    house.lives(60);
-    assert_eq!(house.told(desk())[..1], ["INVITE"]);
-    house.refuses = None;
-    house.lives(20);
-    let restored = |what: &Happening| matches!(what, Happening::Restored { .. });
-    assert!(house.t.happened(restored) > 0);
-}
-
-#[test]
-fn a_restart_in_the_middle_leaves_no_phone_without_the_other() {
-    // From before they ask one another to after they have met.
-    for tenths in 0..60 {
-        let (mut house, mut caller) = House::quiet_within(Table::new(probed()));
-        house.anew = true;
-        let info = caller.request(Method::Info).end();
-        house.t.receive(alice(), info);
-        (0..tenths).for_each(|_| house.tenth());
-        house.t.restart();
-        house.lives(60);
-        assert_eq!(house.told, [], "{tenths}");
-        assert_eq!(house.t.engine.conversations(), 1, "{tenths}");
-        house.t.receive(alice(), caller.request(Method::Bye).end());
-        house.lives(1);
-        assert_eq!(house.told(desk()), ["BYE"], "{tenths}");
-    }
 }
 
 #[test]
@@ -509,17 +400,8 @@ fn called_from(at: SocketAddr, settings: Settings) -> (House, [Remote; 2]) {
         Remote::of_invite(&invite, desk(), "b1"),
     ];
     t.receive(at, ends[0].ack(1));
-    let house = House {
-        t,
-        path,
-        away: true,
-        own: false,
-        anew: false,
-        refuses: None,
-        phones: vec![(desk(), quiet)],
-        told: Vec::new(),
-        invite: None,
-    };
+    let mut house = House::new(t, path, vec![(desk(), quiet)]);
+    house.away = true;
     (house, ends)
 }
 
@@ -634,13 +516,8 @@ fn who_picks_up_by_way_of_the_pbx_is_waited_for_as_who_has_called_from_there() {
         let ok = t.response_to(alice(), 200);
         t.receive(alice(), Remote::of_answer(&ok, alice()).ack(1));
         t.discard(desk());
-        let mut house = House {
-            t,
-            path: String::new(),
-            away: true,
-            phones: Vec::new(),
-            told: Vec::new(),
-        };
+        let mut house = House::new(t, String::new(), Vec::new());
+        house.away = true;
         for _ in 0..400 {
             house.t.pass(Millis(100));
             while let Some(asked) = house.t.any_to(alice()) {

@@ -70,6 +70,7 @@ mod loss_races;
 mod many_streams;
 mod media_names;
 mod messages;
+mod met;
 mod moves;
 mod named;
 mod notices;

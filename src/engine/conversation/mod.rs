@@ -6,9 +6,8 @@
 //! Where one is lost: `doubting` signs and probes, `restoring` the re-fork and the word to the survivor. Going on
 //! with somebody else: `transferring`. `ending` the end, `people` who takes part, apart from the phone.
 //!
-//! Beside them what all of these work with: `context` the way out, `leg` one dialog, `answers` what comes back and
-//! to whom it goes, `index` by what a conversation is found, `rebuild` after a restart, `view` what the API sees,
-//! `lights` what others see of its users.
+//! All of these work with `context` the way out, `leg` one dialog, `answers` what comes back and to whom it goes,
+//! `index` by what it is found, `rebuild` after a restart, `view` what the API sees, `lights` what others see of it.
 
 pub(crate) mod answers;
 pub(crate) mod carrying;
@@ -48,8 +47,7 @@ use self::session::open_invite::OpenInvite;
 use self::session::renegotiate::Renegotiation;
 use self::under_way::Burden;
 use crate::engine::asker::Asker;
-use crate::engine::dialog::session_id::Uuid;
-use crate::engine::dialog::{Dialog, Life};
+use crate::engine::dialog::{Dialog, Life, session_id::Uuid};
 use crate::engine::endpoint::Identity;
 use crate::engine::events::{Entry, Event, Happening};
 use crate::engine::ids::{Aor, ConversationId, LegId, Side};
@@ -150,12 +148,11 @@ pub struct Conversation {
     naming: Vec<Naming>,
     #[serde(skip)]
     arriving: Option<Box<transferring::taking::Arriving>>,
-    /// What the engine keeps with it: its timer, what it is indexed by, and which peers are expected.
+    /// What the engine keeps with it: its timer, what it and its other half are found by, and which peers are expected.
     #[serde(skip)]
     pub(crate) timer: Option<(Time, TimerId)>,
     #[serde(skip)]
     pub(crate) indexed: Keys,
-    /// By what its other half finds it, where it is one.
     #[serde(skip)]
     pub(crate) half: Option<u64>,
     #[serde(skip)]
