@@ -89,7 +89,7 @@ impl Conversation {
         let is_beyond = |side: Side| {
             let party = self.party(side);
             let lost = party.lost.as_ref().filter(|lost| lost.transfer.is_none());
-            let leg = party.leg.as_ref().or(lost.map(|lost| &lost.old));
+            let leg = party.leg.as_ref().or_else(|| lost.map(|lost| &lost.old));
             leg.map(Leg::is_beyond)
         };
         match (is_beyond(Side::Caller)?, is_beyond(Side::Callee)?) {
