@@ -11,7 +11,7 @@ use super::conversation::carrying::failover::{Sent, next_flow, target_failed};
 use super::conversation::carrying::size::{over, over_tcp};
 use super::conversation::context::{Context, Errand, What, end_with, retry_after};
 use super::conversation::forking::trail::{Step, Steps, Trail};
-use super::conversation::people::asserted::heard_of;
+use super::conversation::people::asserted::{heard_of, hears_names};
 use super::conversation::people::claims::for_own_upstream;
 use super::conversation::people::presented::by_number_to;
 use super::conversation::people::veil::{ANONYMOUS, Veil, cannot_be_given, veiled};
@@ -113,15 +113,15 @@ impl From<Glut> for Not {
 }
 
 impl Passage {
-    /// Returns the lines of the request, or of an answer to it, that cross.
-    fn lines(&self, message: &Message, trusted: bool) -> Vec<u8> {
+    /// Returns the lines of the request, or of an answer to it, that cross to one who is trusted, or may hear names.
+    fn lines(&self, message: &Message, trusted: bool, named: bool) -> Vec<u8> {
         let sender = match message.is_request() {
             true => &self.asker,
             false => &self.addressed,
         };
         let mut lines = match trusted {
             true => crossing(message, sender),
-            false => veiled(message, sender),
+            false => veiled(message, sender, named),
         };
         if trusted && message.is_request() {
             lines.extend(signature(message));
@@ -297,7 +297,7 @@ impl Passages {
             .header(Name::CallId, &to.call_id)
             .header(Name::CSeq, format_args!("{} {method}", to.cseq))
             .copy(request, Name::SessionId)
-            .raw_lines(&passage.lines(request, told))
+            .raw_lines(&passage.lines(request, told, hears_names(context, endpoint)))
             .raw_lines(&credentials);
         let mut bytes = end_with(builder, request.content_type(), body);
         let (mut flow, mut rest, mut grown) = (flow, rest, grown);
@@ -564,7 +564,7 @@ fn pass_back(context: &mut Context<'_>, passage: &Passage, response: &Message) {
     context.respond(passage.server, status, reason, Some(&tag), |builder| {
         let builder = builder
             .copy(response, Name::SessionId)
-            .raw_lines(&passage.lines(response, false));
+            .raw_lines(&passage.lines(response, false, false));
         end_with(builder, response.content_type(), response.body())
     });
 }

@@ -127,12 +127,22 @@ fn telling_phones(wished: bool) -> Table {
 
 #[test]
 fn a_trusted_peer_is_believed() {
-    for (to, at, networks) in [("bob", desk(), false), ("+4930123", trunk(), true)] {
+    // A phone is told who it is where the operator wishes, and never how networks work.
+    for (to, at, wished, networks) in [
+        ("bob", desk(), false, false),
+        ("bob", desk(), true, false),
+        ("+4930123", trunk(), false, true),
+    ] {
         for method in [Method::Invite, Method::Message] {
-            let mut t = with_trusted_trunk();
+            let mut t = telling_phones(wished);
             let known = says(request(method.clone(), "+4940", to, gateway(), "in"));
             t.receive(gateway(), with_sdp(known, &audio(gateway())));
-            is_told(&t.request_to(at, method), true, networks, true);
+            is_told(
+                &t.request_to(at, method),
+                wished || networks,
+                networks,
+                true,
+            );
         }
     }
 }
@@ -233,22 +243,31 @@ fn phones_hear_who_calls_where_the_operator_wishes() {
             let name = method.as_str().to_owned();
             let known = request(method.clone(), "+4940", "bob", gateway(), &name)
                 .header(Name::PAssertedIdentity, carriers)
+                .other("Remote-Party-ID", carriers)
                 .header(Name::Privacy, privacy);
             t.receive(gateway(), with_sdp(known, &audio(gateway())));
             let shown = t.request_to(desk(), method);
-            assert_eq!(shown.header(Name::PAssertedIdentity), heard, "{privacy}");
+            assert_eq!(asserted(&shown), heard, "{privacy}");
         }
         // A trunk that is not trusted is no phone.
         let through = request(Method::Invite, "+4940", "+4930123", gateway(), "out")
-            .header(Name::PAssertedIdentity, carriers);
+            .header(Name::PAssertedIdentity, carriers)
+            .other("Remote-Party-ID", carriers);
         t.receive(gateway(), with_sdp(through, &audio(gateway())));
-        let out = t.request_to(trunk(), Method::Invite);
-        assert_eq!(out.header(Name::PAssertedIdentity), None);
+        assert_eq!(asserted(&t.request_to(trunk(), Method::Invite)), None);
     }
 }
 
-/// Who says it, and what somebody hears.
+/// Whom somebody hears of, by either word for it.
+#[track_caller]
 fn asserted(message: &Message) -> Option<&str> {
+    let who = message.header(Name::PAssertedIdentity);
+    assert_eq!(message.other("Remote-Party-ID"), who);
+    who
+}
+
+/// By the word that we say ourselves, and that crosses with another session.
+fn identity(message: &Message) -> Option<&str> {
     message.header(Name::PAssertedIdentity)
 }
 
@@ -265,6 +284,7 @@ fn who_is_connected_is_told_to_whom_it_may_be() {
         let heard = |who: &'static str| (wished && privacy == "none").then_some(who);
         let says = |builder: Builder, who| {
             let builder = builder.header(Name::PAssertedIdentity, who);
+            let builder = builder.other("Remote-Party-ID", who);
             builder.header(Name::Privacy, privacy)
         };
         let mut t = telling_phones(wished);
@@ -298,23 +318,23 @@ fn who_is_connected_is_told_to_whom_it_may_be() {
             with_sdp(says(b.request(Method::Invite), SECOND), &hold),
         );
         let reinvite = t.request_to(desk(), Method::Invite);
-        assert_eq!(asserted(&reinvite), heard(SECOND), "{privacy}");
+        assert_eq!(identity(&reinvite), heard(SECOND), "{privacy}");
         let ok = response(&reinvite, 200, desk(), "x")
             .header(Name::PAssertedIdentity, "<sip:boss@example.org>");
         t.receive(desk(), with_sdp(ok, &sdp(desk(), 2, "recvonly")));
         t.request_to(desk(), Method::Ack);
         // Of a user of ours it is we who say who it is.
         let ok = t.response_to(trunk(), 200);
-        assert_eq!(asserted(&ok), Some("<sip:bob@example.org>"));
+        assert_eq!(identity(&ok), Some("<sip:bob@example.org>"));
         t.receive(trunk(), b.ack(ok.cseq()));
         let resumed = sdp(desk(), 3, "inactive");
         t.receive(desk(), with_sdp(a.request(Method::Invite), &resumed));
         let reinvite = t.request_to(trunk(), Method::Invite);
-        assert!(asserted(&reinvite).is_some_and(|who| who.contains("<sip:bob@example.org>")));
+        assert!(identity(&reinvite).is_some_and(|who| who.contains("<sip:bob@example.org>")));
         let ok = says(response(&reinvite, 200, trunk(), "b1"), SECOND);
         t.receive(trunk(), with_sdp(ok, &sdp(trunk(), 3, "inactive")));
         assert_eq!(
-            asserted(&t.response_to(desk(), 200)),
+            identity(&t.response_to(desk(), 200)),
             heard(SECOND),
             "{privacy}"
         );

@@ -23,6 +23,11 @@ fn trunk() -> SocketAddr {
 
 /// Numbers go to a trunk that is trusted, or not.
 fn house(trusted: bool) -> Table {
+    house_where(trusted, false)
+}
+
+/// The same, and whether phones hear who calls.
+fn house_where(trusted: bool, identity_to_phones: bool) -> Table {
     let trunk = upstream("sip:192.0.2.60", trusted);
     let mut t = Table::new(Settings {
         upstreams: [("trunk".into(), trunk)].into(),
@@ -34,6 +39,7 @@ fn house(trusted: bool) -> Table {
         }],
         acl: AclSettings {
             trusted: vec!["192.0.2.61".parse().unwrap()],
+            identity_to_phones,
             ..AclSettings::default()
         },
         ..settings()
@@ -376,7 +382,7 @@ fn a_party_that_is_private_by_itself_is_named_to_trusted_peers_alone() {
     ] {
         let line = format!("{PARTY}{privacy}\r\n");
         let named = |message: &Message| message.other("Remote-Party-ID").is_some();
-        let mut t = house(true);
+        let mut t = house_where(true, true);
         for method in [Method::Invite, Method::Message] {
             for (to, at) in [("bob", desk()), ("+4930", trunk())] {
                 let call = format!("{to}{}", method.as_str());
@@ -388,7 +394,7 @@ fn a_party_that_is_private_by_itself_is_named_to_trusted_peers_alone() {
             }
         }
         // Of who is called, and within the call.
-        let mut t = house(true);
+        let mut t = house_where(true, true);
         calls(&mut t, "+4930", "");
         let invite = t.request_to(trunk(), Method::Invite);
         let rings = response(&invite, 180, trunk(), "b1").raw_lines(line.as_bytes());

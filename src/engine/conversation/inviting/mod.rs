@@ -30,7 +30,7 @@ use crate::engine::conversation::forking::toward::unreached_by_media;
 use crate::engine::conversation::forking::trail::{self, Trail};
 use crate::engine::conversation::forking::{Fork, Turn, Verdict, turn::other_way};
 use crate::engine::conversation::leg::Leg;
-use crate::engine::conversation::people::asserted::{asserted, asserted_of_called};
+use crate::engine::conversation::people::asserted::{asserted, asserted_of_called, hears_names};
 use crate::engine::conversation::people::claims::for_own_upstream;
 use crate::engine::conversation::people::proof::proof;
 use crate::engine::conversation::people::veil::{FirstLines, Veil};
@@ -313,6 +313,7 @@ impl Conversation {
         for branch in &mut invitation.fork.branches {
             if caller_ready && self.callable(branch, streams) {
                 let (lines, diverted) = (&invitation.lines, &invitation.diverted);
+                let named = hears_names(context, branch.endpoint());
                 let asks: &[u8] = match (invitation.told, invitation.told_ends) {
                     (true, true) => b"Supported: histinfo, 199\r\n",
                     (true, false) => b"Supported: histinfo\r\n",
@@ -333,7 +334,7 @@ impl Conversation {
                         builder
                             .header(Name::MaxBreadth, share)
                             .raw_lines(asks)
-                            .raw_lines(lines.toward(told))
+                            .raw_lines(lines.toward(told, named))
                             .raw_lines(diverted.lines(told).as_bytes())
                     },
                 );

@@ -60,10 +60,14 @@ pub(crate) fn heard_of<'a>(
     told: bool,
     context: &Context<'_>,
 ) -> Option<&'a str> {
-    let to_phones = context.shared.settings.acl.identity_to_phones && endpoint.through.is_none();
     let privacy = wishes.privacy();
     let named = !(privacy.user || privacy.header || privacy.id);
-    asserted.filter(|_| told || (to_phones && named))
+    asserted.filter(|_| told || (hears_names(context, endpoint) && named))
+}
+
+/// Returns true for a phone, where the operator takes phones for what may hear who somebody is.
+pub(crate) fn hears_names(context: &Context<'_>, endpoint: &Endpoint) -> bool {
+    context.shared.settings.acl.identity_to_phones && endpoint.through.is_none()
 }
 
 impl Conversation {

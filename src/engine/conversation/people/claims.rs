@@ -58,8 +58,12 @@ pub(crate) fn is_for_trusted(field: &Field<'_>) -> bool {
 /// Returns true for what goes to nobody but trusted peers, whoever says it: how networks work and charge, and who
 /// somebody is that wishes not to be named by the header field itself (draft-ietf-sip-privacy-04 6.2).
 pub(crate) fn is_withheld(field: &Field<'_>) -> bool {
-    is_among(field, &AMONG_TRUSTED)
-        || is_among(field, &["Remote-Party-ID"]) && is_private(field.value)
+    is_among(field, &AMONG_TRUSTED) || is_party(field) && is_private(field.value)
+}
+
+/// Returns true for what names somebody as P-Asserted-Identity does, and is told to whom that would be.
+pub(crate) fn is_party(field: &Field<'_>) -> bool {
+    is_among(field, &["Remote-Party-ID"])
 }
 
 /// A party with a `privacy` other than `off`.

@@ -133,7 +133,7 @@ impl Conversation {
         if response.status() < 200 || !self.asker_proves(context, leg) {
             return;
         }
-        let lines = invitation.lines.toward(true);
+        let lines = invitation.lines.toward(true, true);
         let tried = Tried::in_lines(lines, &Method::Invite, &caller.dialog.flow);
         for event in tried.judged(response, context.now, context.world) {
             context.emit(event);

@@ -5,12 +5,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::asserted::is_told;
-use super::claims::is_withheld;
+use super::asserted::{hears_names, is_told};
+use super::claims::{is_party, is_withheld};
 use crate::engine::asker::Asker;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::carrying::crossing::{crossing, crossing_but, signature};
 use crate::engine::conversation::context::Context;
+use crate::engine::conversation::leg::Leg;
 use crate::engine::ids::Side;
 use crate::engine::location;
 use crate::engine::settings::MediaMode;
@@ -23,10 +24,9 @@ pub(crate) const ANONYMOUS: &str = "\"Anonymous\" <sip:anonymous@anonymous.inval
 const VALUE_MAX: usize = 128;
 
 /// Header fields that `Name` does not know and that tell of a person (RFC 3323 5.3).
-const TELLING: [&str; 5] = [
+const TELLING: [&str; 4] = [
     "Organization",
     "In-Reply-To",
-    "Remote-Party-ID",
     "P-Preferred-Identity",
     "Geolocation",
 ];
@@ -75,12 +75,13 @@ impl Veil {
     }
 }
 
-/// Returns the lines of a message that cross to one who is not trusted, where who sent it wishes for privacy.
-pub(crate) fn veiled(message: &Message, sender: &Asker) -> Vec<u8> {
+/// Returns the lines of a message that cross to one who is not trusted, where who sent it wishes for privacy; `named`
+/// where that one may hear a name.
+pub(crate) fn veiled(message: &Message, sender: &Asker, named: bool) -> Vec<u8> {
     let veil = Veil::of(message);
     let privacy = veil.privacy();
     let mut lines = crossing_but(message, sender, |field| {
-        field.name == Some(Name::Privacy) || tells(field, privacy)
+        field.name == Some(Name::Privacy) || tells(field, privacy, named)
     });
     lines.extend_from_slice(veil.line(false).as_bytes());
     if !privacy.user && message.is_request() {
@@ -93,8 +94,8 @@ pub(crate) fn veiled(message: &Message, sender: &Asker) -> Vec<u8> {
 #[derive(Debug)]
 pub(crate) struct FirstLines {
     whole: Vec<u8>,
-    /// For those who are not trusted, where that is another matter.
-    veiled: Option<Vec<u8>>,
+    /// For those who are not trusted, where that is another matter: for who may hear names, and for others.
+    veiled: Option<[Vec<u8>; 2]>,
 }
 
 impl FirstLines {
@@ -109,36 +110,41 @@ impl FirstLines {
         };
         let mut whole = lines(&|_| false);
         whole.extend(signature(request));
-        let withholds = || request.all().any(|field| is_withheld(&field));
+        let withholds = || {
+            let mut fields = request.all();
+            fields.any(|field| is_withheld(&field) || is_party(&field))
+        };
         let differs = privacy != Privacy::default() || withholds();
         Self {
             veiled: differs.then(|| {
-                let mut veiled = lines(&|field| tells(field, privacy));
-                if !privacy.user {
-                    veiled.extend(signature(request));
-                }
-                veiled
+                [true, false].map(|named| {
+                    let mut veiled = lines(&|field| tells(field, privacy, named));
+                    if !privacy.user {
+                        veiled.extend(signature(request));
+                    }
+                    veiled
+                })
             }),
             whole,
         }
     }
 
-    pub(crate) fn toward(&self, trusted: bool) -> &[u8] {
+    /// Returns them for one who is trusted, or who may hear names.
+    pub(crate) fn toward(&self, trusted: bool, named: bool) -> &[u8] {
         match &self.veiled {
-            Some(veiled) if !trusted => veiled,
+            Some([veiled, _]) if !trusted && named => veiled,
+            Some([_, veiled]) if !trusted => veiled,
             Some(_) | None => &self.whole,
         }
     }
 }
 
 /// Returns true where a field is to be taken out toward who is not trusted.
-fn tells(field: &Field<'_>, privacy: Privacy) -> bool {
+fn tells(field: &Field<'_>, privacy: Privacy, named: bool) -> bool {
     match field.name {
         _ if is_withheld(field) => true,
+        _ if is_party(field) => !named || privacy.user || privacy.header || privacy.id,
         Some(Name::Subject | Name::CallInfo | Name::ReplyTo) => privacy.user,
-        None if field.raw_name.eq_ignore_ascii_case("Remote-Party-ID") => {
-            privacy.user || privacy.header || privacy.id
-        }
         None => {
             let mut telling = TELLING.iter();
             (privacy.user || privacy.header)
@@ -178,10 +184,16 @@ impl Conversation {
 
     /// Whether the phone of the other side may be told who this one is.
     fn trusts_far_end(&self, context: &Context<'_>, side: Side) -> bool {
+        let far = self.far_leg(side);
+        let asker = &self.party(side.other()).asker;
+        far.is_some_and(|leg| is_told(asker, &leg.dialog.flow, context))
+    }
+
+    /// Returns the leg of the other side, or the one that is lost.
+    fn far_leg(&self, side: Side) -> Option<&Leg> {
         let far = self.party(side.other());
         let lost = far.lost.as_ref().map(|lost| &lost.old);
-        let leg = far.leg.as_ref().or(lost);
-        leg.is_some_and(|leg| is_told(&far.asker, &leg.dialog.flow, context))
+        far.leg.as_ref().or(lost)
     }
 
     /// Returns who this side is, for the other side's phone.
@@ -225,8 +237,10 @@ impl Conversation {
             ..own
         };
         let veil = Veil::of(message);
+        let far = self.far_leg(from);
+        let named = far.is_some_and(|leg| hears_names(context, &leg.endpoint));
         let mut lines = crossing_but(message, sender, |field| {
-            field.name == Some(Name::Privacy) || tells(field, privacy)
+            field.name == Some(Name::Privacy) || tells(field, privacy, named)
         });
         lines.extend_from_slice(veil.line(false).as_bytes());
         let wishes = self.party(from).veil.value().is_some();
