@@ -17,6 +17,7 @@ use super::conversation::people::presented::by_number_to;
 use super::conversation::people::veil::{ANONYMOUS, Veil, cannot_be_given, veiled};
 use super::conversation::under_way::Burden;
 use super::conversation::{Rings, Way, asserted, hops_left, is_judged_by, is_told, proof, way};
+use super::location::token::known_as;
 use super::location::{self, Tried};
 use crate::engine::asker::Asker;
 use crate::engine::dialog::proofs::{Proofs, Rounds};
@@ -293,7 +294,7 @@ impl Passages {
         };
         let builder = builder
             .header(Name::From, format_args!("{from};tag={}", to.tag))
-            .header(Name::To, bare(request.header(Name::To).unwrap_or("")))
+            .header(Name::To, called(request, &passage.to))
             .header(Name::CallId, &to.call_id)
             .header(Name::CSeq, format_args!("{} {method}", to.cseq))
             .copy(request, Name::SessionId)
@@ -567,6 +568,15 @@ fn pass_back(context: &mut Context<'_>, passage: &Passage, response: &Message) {
             .raw_lines(&passage.lines(response, false, false));
         end_with(builder, response.content_type(), response.body())
     });
+}
+
+/// Returns To as others may know it who is meant.
+fn called(request: &Message, user: &Aor) -> Box<str> {
+    let to = request.to();
+    crate::engine::dialog::name_addr(&Address {
+        uri: known_as(to.uri, user),
+        ..to
+    })
 }
 
 /// Returns a From or To without its tag and other parameters.

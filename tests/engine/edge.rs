@@ -336,6 +336,93 @@ fn a_pbx_without_path_is_given_contacts_of_ours() {
     assert_eq!(asked.uri(), "sip:bob@10.0.0.7:5060;x=1");
 }
 
+/// The PBX calls Bob's phone, as which it knows a Contact of ours: so it writes To as well. Returns what the phone is
+/// asked, and that Contact.
+fn called_by_a_token(t: &mut Table) -> (Message, String) {
+    t.receive(desk(), register("bob", desk(), 1, 3600).end());
+    let onward = t.request_to(pbx(), Method::Register);
+    let uri = contact(&onward).replace("\"bob\" <", "");
+    t.receive(pbx(), granted(&onward, 1800).end());
+    t.response_to(desk(), 200);
+    let invite = first(Method::Invite, "alice", "bob", pbx(), "c9", 1)
+        .header(Name::Supported, "histinfo")
+        .header(Name::Contact, format_args!("<sip:{}>", pbx()));
+    let invite = with_sdp(invite, &audio(pbx()));
+    let text = String::from_utf8(invite.to_vec()).unwrap();
+    let text = text.replace("<sip:bob@pbx.example.net>", &format!("\"Bob\" <{uri}>"));
+    let text = text.replace("sip:bob@pbx.example.net", &uri);
+    t.receive(pbx(), text.into());
+    (t.request_to(desk(), Method::Invite), uri)
+}
+
+/// It has no token of ours in it.
+#[track_caller]
+fn names_no_token(message: &Message) {
+    let text = String::from_utf8_lossy(message.bytes());
+    assert!(!text.contains("rf-"), "{text}");
+}
+
+#[test]
+fn who_is_called_by_a_contact_of_ours_is_known_by_name() {
+    const BOB: &str = "\"Bob\" <sip:bob@pbx.example.net>";
+    let mut t = in_front(PathMode::Contact);
+    let (invite, uri) = called_by_a_token(&mut t);
+    assert_eq!(invite.header(Name::To), Some(BOB));
+    names_no_token(&invite);
+    let invited = |what: &Happening| matches!(what, Happening::Invited { to, .. } if **to == *"sip:bob@pbx.example.net");
+    assert_eq!(t.happened(invited), 1);
+    t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+    t.request_to(desk(), Method::Ack);
+    let ok = t.response_to(pbx(), 200);
+    // In the PBX's own dialog he is whom it has called.
+    assert!(ok.header(Name::To).unwrap().contains(&uri));
+    t.receive(pbx(), Remote::of_answer(&ok, pbx()).ack(1));
+    let mut callee = Remote::of_invite(&invite, desk(), "b1");
+    let refer = callee
+        .request(Method::Refer)
+        .header(Name::ReferTo, "<sip:carol@pbx.example.net>");
+    t.receive(desk(), refer.end());
+    t.response_to(desk(), 202);
+    let onward = asked_at_the_pbx(&mut t, "carol");
+    let by = onward.header(Name::ReferredBy);
+    assert_eq!(by, Some("<sip:bob@pbx.example.net>"));
+    names_no_token(&onward);
+
+    // A call that he forwards is one for him.
+    let mut t = in_front(PathMode::Contact);
+    let (invite, _) = called_by_a_token(&mut t);
+    let server = SERVER.parse().unwrap();
+    let moved = Builder::respond(&invite, 302, "Moved Temporarily", Some("b1"), server);
+    let moved = moved.header(Name::Contact, "<sip:carol@pbx.example.net>");
+    t.receive(desk(), moved.end());
+    t.request_to(desk(), Method::Ack);
+    let onward = asked_at_the_pbx(&mut t, "carol");
+    assert_eq!(onward.header(Name::To), Some(BOB));
+    let history = onward.values(Name::HistoryInfo).collect::<Vec<_>>();
+    assert!(
+        history
+            .iter()
+            .any(|entry| entry.contains("sip:bob@pbx.example.net")),
+        "{history:?}"
+    );
+    names_no_token(&onward);
+}
+
+#[test]
+fn a_text_by_a_contact_of_ours_is_for_its_user_by_name() {
+    let mut t = in_front(PathMode::Contact);
+    t.receive(desk(), register("bob", desk(), 1, 3600).end());
+    let onward = t.request_to(pbx(), Method::Register);
+    let uri = contact(&onward).replace("\"bob\" <", "");
+    t.receive(pbx(), granted(&onward, 1800).end());
+    t.response_to(desk(), 200);
+    let text = first(Method::Message, "alice", "bob", pbx(), "m1", 1).body("text/plain", b"hello");
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    t.receive(pbx(), text.replace("sip:bob@pbx.example.net", &uri).into());
+    let text = t.request_to(desk(), Method::Message);
+    assert_eq!(text.header(Name::To), Some("<sip:bob@pbx.example.net>"));
+}
+
 #[test]
 fn the_next_target_is_asked_where_one_is_down() {
     let mut t = in_front(PathMode::Path);

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use super::token;
 use crate::engine::conversation::context::{Context, end_with};
 use crate::engine::conversation::people::claims::{is_for_trusted, is_withheld};
 use crate::engine::ids::{Aor, ConversationId, Flow};
+use crate::engine::location::token;
 use crate::engine::transaction::ServerId;
 use crate::engine::trust::is_listed;
 use crate::sip::{Builder, Field, Message, Name};

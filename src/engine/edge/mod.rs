@@ -6,18 +6,18 @@
 //! SUBSCRIBE, is the phone's with the upstream, and goes through us by Record-Route. Calls and texts are
 //! anchored by the conversation as everywhere.
 //!
-//! `arrivals` tells which requests those are, `token` names the phones to the upstream, `register` takes REGISTER on and learns what is granted,
+//! `arrivals` tells which requests those are, `named` which phone an upstream means by a token, `register` takes REGISTER on and learns what is granted,
 //! `relay` carries requests and answers, `targets` tells to which of an upstream's, `forward` writes them.
 
 mod arrivals;
 mod forward;
+mod named;
 mod register;
 mod relay;
 mod targets;
-mod token;
 
+pub(crate) use self::named::Named;
 pub(crate) use self::relay::Relays;
-pub(crate) use self::token::Named;
 
 use crate::engine::conversation::upstream_of;
 use crate::engine::refusal::Refusal;

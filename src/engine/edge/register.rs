@@ -2,12 +2,11 @@
 //! ours, and what it grants is kept here.
 
 use super::forward::our_uri;
-use super::token;
 use crate::engine::conversation::context::Context;
 use crate::engine::endpoint::BindingsChanged;
 use crate::engine::events::Event;
 use crate::engine::ids::{Aor, Flow};
-use crate::engine::location::{Held, Naming, knows_path};
+use crate::engine::location::{Held, Naming, knows_path, token};
 use crate::engine::ports::Output;
 use crate::engine::refusal::Refusal;
 use crate::engine::settings::PathMode;

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use super::arrivals::{begins_dialog, register_requires};
 use super::forward::{Onward, Toward, hand_back, our_uri, stays_of, withheld_of};
+use super::named::Named;
 use super::register::{Registration, whom};
 use super::targets::{onward, upstream_targets};
-use super::token::Named;
 use crate::engine::asker::Asker;
 use crate::engine::conversation::carrying::failover::{Sent, next_flow, target_failed};
 use crate::engine::conversation::context::{Context, Errand, What, retry_after};

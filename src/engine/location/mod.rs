@@ -4,7 +4,7 @@
 //! one, `temporary` those that do not show whose; `auth` asks for proof, `offers` says by which algorithms, `bindings`
 //! is the table of RFC 3261 10.3 step 7 and `registrar` the rest of that section; `sender` who a request is of that
 //! does not say so; `held` keeps what an upstream's registrar has agreed to, `guesses` tells who guesses at what it
-//! knows.
+//! knows, `token` names a phone to it.
 
 mod aor;
 mod auth;
@@ -24,6 +24,7 @@ mod temporary;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+pub(crate) mod token;
 
 pub use aor::{aor_in, canonical, domain, is_known};
 pub(crate) use aor::{host_text, only_known};

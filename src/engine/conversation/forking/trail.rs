@@ -13,6 +13,7 @@ use crate::engine::conversation::context::Context;
 use crate::engine::conversation::people::asserted::is_told;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::ids::{LegId, Side};
+use crate::engine::location::token;
 use crate::sip::{Address, Message, Name, Params, Privacy, Uri};
 
 /// Entries that are handed on: the first, which is whom the call was meant for, and the last ones.
@@ -97,7 +98,7 @@ impl Step {
 
 impl Trail {
     /// Returns the trail of a request that brings one, or whose sender wants to know of it; its last entry is
-    /// the Request-URI (RFC 7044 9.1).
+    /// the Request-URI (RFC 7044 9.1), or whose phone a token there is.
     pub(crate) fn of(request: &Message, believed: bool) -> Option<Box<Self>> {
         let entries = if believed { read(request) } else { Vec::new() };
         if entries.is_empty() && !wants(request) {
@@ -107,10 +108,12 @@ impl Trail {
             entries,
             hidden: Privacy::of(request).hides_history(),
         };
-        let last = trail.entries.last();
-        if last.is_none_or(|last| !is_one(&last.uri, request.uri())) {
+        let asked = request.uri();
+        let (last, user) = (trail.entries.last(), token::of_uri(asked));
+        let uri = user.as_ref().map_or(asked, |(_, user)| user.as_str());
+        if last.is_none_or(|last| !is_one(&last.uri, uri)) {
             let index = last.map_or_else(|| "1".into(), |last| format!("{}.1", last.index).into());
-            trail.push(request.uri(), index, "");
+            trail.push(uri, index, "");
         }
         Some(Box::new(trail))
     }

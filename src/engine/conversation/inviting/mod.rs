@@ -124,7 +124,9 @@ impl Conversation {
             breadth,
         } = arrival;
         let text_only = offer.as_deref().is_some_and(media::is_text_only);
-        let (from, to) = (request.from(), request.to());
+        let (from, mut to) = (request.from(), request.to());
+        let called = destination.aor.clone();
+        to.uri = location::token::known_as(to.uri, &called);
         let settings = &context.shared.settings;
         // Also where it hides its name from the other side.
         let caller_aor =
