@@ -315,6 +315,9 @@ fn happening(scope: Scope<'_>, kind: Kind, what: &Happening) {
             let (side, by, endpoint) = (side.as_str(), by.as_str(), Clean(endpoint));
             line!(scope, DEBUG, side, %endpoint, status, by, attempt, "endpoint refused");
         }
+        Happening::Challenged { endpoint, status } => {
+            line!(scope, DEBUG, endpoint = %Clean(endpoint), status, "the caller is asked for proof");
+        }
         Happening::Redirected { side, endpoint, to } => {
             let (side, endpoint, to) = (side.as_str(), Clean(endpoint), Clean(to));
             line!(scope, INFO, side, %endpoint, %to, "redirected");
@@ -433,6 +436,11 @@ fn happening(scope: Scope<'_>, kind: Kind, what: &Happening) {
             line!(scope, WARN, from = from.as_str(), "no room for a message");
         }
         Happening::Rebuilt => line!(scope, DEBUG, "rebuilt"),
+        // What the operator is to hear of is the call that follows.
+        Happening::Ended {
+            how: how @ Ending::Challenged(_),
+            undelivered,
+        } => line!(scope, DEBUG, how = %Words(*how), undelivered, "ended"),
         Happening::Ended { how, undelivered } => {
             let how = Words(*how);
             line!(scope, INFO, %how, undelivered, "ended");
@@ -449,6 +457,7 @@ impl fmt::Display for Words {
             Ending::HungUp(side) => write!(f, "hung up by the {}", side.as_str()),
             Ending::Cancelled => f.write_str("cancelled"),
             Ending::Failed(status) => write!(f, "failed with {status}"),
+            Ending::Challenged(status) => write!(f, "challenged with {status}"),
             Ending::RestoreTimeout(side) => {
                 write!(f, "{} could not be reached again", side.as_str())
             }

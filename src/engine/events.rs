@@ -358,6 +358,8 @@ pub enum Ending {
     Cancelled,
     /// Nobody took the call: the final status that the caller got.
     Failed(u16),
+    /// The upstream wants proof of the caller, and has asked for it with this status: it calls again.
+    Challenged(u16),
     /// The lost side could not be reached again in time.
     RestoreTimeout(Side),
     /// The lost side was found, and declined to go on, for all of its endpoints.
@@ -446,6 +448,11 @@ pub enum Happening {
         /// As of `Ringing`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         attempt: Option<u32>,
+    },
+    /// An upstream wants proof of who calls, who is asked for it.
+    Challenged {
+        endpoint: Box<str>,
+        status: u16,
     },
     /// An endpoint forwards the call: `to` has the next turn.
     Redirected {

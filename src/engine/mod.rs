@@ -566,7 +566,7 @@ impl Engine {
                 self.ended.pop_front();
             }
             let detail = conversation.detail();
-            if self.shared.settings.records {
+            if self.shared.settings.records && !conversation.was_challenged() {
                 let record = Output::Record(Box::new(detail.clone()));
                 self.shared.out.push_back(record);
             }

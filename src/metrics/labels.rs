@@ -79,7 +79,7 @@ pub(super) const USUAL_REFUSALS: &[(&str, &[u16])] = &[
 ];
 
 /// How a conversation ended, as the label `how`.
-pub(super) const ENDINGS: [&str; 11] = [
+pub(super) const ENDINGS: [&str; 12] = [
     "hung_up",
     "cancelled",
     "failed",
@@ -91,6 +91,7 @@ pub(super) const ENDINGS: [&str; 11] = [
     "joined",
     "declined",
     "never_acknowledged",
+    "challenged",
 ];
 
 /// Index into `ENDINGS`.
@@ -107,6 +108,7 @@ pub(super) fn ending(how: Ending) -> usize {
         Ending::Joined => 8,
         Ending::Declined(_) => 9,
         Ending::Gave(GaveUp::NeverAcknowledged) => 10,
+        Ending::Challenged(_) => 11,
     }
 }
 
@@ -143,6 +145,7 @@ pub(super) fn failed_restoration(how: Ending) -> Option<usize> {
         Ending::HungUp(_)
         | Ending::Cancelled
         | Ending::Failed(_)
+        | Ending::Challenged(_)
         | Ending::Operator
         | Ending::Transfer(_)
         | Ending::Joined
@@ -187,6 +190,7 @@ mod tests {
             (Ending::HungUp(Side::Caller), "hung_up", None),
             (Ending::Cancelled, "cancelled", None),
             (Ending::Failed(486), "failed", None),
+            (Ending::Challenged(407), "challenged", None),
             (
                 Ending::RestoreTimeout(Side::Callee),
                 "restore_timeout",

@@ -252,6 +252,7 @@ impl Metrics {
             Happening::Invited { .. } => conversations.started[kind].inc(),
             // None is a number of its own: what rings shows in the legs, what the others lead to is counted.
             Happening::Ringing { .. }
+            | Happening::Challenged { .. }
             | Happening::Redirected { .. }
             | Happening::Spared { .. }
             | Happening::Transferring { .. }

@@ -3,9 +3,9 @@
 
 use std::net::SocketAddr;
 
-use refork::engine::events::{Event, Happening};
+use refork::engine::events::{Ending, Event, Happening};
 use refork::engine::health::Health;
-use refork::engine::ids::Aor;
+use refork::engine::ids::{Aor, Side};
 use refork::engine::settings::*;
 use refork::engine::time::Millis;
 use refork::sip::{Builder, Message, Method, Name};
@@ -1229,6 +1229,76 @@ fn the_pbx_asks_its_user_for_proof_and_nobody_else_is_shown_it() {
         t.response_to(pbx(), 403).header(Name::ProxyAuthenticate),
         None
     );
+}
+
+#[test]
+fn a_call_that_the_pbx_has_proven_first_is_one_call_and_none_that_failed() {
+    let mut settings = beyond(PathMode::Path);
+    settings.records = true;
+    let mut t = Table::new(settings);
+    t.register_beyond("alice", alice());
+    let invite = |cseq| {
+        let invite = first(Method::Invite, "alice", "bob", alice(), "c1", cseq);
+        invite.header(Name::Contact, format_args!("<sip:alice@{}>", alice()))
+    };
+    t.receive(alice(), with_sdp(invite(1), &audio(alice())));
+    let onward = asked_at_the_pbx(&mut t, "bob");
+    let asks = response(&onward, 407, pbx(), "x").header(Name::ProxyAuthenticate, CHALLENGE);
+    t.receive(pbx(), asks.end());
+    t.request_to(pbx(), Method::Ack);
+    t.response_to(alice(), 407);
+    let again = invite(2).header(Name::ProxyAuthorization, CREDENTIALS);
+    t.receive(alice(), with_sdp(again, &audio(alice())));
+    let onward = asked_at_the_pbx(&mut t, "bob");
+    let ok = with_sdp(answer_at(&onward, pbx()), &audio(pbx()));
+    t.receive(pbx(), ok);
+    t.request_to(pbx(), Method::Ack);
+    let ok = t.response_to(alice(), 200);
+    let mut caller = Remote::of_answer(&ok, alice());
+    t.receive(alice(), caller.ack(2));
+    t.hangs_up(&mut caller);
+    let bye = t.request_to(pbx(), Method::Bye);
+    t.reply(&bye, 200, pbx());
+    let ended = |what: &Happening| match what {
+        Happening::Ended { how, .. } => Some(*how),
+        _ => None,
+    };
+    let endings: Vec<Ending> = t.history().into_iter().filter_map(ended).collect();
+    assert_eq!(
+        endings,
+        [Ending::Challenged(407), Ending::HungUp(Side::Caller)]
+    );
+    assert_eq!(
+        t.happened(|what| matches!(what, Happening::Refused { .. })),
+        0
+    );
+    assert_eq!(t.recorded, 1);
+}
+
+#[test]
+fn a_call_that_the_pbx_refuses_has_failed_and_is_recorded() {
+    let mut settings = beyond(PathMode::Path);
+    settings.records = true;
+    let mut t = Table::new(settings);
+    t.register_beyond("alice", alice());
+    let invite = first(Method::Invite, "alice", "bob", alice(), "c1", 1)
+        .header(Name::Contact, format_args!("<sip:alice@{}>", alice()));
+    t.receive(alice(), with_sdp(invite, &audio(alice())));
+    let onward = asked_at_the_pbx(&mut t, "bob");
+    t.reply(&onward, 403, pbx());
+    t.request_to(pbx(), Method::Ack);
+    t.response_to(alice(), 403);
+    let failed = |what: &Happening| {
+        matches!(
+            what,
+            Happening::Ended {
+                how: Ending::Failed(403),
+                ..
+            }
+        )
+    };
+    assert_eq!(t.happened(failed), 1);
+    assert_eq!(t.recorded, 1);
 }
 
 #[test]

@@ -263,6 +263,8 @@ pub struct Table {
     pub store_waits: bool,
     /// What shards ask one another does not arrive while this is set.
     pub inquiries_lost: bool,
+    /// Calls that a record was written of.
+    pub recorded: usize,
     /// What shards tell one another of lamps does not arrive while this is set.
     pub lights_lost: bool,
     /// What conversations say to one another arrives later while this is set.
@@ -312,6 +314,7 @@ impl Table {
             damages: false,
             store_waits: false,
             inquiries_lost: false,
+            recorded: 0,
             lights_lost: false,
             handovers_wait: false,
             handovers: Vec::new(),
@@ -524,11 +527,9 @@ impl Table {
                         t.drain();
                     });
                 }
-                Output::Bindings(_)
-                | Output::Observed(_)
-                | Output::Record(_)
-                | Output::Lit(_)
-                | Output::Watches(_) => {}
+                Output::Bindings(_) | Output::Observed(_) | Output::Lit(_) | Output::Watches(_) => {
+                }
+                Output::Record(_) => self.recorded += 1,
                 Output::Inquiry(inquiry) if self.inquiries_lost => drop(inquiry),
                 Output::Inquiry(inquiry) => self.input(Input::Inquiry(inquiry)),
                 Output::Found(found) => self.input(Input::Found(found)),

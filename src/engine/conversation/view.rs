@@ -40,15 +40,22 @@ impl Conversation {
     /// Returns true where nobody had taken the call and not everybody had refused it: what was sent to those who
     /// said nothing may be sent again.
     pub(crate) fn was_taken_back(&self) -> bool {
-        let last = self.history.last().map(|entry| &entry.what);
-        let how = match last {
-            Some(Happening::Ended { how, .. }) => Some(how),
-            Some(_) | None => None,
-        };
         matches!(
-            how,
+            self.how_it_ended(),
             Some(Ending::Cancelled | Ending::Failed(408 | 480 | 487))
         )
+    }
+
+    /// Returns true where its caller was only asked for proof: the call is the one that comes with that.
+    pub(crate) fn was_challenged(&self) -> bool {
+        matches!(self.how_it_ended(), Some(Ending::Challenged(_)))
+    }
+
+    fn how_it_ended(&self) -> Option<&Ending> {
+        match self.history.last().map(|entry| &entry.what) {
+            Some(Happening::Ended { how, .. }) => Some(how),
+            Some(_) | None => None,
+        }
     }
 
     fn legs(&self) -> impl Iterator<Item = (&'static str, &Leg)> {

@@ -188,6 +188,7 @@ impl Conversation {
             Ending::HungUp(_)
             | Ending::Cancelled
             | Ending::Failed(_)
+            | Ending::Challenged(_)
             | Ending::RestoreTimeout(_)
             | Ending::Declined(_)
             | Ending::Operator
@@ -239,9 +240,11 @@ impl Conversation {
                     Ending::Declined(_) => Some(DECLINED.into()),
                     Ending::Operator => Some(ORDERED.into()),
                     Ending::Transfer(status) => Some(why_failed(status)),
-                    Ending::HungUp(_) | Ending::Cancelled | Ending::Failed(_) | Ending::Joined => {
-                        None
-                    }
+                    Ending::HungUp(_)
+                    | Ending::Cancelled
+                    | Ending::Failed(_)
+                    | Ending::Challenged(_)
+                    | Ending::Joined => None,
                 };
                 let aor = self.party(side).aor.clone();
                 leg.part(context, id, aor, Bye::because(reason.as_deref()));

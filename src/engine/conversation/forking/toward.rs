@@ -262,6 +262,7 @@ pub(crate) fn why_refused(how: Ending) -> &'static str {
         | Ending::HungUp(_)
         | Ending::Cancelled
         | Ending::Failed(_)
+        | Ending::Challenged(_)
         | Ending::RestoreTimeout(_)
         | Ending::Declined(_)
         | Ending::Operator

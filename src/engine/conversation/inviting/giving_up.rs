@@ -4,8 +4,8 @@ use super::verdict;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, joined};
 use crate::engine::conversation::doubting::outcome::for_the_other_side;
-use crate::engine::conversation::forking::Verdict;
 use crate::engine::conversation::forking::toward::why_refused;
+use crate::engine::conversation::forking::{Branch, Verdict};
 use crate::engine::conversation::people::proof::is_challenge;
 use crate::engine::events::{Ending, Happening, Refuser};
 use crate::engine::ids::{LegId, Side};
@@ -25,6 +25,26 @@ pub(super) fn unlocated(status: u16) -> Verdict {
     }
 }
 
+/// Returns what the history says of a branch that has failed.
+pub(super) fn failure(branch: &Branch, verdict: &Verdict, by: Refuser) -> Happening {
+    let (endpoint, status) = (branch.endpoint().name.clone(), verdict.status);
+    if asks_the_caller(status, &verdict.lines) {
+        return Happening::Challenged { endpoint, status };
+    }
+    Happening::Refused {
+        side: Side::Callee,
+        endpoint,
+        status,
+        by,
+        attempt: None,
+    }
+}
+
+/// Returns true where an upstream wants proof of its own user, who is to call again with that.
+fn asks_the_caller(status: u16, lines: &[u8]) -> bool {
+    matches!(status, 401 | 407) && is_challenge(lines)
+}
+
 impl Conversation {
     /// Nobody took the call, unless who picks it up does so yet.
     pub(super) fn fail(&mut self, context: &mut Context<'_>) {
@@ -38,6 +58,10 @@ impl Conversation {
         };
         let best = invitation.fork.best.take().unwrap_or_else(|| verdict(480));
         let status = for_the_other_side(best.status, is_challenge(&best.lines));
+        let how = match asks_the_caller(status, &best.lines) {
+            true => Ending::Challenged(status),
+            false => Ending::Failed(status),
+        };
         let reason = if status == best.status && !best.reason.is_empty() {
             &*best.reason
         } else {
@@ -63,7 +87,7 @@ impl Conversation {
         );
         self.drop_early(context, &invitation);
         self.nobody_for_another(context, status);
-        self.finish(context, Ending::Failed(status));
+        self.finish(context, how);
     }
 
     /// The caller thought better of it (RFC 3261 9.2), or we must end what has not begun.

@@ -492,13 +492,7 @@ impl Conversation {
             return;
         };
         let status = verdict.status;
-        let refused = Happening::Refused {
-            side: Side::Callee,
-            endpoint: branch.endpoint().name.clone(),
-            status,
-            by,
-            attempt: None,
-        };
+        let refused = giving_up::failure(&branch, &verdict, by);
         let media = &context.shared.settings.media;
         if let Some(secure) = other_way(media, status, invitation.offer.as_deref(), &branch) {
             self.note(context, refused);
