@@ -4,12 +4,13 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use refork::engine::events::{Event, Unanswered};
 use refork::engine::settings::{Account, PathMode, ReferPolicy, Settings};
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
 use crate::admission::instead;
-use crate::edge::{asked_at_the_pbx, beyond, first, pbx};
+use crate::edge::{OF_BOB, asked_at_the_pbx, beyond, first, invite_by, path_of, pbx};
 use crate::people::*;
 use crate::table::*;
 
@@ -282,5 +283,80 @@ fn a_transfer_beyond_is_not_proven_for_who_may_have_none() {
         // The call stands by Bob's word: what else goes on within it is proven as that was.
         let again = t.request_to(pbx(), method);
         assert!(again.header(Name::ProxyAuthorization).is_some());
+    }
+}
+
+/// The PBX calls Bob, whose phone forwards to another of its users: what it asks of that call is for nobody beyond it
+/// to answer, who has called whom ever.
+#[test]
+fn a_call_that_a_phone_forwards_to_the_pbx_is_proven_by_our_account() {
+    let users = "<sip:alice@pbx.example.net>";
+    // What is too long for a datagram goes over TCP first, which the PBX may not have.
+    let long = format!("Subject: {}\r\nCSeq:", "long ".repeat(300));
+    let elsewhere = "<sip:alice@elsewhere.example>";
+    for (from, subject) in [
+        (users, "CSeq:"),
+        (users, long.as_str()),
+        (elsewhere, "CSeq:"),
+    ] {
+        for fails in [None, Some(Unanswered::NoAccount), Some(Unanswered::Refused)] {
+            let mut settings = with_account();
+            if fails == Some(Unanswered::NoAccount) {
+                settings.upstreams.get_mut("pbx").unwrap().account = None;
+            }
+            let mut t = Table::new(settings);
+            let path = path_of(&t.register_beyond("bob", desk()));
+            let invite = instead(&invite_by(&path, OF_BOB, "c1"), users, from);
+            t.receive(pbx(), instead(&invite, "CSeq:", subject));
+            let rung = t.request_to(desk(), Method::Invite);
+            let forwards = response(&rung, 302, desk(), "f1").end();
+            let own = "Contact: <sip:phone@198.51.100.2:5060>";
+            let to = "Contact: <sip:carol@pbx.example.net>";
+            t.receive(desk(), instead(&forwards, own, to));
+            t.request_to(desk(), Method::Ack);
+            let mut onward = asked_at_the_pbx(&mut t, "carol");
+            if subject == long {
+                t.closed(pbx(), 1);
+                onward = asked_at_the_pbx(&mut t, "carol");
+            }
+            asked(&mut t, &onward, "x");
+            let proven = |request: &Message, nonce: &str| {
+                let shown = request.header(Name::ProxyAuthorization).unwrap_or("");
+                assert!(
+                    shown.contains("username=\"refork\"") && shown.contains(nonce),
+                    "{shown}"
+                );
+            };
+            if fails != Some(Unanswered::NoAccount) {
+                let again = asked_at_the_pbx(&mut t, "carol");
+                proven(&again, "\"n1\"");
+                if fails.is_some() {
+                    asked(&mut t, &again, "x");
+                } else {
+                    let ok = response(&again, 200, pbx(), "b1");
+                    t.receive(pbx(), with_sdp(ok, &audio(pbx())));
+                    t.request_to(pbx(), Method::Ack);
+                }
+            }
+            if let Some(why) = fails {
+                let refused = t.response_to(pbx(), 403);
+                assert_eq!(refused.header(Name::ProxyAuthenticate), None);
+                let told = |event: &Event| {
+                    matches!(event, Event::Unanswered { why: told, upstream, .. }
+                        if *told == why && **upstream == *"pbx")
+                };
+                assert_eq!(t.events.iter().filter(|event| told(event)).count(), 1);
+                continue;
+            }
+            let mut caller = Remote::of_answer(&t.response_to(pbx(), 200), pbx());
+            t.receive(pbx(), caller.ack(1));
+            // So is what goes on within it.
+            t.receive(pbx(), caller.request(Method::Info).end());
+            let info = t.request_to(pbx(), Method::Info);
+            let stale = "Digest realm=\"pbx\", nonce=\"n2\", qop=\"auth\", stale=true";
+            let stale = response(&info, 407, pbx(), "b1").header(Name::ProxyAuthenticate, stale);
+            t.receive(pbx(), stale.end());
+            proven(&t.request_to(pbx(), Method::Info), "\"n2\"");
+        }
     }
 }

@@ -199,7 +199,8 @@ impl Conversation {
             self.branch_over(context, side, endpoint, flow, BranchState::Ready, old.until);
         (branch.located, branch.rest) = (rest.is_some(), rest.unwrap_or_default());
         (branch.secure, branch.turned, branch.grown) = (old.secure, old.turned, old.grown);
-        (branch.past, branch.attempt, branch.meant) = (old.past, old.attempt, old.meant);
+        (branch.past, branch.attempt) = (old.past, old.attempt);
+        branch.is_for(old.meant);
         let inviting = self.answered.is_none();
         if inviting {
             if let Some(invitation) = &mut self.invitation {

@@ -8,7 +8,7 @@
 use std::cmp::Reverse;
 
 use super::trail::Trail;
-use super::{Fork, Meant, Turn};
+use super::{Branch, Fork, Meant, Turn};
 use crate::engine::asker::Asker;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
@@ -110,6 +110,15 @@ impl Conversation {
         for happening in told.into_iter().flatten() {
             self.note(context, happening);
         }
+    }
+}
+
+impl Branch {
+    /// Says whom a branch is for. Where that is somebody whom a phone that forwards has named, we call at our own
+    /// expense: what is asked for proof there is not for who called to give, who knows nothing of it.
+    pub(crate) fn is_for(&mut self, meant: Option<Box<Meant>>) {
+        self.leg.dialog.proofs.ours_alone = meant.is_some();
+        self.meant = meant;
     }
 }
 

@@ -92,7 +92,7 @@ impl Conversation {
             && let Some(invitation) = &mut self.invitation
         {
             (branch.secure, branch.turned) = (Some(secure), true);
-            branch.meant = refused.meant;
+            branch.is_for(refused.meant);
             invitation.fork.branches.push(branch);
         }
         self.next_group(context);

@@ -292,7 +292,7 @@ impl Conversation {
                 };
                 match branch {
                     Ok(mut branch) => {
-                        branch.meant.clone_from(&turn.meant);
+                        branch.is_for(turn.meant.clone());
                         invitation.fork.branches.push(branch);
                     }
                     Err(status) => invitation.fork.judge(verdict(status)),
@@ -437,7 +437,9 @@ impl Conversation {
                 let lines = self.lines_of(context, Side::Callee, response);
                 let mut lines = with_session(lines, response);
                 lines.extend(self.history_back(context, leg, response));
-                lines.extend(self.proof_through(context, Side::Caller, through, response));
+                if self.asker_proves(context, leg) {
+                    lines.extend(proof(response));
+                }
                 if names_others(status) {
                     lines.extend(contacts(response));
                 }
@@ -461,16 +463,10 @@ impl Conversation {
         }
     }
 
-    pub(super) fn asker_proves(&self, context: &Context<'_>, leg: LegId) -> bool {
-        let through = self.through(leg);
-        self.proves_through(context, Side::Caller, through.as_deref())
-    }
-
     /// Returns the upstream's target that a branch was asked through.
     fn through(&self, leg: LegId) -> Option<Box<str>> {
-        let mut branches = self.invitation.iter().flat_map(|i| &i.fork.branches);
-        let branch = branches.find(|branch| branch.leg.id == leg)?;
-        branch.leg.endpoint.through.clone()
+        let invitation = self.invitation.as_ref()?;
+        invitation.fork.find(leg)?.leg.endpoint.through.clone()
     }
 
     /// A branch failed: the others go on, or the next group has its turn.

@@ -265,9 +265,10 @@ impl Conversation {
     ) -> Option<bool> {
         let asker = self.asker_toward(errand.leg);
         let wanted = self.is_wanted(client, errand);
-        let through = self.leg_anywhere(errand.leg)?.endpoint.through.clone();
-        let others_prove =
-            asker.is_some_and(|side| self.proves_through(context, side, through.as_deref()));
+        let leg = self.leg_anywhere(errand.leg)?;
+        let (through, alone) = (leg.endpoint.through.clone(), leg.dialog.proofs.ours_alone);
+        let others_prove = !alone
+            && asker.is_some_and(|side| self.proves_through(context, side, through.as_deref()));
         let theirs = errand.what.is_theirs();
         let refers = theirs && *response.method() == Method::Refer;
         let beyond = refers && asker.is_some_and(|side| self.is_beyond(context, side));

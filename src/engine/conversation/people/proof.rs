@@ -6,6 +6,7 @@
 
 use crate::engine::asker::Asker;
 use crate::engine::conversation::context::Context;
+use crate::engine::conversation::leg::Leg;
 use crate::engine::conversation::{Conversation, Party};
 use crate::engine::ids::{Aor, LegId, Side};
 use crate::engine::location::{self, Tried};
@@ -104,24 +105,25 @@ impl Conversation {
         asker: Side,
         message: &Message,
     ) -> Vec<u8> {
-        let other = self.party(asker.other()).leg.as_ref();
-        let through = other.and_then(|leg| leg.endpoint.through.as_deref());
-        self.proof_through(context, asker, through, message)
+        match self.proves_to(context, asker, self.party(asker.other()).leg.as_ref()) {
+            true => proof(message),
+            false => Vec::new(),
+        }
     }
 
-    /// The same where the other side is asked through an upstream, and has no leg yet.
-    pub(crate) fn proof_through(
-        &self,
-        context: &Context<'_>,
-        asker: Side,
-        through: Option<&str>,
-        message: &Message,
-    ) -> Vec<u8> {
-        if self.proves_through(context, asker, through) {
-            proof(message)
-        } else {
-            Vec::new()
-        }
+    /// Returns true where who calls is the one that proves itself to whoever a branch of the first fork has asked.
+    pub(crate) fn asker_proves(&self, context: &Context<'_>, leg: LegId) -> bool {
+        let first = self.invitation.as_ref();
+        let branch = first.and_then(|first| first.fork.find(leg));
+        self.proves_to(context, Side::Caller, branch.map(|branch| &branch.leg))
+    }
+
+    /// The same of a side, and a leg of the other one.
+    pub(super) fn proves_to(&self, context: &Context<'_>, asker: Side, leg: Option<&Leg>) -> bool {
+        leg.is_some_and(|leg| {
+            let through = leg.endpoint.through.as_deref();
+            !leg.dialog.proofs.ours_alone && self.proves_through(context, asker, through)
+        })
     }
 
     /// Takes note of what the upstream says of the credentials of the INVITE.

@@ -251,7 +251,7 @@ impl Conversation {
                 Ok(mut branch) => {
                     if let Some(lost) = &mut self.party_mut(side).lost {
                         branch.giver = lost.giver();
-                        branch.meant.clone_from(&meant);
+                        branch.is_for(meant.clone());
                         branch.at_once = at_once;
                         lost.fork.branches.push(branch);
                     }
