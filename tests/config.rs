@@ -136,7 +136,7 @@ endpoints:
   - { instance: "urn:uuid:00000000-0000-1000-8000-000A95A0E128", name: "Bob's mobile" }
 upstreams:
   pbx: { targets: ["sip:[::1]:5090;transport=tcp", { uri: "sip:b", priority: 7, weight: 3 }], probe: 5s }
-  idle: { targets: [{ uri: "sip:c" }], probe: null }
+  idle: { targets: [{ uri: "sip:c" }], probe: null, restore_after: 0s }
 routes: [{ match: "sip:+*@*", to: pbx, fork: { redirects: pass, ring_timeout: 45s } }, { match: "sip:1*@*", to: idle }, { match: "urn:service:sos*", to: pbx }, { match: "sip:112@*", to: pbx, emergency: anyone }]
 dns: { servers: [192.0.2.53, "[::1]:5353"], timeout: 1s, attempts: 3 }
 fork: { failover: 2s }
@@ -161,6 +161,8 @@ log: { level: "info,refork::observe=debug", format: json }
     assert_eq!(numbers.collect::<Vec<_>>(), [(1, 1), (7, 3)]);
     assert_eq!(pbx.probe, Some(Millis(5_000)));
     assert_eq!(engine.upstreams["idle"].probe, None);
+    let after = ["pbx", "idle"].map(|name| engine.upstreams[name].restore_after);
+    assert_eq!(after, [Millis(15_000), Millis(0)]);
     assert_eq!(&*engine.domains[0].host, "example.org");
     let alice = &engine.users[&Aor::from_canonical("sip:alice@example.org")];
     // printf 'alice:example.org:swordfish' | md5sum

@@ -184,6 +184,8 @@ pub struct Upstream {
     pub from_domain: Option<Box<str>>,
     /// What we answer its challenges with.
     pub account: Option<Account>,
+    /// How long the phones of a lost participant that are registered here are asked before it is asked for others.
+    pub restore_after: Millis,
 }
 
 /// What an upstream is told of a user (From, P-Asserted-Identity).
@@ -207,6 +209,7 @@ impl Default for Upstream {
             identity: Presented::Number,
             from_domain: None,
             account: None,
+            restore_after: Millis::from_secs(15),
         }
     }
 }

@@ -841,6 +841,17 @@ fn called_by_the_pbx(t: &mut Table, path: &str) -> Remote {
     caller
 }
 
+/// The same, where the PBX is asked for who is lost as soon as the phones here have failed.
+fn in_front_at_once() -> Table {
+    Table::new(restoring_after(Millis(0)))
+}
+
+fn restoring_after(after: Millis) -> Settings {
+    let mut wishes = beyond(PathMode::Path);
+    wishes.upstreams.get_mut("pbx").unwrap().restore_after = after;
+    wishes
+}
+
 /// The INVITE of a re-fork that the PBX gets for somebody.
 pub fn asked_at_the_pbx(t: &mut Table, user: &str) -> Message {
     let invite = t.request_to(pbx(), Method::Invite);
@@ -853,7 +864,7 @@ pub fn asked_at_the_pbx(t: &mut Table, user: &str) -> Message {
 
 #[test]
 fn where_no_phone_here_answers_the_pbx_is_asked_for_others() {
-    let mut t = in_front(PathMode::Path);
+    let mut t = in_front_at_once();
     let path = path_of(&t.register_beyond("bob", desk()));
     called_by_the_pbx(&mut t, &path);
     t.bob_is_lost();
@@ -887,7 +898,7 @@ fn where_no_phone_here_answers_the_pbx_is_asked_for_others() {
 fn the_pbx_is_asked_once_those_here_have_had_their_time() {
     for order in [RestoreOrder::SameFirst, RestoreOrder::All, RestoreOrder::Q] {
         for first_for in [2_000, 0] {
-            let mut wishes = beyond(PathMode::Path);
+            let mut wishes = restoring_after(Millis(0));
             wishes.restore.order = order;
             wishes.restore.same_first_for = PerKind::both(Millis(first_for));
             let mut t = Table::new(wishes);
@@ -913,10 +924,95 @@ fn the_pbx_is_asked_once_those_here_have_had_their_time() {
     }
 }
 
+/// Bob's desk phone is lost, and cannot be reached. Returns after how many tenths of a second the PBX is asked for him,
+/// and how often the phone was.
+fn asked_after(t: &mut Table) -> (u64, usize) {
+    t.bob_is_lost();
+    let mut asked = 0;
+    for tenths in 0..600 {
+        while t.waiting(desk(), &Method::Invite).is_some() {
+            asked += 1;
+            t.icmp(desk());
+        }
+        if t.waiting(pbx(), &Method::Invite).is_some() {
+            return (tenths, asked);
+        }
+        t.pass(Millis(100));
+    }
+    panic!("the PBX is never asked");
+}
+
+/// A phone that starts anew cannot be reached for a while, and the voicemail of the PBX answers at once.
+#[test]
+fn who_has_phones_here_has_time_before_the_pbx_is_asked() {
+    let default = Upstream::default().restore_after;
+    for order in [RestoreOrder::SameFirst, RestoreOrder::All, RestoreOrder::Q] {
+        for (after, timeout, expected) in [
+            (default, 60_000, 150),
+            (default, 20_000, 100),
+            (Millis(4_000), 60_000, 40),
+            (Millis(0), 60_000, 0),
+        ] {
+            let mut wishes = restoring_after(after);
+            wishes.restore.order = order;
+            wishes.restore.timeout = PerKind::both(Millis(timeout));
+            let mut t = Table::new(wishes);
+            let path = path_of(&t.register_beyond("bob", desk()));
+            called_by_the_pbx(&mut t, &path);
+            let (tenths, asked) = asked_after(&mut t);
+            assert_eq!(tenths, expected, "{order:?} {after:?} {timeout}");
+            assert!(
+                expected == 0 || asked > 2,
+                "the phone was asked {asked} times"
+            );
+        }
+    }
+    // Nobody's phone is registered here any more.
+    let mut t = in_front(PathMode::Path);
+    let path = path_of(&t.register_beyond("bob", desk()));
+    called_by_the_pbx(&mut t, &path);
+    t.receive(desk(), register("bob", desk(), 2, 0).end());
+    let gone = t.request_to(pbx(), Method::Register);
+    t.receive(pbx(), granted(&gone, 0).end());
+    t.response_to(desk(), 200);
+    assert_eq!(asked_after(&mut t).0, 0);
+}
+
+#[test]
+fn a_phone_that_is_back_in_time_keeps_its_call_from_the_pbx() {
+    for restarts in [false, true] {
+        let mut t = in_front(PathMode::Path);
+        let path = path_of(&t.register_beyond("bob", desk()));
+        called_by_the_pbx(&mut t, &path);
+        t.bob_is_lost();
+        for second in 0..10 {
+            if restarts && second == 5 {
+                t.restart();
+            }
+            if t.discard(desk()) > 0 {
+                t.icmp(desk());
+            }
+            t.pass(Millis::from_secs(1));
+        }
+        t.discard(desk());
+        t.nothing_to(pbx());
+        t.receive(desk(), register("bob", desk(), 2, 3600).end());
+        let anew = t.request_to(pbx(), Method::Register);
+        t.receive(pbx(), granted(&anew, 1800).end());
+        t.response_to(desk(), 200);
+        let invite = t.request_to(desk(), Method::Invite);
+        t.receive(desk(), with_sdp(answer_to(&invite), &audio(desk())));
+        t.pass(Millis::from_secs(20));
+        assert!(t.waiting(pbx(), &Method::Invite).is_none());
+        let back = |what: &Happening| matches!(what, Happening::Restored { .. });
+        assert_eq!(t.happened(back), 1);
+    }
+}
+
 /// The second target of an upstream is for when the first fails, also after a round in which the PBX was not asked.
 #[test]
 fn the_best_target_of_the_pbx_is_asked_for_others() {
-    let mut t = in_front(PathMode::Path);
+    let mut t = in_front_at_once();
     let path = path_of(&t.register_beyond("bob", desk()));
     called_by_the_pbx(&mut t, &path);
     t.bob_is_lost();
@@ -981,7 +1077,7 @@ fn behind_a_proxy_that_forks_the_others_are_asked_without_replaces() {
 #[test]
 fn a_phone_that_rings_or_refuses_is_not_rung_again_by_way_of_the_pbx() {
     for refuses in [false, true] {
-        let mut t = in_front(PathMode::Path);
+        let mut t = in_front_at_once();
         let path = path_of(&t.register_beyond("bob", desk()));
         t.register_beyond("bob", mobile());
         called_by_the_pbx(&mut t, &path);
@@ -1001,7 +1097,7 @@ fn a_phone_that_rings_or_refuses_is_not_rung_again_by_way_of_the_pbx() {
 #[test]
 fn an_engaged_phone_that_has_gone_keeps_nobody_from_the_pbx() {
     for gone in [true, false] {
-        let mut t = in_front(PathMode::Path);
+        let mut t = in_front_at_once();
         let path = path_of(&t.register_beyond("bob", desk()));
         t.register_beyond("bob", mobile());
         called_by_the_pbx(&mut t, &path);
@@ -1033,7 +1129,7 @@ fn an_engaged_phone_that_has_gone_keeps_nobody_from_the_pbx() {
 
 #[test]
 fn a_dead_phone_makes_room_for_the_others_here_before_the_pbx() {
-    let mut t = in_front(PathMode::Path);
+    let mut t = in_front_at_once();
     let path = path_of(&t.register_beyond("bob", desk()));
     t.register_beyond("bob", mobile());
     called_by_the_pbx(&mut t, &path);

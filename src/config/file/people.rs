@@ -116,6 +116,9 @@ pub(crate) struct Upstream {
     /// What stands for the user's domain beside the number.
     #[serde(default)]
     pub(crate) from_domain: Option<String>,
+    /// How long the phones that a lost participant has here are asked before it is asked for others.
+    #[serde(default = "restore_after")]
+    pub(crate) restore_after: Span<0, HOUR>,
     /// What we answer its challenges with.
     #[serde(default)]
     pub(crate) credentials: Option<UpstreamCredentials>,
@@ -190,6 +193,10 @@ pub(crate) struct TargetLong {
 
 fn weight() -> Whole<1, 1000> {
     Whole(1)
+}
+
+fn restore_after() -> Span<0, HOUR> {
+    Span(15 * SECOND)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "serde wants the field's type")]

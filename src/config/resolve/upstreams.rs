@@ -92,6 +92,7 @@ pub(super) fn resolve(file: &File, check: &mut Check<'_>) -> BTreeMap<Box<str>, 
             path: how,
             probe: upstream.probe.map(|span| Millis(span.0)),
             account,
+            restore_after: Millis(upstream.restore_after.0),
         };
         upstreams.insert(name.as_str().into(), upstream);
     }

@@ -45,6 +45,7 @@ upstreams:
     targets: ["sip:10.99.0.1:5080"]
     credentials: {{ user: refork, password: refork-secret }}
     path: {path}
+    restore_after: 2s
 """ + QUICK
 
 CONFIG = """

@@ -36,6 +36,12 @@ pub(crate) struct Restoration {
     pub(crate) start: Option<Time>,
     /// When not only those are asked whose turn is first.
     pub(super) all_at: Option<Time>,
+    /// Until when the phones that are registered here are asked, and no upstream for others.
+    #[serde(default)]
+    pub(super) own_until: Time,
+    /// When it is, where it waits for that.
+    #[serde(default)]
+    pub(super) beyond_at: Option<Time>,
     /// The q-value of those whose turn it is, where that orders them.
     #[serde(skip)]
     pub(super) turn: Option<u16>,
@@ -111,6 +117,8 @@ impl Restoration {
             fork: Fork::default(),
             start: Some(now),
             all_at: None,
+            own_until: Time(0),
+            beyond_at: None,
             turn: None,
             retry_at: None,
             round: 0,
@@ -174,6 +182,7 @@ impl Restoration {
             Some(self.over_at()),
             self.start.filter(|_| !self.turns.waits()),
             self.all_at,
+            self.beyond_at,
             self.retry_at,
             self.named_at,
             self.busy.next_deadline(),

@@ -145,7 +145,7 @@ impl Conversation {
         };
         let due = |at: &mut Option<Time>| at.take_if(|at| *at <= now).is_some();
         let (all, retry) = (due(&mut lost.all_at), due(&mut lost.retry_at));
-        let named = due(&mut lost.named_at);
+        let (named, beyond) = (due(&mut lost.named_at), due(&mut lost.beyond_at));
         if retry {
             lost.failed.clear();
         }
@@ -182,6 +182,9 @@ impl Conversation {
             self.ask_all(context, side);
         } else if all {
             self.next_round(context, side);
+        }
+        if beyond {
+            self.beyond_due(context, side);
         }
         if named {
             self.call_the_named(context, side);
@@ -483,6 +486,7 @@ impl Conversation {
             lost.deadline = context.now + timeout;
         }
         (lost.all_at, lost.retry_at, lost.named_at) = (None, None, None);
+        lost.beyond_at = None;
         lost.failed.clear();
         lost.relapsed.clear();
         (lost.busy, lost.before) = (Busy::default(), None);

@@ -1,4 +1,5 @@
-//! Whose turn it is in a re-fork: the same endpoint first, all at once, or by q-value.
+//! Whose turn it is in a re-fork: the same endpoint first, all at once, or by q-value; and at last who is beyond an
+//! upstream. That one may have an answering machine, which would have the call before a phone that starts anew is back.
 
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
@@ -37,13 +38,26 @@ impl Conversation {
     /// Asks everyone: those that are reached from here, and where none of them shows life or says no, the
     /// upstream that may know others.
     pub(super) fn ask_all(&mut self, context: &mut Context<'_>, side: Side) {
-        let first_for = context.shared.settings.restore.same_first_for.of(self.kind);
         let here = endpoints(self.targets_again(context, side));
         self.ask(context, side, here.clone());
+        self.ask_beyond(context, side, &here);
+    }
+
+    /// The phones here have had the time that is theirs alone. In a round that is not over others have theirs yet.
+    pub(super) fn beyond_due(&mut self, context: &mut Context<'_>, side: Side) {
+        let lost = self.party(side).lost.as_ref();
+        if lost.is_some_and(|lost| lost.all_at.is_none()) {
+            let here = endpoints(self.targets_again(context, side));
+            self.ask_beyond(context, side, &here);
+        }
+    }
+
+    fn ask_beyond(&mut self, context: &mut Context<'_>, side: Side, here: &[Endpoint]) {
+        let first_for = context.shared.settings.restore.same_first_for.of(self.kind);
         let Some(lost) = &self.party(side).lost else {
             return;
         };
-        if !lost.refused.is_empty() || lost.away.has_engaged(&here) {
+        if !lost.refused.is_empty() || lost.away.has_engaged(here) {
             return;
         }
         let old = &lost.old.endpoint.identity;
@@ -62,9 +76,41 @@ impl Conversation {
             // They have their time first, however soon others have failed.
             return self.beyond_comes_next(context, side);
         }
-        if let Some(there) = self.target_beyond(context, side) {
-            self.ask(context, side, vec![there.endpoint]);
+        let Some(there) = self.target_beyond(context, side) else {
+            return;
+        };
+        let (now, waits) = (context.now, self.has_phones_here(context, side));
+        if let Some(lost) = &mut self.party_mut(side).lost
+            && waits
+            && now < lost.own_until
+        {
+            lost.beyond_at = Some(lost.own_until);
+            return;
         }
+        self.ask(context, side, vec![there.endpoint]);
+    }
+
+    /// Returns true where one of a lost participant's phones is registered here, and not at an upstream alone.
+    fn has_phones_here(&self, context: &Context<'_>, side: Side) -> bool {
+        let party = self.party(side);
+        let lost = party.lost.as_ref();
+        let bindings = context.world.bindings(&party.aor);
+        lost.is_some_and(|lost| !lost.old.is_beyond())
+            && bindings.iter().any(|known| known.expires > context.now)
+    }
+
+    /// Returns how long a lost participant's own phones are asked before the upstream is: `Upstream::restore_after`,
+    /// where there is time for both.
+    pub(super) fn own_time(&self, context: &Context<'_>, side: Side) -> Millis {
+        let settings = &context.shared.settings;
+        let asked = self.party(side).asked.as_deref();
+        let route = |uri| routing::route(uri, &[], context.now, settings, context.world).ok();
+        let there = asked.and_then(route).and_then(|there| there.upstream);
+        let upstream = there.and_then(|name| settings.upstreams.get(&name));
+        let half = settings.restore.timeout.of(self.kind).0 / 2;
+        upstream.map_or(Millis(0), |upstream| {
+            Millis(upstream.restore_after.0.min(half))
+        })
     }
 
     fn ask_those_here(&mut self, context: &mut Context<'_>, side: Side) {

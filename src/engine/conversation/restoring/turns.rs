@@ -136,8 +136,10 @@ impl Conversation {
     /// queue then.
     pub(super) fn begin_now(&mut self, context: &mut Context<'_>, side: Side) {
         let timeout = context.shared.settings.restore.timeout.of(self.kind);
+        let own_until = context.now + self.own_time(context, side);
         if let Some(lost) = &mut self.party_mut(side).lost {
             lost.begin(context.now, timeout);
+            lost.own_until = own_until;
             self.put_off_the_relapsed(context, side);
             self.first_round(context, side);
         }
