@@ -326,17 +326,20 @@ impl Engine {
     /// Returns the durable state of a conversation, or nothing where it has none (not yet answered). Of one that is
     /// over that is the dialogs whose BYE is out.
     pub fn snapshot(&self, id: ConversationId) -> Option<Snapshot> {
-        let state = match self.conversations.get(&id) {
+        let (state, farewells) = match self.conversations.get(&id) {
             Some(conversation) => {
                 conversation.answered?;
-                rmp_serde::to_vec_named(&**conversation).ok()?.into()
+                let state = rmp_serde::to_vec_named(&**conversation).ok()?.into();
+                let farewells = self.shared.farewells_within(id);
+                (state, farewells.unwrap_or_default())
             }
-            None => self.shared.farewells_of(id)?,
+            None => (self.shared.farewells_of(id)?, bytes::Bytes::new()),
         };
         Some(Snapshot {
             version: VERSION,
             id,
             state,
+            farewells,
         })
     }
 
@@ -352,6 +355,10 @@ impl Engine {
                 && context.farewells_resume(snapshot.id, &snapshot.state);
         };
         let id = conversation.id;
+        if !snapshot.farewells.is_empty() {
+            let mut context = self.shared.context(now, world);
+            context.farewells_go_on(id, &snapshot.farewells);
+        }
         self.conversations.insert(id, Box::new(conversation));
         self.with(id, now, world, |conversation, context| {
             conversation.rebuild(context)
@@ -498,6 +505,12 @@ impl Engine {
             context.no_longer_under_way(burden, others);
         }
         let stands = !over && conversation.answered.is_some();
+        if stands && self.shared.farewells.has_begun(id) {
+            self.shared.out.push_back(Output::Persist {
+                conversation: id,
+                token: None,
+            });
+        }
         if std::mem::replace(&mut conversation.stands, stands) != stands
             && let Some(asker) = conversation.made_by
         {

@@ -17,4 +17,7 @@ pub struct Snapshot {
     pub id: ConversationId,
     /// The conversation, in MessagePack, structs as maps: for the engine alone.
     pub state: Bytes,
+    /// The dialogs that have ended while it goes on, and whose BYE nobody has answered; the same.
+    #[serde(default)]
+    pub farewells: Bytes,
 }

@@ -406,6 +406,12 @@ fn what_is_told_once_more_after_the_end_is_another_request() {
 
 #[test]
 fn of_many_lost_dialogs_none_is_forgotten() {
+    for restart in [false, true] {
+        none_is_forgotten(restart);
+    }
+}
+
+fn none_is_forgotten(restart: bool) {
     let mut t = two();
     t.established();
     let (mut dialogs, mut seen) = (BTreeSet::new(), BTreeSet::new());
@@ -441,6 +447,9 @@ fn of_many_lost_dialogs_none_is_forgotten() {
     t.pass(Millis::from_secs(50));
     for at in [desk(), mobile()] {
         t.discard(at);
+    }
+    if restart {
+        t.restart();
     }
     t.pass(Millis::from_secs(240));
     let mut told = BTreeSet::new();
@@ -596,6 +605,32 @@ fn where_the_store_has_too_many_graves_who_has_just_hung_up_is_not_forgotten() {
     t.restart();
     let again = t.request_to(desk(), Method::Bye);
     assert_eq!(again.call_id(), bye.call_id());
+}
+
+/// Alice's phone does not take what Bob's mobile speaks. The call goes on, and the process dies as he is let go.
+#[test]
+fn a_restart_does_not_forget_who_was_let_go_while_the_call_goes_on() {
+    let mut t = two();
+    t.established();
+    t.bob_is_lost();
+    let there = t.request_to(desk(), Method::Invite);
+    t.reply(&there, 403, desk());
+    t.discard(desk());
+    t.takes_over(mobile(), "m1", &g722(mobile()));
+    let asked = t.request_to(alice(), Method::Invite);
+    t.reply(&asked, 488, alice());
+    let bye = t.request_to(mobile(), Method::Bye);
+    t.discard(mobile());
+    t.restart();
+    let again = t.request_to(mobile(), Method::Bye);
+    assert_eq!(again.call_id(), bye.call_id());
+    assert!(again.cseq() > bye.cseq());
+    t.reply(&again, 200, mobile());
+    t.discard(mobile());
+    t.restart();
+    t.pass(Millis::from_secs(10));
+    assert!(t.waiting(mobile(), &Method::Bye).is_none());
+    assert_eq!(t.engine.list(9).len(), 1);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! BYEs that are out as a dialog ends, with its conversation or before that. A phone that none has reached has one more
-//! when it is back. As the conversation ends, a restart ends their transactions, and would leave a phone in a call
-//! that is over: the store keeps their dialogs, and those of graves, as long as there is a BYE to be sent again.
+//! when it is back. A restart ends their transactions, and would leave a phone in a call that is over: the store keeps
+//! their dialogs, and those of graves, as long as there is a BYE to be sent again; beside the conversation where that goes
+//! on, else in its place.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +31,8 @@ pub(crate) struct Farewells {
     all: BTreeMap<ConversationId, Farewell>,
     /// Those of which graves alone are left, by age: they may last for an hour, and make room for others.
     buried: BTreeSet<(Time, ConversationId)>,
+    /// Whose the newest is, or the newest grave: where it goes on, the store does not have that yet.
+    newest: Option<ConversationId>,
 }
 
 struct Farewell {
@@ -42,6 +45,16 @@ struct Farewell {
 }
 
 impl Farewells {
+    /// A dialog of a conversation has ended.
+    pub(super) fn begins(&mut self, id: ConversationId) {
+        self.newest = Some(id);
+    }
+
+    /// Returns true where one of a conversation has ended since it was last asked.
+    pub(crate) fn has_begun(&mut self, id: ConversationId) -> bool {
+        self.newest.take_if(|newest| *newest == id).is_some()
+    }
+
     /// One of a conversation has changed.
     fn sort(&mut self, id: ConversationId) {
         let Some(farewell) = self.all.get(&id) else {
@@ -79,6 +92,7 @@ impl Context<'_> {
             farewell.legs.retain(|(_, known)| known.id != leg.id);
             farewell.legs.push((whose, leg));
             self.shared.farewells.sort(id);
+            self.shared.farewells.begins(id);
         }
     }
 
@@ -136,28 +150,23 @@ impl Context<'_> {
     /// The dialog may have ended.
     pub(super) fn farewell_over(&mut self, (id, leg): Key, ends: impl Fn(&mut Leg) -> bool) {
         let Some(farewell) = self.shared.farewells.all.get_mut(&id) else {
-            return;
+            // It was a grave of one that goes on.
+            return self.persist_farewells(id);
         };
         farewell
             .legs
             .retain_mut(|(_, known)| known.id != leg || !ends(known));
-        let over = farewell.over;
         if farewell.legs.is_empty() && !self.shared.graves.has_untold(id) {
             return self.end_farewell(id);
         }
         self.shared.farewells.sort(id);
-        if over {
-            // A restart is not to tell it once more.
-            self.persist_farewells(id);
-        }
+        // A restart is not to tell it once more.
+        self.persist_farewells(id);
     }
 
-    /// A grave of an ended conversation was told by time: a restart goes on from there.
+    /// A grave was told by time: a restart goes on from there.
     pub(super) fn grave_told(&mut self, id: ConversationId) {
-        let farewell = self.shared.farewells.all.get(&id);
-        if farewell.is_some_and(|farewell| farewell.over) {
-            self.persist_farewells(id);
-        }
+        self.persist_farewells(id);
     }
 
     /// Those that were sent for long enough are forgotten by the store, where nothing follows by time.
@@ -202,8 +211,10 @@ impl Context<'_> {
 
     fn end_farewell(&mut self, id: ConversationId) {
         let farewell = self.shared.farewells.take(id);
-        if farewell.is_some_and(|farewell| farewell.over) {
-            self.forget(id);
+        match farewell {
+            Some(farewell) if farewell.over => self.forget(id),
+            Some(_) => self.persist_farewells(id),
+            None => {}
         }
     }
 
@@ -214,10 +225,18 @@ impl Context<'_> {
     /// After a restart: the dialogs of a conversation that was over get their BYE once more; graves, of which there may
     /// be many, bit by bit, as what is due by time. Returns false where that is none.
     pub(crate) fn farewells_resume(&mut self, id: ConversationId, state: &[u8]) -> bool {
+        if !self.farewells_go_on(id, state) {
+            return false;
+        }
+        self.keep_farewells(id);
+        true
+    }
+
+    /// The same of a conversation that goes on.
+    pub(crate) fn farewells_go_on(&mut self, id: ConversationId, state: &[u8]) -> bool {
         let Ok(kept) = rmp_serde::from_slice::<Kept<Leg>>(state) else {
             return false;
         };
-        let any = !kept.farewells.is_empty();
         for (aor, mut leg) in kept.farewells {
             leg.dialog.resume(JUMP);
             let key = (id, leg.id);
@@ -232,11 +251,6 @@ impl Context<'_> {
                 self.shared.graves.is_due(key, self.now);
             }
         }
-        if any {
-            self.keep_farewells(id);
-        } else {
-            self.forget(id);
-        }
         true
     }
 }
@@ -245,7 +259,19 @@ impl Shared {
     /// Returns what the store is to have of a conversation that is over; none where that is nothing.
     pub(crate) fn farewells_of(&self, id: ConversationId) -> Option<Bytes> {
         let farewell = self.farewells.all.get(&id).filter(|known| known.over)?;
-        let live = farewell.legs.iter();
+        self.kept_of(id, &farewell.legs)
+    }
+
+    /// The same of one that goes on.
+    pub(crate) fn farewells_within(&self, id: ConversationId) -> Option<Bytes> {
+        let farewell = self.farewells.all.get(&id);
+        let legs = farewell.map_or(&[][..], |known| &known.legs);
+        let any = !legs.is_empty() || self.graves.has_untold(id);
+        any.then(|| self.kept_of(id, legs)).flatten()
+    }
+
+    fn kept_of(&self, id: ConversationId, legs: &[(Aor, Leg)]) -> Option<Bytes> {
+        let live = legs.iter();
         let live = live.map(|(aor, leg)| (aor.clone(), leg));
         let graves = || self.graves.of_conversation(id);
         let buried = graves().map(|grave| (grave.aor.clone(), &grave.leg));

@@ -136,6 +136,7 @@ impl Context<'_> {
             haunt,
             returns: 0,
         };
+        self.shared.farewells.begins(id);
         if self.shared.graves.insert((id, grave.leg.id), grave) {
             self.forgets(Forgotten::AtOnce);
         }
