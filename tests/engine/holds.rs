@@ -9,7 +9,7 @@ use crate::people::*;
 use crate::table::*;
 use crate::video::told;
 
-fn direction(message: &Message) -> String {
+pub fn direction(message: &Message) -> String {
     let body = text(message);
     let lines = body.lines().filter_map(|line| line.strip_prefix("a="));
     let mut found = lines.filter(|line| !line.contains(':'));

@@ -128,4 +128,5 @@ mod upgrades;
 mod video;
 mod ways_back;
 mod whereabouts;
+mod wishes;
 mod wrong_domains;

@@ -99,7 +99,7 @@ impl Conversation {
             }
             What::Wish => {
                 self.lives_by(context, leg, response, &flow);
-                self.wish_response(context, leg, response, flow);
+                self.wish_response(context, client, leg, response, flow);
             }
             What::Refresh => {
                 self.lives_by(context, leg, response, &flow);
@@ -146,6 +146,9 @@ impl Conversation {
                 leg.dialog.take_way(flow);
                 let open = leg.reinvite.iter_mut().chain(&mut leg.withdrawn);
                 open.for_each(swap);
+                leg.open_wish
+                    .iter_mut()
+                    .for_each(|open| open.waits_for(swap));
                 leg.untold
                     .iter_mut()
                     .for_each(|untold| untold.waits_for(swap));
@@ -359,7 +362,7 @@ impl Conversation {
             What::Doubt => self.doubt_unanswered(context, leg, unreachable),
             What::Join => self.join_unanswered(context, client, leg, signal),
             What::Give => self.give_unanswered(context, client, leg, signal),
-            What::Wish => self.wish_unanswered(context, leg, signal),
+            What::Wish => self.wish_unanswered(context, client, leg, signal),
             What::Refresh => self.refresh_unanswered(context, client, leg, signal),
             What::Report => self.report_unanswered(context, leg, signal),
             What::Early => self.early_unanswered(context, client),

@@ -9,6 +9,7 @@ use super::doubting::moving::Elsewhere;
 use super::inviting::success::{self, Success};
 use super::restoring::behind::Behind;
 use super::restoring::machines::is_machine;
+use super::restoring::open_wish::OpenWish;
 use super::restoring::wish::Wish;
 use super::session::enclosed::sdp_of;
 use super::session::keys::Keyring;
@@ -49,9 +50,8 @@ pub(crate) struct Leg {
     /// Whose offer is open. A restart forgets it: the request that carried it is gone too.
     #[serde(skip)]
     pub(crate) negotiation: Negotiation,
-    /// What was told before an offer of ours alone (`What::Wish`) that is open.
     #[serde(skip)]
-    pub(crate) before: Option<Box<Talk>>,
+    pub(crate) open_wish: Option<Box<OpenWish>>,
     /// What the other side wished is to be offered then, since another offer was open.
     #[serde(default)]
     pub(crate) wish: Wish,
@@ -342,7 +342,7 @@ impl Leg {
             denies_options: false,
             answers_options: false,
             negotiation: Negotiation::Idle,
-            before: None,
+            open_wish: None,
             wish: Wish::default(),
             reinvite: None,
             offered: now,
@@ -481,6 +481,7 @@ impl Leg {
             context.cancel(client, None);
             self.withdrawn = Some(client);
         }
+        self.wish_later(context);
         self.settle();
     }
 

@@ -5,7 +5,7 @@
 //! it as soon as it has the call.
 
 use crate::engine::conversation::Conversation;
-use crate::engine::conversation::context::{Context, What, end_with};
+use crate::engine::conversation::context::Context;
 use crate::engine::conversation::early::Role;
 use crate::engine::conversation::session::fits::suits;
 use crate::engine::ids::{LegId, Side};
@@ -113,12 +113,8 @@ impl Conversation {
             leg.misled = false;
             return;
         };
-        leg.before = Some(Box::new(before));
-        leg.negotiation = open;
         let method = leg.abilities.offers_by();
-        leg.request(context, id, &method, What::Wish, |builder| {
-            end_with(builder, Some("application/sdp"), told.as_bytes())
-        });
+        leg.offer_alone(context, id, &method, (open, before), &told);
         self.persist(context);
     }
 }

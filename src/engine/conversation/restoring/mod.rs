@@ -3,9 +3,10 @@
 //!
 //! `aside` what there is of a side without a leg, `rounds`, `reach`, `busy`, `away`, `relapses`, `turns` and `budget`
 //! whom to ask, how and when, `wishes` what it is asked, `replies` what it says, `machines` where it is no person,
-//! `forwarded` where it names another, `halves` where its call is two of ours, `behind` which phone of an upstream's it is; `join`, `unjoined`, `wish` and the
-//! session's `fits` the new leg; `repair`, `returned` and `consent` a phone that comes back by itself; `survivor` what
-//! is answered meanwhile, `notice` the word to it, `tone` where it takes none.
+//! `forwarded` where it names another, `halves` where its call is two of ours, `behind` which phone of an upstream's it
+//! is; `join`, `unjoined`, `wish`, `open_wish` and the session's `fits` the new leg; `repair`, `returned` and `consent`
+//! a phone that comes back by itself; `survivor` what is answered meanwhile, `notice` the word to it, `tone` where it
+//! takes none.
 
 pub(crate) mod aside;
 mod away;
@@ -18,6 +19,7 @@ mod halves;
 pub(crate) mod join;
 pub(crate) mod machines;
 pub(crate) mod notice;
+pub(crate) mod open_wish;
 pub(crate) mod reach;
 pub(crate) mod relapses;
 pub(crate) mod repair;

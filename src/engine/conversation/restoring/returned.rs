@@ -46,6 +46,7 @@ impl Conversation {
         let invite = *request.method() == Method::Invite;
         if let Some(leg) = self.leg_mut(side) {
             let _ = leg.dialog.refresh(request);
+            leg.lent = false;
             if offer.is_none() {
                 leg.negotiation = Negotiation::Offered;
             }

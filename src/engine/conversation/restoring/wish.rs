@@ -5,17 +5,17 @@ use serde::{Deserialize, Serialize};
 
 use super::survivor::stand;
 use crate::engine::conversation::Conversation;
-use crate::engine::conversation::context::{Context, What, end_with, retry_after};
+use crate::engine::conversation::context::{Context, retry_after};
 use crate::engine::conversation::doubting::outcome;
 use crate::engine::conversation::leg::{Leg, Talk};
 use crate::engine::conversation::session::enclosed::sdp_of;
 pub(crate) use crate::engine::conversation::session::keys::{Role, Telling};
 use crate::engine::conversation::session::media;
-use crate::engine::dialog::Negotiation;
 use crate::engine::events::Signal;
 use crate::engine::ids::{ConversationId, Flow, LegId, Side};
 use crate::engine::settings::MediaMode;
 use crate::engine::time::{Millis, Time};
+use crate::engine::transaction::ClientId;
 use crate::sip::{Message, Method, sdp};
 
 /// Who puts it off each time, as with an offer of its own open, is asked so often, and then is left as it is.
@@ -78,6 +78,12 @@ impl Leg {
         self.wish.unsaid == Some(response.cseq()) && *response.method() == Method::Invite
     }
 
+    /// It has agreed, or never will. What has come up since waits for its own turn.
+    pub(crate) fn is_told(&mut self) {
+        (self.lent, self.misled, self.unsure) = (false, false, false);
+        (self.wish.tries, self.wish.rounds) = (0, 0);
+    }
+
     /// After a restart nobody waits for what was asked then.
     pub(crate) fn asks_anew(&mut self, now: Time) {
         if self.wish.unsaid.is_some() {
@@ -91,12 +97,15 @@ impl Conversation {
     /// endpoint is offered now what its INVITE did not say.
     pub(crate) fn catch_up(&mut self, context: &mut Context<'_>, side: Side) {
         let id = self.id;
+        if let Some(leg) = self.leg_mut(side) {
+            leg.wish.at = None;
+        }
         if self.is_asked_to_go(side) {
             return self.catch_up_once_free(context, side);
         }
         // Who is asked has said less than it wishes, perhaps: its answer tells.
         let asked = self.party(side.other()).leg.as_ref();
-        if asked.is_some_and(|leg| leg.before.is_some() && leg.negotiation != Negotiation::Idle) {
+        if asked.is_some_and(|leg| leg.open_wish.is_some()) {
             return self.catch_up_once_free(context, side);
         }
         let Some(offer) = self.offer_to(side) else {
@@ -125,7 +134,8 @@ impl Conversation {
         let past_us = mode == MediaMode::Direct;
         let moved = !sdp::same_ways(told.as_bytes(), known.as_bytes(), past_us);
         if !less && !moved && media::same_directions_for(&before, &told, known) {
-            return;
+            // It may have agreed to something else.
+            return self.restate(context);
         }
         if moved && sdp::has_ice(told.as_bytes()) {
             return self.ask_for_offer(context, side);
@@ -136,12 +146,8 @@ impl Conversation {
         let Some(offered) = leg.may_offer(context).filter(|_| through) else {
             return self.catch_up_once_free(context, side);
         };
-        leg.negotiation = offered;
         leg.talk = talk;
-        leg.before = Some(Box::new(before));
-        leg.request(context, id, &method, What::Wish, |builder| {
-            end_with(builder, Some("application/sdp"), told.as_bytes())
-        });
+        leg.offer_alone(context, id, &method, (offered, before), &told);
         self.persist(context);
     }
 
@@ -157,11 +163,7 @@ impl Conversation {
         let Some(offered) = leg.may_offer(context).filter(|_| through) else {
             return self.catch_up_once_free(context, side);
         };
-        leg.negotiation = offered;
-        leg.before = Some(Box::new(leg.talk.clone()));
-        leg.request(context, id, &Method::Invite, What::Wish, |builder| {
-            end_with(builder, None, b"")
-        });
+        leg.ask_for_its_own(context, id, offered);
         leg.wish.unsaid = Some(leg.dialog.local_cseq);
         self.persist(context);
     }
@@ -212,7 +214,7 @@ impl Conversation {
             self.catch_up(context, side.other());
         }
         if let Some(other) = self.leg_mut(side.other())
-            && other.before.is_none()
+            && other.open_wish.is_none()
             && other.wish.at.is_none()
         {
             other.wish.rounds = 0;
@@ -239,9 +241,7 @@ impl Conversation {
     /// It is put off by its phone: it goes out once more after a while.
     fn catch_up_later(&mut self, context: &mut Context<'_>, side: Side, at_least: Millis) {
         let pause = self.pause_of_glare(context, side).max(at_least);
-        if let Some(leg) = self.leg_mut(side)
-            && leg.wish.tries < TRIES_MAX
-        {
+        if let Some(leg) = self.leg_mut(side) {
             leg.wish.tries += 1;
             leg.wish.at = Some(context.now + pause);
         }
@@ -260,60 +260,58 @@ impl Conversation {
     /// The same of who is there: what one that is sought, or hands the call on, has said last is for nobody before it has
     /// the call again, and whoever takes its place says its own.
     pub(crate) fn catch_up_with_who_is_there(&mut self, context: &mut Context<'_>, side: Side) {
+        let tries = self.leg_mut(side).map_or(0, |leg| leg.wish.tries);
         if self.party(side.other()).lost.is_some() {
+            if tries > 0 {
+                // It was told what stands, and has put that off.
+                self.restate(context);
+            }
             return self.catch_up_once_free(context, side);
         }
-        self.catch_up(context, side);
+        // Who lives, and never says a word to it, is left as it is.
+        if tries <= TRIES_MAX {
+            self.catch_up(context, side);
+        }
     }
 
     /// The answer to that offer. The survivor has had its own long since.
     pub(crate) fn wish_response(
         &mut self,
         context: &mut Context<'_>,
+        client: ClientId,
         leg: LegId,
         response: &Message,
         flow: Flow,
     ) {
-        let id = self.id;
-        let Some(side) = self.side_of(leg).filter(|_| response.status() >= 200) else {
+        let (id, status) = (self.id, response.status());
+        let Some(side) = self.side_of(leg).filter(|_| status >= 200) else {
             return;
         };
-        if outcome::ends_dialog(response.status()) {
-            return self.denied(context, side, Signal::RequestFailed);
-        }
-        let ok = response.status() < 300;
+        let ok = status < 300;
         let Some(leg) = self.leg_mut(side) else {
             return;
         };
-        let Some(before) = leg.before.take() else {
-            if ok && *response.method() == Method::Invite {
-                leg.acknowledge_again(context, id, response.cseq());
-            }
-            return;
-        };
-        // With an offer of its own open, or one of ours that was taken back (RFC 3261 14.2), it is told once that is
-        // over.
-        let after = leg.puts_off(response);
-        let later = after.is_some();
-        (leg.lent, leg.misled) = (leg.lent && later, leg.misled && later);
-        leg.unsure &= later;
-        if !ok {
-            // RFC 6141: all is as it was.
-            leg.talk.back_to(*before);
+        let open = leg.wish_over(client);
+        if !ok && let Some(open) = open {
+            leg.unwish(*open);
             leg.wish.unsaid.take_if(|asked| *asked == response.cseq());
-            if let Some(after) = after {
-                self.catch_up_later(context, side, after);
+            return self.unwished(context, side, response);
+        }
+        if outcome::ends_dialog(status) {
+            return self.denied(context, side, Signal::RequestFailed);
+        }
+        if open.is_none() {
+            // It was taken back.
+            if ok && *response.method() == Method::Invite {
+                leg.acknowledge_late(context, id, response);
             }
             return;
         }
         if leg.is_asked_for(response) {
+            (leg.lent, leg.misled, leg.unsure) = (false, false, false);
             return self.take_offer(context, side, response, flow);
         }
-        // What has come up since waits for its own turn.
-        leg.wish = Wish {
-            at: leg.wish.at,
-            ..Wish::default()
-        };
+        leg.is_told();
         if *response.method() == Method::Invite {
             leg.acknowledge(context, id, response.cseq(), None);
         }
@@ -326,10 +324,33 @@ impl Conversation {
         }
     }
 
-    /// A probe settles what the silence means.
+    /// Its phone does not agree, now or for good.
+    fn unwished(&mut self, context: &mut Context<'_>, side: Side, response: &Message) {
+        if outcome::ends_dialog(response.status()) {
+            return self.denied(context, side, Signal::RequestFailed);
+        }
+        let Some(leg) = self.leg_mut(side) else {
+            return;
+        };
+        // RFC 4028 7.3: the next one asks for what it demands.
+        let brief = response.status() == 422 && leg.too_brief(context, response);
+        // With an offer of its own open, or one of ours that was taken back (RFC 3261 14.2), it is told once that is
+        // over.
+        let after = leg
+            .puts_off(response)
+            .or_else(|| brief.then_some(Millis(0)));
+        match after.filter(|_| leg.wish.tries < TRIES_MAX) {
+            Some(after) => self.catch_up_later(context, side, after),
+            None => leg.is_told(),
+        }
+        self.persist(context);
+    }
+
+    /// A probe settles what the silence means. It may have agreed.
     pub(crate) fn wish_unanswered(
         &mut self,
         context: &mut Context<'_>,
+        client: ClientId,
         leg: LegId,
         signal: Signal,
     ) {
@@ -337,10 +358,11 @@ impl Conversation {
             return;
         };
         if let Some(leg) = self.leg_mut(side)
-            && let Some(before) = leg.before.take()
+            && let Some(open) = leg.wish_over(client)
         {
-            leg.talk.back_to(*before);
+            leg.wish_unheard(*open);
             leg.wish.unsaid = None;
+            leg.wish.tries += 1;
         }
         self.suspect(context, side, signal);
     }

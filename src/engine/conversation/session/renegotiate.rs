@@ -301,7 +301,7 @@ impl Conversation {
         let Some(leg) = self.leg_mut(to) else { return };
         leg.dialog.refresh_over(response, flow);
         leg.abilities.learn(response);
-        (leg.lent, leg.misled, leg.unsure) = (false, false, false);
+        leg.is_told();
         if let Some(said) = &said {
             match late {
                 true => leg.talk.offers(said.clone()),

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::giving::Giving;
 use crate::engine::conversation::Conversation;
-use crate::engine::conversation::context::{Context, What, end_with};
+use crate::engine::conversation::context::{Context, What};
 use crate::engine::conversation::ending::parting::Bye;
 use crate::engine::conversation::leg::{Leg, Talk};
 pub(crate) use crate::engine::conversation::letters::queue::{Author, Letter};
@@ -297,21 +297,20 @@ impl Conversation {
         self.set_right(context);
         let id = self.id;
         for side in [Side::Caller, Side::Callee] {
-            let Some(leg) = self
-                .leg_mut(side)
-                .filter(|leg| leg.lent && leg.is_quiet(context))
-            else {
+            let there = self.party(side.other()).lost.is_none();
+            let due = |leg: &&mut Leg| {
+                // What it is to hear besides comes with that.
+                let waits = there && leg.wish.at.is_some();
+                leg.lent && !waits && leg.is_quiet(context)
+            };
+            let Some(leg) = self.leg_mut(side).filter(due) else {
                 continue;
             };
             let before = leg.talk.clone();
             let (Some(told), Some(open)) = (leg.talk.tell_anew(), leg.may_offer(context)) else {
                 continue;
             };
-            leg.before = Some(Box::new(before));
-            leg.negotiation = open;
-            leg.request(context, id, &Method::Invite, What::Wish, |builder| {
-                end_with(builder, Some("application/sdp"), told.as_bytes())
-            });
+            leg.offer_alone(context, id, &Method::Invite, (open, before), &told);
         }
     }
 }
