@@ -6,7 +6,9 @@ use refork::engine::ports::MediaEvent;
 use refork::engine::time::Millis;
 use refork::sip::{Message, Method, Name};
 
+use crate::edge::contact_of;
 use crate::people::*;
+use crate::repair::replaces;
 use crate::table::*;
 
 /// Bob's mobile answers with what Alice has not got, and she is asked. Returns the mobile's INVITE and hers.
@@ -90,6 +92,36 @@ fn a_survivor_that_is_gone_too_is_found_so_in_time_and_the_new_phone_keeps_the_c
     let ok = response(&join, 200, mobile(), "m1");
     t.receive(mobile(), with_sdp(ok, &g722(mobile())));
     assert_eq!(joined(&t), 2);
+}
+
+/// Its phone has moved, and says so by a dialog of its own while it is asked by the one before.
+#[test]
+fn a_survivor_that_replaces_its_dialog_meanwhile_is_asked_by_the_new_one() {
+    let mut t = two();
+    let (a, _) = t.established();
+    t.bob_is_lost();
+    let there = t.request_to(desk(), Method::Invite);
+    t.reply(&there, 403, desk());
+    t.discard(desk());
+    answers(&mut t);
+    let replacing = request(Method::Invite, "alice", "bob", alice(), "anew")
+        .header(Name::Contact, contact_of("alice", alice()))
+        .header(Name::Replaces, replaces(&a));
+    let replacing = with_sdp(replacing, &sdp(alice(), 1, "sendrecv"));
+    t.receive(alice(), replacing);
+    let ok = t.response_to(alice(), 200);
+    let mut a = Remote::of_answer(&ok, alice());
+    t.receive(alice(), a.ack(1));
+    t.request_to(alice(), Method::Bye);
+    t.pass(Millis(2_500));
+    let join = t.waiting(alice(), &Method::Invite).unwrap();
+    assert_eq!(join.call_id(), "anew");
+    let ok = response(&join, 200, alice(), "a1");
+    t.receive(alice(), with_sdp(ok, &g722(alice())));
+    assert_eq!((lost(&t), joined(&t)), (0, 1));
+    let bye = a.request(Method::Bye).end();
+    t.receive(alice(), bye);
+    t.request_to(mobile(), Method::Bye);
 }
 
 #[test]

@@ -248,6 +248,8 @@ impl Conversation {
         let Ok(answer) = self.answer_to(context, side, &mut leg, false) else {
             return self.unfit(context, side, &leg, &asking);
         };
+        // Who is asked for its consent to somebody else is asked by the new dialog.
+        self.joins_later(context, side);
         let lost = self.party(side).is_missed();
         // The ports of the lost leg are the side's again: nothing else has been agreed for others.
         let old = match self.revive(context, side) {
