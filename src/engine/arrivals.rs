@@ -407,7 +407,8 @@ impl Engine {
             | Word::Decline
             | Word::Keep(_)
             | Word::Unknown
-            | Word::Half(_)
+            | Word::Half { .. }
+            | Word::HungUp
             | Word::Here(_) => {}
         }
     }

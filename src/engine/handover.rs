@@ -48,9 +48,15 @@ pub enum Word {
     Leave(Bytes),
     /// The far side is lost, beyond one of these upstreams, of a call that may be the other half of this one
     /// (`conversation::restoring::halves`).
-    Half(Vec<Box<str>>),
+    Half {
+        upstreams: Vec<Box<str>>,
+        /// It was begun by a `sips:` URI.
+        secure: bool,
+    },
     /// That side is lost here, too: the phone of the other one is promised.
     Here(Box<Endpoint>),
+    /// Who has that phone has hung up.
+    HungUp,
 }
 
 /// The session that the far end is offered, and by whom.

@@ -28,6 +28,10 @@ pub struct House {
     pub anew: bool,
     /// A phone that agrees to no session.
     pub refuses: Option<SocketAddr>,
+    /// One that says nothing to offers for now.
+    pub refuses_to_answer: Option<SocketAddr>,
+    /// Who was offered a session, and whether within a dialog.
+    pub offered: Vec<(SocketAddr, bool)>,
     /// Phones that answer, and what they have to say of their sessions.
     phones: Vec<(SocketAddr, String)>,
     pub told: Vec<(SocketAddr, String)>,
@@ -70,6 +74,8 @@ impl House {
             own: false,
             anew: false,
             refuses: None,
+            refuses_to_answer: None,
+            offered: Vec::new(),
             phones,
             told: Vec::new(),
             invite: None,
@@ -99,19 +105,29 @@ impl House {
         let phones = [alice(), desk(), mobile()];
         let mut house = Self::new(t, path, phones.map(|at| (at, session(at))).into());
         house.own = own;
-        let invite = first(Method::Invite, "alice", "bob", alice(), "call1", 1)
-            .header(Name::Contact, contact_of("alice", alice()));
-        let bytes = with_sdp(invite, &session(alice()));
-        house.t.receive(alice(), bytes);
-        house.phones.remove(0);
-        house.lives(1);
-        let ok = house.t.response_to(alice(), 200);
-        let caller = Remote::of_answer(&ok, alice());
-        house.t.receive(alice(), caller.ack(1));
-        house.phones.insert(0, (alice(), session(alice())));
-        house.lives(1);
-        house.told.clear();
+        let caller = house.calls("call1");
         (house, caller)
+    }
+
+    fn calls(&mut self, call: &str) -> Remote {
+        let phone = self.phones.remove(0);
+        let invite = first(Method::Invite, "alice", "bob", alice(), call, 1)
+            .header(Name::Contact, contact_of("alice", alice()));
+        let bytes = with_sdp(invite, &phone.1);
+        self.t.receive(alice(), bytes);
+        self.lives(1);
+        let ok = self.t.response_to(alice(), 200);
+        let caller = Remote::of_answer(&ok, alice());
+        self.t.receive(alice(), caller.ack(1));
+        self.phones.insert(0, phone);
+        self.lives(1);
+        self.told.clear();
+        self.offered.clear();
+        caller
+    }
+
+    pub fn calls_once_more(&mut self) {
+        self.calls("call2");
     }
 
     pub fn lives(&mut self, seconds: u64) {
@@ -193,7 +209,12 @@ impl House {
         }
         self.told.extend(what.map(|what| (at, what)));
         let offers = matches!(request.method(), Method::Invite | Method::Update);
-        if offers && self.refuses == Some(at) {
+        if offers {
+            self.offered.push((at, request.to_tag().is_some()));
+        }
+        if offers && self.refuses_to_answer == Some(at) {
+            // It is sent again.
+        } else if offers && self.refuses == Some(at) {
             self.t.reply(request, 488, at);
         } else if offers {
             let ok = response(request, 200, at, "b1");

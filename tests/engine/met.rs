@@ -1,7 +1,7 @@
 //! Two phones here are in a call that goes through a PBX, and each half of it has lost the PBX: they go on with one
 //! another.
 
-use refork::engine::events::Happening;
+use refork::engine::events::{Ending, Happening};
 use refork::sip::Method;
 
 use crate::halves::*;
@@ -96,11 +96,70 @@ fn a_phone_that_does_not_agree_is_called_as_ever() {
     house.anew = true;
     house.refuses = Some(desk());
     house.lives(60);
+    // It was asked within its dialog first.
+    assert_eq!(house.offered[0], (desk(), true));
     assert_eq!(house.told(desk())[..1], ["INVITE"]);
     house.refuses = None;
     house.lives(20);
     let restored = |what: &Happening| matches!(what, Happening::Restored { .. });
     assert!(house.t.happened(restored) > 0);
+}
+
+/// Who hangs up is not called once more by the other half.
+#[test]
+fn who_hangs_up_before_the_halves_have_met_does_so_for_both() {
+    for (at, other) in [(alice(), desk()), (desk(), alice())] {
+        for tenths in [0, 8, 12, 30] {
+            let (mut house, mut caller) = House::quiet_within(Table::new(probed()));
+            let invite = house.invite.clone().unwrap();
+            let mut callee = Remote::of_invite(&invite, desk(), "b1");
+            house.anew = true;
+            let info = caller.request(Method::Info).end();
+            house.t.receive(alice(), info);
+            let info = callee.request(Method::Info).end();
+            house.t.receive(desk(), info);
+            (0..tenths).for_each(|_| house.tenth());
+            let who = if at == alice() {
+                &mut caller
+            } else {
+                &mut callee
+            };
+            let bye = who.request(Method::Bye).end();
+            house.t.receive(at, bye);
+            house.lives(60);
+            let wanted = if tenths == 0 {
+                vec![]
+            } else {
+                vec![(other, "BYE".into())]
+            };
+            assert!(
+                tenths == 0 || house.told == wanted,
+                "{at} {tenths} {:?}",
+                house.told
+            );
+            assert!(tenths == 0 || house.ended() == 2, "{at} {tenths}");
+        }
+    }
+}
+
+/// The same users, in two calls with one another: which halves belong together is not known before two are left.
+#[test]
+fn two_calls_of_the_same_users_are_not_mixed_up() {
+    let (mut house, _) = House::quiet_within(Table::new(probed()));
+    house.calls_once_more();
+    house.anew = true;
+    house.lives(45);
+    let same = |what: &Happening| {
+        matches!(
+            what,
+            Happening::Ended {
+                how: Ending::Joined,
+                ..
+            }
+        )
+    };
+    assert_eq!(house.lost(), 4);
+    assert!(house.t.happened(same) < 2);
 }
 
 #[test]
@@ -111,7 +170,10 @@ fn a_restart_in_the_middle_leaves_no_phone_without_the_other() {
         house.anew = true;
         let info = caller.request(Method::Info).end();
         house.t.receive(alice(), info);
+        // The phone answers once we are back.
+        house.refuses_to_answer = Some(desk());
         (0..tenths).for_each(|_| house.tenth());
+        house.refuses_to_answer = None;
         house.t.restart();
         house.lives(60);
         assert_eq!(house.told, [], "{tenths}");

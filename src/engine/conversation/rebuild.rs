@@ -137,7 +137,10 @@ impl Conversation {
         // whom somebody has named that forwards.
         let (kept, others): (Vec<_>, Vec<_>) = (uncalled.into_iter())
             .partition(|branch| lost.transfer.is_some() || branch.meant.is_some());
-        if !others.is_empty() {
+        if others.iter().any(|branch| branch.giver.is_some()) {
+            // The other half of the call is asked for its phone once more.
+            lost.start = Some(context.now);
+        } else if !others.is_empty() {
             lost.retry_at = lost.retry_at.or(Some(context.now));
         }
         fork.wait_again(kept);

@@ -174,6 +174,9 @@ impl Conversation {
         if self.ended.is_some() {
             return;
         }
+        if matches!(how, Ending::HungUp(_)) {
+            self.hangs_up_for_both(context);
+        }
         let id = self.id;
         let relayed = |ports: &media::Ports| ports.state != media::PortState::None;
         let has_media = self.ports.iter().any(relayed)

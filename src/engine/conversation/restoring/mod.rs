@@ -122,7 +122,7 @@ impl Conversation {
         let mut lost = Restoration::new(old, context.now, context.now + WAIT_MAX);
         lost.start = Some(context.now + begins);
         lost.gone = gone;
-        lost.half = Half::of(&lost.old, signal, context.now);
+        lost.half = Half::of(&lost.old, signal);
         if let Some(walked) = &self.party(side).walked {
             lost.fork.trail = Some(walked.trail.clone());
             lost.fork.steps = walked.steps.clone();
@@ -298,8 +298,9 @@ impl Conversation {
             if !self.callable(branch, streams) {
                 continue;
             }
-            let free =
-                transfers || Restoration::may_call(&mut lost.turns, context, self.id, branch);
+            // Of who is given nothing rings.
+            let given = transfers || branch.giver.is_some();
+            let free = given || Restoration::may_call(&mut lost.turns, context, self.id, branch);
             if !free {
                 waits = true;
                 continue;

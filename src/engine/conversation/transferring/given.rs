@@ -98,6 +98,7 @@ impl Conversation {
     pub(super) fn give(&mut self, context: &mut Context<'_>, side: Side) {
         self.settle_carried(context, side.other());
         self.last_letters(context, side);
+        self.turn_back_unaccepted(context, side.other());
         let party = self.party_mut(side);
         party.check = None;
         let Some(mut leg) = party.leg.take() else {
@@ -110,6 +111,23 @@ impl Conversation {
         }
         self.persist(context);
         self.offer_given(context);
+    }
+
+    /// What has no answer yet of what was written here does not go along: its writer sends it again, where it is by then.
+    fn turn_back_unaccepted(&mut self, context: &mut Context<'_>, to: Side) {
+        if self.giving.as_ref().is_none_or(|giving| !giving.half) {
+            return;
+        }
+        let letters = self.party(to).queue.letters.iter();
+        let open = letters.filter_map(|letter| Some((letter.number, letter.server?)));
+        for (number, server) in open.collect::<Vec<_>>() {
+            self.dequeue(context, to, number);
+            context.refuse(
+                server,
+                500,
+                "message to who is taken over by the other half of the call",
+            );
+        }
     }
 
     /// Says that the leg is the other's.

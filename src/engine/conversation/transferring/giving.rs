@@ -137,6 +137,12 @@ impl Conversation {
         free
     }
 
+    /// Returns true where that is so of the other half of the call, which has asked for nothing yet.
+    pub(crate) fn has_promised_half(&self, to: ConversationId) -> bool {
+        let giving = self.giving.as_ref();
+        giving.is_some_and(|giving| giving.half && giving.to == to && giving.is_idle())
+    }
+
     /// The same to the other half of the call.
     pub(crate) fn promise_to_half(
         &mut self,

@@ -52,7 +52,8 @@ impl Conversation {
             }
             Word::Leave(leg) => self.on_left(context, from, &leg),
             Word::Taken => self.on_taken(context, from),
-            Word::Half(upstreams) => self.on_half(context, from, &upstreams),
+            Word::Half { upstreams, secure } => self.on_half(context, from, (&upstreams, secure)),
+            Word::HungUp => self.on_half_hung_up(context),
             Word::Here(endpoint) => self.on_half_here(context, from, *endpoint),
             Word::Keep(_) if self.has_giving_to(from) => self.declined(context, from),
             Word::Keep(status) => {
@@ -166,7 +167,10 @@ impl Conversation {
             return None;
         };
         let uuid = self.uuid_of(side.other());
-        let another = person.aor != self.party(side).aor;
+        let lost = self.party(side).lost.as_ref();
+        let of_half = lost.is_some_and(|lost| lost.is_of_half(number));
+        // The PBX may have named the very user by another domain.
+        let another = !of_half && person.aor != self.party(side).aor;
         let branch = self.branch_mut(number)?;
         // Somebody else than who was asked for has taken the call there.
         branch.picker = another.then(|| Box::new(person));
