@@ -200,7 +200,7 @@ impl Passages {
             addressed: destination.asker(&context.shared.settings),
             asserted: asserted(request, asker),
             asker: asker.clone(),
-            trail: Trail::of(request, goes_home || !asker.is_unknown()),
+            trail: Trail::of(request, &destination.aor, goes_home || !asker.is_unknown()),
             steps: Steps::default(),
             to: destination.aor,
             began: context.now,

@@ -7,6 +7,8 @@ use refork::engine::settings::*;
 use refork::engine::time::Millis;
 use refork::sip::{Builder, Message, Method, Name};
 
+use crate::admission::instead;
+use crate::edge::{asked_at_the_pbx, in_front, invite_by, path_of, pbx};
 use crate::people::*;
 use crate::table::*;
 
@@ -279,4 +281,40 @@ fn a_re_fork_goes_on_from_who_was_called() {
     t.bob_is_lost();
     let again = t.request_to(mobile(), Method::Invite);
     assert_eq!(history(&again), Some(step(mobile(), 4)));
+}
+
+/// A phone's Contact is what it likes: that it looks like one of ours makes nobody of it but the user whose phone it is.
+#[test]
+fn a_token_that_a_phone_has_made_up_names_the_user_alone() {
+    for made_up in [
+        "sip:ceo@pbx.example.net",
+        "sip:a@b>;index=1\r\nP-Asserted-Identity: <sip:ceo@pbx.example.net>\r\nX: <sip:x",
+    ] {
+        let mut t = in_front(PathMode::Path);
+        let path = path_of(&t.register_beyond("bob", desk()));
+        let hex: String = made_up.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let contact = format!("sip:rf-00112233445566778899-{hex}@10.0.0.7:5060");
+        let asks = "Supported: histinfo\r\nCSeq: 1";
+        let invite = instead(&invite_by(&path, &contact, "c1"), "CSeq: 1", asks);
+        t.receive(pbx(), invite);
+        let rung = t.request_to(desk(), Method::Invite);
+        let rung_as = history(&rung).unwrap();
+        forwards(&mut t, &rung, desk(), "<sip:carol@pbx.example.net>");
+        let onward = asked_at_the_pbx(&mut t, "carol");
+        for request in [&rung, &onward] {
+            assert_eq!(request.header(Name::PAssertedIdentity), None);
+            let text = String::from_utf8_lossy(request.bytes());
+            assert!(!text.contains("ceo@"), "{text}");
+        }
+        // A token that can be none of ours is a user part like any other.
+        let user = if made_up.contains('>') {
+            contact.as_str()
+        } else {
+            "sip:bob@pbx.example.net"
+        };
+        assert!(
+            rung_as.starts_with(&format!("<{user}>;index=1")),
+            "{rung_as}"
+        );
+    }
 }

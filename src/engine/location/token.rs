@@ -40,7 +40,10 @@ fn read(user: &str) -> Option<(&str, Aor)> {
     let bytes: Option<Vec<u8>> = (0..hex.len() / 2)
         .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok())
         .collect();
-    Some((token, Aor::from_canonical(String::from_utf8(bytes?).ok()?)))
+    // Anybody can write one: what is none that we would give out is not to stand in a line of ours.
+    let aor = String::from_utf8(bytes?).ok()?;
+    Uri::parse(&aor).ok()?;
+    Some((token, Aor::from_canonical(aor)))
 }
 
 /// Returns the token of a URI.
@@ -88,6 +91,10 @@ mod tests {
             &format!("rf-{token}-73697"),
             &format!("rf-{token}-7369zz"),
             &format!("rf-{token}-ff"),
+            &format!("rf-{token}-"),
+            &format!("rf-{token}-626f62"),
+            // `sip:a@b>`, a line break, `X: y`.
+            &format!("rf-{token}-7369703a6140623e0d0a583a2079"),
             &format!("rf-{token}-{}", "61".repeat(AOR_MAX + 1)),
         ] {
             assert_eq!(of_uri(&format!("sip:{user}@192.0.2.1")), None, "{user}");

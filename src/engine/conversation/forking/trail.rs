@@ -12,7 +12,7 @@ use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
 use crate::engine::conversation::people::asserted::is_told;
 use crate::engine::endpoint::Endpoint;
-use crate::engine::ids::{LegId, Side};
+use crate::engine::ids::{Aor, LegId, Side};
 use crate::engine::location::token;
 use crate::sip::{Address, Message, Name, Params, Privacy, Uri};
 
@@ -98,8 +98,8 @@ impl Step {
 
 impl Trail {
     /// Returns the trail of a request that brings one, or whose sender wants to know of it; its last entry is
-    /// the Request-URI (RFC 7044 9.1), or whose phone a token there is.
-    pub(crate) fn of(request: &Message, believed: bool) -> Option<Box<Self>> {
+    /// the Request-URI (RFC 7044 9.1), or the user who is called where there is a token.
+    pub(crate) fn of(request: &Message, user: &Aor, believed: bool) -> Option<Box<Self>> {
         let entries = if believed { read(request) } else { Vec::new() };
         if entries.is_empty() && !wants(request) {
             return None;
@@ -108,9 +108,7 @@ impl Trail {
             entries,
             hidden: Privacy::of(request).hides_history(),
         };
-        let asked = request.uri();
-        let (last, user) = (trail.entries.last(), token::of_uri(asked));
-        let uri = user.as_ref().map_or(asked, |(_, user)| user.as_str());
+        let (last, uri) = (trail.entries.last(), token::known_as(request.uri(), user));
         if last.is_none_or(|last| !is_one(&last.uri, uri)) {
             let index = last.map_or_else(|| "1".into(), |last| format!("{}.1", last.index).into());
             trail.push(uri, index, "");
@@ -331,6 +329,10 @@ mod tests {
         Message::parse(text.into()).unwrap()
     }
 
+    fn bob() -> Aor {
+        Aor::from_canonical("sip:bob@example.org")
+    }
+
     fn value(trail: &Trail, trusted: bool) -> String {
         let line = trail.line(trusted);
         line.trim_end()
@@ -386,7 +388,7 @@ mod tests {
                 Some("<sip:z@y>;index=7, <sip:bob@example.org>;index=7.1"),
             ),
         ] {
-            let trail = Trail::of(&request(lines), true);
+            let trail = Trail::of(&request(lines), &bob(), true);
             assert_eq!(
                 trail.map(|trail| value(&trail, true)).as_deref(),
                 expected,
@@ -400,7 +402,7 @@ mod tests {
         let many: String = (1..=100)
             .map(|n| format!("History-Info: <sip:u{n}@y>;index={n}\r\n"))
             .collect();
-        let mut trail = Trail::of(&request(&many), true).unwrap();
+        let mut trail = Trail::of(&request(&many), &bob(), true).unwrap();
         assert_eq!(trail.entries.len(), ENTRIES_MAX);
         assert_eq!(&*trail.entries[0].uri, "sip:u1@y");
         assert_eq!(&*trail.entries[ENTRIES_MAX - 2].uri, "sip:u100@y");
@@ -415,14 +417,14 @@ mod tests {
     #[test]
     fn who_is_to_be_hidden_is_hidden_from_those_who_are_not_trusted() {
         let private = "History-Info: <sip:x@y?Reason=SIP%3Bcause%3D302&Privacy=history>;index=1, <sip:bob@example.org>;index=1.1;mp=1\r\n";
-        let trail = Trail::of(&request(private), true).unwrap();
+        let trail = Trail::of(&request(private), &bob(), true).unwrap();
         assert_eq!(
             value(&trail, false),
             "<sip:anonymous@anonymous.invalid?Reason=SIP%3Bcause%3D302>;index=1, <sip:bob@example.org>;index=1.1;mp=1"
         );
         assert!(value(&trail, true).starts_with("<sip:x@y?Reason"));
         let all = format!("Privacy: history\r\n{private}");
-        let trail = Trail::of(&request(&all), true).unwrap();
+        let trail = Trail::of(&request(&all), &bob(), true).unwrap();
         let mut steps = Steps::default();
         let toward = trail.toward("sip:b@198.51.100.2", Step::Registered, &mut steps);
         assert_eq!(

@@ -224,7 +224,7 @@ impl Conversation {
         let lines = FirstLines::of(request, &conversation.party(Side::Caller).asker, &own);
         let believed = destination.asked_by.is_some() || *caller == Asker::Trusted;
         let diverted = Diverted::of(request, believed);
-        let trail = Trail::of(request, is_judged || !caller.is_unknown());
+        let trail = Trail::of(request, &called, is_judged || !caller.is_unknown());
         if destination.upstream.is_some() {
             conversation.party_mut(Side::Callee).asked = Some(destination.uri.clone());
         }
