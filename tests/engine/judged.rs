@@ -360,3 +360,36 @@ fn a_call_that_a_phone_forwards_to_the_pbx_is_proven_by_our_account() {
         }
     }
 }
+
+/// Bob's phone forwards whoever calls it: our account vouches for a phone that the PBX has let register, and for nobody
+/// who has but its name.
+#[test]
+fn a_forwarded_call_in_the_name_of_a_user_of_the_pbx_is_not_proven_for_a_stranger() {
+    for at in [stranger(), alice()] {
+        let mut t = in_front();
+        t.register("bob", desk(), "desk");
+        let invite = with_sdp(
+            request(Method::Invite, "alice", "bob", at, "c1"),
+            &audio(at),
+        );
+        let claimed = "<sip:alice@pbx.example.net>";
+        t.receive(at, instead(&invite, "<sip:alice@example.org>", claimed));
+        let rung = t.request_to(desk(), Method::Invite);
+        let forwards = response(&rung, 302, desk(), "f1").end();
+        let own = "Contact: <sip:phone@198.51.100.2:5060>";
+        let to = "Contact: <sip:carol@pbx.example.net>";
+        t.receive(desk(), instead(&forwards, own, to));
+        t.request_to(desk(), Method::Ack);
+        let onward = asked_at_the_pbx(&mut t, "carol");
+        asked(&mut t, &onward, "x");
+        if at == stranger() {
+            t.nothing_to(pbx());
+            let refused = t.response_to(at, 403);
+            assert_eq!(refused.header(Name::ProxyAuthenticate), None);
+            continue;
+        }
+        let again = asked_at_the_pbx(&mut t, "carol");
+        let shown = again.header(Name::ProxyAuthorization).unwrap();
+        assert!(shown.contains("username=\"refork\""), "{shown}");
+    }
+}

@@ -229,8 +229,9 @@ impl Conversation {
     ) -> bool {
         let response = answer.response;
         // Who called, and has shown nobody who it is, is asked where its Contact says.
-        let unknown = self.branch_side(leg);
-        let unknown = unknown.is_some_and(|side| self.party(side).asker.is_unknown());
+        let called = self.branch_side(leg);
+        let unknown = called.is_some_and(|side| self.party(side).asker.is_unknown());
+        let claimed = self.claims(called.unwrap_or(Side::Callee).other());
         let (Some(branch), Some(sent)) = (self.branch_mut(leg), answer.sent) else {
             return false;
         };
@@ -244,8 +245,11 @@ impl Conversation {
             }
             return false;
         };
-        let (name, own) = (Box::from(name), own.clone());
+        let (name, own) = (Box::<str>::from(name), own.clone());
         let proofs = &mut branch.leg.dialog.proofs;
+        if proofs.ours_alone && claimed.as_ref() == Some(&name) {
+            return false;
+        }
         let learned = context.learn(proofs, &mut branch.rounds, (&name, &own), response, sent);
         if learned.is_some() {
             branch.call_again();

@@ -4,6 +4,7 @@
 use crate::engine::asker::Asker;
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::Context;
+use crate::engine::conversation::leg::Leg;
 use crate::engine::ids::Side;
 use crate::engine::trust;
 
@@ -14,6 +15,22 @@ pub(crate) fn may_have_called(asker: &Asker, beyond: bool, upstream: Option<&str
 }
 
 impl Conversation {
+    /// Returns the upstream in the name of one of whose users this side calls, and nothing shows that it is that user:
+    /// our account there would vouch for it. Whoever calls by the upstream is the upstream's to know.
+    pub(super) fn claims(&self, side: Side) -> Option<Box<str>> {
+        let party = self.party(side);
+        let beyond = party.leg.as_ref().is_some_and(Leg::is_beyond);
+        match &party.asker {
+            Asker::Says(upstream) if !beyond => Some(upstream.clone()),
+            Asker::Says(_)
+            | Asker::Proven(_)
+            | Asker::Unasked(_)
+            | Asker::Trusted
+            | Asker::Of(_)
+            | Asker::Stranger => None,
+        }
+    }
+
     /// Returns true where a side was called through an upstream, or calls from the address of one.
     pub(crate) fn is_beyond(&self, context: &Context<'_>, side: Side) -> bool {
         let party = self.party(side);
