@@ -393,3 +393,49 @@ fn a_forwarded_call_in_the_name_of_a_user_of_the_pbx_is_not_proven_for_a_strange
         assert!(shown.contains("username=\"refork\""), "{shown}");
     }
 }
+
+/// Alice shows the PBX who she is; whom it has her call instead, and whom that one's phone names, are shown nothing of it.
+#[test]
+fn what_the_caller_shows_the_pbx_goes_on_to_nobody_who_is_called_instead() {
+    const OWN: &str =
+        "Digest username=\"alice\", realm=\"pbx\", nonce=\"n1\", uri=\"sip:x@y\", response=\"0\"";
+    let mut t = in_front();
+    t.register("bob", desk(), "desk");
+    let lines = format!(
+        "Proxy-Authorization: {OWN}\r\nAuthorization: {OWN}\r\nReplaces: x@pbx;to-tag=1;from-tag=2\r\n"
+    );
+    let way = ("<sip:alice@pbx.example.net>", lines.as_str());
+    t.receive(alice(), by(way, &Method::Invite, alice(), "c1"));
+    let shown = |request: &Message| {
+        let names = [
+            Name::ProxyAuthorization,
+            Name::Authorization,
+            Name::Replaces,
+        ];
+        names.map(|name| request.header(name).is_some())
+    };
+    let first = t.request_to(pbx(), Method::Invite);
+    assert_eq!(shown(&first), [true; 3]);
+    let moved = response(&first, 302, pbx(), "m1").end();
+    let own = format!("Contact: <sip:phone@{}>", pbx());
+    t.receive(
+        pbx(),
+        instead(&moved, &own, "Contact: <sip:bob@example.org>"),
+    );
+    t.request_to(pbx(), Method::Ack);
+    let rung = t.request_to(desk(), Method::Invite);
+    assert_eq!(shown(&rung), [false; 3]);
+    let forwards = response(&rung, 302, desk(), "f1").end();
+    let own = "Contact: <sip:phone@198.51.100.2:5060>";
+    let to = "Contact: <sip:dave@pbx.example.net>";
+    t.receive(desk(), instead(&forwards, own, to));
+    t.request_to(desk(), Method::Ack);
+    let onward = asked_at_the_pbx(&mut t, "dave");
+    assert_eq!(shown(&onward), [false; 3]);
+    // What it asks of that call is our account's to prove.
+    asked(&mut t, &onward, "x");
+    let again = asked_at_the_pbx(&mut t, "dave");
+    let proof = again.header(Name::ProxyAuthorization).unwrap();
+    assert!(proof.contains("username=\"refork\""), "{proof}");
+    assert_eq!(shown(&again), [true, false, false]);
+}

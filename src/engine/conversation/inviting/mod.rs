@@ -211,17 +211,15 @@ impl Conversation {
         let through = destination.targets.first();
         let through = through.and_then(|target| target.endpoint.through.as_deref());
         let is_judged = conversation.proves_through(context, Side::Caller, through);
-        let judged = Some(request).filter(|_| is_judged);
-        let mut own = judged.map_or_else(Vec::new, proof);
-        if destination.upstream.is_some() {
-            own.extend(replacing(request));
-        }
-        own.extend(joining(request));
         let caller = &conversation.party(Side::Caller).asker;
+        let mut lines = FirstLines::of(request, caller, joining(request));
         if is_judged {
-            own.extend(for_own_upstream(request, caller));
+            lines.to_judge = proof(request);
+            lines.to_judge.extend(for_own_upstream(request, caller));
         }
-        let lines = FirstLines::of(request, &conversation.party(Side::Caller).asker, &own);
+        if destination.upstream.is_some() {
+            lines.replacing = replacing(request);
+        }
         let believed = destination.asked_by.is_some() || *caller == Asker::Trusted;
         let diverted = Diverted::of(request, believed);
         let trail = Trail::of(request, &called, is_judged || !caller.is_unknown());
@@ -316,6 +314,10 @@ impl Conversation {
             if caller_ready && self.callable(branch, streams) {
                 let (lines, diverted) = (&invitation.lines, &invitation.diverted);
                 let named = hears_names(context, branch.endpoint());
+                // Whom a phone or the upstream names instead is shown neither.
+                let judges = self.proves_to(context, Side::Caller, Some(&branch.leg));
+                let dialled = branch.endpoint().through.is_some() && branch.meant.is_none();
+                let apart = lines.apart(judges, dialled);
                 let asks: &[u8] = match (invitation.told, invitation.told_ends) {
                     (true, true) => b"Supported: histinfo, 199\r\n",
                     (true, false) => b"Supported: histinfo\r\n",
@@ -337,6 +339,7 @@ impl Conversation {
                             .header(Name::MaxBreadth, share)
                             .raw_lines(asks)
                             .raw_lines(lines.toward(told, named))
+                            .raw_lines(&apart)
                             .raw_lines(diverted.lines(told).as_bytes())
                     },
                 );

@@ -119,7 +119,7 @@ impl Conversation {
     }
 
     /// The same of a side, and a leg of the other one.
-    pub(super) fn proves_to(&self, context: &Context<'_>, asker: Side, leg: Option<&Leg>) -> bool {
+    pub(crate) fn proves_to(&self, context: &Context<'_>, asker: Side, leg: Option<&Leg>) -> bool {
         leg.is_some_and(|leg| {
             let through = leg.endpoint.through.as_deref();
             !leg.dialog.proofs.ours_alone && self.proves_through(context, asker, through)
@@ -135,7 +135,7 @@ impl Conversation {
         if response.status() < 200 || !self.asker_proves(context, leg) {
             return;
         }
-        let lines = invitation.lines.toward(true, true);
+        let lines = &invitation.lines.to_judge;
         let tried = Tried::in_lines(lines, &Method::Invite, &caller.dialog.flow);
         for event in tried.judged(response, context.now, context.world) {
             context.emit(event);

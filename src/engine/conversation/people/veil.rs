@@ -96,6 +96,10 @@ pub(crate) struct FirstLines {
     whole: Vec<u8>,
     /// For those who are not trusted, where that is another matter: for who may hear names, and for others.
     veiled: Option<[Vec<u8>; 2]>,
+    /// For the upstream alone that judges the caller: what it proves itself by, and what a stranger may not ask.
+    pub(crate) to_judge: Vec<u8>,
+    /// For whom the caller has dialled beyond an upstream, where the dialog is that it would replace.
+    pub(crate) replacing: Vec<u8>,
 }
 
 impl FirstLines {
@@ -126,7 +130,15 @@ impl FirstLines {
                 })
             }),
             whole,
+            to_judge: Vec::new(),
+            replacing: Vec::new(),
         }
+    }
+
+    /// Returns those that are not for everyone, where it is for `judges` or `dialled`.
+    pub(crate) fn apart(&self, judges: bool, dialled: bool) -> Vec<u8> {
+        let of = |lines, wanted| if wanted { lines } else { &[][..] };
+        [of(&self.to_judge, judges), of(&self.replacing, dialled)].concat()
     }
 
     /// Returns them for one who is trusted, or who may hear names.
