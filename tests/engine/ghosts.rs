@@ -92,6 +92,33 @@ fn a_phone_busy_with_a_call_that_it_has_lost_is_freed_of_it_and_asked_again() {
     assert_eq!(again.header(Name::Replaces), None);
 }
 
+/// Who is busy with the dialog that was lost last has the BYE of that, whoever was freed before it.
+#[test]
+fn a_lost_phone_is_freed_of_the_call_after_another_was_freed_of_it() {
+    let mut t = two();
+    t.desk_is_left_for_the_mobile();
+    t.nobody_answers_arp_for(40);
+    t.discard(mobile());
+    t.bob_is_lost();
+    t.pass(Millis(2_100));
+    let unheard = t.request_to(mobile(), Method::Invite);
+    let busy = t.request_to(desk(), Method::Invite);
+    t.reply(&busy, 486, desk());
+    let bye = t.waiting(desk(), &Method::Bye).expect("its BYE");
+    t.reply(&bye, 200, desk());
+    t.discard(desk());
+    t.reply(&unheard, 486, mobile());
+    let bye = t.waiting(mobile(), &Method::Bye).expect("its BYE, too");
+    assert_ne!(bye.call_id(), unheard.call_id());
+    t.reply(&bye, 200, mobile());
+    t.discard(mobile());
+    t.pass(Millis(500));
+    for at in [desk(), mobile()] {
+        let again = t.request_to(at, Method::Invite);
+        assert_eq!(again.header(Name::Replaces), None);
+    }
+}
+
 /// A BYE by time comes when it was to come.
 fn is_told_by_time(t: &mut Table, first: &Message, put_off: impl FnOnce(&mut Table)) {
     t.nobody_answers_arp_for(40);

@@ -19,25 +19,67 @@ use crate::engine::conversation::index::{answered_peers, peer_key, rung_at};
 
 /// A busy endpoint is asked so many times more.
 const BUSY_MAX: u32 = 3;
+/// Endpoints that are freed beside the lost one, which were lost before it.
+const FREED_MAX: usize = 16;
 
-/// How often it said so, and when it is asked again.
+/// Who was busy with a call that is over.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Busy {
-    times: u32,
-    again: Option<Box<(Time, Endpoint)>>,
+    #[serde(default)]
+    freed: Vec<Freed>,
     /// Endpoints that were left alone, each told of once.
     spared: Vec<Arc<Identity>>,
 }
 
+/// How often one said so, and when it is asked again.
+#[derive(Debug, Serialize, Deserialize)]
+struct Freed {
+    endpoint: Endpoint,
+    times: u32,
+    again: Option<Time>,
+}
+
+impl Freed {
+    fn is(&self, endpoint: &Endpoint) -> bool {
+        location::same(&self.endpoint.identity, &endpoint.identity)
+    }
+}
+
 impl Busy {
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        self.again.as_deref().map(|(at, _)| *at)
+        self.freed.iter().filter_map(|freed| freed.again).min()
     }
 
     /// Returns true where an endpoint is to be asked later, and not before.
     pub(super) fn holds_back(&self, endpoint: &Endpoint) -> bool {
-        let waits = self.again.as_deref();
-        waits.is_some_and(|(_, known)| location::same(&known.identity, &endpoint.identity))
+        let mut waiting = self.freed.iter().filter(|freed| freed.again.is_some());
+        waiting.any(|freed| freed.is(endpoint))
+    }
+
+    /// Returns how often an endpoint, the lost one or another, was freed. None where it is not to be asked once more.
+    fn times(&self, endpoint: &Endpoint, lost: bool) -> Option<u32> {
+        match self.freed.iter().find(|freed| freed.is(endpoint)) {
+            Some(freed) => Some(freed.times).filter(|times| *times < BUSY_MAX),
+            None => (lost || self.freed.len() < FREED_MAX).then_some(0),
+        }
+    }
+
+    fn is_freed(&mut self, endpoint: &Endpoint, times: u32, again: Time) {
+        self.freed.retain(|freed| !freed.is(endpoint));
+        self.freed.push(Freed {
+            endpoint: endpoint.clone(),
+            times,
+            again: Some(again),
+        });
+    }
+
+    /// Returns who is to be asked again by now.
+    fn due(&mut self, now: Time) -> Vec<Endpoint> {
+        let due = |freed: &mut Freed| {
+            let due = freed.again.take_if(|at| *at <= now);
+            due.map(|_| freed.endpoint.clone())
+        };
+        self.freed.iter_mut().filter_map(due).collect()
     }
 }
 
@@ -47,7 +89,6 @@ impl Restoration {
     pub(super) fn forwards_when_busy(&self, branch: &Branch) -> bool {
         location::same(&branch.leg.endpoint.identity, &self.old.endpoint.identity)
             && self.transfer.is_none()
-            && self.busy.times == 0
             && !(self.gone || branch.rang || branch.replaces)
     }
 }
@@ -71,18 +112,16 @@ impl Conversation {
             return false;
         };
         let same = location::same(&endpoint.identity, &lost.old.endpoint.identity);
-        let times = lost.busy.times;
-        if times >= BUSY_MAX || !same && (!before || lost.busy.again.is_some()) {
+        let Some(times) = lost.busy.times(endpoint, same).filter(|_| same || before) else {
             return false;
-        }
-        if same && times == 0 && !lost.gone {
+        };
+        if same && !lost.gone {
             lost.old.dialog.flow = flow;
             lost.old.bye(context, id, &party.aor, None);
             lost.gone = true;
         }
         let at = context.now + Millis(first.0.saturating_mul(1 << times));
-        lost.busy.times = times + 1;
-        lost.busy.again = Some(Box::new((at, endpoint.clone())));
+        lost.busy.is_freed(endpoint, times + 1, at);
         true
     }
 
@@ -161,17 +200,12 @@ impl Conversation {
         }
     }
 
-    /// Asks the endpoint again that was busy.
+    /// Asks the endpoints again that were busy.
     pub(super) fn ask_the_freed(&mut self, context: &mut Context<'_>, side: Side) {
         let Some(lost) = &mut self.party_mut(side).lost else {
             return;
         };
-        let due = lost
-            .busy
-            .again
-            .take_if(|again| again.0 <= context.now)
-            .map(|again| again.1);
-        if let Some(endpoint) = due {
+        for endpoint in lost.busy.due(context.now) {
             self.ask_at_once(context, side, endpoint, None);
         }
     }
