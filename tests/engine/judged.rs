@@ -357,6 +357,9 @@ fn a_call_that_a_phone_forwards_to_the_pbx_is_proven_by_our_account() {
             let stale = response(&info, 407, pbx(), "b1").header(Name::ProxyAuthenticate, stale);
             t.receive(pbx(), stale.end());
             proven(&t.request_to(pbx(), Method::Info), "\"n2\"");
+            // And what goes on after a restart, which knows of nothing that was shown.
+            t.restart();
+            is_proven_for_who_is_beyond(&mut t, &mut caller);
         }
     }
 }
@@ -438,4 +441,51 @@ fn what_the_caller_shows_the_pbx_goes_on_to_nobody_who_is_called_instead() {
     let proof = again.header(Name::ProxyAuthorization).unwrap();
     assert!(proof.contains("username=\"refork\""), "{proof}");
     assert_eq!(shown(&again), [true, false, false]);
+}
+
+/// What crosses to the PBX for who has called by it is asked for proof, and that is ours.
+fn is_proven_for_who_is_beyond(t: &mut Table, caller: &mut Remote) {
+    t.discard(pbx());
+    t.receive(pbx(), caller.request(Method::Info).end());
+    let info = t.waiting(pbx(), &Method::Info).expect("what crosses");
+    let stale = "Digest realm=\"pbx\", nonce=\"n3\", qop=\"auth\", stale=true";
+    let stale = response(&info, 407, pbx(), "b1").header(Name::ProxyAuthenticate, stale);
+    t.receive(pbx(), stale.end());
+    let again = t.waiting(pbx(), &Method::Info).expect("it once more");
+    let shown = again.header(Name::ProxyAuthorization).unwrap_or("");
+    assert!(
+        shown.contains("username=\"refork\"") && shown.contains("\"n3\""),
+        "{shown}"
+    );
+}
+
+/// Bob, whom the PBX has called for one of its users, is lost, and asked for at the PBX: who proves that proves what
+/// goes on within it, too.
+#[test]
+fn a_call_that_goes_on_by_the_pbx_is_proven_by_our_account() {
+    let mut t = Table::new(with_account());
+    let path = path_of(&t.register_beyond("bob", desk()));
+    t.receive(pbx(), invite_by(&path, OF_BOB, "c1"));
+    let rung = t.request_to(desk(), Method::Invite);
+    t.receive(
+        desk(),
+        with_sdp(response(&rung, 200, desk(), "d1"), &audio(desk())),
+    );
+    t.request_to(desk(), Method::Ack);
+    let mut caller = Remote::of_answer(&t.response_to(pbx(), 200), pbx());
+    t.receive(pbx(), caller.ack(1));
+    t.bob_is_lost();
+    let onward = (0..60).find_map(|_| {
+        t.icmp(desk());
+        t.pass(Millis(1_000));
+        t.waiting(pbx(), &Method::Invite)
+    });
+    let onward = onward.expect("Bob is asked for at the PBX");
+    asked(&mut t, &onward, "x");
+    t.discard(desk());
+    let again = t.waiting(pbx(), &Method::Invite).expect("it is proven");
+    let ok = response(&again, 200, pbx(), "b1");
+    t.receive(pbx(), with_sdp(ok, &audio(pbx())));
+    t.pass(Millis(100));
+    is_proven_for_who_is_beyond(&mut t, &mut caller);
 }

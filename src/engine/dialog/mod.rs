@@ -79,6 +79,9 @@ pub struct Dialog {
     /// What it was begun with; a `sips:` target demands no less.
     #[serde(default)]
     pub security: Security,
+    /// Nobody else can prove what the far end asks for.
+    #[serde(default)]
+    pub ours_alone: bool,
     /// Where the last request of ours went, where that is not `flow`.
     #[serde(skip)]
     pub went: Option<Flow>,
@@ -116,6 +119,7 @@ impl Dialog {
             flow,
             known: Known::Phone,
             security: demanded(invite),
+            ours_alone: false,
             went: None,
             proofs: Proofs::default(),
             credentials: None,

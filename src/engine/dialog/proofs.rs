@@ -25,8 +25,6 @@ pub struct Proofs {
     known: Vec<Proof>,
     /// Who asks through us proves itself: what crosses is shown nothing of ours.
     pub others_prove: bool,
-    /// Nobody else can prove what the far end asks for.
-    pub ours_alone: bool,
 }
 
 /// How often one request has been sent again, and for whom.

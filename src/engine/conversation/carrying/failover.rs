@@ -194,6 +194,7 @@ impl Conversation {
         if let Some(client) = old.client {
             context.cancel(client, None);
         }
+        let alone = old.leg.dialog.ours_alone;
         let endpoint = endpoint.unwrap_or(old.leg.endpoint);
         let mut branch =
             self.branch_over(context, side, endpoint, flow, BranchState::Ready, old.until);
@@ -201,6 +202,7 @@ impl Conversation {
         (branch.secure, branch.turned, branch.grown) = (old.secure, old.turned, old.grown);
         (branch.past, branch.attempt) = (old.past, old.attempt);
         branch.is_for(old.meant);
+        branch.leg.dialog.ours_alone = alone;
         let inviting = self.answered.is_none();
         if inviting {
             if let Some(invitation) = &mut self.invitation {

@@ -196,6 +196,7 @@ impl Conversation {
             } else {
                 Security::None
             },
+            ours_alone: false,
             went: None,
             proofs: Proofs::default(),
             credentials: None,

@@ -117,7 +117,7 @@ impl Branch {
     /// Says whom a branch is for. Where that is somebody whom a phone that forwards has named, we call at our own
     /// expense: what is asked for proof there is not for who called to give, who knows nothing of it.
     pub(crate) fn is_for(&mut self, meant: Option<Box<Meant>>) {
-        self.leg.dialog.proofs.ours_alone = meant.is_some();
+        self.leg.dialog.ours_alone = meant.is_some();
         self.meant = meant;
     }
 }

@@ -246,10 +246,10 @@ impl Conversation {
             return false;
         };
         let (name, own) = (Box::<str>::from(name), own.clone());
-        let proofs = &mut branch.leg.dialog.proofs;
-        if proofs.ours_alone && claimed.as_ref() == Some(&name) {
+        if branch.leg.dialog.ours_alone && claimed.as_ref() == Some(&name) {
             return false;
         }
+        let proofs = &mut branch.leg.dialog.proofs;
         let learned = context.learn(proofs, &mut branch.rounds, (&name, &own), response, sent);
         if learned.is_some() {
             branch.call_again();
@@ -270,7 +270,7 @@ impl Conversation {
         let asker = self.asker_toward(errand.leg);
         let wanted = self.is_wanted(client, errand);
         let leg = self.leg_anywhere(errand.leg)?;
-        let (through, alone) = (leg.endpoint.through.clone(), leg.dialog.proofs.ours_alone);
+        let (through, alone) = (leg.endpoint.through.clone(), leg.dialog.ours_alone);
         let others_prove = !alone
             && asker.is_some_and(|side| self.proves_through(context, side, through.as_deref()));
         let theirs = errand.what.is_theirs();

@@ -122,7 +122,7 @@ impl Conversation {
     pub(crate) fn proves_to(&self, context: &Context<'_>, asker: Side, leg: Option<&Leg>) -> bool {
         leg.is_some_and(|leg| {
             let through = leg.endpoint.through.as_deref();
-            !leg.dialog.proofs.ours_alone && self.proves_through(context, asker, through)
+            !leg.dialog.ours_alone && self.proves_through(context, asker, through)
         })
     }
 

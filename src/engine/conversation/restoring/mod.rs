@@ -232,6 +232,9 @@ impl Conversation {
         at_once: bool,
     ) {
         let (mut failed, mut away) = (false, false);
+        // Who is beyond an upstream has called that by nobody: what it asks for there is for us to give.
+        let survivor = self.party(side.other()).leg.as_ref();
+        let beyond = survivor.is_some_and(Leg::is_beyond);
         for endpoint in endpoints {
             let Some(lost) = &self.party(side).lost else {
                 return;
@@ -257,6 +260,8 @@ impl Conversation {
                     if let Some(lost) = &mut self.party_mut(side).lost {
                         branch.giver = lost.giver();
                         branch.is_for(meant.clone());
+                        let ours = beyond && lost.transfer.is_none();
+                        branch.leg.dialog.ours_alone |= ours && branch.endpoint().through.is_some();
                         branch.at_once = at_once;
                         lost.fork.branches.push(branch);
                     }
