@@ -1371,6 +1371,47 @@ fn a_call_that_the_pbx_has_proven_first_is_one_call_and_none_that_failed() {
     assert_eq!(t.recorded, 1);
 }
 
+/// Whose proof is wrong has a call that failed; whose nonce is too old is asked once more.
+#[test]
+fn a_call_whose_proof_the_pbx_refuses_has_failed_and_is_recorded() {
+    for (again, how, recorded) in [
+        ("", Ending::Failed(407), 1),
+        (", stale=true", Ending::Challenged(407), 0),
+    ] {
+        let mut settings = beyond(PathMode::Path);
+        settings.records = true;
+        let mut t = Table::new(settings);
+        t.register_beyond("alice", alice());
+        for (cseq, shown) in [(1, None), (2, Some(CREDENTIALS))] {
+            let mut invite = first(Method::Invite, "alice", "bob", alice(), "c1", cseq)
+                .header(Name::Contact, format_args!("<sip:alice@{}>", alice()));
+            if let Some(shown) = shown {
+                invite = invite.header(Name::ProxyAuthorization, shown);
+            }
+            t.receive(alice(), with_sdp(invite, &audio(alice())));
+            let onward = asked_at_the_pbx(&mut t, "bob");
+            let challenge = match shown {
+                Some(_) => format!("Digest realm=\"pbx\", nonce=\"n2\", qop=\"auth\"{again}"),
+                None => CHALLENGE.into(),
+            };
+            let asks =
+                response(&onward, 407, pbx(), "x").header(Name::ProxyAuthenticate, &challenge);
+            t.receive(pbx(), asks.end());
+            t.request_to(pbx(), Method::Ack);
+            let asked = t.response_to(alice(), 407);
+            assert_eq!(asked.header(Name::ProxyAuthenticate), Some(&*challenge));
+        }
+        let ended = |what: &Happening| match what {
+            Happening::Ended { how, .. } => Some(*how),
+            _ => None,
+        };
+        let endings: Vec<Ending> = t.history().into_iter().filter_map(ended).collect();
+        assert_eq!(endings, [Ending::Challenged(407), how]);
+        let refused = t.happened(|what| matches!(what, Happening::Refused { status: 407, .. }));
+        assert_eq!((refused, t.recorded), (recorded, recorded));
+    }
+}
+
 #[test]
 fn a_call_that_the_pbx_refuses_has_failed_and_is_recorded() {
     let mut settings = beyond(PathMode::Path);

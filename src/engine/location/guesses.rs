@@ -46,14 +46,17 @@ impl<'a> Tried<'a> {
 
     /// Reads those among header lines of a request.
     pub(crate) fn in_lines(lines: &'a [u8], method: &'a Method, from: &'a Flow) -> Self {
-        let lines = lines.split(|byte| *byte == b'\n');
-        let lines = lines.filter_map(|line| std::str::from_utf8(line).ok());
-        let values = lines.filter_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            let is = |wanted: Name| name.eq_ignore_ascii_case(wanted.as_str());
-            (is(Name::Authorization) || is(Name::ProxyAuthorization)).then_some(value)
-        });
-        Self::new(values, method, from)
+        let names = [Name::Authorization, Name::ProxyAuthorization];
+        Self::new(values(lines, names), method, from)
+    }
+
+    /// Returns true where the challenge among header lines of the upstream's answer refuses credentials that have let
+    /// nobody in before.
+    pub(crate) fn is_refused(&self, lines: &[u8], now: Time, world: &dyn World) -> bool {
+        let names = [Name::WwwAuthenticate, Name::ProxyAuthenticate];
+        let asked = challenges(values(lines, names));
+        self.guess(now, world, |shown| refuses(&asked, shown))
+            .is_some()
     }
 
     fn new(values: impl Iterator<Item = &'a str>, method: &'a Method, from: &'a Flow) -> Self {
@@ -82,13 +85,8 @@ impl<'a> Tried<'a> {
             401 | 407 => {
                 let asked = response.fields(Name::WwwAuthenticate);
                 let asked = asked.chain(response.fields(Name::ProxyAuthenticate));
-                let asked: Vec<Challenge<'_>> =
-                    asked.filter_map(Challenge::parse).take(LOOKED_AT).collect();
-                let guess = self.guess(now, world, |credentials| {
-                    let mut again = asked.iter().filter(|c| c.realm == credentials.realm);
-                    let first = again.next();
-                    first.is_some_and(|first| !first.stale) && again.all(|other| !other.stale)
-                });
+                let asked = challenges(asked);
+                let guess = self.guess(now, world, |shown| refuses(&asked, shown));
                 let by_datagram = !self.from.transport.is_reliable();
                 for challenge in asked.iter().filter(|_| by_datagram) {
                     world.mark(self.handed(challenge.nonce), HANDED, now);
@@ -153,4 +151,30 @@ impl<'a> Tried<'a> {
     fn source(&self) -> IpAddr {
         self.from.peer.ip().to_canonical()
     }
+}
+
+/// Returns the values of two headers among header lines.
+fn values(lines: &[u8], names: [Name; 2]) -> impl Iterator<Item = &str> {
+    let lines = lines.split(|byte| *byte == b'\n');
+    let lines = lines.filter_map(|line| std::str::from_utf8(line).ok());
+    lines.filter_map(move |line| {
+        let (name, value) = line.split_once(':')?;
+        let mut wanted = names.iter();
+        let is = wanted.any(|wanted| name.eq_ignore_ascii_case(wanted.as_str()));
+        is.then_some(value)
+    })
+}
+
+fn challenges<'c>(values: impl Iterator<Item = &'c str>) -> Vec<Challenge<'c>> {
+    values
+        .filter_map(Challenge::parse)
+        .take(LOOKED_AT)
+        .collect()
+}
+
+/// Returns true where credentials are asked for again, and not since their nonce is too old.
+fn refuses(asked: &[Challenge<'_>], shown: &Credentials<'_>) -> bool {
+    let mut again = asked.iter().filter(|c| c.realm == shown.realm);
+    let first = again.next();
+    first.is_some_and(|first| !first.stale) && again.all(|other| !other.stale)
 }

@@ -1,6 +1,6 @@
 //! The first fork ends without an answer: nobody takes the call, or the caller thinks better of it.
 
-use super::verdict;
+use super::{Invitation, verdict};
 use crate::engine::conversation::Conversation;
 use crate::engine::conversation::context::{Context, joined};
 use crate::engine::conversation::doubting::outcome::for_the_other_side;
@@ -9,8 +9,9 @@ use crate::engine::conversation::forking::{Branch, Verdict};
 use crate::engine::conversation::people::proof::is_challenge;
 use crate::engine::events::{Ending, Happening, Refuser};
 use crate::engine::ids::{LegId, Side};
+use crate::engine::location::Tried;
 use crate::engine::transaction::ServerId;
-use crate::sip::{Message, Name, reason_phrase};
+use crate::sip::{Message, Method, Name, reason_phrase};
 
 /// Q.850: no route to destination. It tells a caller's PBX or trunk this from a phone that is not there.
 const NO_ROUTE: &str =
@@ -25,10 +26,10 @@ pub(super) fn unlocated(status: u16) -> Verdict {
     }
 }
 
-/// Returns what the history says of a branch that has failed.
-pub(super) fn failure(branch: &Branch, verdict: &Verdict, by: Refuser) -> Happening {
-    let (endpoint, status) = (branch.endpoint().name.clone(), verdict.status);
-    if asks_the_caller(status, &verdict.lines) {
+/// Returns what the history says of a branch that has failed, perhaps since it asks the caller.
+pub(super) fn failure(branch: &Branch, status: u16, by: Refuser, asks: bool) -> Happening {
+    let endpoint = branch.endpoint().name.clone();
+    if asks {
         return Happening::Challenged { endpoint, status };
     }
     Happening::Refused {
@@ -40,12 +41,26 @@ pub(super) fn failure(branch: &Branch, verdict: &Verdict, by: Refuser) -> Happen
     }
 }
 
-/// Returns true where an upstream wants proof of its own user, who is to call again with that.
-fn asks_the_caller(status: u16, lines: &[u8]) -> bool {
-    matches!(status, 401 | 407) && is_challenge(lines)
-}
-
 impl Conversation {
+    /// Returns true where an upstream wants proof of its own user, who is to call again with that: what was shown
+    /// already, and is wrong, is no more than refused.
+    pub(super) fn asks_the_caller(
+        &self,
+        context: &Context<'_>,
+        invitation: &Invitation,
+        (status, lines): (u16, &[u8]),
+    ) -> bool {
+        if !matches!(status, 401 | 407) || !is_challenge(lines) {
+            return false;
+        }
+        let Some(caller) = &self.party(Side::Caller).leg else {
+            return true;
+        };
+        let shown = &invitation.lines.to_judge;
+        let tried = Tried::in_lines(shown, &Method::Invite, &caller.dialog.flow);
+        !tried.is_refused(lines, context.now, context.world)
+    }
+
     /// Nobody took the call, unless who picks it up does so yet.
     pub(super) fn fail(&mut self, context: &mut Context<'_>) {
         let first = self.invitation.as_deref();
@@ -58,7 +73,7 @@ impl Conversation {
         };
         let best = invitation.fork.best.take().unwrap_or_else(|| verdict(480));
         let status = for_the_other_side(best.status, is_challenge(&best.lines));
-        let how = match asks_the_caller(status, &best.lines) {
+        let how = match self.asks_the_caller(context, &invitation, (status, &best.lines)) {
             true => Ending::Challenged(status),
             false => Ending::Failed(status),
         };

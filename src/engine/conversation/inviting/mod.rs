@@ -487,11 +487,14 @@ impl Conversation {
         };
         context.forget_tag(&branch.leg.dialog.local_tag);
         self.settle_crossings(context, Some(leg));
+        let status = verdict.status;
+        let first = self.invitation.as_deref();
+        let asks = first
+            .is_some_and(|first| self.asks_the_caller(context, first, (status, &verdict.lines)));
         let Some(invitation) = &mut self.invitation else {
             return;
         };
-        let status = verdict.status;
-        let refused = giving_up::failure(&branch, &verdict, by);
+        let refused = giving_up::failure(&branch, status, by, asks);
         let media = &context.shared.settings.media;
         if let Some(secure) = other_way(media, status, invitation.offer.as_deref(), &branch) {
             self.note(context, refused);
