@@ -1290,14 +1290,16 @@ fn a_call_in_somebodys_name_makes_no_call_to_the_name() {
 const CHALLENGE: &str = "Digest realm=\"pbx\", nonce=\"n1\", qop=\"auth\"";
 const CREDENTIALS: &str = "Digest username=\"alice\", realm=\"pbx\", nonce=\"n1\", uri=\"sip:bob@pbx.example.net\", response=\"0\"";
 
+/// Alice calls Bob, whom the PBX knows.
+fn invite(cseq: u32) -> Builder {
+    first(Method::Invite, "alice", "bob", alice(), "c1", cseq)
+        .header(Name::Contact, format_args!("<sip:alice@{}>", alice()))
+}
+
 #[test]
 fn the_pbx_asks_its_user_for_proof_and_nobody_else_is_shown_it() {
     let mut t = in_front(PathMode::Path);
     t.register_beyond("alice", alice());
-    let invite = |cseq| {
-        let invite = first(Method::Invite, "alice", "bob", alice(), "c1", cseq);
-        invite.header(Name::Contact, format_args!("<sip:alice@{}>", alice()))
-    };
     t.receive(alice(), with_sdp(invite(1), &audio(alice())));
     let onward = asked_at_the_pbx(&mut t, "bob");
     let refused = response(&onward, 407, pbx(), "x").header(Name::ProxyAuthenticate, CHALLENGE);
@@ -1333,10 +1335,6 @@ fn a_call_that_the_pbx_has_proven_first_is_one_call_and_none_that_failed() {
     settings.records = true;
     let mut t = Table::new(settings);
     t.register_beyond("alice", alice());
-    let invite = |cseq| {
-        let invite = first(Method::Invite, "alice", "bob", alice(), "c1", cseq);
-        invite.header(Name::Contact, format_args!("<sip:alice@{}>", alice()))
-    };
     t.receive(alice(), with_sdp(invite(1), &audio(alice())));
     let onward = asked_at_the_pbx(&mut t, "bob");
     let asks = response(&onward, 407, pbx(), "x").header(Name::ProxyAuthenticate, CHALLENGE);

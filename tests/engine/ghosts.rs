@@ -13,6 +13,7 @@ use crate::people::*;
 use crate::repair::replaces;
 use crate::table::*;
 use crate::transfer::{CAROL, carol, refer};
+use crate::unjoined::only_the_mobile;
 
 impl Table {
     /// Bob's desk phone is lost, and the mobile goes on. Returns the BYE of the old dialog.
@@ -637,12 +638,7 @@ fn where_the_store_has_too_many_graves_who_has_just_hung_up_is_not_forgotten() {
 /// Alice's phone does not take what Bob's mobile speaks. The call goes on, and the process dies as he is let go.
 #[test]
 fn a_restart_does_not_forget_who_was_let_go_while_the_call_goes_on() {
-    let mut t = two();
-    t.established();
-    t.bob_is_lost();
-    let there = t.request_to(desk(), Method::Invite);
-    t.reply(&there, 403, desk());
-    t.discard(desk());
+    let (mut t, _) = only_the_mobile();
     t.takes_over(mobile(), "m1", &g722(mobile()));
     let asked = t.request_to(alice(), Method::Invite);
     t.reply(&asked, 488, alice());

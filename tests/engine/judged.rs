@@ -79,6 +79,15 @@ fn asked(t: &mut Table, request: &Message, tag: &str) {
     }
 }
 
+/// Bob's desk phone forwards who calls it to a user of the PBX.
+fn forwards(t: &mut Table, rung: &Message, to: &str) {
+    let forwards = response(rung, 302, desk(), "f1").end();
+    let own = "Contact: <sip:phone@198.51.100.2:5060>";
+    let to = format!("Contact: <sip:{to}@pbx.example.net>");
+    t.receive(desk(), instead(&forwards, own, &to));
+    t.request_to(desk(), Method::Ack);
+}
+
 /// The PBX asks, and whoever is at the other end is to answer.
 #[track_caller]
 fn the_challenge_crosses(t: &mut Table, request: &Message, at: SocketAddr, tag: &str) {
@@ -260,11 +269,7 @@ fn a_transfer_beyond_is_not_proven_for_who_may_have_none() {
             instead(&invite, "<sip:carol@example.org>", elsewhere),
         );
         let rung = t.request_to(desk(), Method::Invite);
-        let forwards = response(&rung, 302, desk(), "f1").end();
-        let own = "Contact: <sip:phone@198.51.100.2:5060>";
-        let to = format!("Contact: <sip:{NUMBER}@pbx.example.net>");
-        t.receive(desk(), instead(&forwards, own, &to));
-        t.request_to(desk(), Method::Ack);
+        forwards(&mut t, &rung, NUMBER);
         let onward = asked_at_the_pbx(&mut t, NUMBER);
         let ok = response(&onward, 200, pbx(), "b1");
         t.receive(pbx(), with_sdp(ok, &audio(pbx())));
@@ -309,11 +314,7 @@ fn a_call_that_a_phone_forwards_to_the_pbx_is_proven_by_our_account() {
             let invite = instead(&invite_by(&path, OF_BOB, "c1"), users, from);
             t.receive(pbx(), instead(&invite, "CSeq:", subject));
             let rung = t.request_to(desk(), Method::Invite);
-            let forwards = response(&rung, 302, desk(), "f1").end();
-            let own = "Contact: <sip:phone@198.51.100.2:5060>";
-            let to = "Contact: <sip:carol@pbx.example.net>";
-            t.receive(desk(), instead(&forwards, own, to));
-            t.request_to(desk(), Method::Ack);
+            forwards(&mut t, &rung, "carol");
             let mut onward = asked_at_the_pbx(&mut t, "carol");
             if subject == long {
                 t.closed(pbx(), 1);
@@ -378,11 +379,7 @@ fn a_forwarded_call_in_the_name_of_a_user_of_the_pbx_is_not_proven_for_a_strange
         let claimed = "<sip:alice@pbx.example.net>";
         t.receive(at, instead(&invite, "<sip:alice@example.org>", claimed));
         let rung = t.request_to(desk(), Method::Invite);
-        let forwards = response(&rung, 302, desk(), "f1").end();
-        let own = "Contact: <sip:phone@198.51.100.2:5060>";
-        let to = "Contact: <sip:carol@pbx.example.net>";
-        t.receive(desk(), instead(&forwards, own, to));
-        t.request_to(desk(), Method::Ack);
+        forwards(&mut t, &rung, "carol");
         let onward = asked_at_the_pbx(&mut t, "carol");
         asked(&mut t, &onward, "x");
         if at == stranger() {
@@ -428,11 +425,7 @@ fn what_the_caller_shows_the_pbx_goes_on_to_nobody_who_is_called_instead() {
     t.request_to(pbx(), Method::Ack);
     let rung = t.request_to(desk(), Method::Invite);
     assert_eq!(shown(&rung), [false; 3]);
-    let forwards = response(&rung, 302, desk(), "f1").end();
-    let own = "Contact: <sip:phone@198.51.100.2:5060>";
-    let to = "Contact: <sip:dave@pbx.example.net>";
-    t.receive(desk(), instead(&forwards, own, to));
-    t.request_to(desk(), Method::Ack);
+    forwards(&mut t, &rung, "dave");
     let onward = asked_at_the_pbx(&mut t, "dave");
     assert_eq!(shown(&onward), [false; 3]);
     // What it asks of that call is our account's to prove.

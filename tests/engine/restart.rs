@@ -9,6 +9,7 @@ use refork::sip::{Message, Method, Name};
 
 use crate::people::*;
 use crate::table::*;
+use crate::unjoined::only_the_mobile;
 
 #[test]
 fn a_standing_call_goes_on_and_no_phone_notices() {
@@ -361,12 +362,7 @@ fn who_answered_a_re_fork_as_the_second_is_not_asked_again_after_a_restart() {
 /// speaks so finds that she has agreed to nothing.
 #[test]
 fn what_a_survivor_was_asked_for_before_a_restart_is_not_taken_for_what_it_has_agreed_to() {
-    let mut t = two();
-    t.established();
-    t.bob_is_lost();
-    let there = t.request_to(desk(), Method::Invite);
-    t.reply(&there, 403, desk());
-    t.discard(desk());
+    let (mut t, _) = only_the_mobile();
     let mut m = t.takes_over(mobile(), "m1", &g722(mobile()));
     t.request_to(alice(), Method::Invite);
     t.restart();
@@ -503,12 +499,7 @@ fn a_survivor_that_may_have_agreed_to_who_has_gone_is_told_what_stands() {
         (true, 487),
         (false, 200),
     ] {
-        let mut t = two();
-        t.established();
-        t.bob_is_lost();
-        let there = t.request_to(desk(), Method::Invite);
-        t.reply(&there, 403, desk());
-        t.discard(desk());
+        let (mut t, _) = only_the_mobile();
         let mut m = t.takes_over(mobile(), "m1", &g722(mobile()));
         let mut asked = t.request_to(alice(), Method::Invite);
         if restart {

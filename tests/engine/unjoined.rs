@@ -11,14 +11,20 @@ use crate::people::*;
 use crate::repair::replaces;
 use crate::table::*;
 
-/// Bob's mobile answers with what Alice has not got, and she is asked. Returns the mobile's INVITE and hers.
-fn asked_to_join() -> (Table, Message, Message) {
+/// Bob is lost, and his desk phone takes no call: his mobile has been asked. Returns Alice's dialog, too.
+pub fn only_the_mobile() -> (Table, Remote) {
     let mut t = two();
-    t.established();
+    let (a, _) = t.established();
     t.bob_is_lost();
     let there = t.request_to(desk(), Method::Invite);
     t.reply(&there, 403, desk());
     t.discard(desk());
+    (t, a)
+}
+
+/// Bob's mobile answers with what Alice has not got, and she is asked. Returns the mobile's INVITE and hers.
+fn asked_to_join() -> (Table, Message, Message) {
+    let (mut t, _) = only_the_mobile();
     let (invite, join) = answers(&mut t);
     (t, invite, join)
 }
@@ -97,12 +103,7 @@ fn a_survivor_that_is_gone_too_is_found_so_in_time_and_the_new_phone_keeps_the_c
 /// Its phone has moved, and says so by a dialog of its own while it is asked by the one before.
 #[test]
 fn a_survivor_that_replaces_its_dialog_meanwhile_is_asked_by_the_new_one() {
-    let mut t = two();
-    let (a, _) = t.established();
-    t.bob_is_lost();
-    let there = t.request_to(desk(), Method::Invite);
-    t.reply(&there, 403, desk());
-    t.discard(desk());
+    let (mut t, a) = only_the_mobile();
     answers(&mut t);
     let replacing = request(Method::Invite, "alice", "bob", alice(), "anew")
         .header(Name::Contact, contact_of("alice", alice()))

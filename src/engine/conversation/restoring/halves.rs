@@ -35,10 +35,10 @@ use crate::engine::time::{Millis, Time};
 
 /// The other half has so long to find out that its far side is lost, too; longer where probes take longer.
 const PATIENCE: Millis = Millis::from_secs(10);
-/// Beyond the time of its probes.
-const MARGIN: Millis = Millis::from_secs(2);
-/// And is asked so often.
+/// It is asked each time that this has passed.
 const EACH: Millis = Millis::from_secs(2);
+/// What it has beyond the time of its probes.
+const MARGIN: Millis = Millis::from_secs(2);
 
 /// A restoration that may find the other half of its call.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -69,9 +69,13 @@ impl Half {
 impl Restoration {
     /// Returns true where the other half may yet come in: nobody has seen a phone ring.
     fn may_meet(&self) -> bool {
-        let rings = |branch: &Branch| branch.rang || branch.state == BranchState::Joining;
         let asked = self.half.as_ref().is_some_and(|half| half.asked.is_some());
-        self.transfer.is_none() && !asked && !self.fork.branches.iter().any(rings)
+        self.transfer.is_none() && !asked && self.rings_nowhere()
+    }
+
+    fn rings_nowhere(&self) -> bool {
+        let rings = |branch: &Branch| branch.rang || branch.state == BranchState::Joining;
+        !self.fork.branches.iter().any(rings)
     }
 
     /// Returns true for the leg that the other half has given.
@@ -187,10 +191,7 @@ impl Conversation {
         let Some(lost) = party.lost.as_ref() else {
             return;
         };
-        if !context.is_through(&lost.old, upstreams) {
-            return;
-        }
-        if !lost.may_meet() {
+        if !context.is_through(&lost.old, upstreams) || !lost.may_meet() {
             return;
         }
         if side == Side::Callee {
@@ -264,9 +265,7 @@ impl Conversation {
             return;
         };
         let lost = self.party(side).lost.as_ref();
-        let rings = |branch: &Branch| branch.rang || branch.state == BranchState::Joining;
-        let alone = |lost: &Restoration| !lost.fork.branches.iter().any(rings);
-        if lost.is_some_and(|lost| lost.half.is_some() && alone(lost)) {
+        if lost.is_some_and(|lost| lost.half.is_some() && lost.rings_nowhere()) {
             self.finish(context, Ending::HungUp(side));
         }
     }
